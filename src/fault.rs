@@ -1,0 +1,157 @@
+//! `Fault`: what a client is told when tollgate itself answers instead of an upstream. It says whose
+//! fault it is, under a stable code, and whether a retry may help; never a secret or an internal text.
+//!
+//! Making a fault neither logs nor counts. `codes` below is the one place where codes, statuses and
+//! RFC 9209 error types meet; `gateway` is the one place that turns a fault into a response.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+/// Why tollgate refused or failed a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind of fault; fixes the status and the stable code.
+    pub kind: Kind,
+    /// One sentence for a person, naming the provider where there is one.
+    pub message: Cow<'static, str>,
+}
+
+/// Who has to act for the fault to go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The client: another request is needed.
+    Client,
+    /// The upstream, or the way to it.
+    Upstream,
+    /// This gateway or its operator.
+    Gateway,
+}
+
+impl Fault {
+    /// A fault of `kind` with a message for a person.
+    pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// One row of the table of faults.
+struct Row {
+    code: &'static str,
+    status: StatusCode,
+    blame: Blame,
+    retry: bool,
+    /// The `error` parameter of `Proxy-Status`: RFC 9209, section 2.3.
+    proxy_error: &'static str,
+}
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $kind:ident $code:literal $status:ident $blame:ident $retry:literal $proxy:literal;)*) => {
+        /// Every kind of fault. The code of each is stable: clients may match on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            /// All kinds, in the order of the table.
+            pub const ALL: &'static [Kind] = &[$(Kind::$kind,)*];
+
+            fn row(self) -> Row {
+                match self {
+                    $(Kind::$kind => Row {
+                        code: $code, status: StatusCode::$status,
+                        blame: Blame::$blame, retry: $retry, proxy_error: $proxy,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// No token, or one that is not known.
+    InvalidToken "invalid_token" UNAUTHORIZED Client false "http_request_denied";
+    /// No admin token, or one that is not known, under `/admin`.
+    InvalidAdminToken "invalid_admin_token" UNAUTHORIZED Client false "http_request_denied";
+    /// The request is not valid HTTP for a proxy: Host missing or doubled, CONNECT.
+    MalformedRequest "malformed_request" BAD_REQUEST Client false "http_request_error";
+    /// No endpoint matches method and path.
+    RouteNotFound "route_not_found" NOT_FOUND Client false "http_request_denied";
+    /// A reserved path without anything at it.
+    NotFound "not_found" NOT_FOUND Client false "http_request_denied";
+    /// The caller has stored no usable credential for the provider.
+    CredentialMissing "credential_missing" UNAUTHORIZED Client false "http_request_denied";
+    /// WebSocket is not spoken here; clients fall back to plain requests on this.
+    UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client false "http_upgrade_failed";
+    /// The body is larger than the endpoint's limit.
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Client false "http_request_denied";
+    /// The client stopped sending its body.
+    BodyTimeout "body_timeout" REQUEST_TIMEOUT Client true "http_request_error";
+    /// A request made by the rules cannot be sent: a value with forbidden characters, a path that does not fit its gateway.
+    RewriteFailed "rewrite_failed" BAD_GATEWAY Gateway false "proxy_configuration_error";
+    /// The provider's file is rejected and nothing good stands in for it.
+    ConfigRejected "config_rejected" SERVICE_UNAVAILABLE Gateway true "proxy_configuration_error";
+    /// Who the caller is could not be looked up.
+    StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    /// The upstream's name does not resolve.
+    UpstreamDns "upstream_dns" BAD_GATEWAY Upstream true "dns_error";
+    /// The upstream's name leads to an address that must not be called.
+    UpstreamForbidden "upstream_forbidden" BAD_GATEWAY Gateway false "destination_ip_prohibited";
+    /// The upstream refused the connection or is unreachable.
+    UpstreamRefused "upstream_refused" BAD_GATEWAY Upstream true "connection_refused";
+    /// The upstream did not accept the connection in time.
+    UpstreamConnectTimeout "upstream_connect_timeout" GATEWAY_TIMEOUT Upstream true "connection_timeout";
+    /// The TLS handshake with the upstream failed.
+    UpstreamTls "upstream_tls" BAD_GATEWAY Upstream true "tls_protocol_error";
+    /// The upstream closed the connection before it answered.
+    UpstreamReset "upstream_reset" BAD_GATEWAY Upstream true "connection_terminated";
+    /// The upstream's answer is not HTTP.
+    UpstreamMalformed "upstream_malformed" BAD_GATEWAY Upstream true "http_protocol_error";
+    /// The upstream did not begin its answer in time.
+    UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT Upstream true "http_response_timeout";
+    /// A response rule of the provider's file replaced the upstream's answer.
+    ResponseRule "response_rule" BAD_GATEWAY Upstream true "http_request_denied";
+}
+
+impl Kind {
+    /// The stable code that clients may match on.
+    pub fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The HTTP status of the answer.
+    pub fn status(self) -> StatusCode {
+        self.row().status
+    }
+
+    /// Who has to act.
+    pub fn blame(self) -> Blame {
+        self.row().blame
+    }
+
+    /// Whether sending the same request again may help.
+    pub fn retry_may_help(self) -> bool {
+        self.row().retry
+    }
+
+    /// The `error` parameter of `Proxy-Status` (RFC 9209, section 2.3).
+    pub fn proxy_error(self) -> &'static str {
+        self.row().proxy_error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_blame_fits_the_status() {
+        let mut codes: Vec<_> = Kind::ALL.iter().map(|kind| kind.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Kind::ALL.len());
+        for kind in Kind::ALL {
+            let row = kind.row();
+            assert_eq!(row.status.is_client_error(), row.blame == Blame::Client, "{}", row.code);
+        }
+    }
+}
