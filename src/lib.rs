@@ -4,7 +4,23 @@
 //! (`docs/architecture.md`; a test holds it).
 
 // L0: words that every layer speaks
+pub mod diag;
 pub mod fault;
 pub mod name;
 pub mod origin;
 pub mod secret;
+
+// L1: pure; no IO, no clock, no randomness, no logging
+pub mod bind;
+pub mod compile;
+pub mod filetest;
+pub mod rewrite;
+pub mod spec;
+pub mod table;
+
+// L2: the edges
+pub mod live;
+pub mod load;
+
+// L4: the outside
+pub mod cli;

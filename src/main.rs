@@ -1,3 +1,7 @@
 //! Parses the arguments, calls one function, turns the result into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollgate::cli::main()
+}

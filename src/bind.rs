@@ -1,0 +1,527 @@
+//! A provider under given vars: which gateway and which egresses are active, and every template reduced to
+//! what only a request can fill in. What comes out is what the request path runs on: a `bind::Provider`
+//! cannot be inactive, incomplete or unsendable but for what the request itself brings.
+//!
+//! Pure: where the values come from is the caller's (`load`, or a file's own test).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use http::{HeaderName, HeaderValue};
+
+use crate::{
+    compile::{
+        self, Api, Captures, ClientPath, GatewayUse, Glob, Known, Name, Part, Section, Template, Text,
+        Timeouts, Var, Vars, percent_encode,
+    },
+    diag::{At, Code, Diagnostic},
+    name::FileName,
+    origin::Origin,
+};
+
+/// A provider, ready to serve.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its name.
+    pub name: FileName,
+    /// Its name for people.
+    pub title: String,
+    /// Where its client paths start.
+    pub prefix: String,
+    /// The `base_url`'s host, as messages name it.
+    pub host: String,
+    /// The gateway that is used.
+    pub gateway: Option<FileName>,
+    /// Where its URLs lead: the base URL's origin or the gateway's.
+    pub origin: Origin,
+    /// Where connections really go, if an egress wraps the URL.
+    pub egress: Option<EgressUrl>,
+    /// Its credentials section.
+    pub section: Option<Section>,
+    /// How a credential goes in, in order.
+    pub auth: Vec<Auth>,
+    /// Names that the file sets somewhere: a client's own are removed.
+    pub claimed: Vec<HeaderName>,
+    /// Header rules for every endpoint.
+    pub headers: Headers,
+    /// What the gateway, then the egresses do to headers.
+    pub overlays: Vec<Overlay>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Where its clients may put a token.
+    pub caller: compile::Carriers,
+    /// The largest request body, in bytes.
+    pub max_body: u64,
+}
+
+/// Where an egress sends requests.
+#[derive(Debug)]
+pub struct EgressUrl {
+    /// Its origin.
+    pub origin: Origin,
+    /// Path and query there; the name stands for the upstream URL.
+    pub target: Template<UrlName>,
+}
+
+/// The only name in a bound egress: the upstream URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UrlName;
+
+/// The only name in a bound auth header: the credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretName;
+
+/// How one field goes into the request.
+#[derive(Debug)]
+pub struct Auth {
+    /// The field.
+    pub field: String,
+    /// What the secret has to look like.
+    pub matches: Option<Glob>,
+    /// The headers it sets.
+    pub set: Vec<(HeaderName, Template<SecretName>)>,
+}
+
+/// A header's value: known, or made from the path's captures.
+#[derive(Debug)]
+pub enum Value {
+    /// The same for every request.
+    Fixed(HeaderValue),
+    /// A template over captures, by index.
+    Made(Template<u8>),
+}
+
+/// Header rules.
+#[derive(Debug, Default)]
+pub struct Headers {
+    /// Lets through what the engine strips.
+    pub pass: Vec<Glob>,
+    /// Removes.
+    pub remove: Vec<Glob>,
+    /// Adds where the client sent none.
+    pub default: Vec<(HeaderName, Value)>,
+    /// Sets.
+    pub set: Vec<(HeaderName, Value)>,
+}
+
+/// What a gateway or an egress does to headers.
+#[derive(Debug)]
+pub struct Overlay {
+    /// Removes.
+    pub remove: Vec<Glob>,
+    /// Sets.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An endpoint, ready to serve.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its name in the file.
+    pub name: String,
+    /// Its method.
+    pub method: http::Method,
+    /// The client paths that lead to it.
+    pub paths: Vec<ClientPath>,
+    /// The path at the origin, gateway and base path included, over captures by index.
+    pub target: Template<u8>,
+    /// What happens to the query.
+    pub query: Query,
+    /// Its header rules.
+    pub headers: Headers,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// Rules on the answer.
+    pub responses: Vec<ResponseRule>,
+    /// Its wire format.
+    pub api: Option<Arc<Api>>,
+}
+
+/// What happens to the query; texts in values are encoded already.
+#[derive(Debug, Default)]
+pub struct Query {
+    /// Names that never go up.
+    pub remove: Vec<String>,
+    /// Added where the client sent none.
+    pub default: Vec<(String, Template<u8>)>,
+    /// Replaces what the client sent.
+    pub set: Vec<(String, Template<u8>)>,
+}
+
+/// A rule on the upstream's answer.
+#[derive(Debug)]
+pub struct ResponseRule {
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// What the answer's content type has to look like, in lower case.
+    pub content_type: Option<Glob>,
+    /// The status that the client gets.
+    pub reply_status: http::StatusCode,
+    /// The message that the client gets.
+    pub message: String,
+}
+
+/// The text of a capture.
+pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
+    let (start, end) = captures[usize::from(index)];
+    path.get(start as usize..end as usize).unwrap_or_default()
+}
+
+/// Where a var is declared: in the provider's file, or in that of a gateway.
+pub type Owner<'a> = Option<&'a FileName>;
+
+/// Binds a provider to the values that `value` gives for its vars and those of its gateways. Unset and empty
+/// are the same.
+pub fn bind(
+    provider: &compile::Provider,
+    value: impl Fn(Owner<'_>, &str, &Var) -> Option<String>,
+) -> (Option<Provider>, Vec<Diagnostic>) {
+    let mut binder = Binder { value: &value, found: Vec::new() };
+    let bound = binder.provider(provider);
+    (bound.filter(|_| binder.found.is_empty()), binder.found)
+}
+
+struct Binder<'a, F> {
+    value: &'a F,
+    found: Vec<Diagnostic>,
+}
+
+/// The values that are set, of one owner.
+type Set = std::collections::BTreeMap<String, String>;
+
+impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
+    fn say(&mut self, code: Code, at: &At, message: String) {
+        self.found.push(Diagnostic::new(code, at.clone(), message));
+    }
+
+    fn provider(&mut self, provider: &compile::Provider) -> Option<Provider> {
+        let set = self.values(None, &provider.vars);
+        for (name, var) in &provider.vars {
+            if !var.value.optional && !set.contains_key(name) {
+                let message = format!("var `{name}` is not set: {}", source_of(&var.value));
+                let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
+                self.found.push(diagnostic.help("set it and start again, or mark the var `optional`"));
+            }
+        }
+        if !self.found.is_empty() {
+            return None;
+        }
+        let (base, base_path) = self.base(&provider.base_url, &set)?;
+        let host = base.host().to_owned();
+        let filler = Filler { set: &set, host: &host };
+        let active = self.active_gateway(&provider.gateways, &set);
+        let via = match &active {
+            Some((used, values)) => Some((*used, self.base(&used.gateway.base_url, values)?)),
+            None => None,
+        };
+        let endpoints = provider.endpoints.iter();
+        let reach = Reach { base_path: &base_path, via: via.as_ref() };
+        let endpoints = endpoints.filter_map(|endpoint| self.endpoint(endpoint, &filler, &reach)).collect();
+        let mut overlays = Vec::new();
+        if let Some((used, values)) = &active {
+            let filler = Filler { set: values, host: &host };
+            overlays.push(self.overlay(&used.gateway.overlay, &filler, &used.at));
+        }
+        let mut egress = None;
+        for one in provider.egress.iter().filter(|one| one.when.iter().all(|var| set.contains_key(var))) {
+            overlays.push(self.overlay(&one.overlay, &filler, &one.at));
+            if let Some(url) = &one.url {
+                if egress.is_some() {
+                    self.say(Code::Condition, &one.at, "two active egresses have a `url`".into());
+                }
+                egress = self.egress_url(url, &filler, &one.at);
+            }
+        }
+        Some(Provider {
+            name: provider.name.clone(),
+            title: provider.title.clone(),
+            prefix: provider.prefix.clone(),
+            gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),
+            origin: via.as_ref().map_or(base, |(_, (origin, _))| origin.clone()),
+            egress,
+            section: provider.section.clone(),
+            auth: provider.auth.iter().map(|auth| filler.auth(auth)).collect(),
+            claimed: claimed(provider),
+            headers: self.headers(&provider.headers, &filler, &provider.at),
+            overlays,
+            endpoints,
+            caller: provider.caller.clone(),
+            max_body: provider.max_body,
+            host,
+        })
+    }
+
+    fn values(&mut self, owner: Owner<'_>, vars: &Vars) -> Set {
+        let mut set = Set::new();
+        for (name, var) in vars {
+            let Some(value) = (self.value)(owner, name, &var.value).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            if value.bytes().any(|b| b.is_ascii_control()) {
+                let message = format!("var `{name}` holds a control character: {}", source_of(&var.value));
+                self.say(Code::Var, &var.at, message);
+            }
+            set.insert(name.clone(), value);
+        }
+        set
+    }
+
+    /// The gateway to use, with its values.
+    fn active_gateway<'g>(&mut self, uses: &'g [GatewayUse], set: &Set) -> Option<(&'g GatewayUse, Set)> {
+        let mut active = Vec::new();
+        for one in uses {
+            let values = self.values(Some(&one.gateway.name), &one.gateway.vars);
+            let complete = values.len() == one.gateway.vars.len();
+            if complete && one.when.iter().all(|var| set.contains_key(var)) {
+                active.push((one, values));
+            }
+        }
+        let orders: BTreeSet<_> = active.iter().filter_map(|(one, _)| one.order).collect();
+        if active.len() > 1 && orders.len() < active.len() {
+            let (first, second) = (&active[0].0, &active[1].0);
+            let message =
+                format!("gateways `{}` and `{}` are both active", first.gateway.name, second.gateway.name);
+            let diagnostic = Diagnostic::new(Code::GatewayOrder, second.at.clone(), message);
+            let help = "give each an `order` of its own: the lowest is used";
+            self.found.push(diagnostic.related(first.at.clone(), "the other one").help(help));
+        }
+        active.into_iter().min_by_key(|(one, _)| one.order)
+    }
+
+    /// A base URL's origin and its path, without a slash at the end.
+    fn base(&mut self, url: &compile::Located<Text>, set: &Set) -> Option<(Origin, String)> {
+        let mut text = String::new();
+        Filler { set, host: "" }.vars(&url.value).render(&mut text, |never| match *never {});
+        let problem = match Origin::split(&text) {
+            Ok((origin, path)) if good_path(path) => {
+                return Some((origin, path.trim_end_matches('/').to_owned()));
+            }
+            Ok(_) => "its path has characters or segments that a path cannot have",
+            Err(problem) => problem,
+        };
+        self.say(Code::Var, &url.at, format!("with the vars filled in this is no base URL: {problem}"));
+        None
+    }
+
+    fn endpoint(
+        &mut self,
+        endpoint: &compile::Endpoint,
+        filler: &Filler<'_>,
+        reach: &Reach<'_>,
+    ) -> Option<Endpoint> {
+        let mut path = Template::text(reach.base_path);
+        path.append(&filler.captures(&endpoint.upstream_path), false);
+        let target = match reach.via {
+            None => path,
+            Some((used, (_, gateway_path))) => match path.strip_prefix(&used.strip) {
+                Some(path) => through(gateway_path, &used.path, &path, filler),
+                None => {
+                    let message = format!(
+                        "`{}` is not the front of endpoint `{}`'s upstream path",
+                        used.strip, endpoint.name
+                    );
+                    self.say(Code::Strip, &used.at, message);
+                    return None;
+                }
+            },
+        };
+        let good = |part: &Part<u8>| {
+            matches!(part, Part::Name { .. }) || matches!(part, Part::Text(text) if plain(text))
+        };
+        if !target.parts().iter().all(good) {
+            self.say(Code::Var, &endpoint.at, "with the vars filled in this is no path".into());
+        }
+        let responses = endpoint.responses.iter().map(|rule| {
+            let mut message = String::new();
+            filler.vars(&rule.message).render(&mut message, |never| match *never {});
+            let (status, content_type) = (rule.status, rule.content_type.clone());
+            ResponseRule { status, content_type, reply_status: rule.reply_status, message }
+        });
+        Some(Endpoint {
+            name: endpoint.name.clone(),
+            method: endpoint.method.clone(),
+            paths: endpoint.paths.clone(),
+            target,
+            query: Query {
+                remove: endpoint.query.remove.clone(),
+                default: filler.query(&endpoint.query.default),
+                set: filler.query(&endpoint.query.set),
+            },
+            headers: self.headers(&endpoint.headers, filler, &endpoint.at),
+            timeouts: endpoint.timeouts,
+            responses: responses.collect(),
+            api: endpoint.api.clone(),
+        })
+    }
+
+    fn headers(&mut self, rules: &compile::HeaderRules, filler: &Filler<'_>, at: &At) -> Headers {
+        Headers {
+            pass: rules.pass.clone(),
+            remove: rules.remove.clone(),
+            default: self.header_values(&rules.default, filler, at),
+            set: self.header_values(&rules.set, filler, at),
+        }
+    }
+
+    fn header_values(
+        &mut self,
+        rules: &[(HeaderName, Text)],
+        filler: &Filler<'_>,
+        at: &At,
+    ) -> Vec<(HeaderName, Value)> {
+        let mut values = Vec::new();
+        for (name, text) in rules {
+            let template = filler.captures(text);
+            match template.as_text().map(HeaderValue::from_str) {
+                None => values.push((name.clone(), Value::Made(template))),
+                Some(Ok(value)) => values.push((name.clone(), Value::Fixed(value))),
+                Some(Err(_)) => {
+                    self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent"))
+                }
+            }
+        }
+        values
+    }
+
+    fn overlay(&mut self, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
+        let mut set = Vec::new();
+        for (name, text) in &overlay.set {
+            let mut value = String::new();
+            filler.vars(text).render(&mut value, |never| match *never {});
+            match HeaderValue::from_str(&value) {
+                Ok(mut value) => {
+                    value.set_sensitive(true);
+                    set.push((name.clone(), value));
+                }
+                Err(_) => self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent")),
+            }
+        }
+        Overlay { remove: overlay.remove.clone(), set }
+    }
+
+    fn egress_url(&mut self, url: &Text, filler: &Filler<'_>, at: &At) -> Option<EgressUrl> {
+        let template = filler.fill(url, |_| Known::Name(UrlName));
+        let lead = template.leading_text().to_owned();
+        let problem = match Origin::split(&lead) {
+            Ok((_, "")) if template.names().next().is_some() => "the upstream URL would stand in its host",
+            Ok((_, tail)) if !plain_target(tail) => "it has characters that a URL cannot have",
+            Ok((origin, tail)) => {
+                let front = &lead[..lead.len() - tail.len()];
+                let rest = template.strip_prefix(front)?;
+                let mut target = Template::text(if tail.starts_with('/') { "" } else { "/" });
+                target.append(&rest, false);
+                return Some(EgressUrl { origin, target });
+            }
+            Err(problem) => problem,
+        };
+        self.say(Code::Var, at, format!("with the vars filled in the egress's `url` is none: {problem}"));
+        None
+    }
+}
+
+/// The gateway's path with the upstream path in it.
+fn through(base_path: &str, written: &Text, path: &Template<u8>, filler: &Filler<'_>) -> Template<u8> {
+    let mut target = Template::text(base_path);
+    let marked: Template<()> = filler.fill(written, |_| Known::Name(()));
+    for part in marked.parts() {
+        match part {
+            Part::Text(text) => target.append(&Template::text(text), false),
+            Part::Name { urlencode, .. } => target.append(path, *urlencode),
+        }
+    }
+    target
+}
+
+/// Where the upstream's paths lie, and the gateway in front of them with its origin and base path.
+struct Reach<'a> {
+    base_path: &'a str,
+    via: Option<&'a (&'a GatewayUse, (Origin, String))>,
+}
+
+/// Fills in what is known once the vars are.
+struct Filler<'a> {
+    set: &'a Set,
+    host: &'a str,
+}
+
+/// A name that no bound template can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Never {}
+
+impl Filler<'_> {
+    fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
+        text.resolve(|name| match name {
+            Name::Var(var) => Known::Text(self.set.get(&**var).cloned().unwrap_or_default()),
+            Name::Host => Known::Text(self.host.to_owned()),
+            Name::Capture(_) | Name::Secret | Name::Path | Name::Url => other(name),
+        })
+    }
+
+    /// For texts whose scope allows vars and the host alone.
+    fn vars(&self, text: &Text) -> Template<Never> {
+        self.fill(text, |_| Known::Text(String::new()))
+    }
+
+    /// For texts whose scope allows captures too.
+    fn captures(&self, text: &Text) -> Template<u8> {
+        self.fill(text, |name| match name {
+            Name::Capture(index) => Known::Name(*index),
+            Name::Var(_) | Name::Host | Name::Secret | Name::Path | Name::Url => Known::Text(String::new()),
+        })
+    }
+
+    fn auth(&self, auth: &compile::Auth) -> Auth {
+        let set =
+            auth.set.iter().map(|(name, text)| (name.clone(), self.fill(text, |_| Known::Name(SecretName))));
+        Auth { field: auth.field.clone(), matches: auth.matches.clone(), set: set.collect() }
+    }
+
+    /// Query values mean what they say: their texts are percent-encoded here, once.
+    fn query(&self, rules: &[(String, Text)]) -> Vec<(String, Template<u8>)> {
+        let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/,@".contains(&b);
+        let one = |(name, text): &(String, Text)| {
+            let mut encoded = Template::text("");
+            for part in self.captures(text).parts() {
+                let part = match part {
+                    Part::Text(text) => Template::text(&percent_encode(text, unreserved)),
+                    Part::Name { name, urlencode } => Template::name(*name, *urlencode),
+                };
+                encoded.append(&part, false);
+            }
+            (name.clone(), encoded)
+        };
+        rules.iter().map(one).collect()
+    }
+}
+
+/// Every header name that the file sets somewhere, active or not.
+fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
+    let rules = provider.endpoints.iter().map(|endpoint| &endpoint.headers.set);
+    let rules = rules.chain([&provider.headers.set]).chain(provider.auth.iter().map(|auth| &auth.set));
+    let rules = rules.chain(provider.gateways.iter().map(|one| &one.gateway.overlay.set));
+    let rules = rules.chain(provider.egress.iter().map(|one| &one.overlay.set));
+    let mut names: Vec<HeaderName> = rules.flatten().map(|(name, _)| name.clone()).collect();
+    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    names
+}
+
+fn source_of(var: &Var) -> String {
+    match &var.source {
+        compile::VarSource::Env(name) => format!("environment variable `{name}`"),
+        compile::VarSource::File(name) => format!("file `{name}` in the secrets directory"),
+    }
+}
+
+/// A base path: plain characters, no empty and no dot segment inside.
+fn good_path(path: &str) -> bool {
+    let inner = path.trim_end_matches('/');
+    plain(path) && !inner.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."))
+}
+
+/// What may stand in a path as it is.
+fn plain(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b))
+}
+
+fn plain_target(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b))
+}

@@ -1,0 +1,69 @@
+//! Globs: text in which `*` stands for any run of characters, none included.
+
+/// A glob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(Box<str>);
+
+impl Glob {
+    /// A glob that matches as written, case included.
+    pub fn new(pattern: &str) -> Self {
+        Self(pattern.into())
+    }
+
+    /// The glob as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether all of `text` matches.
+    pub fn matches(&self, text: &str) -> bool {
+        let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
+        let (mut p, mut t) = (0, 0);
+        let mut star = None;
+        while t < text.len() {
+            if p < pattern.len() && pattern[p] == b'*' {
+                star = Some((p, t));
+                p += 1;
+            } else if p < pattern.len() && pattern[p] == text[t] {
+                p += 1;
+                t += 1;
+            } else if let Some((star_p, star_t)) = star {
+                p = star_p + 1;
+                t = star_t + 1;
+                star = Some((star_p, t));
+            } else {
+                return false;
+            }
+        }
+        pattern[p..].iter().all(|b| *b == b'*')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches() {
+        let check = |pattern: &str, text: &str, expected: bool| {
+            assert_eq!(Glob::new(pattern).matches(text), expected, "{pattern} {text}");
+        };
+        for (pattern, text) in [
+            ("", ""),
+            ("*", ""),
+            ("*", "x"),
+            ("a*", "a"),
+            ("a*c", "abbc"),
+            ("*b*", "abc"),
+            ("a*b*c", "axbxbc"),
+            ("a", "a"),
+        ] {
+            check(pattern, text, true);
+        }
+        for (pattern, text) in
+            [("", "x"), ("a", "ab"), ("a*c", "ab"), ("*b", "abc"), ("A", "a"), ("a**b", "ac")]
+        {
+            check(pattern, text, false);
+        }
+    }
+}

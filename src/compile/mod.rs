@@ -1,0 +1,165 @@
+//! What the files mean: specs become providers whose values cannot be invalid. Templates, patterns, globs,
+//! header names and quantities are parsed here, once, and every reference is followed. What depends on vars
+//! waits for `bind`.
+//!
+//! Pure: no file, no environment, no clock. All findings of all files are gathered.
+
+mod api;
+mod glob;
+mod parts;
+mod pattern;
+mod provider;
+mod quantity;
+pub mod safety;
+mod template;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    diag::{Code, Diagnostic},
+    name::FileName,
+    spec::{self, Parsed},
+};
+
+pub use api::{Api, FaultWords};
+pub use glob::Glob;
+pub use parts::*;
+pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree};
+pub use provider::FIXTURE;
+pub use quantity::{duration, size};
+pub use template::{Known, Part, Template, percent_encode, urlencode};
+
+/// A file that was there, parsed or not.
+pub type Slot<T> = Option<Parsed<T>>;
+
+/// All files of a directory, parsed. A name whose file has errors of form is there without a document, so
+/// that who refers to it is told so.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// `*.toml`.
+    pub providers: BTreeMap<FileName, Slot<spec::Provider>>,
+    /// `presets/*.toml`.
+    pub presets: BTreeMap<FileName, Slot<spec::Provider>>,
+    /// `gateways/*.toml`.
+    pub gateways: BTreeMap<FileName, Slot<spec::Gateway>>,
+    /// `apis/*.toml`.
+    pub apis: BTreeMap<FileName, Slot<spec::Api>>,
+}
+
+/// What a set of files means.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// The good providers, by name.
+    pub providers: Vec<Arc<Provider>>,
+    /// The providers whose files have errors.
+    pub rejected: Vec<Rejected>,
+    /// The good gateways, apis and presets that have tests of their own, each as the fixtures of its tests.
+    pub fixtures: Vec<(Arc<Provider>, Test)>,
+    /// All findings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A provider that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its name.
+    pub name: FileName,
+    /// Where its client paths would have started, where that can be read.
+    pub prefix: Option<String>,
+}
+
+/// What the shared files mean.
+pub(crate) struct Shared<'a> {
+    presets: &'a BTreeMap<FileName, Slot<spec::Provider>>,
+    gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
+    apis: BTreeMap<FileName, Option<Arc<Api>>>,
+}
+
+/// Compiles all files.
+pub fn compile(files: &Files) -> Compiled {
+    let mut compiled = Compiled::default();
+    let shared = Shared {
+        presets: &files.presets,
+        gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
+        apis: each(&files.apis, &mut compiled.diagnostics, |name, parsed| api::compile(name, parsed)),
+    };
+    for (name, slot) in &files.providers {
+        let made = slot.as_ref().map(|parsed| provider::compile(name, parsed, &shared));
+        let (provider, found) = made.unwrap_or_default();
+        compiled.diagnostics.extend(found);
+        match provider {
+            Some(provider) => compiled.providers.push(Arc::new(provider)),
+            None => {
+                let prefix = provider::prefix_of(name, slot.as_ref(), &shared);
+                compiled.rejected.push(Rejected { name: name.clone(), prefix });
+            }
+        }
+    }
+    for (name, slot) in &files.presets {
+        if let Some(parsed) = slot {
+            let tests = parsed.document.test.as_deref().unwrap_or_default();
+            let extends = Some(name.as_str());
+            provider::fixtures(
+                &Fixtures { file: &parsed.file, spans: &parsed.spans, tests, extends },
+                &shared,
+                &mut compiled,
+            );
+        }
+    }
+    let others = files.gateways.values().flatten().map(|p| (&p.file, &p.spans, &p.document.test));
+    let others = others.chain(files.apis.values().flatten().map(|p| (&p.file, &p.spans, &p.document.test)));
+    for (file, spans, tests) in others {
+        let tests = tests.as_deref().unwrap_or_default();
+        provider::fixtures(&Fixtures { file, spans, tests, extends: None }, &shared, &mut compiled);
+    }
+    compiled.diagnostics.sort();
+    compiled
+}
+
+/// The tests of a shared file, each with its provider.
+pub(crate) struct Fixtures<'a> {
+    file: &'a Arc<str>,
+    spans: &'a spec::Spans,
+    tests: &'a [spec::Test],
+    extends: Option<&'a str>,
+}
+
+type Made<T> = (Option<T>, Vec<Diagnostic>);
+
+fn each<S, T>(
+    slots: &BTreeMap<FileName, Slot<S>>,
+    found: &mut Vec<Diagnostic>,
+    make: impl Fn(&FileName, &Parsed<S>) -> Made<T>,
+) -> BTreeMap<FileName, Option<Arc<T>>> {
+    let mut made = BTreeMap::new();
+    for (name, slot) in slots {
+        let (value, more) = slot.as_ref().map(|parsed| make(name, parsed)).unwrap_or_default();
+        found.extend(more);
+        made.insert(name.clone(), value.map(Arc::new));
+    }
+    made
+}
+
+/// Finds a shared file by the name that another file gives it. The error is the diagnostic's code, message
+/// and help.
+fn refer<'a, T>(
+    kind: &str,
+    name: &str,
+    known: &'a BTreeMap<FileName, Option<T>>,
+) -> Result<&'a T, (Code, String, Option<String>)> {
+    match FileName::new(name).and_then(|name| known.get(&name)) {
+        Some(Some(found)) => Ok(found),
+        Some(None) => Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), None)),
+        None => {
+            let near = spec::nearest(name, known.keys().map(FileName::as_str));
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there would have to be a file `{kind}s/{name}.toml`"),
+            };
+            Err((Code::Reference, format!("there is no {kind} `{name}`"), Some(help)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

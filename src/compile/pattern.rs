@@ -1,0 +1,396 @@
+//! Path patterns, how two of them stand to each other, and the tree that finds the patterns which match a
+//! path, at a cost that does not grow with their number.
+//!
+//! A segment is literal or holds one capture, with literal text before or after it; `{rest...}` at the end
+//! takes one or more whole segments. Precedence is one rule: literal before capture before rest, segment by
+//! segment; `relation` tells where that rule would have to guess.
+
+use std::{cmp::Ordering, collections::HashMap};
+
+/// The most captures that a path may have.
+pub const MAX_CAPTURES: usize = 8;
+
+/// A parsed path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    segments: Vec<Segment>,
+    rest: bool,
+    /// Names of the captures, in order.
+    captures: Vec<String>,
+}
+
+/// One segment of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// Matches itself.
+    Literal(Box<str>),
+    /// Matches what starts and ends like this, with at least one character between.
+    Capture {
+        /// What stands before the capture.
+        prefix: Box<str>,
+        /// What stands after it.
+        suffix: Box<str>,
+    },
+}
+
+/// How the requests that two patterns match stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// No request matches both.
+    Disjoint,
+    /// The same requests.
+    Equal,
+    /// All that the first matches, the second matches too.
+    Inside,
+    /// All that the second matches, the first matches too.
+    Around,
+    /// Some match both, and each matches others too.
+    Overlap,
+}
+
+/// Where captures stand in a path: first byte, and one past the last.
+pub type Captures = [(u32, u32); MAX_CAPTURES];
+
+impl Pattern {
+    /// Parses a path that starts with `/`. The error is a fragment.
+    pub fn parse(path: &str) -> Result<Self, String> {
+        let inner = path.strip_prefix('/').ok_or("it does not start with `/`")?;
+        let mut pattern = Self { segments: Vec::new(), rest: false, captures: Vec::new() };
+        for segment in inner.split('/') {
+            if pattern.rest {
+                return Err("`{rest...}` has to be the last segment".into());
+            }
+            pattern.push(segment)?;
+        }
+        if pattern.captures.len() > MAX_CAPTURES {
+            return Err(format!("it has more than {MAX_CAPTURES} captures"));
+        }
+        Ok(pattern)
+    }
+
+    /// The names of its captures, in order.
+    pub fn captures(&self) -> &[String] {
+        &self.captures
+    }
+
+    fn push(&mut self, segment: &str) -> Result<(), String> {
+        let Some((prefix, tail)) = segment.split_once('{') else {
+            check_literal(segment, true)?;
+            self.segments.push(Segment::Literal(segment.into()));
+            return Ok(());
+        };
+        let (name, suffix) = tail.split_once('}').ok_or("`{` without `}` after it")?;
+        let (name, rest) = name.strip_suffix("...").map_or((name, false), |name| (name, true));
+        check_name(name)?;
+        check_literal(prefix, false)?;
+        check_literal(suffix, false)?;
+        if self.captures.iter().any(|known| known == name) {
+            return Err(format!("it has two captures named `{name}`"));
+        }
+        if rest && !(prefix.is_empty() && suffix.is_empty()) {
+            return Err(format!("`{{{name}...}}` has to be a whole segment"));
+        }
+        self.captures.push(name.to_owned());
+        if rest {
+            self.rest = true;
+        } else {
+            self.segments.push(Segment::Capture { prefix: prefix.into(), suffix: suffix.into() });
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let good = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if good { Ok(()) } else { Err(format!("`{name}` cannot be a capture's name: use `[a-z][a-z0-9_]*`")) }
+}
+
+/// What may stand for itself in a path: RFC 3986's `pchar`, less percent-encoding, so that a path has one
+/// spelling; no empty and no dot segment.
+fn check_literal(text: &str, whole: bool) -> Result<(), String> {
+    if whole && matches!(text, "" | "." | "..") {
+        return Err("it has an empty or a dot segment".into());
+    }
+    let good = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(b);
+    match text.bytes().find(|b| !good(b)) {
+        None => Ok(()),
+        Some(byte) => Err(format!("`{}` cannot stand in it", char::from(byte).escape_default())),
+    }
+}
+
+impl Segment {
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => &**literal == text,
+            Self::Capture { prefix, suffix } => {
+                text.len() > prefix.len() + suffix.len()
+                    && text.starts_with(&**prefix)
+                    && text.ends_with(&**suffix)
+            }
+        }
+    }
+
+    fn relation(&self, other: &Self) -> Relation {
+        match (self, other) {
+            (Self::Literal(a), Self::Literal(b)) if a == b => Relation::Equal,
+            (Self::Literal(_), Self::Literal(_)) => Relation::Disjoint,
+            (Self::Literal(a), Self::Capture { .. }) if other.matches(a) => Relation::Inside,
+            (Self::Capture { .. }, Self::Literal(b)) if self.matches(b) => Relation::Around,
+            (Self::Literal(_), Self::Capture { .. }) | (Self::Capture { .. }, Self::Literal(_)) => {
+                Relation::Disjoint
+            }
+            (Self::Capture { prefix: ap, suffix: asx }, Self::Capture { prefix: bp, suffix: bsx }) => {
+                let prefix = affix(ap.len().cmp(&bp.len()), ap.starts_with(&**bp), bp.starts_with(&**ap));
+                let suffix = affix(asx.len().cmp(&bsx.len()), asx.ends_with(&**bsx), bsx.ends_with(&**asx));
+                prefix.and(suffix)
+            }
+        }
+    }
+}
+
+/// Longer fixed text matches less.
+fn affix(length: Ordering, a_extends_b: bool, b_extends_a: bool) -> Relation {
+    match length {
+        Ordering::Equal if a_extends_b => Relation::Equal,
+        Ordering::Greater if a_extends_b => Relation::Inside,
+        Ordering::Less if b_extends_a => Relation::Around,
+        Ordering::Equal | Ordering::Greater | Ordering::Less => Relation::Disjoint,
+    }
+}
+
+impl Relation {
+    /// Both hold: the relation of pairs whose parts stand like this.
+    fn and(self, other: Self) -> Self {
+        use Relation::{Around, Disjoint, Equal, Inside, Overlap};
+        match (self, other) {
+            (Disjoint, _) | (_, Disjoint) => Disjoint,
+            (Equal, one) | (one, Equal) => one,
+            (Inside, Inside) => Inside,
+            (Around, Around) => Around,
+            (Inside | Around | Overlap, Inside | Around | Overlap) => Overlap,
+        }
+    }
+}
+
+impl Pattern {
+    /// How the requests that `self` matches stand to those that `other` matches.
+    pub fn relation(&self, other: &Self) -> Relation {
+        let shared = self.segments.iter().zip(&other.segments);
+        let front = shared.fold(Relation::Equal, |all, (a, b)| all.and(a.relation(b)));
+        let tail = match (self.segments.len().cmp(&other.segments.len()), self.rest, other.rest) {
+            (Ordering::Equal, a, b) if a == b => Relation::Equal,
+            (Ordering::Greater, _, true) => Relation::Inside,
+            (Ordering::Less, true, _) => Relation::Around,
+            (Ordering::Equal | Ordering::Greater | Ordering::Less, _, _) => Relation::Disjoint,
+        };
+        front.and(tail)
+    }
+
+    /// Whether the pattern matches, and its captures: the naive way, which the tree has to equal.
+    #[cfg(test)]
+    pub fn matches(&self, path: &str) -> Option<Vec<String>> {
+        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let n = self.segments.len();
+        let fits =
+            if self.rest { parts.len() > n && !parts[n..].concat().is_empty() } else { parts.len() == n };
+        if !fits || !self.segments.iter().zip(&parts).all(|(segment, part)| segment.matches(part)) {
+            return None;
+        }
+        let mut captures: Vec<String> = Vec::new();
+        for (segment, part) in self.segments.iter().zip(&parts) {
+            if let Segment::Capture { prefix, suffix } = segment {
+                captures.push(part[prefix.len()..part.len() - suffix.len()].to_owned());
+            }
+        }
+        if self.rest {
+            captures.push(parts[n..].join("/"));
+        }
+        Some(captures)
+    }
+}
+
+/// Patterns with something at each, found by path.
+#[derive(Debug)]
+pub struct Tree<T> {
+    nodes: Vec<Node<T>>,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    literals: HashMap<Box<str>, usize>,
+    /// Longest fixed text first: of two that can match the same text, that is the more specific.
+    captures: Vec<(Segment, usize)>,
+    ends: Vec<T>,
+    rests: Vec<T>,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self { literals: HashMap::new(), captures: Vec::new(), ends: Vec::new(), rests: Vec::new() }
+    }
+}
+
+impl<T> Default for Tree<T> {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()] }
+    }
+}
+
+impl<T> Tree<T> {
+    /// Puts `item` at `pattern`.
+    pub fn insert(&mut self, pattern: &Pattern, item: T) {
+        let mut at = 0;
+        for segment in &pattern.segments {
+            at = match self.child(at, segment) {
+                Some(child) => child,
+                None => self.add_child(at, segment),
+            };
+        }
+        let node = &mut self.nodes[at];
+        if pattern.rest { &mut node.rests } else { &mut node.ends }.push(item);
+    }
+
+    fn child(&self, at: usize, segment: &Segment) -> Option<usize> {
+        let node = &self.nodes[at];
+        match segment {
+            Segment::Literal(text) => node.literals.get(text).copied(),
+            Segment::Capture { .. } => {
+                node.captures.iter().find(|(known, _)| known == segment).map(|(_, child)| *child)
+            }
+        }
+    }
+
+    fn add_child(&mut self, at: usize, segment: &Segment) -> usize {
+        let child = self.nodes.len();
+        self.nodes.push(Node::default());
+        let node = &mut self.nodes[at];
+        match segment {
+            Segment::Literal(text) => {
+                node.literals.insert(text.clone(), child);
+            }
+            Segment::Capture { .. } => {
+                node.captures.push((segment.clone(), child));
+                node.captures.sort_by_key(|(segment, _)| std::cmp::Reverse(fixed_len(segment)));
+            }
+        }
+        child
+    }
+
+    /// The first item, most specific pattern first, that `choose` takes, with the captures of its pattern.
+    pub fn find<'t, R>(&'t self, path: &str, choose: impl Fn(&'t T) -> Option<R>) -> Option<(R, Captures)> {
+        let start = path.strip_prefix('/').map(|_| 1)?;
+        let mut walk = Walk { tree: self, path, choose, captures: [(0, 0); MAX_CAPTURES], depth: 0 };
+        walk.node(0, start).map(|found| (found, walk.captures))
+    }
+
+    /// All items whose patterns may match a request that `pattern` matches too.
+    pub fn near<'t>(&'t self, pattern: &Pattern, found: &mut Vec<&'t T>) {
+        self.near_node(0, &pattern.segments, pattern.rest, found);
+    }
+
+    fn near_node<'t>(&'t self, at: usize, segments: &[Segment], rest: bool, found: &mut Vec<&'t T>) {
+        let node = &self.nodes[at];
+        let Some((segment, after)) = segments.split_first() else {
+            if rest {
+                found.extend(&node.rests);
+                self.children(node, |child| self.near_all(child, found));
+            } else {
+                found.extend(&node.ends);
+            }
+            return;
+        };
+        found.extend(&node.rests);
+        if let Segment::Literal(text) = segment {
+            if let Some(child) = node.literals.get(text) {
+                self.near_node(*child, after, rest, found);
+            }
+        } else {
+            for (text, child) in &node.literals {
+                if segment.matches(text) {
+                    self.near_node(*child, after, rest, found);
+                }
+            }
+        }
+        for (other, child) in &node.captures {
+            if segment.relation(other) != Relation::Disjoint {
+                self.near_node(*child, after, rest, found);
+            }
+        }
+    }
+
+    fn near_all<'t>(&'t self, at: usize, found: &mut Vec<&'t T>) {
+        let node = &self.nodes[at];
+        found.extend(node.ends.iter().chain(&node.rests));
+        self.children(node, |child| self.near_all(child, found));
+    }
+
+    fn children(&self, node: &Node<T>, mut visit: impl FnMut(usize)) {
+        node.literals
+            .values()
+            .chain(node.captures.iter().map(|(_, child)| child))
+            .for_each(|child| visit(*child));
+    }
+}
+
+fn fixed_len(segment: &Segment) -> usize {
+    match segment {
+        Segment::Literal(text) => text.len(),
+        Segment::Capture { prefix, suffix } => prefix.len() + suffix.len(),
+    }
+}
+
+/// One search: depth first, most specific child first, coming back where a branch leads to nothing.
+struct Walk<'t, 'p, T, F> {
+    tree: &'t Tree<T>,
+    path: &'p str,
+    choose: F,
+    captures: Captures,
+    depth: usize,
+}
+
+impl<'t, T, R, F: Fn(&'t T) -> Option<R>> Walk<'t, '_, T, F> {
+    /// `start` is where the next segment begins, one past the end if there is none.
+    fn node(&mut self, at: usize, start: usize) -> Option<R> {
+        let tree = self.tree;
+        let node = &tree.nodes[at];
+        if start > self.path.len() {
+            return node.ends.iter().find_map(&self.choose);
+        }
+        let end = self.path[start..].find('/').map_or(self.path.len(), |slash| start + slash);
+        let segment = &self.path[start..end];
+        if let Some(child) = node.literals.get(segment)
+            && let Some(found) = self.node(*child, end + 1)
+        {
+            return Some(found);
+        }
+        for (pattern, child) in &node.captures {
+            if let Segment::Capture { prefix, suffix } = pattern
+                && pattern.matches(segment)
+            {
+                self.capture(start + prefix.len(), end - suffix.len());
+                if let Some(found) = self.node(*child, end + 1) {
+                    return Some(found);
+                }
+                self.depth -= 1;
+            }
+        }
+        if node.rests.is_empty() || start == self.path.len() {
+            return None;
+        }
+        self.capture(start, self.path.len());
+        let found = node.rests.iter().find_map(&self.choose);
+        self.depth -= usize::from(found.is_none());
+        found
+    }
+
+    fn capture(&mut self, start: usize, end: usize) {
+        // A head is bounded far below 4 GiB, and a pattern has at most `MAX_CAPTURES` captures.
+        let narrow = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        self.captures[self.depth] = (narrow(start), narrow(end));
+        self.depth += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

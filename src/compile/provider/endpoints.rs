@@ -1,0 +1,240 @@
+//! Endpoints: method, client paths, the upstream path, and the rules of each.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Compiler, RESERVED_NAMES, Scope, check_reserved, refer};
+use crate::{
+    compile::{Api, ClientPath, Endpoint, Name, Pattern, ResponseRule, Text, Timeouts, Vars},
+    diag::{Code, Diagnostic},
+    spec::{self, EndpointEntry, backticked, step},
+};
+
+type Entries = BTreeMap<String, EndpointEntry>;
+
+/// What holds for all endpoints of a provider.
+pub(super) struct Wide<'a> {
+    pub(super) responses: &'a [ResponseRule],
+    pub(super) timeouts: Timeouts,
+    pub(super) vars: &'a Vars,
+}
+
+/// The file's endpoints over the preset's: by name, and key by key within one.
+pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Option<Entries> {
+    let (own, mut merged) = (own.unwrap_or_default(), preset.unwrap_or_default());
+    for (name, entry) in own {
+        let entry = match (entry, merged.remove(&name)) {
+            (EndpointEntry::Table(table), Some(EndpointEntry::Table(base))) => {
+                EndpointEntry::Table(Box::new(merge_one(*table, *base)))
+            }
+            (entry, _) => entry,
+        };
+        merged.insert(name, entry);
+    }
+    Some(merged)
+}
+
+fn merge_one(own: spec::Endpoint, base: spec::Endpoint) -> spec::Endpoint {
+    spec::Endpoint {
+        method: own.method.or(base.method),
+        path: own.path.or(base.path),
+        aliases: own.aliases.or(base.aliases),
+        upstream_path: own.upstream_path.or(base.upstream_path),
+        api: own.api.or(base.api),
+        query: own.query.or(base.query),
+        headers: own.headers.or(base.headers),
+        timeouts: own.timeouts.or(base.timeouts),
+        response: own.response.or(base.response),
+    }
+}
+
+impl Compiler<'_> {
+    pub(super) fn endpoints(
+        &mut self,
+        specs: Option<&Entries>,
+        prefix: Option<&str>,
+        wide: &Wide<'_>,
+    ) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        for (name, entry) in specs.into_iter().flatten() {
+            let pointer = format!("/endpoint/{}", step(name));
+            match entry {
+                EndpointEntry::Removed => self.check_removed(name, &pointer),
+                EndpointEntry::Table(table) => {
+                    endpoints.extend(self.endpoint(name, &pointer, table, prefix, wide))
+                }
+            }
+        }
+        if endpoints.is_empty() && self.found.is_empty() {
+            let help = "add an `[endpoint.<name>]`, or a preset that has some";
+            self.say_help(Code::MissingKey, self.key("/endpoint"), "the provider has no endpoint", help);
+        }
+        endpoints
+    }
+
+    /// `false` for an endpoint that no preset has is a typing error.
+    fn check_removed(&mut self, name: &str, pointer: &str) {
+        let in_preset =
+            self.layers[1..].iter().any(|layer| layer.spans.has(&format!("{}{pointer}", layer.root)));
+        if !in_preset {
+            self.say(
+                Code::Reference,
+                self.key(pointer),
+                format!("no preset of this file has an endpoint `{name}`"),
+            );
+        }
+    }
+
+    fn endpoint(
+        &mut self,
+        name: &str,
+        pointer: &str,
+        spec: &spec::Endpoint,
+        prefix: Option<&str>,
+        wide: &Wide<'_>,
+    ) -> Option<Endpoint> {
+        for (key, missing) in [("method", spec.method.is_none()), ("path", spec.path.is_none())] {
+            if missing {
+                self.say(Code::MissingKey, self.key(pointer), format!("endpoint `{name}` has no `{key}`"));
+            }
+        }
+        let (method, path) = (spec.method?, spec.path.as_ref()?);
+        let own = self.pattern(&format!("{pointer}/path"), path, wide.vars)?;
+        let captures = own.captures().to_vec();
+        let paths = self.client_paths(pointer, prefix?, spec, &captures);
+        let scope = Scope {
+            vars: Some(wide.vars),
+            captures: &captures,
+            words: &[("host", Name::Host)],
+            ..Scope::default()
+        };
+        let responses = self.responses(&format!("{pointer}/response"), spec.response.as_deref());
+        Some(Endpoint {
+            name: name.to_owned(),
+            at: self.value(&format!("{pointer}/path")),
+            method: http_method(method),
+            paths,
+            upstream_path: self.upstream_path(pointer, spec, path, scope)?,
+            api: self.api(pointer, spec.api.as_deref()),
+            query: self.query_rules(&format!("{pointer}/query"), spec.query.as_ref(), scope),
+            headers: self.header_rules(&format!("{pointer}/headers"), spec.headers.as_ref(), scope),
+            timeouts: self.timeouts(&format!("{pointer}/timeouts"), spec.timeouts.as_ref(), wide.timeouts),
+            responses: responses.into_iter().chain(wide.responses.iter().cloned()).collect(),
+        })
+    }
+
+    fn pattern(&mut self, pointer: &str, path: &str, vars: &Vars) -> Option<Pattern> {
+        let pattern = match Pattern::parse(path) {
+            Ok(pattern) => pattern,
+            Err(message) => {
+                self.say(Code::Path, self.value(pointer), message);
+                return None;
+            }
+        };
+        for capture in pattern.captures() {
+            if RESERVED_NAMES.contains(&capture.as_str()) {
+                let message =
+                    format!("`{capture}` has a meaning of its own in templates: choose another name");
+                self.say(Code::Name, self.value(pointer), message);
+            }
+            if let Some(var) = vars.get(capture) {
+                let message = format!("capture `{capture}` has the name of a var");
+                let diagnostic = Diagnostic::new(Code::Name, self.value(pointer), message);
+                self.found.push(diagnostic.related(var.at.clone(), "the var"));
+            }
+        }
+        Some(pattern)
+    }
+
+    fn client_paths(
+        &mut self,
+        pointer: &str,
+        prefix: &str,
+        spec: &spec::Endpoint,
+        captures: &[String],
+    ) -> Vec<ClientPath> {
+        let own = spec.path.iter().map(|path| (format!("{pointer}/path"), format!("{prefix}{path}")));
+        let aliases = spec.aliases.iter().flatten().enumerate();
+        let aliases = aliases.map(|(index, path)| (format!("{pointer}/aliases/{index}"), path.clone()));
+        let all: Vec<_> = own.chain(aliases).collect();
+        all.into_iter().filter_map(|(pointer, text)| self.client_path(&pointer, text, captures)).collect()
+    }
+
+    fn client_path(&mut self, pointer: &str, text: String, captures: &[String]) -> Option<ClientPath> {
+        let at = self.value(pointer);
+        let pattern = Pattern::parse(&text).and_then(|pattern| {
+            check_reserved(&text)?;
+            match text[1..].starts_with('{') {
+                true => Err("its first segment has to be literal".into()),
+                false => Ok(pattern),
+            }
+        });
+        let pattern = match pattern {
+            Ok(pattern) => pattern,
+            Err(message) => {
+                self.say(Code::Path, at, message);
+                return None;
+            }
+        };
+        let slot = |name: &String| captures.iter().position(|known| known == name);
+        let slots: Option<Vec<usize>> = pattern.captures().iter().map(slot).collect();
+        match slots {
+            Some(slots) if slots.len() == captures.len() => {
+                let narrow = |slot| u8::try_from(slot).expect("a path has few captures");
+                let slots = slots.into_iter().map(narrow).collect();
+                Some(ClientPath { text, pattern, slots, at })
+            }
+            _ => {
+                let message = format!("an alias has the captures of `path`: {}", backticked(captures));
+                self.say(Code::Path, at, message);
+                None
+            }
+        }
+    }
+
+    fn upstream_path(
+        &mut self,
+        pointer: &str,
+        spec: &spec::Endpoint,
+        path: &str,
+        scope: Scope<'_>,
+    ) -> Option<Text> {
+        let (key, text) = match &spec.upstream_path {
+            Some(text) => ("upstream_path", text.clone()),
+            None => ("path", path.replace("...}", "}")),
+        };
+        let pointer = format!("{pointer}/{key}");
+        let template = self.template(&pointer, &text, scope)?;
+        let good = text.starts_with('/')
+            && !text.contains("//")
+            && !text.contains(['?', '#', ' ', '\\'])
+            && text.is_ascii();
+        if !good {
+            self.say(Code::Path, self.value(&pointer), "an upstream path starts with `/` and has no query");
+        }
+        Some(template)
+    }
+
+    fn api(&mut self, pointer: &str, name: Option<&str>) -> Option<Arc<Api>> {
+        let name = name?;
+        match refer("api", name, &self.shared.apis) {
+            Ok(api) => Some(api.clone()),
+            Err((code, message, help)) => {
+                let mut diagnostic = Diagnostic::new(code, self.value(&format!("{pointer}/api")), message);
+                diagnostic.help = help;
+                self.found.push(diagnostic);
+                None
+            }
+        }
+    }
+}
+
+fn http_method(method: spec::Method) -> http::Method {
+    match method {
+        spec::Method::Get => http::Method::GET,
+        spec::Method::Head => http::Method::HEAD,
+        spec::Method::Post => http::Method::POST,
+        spec::Method::Put => http::Method::PUT,
+        spec::Method::Patch => http::Method::PATCH,
+        spec::Method::Delete => http::Method::DELETE,
+    }
+}

@@ -1,0 +1,65 @@
+//! Durations and sizes as files write them: a whole number and a unit.
+
+use std::time::Duration;
+
+/// `10s`, `500ms`, `5m`, `1h`; more than nothing and at most 24 h.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text).ok_or("it has to be a whole number and `ms`, `s`, `m` or `h`")?;
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let millis = millis.ok_or("its unit has to be `ms`, `s`, `m` or `h`")?;
+    match number.checked_mul(millis) {
+        Some(0) => Err("it has to be more than nothing".into()),
+        Some(millis) if millis <= 86_400_000 => Ok(Duration::from_millis(millis)),
+        _ => Err("it has to be at most `24h`".into()),
+    }
+}
+
+/// `512B`, `64KiB`, `256MiB`, `1GiB`; at most 1024 GiB.
+pub fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = split(text).ok_or("it has to be a whole number and `B`, `KiB`, `MiB` or `GiB`")?;
+    let unit = match unit {
+        "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let unit: u64 = unit.ok_or("its unit has to be `B`, `KiB`, `MiB` or `GiB`")?;
+    let bytes = number.checked_mul(unit).filter(|bytes| *bytes <= 1 << 40);
+    bytes.ok_or_else(|| "it has to be at most `1024GiB`".into())
+}
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    Some((text[..end].parse().ok()?, &text[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes() {
+        let check = |text: &str, millis: Option<u64>, bytes: Option<u64>| {
+            assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text}");
+            assert_eq!(size(text).ok(), bytes, "{text}");
+        };
+        check("10s", Some(10_000), None);
+        check("500ms", Some(500), None);
+        check("24h", Some(86_400_000), None);
+        check("25h", None, None);
+        check("0s", None, None);
+        check("s", None, None);
+        check("10", None, None);
+        check("99999999999999999999s", None, None);
+        check("1KiB", None, Some(1024));
+        check("0B", None, Some(0));
+        check("2048GiB", None, None);
+    }
+}

@@ -1,0 +1,102 @@
+//! What the engine does to headers whatever the files say: the one table of names that never pass, that
+//! pass only on request, and that only the engine itself writes. `compile` refuses rules against it, and
+//! `rewrite` holds it on every message.
+
+/// What a name means on a client's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Passes as sent.
+    Plain,
+    /// Removed, unless a file's `headers.pass` lets it through: where the client is, and what page it is on.
+    Passable,
+    /// Always removed; a file may set it.
+    Stripped,
+    /// Always removed, and never set by a file: framing and connection are the engine's own.
+    Managed,
+}
+
+/// The class of a request header, by its lower-case name.
+pub fn request(name: &str) -> Class {
+    match name {
+        // Hop-by-hop: RFC 9110, section 7.6.1; framing: RFC 9112, section 6.
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding"
+        | "upgrade" | "content-length" | "host" | "http2-settings" | "expect" => Class::Managed,
+        // What carries a caller's token, and what a browser adds of its own.
+        "authorization" | "x-api-key" | "cookie" | "cookie2" => Class::Stripped,
+        "forwarded"
+        | "x-real-ip"
+        | "true-client-ip"
+        | "via"
+        | "cdn-loop"
+        | "origin"
+        | "referer"
+        | "x-client-ip"
+        | "x-cluster-client-ip"
+        | "x-original-forwarded-for"
+        | "fastly-client-ip"
+        | "client-ip" => Class::Passable,
+        _ if name.starts_with("cf-") || name.starts_with("x-forwarded") => Class::Passable,
+        _ if name.starts_with("proxy-") => Class::Stripped,
+        _ => Class::Plain,
+    }
+}
+
+/// Whether an entry of `headers.pass`, a name or a glob, can only match passable names.
+pub fn may_pass(entry: &str) -> bool {
+    match entry.split_once('*') {
+        None => request(entry) == Class::Passable,
+        Some((prefix, _)) => prefix.starts_with("cf-") || prefix.starts_with("x-forwarded"),
+    }
+}
+
+/// Whether an answer's header stays behind: hop-by-hop, or an order to the client about our own origin.
+pub fn answer_stays(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "set-cookie"
+            | "set-cookie2"
+            | "alt-svc"
+            | "strict-transport-security"
+            | "clear-site-data"
+            | "service-worker-allowed"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes() {
+        let check = |name: &str, class: Class| assert_eq!(request(name), class, "{name}");
+        check("anthropic-version", Class::Plain);
+        check("x-stainless-os", Class::Plain);
+        check("accept-encoding", Class::Plain);
+        check("cf-ray", Class::Passable);
+        check("x-forwarded-for", Class::Passable);
+        check("x-forwarded", Class::Passable);
+        check("cookie", Class::Stripped);
+        check("proxy-authorization", Class::Stripped);
+        check("proxy-connection", Class::Managed);
+        check("content-length", Class::Managed);
+    }
+
+    #[test]
+    fn only_passable_names_can_be_let_through() {
+        let check = |entry: &str, good: bool| assert_eq!(may_pass(entry), good, "{entry}");
+        for good in ["cf-*", "cf-ipcountry", "x-forwarded-*", "x-forwarded-for", "origin", "via"] {
+            check(good, true);
+        }
+        for bad in ["*", "c*", "cookie", "authorization", "x-*", "host", "te", "x-api-key", "accept"] {
+            check(bad, false);
+        }
+    }
+}

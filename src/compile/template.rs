@@ -1,0 +1,227 @@
+//! Templates: text with `{name}` and `{name|urlencode}`, nothing more. Parsed once; what a name may be is
+//! the caller's to say, so that the same parser serves URLs, headers, messages and error bodies.
+
+use std::borrow::Cow;
+
+/// A text with names in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template<N> {
+    /// Neighbouring texts are always one part.
+    parts: Vec<Part<N>>,
+}
+
+/// A piece of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part<N> {
+    /// Stands for itself.
+    Text(String),
+    /// Stands for a value.
+    Name {
+        /// Which value.
+        name: N,
+        /// Whether all but RFC 3986's unreserved characters is percent-encoded.
+        urlencode: bool,
+    },
+}
+
+/// What a name turns into when a template is made more definite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known<N> {
+    /// The value is known now.
+    Text(String),
+    /// It stays a name.
+    Name(N),
+}
+
+impl<N> Template<N> {
+    /// Parses `text`; `known` says what a name stands for. The error is a fragment.
+    pub fn parse(text: &str, known: impl Fn(&str) -> Result<Known<N>, String>) -> Result<Self, String> {
+        let mut template = Self { parts: Vec::new() };
+        let mut rest = text;
+        while let Some(brace) = rest.find(['{', '}']) {
+            template.push_text(&rest[..brace]);
+            let inside = rest[brace..].strip_prefix('{').ok_or("`}` without `{` before it")?;
+            let end = inside.find(['{', '}']).filter(|end| inside[*end..].starts_with('}'));
+            let end = end.ok_or("`{` without `}` after it")?;
+            let (name, urlencode) = match inside[..end].split_once('|') {
+                None => (&inside[..end], false),
+                Some((name, "urlencode")) => (name, true),
+                Some((_, filter)) => {
+                    return Err(format!("unknown filter `{filter}`: the only one is `urlencode`"));
+                }
+            };
+            template.push(known(name)?, urlencode);
+            rest = &inside[end + 1..];
+        }
+        template.push_text(rest);
+        Ok(template)
+    }
+
+    /// The same template with more known: names become texts, or other names.
+    pub fn resolve<M>(&self, mut known: impl FnMut(&N) -> Known<M>) -> Template<M> {
+        let mut template = Template { parts: Vec::new() };
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => template.push_text(text),
+                Part::Name { name, urlencode } => template.push(known(name), *urlencode),
+            }
+        }
+        template
+    }
+
+    /// The template that is this text.
+    pub fn text(text: &str) -> Self {
+        let mut template = Self { parts: Vec::new() };
+        template.push_text(text);
+        template
+    }
+
+    /// The template that is this name.
+    pub fn name(name: N, urlencode: bool) -> Self {
+        Self { parts: vec![Part::Name { name, urlencode }] }
+    }
+
+    /// Appends the text with all names filled in.
+    pub fn render<'v>(&self, out: &mut String, value: impl Fn(&N) -> &'v str) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Name { name, urlencode: false } => out.push_str(value(name)),
+                Part::Name { name, urlencode: true } => out.push_str(&urlencode(value(name))),
+            }
+        }
+    }
+
+    /// The names in it.
+    pub fn names(&self) -> impl Iterator<Item = &N> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Name { name, .. } => Some(name),
+        })
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> &[Part<N>] {
+        &self.parts
+    }
+
+    /// The text, if there is no name in it.
+    pub fn as_text(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text before the first name.
+    pub fn leading_text(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            Some(Part::Name { .. }) | None => "",
+        }
+    }
+
+    /// The template without the text that it starts with, if it does.
+    pub fn strip_prefix(mut self, prefix: &str) -> Option<Self> {
+        if prefix.is_empty() {
+            return Some(self);
+        }
+        let Some(Part::Text(text)) = self.parts.first_mut() else { return None };
+        *text = text.strip_prefix(prefix)?.to_owned();
+        if text.is_empty() {
+            self.parts.remove(0);
+        }
+        Some(self)
+    }
+
+    /// Appends another template; with `encode`, all of it percent-encoded.
+    pub fn append(&mut self, other: &Self, encode: bool)
+    where
+        N: Clone,
+    {
+        for part in &other.parts {
+            match part {
+                Part::Text(text) => self.push(Known::Text(text.clone()), encode),
+                Part::Name { name, urlencode } => self.push(Known::Name(name.clone()), *urlencode || encode),
+            }
+        }
+    }
+
+    fn push(&mut self, known: Known<N>, encode: bool) {
+        match known {
+            Known::Text(text) if encode => self.push_text(&urlencode(&text)),
+            Known::Text(text) => self.push_text(&text),
+            Known::Name(name) => self.parts.push(Part::Name { name, urlencode: encode }),
+        }
+    }
+
+    fn push_text(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        match self.parts.last_mut() {
+            Some(Part::Text(last)) => last.push_str(text),
+            Some(Part::Name { .. }) | None => self.parts.push(Part::Text(text.to_owned())),
+        }
+    }
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3).
+pub fn urlencode(text: &str) -> Cow<'_, str> {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    percent_encode(text, unreserved)
+}
+
+/// Percent-encodes the bytes that `keep` does not keep.
+pub fn percent_encode(text: &str, keep: impl Fn(u8) -> bool) -> Cow<'_, str> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    if text.bytes().all(&keep) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        if byte.is_ascii() && keep(byte) {
+            out.push(byte.into());
+        } else {
+            out.extend(['%', HEX[usize::from(byte >> 4)].into(), HEX[usize::from(byte & 15)].into()]);
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(name: &str) -> Result<Known<char>, String> {
+        match name {
+            "a" => Ok(Known::Text("A/B".into())),
+            "x" | "y" => Ok(Known::Name(name.chars().next().expect("one letter"))),
+            other => Err(format!("no `{other}`")),
+        }
+    }
+
+    #[test]
+    fn parse_and_render() {
+        let check = |text: &str, expected: Result<&str, &str>| {
+            let rendered = Template::parse(text, known).map(|template| {
+                let mut out = String::new();
+                template.render(&mut out, |name| if *name == 'x' { "1&2" } else { "ü" });
+                out
+            });
+            assert_eq!(rendered.as_deref().map_err(String::as_str), expected, "{text}");
+        };
+        check("", Ok(""));
+        check("plain", Ok("plain"));
+        check("{a}{x}", Ok("A/B1&2"));
+        check("<{a|urlencode}|{x|urlencode}|{y|urlencode}>", Ok("<A%2FB|1%262|%C3%BC>"));
+        check("{z}", Err("no `z`"));
+        check("{", Err("`{` without `}` after it"));
+        check("{a", Err("`{` without `}` after it"));
+        check("{{a}}", Err("`{` without `}` after it"));
+        check("a}", Err("`}` without `{` before it"));
+        check("{}", Err("no ``"));
+        check("{x|upper}", Err("unknown filter `upper`: the only one is `urlencode`"));
+    }
+}

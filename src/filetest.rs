@@ -1,0 +1,216 @@
+//! The tests that files bring along: a request in, what would go upstream out. It runs the very functions
+//! that requests run, with vars, credentials and answers from the test: no network, no environment, no clock.
+
+use std::{fmt::Write, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, request::Parts};
+
+use crate::{
+    bind,
+    compile::{Compiled, Glob, Provider, Test},
+    diag::{Code, Diagnostic},
+    fault::{Fault, Kind},
+    name::FileName,
+    rewrite::{self, Answered},
+    secret::Secret,
+    spec::{self, TestAnswer, VarValue},
+    table::{self, Table},
+};
+
+/// How many tests ran, and what those that fail are told.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How many tests ran.
+    pub ran: usize,
+    /// A finding for each test that fails.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Runs all tests of a set of files.
+pub fn run(compiled: &Compiled) -> Outcome {
+    let own = compiled
+        .providers
+        .iter()
+        .flat_map(|provider| provider.tests.iter().map(move |test| (provider, test)));
+    let shared = compiled.fixtures.iter().map(|(provider, test)| (provider, test));
+    let mut outcome = Outcome::default();
+    for (provider, test) in own.chain(shared) {
+        outcome.ran += 1;
+        outcome.diagnostics.extend(one(provider, test));
+    }
+    outcome.diagnostics.sort();
+    outcome
+}
+
+fn one(provider: &Provider, test: &Test) -> Option<Diagnostic> {
+    let wrong = match seen(provider, &test.spec) {
+        Ok(seen) => compare(&test.spec.expect, &seen),
+        Err(reason) => vec![reason],
+    };
+    let (first, more) = wrong.split_first()?;
+    let message = format!("test `{}` fails: {first}", test.spec.name);
+    let diagnostic = Diagnostic::new(Code::Test, test.at.clone(), message);
+    Some(if more.is_empty() {
+        diagnostic
+    } else {
+        diagnostic.help(format!("also: {}", more.join("\n      ")))
+    })
+}
+
+/// What came of a test's request.
+#[derive(Debug, Default)]
+struct Seen {
+    url: Option<String>,
+    method: Option<String>,
+    headers: HeaderMap,
+    status: Option<StatusCode>,
+    message: Option<String>,
+    code: Option<&'static str>,
+}
+
+fn seen(provider: &Provider, test: &spec::Test) -> Result<Seen, String> {
+    check_names(provider, test)?;
+    let (bound, found) = bind::bind(provider, |owner, name, _| var(test, owner, name));
+    let Some(bound) = bound else {
+        return Err(found.first().map_or_else(String::new, |first| first.message.clone()));
+    };
+    let table = Table::new(vec![Arc::new(bound)], Vec::new(), &provider.cors_headers);
+    let head = head(test)?;
+    Ok(go(&table, &head, test).unwrap_or_else(|fault| Seen {
+        status: Some(fault.kind.status()),
+        message: Some(fault.message.into_owned()),
+        code: Some(fault.kind.code()),
+        ..Seen::default()
+    }))
+}
+
+/// The request's way, as `gateway` goes it.
+fn go(table: &Table, head: &Parts, test: &spec::Test) -> Result<Seen, Fault> {
+    let path = head.uri.path();
+    let hit = table::is_canonical(path).then(|| table.find(&head.method, path)).flatten();
+    let hit = hit.ok_or_else(|| Fault::new(Kind::RouteNotFound, rewrite::no_route(path)))?;
+    let stored = |field: &str| test.credentials.as_ref()?.get(field).map(Secret::new);
+    let chosen = rewrite::choose(&hit, stored)?;
+    let out = rewrite::request(&hit, head, chosen.as_ref(), &table.carriers)?;
+    let mut seen = Seen {
+        url: Some(out.url()),
+        method: Some(out.method.to_string()),
+        headers: out.headers,
+        ..Seen::default()
+    };
+    if let Some(answer) = &test.answer {
+        let status = StatusCode::from_u16(answer.status).unwrap_or_default();
+        match rewrite::answer(&hit, status, answer_headers(answer), false) {
+            Answered::Relayed(_) => seen.status = Some(status),
+            Answered::Replaced(rule) => {
+                seen.status = Some(rule.reply_status);
+                seen.message = Some(rule.message.clone());
+                seen.code = Some(Kind::ResponseRule.code());
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn var(test: &spec::Test, owner: Option<&FileName>, name: &str) -> Option<String> {
+    let vars = test.vars.as_ref()?;
+    match owner {
+        None => match vars.get(name)? {
+            VarValue::Text(text) => Some(text.clone()),
+            VarValue::Gateway(_) => None,
+        },
+        Some(gateway) => match vars.get(gateway.as_str())? {
+            VarValue::Gateway(values) => values.get(name).cloned(),
+            VarValue::Text(_) => None,
+        },
+    }
+}
+
+/// A test that sets a var or a credential which does not exist shows nothing.
+fn check_names(provider: &Provider, test: &spec::Test) -> Result<(), String> {
+    for (name, value) in test.vars.iter().flatten() {
+        let known: Vec<&String> = match value {
+            VarValue::Text(_) if provider.vars.contains_key(name) => continue,
+            VarValue::Text(_) => return Err(format!("there is no var `{name}` that it could set")),
+            VarValue::Gateway(_) => {
+                let used = provider.gateways.iter().find(|used| used.gateway.name.as_str() == name);
+                used.ok_or_else(|| format!("the provider has no gateway `{name}`"))?
+                    .gateway
+                    .vars
+                    .keys()
+                    .collect()
+            }
+        };
+        if let VarValue::Gateway(values) = value
+            && let Some(unknown) = values.keys().find(|name| !known.contains(name))
+        {
+            return Err(format!("gateway `{name}` has no var `{unknown}`"));
+        }
+    }
+    let fields: Vec<&str> =
+        provider.section.iter().flat_map(|s| &s.fields).map(|f| f.value.name.as_str()).collect();
+    match test.credentials.iter().flatten().find(|(field, _)| !fields.contains(&field.as_str())) {
+        Some((field, _)) => Err(format!("the credentials section has no field `{field}`")),
+        None => Ok(()),
+    }
+}
+
+fn head(test: &spec::Test) -> Result<Parts, String> {
+    let method = test.request.method.as_deref().unwrap_or("GET");
+    let mut request = Request::builder().method(method).uri(&test.request.path);
+    for (name, value) in test.request.headers.iter().flatten() {
+        request = request.header(name, value);
+    }
+    let request = request.body(()).map_err(|error| format!("its request cannot be sent: {error}"))?;
+    Ok(request.into_parts().0)
+}
+
+fn answer_headers(answer: &TestAnswer) -> HeaderMap {
+    let pair = |(name, value): (&String, &String)| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+    };
+    answer.headers.iter().flatten().filter_map(pair).collect()
+}
+
+/// What is not as expected, a sentence each.
+fn compare(expect: &spec::Expect, seen: &Seen) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut same = |what: &str, expected: Option<&str>, found: Option<&str>| {
+        if let Some(expected) = expected
+            && found != Some(expected)
+        {
+            let found = found.map_or_else(|| "missing".to_owned(), |found| format!("`{found}`"));
+            wrong.push(format!("{what} is {found}, expected `{expected}`"));
+        }
+    };
+    let status = seen.status.map(|status| status.as_str().to_owned());
+    same("the URL", expect.url.as_deref(), seen.url.as_deref());
+    same("the method", expect.method.as_deref(), seen.method.as_deref());
+    same("the status", expect.status.map(|status| status.to_string()).as_deref(), status.as_deref());
+    same("the message", expect.message.as_deref(), seen.message.as_deref());
+    same("the code", expect.code.as_deref(), seen.code);
+    for (name, expected) in expect.headers.iter().flatten() {
+        same(&format!("header `{name}`"), Some(expected), all_values(&seen.headers, name).as_deref());
+    }
+    for text in expect.absent.iter().flatten() {
+        let glob = Glob::new(&text.to_ascii_lowercase());
+        if let Some(name) = seen.headers.keys().find(|name| glob.matches(name.as_str())) {
+            wrong.push(format!("header `{name}` goes up, but `{text}` is to be absent"));
+        }
+    }
+    let refused = seen.code.is_some() && seen.url.is_none();
+    if refused && expect.status.is_none() && expect.code.is_none() && expect.message.is_none() {
+        let mut sentence = String::from("the request is refused");
+        let _ = write!(sentence, ": {}", seen.message.as_deref().unwrap_or_default());
+        wrong.insert(0, sentence);
+    }
+    wrong
+}
+
+fn all_values(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Files from the outside become a table: reads a providers directory, or the copy compiled into the binary,
+//! and takes it through `parse -> compile -> link -> bind`. Also the only place where vars are looked up.
+//!
+//! Never decides what to do about findings: it hands back what is good, what is not, and why.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use include_dir::{Dir, include_dir};
+
+use crate::{
+    bind, compile,
+    compile::{Compiled, Files, Rejected, VarSource},
+    diag::{At, Code, Diagnostic, Sources},
+    filetest,
+    name::FileName,
+    spec,
+    table::{self, Table},
+};
+
+/// The files as they were when this binary was built.
+static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Where provider files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A directory.
+    Directory(PathBuf),
+    /// The copy in the binary.
+    Embedded,
+}
+
+/// Files, read and parsed.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// All texts, for showing findings.
+    pub sources: Sources,
+    /// The documents.
+    pub files: Files,
+    /// What is wrong with the form of a file, or with reading it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What a set of files amounts to.
+#[derive(Debug)]
+pub struct Assembled {
+    /// What is good, ready to serve.
+    pub table: Table,
+    /// All findings.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many of the files' own tests ran.
+    pub tests: usize,
+}
+
+/// Which folder a file stands in.
+#[derive(Debug, Clone, Copy)]
+enum Folder {
+    Providers,
+    Presets,
+    Gateways,
+    Apis,
+}
+
+const FOLDERS: [(Folder, &str); 4] = [
+    (Folder::Providers, ""),
+    (Folder::Presets, "presets"),
+    (Folder::Gateways, "gateways"),
+    (Folder::Apis, "apis"),
+];
+
+/// Reads and parses all files. The error is about the directory itself.
+pub fn load(origin: &Origin) -> io::Result<Loaded> {
+    let mut loaded = Loaded::default();
+    match origin {
+        Origin::Embedded => {
+            for (folder, name) in FOLDERS {
+                let dir = if name.is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(name) };
+                for file in dir.into_iter().flat_map(Dir::files) {
+                    let shown = Path::new("providers.d").join(file.path());
+                    loaded.take(folder, &shown, Ok(file.contents().to_vec()));
+                }
+            }
+        }
+        Origin::Directory(dir) => {
+            let root = fs::canonicalize(dir)?;
+            for (folder, name) in FOLDERS {
+                loaded.read_folder(folder, &dir.join(name), &root)?;
+            }
+        }
+    }
+    loaded.diagnostics.sort();
+    Ok(loaded)
+}
+
+impl Loaded {
+    fn read_folder(&mut self, folder: Folder, dir: &Path, root: &Path) -> io::Result<()> {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            // Only the providers' own folder has to be there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !matches!(folder, Folder::Providers) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut paths: Vec<PathBuf> =
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let wanted = path.extension().is_some_and(|extension| extension == "toml");
+            if wanted && !name.starts_with('.') && !name.ends_with('~') {
+                self.take(folder, &path, read(&path, root));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, folder: Folder, path: &Path, contents: Result<Vec<u8>, String>) {
+        let file: Arc<str> = path.to_string_lossy().into();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let Some(name) = FileName::new(&stem) else {
+            let message =
+                format!("`{stem}` cannot be a name: use `[a-z0-9][a-z0-9-]*`, at most 64 characters");
+            self.diagnostics
+                .push(Diagnostic::new(Code::FileName, At::file(&file), message).help("rename the file"));
+            return;
+        };
+        let text = contents.and_then(|bytes| {
+            String::from_utf8(bytes)
+                .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+        });
+        match text {
+            Ok(text) => {
+                self.parse(folder, name, &file, &text);
+                self.sources.insert(file, text.into());
+            }
+            Err(message) => {
+                self.diagnostics.push(Diagnostic::new(Code::File, At::file(&file), message));
+                self.parse(folder, name, &file, "\0");
+            }
+        }
+    }
+
+    /// A text that cannot be parsed leaves its name behind, so that who refers to it is told why.
+    fn parse(&mut self, folder: Folder, name: FileName, file: &Arc<str>, text: &str) {
+        let unreadable = text == "\0";
+        let found = match folder {
+            Folder::Providers => keep(&mut self.files.providers, name, spec::parse(file, text)),
+            Folder::Presets => keep(&mut self.files.presets, name, spec::parse(file, text)),
+            Folder::Gateways => keep(&mut self.files.gateways, name, spec::parse(file, text)),
+            Folder::Apis => keep(&mut self.files.apis, name, spec::parse(file, text)),
+        };
+        if !unreadable {
+            self.diagnostics.extend(found);
+        }
+    }
+}
+
+fn keep<T>(
+    slots: &mut std::collections::BTreeMap<FileName, compile::Slot<T>>,
+    name: FileName,
+    (parsed, found): (compile::Slot<T>, Vec<Diagnostic>),
+) -> Vec<Diagnostic> {
+    slots.insert(name, parsed);
+    found
+}
+
+/// Reads one file below `root`. The error is a fragment.
+fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
+    let real = fs::canonicalize(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if !real.starts_with(root) {
+        return Err("a link that leads out of the providers directory is not followed".into());
+    }
+    let metadata = fs::metadata(&real).map_err(|error| format!("cannot be read: {error}"))?;
+    if !metadata.is_file() {
+        return Err("not a regular file".into());
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(format!("larger than {MAX_FILE_BYTES} bytes"));
+    }
+    fs::read(&real).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// All that `check` says of files: no vars, no environment, no secret.
+pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) {
+    let compiled = compile::compile(&loaded.files);
+    let tests = filetest::run(&compiled);
+    let mut all = loaded.diagnostics.clone();
+    all.extend(compiled.diagnostics.iter().cloned());
+    all.extend(table::link(&compiled.providers));
+    all.extend(tests.diagnostics.iter().cloned());
+    all.sort();
+    (compiled, tests, all)
+}
+
+/// Makes the table of all that is good. A provider is out if a file that it is made of is named in a finding.
+pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -> Assembled {
+    let compiled = compile::compile(&loaded.files);
+    let tests = filetest::run(&compiled);
+    let mut diagnostics = loaded.diagnostics.clone();
+    diagnostics.extend(compiled.diagnostics);
+    diagnostics.extend(tests.diagnostics);
+    let mut good = compiled.providers;
+    let mut rejected = compiled.rejected;
+    let mut bad: BTreeSet<Arc<str>> = diagnostics.iter().map(|one| one.at.file.clone()).collect();
+    loop {
+        let out = |provider: &Arc<compile::Provider>| !provider.inputs.is_disjoint(&bad);
+        rejected.extend(good.extract_if(.., |provider| out(provider)).map(|provider| reject(&provider)));
+        let found = table::link(&good);
+        if found.is_empty() {
+            break;
+        }
+        bad = found.iter().map(|one| one.at.file.clone()).collect();
+        diagnostics.extend(found);
+    }
+    let mut bound = Vec::with_capacity(good.len());
+    for provider in &good {
+        let (ready, found) = bind::bind(provider, |_, _, var| value(&var.source));
+        diagnostics.extend(found);
+        match ready {
+            Some(ready) => bound.push(Arc::new(ready)),
+            None => rejected.push(reject(provider)),
+        }
+    }
+    diagnostics.sort();
+    rejected.sort_by(|a, b| a.name.cmp(&b.name));
+    let cors: Vec<_> = good.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
+    Assembled { table: Table::new(bound, rejected, &cors), diagnostics, tests: tests.ran }
+}
+
+fn reject(provider: &compile::Provider) -> Rejected {
+    Rejected { name: provider.name.clone(), prefix: Some(provider.prefix.clone()) }
+}
+
+/// A var's value: from the environment of this process, or from a file below `secrets`, less the line's end.
+pub fn var_value(source: &VarSource, secrets: &Path) -> Option<String> {
+    match source {
+        VarSource::Env(name) => std::env::var(name).ok(),
+        VarSource::File(name) => fs::read_to_string(secrets.join(name))
+            .ok()
+            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned()),
+    }
+}

@@ -1,0 +1,206 @@
+//! The request's head: what the client sent, less what must not go up, under the file's rules, with the
+//! caller's credential, through gateway and egress.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+
+use super::{nominated, query, takes_trailers};
+use crate::{
+    bind::{self, Auth, Headers, Value, capture},
+    compile::{
+        Carriers, Glob,
+        safety::{self, Class},
+    },
+    fault::{Fault, Kind},
+    origin::Origin,
+    secret::Secret,
+    table::Hit,
+};
+
+/// The credential that was chosen for a request.
+#[derive(Debug)]
+pub struct Chosen<'h> {
+    /// The entry that uses it.
+    pub auth: &'h Auth,
+    /// The credential.
+    pub secret: Secret,
+}
+
+/// The head of an upstream request.
+#[derive(Debug)]
+pub struct Outgoing<'h> {
+    /// The method.
+    pub method: Method,
+    /// Where the connection goes.
+    pub origin: &'h Origin,
+    /// Path and query in origin form (RFC 9112, section 3.2.1).
+    pub target: String,
+    /// All headers, `Host` included; framing is the sender's.
+    pub headers: HeaderMap,
+}
+
+impl Outgoing<'_> {
+    /// The whole URL.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.origin, self.target)
+    }
+}
+
+/// Chooses the credential: the first `[[auth]]` entry whose field `stored` has a usable value for, and whose
+/// `match` fits. None is needed where the file has no entry.
+pub fn choose<'h>(
+    hit: &'h Hit,
+    stored: impl Fn(&str) -> Option<Secret>,
+) -> Result<Option<Chosen<'h>>, Fault> {
+    let provider = &hit.provider;
+    if provider.auth.is_empty() {
+        return Ok(None);
+    }
+    for auth in &provider.auth {
+        let Some(secret) = stored(&auth.field) else { continue };
+        if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
+            return Ok(Some(Chosen { auth, secret }));
+        }
+    }
+    Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
+}
+
+/// Makes the upstream request's head. `carriers` are all places where any client may put a token.
+pub fn request<'h>(
+    hit: &'h Hit,
+    head: &Parts,
+    chosen: Option<&Chosen<'_>>,
+    carriers: &Carriers,
+) -> Result<Outgoing<'h>, Fault> {
+    let (provider, endpoint) = (&*hit.provider, hit.endpoint());
+    let path = head.uri.path();
+    let mut target = String::with_capacity(path.len() + 64);
+    endpoint.target.render(&mut target, |index| capture(path, &hit.captures, *index));
+    let query = query::rewrite(head.uri.query(), &endpoint.query, &carriers.query, path, &hit.captures);
+    if !query.is_empty() {
+        target.push('?');
+        target.push_str(&query);
+    }
+    let mut headers = passed(hit, &head.headers, carriers);
+    let values = |value: &Value| made(value, path, hit);
+    apply(&mut headers, &provider.headers, values)?;
+    apply(&mut headers, &endpoint.headers, values)?;
+    if let Some(chosen) = chosen {
+        set_credential(&mut headers, chosen, provider)?;
+    }
+    for overlay in &provider.overlays {
+        remove(&mut headers, &overlay.remove);
+        for (name, value) in &overlay.set {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    let origin = match &provider.egress {
+        None => &provider.origin,
+        Some(egress) => {
+            let url = format!("{}{target}", provider.origin);
+            target.clear();
+            egress.target.render(&mut target, |bind::UrlName| &url);
+            &egress.origin
+        }
+    };
+    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| unsendable(provider, "`host`"))?;
+    headers.insert(header::HOST, host);
+    Ok(Outgoing { method: head.method.clone(), origin, target, headers })
+}
+
+/// The client's headers that may go up at all.
+fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers) -> HeaderMap {
+    let (provider, endpoint) = (&*hit.provider, hit.endpoint());
+    let nominated = nominated(sent);
+    let let_through = |name: &str| {
+        let globs = provider.headers.pass.iter().chain(&endpoint.headers.pass);
+        globs.into_iter().any(|glob| glob.matches(name))
+    };
+    let mut headers = HeaderMap::with_capacity(sent.len() + 8);
+    for (name, value) in sent {
+        let text = name.as_str();
+        let safe = match safety::request(text) {
+            Class::Plain => true,
+            Class::Passable => let_through(text),
+            Class::Stripped | Class::Managed => false,
+        };
+        let free = safe
+            && !provider.claimed.contains(name)
+            && !carriers.headers.contains(name)
+            && !nominated.iter().any(|known| known == text);
+        if free {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if takes_trailers(sent) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    headers
+}
+
+fn apply(
+    headers: &mut HeaderMap,
+    rules: &Headers,
+    value: impl Fn(&Value) -> Result<HeaderValue, Fault>,
+) -> Result<(), Fault> {
+    remove(headers, &rules.remove);
+    for (name, default) in &rules.default {
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), value(default)?);
+        }
+    }
+    for (name, set) in &rules.set {
+        headers.insert(name.clone(), value(set)?);
+    }
+    Ok(())
+}
+
+/// Removes what the globs match; what the engine set for the connection stays.
+fn remove(headers: &mut HeaderMap, globs: &[Glob]) {
+    if globs.is_empty() {
+        return;
+    }
+    let hit = |name: &&HeaderName| {
+        safety::request(name.as_str()) != Class::Managed
+            && globs.iter().any(|glob| glob.matches(name.as_str()))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(hit).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+fn made(value: &Value, path: &str, hit: &Hit) -> Result<HeaderValue, Fault> {
+    match value {
+        Value::Fixed(value) => Ok(value.clone()),
+        Value::Made(template) => {
+            let mut text = String::new();
+            template.render(&mut text, |index| capture(path, &hit.captures, *index));
+            HeaderValue::from_str(&text).map_err(|_| unsendable(&hit.provider, "a header made from the path"))
+        }
+    }
+}
+
+fn set_credential(
+    headers: &mut HeaderMap,
+    chosen: &Chosen<'_>,
+    provider: &bind::Provider,
+) -> Result<(), Fault> {
+    for (name, template) in &chosen.auth.set {
+        let mut text = zeroize::Zeroizing::new(String::new());
+        template.render(&mut text, |bind::SecretName| chosen.secret.expose());
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|_| unsendable(provider, "the stored credential"))?;
+        value.set_sensitive(true);
+        headers.insert(name.clone(), value);
+    }
+    Ok(())
+}
+
+fn unsendable(provider: &bind::Provider, what: &str) -> Fault {
+    let message: Cow<'static, str> =
+        format!("The request to {} cannot be sent: {what} is malformed", provider.name).into();
+    Fault { kind: Kind::RewriteFailed, message }
+}

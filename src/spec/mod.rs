@@ -1,0 +1,93 @@
+//! The files as written: `parse` turns a text into a typed document, and tells everything that is wrong
+//! with its form: syntax, unknown keys, types, values out of range. Shape only: what the values mean is
+//! `compile`'s. Pure: it is handed the text and never touches a file.
+
+mod document;
+mod schema;
+mod spans;
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use toml::de::DeTable;
+
+use crate::diag::{At, Code, Diagnostic};
+
+pub use document::*;
+pub use schema::{KINDS, Kind, backticked, generate, nearest, pretty, schema_text};
+pub use spans::{Spans, step};
+
+/// The version of the language that this tollgate knows.
+pub const LANGUAGE: u32 = 1;
+
+/// A document together with where each of its keys and values stands.
+#[derive(Debug)]
+pub struct Parsed<T> {
+    /// The file as it is shown.
+    pub file: Arc<str>,
+    /// The document.
+    pub document: T,
+    /// Places by JSON pointer.
+    pub spans: Spans,
+}
+
+/// A document that has a schema.
+pub trait Document: DeserializeOwned + Sized {
+    /// Which schema.
+    const KIND: Kind;
+}
+
+impl Document for Provider {
+    const KIND: Kind = Kind::Provider;
+}
+
+impl Document for Gateway {
+    const KIND: Kind = Kind::Gateway;
+}
+
+impl Document for Api {
+    const KIND: Kind = Kind::Api;
+}
+
+/// Parses one file. The document is there only if nothing is wrong with the form.
+pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Option<Parsed<T>>, Vec<Diagnostic>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut found: Vec<_> = errors.iter().map(|error| syntax(file, error)).collect();
+    if !found.is_empty() {
+        return (None, found);
+    }
+    let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
+    if let Some(newer) = newer_language(file, &value, &spans) {
+        return (None, vec![newer]);
+    }
+    found.extend(schema::check(T::KIND, &value, &spans, file));
+    if !found.is_empty() {
+        return (None, found);
+    }
+    match serde_json::from_value(value) {
+        Ok(document) => (Some(Parsed { file: file.clone(), document, spans }), found),
+        Err(error) => {
+            // The schema is made from the same types, so that this is a value that no schema can tell apart.
+            found.push(Diagnostic::new(Code::BadValue, At::file(file), error.to_string()));
+            (None, found)
+        }
+    }
+}
+
+fn syntax(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {
+    let at = At::new(file, error.span().unwrap_or(0..0));
+    let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
+    Diagnostic::new(Code::Syntax, at, message)
+}
+
+/// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.
+fn newer_language(file: &Arc<str>, value: &serde_json::Value, spans: &Spans) -> Option<Diagnostic> {
+    let wanted = value.get("language")?.as_u64()?;
+    (wanted > u64::from(LANGUAGE)).then(|| {
+        let message = format!("this file wants language {wanted}: this tollgate knows {LANGUAGE}");
+        Diagnostic::new(Code::Language, spans.value(file, "/language"), message).help("upgrade tollgate")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! The JSON schemas, generated from the document types, and the check of a document against them, with
+//! each finding told in the words of someone who writes TOML.
+
+use std::sync::{Arc, LazyLock};
+
+use jsonschema::{
+    ValidationError, Validator,
+    error::{TypeKind, ValidationErrorKind},
+};
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::{document, spans::Spans};
+use crate::diag::{Code, Diagnostic};
+
+/// The kinds of files that have a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `providers.d/*.toml` and `providers.d/presets/*.toml`.
+    Provider,
+    /// `providers.d/gateways/*.toml`.
+    Gateway,
+    /// `providers.d/apis/*.toml`.
+    Api,
+}
+
+/// All kinds.
+pub const KINDS: &[Kind] = &[Kind::Provider, Kind::Gateway, Kind::Api];
+
+impl Kind {
+    /// The stem of the schema's file.
+    pub fn stem(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Gateway => "gateway",
+            Self::Api => "api",
+        }
+    }
+}
+
+struct Checker {
+    schema: Value,
+    validator: Validator,
+}
+
+static PROVIDER: LazyLock<Checker> = LazyLock::new(|| Checker::new(generate::<document::Provider>()));
+static GATEWAY: LazyLock<Checker> = LazyLock::new(|| Checker::new(generate::<document::Gateway>()));
+static API: LazyLock<Checker> = LazyLock::new(|| Checker::new(generate::<document::Api>()));
+
+fn checker(kind: Kind) -> &'static Checker {
+    match kind {
+        Kind::Provider => &PROVIDER,
+        Kind::Gateway => &GATEWAY,
+        Kind::Api => &API,
+    }
+}
+
+impl Checker {
+    fn new(schema: Value) -> Self {
+        let validator = jsonschema::options().build(&schema).expect("a generated schema is valid");
+        Self { schema, validator }
+    }
+}
+
+/// A schema (JSON Schema, draft 2020-12) of a type, with the `null` that serde takes for an absent value left
+/// out: TOML has none, and editors would offer it.
+pub fn generate<T: schemars::JsonSchema>() -> Value {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.untagged_enum_variant_titles = false);
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    simplify(&mut schema);
+    schema
+}
+
+/// The schema of a kind of file, as it stands under `schema/`.
+pub fn schema_text(kind: Kind) -> String {
+    pretty(&checker(kind).schema)
+}
+
+/// JSON as it stands in files: indented, with a final newline.
+pub fn pretty(schema: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(schema).expect("JSON values have a text");
+    text.push('\n');
+    text
+}
+
+fn simplify(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Array(types)) = map.get_mut("type") {
+                types.retain(|one| one != "null");
+                if let [one] = types.as_slice() {
+                    let one = one.clone();
+                    map.insert("type".into(), one);
+                }
+            }
+            if let Some(Value::Array(options)) = map.get_mut("anyOf") {
+                options.retain(|option| option.get("type").is_none_or(|one| one != "null"));
+                if let [Value::Object(option)] = options.as_slice() {
+                    let option = option.clone();
+                    map.remove("anyOf");
+                    for (key, value) in option {
+                        map.entry(key).or_insert(value);
+                    }
+                }
+            }
+            if let Some(names) = map.get("oneOf").and_then(all_constants) {
+                map.remove("oneOf");
+                map.insert("type".into(), "string".into());
+                map.insert("enum".into(), names);
+            }
+            if let Some(Value::Array(values)) = map.get_mut("enum") {
+                values.retain(|value| !value.is_null());
+            }
+            map.remove("default")
+                .filter(|value| !value.is_null())
+                .map(|value| map.insert("default".into(), value));
+            map.values_mut().for_each(simplify);
+        }
+        Value::Array(items) => items.iter_mut().for_each(simplify),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The constants, if the alternatives are nothing else: an `enum` tells a reader more than a `oneOf`.
+fn all_constants(alternatives: &Value) -> Option<Value> {
+    alternatives.as_array()?.iter().map(|alternative| alternative.get("const").cloned()).collect()
+}
+
+/// All that is wrong with the form of a document.
+pub fn check(kind: Kind, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
+    let checker = checker(kind);
+    let errors = checker.validator.iter_errors(document);
+    errors.flat_map(|error| tell(&checker.schema, &error, spans, file)).collect()
+}
+
+fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
+    let pointer = error.instance_path().to_string();
+    let value_at = || spans.value(file, &pointer);
+    // The keyword's schema, for what it allows and for its examples.
+    let owner = error.schema_path().to_string();
+    let owner = owner.rfind('/').and_then(|slash| schema.pointer(&owner[..slash]));
+    let name = place(&pointer);
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+            .iter()
+            .map(|key| {
+                let at = spans.key(file, &format!("{pointer}/{}", super::spans::step(key)));
+                unknown_key(at, key, owner)
+            })
+            .collect(),
+        ValidationErrorKind::Required { property } => {
+            let property = property.as_str().unwrap_or_default();
+            let message = format!("{name} has no `{property}`");
+            let help = example(schema, owner.and_then(|owner| owner.get("properties")?.get(property)));
+            vec![with_help(Diagnostic::new(Code::MissingKey, spans.key(file, &pointer), message), help)]
+        }
+        ValidationErrorKind::Type { kind } => {
+            let message = format!("{name} is {}, but has to be {}", type_of(error.instance()), wanted(kind));
+            vec![with_help(Diagnostic::new(Code::WrongType, value_at(), message), example(schema, owner))]
+        }
+        ValidationErrorKind::Constant { .. } => {
+            let message = format!("{name} is `true`, which means nothing");
+            let help = "write `false` to remove the preset's endpoint, or a table".to_owned();
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), Some(help))]
+        }
+        ValidationErrorKind::Enum { options } => {
+            let given = error.instance().as_str().unwrap_or_default();
+            let options: Vec<&str> =
+                options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let message = format!("{name} is none of {}", backticked(&options));
+            let help = nearest(given, options.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), help)]
+        }
+        _ => {
+            let message = format!("{name}: {}", error.masked());
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+    }
+}
+
+/// The place in words: the file, a key, or an entry of an array.
+fn place(pointer: &str) -> String {
+    let mut steps = pointer.rsplit('/');
+    let last = steps.next().unwrap_or_default();
+    match (last.parse::<usize>(), steps.next()) {
+        (Ok(index), Some(array)) => format!("entry {} of `{array}`", index + 1),
+        _ if last.is_empty() => "the file".to_owned(),
+        _ => format!("`{}`", last.replace("~1", "/").replace("~0", "~")),
+    }
+}
+
+fn unknown_key(at: crate::diag::At, key: &str, owner: Option<&Value>) -> Diagnostic {
+    let known: Vec<&str> = owner
+        .and_then(|owner| owner.get("properties")?.as_object())
+        .map(|properties| properties.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    let help = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known here: {}", backticked(&known)),
+    };
+    Diagnostic::new(Code::UnknownKey, at, format!("unknown key `{key}`")).help(help)
+}
+
+fn with_help(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
+    match help {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
+    }
+}
+
+/// `for example ...`, in TOML, from the schema's own example.
+fn example(root: &Value, owner: Option<&Value>) -> Option<String> {
+    let owner = owner?;
+    let target =
+        owner.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.strip_prefix('#')?));
+    let example = owner.get("examples").or_else(|| target?.get("examples"))?.get(0)?;
+    Some(format!("for example: {}", inline_toml(example)))
+}
+
+/// A JSON value as TOML on one line.
+fn inline_toml(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let pairs: Vec<_> = map
+                .iter()
+                .map(|(key, value)| format!("{} = {}", toml_key(key), inline_toml(value)))
+                .collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(inline_toml).collect::<Vec<_>>().join(", ")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+fn toml_key(key: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { format!("{key:?}") }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a float",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "a table",
+    }
+}
+
+fn wanted(kind: &TypeKind) -> String {
+    let words = |name: &str| match name {
+        "object" => "a table",
+        "array" => "an array",
+        "string" => "a string",
+        "integer" => "an integer",
+        "number" => "a number",
+        "boolean" => "a boolean",
+        _ => "something else",
+    };
+    match kind {
+        TypeKind::Single(one) => words(&one.to_string()).to_owned(),
+        TypeKind::Multiple(set) => {
+            set.iter().map(|one| words(&one.to_string()).to_owned()).collect::<Vec<_>>().join(" or ")
+        }
+    }
+}
+
+/// The names in backticks, with commas.
+pub fn backticked<T: AsRef<str>>(names: &[T]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// The name that was probably meant.
+pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = given.to_ascii_lowercase();
+    known
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_ascii_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
