@@ -8,3 +8,9 @@ pub mod fault;
 pub mod name;
 pub mod origin;
 pub mod secret;
+
+// beside the engine: a fake upstream that uses nothing of it
+pub mod mock;
+
+// L4: the process
+pub mod cli;
