@@ -11,16 +11,17 @@ pub mod origin;
 pub mod secret;
 
 // L1: pure; no IO, no clock, no randomness, no logging
-pub mod bind;
-pub mod compile;
-pub mod filetest;
-pub mod rewrite;
 pub mod spec;
+pub mod compile;
+pub mod bind;
 pub mod table;
+pub mod rewrite;
+pub mod filetest;
 
 // L2: the edges
-pub mod live;
 pub mod load;
+pub mod live;
+pub mod mock;
 
 // L4: the outside
 pub mod cli;

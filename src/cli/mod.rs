@@ -1,6 +1,7 @@
 //! The command line: one file a command. Arguments in, exit code out.
 
 pub mod check;
+pub mod mock;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -17,6 +18,7 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Check(check::Args),
+    Mock(mock::Args),
 }
 
 /// Runs the command that the arguments name.
@@ -27,8 +29,9 @@ pub fn main() -> ExitCode {
     } else {
         Origin::Embedded
     };
-    let done = match &cli.command {
-        Command::Check(args) => check::run(args, &default),
+    let done = match cli.command {
+        Command::Check(args) => check::run(&args, &default),
+        Command::Mock(args) => mock::run(args).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

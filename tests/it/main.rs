@@ -1,1 +1,3 @@
+//! The integration suite: the real binary, over real sockets, against a scripted upstream.
+
 fn main() {}

@@ -1,0 +1,91 @@
+//! `tollgate mock`: runs the fake upstream until it is told to stop. It owns the flags and what is
+//! printed; what the mock does is in `crate::mock`.
+
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::mock::{self, Authority, Behaviour, Mock, Options};
+
+/// Run a fast fake upstream, for trying things without a key
+///
+/// It answers chat completions, messages, responses, embeddings and the list of models, at any prefix, as
+/// a stream where the request's JSON says so. A single request changes any setting of the answer with a
+/// header `x-mock-NAME: VALUE` or a query parameter `mock_NAME=VALUE`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8788")]
+    listen: SocketAddr,
+    /// Threads that serve, each with a runtime of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// Speak TLS, with a certificate for whatever name is asked for
+    #[arg(long)]
+    tls: bool,
+    /// Write the certificate authority's PEM to this file
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca_out: Option<PathBuf>,
+    /// A further name or address in the certificate for clients that ask for none (repeatable)
+    #[arg(long, value_name = "HOST", requires = "tls")]
+    tls_name: Vec<String>,
+    #[command(flatten)]
+    behaviour: Behaviour,
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let authority = args.tls.then(|| Authority::new(&args.tls_name)).transpose();
+    let authority = authority.context("failed to make a certificate authority")?.map(Arc::new);
+    if let (Some(file), Some(authority)) = (&args.ca_out, &authority) {
+        std::fs::write(file, authority.pem()).with_context(|| {
+            format!("failed to write `{}`; name a file that can be written", file.display())
+        })?;
+    }
+    let listeners = mock::bind(args.listen, usize::from(args.workers))
+        .with_context(|| format!("failed to listen on {}; choose another with `--listen`", args.listen))?;
+    let options = Options { behaviour: args.behaviour, tls: authority };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        // Signals first: whoever has read the line below may send one.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mock = mock::serve_all(listeners, options).context("failed to start the mock")?;
+        announce(&mock, args.ca_out.as_ref())?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+fn announce(mock: &Mock, ca: Option<&PathBuf>) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "mock listening on {}", mock.url())?;
+    stdout.flush()?;
+    let ca = ca.map(|file| file.display().to_string());
+    eprint!("{}", next_steps(mock, ca.as_deref()));
+    Ok(())
+}
+
+fn next_steps(mock: &Mock, ca: Option<&str>) -> String {
+    let (url, address) = (mock.url(), mock.address());
+    let untrusted = if url.starts_with("https:") { " --insecure" } else { "" };
+    let trust = ca.map_or(untrusted.to_owned(), |file| format!(" --cacert {file}"));
+    let proxied = ca.map(|file| {
+        format!(
+            "behind tollgate, in place of every upstream:\n  \
+             tollgate serve --connect-to '*={address}' --ca-file {file}\n"
+        )
+    });
+    format!(
+        "try it:\n  \
+         curl{trust} {url}/v1/chat/completions -d '{{\"model\":\"any\"}}'\n  \
+         curl{trust} -N {url}/v1/messages -d '{{\"stream\":true}}' -H 'x-mock-interval: 200ms'\n  \
+         curl{trust} {url}/v1/models -H 'x-mock-echo: true'\n\
+         {}all settings: tollgate mock --help\n",
+        proxied.unwrap_or_default()
+    )
+}

@@ -1,0 +1,250 @@
+//! The answers of a mock: which request gets which shape, and the text of each. Pure: a shape and the
+//! wanted size go in, bytes come out. The texts are wire formats; they name no provider.
+//!
+//! In a text, `$model` is the model as JSON and `$seq` the number of a numbered event; both are filled in
+//! per request. Every other `$word` is filled in when a shape is rendered.
+
+mod chat;
+mod messages;
+mod plain;
+mod responses;
+
+use bytes::{Bytes, BytesMut};
+use http::Method;
+
+/// What a mock can answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Chat,
+    ChatStream,
+    ChatStreamUsage,
+    Messages,
+    MessagesStream,
+    CountTokens,
+    Responses,
+    ResponsesStream,
+    Embeddings,
+    Models,
+}
+
+/// The text of a shape. A unary one is all `head`.
+struct Text {
+    head: &'static str,
+    delta: &'static str,
+    tail: &'static str,
+    /// The number of the first numbered event.
+    first_seq: u32,
+}
+
+/// The part of a request's body that decides the shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Wants {
+    pub(super) stream: bool,
+    pub(super) usage: bool,
+}
+
+/// What a 404 says the mock serves.
+pub(super) const SERVED: &str = "POST */chat/completions, */messages, */messages/count_tokens, */responses, \
+                                 */embeddings and GET */models at any prefix";
+/// The model of an answer to a request that names none.
+pub(super) const MODEL: &str = "mock-model";
+
+const INPUT_TOKENS: u32 = 25;
+const CACHED_TOKENS: u32 = 8;
+const FILLER: &str = "The mock says the same each time, and says it fast. ";
+
+impl Shape {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Chat,
+        Self::ChatStream,
+        Self::ChatStreamUsage,
+        Self::Messages,
+        Self::MessagesStream,
+        Self::CountTokens,
+        Self::Responses,
+        Self::ResponsesStream,
+        Self::Embeddings,
+        Self::Models,
+    ];
+
+    /// The shape of the answer to a request, by the end of its path; `None` is a 404.
+    pub(super) fn find(method: &Method, path: &str, wants: Wants) -> Option<Self> {
+        if method == Method::GET {
+            return path.ends_with("/models").then_some(Self::Models);
+        }
+        let by_suffix = [
+            ("/chat/completions", Self::Chat, Self::chat_stream(wants)),
+            ("/messages", Self::Messages, Self::MessagesStream),
+            ("/messages/count_tokens", Self::CountTokens, Self::CountTokens),
+            ("/responses", Self::Responses, Self::ResponsesStream),
+            ("/embeddings", Self::Embeddings, Self::Embeddings),
+        ];
+        let served = method == Method::POST;
+        let (_, unary, stream) = by_suffix.into_iter().find(|(end, ..)| served && path.ends_with(end))?;
+        Some(if wants.stream { stream } else { unary })
+    }
+
+    /// Whether the answer is a stream of events.
+    pub(super) fn is_stream(self) -> bool {
+        !self.text().delta.is_empty()
+    }
+
+    fn chat_stream(wants: Wants) -> Self {
+        if wants.usage { Self::ChatStreamUsage } else { Self::ChatStream }
+    }
+
+    fn text(self) -> &'static Text {
+        match self {
+            Self::Chat => &chat::UNARY,
+            Self::ChatStream => &chat::STREAM,
+            Self::ChatStreamUsage => &chat::STREAM_USAGE,
+            Self::Messages => &messages::UNARY,
+            Self::MessagesStream => &messages::STREAM,
+            Self::CountTokens => &plain::COUNT_TOKENS,
+            Self::Responses => &responses::UNARY,
+            Self::ResponsesStream => &responses::STREAM,
+            Self::Embeddings => &plain::EMBEDDINGS,
+            Self::Models => &plain::MODELS,
+        }
+    }
+}
+
+/// A shape rendered for a behaviour: all but the model and the event numbers is fixed.
+#[derive(Debug)]
+pub(super) struct Script {
+    head: Template,
+    delta: Template,
+    tail: Template,
+    count: u32,
+}
+
+/// A stream for one request.
+#[derive(Debug)]
+pub(super) struct Events {
+    pub(super) head: Bytes,
+    pub(super) delta: Delta,
+    pub(super) count: u32,
+    pub(super) tail: Bytes,
+}
+
+/// An event of text: the same each time, or with its number in it.
+#[derive(Debug)]
+pub(super) enum Delta {
+    Same(Bytes),
+    Numbered(Template),
+}
+
+impl Script {
+    pub(super) fn render(shape: Shape, count: u32, size: u32) -> Self {
+        let text = shape.text();
+        let render =
+            |source: &str| Template::split(&render(source, count, size, text.first_seq), text.first_seq);
+        Self { head: render(text.head), delta: render(text.delta), tail: render(text.tail), count }
+    }
+
+    /// The whole of a unary answer. `model` is JSON.
+    pub(super) fn unary(&self, model: &str) -> Bytes {
+        self.head.fill(model, 0)
+    }
+
+    /// The events of a stream. `model` is JSON.
+    pub(super) fn events(&self, model: &str) -> Events {
+        let delta = if self.delta.is_numbered() {
+            Delta::Numbered(self.delta.clone())
+        } else {
+            Delta::Same(self.delta.fill(model, 0))
+        };
+        Events { head: self.head.fill(model, 0), delta, count: self.count, tail: self.tail.fill(model, 0) }
+    }
+}
+
+impl Delta {
+    /// The event of text with this number, from 0.
+    pub(super) fn number(&self, number: u32) -> Bytes {
+        match self {
+            Self::Same(bytes) => bytes.clone(),
+            Self::Numbered(template) => template.fill("", number),
+        }
+    }
+}
+
+/// A text with gaps.
+#[derive(Debug, Clone)]
+pub(super) struct Template {
+    pieces: Vec<Piece>,
+    first_seq: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Text(Bytes),
+    Model,
+    Seq,
+}
+
+impl Template {
+    fn split(source: &str, first_seq: u32) -> Self {
+        let mut pieces = Vec::new();
+        let mut rest = source;
+        while let Some(at) = rest.find('$') {
+            pieces.push(Piece::Text(Bytes::copy_from_slice(&rest.as_bytes()[..at])));
+            let is_model = rest[at..].starts_with("$model");
+            let (piece, word) = if is_model { (Piece::Model, "$model") } else { (Piece::Seq, "$seq") };
+            pieces.push(piece);
+            rest = rest[at..].strip_prefix(word).expect("a test renders every text: no other word is left");
+        }
+        pieces.push(Piece::Text(Bytes::copy_from_slice(rest.as_bytes())));
+        Self { pieces, first_seq }
+    }
+
+    fn is_numbered(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Seq))
+    }
+
+    /// The text with its gaps filled. Without gaps it is shared, not copied.
+    pub(super) fn fill(&self, model: &str, number: u32) -> Bytes {
+        if let [Piece::Text(bytes)] = self.pieces.as_slice() {
+            return bytes.clone();
+        }
+        let mut filled = BytesMut::with_capacity(self.capacity(model));
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(bytes) => filled.extend_from_slice(bytes),
+                Piece::Model => filled.extend_from_slice(model.as_bytes()),
+                Piece::Seq => filled.extend_from_slice((self.first_seq + number).to_string().as_bytes()),
+            }
+        }
+        filled.freeze()
+    }
+
+    fn capacity(&self, model: &str) -> usize {
+        let size = |piece: &Piece| match piece {
+            Piece::Text(bytes) => bytes.len(),
+            Piece::Model => model.len(),
+            Piece::Seq => 10,
+        };
+        self.pieces.iter().map(size).sum()
+    }
+}
+
+/// Fills in what a behaviour fixes.
+fn render(source: &str, count: u32, size: u32, first_seq: u32) -> String {
+    let text: String = FILLER.chars().cycle().take(size as usize).collect();
+    let after = |offset: u32| (first_seq + count + offset).to_string();
+    let all = if source.contains("$all") { text.repeat(count as usize) } else { String::new() };
+    source
+        .replace("$input", &INPUT_TOKENS.to_string())
+        .replace("$cached", &CACHED_TOKENS.to_string())
+        .replace("$uncached", &(INPUT_TOKENS - CACHED_TOKENS).to_string())
+        .replace("$output", &count.to_string())
+        .replace("$total", &(INPUT_TOKENS + count).to_string())
+        .replace("$after0", &after(0))
+        .replace("$after1", &after(1))
+        .replace("$after2", &after(2))
+        .replace("$after3", &after(3))
+        .replace("$all", &all)
+        .replace("$text", &text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! The echo: what a mock saw of a request, as JSON, for tests of what a proxy really sends.
+
+use bytes::Bytes;
+use http::{HeaderMap, request::Parts};
+use serde::Serialize;
+
+use super::{counts::Tally, receive::Received};
+
+/// The largest body that is shown as text.
+const SHOW_MAX_BYTES: usize = 64 << 10;
+
+#[derive(Serialize)]
+struct Echo<'a> {
+    method: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    version: String,
+    /// In the order they came in, save that equal names stand together.
+    headers: Vec<(&'a str, String)>,
+    body: Body<'a>,
+    trailers: Vec<(&'a str, String)>,
+    /// The TLS server name.
+    server_name: Option<&'a str>,
+    /// The number of the connection, from 1.
+    connection: u64,
+    counts: Tally,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    length: u64,
+    sha256: &'a str,
+    /// If it is valid UTF-8 and small.
+    text: Option<&'a str>,
+}
+
+/// Describes a request.
+pub(super) fn describe(
+    head: &Parts,
+    received: &Received,
+    connection: (u64, Option<&str>),
+    counts: Tally,
+) -> Bytes {
+    let (connection, server_name) = connection;
+    let shown = received.kept.len() as u64 == received.length && received.kept.len() <= SHOW_MAX_BYTES;
+    let text = std::str::from_utf8(&received.kept).ok().filter(|_| shown);
+    let echo = Echo {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        version: format!("{:?}", head.version),
+        headers: pairs(&head.headers),
+        body: Body { length: received.length, sha256: &received.sha256, text },
+        trailers: pairs(&received.trailers),
+        server_name,
+        connection,
+        counts,
+    };
+    serde_json::to_vec(&echo).expect("strings and numbers are always JSON").into()
+}
+
+fn pairs(fields: &HeaderMap) -> Vec<(&str, String)> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    fields.iter().map(|(name, value)| (name.as_str(), text(value))).collect()
+}
