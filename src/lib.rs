@@ -10,4 +10,5 @@ pub mod origin;
 pub mod secret;
 
 // L2: what touches the world
+pub mod accounts;
 pub mod store;

@@ -33,7 +33,7 @@ use tokio::sync::Mutex;
 
 pub use self::{
     error::StoreError,
-    place::{DirLock, only_for_owner, write_private},
+    place::{DirLock, PrivateFile, read_private, write_private},
     rows::{
         ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, SealedCredential,
         Token, TokenHash, User, hex, unhex,

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::{StoreError, hex};
+use crate::secret::Secret;
 
 /// How long we wait for other processes.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,7 +75,7 @@ fn tighten(path: &Path) -> io::Result<()> {
 }
 
 /// Whether group and others have no rights.
-pub fn only_for_owner(metadata: &fs::Metadata) -> bool {
+fn only_for_owner(metadata: &fs::Metadata) -> bool {
     const GROUP_AND_OTHERS: u32 = 0o077;
     metadata.permissions().mode() & GROUP_AND_OTHERS == 0
 }
@@ -84,7 +85,8 @@ pub fn only_for_owner(metadata: &fs::Metadata) -> bool {
 pub fn write_private(_held: &DirLock, path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_io(path, error);
     if fs::symlink_metadata(path).is_ok() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        let advice = "something else exists there: look at it, move it away, then try again";
+        return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, advice)));
     }
     let draft = draft_path(path);
     let written = write_and_rename(&draft, path, content);
@@ -105,6 +107,37 @@ fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()>
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// What stands in the place of a private file.
+pub enum PrivateFile {
+    /// Nothing.
+    Missing,
+    /// A file that others may read too, with these rights. It was not read.
+    Exposed {
+        /// The permission bits.
+        mode: u32,
+    },
+    /// A file for its owner alone.
+    Text(Secret),
+}
+
+/// Reads a small private file.
+pub fn read_private(path: &Path) -> Result<PrivateFile, StoreError> {
+    const MAX_BYTES: u64 = 4096;
+    let failed = |error| StoreError::from_io(path, error);
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(PrivateFile::Missing),
+        file => file.map_err(failed)?,
+    };
+    // The rights of what was opened, not of what may stand there by now.
+    let metadata = file.metadata().map_err(failed)?;
+    if !only_for_owner(&metadata) {
+        return Ok(PrivateFile::Exposed { mode: metadata.permissions().mode() & 0o777 });
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
+    Ok(PrivateFile::Text(Secret::new(text)))
 }
 
 /// A name of its own for each draft, so that one left by a crash is in nobody's way.

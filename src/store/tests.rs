@@ -129,8 +129,9 @@ async fn a_file_in_the_place_of_the_directory_is_told() {
 #[tokio::test]
 async fn a_held_lock_is_told() {
     let dir = TempDir::new().unwrap();
-    let store = Store::open_within(dir.path(), BRIEF).await.unwrap();
-    let held = store.begin().await.unwrap();
+    let store = impatient(&dir, "PRAGMA user_version").await;
+    let other = Store::open(dir.path()).await.unwrap();
+    let held = other.begin().await.unwrap();
     let error = store.create_user(&user(1), &token("a"), Names::Any).await.unwrap_err();
     check_error(&error, "Locked", "fuser");
     // Those who read wait for nobody.
@@ -141,8 +142,8 @@ async fn a_held_lock_is_told() {
     check_error(&error, "Locked", "setup.lock");
 }
 
-/// One connection, so that a pragma holds for what follows.
-async fn narrow_store(dir: &TempDir, pragma: &'static str) -> Store {
+/// A store that waits for nobody, of one connection, so that a pragma holds for what follows.
+async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
     let mut store = Store::open(dir.path()).await.unwrap();
     let options = options(store.path(), BRIEF);
     store.pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
@@ -153,7 +154,7 @@ async fn narrow_store(dir: &TempDir, pragma: &'static str) -> Store {
 #[tokio::test]
 async fn a_full_disk_is_told_and_nothing_is_half_done() {
     let dir = TempDir::new().unwrap();
-    let store = narrow_store(&dir, "PRAGMA max_page_count = 1").await;
+    let store = impatient(&dir, "PRAGMA max_page_count = 1").await;
     store.adopt_master_key("key").await.unwrap();
     store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
     let changes = [put("demo", "small", b"1"), put("demo", "large", &vec![0; 100_000])];
@@ -165,7 +166,7 @@ async fn a_full_disk_is_told_and_nothing_is_half_done() {
 #[tokio::test]
 async fn a_read_only_database_is_told() {
     let dir = TempDir::new().unwrap();
-    let store = narrow_store(&dir, "PRAGMA query_only = ON").await;
+    let store = impatient(&dir, "PRAGMA query_only = ON").await;
     let error = store.add_admin_token(&TokenHash::of("a"), "", 1).await.unwrap_err();
     check_error(&error, "Forbidden", "the right");
 }
