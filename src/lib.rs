@@ -12,3 +12,6 @@ pub mod secret;
 // L2: what touches the world
 pub mod accounts;
 pub mod store;
+
+// L4: the program
+pub mod cli;
