@@ -70,7 +70,17 @@ impl Directory for Store {
 #[derive(Debug, Clone)]
 pub struct Accounts {
     asks: mpsc::Sender<Ask>,
+    /// About callers who were known. They go first, so that a flood of wrong tokens can neither hold up
+    /// known callers nor keep a revoked one alive.
+    rechecks: mpsc::Sender<Ask>,
     pulse: Arc<Pulse>,
+}
+
+/// The other end of it.
+#[derive(Debug)]
+struct Waiting {
+    asks: mpsc::Receiver<Ask>,
+    rechecks: mpsc::Receiver<Ask>,
 }
 
 /// What the workers see of the store without asking.
@@ -105,14 +115,17 @@ impl Accounts {
         directory: D,
         key: MasterKey,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (asks, waiting) = mpsc::channel(MAX_WAITING);
-        let pulse = Arc::new(Pulse {
-            generation: directory.generation(),
-            started: Instant::now(),
-            confirmed_ms: AtomicU64::new(0),
-        });
-        let task = run(Arc::new(directory), key, waiting, Arc::clone(&pulse));
-        (Self { asks, pulse }, task)
+        let (accounts, waiting) = Self::new(directory.generation());
+        let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.pulse));
+        (accounts, task)
+    }
+
+    fn new(generation: Generation) -> (Self, Waiting) {
+        let (asks, waiting_asks) = mpsc::channel(MAX_WAITING);
+        let (rechecks, waiting_rechecks) = mpsc::channel(MAX_WAITING);
+        let pulse = Pulse { generation, started: Instant::now(), confirmed_ms: AtomicU64::new(0) };
+        let accounts = Self { asks, rechecks, pulse: Arc::new(pulse) };
+        (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks })
     }
 
     /// Who presents this token; `None` if nobody known. An error only if that could not be found out.
@@ -142,36 +155,37 @@ impl Accounts {
         ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
         let recalled = lock(answers).recall(&key, self.pulse.now());
-        let (stale, deadline) = match recalled {
+        let (stale, reply) = match recalled {
             Recall::Fresh(answer) => return Ok(answer),
-            Recall::Stale(value) => (Some(value), STALE_DEADLINE),
-            Recall::Unknown => (None, DEADLINE),
+            Recall::Stale(value) => (Some(value), send(&self.rechecks, ask, STALE_DEADLINE).await),
+            Recall::Unknown => (None, send(&self.asks, ask, DEADLINE).await),
         };
-        match self.ask(ask, deadline).await {
-            Ok(Answer { known, generation }) => {
+        match (reply, stale) {
+            (Ok(Answer { known, generation }), _) => {
                 let value = known.as_ref().map(|known| known.value.clone());
                 lock(answers).keep(key, known, generation, Instant::now());
                 Ok(value)
             }
-            Err(error) => {
+            (Err(_), Some(value)) => {
                 lock(answers).pause(Instant::now());
-                stale.map(Some).ok_or(error)
+                Ok(Some(value))
             }
+            (Err(error), None) => Err(error),
         }
     }
+}
 
-    async fn ask<T>(
-        &self,
-        ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
-        deadline: Duration,
-    ) -> Reply<T> {
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            self.asks.send(ask(reply)).await.map_err(|_| StoreError::Unanswered)?;
-            answer.await.map_err(|_| StoreError::Unanswered)?
-        };
-        timeout(deadline, asked).await.map_err(|_| StoreError::Unanswered)?
-    }
+async fn send<T>(
+    queue: &mpsc::Sender<Ask>,
+    ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
+    deadline: Duration,
+) -> Reply<T> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        queue.send(ask(reply)).await.map_err(|_| StoreError::Unanswered)?;
+        answer.await.map_err(|_| StoreError::Unanswered)?
+    };
+    timeout(deadline, asked).await.map_err(|_| StoreError::Unanswered)?
 }
 
 fn lock<T>(answers: &Mutex<Answers<T>>) -> MutexGuard<'_, Answers<T>> {
@@ -199,12 +213,7 @@ impl Pulse {
 
 // === the task ===
 
-async fn run<D: Directory>(
-    directory: Arc<D>,
-    key: MasterKey,
-    waiting: mpsc::Receiver<Ask>,
-    pulse: Arc<Pulse>,
-) {
+async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, waiting: Waiting, pulse: Arc<Pulse>) {
     tokio::select! {
         () = serve(&directory, key, waiting) => {}
         () = watch(&*directory, &pulse) => {}
@@ -212,13 +221,19 @@ async fn run<D: Directory>(
 }
 
 /// Answers until the last handle is gone.
-async fn serve<D: Directory>(directory: &Arc<D>, key: MasterKey, mut waiting: mpsc::Receiver<Ask>) {
+async fn serve<D: Directory>(directory: &Arc<D>, key: MasterKey, mut waiting: Waiting) {
     let mut running = JoinSet::new();
-    while let Some(ask) = waiting.recv().await {
-        while running.len() >= MAX_RUNNING {
+    loop {
+        while running.try_join_next().is_some() {}
+        if running.len() >= MAX_RUNNING {
             running.join_next().await;
         }
-        while running.try_join_next().is_some() {}
+        let ask = tokio::select! {
+            biased;
+            Some(ask) = waiting.rechecks.recv() => ask,
+            Some(ask) = waiting.asks.recv() => ask,
+            else => return,
+        };
         running.spawn(answer(Arc::clone(directory), key.clone(), ask));
     }
 }

@@ -5,7 +5,7 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::{
-    accounts::{DisplayName, NewUser, create_user},
+    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
     name::UserId,
     store::{Names, User},
 };
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Default)]
 struct Fake {
     tokens: Mutex<HashMap<TokenHash, Found>>,
-    calls: AtomicU64,
+    calls: Mutex<Vec<TokenHash>>,
     fails: AtomicBool,
     hangs: AtomicBool,
     version: AtomicU64,
@@ -46,14 +46,14 @@ impl Fake {
         Ok(())
     }
 
-    fn calls(&self) -> u64 {
-        self.calls.swap(0, Ordering::SeqCst)
+    fn calls(&self) -> usize {
+        std::mem::take(&mut *self.calls.lock().unwrap()).len()
     }
 }
 
 impl Directory for Arc<Fake> {
     async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.calls.lock().unwrap().push(*hash);
         self.reached().await?;
         Ok(self.tokens.lock().unwrap().get(hash).cloned())
     }
@@ -84,10 +84,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let fake = Arc::new(Fake::default());
-        let (asks, waiting) = mpsc::channel(MAX_WAITING);
-        let generation = fake.generation.clone();
-        let pulse = Pulse { generation, started: Instant::now(), confirmed_ms: AtomicU64::new(0) };
-        let accounts = Accounts { asks, pulse: Arc::new(pulse) };
+        let (accounts, waiting) = Accounts::new(fake.generation.clone());
         let mut tasks = JoinSet::new();
         let directory = Arc::new(Arc::clone(&fake));
         tasks.spawn(async move { serve(&directory, MasterKey::generate(), waiting).await });
@@ -102,7 +99,7 @@ impl World {
     }
 
     /// What `authenticate` says, and how often the store was asked for it.
-    async fn check(&self, token: &str, expected: Result<bool, &str>, calls: u64) {
+    async fn check(&self, token: &str, expected: Result<bool, &str>, calls: usize) {
         let got = self.accounts.authenticate(&self.cache, token).await;
         let got = got.map(|caller| caller.is_some()).map_err(|error| format!("{error:?}"));
         match (&got, expected) {
@@ -167,10 +164,8 @@ async fn a_failing_store_keeps_known_callers() {
     world.fake.fails.store(true, Ordering::SeqCst);
     world.poll().await;
     world.check("tg_1", Err("Locked"), 1).await;
-    // Nobody known waits for the store so soon after it failed.
-    world.check("tg_0", Ok(true), 0).await;
-    lock(&world.cache.callers).keep(TokenHash::of("other"), None, 0, Instant::now());
     world.check("tg_0", Ok(true), 1).await;
+    // Nobody known waits for the store so soon after it failed.
     world.check("tg_0", Ok(true), 0).await;
     world.fake.fails.store(false, Ordering::SeqCst);
     world.check("tg_1", Ok(true), 1).await;
@@ -203,6 +198,27 @@ async fn many_who_ask_at_once_are_all_answered() {
         });
     }
     running.join_all().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_tokens_does_not_keep_a_revoked_one_alive() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.revoke("tg_0");
+    world.poll().await;
+    let mut flood = Vec::new();
+    for number in 0..MAX_WAITING {
+        let (reply, answer) = oneshot::channel();
+        let candidates = vec![TokenHash::of(&number.to_string())];
+        world.accounts.asks.try_send(Ask::Caller { candidates, reply }).unwrap();
+        flood.push(answer);
+    }
+    assert!(world.accounts.authenticate(&world.cache, "tg_0").await.unwrap().is_none());
+    let calls = world.fake.calls.lock().unwrap();
+    let before = calls.iter().position(|hash| *hash == TokenHash::of("tg_0")).unwrap();
+    assert!(before <= MAX_RUNNING, "{before} of the flood were served first");
 }
 
 #[tokio::test]
@@ -284,4 +300,35 @@ async fn a_change_by_another_process_is_seen_in_time() {
     }
     assert!(POLL_INTERVAL * 2 <= Duration::from_millis(250));
     assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
+}
+
+/// As in the server: each worker on a thread and a runtime of its own, the store on the control runtime.
+#[tokio::test]
+async fn workers_on_other_runtimes_ask_the_control_runtime() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let made = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+    let NewUser::Created { id, token } = made else { panic!("{made:?}") };
+    let stored = Stored::plain("key").unwrap();
+    let edit = Edit::Set { section: "demo".to_owned(), field: "apiKey".to_owned(), stored: stored.clone() };
+    change_credentials(&store, &key, &id, &[edit]).await.unwrap();
+    let (accounts, task) = Accounts::start(store, key);
+    let worker = |accounts: Accounts| {
+        let (token, stored) = (token.clone(), stored.clone());
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let cache = LocalCache::default();
+            for _ in 0..100 {
+                let caller = runtime.block_on(accounts.authenticate(&cache, token.expose())).unwrap();
+                assert_eq!(caller.unwrap().credentials.get("demo", "apiKey"), Some(&stored));
+            }
+        }
+    };
+    let workers: Vec<_> = (0..4).map(|_| std::thread::spawn(worker(accounts.clone()))).collect();
+    drop(accounts);
+    task.await;
+    for worker in workers {
+        worker.join().unwrap();
+    }
 }
