@@ -10,8 +10,9 @@ pub mod origin;
 pub mod secret;
 
 // L2: what touches the world
-pub mod accounts;
 pub mod store;
+
+pub mod accounts;
 
 // L4: the program
 pub mod cli;
