@@ -19,6 +19,9 @@ pub mod rewrite;
 pub mod filetest;
 
 // L2: the edges
+pub mod upstream;
+pub mod store;
+pub mod accounts;
 pub mod load;
 pub mod live;
 pub mod mock;

@@ -1,7 +1,12 @@
-//! The command line: one file a command. Arguments in, exit code out.
+//! The command line: one file a command. A command parses its arguments, calls the modules below, and
+//! tells a person what happened: results on stdout, everything else on stderr.
 
 pub mod check;
+pub mod context;
+pub mod credential;
 pub mod mock;
+pub mod token;
+pub mod user;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,0 +1,101 @@
+use super::*;
+
+fn key(number: usize) -> TokenHash {
+    TokenHash::of(&number.to_string())
+}
+
+fn known(value: u32) -> Known<u32> {
+    Known { value, expires_at_ms: None }
+}
+
+/// A moment `seconds` after the start, at `generation`, confirmed by a poll at `confirmed` seconds.
+fn now(start: Instant, seconds: u64, generation: u64, confirmed: u64) -> Now {
+    let after = |seconds| start + Duration::from_secs(seconds);
+    Now { at: after(seconds), wall_ms: seconds * 1000, generation, confirmed: after(confirmed) }
+}
+
+#[test]
+fn an_entry_is_fresh_until_something_changes_and_serves_on_for_an_hour() {
+    let start = Instant::now();
+    let mut answers = Answers::new(10, 10);
+    answers.keep(key(1), Some(known(7)), 1, start);
+    answers.keep(key(2), None, 1, start);
+    let mut check =
+        |number, now, expected| assert_eq!(answers.recall(&key(number), now), expected, "{now:?}");
+    check(1, now(start, 0, 1, 0), Recall::Fresh(Some(7)));
+    check(2, now(start, 0, 1, 0), Recall::Fresh(None));
+    check(3, now(start, 0, 1, 0), Recall::Unknown);
+    // Nothing changes and the store confirms that, for hours.
+    check(1, now(start, 9000, 1, 9000), Recall::Fresh(Some(7)));
+    // Then polls fail: an hour more, no longer.
+    check(1, now(start, 12_600, 1, 9000), Recall::Fresh(Some(7)));
+    check(1, now(start, 12_601, 1, 9000), Recall::Unknown);
+    check(2, now(start, 12_601, 1, 9000), Recall::Unknown);
+    // Or something changes, and the entry cannot be looked up again.
+    check(1, now(start, 12_600, 2, 12_600), Recall::Stale(7));
+    check(1, now(start, 12_601, 2, 12_601), Recall::Unknown);
+    check(2, now(start, 9000, 2, 9000), Recall::Unknown);
+}
+
+#[test]
+fn after_a_failure_known_callers_do_not_wait_again_at_once() {
+    let start = Instant::now();
+    let mut answers = Answers::new(10, 10);
+    answers.keep(key(1), Some(known(7)), 1, start);
+    answers.keep(key(2), None, 1, start);
+    answers.pause(start + Duration::from_secs(5));
+    assert_eq!(answers.recall(&key(1), now(start, 5, 2, 5)), Recall::Fresh(Some(7)));
+    assert_eq!(answers.recall(&key(2), now(start, 5, 2, 5)), Recall::Unknown);
+    assert_eq!(answers.recall(&key(1), now(start, 6, 2, 5)), Recall::Stale(7));
+    answers.pause(start + Duration::from_secs(6));
+    answers.keep(key(2), None, 2, start);
+    assert_eq!(answers.recall(&key(1), now(start, 6, 2, 5)), Recall::Stale(7), "the store is back");
+}
+
+#[test]
+fn a_token_expires_while_it_is_cached() {
+    let start = Instant::now();
+    let mut answers = Answers::new(10, 10);
+    answers.keep(key(1), Some(Known { value: 7, expires_at_ms: Some(10_000) }), 1, start);
+    assert_eq!(answers.recall(&key(1), now(start, 9, 1, 9)), Recall::Fresh(Some(7)));
+    assert_eq!(answers.recall(&key(1), now(start, 10, 1, 10)), Recall::Fresh(None));
+    assert_eq!(answers.recall(&key(1), now(start, 9, 2, 9)), Recall::Stale(7));
+    assert_eq!(answers.recall(&key(1), now(start, 10, 2, 10)), Recall::Unknown);
+}
+
+#[test]
+fn a_token_is_either_known_or_refused() {
+    let start = Instant::now();
+    let mut answers = Answers::new(10, 10);
+    answers.keep(key(1), Some(known(7)), 1, start);
+    answers.keep(key(1), None, 1, start);
+    assert_eq!(answers.recall(&key(1), now(start, 0, 1, 0)), Recall::Fresh(None));
+    answers.keep(key(1), Some(known(8)), 1, start);
+    assert_eq!(answers.recall(&key(1), now(start, 0, 1, 0)), Recall::Fresh(Some(8)));
+}
+
+#[test]
+fn a_flood_of_wrong_tokens_is_bounded_and_drives_out_no_known_one() {
+    let start = Instant::now();
+    let mut answers = Answers::new(10, 100);
+    answers.keep(key(0), Some(known(7)), 1, start);
+    for number in 1..=10_000 {
+        answers.keep(key(number), None, 1, start);
+    }
+    assert!(answers.refused.young.len() + answers.refused.old.len() <= 100);
+    assert_eq!(answers.recall(&key(0), now(start, 0, 1, 0)), Recall::Fresh(Some(7)));
+    assert_eq!(answers.recall(&key(10_000), now(start, 0, 1, 0)), Recall::Fresh(None));
+}
+
+#[test]
+fn what_is_used_stays() {
+    let mut segments = Segments::new(10);
+    for number in 0..1000 {
+        segments.insert(key(number), number);
+        assert_eq!(segments.get(&key(0)), Some(&mut 0), "after {number}");
+        assert!(segments.young.len() + segments.old.len() <= 10);
+    }
+    assert_eq!(segments.get(&key(1)), None);
+    segments.remove(&key(0));
+    assert_eq!(segments.get(&key(0)), None);
+}

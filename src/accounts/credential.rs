@@ -1,0 +1,225 @@
+//! What a caller stored: how it is checked when it is set, what stands inside a sealed blob, and how it
+//! is shown to people. No message here ever holds a value.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::clock::utc;
+use crate::secret::Secret;
+
+/// Longest secret, in bytes. Whole request heads of many servers end at 8 KiB.
+pub const MAX_SECRET_BYTES: usize = 8192;
+
+const CANONICAL_KEYS: [&str; 3] = ["accessToken", "refreshToken", "expiresAt"];
+// The first byte of a plaintext tells what the rest is.
+const PLAIN: u8 = b'P';
+const OAUTH: u8 = b'O';
+
+/// One stored credential, in clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// A secret that is sent as it is.
+    Plain(Secret),
+    /// An OAuth login.
+    OAuth {
+        /// What is sent.
+        access_token: Secret,
+        /// What gets the next access token.
+        refresh_token: Option<Secret>,
+        /// Until when the access token is good, in milliseconds since 1970.
+        expires_at_ms: Option<u64>,
+    },
+}
+
+/// A user's credentials, by section and field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credentials(BTreeMap<String, BTreeMap<String, Stored>>);
+
+/// Why a credential is refused. Says what and where, never the value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadCredential {
+    /// A secret of no length.
+    #[error("{what} is empty: give 1 to {MAX_SECRET_BYTES} characters")]
+    Empty {
+        /// Which part.
+        what: String,
+    },
+    /// A secret of too great a length.
+    #[error("{what} has {bytes} bytes: at most {MAX_SECRET_BYTES} are stored")]
+    TooLong {
+        /// Which part.
+        what: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A character that cannot stand in a header.
+    #[error(
+        "{what} has a forbidden character at position {position}: printable ASCII only, without spaces or line breaks"
+    )]
+    Character {
+        /// Which part.
+        what: String,
+        /// Counted from one, in characters.
+        position: usize,
+    },
+    /// Not the JSON that an OAuth login is.
+    #[error(
+        "an OAuth login is given as JSON, `{{\"accessToken\", \"refreshToken\", \"expiresAt\"}}`: {problem}"
+    )]
+    Json {
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+// === impl Stored ===
+
+impl Stored {
+    /// A secret as typed or piped in; one line break at its end does not count.
+    pub fn plain(text: &str) -> Result<Self, BadCredential> {
+        let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+        checked("the secret", text).map(Self::Plain)
+    }
+
+    /// An OAuth login: the canonical JSON, or another shape in which the JSON pointers of `paste` lead
+    /// to what the canonical keys hold.
+    pub fn oauth(text: &str, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
+        let value: Value = serde_json::from_str(text).map_err(|error| {
+            // serde_json's own message is left out: some quote the input.
+            json_error(format!("line {}, column {} is not valid JSON", error.line(), error.column()))
+        })?;
+        let Value::Object(object) = &value else { return Err(json_error("it is no object")) };
+        let unknown = object.keys().find(|key| !CANONICAL_KEYS.contains(&key.as_str()));
+        let pasted = paste.get("accessToken").and_then(|pointer| value.pointer(pointer));
+        match (unknown, pasted) {
+            (Some(_), Some(_)) => {
+                Self::from_parts(|key| paste.get(key).and_then(|pointer| value.pointer(pointer)))
+            }
+            (Some(key), None) => Err(unknown_key(key)),
+            (None, _) => Self::from_parts(|key| object.get(key)),
+        }
+    }
+
+    fn from_parts<'a>(part: impl Fn(&str) -> Option<&'a Value>) -> Result<Self, BadCredential> {
+        let part = |key: &str| part(key).filter(|value| !value.is_null());
+        let secret = |key: &str| -> Result<Option<Secret>, BadCredential> {
+            let Some(value) = part(key) else { return Ok(None) };
+            let text = value.as_str().ok_or_else(|| json_error(format!("`{key}` is no string")))?;
+            checked(&format!("`{key}`"), text).map(Some)
+        };
+        let expires_at = part("expiresAt").map(|value| {
+            value.as_u64().ok_or_else(|| json_error("`expiresAt` is no count of milliseconds since 1970"))
+        });
+        Ok(Self::OAuth {
+            access_token: secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?,
+            refresh_token: secret("refreshToken")?,
+            expires_at_ms: expires_at.transpose()?,
+        })
+    }
+
+    /// What is sealed.
+    pub(super) fn to_plaintext(&self) -> Zeroizing<Vec<u8>> {
+        let (kind, text) = match self {
+            Self::Plain(secret) => (PLAIN, Zeroizing::new(secret.expose().to_owned())),
+            Self::OAuth { access_token, refresh_token, expires_at_ms } => {
+                let refresh_token = refresh_token.as_ref().map(Secret::expose);
+                let json = json!({
+                    "accessToken": access_token.expose(),
+                    "refreshToken": refresh_token,
+                    "expiresAt": expires_at_ms,
+                });
+                (OAUTH, Zeroizing::new(json.to_string()))
+            }
+        };
+        Zeroizing::new([&[kind], text.as_bytes()].concat())
+    }
+
+    /// Back from a blob.
+    pub(super) fn from_plaintext(plaintext: &[u8]) -> Option<Self> {
+        let (kind, text) = plaintext.split_first()?;
+        let text = str::from_utf8(text).ok()?;
+        match *kind {
+            PLAIN => Some(Self::Plain(Secret::new(text))),
+            OAUTH => Self::oauth(text, &BTreeMap::new()).ok(),
+            _ => None,
+        }
+    }
+
+    /// As it is shown to people: too little to use.
+    pub fn mask(&self) -> String {
+        match self {
+            Self::Plain(secret) => mask(secret.expose()),
+            Self::OAuth { expires_at_ms: Some(ms), .. } => format!("configured, expires {}", utc(*ms)),
+            Self::OAuth { expires_at_ms: None, .. } => "configured".to_owned(),
+        }
+    }
+}
+
+/// A short secret is hidden whole, a long one but for its ends.
+fn mask(secret: &str) -> String {
+    const HIDDEN_WHOLE: usize = 16;
+    const HEAD: usize = 8;
+    const TAIL: usize = 4;
+    let shown = secret.get(..HEAD).zip(secret.len().checked_sub(TAIL).and_then(|at| secret.get(at..)));
+    match shown {
+        Some((head, tail)) if secret.len() > HIDDEN_WHOLE => format!("{head}...{tail}"),
+        Some(_) | None => "***".to_owned(),
+    }
+}
+
+fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {
+    let what = what.to_owned();
+    if text.is_empty() {
+        return Err(BadCredential::Empty { what });
+    }
+    if text.len() > MAX_SECRET_BYTES {
+        return Err(BadCredential::TooLong { what, bytes: text.len() });
+    }
+    match text.chars().position(|character| !character.is_ascii_graphic()) {
+        Some(index) => Err(BadCredential::Character { what, position: index + 1 }),
+        None => Ok(Secret::new(text)),
+    }
+}
+
+fn json_error(problem: impl Into<String>) -> BadCredential {
+    BadCredential::Json { problem: problem.into() }
+}
+
+/// What is said of a key that nobody knows. A long one may be a secret in the wrong place.
+fn unknown_key(key: &str) -> BadCredential {
+    const MAX_NAME_BYTES: usize = 32;
+    let name = key.len() <= MAX_NAME_BYTES && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    json_error(if name {
+        format!("the key `{key}` is not known")
+    } else {
+        format!("a key of {} bytes is not known", key.len())
+    })
+}
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// What is stored in a field.
+    pub fn get(&self, section: &str, field: &str) -> Option<&Stored> {
+        self.0.get(section)?.get(field)
+    }
+
+    /// Sets a field.
+    pub fn insert(&mut self, section: String, field: String, stored: Stored) {
+        self.0.entry(section).or_default().insert(field, stored);
+    }
+
+    /// All fields: section, field, what is stored; in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Stored)> {
+        let fields = |(section, fields)| -> (&String, &BTreeMap<String, Stored>) { (section, fields) };
+        self.0.iter().map(fields).flat_map(|(section, fields)| {
+            fields.iter().map(move |(field, stored)| (section.as_str(), field.as_str(), stored))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

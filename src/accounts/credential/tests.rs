@@ -1,0 +1,136 @@
+use super::*;
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text)
+}
+
+fn oauth(access: &str, refresh: Option<&str>, expires_at_ms: Option<u64>) -> Stored {
+    Stored::OAuth { access_token: secret(access), refresh_token: refresh.map(secret), expires_at_ms }
+}
+
+#[test]
+fn plain_secrets() {
+    let check = |text: &str, expected: Result<&str, &str>| {
+        let got = Stored::plain(text).map_err(|error| error.to_string());
+        match (got, expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, Stored::Plain(secret(expected))),
+            (Err(got), Err(expected)) => assert!(got.contains(expected), "{got}"),
+            (got, expected) => panic!("{got:?} against {expected:?}"),
+        }
+    };
+    check("k", Ok("k"));
+    check("key!~\n", Ok("key!~"));
+    check("key\r\n", Ok("key"));
+    check(&"x".repeat(8192), Ok(&"x".repeat(8192)));
+    check(&"x".repeat(8193), Err("the secret has 8193 bytes"));
+    check("", Err("the secret is empty"));
+    check("\n", Err("the secret is empty"));
+    check("key\n\n", Err("position 4"));
+    check("my key", Err("position 3"));
+    check("key\r", Err("position 4"));
+    check("k\0", Err("position 2"));
+    check("schlüssel", Err("position 5"));
+    check("\u{7f}", Err("position 1"));
+}
+
+#[test]
+fn oauth_logins() {
+    let check = |text: &str, expected: Result<Stored, &str>| {
+        let got = Stored::oauth(text, &BTreeMap::new()).map_err(|error| error.to_string());
+        match (got, expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected),
+            (Err(got), Err(expected)) => assert!(got.contains(expected), "{got}"),
+            (got, expected) => panic!("{got:?} against {expected:?}"),
+        }
+    };
+    check(r#"{"accessToken":"a"}"#, Ok(oauth("a", None, None)));
+    let all = r#" {"accessToken":"a","refreshToken":"r","expiresAt":5} "#;
+    check(all, Ok(oauth("a", Some("r"), Some(5))));
+    check(r#"{"accessToken":"a","refreshToken":null,"expiresAt":null}"#, Ok(oauth("a", None, None)));
+    check("sk-canary", Err("line 1, column 1 is not valid JSON"));
+    check("[]", Err("it is no object"));
+    check("{}", Err("`accessToken` is missing"));
+    check(r#"{"accessToken":null}"#, Err("`accessToken` is missing"));
+    check(r#"{"accessToken":5}"#, Err("`accessToken` is no string"));
+    check(r#"{"accessToken":""}"#, Err("`accessToken` is empty"));
+    check(r#"{"accessToken":"a b"}"#, Err("`accessToken` has a forbidden character at position 2"));
+    check(r#"{"accessToken":"a","refreshToken":"r\n"}"#, Err("`refreshToken` has a forbidden"));
+    for bad in ["-1", "1.5", "\"5\"", "true", "[]", "1e400"] {
+        let text = format!(r#"{{"accessToken":"a","expiresAt":{bad}}}"#);
+        assert!(Stored::oauth(&text, &BTreeMap::new()).is_err(), "{bad}");
+    }
+    check(r#"{"accessToken":"a","scope":"x"}"#, Err("the key `scope` is not known"));
+    let in_a_key = r#"{"sk-canary-in-the-place-of-a-key":"x"}"#;
+    check(in_a_key, Err("a key of 31 bytes is not known"));
+}
+
+#[test]
+fn other_shapes_are_read_through_pointers() {
+    let paste = [
+        ("accessToken", "/tokens/access_token"),
+        ("refreshToken", "/tokens/refresh_token"),
+        ("expiresAt", "/expiry"),
+    ];
+    let paste = paste.map(|(key, pointer)| (key.to_owned(), pointer.to_owned())).into();
+    let check = |text: &str, expected| assert_eq!(Stored::oauth(text, &paste).ok(), expected, "{text}");
+    let pasted = r#"{"tokens":{"access_token":"a","refresh_token":"r","id":"x"},"expiry":5,"more":1}"#;
+    check(pasted, Some(oauth("a", Some("r"), Some(5))));
+    check(r#"{"tokens":{"access_token":"a"}}"#, Some(oauth("a", None, None)));
+    check(r#"{"accessToken":"b","expiresAt":6}"#, Some(oauth("b", None, Some(6))));
+    check(r#"{"tokens":{"refresh_token":"r"}}"#, None);
+    check(r#"{"tokens":{"access_token":"a\n"}}"#, None);
+}
+
+#[test]
+fn no_message_holds_the_value() {
+    let long = format!("canary {}", "x".repeat(9000));
+    for text in ["canary one", "canary\u{e9}", "\ncanary", &long] {
+        let messages = [
+            Stored::plain(text).unwrap_err(),
+            Stored::oauth(text, &BTreeMap::new()).unwrap_err(),
+            Stored::oauth(&json!({"accessToken": text}).to_string(), &BTreeMap::new()).unwrap_err(),
+            Stored::oauth(&json!({"accessToken": [text]}).to_string(), &BTreeMap::new()).unwrap_err(),
+            Stored::oauth(&json!({"accessToken": "a", "expiresAt": text}).to_string(), &BTreeMap::new())
+                .unwrap_err(),
+        ];
+        for error in messages {
+            assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn plaintexts_lead_back() {
+    let check = |stored: Stored| {
+        assert_eq!(Stored::from_plaintext(&stored.to_plaintext()), Some(stored));
+    };
+    check(Stored::Plain(secret(r#"{"accessToken":"a"}"#)));
+    check(oauth("a", None, None));
+    check(oauth("\"\\", Some("r"), Some(u64::MAX)));
+    for bad in [&b""[..], b"X", b"O{", b"P\xff"] {
+        assert_eq!(Stored::from_plaintext(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
+fn masks() {
+    let check = |stored: &Stored, expected| assert_eq!(stored.mask(), expected);
+    check(&Stored::Plain(secret("k")), "***");
+    check(&Stored::Plain(secret("0123456789abcdef")), "***");
+    check(&Stored::Plain(secret("0123456789abcdefg")), "01234567...defg");
+    check(&oauth("canary-canary-canary", None, None), "configured");
+    check(&oauth("canary", None, Some(1_767_323_045_000)), "configured, expires 2026-01-02T03:04:05Z");
+}
+
+#[test]
+fn credentials_are_found_by_section_and_field() {
+    let mut credentials = Credentials::default();
+    credentials.insert("providers.demo".to_owned(), "apiKey".to_owned(), Stored::Plain(secret("k")));
+    credentials.insert("demo".to_owned(), "oauth".to_owned(), oauth("a", None, None));
+    assert_eq!(credentials.get("providers.demo", "apiKey"), Some(&Stored::Plain(secret("k"))));
+    assert_eq!(credentials.get("providers.demo", "oauth"), None);
+    assert_eq!(credentials.get("providers", "demo.apiKey"), None);
+    let listed: Vec<_> = credentials.iter().map(|(section, field, _)| (section, field)).collect();
+    assert_eq!(listed, [("demo", "oauth"), ("providers.demo", "apiKey")]);
+    assert!(!format!("{credentials:?}").contains("\"k\""));
+}

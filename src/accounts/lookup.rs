@@ -1,0 +1,326 @@
+//! Who presents this token? A worker's cache answers; what it does not know goes as a message to the
+//! one task that touches the store, on the control runtime. That task also watches for changes that
+//! other processes make. Every wait here has a deadline, every queue a bound.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    Caller, MasterKey,
+    cache::{Answers, Known, LocalCache, Now, Recall},
+    clock, people, token,
+};
+use crate::store::{Found, Generation, Store, StoreError, TokenHash};
+
+/// How often we ask whether another process has changed the store.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a caller that is not known waits for the store.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a caller waits whom we could serve without the store.
+const STALE_DEADLINE: Duration = Duration::from_millis(500);
+const MAX_WAITING: usize = 1024;
+const MAX_RUNNING: usize = 16;
+
+/// What is asked of the store. A trait only so that tests can count and fail.
+pub trait Directory: Send + Sync + 'static {
+    /// See [`Store::lookup_token`].
+    fn lookup_token(
+        &self,
+        hash: &TokenHash,
+    ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
+    /// See [`Store::is_admin_token`].
+    fn is_admin_token(&self, hash: &TokenHash) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// See [`Store::data_version`].
+    fn data_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// See [`Store::generation`].
+    fn generation(&self) -> Generation;
+}
+
+impl Directory for Store {
+    async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
+        self.lookup_token(hash).await
+    }
+
+    async fn is_admin_token(&self, hash: &TokenHash) -> Result<bool, StoreError> {
+        self.is_admin_token(hash).await
+    }
+
+    async fn data_version(&self) -> Result<i64, StoreError> {
+        self.data_version().await
+    }
+
+    fn generation(&self) -> Generation {
+        self.generation()
+    }
+}
+
+/// The way to ask who somebody is. Cheap to clone; each worker has one, and a `LocalCache`.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    asks: mpsc::Sender<Ask>,
+    /// About callers who were known. They go first, so that a flood of wrong tokens can neither hold up
+    /// known callers nor keep a revoked one alive.
+    rechecks: mpsc::Sender<Ask>,
+    pulse: Arc<Pulse>,
+}
+
+/// The other end of it.
+#[derive(Debug)]
+struct Waiting {
+    asks: mpsc::Receiver<Ask>,
+    rechecks: mpsc::Receiver<Ask>,
+}
+
+/// What the workers see of the store without asking.
+#[derive(Debug)]
+struct Pulse {
+    generation: Generation,
+    started: Instant,
+    /// When the store last answered a poll, in milliseconds since `started`.
+    confirmed_ms: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Ask {
+    Caller { candidates: Vec<TokenHash>, reply: oneshot::Sender<Reply<Arc<Caller>>> },
+    Admin { hash: TokenHash, reply: oneshot::Sender<Reply<()>> },
+}
+
+type Reply<T> = Result<Answer<T>, StoreError>;
+
+#[derive(Debug)]
+struct Answer<T> {
+    known: Option<Known<T>>,
+    /// The generation before the store was read.
+    generation: u64,
+}
+
+// === impl Accounts ===
+
+impl Accounts {
+    /// The handle, and what the control runtime runs until the last handle is gone.
+    pub fn start<D: Directory>(
+        directory: D,
+        key: MasterKey,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (accounts, waiting) = Self::new(directory.generation());
+        let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.pulse));
+        (accounts, task)
+    }
+
+    fn new(generation: Generation) -> (Self, Waiting) {
+        let (asks, waiting_asks) = mpsc::channel(MAX_WAITING);
+        let (rechecks, waiting_rechecks) = mpsc::channel(MAX_WAITING);
+        let pulse = Pulse { generation, started: Instant::now(), confirmed_ms: AtomicU64::new(0) };
+        let accounts = Self { asks, rechecks, pulse: Arc::new(pulse) };
+        (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks })
+    }
+
+    /// Who presents this token; `None` if nobody known. An error only if that could not be found out.
+    pub async fn authenticate(
+        &self,
+        cache: &LocalCache,
+        presented: &str,
+    ) -> Result<Option<Arc<Caller>>, StoreError> {
+        self.answer(&cache.callers, TokenHash::of(presented), |reply| {
+            let candidates = token::candidates(presented).map(TokenHash::of).collect();
+            Ask::Caller { candidates, reply }
+        })
+        .await
+    }
+
+    /// Whether this is an admin token; exactly, without a vendor's prefix.
+    pub async fn authenticate_admin(&self, cache: &LocalCache, presented: &str) -> Result<bool, StoreError> {
+        let hash = TokenHash::of(presented);
+        let known = self.answer(&cache.admins, hash, |reply| Ask::Admin { hash, reply }).await?;
+        Ok(known.is_some())
+    }
+
+    async fn answer<T: Clone>(
+        &self,
+        answers: &Mutex<Answers<T>>,
+        key: TokenHash,
+        ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
+    ) -> Result<Option<T>, StoreError> {
+        let recalled = lock(answers).recall(&key, self.pulse.now());
+        let (stale, reply) = match recalled {
+            Recall::Fresh(answer) => return Ok(answer),
+            Recall::Stale(value) => (Some(value), send(&self.rechecks, ask, STALE_DEADLINE).await),
+            Recall::Unknown => (None, send(&self.asks, ask, DEADLINE).await),
+        };
+        match (reply, stale) {
+            (Ok(Answer { known, generation }), _) => {
+                let value = known.as_ref().map(|known| known.value.clone());
+                lock(answers).keep(key, known, generation, Instant::now());
+                Ok(value)
+            }
+            (Err(_), Some(value)) => {
+                lock(answers).pause(Instant::now());
+                Ok(Some(value))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+}
+
+async fn send<T>(
+    queue: &mpsc::Sender<Ask>,
+    ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
+    deadline: Duration,
+) -> Reply<T> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        queue.send(ask(reply)).await.map_err(|_| StoreError::Unanswered)?;
+        answer.await.map_err(|_| StoreError::Unanswered)?
+    };
+    timeout(deadline, asked).await.map_err(|_| StoreError::Unanswered)?
+}
+
+fn lock<T>(answers: &Mutex<Answers<T>>) -> MutexGuard<'_, Answers<T>> {
+    answers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Pulse ===
+
+impl Pulse {
+    fn now(&self) -> Now {
+        let confirmed = Duration::from_millis(self.confirmed_ms.load(Ordering::Relaxed));
+        Now {
+            at: Instant::now(),
+            wall_ms: clock::now_ms(),
+            generation: self.generation.current(),
+            confirmed: self.started + confirmed,
+        }
+    }
+
+    fn confirm(&self, at: Instant) {
+        let elapsed = at.saturating_duration_since(self.started).as_millis();
+        self.confirmed_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+// === the task ===
+
+async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, waiting: Waiting, pulse: Arc<Pulse>) {
+    tokio::select! {
+        () = serve(&directory, key, waiting) => {}
+        () = watch(&*directory, &pulse) => {}
+    }
+}
+
+/// Answers until the last handle is gone.
+async fn serve<D: Directory>(directory: &Arc<D>, key: MasterKey, mut waiting: Waiting) {
+    let mut running = JoinSet::new();
+    loop {
+        while running.try_join_next().is_some() {}
+        if running.len() >= MAX_RUNNING {
+            running.join_next().await;
+        }
+        let ask = tokio::select! {
+            biased;
+            Some(ask) = waiting.rechecks.recv() => ask,
+            Some(ask) = waiting.asks.recv() => ask,
+            else => return,
+        };
+        running.spawn(answer(Arc::clone(directory), key.clone(), ask));
+    }
+}
+
+/// Raises the generation when another process has changed the store. Never ends.
+async fn watch(directory: &impl Directory, pulse: &Pulse) {
+    let mut ticks = interval(POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watcher = Watcher::default();
+    loop {
+        ticks.tick().await;
+        watcher.poll(directory, pulse).await;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Watcher {
+    version: Option<i64>,
+    failing: bool,
+}
+
+impl Watcher {
+    async fn poll(&mut self, directory: &impl Directory, pulse: &Pulse) {
+        let asked = Instant::now();
+        match directory.data_version().await {
+            Ok(version) => {
+                // The first one is a change too: what was read before it has no date.
+                if self.version.replace(version) != Some(version) {
+                    pulse.generation.raise();
+                }
+                pulse.confirm(asked);
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the store answers again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%error, "the store does not answer; known callers are served on");
+                }
+            }
+        }
+    }
+}
+
+async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
+    let generation = directory.generation().current();
+    // Whoever no longer waits has gone: there is nobody to tell.
+    match ask {
+        Ask::Caller { candidates, reply } if !reply.is_closed() => {
+            let known = find_caller(&*directory, &key, &candidates).await;
+            let _ = reply.send(known.map(|known| Answer { known, generation }));
+        }
+        Ask::Admin { hash, reply } if !reply.is_closed() => {
+            let known = directory.is_admin_token(&hash).await;
+            let known = known.map(|is| is.then_some(Known { value: (), expires_at_ms: None }));
+            let _ = reply.send(known.map(|known| Answer { known, generation }));
+        }
+        Ask::Caller { .. } | Ask::Admin { .. } => {}
+    }
+}
+
+async fn find_caller(
+    directory: &impl Directory,
+    key: &MasterKey,
+    candidates: &[TokenHash],
+) -> Result<Option<Known<Arc<Caller>>>, StoreError> {
+    for hash in candidates {
+        let Some(found) = directory.lookup_token(hash).await? else { continue };
+        let expires_at_ms = found.expires_at_ms;
+        let known = Known { value: found, expires_at_ms };
+        if !known.expired(clock::now_ms()) {
+            let value = Arc::new(open_caller(key, known.value));
+            return Ok(Some(Known { value, expires_at_ms }));
+        }
+    }
+    Ok(None)
+}
+
+/// What cannot be opened is left out, so that a user's other credentials go on working.
+fn open_caller(key: &MasterKey, found: Found) -> Caller {
+    let (credentials, unreadable) = people::open_all(key, &found.user.id, &found.credentials);
+    for people::Unreadable { section, field, reason } in unreadable {
+        let user = &found.user.id;
+        tracing::error!(%user, section, field, %reason, "a stored credential cannot be opened");
+    }
+    Caller { id: found.user.id, name: found.user.name, credentials }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+use std::{collections::HashMap, path::PathBuf, pin::pin, sync::atomic::AtomicBool};
+
+use tempfile::TempDir;
+use tokio::task::yield_now;
+
+use super::*;
+use crate::{
+    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
+    name::UserId,
+    store::{Names, User},
+};
+
+/// A store that counts and can fail or stay silent.
+#[derive(Default)]
+struct Fake {
+    tokens: Mutex<HashMap<TokenHash, Found>>,
+    calls: Mutex<Vec<TokenHash>>,
+    fails: AtomicBool,
+    hangs: AtomicBool,
+    version: AtomicU64,
+    generation: Generation,
+}
+
+impl Fake {
+    /// As another process would: only the version tells.
+    fn add(&self, token: &str, number: u64) {
+        let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
+        let user = User { id, name: "ada".to_owned(), created_at_ms: 1 };
+        let found = Found { user, expires_at_ms: None, credentials: Vec::new() };
+        self.tokens.lock().unwrap().insert(TokenHash::of(token), found);
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn revoke(&self, token: &str) {
+        self.tokens.lock().unwrap().remove(&TokenHash::of(token));
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn reached(&self) -> Result<(), StoreError> {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Locked { path: PathBuf::from("fake") });
+        }
+        Ok(())
+    }
+
+    fn calls(&self) -> usize {
+        std::mem::take(&mut *self.calls.lock().unwrap()).len()
+    }
+}
+
+impl Directory for Arc<Fake> {
+    async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
+        self.calls.lock().unwrap().push(*hash);
+        self.reached().await?;
+        Ok(self.tokens.lock().unwrap().get(hash).cloned())
+    }
+
+    async fn is_admin_token(&self, hash: &TokenHash) -> Result<bool, StoreError> {
+        Ok(self.lookup_token(hash).await?.is_some())
+    }
+
+    async fn data_version(&self) -> Result<i64, StoreError> {
+        self.reached().await?;
+        Ok(i64::try_from(self.version.load(Ordering::SeqCst)).unwrap())
+    }
+
+    fn generation(&self) -> Generation {
+        self.generation.clone()
+    }
+}
+
+/// A worker and its store. The tests poll themselves, so that nothing here waits for a clock.
+struct World {
+    fake: Arc<Fake>,
+    accounts: Accounts,
+    cache: LocalCache,
+    watcher: Watcher,
+    _tasks: JoinSet<()>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let fake = Arc::new(Fake::default());
+        let (accounts, waiting) = Accounts::new(fake.generation.clone());
+        let mut tasks = JoinSet::new();
+        let directory = Arc::new(Arc::clone(&fake));
+        tasks.spawn(async move { serve(&directory, MasterKey::generate(), waiting).await });
+        let (cache, watcher) = (LocalCache::default(), Watcher::default());
+        let mut world = Self { fake, accounts, cache, watcher, _tasks: tasks };
+        world.poll().await;
+        world
+    }
+
+    async fn poll(&mut self) {
+        self.watcher.poll(&self.fake, &self.accounts.pulse).await;
+    }
+
+    /// What `authenticate` says, and how often the store was asked for it.
+    async fn check(&self, token: &str, expected: Result<bool, &str>, calls: usize) {
+        let got = self.accounts.authenticate(&self.cache, token).await;
+        let got = got.map(|caller| caller.is_some()).map_err(|error| format!("{error:?}"));
+        match (&got, expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(*got, expected, "{token}"),
+            (Err(got), Err(expected)) => assert!(got.starts_with(expected), "{got}"),
+            (got, expected) => panic!("{token}: {got:?} against {expected:?}"),
+        }
+        assert_eq!(self.fake.calls(), calls, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_warm_lookup_asks_nobody() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.check("tg_0", Ok(true), 0).await;
+    world.poll().await;
+    world.check("tg_0", Ok(true), 0).await;
+    // Behind a vendor's prefix it is another text, with two parts that may be a token.
+    world.check("sk-ant-oat-tg_0", Ok(true), 2).await;
+    world.check("sk-ant-oat-tg_0", Ok(true), 0).await;
+    let other = LocalCache::default();
+    world.accounts.authenticate(&other, "tg_0").await.unwrap().unwrap();
+    assert_eq!(world.fake.calls(), 1, "each worker has its own cache");
+}
+
+#[tokio::test]
+async fn a_refused_token_works_once_it_was_added_and_a_revoked_one_no_more() {
+    let mut world = World::new().await;
+    world.check("tg_0", Ok(false), 1).await;
+    world.check("tg_0", Ok(false), 0).await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.revoke("tg_0");
+    world.poll().await;
+    world.check("tg_0", Ok(false), 1).await;
+    world.check("tg_0", Ok(false), 0).await;
+}
+
+#[tokio::test]
+async fn tokens_of_any_shape_are_not_found() {
+    let world = World::new().await;
+    let long = "x".repeat(1_000_000);
+    let dashes = "-".repeat(10_000);
+    for token in ["", "-", "a.b.c", "é", "\0", &long, &dashes] {
+        world.check(token, Ok(false), 1).await;
+    }
+    world.check("a-b", Ok(false), 2).await;
+}
+
+#[tokio::test]
+async fn a_failing_store_keeps_known_callers() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.add("tg_1", 2);
+    world.poll().await;
+    world.fake.fails.store(true, Ordering::SeqCst);
+    world.poll().await;
+    world.check("tg_1", Err("Locked"), 1).await;
+    world.check("tg_0", Ok(true), 1).await;
+    // Nobody known waits for the store so soon after it failed.
+    world.check("tg_0", Ok(true), 0).await;
+    world.fake.fails.store(false, Ordering::SeqCst);
+    world.check("tg_1", Ok(true), 1).await;
+}
+
+#[tokio::test]
+async fn a_silent_store_keeps_known_callers() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.generation.raise();
+    world.fake.hangs.store(true, Ordering::SeqCst);
+    world.check("tg_0", Ok(true), 1).await;
+    world.check("tg_0", Ok(true), 0).await;
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_are_all_answered() {
+    let world = World::new().await;
+    world.fake.add("tg_0", 1);
+    let world = Arc::new(world);
+    let mut running = JoinSet::new();
+    for number in 0..3000 {
+        let world = Arc::clone(&world);
+        running.spawn(async move {
+            let token = if number % 2 == 0 { "tg_0".to_owned() } else { format!("tg_x{number}") };
+            let caller = world.accounts.authenticate(&world.cache, &token).await.unwrap();
+            assert_eq!(caller.is_some(), number % 2 == 0);
+        });
+    }
+    running.join_all().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_tokens_does_not_keep_a_revoked_one_alive() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.revoke("tg_0");
+    world.poll().await;
+    let mut flood = Vec::new();
+    for number in 0..MAX_WAITING {
+        let (reply, answer) = oneshot::channel();
+        let candidates = vec![TokenHash::of(&number.to_string())];
+        world.accounts.asks.try_send(Ask::Caller { candidates, reply }).unwrap();
+        flood.push(answer);
+    }
+    assert!(world.accounts.authenticate(&world.cache, "tg_0").await.unwrap().is_none());
+    let calls = world.fake.calls.lock().unwrap();
+    let before = calls.iter().position(|hash| *hash == TokenHash::of("tg_0")).unwrap();
+    assert!(before <= MAX_RUNNING, "{before} of the flood were served first");
+}
+
+#[tokio::test]
+async fn admin_tokens_are_cached_the_same_way_and_match_exactly() {
+    let mut world = World::new().await;
+    let check = async |world: &World, token, expected, calls| {
+        let got = world.accounts.authenticate_admin(&world.cache, token).await.unwrap();
+        assert_eq!((got, world.fake.calls()), (expected, calls), "{token}");
+    };
+    check(&world, "tg_a", false, 1).await;
+    check(&world, "tg_a", false, 0).await;
+    world.fake.add("tg_a", 1);
+    world.poll().await;
+    check(&world, "tg_a", true, 1).await;
+    check(&world, "tg_a", true, 0).await;
+    check(&world, "sk-tg_a", false, 1).await;
+}
+
+#[tokio::test]
+async fn an_expired_token_is_not_found() {
+    let world = World::new().await;
+    world.fake.add("tg_0", 1);
+    let expire = |at| {
+        let mut tokens = world.fake.tokens.lock().unwrap();
+        tokens.get_mut(&TokenHash::of("tg_0")).unwrap().expires_at_ms = Some(at);
+        world.fake.generation.raise();
+    };
+    expire(clock::now_ms());
+    world.check("tg_0", Ok(false), 1).await;
+    expire(clock::now_ms() + 3_600_000);
+    world.check("tg_0", Ok(true), 1).await;
+}
+
+#[tokio::test]
+async fn the_task_ends_with_the_last_handle() {
+    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate());
+    let other = accounts.clone();
+    drop(accounts);
+    let mut task = pin!(task);
+    tokio::select! {
+        biased;
+        () = &mut task => panic!("a handle is left"),
+        () = yield_now() => {}
+    }
+    drop(other);
+    task.await;
+}
+
+#[tokio::test]
+async fn without_the_task_there_is_an_error_not_a_wait() {
+    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate());
+    drop(task);
+    let error = accounts.authenticate(&LocalCache::default(), "tg_0").await.unwrap_err();
+    assert!(matches!(error, StoreError::Unanswered));
+}
+
+/// The whole way on a real database. A change by another process counts within 250 ms on a machine that
+/// is not overloaded; the test holds the interval to that, and the clock to less.
+#[tokio::test]
+async fn a_change_by_another_process_is_seen_in_time() {
+    let dir = TempDir::new().unwrap();
+    let (served, other) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
+    let (accounts, task) = Accounts::start(served.clone(), MasterKey::generate());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(task);
+    let (cache, name) = (LocalCache::default(), DisplayName::new("ada").unwrap());
+    assert!(accounts.authenticate(&cache, "tg_0").await.unwrap().is_none());
+
+    // By this process: at once.
+    let own = create_user(&served, &name, Names::Any).await.unwrap();
+    let NewUser::Created { id, token } = own else { panic!("{own:?}") };
+    let caller = accounts.authenticate(&cache, token.expose()).await.unwrap().unwrap();
+    assert_eq!((&caller.id, caller.name.as_str()), (&id, "ada"));
+
+    let changed = Instant::now();
+    assert!(other.delete_user(&id).await.unwrap());
+    while accounts.authenticate(&cache, token.expose()).await.unwrap().is_some() {
+        yield_now().await;
+    }
+    assert!(POLL_INTERVAL * 2 <= Duration::from_millis(250));
+    assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
+}
+
+/// As in the server: each worker on a thread and a runtime of its own, the store on the control runtime.
+#[tokio::test]
+async fn workers_on_other_runtimes_ask_the_control_runtime() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let made = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+    let NewUser::Created { id, token } = made else { panic!("{made:?}") };
+    let stored = Stored::plain("key").unwrap();
+    let edit = Edit::Set { section: "demo".to_owned(), field: "apiKey".to_owned(), stored: stored.clone() };
+    change_credentials(&store, &key, &id, &[edit]).await.unwrap();
+    let (accounts, task) = Accounts::start(store, key);
+    let worker = |accounts: Accounts| {
+        let (token, stored) = (token.clone(), stored.clone());
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let cache = LocalCache::default();
+            for _ in 0..100 {
+                let caller = runtime.block_on(accounts.authenticate(&cache, token.expose())).unwrap();
+                assert_eq!(caller.unwrap().credentials.get("demo", "apiKey"), Some(&stored));
+            }
+        }
+    };
+    let workers: Vec<_> = (0..4).map(|_| std::thread::spawn(worker(accounts.clone()))).collect();
+    drop(accounts);
+    task.await;
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}

@@ -1,0 +1,213 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use tempfile::TempDir;
+
+use super::{super::KeyError, *};
+
+const CANARY: &str = "sk-canary-0123456789";
+
+async fn open(dir: &Path) -> Store {
+    Store::open(dir).await.unwrap()
+}
+
+async fn user(store: &Store, name: &str) -> (UserId, Secret) {
+    match create_user(store, &DisplayName::new(name).unwrap(), Names::Any).await.unwrap() {
+        NewUser::Created { id, token } => (id, token),
+        NewUser::NameTaken(other) => panic!("{other} has that name"),
+    }
+}
+
+fn set(section: &str, text: &str) -> Edit {
+    let stored = Stored::plain(text).unwrap();
+    Edit::Set { section: section.to_owned(), field: "apiKey".to_owned(), stored }
+}
+
+#[test]
+fn names() {
+    let check = |text: &str, expected| assert_eq!(DisplayName::new(text).err(), expected, "{text:?}");
+    for good in ["a", "Ada Lovelace", "日本", "usr_", &"é".repeat(100)] {
+        check(good, None);
+    }
+    for bad in ["", &"x".repeat(101)] {
+        check(bad, Some(BadName::Length));
+    }
+    for bad in [" ", "a ", "\ta", "a\nb", "a\u{202e}b", "a\u{200b}", "\u{7f}"] {
+        check(bad, Some(BadName::Character));
+    }
+    check("usr_0123456789abcdef", Some(BadName::LooksLikeId));
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_files() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let (id, first) = user(&store, "ada").await;
+    let second = issue_token(&store, &id, None).await.unwrap().unwrap();
+    let admin = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
+    let login = Stored::OAuth {
+        access_token: Secret::new(CANARY.to_uppercase()),
+        refresh_token: Some(Secret::new(CANARY)),
+        expires_at_ms: Some(5),
+    };
+    let login = Edit::Set { section: "demo".to_owned(), field: "oauth".to_owned(), stored: login };
+    let done = change_credentials(&store, &key, &id, &[set("demo", CANARY), login]).await.unwrap();
+    assert_eq!(done, ChangeOutcome::Done { rows: 2 });
+    let upper = Secret::new(CANARY.to_uppercase());
+    let secrets = [&first, &second, &admin, &key.to_hex(), &Secret::new(CANARY), &upper];
+    let mut files = 0;
+    for file in fs::read_dir(dir.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension == "lock") {
+            continue; // the key's own file, and the empty lock
+        }
+        files += 1;
+        let bytes = fs::read(&path).unwrap();
+        for secret in secrets {
+            let found = bytes.windows(secret.expose().len()).any(|part| part == secret.expose().as_bytes());
+            assert!(!found, "{}", path.display());
+        }
+    }
+    assert_eq!(files, 3, "the database, -wal and -shm");
+}
+
+#[tokio::test]
+async fn credentials_lead_back_and_a_moved_row_does_not_open() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let ((ada, _), (bob, _)) = (user(&store, "ada").await, user(&store, "bob").await);
+    change_credentials(&store, &key, &ada, &[set("demo", CANARY)]).await.unwrap();
+    let (credentials, unreadable) = read_credentials(&store, &key, &ada).await.unwrap();
+    assert_eq!(credentials.get("demo", "apiKey"), Some(&Stored::plain(CANARY).unwrap()));
+    assert_eq!(unreadable.len(), 0);
+
+    let stolen = store.credentials(&ada).await.unwrap().remove(0);
+    let stolen = CredentialChange::Put(stolen);
+    store.change_credentials(&bob, &key.id(), &[stolen]).await.unwrap();
+    change_credentials(&store, &key, &bob, &[set("example", "key")]).await.unwrap();
+    let (credentials, unreadable) = read_credentials(&store, &key, &bob).await.unwrap();
+    assert_eq!(credentials.iter().count(), 1, "the good one");
+    assert_eq!((unreadable[0].section.as_str(), unreadable[0].reason), ("demo", OpenError::Broken));
+}
+
+#[tokio::test]
+async fn changes_are_whole_or_not_at_all() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let (ada, _) = user(&store, "ada").await;
+    let outcome = change_credentials(&store, &key, &token::generate_user_id(), &[set("demo", "k")]).await;
+    assert_eq!(outcome.unwrap(), ChangeOutcome::UnknownUser);
+    let other = change_credentials(&store, &MasterKey::generate(), &ada, &[set("demo", "k")]).await;
+    assert_eq!(other.unwrap(), ChangeOutcome::OtherKey);
+    change_credentials(&store, &key, &ada, &[set("demo", "k")]).await.unwrap();
+    let replace = [Edit::RemoveAll, set("example", "k")];
+    change_credentials(&store, &key, &ada, &replace).await.unwrap();
+    let (section, field) = ("example".to_owned(), "apiKey".to_owned());
+    let remove = [Edit::Remove { section, field }];
+    assert_eq!(store.credentials(&ada).await.unwrap().len(), 1);
+    change_credentials(&store, &key, &ada, &remove).await.unwrap();
+    assert_eq!(store.credentials(&ada).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn names_are_unique_only_where_asked() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let (ada, _) = user(&store, "ada").await;
+    let again = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
+    assert!(matches!(again, NewUser::NameTaken(other) if other == ada));
+    user(&store, "ada").await;
+    assert!(issue_token(&store, &token::generate_user_id(), None).await.unwrap().is_none());
+}
+
+/// Loading the key fails with the variant that `expected` begins to spell, and the store is as before.
+async fn check_refused(given: Option<&str>, dir: &Path, store: &Store, expected: &str, advice: &str) {
+    let before = store.master_key_id().await.unwrap();
+    let given = given.map(Secret::new);
+    let error = MasterKey::load(given.as_ref(), dir, store).await.unwrap_err();
+    assert!(format!("{error:?}").starts_with(expected), "{error:?}");
+    assert!(error.to_string().contains(advice), "{error}");
+    assert_eq!(store.master_key_id().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_master_key_is_made_once_and_guarded() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let path = dir.path().join("master-key");
+    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let line = fs::read_to_string(&path).unwrap();
+    assert_eq!(line, format!("{}\n", key.to_hex().expose()));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(MasterKey::load(None, dir.path(), &store).await.unwrap().id(), key.id());
+    let (ada, _) = user(&store, "ada").await;
+    change_credentials(&store, &key, &ada, &[set("demo", CANARY)]).await.unwrap();
+
+    let other = MasterKey::generate().to_hex();
+    let (dir, store) = (dir.path(), &store);
+    check_refused(Some(other.expose()), dir, store, "Different", &key.id()).await;
+    check_refused(Some("abc"), dir, store, "Malformed", "TOLLGATE_MASTER_KEY does not hold").await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    check_refused(None, dir, store, "Exposed", "chmod 600").await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, "not a key").unwrap();
+    check_refused(None, dir, store, "Malformed", "master-key` does not hold").await;
+    fs::write(&path, other.expose()).unwrap();
+    check_refused(None, dir, store, "Different", &key.id()).await;
+    fs::remove_file(&path).unwrap();
+    check_refused(None, dir, store, "Missing", &key.id()).await;
+    assert!(!path.exists());
+
+    let given = Secret::new(line);
+    let same = MasterKey::load(Some(&given), dir, store).await.unwrap();
+    assert_eq!(same.id(), key.id());
+    assert!(!path.exists(), "a key from the environment is not written down");
+}
+
+#[tokio::test]
+async fn two_first_starts_agree_on_one_key() -> Result<(), KeyError> {
+    let dir = TempDir::new().unwrap();
+    let (one, two) = (open(dir.path()).await, open(dir.path()).await);
+    let load = |store| MasterKey::load(None, dir.path(), store);
+    let (one, two) = tokio::join!(load(&one), load(&two));
+    assert_eq!(one?.id(), two?.id());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_first_admin_token_is_shown_or_written_once() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let path = dir.path().join("admin-token");
+    let shown = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
+    assert!(store.is_admin_token(&TokenHash::of(shown.expose())).await.unwrap());
+    assert!(ensure_admin_token(&store, dir.path(), true).await.unwrap().is_none());
+    assert!(ensure_admin_token(&store, dir.path(), false).await.unwrap().is_none());
+    assert!(!path.exists());
+
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let path = dir.path().join("admin-token");
+    assert!(ensure_admin_token(&store, dir.path(), false).await.unwrap().is_none());
+    let line = fs::read_to_string(&path).unwrap();
+    assert!(store.is_admin_token(&TokenHash::of(line.trim())).await.unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn an_admin_token_that_a_crash_left_behind_is_taken() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let path = dir.path().join("admin-token");
+    fs::write(&path, "something else").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let error = ensure_admin_token(&store, dir.path(), false).await.unwrap_err();
+    assert!(error.to_string().contains("move it away"), "{error}");
+    assert!(!store.has_admin_token().await.unwrap());
+    let left = token::generate();
+    fs::write(&path, left.expose()).unwrap();
+    ensure_admin_token(&store, dir.path(), false).await.unwrap();
+    assert!(store.is_admin_token(&TokenHash::of(left.expose())).await.unwrap());
+}

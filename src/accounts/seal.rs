@@ -1,0 +1,194 @@
+//! Sealing: XChaCha20-Poly1305 under the master key. A blob opens only in the row that it was sealed
+//! for, so that nobody who can write to the store can make one user's key serve another.
+//!
+//! A blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. This module reads no file
+//! and no environment: `key` does.
+
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::token::random;
+use crate::{
+    name::UserId,
+    secret::Secret,
+    store::{hex, unhex},
+};
+
+const VERSION: u8 = 1;
+const KEY_ID_BYTES: usize = 8;
+const NONCE_BYTES: usize = 24;
+const KEY_ID_CONTEXT: &[u8] = b"tollgate master key id";
+
+/// The key that seals every credential.
+#[derive(Clone)]
+pub struct MasterKey {
+    bytes: Zeroizing<[u8; 32]>,
+    id: [u8; KEY_ID_BYTES],
+}
+
+/// The row that a blob belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// Whose credential it is.
+    pub(super) user: &'a UserId,
+    /// The section of the credentials document.
+    pub(super) section: &'a str,
+    /// The field in the section.
+    pub(super) field: &'a str,
+}
+
+/// Why a blob stays closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// Too short, or of a version that this program does not know.
+    #[error("it is damaged, or was sealed by a newer tollgate")]
+    Unknown,
+    /// Another key sealed it.
+    #[error("another master key sealed it: start tollgate with that one, or set the credential anew")]
+    OtherKey,
+    /// Changed since, or moved here from another row.
+    #[error("it was changed, or moved from another row: set the credential anew")]
+    Broken,
+}
+
+impl MasterKey {
+    /// A new random key.
+    pub fn generate() -> Self {
+        Self::from_bytes(Zeroizing::new(random()))
+    }
+
+    /// The key that 64 hex digits stand for.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        unhex(text).map(|bytes| Self::from_bytes(Zeroizing::new(bytes)))
+    }
+
+    fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+        let digest = Sha256::new().chain_update(KEY_ID_CONTEXT).chain_update(bytes.as_slice()).finalize();
+        let mut id = [0; KEY_ID_BYTES];
+        id.copy_from_slice(&digest[..KEY_ID_BYTES]);
+        Self { bytes, id }
+    }
+
+    /// As it stands in its file.
+    pub(super) fn to_hex(&self) -> Secret {
+        Secret::new(hex(self.bytes.as_slice()))
+    }
+
+    /// What the key is recognised by. It tells nothing about the key.
+    pub fn id(&self) -> String {
+        hex(&self.id)
+    }
+
+    /// Seals a plaintext for its row.
+    pub(super) fn seal(&self, place: Place<'_>, plaintext: &[u8]) -> Vec<u8> {
+        let nonce = random::<NONCE_BYTES>();
+        let payload = Payload { msg: plaintext, aad: &associated_data(place) };
+        let ciphertext = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
+        let ciphertext = ciphertext.expect("a credential is shorter than the cipher's limit of 256 GiB");
+        [&[VERSION], self.id.as_slice(), &nonce, &ciphertext].concat()
+    }
+
+    /// Opens what was sealed for this row.
+    pub(super) fn open(&self, place: Place<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let ([VERSION], rest) = blob.split_first_chunk().ok_or(OpenError::Unknown)? else {
+            return Err(OpenError::Unknown);
+        };
+        let (id, rest) = rest.split_first_chunk::<KEY_ID_BYTES>().ok_or(OpenError::Unknown)?;
+        if *id != self.id {
+            return Err(OpenError::OtherKey);
+        }
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError::Unknown)?;
+        let payload = Payload { msg: ciphertext, aad: &associated_data(place) };
+        let plaintext = self.cipher().decrypt(XNonce::from_slice(nonce), payload);
+        plaintext.map(Zeroizing::new).map_err(|_| OpenError::Broken)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(self.bytes.as_slice().into())
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "MasterKey({})", self.id())
+    }
+}
+
+/// The row's identity. With each length before its part, no two rows have the same.
+fn associated_data(place: Place<'_>) -> Vec<u8> {
+    let mut data = Vec::new();
+    for part in [place.user.as_str(), place.section, place.field] {
+        data.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        data.extend(part.as_bytes());
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    fn user(number: u8) -> UserId {
+        UserId::new(&format!("usr_{number:016x}")).unwrap()
+    }
+
+    #[test]
+    fn opens_only_where_it_was_sealed() {
+        let (key, one, two) = (MasterKey::generate(), user(1), user(2));
+        let place = Place { user: &one, section: "providers.demo", field: "apiKey" };
+        let blob = key.seal(place, b"canary");
+        assert_eq!(key.open(place, &blob).unwrap().as_slice(), b"canary");
+        let check = |place| assert_eq!(key.open(place, &blob).unwrap_err(), OpenError::Broken, "{place:?}");
+        check(Place { user: &two, ..place });
+        check(Place { section: "providers.demo2", ..place });
+        check(Place { field: "apiKe", ..place });
+        check(Place { section: "providers.demoa", field: "piKey", ..place });
+    }
+
+    #[test]
+    fn a_blob_is_as_documented_and_never_the_same() {
+        let (key, user) = (MasterKey::from_hex(HEX).unwrap(), user(1));
+        let place = Place { user: &user, section: "demo", field: "apiKey" };
+        let (one, two) = (key.seal(place, b"canary"), key.seal(place, b"canary"));
+        assert_eq!(one.len(), 1 + 8 + 24 + 6 + 16);
+        assert_eq!(one[..9], two[..9]);
+        assert_eq!((one[0], hex(&one[1..9])), (1, key.id()));
+        assert_ne!(one[9..33], two[9..33]);
+    }
+
+    #[test]
+    fn what_is_no_blob_of_ours_stays_closed() {
+        let (key, user) = (MasterKey::from_hex(HEX).unwrap(), user(1));
+        let place = Place { user: &user, section: "demo", field: "apiKey" };
+        let good = key.seal(place, b"canary");
+        let check = |blob: &[u8], expected| assert_eq!(key.open(place, blob).unwrap_err(), expected);
+        check(b"", OpenError::Unknown);
+        check(&good[..20], OpenError::Unknown);
+        check(&good[..40], OpenError::Broken);
+        check(&[&[2], &good[1..]].concat(), OpenError::Unknown);
+        check(&MasterKey::generate().seal(place, b"canary"), OpenError::OtherKey);
+        for index in 9..good.len() {
+            let mut changed = good.clone();
+            changed[index] ^= 1;
+            check(&changed, OpenError::Broken);
+        }
+    }
+
+    #[test]
+    fn keys_are_64_hex_digits_and_not_shown() {
+        let key = MasterKey::from_hex(HEX).unwrap();
+        assert_eq!(key.to_hex().expose(), HEX);
+        assert_eq!(key.id(), "d4f11d8d4090832b");
+        assert_eq!(format!("{key:?}"), "MasterKey(d4f11d8d4090832b)");
+        for bad in ["", &HEX[1..], &format!("{HEX}0"), &HEX.replace('0', "g")] {
+            assert!(MasterKey::from_hex(bad).is_none(), "{bad}");
+        }
+    }
+}

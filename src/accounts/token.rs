@@ -1,0 +1,92 @@
+//! Gateway tokens and ids: how they are made, and which parts of what a client presents may be one.
+//! Tokens are never compared: their hashes are looked up.
+
+use zeroize::Zeroizing;
+
+use crate::{
+    name::UserId,
+    secret::Secret,
+    store::{NewToken, TokenHash, hex, unhex},
+};
+
+const PREFIX: &str = "tg_";
+/// What a list shows of a token: enough to tell it apart, too little to guess the rest.
+const SHOWN_CHARS: usize = PREFIX.len() + 8;
+
+/// A new token: `tg_` and 48 hex digits.
+pub(super) fn generate() -> Secret {
+    let random = Zeroizing::new(random::<24>());
+    let digits = Zeroizing::new(hex(random.as_slice()));
+    Secret::new(format!("{PREFIX}{}", digits.as_str()))
+}
+
+/// The token, if `text` is one as `generate` makes them.
+pub(super) fn parse(text: &str) -> Option<Secret> {
+    unhex::<24>(text.strip_prefix(PREFIX)?).map(|_| Secret::new(text))
+}
+
+/// A new user id.
+pub(super) fn generate_user_id() -> UserId {
+    UserId::new(&format!("usr_{}", hex(&random::<8>()))).expect("sixteen hex digits make an id")
+}
+
+/// Random bytes. That there are none is nothing a caller could mend.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    bytes
+}
+
+/// How a token is recognised in lists: its first characters.
+pub fn shown(token: &str) -> &str {
+    token.get(..SHOWN_CHARS).unwrap_or(token)
+}
+
+/// What the store keeps of a token.
+pub(super) fn record(token: &Secret, label: Option<String>, now_ms: u64) -> NewToken {
+    NewToken {
+        hash: TokenHash::of(token.expose()),
+        prefix: shown(token.expose()).to_owned(),
+        label,
+        created_at_ms: now_ms,
+        expires_at_ms: None,
+    }
+}
+
+/// What may be the token in what a client presents: all of it, or its last part after a `-`, since some
+/// clients insist on a vendor's prefix (`sk-ant-oat-<token>`).
+pub fn candidates(presented: &str) -> impl Iterator<Item = &str> {
+    let last = presented.rsplit_once('-').map(|(_, last)| last).filter(|last| !last.is_empty());
+    std::iter::once(presented).chain(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_random_and_of_one_shape() {
+        let (one, two) = (generate(), generate());
+        assert_ne!(one, two);
+        let digits = one.expose().strip_prefix("tg_").unwrap();
+        assert_eq!(digits.len(), 48);
+        assert!(digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
+        assert_eq!(shown(one.expose()), &one.expose()[..11]);
+        assert_eq!(shown("tg_é"), "tg_é");
+        assert_ne!(generate_user_id(), generate_user_id());
+    }
+
+    #[test]
+    fn a_vendors_prefix_is_looked_behind() {
+        let check = |presented: &str, expected: &[&str]| {
+            assert_eq!(candidates(presented).collect::<Vec<_>>(), expected);
+        };
+        check("tg_0", &["tg_0"]);
+        check("sk-ant-oat-tg_0", &["sk-ant-oat-tg_0", "tg_0"]);
+        check("-tg_0", &["-tg_0", "tg_0"]);
+        check("tg_0-", &["tg_0-"]);
+        check("", &[""]);
+        check("-", &["-"]);
+        check("é-ü", &["é-ü", "ü"]);
+    }
+}

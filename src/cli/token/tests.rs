@@ -1,0 +1,105 @@
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    accounts::{KnownFields, NewUser, create_user},
+    name::UserId,
+    store::{Names, NewToken, Store},
+};
+
+struct World {
+    dir: TempDir,
+    known: KnownFields,
+    store: Store,
+    user: UserId,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let made = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
+        let NewUser::Created { id: user, .. } = made else { panic!("{made:?}") };
+        Self { dir, known: KnownFields::default(), store, user }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { data_dir: self.dir.path().to_owned(), master_key: None, known: &self.known }
+    }
+
+    async fn add(&self) -> String {
+        add("ada", Some("ci"), &self.context()).await.unwrap().out.trim_end().to_owned()
+    }
+
+    async fn revoke(&self, text: &str, stdin: &str) -> Result<String, String> {
+        let read = |_: &str| Ok(Secret::new(stdin));
+        let report = revoke(vec![text.to_owned()], read, &self.context()).await;
+        report.map(|report| report.note).map_err(|error| format!("{error:#}"))
+    }
+
+    async fn is_known(&self, token: &str) -> bool {
+        self.store.lookup_token(&TokenHash::of(token)).await.unwrap().is_some()
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_shown_whole_once_and_listed_by_its_beginning() {
+    let world = World::new().await;
+    let token = world.add().await;
+    assert!(world.is_known(&token).await);
+    let listed = list(Some("ada"), &world.context()).await.unwrap().out;
+    assert_eq!(listed.lines().count(), 3);
+    let line = listed.lines().find(|line| line.starts_with(&token[..11])).unwrap();
+    assert!(line.contains(world.user.as_str()) && line.ends_with("never    ada   ci"), "{line}");
+    assert!(!listed.contains(&token[..12]));
+    let label = add("ada", Some(" "), &world.context()).await.err().unwrap();
+    assert!(format!("{label:#}").starts_with("failed to take the label as a name"), "{label:#}");
+    world.store.delete_user(&world.user).await.unwrap();
+    assert!(list(None, &world.context()).await.unwrap().note.contains("there are no tokens"));
+}
+
+#[tokio::test]
+async fn tokens_are_revoked_by_what_is_shown_or_whole() {
+    let world = World::new().await;
+    let tokens = [world.add().await, world.add().await, world.add().await];
+    let revoked = Ok("revoked 1 token\n".to_owned());
+    assert_eq!(world.revoke(&tokens[0][..11], "").await, revoked);
+    assert_eq!(world.revoke("-", &format!("{}\n", tokens[1])).await, revoked);
+    assert_eq!(world.revoke(&tokens[2], "").await, revoked);
+    for token in &tokens {
+        assert!(!world.is_known(token).await);
+        let error = world.revoke(token, "").await.unwrap_err();
+        assert!(error.contains(&token[..11]) && !error.contains(&token[..12]), "{error}");
+    }
+    for nothing in ["", "tg_", "-"] {
+        assert!(world.revoke(nothing, "").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn all_are_found_before_any_is_revoked() {
+    let world = World::new().await;
+    let token = world.add().await;
+    let tokens = vec![token[..11].to_owned(), "tg_nothing".to_owned()];
+    let error = revoke(tokens, |_| panic!("nothing to read"), &world.context()).await.err().unwrap();
+    assert!(error.to_string().contains("tg_nothing"), "{error}");
+    assert!(world.is_known(&token).await);
+}
+
+#[tokio::test]
+async fn ambiguity_is_shown() {
+    let world = World::new().await;
+    for label in ["one", "two"] {
+        let token = NewToken {
+            hash: TokenHash::of(label),
+            prefix: "tg_00000000".to_owned(),
+            label: Some(label.to_owned()),
+            created_at_ms: 1,
+            expires_at_ms: Some(2),
+        };
+        world.store.add_token(&world.user, &token).await.unwrap();
+    }
+    let error = world.revoke("tg_00000000", "").await.unwrap_err();
+    assert!(error.contains("one\n") && error.contains("two\n") && error.contains("revoke -"), "{error}");
+    assert!(world.is_known("one").await && world.is_known("two").await);
+}

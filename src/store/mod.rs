@@ -1,0 +1,198 @@
+//! The store: users, the hashes of their tokens, their sealed credentials, in `SQLite` in the data
+//! directory. It owns the files there and their rights, the schema, and every SQL statement.
+//!
+//! It never sees a token or a credential in clear, and it has no clock: times are handed in. On the
+//! request path `accounts` stands before it. Whatever backend comes next is held to `conformance`.
+
+mod credentials;
+mod error;
+mod place;
+mod rows;
+mod schema;
+mod users;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::{
+    Connection, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteQueryResult, SqliteRow,
+        SqliteSynchronous,
+    },
+};
+use tokio::sync::Mutex;
+
+pub use self::{
+    error::StoreError,
+    place::{DirLock, PrivateFile, read_private, write_private},
+    rows::{
+        ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, SealedCredential,
+        Token, TokenHash, User, hex, unhex,
+    },
+};
+use crate::name::UserId;
+
+const DATABASE: &str = "tollgate.db";
+const MAX_CONNECTIONS: u32 = 4;
+
+/// The open store. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: Arc<Path>,
+    pool: SqlitePool,
+    /// A connection that never writes, since `PRAGMA data_version` tells of all commits but one's own.
+    watch: Arc<Mutex<SqliteConnection>>,
+    generation: Generation,
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+// === impl Store: open and watch ===
+
+impl Store {
+    /// Opens the store in `data_dir`; makes both if they are missing. Any number of processes may.
+    pub async fn open(data_dir: &Path) -> Result<Self> {
+        Self::open_within(data_dir, place::LOCK_TIMEOUT).await
+    }
+
+    async fn open_within(data_dir: &Path, patience: Duration) -> Result<Self> {
+        let path: PathBuf = data_dir.join(DATABASE);
+        let failed = |error| StoreError::from_sqlx(&path, error);
+        // Held to the end: two processes that switch a new file to WAL at once would see it as locked.
+        let _lock = DirLock::acquire_within(data_dir, patience).await?;
+        place::make_database_file(&path)?;
+        let options = options(&path, patience);
+        let mut first = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        // If a step fails, the connection closes with its transaction open, which undoes all of it.
+        schema::migrate(&mut first, &path).await?;
+        let pool = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(patience);
+        let pool = pool.connect_with(options).await.map_err(failed)?;
+        let watch = Arc::new(Mutex::new(first));
+        Ok(Self { path: path.into(), pool, watch, generation: Generation::default() })
+    }
+
+    /// Closes the connections, once they are idle. The one that watches goes with the last clone, and
+    /// with it the write-ahead log moves to the database file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Counts changes: raised here by every write through this store, and by `accounts` when
+    /// `data_version` tells of another process's.
+    pub fn generation(&self) -> Generation {
+        self.generation.clone()
+    }
+
+    /// A number that is another one after every change, whoever made it. Only `!=` means anything.
+    pub async fn data_version(&self) -> Result<i64> {
+        let mut watch = self.watch.lock().await;
+        let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *watch).await;
+        row.and_then(|row| row.try_get(0)).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: sqlx::Error) -> StoreError {
+        StoreError::from_sqlx(&self.path, error)
+    }
+
+    /// A transaction that can write. It takes the write lock at once: one that read first and then
+    /// wanted to write could be refused without waiting.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
+    }
+
+    async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<()> {
+        transaction.commit().await.map_err(|error| self.failed(error))?;
+        self.generation.raise();
+        Ok(())
+    }
+
+    /// Runs one statement that writes.
+    async fn write(&self, query: Query) -> Result<u64> {
+        let done = query.execute(&self.pool).await.map_err(|error| self.failed(error))?;
+        self.generation.raise();
+        Ok(done.rows_affected())
+    }
+
+    async fn read(&self, query: Query) -> Result<Vec<SqliteRow>> {
+        query.fetch_all(&self.pool).await.map_err(|error| self.failed(error))
+    }
+}
+
+type Query = sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn options(path: &Path, patience: Duration) -> SqliteConnectOptions {
+    use sqlx::ConnectOptions;
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(patience)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+// === impl Store: steps and rows ===
+
+impl Store {
+    async fn step(
+        &self,
+        transaction: &mut Transaction<'static, Sqlite>,
+        query: Query,
+    ) -> Result<SqliteQueryResult> {
+        query.execute(&mut **transaction).await.map_err(|error| self.failed(error))
+    }
+
+    async fn exists(&self, transaction: &mut Transaction<'static, Sqlite>, user: &UserId) -> Result<bool> {
+        let query = sqlx::query("SELECT 1 FROM users WHERE id = $1").bind(user.to_string());
+        let row = query.fetch_optional(&mut **transaction).await;
+        Ok(row.map_err(|error| self.failed(error))?.is_some())
+    }
+
+    fn get<'r, T>(&self, row: &'r SqliteRow, column: &'static str) -> Result<T>
+    where
+        T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+    {
+        row.try_get(column).map_err(|error| self.failed(error))
+    }
+
+    fn user_id(&self, row: &SqliteRow, column: &'static str) -> Result<UserId> {
+        let text: &str = self.get(row, column)?;
+        UserId::new(text).ok_or_else(|| self.corrupt(format!("`{text}` is no user id")))
+    }
+
+    fn credential(&self, row: &SqliteRow) -> Result<SealedCredential> {
+        Ok(SealedCredential {
+            section: self.get(row, "section")?,
+            field: self.get(row, "field")?,
+            sealed: self.get(row, "sealed")?,
+            updated_at_ms: from_db(self.get(row, "updated_at")?),
+        })
+    }
+
+    fn corrupt(&self, detail: String) -> StoreError {
+        StoreError::Corrupt { path: self.path.to_path_buf(), detail }
+    }
+}
+
+/// SQL has no unsigned integers. A time beyond the end of them is as good as their end.
+fn to_db(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+fn from_db(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or(0)
+}

@@ -1,0 +1,202 @@
+//! What is particular to `SQLite`: files and their rights, several processes, and its errors.
+
+use std::{
+    env, fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    process::{Child, Command},
+};
+
+use tempfile::TempDir;
+
+use super::{
+    conformance::{put, token, user},
+    *,
+};
+
+const BRIEF: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn conforms() {
+    let dirs = std::sync::Mutex::new(Vec::new());
+    conformance::all(async || {
+        let dir = TempDir::new().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        dirs.lock().unwrap().push(dir);
+        store
+    })
+    .await;
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o777
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_alone() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("a/data");
+    let store = Store::open(&dir).await.unwrap();
+    assert_eq!(mode(&dir), 0o700);
+    for file in fs::read_dir(&dir).unwrap() {
+        let path = file.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    fs::set_permissions(store.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    Store::open(&dir).await.unwrap();
+    assert_eq!(mode(store.path()), 0o600);
+}
+
+#[tokio::test]
+async fn survives_a_restart_and_is_seen_by_others() {
+    let dir = TempDir::new().unwrap();
+    let (one, two) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
+    let before = (two.data_version().await.unwrap(), two.generation().current());
+    one.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    assert_ne!(two.data_version().await.unwrap(), before.0);
+    assert_eq!(two.generation().current(), before.1, "only `accounts` tells of others");
+    assert_eq!(two.users().await.unwrap(), [user(1)]);
+    drop((one, two));
+    assert_eq!(Store::open(dir.path()).await.unwrap().users().await.unwrap(), [user(1)]);
+}
+
+const CHILD: &str = "STORE_TEST_CHILD";
+
+/// Runs in the children of the test below; alone it does nothing.
+#[tokio::test]
+async fn child_creates_users() {
+    let Ok(job) = env::var(CHILD) else { return };
+    let (number, dir) = job.split_once(' ').unwrap();
+    let number: u64 = number.parse().unwrap();
+    for index in 0..5 {
+        // Opened anew each time, since that is what a command line does.
+        let store = Store::open(Path::new(dir)).await.unwrap();
+        let number = number * 100 + index;
+        store.create_user(&user(number), &token(&number.to_string()), Names::Unique).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn creates_by_several_processes_all_survive() {
+    let dir = TempDir::new().unwrap();
+    let spawn = |number: u64| -> Child {
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["--exact", "store::tests::child_creates_users"]);
+        child.env(CHILD, format!("{number} {}", dir.path().display())).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..6).map(spawn).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(Store::open(dir.path()).await.unwrap().users().await.unwrap().len(), 30);
+}
+
+/// The error is of the variant that `expected` begins to spell, and says `advice`.
+fn check_error(error: &StoreError, expected: &str, advice: &str) {
+    assert!(format!("{error:?}").starts_with(expected), "{error:?}");
+    assert!(error.to_string().contains(advice), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_kept() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    sqlx::query("PRAGMA user_version = 99").execute(&store.pool).await.unwrap();
+    let error = Store::open(dir.path()).await.unwrap_err();
+    check_error(&error, "NewerSchema", "schema 99, this one knows 1");
+    let row = sqlx::query("PRAGMA user_version").fetch_one(&store.pool).await.unwrap();
+    assert_eq!(row.get::<i64, _>(0), 99);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_and_kept() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(DATABASE);
+    let garbage = "this is no database ".repeat(1000);
+    fs::write(&path, &garbage).unwrap();
+    let error = Store::open(dir.path()).await.unwrap_err();
+    check_error(&error, "Corrupt", "from a backup");
+    assert_eq!(fs::read_to_string(&path).unwrap(), garbage);
+}
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_directory_is_told() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "").unwrap();
+    check_error(&Store::open(&path).await.unwrap_err(), "File", "file");
+}
+
+#[tokio::test]
+async fn a_held_lock_is_told() {
+    let dir = TempDir::new().unwrap();
+    let store = impatient(&dir, "PRAGMA user_version").await;
+    let other = Store::open(dir.path()).await.unwrap();
+    let held = other.begin().await.unwrap();
+    let error = store.create_user(&user(1), &token("a"), Names::Any).await.unwrap_err();
+    check_error(&error, "Locked", "fuser");
+    // Those who read wait for nobody.
+    assert_eq!(store.users().await.unwrap(), []);
+    drop(held);
+    let _lock = DirLock::acquire(dir.path()).await.unwrap();
+    let error = Store::open_within(dir.path(), BRIEF).await.unwrap_err();
+    check_error(&error, "Locked", "setup.lock");
+}
+
+/// A store that waits for nobody, of one connection, so that a pragma holds for what follows.
+async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
+    let mut store = Store::open(dir.path()).await.unwrap();
+    let options = options(store.path(), BRIEF);
+    store.pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    sqlx::query(pragma).execute(&store.pool).await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_nothing_is_half_done() {
+    let dir = TempDir::new().unwrap();
+    let store = impatient(&dir, "PRAGMA max_page_count = 1").await;
+    store.adopt_master_key("key").await.unwrap();
+    store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    let changes = [put("demo", "small", b"1"), put("demo", "large", &vec![0; 100_000])];
+    let error = store.change_credentials(&user(1).id, "key", &changes).await.unwrap_err();
+    check_error(&error, "Full", "no space");
+    assert_eq!(store.credentials(&user(1).id).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_read_only_database_is_told() {
+    let dir = TempDir::new().unwrap();
+    let store = impatient(&dir, "PRAGMA query_only = ON").await;
+    let error = store.add_admin_token(&TokenHash::of("a"), "", 1).await.unwrap_err();
+    check_error(&error, "Forbidden", "the right");
+}
+
+#[tokio::test]
+async fn a_row_that_tollgate_did_not_write_is_told() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    sqlx::query("INSERT INTO users VALUES ('x', 'x', 1)").execute(&store.pool).await.unwrap();
+    check_error(&store.users().await.unwrap_err(), "Corrupt", "`x` is no user id");
+}
+
+#[tokio::test]
+async fn private_files_are_new_and_whole() {
+    let dir = TempDir::new().unwrap();
+    let lock = DirLock::acquire(dir.path()).await.unwrap();
+    let path = dir.path().join("file");
+    write_private(&lock, &path, b"one").unwrap();
+    check_error(&write_private(&lock, &path, b"two").unwrap_err(), "File", "exists");
+    assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"one".to_vec(), 0o600));
+    let names = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(names, 2, "the file and the lock, no draft");
+}
+
+#[test]
+fn hex_and_back() {
+    assert_eq!(hex(&[0, 0x9a, 0xff]), "009aff");
+    assert_eq!(unhex("009aff"), Some([0, 0x9a, 0xff]));
+    for bad in ["", "009af", "009aff0", "009afg", "0x9aff", "+1+1+1"] {
+        assert_eq!(unhex::<3>(bad), None, "{bad}");
+    }
+    assert_eq!(format!("{:?}", TokenHash::of("a")), "TokenHash(***)");
+}
