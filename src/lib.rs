@@ -8,3 +8,6 @@ pub mod fault;
 pub mod name;
 pub mod origin;
 pub mod secret;
+
+// L2: what touches the world
+pub mod upstream;
