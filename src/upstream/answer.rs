@@ -3,10 +3,14 @@
 //!
 //! This module never reads a body.
 
+use std::time::Duration;
+
 use http::{
     HeaderMap, Response, StatusCode,
-    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Refuses an answer whose framing two readers could take differently, and leaves one `Content-Length`
 /// at most. The error says what is wrong.
@@ -35,6 +39,14 @@ fn check_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
         }
     }
     merge_lengths(headers)
+}
+
+/// For how long the upstream says it keeps an unused connection, less a second for what is under way:
+/// a request that crosses with the closing of its connection is lost.
+pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    Some(Duration::from_secs(seconds.trim().parse::<u64>().ok()?.saturating_sub(1)))
 }
 
 /// `5, 5` or two lines `5` become one `5`.
@@ -66,6 +78,22 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_long_connections_are_kept() {
+        let check = |value: &'static str, expected: Option<u64>| {
+            let headers = HeaderMap::from_iter([(KEEP_ALIVE, HeaderValue::from_static(value))]);
+            assert_eq!(patience(&headers), expected.map(Duration::from_secs), "{value}");
+        };
+        check("timeout=5", Some(4));
+        check("timeout=5, max=100", Some(4));
+        check("max=100,timeout=60", Some(59));
+        check("timeout=0", Some(0));
+        check("timeout=", None);
+        check("timeout=-1", None);
+        check("max=100", None);
+        assert_eq!(patience(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn heads() {

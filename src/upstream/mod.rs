@@ -154,20 +154,23 @@ impl Upstream {
 
     async fn open(&self, origin: &Origin, deadlines: Deadlines) -> Result<Box<Live>, SendError> {
         // Boxed, since connecting is rare and its state large: a warm request should not carry it.
-        let connecting = Box::pin(connect::connect(&self.shared, origin));
-        match tokio::time::timeout(deadlines.connect, connecting).await {
-            Ok(io) => Live::open(origin, io?, deadlines.idle).await,
-            Err(_) => Err(SendError::ConnectTimeout { host: origin.host().into(), limit: deadlines.connect }),
-        }
+        let opening = Box::pin(async {
+            let io = connect::connect(&self.shared, origin).await?;
+            Live::open(origin, io, deadlines.idle).await
+        });
+        tokio::time::timeout(deadlines.connect, opening).await.unwrap_or_else(|_| {
+            Err(SendError::ConnectTimeout { host: origin.host().into(), limit: deadlines.connect })
+        })
     }
 
     fn accept(
         &self,
         mut answer: Response<hyper::body::Incoming>,
-        live: Box<Live>,
+        mut live: Box<Live>,
         idle: Duration,
     ) -> Result<Response<Download>, SendError> {
         answer::check(&mut answer).map_err(|what| SendError::Malformed(what.into()))?;
+        live.patience = answer::patience(answer.headers());
         // hyper would speak HTTP/1.0 on this connection from now on, and so drop a chunked body.
         let pool = (answer.version() == http::Version::HTTP_11).then(|| Arc::clone(&self.pool));
         Ok(answer.map(|body| Download::new(body, live, pool, idle)))

@@ -37,6 +37,8 @@ pub(super) struct Live {
     /// None once the connection has ended.
     wire: Option<http1::Connection<Io, Upload>>,
     pub(super) timer: Timer,
+    /// For how long the upstream keeps it unused, if it said so.
+    pub(super) patience: Option<Duration>,
 }
 
 impl Live {
@@ -49,7 +51,7 @@ impl Live {
             .await
             .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;
         let (origin, timer) = (Arc::new(origin.clone()), Timer::new(first_wait));
-        Ok(Box::new(Self { origin, sender, wire: Some(wire), timer }))
+        Ok(Box::new(Self { origin, sender, wire: Some(wire), timer, patience: None }))
     }
 
     /// Reads, writes and hands on what there is. Whoever waits for an answer or a body hears of errors
@@ -113,7 +115,8 @@ impl Pool {
     pub(super) fn checkout(&self, origin: &Origin) -> Option<Box<Live>> {
         loop {
             let mut waiting = self.lock().pop(origin)?;
-            if waiting.since.elapsed() < self.idle_timeout && waiting.live.is_ready() {
+            let timeout = waiting.live.patience.unwrap_or(Duration::MAX).min(self.idle_timeout);
+            if waiting.since.elapsed() < timeout && waiting.live.is_ready() {
                 return Some(waiting.live);
             }
         }

@@ -49,3 +49,17 @@ async fn bytes(answer: Response<Download>) -> Result<Bytes, CutError> {
 async fn text(answer: Result<Response<Download>, SendError>) -> String {
     String::from_utf8(bytes(answer.unwrap()).await.unwrap().to_vec()).unwrap()
 }
+
+#[test]
+fn what_may_cross_threads() {
+    fn send<T: Send>(_: &T) {}
+    fn sync<T: Sync>() {}
+    sync::<Upstream>();
+    let upstream = upstream();
+    send(&upstream);
+    let (origin, _) = Origin::split("http://demo.example.test").unwrap();
+    let sending = upstream.send(&origin, get(), DEADLINES);
+    send(&sending);
+    // It is carried by every request in flight.
+    assert!(size_of_val(&sending) < 2048, "{}", size_of_val(&sending));
+}

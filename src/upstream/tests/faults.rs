@@ -170,7 +170,7 @@ async fn a_long_upload_is_not_cut() {
     })
     .await;
     let (feed, body) = Fed::new(Some(20));
-    let deadlines = Deadlines { first_byte: 2 * SHORT, ..DEADLINES };
+    let deadlines = Deadlines { first_byte: 4 * SHORT, ..DEADLINES };
     let slowly = async {
         for _ in 0..10 {
             tokio::time::sleep(SHORT / 2).await;
@@ -223,4 +223,20 @@ async fn uploads_that_are_too_large() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::BodyTooLarge, "{error}");
+}
+
+/// The server answers before it has read the body, and closes: the answer counts, not the failed write.
+#[tokio::test]
+async fn an_early_answer_survives_the_broken_upload() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.write("HTTP/1.1 401 Unauthorized\r\ncontent-length: 6\r\n\r\nno key").await;
+    })
+    .await;
+    for _ in 0..20 {
+        let body = Upload::kept(vec![b'x'; 32 << 20].into());
+        let answer = upstream().send(&server.origin, request("POST", body), DEADLINES).await.unwrap();
+        assert_eq!(answer.status(), 401);
+        assert_eq!(bytes(answer).await.unwrap(), "no key");
+    }
 }

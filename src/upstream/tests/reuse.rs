@@ -28,6 +28,7 @@ async fn after_answers_with_an_end() {
     check(&["HTTP/1.1 200 OK\r\ncontent-", "length: 2\r\n\r\no", "k"], "ok", 1).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"], "", 1).await;
     check(&["HTTP/1.1 204 No Content\r\n\r\n"], "", 1).await;
+    check(&["HTTP/1.1 204 No Content\r\nkeep-alive: timeout=30\r\n\r\n"], "", 1).await;
     check(&["HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\n"], "", 1).await;
     check(&["HTTP/1.1 304 Not Modified\r\ncontent-length: 3\r\n\r\n"], "", 1).await;
     check(&["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"], "ok", 1).await;
@@ -50,6 +51,7 @@ async fn not_after_answers_that_end_the_connection() {
     check(&["HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"], "ok", 2).await;
     check(&["HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok"], "ok", 2).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n"], "ok", 2).await;
+    check(&["HTTP/1.1 204 No Content\r\nkeep-alive: timeout=1\r\n\r\n"], "", 2).await;
     let server = Server::answering_once(&["HTTP/1.1 200 OK\r\n\r\n", "until the end"]).await;
     check_server(server, "until the end", 2).await;
 }
@@ -167,7 +169,7 @@ async fn a_request_that_was_not_written_comes_back_whole() {
     match exchange::exchange(live, request("POST", Upload::kept("body".into())), DEADLINES).await.unwrap() {
         Exchanged::Answer(..) => panic!("nobody answers"),
         Exchanged::Unsent(unsent) => {
-            assert_eq!(unsent.into_body().collect().await.unwrap().to_bytes(), "body")
+            assert_eq!(unsent.into_body().collect().await.unwrap().to_bytes(), "body");
         }
     }
     let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
