@@ -1,0 +1,260 @@
+//! One new connection: connect rule, name lookup, judging every address, happy eyeballs (RFC 8305),
+//! TLS. The certificate is checked against the origin's host, wherever a rule sends the connection.
+//!
+//! It has no deadline of its own: the caller bounds the whole.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper_rustls::MaybeHttpsStream;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+use tokio_rustls::TlsConnector;
+
+use crate::origin::{Origin, Scheme};
+
+use super::{
+    Shared,
+    error::SendError,
+    judge::{self, Claim},
+};
+
+/// A connection's bytes, plain or in TLS.
+pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// How long one address may take before the next is tried beside it (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// How many addresses of one name are tried.
+const MAX_ADDRESSES: usize = 16;
+/// Silence after which the system asks whether the other side is still there, and between asking.
+const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Opens a connection to `origin`.
+pub(super) async fn connect(shared: &Shared, origin: &Origin) -> Result<Io, SendError> {
+    let target = shared.config.connect_to.iter().find_map(|rule| rule.target(origin)).unwrap_or(origin);
+    let addresses = resolve(target, shared.config.allow_private).await?;
+    let tcp =
+        dial(addresses).await.map_err(|error| SendError::Refused { host: target.host().into(), error })?;
+    // Neither is worth failing for: they only make the connection better.
+    let _ = tcp.set_nodelay(true);
+    let _ = SockRef::from(&tcp)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL));
+    match origin.scheme {
+        Scheme::Http => Ok(Io::from(TokioIo::new(tcp))),
+        Scheme::Https => handshake(shared, origin.host(), tcp)
+            .await
+            .map_err(|error| SendError::Tls { host: origin.host().into(), error }),
+    }
+}
+
+async fn handshake(shared: &Shared, host: &str, tcp: TcpStream) -> io::Result<Io> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let tls = TlsConnector::from(Arc::clone(&shared.tls));
+    Ok(Io::from(tls.connect(name, TokioIo::new(TokioIo::new(tcp))).await?))
+}
+
+/// The addresses that `target` leads to and that may be called, in the order to try them.
+async fn resolve(target: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>, SendError> {
+    let host = target.host();
+    let (claim, found) = if let Some(address) = target.ip() {
+        (Claim::Literal, vec![SocketAddr::new(address, target.port)])
+    } else if is_localhost(host) {
+        // RFC 6761: it needs no lookup, and a resolver that says otherwise is not believed.
+        let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        (Claim::Localhost, both.map(|address| SocketAddr::new(address, target.port)).to_vec())
+    } else {
+        let dns = |error| SendError::Dns { host: host.into(), error };
+        let found: Vec<_> = tokio::net::lookup_host((host, target.port)).await.map_err(dns)?.collect();
+        (Claim::Name, found)
+    };
+    permitted(host, claim, found, allow_private).map(interleave)
+}
+
+fn permitted(
+    host: &str,
+    claim: Claim,
+    found: Vec<SocketAddr>,
+    allow_private: bool,
+) -> Result<Vec<SocketAddr>, SendError> {
+    let mut allowed = Vec::with_capacity(found.len());
+    let mut refused = None;
+    for address in found {
+        match judge::judge(address.ip(), claim, allow_private) {
+            Ok(()) => allowed.push(address),
+            Err(why) => refused = refused.or(Some((address.ip(), why))),
+        }
+    }
+    match refused {
+        Some((address, why)) if allowed.is_empty() => {
+            Err(SendError::Forbidden { host: host.into(), address, why })
+        }
+        None if allowed.is_empty() => {
+            let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            Err(SendError::Dns { host: host.into(), error })
+        }
+        Some(_) | None => Ok(allowed),
+    }
+}
+
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+/// Takes turns between the families, beginning with the resolver's first choice.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mine, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
+    let (mut mine, mut other) = (mine.into_iter(), other.into_iter());
+    std::iter::from_fn(|| Some([mine.next(), other.next()]))
+        .take_while(|pair| pair.iter().any(Option::is_some))
+        .flat_map(|pair| pair.into_iter().flatten())
+        .take(MAX_ADDRESSES)
+        .collect()
+}
+
+/// Connects to the first address that answers; the error is the first one met.
+async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    if let [address] = addresses[..] {
+        return TcpStream::connect(address).await;
+    }
+    let mut race = Race {
+        waiting: addresses.into_iter(),
+        running: Vec::new(),
+        stagger: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        error: None,
+    };
+    poll_fn(|cx| race.poll(cx)).await
+}
+
+/// Happy eyeballs: attempts run beside each other, each begun 250 ms after the one before it or as
+/// soon as one fails.
+struct Race {
+    waiting: std::vec::IntoIter<SocketAddr>,
+    running: Vec<Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>>,
+    stagger: Pin<Box<Sleep>>,
+    error: Option<io::Error>,
+}
+
+impl Race {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        loop {
+            if let Some(tcp) = self.poll_running(cx) {
+                return Poll::Ready(Ok(tcp));
+            }
+            let due = self.running.is_empty() || self.stagger.as_mut().poll(cx).is_ready();
+            match self.waiting.as_slice().first() {
+                Some(_) if !due => return Poll::Pending,
+                Some(_) => self.start(),
+                None if self.running.is_empty() => return Poll::Ready(Err(self.failure())),
+                None => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> Option<TcpStream> {
+        let mut index = 0;
+        while let Some(attempt) = self.running.get_mut(index) {
+            match attempt.as_mut().poll(cx) {
+                Poll::Ready(Ok(tcp)) => return Some(tcp),
+                Poll::Ready(Err(error)) => {
+                    drop(self.running.swap_remove(index));
+                    self.error.get_or_insert(error);
+                    // The next need not wait for its turn.
+                    self.stagger.as_mut().reset(Instant::now());
+                }
+                Poll::Pending => index += 1,
+            }
+        }
+        None
+    }
+
+    fn start(&mut self) {
+        if let Some(address) = self.waiting.next() {
+            self.running.push(Box::pin(TcpStream::connect(address)));
+            self.stagger.as_mut().reset(Instant::now() + STAGGER);
+        }
+    }
+
+    fn failure(&mut self) -> io::Error {
+        self.error.take().unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let check = |addresses: &str, expected: &str| {
+            let parse = |list: &str| -> Vec<SocketAddr> {
+                list.split_whitespace().map(|ip| SocketAddr::new(ip.parse().unwrap(), 1)).collect()
+            };
+            assert_eq!(interleave(parse(addresses)), parse(expected), "{addresses}");
+        };
+        check("", "");
+        check("1.1.1.1", "1.1.1.1");
+        check("::1 ::2 1.1.1.1 1.1.1.2 1.1.1.3", "::1 1.1.1.1 ::2 1.1.1.2 1.1.1.3");
+        check("1.1.1.1 1.1.1.2 ::1", "1.1.1.1 ::1 1.1.1.2");
+        check(&"1.1.1.1 ".repeat(40), &"1.1.1.1 ".repeat(MAX_ADDRESSES));
+    }
+
+    #[test]
+    fn addresses_that_may_be_called() {
+        let check = |claim: Claim, found: &str, expected: Result<usize, &str>| {
+            let found = found.split_whitespace().map(|ip| SocketAddr::new(ip.parse().unwrap(), 1)).collect();
+            let verdict = permitted("demo", claim, found, false);
+            match (verdict, expected) {
+                (Ok(allowed), expected) => assert_eq!(Ok(allowed.len()), expected),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (Err(error), Ok(_)) => panic!("{error}"),
+            }
+        };
+        check(Claim::Name, "1.1.1.1 2606:4700::1111", Ok(2));
+        check(Claim::Name, "10.0.0.1 1.1.1.1 169.254.169.254", Ok(1));
+        check(Claim::Name, "10.0.0.1 169.254.169.254", Err("leads to 10.0.0.1, a private"));
+        check(Claim::Name, "127.0.0.1", Err("a loopback"));
+        check(Claim::Name, "::ffff:169.254.169.254", Err("never called"));
+        check(Claim::Literal, "10.0.0.1", Ok(1));
+        check(Claim::Name, "", Err("does not resolve"));
+    }
+
+    #[test]
+    fn localhost_names() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("localhost.", true),
+            ("demo.localhost", true),
+            ("xlocalhost", false),
+            ("localhost.example.test", false),
+        ] {
+            assert_eq!(is_localhost(host), expected, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_refuses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let tcp = dial(vec![closed, closed, open]).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), open);
+        let error = dial(vec![closed, closed]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,114 @@
+//! One request on one connection, up to the head of the answer.
+//!
+//! The connection is driven by the task that waits: the same poll writes the request, moves the upload
+//! and reads the head.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll},
+};
+
+use http::{
+    HeaderMap, Method, Request, Response, Version,
+    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+};
+use http_body::Body;
+use hyper::{body::Incoming, client::conn::TrySendError};
+use tokio::time::Instant;
+
+use super::{
+    Deadlines,
+    error::SendError,
+    pool::Live,
+    timer,
+    upload::{Progress, Upload, UploadError},
+};
+
+/// What became of a request on a connection.
+pub(super) enum Exchanged {
+    /// The head of an answer.
+    Answer(Response<Incoming>, Box<Live>),
+    /// Nothing was written: the connection was closed already.
+    Unsent(Box<Request<Upload>>),
+}
+
+/// Gives the request the framing that its body has, whatever its head says, so that no ambiguity of a
+/// client's reaches the upstream. Refuses a body that announces more than its limit.
+pub(super) fn frame(request: &mut Request<Upload>) -> Result<(), SendError> {
+    if let Err(UploadError::TooLarge { limit }) = request.body().check_size() {
+        return Err(SendError::BodyTooLarge { limit });
+    }
+    *request.version_mut() = Version::HTTP_11;
+    // hyper reads some of its settings from there.
+    request.extensions_mut().clear();
+    let size = request.body().exact_size();
+    let bodyless = request.body().is_end_stream();
+    let expects_body = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+    let headers = request.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
+    set_framing(headers, size, bodyless, expects_body);
+    Ok(())
+}
+
+fn set_framing(headers: &mut HeaderMap, size: Option<u64>, bodyless: bool, expects_body: bool) {
+    match size {
+        // RFC 9110, section 8.6: a method that expects a body says that there is none.
+        _ if bodyless && !expects_body => {}
+        _ if bodyless => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(0))),
+        Some(size) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(size))),
+        // Said aloud, since hyper would silently drop a chunked body of a GET.
+        None => drop(headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
+    }
+}
+
+/// Puts `request` on the connection and waits for the head of the answer.
+pub(super) async fn exchange(
+    mut live: Box<Live>,
+    request: Request<Upload>,
+    deadlines: Deadlines,
+) -> Result<Exchanged, SendError> {
+    let started = Instant::now();
+    let upload = request.body().progress();
+    let mut answer = pin!(live.sender.try_send_request(request));
+    let result = poll_fn(|cx| {
+        live.drive(cx);
+        if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Ok(result));
+        }
+        poll_deadline(&mut live, cx, started, upload.as_ref(), deadlines).map(Err)
+    });
+    match result.await? {
+        Ok(answer) => Ok(Exchanged::Answer(answer, live)),
+        Err(error) => unsent_or_failed(error, upload.as_ref()),
+    }
+}
+
+/// The deadline moves with the upload, so that a long one is not cut.
+fn poll_deadline(
+    live: &mut Live,
+    cx: &mut Context<'_>,
+    started: Instant,
+    upload: Option<&Progress>,
+    deadlines: Deadlines,
+) -> Poll<SendError> {
+    let moved = upload.map_or(started, |upload| upload.moved().max(started));
+    live.timer.poll(cx, timer::after(moved, deadlines.first_byte)).map(|()| {
+        if upload.is_some_and(Progress::is_starved) {
+            SendError::BodyStalled(deadlines.first_byte)
+        } else {
+            SendError::Timeout(deadlines.first_byte)
+        }
+    })
+}
+
+fn unsent_or_failed(
+    mut error: TrySendError<Request<Upload>>,
+    upload: Option<&Progress>,
+) -> Result<Exchanged, SendError> {
+    match error.take_message() {
+        Some(request) => Ok(Exchanged::Unsent(Box::new(request))),
+        None => Err(SendError::classify(error.error(), upload.and_then(Progress::failure))),
+    }
+}

@@ -1,0 +1,182 @@
+//! Connections and the unused ones among them. A connection is a hyper `SendRequest` together with the
+//! `Connection` future that drives it: whoever holds the [`Live`] polls it, no task does.
+//!
+//! A connection is kept only if hyper says it can take another request, and is polled once before it
+//! is used again, so that one that was closed meanwhile, or that speaks unasked, is thrown away.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use tokio::time::Instant;
+
+use crate::origin::Origin;
+
+use super::{
+    Config,
+    connect::Io,
+    error::{Chain, SendError},
+    timer::Timer,
+    upload::Upload,
+};
+
+/// The largest head of an answer, and the largest trailers.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// About how much hyper reads or writes at once; not exact enough to bound a head.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+
+/// One open connection. Dropping it closes it.
+pub(super) struct Live {
+    origin: Arc<Origin>,
+    pub(super) sender: SendRequest<Upload>,
+    /// None once the connection has ended.
+    wire: Option<http1::Connection<Io, Upload>>,
+    pub(super) timer: Timer,
+    /// For how long the upstream keeps it unused, if it said so.
+    pub(super) patience: Option<Duration>,
+}
+
+impl Live {
+    /// A connection over `io`; the timer first fires after `first_wait`, unless told otherwise.
+    pub(super) async fn open(origin: &Origin, io: Io, first_wait: Duration) -> Result<Box<Self>, SendError> {
+        let (sender, wire) = http1::Builder::new()
+            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_BUFFER_BYTES)
+            .handshake(io)
+            .await
+            .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;
+        let (origin, timer) = (Arc::new(origin.clone()), Timer::new(first_wait));
+        Ok(Box::new(Self { origin, sender, wire: Some(wire), timer, patience: None }))
+    }
+
+    /// Reads, writes and hands on what there is. Whoever waits for an answer or a body hears of errors
+    /// there; a connection that has ended is dropped, so that they do.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(wire) = &mut self.wire
+            && wire.poll_without_shutdown(cx).is_ready()
+        {
+            self.wire = None;
+        }
+    }
+
+    /// Whether it can take a request now. Polls with a waker that wakes nobody, so that an unused
+    /// connection keeps no finished task's memory.
+    fn is_ready(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.wire.is_some() && self.sender.is_ready()
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Live").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// The unused connections of one worker.
+#[derive(Debug)]
+pub(super) struct Pool {
+    idle_timeout: Duration,
+    max_per_origin: usize,
+    max_total: usize,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// The one that waits longest stands first. No queue is empty.
+    origins: HashMap<Arc<Origin>, VecDeque<Waiting>>,
+    total: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    live: Box<Live>,
+}
+
+impl Pool {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            idle_timeout: config.pool_idle_timeout,
+            max_per_origin: config.pool_max_idle_per_origin,
+            max_total: config.pool_max_idle,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// A connection to `origin` that can take a request: the one used last, since it is the most
+    /// likely to be open still, and the others then grow old and go.
+    pub(super) fn checkout(&self, origin: &Origin) -> Option<Box<Live>> {
+        loop {
+            let mut waiting = self.lock().pop(origin)?;
+            let timeout = waiting.live.patience.unwrap_or(Duration::MAX).min(self.idle_timeout);
+            if waiting.since.elapsed() < timeout && waiting.live.is_ready() {
+                return Some(waiting.live);
+            }
+        }
+    }
+
+    /// Keeps the connection if it can take another request, else closes it.
+    pub(super) fn give_back(&self, mut live: Box<Live>) {
+        if self.max_per_origin > 0 && live.is_ready() {
+            self.lock().push(live, self.max_per_origin, self.max_total);
+        }
+    }
+
+    /// Closes connections that have waited too long.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        let mut idle = self.lock();
+        let mut dropped = 0;
+        idle.origins.retain(|_, queue| {
+            let old = queue.partition_point(|waiting| now - waiting.since >= self.idle_timeout);
+            queue.drain(..old);
+            dropped += old;
+            !queue.is_empty()
+        });
+        idle.total -= dropped;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        // Nothing done under the lock can leave it half done.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    fn pop(&mut self, origin: &Origin) -> Option<Waiting> {
+        let queue = self.origins.get_mut(origin)?;
+        let waiting = queue.pop_back()?;
+        if queue.is_empty() {
+            self.origins.remove(origin);
+        }
+        self.total -= 1;
+        Some(waiting)
+    }
+
+    fn push(&mut self, live: Box<Live>, max_per_origin: usize, max_total: usize) {
+        let room = self.total < max_total;
+        let waiting = Waiting { since: Instant::now(), live };
+        if let Some(queue) = self.origins.get_mut(&waiting.live.origin) {
+            queue.push_back(waiting);
+            if queue.len() > max_per_origin || !room {
+                queue.pop_front();
+            } else {
+                self.total += 1;
+            }
+        } else if room {
+            self.origins.insert(Arc::clone(&waiting.live.origin), VecDeque::from([waiting]));
+            self.total += 1;
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Bodies, both ways.
+
+use std::convert::Infallible;
+
+use http_body::{Body, Frame};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+
+use super::{
+    peer::{Fed, Server, data},
+    *,
+};
+
+#[tokio::test]
+async fn framing_is_ours() {
+    let check = async |method: &str, body: Upload, expected: &str| {
+        let server = Server::run(|_, mut peer| async move {
+            peer.head().await;
+            peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+            peer.hang().await;
+        })
+        .await;
+        let mut request = request(method, body);
+        request.headers_mut().insert("content-length", "77".parse().unwrap());
+        request.headers_mut().insert("transfer-encoding", "gzip".parse().unwrap());
+        upstream().send(&server.origin, request, DEADLINES).await.unwrap();
+        let start = format!("{method} /v1/demo?x=1 HTTP/1.1\r\nhost: demo.example.test\r\n");
+        assert_eq!(server.heads(), [format!("{start}{expected}\r\n")]);
+    };
+    check("GET", Upload::empty(), "").await;
+    check("DELETE", Upload::empty(), "").await;
+    check("POST", Upload::empty(), "content-length: 0\r\n").await;
+    check("PUT", Upload::kept(Bytes::new()), "content-length: 0\r\n").await;
+    check("POST", Upload::kept("hello".into()), "content-length: 5\r\n").await;
+    check("POST", Upload::other(Fed::new(Some(3)).1, 9), "content-length: 3\r\n").await;
+    check("POST", Upload::other(Fed::new(None).1, 9), "transfer-encoding: chunked\r\n").await;
+    check("GET", Upload::other(Fed::new(None).1, 9), "transfer-encoding: chunked\r\n").await;
+}
+
+#[tokio::test]
+async fn uploads_arrive_and_trailers_do_not() {
+    let check = async |size: Option<u64>, expected: &'static str| {
+        let (tell, mut told) = mpsc::channel(1);
+        let server = Server::run(move |_, mut peer| {
+            let tell = tell.clone();
+            async move {
+                peer.head().await;
+                tell.send(peer.read(expected.len()).await).await.unwrap();
+                peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+                peer.hang().await;
+            }
+        })
+        .await;
+        let (feed, body) = Fed::new(size);
+        feed.send(data("one")).await.unwrap();
+        feed.send(data("two")).await.unwrap();
+        feed.send(Ok(Frame::trailers(
+            [("x-demo".parse().unwrap(), "1".parse().unwrap())].into_iter().collect(),
+        )))
+        .await
+        .unwrap();
+        drop(feed);
+        let upstream = upstream();
+        let answer = upstream.send(&server.origin, request("POST", Upload::other(body, 6)), DEADLINES).await;
+        assert_eq!(text(answer).await, "");
+        assert_eq!(told.recv().await.unwrap(), expected);
+        assert_eq!(upstream.idle_connections(), 1, "a finished upload leaves the connection usable");
+    };
+    check(Some(6), "onetwo").await;
+    check(None, "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn ten_megabytes_down_and_up() {
+    const SIZE: usize = 10 << 20;
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        assert_eq!(peer.read(SIZE).await.len(), SIZE);
+        peer.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n")).await;
+        peer.write(vec![b'x'; SIZE]).await;
+        peer.hang().await;
+    })
+    .await;
+    let upstream = upstream();
+    let upload = Upload::kept(vec![b'y'; SIZE].into());
+    let answer = upstream.send(&server.origin, request("POST", upload), DEADLINES).await.unwrap();
+    let body = bytes(answer).await.unwrap();
+    assert_eq!(body.len(), SIZE);
+    assert!(body.iter().all(|byte| *byte == b'x'));
+    assert_eq!(upstream.idle_connections(), 1);
+}
+
+#[tokio::test]
+async fn chunks_arrive_one_by_one_as_they_are_sent() {
+    let (next, turn) = mpsc::channel::<u8>(1);
+    let turn = std::sync::Mutex::new(Some(turn));
+    let server = Server::run(move |_, mut peer| {
+        let mut turn = turn.lock().unwrap().take().unwrap();
+        async move {
+            peer.head().await;
+            peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+            while let Some(byte) = turn.recv().await {
+                peer.write(format!("1\r\n{}\r\n", char::from(byte))).await;
+            }
+            peer.write("0\r\nx-demo: last\r\n\r\n").await;
+            peer.hang().await;
+        }
+    })
+    .await;
+    let upstream = upstream();
+    let mut body = upstream.send(&server.origin, get(), DEADLINES).await.unwrap().into_body();
+    // Each byte is sent only after the one before it has arrived: nothing is held back.
+    for byte in b'a'..=b'z' {
+        next.send(byte).await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), [byte].as_slice());
+    }
+    drop(next);
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers["x-demo"], "last");
+    assert!(body.frame().await.is_none());
+    assert_eq!(upstream.idle_connections(), 1);
+}
+
+#[tokio::test]
+async fn cuts_show() {
+    let check = async |pieces: &'static [&'static str], arrived: &str| {
+        let server = Server::answering_once(pieces).await;
+        let mut body = upstream().send(&server.origin, get(), DEADLINES).await.unwrap().into_body();
+        let mut found = Vec::new();
+        let error = loop {
+            match body.frame().await.expect("a cut is not an end") {
+                Ok(frame) => found.extend_from_slice(&frame.into_data().unwrap()),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, CutError::Broken(_)), "{error}");
+        assert_eq!(found, arrived.as_bytes(), "{pieces:?}");
+        assert!(body.is_end_stream() && body.frame().await.is_none());
+    };
+    check(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome"], "some").await;
+    check(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"], "").await;
+    check(&["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n"], "some").await;
+    check(&["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nso"], "so").await;
+    check(&["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n0\r\n"], "some").await;
+    check(&["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nsome\r\n"], "").await;
+}
+
+#[tokio::test]
+async fn silence_in_the_middle() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome").await;
+        peer.hang().await;
+    })
+    .await;
+    let deadlines = Deadlines { idle: SHORT, ..DEADLINES };
+    let mut body = upstream().send(&server.origin, get(), deadlines).await.unwrap().into_body();
+    // A reader that takes its time is not the upstream's silence.
+    tokio::time::sleep(2 * SHORT).await;
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "some");
+    tokio::time::sleep(2 * SHORT).await;
+    let waiting = std::time::Instant::now();
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(error, CutError::Idle(SHORT));
+    assert!(waiting.elapsed() >= SHORT, "the time runs only while somebody waits");
+}
+
+/// A real client's body, cut short by an early answer: what is left can be read and thrown away.
+#[tokio::test]
+async fn the_rest_of_a_clients_body() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.write("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await;
+        peer.rest().await;
+    })
+    .await;
+    let upstream = upstream();
+    let (mut client, gateway) = tokio::io::duplex(64);
+    let answered = tokio::sync::Notify::new();
+    let relay = async |incoming: http::Request<Incoming>| {
+        let upload = Upload::incoming(incoming.into_body(), 99);
+        let watch = upload.watch().unwrap();
+        let answer = upstream.send(&server.origin, request("POST", upload), DEADLINES).await.unwrap();
+        answered.notify_one();
+        let rest = watch.take_rest().unwrap().collect().await.unwrap().to_bytes();
+        assert_eq!(watch.bytes() + rest.len() as u64, 10);
+        assert!(watch.take_rest().is_none());
+        Ok::<_, Infallible>(answer)
+    };
+    let serving =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(gateway), service_fn(relay));
+    let asking = async {
+        client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345").await.unwrap();
+        answered.notified().await;
+        client.write_all(b"67890").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    };
+    let (result, ()) = tokio::join!(serving, asking);
+    result.unwrap();
+}

@@ -1,0 +1,242 @@
+//! What goes wrong, and what it is called.
+
+use std::io::{Error, ErrorKind};
+
+use crate::{fault::Kind, origin::Origin};
+
+use super::{
+    peer::{Fed, Server, data},
+    *,
+};
+
+/// A server that says this to the first request and closes.
+async fn check_answer(pieces: &'static [&'static str], expected: Kind) {
+    let server = Server::answering_once(pieces).await;
+    let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
+    assert_eq!(error.kind(), expected, "{pieces:?}: {error}");
+    assert_eq!(server.heads().len(), 1, "sent exactly once: {pieces:?}");
+}
+
+#[tokio::test]
+async fn answers_that_are_none() {
+    check_answer(&[], Kind::UpstreamReset).await;
+    check_answer(&["HTTP/1.1 200 OK\r\ncontent-le"], Kind::UpstreamReset).await;
+    check_answer(&["SSH-2.0-OpenSSH_9.6\r\n"], Kind::UpstreamMalformed).await;
+    check_answer(&["HTTP/1.1 200 OK\r\nno colon\r\n\r\n"], Kind::UpstreamMalformed).await;
+    check_answer(&["HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n"], Kind::UpstreamMalformed).await;
+    check_answer(&["HTTP/1.1 200 OK\r\na : b\r\n\r\n"], Kind::UpstreamMalformed).await;
+    check_answer(&["HTTP/2 200\r\n\r\n"], Kind::UpstreamMalformed).await;
+    check_answer(
+        &["HTTP/1.1 101 Switching Protocols\r\nupgrade: demo\r\nconnection: upgrade\r\n\r\n"],
+        Kind::UpstreamMalformed,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn answers_with_two_meanings() {
+    let check = async |headers: &'static [&'static str]| check_answer(headers, Kind::UpstreamMalformed).await;
+    check(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nokk"]).await;
+    check(&["HTTP/1.1 200 OK\r\ncontent-length: 2, 3\r\n\r\nokk"]).await;
+    check(&["HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok"]).await;
+    check(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"]).await;
+    check(&["HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"]).await;
+    check(&["HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nok"]).await;
+    check(&["HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"]).await;
+    let server = Server::answering(&["HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok"]).await;
+    let answer = upstream().send(&server.origin, get(), DEADLINES).await.unwrap();
+    assert_eq!(answer.headers().get_all("content-length").iter().collect::<Vec<_>>(), ["2"]);
+}
+
+#[tokio::test]
+async fn heads_that_are_too_large() {
+    let check = async |head: String, fits: bool| {
+        let server = Server::run(move |_, mut peer| {
+            let head = head.clone();
+            async move {
+                peer.head().await;
+                peer.write(head).await;
+                peer.hang().await;
+            }
+        })
+        .await;
+        let answer = upstream().send(&server.origin, get(), DEADLINES).await;
+        assert_eq!(
+            answer.map(drop).map_err(|error| error.kind()),
+            if fits { Ok(()) } else { Err(Kind::UpstreamMalformed) }
+        );
+    };
+    let head = |lines: String| format!("HTTP/1.1 204 No Content\r\n{lines}\r\n");
+    check(head(format!("a: {}\r\n", "b".repeat(60_000))), true).await;
+    check(head(format!("a: {}\r\n", "b".repeat(70_000))), false).await;
+    check(head("a: b\r\n".repeat(100)), true).await;
+    check(head("a: b\r\n".repeat(101)), false).await;
+}
+
+#[tokio::test]
+async fn resets() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.reset();
+    })
+    .await;
+    let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::UpstreamReset, "{error}");
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.write("HTTP/1.1 200 OK\r\n\r\n").await;
+        peer.read(1).await;
+        peer.reset();
+    })
+    .await;
+    let (feed, body) = Fed::new(None);
+    let answer =
+        upstream().send(&server.origin, request("POST", Upload::other(body, 9)), DEADLINES).await.unwrap();
+    feed.send(data("x")).await.unwrap();
+    assert!(matches!(bytes(answer).await, Err(CutError::Broken(_))));
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let check = async |url: &str, config: Config, expected: Kind| {
+        let (origin, _) = Origin::split(url).unwrap();
+        let error = upstream_with(config).send(&origin, get(), DEADLINES).await.unwrap_err();
+        assert_eq!(error.kind(), expected, "{url}: {error}");
+    };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    check(&format!("http://{closed}"), Config::default(), Kind::UpstreamRefused).await;
+    check("http://nonexistent.invalid", Config::default(), Kind::UpstreamDns).await;
+    for url in
+        ["http://169.254.169.254", "https://[fe80::1]", "http://[::ffff:169.254.169.254]", "http://0.0.0.0"]
+    {
+        check(url, Config::default(), Kind::UpstreamForbidden).await;
+        check(url, Config { allow_private: true, ..Config::default() }, Kind::UpstreamForbidden).await;
+    }
+    let connect_to = vec![ConnectRule::parse(&format!("*:81={closed}")).unwrap()];
+    let config = Config { connect_to, ..Config::default() };
+    check("http://demo.example.test:81", config.clone(), Kind::UpstreamRefused).await;
+    check("http://nonexistent.invalid:82", config, Kind::UpstreamDns).await;
+}
+
+#[tokio::test]
+async fn a_name_is_allowed_what_it_says() {
+    let server = Server::answering(&["HTTP/1.1 204 No Content\r\n\r\n"]).await;
+    for host in ["localhost", "demo.localhost", "127.0.0.1"] {
+        let (origin, _) = Origin::split(&format!("http://{host}:{}", server.port)).unwrap();
+        assert_eq!(text(upstream().send(&origin, get(), DEADLINES).await).await, "", "{host}");
+    }
+}
+
+#[tokio::test]
+async fn too_late() {
+    let silent = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.hang().await;
+    })
+    .await;
+    let first_byte = Deadlines { first_byte: SHORT, ..DEADLINES };
+    let error = upstream().send(&silent.origin, get(), first_byte).await.unwrap_err();
+    assert!(matches!(error, SendError::Timeout(SHORT)), "{error}");
+
+    let (feed, body) = Fed::new(Some(9));
+    feed.send(data("some")).await.unwrap();
+    let error = upstream()
+        .send(&silent.origin, request("POST", Upload::other(body, 9)), first_byte)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::BodyTimeout, "{error}");
+
+    let (origin, _) = Origin::split(&format!("https://127.0.0.1:{}", silent.port)).unwrap();
+    let connect = Deadlines { connect: SHORT, ..DEADLINES };
+    let error = upstream().send(&origin, get(), connect).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::UpstreamConnectTimeout, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_read_is_not_the_clients_fault() {
+    let deaf = Server::run(|_, peer| peer.hang()).await;
+    let first_byte = Deadlines { first_byte: SHORT, ..DEADLINES };
+    let body = Upload::other(http_body_util::Full::new(Bytes::from(vec![b'x'; 64 << 20])), u64::MAX);
+    let error = upstream().send(&deaf.origin, request("POST", body), first_byte).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::UpstreamTimeout, "{error}");
+}
+
+#[tokio::test]
+async fn a_long_upload_is_not_cut() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.read(20).await;
+        peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+    })
+    .await;
+    let (feed, body) = Fed::new(Some(20));
+    let deadlines = Deadlines { first_byte: 4 * SHORT, ..DEADLINES };
+    let slowly = async {
+        for _ in 0..10 {
+            tokio::time::sleep(SHORT / 2).await;
+            feed.send(data("xy")).await.unwrap();
+        }
+    };
+    let upstream = upstream();
+    let sent = upstream.send(&server.origin, request("POST", Upload::other(body, 20)), deadlines);
+    let (answer, ()) = tokio::join!(sent, slowly);
+    assert_eq!(answer.unwrap().status(), 204);
+}
+
+#[tokio::test]
+async fn the_clients_side_breaks() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.rest().await;
+    })
+    .await;
+    for size in [None, Some(9)] {
+        let (feed, body) = Fed::new(size);
+        feed.send(data("some")).await.unwrap();
+        feed.send(Err(Error::from(ErrorKind::ConnectionReset).into())).await.unwrap();
+        let request = request("POST", Upload::other(body, 9));
+        let watch = request.body().watch().unwrap();
+        let error = upstream().send(&server.origin, request, DEADLINES).await.unwrap_err();
+        assert!(matches!(error, SendError::ClientGone), "{error}");
+        assert_eq!((watch.bytes(), watch.failure()), (4, Some(UploadError::Broken)));
+    }
+}
+
+#[tokio::test]
+async fn uploads_that_are_too_large() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.rest().await;
+    })
+    .await;
+    let (_feed, body) = Fed::new(Some(10));
+    let error = upstream()
+        .send(&server.origin, request("POST", Upload::other(body, 9)), DEADLINES)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SendError::BodyTooLarge { limit: 9 }), "{error}");
+    assert_eq!(server.connections(), 0, "refused before a connection is opened");
+
+    let (feed, body) = Fed::new(None);
+    feed.send(data("12345")).await.unwrap();
+    feed.send(data("67890")).await.unwrap();
+    let error = upstream()
+        .send(&server.origin, request("POST", Upload::other(body, 9)), DEADLINES)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::BodyTooLarge, "{error}");
+}
+
+/// The server answers before it has read the body, and closes: the answer counts, not the failed write.
+#[tokio::test]
+async fn an_early_answer_survives_the_broken_upload() {
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        peer.write("HTTP/1.1 401 Unauthorized\r\ncontent-length: 6\r\n\r\nno key").await;
+    })
+    .await;
+    for _ in 0..20 {
+        let body = Upload::kept(vec![b'x'; 32 << 20].into());
+        let answer = upstream().send(&server.origin, request("POST", body), DEADLINES).await.unwrap();
+        assert_eq!(answer.status(), 401);
+        assert_eq!(bytes(answer).await.unwrap(), "no key");
+    }
+}
