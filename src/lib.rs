@@ -17,14 +17,21 @@ pub mod bind;
 pub mod table;
 pub mod rewrite;
 pub mod filetest;
+pub mod exchange;
 
 // L2: the edges
+pub mod settings;
 pub mod upstream;
 pub mod store;
 pub mod accounts;
 pub mod load;
 pub mod live;
 pub mod mock;
+pub mod telemetry;
+
+// L3: the gateway
+pub mod gateway;
 
 // L4: the outside
+pub mod server;
 pub mod cli;

@@ -5,45 +5,127 @@ pub mod check;
 pub mod context;
 pub mod credential;
 pub mod mock;
+pub mod routes;
+pub mod schema;
+pub mod serve;
 pub mod token;
 pub mod user;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, io::Write, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::Parser;
 
-use crate::load::Origin;
+use crate::{
+    accounts::{FieldKind, KnownFields},
+    load,
+    secret::Secret,
+    settings::{Given, Places, Settings, resolve},
+    spec,
+};
 
-#[derive(Debug, Parser)]
+/// A declarative, data-driven proxy for LLM providers: one binary, one folder of TOML files
+///
+/// Without a command it serves.
+#[derive(Parser)]
+#[command(name = "tollgate", version)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    places: Places,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 enum Command {
+    /// Serve: take clients' requests to providers
+    Serve(Box<Given>),
+    /// Check provider files: everything that is wrong, without network, environment or secrets
     Check(check::Args),
+    /// List what can be called, and where it leads
+    Routes,
+    /// Print or write the JSON schemas of the files
+    Schema(schema::Args),
+    /// Add, list and remove users
+    User(user::UserArgs),
+    /// Add, list and revoke users' tokens
+    Token(token::TokenArgs),
+    /// Set, list and remove users' credentials
+    Credential(credential::CredentialArgs),
+    /// Run a fast fake upstream, for trying things without a key
     Mock(mock::Args),
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let default = if std::path::Path::new("providers.d").is_dir() {
-        Origin::Directory(PathBuf::from("providers.d"))
-    } else {
-        Origin::Embedded
-    };
-    let done = match cli.command {
-        Command::Check(args) => check::run(&args, &default),
-        Command::Mock(args) => mock::run(args).map(|()| true),
-    };
-    match done {
+    match run(cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(3)
+            // Standard error may be gone; there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
         }
+    }
+}
+
+/// Whether all is well.
+fn run(cli: Cli) -> anyhow::Result<bool> {
+    let places = cli.places;
+    let plain = || resolve(&places, Given::default());
+    match cli.command {
+        None => serve::run(resolve(&places, cli.given)?, master_key()).map(|()| true),
+        Some(Command::Serve(given)) => serve::run(resolve(&places, *given)?, master_key()).map(|()| true),
+        Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
+        Some(Command::Routes) => routes::run(&plain()?),
+        Some(Command::Schema(args)) => schema::run(&args).map(|()| true),
+        Some(Command::User(args)) => with_context(&plain()?, async |context| user::run(args, &context).await),
+        Some(Command::Token(args)) => {
+            with_context(&plain()?, async |context| token::run(args, &context).await)
+        }
+        Some(Command::Credential(args)) => {
+            with_context(&plain()?, async |context| credential::run(args, &context).await)
+        }
+        Some(Command::Mock(args)) => mock::run(args).map(|()| true),
+    }
+}
+
+/// The key that seals credentials, if the environment has it.
+fn master_key() -> Option<Secret> {
+    std::env::var("TOLLGATE_MASTER_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new)
+}
+
+/// Runs a command on accounts, beside a server or without one.
+fn with_context(
+    settings: &Settings,
+    command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let known = known_fields(settings)?;
+    let context =
+        context::Context { data_dir: settings.data.clone(), master_key: master_key(), known: &known };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command(context)).map(|()| true)
+}
+
+/// The credentials that the provider files declare.
+fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
+    let what = check::describe(&settings.providers);
+    let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
+    let compiled = crate::compile::compile(&loaded.files);
+    let mut known: BTreeMap<String, BTreeMap<String, FieldKind>> = BTreeMap::new();
+    for section in compiled.providers.iter().filter_map(|provider| provider.section.as_ref()) {
+        let fields = known.entry(section.name.clone()).or_default();
+        fields.extend(section.fields.iter().map(|field| (field.value.name.clone(), kind(&field.value))));
+    }
+    Ok(KnownFields(known))
+}
+
+fn kind(field: &spec::Field) -> FieldKind {
+    match field.kind {
+        Some(spec::FieldKind::Oauth2) => FieldKind::OAuth2 { paste: field.paste.clone().unwrap_or_default() },
+        Some(spec::FieldKind::Secret) | None => FieldKind::Plain,
     }
 }

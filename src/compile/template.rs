@@ -92,6 +92,16 @@ impl<N> Template<N> {
         }
     }
 
+    /// Appends the text as a person reads it: names stay in braces.
+    pub fn render_names<'v>(&self, out: &mut String, name_of: impl Fn(&N) -> &'v str) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Name { name, .. } => out.extend(["{", name_of(name), "}"]),
+            }
+        }
+    }
+
     /// The names in it.
     pub fn names(&self) -> impl Iterator<Item = &N> {
         self.parts.iter().filter_map(|part| match part {

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use crate::diag::{At, Code, Diagnostic};
 
 pub use document::*;
-pub use schema::{KINDS, Kind, backticked, generate, nearest, pretty, schema_text};
+pub use schema::{Checker, KINDS, Kind, backticked, nearest, schema_text};
 pub use spans::{Spans, step};
 
 /// The version of the language that this tollgate knows.
@@ -32,21 +32,27 @@ pub struct Parsed<T> {
 }
 
 /// A document that has a schema.
-pub trait Document: DeserializeOwned + Sized {
-    /// Which schema.
-    const KIND: Kind;
+pub trait Document: DeserializeOwned {
+    /// The schema, and the check against it.
+    fn checker() -> &'static Checker;
 }
 
 impl Document for Provider {
-    const KIND: Kind = Kind::Provider;
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Provider)
+    }
 }
 
 impl Document for Gateway {
-    const KIND: Kind = Kind::Gateway;
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Gateway)
+    }
 }
 
 impl Document for Api {
-    const KIND: Kind = Kind::Api;
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Api)
+    }
 }
 
 /// Parses one file. The document is there only if nothing is wrong with the form.
@@ -60,7 +66,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Option<Parsed<T>>, Ve
     if let Some(newer) = newer_language(file, &value, &spans) {
         return (None, vec![newer]);
     }
-    found.extend(schema::check(T::KIND, &value, &spans, file));
+    found.extend(T::checker().check(&value, &spans, file));
     if !found.is_empty() {
         return (None, found);
     }

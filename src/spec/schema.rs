@@ -38,16 +38,18 @@ impl Kind {
     }
 }
 
-struct Checker {
+/// A schema, ready to check documents.
+#[derive(Debug)]
+pub struct Checker {
     schema: Value,
     validator: Validator,
 }
 
-static PROVIDER: LazyLock<Checker> = LazyLock::new(|| Checker::new(generate::<document::Provider>()));
-static GATEWAY: LazyLock<Checker> = LazyLock::new(|| Checker::new(generate::<document::Gateway>()));
-static API: LazyLock<Checker> = LazyLock::new(|| Checker::new(generate::<document::Api>()));
+static PROVIDER: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Provider>());
+static GATEWAY: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Gateway>());
+static API: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Api>());
 
-fn checker(kind: Kind) -> &'static Checker {
+pub(super) fn checker(kind: Kind) -> &'static Checker {
     match kind {
         Kind::Provider => &PROVIDER,
         Kind::Gateway => &GATEWAY,
@@ -56,15 +58,30 @@ fn checker(kind: Kind) -> &'static Checker {
 }
 
 impl Checker {
-    fn new(schema: Value) -> Self {
+    /// The checker of a type's schema.
+    pub fn of<T: schemars::JsonSchema>() -> Self {
+        let schema = generate::<T>();
         let validator = jsonschema::options().build(&schema).expect("a generated schema is valid");
         Self { schema, validator }
+    }
+
+    /// The schema as it stands in a file: indented, with a final newline.
+    pub fn text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.schema).expect("JSON values have a text");
+        text.push('\n');
+        text
+    }
+
+    /// All that is wrong with the form of a document.
+    pub(super) fn check(&self, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
+        let errors = self.validator.iter_errors(document);
+        errors.flat_map(|error| tell(&self.schema, &error, spans, file)).collect()
     }
 }
 
 /// A schema (JSON Schema, draft 2020-12) of a type, with the `null` that serde takes for an absent value left
 /// out: TOML has none, and editors would offer it.
-pub fn generate<T: schemars::JsonSchema>() -> Value {
+fn generate<T: schemars::JsonSchema>() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.untagged_enum_variant_titles = false);
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
@@ -74,14 +91,7 @@ pub fn generate<T: schemars::JsonSchema>() -> Value {
 
 /// The schema of a kind of file, as it stands under `schema/`.
 pub fn schema_text(kind: Kind) -> String {
-    pretty(&checker(kind).schema)
-}
-
-/// JSON as it stands in files: indented, with a final newline.
-pub fn pretty(schema: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(schema).expect("JSON values have a text");
-    text.push('\n');
-    text
+    checker(kind).text()
 }
 
 fn simplify(schema: &mut Value) {
@@ -125,13 +135,6 @@ fn simplify(schema: &mut Value) {
 /// The constants, if the alternatives are nothing else: an `enum` tells a reader more than a `oneOf`.
 fn all_constants(alternatives: &Value) -> Option<Value> {
     alternatives.as_array()?.iter().map(|alternative| alternative.get("const").cloned()).collect()
-}
-
-/// All that is wrong with the form of a document.
-pub fn check(kind: Kind, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
-    let checker = checker(kind);
-    let errors = checker.validator.iter_errors(document);
-    errors.flat_map(|error| tell(&checker.schema, &error, spans, file)).collect()
 }
 
 fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {

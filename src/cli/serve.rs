@@ -1,0 +1,252 @@
+//! `tollgate serve`: starts everything in order, says where it is, and ends in order.
+
+use std::{
+    fs::{File, TryLockError},
+    io::{IsTerminal, Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accounts::{self, Accounts, MasterKey},
+    cli::check,
+    live::Live,
+    load,
+    secret::Secret,
+    server::{self, House},
+    settings::Settings,
+    store::Store,
+    telemetry,
+    upstream::{self, ConnectRule},
+};
+
+/// Serves until it is told to stop.
+pub fn run(settings: Settings, master_key: Option<Secret>) -> anyhow::Result<()> {
+    harden();
+    let log = telemetry::start(settings.log, settings.log_format);
+    let human = log.human;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(serve(settings, master_key, human));
+    log.close();
+    done
+}
+
+/// No core dumps, and no other process of the user looks into this one's memory.
+fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Where a sandbox forbids either, serving goes on without.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+async fn serve(settings: Settings, master_key: Option<Secret>, human: bool) -> anyhow::Result<()> {
+    // Before anything else, so that a signal never ends a half-started process the hard way.
+    let mut signals =
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    let upstream = Arc::new(upstream::Shared::new(upstream_config(&settings)?)?);
+    let store = Store::open(&settings.data).await.context("failed to open the store")?;
+    let _held = hold(&settings.data)?;
+    let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
+    let table = table(&settings, human)?;
+    let endpoints: usize = table.providers.iter().map(|provider| provider.endpoints.len()).sum();
+    let (providers, rejected) = (table.providers.len(), table.rejected.len());
+    announce_admin_token(&store, &settings).await?;
+    let empty = store.users().await?.is_empty();
+    let listeners = server::listen(settings.listen, settings.workers).with_context(|| {
+        format!("failed to listen on {}: choose another address with `--listen`", settings.listen)
+    })?;
+    let address = listeners[0].local_addr()?;
+    let (accounts, lookups) = Accounts::start(store.clone(), key);
+    let (recorder, records) = telemetry::recorder();
+    let house = House {
+        live: Arc::new(Live::new(table)),
+        accounts,
+        upstream,
+        recorder: settings.access_log.then_some(recorder),
+        head_timeout: settings.head_timeout,
+        max_head: settings.max_head,
+        grace: settings.grace,
+        stop: CancellationToken::new(),
+    };
+    let control = [tokio::spawn(lookups), tokio::spawn(records)];
+    let stop = house.stop.clone();
+    let workers = start_workers(listeners, house)?;
+    tracing::info!(%address, providers, rejected, endpoints, workers = settings.workers, "listening");
+    if human {
+        next_steps(&address.to_string(), &settings, empty)?;
+    }
+    tokio::pin!(workers);
+    let reason = tokio::select! {
+        reason = signals.next() => reason,
+        () = &mut workers => bail!("all workers have ended: the log says why"),
+    };
+    tracing::info!(
+        signal = reason,
+        grace_ms = as_millis(settings.grace),
+        "stopping: streams go on to their end"
+    );
+    stop.cancel();
+    tokio::select! {
+        () = &mut workers => tracing::info!("stopped"),
+        reason = signals.next() => tracing::warn!(signal = reason, "stopped at once"),
+    }
+    for task in control {
+        task.abort();
+    }
+    store.close().await;
+    Ok(())
+}
+
+fn as_millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
+    let rules = settings.connect_to.iter().map(|rule| ConnectRule::parse(rule).map_err(anyhow::Error::from));
+    let connect_to = rules.collect::<anyhow::Result<Vec<_>>>()?;
+    for rule in &settings.connect_to {
+        tracing::warn!(%rule, "connect_to is on: connections go elsewhere than their URLs say");
+    }
+    if settings.allow_private {
+        tracing::warn!("allow_private is on: names of upstreams may lead into this network");
+    }
+    let extra_ca = match &settings.ca_file {
+        Some(path) => upstream::load_ca_file(path)?,
+        None => Vec::new(),
+    };
+    Ok(upstream::Config {
+        connect_to,
+        extra_ca,
+        allow_private: settings.allow_private,
+        ..upstream::Config::default()
+    })
+}
+
+/// One `serve` per data directory; a second one says who holds it.
+fn hold(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("serve.lock");
+    let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = open.with_context(|| format!("failed to open `{}`", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            bail!(
+                "another tollgate serves from `{}` (process {}): stop it, or choose another data directory with `--data`",
+                data.display(),
+                holder.trim()
+            )
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("failed to lock `{}`", path.display()))
+        }
+    }
+}
+
+/// Reads the provider files. What is wrong is told; what is good is served.
+fn table(settings: &Settings, human: bool) -> anyhow::Result<crate::table::Table> {
+    let what = check::describe(&settings.providers);
+    let loaded = load::load(&settings.providers)
+        .with_context(|| format!("failed to read {what}: name another directory with `--providers`"))?;
+    let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
+    if human || settings.strict {
+        check::show(&loaded.sources, &assembled.diagnostics)?;
+    } else {
+        for one in &assembled.diagnostics {
+            let (line, column) = loaded.sources.line_column(&one.at);
+            let (file, code, help) = (&*one.at.file, one.code.as_str(), one.help.as_deref());
+            tracing::error!(file, line, column, code, help, "{}", one.message);
+        }
+    }
+    if settings.strict && !assembled.diagnostics.is_empty() {
+        bail!("{what} has errors, and `--strict` is on");
+    }
+    if assembled.table.providers.is_empty() && assembled.table.rejected.is_empty() {
+        bail!("{what} has no provider file: name another directory with `--providers`");
+    }
+    Ok(assembled.table)
+}
+
+async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+    let terminal = std::io::stdout().is_terminal();
+    let fresh = !store.has_admin_token().await?;
+    let shown = accounts::ensure_admin_token(store, &settings.data, terminal).await?;
+    match shown {
+        Some(token) => {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "admin token, shown this once: {}", token.expose())?;
+            out.flush()?;
+        }
+        None if fresh => {
+            let file = settings.data.join("admin-token");
+            tracing::info!(file = %file.display(), "an admin token was made");
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// Starts a thread per worker; what comes back is done when all of them are.
+fn start_workers(
+    listeners: Vec<std::net::TcpListener>,
+    house: House,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let (done, mut waiting) = tokio::sync::mpsc::channel::<()>(1);
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let (house, done, first_id) = (house.clone(), done.clone(), random()?);
+        let work = move || {
+            let _done = done;
+            if let Err(error) = server::work(listener, house, first_id) {
+                tracing::error!(%error, "a worker cannot run");
+            }
+        };
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(work)
+            .context("failed to start a worker")?;
+    }
+    Ok(async move { while waiting.recv().await.is_some() {} })
+}
+
+fn random() -> anyhow::Result<u64> {
+    getrandom::u64().context("the system gives no random numbers")
+}
+
+/// What a person types next.
+fn next_steps(address: &str, settings: &Settings, no_users: bool) -> anyhow::Result<()> {
+    let mut text = format!("\ntollgate listens on http://{address}\n");
+    text.push_str(&format!("  providers  {}\n", check::describe(&settings.providers)));
+    text.push_str(&format!("  data       {}\n", settings.data.display()));
+    if no_users {
+        text.push_str("\nnext, in another terminal:\n");
+        text.push_str("  tollgate user add alice                    # prints alice's token\n");
+        text.push_str("  tollgate credential set alice SECTION.FIELD  # asks for a key\n");
+        text.push_str("  tollgate routes                            # what can be called\n");
+    }
+    std::io::stderr().write_all(text.as_bytes()).context("failed to print")
+}

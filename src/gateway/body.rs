@@ -1,0 +1,180 @@
+//! The body of an answer on its way to the client, and what is still to come of a request's body once it is
+//! answered. Frames pass as they are; nothing is held back.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{header, request::Parts};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use super::visit::Finish;
+use crate::{
+    exchange::End,
+    upstream::{CutError, Download, UploadWatch},
+};
+
+/// How much of a request's body is read after an early answer, in bytes.
+const REST_BYTES: u64 = 1 << 20;
+/// How long it is read.
+const REST_TIME: Duration = Duration::from_secs(2);
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum Body {
+    /// Nothing, or bytes of our own.
+    Own(Option<Bytes>, Option<Finish>),
+    /// An upstream's answer.
+    Relay(Box<Relay>),
+}
+
+/// An upstream's answer on its way.
+#[derive(Debug)]
+pub struct Relay {
+    download: Download,
+    trailers: bool,
+    /// The request's body, if it may still be coming.
+    watch: Option<UploadWatch>,
+    tasks: TaskTracker,
+    finish: Option<Finish>,
+}
+
+impl Relay {
+    pub(super) fn new(
+        download: Download,
+        trailers: bool,
+        watch: Option<UploadWatch>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { download, trailers, watch, tasks, finish: None }
+    }
+
+    fn end(&mut self, end: End) {
+        if let Some(rest) = self.watch.take().and_then(|watch| watch.take_rest()) {
+            self.tasks.spawn(read(rest));
+        }
+        if let Some(finish) = self.finish.take() {
+            finish.end(end);
+        }
+    }
+}
+
+impl Body {
+    /// Our own bytes.
+    pub(super) fn own(bytes: impl Into<Bytes>) -> Self {
+        Self::Own(Some(bytes.into()), None)
+    }
+
+    /// No bytes.
+    pub(super) fn empty() -> Self {
+        Self::Own(None, None)
+    }
+
+    /// Says who is told of the end.
+    pub(super) fn set_finish(&mut self, told: Finish) {
+        match self {
+            Self::Own(None, _) => told.end(End::Complete),
+            Self::Own(Some(_), finish) => *finish = Some(told),
+            Self::Relay(relay) if relay.download.is_end_stream() => {
+                relay.finish = Some(told);
+                relay.end(End::Complete);
+            }
+            Self::Relay(relay) => relay.finish = Some(told),
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = CutError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {
+        match self.get_mut() {
+            Self::Own(bytes, finish) => {
+                let Some(bytes) = bytes.take() else { return Poll::Ready(None) };
+                if let Some(mut finish) = finish.take() {
+                    finish.sent(bytes.len());
+                    finish.end(End::Complete);
+                }
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Relay(relay) => relay.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes, _) => bytes.is_none(),
+            Self::Relay(relay) => relay.download.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Relay(relay) => relay.download.size_hint(),
+        }
+    }
+}
+
+impl Relay {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {
+        loop {
+            match std::task::ready!(Pin::new(&mut self.download).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let (Some(data), Some(finish)) = (frame.data_ref(), &mut self.finish) {
+                        finish.sent(data.len());
+                    }
+                    let unwanted = frame.is_trailers() && !self.trailers;
+                    // With a known length nobody may ask again after the last byte.
+                    if self.download.is_end_stream() {
+                        self.end(End::Complete);
+                    }
+                    if !unwanted {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.end(End::Cut);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.end(End::Complete);
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+/// Reads what a client still sends after an early answer, within bounds: closing at once would reset the
+/// connection under the answer. A client that waits for `100 Continue` sends nothing.
+pub(super) fn read_rest(tasks: &TaskTracker, head: &Parts, rest: Incoming) {
+    if !rest.is_end_stream() && !head.headers.contains_key(header::EXPECT) {
+        tasks.spawn(read(rest));
+    }
+}
+
+async fn read(mut rest: Incoming) {
+    let mut left = REST_BYTES;
+    let all = async {
+        while let Some(Ok(frame)) = rest.frame().await {
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(bytes) {
+                Some(fewer) => left = fewer,
+                None => return,
+            }
+        }
+    };
+    // Past the time the connection is closed on it; there is nobody to tell.
+    let _ = tokio::time::timeout(REST_TIME, all).await;
+}

@@ -1,0 +1,62 @@
+//! A fault becomes a response: the one place where a status, a body and headers are made of it.
+
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+
+use super::{Body, Worker, visit::Visit};
+use crate::{
+    bind::ResponseRule,
+    compile::{Api, FaultWords},
+    fault::{Fault, Kind},
+    table::{self, Hit},
+};
+
+/// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
+pub(super) fn response(fault: &Fault, worker: &Worker, head: &Parts, visit: &mut Visit) -> Response<Body> {
+    visit.fault(fault.kind);
+    let table = worker.live.current();
+    let path = head.uri.path();
+    let hit = table::is_canonical(path).then(|| table.find(&head.method, path)).flatten();
+    let words = FaultWords {
+        status: fault.kind.status(),
+        message: &fault.message,
+        code: fault.kind.code(),
+        request_id: visit.request_id(),
+    };
+    made(&words, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()), fault.kind)
+}
+
+/// The response that a rule of the provider's file puts in the place of the upstream's.
+pub(super) fn reply(rule: &ResponseRule, hit: &Hit, request_id: &str) -> Response<Body> {
+    let kind = Kind::ResponseRule;
+    let words =
+        FaultWords { status: rule.reply_status, message: &rule.message, code: kind.code(), request_id };
+    made(&words, hit.endpoint().api.as_deref(), kind)
+}
+
+fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body> {
+    let mut response = json(words.status, words.body(api));
+    let headers = response.headers_mut();
+    // RFC 9209: it tells our own errors from relayed ones, which never carry it.
+    let status = format!("tollgate; error={}; details=\"{}\"", kind.proxy_error(), kind.code());
+    if let Ok(value) = HeaderValue::from_str(&status) {
+        headers.insert("proxy-status", value);
+    }
+    // Clients' libraries retry by status alone, and in vain where the fault is not a passing one.
+    if words.status.is_server_error() && !kind.retry_may_help() {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    if kind == Kind::UpgradeRefused {
+        // RFC 9110, section 15.5.22: a 426 names what is spoken.
+        headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    response
+}
+
+/// A JSON response.
+pub(super) fn json(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::own(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

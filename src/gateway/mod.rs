@@ -1,0 +1,286 @@
+//! The gateway: one function that a request goes through, each step on the value before it. What is decided
+//! is decided in the pure modules; here is the order, the waiting, and what becomes of a failure.
+//!
+//! Never reads a body, never parses configuration, never keeps anything of a request after its end.
+
+mod body;
+mod fault;
+mod own;
+mod visit;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use http::{Method, Request, Response, Uri, Version, header, request::Parts};
+use hyper::body::{Body as _, Incoming};
+use tokio_util::task::TaskTracker;
+
+pub use body::Body;
+
+use crate::{
+    accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
+    fault::{Fault, Kind},
+    live::Live,
+    rewrite::{self, Answered, Chosen},
+    secret::Secret,
+    store::StoreError,
+    table::{self, Hit, Table},
+    telemetry::{Recorder, shown},
+    upstream::{Deadlines, Download, SendError, Upload, Upstream},
+};
+use visit::Visit;
+
+/// What one worker serves with. Nothing in it is waited for by another worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// The current table.
+    pub live: Arc<Live>,
+    /// Who callers are.
+    pub accounts: Accounts,
+    /// What this worker knows of callers.
+    pub cache: LocalCache,
+    /// The way to upstreams.
+    pub upstream: Upstream,
+    /// Tasks that the drain waits for.
+    pub tasks: TaskTracker,
+    /// Where finished requests go, if anyone wants them.
+    pub recorder: Option<Recorder>,
+    /// The next request's number; ids are made from it.
+    pub next_id: AtomicU64,
+}
+
+impl Worker {
+    fn request_id(&self) -> String {
+        // splitmix64: numbers in a row give ids that look unlike each other, and no two are the same.
+        let mut id = self.next_id.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        format!("{:016x}", id ^ (id >> 31))
+    }
+}
+
+/// Answers one request.
+pub async fn handle(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Body> {
+    let (head, incoming) = request.into_parts();
+    let mut visit = Visit::begin(&worker, &head);
+    let mut incoming = Some(incoming);
+    let answer = match answer(&worker, &head, &mut incoming, &mut visit).await {
+        Ok(answer) => answer,
+        Err(fault) => fault::response(&fault, &worker, &head, &mut visit),
+    };
+    // An early answer: what the client still sends is read for a while, so that it gets to see the answer.
+    if let Some(rest) = incoming {
+        body::read_rest(&worker.tasks, &head, rest);
+    }
+    visit.answered(answer)
+}
+
+/// The order of decisions.
+async fn answer(
+    worker: &Arc<Worker>,
+    head: &Parts,
+    incoming: &mut Option<Incoming>,
+    visit: &mut Visit,
+) -> Result<Response<Body>, Fault> {
+    check_head(head)?;
+    let path = path_of(&head.uri);
+    if head.method == Method::OPTIONS {
+        return Ok(own::preflight());
+    }
+    if let Some(answer) = own::answer(worker, head).await? {
+        return Ok(answer);
+    }
+    let caller = authenticate(worker, head).await?;
+    visit.caller(&caller);
+    if wants_websocket(head) {
+        return Err(Fault::new(Kind::UpgradeRefused, "WebSocket is not served here: send a plain request"));
+    }
+    let hit = find(&worker.live.current(), head, path)?;
+    visit.route(&hit);
+    relay(worker, head, &hit, &caller, incoming, visit).await
+}
+
+/// From the endpoint to the head of the answer.
+async fn relay(
+    worker: &Arc<Worker>,
+    head: &Parts,
+    hit: &Hit,
+    caller: &Caller,
+    incoming: &mut Option<Incoming>,
+    visit: &mut Visit,
+) -> Result<Response<Body>, Fault> {
+    let secret = credential(caller, hit)?;
+    let upload = upload(head, hit, incoming)?;
+    let watch = upload.watch();
+    let request = {
+        let table = worker.live.current();
+        rewrite::request(hit, head, secret.as_ref(), &table.carriers)?
+    };
+    let endpoint = hit.endpoint();
+    let deadlines = Deadlines {
+        connect: endpoint.timeouts.connect,
+        first_byte: endpoint.timeouts.first_byte,
+        idle: endpoint.timeouts.idle,
+    };
+    let origin = request.origin;
+    let sent = worker.upstream.send(origin, outgoing(request, upload)?, deadlines).await;
+    let reply = match sent {
+        Ok(reply) => reply,
+        Err(error) => {
+            *incoming = watch.and_then(|watch| watch.take_rest());
+            return Err(send_fault(&error, hit, visit));
+        }
+    };
+    let (reply, download) = reply.into_parts();
+    let trailers = rewrite::takes_trailers(&head.headers);
+    match rewrite::answer(hit, reply.status, reply.headers, trailers) {
+        Answered::Relayed(headers) => {
+            let mut answer = Response::new(Body::relay(download, trailers, watch, worker.tasks.clone()));
+            *answer.status_mut() = reply.status;
+            *answer.headers_mut() = headers;
+            Ok(answer)
+        }
+        Answered::Replaced(rule) => {
+            *incoming = watch.and_then(|watch| watch.take_rest());
+            visit.fault(Kind::ResponseRule);
+            Ok(fault::reply(rule, hit, visit.request_id()))
+        }
+    }
+}
+
+/// HTTP that a proxy can pass on without guessing: RFC 9112, section 3.2.
+fn check_head(head: &Parts) -> Result<(), Fault> {
+    if head.method == Method::CONNECT {
+        return Err(Fault::new(Kind::MalformedRequest, "CONNECT is not served here"));
+    }
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let (first, more) = (hosts.next(), hosts.next());
+    let good = |host: &http::HeaderValue| {
+        host.to_str().is_ok_and(|host| {
+            host.is_empty() || host.parse::<http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@'))
+        })
+    };
+    match (first, more) {
+        (None, None) if head.version <= Version::HTTP_10 => Ok(()),
+        (Some(host), None) if good(host) => Ok(()),
+        (None, None) => Err(Fault::new(Kind::MalformedRequest, "The request has no Host header")),
+        (Some(_), None) => Err(Fault::new(Kind::MalformedRequest, "The request's Host header is malformed")),
+        (_, Some(_)) => Err(Fault::new(Kind::MalformedRequest, "The request has more than one Host header")),
+    }
+}
+
+/// The path, also of a request in absolute form; `*` for `OPTIONS *`.
+fn path_of(uri: &Uri) -> &str {
+    uri.path()
+}
+
+async fn authenticate(worker: &Worker, head: &Parts) -> Result<Arc<Caller>, Fault> {
+    let refused = || Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials");
+    let token = rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
+    let caller = worker.accounts.authenticate(&worker.cache, token.expose()).await;
+    caller.map_err(|error| store_fault(&error))?.ok_or_else(refused)
+}
+
+fn store_fault(error: &StoreError) -> Fault {
+    tracing::error!(error = %shown(&error.to_string()), "the store did not answer");
+    Fault::new(Kind::StoreUnavailable, "Who you are cannot be looked up now: try again")
+}
+
+fn wants_websocket(head: &Parts) -> bool {
+    let values = head.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"))
+}
+
+fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
+    let hit = table::is_canonical(path).then(|| table.find(&head.method, path)).flatten();
+    hit.ok_or_else(|| match table.rejected_at(path) {
+        Some(name) => {
+            let message = format!("Provider {name} is out of service: its configuration is rejected");
+            Fault::new(Kind::ConfigRejected, message)
+        }
+        None => Fault::new(Kind::RouteNotFound, rewrite::no_route(path)),
+    })
+}
+
+/// The caller's credential for the endpoint's provider.
+fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, Fault> {
+    let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
+    rewrite::choose(hit, |field| usable(caller.credentials.get(section, field)?))
+}
+
+/// What goes into a header: an OAuth login only until it expires.
+fn usable(stored: &Stored) -> Option<Secret> {
+    match stored {
+        Stored::Plain(secret) => Some(secret.clone()),
+        Stored::OAuth { access_token, expires_at_ms, .. } => {
+            expires_at_ms.is_none_or(|at| at > now_ms()).then(|| access_token.clone())
+        }
+    }
+}
+
+/// The request's body on its way up. A GET never carries one.
+fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>) -> Result<Upload, Fault> {
+    let limit = hit.provider.max_body;
+    if incoming.as_ref().is_some_and(|body| body.size_hint().lower() > limit) {
+        return Err(Fault::new(
+            Kind::BodyTooLarge,
+            format!("The request's body is larger than {limit} bytes"),
+        ));
+    }
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        return Ok(Upload::empty());
+    }
+    Ok(incoming.take().map_or_else(Upload::empty, |body| Upload::incoming(body, limit)))
+}
+
+fn outgoing(request: rewrite::Outgoing<'_>, upload: Upload) -> Result<Request<Upload>, Fault> {
+    let target = request.target.parse::<Uri>();
+    let target = target
+        .map_err(|_| Fault::new(Kind::RewriteFailed, "The request's path makes no URL at the upstream"))?;
+    let mut outgoing = Request::new(upload);
+    *outgoing.method_mut() = request.method;
+    *outgoing.uri_mut() = target;
+    *outgoing.headers_mut() = request.headers;
+    Ok(outgoing)
+}
+
+/// What a client is told when there is no answer, and what the log says.
+fn send_fault(error: &SendError, hit: &Hit, visit: &Visit) -> Fault {
+    let kind = error.kind();
+    let provider = &hit.provider.name;
+    tracing::warn!(
+        request_id = visit.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "no answer"
+    );
+    let what = match kind {
+        Kind::UpstreamDns => "its name does not resolve",
+        Kind::UpstreamForbidden => "its name leads to an address that must not be called",
+        Kind::UpstreamRefused => "it refused the connection or cannot be reached",
+        Kind::UpstreamConnectTimeout => "it did not accept a connection in time",
+        Kind::UpstreamTls => "the TLS handshake failed",
+        Kind::UpstreamReset => "it closed the connection before it answered",
+        Kind::UpstreamMalformed => "its answer is not valid HTTP",
+        Kind::UpstreamTimeout => "it did not begin its answer in time",
+        Kind::BodyTooLarge => {
+            return Fault::new(
+                kind,
+                format!("The request's body is larger than {} bytes", hit.provider.max_body),
+            );
+        }
+        Kind::BodyTimeout => return Fault::new(kind, "The request's body did not arrive in time"),
+        _ => return Fault::new(kind, "The request's body broke off"),
+    };
+    Fault::new(kind, format!("Upstream {provider} failed: {what}"))
+}
+
+impl Body {
+    fn relay(
+        download: Download,
+        trailers: bool,
+        watch: Option<crate::upstream::UploadWatch>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self::Relay(Box::new(body::Relay::new(download, trailers, watch, tasks)))
+    }
+}

@@ -1,0 +1,161 @@
+//! Listeners and drain: sockets become requests for `gateway`, on one current-thread runtime per worker, and
+//! end in order when the process is told to.
+//!
+//! Decides nothing about a request; what hyper refuses of one (`400`, `414`, `431`) never comes further.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    accounts::{Accounts, LocalCache},
+    gateway::{self, Worker},
+    live::Live,
+    telemetry::Recorder,
+    upstream::{self, Upstream},
+};
+
+/// Connections that may wait to be accepted, per listener.
+const BACKLOG: i32 = 1024;
+/// How often a worker drops connections to upstreams that were unused for too long.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long to wait when connections cannot be accepted, as when the process has too many files open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may be silent before the system asks whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// What all workers share.
+#[derive(Debug, Clone)]
+pub struct House {
+    /// The current table.
+    pub live: Arc<Live>,
+    /// Who callers are.
+    pub accounts: Accounts,
+    /// The way to upstreams.
+    pub upstream: Arc<upstream::Shared>,
+    /// Where finished requests go, if anyone wants them.
+    pub recorder: Option<Recorder>,
+    /// How long a head may take.
+    pub head_timeout: Duration,
+    /// The largest head, in bytes.
+    pub max_head: usize,
+    /// How long streams may go on once `stop` is told.
+    pub grace: Duration,
+    /// Told when no more connections are to be accepted.
+    pub stop: CancellationToken,
+}
+
+/// One listener per worker on the same address. Port 0 takes a free one.
+pub fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    // With `SO_REUSEPORT` alone, a second process of the same user would silently share the port.
+    let probe = socket(address, false)?;
+    let address = probe.local_addr()?;
+    drop(probe);
+    (0..workers).map(|_| socket(address, true)).collect()
+}
+
+fn socket(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Runs one worker until it has stopped and drained.
+pub fn work(listener: TcpListener, house: House, first_id: u64) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(listener, house, first_id))
+}
+
+async fn sweep(house: &House, worker: &Worker) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = house.stop.cancelled() => return,
+            _ = tick.tick() => worker.upstream.sweep(),
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, house: House, first_id: u64) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let tasks = TaskTracker::new();
+    let worker = Arc::new(Worker {
+        live: house.live.clone(),
+        accounts: house.accounts.clone(),
+        cache: LocalCache::default(),
+        upstream: Upstream::new(house.upstream.clone()),
+        tasks: tasks.clone(),
+        recorder: house.recorder.clone(),
+        next_id: AtomicU64::new(first_id),
+    });
+    tokio::join!(accept(listener, &house, &worker), sweep(&house, &worker));
+    tasks.close();
+    if tokio::time::timeout(house.grace, tasks.wait()).await.is_err() {
+        tracing::warn!(unfinished = tasks.len(), "the grace period is over: what is unfinished is cut");
+    }
+    Ok(())
+}
+
+async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<Worker>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(house.head_timeout)
+        .max_buf_size(house.max_head.max(64 << 10))
+        .max_header_size(house.max_head)
+        .auto_date_header(false);
+    loop {
+        let accepted = tokio::select! {
+            () = house.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+                worker.tasks.spawn(converse(http.clone(), stream, worker.clone(), house.stop.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One client's connection, to its end.
+async fn converse(
+    http: http1::Builder,
+    stream: tokio::net::TcpStream,
+    worker: Arc<Worker>,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |request| {
+        let worker = worker.clone();
+        async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, request).await) }
+    });
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended early");
+    }
+}

@@ -1,0 +1,317 @@
+//! Settings: what the operator decides about this process. Flags go before `TOLLGATE_*` variables, those
+//! before `tollgate.toml`, that before defaults; nothing is required. `clap` merges the first two, `resolve`
+//! the rest.
+//!
+//! Reads one file, and only when asked to; never the environment.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    compile::{duration, size},
+    diag::{At, Code, Diagnostic, Sources},
+    load::Origin,
+    spec::{self, Checker, Document},
+};
+
+/// Where `tollgate.toml` is looked for when no flag names another.
+pub const DEFAULT_FILE: &str = "tollgate.toml";
+
+/// Every setting, as a flag, as a `TOLLGATE_*` variable and as a key of `tollgate.toml`. Where a value is
+/// given in several places, the first in this order counts.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "tollgate settings")]
+pub struct Given {
+    /// The address to listen on; port 0 takes a free one [default: 127.0.0.1:8787]
+    #[arg(long, env = "TOLLGATE_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
+    #[schemars(example = &"127.0.0.1:8787")]
+    pub listen: Option<String>,
+    /// Threads that serve [default: one per core, at most 4]
+    #[arg(long, env = "TOLLGATE_WORKERS", hide_env_values = true, value_name = "N")]
+    #[schemars(example = 2, range(min = 1, max = 256))]
+    pub workers: Option<usize>,
+    /// Refuse to start if anything is wrong with any provider file
+    #[arg(long, env = "TOLLGATE_STRICT", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
+    #[schemars(example = true)]
+    pub strict: Option<bool>,
+    /// Send a host's connections elsewhere, `host:port=address:port`, `*` for all (repeatable)
+    #[arg(
+        long,
+        env = "TOLLGATE_CONNECT_TO",
+        hide_env_values = true,
+        value_name = "RULE",
+        value_delimiter = ','
+    )]
+    #[schemars(example = ["api.example.com:443=127.0.0.1:8443"])]
+    pub connect_to: Option<Vec<String>>,
+    /// Trust the certificate authorities in this PEM file too
+    #[arg(long, env = "TOLLGATE_CA_FILE", hide_env_values = true, value_name = "PEM")]
+    #[schemars(example = &"./ca.pem")]
+    pub ca_file: Option<PathBuf>,
+    /// Let upstream names lead to private and loopback addresses
+    #[arg(long, env = "TOLLGATE_ALLOW_PRIVATE", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
+    #[schemars(example = false)]
+    pub allow_private: Option<bool>,
+    /// Where vars with `file = "..."` are read [default: ./secrets]
+    #[arg(long, env = "TOLLGATE_SECRETS", hide_env_values = true, value_name = "DIR")]
+    #[schemars(example = &"./secrets")]
+    pub secrets: Option<PathBuf>,
+    /// How long streams may go on after SIGTERM [default: 30s]
+    #[arg(long, env = "TOLLGATE_GRACE", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"30s")]
+    pub grace: Option<String>,
+    /// How long a client may take to send a request's head, and a connection may idle [default: 60s]
+    #[arg(long, env = "TOLLGATE_HEAD_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"60s")]
+    pub head_timeout: Option<String>,
+    /// The largest head of a request, 8KiB at least [default: 64KiB]
+    #[arg(long, env = "TOLLGATE_MAX_HEAD", hide_env_values = true, value_name = "SIZE")]
+    #[schemars(example = &"64KiB")]
+    pub max_head: Option<String>,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace` [default: info]
+    #[arg(long, env = "TOLLGATE_LOG", hide_env_values = true, value_name = "LEVEL")]
+    #[schemars(example = &"info")]
+    pub log: Option<String>,
+    /// How lines are logged: `human`, `json` [default: human on a terminal, else json]
+    #[arg(long, env = "TOLLGATE_LOG_FORMAT", hide_env_values = true, value_name = "FORMAT")]
+    #[schemars(example = &"json")]
+    pub log_format: Option<LogFormat>,
+    /// Log a line for every request [default: true]
+    #[arg(long, env = "TOLLGATE_ACCESS_LOG", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
+    #[schemars(example = true)]
+    pub access_log: Option<bool>,
+    /// The providers directory
+    #[arg(skip)]
+    #[schemars(example = &"./providers.d")]
+    pub providers: Option<PathBuf>,
+    /// The data directory
+    #[arg(skip)]
+    #[schemars(example = &"./data")]
+    pub data: Option<PathBuf>,
+}
+
+/// The settings that every command takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Places {
+    /// The providers directory [default: ./providers.d if it is there, else the built-in files]
+    #[arg(long, global = true, env = "TOLLGATE_PROVIDERS", hide_env_values = true, value_name = "DIR")]
+    pub providers: Option<PathBuf>,
+    /// The data directory [default: ./data]
+    #[arg(long, global = true, env = "TOLLGATE_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The settings file [default: ./tollgate.toml if it is there]
+    #[arg(long, global = true, env = "TOLLGATE_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogFormat {
+    /// For a person.
+    Human,
+    /// For a machine.
+    Json,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Threads that serve.
+    pub workers: usize,
+    /// Whether a bad file refuses the start.
+    pub strict: bool,
+    /// Rules that send connections elsewhere, as written.
+    pub connect_to: Vec<String>,
+    /// A PEM file with further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Whether names may lead to private addresses.
+    pub allow_private: bool,
+    /// Where provider files come from.
+    pub providers: Origin,
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where vars with `file` are read.
+    pub secrets: PathBuf,
+    /// How long streams may go on after SIGTERM.
+    pub grace: Duration,
+    /// How long a head may take.
+    pub head_timeout: Duration,
+    /// The largest head, in bytes.
+    pub max_head: usize,
+    /// What is logged.
+    pub log: tracing::Level,
+    /// How lines look; by the terminal if not given.
+    pub log_format: Option<LogFormat>,
+    /// Whether every request is logged.
+    pub access_log: bool,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The settings file cannot be read.
+    #[error("failed to read the settings file `{}`: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The settings file has errors; the text is rendered findings.
+    #[error("the settings file has errors:\n{0}")]
+    File(String),
+    /// A value that cannot be used.
+    #[error("`{name}` cannot be `{value}`: {problem}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// Why not.
+        problem: String,
+    },
+}
+
+static CHECKER: LazyLock<Checker> = LazyLock::new(Checker::of::<Given>);
+
+impl Document for Given {
+    fn checker() -> &'static Checker {
+        &CHECKER
+    }
+}
+
+/// The schema of `tollgate.toml`.
+pub fn schema_text() -> String {
+    CHECKER.text()
+}
+
+/// Settings from what was given by flags and environment, the settings file, and defaults.
+pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError> {
+    let file = read(places.config.as_deref())?;
+    macro_rules! pick {
+        ($name:ident) => {
+            given.$name.or(file.$name)
+        };
+    }
+    let providers = places.providers.clone().or(file.providers).map(Origin::Directory);
+    let listen = pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into());
+    let bad =
+        |name, value: &str, problem: String| SettingsError::Value { name, value: value.to_owned(), problem };
+    let span = |name, text: Option<String>, default| match text {
+        Some(text) => duration(&text).map_err(|problem| bad(name, &text, problem)),
+        None => Ok(Duration::from_secs(default)),
+    };
+    let max_head = pick!(max_head).unwrap_or_else(|| "64KiB".into());
+    let log = pick!(log).unwrap_or_else(|| "info".into());
+    let workers =
+        pick!(workers).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(4));
+    if !(1..=256).contains(&workers) {
+        return Err(bad("workers", &workers.to_string(), "it has to be from 1 to 256".into()));
+    }
+    Ok(Settings {
+        listen: listen.parse().map_err(|_| {
+            bad("listen", &listen, "write an IP address and a port, as `127.0.0.1:8787`".into())
+        })?,
+        workers,
+        strict: pick!(strict).unwrap_or(false),
+        connect_to: pick!(connect_to).unwrap_or_default(),
+        ca_file: pick!(ca_file),
+        allow_private: pick!(allow_private).unwrap_or(false),
+        providers: providers.unwrap_or_else(default_providers),
+        data: places.data.clone().or(file.data).unwrap_or_else(|| "data".into()),
+        secrets: pick!(secrets).unwrap_or_else(|| "secrets".into()),
+        grace: span("grace", pick!(grace), 30)?,
+        head_timeout: span("head_timeout", pick!(head_timeout), 60)?,
+        max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
+        log: log
+            .parse()
+            .map_err(|_| bad("log", &log, "use `error`, `warn`, `info`, `debug` or `trace`".into()))?,
+        log_format: pick!(log_format),
+        access_log: pick!(access_log).unwrap_or(true),
+    })
+}
+
+fn default_providers() -> Origin {
+    let here = Path::new("providers.d");
+    if here.is_dir() { Origin::Directory(here.into()) } else { Origin::Embedded }
+}
+
+fn head_size(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    // Less than 8 KiB is no head buffer for hyper, and more than 16 MiB is no head.
+    match usize::try_from(bytes) {
+        Ok(bytes) if (8 << 10..=16 << 20).contains(&bytes) => Ok(bytes),
+        _ => Err("it has to be from `8KiB` to `16MiB`".into()),
+    }
+}
+
+fn read(named: Option<&Path>) -> Result<Given, SettingsError> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(Given::default());
+        }
+        Err(error) => return Err(SettingsError::Read { path: path.into(), error }),
+    };
+    let file: Arc<str> = path.to_string_lossy().into();
+    let (parsed, mut found) = spec::parse::<Given>(&file, &text);
+    if let Some(parsed) = parsed {
+        return Ok(parsed.document);
+    }
+    if found.is_empty() {
+        found.push(Diagnostic::new(Code::BadValue, At::file(&file), "cannot be used"));
+    }
+    let mut sources = Sources::default();
+    sources.insert(file, text.into());
+    Err(SettingsError::File(sources.render(&found, false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_go_before_the_file_and_that_before_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("t.toml");
+        fs::write(&config, "listen = \"127.0.0.1:1\"\ngrace = \"5s\"\ndata = \"elsewhere\"\n").unwrap();
+        let places = Places { config: Some(config), ..Places::default() };
+        let given = Given { listen: Some("127.0.0.1:2".into()), ..Given::default() };
+        let settings = resolve(&places, given).unwrap();
+        assert_eq!(settings.listen.port(), 2);
+        assert_eq!(settings.grace, Duration::from_secs(5));
+        assert_eq!(settings.data, Path::new("elsewhere"));
+        assert_eq!(settings.max_head, 64 << 10);
+    }
+
+    #[test]
+    fn bad_values_say_what_to_write() {
+        let check = |text: &str, expected: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let config = dir.path().join("t.toml");
+            fs::write(&config, text).unwrap();
+            let error =
+                resolve(&Places { config: Some(config), ..Places::default() }, Given::default()).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        check("listen = \"localhost\"", "`listen` cannot be `localhost`: write an IP address and a port");
+        check("grace = \"soon\"", "`grace` cannot be `soon`: it has to be a whole number");
+        check("max_head = \"1KiB\"", "from `8KiB` to `16MiB`");
+        check("listn = \"x\"", "did you mean `listen`?");
+        check("log = \"loud\"", "`log` cannot be `loud`");
+    }
+}
