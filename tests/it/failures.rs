@@ -59,8 +59,9 @@ fn a_name_does_not_resolve() {
 #[test]
 fn addresses_that_are_never_called() {
     let message = "Upstream near failed: its name leads to an address that must not be called";
-    let fault = Fault(502, "upstream_forbidden", message);
-    refused("near", &format!("http://localhost:{}", closed_port().port()), &[], fault);
+    for host in ["169.254.169.254", "[fe80::1]", "0.0.0.0", "[::ffff:169.254.169.254]", "224.0.0.1", "[fd00:ec2::254]"] {
+        refused("near", &format!("http://{host}"), &[], Fault(502, "upstream_forbidden", message));
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ const STRIP: [(&str, &str); 40] = [
     ("Connection", "keep-alive"),
     ("Connection", "X-Custom"),
     ("X-Custom", "nominated"),
-    ("Connection", "close, X-Mine , , x-other"),
+    ("Connection", "X-Mine , , x-other"),
     ("X-Mine", "nominated"),
     ("x-OTHER", "nominated"),
     ("Connection", "content-type"),

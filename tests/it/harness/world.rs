@@ -144,7 +144,7 @@ impl World {
     /// Holds an answer against a fault of the gateway.
     pub fn check_fault(&self, request: impl AsRef<[u8]>, fault: Fault<'_>, answer: &Message) {
         let target = request.as_ref().split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        let reserved = [&b"/admin"[..], b"/auth"].iter().any(|prefix| target.starts_with(prefix));
+        let reserved = matches!(target.split(|byte| b"/?".contains(byte)).nth(1), Some(b"admin" | b"auth"));
         fault.check((!reserved).then_some(&*self.cors), answer);
     }
 }
