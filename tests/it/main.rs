@@ -6,3 +6,4 @@ mod decisions;
 mod failures;
 mod harness;
 mod rewriting;
+mod streaming;
