@@ -140,6 +140,10 @@ async fn relay(
             let mut answer = Response::new(Body::relay(download, trailers, watch, worker.tasks.clone()));
             *answer.status_mut() = reply.status;
             *answer.headers_mut() = headers;
+            // hyper keeps a reason here that is not the status's own; without it, it invents `<none>`.
+            if let Some(reason) = reply.extensions.get::<hyper::ext::ReasonPhrase>() {
+                answer.extensions_mut().insert(reason.clone());
+            }
             Ok(answer)
         }
         Answered::Replaced(rule) => {

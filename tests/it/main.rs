@@ -1,3 +1,8 @@
-//! The integration suite: the real binary, over real sockets, against a scripted upstream.
+//! The integration suite: the real binary, over real sockets, against an upstream that the test plays.
+//!
+//! Every exchange is checked whole: a header that nobody asked for fails the test, in both directions.
 
-fn main() {}
+mod decisions;
+mod failures;
+mod harness;
+mod rewriting;

@@ -1,0 +1,203 @@
+//! The order of decisions, and who a caller is: what tollgate answers itself, before any upstream.
+
+use crate::harness::{Exchange, Fault, KEY, Message, World};
+
+const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
+const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
+const NOT_FOUND: Fault<'_> = Fault(404, "not_found", "Not found");
+
+fn request(line: &str, headers: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n{headers}\r\n")
+}
+
+fn own(world: &mut World, request: &str) -> Message {
+    let mut client = world.client();
+    client.send(request);
+    let answer = client.answer().unwrap();
+    world.upstream.saw_nothing();
+    answer
+}
+
+/// Names and values, sorted; the request id without its value, and no date.
+fn lines(answer: &Message) -> Vec<String> {
+    let shown = answer.head.lines.iter().filter(|(name, _)| name != "date").map(|(name, value)| {
+        if name == "tollgate-request-id" { name.clone() } else { format!("{name}: {value}") }
+    });
+    let mut lines: Vec<String> = shown.collect();
+    lines.sort();
+    lines
+}
+
+const CORS: [&str; 5] = [
+    "access-control-allow-headers: Content-Type, Authorization, x-api-key",
+    "access-control-allow-methods: GET, POST, PUT, DELETE, OPTIONS",
+    "access-control-allow-origin: *",
+    "access-control-max-age: 86400",
+    "tollgate-request-id",
+];
+
+#[test]
+fn every_path_has_a_preflight() {
+    let mut world = World::new();
+    for path in ["/", "/t/post", "/nowhere", "/health", "/v1/a%2Fb", "/proxy/__proto__/v1/models"] {
+        let answer = own(&mut world, &request(&format!("OPTIONS {path}"), ""));
+        assert_eq!(answer.head.start, "HTTP/1.1 204 No Content", "{path}");
+        assert_eq!(answer.body, b"", "{path}");
+        let expected: &[&str] = if path == "/health" { &CORS[4..] } else { &CORS };
+        assert_eq!(lines(&answer), expected, "{path}");
+    }
+}
+
+#[test]
+fn reserved_paths_have_no_cors() {
+    let mut world = World::new();
+    for path in ["/admin", "/admin/users", "/auth/creds", "/config", "/console/x", "/metrics"] {
+        let answer = own(&mut world, &request(&format!("OPTIONS {path}"), ""));
+        assert_eq!(lines(&answer), ["tollgate-request-id"], "{path}");
+    }
+}
+
+#[test]
+fn health_and_config_are_open() {
+    let mut world = World::new();
+    let health = own(&mut world, &request("GET /health", ""));
+    assert_eq!((health.head.status(), &health.body[..]), (200, &br#"{"status":"ok"}"#[..]));
+    assert_eq!(health.head.get("content-type"), Some("application/json"));
+    let config = own(&mut world, &request("GET /config", ""));
+    assert_eq!(config.head.status(), 200);
+    assert_eq!(config.head.get("content-type"), Some("text/html; charset=utf-8"));
+    let policy = config.head.get("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(config.head.get("x-frame-options"), Some("DENY"));
+    assert_eq!(config.head.get("access-control-allow-origin"), None);
+}
+
+#[test]
+fn the_caller_comes_before_the_path() {
+    let mut world = World::new();
+    let bearer = format!("Authorization: Bearer {}\r\n", world.token);
+    for path in ["/", "/favicon.ico", "/nowhere", "/t/nowhere", "/a//b", "/a%2Fb", "/../x", "/t/get/"] {
+        world.fault(request(&format!("GET {path}"), ""), NO_CALLER);
+        let message = format!("Route not implemented in AI Gateway: {path}");
+        world.fault(request(&format!("GET {path}"), &bearer), Fault(404, "route_not_found", &message));
+    }
+    for method in ["PUT", "DELETE", "PATCH", "HEAD2", "post", "TRACE"] {
+        let message = "Route not implemented in AI Gateway: /t/post";
+        world.fault(request(&format!("{method} /t/post"), &bearer), Fault(404, "route_not_found", message));
+    }
+    world.exchange(Exchange::get());
+}
+
+#[test]
+fn admin_and_self_service_ask_who_calls() {
+    let mut world = World::new();
+    let bearer = format!("Authorization: Bearer {}\r\n", world.token);
+    for path in ["/admin", "/admin/", "/admin/users", "/admin/nowhere?x=1"] {
+        world.fault(request(&format!("GET {path}"), ""), NO_ADMIN);
+        world.fault(request(&format!("POST {path}"), &bearer), NO_ADMIN);
+    }
+    for path in ["/auth", "/auth/", "/auth/nowhere"] {
+        world.fault(request(&format!("GET {path}"), ""), NO_CALLER);
+        world.fault(request(&format!("PATCH {path}"), &bearer), NOT_FOUND);
+    }
+    for path in ["/administrator", "/authority"] {
+        world.fault(request(&format!("GET {path}"), ""), NO_CALLER);
+    }
+}
+
+#[test]
+fn a_key_is_needed_where_the_file_asks_for_one() {
+    let mut world = World::new();
+    let token = world.home.user("bob");
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let message = "No API key configured for t";
+    world.fault(request("GET /t/get", &bearer), Fault(401, "credential_missing", message));
+    let message = "Route not implemented in AI Gateway: /t/nowhere";
+    world.fault(request("GET /t/nowhere", &bearer), Fault(404, "route_not_found", message));
+    let message = "Route not implemented in AI Gateway: /t/get";
+    world.fault(request("PUT /t/get", &bearer), Fault(404, "route_not_found", message));
+}
+
+/// `{}` is the token.
+const GOOD_TOKENS: [&[(&str, &str)]; 8] = [
+    &[("Authorization", "Bearer {}")],
+    &[("authorization", "Bearer {}")],
+    &[("x-api-key", "{}")],
+    &[("X-Api-Key", "{}")],
+    &[("Authorization", ""), ("x-api-key", "{}")],
+    &[("Authorization", "Bearer {}"), ("x-api-key", "another")],
+    &[("Authorization", "Bearer sk-ant-oat-{}")],
+    &[("x-api-key", "sk-ant-oat-{}")],
+];
+
+const BAD_TOKENS: [&[(&str, &str)]; 19] = [
+    &[],
+    &[("Authorization", "")],
+    &[("Authorization", "{}")],
+    &[("Authorization", "Bearer")],
+    &[("Authorization", "Bearer ")],
+    &[("Authorization", "bearer {}")],
+    &[("Authorization", "BEARER {}")],
+    &[("Authorization", "Bearer  {}")],
+    &[("Authorization", "Bearer\t{}")],
+    &[("Authorization", "Bearer {}x")],
+    &[("Authorization", "Bearer {}, Bearer {}")],
+    &[("Authorization", "Basic YTpi"), ("x-api-key", "{}")],
+    &[("Authorization", "Bearer wrong"), ("x-api-key", "{}")],
+    &[("Authorization", "Bearer wrong"), ("Authorization", "Bearer {}")],
+    &[("Authorization", "Bearer {}-")],
+    &[("Authorization", "Bearer {}-x")],
+    &[("x-api-key", "Bearer {}")],
+    &[("Cookie", "token={}")],
+    &[("Authorization", "Bearer \u{e9}")],
+];
+
+#[test]
+fn tokens_that_are_known() {
+    let mut world = World::new();
+    for headers in GOOD_TOKENS {
+        let mut exchange = Exchange::get();
+        for (name, value) in headers {
+            exchange = exchange.removed(name, &value.replace("{}", &world.token));
+        }
+        let mut client = world.client();
+        let exchange = exchange.added("authorization", &format!("Bearer {KEY}"));
+        world.exchange_on(&mut client, &exchange);
+    }
+}
+
+#[test]
+fn tokens_that_are_not() {
+    let mut world = World::new();
+    let token = world.token.clone();
+    for headers in BAD_TOKENS {
+        let mut exchange = Exchange::get();
+        for (name, value) in headers {
+            exchange = exchange.removed(name, &value.replace("{}", &token));
+        }
+        world.fault(exchange.bytes(), NO_CALLER);
+    }
+    for length in [506, 507, 4096, 10_000, 40_000] {
+        let long = "a".repeat(length);
+        world.fault(Exchange::get().removed("Authorization", &format!("Bearer {long}")).bytes(), NO_CALLER);
+        world.fault(Exchange::get().removed("x-api-key", &format!("a.b.{long}")).bytes(), NO_CALLER);
+    }
+}
+
+#[test]
+fn a_provider_names_further_places_for_the_token() {
+    let more = "[caller]\nheaders = [\"x-test-key\"]\nquery = [\"key\"]";
+    let mut world = World::with(more, &[]);
+    let token = world.token.clone();
+    let upstream_key = format!("Bearer {KEY}");
+    let known = |exchange: Exchange| exchange.added("authorization", &upstream_key);
+    let mut client = world.client();
+    world.exchange_on(&mut client, &known(Exchange::get().removed("x-test-key", &token)));
+    let target = format!("/t/get?a=1&key={token}&b=2");
+    world.exchange_on(&mut client, &known(Exchange::get().at(&target, "/get?a=1&b=2")));
+    let both = Exchange::get().removed("Authorization", "Bearer wrong").removed("x-test-key", &token);
+    world.fault(both.bytes(), NO_CALLER);
+    world.fault(Exchange::get().at("/t/get?key=", "").bytes(), NO_CALLER);
+    let elsewhere = Exchange::get().at("/nowhere", "").removed("x-test-key", &token);
+    world.fault(elsewhere.bytes(), NO_CALLER);
+}

@@ -1,0 +1,376 @@
+//! One exchange, as data, and the one way in which all are checked: every header of the request that the
+//! upstream gets and of the answer that the client gets is expected, and every expected one is there. What
+//! is sent passes unless the case says otherwise; a header that nobody asked for fails the test.
+
+use tollgate::fault::Kind;
+
+use super::wire::{Framing, Head, Lines, Message};
+
+/// What becomes of a header line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Passes,
+    Removed,
+    Added,
+}
+
+/// The header lines of a message on both sides of the gateway.
+#[derive(Debug, Clone, Default)]
+struct Fates(Vec<(Fate, String, String)>);
+
+/// A client's request, and what the upstream is to see of it.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    method: String,
+    target: String,
+    upstream_target: String,
+    lines: Fates,
+    body: Vec<u8>,
+    framing: Framing,
+    upstream_framing: Framing,
+    /// What the upstream answers.
+    pub answer: Answer,
+}
+
+/// An upstream's answer, and what the client is to see of it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    status: String,
+    lines: Fates,
+    body: Vec<u8>,
+    framing: Framing,
+    client_framing: Framing,
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault<'a>(pub u16, pub &'a str, pub &'a str);
+
+impl Fates {
+    fn push(&mut self, fate: Fate, name: &str, value: &str) {
+        self.0.push((fate, name.to_owned(), value.to_owned()));
+    }
+
+    fn sent(&self) -> Lines {
+        self.on(Fate::Removed)
+    }
+
+    fn received(&self) -> Lines {
+        self.on(Fate::Added)
+    }
+
+    fn on(&self, side: Fate) -> Lines {
+        let here = self.0.iter().filter(|(fate, ..)| matches!(fate, Fate::Passes) || *fate == side);
+        here.map(|(_, name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+impl Exchange {
+    /// A request without a body, answered by `200` and `ok`. `target` is below the provider's prefix.
+    pub fn new(method: &str, target: &str) -> Self {
+        Self {
+            method: method.into(),
+            target: format!("/t{target}"),
+            upstream_target: target.into(),
+            lines: Fates::default(),
+            body: Vec::new(),
+            framing: Framing::None,
+            upstream_framing: Framing::None,
+            answer: Answer::new("200 OK").body("ok"),
+        }
+    }
+
+    /// `GET /get`.
+    pub fn get() -> Self {
+        Self::new("GET", "/get")
+    }
+
+    /// `POST /post` with a body of known length.
+    pub fn post(body: impl Into<Vec<u8>>) -> Self {
+        Self::new("POST", "/post").body(body)
+    }
+
+    /// At another client path.
+    pub fn at(mut self, target: &str, upstream_target: &str) -> Self {
+        self.target = target.into();
+        self.upstream_target = upstream_target.into();
+        self
+    }
+
+    /// A body of known length.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.framing = Framing::Length(self.body.len() as u64);
+        self.upstream_framing = self.framing;
+        self
+    }
+
+    /// A body in chunks.
+    pub fn chunked(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.framing = Framing::Chunked;
+        self.upstream_framing = Framing::Chunked;
+        self
+    }
+
+    /// The framing that the upstream is to see; none means no body.
+    pub fn framed_up(mut self, framing: Framing) -> Self {
+        self.upstream_framing = framing;
+        self
+    }
+
+    /// A header that the client sends, and the upstream gets.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(Fate::Passes, name, value);
+        self
+    }
+
+    /// A header that the client sends, and the upstream never gets.
+    pub fn removed(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(Fate::Removed, name, value);
+        self
+    }
+
+    /// A header that the upstream gets, though the client did not send it.
+    pub fn added(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(Fate::Added, name, value);
+        self
+    }
+
+    /// What the upstream answers.
+    pub fn answer(mut self, answer: Answer) -> Self {
+        self.answer = answer;
+        self
+    }
+
+    /// The bytes of the client's request.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut lines = self.lines.sent();
+        if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            lines.insert(0, ("Host".into(), "gateway.test".into()));
+        }
+        let start = format!("{} {} HTTP/1.1", self.method, self.target);
+        message(&start, &lines, self.framing, &self.body)
+    }
+
+    /// Holds what the upstream received against what it was to receive.
+    pub fn check(&self, host: &str, seen: &Message) {
+        assert_eq!(seen.head.start, format!("{} {} HTTP/1.1", self.method, self.upstream_target));
+        let mut expected = self.lines.received();
+        expected.push(("host".into(), host.into()));
+        compare("the upstream's request", &seen.head, expected, self.upstream_framing);
+        assert_eq!(seen.framing, self.upstream_framing);
+        let body = if self.upstream_framing == Framing::None { &[][..] } else { &self.body };
+        same_bytes(&seen.body, body);
+        assert_eq!(seen.trailers, [], "no trailer goes up");
+    }
+}
+
+impl Answer {
+    /// An answer with a date and no body.
+    pub fn new(status: &str) -> Self {
+        let mut lines = Fates::default();
+        lines.push(Fate::Passes, "Date", "Tue, 15 Nov 1994 08:12:31 GMT");
+        let none = Framing::Length(0);
+        Self { status: status.into(), lines, body: Vec::new(), framing: none, client_framing: none }
+    }
+
+    /// A body of known length.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        let length = self.body.len() as u64;
+        self.framed(Framing::Length(length))
+    }
+
+    /// A body in chunks.
+    pub fn chunked(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.framed(Framing::Chunked)
+    }
+
+    /// A body that ends with the connection: the client gets it in chunks.
+    pub fn until_close(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.framing = Framing::Close;
+        self.client_framing = Framing::Chunked;
+        self
+    }
+
+    /// Without any framing header.
+    pub fn bare(self) -> Self {
+        self.framed(Framing::None)
+    }
+
+    /// Framed alike on both sides.
+    pub fn framed(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self.client_framing = framing;
+        self
+    }
+
+    /// A header that the upstream sends, and the client gets.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(Fate::Passes, name, value);
+        self
+    }
+
+    /// A header that the upstream sends, and the client never gets.
+    pub fn removed(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(Fate::Removed, name, value);
+        self
+    }
+
+    /// A header that the client gets, though the upstream did not send it.
+    pub fn added(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(Fate::Added, name, value);
+        self
+    }
+
+    /// Whether the upstream's connection ends with it.
+    pub fn closes(&self) -> bool {
+        self.framing == Framing::Close
+    }
+
+    /// The bytes of the upstream's answer.
+    pub fn bytes(&self) -> Vec<u8> {
+        message(&format!("HTTP/1.1 {}", self.status), &self.lines.sent(), self.framing, &self.body)
+    }
+
+    /// The bytes of its head, for a test that writes the body itself.
+    pub fn head_bytes(&self) -> Vec<u8> {
+        head(&format!("HTTP/1.1 {}", self.status), &self.lines.sent(), self.framing)
+    }
+
+    /// Holds what the client received against what it was to receive.
+    pub fn check(&self, cors: &str, seen: &Message) {
+        self.check_head(cors, &seen.head);
+        same_bytes(&seen.body, &self.body);
+        assert_eq!(seen.trailers, [], "no trailer that nobody asked for");
+    }
+
+    /// The same, of the head alone.
+    pub fn check_head(&self, cors: &str, seen: &Head) {
+        assert_eq!(seen.start, format!("HTTP/1.1 {}", self.status));
+        let mut expected = self.lines.received();
+        expected.extend(own_lines(cors));
+        compare("the client's answer", seen, expected, self.client_framing);
+    }
+}
+
+impl Fault<'_> {
+    /// Holds an answer of the gateway's own against this status, code and message: the error's shape is
+    /// that of the OpenAI API where nothing says otherwise. `cors` is none below reserved prefixes.
+    pub fn check(self, cors: Option<&str>, seen: &Message) {
+        let Self(status, code, text) = self;
+        let kind = Kind::ALL.iter().find(|kind| kind.code() == code);
+        let kind = kind.unwrap_or_else(|| panic!("`{code}` is no code"));
+        assert_eq!(seen.head.status(), status, "{:?} {}", seen.head, seen.body.escape_ascii());
+        let body: serde_json::Value = serde_json::from_slice(&seen.body).expect("a fault is JSON");
+        assert_eq!((&body["error"]["code"], &body["error"]["message"]), (&code.into(), &text.into()));
+        let mut expected: Lines = cors.map(own_lines).unwrap_or_else(|| own_lines("").split_off(4));
+        expected.push(("content-type".into(), "application/json".into()));
+        let proxy_status = format!("tollgate; error={}; details=\"{code}\"", kind.proxy_error());
+        expected.push(("proxy-status".into(), proxy_status));
+        if status >= 500 && !kind.retry_may_help() {
+            expected.push(("x-should-retry".into(), "false".into()));
+        }
+        if *kind == Kind::UpgradeRefused {
+            expected.push(("upgrade".into(), "HTTP/1.1".into()));
+            expected.push(("connection".into(), "upgrade".into()));
+        }
+        let mut head = seen.head.clone();
+        // The gateway is where this answer begins, so its clock counts; the end may be the connection's too.
+        head.lines.retain(|line| line.0 != "date" && *line != ("connection".into(), "close".into()));
+        compare("the gateway's own answer", &head, expected, Framing::Length(seen.body.len() as u64));
+    }
+}
+
+/// The lines that every answer has: CORS, then the request id, whatever it is.
+fn own_lines(cors: &str) -> Lines {
+    let lines = [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-methods", "GET, POST, PUT, DELETE, OPTIONS"),
+        ("access-control-allow-headers", cors),
+        ("access-control-max-age", "86400"),
+        ("tollgate-request-id", "*"),
+    ];
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+/// Compares header lines as sets of lines, case aside in names; framing headers as the framing says.
+fn compare(what: &str, seen: &Head, mut expected: Lines, framing: Framing) {
+    match framing {
+        Framing::Length(length) => expected.push(("content-length".into(), length.to_string())),
+        Framing::Chunked => expected.push(("transfer-encoding".into(), "chunked".into())),
+        Framing::None | Framing::Close => {}
+    }
+    let mut seen = seen.lines.clone();
+    for line in &mut seen {
+        if line.0 == "tollgate-request-id" && !line.1.is_empty() {
+            line.1 = "*".into();
+        }
+    }
+    for line in &mut expected {
+        line.0 = line.0.to_ascii_lowercase();
+    }
+    let unexpected = without(&seen, &expected);
+    let missing = without(&expected, &seen);
+    assert!(
+        unexpected.is_empty() && missing.is_empty(),
+        "{what}: nobody asked for {unexpected:?}; missing {missing:?}"
+    );
+}
+
+/// The lines of `these` that have no counterpart in `those`.
+fn without(these: &Lines, those: &Lines) -> Lines {
+    let mut those = those.clone();
+    let alone = |line: &&(String, String)| match those.iter().position(|other| other == *line) {
+        Some(at) => {
+            those.remove(at);
+            false
+        }
+        None => true,
+    };
+    these.iter().filter(alone).cloned().collect::<Lines>()
+}
+
+/// Not `assert_eq`, which would print both.
+fn same_bytes(seen: &[u8], expected: &[u8]) {
+    let differ = seen.iter().zip(expected).position(|(a, b)| a != b);
+    let (seen_len, expected_len) = (seen.len(), expected.len());
+    assert!(seen == expected, "{seen_len} bytes for {expected_len}, the first difference at {differ:?}");
+}
+
+fn message(start: &str, lines: &Lines, framing: Framing, body: &[u8]) -> Vec<u8> {
+    let mut bytes = head(start, lines, framing);
+    match framing {
+        Framing::Length(_) | Framing::Close => bytes.extend_from_slice(body),
+        Framing::Chunked => {
+            for piece in body.chunks(16 * 1024) {
+                bytes.extend(chunk(piece));
+            }
+            bytes.extend(b"0\r\n\r\n");
+        }
+        Framing::None => {}
+    }
+    bytes
+}
+
+fn head(start: &str, lines: &Lines, framing: Framing) -> Vec<u8> {
+    let mut text = format!("{start}\r\n");
+    for (name, value) in lines {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    match framing {
+        Framing::Length(length) => text.push_str(&format!("Content-Length: {length}\r\n")),
+        Framing::Chunked => text.push_str("Transfer-Encoding: chunked\r\n"),
+        Framing::None | Framing::Close => {}
+    }
+    text.push_str("\r\n");
+    text.chars().map(|c| u8::try_from(c).expect("tests write Latin-1")).collect()
+}
+
+/// One chunk.
+pub fn chunk(data: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
+}

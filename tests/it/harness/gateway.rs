@@ -1,0 +1,221 @@
+//! The real binary: its data and provider directories, its command line, and a running `serve` whose
+//! port is learned from its log. What it logged is shown when a test fails.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::wire::LIMIT;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A data directory and a directory of provider files.
+pub struct Home {
+    dir: TempDir,
+    providers: PathBuf,
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+impl Home {
+    /// With provider files of the test's own: name (a path below the directory, without `.toml`) and text.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new().expect("the temporary directory is writable");
+        let home = Self { providers: dir.path().join("providers.d"), dir };
+        fs::create_dir(&home.providers).expect("the directory is ours");
+        for (name, text) in files {
+            home.write(name, text);
+        }
+        home
+    }
+
+    /// With the files that are shipped, unchanged.
+    pub fn shipped() -> Self {
+        let dir = TempDir::new().expect("the temporary directory is writable");
+        Self { dir, providers: root().join("providers.d") }
+    }
+
+    /// Writes or replaces a provider file.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.providers.join(format!("{name}.toml"));
+        fs::create_dir_all(path.parent().expect("a file has a directory")).expect("the directory is ours");
+        fs::write(path, text).expect("the directory is ours");
+    }
+
+    /// A path below the temporary directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The provider directory.
+    pub fn providers(&self) -> &Path {
+        &self.providers
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(BINARY);
+        // Only what the test sets: neither keys nor settings of whoever runs it.
+        command.env_clear().current_dir(self.dir.path());
+        command.env("TOLLGATE_PROVIDERS", &self.providers).env("TOLLGATE_DATA", self.data());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str], stdin: &str) -> Said {
+        let mut command = self.command();
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        // One that reads nothing may be gone already.
+        let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
+        said(child.wait_with_output().expect("the child is ours"))
+    }
+
+    /// Runs a command that has to succeed; its standard output.
+    pub fn done(&self, args: &[&str], stdin: &str) -> String {
+        let said = self.run(args, stdin);
+        assert_eq!(said.code, 0, "tollgate {args:?}: {said:?}");
+        said.out
+    }
+
+    /// Makes a user; the token.
+    pub fn user(&self, name: &str) -> String {
+        let out = self.done(&["user", "add", name], "");
+        let token = out.strip_suffix('\n').expect("a token and a line end");
+        assert!(!token.is_empty() && !token.contains(char::is_whitespace), "`{out}` is not a token alone");
+        token.to_owned()
+    }
+
+    /// Stores a credential of a user.
+    pub fn credential(&self, user: &str, place: &str, secret: &str) {
+        self.done(&["credential", "set", user, place], secret);
+    }
+
+    /// Starts `serve`, and waits until it listens.
+    pub fn serve(&self, args: &[&str]) -> Gateway {
+        self.serve_with(args, &[])
+    }
+
+    /// The same, with environment variables.
+    pub fn serve_with(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
+        let mut command = self.command();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--workers", "1"]).args(args);
+        command.envs(env.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Gateway::start(command)
+    }
+}
+
+fn said(output: Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+/// A running `serve`.
+pub struct Gateway {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    listening: mpsc::Receiver<SocketAddr>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary runs");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (told, listening) = mpsc::channel();
+        let kept = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Some(address) = listening_address(&line) {
+                    // Whether anybody waits for it is not the reader's business.
+                    let _ = told.send(address);
+                }
+                kept.lock().expect("no reader panics").push(line);
+            }
+        });
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut gateway = Self { child, address: unknown, log, listening, reader: Some(reader) };
+        gateway.address = gateway.listening.recv_timeout(LIMIT).expect("`serve` says where it listens");
+        gateway
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("no reader panics").clone()
+    }
+
+    /// Its resident memory.
+    pub fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells it");
+        let kib = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of kB");
+        kib * 1024
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("it is our child");
+    }
+
+    /// Waits for its end, and for all that it logged.
+    pub fn exit(&mut self) -> ExitStatus {
+        // The end of its log is the end of the process, and lets the reader go.
+        let ended = self.listening.recv_timeout(LIMIT);
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected), "it does not exit");
+        self.reader.take().expect("it exits once").join().expect("the reader does not panic");
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        if std::thread::panicking() {
+            eprintln!("the gateway's log:\n{}", self.log().join("\n"));
+        }
+    }
+}
+
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    (line["message"] == "listening").then(|| line["address"].as_str()?.parse().ok())?
+}

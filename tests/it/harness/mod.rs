@@ -1,0 +1,14 @@
+//! What the suites stand on: the real binary (`gateway`), the upstream that a test plays itself
+//! (`upstream`), exact connections (`wire`), and the one way in which exchanges are checked (`exchange`).
+
+mod exchange;
+mod gateway;
+mod upstream;
+mod wire;
+mod world;
+
+pub use exchange::{Answer, Exchange, Fault};
+pub use gateway::{Gateway, Home, Said, root};
+pub use upstream::{Next, Upstream};
+pub use wire::{Broken, Framing, Head, LIMIT, Lines, Message, Wire};
+pub use world::{KEY, PROVIDER, World, provider};

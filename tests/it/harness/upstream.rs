@@ -1,0 +1,133 @@
+//! The upstream, played by the test itself: it takes the next request where the gateway sends it, reads
+//! it, and writes whatever the test wants, when the test wants it. No thread, so nothing to wait for: what
+//! the test has not written, the gateway cannot have read.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Instant,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::{ServerConfig, ServerConnection};
+use tollgate::mock::Authority;
+
+use super::wire::{LIMIT, Message, Wire};
+
+/// A server that the test plays.
+pub struct Upstream {
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    idle: Vec<Wire>,
+    /// How many connections were accepted.
+    pub connections: usize,
+}
+
+/// What happens next at the gateway's two sides.
+pub enum Next {
+    /// A request begins to arrive on this connection.
+    Request(Wire),
+    /// The client's connection has something to read, or has ended.
+    Client,
+}
+
+impl Upstream {
+    /// A plain one.
+    pub fn plain() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        Self { listener, tls: None, idle: Vec::new(), connections: 0 }
+    }
+
+    /// One that speaks TLS under whatever name is asked for.
+    pub fn tls(authority: Arc<Authority>) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows every version")
+            .with_no_client_auth()
+            .with_cert_resolver(authority);
+        Self { tls: Some(Arc::new(config)), ..Self::plain() }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("a listener has an address")
+    }
+
+    /// The connection on which the next request arrives.
+    pub fn next(&mut self) -> Wire {
+        match self.wait(None, true) {
+            Some(Next::Request(wire)) => wire,
+            Some(Next::Client) | None => panic!("no request reached the upstream within {LIMIT:?}"),
+        }
+    }
+
+    /// The next whole request, and the connection it came on.
+    pub fn request(&mut self) -> (Message, Wire) {
+        let mut wire = self.next();
+        let request = wire.request().unwrap_or_else(|broken| panic!("{broken:?}; {wire:?}"));
+        (request, wire)
+    }
+
+    /// Whatever comes first: a request here, or something on the client's connection.
+    pub fn next_or(&mut self, client: &Wire) -> Next {
+        self.wait(Some(client), true).unwrap_or_else(|| panic!("nothing happened within {LIMIT:?}"))
+    }
+
+    /// Keeps a connection open, for the next request.
+    pub fn keep(&mut self, wire: Wire) {
+        assert_eq!(wire.left_over(), b"", "bytes follow a request on an upstream connection");
+        self.idle.push(wire);
+    }
+
+    /// Fails if anything has arrived here.
+    pub fn saw_nothing(&mut self) {
+        if let Some(Next::Request(mut wire)) = self.wait(None, false) {
+            panic!("the upstream was to see nothing, but saw {:?}", wire.request());
+        }
+    }
+
+    /// Waits until the gateway has closed all unused connections.
+    pub fn drop_idle(&mut self) {
+        self.idle.clear();
+    }
+
+    fn wait(&mut self, client: Option<&Wire>, patient: bool) -> Option<Next> {
+        let start = Instant::now();
+        loop {
+            let left = if patient { LIMIT.saturating_sub(start.elapsed()) } else { std::time::Duration::ZERO };
+            let ready = self.poll(client, Timespec::try_from(left).expect("ten seconds fit"))?;
+            if ready == 0 {
+                return Some(Next::Client);
+            }
+            if let Some(wire) = self.take(ready - 1) {
+                return Some(Next::Request(wire));
+            }
+        }
+    }
+
+    /// Which is ready: 0 the client, 1 the listener, above it the unused connections. Connections go before
+    /// the client, so that nothing that reached the upstream is missed.
+    fn poll(&self, client: Option<&Wire>, left: Timespec) -> Option<usize> {
+        let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        fds.extend(self.idle.iter().map(|wire| PollFd::new(wire, PollFlags::IN)));
+        fds.extend(client.map(|wire| PollFd::new(wire, PollFlags::IN)));
+        poll(&mut fds, Some(&left)).expect("the sockets are open");
+        let ready = fds.iter().position(|fd| !fd.revents().is_empty())?;
+        Some(if ready > self.idle.len() { 0 } else { ready + 1 })
+    }
+
+    /// The connection at a place that is ready; none if it was one that has ended.
+    fn take(&mut self, place: usize) -> Option<Wire> {
+        if place > 0 {
+            let wire = self.idle.remove(place - 1);
+            let mut byte = [0];
+            return matches!(wire.socket().peek(&mut byte), Ok(1)).then_some(wire);
+        }
+        let (socket, _) = self.listener.accept().expect("a connection is waiting");
+        self.connections += 1;
+        let Some(config) = &self.tls else { return Some(Wire::plain(socket)) };
+        let connection = ServerConnection::new(Arc::clone(config)).expect("the configuration is good");
+        Some(Wire::tls(socket, connection))
+    }
+}

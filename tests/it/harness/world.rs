@@ -1,0 +1,150 @@
+//! A world to run exchanges in: an upstream, a provider `t` that leads there, a gateway, and a user with a
+//! token and a key. All exchanges go through `World::exchange` or `World::fault`.
+
+use std::sync::Arc;
+
+use tollgate::mock::Authority;
+
+use super::{
+    exchange::{Exchange, Fault},
+    gateway::{Gateway, Home},
+    upstream::Upstream,
+    wire::{Message, Wire},
+};
+
+/// The key that the user has stored.
+pub const KEY: &str = "sk-upstream-0123456789";
+
+/// The provider `t`, less `base_url`, which each world fills in.
+pub const PROVIDER: &str = r#"
+title = "Test"
+path_prefix = "/t"
+[credentials]
+section = "providers.t"
+[[credentials.field]]
+name = "apiKey"
+label = "API key"
+[[auth]]
+field = "apiKey"
+set = { authorization = "Bearer {secret}" }
+[endpoint.get]
+method = "GET"
+path = "/get"
+[endpoint.post]
+method = "POST"
+path = "/post"
+"#;
+
+/// A provider file that leads to `base_url`.
+pub fn provider(base_url: &str, more: &str) -> String {
+    format!("base_url = \"{base_url}\"\n{PROVIDER}\n{more}")
+}
+
+/// Everything that an exchange needs.
+pub struct World {
+    /// Where requests end up.
+    pub upstream: Upstream,
+    /// The binary under test.
+    pub gateway: Gateway,
+    /// Its directories.
+    pub home: Home,
+    /// The user's token.
+    pub token: String,
+    /// What the upstream is to see as `Host`.
+    pub host: String,
+    /// `Access-Control-Allow-Headers`.
+    pub cors: String,
+}
+
+impl World {
+    /// With the provider `t` as it is.
+    pub fn new() -> Self {
+        Self::with("", &[])
+    }
+
+    /// With more in the provider's file, and more arguments to `serve`.
+    pub fn with(more: &str, args: &[&str]) -> Self {
+        let upstream = Upstream::plain();
+        let host = upstream.address().to_string();
+        let home = Home::new(&[("t", &provider(&format!("http://{host}"), more))]);
+        let token = home.user("ada");
+        home.credential("ada", "providers.t.apiKey", KEY);
+        let gateway = home.serve(args);
+        let cors = "Content-Type, Authorization, x-api-key".into();
+        Self { upstream, gateway, home, token, host, cors }
+    }
+
+    /// With the shipped files as they are, all of whose hosts are this one upstream.
+    pub fn shipped() -> Self {
+        let authority = Arc::new(Authority::new(&[]).expect("an authority can be made"));
+        let upstream = Upstream::tls(Arc::clone(&authority));
+        let home = Home::shipped();
+        let ca = home.path("ca.pem");
+        std::fs::write(&ca, authority.pem()).expect("the directory is ours");
+        let token = home.user("ada");
+        let rule = format!("*={}", upstream.address());
+        let gateway = home.serve(&["--connect-to", &rule, "--ca-file", ca.to_str().expect("text")]);
+        let cors = "Content-Type, Authorization, x-api-key, anthropic-version".into();
+        Self { upstream, gateway, home, token, host: String::new(), cors }
+    }
+
+    /// A client's connection.
+    pub fn client(&self) -> Wire {
+        Wire::connect(self.gateway.address)
+    }
+
+    /// Adds what every call of a known caller has: the caller's token goes, the stored key comes.
+    pub fn known(&self, exchange: Exchange) -> Exchange {
+        let exchange = exchange.removed("Authorization", &format!("Bearer {}", self.token));
+        exchange.added("Authorization", &format!("Bearer {KEY}"))
+    }
+
+    /// One exchange of a known caller on a connection of its own.
+    pub fn exchange(&mut self, exchange: Exchange) {
+        let exchange = self.known(exchange);
+        let mut client = self.client();
+        self.exchange_on(&mut client, &exchange);
+    }
+
+    /// One exchange, as it is, on an open connection.
+    pub fn exchange_on(&mut self, client: &mut Wire, exchange: &Exchange) {
+        client.send(exchange.bytes());
+        self.serve(exchange);
+        self.receive(client, exchange);
+    }
+
+    /// The upstream's part of an exchange.
+    pub fn serve(&mut self, exchange: &Exchange) {
+        let (request, mut wire) = self.upstream.request();
+        exchange.check(&self.host, &request);
+        wire.send(exchange.answer.bytes());
+        if !exchange.answer.closes() {
+            self.upstream.keep(wire);
+        }
+    }
+
+    /// The client's last part of an exchange.
+    pub fn receive(&self, client: &mut Wire, exchange: &Exchange) -> Message {
+        let answer = client.answer().unwrap_or_else(|broken| panic!("{broken:?}; {client:?}"));
+        exchange.answer.check(&self.cors, &answer);
+        assert_eq!(client.left_over(), b"", "bytes follow the answer");
+        answer
+    }
+
+    /// A request that the gateway answers itself, without the upstream. Below a reserved prefix there is no
+    /// CORS.
+    pub fn fault(&mut self, request: impl AsRef<[u8]>, fault: Fault<'_>) {
+        let mut client = self.client();
+        client.send(&request);
+        let answer = client.answer().unwrap_or_else(|broken| panic!("{broken:?}; {client:?}"));
+        self.check_fault(&request, fault, &answer);
+        self.upstream.saw_nothing();
+    }
+
+    /// Holds an answer against a fault of the gateway.
+    pub fn check_fault(&self, request: impl AsRef<[u8]>, fault: Fault<'_>, answer: &Message) {
+        let target = request.as_ref().split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let reserved = matches!(target.split(|byte| b"/?".contains(byte)).nth(1), Some(b"admin" | b"auth"));
+        fault.check((!reserved).then_some(&*self.cors), answer);
+    }
+}

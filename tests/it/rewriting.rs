@@ -1,0 +1,293 @@
+//! What of a request goes up and what of an answer comes down: the engine's own removals, whatever the
+//! files say, and the files' rules, line by line.
+
+use crate::harness::{Answer, Exchange, Fault, Framing, World};
+
+/// Passes as sent.
+const PASS: [(&str, &str); 18] = [
+    ("Accept", "*/*"),
+    ("Accept-Encoding", "gzip, br, zstd"),
+    ("Accept-Language", "de"),
+    ("Content-Type", "application/json; charset=utf-8"),
+    ("Content-Encoding", "gzip"),
+    ("User-Agent", "OpenAI/Python 1.2.3"),
+    ("X-Stainless-Retry-Count", "0"),
+    ("anthropic-version", "2023-06-01"),
+    ("anthropic-beta", "a,b"),
+    ("OpenAI-Organization", "org"),
+    ("Idempotency-Key", "k"),
+    ("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ("X-Request-Id", "1"),
+    ("Cache-Control", "no-cache"),
+    ("Range", "bytes=0-9"),
+    ("If-None-Match", "\"a\""),
+    ("X-Empty", ""),
+    ("X-Latin", "caf\u{e9}"),
+];
+
+/// Never goes up, without a `headers.pass` in the file.
+const STRIP: [(&str, &str); 40] = [
+    ("X-Api-Key", "another"),
+    ("Cookie", "a=b"),
+    ("Cookie2", "a=b"),
+    ("CF-Ray", "1"),
+    ("CF-Connecting-IP", "1.2.3.4"),
+    ("cf-aig-authorization", "Bearer x"),
+    ("X-Forwarded-For", "1.2.3.4"),
+    ("X-Forwarded-Host", "h"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Port", "1"),
+    ("X-Forwarded-Client-Cert", "c"),
+    ("X-Forwarded", "for=1"),
+    ("Forwarded", "for=1.2.3.4"),
+    ("X-Real-IP", "1.2.3.4"),
+    ("True-Client-IP", "1.2.3.4"),
+    ("X-Client-IP", "1.2.3.4"),
+    ("X-Cluster-Client-IP", "1.2.3.4"),
+    ("X-Original-Forwarded-For", "1.2.3.4"),
+    ("Fastly-Client-IP", "1.2.3.4"),
+    ("Client-IP", "1.2.3.4"),
+    ("Via", "1.1 proxy"),
+    ("CDN-Loop", "cloudflare"),
+    ("Origin", "https://page.example"),
+    ("Referer", "https://page.example/x"),
+    ("Proxy-Authorization", "Basic YTpi"),
+    ("Proxy-Connection", "keep-alive"),
+    ("Proxy-Anything", "x"),
+    ("Keep-Alive", "timeout=5"),
+    ("Upgrade", "h2c"),
+    ("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
+    ("TE", "gzip"),
+    ("Trailer", "X-Checksum"),
+    ("Connection", "keep-alive"),
+    ("Connection", "X-Custom"),
+    ("X-Custom", "nominated"),
+    ("Connection", "X-Mine , , x-other"),
+    ("X-Mine", "nominated"),
+    ("x-OTHER", "nominated"),
+    ("Connection", "content-type"),
+    ("Content-Type", "nominated"),
+];
+
+fn with(exchange: Exchange, pass: &[(&str, &str)], strip: &[(&str, &str)]) -> Exchange {
+    let exchange = pass.iter().fold(exchange, |all, (name, value)| all.header(name, value));
+    strip.iter().fold(exchange, |all, (name, value)| all.removed(name, value))
+}
+
+#[test]
+fn request_headers_pass_or_stay() {
+    let mut world = World::new();
+    world.exchange(with(Exchange::get(), &PASS, &[]));
+    world.exchange(with(Exchange::post("{}"), &PASS, &[]));
+    world.exchange(with(Exchange::get(), &[], &STRIP));
+    world.exchange(with(Exchange::post("{}"), &PASS[..3], &STRIP));
+    for one in STRIP.iter().filter(|one| one.0 != "X-Custom" && one.0 != "X-Mine" && one.0 != "x-OTHER") {
+        if one.0 != "Content-Type" {
+            world.exchange(with(Exchange::post("{}"), &[], &[*one]));
+        }
+    }
+}
+
+#[test]
+fn doubled_headers_stay_doubled_and_in_order() {
+    let mut world = World::new();
+    let twice = Exchange::get().header("Accept", "a/a").header("Accept", "b/b").header("X-A", "1, 2");
+    let answer = Answer::new("200 OK").header("Link", "<a>").header("Link", "<b>").body("ok");
+    world.exchange(twice.answer(answer));
+}
+
+#[test]
+fn what_the_file_sets_no_client_smuggles_in() {
+    let more = r#"
+[vars]
+egress_url = { env = "IT_EGRESS_URL", optional = true }
+proxy_token = { env = "IT_PROXY_TOKEN", optional = true, secret = true }
+[headers]
+remove = ["x-debug-*"]
+default = { x-version = "1" }
+set = { x-source = "tollgate" }
+[[egress]]
+when = ["egress_url", "proxy_token"]
+url = "{egress_url}?target={url|urlencode}"
+headers = { set = { x-proxy-auth = "Bearer {proxy_token}" } }
+"#;
+    let mut world = World::with(more, &[]);
+    let set = |exchange: Exchange| exchange.added("x-source", "tollgate");
+    world.exchange(set(Exchange::get().added("x-version", "1")));
+    let sent = Exchange::get().header("X-Version", "2").removed("X-Source", "me");
+    world.exchange(set(sent.removed("X-Debug-Level", "9").removed("X-Proxy-Auth", "Bearer stolen")));
+}
+
+#[test]
+fn a_file_may_let_passable_headers_through() {
+    let mut world = World::with("[headers]\npass = [\"x-forwarded-*\", \"cf-ipcountry\", \"origin\"]", &[]);
+    let exchange = Exchange::get().header("X-Forwarded-For", "1.2.3.4").header("CF-IPCountry", "DE");
+    let exchange = exchange.header("Origin", "https://page.example").removed("Referer", "https://page.example/");
+    world.exchange(exchange.removed("CF-Ray", "1").removed("X-Real-IP", "1.2.3.4").removed("Via", "1.1 a"));
+    // Nominated headers belong to the client's hop, whatever a file says.
+    let nominated = Exchange::get().removed("Connection", "x-forwarded-for, origin");
+    world.exchange(nominated.removed("X-Forwarded-For", "1.2.3.4").removed("Origin", "https://page.example"));
+}
+
+#[test]
+fn the_query_passes_as_sent() {
+    let mut world = World::new();
+    for query in ["beta=true", "limit=5&limit=6", "a", "a=&=b&&", "q=%C3%A4+%20&x=%2F..%2F", "a=b?c=d/e", "key=1", "x=%zz", "é=1"] {
+        let query = query.replace('é', "%E9");
+        world.exchange(Exchange::get().at(&format!("/t/get?{query}"), &format!("/get?{query}")));
+    }
+    world.exchange(Exchange::get().at("/t/get?", "/get"));
+}
+
+#[test]
+fn the_query_follows_the_files_rules() {
+    let more = "[endpoint.get.query]\nremove = [\"beta\"]\ndefault = { version = \"1\" }\nset = { alt = \"sse\" }";
+    let mut world = World::with(more, &[]);
+    for (sent, received) in [
+        ("", "version=1&alt=sse"),
+        ("beta=true&a=1", "a=1&version=1&alt=sse"),
+        ("version=2&alt=json&b%65ta=1", "version=2&alt=sse"),
+        ("x=%20&beta", "x=%20&version=1&alt=sse"),
+    ] {
+        world.exchange(Exchange::get().at(&format!("/t/get?{sent}"), &format!("/get?{received}")));
+    }
+}
+
+#[test]
+fn captures_pass_as_sent() {
+    let more = r#"
+[endpoint.model]
+method = "POST"
+path = "/models/{model}:generate"
+upstream_path = "/v2/{model}/run"
+[endpoint.all]
+method = "GET"
+path = "/all/{rest...}"
+"#;
+    let mut world = World::with(more, &[]);
+    let post = |at: &str, up: &str| Exchange::new("POST", "/x").body("{}").at(at, up);
+    world.exchange(post("/t/models/a-b.c:generate", "/v2/a-b.c/run"));
+    world.exchange(post("/t/models/a%20b:generate", "/v2/a%20b/run"));
+    world.exchange(post("/t/models/%C3%A4:x:generate", "/v2/%C3%A4:x/run"));
+    world.exchange(Exchange::get().at("/t/all/a/b;c=1/d%2Ee", "/all/a/b;c=1/d%2Ee"));
+    for path in ["/t/all/../get", "/t/all/a%2Fb", "/t/all/a//b", "/t/all/%2e%2e/x", "/t/all/a%5Cb", "/t/all/a%00", "/t/all/"] {
+        let message = format!("Route not implemented in AI Gateway: {path}");
+        let request = world.known(Exchange::get().at(path, "")).bytes();
+        world.fault(request, Fault(404, "route_not_found", &message));
+    }
+}
+
+/// Passes to the client as sent.
+const DOWN_PASS: [(&str, &str); 20] = [
+    ("Content-Type", "application/json"),
+    ("Content-Encoding", "gzip"),
+    ("ETag", "W/\"a\""),
+    ("Last-Modified", "Tue, 15 Nov 1994 08:12:31 GMT"),
+    ("Cache-Control", "no-store"),
+    ("Vary", "Accept-Encoding"),
+    ("Retry-After", "20"),
+    ("x-ratelimit-remaining-requests", "59"),
+    ("anthropic-ratelimit-tokens-reset", "2026-01-01T00:00:00Z"),
+    ("request-id", "req_1"),
+    ("x-request-id", "r"),
+    ("openai-processing-ms", "12"),
+    ("Server", "upstream"),
+    ("Via", "1.1 front"),
+    ("WWW-Authenticate", "Bearer"),
+    ("Location", "/x"),
+    ("Content-Disposition", "attachment"),
+    ("X-Should-Retry", "false"),
+    ("X-Latin", "caf\u{e9}"),
+    ("CF-Ray", "1-FRA"),
+];
+
+/// Never reaches the client.
+const DOWN_STRIP: [(&str, &str); 16] = [
+    ("Set-Cookie", "__cf_bm=1"),
+    ("Set-Cookie", "b=2"),
+    ("Set-Cookie2", "c=3"),
+    ("Alt-Svc", "h3=\":443\""),
+    ("Strict-Transport-Security", "max-age=1"),
+    ("Clear-Site-Data", "\"*\""),
+    ("Service-Worker-Allowed", "/"),
+    ("Connection", "keep-alive, X-Hop"),
+    ("X-Hop", "1"),
+    ("Keep-Alive", "timeout=60"),
+    ("Proxy-Connection", "keep-alive"),
+    ("Proxy-Authenticate", "Basic"),
+    ("Proxy-Authentication-Info", "x"),
+    ("Upgrade", "h2"),
+    ("TE", "trailers"),
+    ("Trailer", "X-Checksum"),
+];
+
+#[test]
+fn answer_headers_pass_or_stay() {
+    let mut world = World::new();
+    let pass = DOWN_PASS.iter().fold(Answer::new("200 OK").body("ok"), |all, (n, v)| all.header(n, v));
+    world.exchange(Exchange::get().answer(pass.clone()));
+    let both = DOWN_STRIP.iter().fold(pass, |all, (n, v)| all.removed(n, v));
+    world.exchange(Exchange::post("{}").answer(both));
+    for (name, value) in DOWN_STRIP.iter().filter(|(name, _)| *name != "X-Hop") {
+        world.exchange(Exchange::get().answer(Answer::new("200 OK").removed(name, value).body("ok")));
+    }
+}
+
+#[test]
+fn the_upstreams_cors_is_overwritten_and_its_marks_are_not_ours() {
+    let mut world = World::new();
+    let answer = Answer::new("200 OK")
+        .removed("Access-Control-Allow-Origin", "https://only.example")
+        .removed("Access-Control-Allow-Methods", "GET")
+        .removed("Access-Control-Allow-Headers", "x")
+        .removed("Access-Control-Max-Age", "1")
+        .removed("tollgate-request-id", "forged")
+        .header("Proxy-Status", "edge; error=dns_error")
+        .header("Access-Control-Expose-Headers", "x-request-id")
+        .body("ok");
+    world.exchange(Exchange::get().answer(answer));
+}
+
+#[test]
+fn answers_without_a_body() {
+    let mut world = World::new();
+    for answer in [
+        Answer::new("204 No Content").bare(),
+        Answer::new("304 Not Modified").bare().header("ETag", "\"a\""),
+        Answer::new("200 OK"),
+        Answer::new("202 Accepted"),
+    ] {
+        world.exchange(Exchange::get().answer(answer.clone()));
+        world.exchange(Exchange::post("{}").answer(answer));
+    }
+    assert_eq!(world.upstream.connections, 1, "a connection is used again after an answer without a body");
+}
+
+#[test]
+fn the_reason_passes_or_is_the_standard_one() {
+    let mut world = World::new();
+    for status in ["200 OK", "429 Too Many Requests", "418 I'm a teapot", "529 Site is overloaded", "299 Odd"] {
+        world.exchange(Exchange::get().answer(Answer::new(status).body("x")));
+    }
+}
+
+#[test]
+fn a_get_never_carries_a_body() {
+    let mut world = World::new();
+    world.exchange(Exchange::get().body("unwanted").framed_up(Framing::None));
+    world.exchange(Exchange::get().chunked("unwanted").framed_up(Framing::None));
+}
+
+#[test]
+fn a_post_without_a_body_has_the_length_nought() {
+    let mut world = World::new();
+    world.exchange(Exchange::post(""));
+}
+
+#[test]
+fn the_key_goes_where_the_file_says() {
+    let more = "[endpoint.get.headers]\nset = { x-endpoint = \"get\" }";
+    let mut world = World::with(more, &[]);
+    world.exchange(Exchange::get().added("x-endpoint", "get"));
+    world.exchange(Exchange::post("{}").removed("x-endpoint", "post"));
+}
