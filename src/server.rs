@@ -30,7 +30,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How long to wait when connections cannot be accepted, as when the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may be silent before the system asks whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// What all workers share.
 #[derive(Debug, Clone)]

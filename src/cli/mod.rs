@@ -55,7 +55,7 @@ enum Command {
     /// Set, list and remove users' credentials
     Credential(credential::CredentialArgs),
     /// Run a fast fake upstream, for trying things without a key
-    Mock(mock::Args),
+    Mock(Box<mock::Args>),
 }
 
 /// Runs the command that the arguments name.
@@ -77,8 +77,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
     let places = cli.places;
     let plain = || resolve(&places, Given::default());
     match cli.command {
-        None => serve::run(resolve(&places, cli.given)?, master_key()).map(|()| true),
-        Some(Command::Serve(given)) => serve::run(resolve(&places, *given)?, master_key()).map(|()| true),
+        None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
+        Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
         Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
         Some(Command::Routes) => routes::run(&plain()?),
         Some(Command::Schema(args)) => schema::run(&args).map(|()| true),
@@ -89,7 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Some(Command::Credential(args)) => {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
         }
-        Some(Command::Mock(args)) => mock::run(args).map(|()| true),
+        Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -25,8 +26,11 @@ use crate::{
     upstream::{self, ConnectRule},
 };
 
+/// How long what is left to be recorded may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Serves until it is told to stop.
-pub fn run(settings: Settings, master_key: Option<Secret>) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<()> {
     harden();
     let log = telemetry::start(settings.log, settings.log_format);
     let human = log.human;
@@ -44,18 +48,18 @@ fn harden() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-async fn serve(settings: Settings, master_key: Option<Secret>, human: bool) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> anyhow::Result<()> {
     // Before anything else, so that a signal never ends a half-started process the hard way.
     let mut signals =
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-    let upstream = Arc::new(upstream::Shared::new(upstream_config(&settings)?)?);
+    let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let _held = hold(&settings.data)?;
     let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
-    let table = table(&settings, human)?;
+    let table = table(settings, human)?;
     let endpoints: usize = table.providers.iter().map(|provider| provider.endpoints.len()).sum();
     let (providers, rejected) = (table.providers.len(), table.rejected.len());
-    announce_admin_token(&store, &settings).await?;
+    announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let listeners = server::listen(settings.listen, settings.workers).with_context(|| {
         format!("failed to listen on {}: choose another address with `--listen`", settings.listen)
@@ -75,10 +79,12 @@ async fn serve(settings: Settings, master_key: Option<Secret>, human: bool) -> a
     };
     let control = [tokio::spawn(lookups), tokio::spawn(records)];
     let stop = house.stop.clone();
-    let workers = start_workers(listeners, house)?;
+    let workers = start_workers(listeners, &house)?;
+    // The workers' own clones keep lookups and records going; this one would keep them going for ever.
+    drop(house);
     tracing::info!(%address, providers, rejected, endpoints, workers = settings.workers, "listening");
     if human {
-        next_steps(&address.to_string(), &settings, empty)?;
+        next_steps(&address.to_string(), settings, empty)?;
     }
     tokio::pin!(workers);
     let reason = tokio::select! {
@@ -95,14 +101,15 @@ async fn serve(settings: Settings, master_key: Option<Secret>, human: bool) -> a
         () = &mut workers => tracing::info!("stopped"),
         reason = signals.next() => tracing::warn!(signal = reason, "stopped at once"),
     }
+    // Without workers both come to their end by themselves: the last lines are written, no lookup is left.
     for task in control {
-        task.abort();
+        let _ = tokio::time::timeout(LAST_WORDS, task).await;
     }
     store.close().await;
     Ok(())
 }
 
-fn as_millis(duration: std::time::Duration) -> u64 {
+fn as_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -214,8 +221,8 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
 /// Starts a thread per worker; what comes back is done when all of them are.
 fn start_workers(
     listeners: Vec<std::net::TcpListener>,
-    house: House,
-) -> anyhow::Result<impl Future<Output = ()>> {
+    house: &House,
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let (done, mut waiting) = tokio::sync::mpsc::channel::<()>(1);
     for (index, listener) in listeners.into_iter().enumerate() {
         let (house, done, first_id) = (house.clone(), done.clone(), random()?);
@@ -239,14 +246,16 @@ fn random() -> anyhow::Result<u64> {
 
 /// What a person types next.
 fn next_steps(address: &str, settings: &Settings, no_users: bool) -> anyhow::Result<()> {
-    let mut text = format!("\ntollgate listens on http://{address}\n");
-    text.push_str(&format!("  providers  {}\n", check::describe(&settings.providers)));
-    text.push_str(&format!("  data       {}\n", settings.data.display()));
-    if no_users {
-        text.push_str("\nnext, in another terminal:\n");
-        text.push_str("  tollgate user add alice                    # prints alice's token\n");
-        text.push_str("  tollgate credential set alice SECTION.FIELD  # asks for a key\n");
-        text.push_str("  tollgate routes                            # what can be called\n");
-    }
+    let (providers, data) = (check::describe(&settings.providers), settings.data.display());
+    let first = "
+next, in another terminal:
+  tollgate user add alice                      # prints alice's token
+  tollgate credential set alice SECTION.FIELD  # asks for a key
+  tollgate routes                              # what can be called
+";
+    let next = if no_users { first } else { "" };
+    let text = format!(
+        "\ntollgate listens on http://{address}\n  providers  {providers}\n  data       {data}\n{next}"
+    );
     std::io::stderr().write_all(text.as_bytes()).context("failed to print")
 }

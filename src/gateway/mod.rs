@@ -85,7 +85,7 @@ async fn answer(
     visit: &mut Visit,
 ) -> Result<Response<Body>, Fault> {
     check_head(head)?;
-    let path = path_of(&head.uri);
+    let path = head.uri.path();
     if head.method == Method::OPTIONS {
         return Ok(own::preflight());
     }
@@ -173,11 +173,6 @@ fn check_head(head: &Parts) -> Result<(), Fault> {
         (Some(_), None) => Err(Fault::new(Kind::MalformedRequest, "The request's Host header is malformed")),
         (_, Some(_)) => Err(Fault::new(Kind::MalformedRequest, "The request has more than one Host header")),
     }
-}
-
-/// The path, also of a request in absolute form; `*` for `OPTIONS *`.
-fn path_of(uri: &Uri) -> &str {
-    uri.path()
 }
 
 async fn authenticate(worker: &Worker, head: &Parts) -> Result<Arc<Caller>, Fault> {
