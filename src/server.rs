@@ -116,7 +116,8 @@ async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<W
         .header_read_timeout(house.head_timeout)
         .max_buf_size(house.max_head.max(64 << 10))
         .max_header_size(house.max_head)
-        .auto_date_header(false);
+        // RFC 9110, section 6.6.1: what has no `Date` gets one on its way down.
+        .auto_date_header(true);
     loop {
         let accepted = tokio::select! {
             () = house.stop.cancelled() => return,

@@ -50,8 +50,11 @@ fn harden() {
 
 async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> anyhow::Result<()> {
     // Before anything else, so that a signal never ends a half-started process the hard way.
-    let mut signals =
-        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    let mut signals = Signals {
+        hangup: signal(SignalKind::hangup())?,
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let _held = hold(&settings.data)?;
@@ -114,15 +117,22 @@ fn as_millis(duration: Duration) -> u64 {
 }
 
 struct Signals {
+    hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
+    /// The next signal to stop. One that asks for a reload must not end the process.
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: provider files are read at start alone; restart to read them again");
+                }
+            }
         }
     }
 }

@@ -193,7 +193,7 @@ impl Pattern {
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         let n = self.segments.len();
         let fits =
-            if self.rest { parts.len() > n && !parts[n..].concat().is_empty() } else { parts.len() == n };
+            if self.rest { parts.len() > n && !parts[n..].join("/").is_empty() } else { parts.len() == n };
         if !fits || !self.segments.iter().zip(&parts).all(|(segment, part)| segment.matches(part)) {
             return None;
         }

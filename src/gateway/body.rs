@@ -55,12 +55,14 @@ impl Relay {
         Self { download, trailers, watch, tasks, finish: None }
     }
 
-    fn end(&mut self, end: End) {
+    fn end(&mut self, cut: Option<&CutError>) {
         if let Some(rest) = self.watch.take().and_then(|watch| watch.take_rest()) {
             self.tasks.spawn(read(rest));
         }
-        if let Some(finish) = self.finish.take() {
-            finish.end(end);
+        match (self.finish.take(), cut) {
+            (Some(finish), Some(error)) => finish.cut(error),
+            (Some(finish), None) => finish.end(End::Complete),
+            (None, _) => {}
         }
     }
 }
@@ -83,7 +85,7 @@ impl Body {
             Self::Own(Some(_), finish) => *finish = Some(told),
             Self::Relay(relay) if relay.download.is_end_stream() => {
                 relay.finish = Some(told);
-                relay.end(End::Complete);
+                relay.end(None);
             }
             Self::Relay(relay) => relay.finish = Some(told),
         }
@@ -137,18 +139,18 @@ impl Relay {
                     let unwanted = frame.is_trailers() && !self.trailers;
                     // With a known length nobody may ask again after the last byte.
                     if self.download.is_end_stream() {
-                        self.end(End::Complete);
+                        self.end(None);
                     }
                     if !unwanted {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
                 Some(Err(error)) => {
-                    self.end(End::Cut);
+                    self.end(Some(&error));
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
-                    self.end(End::Complete);
+                    self.end(None);
                     return Poll::Ready(None);
                 }
             }

@@ -89,10 +89,10 @@ async fn answer(
     if head.method == Method::OPTIONS {
         return Ok(own::preflight());
     }
-    if let Some(answer) = own::answer(worker, head).await? {
+    if let Some(answer) = own::answer(worker, head, visit).await? {
         return Ok(answer);
     }
-    let caller = authenticate(worker, head).await?;
+    let caller = authenticate(worker, head, visit).await?;
     visit.caller(&caller);
     if wants_websocket(head) {
         return Err(Fault::new(Kind::UpgradeRefused, "WebSocket is not served here: send a plain request"));
@@ -183,15 +183,15 @@ fn check_head(head: &Parts) -> Result<(), Fault> {
     }
 }
 
-async fn authenticate(worker: &Worker, head: &Parts) -> Result<Arc<Caller>, Fault> {
+async fn authenticate(worker: &Worker, head: &Parts, visit: &Visit) -> Result<Arc<Caller>, Fault> {
     let refused = || Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials");
     let token = rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
     let caller = worker.accounts.authenticate(&worker.cache, token.expose()).await;
-    caller.map_err(|error| store_fault(&error))?.ok_or_else(refused)
+    caller.map_err(|error| store_fault(&error, visit))?.ok_or_else(refused)
 }
 
-fn store_fault(error: &StoreError) -> Fault {
-    tracing::error!(error = %shown(&error.to_string()), "the store did not answer");
+fn store_fault(error: &StoreError, visit: &Visit) -> Fault {
+    tracing::error!(request_id = visit.request_id(), error = %shown(&error.to_string()), "the store did not answer");
     Fault::new(Kind::StoreUnavailable, "Who you are cannot be looked up now: try again")
 }
 
@@ -257,9 +257,6 @@ fn outgoing(request: rewrite::Outgoing<'_>, upload: Upload) -> Result<Request<Up
 fn send_fault(error: &SendError, hit: &Hit, visit: &Visit) -> Fault {
     let kind = error.kind();
     let provider = &hit.provider.name;
-    tracing::warn!(
-        request_id = visit.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "no answer"
-    );
     let what = match kind {
         Kind::UpstreamDns => "its name does not resolve",
         Kind::UpstreamForbidden => "its name leads to an address that must not be called",
@@ -278,6 +275,9 @@ fn send_fault(error: &SendError, hit: &Hit, visit: &Visit) -> Fault {
         Kind::BodyTimeout => return Fault::new(kind, "The request's body did not arrive in time"),
         _ => return Fault::new(kind, "The request's body broke off"),
     };
+    tracing::warn!(
+        request_id = visit.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "no answer"
+    );
     Fault::new(kind, format!("Upstream {provider} failed: {what}"))
 }
 

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::{Body, Worker, authenticate, fault::json, store_fault};
+use super::{Body, Worker, authenticate, fault::json, store_fault, visit::Visit};
 use crate::fault::{Fault, Kind};
 
 /// The page at `/config`, until there is one that does it all.
@@ -22,17 +22,21 @@ pub(super) fn is_reserved(path: &str) -> bool {
 }
 
 /// The answer, if the path is tollgate's own.
-pub(super) async fn answer(worker: &Worker, head: &Parts) -> Result<Option<Response<Body>>, Fault> {
+pub(super) async fn answer(
+    worker: &Worker,
+    head: &Parts,
+    visit: &Visit,
+) -> Result<Option<Response<Body>>, Fault> {
     let path = head.uri.path();
     match (&head.method, path) {
         (&Method::GET, "/health") => Ok(Some(json(StatusCode::OK, r#"{"status":"ok"}"#.into()))),
         (&Method::GET, "/config") => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
-            check_admin(worker, head).await?;
+            check_admin(worker, head, visit).await?;
             Err(Fault::new(Kind::NotFound, "Not found"))
         }
         _ if below(path, "/auth") => {
-            authenticate(worker, head).await?;
+            authenticate(worker, head, visit).await?;
             Err(Fault::new(Kind::NotFound, "Not found"))
         }
         _ => Ok(None),
@@ -43,13 +47,13 @@ fn below(path: &str, segment: &str) -> bool {
     path.strip_prefix(segment).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-async fn check_admin(worker: &Worker, head: &Parts) -> Result<(), Fault> {
+async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<(), Fault> {
     let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
     let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
     match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused()),
-        Err(error) => Err(store_fault(&error)),
+        Err(error) => Err(store_fault(&error, visit)),
     }
 }
 

@@ -11,22 +11,23 @@ use crate::{
     fault::Kind,
     rewrite,
     table::Hit,
-    telemetry::Recorder,
+    telemetry::{Recorder, shown},
+    upstream::CutError,
 };
 
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct Visit {
-    request_id: String,
     worker: Arc<Worker>,
     /// Whether the answer is for pages of other origins.
     cors: bool,
-    finish: Option<Finish>,
+    finish: Finish,
 }
 
 /// The record in the making. Dropped before its end, it tells that the client left.
 #[derive(Debug)]
 pub struct Finish {
+    request_id: String,
     started: Instant,
     record: Option<Box<(Exchange, Recorder)>>,
 }
@@ -34,15 +35,14 @@ pub struct Finish {
 impl Visit {
     pub(super) fn begin(worker: &Arc<Worker>, head: &Parts) -> Self {
         let request_id = worker.request_id();
-        let finish = worker.recorder.as_ref().map(|recorder| Finish {
-            started: Instant::now(),
-            record: Some(Box::new((exchange(&request_id, head), recorder.clone()))),
-        });
-        Self { request_id, worker: worker.clone(), cors: !super::own::is_reserved(head.uri.path()), finish }
+        let record = worker.recorder.as_ref();
+        let record = record.map(|recorder| Box::new((exchange(&request_id, head), recorder.clone())));
+        let finish = Finish { request_id, started: Instant::now(), record };
+        Self { worker: worker.clone(), cors: !super::own::is_reserved(head.uri.path()), finish }
     }
 
     pub(super) fn request_id(&self) -> &str {
-        &self.request_id
+        &self.finish.request_id
     }
 
     pub(super) fn caller(&mut self, caller: &Caller) {
@@ -70,21 +70,19 @@ impl Visit {
         if self.cors {
             rewrite::cors(headers, &self.worker.live.current().cors_headers);
         }
-        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+        if let Ok(id) = HeaderValue::from_str(self.request_id()) {
             headers.insert("tollgate-request-id", id);
         }
         let status = answer.status();
         if let Some(exchange) = self.exchange() {
             exchange.status = Some(status);
         }
-        if let Some(finish) = self.finish.take() {
-            answer.body_mut().set_finish(finish);
-        }
+        answer.body_mut().set_finish(self.finish);
         answer
     }
 
     fn exchange(&mut self) -> Option<&mut Exchange> {
-        self.finish.as_mut()?.record.as_mut().map(|record| &mut record.0)
+        self.finish.record.as_mut().map(|record| &mut record.0)
     }
 }
 
@@ -93,6 +91,12 @@ impl Finish {
         if let Some(record) = &mut self.record {
             record.0.bytes_out += bytes as u64;
         }
+    }
+
+    /// The upstream's answer broke off, and so does the client's.
+    pub(super) fn cut(self, error: &CutError) {
+        tracing::warn!(request_id = self.request_id, error = %shown(&error.to_string()), "the answer is cut");
+        self.end(End::Cut);
     }
 
     pub(super) fn end(mut self, end: End) {

@@ -116,15 +116,15 @@ fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers) -> HeaderMap {
     };
     let mut headers = HeaderMap::with_capacity(sent.len() + 8);
     for (name, value) in sent {
-        let text = name.as_str();
+        // Many servers take `_` for `-`: a name that means another one there is judged as that one.
+        let text = &*dashed(name.as_str());
         let safe = match safety::request(text) {
             Class::Plain => true,
             Class::Passable => let_through(text),
             Class::Stripped | Class::Managed => false,
         };
         let free = safe
-            && !provider.claimed.contains(name)
-            && !carriers.headers.contains(name)
+            && !provider.claimed.iter().chain(&carriers.headers).any(|known| dashed(known.as_str()) == text)
             && !nominated.iter().any(|known| known == text);
         if free {
             headers.append(name.clone(), value.clone());
@@ -135,6 +135,10 @@ fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers) -> HeaderMap {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     headers
+}
+
+fn dashed(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
 fn apply(

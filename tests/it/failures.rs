@@ -59,7 +59,14 @@ fn a_name_does_not_resolve() {
 #[test]
 fn addresses_that_are_never_called() {
     let message = "Upstream near failed: its name leads to an address that must not be called";
-    for host in ["169.254.169.254", "[fe80::1]", "0.0.0.0", "[::ffff:169.254.169.254]", "224.0.0.1", "[fd00:ec2::254]"] {
+    for host in [
+        "169.254.169.254",
+        "[fe80::1]",
+        "0.0.0.0",
+        "[::ffff:169.254.169.254]",
+        "224.0.0.1",
+        "[fd00:ec2::254]",
+    ] {
         refused("near", &format!("http://{host}"), &[], Fault(502, "upstream_forbidden", message));
     }
 }
@@ -114,9 +121,30 @@ const LATE: Fault<'_> =
 #[test]
 fn an_upstream_closes_before_it_answers() {
     let mut world = World::new();
-    fails(&mut world, |wire| { drop(wire); None }, RESET);
-    fails(&mut world, |wire| { wire.reset(); None }, RESET);
-    fails(&mut world, |mut wire| { wire.send("HTTP/1.1 200 OK\r\nContent-Le"); None }, RESET);
+    fails(
+        &mut world,
+        |wire| {
+            drop(wire);
+            None
+        },
+        RESET,
+    );
+    fails(
+        &mut world,
+        |wire| {
+            wire.reset();
+            None
+        },
+        RESET,
+    );
+    fails(
+        &mut world,
+        |mut wire| {
+            wire.send("HTTP/1.1 200 OK\r\nContent-Le");
+            None
+        },
+        RESET,
+    );
     // Each failed once: the request was written, so it is never sent again.
     world.upstream.saw_nothing();
     world.exchange(Exchange::get());
@@ -139,7 +167,14 @@ fn an_upstream_that_speaks_no_http() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
     ] {
         eprintln!("{}", garbage.escape_default());
-        fails(&mut world, |mut wire| { wire.send(garbage); Some(wire) }, MALFORMED);
+        fails(
+            &mut world,
+            |mut wire| {
+                wire.send(garbage);
+                Some(wire)
+            },
+            MALFORMED,
+        );
     }
     world.exchange(Exchange::get());
 }
@@ -148,7 +183,14 @@ fn an_upstream_that_speaks_no_http() {
 fn an_answer_begins_too_late() {
     let mut world = World::with("[timeouts]\nfirst_byte = \"200ms\"", &[]);
     fails(&mut world, Some, LATE);
-    fails(&mut world, |mut wire| { wire.send("HTTP/1.1 200 OK\r\n"); Some(wire) }, LATE);
+    fails(
+        &mut world,
+        |mut wire| {
+            wire.send("HTTP/1.1 200 OK\r\n");
+            Some(wire)
+        },
+        LATE,
+    );
     world.exchange(Exchange::get());
 }
 
@@ -223,7 +265,13 @@ fn an_answer_that_stalls_is_cut() {
 #[test]
 fn redirects_pass_and_are_never_followed() {
     let mut world = World::new();
-    for status in ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"] {
+    for status in [
+        "301 Moved Permanently",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ] {
         let location = format!("http://{}/elsewhere", world.host);
         let answer = Answer::new(status).header("Location", &location).body("moved");
         world.exchange(Exchange::post("prompt").answer(answer.clone()));
@@ -235,7 +283,15 @@ fn redirects_pass_and_are_never_followed() {
 #[test]
 fn errors_of_the_upstream_pass_unmarked() {
     let mut world = World::new();
-    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "429 Too Many Requests", "500 Internal Server Error", "502 Bad Gateway", "529 Overloaded"] {
+    for status in [
+        "400 Bad Request",
+        "401 Unauthorized",
+        "403 Forbidden",
+        "429 Too Many Requests",
+        "500 Internal Server Error",
+        "502 Bad Gateway",
+        "529 Overloaded",
+    ] {
         let answer = Answer::new(status).header("Content-Type", "application/json").body("{\"error\":{}}");
         let answer = answer.header("Retry-After", "20").header("x-should-retry", "true");
         world.exchange(Exchange::post("prompt").answer(answer));
@@ -316,7 +372,8 @@ fn a_client_leaves_in_the_middle_of_a_stream() {
 fn a_client_leaves_in_the_middle_of_its_body() {
     let mut world = World::new();
     let exchange = world.known(Exchange::post("").framed_up(Framing::Length(100)));
-    let bytes = String::from_utf8(exchange.bytes()).unwrap().replace("Content-Length: 0", "Content-Length: 100");
+    let bytes =
+        String::from_utf8(exchange.bytes()).unwrap().replace("Content-Length: 0", "Content-Length: 100");
     let mut client = world.client();
     client.send(bytes);
     client.send("half");

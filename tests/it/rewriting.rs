@@ -122,7 +122,8 @@ headers = { set = { x-proxy-auth = "Bearer {proxy_token}" } }
 fn a_file_may_let_passable_headers_through() {
     let mut world = World::with("[headers]\npass = [\"x-forwarded-*\", \"cf-ipcountry\", \"origin\"]", &[]);
     let exchange = Exchange::get().header("X-Forwarded-For", "1.2.3.4").header("CF-IPCountry", "DE");
-    let exchange = exchange.header("Origin", "https://page.example").removed("Referer", "https://page.example/");
+    let exchange =
+        exchange.header("Origin", "https://page.example").removed("Referer", "https://page.example/");
     world.exchange(exchange.removed("CF-Ray", "1").removed("X-Real-IP", "1.2.3.4").removed("Via", "1.1 a"));
     // Nominated headers belong to the client's hop, whatever a file says.
     let nominated = Exchange::get().removed("Connection", "x-forwarded-for, origin");
@@ -132,7 +133,17 @@ fn a_file_may_let_passable_headers_through() {
 #[test]
 fn the_query_passes_as_sent() {
     let mut world = World::new();
-    for query in ["beta=true", "limit=5&limit=6", "a", "a=&=b&&", "q=%C3%A4+%20&x=%2F..%2F", "a=b?c=d/e", "key=1", "x=%zz", "é=1"] {
+    for query in [
+        "beta=true",
+        "limit=5&limit=6",
+        "a",
+        "a=&=b&&",
+        "q=%C3%A4+%20&x=%2F..%2F",
+        "a=b?c=d/e",
+        "key=1",
+        "x=%zz",
+        "é=1",
+    ] {
         let query = query.replace('é', "%E9");
         world.exchange(Exchange::get().at(&format!("/t/get?{query}"), &format!("/get?{query}")));
     }
@@ -141,7 +152,8 @@ fn the_query_passes_as_sent() {
 
 #[test]
 fn the_query_follows_the_files_rules() {
-    let more = "[endpoint.get.query]\nremove = [\"beta\"]\ndefault = { version = \"1\" }\nset = { alt = \"sse\" }";
+    let more =
+        "[endpoint.get.query]\nremove = [\"beta\"]\ndefault = { version = \"1\" }\nset = { alt = \"sse\" }";
     let mut world = World::with(more, &[]);
     for (sent, received) in [
         ("", "version=1&alt=sse"),
@@ -170,7 +182,15 @@ path = "/all/{rest...}"
     world.exchange(post("/t/models/a%20b:generate", "/v2/a%20b/run"));
     world.exchange(post("/t/models/%C3%A4:x:generate", "/v2/%C3%A4:x/run"));
     world.exchange(Exchange::get().at("/t/all/a/b;c=1/d%2Ee", "/all/a/b;c=1/d%2Ee"));
-    for path in ["/t/all/../get", "/t/all/a%2Fb", "/t/all/a//b", "/t/all/%2e%2e/x", "/t/all/a%5Cb", "/t/all/a%00", "/t/all/"] {
+    for path in [
+        "/t/all/../get",
+        "/t/all/a%2Fb",
+        "/t/all/a//b",
+        "/t/all/%2e%2e/x",
+        "/t/all/a%5Cb",
+        "/t/all/a%00",
+        "/t/all/",
+    ] {
         let message = format!("Route not implemented in AI Gateway: {path}");
         let request = world.known(Exchange::get().at(path, "")).bytes();
         world.fault(request, Fault(404, "route_not_found", &message));
@@ -266,7 +286,8 @@ fn answers_without_a_body() {
 #[test]
 fn the_reason_passes_or_is_the_standard_one() {
     let mut world = World::new();
-    for status in ["200 OK", "429 Too Many Requests", "418 I'm a teapot", "529 Site is overloaded", "299 Odd"] {
+    for status in ["200 OK", "429 Too Many Requests", "418 I'm a teapot", "529 Site is overloaded", "299 Odd"]
+    {
         world.exchange(Exchange::get().answer(Answer::new(status).body("x")));
     }
 }

@@ -95,7 +95,8 @@ impl Upstream {
     fn wait(&mut self, client: Option<&Wire>, patient: bool) -> Option<Next> {
         let start = Instant::now();
         loop {
-            let left = if patient { LIMIT.saturating_sub(start.elapsed()) } else { std::time::Duration::ZERO };
+            let left =
+                if patient { LIMIT.saturating_sub(start.elapsed()) } else { std::time::Duration::ZERO };
             let ready = self.poll(client, Timespec::try_from(left).expect("ten seconds fit"))?;
             if ready == 0 {
                 return Some(Next::Client);

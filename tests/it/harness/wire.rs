@@ -350,7 +350,8 @@ impl Head {
     fn request_framing(&self) -> Reading<Framing> {
         let parts: Vec<&str> = self.start.split(' ').collect();
         let token = |text: &str| !text.is_empty() && text.bytes().all(is_token);
-        let target = |text: &str| text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        let target =
+            |text: &str| text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
         match parts.as_slice() {
             [method, path, "HTTP/1.1"] if token(method) && target(path) => {}
             _ => return Err(Broken::Malformed(format!("request line `{}`", self.start))),
