@@ -5,6 +5,8 @@
 mod decisions;
 mod failures;
 mod harness;
+mod limits;
+mod protocol;
 mod raw;
 mod rewriting;
 mod streaming;

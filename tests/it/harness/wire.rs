@@ -154,6 +154,15 @@ impl Wire {
         }
     }
 
+    /// Whether nothing comes for a while, neither bytes nor the end.
+    pub fn is_quiet_for(&self, time: Duration) -> bool {
+        let mut byte = [0];
+        self.socket().set_read_timeout(Some(time)).expect("a socket takes a timeout");
+        let quiet = self.socket().peek(&mut byte).is_err_and(|error| is_timeout(&error));
+        self.socket().set_read_timeout(Some(LIMIT)).expect("a socket takes a timeout");
+        quiet
+    }
+
     /// Ends the connection by an RST.
     pub fn reset(self) {
         SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)).expect("a socket takes a linger time");
