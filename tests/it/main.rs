@@ -2,6 +2,8 @@
 //!
 //! Every exchange is checked whole: a header that nobody asked for fails the test, in both directions.
 
+mod accounts;
+mod cli;
 mod decisions;
 mod failures;
 mod harness;
@@ -9,4 +11,5 @@ mod limits;
 mod protocol;
 mod raw;
 mod rewriting;
+mod serving;
 mod streaming;
