@@ -194,30 +194,33 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     let tests = filetest::run(&compiled);
     let mut all = loaded.diagnostics.clone();
     all.extend(compiled.diagnostics.iter().cloned());
-    all.extend(table::link(&compiled.providers));
+    all.extend(table::link(&compiled.providers).into_iter().map(|(_, diagnostic)| diagnostic));
     all.extend(tests.diagnostics.iter().cloned());
     all.sort();
     (compiled, tests, all)
 }
 
-/// Makes the table of all that is good. A provider is out if a file that it is made of is named in a finding.
+/// Makes the table of all that is good. A provider is out if it does not compile, if a file that it is made of
+/// has errors of form or a test that fails, or if it clashes with one of an earlier name.
 pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -> Assembled {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
     let mut diagnostics = loaded.diagnostics.clone();
-    diagnostics.extend(compiled.diagnostics);
     diagnostics.extend(tests.diagnostics);
+    let bad: BTreeSet<Arc<str>> = diagnostics.iter().map(|one| one.at.file.clone()).collect();
+    diagnostics.extend(compiled.diagnostics);
     let mut good = compiled.providers;
     let mut rejected = compiled.rejected;
-    let mut bad: BTreeSet<Arc<str>> = diagnostics.iter().map(|one| one.at.file.clone()).collect();
+    let made_of_bad = |provider: &mut Arc<compile::Provider>| !provider.inputs.is_disjoint(&bad);
+    rejected.extend(good.extract_if(.., made_of_bad).map(|provider| reject(&provider)));
     loop {
-        let out = |provider: &Arc<compile::Provider>| !provider.inputs.is_disjoint(&bad);
-        rejected.extend(good.extract_if(.., |provider| out(provider)).map(|provider| reject(&provider)));
         let found = table::link(&good);
         if found.is_empty() {
             break;
         }
-        bad = found.iter().map(|one| one.at.file.clone()).collect();
+        let (losers, found): (BTreeSet<FileName>, Vec<Diagnostic>) = found.into_iter().unzip();
+        let lost = |provider: &mut Arc<compile::Provider>| losers.contains(&provider.name);
+        rejected.extend(good.extract_if(.., lost).map(|provider| reject(&provider)));
         diagnostics.extend(found);
     }
     let mut bound = Vec::with_capacity(good.len());

@@ -166,6 +166,14 @@ impl Compiler<'_> {
         nearest_place(&self.layers, pointer).value()
     }
 
+    /// The value's place in the provider's own file: where it is written, or what brought it in.
+    fn own_value(&self, pointer: &str) -> At {
+        let own = &self.layers[0];
+        let has = |pointer: &&str| own.spans.has(&format!("{}{pointer}", own.root));
+        let pointer = [pointer, "/path_prefix", "/extends"].into_iter().find(has).unwrap_or_default();
+        own.spans.value(own.file, &format!("{}{pointer}", own.root))
+    }
+
     fn say(&mut self, code: Code, at: At, message: impl Into<String>) {
         self.found.push(Diagnostic::new(code, at, message));
     }

@@ -160,7 +160,7 @@ impl Compiler<'_> {
     }
 
     fn client_path(&mut self, pointer: &str, text: String, captures: &[String]) -> Option<ClientPath> {
-        let at = self.value(pointer);
+        let at = self.own_value(pointer);
         let pattern = Pattern::parse(&text).and_then(|pattern| {
             check_reserved(&text)?;
             match text[1..].starts_with('{') {
