@@ -154,8 +154,16 @@ async fn relay(
     }
 }
 
-/// HTTP that a proxy can pass on without guessing: RFC 9112, section 3.2.
+/// HTTP that a proxy can pass on without guessing: RFC 9112, sections 3.2 and 6.1.
 fn check_head(head: &Parts) -> Result<(), Fault> {
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        // hyper undoes the last `chunked` and takes what is under it, coded or not, for the body.
+        let message = "The request's transfer encoding is not `chunked` alone";
+        return Err(Fault::new(Kind::MalformedRequest, message));
+    }
     if head.method == Method::CONNECT {
         return Err(Fault::new(Kind::MalformedRequest, "CONNECT is not served here"));
     }

@@ -5,4 +5,6 @@
 mod decisions;
 mod failures;
 mod harness;
+mod raw;
 mod rewriting;
+mod streaming;

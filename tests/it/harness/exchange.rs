@@ -113,6 +113,12 @@ impl Exchange {
         self
     }
 
+    /// Framed alike on both sides, for a test that writes the body itself.
+    pub fn framed(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self.framed_up(framing)
+    }
+
     /// The framing that the upstream is to see; none means no body.
     pub fn framed_up(mut self, framing: Framing) -> Self {
         self.upstream_framing = framing;
@@ -145,24 +151,39 @@ impl Exchange {
 
     /// The bytes of the client's request.
     pub fn bytes(&self) -> Vec<u8> {
+        let (start, lines) = self.first_lines();
+        message(&start, &lines, self.framing, &self.body)
+    }
+
+    /// The bytes of its head.
+    pub fn head_bytes(&self) -> Vec<u8> {
+        let (start, lines) = self.first_lines();
+        head(&start, &lines, self.framing)
+    }
+
+    fn first_lines(&self) -> (String, Lines) {
         let mut lines = self.lines.sent();
         if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             lines.insert(0, ("Host".into(), "gateway.test".into()));
         }
-        let start = format!("{} {} HTTP/1.1", self.method, self.target);
-        message(&start, &lines, self.framing, &self.body)
+        (format!("{} {} HTTP/1.1", self.method, self.target), lines)
     }
 
     /// Holds what the upstream received against what it was to receive.
     pub fn check(&self, host: &str, seen: &Message) {
-        assert_eq!(seen.head.start, format!("{} {} HTTP/1.1", self.method, self.upstream_target));
-        let mut expected = self.lines.received();
-        expected.push(("host".into(), host.into()));
-        compare("the upstream's request", &seen.head, expected, self.upstream_framing);
+        self.check_head(host, &seen.head);
         assert_eq!(seen.framing, self.upstream_framing);
         let body = if self.upstream_framing == Framing::None { &[][..] } else { &self.body };
         same_bytes(&seen.body, body);
         assert_eq!(seen.trailers, [], "no trailer goes up");
+    }
+
+    /// The same, of the head alone.
+    pub fn check_head(&self, host: &str, seen: &Head) {
+        assert_eq!(seen.start, format!("{} {} HTTP/1.1", self.method, self.upstream_target));
+        let mut expected = self.lines.received();
+        expected.push(("host".into(), host.into()));
+        compare("the upstream's request", seen, expected, self.upstream_framing);
     }
 }
 

@@ -7,7 +7,7 @@ mod upstream;
 mod wire;
 mod world;
 
-pub use exchange::{Answer, Exchange, Fault};
+pub use exchange::{Answer, Exchange, Fault, chunk};
 pub use gateway::{Gateway, Home, Said, root};
 pub use upstream::{Next, Upstream};
 pub use wire::{Broken, Framing, Head, LIMIT, Lines, Message, Wire};
