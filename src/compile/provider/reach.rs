@@ -74,14 +74,7 @@ impl Compiler<'_> {
             let scope =
                 Scope { vars: Some(vars), when: &when, words: &[("path", Name::Path)], ..Scope::default() };
             let path = self.template(&format!("{pointer}/path"), &spec.path, scope);
-            if !spec.path.starts_with('/') || !spec.path.contains("{path}") || spec.path.contains('?') {
-                let at = self.value(&format!("{pointer}/path"));
-                self.say(
-                    Code::Path,
-                    at,
-                    "a gateway's path starts with `/`, holds `{path}`, and has no query",
-                );
-            }
+            self.check_gateway_path(&format!("{pointer}/path"), spec, path.as_ref());
             let strip = spec.strip.clone().unwrap_or_default();
             if !strip.is_empty() && (!strip.starts_with('/') || strip.ends_with('/')) {
                 let at = self.value(&format!("{pointer}/strip"));
@@ -104,6 +97,15 @@ impl Compiler<'_> {
             uses.extend(path.map(|path| GatewayUse { gateway, strip, path, when, order: spec.order, at }));
         }
         uses
+    }
+
+    fn check_gateway_path(&mut self, pointer: &str, spec: &spec::GatewayUse, path: Option<&Text>) {
+        let holds_path = path.is_none_or(|path| path.names().any(|name| *name == Name::Path));
+        if !spec.path.starts_with('/') || !holds_path || spec.path.contains(['?', '#']) {
+            let message = "a gateway's path starts with `/`, holds `{path}`, and has no query";
+            let help = "for example: \"/example{path}\"";
+            self.say_help(Code::Path, self.value(pointer), message, help);
+        }
     }
 
     /// `strip` has to fit the upstream path of every endpoint; a base path with vars is looked at in `bind`.
