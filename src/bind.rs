@@ -378,15 +378,19 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         let mut values = Vec::new();
         for (name, text) in rules {
             let template = filler.captures(text);
-            match template.as_text().map(HeaderValue::from_str) {
+            match template.as_text().map(sendable) {
                 None => values.push((name.clone(), Value::Made(template))),
                 Some(Ok(value)) => values.push((name.clone(), Value::Fixed(value))),
-                Some(Err(_)) => {
-                    self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent"))
-                }
+                Some(Err(())) => self.unsendable(at, name),
             }
         }
         values
+    }
+
+    fn unsendable(&mut self, at: &At, name: &HeaderName) {
+        let message = format!("with the vars filled in header `{name}` cannot be sent");
+        let help = "a header's value holds ASCII without control characters";
+        self.found.push(Diagnostic::new(Code::Var, at.clone(), message).help(help));
     }
 
     fn overlay(&mut self, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
@@ -394,12 +398,12 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         for (name, text) in &overlay.set {
             let mut value = String::new();
             filler.vars(text).render(&mut value, |never| match *never {});
-            match HeaderValue::from_str(&value) {
+            match sendable(&value) {
                 Ok(mut value) => {
                     value.set_sensitive(true);
                     set.push((name.clone(), value));
                 }
-                Err(_) => self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent")),
+                Err(()) => self.unsendable(at, name),
             }
         }
         Overlay { remove: overlay.remove.clone(), set }
@@ -498,6 +502,11 @@ impl Filler<'_> {
         };
         rules.iter().map(one).collect()
     }
+}
+
+/// A header's value that every receiver reads alike.
+fn sendable(text: &str) -> Result<HeaderValue, ()> {
+    HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()).ok_or(())
 }
 
 /// The vars that stand in a URL's host, where text before them has fixed the scheme. A slash in such a value

@@ -127,6 +127,7 @@ impl Segment {
                 text.len() > prefix.len() + suffix.len()
                     && text.starts_with(&**prefix)
                     && text.ends_with(&**suffix)
+                    && !is_dots(&text[prefix.len()..text.len() - suffix.len()])
             }
         }
     }
@@ -147,6 +148,11 @@ impl Segment {
             }
         }
     }
+}
+
+/// `.` and `..`, encoded or not. A capture of `..:x` could become a whole segment at the upstream.
+fn is_dots(text: &str) -> bool {
+    text.len() <= "%2e%2e".len() && matches!(&*text.to_ascii_lowercase().replace("%2e", "."), "." | "..")
 }
 
 /// Longer fixed text matches less.
@@ -193,7 +199,7 @@ impl Pattern {
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         let n = self.segments.len();
         let fits =
-            if self.rest { parts.len() > n && !parts[n..].concat().is_empty() } else { parts.len() == n };
+            if self.rest { parts.len() > n && !parts[n..].join("/").is_empty() } else { parts.len() == n };
         if !fits || !self.segments.iter().zip(&parts).all(|(segment, part)| segment.matches(part)) {
             return None;
         }

@@ -412,7 +412,7 @@ pub struct Response {
     #[schemars(example = BTreeMap::from([("content_type", "text/html*")]))]
     pub when: ResponseWhen,
     /// What the client gets instead.
-    #[schemars(example = BTreeMap::from([("message", "{host} refused this")]))]
+    #[schemars(example = serde_json::json!({ "status": 502, "message": "{host} refused this" }))]
     pub reply: Reply,
 }
 
