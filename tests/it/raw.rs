@@ -17,9 +17,18 @@ const GOOD: &str = "GET /t/get?good HTTP/1.1\r\n{h}\r\n";
 
 const LENGTHS: [(&str, &str); 23] = [
     ("length", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5\r\n\r\nhello"),
-    ("length doubled, equal", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
-    ("length doubled, differing", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 0\r\n\r\nhello"),
-    ("length doubled, differing, longer second", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello"),
+    (
+        "length doubled, equal",
+        "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    ),
+    (
+        "length doubled, differing",
+        "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 0\r\n\r\nhello",
+    ),
+    (
+        "length doubled, differing, longer second",
+        "POST /t/post HTTP/1.1\r\n{h}Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
+    ),
     ("length list, equal", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5, 5\r\n\r\nhello"),
     ("length list, differing", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5, 0\r\n\r\nhello"),
     ("length +", "POST /t/post HTTP/1.1\r\n{h}Content-Length: +5\r\n\r\nhello"),
@@ -34,7 +43,10 @@ const LENGTHS: [(&str, &str); 23] = [
     ("length fraction", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5.0\r\n\r\nhello"),
     ("length exponent", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5e0\r\n\r\nhello"),
     ("length quoted", "POST /t/post HTTP/1.1\r\n{h}Content-Length: \"5\"\r\n\r\nhello"),
-    ("length beyond 64 bits", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 18446744073709551621\r\n\r\nhello"),
+    (
+        "length beyond 64 bits",
+        "POST /t/post HTTP/1.1\r\n{h}Content-Length: 18446744073709551621\r\n\r\nhello",
+    ),
     ("length of 64 bits", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 18446744073709551615\r\n\r\nhello"),
     ("length misspelt", "POST /t/post HTTP/1.1\r\n{h}Content_Length: 5\r\nContent-Length: 0\r\n\r\n"),
     ("length of a GET", "GET /t/get HTTP/1.1\r\n{h}Content-Length: 5\r\n\r\nhello"),
@@ -43,29 +55,74 @@ const LENGTHS: [(&str, &str); 23] = [
 
 const CODINGS: [(&str, &str); 24] = [
     ("chunked", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-    ("chunked in capitals", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: CHUNKED\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-    ("length then chunked", "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}"),
-    ("chunked then length", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 100\r\n\r\n0\r\n\r\n{s}"),
+    (
+        "chunked in capitals",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: CHUNKED\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
+    (
+        "length then chunked",
+        "POST /t/post HTTP/1.1\r\n{h}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}",
+    ),
+    (
+        "chunked then length",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 100\r\n\r\n0\r\n\r\n{s}",
+    ),
     ("xchunked", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{s}"),
     ("chunkedx", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunkedx\r\n\r\n0\r\n\r\n{s}"),
-    ("chunked, chunked", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n{s}"),
-    ("chunked doubled", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}"),
+    (
+        "chunked, chunked",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n{s}",
+    ),
+    (
+        "chunked doubled",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}",
+    ),
     ("identity", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\n\r\n{s}"),
-    ("identity with length", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello"),
-    ("chunked, identity", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n{s}"),
-    ("gzip, chunked", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-    ("gzip then chunked", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    (
+        "identity with length",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello",
+    ),
+    (
+        "chunked, identity",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n{s}",
+    ),
+    (
+        "gzip, chunked",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
+    (
+        "gzip then chunked",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
     ("chunked, gzip", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n{s}"),
-    ("coding with a tab", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding:\tchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    (
+        "coding with a tab",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding:\tchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
     ("coding with VT", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n{s}"),
     ("coding empty", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding:\r\n\r\n{s}"),
     ("coding quoted", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n{s}"),
-    ("coding with a parameter", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n{s}"),
+    (
+        "coding with a parameter",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n{s}",
+    ),
     ("coding folded", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n{s}"),
-    ("coding with a space before the colon", "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n{s}"),
-    ("coding in HTTP/1.0", "POST /t/post HTTP/1.0\r\n{h}Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}"),
-    ("coding of a GET", "GET /t/get HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-    ("length and coding nominated", "POST /t/post HTTP/1.1\r\n{h}Connection: content-length\r\nContent-Length: 5\r\n\r\nhello"),
+    (
+        "coding with a space before the colon",
+        "POST /t/post HTTP/1.1\r\n{h}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n{s}",
+    ),
+    (
+        "coding in HTTP/1.0",
+        "POST /t/post HTTP/1.0\r\n{h}Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}",
+    ),
+    (
+        "coding of a GET",
+        "GET /t/get HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
+    (
+        "length and coding nominated",
+        "POST /t/post HTTP/1.1\r\n{h}Connection: content-length\r\nContent-Length: 5\r\n\r\nhello",
+    ),
 ];
 
 /// What stands between `Transfer-Encoding: chunked` and the fence.
@@ -92,7 +149,10 @@ const CHUNKS: [(&str, &str); 27] = [
     ("data too long", "5\r\nhello!\r\n0\r\n\r\n"),
     ("end of LF", "5\r\nhello\r\n0\r\n\n"),
     ("trailer", "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"),
-    ("trailers that are forbidden", "0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: b\r\nAuthorization: Bearer x\r\n\r\n"),
+    (
+        "trailers that are forbidden",
+        "0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: b\r\nAuthorization: Bearer x\r\n\r\n",
+    ),
     ("trailer without a colon", "0\r\nnonsense\r\n\r\n"),
     ("trailer with a space before the colon", "0\r\nX : 1\r\n\r\n"),
     ("trailer like a request", "0\r\n{s}"),
@@ -223,13 +283,23 @@ fn cases() -> Vec<(String, String)> {
     add("size", "header of 70 kB", format!("GET /t/get HTTP/1.1\r\n{{h}}X: {long}\r\n\r\n"));
     add("size", "99 headers", format!("GET /t/get HTTP/1.1\r\n{{h}}{}\r\n", "X: 1\r\n".repeat(97)));
     add("size", "200 headers", format!("GET /t/get HTTP/1.1\r\n{{h}}{}\r\n", "X: 1\r\n".repeat(198)));
-    add("size", "extension of 70 kB", format!(
-        "POST /t/post HTTP/1.1\r\n{{h}}Transfer-Encoding: chunked\r\n\r\n5;{long}\r\nhello\r\n0\r\n\r\n"
-    ));
-    add("size", "trailer of 70 kB", format!(
-        "POST /t/post HTTP/1.1\r\n{{h}}Transfer-Encoding: chunked\r\n\r\n0\r\nX: {long}\r\n\r\n"
-    ));
-    add("pipelined", "three", format!("{GOOD}POST /t/post HTTP/1.1\r\n{{h}}Content-Length: 5\r\n\r\nhello{GOOD}"));
+    add(
+        "size",
+        "extension of 70 kB",
+        format!(
+            "POST /t/post HTTP/1.1\r\n{{h}}Transfer-Encoding: chunked\r\n\r\n5;{long}\r\nhello\r\n0\r\n\r\n"
+        ),
+    );
+    add(
+        "size",
+        "trailer of 70 kB",
+        format!("POST /t/post HTTP/1.1\r\n{{h}}Transfer-Encoding: chunked\r\n\r\n0\r\nX: {long}\r\n\r\n"),
+    );
+    add(
+        "pipelined",
+        "three",
+        format!("{GOOD}POST /t/post HTTP/1.1\r\n{{h}}Content-Length: 5\r\n\r\nhello{GOOD}"),
+    );
     cases
 }
 
@@ -256,7 +326,11 @@ fn tell(world: &mut World, bytes: &[u8], piecewise: bool) -> String {
     let fence = fill(FENCE, &world.token);
     // The gateway may close before it has read everything.
     if piecewise {
-        bytes.iter().try_for_each(|byte| client.try_send(&[*byte])).and_then(|()| client.try_send(&fence)).ok();
+        bytes
+            .iter()
+            .try_for_each(|byte| client.try_send(&[*byte]))
+            .and_then(|()| client.try_send(&fence))
+            .ok();
     } else {
         client.try_send(&[bytes, &fence].concat()).ok();
     }
@@ -347,7 +421,11 @@ fn again(before: (&str, &str), change: impl Fn(&mut World, &[u8]) -> String) {
         let bytes = fill(&text, &world.token);
         let story = change(&mut world, &bytes);
         let (seen, heard) = expected.next().unwrap().trim().split_once("=> ").unwrap();
-        let seen = if seen.is_empty() { format!("{} ", before.0.trim_end_matches([',', ' '])) } else { format!("{}{seen}", before.0) };
+        let seen = if seen.is_empty() {
+            format!("{} ", before.0.trim_end_matches([',', ' ']))
+        } else {
+            format!("{}{seen}", before.0)
+        };
         assert_eq!(story, format!("{seen}=> {}{heard}", before.1).trim_start(), "{name}");
         world.upstream.saw_nothing();
     }

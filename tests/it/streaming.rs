@@ -33,7 +33,8 @@ fn bodies_pass_byte_for_byte() {
 #[test]
 fn encoded_bytes_stay_encoded() {
     let mut world = World::new();
-    let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x4c\x4a\x06\x00\xc2\x41\x24\x35\x03\x00\x00\x00";
+    let gzip =
+        b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x4c\x4a\x06\x00\xc2\x41\x24\x35\x03\x00\x00\x00";
     for encoding in ["gzip", "zstd", "br"] {
         let answer = Answer::new("200 OK").header("Content-Encoding", encoding).body(*gzip);
         world.exchange(Exchange::post(*gzip).header("Content-Encoding", encoding).answer(answer));
@@ -281,7 +282,9 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     assert!(grown < MOST_GROWTH, "grew by {grown} bytes");
     std::thread::scope(|scope| {
         let mut sender = client.twin();
-        scope.spawn(move || assert_eq!(sender.push(OFFERED - taken, Duration::from_secs(10)), OFFERED - taken));
+        scope.spawn(move || {
+            assert_eq!(sender.push(OFFERED - taken, Duration::from_secs(10)), OFFERED - taken)
+        });
         exchange.check_head(&world.host, &wire.head().unwrap());
         assert_eq!(wire.skip(OFFERED), OFFERED);
         wire.send(exchange.answer.bytes());
