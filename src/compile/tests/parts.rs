@@ -345,7 +345,7 @@ fn upstream_paths_and_what_endpoints_refer_to() {
     );
     provider(
         r#"endpoint.again = { method = "GET", path = "/v1/items" }"#,
-        "TG040 head:2:11 `GET /demo/v1/items` and `/demo/v1/items` can match the same request | change one of the paths, or its prefix ~ 1:43 the other one",
+        "TG040 head:2:11 `GET /demo/v1/items` and `/demo/v1/items` of `demo` can match the same request | change one of the paths, or its `path_prefix` ~ 1:43 the other one",
     );
     provider(
         r#"endpoint.files = { method = "GET", path = "/files/{a}/{b}", aliases = ["/demo/f/{b}/{a}"] }"#,
@@ -354,7 +354,7 @@ fn upstream_paths_and_what_endpoints_refer_to() {
     provider(
         r#"endpoint.a = { method = "GET", path = "/x/{id}" }
 endpoint.b = { method = "GET", path = "/{kind}/y" }"#,
-        "TG040 2:39 `GET /demo/{kind}/y` and `/demo/x/{id}` can match the same request | change one of the paths, or its prefix ~ 1:39 the other one",
+        "TG040 2:39 `GET /demo/{kind}/y` and `/demo/x/{id}` of `demo` can match the same request | change one of the paths, or its `path_prefix` ~ 1:39 the other one",
     );
     provider(
         r#"endpoint.files = { method = "GET", path = "/files", query = { set = { v = "{versoin}" } } }"#,

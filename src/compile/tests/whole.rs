@@ -272,7 +272,7 @@ title = "Demo"
 extends = "base"
 base_url = "https://b.example.com"
 path_prefix = "/demo""#,
-        "TG040 other.toml:4:15 `GET /demo/v1/items` and `/demo/v1/items` can match the same request | change one of the paths, or its prefix ~ 2:11 the other one",
+        "TG040 other.toml:4:15 `GET /demo/v1/items` and `/demo/v1/items` of `demo` can match the same request | change one of the paths, or its `path_prefix` ~ 2:11 the other one",
     );
     two(
         r#"title = "Demo"
@@ -332,7 +332,7 @@ extends = "base"
 base_url = "https://b.example.com"
 endpoint.items.path = "/x"
 endpoint.items.aliases = ["/demo/v1/items"]"#,
-        "TG040 other.toml:5:27 `GET /demo/v1/items` and `/demo/v1/items` can match the same request | change one of the paths, or its prefix ~ 2:11 the other one",
+        "TG040 other.toml:5:27 `GET /demo/v1/items` and `/demo/v1/items` of `demo` can match the same request | change one of the paths, or its `path_prefix` ~ 2:11 the other one",
     );
     two(
         r#"title = "Demo"
