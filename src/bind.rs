@@ -225,7 +225,9 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
             overlays.push(self.overlay(&one.overlay, &filler, &one.at));
             if let Some(url) = &one.url {
                 if egress.is_some() {
-                    self.say(Code::Condition, &one.at, "two active egresses have a `url`".into());
+                    let message = "two active egresses have a `url`";
+                    let help = "only one of those whose `when` holds at once may have it";
+                    self.found.push(Diagnostic::new(Code::Condition, one.at.clone(), message).help(help));
                 }
                 egress = self.egress_url(url, &filler, &one.at);
             }
@@ -288,6 +290,12 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
 
     /// A base URL's origin and its path, without a slash at the end.
     fn base(&mut self, url: &compile::Located<Text>, set: &Set) -> Option<(Origin, String)> {
+        if let Some(var) = vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(v))) {
+            let message = format!("var `{var}` stands in the host, and its value is no part of one");
+            let help = "a part of a host is made of letters, digits, `-` and `.`";
+            self.found.push(Diagnostic::new(Code::Var, url.at.clone(), message).help(help));
+            return None;
+        }
         let mut text = String::new();
         Filler { set, host: "" }.vars(&url.value).render(&mut text, |never| match *never {});
         let problem = match Origin::split(&text) {
@@ -370,15 +378,19 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         let mut values = Vec::new();
         for (name, text) in rules {
             let template = filler.captures(text);
-            match template.as_text().map(HeaderValue::from_str) {
+            match template.as_text().map(sendable) {
                 None => values.push((name.clone(), Value::Made(template))),
                 Some(Ok(value)) => values.push((name.clone(), Value::Fixed(value))),
-                Some(Err(_)) => {
-                    self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent"))
-                }
+                Some(Err(())) => self.unsendable(at, name),
             }
         }
         values
+    }
+
+    fn unsendable(&mut self, at: &At, name: &HeaderName) {
+        let message = format!("with the vars filled in header `{name}` cannot be sent");
+        let help = "a header's value holds ASCII without control characters";
+        self.found.push(Diagnostic::new(Code::Var, at.clone(), message).help(help));
     }
 
     fn overlay(&mut self, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
@@ -386,12 +398,12 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         for (name, text) in &overlay.set {
             let mut value = String::new();
             filler.vars(text).render(&mut value, |never| match *never {});
-            match HeaderValue::from_str(&value) {
+            match sendable(&value) {
                 Ok(mut value) => {
                     value.set_sensitive(true);
                     set.push((name.clone(), value));
                 }
-                Err(_) => self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent")),
+                Err(()) => self.unsendable(at, name),
             }
         }
         Overlay { remove: overlay.remove.clone(), set }
@@ -492,6 +504,30 @@ impl Filler<'_> {
     }
 }
 
+/// A header's value that every receiver reads alike.
+fn sendable(text: &str) -> Result<HeaderValue, ()> {
+    HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()).ok_or(())
+}
+
+/// The vars that stand in a URL's host, where text before them has fixed the scheme. A slash in such a value
+/// would end the host early, and the request would go to another one.
+fn vars_in_host(url: &Text) -> impl Iterator<Item = &str> {
+    let starts_with_var = url.leading_text().is_empty();
+    let still_in_host = |part: &&Part<Name>| match part {
+        Part::Text(text) => !text.split_once("://").map_or(&**text, |(_, rest)| rest).contains('/'),
+        Part::Name { .. } => true,
+    };
+    let in_host = url.parts().iter().take_while(still_in_host).filter(move |_| !starts_with_var);
+    in_host.filter_map(|part| match part {
+        Part::Name { name: Name::Var(var), .. } => Some(&**var),
+        Part::Name { .. } | Part::Text(_) => None,
+    })
+}
+
+fn is_labels(value: &str) -> bool {
+    value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+}
+
 /// Every header name that the file sets somewhere, active or not.
 fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
     let rules = provider.endpoints.iter().map(|endpoint| &endpoint.headers.set);
@@ -525,3 +561,6 @@ fn plain(text: &str) -> bool {
 fn plain_target(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! Pure: no file, no environment, no clock. All findings of all files are gathered.
 
 mod api;
+mod blame;
 mod glob;
 mod parts;
 mod pattern;
@@ -83,10 +84,11 @@ pub fn compile(files: &Files) -> Compiled {
         gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
         apis: each(&files.apis, &mut compiled.diagnostics, |name, parsed| api::compile(name, parsed)),
     };
+    let mut findings = Vec::new();
     for (name, slot) in &files.providers {
         let made = slot.as_ref().map(|parsed| provider::compile(name, parsed, &shared));
         let (provider, found) = made.unwrap_or_default();
-        compiled.diagnostics.extend(found);
+        findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
         match provider {
             Some(provider) => compiled.providers.push(Arc::new(provider)),
             None => {
@@ -95,6 +97,7 @@ pub fn compile(files: &Files) -> Compiled {
             }
         }
     }
+    compiled.diagnostics.extend(blame::settle(findings));
     for (name, slot) in &files.presets {
         if let Some(parsed) = slot {
             let tests = parsed.document.test.as_deref().unwrap_or_default();
@@ -114,6 +117,17 @@ pub fn compile(files: &Files) -> Compiled {
     }
     compiled.diagnostics.sort();
     compiled
+}
+
+fn findings_of(parsed: &Parsed<spec::Provider>, files: &Files, found: Vec<Diagnostic>) -> blame::Findings {
+    let preset = parsed.document.extends.as_deref().and_then(FileName::new);
+    let preset = preset.and_then(|name| files.presets.get(&name)?.as_ref());
+    blame::Findings {
+        file: parsed.file.clone(),
+        extends: preset.map(|_| parsed.spans.value(&parsed.file, "/extends")),
+        preset: preset.map(|preset| preset.file.clone()),
+        found,
+    }
 }
 
 /// The tests of a shared file, each with its provider.
@@ -149,7 +163,10 @@ fn refer<'a, T>(
 ) -> Result<&'a T, (Code, String, Option<String>)> {
     match FileName::new(name).and_then(|name| known.get(&name)) {
         Some(Some(found)) => Ok(found),
-        Some(None) => Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), None)),
+        Some(None) => {
+            let help = "mend that file first".to_owned();
+            Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), Some(help)))
+        }
         None => {
             let near = spec::nearest(name, known.keys().map(FileName::as_str));
             let help = match near {

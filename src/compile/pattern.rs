@@ -127,6 +127,7 @@ impl Segment {
                 text.len() > prefix.len() + suffix.len()
                     && text.starts_with(&**prefix)
                     && text.ends_with(&**suffix)
+                    && !is_dots(&text[prefix.len()..text.len() - suffix.len()])
             }
         }
     }
@@ -147,6 +148,11 @@ impl Segment {
             }
         }
     }
+}
+
+/// `.` and `..`, encoded or not. A capture of `..:x` could become a whole segment at the upstream.
+fn is_dots(text: &str) -> bool {
+    text.len() <= "%2e%2e".len() && matches!(&*text.to_ascii_lowercase().replace("%2e", "."), "." | "..")
 }
 
 /// Longer fixed text matches less.

@@ -91,7 +91,8 @@ fn compile_document(
 ) -> Made<Provider> {
     let mut compiler = Compiler { name, layers: vec![layer], shared, found: Vec::new() };
     let merged = compiler.merge(own);
-    let provider = compiler.provider(&merged);
+    // Without its preset all else that is missing would be noise.
+    let provider = merged.and_then(|merged| compiler.provider(&merged));
     let mut found = compiler.found;
     found.sort();
     found.dedup();
@@ -166,6 +167,18 @@ impl Compiler<'_> {
         nearest_place(&self.layers, pointer).value()
     }
 
+    /// The value if the file itself has it; else what in the file brought it here: its prefix, its preset.
+    /// A clash with another file is this file's to mend, not its preset's.
+    fn own_value(&self, pointer: &str) -> At {
+        let own = &self.layers[0];
+        let mut pointers =
+            [pointer, "/path_prefix", "/extends"].into_iter().map(|p| format!("{}{p}", own.root));
+        match pointers.find(|pointer| own.spans.has(pointer)) {
+            Some(pointer) => own.spans.value(own.file, &pointer),
+            None => At::file(own.file),
+        }
+    }
+
     fn say(&mut self, code: Code, at: At, message: impl Into<String>) {
         self.found.push(Diagnostic::new(code, at, message));
     }
@@ -176,9 +189,9 @@ impl Compiler<'_> {
 
     /// The file over its preset: a table that the file writes replaces the preset's whole; endpoints are
     /// merged by name, one level deep.
-    fn merge(&mut self, own: &spec::Provider) -> spec::Provider {
+    fn merge(&mut self, own: &spec::Provider) -> Option<spec::Provider> {
         let mut merged = own.clone();
-        let Some(extends) = &own.extends else { return merged };
+        let Some(extends) = &own.extends else { return Some(merged) };
         let shared = self.shared;
         let known: BTreeMap<_, _> =
             shared.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref())).collect();
@@ -188,15 +201,14 @@ impl Compiler<'_> {
                 let mut diagnostic = Diagnostic::new(code, self.value("/extends"), message);
                 diagnostic.help = help;
                 self.found.push(diagnostic);
-                return merged;
+                return None;
             }
         };
         if preset.document.extends.is_some() {
-            self.say(
-                Code::Reference,
-                self.value("/extends"),
-                format!("preset `{extends}` extends a preset itself"),
-            );
+            let message =
+                format!("preset `{extends}` extends a preset itself, and only one level is allowed");
+            self.say(Code::Reference, self.value("/extends"), message);
+            return None;
         }
         let layer = Layer { file: &preset.file, spans: &preset.spans, root: String::new() };
         if !self.layers.iter().any(|known| known.file == layer.file && known.root.is_empty()) {
@@ -209,7 +221,7 @@ impl Compiler<'_> {
         inherit!(base_url path_prefix group keys_url docs cors_headers vars caller credentials auth headers);
         inherit!(gateway egress response timeouts limits paste_token probe);
         merged.endpoint = endpoints::merge(merged.endpoint, base.endpoint);
-        merged
+        Some(merged)
     }
 
     fn provider(&mut self, spec: &spec::Provider) -> Option<Provider> {
@@ -270,9 +282,19 @@ impl Compiler<'_> {
     }
 
     fn required(&mut self, key: &str, value: Option<&String>) -> Option<String> {
-        if value.is_none() {
-            let message = format!("the file has no `{key}`, and no preset that it extends has one");
-            self.say(Code::MissingKey, At::file(self.layers[0].file), message);
+        // What a preset with errors would have supplied is not this file's fault.
+        let unknown =
+            self.found.iter().any(|one| one.at == self.value("/extends") && one.code == Code::Reference);
+        if value.is_none() && !unknown {
+            let extended =
+                if self.layers.len() > 1 && key != "title" { ", and its preset has none" } else { "" };
+            let message = format!("the file has no `{key}`{extended}");
+            let help = match key {
+                "title" => "for example: title = \"Example AI\"",
+                "path_prefix" => "for example: path_prefix = \"/proxy/{provider}\"; a preset may have it too",
+                _ => "for example: base_url = \"https://api.example.com\"",
+            };
+            self.say_help(Code::MissingKey, At::file(self.layers[0].file), message, help);
         }
         value.cloned()
     }
@@ -281,7 +303,8 @@ impl Compiler<'_> {
         match made {
             Ok(value) => Some(value),
             Err(message) => {
-                self.say(Code::BadValue, self.value(pointer), message);
+                let key = pointer.rsplit('/').next().unwrap_or_default();
+                self.say(Code::BadValue, self.value(pointer), format!("`{key}`: {message}"));
                 None
             }
         }
@@ -292,7 +315,9 @@ impl Compiler<'_> {
         match check_prefix(&prefix) {
             Ok(()) => Some(prefix),
             Err(message) => {
-                self.say(Code::Path, self.value("/path_prefix"), message);
+                let help = "for example: \"/proxy/{provider}\"";
+                let message = format!("cannot be a prefix: {message}");
+                self.say_help(Code::Path, self.value("/path_prefix"), message, help);
                 None
             }
         }
@@ -320,7 +345,7 @@ impl Compiler<'_> {
             .unwrap_or("providers.{provider}")
             .replace("{provider}", self.name.as_str());
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        let at = self.value("/credentials/section");
+        let at = self.own_value("/credentials/section");
         if !name.split('.').all(|part| !part.is_empty() && part.bytes().all(word)) {
             let message =
                 format!("`{name}` cannot be a section: use words of letters, digits, `-` and `_`, with dots");
@@ -345,7 +370,7 @@ impl Compiler<'_> {
         let mut fields: Vec<Located<spec::Field>> = Vec::new();
         for (index, field) in specs.iter().enumerate() {
             let pointer = format!("/credentials/field/{index}");
-            let at = self.value(&format!("{pointer}/name"));
+            let at = self.own_value(&format!("{pointer}/name"));
             let good = field.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
             if field.name.is_empty() || !good {
                 self.say(
@@ -434,6 +459,13 @@ impl Compiler<'_> {
                     self.key(&format!("{pointer}/set")),
                     "an auth entry that sets no header",
                 );
+            }
+            if let Some(first) = taken_by(&specs[..index], &auth.field) {
+                let message = format!("never reached: an entry above takes every `{}`", auth.field);
+                let at = self.key(&format!("/auth/{first}"));
+                let diagnostic = Diagnostic::new(Code::Condition, self.key(&pointer), message);
+                self.found
+                    .push(diagnostic.related(at, "this one").help("give that one a `match`, or put it last"));
             }
             let matches = auth.r#match.as_deref().map(Glob::new);
             entries.push(Auth { field: auth.field.clone(), matches, set });
@@ -530,10 +562,15 @@ impl Compiler<'_> {
     }
 }
 
+/// The entry among those before that takes every secret of a field.
+fn taken_by(before: &[spec::Auth], field: &str) -> Option<usize> {
+    before.iter().position(|auth| auth.field == field && auth.r#match.is_none())
+}
+
 fn check_prefix(prefix: &str) -> Result<(), String> {
     let pattern = super::Pattern::parse(prefix)?;
     if !pattern.captures().is_empty() {
-        return Err("a prefix holds no captures".into());
+        return Err("it holds a capture".into());
     }
     check_reserved(prefix)
 }
@@ -571,11 +608,20 @@ fn compile_var(name: &str, var: &spec::Var, reserved: &[&str]) -> Result<Var, (C
         (None, Some(file))
             if file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', '\0']) =>
         {
-            return Err((Code::Var, "`file` is a plain file name below the secrets directory".into()));
+            return Err((
+                Code::Var,
+                "`file` is a plain file name below the secrets directory, without slashes".into(),
+            ));
         }
         (None, Some(file)) => VarSource::File(file.clone()),
-        (None, None) | (Some(_), Some(_)) => {
-            return Err((Code::Var, format!("var `{name}` has to have either `env` or `file`")));
+        (None, None) => {
+            return Err((Code::Var, format!("var `{name}` has neither `env` nor `file`")));
+        }
+        (Some(_), Some(_)) => {
+            return Err((
+                Code::Var,
+                format!("var `{name}` has both `env` and `file`: one of them is enough"),
+            ));
         }
     };
     Ok(Var { source, optional: var.optional.unwrap_or(false), secret: var.secret.unwrap_or(false) })
@@ -615,8 +661,9 @@ fn known_names(name: &str, scope: Scope<'_>) -> String {
     known.extend(scope.words.iter().map(|(word, _)| (*word).to_owned()));
     known.extend(scope.captures.iter().cloned());
     known.extend(scope.vars.into_iter().flatten().map(|(name, _)| name.clone()));
+    let vars = if scope.vars.is_some() { "; a var is declared under `[vars]`" } else { "" };
     match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{{{near}}}`?"),
-        None => format!("known here: {}", backticked(&known)),
+        None => format!("known here: {}{vars}", backticked(&known)),
     }
 }

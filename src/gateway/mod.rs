@@ -23,6 +23,7 @@ use crate::{
     accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
     fault::{Fault, Kind},
     live::Live,
+    origin::is_authority,
     rewrite::{self, Answered, Chosen},
     secret::Secret,
     store::StoreError,
@@ -169,11 +170,8 @@ fn check_head(head: &Parts) -> Result<(), Fault> {
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let (first, more) = (hosts.next(), hosts.next());
-    let good = |host: &http::HeaderValue| {
-        host.to_str().is_ok_and(|host| {
-            host.is_empty() || host.parse::<http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@'))
-        })
-    };
+    let good =
+        |host: &http::HeaderValue| host.to_str().is_ok_and(|host| host.is_empty() || is_authority(host));
     match (first, more) {
         (None, None) if head.version <= Version::HTTP_10 => Ok(()),
         (Some(host), None) if good(host) => Ok(()),

@@ -67,6 +67,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Option<Parsed<T>>, Ve
         return (None, vec![newer]);
     }
     found.extend(T::checker().check(&value, &spans, file));
+    once(&mut found);
     if !found.is_empty() {
         return (None, found);
     }
@@ -84,6 +85,12 @@ fn syntax(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {
     let at = At::new(file, error.span().unwrap_or(0..0));
     let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
     Diagnostic::new(Code::Syntax, at, message)
+}
+
+/// Two branches of a schema can say of one value that its type is wrong: once is enough.
+fn once(found: &mut Vec<Diagnostic>) {
+    found.sort_by(|a, b| (&a.at, a.code).cmp(&(&b.at, b.code)));
+    found.dedup_by(|b, a| b.at == a.at && b.code == a.code && a.code == Code::WrongType);
 }
 
 /// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.
