@@ -12,4 +12,5 @@ mod protocol;
 mod raw;
 mod rewriting;
 mod serving;
+mod shipped;
 mod streaming;
