@@ -2,6 +2,11 @@
 //!
 //! Every exchange is checked whole: a header that nobody asked for fails the test, in both directions.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, here outside of `#[test]` functions too"
+)]
+
 mod accounts;
 mod cli;
 mod decisions;

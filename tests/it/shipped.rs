@@ -296,7 +296,7 @@ fn egress(env: &[(&str, &str)], host: &str, target: &str, added: &[(&str, &str)]
         let sent = exchange(&world, route, "login-openai").at(&format!("{}?a=1", route.1), target);
         let sent = SMUGGLED.iter().fold(sent, |all, (name, value)| all.removed(name, value));
         let sent = added.iter().fold(sent, |all, (name, value)| all.added(name, value));
-        world.host = host.to_owned();
+        host.clone_into(&mut world.host);
         let mut client = world.client();
         world.exchange_on(&mut client, &sent);
     }

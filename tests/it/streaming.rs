@@ -283,7 +283,7 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     std::thread::scope(|scope| {
         let mut sender = client.twin();
         scope.spawn(move || {
-            assert_eq!(sender.push(OFFERED - taken, Duration::from_secs(10)), OFFERED - taken)
+            assert_eq!(sender.push(OFFERED - taken, Duration::from_secs(10)), OFFERED - taken);
         });
         exchange.check_head(&world.host, &wire.head().unwrap());
         assert_eq!(wire.skip(OFFERED), OFFERED);

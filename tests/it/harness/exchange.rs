@@ -280,7 +280,7 @@ impl Answer {
 
 impl Fault<'_> {
     /// Holds an answer of the gateway's own against this status, code and message: the error's shape is
-    /// that of the OpenAI API where nothing says otherwise. `cors` is none below reserved prefixes.
+    /// that of most APIs where nothing says otherwise. `cors` is none below reserved prefixes.
     pub fn check(self, cors: Option<&str>, seen: &Message) {
         let Self(status, code, text) = self;
         let kind = Kind::ALL.iter().find(|kind| kind.code() == code);
@@ -295,7 +295,7 @@ impl Fault<'_> {
         } else {
             assert_eq!(body["error"]["code"], code);
         }
-        let mut expected: Lines = cors.map(own_lines).unwrap_or_else(|| own_lines("").split_off(4));
+        let mut expected: Lines = cors.map_or_else(|| own_lines("").split_off(4), own_lines);
         expected.push(("content-type".into(), "application/json".into()));
         let proxy_status = format!("tollgate; error={}; details=\"{code}\"", kind.proxy_error());
         expected.push(("proxy-status".into(), proxy_status));
@@ -349,17 +349,18 @@ fn compare(what: &str, seen: &Head, mut expected: Lines, framing: Framing) {
     );
 }
 
-/// The lines of `these` that have no counterpart in `those`.
-fn without(these: &Lines, those: &Lines) -> Lines {
-    let mut those = those.clone();
-    let alone = |line: &&(String, String)| match those.iter().position(|other| other == *line) {
+/// The lines that have no counterpart in `others`.
+fn without(lines: &Lines, others: &Lines) -> Lines {
+    let mut others = others.clone();
+    let mut alone = lines.clone();
+    alone.retain(|line| match others.iter().position(|other| other == line) {
         Some(at) => {
-            those.remove(at);
+            others.remove(at);
             false
         }
         None => true,
-    };
-    these.iter().filter(alone).cloned().collect::<Lines>()
+    });
+    alone
 }
 
 /// Not `assert_eq`, which would print both.
@@ -385,16 +386,13 @@ fn message(start: &str, lines: &Lines, framing: Framing, body: &[u8]) -> Vec<u8>
 }
 
 fn head(start: &str, lines: &Lines, framing: Framing) -> Vec<u8> {
-    let mut text = format!("{start}\r\n");
-    for (name, value) in lines {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    match framing {
-        Framing::Length(length) => text.push_str(&format!("Content-Length: {length}\r\n")),
-        Framing::Chunked => text.push_str("Transfer-Encoding: chunked\r\n"),
-        Framing::None | Framing::Close => {}
-    }
-    text.push_str("\r\n");
+    let lines = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let framing = match framing {
+        Framing::Length(length) => format!("Content-Length: {length}\r\n"),
+        Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
+        Framing::None | Framing::Close => String::new(),
+    };
+    let text = format!("{start}\r\n{}{framing}\r\n", lines.collect::<String>());
     text.chars().map(|c| u8::try_from(c).expect("tests write Latin-1")).collect()
 }
 
