@@ -319,9 +319,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         path.append(&filler.captures(&endpoint.upstream_path), false);
         let target = match reach.via {
             None => path,
-            Some((used, (_, gateway_path))) => match path.strip_prefix(&used.strip) {
-                Some(path) => through(gateway_path, &used.path, &path, filler),
-                None => {
+            Some((used, (_, gateway_path))) => {
+                if let Some(path) = path.strip_prefix(&used.strip) {
+                    through(gateway_path, &used.path, &path, filler)
+                } else {
                     let message = format!(
                         "`{}` is not the front of endpoint `{}`'s upstream path",
                         used.strip, endpoint.name
@@ -329,7 +330,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
                     self.say(Code::Strip, &used.at, message);
                     return None;
                 }
-            },
+            }
         };
         let good = |part: &Part<u8>| {
             matches!(part, Part::Name { .. }) || matches!(part, Part::Text(text) if plain(text))

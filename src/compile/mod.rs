@@ -82,19 +82,18 @@ pub fn compile(files: &Files) -> Compiled {
     let shared = Shared {
         presets: &files.presets,
         gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
-        apis: each(&files.apis, &mut compiled.diagnostics, |name, parsed| api::compile(name, parsed)),
+        apis: each(&files.apis, &mut compiled.diagnostics, api::compile),
     };
     let mut findings = Vec::new();
     for (name, slot) in &files.providers {
         let made = slot.as_ref().map(|parsed| provider::compile(name, parsed, &shared));
         let (provider, found) = made.unwrap_or_default();
         findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
-        match provider {
-            Some(provider) => compiled.providers.push(Arc::new(provider)),
-            None => {
-                let prefix = provider::prefix_of(name, slot.as_ref(), &shared);
-                compiled.rejected.push(Rejected { name: name.clone(), prefix });
-            }
+        if let Some(provider) = provider {
+            compiled.providers.push(Arc::new(provider))
+        } else {
+            let prefix = provider::prefix_of(name, slot.as_ref(), &shared);
+            compiled.rejected.push(Rejected { name: name.clone(), prefix });
         }
     }
     compiled.diagnostics.extend(blame::settle(findings));

@@ -574,9 +574,10 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
 
 fn check_reserved(path: &str) -> Result<(), String> {
     let first = path[1..].split('/').next().unwrap_or_default();
-    match RESERVED.contains(&first) {
-        true => Err(format!("`/{first}` is tollgate's own: choose another first segment")),
-        false => Ok(()),
+    if RESERVED.contains(&first) {
+        Err(format!("`/{first}` is tollgate's own: choose another first segment"))
+    } else {
+        Ok(())
     }
 }
 

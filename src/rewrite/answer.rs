@@ -15,7 +15,7 @@ pub enum Answered<'h> {
 }
 
 /// Rewrites the head of an answer. `trailers` says whether the client takes them.
-pub fn answer<'h>(hit: &'h Hit, status: StatusCode, headers: HeaderMap, trailers: bool) -> Answered<'h> {
+pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool) -> Answered<'_> {
     if let Some(rule) = hit.endpoint().responses.iter().find(|rule| applies(rule, status, &headers)) {
         return Answered::Replaced(rule);
     }

@@ -49,10 +49,7 @@ impl Outgoing<'_> {
 
 /// Chooses the credential: the first `[[auth]]` entry whose field `stored` has a usable value for, and whose
 /// `match` fits. None is needed where the file has no entry.
-pub fn choose<'h>(
-    hit: &'h Hit,
-    stored: impl Fn(&str) -> Option<Secret>,
-) -> Result<Option<Chosen<'h>>, Fault> {
+pub fn choose(hit: &Hit, stored: impl Fn(&str) -> Option<Secret>) -> Result<Option<Chosen<'_>>, Fault> {
     let provider = &hit.provider;
     if provider.auth.is_empty() {
         return Ok(None);
