@@ -25,3 +25,7 @@ pub mod mock;
 
 // L4: the outside
 pub mod cli;
+
+// the rules of the house, as tests
+#[cfg(test)]
+mod house;

@@ -262,7 +262,7 @@ error = { body = { message = "{message}" }, types = { default = 1 } }"#,
 }
 
 #[test]
-fn files_together() {
+fn files_beside_each_other() {
     two(
         r#"title = "Demo"
 extends = "base"
