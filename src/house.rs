@@ -364,3 +364,26 @@ fn the_files_of_the_language_tests_pass() {
         assert!(tests.ran > 20, "{dir}");
     }
 }
+
+/// What the guide shows can be written: whole files pass `check`, parts of files parse.
+#[test]
+fn the_guide_is_true() {
+    let guide = fs::read_to_string(root().join("docs/provider-files.md")).unwrap();
+    let blocks: Vec<&str> =
+        guide.split("```toml\n").skip(1).filter_map(|tail| tail.split("\n```").next()).collect();
+    assert!(blocks.len() > 10, "the guide shows files");
+    for block in blocks {
+        let gateway = block.contains("relay.example/v1/{account}");
+        let found = match gateway {
+            true => spec::parse::<spec::Gateway>(&"guide".into(), block).1,
+            false => spec::parse::<spec::Provider>(&"guide".into(), block).1,
+        };
+        assert_eq!(found, [], "{block}");
+    }
+    let whole = guide.split("```toml\n").nth(1).and_then(|tail| tail.split("\n```").next()).unwrap();
+    let test = guide.split("```toml\n").nth(2).and_then(|tail| tail.split("\n```").next()).unwrap();
+    let mut loaded = load::load(&load::Origin::Embedded).unwrap();
+    let (parsed, _) = spec::parse(&"acme.toml".into(), &format!("{whole}\n{test}"));
+    loaded.files.providers.insert(crate::name::FileName::new("acme").unwrap(), parsed);
+    assert_eq!(load::check(&loaded).2, []);
+}
