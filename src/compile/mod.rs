@@ -90,7 +90,7 @@ pub fn compile(files: &Files) -> Compiled {
         let (provider, found) = made.unwrap_or_default();
         findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
         if let Some(provider) = provider {
-            compiled.providers.push(Arc::new(provider))
+            compiled.providers.push(Arc::new(provider));
         } else {
             let prefix = provider::prefix_of(name, slot.as_ref(), &shared);
             compiled.rejected.push(Rejected { name: name.clone(), prefix });
@@ -142,11 +142,11 @@ type Made<T> = (Option<T>, Vec<Diagnostic>);
 fn each<S, T>(
     slots: &BTreeMap<FileName, Slot<S>>,
     found: &mut Vec<Diagnostic>,
-    make: impl Fn(&FileName, &Parsed<S>) -> Made<T>,
+    compile: impl Fn(&FileName, &Parsed<S>) -> Made<T>,
 ) -> BTreeMap<FileName, Option<Arc<T>>> {
     let mut made = BTreeMap::new();
     for (name, slot) in slots {
-        let (value, more) = slot.as_ref().map(|parsed| make(name, parsed)).unwrap_or_default();
+        let (value, more) = slot.as_ref().map(|parsed| compile(name, parsed)).unwrap_or_default();
         found.extend(more);
         made.insert(name.clone(), value.map(Arc::new));
     }

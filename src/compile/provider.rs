@@ -138,7 +138,7 @@ impl Compiler<'_> {
         }
         inherit!(base_url path_prefix group keys_url docs cors_headers vars caller credentials auth headers);
         inherit!(gateway egress response timeouts limits paste_token probe);
-        merged.endpoint = endpoints::merge(merged.endpoint, base.endpoint);
+        merged.endpoint = Some(endpoints::merge(merged.endpoint, base.endpoint));
         Some(merged)
     }
 

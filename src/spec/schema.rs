@@ -79,9 +79,7 @@ pub fn schema_text(kind: Kind) -> String {
 
 /// JSON as it stands in files: indented, with a final newline.
 pub fn pretty(schema: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(schema).expect("JSON values have a text");
-    text.push('\n');
-    text
+    format!("{schema:#}\n")
 }
 
 fn simplify(schema: &mut Value) {

@@ -19,7 +19,7 @@ pub(super) struct Wide<'a> {
 }
 
 /// The file's endpoints over the preset's: by name, and key by key within one.
-pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Option<Entries> {
+pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Entries {
     let (own, mut merged) = (own.unwrap_or_default(), preset.unwrap_or_default());
     for (name, entry) in own {
         let entry = match (entry, merged.remove(&name)) {
@@ -30,7 +30,7 @@ pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Option<Ent
         };
         merged.insert(name, entry);
     }
-    Some(merged)
+    merged
 }
 
 fn merge_one(own: spec::Endpoint, base: spec::Endpoint) -> spec::Endpoint {
