@@ -223,8 +223,10 @@ proptest! {
         let shipped = SHIPPED.get_or_init(shipped);
         let (table, paths) = &shipped.tables[0];
         let hit = table.find(&paths[0].0, &paths[0].1).unwrap();
-        let nominated = nominated(&upstream);
         let mut upstream = upstream;
+        upstream.append("connection", HeaderValue::from_static("x-nominated"));
+        upstream.append("x-nominated", HeaderValue::from_static("1"));
+        let nominated = nominated(&upstream);
         for name in ["set-cookie", "alt-svc", "strict-transport-security", "clear-site-data", "service-worker-allowed", "trailer"] {
             upstream.append(name, HeaderValue::from_static("x"));
         }
