@@ -9,12 +9,14 @@
 
 mod accounts;
 mod cli;
+mod crowd;
 mod decisions;
 mod failures;
 mod harness;
 mod limits;
 mod protocol;
 mod raw;
+mod raw_answers;
 mod rewriting;
 mod serving;
 mod shipped;

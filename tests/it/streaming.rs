@@ -201,9 +201,9 @@ fn trailers(world: &mut World, te: Option<&str>, announced: bool) -> (Option<Str
     client.send(exchange.bytes());
     let (request, mut wire) = world.upstream.request();
     exchange.check(&world.host, &request);
-    let trailer = if announced { "Trailer: X-Checksum\r\n" } else { "" };
+    let trailer = if announced { "Trailer: X-Checksum, Set-Cookie, Content-Length\r\n" } else { "" };
     wire.send(format!("HTTP/1.1 200 OK\r\n{trailer}Transfer-Encoding: chunked\r\n\r\n"));
-    wire.send("2\r\nok\r\n0\r\nX-Checksum: 1\r\n\r\n");
+    wire.send("2\r\nok\r\n0\r\nX-Checksum: 1\r\nX-Other: 2\r\nSet-Cookie: a=b\r\nContent-Length: 5\r\n\r\n");
     let answer = client.answer().unwrap();
     assert_eq!(answer.body, b"ok");
     world.upstream.keep(wire);
@@ -214,7 +214,7 @@ fn trailers(world: &mut World, te: Option<&str>, announced: bool) -> (Option<Str
 fn trailers_go_to_those_who_asked() {
     let mut world = World::new();
     let checksum = vec![("x-checksum".to_owned(), "1".to_owned())];
-    let announced = Some("X-Checksum".to_owned());
+    let announced = Some("X-Checksum, Set-Cookie, Content-Length".to_owned());
     assert_eq!(trailers(&mut world, Some("trailers"), true), (announced, checksum));
     assert_eq!(trailers(&mut world, None, true), (None, vec![]));
     assert_eq!(trailers(&mut world, Some("gzip"), true), (None, vec![]));
