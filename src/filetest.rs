@@ -135,7 +135,7 @@ fn var(test: &spec::Test, owner: Option<&FileName>, name: &str) -> Option<String
     let vars = test.vars.as_ref()?;
     match owner {
         None => match vars.get(name)? {
-            VarValue::Text(text) => Some(text.clone()),
+            VarValue::Text(value) => Some(value.clone()),
             VarValue::Gateway(_) => None,
         },
         Some(gateway) => match vars.get(gateway.as_str())? {

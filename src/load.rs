@@ -4,7 +4,7 @@
 //! Never decides what to do about findings: it hands back what is good, what is not, and why.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +18,7 @@ use crate::{
     diag::{At, Code, Diagnostic, Sources},
     filetest,
     name::FileName,
+    settings::Source,
     spec,
     table::{self, Table},
 };
@@ -27,15 +28,6 @@ static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// Where provider files come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A directory.
-    Directory(PathBuf),
-    /// The copy in the binary.
-    Embedded,
-}
 
 /// Files, read and parsed.
 #[derive(Debug, Default)]
@@ -76,10 +68,10 @@ const FOLDERS: [(Folder, &str); 4] = [
 ];
 
 /// Reads and parses all files. The error is about the directory itself.
-pub fn load(origin: &Origin) -> io::Result<Loaded> {
+pub fn load(origin: &Source) -> io::Result<Loaded> {
     let mut loaded = Loaded::default();
     match origin {
-        Origin::Embedded => {
+        Source::Embedded => {
             for (folder, name) in FOLDERS {
                 let dir = if name.is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(name) };
                 for file in dir.into_iter().flat_map(Dir::files) {
@@ -88,7 +80,7 @@ pub fn load(origin: &Origin) -> io::Result<Loaded> {
                 }
             }
         }
-        Origin::Directory(dir) => {
+        Source::Directory(dir) => {
             let root = fs::canonicalize(dir)?;
             for (folder, name) in FOLDERS {
                 loaded.read_folder(folder, &dir.join(name), &root)?;
@@ -143,31 +135,41 @@ impl Loaded {
             }
             Err(message) => {
                 self.diagnostics.push(Diagnostic::new(Code::File, At::file(&file), message));
-                self.parse(folder, name, &file, "\0");
+                self.miss(folder, name);
             }
         }
     }
 
     /// A text that cannot be parsed leaves its name behind, so that who refers to it is told why.
     fn parse(&mut self, folder: Folder, name: FileName, file: &Arc<str>, text: &str) {
-        let unreadable = text == "\0";
         let found = match folder {
-            Folder::Providers => keep(&mut self.files.providers, name, spec::parse(file, text)),
-            Folder::Presets => keep(&mut self.files.presets, name, spec::parse(file, text)),
-            Folder::Gateways => keep(&mut self.files.gateways, name, spec::parse(file, text)),
-            Folder::Apis => keep(&mut self.files.apis, name, spec::parse(file, text)),
+            Folder::Providers => keep(&mut self.files.providers, name, file, text),
+            Folder::Presets => keep(&mut self.files.presets, name, file, text),
+            Folder::Gateways => keep(&mut self.files.gateways, name, file, text),
+            Folder::Apis => keep(&mut self.files.apis, name, file, text),
         };
-        if !unreadable {
-            self.diagnostics.extend(found);
+        self.diagnostics.extend(found);
+    }
+
+    /// A file that cannot be read leaves its name behind too.
+    fn miss(&mut self, folder: Folder, name: FileName) {
+        let nothing = spec::Outline::default();
+        match folder {
+            Folder::Providers => drop(self.files.providers.insert(name, Err(nothing))),
+            Folder::Presets => drop(self.files.presets.insert(name, Err(nothing))),
+            Folder::Gateways => drop(self.files.gateways.insert(name, Err(nothing))),
+            Folder::Apis => drop(self.files.apis.insert(name, Err(nothing))),
         }
     }
 }
 
-fn keep<T>(
-    slots: &mut std::collections::BTreeMap<FileName, compile::Slot<T>>,
+fn keep<T: spec::Document>(
+    slots: &mut BTreeMap<FileName, spec::Slot<T>>,
     name: FileName,
-    (parsed, found): (compile::Slot<T>, Vec<Diagnostic>),
+    file: &Arc<str>,
+    text: &str,
 ) -> Vec<Diagnostic> {
+    let (parsed, found) = spec::parse(file, text);
     slots.insert(name, parsed);
     found
 }
@@ -267,7 +269,7 @@ mod tests {
         for (name, text) in files {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        let loaded = load(&Origin::Directory(dir.path().into())).unwrap();
+        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
         let assembled = assemble(&loaded, |_| None);
         let serving = assembled.table.providers.iter().map(|one| one.name.to_string());
         let out = assembled.table.rejected.iter().map(|one| format!("-{}", one.name));
@@ -304,15 +306,15 @@ mod tests {
         fs::write(dir.path().join(".real"), GOOD).unwrap();
         std::os::unix::fs::symlink(outside.path().join("x.toml"), dir.path().join("out.toml")).unwrap();
         std::os::unix::fs::symlink(dir.path().join(".real"), dir.path().join("in.toml")).unwrap();
-        let loaded = load(&Origin::Directory(dir.path().into())).unwrap();
+        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
         let messages: Vec<_> = loaded.diagnostics.iter().map(|one| one.message.as_str()).collect();
         assert_eq!(messages, ["a link that leads out of the providers directory is not followed"]);
-        assert_eq!(loaded.files.providers.values().filter(|slot| slot.is_some()).count(), 1);
+        assert_eq!(loaded.files.providers.values().filter(|slot| slot.is_ok()).count(), 1);
     }
 
     #[test]
     fn the_built_in_files_are_good() {
-        let loaded = load(&Origin::Embedded).unwrap();
+        let loaded = load(&Source::Embedded).unwrap();
         let (_, tests, found) = check(&loaded);
         assert!(found.is_empty(), "{}", loaded.sources.render(&found, false));
         assert!(tests.ran > 0);

@@ -231,6 +231,13 @@ struct Node<T> {
     rests: Vec<T>,
 }
 
+impl<T> Node<T> {
+    fn children(&self, mut visit: impl FnMut(usize)) {
+        let captures = self.captures.iter().map(|(_, child)| child);
+        self.literals.values().chain(captures).for_each(|child| visit(*child));
+    }
+}
+
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self { literals: HashMap::new(), captures: Vec::new(), ends: Vec::new(), rests: Vec::new() }
@@ -300,7 +307,7 @@ impl<T> Tree<T> {
         let Some((segment, after)) = segments.split_first() else {
             if rest {
                 found.extend(&node.rests);
-                self.children(node, |child| self.near_all(child, found));
+                node.children(|child| self.near_all(child, found));
             } else {
                 found.extend(&node.ends);
             }
@@ -328,14 +335,7 @@ impl<T> Tree<T> {
     fn near_all<'t>(&'t self, at: usize, found: &mut Vec<&'t T>) {
         let node = &self.nodes[at];
         found.extend(node.ends.iter().chain(&node.rests));
-        self.children(node, |child| self.near_all(child, found));
-    }
-
-    fn children(&self, node: &Node<T>, mut visit: impl FnMut(usize)) {
-        node.literals
-            .values()
-            .chain(node.captures.iter().map(|(_, child)| child))
-            .for_each(|child| visit(*child));
+        node.children(|child| self.near_all(child, found));
     }
 }
 

@@ -45,9 +45,9 @@ pub struct Checker {
     validator: Validator,
 }
 
-static PROVIDER: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Provider>());
-static GATEWAY: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Gateway>());
-static API: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Api>());
+static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provider>);
+static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
+static API: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Api>);
 
 pub(super) fn checker(kind: Kind) -> &'static Checker {
     match kind {

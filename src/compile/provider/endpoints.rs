@@ -19,7 +19,7 @@ pub(super) struct Wide<'a> {
 }
 
 /// The file's endpoints over the preset's: by name, and key by key within one.
-pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Option<Entries> {
+pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Entries {
     let (own, mut merged) = (own.unwrap_or_default(), preset.unwrap_or_default());
     for (name, entry) in own {
         let entry = match (entry, merged.remove(&name)) {
@@ -30,7 +30,7 @@ pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Option<Ent
         };
         merged.insert(name, entry);
     }
-    Some(merged)
+    merged
 }
 
 fn merge_one(own: spec::Endpoint, base: spec::Endpoint) -> spec::Endpoint {
@@ -60,7 +60,7 @@ impl Compiler<'_> {
             match entry {
                 EndpointEntry::Removed => self.check_removed(name, &pointer),
                 EndpointEntry::Table(table) => {
-                    endpoints.extend(self.endpoint(name, &pointer, table, prefix, wide))
+                    endpoints.extend(self.endpoint(name, &pointer, table, prefix, wide));
                 }
             }
         }
@@ -161,9 +161,10 @@ impl Compiler<'_> {
         let at = self.own_value(pointer);
         let pattern = Pattern::parse(&text).and_then(|pattern| {
             check_reserved(&text)?;
-            match text[1..].starts_with('{') {
-                true => Err("its first segment has to be literal".into()),
-                false => Ok(pattern),
+            if text[1..].starts_with('{') {
+                Err("its first segment has to be literal".into())
+            } else {
+                Ok(pattern)
             }
         });
         let pattern = match pattern {
@@ -239,9 +240,10 @@ pub(super) fn check_upstream_path(text: &str) -> Result<(), &'static str> {
     if text.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err("it has a dot segment");
     }
-    match text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`".contains(&b)) {
-        true => Ok(()),
-        false => Err("it has characters that a path cannot have"),
+    if text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`".contains(&b)) {
+        Ok(())
+    } else {
+        Err("it has characters that a path cannot have")
     }
 }
 

@@ -94,8 +94,8 @@ fn gateways_and_egresses() {
     provider(
         r#"vars.base = { env = "A", optional = true }
 egress = [{ when = ["bsae"], url = "{base}" }]"#,
-        r#"TG025 2:21 there is no var `bsae` | known vars: `base`
-TG026 2:36 var `base` is optional, and may be unset here | use it where a `when` names it, or drop `optional`"#,
+        r"TG025 2:21 there is no var `bsae` | known vars: `base`
+TG026 2:36 var `base` is optional, and may be unset here | use it where a `when` names it, or drop `optional`",
     );
     provider(
         "egress = [{ when = [], headers = { remove = [] } }]",
@@ -163,8 +163,8 @@ TG026 2:36 var `base` is optional, and may be unset here | use it where a `when`
 fn credentials_and_auth() {
     provider(
         r#"credentials.section = "a b""#,
-        r#"TG025 head:2:11 `key` is no field of the credentials section | declare it under `[[credentials.field]]` ~ presets/base.toml:3:19 what its preset says there
-TG013 1:23 `a b` cannot be a section: use words of letters, digits, `-` and `_`, with dots"#,
+        r"TG025 head:2:11 `key` is no field of the credentials section | declare it under `[[credentials.field]]` ~ presets/base.toml:3:19 what its preset says there
+TG013 1:23 `a b` cannot be a section: use words of letters, digits, `-` and `_`, with dots",
     );
     provider(
         r#"credentials = { field = [{ name = "key" }, { name = "key" }] }
@@ -179,8 +179,8 @@ auth = []"#,
     provider(
         r#"credentials = { field = [{ name = "o", kind = "oauth2" }] }
 auth = []"#,
-        r#"TG012 1:26 an `oauth2` field has to have `client_id`
-TG012 1:26 an `oauth2` field has to have `token_url`"#,
+        r"TG012 1:26 an `oauth2` field has to have `client_id`
+TG012 1:26 an `oauth2` field has to have `token_url`",
     );
     provider(
         r#"credentials = { field = [{ name = "o", kind = "oauth" }] }
@@ -195,9 +195,9 @@ auth = []"#,
     provider(
         r#"credentials = { field = [{ name = "o", kind = "oauth2", token_url = "auth.example.com", client_id = "c", refresh_before = "48h", paste = { accessToken = "tokens" } }] }
 auth = []"#,
-        r#"TG021 1:69 cannot be a URL: it does not start with `https://` or `http://`
+        r"TG021 1:69 cannot be a URL: it does not start with `https://` or `http://`
 TG013 1:123 `refresh_before`: it has to be at most `24h`
-TG013 1:154 a JSON pointer starts with `/` (RFC 6901)"#,
+TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
     );
     provider(
         r#"credentials = { shared_with = ["No Name"], field = [{ name = "key" }] }"#,
@@ -404,14 +404,14 @@ fn answers_limits_and_the_rest() {
     );
     provider(
         r#"paste_token = { path = "/token", reply = "t", missing = "m", claims = {} }"#,
-        r#"TG025 1:1 a paste token stands for a login, but the credentials section has no `oauth2` field
-TG023 1:24 it has to be `/auth/` and one segment of lower-case letters, digits and `-`"#,
+        r"TG025 1:1 a paste token stands for a login, but the credentials section has no `oauth2` field
+TG023 1:24 it has to be `/auth/` and one segment of lower-case letters, digits and `-`",
     );
     provider(
         r#"credentials = { field = [{ name = "key", kind = "oauth2", token_url = "https://a.example.com/t", client_id = "c" }] }
 paste_token = { path = "/auth/t", reply = "t", missing = "m", claims = { a = { gen = "uid" }, b = { gen = "now", suffix = "x" } } }"#,
-        r#"TG013 2:86 `gen` is none of `uuid`, `hex24`, `now`
-TG010 2:114 a generated claim has `gen` and a text `prefix`, not `suffix`"#,
+        r"TG013 2:86 `gen` is none of `uuid`, `hex24`, `now`
+TG010 2:114 a generated claim has `gen` and a text `prefix`, not `suffix`",
     );
     provider(
         r#"test = [{ name = "t", request = { path = "/" } }]"#,
@@ -419,8 +419,8 @@ TG010 2:114 a generated claim has `gen` and a text `prefix`, not `suffix`"#,
     );
     provider(
         "released = 2024-01-01",
-        r#"TG010 1:1 unknown key `released` | known here: `auth`, `base_url`, `caller`, `cors_headers`, `credentials`, `docs`, `egress`, `endpoint`, `extends`, `gateway`, `group`, `headers`, `keys_url`, `language`, `limits`, `paste_token`, `path_prefix`, `probe`, `response`, `test`, `timeouts`, `title`, `vars`
-TG011 1:12 this is a date: put it in quotes, as text"#,
+        r"TG010 1:1 unknown key `released` | known here: `auth`, `base_url`, `caller`, `cors_headers`, `credentials`, `docs`, `egress`, `endpoint`, `extends`, `gateway`, `group`, `headers`, `keys_url`, `language`, `limits`, `paste_token`, `path_prefix`, `probe`, `response`, `test`, `timeouts`, `title`, `vars`
+TG011 1:12 this is a date: put it in quotes, as text",
     );
     provider("limits.max_body = inf", "TG011 1:19 this is a number that is not finite");
 }

@@ -67,8 +67,8 @@ title = "Again""#,
         "TG003 2:1 duplicate key",
     );
     whole(
-        r#"language = 2
-new_key = 1"#,
+        r"language = 2
+new_key = 1",
         "TG014 1:12 this file wants language 2: this tollgate knows 1 | upgrade tollgate",
     );
     whole(
@@ -262,7 +262,7 @@ error = { body = { message = "{message}" }, types = { default = 1 } }"#,
 }
 
 #[test]
-fn files_together() {
+fn files_beside_each_other() {
     two(
         r#"title = "Demo"
 extends = "base"
