@@ -14,7 +14,7 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use patience::Patience;
@@ -27,8 +27,6 @@ use crate::{
     upstream::{self, Upstream},
 };
 
-/// Connections that may wait to be accepted, per listener.
-const BACKLOG: i32 = 1024;
 /// Name lookups that may run at once, per worker.
 const MAX_LOOKUPS: usize = 32;
 /// How often a worker drops connections to upstreams that were unused for too long.
@@ -59,27 +57,6 @@ pub struct House {
     pub grace: Duration,
     /// Told when no more connections are to be accepted.
     pub stop: CancellationToken,
-}
-
-/// One listener per worker on the same address. Port 0 takes a free one.
-pub fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    // With `SO_REUSEPORT` alone, a second process of the same user would silently share the port.
-    let probe = socket(address, false)?;
-    let address = probe.local_addr()?;
-    drop(probe);
-    (0..workers).map(|_| socket(address, true)).collect()
-}
-
-fn socket(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if share {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Runs one worker until it has stopped and drained.

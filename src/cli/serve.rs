@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accounts::{self, Accounts, MasterKey},
     cli::check,
+    listen::listen,
     live::Live,
     load,
     secret::Secret,
@@ -70,7 +71,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     }
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
-    let listeners = server::listen(settings.listen, settings.workers).with_context(|| {
+    let listeners = listen(settings.listen, settings.workers).with_context(|| {
         format!("failed to listen on {}: choose another address with `--listen`", settings.listen)
     })?;
     let address = listeners[0].local_addr()?;
