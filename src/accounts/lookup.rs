@@ -134,8 +134,11 @@ impl Accounts {
         cache: &LocalCache,
         presented: &str,
     ) -> Result<Option<Arc<Caller>>, StoreError> {
-        self.answer(&cache.callers, TokenHash::of(presented), |reply| {
-            let candidates = token::candidates(presented).map(TokenHash::of).collect();
+        let mut candidates = token::candidates(presented);
+        let Some(whole) = candidates.next() else { return Ok(None) };
+        let whole = TokenHash::of(whole);
+        self.answer(&cache.callers, whole, |reply| {
+            let candidates = std::iter::once(whole).chain(candidates.map(TokenHash::of)).collect();
             Ask::Caller { candidates, reply }
         })
         .await
@@ -143,7 +146,8 @@ impl Accounts {
 
     /// Whether this is an admin token; exactly, without a vendor's prefix.
     pub async fn authenticate_admin(&self, cache: &LocalCache, presented: &str) -> Result<bool, StoreError> {
-        let hash = TokenHash::of(presented);
+        let Some(whole) = token::candidates(presented).next() else { return Ok(false) };
+        let hash = TokenHash::of(whole);
         let known = self.answer(&cache.admins, hash, |reply| Ask::Admin { hash, reply }).await?;
         Ok(known.is_some())
     }

@@ -26,7 +26,7 @@ pub use self::{
         issue_token, read_credentials,
     },
     seal::{MasterKey, OpenError},
-    token::{candidates, shown},
+    token::shown,
 };
 use crate::name::UserId;
 

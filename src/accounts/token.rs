@@ -54,10 +54,14 @@ pub(super) fn record(token: &Secret, label: Option<String>, now_ms: u64) -> NewT
 }
 
 /// What may be the token in what a client presents: all of it, or its last part after a `-`, since some
-/// clients insist on a vendor's prefix (`sk-ant-oat-<token>`).
-pub fn candidates(presented: &str) -> impl Iterator<Item = &str> {
-    let last = presented.rsplit_once('-').map(|(_, last)| last).filter(|last| !last.is_empty());
-    std::iter::once(presented).chain(last)
+/// clients insist on a vendor's prefix (`sk-ant-oat-<token>`). With a blank or a control character in it
+/// there is none: that is a sentence, or two tokens, not a token behind a prefix.
+pub(super) fn candidates(presented: &str) -> impl Iterator<Item = &str> {
+    let is_one_word =
+        !presented.contains(|character: char| character.is_whitespace() || character.is_control());
+    let whole = is_one_word.then_some(presented);
+    let last = whole.and_then(|whole| whole.rsplit_once('-')).map(|(_, last)| last);
+    whole.into_iter().chain(last.filter(|last| !last.is_empty()))
 }
 
 #[cfg(test)]
@@ -88,5 +92,14 @@ mod tests {
         check("", &[""]);
         check("-", &["-"]);
         check("é-ü", &["é-ü", "ü"]);
+    }
+
+    #[test]
+    fn what_is_not_one_word_is_no_token() {
+        for text in
+            ["some text-tg_0", "tg_0 ", " tg_0", "a\t-tg_0", "a-tg_0\0", "a\n-tg_0", "\u{7f}-tg_0", " "]
+        {
+            assert_eq!(candidates(text).next(), None, "{text:?}");
+        }
     }
 }
