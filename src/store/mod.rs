@@ -86,11 +86,6 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// The database file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Counts changes: raised here by every write through this store, and by `accounts` when
     /// `data_version` tells of another process's.
     pub fn generation(&self) -> Generation {

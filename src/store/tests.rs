@@ -41,9 +41,9 @@ async fn files_are_for_their_owner_alone() {
         let path = file.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    fs::set_permissions(store.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&*store.path, fs::Permissions::from_mode(0o644)).unwrap();
     Store::open(&dir).await.unwrap();
-    assert_eq!(mode(store.path()), 0o600);
+    assert_eq!(mode(&store.path), 0o600);
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_held_lock_is_told() {
 /// A store that waits for nobody, of one connection, so that a pragma holds for what follows.
 async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
     let mut store = Store::open(dir.path()).await.unwrap();
-    let options = options(store.path(), BRIEF);
+    let options = options(&store.path, BRIEF);
     store.pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     sqlx::query(pragma).execute(&store.pool).await.unwrap();
     store
