@@ -26,6 +26,8 @@ use crate::store::{Found, Generation, Store, StoreError, TokenHash};
 
 /// How often we ask whether another process has changed the store.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long we wait for the answer to that.
+const POLL_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a caller that is not known waits for the store.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits whom we could serve without the store.
@@ -242,7 +244,7 @@ async fn serve<D: Directory>(directory: &Arc<D>, key: MasterKey, mut waiting: Wa
     }
 }
 
-/// Raises the generation when another process has changed the store. Never ends.
+/// Raises the generation when another process has changed the store, or may have. Never ends.
 async fn watch(directory: &impl Directory, pulse: &Pulse) {
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -262,7 +264,8 @@ struct Watcher {
 impl Watcher {
     async fn poll(&mut self, directory: &impl Directory, pulse: &Pulse) {
         let asked = Instant::now();
-        match directory.data_version().await {
+        let answered = timeout(POLL_DEADLINE, directory.data_version()).await;
+        match answered.unwrap_or(Err(StoreError::Unanswered)) {
             Ok(version) => {
                 // The first one is a change too: what was read before it has no date.
                 if self.version.replace(version) != Some(version) {
@@ -274,6 +277,9 @@ impl Watcher {
                 }
             }
             Err(error) => {
+                // Whether something has changed is not known. So all is looked up again, by whom that
+                // still works for: a token revoked meanwhile must not stay good.
+                pulse.generation.raise();
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the store does not answer; known callers are served on");
                 }

@@ -17,6 +17,7 @@ struct Fake {
     calls: Mutex<Vec<TokenHash>>,
     fails: AtomicBool,
     hangs: AtomicBool,
+    polls_hang: AtomicBool,
     version: AtomicU64,
     generation: Generation,
 }
@@ -63,6 +64,9 @@ impl Directory for Arc<Fake> {
     }
 
     async fn data_version(&self) -> Result<i64, StoreError> {
+        if self.polls_hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.reached().await?;
         Ok(i64::try_from(self.version.load(Ordering::SeqCst)).unwrap())
     }
@@ -193,6 +197,24 @@ async fn a_silent_store_keeps_known_callers() {
     world.fake.hangs.store(true, Ordering::SeqCst);
     world.check("tg_0", Ok(true), 1).await;
     world.check("tg_0", Ok(true), 0).await;
+}
+
+/// Lookups still work: what cannot be watched is looked up.
+#[tokio::test]
+async fn a_silent_watch_does_not_keep_a_revoked_token_alive() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.polls_hang.store(true, Ordering::SeqCst);
+    world.fake.revoke("tg_0");
+    timeout(POLL_DEADLINE * 10, world.poll()).await.unwrap();
+    world.check("tg_0", Ok(false), 1).await;
+    world.check("tg_0", Ok(false), 0).await;
+    assert!(world.watcher.failing);
+    world.fake.polls_hang.store(false, Ordering::SeqCst);
+    world.poll().await;
+    assert!(!world.watcher.failing);
 }
 
 #[tokio::test]
