@@ -35,8 +35,8 @@ pub use self::{
     error::StoreError,
     place::{DirLock, PrivateFile, read_private, write_private},
     rows::{
-        ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, SealedCredential,
-        Token, TokenHash, User, hex, unhex,
+        ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, Replace,
+        SealedCredential, Token, TokenHash, User, hex, unhex,
     },
 };
 use crate::name::UserId;

@@ -155,7 +155,7 @@ async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
 async fn a_full_disk_is_told_and_nothing_is_half_done() {
     let dir = TempDir::new().unwrap();
     let store = impatient(&dir, "PRAGMA max_page_count = 1").await;
-    store.adopt_master_key("key").await.unwrap();
+    store.adopt_master_key("key", Replace::Never).await.unwrap();
     store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
     let changes = [put("demo", "small", b"1"), put("demo", "large", &vec![0; 100_000])];
     let error = store.change_credentials(&user(1).id, "key", &changes).await.unwrap_err();
