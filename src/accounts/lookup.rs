@@ -20,7 +20,8 @@ use tokio::{
 use super::{
     Caller, MasterKey,
     cache::{Answers, Known, LocalCache, Now, Recall},
-    clock, people, token,
+    clock, people,
+    token::Candidates,
 };
 use crate::store::{Found, Generation, Store, StoreError, TokenHash};
 
@@ -96,7 +97,7 @@ struct Pulse {
 
 #[derive(Debug)]
 enum Ask {
-    Caller { candidates: Vec<TokenHash>, reply: oneshot::Sender<Reply<Arc<Caller>>> },
+    Caller { candidates: Candidates, reply: oneshot::Sender<Reply<Arc<Caller>>> },
     Admin { hash: TokenHash, reply: oneshot::Sender<Reply<()>> },
 }
 
@@ -104,7 +105,8 @@ type Reply<T> = Result<Answer<T>, StoreError>;
 
 #[derive(Debug)]
 struct Answer<T> {
-    known: Option<Known<T>>,
+    /// Which of the candidates is known, and as what.
+    known: Option<(TokenHash, Known<T>)>,
     /// The generation before the store was read.
     generation: u64,
 }
@@ -136,49 +138,50 @@ impl Accounts {
         cache: &LocalCache,
         presented: &str,
     ) -> Result<Option<Arc<Caller>>, StoreError> {
-        let mut candidates = token::candidates(presented);
-        let Some(whole) = candidates.next() else { return Ok(None) };
-        let whole = TokenHash::of(whole);
-        self.answer(&cache.callers, whole, |reply| {
-            let candidates = std::iter::once(whole).chain(candidates.map(TokenHash::of)).collect();
-            Ask::Caller { candidates, reply }
-        })
-        .await
+        let Some(candidates) = Candidates::of(presented) else { return Ok(None) };
+        self.answer(&cache.callers, candidates, |candidates, reply| Ask::Caller { candidates, reply }).await
     }
 
     /// Whether this is an admin token; exactly, without a vendor's prefix.
     pub async fn authenticate_admin(&self, cache: &LocalCache, presented: &str) -> Result<bool, StoreError> {
-        let Some(whole) = token::candidates(presented).next() else { return Ok(false) };
-        let hash = TokenHash::of(whole);
-        let known = self.answer(&cache.admins, hash, |reply| Ask::Admin { hash, reply }).await?;
-        Ok(known.is_some())
+        let Some(hash) = Candidates::exactly(presented) else { return Ok(false) };
+        let ask = |hash: Candidates, reply| Ask::Admin { hash: hash.whole, reply };
+        Ok(self.answer(&cache.admins, hash, ask).await?.is_some())
     }
 
     async fn answer<T: Clone>(
         &self,
         answers: &Mutex<Answers<T>>,
-        key: TokenHash,
-        ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
+        candidates: Candidates,
+        ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
-        let recalled = lock(answers).recall(&key, self.pulse.now());
-        let (stale, reply) = match recalled {
+        let recalled = lock(answers).recall(candidates, self.pulse.now());
+        match recalled {
             Recall::Fresh(answer) => return Ok(answer),
-            Recall::Stale(value) => (Some(value), send(&self.rechecks, ask, STALE_DEADLINE).await),
-            Recall::Unknown => (None, send(&self.asks, ask, DEADLINE).await),
-        };
-        match (reply, stale) {
-            (Ok(Answer { known, generation }), _) => {
-                let value = known.as_ref().map(|known| known.value.clone());
-                lock(answers).keep(key, known, generation, Instant::now());
-                Ok(value)
+            Recall::Stale(key, value) => {
+                let known = Candidates::one(key);
+                let asked = send(&self.rechecks, |reply| ask(known, reply), STALE_DEADLINE).await;
+                match asked.map(|answer| keep(answers, known, answer)) {
+                    Ok(None) if known != candidates => {} // another one may be, by now
+                    Ok(answer) => return Ok(answer),
+                    Err(_) => {
+                        lock(answers).pause(Instant::now());
+                        return Ok(Some(value));
+                    }
+                }
             }
-            (Err(_), Some(value)) => {
-                lock(answers).pause(Instant::now());
-                Ok(Some(value))
-            }
-            (Err(error), None) => Err(error),
+            Recall::Unknown => {}
         }
+        let asked = send(&self.asks, |reply| ask(candidates, reply), DEADLINE).await;
+        asked.map(|answer| keep(answers, candidates, answer))
     }
+}
+
+fn keep<T: Clone>(answers: &Mutex<Answers<T>>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
+    let Answer { known, generation } = answer;
+    let value = known.as_ref().map(|(_, known)| known.value.clone());
+    lock(answers).keep(candidates, known, generation, Instant::now());
+    value
 }
 
 async fn send<T>(
@@ -293,12 +296,12 @@ async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
     // Whoever no longer waits has gone: there is nobody to tell.
     match ask {
         Ask::Caller { candidates, reply } if !reply.is_closed() => {
-            let known = find_caller(&*directory, &key, &candidates).await;
+            let known = find_caller(&*directory, &key, candidates).await;
             let _ = reply.send(known.map(|known| Answer { known, generation }));
         }
         Ask::Admin { hash, reply } if !reply.is_closed() => {
             let known = directory.is_admin_token(&hash).await;
-            let known = known.map(|is| is.then_some(Known { value: (), expires_at_ms: None }));
+            let known = known.map(|is| is.then_some((hash, Known { value: (), expires_at_ms: None })));
             let _ = reply.send(known.map(|known| Answer { known, generation }));
         }
         Ask::Caller { .. } | Ask::Admin { .. } => {}
@@ -308,15 +311,15 @@ async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
 async fn find_caller(
     directory: &impl Directory,
     key: &MasterKey,
-    candidates: &[TokenHash],
-) -> Result<Option<Known<Arc<Caller>>>, StoreError> {
-    for hash in candidates {
-        let Some(found) = directory.lookup_token(hash).await? else { continue };
+    candidates: Candidates,
+) -> Result<Option<(TokenHash, Known<Arc<Caller>>)>, StoreError> {
+    for hash in candidates.iter() {
+        let Some(found) = directory.lookup_token(&hash).await? else { continue };
         let expires_at_ms = found.expires_at_ms;
         let known = Known { value: found, expires_at_ms };
         if !known.expired(clock::now_ms()) {
             let value = Arc::new(open_caller(key, known.value));
-            return Ok(Some(Known { value, expires_at_ms }));
+            return Ok(Some((hash, Known { value, expires_at_ms })));
         }
     }
     Ok(None)
