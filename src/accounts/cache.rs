@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Caller, token::Candidates};
+use super::{Caller, flight::Flights, token::Candidates};
 use crate::store::TokenHash;
 
 /// How long an entry serves after the store last confirmed it.
@@ -25,16 +25,26 @@ const MAX_REFUSED: usize = 10_000;
 /// The cache of one worker. Its locks are for the compiler: no other thread ever takes them.
 #[derive(Debug)]
 pub struct LocalCache {
-    pub(super) callers: Mutex<Answers<Arc<Caller>>>,
-    pub(super) admins: Mutex<Answers<()>>,
+    pub(super) callers: Memory<Arc<Caller>>,
+    pub(super) admins: Memory<()>,
+}
+
+/// What is remembered of one kind of token, and what is being asked.
+#[derive(Debug)]
+pub(super) struct Memory<T> {
+    pub(super) answers: Mutex<Answers<T>>,
+    pub(super) flights: Flights<T>,
 }
 
 impl Default for LocalCache {
     fn default() -> Self {
-        Self {
-            callers: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)),
-            admins: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)),
-        }
+        Self { callers: Memory::new(), admins: Memory::new() }
+    }
+}
+
+impl<T: Clone> Memory<T> {
+    fn new() -> Self {
+        Self { answers: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)), flights: Flights::default() }
     }
 }
 

@@ -14,13 +14,15 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, timeout, timeout_at},
 };
 
 use super::{
     Caller, MasterKey,
-    cache::{Answers, Known, LocalCache, Now, Recall},
-    clock, people,
+    cache::{Answers, Known, LocalCache, Memory, Now, Recall},
+    clock,
+    flight::{NoAnswer, Turn},
+    people,
     token::Candidates,
 };
 use crate::store::{Found, Generation, Store, StoreError, TokenHash};
@@ -151,50 +153,91 @@ impl Accounts {
 
     async fn answer<T: Clone>(
         &self,
-        answers: &Mutex<Answers<T>>,
+        memory: &Memory<T>,
         candidates: Candidates,
         ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
-        let recalled = lock(answers).recall(candidates, self.pulse.now());
+        let now = self.pulse.now();
+        let question = |candidates, queue, deadline| Question {
+            candidates,
+            generation: now.generation,
+            queue,
+            until: tokio::time::Instant::now() + deadline,
+        };
+        let recalled = lock(&memory.answers).recall(candidates, now);
         match recalled {
             Recall::Fresh(answer) => return Ok(answer),
             Recall::Stale(key, value) => {
                 let known = Candidates::one(key);
-                let asked = send(&self.rechecks, |reply| ask(known, reply), STALE_DEADLINE).await;
-                match asked.map(|answer| keep(answers, known, answer)) {
+                match ask_once(memory, question(known, &self.rechecks, STALE_DEADLINE), &ask).await {
                     Ok(None) if known != candidates => {} // another one may be, by now
                     Ok(answer) => return Ok(answer),
                     Err(_) => {
-                        lock(answers).pause(Instant::now());
+                        lock(&memory.answers).pause(Instant::now());
                         return Ok(Some(value));
                     }
                 }
             }
             Recall::Unknown => {}
         }
-        let asked = send(&self.asks, |reply| ask(candidates, reply), DEADLINE).await;
-        asked.map(|answer| keep(answers, candidates, answer))
+        ask_once(memory, question(candidates, &self.asks, DEADLINE), &ask).await
     }
 }
 
-fn keep<T: Clone>(answers: &Mutex<Answers<T>>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
+/// What to ask of the store, and how.
+#[derive(Debug, Clone, Copy)]
+struct Question<'a> {
+    candidates: Candidates,
+    /// No answer from before this generation will do.
+    generation: u64,
+    queue: &'a mpsc::Sender<Ask>,
+    until: tokio::time::Instant,
+}
+
+/// Asks, or waits for the answer to who has asked the same.
+async fn ask_once<T: Clone>(
+    memory: &Memory<T>,
+    question: Question<'_>,
+    ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
+) -> Result<Option<T>, StoreError> {
+    loop {
+        match memory.flights.join(question.candidates, question.generation) {
+            Turn::Ask(asking) => {
+                let asked = send(question, ask).await.map(|answer| keep(memory, question.candidates, answer));
+                asking.tell(asked.as_ref().map(Clone::clone).map_err(|_| NoAnswer));
+                return asked;
+            }
+            Turn::Wait(mut landed) => {
+                let landed = timeout_at(question.until, landed.wait_for(Option::is_some)).await;
+                let landed = landed.map_err(|_| StoreError::Unanswered)?;
+                // If who asked has gone away, this one goes on.
+                if let Some(landed) = landed.ok().and_then(|landed| landed.clone()) {
+                    // Why not is in the log, with the request that asked.
+                    return landed.map_err(|NoAnswer| StoreError::Unanswered);
+                }
+            }
+        }
+    }
+}
+
+fn keep<T: Clone>(memory: &Memory<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
     let Answer { known, generation } = answer;
     let value = known.as_ref().map(|(_, known)| known.value.clone());
-    lock(answers).keep(candidates, known, generation, Instant::now());
+    lock(&memory.answers).keep(candidates, known, generation, Instant::now());
     value
 }
 
 async fn send<T>(
-    queue: &mpsc::Sender<Ask>,
-    ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
-    deadline: Duration,
+    question: Question<'_>,
+    ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
 ) -> Reply<T> {
     let (reply, answer) = oneshot::channel();
     let asked = async {
-        queue.send(ask(reply)).await.map_err(|_| StoreError::Unanswered)?;
+        let ask = ask(question.candidates, reply);
+        question.queue.send(ask).await.map_err(|_| StoreError::Unanswered)?;
         answer.await.map_err(|_| StoreError::Unanswered)?
     };
-    timeout(deadline, asked).await.map_err(|_| StoreError::Unanswered)?
+    timeout_at(question.until, asked).await.map_err(|_| StoreError::Unanswered)?
 }
 
 fn lock<T>(answers: &Mutex<Answers<T>>) -> MutexGuard<'_, Answers<T>> {

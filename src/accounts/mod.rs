@@ -7,6 +7,7 @@
 mod cache;
 mod clock;
 mod credential;
+mod flight;
 mod key;
 mod known;
 mod lookup;

@@ -65,7 +65,7 @@ fn parts(presented: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The hashes of what may be the token in what a client presents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Candidates {
     /// All of it.
     pub(super) whole: TokenHash,

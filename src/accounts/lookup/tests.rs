@@ -238,6 +238,91 @@ async fn a_silent_watch_does_not_keep_a_revoked_token_alive() {
     assert!(!world.watcher.failing);
 }
 
+/// What many say who ask for the same token at once.
+async fn at_once(world: &Arc<World>, count: usize) -> Vec<Result<bool, String>> {
+    let mut running = JoinSet::new();
+    for _ in 0..count {
+        let world = Arc::clone(world);
+        running.spawn(async move {
+            let caller = world.accounts.authenticate(&world.cache, "tg_0").await;
+            caller.map(|caller| caller.is_some()).map_err(|error| error.to_string())
+        });
+    }
+    running.join_all().await
+}
+
+#[tokio::test]
+async fn many_who_ask_the_same_at_once_ask_once() {
+    let mut world = World::new().await;
+    world.check("tg_1", Ok(false), 1).await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    let world = Arc::new(world);
+    let check = async |expected: bool| {
+        assert_eq!(at_once(&world, 100).await, vec![Ok(expected); 100]);
+        assert_eq!(world.fake.calls(), 1);
+    };
+    check(true).await;
+    world.fake.generation.raise();
+    check(true).await;
+    world.fake.revoke("tg_0");
+    world.fake.generation.raise();
+    check(false).await;
+    // Without an answer all who wait are told so, and known callers are served.
+    world.fake.fails.store(true, Ordering::SeqCst);
+    world.fake.generation.raise();
+    let failed = at_once(&world, 100).await;
+    assert!(failed.iter().all(Result::is_err));
+    assert_eq!(world.fake.calls(), 1);
+    world.fake.fails.store(false, Ordering::SeqCst);
+    world.fake.add("tg_0", 1);
+    check(true).await;
+    world.fake.generation.raise();
+    world.fake.fails.store(true, Ordering::SeqCst);
+    check(true).await;
+}
+
+#[tokio::test]
+async fn who_waits_asks_if_the_one_who_asked_goes_away() {
+    let world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.fake.hangs.store(true, Ordering::SeqCst);
+    let mut first = Box::pin(world.accounts.authenticate(&world.cache, "tg_0"));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("the store is silent"),
+        () = yield_now() => {}
+    }
+    let mut second = pin!(world.accounts.authenticate(&world.cache, "tg_0"));
+    tokio::select! {
+        biased;
+        _ = &mut second => panic!("the store is silent"),
+        () = yield_now() => {}
+    }
+    world.fake.hangs.store(false, Ordering::SeqCst);
+    drop(first);
+    assert!(second.await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn who_asks_after_a_change_does_not_get_an_answer_from_before() {
+    let world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.fake.hangs.store(true, Ordering::SeqCst);
+    let mut first = Box::pin(world.accounts.authenticate(&world.cache, "tg_0"));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("the store is silent"),
+        () = yield_now() => {}
+    }
+    world.fake.revoke("tg_0");
+    world.fake.generation.raise();
+    world.fake.hangs.store(false, Ordering::SeqCst);
+    // The first still waits: its question is lost in the silence.
+    assert!(world.accounts.authenticate(&world.cache, "tg_0").await.unwrap().is_none());
+    drop(first);
+}
+
 #[tokio::test]
 async fn many_who_ask_at_once_are_all_answered() {
     let world = World::new().await;
