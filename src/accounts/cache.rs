@@ -163,6 +163,11 @@ impl<T: Clone> Answers<T> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.known.young.len() + self.known.old.len()
+    }
+
     /// The store did not answer: known callers do not wait for it again at once.
     pub(super) fn pause(&mut self, at: Instant) {
         self.paused_until = Some(at + PAUSE_AFTER_FAILURE);

@@ -5,7 +5,7 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::{
-    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
+    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user, issue_token},
     name::UserId,
     store::{Names, User},
 };
@@ -433,11 +433,21 @@ async fn a_change_by_another_process_is_seen_in_time() {
     let caller = accounts.authenticate(&cache, token.expose()).await.unwrap().unwrap();
     assert_eq!((&caller.id, caller.name.as_str()), (&id, "ada"));
 
+    let second = issue_token(&served, &id, None).await.unwrap().unwrap();
+    let prefixed = format!("sk-{}", second.expose());
+    let tokens = [token.expose(), second.expose(), &prefixed];
+    for token in tokens {
+        assert!(accounts.authenticate(&cache, token).await.unwrap().is_some());
+    }
+
     let changed = Instant::now();
     assert!(other.delete_user(&id).await.unwrap());
-    while accounts.authenticate(&cache, token.expose()).await.unwrap().is_some() {
-        yield_now().await;
+    for token in tokens {
+        while accounts.authenticate(&cache, token).await.unwrap().is_some() {
+            yield_now().await;
+        }
     }
+    assert_eq!(lock(&cache.callers.answers).known(), 0, "credentials in clear are left of nobody");
     assert!(POLL_INTERVAL * 2 <= Duration::from_millis(250));
     assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
 }
