@@ -24,7 +24,7 @@ pub use self::{
     lookup::{Accounts, Directory},
     people::{
         BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user, ensure_admin_token,
-        issue_token, read_credentials,
+        issue_admin_token, issue_token, read_credentials,
     },
     seal::{MasterKey, OpenError},
     token::shown,
