@@ -196,14 +196,17 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     let tests = filetest::run(&compiled);
     let mut all = loaded.diagnostics.clone();
     all.extend(compiled.diagnostics.iter().cloned());
-    all.extend(table::link(&compiled.providers).into_iter().map(|(_, diagnostic)| diagnostic));
+    all.extend(
+        table::link(&compiled.providers, &compiled.rejected).into_iter().map(|(_, diagnostic)| diagnostic),
+    );
     all.extend(tests.diagnostics.iter().cloned());
     all.sort();
     (compiled, tests, all)
 }
 
 /// Makes the table of all that is good. A provider is out if it does not compile, if a file that it is made of
-/// has errors of form or a test that fails, or if it clashes with one of an earlier name.
+/// has errors of form or a test that fails, if it clashes with one of an earlier name, or if another that uses
+/// its credentials section does not name it.
 pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -> Assembled {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
@@ -214,15 +217,15 @@ pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -
     let mut good = compiled.providers;
     let mut rejected = compiled.rejected;
     let made_of_bad = |provider: &mut Arc<compile::Provider>| !provider.inputs.is_disjoint(&bad);
-    rejected.extend(good.extract_if(.., made_of_bad).map(|provider| reject(&provider)));
+    rejected.extend(good.extract_if(.., made_of_bad).map(|provider| Rejected::from(&*provider)));
     loop {
-        let found = table::link(&good);
+        let found = table::link(&good, &rejected);
         if found.is_empty() {
             break;
         }
         let (losers, found): (BTreeSet<FileName>, Vec<Diagnostic>) = found.into_iter().unzip();
         let lost = |provider: &mut Arc<compile::Provider>| losers.contains(&provider.name);
-        rejected.extend(good.extract_if(.., lost).map(|provider| reject(&provider)));
+        rejected.extend(good.extract_if(.., lost).map(|provider| Rejected::from(&*provider)));
         diagnostics.extend(found);
     }
     let mut bound = Vec::with_capacity(good.len());
@@ -231,17 +234,13 @@ pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -
         diagnostics.extend(found);
         match ready {
             Some(ready) => bound.push(Arc::new(ready)),
-            None => rejected.push(reject(provider)),
+            None => rejected.push(Rejected::from(&**provider)),
         }
     }
     diagnostics.sort();
     rejected.sort_by(|a, b| a.name.cmp(&b.name));
     let cors: Vec<_> = good.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
     Assembled { table: Table::new(bound, rejected, &cors), diagnostics, tests: tests.ran }
-}
-
-fn reject(provider: &compile::Provider) -> Rejected {
-    Rejected { name: provider.name.clone(), prefix: Some(provider.prefix.clone()) }
 }
 
 /// A var's value: from the environment of this process, or from a file below `secrets`, less the line's end.
@@ -297,6 +296,44 @@ mod tests {
         check(&[preset, ("a.toml", GOOD), ("B.toml", GOOD)], "a", "TG002");
         check(&[preset, ("a.toml", GOOD), (".b.toml", "x ="), ("b.toml~", "x ="), ("b.txt", "x =")], "a", "");
         check(&[preset, ("a.toml", GOOD), ("b.toml", &"#".repeat((1 << 20) + 1))], "a -b", "TG001");
+    }
+
+    #[test]
+    fn a_stored_key_goes_only_where_all_that_use_its_section_know_of() {
+        let check = |files: &[(&str, &str)], providers: &str, codes: &str| {
+            let preset = ("presets/p.toml", PRESET);
+            let files: Vec<_> = [preset].iter().chain(files).copied().collect();
+            assert_eq!(outcome(&files), (providers.to_owned(), codes.to_owned()), "{files:?}");
+        };
+        let section = |section: &str, shared_with: &str| {
+            let tables = format!("section = \"{section}\"\nshared_with = {shared_with}\n");
+            format!("{GOOD}[credentials]\n{tables}field = [{{ name = \"key\" }}]\n")
+        };
+        let own = &section("providers.m", "[]");
+        let knows = |name: &str| section("providers.m", &format!("[\"{name}\"]"));
+        let other_host = &own.replace("x.example", "y.example");
+        let egress = &format!("{own}[[egress]]\nurl = \"https://y.example/?to={{url|urlencode}}\"\n");
+        // Neither names the other: both are out, whichever name is first and wherever they lead.
+        check(&[("m.toml", own), ("a.toml", other_host)], "-a -m", "TG041 TG041");
+        check(&[("m.toml", own), ("z.toml", own)], "-m -z", "TG041 TG041");
+        check(&[("m.toml", own), ("z.toml", egress)], "-m -z", "TG041 TG041");
+        // One names the other: the one that is not named is out.
+        check(&[("m.toml", own), ("z.toml", &knows("m"))], "m -z", "TG041");
+        check(&[("m.toml", &knows("z")), ("z.toml", own)], "z -m", "TG041");
+        check(&[("m.toml", &knows("z")), ("z.toml", &knows("m"))], "m z", "");
+        // Whom the owner does not name stays out while the owner is out itself, for whatever reason.
+        let failing =
+            "[[test]]\nname = \"t\"\nrequest = { path = \"/proxy/m/one\" }\nexpect = { status = 404 }\n";
+        check(&[("m.toml", &format!("{own}{failing}")), ("z.toml", own)], "-m -z", "TG050 TG041");
+        check(&[("m.toml", &format!("{}{failing}", knows("z"))), ("z.toml", own)], "z -m", "TG050");
+        check(&[("m.toml", &format!("wrong = 1\n{own}")), ("z.toml", own)], "-m -z", "TG010 TG041");
+        check(&[("m.toml", &format!("x =\n{own}")), ("z.toml", own)], "-m -z", "TG003 TG041");
+        check(&[("m.toml", &own.replace("https", "ftp")), ("z.toml", own)], "-m -z", "TG021 TG041");
+        check(&[("m.toml", "x ="), ("z.toml", own)], "-m -z", "TG003 TG041");
+        check(&[("m.toml", &"#".repeat((1 << 20) + 1)), ("z.toml", own)], "-m -z", "TG001 TG041");
+        let inherits = &format!("wrong = 1\n{GOOD}").replace("\"p\"", "\"q\"");
+        let preset = ("presets/q.toml", "credentials.section = \"s.{provider}\"");
+        check(&[preset, ("m.toml", inherits), ("z.toml", &section("s.m", "[]"))], "-m -z", "TG010 TG041");
     }
 
     #[test]

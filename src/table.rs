@@ -11,7 +11,6 @@ use crate::{
     compile::{self, Captures, Carriers, Rejected, Relation, Tree},
     diag::{Code, Diagnostic},
     name::FileName,
-    origin::Origin,
 };
 
 /// What requests are looked up in.
@@ -53,13 +52,14 @@ impl Hit {
     }
 }
 
-/// A finding about two files, and the provider that loses by it: the later one.
+/// A finding about two files, and the provider that loses by it.
 pub type Conflict = (FileName, Diagnostic);
 
-/// What files say about each other: endpoints that clash, credentials sections that differ.
-pub fn link(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
+/// What files say about each other: endpoints that clash, where the later one loses, and credentials sections.
+/// A provider that is out of service still owns its section.
+pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
     let mut found = clashes(providers);
-    found.extend(sections(providers));
+    found.extend(sections(providers, rejected));
     found
 }
 
@@ -96,31 +96,69 @@ fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
     found
 }
 
-/// Equal declarations of a field merge; differing ones are an error. A stored key goes only where its owner
-/// knows of: files that share a section and lead to different hosts name each other.
-fn sections(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
-    let mut found = Vec::new();
-    let mut by_name: BTreeMap<&str, Vec<(&compile::Provider, &compile::Section)>> = BTreeMap::new();
+/// A provider that uses a section, good or not.
+struct SectionUser<'a> {
+    name: &'a FileName,
+    shared_with: &'a [FileName],
+    /// What is known of a good one.
+    section: Option<&'a compile::Section>,
+}
+
+impl SectionUser<'_> {
+    fn knows(&self, other: &Self) -> bool {
+        self.shared_with.contains(other.name)
+    }
+}
+
+/// Of one slip that many files share, this much is told in each.
+const MAX_STRANGERS_TOLD: usize = 3;
+
+/// A stored key goes only where all that use its section know of: a provider is out if one of them does not
+/// name it in `shared_with`, whichever came first and wherever both lead (an egress or a gateway may lead
+/// elsewhere than the base URL). Among those that agree, equal declarations of a field merge, and of differing
+/// ones the later loses.
+fn sections(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
+    let mut users: BTreeMap<&str, Vec<SectionUser<'_>>> = BTreeMap::new();
     for provider in providers {
         let Some(section) = &provider.section else { continue };
-        let others = by_name.entry(&section.name).or_default();
-        for (other, known) in others.iter() {
-            let name = &provider.name;
-            found.extend(fields_differ(section, known).into_iter().map(|one| (name.clone(), one)));
-            let agreed =
-                section.shared_with.contains(&other.name) && known.shared_with.contains(&provider.name);
-            if !agreed && !same_origin(provider, other) {
-                let message =
-                    format!("`{}` and `{}` share the section `{}`", other.name, provider.name, section.name);
-                let help =
-                    "a key stored there would go to both hosts: name the other in `shared_with` in each file";
-                let diagnostic = Diagnostic::new(Code::Section, section.at.clone(), message);
-                found.push((name.clone(), diagnostic.related(known.at.clone(), "the other one").help(help)));
-            }
+        let (name, shared_with) = (&provider.name, &section.shared_with);
+        let user = SectionUser { name, shared_with, section: Some(section) };
+        users.entry(&section.name).or_default().push(user);
+    }
+    for one in rejected {
+        let Some(sharing) = &one.sharing else { continue };
+        let user = SectionUser { name: &one.name, shared_with: &sharing.shared_with, section: None };
+        users.entry(&sharing.section).or_default().push(user);
+    }
+    let mut found = Vec::new();
+    for users in users.values() {
+        for (index, user) in users.iter().enumerate() {
+            let Some(section) = user.section else { continue };
+            let others = users.iter().filter(|other| other.name != user.name);
+            let strangers = others.filter(|other| !other.knows(user)).take(MAX_STRANGERS_TOLD);
+            found.extend(strangers.map(|other| (user.name.clone(), not_agreed(user.name, section, other))));
+            let agreed = users[..index].iter().filter(|other| other.knows(user) && user.knows(other));
+            let differing = agreed.filter_map(|other| other.section);
+            let differing = differing.flat_map(|known| fields_differ(section, known));
+            found.extend(differing.map(|one| (user.name.clone(), one)));
         }
-        others.push((provider, section));
     }
     found
+}
+
+fn not_agreed(name: &FileName, section: &compile::Section, other: &SectionUser<'_>) -> Diagnostic {
+    let (theirs, section_name) = (other.name, &section.name);
+    let message = format!(
+        "`{theirs}` uses the section `{section_name}` too, and does not name `{name}` in `shared_with`"
+    );
+    let help = format!(
+        "a key stored there would go to both: name `{name}` in `{theirs}`'s `shared_with`, or use another section"
+    );
+    let mut diagnostic = Diagnostic::new(Code::Section, section.at.clone(), message).help(help);
+    if let Some(known) = other.section {
+        diagnostic = diagnostic.related(known.at.clone(), "the other one");
+    }
+    diagnostic
 }
 
 fn fields_differ(section: &compile::Section, known: &compile::Section) -> Vec<Diagnostic> {
@@ -135,13 +173,6 @@ fn fields_differ(section: &compile::Section, known: &compile::Section) -> Vec<Di
         }
     }
     found
-}
-
-fn same_origin(a: &compile::Provider, b: &compile::Provider) -> bool {
-    let origin = |provider: &compile::Provider| {
-        provider.base_url.value.as_text().and_then(|text| Origin::split(text).ok()).map(|(origin, _)| origin)
-    };
-    matches!((origin(a), origin(b)), (Some(a), Some(b)) if a == b)
 }
 
 impl Table {

@@ -64,6 +64,31 @@ pub struct Rejected {
     pub name: FileName,
     /// Where its client paths would have started, where that can be read.
     pub prefix: Option<String>,
+    /// The credentials section that is still its own.
+    pub sharing: Option<Sharing>,
+}
+
+/// A credentials section that a provider uses, and the others that it knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sharing {
+    /// The section.
+    pub section: String,
+    /// The providers that may use it too.
+    pub shared_with: Vec<FileName>,
+}
+
+impl From<&Provider> for Rejected {
+    fn from(provider: &Provider) -> Self {
+        let sharing = |section: &Section| Sharing {
+            section: section.name.clone(),
+            shared_with: section.shared_with.clone(),
+        };
+        Self {
+            name: provider.name.clone(),
+            prefix: Some(provider.prefix.clone()),
+            sharing: provider.section.as_ref().map(sharing),
+        }
+    }
 }
 
 /// What the shared files mean.
@@ -89,8 +114,7 @@ pub fn compile(files: &Files) -> Compiled {
         if let Some(provider) = provider {
             compiled.providers.push(Arc::new(provider));
         } else {
-            let prefix = provider::prefix_of(name, slot, files);
-            compiled.rejected.push(Rejected { name: name.clone(), prefix });
+            compiled.rejected.push(provider::rejected(name, slot, files));
         }
     }
     compiled.diagnostics.extend(blame::settle(findings));

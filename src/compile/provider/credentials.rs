@@ -10,11 +10,7 @@ use crate::{
 
 impl Compiler<'_> {
     pub(super) fn section(&mut self, spec: &spec::Credentials) -> Option<Section> {
-        let name = spec
-            .section
-            .as_deref()
-            .unwrap_or("providers.{provider}")
-            .replace("{provider}", self.name.as_str());
+        let name = section_name(self.name, spec);
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         let at = self.own_value("/credentials/section");
         if !name.split('.').all(|part| !part.is_empty() && part.bytes().all(word)) {
@@ -204,6 +200,11 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Where a provider's section stands in the credentials document.
+pub(super) fn section_name(provider: &FileName, spec: &spec::Credentials) -> String {
+    spec.section.as_deref().unwrap_or("providers.{provider}").replace("{provider}", provider.as_str())
 }
 
 /// The entry among those before that takes every secret of a field.
