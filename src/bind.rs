@@ -31,11 +31,23 @@ pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
 /// Where a var is declared: in the provider's file, or in that of a gateway.
 pub type Owner<'a> = Option<&'a FileName>;
 
-/// Binds a provider to the values that `value` gives for its vars and those of its gateways. Unset and empty
+/// A var's value, if it is set. The error is a fragment.
+pub type Lookup = Result<Option<String>, String>;
+
+/// Binds a provider to the values that `value` has for its vars and those of its gateways. Unset and empty
 /// are the same.
 pub fn bind(
     provider: &compile::Provider,
     value: impl Fn(Owner<'_>, &str, &Var) -> Option<String>,
+) -> (Option<Provider>, Vec<Diagnostic>) {
+    bind_read(provider, |owner, name, var| Ok(value(owner, name, var)))
+}
+
+/// Binds a provider to values that have to be read first. One that cannot be read is not unset: what hangs on
+/// it, a gateway or an egress, would be passed by.
+pub fn bind_read(
+    provider: &compile::Provider,
+    value: impl Fn(Owner<'_>, &str, &Var) -> Lookup,
 ) -> (Option<Provider>, Vec<Diagnostic>) {
     let mut binder = Binder { value: &value, found: Vec::new() };
     let bound = binder.provider(provider);
@@ -50,7 +62,7 @@ struct Binder<'a, F> {
 /// The values that are set, of one owner.
 type Set = std::collections::BTreeMap<String, String>;
 
-impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
+impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     fn say(&mut self, code: Code, at: &At, message: String) {
         self.found.push(Diagnostic::new(code, at.clone(), message));
     }
@@ -58,7 +70,8 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
     fn provider(&mut self, provider: &compile::Provider) -> Option<Provider> {
         let set = self.values(None, &provider.vars);
         for (name, var) in &provider.vars {
-            if !var.value.optional && !set.contains_key(name) {
+            let told = self.found.iter().any(|one| one.at == var.at);
+            if !var.value.optional && !told && !set.contains_key(name) {
                 let message = format!("var `{name}` is not set: {}", source_of(&var.value));
                 let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
                 self.found.push(diagnostic.help("set it and start again, or mark the var `optional`"));
@@ -117,8 +130,15 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
     fn values(&mut self, owner: Owner<'_>, vars: &Vars) -> Set {
         let mut set = Set::new();
         for (name, var) in vars {
-            let Some(value) = (self.value)(owner, name, &var.value).filter(|value| !value.is_empty()) else {
-                continue;
+            let value = match (self.value)(owner, name, &var.value) {
+                Ok(Some(value)) if !value.is_empty() => value,
+                Ok(_) => continue,
+                Err(problem) => {
+                    let message = format!("var `{name}` {problem}: {}", source_of(&var.value));
+                    let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
+                    self.found.push(diagnostic.help("a var is unset only where it is not there, or empty"));
+                    continue;
+                }
             };
             if value.bytes().any(|b| b.is_ascii_control()) {
                 let message = format!("var `{name}` holds a control character: {}", source_of(&var.value));

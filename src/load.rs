@@ -5,12 +5,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    env::VarError,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use include_dir::{Dir, include_dir};
+use rustix::fs::OFlags;
 
 use crate::{
     bind, compile,
@@ -28,6 +32,9 @@ static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The largest file that a var is read from, in bytes.
+const MAX_VAR_BYTES: u64 = 64 << 10;
 
 /// Files, read and parsed.
 #[derive(Debug, Default)]
@@ -207,7 +214,7 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
 /// Makes the table of all that is good. A provider is out if it does not compile, if a file that it is made of
 /// has errors of form or a test that fails, if it clashes with one of an earlier name, or if another that uses
 /// its credentials section does not name it.
-pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -> Assembled {
+pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> bind::Lookup) -> Assembled {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
     let mut diagnostics = loaded.diagnostics.clone();
@@ -230,7 +237,7 @@ pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -
     }
     let mut bound = Vec::with_capacity(good.len());
     for provider in &good {
-        let (ready, found) = bind::bind(provider, |_, _, var| value(&var.source));
+        let (ready, found) = bind::bind_read(provider, |_, _, var| value(&var.source));
         diagnostics.extend(found);
         match ready {
             Some(ready) => bound.push(Arc::new(ready)),
@@ -238,19 +245,50 @@ pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -
         }
     }
     diagnostics.sort();
+    // A var of a gateway is looked up by each provider that uses the gateway.
+    diagnostics.dedup();
     rejected.sort_by(|a, b| a.name.cmp(&b.name));
     let cors: Vec<_> = good.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
     Assembled { table: Table::new(bound, rejected, &cors), diagnostics, tests: tests.ran }
 }
 
 /// A var's value: from the environment of this process, or from a file below `secrets`, less the line's end.
-pub fn var_value(source: &VarSource, secrets: &Path) -> Option<String> {
+/// Only what is not there is unset: what is there and cannot be read may be what keeps requests off the
+/// direct way.
+pub fn var_value(source: &VarSource, secrets: &Path) -> bind::Lookup {
     match source {
-        VarSource::Env(name) => std::env::var(name).ok(),
-        VarSource::File(name) => fs::read_to_string(secrets.join(name))
-            .ok()
-            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned()),
+        VarSource::Env(name) => match std::env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err("is not UTF-8".into()),
+        },
+        VarSource::File(name) => match open(&secrets.join(name), OFlags::empty()) {
+            Ok(file) => {
+                let text = String::from_utf8(contents(file, MAX_VAR_BYTES)?);
+                let text = text.map_err(|_| "is not UTF-8")?;
+                Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        },
     }
+}
+
+/// Opens a file for reading. A pipe that nobody writes to does not hold the process up.
+fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
+    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// All of a regular file, if it is small enough. The error is a fragment.
+fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > max { Err(format!("is larger than {max} bytes")) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -269,7 +307,7 @@ mod tests {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let loaded = load(&Source::Directory(dir.path().into())).unwrap();
-        let assembled = assemble(&loaded, |_| None);
+        let assembled = assemble(&loaded, |_| Ok(None));
         let serving = assembled.table.providers.iter().map(|one| one.name.to_string());
         let out = assembled.table.rejected.iter().map(|one| format!("-{}", one.name));
         let codes = assembled.diagnostics.iter().map(|one| one.code.as_str().to_owned());
@@ -334,6 +372,43 @@ mod tests {
         let inherits = &format!("wrong = 1\n{GOOD}").replace("\"p\"", "\"q\"");
         let preset = ("presets/q.toml", "credentials.section = \"s.{provider}\"");
         check(&[preset, ("m.toml", inherits), ("z.toml", &section("s.m", "[]"))], "-m -z", "TG010 TG041");
+    }
+
+    #[test]
+    fn a_var_is_unset_only_where_it_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |name: &str, expected: Result<Option<&str>, &str>| {
+            let found = var_value(&VarSource::File(name.into()), dir.path());
+            assert_eq!(found, expected.map(|text| text.map(str::to_owned)).map_err(str::to_owned), "{name}");
+        };
+        let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+        write("good", b"value\r\n");
+        write("empty", b"\n");
+        write("binary", b"\xff");
+        write("full", &[b'x'; 64 << 10]);
+        write("large", &[b'x'; (64 << 10) + 1]);
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.path().join("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        check("missing", Ok(None));
+        check("good", Ok(Some("value")));
+        check("link", Ok(Some("value")));
+        check("empty", Ok(Some("")));
+        check("full", Ok(Some(&"x".repeat(64 << 10))));
+        check("large", Err("is larger than 65536 bytes"));
+        check("binary", Err("is not UTF-8"));
+        check("directory", Err("is not a regular file"));
+        check("pipe", Err("is not a regular file"));
+        check("loop", Err("cannot be read: Too many levels of symbolic links (os error 40)"));
+        check("good/below", Err("cannot be read: Not a directory (os error 20)"));
     }
 
     #[test]

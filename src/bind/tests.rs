@@ -27,7 +27,11 @@ fn bound(text: &str, vars: &[(&str, &str)]) -> String {
     let Compiled { providers, diagnostics, .. } = compile(&files);
     assert_eq!(diagnostics, [], "{text}");
     let vars: BTreeMap<_, _> = vars.iter().copied().collect();
-    let (provider, found) = bind(&providers[0], |_, name, _| vars.get(name).map(|value| (*value).to_owned()));
+    let value = |name: &str| match vars.get(name) {
+        Some(&"UNREADABLE") => Err("cannot be read".to_owned()),
+        value => Ok(value.map(|value| (*value).to_owned())),
+    };
+    let (provider, found) = bind_read(&providers[0], |_, name, _| value(name));
     if let Some(provider) = provider {
         let mut target = String::new();
         provider.endpoints[0].target.render(&mut target, |_| "");
@@ -60,6 +64,11 @@ fn vars_in_urls() {
         host,
         &[],
         "TG030 var `region` is not set: environment variable `REGION` | set it and start again, or mark the var `optional`",
+    );
+    check(
+        host,
+        &[("region", "UNREADABLE")],
+        "TG030 var `region` cannot be read: environment variable `REGION` | a var is unset only where it is not there, or empty",
     );
     check(
         host,
@@ -118,6 +127,16 @@ fn gateways_and_egresses() {
     let egress = "vars.e = { env = \"E\", optional = true }\negress = [{ when = [\"e\"], url = \"{e}?to={url|urlencode}\" }]";
     check(egress, &[("e", "https://e.example.com/p")], "https://e.example.com/a");
     check(egress, &[], "https://api.example.com/a");
+    check(
+        egress,
+        &[("e", "UNREADABLE")],
+        "TG030 var `e` cannot be read: environment variable `E` | a var is unset only where it is not there, or empty",
+    );
+    check(
+        gateway,
+        &[("zone", "z"), ("id", "UNREADABLE")],
+        "TG030 var `id` cannot be read: environment variable `I` | a var is unset only where it is not there, or empty",
+    );
     check(
         egress,
         &[("e", "e.example.com")],
