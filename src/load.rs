@@ -187,14 +187,9 @@ fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
     if !real.starts_with(root) {
         return Err("a link that leads out of the providers directory is not followed".into());
     }
-    let metadata = fs::metadata(&real).map_err(|error| format!("cannot be read: {error}"))?;
-    if !metadata.is_file() {
-        return Err("not a regular file".into());
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(format!("larger than {MAX_FILE_BYTES} bytes"));
-    }
-    fs::read(&real).map_err(|error| format!("cannot be read: {error}"))
+    // What is looked at is what is read, whoever changes the path in between.
+    let file = open(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
+    contents(file, MAX_FILE_BYTES)
 }
 
 /// All that `check` says of files: no vars, no environment, no secret.
@@ -374,6 +369,11 @@ mod tests {
         check(&[preset, ("m.toml", inherits), ("z.toml", &section("s.m", "[]"))], "-m -z", "TG010 TG041");
     }
 
+    fn pipe(path: &Path) {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    }
+
     #[test]
     fn a_var_is_unset_only_where_it_is_not_there() {
         let dir = tempfile::tempdir().unwrap();
@@ -390,14 +390,7 @@ mod tests {
         fs::create_dir(dir.path().join("directory")).unwrap();
         std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
         std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            dir.path().join("pipe"),
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .unwrap();
+        pipe(&dir.path().join("pipe"));
         check("missing", Ok(None));
         check("good", Ok(Some("value")));
         check("link", Ok(Some("value")));
@@ -422,6 +415,25 @@ mod tests {
         let messages: Vec<_> = loaded.diagnostics.iter().map(|one| one.message.as_str()).collect();
         assert_eq!(messages, ["a link that leads out of the providers directory is not followed"]);
         assert_eq!(loaded.files.providers.values().filter(|slot| slot.is_ok()).count(), 1);
+    }
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let check = |name: &str, expected: Result<usize, &str>| {
+            let found = read(&root.join(name), &root).map(|bytes| bytes.len());
+            assert_eq!(found, expected.map_err(str::to_owned), "{name}");
+        };
+        fs::write(root.join("full"), vec![b'#'; 1 << 20]).unwrap();
+        fs::write(root.join("large"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        fs::create_dir(root.join("directory")).unwrap();
+        pipe(&root.join("pipe"));
+        check("full", Ok(1 << 20));
+        check("large", Err("is larger than 1048576 bytes"));
+        check("directory", Err("is not a regular file"));
+        check("pipe", Err("is not a regular file"));
+        check("missing", Err("cannot be read: No such file or directory (os error 2)"));
     }
 
     #[test]
