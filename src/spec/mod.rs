@@ -66,6 +66,10 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     if !errors.is_empty() {
         return (Err(outline(&value)), errors.iter().map(|error| syntax(file, error)).collect());
     }
+    let spans = match spans {
+        Ok(spans) => spans,
+        Err(too_much) => return (Err(outline(&value)), vec![too_much]),
+    };
     if let Some(newer) = newer_language(file, &value, &spans) {
         return (Err(outline(&value)), vec![newer]);
     }
