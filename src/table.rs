@@ -25,6 +25,15 @@ pub struct Table {
     pub carriers: Carriers,
     /// `Access-Control-Allow-Headers`: the union over all files.
     pub cors_headers: HeaderValue,
+    own: OwnCarriers,
+}
+
+/// By the prefixes of the providers that have any: where clients may put a token below it, those of the
+/// prefixes that it lies below included, longest prefix first.
+#[derive(Debug, Default)]
+struct OwnCarriers {
+    by_prefix: BTreeMap<String, Carriers>,
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -197,7 +206,8 @@ impl Table {
         carriers.headers.dedup();
         carriers.query.sort();
         carriers.query.dedup();
-        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors) }
+        let own = OwnCarriers::new(&providers);
+        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), own }
     }
 
     /// The endpoint for a method and a canonical path.
@@ -216,13 +226,43 @@ impl Table {
         self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below)).map(|one| &one.name)
     }
 
-    /// Where a client may put its token on a path: what the provider below whose prefix it lies says.
+    /// Where a client may put its token on a path: what the providers below whose prefixes it lies say, the
+    /// longest prefix first.
     pub fn carriers_at(&self, path: &str) -> Option<&Carriers> {
-        let own = self
-            .providers
-            .iter()
-            .filter(|one| !one.caller.headers.is_empty() || !one.caller.query.is_empty());
-        own.into_iter().find(|one| is_below(path, &one.prefix)).map(|one| &one.caller)
+        self.own.by_prefix.get(self.own.above(path).next()?)
+    }
+}
+
+impl OwnCarriers {
+    fn new(providers: &[Arc<bind::Provider>]) -> Self {
+        let mut own = Self::default();
+        for provider in providers {
+            let Carriers { headers, query } = &provider.caller;
+            if headers.is_empty() && query.is_empty() {
+                continue;
+            }
+            own.longest = own.longest.max(provider.prefix.len());
+            let known = own.by_prefix.entry(provider.prefix.clone()).or_default();
+            known.headers.extend(headers.iter().cloned());
+            known.query.extend(query.iter().cloned());
+        }
+        let with_those_above = own.by_prefix.keys().map(|prefix| {
+            let all = [prefix.as_str()].into_iter().chain(own.above(prefix));
+            let all = all.filter_map(|one| own.by_prefix.get(one));
+            let mut carriers = Carriers::default();
+            for one in all {
+                carriers.headers.extend(one.headers.iter().cloned());
+                carriers.query.extend(one.query.iter().cloned());
+            }
+            (prefix.clone(), carriers)
+        });
+        Self { by_prefix: with_those_above.collect(), longest: own.longest }
+    }
+
+    /// The known prefixes that a path lies below, longest first.
+    fn above<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        let fronts = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
+        fronts.filter(|front| front.len() <= self.longest && self.by_prefix.contains_key(*front))
     }
 }
 
@@ -270,6 +310,46 @@ fn good_escapes(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{compile::Files, spec};
+
+    /// A table of the files `(name, text)`, whose providers all have the endpoint `GET /one`.
+    fn table(files: &[(&str, &str)]) -> Table {
+        let mut all = Files::default();
+        for (name, text) in files {
+            let head = "title = \"X\"\nbase_url = \"https://x.example\"\n";
+            let text = format!("{head}endpoint.one = {{ method = \"GET\", path = \"/one\" }}\n{text}");
+            let (parsed, _) = spec::parse(&(*name).into(), &text);
+            all.providers.insert(FileName::new(name).unwrap(), parsed);
+        }
+        let compiled = compile::compile(&all);
+        let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
+        Table::new(bound.collect(), compiled.rejected, &[])
+    }
+
+    #[test]
+    fn all_prefixes_above_a_path_say_where_a_token_may_be() {
+        let table = table(&[
+            ("a", "path_prefix = \"/p\"\ncaller = { query = [\"a\"] }"),
+            ("b", "path_prefix = \"/p/b\"\ncaller = { headers = [\"x-b\"], query = [\"b\"] }"),
+            ("c", "path_prefix = \"/p/b\"\ncaller = { query = [\"c\"] }\nendpoint.one.method = \"PUT\""),
+            ("d", "path_prefix = \"/p/d\""),
+        ]);
+        let check = |path: &str, expected: &[&str]| {
+            let found = table.carriers_at(path);
+            let names = found.into_iter().flat_map(|one| {
+                one.headers.iter().map(HeaderName::as_str).chain(one.query.iter().map(String::as_str))
+            });
+            assert_eq!(names.collect::<Vec<_>>(), expected, "{path}");
+        };
+        check("/p/one", &["a"]);
+        check("/p/b/one", &["x-b", "b", "c", "a"]);
+        check("/p/b/c/d/", &["x-b", "b", "c", "a"]);
+        check("/p/b", &["a"]);
+        check("/p/d/one", &["a"]);
+        for path in ["/", "/p", "/pp/one", "/x/p/one", "", "*"] {
+            check(path, &[]);
+        }
+    }
 
     #[test]
     fn canonical_paths() {
