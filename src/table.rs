@@ -21,7 +21,8 @@ pub struct Table {
     pub providers: Vec<Arc<bind::Provider>>,
     /// The providers that are out because of their files, by name.
     pub rejected: Vec<Rejected>,
-    /// Where any client may put its token: the union over all files. None of it ever goes upstream.
+    /// Where any client may put its token: the union over all files, rejected ones too. None of it ever goes
+    /// upstream.
     pub carriers: Carriers,
     /// `Access-Control-Allow-Headers`: the union over all files.
     pub cors_headers: HeaderValue,
@@ -188,10 +189,7 @@ impl Table {
     /// The table of providers that `link` finds nothing wrong with.
     pub fn new(providers: Vec<Arc<bind::Provider>>, rejected: Vec<Rejected>, cors: &[HeaderName]) -> Self {
         let mut tree = Tree::default();
-        let mut carriers = Carriers::default();
         for (index, provider) in providers.iter().enumerate() {
-            carriers.headers.extend(provider.caller.headers.iter().cloned());
-            carriers.query.extend(provider.caller.query.iter().cloned());
             for (at, endpoint) in provider.endpoints.iter().enumerate() {
                 for path in &endpoint.paths {
                     let method = endpoint.method.clone();
@@ -202,10 +200,8 @@ impl Table {
                 }
             }
         }
-        carriers.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        carriers.headers.dedup();
-        carriers.query.sort();
-        carriers.query.dedup();
+        let callers = providers.iter().map(|one| &one.caller);
+        let carriers = union(callers.chain(rejected.iter().map(|one| &one.caller)));
         let own = OwnCarriers::new(&providers);
         Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), own }
     }
@@ -264,6 +260,19 @@ impl OwnCarriers {
         let fronts = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
         fronts.filter(|front| front.len() <= self.longest && self.by_prefix.contains_key(*front))
     }
+}
+
+fn union<'c>(all: impl Iterator<Item = &'c Carriers>) -> Carriers {
+    let mut union = Carriers::default();
+    for one in all {
+        union.headers.extend(one.headers.iter().cloned());
+        union.query.extend(one.query.iter().cloned());
+    }
+    union.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    union.headers.dedup();
+    union.query.sort();
+    union.query.dedup();
+    union
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
@@ -349,6 +358,27 @@ mod tests {
         for path in ["/", "/p", "/pp/one", "/x/p/one", "", "*"] {
             check(path, &[]);
         }
+    }
+
+    #[test]
+    fn rejected_files_still_say_where_tokens_are() {
+        let check = |text: &str, headers: &[&str], query: &[&str]| {
+            let table = table(&[("a", "path_prefix = \"/a\"\ncaller.query = [\"q\"]"), ("b", text)]);
+            assert!(table.rejected.len() == 1 && table.carriers_at("/b/one").is_none(), "{text}");
+            let found: Vec<_> = table.carriers.headers.iter().map(HeaderName::as_str).collect();
+            assert_eq!((found, &table.carriers.query[..]), (headers.to_vec(), &strings(query)[..]), "{text}");
+        };
+        let caller =
+            "path_prefix = \"/b\"\ncaller = { headers = [\"X-B\", \"x y\", \"host\"], query = [\"k\", 1] }";
+        check(caller, &["x-b"], &["k", "q"]);
+        check(&format!("{caller}\nx ="), &["x-b"], &["k", "q"]);
+        let compiles_not = caller.replace(", \"x y\", \"host\"", "").replace(", 1", "");
+        check(&format!("{compiles_not}\nprobe.endpoint = \"two\""), &["x-b"], &["k", "q"]);
+        check("path_prefix = \"/b\"\ncaller = 1", &[], &["q"]);
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Rejected {
     pub prefix: Option<String>,
     /// The credentials section that is still its own.
     pub sharing: Option<Sharing>,
+    /// Where its clients put a token: it goes to no other provider either.
+    pub caller: Carriers,
 }
 
 /// A credentials section that a provider uses, and the others that it knows of.
@@ -87,6 +89,7 @@ impl From<&Provider> for Rejected {
             name: provider.name.clone(),
             prefix: Some(provider.prefix.clone()),
             sharing: provider.section.as_ref().map(sharing),
+            caller: provider.caller.clone(),
         }
     }
 }

@@ -112,7 +112,7 @@ pub enum VarSource {
 }
 
 /// Where a client puts its token.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Carriers {
     /// Headers.
     pub headers: Vec<HeaderName>,

@@ -63,6 +63,7 @@ pub(super) fn rejected(name: &FileName, slot: &Slot<spec::Provider>, files: &Fil
         name: name.clone(),
         prefix: prefix.filter(|prefix| check_prefix(prefix).is_ok()),
         sharing: Some(sharing),
+        caller: credentials::readable_carriers(own.caller.or(preset.caller)),
     }
 }
 
@@ -72,6 +73,7 @@ fn outline(slot: &Slot<spec::Provider>) -> Outline {
             extends: document.extends.clone(),
             path_prefix: document.path_prefix.clone(),
             credentials: document.credentials.clone(),
+            caller: document.caller.clone(),
         },
         Err(outline) => outline.clone(),
     }

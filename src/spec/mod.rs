@@ -97,6 +97,8 @@ pub struct Outline {
     pub path_prefix: Option<String>,
     /// Which credentials section it uses and with whom, without the fields.
     pub credentials: Option<Credentials>,
+    /// Where its clients put a token.
+    pub caller: Option<Caller>,
 }
 
 /// The outline of a document, however broken.
@@ -107,7 +109,11 @@ fn outline(value: &serde_json::Value) -> Outline {
         shared_with: table.get("shared_with").map(texts_of),
         field: None,
     });
-    Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix"), credentials }
+    let caller = value.get("caller").map(|table| Caller {
+        headers: table.get("headers").map(texts_of),
+        query: table.get("query").map(texts_of),
+    });
+    Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix"), credentials, caller }
 }
 
 fn text_of(value: &serde_json::Value) -> Option<String> {

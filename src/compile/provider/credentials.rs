@@ -1,5 +1,7 @@
 //! What a caller stores for a provider, how it goes into the request, and the tokens that stand for a caller.
 
+use http::HeaderName;
+
 use super::{Compiler, names::Scope};
 use crate::{
     compile::{Auth, Carriers, Glob, Located, Name, Section, Vars, quantity, safety},
@@ -205,6 +207,15 @@ impl Compiler<'_> {
 /// Where a provider's section stands in the credentials document.
 pub(super) fn section_name(provider: &FileName, spec: &spec::Credentials) -> String {
     spec.section.as_deref().unwrap_or("providers.{provider}").replace("{provider}", provider.as_str())
+}
+
+/// The carriers of a file with errors, less what can be none.
+pub(super) fn readable_carriers(spec: Option<spec::Caller>) -> Carriers {
+    let spec = spec.unwrap_or_default();
+    let name = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
+    let headers = spec.headers.iter().flatten().filter_map(name);
+    let headers = headers.filter(|name| !matches!(safety::request(name.as_str()), safety::Class::Managed));
+    Carriers { headers: headers.collect(), query: spec.query.unwrap_or_default() }
 }
 
 /// The entry among those before that takes every secret of a field.
