@@ -298,13 +298,7 @@ pub fn is_canonical(path: &str) -> bool {
         return false;
     }
     !path.contains('%') && !path.contains("/.")
-        || inner.split('/').all(|segment| !is_dots(segment) && good_escapes(segment))
-}
-
-/// `.` and `..`, encoded or not.
-fn is_dots(segment: &str) -> bool {
-    let plain = segment.replace("%2e", ".").replace("%2E", ".");
-    matches!(plain.as_str(), "." | "..")
+        || inner.split('/').all(|segment| !compile::is_dots(segment) && good_escapes(segment))
 }
 
 /// Every `%` begins an escape, and none stands for a separator or NUL.
@@ -384,7 +378,9 @@ mod tests {
     #[test]
     fn canonical_paths() {
         let check = |path: &str, good: bool| assert_eq!(is_canonical(path), good, "{path}");
-        for good in ["/", "/a", "/a/", "/a/b%20c", "/a/.b", "/a/b..", "/a/...", "/a:b", "/%6b"] {
+        for good in
+            ["/", "/a", "/a/", "/a/b%20c", "/a/.b", "/a/b..", "/a/...", "/a:b", "/%6b", "/a;..", "/a;b/.c;d"]
+        {
             check(good, true);
         }
         for bad in [
@@ -401,6 +397,10 @@ mod tests {
             "/%2e",
             "/a/%2E%2e/b",
             "/.%2e",
+            "/..;x",
+            "/a/.;/b",
+            "/a/%2e.;a=b;c/d",
+            "/a/..%3Bx",
             "/a%2Fb",
             "/a%2fb",
             "/a%5Cb",

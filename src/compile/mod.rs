@@ -25,7 +25,7 @@ use crate::{
 pub use api::{Api, FaultWords};
 pub use glob::Glob;
 pub use parts::*;
-pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree};
+pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree, is_dots};
 pub use provider::FIXTURE;
 pub use quantity::{duration, size};
 pub use template::{Known, Part, Template, percent_encode, urlencode};

@@ -127,6 +127,7 @@ impl Segment {
                 text.len() > prefix.len() + suffix.len()
                     && text.starts_with(&**prefix)
                     && text.ends_with(&**suffix)
+                    // A capture of `..:x` could become a whole segment at the upstream.
                     && !is_dots(&text[prefix.len()..text.len() - suffix.len()])
             }
         }
@@ -150,9 +151,14 @@ impl Segment {
     }
 }
 
-/// `.` and `..`, encoded or not. A capture of `..:x` could become a whole segment at the upstream.
-fn is_dots(text: &str) -> bool {
-    text.len() <= "%2e%2e".len() && matches!(&*text.to_ascii_lowercase().replace("%2e", "."), "." | "..")
+/// `.` and `..`, encoded or not, with or without parameters after it: some servers cut `;x` off before they
+/// look at a segment.
+pub fn is_dots(segment: &str) -> bool {
+    if !segment.starts_with(['.', '%']) {
+        return false;
+    }
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".").replace("%3b", ";");
+    matches!(plain.split(';').next(), Some("." | ".."))
 }
 
 /// Longer fixed text matches less.

@@ -51,7 +51,7 @@ fn captures_are_never_dots() {
     };
     check("/{a}:g", "/x.:g", true);
     check("/{a}:g", "/...:g", true);
-    for bad in ["/.:g", "/..:g", "/%2e%2E:g", "/.%2e:g"] {
+    for bad in ["/.:g", "/..:g", "/%2e%2E:g", "/.%2e:g", "/..;x:g", "/.%3bx:g"] {
         check("/{a}:g", bad, false);
     }
 }
