@@ -124,11 +124,9 @@ impl Segment {
         match self {
             Self::Literal(literal) => &**literal == text,
             Self::Capture { prefix, suffix } => {
-                text.len() > prefix.len() + suffix.len()
-                    && text.starts_with(&**prefix)
-                    && text.ends_with(&**suffix)
-                    // A capture of `..:x` could become a whole segment at the upstream.
-                    && !is_dots(&text[prefix.len()..text.len() - suffix.len()])
+                let captured = text.strip_prefix(&**prefix).and_then(|rest| rest.strip_suffix(&**suffix));
+                // A capture of `..:x` could become a whole segment at the upstream.
+                captured.is_some_and(|one| !one.is_empty() && !is_dots(one) && !ends_inside_escape(one))
             }
         }
     }
@@ -159,6 +157,12 @@ pub fn is_dots(segment: &str) -> bool {
     }
     let plain = segment.to_ascii_lowercase().replace("%2e", ".").replace("%3b", ";");
     matches!(plain.split(';').next(), Some("." | ".."))
+}
+
+/// Whether a text that was cut from a path ends with a part of a percent escape: `%2` of `%20` is no value.
+fn ends_inside_escape(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.iter().rev().take(2).any(|byte| *byte == b'%')
 }
 
 /// Longer fixed text matches less.

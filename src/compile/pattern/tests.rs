@@ -56,6 +56,23 @@ fn captures_are_never_dots() {
     }
 }
 
+#[test]
+fn captures_do_not_cut_escapes() {
+    let check = |pattern: &str, path: &str, good: bool| {
+        let pattern = Pattern::parse(pattern).unwrap();
+        let mut tree = Tree::default();
+        tree.insert(&pattern, ());
+        assert_eq!(pattern.matches(path).is_some(), good, "{pattern:?} {path}");
+        assert_eq!(tree.find(path, |()| Some(())).is_some(), good, "{pattern:?} {path}");
+    };
+    check("/{id}0", "/a%200", true);
+    check("/{id}0", "/%200", true);
+    check("/{id}", "/%20", true);
+    check("/{id}0", "/a%20", false);
+    check("/{id}20", "/a%20", false);
+    check("/{id}:20", "/a%20:20", true);
+}
+
 fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => prop::sample::select(vec!["a", "b", "ab", "a:g", "b:g", "..:g"]).prop_map(str::to_owned),
