@@ -206,6 +206,11 @@ impl Table {
         Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), own }
     }
 
+    /// The endpoint for a method and any path: one that is not canonical has none.
+    pub fn find_canonical(&self, method: &Method, path: &str) -> Option<Hit> {
+        is_canonical(path).then(|| self.find(method, path)).flatten()
+    }
+
     /// The endpoint for a method and a canonical path.
     pub fn find(&self, method: &Method, path: &str) -> Option<Hit> {
         let (leaf, found) = self.tree.find(path, |leaf| (leaf.method == *method).then_some(leaf))?;
@@ -373,6 +378,21 @@ mod tests {
 
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_canonical_paths_have_endpoints() {
+        let table =
+            table(&[("a", "path_prefix = \"/a\"\nendpoint.any = { method = \"GET\", path = \"/{x...}\" }")]);
+        let check = |path: &str, expected: Option<&str>| {
+            let found = table.find_canonical(&Method::GET, path);
+            assert_eq!(found.as_ref().map(|hit| hit.endpoint().name.as_str()), expected, "{path}");
+        };
+        check("/a/one", Some("one"));
+        check("/a/two", Some("any"));
+        check("/a/../two", None);
+        check("/a//two", None);
+        check("/b/one", None);
     }
 
     #[test]

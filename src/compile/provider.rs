@@ -28,7 +28,7 @@ pub(super) use reach::gateway;
 pub const FIXTURE: &str = "fixture";
 
 /// First path segments that are tollgate's own.
-const RESERVED: &[&str] = &["admin", "auth", "config", "console", "health", "livez", "readyz", "metrics"];
+pub const RESERVED: &[&str] = &["admin", "auth", "config", "console", "health", "livez", "readyz", "metrics"];
 
 /// Names that no var and no capture can have: templates give them a meaning of their own.
 const RESERVED_NAMES: &[&str] = &["provider", "secret", "path", "url", "host"];
