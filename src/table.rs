@@ -339,7 +339,7 @@ mod tests {
         let table = table(&[
             ("a", "path_prefix = \"/p\"\ncaller = { query = [\"a\"] }"),
             ("b", "path_prefix = \"/p/b\"\ncaller = { headers = [\"x-b\"], query = [\"b\"] }"),
-            ("c", "path_prefix = \"/p/b\"\ncaller = { query = [\"c\"] }\nendpoint.one.method = \"PUT\""),
+            ("c", "path_prefix = \"/p/b\"\ncaller = { query = [\"c\"] }"),
             ("d", "path_prefix = \"/p/d\""),
         ]);
         let check = |path: &str, expected: &[&str]| {
