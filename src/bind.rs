@@ -299,6 +299,9 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         let problem = match Origin::split(&lead) {
             Ok((_, "")) if template.names().next().is_some() => "the upstream URL would stand in its host",
             Ok((_, tail)) if !plain_target(tail) => "it has characters that a URL cannot have",
+            Ok(_) if template.mixes_queries(|UrlName| true) => {
+                "`{url}` as it is would stand beside its query"
+            }
             Ok((origin, tail)) => {
                 let front = &lead[..lead.len() - tail.len()];
                 let rest = template.strip_prefix(front)?;

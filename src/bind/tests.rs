@@ -142,6 +142,13 @@ fn gateways_and_egresses() {
         &[("e", "e.example.com")],
         "TG030 with the vars filled in the egress's `url` is none: it does not start with `https://` or `http://`",
     );
+    let bare = "vars.e = { env = \"E\" }\negress = [{ url = \"{e}{url}\" }]";
+    check(bare, &[("e", "https://e.example.com/")], "https://e.example.com/a");
+    check(
+        bare,
+        &[("e", "https://e.example.com/?to=")],
+        "TG030 with the vars filled in the egress's `url` is none: `{url}` as it is would stand beside its query",
+    );
     check(
         "vars.e = { env = \"E\" }\negress = [{ url = \"https://a.example.com\" }, { url = \"{e}\" }]",
         &[("e", "https://e.example.com")],

@@ -189,6 +189,12 @@ impl Compiler<'_> {
                 self.say(Code::Url, self.value(pointer), format!("cannot be a URL: {message}"));
                 None
             }
+            Ok(_) if template.mixes_queries(|name| *name == Name::Url) => {
+                let message =
+                    "`{url}` as it is cannot stand beside a query: the client's own would add to it";
+                self.say_help(Code::Url, self.value(pointer), message, "write `{url|urlencode}`");
+                None
+            }
             Ok(_) => Some(template),
         }
     }

@@ -141,6 +141,11 @@ TG026 2:36 var `base` is optional, and may be unset here | use it where a `when`
         r#"egress = [{ url = "{url}" }]"#,
         r#"TG021 1:19 `{url}` cannot stand in a URL's host: what the proxy is called comes before it | for example: "https://egress.example.com/?target={url|urlencode}""#,
     );
+    let mixed = "TG021 1:19 `{url}` as it is cannot stand beside a query: the client's own would add to it | write `{url|urlencode}`";
+    provider(r#"egress = [{ url = "https://e.example.com/?to={url}" }]"#, mixed);
+    provider(r#"egress = [{ url = "https://e.example.com/{url}?key=1" }]"#, mixed);
+    provider(r#"egress = [{ url = "https://e.example.com/{url}" }]"#, "");
+    provider(r#"egress = [{ url = "https://e.example.com/?to={url|urlencode}" }]"#, "");
     provider(
         r#"egress = [{ url = "e.example.com" }]"#,
         "TG021 1:19 cannot be a URL: it does not start with `https://` or `http://`",
