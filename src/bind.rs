@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use http::HeaderName;
 
 use crate::{
-    compile::{self, Captures, GatewayUse, Known, Part, Template, Text, Var, Vars},
+    compile::{self, Captures, GatewayUse, Known, Template, Text, Var, Vars},
     diag::{At, Code, Diagnostic},
     name::FileName,
     origin::Origin,
@@ -20,7 +20,7 @@ use crate::{
 
 pub use parts::*;
 
-use fill::{Filler, good_path, is_labels, plain, plain_target, sendable, through, vars_in_host};
+use fill::{Filler, good_path, good_target, is_labels, plain_target, sendable, through, vars_in_host};
 
 /// The text of a capture.
 pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
@@ -215,10 +215,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                 }
             }
         };
-        let good = |part: &Part<u8>| {
-            matches!(part, Part::Name { .. }) || matches!(part, Part::Text(text) if plain(text))
-        };
-        if !target.parts().iter().all(good) {
+        if !good_target(&target) {
             self.say(Code::Var, &endpoint.at, "with the vars filled in this is no path".into());
         }
         let responses = endpoint.responses.iter().map(|rule| {

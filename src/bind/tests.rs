@@ -20,7 +20,7 @@ fn bound(text: &str, vars: &[(&str, &str)]) -> String {
     }
     files.gateways.insert(FileName::new("g").unwrap(), gateway);
     let head =
-        "title = \"Demo\"\npath_prefix = \"/demo\"\nendpoint.a = { method = \"GET\", path = \"/a\" }\n";
+        "title = \"Demo\"\npath_prefix = \"/demo\"\nendpoint.a.method = \"GET\"\nendpoint.a.path = \"/a\"\n";
     let (parsed, found) = spec::parse(&"demo.toml".into(), &format!("{head}{text}"));
     assert_eq!(found, [], "{text}");
     files.providers.insert(FileName::new("demo").unwrap(), parsed);
@@ -80,6 +80,16 @@ fn vars_in_urls() {
         &[("region", "a\nb")],
         "TG030 var `region` holds a control character: environment variable `REGION`",
     );
+    let path = "base_url = \"https://x.example.com\"\nvars.v = { env = \"V\" }\nendpoint.a.upstream_path = \"/p/{v}/q\"";
+    let no_path = "TG030 with the vars filled in this is no path";
+    check(path, &[("v", "v/w")], "https://x.example.com/p/v/w/q");
+    check(path, &[("v", "...")], "https://x.example.com/p/.../q");
+    for value in ["..", ".", "a/../..", "%2e%2E", "..;x", "a b", "a?b"] {
+        check(path, &[("v", value)], no_path);
+    }
+    let through = "base_url = \"https://x.example.com\"\nvars.v = { env = \"V\" }\ngateway.one = { path = \"/{v}{path}\" }";
+    check(through, &[("v", "w"), ("id", "i")], "https://i.example.com/w/a");
+    check(through, &[("v", ".."), ("id", "i")], no_path);
     let whole = "base_url = \"{base}\"\nvars.base = { env = \"BASE\" }";
     check(whole, &[("base", "http://localhost:8080/x/")], "http://localhost:8080/x/a");
     check(
@@ -142,8 +152,8 @@ fn gateways_and_egresses() {
         &[("e", "e.example.com")],
         "TG030 with the vars filled in the egress's `url` is none: it does not start with `https://` or `http://`",
     );
-    let bare = "vars.e = { env = \"E\" }\negress = [{ url = \"{e}{url}\" }]";
-    check(bare, &[("e", "https://e.example.com/")], "https://e.example.com/a");
+    let bare = "vars.e = { env = \"E\" }\negress = [{ url = \"{e}/{url}\" }]";
+    check(bare, &[("e", "https://e.example.com")], "https://e.example.com/a");
     check(
         bare,
         &[("e", "https://e.example.com/?to=")],
