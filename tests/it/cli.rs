@@ -103,6 +103,25 @@ GET     /models/{model}          good      https://good.example/api/models/{mode
 }
 
 #[test]
+fn routes_use_the_secrets_directory() {
+    let (text, _) = GOOD.split_once("[[test]]").unwrap();
+    let text = text.replace("good.example", "{region}.example");
+    let home = Home::new(&[("good", &format!("{text}[vars]\nregion = {{ file = \"region\" }}\n"))]);
+    let secrets = home.path("elsewhere");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("region"), "eu\n").unwrap();
+    let config = home.path("t.toml");
+    std::fs::write(&config, format!("secrets = {:?}\n", secrets.display().to_string())).unwrap();
+    for args in
+        [["routes", "--secrets", secrets.to_str().unwrap()], ["routes", "--config", config.to_str().unwrap()]]
+    {
+        let said = home.run(&args, "");
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.out.contains("https://eu.example/api/v1/chat"), "{said:?}");
+    }
+}
+
+#[test]
 fn schemas_are_printed() {
     let home = Home::new(&[]);
     for kind in ["provider", "gateway", "api", "settings"] {
