@@ -7,7 +7,7 @@
 mod fill;
 mod parts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
@@ -60,7 +60,13 @@ struct Binder<'a, F> {
 }
 
 /// The values that are set, of one owner.
-type Set = std::collections::BTreeMap<String, String>;
+type Set = BTreeMap<String, Held>;
+
+/// A var's value.
+struct Held {
+    text: String,
+    secret: bool,
+}
 
 impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     fn say(&mut self, code: Code, at: &At, message: String) {
@@ -144,7 +150,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                 let message = format!("var `{name}` holds a control character: {}", source_of(&var.value));
                 self.say(Code::Var, &var.at, message);
             }
-            set.insert(name.clone(), value);
+            set.insert(name.clone(), Held { text: value, secret: var.value.secret });
         }
         set
     }
@@ -173,7 +179,9 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
 
     /// A base URL's origin and its path, without a slash at the end.
     fn base(&mut self, url: &compile::Located<Text>, set: &Set) -> Option<(Origin, String)> {
-        if let Some(var) = vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(v))) {
+        if let Some(var) =
+            vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(&v.text)))
+        {
             let message = format!("var `{var}` stands in the host, and its value is no part of one");
             let help = "a part of a host is made of letters, digits, `-` and `.`";
             self.found.push(Diagnostic::new(Code::Var, url.at.clone(), message).help(help));
@@ -261,7 +269,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             let template = filler.captures(text);
             match template.as_text().map(sendable) {
                 None => values.push((name.clone(), Value::Made(template))),
-                Some(Ok(value)) => values.push((name.clone(), Value::Fixed(value))),
+                Some(Ok(mut value)) => {
+                    value.set_sensitive(filler.is_secret(text));
+                    values.push((name.clone(), Value::Fixed(value)));
+                }
                 Some(Err(())) => self.unsendable(at, name),
             }
         }

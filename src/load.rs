@@ -52,6 +52,8 @@ pub struct Loaded {
 pub struct Assembled {
     /// What is good, ready to serve.
     pub table: Table,
+    /// The same providers before their vars were filled in, by name.
+    pub providers: Vec<Arc<compile::Provider>>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
     /// How many of the files' own tests ran.
@@ -230,21 +232,24 @@ pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> bind::Lookup) -> 
         rejected.extend(good.extract_if(.., lost).map(|provider| Rejected::from(&*provider)));
         diagnostics.extend(found);
     }
+    let cors: Vec<_> = good.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
     let mut bound = Vec::with_capacity(good.len());
-    for provider in &good {
+    good.retain(|provider| {
         let (ready, found) = bind::bind_read(provider, |_, _, var| value(&var.source));
         diagnostics.extend(found);
-        match ready {
-            Some(ready) => bound.push(Arc::new(ready)),
-            None => rejected.push(Rejected::from(&**provider)),
-        }
-    }
+        let Some(ready) = ready else {
+            rejected.push(Rejected::from(&**provider));
+            return false;
+        };
+        bound.push(Arc::new(ready));
+        true
+    });
     diagnostics.sort();
     // A var of a gateway is looked up by each provider that uses the gateway.
     diagnostics.dedup();
     rejected.sort_by(|a, b| a.name.cmp(&b.name));
-    let cors: Vec<_> = good.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
-    Assembled { table: Table::new(bound, rejected, &cors), diagnostics, tests: tests.ran }
+    let table = Table::new(bound, rejected, &cors);
+    Assembled { table, providers: good, diagnostics, tests: tests.ran }
 }
 
 /// A var's value: from the environment of this process, or from a file below `secrets`, less the line's end.

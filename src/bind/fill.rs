@@ -18,10 +18,18 @@ pub(super) enum Never {}
 impl Filler<'_> {
     pub(super) fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
         text.resolve(|name| match name {
-            Name::Var(var) => Known::Text(self.set.get(&**var).cloned().unwrap_or_default()),
+            Name::Var(var) => {
+                Known::Text(self.set.get(&**var).map(|held| held.text.clone()).unwrap_or_default())
+            }
             Name::Host => Known::Text(self.host.to_owned()),
             Name::Capture(_) | Name::Secret | Name::Path | Name::Url => other(name),
         })
+    }
+
+    /// Whether a secret var stands in a text.
+    pub(super) fn is_secret(&self, text: &Text) -> bool {
+        let secret = |var: &str| self.set.get(var).is_some_and(|held| held.secret);
+        text.names().any(|name| matches!(name, Name::Var(var) if secret(var)))
     }
 
     /// For texts whose scope allows vars and the host alone.

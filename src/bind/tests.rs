@@ -48,6 +48,27 @@ fn bound(text: &str, vars: &[(&str, &str)]) -> String {
 }
 
 #[test]
+fn headers_made_of_secrets_are_sensitive() {
+    let text = "title = \"Demo\"\npath_prefix = \"/demo\"\nbase_url = \"https://x.example.com\"\n\
+        vars = { open = { env = \"O\" }, hidden = { env = \"H\", secret = true } }\n\
+        headers.set = { x-open = \"{open}\", x-hidden = \"a {hidden}\" }\n\
+        endpoint.a = { method = \"GET\", path = \"/a\" }\n";
+    let mut files = Files::default();
+    files.providers.insert(FileName::new("demo").unwrap(), spec::parse(&"demo.toml".into(), text).0);
+    let (provider, found) = bind(&compile(&files).providers[0], |_, name, _| Some(name.to_owned()));
+    assert_eq!(found, []);
+    let set = provider.unwrap().headers.set;
+    let sensitive = set.iter().map(|(name, value)| match value {
+        Value::Fixed(value) => (name.as_str(), value.is_sensitive()),
+        Value::Made(_) => (name.as_str(), false),
+    });
+    assert_eq!(
+        sensitive.collect::<BTreeMap<_, _>>(),
+        BTreeMap::from([("x-open", false), ("x-hidden", true)])
+    );
+}
+
+#[test]
 fn vars_in_urls() {
     let check = |text: &str, vars: &[(&str, &str)], expected: &str| {
         assert_eq!(bound(text, vars), expected, "{text} {vars:?}");

@@ -122,6 +122,25 @@ fn routes_use_the_secrets_directory() {
 }
 
 #[test]
+fn routes_show_no_secret() {
+    let check = |base_url: &str, expected: &str| {
+        let (text, _) = GOOD.split_once("[endpoint.model]").unwrap();
+        let text = text.replace("https://good.example/api", base_url);
+        let vars = "[vars]\nregion = { file = \"region\" }\nkey = { file = \"key\", secret = true }\n";
+        let home = Home::new(&[("good", &format!("{text}{vars}"))]);
+        std::fs::create_dir(home.path("secrets")).unwrap();
+        std::fs::write(home.path("secrets/region"), "eu").unwrap();
+        std::fs::write(home.path("secrets/key"), "s3cret").unwrap();
+        let said = home.run(&["routes"], "");
+        assert!(said.code == 0 && said.out.trim_end().ends_with(expected), "{said:?}");
+        assert!(!said.out.contains("s3cret"), "{said:?}");
+    };
+    check("https://{region}.example", " https://eu.example/v1/chat");
+    check("https://{region}.example/{key}/x", " https://eu.example/***/x/v1/chat");
+    check("https://{key}.example/{region}", " ***");
+}
+
+#[test]
 fn schemas_are_printed() {
     let home = Home::new(&[]);
     for kind in ["provider", "gateway", "api", "settings"] {
