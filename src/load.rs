@@ -94,6 +94,7 @@ pub fn load(origin: &Source) -> io::Result<Loaded> {
             for (folder, name) in FOLDERS {
                 loaded.read_folder(folder, &dir.join(name), &root)?;
             }
+            loaded.fill_in();
         }
     }
     loaded.diagnostics.sort();
@@ -121,6 +122,47 @@ impl Loaded {
             }
         }
         Ok(())
+    }
+
+    /// Presets, gateways and apis that a directory lacks are those of the binary, so that a provider file works
+    /// wherever it is put. Their tests were run when the binary was made.
+    fn fill_in(&mut self) {
+        for (folder, name) in &FOLDERS[1..] {
+            for file in EMBEDDED.get_dir(name).into_iter().flat_map(Dir::files) {
+                let stem = file.path().file_stem().and_then(|stem| stem.to_str()).and_then(FileName::new);
+                if let Some(stem) = stem.filter(|stem| !self.has(*folder, stem)) {
+                    let shown = Path::new("built-in").join(file.path());
+                    self.take(*folder, &shown, Ok(file.contents().to_vec()));
+                    self.forget_tests(*folder, &stem);
+                }
+            }
+        }
+    }
+
+    fn forget_tests(&mut self, folder: Folder, name: &FileName) {
+        fn forget<T>(
+            slot: Option<&mut spec::Slot<T>>,
+            tests: impl Fn(&mut T) -> &mut Option<Vec<spec::Test>>,
+        ) {
+            if let Some(Ok(parsed)) = slot {
+                *tests(&mut parsed.document) = None;
+            }
+        }
+        match folder {
+            Folder::Providers => forget(self.files.providers.get_mut(name), |one| &mut one.test),
+            Folder::Presets => forget(self.files.presets.get_mut(name), |one| &mut one.test),
+            Folder::Gateways => forget(self.files.gateways.get_mut(name), |one| &mut one.test),
+            Folder::Apis => forget(self.files.apis.get_mut(name), |one| &mut one.test),
+        }
+    }
+
+    fn has(&self, folder: Folder, name: &FileName) -> bool {
+        match folder {
+            Folder::Providers => self.files.providers.contains_key(name),
+            Folder::Presets => self.files.presets.contains_key(name),
+            Folder::Gateways => self.files.gateways.contains_key(name),
+            Folder::Apis => self.files.apis.contains_key(name),
+        }
     }
 
     fn take(&mut self, folder: Folder, path: &Path, contents: Result<Vec<u8>, String>) {
@@ -391,8 +433,8 @@ mod tests {
         write("good", b"value\r\n");
         write("empty", b"\n");
         write("binary", b"\xff");
-        write("full", &[b'x'; 64 << 10]);
-        write("large", &[b'x'; (64 << 10) + 1]);
+        write("full", &vec![b'x'; 64 << 10]);
+        write("large", &vec![b'x'; (64 << 10) + 1]);
         fs::create_dir(dir.path().join("directory")).unwrap();
         std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
         std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
@@ -440,6 +482,19 @@ mod tests {
         check("directory", Err("is not a regular file"));
         check("pipe", Err("is not a regular file"));
         check("missing", Err("cannot be read: No such file or directory (os error 2)"));
+    }
+
+    #[test]
+    fn what_a_directory_lacks_is_the_binarys() {
+        let dir = tempfile::tempdir().unwrap();
+        let preset = EMBEDDED.get_dir("presets").unwrap().files().next().unwrap().path().file_stem().unwrap();
+        let preset = preset.to_str().unwrap();
+        let own = format!("title = \"X\"\nextends = \"{preset}\"\nbase_url = \"https://x.example\"\n");
+        fs::write(dir.path().join("x.toml"), own).unwrap();
+        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
+        let (compiled, tests, found) = check(&loaded);
+        assert!(found.is_empty(), "{}", loaded.sources.render(&found, false));
+        assert_eq!((compiled.providers.len(), tests.ran), (1, 0));
     }
 
     #[test]
