@@ -140,19 +140,22 @@ impl Loaded {
     }
 
     fn forget_tests(&mut self, folder: Folder, name: &FileName) {
+        type Slots<T> = BTreeMap<FileName, spec::Slot<T>>;
         fn forget<T>(
-            slot: Option<&mut spec::Slot<T>>,
-            tests: impl Fn(&mut T) -> &mut Option<Vec<spec::Test>>,
+            slots: &mut Slots<T>,
+            name: &FileName,
+            tests: fn(&mut T) -> &mut Option<Vec<spec::Test>>,
         ) {
-            if let Some(Ok(parsed)) = slot {
+            if let Some(Ok(parsed)) = slots.get_mut(name) {
                 *tests(&mut parsed.document) = None;
             }
         }
+        let files = &mut self.files;
         match folder {
-            Folder::Providers => forget(self.files.providers.get_mut(name), |one| &mut one.test),
-            Folder::Presets => forget(self.files.presets.get_mut(name), |one| &mut one.test),
-            Folder::Gateways => forget(self.files.gateways.get_mut(name), |one| &mut one.test),
-            Folder::Apis => forget(self.files.apis.get_mut(name), |one| &mut one.test),
+            Folder::Providers => forget(&mut files.providers, name, |one| &mut one.test),
+            Folder::Presets => forget(&mut files.presets, name, |one| &mut one.test),
+            Folder::Gateways => forget(&mut files.gateways, name, |one| &mut one.test),
+            Folder::Apis => forget(&mut files.apis, name, |one| &mut one.test),
         }
     }
 
