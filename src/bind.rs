@@ -4,160 +4,23 @@
 //!
 //! Pure: where the values come from is the caller's (`load`, or a file's own test).
 
-use std::{collections::BTreeSet, sync::Arc};
+mod fill;
+mod parts;
 
-use http::{HeaderName, HeaderValue};
+use std::collections::BTreeSet;
+
+use http::HeaderName;
 
 use crate::{
-    compile::{
-        self, Api, Captures, ClientPath, GatewayUse, Glob, Known, Name, Part, Section, Template, Text,
-        Timeouts, Var, Vars, percent_encode,
-    },
+    compile::{self, Captures, GatewayUse, Known, Part, Template, Text, Var, Vars},
     diag::{At, Code, Diagnostic},
     name::FileName,
     origin::Origin,
 };
 
-/// A provider, ready to serve.
-#[derive(Debug)]
-pub struct Provider {
-    /// Its name.
-    pub name: FileName,
-    /// Its name for people.
-    pub title: String,
-    /// Where its client paths start.
-    pub prefix: String,
-    /// The `base_url`'s host, as messages name it.
-    pub host: String,
-    /// The gateway that is used.
-    pub gateway: Option<FileName>,
-    /// Where its URLs lead: the base URL's origin or the gateway's.
-    pub origin: Origin,
-    /// Where connections really go, if an egress wraps the URL.
-    pub egress: Option<EgressUrl>,
-    /// Its credentials section.
-    pub section: Option<Section>,
-    /// How a credential goes in, in order.
-    pub auth: Vec<Auth>,
-    /// Names that the file sets somewhere: a client's own are removed.
-    pub claimed: Vec<HeaderName>,
-    /// Header rules for every endpoint.
-    pub headers: Headers,
-    /// What the gateway, then the egresses do to headers.
-    pub overlays: Vec<Overlay>,
-    /// Its endpoints.
-    pub endpoints: Vec<Endpoint>,
-    /// Where its clients may put a token.
-    pub caller: compile::Carriers,
-    /// The largest request body, in bytes.
-    pub max_body: u64,
-}
+pub use parts::*;
 
-/// Where an egress sends requests.
-#[derive(Debug)]
-pub struct EgressUrl {
-    /// Its origin.
-    pub origin: Origin,
-    /// Path and query there; the name stands for the upstream URL.
-    pub target: Template<UrlName>,
-}
-
-/// The only name in a bound egress: the upstream URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UrlName;
-
-/// The only name in a bound auth header: the credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SecretName;
-
-/// How one field goes into the request.
-#[derive(Debug)]
-pub struct Auth {
-    /// The field.
-    pub field: String,
-    /// What the secret has to look like.
-    pub matches: Option<Glob>,
-    /// The headers it sets.
-    pub set: Vec<(HeaderName, Template<SecretName>)>,
-}
-
-/// A header's value: known, or made from the path's captures.
-#[derive(Debug)]
-pub enum Value {
-    /// The same for every request.
-    Fixed(HeaderValue),
-    /// A template over captures, by index.
-    Made(Template<u8>),
-}
-
-/// Header rules.
-#[derive(Debug, Default)]
-pub struct Headers {
-    /// Lets through what the engine strips.
-    pub pass: Vec<Glob>,
-    /// Removes.
-    pub remove: Vec<Glob>,
-    /// Adds where the client sent none.
-    pub default: Vec<(HeaderName, Value)>,
-    /// Sets.
-    pub set: Vec<(HeaderName, Value)>,
-}
-
-/// What a gateway or an egress does to headers.
-#[derive(Debug)]
-pub struct Overlay {
-    /// Removes.
-    pub remove: Vec<Glob>,
-    /// Sets.
-    pub set: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// An endpoint, ready to serve.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Its name in the file.
-    pub name: String,
-    /// Its method.
-    pub method: http::Method,
-    /// The client paths that lead to it.
-    pub paths: Vec<ClientPath>,
-    /// The path at the origin, gateway and base path included, over captures by index.
-    pub target: Template<u8>,
-    /// What happens to the query.
-    pub query: Query,
-    /// Its header rules.
-    pub headers: Headers,
-    /// How long to wait.
-    pub timeouts: Timeouts,
-    /// Rules on the answer.
-    pub responses: Vec<ResponseRule>,
-    /// Its wire format.
-    pub api: Option<Arc<Api>>,
-}
-
-/// What happens to the query; texts in values are encoded already.
-#[derive(Debug, Default)]
-pub struct Query {
-    /// Names that never go up.
-    pub remove: Vec<String>,
-    /// Added where the client sent none.
-    pub default: Vec<(String, Template<u8>)>,
-    /// Replaces what the client sent.
-    pub set: Vec<(String, Template<u8>)>,
-}
-
-/// A rule on the upstream's answer.
-#[derive(Debug)]
-pub struct ResponseRule {
-    /// The answer's status.
-    pub status: Option<u16>,
-    /// What the answer's content type has to look like, in lower case.
-    pub content_type: Option<Glob>,
-    /// The status that the client gets.
-    pub reply_status: http::StatusCode,
-    /// The message that the client gets.
-    pub message: String,
-}
+use fill::{Filler, good_path, is_labels, plain, plain_target, sendable, through, vars_in_host};
 
 /// The text of a capture.
 pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
@@ -225,7 +88,9 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
             overlays.push(self.overlay(&one.overlay, &filler, &one.at));
             if let Some(url) = &one.url {
                 if egress.is_some() {
-                    self.say(Code::Condition, &one.at, "two active egresses have a `url`".into());
+                    let message = "two active egresses have a `url`";
+                    let help = "only one of those whose `when` holds at once may have it";
+                    self.found.push(Diagnostic::new(Code::Condition, one.at.clone(), message).help(help));
                 }
                 egress = self.egress_url(url, &filler, &one.at);
             }
@@ -288,6 +153,12 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
 
     /// A base URL's origin and its path, without a slash at the end.
     fn base(&mut self, url: &compile::Located<Text>, set: &Set) -> Option<(Origin, String)> {
+        if let Some(var) = vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(v))) {
+            let message = format!("var `{var}` stands in the host, and its value is no part of one");
+            let help = "a part of a host is made of letters, digits, `-` and `.`";
+            self.found.push(Diagnostic::new(Code::Var, url.at.clone(), message).help(help));
+            return None;
+        }
         let mut text = String::new();
         Filler { set, host: "" }.vars(&url.value).render(&mut text, |never| match *never {});
         let problem = match Origin::split(&text) {
@@ -311,9 +182,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         path.append(&filler.captures(&endpoint.upstream_path), false);
         let target = match reach.via {
             None => path,
-            Some((used, (_, gateway_path))) => match path.strip_prefix(&used.strip) {
-                Some(path) => through(gateway_path, &used.path, &path, filler),
-                None => {
+            Some((used, (_, gateway_path))) => {
+                if let Some(path) = path.strip_prefix(&used.strip) {
+                    through(gateway_path, &used.path, &path, filler)
+                } else {
                     let message = format!(
                         "`{}` is not the front of endpoint `{}`'s upstream path",
                         used.strip, endpoint.name
@@ -321,7 +193,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
                     self.say(Code::Strip, &used.at, message);
                     return None;
                 }
-            },
+            }
         };
         let good = |part: &Part<u8>| {
             matches!(part, Part::Name { .. }) || matches!(part, Part::Text(text) if plain(text))
@@ -370,15 +242,19 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         let mut values = Vec::new();
         for (name, text) in rules {
             let template = filler.captures(text);
-            match template.as_text().map(HeaderValue::from_str) {
+            match template.as_text().map(sendable) {
                 None => values.push((name.clone(), Value::Made(template))),
                 Some(Ok(value)) => values.push((name.clone(), Value::Fixed(value))),
-                Some(Err(_)) => {
-                    self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent"))
-                }
+                Some(Err(())) => self.unsendable(at, name),
             }
         }
         values
+    }
+
+    fn unsendable(&mut self, at: &At, name: &HeaderName) {
+        let message = format!("with the vars filled in header `{name}` cannot be sent");
+        let help = "a header's value holds ASCII without control characters";
+        self.found.push(Diagnostic::new(Code::Var, at.clone(), message).help(help));
     }
 
     fn overlay(&mut self, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
@@ -386,12 +262,12 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         for (name, text) in &overlay.set {
             let mut value = String::new();
             filler.vars(text).render(&mut value, |never| match *never {});
-            match HeaderValue::from_str(&value) {
+            match sendable(&value) {
                 Ok(mut value) => {
                     value.set_sensitive(true);
                     set.push((name.clone(), value));
                 }
-                Err(_) => self.say(Code::Var, at, format!("with the vars filled in `{name}` cannot be sent")),
+                Err(()) => self.unsendable(at, name),
             }
         }
         Overlay { remove: overlay.remove.clone(), set }
@@ -417,79 +293,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
     }
 }
 
-/// The gateway's path with the upstream path in it.
-fn through(base_path: &str, written: &Text, path: &Template<u8>, filler: &Filler<'_>) -> Template<u8> {
-    let mut target = Template::text(base_path);
-    let marked: Template<()> = filler.fill(written, |_| Known::Name(()));
-    for part in marked.parts() {
-        match part {
-            Part::Text(text) => target.append(&Template::text(text), false),
-            Part::Name { urlencode, .. } => target.append(path, *urlencode),
-        }
-    }
-    target
-}
-
 /// Where the upstream's paths lie, and the gateway in front of them with its origin and base path.
 struct Reach<'a> {
     base_path: &'a str,
     via: Option<&'a (&'a GatewayUse, (Origin, String))>,
-}
-
-/// Fills in what is known once the vars are.
-struct Filler<'a> {
-    set: &'a Set,
-    host: &'a str,
-}
-
-/// A name that no bound template can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Never {}
-
-impl Filler<'_> {
-    fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
-        text.resolve(|name| match name {
-            Name::Var(var) => Known::Text(self.set.get(&**var).cloned().unwrap_or_default()),
-            Name::Host => Known::Text(self.host.to_owned()),
-            Name::Capture(_) | Name::Secret | Name::Path | Name::Url => other(name),
-        })
-    }
-
-    /// For texts whose scope allows vars and the host alone.
-    fn vars(&self, text: &Text) -> Template<Never> {
-        self.fill(text, |_| Known::Text(String::new()))
-    }
-
-    /// For texts whose scope allows captures too.
-    fn captures(&self, text: &Text) -> Template<u8> {
-        self.fill(text, |name| match name {
-            Name::Capture(index) => Known::Name(*index),
-            Name::Var(_) | Name::Host | Name::Secret | Name::Path | Name::Url => Known::Text(String::new()),
-        })
-    }
-
-    fn auth(&self, auth: &compile::Auth) -> Auth {
-        let set =
-            auth.set.iter().map(|(name, text)| (name.clone(), self.fill(text, |_| Known::Name(SecretName))));
-        Auth { field: auth.field.clone(), matches: auth.matches.clone(), set: set.collect() }
-    }
-
-    /// Query values mean what they say: their texts are percent-encoded here, once.
-    fn query(&self, rules: &[(String, Text)]) -> Vec<(String, Template<u8>)> {
-        let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/,@".contains(&b);
-        let one = |(name, text): &(String, Text)| {
-            let mut encoded = Template::text("");
-            for part in self.captures(text).parts() {
-                let part = match part {
-                    Part::Text(text) => Template::text(&percent_encode(text, unreserved)),
-                    Part::Name { name, urlencode } => Template::name(*name, *urlencode),
-                };
-                encoded.append(&part, false);
-            }
-            (name.clone(), encoded)
-        };
-        rules.iter().map(one).collect()
-    }
 }
 
 /// Every header name that the file sets somewhere, active or not.
@@ -511,17 +318,5 @@ fn source_of(var: &Var) -> String {
     }
 }
 
-/// A base path: plain characters, no empty and no dot segment inside.
-fn good_path(path: &str) -> bool {
-    let inner = path.trim_end_matches('/');
-    plain(path) && !inner.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."))
-}
-
-/// What may stand in a path as it is.
-fn plain(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b))
-}
-
-fn plain_target(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b))
-}
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, request::Par
 
 use crate::{
     bind,
-    compile::{Compiled, Glob, Provider, Test},
+    compile::{Api, Compiled, FaultWords, Glob, Provider, Test},
     diag::{Code, Diagnostic},
     fault::{Fault, Kind},
     name::FileName,
     rewrite::{self, Answered},
     secret::Secret,
     spec::{self, TestAnswer, VarValue},
-    table::{self, Table},
+    table::{self, Hit, Table},
 };
 
 /// How many tests ran, and what those that fail are told.
@@ -66,6 +66,8 @@ struct Seen {
     status: Option<StatusCode>,
     message: Option<String>,
     code: Option<&'static str>,
+    body: Option<serde_json::Value>,
+    token: Option<String>,
 }
 
 fn seen(provider: &Provider, test: &spec::Test) -> Result<Seen, String> {
@@ -76,47 +78,64 @@ fn seen(provider: &Provider, test: &spec::Test) -> Result<Seen, String> {
     };
     let table = Table::new(vec![Arc::new(bound)], Vec::new(), &provider.cors_headers);
     let head = head(test)?;
-    Ok(go(&table, &head, test).unwrap_or_else(|fault| Seen {
-        status: Some(fault.kind.status()),
-        message: Some(fault.message.into_owned()),
-        code: Some(fault.kind.code()),
-        ..Seen::default()
-    }))
+    let mut seen = go(&table, &head, test);
+    seen.token = rewrite::token(&head, &table).map(|token| token.expose().to_owned());
+    Ok(seen)
 }
 
 /// The request's way, as `gateway` goes it.
-fn go(table: &Table, head: &Parts, test: &spec::Test) -> Result<Seen, Fault> {
+fn go(table: &Table, head: &Parts, test: &spec::Test) -> Seen {
     let path = head.uri.path();
     let hit = table::is_canonical(path).then(|| table.find(&head.method, path)).flatten();
-    let hit = hit.ok_or_else(|| Fault::new(Kind::RouteNotFound, rewrite::no_route(path)))?;
-    let stored = |field: &str| test.credentials.as_ref()?.get(field).map(Secret::new);
-    let chosen = rewrite::choose(&hit, stored)?;
-    let out = rewrite::request(&hit, head, chosen.as_ref(), &table.carriers)?;
-    let mut seen = Seen {
-        url: Some(out.url()),
-        method: Some(out.method.to_string()),
-        headers: out.headers,
-        ..Seen::default()
+    let Some(hit) = hit else {
+        return told(
+            Kind::RouteNotFound.status(),
+            &Fault::new(Kind::RouteNotFound, rewrite::no_route(path)),
+            None,
+        );
     };
-    if let Some(answer) = &test.answer {
-        let status = StatusCode::from_u16(answer.status).unwrap_or_default();
-        match rewrite::answer(&hit, status, answer_headers(answer), false) {
-            Answered::Relayed(_) => seen.status = Some(status),
-            Answered::Replaced(rule) => {
-                seen.status = Some(rule.reply_status);
-                seen.message = Some(rule.message.clone());
-                seen.code = Some(Kind::ResponseRule.code());
-            }
+    let refused = |fault: Fault| told(fault.kind.status(), &fault, hit.endpoint().api.as_deref());
+    upstream(&hit, head, test, table).unwrap_or_else(refused)
+}
+
+fn upstream(hit: &Hit, head: &Parts, test: &spec::Test, table: &Table) -> Result<Seen, Fault> {
+    let stored = |field: &str| test.credentials.as_ref()?.get(field).map(Secret::new);
+    let chosen = rewrite::choose(hit, stored)?;
+    let out = rewrite::request(hit, head, chosen.as_ref(), &table.carriers)?;
+    let answered = test.answer.as_ref().map(|answer| answered(hit, answer)).unwrap_or_default();
+    Ok(Seen { url: Some(out.url()), method: Some(out.method.to_string()), headers: out.headers, ..answered })
+}
+
+/// What the client gets of an upstream's answer.
+fn answered(hit: &Hit, answer: &TestAnswer) -> Seen {
+    let status = StatusCode::from_u16(answer.status).unwrap_or_default();
+    match rewrite::answer(hit, status, answer_headers(answer), false) {
+        Answered::Relayed(_) => Seen { status: Some(status), ..Seen::default() },
+        Answered::Replaced(rule) => {
+            let fault = Fault::new(Kind::ResponseRule, rule.message.clone());
+            told(rule.reply_status, &fault, hit.endpoint().api.as_deref())
         }
     }
-    Ok(seen)
+}
+
+/// What the client is told of a fault.
+fn told(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Seen {
+    let code = fault.kind.code();
+    let words = FaultWords { status, message: &fault.message, code, request_id: "test" };
+    Seen {
+        status: Some(status),
+        message: Some(fault.message.clone().into_owned()),
+        code: Some(code),
+        body: serde_json::from_str(&words.body(api)).ok(),
+        ..Seen::default()
+    }
 }
 
 fn var(test: &spec::Test, owner: Option<&FileName>, name: &str) -> Option<String> {
     let vars = test.vars.as_ref()?;
     match owner {
         None => match vars.get(name)? {
-            VarValue::Text(text) => Some(text.clone()),
+            VarValue::Text(value) => Some(value.clone()),
             VarValue::Gateway(_) => None,
         },
         Some(gateway) => match vars.get(gateway.as_str())? {
@@ -189,6 +208,9 @@ fn compare(expect: &spec::Expect, seen: &Seen) -> Vec<String> {
     same("the status", expect.status.map(|status| status.to_string()).as_deref(), status.as_deref());
     same("the message", expect.message.as_deref(), seen.message.as_deref());
     same("the code", expect.code.as_deref(), seen.code);
+    same("the client's token", expect.token.as_deref(), seen.token.as_deref());
+    let body = expect.body.as_ref().map(|body| serde_json::json!(body).to_string());
+    same("the body", body.as_deref(), seen.body.as_ref().map(ToString::to_string).as_deref());
     for (name, expected) in expect.headers.iter().flatten() {
         same(&format!("header `{name}`"), Some(expected), all_values(&seen.headers, name).as_deref());
     }
@@ -199,12 +221,17 @@ fn compare(expect: &spec::Expect, seen: &Seen) -> Vec<String> {
         }
     }
     let refused = seen.code.is_some() && seen.url.is_none();
-    if refused && expect.status.is_none() && expect.code.is_none() && expect.message.is_none() {
+    if refused && silent(expect) {
         let mut sentence = String::from("the request is refused");
         let _ = write!(sentence, ": {}", seen.message.as_deref().unwrap_or_default());
         wrong.insert(0, sentence);
     }
     wrong
+}
+
+/// Whether a test does not say what the client is told.
+fn silent(expect: &spec::Expect) -> bool {
+    expect.status.is_none() && expect.code.is_none() && expect.message.is_none() && expect.body.is_none()
 }
 
 fn all_values(headers: &HeaderMap, name: &str) -> Option<String> {

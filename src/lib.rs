@@ -35,3 +35,7 @@ pub mod gateway;
 // L4: the outside
 pub mod server;
 pub mod cli;
+
+// the rules of the house, as tests
+#[cfg(test)]
+mod house;

@@ -4,7 +4,7 @@
 //! Never decides what to do about findings: it hands back what is good, what is not, and why.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +18,7 @@ use crate::{
     diag::{At, Code, Diagnostic, Sources},
     filetest,
     name::FileName,
+    settings::Source,
     spec,
     table::{self, Table},
 };
@@ -27,15 +28,6 @@ static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// Where provider files come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A directory.
-    Directory(PathBuf),
-    /// The copy in the binary.
-    Embedded,
-}
 
 /// Files, read and parsed.
 #[derive(Debug, Default)]
@@ -76,10 +68,10 @@ const FOLDERS: [(Folder, &str); 4] = [
 ];
 
 /// Reads and parses all files. The error is about the directory itself.
-pub fn load(origin: &Origin) -> io::Result<Loaded> {
+pub fn load(origin: &Source) -> io::Result<Loaded> {
     let mut loaded = Loaded::default();
     match origin {
-        Origin::Embedded => {
+        Source::Embedded => {
             for (folder, name) in FOLDERS {
                 let dir = if name.is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(name) };
                 for file in dir.into_iter().flat_map(Dir::files) {
@@ -88,7 +80,7 @@ pub fn load(origin: &Origin) -> io::Result<Loaded> {
                 }
             }
         }
-        Origin::Directory(dir) => {
+        Source::Directory(dir) => {
             let root = fs::canonicalize(dir)?;
             for (folder, name) in FOLDERS {
                 loaded.read_folder(folder, &dir.join(name), &root)?;
@@ -143,31 +135,41 @@ impl Loaded {
             }
             Err(message) => {
                 self.diagnostics.push(Diagnostic::new(Code::File, At::file(&file), message));
-                self.parse(folder, name, &file, "\0");
+                self.miss(folder, name);
             }
         }
     }
 
     /// A text that cannot be parsed leaves its name behind, so that who refers to it is told why.
     fn parse(&mut self, folder: Folder, name: FileName, file: &Arc<str>, text: &str) {
-        let unreadable = text == "\0";
         let found = match folder {
-            Folder::Providers => keep(&mut self.files.providers, name, spec::parse(file, text)),
-            Folder::Presets => keep(&mut self.files.presets, name, spec::parse(file, text)),
-            Folder::Gateways => keep(&mut self.files.gateways, name, spec::parse(file, text)),
-            Folder::Apis => keep(&mut self.files.apis, name, spec::parse(file, text)),
+            Folder::Providers => keep(&mut self.files.providers, name, file, text),
+            Folder::Presets => keep(&mut self.files.presets, name, file, text),
+            Folder::Gateways => keep(&mut self.files.gateways, name, file, text),
+            Folder::Apis => keep(&mut self.files.apis, name, file, text),
         };
-        if !unreadable {
-            self.diagnostics.extend(found);
+        self.diagnostics.extend(found);
+    }
+
+    /// A file that cannot be read leaves its name behind too.
+    fn miss(&mut self, folder: Folder, name: FileName) {
+        let nothing = spec::Outline::default();
+        match folder {
+            Folder::Providers => drop(self.files.providers.insert(name, Err(nothing))),
+            Folder::Presets => drop(self.files.presets.insert(name, Err(nothing))),
+            Folder::Gateways => drop(self.files.gateways.insert(name, Err(nothing))),
+            Folder::Apis => drop(self.files.apis.insert(name, Err(nothing))),
         }
     }
 }
 
-fn keep<T>(
-    slots: &mut std::collections::BTreeMap<FileName, compile::Slot<T>>,
+fn keep<T: spec::Document>(
+    slots: &mut BTreeMap<FileName, spec::Slot<T>>,
     name: FileName,
-    (parsed, found): (compile::Slot<T>, Vec<Diagnostic>),
+    file: &Arc<str>,
+    text: &str,
 ) -> Vec<Diagnostic> {
+    let (parsed, found) = spec::parse(file, text);
     slots.insert(name, parsed);
     found
 }
@@ -194,30 +196,33 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     let tests = filetest::run(&compiled);
     let mut all = loaded.diagnostics.clone();
     all.extend(compiled.diagnostics.iter().cloned());
-    all.extend(table::link(&compiled.providers));
+    all.extend(table::link(&compiled.providers).into_iter().map(|(_, diagnostic)| diagnostic));
     all.extend(tests.diagnostics.iter().cloned());
     all.sort();
     (compiled, tests, all)
 }
 
-/// Makes the table of all that is good. A provider is out if a file that it is made of is named in a finding.
+/// Makes the table of all that is good. A provider is out if it does not compile, if a file that it is made of
+/// has errors of form or a test that fails, or if it clashes with one of an earlier name.
 pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> Option<String>) -> Assembled {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
     let mut diagnostics = loaded.diagnostics.clone();
-    diagnostics.extend(compiled.diagnostics);
     diagnostics.extend(tests.diagnostics);
+    let bad: BTreeSet<Arc<str>> = diagnostics.iter().map(|one| one.at.file.clone()).collect();
+    diagnostics.extend(compiled.diagnostics);
     let mut good = compiled.providers;
     let mut rejected = compiled.rejected;
-    let mut bad: BTreeSet<Arc<str>> = diagnostics.iter().map(|one| one.at.file.clone()).collect();
+    let made_of_bad = |provider: &mut Arc<compile::Provider>| !provider.inputs.is_disjoint(&bad);
+    rejected.extend(good.extract_if(.., made_of_bad).map(|provider| reject(&provider)));
     loop {
-        let out = |provider: &Arc<compile::Provider>| !provider.inputs.is_disjoint(&bad);
-        rejected.extend(good.extract_if(.., |provider| out(provider)).map(|provider| reject(&provider)));
         let found = table::link(&good);
         if found.is_empty() {
             break;
         }
-        bad = found.iter().map(|one| one.at.file.clone()).collect();
+        let (losers, found): (BTreeSet<FileName>, Vec<Diagnostic>) = found.into_iter().unzip();
+        let lost = |provider: &mut Arc<compile::Provider>| losers.contains(&provider.name);
+        rejected.extend(good.extract_if(.., lost).map(|provider| reject(&provider)));
         diagnostics.extend(found);
     }
     let mut bound = Vec::with_capacity(good.len());
@@ -246,5 +251,72 @@ pub fn var_value(source: &VarSource, secrets: &Path) -> Option<String> {
         VarSource::File(name) => fs::read_to_string(secrets.join(name))
             .ok()
             .map(|text| text.trim_end_matches(['\r', '\n']).to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRESET: &str =
+        "path_prefix = \"/proxy/{provider}\"\n[endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n";
+    const GOOD: &str = "title = \"X\"\nextends = \"p\"\nbase_url = \"https://x.example\"\n";
+
+    /// Which providers serve and which are out, and the codes of all findings, of a directory with these files.
+    fn outcome(files: &[(&str, &str)]) -> (String, String) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("presets")).unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
+        let assembled = assemble(&loaded, |_| None);
+        let serving = assembled.table.providers.iter().map(|one| one.name.to_string());
+        let out = assembled.table.rejected.iter().map(|one| format!("-{}", one.name));
+        let codes = assembled.diagnostics.iter().map(|one| one.code.as_str().to_owned());
+        (serving.chain(out).collect::<Vec<_>>().join(" "), codes.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_bad_file_takes_out_no_more_than_it_must() {
+        let check = |files: &[(&str, &str)], providers: &str, codes: &str| {
+            assert_eq!(outcome(files), (providers.to_owned(), codes.to_owned()), "{files:?}");
+        };
+        let preset = ("presets/p.toml", PRESET);
+        let clash = &format!("{GOOD}path_prefix = \"/proxy/a\"\n");
+        let unset = &GOOD.replace("x.example", "{v}.example");
+        let unset = &format!("{unset}[vars]\nv = {{ env = \"NOT_SET_HERE\" }}\n");
+        let failing =
+            "[[test]]\nname = \"t\"\nrequest = { path = \"/proxy/b/one\" }\nexpect = { status = 404 }\n";
+        check(&[preset, ("a.toml", GOOD), ("b.toml", GOOD)], "a b", "");
+        check(&[preset, ("a.toml", GOOD), ("b.toml", "x =")], "a -b", "TG003");
+        check(&[preset, ("a.toml", GOOD), ("b.toml", clash)], "a -b", "TG040");
+        check(&[preset, ("a.toml", GOOD), ("b.toml", unset)], "a -b", "TG030");
+        check(&[preset, ("a.toml", GOOD), ("b.toml", &format!("{GOOD}{failing}"))], "a -b", "TG050");
+        check(&[("presets/p.toml", "x ="), ("a.toml", GOOD)], "-a", "TG025 TG003");
+        check(&[preset, ("a.toml", GOOD), ("B.toml", GOOD)], "a", "TG002");
+        check(&[preset, ("a.toml", GOOD), (".b.toml", "x ="), ("b.toml~", "x ="), ("b.txt", "x =")], "a", "");
+        check(&[preset, ("a.toml", GOOD), ("b.toml", &"#".repeat((1 << 20) + 1))], "a -b", "TG001");
+    }
+
+    #[test]
+    fn links_out_of_the_directory_are_not_followed() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("x.toml"), GOOD).unwrap();
+        fs::write(dir.path().join(".real"), GOOD).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("x.toml"), dir.path().join("out.toml")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join(".real"), dir.path().join("in.toml")).unwrap();
+        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
+        let messages: Vec<_> = loaded.diagnostics.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(messages, ["a link that leads out of the providers directory is not followed"]);
+        assert_eq!(loaded.files.providers.values().filter(|slot| slot.is_ok()).count(), 1);
+    }
+
+    #[test]
+    fn the_built_in_files_are_good() {
+        let loaded = load(&Source::Embedded).unwrap();
+        let (_, tests, found) = check(&loaded);
+        assert!(found.is_empty(), "{}", loaded.sources.render(&found, false));
+        assert!(tests.ran > 0);
     }
 }

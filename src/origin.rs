@@ -88,6 +88,11 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Whether a text can be an authority: a host, with or without a port (RFC 9110, section 7.2).
+pub fn is_authority(text: &str) -> bool {
+    split_port(text).is_ok_and(|(host, _)| check_host(host).is_ok())
+}
+
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
     if authority.contains('@') {
         return Err("it has user information before the host");

@@ -18,7 +18,6 @@ use serde::Deserialize;
 use crate::{
     compile::{duration, size},
     diag::{At, Code, Diagnostic, Sources},
-    load::Origin,
     spec::{self, Checker, Document},
 };
 
@@ -113,6 +112,15 @@ pub struct Places {
     pub config: Option<PathBuf>,
 }
 
+/// Where provider files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A directory.
+    Directory(PathBuf),
+    /// The copy in the binary.
+    Embedded,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -140,7 +148,7 @@ pub struct Settings {
     /// Whether names may lead to private addresses.
     pub allow_private: bool,
     /// Where provider files come from.
-    pub providers: Origin,
+    pub providers: Source,
     /// The data directory.
     pub data: PathBuf,
     /// Where vars with `file` are read.
@@ -206,7 +214,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
             given.$name.or(file.$name)
         };
     }
-    let providers = places.providers.clone().or(file.providers).map(Origin::Directory);
+    let providers = places.providers.clone().or(file.providers).map(Source::Directory);
     let listen = pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into());
     let bad =
         |name, value: &str, problem: String| SettingsError::Value { name, value: value.to_owned(), problem };
@@ -244,9 +252,9 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
     })
 }
 
-fn default_providers() -> Origin {
+fn default_providers() -> Source {
     let here = Path::new("providers.d");
-    if here.is_dir() { Origin::Directory(here.into()) } else { Origin::Embedded }
+    if here.is_dir() { Source::Directory(here.into()) } else { Source::Embedded }
 }
 
 fn head_size(text: &str) -> Result<usize, String> {
@@ -269,7 +277,7 @@ fn read(named: Option<&Path>) -> Result<Given, SettingsError> {
     };
     let file: Arc<str> = path.to_string_lossy().into();
     let (parsed, mut found) = spec::parse::<Given>(&file, &text);
-    if let Some(parsed) = parsed {
+    if let Ok(parsed) = parsed {
         return Ok(parsed.document);
     }
     if found.is_empty() {

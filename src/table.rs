@@ -53,35 +53,42 @@ impl Hit {
     }
 }
 
-/// What files say about each other: endpoints that clash, credentials sections that differ. Each finding
-/// stands at the later file, and names the other.
-pub fn link(providers: &[Arc<compile::Provider>]) -> Vec<Diagnostic> {
+/// A finding about two files, and the provider that loses by it: the later one.
+pub type Conflict = (FileName, Diagnostic);
+
+/// What files say about each other: endpoints that clash, credentials sections that differ.
+pub fn link(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
     let mut found = clashes(providers);
     found.extend(sections(providers));
-    found.sort();
     found
 }
 
-fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Diagnostic> {
-    type Known<'a> = (&'a Method, &'a compile::ClientPath);
+fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
+    type Known<'a> = (&'a compile::Provider, &'a Method, &'a compile::ClientPath);
     let mut tree: Tree<Known<'_>> = Tree::default();
     let mut found = Vec::new();
-    for endpoint in providers.iter().flat_map(|provider| &provider.endpoints) {
+    let endpoints =
+        providers.iter().flat_map(|provider| provider.endpoints.iter().map(move |one| (provider, one)));
+    for (provider, endpoint) in endpoints {
         for path in &endpoint.paths {
             let mut near = Vec::new();
             tree.near(&path.pattern, &mut near);
-            let clash = near.into_iter().find(|(method, other)| {
+            let clash = near.into_iter().find(|(_, method, other)| {
                 **method == endpoint.method
                     && matches!(path.pattern.relation(&other.pattern), Relation::Equal | Relation::Overlap)
             });
             match clash {
-                None => tree.insert(&path.pattern, (&endpoint.method, path)),
-                Some((method, other)) => {
-                    let message =
-                        format!("`{method} {}` and `{}` can match the same request", path.text, other.text);
+                None => tree.insert(&path.pattern, (provider, &endpoint.method, path)),
+                Some((owner, method, other)) => {
+                    let (mine, theirs) = (&path.text, &other.text);
+                    let message = format!(
+                        "`{method} {mine}` and `{theirs}` of `{}` can match the same request",
+                        owner.name
+                    );
                     let diagnostic = Diagnostic::new(Code::Clash, path.at.clone(), message);
-                    let help = "change one of the paths, or its prefix";
-                    found.push(diagnostic.related(other.at.clone(), "the other one").help(help));
+                    let help = "change one of the paths, or its `path_prefix`";
+                    let diagnostic = diagnostic.related(other.at.clone(), "the other one").help(help);
+                    found.push((provider.name.clone(), diagnostic));
                 }
             }
         }
@@ -91,14 +98,15 @@ fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Diagnostic> {
 
 /// Equal declarations of a field merge; differing ones are an error. A stored key goes only where its owner
 /// knows of: files that share a section and lead to different hosts name each other.
-fn sections(providers: &[Arc<compile::Provider>]) -> Vec<Diagnostic> {
+fn sections(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
     let mut found = Vec::new();
     let mut by_name: BTreeMap<&str, Vec<(&compile::Provider, &compile::Section)>> = BTreeMap::new();
     for provider in providers {
         let Some(section) = &provider.section else { continue };
         let others = by_name.entry(&section.name).or_default();
         for (other, known) in others.iter() {
-            found.extend(fields_differ(section, known));
+            let name = &provider.name;
+            found.extend(fields_differ(section, known).into_iter().map(|one| (name.clone(), one)));
             let agreed =
                 section.shared_with.contains(&other.name) && known.shared_with.contains(&provider.name);
             if !agreed && !same_origin(provider, other) {
@@ -107,7 +115,7 @@ fn sections(providers: &[Arc<compile::Provider>]) -> Vec<Diagnostic> {
                 let help =
                     "a key stored there would go to both hosts: name the other in `shared_with` in each file";
                 let diagnostic = Diagnostic::new(Code::Section, section.at.clone(), message);
-                found.push(diagnostic.related(known.at.clone(), "the other one").help(help));
+                found.push((name.clone(), diagnostic.related(known.at.clone(), "the other one").help(help)));
             }
         }
         others.push((provider, section));

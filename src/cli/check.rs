@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use anyhow::Context;
 
-use crate::{diag::Sources, load, load::Origin};
+use crate::{diag::Sources, load, settings::Source};
 
 /// Checks provider files: parses, compiles, runs their own tests.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 /// Checks, prints findings to standard error and a summary to standard output. Whether all is well.
-pub fn run(args: &Args, default: &Origin) -> anyhow::Result<bool> {
+pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let mut good = true;
     let targets = if args.paths.is_empty() { vec![(default.clone(), None)] } else { targets(&args.paths)? };
     for (origin, only) in targets {
@@ -25,12 +25,12 @@ pub fn run(args: &Args, default: &Origin) -> anyhow::Result<bool> {
 }
 
 /// A file is checked together with the directory that it stands in; only what is said of it is shown.
-fn targets(paths: &[PathBuf]) -> anyhow::Result<Vec<(Origin, Option<String>)>> {
+fn targets(paths: &[PathBuf]) -> anyhow::Result<Vec<(Source, Option<String>)>> {
     let one = |path: &PathBuf| {
         let metadata =
             std::fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
         if metadata.is_dir() {
-            return Ok((Origin::Directory(path.clone()), None));
+            return Ok((Source::Directory(path.clone()), None));
         }
         let mut dir = path.parent().map(PathBuf::from).unwrap_or_default();
         let folder = dir.file_name().and_then(|name| name.to_str());
@@ -41,12 +41,12 @@ fn targets(paths: &[PathBuf]) -> anyhow::Result<Vec<(Origin, Option<String>)>> {
             dir.push(".");
         }
         let shown = dir.join(path.strip_prefix(&dir).unwrap_or(path));
-        Ok((Origin::Directory(dir), Some(shown.to_string_lossy().into_owned())))
+        Ok((Source::Directory(dir), Some(shown.to_string_lossy().into_owned())))
     };
     paths.iter().map(one).collect()
 }
 
-fn check(origin: &Origin, only: Option<&str>) -> anyhow::Result<bool> {
+fn check(origin: &Source, only: Option<&str>) -> anyhow::Result<bool> {
     let what = describe(origin);
     let loaded = load::load(origin).with_context(|| format!("cannot read {what}"))?;
     let (compiled, tests, mut found) = load::check(&loaded);
@@ -77,10 +77,10 @@ pub fn show(sources: &Sources, found: &[crate::diag::Diagnostic]) -> anyhow::Res
 }
 
 /// Where files come from, in words.
-pub fn describe(origin: &Origin) -> String {
+pub fn describe(origin: &Source) -> String {
     match origin {
-        Origin::Directory(dir) => format!("`{}`", dir.display()),
-        Origin::Embedded => "the built-in provider files".into(),
+        Source::Directory(dir) => format!("`{}`", dir.display()),
+        Source::Embedded => "the built-in provider files".into(),
     }
 }
 

@@ -85,7 +85,8 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     let workers = start_workers(listeners, &house)?;
     // The workers' own clones keep lookups and records going; this one would keep them going for ever.
     drop(house);
-    tracing::info!(%address, providers, rejected, endpoints, workers = settings.workers, "listening");
+    let (files, data) = (check::describe(&settings.providers), settings.data.display());
+    tracing::info!(%address, files, %data, providers, rejected, endpoints, workers = settings.workers, "listening");
     if human {
         next_steps(&address.to_string(), settings, empty)?;
     }
@@ -100,10 +101,15 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         "stopping: streams go on to their end"
     );
     stop.cancel();
-    tokio::select! {
-        () = &mut workers => tracing::info!("stopped"),
-        reason = signals.next() => tracing::warn!(signal = reason, "stopped at once"),
+    let at_once = tokio::select! {
+        () = &mut workers => None,
+        reason = signals.next() => Some(reason),
+    };
+    if let Some(signal) = at_once {
+        tracing::warn!(signal, "stopped at once: what was unfinished is cut");
+        return Ok(());
     }
+    tracing::info!("stopped");
     // Without workers both come to their end by themselves: the last lines are written, no lookup is left.
     for task in control {
         let _ = tokio::time::timeout(LAST_WORDS, task).await;

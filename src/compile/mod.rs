@@ -5,6 +5,7 @@
 //! Pure: no file, no environment, no clock. All findings of all files are gathered.
 
 mod api;
+mod blame;
 mod glob;
 mod parts;
 mod pattern;
@@ -18,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     diag::{Code, Diagnostic},
     name::FileName,
-    spec::{self, Parsed},
+    spec::{self, Parsed, Slot},
 };
 
 pub use api::{Api, FaultWords};
@@ -28,9 +29,6 @@ pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree};
 pub use provider::FIXTURE;
 pub use quantity::{duration, size};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
-
-/// A file that was there, parsed or not.
-pub type Slot<T> = Option<Parsed<T>>;
 
 /// All files of a directory, parsed. A name whose file has errors of form is there without a document, so
 /// that who refers to it is told so.
@@ -70,7 +68,7 @@ pub struct Rejected {
 
 /// What the shared files mean.
 pub(crate) struct Shared<'a> {
-    presets: &'a BTreeMap<FileName, Slot<spec::Provider>>,
+    presets: BTreeMap<FileName, Option<&'a Parsed<spec::Provider>>>,
     gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
     apis: BTreeMap<FileName, Option<Arc<Api>>>,
 }
@@ -79,24 +77,25 @@ pub(crate) struct Shared<'a> {
 pub fn compile(files: &Files) -> Compiled {
     let mut compiled = Compiled::default();
     let shared = Shared {
-        presets: &files.presets,
+        presets: files.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref().ok())).collect(),
         gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
-        apis: each(&files.apis, &mut compiled.diagnostics, |name, parsed| api::compile(name, parsed)),
+        apis: each(&files.apis, &mut compiled.diagnostics, api::compile),
     };
+    let mut findings = Vec::new();
     for (name, slot) in &files.providers {
         let made = slot.as_ref().map(|parsed| provider::compile(name, parsed, &shared));
         let (provider, found) = made.unwrap_or_default();
-        compiled.diagnostics.extend(found);
-        match provider {
-            Some(provider) => compiled.providers.push(Arc::new(provider)),
-            None => {
-                let prefix = provider::prefix_of(name, slot.as_ref(), &shared);
-                compiled.rejected.push(Rejected { name: name.clone(), prefix });
-            }
+        findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
+        if let Some(provider) = provider {
+            compiled.providers.push(Arc::new(provider));
+        } else {
+            let prefix = provider::prefix_of(name, slot, files);
+            compiled.rejected.push(Rejected { name: name.clone(), prefix });
         }
     }
+    compiled.diagnostics.extend(blame::settle(findings));
     for (name, slot) in &files.presets {
-        if let Some(parsed) = slot {
+        if let Ok(parsed) = slot {
             let tests = parsed.document.test.as_deref().unwrap_or_default();
             let extends = Some(name.as_str());
             provider::fixtures(
@@ -116,6 +115,17 @@ pub fn compile(files: &Files) -> Compiled {
     compiled
 }
 
+fn findings_of(parsed: &Parsed<spec::Provider>, files: &Files, found: Vec<Diagnostic>) -> blame::Findings {
+    let preset = parsed.document.extends.as_deref().and_then(FileName::new);
+    let preset = preset.and_then(|name| files.presets.get(&name)?.as_ref().ok());
+    blame::Findings {
+        file: parsed.file.clone(),
+        extends: preset.map(|_| parsed.spans.value(&parsed.file, "/extends")),
+        preset: preset.map(|preset| preset.file.clone()),
+        found,
+    }
+}
+
 /// The tests of a shared file, each with its provider.
 pub(crate) struct Fixtures<'a> {
     file: &'a Arc<str>,
@@ -129,11 +139,11 @@ type Made<T> = (Option<T>, Vec<Diagnostic>);
 fn each<S, T>(
     slots: &BTreeMap<FileName, Slot<S>>,
     found: &mut Vec<Diagnostic>,
-    make: impl Fn(&FileName, &Parsed<S>) -> Made<T>,
+    compile: impl Fn(&FileName, &Parsed<S>) -> Made<T>,
 ) -> BTreeMap<FileName, Option<Arc<T>>> {
     let mut made = BTreeMap::new();
     for (name, slot) in slots {
-        let (value, more) = slot.as_ref().map(|parsed| make(name, parsed)).unwrap_or_default();
+        let (value, more) = slot.as_ref().map(|parsed| compile(name, parsed)).unwrap_or_default();
         found.extend(more);
         made.insert(name.clone(), value.map(Arc::new));
     }
@@ -149,7 +159,10 @@ fn refer<'a, T>(
 ) -> Result<&'a T, (Code, String, Option<String>)> {
     match FileName::new(name).and_then(|name| known.get(&name)) {
         Some(Some(found)) => Ok(found),
-        Some(None) => Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), None)),
+        Some(None) => {
+            let help = "mend that file first".to_owned();
+            Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), Some(help)))
+        }
         None => {
             let near = spec::nearest(name, known.keys().map(FileName::as_str));
             let help = match near {

@@ -127,6 +127,7 @@ impl Segment {
                 text.len() > prefix.len() + suffix.len()
                     && text.starts_with(&**prefix)
                     && text.ends_with(&**suffix)
+                    && !is_dots(&text[prefix.len()..text.len() - suffix.len()])
             }
         }
     }
@@ -147,6 +148,11 @@ impl Segment {
             }
         }
     }
+}
+
+/// `.` and `..`, encoded or not. A capture of `..:x` could become a whole segment at the upstream.
+fn is_dots(text: &str) -> bool {
+    text.len() <= "%2e%2e".len() && matches!(&*text.to_ascii_lowercase().replace("%2e", "."), "." | "..")
 }
 
 /// Longer fixed text matches less.
@@ -225,6 +231,13 @@ struct Node<T> {
     rests: Vec<T>,
 }
 
+impl<T> Node<T> {
+    fn children(&self, mut visit: impl FnMut(usize)) {
+        let captures = self.captures.iter().map(|(_, child)| child);
+        self.literals.values().chain(captures).for_each(|child| visit(*child));
+    }
+}
+
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self { literals: HashMap::new(), captures: Vec::new(), ends: Vec::new(), rests: Vec::new() }
@@ -294,7 +307,7 @@ impl<T> Tree<T> {
         let Some((segment, after)) = segments.split_first() else {
             if rest {
                 found.extend(&node.rests);
-                self.children(node, |child| self.near_all(child, found));
+                node.children(|child| self.near_all(child, found));
             } else {
                 found.extend(&node.ends);
             }
@@ -322,14 +335,7 @@ impl<T> Tree<T> {
     fn near_all<'t>(&'t self, at: usize, found: &mut Vec<&'t T>) {
         let node = &self.nodes[at];
         found.extend(node.ends.iter().chain(&node.rests));
-        self.children(node, |child| self.near_all(child, found));
-    }
-
-    fn children(&self, node: &Node<T>, mut visit: impl FnMut(usize)) {
-        node.literals
-            .values()
-            .chain(node.captures.iter().map(|(_, child)| child))
-            .for_each(|child| visit(*child));
+        node.children(|child| self.near_all(child, found));
     }
 }
 

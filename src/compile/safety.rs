@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn classes() {
         let check = |name: &str, class: Class| assert_eq!(request(name), class, "{name}");
-        check("anthropic-version", Class::Plain);
+        check("example-version", Class::Plain);
         check("x-stainless-os", Class::Plain);
         check("accept-encoding", Class::Plain);
         check("cf-ray", Class::Passable);

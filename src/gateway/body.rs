@@ -43,6 +43,8 @@ pub struct Relay {
     watch: Option<UploadWatch>,
     tasks: TaskTracker,
     finish: Option<Finish>,
+    /// Why it is cut, told once all that came before is written.
+    cut: Option<CutError>,
 }
 
 impl Relay {
@@ -52,7 +54,7 @@ impl Relay {
         watch: Option<UploadWatch>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { download, trailers, watch, tasks, finish: None }
+        Self { download, trailers, watch, tasks, finish: None, cut: None }
     }
 
     fn end(&mut self, cut: Option<&CutError>) {
@@ -116,7 +118,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes, _) => bytes.is_none(),
-            Self::Relay(relay) => relay.download.is_end_stream(),
+            Self::Relay(relay) => relay.cut.is_none() && relay.download.is_end_stream(),
         }
     }
 
@@ -130,6 +132,9 @@ impl HttpBody for Body {
 
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {
+        if let Some(error) = self.cut.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             match std::task::ready!(Pin::new(&mut self.download).poll_frame(cx)) {
                 Some(Ok(frame)) => {
@@ -147,7 +152,11 @@ impl Relay {
                 }
                 Some(Err(error)) => {
                     self.end(Some(&error));
-                    return Poll::Ready(Some(Err(error)));
+                    // hyper drops what it has not written yet, the head too, once a body fails. Told to wait,
+                    // it writes that first.
+                    self.cut = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 None => {
                     self.end(None);

@@ -50,6 +50,10 @@ fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body>
         headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
+    if kind == Kind::MalformedRequest {
+        // Where such a request ends is not certain either: nothing after it is taken for another.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

@@ -23,6 +23,7 @@ use crate::{
     accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
     fault::{Fault, Kind},
     live::Live,
+    origin::is_authority,
     rewrite::{self, Answered, Chosen},
     secret::Secret,
     store::StoreError,
@@ -154,18 +155,23 @@ async fn relay(
     }
 }
 
-/// HTTP that a proxy can pass on without guessing: RFC 9112, section 3.2.
+/// HTTP that a proxy can pass on without guessing: RFC 9112, sections 3.2 and 6.1.
 fn check_head(head: &Parts) -> Result<(), Fault> {
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        // hyper undoes the last `chunked` and takes what is under it, coded or not, for the body.
+        let message = "The request's transfer encoding is not `chunked` alone";
+        return Err(Fault::new(Kind::MalformedRequest, message));
+    }
     if head.method == Method::CONNECT {
         return Err(Fault::new(Kind::MalformedRequest, "CONNECT is not served here"));
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let (first, more) = (hosts.next(), hosts.next());
-    let good = |host: &http::HeaderValue| {
-        host.to_str().is_ok_and(|host| {
-            host.is_empty() || host.parse::<http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@'))
-        })
-    };
+    let good =
+        |host: &http::HeaderValue| host.to_str().is_ok_and(|host| host.is_empty() || is_authority(host));
     match (first, more) {
         (None, None) if head.version <= Version::HTTP_10 => Ok(()),
         (Some(host), None) if good(host) => Ok(()),

@@ -13,15 +13,16 @@ pub(super) fn rewrite(
     path: &str,
     captures: &Captures,
 ) -> String {
-    let mut pairs: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
+    let sent = query.unwrap_or_default();
+    let named = [rules.remove.len(), rules.default.len(), rules.set.len(), carriers.len()];
+    if named == [0; 4] {
+        return sent.to_owned();
+    }
+    let mut pairs: Vec<&str> = if sent.is_empty() { Vec::new() } else { sent.split('&').collect() };
     let removed = |name: &str| {
         let listed = |names: &[String]| names.iter().any(|known| known == name);
         listed(carriers) || listed(&rules.remove) || rules.set.iter().any(|(known, _)| known == name)
     };
-    let untouched = carriers.is_empty() && rules.remove.is_empty() && rules.set.is_empty();
-    if untouched && rules.default.is_empty() {
-        return query.unwrap_or_default().to_owned();
-    }
     pairs.retain(|pair| !removed(&name_of(pair)));
     let missing = |name: &String| !pairs.iter().any(|pair| name_of(pair) == *name);
     let added: Vec<&(String, Template<u8>)> =
@@ -56,6 +57,7 @@ fn decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         let escape = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let escape = escape.filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
         match (first, escape.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);

@@ -25,7 +25,7 @@ pub struct Provider {
     pub title: Option<String>,
     /// A preset, `presets/<name>.toml`, that supplies what this file leaves out. A top-level table written
     /// here replaces the preset's whole; endpoints are merged by name.
-    #[schemars(example = &"openai-compatible")]
+    #[schemars(example = &"example-preset")]
     pub extends: Option<String>,
     /// Where the upstream's paths start: scheme, host, and a base path if it has one. A template over vars.
     #[schemars(example = &"https://api.example.com")]
@@ -43,7 +43,7 @@ pub struct Provider {
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
     /// Headers that browsers may send beyond `Content-Type`, `Authorization` and `x-api-key`.
-    #[schemars(example = ["anthropic-version"])]
+    #[schemars(example = ["example-version"])]
     pub cors_headers: Option<Vec<String>>,
     /// Named values from the environment or a file: the only place where either is read.
     #[schemars(example = example_vars())]
@@ -190,7 +190,7 @@ pub struct Credentials {
     #[schemars(example = &"providers.{provider}")]
     pub section: Option<String>,
     /// Other providers that use the same section; each names the others.
-    #[schemars(example = ["example-codex"])]
+    #[schemars(example = ["example-login"])]
     pub shared_with: Option<Vec<String>>,
     /// The section's fields.
     #[schemars(example = [BTreeMap::from([("name", "apiKey"), ("label", "API key")])])]
@@ -376,7 +376,7 @@ pub struct Overlay {
 #[serde(deny_unknown_fields)]
 pub struct GatewayUse {
     /// Taken from the front of the upstream path, base path included; it must fit every endpoint.
-    #[schemars(example = &"/openai/v1")]
+    #[schemars(example = &"/base/v1")]
     pub strip: Option<String>,
     /// The path below the gateway's base URL. `{path}` is the upstream path less `strip`.
     #[schemars(example = &"/example{path}")]
@@ -412,7 +412,7 @@ pub struct Response {
     #[schemars(example = BTreeMap::from([("content_type", "text/html*")]))]
     pub when: ResponseWhen,
     /// What the client gets instead.
-    #[schemars(example = BTreeMap::from([("message", "{host} refused this")]))]
+    #[schemars(example = serde_json::json!({ "status": 502, "message": "{host} refused this" }))]
     pub reply: Reply,
 }
 
@@ -582,6 +582,12 @@ pub struct Expect {
     /// The stable code of the fault that the client gets.
     #[schemars(example = &"credential_missing")]
     pub code: Option<String>,
+    /// The JSON body that the client gets of a fault or a reply rule. The request's id in it is `test`.
+    #[schemars(example = BTreeMap::from([("error", BTreeMap::from([("message", "no key")]))]))]
+    pub body: Option<BTreeMap<String, serde_json::Value>>,
+    /// The gateway token that is found in the client's request.
+    #[schemars(example = &"client-token")]
+    pub token: Option<String>,
 }
 
 // === impl EndpointEntry and VarValue: two shapes, told apart by type ===

@@ -31,6 +31,9 @@ pub struct Parsed<T> {
     pub spans: Spans,
 }
 
+/// A file that was there: parsed, or what can be told of it all the same.
+pub type Slot<T> = Result<Parsed<T>, Outline>;
+
 /// A document that has a schema.
 pub trait Document: DeserializeOwned {
     /// The schema, and the check against it.
@@ -56,34 +59,56 @@ impl Document for Api {
 }
 
 /// Parses one file. The document is there only if nothing is wrong with the form.
-pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Option<Parsed<T>>, Vec<Diagnostic>) {
+pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnostic>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut found: Vec<_> = errors.iter().map(|error| syntax(file, error)).collect();
-    if !found.is_empty() {
-        return (None, found);
-    }
+    let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
+    if !errors.is_empty() {
+        return (Err(outline(&value)), errors.iter().map(|error| syntax(file, error)).collect());
+    }
     if let Some(newer) = newer_language(file, &value, &spans) {
-        return (None, vec![newer]);
+        return (Err(outline(&value)), vec![newer]);
     }
     found.extend(T::checker().check(&value, &spans, file));
+    once(&mut found);
     if !found.is_empty() {
-        return (None, found);
+        return (Err(outline(&value)), found);
     }
     match serde_json::from_value(value) {
-        Ok(document) => (Some(Parsed { file: file.clone(), document, spans }), found),
+        Ok(document) => (Ok(Parsed { file: file.clone(), document, spans }), found),
         Err(error) => {
             // The schema is made from the same types, so that this is a value that no schema can tell apart.
             found.push(Diagnostic::new(Code::BadValue, At::file(file), error.to_string()));
-            (None, found)
+            (Err(Outline::default()), found)
         }
     }
+}
+
+/// What can be told of a provider file that has errors of form.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// The preset that it extends.
+    pub extends: Option<String>,
+    /// Where its client paths start.
+    pub path_prefix: Option<String>,
+}
+
+/// The outline of a document, however broken.
+fn outline(value: &serde_json::Value) -> Outline {
+    let text_at = |key: &str| value.get(key)?.as_str().map(str::to_owned);
+    Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix") }
 }
 
 fn syntax(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {
     let at = At::new(file, error.span().unwrap_or(0..0));
     let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
     Diagnostic::new(Code::Syntax, at, message)
+}
+
+/// Two branches of a schema can say of one value that its type is wrong: once is enough.
+fn once(found: &mut Vec<Diagnostic>) {
+    found.sort_by(|a, b| (&a.at, a.code).cmp(&(&b.at, b.code)));
+    found.dedup_by(|b, a| b.at == a.at && b.code == a.code && a.code == Code::WrongType);
 }
 
 /// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.

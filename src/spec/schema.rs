@@ -45,9 +45,9 @@ pub struct Checker {
     validator: Validator,
 }
 
-static PROVIDER: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Provider>());
-static GATEWAY: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Gateway>());
-static API: LazyLock<Checker> = LazyLock::new(|| Checker::of::<document::Api>());
+static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provider>);
+static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
+static API: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Api>);
 
 pub(super) fn checker(kind: Kind) -> &'static Checker {
     match kind {
@@ -174,6 +174,18 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
             let message = format!("{name} is none of {}", backticked(&options));
             let help = nearest(given, options.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), help)]
+        }
+        ValidationErrorKind::Pattern { .. } => {
+            let message = format!("{name} is not written in the form that it has to have");
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+        ValidationErrorKind::Minimum { limit } => {
+            let message = format!("{name} has to be at least {limit}");
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            let message = format!("{name} has to be at most {limit}");
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
         }
         _ => {
             let message = format!("{name}: {}", error.masked());

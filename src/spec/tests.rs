@@ -43,12 +43,15 @@ fn shapes() {
         "TG012 1:1 entry 1 of `auth` has no `set` | for example: { authorization = \"Bearer {secret}\" }",
     );
     check("title = 2020-01-01", "TG011 1:9 this is a date: put it in quotes, as text");
-    check("a = 1\nb = ", "TG003 2:4 string values must be quoted, expected literal string");
+    check("a = 1\nb = ", "TG003 2:5 string values must be quoted, expected literal string");
     check(
         "timeouts.idle = \"5 minutes\"",
-        "TG013 1:17 `idle`: value does not match \"^[0-9]+(ms|s|m|h)$\" | for example: \"300s\"",
+        "TG013 1:17 `idle` is not written in the form that it has to have | for example: \"300s\"",
     );
-    check("title = \"a\"\nx = 1\ny = 2", "TG010 2:1 unknown key `x` | known here");
+    check(
+        "limits.x = 1\nlimits.y = 2",
+        "TG010 1:8 unknown key `x` | known here: `max_body`\nTG010 2:8 unknown key `y` | known here: `max_body`",
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 use tollgate::mock::Authority;
 
 use crate::harness::{
-    Answer, Broken, Exchange, Fault, Framing, Home, Message, PROVIDER, Upstream, Wire, World,
+    Answer, Broken, Exchange, Fault, Framing, Home, Message, PROVIDER, Upstream, Wire, World, chunk,
 };
 
 /// Further providers, one for each way in which the upstream cannot be reached.
@@ -247,6 +247,27 @@ fn a_cut_answer_looks_cut() {
 }
 
 #[test]
+fn what_came_before_a_cut_arrives() {
+    let mut world = World::new();
+    let answer = Answer::new("200 OK").framed(Framing::Chunked);
+    for size in [1, 100, 10_000, 100_000] {
+        let exchange = world.known(Exchange::post("prompt"));
+        let mut client = world.client();
+        client.send(exchange.bytes());
+        let (_, mut wire) = world.upstream.request();
+        // All at once, so that the end may be known before the head was written.
+        wire.send([answer.head_bytes(), chunk(&vec![b'x'; size])].concat());
+        drop(wire);
+        answer.check_head(&world.cors, &client.head().unwrap());
+        let mut seen = 0;
+        while seen < size {
+            seen += client.chunk().unwrap().unwrap().len();
+        }
+        assert_eq!((seen, client.chunk().unwrap_err()), (size, Broken::Cut));
+    }
+}
+
+#[test]
 fn an_answer_that_stalls_is_cut() {
     let mut world = World::with("[timeouts]\nidle = \"200ms\"", &[]);
     let exchange = world.known(Exchange::get());
@@ -307,6 +328,41 @@ fn an_idle_connection_that_the_upstream_closed_is_not_used() {
     }
     world.upstream.saw_nothing();
     assert_eq!(world.upstream.connections, 20);
+}
+
+#[test]
+fn a_kept_connection_that_breaks_under_a_request_is_not_tried_again() {
+    let mut world = World::new();
+    for exchange in [Exchange::get(), Exchange::post("prompt"), Exchange::post("").chunked("prompt")] {
+        for reset in [false, true] {
+            world.exchange(Exchange::get());
+            let exchange = world.known(exchange.clone());
+            let mut client = world.client();
+            client.send(exchange.bytes());
+            let (request, wire) = world.upstream.request();
+            exchange.check(&world.host, &request);
+            if reset {
+                wire.reset();
+            } else {
+                drop(wire);
+            }
+            world.check_fault(exchange.bytes(), RESET, &client.answer().unwrap());
+            world.upstream.saw_nothing();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_side_has_left() {
+    // TCP tells nobody whether it still reads; a model that goes on for nobody costs money.
+    let mut world = World::new();
+    let exchange = world.known(Exchange::post("prompt"));
+    let mut client = world.client();
+    client.send(exchange.bytes());
+    let (_, mut wire) = world.upstream.request();
+    client.finish();
+    assert!(wire.ends() < SOON);
+    client.ends();
 }
 
 #[test]

@@ -2,7 +2,22 @@
 //!
 //! Every exchange is checked whole: a header that nobody asked for fails the test, in both directions.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, here outside of `#[test]` functions too"
+)]
+
+mod accounts;
+mod cli;
+mod crowd;
 mod decisions;
 mod failures;
 mod harness;
+mod limits;
+mod protocol;
+mod raw;
+mod raw_answers;
 mod rewriting;
+mod serving;
+mod shipped;
+mod streaming;

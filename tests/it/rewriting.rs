@@ -112,10 +112,10 @@ url = "{egress_url}?target={url|urlencode}"
 headers = { set = { x-proxy-auth = "Bearer {proxy_token}" } }
 "#;
     let mut world = World::with(more, &[]);
-    let set = |exchange: Exchange| exchange.added("x-source", "tollgate");
-    world.exchange(set(Exchange::get().added("x-version", "1")));
+    let marked = |exchange: Exchange| exchange.added("x-source", "tollgate");
+    world.exchange(marked(Exchange::get().added("x-version", "1")));
     let sent = Exchange::get().header("X-Version", "2").removed("X-Source", "me");
-    world.exchange(set(sent.removed("X-Debug-Level", "9").removed("X-Proxy-Auth", "Bearer stolen")));
+    world.exchange(marked(sent.removed("X-Debug-Level", "9").removed("X-Proxy-Auth", "Bearer stolen")));
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(super) struct Wide<'a> {
 }
 
 /// The file's endpoints over the preset's: by name, and key by key within one.
-pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Option<Entries> {
+pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Entries {
     let (own, mut merged) = (own.unwrap_or_default(), preset.unwrap_or_default());
     for (name, entry) in own {
         let entry = match (entry, merged.remove(&name)) {
@@ -30,7 +30,7 @@ pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Option<Ent
         };
         merged.insert(name, entry);
     }
-    Some(merged)
+    merged
 }
 
 fn merge_one(own: spec::Endpoint, base: spec::Endpoint) -> spec::Endpoint {
@@ -60,7 +60,7 @@ impl Compiler<'_> {
             match entry {
                 EndpointEntry::Removed => self.check_removed(name, &pointer),
                 EndpointEntry::Table(table) => {
-                    endpoints.extend(self.endpoint(name, &pointer, table, prefix, wide))
+                    endpoints.extend(self.endpoint(name, &pointer, table, prefix, wide));
                 }
             }
         }
@@ -76,11 +76,9 @@ impl Compiler<'_> {
         let in_preset =
             self.layers[1..].iter().any(|layer| layer.spans.has(&format!("{}{pointer}", layer.root)));
         if !in_preset {
-            self.say(
-                Code::Reference,
-                self.key(pointer),
-                format!("no preset of this file has an endpoint `{name}`"),
-            );
+            let help = "`false` removes an endpoint that the preset has: drop the line";
+            let message = format!("no preset of this file has an endpoint `{name}`");
+            self.say_help(Code::Reference, self.key(pointer), message, help);
         }
     }
 
@@ -126,7 +124,7 @@ impl Compiler<'_> {
         let pattern = match Pattern::parse(path) {
             Ok(pattern) => pattern,
             Err(message) => {
-                self.say(Code::Path, self.value(pointer), message);
+                self.say(Code::Path, self.value(pointer), format!("cannot be a path: {message}"));
                 return None;
             }
         };
@@ -160,18 +158,19 @@ impl Compiler<'_> {
     }
 
     fn client_path(&mut self, pointer: &str, text: String, captures: &[String]) -> Option<ClientPath> {
-        let at = self.value(pointer);
+        let at = self.own_value(pointer);
         let pattern = Pattern::parse(&text).and_then(|pattern| {
             check_reserved(&text)?;
-            match text[1..].starts_with('{') {
-                true => Err("its first segment has to be literal".into()),
-                false => Ok(pattern),
+            if text[1..].starts_with('{') {
+                Err("its first segment has to be literal".into())
+            } else {
+                Ok(pattern)
             }
         });
         let pattern = match pattern {
             Ok(pattern) => pattern,
             Err(message) => {
-                self.say(Code::Path, at, message);
+                self.say(Code::Path, at, format!("cannot be a client path: {message}"));
                 return None;
             }
         };
@@ -184,7 +183,10 @@ impl Compiler<'_> {
                 Some(ClientPath { text, pattern, slots, at })
             }
             _ => {
-                let message = format!("an alias has the captures of `path`: {}", backticked(captures));
+                let message = match captures {
+                    [] => "an alias has no captures, as `path` has none".to_owned(),
+                    _ => format!("an alias needs the captures of `path`: {}", backticked(captures)),
+                };
                 self.say(Code::Path, at, message);
                 None
             }
@@ -204,12 +206,8 @@ impl Compiler<'_> {
         };
         let pointer = format!("{pointer}/{key}");
         let template = self.template(&pointer, &text, scope)?;
-        let good = text.starts_with('/')
-            && !text.contains("//")
-            && !text.contains(['?', '#', ' ', '\\'])
-            && text.is_ascii();
-        if !good {
-            self.say(Code::Path, self.value(&pointer), "an upstream path starts with `/` and has no query");
+        if let Err(message) = check_upstream_path(&text) {
+            self.say(Code::Path, self.value(&pointer), format!("cannot be an upstream path: {message}"));
         }
         Some(template)
     }
@@ -225,6 +223,27 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+}
+
+/// A path with names in it that may be sent as it is.
+pub(super) fn check_upstream_path(text: &str) -> Result<(), &'static str> {
+    if !text.starts_with('/') {
+        return Err("it does not start with `/`");
+    }
+    if text.contains(['?', '#']) {
+        return Err("a query is written under `query`");
+    }
+    if text[1..].split('/').rev().skip(1).any(str::is_empty) {
+        return Err("it has an empty segment");
+    }
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err("it has a dot segment");
+    }
+    if text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`".contains(&b)) {
+        Ok(())
+    } else {
+        Err("it has characters that a path cannot have")
     }
 }
 

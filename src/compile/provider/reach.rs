@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Compiler, Layer, RESERVED_NAMES, Scope, Shared, refer};
+use super::{Compiler, Layer, RESERVED_NAMES, Scope, Shared, endpoints::check_upstream_path, refer};
 use crate::{
     compile::{
         Egress, Endpoint, Gateway, GatewayUse, Located, Made, Name, Template, Text, Vars, template::Known,
@@ -16,7 +16,7 @@ use crate::{
 /// Compiles a gateway file.
 pub(crate) fn gateway(name: &FileName, parsed: &Parsed<spec::Gateway>) -> Made<Gateway> {
     let (presets, gateways, apis) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let shared = Shared { presets: &presets, gateways, apis };
+    let shared = Shared { presets, gateways, apis };
     let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
     let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new() };
     let document = &parsed.document;
@@ -26,7 +26,7 @@ pub(crate) fn gateway(name: &FileName, parsed: &Parsed<spec::Gateway>) -> Made<G
     let scope = Scope { vars: Some(&vars), when: &all, ..Scope::default() };
     let base_url = compiler.url("/base_url", &document.base_url, scope);
     let overlay = compiler.overlay("/headers", document.headers.as_ref(), scope);
-    if vars.is_empty() {
+    if document.vars.is_empty() {
         let message = "a gateway without vars would always be used";
         compiler.say_help(Code::Condition, compiler.key("/vars"), message, "give it at least one var");
     }
@@ -49,11 +49,15 @@ impl Compiler<'_> {
                 self.say(Code::Url, self.value(pointer), format!("cannot be a base URL: {message}"));
                 None
             }
-            Ok((_, tail)) if tail.contains(['?', '#', ' ', '\\']) || tail.contains("//") => {
+            Ok((_, tail)) if tail.contains(['?', '#']) => {
+                self.say(Code::Url, self.value(pointer), "a base URL has no query and no fragment");
+                None
+            }
+            Ok((_, tail)) if !tail.is_empty() && check_upstream_path(tail).is_err() => {
                 self.say(
                     Code::Url,
                     self.value(pointer),
-                    "a base URL has a plain path, without query or fragment",
+                    "a base URL's path is plain: no `//`, `..` or space",
                 );
                 None
             }
@@ -74,22 +78,13 @@ impl Compiler<'_> {
             let scope =
                 Scope { vars: Some(vars), when: &when, words: &[("path", Name::Path)], ..Scope::default() };
             let path = self.template(&format!("{pointer}/path"), &spec.path, scope);
-            if !spec.path.starts_with('/') || !spec.path.contains("{path}") || spec.path.contains('?') {
-                let at = self.value(&format!("{pointer}/path"));
-                self.say(
-                    Code::Path,
-                    at,
-                    "a gateway's path starts with `/`, holds `{path}`, and has no query",
-                );
-            }
+            self.check_gateway_path(&format!("{pointer}/path"), spec, path.as_ref());
             let strip = spec.strip.clone().unwrap_or_default();
-            if !strip.is_empty() && (!strip.starts_with('/') || strip.ends_with('/')) {
+            if !is_whole_segments(&strip) {
                 let at = self.value(&format!("{pointer}/strip"));
-                self.say(
-                    Code::Strip,
-                    at,
-                    "`strip` is made of whole segments: it starts with `/` and does not end with one",
-                );
+                let message =
+                    "`strip` is made of whole segments: it starts with `/` and does not end with one";
+                self.say(Code::Strip, at, message);
             }
             let gateway = match refer("gateway", name, &self.shared.gateways) {
                 Ok(gateway) => gateway.clone(),
@@ -106,6 +101,23 @@ impl Compiler<'_> {
         uses
     }
 
+    fn check_gateway_path(&mut self, pointer: &str, spec: &spec::GatewayUse, path: Option<&Text>) {
+        let holds_path = path.is_none_or(|path| path.names().any(|name| *name == Name::Path));
+        let problem = match check_upstream_path(&spec.path) {
+            Ok(()) if holds_path => return,
+            Ok(()) => "it does not hold `{path}`, the upstream's path",
+            Err(_) if spec.path.contains('?') => "it cannot have a query",
+            Err(problem) => problem,
+        };
+        let help = "for example: \"/example{path}\"";
+        self.say_help(
+            Code::Path,
+            self.value(pointer),
+            format!("cannot be a gateway's path: {problem}"),
+            help,
+        );
+    }
+
     /// `strip` has to fit the upstream path of every endpoint; a base path with vars is looked at in `bind`.
     pub(super) fn check_strips(
         &mut self,
@@ -116,7 +128,7 @@ impl Compiler<'_> {
         let Some(base) = base else { return };
         let Some(base) = base.value.as_text() else { return };
         let base_path = Origin::split(base).map_or("", |(_, path)| path.trim_end_matches('/'));
-        for one in uses {
+        for one in uses.iter().filter(|one| is_whole_segments(&one.strip)) {
             for endpoint in endpoints {
                 let front = format!("{base_path}{}", endpoint.upstream_path.leading_text());
                 let after = front.strip_prefix(one.strip.as_str());
@@ -149,6 +161,10 @@ impl Compiler<'_> {
             let url =
                 spec.url.as_ref().and_then(|text| self.egress_url(&format!("{pointer}/url"), text, scope));
             let at = self.key(&pointer);
+            if spec.url.is_none() && spec.headers.as_ref().is_none_or(is_empty) {
+                let help = "give it a `url`, or `headers` to set or remove";
+                self.say_help(Code::Condition, at.clone(), "an egress that changes nothing", help);
+            }
             egresses.push(Egress { when, url, overlay, at });
         }
         egresses
@@ -159,12 +175,18 @@ impl Compiler<'_> {
         let template = self.template(pointer, text, scope)?;
         // Everything before `{url}` has to hold the whole authority, so that no upstream URL can end up in it.
         match Origin::split(&assume(&template)) {
-            Err(message) => {
-                self.say(Code::Url, self.value(pointer), format!("cannot be a URL: {message}"));
+            Err(_) | Ok((_, "")) if matches!(first_name(&template), Some(Name::Url)) => {
+                let help = "for example: \"https://egress.example.com/?target={url|urlencode}\"";
+                self.say_help(
+                    Code::Url,
+                    self.value(pointer),
+                    "`{url}` cannot stand in a URL's host: what the proxy is called comes before it",
+                    help,
+                );
                 None
             }
-            Ok((_, "")) if template.names().any(|name| *name == Name::Url) => {
-                self.say(Code::Url, self.value(pointer), "`{url}` cannot stand in a URL's host");
+            Err(message) => {
+                self.say(Code::Url, self.value(pointer), format!("cannot be a URL: {message}"));
                 None
             }
             Ok(_) => Some(template),
@@ -185,6 +207,20 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// The first name that is no var.
+fn first_name(template: &Text) -> Option<&Name> {
+    template.names().find(|name| !matches!(name, Name::Var(_)))
+}
+
+fn is_empty(overlay: &spec::Overlay) -> bool {
+    overlay.remove.as_ref().is_none_or(Vec::is_empty)
+        && overlay.set.as_ref().is_none_or(spec::Texts::is_empty)
+}
+
+fn is_whole_segments(strip: &str) -> bool {
+    strip.is_empty() || strip.starts_with('/') && !strip.ends_with('/')
 }
 
 /// The URL up to the first name that is no var, with a stand-in for each var, to see whether it can be a URL

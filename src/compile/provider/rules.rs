@@ -98,7 +98,7 @@ impl Compiler<'_> {
                     format!("`{name}` is set twice, in different cases"),
                 );
             }
-            if HeaderValue::from_str(text).is_err() {
+            if !text.is_ascii() || HeaderValue::from_str(text).is_err() {
                 let message = "a header's value cannot hold control or non-ASCII characters";
                 self.say(Code::Header, self.value(&pointer), message);
                 continue;

@@ -113,6 +113,12 @@ impl Exchange {
         self
     }
 
+    /// Framed alike on both sides, for a test that writes the body itself.
+    pub fn framed(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self.framed_up(framing)
+    }
+
     /// The framing that the upstream is to see; none means no body.
     pub fn framed_up(mut self, framing: Framing) -> Self {
         self.upstream_framing = framing;
@@ -145,24 +151,39 @@ impl Exchange {
 
     /// The bytes of the client's request.
     pub fn bytes(&self) -> Vec<u8> {
+        let (start, lines) = self.first_lines();
+        message(&start, &lines, self.framing, &self.body)
+    }
+
+    /// The bytes of its head.
+    pub fn head_bytes(&self) -> Vec<u8> {
+        let (start, lines) = self.first_lines();
+        head(&start, &lines, self.framing)
+    }
+
+    fn first_lines(&self) -> (String, Lines) {
         let mut lines = self.lines.sent();
         if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             lines.insert(0, ("Host".into(), "gateway.test".into()));
         }
-        let start = format!("{} {} HTTP/1.1", self.method, self.target);
-        message(&start, &lines, self.framing, &self.body)
+        (format!("{} {} HTTP/1.1", self.method, self.target), lines)
     }
 
     /// Holds what the upstream received against what it was to receive.
     pub fn check(&self, host: &str, seen: &Message) {
-        assert_eq!(seen.head.start, format!("{} {} HTTP/1.1", self.method, self.upstream_target));
-        let mut expected = self.lines.received();
-        expected.push(("host".into(), host.into()));
-        compare("the upstream's request", &seen.head, expected, self.upstream_framing);
+        self.check_head(host, &seen.head);
         assert_eq!(seen.framing, self.upstream_framing);
         let body = if self.upstream_framing == Framing::None { &[][..] } else { &self.body };
         same_bytes(&seen.body, body);
         assert_eq!(seen.trailers, [], "no trailer goes up");
+    }
+
+    /// The same, of the head alone.
+    pub fn check_head(&self, host: &str, seen: &Head) {
+        assert_eq!(seen.start, format!("{} {} HTTP/1.1", self.method, self.upstream_target));
+        let mut expected = self.lines.received();
+        expected.push(("host".into(), host.into()));
+        compare("the upstream's request", seen, expected, self.upstream_framing);
     }
 }
 
@@ -259,15 +280,19 @@ impl Answer {
 
 impl Fault<'_> {
     /// Holds an answer of the gateway's own against this status, code and message: the error's shape is
-    /// that of the OpenAI API where nothing says otherwise. `cors` is none below reserved prefixes.
+    /// that of most APIs where nothing says otherwise. `cors` is none below reserved prefixes.
     pub fn check(self, cors: Option<&str>, seen: &Message) {
         let Self(status, code, text) = self;
         let kind = Kind::ALL.iter().find(|kind| kind.code() == code);
         let kind = kind.unwrap_or_else(|| panic!("`{code}` is no code"));
         assert_eq!(seen.head.status(), status, "{:?} {}", seen.head, seen.body.escape_ascii());
         let body: serde_json::Value = serde_json::from_slice(&seen.body).expect("a fault is JSON");
-        assert_eq!((&body["error"]["code"], &body["error"]["message"]), (&code.into(), &text.into()));
-        let mut expected: Lines = cors.map(own_lines).unwrap_or_else(|| own_lines("").split_off(4));
+        assert_eq!(body["error"]["message"], text);
+        if body["type"] == "error" {
+            assert_eq!(body["request_id"].as_str(), seen.head.get("tollgate-request-id"));
+        }
+        assert_eq!(body["error"]["code"], code);
+        let mut expected: Lines = cors.map_or_else(|| own_lines("").split_off(4), own_lines);
         expected.push(("content-type".into(), "application/json".into()));
         let proxy_status = format!("tollgate; error={}; details=\"{code}\"", kind.proxy_error());
         expected.push(("proxy-status".into(), proxy_status));
@@ -321,17 +346,18 @@ fn compare(what: &str, seen: &Head, mut expected: Lines, framing: Framing) {
     );
 }
 
-/// The lines of `these` that have no counterpart in `those`.
-fn without(these: &Lines, those: &Lines) -> Lines {
-    let mut those = those.clone();
-    let alone = |line: &&(String, String)| match those.iter().position(|other| other == *line) {
+/// The lines that have no counterpart in `others`.
+fn without(lines: &Lines, others: &Lines) -> Lines {
+    let mut others = others.clone();
+    let mut alone = lines.clone();
+    alone.retain(|line| match others.iter().position(|other| other == line) {
         Some(at) => {
-            those.remove(at);
+            others.remove(at);
             false
         }
         None => true,
-    };
-    these.iter().filter(alone).cloned().collect::<Lines>()
+    });
+    alone
 }
 
 /// Not `assert_eq`, which would print both.
@@ -357,16 +383,13 @@ fn message(start: &str, lines: &Lines, framing: Framing, body: &[u8]) -> Vec<u8>
 }
 
 fn head(start: &str, lines: &Lines, framing: Framing) -> Vec<u8> {
-    let mut text = format!("{start}\r\n");
-    for (name, value) in lines {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    match framing {
-        Framing::Length(length) => text.push_str(&format!("Content-Length: {length}\r\n")),
-        Framing::Chunked => text.push_str("Transfer-Encoding: chunked\r\n"),
-        Framing::None | Framing::Close => {}
-    }
-    text.push_str("\r\n");
+    let lines = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let framing = match framing {
+        Framing::Length(length) => format!("Content-Length: {length}\r\n"),
+        Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
+        Framing::None | Framing::Close => String::new(),
+    };
+    let text = format!("{start}\r\n{}{framing}\r\n", lines.collect::<String>());
     text.chars().map(|c| u8::try_from(c).expect("tests write Latin-1")).collect()
 }
 

@@ -126,7 +126,10 @@ impl Home {
     /// The same, with environment variables.
     pub fn serve_with(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = self.command();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--workers", "1"]).args(args);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+        if !args.contains(&"--workers") {
+            command.args(["--workers", "1"]);
+        }
         command.envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Gateway::start(command)

@@ -7,8 +7,8 @@ mod upstream;
 mod wire;
 mod world;
 
-pub use exchange::{Answer, Exchange, Fault};
-pub use gateway::{Gateway, Home, Said, root};
+pub use exchange::{Answer, Exchange, Fault, chunk};
+pub use gateway::{Home, Said, root};
 pub use upstream::{Next, Upstream};
-pub use wire::{Broken, Framing, Head, LIMIT, Lines, Message, Wire};
+pub use wire::{Broken, Framing, LIMIT, Message, Wire};
 pub use world::{KEY, PROVIDER, World, provider};

@@ -136,6 +136,33 @@ impl Wire {
         taken
     }
 
+    /// Another hold on the same plain connection, to send from another thread.
+    pub fn twin(&self) -> Self {
+        Self::plain(self.socket().try_clone().expect("a socket can be held twice"))
+    }
+
+    /// Reads up to `most` bytes and forgets them; how many came before the end.
+    pub fn skip(&mut self, most: usize) -> usize {
+        let mut count = 0;
+        loop {
+            let here = self.buffer.len().min(most - count);
+            self.buffer.drain(..here);
+            count += here;
+            if count == most || !self.fill() {
+                return count;
+            }
+        }
+    }
+
+    /// Whether nothing comes for a while, neither bytes nor the end.
+    pub fn is_quiet_for(&self, time: Duration) -> bool {
+        let mut byte = [0];
+        self.socket().set_read_timeout(Some(time)).expect("a socket takes a timeout");
+        let quiet = self.socket().peek(&mut byte).is_err_and(|error| is_timeout(&error));
+        self.socket().set_read_timeout(Some(LIMIT)).expect("a socket takes a timeout");
+        quiet
+    }
+
     /// Ends the connection by an RST.
     pub fn reset(self) {
         SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)).expect("a socket takes a linger time");

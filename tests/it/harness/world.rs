@@ -74,8 +74,9 @@ impl World {
         Self { upstream, gateway, home, token, host, cors }
     }
 
-    /// With the shipped files as they are, all of whose hosts are this one upstream.
-    pub fn shipped() -> Self {
+    /// With the shipped files as they are, all of whose hosts are this one upstream, and these environment
+    /// variables.
+    pub fn shipped(env: &[(&str, &str)]) -> Self {
         let authority = Arc::new(Authority::new(&[]).expect("an authority can be made"));
         let upstream = Upstream::tls(Arc::clone(&authority));
         let home = Home::shipped();
@@ -83,7 +84,8 @@ impl World {
         std::fs::write(&ca, authority.pem()).expect("the directory is ours");
         let token = home.user("ada");
         let rule = format!("*={}", upstream.address());
-        let gateway = home.serve(&["--connect-to", &rule, "--ca-file", ca.to_str().expect("text")]);
+        let args = ["--connect-to", &rule, "--ca-file", ca.to_str().expect("text")];
+        let gateway = home.serve_with(&args, env);
         let cors = "Content-Type, Authorization, x-api-key, anthropic-version".into();
         Self { upstream, gateway, home, token, host: String::new(), cors }
     }

@@ -1,0 +1,131 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    compile::{Compiled, Files, compile},
+    spec,
+};
+
+/// What `bind` says of the provider `demo` under vars `name=value`, or the URL that its endpoint's path leads to.
+fn bound(text: &str, vars: &[(&str, &str)]) -> String {
+    let mut files = Files::default();
+    let gateway = "title = \"G\"\nbase_url = \"https://{zone}.g.example.com/{id}\"\nvars = { zone = { env = \"Z\" }, id = { env = \"I\" } }";
+    let (gateway, _) = spec::parse(&"g.toml".into(), gateway);
+    for name in ["one", "two"] {
+        let (copy, _) = spec::parse(
+            &"g.toml".into(),
+            "title = \"G\"\nbase_url = \"https://{id}.example.com\"\nvars = { id = { env = \"I\" } }",
+        );
+        files.gateways.insert(FileName::new(name).unwrap(), copy);
+    }
+    files.gateways.insert(FileName::new("g").unwrap(), gateway);
+    let head =
+        "title = \"Demo\"\npath_prefix = \"/demo\"\nendpoint.a = { method = \"GET\", path = \"/a\" }\n";
+    let (parsed, found) = spec::parse(&"demo.toml".into(), &format!("{head}{text}"));
+    assert_eq!(found, [], "{text}");
+    files.providers.insert(FileName::new("demo").unwrap(), parsed);
+    let Compiled { providers, diagnostics, .. } = compile(&files);
+    assert_eq!(diagnostics, [], "{text}");
+    let vars: BTreeMap<_, _> = vars.iter().copied().collect();
+    let (provider, found) = bind(&providers[0], |_, name, _| vars.get(name).map(|value| (*value).to_owned()));
+    if let Some(provider) = provider {
+        let mut target = String::new();
+        provider.endpoints[0].target.render(&mut target, |_| "");
+        return format!(
+            "{}{target}",
+            provider.egress.as_ref().map_or(&provider.origin, |egress| &egress.origin)
+        );
+    }
+    let line = |one: &Diagnostic| {
+        let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
+        format!("{} {}{help}", one.code.as_str(), one.message)
+    };
+    found.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn vars_in_urls() {
+    let check = |text: &str, vars: &[(&str, &str)], expected: &str| {
+        assert_eq!(bound(text, vars), expected, "{text} {vars:?}");
+    };
+    let host = "base_url = \"https://{region}.example.com/v1\"\nvars.region = { env = \"REGION\" }";
+    let no_label = "TG030 var `region` stands in the host, and its value is no part of one | a part of a host is made of letters, digits, `-` and `.`";
+    check(host, &[("region", "eu")], "https://eu.example.com/v1/a");
+    check(host, &[("region", "eu.west")], "https://eu.west.example.com/v1/a");
+    for value in ["evil.com/", "evil.com?", "evil.com#", "u@evil.com", "evil.com:1", "https://x", "a\\b", "ä"]
+    {
+        check(host, &[("region", value)], no_label);
+    }
+    check(
+        host,
+        &[],
+        "TG030 var `region` is not set: environment variable `REGION` | set it and start again, or mark the var `optional`",
+    );
+    check(
+        host,
+        &[("region", ".")],
+        "TG030 with the vars filled in this is no base URL: its host is not a DNS name or an IP address",
+    );
+    check(
+        host,
+        &[("region", "a\nb")],
+        "TG030 var `region` holds a control character: environment variable `REGION`",
+    );
+    let whole = "base_url = \"{base}\"\nvars.base = { env = \"BASE\" }";
+    check(whole, &[("base", "http://localhost:8080/x/")], "http://localhost:8080/x/a");
+    check(
+        whole,
+        &[("base", "localhost:8080")],
+        "TG030 with the vars filled in this is no base URL: it does not start with `https://` or `http://`",
+    );
+    check(
+        whole,
+        &[("base", "https://a.com/../b")],
+        "TG030 with the vars filled in this is no base URL: its path has characters or segments that a path cannot have",
+    );
+}
+
+#[test]
+fn gateways_and_egresses() {
+    let check = |text: &str, vars: &[(&str, &str)], expected: &str| {
+        let text = format!("base_url = \"https://api.example.com\"\n{text}");
+        assert_eq!(bound(&text, vars), expected, "{text} {vars:?}");
+    };
+    let gateway = "gateway.g = { path = \"/x{path}\" }";
+    check(gateway, &[("zone", "z"), ("id", "i")], "https://z.g.example.com/i/x/a");
+    check(gateway, &[("zone", "z")], "https://api.example.com/a");
+    check(gateway, &[("zone", "z"), ("id", "")], "https://api.example.com/a");
+    check(
+        gateway,
+        &[("zone", "z/"), ("id", "i")],
+        "TG030 var `zone` stands in the host, and its value is no part of one | a part of a host is made of letters, digits, `-` and `.`",
+    );
+    check(
+        gateway,
+        &[("zone", "z"), ("id", "a b")],
+        "TG030 with the vars filled in this is no base URL: its path has characters or segments that a path cannot have",
+    );
+    check(
+        "gateway.one = { path = \"/1{path}\" }\ngateway.two = { path = \"/2{path}\" }",
+        &[("id", "i")],
+        "TG031 gateways `one` and `two` are both active | give each an `order` of its own: the lowest is used",
+    );
+    check(
+        "gateway.one = { path = \"/1{path}\", order = 2 }\ngateway.two = { path = \"/2{path}\", order = 1 }",
+        &[("id", "i")],
+        "https://i.example.com/2/a",
+    );
+    let egress = "vars.e = { env = \"E\", optional = true }\negress = [{ when = [\"e\"], url = \"{e}?to={url|urlencode}\" }]";
+    check(egress, &[("e", "https://e.example.com/p")], "https://e.example.com/a");
+    check(egress, &[], "https://api.example.com/a");
+    check(
+        egress,
+        &[("e", "e.example.com")],
+        "TG030 with the vars filled in the egress's `url` is none: it does not start with `https://` or `http://`",
+    );
+    check(
+        "vars.e = { env = \"E\" }\negress = [{ url = \"https://a.example.com\" }, { url = \"{e}\" }]",
+        &[("e", "https://e.example.com")],
+        "TG028 two active egresses have a `url` | only one of those whose `when` holds at once may have it",
+    );
+}

@@ -1,0 +1,196 @@
+//! Users, tokens and credentials beside a running server: what the command line changes is seen by the next
+//! request that begins a moment later, and what it says is for people and scripts.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::harness::{Exchange, Fault, KEY, LIMIT, Next, World};
+
+const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
+const NO_KEY: Fault<'_> = Fault(401, "credential_missing", "No API key configured for t");
+
+/// A request that begins later than this after a change has to see it.
+const SEEN: Duration = Duration::from_millis(250);
+
+fn get(token: &str, key: &str) -> Exchange {
+    let exchange = Exchange::get().removed("Authorization", &format!("Bearer {token}"));
+    exchange.added("Authorization", &format!("Bearer {key}"))
+}
+
+/// What a request of `token` comes to: the key that the upstream saw, or the code of a fault.
+fn outcome(world: &mut World, token: &str) -> String {
+    let mut client = world.client();
+    client.send(get(token, "").bytes());
+    if let Next::Request(mut wire) = world.upstream.next_or(&client) {
+        let request = wire.request().unwrap();
+        wire.send(Exchange::get().answer.bytes());
+        world.upstream.keep(wire);
+        assert_eq!(client.answer().unwrap().head.status(), 200);
+        return request.head.get("authorization").unwrap().trim_start_matches("Bearer ").to_owned();
+    }
+    let body = client.answer().unwrap().body;
+    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["error"]["code"].as_str().unwrap().to_owned()
+}
+
+/// Asks again and again until it comes to `expected`; a request that begins too late with another outcome
+/// fails the test.
+fn becomes(world: &mut World, token: &str, expected: &str) {
+    let changed = Instant::now();
+    loop {
+        let began = changed.elapsed();
+        let seen = outcome(world, token);
+        if seen == expected {
+            eprintln!("{expected} was seen by a request after {began:?}");
+            return;
+        }
+        assert!(began <= SEEN, "{seen} after {began:?}, when {expected} was due");
+        assert!(began <= LIMIT);
+    }
+}
+
+#[test]
+fn changes_are_seen_at_once() {
+    let mut world = World::new();
+    let ada = world.token.clone();
+    becomes(&mut world, &ada, KEY);
+    world.home.credential("ada", "providers.t.apiKey", "sk-second");
+    becomes(&mut world, &ada, "sk-second");
+    world.home.done(&["credential", "remove", "ada", "providers.t.apiKey"], "");
+    becomes(&mut world, &ada, "credential_missing");
+    world.home.credential("ada", "providers.t.apiKey", KEY);
+    becomes(&mut world, &ada, KEY);
+
+    let more = world.home.done(&["token", "add", "ada", "--label", "ci"], "");
+    let more = more.trim_end();
+    becomes(&mut world, more, KEY);
+    world.home.done(&["token", "revoke", "-"], more);
+    becomes(&mut world, more, "invalid_token");
+    becomes(&mut world, &ada, KEY);
+
+    let bob = world.home.user("bob");
+    becomes(&mut world, &bob, "credential_missing");
+    world.home.credential("bob", "providers.t.apiKey", "sk-bob");
+    becomes(&mut world, &bob, "sk-bob");
+    world.home.done(&["user", "remove", "bob"], "");
+    becomes(&mut world, &bob, "invalid_token");
+    becomes(&mut world, &ada, KEY);
+}
+
+#[test]
+fn users_are_made_while_strangers_knock() {
+    let mut world = World::new();
+    for number in 0..50 {
+        assert_eq!(outcome(&mut world, &format!("tg_{number:048x}")), "invalid_token");
+    }
+    let eve = world.home.user("eve");
+    becomes(&mut world, &eve, "credential_missing");
+}
+
+#[test]
+fn a_stream_goes_on_when_its_token_is_revoked() {
+    let mut world = World::new();
+    let token = world.token.clone();
+    let exchange = get(&token, KEY);
+    let mut client = world.client();
+    client.send(exchange.bytes());
+    let (_, mut wire) = world.upstream.request();
+    world.home.done(&["token", "revoke", "-"], &token);
+    becomes(&mut world, &token, "invalid_token");
+    wire.send(exchange.answer.bytes());
+    world.receive(&mut client, &exchange);
+    world.fault(exchange.bytes(), NO_CALLER);
+}
+
+#[test]
+fn keys_are_each_users_own() {
+    let mut world = World::new();
+    let bob = world.home.user("bob");
+    world.fault(get(&bob, "").bytes(), NO_KEY);
+    world.home.credential("bob", "providers.t.apiKey", "sk-bob");
+    becomes(&mut world, &bob, "sk-bob");
+    for _ in 0..5 {
+        let ada = world.token.clone();
+        let mut client = world.client();
+        world.exchange_on(&mut client, &get(&ada, KEY));
+        world.exchange_on(&mut client, &get(&bob, "sk-bob"));
+    }
+}
+
+#[test]
+fn commands_tell_how_they_went() {
+    let world = World::new();
+    let check = |args: &[&str], stdin: &str, code: i32, out: &str, err: &str| {
+        let said = world.home.run(args, stdin);
+        assert_eq!(said.code, code, "{args:?} {said:?}");
+        let fits =
+            |text: &str, part: &str| if part.is_empty() { text.is_empty() } else { text.contains(part) };
+        assert!(fits(&said.out, out) && fits(&said.err, err), "{args:?} {said:?}");
+    };
+    check(&["user", "add", "ada"], "", 1, "", "error: a user named `ada` exists, with the id usr_");
+    check(&["user", "add", ""], "", 1, "", "a name has 1 to 100 characters");
+    check(&["user", "list"], "", 0, "ada", "");
+    check(&["user", "remove", "nobody"], "", 1, "", "no user has the id or name `nobody`");
+    check(&["token", "list"], "", 0, "tg_", "");
+    check(&["token", "list", "ada"], "", 0, "tg_", "");
+    check(&["token", "add", "nobody"], "", 1, "", "no user has the id or name `nobody`");
+    check(&["token", "revoke", "tg_nothing"], "", 1, "", "no token is shown as `tg_nothing`");
+    check(&["credential", "list", "ada"], "", 0, "providers.t.apiKey", "");
+    check(&["credential", "set", "ada", "providers.t.apikey"], "k", 1, "", "did you mean `apiKey`?");
+    check(&["credential", "set", "ada", "providers.t.apiKey"], "two\nlines", 1, "", "failed to store");
+    check(&["credential", "set", "ada", "providers.t.apiKey"], "", 1, "", "failed to store");
+    check(&["credential", "remove", "ada", "providers.u.apiKey"], "", 1, "", "has no credential");
+    check(&["user"], "", 2, "", "Usage: tollgate user");
+    check(&["token", "revoke"], "", 2, "", "required");
+    check(&["nonsense"], "", 2, "", "unrecognized subcommand");
+}
+
+#[test]
+fn secrets_are_never_shown_again() {
+    let world = World::new();
+    for args in [&["user", "list"][..], &["token", "list"], &["credential", "list", "ada"]] {
+        let said = world.home.run(args, "");
+        let text = format!("{}{}", said.out, said.err);
+        assert!(!text.contains(KEY) && !text.contains(&world.token), "{args:?} {text}");
+    }
+}
+
+#[test]
+fn nothing_at_rest_is_in_clear_or_for_others() {
+    let mut world = World::new();
+    world.exchange(Exchange::get());
+    let data = world.home.data();
+    assert_eq!(mode(&data), 0o700);
+    let mut files = Vec::new();
+    collect(&data, &mut files);
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        if file.symlink_metadata().unwrap().file_type().is_file() {
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
+            let bytes = fs::read(&file).unwrap();
+            for secret in [KEY, &world.token] {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "a secret stands in {}", file.display());
+            }
+        }
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn collect(dir: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_eq!(mode(&path), 0o700, "{}", path.display());
+            collect(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
