@@ -118,6 +118,41 @@ fn a_key_is_needed_where_the_file_asks_for_one() {
     world.fault(request("PUT /t/get", &bearer), Fault(404, "route_not_found", message));
 }
 
+#[test]
+fn what_is_reserved_is_no_route() {
+    let mut world = World::new();
+    let bearer = format!("Authorization: Bearer {}\r\n", world.token);
+    for line in [
+        "POST /health",
+        "GET /health/x",
+        "POST /config",
+        "GET /config/",
+        "GET /console",
+        "GET /livez",
+        "GET /metrics",
+    ] {
+        let check = |answer: &Message, status: u16, code: &str| {
+            let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!((answer.head.status(), &body["error"]["code"]), (status, &code.into()), "{line}");
+            assert_eq!(answer.head.get("access-control-allow-origin"), None, "{line}");
+        };
+        check(&own(&mut world, &request(line, "")), 401, "invalid_token");
+        check(&own(&mut world, &request(line, &bearer)), 404, "route_not_found");
+    }
+}
+
+#[test]
+fn the_admin_token_is_no_users_token() {
+    let mut world = World::new();
+    let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    let admin = format!("Authorization: Bearer {}\r\n", admin.trim_end());
+    world.fault(request("GET /admin/users", &admin), NOT_FOUND);
+    world.fault(request("PATCH /admin", &admin), NOT_FOUND);
+    world.fault(request("GET /auth/creds", &admin), NO_CALLER);
+    world.fault(request("GET /t/get", &admin), NO_CALLER);
+    world.fault(request("GET /admin/users", &admin.replacen("Bearer ", "Bearer x-", 1)), NO_ADMIN);
+}
+
 /// `{}` is the token.
 const GOOD_TOKENS: [&[(&str, &str)]; 8] = [
     &[("Authorization", "Bearer {}")],

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, Socket, Type};
 use tollgate::mock::Authority;
 
 use crate::harness::{
@@ -15,7 +16,7 @@ use crate::harness::{
 
 /// Further providers, one for each way in which the upstream cannot be reached.
 fn reach(name: &str, base_url: &str) -> String {
-    let file = format!("base_url = \"{base_url}\"\n{PROVIDER}\n[timeouts]\nconnect = \"5s\"\n");
+    let file = format!("base_url = \"{base_url}\"\n{PROVIDER}\n[timeouts]\nconnect = \"1s\"\n");
     file.replace("/t\"", &format!("/{name}\"")).replace("providers.t", &format!("providers.{name}"))
 }
 
@@ -69,6 +70,37 @@ fn addresses_that_are_never_called() {
     ] {
         refused("near", &format!("http://{host}"), &[], Fault(502, "upstream_forbidden", message));
     }
+}
+
+const NO_CONNECTION: &str = "it did not accept a connection in time";
+
+#[test]
+fn a_connection_is_not_accepted_in_time() {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    // Once its queue is full the system leaves further connections without an answer.
+    let waiting: Vec<Socket> = (0..4)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address.into());
+            socket
+        })
+        .collect();
+    let message = format!("Upstream full failed: {NO_CONNECTION}");
+    let fault = Fault(504, "upstream_connect_timeout", &message);
+    refused("full", &format!("http://{address}"), &[], fault);
+    drop(waiting);
+}
+
+#[test]
+fn a_handshake_does_not_end_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let message = format!("Upstream mute failed: {NO_CONNECTION}");
+    let fault = Fault(504, "upstream_connect_timeout", &message);
+    refused("mute", &format!("https://{}", silent.local_addr().unwrap()), &[], fault);
 }
 
 #[test]

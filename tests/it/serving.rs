@@ -1,5 +1,7 @@
 //! `serve` itself: how it starts, what it does with files that are wrong, how it ends, and what it logs.
 
+use std::net::TcpStream;
+
 use rustix::process::Signal;
 
 use crate::harness::{
@@ -175,8 +177,11 @@ fn streams_are_finished_before_the_end() {
     let (mut client, mut wire) = streaming(&mut world);
     let mut idle = world.client();
     world.gateway.signal(Signal::TERM);
-    // What waits for a first request has nothing to finish.
+    // What waits for a first request has nothing to finish, and nobody new gets in.
     idle.ends();
+    if let Ok(socket) = TcpStream::connect(world.gateway.address) {
+        assert_eq!(Wire::plain(socket).rest(), b"");
+    }
     wire.send("5\r\nworld\r\n");
     assert_eq!(client.chunk().unwrap().unwrap(), b"world");
     wire.send("0\r\n\r\n");

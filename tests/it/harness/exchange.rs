@@ -329,6 +329,15 @@ fn compare(what: &str, seen: &Head, mut expected: Lines, framing: Framing) {
         Framing::Chunked => expected.push(("transfer-encoding".into(), "chunked".into())),
         Framing::None | Framing::Close => {}
     }
+    let (unexpected, missing) = differences(seen, expected);
+    assert!(
+        unexpected.is_empty() && missing.is_empty(),
+        "{what}: nobody asked for {unexpected:?}; missing {missing:?}"
+    );
+}
+
+/// The lines that are too many, and those that are missing.
+fn differences(seen: &Head, mut expected: Lines) -> (Lines, Lines) {
     let mut seen = seen.lines.clone();
     for line in &mut seen {
         if line.0 == "tollgate-request-id" && !line.1.is_empty() {
@@ -338,12 +347,7 @@ fn compare(what: &str, seen: &Head, mut expected: Lines, framing: Framing) {
     for line in &mut expected {
         line.0 = line.0.to_ascii_lowercase();
     }
-    let unexpected = without(&seen, &expected);
-    let missing = without(&expected, &seen);
-    assert!(
-        unexpected.is_empty() && missing.is_empty(),
-        "{what}: nobody asked for {unexpected:?}; missing {missing:?}"
-    );
+    (without(&seen, &expected), without(&expected, &seen))
 }
 
 /// The lines that have no counterpart in `others`.
@@ -396,4 +400,35 @@ fn head(start: &str, lines: &Lines, framing: Framing) -> Vec<u8> {
 /// One chunk.
 pub fn chunk(data: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_too_many_or_too_few_is_found() {
+        let lines = |text: &str| -> Lines {
+            let pairs = text.split_terminator(';').map(|line| line.split_once('=').unwrap());
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        let check = |seen: &str, expected: &str, unexpected: &str, missing: &str| {
+            let head = Head { start: String::new(), lines: lines(seen) };
+            assert_eq!(differences(&head, lines(expected)), (lines(unexpected), lines(missing)), "{seen}");
+        };
+        check("", "", "", "");
+        check("a=1;b=2;", "b=2;A=1;", "", "");
+        check("a=1;b=2;", "a=1;", "b=2;", "");
+        check("a=1;", "a=1;b=2;", "", "b=2;");
+        check("a=1;a=1;", "a=1;", "a=1;", "");
+        check("a=1;", "a=1;a=1;", "", "a=1;");
+        check("a=1;", "a=2;", "a=1;", "a=2;");
+        check("tollgate-request-id=x;", "tollgate-request-id=*;", "", "");
+        check(
+            "tollgate-request-id=;",
+            "tollgate-request-id=*;",
+            "tollgate-request-id=;",
+            "tollgate-request-id=*;",
+        );
+    }
 }

@@ -423,3 +423,39 @@ fn limit(socket: &TcpStream) {
     socket.set_write_timeout(Some(LIMIT)).expect("a socket takes a timeout");
     socket.set_nodelay(true).expect("TCP takes nodelay");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_strictly() {
+        let check = |head: &str, expected: Option<Framing>| {
+            let framing = parse_head(head.as_bytes()).and_then(|head| head.request_framing());
+            assert_eq!(framing.ok(), expected, "{}", head.escape_debug());
+        };
+        check("GET / HTTP/1.1\r\nHost: a", Some(Framing::None));
+        check("POST /a?b HTTP/1.1\r\nhost: a\r\nContent-Length: 5", Some(Framing::Length(5)));
+        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", Some(Framing::Chunked));
+        for bad in [
+            "GET / HTTP/1.1",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a",
+            "GET / HTTP/1.1\r\nHost:",
+            "GET / HTTP/1.0\r\nHost: a",
+            "GET  / HTTP/1.1\r\nHost: a",
+            "GET /# HTTP/1.1\r\nHost: a",
+            "GET http://a/ HTTP/1.1\r\nHost: a",
+            "GET / HTTP/1.1\nHost: a",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\nb",
+            "GET / HTTP/1.1\r\nHost: a\r\nX : a",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +5",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked",
+        ] {
+            check(bad, None);
+        }
+    }
+}
