@@ -1,6 +1,7 @@
 //! `Exchange`: the record of one finished request, made once, at its end. What is known of a request rides
 //! here to whoever counts, writes or exports it; never a body, a header or a query.
 
+use core::net::IpAddr;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -12,6 +13,8 @@ use crate::name::{FileName, UserId};
 pub struct Exchange {
     /// The id that the client was given in `tollgate-request-id`.
     pub request_id: String,
+    /// The address that the connection came from.
+    pub peer: IpAddr,
     /// The client's method.
     pub method: Method,
     /// The client's path, cut at `MAX_PATH` bytes, without the query.
@@ -61,10 +64,5 @@ pub const MAX_PATH: usize = 256;
 
 /// The path as it is kept: bounded, cut at a character.
 pub fn bounded_path(path: &str) -> String {
-    path.chars()
-        .scan(0, |bytes, c| {
-            *bytes += c.len_utf8();
-            (*bytes <= MAX_PATH).then_some(c)
-        })
-        .collect()
+    path[..path.floor_char_boundary(MAX_PATH)].to_owned()
 }

@@ -80,6 +80,8 @@ faults! {
     NotFound "not_found" NOT_FOUND Client false "http_request_denied";
     /// The caller has stored no usable credential for the provider.
     CredentialMissing "credential_missing" UNAUTHORIZED Client false "http_request_denied";
+    /// The caller's login for the provider has expired, and nothing else is stored.
+    CredentialExpired "credential_expired" UNAUTHORIZED Client false "http_request_denied";
     /// WebSocket is not spoken here; clients fall back to plain requests on this.
     UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client false "http_upgrade_failed";
     /// The body is larger than the endpoint's limit.
@@ -109,7 +111,7 @@ faults! {
     /// The upstream did not begin its answer in time.
     UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT Upstream true "http_response_timeout";
     /// A response rule of the provider's file replaced the upstream's answer.
-    ResponseRule "response_rule" BAD_GATEWAY Upstream true "http_request_denied";
+    ResponseRule "response_rule" BAD_GATEWAY Upstream false "http_request_denied";
 }
 
 impl Kind {

@@ -34,6 +34,7 @@ const MODULES: &[(u8, &str)] = &[
     (2, "accounts"),
     (2, "load"),
     (2, "live"),
+    (2, "listen"),
     (2, "mock"),
     (2, "telemetry"),
     (3, "gateway"),

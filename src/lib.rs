@@ -26,6 +26,7 @@ pub mod store;
 pub mod accounts;
 pub mod load;
 pub mod live;
+pub mod listen;
 pub mod mock;
 pub mod telemetry;
 

@@ -88,9 +88,19 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Whether a text can be an authority: a host, with or without a port (RFC 9110, section 7.2).
-pub fn is_authority(text: &str) -> bool {
-    split_port(text).is_ok_and(|(host, _)| check_host(host).is_ok())
+/// Whether a text can be what a client puts into `Host`: a host and perhaps a port (RFC 9110, section 7.2).
+/// Looser than what is dialled, since nothing goes there, but without what a URL's authority has beside it.
+pub fn is_host(text: &str) -> bool {
+    let bracket = text.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match text[bracket..].find(':') {
+        Some(colon) => (&text[..bracket + colon], &text[bracket + colon + 1..]),
+        None => (text, ""),
+    };
+    let good_host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok()),
+        None => host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)),
+    };
+    good_host && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
@@ -142,6 +152,17 @@ fn check_host(host: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts() {
+        let check = |text: &str, good: bool| assert_eq!(is_host(text), good, "{text}");
+        for good in ["", "a", "a:", "a:80", "svc.1", "my_host:8787", "[::1]", "[::1]:80", "127.0.0.1:1"] {
+            check(good, true);
+        }
+        for bad in ["a:x", "u@a", "a/b", "a b", "[::1", "::1", "a:123456", "a,b", "a?b"] {
+            check(bad, false);
+        }
+    }
 
     #[test]
     fn split() {

@@ -3,6 +3,8 @@
 //!
 //! Decides nothing about a request; what hyper refuses of one (`400`, `414`, `431`) never comes further.
 
+mod patience;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -12,8 +14,10 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use patience::Patience;
 
 use crate::{
     accounts::{Accounts, LocalCache},
@@ -23,12 +27,14 @@ use crate::{
     upstream::{self, Upstream},
 };
 
-/// Connections that may wait to be accepted, per listener.
-const BACKLOG: i32 = 1024;
+/// Name lookups that may run at once, per worker.
+const MAX_LOOKUPS: usize = 32;
 /// How often a worker drops connections to upstreams that were unused for too long.
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long to wait when connections cannot be accepted, as when the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take nothing of its answer.
+const CLIENT_STALL: Duration = Duration::from_mins(10);
 /// How long a client may be silent before the system asks whether it is still there.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
@@ -53,31 +59,14 @@ pub struct House {
     pub stop: CancellationToken,
 }
 
-/// One listener per worker on the same address. Port 0 takes a free one.
-pub fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    // With `SO_REUSEPORT` alone, a second process of the same user would silently share the port.
-    let probe = socket(address, false)?;
-    let address = probe.local_addr()?;
-    drop(probe);
-    (0..workers).map(|_| socket(address, true)).collect()
-}
-
-fn socket(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if share {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// Runs one worker until it has stopped and drained.
 pub fn work(listener: TcpListener, house: House, first_id: u64) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(listener, house, first_id))
+    // Name lookups block a thread each; those that nobody waits for any more are not waited for at the end.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(MAX_LOOKUPS).build()?;
+    let served = runtime.block_on(serve(listener, house, first_id));
+    runtime.shutdown_background();
+    served
 }
 
 async fn sweep(house: &House, worker: &Worker) {
@@ -124,10 +113,10 @@ async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<W
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
                 let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-                worker.tasks.spawn(converse(http.clone(), stream, worker.clone(), house.stop.clone()));
+                worker.tasks.spawn(converse(http.clone(), stream, peer, worker.clone(), house.stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
@@ -141,14 +130,16 @@ async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<W
 async fn converse(
     http: http1::Builder,
     stream: tokio::net::TcpStream,
+    peer: SocketAddr,
     worker: Arc<Worker>,
     stop: CancellationToken,
 ) {
     let service = service_fn(move |request| {
         let worker = worker.clone();
-        async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer.ip(), request).await) }
     });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(http.serve_connection(TokioIo::new(Patience::new(stream, CLIENT_STALL)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
@@ -156,7 +147,12 @@ async fn converse(
             connection.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a client's connection ended early");
+    match ended {
+        // What hyper itself refuses is answered before any code of ours sees it: this is its only trace.
+        Err(error) if error.is_parse() => {
+            tracing::info!(peer = %peer.ip(), %error, "a request was refused: not valid HTTP, or its head is too large");
+        }
+        Err(error) => tracing::debug!(peer = %peer.ip(), %error, "a client's connection ended early"),
+        Ok(()) => {}
     }
 }

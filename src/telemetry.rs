@@ -6,13 +6,14 @@
 //! seen. Nothing here looks at a body or a header.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal, Write},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
@@ -29,12 +30,14 @@ use crate::{exchange::Exchange, settings::LogFormat};
 const MAX_LINES: usize = 4096;
 /// Finished requests that may wait to be recorded.
 const MAX_EXCHANGES: usize = 8192;
+/// How long the last lines may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Keeps the log going; `close` writes what still waits.
 #[derive(Debug)]
 pub struct Log {
     lines: SyncSender<Line>,
-    thread: JoinHandle<()>,
+    ended: Receiver<()>,
     /// Whether lines are for a person.
     pub human: bool,
 }
@@ -54,10 +57,16 @@ pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
     };
     let (lines, waiting) = sync_channel(MAX_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
-    let thread = {
-        let dropped = dropped.clone();
-        std::thread::Builder::new().name("log".into()).spawn(move || write_lines(&waiting, &dropped))
+    let (ending, ended) = sync_channel(1);
+    let lost = dropped.clone();
+    let write = move || {
+        write_lines(&waiting, &lost);
+        let _ = ending.send(());
     };
+    std::thread::Builder::new()
+        .name("log".into())
+        .spawn(write)
+        .expect("a process that starts can start a thread");
     let writer = Queue { lines: lines.clone(), dropped };
     let only_ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
     let registry = tracing_subscriber::registry().with(only_ours);
@@ -67,15 +76,17 @@ pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
     } else {
         registry.with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false)).init();
     }
-    Log { lines, thread: thread.expect("a process that starts can start a thread"), human }
+    Log { lines, ended, human }
 }
 
 impl Log {
-    /// Writes what still waits.
+    /// Writes what still waits, for a second at most: nobody may be reading.
     pub fn close(self) {
-        // The thread ends at this mark; a queue that is full drains first.
-        let _ = self.lines.send(Line::End);
-        let _ = self.thread.join();
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.lines.try_send(Line::End).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -134,31 +145,43 @@ impl Drop for Collected<'_> {
     }
 }
 
-/// Where finished requests go. Never waits: a record that does not fit is dropped.
+/// Where finished requests go. Never waits: a record that does not fit is dropped and counted.
 #[derive(Debug, Clone)]
-pub struct Recorder(mpsc::Sender<Exchange>);
+pub struct Recorder {
+    records: mpsc::Sender<Exchange>,
+    dropped: Arc<AtomicU64>,
+}
 
 impl Recorder {
     /// Hands on a record.
     pub fn record(&self, exchange: Exchange) {
-        let _ = self.0.try_send(exchange);
+        if self.records.try_send(exchange).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// The recorder, and what runs until the last recorder is gone.
 pub fn recorder() -> (Recorder, impl Future<Output = ()> + Send + 'static) {
-    let (sender, mut waiting) = mpsc::channel::<Exchange>(MAX_EXCHANGES);
+    let (records, mut waiting) = mpsc::channel::<Exchange>(MAX_EXCHANGES);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let lost = dropped.clone();
     let task = async move {
         while let Some(exchange) = waiting.recv().await {
             access_line(&exchange);
+            let lost = lost.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                tracing::warn!(lost, "requests came faster than they could be logged");
+            }
         }
     };
-    (Recorder(sender), task)
+    (Recorder { records, dropped }, task)
 }
 
 fn access_line(exchange: &Exchange) {
     tracing::info!(
         request_id = %exchange.request_id,
+        peer = %exchange.peer,
         method = %exchange.method,
         path = %shown(&exchange.path),
         user = exchange.user.as_ref().map(tracing::field::display),
@@ -173,10 +196,15 @@ fn access_line(exchange: &Exchange) {
     );
 }
 
-/// What others sent, for a log line: control characters escaped, at most 300 characters.
-pub fn shown(text: &str) -> String {
-    text.chars()
-        .take(300)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
+/// What others sent, for a log line: control characters escaped, at most 300 bytes.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let text = &text[..text.floor_char_boundary(300)];
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for one in text.chars() {
+        if one.is_control() { escaped.extend(one.escape_default()) } else { escaped.push(one) }
+    }
+    Cow::Owned(escaped)
 }

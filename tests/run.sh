@@ -6,15 +6,16 @@ cd "$(dirname "$0")/.."
 say() { printf '\n== %s\n' "$*"; }
 
 say "tools"
-if ! command -v cargo-nextest >/dev/null; then
-  cargo install cargo-nextest --locked
-fi
 if ! command -v curl >/dev/null; then
   apt-get update && apt-get install -y --no-install-recommends curl
 fi
 
 say "unit and integration tests"
-cargo nextest run -j2 --no-fail-fast
+if command -v cargo-nextest >/dev/null; then
+  cargo nextest run -j2 --no-fail-fast
+else
+  cargo test -j2 --no-fail-fast
+fi
 
 say "provider files"
 cargo run -q -j2 -- check providers.d tests/providers

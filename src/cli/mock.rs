@@ -1,11 +1,17 @@
 //! `tollgate mock`: runs the fake upstream until it is told to stop. It owns the flags and what is
 //! printed; what the mock does is in `crate::mock`.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::listen::listen;
 use crate::mock::{self, Authority, Behaviour, Mock, Options};
 
 /// Run a fast fake upstream, for trying things without a key
@@ -38,13 +44,13 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let authority = args.tls.then(|| Authority::new(&args.tls_name)).transpose();
     let authority = authority.context("failed to make a certificate authority")?.map(Arc::new);
+    let listeners = listen(args.listen, usize::from(args.workers))
+        .with_context(|| format!("failed to listen on {}; choose another with `--listen`", args.listen))?;
     if let (Some(file), Some(authority)) = (&args.ca_out, &authority) {
-        std::fs::write(file, authority.pem()).with_context(|| {
+        write_whole(file, authority.pem()).with_context(|| {
             format!("failed to write `{}`; name a file that can be written", file.display())
         })?;
     }
-    let listeners = mock::bind(args.listen, usize::from(args.workers))
-        .with_context(|| format!("failed to listen on {}; choose another with `--listen`", args.listen))?;
     let options = Options { behaviour: args.behaviour, tls: authority };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
@@ -59,6 +65,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// Writes a file so that whoever waits for it never reads half of it.
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(".new");
+    std::fs::write(&draft, text)?;
+    std::fs::rename(draft, file)
 }
 
 fn announce(mock: &Mock, ca: Option<&PathBuf>) -> anyhow::Result<()> {

@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accounts::{self, Accounts, MasterKey},
     cli::check,
+    listen::listen,
     live::Live,
     load,
     secret::Secret,
     server::{self, House},
     settings::Settings,
-    store::Store,
+    store::{DirLock, Store},
     telemetry,
     upstream::{self, ConnectRule},
 };
@@ -36,6 +37,7 @@ pub fn run(settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<()
     let human = log.human;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(serve(settings, master_key, human));
+    runtime.shutdown_background();
     log.close();
     done
 }
@@ -56,15 +58,20 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         interrupt: signal(SignalKind::interrupt())?,
     };
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
-    let store = Store::open(&settings.data).await.context("failed to open the store")?;
+    // First, so that a second process touches nothing; the lock's maker also makes the directory.
+    drop(DirLock::acquire(&settings.data).await?);
     let _held = hold(&settings.data)?;
+    let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
     let table = table(settings, human)?;
     let endpoints: usize = table.providers.iter().map(|provider| provider.endpoints.len()).sum();
     let (providers, rejected) = (table.providers.len(), table.rejected.len());
+    for one in &table.rejected {
+        tracing::error!(provider = %one.name, prefix = one.prefix, "out of service: see what is wrong with its files above");
+    }
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
-    let listeners = server::listen(settings.listen, settings.workers).with_context(|| {
+    let listeners = listen(settings.listen, settings.workers).with_context(|| {
         format!("failed to listen on {}: choose another address with `--listen`", settings.listen)
     })?;
     let address = listeners[0].local_addr()?;

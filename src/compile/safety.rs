@@ -22,7 +22,10 @@ pub fn request(name: &str) -> Class {
         "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding"
         | "upgrade" | "content-length" | "host" | "http2-settings" | "expect" => Class::Managed,
         // What carries a caller's token, and what a browser adds of its own.
-        "authorization" | "x-api-key" | "cookie" | "cookie2" => Class::Stripped,
+        "authorization" | "x-api-key" | "cookie" | "cookie2"
+        // What some servers take for the method or the path, past the endpoint that was allowed.
+        | "x-http-method" | "x-http-method-override" | "x-method-override" | "x-original-url" | "x-original-uri"
+        | "x-rewrite-url" => Class::Stripped,
         "forwarded"
         | "x-real-ip"
         | "true-client-ip"
@@ -34,7 +37,14 @@ pub fn request(name: &str) -> Class {
         | "x-cluster-client-ip"
         | "x-original-forwarded-for"
         | "fastly-client-ip"
-        | "client-ip" => Class::Passable,
+        | "client-ip"
+        | "fly-client-ip"
+        | "x-remote-addr"
+        | "x-remote-ip"
+        | "x-originating-ip"
+        | "x-azure-clientip"
+        | "x-appengine-user-ip"
+        | "x-envoy-external-address" => Class::Passable,
         _ if name.starts_with("cf-") || name.starts_with("x-forwarded") => Class::Passable,
         _ if name.starts_with("proxy-") => Class::Stripped,
         _ => Class::Plain,

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{header, request::Parts};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -17,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::visit::Finish;
 use crate::{
     exchange::End,
+    rewrite,
     upstream::{CutError, Download, UploadWatch},
 };
 
@@ -58,9 +58,7 @@ impl Relay {
     }
 
     fn end(&mut self, cut: Option<&CutError>) {
-        if let Some(rest) = self.watch.take().and_then(|watch| watch.take_rest()) {
-            self.tasks.spawn(read(rest));
-        }
+        read_rest_of(&self.tasks, self.watch.take());
         match (self.finish.take(), cut) {
             (Some(finish), Some(error)) => finish.cut(error),
             (Some(finish), None) => finish.end(End::Complete),
@@ -142,6 +140,10 @@ impl Relay {
                         finish.sent(data.len());
                     }
                     let unwanted = frame.is_trailers() && !self.trailers;
+                    let frame = match frame.into_trailers() {
+                        Ok(trailers) => Frame::trailers(rewrite::trailers(&trailers)),
+                        Err(frame) => frame,
+                    };
                     // With a known length nobody may ask again after the last byte.
                     if self.download.is_end_stream() {
                         self.end(None);
@@ -168,10 +170,17 @@ impl Relay {
 }
 
 /// Reads what a client still sends after an early answer, within bounds: closing at once would reset the
-/// connection under the answer. A client that waits for `100 Continue` sends nothing.
-pub(super) fn read_rest(tasks: &TaskTracker, head: &Parts, rest: Incoming) {
-    if !rest.is_end_stream() && !head.headers.contains_key(header::EXPECT) {
+/// connection under the answer.
+pub(super) fn read_rest(tasks: &TaskTracker, rest: Incoming) {
+    if !rest.is_end_stream() {
         tasks.spawn(read(rest));
+    }
+}
+
+/// The same, of a body whose upload is over.
+pub(super) fn read_rest_of(tasks: &TaskTracker, upload: Option<UploadWatch>) {
+    if let Some(rest) = upload.and_then(|upload| upload.take_rest()) {
+        read_rest(tasks, rest);
     }
 }
 

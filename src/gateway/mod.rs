@@ -8,9 +8,12 @@ mod fault;
 mod own;
 mod visit;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use http::{Method, Request, Response, Uri, Version, header, request::Parts};
@@ -23,7 +26,7 @@ use crate::{
     accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
     fault::{Fault, Kind},
     live::Live,
-    origin::is_authority,
+    origin::is_host,
     rewrite::{self, Answered, Chosen},
     secret::Secret,
     store::StoreError,
@@ -63,17 +66,19 @@ impl Worker {
 }
 
 /// Answers one request.
-pub async fn handle(worker: Arc<Worker>, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let (head, incoming) = request.into_parts();
-    let mut visit = Visit::begin(&worker, &head);
+    let mut visit = Visit::begin(&worker, peer, &head);
     let mut incoming = Some(incoming);
     let answer = match answer(&worker, &head, &mut incoming, &mut visit).await {
         Ok(answer) => answer,
         Err(fault) => fault::response(&fault, &worker, &head, &mut visit),
     };
-    // An early answer: what the client still sends is read for a while, so that it gets to see the answer.
-    if let Some(rest) = incoming {
-        body::read_rest(&worker.tasks, &head, rest);
+    // An early answer. A client that still waits for `100 Continue` sends nothing.
+    if let Some(unread) = incoming
+        && !head.headers.contains_key(header::EXPECT)
+    {
+        body::read_rest(&worker.tasks, unread);
     }
     visit.answered(answer)
 }
@@ -130,7 +135,7 @@ async fn relay(
     let reply = match sent {
         Ok(reply) => reply,
         Err(error) => {
-            *incoming = watch.and_then(|watch| watch.take_rest());
+            body::read_rest_of(&worker.tasks, watch);
             return Err(send_fault(&error, hit, visit));
         }
     };
@@ -148,7 +153,9 @@ async fn relay(
             Ok(answer)
         }
         Answered::Replaced(rule) => {
-            *incoming = watch.and_then(|watch| watch.take_rest());
+            // The connection goes, and lets go of what is left of the request's body.
+            drop(download);
+            body::read_rest_of(&worker.tasks, watch);
             visit.fault(Kind::ResponseRule);
             Ok(fault::reply(rule, hit, visit.request_id()))
         }
@@ -170,8 +177,7 @@ fn check_head(head: &Parts) -> Result<(), Fault> {
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let (first, more) = (hosts.next(), hosts.next());
-    let good =
-        |host: &http::HeaderValue| host.to_str().is_ok_and(|host| host.is_empty() || is_authority(host));
+    let good = |host: &http::HeaderValue| host.to_str().is_ok_and(is_host);
     match (first, more) {
         (None, None) if head.version <= Version::HTTP_10 => Ok(()),
         (Some(host), None) if good(host) => Ok(()),
@@ -199,8 +205,9 @@ fn wants_websocket(head: &Parts) -> bool {
 }
 
 fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
-    let hit = table::is_canonical(path).then(|| table.find(&head.method, path)).flatten();
-    hit.ok_or_else(|| match table.rejected_at(path) {
+    let canonical = table::is_canonical(path);
+    let hit = canonical.then(|| table.find(&head.method, path)).flatten();
+    hit.ok_or_else(|| match table.rejected_at(path).filter(|_| canonical) {
         Some(name) => {
             let message = format!("Provider {name} is out of service: its configuration is rejected");
             Fault::new(Kind::ConfigRejected, message)
@@ -212,7 +219,16 @@ fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
 /// The caller's credential for the endpoint's provider.
 fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, Fault> {
     let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
-    rewrite::choose(hit, |field| usable(caller.credentials.get(section, field)?))
+    let stored = |field: &str| caller.credentials.get(section, field);
+    rewrite::choose(hit, |field| usable(stored(field)?)).map_err(|fault| {
+        let expired =
+            hit.provider.auth.iter().any(|auth| matches!(stored(&auth.field), Some(Stored::OAuth { .. })));
+        if !expired {
+            return fault;
+        }
+        let message = format!("The login stored for {} has expired: store it anew", hit.provider.name);
+        Fault::new(Kind::CredentialExpired, message)
+    })
 }
 
 /// What goes into a header: an OAuth login only until it expires.

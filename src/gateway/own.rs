@@ -29,7 +29,9 @@ pub(super) async fn answer(
 ) -> Result<Option<Response<Body>>, Fault> {
     let path = head.uri.path();
     match (&head.method, path) {
-        (&Method::GET | &Method::HEAD, "/health") => Ok(Some(json(StatusCode::OK, r#"{"status":"ok"}"#.into()))),
+        (&Method::GET | &Method::HEAD, "/health") => {
+            Ok(Some(json(StatusCode::OK, r#"{"status":"ok"}"#.into())))
+        }
         (&Method::GET, "/config") => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
             check_admin(worker, head, visit).await?;

@@ -1,8 +1,8 @@
 //! One request's stay: its id, and the record of it that is handed on at its end, whichever way it ends.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderValue, Response, request::Parts};
+use http::{HeaderValue, Method, Response, request::Parts};
 
 use super::{Body, Worker};
 use crate::{
@@ -11,34 +11,36 @@ use crate::{
     fault::Kind,
     rewrite,
     table::Hit,
-    telemetry::{Recorder, shown},
+    telemetry::shown,
     upstream::CutError,
 };
 
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct Visit {
-    worker: Arc<Worker>,
     /// Whether the answer is for pages of other origins.
     cors: bool,
+    /// Whether the answer has no body whatever its head says.
+    is_head: bool,
     finish: Finish,
 }
 
 /// The record in the making. Dropped before its end, it tells that the client left.
 #[derive(Debug)]
 pub struct Finish {
+    worker: Arc<Worker>,
     request_id: String,
     started: Instant,
-    record: Option<Box<(Exchange, Recorder)>>,
+    record: Option<Box<Exchange>>,
 }
 
 impl Visit {
-    pub(super) fn begin(worker: &Arc<Worker>, head: &Parts) -> Self {
+    pub(super) fn begin(worker: &Arc<Worker>, peer: IpAddr, head: &Parts) -> Self {
         let request_id = worker.request_id();
-        let record = worker.recorder.as_ref();
-        let record = record.map(|recorder| Box::new((exchange(&request_id, head), recorder.clone())));
-        let finish = Finish { request_id, started: Instant::now(), record };
-        Self { worker: worker.clone(), cors: !super::own::is_reserved(head.uri.path()), finish }
+        let record = worker.recorder.is_some().then(|| Box::new(exchange(peer, head)));
+        let finish = Finish { worker: worker.clone(), request_id, started: Instant::now(), record };
+        let cors = !super::own::is_reserved(head.uri.path());
+        Self { cors, is_head: head.method == Method::HEAD, finish }
     }
 
     pub(super) fn request_id(&self) -> &str {
@@ -68,7 +70,7 @@ impl Visit {
     pub(super) fn answered(mut self, mut answer: Response<Body>) -> Response<Body> {
         let headers = answer.headers_mut();
         if self.cors {
-            rewrite::cors(headers, &self.worker.live.current().cors_headers);
+            rewrite::cors(headers, &self.finish.worker.live.current().cors_headers);
         }
         if let Ok(id) = HeaderValue::from_str(self.request_id()) {
             headers.insert("tollgate-request-id", id);
@@ -77,19 +79,24 @@ impl Visit {
         if let Some(exchange) = self.exchange() {
             exchange.status = Some(status);
         }
-        answer.body_mut().set_finish(self.finish);
+        if self.is_head {
+            // Nobody asks such a body for anything.
+            self.finish.end(End::Complete);
+        } else {
+            answer.body_mut().set_finish(self.finish);
+        }
         answer
     }
 
     fn exchange(&mut self) -> Option<&mut Exchange> {
-        self.finish.record.as_mut().map(|record| &mut record.0)
+        self.finish.record.as_deref_mut()
     }
 }
 
 impl Finish {
     pub(super) fn sent(&mut self, bytes: usize) {
         if let Some(record) = &mut self.record {
-            record.0.bytes_out += bytes as u64;
+            record.bytes_out += bytes as u64;
         }
     }
 
@@ -104,11 +111,11 @@ impl Finish {
     }
 
     fn hand_on(&mut self, end: End) {
-        if let Some(record) = self.record.take() {
-            let (mut exchange, recorder) = *record;
+        if let (Some(mut exchange), Some(recorder)) = (self.record.take(), &self.worker.recorder) {
+            exchange.request_id = std::mem::take(&mut self.request_id);
             exchange.end = end;
             exchange.duration = self.started.elapsed();
-            recorder.record(exchange);
+            recorder.record(*exchange);
         }
     }
 }
@@ -119,9 +126,10 @@ impl Drop for Finish {
     }
 }
 
-fn exchange(request_id: &str, head: &Parts) -> Exchange {
+fn exchange(peer: IpAddr, head: &Parts) -> Exchange {
     Exchange {
-        request_id: request_id.to_owned(),
+        request_id: String::new(),
+        peer,
         method: head.method.clone(),
         path: bounded_path(head.uri.path()),
         user: None,

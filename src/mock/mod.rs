@@ -65,21 +65,12 @@ pub struct Mock {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Opens `workers` listeners on one address, which the kernel shares connections out to. Port 0 takes
-/// a free port, the same for all of them.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    let first = worker::listen(address)?;
-    let address = first.local_addr()?;
-    let others = (1..workers).map(|_| worker::listen(address));
-    std::iter::once(Ok(first)).chain(others).collect()
-}
-
 /// Serves on one listener, with one worker thread, until the returned value is dropped.
 pub fn serve(listener: TcpListener, options: Options) -> Result<Mock, StartError> {
     serve_all(vec![listener], options)
 }
 
-/// Serves on several listeners (see [`bind`]), with a worker thread each.
+/// Serves on several listeners (see [`crate::listen::listen`]), with a worker thread each.
 pub fn serve_all(listeners: Vec<TcpListener>, options: Options) -> Result<Mock, StartError> {
     let first = listeners.first().ok_or_else(|| io::Error::other("no listener was given"))?;
     let mut mock = Mock {

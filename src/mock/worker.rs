@@ -1,17 +1,10 @@
 //! A worker: one thread, one runtime, one listener. It accepts until it is told to stop, and takes its
 //! connections with it. Workers share nothing but counters and rendered answers.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{io, net::TcpListener, sync::Arc, thread::JoinHandle, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,7 +16,6 @@ use super::{
     wire::{Fate, Socket, Wire},
 };
 
-const BACKLOG: i32 = 4096;
 /// The wait after a failed accept, which mostly means that the process has no file descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
@@ -34,16 +26,6 @@ pub(super) struct Worker {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) counts: Arc<Counts>,
     pub(super) stop: CancellationToken,
-}
-
-/// Opens a listener that others may share the address with.
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Starts a worker on its own thread.

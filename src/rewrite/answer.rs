@@ -1,8 +1,8 @@
 //! The answer's head: the upstream's, less what concerns its own hop and origin, with tollgate's CORS.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::nominated;
+use super::is_nominated;
 use crate::{bind::ResponseRule, compile::safety, table::Hit};
 
 /// What becomes of an upstream's answer.
@@ -20,18 +20,53 @@ pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool)
         return Answered::Replaced(rule);
     }
     let mut kept = headers;
-    for name in nominated(&kept) {
-        kept.remove(name.as_str());
-    }
-    let stays: Vec<_> = kept.keys().filter(|name| safety::answer_stays(name.as_str())).cloned().collect();
-    for name in stays {
+    let stays =
+        |name: &&HeaderName| safety::answer_stays(name.as_str()) || is_nominated(&kept, name.as_str());
+    let names: Vec<HeaderName> = kept.keys().filter(stays).cloned().collect();
+    for name in names {
         kept.remove(name);
+    }
+    // RFC 9209: what a proxy behind us says passes; what looks like our own word does not.
+    let ours = |value: &HeaderValue| {
+        let text = value.as_bytes().to_ascii_lowercase();
+        text.split(|byte| *byte == b',').any(|one| one.trim_ascii_start().starts_with(b"tollgate"))
+    };
+    if kept.get_all("proxy-status").iter().any(ours) {
+        kept.remove("proxy-status");
     }
     if !trailers {
         kept.remove(header::TRAILER);
     }
     Answered::Relayed(kept)
 }
+
+/// The trailers of an answer, less what may not stand in its head either, and what only a head may say
+/// (RFC 9110, section 6.5.1).
+pub fn trailers(sent: &HeaderMap) -> HeaderMap {
+    let unfit = |name: &HeaderName| {
+        let name = name.as_str();
+        safety::answer_stays(name) || name.starts_with("access-control-") || FOR_HEADS.contains(&name)
+    };
+    let mut kept = HeaderMap::with_capacity(sent.len());
+    for name in sent.keys().filter(|name| !unfit(name)) {
+        for value in sent.get_all(name) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+/// What frames, routes or authenticates a message.
+const FOR_HEADS: &[&str] = &[
+    "content-length",
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "trailer",
+    "host",
+    "authorization",
+    "tollgate-request-id",
+];
 
 fn applies(rule: &ResponseRule, status: StatusCode, headers: &HeaderMap) -> bool {
     let content_type =

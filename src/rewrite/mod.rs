@@ -8,17 +8,23 @@ mod query;
 mod request;
 mod token;
 
-pub use answer::{Answered, answer, cors};
+pub use answer::{Answered, answer, cors, trailers};
 pub use request::{Chosen, Outgoing, choose, request};
 pub use token::token;
 
 use http::{HeaderMap, header};
 
-/// The names that `Connection` nominates: they belong to this hop alone (RFC 9110, section 7.6.1).
-fn nominated(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let names = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
-    names.filter(|name| !name.is_empty()).collect()
+/// Whether `Connection` nominates a name: then it belongs to this hop alone (RFC 9110, section 7.6.1).
+fn is_nominated(headers: &HeaderMap, name: &str) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.any(|one| same_name(one.trim_ascii(), name.as_bytes()))
+}
+
+/// Whether two header names mean the same one to some server: many take `_` for `-`, none looks at case.
+fn same_name(a: &[u8], b: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    a.len() == b.len() && a.iter().map(plain).eq(b.iter().map(plain))
 }
 
 /// Whether the client takes trailers (RFC 9110, section 10.1.4).

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
-use super::{nominated, query, takes_trailers};
+use super::{is_nominated, query, same_name, takes_trailers};
 use crate::{
     bind::{self, Auth, Headers, Value, capture},
     compile::{
@@ -109,7 +109,6 @@ pub fn request<'h>(
 /// The client's headers that may go up at all.
 fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers) -> HeaderMap {
     let (provider, endpoint) = (&*hit.provider, hit.endpoint());
-    let nominated = nominated(sent);
     let let_through = |name: &str| {
         let globs = provider.headers.pass.iter().chain(&endpoint.headers.pass);
         globs.into_iter().any(|glob| glob.matches(name))
@@ -124,8 +123,8 @@ fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers) -> HeaderMap {
             Class::Stripped | Class::Managed => false,
         };
         let free = safe
-            && !provider.claimed.iter().chain(&carriers.headers).any(|known| dashed(known.as_str()) == text)
-            && !nominated.iter().any(|known| known == text);
+            && !provider.claimed.iter().chain(&carriers.headers).any(|known| is_same(known, name))
+            && !is_nominated(sent, text);
         if free {
             headers.append(name.clone(), value.clone());
         }
@@ -135,6 +134,10 @@ fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers) -> HeaderMap {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     headers
+}
+
+fn is_same(known: &HeaderName, name: &HeaderName) -> bool {
+    known == name || same_name(known.as_str().as_bytes(), name.as_str().as_bytes())
 }
 
 fn dashed(name: &str) -> Cow<'_, str> {

@@ -1,6 +1,6 @@
 //! Where a client's gateway token stands in its request.
 
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, HeaderName, header, request::Parts};
 
 use super::query::value_of;
 use crate::{secret::Secret, table::Table};
@@ -9,23 +9,46 @@ use crate::{secret::Secret, table::Table};
 /// not `Bearer` is no token, also beside a good `x-api-key`. Only where both are absent or empty does a
 /// provider's own `[caller]` count, below its prefix.
 pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
-    if let Some(authorization) = filled(&head.headers, header::AUTHORIZATION.as_str()) {
-        return authorization.strip_prefix("Bearer ").filter(|token| !token.is_empty()).map(Secret::new);
+    match one(&head.headers, header::AUTHORIZATION.as_str()) {
+        Given::Text(text) => return text.strip_prefix("Bearer ").and_then(word),
+        Given::Unclear => return None,
+        Given::Nothing => {}
     }
-    if let Some(key) = filled(&head.headers, "x-api-key") {
-        return Some(Secret::new(key));
+    match one(&head.headers, "x-api-key") {
+        Given::Text(text) => return word(text),
+        Given::Unclear => return None,
+        Given::Nothing => {}
     }
-    let own = table.carriers_at(head.uri.path())?;
-    let header = own.headers.iter().find_map(|name| filled(&head.headers, name.as_str()));
-    let query = || {
-        own.query.iter().find_map(|name| value_of(head.uri.query(), name).filter(|value| !value.is_empty()))
+    let header = |name: &HeaderName| match one(&head.headers, name.as_str()) {
+        Given::Text(text) => word(text),
+        Given::Unclear | Given::Nothing => None,
     };
-    header.map(Secret::new).or_else(|| query().map(Secret::new))
+    let own = table.carriers_at(head.uri.path())?;
+    let query = |name: &String| value_of(head.uri.query(), name).as_deref().and_then(word);
+    own.headers.iter().find_map(header).or_else(|| own.query.iter().find_map(query))
 }
 
-/// The header's value, unless it is absent or empty. One that is no text is no token either, but it is there.
-fn filled<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let value = headers.get(name)?;
-    let text = value.to_str().unwrap_or("\u{0}");
-    (!text.is_empty()).then_some(text)
+/// What a client put into a header that is to stand once.
+enum Given<'h> {
+    /// Nothing: the header is absent or empty.
+    Nothing,
+    /// A text.
+    Text(&'h str),
+    /// Several values, or one that is no text: nobody can say which one counts.
+    Unclear,
+}
+
+fn one<'h>(headers: &'h HeaderMap, name: &str) -> Given<'h> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (None | Some(Ok("")), None) => Given::Nothing,
+        (Some(Ok(text)), None) => Given::Text(text),
+        (Some(Err(_)), None) | (_, Some(_)) => Given::Unclear,
+    }
+}
+
+/// A token is one word.
+fn word(text: &str) -> Option<Secret> {
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| Secret::new(text))
 }

@@ -96,7 +96,7 @@ fn class_v6(address: Ipv6Addr) -> Class {
         | [0xfe80..=0xfebf, ..]
         | [0xff00..=0xffff, ..]
         // The metadata services of AWS and of Google.
-        | [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254]
+        | [0xfd00, 0x0ec2, 0, 0, ..]
         | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254]
         // Teredo: an IPv4 address, scrambled, behind somebody else's relay.
         | [0x2001, 0, ..] => Class::Never,

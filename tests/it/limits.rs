@@ -182,3 +182,42 @@ fn a_body_that_stops_coming_is_given_up() {
     }
     world.exchange(Exchange::get());
 }
+
+#[test]
+fn an_early_answer_that_a_rule_replaces_is_seen() {
+    let rule = "[[response]]\nwhen = { status = 403 }\nreply = { status = 502, message = \"blocked\" }";
+    let mut world = World::with(rule, &[]);
+    let blocked = Fault(502, "response_rule", "blocked");
+    for exchange in [Exchange::post(vec![b'x'; 500_000]), Exchange::post("").chunked(vec![b'x'; 500_000])] {
+        let exchange = world.known(exchange);
+        let mut client = world.client();
+        let mut sender = client.twin();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(exchange.bytes()));
+            let mut wire = world.upstream.next();
+            wire.head().unwrap();
+            wire.send(Answer::new("403 Forbidden").body("no").bytes());
+            world.check_fault(exchange.bytes(), blocked, &client.answer().unwrap());
+        });
+        let next = world.known(Exchange::get());
+        world.exchange_on(&mut client, &next);
+    }
+}
+
+/// Once it was asked to go on, a client sends all of its body, and has to see why that was too much.
+#[test]
+fn a_client_that_was_asked_to_go_on_sees_that_it_was_too_much() {
+    let mut world = small();
+    let body = vec![b'x'; 500_000];
+    let exchange = world.known(Exchange::post("").chunked(body).removed("Expect", "100-continue"));
+    let bytes = exchange.bytes();
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let mut client = world.client();
+    client.send(&bytes[..head]);
+    assert_eq!(client.head().unwrap().start, "HTTP/1.1 100 Continue");
+    let mut sender = client.twin();
+    std::thread::scope(|scope| {
+        scope.spawn(|| sender.send(&bytes[head..]));
+        world.check_fault(bytes.clone(), TOO_LARGE, &client.answer().unwrap());
+    });
+}

@@ -161,8 +161,8 @@ fn an_api_key_never_goes_to_another_host() {
     for path in ["/openai/v1/codex/responses", "/openai-codex/codex/responses"] {
         let request = Exchange::new("POST", "").at(path, "");
         let request = request.removed("Authorization", &format!("Bearer {}", world.token)).bytes();
-        let message = "No API key configured for openai-codex";
-        world.fault(request, Fault(401, "credential_missing", message));
+        let message = "The login stored for openai-codex has expired: store it anew";
+        world.fault(request, Fault(401, "credential_expired", message));
     }
 }
 
