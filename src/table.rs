@@ -2,7 +2,10 @@
 //! what no file can see alone; `find` is on every request's way and costs the same for one provider and for
 //! ten thousand. Immutable once made: a reload makes a new one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -26,6 +29,17 @@ pub struct Table {
     pub carriers: Carriers,
     /// `Access-Control-Allow-Headers`: the union over all files.
     pub cors_headers: HeaderValue,
+    /// The providers with carriers of their own.
+    carrying: Prefixes,
+    /// The rejected ones.
+    out: Prefixes,
+}
+
+/// Indexes by the prefix of client paths.
+#[derive(Debug, Default)]
+struct Prefixes {
+    indexes: HashMap<Box<str>, usize>,
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -166,7 +180,10 @@ impl Table {
         carriers.headers.dedup();
         carriers.query.sort();
         carriers.query.dedup();
-        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors) }
+        let own = |one: &bind::Provider| !one.caller.headers.is_empty() || !one.caller.query.is_empty();
+        let carrying = Prefixes::new(providers.iter().map(|one| own(one).then_some(one.prefix.as_str())));
+        let out = Prefixes::new(rejected.iter().map(|one| one.prefix.as_deref()));
+        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), carrying, out }
     }
 
     /// The endpoint for a method and a canonical path.
@@ -181,22 +198,33 @@ impl Table {
 
     /// The rejected provider below whose prefix a path lies.
     pub fn rejected_at(&self, path: &str) -> Option<&FileName> {
-        let below = |prefix: &str| is_below(path, prefix);
-        self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below)).map(|one| &one.name)
+        self.out.above(path).map(|index| &self.rejected[index].name)
     }
 
     /// Where a client may put its token on a path: what the provider below whose prefix it lies says.
     pub fn carriers_at(&self, path: &str) -> Option<&Carriers> {
-        let own = self
-            .providers
-            .iter()
-            .filter(|one| !one.caller.headers.is_empty() || !one.caller.query.is_empty());
-        own.into_iter().find(|one| is_below(path, &one.prefix)).map(|one| &one.caller)
+        self.carrying.above(path).map(|index| &self.providers[index].caller)
     }
 }
 
-fn is_below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+impl Prefixes {
+    /// The prefixes, where there are any, in the order of their indexes. Of equal ones the first counts.
+    fn new<'a>(prefixes: impl Iterator<Item = Option<&'a str>>) -> Self {
+        let mut made = Self::default();
+        for (index, prefix) in prefixes.enumerate() {
+            let Some(prefix) = prefix else { continue };
+            made.longest = made.longest.max(prefix.len());
+            made.indexes.entry(prefix.into()).or_insert(index);
+        }
+        made
+    }
+
+    /// The index of the longest prefix that the path lies below. No path makes it look further than the
+    /// longest prefix is.
+    fn above(&self, path: &str) -> Option<usize> {
+        let ends = path.match_indices('/').map(|(end, _)| end).take_while(|end| *end <= self.longest);
+        ends.filter_map(|end| self.indexes.get(&path[..end]).copied()).last()
+    }
 }
 
 /// `Content-Type, Authorization, x-api-key` and what the files ask for.
@@ -239,6 +267,22 @@ fn good_escapes(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_prefix_above_a_path() {
+        let prefixes = [Some("/a"), None, Some("/a/b"), Some("/a"), Some("/c/d/e")];
+        let prefixes = Prefixes::new(prefixes.into_iter());
+        let check = |path: &str, expected: Option<usize>| assert_eq!(prefixes.above(path), expected, "{path}");
+        check("/a/x", Some(0));
+        check("/a/", Some(0));
+        check("/a/b/x", Some(2));
+        check("/a/bc/x", Some(0));
+        check("/c/d/e/x", Some(4));
+        for none in ["", "/", "/a", "/ab/x", "/c/d", "/c/d/e", "/c/d/ex/", "/x/a/b/c", "//a/b"] {
+            check(none, None);
+        }
+        assert_eq!(Prefixes::default().above("/a/b"), None);
+    }
 
     #[test]
     fn canonical_paths() {
