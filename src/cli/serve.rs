@@ -87,6 +87,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         grace: settings.grace,
         stop: CancellationToken::new(),
     };
+    #[expect(clippy::disallowed_methods, reason = "both are aborted below, once the workers are done")]
     let control = [tokio::spawn(lookups), tokio::spawn(records)];
     let stop = house.stop.clone();
     let workers = start_workers(listeners, &house)?;

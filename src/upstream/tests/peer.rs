@@ -1,5 +1,7 @@
 //! The other side: a server that does what a script says, byte for byte, and a body fed by hand.
 
+#![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
 use std::{
     future::Future,
     pin::Pin,

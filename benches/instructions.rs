@@ -1,0 +1,228 @@
+//! Counts the instructions of what is on every request's way, and of what a provider file costs at start.
+//! One binary on one machine counts the same each time, whatever else runs there.
+//!
+//! It needs valgrind and `cargo install gungraun-runner --version 0.20.0`. Read next: `docs/benchmarks.md`.
+
+#![expect(missing_docs, reason = "the macros make public modules and functions that nobody calls")]
+
+use std::{hint::black_box, sync::Arc};
+
+use gungraun::{library_benchmark, library_benchmark_group, main};
+use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
+use tollgate::{
+    bind,
+    compile::{self, Compiled, Files, Var, VarSource},
+    name::FileName,
+    rewrite::{self, Answered, Outgoing},
+    secret::Secret,
+    spec::{self, Parsed},
+    table::{Hit, Table},
+};
+
+const PRESET: &str = include_str!("../providers.d/presets/openai-compatible.toml");
+const GATEWAY: &str = include_str!("../providers.d/gateways/cloudflare.toml");
+const API: &str = include_str!("../providers.d/apis/chat-completions.toml");
+
+// === what is measured with ===
+
+fn file_name(text: &str) -> FileName {
+    FileName::new(text).expect("the name is well-formed")
+}
+
+fn parse<T: spec::Document>(file: &str, text: &str) -> Parsed<T> {
+    let (parsed, found) = spec::parse(&file.into(), text);
+    assert!(found.is_empty(), "{found:?}");
+    parsed.expect("a file without findings is parsed")
+}
+
+/// An ordinary provider file.
+fn text(index: usize, gateway: bool) -> String {
+    let used =
+        if gateway { "[gateway.cloudflare]\nstrip = \"/openai/v1\"\npath = \"/p{path}\"\n" } else { "" };
+    format!(
+        "title = \"Provider {index}\"\nextends = \"openai-compatible\"\n\
+         base_url = \"https://api.p{index}.example.com/openai\"\n\
+         keys_url = \"https://console.p{index}.example.com/keys\"\n{used}"
+    )
+}
+
+/// The shared files, as they are shipped.
+fn shared() -> Files {
+    let mut files = Files::default();
+    files.presets.insert(file_name("openai-compatible"), Some(parse("preset.toml", PRESET)));
+    files.gateways.insert(file_name("cloudflare"), Some(parse("gateway.toml", GATEWAY)));
+    files.apis.insert(file_name("chat-completions"), Some(parse("api.toml", API)));
+    files
+}
+
+/// So many providers beside them: `p0`, `p1`, ...
+fn files(count: usize, gateway: bool) -> Files {
+    let mut files = shared();
+    for index in 0..count {
+        let (name, text) = (format!("p{index}"), text(index, gateway));
+        files.providers.insert(file_name(&name), Some(parse(&format!("{name}.toml"), &text)));
+    }
+    files
+}
+
+/// The gateway's vars are set if there is a gateway.
+fn table_of(files: &Files) -> Table {
+    let compiled = compile::compile(files);
+    assert!(compiled.diagnostics.is_empty(), "{:?}", compiled.diagnostics);
+    let value = |_: Option<&FileName>, _: &str, var: &Var| match &var.source {
+        VarSource::Env(_) | VarSource::File(_) => Some("value".to_owned()),
+    };
+    let bound = compiled.providers.iter().map(|one| bind::bind(one, value).0.expect("it binds"));
+    Table::new(bound.map(Arc::new).collect(), Vec::new(), &[])
+}
+
+fn table(count: usize) -> Table {
+    table_of(&files(count, false))
+}
+
+/// The head that an official client sends: 12 fields.
+fn head(path: &str) -> Parts {
+    let fields = [
+        ("host", "127.0.0.1:8787"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, deflate"),
+        ("connection", "keep-alive"),
+        ("content-length", "120"),
+        ("content-type", "application/json"),
+        ("user-agent", "OpenAI/Python 1.99.0"),
+        ("x-stainless-arch", "x64"),
+        ("x-stainless-lang", "python"),
+        ("x-stainless-os", "Linux"),
+        ("x-stainless-retry-count", "0"),
+    ];
+    let mut request = Request::builder().method(Method::POST).uri(path);
+    for (name, value) in fields {
+        request = request.header(name, value);
+    }
+    let request = request.header("authorization", "Bearer tg_0123456789abcdefghijklmnopqrstuvwxyz");
+    request.body(()).expect("the head is well-formed").into_parts().0
+}
+
+fn path(provider: usize) -> String {
+    format!("/proxy/p{provider}/v1/chat/completions")
+}
+
+/// A table, a head, and the endpoint that it is for.
+fn found(gateway: bool) -> (Table, Parts, Hit) {
+    let (table, head) = (table_of(&files(10, gateway)), head(&path(5)));
+    let hit = table.find(&head.method, head.uri.path()).expect("the endpoint is there");
+    (table, head, hit)
+}
+
+/// What an upstream answers behind a content network.
+fn answer() -> (Hit, HeaderMap) {
+    let fields = [
+        ("date", "Sun, 22 Nov 2026 12:00:00 GMT"),
+        ("content-type", "text/event-stream"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "keep-alive"),
+        ("cache-control", "no-cache"),
+        ("x-request-id", "req_0123456789"),
+        ("x-ratelimit-remaining-requests", "9999"),
+        ("x-ratelimit-reset-requests", "6ms"),
+        ("set-cookie", "a=b"),
+        ("strict-transport-security", "max-age=1"),
+        ("server", "cloudflare"),
+        ("alt-svc", "h3=\":443\""),
+    ];
+    let pair = |(name, value): (&str, &str)| {
+        (name.parse::<http::HeaderName>().expect("a name"), value.parse().expect("a value"))
+    };
+    (found(false).2, fields.map(pair).into_iter().collect())
+}
+
+fn one_file() -> Files {
+    files(1, true)
+}
+
+fn no_token() -> (Table, Parts) {
+    let mut head = head(&path(9_999));
+    head.headers.remove("authorization");
+    (table(10_000), head)
+}
+
+// === what is measured ===
+
+#[library_benchmark]
+#[bench::first_of_10(args = (10, 0), setup = look_up)]
+#[bench::last_of_10(args = (10, 9), setup = look_up)]
+#[bench::none_of_10(args = (10, 10), setup = look_up)]
+#[bench::first_of_1_000(args = (1_000, 0), setup = look_up)]
+#[bench::last_of_1_000(args = (1_000, 999), setup = look_up)]
+#[bench::none_of_1_000(args = (1_000, 1_000), setup = look_up)]
+#[bench::first_of_10_000(args = (10_000, 0), setup = look_up)]
+#[bench::last_of_10_000(args = (10_000, 9_999), setup = look_up)]
+#[bench::none_of_10_000(args = (10_000, 10_000), setup = look_up)]
+fn find((table, path): (Table, String)) -> (Table, String, Option<Hit>) {
+    let hit = table.find(black_box(&Method::POST), black_box(&path));
+    (table, path, hit)
+}
+
+fn look_up(count: usize, wanted: usize) -> (Table, String) {
+    (table(count), path(wanted))
+}
+
+#[library_benchmark]
+#[bench::bearer_of_10(args = (false), setup = found)]
+fn token((table, head, hit): (Table, Parts, Hit)) -> (Table, Parts, Hit, Option<Secret>) {
+    let token = rewrite::token(black_box(&head), &table);
+    (table, head, hit, token)
+}
+
+#[library_benchmark]
+#[bench::none_of_10_000(setup = no_token)]
+fn token_missing((table, head): (Table, Parts)) -> (Table, Parts, Option<Secret>) {
+    let token = rewrite::token(black_box(&head), &table);
+    (table, head, token)
+}
+
+#[library_benchmark]
+#[bench::direct(args = (false), setup = found)]
+#[bench::through_a_gateway(args = (true), setup = found)]
+fn request((table, head, hit): (Table, Parts, Hit)) -> (Table, Parts, usize) {
+    let chosen = rewrite::choose(&hit, |_| Some(Secret::new("sk-0123456789"))).expect("there is a key");
+    let out = rewrite::request(&hit, black_box(&head), chosen.as_ref(), &table.carriers);
+    let out: Outgoing<'_> = black_box(out.expect("it can be sent"));
+    (table, head, out.headers.len())
+}
+
+#[library_benchmark]
+#[bench::stream(setup = answer)]
+fn answered((hit, headers): (Hit, HeaderMap)) -> (Hit, usize) {
+    let fields = match rewrite::answer(&hit, StatusCode::OK, black_box(headers), false) {
+        Answered::Relayed(headers) => headers.len(),
+        Answered::Replaced(_) => 0,
+    };
+    (hit, fields)
+}
+
+// The first parse of a process also compiles the schema; `setup` has done that.
+#[library_benchmark]
+#[bench::five_lines(args = (false), setup = ready_to_parse)]
+#[bench::with_a_gateway(args = (true), setup = ready_to_parse)]
+fn parse_file((file, text): (Arc<str>, String)) -> Option<Parsed<spec::Provider>> {
+    spec::parse(&file, black_box(&text)).0
+}
+
+fn ready_to_parse(gateway: bool) -> (Arc<str>, String) {
+    drop(shared());
+    ("p1.toml".into(), text(1, gateway))
+}
+
+// One provider file together with what it extends and goes through.
+#[library_benchmark]
+#[bench::with_shared_files(setup = one_file)]
+fn compile_file(files: Files) -> (Files, Compiled) {
+    let compiled = compile::compile(black_box(&files));
+    (files, compiled)
+}
+
+library_benchmark_group!(name = lookup; benchmarks = find, token, token_missing);
+library_benchmark_group!(name = rewriting; benchmarks = request, answered);
+library_benchmark_group!(name = start; benchmarks = parse_file, compile_file);
+main!(library_benchmark_groups = lookup, rewriting, start);

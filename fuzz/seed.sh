@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Makes the first inputs: all shipped files, and heads and patterns that lead somewhere.
+set -euo pipefail
+cd "$(dirname "$0")"
+mkdir -p corpus/files corpus/head corpus/table
+for file in ../providers.d/*.toml ../providers.d/*/*.toml; do
+    cp "$file" "corpus/files/$(basename "$(dirname "$file")")-$(basename "$file")"
+done
+n=0
+while IFS= read -r line; do
+    printf '%b' "$line" >"corpus/head/seed-$((n += 1))"
+done <<'HEADS'
+0POST /proxy/groq/v1/chat/completions?a=b\nhost: x\ncontent-type: application/json\nte: trailers\nconnection: close, x-a\nx-a: 1\n
+1GET /proxy/groq/v1/models\ncookie: a\ncf-ray: 1\nexpect: 100-continue\n
+2POST /proxy/captures/v1beta/models/gemini-2.5:generateContent?alt=x&drop=1&key=k\norigin: o\nx-forwarded-for: 1\n
+3GET /proxy/captures/v1/kind/xidy?%61lt=1;key=2\nx-stainless-os: a\nupgrade: websocket\n
+4GET /proxy/captures/files/n/a/b%20c/.d?&&=\ntransfer-encoding: chunked\nset-cookie: a\n
+5POST /w/a%3Fb/c?x=1&y=%26\nkeep-alive: 1\nx-real-ip: 1\nauthorization: Basic x\n
+HEADS
+printf '%b' '0/a/{b}/c\n0/a/{b}x/c\n1/a/x/{d...}\n0/{m}:go/{n}\n0=/a/bx/c\n0=/a/b/c\n1=/a/x/1/2\n0=/z:go/1\n' >corpus/table/seed-1
+printf '%b' '0/v1/{m}:go\n0/v1/models\n0/v1/{m}\n0=/v1/a:go\n0=/v1/:go\n0=/v1/models\n0=/v1/\n' >corpus/table/seed-2
