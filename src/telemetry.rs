@@ -81,6 +81,7 @@ pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
 
 impl Log {
     /// Writes what still waits, for a second at most: nobody may be reading.
+    #[expect(clippy::disallowed_methods, reason = "no runtime runs any more that it could stop")]
     pub fn close(self) {
         let deadline = Instant::now() + LAST_WORDS;
         while self.lines.try_send(Line::End).is_err() && Instant::now() < deadline {
