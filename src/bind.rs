@@ -7,12 +7,12 @@
 mod fill;
 mod parts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
 use crate::{
-    compile::{self, Captures, GatewayUse, Known, Part, Template, Text, Var, Vars},
+    compile::{self, Captures, GatewayUse, Known, Template, Text, Var, Vars},
     diag::{At, Code, Diagnostic},
     name::FileName,
     origin::Origin,
@@ -20,7 +20,7 @@ use crate::{
 
 pub use parts::*;
 
-use fill::{Filler, good_path, is_labels, plain, plain_target, sendable, through, vars_in_host};
+use fill::{Filler, good_path, good_target, is_labels, plain_target, sendable, through, vars_in_host};
 
 /// The text of a capture.
 pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
@@ -31,11 +31,23 @@ pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
 /// Where a var is declared: in the provider's file, or in that of a gateway.
 pub type Owner<'a> = Option<&'a FileName>;
 
-/// Binds a provider to the values that `value` gives for its vars and those of its gateways. Unset and empty
+/// A var's value, if it is set. The error is a fragment.
+pub type Lookup = Result<Option<String>, String>;
+
+/// Binds a provider to the values that `value` has for its vars and those of its gateways. Unset and empty
 /// are the same.
 pub fn bind(
     provider: &compile::Provider,
     value: impl Fn(Owner<'_>, &str, &Var) -> Option<String>,
+) -> (Option<Provider>, Vec<Diagnostic>) {
+    bind_read(provider, |owner, name, var| Ok(value(owner, name, var)))
+}
+
+/// Binds a provider to values that have to be read first. One that cannot be read is not unset: what hangs on
+/// it, a gateway or an egress, would be passed by.
+pub fn bind_read(
+    provider: &compile::Provider,
+    value: impl Fn(Owner<'_>, &str, &Var) -> Lookup,
 ) -> (Option<Provider>, Vec<Diagnostic>) {
     let mut binder = Binder { value: &value, found: Vec::new() };
     let bound = binder.provider(provider);
@@ -48,9 +60,15 @@ struct Binder<'a, F> {
 }
 
 /// The values that are set, of one owner.
-type Set = std::collections::BTreeMap<String, String>;
+type Set = BTreeMap<String, Held>;
 
-impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
+/// A var's value.
+struct Held {
+    text: String,
+    secret: bool,
+}
+
+impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     fn say(&mut self, code: Code, at: &At, message: String) {
         self.found.push(Diagnostic::new(code, at.clone(), message));
     }
@@ -58,7 +76,8 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
     fn provider(&mut self, provider: &compile::Provider) -> Option<Provider> {
         let set = self.values(None, &provider.vars);
         for (name, var) in &provider.vars {
-            if !var.value.optional && !set.contains_key(name) {
+            let told = self.found.iter().any(|one| one.at == var.at);
+            if !var.value.optional && !told && !set.contains_key(name) {
                 let message = format!("var `{name}` is not set: {}", source_of(&var.value));
                 let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
                 self.found.push(diagnostic.help("set it and start again, or mark the var `optional`"));
@@ -117,14 +136,21 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
     fn values(&mut self, owner: Owner<'_>, vars: &Vars) -> Set {
         let mut set = Set::new();
         for (name, var) in vars {
-            let Some(value) = (self.value)(owner, name, &var.value).filter(|value| !value.is_empty()) else {
-                continue;
+            let value = match (self.value)(owner, name, &var.value) {
+                Ok(Some(value)) if !value.is_empty() => value,
+                Ok(_) => continue,
+                Err(problem) => {
+                    let message = format!("var `{name}` {problem}: {}", source_of(&var.value));
+                    let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
+                    self.found.push(diagnostic.help("a var is unset only where it is not there, or empty"));
+                    continue;
+                }
             };
             if value.bytes().any(|b| b.is_ascii_control()) {
                 let message = format!("var `{name}` holds a control character: {}", source_of(&var.value));
                 self.say(Code::Var, &var.at, message);
             }
-            set.insert(name.clone(), value);
+            set.insert(name.clone(), Held { text: value, secret: var.value.secret });
         }
         set
     }
@@ -153,7 +179,9 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
 
     /// A base URL's origin and its path, without a slash at the end.
     fn base(&mut self, url: &compile::Located<Text>, set: &Set) -> Option<(Origin, String)> {
-        if let Some(var) = vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(v))) {
+        if let Some(var) =
+            vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(&v.text)))
+        {
             let message = format!("var `{var}` stands in the host, and its value is no part of one");
             let help = "a part of a host is made of letters, digits, `-` and `.`";
             self.found.push(Diagnostic::new(Code::Var, url.at.clone(), message).help(help));
@@ -195,10 +223,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
                 }
             }
         };
-        let good = |part: &Part<u8>| {
-            matches!(part, Part::Name { .. }) || matches!(part, Part::Text(text) if plain(text))
-        };
-        if !target.parts().iter().all(good) {
+        if !good_target(&target) {
             self.say(Code::Var, &endpoint.at, "with the vars filled in this is no path".into());
         }
         let responses = endpoint.responses.iter().map(|rule| {
@@ -244,7 +269,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
             let template = filler.captures(text);
             match template.as_text().map(sendable) {
                 None => values.push((name.clone(), Value::Made(template))),
-                Some(Ok(value)) => values.push((name.clone(), Value::Fixed(value))),
+                Some(Ok(mut value)) => {
+                    value.set_sensitive(filler.is_secret(text));
+                    values.push((name.clone(), Value::Fixed(value)));
+                }
                 Some(Err(())) => self.unsendable(at, name),
             }
         }
@@ -279,6 +307,9 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Option<String>> Binder<'_, F> {
         let problem = match Origin::split(&lead) {
             Ok((_, "")) if template.names().next().is_some() => "the upstream URL would stand in its host",
             Ok((_, tail)) if !plain_target(tail) => "it has characters that a URL cannot have",
+            Ok(_) if template.mixes_queries(|UrlName| true) => {
+                "`{url}` as it is would stand beside its query"
+            }
             Ok((origin, tail)) => {
                 let front = &lead[..lead.len() - tail.len()];
                 let rest = template.strip_prefix(front)?;

@@ -142,6 +142,11 @@ impl Sources {
         self.0.insert(file, text);
     }
 
+    /// Whether the text of a file is known.
+    pub fn has(&self, file: &str) -> bool {
+        self.0.contains_key(file)
+    }
+
     /// Line and column of a place, both from 1, the column in characters.
     pub fn line_column(&self, at: &At) -> (usize, usize) {
         let text = self.0.get(&at.file).map_or("", |text| &**text);

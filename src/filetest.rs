@@ -14,7 +14,7 @@ use crate::{
     rewrite::{self, Answered},
     secret::Secret,
     spec::{self, TestAnswer, VarValue},
-    table::{self, Hit, Table},
+    table::{Hit, Table},
 };
 
 /// How many tests ran, and what those that fail are told.
@@ -86,8 +86,7 @@ fn seen(provider: &Provider, test: &spec::Test) -> Result<Seen, String> {
 /// The request's way, as `gateway` goes it.
 fn go(table: &Table, head: &Parts, test: &spec::Test) -> Seen {
     let path = head.uri.path();
-    let hit = table::is_canonical(path).then(|| table.find(&head.method, path)).flatten();
-    let Some(hit) = hit else {
+    let Some(hit) = table.find_canonical(&head.method, path) else {
         return told(
             Kind::RouteNotFound.status(),
             &Fault::new(Kind::RouteNotFound, rewrite::no_route(path)),

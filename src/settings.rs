@@ -60,10 +60,6 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_ALLOW_PRIVATE", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = false)]
     pub allow_private: Option<bool>,
-    /// Where vars with `file = "..."` are read [default: ./secrets]
-    #[arg(long, env = "TOLLGATE_SECRETS", hide_env_values = true, value_name = "DIR")]
-    #[schemars(example = &"./secrets")]
-    pub secrets: Option<PathBuf>,
     /// How long streams may go on after SIGTERM [default: 30s]
     #[arg(long, env = "TOLLGATE_GRACE", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"30s")]
@@ -96,6 +92,10 @@ pub struct Given {
     #[arg(skip)]
     #[schemars(example = &"./data")]
     pub data: Option<PathBuf>,
+    /// Where vars with `file = "..."` are read
+    #[arg(skip)]
+    #[schemars(example = &"./secrets")]
+    pub secrets: Option<PathBuf>,
 }
 
 /// The settings that every command takes.
@@ -107,6 +107,9 @@ pub struct Places {
     /// The data directory [default: ./data]
     #[arg(long, global = true, env = "TOLLGATE_DATA", hide_env_values = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Where vars with `file = "..."` are read [default: ./secrets]
+    #[arg(long, global = true, env = "TOLLGATE_SECRETS", hide_env_values = true, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
     /// The settings file [default: ./tollgate.toml if it is there]
     #[arg(long, global = true, env = "TOLLGATE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -240,7 +243,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         allow_private: pick!(allow_private).unwrap_or(false),
         providers: providers.unwrap_or_else(default_providers),
         data: places.data.clone().or(file.data).unwrap_or_else(|| "data".into()),
-        secrets: pick!(secrets).unwrap_or_else(|| "secrets".into()),
+        secrets: places.secrets.clone().or(file.secrets).unwrap_or_else(|| "secrets".into()),
         grace: span("grace", pick!(grace), 30)?,
         head_timeout: span("head_timeout", pick!(head_timeout), 60)?,
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,

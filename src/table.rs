@@ -2,10 +2,7 @@
 //! what no file can see alone; `find` is on every request's way and costs the same for one provider and for
 //! ten thousand. Immutable once made: a reload makes a new one.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -14,7 +11,6 @@ use crate::{
     compile::{self, Captures, Carriers, Rejected, Relation, Tree},
     diag::{Code, Diagnostic},
     name::FileName,
-    origin::Origin,
 };
 
 /// What requests are looked up in.
@@ -25,20 +21,19 @@ pub struct Table {
     pub providers: Vec<Arc<bind::Provider>>,
     /// The providers that are out because of their files, by name.
     pub rejected: Vec<Rejected>,
-    /// Where any client may put its token: the union over all files. None of it ever goes upstream.
+    /// Where any client may put its token: the union over all files, rejected ones too. None of it ever goes
+    /// upstream.
     pub carriers: Carriers,
     /// `Access-Control-Allow-Headers`: the union over all files.
     pub cors_headers: HeaderValue,
-    /// The providers with carriers of their own.
-    carrying: Prefixes,
-    /// The rejected ones.
-    out: Prefixes,
+    own: OwnCarriers,
 }
 
-/// Indexes by the prefix of client paths.
+/// By the prefixes of the providers that have any: where clients may put a token below it, those of the
+/// prefixes that it lies below included, longest prefix first.
 #[derive(Debug, Default)]
-struct Prefixes {
-    indexes: HashMap<Box<str>, usize>,
+struct OwnCarriers {
+    by_prefix: BTreeMap<String, Carriers>,
     longest: usize,
 }
 
@@ -67,13 +62,14 @@ impl Hit {
     }
 }
 
-/// A finding about two files, and the provider that loses by it: the later one.
+/// A finding about two files, and the provider that loses by it.
 pub type Conflict = (FileName, Diagnostic);
 
-/// What files say about each other: endpoints that clash, credentials sections that differ.
-pub fn link(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
+/// What files say about each other: endpoints that clash, where the later one loses, and credentials sections.
+/// A provider that is out of service still owns its section.
+pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
     let mut found = clashes(providers);
-    found.extend(sections(providers));
+    found.extend(sections(providers, rejected));
     found
 }
 
@@ -110,31 +106,69 @@ fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
     found
 }
 
-/// Equal declarations of a field merge; differing ones are an error. A stored key goes only where its owner
-/// knows of: files that share a section and lead to different hosts name each other.
-fn sections(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
-    let mut found = Vec::new();
-    let mut by_name: BTreeMap<&str, Vec<(&compile::Provider, &compile::Section)>> = BTreeMap::new();
+/// A provider that uses a section, good or not.
+struct SectionUser<'a> {
+    name: &'a FileName,
+    shared_with: &'a [FileName],
+    /// What is known of a good one.
+    section: Option<&'a compile::Section>,
+}
+
+impl SectionUser<'_> {
+    fn knows(&self, other: &Self) -> bool {
+        self.shared_with.contains(other.name)
+    }
+}
+
+/// Of one slip that many files share, this much is told in each.
+const MAX_STRANGERS_TOLD: usize = 3;
+
+/// A stored key goes only where all that use its section know of: a provider is out if one of them does not
+/// name it in `shared_with`, whichever came first and wherever both lead (an egress or a gateway may lead
+/// elsewhere than the base URL). Among those that agree, equal declarations of a field merge, and of differing
+/// ones the later loses.
+fn sections(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
+    let mut users: BTreeMap<&str, Vec<SectionUser<'_>>> = BTreeMap::new();
     for provider in providers {
         let Some(section) = &provider.section else { continue };
-        let others = by_name.entry(&section.name).or_default();
-        for (other, known) in others.iter() {
-            let name = &provider.name;
-            found.extend(fields_differ(section, known).into_iter().map(|one| (name.clone(), one)));
-            let agreed =
-                section.shared_with.contains(&other.name) && known.shared_with.contains(&provider.name);
-            if !agreed && !same_origin(provider, other) {
-                let message =
-                    format!("`{}` and `{}` share the section `{}`", other.name, provider.name, section.name);
-                let help =
-                    "a key stored there would go to both hosts: name the other in `shared_with` in each file";
-                let diagnostic = Diagnostic::new(Code::Section, section.at.clone(), message);
-                found.push((name.clone(), diagnostic.related(known.at.clone(), "the other one").help(help)));
-            }
+        let (name, shared_with) = (&provider.name, &section.shared_with);
+        let user = SectionUser { name, shared_with, section: Some(section) };
+        users.entry(&section.name).or_default().push(user);
+    }
+    for one in rejected {
+        let Some(sharing) = &one.sharing else { continue };
+        let user = SectionUser { name: &one.name, shared_with: &sharing.shared_with, section: None };
+        users.entry(&sharing.section).or_default().push(user);
+    }
+    let mut found = Vec::new();
+    for users in users.values() {
+        for (index, user) in users.iter().enumerate() {
+            let Some(section) = user.section else { continue };
+            let others = users.iter().filter(|other| other.name != user.name);
+            let strangers = others.filter(|other| !other.knows(user)).take(MAX_STRANGERS_TOLD);
+            found.extend(strangers.map(|other| (user.name.clone(), not_agreed(user.name, section, other))));
+            let agreed = users[..index].iter().filter(|other| other.knows(user) && user.knows(other));
+            let differing = agreed.filter_map(|other| other.section);
+            let differing = differing.flat_map(|known| fields_differ(section, known));
+            found.extend(differing.map(|one| (user.name.clone(), one)));
         }
-        others.push((provider, section));
     }
     found
+}
+
+fn not_agreed(name: &FileName, section: &compile::Section, other: &SectionUser<'_>) -> Diagnostic {
+    let (theirs, section_name) = (other.name, &section.name);
+    let message = format!(
+        "`{theirs}` uses the section `{section_name}` too, and does not name `{name}` in `shared_with`"
+    );
+    let help = format!(
+        "a key stored there would go to both: name `{name}` in `{theirs}`'s `shared_with`, or use another section"
+    );
+    let mut diagnostic = Diagnostic::new(Code::Section, section.at.clone(), message).help(help);
+    if let Some(known) = other.section {
+        diagnostic = diagnostic.related(known.at.clone(), "the other one");
+    }
+    diagnostic
 }
 
 fn fields_differ(section: &compile::Section, known: &compile::Section) -> Vec<Diagnostic> {
@@ -151,21 +185,11 @@ fn fields_differ(section: &compile::Section, known: &compile::Section) -> Vec<Di
     found
 }
 
-fn same_origin(a: &compile::Provider, b: &compile::Provider) -> bool {
-    let origin = |provider: &compile::Provider| {
-        provider.base_url.value.as_text().and_then(|text| Origin::split(text).ok()).map(|(origin, _)| origin)
-    };
-    matches!((origin(a), origin(b)), (Some(a), Some(b)) if a == b)
-}
-
 impl Table {
     /// The table of providers that `link` finds nothing wrong with.
     pub fn new(providers: Vec<Arc<bind::Provider>>, rejected: Vec<Rejected>, cors: &[HeaderName]) -> Self {
         let mut tree = Tree::default();
-        let mut carriers = Carriers::default();
         for (index, provider) in providers.iter().enumerate() {
-            carriers.headers.extend(provider.caller.headers.iter().cloned());
-            carriers.query.extend(provider.caller.query.iter().cloned());
             for (at, endpoint) in provider.endpoints.iter().enumerate() {
                 for path in &endpoint.paths {
                     let method = endpoint.method.clone();
@@ -176,14 +200,15 @@ impl Table {
                 }
             }
         }
-        carriers.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        carriers.headers.dedup();
-        carriers.query.sort();
-        carriers.query.dedup();
-        let own = |one: &bind::Provider| !one.caller.headers.is_empty() || !one.caller.query.is_empty();
-        let carrying = Prefixes::new(providers.iter().map(|one| own(one).then_some(one.prefix.as_str())));
-        let out = Prefixes::new(rejected.iter().map(|one| one.prefix.as_deref()));
-        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), carrying, out }
+        let callers = providers.iter().map(|one| &one.caller);
+        let carriers = union(callers.chain(rejected.iter().map(|one| &one.caller)));
+        let own = OwnCarriers::new(&providers);
+        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), own }
+    }
+
+    /// The endpoint for a method and any path: one that is not canonical has none.
+    pub fn find_canonical(&self, method: &Method, path: &str) -> Option<Hit> {
+        is_canonical(path).then(|| self.find(method, path)).flatten()
     }
 
     /// The endpoint for a method and a canonical path.
@@ -198,33 +223,65 @@ impl Table {
 
     /// The rejected provider below whose prefix a path lies.
     pub fn rejected_at(&self, path: &str) -> Option<&FileName> {
-        self.out.above(path).map(|index| &self.rejected[index].name)
+        let below = |prefix: &str| is_below(path, prefix);
+        self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below)).map(|one| &one.name)
     }
 
-    /// Where a client may put its token on a path: what the provider below whose prefix it lies says.
+    /// Where a client may put its token on a path: what the providers below whose prefixes it lies say, the
+    /// longest prefix first.
     pub fn carriers_at(&self, path: &str) -> Option<&Carriers> {
-        self.carrying.above(path).map(|index| &self.providers[index].caller)
+        self.own.by_prefix.get(self.own.above(path).next()?)
     }
 }
 
-impl Prefixes {
-    /// The prefixes, where there are any, in the order of their indexes. Of equal ones the first counts.
-    fn new<'a>(prefixes: impl Iterator<Item = Option<&'a str>>) -> Self {
-        let mut made = Self::default();
-        for (index, prefix) in prefixes.enumerate() {
-            let Some(prefix) = prefix else { continue };
-            made.longest = made.longest.max(prefix.len());
-            made.indexes.entry(prefix.into()).or_insert(index);
+impl OwnCarriers {
+    fn new(providers: &[Arc<bind::Provider>]) -> Self {
+        let mut own = Self::default();
+        for provider in providers {
+            let Carriers { headers, query } = &provider.caller;
+            if headers.is_empty() && query.is_empty() {
+                continue;
+            }
+            own.longest = own.longest.max(provider.prefix.len());
+            let known = own.by_prefix.entry(provider.prefix.clone()).or_default();
+            known.headers.extend(headers.iter().cloned());
+            known.query.extend(query.iter().cloned());
         }
-        made
+        let with_those_above = own.by_prefix.keys().map(|prefix| {
+            let all = [prefix.as_str()].into_iter().chain(own.above(prefix));
+            let all = all.filter_map(|one| own.by_prefix.get(one));
+            let mut carriers = Carriers::default();
+            for one in all {
+                carriers.headers.extend(one.headers.iter().cloned());
+                carriers.query.extend(one.query.iter().cloned());
+            }
+            (prefix.clone(), carriers)
+        });
+        Self { by_prefix: with_those_above.collect(), longest: own.longest }
     }
 
-    /// The index of the longest prefix that the path lies below. No path makes it look further than the
-    /// longest prefix is.
-    fn above(&self, path: &str) -> Option<usize> {
-        let ends = path.match_indices('/').map(|(end, _)| end).take_while(|end| *end <= self.longest);
-        ends.filter_map(|end| self.indexes.get(&path[..end]).copied()).last()
+    /// The known prefixes that a path lies below, longest first.
+    fn above<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        let fronts = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
+        fronts.filter(|front| front.len() <= self.longest && self.by_prefix.contains_key(*front))
     }
+}
+
+fn union<'c>(all: impl Iterator<Item = &'c Carriers>) -> Carriers {
+    let mut union = Carriers::default();
+    for one in all {
+        union.headers.extend(one.headers.iter().cloned());
+        union.query.extend(one.query.iter().cloned());
+    }
+    union.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    union.headers.dedup();
+    union.query.sort();
+    union.query.dedup();
+    union
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// `Content-Type, Authorization, x-api-key` and what the files ask for.
@@ -246,13 +303,7 @@ pub fn is_canonical(path: &str) -> bool {
         return false;
     }
     !path.contains('%') && !path.contains("/.")
-        || inner.split('/').all(|segment| !is_dots(segment) && good_escapes(segment))
-}
-
-/// `.` and `..`, encoded or not.
-fn is_dots(segment: &str) -> bool {
-    let plain = segment.replace("%2e", ".").replace("%2E", ".");
-    matches!(plain.as_str(), "." | "..")
+        || inner.split('/').all(|segment| !compile::is_dots(segment) && good_escapes(segment))
 }
 
 /// Every `%` begins an escape, and none stands for a separator or NUL.
@@ -267,27 +318,89 @@ fn good_escapes(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{compile::Files, spec};
+
+    /// A table of the files `(name, text)`, whose providers all have the endpoint `GET /one`.
+    fn table(files: &[(&str, &str)]) -> Table {
+        let mut all = Files::default();
+        for (name, text) in files {
+            let head = "title = \"X\"\nbase_url = \"https://x.example\"\n";
+            let text = format!("{head}endpoint.one = {{ method = \"GET\", path = \"/one\" }}\n{text}");
+            let (parsed, _) = spec::parse(&(*name).into(), &text);
+            all.providers.insert(FileName::new(name).unwrap(), parsed);
+        }
+        let compiled = compile::compile(&all);
+        let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
+        Table::new(bound.collect(), compiled.rejected, &[])
+    }
 
     #[test]
-    fn the_longest_prefix_above_a_path() {
-        let prefixes = [Some("/a"), None, Some("/a/b"), Some("/a"), Some("/c/d/e")];
-        let prefixes = Prefixes::new(prefixes.into_iter());
-        let check = |path: &str, expected: Option<usize>| assert_eq!(prefixes.above(path), expected, "{path}");
-        check("/a/x", Some(0));
-        check("/a/", Some(0));
-        check("/a/b/x", Some(2));
-        check("/a/bc/x", Some(0));
-        check("/c/d/e/x", Some(4));
-        for none in ["", "/", "/a", "/ab/x", "/c/d", "/c/d/e", "/c/d/ex/", "/x/a/b/c", "//a/b"] {
-            check(none, None);
+    fn all_prefixes_above_a_path_say_where_a_token_may_be() {
+        let table = table(&[
+            ("a", "path_prefix = \"/p\"\ncaller = { query = [\"a\"] }"),
+            ("b", "path_prefix = \"/p/b\"\ncaller = { headers = [\"x-b\"], query = [\"b\"] }"),
+            ("c", "path_prefix = \"/p/b\"\ncaller = { query = [\"c\"] }"),
+            ("d", "path_prefix = \"/p/d\""),
+        ]);
+        let check = |path: &str, expected: &[&str]| {
+            let found = table.carriers_at(path);
+            let names = found.into_iter().flat_map(|one| {
+                one.headers.iter().map(HeaderName::as_str).chain(one.query.iter().map(String::as_str))
+            });
+            assert_eq!(names.collect::<Vec<_>>(), expected, "{path}");
+        };
+        check("/p/one", &["a"]);
+        check("/p/b/one", &["x-b", "b", "c", "a"]);
+        check("/p/b/c/d/", &["x-b", "b", "c", "a"]);
+        check("/p/b", &["a"]);
+        check("/p/d/one", &["a"]);
+        for path in ["/", "/p", "/pp/one", "/x/p/one", "", "*"] {
+            check(path, &[]);
         }
-        assert_eq!(Prefixes::default().above("/a/b"), None);
+    }
+
+    #[test]
+    fn rejected_files_still_say_where_tokens_are() {
+        let check = |text: &str, headers: &[&str], query: &[&str]| {
+            let table = table(&[("a", "path_prefix = \"/a\"\ncaller.query = [\"q\"]"), ("b", text)]);
+            assert!(table.rejected.len() == 1 && table.carriers_at("/b/one").is_none(), "{text}");
+            let found: Vec<_> = table.carriers.headers.iter().map(HeaderName::as_str).collect();
+            assert_eq!((found, &table.carriers.query[..]), (headers.to_vec(), &strings(query)[..]), "{text}");
+        };
+        let caller =
+            "path_prefix = \"/b\"\ncaller = { headers = [\"X-B\", \"x y\", \"host\"], query = [\"k\", 1] }";
+        check(caller, &["x-b"], &["k", "q"]);
+        check(&format!("{caller}\nx ="), &["x-b"], &["k", "q"]);
+        let compiles_not = caller.replace(", \"x y\", \"host\"", "").replace(", 1", "");
+        check(&format!("{compiles_not}\nprobe.endpoint = \"two\""), &["x-b"], &["k", "q"]);
+        check("path_prefix = \"/b\"\ncaller = 1", &[], &["q"]);
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_canonical_paths_have_endpoints() {
+        let table =
+            table(&[("a", "path_prefix = \"/a\"\nendpoint.any = { method = \"GET\", path = \"/{x...}\" }")]);
+        let check = |path: &str, expected: Option<&str>| {
+            let found = table.find_canonical(&Method::GET, path);
+            assert_eq!(found.as_ref().map(|hit| hit.endpoint().name.as_str()), expected, "{path}");
+        };
+        check("/a/one", Some("one"));
+        check("/a/two", Some("any"));
+        check("/a/../two", None);
+        check("/a//two", None);
+        check("/b/one", None);
     }
 
     #[test]
     fn canonical_paths() {
         let check = |path: &str, good: bool| assert_eq!(is_canonical(path), good, "{path}");
-        for good in ["/", "/a", "/a/", "/a/b%20c", "/a/.b", "/a/b..", "/a/...", "/a:b", "/%6b"] {
+        for good in
+            ["/", "/a", "/a/", "/a/b%20c", "/a/.b", "/a/b..", "/a/...", "/a:b", "/%6b", "/a;..", "/a;b/.c;d"]
+        {
             check(good, true);
         }
         for bad in [
@@ -304,6 +417,10 @@ mod tests {
             "/%2e",
             "/a/%2E%2e/b",
             "/.%2e",
+            "/..;x",
+            "/a/.;/b",
+            "/a/%2e.;a=b;c/d",
+            "/a/..%3Bx",
             "/a%2Fb",
             "/a%2fb",
             "/a%5Cb",

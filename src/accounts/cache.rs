@@ -1,5 +1,6 @@
 //! `LocalCache`: what one worker remembers of tokens, bounded in both the known and the refused ones.
-//! It holds hashes, never tokens; it asks nobody and reads no clock. `lookup` fills it.
+//! It holds hashes, never tokens; it asks nobody and reads no clock. `lookup` fills it. A caller is kept
+//! under the token alone, whatever vendor's prefix it came with, so that nobody is known under many keys.
 //!
 //! An entry is fresh as long as nothing in the store has changed since it was read. After that it is
 //! looked up again; only if that fails does a known caller's stale entry serve on, for a time.
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Caller;
+use super::{Caller, flight::Flights, token::Candidates};
 use crate::store::TokenHash;
 
 /// How long an entry serves after the store last confirmed it.
@@ -24,16 +25,26 @@ const MAX_REFUSED: usize = 10_000;
 /// The cache of one worker. Its locks are for the compiler: no other thread ever takes them.
 #[derive(Debug)]
 pub struct LocalCache {
-    pub(super) callers: Mutex<Answers<Arc<Caller>>>,
-    pub(super) admins: Mutex<Answers<()>>,
+    pub(super) callers: Memory<Arc<Caller>>,
+    pub(super) admins: Memory<()>,
+}
+
+/// What is remembered of one kind of token, and what is being asked.
+#[derive(Debug)]
+pub(super) struct Memory<T> {
+    pub(super) answers: Mutex<Answers<T>>,
+    pub(super) flights: Flights<T>,
 }
 
 impl Default for LocalCache {
     fn default() -> Self {
-        Self {
-            callers: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)),
-            admins: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)),
-        }
+        Self { callers: Memory::new(), admins: Memory::new() }
+    }
+}
+
+impl<T: Clone> Memory<T> {
+    fn new() -> Self {
+        Self { answers: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)), flights: Flights::default() }
     }
 }
 
@@ -69,8 +80,8 @@ impl<T> Known<T> {
 pub(super) enum Recall<T> {
     /// An answer to give: who it is, or nobody.
     Fresh(Option<T>),
-    /// Known when last asked: ask again, and give this answer if the store cannot.
-    Stale(T),
+    /// This candidate was known when last asked: ask again, and give this answer if the store cannot.
+    Stale(TokenHash, T),
     /// Ask.
     Unknown,
 }
@@ -95,33 +106,66 @@ impl<T: Clone> Answers<T> {
         Self { known: Segments::new(max_known), refused: Segments::new(max_refused), paused_until: None }
     }
 
-    pub(super) fn recall(&mut self, key: &TokenHash, now: Now) -> Recall<T> {
-        if let Some(entry) = self.known.get(key) {
-            let fresh = entry.is_fresh(now);
-            return match &entry.content {
-                known if known.expired(now.wall_ms) && fresh => Recall::Fresh(None),
-                known if known.expired(now.wall_ms) || entry.is_too_old(now) => Recall::Unknown,
-                known if fresh || self.paused_until.is_some_and(|until| now.at < until) => {
-                    Recall::Fresh(Some(known.value.clone()))
-                }
-                known => Recall::Stale(known.value.clone()),
-            };
+    pub(super) fn recall(&mut self, candidates: Candidates, now: Now) -> Recall<T> {
+        let (mut stale, mut all_expired) = (None, true);
+        for key in candidates.iter() {
+            match self.recall_known(key, now) {
+                Recall::Fresh(None) => {}
+                Recall::Fresh(found) => return Recall::Fresh(found),
+                Recall::Stale(key, value) => stale = stale.or(Some(Recall::Stale(key, value))),
+                Recall::Unknown => all_expired = false,
+            }
         }
-        let refused =
-            self.refused.get(key).is_some_and(|entry| entry.is_fresh(now) && !entry.is_too_old(now));
-        if refused { Recall::Fresh(None) } else { Recall::Unknown }
+        if let Some(stale) = stale {
+            return stale;
+        }
+        let nobody = all_expired || self.is_refused(&candidates.whole, now);
+        if nobody { Recall::Fresh(None) } else { Recall::Unknown }
     }
 
-    /// Takes in an answer of the store, read at `generation` or later.
-    pub(super) fn keep(&mut self, key: TokenHash, answer: Option<Known<T>>, generation: u64, at: Instant) {
+    /// What is known of one candidate; nobody, if it has expired.
+    fn recall_known(&mut self, key: TokenHash, now: Now) -> Recall<T> {
+        let Some(entry) = self.known.get(&key) else { return Recall::Unknown };
+        let fresh = entry.is_fresh(now);
+        match &entry.content {
+            known if known.expired(now.wall_ms) && fresh => Recall::Fresh(None),
+            known if known.expired(now.wall_ms) || entry.is_too_old(now) => Recall::Unknown,
+            known if fresh || self.paused_until.is_some_and(|until| now.at < until) => {
+                Recall::Fresh(Some(known.value.clone()))
+            }
+            known => Recall::Stale(key, known.value.clone()),
+        }
+    }
+
+    fn is_refused(&mut self, whole: &TokenHash, now: Now) -> bool {
+        self.refused.get(whole).is_some_and(|entry| entry.is_fresh(now) && !entry.is_too_old(now))
+    }
+
+    /// Takes in an answer of the store about `candidates`, read at `generation` or later: which of them
+    /// is known, as the first. Those before it are not, or all of them.
+    pub(super) fn keep(
+        &mut self,
+        candidates: Candidates,
+        answer: Option<(TokenHash, Known<T>)>,
+        generation: u64,
+        at: Instant,
+    ) {
         self.paused_until = None;
-        if let Some(content) = answer {
-            self.refused.remove(&key);
+        let found = answer.as_ref().map(|(key, _)| *key);
+        for key in candidates.iter().take_while(|key| Some(*key) != found) {
+            self.known.remove(&key);
+        }
+        if let Some((key, content)) = answer {
+            self.refused.remove(&candidates.whole);
             self.known.insert(key, Dated { content, generation, confirmed: at });
         } else {
-            self.known.remove(&key);
-            self.refused.insert(key, Dated { content: (), generation, confirmed: at });
+            self.refused.insert(candidates.whole, Dated { content: (), generation, confirmed: at });
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.known.young.len() + self.known.old.len()
     }
 
     /// The store did not answer: known callers do not wait for it again at once.

@@ -1,5 +1,6 @@
 //! Where the master key comes from: `TOLLGATE_MASTER_KEY`, read by the caller, or the file `master-key`
-//! in the data directory, made at first use. A key that does not fit what is stored changes nothing.
+//! in the data directory, made at first use: before the store has known any. Which one it has known is
+//! recorded there, by its id. A key that does not fit changes nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use thiserror::Error;
 use super::seal::MasterKey;
 use crate::{
     secret::Secret,
-    store::{DirLock, PrivateFile, Store, StoreError, read_private, write_private},
+    store::{DirLock, PrivateFile, Replace, Store, StoreError, read_private, write_private},
 };
 
 const FILE: &str = "master-key";
@@ -33,27 +34,27 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// There are sealed credentials, but no key.
+    /// The store knows a key, but it is not here.
     #[error(
-        "`{}` is missing, and the stored credentials are sealed by it (key id `{id}`): restore it from a backup, or set TOLLGATE_MASTER_KEY",
+        "the store was set up with the master key `{id}`, and `{}` is missing: set TOLLGATE_MASTER_KEY to it, or put the file back",
         path.display()
     )]
     Missing {
         /// The key file.
         path: PathBuf,
-        /// The id of the key that sealed them.
+        /// The id of the key that the store knows.
         id: String,
     },
-    /// There is a key, but not the one that sealed what is stored.
+    /// There is a key, but not the one that the store knows.
     #[error(
-        "{origin} holds the master key with id `{given}`, but the stored credentials are sealed by `{recorded}`: give back that one, or remove the credentials that it sealed"
+        "{origin} holds the master key with id `{given}`, but the store was set up with `{recorded}`: give that one, or remove all credentials and start the server with the other"
     )]
     Different {
         /// Where the key was given.
         origin: String,
         /// Its id.
         given: String,
-        /// The id of the key that sealed what is stored.
+        /// The id of the key that the store knows.
         recorded: String,
     },
     /// The store or the data directory failed.
@@ -62,9 +63,28 @@ pub enum KeyError {
 }
 
 impl MasterKey {
-    /// The key from the environment if it is set, else from the data directory, where one is made if
-    /// there is none and nothing is sealed yet.
+    /// The server's key: from the environment if it is set, else from the data directory, where one is
+    /// made if the store has never known any. While nothing is sealed, it may be another than before.
     pub async fn load(given: Option<&Secret>, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
+        Self::load_as(given, data_dir, store, Replace::IfNothingSealed).await
+    }
+
+    /// The same key for a command, beside a server or before there is one. It replaces none: the server
+    /// could not open what another one seals.
+    pub async fn load_beside(
+        given: Option<&Secret>,
+        data_dir: &Path,
+        store: &Store,
+    ) -> Result<Self, KeyError> {
+        Self::load_as(given, data_dir, store, Replace::Never).await
+    }
+
+    async fn load_as(
+        given: Option<&Secret>,
+        data_dir: &Path,
+        store: &Store,
+        replace: Replace,
+    ) -> Result<Self, KeyError> {
         let path = data_dir.join(FILE);
         let (key, origin) = match given {
             Some(text) => {
@@ -73,8 +93,8 @@ impl MasterKey {
             }
             None => (from_file(data_dir, &path, store).await?, format!("`{}`", path.display())),
         };
-        if !store.adopt_master_key(&key.id()).await? {
-            let recorded = store.master_key_id().await?.0.unwrap_or_default();
+        if !store.adopt_master_key(&key.id(), replace).await? {
+            let recorded = store.master_key_id().await?.unwrap_or_default();
             return Err(KeyError::Different { origin, given: key.id(), recorded });
         }
         Ok(key)
@@ -93,8 +113,8 @@ async fn from_file(data_dir: &Path, path: &Path, store: &Store) -> Result<Master
         PrivateFile::Text(text) => parse(&text, &format!("`{}`", path.display())),
         PrivateFile::Exposed { mode } => Err(KeyError::Exposed { path: path.to_owned(), mode }),
         PrivateFile::Missing => match store.master_key_id().await? {
-            (Some(id), true) => Err(KeyError::Missing { path: path.to_owned(), id }),
-            (_, _) => Ok(make_file(&lock, path)?),
+            Some(id) => Err(KeyError::Missing { path: path.to_owned(), id }),
+            None => Ok(make_file(&lock, path)?),
         },
     }
 }

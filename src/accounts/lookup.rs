@@ -14,18 +14,23 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, timeout, timeout_at},
 };
 
 use super::{
     Caller, MasterKey,
-    cache::{Answers, Known, LocalCache, Now, Recall},
-    clock, people, token,
+    cache::{Answers, Known, LocalCache, Memory, Now, Recall},
+    clock,
+    flight::{NoAnswer, Turn},
+    people,
+    token::Candidates,
 };
 use crate::store::{Found, Generation, Store, StoreError, TokenHash};
 
 /// How often we ask whether another process has changed the store.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long we wait for the answer to that.
+const POLL_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a caller that is not known waits for the store.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits whom we could serve without the store.
@@ -94,7 +99,7 @@ struct Pulse {
 
 #[derive(Debug)]
 enum Ask {
-    Caller { candidates: Vec<TokenHash>, reply: oneshot::Sender<Reply<Arc<Caller>>> },
+    Caller { candidates: Candidates, reply: oneshot::Sender<Reply<Arc<Caller>>> },
     Admin { hash: TokenHash, reply: oneshot::Sender<Reply<()>> },
 }
 
@@ -102,7 +107,8 @@ type Reply<T> = Result<Answer<T>, StoreError>;
 
 #[derive(Debug)]
 struct Answer<T> {
-    known: Option<Known<T>>,
+    /// Which of the candidates is known, and as what.
+    known: Option<(TokenHash, Known<T>)>,
     /// The generation before the store was read.
     generation: u64,
 }
@@ -134,58 +140,104 @@ impl Accounts {
         cache: &LocalCache,
         presented: &str,
     ) -> Result<Option<Arc<Caller>>, StoreError> {
-        self.answer(&cache.callers, TokenHash::of(presented), |reply| {
-            let candidates = token::candidates(presented).map(TokenHash::of).collect();
-            Ask::Caller { candidates, reply }
-        })
-        .await
+        let Some(candidates) = Candidates::of(presented) else { return Ok(None) };
+        self.answer(&cache.callers, candidates, |candidates, reply| Ask::Caller { candidates, reply }).await
     }
 
     /// Whether this is an admin token; exactly, without a vendor's prefix.
     pub async fn authenticate_admin(&self, cache: &LocalCache, presented: &str) -> Result<bool, StoreError> {
-        let hash = TokenHash::of(presented);
-        let known = self.answer(&cache.admins, hash, |reply| Ask::Admin { hash, reply }).await?;
-        Ok(known.is_some())
+        let Some(hash) = Candidates::exactly(presented) else { return Ok(false) };
+        let ask = |hash: Candidates, reply| Ask::Admin { hash: hash.whole, reply };
+        Ok(self.answer(&cache.admins, hash, ask).await?.is_some())
     }
 
     async fn answer<T: Clone>(
         &self,
-        answers: &Mutex<Answers<T>>,
-        key: TokenHash,
-        ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
+        memory: &Memory<T>,
+        candidates: Candidates,
+        ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
-        let recalled = lock(answers).recall(&key, self.pulse.now());
-        let (stale, reply) = match recalled {
-            Recall::Fresh(answer) => return Ok(answer),
-            Recall::Stale(value) => (Some(value), send(&self.rechecks, ask, STALE_DEADLINE).await),
-            Recall::Unknown => (None, send(&self.asks, ask, DEADLINE).await),
+        let now = self.pulse.now();
+        let question = |candidates, queue, deadline| Question {
+            candidates,
+            generation: now.generation,
+            queue,
+            until: tokio::time::Instant::now() + deadline,
         };
-        match (reply, stale) {
-            (Ok(Answer { known, generation }), _) => {
-                let value = known.as_ref().map(|known| known.value.clone());
-                lock(answers).keep(key, known, generation, Instant::now());
-                Ok(value)
+        let recalled = lock(&memory.answers).recall(candidates, now);
+        match recalled {
+            Recall::Fresh(answer) => return Ok(answer),
+            Recall::Stale(key, value) => {
+                let known = Candidates::one(key);
+                match ask_once(memory, question(known, &self.rechecks, STALE_DEADLINE), &ask).await {
+                    Ok(None) if known != candidates => {} // another one may be, by now
+                    Ok(answer) => return Ok(answer),
+                    Err(_) => {
+                        lock(&memory.answers).pause(Instant::now());
+                        return Ok(Some(value));
+                    }
+                }
             }
-            (Err(_), Some(value)) => {
-                lock(answers).pause(Instant::now());
-                Ok(Some(value))
+            Recall::Unknown => {}
+        }
+        ask_once(memory, question(candidates, &self.asks, DEADLINE), &ask).await
+    }
+}
+
+/// What to ask of the store, and how.
+#[derive(Debug, Clone, Copy)]
+struct Question<'a> {
+    candidates: Candidates,
+    /// No answer from before this generation will do.
+    generation: u64,
+    queue: &'a mpsc::Sender<Ask>,
+    until: tokio::time::Instant,
+}
+
+/// Asks, or waits for the answer to who has asked the same.
+async fn ask_once<T: Clone>(
+    memory: &Memory<T>,
+    question: Question<'_>,
+    ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
+) -> Result<Option<T>, StoreError> {
+    loop {
+        match memory.flights.join(question.candidates, question.generation) {
+            Turn::Ask(asking) => {
+                let asked = send(question, ask).await.map(|answer| keep(memory, question.candidates, answer));
+                asking.tell(asked.as_ref().map(Clone::clone).map_err(|_| NoAnswer));
+                return asked;
             }
-            (Err(error), None) => Err(error),
+            Turn::Wait(mut landed) => {
+                let landed = timeout_at(question.until, landed.wait_for(Option::is_some)).await;
+                let landed = landed.map_err(|_| StoreError::Unanswered)?;
+                // If who asked has gone away, this one goes on.
+                if let Some(landed) = landed.ok().and_then(|landed| landed.clone()) {
+                    // Why not is in the log, with the request that asked.
+                    return landed.map_err(|NoAnswer| StoreError::Unanswered);
+                }
+            }
         }
     }
 }
 
+fn keep<T: Clone>(memory: &Memory<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
+    let Answer { known, generation } = answer;
+    let value = known.as_ref().map(|(_, known)| known.value.clone());
+    lock(&memory.answers).keep(candidates, known, generation, Instant::now());
+    value
+}
+
 async fn send<T>(
-    queue: &mpsc::Sender<Ask>,
-    ask: impl FnOnce(oneshot::Sender<Reply<T>>) -> Ask,
-    deadline: Duration,
+    question: Question<'_>,
+    ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
 ) -> Reply<T> {
     let (reply, answer) = oneshot::channel();
     let asked = async {
-        queue.send(ask(reply)).await.map_err(|_| StoreError::Unanswered)?;
+        let ask = ask(question.candidates, reply);
+        question.queue.send(ask).await.map_err(|_| StoreError::Unanswered)?;
         answer.await.map_err(|_| StoreError::Unanswered)?
     };
-    timeout(deadline, asked).await.map_err(|_| StoreError::Unanswered)?
+    timeout_at(question.until, asked).await.map_err(|_| StoreError::Unanswered)?
 }
 
 fn lock<T>(answers: &Mutex<Answers<T>>) -> MutexGuard<'_, Answers<T>> {
@@ -238,7 +290,7 @@ async fn serve<D: Directory>(directory: &Arc<D>, key: MasterKey, mut waiting: Wa
     }
 }
 
-/// Raises the generation when another process has changed the store. Never ends.
+/// Raises the generation when another process has changed the store, or may have. Never ends.
 async fn watch(directory: &impl Directory, pulse: &Pulse) {
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -258,7 +310,8 @@ struct Watcher {
 impl Watcher {
     async fn poll(&mut self, directory: &impl Directory, pulse: &Pulse) {
         let asked = Instant::now();
-        match directory.data_version().await {
+        let answered = timeout(POLL_DEADLINE, directory.data_version()).await;
+        match answered.unwrap_or(Err(StoreError::Unanswered)) {
             Ok(version) => {
                 // The first one is a change too: what was read before it has no date.
                 if self.version.replace(version) != Some(version) {
@@ -270,6 +323,9 @@ impl Watcher {
                 }
             }
             Err(error) => {
+                // Whether something has changed is not known. So all is looked up again, by whom that
+                // still works for: a token revoked meanwhile must not stay good.
+                pulse.generation.raise();
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the store does not answer; known callers are served on");
                 }
@@ -283,12 +339,12 @@ async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
     // Whoever no longer waits has gone: there is nobody to tell.
     match ask {
         Ask::Caller { candidates, reply } if !reply.is_closed() => {
-            let known = find_caller(&*directory, &key, &candidates).await;
+            let known = find_caller(&*directory, &key, candidates).await;
             let _ = reply.send(known.map(|known| Answer { known, generation }));
         }
         Ask::Admin { hash, reply } if !reply.is_closed() => {
             let known = directory.is_admin_token(&hash).await;
-            let known = known.map(|is| is.then_some(Known { value: (), expires_at_ms: None }));
+            let known = known.map(|is| is.then_some((hash, Known { value: (), expires_at_ms: None })));
             let _ = reply.send(known.map(|known| Answer { known, generation }));
         }
         Ask::Caller { .. } | Ask::Admin { .. } => {}
@@ -298,15 +354,15 @@ async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
 async fn find_caller(
     directory: &impl Directory,
     key: &MasterKey,
-    candidates: &[TokenHash],
-) -> Result<Option<Known<Arc<Caller>>>, StoreError> {
-    for hash in candidates {
-        let Some(found) = directory.lookup_token(hash).await? else { continue };
+    candidates: Candidates,
+) -> Result<Option<(TokenHash, Known<Arc<Caller>>)>, StoreError> {
+    for hash in candidates.iter() {
+        let Some(found) = directory.lookup_token(&hash).await? else { continue };
         let expires_at_ms = found.expires_at_ms;
         let known = Known { value: found, expires_at_ms };
         if !known.expired(clock::now_ms()) {
             let value = Arc::new(open_caller(key, known.value));
-            return Ok(Some(Known { value, expires_at_ms }));
+            return Ok(Some((hash, Known { value, expires_at_ms })));
         }
     }
     Ok(None)

@@ -7,6 +7,7 @@
 mod cache;
 mod clock;
 mod credential;
+mod flight;
 mod key;
 mod known;
 mod lookup;
@@ -23,10 +24,10 @@ pub use self::{
     lookup::{Accounts, Directory},
     people::{
         BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user, ensure_admin_token,
-        issue_token, read_credentials,
+        issue_admin_token, issue_token, read_credentials,
     },
     seal::{MasterKey, OpenError},
-    token::{candidates, shown},
+    token::shown,
 };
 use crate::name::UserId;
 

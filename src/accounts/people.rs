@@ -20,6 +20,7 @@ use crate::{
 const MAX_NAME_CHARS: usize = 100;
 const ADMIN_TOKEN_FILE: &str = "admin-token";
 const ADMIN_TOKEN_LABEL: &str = "first start";
+const FURTHER_ADMIN_TOKEN_LABEL: &str = "command line";
 
 /// A user's name or a token's label: 1 to 100 printable characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +103,14 @@ pub async fn issue_token(
     let token = token::generate();
     let record = token::record(&token, label.map(|label| label.0), clock::now_ms());
     Ok(store.add_token(user, &record).await?.then_some(token))
+}
+
+/// Makes a further admin token. Those that there are stay.
+pub async fn issue_admin_token(store: &Store, label: Option<DisplayName>) -> Result<Secret, StoreError> {
+    let token = token::generate();
+    let label = label.map_or_else(|| FURTHER_ADMIN_TOKEN_LABEL.to_owned(), |label| label.0);
+    store.add_admin_token(&TokenHash::of(token.expose()), &label, clock::now_ms()).await?;
+    Ok(token)
 }
 
 /// One step of a change to a user's credentials.

@@ -54,10 +54,44 @@ pub(super) fn record(token: &Secret, label: Option<String>, now_ms: u64) -> NewT
 }
 
 /// What may be the token in what a client presents: all of it, or its last part after a `-`, since some
-/// clients insist on a vendor's prefix (`sk-ant-oat-<token>`).
-pub fn candidates(presented: &str) -> impl Iterator<Item = &str> {
-    let last = presented.rsplit_once('-').map(|(_, last)| last).filter(|last| !last.is_empty());
-    std::iter::once(presented).chain(last)
+/// clients insist on a vendor's prefix (`sk-ant-oat-<token>`). With a blank or a control character in it
+/// there is none: that is a sentence, or two tokens, not a token behind a prefix.
+fn parts(presented: &str) -> impl Iterator<Item = &str> {
+    let is_one_word =
+        !presented.contains(|character: char| character.is_whitespace() || character.is_control());
+    let whole = is_one_word.then_some(presented);
+    let last = whole.and_then(|whole| whole.rsplit_once('-')).map(|(_, last)| last);
+    whole.into_iter().chain(last.filter(|last| !last.is_empty()))
+}
+
+/// The hashes of what may be the token in what a client presents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Candidates {
+    /// All of it.
+    pub(super) whole: TokenHash,
+    last: Option<TokenHash>,
+}
+
+impl Candidates {
+    /// Of a text that may have a vendor's prefix; `None` if it holds no token.
+    pub(super) fn of(presented: &str) -> Option<Self> {
+        let mut hashes = parts(presented).map(TokenHash::of);
+        Some(Self { whole: hashes.next()?, last: hashes.next() })
+    }
+
+    /// Of a text that is a token as it stands, or none.
+    pub(super) fn exactly(presented: &str) -> Option<Self> {
+        parts(presented).next().map(TokenHash::of).map(Self::one)
+    }
+
+    /// The only one.
+    pub(super) fn one(whole: TokenHash) -> Self {
+        Self { whole, last: None }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = TokenHash> + Send + use<> {
+        std::iter::once(self.whole).chain(self.last)
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +113,7 @@ mod tests {
     #[test]
     fn a_vendors_prefix_is_looked_behind() {
         let check = |presented: &str, expected: &[&str]| {
-            assert_eq!(candidates(presented).collect::<Vec<_>>(), expected);
+            assert_eq!(parts(presented).collect::<Vec<_>>(), expected);
         };
         check("tg_0", &["tg_0"]);
         check("sk-ant-oat-tg_0", &["sk-ant-oat-tg_0", "tg_0"]);
@@ -88,5 +122,14 @@ mod tests {
         check("", &[""]);
         check("-", &["-"]);
         check("é-ü", &["é-ü", "ü"]);
+    }
+
+    #[test]
+    fn what_is_not_one_word_is_no_token() {
+        for text in
+            ["some text-tg_0", "tg_0 ", " tg_0", "a\t-tg_0", "a-tg_0\0", "a\n-tg_0", "\u{7f}-tg_0", " "]
+        {
+            assert_eq!(parts(text).next(), None, "{text:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::{Auth, SecretName, Set};
-use crate::compile::{self, Known, Name, Part, Template, Text, percent_encode};
+use crate::compile::{self, Known, Name, Part, Template, Text, is_dots, percent_encode};
 
 /// Fills in what is known once the vars are.
 pub(super) struct Filler<'a> {
@@ -18,10 +18,18 @@ pub(super) enum Never {}
 impl Filler<'_> {
     pub(super) fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
         text.resolve(|name| match name {
-            Name::Var(var) => Known::Text(self.set.get(&**var).cloned().unwrap_or_default()),
+            Name::Var(var) => {
+                Known::Text(self.set.get(&**var).map(|held| held.text.clone()).unwrap_or_default())
+            }
             Name::Host => Known::Text(self.host.to_owned()),
             Name::Capture(_) | Name::Secret | Name::Path | Name::Url => other(name),
         })
+    }
+
+    /// Whether a secret var stands in a text.
+    pub(super) fn is_secret(&self, text: &Text) -> bool {
+        let secret = |var: &str| self.set.get(var).is_some_and(|held| held.secret);
+        text.names().any(|name| matches!(name, Name::Var(var) if secret(var)))
     }
 
     /// For texts whose scope allows vars and the host alone.
@@ -106,11 +114,19 @@ pub(super) fn is_labels(value: &str) -> bool {
 /// A base path: plain characters, no empty and no dot segment inside.
 pub(super) fn good_path(path: &str) -> bool {
     let inner = path.trim_end_matches('/');
-    plain(path) && !inner.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."))
+    plain(path) && !inner.split('/').skip(1).any(|segment| segment.is_empty() || is_dots(segment))
+}
+
+/// An endpoint's path at the origin: plain characters and no dot segment, whatever its captures hold, which are
+/// never dots themselves.
+pub(super) fn good_target(target: &Template<u8>) -> bool {
+    let mut assumed = String::new();
+    target.render(&mut assumed, |_| "x");
+    plain(&assumed) && !assumed.split('/').any(is_dots)
 }
 
 /// What may stand in a path as it is.
-pub(super) fn plain(text: &str) -> bool {
+fn plain(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b))
 }
 

@@ -20,14 +20,18 @@ fn bound(text: &str, vars: &[(&str, &str)]) -> String {
     }
     files.gateways.insert(FileName::new("g").unwrap(), gateway);
     let head =
-        "title = \"Demo\"\npath_prefix = \"/demo\"\nendpoint.a = { method = \"GET\", path = \"/a\" }\n";
+        "title = \"Demo\"\npath_prefix = \"/demo\"\nendpoint.a.method = \"GET\"\nendpoint.a.path = \"/a\"\n";
     let (parsed, found) = spec::parse(&"demo.toml".into(), &format!("{head}{text}"));
     assert_eq!(found, [], "{text}");
     files.providers.insert(FileName::new("demo").unwrap(), parsed);
     let Compiled { providers, diagnostics, .. } = compile(&files);
     assert_eq!(diagnostics, [], "{text}");
     let vars: BTreeMap<_, _> = vars.iter().copied().collect();
-    let (provider, found) = bind(&providers[0], |_, name, _| vars.get(name).map(|value| (*value).to_owned()));
+    let value = |name: &str| match vars.get(name) {
+        Some(&"UNREADABLE") => Err("cannot be read".to_owned()),
+        value => Ok(value.map(|value| (*value).to_owned())),
+    };
+    let (provider, found) = bind_read(&providers[0], |_, name, _| value(name));
     if let Some(provider) = provider {
         let mut target = String::new();
         provider.endpoints[0].target.render(&mut target, |_| "");
@@ -41,6 +45,27 @@ fn bound(text: &str, vars: &[(&str, &str)]) -> String {
         format!("{} {}{help}", one.code.as_str(), one.message)
     };
     found.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn headers_made_of_secrets_are_sensitive() {
+    let text = "title = \"Demo\"\npath_prefix = \"/demo\"\nbase_url = \"https://x.example.com\"\n\
+        vars = { open = { env = \"O\" }, hidden = { env = \"H\", secret = true } }\n\
+        headers.set = { x-open = \"{open}\", x-hidden = \"a {hidden}\" }\n\
+        endpoint.a = { method = \"GET\", path = \"/a\" }\n";
+    let mut files = Files::default();
+    files.providers.insert(FileName::new("demo").unwrap(), spec::parse(&"demo.toml".into(), text).0);
+    let (provider, found) = bind(&compile(&files).providers[0], |_, name, _| Some(name.to_owned()));
+    assert_eq!(found, []);
+    let set = provider.unwrap().headers.set;
+    let sensitive = set.iter().map(|(name, value)| match value {
+        Value::Fixed(value) => (name.as_str(), value.is_sensitive()),
+        Value::Made(_) => (name.as_str(), false),
+    });
+    assert_eq!(
+        sensitive.collect::<BTreeMap<_, _>>(),
+        BTreeMap::from([("x-open", false), ("x-hidden", true)])
+    );
 }
 
 #[test]
@@ -63,6 +88,11 @@ fn vars_in_urls() {
     );
     check(
         host,
+        &[("region", "UNREADABLE")],
+        "TG030 var `region` cannot be read: environment variable `REGION` | a var is unset only where it is not there, or empty",
+    );
+    check(
+        host,
         &[("region", ".")],
         "TG030 with the vars filled in this is no base URL: its host is not a DNS name or an IP address",
     );
@@ -71,6 +101,16 @@ fn vars_in_urls() {
         &[("region", "a\nb")],
         "TG030 var `region` holds a control character: environment variable `REGION`",
     );
+    let path = "base_url = \"https://x.example.com\"\nvars.v = { env = \"V\" }\nendpoint.a.upstream_path = \"/p/{v}/q\"";
+    let no_path = "TG030 with the vars filled in this is no path";
+    check(path, &[("v", "v/w")], "https://x.example.com/p/v/w/q");
+    check(path, &[("v", "...")], "https://x.example.com/p/.../q");
+    for value in ["..", ".", "a/../..", "%2e%2E", "..;x", "a b", "a?b"] {
+        check(path, &[("v", value)], no_path);
+    }
+    let through = "base_url = \"https://x.example.com\"\nvars.v = { env = \"V\" }\ngateway.one = { path = \"/{v}{path}\" }";
+    check(through, &[("v", "w"), ("id", "i")], "https://i.example.com/w/a");
+    check(through, &[("v", ".."), ("id", "i")], no_path);
     let whole = "base_url = \"{base}\"\nvars.base = { env = \"BASE\" }";
     check(whole, &[("base", "http://localhost:8080/x/")], "http://localhost:8080/x/a");
     check(
@@ -120,8 +160,25 @@ fn gateways_and_egresses() {
     check(egress, &[], "https://api.example.com/a");
     check(
         egress,
+        &[("e", "UNREADABLE")],
+        "TG030 var `e` cannot be read: environment variable `E` | a var is unset only where it is not there, or empty",
+    );
+    check(
+        gateway,
+        &[("zone", "z"), ("id", "UNREADABLE")],
+        "TG030 var `id` cannot be read: environment variable `I` | a var is unset only where it is not there, or empty",
+    );
+    check(
+        egress,
         &[("e", "e.example.com")],
         "TG030 with the vars filled in the egress's `url` is none: it does not start with `https://` or `http://`",
+    );
+    let bare = "vars.e = { env = \"E\" }\negress = [{ url = \"{e}/{url}\" }]";
+    check(bare, &[("e", "https://e.example.com")], "https://e.example.com/a");
+    check(
+        bare,
+        &[("e", "https://e.example.com/?to=")],
+        "TG030 with the vars filled in the egress's `url` is none: `{url}` as it is would stand beside its query",
     );
     check(
         "vars.e = { env = \"E\" }\negress = [{ url = \"https://a.example.com\" }, { url = \"{e}\" }]",

@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::{diag::Sources, load, settings::Source};
 
@@ -55,6 +55,14 @@ fn check(origin: &Source, only: Option<&str>) -> anyhow::Result<bool> {
     }
     show(&loaded.sources, &found)?;
     let providers = loaded.files.providers.len();
+    if let Some(only) = only.filter(|only| found.is_empty() && !loaded.sources.has(only)) {
+        bail!(
+            "`{only}` is no provider file: one ends in `.toml`, and stands in a providers directory or its presets, gateways or apis"
+        );
+    }
+    if providers == 0 && found.is_empty() {
+        bail!("{what} has no provider file: name a directory that has some");
+    }
     if found.is_empty() {
         let endpoints: usize = compiled.providers.iter().map(|provider| provider.endpoints.len()).sum();
         writeln!(

@@ -26,7 +26,8 @@ use crate::{
 
 /// A declarative, data-driven proxy for LLM providers: one binary, one folder of TOML files
 ///
-/// Without a command it serves.
+/// Without a command it serves. `TOLLGATE_MASTER_KEY` (64 hex digits) seals what users store; without it a key file is
+/// made in the data directory.
 #[derive(Parser)]
 #[command(name = "tollgate", version)]
 struct Cli {

@@ -1,10 +1,13 @@
-//! `tollgate routes`: what can be called, and where it leads.
+//! `tollgate routes`: what can be called, and where it leads. Never the value of a secret var.
 
 use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::{cli::check, load, settings::Settings};
+use crate::{bind, cli::check, compile, compile::Var, load, settings::Settings};
+
+/// What stands where a secret would.
+const HIDDEN: &str = "***";
 
 /// Prints a table of all endpoints. Whether all files are good.
 pub fn run(settings: &Settings) -> anyhow::Result<bool> {
@@ -12,28 +15,43 @@ pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
     let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
     check::show(&loaded.sources, &assembled.diagnostics)?;
-    let mut rows = Vec::new();
-    for provider in &assembled.table.providers {
-        for endpoint in &provider.endpoints {
-            let mut target = provider.origin.to_string();
-            let names = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
-            endpoint
-                .target
-                .render_names(&mut target, |index| names.get(usize::from(*index)).map_or("", String::as_str));
-            if let Some(egress) = &provider.egress {
-                target = format!("{target} via {}", egress.origin);
-            }
-            for path in &endpoint.paths {
-                rows.push([
-                    endpoint.method.to_string(),
-                    path.text.clone(),
-                    provider.name.to_string(),
-                    target.clone(),
-                ]);
-            }
-        }
-    }
+    let shown = |var: &Var| {
+        let value = load::var_value(&var.source, &settings.secrets);
+        value.map(|value| value.map(|value| if var.secret { hidden(&value) } else { value }))
+    };
+    let rows: Vec<_> = assembled.providers.iter().flat_map(|provider| rows(provider, shown)).collect();
     let table = super::context::table(["METHOD", "CLIENT PATH", "PROVIDER", "UPSTREAM"], &rows);
     std::io::stdout().write_all(table.as_bytes()).context("failed to print")?;
     Ok(assembled.diagnostics.is_empty())
+}
+
+/// A secret that is set stays set, since gateways and egresses hang on it.
+fn hidden(value: &str) -> String {
+    if value.is_empty() { String::new() } else { HIDDEN.to_owned() }
+}
+
+fn rows(provider: &compile::Provider, shown: impl Fn(&Var) -> bind::Lookup) -> Vec<[String; 4]> {
+    let (bound, _) = bind::bind_read(provider, |_, _, var| shown(var));
+    let mut rows = Vec::new();
+    for (index, endpoint) in provider.endpoints.iter().enumerate() {
+        // What leads elsewhere without its secrets, a host of one say, is hidden whole.
+        let target = bound.as_ref().map_or_else(|| HIDDEN.to_owned(), |bound| target(bound, index));
+        for path in &endpoint.paths {
+            let (method, name) = (endpoint.method.to_string(), provider.name.to_string());
+            rows.push([method, path.text.clone(), name, target.clone()]);
+        }
+    }
+    rows
+}
+
+fn target(provider: &bind::Provider, index: usize) -> String {
+    let endpoint = &provider.endpoints[index];
+    let names = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
+    let name = |index: &u8| names.get(usize::from(*index)).map_or("", String::as_str);
+    let mut target = provider.origin.to_string();
+    endpoint.target.render_names(&mut target, name);
+    match &provider.egress {
+        Some(egress) => format!("{target} via {}", egress.origin),
+        None => target,
+    }
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, Report, find_user, read_secret, table};
 use crate::{
-    accounts::{DisplayName, issue_token, shown, utc},
+    accounts::{DisplayName, issue_admin_token, issue_token, shown, utc},
     secret::Secret,
     store::{Token, TokenHash},
 };
@@ -21,10 +21,14 @@ pub struct TokenArgs {
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Make a further token for a user, and print it
+    /// Make a further token for a user or the admin, and print it
     Add {
         /// The user's id or name
-        user: String,
+        #[arg(required_unless_present = "admin")]
+        user: Option<String>,
+        /// A token for the admin, such as when the one that the first start showed is lost
+        #[arg(long, conflicts_with = "user")]
+        admin: bool,
         /// What the token is for
         #[arg(long)]
         label: Option<String>,
@@ -45,7 +49,8 @@ enum TokenCommand {
 /// Runs the command.
 pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        TokenCommand::Add { user, label } => add(&user, label.as_deref(), context).await?,
+        TokenCommand::Add { user: Some(user), label, .. } => add(&user, label.as_deref(), context).await?,
+        TokenCommand::Add { user: None, label, .. } => add_admin(label.as_deref(), context).await?,
         TokenCommand::List { user } => list(user.as_deref(), context).await?,
         TokenCommand::Revoke { tokens } => revoke(tokens, read_secret, context).await?,
     };
@@ -53,7 +58,7 @@ pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
 }
 
 async fn add(user: &str, label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
-    let label = label.map(DisplayName::new).transpose().context("failed to take the label as a name")?;
+    let label = take_label(label)?;
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
     let token = issue_token(&store, &user.id, label).await?;
@@ -65,6 +70,18 @@ async fn add(user: &str, label: Option<&str>, context: &Context<'_>) -> anyhow::
         user.name, user.id
     );
     Ok(Report { out: format!("{}\n", token.expose()), note })
+}
+
+/// It takes nothing away: other admin tokens go on working.
+async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
+    let label = take_label(label)?;
+    let token = issue_admin_token(&context.store().await?, label).await?;
+    let note = "made a token for the admin; it is shown this once\n".to_owned();
+    Ok(Report { out: format!("{}\n", token.expose()), note })
+}
+
+fn take_label(label: Option<&str>) -> anyhow::Result<Option<DisplayName>> {
+    label.map(DisplayName::new).transpose().context("failed to take the label as a name")
 }
 
 async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {

@@ -14,7 +14,10 @@ mod quantity;
 pub mod safety;
 mod template;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     diag::{Code, Diagnostic},
@@ -25,8 +28,8 @@ use crate::{
 pub use api::{Api, FaultWords};
 pub use glob::Glob;
 pub use parts::*;
-pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree};
-pub use provider::FIXTURE;
+pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree, is_dots};
+pub use provider::{FIXTURE, RESERVED};
 pub use quantity::{duration, size};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
 
@@ -64,10 +67,39 @@ pub struct Rejected {
     pub name: FileName,
     /// Where its client paths would have started, where that can be read.
     pub prefix: Option<String>,
+    /// The credentials section that is still its own.
+    pub sharing: Option<Sharing>,
+    /// Where its clients put a token: it goes to no other provider either.
+    pub caller: Carriers,
+}
+
+/// A credentials section that a provider uses, and the others that it knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sharing {
+    /// The section.
+    pub section: String,
+    /// The providers that may use it too.
+    pub shared_with: Vec<FileName>,
+}
+
+impl From<&Provider> for Rejected {
+    fn from(provider: &Provider) -> Self {
+        let sharing = |section: &Section| Sharing {
+            section: section.name.clone(),
+            shared_with: section.shared_with.clone(),
+        };
+        Self {
+            name: provider.name.clone(),
+            prefix: Some(provider.prefix.clone()),
+            sharing: provider.section.as_ref().map(sharing),
+            caller: provider.caller.clone(),
+        }
+    }
 }
 
 /// What the shared files mean.
 pub(crate) struct Shared<'a> {
+    providers: BTreeSet<&'a FileName>,
     presets: BTreeMap<FileName, Option<&'a Parsed<spec::Provider>>>,
     gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
     apis: BTreeMap<FileName, Option<Arc<Api>>>,
@@ -77,6 +109,7 @@ pub(crate) struct Shared<'a> {
 pub fn compile(files: &Files) -> Compiled {
     let mut compiled = Compiled::default();
     let shared = Shared {
+        providers: files.providers.keys().collect(),
         presets: files.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref().ok())).collect(),
         gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
         apis: each(&files.apis, &mut compiled.diagnostics, api::compile),
@@ -89,8 +122,7 @@ pub fn compile(files: &Files) -> Compiled {
         if let Some(provider) = provider {
             compiled.providers.push(Arc::new(provider));
         } else {
-            let prefix = provider::prefix_of(name, slot, files);
-            compiled.rejected.push(Rejected { name: name.clone(), prefix });
+            compiled.rejected.push(provider::rejected(name, slot, files));
         }
     }
     compiled.diagnostics.extend(blame::settle(findings));

@@ -112,7 +112,7 @@ pub enum VarSource {
 }
 
 /// Where a client puts its token.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Carriers {
     /// Headers.
     pub headers: Vec<HeaderName>,
@@ -220,7 +220,7 @@ pub struct QueryRules {
 pub struct Timeouts {
     /// For name lookup, connection and TLS together.
     pub connect: Duration,
-    /// From the end of the request to the head of the answer.
+    /// From the last progress of the request's upload to the head of the answer.
     pub first_byte: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,

@@ -124,10 +124,9 @@ impl Segment {
         match self {
             Self::Literal(literal) => &**literal == text,
             Self::Capture { prefix, suffix } => {
-                text.len() > prefix.len() + suffix.len()
-                    && text.starts_with(&**prefix)
-                    && text.ends_with(&**suffix)
-                    && !is_dots(&text[prefix.len()..text.len() - suffix.len()])
+                let captured = text.strip_prefix(&**prefix).and_then(|rest| rest.strip_suffix(&**suffix));
+                // A capture of `..:x` could become a whole segment at the upstream.
+                captured.is_some_and(|one| !one.is_empty() && !is_dots(one) && !ends_inside_escape(one))
             }
         }
     }
@@ -150,9 +149,20 @@ impl Segment {
     }
 }
 
-/// `.` and `..`, encoded or not. A capture of `..:x` could become a whole segment at the upstream.
-fn is_dots(text: &str) -> bool {
-    text.len() <= "%2e%2e".len() && matches!(&*text.to_ascii_lowercase().replace("%2e", "."), "." | "..")
+/// `.` and `..`, encoded or not, with or without parameters after it: some servers cut `;x` off before they
+/// look at a segment.
+pub fn is_dots(segment: &str) -> bool {
+    if !segment.starts_with(['.', '%']) {
+        return false;
+    }
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".").replace("%3b", ";");
+    matches!(plain.split(';').next(), Some("." | ".."))
+}
+
+/// Whether a text that was cut from a path ends with a part of a percent escape: `%2` of `%20` is no value.
+fn ends_inside_escape(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.iter().rev().take(2).any(|byte| *byte == b'%')
 }
 
 /// Longer fixed text matches less.

@@ -10,7 +10,9 @@ mod rules;
 
 use std::sync::Arc;
 
-use super::{Compiled, Files, Fixtures, Made, Name, Provider, Shared, Test, quantity, refer};
+use super::{
+    Compiled, Files, Fixtures, Made, Name, Provider, Rejected, Shared, Sharing, Test, quantity, refer,
+};
 use crate::{
     diag::{At, Code, Diagnostic},
     name::FileName,
@@ -26,7 +28,7 @@ pub(super) use reach::gateway;
 pub const FIXTURE: &str = "fixture";
 
 /// First path segments that are tollgate's own.
-const RESERVED: &[&str] = &["admin", "auth", "config", "console", "health", "livez", "readyz", "metrics"];
+pub const RESERVED: &[&str] = &["admin", "auth", "config", "console", "health", "livez", "readyz", "metrics"];
 
 /// Names that no var and no capture can have: templates give them a meaning of their own.
 const RESERVED_NAMES: &[&str] = &["provider", "secret", "path", "url", "host"];
@@ -43,19 +45,36 @@ pub(super) fn compile(
     compile_document(name, &parsed.document, layer, shared)
 }
 
-/// Where a rejected provider's client paths would have started, where that can be read.
-pub(super) fn prefix_of(name: &FileName, slot: &Slot<spec::Provider>, files: &Files) -> Option<String> {
+/// What can be read of a provider with errors, so that nobody takes its place: its prefix answers for it, and
+/// its credentials section stays its own. Where no section can be read it is the one of its name.
+pub(super) fn rejected(name: &FileName, slot: &Slot<spec::Provider>, files: &Files) -> Rejected {
     let own = outline(slot);
-    let preset = || files.presets.get(&FileName::new(&own.extends?)?).map(outline)?.path_prefix;
-    let prefix = own.path_prefix.or_else(preset)?.replace("{provider}", name.as_str());
-    check_prefix(&prefix).is_ok().then_some(prefix)
+    let preset = own.extends.as_deref().and_then(FileName::new);
+    let preset = preset.and_then(|preset| files.presets.get(&preset)).map(outline).unwrap_or_default();
+    let prefix = own.path_prefix.or(preset.path_prefix);
+    let prefix = prefix.map(|prefix| prefix.replace("{provider}", name.as_str()));
+    let credentials = own.credentials.or(preset.credentials).unwrap_or_default();
+    let shared_with = credentials.shared_with.iter().flatten().filter_map(|other| FileName::new(other));
+    let sharing = Sharing {
+        section: credentials::section_name(name, &credentials),
+        shared_with: shared_with.collect(),
+    };
+    Rejected {
+        name: name.clone(),
+        prefix: prefix.filter(|prefix| check_prefix(prefix).is_ok()),
+        sharing: Some(sharing),
+        caller: credentials::readable_carriers(own.caller.or(preset.caller)),
+    }
 }
 
 fn outline(slot: &Slot<spec::Provider>) -> Outline {
     match slot {
-        Ok(Parsed { document, .. }) => {
-            Outline { extends: document.extends.clone(), path_prefix: document.path_prefix.clone() }
-        }
+        Ok(Parsed { document, .. }) => Outline {
+            extends: document.extends.clone(),
+            path_prefix: document.path_prefix.clone(),
+            credentials: document.credentials.clone(),
+            caller: document.caller.clone(),
+        },
         Err(outline) => outline.clone(),
     }
 }

@@ -110,6 +110,14 @@ impl<N> Template<N> {
         })
     }
 
+    /// Whether it is a URL with a query and has a name as it is that `whole` says is a whole URL: that one's own
+    /// query would go on in this one's.
+    pub fn mixes_queries(&self, whole: impl Fn(&N) -> bool) -> bool {
+        let query = |part: &Part<N>| matches!(part, Part::Text(text) if text.contains('?'));
+        let bare = |part: &Part<N>| matches!(part, Part::Name { name, urlencode: false } if whole(name));
+        self.parts.iter().any(query) && self.parts.iter().any(bare)
+    }
+
     /// Its parts.
     pub fn parts(&self) -> &[Part<N>] {
         &self.parts

@@ -61,7 +61,8 @@ fn findings(case: Case, text: &str) -> String {
     }
     let compiled = compile(&made.files);
     made.found.extend(compiled.diagnostics);
-    made.found.extend(table::link(&compiled.providers).into_iter().map(|(_, finding)| finding));
+    made.found
+        .extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|(_, finding)| finding));
     made.tell(case)
 }
 

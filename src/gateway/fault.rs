@@ -7,7 +7,7 @@ use crate::{
     bind::ResponseRule,
     compile::{Api, FaultWords},
     fault::{Fault, Kind},
-    table::{self, Hit},
+    table::Hit,
 };
 
 /// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
@@ -15,7 +15,7 @@ pub(super) fn response(fault: &Fault, worker: &Worker, head: &Parts, visit: &mut
     visit.fault(fault.kind);
     let table = worker.live.current();
     let path = head.uri.path();
-    let hit = table::is_canonical(path).then(|| table.find(&head.method, path)).flatten();
+    let hit = table.find_canonical(&head.method, path);
     let words = FaultWords {
         status: fault.kind.status(),
         message: &fault.message,

@@ -205,9 +205,8 @@ fn wants_websocket(head: &Parts) -> bool {
 }
 
 fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
-    let canonical = table::is_canonical(path);
-    let hit = canonical.then(|| table.find(&head.method, path)).flatten();
-    hit.ok_or_else(|| match table.rejected_at(path).filter(|_| canonical) {
+    let rejected = || table.rejected_at(path).filter(|_| table::is_canonical(path));
+    table.find_canonical(&head.method, path).ok_or_else(|| match rejected() {
         Some(name) => {
             let message = format!("Provider {name} is out of service: its configuration is rejected");
             Fault::new(Kind::ConfigRejected, message)

@@ -3,7 +3,10 @@
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use super::{Body, Worker, authenticate, fault::json, store_fault, visit::Visit};
-use crate::fault::{Fault, Kind};
+use crate::{
+    compile::RESERVED,
+    fault::{Fault, Kind},
+};
 
 /// The page at `/config`, until there is one that does it all.
 const CONFIG_PAGE: &str = include_str!("config.html");
@@ -18,7 +21,7 @@ pub(super) fn preflight() -> Response<Body> {
 /// Whether a path lies below one of tollgate's own first segments.
 pub(super) fn is_reserved(path: &str) -> bool {
     let first = path.strip_prefix('/').and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    matches!(first, "admin" | "auth" | "config" | "console" | "health" | "livez" | "readyz" | "metrics")
+    RESERVED.contains(&first)
 }
 
 /// The answer, if the path is tollgate's own.

@@ -447,7 +447,7 @@ pub struct Timeouts {
     /// For name lookup, connection and TLS together.
     #[schemars(example = &"10s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub connect: Option<String>,
-    /// From the end of the request to the head of the answer.
+    /// From the last progress of the request's upload to the head of the answer.
     #[schemars(example = &"600s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub first_byte: Option<String>,
     /// Between two pieces of the answer; not counted while the client does not read.

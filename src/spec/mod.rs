@@ -66,6 +66,10 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     if !errors.is_empty() {
         return (Err(outline(&value)), errors.iter().map(|error| syntax(file, error)).collect());
     }
+    let spans = match spans {
+        Ok(spans) => spans,
+        Err(too_much) => return (Err(outline(&value)), vec![too_much]),
+    };
     if let Some(newer) = newer_language(file, &value, &spans) {
         return (Err(outline(&value)), vec![newer]);
     }
@@ -85,18 +89,39 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
 }
 
 /// What can be told of a provider file that has errors of form.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Outline {
     /// The preset that it extends.
     pub extends: Option<String>,
     /// Where its client paths start.
     pub path_prefix: Option<String>,
+    /// Which credentials section it uses and with whom, without the fields.
+    pub credentials: Option<Credentials>,
+    /// Where its clients put a token.
+    pub caller: Option<Caller>,
 }
 
 /// The outline of a document, however broken.
 fn outline(value: &serde_json::Value) -> Outline {
-    let text_at = |key: &str| value.get(key)?.as_str().map(str::to_owned);
-    Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix") }
+    let text_at = |key: &str| text_of(value.get(key)?);
+    let credentials = value.get("credentials").map(|table| Credentials {
+        section: table.get("section").and_then(text_of),
+        shared_with: table.get("shared_with").map(texts_of),
+        field: None,
+    });
+    let caller = value.get("caller").map(|table| Caller {
+        headers: table.get("headers").map(texts_of),
+        query: table.get("query").map(texts_of),
+    });
+    Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix"), credentials, caller }
+}
+
+fn text_of(value: &serde_json::Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn texts_of(value: &serde_json::Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(text_of).collect()
 }
 
 fn syntax(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {

@@ -8,6 +8,12 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diag::{At, Code, Diagnostic};
 
+/// The longest key, in bytes: pointers repeat the keys above them, as often as there are keys below.
+const MAX_KEY_BYTES: usize = 256;
+
+/// The most bytes that all pointers of a document may have together, far more than any real file needs.
+const MAX_POINTER_BYTES: usize = 16 << 20;
+
 /// Places of keys and values by JSON pointer.
 #[derive(Debug, Default)]
 pub struct Spans(HashMap<String, (Range<usize>, Range<usize>)>);
@@ -47,29 +53,56 @@ pub fn step(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The document as JSON, with the places of all it holds. What JSON cannot say is a diagnostic.
-pub fn walk(file: &Arc<str>, table: &DeTable<'_>, found: &mut Vec<Diagnostic>) -> (Value, Spans) {
-    let mut walker = Walker { file, found, spans: Spans::default() };
+/// The document as JSON, with the places of all it holds. What JSON cannot say is a diagnostic. If the keys are
+/// too much, the document has no more than what came before, and the error is the only thing to say of it.
+pub fn walk(
+    file: &Arc<str>,
+    table: &DeTable<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> (Value, Result<Spans, Diagnostic>) {
+    let mut walker = Walker { file, found, spans: Spans::default(), pointer_bytes: 0, too_much: None };
     let value = walker.table("", table);
-    (value, walker.spans)
+    (value, walker.too_much.map_or(Ok(walker.spans), Err))
 }
 
 struct Walker<'a> {
     file: &'a Arc<str>,
     found: &'a mut Vec<Diagnostic>,
     spans: Spans,
+    pointer_bytes: usize,
+    too_much: Option<Diagnostic>,
 }
 
 impl Walker<'_> {
     fn table(&mut self, pointer: &str, table: &DeTable<'_>) -> Value {
         let mut map = Map::new();
         for (key, value) in table {
-            let pointer = format!("{pointer}/{}", step(key.get_ref()));
-            self.spans.0.insert(pointer.clone(), (key.span(), value.span()));
+            if key.get_ref().len() > MAX_KEY_BYTES {
+                let message = format!("a key of more than {MAX_KEY_BYTES} bytes");
+                self.found.push(Diagnostic::new(Code::BadValue, At::new(self.file, key.span()), message));
+                continue;
+            }
+            let Some(pointer) = self.keep(pointer, &step(key.get_ref()), key.span(), value.span()) else {
+                break;
+            };
             let value = self.value(&pointer, value.get_ref());
             map.insert(key.get_ref().to_string(), value);
         }
         Value::Object(map)
+    }
+
+    /// Keeps the places of a key and its value; its pointer, unless there are too many.
+    fn keep(&mut self, above: &str, step: &str, key: Range<usize>, value: Range<usize>) -> Option<String> {
+        self.pointer_bytes += above.len() + 1 + step.len();
+        if self.pointer_bytes > MAX_POINTER_BYTES {
+            let message = "too many keys, nested too deep";
+            let at = At::new(self.file, key);
+            self.too_much.get_or_insert_with(|| Diagnostic::new(Code::BadValue, at, message));
+            return None;
+        }
+        let pointer = format!("{above}/{step}");
+        self.spans.0.insert(pointer.clone(), (key, value));
+        Some(pointer)
     }
 
     fn value(&mut self, pointer: &str, value: &DeValue<'_>) -> Value {
@@ -90,10 +123,9 @@ impl Walker<'_> {
             DeValue::Array(items) => items
                 .iter()
                 .enumerate()
-                .map(|(index, item)| {
-                    let pointer = format!("{pointer}/{index}");
-                    self.spans.0.insert(pointer.clone(), (item.span(), item.span()));
-                    self.value(&pointer, item.get_ref())
+                .map_while(|(index, item)| {
+                    let pointer = self.keep(pointer, &index.to_string(), item.span(), item.span())?;
+                    Some(self.value(&pointer, item.get_ref()))
                 })
                 .collect(),
             DeValue::Table(table) => self.table(pointer, table),

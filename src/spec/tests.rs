@@ -55,6 +55,29 @@ fn shapes() {
 }
 
 #[test]
+fn keys_have_a_bound() {
+    let check = |text: &str, expected: &str| {
+        assert_eq!(findings::<Provider>(text), expected, "{} bytes", text.len());
+    };
+    let long = "k".repeat(257);
+    check(&format!("title = \"x\"\n{long}.a = 1"), "TG013 2:1 a key of more than 256 bytes");
+    check(&format!("title = \"x\"\nvars.{long}.env = \"A\""), "TG013 2:6 a key of more than 256 bytes");
+    // A megabyte of which each pointer would be a copy of what is above it.
+    let huge: String = std::iter::once(format!("[\"{}\"]\n", "k".repeat(400 << 10)))
+        .chain((0..80_000).map(|index| format!("{index}=1\n")))
+        .collect();
+    check(&huge, "TG013 1:2 a key of more than 256 bytes");
+    let deep = vec!["k".repeat(250); 40].join(".");
+    let deep: String = std::iter::once(format!("[{deep}]\n"))
+        .chain((0..100_000).map(|index| format!("{index}=1\n")))
+        .collect();
+    let found = findings::<Provider>(&deep);
+    assert!(found.starts_with("TG013 ") && found.ends_with(" too many keys, nested too deep"), "{found}");
+    let wide = format!("cors_headers = [{}]", "\"x-a\",".repeat(150_000));
+    check(&wide, "");
+}
+
+#[test]
 fn every_property_is_described_and_has_an_example() {
     fn look(schema: &serde_json::Value, path: &str) {
         if let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) {

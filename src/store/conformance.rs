@@ -3,7 +3,8 @@
 use tokio::task::JoinSet;
 
 use super::{
-    ChangeOutcome, Creation, CredentialChange, Names, NewToken, SealedCredential, Store, TokenHash, User,
+    ChangeOutcome, Creation, CredentialChange, Names, NewToken, Replace, SealedCredential, Store, TokenHash,
+    User,
 };
 use crate::name::UserId;
 
@@ -101,7 +102,7 @@ async fn tokens(store: Store) {
 
 async fn credentials(store: Store) {
     let (owner, other) = (add(&store, 1, "a").await, add(&store, 2, "b").await);
-    assert!(store.adopt_master_key("key").await.unwrap());
+    assert!(store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap());
     let change = async |key: &str, changes: &[CredentialChange]| {
         store.change_credentials(&owner.id, key, changes).await.unwrap()
     };
@@ -130,7 +131,7 @@ async fn credentials(store: Store) {
 
 async fn a_removed_user_leaves_nothing(store: Store) {
     let owner = add(&store, 1, "a").await;
-    store.adopt_master_key("key").await.unwrap();
+    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
     store.change_credentials(&owner.id, "key", &[put("demo", "apiKey", b"1")]).await.unwrap();
     assert!(store.delete_user(&owner.id).await.unwrap());
     assert_eq!(finds(&store, "a").await, None);
@@ -139,15 +140,18 @@ async fn a_removed_user_leaves_nothing(store: Store) {
 }
 
 async fn master_key(store: Store) {
-    assert_eq!(store.master_key_id().await.unwrap(), (None, false));
-    assert!(store.adopt_master_key("one").await.unwrap());
-    // Nothing is sealed yet, so that another key harms nobody.
-    assert!(store.adopt_master_key("two").await.unwrap());
+    assert_eq!(store.master_key_id().await.unwrap(), None);
+    assert!(store.adopt_master_key("one", Replace::IfNothingSealed).await.unwrap());
+    // Nothing is sealed yet, so that another key harms nobody but a server that has the first.
+    assert!(!store.adopt_master_key("two", Replace::Never).await.unwrap());
+    assert!(store.adopt_master_key("one", Replace::Never).await.unwrap());
+    assert_eq!(store.master_key_id().await.unwrap(), Some("one".to_owned()));
+    assert!(store.adopt_master_key("two", Replace::IfNothingSealed).await.unwrap());
     let owner = add(&store, 1, "a").await;
     store.change_credentials(&owner.id, "two", &[put("demo", "apiKey", b"1")]).await.unwrap();
-    assert!(!store.adopt_master_key("one").await.unwrap());
-    assert!(store.adopt_master_key("two").await.unwrap());
-    assert_eq!(store.master_key_id().await.unwrap(), (Some("two".to_owned()), true));
+    assert!(!store.adopt_master_key("one", Replace::IfNothingSealed).await.unwrap());
+    assert!(store.adopt_master_key("two", Replace::IfNothingSealed).await.unwrap());
+    assert_eq!(store.master_key_id().await.unwrap(), Some("two".to_owned()));
 }
 
 async fn admin_tokens(store: Store) {
@@ -181,7 +185,7 @@ async fn concurrent_creates_all_survive(store: Store) {
 
 async fn concurrent_changes_all_survive(store: Store) {
     let owner = add(&store, 1, "a").await.id;
-    store.adopt_master_key("key").await.unwrap();
+    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
     let mut running = JoinSet::new();
     for number in 0..20 {
         let (store, owner) = (store.clone(), owner.clone());

@@ -2,7 +2,9 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{ChangeOutcome, CredentialChange, Query, Result, SealedCredential, Store, TokenHash, to_db};
+use super::{
+    ChangeOutcome, CredentialChange, Query, Replace, Result, SealedCredential, Store, TokenHash, to_db,
+};
 use crate::name::UserId;
 
 const MASTER_KEY_ID: &str = "master_key_id";
@@ -48,22 +50,21 @@ impl Store {
         Ok(self.write(change_query(user, &change)).await? > 0)
     }
 
-    /// The id of the master key that sealed what is stored, and whether anything is.
-    pub async fn master_key_id(&self) -> Result<(Option<String>, bool)> {
-        let query = "SELECT (SELECT value FROM meta WHERE name = $1) AS id,
-             EXISTS (SELECT 1 FROM credentials) AS sealed";
-        let rows = self.read(sqlx::query(query).bind(MASTER_KEY_ID)).await?;
-        let Some(row) = rows.first() else { return Ok((None, false)) };
-        Ok((self.get(row, "id")?, self.get::<i64>(row, "sealed")? != 0))
+    /// The id of the master key that the store was set up with, if it has been.
+    pub async fn master_key_id(&self) -> Result<Option<String>> {
+        let query = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(MASTER_KEY_ID);
+        self.read(query).await?.first().map(|row| self.get(row, "value")).transpose()
     }
 
-    /// Records the id of the master key, unless something is sealed by another one: then it changes
-    /// nothing and returns false.
-    pub async fn adopt_master_key(&self, key_id: &str) -> Result<bool> {
+    /// Records the id of the master key. If another one is recorded and stays, it returns false.
+    pub async fn adopt_master_key(&self, key_id: &str, replace: Replace) -> Result<bool> {
         let mut transaction = self.begin().await?;
         let recorded = self.recorded_key(&mut transaction).await?;
         if recorded.as_deref() == Some(key_id) {
             return Ok(true);
+        }
+        if recorded.is_some() && replace == Replace::Never {
+            return Ok(false);
         }
         let sealed = sqlx::query("SELECT 1 FROM credentials LIMIT 1").fetch_optional(&mut *transaction).await;
         if sealed.map_err(|error| self.failed(error))?.is_some() {

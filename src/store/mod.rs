@@ -35,8 +35,8 @@ pub use self::{
     error::StoreError,
     place::{DirLock, PrivateFile, read_private, write_private},
     rows::{
-        ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, SealedCredential,
-        Token, TokenHash, User, hex, unhex,
+        ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, Replace,
+        SealedCredential, Token, TokenHash, User, hex, unhex,
     },
 };
 use crate::name::UserId;
@@ -84,11 +84,6 @@ impl Store {
     /// with it the write-ahead log moves to the database file.
     pub async fn close(&self) {
         self.pool.close().await;
-    }
-
-    /// The database file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Counts changes: raised here by every write through this store, and by `accounts` when

@@ -181,6 +181,15 @@ pub enum Names {
     Any,
 }
 
+/// Whose master key may take the place of another one, by which nothing is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// The server's, which is the only one that is served from this store.
+    IfNothingSealed,
+    /// Not a command's: the server beside it would go on with its own.
+    Never,
+}
+
 /// Counts the changes to the store that this process has made or noticed. Whatever was read under an
 /// older generation may be out of date.
 #[derive(Debug, Clone, Default)]

@@ -41,9 +41,9 @@ async fn files_are_for_their_owner_alone() {
         let path = file.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    fs::set_permissions(store.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&*store.path, fs::Permissions::from_mode(0o644)).unwrap();
     Store::open(&dir).await.unwrap();
-    assert_eq!(mode(store.path()), 0o600);
+    assert_eq!(mode(&store.path), 0o600);
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_held_lock_is_told() {
 /// A store that waits for nobody, of one connection, so that a pragma holds for what follows.
 async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
     let mut store = Store::open(dir.path()).await.unwrap();
-    let options = options(store.path(), BRIEF);
+    let options = options(&store.path, BRIEF);
     store.pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     sqlx::query(pragma).execute(&store.pool).await.unwrap();
     store
@@ -155,7 +155,7 @@ async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
 async fn a_full_disk_is_told_and_nothing_is_half_done() {
     let dir = TempDir::new().unwrap();
     let store = impatient(&dir, "PRAGMA max_page_count = 1").await;
-    store.adopt_master_key("key").await.unwrap();
+    store.adopt_master_key("key", Replace::Never).await.unwrap();
     store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
     let changes = [put("demo", "small", b"1"), put("demo", "large", &vec![0; 100_000])];
     let error = store.change_credentials(&user(1).id, "key", &changes).await.unwrap_err();

@@ -137,6 +137,9 @@ fn commands_tell_how_they_went() {
     check(&["token", "list"], "", 0, "tg_", "");
     check(&["token", "list", "ada"], "", 0, "tg_", "");
     check(&["token", "add", "nobody"], "", 1, "", "no user has the id or name `nobody`");
+    check(&["token", "add", "--admin", "--label", "ci"], "", 0, "tg_", "made a token for the admin");
+    check(&["token", "add", "ada", "--admin"], "", 2, "", "cannot be used with");
+    check(&["token", "add"], "", 2, "", "required");
     check(&["token", "revoke", "tg_nothing"], "", 1, "", "no token is shown as `tg_nothing`");
     check(&["credential", "list", "ada"], "", 0, "providers.t.apiKey", "");
     check(&["credential", "set", "ada", "providers.t.apikey"], "k", 1, "", "did you mean `apiKey`?");

@@ -103,6 +103,44 @@ GET     /models/{model}          good      https://good.example/api/models/{mode
 }
 
 #[test]
+fn routes_use_the_secrets_directory() {
+    let (text, _) = GOOD.split_once("[[test]]").unwrap();
+    let text = text.replace("good.example", "{region}.example");
+    let home = Home::new(&[("good", &format!("{text}[vars]\nregion = {{ file = \"region\" }}\n"))]);
+    let secrets = home.path("elsewhere");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("region"), "eu\n").unwrap();
+    let config = home.path("t.toml");
+    std::fs::write(&config, format!("secrets = {:?}\n", secrets.display().to_string())).unwrap();
+    for args in
+        [["routes", "--secrets", secrets.to_str().unwrap()], ["routes", "--config", config.to_str().unwrap()]]
+    {
+        let said = home.run(&args, "");
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.out.contains("https://eu.example/api/v1/chat"), "{said:?}");
+    }
+}
+
+#[test]
+fn routes_show_no_secret() {
+    let check = |base_url: &str, expected: &str| {
+        let (text, _) = GOOD.split_once("[endpoint.model]").unwrap();
+        let text = text.replace("https://good.example/api", base_url);
+        let vars = "[vars]\nregion = { file = \"region\" }\nkey = { file = \"key\", secret = true }\n";
+        let home = Home::new(&[("good", &format!("{text}{vars}"))]);
+        std::fs::create_dir(home.path("secrets")).unwrap();
+        std::fs::write(home.path("secrets/region"), "eu").unwrap();
+        std::fs::write(home.path("secrets/key"), "s3cret").unwrap();
+        let said = home.run(&["routes"], "");
+        assert!(said.code == 0 && said.out.trim_end().ends_with(expected), "{said:?}");
+        assert!(!said.out.contains("s3cret"), "{said:?}");
+    };
+    check("https://{region}.example", " https://eu.example/v1/chat");
+    check("https://{region}.example/{key}/x", " https://eu.example/***/x/v1/chat");
+    check("https://{key}.example/{region}", " ***");
+}
+
+#[test]
 fn schemas_are_printed() {
     let home = Home::new(&[]);
     for kind in ["provider", "gateway", "api", "settings"] {

@@ -207,7 +207,7 @@ fn an_early_answer_that_a_rule_replaces_is_seen() {
 /// Once it was asked to go on, a client sends all of its body, and has to see why that was too much.
 #[test]
 fn a_client_that_was_asked_to_go_on_sees_that_it_was_too_much() {
-    let mut world = small();
+    let world = small();
     let body = vec![b'x'; 500_000];
     let exchange = world.known(Exchange::post("").chunked(body).removed("Expect", "100-continue"));
     let bytes = exchange.bytes();

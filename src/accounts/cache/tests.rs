@@ -4,6 +4,10 @@ fn key(number: usize) -> TokenHash {
     TokenHash::of(&number.to_string())
 }
 
+fn one(number: usize) -> Candidates {
+    Candidates::one(key(number))
+}
+
 fn known(value: u32) -> Known<u32> {
     Known { value, expires_at_ms: None }
 }
@@ -18,10 +22,9 @@ fn now(start: Instant, seconds: u64, generation: u64, confirmed: u64) -> Now {
 fn an_entry_is_fresh_until_something_changes_and_serves_on_for_an_hour() {
     let start = Instant::now();
     let mut answers = Answers::new(10, 10);
-    answers.keep(key(1), Some(known(7)), 1, start);
-    answers.keep(key(2), None, 1, start);
-    let mut check =
-        |number, now, expected| assert_eq!(answers.recall(&key(number), now), expected, "{now:?}");
+    answers.keep(one(1), Some((key(1), known(7))), 1, start);
+    answers.keep(one(2), None, 1, start);
+    let mut check = |number, now, expected| assert_eq!(answers.recall(one(number), now), expected, "{now:?}");
     check(1, now(start, 0, 1, 0), Recall::Fresh(Some(7)));
     check(2, now(start, 0, 1, 0), Recall::Fresh(None));
     check(3, now(start, 0, 1, 0), Recall::Unknown);
@@ -32,7 +35,7 @@ fn an_entry_is_fresh_until_something_changes_and_serves_on_for_an_hour() {
     check(1, now(start, 12_601, 1, 9000), Recall::Unknown);
     check(2, now(start, 12_601, 1, 9000), Recall::Unknown);
     // Or something changes, and the entry cannot be looked up again.
-    check(1, now(start, 12_600, 2, 12_600), Recall::Stale(7));
+    check(1, now(start, 12_600, 2, 12_600), Recall::Stale(key(1), 7));
     check(1, now(start, 12_601, 2, 12_601), Recall::Unknown);
     check(2, now(start, 9000, 2, 9000), Recall::Unknown);
 }
@@ -41,50 +44,71 @@ fn an_entry_is_fresh_until_something_changes_and_serves_on_for_an_hour() {
 fn after_a_failure_known_callers_do_not_wait_again_at_once() {
     let start = Instant::now();
     let mut answers = Answers::new(10, 10);
-    answers.keep(key(1), Some(known(7)), 1, start);
-    answers.keep(key(2), None, 1, start);
+    answers.keep(one(1), Some((key(1), known(7))), 1, start);
+    answers.keep(one(2), None, 1, start);
     answers.pause(start + Duration::from_secs(5));
-    assert_eq!(answers.recall(&key(1), now(start, 5, 2, 5)), Recall::Fresh(Some(7)));
-    assert_eq!(answers.recall(&key(2), now(start, 5, 2, 5)), Recall::Unknown);
-    assert_eq!(answers.recall(&key(1), now(start, 6, 2, 5)), Recall::Stale(7));
+    assert_eq!(answers.recall(one(1), now(start, 5, 2, 5)), Recall::Fresh(Some(7)));
+    assert_eq!(answers.recall(one(2), now(start, 5, 2, 5)), Recall::Unknown);
+    assert_eq!(answers.recall(one(1), now(start, 6, 2, 5)), Recall::Stale(key(1), 7));
     answers.pause(start + Duration::from_secs(6));
-    answers.keep(key(2), None, 2, start);
-    assert_eq!(answers.recall(&key(1), now(start, 6, 2, 5)), Recall::Stale(7), "the store is back");
+    answers.keep(one(2), None, 2, start);
+    assert_eq!(answers.recall(one(1), now(start, 6, 2, 5)), Recall::Stale(key(1), 7), "the store is back");
 }
 
 #[test]
 fn a_token_expires_while_it_is_cached() {
     let start = Instant::now();
     let mut answers = Answers::new(10, 10);
-    answers.keep(key(1), Some(Known { value: 7, expires_at_ms: Some(10_000) }), 1, start);
-    assert_eq!(answers.recall(&key(1), now(start, 9, 1, 9)), Recall::Fresh(Some(7)));
-    assert_eq!(answers.recall(&key(1), now(start, 10, 1, 10)), Recall::Fresh(None));
-    assert_eq!(answers.recall(&key(1), now(start, 9, 2, 9)), Recall::Stale(7));
-    assert_eq!(answers.recall(&key(1), now(start, 10, 2, 10)), Recall::Unknown);
+    answers.keep(one(1), Some((key(1), Known { value: 7, expires_at_ms: Some(10_000) })), 1, start);
+    assert_eq!(answers.recall(one(1), now(start, 9, 1, 9)), Recall::Fresh(Some(7)));
+    assert_eq!(answers.recall(one(1), now(start, 10, 1, 10)), Recall::Fresh(None));
+    assert_eq!(answers.recall(one(1), now(start, 9, 2, 9)), Recall::Stale(key(1), 7));
+    assert_eq!(answers.recall(one(1), now(start, 10, 2, 10)), Recall::Unknown);
 }
 
 #[test]
 fn a_token_is_either_known_or_refused() {
     let start = Instant::now();
     let mut answers = Answers::new(10, 10);
-    answers.keep(key(1), Some(known(7)), 1, start);
-    answers.keep(key(1), None, 1, start);
-    assert_eq!(answers.recall(&key(1), now(start, 0, 1, 0)), Recall::Fresh(None));
-    answers.keep(key(1), Some(known(8)), 1, start);
-    assert_eq!(answers.recall(&key(1), now(start, 0, 1, 0)), Recall::Fresh(Some(8)));
+    answers.keep(one(1), Some((key(1), known(7))), 1, start);
+    answers.keep(one(1), None, 1, start);
+    assert_eq!(answers.recall(one(1), now(start, 0, 1, 0)), Recall::Fresh(None));
+    answers.keep(one(1), Some((key(1), known(8))), 1, start);
+    assert_eq!(answers.recall(one(1), now(start, 0, 1, 0)), Recall::Fresh(Some(8)));
 }
 
 #[test]
 fn a_flood_of_wrong_tokens_is_bounded_and_drives_out_no_known_one() {
     let start = Instant::now();
     let mut answers = Answers::new(10, 100);
-    answers.keep(key(0), Some(known(7)), 1, start);
+    answers.keep(one(0), Some((key(0), known(7))), 1, start);
     for number in 1..=10_000 {
-        answers.keep(key(number), None, 1, start);
+        answers.keep(one(number), None, 1, start);
     }
     assert!(answers.refused.young.len() + answers.refused.old.len() <= 100);
-    assert_eq!(answers.recall(&key(0), now(start, 0, 1, 0)), Recall::Fresh(Some(7)));
-    assert_eq!(answers.recall(&key(10_000), now(start, 0, 1, 0)), Recall::Fresh(None));
+    assert_eq!(answers.recall(one(0), now(start, 0, 1, 0)), Recall::Fresh(Some(7)));
+    assert_eq!(answers.recall(one(10_000), now(start, 0, 1, 0)), Recall::Fresh(None));
+}
+
+#[test]
+fn a_known_token_is_one_entry_whatever_stands_before_it() {
+    let start = Instant::now();
+    let mut answers = Answers::new(10, 10);
+    let [bare, prefixed, other] = ["tg_0", "a-tg_0", "b-tg_0"].map(|text| Candidates::of(text).unwrap());
+    answers.keep(prefixed, Some((bare.whole, known(7))), 1, start);
+    for candidates in [bare, prefixed, other] {
+        assert_eq!(answers.recall(candidates, now(start, 0, 1, 0)), Recall::Fresh(Some(7)));
+        assert_eq!(answers.recall(candidates, now(start, 0, 2, 0)), Recall::Stale(bare.whole, 7));
+    }
+    assert_eq!(answers.known.young.len(), 1);
+    // One refusal is about one text, but what it holds is known no more.
+    answers.keep(other, None, 2, start);
+    assert_eq!(answers.recall(other, now(start, 0, 2, 0)), Recall::Fresh(None));
+    assert_eq!(answers.recall(prefixed, now(start, 0, 2, 0)), Recall::Unknown);
+    // A token that has a dash itself goes before its last part.
+    answers.keep(other, Some((other.whole, known(8))), 3, start);
+    assert_eq!(answers.recall(other, now(start, 0, 3, 0)), Recall::Fresh(Some(8)));
+    assert_eq!(answers.recall(bare, now(start, 0, 3, 0)), Recall::Unknown);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::{
-    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
+    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user, issue_token},
     name::UserId,
     store::{Names, User},
 };
@@ -17,6 +17,7 @@ struct Fake {
     calls: Mutex<Vec<TokenHash>>,
     fails: AtomicBool,
     hangs: AtomicBool,
+    polls_hang: AtomicBool,
     version: AtomicU64,
     generation: Generation,
 }
@@ -63,6 +64,9 @@ impl Directory for Arc<Fake> {
     }
 
     async fn data_version(&self) -> Result<i64, StoreError> {
+        if self.polls_hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.reached().await?;
         Ok(i64::try_from(self.version.load(Ordering::SeqCst)).unwrap())
     }
@@ -120,12 +124,33 @@ async fn a_warm_lookup_asks_nobody() {
     world.check("tg_0", Ok(true), 0).await;
     world.poll().await;
     world.check("tg_0", Ok(true), 0).await;
-    // Behind a vendor's prefix it is another text, with two parts that may be a token.
-    world.check("sk-ant-oat-tg_0", Ok(true), 2).await;
-    world.check("sk-ant-oat-tg_0", Ok(true), 0).await;
+    // Nor behind whatever prefix: else one user could fill the cache and drive out all others.
+    for number in 0..100 {
+        world.check(&format!("sk-{number}-tg_0"), Ok(true), 0).await;
+    }
     let other = LocalCache::default();
     world.accounts.authenticate(&other, "tg_0").await.unwrap().unwrap();
     assert_eq!(world.fake.calls(), 1, "each worker has its own cache");
+}
+
+#[tokio::test]
+async fn a_token_behind_a_prefix_is_known_and_revoked_as_itself() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    // Both parts may be a token.
+    world.check("sk-tg_0", Ok(true), 2).await;
+    world.check("tg_0", Ok(true), 0).await;
+    world.fake.generation.raise();
+    // Only the part that was known is looked up again.
+    world.check("vendor-tg_0", Ok(true), 1).await;
+    world.check("sk-tg_0", Ok(true), 0).await;
+    world.fake.revoke("tg_0");
+    world.poll().await;
+    world.check("sk-tg_0", Ok(false), 3).await;
+    world.check("sk-tg_0", Ok(false), 0).await;
+    world.check("vendor-tg_0", Ok(false), 2).await;
+    world.check("tg_0", Ok(false), 0).await;
 }
 
 #[tokio::test]
@@ -147,10 +172,22 @@ async fn tokens_of_any_shape_are_not_found() {
     let world = World::new().await;
     let long = "x".repeat(1_000_000);
     let dashes = "-".repeat(10_000);
-    for token in ["", "-", "a.b.c", "é", "\0", &long, &dashes] {
+    for token in ["", "-", "a.b.c", "é", &long, &dashes] {
         world.check(token, Ok(false), 1).await;
     }
     world.check("a-b", Ok(false), 2).await;
+}
+
+#[tokio::test]
+async fn what_holds_a_blank_is_nobodys_and_not_looked_up() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    for token in ["some text-tg_0", "tg_0 ", "a\tb-tg_0", "a-b\u{1f}-tg_0", "\0"] {
+        world.check(token, Ok(false), 0).await;
+        assert!(!world.accounts.authenticate_admin(&world.cache, token).await.unwrap());
+        assert_eq!(world.fake.calls(), 0, "{token:?}");
+    }
 }
 
 #[tokio::test]
@@ -183,6 +220,109 @@ async fn a_silent_store_keeps_known_callers() {
     world.check("tg_0", Ok(true), 0).await;
 }
 
+/// Lookups still work: what cannot be watched is looked up.
+#[tokio::test]
+async fn a_silent_watch_does_not_keep_a_revoked_token_alive() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.polls_hang.store(true, Ordering::SeqCst);
+    world.fake.revoke("tg_0");
+    timeout(POLL_DEADLINE * 10, world.poll()).await.unwrap();
+    world.check("tg_0", Ok(false), 1).await;
+    world.check("tg_0", Ok(false), 0).await;
+    assert!(world.watcher.failing);
+    world.fake.polls_hang.store(false, Ordering::SeqCst);
+    world.poll().await;
+    assert!(!world.watcher.failing);
+}
+
+/// What many say who ask for the same token at once.
+async fn at_once(world: &Arc<World>, count: usize) -> Vec<Result<bool, String>> {
+    let mut running = JoinSet::new();
+    for _ in 0..count {
+        let world = Arc::clone(world);
+        running.spawn(async move {
+            let caller = world.accounts.authenticate(&world.cache, "tg_0").await;
+            caller.map(|caller| caller.is_some()).map_err(|error| error.to_string())
+        });
+    }
+    running.join_all().await
+}
+
+#[tokio::test]
+async fn many_who_ask_the_same_at_once_ask_once() {
+    let mut world = World::new().await;
+    world.check("tg_1", Ok(false), 1).await;
+    world.fake.add("tg_0", 1);
+    world.poll().await;
+    let world = Arc::new(world);
+    let check = async |expected: bool| {
+        assert_eq!(at_once(&world, 100).await, vec![Ok(expected); 100]);
+        assert_eq!(world.fake.calls(), 1);
+    };
+    check(true).await;
+    world.fake.generation.raise();
+    check(true).await;
+    world.fake.revoke("tg_0");
+    world.fake.generation.raise();
+    check(false).await;
+    // Without an answer all who wait are told so, and known callers are served.
+    world.fake.fails.store(true, Ordering::SeqCst);
+    world.fake.generation.raise();
+    let failed = at_once(&world, 100).await;
+    assert!(failed.iter().all(Result::is_err));
+    assert_eq!(world.fake.calls(), 1);
+    world.fake.fails.store(false, Ordering::SeqCst);
+    world.fake.add("tg_0", 1);
+    check(true).await;
+    world.fake.generation.raise();
+    world.fake.fails.store(true, Ordering::SeqCst);
+    check(true).await;
+}
+
+#[tokio::test]
+async fn who_waits_asks_if_the_one_who_asked_goes_away() {
+    let world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.fake.hangs.store(true, Ordering::SeqCst);
+    let mut first = Box::pin(world.accounts.authenticate(&world.cache, "tg_0"));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("the store is silent"),
+        () = yield_now() => {}
+    }
+    let mut second = pin!(world.accounts.authenticate(&world.cache, "tg_0"));
+    tokio::select! {
+        biased;
+        _ = &mut second => panic!("the store is silent"),
+        () = yield_now() => {}
+    }
+    world.fake.hangs.store(false, Ordering::SeqCst);
+    drop(first);
+    assert!(second.await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn who_asks_after_a_change_does_not_get_an_answer_from_before() {
+    let world = World::new().await;
+    world.fake.add("tg_0", 1);
+    world.fake.hangs.store(true, Ordering::SeqCst);
+    let mut first = Box::pin(world.accounts.authenticate(&world.cache, "tg_0"));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("the store is silent"),
+        () = yield_now() => {}
+    }
+    world.fake.revoke("tg_0");
+    world.fake.generation.raise();
+    world.fake.hangs.store(false, Ordering::SeqCst);
+    // The first still waits: its question is lost in the silence.
+    assert!(world.accounts.authenticate(&world.cache, "tg_0").await.unwrap().is_none());
+    drop(first);
+}
+
 #[tokio::test]
 async fn many_who_ask_at_once_are_all_answered() {
     let world = World::new().await;
@@ -211,7 +351,7 @@ async fn a_flood_of_wrong_tokens_does_not_keep_a_revoked_one_alive() {
     let mut flood = Vec::new();
     for number in 0..MAX_WAITING {
         let (reply, answer) = oneshot::channel();
-        let candidates = vec![TokenHash::of(&number.to_string())];
+        let candidates = Candidates::of(&number.to_string()).unwrap();
         world.accounts.asks.try_send(Ask::Caller { candidates, reply }).unwrap();
         flood.push(answer);
     }
@@ -293,11 +433,21 @@ async fn a_change_by_another_process_is_seen_in_time() {
     let caller = accounts.authenticate(&cache, token.expose()).await.unwrap().unwrap();
     assert_eq!((&caller.id, caller.name.as_str()), (&id, "ada"));
 
+    let second = issue_token(&served, &id, None).await.unwrap().unwrap();
+    let prefixed = format!("sk-{}", second.expose());
+    let tokens = [token.expose(), second.expose(), &prefixed];
+    for token in tokens {
+        assert!(accounts.authenticate(&cache, token).await.unwrap().is_some());
+    }
+
     let changed = Instant::now();
     assert!(other.delete_user(&id).await.unwrap());
-    while accounts.authenticate(&cache, token.expose()).await.unwrap().is_some() {
-        yield_now().await;
+    for token in tokens {
+        while accounts.authenticate(&cache, token).await.unwrap().is_some() {
+            yield_now().await;
+        }
     }
+    assert_eq!(lock(&cache.callers.answers).known(), 0, "credentials in clear are left of nobody");
     assert!(POLL_INTERVAL * 2 <= Duration::from_millis(250));
     assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
 }

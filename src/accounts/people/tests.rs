@@ -166,6 +166,29 @@ async fn the_master_key_is_made_once_and_guarded() {
     assert!(!path.exists(), "a key from the environment is not written down");
 }
 
+/// As an operator meets it: the server has its key from the environment, and a shell has not.
+#[tokio::test]
+async fn a_command_does_not_replace_the_servers_key() {
+    let dir = TempDir::new().unwrap();
+    let (dir, store) = (dir.path(), open(dir.path()).await);
+    let hex = MasterKey::generate().to_hex();
+    let key = MasterKey::load(Some(&hex), dir, &store).await.unwrap();
+    let other = MasterKey::generate().to_hex();
+    let check = async |given: Option<&Secret>, expected: &str| {
+        let error = MasterKey::load_beside(given, dir, &store).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(&key.id()), "{error}");
+        assert_eq!(store.master_key_id().await.unwrap(), Some(key.id()));
+        assert!(!dir.join("master-key").exists());
+    };
+    check(None, "set TOLLGATE_MASTER_KEY to it, or put the file back").await;
+    check(Some(&other), "TOLLGATE_MASTER_KEY holds the master key with id").await;
+    assert_eq!(MasterKey::load_beside(Some(&hex), dir, &store).await.unwrap().id(), key.id());
+    // Nor does a server make one over another's; but while nothing is sealed it may be given one.
+    check_refused(None, dir, &store, "Missing", &key.id()).await;
+    let replaced = MasterKey::load(Some(&other), dir, &store).await.unwrap();
+    assert_eq!(store.master_key_id().await.unwrap(), Some(replaced.id()));
+}
+
 #[tokio::test]
 async fn two_first_starts_agree_on_one_key() -> Result<(), KeyError> {
     let dir = TempDir::new().unwrap();

@@ -87,6 +87,23 @@ async fn what_is_refused_is_named_and_no_value_is_told() {
     assert!(list("ada", &world.context()).await.unwrap().note.contains("has no credentials yet"));
 }
 
+/// A server runs with a key from the environment; nothing is sealed yet.
+#[tokio::test]
+async fn no_key_is_made_where_the_server_has_another() {
+    let world = World::new().await;
+    let store = world.context().store().await.unwrap();
+    let key = Secret::new("00".repeat(32));
+    let served = MasterKey::load(Some(&key), world.dir.path(), &store).await.unwrap();
+    let error = world.set("providers.demo.apiKey", CANARY).await.unwrap_err();
+    assert!(error.contains(&served.id()) && error.contains("set TOLLGATE_MASTER_KEY"), "{error}");
+    assert!(!world.dir.path().join("master-key").exists());
+    assert_eq!(store.master_key_id().await.unwrap(), Some(served.id()));
+    let other = Context { master_key: Some(Secret::new("11".repeat(32))), ..world.context() };
+    let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
+    let error = set("ada", "providers.demo.apiKey", asked, &other).await.err().unwrap();
+    assert!(format!("{error:#}").contains(&served.id()), "{error:#}");
+}
+
 #[tokio::test]
 async fn another_key_neither_reads_nor_writes() {
     let world = World::new().await;
@@ -97,7 +114,7 @@ async fn another_key_neither_reads_nor_writes() {
         list("ada", &context).await.err().unwrap(),
         set("ada", "providers.demo.apiKey", asked, &context).await.err().unwrap(),
     ] {
-        assert!(format!("{error:#}").contains("are sealed by"), "{error:#}");
+        assert!(format!("{error:#}").contains("but the store was set up with"), "{error:#}");
     }
     let listed = list("ada", &world.context()).await.unwrap().out;
     assert!(listed.contains("sk-canar...6789"), "{listed}");

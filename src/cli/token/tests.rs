@@ -87,6 +87,20 @@ async fn all_are_found_before_any_is_revoked() {
 }
 
 #[tokio::test]
+async fn an_admin_token_can_be_made_after_the_first_is_lost() {
+    let world = World::new().await;
+    let report = add_admin(Some("laptop"), &world.context()).await.unwrap();
+    let token = report.out.strip_suffix('\n').unwrap();
+    assert!(world.store.is_admin_token(&TokenHash::of(token)).await.unwrap());
+    assert!(!world.is_known(token).await, "it is no user's");
+    assert!(report.note.contains("shown this once") && !report.note.contains(token), "{}", report.note);
+    let first = add_admin(None, &world.context()).await.unwrap().out;
+    assert!(world.store.is_admin_token(&TokenHash::of(first.trim())).await.unwrap());
+    assert!(world.store.is_admin_token(&TokenHash::of(token)).await.unwrap());
+    assert!(add_admin(Some(" "), &world.context()).await.is_err());
+}
+
+#[tokio::test]
 async fn ambiguity_is_shown() {
     let world = World::new().await;
     for label in ["one", "two"] {

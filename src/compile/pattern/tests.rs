@@ -51,9 +51,26 @@ fn captures_are_never_dots() {
     };
     check("/{a}:g", "/x.:g", true);
     check("/{a}:g", "/...:g", true);
-    for bad in ["/.:g", "/..:g", "/%2e%2E:g", "/.%2e:g"] {
+    for bad in ["/.:g", "/..:g", "/%2e%2E:g", "/.%2e:g", "/..;x:g", "/.%3bx:g"] {
         check("/{a}:g", bad, false);
     }
+}
+
+#[test]
+fn captures_do_not_cut_escapes() {
+    let check = |pattern: &str, path: &str, good: bool| {
+        let pattern = Pattern::parse(pattern).unwrap();
+        let mut tree = Tree::default();
+        tree.insert(&pattern, ());
+        assert_eq!(pattern.matches(path).is_some(), good, "{pattern:?} {path}");
+        assert_eq!(tree.find(path, |()| Some(())).is_some(), good, "{pattern:?} {path}");
+    };
+    check("/{id}0", "/a%200", true);
+    check("/{id}0", "/%200", true);
+    check("/{id}", "/%20", true);
+    check("/{id}0", "/a%20", false);
+    check("/{id}20", "/a%20", false);
+    check("/{id}:20", "/a%20:20", true);
 }
 
 fn segment() -> impl Strategy<Value = String> {

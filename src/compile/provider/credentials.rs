@@ -1,5 +1,7 @@
 //! What a caller stores for a provider, how it goes into the request, and the tokens that stand for a caller.
 
+use http::HeaderName;
+
 use super::{Compiler, names::Scope};
 use crate::{
     compile::{Auth, Carriers, Glob, Located, Name, Section, Vars, quantity, safety},
@@ -10,11 +12,7 @@ use crate::{
 
 impl Compiler<'_> {
     pub(super) fn section(&mut self, spec: &spec::Credentials) -> Option<Section> {
-        let name = spec
-            .section
-            .as_deref()
-            .unwrap_or("providers.{provider}")
-            .replace("{provider}", self.name.as_str());
+        let name = section_name(self.name, spec);
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         let at = self.own_value("/credentials/section");
         if !name.split('.').all(|part| !part.is_empty() && part.bytes().all(word)) {
@@ -26,9 +24,17 @@ impl Compiler<'_> {
         let shared_with = spec.shared_with.iter().flatten().enumerate();
         let shared_with = shared_with.filter_map(|(index, other)| {
             let found = FileName::new(other);
-            if found.is_none() {
-                let at = self.value(&format!("/credentials/shared_with/{index}"));
-                self.say(Code::Reference, at, format!("`{other}` cannot be a provider's name"));
+            let at = self.value(&format!("/credentials/shared_with/{index}"));
+            match &found {
+                Some(name) if self.shared.providers.contains(name) => {}
+                Some(_) => {
+                    let known = self.shared.providers.iter().map(|name| name.as_str());
+                    let help = nearest(other, known).map(|near| format!("did you mean `{near}`?"));
+                    let help =
+                        help.unwrap_or_else(|| format!("there would have to be a file `{other}.toml`"));
+                    self.say_help(Code::Reference, at, format!("there is no provider `{other}`"), help);
+                }
+                None => self.say(Code::Reference, at, format!("`{other}` cannot be a provider's name")),
             }
             found
         });
@@ -204,6 +210,20 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Where a provider's section stands in the credentials document.
+pub(super) fn section_name(provider: &FileName, spec: &spec::Credentials) -> String {
+    spec.section.as_deref().unwrap_or("providers.{provider}").replace("{provider}", provider.as_str())
+}
+
+/// The carriers of a file with errors, less what can be none.
+pub(super) fn readable_carriers(spec: Option<spec::Caller>) -> Carriers {
+    let spec = spec.unwrap_or_default();
+    let name = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
+    let headers = spec.headers.iter().flatten().filter_map(name);
+    let headers = headers.filter(|name| !matches!(safety::request(name.as_str()), safety::Class::Managed));
+    Carriers { headers: headers.collect(), query: spec.query.unwrap_or_default() }
 }
 
 /// The entry among those before that takes every secret of a field.

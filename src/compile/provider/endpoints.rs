@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Compiler, RESERVED_NAMES, Scope, check_reserved, refer};
 use crate::{
-    compile::{Api, ClientPath, Endpoint, Name, Pattern, ResponseRule, Text, Timeouts, Vars},
+    compile::{Api, ClientPath, Endpoint, Name, Pattern, ResponseRule, Text, Timeouts, Vars, is_dots},
     diag::{Code, Diagnostic},
     spec::{self, EndpointEntry, backticked, step},
 };
@@ -237,7 +237,7 @@ pub(super) fn check_upstream_path(text: &str) -> Result<(), &'static str> {
     if text[1..].split('/').rev().skip(1).any(str::is_empty) {
         return Err("it has an empty segment");
     }
-    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+    if text.split('/').any(is_dots) {
         return Err("it has a dot segment");
     }
     if text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`".contains(&b)) {

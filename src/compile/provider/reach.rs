@@ -1,6 +1,6 @@
 //! How the upstream is reached: its base URL, gateways in front of it, and egresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Compiler, Layer, RESERVED_NAMES, Scope, Shared, endpoints::check_upstream_path, refer};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 /// Compiles a gateway file.
 pub(crate) fn gateway(name: &FileName, parsed: &Parsed<spec::Gateway>) -> Made<Gateway> {
     let (presets, gateways, apis) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let shared = Shared { presets, gateways, apis };
+    let shared = Shared { providers: BTreeSet::new(), presets, gateways, apis };
     let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
     let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new() };
     let document = &parsed.document;
@@ -187,6 +187,12 @@ impl Compiler<'_> {
             }
             Err(message) => {
                 self.say(Code::Url, self.value(pointer), format!("cannot be a URL: {message}"));
+                None
+            }
+            Ok(_) if template.mixes_queries(|name| *name == Name::Url) => {
+                let message =
+                    "`{url}` as it is cannot stand beside a query: the client's own would add to it";
+                self.say_help(Code::Url, self.value(pointer), message, "write `{url|urlencode}`");
                 None
             }
             Ok(_) => Some(template),

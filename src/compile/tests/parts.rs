@@ -141,6 +141,11 @@ TG026 2:36 var `base` is optional, and may be unset here | use it where a `when`
         r#"egress = [{ url = "{url}" }]"#,
         r#"TG021 1:19 `{url}` cannot stand in a URL's host: what the proxy is called comes before it | for example: "https://egress.example.com/?target={url|urlencode}""#,
     );
+    let mixed = "TG021 1:19 `{url}` as it is cannot stand beside a query: the client's own would add to it | write `{url|urlencode}`";
+    provider(r#"egress = [{ url = "https://e.example.com/?to={url}" }]"#, mixed);
+    provider(r#"egress = [{ url = "https://e.example.com/{url}?key=1" }]"#, mixed);
+    provider(r#"egress = [{ url = "https://e.example.com/{url}" }]"#, "");
+    provider(r#"egress = [{ url = "https://e.example.com/?to={url|urlencode}" }]"#, "");
     provider(
         r#"egress = [{ url = "e.example.com" }]"#,
         "TG021 1:19 cannot be a URL: it does not start with `https://` or `http://`",
@@ -202,6 +207,14 @@ TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
     provider(
         r#"credentials = { shared_with = ["No Name"], field = [{ name = "key" }] }"#,
         "TG025 1:32 `No Name` cannot be a provider's name",
+    );
+    provider(
+        r#"credentials = { shared_with = ["dmo"], field = [{ name = "key" }] }"#,
+        "TG025 1:32 there is no provider `dmo` | did you mean `demo`?",
+    );
+    provider(
+        r#"credentials = { shared_with = ["elsewhere"], field = [{ name = "key" }] }"#,
+        "TG025 1:32 there is no provider `elsewhere` | there would have to be a file `elsewhere.toml`",
     );
     provider(
         r#"auth = [{ field = "keys", set = { authorization = "Bearer {secret}" } }]"#,

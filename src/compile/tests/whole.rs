@@ -284,18 +284,19 @@ title = "Demo"
 extends = "base"
 base_url = "https://b.example.com"
 credentials = { section = "s", field = [{ name = "key" }] }"#,
-        "TG041 other.toml:4:27 `demo` and `other` share the section `s` | a key stored there would go to both hosts: name the other in `shared_with` in each file ~ 4:27 the other one",
+        "TG041 4:27 `other` uses the section `s` too, and does not name `demo` in `shared_with` | a key stored there would go to both: name `demo` in `other`'s `shared_with`, or use another section ~ other.toml:4:27 the other one
+TG041 other.toml:4:27 `demo` uses the section `s` too, and does not name `other` in `shared_with` | a key stored there would go to both: name `other` in `demo`'s `shared_with`, or use another section ~ 4:27 the other one",
     );
     two(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com"
-credentials = { section = "s", field = [{ name = "key", label = "A" }] }
+credentials = { section = "s", field = [{ name = "key", label = "A" }], shared_with = ["other"] }
 =====
 title = "Demo"
 extends = "base"
 base_url = "https://a.example.com"
-credentials = { section = "s", field = [{ name = "key", label = "B" }] }"#,
+credentials = { section = "s", field = [{ name = "key", label = "B" }], shared_with = ["demo"] }"#,
         "TG041 other.toml:4:50 field `key` of section `s` is declared differently ~ 4:50 the other declaration",
     );
     two(
@@ -308,7 +309,7 @@ title = "Demo"
 extends = "base"
 base_url = "https://b.example.com"
 credentials = { section = "s", field = [{ name = "key" }] }"#,
-        "TG041 other.toml:4:27 `demo` and `other` share the section `s` | a key stored there would go to both hosts: name the other in `shared_with` in each file ~ 4:27 the other one",
+        "TG041 4:27 `other` uses the section `s` too, and does not name `demo` in `shared_with` | a key stored there would go to both: name `demo` in `other`'s `shared_with`, or use another section ~ other.toml:4:27 the other one",
     );
     two(
         r#"title = "Demo"
