@@ -9,6 +9,7 @@ machine. Runs of the two alternate, and medians are told. It needs nginx and wrk
 """
 
 import argparse
+import atexit
 import os
 import resource
 import shutil
@@ -53,6 +54,7 @@ class Server:
         self.name, self.port = name, port
         quiet = subprocess.DEVNULL
         self.process = subprocess.Popen(command, env={**os.environ, **(env or {})}, stdout=quiet, stderr=quiet)
+        atexit.register(self.process.kill)
         wait_for(port)
 
     def pids(self):
