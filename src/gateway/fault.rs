@@ -41,6 +41,11 @@ fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body>
     if let Ok(value) = HeaderValue::from_str(&status) {
         headers.insert("proxy-status", value);
     }
+    // Where clients' libraries look for the id that an exception shows.
+    if let Ok(id) = HeaderValue::from_str(words.request_id) {
+        headers.insert("x-request-id", id.clone());
+        headers.insert("request-id", id);
+    }
     // Clients' libraries retry by status alone, and in vain where the fault is not a passing one.
     if words.status.is_server_error() && !kind.retry_may_help() {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));

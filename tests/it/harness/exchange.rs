@@ -296,6 +296,9 @@ impl Fault<'_> {
         expected.push(("content-type".into(), "application/json".into()));
         let proxy_status = format!("tollgate; error={}; details=\"{code}\"", kind.proxy_error());
         expected.push(("proxy-status".into(), proxy_status));
+        for name in ["x-request-id", "request-id"] {
+            expected.push((name.into(), seen.head.get("tollgate-request-id").unwrap().into()));
+        }
         if status >= 500 && !kind.retry_may_help() {
             expected.push(("x-should-retry".into(), "false".into()));
         }
