@@ -14,10 +14,7 @@ mod quantity;
 pub mod safety;
 mod template;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     diag::{Code, Diagnostic},
@@ -99,7 +96,6 @@ impl From<&Provider> for Rejected {
 
 /// What the shared files mean.
 pub(crate) struct Shared<'a> {
-    providers: BTreeSet<&'a FileName>,
     presets: BTreeMap<FileName, Option<&'a Parsed<spec::Provider>>>,
     gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
     apis: BTreeMap<FileName, Option<Arc<Api>>>,
@@ -109,7 +105,6 @@ pub(crate) struct Shared<'a> {
 pub fn compile(files: &Files) -> Compiled {
     let mut compiled = Compiled::default();
     let shared = Shared {
-        providers: files.providers.keys().collect(),
         presets: files.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref().ok())).collect(),
         gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
         apis: each(&files.apis, &mut compiled.diagnostics, api::compile),

@@ -24,17 +24,9 @@ impl Compiler<'_> {
         let shared_with = spec.shared_with.iter().flatten().enumerate();
         let shared_with = shared_with.filter_map(|(index, other)| {
             let found = FileName::new(other);
-            let at = self.value(&format!("/credentials/shared_with/{index}"));
-            match &found {
-                Some(name) if self.shared.providers.contains(name) => {}
-                Some(_) => {
-                    let known = self.shared.providers.iter().map(|name| name.as_str());
-                    let help = nearest(other, known).map(|near| format!("did you mean `{near}`?"));
-                    let help =
-                        help.unwrap_or_else(|| format!("there would have to be a file `{other}.toml`"));
-                    self.say_help(Code::Reference, at, format!("there is no provider `{other}`"), help);
-                }
-                None => self.say(Code::Reference, at, format!("`{other}` cannot be a provider's name")),
+            if found.is_none() {
+                let at = self.value(&format!("/credentials/shared_with/{index}"));
+                self.say(Code::Reference, at, format!("`{other}` cannot be a provider's name"));
             }
             found
         });

@@ -1,6 +1,6 @@
 //! How the upstream is reached: its base URL, gateways in front of it, and egresses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Compiler, Layer, RESERVED_NAMES, Scope, Shared, endpoints::check_upstream_path, refer};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 /// Compiles a gateway file.
 pub(crate) fn gateway(name: &FileName, parsed: &Parsed<spec::Gateway>) -> Made<Gateway> {
     let (presets, gateways, apis) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let shared = Shared { providers: BTreeSet::new(), presets, gateways, apis };
+    let shared = Shared { presets, gateways, apis };
     let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
     let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new() };
     let document = &parsed.document;

@@ -209,14 +209,6 @@ TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
         "TG025 1:32 `No Name` cannot be a provider's name",
     );
     provider(
-        r#"credentials = { shared_with = ["dmo"], field = [{ name = "key" }] }"#,
-        "TG025 1:32 there is no provider `dmo` | did you mean `demo`?",
-    );
-    provider(
-        r#"credentials = { shared_with = ["elsewhere"], field = [{ name = "key" }] }"#,
-        "TG025 1:32 there is no provider `elsewhere` | there would have to be a file `elsewhere.toml`",
-    );
-    provider(
         r#"auth = [{ field = "keys", set = { authorization = "Bearer {secret}" } }]"#,
         "TG025 1:19 `keys` is no field of the credentials section | did you mean `key`?",
     );
