@@ -375,6 +375,8 @@ mod tests {
         check(&[preset, ("a.toml", GOOD), ("b.toml", clash)], "a -b", "TG040");
         check(&[preset, ("a.toml", GOOD), ("b.toml", unset)], "a -b", "TG030");
         check(&[preset, ("a.toml", GOOD), ("b.toml", &format!("{GOOD}{failing}"))], "a -b", "TG050");
+        let half = &format!("{GOOD}[credentials]\nshared_with = [\"gone\"]\nfield = [{{ name = \"k\" }}]\n");
+        check(&[preset, ("a.toml", half)], "a", "");
         check(&[("presets/p.toml", "x ="), ("a.toml", GOOD)], "-a", "TG025 TG003");
         check(&[preset, ("a.toml", GOOD), ("B.toml", GOOD)], "a", "TG002");
         check(&[preset, ("a.toml", GOOD), (".b.toml", "x ="), ("b.toml~", "x ="), ("b.txt", "x =")], "a", "");
