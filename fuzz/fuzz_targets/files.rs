@@ -1,6 +1,6 @@
 //! Any text as a provider file, and as a preset, a gateway and an api of the same name, beside the shipped
-//! files. Nothing panics; each finding stands within its file; what is found can be shown; the same text gives
-//! the same findings again.
+//! files. Nothing panics; each finding stands within its file; what is found can be shown; the same text
+//! gives the same findings again.
 
 #![no_main]
 
@@ -57,7 +57,7 @@ fn put(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
 fn all(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     let mut found = put(loaded, text);
     let compiled = compile::compile(&loaded.files);
-    found.extend(table::link(&compiled.providers).into_iter().map(|(_, one)| one));
+    found.extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|(_, one)| one));
     for provider in &compiled.providers {
         for value in [None, Some("v"), Some("http://[::1]:1/a b?\u{e9}#\r\n"), Some("https://a.example/x")] {
             found.extend(bind::bind(provider, |_, _, _| value.map(str::to_owned)).1);

@@ -143,8 +143,8 @@ fn head(text: &str) -> Option<Parts> {
 fn hop_by_hop(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let nominated = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
-    let always =
-        ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "proxy-authenticate"].map(str::to_owned);
+    let always = ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "proxy-authenticate"]
+        .map(str::to_owned);
     nominated.chain(always).filter(|name| !name.is_empty() && name != "te").collect()
 }
 
@@ -169,8 +169,14 @@ fn check_request(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     assert_eq!(values(header::HOST), [&out.origin.authority()]);
     for (name, value) in &out.headers {
         let bytes = value.as_bytes();
-        assert!(!bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()), "the token goes up in {name}");
-        assert!(!bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{name} holds a control character");
+        assert!(
+            !bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()),
+            "the token goes up in {name}"
+        );
+        assert!(
+            !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+            "{name} holds a control character"
+        );
     }
     check_target(hit, head, out);
 }
@@ -223,7 +229,9 @@ fn check_target(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
 
 fn check_answer(hit: &Hit, sent: &HeaderMap) {
     for (status, trailers) in [(StatusCode::OK, false), (StatusCode::FORBIDDEN, true)] {
-        let Answered::Relayed(headers) = rewrite::answer(hit, status, sent.clone(), trailers) else { continue };
+        let Answered::Relayed(headers) = rewrite::answer(hit, status, sent.clone(), trailers) else {
+            continue;
+        };
         for name in hop_by_hop(sent) {
             assert!(!headers.contains_key(name.as_str()), "{name} comes down");
         }

@@ -1,5 +1,5 @@
-//! Patterns and paths: the tree finds what a scan of all patterns finds, with the same captures, and sees every
-//! clash that comparing each with each sees.
+//! Patterns and paths: the tree finds what a scan of all patterns finds, with the same captures, and sees
+//! every clash that comparing each with each sees.
 //!
 //! The input is lines. `PATTERN` adds a pattern, `=PATH` looks one up, each after a digit for the method.
 
@@ -37,8 +37,7 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
             Some((prefix, tail)) => {
                 let suffix = tail.split_once('}')?.1;
                 let inner = part.strip_prefix(prefix)?.strip_suffix(suffix)?;
-                let plain = inner.replace("%2e", ".").replace("%2E", ".");
-                if matches!(&*plain, "" | "." | "..") {
+                if !is_value(inner) {
                     return None;
                 }
                 captures.push(inner);
@@ -52,6 +51,13 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
         }
     }
     None
+}
+
+/// What a capture takes: not nothing, no dot segment in any spelling, no torn percent escape.
+fn is_value(text: &str) -> bool {
+    let plain = text.to_ascii_lowercase().replace("%2e", ".").replace("%3b", ";");
+    let torn = text.ends_with('%') || text.bytes().nth_back(1) == Some(b'%');
+    !torn && !text.is_empty() && !matches!(plain.split(';').next(), Some("." | ".."))
 }
 
 fn clash(a: &Known, b: &Known) -> bool {
