@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 say() { printf '\n== %s\n' "$*"; }
 
 say "tools"
-if ! command -v curl >/dev/null; then
-  apt-get update && apt-get install -y --no-install-recommends curl
-fi
+for tool in curl python3; do
+  command -v "$tool" >/dev/null || { apt-get update && apt-get install -y --no-install-recommends "$tool"; }
+done
 
 say "unit and integration tests"
 if command -v cargo-nextest >/dev/null; then
