@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Runs every test, and installs what is missing for it. Needs Rust and a C compiler; nothing else.
+# Runs every test, and installs what is missing for it. Needs Rust; nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf '\n== %s\n' "$*"; }
 
 say "tools"
+missing=()
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
 for tool in curl python3; do
-  command -v "$tool" >/dev/null || { apt-get update && apt-get install -y --no-install-recommends "$tool"; }
+  command -v "$tool" >/dev/null || missing+=("$tool")
 done
+if [ ${#missing[@]} -gt 0 ]; then
+  apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
+fi
 
 say "unit and integration tests"
 if command -v cargo-nextest >/dev/null; then
