@@ -116,7 +116,6 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         }
         Some(Provider {
             name: provider.name.clone(),
-            title: provider.title.clone(),
             prefix: provider.prefix.clone(),
             gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),
             origin: via.as_ref().map_or(base, |(_, (origin, _))| origin.clone()),

@@ -15,8 +15,6 @@ use crate::{
 pub struct Provider {
     /// Its name.
     pub name: FileName,
-    /// Its name for people.
-    pub title: String,
     /// Where its client paths start.
     pub prefix: String,
     /// The `base_url`'s host, as messages name it.

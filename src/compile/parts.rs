@@ -41,12 +41,6 @@ pub struct Provider {
     pub at: At,
     /// All files that it is made of: its own, its preset's, its gateways' and its apis'.
     pub inputs: BTreeSet<Arc<str>>,
-    /// Its name for people.
-    pub title: String,
-    /// How pages group it.
-    pub group: Option<String>,
-    /// Where a person gets a key.
-    pub keys_url: Option<String>,
     /// Where its client paths start.
     pub prefix: String,
     /// Where the upstream's paths start.

@@ -164,7 +164,7 @@ impl Compiler<'_> {
 
     fn provider(&mut self, spec: &spec::Provider) -> Option<Provider> {
         let vars = self.vars(spec.vars.as_ref(), RESERVED_NAMES);
-        let title = self.required("title", spec.title.as_ref());
+        self.required("title", spec.title.as_ref());
         let prefix =
             self.required("path_prefix", spec.path_prefix.as_ref()).and_then(|text| self.prefix(&text));
         let base_url = self.base_url(spec, &vars);
@@ -193,9 +193,6 @@ impl Compiler<'_> {
             name: self.name.clone(),
             inputs: inputs.collect(),
             at: At::file(self.layers[0].file),
-            title: title?,
-            group: spec.group.clone(),
-            keys_url: spec.keys_url.clone(),
             prefix: prefix?,
             base_url: base_url?,
             vars,

@@ -262,7 +262,7 @@ error = { body = { message = "{message}" }, types = { default = 1 } }"#,
 }
 
 #[test]
-fn files_beside_each_other() {
+fn files_whose_paths_meet() {
     two(
         r#"title = "Demo"
 extends = "base"
@@ -274,6 +274,34 @@ base_url = "https://b.example.com"
 path_prefix = "/demo""#,
         "TG040 other.toml:4:15 `GET /demo/v1/items` and `/demo/v1/items` of `demo` can match the same request | change one of the paths, or its `path_prefix` ~ 2:11 the other one",
     );
+    two(
+        r#"title = "Demo"
+extends = "base"
+base_url = "https://a.example.com"
+=====
+title = "Demo"
+extends = "base"
+base_url = "https://b.example.com"
+endpoint.items.aliases = ["/demo/v1/{any}"]
+endpoint.items.path = "/x/{any}""#,
+        "",
+    );
+    two(
+        r#"title = "Demo"
+extends = "base"
+base_url = "https://a.example.com"
+=====
+title = "Demo"
+extends = "base"
+base_url = "https://b.example.com"
+endpoint.items.path = "/x"
+endpoint.items.aliases = ["/demo/v1/items"]"#,
+        "TG040 other.toml:5:27 `GET /demo/v1/items` and `/demo/v1/items` of `demo` can match the same request | change one of the paths, or its `path_prefix` ~ 2:11 the other one",
+    );
+}
+
+#[test]
+fn files_that_share_a_section() {
     two(
         r#"title = "Demo"
 extends = "base"
@@ -311,30 +339,10 @@ base_url = "https://b.example.com"
 credentials = { section = "s", field = [{ name = "key" }] }"#,
         "TG041 4:27 `other` uses the section `s` too, and does not name `demo` in `shared_with` | a key stored there would go to both: name `demo` in `other`'s `shared_with`, or use another section ~ other.toml:4:27 the other one",
     );
-    two(
-        r#"title = "Demo"
-extends = "base"
-base_url = "https://a.example.com"
-=====
-title = "Demo"
-extends = "base"
-base_url = "https://b.example.com"
-endpoint.items.aliases = ["/demo/v1/{any}"]
-endpoint.items.path = "/x/{any}""#,
-        "",
-    );
-    two(
-        r#"title = "Demo"
-extends = "base"
-base_url = "https://a.example.com"
-=====
-title = "Demo"
-extends = "base"
-base_url = "https://b.example.com"
-endpoint.items.path = "/x"
-endpoint.items.aliases = ["/demo/v1/items"]"#,
-        "TG040 other.toml:5:27 `GET /demo/v1/items` and `/demo/v1/items` of `demo` can match the same request | change one of the paths, or its `path_prefix` ~ 2:11 the other one",
-    );
+}
+
+#[test]
+fn findings_in_a_preset_that_two_files_extend() {
     two(
         r#"title = "Demo"
 extends = "base"
