@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    compile::{duration, size},
+    compile::{duration, size, span},
     diag::{At, Code, Diagnostic, Sources},
     spec::{self, Checker, Document},
 };
@@ -34,11 +34,15 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8787")]
     pub listen: Option<String>,
+    /// An address of its own for `/admin`, `/console` and `/metrics` [default: they are with all else]
+    #[arg(long, env = "TOLLGATE_ADMIN_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
+    #[schemars(example = &"127.0.0.1:8789")]
+    pub admin_listen: Option<String>,
     /// Threads that serve [default: one per core, at most 4]
     #[arg(long, env = "TOLLGATE_WORKERS", hide_env_values = true, value_name = "N")]
     #[schemars(example = 2, range(min = 1, max = 256))]
     pub workers: Option<usize>,
-    /// Refuse to start if anything is wrong with any provider file
+    /// Refuse to start, and any reload, if anything is wrong with any provider file
     #[arg(long, env = "TOLLGATE_STRICT", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = true)]
     pub strict: Option<bool>,
@@ -60,6 +64,18 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_ALLOW_PRIVATE", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = false)]
     pub allow_private: Option<bool>,
+    /// How long a file that broke may serve as it last was good [default: as long as it takes]
+    #[arg(long, env = "TOLLGATE_MAX_STALE", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"24h")]
+    pub max_stale: Option<String>,
+    /// How often files are looked through for changes that no event told of [default: 15s]
+    #[arg(long, env = "TOLLGATE_SWEEP", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"15s")]
+    pub sweep: Option<String>,
+    /// How long to go on accepting after SIGTERM, while `/readyz` says no [default: 0s]
+    #[arg(long, env = "TOLLGATE_DRAIN_DELAY", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"5s")]
+    pub drain_delay: Option<String>,
     /// How long streams may go on after SIGTERM [default: 30s]
     #[arg(long, env = "TOLLGATE_GRACE", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"30s")]
@@ -140,9 +156,11 @@ pub enum LogFormat {
 pub struct Settings {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// The address for admin work, if it has one of its own.
+    pub admin_listen: Option<SocketAddr>,
     /// Threads that serve.
     pub workers: usize,
-    /// Whether a bad file refuses the start.
+    /// Whether a bad file refuses the start and every reload.
     pub strict: bool,
     /// Rules that send connections elsewhere, as written.
     pub connect_to: Vec<String>,
@@ -156,6 +174,12 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where vars with `file` are read.
     pub secrets: PathBuf,
+    /// How long a last good text may serve in place of a bad one; for ever if not given.
+    pub max_stale: Option<Duration>,
+    /// How often files are looked through without an event.
+    pub sweep: Duration,
+    /// How long to go on accepting after SIGTERM.
+    pub drain_delay: Duration,
     /// How long streams may go on after SIGTERM.
     pub grace: Duration,
     /// How long a head may take.
@@ -221,9 +245,15 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
     let listen = pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into());
     let bad =
         |name, value: &str, problem: String| SettingsError::Value { name, value: value.to_owned(), problem };
-    let span = |name, text: Option<String>, default| match text {
-        Some(text) => duration(&text).map_err(|problem| bad(name, &text, problem)),
-        None => Ok(Duration::from_secs(default)),
+    let lasting = |read: fn(&str) -> Result<Duration, String>, name, text: Option<String>| {
+        text.map(|text| read(&text).map_err(|problem| bad(name, &text, problem))).transpose()
+    };
+    let at_least = |name, text, default| {
+        Ok(lasting(duration, name, text)?.unwrap_or_else(|| Duration::from_secs(default)))
+    };
+    let address = |name, text: &str| {
+        let problem = || "write an IP address and a port, as `127.0.0.1:8787`".into();
+        text.parse().map_err(|_| bad(name, text, problem()))
     };
     let max_head = pick!(max_head).unwrap_or_else(|| "64KiB".into());
     let log = pick!(log).unwrap_or_else(|| "info".into());
@@ -233,9 +263,8 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         return Err(bad("workers", &workers.to_string(), "it has to be from 1 to 256".into()));
     }
     Ok(Settings {
-        listen: listen.parse().map_err(|_| {
-            bad("listen", &listen, "write an IP address and a port, as `127.0.0.1:8787`".into())
-        })?,
+        listen: address("listen", &listen)?,
+        admin_listen: pick!(admin_listen).map(|text| address("admin_listen", &text)).transpose()?,
         workers,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
@@ -244,8 +273,11 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         providers: providers.unwrap_or_else(default_providers),
         data: places.data.clone().or(file.data).unwrap_or_else(|| "data".into()),
         secrets: places.secrets.clone().or(file.secrets).unwrap_or_else(|| "secrets".into()),
-        grace: span("grace", pick!(grace), 30)?,
-        head_timeout: span("head_timeout", pick!(head_timeout), 60)?,
+        max_stale: lasting(span, "max_stale", pick!(max_stale))?,
+        sweep: at_least("sweep", pick!(sweep), 15)?,
+        drain_delay: lasting(span, "drain_delay", pick!(drain_delay))?.unwrap_or_default(),
+        grace: at_least("grace", pick!(grace), 30)?,
+        head_timeout: at_least("head_timeout", pick!(head_timeout), 60)?,
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
         log: log
             .parse()

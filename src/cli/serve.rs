@@ -17,8 +17,7 @@ use crate::{
     accounts::{self, Accounts, MasterKey},
     cli::check,
     listen::listen,
-    live::Live,
-    load,
+    live::{self, Live, Reloader},
     secret::Secret,
     server::{self, House},
     settings::Settings,
@@ -63,12 +62,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     let _held = hold(&settings.data)?;
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
-    let table = table(settings, human)?;
-    let endpoints: usize = table.providers.iter().map(|provider| provider.endpoints.len()).sum();
-    let (providers, rejected) = (table.providers.len(), table.rejected.len());
-    for one in &table.rejected {
-        tracing::error!(provider = %one.name, prefix = one.prefix, "out of service: see what is wrong with its files above");
-    }
+    let (live, reloader) = files(settings, human)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let listeners = listen(settings.listen, settings.workers).with_context(|| {
@@ -78,7 +72,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     let (accounts, lookups) = Accounts::start(store.clone(), key);
     let (recorder, records) = telemetry::recorder();
     let house = House {
-        live: Arc::new(Live::new(table)),
+        live: live.clone(),
         accounts,
         upstream,
         recorder: settings.access_log.then_some(recorder),
@@ -93,14 +87,16 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     let workers = start_workers(listeners, &house)?;
     // The workers' own clones keep lookups and records going; this one would keep them going for ever.
     drop(house);
-    let (files, data) = (check::describe(&settings.providers), settings.data.display());
-    tracing::info!(%address, files, %data, providers, rejected, endpoints, workers = settings.workers, "listening");
+    let (files, data, counts) =
+        (check::describe(&settings.providers), settings.data.display(), live.status().counts);
+    let live::Counts { live: providers, stale, rejected, routes } = counts;
+    tracing::info!(%address, files, %data, providers, stale, rejected, routes, workers = settings.workers, "listening");
     if human {
         next_steps(&address.to_string(), settings, empty)?;
     }
     tokio::pin!(workers);
     let reason = tokio::select! {
-        reason = signals.next() => reason,
+        reason = signals.next(&live) => reason,
         () = &mut workers => bail!("all workers have ended: the log says why"),
     };
     tracing::info!(
@@ -111,7 +107,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     stop.cancel();
     let at_once = tokio::select! {
         () = &mut workers => None,
-        reason = signals.next() => Some(reason),
+        reason = signals.next(&live) => Some(reason),
     };
     if let Some(signal) = at_once {
         tracing::warn!(signal, "stopped at once: what was unfinished is cut");
@@ -122,6 +118,8 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     for task in control {
         let _ = tokio::time::timeout(LAST_WORDS, task).await;
     }
+    drop(live);
+    reloader.stop();
     store.close().await;
     Ok(())
 }
@@ -138,13 +136,15 @@ struct Signals {
 
 impl Signals {
     /// The next signal to stop. One that asks for a reload must not end the process.
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self, live: &Live) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: provider files are read at start alone; restart to read them again");
+                    if let Err(error) = live.reload().await {
+                        tracing::error!(%error, "SIGHUP: the files are not read anew");
+                    }
                 }
             }
         }
@@ -199,28 +199,40 @@ fn hold(data: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Reads the provider files. What is wrong is told; what is good is served.
-fn table(settings: &Settings, human: bool) -> anyhow::Result<crate::table::Table> {
+/// Reads the provider files, and goes on watching them. What is wrong is told; what is good is served.
+fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloader)> {
     let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers)
+    let config = live::Config {
+        source: settings.providers.clone(),
+        secrets: settings.secrets.clone(),
+        data: settings.data.clone(),
+        strict: settings.strict,
+        max_stale: settings.max_stale,
+        sweep: settings.sweep,
+    };
+    let (live, reloader, first) = live::start(config)
         .with_context(|| format!("failed to read {what}: name another directory with `--providers`"))?;
-    let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
     if human || settings.strict {
-        check::show(&loaded.sources, &assembled.diagnostics)?;
+        check::show(&first.sources, &first.diagnostics)?;
     } else {
-        for one in &assembled.diagnostics {
-            let (line, column) = loaded.sources.line_column(&one.at);
+        for one in &first.diagnostics {
+            let (row, column) = first.sources.line_column(&one.at);
             let (file, code, help) = (&*one.at.file, one.code.as_str(), one.help.as_deref());
-            tracing::error!(file, line, column, code, help, "{}", one.message);
+            tracing::error!(file, line = row, column, code, help, "{}", one.message);
         }
     }
-    if settings.strict && !assembled.diagnostics.is_empty() {
+    if settings.strict && !first.diagnostics.is_empty() {
         bail!("{what} has errors, and `--strict` is on");
     }
-    if assembled.table.providers.is_empty() && assembled.table.rejected.is_empty() {
+    let table = live.current();
+    if table.providers.is_empty() && table.rejected.is_empty() {
         bail!("{what} has no provider file: name another directory with `--providers`");
     }
-    Ok(assembled.table)
+    for one in &table.rejected {
+        tracing::error!(provider = %one.name, prefix = one.prefix, "out of service: see what is wrong with its files above");
+    }
+    drop(table);
+    Ok((live, reloader))
 }
 
 async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ pub use glob::Glob;
 pub use parts::*;
 pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree, is_dots};
 pub use provider::{FIXTURE, RESERVED};
-pub use quantity::{duration, size};
+pub use quantity::{duration, size, span};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
 
 /// All files of a directory, parsed. A name whose file has errors of form is there without a document, so

@@ -2,8 +2,17 @@
 
 use std::time::Duration;
 
-/// `10s`, `500ms`, `5m`, `1h`; more than nothing and at most 24 h.
+/// `250ms`, `10s`, `5m`, `1h`: more than nothing, and at most a day.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        Duration::ZERO => Err("it has to be more than nothing".into()),
+        duration if duration <= Duration::from_hours(24) => Ok(duration),
+        _ => Err("it has to be at most `24h`".into()),
+    }
+}
+
+/// The same, nothing and up to a year included.
+pub fn span(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text).ok_or("it has to be a whole number and `ms`, `s`, `m` or `h`")?;
     let millis = match unit {
         "ms" => Some(1),
@@ -13,11 +22,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => None,
     };
     let millis = millis.ok_or("its unit has to be `ms`, `s`, `m` or `h`")?;
-    match number.checked_mul(millis) {
-        Some(0) => Err("it has to be more than nothing".into()),
-        Some(millis) if millis <= 86_400_000 => Ok(Duration::from_millis(millis)),
-        _ => Err("it has to be at most `24h`".into()),
-    }
+    let span = number.checked_mul(millis).map(Duration::from_millis);
+    span.filter(|span| *span <= Duration::from_hours(8760))
+        .ok_or_else(|| "it has to be at most `8760h`".into())
 }
 
 /// `512B`, `64KiB`, `256MiB`, `1GiB`; at most 1024 GiB.

@@ -1,0 +1,79 @@
+//! The current table and what became of each file: one pointer that every request reads once and a reload
+//! replaces whole, and the status document beside it. A request in flight keeps the provider that it found;
+//! nothing that a request does here ever waits.
+
+mod reload;
+mod status;
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+pub use reload::{Config, First, Reloader, start};
+pub use status::{Counts, File, Finding, State, Status, Watching};
+
+use crate::table::Table;
+
+/// Reloads that may wait to be done.
+const MAX_WAITING: usize = 64;
+/// How long whoever asks for a reload waits for its end.
+const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
+
+/// The table that requests are looked up in now, and how it came about.
+#[derive(Debug)]
+pub struct Live {
+    table: ArcSwap<Table>,
+    status: ArcSwap<Status>,
+    commands: mpsc::SyncSender<Command>,
+}
+
+/// What the reloader is told.
+#[derive(Debug)]
+enum Command {
+    /// Look at all files now, and tell what came of it.
+    Reload(oneshot::Sender<Arc<Status>>),
+}
+
+/// Why a reload that was asked for has no outcome. What serves is as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// More wait for one than can be told of it.
+    #[error("too many wait for a reload already: try again")]
+    Busy,
+    /// It goes on, but not within the time that one waits.
+    #[error("the reload is not done after {} s: `tollgate status` tells when it is", RELOAD_DEADLINE.as_secs())]
+    Slow,
+    /// The process is about to end.
+    #[error("tollgate is stopping: nothing is read any more")]
+    Stopping,
+}
+
+impl Live {
+    /// The current table. Cheap: no lock, no count that workers share.
+    pub fn current(&self) -> arc_swap::Guard<Arc<Table>> {
+        self.table.load()
+    }
+
+    /// What became of each file, as of the last look at them.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.load_full()
+    }
+
+    /// Looks at all files anew, and waits until what is good of them serves.
+    pub async fn reload(&self) -> Result<Arc<Status>, ReloadError> {
+        let (tell, told) = oneshot::channel();
+        self.commands.try_send(Command::Reload(tell)).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => ReloadError::Busy,
+            mpsc::TrySendError::Disconnected(_) => ReloadError::Stopping,
+        })?;
+        match tokio::time::timeout(RELOAD_DEADLINE, told).await {
+            Ok(Ok(status)) => Ok(status),
+            Ok(Err(_)) => Err(ReloadError::Stopping),
+            Err(_) => Err(ReloadError::Slow),
+        }
+    }
+}

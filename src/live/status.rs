@@ -1,0 +1,119 @@
+//! The status document: what serves, since when, and what became of each file. It is what `tollgate status`
+//! and `GET /admin/providers` show. Places are told as file, line and column; the text of a file, which may
+//! hold what nobody is to see, never is.
+
+use serde::{Deserialize, Serialize};
+
+/// What serves, and what became of each file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether every file is live and nothing else is wrong.
+    pub ok: bool,
+    /// Counts the tables that have served since the process started, from 1.
+    pub generation: u64,
+    /// SHA-256, in hex, over the files that serve: the same wherever the same files serve.
+    pub hash: String,
+    /// Since when this table serves, in UTC.
+    pub since: String,
+    /// Where the files come from.
+    pub source: String,
+    /// How changes are noticed.
+    pub watching: Watching,
+    /// When the files were last looked at, in UTC.
+    pub checked: String,
+    /// What is wrong with the directory itself, or why a reload was refused whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Changed files that a sweep found and no event told of, since the process started.
+    pub missed: u64,
+    /// How many files are in which state.
+    pub counts: Counts,
+    /// All files, by name.
+    pub files: Vec<File>,
+    /// Findings that are not shown, since there are too many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// How changes to files are noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watching {
+    /// The system tells of them; a sweep finds what it did not tell.
+    Events,
+    /// By looking again and again, since the system cannot tell.
+    Polling,
+    /// They are not: the files are those in the binary.
+    #[default]
+    Nothing,
+}
+
+/// How many files are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Files that serve as they are.
+    pub live: usize,
+    /// Files of which an older text serves.
+    pub stale: usize,
+    /// Files of which nothing serves.
+    pub rejected: usize,
+    /// Endpoints that serve.
+    pub routes: usize,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Its path.
+    pub file: String,
+    /// The provider that it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Its state.
+    pub state: State,
+    /// Since when it is in that state, with this text, in UTC.
+    pub since: String,
+    /// The provider's endpoints that serve.
+    pub routes: usize,
+    /// Other files that keep it from being live.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+    /// What is wrong in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Finding>,
+}
+
+/// The state of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It serves as it is.
+    Live,
+    /// It cannot serve, and its last good text does.
+    Stale,
+    /// It cannot serve, and no text of it was ever good, or that was too long ago.
+    Rejected,
+}
+
+/// A diagnostic, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The stable code, as `TG010`.
+    pub code: String,
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
