@@ -17,6 +17,7 @@ pub mod bind;
 pub mod table;
 pub mod rewrite;
 pub mod filetest;
+pub mod reconcile;
 pub mod exchange;
 
 // L2: the edges

@@ -11,6 +11,7 @@ use crate::{
     compile::{self, Captures, Carriers, Rejected, Relation, Tree},
     diag::{Code, Diagnostic},
     name::FileName,
+    spec,
 };
 
 /// What requests are looked up in.
@@ -62,11 +63,29 @@ impl Hit {
     }
 }
 
-/// A finding about two files, and the provider that loses by it.
-pub type Conflict = (FileName, Diagnostic);
+/// A finding about two providers.
+#[derive(Debug)]
+pub struct Conflict {
+    /// The provider that loses, if nothing else is known of the two.
+    pub loser: FileName,
+    /// The other one.
+    pub other: FileName,
+    /// What the loser is told: its `at` lies in the loser's file, what is `related` in the other's.
+    pub diagnostic: Diagnostic,
+    /// What the other is told, should it be the one to lose; none if it is out of service.
+    turned: Option<Diagnostic>,
+}
 
-/// What files say about each other: endpoints that clash, where the later one loses, and credentials sections.
-/// A provider that is out of service still owns its section.
+impl Conflict {
+    /// The same, with the other one as the loser; none if that cannot lose, since it does not serve.
+    pub fn turn(self) -> Option<Self> {
+        let diagnostic = self.turned?;
+        Some(Self { loser: self.other, other: self.loser, diagnostic, turned: None })
+    }
+}
+
+/// What files say about each other: endpoints that clash, where the later one of `providers` loses, and
+/// credentials sections. A provider that is out of service still owns its section.
 pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
     let mut found = clashes(providers);
     found.extend(sections(providers, rejected));
@@ -90,20 +109,30 @@ fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
             match clash {
                 None => tree.insert(&path.pattern, (provider, &endpoint.method, path)),
                 Some((owner, method, other)) => {
-                    let (mine, theirs) = (&path.text, &other.text);
-                    let message = format!(
-                        "`{method} {mine}` and `{theirs}` of `{}` can match the same request",
-                        owner.name
-                    );
-                    let diagnostic = Diagnostic::new(Code::Clash, path.at.clone(), message);
-                    let help = "change one of the paths, or its `path_prefix`";
-                    let diagnostic = diagnostic.related(other.at.clone(), "the other one").help(help);
-                    found.push((provider.name.clone(), diagnostic));
+                    found.push(Conflict {
+                        loser: provider.name.clone(),
+                        other: owner.name.clone(),
+                        diagnostic: clash_of(method, path, other, &owner.name),
+                        turned: Some(clash_of(method, other, path, &provider.name)),
+                    });
                 }
             }
         }
     }
     found
+}
+
+fn clash_of(
+    method: &Method,
+    path: &compile::ClientPath,
+    other: &compile::ClientPath,
+    owner: &FileName,
+) -> Diagnostic {
+    let (mine, theirs) = (&path.text, &other.text);
+    let message = format!("`{method} {mine}` and `{theirs}` of `{owner}` can match the same request");
+    let help = "change one of the paths, or its `path_prefix`";
+    let diagnostic = Diagnostic::new(Code::Clash, path.at.clone(), message);
+    diagnostic.related(other.at.clone(), "the other one").help(help)
 }
 
 /// A provider that uses a section, good or not.
@@ -146,11 +175,21 @@ fn sections(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<
             let Some(section) = user.section else { continue };
             let others = users.iter().filter(|other| other.name != user.name);
             let strangers = others.filter(|other| !other.knows(user)).take(MAX_STRANGERS_TOLD);
-            found.extend(strangers.map(|other| (user.name.clone(), not_agreed(user.name, section, other))));
+            found.extend(strangers.map(|other| Conflict {
+                loser: user.name.clone(),
+                other: other.name.clone(),
+                diagnostic: not_agreed(user.name, section, other),
+                turned: other.section.map(|theirs| not_named(user.name, section, theirs)),
+            }));
             let agreed = users[..index].iter().filter(|other| other.knows(user) && user.knows(other));
-            let differing = agreed.filter_map(|other| other.section);
-            let differing = differing.flat_map(|known| fields_differ(section, known));
-            found.extend(differing.map(|one| (user.name.clone(), one)));
+            for (other, known) in agreed.filter_map(|other| Some((other, other.section?))) {
+                found.extend(fields_differ(section, known).map(|(mine, theirs)| Conflict {
+                    loser: user.name.clone(),
+                    other: other.name.clone(),
+                    diagnostic: differently(&section.name, mine, theirs),
+                    turned: Some(differently(&section.name, theirs, mine)),
+                }));
+            }
         }
     }
     found
@@ -171,18 +210,32 @@ fn not_agreed(name: &FileName, section: &compile::Section, other: &SectionUser<'
     diagnostic
 }
 
-fn fields_differ(section: &compile::Section, known: &compile::Section) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for field in &section.fields {
-        let other = known.fields.iter().find(|other| other.value.name == field.value.name);
-        if let Some(other) = other.filter(|other| other.value != field.value) {
-            let message =
-                format!("field `{}` of section `{}` is declared differently", field.value.name, section.name);
-            let diagnostic = Diagnostic::new(Code::Section, field.at.clone(), message);
-            found.push(diagnostic.related(other.at.clone(), "the other declaration"));
-        }
-    }
-    found
+fn not_named(name: &FileName, section: &compile::Section, theirs: &compile::Section) -> Diagnostic {
+    let message = format!("`{name}` uses the section `{}` too, and is not named in `shared_with`", section.name);
+    let help =
+        format!("a key stored there would go to both: name `{name}` in `shared_with`, or use another section");
+    let diagnostic = Diagnostic::new(Code::Section, theirs.at.clone(), message).help(help);
+    diagnostic.related(section.at.clone(), "the other one")
+}
+
+type Declared = compile::Located<spec::Field>;
+
+/// The fields that both declare, and not alike.
+fn fields_differ<'s>(
+    section: &'s compile::Section,
+    known: &'s compile::Section,
+) -> impl Iterator<Item = (&'s Declared, &'s Declared)> {
+    let both = section.fields.iter().filter_map(|field| {
+        let other = known.fields.iter().find(|other| other.value.name == field.value.name)?;
+        Some((field, other))
+    });
+    both.filter(|(field, other)| field.value != other.value)
+}
+
+fn differently(section: &str, mine: &Declared, theirs: &Declared) -> Diagnostic {
+    let message = format!("field `{}` of section `{section}` is declared differently", mine.value.name);
+    let diagnostic = Diagnostic::new(Code::Section, mine.at.clone(), message);
+    diagnostic.related(theirs.at.clone(), "the other declaration")
 }
 
 impl Table {

@@ -62,7 +62,7 @@ fn findings(case: Case, text: &str) -> String {
     let compiled = compile(&made.files);
     made.found.extend(compiled.diagnostics);
     made.found
-        .extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|(_, finding)| finding));
+        .extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
     made.tell(case)
 }
 

@@ -1,20 +1,19 @@
-//! Files from the outside become a table: reads a providers directory, or the copy compiled into the binary,
+//! Files from the outside become providers: reads a providers directory, or the copy compiled into the binary,
 //! and takes it through `parse -> compile -> link -> bind`. Also the only place where vars are looked up.
 //!
 //! Never decides what to do about findings: it hands back what is good, what is not, and why.
 
+mod tree;
+mod vars;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env::VarError,
-    fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    io,
     sync::Arc,
 };
 
-use include_dir::{Dir, include_dir};
-use rustix::fs::OFlags;
+pub use tree::{Folder, Hash, Text, Tree};
+pub use vars::{Vars, var_value};
 
 use crate::{
     bind, compile,
@@ -22,19 +21,11 @@ use crate::{
     diag::{At, Code, Diagnostic, Sources},
     filetest,
     name::FileName,
+    reconcile::{Fresh, Good, settle},
     settings::Source,
     spec,
     table::{self, Table},
 };
-
-/// The files as they were when this binary was built.
-static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
-
-/// The largest file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// The largest file that a var is read from, in bytes.
-const MAX_VAR_BYTES: u64 = 64 << 10;
 
 /// Files, read and parsed.
 #[derive(Debug, Default)]
@@ -47,6 +38,15 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What files amount to, each for itself.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The providers.
+    pub fresh: BTreeMap<FileName, Fresh>,
+    /// What is wrong with them.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 /// What a set of files amounts to.
 #[derive(Debug)]
 pub struct Assembled {
@@ -56,187 +56,67 @@ pub struct Assembled {
     pub providers: Vec<Arc<compile::Provider>>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
-    /// How many of the files' own tests ran.
-    pub tests: usize,
 }
-
-/// Which folder a file stands in.
-#[derive(Debug, Clone, Copy)]
-enum Folder {
-    Providers,
-    Presets,
-    Gateways,
-    Apis,
-}
-
-const FOLDERS: [(Folder, &str); 4] = [
-    (Folder::Providers, ""),
-    (Folder::Presets, "presets"),
-    (Folder::Gateways, "gateways"),
-    (Folder::Apis, "apis"),
-];
 
 /// Reads and parses all files. The error is about the directory itself.
 pub fn load(origin: &Source) -> io::Result<Loaded> {
+    let tree = Tree::read(origin, &Tree::default())?;
+    Ok(Loaded { sources: tree.sources(), ..parse(&tree, |_| true) })
+}
+
+/// Parses files: of the providers those that are wanted, and all that they may be made of.
+pub fn parse(tree: &Tree, wanted: impl Fn(&FileName) -> bool) -> Loaded {
     let mut loaded = Loaded::default();
-    match origin {
-        Source::Embedded => {
-            for (folder, name) in FOLDERS {
-                let dir = if name.is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(name) };
-                for file in dir.into_iter().flat_map(Dir::files) {
-                    let shown = Path::new("providers.d").join(file.path());
-                    loaded.take(folder, &shown, Ok(file.contents().to_vec()));
-                }
-            }
-        }
-        Source::Directory(dir) => {
-            let root = fs::canonicalize(dir)?;
-            for (folder, name) in FOLDERS {
-                loaded.read_folder(folder, &dir.join(name), &root)?;
-            }
-            loaded.fill_in();
+    for (file, text) in &tree.0 {
+        match &text.name {
+            Some(name) if text.folder != Folder::Providers || wanted(name) => loaded.take(file, name, text),
+            Some(_) => {}
+            None => loaded.diagnostics.push(no_name(file)),
         }
     }
     loaded.diagnostics.sort();
-    Ok(loaded)
+    loaded
+}
+
+fn no_name(file: &Arc<str>) -> Diagnostic {
+    let stem = std::path::Path::new(&**file).file_stem().unwrap_or_default().to_string_lossy();
+    let message = format!("`{stem}` cannot be a name: use `[a-z0-9][a-z0-9-]*`, at most 64 characters");
+    Diagnostic::new(Code::FileName, At::file(file), message).help("rename the file")
 }
 
 impl Loaded {
-    fn read_folder(&mut self, folder: Folder, dir: &Path, root: &Path) -> io::Result<()> {
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            // Only the providers' own folder has to be there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !matches!(folder, Folder::Providers) => {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let mut paths: Vec<PathBuf> =
-            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-        paths.sort();
-        for path in paths {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let wanted = path.extension().is_some_and(|extension| extension == "toml");
-            if wanted && !name.starts_with('.') && !name.ends_with('~') {
-                self.take(folder, &path, read(&path, root));
-            }
-        }
-        Ok(())
-    }
-
-    /// Presets, gateways and apis that a directory lacks are those of the binary, so that a provider file works
-    /// wherever it is put. Their tests were run when the binary was made.
-    fn fill_in(&mut self) {
-        for (folder, name) in &FOLDERS[1..] {
-            for file in EMBEDDED.get_dir(name).into_iter().flat_map(Dir::files) {
-                let stem = file.path().file_stem().and_then(|stem| stem.to_str()).and_then(FileName::new);
-                if let Some(stem) = stem.filter(|stem| !self.has(*folder, stem)) {
-                    let shown = Path::new("built-in").join(file.path());
-                    self.take(*folder, &shown, Ok(file.contents().to_vec()));
-                    self.forget_tests(*folder, &stem);
-                }
-            }
-        }
-    }
-
-    fn forget_tests(&mut self, folder: Folder, name: &FileName) {
-        type Slots<T> = BTreeMap<FileName, spec::Slot<T>>;
-        fn forget<T>(
-            slots: &mut Slots<T>,
-            name: &FileName,
-            tests: fn(&mut T) -> &mut Option<Vec<spec::Test>>,
-        ) {
-            if let Some(Ok(parsed)) = slots.get_mut(name) {
-                *tests(&mut parsed.document) = None;
-            }
-        }
+    fn take(&mut self, file: &Arc<str>, name: &FileName, text: &Text) {
         let files = &mut self.files;
-        match folder {
-            Folder::Providers => forget(&mut files.providers, name, |one| &mut one.test),
-            Folder::Presets => forget(&mut files.presets, name, |one| &mut one.test),
-            Folder::Gateways => forget(&mut files.gateways, name, |one| &mut one.test),
-            Folder::Apis => forget(&mut files.apis, name, |one| &mut one.test),
-        }
-    }
-
-    fn has(&self, folder: Folder, name: &FileName) -> bool {
-        match folder {
-            Folder::Providers => self.files.providers.contains_key(name),
-            Folder::Presets => self.files.presets.contains_key(name),
-            Folder::Gateways => self.files.gateways.contains_key(name),
-            Folder::Apis => self.files.apis.contains_key(name),
-        }
-    }
-
-    fn take(&mut self, folder: Folder, path: &Path, contents: Result<Vec<u8>, String>) {
-        let file: Arc<str> = path.to_string_lossy().into();
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let Some(name) = FileName::new(&stem) else {
-            let message =
-                format!("`{stem}` cannot be a name: use `[a-z0-9][a-z0-9-]*`, at most 64 characters");
-            self.diagnostics
-                .push(Diagnostic::new(Code::FileName, At::file(&file), message).help("rename the file"));
-            return;
-        };
-        let text = contents.and_then(|bytes| {
-            String::from_utf8(bytes)
-                .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
-        });
-        match text {
-            Ok(text) => {
-                self.parse(folder, name, &file, &text);
-                self.sources.insert(file, text.into());
-            }
-            Err(message) => {
-                self.diagnostics.push(Diagnostic::new(Code::File, At::file(&file), message));
-                self.miss(folder, name);
-            }
-        }
-    }
-
-    /// A text that cannot be parsed leaves its name behind, so that who refers to it is told why.
-    fn parse(&mut self, folder: Folder, name: FileName, file: &Arc<str>, text: &str) {
-        let found = match folder {
-            Folder::Providers => keep(&mut self.files.providers, name, file, text),
-            Folder::Presets => keep(&mut self.files.presets, name, file, text),
-            Folder::Gateways => keep(&mut self.files.gateways, name, file, text),
-            Folder::Apis => keep(&mut self.files.apis, name, file, text),
+        let found = match text.folder {
+            Folder::Providers => keep(&mut files.providers, name, file, text, |one| &mut one.test),
+            Folder::Presets => keep(&mut files.presets, name, file, text, |one| &mut one.test),
+            Folder::Gateways => keep(&mut files.gateways, name, file, text, |one| &mut one.test),
+            Folder::Apis => keep(&mut files.apis, name, file, text, |one| &mut one.test),
         };
         self.diagnostics.extend(found);
     }
-
-    /// A file that cannot be read leaves its name behind too.
-    fn miss(&mut self, folder: Folder, name: FileName) {
-        let nothing = spec::Outline::default();
-        match folder {
-            Folder::Providers => drop(self.files.providers.insert(name, Err(nothing))),
-            Folder::Presets => drop(self.files.presets.insert(name, Err(nothing))),
-            Folder::Gateways => drop(self.files.gateways.insert(name, Err(nothing))),
-            Folder::Apis => drop(self.files.apis.insert(name, Err(nothing))),
-        }
-    }
 }
 
+/// A text that cannot be read or parsed leaves its name behind, so that who refers to it is told why.
 fn keep<T: spec::Document>(
     slots: &mut BTreeMap<FileName, spec::Slot<T>>,
-    name: FileName,
+    name: &FileName,
     file: &Arc<str>,
-    text: &str,
+    text: &Text,
+    tests: fn(&mut T) -> &mut Option<Vec<spec::Test>>,
 ) -> Vec<Diagnostic> {
-    let (parsed, found) = spec::parse(file, text);
-    slots.insert(name, parsed);
-    found
-}
-
-/// Reads one file below `root`. The error is a fragment.
-fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
-    let real = fs::canonicalize(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if !real.starts_with(root) {
-        return Err("a link that leads out of the providers directory is not followed".into());
+    let (mut slot, found) = match &text.text {
+        Ok(text) => spec::parse(file, text),
+        Err(problem) => {
+            let found = Diagnostic::new(Code::File, At::file(file), problem.clone());
+            (Err(spec::Outline::default()), vec![found])
+        }
+    };
+    if text.filled_in && let Ok(parsed) = &mut slot {
+        *tests(&mut parsed.document) = None;
     }
-    // What is looked at is what is read, whoever changes the path in between.
-    let file = open(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
-    contents(file, MAX_FILE_BYTES)
+    slots.insert(name.clone(), slot);
+    found
 }
 
 /// All that `check` says of files: no vars, no environment, no secret.
@@ -245,100 +125,76 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     let tests = filetest::run(&compiled);
     let mut all = loaded.diagnostics.clone();
     all.extend(compiled.diagnostics.iter().cloned());
-    all.extend(
-        table::link(&compiled.providers, &compiled.rejected).into_iter().map(|(_, diagnostic)| diagnostic),
-    );
+    all.extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
     all.extend(tests.diagnostics.iter().cloned());
     all.sort();
     (compiled, tests, all)
 }
 
-/// Makes the table of all that is good. A provider is out if it does not compile, if a file that it is made of
-/// has errors of form or a test that fails, if it clashes with one of an earlier name, or if another that uses
-/// its credentials section does not name it.
-pub fn assemble(loaded: &Loaded, value: impl Fn(&VarSource) -> bind::Lookup) -> Assembled {
+/// Makes providers of files, each for itself. One is out if it does not compile, if a file that it is made of
+/// has errors of form or a test that fails, or if its vars cannot be filled in.
+pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Made {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
     let mut diagnostics = loaded.diagnostics.clone();
     diagnostics.extend(tests.diagnostics);
     let bad: BTreeSet<Arc<str>> = diagnostics.iter().map(|one| one.at.file.clone()).collect();
     diagnostics.extend(compiled.diagnostics);
-    let mut good = compiled.providers;
-    let mut rejected = compiled.rejected;
-    let made_of_bad = |provider: &mut Arc<compile::Provider>| !provider.inputs.is_disjoint(&bad);
-    rejected.extend(good.extract_if(.., made_of_bad).map(|provider| Rejected::from(&*provider)));
-    loop {
-        let found = table::link(&good, &rejected);
-        if found.is_empty() {
-            break;
-        }
-        let (losers, found): (BTreeSet<FileName>, Vec<Diagnostic>) = found.into_iter().unzip();
-        let lost = |provider: &mut Arc<compile::Provider>| losers.contains(&provider.name);
-        rejected.extend(good.extract_if(.., lost).map(|provider| Rejected::from(&*provider)));
-        diagnostics.extend(found);
-    }
-    let cors: Vec<_> = good.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
-    let mut bound = Vec::with_capacity(good.len());
-    good.retain(|provider| {
-        let (ready, found) = bind::bind_read(provider, |_, _, var| value(&var.source));
-        diagnostics.extend(found);
-        let Some(ready) = ready else {
-            rejected.push(Rejected::from(&**provider));
-            return false;
+    let mut fresh: BTreeMap<FileName, Fresh> =
+        compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one))).collect();
+    for provider in compiled.providers {
+        let rejected = || Fresh::Bad(Rejected::from(&*provider));
+        let made = if provider.inputs.is_disjoint(&bad) {
+            let value = std::cell::RefCell::new(&mut value);
+            let (bound, found) = bind::bind_read(&provider, |_, _, var| (value.borrow_mut())(&var.source));
+            diagnostics.extend(found);
+            let bound = bound.map(Arc::new);
+            bound.map_or_else(rejected, |bound| Fresh::New(Good { compiled: provider.clone(), bound }))
+        } else {
+            rejected()
         };
-        bound.push(Arc::new(ready));
-        true
-    });
+        fresh.insert(provider.name.clone(), made);
+    }
+    Made { fresh, diagnostics }
+}
+
+/// Makes the table of all that is good.
+pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
+    let Made { fresh, mut diagnostics } = make(loaded, value);
+    let settled = settle(fresh, &BTreeMap::new());
+    diagnostics.extend(settled.diagnostics);
+    sort(&mut diagnostics);
+    let providers: Vec<_> = settled.serving.values().map(|one| one.good.compiled.clone()).collect();
+    let bound = settled.serving.into_values().map(|one| one.good.bound).collect();
+    let table = table(&providers, bound, settled.rejected);
+    Assembled { table, providers, diagnostics }
+}
+
+/// The table of providers that go together.
+pub fn table(
+    compiled: &[Arc<compile::Provider>],
+    bound: Vec<Arc<bind::Provider>>,
+    rejected: Vec<Rejected>,
+) -> Table {
+    let cors: Vec<_> = compiled.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
+    Table::new(bound, rejected, &cors)
+}
+
+/// In the order in which they are shown, each once: a var of a gateway is looked up by each provider that uses
+/// the gateway.
+pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort();
-    // A var of a gateway is looked up by each provider that uses the gateway.
     diagnostics.dedup();
-    rejected.sort_by(|a, b| a.name.cmp(&b.name));
-    let table = Table::new(bound, rejected, &cors);
-    Assembled { table, providers: good, diagnostics, tests: tests.ran }
-}
-
-/// A var's value: from the environment of this process, or from a file below `secrets`, less the line's end.
-/// Only what is not there is unset: what is there and cannot be read may be what keeps requests off the
-/// direct way.
-pub fn var_value(source: &VarSource, secrets: &Path) -> bind::Lookup {
-    match source {
-        VarSource::Env(name) => match std::env::var(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(VarError::NotPresent) => Ok(None),
-            Err(VarError::NotUnicode(_)) => Err("is not UTF-8".into()),
-        },
-        VarSource::File(name) => match open(&secrets.join(name), OFlags::empty()) {
-            Ok(file) => {
-                let text = String::from_utf8(contents(file, MAX_VAR_BYTES)?);
-                let text = text.map_err(|_| "is not UTF-8")?;
-                Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("cannot be read: {error}")),
-        },
-    }
-}
-
-/// Opens a file for reading. A pipe that nobody writes to does not hold the process up.
-fn open(path: &Path, flags: OFlags) -> io::Result<File> {
-    let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
-    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
-}
-
-/// All of a regular file, if it is small enough. The error is a fragment.
-fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
-    let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err("is not a regular file".into());
-    }
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > max { Err(format!("is larger than {max} bytes")) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{fs, path::Path};
+
+    use super::{
+        tree::{EMBEDDED, read},
+        *,
+    };
 
     const PRESET: &str =
         "path_prefix = \"/proxy/{provider}\"\n[endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n";

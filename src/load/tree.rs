@@ -1,0 +1,281 @@
+//! The texts of provider files: as they stand in a directory, or in the copy compiled into this binary. What
+//! has not changed since the last time is not read again.
+//!
+//! Never looks into a text: what it means is `spec`'s and `compile`'s.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use include_dir::{Dir, include_dir};
+use rustix::fs::OFlags;
+use sha2::{Digest, Sha256};
+
+use crate::{accounts::now_ms, diag::Sources, name::FileName, settings::Source};
+
+/// The files as they were when this binary was built.
+pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// How long after its last change a file is read again although it looks the same: another change may have
+/// got the same time stamp. Some file systems keep whole seconds.
+const RACY_MS: u64 = 3_000;
+/// How often files are looked at until two looks find the same.
+const MAX_LOOKS: usize = 4;
+
+/// SHA-256 of a text.
+pub type Hash = [u8; 32];
+
+/// Which folder a file stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Folder {
+    /// The directory itself: providers.
+    Providers,
+    /// `presets`.
+    Presets,
+    /// `gateways`.
+    Gateways,
+    /// `apis`.
+    Apis,
+}
+
+/// A file.
+#[derive(Debug)]
+pub struct Text {
+    /// Where it stands.
+    pub folder: Folder,
+    /// Its name; none if its stem cannot be one.
+    pub name: Option<FileName>,
+    /// Its text. The error is a fragment.
+    pub text: Result<Arc<str>, String>,
+    /// Tells it from any other text.
+    pub hash: Hash,
+    /// Whether it is the binary's, where a directory lacks it.
+    pub filled_in: bool,
+    /// Whether it is a link.
+    pub link: bool,
+    stamp: Option<Stamp>,
+}
+
+/// All files, by path as shown.
+#[derive(Debug, Clone, Default)]
+pub struct Tree(pub BTreeMap<Arc<str>, Arc<Text>>);
+
+/// What changes when a file does: device, inode, size, and the times of change in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64, u64),
+    times: (i128, i128),
+    /// Whether it may change once more without a trace.
+    racy: bool,
+}
+
+impl Folder {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis];
+
+    /// Its name below the directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Providers => "",
+            Self::Presets => "presets",
+            Self::Gateways => "gateways",
+            Self::Apis => "apis",
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let times = (
+            nanos(metadata.mtime(), metadata.mtime_nsec()),
+            nanos(metadata.ctime(), metadata.ctime_nsec()),
+        );
+        let age_ms = i128::from(now_ms()) - times.0.max(times.1) / 1_000_000;
+        let racy = age_ms < i128::from(RACY_MS);
+        Self { file: (metadata.dev(), metadata.ino(), metadata.size()), times, racy }
+    }
+
+    fn is_still(&self, now: &Self) -> bool {
+        !self.racy && self.file == now.file && self.times == now.times
+    }
+}
+
+impl Tree {
+    /// Reads all files. What `before` has, and looks the same, is taken from there. The error is about the
+    /// directory itself.
+    pub fn read(source: &Source, before: &Self) -> io::Result<Self> {
+        let mut tree = Self::default();
+        match source {
+            Source::Embedded => {
+                for (folder, file) in embedded(&Folder::ALL) {
+                    tree.insert(Path::new("providers.d").join(file.path()), built_in(folder, file, false));
+                }
+            }
+            Source::Directory(dir) => {
+                let root = fs::canonicalize(dir)?;
+                for folder in Folder::ALL {
+                    tree.read_folder(folder, &dir.join(folder.name()), &root, before)?;
+                }
+                tree.fill_in();
+            }
+        }
+        Ok(tree)
+    }
+
+    /// The same, once two looks find the same: not half of what is being written or swapped. Where writing
+    /// goes on and on, what the last look found.
+    pub fn settled(source: &Source, before: &Self) -> io::Result<Self> {
+        let mut tree = Self::read(source, before)?;
+        for _ in 1..MAX_LOOKS {
+            let again = Self::read(source, &tree)?;
+            let same = again.is(&tree);
+            tree = again;
+            if same {
+                break;
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Whether both hold the same texts.
+    pub fn is(&self, other: &Self) -> bool {
+        let texts = |tree: &Self| tree.0.iter().map(|(shown, text)| (shown.clone(), text.hash)).collect::<Vec<_>>();
+        self.0.len() == other.0.len() && texts(self) == texts(other)
+    }
+
+    /// The hash of a file.
+    pub fn hash_of(&self, shown: &str) -> Option<&Hash> {
+        self.0.get(shown).map(|text| &text.hash)
+    }
+
+    /// Whether it has any provider file, good or not.
+    pub fn has_providers(&self) -> bool {
+        self.0.values().any(|text| text.folder == Folder::Providers)
+    }
+
+    /// All texts, for showing findings.
+    pub fn sources(&self) -> Sources {
+        let mut sources = Sources::default();
+        for (shown, text) in &self.0 {
+            if let Ok(text) = &text.text {
+                sources.insert(shown.clone(), text.clone());
+            }
+        }
+        sources
+    }
+
+    fn read_folder(&mut self, folder: Folder, dir: &Path, root: &Path, before: &Self) -> io::Result<()> {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            // Only the providers' own folder has to be there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder != Folder::Providers => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let path = entry.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let wanted = path.extension().is_some_and(|extension| extension == "toml");
+            if !wanted || name.starts_with('.') || name.ends_with('~') {
+                continue;
+            }
+            let stamp = fs::metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
+            let known = before.0.get(&*path.to_string_lossy());
+            let known = known.filter(|known| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b)));
+            let text = known.cloned().unwrap_or_else(|| {
+                let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                Arc::new(Text { link, stamp, ..Text::new(folder, &path, read(&path, root), false) })
+            });
+            self.insert(path, text);
+        }
+        Ok(())
+    }
+
+    /// Presets, gateways and apis that a directory lacks are those of the binary, so that a provider file works
+    /// wherever it is put. Their tests were run when the binary was made.
+    fn fill_in(&mut self) {
+        let has = |text: &Text| self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name));
+        let missing = embedded(&Folder::ALL[1..]).map(|(folder, file)| (file, built_in(folder, file, true)));
+        let missing: Vec<_> = missing.filter(|(_, text)| !has(text)).collect();
+        for (file, text) in missing {
+            self.insert(Path::new("built-in").join(file.path()), text);
+        }
+    }
+
+    fn insert(&mut self, path: PathBuf, text: Arc<Text>) {
+        self.0.insert(path.to_string_lossy().into(), text);
+    }
+}
+
+impl Text {
+    fn new(folder: Folder, path: &Path, contents: Result<Vec<u8>, String>, filled_in: bool) -> Self {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let text = contents.and_then(|bytes| {
+            String::from_utf8(bytes)
+                .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+        });
+        let hash = match &text {
+            Ok(text) => hash(&[text.as_bytes()]),
+            Err(problem) => hash(&[b"problem", problem.as_bytes()]),
+        };
+        let name = FileName::new(&stem);
+        Self { folder, name, text: text.map(Arc::from), hash, filled_in, link: false, stamp: None }
+    }
+}
+
+fn embedded(folders: &[Folder]) -> impl Iterator<Item = (Folder, &'static include_dir::File<'static>)> {
+    folders.iter().flat_map(|folder| {
+        let dir = if folder.name().is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(folder.name()) };
+        dir.into_iter().flat_map(|dir| dir.files()).map(|file| (*folder, file))
+    })
+}
+
+fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Arc<Text> {
+    Arc::new(Text::new(folder, file.path(), Ok(file.contents().to_vec()), filled_in))
+}
+
+/// The SHA-256 of parts, each with its length, so that no two lists of parts are taken for one.
+pub(super) fn hash(parts: &[&[u8]]) -> Hash {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// Reads one file below `root`. The error is a fragment.
+pub(super) fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
+    let real = fs::canonicalize(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if !real.starts_with(root) {
+        return Err("a link that leads out of the providers directory is not followed".into());
+    }
+    // What is looked at is what is read, whoever changes the path in between.
+    let file = open(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
+    contents(file, MAX_FILE_BYTES)
+}
+
+/// Opens a file for reading. A pipe that nobody writes to does not hold the process up.
+pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
+    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// All of a regular file, if it is small enough. The error is a fragment.
+pub(super) fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > max { Err(format!("is larger than {max} bytes")) } else { Ok(bytes) }
+}
