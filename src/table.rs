@@ -211,9 +211,11 @@ fn not_agreed(name: &FileName, section: &compile::Section, other: &SectionUser<'
 }
 
 fn not_named(name: &FileName, section: &compile::Section, theirs: &compile::Section) -> Diagnostic {
-    let message = format!("`{name}` uses the section `{}` too, and is not named in `shared_with`", section.name);
-    let help =
-        format!("a key stored there would go to both: name `{name}` in `shared_with`, or use another section");
+    let message =
+        format!("`{name}` uses the section `{}` too, and is not named in `shared_with`", section.name);
+    let help = format!(
+        "a key stored there would go to both: name `{name}` in `shared_with`, or use another section"
+    );
     let diagnostic = Diagnostic::new(Code::Section, theirs.at.clone(), message).help(help);
     diagnostic.related(section.at.clone(), "the other one")
 }

@@ -17,7 +17,7 @@ use crate::{
     accounts::{self, Accounts, MasterKey},
     cli::check,
     listen::listen,
-    live::{self, Live, Reloader},
+    live::{self, Live, Reloader, StartError, State},
     secret::Secret,
     server::{self, House},
     settings::Settings,
@@ -89,7 +89,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     drop(house);
     let (files, data, counts) =
         (check::describe(&settings.providers), settings.data.display(), live.status().counts);
-    let live::Counts { live: providers, stale, rejected, routes } = counts;
+    let live::Counts { providers, stale, rejected, routes, .. } = counts;
     tracing::info!(%address, files, %data, providers, stale, rejected, routes, workers = settings.workers, "listening");
     if human {
         next_steps(&address.to_string(), settings, empty)?;
@@ -118,7 +118,6 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     for task in control {
         let _ = tokio::time::timeout(LAST_WORDS, task).await;
     }
-    drop(live);
     reloader.stop();
     store.close().await;
     Ok(())
@@ -142,7 +141,7 @@ impl Signals {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => {
-                    if let Err(error) = live.reload().await {
+                    if let Err(error) = live.reload_soon() {
                         tracing::error!(%error, "SIGHUP: the files are not read anew");
                     }
                 }
@@ -210,9 +209,16 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         max_stale: settings.max_stale,
         sweep: settings.sweep,
     };
-    let (live, reloader, first) = live::start(config)
-        .with_context(|| format!("failed to read {what}: name another directory with `--providers`"))?;
-    if human || settings.strict {
+    let (live, reloader, first) = match live::start(config) {
+        Ok(started) => started,
+        Err(StartError::Strict(first)) => {
+            check::show(&first.sources, &first.diagnostics)?;
+            bail!("{what} has errors, and `--strict` is on");
+        }
+        Err(StartError::Nothing(problem)) => bail!("{problem}: name another directory with `--providers`"),
+        Err(error) => return Err(error.into()),
+    };
+    if human {
         check::show(&first.sources, &first.diagnostics)?;
     } else {
         for one in &first.diagnostics {
@@ -221,17 +227,21 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
             tracing::error!(file, line = row, column, code, help, "{}", one.message);
         }
     }
-    if settings.strict && !first.diagnostics.is_empty() {
-        bail!("{what} has errors, and `--strict` is on");
+    let status = live.status();
+    if let Some(problem) = &status.problem {
+        tracing::error!(problem, "provider files cannot be read: what was last good serves");
     }
-    let table = live.current();
-    if table.providers.is_empty() && table.rejected.is_empty() {
-        bail!("{what} has no provider file: name another directory with `--providers`");
+    for one in status.files.iter().filter(|one| one.state != State::Live) {
+        let (file, state, since) = (&one.file, one.state, &one.since);
+        match state {
+            State::Stale => tracing::error!(
+                file,
+                since,
+                "stale: it serves as it last was good; see what is wrong with it above"
+            ),
+            _ => tracing::error!(file, "out of service: see what is wrong with it above"),
+        }
     }
-    for one in &table.rejected {
-        tracing::error!(provider = %one.name, prefix = one.prefix, "out of service: see what is wrong with its files above");
-    }
-    drop(table);
     Ok((live, reloader))
 }
 

@@ -2,8 +2,11 @@
 //! replaces whole, and the status document beside it. A request in flight keeps the provider that it found;
 //! nothing that a request does here ever waits.
 
+mod files;
+mod keep;
 mod reload;
 mod status;
+mod watch;
 
 use std::{
     sync::{Arc, mpsc},
@@ -13,10 +16,10 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-pub use reload::{Config, First, Reloader, start};
-pub use status::{Counts, File, Finding, State, Status, Watching};
+pub use reload::{Config, First, Reloader, StartError, start};
+pub use status::{Counts, File, Finding, Place, State, Status, Watching};
 
-use crate::table::Table;
+use crate::{settings::Source, table::Table};
 
 /// Reloads that may wait to be done.
 const MAX_WAITING: usize = 64;
@@ -34,8 +37,12 @@ pub struct Live {
 /// What the reloader is told.
 #[derive(Debug)]
 enum Command {
-    /// Look at all files now, and tell what came of it.
-    Reload(oneshot::Sender<Arc<Status>>),
+    /// Something may have happened to the files.
+    Changed,
+    /// Look at all files now, and tell what came of it, if somebody waits for that.
+    Reload(Option<oneshot::Sender<Arc<Status>>>),
+    /// Look at nothing any more.
+    Stop,
 }
 
 /// Why a reload that was asked for has no outcome. What serves is as before.
@@ -52,6 +59,14 @@ pub enum ReloadError {
     Stopping,
 }
 
+/// Where files come from, in words.
+fn describe(source: &Source) -> String {
+    match source {
+        Source::Directory(dir) => dir.display().to_string(),
+        Source::Embedded => "built-in".into(),
+    }
+}
+
 impl Live {
     /// The current table. Cheap: no lock, no count that workers share.
     pub fn current(&self) -> arc_swap::Guard<Arc<Table>> {
@@ -66,14 +81,23 @@ impl Live {
     /// Looks at all files anew, and waits until what is good of them serves.
     pub async fn reload(&self) -> Result<Arc<Status>, ReloadError> {
         let (tell, told) = oneshot::channel();
-        self.commands.try_send(Command::Reload(tell)).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => ReloadError::Busy,
-            mpsc::TrySendError::Disconnected(_) => ReloadError::Stopping,
-        })?;
+        self.ask(Some(tell))?;
         match tokio::time::timeout(RELOAD_DEADLINE, told).await {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(_)) => Err(ReloadError::Stopping),
             Err(_) => Err(ReloadError::Slow),
         }
+    }
+
+    /// The same, without waiting.
+    pub fn reload_soon(&self) -> Result<(), ReloadError> {
+        self.ask(None)
+    }
+
+    fn ask(&self, tell: Option<oneshot::Sender<Arc<Status>>>) -> Result<(), ReloadError> {
+        self.commands.try_send(Command::Reload(tell)).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => ReloadError::Busy,
+            mpsc::TrySendError::Disconnected(_) => ReloadError::Stopping,
+        })
     }
 }

@@ -1,21 +1,50 @@
-//! The reloader: one thread that looks at the files, and puts a new table in place of the current one.
+//! The reloader: one thread that looks at the files when something may have happened to them, and puts what is
+//! good of them in place of the current table. It alone replaces the table, so that reloads never overlap.
+//!
+//! Never decides what is good: `load` says what the files are, `reconcile` what serves. Never holds a request up.
 
 use std::{
+    io,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 
-use super::{Command, Counts, File, Finding, Live, MAX_WAITING, State, Status};
-use crate::{
-    accounts::{now_ms, utc},
-    diag::{Diagnostic, Sources},
-    load,
-    settings::Source,
+use super::{
+    Command, Live, MAX_WAITING, Status, Watching,
+    files::{Files, Look},
+    watch::{Places, Watch},
 };
+use crate::{
+    diag::{Diagnostic, Sources},
+    settings::Source,
+    table::Table,
+};
+
+/// How long nothing must happen before files are looked at: a save is several events.
+const QUIET: Duration = Duration::from_millis(150);
+/// How long to wait for that at most, where changes never end.
+const LONGEST: Duration = Duration::from_millis(700);
+/// How often to look where the system does not tell of changes.
+const POLL: Duration = Duration::from_millis(500);
+/// Of a look's own time, how much to wait until the next where looking is all there is.
+const POLL_SHARE: u32 = 20;
+/// How often to ask the system for events again where it had none to give.
+const REARM: Duration = Duration::from_mins(1);
+/// How long an event may take to arrive after the change that it tells of.
+const LATE: Duration = Duration::from_millis(100);
+/// How long a look that is under way at the end may take.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// Findings that are logged of one reload.
+const MAX_LOGGED: usize = 50;
 
 /// What a reloader works with.
 #[derive(Debug, Clone)]
@@ -34,10 +63,18 @@ pub struct Config {
     pub sweep: Duration,
 }
 
-/// Keeps the reloader going; `stop` ends it.
-#[derive(Debug)]
-pub struct Reloader {
-    thread: JoinHandle<()>,
+/// Why there is nothing to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory is missing, empty or unreadable, and nothing was ever good. A fragment.
+    #[error("{0}")]
+    Nothing(String),
+    /// Something is wrong, and all was to be right.
+    #[error("there are errors")]
+    Strict(First),
+    /// The system refuses a thread.
+    #[error("failed to start a thread: {0}")]
+    Thread(io::Error),
 }
 
 /// What the first look found, for showing to a person.
@@ -49,82 +86,299 @@ pub struct First {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Looks at the files for the first time, then whenever they change.
-pub fn start(config: Config) -> std::io::Result<(Arc<Live>, Reloader, First)> {
-    let (table, status, first) = look(&config, 1)?;
+/// Keeps the reloader going; `stop` ends it.
+#[derive(Debug)]
+pub struct Reloader {
+    commands: SyncSender<Command>,
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Looks at the files for the first time, then whenever something may have happened to them.
+pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError> {
     let (commands, waiting) = mpsc::sync_channel(MAX_WAITING);
+    let watched = matches!(config.source, Source::Directory(_));
+    let mut watching = Events::new(&commands, watched);
+    let mut files = Files::new(config.clone());
+    // Armed first, so that nothing falls between the look and the events.
+    watching.arm(&files);
+    let (look, first) = files.start(watching.mode())?;
+    // The look told which links there are.
+    watching.arm(&files);
     let live = Arc::new(Live {
-        table: ArcSwap::from_pointee(table),
-        status: ArcSwap::from_pointee(status),
-        commands,
+        table: ArcSwap::new(look.table),
+        status: ArcSwap::from_pointee(look.status),
+        commands: commands.clone(),
     });
-    let weak = Arc::downgrade(&live);
+    let (ending, ended) = mpsc::sync_channel(1);
+    let (old, asked) = (Vec::new(), Vec::new());
+    let worker = Worker { config, files, watching, waiting, live: live.clone(), old, asked, stopping: false };
     let work = move || {
-        while let Ok(Command::Reload(tell)) = waiting.recv() {
-            let Some(live) = weak.upgrade() else { return };
-            if let Ok((table, status, _)) = look(&config, live.status().generation + 1) {
-                live.table.store(Arc::new(table));
-                live.status.store(Arc::new(status));
-            }
-            let _ = tell.send(live.status());
-        }
+        worker.run();
+        let _ = ending.send(());
     };
-    let thread = std::thread::Builder::new().name("reload".into()).spawn(work)?;
-    Ok((live, Reloader { thread }, first))
+    let thread = std::thread::Builder::new().name("reload".into()).spawn(work);
+    Ok((live, Reloader { commands, ended, thread: thread.map_err(StartError::Thread)? }, first))
 }
 
 impl Reloader {
-    /// Ends it, once the last `Live` is gone.
+    /// Ends it. A look that is under way is waited for, but not for ever: what it keeps is whole at any time.
     pub fn stop(self) {
-        let _ = self.thread.join();
+        let _ = self.commands.try_send(Command::Stop);
+        if self.ended.recv_timeout(LAST_LOOK).is_ok() {
+            let _ = self.thread.join();
+        }
     }
 }
 
-fn look(config: &Config, generation: u64) -> std::io::Result<(crate::table::Table, Status, First)> {
-    let loaded = load::load(&config.source)?;
-    let assembled = load::assemble(&loaded, |source| load::var_value(source, &config.secrets));
-    let now = utc(now_ms());
-    let files = loaded.files.providers.keys().map(|name| {
-        let served = assembled.table.providers.iter().find(|one| one.name == *name);
-        let file = format!("providers.d/{name}.toml");
-        let found =
-            assembled.diagnostics.iter().filter(|one| one.at.file.ends_with(&format!("/{name}.toml")));
-        let finding = |one: &Diagnostic| {
-            let (line, column) = loaded.sources.line_column(&one.at);
-            Finding {
-                code: one.code.as_str().into(),
-                file: one.at.file.to_string(),
-                line,
-                column,
-                message: one.message.clone(),
-                help: one.help.clone(),
-            }
-        };
-        File {
-            provider: Some(name.to_string()),
-            state: if served.is_some() { State::Live } else { State::Rejected },
-            since: now.clone(),
-            routes: served.map_or(0, |one| one.endpoints.len()),
-            because: Vec::new(),
-            diagnostics: found.map(finding).collect(),
-            file,
+/// How changes are heard of.
+struct Events {
+    commands: SyncSender<Command>,
+    /// Whether a `Command::Changed` is on its way already.
+    pending: Arc<AtomicBool>,
+    watched: bool,
+    watch: Option<Watch>,
+    tried: Instant,
+    problem: Option<String>,
+}
+
+impl Events {
+    fn new(commands: &SyncSender<Command>, watched: bool) -> Self {
+        let pending = Arc::new(AtomicBool::new(false));
+        let (commands, tried) = (commands.clone(), Instant::now());
+        Self { commands, pending, watched, watch: None, tried, problem: None }
+    }
+
+    fn mode(&self) -> Watching {
+        match (self.watched, &self.watch) {
+            (false, _) => Watching::Nothing,
+            (true, Some(_)) => Watching::Events,
+            (true, None) => Watching::Polling,
         }
-    });
-    let files: Vec<File> = files.collect();
-    let status = Status {
-        ok: assembled.diagnostics.is_empty(),
-        generation,
-        since: now.clone(),
-        checked: now,
-        counts: Counts {
-            live: files.iter().filter(|one| one.state == State::Live).count(),
-            stale: 0,
-            rejected: files.iter().filter(|one| one.state == State::Rejected).count(),
-            routes: files.iter().map(|one| one.routes).sum(),
-        },
-        files,
-        ..Status::default()
-    };
-    let first = First { sources: loaded.sources, diagnostics: assembled.diagnostics };
-    Ok((assembled.table, status, first))
+    }
+
+    fn arm(&mut self, files: &Files) {
+        if !self.watched || (self.watch.is_none() && self.problem.is_some() && self.tried.elapsed() < REARM) {
+            return;
+        }
+        self.tried = Instant::now();
+        let mut places = Places::default();
+        files.places(&mut places);
+        let watch = match self.watch.take() {
+            Some(watch) => Ok(watch),
+            None => self.open(),
+        };
+        let armed = watch.and_then(|mut watch| watch.arm(places).map(|()| watch));
+        match armed {
+            Ok(watch) => {
+                if self.problem.take().is_some() {
+                    tracing::info!("the system tells of changes to files again");
+                }
+                self.watch = Some(watch);
+            }
+            Err(problem) => {
+                if self.problem.as_ref() != Some(&problem) {
+                    tracing::warn!(
+                        %problem, every_ms = millis(POLL),
+                        "the system cannot tell of changes to files: they are looked at again and again instead"
+                    );
+                }
+                self.problem = Some(problem);
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Watch, String> {
+        let (commands, pending) = (self.commands.clone(), self.pending.clone());
+        Watch::new(move || {
+            // One that waits stands for all: it is taken before files are looked at.
+            if !pending.swap(true, Ordering::AcqRel) && commands.try_send(Command::Changed).is_err() {
+                pending.store(false, Ordering::Release);
+            }
+        })
+    }
+}
+
+/// Why files are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Event,
+    Sweep,
+    Asked,
+}
+
+struct Worker {
+    config: Config,
+    files: Files,
+    watching: Events,
+    waiting: Receiver<Command>,
+    live: Arc<Live>,
+    /// Tables that a request may still read: let go of here, where it takes nobody's time.
+    old: Vec<Arc<Table>>,
+    asked: Vec<oneshot::Sender<Arc<Status>>>,
+    stopping: bool,
+}
+
+/// What happened to files since they were last looked at.
+enum Heard {
+    Nothing,
+    Changes { first: Instant, last: Instant },
+}
+
+impl Worker {
+    fn run(mut self) {
+        // Requests go first. Where a sandbox forbids this, reloads take their share.
+        let _ = rustix::process::setpriority_process(None, 10);
+        // What the first look found good is kept now, when requests are being answered already.
+        self.files.save();
+        let mut heard = Heard::Nothing;
+        let mut next = Instant::now() + self.pause(Duration::ZERO);
+        loop {
+            let due = match heard {
+                Heard::Nothing => next,
+                Heard::Changes { first, last } => (last + QUIET).min(first + LONGEST),
+            };
+            let why = match self.waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(command) => {
+                    if self.take(command) {
+                        let last = Instant::now();
+                        let first = if let Heard::Changes { first, .. } = heard { first } else { last };
+                        heard = Heard::Changes { first, last };
+                        continue;
+                    }
+                    Why::Asked
+                }
+                Err(RecvTimeoutError::Timeout) if matches!(heard, Heard::Nothing) => Why::Sweep,
+                Err(RecvTimeoutError::Timeout) => Why::Event,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if self.stopping {
+                return;
+            }
+            heard = Heard::Nothing;
+            let began = Instant::now();
+            self.look(why);
+            if self.stopping {
+                return;
+            }
+            next = Instant::now() + self.pause(began.elapsed());
+        }
+    }
+
+    /// How long until files are looked at although nothing was heard.
+    fn pause(&self, took: Duration) -> Duration {
+        match self.watching.mode() {
+            Watching::Polling => (took * POLL_SHARE).clamp(POLL, self.config.sweep.max(POLL)),
+            Watching::Events | Watching::Nothing => self.config.sweep.min(self.files.until_expiry()),
+        }
+    }
+
+    /// Takes a command; whether it tells of a change.
+    fn take(&mut self, command: Command) -> bool {
+        match command {
+            Command::Changed => {
+                self.watching.pending.store(false, Ordering::Release);
+                return true;
+            }
+            Command::Reload(tell) => self.asked.extend(tell),
+            Command::Stop => self.stopping = true,
+        }
+        false
+    }
+
+    fn look(&mut self, why: Why) {
+        // Who asked before a look begins is answered by it.
+        while let Ok(command) = self.waiting.try_recv() {
+            self.take(command);
+        }
+        let asked = std::mem::take(&mut self.asked);
+        self.watching.arm(&self.files);
+        let mut look = self.files.look(self.watching.mode());
+        if why == Why::Sweep
+            && self.watching.mode() == Watching::Events
+            && look.differs > 0
+            && !self.heard_late()
+        {
+            look.status.missed = self.files.missed(look.differs);
+            tracing::warn!(
+                files = look.differs,
+                missed = look.status.missed,
+                sweep_ms = millis(self.config.sweep),
+                "files changed and no event told of it: a network or bind mount may not pass them on; changes there are seen by the sweep alone"
+            );
+        }
+        let status = Arc::new(look.status.clone());
+        if look.swap {
+            self.old.push(self.live.table.swap(look.table.clone()));
+        }
+        self.live.status.store(status.clone());
+        report(&look, why, &status);
+        for tell in asked {
+            // Who asked may have given up waiting.
+            let _ = tell.send(status.clone());
+        }
+        self.files.save();
+        self.watching.arm(&self.files);
+        self.old.retain(|table| Arc::strong_count(table) > 1);
+    }
+
+    /// Whether an event was only late.
+    fn heard_late(&mut self) -> bool {
+        let until = Instant::now() + LATE;
+        while let Ok(command) = self.waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if self.take(command) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// One line on what a look did, and what is wrong below it.
+fn report(look: &Look, why: Why, status: &Status) {
+    if !look.news && why != Why::Asked {
+        return;
+    }
+    let done = &look.done;
+    let (generation, routes, ms) = (status.generation, status.counts.routes, millis(look.took));
+    let (added, removed, changed) = (names(&done.added), names(&done.removed), names(&done.changed));
+    let (stale, rejected, problem) = (names(&done.stale), names(&done.rejected), status.problem.as_deref());
+    macro_rules! line {
+        ($level:ident, $message:literal) => {
+            tracing::$level!(
+                generation, added, removed, changed, stale, rejected, routes, ms, problem, $message
+            )
+        };
+    }
+    match (status.ok, look.swap) {
+        (true, true) => line!(info, "reloaded"),
+        (true, false) => line!(info, "reloaded: nothing to change"),
+        (false, _) => line!(warn, "reloaded: not all is good"),
+    }
+    for one in look.findings.iter().take(MAX_LOGGED) {
+        let (file, row, column, code, help) =
+            (&one.file, one.line, one.column, &one.code, one.help.as_deref());
+        tracing::error!(file, line = row, column, code, help, "{}", one.message);
+    }
+    if look.findings.len() > MAX_LOGGED {
+        tracing::error!(
+            more = look.findings.len() - MAX_LOGGED,
+            "further findings: `tollgate status` shows them"
+        );
+    }
+}
+
+/// Names for a log line; of many only the first.
+fn names(names: &[String]) -> Option<String> {
+    const MAX_NAMES: usize = 20;
+    let (first, more) = names.split_at(names.len().min(MAX_NAMES));
+    let mut text = first.join(" ");
+    if !more.is_empty() {
+        text = format!("{text} and {} more", more.len());
+    }
+    Some(text).filter(|text| !text.is_empty())
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

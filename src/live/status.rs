@@ -62,6 +62,8 @@ pub struct Counts {
     pub stale: usize,
     /// Files of which nothing serves.
     pub rejected: usize,
+    /// Providers that serve.
+    pub providers: usize,
     /// Endpoints that serve.
     pub routes: usize,
 }
@@ -116,4 +118,20 @@ pub struct Finding {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Other places that belong to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Place>,
+}
+
+/// A place that belongs to a diagnostic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters, from 1.
+    pub column: usize,
+    /// What it is.
+    pub label: String,
 }

@@ -12,8 +12,8 @@ use std::{
     sync::Arc,
 };
 
-pub use tree::{Folder, Hash, Text, Tree};
-pub use vars::{Vars, var_value};
+pub use tree::{Folder, Hash, Text, Tree, hash};
+pub use vars::{Prints, Vars, var_value};
 
 use crate::{
     bind, compile,
@@ -43,6 +43,8 @@ pub struct Loaded {
 pub struct Made {
     /// The providers.
     pub fresh: BTreeMap<FileName, Fresh>,
+    /// Of those that are good but for other files that they are made of: which.
+    pub because: BTreeMap<FileName, BTreeSet<Arc<str>>>,
     /// What is wrong with them.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -112,7 +114,9 @@ fn keep<T: spec::Document>(
             (Err(spec::Outline::default()), vec![found])
         }
     };
-    if text.filled_in && let Ok(parsed) = &mut slot {
+    if text.filled_in
+        && let Ok(parsed) = &mut slot
+    {
         *tests(&mut parsed.document) = None;
     }
     slots.insert(name.clone(), slot);
@@ -142,6 +146,7 @@ pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) 
     diagnostics.extend(compiled.diagnostics);
     let mut fresh: BTreeMap<FileName, Fresh> =
         compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one))).collect();
+    let mut because = BTreeMap::new();
     for provider in compiled.providers {
         let rejected = || Fresh::Bad(Rejected::from(&*provider));
         let made = if provider.inputs.is_disjoint(&bad) {
@@ -151,16 +156,17 @@ pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) 
             let bound = bound.map(Arc::new);
             bound.map_or_else(rejected, |bound| Fresh::New(Good { compiled: provider.clone(), bound }))
         } else {
+            because.insert(provider.name.clone(), provider.inputs.intersection(&bad).cloned().collect());
             rejected()
         };
         fresh.insert(provider.name.clone(), made);
     }
-    Made { fresh, diagnostics }
+    Made { fresh, because, diagnostics }
 }
 
 /// Makes the table of all that is good.
 pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
-    let Made { fresh, mut diagnostics } = make(loaded, value);
+    let Made { fresh, mut diagnostics, .. } = make(loaded, value);
     let settled = settle(fresh, &BTreeMap::new());
     diagnostics.extend(settled.diagnostics);
     sort(&mut diagnostics);

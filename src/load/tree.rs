@@ -13,7 +13,8 @@ use std::{
 };
 
 use include_dir::{Dir, include_dir};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{accounts::now_ms, diag::Sources, name::FileName, settings::Source};
@@ -29,11 +30,12 @@ const RACY_MS: u64 = 3_000;
 /// How often files are looked at until two looks find the same.
 const MAX_LOOKS: usize = 4;
 
-/// SHA-256 of a text.
+/// A SHA-256: of a text, as `sha256sum` prints it.
 pub type Hash = [u8; 32];
 
 /// Which folder a file stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Folder {
     /// The directory itself: providers.
     Providers,
@@ -58,8 +60,8 @@ pub struct Text {
     pub hash: Hash,
     /// Whether it is the binary's, where a directory lacks it.
     pub filled_in: bool,
-    /// Whether it is a link.
-    pub link: bool,
+    /// Whether its directory does not tell of all its changes: it is a link, or a mount of its own.
+    pub apart: bool,
     stamp: Option<Stamp>,
 }
 
@@ -94,10 +96,8 @@ impl Folder {
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        let times = (
-            nanos(metadata.mtime(), metadata.mtime_nsec()),
-            nanos(metadata.ctime(), metadata.ctime_nsec()),
-        );
+        let times =
+            (nanos(metadata.mtime(), metadata.mtime_nsec()), nanos(metadata.ctime(), metadata.ctime_nsec()));
         let age_ms = i128::from(now_ms()) - times.0.max(times.1) / 1_000_000;
         let racy = age_ms < i128::from(RACY_MS);
         Self { file: (metadata.dev(), metadata.ino(), metadata.size()), times, racy }
@@ -147,7 +147,8 @@ impl Tree {
 
     /// Whether both hold the same texts.
     pub fn is(&self, other: &Self) -> bool {
-        let texts = |tree: &Self| tree.0.iter().map(|(shown, text)| (shown.clone(), text.hash)).collect::<Vec<_>>();
+        let texts =
+            |tree: &Self| tree.0.iter().map(|(shown, text)| (shown.clone(), text.hash)).collect::<Vec<_>>();
         self.0.len() == other.0.len() && texts(self) == texts(other)
     }
 
@@ -176,7 +177,9 @@ impl Tree {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
             // Only the providers' own folder has to be there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && folder != Folder::Providers => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder != Folder::Providers => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         for entry in entries {
@@ -189,10 +192,11 @@ impl Tree {
             }
             let stamp = fs::metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
             let known = before.0.get(&*path.to_string_lossy());
-            let known = known.filter(|known| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b)));
+            let known =
+                known.filter(|known| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b)));
             let text = known.cloned().unwrap_or_else(|| {
-                let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                Arc::new(Text { link, stamp, ..Text::new(folder, &path, read(&path, root), false) })
+                let apart = entry.file_type().is_ok_and(|kind| kind.is_symlink()) || is_mount(&path);
+                Arc::new(Text { apart, stamp, ..Text::new(folder, &path, read(&path, root), false) })
             });
             self.insert(path, text);
         }
@@ -202,7 +206,8 @@ impl Tree {
     /// Presets, gateways and apis that a directory lacks are those of the binary, so that a provider file works
     /// wherever it is put. Their tests were run when the binary was made.
     fn fill_in(&mut self) {
-        let has = |text: &Text| self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name));
+        let has =
+            |text: &Text| self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name));
         let missing = embedded(&Folder::ALL[1..]).map(|(folder, file)| (file, built_in(folder, file, true)));
         let missing: Vec<_> = missing.filter(|(_, text)| !has(text)).collect();
         for (file, text) in missing {
@@ -216,6 +221,12 @@ impl Tree {
 }
 
 impl Text {
+    /// A text that was read before.
+    pub fn known(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
+        let (name, text, hash) = (Some(name), Ok(text.into()), Sha256::digest(text).into());
+        Self { folder, name, text, hash, filled_in, apart: false, stamp: None }
+    }
+
     fn new(folder: Folder, path: &Path, contents: Result<Vec<u8>, String>, filled_in: bool) -> Self {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let text = contents.and_then(|bytes| {
@@ -223,11 +234,11 @@ impl Text {
                 .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
         });
         let hash = match &text {
-            Ok(text) => hash(&[text.as_bytes()]),
+            Ok(text) => Sha256::digest(text).into(),
             Err(problem) => hash(&[b"problem", problem.as_bytes()]),
         };
         let name = FileName::new(&stem);
-        Self { folder, name, text: text.map(Arc::from), hash, filled_in, link: false, stamp: None }
+        Self { folder, name, text: text.map(Arc::from), hash, filled_in, apart: false, stamp: None }
     }
 }
 
@@ -242,8 +253,14 @@ fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Ar
     Arc::new(Text::new(folder, file.path(), Ok(file.contents().to_vec()), filled_in))
 }
 
+/// Whether a file is a mount of its own, as a single file that is mounted into a container.
+fn is_mount(path: &Path) -> bool {
+    let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// The SHA-256 of parts, each with its length, so that no two lists of parts are taken for one.
-pub(super) fn hash(parts: &[&[u8]]) -> Hash {
+pub fn hash(parts: &[&[u8]]) -> Hash {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());

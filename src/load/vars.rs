@@ -2,7 +2,7 @@
 //! secrets directory. Remembers which were asked for and whether they changed, never what they are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env::VarError,
     io,
     path::{Path, PathBuf},
@@ -11,18 +11,25 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::tree::{Hash, contents, hash, open};
-use crate::{bind, compile::VarSource};
+use crate::{
+    bind,
+    compile::{self, VarSource},
+};
 
 /// The largest file that a var is read from, in bytes.
 const MAX_VAR_BYTES: u64 = 64 << 10;
 
-/// The vars that were asked for.
+/// The vars that files name.
 #[derive(Debug)]
 pub struct Vars {
     secrets: PathBuf,
+    /// What files held when they were last looked at.
     files: BTreeMap<VarSource, Hash>,
     env: BTreeMap<String, bool>,
 }
+
+/// Which files below the secrets directory a provider was made with, and what tells their values from others.
+pub type Prints = BTreeMap<VarSource, Hash>;
 
 impl Vars {
     /// With files below `secrets`.
@@ -30,35 +37,51 @@ impl Vars {
         Self { secrets, files: BTreeMap::new(), env: BTreeMap::new() }
     }
 
-    /// A var's value now.
+    /// Forgets what files held, so that they are looked at anew.
+    pub fn refresh(&mut self) {
+        self.files.clear();
+    }
+
+    /// A var's value.
     pub fn value(&mut self, source: &VarSource) -> bind::Lookup {
         let value = var_value(source, &self.secrets);
-        match source {
-            VarSource::Env(name) => {
-                self.env.insert(name.clone(), matches!(&value, Ok(Some(value)) if !value.is_empty()));
-            }
-            VarSource::File(_) => {
-                self.files.insert(source.clone(), hash_of(&value));
-            }
+        if let VarSource::Env(name) = source {
+            self.env.insert(name.clone(), matches!(&value, Ok(Some(value)) if !value.is_empty()));
+        } else {
+            self.files.insert(source.clone(), hash_of(&value));
         }
         value
     }
 
-    /// The files that have another value than when they were last asked for. The environment has none: it is
-    /// this process's own.
-    pub fn changed(&self) -> BTreeSet<VarSource> {
-        let other = |source: &VarSource, known: &Hash| hash_of(&var_value(source, &self.secrets)) != *known;
-        self.files.iter().filter(|(source, known)| other(source, known)).map(|(one, _)| one.clone()).collect()
+    /// What tells the values of a provider's vars from others. The environment is left out: it is this
+    /// process's own, and never another.
+    pub fn prints(&mut self, provider: &compile::Provider) -> Prints {
+        let gateways = provider.gateways.iter().map(|one| &one.gateway.vars);
+        let vars = gateways.chain([&provider.vars]).flat_map(BTreeMap::values).map(|var| &var.value.source);
+        let files: Vec<_> = vars.filter(|source| matches!(source, VarSource::File(_))).cloned().collect();
+        files.into_iter().map(|source| (source.clone(), self.print(&source))).collect()
     }
 
-    /// The variables of the environment that were asked for, and whether they are set.
+    fn print(&mut self, source: &VarSource) -> Hash {
+        if let Some(known) = self.files.get(source) {
+            return *known;
+        }
+        let hash = hash_of(&var_value(source, &self.secrets));
+        self.files.insert(source.clone(), hash);
+        hash
+    }
+
+    /// The variables of the environment that files named, and whether they are set.
     pub fn env(&self) -> &BTreeMap<String, bool> {
         &self.env
     }
 
-    /// Whether any file was asked for.
-    pub fn has_files(&self) -> bool {
-        !self.files.is_empty()
+    /// The files that files named, with their directory.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.files.keys().filter_map(|source| match source {
+            VarSource::File(name) => Some(self.secrets.join(name)),
+            VarSource::Env(_) => None,
+        })
     }
 }
 

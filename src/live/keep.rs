@@ -1,0 +1,193 @@
+//! What was last good, kept in the data directory through a restart: `last-good/index.json` says which texts
+//! each provider was made of, and the texts stand beside it under their SHA-256. An index is replaced whole, and
+//! a text is believed only if it has its hash, so that a crash at any point loses nothing that was there.
+//!
+//! Never keeps the value of a var, and never decides what serves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    load::{Folder, Text},
+    name::FileName,
+    store::hex,
+};
+
+/// The form of the index. Another one is not read.
+const VERSION: u32 = 1;
+const DIRECTORY: &str = "last-good";
+const INDEX: &str = "index.json";
+
+/// The texts that a provider was made of when it was last good, by path as shown.
+pub(super) type Inputs = BTreeMap<Arc<str>, Arc<Text>>;
+
+/// What is kept of a provider.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    /// What it was made of.
+    pub inputs: Inputs,
+    /// Since when its files are something else, in milliseconds since 1970.
+    pub stale_since_ms: Option<u64>,
+}
+
+/// Where it is kept, and what is there.
+#[derive(Debug)]
+pub(super) struct Keep {
+    dir: PathBuf,
+    /// The directory that the files came from: what was good of another one says nothing of this one's.
+    source: String,
+    saved: Option<Index>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Index {
+    version: u32,
+    source: String,
+    providers: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stale_since_ms: Option<u64>,
+    inputs: Vec<Input>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Input {
+    file: String,
+    folder: Folder,
+    name: String,
+    sha256: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    filled_in: bool,
+}
+
+impl Keep {
+    /// In a data directory, of the files of a providers directory.
+    pub(super) fn new(data: &Path, providers: &Path) -> Self {
+        let source = std::path::absolute(providers).unwrap_or_else(|_| providers.to_owned());
+        Self { dir: data.join(DIRECTORY), source: source.to_string_lossy().into_owned(), saved: None }
+    }
+
+    /// What was last good. The error says why it is not known.
+    pub(super) fn load(&mut self) -> Result<BTreeMap<FileName, Kept>, String> {
+        let path = self.dir.join(INDEX);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
+        };
+        let index: Index = serde_json::from_slice(&bytes)
+            .map_err(|error| format!("`{}` is damaged: {error}", path.display()))?;
+        if index.version != VERSION || index.source != self.source {
+            return Ok(BTreeMap::new());
+        }
+        let mut texts = Inputs::new();
+        let kept = index.providers.iter().filter_map(|(name, entry)| {
+            let inputs =
+                entry.inputs.iter().map(|input| self.input(input, &mut texts)).collect::<Option<_>>()?;
+            Some((FileName::new(name)?, Kept { inputs, stale_since_ms: entry.stale_since_ms }))
+        });
+        let kept = kept.collect();
+        self.saved = Some(index);
+        Ok(kept)
+    }
+
+    /// A text, if it is there whole. Files of one text share it.
+    fn input(&self, input: &Input, texts: &mut Inputs) -> Option<(Arc<str>, Arc<Text>)> {
+        let file: Arc<str> = input.file.as_str().into();
+        let key: Arc<str> = format!("{file} {}", input.sha256).into();
+        if let Some(known) = texts.get(&key) {
+            return Some((file, known.clone()));
+        }
+        let text = fs::read_to_string(self.path_of(&input.sha256)).ok()?;
+        let text = Text::known(input.folder, FileName::new(&input.name)?, &text, input.filled_in);
+        let text = (hex(&text.hash) == input.sha256).then(|| Arc::new(text))?;
+        texts.insert(key, text.clone());
+        Some((file, text))
+    }
+
+    /// Keeps what is good now, if it is something else than what is kept. The error is a fragment.
+    pub(super) fn save<'k>(
+        &mut self,
+        good: impl Iterator<Item = (&'k FileName, &'k Kept)> + Clone,
+    ) -> Result<(), String> {
+        let providers = good.clone().map(|(name, kept)| (name.to_string(), Entry::of(kept))).collect();
+        let index = Index { version: VERSION, source: self.source.clone(), providers };
+        if self.saved.as_ref() == Some(&index) {
+            return Ok(());
+        }
+        let texts = good.flat_map(|(_, kept)| kept.inputs.values());
+        self.write(&index, texts)
+            .map_err(|error| format!("`{}` cannot be written: {error}", self.dir.display()))?;
+        self.saved = Some(index);
+        Ok(())
+    }
+
+    fn write<'k>(&self, index: &Index, texts: impl Iterator<Item = &'k Arc<Text>>) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let mut wanted = BTreeSet::new();
+        let there = names(&self.dir)?;
+        for text in texts {
+            let Ok(content) = &text.text else { continue };
+            let path = self.path_of(&hex(&text.hash));
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if wanted.insert(name.clone()) && !there.contains(&name) {
+                replace(&path, content.as_bytes(), false)?;
+            }
+        }
+        replace(&self.dir.join(INDEX), &serde_json::to_vec(index)?, true)?;
+        for old in there.iter().filter(|name| *name != INDEX && !wanted.contains(*name)) {
+            fs::remove_file(self.dir.join(old))?;
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, sha256: &str) -> PathBuf {
+        self.dir.join(format!("{sha256}.toml"))
+    }
+}
+
+impl Entry {
+    fn of(kept: &Kept) -> Self {
+        let inputs = kept.inputs.iter().filter_map(|(file, text)| {
+            Some(Input {
+                file: file.to_string(),
+                folder: text.folder,
+                name: text.name.as_ref()?.to_string(),
+                sha256: hex(&text.hash),
+                filled_in: text.filled_in,
+            })
+        });
+        Self { stale_since_ms: kept.stale_since_ms, inputs: inputs.collect() }
+    }
+}
+
+fn names(dir: &Path) -> io::Result<BTreeSet<String>> {
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    fs::read_dir(dir)?.map(name).collect()
+}
+
+/// Puts a file in place, whole or not at all. Only its owner can read it: a text may hold a key by mistake.
+fn replace(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
+    let draft = path.with_extension("tmp");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(content)?;
+    if durable {
+        file.sync_all()?;
+    }
+    fs::rename(&draft, path)?;
+    match path.parent() {
+        Some(dir) if durable => File::open(dir)?.sync_all(),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,183 @@
+//! Which directories to watch so that no change to the files goes unnoticed, and the system's events about them.
+//! Directories are watched, not files: a watch on a file dies when an editor renames another over it. So are
+//! the directories that the path leads through, links followed, since any of them may be replaced.
+//!
+//! Never looks at a file: an event says only that it is time to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+/// The links that a path may lead through, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// What of a directory's entries is of interest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Interest {
+    All,
+    Names(BTreeSet<OsString>),
+}
+
+/// The directories that something hangs on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Places(BTreeMap<PathBuf, Interest>);
+
+impl Places {
+    /// A directory: all that happens in it, and to what leads there.
+    pub(super) fn directory(&mut self, path: &Path) {
+        let real = self.file(path);
+        self.0.insert(real, Interest::All);
+    }
+
+    /// A file: what happens to it in its directory, and to what leads there. Where it really stands.
+    pub(super) fn file(&mut self, path: &Path) -> PathBuf {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut ahead: Vec<OsString> = Vec::new();
+        let mut here = PathBuf::from("/");
+        go(&path, &mut ahead, &mut here);
+        let mut links = 0;
+        while let Some(part) = ahead.pop() {
+            if part == ".." {
+                here.pop();
+                continue;
+            }
+            self.name(&here, &part);
+            let next = here.join(&part);
+            match fs::read_link(&next) {
+                Ok(target) if links < MAX_LINKS => {
+                    links += 1;
+                    go(&target, &mut ahead, &mut here);
+                }
+                _ => here = next,
+            }
+        }
+        here
+    }
+
+    /// A file that is a mount of its own: its directory does not hear of what is written into it.
+    pub(super) fn itself(&mut self, path: &Path) {
+        let real = self.file(path);
+        self.0.entry(real).or_insert(Interest::Names(BTreeSet::new()));
+    }
+
+    fn name(&mut self, dir: &Path, name: &OsStr) {
+        let interest = self.0.entry(dir.to_owned()).or_insert_with(|| Interest::Names(BTreeSet::new()));
+        if let Interest::Names(names) = interest {
+            names.insert(name.to_owned());
+        }
+    }
+
+    fn concern(&self, path: &Path) -> bool {
+        let below = |(dir, name): (&Path, &OsStr)| match self.0.get(dir) {
+            Some(Interest::All) => true,
+            Some(Interest::Names(names)) => names.contains(name),
+            None => false,
+        };
+        self.0.contains_key(path) || path.parent().zip(path.file_name()).is_some_and(below)
+    }
+}
+
+/// Puts a path's parts before what is ahead.
+fn go(path: &Path, ahead: &mut Vec<OsString>, here: &mut PathBuf) {
+    for part in path.components().rev() {
+        match part {
+            Component::RootDir => *here = PathBuf::from("/"),
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::ParentDir | Component::Normal(_) => ahead.push(part.as_os_str().to_owned()),
+        }
+    }
+}
+
+/// The system's events.
+#[derive(Debug)]
+pub(super) struct Watch {
+    watcher: RecommendedWatcher,
+    places: Arc<Mutex<Places>>,
+    /// Which directory is watched at a path.
+    armed: BTreeMap<PathBuf, (u64, u64)>,
+}
+
+impl Watch {
+    /// Calls `wake` at each event that concerns a place; of none yet. The error is a fragment.
+    pub(super) fn new(wake: impl Fn() + Send + 'static) -> Result<Self, String> {
+        let places = Arc::new(Mutex::new(Places::default()));
+        let known = places.clone();
+        let tell = move |event: notify::Result<Event>| {
+            let concerns = match event {
+                Ok(event) if event.need_rescan() => true,
+                // Reading is no change; what is read here would be heard of here again.
+                Ok(Event { kind: EventKind::Access(_), .. }) => false,
+                Ok(event) => {
+                    let places = known.lock().unwrap_or_else(PoisonError::into_inner);
+                    event.paths.iter().any(|path| places.concern(path))
+                }
+                Err(_) => true,
+            };
+            if concerns {
+                wake();
+            }
+        };
+        let watcher = notify::recommended_watcher(tell).map_err(|error| problem(&error))?;
+        Ok(Self { watcher, places, armed: BTreeMap::new() })
+    }
+
+    /// Watches these places and no others. What is watched already is armed again: a directory of the same
+    /// path, even of the same inode, may be another by now. The error says which limit is used up.
+    pub(super) fn arm(&mut self, places: Places) -> Result<(), String> {
+        places.clone_into(&mut self.places.lock().unwrap_or_else(PoisonError::into_inner));
+        let gone: Vec<PathBuf> =
+            self.armed.keys().filter(|path| !places.0.contains_key(*path)).cloned().collect();
+        for path in gone {
+            self.disarm(&path);
+        }
+        for path in places.0.keys() {
+            let identity = fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+            if self.armed.get(path).is_some_and(|known| Some(*known) != identity) {
+                self.disarm(path);
+            }
+            let Some(identity) = identity else { continue };
+            match self.watcher.watch(path, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.armed.insert(path.clone(), identity)),
+                // What vanished or may not be watched is left to the directories above and to the sweep.
+                Err(error) if !is_limit(&error) => {}
+                Err(error) => return Err(problem(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn disarm(&mut self, path: &Path) {
+        self.armed.remove(path);
+        // The system may have ended the watch by itself, as when the directory is gone.
+        let _ = self.watcher.unwatch(path);
+    }
+}
+
+fn is_limit(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => true,
+        ErrorKind::Io(error) => matches!(error.raw_os_error(), Some(12 | 23 | 24 | 28)),
+        _ => false,
+    }
+}
+
+/// What to raise, for the log.
+fn problem(error: &notify::Error) -> String {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => "the limit fs.inotify.max_user_watches is used up".into(),
+        ErrorKind::Io(error) if error.raw_os_error() == Some(28) => {
+            "the limit fs.inotify.max_user_watches is used up".into()
+        }
+        ErrorKind::Io(error) if error.raw_os_error() == Some(24) => {
+            "the limit fs.inotify.max_user_instances, or that of open files, is used up".into()
+        }
+        _ => error.to_string(),
+    }
+}
