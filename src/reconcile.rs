@@ -186,3 +186,117 @@ impl Seats<'_> {
         diagnostic
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{compile::Files, spec};
+
+    /// Providers with the path `GET /{path}` each, `!` where the file is bad, and more keys after a space.
+    fn made(files: &str) -> BTreeMap<FileName, Fresh> {
+        let mut all = Files::default();
+        for (name, rest) in files.split_terminator(';').filter_map(|one| one.trim().split_once('=')) {
+            let (path, more) = rest.split_once(' ').unwrap_or((rest, ""));
+            let bad = if path == "!" { "wrong = 1\n" } else { "" };
+            let text = format!(
+                "{bad}title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/p\"\n{more}\n[endpoint.one]\nmethod = \"GET\"\npath = \"/{path}\"\n"
+            );
+            let (parsed, _) = spec::parse(&format!("{name}.toml").into(), &text);
+            all.providers.insert(FileName::new(name).unwrap(), parsed);
+        }
+        let compiled = compile::compile(&all);
+        let bad = compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
+        let good = compiled.providers.into_iter().map(|compiled| {
+            let bound = Arc::new(bind::bind(&compiled, |_, _, _| None).0.unwrap());
+            (compiled.name.clone(), Fresh::New(Good { compiled, bound }))
+        });
+        bad.chain(good).collect()
+    }
+
+    /// What serves as what, `~` where stale, then `-` and what is out; and the findings.
+    fn outcome(last: &str, now: &str) -> (String, Vec<Diagnostic>) {
+        let same: BTreeSet<&str> = last.split_terminator(';').map(str::trim).collect();
+        let same = now.split_terminator(';').map(str::trim).filter(|one| same.contains(one));
+        let same: Vec<&str> = same.filter_map(|one| Some(one.split_once('=')?.0)).collect();
+        let last = made(last).into_iter().filter_map(|(name, fresh)| match fresh {
+            Fresh::New(good) => Some((name, good)),
+            _ => None,
+        });
+        let fresh = made(now).into_iter().map(|(name, fresh)| {
+            let fresh = if same.contains(&name.as_str()) { Fresh::Same } else { fresh };
+            (name, fresh)
+        });
+        let settled = settle(fresh.collect(), &last.collect());
+        let shown = settled.serving.iter().map(|(name, one)| {
+            let path = &one.good.compiled.endpoints[0].paths[0].text;
+            format!("{name}{}{}", if one.stale { "~" } else { "=" }, path.trim_start_matches("/p/"))
+        });
+        let out = settled.rejected.iter().map(|one| format!("-{}", one.name));
+        (shown.chain(out).collect::<Vec<_>>().join(" "), settled.diagnostics)
+    }
+
+    #[test]
+    fn what_served_before_goes_before_what_is_new() {
+        let check = |last: &str, now: &str, expected: &str, files: &[&str]| {
+            let (found, diagnostics) = outcome(last, now);
+            let told: Vec<&str> = diagnostics.iter().map(|one| &*one.at.file).collect();
+            assert_eq!((found.as_str(), &told[..]), (expected, files), "{last} -> {now}");
+        };
+        // Each for itself.
+        check("", "a=x;b=y;", "a=x b=y", &[]);
+        check("a=x;", "a=x;b=!;", "a=x -b", &[]);
+        check("a=x;", "a=!;", "a~x", &[]);
+        check("a=x;", "a=y;", "a=y", &[]);
+        check("a=x;b=y;", "b=y;", "b=y", &[]);
+        // Of two new ones the later name loses; of three in a row only the one in the middle.
+        check("", "a=x;b=x;", "a=x -b", &["b.toml"]);
+        check("", "a=x;b=x;c=x;", "a=x -b -c", &["b.toml", "c.toml"]);
+        // A new one loses to one that served, whatever its name, and is told so itself.
+        check("b=x;", "a=x;b=x;", "b=x -a", &["a.toml"]);
+        check("b=x;", "a=x;b=!;", "b~x -a", &["a.toml"]);
+        // One that changed falls back, and what never changed does not.
+        check("a=x;b=y;", "a=y;b=y;", "a~x b=y", &["a.toml"]);
+        check("a=x;b=y;", "a=x;b=x;", "a=x b~y", &["b.toml"]);
+        // Two that changed at once into a clash both fall back.
+        check("a=x;b=y;", "a=z;b=z;", "a~x b~y", &["b.toml", "a.toml"]);
+        // To swap is no clash, a move neither.
+        check("a=x;b=y;", "a=y;b=x;", "a=y b=x", &[]);
+        check("a=x;", "b=x;", "b=x", &[]);
+        // Falling back takes a path again that another took, so that this one falls back too.
+        check("a=x;b=y;c=z;", "a=z;b=x;c=z;", "a~x b~y c=z", &["a.toml", "b.toml"]);
+        check("a=x;b=y;", "a=!;b=x;", "a~x b~y", &["b.toml"]);
+        check("a=x;", "a=!;b=x;", "a~x -b", &["b.toml"]);
+    }
+
+    #[test]
+    fn a_stored_key_stays_where_it_was() {
+        let own = "credentials = { section = \"s\", field = [{ name = \"key\" }] }";
+        let knows = |name: &str| own.replace("\"s\",", &format!("\"s\", shared_with = [\"{name}\"],"));
+        let check = |last: &str, now: &str, expected: &str, codes: usize| {
+            let text = |files: &str| {
+                let files = files.replace("OWN", own).replace("KNOWS-B", &knows("b"));
+                files.replace("KNOWS-A", &knows("a"))
+            };
+            let (found, diagnostics) = outcome(&text(last), &text(now));
+            assert_eq!(
+                (found.as_str(), diagnostics.len()),
+                (expected, codes),
+                "{last} -> {now}: {diagnostics:?}"
+            );
+        };
+        check("", "a=x OWN;b=y OWN;", "-a -b", 2);
+        check("b=y OWN;", "a=x OWN;b=y OWN;", "b=y -a", 1);
+        check("b=y OWN;", "a=x KNOWS-B;b=y OWN;", "b=y -a", 1);
+        check("b=y OWN;", "a=x KNOWS-B;b=y KNOWS-A;", "a=x b=y", 0);
+        // A bad newcomer takes nothing from the one that has the section, which keeps others out when bad.
+        check("b=y OWN;", "a=! OWN;b=y OWN;", "b=y -a", 0);
+        check("b=y OWN;", "a=x OWN;b=! OWN;", "b~y -a", 1);
+    }
+
+    #[test]
+    fn the_place_in_an_older_text_is_marked() {
+        let (found, diagnostics) = outcome("b=x;", "a=x;b=!;");
+        let related: Vec<&str> = diagnostics[0].related.iter().map(|(at, _)| &*at.file).collect();
+        assert_eq!((found.as_str(), related), ("b~x -a", vec!["b.toml (last good)"]));
+    }
+}

@@ -233,13 +233,14 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
     }
     for one in status.files.iter().filter(|one| one.state != State::Live) {
         let (file, state, since) = (&one.file, one.state, &one.since);
-        match state {
-            State::Stale => tracing::error!(
+        if state == State::Stale {
+            tracing::error!(
                 file,
                 since,
                 "stale: it serves as it last was good; see what is wrong with it above"
-            ),
-            _ => tracing::error!(file, "out of service: see what is wrong with it above"),
+            );
+        } else {
+            tracing::error!(file, "out of service: see what is wrong with it above");
         }
     }
     Ok((live, reloader))

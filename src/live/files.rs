@@ -155,7 +155,7 @@ impl Files {
             return Err(StartError::Strict(first));
         }
         self.env = self.vars.env().keys().cloned().collect();
-        Ok((self.conclude(tree, outcome, watching, began), first))
+        Ok((self.conclude(tree, &outcome, watching, began), first))
     }
 
     /// Looks at all files anew.
@@ -176,7 +176,7 @@ impl Files {
             Err(problem) => self.hold(problem),
         };
         self.tell_env();
-        self.conclude(read.unwrap_or_default(), outcome, watching, began)
+        self.conclude(read.unwrap_or_default(), &outcome, watching, began)
     }
 
     /// Reads the texts. The error says what is wrong with the directory.
@@ -373,10 +373,10 @@ impl Kept {
 // === impl Files: concluding ===
 
 impl Files {
-    fn conclude(&mut self, tree: Tree, outcome: Outcome, watching: Watching, began: Instant) -> Look {
+    fn conclude(&mut self, tree: Tree, outcome: &Outcome, watching: Watching, began: Instant) -> Look {
         let there = !tree.0.is_empty();
         let differs = if there { differences(&self.tree, &tree) } else { 0 };
-        let sources = self.sources(&tree, &outcome);
+        let sources = self.sources(&tree, outcome);
         let findings: Vec<_> = outcome.diagnostics.iter().map(|one| finding(one, &sources)).collect();
         let (swap, done) = self.take_over(&tree, &outcome.settled);
         let mut status = Status {
@@ -392,7 +392,7 @@ impl Files {
             status.since = utc(now_ms());
             status.hash = self.hash(&outcome.settled);
         }
-        status.files = self.describe(&tree, &outcome, &findings);
+        status.files = self.describe(&tree, outcome, &findings);
         status.counts = Counts::of(&status.files);
         status.ok &= status.counts.stale + status.counts.rejected == 0;
         status.checked.clone_from(&self.status.checked);

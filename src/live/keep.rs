@@ -191,3 +191,78 @@ fn replace(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(files: &[(&str, &str)], stale_since_ms: Option<u64>) -> Kept {
+        let text = |(file, text): &(&str, &str)| {
+            let name = FileName::new(file.trim_end_matches(".toml")).unwrap();
+            ((*file).into(), Arc::new(Text::known(Folder::Providers, name, text, false)))
+        };
+        Kept { inputs: files.iter().map(text).collect(), stale_since_ms }
+    }
+
+    /// What another process finds: of each provider its texts, and since when it is stale.
+    fn found(data: &Path, providers: &str) -> Result<String, String> {
+        let kept = Keep::new(data, Path::new(providers)).load()?;
+        let shown = kept.iter().map(|(name, one)| {
+            let texts: Vec<&str> = one.inputs.values().map(|text| text.text.as_deref().unwrap()).collect();
+            format!("{name}: {} {:?}", texts.join("+"), one.stale_since_ms)
+        });
+        Ok(shown.collect::<Vec<_>>().join("; "))
+    }
+
+    fn save(keep: &mut Keep, all: &[(&str, Kept)]) {
+        let all: BTreeMap<FileName, Kept> =
+            all.iter().map(|(name, kept)| (FileName::new(name).unwrap(), kept.clone())).collect();
+        keep.save(all.iter()).unwrap();
+    }
+
+    fn texts(data: &Path) -> usize {
+        names(&data.join(DIRECTORY)).unwrap().len() - 1
+    }
+
+    #[test]
+    fn what_was_good_is_found_again_and_what_is_not_is_let_go() {
+        let data = tempfile::tempdir().unwrap();
+        assert_eq!(found(data.path(), "p"), Ok(String::new()));
+        let mut keep = Keep::new(data.path(), Path::new("p"));
+        let (a, b) = (
+            kept(&[("a.toml", "A"), ("p.toml", "P")], None),
+            kept(&[("b.toml", "B"), ("p.toml", "P")], Some(5)),
+        );
+        save(&mut keep, &[("a", a.clone()), ("b", b)]);
+        assert_eq!(found(data.path(), "p").unwrap(), "a: A+P None; b: B+P Some(5)");
+        assert_eq!((found(data.path(), "q").unwrap().as_str(), texts(data.path())), ("", 3));
+        save(&mut keep, &[("a", a)]);
+        assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("a: A+P None", 2));
+        // Another process goes on where this one stopped.
+        let mut other = Keep::new(data.path(), Path::new("p"));
+        other.load().unwrap();
+        save(&mut other, &[("c", kept(&[("c.toml", "A")], None))]);
+        assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("c: A None", 1));
+    }
+
+    #[test]
+    fn only_what_is_whole_is_believed() {
+        let data = tempfile::tempdir().unwrap();
+        let mut keep = Keep::new(data.path(), Path::new("p"));
+        save(&mut keep, &[("a", kept(&[("a.toml", "A")], None)), ("b", kept(&[("b.toml", "B")], None))]);
+        let text = Text::known(Folder::Providers, FileName::new("a").unwrap(), "A", false);
+        fs::write(keep.path_of(&hex(&text.hash)), "another").unwrap();
+        assert_eq!(found(data.path(), "p").unwrap(), "b: B None");
+        fs::write(data.path().join("last-good/index.json"), "{\"version\":1").unwrap();
+        assert!(found(data.path(), "p").unwrap_err().contains("index.json` is damaged"));
+        fs::write(
+            data.path().join("last-good/index.json"),
+            "{\"version\":2,\"source\":\"\",\"providers\":{}}",
+        )
+        .unwrap();
+        assert_eq!(found(data.path(), "p"), Ok(String::new()));
+        let error = Keep::new(&data.path().join("last-good/index.json"), Path::new("p"))
+            .save([(&FileName::new("a").unwrap(), &kept(&[("a.toml", "A")], None))].into_iter());
+        assert!(error.unwrap_err().contains("cannot be written"));
+    }
+}

@@ -168,7 +168,7 @@ impl Events {
             Some(watch) => Ok(watch),
             None => self.open(),
         };
-        let armed = watch.and_then(|mut watch| watch.arm(places).map(|()| watch));
+        let armed = watch.and_then(|mut watch| watch.arm(&places).map(|()| watch));
         match armed {
             Ok(watch) => {
                 if self.problem.take().is_some() {
@@ -350,7 +350,7 @@ fn report(look: &Look, why: Why, status: &Status) {
             )
         };
     }
-    match (status.ok, look.swap) {
+    match (status.ok, look.news) {
         (true, true) => line!(info, "reloaded"),
         (true, false) => line!(info, "reloaded: nothing to change"),
         (false, _) => line!(warn, "reloaded: not all is good"),

@@ -130,8 +130,8 @@ impl Watch {
 
     /// Watches these places and no others. What is watched already is armed again: a directory of the same
     /// path, even of the same inode, may be another by now. The error says which limit is used up.
-    pub(super) fn arm(&mut self, places: Places) -> Result<(), String> {
-        places.clone_into(&mut self.places.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn arm(&mut self, places: &Places) -> Result<(), String> {
+        Places::clone_into(places, &mut self.places.lock().unwrap_or_else(PoisonError::into_inner));
         let gone: Vec<PathBuf> =
             self.armed.keys().filter(|path| !places.0.contains_key(*path)).cloned().collect();
         for path in gone {
@@ -179,5 +179,61 @@ fn problem(error: &notify::Error) -> String {
             "the limit fs.inotify.max_user_instances, or that of open files, is used up".into()
         }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_path_hangs_on_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let check = |path: &str, expected: &[(&str, &str)]| {
+            let mut places = Places::default();
+            places.directory(&root.join(path));
+            let below =
+                |path: &Path| path.strip_prefix(&root).ok().map(|path| path.to_string_lossy().into_owned());
+            let found = places.0.iter().filter_map(|(path, interest)| {
+                let names = match interest {
+                    Interest::All => "*".to_owned(),
+                    Interest::Names(names) => {
+                        names.iter().map(|one| one.to_string_lossy()).collect::<Vec<_>>().join(" ")
+                    }
+                };
+                Some((below(path)?, names))
+            });
+            let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{path}");
+        };
+        let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, root.join(at)).unwrap();
+        fs::create_dir_all(root.join("v1/p")).unwrap();
+        link("v1", "current");
+        link("current/../current/p", "p");
+        link("round", "round");
+        check("v1/p", &[("", "v1"), ("v1", "p"), ("v1/p", "*")]);
+        check("current/p", &[("", "current v1"), ("v1", "p"), ("v1/p", "*")]);
+        check("p", &[("", "current p v1"), ("v1", "p"), ("v1/p", "*")]);
+        check("missing/p", &[("", "missing"), ("missing", "p"), ("missing/p", "*")]);
+        check("round", &[("", "round"), ("round", "*")]);
+    }
+
+    #[test]
+    fn what_happens_beside_a_place_is_of_no_concern() {
+        let mut places = Places::default();
+        places.directory(Path::new("/nowhere/p"));
+        places.itself(Path::new("/mounts/a.toml"));
+        let check =
+            |path: &str, expected: bool| assert_eq!(places.concern(Path::new(path)), expected, "{path}");
+        check("/nowhere/p/a.toml", true);
+        check("/nowhere/p/..data", true);
+        check("/nowhere/p", true);
+        check("/nowhere/q", false);
+        check("/nowhere/p/presets/a.toml", false);
+        check("/mounts/a.toml", true);
+        check("/mounts/b.toml", false);
+        check("/nowhere", true);
+        check("/elsewhere", false);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, Metadata},
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -116,7 +116,7 @@ impl Tree {
         match source {
             Source::Embedded => {
                 for (folder, file) in embedded(&Folder::ALL) {
-                    tree.insert(Path::new("providers.d").join(file.path()), built_in(folder, file, false));
+                    tree.insert(&Path::new("providers.d").join(file.path()), built_in(folder, file, false));
                 }
             }
             Source::Directory(dir) => {
@@ -198,7 +198,7 @@ impl Tree {
                 let apart = entry.file_type().is_ok_and(|kind| kind.is_symlink()) || is_mount(&path);
                 Arc::new(Text { apart, stamp, ..Text::new(folder, &path, read(&path, root), false) })
             });
-            self.insert(path, text);
+            self.insert(&path, text);
         }
         Ok(())
     }
@@ -211,11 +211,11 @@ impl Tree {
         let missing = embedded(&Folder::ALL[1..]).map(|(folder, file)| (file, built_in(folder, file, true)));
         let missing: Vec<_> = missing.filter(|(_, text)| !has(text)).collect();
         for (file, text) in missing {
-            self.insert(Path::new("built-in").join(file.path()), text);
+            self.insert(&Path::new("built-in").join(file.path()), text);
         }
     }
 
-    fn insert(&mut self, path: PathBuf, text: Arc<Text>) {
+    fn insert(&mut self, path: &Path, text: Arc<Text>) {
         self.0.insert(path.to_string_lossy().into(), text);
     }
 }
@@ -245,7 +245,7 @@ impl Text {
 fn embedded(folders: &[Folder]) -> impl Iterator<Item = (Folder, &'static include_dir::File<'static>)> {
     folders.iter().flat_map(|folder| {
         let dir = if folder.name().is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(folder.name()) };
-        dir.into_iter().flat_map(|dir| dir.files()).map(|file| (*folder, file))
+        dir.into_iter().flat_map(Dir::files).map(|file| (*folder, file))
     })
 }
 
