@@ -444,7 +444,7 @@ impl Files {
                     known.kept.stale_since_ms.get_or_insert(now);
                 }
                 Some(known) if Arc::ptr_eq(&known.good.bound, &good.bound) => {
-                    known.kept.stale_since_ms = None
+                    known.kept.stale_since_ms = None;
                 }
                 _ => {
                     let inputs = good.compiled.inputs.iter();
