@@ -21,7 +21,7 @@ use patience::Patience;
 
 use crate::{
     accounts::{Accounts, LocalCache},
-    gateway::{self, Worker},
+    gateway::{self, Readiness, Worker},
     live::Live,
     telemetry::Recorder,
     upstream::{self, Upstream},
@@ -43,6 +43,8 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 pub struct House {
     /// The current table.
     pub live: Arc<Live>,
+    /// Whether more requests are wanted.
+    pub ready: Arc<Readiness>,
     /// Who callers are.
     pub accounts: Accounts,
     /// The way to upstreams.
@@ -84,6 +86,7 @@ async fn serve(listener: TcpListener, house: House, first_id: u64) -> io::Result
     let tasks = TaskTracker::new();
     let worker = Arc::new(Worker {
         live: house.live.clone(),
+        ready: house.ready.clone(),
         accounts: house.accounts.clone(),
         cache: LocalCache::default(),
         upstream: Upstream::new(house.upstream.clone()),

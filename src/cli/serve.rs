@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accounts::{self, Accounts, MasterKey},
     cli::check,
+    gateway::Readiness,
     listen::listen,
     live::{self, Live, Reloader, StartError, State},
     secret::Secret,
@@ -73,6 +74,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
+        ready: Arc::new(Readiness::default()),
         accounts,
         upstream,
         recorder: settings.access_log.then_some(recorder),
@@ -83,7 +85,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     };
     #[expect(clippy::disallowed_methods, reason = "both are aborted below, once the workers are done")]
     let control = [tokio::spawn(lookups), tokio::spawn(records)];
-    let stop = house.stop.clone();
+    let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let workers = start_workers(listeners, &house)?;
     // The workers' own clones keep lookups and records going; this one would keep them going for ever.
     drop(house);
@@ -99,6 +101,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         reason = signals.next(&live) => reason,
         () = &mut workers => bail!("all workers have ended: the log says why"),
     };
+    ready.drain();
     tracing::info!(
         signal = reason,
         grace_ms = as_millis(settings.grace),

@@ -6,6 +6,7 @@
 mod body;
 mod fault;
 mod own;
+mod ready;
 mod visit;
 
 use std::{
@@ -21,6 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio_util::task::TaskTracker;
 
 pub use body::Body;
+pub use ready::Readiness;
 
 use crate::{
     accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
@@ -41,6 +43,8 @@ use visit::Visit;
 pub struct Worker {
     /// The current table.
     pub live: Arc<Live>,
+    /// Whether more requests are wanted.
+    pub ready: Arc<Readiness>,
     /// Who callers are.
     pub accounts: Accounts,
     /// What this worker knows of callers.

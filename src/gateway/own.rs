@@ -32,8 +32,11 @@ pub(super) async fn answer(
 ) -> Result<Option<Response<Body>>, Fault> {
     let path = head.uri.path();
     match (&head.method, path) {
-        (&Method::GET | &Method::HEAD, "/health") => {
-            Ok(Some(json(StatusCode::OK, r#"{"status":"ok"}"#.into())))
+        (&Method::GET | &Method::HEAD, "/health" | "/livez") => Ok(Some(health(StatusCode::OK, "ok"))),
+        (&Method::GET | &Method::HEAD, "/readyz") => {
+            let serves = !worker.live.current().providers.is_empty();
+            let (status, word) = worker.ready.told(serves);
+            Ok(Some(health(status, word)))
         }
         (&Method::GET, "/config") => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
@@ -46,6 +49,10 @@ pub(super) async fn answer(
         }
         _ => Ok(None),
     }
+}
+
+fn health(status: StatusCode, word: &str) -> Response<Body> {
+    json(status, format!(r#"{{"status":"{word}"}}"#))
 }
 
 fn below(path: &str, segment: &str) -> bool {

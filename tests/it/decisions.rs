@@ -60,9 +60,11 @@ fn reserved_paths_have_no_cors() {
 #[test]
 fn health_and_config_are_open() {
     let mut world = World::new();
-    let health = own(&mut world, &request("GET /health", ""));
-    assert_eq!((health.head.status(), &health.body[..]), (200, &br#"{"status":"ok"}"#[..]));
-    assert_eq!(health.head.get("content-type"), Some("application/json"));
+    for path in ["/health", "/livez", "/readyz"] {
+        let health = own(&mut world, &request(&format!("GET {path}"), ""));
+        assert_eq!((health.head.status(), &health.body[..]), (200, &br#"{"status":"ok"}"#[..]), "{path}");
+        assert_eq!(health.head.get("content-type"), Some("application/json"), "{path}");
+    }
     let config = own(&mut world, &request("GET /config", ""));
     assert_eq!(config.head.status(), 200);
     assert_eq!(config.head.get("content-type"), Some("text/html; charset=utf-8"));
@@ -128,7 +130,8 @@ fn what_is_reserved_is_no_route() {
         "POST /config",
         "GET /config/",
         "GET /console",
-        "GET /livez",
+        "POST /livez",
+        "GET /readyz/x",
         "GET /metrics",
     ] {
         let check = |answer: &Message, status: u16, code: &str| {
