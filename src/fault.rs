@@ -92,6 +92,8 @@ faults! {
     RewriteFailed "rewrite_failed" BAD_GATEWAY Gateway false "proxy_configuration_error";
     /// The provider's file is rejected and nothing good stands in for it.
     ConfigRejected "config_rejected" SERVICE_UNAVAILABLE Gateway true "proxy_configuration_error";
+    /// A reload was asked for, and how it ends is not known yet.
+    ReloadUnfinished "reload_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// Who the caller is could not be looked up.
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The upstream's name does not resolve.

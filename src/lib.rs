@@ -31,7 +31,8 @@ pub mod listen;
 pub mod mock;
 pub mod telemetry;
 
-// L3: the gateway
+// L3: the gateway, and the admin API
+pub mod admin;
 pub mod gateway;
 
 // L4: the outside

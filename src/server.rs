@@ -21,6 +21,7 @@ use patience::Patience;
 
 use crate::{
     accounts::{Accounts, LocalCache},
+    admin::Admin,
     gateway::{self, Readiness, Worker},
     live::Live,
     telemetry::Recorder,
@@ -43,6 +44,8 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 pub struct House {
     /// The current table.
     pub live: Arc<Live>,
+    /// The admin API.
+    pub admin: Admin,
     /// Whether more requests are wanted.
     pub ready: Arc<Readiness>,
     /// Who callers are.
@@ -86,6 +89,7 @@ async fn serve(listener: TcpListener, house: House, first_id: u64) -> io::Result
     let tasks = TaskTracker::new();
     let worker = Arc::new(Worker {
         live: house.live.clone(),
+        admin: house.admin.clone(),
         ready: house.ready.clone(),
         accounts: house.accounts.clone(),
         cache: LocalCache::default(),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{self, Accounts, MasterKey},
+    admin::Admin,
     cli::check,
     gateway::Readiness,
     listen::listen,
@@ -74,6 +75,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
+        admin: Admin { live: live.clone() },
         ready: Arc::new(Readiness::default()),
         accounts,
         upstream,

@@ -10,6 +10,9 @@ use crate::{
     table::Hit,
 };
 
+/// When a reload may be asked for again, in seconds.
+const RELOAD_PAUSE_S: &str = "5";
+
 /// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
 pub(super) fn response(fault: &Fault, worker: &Worker, head: &Parts, visit: &mut Visit) -> Response<Body> {
     visit.fault(fault.kind);
@@ -49,6 +52,9 @@ fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body>
     // Clients' libraries retry by status alone, and in vain where the fault is not a passing one.
     if words.status.is_server_error() && !kind.retry_may_help() {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    if kind == Kind::ReloadUnfinished {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RELOAD_PAUSE_S));
     }
     if kind == Kind::UpgradeRefused {
         // RFC 9110, section 15.5.22: a 426 names what is spoken.

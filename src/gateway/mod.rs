@@ -26,6 +26,7 @@ pub use ready::Readiness;
 
 use crate::{
     accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
+    admin::Admin,
     fault::{Fault, Kind},
     live::Live,
     origin::is_host,
@@ -43,6 +44,8 @@ use visit::Visit;
 pub struct Worker {
     /// The current table.
     pub live: Arc<Live>,
+    /// The admin API.
+    pub admin: Admin,
     /// Whether more requests are wanted.
     pub ready: Arc<Readiness>,
     /// Who callers are.

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, reques
 
 use super::{Body, Worker, authenticate, fault::json, store_fault, visit::Visit};
 use crate::{
+    admin::Admin,
     compile::RESERVED,
     fault::{Fault, Kind},
 };
@@ -41,7 +42,7 @@ pub(super) async fn answer(
         (&Method::GET, "/config") => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
             check_admin(worker, head, visit).await?;
-            Err(Fault::new(Kind::NotFound, "Not found"))
+            administer(&worker.admin, &head.method, path).await.map(Some)
         }
         _ if below(path, "/auth") => {
             authenticate(worker, head, visit).await?;
@@ -49,6 +50,11 @@ pub(super) async fn answer(
         }
         _ => Ok(None),
     }
+}
+
+/// What the admin API answers to whoever may ask it.
+async fn administer(admin: &Admin, method: &Method, path: &str) -> Result<Response<Body>, Fault> {
+    admin.answer(method, path).await.map(|answer| json(answer.status, answer.body))
 }
 
 fn health(status: StatusCode, word: &str) -> Response<Body> {

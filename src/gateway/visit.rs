@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderValue, Method, Response, request::Parts};
+use http::{HeaderValue, Method, Response, header, request::Parts};
 
 use super::{Body, Worker};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct Visit {
-    /// Whether the answer is for pages of other origins.
+    /// Whether the answer is for pages of other origins; one that is not is for nobody to keep.
     cors: bool,
     /// Whether the answer has no body whatever its head says.
     is_head: bool,
@@ -71,6 +71,8 @@ impl Visit {
         let headers = answer.headers_mut();
         if self.cors {
             rewrite::cors(headers, &self.finish.worker.live.current().cors_headers);
+        } else {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if let Ok(id) = HeaderValue::from_str(self.request_id()) {
             headers.insert("tollgate-request-id", id);

@@ -293,6 +293,9 @@ impl Fault<'_> {
         }
         assert_eq!(body["error"]["code"], code);
         let mut expected: Lines = cors.map_or_else(|| own_lines("").split_off(4), own_lines);
+        if cors.is_none() {
+            expected.push(("cache-control".into(), "no-store".into()));
+        }
         expected.push(("content-type".into(), "application/json".into()));
         let proxy_status = format!("tollgate; error={}; details=\"{code}\"", kind.proxy_error());
         expected.push(("proxy-status".into(), proxy_status));
