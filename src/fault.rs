@@ -72,6 +72,8 @@ faults! {
     InvalidToken "invalid_token" UNAUTHORIZED Client false "http_request_denied";
     /// No admin token, or one that is not known, under `/admin`.
     InvalidAdminToken "invalid_admin_token" UNAUTHORIZED Client false "http_request_denied";
+    /// Another user of the machine at the control socket.
+    Forbidden "forbidden" FORBIDDEN Client false "http_request_denied";
     /// The request is not valid HTTP for a proxy: Host missing or doubled, CONNECT.
     MalformedRequest "malformed_request" BAD_REQUEST Client false "http_request_error";
     /// No endpoint matches method and path.

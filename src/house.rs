@@ -43,6 +43,7 @@ const MODULES: &[(u8, &str)] = &[
     (3, "ui"),
     (3, "gateway"),
     (4, "server"),
+    (4, "control"),
     (4, "cli"),
 ];
 

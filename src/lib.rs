@@ -37,6 +37,7 @@ pub mod gateway;
 
 // L4: the outside
 pub mod server;
+pub mod control;
 pub mod cli;
 
 // the rules of the house, as tests

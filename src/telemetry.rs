@@ -199,7 +199,11 @@ fn access_line(exchange: &Exchange) {
 
 /// What others sent, for a log line: control characters escaped, at most 300 bytes.
 pub fn shown(text: &str) -> Cow<'_, str> {
-    let text = &text[..text.floor_char_boundary(300)];
+    escaped(&text[..text.floor_char_boundary(300)])
+}
+
+/// A text with control characters escaped, so that it stays on its line and tells a terminal nothing.
+pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }

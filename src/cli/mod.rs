@@ -5,9 +5,11 @@ pub mod check;
 pub mod context;
 pub mod credential;
 pub mod mock;
+pub mod reload;
 pub mod routes;
 pub mod schema;
 pub mod serve;
+pub mod status;
 pub mod token;
 pub mod user;
 
@@ -45,6 +47,10 @@ enum Command {
     Serve(Box<Given>),
     /// Check provider files: everything that is wrong, without network, environment or secrets
     Check(check::Args),
+    /// Show what the running tollgate makes of its provider files; exits with 1 unless all are live
+    Status(status::Args),
+    /// Let the running tollgate look at its provider files now; exits with 1 unless all are live
+    Reload(reload::Args),
     /// List what can be called, and where it leads
     Routes,
     /// Print or write the JSON schemas of the files
@@ -81,6 +87,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
         Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
         Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
+        Some(Command::Status(args)) => status::run(&args, &plain()?.data),
+        Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
         Some(Command::Routes) => routes::run(&plain()?),
         Some(Command::Schema(args)) => schema::run(&args).map(|()| true),
         Some(Command::User(args)) => with_context(&plain()?, async |context| user::run(args, &context).await),

@@ -17,6 +17,7 @@ use crate::{
     accounts::{self, Accounts, MasterKey},
     admin::Admin,
     cli::check,
+    control,
     gateway::Readiness,
     listen::listen,
     live::{self, Live, Reloader, StartError, State},
@@ -71,11 +72,14 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         format!("failed to listen on {}: choose another address with `--listen`", settings.listen)
     })?;
     let address = listeners[0].local_addr()?;
+    let admin = Admin { live: live.clone() };
+    let (socket, calls) = control::start(&settings.data, admin.clone())
+        .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let (accounts, lookups) = Accounts::start(store.clone(), key);
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
-        admin: Admin { live: live.clone() },
+        admin,
         ready: Arc::new(Readiness::default()),
         accounts,
         upstream,
@@ -85,8 +89,8 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         grace: settings.grace,
         stop: CancellationToken::new(),
     };
-    #[expect(clippy::disallowed_methods, reason = "both are aborted below, once the workers are done")]
-    let control = [tokio::spawn(lookups), tokio::spawn(records)];
+    #[expect(clippy::disallowed_methods, reason = "all are waited for below, once the workers are done")]
+    let control = [tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls)];
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let workers = start_workers(listeners, &house)?;
     // The workers' own clones keep lookups and records going; this one would keep them going for ever.
@@ -119,7 +123,8 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         return Ok(());
     }
     tracing::info!("stopped");
-    // Without workers both come to their end by themselves: the last lines are written, no lookup is left.
+    drop(socket);
+    // Without workers the others come to their end by themselves: the last lines are written, no lookup is left.
     for task in control {
         let _ = tokio::time::timeout(LAST_WORDS, task).await;
     }

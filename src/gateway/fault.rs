@@ -36,6 +36,12 @@ pub(super) fn reply(rule: &ResponseRule, hit: &Hit, request_id: &str) -> Respons
     made(&words, hit.endpoint().api.as_deref(), kind)
 }
 
+/// The response for a fault where no request of a client is being answered.
+pub fn refuse(fault: &Fault) -> Response<Body> {
+    let (status, code) = (fault.kind.status(), fault.kind.code());
+    made(&FaultWords { status, message: &fault.message, code, request_id: "" }, None, fault.kind)
+}
+
 fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body> {
     let mut response = json(words.status, words.body(api));
     let headers = response.headers_mut();
@@ -45,7 +51,9 @@ fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body>
         headers.insert("proxy-status", value);
     }
     // Where clients' libraries look for the id that an exception shows.
-    if let Ok(id) = HeaderValue::from_str(words.request_id) {
+    if !words.request_id.is_empty()
+        && let Ok(id) = HeaderValue::from_str(words.request_id)
+    {
         headers.insert("x-request-id", id.clone());
         headers.insert("request-id", id);
     }

@@ -22,6 +22,8 @@ use hyper::body::{Body as _, Incoming};
 use tokio_util::task::TaskTracker;
 
 pub use body::Body;
+pub use fault::refuse;
+pub use own::administer;
 pub use ready::Readiness;
 
 use crate::{

@@ -53,7 +53,7 @@ pub(super) async fn answer(
 }
 
 /// What the admin API answers to whoever may ask it.
-async fn administer(admin: &Admin, method: &Method, path: &str) -> Result<Response<Body>, Fault> {
+pub async fn administer(admin: &Admin, method: &Method, path: &str) -> Result<Response<Body>, Fault> {
     admin.answer(method, path).await.map(|answer| json(answer.status, answer.body))
 }
 

@@ -3,8 +3,9 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -96,6 +97,18 @@ impl Home {
         // One that reads nothing may be gone already.
         let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
         said(child.wait_with_output().expect("the child is ours"))
+    }
+
+    /// Runs a command without input as another user, which only root can; none if that user may not run the
+    /// binary, wherever the repository lies.
+    pub fn run_as(&self, uid: u32, args: &[&str]) -> Option<Said> {
+        match self.command().args(args).uid(uid).stdin(Stdio::null()).output() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!("skipped: uid {uid} may not run {BINARY}");
+                None
+            }
+            output => Some(said(output.expect("the binary runs"))),
+        }
     }
 
     /// Runs a command that has to succeed; its standard output.

@@ -1,0 +1,146 @@
+//! `tollgate status`: what the running tollgate makes of its provider files, with what is wrong first.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use crate::{
+    control,
+    live::{File, Finding, Place, State, Status, Watching},
+    telemetry::escaped,
+};
+
+/// The arguments of `tollgate status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print the whole document, as `GET /admin/providers` has it
+    #[arg(long)]
+    json: bool,
+    /// List the files that are live, too
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
+}
+
+/// Shows the status; whether all is well.
+pub fn run(args: &Args, data: &Path) -> anyhow::Result<bool> {
+    let look = if args.all { Look::All } else { Look::Wrong };
+    show(data, Method::GET, "/admin/providers", if args.json { Look::Json } else { look })
+}
+
+/// What to show of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The document.
+    Json,
+    /// The verdict, and what is wrong.
+    Wrong,
+    /// The same, and what is not.
+    All,
+}
+
+/// Makes a call that is answered by a status, and shows that; whether all is well.
+pub(super) fn show(data: &Path, method: Method, path: &str, look: Look) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (code, document) = runtime.block_on(control::call(data, method, path))?;
+    let status = read(code, &document)?;
+    let text = match look {
+        Look::Json => [&document, &b"\n"[..]].concat(),
+        Look::Wrong => report(&status, false).into_bytes(),
+        Look::All => report(&status, true).into_bytes(),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(&text).and_then(|()| out.flush()).context("failed to print")?;
+    Ok(status.ok)
+}
+
+fn read(code: StatusCode, document: &Bytes) -> anyhow::Result<Status> {
+    if matches!(code, StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY) {
+        return serde_json::from_slice(document).context(
+            "failed to read what the running tollgate says: is it of another version than this command?",
+        );
+    }
+    let fault: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
+    match fault["error"]["message"].as_str() {
+        Some(message) => Err(anyhow!("{}", escaped(message))),
+        None => bail!("the running tollgate answers {code}: is it of another version than this command?"),
+    }
+}
+
+fn report(status: &Status, all: bool) -> String {
+    let mut text = verdict(status);
+    text.push('\n');
+    if let Some(problem) = &status.problem {
+        line(&mut text, format_args!("problem: {}", escaped(problem)));
+    }
+    for one in status.files.iter().filter(|one| all || one.state != State::Live) {
+        file(&mut text, one);
+    }
+    if status.omitted > 0 {
+        line(
+            &mut text,
+            format_args!("and {} more, not shown: mend these first", count(status.omitted, "error")),
+        );
+    }
+    text
+}
+
+/// `ok` or not and why, and what serves.
+fn verdict(status: &Status) -> String {
+    let counts = &status.counts;
+    let wrong = [(counts.stale, "stale"), (counts.rejected, "rejected")];
+    let wrong = wrong.iter().filter(|(number, _)| *number > 0);
+    let mut parts: Vec<String> = wrong.map(|(number, what)| format!("{number} {what}")).collect();
+    let watching = match status.watching {
+        Watching::Events => "watching by events",
+        Watching::Polling => "watching by polling",
+        Watching::Nothing => "not watching",
+    };
+    parts.extend([
+        format!("generation {} since {}", status.generation, status.since),
+        count(counts.providers, "provider"),
+        count(counts.routes, "route"),
+        watching.to_owned(),
+    ]);
+    format!("{}: {}", if status.ok { "ok" } else { "NOT OK" }, parts.join(", "))
+}
+
+fn file(text: &mut String, file: &File) {
+    let state = match file.state {
+        State::Live => "live",
+        State::Stale => "stale",
+        State::Rejected => "rejected",
+    };
+    let because = match file.because.as_slice() {
+        [] => String::new(),
+        files => format!(", because of {}", escaped(&files.join(", "))),
+    };
+    line(text, format_args!("{state} {} since {}{because}", escaped(&file.file), file.since));
+    for Finding { code, file, line: row, column, message, help, related } in &file.diagnostics {
+        line(text, format_args!("  {}:{row}:{column}: error[{code}]: {}", escaped(file), escaped(message)));
+        for Place { file, line: row, column, label } in related {
+            line(text, format_args!("    {}:{row}:{column}: {}", escaped(file), escaped(label)));
+        }
+        if let Some(help) = help {
+            // What a test has to say more goes over several lines.
+            let lines: Vec<_> = help.lines().map(|one| escaped(one.trim_start())).collect();
+            line(text, format_args!("    help: {}", lines.join("\n          ")));
+        }
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string takes all that is written to it");
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

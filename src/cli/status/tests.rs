@@ -1,0 +1,107 @@
+use super::*;
+use crate::live::Counts;
+
+fn file(name: &str, state: State) -> File {
+    File {
+        file: format!("providers.d/{name}.toml"),
+        provider: Some(name.into()),
+        state,
+        since: "2026-11-22T14:30:00Z".into(),
+        routes: 1,
+        because: Vec::new(),
+        diagnostics: Vec::new(),
+    }
+}
+
+fn finding() -> Finding {
+    Finding {
+        code: "TG010".into(),
+        file: "providers.d/demo.toml".into(),
+        line: 3,
+        column: 1,
+        message: "unknown key `path_prefx`".into(),
+        help: Some("did you mean `path_prefix`?".into()),
+        related: Vec::new(),
+    }
+}
+
+fn status(files: Vec<File>) -> Status {
+    let of = |state| files.iter().filter(|one| one.state == state).count();
+    let counts = Counts {
+        live: of(State::Live),
+        stale: of(State::Stale),
+        rejected: of(State::Rejected),
+        providers: 14,
+        routes: 61,
+    };
+    Status {
+        ok: counts.stale + counts.rejected == 0,
+        generation: 7,
+        since: "2026-11-22T14:30:00Z".into(),
+        watching: Watching::Events,
+        counts,
+        files,
+        ..Status::default()
+    }
+}
+
+fn check(status: &Status, all: bool, expected: &str) {
+    assert_eq!(report(status, all), expected);
+}
+
+#[test]
+fn one_line_where_all_is_well() {
+    let status = status(vec![file("demo", State::Live), file("example", State::Live)]);
+    let verdict =
+        "ok: generation 7 since 2026-11-22T14:30:00Z, 14 providers, 61 routes, watching by events\n";
+    check(&status, false, verdict);
+    let files = "live providers.d/demo.toml since 2026-11-22T14:30:00Z\n\
+                 live providers.d/example.toml since 2026-11-22T14:30:00Z\n";
+    check(&status, true, &format!("{verdict}{files}"));
+}
+
+#[test]
+fn what_is_wrong_stands_below() {
+    let other =
+        Place { file: "providers.d/twin.toml".into(), line: 8, column: 2, label: "the other one".into() };
+    let clash = Finding {
+        message: "it clashes".into(),
+        help: Some("one\n   two\u{7}".into()),
+        related: vec![other],
+        ..finding()
+    };
+    let broken = File { diagnostics: vec![finding(), clash], ..file("demo", State::Stale) };
+    let because = vec!["providers.d/presets/p.toml".into(), "providers.d/demo.toml".into()];
+    let dragged = File { because, ..file("example", State::Rejected) };
+    let status = Status {
+        problem: Some("`providers.d` is\u{1b}[2J gone".into()),
+        omitted: 1,
+        ..status(vec![file("fine", State::Live), broken, dragged])
+    };
+    check(
+        &status,
+        false,
+        "NOT OK: 1 stale, 1 rejected, generation 7 since 2026-11-22T14:30:00Z, 14 providers, 61 routes, watching by events\n\
+         problem: `providers.d` is\\u{1b}[2J gone\n\
+         stale providers.d/demo.toml since 2026-11-22T14:30:00Z\n  \
+           providers.d/demo.toml:3:1: error[TG010]: unknown key `path_prefx`\n    \
+             help: did you mean `path_prefix`?\n  \
+           providers.d/demo.toml:3:1: error[TG010]: it clashes\n    \
+             providers.d/twin.toml:8:2: the other one\n    \
+             help: one\n          \
+                   two\\u{7}\n\
+         rejected providers.d/example.toml since 2026-11-22T14:30:00Z, because of providers.d/presets/p.toml, providers.d/demo.toml\n\
+         and 1 error more, not shown: mend these first\n",
+    );
+}
+
+#[test]
+fn other_answers_are_errors() {
+    let check = |code: u16, body: &'static str, expected: &str| {
+        let error = read(StatusCode::from_u16(code).unwrap(), &Bytes::from_static(body.as_bytes()));
+        assert!(error.unwrap_err().to_string().starts_with(expected), "{body}");
+    };
+    check(503, r#"{"error":{"message":"too many wait"}}"#, "too many wait");
+    check(404, "", "the running tollgate answers 404 Not Found: is it");
+    check(200, r#"{"ok":"yes"}"#, "failed to read what the running tollgate says: is it");
+}
