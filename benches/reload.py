@@ -179,7 +179,7 @@ def during_reloads(gateway, providers, work, seconds):
 
 def streams(gateway, count):
     request = (
-        "POST /proxy/p1/v1/chat/completions?mock-chunks=1000000&mock-gap=1000 HTTP/1.1\r\nHost: x\r\n"
+        "POST /proxy/p1/v1/chat/completions?mock_count=1000000&mock_interval=1s HTTP/1.1\r\nHost: x\r\n"
         f"Authorization: Bearer {gateway.token}\r\nContent-Length: 15\r\n\r\n" + '{"stream": true'
     )
     opened = []
