@@ -6,6 +6,9 @@
 use std::{
     convert::Infallible,
     future::pending,
+    io,
+    os::unix::net::UnixDatagram,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +19,8 @@ use std::{
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep};
 
+/// How long a message may wait for the service manager to take it.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// The longest time between two beats of a worker.
 const BEAT: Duration = Duration::from_secs(1);
 /// What a worker that has ended in order shows: it is never late again.
@@ -42,9 +47,18 @@ pub fn stopping(within: Duration) {
 }
 
 fn tell(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
+    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let lines: Vec<String> = news.iter().map(ToString::to_string).collect();
+    if let Err(error) = send(place.as_ref(), &lines.join("\n")) {
         tracing::warn!(%error, "the service manager at `NOTIFY_SOCKET` cannot be told");
     }
+}
+
+/// Not `sd_notify::notify`, which waits for ever where nobody reads, as when the manager has crashed.
+fn send(place: &Path, text: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.send_to(text.as_bytes(), place).map(drop)
 }
 
 /// When a worker was last seen to be alive. Beats only if the service manager wants to know.

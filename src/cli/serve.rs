@@ -59,7 +59,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
     let mut signals = Signals::catch()?;
     let (_held, running, watchdog) = tokio::select! {
         started = start(settings, master_key, human) => started?,
-        signal = signals.stop() => {
+        signal = signals.stop.next() => {
             tracing::info!(signal, "stopped before it listened");
             return Ok(());
         }

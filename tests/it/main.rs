@@ -14,6 +14,7 @@ mod crowd;
 mod decisions;
 mod failures;
 mod harness;
+mod lifecycle;
 mod limits;
 mod protocol;
 mod raw;

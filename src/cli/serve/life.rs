@@ -31,7 +31,7 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 /// The signals that are answered, from when this is made.
 pub(super) struct Signals {
     hangup: Signal,
-    stop: Stop,
+    pub(super) stop: Stop,
 }
 
 /// The signals that end the process.
@@ -46,15 +46,11 @@ impl Signals {
             Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
         Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
     }
-
-    /// The next one to stop; any other waits.
-    pub(super) async fn stop(&mut self) -> &'static str {
-        self.stop.next().await
-    }
 }
 
 impl Stop {
-    async fn next(&mut self) -> &'static str {
+    /// The next one; its name.
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
