@@ -23,3 +23,4 @@ mod rewriting;
 mod serving;
 mod shipped;
 mod streaming;
+mod systemd;
