@@ -91,6 +91,18 @@ fn a_hang_up_does_not_end_it() {
 }
 
 #[test]
+fn an_end_in_order_leaves_one_database_file() {
+    let mut world = World::new();
+    world.exchange(Exchange::get());
+    world.gateway.signal(Signal::TERM);
+    assert!(world.gateway.exit().success());
+    let names = std::fs::read_dir(world.home.data()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.starts_with("tollgate.db")).collect();
+    assert_eq!(left, ["tollgate.db"]);
+}
+
+#[test]
 fn a_second_signal_ends_the_delay_too() {
     let mut world = World::with("", &["--drain-delay", "1h"]);
     let (mut client, mut wire) = streaming(&mut world);
