@@ -25,6 +25,7 @@ pub mod settings;
 pub mod upstream;
 pub mod store;
 pub mod accounts;
+pub mod systemd;
 pub mod load;
 pub mod live;
 pub mod listen;

@@ -22,8 +22,9 @@ use patience::Patience;
 use crate::{
     accounts::{Accounts, LocalCache},
     admin::Admin,
-    gateway::{self, Readiness, Worker},
+    gateway::{self, Face, Readiness, Worker},
     live::Live,
+    systemd::Pulse,
     telemetry::Recorder,
     upstream::{self, Upstream},
 };
@@ -64,13 +65,35 @@ pub struct House {
     pub stop: CancellationToken,
 }
 
+/// What a worker has to itself.
+#[derive(Debug)]
+pub struct Station {
+    /// Where its connections come from.
+    pub listener: TcpListener,
+    /// What it shows there.
+    pub face: Face,
+    /// What shows that it is alive.
+    pub pulse: Pulse,
+    /// Its first request's number.
+    pub first_id: u64,
+}
+
 /// Runs one worker until it has stopped and drained.
-pub fn work(listener: TcpListener, house: House, first_id: u64) -> io::Result<()> {
+pub fn work(station: Station, house: &House) -> io::Result<()> {
     // Name lookups block a thread each; those that nobody waits for any more are not waited for at the end.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(MAX_LOOKUPS).build()?;
-    let served = runtime.block_on(serve(listener, house, first_id));
+    let pulse = station.pulse.clone();
+    let served = runtime.block_on(async {
+        tokio::select! {
+            served = serve(station, house) => served,
+            never = pulse.keep() => match never {},
+        }
+    });
     runtime.shutdown_background();
+    if served.is_ok() {
+        pulse.rest();
+    }
     served
 }
 
@@ -84,10 +107,11 @@ async fn sweep(house: &House, worker: &Worker) {
     }
 }
 
-async fn serve(listener: TcpListener, house: House, first_id: u64) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+async fn serve(station: Station, house: &House) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(station.listener)?;
     let tasks = TaskTracker::new();
     let worker = Arc::new(Worker {
+        face: station.face,
         live: house.live.clone(),
         admin: house.admin.clone(),
         ready: house.ready.clone(),
@@ -96,9 +120,9 @@ async fn serve(listener: TcpListener, house: House, first_id: u64) -> io::Result
         upstream: Upstream::new(house.upstream.clone()),
         tasks: tasks.clone(),
         recorder: house.recorder.clone(),
-        next_id: AtomicU64::new(first_id),
+        next_id: AtomicU64::new(station.first_id),
     });
-    tokio::join!(accept(listener, &house, &worker), sweep(&house, &worker));
+    tokio::join!(accept(listener, house, &worker), sweep(house, &worker));
     tasks.close();
     if tokio::time::timeout(house.grace, tasks.wait()).await.is_err() {
         tracing::warn!(unfinished = tasks.len(), "the grace period is over: what is unfinished is cut");

@@ -34,7 +34,8 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8787")]
     pub listen: Option<String>,
-    /// An address of its own for `/admin`, `/console` and `/metrics` [default: they are with all else]
+    /// An address for `/admin`, `/console` and `/metrics` alone, plain HTTP: keep it on loopback or a private network
+    /// [default: they are with all else]
     #[arg(long, env = "TOLLGATE_ADMIN_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8789")]
     pub admin_listen: Option<String>,
@@ -242,7 +243,6 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         };
     }
     let providers = places.providers.clone().or(file.providers).map(Source::Directory);
-    let listen = pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into());
     let bad =
         |name, value: &str, problem: String| SettingsError::Value { name, value: value.to_owned(), problem };
     let lasting = |read: fn(&str) -> Result<Duration, String>, name, text: Option<String>| {
@@ -251,7 +251,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
     let at_least = |name, text, default| {
         Ok(lasting(duration, name, text)?.unwrap_or_else(|| Duration::from_secs(default)))
     };
-    let address = |name, text: &str| {
+    let address = |name, text: &str| -> Result<SocketAddr, SettingsError> {
         let problem = || "write an IP address and a port, as `127.0.0.1:8787`".into();
         text.parse().map_err(|_| bad(name, text, problem()))
     };
@@ -262,9 +262,15 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
     if !(1..=256).contains(&workers) {
         return Err(bad("workers", &workers.to_string(), "it has to be from 1 to 256".into()));
     }
+    let listen = address("listen", &pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into()))?;
+    let admin_listen = pick!(admin_listen).map(|text| address("admin_listen", &text)).transpose()?;
+    if let Some(admin) = admin_listen.filter(|admin| *admin == listen && admin.port() != 0) {
+        let problem = "`listen` is the same: give one of them another port".into();
+        return Err(bad("admin_listen", &admin.to_string(), problem));
+    }
     Ok(Settings {
-        listen: address("listen", &listen)?,
-        admin_listen: pick!(admin_listen).map(|text| address("admin_listen", &text)).transpose()?,
+        listen,
+        admin_listen,
         workers,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
@@ -354,6 +360,10 @@ mod tests {
         check("listen = \"localhost\"", "`listen` cannot be `localhost`: write an IP address and a port");
         check("grace = \"soon\"", "`grace` cannot be `soon`: it has to be a whole number");
         check("max_head = \"1KiB\"", "from `8KiB` to `16MiB`");
+        check(
+            "admin_listen = \"127.0.0.1:8787\"",
+            "`admin_listen` cannot be `127.0.0.1:8787`: `listen` is the same",
+        );
         check("listn = \"x\"", "did you mean `listen`?");
         check("log = \"loud\"", "`log` cannot be `loud`");
     }

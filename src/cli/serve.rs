@@ -1,16 +1,18 @@
-//! `tollgate serve`: starts everything in order, says where it is, and ends in order.
+//! `tollgate serve`: starts everything in order and says where it is. How it goes on and ends is in `life`.
+
+mod hold;
+mod life;
 
 use std::{
-    fs::{File, TryLockError},
-    io::{IsTerminal, Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    convert::Infallible,
+    fs::File,
+    io::{IsTerminal, Write},
+    net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,19 +20,19 @@ use crate::{
     admin::Admin,
     cli::check,
     control,
-    gateway::Readiness,
+    gateway::{Face, Readiness},
     listen::listen,
     live::{self, Live, Reloader, StartError, State},
     secret::Secret,
-    server::{self, House},
+    server::{self, House, Station},
     settings::Settings,
     store::{DirLock, Store},
+    systemd::{self, Pulse},
     telemetry,
     upstream::{self, ConnectRule},
 };
-
-/// How long what is left to be recorded may take at the end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+use hold::hold;
+use life::{Running, Signals, Workers};
 
 /// Serves until it is told to stop.
 pub fn run(settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<()> {
@@ -54,24 +56,39 @@ fn harden() {
 
 async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> anyhow::Result<()> {
     // Before anything else, so that a signal never ends a half-started process the hard way.
-    let mut signals = Signals {
-        hangup: signal(SignalKind::hangup())?,
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
+    let mut signals = Signals::catch()?;
+    let (_held, running, watchdog) = tokio::select! {
+        started = start(settings, master_key, human) => started?,
+        signal = signals.stop.next() => {
+            tracing::info!(signal, "stopped before it listened");
+            return Ok(());
+        }
     };
+    tokio::select! {
+        // Ready goes before alive.
+        biased;
+        ended = life::live(running, signals, settings) => ended,
+        never = watchdog => match never {},
+    }
+}
+
+/// Everything that runs, under the hold on the data directory, and what tells that it lives.
+async fn start(
+    settings: &Settings,
+    master_key: Option<Secret>,
+    human: bool,
+) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
     // First, so that a second process touches nothing; the lock's maker also makes the directory.
     drop(DirLock::acquire(&settings.data).await?);
-    let _held = hold(&settings.data)?;
+    let held = hold(&settings.data)?;
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
     let (live, reloader) = files(settings, human)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
-    let listeners = listen(settings.listen, settings.workers).with_context(|| {
-        format!("failed to listen on {}: choose another address with `--listen`", settings.listen)
-    })?;
-    let address = listeners[0].local_addr()?;
+    let doors = open_doors(settings)?;
+    let (address, admin_address) = (doors.address, doors.admin_address);
     let admin = Admin { live: live.clone() };
     let (socket, calls) = control::start(&settings.data, admin.clone())
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
@@ -89,75 +106,25 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
         grace: settings.grace,
         stop: CancellationToken::new(),
     };
-    #[expect(clippy::disallowed_methods, reason = "all are waited for below, once the workers are done")]
-    let control = [tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls)];
+    #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
+    let control = vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls)];
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
-    let workers = start_workers(listeners, &house)?;
+    let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
+    let workers = start_workers(doors, pulses, &house)?;
     // The workers' own clones keep lookups and records going; this one would keep them going for ever.
     drop(house);
     let (files, data, counts) =
         (check::describe(&settings.providers), settings.data.display(), live.status().counts);
     let live::Counts { providers, stale, rejected, routes, .. } = counts;
-    tracing::info!(%address, files, %data, providers, stale, rejected, routes, workers = settings.workers, "listening");
-    if human {
-        next_steps(&address.to_string(), settings, empty)?;
-    }
-    tokio::pin!(workers);
-    let reason = tokio::select! {
-        reason = signals.next(&live) => reason,
-        () = &mut workers => bail!("all workers have ended: the log says why"),
-    };
-    ready.drain();
+    let shown = admin_address.map(tracing::field::display);
     tracing::info!(
-        signal = reason,
-        grace_ms = as_millis(settings.grace),
-        "stopping: streams go on to their end"
+        %address, admin_address = shown, files, %data, providers, stale, rejected, routes,
+        workers = settings.workers, "listening"
     );
-    stop.cancel();
-    let at_once = tokio::select! {
-        () = &mut workers => None,
-        reason = signals.next(&live) => Some(reason),
-    };
-    if let Some(signal) = at_once {
-        tracing::warn!(signal, "stopped at once: what was unfinished is cut");
-        return Ok(());
+    if human {
+        next_steps(address, admin_address, settings, empty)?;
     }
-    tracing::info!("stopped");
-    drop(socket);
-    // Without workers the others come to their end by themselves: the last lines are written, no lookup is left.
-    for task in control {
-        let _ = tokio::time::timeout(LAST_WORDS, task).await;
-    }
-    reloader.stop();
-    store.close().await;
-    Ok(())
-}
-
-fn as_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// The next signal to stop. One that asks for a reload must not end the process.
-    async fn next(&mut self, live: &Live) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    if let Err(error) = live.reload_soon() {
-                        tracing::error!(%error, "SIGHUP: the files are not read anew");
-                    }
-                }
-            }
-        }
-    }
+    Ok((held, Running { live, reloader, store, ready, stop, workers, socket, control }, watchdog))
 }
 
 fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
@@ -179,33 +146,6 @@ fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
         allow_private: settings.allow_private,
         ..upstream::Config::default()
     })
-}
-
-/// One `serve` per data directory; a second one says who holds it.
-fn hold(data: &Path) -> anyhow::Result<File> {
-    let path = data.join("serve.lock");
-    let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let mut file = open.with_context(|| format!("failed to open `{}`", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            bail!(
-                "another tollgate serves from `{}` (process {}): stop it, or choose another data directory with `--data`",
-                data.display(),
-                holder.trim()
-            )
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("failed to lock `{}`", path.display()))
-        }
-    }
 }
 
 /// Reads the provider files, and goes on watching them. What is wrong is told; what is good is served.
@@ -275,17 +215,41 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
     Ok(())
 }
 
-/// Starts a thread per worker; what comes back is done when all of them are.
-fn start_workers(
-    listeners: Vec<std::net::TcpListener>,
-    house: &House,
-) -> anyhow::Result<impl Future<Output = ()> + use<>> {
-    let (done, mut waiting) = tokio::sync::mpsc::channel::<()>(1);
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let (house, done, first_id) = (house.clone(), done.clone(), random()?);
+/// Listeners with what each shows, and where they are.
+struct Doors {
+    listeners: Vec<(TcpListener, Face)>,
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+}
+
+fn open_doors(settings: &Settings) -> anyhow::Result<Doors> {
+    let open = |address, count, flag| {
+        listen(address, count)
+            .with_context(|| format!("failed to listen on {address}: choose another address with `{flag}`"))
+    };
+    let face = if settings.admin_listen.is_some() { Face::Public } else { Face::All };
+    let listeners = open(settings.listen, settings.workers, "--listen")?;
+    let address = listeners[0].local_addr()?;
+    let mut listeners: Vec<_> = listeners.into_iter().map(|listener| (listener, face)).collect();
+    let mut admin_address = None;
+    if let Some(admin) = settings.admin_listen {
+        for listener in open(admin, 1, "--admin-listen")? {
+            admin_address = Some(listener.local_addr()?);
+            listeners.push((listener, Face::Admin));
+        }
+    }
+    Ok(Doors { listeners, address, admin_address })
+}
+
+/// Starts a thread for each listener.
+fn start_workers(doors: Doors, pulses: Vec<Pulse>, house: &House) -> anyhow::Result<Workers> {
+    let (done, waiting) = mpsc::channel::<()>(1);
+    for (index, ((listener, face), pulse)) in doors.listeners.into_iter().zip(pulses).enumerate() {
+        let (house, done) = (house.clone(), done.clone());
+        let station = Station { listener, face, pulse, first_id: random()? };
         let work = move || {
             let _done = done;
-            if let Err(error) = server::work(listener, house, first_id) {
+            if let Err(error) = server::work(station, &house) {
                 tracing::error!(%error, "a worker cannot run");
             }
         };
@@ -294,7 +258,7 @@ fn start_workers(
             .spawn(work)
             .context("failed to start a worker")?;
     }
-    Ok(async move { while waiting.recv().await.is_some() {} })
+    Ok(Workers(waiting))
 }
 
 fn random() -> anyhow::Result<u64> {
@@ -302,7 +266,12 @@ fn random() -> anyhow::Result<u64> {
 }
 
 /// What a person types next.
-fn next_steps(address: &str, settings: &Settings, no_users: bool) -> anyhow::Result<()> {
+fn next_steps(
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    settings: &Settings,
+    no_users: bool,
+) -> anyhow::Result<()> {
     let (providers, data) = (check::describe(&settings.providers), settings.data.display());
     let first = "
 next, in another terminal:
@@ -311,8 +280,9 @@ next, in another terminal:
   tollgate routes                              # what can be called
 ";
     let next = if no_users { first } else { "" };
+    let admin = admin_address.map(|admin| format!("  admin      http://{admin}\n")).unwrap_or_default();
     let text = format!(
-        "\ntollgate listens on http://{address}\n  providers  {providers}\n  data       {data}\n{next}"
+        "\ntollgate listens on http://{address}\n{admin}  providers  {providers}\n  data       {data}\n{next}"
     );
     std::io::stderr().write_all(text.as_bytes()).context("failed to print")
 }

@@ -4,6 +4,7 @@
 //! Never reads a body, never parses configuration, never keeps anything of a request after its end.
 
 mod body;
+mod face;
 mod fault;
 mod own;
 mod ready;
@@ -22,6 +23,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio_util::task::TaskTracker;
 
 pub use body::Body;
+pub use face::Face;
 pub use fault::refuse;
 pub use own::administer;
 pub use ready::Readiness;
@@ -44,6 +46,8 @@ use visit::Visit;
 /// What one worker serves with. Nothing in it is waited for by another worker.
 #[derive(Debug)]
 pub struct Worker {
+    /// What is shown where it listens.
+    pub face: Face,
     /// The current table.
     pub live: Arc<Live>,
     /// The admin API.
@@ -101,6 +105,9 @@ async fn answer(
 ) -> Result<Response<Body>, Fault> {
     check_head(head)?;
     let path = head.uri.path();
+    if !worker.face.shows(path) {
+        return Err(Fault::new(Kind::NotFound, "Not found"));
+    }
     if head.method == Method::OPTIONS {
         return Ok(own::preflight());
     }

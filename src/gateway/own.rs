@@ -61,7 +61,7 @@ fn health(status: StatusCode, word: &str) -> Response<Body> {
     json(status, format!(r#"{{"status":"{word}"}}"#))
 }
 
-fn below(path: &str, segment: &str) -> bool {
+pub(super) fn below(path: &str, segment: &str) -> bool {
     path.strip_prefix(segment).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use http::{HeaderValue, Method, Response, header, request::Parts};
 
-use super::{Body, Worker};
+use super::{Body, Face, Worker};
 use crate::{
     accounts::Caller,
     exchange::{End, Exchange, bounded_path},
@@ -39,7 +39,7 @@ impl Visit {
         let request_id = worker.request_id();
         let record = worker.recorder.is_some().then(|| Box::new(exchange(peer, head)));
         let finish = Finish { worker: worker.clone(), request_id, started: Instant::now(), record };
-        let cors = !super::own::is_reserved(head.uri.path());
+        let cors = worker.face != Face::Admin && !super::own::is_reserved(head.uri.path());
         Self { cors, is_head: head.method == Method::HEAD, finish }
     }
 

@@ -80,10 +80,14 @@ impl Store {
         Ok(Self { path: path.into(), pool, watch, generation: Generation::default() })
     }
 
-    /// Closes the connections, once they are idle. The one that watches goes with the last clone, and
-    /// with it the write-ahead log moves to the database file.
-    pub async fn close(&self) {
+    /// Closes the connections, once they are idle; the one that watches only if there is no other clone. With
+    /// it the write-ahead log moves to the database file.
+    pub async fn close(self) {
         self.pool.close().await;
+        if let Some(watch) = Arc::into_inner(self.watch) {
+            // What is stored is on disk whether this works or not.
+            let _ = watch.into_inner().close().await;
+        }
     }
 
     /// Counts changes: raised here by every write through this store, and by `accounts` when

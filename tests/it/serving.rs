@@ -1,12 +1,8 @@
-//! `serve` itself: how it starts, what it does with files that are wrong, how it ends, and what it logs.
-
-use std::net::TcpStream;
+//! `serve` itself: how it starts, what it does with files that are wrong, and what it logs.
 
 use rustix::process::Signal;
 
-use crate::harness::{
-    Answer, Exchange, Fault, Framing, Home, KEY, PROVIDER, Upstream, Wire, World, provider,
-};
+use crate::harness::{Answer, Exchange, Fault, Home, KEY, PROVIDER, Upstream, World, provider};
 
 const BROKEN: &str =
     "title = \"Broken\"\npath_prefix = \"/broken\"\nbase_url = \"https://a.example\"\nbase_urll = 1\n";
@@ -122,20 +118,6 @@ fn what_cannot_be_used_is_refused_at_the_start() {
 }
 
 #[test]
-fn one_data_directory_serves_once() {
-    let mut world = World::new();
-    let said = world.home.run(&["serve", "--listen", "127.0.0.1:0"], "");
-    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
-    assert!(said.err.contains(&world.home.data().display().to_string()), "{said:?}");
-    let taken = world.gateway.address.to_string();
-    let other = Home::new(&[("t", &provider("http://127.0.0.1:1", ""))]);
-    let said = other.run(&["serve", "--listen", &taken], "");
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains(&format!("failed to listen on {taken}")), "{said:?}");
-    world.exchange(Exchange::get());
-}
-
-#[test]
 fn several_workers_serve_alike() {
     let mut world = World::with("", &["--workers", "3"]);
     for _ in 0..40 {
@@ -155,87 +137,6 @@ fn settings_may_stand_in_the_environment() {
     let mut world = World { upstream, gateway, home, token, host: "name.invalid".into(), cors };
     world.exchange(Exchange::get());
     world.client().ends();
-}
-
-/// A stream in the middle, and the way to end it.
-fn streaming(world: &mut World) -> (Wire, Wire) {
-    let exchange = world.known(Exchange::post("{}"));
-    let mut client = world.client();
-    client.send(exchange.bytes());
-    let (_, mut wire) = world.upstream.request();
-    let answer = Answer::new("200 OK").framed(Framing::Chunked);
-    wire.send(answer.head_bytes());
-    wire.send("5\r\nhello\r\n");
-    answer.check_head(&world.cors, &client.head().unwrap());
-    assert_eq!(client.chunk().unwrap().unwrap(), b"hello");
-    (client, wire)
-}
-
-#[test]
-fn streams_are_finished_before_the_end() {
-    let mut world = World::new();
-    let (mut client, mut wire) = streaming(&mut world);
-    let mut idle = world.client();
-    world.gateway.signal(Signal::TERM);
-    // What waits for a first request has nothing to finish, and nobody new gets in.
-    idle.ends();
-    if let Ok(socket) = TcpStream::connect(world.gateway.address) {
-        assert_eq!(Wire::plain(socket).rest(), b"");
-    }
-    wire.send("5\r\nworld\r\n");
-    assert_eq!(client.chunk().unwrap().unwrap(), b"world");
-    wire.send("0\r\n\r\n");
-    assert_eq!(client.chunk().unwrap(), None);
-    client.trailers().unwrap();
-    client.ends();
-    assert!(world.gateway.exit().success());
-}
-
-#[test]
-fn a_kept_connection_ends_with_the_process() {
-    let mut world = World::new();
-    let exchange = world.known(Exchange::get());
-    let mut client = world.client();
-    world.exchange_on(&mut client, &exchange);
-    world.gateway.signal(Signal::INT);
-    client.ends();
-    assert!(world.gateway.exit().success());
-}
-
-#[test]
-fn a_second_signal_ends_at_once() {
-    let mut world = World::new();
-    let (mut client, mut wire) = streaming(&mut world);
-    let mut idle = world.client();
-    world.gateway.signal(Signal::TERM);
-    idle.ends();
-    world.gateway.signal(Signal::TERM);
-    let _ = world.gateway.exit();
-    assert!(client.chunk().is_err());
-    wire.ends();
-}
-
-#[test]
-fn grace_has_an_end() {
-    let mut world = World::with("", &["--grace", "300ms"]);
-    let (mut client, mut wire) = streaming(&mut world);
-    world.gateway.signal(Signal::TERM);
-    assert!(world.gateway.exit().success());
-    assert!(client.chunk().is_err());
-    wire.ends();
-    let log = world.gateway.log().join("\n");
-    assert!(log.contains("the grace period is over"), "{log}");
-}
-
-#[test]
-fn a_hang_up_does_not_end_it() {
-    let mut world = World::new();
-    let (mut client, mut wire) = streaming(&mut world);
-    world.gateway.signal(Signal::HUP);
-    wire.send("0\r\n\r\n");
-    assert_eq!(client.chunk().unwrap(), None);
-    world.upstream.keep(wire);
-    world.exchange(Exchange::get());
 }
 
 /// Everything that must not be in a log, wherever a client or an upstream may put it.

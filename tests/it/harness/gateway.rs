@@ -10,6 +10,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
+    time::Instant,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +19,11 @@ use tempfile::TempDir;
 use super::wire::LIMIT;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
+
+/// The binary under test.
+pub fn binary() -> &'static Path {
+    Path::new(BINARY)
+}
 
 /// The repository's root.
 pub fn root() -> &'static Path {
@@ -138,6 +144,13 @@ impl Home {
 
     /// The same, with environment variables.
     pub fn serve_with(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
+        let mut gateway = self.start(args, env);
+        gateway.listens();
+        gateway
+    }
+
+    /// Starts `serve`, and waits for nothing.
+    pub fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = self.command();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
         if !args.contains(&"--workers") {
@@ -162,8 +175,10 @@ pub struct Gateway {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where admin work is, if that has an address of its own.
+    pub admin_address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
-    listening: mpsc::Receiver<SocketAddr>,
+    lines: mpsc::Receiver<String>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -172,21 +187,64 @@ impl Gateway {
         let mut child = command.spawn().expect("the binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (told, listening) = mpsc::channel();
+        let (told, lines) = mpsc::channel();
         let kept = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                if let Some(address) = listening_address(&line) {
-                    // Whether anybody waits for it is not the reader's business.
-                    let _ = told.send(address);
-                }
-                kept.lock().expect("no reader panics").push(line);
+                kept.lock().expect("no reader panics").push(line.clone());
+                // Whether anybody waits for it is not the reader's business.
+                let _ = told.send(line);
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut gateway = Self { child, address: unknown, log, listening, reader: Some(reader) };
-        gateway.address = gateway.listening.recv_timeout(LIMIT).expect("`serve` says where it listens");
-        gateway
+        Self { child, address: unknown, admin_address: unknown, log, lines, reader: Some(reader) }
+    }
+
+    /// Waits until it says where it listens.
+    pub fn listens(&mut self) {
+        let line = self.says("listening");
+        let address = |key: &str| line[key].as_str()?.parse().ok();
+        self.address = address("address").expect("`serve` says where it listens");
+        self.admin_address = address("admin_address").unwrap_or(self.admin_address);
+    }
+
+    /// Waits until it logs this message; the line. Those before it are not waited for again.
+    pub fn says(&self, message: &str) -> serde_json::Value {
+        loop {
+            let line =
+                self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("it does not say `{message}`"));
+            if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
+                && line["message"] == message
+            {
+                return line;
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it answers these signals itself.
+    pub fn catches(&self, signals: &[Signal]) {
+        let wanted: u64 = signals.iter().map(|signal| 1 << (signal.as_raw() - 1)).sum();
+        let start = Instant::now();
+        loop {
+            let caught = u64::from_str_radix(&self.proc_status("SigCgt:"), 16).expect("a mask");
+            if caught & wanted == wanted {
+                return;
+            }
+            assert!(start.elapsed() < LIMIT, "it does not catch {signals:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A line of what the kernel tells of it.
+    fn proc_status(&self, name: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells it");
+        line.trim().to_owned()
     }
 
     /// What it has logged so far.
@@ -196,9 +254,8 @@ impl Gateway {
 
     /// Its resident memory.
     pub fn resident_bytes(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells it");
-        let kib = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of kB");
+        let kib =
+            self.proc_status("VmRSS:").trim_end_matches(" kB").parse::<usize>().expect("a number of kB");
         kib * 1024
     }
 
@@ -211,8 +268,12 @@ impl Gateway {
     /// Waits for its end, and for all that it logged.
     pub fn exit(&mut self) -> ExitStatus {
         // The end of its log is the end of the process, and lets the reader go.
-        let ended = self.listening.recv_timeout(LIMIT);
-        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected), "it does not exit");
+        let ended = loop {
+            if let Err(ended) = self.lines.recv_timeout(LIMIT) {
+                break ended;
+            }
+        };
+        assert_eq!(ended, mpsc::RecvTimeoutError::Disconnected, "it does not exit");
         self.reader.take().expect("it exits once").join().expect("the reader does not panic");
         self.child.wait().expect("it is our child")
     }
@@ -229,9 +290,4 @@ impl Drop for Gateway {
             eprintln!("the gateway's log:\n{}", self.log().join("\n"));
         }
     }
-}
-
-fn listening_address(line: &str) -> Option<SocketAddr> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    (line["message"] == "listening").then(|| line["address"].as_str()?.parse().ok())?
 }

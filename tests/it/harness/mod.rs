@@ -1,14 +1,16 @@
 //! What the suites stand on: the real binary (`gateway`), the upstream that a test plays itself
-//! (`upstream`), exact connections (`wire`), and the one way in which exchanges are checked (`exchange`).
+//! (`upstream`), the service manager (`manager`), exact connections (`wire`), and the one way in which exchanges are checked (`exchange`).
 
 mod exchange;
 mod gateway;
+mod manager;
 mod upstream;
 mod wire;
 mod world;
 
 pub use exchange::{Answer, Exchange, Fault, chunk};
-pub use gateway::{Home, Said, root};
+pub use gateway::{Gateway, Home, Said, binary, root};
+pub use manager::Manager;
 pub use upstream::{Next, Upstream};
 pub use wire::{Broken, Framing, LIMIT, Message, Wire};
 pub use world::{KEY, PROVIDER, World, provider};

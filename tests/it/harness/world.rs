@@ -64,12 +64,17 @@ impl World {
 
     /// With more in the provider's file, and more arguments to `serve`.
     pub fn with(more: &str, args: &[&str]) -> Self {
+        Self::with_env(more, args, &[])
+    }
+
+    /// The same, with environment variables.
+    pub fn with_env(more: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let upstream = Upstream::plain();
         let host = upstream.address().to_string();
         let home = Home::new(&[("t", &provider(&format!("http://{host}"), more))]);
         let token = home.user("ada");
         home.credential("ada", "providers.t.apiKey", KEY);
-        let gateway = home.serve(args);
+        let gateway = home.serve_with(args, env);
         let cors = "Content-Type, Authorization, x-api-key".into();
         Self { upstream, gateway, home, token, host, cors }
     }

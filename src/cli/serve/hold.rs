@@ -1,0 +1,50 @@
+//! One `serve` per data directory: a lock that the system lets go of when the process ends, however it ends,
+//! and in the locked file who holds it.
+
+use std::{
+    fs::{File, TryLockError},
+    io::{Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::accounts::{now_ms, utc};
+
+/// Takes the directory for as long as the file is open; if it is taken, the error says by whom.
+pub(super) fn hold(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("serve.lock");
+    let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = open.with_context(|| format!("failed to open `{}`", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {
+            sign(&mut file).with_context(|| format!("failed to write `{}`", path.display()))?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => bail!(
+            "another tollgate serves from `{}`{}: stop it, or choose another data directory with `--data`",
+            data.display(),
+            holder(&mut file)
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("failed to lock `{}`", path.display()))
+        }
+    }
+}
+
+fn sign(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(format!("{}\n{}\n", std::process::id(), utc(now_ms())).as_bytes())
+}
+
+/// What the holder wrote; nothing if it is about to.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let _ = file.take(100).read_to_string(&mut text);
+    match text.lines().collect::<Vec<_>>()[..] {
+        [process, since] => format!(", as process {process} since {since}"),
+        _ => String::new(),
+    }
+}

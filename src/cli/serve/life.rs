@@ -1,0 +1,164 @@
+//! The life of a process that serves: it waits for signals, has files read anew at SIGHUP, and ends step by
+//! step. The log and the service manager are told of each step.
+//!
+//! Starts nothing: what runs is made in `serve`.
+
+use std::{convert::Infallible, future::pending, io, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    control::Socket,
+    gateway::Readiness,
+    live::{Counts, Live, Reloader},
+    settings::Settings,
+    store::Store,
+    systemd,
+};
+
+/// How long what is left to be done may take at the end, each part of it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the end takes beside the delay and the grace period, at most.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+
+/// The signals that are answered, from when this is made.
+pub(super) struct Signals {
+    hangup: Signal,
+    pub(super) stop: Stop,
+}
+
+/// The signals that end the process.
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn catch() -> io::Result<Self> {
+        let stop =
+            Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
+    }
+}
+
+impl Stop {
+    /// The next one; its name.
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// What runs, once it does.
+pub(super) struct Running {
+    pub(super) live: Arc<Live>,
+    pub(super) reloader: Reloader,
+    pub(super) store: Store,
+    pub(super) ready: Arc<Readiness>,
+    /// Told when no more connections are to be accepted.
+    pub(super) stop: CancellationToken,
+    pub(super) workers: Workers,
+    /// Where the commands that talk to this process reach it.
+    pub(super) socket: Socket,
+    /// What ends by itself once the workers have, and the socket is gone.
+    pub(super) control: Vec<JoinHandle<()>>,
+}
+
+/// The threads that serve: each holds a sender until its end.
+pub(super) struct Workers(pub(super) mpsc::Receiver<()>);
+
+impl Workers {
+    async fn ended(&mut self) {
+        while self.0.recv().await.is_some() {}
+    }
+}
+
+/// From the first request to the last.
+pub(super) async fn live(mut running: Running, signals: Signals, settings: &Settings) -> anyhow::Result<()> {
+    let Signals { mut hangup, mut stop } = signals;
+    systemd::ready(&status(&running.live));
+    let signal = tokio::select! {
+        signal = stop.next() => signal,
+        () = running.workers.ended() => bail!("all workers have ended: the log says why"),
+        never = reload_at(&mut hangup, &running.live) => match never {},
+    };
+    running.ready.drain();
+    let (delay, grace) = (settings.drain_delay, settings.grace);
+    tracing::info!(
+        signal,
+        drain_delay_ms = as_millis(delay),
+        grace_ms = as_millis(grace),
+        "stopping: `/readyz` says so"
+    );
+    systemd::stopping(delay + grace + LAST_STEPS);
+    tokio::select! {
+        () = drain(&mut running, delay) => {}
+        signal = stop.next() => {
+            tracing::warn!(signal, "stopped at once: what was unfinished is cut");
+            return Ok(());
+        }
+    }
+    finish(running).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Has the files read anew at each SIGHUP, one time after the other. All that come during one make one more.
+async fn reload_at(hangup: &mut Signal, live: &Live) -> Infallible {
+    while hangup.recv().await.is_some() {
+        systemd::reloading();
+        match live.reload().await {
+            Ok(_) => systemd::ready(&status(live)),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP: the files are not read anew");
+                systemd::ready(&format!("serving as before: {error}"));
+            }
+        }
+    }
+    pending().await
+}
+
+/// What serves, in a line.
+fn status(live: &Live) -> String {
+    let status = live.status();
+    let Counts { providers, stale, rejected, .. } = status.counts;
+    let as_of = &status.checked;
+    format!(
+        "serving; providers: {providers}, stale files: {stale}, rejected files: {rejected}, as of {as_of}"
+    )
+}
+
+/// All is served for `delay`; then nothing new, and what is under way goes on to its end.
+async fn drain(running: &mut Running, delay: Duration) {
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
+    tracing::info!("draining: nothing new is accepted, and streams go on to their end");
+    running.stop.cancel();
+    running.workers.ended().await;
+}
+
+/// The last lines are written, and what was stored is closed.
+async fn finish(running: Running) {
+    let Running { reloader, store, socket, control, .. } = running;
+    drop(socket);
+    // Without workers these come to their end by themselves: no lookup is left, and nothing to record.
+    for task in control {
+        let _ = timeout(LAST_WORDS, task).await;
+    }
+    reloader.stop();
+    let _ = timeout(LAST_WORDS, store.close()).await;
+}
+
+fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

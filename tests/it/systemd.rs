@@ -1,0 +1,45 @@
+//! The unit in `docs/`, held by systemd's own tools: it is right, and as tight as it was. It is never started.
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use crate::harness::{Home, binary, root};
+
+/// The highest exposure that the unit may have, in tenths: systemd calls 0 to 20 safe, and one that says nothing
+/// has 96.
+const MOST_EXPOSED: &str = "15";
+
+/// What `systemd-analyze` says of the unit, with the binary under test in the place of the installed one; nothing
+/// where there is no such tool.
+fn analyze(args: &[&str]) -> Option<Output> {
+    let home = Home::new(&[]);
+    let text = fs::read_to_string(root().join("docs/tollgate.service")).expect("it is shipped");
+    let unit = home.path("tollgate.service");
+    let text = text.replace("/usr/local/bin/tollgate", binary().to_str().expect("text"));
+    fs::write(&unit, text).expect("the directory is ours");
+    match Command::new("systemd-analyze").args(args).arg("--no-pager").arg(unit).output() {
+        Ok(output) => Some(output),
+        Err(error) => {
+            eprintln!("skipped: `systemd-analyze` does not run here: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_unit_is_right() {
+    let Some(output) = analyze(&["verify", "--man=no"]) else { return };
+    // A key that it does not know is no error to it, but a line; those on other units are not ours.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("tollgate.service")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
+}
+
+#[test]
+fn the_unit_is_tight() {
+    let Some(output) = analyze(&["security", "--offline=true", "--threshold", MOST_EXPOSED]) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}
