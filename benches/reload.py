@@ -106,8 +106,9 @@ def save(path, text):
 
 def versions(providers, name="p0"):
     """Endless other texts of a file: its endpoint `extra` moves."""
-    path, number = providers / f"{name}.toml", 0
-    text = path.read_text()
+    path = providers / f"{name}.toml"
+    text = path.read_text().split("\n[endpoint.extra]")[0]
+    number = time.monotonic_ns()
     while True:
         number += 1
         yield path, f'{text}\n[endpoint.extra]\nmethod = "GET"\npath = "/extra{number}"\n', f"/proxy/{name}/extra{number}"
@@ -221,8 +222,7 @@ def main():
         with tempfile.TemporaryDirectory() as work:
             providers = make(work, count)
             gateway = Gateway(arguments.binary, work, providers)
-            for index in range(2):
-                gateway.run("credential", "set", "bench", f"providers.p{index}.apiKey", stdin="sk-any")
+            gateway.run("credential", "set", "bench", "providers.p1.apiKey", stdin="sk-any")
             try:
                 median, most = save_to_served(gateway, providers, arguments.saves)
                 print(f"{count} files: save to served: median {median:.0f} ms, at most {most:.0f} ms", flush=True)
