@@ -16,7 +16,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::wire::LIMIT;
+use super::{
+    namespace::{Namespace, beside},
+    wire::LIMIT,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -97,12 +100,30 @@ impl Home {
 
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str], stdin: &str) -> Said {
-        let mut command = self.command();
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary runs");
-        // One that reads nothing may be gone already.
-        let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
-        said(child.wait_with_output().expect("the child is ours"))
+        run(self.command(), args, stdin)
+    }
+
+    /// A namespace for `run_in` and `serve_in`; none, with a word on stderr, where the machine refuses. See
+    /// [`Namespace::new`].
+    pub fn namespace(&self, set_up: &str) -> Option<Namespace> {
+        Namespace::new(&self.command(), set_up)
+    }
+
+    /// Runs a command to its end in a namespace of its own.
+    pub fn run_in(&self, namespace: &Namespace, args: &[&str], stdin: &str) -> Said {
+        run(namespace.around(&self.command(), BINARY), args, stdin)
+    }
+
+    /// Runs a command to its end in the namespace of a running gateway.
+    pub fn run_beside(&self, gateway: &Gateway, args: &[&str], stdin: &str) -> Said {
+        run(beside(&self.command(), gateway.child.id(), BINARY), args, stdin)
+    }
+
+    /// Runs lines of shell in the namespace of a running gateway, as its root; they have to succeed.
+    pub fn sh_beside(&self, gateway: &Gateway, lines: &str) -> String {
+        let said = run(beside(&self.command(), gateway.child.id(), "sh"), &["-ec", lines], "");
+        assert_eq!(said.code, 0, "{lines}: {said:?}");
+        said.out
     }
 
     /// Runs a command without input as another user, which only root can; none if that user may not run the
@@ -152,14 +173,31 @@ impl Home {
     /// Starts `serve`, and waits for nothing.
     pub fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = self.command();
+        command.envs(env.iter().copied());
+        Self::start(command, args)
+    }
+
+    /// The same, in a namespace of its own.
+    pub fn serve_in(&self, namespace: &Namespace, args: &[&str]) -> Gateway {
+        Self::start(namespace.around(&self.command(), BINARY), args)
+    }
+
+    fn start(mut command: Command, args: &[&str]) -> Gateway {
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
         if !args.contains(&"--workers") {
             command.args(["--workers", "1"]);
         }
-        command.envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Gateway::start(command)
     }
+}
+
+fn run(mut command: Command, args: &[&str], stdin: &str) -> Said {
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    // One that reads nothing may be gone already.
+    let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
+    said(child.wait_with_output().expect("the child is ours"))
 }
 
 fn said(output: Output) -> Said {
@@ -250,6 +288,12 @@ impl Gateway {
     /// What it has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("no reader panics").clone()
+    }
+
+    /// A path as this process sees it, which may have mounts of its own there.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let path = path.strip_prefix("/").expect("the path is absolute");
+        Path::new(&format!("/proc/{}/root", self.child.id())).join(path)
     }
 
     /// Its resident memory.
