@@ -5,15 +5,15 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex, mpsc},
     thread::JoinHandle,
     time::Instant,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 use super::{
@@ -37,6 +37,8 @@ pub fn root() -> &'static Path {
 pub struct Home {
     dir: TempDir,
     providers: PathBuf,
+    /// Whom commands run as, if not as whoever runs the tests.
+    user: Option<u32>,
 }
 
 /// What a command did.
@@ -54,7 +56,7 @@ impl Home {
     /// With provider files of the test's own: name (a path below the directory, without `.toml`) and text.
     pub fn new(files: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
-        let home = Self { providers: dir.path().join("providers.d"), dir };
+        let home = Self { providers: dir.path().join("providers.d"), dir, user: None };
         fs::create_dir(&home.providers).expect("the directory is ours");
         for (name, text) in files {
             home.write(name, text);
@@ -65,7 +67,19 @@ impl Home {
     /// With the files that are shipped, unchanged.
     pub fn shipped() -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
-        Self { dir, providers: root().join("providers.d") }
+        Self { dir, providers: root().join("providers.d"), user: None }
+    }
+
+    /// Commands run as somebody who has no special rights, and to whom all of this belongs.
+    pub fn without_rights(mut self) -> Self {
+        const NOBODY: u32 = 65534;
+        if rustix::process::geteuid().is_root() {
+            for path in [self.dir.path(), &self.providers] {
+                chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+            }
+            self.user = Some(NOBODY);
+        }
+        self
     }
 
     /// Writes or replaces a provider file.
@@ -95,7 +109,17 @@ impl Home {
         // Only what the test sets: neither keys nor settings of whoever runs it.
         command.env_clear().current_dir(self.dir.path());
         command.env("TOLLGATE_PROVIDERS", &self.providers).env("TOLLGATE_DATA", self.data());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
+    }
+
+    /// Runs a command to its end, with environment variables.
+    pub fn run_with(&self, args: &[&str], env: &[(&str, &str)], stdin: &str) -> Said {
+        let mut command = self.command();
+        command.envs(env.iter().copied());
+        run(command, args, stdin)
     }
 
     /// Runs a command to its end.
@@ -174,22 +198,31 @@ impl Home {
     pub fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = self.command();
         command.envs(env.iter().copied());
-        Self::start(command, args)
+        started(command, args)
     }
 
     /// The same, in a namespace of its own.
     pub fn serve_in(&self, namespace: &Namespace, args: &[&str]) -> Gateway {
-        Self::start(namespace.around(&self.command(), BINARY), args)
+        let mut gateway = started(namespace.around(&self.command(), BINARY), args);
+        gateway.listens();
+        gateway
     }
 
-    fn start(mut command: Command, args: &[&str]) -> Gateway {
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
-        if !args.contains(&"--workers") {
-            command.args(["--workers", "1"]);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        Gateway::start(command)
+    /// The same, in the namespace of another gateway.
+    pub fn serve_beside(&self, other: &Gateway, args: &[&str]) -> Gateway {
+        let mut gateway = started(beside(&self.command(), other.child.id(), BINARY), args);
+        gateway.listens();
+        gateway
     }
+}
+
+fn started(mut command: Command, args: &[&str]) -> Gateway {
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+    if !args.contains(&"--workers") {
+        command.args(["--workers", "1"]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Gateway::start(command)
 }
 
 fn run(mut command: Command, args: &[&str], stdin: &str) -> Said {
@@ -197,7 +230,18 @@ fn run(mut command: Command, args: &[&str], stdin: &str) -> Said {
     let mut child = command.spawn().expect("the binary runs");
     // One that reads nothing may be gone already.
     let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
-    said(child.wait_with_output().expect("the child is ours"))
+    let process = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        // One that serves, where it was to fail, would never end.
+        if end.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = kill_process(process, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output();
+    drop(ended);
+    watch.join().expect("the watch does not panic");
+    said(output.expect("the child is ours"))
 }
 
 fn said(output: Output) -> Said {
@@ -215,7 +259,7 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Where admin work is, if that has an address of its own.
     pub admin_address: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<(Mutex<Vec<String>>, Condvar)>,
     lines: mpsc::Receiver<String>,
     reader: Option<JoinHandle<()>>,
 }
@@ -224,12 +268,13 @@ impl Gateway {
     fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let (told, lines) = mpsc::channel();
         let kept = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                kept.lock().expect("no reader panics").push(line.clone());
+                kept.0.lock().expect("no reader panics").push(line.clone());
+                kept.1.notify_all();
                 // Whether anybody waits for it is not the reader's business.
                 let _ = told.send(line);
             }
@@ -287,7 +332,23 @@ impl Gateway {
 
     /// What it has logged so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().expect("no reader panics").clone()
+        self.log.0.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until it has logged a line with this text; all such lines.
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        let log = self.log.0.lock().expect("no reader panics");
+        let none = |log: &mut Vec<String>| !log.iter().any(|line| line.contains(text));
+        let (log, waited) = self.log.1.wait_timeout_while(log, LIMIT, none).expect("no reader panics");
+        assert!(!waited.timed_out(), "`{text}` is not logged");
+        log.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// Lets it open so many files more, and no others.
+    pub fn allow_files(&self, more: usize) {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count();
+        let limit = Rlimit { current: Some((open + more) as u64), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("it is our child");
     }
 
     /// A path as this process sees it, which may have mounts of its own there.
