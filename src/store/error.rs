@@ -44,7 +44,7 @@ pub enum StoreError {
     },
     /// The process, or the machine, has too many files open.
     #[error(
-        "too many files are open to open `{}` too: raise the limit (`ulimit -n`, `LimitNOFILE=` of a service), then try again",
+        "too many files are open already to open `{}`: raise the limit (`ulimit -n`, `LimitNOFILE=` of a service), then try again",
         path.display()
     )]
     TooManyFiles {

@@ -508,6 +508,16 @@ fn a_master_key_in_the_environment_that_does_not_fit_is_told() {
 // === open files ===
 
 #[test]
+fn too_few_open_files_for_a_start_are_told() {
+    let home = home();
+    let Some(namespace) = home.namespace("ulimit -n 14") else { return };
+    for command in [SERVE, &["user", "add", "ada"]] {
+        failed(&home.run_in(&namespace, command, ""), "too many files are open already to open `");
+    }
+    home.user("ada");
+}
+
+#[test]
 fn too_many_open_files_hold_up_who_is_new_and_are_told_once() {
     let mut world = World::new();
     world.exchange(Exchange::get());
