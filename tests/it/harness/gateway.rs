@@ -5,7 +5,10 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
     net::SocketAddr,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::chown,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
@@ -44,7 +47,7 @@ pub struct Home {
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// Its exit code.
+    /// Its exit code; of one that a signal ended, the signal below zero.
     pub code: i32,
     /// Its standard output.
     pub out: String,
@@ -246,7 +249,7 @@ fn run(mut command: Command, args: &[&str], stdin: &str) -> Said {
 
 fn said(output: Output) -> Said {
     Said {
-        code: output.status.code().unwrap_or(-1),
+        code: output.status.code().or_else(|| Some(-output.status.signal()?)).expect("it has ended"),
         out: String::from_utf8(output.stdout).expect("text"),
         err: String::from_utf8(output.stderr).expect("text"),
     }
