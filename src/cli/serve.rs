@@ -229,12 +229,12 @@ struct Doors {
 
 fn open_doors(settings: &Settings) -> anyhow::Result<Doors> {
     let face = if settings.admin_listen.is_some() { Face::Public } else { Face::All };
-    let listeners = listen(settings.listen, settings.workers)?;
+    let listeners = listen(settings.listen, settings.workers, "--listen")?;
     let address = listeners[0].local_addr()?;
     let mut listeners: Vec<_> = listeners.into_iter().map(|listener| (listener, face)).collect();
     let mut admin_address = None;
     if let Some(admin) = settings.admin_listen {
-        for listener in listen(admin, 1)? {
+        for listener in listen(admin, 1, "--admin-listen")? {
             admin_address = Some(listener.local_addr()?);
             listeners.push((listener, Face::Admin));
         }
