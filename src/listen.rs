@@ -7,12 +7,46 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
 
 /// Connections that may wait to be accepted, per listener.
 const BACKLOG: i32 = 1024;
 
-/// One listener per worker on the same address. Port 0 takes a free one, the same for all.
-pub fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+/// Why nothing listens.
+#[derive(Debug, Error)]
+#[error("failed to listen on {address}: {reason}; {}", advice(*address, flag, reason))]
+pub struct ListenError {
+    address: SocketAddr,
+    /// The setting that named the address.
+    flag: &'static str,
+    reason: io::Error,
+}
+
+/// What to do about it.
+fn advice(address: SocketAddr, flag: &str, reason: &io::Error) -> String {
+    let other = format!("choose another address with `{flag}`");
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("end what listens there (`ss -ltnp sport = :{}` shows it), or {other}", address.port())
+        }
+        io::ErrorKind::AddrNotAvailable => format!("this machine does not have the address: {other}"),
+        io::ErrorKind::PermissionDenied => {
+            format!("a port below 1024 takes the right to it (CAP_NET_BIND_SERVICE): grant that, or {other}")
+        }
+        _ => other,
+    }
+}
+
+/// One listener per worker on the address that `flag` has given. Port 0 takes a free one, the same for all.
+pub fn listen(
+    address: SocketAddr,
+    workers: usize,
+    flag: &'static str,
+) -> Result<Vec<TcpListener>, ListenError> {
+    sockets(address, workers).map_err(|reason| ListenError { address, flag, reason })
+}
+
+fn sockets(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     // With `SO_REUSEPORT` alone, a second process of the same user would silently share the port.
     let probe = socket(address, false)?;
     let address = probe.local_addr()?;

@@ -9,7 +9,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -35,6 +35,8 @@ const MAX_LOOKUPS: usize = 32;
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long to wait when connections cannot be accepted, as when the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long such a failure is not told again.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// How long a client may take nothing of its answer.
 const CLIENT_STALL: Duration = Duration::from_mins(10);
 /// How long a client may be silent before the system asks whether it is still there.
@@ -138,6 +140,7 @@ async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<W
         .max_header_size(house.max_head)
         // RFC 9110, section 6.6.1: what has no `Date` gets one on its way down.
         .auto_date_header(true);
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = house.stop.cancelled() => return,
@@ -150,7 +153,10 @@ async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<W
                 worker.tasks.spawn(converse(http.clone(), stream, peer, worker.clone(), house.stop.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "failed to accept a connection");
+                if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, "connections cannot be accepted, and wait: if too many files are open, raise the limit (`ulimit -n`, `LimitNOFILE=` of a service)");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -44,8 +44,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let authority = args.tls.then(|| Authority::new(&args.tls_name)).transpose();
     let authority = authority.context("failed to make a certificate authority")?.map(Arc::new);
-    let listeners = listen(args.listen, usize::from(args.workers))
-        .with_context(|| format!("failed to listen on {}; choose another with `--listen`", args.listen))?;
+    let listeners = listen(args.listen, usize::from(args.workers), "--listen")?;
     if let (Some(file), Some(authority)) = (&args.ca_out, &authority) {
         write_whole(file, authority.pem()).with_context(|| {
             format!("failed to write `{}`; name a file that can be written", file.display())

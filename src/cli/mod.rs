@@ -104,7 +104,9 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
 
 /// The key that seals credentials, if the environment has it.
 fn master_key() -> Option<Secret> {
-    std::env::var("TOLLGATE_MASTER_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new)
+    let key = std::env::var_os("TOLLGATE_MASTER_KEY").filter(|key| !key.is_empty())?;
+    // What is no text is no key either, and is told as such.
+    Some(Secret::new(key.to_string_lossy().into_owned()))
 }
 
 /// Runs a command on accounts, beside a server or without one.

@@ -26,7 +26,7 @@ use crate::{
     secret::Secret,
     server::{self, House, Station},
     settings::Settings,
-    store::{DirLock, Store},
+    store::{self, DirLock, Store},
     systemd::{self, Pulse},
     telemetry,
     upstream::{self, ConnectRule},
@@ -82,12 +82,17 @@ async fn start(
     // First, so that a second process touches nothing; the lock's maker also makes the directory.
     drop(DirLock::acquire(&settings.data).await?);
     let held = hold(&settings.data)?;
+    if let Some(why) = store::intruders(&settings.data)? {
+        let data = settings.data.display();
+        tracing::warn!(%data, "others can put files of their own into the data directory: {why}");
+    }
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
     let (live, reloader) = files(settings, human)?;
+    // Before the token, so that a start that fails shows none.
+    let doors = open_doors(settings)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
-    let doors = open_doors(settings)?;
     let (address, admin_address) = (doors.address, doors.admin_address);
     let admin = Admin { live: live.clone() };
     let (socket, calls) = control::start(&settings.data, admin.clone())
@@ -223,17 +228,13 @@ struct Doors {
 }
 
 fn open_doors(settings: &Settings) -> anyhow::Result<Doors> {
-    let open = |address, count, flag| {
-        listen(address, count)
-            .with_context(|| format!("failed to listen on {address}: choose another address with `{flag}`"))
-    };
     let face = if settings.admin_listen.is_some() { Face::Public } else { Face::All };
-    let listeners = open(settings.listen, settings.workers, "--listen")?;
+    let listeners = listen(settings.listen, settings.workers, "--listen")?;
     let address = listeners[0].local_addr()?;
     let mut listeners: Vec<_> = listeners.into_iter().map(|listener| (listener, face)).collect();
     let mut admin_address = None;
     if let Some(admin) = settings.admin_listen {
-        for listener in open(admin, 1, "--admin-listen")? {
+        for listener in listen(admin, 1, "--admin-listen")? {
             admin_address = Some(listener.local_addr()?);
             listeners.push((listener, Face::Admin));
         }

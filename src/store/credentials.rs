@@ -58,6 +58,9 @@ impl Store {
 
     /// Records the id of the master key. If another one is recorded and stays, it returns false.
     pub async fn adopt_master_key(&self, key_id: &str, replace: Replace) -> Result<bool> {
+        if self.master_key_id().await?.as_deref() == Some(key_id) {
+            return Ok(true);
+        }
         let mut transaction = self.begin().await?;
         let recorded = self.recorded_key(&mut transaction).await?;
         if recorded.as_deref() == Some(key_id) {

@@ -2,6 +2,7 @@
 //! knows what to do. It never holds a value that was read or written.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -23,7 +24,16 @@ pub enum StoreError {
         /// The file that was to grow.
         path: PathBuf,
     },
-    /// The rights of a file or its file system forbid what we need.
+    /// The file system takes no writes.
+    #[error(
+        "`{}` is on a read-only file system: make that writable (the system's log says why it is not), then try again",
+        path.display()
+    )]
+    ReadOnly {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// The rights of a file or its directory forbid what we need.
     #[error(
         "`{}` cannot be written or read: give the user that runs tollgate the right to both, for the file and its directory",
         path.display()
@@ -32,8 +42,54 @@ pub enum StoreError {
         /// The file or directory.
         path: PathBuf,
     },
+    /// The process, or the machine, has too many files open.
+    #[error(
+        "too many files are open already to open `{}`: raise the limit (`ulimit -n`, `LimitNOFILE=` of a service), then try again",
+        path.display()
+    )]
+    TooManyFiles {
+        /// The file that was to be opened.
+        path: PathBuf,
+    },
+    /// Something else is in the place of the data directory.
+    #[error(
+        "`{}` is not a directory, or is below a file: name another data directory with `--data`, or move the file away",
+        path.display()
+    )]
+    NoDirectory {
+        /// What was to be the directory.
+        path: PathBuf,
+    },
+    /// The disk failed.
+    #[error("the disk failed under `{}` ({detail}): the system's log says why; try again after that is mended", path.display())]
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// What the database said.
+        detail: String,
+    },
+    /// The database has gone from its path while we had it open. What is open is nobody else's any more.
+    #[error(
+        "`{}` was removed or replaced while tollgate had it open: put that file back; or stop tollgate, see to it that the right one is there, without the `{0}-wal` and `{0}-shm` of another, and start again",
+        path.display()
+    )]
+    Moved {
+        /// The database.
+        path: PathBuf,
+    },
+    /// There is no database, or nothing in it, but there was.
+    #[error(
+        "`{}` is missing or empty, though `{}` shows that it was in use: stop tollgate, move all of `{0}*` away, then restore a backup, or begin anew",
+        path.display(), trace.display()
+    )]
+    Lost {
+        /// The database.
+        path: PathBuf,
+        /// What shows it.
+        trace: PathBuf,
+    },
     /// What stands in the file is no database, or not one that tollgate wrote.
-    #[error("`{}` is damaged ({detail}): stop tollgate and restore the file from a backup", path.display())]
+    #[error("`{}` is damaged ({detail}): stop tollgate, move all of `{0}*` away, and restore the file from a backup", path.display())]
     Corrupt {
         /// The database.
         path: PathBuf,
@@ -59,58 +115,85 @@ pub enum StoreError {
     )]
     Unanswered,
     /// A file beside the database could not be read or written.
-    #[error("`{}`: {source}", path.display())]
+    #[error("`{}`: {reason}", path.display())]
     File {
         /// The file or directory.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Anything else that the database said.
-    #[error("the database `{}` refused: {source}", path.display())]
+    #[error("the database `{}` refused: {reason}", path.display())]
     Database {
         /// The database.
         path: PathBuf,
         /// What it said.
-        source: sqlx::Error,
+        reason: sqlx::Error,
     },
 }
 
 impl StoreError {
     /// Sorts an error of the operating system about `path`.
-    pub fn from_io(path: &Path, source: io::Error) -> Self {
+    pub fn from_io(path: &Path, reason: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
+        let too_many = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+        match reason.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Forbidden { path },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path },
+            io::ErrorKind::PermissionDenied => Self::Forbidden { path },
+            io::ErrorKind::NotADirectory => Self::NoDirectory { path },
             io::ErrorKind::WouldBlock => Self::Locked { path },
-            _ => Self::File { path, source },
+            _ if too_many.iter().any(|errno| reason.raw_os_error() == Some(errno.raw_os_error())) => {
+                Self::TooManyFiles { path }
+            }
+            _ => Self::File { path, reason },
         }
     }
 
     /// Sorts an error of the database at `path`.
-    pub(super) fn from_sqlx(path: &Path, source: sqlx::Error) -> Self {
-        let path = path.to_owned();
-        match source {
-            sqlx::Error::PoolTimedOut => Self::Locked { path },
-            sqlx::Error::Io(source) => Self::from_io(&path, source),
-            sqlx::Error::ColumnDecode { index, .. } => {
-                Self::Corrupt { path, detail: format!("a value of column {index} has the wrong type") }
-            }
-            source => match primary_code(&source) {
-                // https://www.sqlite.org/rescode.html
-                Some(5 | 6) => Self::Locked { path },
-                Some(13) => Self::Full { path },
-                Some(3 | 8 | 14) => Self::Forbidden { path },
-                Some(11 | 26) => Self::Corrupt { path, detail: source.to_string() },
-                _ => Self::Database { path, source },
-            },
+    pub(super) fn from_sqlx(path: &Path, error: sqlx::Error) -> Self {
+        let (at, path) = (path, path.to_owned());
+        let Some((code, detail)) = sqlite(&error) else {
+            return match error {
+                sqlx::Error::PoolTimedOut => Self::Locked { path },
+                sqlx::Error::Io(reason) => Self::from_io(&path, reason),
+                sqlx::Error::ColumnDecode { index, .. } => {
+                    Self::Corrupt { path, detail: format!("a value of column {index} has the wrong type") }
+                }
+                reason => Self::Database { path, reason },
+            };
+        };
+        // https://www.sqlite.org/rescode.html: the primary code is the low byte of the extended one.
+        match (code & 0xff, code) {
+            (5 | 6, _) => Self::Locked { path },
+            // The second: the index of the write-ahead log cannot grow.
+            (13, _) | (_, 4874) => Self::Full { path },
+            (_, 1032) => Self::Moved { path },
+            (3 | 8 | 14, _) => forbidden(at),
+            (10, _) => Self::Disk { path, detail },
+            (11 | 26, _) => Self::Corrupt { path, detail },
+            _ => Self::Database { path, reason: error },
         }
     }
 }
 
-/// `SQLite`'s primary result code: the low byte of the extended one.
-fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+/// `SQLite`'s extended result code, and what it says.
+fn sqlite(error: &sqlx::Error) -> Option<(i32, String)> {
+    let error = error.as_database_error()?;
+    let code: i32 = error.code()?.parse().ok()?;
+    Some((code, format!("{}, code {code}", error.message())))
+}
+
+/// `SQLite` does not tell why it may not: the directory does. Not the database file: to close any handle on
+/// that one would drop `SQLite`'s own locks.
+fn forbidden(path: &Path) -> StoreError {
+    use rustix::fs::{StatVfsMountFlags, fstatvfs};
+    let opened = path.parent().map(|dir| File::open(dir).and_then(|dir| Ok(fstatvfs(&dir)?)));
+    match opened {
+        Some(Err(reason)) => StoreError::from_io(path, reason),
+        Some(Ok(system)) if system.f_flag.contains(StatVfsMountFlags::RDONLY) => {
+            StoreError::ReadOnly { path: path.to_owned() }
+        }
+        Some(Ok(_)) | None => StoreError::Forbidden { path: path.to_owned() },
+    }
 }

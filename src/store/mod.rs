@@ -31,9 +31,10 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
+use self::place::Identity;
 pub use self::{
     error::StoreError,
-    place::{DirLock, PrivateFile, read_private, write_private},
+    place::{DirLock, PrivateFile, intruders, read_private, write_private},
     rows::{
         ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, Replace,
         SealedCredential, Token, TokenHash, User, hex, unhex,
@@ -48,6 +49,8 @@ const MAX_CONNECTIONS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Store {
     path: Arc<Path>,
+    /// The file that is open, which is not always the one at `path`.
+    identity: Identity,
     pool: SqlitePool,
     /// A connection that never writes, since `PRAGMA data_version` tells of all commits but one's own.
     watch: Arc<Mutex<SqliteConnection>>,
@@ -77,7 +80,8 @@ impl Store {
         let pool = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(patience);
         let pool = pool.connect_with(options).await.map_err(failed)?;
         let watch = Arc::new(Mutex::new(first));
-        Ok(Self { path: path.into(), pool, watch, generation: Generation::default() })
+        let identity = Identity::of(&path)?;
+        Ok(Self { path: path.into(), identity, pool, watch, generation: Generation::default() })
     }
 
     /// Closes the connections, once they are idle; the one that watches only if there is no other clone. With
@@ -98,9 +102,19 @@ impl Store {
 
     /// A number that is another one after every change, whoever made it. Only `!=` means anything.
     pub async fn data_version(&self) -> Result<i64> {
+        self.in_place()?;
         let mut watch = self.watch.lock().await;
         let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *watch).await;
         row.and_then(|row| row.try_get(0)).map_err(|error| self.failed(error))
+    }
+
+    /// That what is open is still what others open. Else they would write what we never see, and we what
+    /// nobody will ever read.
+    fn in_place(&self) -> Result<()> {
+        if Identity::of(&self.path)? == self.identity {
+            return Ok(());
+        }
+        Err(StoreError::Moved { path: self.path.to_path_buf() })
     }
 
     fn failed(&self, error: sqlx::Error) -> StoreError {
@@ -110,6 +124,7 @@ impl Store {
     /// A transaction that can write. It takes the write lock at once: one that read first and then
     /// wanted to write could be refused without waiting.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+        self.in_place()?;
         self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
     }
 
@@ -121,12 +136,14 @@ impl Store {
 
     /// Runs one statement that writes.
     async fn write(&self, query: Query) -> Result<u64> {
+        self.in_place()?;
         let done = query.execute(&self.pool).await.map_err(|error| self.failed(error))?;
         self.generation.raise();
         Ok(done.rows_affected())
     }
 
     async fn read(&self, query: Query) -> Result<Vec<SqliteRow>> {
+        self.in_place()?;
         query.fetch_all(&self.pool).await.map_err(|error| self.failed(error))
     }
 }

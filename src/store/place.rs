@@ -4,7 +4,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -54,17 +54,71 @@ fn make_dir(dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| StoreError::from_io(dir, error))
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => StoreError::NoDirectory { path: dir.to_owned() },
+        _ => StoreError::from_io(dir, error),
+    })
+}
+
+/// Who, besides the user of this process and root, can put other files in the place of ours in `dir`.
+pub fn intruders(dir: &Path) -> Result<Option<String>, StoreError> {
+    const BY_GROUP_AND_OTHERS: u32 = 0o022;
+    let metadata = fs::metadata(dir).map_err(|error| StoreError::from_io(dir, error))?;
+    let (owner, mode) = (metadata.uid(), metadata.permissions().mode() & 0o777);
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Ok(Some(format!("it belongs to the user {owner}: run `chown` on it")));
+    }
+    let exposed = mode & BY_GROUP_AND_OTHERS != 0;
+    Ok(exposed.then(|| format!("its mode is {mode:o}: run `chmod 700` on it")))
+}
+
+/// Which file a path leads to, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// That of the database file. Its metadata are in memory, so that nobody waits for a disk.
+    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
+        let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::Moved { path: path.to_owned() },
+            _ => StoreError::from_io(path, error),
+        })?;
+        if metadata.len() == 0 {
+            return Err(StoreError::Corrupt { path: path.to_owned(), detail: "it is empty".to_owned() });
+        }
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
 }
 
 /// Makes the empty database file if there is none, and sees to it that only its owner can read it.
-/// `SQLite` gives the files beside it (`-wal`, `-shm`) the same rights.
+/// `SQLite` gives the files beside it (`-wal`, `-shm`) the same rights. One that was lost is not made anew.
 pub(super) fn make_database_file(path: &Path) -> Result<(), StoreError> {
-    let made = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tighten(path),
-        made => made.map(drop),
+    let failed = |error| StoreError::from_io(path, error);
+    let (found, traces) = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(StoreError::Corrupt { path: path.to_owned(), detail: "it is not a file".to_owned() });
+        }
+        Ok(metadata) if metadata.len() > 0 => (true, &[][..]),
+        // A first start that went no further leaves an empty one, but none of these.
+        Ok(_) => (true, &["tollgate.db-wal", "tollgate.db-shm", "admin-token", "master-key"][..]),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (false, &["tollgate.db-wal", "tollgate.db-shm"][..])
+        }
+        Err(error) => return Err(failed(error)),
     };
-    made.map_err(|error| StoreError::from_io(path, error))
+    let mut traces = traces.iter().map(|name| path.with_file_name(name));
+    if let Some(trace) = traces.find(|trace| trace.exists()) {
+        return Err(StoreError::Lost { path: path.to_owned(), trace });
+    }
+    if found {
+        return tighten(path).map_err(failed);
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    tracing::info!(file = %path.display(), "a new database was made");
+    Ok(())
 }
 
 fn tighten(path: &Path) -> io::Result<()> {

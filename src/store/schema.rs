@@ -55,9 +55,12 @@ pub(super) fn known() -> i64 {
 /// Brings the database to today's schema, all steps or none.
 pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_sqlx(path, error);
+    // One that needs nothing is only read: that waits for nobody, and needs no space.
+    if version(connection).await.map_err(failed)? == known() {
+        return Ok(());
+    }
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(failed)?;
-    let row = sqlx::query("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(failed)?;
-    let found: i64 = row.try_get(0).map_err(failed)?;
+    let found = version(connection).await.map_err(failed)?;
     let done = usize::try_from(found)
         .map_err(|_| StoreError::Corrupt { path: path.to_owned(), detail: format!("schema {found}") })?;
     let Some(steps) = STEPS.get(done..) else {
@@ -68,4 +71,8 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     }
     sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(failed)?;
     Ok(())
+}
+
+async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)
 }

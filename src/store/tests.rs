@@ -123,7 +123,59 @@ async fn a_file_in_the_place_of_the_directory_is_told() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "").unwrap();
-    check_error(&Store::open(&path).await.unwrap_err(), "File", "file");
+    for path in [path.join("data"), path] {
+        check_error(&Store::open(&path).await.unwrap_err(), "NoDirectory", "`--data`");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_database_is_not_made_anew() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(DATABASE);
+    let check = async |traces: &[&str], lost: bool| {
+        for name in traces {
+            fs::write(dir.path().join(name), "x").unwrap();
+            let opened = Store::open(dir.path()).await;
+            assert_eq!(matches!(opened, Err(StoreError::Lost { .. })), lost, "{name} {opened:?}");
+            assert_eq!(path.exists(), !lost);
+            for entry in fs::read_dir(dir.path()).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        }
+    };
+    check(&["tollgate.db-wal", "tollgate.db-shm"], true).await;
+    // A key or a token may be there before the first start.
+    check(&["master-key", "admin-token"], false).await;
+}
+
+#[tokio::test]
+async fn a_database_that_others_no_longer_see_is_not_used() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    let away = dir.path().join("away");
+    fs::rename(&store.path, &away).unwrap();
+    let told = [
+        store.data_version().await.unwrap_err(),
+        store.users().await.unwrap_err(),
+        store.create_user(&user(2), &token("b"), Names::Any).await.unwrap_err(),
+        store.delete_user(&user(1).id).await.unwrap_err(),
+    ];
+    for error in told {
+        check_error(&error, "Moved", "put that file back");
+    }
+    fs::rename(&away, &store.path).unwrap();
+    assert_eq!(store.users().await.unwrap(), [user(1)]);
+}
+
+#[tokio::test]
+async fn what_is_closed_is_in_one_file() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    store.close().await;
+    let beside = |name: &str| dir.path().join(name).exists();
+    assert!(beside("tollgate.db") && !beside("tollgate.db-wal") && !beside("tollgate.db-shm"));
 }
 
 #[tokio::test]

@@ -232,7 +232,8 @@ fn an_address_that_is_taken_is_named_with_its_flag() {
         assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
         assert!(said.err.contains(expected), "{said:?}");
     };
-    let failed = |flag: &str| format!("failed to listen on {taken}: choose another address with `{flag}`");
+    let port = taken.rsplit(':').next().unwrap();
+    let failed = |flag: &str| format!(":{port}` shows it), or choose another address with `{flag}`");
     check(&taken, "127.0.0.1:0", &failed("--listen"));
     check("127.0.0.1:0", &taken, &failed("--admin-listen"));
     check("127.0.0.1:9", "127.0.0.1:9", "`admin_listen` cannot be `127.0.0.1:9`: `listen` is the same");

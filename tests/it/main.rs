@@ -16,6 +16,7 @@ mod failures;
 mod harness;
 mod lifecycle;
 mod limits;
+mod machine;
 mod protocol;
 mod raw;
 mod raw_answers;

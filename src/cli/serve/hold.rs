@@ -8,18 +8,22 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
-use crate::accounts::{now_ms, utc};
+use crate::{
+    accounts::{now_ms, utc},
+    store::StoreError,
+};
 
 /// Takes the directory for as long as the file is open; if it is taken, the error says by whom.
 pub(super) fn hold(data: &Path) -> anyhow::Result<File> {
     let path = data.join("serve.lock");
     let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let mut file = open.with_context(|| format!("failed to open `{}`", path.display()))?;
+    let failed = |error| StoreError::from_io(&path, error);
+    let mut file = open.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
-            sign(&mut file).with_context(|| format!("failed to write `{}`", path.display()))?;
+            sign(&mut file).map_err(failed)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => bail!(
@@ -27,9 +31,7 @@ pub(super) fn hold(data: &Path) -> anyhow::Result<File> {
             data.display(),
             holder(&mut file)
         ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("failed to lock `{}`", path.display()))
-        }
+        Err(TryLockError::Error(error)) => Err(failed(error).into()),
     }
 }
 

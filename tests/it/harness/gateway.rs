@@ -5,18 +5,24 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::unix::{
+        fs::chown,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex, mpsc},
     thread::JoinHandle,
     time::Instant,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
-use super::wire::LIMIT;
+use super::{
+    namespace::{Namespace, beside},
+    wire::LIMIT,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -34,12 +40,14 @@ pub fn root() -> &'static Path {
 pub struct Home {
     dir: TempDir,
     providers: PathBuf,
+    /// Whom commands run as, if not as whoever runs the tests.
+    user: Option<u32>,
 }
 
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// Its exit code.
+    /// Its exit code; of one that a signal ended, the signal below zero.
     pub code: i32,
     /// Its standard output.
     pub out: String,
@@ -51,7 +59,7 @@ impl Home {
     /// With provider files of the test's own: name (a path below the directory, without `.toml`) and text.
     pub fn new(files: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
-        let home = Self { providers: dir.path().join("providers.d"), dir };
+        let home = Self { providers: dir.path().join("providers.d"), dir, user: None };
         fs::create_dir(&home.providers).expect("the directory is ours");
         for (name, text) in files {
             home.write(name, text);
@@ -62,7 +70,19 @@ impl Home {
     /// With the files that are shipped, unchanged.
     pub fn shipped() -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
-        Self { dir, providers: root().join("providers.d") }
+        Self { dir, providers: root().join("providers.d"), user: None }
+    }
+
+    /// Commands run as somebody who has no special rights, and to whom all of this belongs.
+    pub fn without_rights(mut self) -> Self {
+        const NOBODY: u32 = 65534;
+        if rustix::process::geteuid().is_root() {
+            for path in [self.dir.path(), &self.providers] {
+                chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+            }
+            self.user = Some(NOBODY);
+        }
+        self
     }
 
     /// Writes or replaces a provider file.
@@ -92,17 +112,45 @@ impl Home {
         // Only what the test sets: neither keys nor settings of whoever runs it.
         command.env_clear().current_dir(self.dir.path());
         command.env("TOLLGATE_PROVIDERS", &self.providers).env("TOLLGATE_DATA", self.data());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
+    }
+
+    /// Runs a command to its end, with environment variables.
+    pub fn run_with(&self, args: &[&str], env: &[(&str, &str)], stdin: &str) -> Said {
+        let mut command = self.command();
+        command.envs(env.iter().copied());
+        run(command, args, stdin)
     }
 
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str], stdin: &str) -> Said {
-        let mut command = self.command();
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary runs");
-        // One that reads nothing may be gone already.
-        let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
-        said(child.wait_with_output().expect("the child is ours"))
+        run(self.command(), args, stdin)
+    }
+
+    /// A namespace for `run_in` and `serve_in`; none, with a word on stderr, where the machine refuses. See
+    /// [`Namespace::new`].
+    pub fn namespace(&self, set_up: &str) -> Option<Namespace> {
+        Namespace::new(&self.command(), set_up)
+    }
+
+    /// Runs a command to its end in a namespace of its own.
+    pub fn run_in(&self, namespace: &Namespace, args: &[&str], stdin: &str) -> Said {
+        run(namespace.around(&self.command(), BINARY), args, stdin)
+    }
+
+    /// Runs a command to its end in the namespace of a running gateway.
+    pub fn run_beside(&self, gateway: &Gateway, args: &[&str], stdin: &str) -> Said {
+        run(beside(&self.command(), gateway.child.id(), BINARY), args, stdin)
+    }
+
+    /// Runs lines of shell in the namespace of a running gateway, as its root; they have to succeed.
+    pub fn sh_beside(&self, gateway: &Gateway, lines: &str) -> String {
+        let said = run(beside(&self.command(), gateway.child.id(), "sh"), &["-ec", lines], "");
+        assert_eq!(said.code, 0, "{lines}: {said:?}");
+        said.out
     }
 
     /// Runs a command without input as another user, which only root can; none if that user may not run the
@@ -152,19 +200,56 @@ impl Home {
     /// Starts `serve`, and waits for nothing.
     pub fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = self.command();
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
-        if !args.contains(&"--workers") {
-            command.args(["--workers", "1"]);
-        }
         command.envs(env.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        Gateway::start(command)
+        started(command, args)
     }
+
+    /// The same, in a namespace of its own.
+    pub fn serve_in(&self, namespace: &Namespace, args: &[&str]) -> Gateway {
+        let mut gateway = started(namespace.around(&self.command(), BINARY), args);
+        gateway.listens();
+        gateway
+    }
+
+    /// The same, in the namespace of another gateway.
+    pub fn serve_beside(&self, other: &Gateway, args: &[&str]) -> Gateway {
+        let mut gateway = started(beside(&self.command(), other.child.id(), BINARY), args);
+        gateway.listens();
+        gateway
+    }
+}
+
+fn started(mut command: Command, args: &[&str]) -> Gateway {
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+    if !args.contains(&"--workers") {
+        command.args(["--workers", "1"]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Gateway::start(command)
+}
+
+fn run(mut command: Command, args: &[&str], stdin: &str) -> Said {
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    // One that reads nothing may be gone already.
+    let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
+    let process = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        // One that serves, where it was to fail, would never end.
+        if end.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = kill_process(process, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output();
+    drop(ended);
+    watch.join().expect("the watch does not panic");
+    said(output.expect("the child is ours"))
 }
 
 fn said(output: Output) -> Said {
     Said {
-        code: output.status.code().unwrap_or(-1),
+        code: output.status.code().or_else(|| Some(-output.status.signal()?)).expect("it has ended"),
         out: String::from_utf8(output.stdout).expect("text"),
         err: String::from_utf8(output.stderr).expect("text"),
     }
@@ -177,7 +262,7 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Where admin work is, if that has an address of its own.
     pub admin_address: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<(Mutex<Vec<String>>, Condvar)>,
     lines: mpsc::Receiver<String>,
     reader: Option<JoinHandle<()>>,
 }
@@ -186,12 +271,13 @@ impl Gateway {
     fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let (told, lines) = mpsc::channel();
         let kept = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                kept.lock().expect("no reader panics").push(line.clone());
+                kept.0.lock().expect("no reader panics").push(line.clone());
+                kept.1.notify_all();
                 // Whether anybody waits for it is not the reader's business.
                 let _ = told.send(line);
             }
@@ -249,7 +335,29 @@ impl Gateway {
 
     /// What it has logged so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().expect("no reader panics").clone()
+        self.log.0.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until it has logged a line with this text; all such lines.
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        let log = self.log.0.lock().expect("no reader panics");
+        let none = |log: &mut Vec<String>| !log.iter().any(|line| line.contains(text));
+        let (log, waited) = self.log.1.wait_timeout_while(log, LIMIT, none).expect("no reader panics");
+        assert!(!waited.timed_out(), "`{text}` is not logged");
+        log.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// Lets it open so many files more, and no others.
+    pub fn allow_files(&self, more: usize) {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count();
+        let limit = Rlimit { current: Some((open + more) as u64), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("it is our child");
+    }
+
+    /// A path as this process sees it, which may have mounts of its own there.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let path = path.strip_prefix("/").expect("the path is absolute");
+        Path::new(&format!("/proc/{}/root", self.child.id())).join(path)
     }
 
     /// Its resident memory.

@@ -1,9 +1,11 @@
 //! What the suites stand on: the real binary (`gateway`), the upstream that a test plays itself
-//! (`upstream`), the service manager (`manager`), exact connections (`wire`), and the one way in which exchanges are checked (`exchange`).
+//! (`upstream`), the service manager (`manager`), exact connections (`wire`), a machine that fails
+//! (`namespace`), and the one way in which exchanges are checked (`exchange`).
 
 mod exchange;
 mod gateway;
 mod manager;
+mod namespace;
 mod upstream;
 mod wire;
 mod world;
