@@ -17,6 +17,7 @@ mod harness;
 mod lifecycle;
 mod limits;
 mod machine;
+mod operating;
 mod protocol;
 mod raw;
 mod raw_answers;
