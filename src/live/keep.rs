@@ -97,8 +97,9 @@ impl Keep {
                 entry.inputs.iter().map(|input| self.input(input, &mut texts)).collect::<Option<_>>()?;
             Some((FileName::new(name)?, Kept { inputs, stale_since_ms: entry.stale_since_ms }))
         });
-        let kept = kept.collect();
-        self.saved = Some(index);
+        let kept: BTreeMap<_, _> = kept.collect();
+        // Where anything is damaged, all is written anew.
+        self.saved = (kept.len() == index.providers.len()).then_some(index);
         Ok(kept)
     }
 
@@ -141,7 +142,8 @@ impl Keep {
             let Ok(content) = &text.text else { continue };
             let path = self.path_of(&hex(&text.hash));
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if wanted.insert(name.clone()) && !there.contains(&name) {
+            let is_there = self.saved.is_some() && there.contains(&name);
+            if wanted.insert(name) && !is_there {
                 replace(&path, content.as_bytes(), false)?;
             }
         }
