@@ -143,10 +143,11 @@ impl Files {
                 self.known.insert(name, known);
             }
         }
+        let out = self.expire();
         let outcome = match &read {
             Ok(tree) => self.weigh(tree, same),
             Err(problem) if self.known.is_empty() => return Err(StartError::Nothing(problem.clone())),
-            Err(problem) => self.hold(problem),
+            Err(problem) => self.hold(problem, out),
         };
         let tree = read.unwrap_or_default();
         let sources = self.sources(&tree, &outcome);
@@ -162,18 +163,18 @@ impl Files {
     pub(super) fn look(&mut self, watching: Watching) -> Look {
         let began = Instant::now();
         self.vars.refresh();
-        self.expire();
+        let out = self.expire();
         let read = self.read();
         let outcome = match &read {
             Ok(tree) => {
                 let outcome = self.weigh(tree, BTreeMap::new());
                 if self.config.strict && !outcome.diagnostics.is_empty() {
-                    self.refuse(tree, outcome)
+                    self.refuse(tree, outcome, out)
                 } else {
                     outcome
                 }
             }
-            Err(problem) => self.hold(problem),
+            Err(problem) => self.hold(problem, out),
         };
         self.tell_env();
         self.conclude(read.unwrap_or_default(), &outcome, watching, began)
@@ -247,23 +248,22 @@ impl Files {
     }
 
     /// Nothing changes: the directory is not there, or empty, which nobody means.
-    fn hold(&mut self, problem: &str) -> Outcome {
+    fn hold(&mut self, problem: &str, out: Vec<Rejected>) -> Outcome {
         let known = self.known.iter().map(|(name, one)| (name.clone(), bad(&one.good)));
-        let rejected = self.table.rejected.iter().map(|one| (one.name.clone(), Fresh::Bad(one.clone())));
+        let rejected = out.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
         let fresh = rejected.chain(known).collect();
         let problem = format!("{problem}: what served before goes on serving; put the files back");
         Outcome { settled: self.settle(fresh), problem: Some(problem), ..Outcome::default() }
     }
 
     /// Nothing changes: something is wrong, and all is to be right.
-    fn refuse(&mut self, tree: &Tree, outcome: Outcome) -> Outcome {
+    fn refuse(&mut self, tree: &Tree, outcome: Outcome, rejected: Vec<Rejected>) -> Outcome {
         let same = self.same(tree);
         let fresh = |(name, known): (&FileName, &Known)| {
             let fresh = if same.contains(name) { Fresh::Same } else { bad(&known.good) };
             (name.clone(), fresh)
         };
         let fresh = self.known.iter().map(fresh).collect();
-        let rejected = self.table.rejected.clone();
         let problem =
             "`strict` is on and not every file is good: nothing of this reload was taken over".into();
         let settled = Settled { rejected, ..self.settle(fresh) };
@@ -283,18 +283,19 @@ impl Files {
         }
     }
 
-    /// Forgets what has been stale for too long.
-    fn expire(&mut self) {
+    /// Forgets what has been stale for too long. What is out then, if no file can be taken over.
+    fn expire(&mut self) -> Vec<Rejected> {
+        let mut out = self.table.rejected.clone();
         if let Some(max) = self.config.max_stale {
             let now = now_ms();
-            self.known.retain(|name, known| {
-                let expired = known.kept.expiry(max).is_some_and(|at| at <= now);
-                if expired {
-                    tracing::error!(provider = %name, "stale for longer than `max_stale` allows: out of service until its files are good");
-                }
-                !expired
-            });
+            let expired = |_: &FileName, one: &mut Known| one.kept.expiry(max).is_some_and(|at| at <= now);
+            for (name, known) in self.known.extract_if(.., expired) {
+                tracing::error!(provider = %name, "stale for longer than `max_stale` allows: out of service until its files are good");
+                out.push(Rejected::from(&*known.good.compiled));
+            }
         }
+        out.sort_by(|a, b| a.name.cmp(&b.name));
+        out
     }
 
     /// How long until something has been stale for too long.
