@@ -195,8 +195,11 @@ impl Tree {
             let known = before.0.get(&*path.to_string_lossy());
             let known =
                 known.filter(|known| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b)));
+            let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            // Where a link leads, and whether a file can be read, is not the file's alone.
+            let known = known.filter(|known| !link && known.text.is_ok());
             let text = known.cloned().unwrap_or_else(|| {
-                let apart = entry.file_type().is_ok_and(|kind| kind.is_symlink()) || is_mount(&path);
+                let apart = link || is_mount(&path);
                 Arc::new(Text { apart, stamp, ..Text::new(folder, &path, read(&path, root), false) })
             });
             self.insert(&path, text);
