@@ -111,8 +111,18 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError>
         commands: commands.clone(),
     });
     let (ending, ended) = mpsc::sync_channel(1);
-    let (old, asked) = (Vec::new(), Vec::new());
-    let worker = Worker { config, files, watching, waiting, live: live.clone(), old, asked, stopping: false };
+    let worker = Worker {
+        config,
+        files,
+        watching,
+        waiting,
+        live: live.clone(),
+        old: Vec::new(),
+        asked: Vec::new(),
+        wanted: false,
+        stopping: false,
+        heard: None,
+    };
     let work = move || {
         worker.run();
         let _ = ending.send(());
@@ -216,13 +226,11 @@ struct Worker {
     /// Tables that a request may still read: let go of here, where it takes nobody's time.
     old: Vec<Arc<Table>>,
     asked: Vec<oneshot::Sender<Arc<Status>>>,
+    /// Whether anybody asked, waiting or not.
+    wanted: bool,
     stopping: bool,
-}
-
-/// What happened to files since they were last looked at.
-enum Heard {
-    Nothing,
-    Changes { first: Instant, last: Instant },
+    /// When the first and the last change was heard of since files were last looked at.
+    heard: Option<(Instant, Instant)>,
 }
 
 impl Worker {
@@ -231,36 +239,24 @@ impl Worker {
         let _ = rustix::process::setpriority_process(None, 10);
         // What the first look found good is kept now, when requests are being answered already.
         self.files.save();
-        let mut heard = Heard::Nothing;
         let mut next = Instant::now() + self.pause(Duration::ZERO);
-        loop {
-            let due = match heard {
-                Heard::Nothing => next,
-                Heard::Changes { first, last } => (last + QUIET).min(first + LONGEST),
-            };
-            let why = match self.waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(command) => {
-                    if self.take(command) {
-                        let last = Instant::now();
-                        let first = if let Heard::Changes { first, .. } = heard { first } else { last };
-                        heard = Heard::Changes { first, last };
+        while !self.stopping {
+            let due = self.heard.map_or(next, |(first, last)| (last + QUIET).min(first + LONGEST));
+            let why = if self.wanted {
+                Why::Asked
+            } else {
+                match self.waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Ok(command) => {
+                        self.take(command);
                         continue;
                     }
-                    Why::Asked
+                    Err(RecvTimeoutError::Timeout) if self.heard.is_none() => Why::Sweep,
+                    Err(RecvTimeoutError::Timeout) => Why::Event,
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
-                Err(RecvTimeoutError::Timeout) if matches!(heard, Heard::Nothing) => Why::Sweep,
-                Err(RecvTimeoutError::Timeout) => Why::Event,
-                Err(RecvTimeoutError::Disconnected) => return,
             };
-            if self.stopping {
-                return;
-            }
-            heard = Heard::Nothing;
             let began = Instant::now();
             self.look(why);
-            if self.stopping {
-                return;
-            }
             next = Instant::now() + self.pause(began.elapsed());
         }
     }
@@ -273,17 +269,19 @@ impl Worker {
         }
     }
 
-    /// Takes a command; whether it tells of a change.
-    fn take(&mut self, command: Command) -> bool {
+    fn take(&mut self, command: Command) {
         match command {
             Command::Changed => {
                 self.watching.pending.store(false, Ordering::Release);
-                return true;
+                let now = Instant::now();
+                self.heard = Some((self.heard.map_or(now, |(first, _)| first), now));
             }
-            Command::Reload(tell) => self.asked.extend(tell),
+            Command::Reload(tell) => {
+                self.asked.extend(tell);
+                self.wanted = true;
+            }
             Command::Stop => self.stopping = true,
         }
-        false
     }
 
     fn look(&mut self, why: Why) {
@@ -292,6 +290,7 @@ impl Worker {
             self.take(command);
         }
         let asked = std::mem::take(&mut self.asked);
+        (self.heard, self.wanted) = (None, false);
         self.watching.arm(&self.files);
         let mut look = self.files.look(self.watching.mode());
         if why == Why::Sweep
@@ -322,15 +321,15 @@ impl Worker {
         self.old.retain(|table| Arc::strong_count(table) > 1);
     }
 
-    /// Whether an event was only late.
+    /// Whether an event was only late. It may tell of a later change too: files are looked at once more.
     fn heard_late(&mut self) -> bool {
         let until = Instant::now() + LATE;
-        while let Ok(command) = self.waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if self.take(command) {
-                return true;
-            }
+        while self.heard.is_none()
+            && let Ok(command) = self.waiting.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.take(command);
         }
-        false
+        self.heard.is_some()
     }
 }
 
@@ -381,4 +380,55 @@ fn names(names: &[String]) -> Option<String> {
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(dir: &std::path::Path) -> Worker {
+        std::fs::write(dir.join("a.toml"), "").unwrap();
+        let config = Config {
+            source: Source::Directory(dir.into()),
+            secrets: dir.into(),
+            data: dir.into(),
+            strict: false,
+            max_stale: None,
+            sweep: Duration::from_hours(1),
+        };
+        let (commands, waiting) = mpsc::sync_channel(MAX_WAITING);
+        let mut files = Files::new(config.clone());
+        let (look, _) = files.start(Watching::Events).unwrap();
+        let watching = Events::new(&commands, true);
+        let (table, status) = (ArcSwap::new(look.table), ArcSwap::from_pointee(look.status));
+        let live = Arc::new(Live { table, status, commands });
+        let (old, asked) = (Vec::new(), Vec::new());
+        Worker {
+            config,
+            files,
+            watching,
+            waiting,
+            live,
+            old,
+            asked,
+            wanted: false,
+            stopping: false,
+            heard: None,
+        }
+    }
+
+    #[test]
+    fn what_comes_while_a_late_event_is_waited_for_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut worker = worker(dir.path());
+        assert!(!worker.heard_late() && worker.heard.is_none());
+        let (tell, mut told) = oneshot::channel();
+        worker.live.commands.send(Command::Reload(Some(tell))).unwrap();
+        worker.live.commands.send(Command::Reload(None)).unwrap();
+        assert!(!worker.heard_late() && worker.wanted);
+        worker.live.commands.send(Command::Changed).unwrap();
+        assert!(worker.heard_late() && worker.heard.is_some());
+        worker.look(Why::Asked);
+        assert!(told.try_recv().is_ok() && !worker.wanted && worker.heard.is_none());
+    }
 }
