@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::Read,
     os::unix::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::UnixStream,
@@ -15,7 +15,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Exchange, Fault, Home, LIMIT, PROVIDER, Wire, World, provider};
+use crate::harness::{Exchange, Fault, Home, PROVIDER, Wire, World, connect, over_socket, provider};
 
 const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
 const NOT_FOUND: Fault<'_> = Fault(404, "not_found", "Not found");
@@ -35,22 +35,6 @@ fn over_http(world: &World, line: &str, token: &str) -> (u16, Value) {
     assert_eq!(answer.head.get("content-type"), Some("application/json"));
     assert_eq!(answer.head.get("access-control-allow-origin"), None);
     (answer.head.status(), serde_json::from_slice(&answer.body).unwrap())
-}
-
-fn connect(data: &Path) -> UnixStream {
-    let stream = UnixStream::connect(data.join("control.sock")).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream
-}
-
-/// The same over the socket, where the connection ends after the answer.
-fn over_socket(data: &Path, line: &str) -> (u16, Value) {
-    let mut stream = connect(data);
-    write!(stream, "{line} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
 }
 
 /// What a status says of a provider's file.

@@ -21,6 +21,8 @@ mod operating;
 mod protocol;
 mod raw;
 mod raw_answers;
+mod reloading;
+mod reloading_under_load;
 mod rewriting;
 mod serving;
 mod shipped;

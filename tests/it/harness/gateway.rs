@@ -3,20 +3,22 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
     os::unix::{
         fs::chown,
+        net::UnixStream,
         process::{CommandExt, ExitStatusExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
@@ -263,7 +265,8 @@ pub struct Gateway {
     /// Where admin work is, if that has an address of its own.
     pub admin_address: SocketAddr,
     log: Arc<(Mutex<Vec<String>>, Condvar)>,
-    lines: mpsc::Receiver<String>,
+    /// Threads of a test may share a gateway.
+    lines: Mutex<mpsc::Receiver<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -282,6 +285,7 @@ impl Gateway {
                 let _ = told.send(line);
             }
         });
+        let lines = Mutex::new(lines);
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         Self { child, address: unknown, admin_address: unknown, log, lines, reader: Some(reader) }
     }
@@ -295,16 +299,20 @@ impl Gateway {
     }
 
     /// Waits until it logs this message; the line. Those before it are not waited for again.
-    pub fn says(&self, message: &str) -> serde_json::Value {
+    pub fn says(&self, message: &str) -> Value {
         loop {
-            let line =
-                self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("it does not say `{message}`"));
-            if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
+            let line = self.line().unwrap_or_else(|_| panic!("it does not say `{message}`"));
+            if let Ok(line) = serde_json::from_str::<Value>(&line)
                 && line["message"] == message
             {
                 return line;
             }
         }
+    }
+
+    /// The next line that it logs.
+    fn line(&self) -> Result<String, mpsc::RecvTimeoutError> {
+        self.lines.lock().expect("no other waits for it").recv_timeout(LIMIT)
     }
 
     /// Its process id.
@@ -336,6 +344,13 @@ impl Gateway {
     /// What it has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.0.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until it has logged more than so many lines; false if it does not in time.
+    pub fn logs_more_than(&self, lines: usize, patience: Duration) -> bool {
+        let log = self.log.0.lock().expect("no reader panics");
+        let few = |log: &mut Vec<String>| log.len() <= lines;
+        !self.log.1.wait_timeout_while(log, patience, few).expect("no reader panics").1.timed_out()
     }
 
     /// Waits until it has logged a line with this text; all such lines.
@@ -377,7 +392,7 @@ impl Gateway {
     pub fn exit(&mut self) -> ExitStatus {
         // The end of its log is the end of the process, and lets the reader go.
         let ended = loop {
-            if let Err(ended) = self.lines.recv_timeout(LIMIT) {
+            if let Err(ended) = self.line() {
                 break ended;
             }
         };
@@ -398,4 +413,23 @@ impl Drop for Gateway {
             eprintln!("the gateway's log:\n{}", self.log().join("\n"));
         }
     }
+}
+
+/// A connection to the control socket in a data directory.
+pub fn connect(data: &Path) -> UnixStream {
+    let stream = UnixStream::connect(data.join("control.sock")).expect("somebody serves from there");
+    stream.set_read_timeout(Some(LIMIT)).expect("a socket takes a timeout");
+    stream
+}
+
+/// A call of the admin API over it: the status code, and the document.
+pub fn over_socket(data: &Path, line: &str) -> (u16, Value) {
+    let mut stream = connect(data);
+    write!(stream, "{line} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is read");
+    let mut answer = String::new();
+    // The connection ends after the answer.
+    stream.read_to_string(&mut answer).expect("an answer comes in time");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a head has a status");
+    (code, serde_json::from_str(body).unwrap_or_default())
 }

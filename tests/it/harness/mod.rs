@@ -1,18 +1,22 @@
 //! What the suites stand on: the real binary (`gateway`), the upstream that a test plays itself
-//! (`upstream`), the service manager (`manager`), exact connections (`wire`), a machine that fails
-//! (`namespace`), and the one way in which exchanges are checked (`exchange`).
+//! (`upstream`) or that answers by itself (`echo`), files that change (`site`), the service manager
+//! (`manager`), exact connections (`wire`), a machine that fails (`namespace`), and the one way in which
+//! exchanges are checked (`exchange`).
 
+mod echo;
 mod exchange;
 mod gateway;
 mod manager;
 mod namespace;
+mod site;
 mod upstream;
 mod wire;
 mod world;
 
 pub use exchange::{Answer, Exchange, Fault, chunk};
-pub use gateway::{Gateway, Home, Said, binary, root};
+pub use gateway::{Gateway, Home, Said, binary, connect, over_socket, root};
 pub use manager::Manager;
+pub use site::{Site, answered, eventually, pause, save};
 pub use upstream::{Next, Upstream};
 pub use wire::{Broken, Framing, LIMIT, Message, Wire};
 pub use world::{KEY, PROVIDER, World, provider};
