@@ -205,6 +205,9 @@ impl Files {
                 let kept = Kept { stale_since_ms: None, ..kept };
                 fresh.insert(name.clone(), Fresh::Same);
                 self.known.insert(name, Known { good, kept, prints });
+            } else if let Some(known) = self.remake(&name, kept) {
+                // A file that it is not made of spoils one that it is, by a test.
+                self.known.insert(name, known);
             }
         }
         fresh.extend(same.into_iter().map(|name| (name, Fresh::Same)));
