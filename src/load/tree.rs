@@ -147,10 +147,9 @@ impl Tree {
 
     /// Whether both hold the same texts.
     pub fn is(&self, other: &Self) -> bool {
-        let same = |((a, one), (b, other)): ((&Arc<str>, &Arc<Text>), (&Arc<str>, &Arc<Text>))| {
-            a == b && one.hash == other.hash
-        };
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+        let mut both = self.0.iter().zip(&other.0);
+        self.0.len() == other.0.len()
+            && both.all(|(one, other)| one.0 == other.0 && one.1.hash == other.1.hash)
     }
 
     /// The hash of a file.

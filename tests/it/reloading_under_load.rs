@@ -30,13 +30,14 @@ fn connect(site: &Site) -> Wire {
     Wire::connect(site.gateway().address)
 }
 
-/// One request after the other.
+/// One request after the other, with a moment for the reloads between.
 fn closed_loop(site: &Site, over: &AtomicBool) -> usize {
     let (mut client, mut seen, mut count) = (connect(site), Seen::default(), 0);
     while !over.load(Ordering::Acquire) {
         let at = count % NAMES.len();
         seen.take(at, &site.seen(&mut client, NAMES[at]));
         count += 1;
+        pause(Duration::from_millis(1));
     }
     count
 }
