@@ -13,10 +13,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{
+    ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode},
+};
 
 /// The links that a path may lead through, as in the kernel.
 const MAX_LINKS: usize = 40;
+
+/// The end of writing.
+const WRITTEN: AccessKind = AccessKind::Close(AccessMode::Write);
 
 /// What of a directory's entries is of interest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,8 +118,9 @@ impl Watch {
         let tell = move |event: notify::Result<Event>| {
             let concerns = match event {
                 Ok(event) if event.need_rescan() => true,
-                // Reading is no change; what is read here would be heard of here again.
-                Ok(Event { kind: EventKind::Access(_), .. }) => false,
+                // Reading is no change; what is read here would be heard of here again. Of what is written through
+                // a memory map nothing is told but the end.
+                Ok(Event { kind: EventKind::Access(kind), .. }) if kind != WRITTEN => false,
                 Ok(event) => {
                     let places = known.lock().unwrap_or_else(PoisonError::into_inner);
                     event.paths.iter().any(|path| places.concern(path))
