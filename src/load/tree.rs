@@ -180,7 +180,10 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder != Folder::Providers => {
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) if folder == Folder::Providers => return Err(error),
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("`{}`: {error}", folder.name())));
+            }
         };
         for entry in entries {
             let entry = entry?;
