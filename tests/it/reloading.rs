@@ -155,6 +155,29 @@ fn a_single_file_that_is_mounted_is_seen_as_far_as_it_can_be() {
     site.serves("a=5 b=2");
     fs::write(&source, site.text("a", "6")).unwrap();
     site.serves("a=6 b=2");
+    // A whole directory over the one that was watched.
+    let other = site.home.path("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("a.toml"), site.text("a", "7")).unwrap();
+    let mount = format!("mount --bind '{}' \"$TOLLGATE_PROVIDERS\"", other.display());
+    site.home.sh_beside(site.gateway(), &mount);
+    site.reload();
+    site.serves("a=7 b=route_not_found");
+    save(&other.join("a.toml"), &site.text("a", "8"));
+    site.serves("a=8 b=route_not_found");
+}
+
+#[test]
+fn a_write_through_a_memory_map_is_taken_up() {
+    let site = Site::new("a=1 b=1", &["--sweep", "1h"]);
+    let script = "import mmap, sys\n\
+        with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as map:\n    \
+            at = map.find(b'/a/1')\n    map[at:at + 4] = b'/a/2'\n";
+    match Command::new("python3").args(["-c", script]).arg(site.file("a")).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(error) => return eprintln!("not tested here, for want of python3: {error}"),
+    }
+    site.serves("a=2 b=1");
 }
 
 #[test]
@@ -759,6 +782,7 @@ fn without_its_directory_it_starts_with_what_was_good_or_not_at_all() {
     };
     check(|dir| fs::remove_dir_all(dir).unwrap(), "No such file");
     check(|dir| fs::remove_file(dir.join("a.toml")).unwrap(), "has no provider file");
+    check(|dir| fs::write(dir.join("presets"), "").unwrap(), "`presets`: Not a directory");
 }
 
 #[test]
