@@ -17,7 +17,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use crate::harness::{Site, Wire, eventually, pause, save};
+use crate::harness::{Site, Wire, eventually, over_socket, pause, save};
 
 const BROKEN: &str = "title = \n";
 
@@ -59,14 +59,17 @@ fn a_save_of_any_kind_is_taken_up() {
         fs::remove_file(path).unwrap();
         fs::write(path, text).unwrap();
     });
-    // Another file by a link.
+    // By a link to a file elsewhere, then there.
     check(|path, text| {
-        let real = path.with_file_name(".a");
+        let real = path.with_file_name("real/a");
+        fs::create_dir(real.parent().unwrap()).unwrap();
         fs::write(&real, text).unwrap();
         fs::remove_file(path).unwrap();
         symlink(real, path).unwrap();
     });
-    check(|path, text| fs::write(path.with_file_name(".a"), text).unwrap());
+    check(|path, text| fs::write(path.with_file_name("real/a"), text).unwrap());
+    check(|path, text| save(&path.with_file_name("real/a"), text));
+    check(|path, text| fs::write(path, text).unwrap());
     check(save);
 }
 
@@ -91,6 +94,14 @@ fn a_file_that_is_deleted_is_gone_until_it_is_restored() {
         site.write("a", "1");
         site.serves("a=1 b=1");
     }
+}
+
+/// Holds what serves against what another process makes of the same files from the start.
+fn same_as_fresh(site: &Site) {
+    let data = site.home.path("fresh");
+    let _fresh = site.home.serve(&["--data", data.to_str().unwrap()]);
+    let (fresh, status) = (over_socket(&data, "GET /admin/providers").1, site.status());
+    assert_eq!((&status["hash"], &status["counts"]), (&fresh["hash"], &fresh["counts"]));
 }
 
 /// A directory as Kubernetes mounts it: files lead through `..data`, which is another directory at each change.
@@ -207,6 +218,7 @@ fn a_whole_tree_is_checked_out() {
         git(&["checkout", "--quiet", "two"]).unwrap();
         site.serves("a=2 b=route_not_found c=2");
     }
+    same_as_fresh(&site);
 }
 
 #[test]
@@ -322,6 +334,7 @@ fn a_storm_of_changes_is_followed_and_ends_right() {
         most
     });
     site.serves(&format!("a={LAST} b=1 c={}", LAST - 1));
+    same_as_fresh(&site);
     println!("in a storm, what serves is at most {most:?} old");
     assert!(most < Duration::from_secs(5), "{most:?}");
     assert!(site.gateway().log().len() < 100, "{} lines", site.gateway().log().len());
