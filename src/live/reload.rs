@@ -103,8 +103,8 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError>
     // Armed first, so that nothing falls between the look and the events.
     watching.arm(&files);
     let (look, first) = files.start(watching.mode())?;
-    // The look told which links there are.
-    watching.arm(&files);
+    // The look told which links there are: what they lead to may have changed since it was read.
+    let heard = watching.arm(&files).then(|| (Instant::now(), Instant::now()));
     let live = Arc::new(Live {
         table: ArcSwap::new(look.table),
         status: ArcSwap::from_pointee(look.status),
@@ -121,7 +121,7 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError>
         asked: Vec::new(),
         wanted: false,
         stopping: false,
-        heard: None,
+        heard,
     };
     let work = move || {
         worker.run();
@@ -167,9 +167,10 @@ impl Events {
         }
     }
 
-    fn arm(&mut self, files: &Files) {
+    /// Watches what the files hang on now; whether that is more than before.
+    fn arm(&mut self, files: &Files) -> bool {
         if !self.watched || (self.watch.is_none() && self.problem.is_some() && self.tried.elapsed() < REARM) {
-            return;
+            return false;
         }
         self.tried = Instant::now();
         let mut places = Places::default();
@@ -178,13 +179,14 @@ impl Events {
             Some(watch) => Ok(watch),
             None => self.open(),
         };
-        let armed = watch.and_then(|mut watch| watch.arm(&places).map(|()| watch));
+        let armed = watch.and_then(|mut watch| watch.arm(&places).map(|more| (watch, more)));
         match armed {
-            Ok(watch) => {
+            Ok((watch, more)) => {
                 if self.problem.take().is_some() {
                     tracing::info!("the system tells of changes to files again");
                 }
                 self.watch = Some(watch);
+                more
             }
             Err(problem) => {
                 if self.problem.as_ref() != Some(&problem) {
@@ -194,6 +196,7 @@ impl Events {
                     );
                 }
                 self.problem = Some(problem);
+                false
             }
         }
     }
@@ -317,7 +320,10 @@ impl Worker {
             let _ = tell.send(status.clone());
         }
         self.files.save();
-        self.watching.arm(&self.files);
+        if self.watching.arm(&self.files) {
+            // What was read before it was watched may have changed since.
+            self.heard = Some((Instant::now(), Instant::now()));
+        }
         self.old.retain(|table| Arc::strong_count(table) > 1);
     }
 

@@ -136,14 +136,16 @@ impl Watch {
     }
 
     /// Watches these places and no others. What is watched already is armed again: a directory of the same
-    /// path, even of the same inode, may be another by now. The error says which limit is used up.
-    pub(super) fn arm(&mut self, places: &Places) -> Result<(), String> {
+    /// path, even of the same inode, may be another by now. Tells whether any was not watched until now. The
+    /// error says which limit is used up.
+    pub(super) fn arm(&mut self, places: &Places) -> Result<bool, String> {
         Places::clone_into(places, &mut self.places.lock().unwrap_or_else(PoisonError::into_inner));
         let gone: Vec<PathBuf> =
             self.armed.keys().filter(|path| !places.0.contains_key(*path)).cloned().collect();
         for path in gone {
             self.disarm(&path);
         }
+        let mut more = false;
         for path in places.0.keys() {
             let identity = fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
             if self.armed.get(path).is_some_and(|known| Some(*known) != identity) {
@@ -151,13 +153,13 @@ impl Watch {
             }
             let Some(identity) = identity else { continue };
             match self.watcher.watch(path, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.armed.insert(path.clone(), identity)),
+                Ok(()) => more |= self.armed.insert(path.clone(), identity).is_none(),
                 // What vanished or may not be watched is left to the directories above and to the sweep.
                 Err(error) if !is_limit(&error) => {}
                 Err(error) => return Err(problem(&error)),
             }
         }
-        Ok(())
+        Ok(more)
     }
 
     fn disarm(&mut self, path: &Path) {
