@@ -39,8 +39,8 @@ pub struct Live {
 enum Command {
     /// Something may have happened to the files.
     Changed,
-    /// Look at all files now, and tell what came of it, if somebody waits for that.
-    Reload(Option<oneshot::Sender<Arc<Status>>>),
+    /// Look at all files now, and tell what came of it.
+    Reload(oneshot::Sender<Arc<Status>>),
     /// Look at nothing any more.
     Stop,
 }
@@ -81,23 +81,14 @@ impl Live {
     /// Looks at all files anew, and waits until what is good of them serves.
     pub async fn reload(&self) -> Result<Arc<Status>, ReloadError> {
         let (tell, told) = oneshot::channel();
-        self.ask(Some(tell))?;
+        self.commands.try_send(Command::Reload(tell)).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => ReloadError::Busy,
+            mpsc::TrySendError::Disconnected(_) => ReloadError::Stopping,
+        })?;
         match tokio::time::timeout(RELOAD_DEADLINE, told).await {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(_)) => Err(ReloadError::Stopping),
             Err(_) => Err(ReloadError::Slow),
         }
-    }
-
-    /// The same, without waiting.
-    pub fn reload_soon(&self) -> Result<(), ReloadError> {
-        self.ask(None)
-    }
-
-    fn ask(&self, tell: Option<oneshot::Sender<Arc<Status>>>) -> Result<(), ReloadError> {
-        self.commands.try_send(Command::Reload(tell)).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => ReloadError::Busy,
-            mpsc::TrySendError::Disconnected(_) => ReloadError::Stopping,
-        })
     }
 }

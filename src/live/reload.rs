@@ -119,7 +119,6 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError>
         live: live.clone(),
         old: Vec::new(),
         asked: Vec::new(),
-        wanted: false,
         stopping: false,
         heard,
     };
@@ -229,8 +228,6 @@ struct Worker {
     /// Tables that a request may still read: let go of here, where it takes nobody's time.
     old: Vec<Arc<Table>>,
     asked: Vec<oneshot::Sender<Arc<Status>>>,
-    /// Whether anybody asked, waiting or not.
-    wanted: bool,
     stopping: bool,
     /// When the first and the last change was heard of since files were last looked at.
     heard: Option<(Instant, Instant)>,
@@ -245,7 +242,7 @@ impl Worker {
         let mut next = Instant::now() + self.pause(Duration::ZERO);
         while !self.stopping {
             let due = self.heard.map_or(next, |(first, last)| (last + QUIET).min(first + LONGEST));
-            let why = if self.wanted {
+            let why = if !self.asked.is_empty() {
                 Why::Asked
             } else {
                 match self.waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
@@ -279,10 +276,7 @@ impl Worker {
                 let now = Instant::now();
                 self.heard = Some((self.heard.map_or(now, |(first, _)| first), now));
             }
-            Command::Reload(tell) => {
-                self.asked.extend(tell);
-                self.wanted = true;
-            }
+            Command::Reload(tell) => self.asked.push(tell),
             Command::Stop => self.stopping = true,
         }
     }
@@ -293,7 +287,7 @@ impl Worker {
             self.take(command);
         }
         let asked = std::mem::take(&mut self.asked);
-        (self.heard, self.wanted) = (None, false);
+        self.heard = None;
         self.watching.arm(&self.files);
         let mut look = self.files.look(self.watching.mode());
         if why == Why::Sweep
@@ -409,18 +403,7 @@ mod tests {
         let (table, status) = (ArcSwap::new(look.table), ArcSwap::from_pointee(look.status));
         let live = Arc::new(Live { table, status, commands });
         let (old, asked) = (Vec::new(), Vec::new());
-        Worker {
-            config,
-            files,
-            watching,
-            waiting,
-            live,
-            old,
-            asked,
-            wanted: false,
-            stopping: false,
-            heard: None,
-        }
+        Worker { config, files, watching, waiting, live, old, asked, stopping: false, heard: None }
     }
 
     #[test]
@@ -429,12 +412,11 @@ mod tests {
         let mut worker = worker(dir.path());
         assert!(!worker.heard_late() && worker.heard.is_none());
         let (tell, mut told) = oneshot::channel();
-        worker.live.commands.send(Command::Reload(Some(tell))).unwrap();
-        worker.live.commands.send(Command::Reload(None)).unwrap();
-        assert!(!worker.heard_late() && worker.wanted);
+        worker.live.commands.send(Command::Reload(tell)).unwrap();
+        assert!(!worker.heard_late() && !worker.asked.is_empty());
         worker.live.commands.send(Command::Changed).unwrap();
         assert!(worker.heard_late() && worker.heard.is_some());
         worker.look(Why::Asked);
-        assert!(told.try_recv().is_ok() && !worker.wanted && worker.heard.is_none());
+        assert!(told.try_recv().is_ok() && worker.asked.is_empty() && worker.heard.is_none());
     }
 }
