@@ -242,9 +242,7 @@ impl Worker {
         let mut next = Instant::now() + self.pause(Duration::ZERO);
         while !self.stopping {
             let due = self.heard.map_or(next, |(first, last)| (last + QUIET).min(first + LONGEST));
-            let why = if !self.asked.is_empty() {
-                Why::Asked
-            } else {
+            let why = if self.asked.is_empty() {
                 match self.waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
                     Ok(command) => {
                         self.take(command);
@@ -254,6 +252,8 @@ impl Worker {
                     Err(RecvTimeoutError::Timeout) => Why::Event,
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
+            } else {
+                Why::Asked
             };
             let began = Instant::now();
             self.look(why);
