@@ -135,14 +135,15 @@ impl Seats<'_> {
 
     fn give_way(&mut self, conflict: Conflict, moved: &mut BTreeSet<FileName>, found: &mut Vec<Diagnostic>) {
         let (loser, other) = (conflict.loser.clone(), conflict.other.clone());
-        let (loser_falls, other_falls) = match (self.changed(&loser), self.changed(&other)) {
-            // None of them has anything to fall back on.
-            (false, false) if self.is_new(&loser) => (true, false),
-            (false, false) if self.is_new(&other) => (false, true),
-            // One that is out takes nothing from one that served before.
-            (false, false) => (!matches!(self.seats.get(&other), Some(Seat::Out(_))), false),
-            changed => changed,
-        };
+        let (loser_falls, other_falls) =
+            match (self.moved_into(&loser, &other), self.moved_into(&other, &loser)) {
+                // Neither has anything to fall back on that would help.
+                (false, false) if self.is_newcomer(&loser) => (true, false),
+                (false, false) if self.is_newcomer(&other) => (false, true),
+                // One that is out takes nothing from one that served before.
+                (false, false) => (!matches!(self.seats.get(&other), Some(Seat::Out(_))), false),
+                moved => moved,
+            };
         // Both are told before either falls, of the texts that they had.
         let told = loser_falls.then(|| self.told(&conflict));
         let turned = conflict.turn().filter(|_| other_falls).map(|turned| self.told(&turned));
@@ -155,13 +156,25 @@ impl Seats<'_> {
         }
     }
 
-    fn is_new(&self, name: &FileName) -> bool {
-        matches!(self.seats.get(name), Some(Seat::New(_)))
+    /// Whether it never was good before.
+    fn is_newcomer(&self, name: &FileName) -> bool {
+        matches!(self.seats.get(name), Some(Seat::New(_))) && !self.last.contains_key(name)
     }
 
-    /// Whether it is new, and was good before as something else.
-    fn changed(&self, name: &FileName) -> bool {
-        self.is_new(name) && self.last.contains_key(name)
+    /// Whether it is new, and goes together with the other as what it was before.
+    fn moved_into(&self, name: &FileName, other: &FileName) -> bool {
+        let (Some(Seat::New(_)), Some(last), Some(other)) =
+            (self.seats.get(name), self.last.get(name), self.seats.get(other))
+        else {
+            return false;
+        };
+        let last = last.compiled.clone();
+        match other {
+            Seat::Serves(Serving { good, .. }) | Seat::New(good) => {
+                table::link(&[last, good.compiled.clone()], &[]).is_empty()
+            }
+            Seat::Out(rejected) => table::link(&[last], std::slice::from_ref(rejected)).is_empty(),
+        }
     }
 
     fn fall(&mut self, name: &FileName) {
@@ -266,6 +279,12 @@ mod tests {
         check("a=x;b=y;c=z;", "a=z;b=x;c=z;", "a~x b~y c=z", &["a.toml", "b.toml"]);
         check("a=x;b=y;", "a=!;b=x;", "a~x b~y", &["b.toml"]);
         check("a=x;", "a=!;b=x;", "a~x -b", &["b.toml"]);
+        // One that changed elsewhere keeps what it had, and its change is taken over: it is not in the way.
+        check("a=x;", "a=x #;b=x;", "a=x -b", &["b.toml"]);
+        check("b=x;", "a=x;b=x #;", "b=x -a", &["a.toml"]);
+        check("a=x;b=y;", "a=x #;b=x;", "a=x b~y", &["b.toml"]);
+        // One that moves to where a new one is gives way, for it has somewhere to go back to.
+        check("a=x;", "a=y;b=y;", "a~x b=y", &["a.toml"]);
     }
 
     #[test]
@@ -291,6 +310,11 @@ mod tests {
         // A bad newcomer takes nothing from the one that has the section, which keeps others out when bad.
         check("b=y OWN;", "a=! OWN;b=y OWN;", "b=y -a", 0);
         check("b=y OWN;", "a=x OWN;b=! OWN;", "b~y -a", 1);
+        // Nor does it keep a change out, or one that is good; but nobody comes to have it by a change.
+        check("b=y OWN;", "a=! OWN;b=z OWN;", "b=z -a", 0);
+        check("b=y OWN;", "a=x OWN;b=z OWN;", "b=z -a", 1);
+        check("b=y;", "a=! OWN;b=y OWN;", "b~y -a", 1);
+        check("a=x OWN;b=y;", "a=x OWN;b=y OWN;", "a=x b~y", 1);
     }
 
     #[test]
