@@ -195,6 +195,7 @@ impl Files {
 
     /// What the texts amount to. Those that are `kept`, and good, are what they were.
     fn weigh(&mut self, tree: &Tree, kept: BTreeMap<FileName, Kept>) -> Outcome {
+        self.rebind();
         let same = self.same(tree);
         let loaded = load::parse(tree, |name| !same.contains(name));
         let Made { mut fresh, because, mut diagnostics } =
@@ -211,7 +212,6 @@ impl Files {
             }
         }
         fresh.extend(same.into_iter().map(|name| (name, Fresh::Same)));
-        self.rebind(&fresh);
         let settled = self.settle(fresh);
         diagnostics.extend(settled.diagnostics.iter().cloned());
         load::sort(&mut diagnostics);
@@ -232,11 +232,10 @@ impl Files {
         known.iter().filter(|(_, one)| same(one, vars)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// What serves although its files are bad is not to go on with a secret that has been replaced.
-    fn rebind(&mut self, fresh: &BTreeMap<FileName, Fresh>) {
-        for (name, known) in &mut self.known {
-            let bad = matches!(fresh.get(name), Some(Fresh::Bad(_)));
-            let prints = if bad { self.vars.prints(&known.good.compiled) } else { continue };
+    /// What serves, whether its files are good or not, does not go on with a secret that has been replaced.
+    fn rebind(&mut self) {
+        for known in self.known.values_mut() {
+            let prints = self.vars.prints(&known.good.compiled);
             if prints == known.prints {
                 continue;
             }
@@ -252,6 +251,7 @@ impl Files {
 
     /// Nothing changes: the directory is not there, or empty, which nobody means.
     fn hold(&mut self, problem: &str, out: Vec<Rejected>) -> Outcome {
+        self.rebind();
         let known = self.known.iter().map(|(name, one)| (name.clone(), bad(&one.good)));
         let rejected = out.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
         let fresh = rejected.chain(known).collect();

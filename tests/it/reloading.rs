@@ -628,6 +628,35 @@ fn a_secret_that_is_rotated_is_taken_up() {
 }
 
 #[test]
+fn a_secret_that_is_rotated_is_taken_up_whatever_is_wrong() {
+    let check = |args: &[&str], spoil: fn(&Site), expected: &str| {
+        let mut site = Site::stopped("b=1");
+        let secrets = site.home.path("secrets");
+        fs::create_dir(&secrets).unwrap();
+        let write = |text: &str| fs::write(secrets.join("v"), text).unwrap();
+        write("1");
+        site.home.write("a", &with_var(&site, "a", "file = \"v\""));
+        site.start(args);
+        site.serves("a=1 b=1");
+        spoil(&site);
+        site.logs(0, &["not all is good"]);
+        write("2");
+        site.serves(expected);
+    };
+    // It changed, and clashes now.
+    let clashes = |site: &Site| {
+        let text = with_var(site, "a", "file = \"v\"");
+        site.home.write("a", &text.replace("path_prefix = \"/a\"", "path_prefix = \"/b\""));
+    };
+    check(&[], clashes, "a=2~ b=1");
+    // The directory is gone.
+    let gone = |site: &Site| fs::rename(site.home.providers(), site.home.path("gone")).unwrap();
+    check(&[], gone, "a=2~ b=1~");
+    // Nothing of a reload is taken over.
+    check(&["--strict"], |site| site.home.write("c", BROKEN), "a=2 b=1");
+}
+
+#[test]
 fn the_environment_is_that_of_the_start_and_the_log_says_so() {
     let mut site = Site::stopped("");
     site.home.write("a", &with_var(&site, "a", "env = \"FIRST\""));
