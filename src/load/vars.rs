@@ -48,7 +48,8 @@ impl Vars {
         if let VarSource::Env(name) = source {
             self.env.insert(name.clone(), matches!(&value, Ok(Some(value)) if !value.is_empty()));
         } else {
-            self.files.insert(source.clone(), hash_of(&value));
+            // Of two values the first counts, so that the next look finds whoever was made with it changed.
+            self.files.entry(source.clone()).or_insert_with(|| hash_of(&value));
         }
         value
     }
@@ -112,5 +113,29 @@ pub fn var_value(source: &VarSource, secrets: &Path) -> bind::Lookup {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("cannot be read: {error}")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_during_a_look_is_found_changed_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = VarSource::File("v".into());
+        let mut vars = Vars::new(dir.path().into());
+        let mut read = |vars: &mut Vars, text: &str| {
+            fs::write(dir.path().join("v"), text).unwrap();
+            assert_eq!(vars.value(&source), Ok(Some(text.into())));
+            vars.print(&source)
+        };
+        let first = read(&mut vars, "1");
+        // Whoever was bound to the first value would else pass for being bound to the second.
+        assert_eq!(read(&mut vars, "2"), first);
+        vars.refresh();
+        assert_ne!(read(&mut vars, "2"), first);
     }
 }
