@@ -464,7 +464,10 @@ impl Files {
     /// Over what serves: the same wherever the same files do, whatever their directory is called.
     fn hash(&self, settled: &Settled) -> String {
         let known = settled.serving.keys().filter_map(|name| self.known.get_key_value(name));
-        let texts = known.flat_map(|(name, known)| known.kept.inputs.values().map(move |text| (name, text)));
+        let mut texts: Vec<_> = known
+            .flat_map(|(name, known)| known.kept.inputs.values().map(move |text| (name, text)))
+            .collect();
+        texts.sort_by_key(|(provider, text)| (*provider, text.folder, &text.name));
         let mut parts = Vec::new();
         for (provider, text) in texts {
             let name = text.name.as_ref().map_or("", FileName::as_str);

@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    load::{Folder, Text},
+    load::{BUILT_IN, Folder, Text},
     name::FileName,
     store::hex,
 };
@@ -42,6 +42,8 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Keep {
     dir: PathBuf,
+    /// The providers directory, spelled as files are shown.
+    providers: PathBuf,
     /// The directory that the files came from: what was good of another one says nothing of this one's.
     source: String,
     saved: Option<Index>,
@@ -63,7 +65,6 @@ struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Input {
-    file: String,
     folder: Folder,
     name: String,
     sha256: String,
@@ -75,7 +76,8 @@ impl Keep {
     /// In a data directory, of the files of a providers directory.
     pub(super) fn new(data: &Path, providers: &Path) -> Self {
         let source = std::path::absolute(providers).unwrap_or_else(|_| providers.to_owned());
-        Self { dir: data.join(DIRECTORY), source: source.to_string_lossy().into_owned(), saved: None }
+        let source = source.to_string_lossy().into_owned();
+        Self { dir: data.join(DIRECTORY), providers: providers.to_owned(), source, saved: None }
     }
 
     /// What was last good. The error says why it is not known.
@@ -105,13 +107,16 @@ impl Keep {
 
     /// A text, if it is there whole. Files of one text share it.
     fn input(&self, input: &Input, texts: &mut Inputs) -> Option<(Arc<str>, Arc<Text>)> {
-        let file: Arc<str> = input.file.as_str().into();
+        let name = FileName::new(&input.name)?;
+        let root = if input.filled_in { Path::new(BUILT_IN) } else { &self.providers };
+        let file = root.join(input.folder.name()).join(format!("{name}.toml"));
+        let file: Arc<str> = file.to_string_lossy().into();
         let key: Arc<str> = format!("{file} {}", input.sha256).into();
         if let Some(known) = texts.get(&key) {
             return Some((file, known.clone()));
         }
         let text = fs::read_to_string(self.path_of(&input.sha256)).ok()?;
-        let text = Text::known(input.folder, FileName::new(&input.name)?, &text, input.filled_in);
+        let text = Text::known(input.folder, name, &text, input.filled_in);
         let text = (hex(&text.hash) == input.sha256).then(|| Arc::new(text))?;
         texts.insert(key, text.clone());
         Some((file, text))
@@ -161,9 +166,8 @@ impl Keep {
 
 impl Entry {
     fn of(kept: &Kept) -> Self {
-        let inputs = kept.inputs.iter().filter_map(|(file, text)| {
+        let inputs = kept.inputs.values().filter_map(|text| {
             Some(Input {
-                file: file.to_string(),
                 folder: text.folder,
                 name: text.name.as_ref()?.to_string(),
                 sha256: hex(&text.hash),

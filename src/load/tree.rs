@@ -22,6 +22,8 @@ use crate::{accounts::now_ms, diag::Sources, name::FileName, settings::Source};
 /// The files as they were when this binary was built.
 pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
 
+/// Where files are shown that a directory lacks and the binary has.
+pub const BUILT_IN: &str = "built-in";
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// How long after its last change a file is read again although it looks the same: another change may have
@@ -217,7 +219,7 @@ impl Tree {
         let missing = embedded(&Folder::ALL[1..]).map(|(folder, file)| (file, built_in(folder, file, true)));
         let missing: Vec<_> = missing.filter(|(_, text)| !has(text)).collect();
         for (file, text) in missing {
-            self.insert(&Path::new("built-in").join(file.path()), text);
+            self.insert(&Path::new(BUILT_IN).join(file.path()), text);
         }
     }
 

@@ -17,7 +17,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use crate::harness::{Site, Wire, eventually, over_socket, pause, save};
+use crate::harness::{Site, Wire, eventually, over_socket, pause, root, save};
 
 const BROKEN: &str = "title = \n";
 
@@ -654,6 +654,44 @@ fn a_secret_that_is_rotated_is_taken_up_whatever_is_wrong() {
     check(&[], gone, "a=2~ b=1~");
     // Nothing of a reload is taken over.
     check(&["--strict"], |site| site.home.write("c", BROKEN), "a=2 b=1");
+}
+
+#[test]
+fn how_the_directory_is_spelled_makes_no_difference() {
+    let mut site = Site::stopped("b=1");
+    let preset = "path_prefix = \"/{provider}\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n";
+    fs::create_dir(site.home.providers().join("presets")).unwrap();
+    site.home.write("presets/p", preset);
+    let base = format!("base_url = \"http://{}/a/1\"", site.upstream.address());
+    site.home.write("a", &format!("title = \"a\"\nextends = \"p\"\n{base}\n"));
+    site.start(&[]);
+    site.home.write("a", BROKEN);
+    site.serves("a=1~ b=1");
+    let counts = |site: &Site| site.status()["counts"].clone();
+    let before = counts(&site);
+    site.stop(Signal::TERM);
+    let (above, name) = (site.home.path("."), site.home.providers().file_name().unwrap());
+    site.start(&["--providers", above.join(name).to_str().unwrap()]);
+    site.serves("a=1~ b=1");
+    assert_eq!(counts(&site), before);
+}
+
+#[test]
+fn the_hash_is_that_of_the_texts_wherever_they_stand() {
+    let shared = root().join("providers.d/presets");
+    let preset = fs::read_dir(shared).unwrap().next().unwrap().unwrap().path();
+    let name = preset.file_stem().unwrap().to_str().unwrap();
+    let mut site = Site::stopped("");
+    let base = format!("base_url = \"http://{}\"", site.upstream.address());
+    site.home.write("z", &format!("title = \"z\"\nextends = \"{name}\"\n{base}\n"));
+    site.start(&[]);
+    let before = site.status();
+    assert_eq!(before["ok"], true, "{before}");
+    site.home.write(&format!("presets/{name}"), &fs::read_to_string(&preset).unwrap());
+    let after = site.reload();
+    assert_eq!((&after["hash"], &after["counts"]["live"]), (&before["hash"], &2.into()), "{after}");
+    site.home.write("z", &format!("title = \"y\"\nextends = \"{name}\"\n{base}\n"));
+    assert_ne!(site.reload()["hash"], before["hash"]);
 }
 
 #[test]
