@@ -146,7 +146,9 @@ impl Files {
         let out = self.expire();
         let outcome = match &read {
             Ok(tree) => self.weigh(tree, same),
-            Err(problem) if self.known.is_empty() => return Err(StartError::Nothing(problem.clone())),
+            Err(problem) if self.known.is_empty() || self.config.strict => {
+                return Err(StartError::Nothing(problem.clone()));
+            }
             Err(problem) => self.hold(problem, out),
         };
         let tree = read.unwrap_or_default();

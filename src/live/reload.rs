@@ -66,7 +66,7 @@ pub struct Config {
 /// Why there is nothing to start with.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The directory is missing, empty or unreadable, and nothing was ever good. A fragment.
+    /// The directory is missing, empty or unreadable, and nothing was ever good, or all was to be right. A fragment.
     #[error("{0}")]
     Nothing(String),
     /// Something is wrong, and all was to be right.

@@ -883,6 +883,11 @@ fn strict_takes_all_or_nothing() {
     check("d", &site.text("d", "1"), "a=1~ b=1~ c=1 d=route_not_found");
     site.logs(0, &["`strict` is on", "nothing of this reload was taken over"]);
     check("a", &site.text("a", "2"), "a=2 b=2 c=1 d=1");
+    // Nor does it start with what was last good in place of a directory that is not there.
+    site.stop(Signal::TERM);
+    fs::rename(site.home.providers(), site.home.path("away")).unwrap();
+    let said = site.home.run(&["serve", "--listen", "127.0.0.1:0", "--strict"], "");
+    assert!(said.code == 1 && said.err.contains("cannot be read"), "{said:?}");
 }
 
 #[test]
