@@ -5,10 +5,16 @@
 
 use std::{
     convert::Infallible,
+    ffi::OsStr,
     future::pending,
     io,
-    os::unix::net::UnixDatagram,
-    path::Path,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -49,16 +55,20 @@ pub fn stopping(within: Duration) {
 fn tell(news: &[NotifyState<'_>]) {
     let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let lines: Vec<String> = news.iter().map(ToString::to_string).collect();
-    if let Err(error) = send(place.as_ref(), &lines.join("\n")) {
+    if let Err(error) = send(&place, &lines.join("\n")) {
         tracing::warn!(%error, "the service manager at `NOTIFY_SOCKET` cannot be told");
     }
 }
 
 /// Not `sd_notify::notify`, which waits for ever where nobody reads, as when the manager has crashed.
-fn send(place: &Path, text: &str) -> io::Result<()> {
+fn send(place: &OsStr, text: &str) -> io::Result<()> {
+    let address = match place.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(place)?,
+    };
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    socket.send_to(text.as_bytes(), place).map(drop)
+    socket.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
 /// When a worker was last seen to be alive. Beats only if the service manager wants to know.

@@ -309,6 +309,14 @@ fn the_service_manager_is_told_of_each_step() {
 }
 
 #[test]
+fn a_service_manager_without_a_file_is_told() {
+    let manager = Manager::abstracted();
+    let home = Home::new(&[("t", &provider("http://127.0.0.1:1", ""))]);
+    let _gateway = home.serve_with(&[], &[("NOTIFY_SOCKET", manager.place())]);
+    manager.expect(READY);
+}
+
+#[test]
 fn a_slow_reload_holds_up_no_other_signal() {
     let (home, manager, mut gateway) = managed(&[]);
     manager.expect(READY);

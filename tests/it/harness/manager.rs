@@ -1,6 +1,9 @@
 //! The service manager, played by the test itself: a socket on which the gateway tells how it is.
 
-use std::{os::unix::net::UnixDatagram, path::PathBuf};
+use std::os::{
+    linux::net::SocketAddrExt,
+    unix::net::{SocketAddr, UnixDatagram},
+};
 
 use tempfile::TempDir;
 
@@ -9,7 +12,7 @@ use super::wire::LIMIT;
 /// The socket, and its place.
 pub struct Manager {
     socket: UnixDatagram,
-    path: PathBuf,
+    place: String,
     _dir: TempDir,
 }
 
@@ -17,15 +20,28 @@ impl Manager {
     /// Listens in a directory of its own.
     pub fn new() -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
-        let path = dir.path().join("notify");
-        let socket = UnixDatagram::bind(&path).expect("the directory is ours");
+        let place = dir.path().join("notify").to_str().expect("text").to_owned();
+        let socket = UnixDatagram::bind(&place).expect("the directory is ours");
+        Self::at(socket, place, dir)
+    }
+
+    /// Listens where no file system is involved, as managers of containers may.
+    pub fn abstracted() -> Self {
+        let dir = TempDir::new().expect("the temporary directory is writable");
+        let name = dir.path().join("notify").to_str().expect("text").to_owned();
+        let address = SocketAddr::from_abstract_name(&name).expect("a name that is short enough");
+        let socket = UnixDatagram::bind_addr(&address).expect("the name is ours");
+        Self::at(socket, format!("@{name}"), dir)
+    }
+
+    fn at(socket: UnixDatagram, place: String, dir: TempDir) -> Self {
         socket.set_read_timeout(Some(LIMIT)).expect("a socket takes a timeout");
-        Self { socket, path, _dir: dir }
+        Self { socket, place, _dir: dir }
     }
 
     /// What `NOTIFY_SOCKET` has to say.
     pub fn place(&self) -> &str {
-        self.path.to_str().expect("text")
+        &self.place
     }
 
     /// The lines of the next message.
