@@ -154,7 +154,8 @@ impl Keep {
         }
         replace(&self.dir.join(INDEX), &serde_json::to_vec(index)?, true)?;
         for old in there.iter().filter(|name| *name != INDEX && !wanted.contains(*name)) {
-            fs::remove_file(self.dir.join(old))?;
+            // One that cannot be removed harms nothing: the index does not name it.
+            let _ = fs::remove_file(self.dir.join(old));
         }
         Ok(())
     }
@@ -244,6 +245,11 @@ mod tests {
         assert_eq!((found(data.path(), "q").unwrap().as_str(), texts(data.path())), ("", 3));
         save(&mut keep, &[("a", a)]);
         assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("a: A+P None", 2));
+        // What is there besides, and cannot be removed, is in nobody's way.
+        fs::create_dir(data.path().join("last-good/lost+found")).unwrap();
+        save(&mut keep, &[("a", kept(&[("a.toml", "A2")], None))]);
+        assert_eq!(found(data.path(), "p").unwrap(), "a: A2 None");
+        fs::remove_dir(data.path().join("last-good/lost+found")).unwrap();
         // Another process goes on where this one stopped.
         let mut other = Keep::new(data.path(), Path::new("p"));
         other.load().unwrap();
