@@ -532,6 +532,13 @@ impl Files {
             let shown = one.good.compiled.at.file.clone();
             files.entry(shown).or_insert_with(|| (Some(name.clone()), State::of(Some(one)), None));
         }
+        // The same of what does not, while the directory is gone.
+        if let Source::Directory(dir) = &self.config.source {
+            for Rejected { name, .. } in &outcome.settled.rejected {
+                let shown = load::shown(dir, Folder::Providers, name);
+                files.entry(shown).or_insert_with(|| (Some(name.clone()), State::Rejected, None));
+            }
+        }
         let (mut seen, mut described) = (BTreeMap::new(), Vec::with_capacity(files.len()));
         for (shown, (name, state, hash)) in files {
             let since = self.since(&shown, state, hash);

@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    load::{BUILT_IN, Folder, Text},
+    load::{BUILT_IN, Folder, Text, shown},
     name::FileName,
     store::hex,
 };
@@ -109,8 +109,7 @@ impl Keep {
     fn input(&self, input: &Input, texts: &mut Inputs) -> Option<(Arc<str>, Arc<Text>)> {
         let name = FileName::new(&input.name)?;
         let root = if input.filled_in { Path::new(BUILT_IN) } else { &self.providers };
-        let file = root.join(input.folder.name()).join(format!("{name}.toml"));
-        let file: Arc<str> = file.to_string_lossy().into();
+        let file = shown(root, input.folder, &name);
         let key: Arc<str> = format!("{file} {}", input.sha256).into();
         if let Some(known) = texts.get(&key) {
             return Some((file, known.clone()));

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-pub use tree::{BUILT_IN, Folder, Hash, Text, Tree, hash};
+pub use tree::{BUILT_IN, Folder, Hash, Text, Tree, hash, shown};
 pub use vars::{Prints, Vars, var_value};
 
 use crate::{

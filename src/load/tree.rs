@@ -267,6 +267,11 @@ fn is_mount(path: &Path) -> bool {
     stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
+/// The path of a file below `root`, as shown.
+pub fn shown(root: &Path, folder: Folder, name: &FileName) -> Arc<str> {
+    root.join(folder.name()).join(format!("{name}.toml")).to_string_lossy().into()
+}
+
 /// The SHA-256 of parts, each with its length, so that no two lists of parts are taken for one.
 pub fn hash(parts: &[&[u8]]) -> Hash {
     let mut hasher = Sha256::new();

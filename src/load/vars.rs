@@ -127,7 +127,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = VarSource::File("v".into());
         let mut vars = Vars::new(dir.path().into());
-        let mut read = |vars: &mut Vars, text: &str| {
+        let read = |vars: &mut Vars, text: &str| {
             fs::write(dir.path().join("v"), text).unwrap();
             assert_eq!(vars.value(&source), Ok(Some(text.into())));
             vars.print(&source)

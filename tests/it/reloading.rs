@@ -695,6 +695,19 @@ fn the_hash_is_that_of_the_texts_wherever_they_stand() {
 }
 
 #[test]
+fn a_rejected_file_is_told_of_while_the_directory_is_gone() {
+    let site = Site::new("a=1", &[]);
+    site.home.write("c", &site.text("c", "1").replace("title", "titel"));
+    site.serves("a=1 c=config_rejected");
+    fs::rename(site.home.providers(), site.home.path("away")).unwrap();
+    site.serves("a=1~ c=config_rejected");
+    let status = site.status();
+    let found: Vec<_> =
+        status["files"].as_array().unwrap().iter().filter_map(|file| file["state"].as_str()).collect();
+    assert_eq!((found, &status["counts"]["rejected"]), (vec!["stale", "rejected"], &1.into()), "{status}");
+}
+
+#[test]
 fn the_environment_is_that_of_the_start_and_the_log_says_so() {
     let mut site = Site::stopped("");
     site.home.write("a", &with_var(&site, "a", "env = \"FIRST\""));
