@@ -54,8 +54,8 @@ pub enum ReloadError {
     /// It goes on, but not within the time that one waits.
     #[error("the reload is not done after {} s: `tollgate status` tells when it is", RELOAD_DEADLINE.as_secs())]
     Slow,
-    /// The process is about to end.
-    #[error("tollgate is stopping: nothing is read any more")]
+    /// The process is about to end, or the reloader has failed.
+    #[error("nothing is read any more: tollgate is stopping, or else `tollgate status` says why")]
     Stopping,
 }
 

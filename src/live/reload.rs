@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
         Arc,
@@ -122,12 +123,24 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError>
         stopping: false,
         heard,
     };
+    let shown = live.clone();
     let work = move || {
-        worker.run();
+        watched_over(&shown, || worker.run());
         let _ = ending.send(());
     };
     let thread = std::thread::Builder::new().name("reload".into()).spawn(work);
     Ok((live, Reloader { commands, ended, thread: thread.map_err(StartError::Thread)? }, first))
+}
+
+/// Does the reloader's work. Should it ever fail, the status says so: nobody would notice until a change is missed.
+fn watched_over(live: &Live, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        let problem = "the reloader has failed, as the log says: what served before goes on serving, and no file is looked at any more; start tollgate anew";
+        tracing::error!("{problem}");
+        let status = Status::clone(&live.status());
+        let problem = Some(problem.into());
+        live.status.store(Arc::new(Status { ok: false, watching: Watching::Nothing, problem, ..status }));
+    }
 }
 
 impl Reloader {
@@ -418,5 +431,17 @@ mod tests {
         assert!(worker.heard_late() && worker.heard.is_some());
         worker.look(Why::Asked);
         assert!(told.try_recv().is_ok() && worker.asked.is_empty() && worker.heard.is_none());
+    }
+
+    #[test]
+    fn a_reloader_that_failed_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = worker(dir.path()).live;
+        let shown = |live: &Live| (live.status().ok, live.status().watching, live.status().problem.is_some());
+        live.status.store(Arc::new(Status { ok: true, watching: Watching::Events, ..Status::default() }));
+        watched_over(&live, || {});
+        assert_eq!(shown(&live), (true, Watching::Events, false));
+        watched_over(&live, || panic!("on purpose"));
+        assert_eq!(shown(&live), (false, Watching::Nothing, true));
     }
 }
