@@ -101,7 +101,7 @@ pub(super) async fn live(mut running: Running, signals: Signals, settings: &Sett
     );
     systemd::stopping(delay + grace + LAST_STEPS);
     tokio::select! {
-        () = drain(&mut running, delay) => {}
+        () = drain(&mut running, delay, grace) => {}
         signal = stop.next() => {
             tracing::warn!(signal, "stopped at once: what was unfinished is cut");
             return Ok(());
@@ -138,13 +138,16 @@ fn status(live: &Live) -> String {
 }
 
 /// All is served for `delay`; then nothing new, and what is under way goes on to its end.
-async fn drain(running: &mut Running, delay: Duration) {
+async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
     if !delay.is_zero() {
         sleep(delay).await;
     }
     tracing::info!("draining: nothing new is accepted, and streams go on to their end");
     running.stop.cancel();
-    running.workers.ended().await;
+    // Each cuts its own streams once `grace` is over.
+    if timeout(grace + LAST_WORDS, running.workers.ended()).await.is_err() {
+        tracing::error!("a worker hangs: what it has under way is cut");
+    }
 }
 
 /// The last lines are written, and what was stored is closed.
