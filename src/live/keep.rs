@@ -1,6 +1,7 @@
 //! What was last good, kept in the data directory through a restart: `last-good/index.json` says which texts
 //! each provider was made of, and the texts stand beside it under their SHA-256. An index is replaced whole, and
-//! a text is believed only if it has its hash, so that a crash at any point loses nothing that was there.
+//! a text is believed only if it has its hash: a process that dies at any point loses nothing that was there, and
+//! a machine that does may lose a text that was just written, but never takes half of one for the whole.
 //!
 //! Never keeps the value of a var, and never decides what serves.
 
