@@ -24,6 +24,9 @@ use crate::{
 /// Where `tollgate.toml` is looked for when no flag names another.
 pub const DEFAULT_FILE: &str = "tollgate.toml";
 
+/// Where provider files are looked for when nothing names a directory.
+pub const DEFAULT_PROVIDERS: &str = "providers.d";
+
 /// Every setting, as a flag, as a `TOLLGATE_*` variable and as a key of `tollgate.toml`. Where a value is
 /// given in several places, the first in this order counts.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema, clap::Args)]
@@ -294,7 +297,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
 }
 
 fn default_providers() -> Source {
-    let here = Path::new("providers.d");
+    let here = Path::new(DEFAULT_PROVIDERS);
     if here.is_dir() { Source::Directory(here.into()) } else { Source::Embedded }
 }
 

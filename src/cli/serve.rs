@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{IsTerminal, Write},
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
 };
 
@@ -25,7 +26,7 @@ use crate::{
     live::{self, Live, Reloader, StartError, State},
     secret::Secret,
     server::{self, House, Station},
-    settings::Settings,
+    settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::{self, DirLock, Store},
     systemd::{self, Pulse},
     telemetry,
@@ -78,6 +79,7 @@ async fn start(
     master_key: Option<Secret>,
     human: bool,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
+    let settings = &Settings { providers: source(settings), ..settings.clone() };
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
     // First, so that a second process touches nothing; the lock's maker also makes the directory.
     drop(DirLock::acquire(&settings.data).await?);
@@ -151,6 +153,21 @@ fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
         allow_private: settings.allow_private,
         ..upstream::Config::default()
     })
+}
+
+/// Where the files come from. A default directory that served before, and is gone, was hardly given up for the
+/// built-in files: it is waited for.
+fn source(settings: &Settings) -> Source {
+    let default = Path::new(DEFAULT_PROVIDERS);
+    if settings.providers == Source::Embedded && live::served_before(&settings.data, default) {
+        let kept = settings.data.join("last-good").display().to_string();
+        tracing::warn!(
+            kept,
+            "`{DEFAULT_PROVIDERS}` served before, and is gone: what was last good of it serves, not the built-in files; to serve those, remove `kept`"
+        );
+        return Source::Directory(default.into());
+    }
+    settings.providers.clone()
 }
 
 /// Reads the provider files, and goes on watching them. What is wrong is told; what is good is served.

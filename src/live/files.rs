@@ -41,6 +41,8 @@ pub(super) struct Files {
     env: BTreeSet<String>,
     tree: Tree,
     known: BTreeMap<FileName, Known>,
+    /// What was good, and cannot be made of its texts now, as where a secret is not there yet.
+    unmade: BTreeMap<FileName, Kept>,
     table: Arc<Table>,
     seen: BTreeMap<String, Seen>,
     status: Status,
@@ -98,6 +100,8 @@ struct Outcome {
     diagnostics: Vec<Diagnostic>,
     because: BTreeMap<FileName, BTreeSet<Arc<str>>>,
     problem: Option<String>,
+    /// What is stale only because of others: its files are good.
+    held: BTreeSet<FileName>,
 }
 
 // === impl Files: looking ===
@@ -117,6 +121,7 @@ impl Files {
             env: BTreeSet::new(),
             tree: Tree::default(),
             known: BTreeMap::new(),
+            unmade: BTreeMap::new(),
             table: Arc::new(load::table(&[], Vec::new(), Vec::new())),
             seen: BTreeMap::new(),
             status: Status::default(),
@@ -138,11 +143,7 @@ impl Files {
         let tree = read.as_ref().ok();
         // What is as it was is compiled with all else.
         let same: BTreeMap<_, _> = kept.extract_if(.., |_, kept| is_same(&kept.inputs, tree)).collect();
-        for (name, kept) in kept {
-            if let Some(known) = self.remake(&name, kept) {
-                self.known.insert(name, known);
-            }
-        }
+        self.recall(kept);
         let out = self.expire();
         let outcome = match &read {
             Ok(tree) => self.weigh(tree, same),
@@ -165,6 +166,8 @@ impl Files {
     pub(super) fn look(&mut self, watching: Watching) -> Look {
         let began = Instant::now();
         self.vars.refresh();
+        let unmade = std::mem::take(&mut self.unmade);
+        self.recall(unmade);
         let out = self.expire();
         let read = self.read();
         let outcome = match &read {
@@ -202,22 +205,24 @@ impl Files {
         let loaded = load::parse(tree, |name| !same.contains(name));
         let Made { mut fresh, because, mut diagnostics } =
             load::make(&loaded, |source| self.vars.value(source));
+        let mut spoilt = BTreeMap::new();
         for (name, kept) in kept {
             if let Some(Fresh::New(good)) = fresh.get(&name) {
                 let (good, prints) = (good.clone(), self.vars.prints(&good.compiled));
                 let kept = Kept { stale_since_ms: None, ..kept };
                 fresh.insert(name.clone(), Fresh::Same);
                 self.known.insert(name, Known { good, kept, prints });
-            } else if let Some(known) = self.remake(&name, kept) {
+            } else {
                 // A file that it is not made of spoils one that it is, by a test.
-                self.known.insert(name, known);
+                spoilt.insert(name, kept);
             }
         }
+        self.recall(spoilt);
         fresh.extend(same.into_iter().map(|name| (name, Fresh::Same)));
         let settled = self.settle(fresh);
         diagnostics.extend(settled.diagnostics.iter().cloned());
         load::sort(&mut diagnostics);
-        Outcome { settled, diagnostics, because, problem: None }
+        Outcome { settled, diagnostics, because, ..Outcome::default() }
     }
 
     fn settle(&self, fresh: BTreeMap<FileName, Fresh>) -> Settled {
@@ -271,20 +276,23 @@ impl Files {
         let fresh = self.known.iter().map(fresh).collect();
         let problem =
             "`strict` is on and not every file is good: nothing of this reload was taken over".into();
+        let good = outcome.settled.serving.iter().filter(|(_, one)| !one.stale);
+        let held = good.map(|(name, _)| name.clone()).collect();
         let settled = Settled { rejected, ..self.settle(fresh) };
-        Outcome { settled, problem: Some(problem), ..outcome }
+        Outcome { settled, problem: Some(problem), held, ..outcome }
     }
 
-    /// Makes a provider of the texts that it was last made of.
-    fn remake(&mut self, name: &FileName, kept: Kept) -> Option<Known> {
-        let loaded = load::parse(&Tree(kept.inputs.clone()), |_| true);
-        let mut made = load::make(&loaded, |source| self.vars.value(source));
-        match made.fresh.remove(name) {
-            Some(Fresh::New(good)) => {
+    /// Makes providers of the texts that they were last made of.
+    fn recall(&mut self, kept: BTreeMap<FileName, Kept>) {
+        for (name, kept) in kept {
+            let loaded = load::parse(&Tree(kept.inputs.clone()), |_| true);
+            let mut made = load::make(&loaded, |source| self.vars.value(source));
+            if let Some(Fresh::New(good)) = made.fresh.remove(&name) {
                 let prints = self.vars.prints(&good.compiled);
-                Some(Known { good, kept, prints })
+                self.known.insert(name, Known { good, kept, prints });
+            } else {
+                self.unmade.insert(name, kept);
             }
-            _ => None,
         }
     }
 
@@ -294,6 +302,7 @@ impl Files {
         if let Some(max) = self.config.max_stale {
             let now = now_ms();
             let expired = |_: &FileName, one: &mut Known| one.kept.expiry(max).is_some_and(|at| at <= now);
+            self.unmade.retain(|_, kept| kept.expiry(max).is_none_or(|at| at > now));
             for (name, known) in self.known.extract_if(.., expired) {
                 tracing::error!(provider = %name, "stale for longer than `max_stale` allows: out of service until its files are good");
                 out.push(Rejected::from(&*known.good.compiled));
@@ -346,7 +355,8 @@ impl Files {
     /// Keeps what is good for a restart.
     pub(super) fn save(&mut self) {
         let Some(keep) = &mut self.keep else { return };
-        match keep.save(self.known.iter().map(|(name, known)| (name, &known.kept))) {
+        let known = self.known.iter().map(|(name, known)| (name, &known.kept));
+        match keep.save(known.chain(&self.unmade)) {
             Ok(()) => {
                 if std::mem::take(&mut self.keep_failed) {
                     tracing::info!("what is good is kept for a restart again");
@@ -384,7 +394,7 @@ impl Files {
         let differs = if there { differences(&self.tree, &tree) } else { 0 };
         let sources = self.sources(&tree, outcome);
         let findings: Vec<_> = outcome.diagnostics.iter().map(|one| finding(one, &sources)).collect();
-        let (swap, done) = self.take_over(&tree, &outcome.settled);
+        let (swap, done) = self.take_over(&tree, outcome);
         let mut status = Status {
             ok: findings.is_empty() && outcome.problem.is_none(),
             generation: self.status.generation + u64::from(swap),
@@ -413,7 +423,8 @@ impl Files {
     }
 
     /// Makes what was settled the last good, and a table of it if it is another than before.
-    fn take_over(&mut self, tree: &Tree, settled: &Settled) -> (bool, Done) {
+    fn take_over(&mut self, tree: &Tree, outcome: &Outcome) -> (bool, Done) {
+        let settled = &outcome.settled;
         let mut done = Done::default();
         let before: BTreeMap<_, _> = self.table.providers.iter().map(|one| (&one.name, one)).collect();
         for (name, Serving { good, stale }) in &settled.serving {
@@ -432,7 +443,7 @@ impl Files {
         let swap = self.status.generation == 0
             || !(done.added.is_empty() && done.removed.is_empty() && done.changed.is_empty())
             || self.table.rejected != settled.rejected;
-        self.remember(tree, settled);
+        self.remember(tree, outcome);
         if swap {
             let compiled: Vec<_> = settled.serving.values().map(|one| one.good.compiled.clone()).collect();
             let bound = settled.serving.values().map(|one| one.good.bound.clone()).collect();
@@ -441,12 +452,18 @@ impl Files {
         (swap, done)
     }
 
-    fn remember(&mut self, tree: &Tree, settled: &Settled) {
+    fn remember(&mut self, tree: &Tree, Outcome { settled, held, .. }: &Outcome) {
         let now = now_ms();
+        // A directory that is not there has deleted nothing.
+        let out = |name: &FileName| tree.0.is_empty() || settled.rejected.iter().any(|one| one.name == *name);
+        self.unmade.retain(|name, _| !settled.serving.contains_key(name) && out(name));
         self.known.retain(|name, _| settled.serving.contains_key(name));
         for (name, Serving { good, stale }) in &settled.serving {
             match self.known.get_mut(name) {
                 Some(known) if *stale => {
+                    if held.contains(name) {
+                        continue;
+                    }
                     known.kept.stale_since_ms.get_or_insert(now);
                 }
                 Some(known) if Arc::ptr_eq(&known.good.bound, &good.bound) => {

@@ -24,6 +24,9 @@ use crate::{
 
 /// The form of the index. Another one is not read.
 const VERSION: u32 = 1;
+/// New texts up to which each is on disk before the index names it. Of more, as at a first start, a loss of power
+/// may lose some.
+const MAX_SYNCED: usize = 100;
 const DIRECTORY: &str = "last-good";
 const INDEX: &str = "index.json";
 
@@ -79,6 +82,13 @@ impl Keep {
         let source = std::path::absolute(providers).unwrap_or_else(|_| providers.to_owned());
         let source = source.to_string_lossy().into_owned();
         Self { dir: data.join(DIRECTORY), providers: providers.to_owned(), source, saved: None }
+    }
+
+    /// Whether what is kept is of this directory.
+    pub(super) fn is_known(&self) -> bool {
+        let index = fs::read(self.dir.join(INDEX)).ok();
+        let index = index.and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
+        index.is_some_and(|index| index.source == self.source && !index.providers.is_empty())
     }
 
     /// What was last good. The error says why it is not known.
@@ -141,19 +151,19 @@ impl Keep {
 
     fn write<'k>(&self, index: &Index, texts: impl Iterator<Item = &'k Arc<Text>>) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        let mut wanted = BTreeSet::new();
         let there = names(&self.dir)?;
-        for text in texts {
-            let Ok(content) = &text.text else { continue };
-            let path = self.path_of(&hex(&text.hash));
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let is_there = self.saved.is_some() && there.contains(&name);
-            if wanted.insert(name) && !is_there {
-                replace(&path, content.as_bytes(), false)?;
-            }
+        let texts: BTreeMap<String, &Arc<str>> = texts
+            .filter_map(|text| Some((format!("{}.toml", hex(&text.hash)), text.text.as_ref().ok()?)))
+            .collect();
+        let is_there = |name: &String| self.saved.is_some() && there.contains(name);
+        let fresh: Vec<_> = texts.iter().filter(|(name, _)| !is_there(name)).collect();
+        let synced = fresh.len() <= MAX_SYNCED;
+        for (name, text) in fresh {
+            replace(&self.dir.join(name), text.as_bytes(), synced)?;
         }
         replace(&self.dir.join(INDEX), &serde_json::to_vec(index)?, true)?;
-        for old in there.iter().filter(|name| *name != INDEX && !wanted.contains(*name)) {
+        File::open(&self.dir)?.sync_all()?;
+        for old in there.iter().filter(|name| *name != INDEX && !texts.contains_key(*name)) {
             // One that cannot be removed harms nothing: the index does not name it.
             let _ = fs::remove_file(self.dir.join(old));
         }
@@ -185,18 +195,14 @@ fn names(dir: &Path) -> io::Result<BTreeSet<String>> {
 }
 
 /// Puts a file in place, whole or not at all. Only its owner can read it: a text may hold a key by mistake.
-fn replace(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
+fn replace(path: &Path, content: &[u8], synced: bool) -> io::Result<()> {
     let draft = path.with_extension("tmp");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(content)?;
-    if durable {
+    if synced {
         file.sync_all()?;
     }
-    fs::rename(&draft, path)?;
-    match path.parent() {
-        Some(dir) if durable => File::open(dir)?.sync_all(),
-        _ => Ok(()),
-    }
+    fs::rename(&draft, path)
 }
 
 #[cfg(test)]

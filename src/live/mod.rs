@@ -9,6 +9,7 @@ mod status;
 mod watch;
 
 use std::{
+    path::Path,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -57,6 +58,11 @@ pub enum ReloadError {
     /// The process is about to end, or the reloader has failed.
     #[error("nothing is read any more: tollgate is stopping, or else `tollgate status` says why")]
     Stopping,
+}
+
+/// Whether files of a providers directory served from a data directory before, and none of another since.
+pub fn served_before(data: &Path, providers: &Path) -> bool {
+    keep::Keep::new(data, providers).is_known()
 }
 
 /// Where files come from, in words.

@@ -657,6 +657,27 @@ fn a_secret_that_is_rotated_is_taken_up_whatever_is_wrong() {
 }
 
 #[test]
+fn what_was_good_waits_for_a_secret_that_is_not_there_yet() {
+    let mut site = Site::stopped("b=1");
+    let secret = site.home.path("secrets/v");
+    fs::create_dir(site.home.path("secrets")).unwrap();
+    fs::write(&secret, "1").unwrap();
+    site.home.write("a", &with_var(&site, "a", "file = \"v\""));
+    site.start(&[]);
+    site.serves("a=1 b=1");
+    site.home.write("a", BROKEN);
+    site.serves("a=1~ b=1");
+    fs::remove_file(&secret).unwrap();
+    for _ in 0..2 {
+        site.stop(Signal::TERM);
+        site.start(&["--sweep", "200ms"]);
+        site.serves("a=route_not_found b=1");
+    }
+    fs::write(&secret, "2").unwrap();
+    site.serves("a=2~ b=1");
+}
+
+#[test]
 fn how_the_directory_is_spelled_makes_no_difference() {
     let mut site = Site::stopped("b=1");
     let preset = "path_prefix = \"/{provider}\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n";
@@ -879,6 +900,24 @@ fn without_its_directory_it_starts_with_what_was_good_or_not_at_all() {
 }
 
 #[test]
+fn a_default_directory_that_is_gone_is_not_given_up_for_the_built_in_files() {
+    let mut site = Site::stopped("a=1");
+    let default = [("TOLLGATE_PROVIDERS", "")];
+    site.start_with(&default);
+    site.serves("a=1");
+    site.stop(Signal::TERM);
+    fs::rename(site.home.providers(), site.home.path("away")).unwrap();
+    site.start_with(&default);
+    site.serves("a=1~");
+    site.logs(0, &["served before, and is gone"]);
+    site.stop(Signal::TERM);
+    fs::remove_dir_all(site.home.data().join("last-good")).unwrap();
+    site.start_with(&default);
+    site.serves("a=route_not_found");
+    assert_eq!(site.status()["source"], "built-in");
+}
+
+#[test]
 fn strict_takes_all_or_nothing() {
     let mut site = Site::stopped("a=1 b=1");
     site.home.write("c", BROKEN);
@@ -917,6 +956,19 @@ fn what_is_stale_for_too_long_is_out_until_it_is_mended() {
     site.serves("a=2~ b=1~");
     site.serves("a=config_rejected b=config_rejected");
     fs::rename(&away, &dir).unwrap();
+    site.serves("a=2 b=1");
+    // What is good, and not taken over for the sake of others, is not stale for its own.
+    site.stop(Signal::TERM);
+    site.start(&["--max-stale", "1s", "--strict"]);
+    site.write("b", "2");
+    site.serves("a=2 b=2");
+    site.home.write("a", BROKEN);
+    site.serves("a=2~ b=2");
+    site.write("b", "3");
+    site.serves("a=config_rejected b=2~");
+    site.write("a", "2");
+    site.serves("a=2 b=3");
+    site.write("b", "1");
     site.serves("a=2 b=1");
     // Through a restart, from the first moment.
     site.stop(Signal::TERM);

@@ -199,10 +199,16 @@ impl Home {
         gateway
     }
 
-    /// Starts `serve`, and waits for nothing.
+    /// Starts `serve`, and waits for nothing. A variable that is empty is not set.
     pub fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = self.command();
-        command.envs(env.iter().copied());
+        for (name, value) in env {
+            if value.is_empty() {
+                command.env_remove(name)
+            } else {
+                command.env(name, value)
+            };
+        }
         started(command, args)
     }
 
