@@ -8,9 +8,11 @@ say() { printf '\n== %s\n' "$*"; }
 say "tools"
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
-for tool in curl python3; do
+for tool in curl git python3; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
+command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v unshare >/dev/null || missing+=(util-linux)
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
 fi
