@@ -21,6 +21,7 @@ const MODULES: &[(u8, &str)] = &[
     (0, "secret"),
     (0, "fault"),
     (1, "spec"),
+    (1, "format"),
     (1, "compile"),
     (1, "bind"),
     (1, "table"),
@@ -201,15 +202,6 @@ fn every_file_names_its_schema() {
             let first = text.lines().next().unwrap_or_default();
             assert_eq!(first, format!("#:schema {up}schema/{kind}.schema.json"), "{dir}/{path}");
         }
-    }
-}
-
-#[test]
-fn schemas_are_fresh() {
-    for kind in spec::KINDS {
-        let path = format!("schema/{}.schema.json", kind.stem());
-        let text = fs::read_to_string(root().join(&path)).unwrap_or_default();
-        assert!(text == spec::schema_text(*kind), "{path} is stale; run: cargo run -- schema --out schema");
     }
 }
 

@@ -12,6 +12,7 @@ pub mod secret;
 
 // L1: pure; no IO, no clock, no randomness, no logging
 pub mod spec;
+pub mod format;
 pub mod compile;
 pub mod bind;
 pub mod table;

@@ -70,31 +70,31 @@ pub struct Given {
     pub allow_private: Option<bool>,
     /// How long a file that broke may serve as it last was good [default: as long as it takes]
     #[arg(long, env = "TOLLGATE_MAX_STALE", hide_env_values = true, value_name = "DURATION")]
-    #[schemars(example = &"24h")]
+    #[schemars(example = &"24h", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub max_stale: Option<String>,
     /// How often files are looked through for changes that no event told of [default: 15s]
     #[arg(long, env = "TOLLGATE_SWEEP", hide_env_values = true, value_name = "DURATION")]
-    #[schemars(example = &"15s")]
+    #[schemars(example = &"15s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub sweep: Option<String>,
     /// How long to go on accepting after SIGTERM, while `/readyz` says no [default: 0s]
     #[arg(long, env = "TOLLGATE_DRAIN_DELAY", hide_env_values = true, value_name = "DURATION")]
-    #[schemars(example = &"5s")]
+    #[schemars(example = &"5s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub drain_delay: Option<String>,
     /// How long streams may go on after SIGTERM [default: 30s]
     #[arg(long, env = "TOLLGATE_GRACE", hide_env_values = true, value_name = "DURATION")]
-    #[schemars(example = &"30s")]
+    #[schemars(example = &"30s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub grace: Option<String>,
     /// How long a client may take to send a request's head, and a connection may idle [default: 60s]
     #[arg(long, env = "TOLLGATE_HEAD_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
-    #[schemars(example = &"60s")]
+    #[schemars(example = &"60s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub head_timeout: Option<String>,
     /// The largest head of a request, 8KiB at least [default: 64KiB]
     #[arg(long, env = "TOLLGATE_MAX_HEAD", hide_env_values = true, value_name = "SIZE")]
-    #[schemars(example = &"64KiB")]
+    #[schemars(example = &"64KiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
     pub max_head: Option<String>,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace` [default: info]
     #[arg(long, env = "TOLLGATE_LOG", hide_env_values = true, value_name = "LEVEL")]
-    #[schemars(example = &"info")]
+    #[schemars(example = &"info", extend("enum" = ["error", "warn", "info", "debug", "trace"]))]
     pub log: Option<String>,
     /// How lines are logged: `human`, `json` [default: human on a terminal, else json]
     #[arg(long, env = "TOLLGATE_LOG_FORMAT", hide_env_values = true, value_name = "FORMAT")]
@@ -233,8 +233,13 @@ impl Document for Given {
 }
 
 /// The schema of `tollgate.toml`.
-pub fn schema_text() -> String {
-    CHECKER.text()
+pub fn schema() -> &'static serde_json::Value {
+    CHECKER.schema()
+}
+
+/// The same, as it stands under `schema/`.
+pub fn schema_text(draft: spec::Draft) -> String {
+    CHECKER.text(draft)
 }
 
 /// Settings from what was given by flags and environment, the settings file, and defaults.
@@ -361,13 +366,13 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
         };
         check("listen = \"localhost\"", "`listen` cannot be `localhost`: write an IP address and a port");
-        check("grace = \"soon\"", "`grace` cannot be `soon`: it has to be a whole number");
+        check("grace = \"soon\"", "`grace` is not written in the form that it has to have");
         check("max_head = \"1KiB\"", "from `8KiB` to `16MiB`");
         check(
             "admin_listen = \"127.0.0.1:8787\"",
             "`admin_listen` cannot be `127.0.0.1:8787`: `listen` is the same",
         );
         check("listn = \"x\"", "did you mean `listen`?");
-        check("log = \"loud\"", "`log` cannot be `loud`");
+        check("log = \"loud\"", "`log` is none of `error`, `warn`, `info`, `debug`, `trace`");
     }
 }

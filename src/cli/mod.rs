@@ -4,6 +4,7 @@
 pub mod check;
 pub mod context;
 pub mod credential;
+pub mod fmt;
 pub mod mock;
 pub mod reload;
 pub mod routes;
@@ -47,6 +48,7 @@ enum Command {
     Serve(Box<Given>),
     /// Check provider files: everything that is wrong, without network, environment or secrets
     Check(check::Args),
+    Fmt(fmt::Args),
     /// Show what the running tollgate makes of its provider files; exits with 1 unless all are live
     Status(status::Args),
     /// Let the running tollgate look at its provider files now; exits with 1 unless all are live
@@ -74,7 +76,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Standard error may be gone; there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<fmt::Unreached>() { 3 } else { 1 })
         }
     }
 }
@@ -87,6 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
         Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
         Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
+        Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
         Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
         Some(Command::Routes) => routes::run(&plain()?),

@@ -4,7 +4,10 @@ use std::{io::Write, path::PathBuf};
 
 use anyhow::Context as _;
 
-use crate::{settings, spec};
+use crate::{
+    settings,
+    spec::{self, Draft},
+};
 
 /// Print the JSON schema of a kind of file, or write all of them
 #[derive(Debug, clap::Args)]
@@ -12,27 +15,36 @@ pub struct Args {
     /// `provider`, `gateway`, `api` or `settings`
     #[arg(value_parser = ["provider", "gateway", "api", "settings"], default_value = "provider")]
     kind: String,
-    /// Write all schemas into this directory instead
+    /// The draft of JSON Schema; `07` is for editors that know no later one
+    #[arg(long, value_parser = ["2020-12", "07"], default_value = "2020-12")]
+    draft: String,
+    /// Write all schemas into this directory instead, those of draft-07 below `draft-07`
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// All schemas, each with its file's name.
+/// All schemas, each with its file's path.
 pub fn all() -> Vec<(String, String)> {
-    let files =
-        spec::KINDS.iter().map(|kind| (format!("{}.schema.json", kind.stem()), spec::schema_text(*kind)));
-    files.chain([("settings.schema.json".to_owned(), settings::schema_text())]).collect()
+    let drafts = [(Draft::Current, ""), (Draft::Seven, "draft-07/")];
+    let files = drafts.into_iter().flat_map(|(draft, folder)| {
+        let kinds = spec::KINDS.iter().map(move |kind| (kind.stem(), spec::schema_text(*kind, draft)));
+        let all = kinds.chain([("settings", settings::schema_text(draft))]);
+        all.map(move |(stem, text)| (format!("{folder}{stem}.schema.json"), text))
+    });
+    files.collect()
 }
 
 /// Prints one, or writes all.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(dir) = &args.out else {
-        let wanted = format!("{}.schema.json", args.kind);
+        let folder = if args.draft == "07" { "draft-07/" } else { "" };
+        let wanted = format!("{folder}{}.schema.json", args.kind);
         let text =
             all().into_iter().find(|(file, _)| *file == wanted).map(|(_, text)| text).unwrap_or_default();
         return std::io::stdout().write_all(text.as_bytes()).context("failed to print");
     };
-    std::fs::create_dir_all(dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
+    let folder = dir.join("draft-07");
+    std::fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
     for (file, text) in all() {
         let path = dir.join(file);
         std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;

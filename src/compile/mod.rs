@@ -121,6 +121,7 @@ pub fn compile(files: &Files) -> Compiled {
         }
     }
     compiled.diagnostics.extend(blame::settle(findings));
+    compiled.diagnostics.extend(one_default(files));
     for (name, slot) in &files.presets {
         if let Ok(parsed) = slot {
             let tests = parsed.document.test.as_deref().unwrap_or_default();
@@ -140,6 +141,30 @@ pub fn compile(files: &Files) -> Compiled {
     }
     compiled.diagnostics.sort();
     compiled
+}
+
+/// The preset that a new file extends unless another is named.
+pub fn default_preset(files: &Files) -> Option<&FileName> {
+    defaults(files).next().map(|(name, _)| name)
+}
+
+fn defaults(files: &Files) -> impl Iterator<Item = (&FileName, &Parsed<spec::Provider>)> {
+    let parsed = files.presets.iter().filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?)));
+    parsed.filter(|(_, preset)| preset.document.default == Some(true))
+}
+
+/// Two presets cannot both be the default.
+fn one_default(files: &Files) -> Vec<Diagnostic> {
+    let mut all = defaults(files);
+    let Some((first, preset)) = all.next() else { return Vec::new() };
+    let place = |preset: &Parsed<spec::Provider>| preset.spans.key(&preset.file, "/default");
+    let tell = |(name, other): (&FileName, &Parsed<spec::Provider>)| {
+        let message = format!("presets `{first}` and `{name}` both say that they are the default");
+        Diagnostic::new(Code::Name, place(other), message)
+            .related(place(preset), "first said here")
+            .help("remove `default` from one of them")
+    };
+    all.map(tell).collect()
 }
 
 fn findings_of(parsed: &Parsed<spec::Provider>, files: &Files, found: Vec<Diagnostic>) -> blame::Findings {

@@ -163,6 +163,10 @@ impl Compiler<'_> {
     }
 
     fn provider(&mut self, spec: &spec::Provider) -> Option<Provider> {
+        if spec.default.is_some() {
+            let help = "remove it: it says which preset a new file extends";
+            self.say_help(Code::Condition, self.key("/default"), "only a preset can be the default", help);
+        }
         let vars = self.vars(spec.vars.as_ref(), RESERVED_NAMES);
         self.required("title", spec.title.as_ref());
         let prefix =

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-pub use tree::{BUILT_IN, Folder, Hash, Text, Tree, hash, shown};
+pub use tree::{BUILT_IN, Folder, Hash, MAX_FILE_BYTES, Text, Tree, hash, read_text, shown, utf8};
 pub use vars::{Prints, Vars, var_value};
 
 use crate::{
@@ -76,6 +76,7 @@ pub fn parse(tree: &Tree, wanted: impl Fn(&FileName) -> bool) -> Loaded {
             None => loaded.diagnostics.push(no_name(file)),
         }
     }
+    loaded.own_default(tree);
     loaded.diagnostics.sort();
     loaded
 }
@@ -87,6 +88,17 @@ fn no_name(file: &Arc<str>) -> Diagnostic {
 }
 
 impl Loaded {
+    /// A preset of the binary's is not the default where a directory has a default of its own.
+    fn own_default(&mut self, tree: &Tree) {
+        let filled_in = |file: &Arc<str>| tree.0.get(file).is_some_and(|text| text.filled_in);
+        let mut presets: Vec<_> = self.files.presets.values_mut().flatten().collect();
+        presets.retain(|preset| preset.document.default == Some(true));
+        if presets.iter().any(|preset| !filled_in(&preset.file)) {
+            let others = presets.into_iter().filter(|preset| filled_in(&preset.file));
+            others.for_each(|preset| preset.document.default = None);
+        }
+    }
+
     fn take(&mut self, file: &Arc<str>, name: &FileName, text: &Text) {
         let files = &mut self.files;
         let found = match text.folder {

@@ -25,7 +25,7 @@ pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provider
 /// Where files are shown that a directory lacks and the binary has.
 pub const BUILT_IN: &str = "built-in";
 /// The largest file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// How long after its last change a file is read again although it looks the same: another change may have
 /// got the same time stamp. Some file systems keep whole seconds.
 const RACY_MS: u64 = 3_000;
@@ -237,10 +237,7 @@ impl Text {
 
     fn new(folder: Folder, path: &Path, contents: Result<Vec<u8>, String>, filled_in: bool) -> Self {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let text = contents.and_then(|bytes| {
-            String::from_utf8(bytes)
-                .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
-        });
+        let text = contents.and_then(utf8);
         let hash = match &text {
             Ok(text) => Sha256::digest(text).into(),
             Err(problem) => hash(&[b"problem", problem.as_bytes()]),
@@ -280,6 +277,18 @@ pub fn hash(parts: &[&[u8]]) -> Hash {
         hasher.update(part);
     }
     hasher.finalize().into()
+}
+
+/// The text of one file, wherever it stands. The error is a fragment.
+pub fn read_text(path: &Path) -> Result<Arc<str>, String> {
+    let file = open(path, OFlags::empty()).map_err(|error| format!("cannot be read: {error}"))?;
+    contents(file, MAX_FILE_BYTES).and_then(utf8).map(Arc::from)
+}
+
+/// The text that bytes are. The error is a fragment.
+pub fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes)
+        .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
 }
 
 /// Reads one file below `root`. The error is a fragment.

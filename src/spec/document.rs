@@ -18,7 +18,7 @@ pub type Texts = BTreeMap<String, String>;
 #[schemars(title = "tollgate provider")]
 pub struct Provider {
     /// The version of this language that the file is written in.
-    #[schemars(example = 1)]
+    #[schemars(example = 1, range(min = 1, max = 1))]
     pub language: Option<u32>,
     /// The provider's name for people.
     #[schemars(example = &"Example AI")]
@@ -27,6 +27,9 @@ pub struct Provider {
     /// here replaces the preset's whole; endpoints are merged by name.
     #[schemars(example = &"example-preset")]
     pub extends: Option<String>,
+    /// In a preset: whether it is the one that a new file extends unless another is named. One at most says `true`.
+    #[schemars(example = true)]
+    pub default: Option<bool>,
     /// Where the upstream's paths start: scheme, host, and a base path if it has one. A template over vars.
     #[schemars(example = &"https://api.example.com")]
     pub base_url: Option<String>,
@@ -96,7 +99,7 @@ pub struct Provider {
 #[schemars(title = "tollgate gateway")]
 pub struct Gateway {
     /// The version of this language that the file is written in.
-    #[schemars(example = 1)]
+    #[schemars(example = 1, range(min = 1, max = 1))]
     pub language: Option<u32>,
     /// The gateway's name for people.
     #[schemars(example = &"Example Gateway")]
@@ -124,7 +127,7 @@ pub struct Gateway {
 #[schemars(title = "tollgate api")]
 pub struct Api {
     /// The version of this language that the file is written in.
-    #[schemars(example = 1)]
+    #[schemars(example = 1, range(min = 1, max = 1))]
     pub language: Option<u32>,
     /// The format's name for people.
     #[schemars(example = &"Example chat")]
@@ -385,7 +388,7 @@ pub struct GatewayUse {
     #[schemars(example = ["custom_gateway"])]
     pub when: Option<Vec<String>>,
     /// Which gateway is used when several are active: the lowest.
-    #[schemars(example = 1)]
+    #[schemars(example = 1, range(min = i32::MIN, max = i32::MAX))]
     pub order: Option<i32>,
 }
 

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use crate::diag::{At, Code, Diagnostic};
 
 pub use document::*;
-pub use schema::{Checker, KINDS, Kind, backticked, nearest, schema_text};
+pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text};
 pub use spans::{Spans, step};
 
 /// The version of the language that this tollgate knows.
@@ -64,7 +64,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
-        return (Err(outline(&value)), errors.iter().map(|error| syntax(file, error)).collect());
+        return (Err(outline(&value)), errors.iter().map(|error| syntax_error(file, error)).collect());
     }
     let spans = match spans {
         Ok(spans) => spans,
@@ -86,6 +86,15 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
             (Err(Outline::default()), found)
         }
     }
+}
+
+/// All that is wrong with a text as TOML.
+pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(|error| syntax_error(file, error)).collect());
+    }
+    spans::walk(file, table.get_ref(), &mut Vec::new()).1.map(drop).map_err(|too_much| vec![too_much])
 }
 
 /// What can be told of a provider file that has errors of form.
@@ -124,7 +133,7 @@ fn texts_of(value: &serde_json::Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(text_of).collect()
 }
 
-fn syntax(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {
+fn syntax_error(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {
     let at = At::new(file, error.span().unwrap_or(0..0));
     let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
     Diagnostic::new(Code::Syntax, at, message)

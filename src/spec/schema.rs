@@ -8,10 +8,23 @@ use jsonschema::{
     error::{TypeKind, ValidationErrorKind},
 };
 use schemars::generate::SchemaSettings;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{document, spans::Spans};
 use crate::diag::{Code, Diagnostic};
+
+/// What a schema's `$id` starts with.
+const ID: &str = "urn:tollgate:schema:";
+const ID_DRAFT_07: &str = "urn:tollgate:schema:draft-07:";
+
+/// The drafts of JSON Schema in which schemas are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draft {
+    /// Draft 2020-12: the current one.
+    Current,
+    /// Draft-07, for editors that know no later one.
+    Seven,
+}
 
 /// The kinds of files that have a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +78,18 @@ impl Checker {
         Self { schema, validator }
     }
 
+    /// The schema.
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
     /// The schema as it stands in a file: indented, with a final newline.
-    pub fn text(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&self.schema).expect("JSON values have a text");
+    pub fn text(&self, draft: Draft) -> String {
+        let text = match draft {
+            Draft::Current => serde_json::to_string_pretty(&self.schema),
+            Draft::Seven => serde_json::to_string_pretty(&draft_07(&self.schema)),
+        };
+        let mut text = text.expect("JSON values have a text");
         text.push('\n');
         text
     }
@@ -86,12 +108,112 @@ fn generate<T: schemars::JsonSchema>() -> Value {
         SchemaSettings::draft2020_12().with(|settings| settings.untagged_enum_variant_titles = false);
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     simplify(&mut schema);
+    name(&mut schema);
     schema
 }
 
+/// Gives the schema an `$id`, and a title to all that has none, for editors to show; what a reader looks for
+/// first comes first.
+fn name(schema: &mut Value) {
+    let stem = schema["title"].as_str().and_then(|title| title.rsplit(' ').next()).unwrap_or_default();
+    let id = Value::from(format!("{ID}{stem}"));
+    let Value::Object(root) = schema else { return };
+    root.insert("$id".into(), id);
+    lead(root, &["$schema", "$id", "title", "description"]);
+    if let Some(Value::Object(types)) = root.get_mut("$defs") {
+        entitle(types);
+    }
+    entitle_properties(schema);
+}
+
+fn entitle_properties(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get_mut("properties") {
+                entitle(properties);
+            }
+            map.iter_mut().filter(|(key, _)| *key != "examples").for_each(|(_, one)| entitle_properties(one));
+        }
+        Value::Array(items) => items.iter_mut().for_each(entitle_properties),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn entitle(schemas: &mut Map<String, Value>) {
+    for (key, schema) in schemas {
+        if let Value::Object(schema) = schema {
+            schema.entry("title").or_insert_with(|| title_of(key).into());
+            lead(schema, &["title", "description"]);
+        }
+    }
+}
+
+fn lead(schema: &mut Map<String, Value>, keys: &[&str]) {
+    for key in keys.iter().rev() {
+        if let Some(value) = schema.shift_remove(*key) {
+            schema.shift_insert(0, (*key).to_owned(), value);
+        }
+    }
+}
+
+/// A key or a type in words: `first_byte` and `FirstByte` are `First byte`.
+fn title_of(key: &str) -> String {
+    let mut title = String::new();
+    for letter in key.chars() {
+        match (title.is_empty(), letter) {
+            (true, letter) => title.push(letter.to_ascii_uppercase()),
+            (false, '_') => title.push(' '),
+            (false, letter) if letter.is_ascii_uppercase() => {
+                title.extend([' ', letter.to_ascii_lowercase()]);
+            }
+            (false, letter) => title.push(letter),
+        }
+    }
+    title
+}
+
+/// The same schema in draft-07, for editors that know no later one. Of what stands beside a reference such an
+/// editor sees nothing, so that the reference goes one level down.
+fn draft_07(schema: &Value) -> Value {
+    let mut old = schema.clone();
+    if let Value::Object(root) = &mut old {
+        root.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
+        let id = root.get("$id").and_then(Value::as_str).unwrap_or_default().replacen(ID, ID_DRAFT_07, 1);
+        root.insert("$id".into(), id.into());
+        if let Some(types) = root.shift_remove("$defs") {
+            root.insert("definitions".into(), types);
+        }
+    }
+    refer_down(&mut old);
+    old
+}
+
+fn refer_down(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::String(path)) = map.get_mut("$ref") {
+                *path = path.replacen("#/$defs/", "#/definitions/", 1);
+                if map.len() > 1
+                    && let Some(path) = map.shift_remove("$ref")
+                {
+                    map.insert("allOf".into(), serde_json::json!([{ "$ref": path }]));
+                }
+            }
+            map.iter_mut().filter(|(key, _)| *key != "examples").for_each(|(_, one)| refer_down(one));
+        }
+        Value::Array(items) => items.iter_mut().for_each(refer_down),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The schema of a kind of file.
+pub fn schema(kind: Kind) -> &'static Value {
+    checker(kind).schema()
+}
+
 /// The schema of a kind of file, as it stands under `schema/`.
-pub fn schema_text(kind: Kind) -> String {
-    checker(kind).text()
+pub fn schema_text(kind: Kind, draft: Draft) -> String {
+    checker(kind).text(draft)
 }
 
 fn simplify(schema: &mut Value) {
@@ -108,23 +230,27 @@ fn simplify(schema: &mut Value) {
                 options.retain(|option| option.get("type").is_none_or(|one| one != "null"));
                 if let [Value::Object(option)] = options.as_slice() {
                     let option = option.clone();
-                    map.remove("anyOf");
+                    map.shift_remove("anyOf");
                     for (key, value) in option {
                         map.entry(key).or_insert(value);
                     }
                 }
             }
             if let Some(names) = map.get("oneOf").and_then(all_constants) {
-                map.remove("oneOf");
+                map.shift_remove("oneOf");
                 map.insert("type".into(), "string".into());
                 map.insert("enum".into(), names);
             }
             if let Some(Value::Array(values)) = map.get_mut("enum") {
                 values.retain(|value| !value.is_null());
             }
-            map.remove("default")
-                .filter(|value| !value.is_null())
-                .map(|value| map.insert("default".into(), value));
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                // Lines of a comment are lines of the source alone.
+                *text = text.replace('\n', " ");
+            }
+            if map.get("default").is_some_and(Value::is_null) {
+                map.shift_remove("default");
+            }
             map.values_mut().for_each(simplify);
         }
         Value::Array(items) => items.iter_mut().for_each(simplify),

@@ -1,0 +1,268 @@
+//! `tollgate fmt`: lays provider files out in the one way, or says which are not. A file is replaced whole, so
+//! that a server that watches it never sees half of one; what is not TOML stays as it is.
+
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::check;
+use crate::{
+    diag::Sources,
+    format::{self, Refused},
+    load::{self, Folder},
+    settings::{self, Source},
+    spec::{self, Kind},
+};
+
+/// How many lines of a difference are shown.
+const SHOWN_LINES: usize = 20;
+
+/// Lay provider files out in the one way: order of keys, alignment, blank lines, quotes; comments stay
+///
+/// Exits with 0 if all is well, with 1 if `--check` finds a file that is not formatted or if one is not TOML, with
+/// 2 if it was called wrongly, with 3 if a file cannot be read or written.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Provider directories, or files; `-` is standard input; the providers directory if none is named
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Write nothing: list what is not formatted, with the difference
+    #[arg(long)]
+    check: bool,
+    /// Which file standard input is, for its kind and its schema's place
+    #[arg(long, value_name = "PATH")]
+    name: Option<PathBuf>,
+}
+
+/// A file could not be read or written; what and why has been said.
+#[derive(Debug, thiserror::Error)]
+#[error("not every file could be read and written")]
+pub struct Unreached;
+
+/// A text and where it comes from; standard input has no path.
+struct Input {
+    shown: String,
+    path: Option<PathBuf>,
+    text: Result<Arc<str>, String>,
+}
+
+/// What came of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Good,
+    Bad,
+    Unreached,
+}
+
+/// Formats, or checks. Whether all is well.
+pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
+    let mut worst = Outcome::Good;
+    for input in inputs(args, default)? {
+        worst = worst.max(one(&input, args)?);
+    }
+    match worst {
+        Outcome::Good => Ok(true),
+        Outcome::Bad => Ok(false),
+        Outcome::Unreached => Err(Unreached.into()),
+    }
+}
+
+fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    if args.paths.is_empty() {
+        let Source::Directory(dir) = default else {
+            anyhow::bail!(
+                "there is no providers directory here: name one, or a file, as `tollgate fmt providers.d`"
+            );
+        };
+        inputs.extend(directory(dir)?);
+    }
+    for path in &args.paths {
+        if path.as_os_str() == "-" {
+            inputs.push(standard_input(args.name.as_deref()));
+        } else if path.is_dir() {
+            inputs.extend(directory(path)?);
+        } else {
+            let text = load::read_text(path);
+            inputs.push(Input { shown: path.display().to_string(), path: Some(path.clone()), text });
+        }
+    }
+    Ok(inputs)
+}
+
+/// The files of a providers directory, those of its presets, gateways and apis included.
+fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
+    let tree = load::Tree::read(&Source::Directory(dir.to_owned()), &load::Tree::default());
+    let tree = tree
+        .with_context(|| format!("cannot read `{}`", dir.display()))
+        .map_err(|error| error.context(Unreached))?;
+    let own = tree.0.iter().filter(|(_, text)| !text.filled_in);
+    let input = |(shown, text): (&Arc<str>, &Arc<load::Text>)| Input {
+        shown: shown.to_string(),
+        path: Some(PathBuf::from(&**shown)),
+        text: text.text.clone(),
+    };
+    Ok(own.map(input).collect())
+}
+
+fn standard_input(name: Option<&Path>) -> Input {
+    let mut bytes = Vec::new();
+    let read = io::stdin().take(load::MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    let text = match read {
+        Err(error) => Err(format!("cannot be read: {error}")),
+        Ok(_) if bytes.len() as u64 > load::MAX_FILE_BYTES => {
+            Err(format!("is larger than {} bytes", load::MAX_FILE_BYTES))
+        }
+        Ok(_) => load::utf8(bytes).map(Arc::from),
+    };
+    let shown = name.map_or_else(|| "<stdin>".to_owned(), |name| name.display().to_string());
+    Input { shown, path: None, text }
+}
+
+fn one(input: &Input, args: &Args) -> anyhow::Result<Outcome> {
+    let shown = &input.shown;
+    let text = match &input.text {
+        Ok(text) => text,
+        Err(problem) => {
+            writeln!(io::stderr(), "error: `{shown}`: {problem}")?;
+            return Ok(Outcome::Unreached);
+        }
+    };
+    let path = input.path.as_deref().or(args.name.as_deref());
+    let laid_out = match layout(&shown.as_str().into(), text, path) {
+        Ok(laid_out) => laid_out,
+        Err(refused) => return refuse(shown, text, &refused).map(|()| Outcome::Bad),
+    };
+    let same = *laid_out == **text;
+    if args.check {
+        if !same {
+            write!(io::stdout(), "{shown}: not formatted\n{}", difference(text, &laid_out))?;
+        }
+        return Ok(if same { Outcome::Good } else { Outcome::Bad });
+    }
+    let Some(path) = &input.path else {
+        io::stdout().write_all(laid_out.as_bytes())?;
+        return Ok(Outcome::Good);
+    };
+    if same {
+        return Ok(Outcome::Good);
+    }
+    if let Err(error) = replace(path, &laid_out) {
+        writeln!(io::stderr(), "error: `{shown}`: cannot be written: {error}")?;
+        return Ok(Outcome::Unreached);
+    }
+    writeln!(io::stdout(), "{shown}: formatted")?;
+    Ok(Outcome::Good)
+}
+
+fn refuse(shown: &str, text: &Arc<str>, refused: &Refused) -> anyhow::Result<()> {
+    match refused {
+        Refused::Broken(found) => {
+            let mut sources = Sources::default();
+            sources.insert(shown.into(), text.clone());
+            check::show(&sources, found)?;
+            writeln!(io::stderr(), "error: `{shown}` is not TOML, and stays as it is")?;
+        }
+        Refused::Changed => writeln!(
+            io::stderr(),
+            "error: `{shown}` stays as it is: formatting would change what it says, which is a fault of tollgate's: please report it"
+        )?,
+    }
+    Ok(())
+}
+
+/// The text in its layout. The kind comes from where the file stands, or from the schema that it names.
+pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Result<String, Refused> {
+    let Some(path) = path else {
+        return format::format(shown, text, schema_of(named_kind(text)), None);
+    };
+    let name = path.file_name().unwrap_or_default();
+    if name == settings::DEFAULT_FILE {
+        return format::format(shown, text, settings::schema(), None);
+    }
+    let kind = kind_of(path);
+    format::format(shown, text, schema_of(kind), Some(&schema_line(path, kind)))
+}
+
+fn schema_of(kind: Kind) -> &'static Value {
+    spec::schema(kind)
+}
+
+fn named_kind(text: &str) -> Kind {
+    let named = |kind: &&Kind| {
+        let file = format!("/{}.schema.json", kind.stem());
+        text.lines().any(|line| line.starts_with("#:schema ") && line.trim_end().ends_with(&file))
+    };
+    spec::KINDS.iter().find(named).copied().unwrap_or(Kind::Provider)
+}
+
+fn kind_of(path: &Path) -> Kind {
+    match folder_of(path) {
+        Folder::Providers | Folder::Presets => Kind::Provider,
+        Folder::Gateways => Kind::Gateway,
+        Folder::Apis => Kind::Api,
+    }
+}
+
+fn folder_of(path: &Path) -> Folder {
+    let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
+    let known = Folder::ALL[1..].iter().find(|folder| parent == folder.name());
+    known.copied().unwrap_or(Folder::Providers)
+}
+
+/// The line by which an editor finds the schema: the nearest `schema` directory above the file, or the one that
+/// would stand beside the providers directory.
+pub(super) fn schema_line(path: &Path, kind: Kind) -> String {
+    let file = format!("schema/{}.schema.json", kind.stem());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = fs::canonicalize(parent).unwrap_or_default();
+    let near = dir.ancestors().position(|above| above.join(&file).is_file());
+    let beside = if folder_of(path) == Folder::Providers { 1 } else { 2 };
+    format!("#:schema {}{file}", "../".repeat(near.unwrap_or(beside)))
+}
+
+fn difference(before: &str, after: &str) -> String {
+    let diff = TextDiff::configure().timeout(Duration::from_secs(1)).diff_lines(before, after);
+    let text = diff.unified_diff().context_radius(1).to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut shown: String = lines.iter().take(SHOWN_LINES).map(|line| format!("{line}\n")).collect();
+    if lines.len() > SHOWN_LINES {
+        shown.push_str(&format!("... and {} lines more\n", lines.len() - SHOWN_LINES));
+    }
+    shown
+}
+
+/// Puts a text in a file's place, whole or not at all, with the rights that the file has. A link stays one.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let real = fs::canonicalize(path)?;
+    // A file that may not be written is not replaced either.
+    let metadata = fs::File::options().write(true).open(&real)?.metadata()?;
+    let draft = write_draft(&real, text)?;
+    let done = fs::set_permissions(&draft, metadata.permissions()).and_then(|()| fs::rename(&draft, &real));
+    if done.is_err() {
+        // The error that matters is the one above.
+        let _ = fs::remove_file(&draft);
+    }
+    done
+}
+
+/// Writes a text beside the file that it is to become, under a name that no server takes for a provider's.
+pub(super) fn write_draft(path: &Path, text: &str) -> io::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o644).open(&draft)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written.map(|()| draft)
+}

@@ -1,0 +1,276 @@
+//! A text, known to be TOML, becomes tables and entries in the order in which they stand there, each with its
+//! comments: what stands directly above belongs to what follows; what stands directly below a table, with a
+//! blank line after it, belongs to that table; what a blank line parts from the first key belongs to the file.
+
+use toml_parser::{
+    Raw, Source,
+    decoder::Encoding,
+    parser::{Event, EventKind, parse_document},
+};
+use toml_writer::{ToTomlValue as _, TomlStringBuilder};
+
+use super::{Block, Entry, File, Header, Node};
+
+/// What a comment that names the file's schema begins with.
+const SCHEMA: &str = "#:schema ";
+
+/// The file, and the line that names its schema if it has one.
+pub(super) fn read(text: &str) -> (File, Option<String>) {
+    let mut reader = Reader { text, events: events(text), next: 0 };
+    let mut file = File::default();
+    let mut above = Vec::new();
+    while let Some(event) = reader.peek() {
+        match event.kind() {
+            EventKind::Newline => {
+                reader.next += 1;
+                above.push(String::new());
+            }
+            EventKind::Comment => {
+                above.push(reader.comment());
+                reader.line_end();
+            }
+            EventKind::StdTableOpen | EventKind::ArrayTableOpen => {
+                let above = file.take_above(&mut above, true);
+                let block = Block { above, header: Some(reader.header()), ..Block::default() };
+                file.blocks.push(block);
+            }
+            EventKind::SimpleKey => {
+                let above = file.take_above(&mut above, false);
+                let mut entry = reader.entry(above);
+                entry.beside = reader.line_end();
+                if file.blocks.is_empty() {
+                    file.blocks.push(Block::default());
+                }
+                file.blocks.last_mut().expect("one was put there").entries.push(entry);
+            }
+            _ => reader.next += 1,
+        }
+    }
+    file.end(above);
+    let named = file.take_schema();
+    (file, named)
+}
+
+/// All comments of a text.
+pub(super) fn comments(text: &str) -> Vec<String> {
+    let events = events(text);
+    let comments = events.iter().filter(|event| event.kind() == EventKind::Comment);
+    comments.map(|event| part(text, event).trim_end().to_owned()).collect()
+}
+
+fn events(text: &str) -> Vec<Event> {
+    let tokens = Source::new(text).lex().into_vec();
+    let mut events: Vec<Event> = Vec::with_capacity(tokens.len());
+    parse_document(&tokens, &mut events, &mut ());
+    events.retain(|event| event.kind() != EventKind::Whitespace);
+    events
+}
+
+fn part<'t>(text: &'t str, event: &Event) -> &'t str {
+    &text[event.span().start()..event.span().end()]
+}
+
+impl File {
+    /// What stands above the next header or key, less what belongs to the table before it, or to the file.
+    fn take_above(&mut self, lines: &mut Vec<String>, header: bool) -> Vec<String> {
+        let mut lines = std::mem::take(lines);
+        match self.blocks.last_mut() {
+            None => {
+                let above = lines.split_off(after_last_blank(&lines));
+                self.head = lines;
+                above
+            }
+            Some(block) if header => {
+                block.below = take_first_paragraph(&mut lines);
+                lines
+            }
+            Some(_) => lines,
+        }
+    }
+
+    fn end(&mut self, mut lines: Vec<String>) {
+        match self.blocks.last_mut() {
+            None => self.head = lines,
+            Some(block) => {
+                // At the end of the file no blank line is needed.
+                lines.push(String::new());
+                block.below = take_first_paragraph(&mut lines);
+                self.foot = lines;
+            }
+        }
+    }
+
+    /// Takes out the line that names the schema, from among the lines at the start.
+    pub(super) fn take_schema(&mut self) -> Option<String> {
+        let own = self.head.iter().any(|line| line.starts_with(SCHEMA));
+        let lines = if own { &mut self.head } else { self.blocks.first_mut()?.first_above() };
+        let at = lines.iter().position(|line| line.starts_with(SCHEMA))?;
+        Some(lines.remove(at))
+    }
+}
+
+impl Block {
+    /// The lines above the first thing in it.
+    pub(super) fn first_above(&mut self) -> &mut Vec<String> {
+        match self.entries.first_mut() {
+            Some(first) if self.header.is_none() => &mut first.above,
+            Some(_) | None => &mut self.above,
+        }
+    }
+}
+
+/// The first line after the last blank one.
+pub(super) fn after_last_blank(lines: &[String]) -> usize {
+    lines.iter().rposition(String::is_empty).map_or(0, |blank| blank + 1)
+}
+
+/// The lines before the first blank one, if there is one.
+fn take_first_paragraph(lines: &mut Vec<String>) -> Vec<String> {
+    match lines.iter().position(String::is_empty) {
+        Some(blank) => lines.drain(..blank).collect(),
+        None => Vec::new(),
+    }
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    events: Vec<Event>,
+    next: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn peek(&self) -> Option<Event> {
+        self.events.get(self.next).copied()
+    }
+
+    fn is(&self, kind: EventKind) -> bool {
+        self.peek().is_some_and(|event| event.kind() == kind)
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        let event = self.peek();
+        self.next += 1;
+        event
+    }
+
+    fn comment(&mut self) -> String {
+        let event = self.take().expect("the caller saw a comment");
+        part(self.text, &event).trim_end().to_owned()
+    }
+
+    /// What stands beside an entry or a header, and the end of its line.
+    fn line_end(&mut self) -> Option<String> {
+        let beside = self.is(EventKind::Comment).then(|| self.comment());
+        self.next += usize::from(self.is(EventKind::Newline));
+        beside
+    }
+
+    fn header(&mut self) -> Header {
+        let array = self.is(EventKind::ArrayTableOpen);
+        self.next += 1;
+        let path = self.path();
+        self.next += 1;
+        Header { path, array, beside: self.line_end() }
+    }
+
+    fn path(&mut self) -> Vec<String> {
+        let mut path = Vec::new();
+        while let Some(event) = self.peek() {
+            match event.kind() {
+                EventKind::SimpleKey => path.push(self.key(&event)),
+                EventKind::KeySep => {}
+                _ => break,
+            }
+            self.next += 1;
+        }
+        path
+    }
+
+    fn key(&self, event: &Event) -> String {
+        let mut key = std::borrow::Cow::Borrowed("");
+        Raw::new_unchecked(part(self.text, event), event.encoding(), event.span())
+            .decode_key(&mut key, &mut ());
+        key.into_owned()
+    }
+
+    fn entry(&mut self, above: Vec<String>) -> Entry {
+        let path = self.path();
+        self.next += 1;
+        Entry { above, path, value: self.value(), beside: None }
+    }
+
+    fn value(&mut self) -> Node {
+        let event = self.take().expect("a value follows its key");
+        match event.kind() {
+            EventKind::ArrayOpen => {
+                let (items, below) = self.items(EventKind::ArrayClose);
+                Node::Array(items, below)
+            }
+            EventKind::InlineTableOpen => {
+                let (items, below) = self.items(EventKind::InlineTableClose);
+                Node::Table(items, below)
+            }
+            _ => Node::Scalar(scalar(part(self.text, &event), &event)),
+        }
+    }
+
+    /// The items up to the end of an array or an inline table, and the comments after the last of them.
+    fn items(&mut self, close: EventKind) -> (Vec<Entry>, Vec<String>) {
+        let mut items: Vec<Entry> = Vec::new();
+        let mut above = Vec::new();
+        let mut same_line = false;
+        while let Some(event) = self.peek() {
+            match event.kind() {
+                kind if kind == close => {
+                    self.next += 1;
+                    break;
+                }
+                EventKind::Comment => {
+                    let comment = self.comment();
+                    match items.last_mut().filter(|last| same_line && last.beside.is_none()) {
+                        Some(last) => last.beside = Some(comment),
+                        None => above.push(comment),
+                    }
+                }
+                EventKind::Newline => {
+                    self.next += 1;
+                    same_line = false;
+                }
+                EventKind::ValueSep => self.next += 1,
+                EventKind::SimpleKey => {
+                    let entry = self.entry(std::mem::take(&mut above));
+                    items.push(entry);
+                    same_line = true;
+                }
+                _ => {
+                    let above = std::mem::take(&mut above);
+                    items.push(Entry { above, path: Vec::new(), value: self.value(), beside: None });
+                    same_line = true;
+                }
+            }
+        }
+        (items, above)
+    }
+}
+
+/// A scalar in the simplest way to write it. What spans lines stays as it is.
+fn scalar(written: &str, event: &Event) -> String {
+    let many_lines = match event.encoding() {
+        None => true,
+        Some(Encoding::BasicString | Encoding::LiteralString) => false,
+        Some(Encoding::MlBasicString | Encoding::MlLiteralString) => written.contains('\n'),
+    };
+    if many_lines {
+        return written.to_owned();
+    }
+    let mut text = std::borrow::Cow::Borrowed("");
+    let _ = Raw::new_unchecked(written, event.encoding(), event.span()).decode_scalar(&mut text, &mut ());
+    quoted(&text)
+}
+
+/// A text in quotes: the plain ones if nothing has to be escaped, else literal ones if they can hold it.
+pub(super) fn quoted(text: &str) -> String {
+    let builder = TomlStringBuilder::new(text);
+    let simplest = builder.as_basic_pretty().or_else(|| builder.as_literal());
+    simplest.unwrap_or_else(|| builder.as_basic()).to_toml_value()
+}

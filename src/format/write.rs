@@ -1,0 +1,188 @@
+//! Tables and entries become a text. One blank line between tables; in a table `=` aligned, and comments at
+//! the end of successive lines; what was written as an inline table stays one, since TOML lets it span no
+//! lines; an array that does not fit has one item a line.
+
+use toml_writer::{ToTomlKey as _, TomlKeyBuilder};
+
+use super::{Block, Entry, File, Node};
+
+/// The widest line that an array may make, in characters.
+const WIDTH: usize = 120;
+const INDENT: usize = 4;
+
+/// The text of a file, below the line that names its schema.
+pub(super) fn write(file: &File, schema: Option<&str>) -> String {
+    let mut parts = Vec::new();
+    let (head, foot) = (paragraphs(&file.head), paragraphs(&file.foot));
+    let mut start: Vec<String> = schema.map(str::to_owned).into_iter().chain(head.clone()).collect();
+    let mut blocks = file.blocks.iter().map(block).peekable();
+    // The first keys follow the schema at once, unless the file's own comments come between.
+    if head.is_empty() && file.blocks.first().is_some_and(|first| first.header.is_none()) {
+        start.extend(blocks.next().unwrap_or_default());
+    }
+    parts.push(start);
+    parts.extend(blocks);
+    parts.push(foot);
+    let parts: Vec<String> =
+        parts.into_iter().filter(|part| !part.is_empty()).map(|part| part.join("\n")).collect();
+    if parts.is_empty() { String::new() } else { parts.join("\n\n") + "\n" }
+}
+
+/// Lines of comments without blank lines at either end, and with one at most between.
+fn paragraphs(lines: &[String]) -> Vec<String> {
+    let lines: Vec<String> = lines.iter().skip_while(|line| line.is_empty()).cloned().collect();
+    let mut lines = squeezed(lines);
+    lines.truncate(lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1));
+    lines
+}
+
+fn squeezed(mut lines: Vec<String>) -> Vec<String> {
+    lines.dedup_by(|b, a| a.is_empty() && b.is_empty());
+    lines
+}
+
+/// What stands above something: a blank line only where it is not the first, or after a comment.
+fn above(lines: &[String], first: bool) -> Vec<String> {
+    let lines = squeezed(lines.to_vec());
+    let skip = usize::from(first && lines.first().is_some_and(String::is_empty));
+    lines[skip..].to_vec()
+}
+
+fn block(block: &Block) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(header) = &block.header {
+        lines.extend(above(&block.above, true));
+        let path = dotted(&header.path);
+        let line = if header.array { format!("[[{path}]]") } else { format!("[{path}]") };
+        lines.push(with(line, header.beside.as_ref()));
+    }
+    lines.extend(entries(&block.entries));
+    lines.extend(block.below.iter().cloned());
+    lines
+}
+
+/// A table's entries. What is aligned goes up to the next blank line.
+fn entries(all: &[Entry]) -> Vec<String> {
+    let shown: Vec<Vec<String>> =
+        all.iter().enumerate().map(|(at, one)| above(&one.above, at == 0)).collect();
+    let starts = (0..all.len()).filter(|at| *at == 0 || shown[*at].iter().any(String::is_empty));
+    let starts: Vec<usize> = starts.chain([all.len()]).collect();
+    let mut lines = Vec::new();
+    for group in starts.windows(2) {
+        let group = group[0]..group[1];
+        for (above, line) in shown[group.clone()].iter().zip(aligned(&all[group])) {
+            lines.extend(above.iter().cloned());
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn aligned(group: &[Entry]) -> Vec<String> {
+    let keys: Vec<String> = group.iter().map(|entry| dotted(&entry.path)).collect();
+    // Dotted and quoted keys are often far longer than plain ones: each kind is aligned for itself.
+    let kind = |key: &str| usize::from(key.contains('.')) + 2 * usize::from(key.contains(['"', '\'']));
+    let mut widths = [0; 4];
+    for key in &keys {
+        widths[kind(key)] = columns(key).max(widths[kind(key)]);
+    }
+    let lines = keys.iter().zip(group).map(|(key, entry)| {
+        let pad = widths[kind(key)] - columns(key);
+        let start = format!("{key}{:pad$} = ", "");
+        let value = node(&entry.value, 0, columns(&start));
+        start + &value
+    });
+    beside(lines.collect(), group)
+}
+
+/// Adds the comments at the ends of lines, those of successive lines in one column.
+fn beside(mut lines: Vec<String>, group: &[Entry]) -> Vec<String> {
+    let mut start = 0;
+    while start < group.len() {
+        let run = group[start..].iter().take_while(|entry| entry.beside.is_some()).count();
+        let last = |line: &String| columns(line.rsplit('\n').next().unwrap_or_default());
+        let width = lines[start..start + run].iter().map(last).max().unwrap_or_default();
+        for (line, entry) in lines[start..start + run].iter_mut().zip(&group[start..]) {
+            let pad = width - last(line);
+            line.push_str(&" ".repeat(pad));
+            *line = with(std::mem::take(line), entry.beside.as_ref());
+        }
+        start += run + 1;
+    }
+    lines
+}
+
+fn with(line: String, beside: Option<&String>) -> String {
+    match beside {
+        Some(comment) => format!("{line} {comment}"),
+        None => line,
+    }
+}
+
+fn dotted(path: &[String]) -> String {
+    let keys: Vec<String> = path.iter().map(|key| key_of(key)).collect();
+    keys.join(".")
+}
+
+fn key_of(key: &str) -> String {
+    let builder = TomlKeyBuilder::new(key);
+    let simplest =
+        builder.as_unquoted().or_else(|| builder.as_basic_pretty()).or_else(|| builder.as_literal());
+    simplest.unwrap_or_else(|| builder.as_basic()).to_toml_key()
+}
+
+/// A value whose first line starts after `used` columns, and whose others are indented.
+fn node(node: &Node, indent: usize, used: usize) -> String {
+    let one_line = flat(node);
+    match (node, one_line) {
+        (Node::Array(..), Some(line)) if used + columns(&line) > WIDTH => lines_of(node, indent),
+        (_, Some(line)) => line,
+        (_, None) => lines_of(node, indent),
+    }
+}
+
+/// A value on one line, unless it has comments.
+fn flat(node: &Node) -> Option<String> {
+    let (items, below, open, close) = match node {
+        Node::Scalar(text) => return Some(text.clone()),
+        Node::Array(items, below) => (items, below, "[", "]"),
+        Node::Table(items, below) => (items, below, "{ ", " }"),
+    };
+    let bare = |item: &Entry| item.above.is_empty() && item.beside.is_none();
+    if !below.is_empty() || !items.iter().all(bare) {
+        return None;
+    }
+    if items.is_empty() {
+        return Some(format!("{}{}", open.trim(), close.trim()));
+    }
+    let items: Option<Vec<String>> = items.iter().map(|item| Some(named(item, flat(&item.value)?))).collect();
+    Some(format!("{open}{}{close}", items?.join(", ")))
+}
+
+fn named(item: &Entry, value: String) -> String {
+    if item.path.is_empty() { value } else { format!("{} = {value}", dotted(&item.path)) }
+}
+
+/// An array or an inline table with an item a line. The latter only where comments forbid another way.
+fn lines_of(value: &Node, indent: usize) -> String {
+    let (items, below, open, close) = match value {
+        Node::Scalar(text) => return text.clone(),
+        Node::Array(items, below) => (items, below, '[', ']'),
+        Node::Table(items, below) => (items, below, '{', '}'),
+    };
+    let margin = " ".repeat(indent + INDENT);
+    let mut lines = vec![open.to_string()];
+    for item in items {
+        lines.extend(item.above.iter().map(|comment| format!("{margin}{comment}")));
+        let used = indent + INDENT + columns(&named(item, String::new())) + 1;
+        let text = named(item, node(&item.value, indent + INDENT, used));
+        lines.push(with(format!("{margin}{text},"), item.beside.as_ref()));
+    }
+    lines.extend(below.iter().map(|comment| format!("{margin}{comment}")));
+    lines.push(format!("{}{close}", " ".repeat(indent)));
+    lines.join("\n")
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().count()
+}
