@@ -23,6 +23,7 @@ const MODULES: &[(u8, &str)] = &[
     (1, "spec"),
     (1, "format"),
     (1, "compile"),
+    (1, "starter"),
     (1, "bind"),
     (1, "table"),
     (1, "rewrite"),

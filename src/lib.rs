@@ -14,6 +14,7 @@ pub mod secret;
 pub mod spec;
 pub mod format;
 pub mod compile;
+pub mod starter;
 pub mod bind;
 pub mod table;
 pub mod rewrite;

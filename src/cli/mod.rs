@@ -6,6 +6,7 @@ pub mod context;
 pub mod credential;
 pub mod fmt;
 pub mod mock;
+pub mod new;
 pub mod reload;
 pub mod routes;
 pub mod schema;
@@ -49,6 +50,7 @@ enum Command {
     /// Check provider files: everything that is wrong, without network, environment or secrets
     Check(check::Args),
     Fmt(fmt::Args),
+    New(new::Args),
     /// Show what the running tollgate makes of its provider files; exits with 1 unless all are live
     Status(status::Args),
     /// Let the running tollgate look at its provider files now; exits with 1 unless all are live
@@ -89,6 +91,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
         Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
         Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
+        Some(Command::New(args)) => new::run(&args, &plain()?.providers),
         Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
         Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),

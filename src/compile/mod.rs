@@ -26,7 +26,7 @@ pub use api::{Api, FaultWords};
 pub use glob::Glob;
 pub use parts::*;
 pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree, is_dots};
-pub use provider::{FIXTURE, RESERVED};
+pub use provider::{FIXTURE, RESERVED, http_method};
 pub use quantity::{duration, size, span};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
 

@@ -22,6 +22,7 @@ use crate::{
 use names::Scope;
 use places::Layer;
 
+pub use endpoints::http_method;
 pub(super) use reach::gateway;
 
 /// The name of the provider in a shared file's test.

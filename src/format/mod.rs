@@ -15,6 +15,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{diag::Diagnostic, spec};
 
+pub use read::quoted;
+
 /// Why a text is not formatted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {

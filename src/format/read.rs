@@ -269,7 +269,7 @@ fn scalar(written: &str, event: &Event) -> String {
 }
 
 /// A text in quotes: the plain ones if nothing has to be escaped, else literal ones if they can hold it.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let builder = TomlStringBuilder::new(text);
     let simplest = builder.as_basic_pretty().or_else(|| builder.as_literal());
     simplest.unwrap_or_else(|| builder.as_basic()).to_toml_value()

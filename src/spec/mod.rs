@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use crate::diag::{At, Code, Diagnostic};
 
 pub use document::*;
-pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text};
+pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text, toml_key};
 pub use spans::{Spans, step};
 
 /// The version of the language that this tollgate knows.

@@ -374,7 +374,8 @@ fn inline_toml(value: &Value) -> String {
     }
 }
 
-fn toml_key(key: &str) -> String {
+/// A key as TOML writes it.
+pub fn toml_key(key: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { format!("{key:?}") }
 }

@@ -247,7 +247,8 @@ pub(super) fn check_upstream_path(text: &str) -> Result<(), &'static str> {
     }
 }
 
-fn http_method(method: spec::Method) -> http::Method {
+/// The method as requests have it.
+pub fn http_method(method: spec::Method) -> http::Method {
     match method {
         spec::Method::Get => http::Method::GET,
         spec::Method::Head => http::Method::HEAD,

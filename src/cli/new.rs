@@ -1,0 +1,154 @@
+//! `tollgate new`: a provider file that extends a preset, with two tests, and that `check` finds nothing wrong with.
+//! Never replaces a file.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+
+use super::{check, fmt};
+use crate::{
+    compile::default_preset,
+    diag::Diagnostic,
+    load::{self, Loaded},
+    name::FileName,
+    settings::Source,
+    spec::{self, Kind, backticked, nearest},
+    starter,
+};
+
+/// Where providers stand if there is no providers directory yet.
+const DIRECTORY: &str = "providers.d";
+
+/// Make a provider file from a preset, with two tests, ready to serve
+///
+/// Exits with 0 if the file was written; with 1 if it was not: there is one already, or `check` would find something
+/// wrong with it; with 2 if it was called wrongly.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The provider's name, `[a-z0-9][a-z0-9-]*`: the file is NAME.toml in the providers directory
+    #[arg(value_parser = name)]
+    name: FileName,
+    /// Where the upstream's paths start, as `https://api.example.com`
+    #[arg(long, value_name = "URL")]
+    base_url: String,
+    /// The preset [default: the one that says `default = true`]
+    #[arg(long, value_name = "PRESET")]
+    extends: Option<String>,
+}
+
+fn name(text: &str) -> Result<FileName, String> {
+    FileName::new(text).ok_or_else(|| "use `[a-z0-9][a-z0-9-]*`, at most 64 characters".to_owned())
+}
+
+/// Makes the file. Whether it was good enough to be written.
+pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
+    let dir = match default {
+        Source::Directory(dir) => dir.clone(),
+        Source::Embedded => PathBuf::from(DIRECTORY),
+    };
+    let path = dir.join(format!("{}.toml", args.name));
+    if fs::symlink_metadata(&path).is_ok() {
+        bail!("`{}` exists already: change it, or choose another name", path.display());
+    }
+    let what = check::describe(default);
+    let mut loaded = load::load(default).with_context(|| format!("cannot read {what}: make it first"))?;
+    let (extends, preset) = preset(args.extends.as_deref(), &loaded)?;
+    let text = starter::text(&args.name, &args.base_url, &extends, &preset)
+        .map_err(|problem| anyhow::anyhow!("`{}` cannot be a base URL: {problem}", args.base_url))?;
+    let shown: Arc<str> = path.to_string_lossy().into();
+    let header = fmt::schema_line(&path, Kind::Provider);
+    let text = crate::format::format(&shown, &text, spec::schema(Kind::Provider), Some(&header))
+        .map_err(|refused| anyhow::anyhow!("cannot lay the file out: {refused:?}"))?;
+    let found = findings(&mut loaded, &args.name, &shown, &text);
+    if !found.is_empty() {
+        check::show(&loaded.sources, &found)?;
+        writeln!(io::stderr(), "error: `{shown}` would not pass `check`, and was not written")?;
+        return Ok(false);
+    }
+    if *default == Source::Embedded {
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+        writeln!(
+            io::stderr(),
+            "note: `{DIRECTORY}` is new, and tollgate serves what stands there from now on: not the providers that it has built in"
+        )?;
+    }
+    place(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
+    tell(&args.name, &shown, &extends, &loaded, &header)?;
+    Ok(true)
+}
+
+/// The preset to extend.
+fn preset(named: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, spec::Provider)> {
+    let presets = &loaded.files.presets;
+    let names: Vec<&str> = presets.keys().map(FileName::as_str).collect();
+    let name = match named {
+        Some(named) => FileName::new(named).filter(|name| presets.contains_key(name)).with_context(|| {
+            let near = nearest(named, names.iter().copied());
+            let help = near.map_or_else(
+                || format!("there are: {}", backticked(&names)),
+                |near| format!("did you mean `{near}`?"),
+            );
+            format!("there is no preset `{named}`: {help}")
+        })?,
+        None => default_preset(&loaded.files).cloned().with_context(|| {
+            format!("no preset says `default = true`: name one with --extends, of {}", backticked(&names))
+        })?,
+    };
+    let Some(Ok(parsed)) = presets.get(&name) else {
+        bail!("preset `{name}` has errors of its own: `tollgate check` tells which");
+    };
+    let document = parsed.document.clone();
+    Ok((name, document))
+}
+
+/// What `check` says of the file among the others.
+fn findings(loaded: &mut Loaded, name: &FileName, shown: &Arc<str>, text: &str) -> Vec<Diagnostic> {
+    let (parsed, mut found) = spec::parse(shown, text);
+    loaded.sources.insert(shown.clone(), text.into());
+    loaded.files.providers.insert(name.clone(), parsed);
+    found.extend(load::check(loaded).2);
+    found.retain(|one| one.at.file == *shown || one.related.iter().any(|(at, _)| at.file == *shown));
+    found
+}
+
+/// Puts a file where none is, whole.
+fn place(path: &Path, text: &str) -> io::Result<()> {
+    let draft = fmt::write_draft(path, text)?;
+    // Unlike renaming, linking never replaces what came to stand there in the meantime.
+    let placed = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    placed
+}
+
+fn tell(
+    name: &FileName,
+    shown: &str,
+    extends: &FileName,
+    loaded: &Loaded,
+    header: &str,
+) -> anyhow::Result<()> {
+    let compiled = crate::compile::compile(&loaded.files);
+    let provider = compiled.providers.iter().find(|provider| provider.name == *name);
+    let mut out = io::stdout().lock();
+    writeln!(out, "{shown}: made from preset `{extends}`, with 2 tests")?;
+    let Some(provider) = provider else { return Ok(()) };
+    let auth = provider.section.as_ref().zip(provider.auth.first());
+    if let Some((section, auth)) = auth {
+        writeln!(out, "  store a key:  tollgate credential set USER {}.{}", section.name, auth.field)?;
+    }
+    writeln!(out, "  call it:      http://127.0.0.1:8787{}", provider.prefix)?;
+    writeln!(out, "  change it:    {shown}, then tollgate check {shown}")?;
+    let schema = header.trim_start_matches("#:schema ");
+    let dir = Path::new(shown).parent().unwrap_or(Path::new("."));
+    if !dir.join(schema).is_file() {
+        let place = dir.join(schema);
+        let place = place.parent().unwrap_or(Path::new("schema"));
+        writeln!(out, "  for editors:  tollgate schema --out {}", place.display())?;
+    }
+    Ok(())
+}
