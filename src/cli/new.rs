@@ -146,9 +146,7 @@ fn tell(
     let schema = header.trim_start_matches("#:schema ");
     let dir = Path::new(shown).parent().unwrap_or(Path::new("."));
     if !dir.join(schema).is_file() {
-        let place = dir.join(schema);
-        let place = place.parent().unwrap_or(Path::new("schema"));
-        writeln!(out, "  for editors:  tollgate schema --out {}", place.display())?;
+        writeln!(out, "  for editors:  tollgate schema --out {}", dir.with_file_name("schema").display())?;
     }
     Ok(())
 }

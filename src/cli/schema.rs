@@ -54,6 +54,58 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
+    /// All that an editor shows stands there: a title, a description, and an example or what is allowed.
+    #[test]
+    fn every_key_is_described() {
+        fn look(schema: &Value, path: &str, seen: &mut usize) {
+            let named = |one: &Value, path: &str| {
+                for key in ["title", "description"] {
+                    let text = one.get(key).and_then(Value::as_str).unwrap_or_default();
+                    assert!(!text.is_empty() && !text.contains('\n'), "{path} has no {key} of one line");
+                }
+            };
+            let types = schema.get("$defs").or(schema.get("definitions")).and_then(Value::as_object);
+            for (name, one) in types.into_iter().flatten() {
+                named(one, &format!("{path}/{name}"));
+            }
+            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
+                let path = format!("{path}/{name}");
+                named(property, &path);
+                assert!(property.get("examples").is_some(), "{path} has no example");
+                let typed = ["type", "$ref", "allOf", "enum"].iter().any(|key| property.get(key).is_some());
+                assert!(typed, "{path} has no type: {property}");
+                *seen += 1;
+            }
+            for (name, child) in
+                schema.as_object().into_iter().flatten().filter(|(name, _)| *name != "examples")
+            {
+                look(child, &format!("{path}/{name}"), seen);
+            }
+        }
+        for (file, text) in super::all() {
+            let schema: Value = serde_json::from_str(&text).unwrap();
+            let mut seen = 0;
+            look(&schema, &file, &mut seen);
+            assert!(seen > 10, "{file} has {seen} keys");
+            let (old, stem) = (file.starts_with("draft-07/"), file.rsplit('/').next().unwrap());
+            let (draft, id) = if old {
+                ("http://json-schema.org/draft-07/schema#", "urn:tollgate:schema:draft-07:")
+            } else {
+                ("https://json-schema.org/draft/2020-12/schema", "urn:tollgate:schema:")
+            };
+            let id = format!("{id}{}", stem.split('.').next().unwrap());
+            assert_eq!((schema["$schema"].as_str(), schema["$id"].as_str()), (Some(draft), Some(&*id)));
+            assert!(schema["title"].is_string() && schema["description"].is_string(), "{file}");
+            assert!(!text.contains("\"null\""), "{file} offers null");
+            assert!(!old || !text.contains("$defs"), "{file} is not of its draft");
+            assert!(jsonschema::meta::is_valid(&schema), "{file} is no schema of its draft");
+            jsonschema::validator_for(&schema).unwrap();
+        }
+    }
+
     #[test]
     fn schemas_on_disk_are_fresh() {
         for (file, text) in super::all() {

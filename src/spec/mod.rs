@@ -9,6 +9,7 @@ mod spans;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use toml::de::DeTable;
 
 use crate::diag::{At, Code, Diagnostic};
@@ -78,13 +79,28 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     if !found.is_empty() {
         return (Err(outline(&value)), found);
     }
-    match serde_json::from_value(value) {
+    match T::deserialize(&value).or_else(|_| serde_json::from_value(whole(value))) {
         Ok(document) => (Ok(Parsed { file: file.clone(), document, spans }), found),
         Err(error) => {
             // The schema is made from the same types, so that this is a value that no schema can tell apart.
             found.push(Diagnostic::new(Code::BadValue, At::file(file), error.to_string()));
             (Err(Outline::default()), found)
         }
+    }
+}
+
+/// A document with `1` for `1.0`: to a schema both are integers.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, whole(value))).collect(),
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Number(number) => {
+            let text = number.to_string();
+            text.strip_suffix(".0")
+                .and_then(|text| text.parse::<i64>().ok())
+                .map_or(number.into(), Value::from)
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => value,
     }
 }
 
@@ -111,7 +127,7 @@ pub struct Outline {
 }
 
 /// The outline of a document, however broken.
-fn outline(value: &serde_json::Value) -> Outline {
+fn outline(value: &Value) -> Outline {
     let text_at = |key: &str| text_of(value.get(key)?);
     let credentials = value.get("credentials").map(|table| Credentials {
         section: table.get("section").and_then(text_of),
@@ -125,11 +141,11 @@ fn outline(value: &serde_json::Value) -> Outline {
     Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix"), credentials, caller }
 }
 
-fn text_of(value: &serde_json::Value) -> Option<String> {
+fn text_of(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn texts_of(value: &serde_json::Value) -> Vec<String> {
+fn texts_of(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(text_of).collect()
 }
 
@@ -146,7 +162,7 @@ fn once(found: &mut Vec<Diagnostic>) {
 }
 
 /// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.
-fn newer_language(file: &Arc<str>, value: &serde_json::Value, spans: &Spans) -> Option<Diagnostic> {
+fn newer_language(file: &Arc<str>, value: &Value, spans: &Spans) -> Option<Diagnostic> {
     let wanted = value.get("language")?.as_u64()?;
     (wanted > u64::from(LANGUAGE)).then(|| {
         let message = format!("this file wants language {wanted}: this tollgate knows {LANGUAGE}");

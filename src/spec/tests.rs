@@ -77,27 +77,155 @@ fn keys_have_a_bound() {
     check(&wide, "");
 }
 
-#[test]
-fn every_property_is_described_and_has_an_example() {
-    fn look(schema: &serde_json::Value, path: &str) {
-        if let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) {
-            for (name, property) in properties {
-                assert!(property.get("description").is_some(), "{path}/{name} has no description");
-                assert!(property.get("examples").is_some(), "{path}/{name} has no example");
-                let typed = ["type", "$ref", "enum", "additionalProperties"]
-                    .iter()
-                    .any(|k| property.get(k).is_some());
-                assert!(typed, "{path}/{name} has no type: {property}");
+/// Documents near the shape of a schema, out of the bytes that chance gives: mostly right, now and then wrong.
+struct Near<'b> {
+    root: &'b serde_json::Value,
+    bytes: std::slice::Iter<'b, u8>,
+}
+
+impl Near<'_> {
+    fn byte(&mut self) -> usize {
+        self.bytes.next().copied().map_or(0, usize::from)
+    }
+
+    /// One time in `n`.
+    fn once_in(&mut self, n: usize) -> bool {
+        self.byte() % n == n - 1
+    }
+
+    fn any(&mut self) -> String {
+        let all = [
+            "0",
+            "1",
+            "-1",
+            "1.0",
+            "1.5",
+            "70000",
+            "5000000000",
+            "true",
+            "false",
+            "\"\"",
+            "\"10s\"",
+            "\"x\"",
+            "[]",
+            "[1]",
+            "{}",
+            "{ a = 1 }",
+            "\"POST\"",
+            "2020-01-01",
+        ];
+        all[self.byte() % all.len()].to_owned()
+    }
+
+    fn value(&mut self, schema: &serde_json::Value, depth: usize) -> String {
+        if self.once_in(16) || depth > 8 {
+            return self.any();
+        }
+        if let Some(path) = schema["$ref"].as_str() {
+            return self.value(self.root.pointer(&path[1..]).unwrap(), depth + 1);
+        }
+        if let Some(names) = schema["enum"].as_array() {
+            return names[self.byte() % names.len()].to_string();
+        }
+        if schema.get("then").is_some() {
+            let branches =
+                [&schema["then"], &schema["else"]].map(|one| if one.is_null() { schema } else { one });
+            let known = if self.once_in(2) { branches[0] } else { branches[1] };
+            return if known.get("then").is_some() { "\"x\"".into() } else { self.value(known, depth + 1) };
+        }
+        match schema["type"].as_str() {
+            Some("object") => self.table(schema, depth),
+            Some("array") => {
+                let items = (0..self.byte() % 3).map(|_| self.value(&schema["items"], depth + 1));
+                format!("[{}]", items.collect::<Vec<_>>().join(", "))
+            }
+            Some("string") => match schema["examples"][0].as_str() {
+                Some(example) if !self.once_in(8) => serde_json::Value::from(example).to_string(),
+                _ => "\"text\"".into(),
+            },
+            Some("integer") => match self.byte() % 4 {
+                0 => schema["minimum"].to_string(),
+                1 => schema["maximum"].to_string(),
+                2 => "2147483648".into(),
+                _ => schema["examples"][0].to_string(),
+            }
+            .replace("null", "3"),
+            Some("boolean") => if self.once_in(2) { "true" } else { "false" }.into(),
+            _ => self.any(),
+        }
+    }
+
+    fn table(&mut self, schema: &serde_json::Value, depth: usize) -> String {
+        let pairs = self.pairs(schema, depth);
+        format!("{{ {} }}", pairs.join(", "))
+    }
+
+    fn pairs(&mut self, schema: &serde_json::Value, depth: usize) -> Vec<String> {
+        let mut pairs = Vec::new();
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(|one| one.as_str()).collect();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let wanted = if required.contains(&name.as_str()) { !self.once_in(12) } else { self.once_in(3) };
+            if wanted {
+                pairs.push(format!("{} = {}", toml_key(name), self.value(property, depth + 1)));
             }
         }
-        for (name, child) in schema.as_object().into_iter().flatten().filter(|(name, _)| *name != "examples")
-        {
-            look(child, &format!("{path}/{name}"));
+        if schema["additionalProperties"].is_object() {
+            for name in ["one", "two"].iter().take(self.byte() % 3) {
+                pairs.push(format!("{name} = {}", self.value(&schema["additionalProperties"], depth + 1)));
+            }
+        } else if self.once_in(12) {
+            pairs.push("unknown = 1".into());
         }
+        pairs
     }
-    for kind in KINDS {
-        let schema: serde_json::Value = serde_json::from_str(&schema_text(*kind)).unwrap();
-        look(&schema, kind.stem());
-        assert!(!schema.to_string().contains("\"null\""), "{} offers null", kind.stem());
+}
+
+/// What an editor says by the schemas, in either draft, is what `parse` says of the shape.
+#[test]
+fn schemas_and_parse_agree() {
+    use proptest::prelude::*;
+    fn agree<T: Document>(kind: Kind, bytes: &[u8], verdicts: &mut [usize; 2]) {
+        static EDITORS: std::sync::LazyLock<Vec<[jsonschema::Validator; 2]>> =
+            std::sync::LazyLock::new(|| {
+                let validator = |kind: Kind, draft: Draft| {
+                    let schema: serde_json::Value = serde_json::from_str(&schema_text(kind, draft)).unwrap();
+                    jsonschema::validator_for(&schema).unwrap()
+                };
+                let both = |kind: &Kind| [Draft::Current, Draft::Seven].map(|draft| validator(*kind, draft));
+                KINDS.iter().map(both).collect()
+            });
+        let mut near = Near { root: schema(kind), bytes: bytes.iter() };
+        let text = near.pairs(schema(kind), 0).join("\n");
+        let (slot, found) = parse::<T>(&"x.toml".into(), &text);
+        assert_eq!(slot.is_ok(), found.is_empty(), "{text}");
+        let table: toml::Table = text.parse().unwrap();
+        let document = serde_json::to_value(table).unwrap();
+        let no_date = !text.contains("2020-01-01");
+        for editor in &EDITORS[KINDS.iter().position(|one| *one == kind).unwrap()] {
+            let good = editor.is_valid(&document) && no_date;
+            assert_eq!(good, found.is_empty(), "{found:#?}\n{text}");
+        }
+        // Each finding has a place of its own, none is told of the file as such.
+        for one in found.iter().filter(|one| one.code == Code::BadValue) {
+            assert_ne!(one.at.end, 0, "{one:?}\n{text}");
+        }
+        verdicts[usize::from(found.is_empty())] += 1;
     }
+    let mut verdicts = [0, 0];
+    let config = ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let bytes = prop::collection::vec(any::<u8>(), 0..300);
+    let verdicts = std::cell::RefCell::new(&mut verdicts);
+    runner
+        .run(&bytes, |bytes| {
+            let mut verdicts = verdicts.borrow_mut();
+            agree::<Provider>(Kind::Provider, &bytes, &mut verdicts);
+            agree::<Gateway>(Kind::Gateway, &bytes, &mut verdicts);
+            agree::<Api>(Kind::Api, &bytes, &mut verdicts);
+            Ok(())
+        })
+        .unwrap();
+    let verdicts = verdicts.into_inner();
+    assert!(verdicts.iter().all(|count| *count > 100), "too few of one kind: {verdicts:?}");
 }
