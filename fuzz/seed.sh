@@ -2,9 +2,10 @@
 # Makes the first inputs: all shipped files, and heads and patterns that lead somewhere.
 set -euo pipefail
 cd "$(dirname "$0")"
-mkdir -p corpus/files corpus/head corpus/table
+mkdir -p corpus/files corpus/fmt corpus/head corpus/table
 for file in ../providers.d/*.toml ../providers.d/*/*.toml; do
     cp "$file" "corpus/files/$(basename "$(dirname "$file")")-$(basename "$file")"
+    cp "$file" "corpus/fmt/$(basename "$(dirname "$file")")-$(basename "$file")"
 done
 n=0
 while IFS= read -r line; do

@@ -13,6 +13,7 @@ for tool in curl git python3; do
 done
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v unshare >/dev/null || missing+=(util-linux)
+command -v npm >/dev/null || missing+=(nodejs npm)
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
 fi

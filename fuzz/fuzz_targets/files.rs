@@ -57,7 +57,7 @@ fn put(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
 fn all(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     let mut found = put(loaded, text);
     let compiled = compile::compile(&loaded.files);
-    found.extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|(_, one)| one));
+    found.extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
     for provider in &compiled.providers {
         for value in [None, Some("v"), Some("http://[::1]:1/a b?\u{e9}#\r\n"), Some("https://a.example/x")] {
             found.extend(bind::bind(provider, |_, _, _| value.map(str::to_owned)).1);

@@ -107,12 +107,12 @@ pub struct Gateway {
     /// The gateway's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
-    /// The gateway's vars; it is active when all of them are set.
-    #[schemars(example = example_vars())]
-    pub vars: BTreeMap<String, Var>,
     /// Where the gateway's paths start. A template over its vars.
     #[schemars(example = &"https://gateway.example.com/v1/{account}")]
     pub base_url: String,
+    /// The gateway's vars; it is active when all of them are set.
+    #[schemars(example = example_vars())]
+    pub vars: BTreeMap<String, Var>,
     /// What the gateway changes in the request's headers.
     #[schemars(example = BTreeMap::from([("set", BTreeMap::from([("x-gateway-token", "{token}")]))]))]
     pub headers: Option<Overlay>,

@@ -1,0 +1,28 @@
+//! Any text as a provider file, gateway and api, laid out: nothing panics; what is TOML stays the same document,
+//! with the same comments; the second time nothing changes.
+
+#![no_main]
+
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use tollgate::{
+    format::{Refused, format, says_the_same},
+    spec,
+};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let file: Arc<str> = "fuzzed.toml".into();
+    for (kind, header) in spec::KINDS.iter().zip([None, Some("#:schema s.json"), None]) {
+        let lay_out = |text: &str| format(&file, text, spec::schema(*kind), header);
+        match lay_out(text) {
+            Ok(laid_out) => {
+                assert!(says_the_same(text, &laid_out), "the meaning changes\n{laid_out}");
+                assert_eq!(lay_out(&laid_out), Ok(laid_out.clone()), "the second time it changes");
+            }
+            Err(Refused::Broken(found)) => assert!(!found.is_empty()),
+            Err(Refused::Changed) => panic!("the meaning, or a comment, would have changed"),
+        }
+    }
+});

@@ -1,0 +1,312 @@
+//! `tollgate fmt` and `new`, and the schemas before the editors' own judge, taplo.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+};
+
+use crate::harness::{Home, Said, root};
+
+const ROUGH: &str = "base_url='https://good.example'\ntitle = \"Good\" # ours\npath_prefix=\"/good\"\n\
+                     [endpoint.chat]\npath = \"/v1/chat\"\nmethod = \"POST\"\n";
+const SMOOTH: &str = "#:schema ../schema/provider.schema.json
+title       = \"Good\" # ours
+base_url    = \"https://good.example\"
+path_prefix = \"/good\"
+
+[endpoint.chat]
+method = \"POST\"
+path   = \"/v1/chat\"
+";
+
+fn check(home: &Home, args: &[&str], stdin: &str, code: i32, out: &str, err: &str) {
+    let Said { code: seen, out: seen_out, err: seen_err } = home.run(args, stdin);
+    let shown = |text: String| text.replace(&home.providers().display().to_string(), "{dir}");
+    let (seen_out, seen_err) = (shown(seen_out), shown(seen_err));
+    assert_eq!((seen, &*seen_out, &*seen_err), (code, out, err), "{args:?}\n{seen_out}\n{seen_err}");
+}
+
+fn read(home: &Home, name: &str) -> String {
+    fs::read_to_string(home.providers().join(name)).unwrap()
+}
+
+#[test]
+fn files_are_laid_out_once() {
+    let home = Home::new(&[("good", ROUGH)]);
+    let file = home.providers().join("good.toml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    check(&home, &["fmt"], "", 0, "{dir}/good.toml: formatted\n", "");
+    assert_eq!(read(&home, "good.toml"), SMOOTH);
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!(metadata.mode() & 0o777, 0o640);
+    check(&home, &["fmt"], "", 0, "", "");
+    assert_eq!(fs::metadata(&file).unwrap().ino(), metadata.ino(), "what is formatted is not written again");
+    check(&home, &["fmt", "--check"], "", 0, "", "");
+    let left: Vec<_> = fs::read_dir(home.providers()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(left, ["good.toml"]);
+}
+
+#[test]
+fn check_writes_nothing_and_shows_the_difference() {
+    let home = Home::new(&[("good", SMOOTH), ("rough", &SMOOTH.replace("title      ", "title"))]);
+    let before = read(&home, "rough.toml");
+    let difference = "{dir}/rough.toml: not formatted
+@@ -1,3 +1,3 @@
+ #:schema ../schema/provider.schema.json
+-title = \"Good\" # ours
++title       = \"Good\" # ours
+ base_url    = \"https://good.example\"
+";
+    check(&home, &["fmt", "--check"], "", 1, difference, "");
+    assert_eq!(read(&home, "rough.toml"), before);
+    let good = home.providers().join("good.toml").display().to_string();
+    check(&home, &["fmt", "--check", &good], "", 0, "", "");
+}
+
+#[test]
+fn what_is_not_toml_stays_as_it_is() {
+    let home = Home::new(&[("bad", "title = \nbase_url = 'x'\n"), ("good", ROUGH)]);
+    let said = home.run(&["fmt"], "");
+    assert_eq!(said.code, 1, "{said:?}");
+    for part in ["bad.toml:1:", "TG003", "bad.toml` is not TOML, and stays as it is"] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    assert_eq!(read(&home, "bad.toml"), "title = \nbase_url = 'x'\n");
+    assert_eq!(read(&home, "good.toml"), SMOOTH, "the others are formatted");
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_told() {
+    let home = Home::new(&[("good", ROUGH)]);
+    let missing = home.providers().join("missing.toml").display().to_string();
+    let said = home.run(&["fmt", &missing], "");
+    assert_eq!((said.code, said.out.as_str()), (3, ""), "{said:?}");
+    assert!(said.err.contains("missing.toml`: cannot be read: No such file"), "{}", said.err);
+    fs::write(home.providers().join("bytes.toml"), [b'a', 0xff]).unwrap();
+    let said = home.run(&["fmt"], "");
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("bytes.toml`: not UTF-8 at byte 1"), "{}", said.err);
+    assert_eq!(read(&home, "good.toml"), SMOOTH);
+    assert_eq!(home.run(&["fmt", "--nonsense"], "").code, 2);
+}
+
+#[test]
+fn a_link_stays_one() {
+    let home = Home::new(&[("good", ROUGH)]);
+    let link = home.path("link.toml");
+    symlink(home.providers().join("good.toml"), &link).unwrap();
+    let said = home.run(&["fmt", link.to_str().unwrap()], "");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(read(&home, "good.toml").contains("title       = \"Good\""));
+}
+
+#[test]
+fn standard_input_is_laid_out_to_standard_output() {
+    let home = Home::new(&[]);
+    let (_, without_header) = SMOOTH.split_once('\n').unwrap();
+    check(&home, &["fmt", "-"], ROUGH, 0, without_header, "");
+    let name = home.providers().join("good.toml").display().to_string();
+    check(&home, &["fmt", "-", "--name", &name], ROUGH, 0, SMOOTH, "");
+    check(&home, &["fmt", "-", "--check"], without_header, 0, "", "");
+    assert_eq!(home.run(&["fmt", "-", "--check"], ROUGH).code, 1);
+    let said = home.run(&["fmt", "-"], "title =");
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    assert!(said.err.contains("<stdin>:1:"), "{}", said.err);
+    // The kind comes from the place, or else from the schema that the text names.
+    let gateway = "vars = {}\nbase_url = 'x'\ntitle = 'G'\n";
+    let laid_out =
+        "#:schema ../../schema/gateway.schema.json\ntitle    = \"G\"\nbase_url = \"x\"\nvars     = {}\n";
+    let name = home.providers().join("gateways/g.toml").display().to_string();
+    fs::create_dir(home.providers().join("gateways")).unwrap();
+    check(&home, &["fmt", "-", "--name", &name], gateway, 0, laid_out, "");
+    let named = format!("#:schema ../../schema/gateway.schema.json\n{gateway}");
+    check(&home, &["fmt", "-"], &named, 0, laid_out, "");
+}
+
+#[test]
+fn the_schema_that_is_there_is_named() {
+    let home = Home::new(&[("good", ROUGH)]);
+    let schema = home.providers().join("schema");
+    fs::create_dir(&schema).unwrap();
+    fs::write(schema.join("provider.schema.json"), "{}").unwrap();
+    assert_eq!(home.run(&["fmt"], "").code, 0);
+    assert!(read(&home, "good.toml").starts_with("#:schema schema/provider.schema.json\n"));
+}
+
+#[test]
+fn every_shipped_file_is_formatted() {
+    let home = Home::new(&[]);
+    for dir in ["providers.d", "tests/providers"] {
+        let dir = root().join(dir).display().to_string();
+        check(&home, &["fmt", "--check", &dir], "", 0, "", "");
+    }
+    for guide in ["README.md", "docs/provider-files.md", "docs/tooling.md"] {
+        let text = fs::read_to_string(root().join(guide)).unwrap();
+        for block in text.split("```toml\n").skip(1).filter_map(|tail| tail.split_once("```")) {
+            let name = ["[checks]", "[lints]", "[policy"].iter().find(|part| block.0.contains(**part));
+            if name.is_none() {
+                check(&home, &["fmt", "-", "--check"], block.0, 0, "", "");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_file_passes_check_and_serves() {
+    let home = Home::new(&[]);
+    let said = home.run(&["new", "acme", "--base-url", "https://acme.example/api"], "");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.contains("tollgate credential set USER providers.acme.apiKey"), "{}", said.out);
+    let text = read(&home, "acme.toml");
+    assert!(text.starts_with("#:schema ../schema/provider.schema.json\ntitle    = \"Acme\"\n"), "{text}");
+    check(&home, &["check"], "", 0, "`{dir}`: 1 providers, 3 endpoints, 2 tests: ok\n", "");
+    check(&home, &["fmt", "--check"], "", 0, "", "");
+    let again = home.run(&["new", "acme", "--base-url", "https://other.example"], "");
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(again.err.contains("acme.toml` exists already"), "{}", again.err);
+    assert_eq!(read(&home, "acme.toml"), text);
+    let routes = home.done(&["routes"], "");
+    assert!(routes.contains("https://acme.example/api/v1/chat/completions"), "{routes}");
+}
+
+const PRESET: &str = "path_prefix = \"/mine/{provider}\"\ntitle = \"Mine\"\ndefault = true\n\
+                      [endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n";
+
+#[test]
+fn a_new_file_extends_the_default_preset() {
+    let home = Home::new(&[("presets/mine", PRESET)]);
+    let said = home.run(&["new", "acme", "--base-url", "https://acme.example"], "");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(
+        read(&home, "acme.toml").contains("extends  = \"mine\""),
+        "the directory's default goes before the built-in one"
+    );
+    check(&home, &["check"], "", 0, "`{dir}`: 1 providers, 1 endpoints, 2 tests: ok\n", "");
+    let built_in = ["new", "other", "--base-url", "https://acme.example", "--extends", "openai-compatible"];
+    assert_eq!(home.run(&built_in, "").code, 0);
+    let two = Home::new(&[("presets/mine", PRESET), ("presets/yours", PRESET)]);
+    let said = two.run(&["check"], "");
+    assert_eq!(said.code, 1, "{said:?}");
+    let both = "presets `mine` and `yours` both say that they are the default";
+    assert!(said.err.contains(both) && said.err.contains("mine.toml:3:1"), "{}", said.err);
+}
+
+#[test]
+fn a_new_file_that_would_be_wrong_is_not_written() {
+    let wrong = |args: &[&str], code: i32, message: &str| {
+        let home = Home::new(&[(
+            "taken",
+            &format!(
+                "title = \"T\"\nbase_url = \"https://t.example\"\n{}",
+                PRESET.replace("title = \"Mine\"\ndefault = true\n", "").replace("{provider}", "acme")
+            ),
+        )]);
+        fs::create_dir(home.providers().join("presets")).unwrap();
+        fs::write(home.providers().join("presets/mine.toml"), PRESET).unwrap();
+        let said = home.run(&[&["new"], args].concat(), "");
+        assert_eq!((said.code, said.out.as_str()), (code, ""), "{said:?}");
+        assert!(said.err.contains(message), "{}", said.err);
+        assert!(!home.providers().join("acme.toml").exists());
+    };
+    wrong(&["acme", "--base-url", "https://a.example"], 1, "can match the same request");
+    wrong(&["acme", "--base-url", "a.example"], 1, "it does not start with `https://` or `http://`");
+    wrong(&["acme", "--base-url", "https://a.example", "--extends", "mien"], 1, "did you mean `mine`?");
+    wrong(&["Acme", "--base-url", "https://a.example"], 2, "use `[a-z0-9][a-z0-9-]*`");
+    wrong(&["acme"], 2, "--base-url");
+}
+
+/// taplo, installed below `target` unless it is there; nothing where npm is missing.
+fn taplo() -> Option<&'static Path> {
+    static TAPLO: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let dir = root().join("target/taplo");
+        let taplo = dir.join("node_modules/.bin/taplo");
+        if !taplo.exists() {
+            fs::create_dir_all(&dir).unwrap();
+            let install =
+                ["install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", "@taplo/cli@0.7.0"];
+            match Command::new("npm").args(install).current_dir(&dir).output() {
+                Err(error) => {
+                    eprintln!("skipped: npm cannot be run: {error}");
+                    return None;
+                }
+                Ok(output) if !output.status.success() => {
+                    eprintln!(
+                        "skipped: npm cannot install taplo: {}",
+                        String::from_utf8_lossy(&output.stderr)
+                    );
+                    return None;
+                }
+                Ok(_) => {}
+            }
+        }
+        Some(taplo)
+    });
+    TAPLO.as_deref()
+}
+
+/// What taplo says of files, and whether it finds nothing wrong.
+fn lint(files: &[PathBuf]) -> Option<(bool, String)> {
+    let output = Command::new(taplo()?).arg("lint").args(files).current_dir(root()).output().unwrap();
+    Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+fn toml_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { toml_files(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|one| one == "toml")).collect()
+}
+
+#[test]
+fn taplo_finds_nothing_wrong_with_the_shipped_files() {
+    let files =
+        [toml_files(&root().join("providers.d")), toml_files(&root().join("tests/providers"))].concat();
+    assert!(files.len() > 20);
+    let Some((good, said)) = lint(&files) else { return };
+    assert!(good, "{said}");
+    // The same by the copies of draft-07.
+    let dir = tempfile::tempdir_in(root().join("target")).unwrap();
+    let copies = files.iter().enumerate().map(|(index, file)| {
+        let text = fs::read_to_string(file).unwrap();
+        let (header, rest) = text.split_once('\n').unwrap();
+        let schema = root().join("schema/draft-07").join(header.rsplit('/').next().unwrap());
+        let copy = dir.path().join(format!("{index}.toml"));
+        fs::write(&copy, format!("#:schema {}\n{rest}", schema.display())).unwrap();
+        copy
+    });
+    let (good, said) = lint(&copies.collect::<Vec<_>>()).unwrap();
+    assert!(good, "{said}");
+}
+
+#[test]
+fn taplo_finds_what_is_wrong() {
+    let dir = tempfile::tempdir_in(root().join("target")).unwrap();
+    let wrong = |kind: &str, text: &str, message: &str| {
+        for draft in ["", "draft-07/"] {
+            let schema = root().join(format!("schema/{draft}{kind}.schema.json"));
+            let file = dir.path().join("wrong.toml");
+            fs::write(&file, format!("#:schema {}\n{text}\n", schema.display())).unwrap();
+            let Some((good, said)) = lint(&[file]) else { return };
+            assert!(!good && said.contains(message), "{draft}{kind}: {text}\n{said}");
+        }
+    };
+    wrong("provider", "title = 1", "1 is not of type \"string\"");
+    wrong("provider", "titel = \"x\"", "'titel' was unexpected");
+    wrong("provider", "[endpoint.a]\nmethod = \"get\"", "\"get\" is not one of");
+    wrong("provider", "endpoint.a = true", "false was expected");
+    wrong("provider", "[headers]\nadd = {}", "'add' was unexpected");
+    wrong("provider", "[timeouts]\nidle = \"soon\"", "\"soon\" does not match");
+    wrong("provider", "[[auth]]\nfield = \"a\"", "\"set\" is a required property");
+    wrong(
+        "provider",
+        "[[test]]\nname = \"a\"\nrequest = { path = 1 }\nexpect = {}",
+        "1 is not of type \"string\"",
+    );
+    wrong("gateway", "title = \"G\"\nbase_url = \"x\"", "\"vars\" is a required property");
+    wrong("api", "title = \"A\"\nerror = { body = {}, types = { 401 = 1 } }", "1 is not of type \"string\"");
+    wrong("settings", "workers = 0", "0 is less than the minimum of 1");
+    wrong("settings", "log = \"loud\"", "\"loud\" is not one of");
+}
