@@ -47,7 +47,7 @@ pub fn text(
         let (method, path) = (quoted(&call.method), quoted(path));
         format!("{vars}request = {{ method = {method}, path = {path} }}\n")
     };
-    let stored = auth.map(|auth| credentials(auth)).unwrap_or_default();
+    let stored = auth.map(credentials).unwrap_or_default();
     let _ = write!(text, "\n[[test]]\nname = \"what goes up\"\n{}{stored}", request(&call.path));
     let _ = writeln!(text, "expect = {}", expect(&call, auth, &own));
     let (what, path, (status, code)) = match auth {

@@ -233,12 +233,11 @@ pub(super) fn schema_line(path: &Path, kind: Kind) -> String {
 fn difference(before: &str, after: &str) -> String {
     let diff = TextDiff::configure().timeout(Duration::from_secs(1)).diff_lines(before, after);
     let text = diff.unified_diff().context_radius(1).to_string();
-    let lines: Vec<&str> = text.lines().collect();
-    let mut shown: String = lines.iter().take(SHOWN_LINES).map(|line| format!("{line}\n")).collect();
-    if lines.len() > SHOWN_LINES {
-        shown.push_str(&format!("... and {} lines more\n", lines.len() - SHOWN_LINES));
-    }
-    shown
+    let mut lines: Vec<&str> = text.lines().collect();
+    let more = lines.len().saturating_sub(SHOWN_LINES);
+    lines.truncate(SHOWN_LINES);
+    let rest = if more == 0 { String::new() } else { format!("... and {more} lines more\n") };
+    format!("{}\n{rest}", lines.join("\n"))
 }
 
 /// Puts a text in a file's place, whole or not at all, with the rights that the file has. A link stays one.

@@ -83,18 +83,20 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
 }
 
 /// The preset to extend.
-fn preset(named: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, spec::Provider)> {
+fn preset(wanted: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, spec::Provider)> {
     let presets = &loaded.files.presets;
     let names: Vec<&str> = presets.keys().map(FileName::as_str).collect();
-    let name = match named {
-        Some(named) => FileName::new(named).filter(|name| presets.contains_key(name)).with_context(|| {
-            let near = nearest(named, names.iter().copied());
-            let help = near.map_or_else(
-                || format!("there are: {}", backticked(&names)),
-                |near| format!("did you mean `{near}`?"),
-            );
-            format!("there is no preset `{named}`: {help}")
-        })?,
+    let name = match wanted {
+        Some(wanted) => {
+            FileName::new(wanted).filter(|name| presets.contains_key(name)).with_context(|| {
+                let near = nearest(wanted, names.iter().copied());
+                let help = near.map_or_else(
+                    || format!("there are: {}", backticked(&names)),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                format!("there is no preset `{wanted}`: {help}")
+            })?
+        }
         None => default_preset(&loaded.files).cloned().with_context(|| {
             format!("no preset says `default = true`: name one with --extends, of {}", backticked(&names))
         })?,

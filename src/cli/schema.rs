@@ -75,8 +75,9 @@ mod tests {
                 let path = format!("{path}/{name}");
                 named(property, &path);
                 assert!(property.get("examples").is_some(), "{path} has no example");
-                let typed = ["type", "$ref", "allOf", "enum"].iter().any(|key| property.get(key).is_some());
-                assert!(typed, "{path} has no type: {property}");
+                let has_type =
+                    ["type", "$ref", "allOf", "enum"].iter().any(|key| property.get(key).is_some());
+                assert!(has_type, "{path} has no type: {property}");
                 *seen += 1;
             }
             for (name, child) in

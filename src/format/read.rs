@@ -138,7 +138,7 @@ struct Reader<'t> {
     next: usize,
 }
 
-impl<'t> Reader<'t> {
+impl Reader<'_> {
     fn peek(&self) -> Option<Event> {
         self.events.get(self.next).copied()
     }

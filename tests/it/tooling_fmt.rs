@@ -281,32 +281,46 @@ fn taplo_finds_nothing_wrong_with_the_shipped_files() {
     assert!(good, "{said}");
 }
 
-#[test]
-fn taplo_finds_what_is_wrong() {
-    let dir = tempfile::tempdir_in(root().join("target")).unwrap();
-    let wrong = |kind: &str, text: &str, message: &str| {
-        for draft in ["", "draft-07/"] {
-            let schema = root().join(format!("schema/{draft}{kind}.schema.json"));
-            let file = dir.path().join("wrong.toml");
-            fs::write(&file, format!("#:schema {}\n{text}\n", schema.display())).unwrap();
-            let Some((good, said)) = lint(&[file]) else { return };
-            assert!(!good && said.contains(message), "{draft}{kind}: {text}\n{said}");
-        }
-    };
-    wrong("provider", "title = 1", "1 is not of type \"string\"");
-    wrong("provider", "titel = \"x\"", "'titel' was unexpected");
-    wrong("provider", "[endpoint.a]\nmethod = \"get\"", "\"get\" is not one of");
-    wrong("provider", "endpoint.a = true", "false was expected");
-    wrong("provider", "[headers]\nadd = {}", "'add' was unexpected");
-    wrong("provider", "[timeouts]\nidle = \"soon\"", "\"soon\" does not match");
-    wrong("provider", "[[auth]]\nfield = \"a\"", "\"set\" is a required property");
-    wrong(
+/// A kind of file, what is wrong in one, and what taplo says of that.
+const WRONG: [(&str, &str, &str); 12] = [
+    ("provider", "title = 1", "1 is not of type \"string\""),
+    ("provider", "titel = \"x\"", "'titel' was unexpected"),
+    ("provider", "[endpoint.a]\nmethod = \"get\"", "\"get\" is not one of"),
+    ("provider", "endpoint.a = true", "false was expected"),
+    ("provider", "[headers]\nadd = {}", "'add' was unexpected"),
+    ("provider", "[timeouts]\nidle = \"soon\"", "\"soon\" does not match"),
+    ("provider", "[[auth]]\nfield = \"a\"", "\"set\" is a required property"),
+    (
         "provider",
         "[[test]]\nname = \"a\"\nrequest = { path = 1 }\nexpect = {}",
         "1 is not of type \"string\"",
-    );
-    wrong("gateway", "title = \"G\"\nbase_url = \"x\"", "\"vars\" is a required property");
-    wrong("api", "title = \"A\"\nerror = { body = {}, types = { 401 = 1 } }", "1 is not of type \"string\"");
-    wrong("settings", "workers = 0", "0 is less than the minimum of 1");
-    wrong("settings", "log = \"loud\"", "\"loud\" is not one of");
+    ),
+    ("gateway", "title = \"G\"\nbase_url = \"x\"", "\"vars\" is a required property"),
+    ("api", "title = \"A\"\nerror = { body = {}, types = { 401 = 1 } }", "1 is not of type \"string\""),
+    ("settings", "workers = 0", "0 is less than the minimum of 1"),
+    ("settings", "log = \"loud\"", "\"loud\" is not one of"),
+];
+
+#[test]
+fn taplo_finds_what_is_wrong() {
+    let dir = tempfile::tempdir_in(root().join("target")).unwrap();
+    let mut files = Vec::new();
+    for draft in ["", "draft-07/"] {
+        for (index, (kind, text, message)) in WRONG.iter().enumerate() {
+            let schema = root().join(format!("schema/{draft}{kind}.schema.json"));
+            let file = dir.path().join(format!("{}{index}.toml", draft.trim_end_matches('/')));
+            fs::write(&file, format!("#:schema {}\n{text}\n", schema.display())).unwrap();
+            files.push((file, *message));
+        }
+    }
+    let all: Vec<PathBuf> = files.iter().map(|(file, _)| file.clone()).collect();
+    let Some((good, said)) = lint(&all) else { return };
+    assert!(!good, "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    for (file, message) in files {
+        // `error: ...`, and below it the place.
+        let place = format!("{}:", file.display());
+        let told = lines.windows(2).any(|pair| pair[0].contains(message) && pair[1].contains(&place));
+        assert!(told, "{message} in {place}\n{said}");
+    }
 }
