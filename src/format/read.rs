@@ -193,10 +193,23 @@ impl Reader<'_> {
         key.into_owned()
     }
 
-    fn entry(&mut self, above: Vec<String>) -> Entry {
+    fn entry(&mut self, mut above: Vec<String>) -> Entry {
         let path = self.path();
+        // In an inline table lines may end, with comments, on both sides of `=`.
+        self.lines(&mut above);
         self.next += 1;
+        self.lines(&mut above);
         Entry { above, path, value: self.value(), beside: None }
+    }
+
+    fn lines(&mut self, comments: &mut Vec<String>) {
+        while self.is(EventKind::Newline) || self.is(EventKind::Comment) {
+            if self.is(EventKind::Comment) {
+                comments.push(self.comment());
+            } else {
+                self.next += 1;
+            }
+        }
     }
 
     fn value(&mut self) -> Node {

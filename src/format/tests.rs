@@ -102,6 +102,11 @@ fn arrays_wrap_where_they_do_not_fit() {
     // An inline table spans no lines.
     let wide = format!("limits = {{ max_body = \"{long}{long}\" }}\n");
     check(&wide, &wide);
+    check("limits = {\n  max_body\n=\n\"1B\"\n,\n}", "limits = { max_body = \"1B\" }\n");
+    check(
+        "limits = { # a\nmax_body # b\n= # c\n\"1B\" # d\n}",
+        "limits = {\n    # a\n    # b\n    # c\n    max_body = \"1B\", # d\n}\n",
+    );
     check("vars = {}\nauth = [ ]", "vars = {}\nauth = []\n");
 }
 
