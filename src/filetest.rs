@@ -57,6 +57,12 @@ fn one(provider: &Provider, test: &Test) -> Option<Diagnostic> {
     })
 }
 
+/// The body with its keys in order, as the test's own has them.
+fn in_order(mut body: serde_json::Value) -> serde_json::Value {
+    body.sort_all_objects();
+    body
+}
+
 /// What came of a test's request.
 #[derive(Debug, Default)]
 struct Seen {
@@ -125,7 +131,7 @@ fn told(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Seen {
         status: Some(status),
         message: Some(fault.message.clone().into_owned()),
         code: Some(code),
-        body: serde_json::from_str(&words.body(api)).ok(),
+        body: serde_json::from_str(&words.body(api)).ok().map(in_order),
         ..Seen::default()
     }
 }

@@ -79,7 +79,7 @@ headers.set = { x-a = "{a}" }"#,
     provider(r#"headers.remove = ["x y"]"#, "TG022 1:19 `x y` cannot be a header's name");
     provider(
         r#"headers.add = { x-a = "1" }"#,
-        "TG010 1:9 unknown key `add` | known here: `default`, `pass`, `remove`, `set`",
+        "TG010 1:9 unknown key `add` | known here: `pass`, `remove`, `default`, `set`",
     );
     provider(r#"cors_headers = ["x y"]"#, "TG022 1:17 `x y` cannot be a header's name");
     provider(
@@ -391,7 +391,11 @@ fn answers_limits_and_the_rest() {
     );
     provider(
         "response = [{ when = { status = 403 } }]",
-        r#"TG012 1:13 entry 1 of `response` has no `reply` | for example: { message = "{host} refused this", status = 502 }"#,
+        r#"TG012 1:13 entry 1 of `response` has no `reply` | for example: { status = 502, message = "{host} refused this" }"#,
+    );
+    provider(
+        "default = true",
+        "TG028 1:1 only a preset can be the default | remove it: it says which preset a new file extends",
     );
     provider(
         r#"limits.max_body = "256MB""#,
@@ -424,7 +428,7 @@ TG010 2:114 a generated claim has `gen` and a text `prefix`, not `suffix`",
     );
     provider(
         "released = 2024-01-01",
-        r"TG010 1:1 unknown key `released` | known here: `auth`, `base_url`, `caller`, `cors_headers`, `credentials`, `docs`, `egress`, `endpoint`, `extends`, `gateway`, `group`, `headers`, `keys_url`, `language`, `limits`, `paste_token`, `path_prefix`, `probe`, `response`, `test`, `timeouts`, `title`, `vars`
+        r"TG010 1:1 unknown key `released` | known here: `language`, `title`, `extends`, `default`, `base_url`, `path_prefix`, `group`, `keys_url`, `docs`, `cors_headers`, `vars`, `caller`, `credentials`, `auth`, `endpoint`, `headers`, `gateway`, `egress`, `response`, `timeouts`, `limits`, `paste_token`, `probe`, `test`
 TG011 1:12 this is a date: put it in quotes, as text",
     );
     provider("limits.max_body = inf", "TG011 1:19 this is a number that is not finite");
