@@ -69,8 +69,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             // Standard error may be gone; there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
@@ -79,14 +78,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well.
-fn run(cli: Cli) -> anyhow::Result<bool> {
+/// Runs it; how it exits.
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let places = cli.places;
     let plain = || resolve(&places, Given::default());
-    match cli.command {
+    let well = match cli.command {
         None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
         Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
-        Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
+        Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
         Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
         Some(Command::Routes) => routes::run(&plain()?),
@@ -99,7 +98,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
         }
         Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
-    }
+    }?;
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The key that seals credentials, if the environment has it.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use toml::de::DeTable;
 
-use crate::diag::{At, Code, Diagnostic};
+use crate::diag::{At, Code, Diagnostic, MAX_FINDINGS};
 
 pub use document::*;
 pub use schema::{Checker, KINDS, Kind, backticked, nearest, schema_text};
@@ -64,7 +64,10 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
-        return (Err(outline(&value)), errors.iter().map(|error| syntax(file, error)).collect());
+        return (
+            Err(outline(&value)),
+            errors.iter().take(MAX_FINDINGS + 1).map(|error| syntax(file, error)).collect(),
+        );
     }
     let spans = match spans {
         Ok(spans) => spans,
