@@ -24,10 +24,6 @@ use formats::Finding;
 use target::{Target, targets};
 
 /// Checks provider files: parses, compiles, links them, runs their own tests, and lints them.
-///
-/// Exits with 0 if nothing is wrong, warnings or not; 1 with findings; 2 if the command cannot be understood, or names no
-/// provider file; 3 if a named file or directory cannot be read. The levels of lints stand under `[lints]` in the settings
-/// file.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Provider directories, or files in one; the providers directory if none is named. `-` reads standard input

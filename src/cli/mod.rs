@@ -46,6 +46,9 @@ enum Command {
     /// Serve: take clients' requests to providers
     Serve(Box<Given>),
     /// Check provider files: everything that is wrong, without network, environment or secrets
+    ///
+    /// Exits with 0 if nothing is wrong, warnings or not; 1 with findings; 2 if the command or the settings cannot be understood, or no
+    /// provider file is named; 3 if what is named cannot be read. The levels of lints stand under `[lints]` in the settings file.
     Check(check::Args),
     /// Show what the running tollgate makes of its provider files; exits with 1 unless all are live
     Status(status::Args),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    diag::Severity,
+    diag::{Code, Severity},
     lint::{Level, Levels},
     load::{self, Loaded},
     settings::Source,
@@ -193,4 +193,15 @@ fn levels_decide() {
     check(Some(Level::Allow), &[]);
     check(Some(Level::Warn), &[Severity::Warning]);
     check(Some(Level::Deny), &[Severity::Error]);
+}
+
+#[test]
+fn every_lint_has_a_level_of_its_name() {
+    for entry in Code::all() {
+        let Some(lint) = entry.lint else { continue };
+        let levels: Levels = serde_json::from_value(serde_json::json!({ lint: "allow" })).unwrap();
+        let others =
+            Code::all().iter().filter(|other| levels.of(other.code).is_some()).map(|other| other.text);
+        assert_eq!(others.collect::<Vec<_>>(), [entry.text], "{lint}");
+    }
 }

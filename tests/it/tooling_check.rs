@@ -45,6 +45,8 @@ fn exit_codes_tell_what_happened() {
         let said = home.run(&args, "");
         assert_eq!(said.code, code, "{args:?}: {said:?}");
     };
+    let help = home.run(&["check", "--help"], "");
+    assert!(help.out.contains("3 if what is named cannot be read"), "{help:?}");
     check(&home, &[], 0);
     check(&warned, &[], 0);
     check(&warned, &["--deny-warnings"], 1);
@@ -242,6 +244,21 @@ fn no_key_is_ever_shown() {
     );
     let carets = "^".repeat(KEY.len());
     assert!(said.err.contains(&carets) && !said.err.contains(&format!("{carets}^")), "{said:?}");
+}
+
+#[test]
+fn of_very_many_findings_the_first_are_told() {
+    let many: String = (0..5000).map(|number| format!("[t{number}]\n")).collect::<Vec<_>>().concat();
+    let home = Home::new(&[("many", &many), ("good", GOOD)]);
+    let said = home.run(&["check", "providers.d", "--format", "json"], "");
+    let document = json(&said);
+    let findings = document["findings"].as_array().unwrap().len();
+    assert_eq!(
+        (said.code, findings, &document["cut"]),
+        (1, 1000, &serde_json::json!(["providers.d/many.toml"]))
+    );
+    let said = home.run(&["check"], "");
+    assert!(said.code == 1 && said.err.contains("many.toml` has more findings"), "{}", said.out);
 }
 
 #[test]
