@@ -9,12 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{compile, load, origin::Origin, settings::Source, spec};
+use crate::{compile, leak, load, origin::Origin, settings::Source, spec};
 
 use code::{code, is_whole, used_modules, words};
 
 /// Every module, lowest first: its layer, and what it may use are the layers below and those above it here.
 const MODULES: &[(u8, &str)] = &[
+    (0, "leak"),
     (0, "diag"),
     (0, "name"),
     (0, "origin"),
@@ -28,6 +29,7 @@ const MODULES: &[(u8, &str)] = &[
     (1, "table"),
     (1, "rewrite"),
     (1, "filetest"),
+    (1, "lint"),
     (1, "reconcile"),
     (1, "usage"),
     (1, "exchange"),
@@ -214,6 +216,20 @@ fn the_files_of_the_language_tests_pass() {
         let (_, tests, found) = load::check(&loaded);
         assert_eq!(found, [], "{}", loaded.sources.render(&found, false));
         assert!(tests.ran > 20, "{dir}");
+    }
+}
+
+/// What is shown of the shipped files and the docs is shown as it is.
+#[test]
+fn nothing_shipped_looks_like_a_key() {
+    for (dir, extension) in
+        [("providers.d", "toml"), ("tests/providers", "toml"), ("docs", "md"), ("schema", "json")]
+    {
+        let texts = files(&root().join(dir), extension);
+        for (path, text) in texts.iter().filter(|(path, _)| path != "diagnostics.md") {
+            let found: Vec<_> = leak::find(text).into_iter().map(|range| &text[range]).collect();
+            assert!(found.is_empty(), "{dir}/{path}: {found:?}");
+        }
     }
 }
 

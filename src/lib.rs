@@ -4,6 +4,7 @@
 //! (`docs/architecture.md`; a test holds it).
 
 // L0: words that every layer speaks
+pub mod leak;
 pub mod diag;
 pub mod fault;
 pub mod name;
@@ -19,6 +20,7 @@ pub mod bind;
 pub mod table;
 pub mod rewrite;
 pub mod filetest;
+pub mod lint;
 pub mod reconcile;
 pub mod exchange;
 

@@ -24,6 +24,8 @@ pub struct Good {
     pub compiled: Arc<compile::Provider>,
     /// The same under the vars of this process.
     pub bound: Arc<bind::Provider>,
+    /// What lints say of its file, though it can serve.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// What a provider's files are now, each for itself.
@@ -221,7 +223,7 @@ mod tests {
         let bad = compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
         let good = compiled.providers.into_iter().map(|compiled| {
             let bound = Arc::new(bind::bind(&compiled, |_, _, _| None).0.unwrap());
-            (compiled.name.clone(), Fresh::New(Good { compiled, bound }))
+            (compiled.name.clone(), Fresh::New(Good { compiled, bound, warnings: Vec::new() }))
         });
         bad.chain(good).collect()
     }

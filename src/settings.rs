@@ -5,6 +5,7 @@
 //! Reads one file, and only when asked to; never the environment.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use crate::{
     compile::{duration, size, span},
     diag::{At, Code, Diagnostic, Sources},
+    lint::Levels,
     spec::{self, Checker, Document},
 };
 
@@ -46,7 +48,7 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_WORKERS", hide_env_values = true, value_name = "N")]
     #[schemars(example = 2, range(min = 1, max = 256))]
     pub workers: Option<usize>,
-    /// Refuse to start, and any reload, if anything is wrong with any provider file
+    /// Refuse to start, and any reload, if any provider file has an error; warnings do not count
     #[arg(long, env = "TOLLGATE_STRICT", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = true)]
     pub strict: Option<bool>,
@@ -116,6 +118,10 @@ pub struct Given {
     #[arg(skip)]
     #[schemars(example = &"./secrets")]
     pub secrets: Option<PathBuf>,
+    /// How bad what the lints of provider files find is, by lint
+    #[arg(skip)]
+    #[schemars(example = BTreeMap::from([("untested_endpoint", "allow")]))]
+    pub lints: Option<Levels>,
 }
 
 /// The settings that every command takes.
@@ -196,6 +202,8 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     /// Whether every request is logged.
     pub access_log: bool,
+    /// How bad what the lints of provider files find is.
+    pub lints: Levels,
 }
 
 /// Why settings cannot be used.
@@ -298,6 +306,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
             .map_err(|_| bad("log", &log, "use `error`, `warn`, `info`, `debug` or `trace`".into()))?,
         log_format: pick!(log_format),
         access_log: pick!(access_log).unwrap_or(true),
+        lints: file.lints.unwrap_or_default(),
     })
 }
 

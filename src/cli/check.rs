@@ -1,85 +1,252 @@
 //! `tollgate check`: everything that is wrong with provider files, without network, environment or secrets.
 
-use std::{io::Write, path::PathBuf};
+mod formats;
+mod target;
 
-use anyhow::{Context, bail};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
-use crate::{diag::Sources, load, settings::Source};
+use anyhow::{Context, anyhow};
 
-/// Checks provider files: parses, compiles, runs their own tests.
+use crate::{
+    diag::{self, Code, Diagnostic, Entry, MAX_FINDINGS, Severity, Sources},
+    lint::Levels,
+    load::{self, Loaded},
+    settings::{Given, Places, SettingsError, Source, resolve},
+};
+
+use formats::Finding;
+use target::{Target, targets};
+
+/// Checks provider files: parses, compiles, links them, runs their own tests, and lints them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Provider directories, or files in one; the providers directory if none is named
+    /// Provider directories, or files in one; the providers directory if none is named. `-` reads standard input
     #[arg(value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
+    /// The file that standard input stands for, as `providers.d/example.toml`
+    #[arg(long, value_name = "FILE")]
+    name: Option<PathBuf>,
+    /// How findings are shown: for a person, as one JSON document, as GitHub's workflow commands, or as SARIF 2.1.0
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// Let warnings fail as errors do
+    #[arg(long)]
+    deny_warnings: bool,
+    /// Show what a code or a lint means, with examples; `all` shows all
+    #[arg(long, value_name = "CODE", value_parser = code, conflicts_with_all = ["paths", "name", "format", "deny_warnings"])]
+    explain: Option<Explained>,
 }
 
-/// Checks, prints findings to standard error and a summary to standard output. Whether all is well.
-pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
-    let mut good = true;
-    let targets = if args.paths.is_empty() { vec![(default.clone(), None)] } else { targets(&args.paths)? };
-    for (origin, only) in targets {
-        good &= check(&origin, only.as_deref())?;
+/// How findings are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Human,
+    Json,
+    Github,
+    Sarif,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone, Copy)]
+enum Explained {
+    One(&'static Entry),
+    All,
+}
+
+fn code(text: &str) -> Result<Explained, String> {
+    if text == "all" {
+        return Ok(Explained::All);
     }
-    Ok(good)
+    let codes = Code::all();
+    let (first, last) = (codes[0].text, codes[codes.len() - 1].text);
+    Code::find(text)
+        .map(Explained::One)
+        .ok_or_else(|| format!("codes are from {first} to {last}, as TG012; or name a lint, or `all`"))
 }
 
-/// A file is checked together with the directory that it stands in; only what is said of it is shown.
-fn targets(paths: &[PathBuf]) -> anyhow::Result<Vec<(Source, Option<String>)>> {
-    let one = |path: &PathBuf| {
-        let metadata =
-            std::fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        if metadata.is_dir() {
-            return Ok((Source::Directory(path.clone()), None));
-        }
-        let mut dir = path.parent().map(PathBuf::from).unwrap_or_default();
-        let folder = dir.file_name().and_then(|name| name.to_str());
-        if matches!(folder, Some("presets" | "gateways" | "apis")) {
-            dir.pop();
-        }
-        if dir.as_os_str().is_empty() {
-            dir.push(".");
-        }
-        let shown = dir.join(path.strip_prefix(&dir).unwrap_or(path));
-        Ok((Source::Directory(dir), Some(shown.to_string_lossy().into_owned())))
+/// Why there is nothing to tell of files.
+#[derive(Debug)]
+enum Failure {
+    /// The command cannot be done as it is given.
+    Usage(anyhow::Error),
+    /// Something cannot be read or written.
+    Io(anyhow::Error),
+}
+
+const USAGE: u8 = 2;
+const IO: u8 = 3;
+
+/// What was found in one directory.
+struct Checked {
+    what: String,
+    loaded: Loaded,
+    only: Option<BTreeSet<String>>,
+    found: Vec<Diagnostic>,
+    /// Files of which more was found than is told.
+    cut: BTreeSet<Arc<str>>,
+    good: bool,
+    providers: usize,
+    endpoints: usize,
+    tests: usize,
+}
+
+/// Checks, and prints what was found as the format says.
+pub fn run(args: &Args, places: &Places) -> ExitCode {
+    let told = match args.explain {
+        Some(explained) => explain(explained).map(|()| true).map_err(Failure::Io),
+        None => check(args, places),
     };
-    paths.iter().map(one).collect()
+    let (code, error) = match told {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => return ExitCode::FAILURE,
+        Err(Failure::Usage(error)) => (USAGE, error),
+        Err(Failure::Io(error)) => (IO, error),
+    };
+    // Standard error may be gone; there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(code)
 }
 
-fn check(origin: &Source, only: Option<&str>) -> anyhow::Result<bool> {
-    let what = describe(origin);
-    let loaded = load::load(origin).with_context(|| format!("cannot read {what}"))?;
+fn explain(what: Explained) -> anyhow::Result<()> {
+    let text = match what {
+        Explained::One(entry) => entry.explain(),
+        Explained::All => diag::document(),
+    };
+    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
+    let settings = resolve(places, Given::default()).map_err(|error| match error {
+        SettingsError::Read { .. } => Failure::Io(error.into()),
+        SettingsError::File(_) | SettingsError::Value { .. } => Failure::Usage(error.into()),
+    })?;
+    let targets = targets(&args.paths, args.name.as_deref(), &settings.providers)?;
+    let one = |target| checked(target, &settings.lints, args.deny_warnings);
+    let all = targets.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    tell(&all, args.format).map_err(Failure::Io)?;
+    Ok(all.iter().all(|one| one.good))
+}
+
+fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Checked, Failure> {
+    let what = describe(&target.source);
+    let loaded = match &target.given {
+        Some((path, bytes)) => load::load_with(&target.source, path, bytes.clone()),
+        None => load::load(&target.source),
+    };
+    let loaded = loaded.with_context(|| format!("cannot read {what}")).map_err(Failure::Io)?;
+    let loaded = Loaded { levels: levels.clone(), ..loaded };
     let (compiled, tests, mut found) = load::check(&loaded);
-    if let Some(only) = only {
-        found.retain(|one| &*one.at.file == only || one.related.iter().any(|(at, _)| &*at.file == only));
+    if let Some(only) = &target.only {
+        let is_there = |file: &str| loaded.sources.has(file) || found.iter().any(|one| &*one.at.file == file);
+        if let Some(stray) = only.iter().find(|file| !is_there(file)) {
+            return Err(Failure::Usage(anyhow!(
+                "`{stray}` is no provider file: one ends in `.toml`, and stands in a providers directory or its presets, gateways or apis"
+            )));
+        }
+        let wanted = |file: &str| only.contains(file);
+        found.retain(|one| wanted(&one.at.file) || one.related.iter().any(|(at, _)| wanted(&at.file)));
+    } else if loaded.files.providers.is_empty() && found.is_empty() {
+        return Err(Failure::Usage(anyhow!("{what} has no provider file: name a directory that has some")));
     }
-    show(&loaded.sources, &found)?;
-    let providers = loaded.files.providers.len();
-    if let Some(only) = only.filter(|only| found.is_empty() && !loaded.sources.has(only)) {
-        bail!(
-            "`{only}` is no provider file: one ends in `.toml`, and stands in a providers directory or its presets, gateways or apis"
-        );
+    if deny_warnings {
+        for one in &mut found {
+            one.severity = Severity::Error;
+        }
     }
-    if providers == 0 && found.is_empty() {
-        bail!("{what} has no provider file: name a directory that has some");
+    let good = !found.iter().any(Diagnostic::is_error);
+    let cut = cut(&mut found);
+    let endpoints = compiled.providers.iter().map(|provider| provider.endpoints.len()).sum();
+    let (only, providers) = (target.only, loaded.files.providers.len());
+    Ok(Checked { what, only, found, cut, good, providers, endpoints, tests: tests.ran, loaded })
+}
+
+/// Leaves so many findings of each file as somebody may want to read.
+fn cut(found: &mut Vec<Diagnostic>) -> BTreeSet<Arc<str>> {
+    let mut told = BTreeMap::<Arc<str>, usize>::new();
+    let mut cut = BTreeSet::new();
+    found.retain(|one| {
+        let number = told.entry(one.at.file.clone()).or_default();
+        *number += 1;
+        let keep = *number <= MAX_FINDINGS;
+        if !keep {
+            cut.insert(one.at.file.clone());
+        }
+        keep
+    });
+    cut
+}
+
+impl Checked {
+    fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
+        self.found.iter().map(|one| Finding::of(one, &self.loaded.sources))
     }
-    if found.is_empty() {
-        let endpoints: usize = compiled.providers.iter().map(|provider| provider.endpoints.len()).sum();
-        writeln!(
-            std::io::stdout(),
-            "{what}: {providers} providers, {endpoints} endpoints, {} tests: ok",
-            tests.ran
-        )?;
-        return Ok(true);
+
+    fn show(&self) -> anyhow::Result<()> {
+        show(&self.loaded.sources, &self.found)?;
+        let more = |file| {
+            writeln!(io::stderr(), "`{file}` has more findings: mend the first {MAX_FINDINGS} first\n")
+        };
+        self.cut.iter().try_for_each(more).context("cannot write to standard error")
     }
-    writeln!(std::io::stdout(), "{what}: {} in {providers} providers", count(found.len(), "error"))?;
-    Ok(false)
+
+    /// The files that it speaks of.
+    fn files(&self) -> BTreeSet<&str> {
+        if let Some(only) = &self.only {
+            return only.iter().map(String::as_str).collect();
+        }
+        let own = self.loaded.sources.files().filter(|file| !self.loaded.filled_in.contains(*file));
+        own.chain(self.found.iter().map(|one| &*one.at.file)).collect()
+    }
+
+    fn summary(&self) -> String {
+        let Self { what, providers, endpoints, tests, .. } = self;
+        let number = |severity| self.found.iter().filter(|one| one.severity == severity).count();
+        let wrong = [(number(Severity::Error), "error"), (number(Severity::Warning), "warning")];
+        let wrong: Vec<_> = wrong
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| count(number, what))
+            .collect();
+        if number(Severity::Error) > 0 {
+            return format!("{what}: {} in {providers} providers", wrong.join(", "));
+        }
+        let ok = std::iter::once("ok".to_owned()).chain(wrong).collect::<Vec<_>>().join(", ");
+        format!("{what}: {providers} providers, {endpoints} endpoints, {tests} tests: {ok}")
+    }
+}
+
+/// A person gets findings on standard error and the summary on standard output; what a program reads is all of standard
+/// output.
+fn tell(all: &[Checked], format: Format) -> anyhow::Result<()> {
+    let files = || all.iter().flat_map(Checked::files).collect::<BTreeSet<_>>();
+    let findings: Vec<_> = match format {
+        Format::Human => Vec::new(),
+        Format::Json | Format::Github | Format::Sarif => all.iter().flat_map(Checked::findings).collect(),
+    };
+    let text = match format {
+        Format::Human => {
+            all.iter().try_for_each(Checked::show)?;
+            all.iter().map(|one| one.summary() + "\n").collect()
+        }
+        Format::Json => {
+            let cut = all.iter().flat_map(|one| &one.cut).map(|file| &**file).collect();
+            formats::json(&files(), &findings, &cut)
+        }
+        Format::Github => formats::github(&findings),
+        Format::Sarif => formats::sarif(&findings),
+    };
+    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 /// Prints findings to standard error.
-pub fn show(sources: &Sources, found: &[crate::diag::Diagnostic]) -> anyhow::Result<()> {
-    use std::io::IsTerminal;
-    let mut out = std::io::stderr().lock();
+pub fn show(sources: &Sources, found: &[Diagnostic]) -> anyhow::Result<()> {
+    let mut out = io::stderr().lock();
     let color = out.is_terminal();
     out.write_all(sources.render(found, color).as_bytes()).context("cannot write to standard error")
 }
@@ -94,4 +261,12 @@ pub fn describe(origin: &Source) -> String {
 
 fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// A path as it is written relative to where the user stands.
+fn relative(file: &str) -> &str {
+    let here = std::env::current_dir().ok();
+    let below = here.as_ref().and_then(|here| Path::new(file).strip_prefix(here).ok()?.to_str());
+    let file = below.unwrap_or(file);
+    file.strip_prefix("./").unwrap_or(file)
 }

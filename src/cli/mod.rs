@@ -48,6 +48,9 @@ enum Command {
     /// Serve: take clients' requests to providers
     Serve(Box<Given>),
     /// Check provider files: everything that is wrong, without network, environment or secrets
+    ///
+    /// Exits with 0 if nothing is wrong, warnings or not; 1 with findings; 2 if the command or the settings cannot be understood, or no
+    /// provider file is named; 3 if what is named cannot be read. The levels of lints stand under `[lints]` in the settings file.
     Check(check::Args),
     Fmt(fmt::Args),
     New(new::Args),
@@ -73,8 +76,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             // Standard error may be gone; there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
@@ -83,14 +85,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well.
-fn run(cli: Cli) -> anyhow::Result<bool> {
+/// Runs it; how it exits.
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let places = cli.places;
     let plain = || resolve(&places, Given::default());
-    match cli.command {
+    let well = match cli.command {
         None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
         Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
-        Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
+        Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
         Some(Command::New(args)) => new::run(&args, &plain()?.providers),
         Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
@@ -105,7 +107,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
         }
         Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
-    }
+    }?;
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The key that seals credentials, if the environment has it.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::{bind, cli::check, compile, compile::Var, load, settings::Settings};
+use crate::{bind, cli::check, compile, compile::Var, diag::Diagnostic, load, settings::Settings};
 
 /// What stands where a secret would.
 const HIDDEN: &str = "***";
@@ -14,7 +14,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     let what = check::describe(&settings.providers);
     let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
     let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
-    check::show(&loaded.sources, &assembled.diagnostics)?;
+    let errors: Vec<_> = assembled.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+    check::show(&loaded.sources, &errors)?;
     let shown = |var: &Var| {
         let value = load::var_value(&var.source, &settings.secrets);
         value.map(|value| value.map(|value| if var.secret { hidden(&value) } else { value }))
@@ -22,7 +23,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     let rows: Vec<_> = assembled.providers.iter().flat_map(|provider| rows(provider, shown)).collect();
     let table = super::context::table(["METHOD", "CLIENT PATH", "PROVIDER", "UPSTREAM"], &rows);
     std::io::stdout().write_all(table.as_bytes()).context("failed to print")?;
-    Ok(assembled.diagnostics.is_empty())
+    Ok(errors.is_empty())
 }
 
 /// A secret that is set stays set, since gateways and egresses hang on it.

@@ -21,6 +21,7 @@ use crate::{
     admin::Admin,
     cli::check,
     control,
+    diag::{Diagnostic, Severity},
     gateway::{Face, Readiness},
     listen::listen,
     live::{self, Live, Reloader, StartError, State},
@@ -34,6 +35,9 @@ use crate::{
 };
 use hold::hold;
 use life::{Running, Signals, Workers};
+
+/// Warnings that are logged at the start.
+const MAX_WARNINGS: usize = 50;
 
 /// Serves until it is told to stop.
 pub fn run(settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<()> {
@@ -180,6 +184,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         strict: settings.strict,
         max_stale: settings.max_stale,
         sweep: settings.sweep,
+        lints: settings.lints.clone(),
     };
     let (live, reloader, first) = match live::start(config) {
         Ok(started) => started,
@@ -190,14 +195,24 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         Err(StartError::Nothing(problem)) => bail!("{problem}: name another directory with `--providers`"),
         Err(error) => return Err(error.into()),
     };
+    let (mut told, warnings): (Vec<_>, Vec<_>) =
+        first.diagnostics.into_iter().partition(Diagnostic::is_error);
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    told.extend(warnings.into_iter().take(MAX_WARNINGS));
     if human {
-        check::show(&first.sources, &first.diagnostics)?;
+        check::show(&first.sources, &told)?;
     } else {
-        for one in &first.diagnostics {
+        for one in &told {
             let (row, column) = first.sources.line_column(&one.at);
             let (file, code, help) = (&*one.at.file, one.code.as_str(), one.help.as_deref());
-            tracing::error!(file, line = row, column, code, help, "{}", one.message);
+            match one.severity {
+                Severity::Error => tracing::error!(file, line = row, column, code, help, "{}", one.message),
+                Severity::Warning => tracing::warn!(file, line = row, column, code, help, "{}", one.message),
+            }
         }
+    }
+    if more > 0 {
+        tracing::warn!(more, "further warnings: `tollgate check` shows them");
     }
     let status = live.status();
     if let Some(problem) = &status.problem {

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 
 use crate::{
     control,
+    diag::Severity,
     live::{File, Finding, Place, State, Status, Watching},
     telemetry::escaped,
 };
@@ -22,7 +23,7 @@ pub struct Args {
     /// Print the whole document, as `GET /admin/providers` has it
     #[arg(long)]
     json: bool,
-    /// List the files that are live, too
+    /// List the files that are live, too, with their warnings
     #[arg(long, conflicts_with = "json")]
     all: bool,
 }
@@ -84,7 +85,7 @@ fn report(status: &Status, all: bool) -> String {
     if status.omitted > 0 {
         line(
             &mut text,
-            format_args!("and {} more, not shown: mend these first", count(status.omitted, "error")),
+            format_args!("and {} more, not shown: mend these first", count(status.omitted, "finding")),
         );
     }
     text
@@ -107,6 +108,11 @@ fn verdict(status: &Status) -> String {
         count(counts.routes, "route"),
         watching.to_owned(),
     ]);
+    let told = status.files.iter().flat_map(|file| &file.diagnostics);
+    let warnings = told.filter(|one| one.severity == Severity::Warning).count();
+    if warnings > 0 {
+        parts.push(count(warnings, "warning"));
+    }
     format!("{}: {}", if status.ok { "ok" } else { "NOT OK" }, parts.join(", "))
 }
 
@@ -121,8 +127,9 @@ fn file(text: &mut String, file: &File) {
         files => format!(", because of {}", escaped(&files.join(", "))),
     };
     line(text, format_args!("{state} {} since {}{because}", escaped(&file.file), file.since));
-    for Finding { code, file, line: row, column, message, help, related } in &file.diagnostics {
-        line(text, format_args!("  {}:{row}:{column}: error[{code}]: {}", escaped(file), escaped(message)));
+    for Finding { code, severity, file, line: row, column, message, help, related } in &file.diagnostics {
+        let (file, severity) = (escaped(file), severity.as_str());
+        line(text, format_args!("  {file}:{row}:{column}: {severity}[{code}]: {}", escaped(message)));
         for Place { file, line: row, column, label } in related {
             line(text, format_args!("    {}:{row}:{column}: {}", escaped(file), escaped(label)));
         }

@@ -137,9 +137,8 @@ impl Compiler<'_> {
         let preset = match refer("preset", extends, &shared.presets) {
             Ok(preset) => *preset,
             Err((code, message, help)) => {
-                let mut diagnostic = Diagnostic::new(code, self.value("/extends"), message);
-                diagnostic.help = help;
-                self.found.push(diagnostic);
+                let diagnostic = Diagnostic::new(code, self.value("/extends"), message);
+                self.found.push(diagnostic.maybe_help(help));
                 return None;
             }
         };

@@ -5,7 +5,7 @@
 //! Never waits for anything, and never puts a table in place: that is the reloader's.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,8 +20,8 @@ use crate::{
     accounts::{now_ms, utc},
     bind,
     compile::Rejected,
-    diag::{At, Diagnostic, Sources},
-    load::{self, Folder, Hash, Made, Prints, Text, Tree, Vars},
+    diag::{At, Diagnostic, Severity, Sources},
+    load::{self, Folder, Hash, Loaded, Made, Prints, Text, Tree, Vars},
     name::FileName,
     reconcile::{Fresh, Good, LAST_GOOD, Serving, Settled, settle},
     settings::Source,
@@ -71,8 +71,10 @@ pub(super) struct Look {
     pub swap: bool,
     /// What became of each file.
     pub status: Status,
-    /// What is wrong.
+    /// What is to be said: what is wrong, then what lints warn of.
     pub findings: Vec<Finding>,
+    /// The warnings that the last look did not have.
+    pub fresh_warnings: HashSet<Finding>,
     /// What became of providers.
     pub done: Done,
     /// How many files differ from the last look.
@@ -102,6 +104,12 @@ struct Outcome {
     problem: Option<String>,
     /// What is stale only because of others: its files are good.
     held: BTreeSet<FileName>,
+}
+
+impl Outcome {
+    fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
 }
 
 // === impl Files: looking ===
@@ -155,7 +163,7 @@ impl Files {
         let tree = read.unwrap_or_default();
         let sources = self.sources(&tree, &outcome);
         let first = First { sources, diagnostics: outcome.diagnostics.clone() };
-        if self.config.strict && !outcome.diagnostics.is_empty() {
+        if self.config.strict && outcome.has_errors() {
             return Err(StartError::Strict(first));
         }
         self.env = self.vars.env().keys().cloned().collect();
@@ -173,7 +181,7 @@ impl Files {
         let outcome = match &read {
             Ok(tree) => {
                 let outcome = self.weigh(tree, BTreeMap::new());
-                if self.config.strict && !outcome.diagnostics.is_empty() {
+                if self.config.strict && outcome.has_errors() {
                     self.refuse(tree, outcome, out)
                 } else {
                     outcome
@@ -202,7 +210,7 @@ impl Files {
     fn weigh(&mut self, tree: &Tree, kept: BTreeMap<FileName, Kept>) -> Outcome {
         self.rebind();
         let same = self.same(tree);
-        let loaded = load::parse(tree, |name| !same.contains(name));
+        let loaded = self.parse(tree, |name| !same.contains(name));
         let Made { mut fresh, because, mut diagnostics } =
             load::make(&loaded, |source| self.vars.value(source));
         let mut spoilt = BTreeMap::new();
@@ -218,11 +226,19 @@ impl Files {
             }
         }
         self.recall(spoilt);
+        let unchanged = same.iter().filter_map(|name| self.known.get(name));
+        diagnostics.extend(unchanged.flat_map(|known| known.good.warnings.iter().cloned()));
         fresh.extend(same.into_iter().map(|name| (name, Fresh::Same)));
         let settled = self.settle(fresh);
         diagnostics.extend(settled.diagnostics.iter().cloned());
+        let serving = settled.serving.values().map(|one| &*one.good.compiled);
+        diagnostics.extend(loaded.unused_gateways(serving, &settled.rejected));
         load::sort(&mut diagnostics);
         Outcome { settled, diagnostics, because, ..Outcome::default() }
+    }
+
+    fn parse(&self, tree: &Tree, wanted: impl Fn(&FileName) -> bool) -> Loaded {
+        Loaded { levels: self.config.lints.clone(), ..load::parse(tree, wanted) }
     }
 
     fn settle(&self, fresh: BTreeMap<FileName, Fresh>) -> Settled {
@@ -285,7 +301,7 @@ impl Files {
     /// Makes providers of the texts that they were last made of.
     fn recall(&mut self, kept: BTreeMap<FileName, Kept>) {
         for (name, kept) in kept {
-            let loaded = load::parse(&Tree(kept.inputs.clone()), |_| true);
+            let loaded = self.parse(&Tree(kept.inputs.clone()), |_| true);
             let mut made = load::make(&loaded, |source| self.vars.value(source));
             if let Some(Fresh::New(good)) = made.fresh.remove(&name) {
                 let prints = self.vars.prints(&good.compiled);
@@ -393,15 +409,19 @@ impl Files {
         let there = !tree.0.is_empty();
         let differs = if there { differences(&self.tree, &tree) } else { 0 };
         let sources = self.sources(&tree, outcome);
-        let findings: Vec<_> = outcome.diagnostics.iter().map(|one| finding(one, &sources)).collect();
+        // Of very many, warnings are what is left out.
+        let mut told: Vec<_> = outcome.diagnostics.iter().collect();
+        told.sort_by_key(|one| one.severity);
+        let findings: Vec<_> = told.iter().take(MAX_FINDINGS).map(|one| finding(one, &sources)).collect();
+        let fresh_warnings = self.fresh_warnings(&findings);
         let (swap, done) = self.take_over(&tree, outcome);
         let mut status = Status {
-            ok: findings.is_empty() && outcome.problem.is_none(),
+            ok: !outcome.has_errors() && outcome.problem.is_none(),
             generation: self.status.generation + u64::from(swap),
             source: super::describe(&self.config.source),
             watching,
             problem: outcome.problem.clone(),
-            omitted: findings.len().saturating_sub(MAX_FINDINGS),
+            omitted: told.len().saturating_sub(MAX_FINDINGS),
             ..self.status.clone()
         };
         if swap {
@@ -419,7 +439,23 @@ impl Files {
             self.tree = tree;
         }
         self.status = status.clone();
-        Look { table: self.table.clone(), swap, status, findings, done, differs, news, took: began.elapsed() }
+        Look {
+            table: self.table.clone(),
+            swap,
+            status,
+            findings,
+            fresh_warnings,
+            done,
+            differs,
+            news,
+            took: began.elapsed(),
+        }
+    }
+
+    fn fresh_warnings(&self, findings: &[Finding]) -> HashSet<Finding> {
+        let before: HashSet<_> = self.status.files.iter().flat_map(|file| &file.diagnostics).collect();
+        let warnings = findings.iter().filter(|one| one.severity == Severity::Warning);
+        warnings.filter(|one| !before.contains(one)).cloned().collect()
     }
 
     /// Makes what was settled the last good, and a table of it if it is another than before.
@@ -520,7 +556,7 @@ impl Files {
     /// What became of each file.
     fn describe(&mut self, tree: &Tree, outcome: &Outcome, findings: &[Finding]) -> Vec<File> {
         let mut told: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
-        for one in findings.iter().take(MAX_FINDINGS) {
+        for one in findings {
             told.entry(&one.file).or_default().push(one.clone());
         }
         let serving = &outcome.settled.serving;
@@ -628,6 +664,7 @@ fn finding(diagnostic: &Diagnostic, sources: &Sources) -> Finding {
     });
     Finding {
         code: diagnostic.code.as_str().into(),
+        severity: diagnostic.severity,
         file,
         line,
         column,

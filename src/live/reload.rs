@@ -20,12 +20,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::{
-    Command, Live, MAX_WAITING, Status, Watching,
+    Command, Finding, Live, MAX_WAITING, Status, Watching,
     files::{Files, Look},
     watch::{Places, Watch},
 };
 use crate::{
-    diag::{Diagnostic, Sources},
+    diag::{Diagnostic, Severity, Sources},
+    lint::Levels,
     settings::Source,
     table::Table,
 };
@@ -56,8 +57,10 @@ pub struct Config {
     pub secrets: PathBuf,
     /// The data directory, where what was last good is kept.
     pub data: PathBuf,
-    /// Whether anything wrong with any file refuses all.
+    /// Whether an error in any file refuses all. A warning never does.
     pub strict: bool,
+    /// How bad what lints find is.
+    pub lints: Levels,
     /// How long a last good text may serve.
     pub max_stale: Option<Duration>,
     /// How often to look without an event.
@@ -367,16 +370,19 @@ fn report(look: &Look, why: Why, status: &Status) {
         (true, false) => line!(info, "reloaded: nothing to change"),
         (false, _) => line!(warn, "reloaded: not all is good"),
     }
-    for one in look.findings.iter().take(MAX_LOGGED) {
+    // A warning is told once, an error for as long as it is there.
+    let told = |one: &&Finding| one.severity == Severity::Error || look.fresh_warnings.contains(one);
+    let told: Vec<_> = look.findings.iter().filter(told).collect();
+    for one in told.iter().take(MAX_LOGGED) {
         let (file, row, column, code, help) =
             (&one.file, one.line, one.column, &one.code, one.help.as_deref());
-        tracing::error!(file, line = row, column, code, help, "{}", one.message);
+        match one.severity {
+            Severity::Error => tracing::error!(file, line = row, column, code, help, "{}", one.message),
+            Severity::Warning => tracing::warn!(file, line = row, column, code, help, "{}", one.message),
+        }
     }
-    if look.findings.len() > MAX_LOGGED {
-        tracing::error!(
-            more = look.findings.len() - MAX_LOGGED,
-            "further findings: `tollgate status` shows them"
-        );
+    if told.len() > MAX_LOGGED {
+        tracing::warn!(more = told.len() - MAX_LOGGED, "further findings: `tollgate status` shows them");
     }
 }
 
@@ -408,6 +414,7 @@ mod tests {
             strict: false,
             max_stale: None,
             sweep: Duration::from_hours(1),
+            lints: Levels::default(),
         };
         let (commands, waiting) = mpsc::sync_channel(MAX_WAITING);
         let mut files = Files::new(config.clone());

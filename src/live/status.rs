@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::diag::Severity;
+
 /// What serves, and what became of each file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// Whether every file is live and nothing else is wrong.
+    /// Whether every file is live and nothing else is wrong. Warnings change nothing of that.
     pub ok: bool,
     /// Counts the tables that have served since the process started, from 1.
     pub generation: u64,
@@ -85,7 +87,7 @@ pub struct File {
     /// Other files that keep it from being live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
-    /// What is wrong in it.
+    /// What is to be said of it: what is wrong, then what lints warn of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<Finding>,
 }
@@ -103,10 +105,12 @@ pub enum State {
 }
 
 /// A diagnostic, with its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Finding {
     /// The stable code, as `TG010`.
     pub code: String,
+    /// Whether the file cannot serve as it is.
+    pub severity: Severity,
     /// The file.
     pub file: String,
     /// The line, from 1.
@@ -124,7 +128,7 @@ pub struct Finding {
 }
 
 /// A place that belongs to a diagnostic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// The file.
     pub file: String,

@@ -9,6 +9,7 @@ mod vars;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::Path,
     sync::Arc,
 };
 
@@ -19,7 +20,7 @@ use crate::{
     bind, compile,
     compile::{Compiled, Files, Rejected, VarSource},
     diag::{At, Code, Diagnostic, Sources},
-    filetest,
+    filetest, lint,
     name::FileName,
     reconcile::{Fresh, Good, settle},
     settings::Source,
@@ -36,6 +37,12 @@ pub struct Loaded {
     pub files: Files,
     /// What is wrong with the form of a file, or with reading it.
     pub diagnostics: Vec<Diagnostic>,
+    /// What texts hold that looks like a key.
+    pub literals: Vec<Diagnostic>,
+    /// The files that are the binary's: nobody here can mend them.
+    pub filled_in: BTreeSet<Arc<str>>,
+    /// How bad what lints find is.
+    pub levels: lint::Levels,
 }
 
 /// What files amount to, each for itself.
@@ -45,7 +52,7 @@ pub struct Made {
     pub fresh: BTreeMap<FileName, Fresh>,
     /// Of those that are good but for other files that they are made of: which.
     pub because: BTreeMap<FileName, BTreeSet<Arc<str>>>,
-    /// What is wrong with them.
+    /// What is to be said of them.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -63,6 +70,13 @@ pub struct Assembled {
 /// Reads and parses all files. The error is about the directory itself.
 pub fn load(origin: &Source) -> io::Result<Loaded> {
     let tree = Tree::read(origin, &Tree::default())?;
+    Ok(Loaded { sources: tree.sources(), ..parse(&tree, |_| true) })
+}
+
+/// The same with one text in the place of the file at `path`, whatever that holds.
+pub fn load_with(origin: &Source, path: &Path, text: Vec<u8>) -> io::Result<Loaded> {
+    let mut tree = Tree::read(origin, &Tree::default())?;
+    tree.replace(path, text);
     Ok(Loaded { sources: tree.sources(), ..parse(&tree, |_| true) })
 }
 
@@ -108,6 +122,38 @@ impl Loaded {
             Folder::Apis => keep(&mut files.apis, name, file, text, |one| &mut one.test),
         };
         self.diagnostics.extend(found);
+        if text.filled_in {
+            self.filled_in.insert(file.clone());
+        } else if let Ok(text) = &text.text {
+            self.literals.extend(lint::literals(file, text));
+        }
+    }
+
+    /// What lints find, as bad as their levels say.
+    fn lint(&self, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let mut found = self.levels.apply(found);
+        found.retain(|one| !self.filled_in.contains(&one.at.file));
+        found
+    }
+
+    /// What lints say of each file.
+    fn lint_each(&self, compiled: &Compiled) -> Vec<Diagnostic> {
+        let mut found = lint::each(&self.files, compiled);
+        found.extend(self.literals.iter().cloned());
+        self.lint(found)
+    }
+
+    /// What lints say of gateways that none of `providers` names. Where one is out nobody knows what it names.
+    pub fn unused_gateways<'p>(
+        &self,
+        providers: impl Iterator<Item = &'p compile::Provider>,
+        rejected: &[Rejected],
+    ) -> Vec<Diagnostic> {
+        if rejected.is_empty() {
+            self.lint(lint::unused_gateways(&self.files, providers))
+        } else {
+            Vec::new()
+        }
     }
 }
 
@@ -143,6 +189,8 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     all.extend(compiled.diagnostics.iter().cloned());
     all.extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
     all.extend(tests.diagnostics.iter().cloned());
+    all.extend(loaded.lint_each(&compiled));
+    all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
     all.sort();
     (compiled, tests, all)
 }
@@ -154,7 +202,13 @@ pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) 
     let tests = filetest::run(&compiled);
     let mut diagnostics = loaded.diagnostics.clone();
     diagnostics.extend(tests.diagnostics);
-    let bad: BTreeSet<Arc<str>> = diagnostics.iter().map(|one| one.at.file.clone()).collect();
+    diagnostics.extend(loaded.lint_each(&compiled));
+    let bad = diagnostics.iter().filter(|one| one.is_error());
+    let bad: BTreeSet<Arc<str>> = bad.map(|one| one.at.file.clone()).collect();
+    let mut warnings = BTreeMap::<Arc<str>, Vec<Diagnostic>>::new();
+    for one in diagnostics.iter().filter(|one| !one.is_error()) {
+        warnings.entry(one.at.file.clone()).or_default().push(one.clone());
+    }
     diagnostics.extend(compiled.diagnostics);
     let mut fresh: BTreeMap<FileName, Fresh> =
         compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one))).collect();
@@ -166,7 +220,9 @@ pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) 
             let (bound, found) = bind::bind_read(&provider, |_, _, var| (value.borrow_mut())(&var.source));
             diagnostics.extend(found);
             let bound = bound.map(Arc::new);
-            bound.map_or_else(rejected, |bound| Fresh::New(Good { compiled: provider.clone(), bound }))
+            let warnings = warnings.remove(&provider.at.file).unwrap_or_default();
+            let good = |bound| Fresh::New(Good { compiled: provider.clone(), bound, warnings });
+            bound.map_or_else(rejected, good)
         } else {
             because.insert(provider.name.clone(), provider.inputs.intersection(&bad).cloned().collect());
             rejected()
@@ -181,6 +237,8 @@ pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) 
     let Made { fresh, mut diagnostics, .. } = make(loaded, value);
     let settled = settle(fresh, &BTreeMap::new());
     diagnostics.extend(settled.diagnostics);
+    let serving = settled.serving.values().map(|one| &*one.good.compiled);
+    diagnostics.extend(loaded.unused_gateways(serving, &settled.rejected));
     sort(&mut diagnostics);
     let providers: Vec<_> = settled.serving.values().map(|one| one.good.compiled.clone()).collect();
     let bound = settled.serving.into_values().map(|one| one.good.bound).collect();
@@ -207,7 +265,7 @@ pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use super::{
         tree::{EMBEDDED, read},
@@ -218,7 +276,7 @@ mod tests {
         "path_prefix = \"/proxy/{provider}\"\n[endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n";
     const GOOD: &str = "title = \"X\"\nextends = \"p\"\nbase_url = \"https://x.example\"\n";
 
-    /// Which providers serve and which are out, and the codes of all findings, of a directory with these files.
+    /// Which providers serve and which are out, and the codes of all errors, of a directory with these files.
     fn outcome(files: &[(&str, &str)]) -> (String, String) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("presets")).unwrap();
@@ -229,7 +287,8 @@ mod tests {
         let assembled = assemble(&loaded, |_| Ok(None));
         let serving = assembled.table.providers.iter().map(|one| one.name.to_string());
         let out = assembled.table.rejected.iter().map(|one| format!("-{}", one.name));
-        let codes = assembled.diagnostics.iter().map(|one| one.code.as_str().to_owned());
+        let errors = assembled.diagnostics.iter().filter(|one| one.is_error());
+        let codes = errors.map(|one| one.code.as_str().to_owned());
         (serving.chain(out).collect::<Vec<_>>().join(" "), codes.collect::<Vec<_>>().join(" "))
     }
 

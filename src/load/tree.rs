@@ -223,6 +223,18 @@ impl Tree {
         }
     }
 
+    /// Puts a text in the place of a file, or of the binary's where the directory lacks it.
+    pub(super) fn replace(&mut self, path: &Path, bytes: Vec<u8>) {
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+        let folder = Folder::ALL[1..].iter().find(|one| one.name() == folder).copied();
+        let folder = folder.unwrap_or(Folder::Providers);
+        let contents =
+            if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) };
+        let text = Text::new(folder, path, contents, false);
+        self.0.retain(|_, one| !(one.filled_in && one.folder == folder && one.name == text.name));
+        self.insert(path, Arc::new(text));
+    }
+
     fn insert(&mut self, path: &Path, text: Arc<Text>) {
         self.0.insert(path.to_string_lossy().into(), text);
     }
@@ -316,5 +328,9 @@ pub(super) fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
     }
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > max { Err(format!("is larger than {max} bytes")) } else { Ok(bytes) }
+    if bytes.len() as u64 > max { Err(too_large(max)) } else { Ok(bytes) }
+}
+
+fn too_large(max: u64) -> String {
+    format!("is larger than {max} bytes")
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
 
-use crate::diag::{At, Code, Diagnostic};
+use crate::diag::{At, Code, Diagnostic, MAX_FINDINGS};
 
 pub use document::*;
 pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text, toml_key};
@@ -65,7 +65,8 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
-        return (Err(outline(&value)), errors.iter().map(|error| syntax_error(file, error)).collect());
+        let told = errors.iter().take(MAX_FINDINGS + 1);
+        return (Err(outline(&value)), told.map(|error| syntax_error(file, error)).collect());
     }
     let spans = match spans {
         Ok(spans) => spans,

@@ -11,7 +11,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::{document, spans::Spans};
-use crate::diag::{Code, Diagnostic};
+use crate::diag::{Code, Diagnostic, MAX_FINDINGS};
 
 /// What a schema's `$id` starts with.
 const ID: &str = "urn:tollgate:schema:";
@@ -97,7 +97,7 @@ impl Checker {
     /// All that is wrong with the form of a document.
     pub(super) fn check(&self, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
         let errors = self.validator.iter_errors(document);
-        errors.flat_map(|error| tell(&self.schema, &error, spans, file)).collect()
+        errors.flat_map(|error| tell(&self.schema, &error, spans, file)).take(MAX_FINDINGS + 1).collect()
     }
 }
 
@@ -273,6 +273,7 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
+            .take(MAX_FINDINGS + 1)
             .map(|key| {
                 let at = spans.key(file, &format!("{pointer}/{}", super::spans::step(key)));
                 unknown_key(at, key, owner)

@@ -17,6 +17,10 @@ aliases = ["/models/{model}"]
 name = "passes"
 request = { method = "POST", path = "/good/v1/chat" }
 expect = { url = "https://good.example/api/v1/chat" }
+[[test]]
+name = "one model"
+request = { path = "/good/v1/models/m" }
+expect = { url = "https://good.example/api/models/m" }
 "#;
 
 /// Holds what a command says against `expected`; `{dir}` stands for the provider directory.
@@ -34,7 +38,7 @@ fn check(home: &Home, args: &[&str], code: i32, out: &str, err: &str) {
 #[test]
 fn check_is_quiet_about_good_files() {
     let home = Home::new(&[("good", GOOD)]);
-    check(&home, &["check"], 0, "`{dir}`: 1 providers, 2 endpoints, 1 tests: ok\n", "");
+    check(&home, &["check"], 0, "`{dir}`: 1 providers, 2 endpoints, 2 tests: ok\n", "");
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn check_takes_paths() {
     assert_eq!(home.run(&["check", &path("good.toml")], "").code, 0);
     assert_eq!(home.run(&["check", &path("bad.toml")], "").code, 1);
     let said = home.run(&["check", &path("missing.toml")], "");
-    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    assert_eq!((said.code, said.out.as_str()), (3, ""), "{said:?}");
     assert!(said.err.contains("missing.toml"), "{said:?}");
 }
 

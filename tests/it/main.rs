@@ -28,4 +28,5 @@ mod serving;
 mod shipped;
 mod streaming;
 mod systemd;
+mod tooling_check;
 mod tooling_fmt;

@@ -128,7 +128,8 @@ fn a_thousand_reloads_harm_no_request() {
         "{RELOADS} reloads in {took:?}: closed loops {closed:?}, open loop {open} requests, streams {events:?} events"
     );
     assert!(events.iter().all(|count| *count > 10));
-    let log = site.gateway().log();
+    // The files have no tests, and are warned of that.
+    let log: Vec<_> = site.gateway().log().into_iter().filter(|line| !line.contains("TG064")).collect();
     assert!(!log.iter().any(|line| line.contains("\"ERROR\"") || line.contains("\"WARN\"")), "{log:?}");
 }
 

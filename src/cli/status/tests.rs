@@ -1,4 +1,5 @@
 use super::*;
+use crate::diag::Severity;
 use crate::live::Counts;
 
 fn file(name: &str, state: State) -> File {
@@ -16,6 +17,7 @@ fn file(name: &str, state: State) -> File {
 fn finding() -> Finding {
     Finding {
         code: "TG010".into(),
+        severity: Severity::Error,
         file: "providers.d/demo.toml".into(),
         line: 3,
         column: 1,
@@ -91,7 +93,7 @@ fn what_is_wrong_stands_below() {
              help: one\n          \
                    two\\u{7}\n\
          rejected providers.d/example.toml since 2026-11-22T14:30:00Z, because of providers.d/presets/p.toml, providers.d/demo.toml\n\
-         and 1 error more, not shown: mend these first\n",
+         and 1 finding more, not shown: mend these first\n",
     );
 }
 

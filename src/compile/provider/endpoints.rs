@@ -217,9 +217,8 @@ impl Compiler<'_> {
         match refer("api", name, &self.shared.apis) {
             Ok(api) => Some(api.clone()),
             Err((code, message, help)) => {
-                let mut diagnostic = Diagnostic::new(code, self.value(&format!("{pointer}/api")), message);
-                diagnostic.help = help;
-                self.found.push(diagnostic);
+                let diagnostic = Diagnostic::new(code, self.value(&format!("{pointer}/api")), message);
+                self.found.push(diagnostic.maybe_help(help));
                 None
             }
         }

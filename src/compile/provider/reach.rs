@@ -89,9 +89,8 @@ impl Compiler<'_> {
             let gateway = match refer("gateway", name, &self.shared.gateways) {
                 Ok(gateway) => gateway.clone(),
                 Err((code, message, help)) => {
-                    let mut diagnostic = Diagnostic::new(code, self.key(&pointer), message);
-                    diagnostic.help = help;
-                    self.found.push(diagnostic);
+                    let diagnostic = Diagnostic::new(code, self.key(&pointer), message);
+                    self.found.push(diagnostic.maybe_help(help));
                     continue;
                 }
             };

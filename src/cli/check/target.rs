@@ -1,0 +1,111 @@
+//! What is to be checked: a file is checked together with the directory that it stands in, and files of one directory
+//! at once.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+
+use super::Failure;
+use crate::{load::Folder, settings::Source};
+
+/// Standard input, among paths.
+const STDIN: &str = "-";
+/// What of standard input is read: more than a file may have.
+const MAX_STDIN: u64 = 2 << 20;
+
+/// A directory, and what of it is wanted.
+pub(super) struct Target {
+    pub(super) source: Source,
+    /// The files that are to be spoken of, as shown; all if there are none.
+    pub(super) only: Option<BTreeSet<String>>,
+    /// A text that stands for the file at this path.
+    pub(super) given: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// What the arguments name.
+pub(super) fn targets(
+    paths: &[PathBuf],
+    name: Option<&Path>,
+    default: &Source,
+) -> Result<Vec<Target>, Failure> {
+    let usage = |text: &str| Err(Failure::Usage(anyhow!("{text}")));
+    let given = paths.iter().any(|path| path == Path::new(STDIN));
+    match name {
+        None if given => return usage("`-` needs `--name FILE`: the file that standard input stands for"),
+        Some(_) if !given => return usage("`--name` says what `-` stands for: give `-` too"),
+        Some(_) if paths.len() > 1 => return usage("`-` goes alone"),
+        Some(name) => return Ok(vec![standard_input(name)?]),
+        None => {}
+    }
+    if paths.is_empty() {
+        return Ok(vec![Target { source: default.clone(), only: None, given: None }]);
+    }
+    let mut targets: Vec<Target> = Vec::new();
+    for path in paths {
+        let (dir, only) = place(path).map_err(Failure::Io)?;
+        let source = Source::Directory(dir);
+        match (targets.iter_mut().find(|known| known.source == source), only) {
+            (None, only) => {
+                let only = only.map(|file| BTreeSet::from([file]));
+                targets.push(Target { source, only, given: None });
+            }
+            (Some(known), None) => known.only = None,
+            (Some(known), Some(file)) => known.only.iter_mut().for_each(|only| only.extend([file.clone()])),
+        }
+    }
+    Ok(targets)
+}
+
+fn standard_input(name: &Path) -> Result<Target, Failure> {
+    let (dir, shown) = stands_in(name);
+    let shown_text = shown.to_string_lossy().into_owned();
+    if shown.extension().is_none_or(|extension| extension != "toml") {
+        return Err(Failure::Usage(anyhow!(
+            "`--name {}` is no provider file: one ends in `.toml`",
+            name.display()
+        )));
+    }
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(MAX_STDIN).read_to_end(&mut bytes);
+    read.context("cannot read standard input").map_err(Failure::Io)?;
+    let only = Some(BTreeSet::from([shown_text]));
+    Ok(Target { source: Source::Directory(dir), only, given: Some((shown, bytes)) })
+}
+
+/// A providers directory, and the file in it that is meant, if it is one.
+fn place(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
+    let unreadable = || format!("cannot read `{}`", path.display());
+    let metadata = fs::metadata(path).with_context(unreadable)?;
+    if metadata.is_dir() {
+        return Ok((path.to_owned(), None));
+    }
+    // Opening a pipe would wait for somebody to write.
+    if metadata.is_file() {
+        File::open(path).with_context(unreadable)?;
+    }
+    let (dir, shown) = stands_in(path);
+    Ok((dir, Some(shown.to_string_lossy().into_owned())))
+}
+
+/// The providers directory of a file, and the file's path as that directory's files are shown.
+fn stands_in(path: &Path) -> (PathBuf, PathBuf) {
+    let here = || PathBuf::from(".");
+    let or_here =
+        |dir: Option<&Path>| dir.filter(|dir| !dir.as_os_str().is_empty()).map_or_else(here, Path::to_owned);
+    let parent = or_here(path.parent());
+    let file = path.file_name().unwrap_or_default();
+    let absolute = std::path::absolute(&parent).unwrap_or_else(|_| parent.clone());
+    let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !Folder::ALL[1..].iter().any(|folder| folder.name() == name) {
+        let shown = parent.join(file);
+        return (parent, shown);
+    }
+    let dir = if parent.file_name().is_some() { or_here(parent.parent()) } else { parent.join("..") };
+    let shown = dir.join(name).join(file);
+    (dir, shown)
+}

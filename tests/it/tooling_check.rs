@@ -1,0 +1,321 @@
+//! `tollgate check` as programs and people use it: formats, exit codes, standard input, levels of lints; that no key is
+//! ever shown; and that a running tollgate says the same.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::{Home, Said, root};
+
+const KEY: &str = "sk-live0123456789abcdef";
+
+const GOOD: &str = r#"title = "Good"
+base_url = "https://good.example"
+path_prefix = "/good"
+[endpoint.chat]
+method = "POST"
+path = "/v1/chat"
+[[test]]
+name = "chat"
+request = { method = "POST", path = "/good/v1/chat" }
+expect = { url = "https://good.example/v1/chat" }
+"#;
+
+/// Good, but for a warning.
+fn warned() -> String {
+    GOOD.replace("[endpoint", "[headers]\npass = [\"origin\"]\n[endpoint")
+}
+
+/// An error on line 3 and a name first declared elsewhere.
+fn bad() -> String {
+    GOOD.replace("path_prefix", "path_prefx")
+}
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+#[test]
+fn exit_codes_tell_what_happened() {
+    let home = Home::new(&[("good", GOOD)]);
+    let bad_home = Home::new(&[("bad", &bad())]);
+    let warned = Home::new(&[("warned", &warned())]);
+    let check = |home: &Home, args: &[&str], code: i32| {
+        let args = [&["check"], args].concat();
+        let said = home.run(&args, "");
+        assert_eq!(said.code, code, "{args:?}: {said:?}");
+    };
+    let help = home.run(&["check", "--help"], "");
+    assert!(help.out.contains("3 if what is named cannot be read"), "{help:?}");
+    check(&home, &[], 0);
+    check(&warned, &[], 0);
+    check(&warned, &["--deny-warnings"], 1);
+    check(&bad_home, &[], 1);
+    check(&home, &["--format", "yaml"], 2);
+    check(&home, &["--explain", "TG999"], 2);
+    check(&home, &["-"], 2);
+    check(&home, &["--name", "x.toml"], 2);
+    check(&home, &["missing.toml"], 3);
+    check(&home, &["missing"], 3);
+    check(&home, &["--config", "missing.toml"], 3);
+    fs::write(home.path("bad.toml"), "[lints]\nheader_pas = \"warn\"\n").unwrap();
+    check(&home, &["--config", "bad.toml"], 2);
+    fs::write(home.path("note.txt"), "x").unwrap();
+    check(&home, &["note.txt"], 2);
+    fs::create_dir(home.path("empty")).unwrap();
+    check(&home, &["empty"], 2);
+    // What is wrong with a file's content is a finding.
+    fs::write(home.providers().join("latin.toml"), b"title = \"Caf\xe9\"").unwrap();
+    check(&home, &["providers.d/latin.toml"], 1);
+    fs::write(home.providers().join("latin.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    check(&home, &["providers.d/latin.toml"], 1);
+}
+
+#[test]
+fn levels_stand_in_the_settings() {
+    let home = Home::new(&[("warned", &warned())]);
+    let check = |lints: &str, args: &[&str], code: i32, told: &str| {
+        fs::write(home.path("tollgate.toml"), lints).unwrap();
+        let said = home.run(&[&["check"], args].concat(), "");
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.contains(told) && said.err.is_empty() == told.is_empty(), "{said:?}");
+    };
+    check("", &[], 0, "warning[TG067]");
+    check("", &["--deny-warnings"], 1, "error[TG067]");
+    check("[lints]\nheader_pass = \"warn\"\n", &[], 0, "warning[TG067]");
+    check("[lints]\nheader_pass = \"deny\"\n", &[], 1, "error[TG067]");
+    check("[lints]\nheader_pass = \"allow\"\n", &["--deny-warnings"], 0, "");
+}
+
+#[test]
+fn json_is_one_document() {
+    let home = Home::new(&[("bad", &bad()), ("good", GOOD), ("twin", &GOOD.replace("Good", "Twin"))]);
+    let said = home.run(&["check", "providers.d", "--format", "json"], "");
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{said:?}");
+    let document = json(&said);
+    assert_eq!((&document["version"], &document["ok"]), (&1.into(), &false.into()));
+    let files = ["providers.d/bad.toml", "providers.d/good.toml", "providers.d/twin.toml"];
+    assert_eq!(document["files"], serde_json::json!(files));
+    let findings = document["findings"].as_array().unwrap();
+    assert_eq!(document["errors"].as_u64(), Some(findings.len() as u64), "{said:?}");
+    let of = |code: &str| {
+        findings.iter().find(|one| one["code"] == code).unwrap_or_else(|| panic!("{code}: {said:?}"))
+    };
+    let unknown = of("TG010");
+    let start = bad().find("path_prefx").unwrap();
+    let span = serde_json::json!({
+        "file": "providers.d/bad.toml",
+        "start": { "byte": start, "line": 3, "column": 1 },
+        "end": { "byte": start + 10, "line": 3, "column": 11 },
+    });
+    assert_eq!((&unknown["span"], &unknown["severity"]), (&span, &"error".into()));
+    assert_eq!(unknown["help"], "did you mean `path_prefix`?");
+    let clash = of("TG040");
+    assert_eq!(clash["related"][0]["span"]["file"], "providers.d/good.toml");
+    assert_eq!(clash["related"][0]["message"], "the other one");
+    let clean = json(&home.run(&["check", "providers.d/good.toml", "--format", "json"], ""));
+    assert_eq!(clean["files"], serde_json::json!(["providers.d/good.toml"]));
+}
+
+#[test]
+fn github_reads_lines() {
+    let home = Home::new(&[("bad", &bad()), ("warned", &warned())]);
+    let said = home.run(&["check", "providers.d", "--format", "github"], "");
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{said:?}");
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!(
+        lines[0],
+        "::error file=providers.d/bad.toml,line=3,col=1,endLine=3,endColumn=10,title=TG010::unknown key `path_prefx`%0Ahelp: did you mean `path_prefix`?"
+    );
+    assert!(lines[1].starts_with("::warning file=providers.d/warned.toml,line=5,"), "{said:?}");
+    assert_eq!(lines.len(), 2, "{said:?}");
+}
+
+#[test]
+fn sarif_keeps_to_its_schema() {
+    let path = root().join("tests/sarif/sarif-schema-2.1.0.json");
+    // A `]` that stands for itself is none to this validator's regular expressions unless it is escaped.
+    let text = fs::read_to_string(path).unwrap().replace("{2}]?$", "{2}\\\\]?$");
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let valid = |document: &Value| {
+        let errors: Vec<_> = validator
+            .iter_errors(document)
+            .map(|error| format!("{error} at {}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    };
+    let twin = GOOD.replace("Good", "Twin");
+    let home =
+        Home::new(&[("bad", &bad()), ("warned", &warned()), ("good", GOOD), ("twin", &twin), ("large", "")]);
+    fs::write(home.providers().join("latin 1.toml"), b"\xe9").unwrap();
+    let said = home.run(&["check", "providers.d", "--format", "sarif"], "");
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{said:?}");
+    let document = json(&said);
+    valid(&document);
+    let run = &document["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    for result in results {
+        let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+        assert_eq!(rule["id"], result["ruleId"]);
+    }
+    let levels: Vec<_> = results.iter().filter_map(|one| one["level"].as_str()).collect();
+    assert!(levels.contains(&"error") && levels.contains(&"warning"), "{levels:?}");
+    let uri = |one: &Value| one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone();
+    assert!(results.iter().any(|one| uri(one) == "providers.d/latin%201.toml"), "{said:?}");
+    assert!(results.iter().any(|one| one.get("relatedLocations").is_some()), "{said:?}");
+    let clean = Home::new(&[("good", GOOD)]);
+    let clean = json(&clean.run(&["check", "--format", "sarif"], ""));
+    valid(&clean);
+    assert_eq!(clean["runs"][0]["results"], serde_json::json!([]));
+    // The check itself can fail.
+    let mut wrong = clean;
+    wrong["runs"][0]["results"] = serde_json::json!([{ "level": "loud" }]);
+    assert!(!validator.is_valid(&wrong));
+}
+
+#[test]
+fn standard_input_stands_for_a_file_in_its_place() {
+    let home = Home::new(&[("good", GOOD), ("other", &GOOD.replace("good", "other"))]);
+    let check = |name: &str, text: &str, code: i32, told: &str| {
+        let said = home.run(&["check", "-", "--name", name], text);
+        assert_eq!(said.code, code, "{name}: {said:?}");
+        assert!(said.err.contains(told), "{name}: {said:?}");
+    };
+    check("providers.d/good.toml", GOOD, 0, "");
+    check("providers.d/good.toml", &bad(), 1, "providers.d/good.toml:3:1");
+    // A new file, beside those that are there.
+    check("providers.d/new.toml", GOOD, 1, "TG040");
+    check("providers.d/new.toml", &GOOD.replace("good", "new"), 0, "");
+    check("providers.d/New.toml", GOOD, 1, "TG002");
+    check("providers.d/new.txt", GOOD, 2, "is no provider file");
+    check("providers.d/new.toml", &"#".repeat((1 << 20) + 1), 1, "is larger than");
+    check("nowhere/new.toml", GOOD, 3, "cannot read");
+    let preset = "path_prefix = \"/{provider}\"\ntest = 1\n";
+    check("providers.d/presets/p.toml", preset, 1, "providers.d/presets/p.toml:2:8");
+    // What the directory has of it is neither read nor told.
+    home.write("good", "x =");
+    check("providers.d/good.toml", GOOD, 0, "");
+}
+
+#[test]
+fn a_file_is_found_in_its_directory_wherever_one_stands() {
+    let gateway = "title = \"G\"\nbase_url = \"https://g.example\"\nvars.key = { env = \"K\" }\nwrong = 1\n";
+    let home = Home::new(&[("good", GOOD), ("gateways/g", gateway)]);
+    let absolute = home.providers().join("gateways/g.toml").display().to_string();
+    for path in ["providers.d/gateways/g.toml", "./providers.d/gateways/g.toml", &absolute] {
+        let said = home.run(&["check", path], "");
+        assert!(said.code == 1 && said.err.contains("gateways/g.toml:4:1"), "{said:?}");
+    }
+    let said = home.run(&["check", "providers.d/good.toml", "providers.d/gateways/g.toml"], "");
+    assert_eq!((said.code, said.out.lines().count()), (1, 1), "one directory is checked once: {said:?}");
+}
+
+#[test]
+fn no_key_is_ever_shown() {
+    let literal = GOOD.replace("[endpoint", &format!("[headers.set]\nx-api-key = \"{KEY}\"\n[endpoint"));
+    let faulty = [
+        literal.clone(),
+        // The key is the faulty value, or stands on the line of another error.
+        GOOD.replace("\"POST\"\npath", &format!("\"{KEY}\"\npath")),
+        GOOD.replace("title = \"Good\"", &format!("title = {{ a = \"{KEY}\", b = 1 }}")),
+        GOOD.replace("title", &format!("title = \"{KEY}\" x # title")),
+        format!("{GOOD}credentials = {{ k = \"{KEY}\" }}\n"),
+        GOOD.replace("good.example\"\npath", &format!("me:{KEY}@good.example\"\npath")),
+        GOOD.replace("https://good.example/v1/chat", KEY),
+        format!("{KEY} = 1\n{GOOD}"),
+    ];
+    for text in faulty {
+        let home = Home::new(&[("x", &text)]);
+        for format in ["human", "json", "github", "sarif"] {
+            let said = home.run(&["check", "--format", format], "");
+            assert_eq!(said.code, 1, "{text}\n{said:?}");
+            let shown = format!("{}{}", said.out, said.err);
+            assert!(!shown.contains(&KEY[3..]), "{format} shows the key of\n{text}\n{shown}");
+        }
+    }
+    let home = Home::new(&[("x", &literal)]);
+    let said = home.run(&["check"], "");
+    let masked = format!("x-api-key = \"{}\"", "*".repeat(KEY.len()));
+    assert!(
+        said.err.contains("error[TG060]: this looks like a key") && said.err.contains(&masked),
+        "{said:?}"
+    );
+    let carets = "^".repeat(KEY.len());
+    assert!(said.err.contains(&carets) && !said.err.contains(&format!("{carets}^")), "{said:?}");
+}
+
+#[test]
+fn of_very_many_findings_the_first_are_told() {
+    let many: String = (0..5000).map(|number| format!("[t{number}]\n")).collect::<Vec<_>>().concat();
+    let home = Home::new(&[("many", &many), ("good", GOOD)]);
+    let said = home.run(&["check", "providers.d", "--format", "json"], "");
+    let document = json(&said);
+    let findings = document["findings"].as_array().unwrap().len();
+    assert_eq!(
+        (said.code, findings, &document["cut"]),
+        (1, 1000, &serde_json::json!(["providers.d/many.toml"]))
+    );
+    let said = home.run(&["check"], "");
+    assert!(said.code == 1 && said.err.contains("many.toml` has more findings"), "{}", said.out);
+}
+
+#[test]
+fn codes_are_explained() {
+    let home = Home::new(&[]);
+    let said = home.run(&["check", "--explain", "tg012"], "");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    for part in ["## TG012", "A key that has to be there.", "Bad:", "Good:", "```toml"] {
+        assert!(said.out.contains(part), "`{part}` is missing in\n{}", said.out);
+    }
+    assert_eq!(
+        home.run(&["check", "--explain", "plain_http"], "").out,
+        home.run(&["check", "--explain", "TG062"], "").out
+    );
+    let shipped = fs::read_to_string(root().join("docs/diagnostics.md")).unwrap();
+    assert_eq!(home.run(&["check", "--explain", "all"], "").out, shipped);
+}
+
+#[test]
+fn a_running_tollgate_says_the_same_and_serves_on() {
+    let home = Home::new(&[("warned", &warned()), ("good", GOOD.replace("good", "other").as_str())]);
+    let home_of = |file: &Value| file["file"].as_str().unwrap_or_default().ends_with("warned.toml");
+    let findings = || {
+        let said = home.run(&["reload", "--json"], "");
+        assert_eq!(said.code, 0, "warnings change nothing: {said:?}");
+        let status = json(&said);
+        assert_eq!(status["ok"], true);
+        let file = status["files"].as_array().unwrap().iter().find(|file| home_of(file)).unwrap().clone();
+        assert_eq!(file["state"], "live");
+        let told = file["diagnostics"].as_array().cloned().unwrap_or_default();
+        told.iter().map(|one| format!("{} {}", one["code"], one["severity"])).collect::<Vec<_>>()
+    };
+    let gateway = home.serve(&["--strict"]);
+    let logged = gateway.logged("TG067");
+    assert!(logged.iter().all(|line| line.contains("\"WARN\"")), "{logged:?}");
+    let warning = ["\"TG067\" \"warning\""];
+    assert_eq!(findings(), warning);
+    // Another file changes: what is said of this one stays.
+    home.write("good", &GOOD.replace("good", "another"));
+    assert_eq!(findings(), warning);
+    let said = home.run(&["status"], "");
+    assert!(said.code == 0 && said.out.trim_end().ends_with(", 1 warning"), "{said:?}");
+    let said = home.run(&["status", "--all"], "");
+    assert!(said.code == 0 && said.out.contains("warning[TG067]"), "{said:?}");
+    assert_eq!(gateway.logged("TG067").len(), 1, "a warning is logged once");
+    home.write("warned", GOOD);
+    assert_eq!(findings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_denied_lint_keeps_a_file_out() {
+    let home = Home::new(&[("warned", &warned()), ("good", GOOD.replace("good", "other").as_str())]);
+    fs::write(home.path("tollgate.toml"), "[lints]\nheader_pass = \"deny\"\n").unwrap();
+    let _gateway = home.serve(&[]);
+    let said = home.run(&["status"], "");
+    assert!(
+        said.code == 1 && said.out.contains("error[TG067]") && said.out.contains("1 rejected"),
+        "{said:?}"
+    );
+}
