@@ -7,10 +7,12 @@ mod answer;
 mod query;
 mod request;
 mod token;
+mod witness;
 
 pub use answer::{Answered, answer, cors, trailers};
-pub use request::{Chosen, Outgoing, choose, request};
-pub use token::token;
+pub use request::{Chosen, Outgoing, choose, request, watched};
+pub use token::{Carrier, token, token_at};
+pub use witness::{Fate, Own, Reason, Rule, RuleKind, RuleTable, Witness};
 
 use http::{HeaderMap, header};
 
