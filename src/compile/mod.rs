@@ -25,8 +25,8 @@ use crate::{
 pub use api::{Api, FaultWords};
 pub use glob::Glob;
 pub use parts::*;
-pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree, is_dots};
-pub use provider::{FIXTURE, RESERVED};
+pub use pattern::{Captures, Difference, MAX_CAPTURES, Pattern, Plain, Relation, Tree, is_dots};
+pub use provider::{FIXTURE, Places, RESERVED};
 pub use quantity::{duration, size, span};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
 
