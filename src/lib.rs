@@ -16,6 +16,7 @@ pub mod compile;
 pub mod bind;
 pub mod table;
 pub mod rewrite;
+pub mod explain;
 pub mod filetest;
 pub mod reconcile;
 pub mod exchange;
