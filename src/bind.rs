@@ -285,13 +285,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         self.found.push(Diagnostic::new(Code::Var, at.clone(), message).help(help));
     }
 
-    fn overlay(
-        &mut self,
-        of: Whose,
-        overlay: &compile::Overlay,
-        filler: &Filler<'_>,
-        at: &At,
-    ) -> Overlay {
+    fn overlay(&mut self, of: Whose, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
         let mut set = Vec::new();
         for (name, text) in &overlay.set {
             let mut value = String::new();

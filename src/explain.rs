@@ -54,8 +54,10 @@ pub enum Held {
     Value(Secret),
     /// Something: what it is makes no difference.
     Something,
-    /// Something that cannot be used, and why.
-    Unusable(String),
+    /// A login that has expired.
+    Expired,
+    /// Something that does not open, and why.
+    Unreadable(String),
 }
 
 /// The caller of a request.
@@ -137,7 +139,11 @@ struct Made {
 
 impl Traveller<'_> {
     fn way(&self) -> Way {
-        let chosen = rewrite::choose(self.hit, |field| self.stored(field));
+        let chosen = rewrite::choose(self.hit, |field| self.stored(field)).map_err(|fault| {
+            let held = |auth: &bind::Auth| self.caller.held.get(&auth.field);
+            let expired = |auth| matches!(held(auth), Some(Held::Expired));
+            if self.hit.provider.auth.iter().any(expired) { rewrite::expired(self.hit) } else { fault }
+        });
         let made = match &chosen {
             Ok(chosen) => make(self.hit, self.head, chosen.as_ref(), self.scene.table),
             Err(_) => make(self.hit, self.head, None, self.scene.table),
@@ -171,7 +177,7 @@ impl Traveller<'_> {
         match self.caller.held.get(field)? {
             Held::Value(secret) => Some(secret.clone()),
             Held::Something => Some(Secret::new(HIDDEN)),
-            Held::Unusable(_) => None,
+            Held::Expired | Held::Unreadable(_) => None,
         }
     }
 
@@ -238,7 +244,8 @@ impl Traveller<'_> {
     fn passed_over(&self, auth: &compile::Auth) -> String {
         match self.caller.held.get(&auth.field) {
             None => self.caller.otherwise.clone(),
-            Some(Held::Unusable(why)) => why.clone(),
+            Some(Held::Expired) => words::EXPIRED.to_owned(),
+            Some(Held::Unreadable(why)) => format!("what is stored does not open: {why}"),
             Some(Held::Value(_) | Held::Something) => words::does_not_match(auth),
         }
     }

@@ -2,6 +2,7 @@
 //! that requests run, with vars, credentials and answers from the test: no network, no environment, no clock.
 
 mod coverage;
+mod junit;
 
 use std::{fmt, sync::Arc};
 
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use coverage::{Coverage, Item};
+pub use junit::{Case, Problem, Suite, junit};
 
 /// How many tests ran, and what those that fail are told.
 #[derive(Debug, Default)]

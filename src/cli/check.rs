@@ -25,7 +25,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
 }
 
 /// A file is checked together with the directory that it stands in; only what is said of it is shown.
-fn targets(paths: &[PathBuf]) -> anyhow::Result<Vec<(Source, Option<String>)>> {
+pub(super) fn targets(paths: &[PathBuf]) -> anyhow::Result<Vec<(Source, Option<String>)>> {
     let one = |path: &PathBuf| {
         let metadata =
             std::fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -92,6 +92,6 @@ pub fn describe(origin: &Source) -> String {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -4,12 +4,14 @@
 pub mod check;
 pub mod context;
 pub mod credential;
+pub mod explain;
 pub mod mock;
 pub mod reload;
 pub mod routes;
 pub mod schema;
 pub mod serve;
 pub mod status;
+pub mod test;
 pub mod token;
 pub mod user;
 
@@ -47,6 +49,10 @@ enum Command {
     Serve(Box<Given>),
     /// Check provider files: everything that is wrong, without network, environment or secrets
     Check(check::Args),
+    /// Run the tests that provider files bring along, and tell what no test goes through
+    Test(test::Args),
+    /// Tell what would come of a request, and why, without sending it
+    Explain(explain::Args),
     /// Show what the running tollgate makes of its provider files; exits with 1 unless all are live
     Status(status::Args),
     /// Let the running tollgate look at its provider files now; exits with 1 unless all are live
@@ -68,13 +74,18 @@ enum Command {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Where 1 is an answer, not to have one is another thing.
+    let unanswered = match &cli.command {
+        Some(Command::Test(_) | Command::Explain(_)) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    };
     match run(cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // Standard error may be gone; there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            unanswered
         }
     }
 }
@@ -87,6 +98,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
         Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
         Some(Command::Check(args)) => check::run(&args, &plain()?.providers),
+        Some(Command::Test(args)) => test::run(&args, &plain()?.providers),
+        Some(Command::Explain(args)) => explain::run(&args, &plain()?, master_key()),
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
         Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
         Some(Command::Routes) => routes::run(&plain()?),

@@ -163,9 +163,10 @@ impl Finder<'_> {
         tables.extend(
             endpoints.map(|one| (format!("/endpoint/{}/headers", step(&one.name)), &one.headers.set)),
         );
-        let at = tables.into_iter().find(|(_, set)| names(set)).and_then(|(table, set)| {
-            own.key_in(&format!("{table}/set"), &spelt(set)?)
-        });
+        let at = tables
+            .into_iter()
+            .find(|(_, set)| names(set))
+            .and_then(|(table, set)| own.key_in(&format!("{table}/set"), &spelt(set)?));
         let gateway = || {
             let gateway = provider.gateways.iter().find(|one| names(&one.gateway.overlay.set))?;
             let name = spelt(&gateway.gateway.overlay.set)?;
@@ -184,9 +185,8 @@ impl Finder<'_> {
         let own = position(self.provider).and_then(|index| at(index, self.own()));
         let other = || {
             let all = self.scene.providers.iter();
-            all.filter(|_| self.scene.fixture.is_none()).find_map(|one| {
-                at(position(one)?, Places::of_provider(self.scene.files, &one.name))
-            })
+            all.filter(|_| self.scene.fixture.is_none())
+                .find_map(|one| at(position(one)?, Places::of_provider(self.scene.files, &one.name)))
         };
         self.place(&own.or_else(other)?)
     }

@@ -13,13 +13,17 @@ use crate::{
 
 pub(super) const NOT_REACHED: &str = "not looked at: an entry above is used";
 
+pub(super) const EXPIRED: &str = "the login that is stored has expired";
+
 /// Why the engine dropped what a client sent.
 pub(super) fn dropped(name: &str, reason: Reason) -> &'static str {
     match reason {
         Reason::Managed if name == "host" => "it names this gateway, not the upstream",
         Reason::Managed => "framing and connection are the engine's own",
         Reason::Stripped => stripped(name),
-        Reason::Unpassed => "it says where the client is, or what page it is on: `headers.pass` lets it through",
+        Reason::Unpassed => {
+            "it says where the client is, or what page it is on: `headers.pass` lets it through"
+        }
         Reason::Claimed => "a file sets it: what clients send under this name never counts",
         Reason::Carrier => "clients may put their gateway token there: it never goes up",
         Reason::Nominated => "the request's `connection` says that it is for this hop alone",
@@ -120,14 +124,21 @@ fn difference(
         D::Encoding(0) => ("encoding", "the path's slashes are not percent-encoded".into()),
         D::Encoding(number) => (
             "encoding",
-            format!("segment {number} is not percent-encoded: paths are matched as sent, here it is `{}`", shown(number)),
+            format!(
+                "segment {number} is not percent-encoded: paths are matched as sent, here it is `{}`",
+                shown(number)
+            ),
         ),
         D::Case(number) => {
             ("case", format!("segment {number} differs in case: here it is `{}`", shown(number)))
         }
-        D::Segment(number) => ("segment", format!("segment {number} is another: here it is `{}`", shown(number))),
+        D::Segment(number) => {
+            ("segment", format!("segment {number} is another: here it is `{}`", shown(number)))
+        }
         D::Extra(number) => ("extra_segment", format!("segment {number}, `{}`, is too many", shown(number))),
-        D::Missing(number) => ("missing_segment", format!("its segment {number}, `{}`, is missing", written(number))),
+        D::Missing(number) => {
+            ("missing_segment", format!("its segment {number}, `{}`, is missing", written(number)))
+        }
     };
     Difference { what, message }
 }

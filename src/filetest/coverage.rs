@@ -1,7 +1,7 @@
 //! What of the providers no test goes through: endpoints, auth entries, gateways, egresses. Counted for each provider
 //! by itself, whatever its preset's own tests say: a file that changes one line may change all of it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::Went;
 use crate::{compile::Provider, diag::At, name::FileName};
@@ -11,7 +11,7 @@ use crate::{compile::Provider, diag::At, name::FileName};
 pub struct Coverage {
     /// All that there is to go through.
     all: Vec<Item>,
-    gone: BTreeSet<(FileName, &'static str, usize)>,
+    gone: BTreeSet<(Arc<str>, &'static str, usize)>,
 }
 
 /// Something of a provider that a test can go through.
@@ -25,7 +25,8 @@ pub struct Item {
     pub name: String,
     /// Where it is written; of what a preset says, where the provider's file brings it in, if that is known.
     pub at: At,
-    index: usize,
+    /// The provider's file, and which one it is there: two directories may have providers of one name.
+    key: (Arc<str>, &'static str, usize),
 }
 
 const ENDPOINT: &str = "endpoint";
@@ -37,7 +38,8 @@ impl Coverage {
     /// Adds a provider, with nothing gone through.
     pub fn add(&mut self, provider: &Provider) {
         let mut add = |kind, index, name: String, at: &At| {
-            self.all.push(Item { provider: provider.name.clone(), kind, name, at: at.clone(), index });
+            let key = (provider.at.file.clone(), kind, index);
+            self.all.push(Item { provider: provider.name.clone(), kind, name, at: at.clone(), key });
         };
         for (index, one) in provider.endpoints.iter().enumerate() {
             add(ENDPOINT, index, one.name.clone(), one.paths.first().map_or(&one.at, |path| &path.at));
@@ -60,7 +62,13 @@ impl Coverage {
         let gone = gone.chain(went.auth.map(|index| (AUTH, index)));
         let gone = gone.chain(went.gateway.as_ref().and_then(gateway).map(|index| (GATEWAY, index)));
         let gone = gone.chain(went.egresses.iter().map(|index| (EGRESS, *index)));
-        self.gone.extend(gone.map(|(kind, index)| (provider.name.clone(), kind, index)));
+        self.gone.extend(gone.map(|(kind, index)| (provider.at.file.clone(), kind, index)));
+    }
+
+    /// Adds what is known of other providers.
+    pub fn extend(&mut self, other: Self) {
+        self.all.extend(other.all);
+        self.gone.extend(other.gone);
     }
 
     /// What no test went through.
@@ -84,7 +92,7 @@ impl Coverage {
     }
 
     fn has(&self, item: &Item) -> bool {
-        self.gone.contains(&(item.provider.clone(), item.kind, item.index))
+        self.gone.contains(&item.key)
     }
 
     fn count(&self, wanted: impl Fn(&Item) -> bool) -> (usize, usize) {

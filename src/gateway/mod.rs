@@ -35,7 +35,6 @@ use crate::{
     live::Live,
     origin::is_host,
     rewrite::{self, Answered, Chosen},
-    secret::Secret,
     store::StoreError,
     table::{self, Hit, Table},
     telemetry::{Recorder, shown},
@@ -234,26 +233,13 @@ fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
 /// The caller's credential for the endpoint's provider.
 fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, Fault> {
     let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
+    let now_ms = now_ms();
     let stored = |field: &str| caller.credentials.get(section, field);
-    rewrite::choose(hit, |field| usable(stored(field)?)).map_err(|fault| {
-        let expired =
-            hit.provider.auth.iter().any(|auth| matches!(stored(&auth.field), Some(Stored::OAuth { .. })));
-        if !expired {
-            return fault;
-        }
-        let message = format!("The login stored for {} has expired: store it anew", hit.provider.name);
-        Fault::new(Kind::CredentialExpired, message)
+    rewrite::choose(hit, |field| stored(field)?.usable(now_ms).cloned()).map_err(|fault| {
+        let expired = |stored: &Stored| stored.usable(now_ms).is_none();
+        let expired = hit.provider.auth.iter().any(|auth| stored(&auth.field).is_some_and(expired));
+        if expired { rewrite::expired(hit) } else { fault }
     })
-}
-
-/// What goes into a header: an OAuth login only until it expires.
-fn usable(stored: &Stored) -> Option<Secret> {
-    match stored {
-        Stored::Plain(secret) => Some(secret.clone()),
-        Stored::OAuth { access_token, expires_at_ms, .. } => {
-            expires_at_ms.is_none_or(|at| at > now_ms()).then(|| access_token.clone())
-        }
-    }
 }
 
 /// The request's body on its way up. A GET never carries one.

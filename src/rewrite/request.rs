@@ -65,6 +65,12 @@ pub fn choose(hit: &Hit, stored: impl Fn(&str) -> Option<Secret>) -> Result<Opti
     Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
 }
 
+/// What a caller is told instead of `choose`'s fault, all of whose logins have expired.
+pub fn expired(hit: &Hit) -> Fault {
+    let message = format!("The login stored for {} has expired: store it anew", hit.provider.name);
+    Fault::new(Kind::CredentialExpired, message)
+}
+
 /// Makes the upstream request's head. `carriers` are all places where any client may put a token.
 pub fn request<'h>(
     hit: &'h Hit,

@@ -110,9 +110,9 @@ impl Pattern {
                 differences.extend(segment.is_none().then_some(Difference::Missing(i + 1)));
                 break;
             }
-            let pair = segment.filter(|_| i < self.len()).filter(|segment| {
-                costs[i][j] == costs[i + 1][j + 1].saturating_add(self.cost(i, segment))
-            });
+            let pair = segment
+                .filter(|_| i < self.len())
+                .filter(|segment| costs[i][j] == costs[i + 1][j + 1].saturating_add(self.cost(i, segment)));
             if let Some(segment) = pair {
                 differences.extend(self.difference(i, segment, j + 1));
                 (i, j) = (i + 1, j + 1);
