@@ -54,7 +54,8 @@ impl fmt::Display for Way {
             line(out, "refused", &format!("{} {}: {}", fault.status, fault.code, fault.message), None)?;
         }
         let (up, behind): (Vec<_>, Vec<_>) = self.headers.iter().partition(|one| !one.values.is_empty());
-        section(out, "headers that go up")?;
+        let would = if self.fault.is_some() { "would " } else { "" };
+        section(out, &format!("headers that {would}go up"))?;
         for header in up {
             for value in &header.values {
                 writeln!(out, "  {}: {value}", header.name)?;
