@@ -28,3 +28,4 @@ mod serving;
 mod shipped;
 mod streaming;
 mod systemd;
+mod tooling_explain;
