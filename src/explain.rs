@@ -19,7 +19,7 @@ use crate::{
     bind::{self, Lookup, Whose},
     compile::{self, Files, Tree, Var},
     diag::Sources,
-    fault::{Fault, Kind},
+    fault::Fault,
     name::FileName,
     rewrite::{self, Carrier, Chosen, Fate, Witness},
     secret::Secret,
@@ -79,6 +79,10 @@ pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Call
         Carrier::Header(name) => Token { r#in: "header", name: name.to_owned() },
         Carrier::Query(name) => Token { r#in: "query", name: name.to_owned() },
     });
+    if let Some(own) = words::own_answer(head) {
+        let miss = Miss { own: Some(own), fault: None, nearest: None };
+        return Explained { request, token, way: None, miss: Some(miss) };
+    }
     let hit = scene.table.find_canonical(&head.method, &request.path);
     let found = hit.and_then(|hit| {
         let provider = scene.providers.iter().find(|one| one.name == hit.provider.name)?;
@@ -148,7 +152,8 @@ impl Traveller<'_> {
             Ok(chosen) => make(self.hit, self.head, chosen.as_ref(), self.scene.table),
             Err(_) => make(self.hit, self.head, None, self.scene.table),
         };
-        let fault = chosen.as_ref().err().or(made.as_ref().err()).map(told);
+        let early = rewrite::refused(self.head);
+        let fault = early.as_ref().or(chosen.as_ref().err()).or(made.as_ref().err()).map(told);
         let used = chosen.as_ref().ok().and_then(Option::as_ref).map(|chosen| self.auth_index(chosen));
         let finder = Finder { scene: self.scene, provider: self.provider, hit: self.hit, auth: used };
         let (mask, made) = self.masked(used, made.ok());
@@ -296,9 +301,9 @@ impl Traveller<'_> {
 }
 
 fn make(hit: &Hit, head: &Parts, chosen: Option<&Chosen<'_>>, table: &Table) -> Result<Made, Fault> {
-    let mut heard = Heard::default();
-    let out = rewrite::watched(hit, head, chosen, &table.carriers, &mut heard)?;
-    Ok(Made { url: out.url(), headers: out.headers, heard })
+    let mut witness = Heard::default();
+    let out = rewrite::watched(hit, head, chosen, &table.carriers, &mut witness)?;
+    Ok(Made { url: out.url(), headers: out.headers, heard: witness })
 }
 
 /// Those that go up first, each by name.
@@ -336,15 +341,10 @@ fn told(fault: &Fault) -> Told {
 fn miss(scene: Scene<'_>, head: &Parts) -> Miss {
     let path = head.uri.path();
     let rejected = scene.table.rejected_at(path).filter(|_| table::is_canonical(path));
-    let fault = match rejected {
-        Some(name) => {
-            let message = format!("Provider {name} is out of service: its configuration is rejected");
-            Fault::new(Kind::ConfigRejected, message)
-        }
-        None => Fault::new(Kind::RouteNotFound, rewrite::no_route(path)),
-    };
+    let fault = rewrite::refused(head).unwrap_or_else(|| rewrite::no_endpoint(scene.table, path));
     let nearest = scene.table.nearest(&head.method, path).filter(|_| rejected.is_none());
-    Miss { fault: told(&fault), nearest: nearest.map(|near| words::nearest(&near, head, scene.sources)) }
+    let nearest = nearest.map(|near| words::nearest(&near, head, scene.sources));
+    Miss { own: None, fault: Some(told(&fault)), nearest }
 }
 
 #[cfg(test)]

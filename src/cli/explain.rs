@@ -66,9 +66,12 @@ pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyh
     let caller = caller(args, settings, master_key, hit.as_ref())?;
     let scene = scene(&loaded, &assembled);
     let explained = explain::explain(scene, &head, &|_, _, var| value(&var.source), &caller);
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&explained)? + "\n",
-        false => explained.to_string(),
+    let text = if args.json {
+        serde_json::to_string_pretty(&explained)?
+            + "
+"
+    } else {
+        explained.to_string()
     };
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     Ok(explained.way.is_some())

@@ -41,7 +41,7 @@ pub struct Args {
     /// Fail if tests go through less than this, in percent
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fail_under: Option<f64>,
-    /// Write the results as JUnit XML, too
+    /// Write the results as `JUnit` XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }
@@ -99,7 +99,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     text.push_str(&summary(&results, told));
     if !enough {
         let bar = args.fail_under.unwrap_or_default();
-        text.push_str(&format!("tests go through less than {bar} %\n"));
+        put(&mut text, format_args!("tests go through less than {bar} %\n"));
     }
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     Ok(results.failed == 0 && results.broken == 0 && enough)
@@ -183,16 +183,16 @@ impl Target<'_> {
         is_fixture: bool,
         verdict: &Verdict,
     ) -> String {
-        let mut text =
+        let mut out =
             format!("FAIL {}::{}  ({})\n", short(&test.at.file), test.spec.name, self.place(&test.at));
         for wrong in &verdict.wrong {
             match wrong {
-                Wrong::Says(sentence) => put(&mut text, format_args!("  {sentence}\n")),
+                Wrong::Says(sentence) => put(&mut out, format_args!("  {sentence}\n")),
                 Wrong::Differs { what, expected, actual } => {
                     let actual =
                         actual.as_deref().map_or_else(|| "(missing)".to_owned(), |one| format!("`{one}`"));
                     put(
-                        &mut text,
+                        &mut out,
                         format_args!("  {what}\n    - expected `{expected}`\n    + actual   {actual}\n"),
                     );
                 }
@@ -214,13 +214,13 @@ impl Target<'_> {
                 Ok(filetest::var(&test.spec, owner, name))
             };
             let explained = explain::explain(scene, &head, &values, &caller).to_string();
-            text.push_str("  the way that led there\n");
+            out.push_str("  the way that led there\n");
             for line in explained.lines() {
-                put(&mut text, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
+                put(&mut out, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
             }
         }
-        text.push('\n');
-        text
+        out.push('\n');
+        out
     }
 
     fn place(&self, at: &At) -> String {

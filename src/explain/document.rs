@@ -187,8 +187,10 @@ pub struct Told {
 /// Why a request has no way.
 #[derive(Debug, Clone, Serialize)]
 pub struct Miss {
-    /// What the client is told.
-    pub fault: Told,
+    /// What tollgate answers itself, in a sentence; null if it does not.
+    pub own: Option<String>,
+    /// What the client is told; null if tollgate answers itself.
+    pub fault: Option<Told>,
     /// The endpoint that is most like it; null if none is.
     pub nearest: Option<Nearest>,
 }

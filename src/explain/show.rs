@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Action, Choice, Explained, Miss, Place, Step, Timeout, Way};
+use super::{Action, Choice, Explained, Miss, Place, Step, Timeout, Told, Way};
 
 /// Columns before what a line says of its subject.
 const LABEL: usize = 10;
@@ -51,7 +51,7 @@ impl fmt::Display for Way {
             timeout(out, label, name, one)?;
         }
         if let Some(fault) = &self.fault {
-            line(out, "refused", &format!("{} {}: {}", fault.status, fault.code, fault.message), None)?;
+            refused(out, fault)?;
         }
         let (up, behind): (Vec<_>, Vec<_>) = self.headers.iter().partition(|one| !one.values.is_empty());
         let would = if self.fault.is_some() { "would " } else { "" };
@@ -78,6 +78,10 @@ impl fmt::Display for Way {
         }
         Ok(())
     }
+}
+
+fn refused(out: &mut fmt::Formatter<'_>, fault: &Told) -> fmt::Result {
+    line(out, "refused", &format!("{} {}: {}", fault.status, fault.code, fault.message), None)
 }
 
 fn section(out: &mut fmt::Formatter<'_>, title: &str) -> fmt::Result {
@@ -108,7 +112,8 @@ fn none_of<'t>(all: &[Choice], none: &'t str) -> &'t str {
 }
 
 fn timeout(out: &mut fmt::Formatter<'_>, label: &str, name: &str, one: &Timeout) -> fmt::Result {
-    let shown = if one.ms % 1000 == 0 { format!("{}s", one.ms / 1000) } else { format!("{}ms", one.ms) };
+    let shown =
+        if one.ms.is_multiple_of(1000) { format!("{}s", one.ms / 1000) } else { format!("{}ms", one.ms) };
     line(out, label, &format!("{name} {shown}"), one.at.as_ref())
 }
 
@@ -141,8 +146,12 @@ impl fmt::Display for Action {
 
 impl fmt::Display for Miss {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fault = &self.fault;
-        line(out, "refused", &format!("{} {}: {}", fault.status, fault.code, fault.message), None)?;
+        if let Some(own) = &self.own {
+            return line(out, "own", own, None);
+        }
+        if let Some(fault) = &self.fault {
+            refused(out, fault)?;
+        }
         let Some(near) = &self.nearest else {
             return line(out, "nearest", "no endpoint is like it: `tollgate routes` lists all", None);
         };

@@ -101,13 +101,13 @@ fn explained(case: Case<'_>) -> Explained {
         request = request.header(name.trim(), value);
     }
     let (head, ()) = request.body(()).unwrap().into_parts();
-    let held = |(field, value): (String, String)| match value.as_str() {
+    let stored = |(field, value): (String, String)| match value.as_str() {
         "?" => (field, Held::Something),
         "expired" => (field, Held::Expired),
         value => (field, Held::Value(Secret::new(value))),
     };
     let caller =
-        Caller { held: pairs(case.held).into_iter().map(held).collect(), otherwise: "nothing".into() };
+        Caller { held: pairs(case.held).into_iter().map(stored).collect(), otherwise: "nothing".into() };
     let scene = Scene {
         files: &loaded.files,
         sources: &loaded.sources,
@@ -290,6 +290,15 @@ fn misses() {
     miss(
         "GET /demo/%69tems/7",
         "but       segment 2 is not percent-encoded: paths are matched as sent, here it is `%69tems`",
+    );
+    let own = |request, line: &str| check(Case { request, ..ITEM }, &[line], &["refused", "nearest"]);
+    own("GET /health", "own       `/health` is tollgate's own: no provider is behind it");
+    own("OPTIONS /demo/items/7", "own       a browser's preflight, which tollgate answers on any path");
+    let upgrade = "refused   426 upgrade_refused: WebSocket is not served here: send a plain request";
+    check(
+        Case { headers: "Upgrade: websocket", ..ITEM },
+        &[upgrade, "endpoint  `item` of `demo`: GET /demo/items/{id}  (demo.toml:27)"],
+        &[],
     );
     let far = "nearest   no endpoint is like it: `tollgate routes` lists all";
     check(Case { request: "GET /a/b/c/d/e/f", ..ITEM }, &[far], &[]);

@@ -1,10 +1,10 @@
 //! Why the engine decided as it did, in words.
 
-use http::request::Parts;
+use http::{Method, request::Parts};
 
 use super::{Difference, Nearest, places::place};
 use crate::{
-    compile::{self, Plain},
+    compile::{self, Plain, RESERVED},
     diag::Sources,
     rewrite::{Own, Reason},
     spec::backticked,
@@ -14,6 +14,15 @@ use crate::{
 pub(super) const NOT_REACHED: &str = "not looked at: an entry above is used";
 
 pub(super) const EXPIRED: &str = "the login that is stored has expired";
+
+/// What tollgate answers itself.
+pub(super) fn own_answer(head: &Parts) -> Option<String> {
+    if head.method == Method::OPTIONS {
+        return Some("a browser's preflight, which tollgate answers on any path".to_owned());
+    }
+    let first = head.uri.path().split('/').nth(1).unwrap_or_default();
+    RESERVED.contains(&first).then(|| format!("`/{first}` is tollgate's own: no provider is behind it"))
+}
 
 /// Why the engine dropped what a client sent.
 pub(super) fn dropped(name: &str, reason: Reason) -> &'static str {

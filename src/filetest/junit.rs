@@ -1,4 +1,4 @@
-//! Test results as JUnit XML, of the form that CI systems read: `testsuites`, a `testsuite` for each file, a `testcase`
+//! Test results as `JUnit` XML, of the form that CI systems read: `testsuites`, a `testsuite` for each file, a `testcase`
 //! for each test, `failure` or `error` in it.
 
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
@@ -39,11 +39,11 @@ pub struct Problem {
 /// The document.
 pub fn junit(suites: &[Suite]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let all = suites.iter().flat_map(|suite| &suite.cases);
-    element(&mut out, "testsuites", "tollgate", all);
+    let all: Vec<&Case> = suites.iter().flat_map(|suite| &suite.cases).collect();
+    element(&mut out, "testsuites", "tollgate", &all);
     for suite in suites {
         out.push_str("  ");
-        element(&mut out, "testsuite", &suite.name, suite.cases.iter());
+        element(&mut out, "testsuite", &suite.name, &suite.cases.iter().collect::<Vec<_>>());
         suite.cases.iter().for_each(|case| one(&mut out, &suite.name, case));
         out.push_str("  </testsuite>\n");
     }
@@ -51,13 +51,13 @@ pub fn junit(suites: &[Suite]) -> String {
     out
 }
 
-fn element<'c>(out: &mut String, tag: &str, name: &str, cases: impl Iterator<Item = &'c Case> + Clone) {
+fn element(out: &mut String, tag: &str, name: &str, cases: &[&Case]) {
     let problems = |ran: bool| {
-        let problem = |case: &&Case| case.problem.as_ref().is_some_and(|problem| problem.ran == ran);
-        cases.clone().filter(problem).count()
+        let problem = |case: &Case| case.problem.as_ref().is_some_and(|problem| problem.ran == ran);
+        cases.iter().filter(|case| problem(case)).count()
     };
-    let took: Duration = cases.clone().map(|case| case.took).sum();
-    let (tests, failures, errors) = (cases.clone().count(), problems(true), problems(false));
+    let took: Duration = cases.iter().map(|case| case.took).sum();
+    let (tests, failures, errors) = (cases.len(), problems(true), problems(false));
     let (name, time) = (escaped(name), seconds(took));
     write(
         out,

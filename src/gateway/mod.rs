@@ -36,7 +36,7 @@ use crate::{
     origin::is_host,
     rewrite::{self, Answered, Chosen},
     store::StoreError,
-    table::{self, Hit, Table},
+    table::{Hit, Table},
     telemetry::{Recorder, shown},
     upstream::{Deadlines, Download, SendError, Upload, Upstream},
 };
@@ -115,8 +115,8 @@ async fn answer(
     }
     let caller = authenticate(worker, head, visit).await?;
     visit.caller(&caller);
-    if wants_websocket(head) {
-        return Err(Fault::new(Kind::UpgradeRefused, "WebSocket is not served here: send a plain request"));
+    if let Some(refused) = rewrite::refused(head) {
+        return Err(refused);
     }
     let hit = find(&worker.live.current(), head, path)?;
     visit.route(&hit);
@@ -214,20 +214,8 @@ fn store_fault(error: &StoreError, visit: &Visit) -> Fault {
     Fault::new(Kind::StoreUnavailable, "Who you are cannot be looked up now: try again")
 }
 
-fn wants_websocket(head: &Parts) -> bool {
-    let values = head.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"))
-}
-
 fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
-    let rejected = || table.rejected_at(path).filter(|_| table::is_canonical(path));
-    table.find_canonical(&head.method, path).ok_or_else(|| match rejected() {
-        Some(name) => {
-            let message = format!("Provider {name} is out of service: its configuration is rejected");
-            Fault::new(Kind::ConfigRejected, message)
-        }
-        None => Fault::new(Kind::RouteNotFound, rewrite::no_route(path)),
-    })
+    table.find_canonical(&head.method, path).ok_or_else(|| rewrite::no_endpoint(table, path))
 }
 
 /// The caller's credential for the endpoint's provider.

@@ -24,16 +24,14 @@ pub(super) fn rewrite(
     pairs.retain(|pair| {
         let name = name_of(pair);
         let fate = dropped(&name, rules, carriers);
-        fate.into_iter().for_each(|fate| witness.query(&name, fate));
+        if let Some(fate) = fate {
+            witness.query(&name, fate);
+        }
         fate.is_none()
     });
     let missing = |name: &String| !pairs.iter().any(|pair| name_of(pair) == *name);
-    let defaults = rules.default.iter().enumerate().filter(|(_, (name, _))| missing(name));
-    let defaults = defaults.map(|(index, rule)| (RuleKind::Default, index, rule));
-    let sets = rules.set.iter().enumerate().map(|(index, rule)| (RuleKind::Set, index, rule));
-    let added: Vec<(RuleKind, usize, &(String, Template<u8>))> = defaults.chain(sets).collect();
     let mut out = pairs.join("&");
-    for (kind, index, (name, value)) in added {
+    let mut add = |kind, (index, (name, value)): (usize, &(String, Template<u8>))| {
         if !out.is_empty() {
             out.push('&');
         }
@@ -41,7 +39,10 @@ pub(super) fn rewrite(
         out.push('=');
         push_value(&mut out, value, path, captures);
         witness.query(name, RuleTable::Endpoint.rule(kind, index));
-    }
+    };
+    let defaults = rules.default.iter().enumerate().filter(|(_, (name, _))| missing(name));
+    defaults.for_each(|rule| add(RuleKind::Default, rule));
+    rules.set.iter().enumerate().for_each(|rule| add(RuleKind::Set, rule));
     out
 }
 

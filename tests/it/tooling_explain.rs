@@ -414,7 +414,7 @@ fn files_with_errors_do_not_pass() {
     check(&home, &["test", &good], 0, &["1 test: 1 passed"]);
 }
 
-/// The shape that readers of JUnit XML agree on: each element below the one that it belongs to, with the attributes
+/// The shape that readers of `JUnit` XML agree on: each element below the one that it belongs to, with the attributes
 /// that it has to have, and counts that are right.
 fn check_junit(xml: &str, tests: usize, failures: usize, errors: usize) {
     assert!(xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites "), "{xml}");
