@@ -11,6 +11,7 @@ use crate::{
     accounts::{self, MasterKey, read_credentials},
     compile::{self, Compiled, VarSource},
     explain::{self, Caller, Held, Scene},
+    filetest,
     load::{self, Assembled, Loaded},
     secret::Secret,
     settings::Settings,
@@ -54,8 +55,12 @@ pub struct Args {
 pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<bool> {
     let head = head(args)?;
     let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
-    let vars = overrides(&args.vars, &compile::compile(&loaded.files))?;
+    let mut loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
+    let compiled = compile::compile(&loaded.files);
+    let vars = overrides(&args.vars, &compiled)?;
+    // Why a test fails is what somebody may want to know: the file is taken as it is.
+    let failing = filetest::run(&compiled).diagnostics;
+    loaded.files.forget_tests();
     let value = |source: &VarSource| match vars.get(source) {
         Some(value) => Ok(Some(value.clone())),
         None => load::var_value(source, &settings.secrets),
@@ -64,6 +69,11 @@ pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyh
     check::show(&loaded.sources, &assembled.diagnostics)?;
     let hit = assembled.table.find_canonical(&head.method, head.uri.path());
     let caller = caller(args, settings, master_key, hit.as_ref())?;
+    let out =
+        hit.as_ref().and_then(|hit| assembled.providers.iter().find(|one| one.name == hit.provider.name));
+    if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
+        writeln!(std::io::stderr(), "warning: `{}` is not served as it is: {}", test.at.file, test.message)?;
+    }
     let scene = scene(&loaded, &assembled);
     let explained = explain::explain(scene, &head, &|_, _, var| value(&var.source), &caller);
     let text = if args.json {

@@ -44,6 +44,16 @@ pub struct Files {
     pub apis: BTreeMap<FileName, Slot<spec::Api>>,
 }
 
+impl Files {
+    /// The same files without tests of their own.
+    pub fn forget_tests(&mut self) {
+        let providers = self.providers.values_mut().chain(self.presets.values_mut()).flatten();
+        providers.for_each(|one| one.document.test = None);
+        self.gateways.values_mut().flatten().for_each(|one| one.document.test = None);
+        self.apis.values_mut().flatten().for_each(|one| one.document.test = None);
+    }
+}
+
 /// What a set of files means.
 #[derive(Debug, Default)]
 pub struct Compiled {

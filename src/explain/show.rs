@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Action, Choice, Explained, Miss, Place, Step, Timeout, Told, Way};
+use crate::fault::Kind;
 
 /// Columns before what a line says of its subject.
 const LABEL: usize = 10;
@@ -153,7 +154,9 @@ impl fmt::Display for Miss {
             refused(out, fault)?;
         }
         let Some(near) = &self.nearest else {
-            return line(out, "nearest", "no endpoint is like it: `tollgate routes` lists all", None);
+            let unknown = self.fault.as_ref().is_some_and(|fault| fault.code == Kind::RouteNotFound.code());
+            let text = "no endpoint is like it: `tollgate routes` lists all";
+            return if unknown { line(out, "nearest", text, None) } else { Ok(()) };
         };
         let text = format!("`{}` of `{}`: {} {}", near.name, near.provider, near.method, near.path);
         line(out, "nearest", &text, near.at.as_ref())?;

@@ -461,3 +461,38 @@ fn check_junit(xml: &str, tests: usize, failures: usize, errors: usize) {
     }
     assert_eq!((open.len(), cases, failed, broken), (0, tests, failures, errors));
 }
+
+/// `docs/tooling.md` shows a file, and commands with what they say about it.
+#[test]
+fn the_page_is_true() {
+    let page = fs::read_to_string(root().join("docs/tooling.md")).unwrap();
+    let blocks = |begin: &str| {
+        let tails = page.split(&format!("\n```{begin}\n")).skip(1).map(str::to_owned).collect::<Vec<_>>();
+        tails.into_iter().map(|tail| tail.split("```").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let home = Home::new(&[("acme", &blocks("toml")[0])]);
+    let shown = blocks("console");
+    assert!(shown.len() > 2, "the page shows commands");
+    for block in shown {
+        let (command, expected) = block.strip_prefix("$ tollgate ").unwrap().split_once('\n').unwrap();
+        let quoted = command.split('\'').enumerate();
+        let args = quoted.flat_map(|(index, part)| {
+            let words = if index % 2 == 1 { vec![part] } else { part.split_whitespace().collect() };
+            words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        });
+        let args: Vec<String> = args.collect();
+        let said = home.run(&args.iter().map(String::as_str).collect::<Vec<_>>(), "");
+        let out = said.out.replace(&home.providers().display().to_string(), "providers.d");
+        assert_eq!(out, expected, "{command}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_file_whose_tests_fail_is_explained() {
+    let home = Home::new(&[("demo", &DEMO.replace("com/items/1\"", "com/items/2\""))]);
+    let said = home.run(&["explain", "GET", "/demo/items/1", "--credential", "key=k-1"], "");
+    assert!(said.code == 0 && said.out.contains("url       GET https://api.example.com/items/1"), "{said:?}");
+    assert!(said.err.contains("demo.toml` is not served as it is: test `items` fails"), "{said:?}");
+    let other = home.run(&["explain", "GET", "/health"], "");
+    assert!(other.code == 1 && other.err.is_empty() && other.out.contains("own "), "{other:?}");
+}
