@@ -303,3 +303,30 @@ fn misses() {
     let far = "nearest   no endpoint is like it: `tollgate routes` lists all";
     check(Case { request: "GET /a/b/c/d/e/f", ..ITEM }, &[far], &[]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever is asked, there is an answer; what is told to go up is what goes up, and no secret is in it.
+    #[test]
+    fn any_request(
+        path in "(/demo|/Demo|/alias|/x)?(/items|/Items|/%69tems|/\\.\\.|/;.)?(/[a-z0-9%.{}~-]{0,6}){0,3}/?",
+        query in proptest::option::of("([a-k]{1,4}=[a-z%]{0,3}&?){0,4}"),
+        headers in proptest::collection::vec(("[a-z][a-z_-]{0,10}|x-demo|x_from|x-forwarded-for|connection", "[ -~]{0,8}"), 0..6),
+        vars in proptest::sample::select(vec!["", "HUB=s-hub", "PROXY=https://s-proxy.example"]),
+        held in proptest::sample::select(vec!["", "key=s-key", "login=lg-s-login", "login=? key=expired"]),
+    ) {
+        let target = if path.starts_with('/') { path } else { format!("/{path}") };
+        let target = query.map_or_else(|| target.clone(), |query| format!("{target}?{query}"));
+        proptest::prop_assume!(target.parse::<http::Uri>().is_ok());
+        let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}", value.trim())).collect();
+        let case = Case { request: &format!("GET {target}"), headers: &lines.join("\n"), vars, held };
+        check(case, &[], &[]);
+        let explained = explained(case);
+        assert!(explained.way.is_some() != explained.miss.is_some());
+        for header in explained.way.iter().flat_map(|way| &way.headers) {
+            let removed = header.steps.last().map(|step| step.action) == Some(Action::Removed);
+            assert_eq!(removed, header.values.is_empty(), "{header:?}");
+        }
+    }
+}
