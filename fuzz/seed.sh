@@ -2,8 +2,11 @@
 # Makes the first inputs: all shipped files, and heads and patterns that lead somewhere.
 set -euo pipefail
 cd "$(dirname "$0")"
-mkdir -p corpus/files corpus/fmt corpus/head corpus/table
+mkdir -p corpus/explain corpus/files corpus/fmt corpus/head corpus/table
 for file in ../providers.d/*.toml ../providers.d/*/*.toml; do
+    path=$(sed -n 's/^path_prefix *= *"\(.*\)"/\1/p' "$file" | sed 's/{provider}/fuzzed/')
+    { printf 'POST %s/v1/chat/completions?a=1\nauthorization: Bearer t\ncf-ray: 1\n\n' "${path:-/proxy/fuzzed}"; cat "$file"; } \
+        >"corpus/explain/$(basename "$(dirname "$file")")-$(basename "$file")"
     cp "$file" "corpus/files/$(basename "$(dirname "$file")")-$(basename "$file")"
     cp "$file" "corpus/fmt/$(basename "$(dirname "$file")")-$(basename "$file")"
 done

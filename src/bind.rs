@@ -100,18 +100,19 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         let mut overlays = Vec::new();
         if let Some((used, values)) = &active {
             let filler = Filler { set: values, host: &host };
-            overlays.push(self.overlay(&used.gateway.overlay, &filler, &used.at));
+            overlays.push(self.overlay(Whose::Gateway, &used.gateway.overlay, &filler, &used.at));
         }
         let mut egress = None;
-        for one in provider.egress.iter().filter(|one| one.when.iter().all(|var| set.contains_key(var))) {
-            overlays.push(self.overlay(&one.overlay, &filler, &one.at));
+        let active = |one: &&compile::Egress| one.when.iter().all(|var| set.contains_key(var));
+        for (index, one) in provider.egress.iter().enumerate().filter(|(_, one)| active(one)) {
+            overlays.push(self.overlay(Whose::Egress(index), &one.overlay, &filler, &one.at));
             if let Some(url) = &one.url {
                 if egress.is_some() {
                     let message = "two active egresses have a `url`";
                     let help = "only one of those whose `when` holds at once may have it";
                     self.found.push(Diagnostic::new(Code::Condition, one.at.clone(), message).help(help));
                 }
-                egress = self.egress_url(url, &filler, &one.at);
+                egress = self.egress_url(index, url, &filler, &one.at);
             }
         }
         Some(Provider {
@@ -284,7 +285,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         self.found.push(Diagnostic::new(Code::Var, at.clone(), message).help(help));
     }
 
-    fn overlay(&mut self, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
+    fn overlay(&mut self, of: Whose, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
         let mut set = Vec::new();
         for (name, text) in &overlay.set {
             let mut value = String::new();
@@ -297,10 +298,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                 Err(()) => self.unsendable(at, name),
             }
         }
-        Overlay { remove: overlay.remove.clone(), set }
+        Overlay { of, remove: overlay.remove.clone(), set }
     }
 
-    fn egress_url(&mut self, url: &Text, filler: &Filler<'_>, at: &At) -> Option<EgressUrl> {
+    fn egress_url(&mut self, index: usize, url: &Text, filler: &Filler<'_>, at: &At) -> Option<EgressUrl> {
         let template = filler.fill(url, |_| Known::Name(UrlName));
         let lead = template.leading_text().to_owned();
         let problem = match Origin::split(&lead) {
@@ -314,7 +315,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                 let rest = template.strip_prefix(front)?;
                 let mut target = Template::text(if tail.starts_with('/') { "" } else { "/" });
                 target.append(&rest, false);
-                return Some(EgressUrl { origin, target });
+                return Some(EgressUrl { index, origin, target });
             }
             Err(problem) => problem,
         };

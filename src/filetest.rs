@@ -1,21 +1,27 @@
 //! The tests that files bring along: a request in, what would go upstream out. It runs the very functions
 //! that requests run, with vars, credentials and answers from the test: no network, no environment, no clock.
 
-use std::{fmt::Write, sync::Arc};
+mod coverage;
+mod junit;
+
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, request::Parts};
 
 use crate::{
-    bind,
+    bind::{self, Whose},
     compile::{Api, Compiled, FaultWords, Glob, Provider, Test},
     diag::{Code, Diagnostic},
     fault::{Fault, Kind},
     name::FileName,
-    rewrite::{self, Answered},
+    rewrite::{self, Answered, Chosen},
     secret::Secret,
     spec::{self, TestAnswer, VarValue},
     table::{Hit, Table},
 };
+
+pub use coverage::{Coverage, Item};
+pub use junit::{Case, Problem, Suite, junit};
 
 /// How many tests ran, and what those that fail are told.
 #[derive(Debug, Default)]
@@ -28,33 +34,93 @@ pub struct Outcome {
 
 /// Runs all tests of a set of files.
 pub fn run(compiled: &Compiled) -> Outcome {
-    let own = compiled
-        .providers
-        .iter()
-        .flat_map(|provider| provider.tests.iter().map(move |test| (provider, test)));
-    let shared = compiled.fixtures.iter().map(|(provider, test)| (provider, test));
     let mut outcome = Outcome::default();
-    for (provider, test) in own.chain(shared) {
+    for (provider, test, _) in all(compiled) {
         outcome.ran += 1;
-        outcome.diagnostics.extend(one(provider, test));
+        outcome.diagnostics.extend(one(provider, test).diagnostic(test));
     }
     outcome.diagnostics.sort();
     outcome
 }
 
-fn one(provider: &Provider, test: &Test) -> Option<Diagnostic> {
-    let wrong = match seen(provider, &test.spec) {
-        Ok(seen) => compare(&test.spec.expect, &seen),
-        Err(reason) => vec![reason],
-    };
-    let (first, more) = wrong.split_first()?;
-    let message = format!("test `{}` fails: {first}", test.spec.name);
-    let diagnostic = Diagnostic::new(Code::Test, test.at.clone(), message);
-    Some(if more.is_empty() {
-        diagnostic
-    } else {
-        diagnostic.help(format!("also: {}", more.join("\n      ")))
-    })
+/// All tests of a set of files, each with its provider; and whether the test of a shared file brings that along.
+pub fn all(compiled: &Compiled) -> impl Iterator<Item = (&Arc<Provider>, &Test, bool)> {
+    let own = compiled.providers.iter().flat_map(|one| one.tests.iter().map(move |test| (one, test, false)));
+    own.chain(compiled.fixtures.iter().map(|(provider, test)| (provider, test, true)))
+}
+
+/// What came of a test.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What is not as expected; empty if the test passes.
+    pub wrong: Vec<Wrong>,
+    /// What of the provider its request went through.
+    pub went: Went,
+}
+
+/// Something that is not as a test expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// A value is another one.
+    Differs {
+        /// Of what.
+        what: String,
+        /// What it was to be.
+        expected: String,
+        /// What it is, if it is there.
+        actual: Option<String>,
+    },
+    /// Something else, as a sentence.
+    Says(String),
+}
+
+/// What of a provider a request went through, by index.
+#[derive(Debug, Default)]
+pub struct Went {
+    /// The endpoint.
+    pub endpoint: Option<usize>,
+    /// The `[[auth]]` entry.
+    pub auth: Option<usize>,
+    /// The gateway.
+    pub gateway: Option<FileName>,
+    /// The egresses.
+    pub egresses: Vec<usize>,
+}
+
+/// Runs one test.
+pub fn one(provider: &Provider, test: &Test) -> Verdict {
+    match seen(provider, &test.spec) {
+        Ok(seen) => Verdict { wrong: compare(&test.spec.expect, &seen), went: seen.went },
+        Err(reason) => Verdict { wrong: vec![Wrong::Says(reason)], went: Went::default() },
+    }
+}
+
+impl Verdict {
+    fn diagnostic(&self, test: &Test) -> Option<Diagnostic> {
+        let (first, more) = self.wrong.split_first()?;
+        let message = format!("test `{}` fails: {first}", test.spec.name);
+        let diagnostic = Diagnostic::new(Code::Test, test.at.clone(), message);
+        let more: Vec<String> = more.iter().map(ToString::to_string).collect();
+        Some(if more.is_empty() {
+            diagnostic
+        } else {
+            diagnostic.help(format!("also: {}", more.join("\n      ")))
+        })
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Differs { what, expected, actual: Some(actual) } => {
+                write!(out, "{what} is `{actual}`, expected `{expected}`")
+            }
+            Self::Differs { what, expected, actual: None } => {
+                write!(out, "{what} is missing, expected `{expected}`")
+            }
+            Self::Says(sentence) => out.write_str(sentence),
+        }
+    }
 }
 
 /// The body with its keys in order, as the test's own has them.
@@ -74,19 +140,24 @@ struct Seen {
     code: Option<&'static str>,
     body: Option<serde_json::Value>,
     token: Option<String>,
+    went: Went,
 }
 
 fn seen(provider: &Provider, test: &spec::Test) -> Result<Seen, String> {
+    let (table, head) = set_up(provider, test)?;
+    let mut seen = go(&table, &head, test);
+    seen.token = rewrite::token(&head, &table).map(|token| token.expose().to_owned());
+    Ok(seen)
+}
+
+/// The table of a test's provider alone, and its request. The error is a sentence.
+pub fn set_up(provider: &Provider, test: &spec::Test) -> Result<(Table, Parts), String> {
     check_names(provider, test)?;
     let (bound, found) = bind::bind(provider, |owner, name, _| var(test, owner, name));
     let Some(bound) = bound else {
         return Err(found.first().map_or_else(String::new, |first| first.message.clone()));
     };
-    let table = Table::new(vec![Arc::new(bound)], Vec::new(), &provider.cors_headers);
-    let head = head(test)?;
-    let mut seen = go(&table, &head, test);
-    seen.token = rewrite::token(&head, &table).map(|token| token.expose().to_owned());
-    Ok(seen)
+    Ok((Table::new(vec![Arc::new(bound)], Vec::new(), &provider.cors_headers), head(test)?))
 }
 
 /// The request's way, as `gateway` goes it.
@@ -100,7 +171,9 @@ fn go(table: &Table, head: &Parts, test: &spec::Test) -> Seen {
         );
     };
     let refused = |fault: Fault| told(fault.kind.status(), &fault, hit.endpoint().api.as_deref());
-    upstream(&hit, head, test, table).unwrap_or_else(refused)
+    let mut seen = upstream(&hit, head, test, table).unwrap_or_else(refused);
+    seen.went.endpoint = Some(hit.index());
+    seen
 }
 
 fn upstream(hit: &Hit, head: &Parts, test: &spec::Test, table: &Table) -> Result<Seen, Fault> {
@@ -108,7 +181,24 @@ fn upstream(hit: &Hit, head: &Parts, test: &spec::Test, table: &Table) -> Result
     let chosen = rewrite::choose(hit, stored)?;
     let out = rewrite::request(hit, head, chosen.as_ref(), &table.carriers)?;
     let answered = test.answer.as_ref().map(|answer| answered(hit, answer)).unwrap_or_default();
-    Ok(Seen { url: Some(out.url()), method: Some(out.method.to_string()), headers: out.headers, ..answered })
+    let went = went(hit, chosen.as_ref());
+    let (url, method) = (Some(out.url()), Some(out.method.to_string()));
+    Ok(Seen { url, method, headers: out.headers, went, ..answered })
+}
+
+/// What a request goes through that goes up.
+fn went(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Went {
+    let provider = &hit.provider;
+    let egress = |whose| match whose {
+        Whose::Egress(index) => Some(index),
+        Whose::Gateway => None,
+    };
+    Went {
+        endpoint: None,
+        auth: chosen.and_then(|chosen| provider.auth.iter().position(|one| std::ptr::eq(one, chosen.auth))),
+        gateway: provider.gateway.clone(),
+        egresses: provider.overlays.iter().filter_map(|overlay| egress(overlay.of)).collect(),
+    }
 }
 
 /// What the client gets of an upstream's answer.
@@ -136,7 +226,8 @@ fn told(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Seen {
     }
 }
 
-fn var(test: &spec::Test, owner: Option<&FileName>, name: &str) -> Option<String> {
+/// The value that a test gives a var.
+pub fn var(test: &spec::Test, owner: Option<&FileName>, name: &str) -> Option<String> {
     let vars = test.vars.as_ref()?;
     match owner {
         None => match vars.get(name)? {
@@ -196,15 +287,15 @@ fn answer_headers(answer: &TestAnswer) -> HeaderMap {
     answer.headers.iter().flatten().filter_map(pair).collect()
 }
 
-/// What is not as expected, a sentence each.
-fn compare(expect: &spec::Expect, seen: &Seen) -> Vec<String> {
+/// What is not as expected.
+fn compare(expect: &spec::Expect, seen: &Seen) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     let mut same = |what: &str, expected: Option<&str>, found: Option<&str>| {
         if let Some(expected) = expected
             && found != Some(expected)
         {
-            let found = found.map_or_else(|| "missing".to_owned(), |found| format!("`{found}`"));
-            wrong.push(format!("{what} is {found}, expected `{expected}`"));
+            let (expected, actual) = (expected.to_owned(), found.map(str::to_owned));
+            wrong.push(Wrong::Differs { what: what.to_owned(), expected, actual });
         }
     };
     let status = seen.status.map(|status| status.as_str().to_owned());
@@ -222,14 +313,13 @@ fn compare(expect: &spec::Expect, seen: &Seen) -> Vec<String> {
     for text in expect.absent.iter().flatten() {
         let glob = Glob::new(&text.to_ascii_lowercase());
         if let Some(name) = seen.headers.keys().find(|name| glob.matches(name.as_str())) {
-            wrong.push(format!("header `{name}` goes up, but `{text}` is to be absent"));
+            wrong.push(Wrong::Says(format!("header `{name}` goes up, but `{text}` is to be absent")));
         }
     }
     let refused = seen.code.is_some() && seen.url.is_none();
     if refused && silent(expect) {
-        let mut sentence = String::from("the request is refused");
-        let _ = write!(sentence, ": {}", seen.message.as_deref().unwrap_or_default());
-        wrong.insert(0, sentence);
+        let message = seen.message.as_deref().unwrap_or_default();
+        wrong.insert(0, Wrong::Says(format!("the request is refused: {message}")));
     }
     wrong
 }

@@ -28,6 +28,7 @@ const MODULES: &[(u8, &str)] = &[
     (1, "bind"),
     (1, "table"),
     (1, "rewrite"),
+    (1, "explain"),
     (1, "filetest"),
     (1, "lint"),
     (1, "reconcile"),

@@ -19,6 +19,7 @@ pub mod starter;
 pub mod bind;
 pub mod table;
 pub mod rewrite;
+pub mod explain;
 pub mod filetest;
 pub mod lint;
 pub mod reconcile;

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::{
     bind,
-    compile::{self, Captures, Carriers, Rejected, Relation, Tree},
+    compile::{self, Captures, Carriers, Difference, Plain, Rejected, Relation, Tree},
     diag::{Code, Diagnostic},
     name::FileName,
     spec,
@@ -61,6 +61,24 @@ impl Hit {
     pub fn endpoint(&self) -> &bind::Endpoint {
         &self.provider.endpoints[self.endpoint]
     }
+
+    /// Which of the provider's endpoints it is.
+    pub fn index(&self) -> usize {
+        self.endpoint
+    }
+}
+
+/// The endpoint that is most like a request which has none.
+#[derive(Debug)]
+pub struct Nearest<'t> {
+    /// Its provider.
+    pub provider: &'t bind::Provider,
+    /// The endpoint.
+    pub endpoint: &'t bind::Endpoint,
+    /// The client path.
+    pub path: &'t compile::ClientPath,
+    /// What the request would have to change.
+    pub differences: Vec<Difference>,
 }
 
 /// A finding about two providers.
@@ -240,6 +258,9 @@ fn differently(section: &str, mine: &Declared, theirs: &Declared) -> Diagnostic 
     diagnostic.related(theirs.at.clone(), "the other declaration")
 }
 
+/// What another method counts beside other differences of `Pattern::distance`.
+const OTHER_METHOD: u32 = 3;
+
 impl Table {
     /// The table of providers that `link` finds nothing wrong with.
     pub fn new(providers: Vec<Arc<bind::Provider>>, rejected: Vec<Rejected>, cors: &[HeaderName]) -> Self {
@@ -274,6 +295,25 @@ impl Table {
             captures[usize::from(*slot)] = found[index];
         }
         Some(Hit { provider: self.providers[leaf.provider].clone(), endpoint: leaf.endpoint, captures })
+    }
+
+    /// The endpoint that a request without one may have meant, if any is much like it. Looks at all: this is for
+    /// a person who asks, never for a request.
+    pub fn nearest(&self, method: &Method, path: &str) -> Option<Nearest<'_>> {
+        let plain = Plain::new(path)?;
+        let endpoints =
+            self.providers.iter().flat_map(|one| one.endpoints.iter().map(move |endpoint| (one, endpoint)));
+        let paths = endpoints
+            .flat_map(|(one, endpoint)| endpoint.paths.iter().map(move |path| (one, endpoint, path)));
+        let near = paths.filter_map(|(provider, endpoint, path)| {
+            let same = endpoint.method == *method;
+            let cost = path.pattern.distance(&plain)? + if same { 0 } else { OTHER_METHOD };
+            Some((cost, same, provider, endpoint, path))
+        });
+        let (_, same, provider, endpoint, path) = near.min_by_key(|(cost, ..)| *cost)?;
+        let method = (!same).then_some(Difference::Method).into_iter();
+        let differences = method.chain(path.pattern.differences(&plain)).collect();
+        Some(Nearest { provider, endpoint, path, differences })
     }
 
     /// The rejected provider below whose prefix a path lies.
@@ -429,6 +469,41 @@ mod tests {
         let compiles_not = caller.replace(", \"x y\", \"host\"", "").replace(", 1", "");
         check(&format!("{compiles_not}\nprobe.endpoint = \"two\""), &["x-b"], &["k", "q"]);
         check("path_prefix = \"/b\"\ncaller = 1", &[], &["q"]);
+    }
+
+    #[test]
+    fn the_nearest_endpoint() {
+        let paths = "endpoint.chat = { method = \"POST\", path = \"/v1/chat/completions\" }\n\
+            endpoint.item = { method = \"GET\", path = \"/v1/items/{id}\" }\n\
+            endpoint.files = { method = \"GET\", path = \"/v1/files/{rest...}\" }";
+        let table = table(&[
+            ("a", &format!("path_prefix = \"/a\"\n{paths}")),
+            ("bee", &format!("path_prefix = \"/bee\"\n{paths}")),
+        ]);
+        let check = |method: &str, path: &str, expected: &str| {
+            let found = table.nearest(&method.parse().unwrap(), path);
+            let found = found.map(|one| format!("{} {:?}", one.path.text, one.differences));
+            assert_eq!(found.unwrap_or_default(), expected, "{method} {path}");
+        };
+        check("GET", "/a/v1/chat/completions", "/a/v1/chat/completions [Method]");
+        check("POST", "/a/v1/chat/completions/", "/a/v1/chat/completions [TrailingSlash]");
+        check("POST", "/a/V1/chat/completions", "/a/v1/chat/completions [Case(2)]");
+        check("POST", "/a/v1/ch%61t/completions", "/a/v1/chat/completions [Encoding(3)]");
+        check("POST", "/a%2Fv1/chat/completions", "/a/v1/chat/completions [Encoding(0)]");
+        check("POST", "/a//v1/chat/completions", "/a/v1/chat/completions [DoubleSlash]");
+        check("POST", "/a/x/../v1/chat/completions", "/a/v1/chat/completions [Dots]");
+        check("POST", "/a/v2/chat/completions", "/a/v1/chat/completions [Segment(2)]");
+        check("POST", "/be/v1/chat/completions", "/bee/v1/chat/completions [Segment(1)]");
+        check("POST", "/a/chat/completions", "/a/v1/chat/completions [Missing(2)]");
+        check("POST", "/a/v1/v1/chat/completions", "/a/v1/chat/completions [Extra(3)]");
+        check("GET", "/a/v1/items", "/a/v1/items/{id} [Missing(4)]");
+        check("GET", "/a/v1/items/", "/a/v1/items/{id} [TrailingSlash, Missing(4)]");
+        check("GET", "/a/v1/files", "/a/v1/files/{rest...} [Missing(4)]");
+        check("GET", "/a/v1/file/x/y", "/a/v1/files/{rest...} [Segment(3)]");
+        check("DELETE", "/a/v1/items/7", "/a/v1/items/{id} [Method]");
+        check("GET", "/nothing/like/this/at/all", "");
+        check("GET", "/", "");
+        check("GET", &"/x".repeat(5000), "");
     }
 
     fn strings(texts: &[&str]) -> Vec<String> {

@@ -148,6 +148,16 @@ impl Stored {
         }
     }
 
+    /// What goes into a header: an OAuth login only until it expires.
+    pub fn usable(&self, now_ms: u64) -> Option<&Secret> {
+        match self {
+            Self::Plain(secret) => Some(secret),
+            Self::OAuth { access_token, expires_at_ms, .. } => {
+                expires_at_ms.is_none_or(|at| at > now_ms).then_some(access_token)
+            }
+        }
+    }
+
     /// As it is shown to people: too little to use.
     pub fn mask(&self) -> String {
         match self {

@@ -46,6 +46,8 @@ pub struct Provider {
 /// Where an egress sends requests.
 #[derive(Debug)]
 pub struct EgressUrl {
+    /// Which of the file's egresses it is.
+    pub index: usize,
     /// Its origin.
     pub origin: Origin,
     /// Path and query there; the name stands for the upstream URL.
@@ -93,9 +95,20 @@ pub struct Headers {
     pub set: Vec<(HeaderName, Value)>,
 }
 
+/// What an overlay belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The gateway that is used.
+    Gateway,
+    /// This one of the file's egresses.
+    Egress(usize),
+}
+
 /// What a gateway or an egress does to headers.
 #[derive(Debug)]
 pub struct Overlay {
+    /// Whose it is.
+    pub of: Whose,
     /// Removes.
     pub remove: Vec<Glob>,
     /// Sets.

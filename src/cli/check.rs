@@ -259,7 +259,18 @@ pub fn describe(origin: &Source) -> String {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+/// What another command is given as this one is: directories, and the files in them that are meant.
+pub(super) fn places(
+    paths: &[PathBuf],
+    default: &Source,
+) -> anyhow::Result<Vec<(Source, Option<BTreeSet<String>>)>> {
+    let found = targets(paths, None, default).map_err(|failure| match failure {
+        Failure::Usage(error) | Failure::Io(error) => error,
+    })?;
+    Ok(found.into_iter().map(|one| (one.source, one.only)).collect())
+}
+
+pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod context;
 pub mod credential;
+pub mod explain;
 pub mod fmt;
 pub mod mock;
 pub mod new;
@@ -12,6 +13,7 @@ pub mod routes;
 pub mod schema;
 pub mod serve;
 pub mod status;
+pub mod test;
 pub mod token;
 pub mod user;
 
@@ -54,6 +56,10 @@ enum Command {
     Check(check::Args),
     Fmt(fmt::Args),
     New(new::Args),
+    /// Run the tests that provider files bring along, and tell what no test goes through
+    Test(test::Args),
+    /// Tell what would come of a request, and why, without sending it
+    Explain(explain::Args),
     /// Show what the running tollgate makes of its provider files; exits with 1 unless all are live
     Status(status::Args),
     /// Let the running tollgate look at its provider files now; exits with 1 unless all are live
@@ -75,12 +81,17 @@ enum Command {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Where 1 is an answer, not to have one is another thing.
+    let unanswered = match &cli.command {
+        Some(Command::Test(_) | Command::Explain(_)) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    };
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
             // Standard error may be gone; there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::from(if error.is::<fmt::Unreached>() { 3 } else { 1 })
+            if error.is::<fmt::Unreached>() { ExitCode::from(3) } else { unanswered }
         }
     }
 }
@@ -95,6 +106,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
         Some(Command::New(args)) => new::run(&args, &plain()?.providers),
         Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
+        Some(Command::Test(args)) => test::run(&args, &plain()?.providers),
+        Some(Command::Explain(args)) => explain::run(&args, &plain()?, master_key()),
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
         Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
         Some(Command::Routes) => routes::run(&plain()?),

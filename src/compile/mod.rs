@@ -25,8 +25,8 @@ use crate::{
 pub use api::{Api, FaultWords};
 pub use glob::Glob;
 pub use parts::*;
-pub use pattern::{Captures, MAX_CAPTURES, Pattern, Relation, Tree, is_dots};
-pub use provider::{FIXTURE, RESERVED, http_method};
+pub use pattern::{Captures, Difference, MAX_CAPTURES, Pattern, Plain, Relation, Tree, is_dots};
+pub use provider::{FIXTURE, Places, RESERVED, http_method};
 pub use quantity::{duration, size, span};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
 
@@ -42,6 +42,16 @@ pub struct Files {
     pub gateways: BTreeMap<FileName, Slot<spec::Gateway>>,
     /// `apis/*.toml`.
     pub apis: BTreeMap<FileName, Slot<spec::Api>>,
+}
+
+impl Files {
+    /// The same files without tests of their own.
+    pub fn forget_tests(&mut self) {
+        let providers = self.providers.values_mut().chain(self.presets.values_mut()).flatten();
+        providers.for_each(|one| one.document.test = None);
+        self.gateways.values_mut().flatten().for_each(|one| one.document.test = None);
+        self.apis.values_mut().flatten().for_each(|one| one.document.test = None);
+    }
 }
 
 /// What a set of files means.

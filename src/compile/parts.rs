@@ -136,6 +136,8 @@ pub struct Auth {
     pub matches: Option<Glob>,
     /// The headers it sets.
     pub set: Vec<(HeaderName, Text)>,
+    /// Where it is written.
+    pub at: At,
 }
 
 /// Header rules, in this order.
@@ -290,6 +292,8 @@ pub struct Egress {
 pub struct Test {
     /// The test as written.
     pub spec: spec::Test,
+    /// Which of its file's tests it is.
+    pub index: usize,
     /// Where its `expect` is written.
     pub at: At,
 }

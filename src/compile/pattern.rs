@@ -5,7 +5,11 @@
 //! takes one or more whole segments. Precedence is one rule: literal before capture before rest, segment by
 //! segment; `relation` tells where that rule would have to guess.
 
+mod near;
+
 use std::{cmp::Ordering, collections::HashMap};
+
+pub use near::{Difference, Plain};
 
 /// The most captures that a path may have.
 pub const MAX_CAPTURES: usize = 8;

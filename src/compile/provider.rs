@@ -23,6 +23,7 @@ use names::Scope;
 use places::Layer;
 
 pub use endpoints::http_method;
+pub use places::Places;
 pub(super) use reach::gateway;
 
 /// The name of the provider in a shared file's test.
@@ -99,7 +100,7 @@ pub(super) fn fixtures(source: &Fixtures<'_>, shared: &Shared<'_>, compiled: &mu
         compiled.diagnostics.extend(found);
         if let Some(provider) = provider {
             let at = source.spans.key(source.file, &format!("{root}/expect"));
-            compiled.fixtures.push((Arc::new(provider), Test { spec: test.clone(), at }));
+            compiled.fixtures.push((Arc::new(provider), Test { spec: test.clone(), index, at }));
         }
     }
 }
@@ -216,8 +217,11 @@ impl Compiler<'_> {
     }
 
     fn tests(&self, tests: &[spec::Test]) -> Vec<Test> {
-        let place = |index| self.key(&format!("/test/{index}/expect"));
-        tests.iter().enumerate().map(|(index, test)| Test { spec: test.clone(), at: place(index) }).collect()
+        let one = |(index, test): (usize, &spec::Test)| {
+            let at = self.key(&format!("/test/{index}/expect"));
+            Test { spec: test.clone(), index, at }
+        };
+        tests.iter().enumerate().map(one).collect()
     }
 
     fn required(&mut self, key: &str, value: Option<&String>) -> Option<String> {

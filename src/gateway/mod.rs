@@ -35,9 +35,8 @@ use crate::{
     live::Live,
     origin::is_host,
     rewrite::{self, Answered, Chosen},
-    secret::Secret,
     store::StoreError,
-    table::{self, Hit, Table},
+    table::{Hit, Table},
     telemetry::{Recorder, shown},
     upstream::{Deadlines, Download, SendError, Upload, Upstream},
 };
@@ -116,8 +115,8 @@ async fn answer(
     }
     let caller = authenticate(worker, head, visit).await?;
     visit.caller(&caller);
-    if wants_websocket(head) {
-        return Err(Fault::new(Kind::UpgradeRefused, "WebSocket is not served here: send a plain request"));
+    if let Some(refused) = rewrite::refused(head) {
+        return Err(refused);
     }
     let hit = find(&worker.live.current(), head, path)?;
     visit.route(&hit);
@@ -215,45 +214,20 @@ fn store_fault(error: &StoreError, visit: &Visit) -> Fault {
     Fault::new(Kind::StoreUnavailable, "Who you are cannot be looked up now: try again")
 }
 
-fn wants_websocket(head: &Parts) -> bool {
-    let values = head.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"))
-}
-
 fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
-    let rejected = || table.rejected_at(path).filter(|_| table::is_canonical(path));
-    table.find_canonical(&head.method, path).ok_or_else(|| match rejected() {
-        Some(name) => {
-            let message = format!("Provider {name} is out of service: its configuration is rejected");
-            Fault::new(Kind::ConfigRejected, message)
-        }
-        None => Fault::new(Kind::RouteNotFound, rewrite::no_route(path)),
-    })
+    table.find_canonical(&head.method, path).ok_or_else(|| rewrite::no_endpoint(table, path))
 }
 
 /// The caller's credential for the endpoint's provider.
 fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, Fault> {
     let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
+    let now_ms = now_ms();
     let stored = |field: &str| caller.credentials.get(section, field);
-    rewrite::choose(hit, |field| usable(stored(field)?)).map_err(|fault| {
-        let expired =
-            hit.provider.auth.iter().any(|auth| matches!(stored(&auth.field), Some(Stored::OAuth { .. })));
-        if !expired {
-            return fault;
-        }
-        let message = format!("The login stored for {} has expired: store it anew", hit.provider.name);
-        Fault::new(Kind::CredentialExpired, message)
+    rewrite::choose(hit, |field| stored(field)?.usable(now_ms).cloned()).map_err(|fault| {
+        let expired = |stored: &Stored| stored.usable(now_ms).is_none();
+        let expired = hit.provider.auth.iter().any(|auth| stored(&auth.field).is_some_and(expired));
+        if expired { rewrite::expired(hit) } else { fault }
     })
-}
-
-/// What goes into a header: an OAuth login only until it expires.
-fn usable(stored: &Stored) -> Option<Secret> {
-    match stored {
-        Stored::Plain(secret) => Some(secret.clone()),
-        Stored::OAuth { access_token, expires_at_ms, .. } => {
-            expires_at_ms.is_none_or(|at| at > now_ms()).then(|| access_token.clone())
-        }
-    }
 }
 
 /// The request's body on its way up. A GET never carries one.

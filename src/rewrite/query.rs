@@ -1,17 +1,19 @@
 //! The query, as bytes: what no rule names passes exactly as sent.
 
+use super::{Fate, Reason, RuleKind, RuleTable, Witness};
 use crate::{
     bind::{Query, capture},
     compile::{Captures, Template, percent_encode},
 };
 
-/// The query that goes up, without `?`. `carriers` are the names that may hold a caller's token.
+/// The query that goes up, without `?`. `carriers` are the names that may hold a caller's token; `captures` are
+/// those of a path.
 pub(super) fn rewrite(
     query: Option<&str>,
     rules: &Query,
     carriers: &[String],
-    path: &str,
-    captures: &Captures,
+    (path, captures): (&str, &Captures),
+    witness: &mut impl Witness,
 ) -> String {
     let sent = query.unwrap_or_default();
     let named = [rules.remove.len(), rules.default.len(), rules.set.len(), carriers.len()];
@@ -19,24 +21,40 @@ pub(super) fn rewrite(
         return sent.to_owned();
     }
     let mut pairs: Vec<&str> = if sent.is_empty() { Vec::new() } else { sent.split('&').collect() };
-    let removed = |name: &str| {
-        let listed = |names: &[String]| names.iter().any(|known| known == name);
-        listed(carriers) || listed(&rules.remove) || rules.set.iter().any(|(known, _)| known == name)
-    };
-    pairs.retain(|pair| !removed(&name_of(pair)));
+    pairs.retain(|pair| {
+        let name = name_of(pair);
+        let fate = dropped(&name, rules, carriers);
+        if let Some(fate) = fate {
+            witness.query(&name, fate);
+        }
+        fate.is_none()
+    });
     let missing = |name: &String| !pairs.iter().any(|pair| name_of(pair) == *name);
-    let added: Vec<&(String, Template<u8>)> =
-        rules.default.iter().filter(|(name, _)| missing(name)).chain(&rules.set).collect();
     let mut out = pairs.join("&");
-    for (name, value) in added {
+    let mut add = |kind, (index, (name, value)): (usize, &(String, Template<u8>))| {
         if !out.is_empty() {
             out.push('&');
         }
         out.push_str(&percent_encode(name, |b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)));
         out.push('=');
         push_value(&mut out, value, path, captures);
-    }
+        witness.query(name, RuleTable::Endpoint.rule(kind, index));
+    };
+    let defaults = rules.default.iter().enumerate().filter(|(_, (name, _))| missing(name));
+    defaults.for_each(|rule| add(RuleKind::Default, rule));
+    rules.set.iter().enumerate().for_each(|rule| add(RuleKind::Set, rule));
     out
+}
+
+/// What drops a parameter of the client's, if anything does.
+fn dropped(name: &str, rules: &Query, carriers: &[String]) -> Option<Fate> {
+    if carriers.iter().any(|known| known == name) {
+        return Some(Fate::Dropped(Reason::Carrier));
+    }
+    let remove = rules.remove.iter().position(|known| known == name);
+    let remove = remove.map(|index| RuleTable::Endpoint.rule(RuleKind::Remove, index));
+    let set = || rules.set.iter().position(|(known, _)| known == name);
+    remove.or_else(|| set().map(|_| Fate::Dropped(Reason::Claimed)))
 }
 
 /// A capture is encoded as the client sent it; what would end a value or begin another is encoded as well.

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
-use super::{is_nominated, query, same_name, takes_trailers};
+use super::{
+    Fate, Own, Reason, RuleKind, RuleTable, Witness, is_nominated, query, same_name, takes_trailers,
+};
 use crate::{
     bind::{self, Auth, Headers, Value, capture},
     compile::{
@@ -63,6 +65,12 @@ pub fn choose(hit: &Hit, stored: impl Fn(&str) -> Option<Secret>) -> Result<Opti
     Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
 }
 
+/// What a caller is told instead of `choose`'s fault, all of whose logins have expired.
+pub fn expired(hit: &Hit) -> Fault {
+    let message = format!("The login stored for {} has expired: store it anew", hit.provider.name);
+    Fault::new(Kind::CredentialExpired, message)
+}
+
 /// Makes the upstream request's head. `carriers` are all places where any client may put a token.
 pub fn request<'h>(
     hit: &'h Hit,
@@ -70,26 +78,40 @@ pub fn request<'h>(
     chosen: Option<&Chosen<'_>>,
     carriers: &Carriers,
 ) -> Result<Outgoing<'h>, Fault> {
+    watched(hit, head, chosen, carriers, &mut ())
+}
+
+/// The same, told to a witness step by step.
+pub fn watched<'h>(
+    hit: &'h Hit,
+    head: &Parts,
+    chosen: Option<&Chosen<'_>>,
+    carriers: &Carriers,
+    witness: &mut impl Witness,
+) -> Result<Outgoing<'h>, Fault> {
     let (provider, endpoint) = (&*hit.provider, hit.endpoint());
     let path = head.uri.path();
     let mut target = String::with_capacity(path.len() + 64);
     endpoint.target.render(&mut target, |index| capture(path, &hit.captures, *index));
-    let query = query::rewrite(head.uri.query(), &endpoint.query, &carriers.query, path, &hit.captures);
+    let captures = (path, &hit.captures);
+    let query = query::rewrite(head.uri.query(), &endpoint.query, &carriers.query, captures, witness);
     if !query.is_empty() {
         target.push('?');
         target.push_str(&query);
     }
-    let mut headers = passed(hit, &head.headers, carriers);
+    let mut headers = passed(hit, &head.headers, carriers, witness);
     let values = |value: &Value| made(value, path, hit);
-    apply(&mut headers, &provider.headers, values)?;
-    apply(&mut headers, &endpoint.headers, values)?;
+    apply(&mut headers, &provider.headers, RuleTable::Provider, values, witness)?;
+    apply(&mut headers, &endpoint.headers, RuleTable::Endpoint, values, witness)?;
     if let Some(chosen) = chosen {
-        set_credential(&mut headers, chosen, provider)?;
+        set_credential(&mut headers, chosen, provider, witness)?;
     }
-    for overlay in &provider.overlays {
-        remove(&mut headers, &overlay.remove);
-        for (name, value) in &overlay.set {
+    for (index, overlay) in provider.overlays.iter().enumerate() {
+        let table = RuleTable::Overlay(index);
+        remove(&mut headers, &overlay.remove, table, witness);
+        for (index, (name, value)) in overlay.set.iter().enumerate() {
             headers.insert(name.clone(), value.clone());
+            witness.header(name, table.rule(RuleKind::Set, index));
         }
     }
     let origin = match &provider.egress {
@@ -103,37 +125,62 @@ pub fn request<'h>(
     };
     let host = HeaderValue::from_str(&origin.authority()).map_err(|_| unsendable(provider, "`host`"))?;
     headers.insert(header::HOST, host);
+    witness.header(&header::HOST, Fate::Own(Own::Host));
     Ok(Outgoing { method: head.method.clone(), origin, target, headers })
 }
 
 /// The client's headers that may go up at all.
-fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers) -> HeaderMap {
-    let (provider, endpoint) = (&*hit.provider, hit.endpoint());
-    let let_through = |name: &str| {
-        let globs = provider.headers.pass.iter().chain(&endpoint.headers.pass);
-        globs.into_iter().any(|glob| glob.matches(name))
-    };
+fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers, witness: &mut impl Witness) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(sent.len() + 8);
     for (name, value) in sent {
-        // Many servers take `_` for `-`: a name that means another one there is judged as that one.
-        let text = &*dashed(name.as_str());
-        let safe = match safety::request(text) {
-            Class::Plain => true,
-            Class::Passable => let_through(text),
-            Class::Stripped | Class::Managed => false,
-        };
-        let free = safe
-            && !provider.claimed.iter().chain(&carriers.headers).any(|known| is_same(known, name))
-            && !is_nominated(sent, text);
-        if free {
+        let fate = fate(hit, name, sent, carriers);
+        witness.header(name, fate);
+        if !matches!(fate, Fate::Dropped(_)) {
             headers.append(name.clone(), value.clone());
         }
     }
     if takes_trailers(sent) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        witness.header(&header::TE, Fate::Own(Own::Trailers));
+        witness.header(&header::CONNECTION, Fate::Own(Own::Trailers));
     }
     headers
+}
+
+/// What becomes of a client's header, before the rules that remove and set.
+fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, carriers: &Carriers) -> Fate {
+    // Many servers take `_` for `-`: a name that means another one there is judged as that one.
+    let text = &*dashed(name.as_str());
+    let fate = match safety::request(text) {
+        Class::Plain => Fate::Kept,
+        Class::Passable => let_through(hit, text).unwrap_or(Fate::Dropped(Reason::Unpassed)),
+        Class::Stripped => Fate::Dropped(Reason::Stripped),
+        Class::Managed => Fate::Dropped(Reason::Managed),
+    };
+    if matches!(fate, Fate::Dropped(_)) {
+        fate
+    } else if hit.provider.claimed.iter().any(|known| is_same(known, name)) {
+        Fate::Dropped(Reason::Claimed)
+    } else if carriers.headers.iter().any(|known| is_same(known, name)) {
+        Fate::Dropped(Reason::Carrier)
+    } else if is_nominated(sent, text) {
+        Fate::Dropped(Reason::Nominated)
+    } else {
+        fate
+    }
+}
+
+/// The rule that lets a name through, if there is one.
+fn let_through(hit: &Hit, name: &str) -> Option<Fate> {
+    let tables = [
+        (RuleTable::Provider, &hit.provider.headers.pass),
+        (RuleTable::Endpoint, &hit.endpoint().headers.pass),
+    ];
+    tables.into_iter().find_map(|(table, globs)| {
+        let index = globs.iter().position(|glob| glob.matches(name))?;
+        Some(table.rule(RuleKind::Pass, index))
+    })
 }
 
 fn is_same(known: &HeaderName, name: &HeaderName) -> bool {
@@ -147,31 +194,37 @@ fn dashed(name: &str) -> Cow<'_, str> {
 fn apply(
     headers: &mut HeaderMap,
     rules: &Headers,
+    table: RuleTable,
     value: impl Fn(&Value) -> Result<HeaderValue, Fault>,
+    witness: &mut impl Witness,
 ) -> Result<(), Fault> {
-    remove(headers, &rules.remove);
-    for (name, default) in &rules.default {
+    remove(headers, &rules.remove, table, witness);
+    for (index, (name, default)) in rules.default.iter().enumerate() {
         if !headers.contains_key(name) {
             headers.insert(name.clone(), value(default)?);
+            witness.header(name, table.rule(RuleKind::Default, index));
         }
     }
-    for (name, set) in &rules.set {
+    for (index, (name, set)) in rules.set.iter().enumerate() {
         headers.insert(name.clone(), value(set)?);
+        witness.header(name, table.rule(RuleKind::Set, index));
     }
     Ok(())
 }
 
 /// Removes what the globs match; what the engine set for the connection stays.
-fn remove(headers: &mut HeaderMap, globs: &[Glob]) {
+fn remove(headers: &mut HeaderMap, globs: &[Glob], table: RuleTable, witness: &mut impl Witness) {
     if globs.is_empty() {
         return;
     }
-    let hit = |name: &&HeaderName| {
-        safety::request(name.as_str()) != Class::Managed
-            && globs.iter().any(|glob| glob.matches(name.as_str()))
+    let hit = |name: &HeaderName| {
+        let theirs = safety::request(name.as_str()) != Class::Managed;
+        let index = globs.iter().position(|glob| theirs && glob.matches(name.as_str()))?;
+        Some((name.clone(), index))
     };
-    let names: Vec<HeaderName> = headers.keys().filter(hit).cloned().collect();
-    for name in names {
+    let names: Vec<(HeaderName, usize)> = headers.keys().filter_map(hit).collect();
+    for (name, index) in names {
+        witness.header(&name, table.rule(RuleKind::Remove, index));
         headers.remove(name);
     }
 }
@@ -191,14 +244,16 @@ fn set_credential(
     headers: &mut HeaderMap,
     chosen: &Chosen<'_>,
     provider: &bind::Provider,
+    witness: &mut impl Witness,
 ) -> Result<(), Fault> {
-    for (name, template) in &chosen.auth.set {
+    for (index, (name, template)) in chosen.auth.set.iter().enumerate() {
         let mut text = zeroize::Zeroizing::new(String::new());
         template.render(&mut text, |bind::SecretName| chosen.secret.expose());
         let mut value =
             HeaderValue::from_str(&text).map_err(|_| unsendable(provider, "the stored credential"))?;
         value.set_sensitive(true);
         headers.insert(name.clone(), value);
+        witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
     }
     Ok(())
 }

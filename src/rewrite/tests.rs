@@ -150,8 +150,34 @@ fn carriers() -> Carriers {
 
 fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
     let chosen = choose(hit, |_| Some(Secret::new(CREDENTIAL))).unwrap();
-    let out = request(hit, head, chosen.as_ref(), &carriers()).unwrap();
+    let mut last = Last::default();
+    let out = watched(hit, head, chosen.as_ref(), &carriers(), &mut last).unwrap();
+    check_told(&last, &head.headers, &out.headers);
     (out.url(), out.headers)
+}
+
+/// The last word on each header.
+#[derive(Default)]
+struct Last(std::collections::HashMap<HeaderName, Fate>);
+
+impl Witness for Last {
+    fn header(&mut self, name: &HeaderName, fate: Fate) {
+        self.0.insert(name.clone(), fate);
+    }
+}
+
+/// What a witness is told is what happens: of each name that came in or goes up, and of no other that is there.
+fn check_told(told: &Last, came: &HeaderMap, went: &HeaderMap) {
+    for name in came.keys().chain(went.keys()) {
+        let goes = match told.0[name] {
+            Fate::Dropped(_) => false,
+            Fate::Ruled(rule) => rule.kind != RuleKind::Remove,
+            Fate::Kept | Fate::Own(_) => true,
+        };
+        assert_eq!(goes, went.contains_key(name), "{name}: {:?}", told.0[name]);
+        let kept = matches!(told.0[name], Fate::Kept);
+        assert!(!kept || went.get_all(name).iter().eq(came.get_all(name)), "{name} is not as it came");
+    }
 }
 
 /// The names that `Connection` nominates, said another way than the engine does.

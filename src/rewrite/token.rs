@@ -9,22 +9,42 @@ use crate::{secret::Secret, table::Table};
 /// not `Bearer` is no token, also beside a good `x-api-key`. Only where both are absent or empty does a
 /// provider's own `[caller]` count, below its prefix.
 pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
+    token_at(head, table).map(|(token, _)| token)
+}
+
+/// Where a token stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier<'t> {
+    /// In the header of this name.
+    Header(&'t str),
+    /// In the query parameter of this name.
+    Query(&'t str),
+}
+
+/// The token, and where it stood.
+pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, Carrier<'t>)> {
+    let in_header = |name: &'t str| move |token| (token, Carrier::Header(name));
     match one(&head.headers, header::AUTHORIZATION.as_str()) {
-        Given::Text(text) => return text.strip_prefix("Bearer ").and_then(word),
+        Given::Text(text) => {
+            return text.strip_prefix("Bearer ").and_then(word).map(in_header("authorization"));
+        }
         Given::Unclear => return None,
         Given::Nothing => {}
     }
     match one(&head.headers, "x-api-key") {
-        Given::Text(text) => return word(text),
+        Given::Text(text) => return word(text).map(in_header("x-api-key")),
         Given::Unclear => return None,
         Given::Nothing => {}
     }
-    let header = |name: &HeaderName| match one(&head.headers, name.as_str()) {
-        Given::Text(text) => word(text),
+    let header = |name: &'t HeaderName| match one(&head.headers, name.as_str()) {
+        Given::Text(text) => word(text).map(in_header(name.as_str())),
         Given::Unclear | Given::Nothing => None,
     };
     let own = table.carriers_at(head.uri.path())?;
-    let query = |name: &String| value_of(head.uri.query(), name).as_deref().and_then(word);
+    let query = |name: &'t String| {
+        let token = value_of(head.uri.query(), name).as_deref().and_then(word)?;
+        Some((token, Carrier::Query(name)))
+    };
     own.headers.iter().find_map(header).or_else(|| own.query.iter().find_map(query))
 }
 

@@ -24,6 +24,11 @@ impl Spans {
         self.0.contains_key(pointer)
     }
 
+    /// The pointer as the document spells it, whatever the case of its letters.
+    pub fn spelt(&self, pointer: &str) -> Option<&str> {
+        self.0.keys().map(String::as_str).find(|known| known.eq_ignore_ascii_case(pointer))
+    }
+
     /// The key at `pointer`, or the nearest one above it.
     pub fn key(&self, file: &Arc<str>, pointer: &str) -> At {
         At::new(file, self.nearest(pointer).map_or(0..0, |(key, _)| key.clone()))

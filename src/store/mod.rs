@@ -42,7 +42,8 @@ pub use self::{
 };
 use crate::name::UserId;
 
-const DATABASE: &str = "tollgate.db";
+/// The database file in the data directory.
+pub const DATABASE: &str = "tollgate.db";
 const MAX_CONNECTIONS: u32 = 4;
 
 /// The open store. Cheap to clone; all clones are one.

@@ -29,4 +29,5 @@ mod shipped;
 mod streaming;
 mod systemd;
 mod tooling_check;
+mod tooling_explain;
 mod tooling_fmt;

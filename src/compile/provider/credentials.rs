@@ -137,7 +137,7 @@ impl Compiler<'_> {
                     .push(diagnostic.related(at, "this one").help("give that one a `match`, or put it last"));
             }
             let matches = auth.r#match.as_deref().map(Glob::new);
-            entries.push(Auth { field: auth.field.clone(), matches, set });
+            entries.push(Auth { field: auth.field.clone(), matches, set, at: self.key(&pointer) });
         }
         entries
     }

@@ -4,9 +4,70 @@ use std::sync::Arc;
 
 use super::Compiler;
 use crate::{
+    compile::Files,
     diag::{At, Code, Diagnostic},
-    spec::Spans,
+    name::FileName,
+    spec::{self, Parsed, Spans, step},
 };
+
+/// Where what a provider is made of is written. Looked up where a person asks: what serves knows no places of rules.
+pub struct Places<'a>(Vec<Layer<'a>>);
+
+impl<'a> Places<'a> {
+    /// Those of a provider.
+    pub fn of_provider(files: &'a Files, name: &FileName) -> Option<Self> {
+        let parsed = files.providers.get(name)?.as_ref().ok()?;
+        Some(Self::extended(whole(parsed), parsed.document.extends.as_deref(), files))
+    }
+
+    /// Those of the provider that a shared file's test brings along: which file, which of its tests.
+    pub fn of_fixture(files: &'a Files, file: &str, index: usize) -> Option<Self> {
+        let preset = files.presets.iter().find_map(|(name, slot)| {
+            let parsed = slot.as_ref().ok().filter(|parsed| &*parsed.file == file)?;
+            Some((Some(name.as_str()), whole(parsed), parsed.document.test.as_ref()?.get(index)?))
+        });
+        let gateways = files.gateways.values().flatten();
+        let gateway = gateways.map(|one| (None, whole(one), one.document.test.as_ref()));
+        let apis = files.apis.values().flatten().map(|one| (None, whole(one), one.document.test.as_ref()));
+        let other = || gateway.chain(apis).find(|(_, layer, _)| &**layer.file == file);
+        let other = || other().and_then(|(name, layer, tests)| Some((name, layer, tests?.get(index)?)));
+        let (preset, layer, test) = preset.or_else(other)?;
+        let extends = test.provider.as_ref()?.extends.as_deref().or(preset);
+        Some(Self::extended(Layer { root: format!("/test/{index}/provider"), ..layer }, extends, files))
+    }
+
+    /// Those of a gateway.
+    pub fn of_gateway(files: &'a Files, name: &FileName) -> Option<Self> {
+        let parsed = files.gateways.get(name)?.as_ref().ok()?;
+        Some(Self(vec![whole(parsed)]))
+    }
+
+    fn extended(own: Layer<'a>, preset: Option<&str>, files: &'a Files) -> Self {
+        let preset = preset.and_then(FileName::new).and_then(|name| files.presets.get(&name)?.as_ref().ok());
+        Self([own].into_iter().chain(preset.map(whole)).collect())
+    }
+
+    /// The key at a pointer, in the file that has it.
+    pub fn key(&self, pointer: &str) -> Option<At> {
+        let has = |layer: &&Layer<'_>| layer.spans.has(&format!("{}{pointer}", layer.root));
+        let layer = self.0.iter().find(has)?;
+        Some(layer.spans.key(layer.file, &format!("{}{pointer}", layer.root)))
+    }
+
+    /// The key of this name in the table at a pointer, written in any case.
+    pub fn key_in(&self, pointer: &str, name: &str) -> Option<At> {
+        let spelt = |layer: &Layer<'_>| {
+            let wanted = format!("{}{pointer}/{}", layer.root, step(name));
+            let found = layer.spans.spelt(&wanted)?;
+            Some(layer.spans.key(layer.file, found))
+        };
+        self.key(&format!("{pointer}/{}", step(name))).or_else(|| self.0.iter().find_map(spelt))
+    }
+}
+
+fn whole<T: spec::Document>(parsed: &Parsed<T>) -> Layer<'_> {
+    Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() }
+}
 
 /// A file that says part of what a provider is.
 #[derive(Clone)]

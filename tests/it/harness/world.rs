@@ -82,9 +82,13 @@ impl World {
     /// With the shipped files as they are, all of whose hosts are this one upstream, and these environment
     /// variables.
     pub fn shipped(env: &[(&str, &str)]) -> Self {
+        Self::tls(Home::shipped(), env)
+    }
+
+    /// The same with other files.
+    pub fn tls(home: Home, env: &[(&str, &str)]) -> Self {
         let authority = Arc::new(Authority::new(&[]).expect("an authority can be made"));
         let upstream = Upstream::tls(Arc::clone(&authority));
-        let home = Home::shipped();
         let ca = home.path("ca.pem");
         std::fs::write(&ca, authority.pem()).expect("the directory is ours");
         let token = home.user("ada");

@@ -1,0 +1,242 @@
+//! `tollgate explain`: what would come of a request, from the files as they are on disk. Nothing is sent, and no
+//! running server is asked.
+
+use std::{collections::BTreeMap, io::Write as _};
+
+use anyhow::{Context as _, bail, ensure};
+use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
+
+use super::{check, context::find_user};
+use crate::{
+    accounts::{self, MasterKey, read_credentials},
+    compile::{self, Compiled, VarSource},
+    explain::{self, Caller, Held, Scene},
+    filetest,
+    load::{self, Assembled, Loaded},
+    secret::Secret,
+    settings::Settings,
+    spec::{self, nearest},
+    store::{DATABASE, Store},
+    table::Hit,
+};
+
+/// The arguments of `tollgate explain`.
+///
+/// Vars come from the environment and the secrets directory, as for `serve`. Secrets are shown as `***`. Exits with 0
+/// if there is an endpoint, with 1 if there is none, and with 2 if that cannot be told.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 there is an endpoint, 1 there is none, 2 the question cannot be answered"
+)]
+pub struct Args {
+    /// The request's method
+    method: String,
+    /// The request's path and query, as a client sends them
+    #[arg(value_name = "PATH")]
+    path: String,
+    /// A header of the request, `name: value` (repeatable)
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// The user who calls, by id or name: with what the data directory has stored
+    #[arg(long = "as", value_name = "USER", conflicts_with = "credentials")]
+    user: Option<String>,
+    /// What the caller has stored, by field of the provider's credentials section (repeatable)
+    #[arg(long = "credential", value_name = "FIELD=VALUE")]
+    credentials: Vec<String>,
+    /// Set a var, by its name or its environment variable; `GATEWAY.NAME` for one of a gateway (repeatable)
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    vars: Vec<String>,
+    /// Print a JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what would come of the request. Whether it has an endpoint.
+pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<bool> {
+    let head = head(args)?;
+    let what = check::describe(&settings.providers);
+    let mut loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
+    let compiled = compile::compile(&loaded.files);
+    let vars = overrides(&args.vars, &compiled)?;
+    // Why a test fails is what somebody may want to know: the file is taken as it is.
+    let failing = filetest::run(&compiled).diagnostics;
+    loaded.files.forget_tests();
+    let value = |source: &VarSource| match vars.get(source) {
+        Some(value) => Ok(Some(value.clone())),
+        None => load::var_value(source, &settings.secrets),
+    };
+    let assembled = load::assemble(&loaded, value);
+    let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).cloned().collect();
+    check::show(&loaded.sources, &errors)?;
+    let hit = assembled.table.find_canonical(&head.method, head.uri.path());
+    let caller = caller(args, settings, master_key, hit.as_ref())?;
+    let out =
+        hit.as_ref().and_then(|hit| assembled.providers.iter().find(|one| one.name == hit.provider.name));
+    if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
+        writeln!(std::io::stderr(), "warning: `{}` is not served as it is: {}", test.at.file, test.message)?;
+    }
+    let scene = scene(&loaded, &assembled);
+    let explained = explain::explain(scene, &head, &|_, _, var| value(&var.source), &caller);
+    let text = if args.json {
+        serde_json::to_string_pretty(&explained)?
+            + "
+"
+    } else {
+        explained.to_string()
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
+    Ok(explained.way.is_some())
+}
+
+fn scene<'a>(loaded: &'a Loaded, assembled: &'a Assembled) -> Scene<'a> {
+    Scene {
+        files: &loaded.files,
+        sources: &loaded.sources,
+        table: &assembled.table,
+        providers: &assembled.providers,
+        fixture: None,
+    }
+}
+
+/// The request's head. What is given is never repeated: it may hold a token.
+fn head(args: &Args) -> anyhow::Result<Parts> {
+    let method = Method::from_bytes(args.method.to_ascii_uppercase().as_bytes());
+    let method = method.context("the method cannot be one: give it as `POST`")?;
+    ensure!(
+        args.path.starts_with('/'),
+        "the path has to start with `/`: give it as a client sends it, without scheme and host"
+    );
+    let request = Request::builder().method(method).uri(&args.path).body(());
+    let (mut head, ()) =
+        request.context("the path cannot be sent: percent-encode what a URL cannot hold")?.into_parts();
+    for (index, line) in args.headers.iter().enumerate() {
+        let told = || format!("header {} is not of the form `name: value`", index + 1);
+        let (name, value) = line.split_once(':').with_context(told)?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).with_context(told)?;
+        let value = HeaderValue::from_str(value.trim()).ok().with_context(told)?;
+        head.headers.append(name, value);
+    }
+    Ok(head)
+}
+
+/// The values that arguments give to vars, by where they would come from.
+fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<VarSource, String>> {
+    let mut known: Vec<(String, &VarSource)> = Vec::new();
+    for provider in &compiled.providers {
+        let own = provider.vars.iter().map(|(name, var)| (name.clone(), var));
+        let gateways = provider.gateways.iter().flat_map(|one| {
+            let gateway = &one.gateway;
+            gateway.vars.iter().map(move |(name, var)| (format!("{}.{name}", gateway.name), var))
+        });
+        for (name, var) in own.chain(gateways) {
+            if let VarSource::Env(env) = &var.value.source {
+                known.push((env.clone(), &var.value.source));
+            }
+            known.push((name, &var.value.source));
+        }
+    }
+    let mut values = BTreeMap::new();
+    for one in given {
+        // Only the name is repeated: the value may be a secret.
+        let (name, value) = one.split_once('=').context("`--var` is given as NAME=VALUE")?;
+        let mut sources = known.iter().filter(|(known, _)| known == name).peekable();
+        if sources.peek().is_none() {
+            let near = nearest(name, known.iter().map(|(known, _)| known.as_str()));
+            let help = near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
+            bail!("no provider file has a var `{name}`{help}");
+        }
+        values.extend(sources.map(|(_, source)| ((*source).clone(), value.to_owned())));
+    }
+    Ok(values)
+}
+
+/// Who calls: what is stored of what the endpoint's provider may use.
+fn caller(
+    args: &Args,
+    settings: &Settings,
+    master_key: Option<Secret>,
+    hit: Option<&Hit>,
+) -> anyhow::Result<Caller> {
+    if let Some(user) = &args.user {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let held = runtime.block_on(stored_by(user, settings, master_key, hit))?;
+        return Ok(Caller { held, otherwise: format!("`{user}` has stored nothing for it") });
+    }
+    let mut held = BTreeMap::new();
+    for one in &args.credentials {
+        let (field, value) = one.split_once('=').context("`--credential` is given as FIELD=VALUE")?;
+        if let Some(hit) = hit {
+            check_field(hit, field)?;
+        }
+        held.insert(field.to_owned(), Held::Value(Secret::new(value)));
+    }
+    let otherwise = match args.credentials.as_slice() {
+        [] => "no caller is named: `--as USER` or `--credential FIELD=VALUE` does",
+        _ => "no `--credential` gives it",
+    };
+    Ok(Caller { held, otherwise: otherwise.to_owned() })
+}
+
+fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
+    let fields = hit.provider.section.iter().flat_map(|section| &section.fields);
+    let known: Vec<&str> = fields.map(|known| known.value.name.as_str()).collect();
+    ensure!(
+        known.contains(&field),
+        "`{}` has no credentials field of that name: known are {}",
+        hit.provider.name,
+        if known.is_empty() { "none".to_owned() } else { spec::backticked(&known) }
+    );
+    Ok(())
+}
+
+/// What a user has stored for the provider. A value is looked at only where it makes a difference: for an entry's
+/// `match`, and for a login, which may have expired.
+async fn stored_by(
+    user: &str,
+    settings: &Settings,
+    master_key: Option<Secret>,
+    hit: Option<&Hit>,
+) -> anyhow::Result<BTreeMap<String, Held>> {
+    let data = &settings.data;
+    ensure!(
+        data.join(DATABASE).is_file(),
+        "there are no users in `{}` yet: `tollgate user add` makes one",
+        data.display()
+    );
+    let store = Store::open(data).await.context("failed to open the store")?;
+    let user = find_user(&store, user).await?;
+    let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
+        return Ok(BTreeMap::new());
+    };
+    let sealed = store.credentials(&user.id).await?;
+    let names = sealed.iter().filter(|one| one.section == section.name).map(|one| one.field.clone());
+    let mut held: BTreeMap<String, Held> = names.map(|field| (field, Held::Something)).collect();
+    let is_login = |field: &str| {
+        let found = section.fields.iter().find(|known| known.value.name == field);
+        found.is_some_and(|known| known.value.kind == Some(spec::FieldKind::Oauth2))
+    };
+    let decides = |field: &str| {
+        let mut entries = hit.provider.auth.iter().filter(|auth| auth.field == field);
+        entries.any(|auth| auth.matches.is_some() || is_login(field))
+    };
+    let wanted: Vec<String> = held.keys().filter(|field| decides(field)).cloned().collect();
+    if wanted.is_empty() {
+        return Ok(held);
+    }
+    let key = MasterKey::load_beside(master_key.as_ref(), data, &store).await;
+    let key = key.context("failed to load the master key")?;
+    let (credentials, unreadable) = read_credentials(&store, &key, &user.id).await?;
+    for field in wanted {
+        let stored = credentials.get(&section.name, &field);
+        let usable = stored.map(|stored| stored.usable(accounts::now_ms()));
+        let lost = unreadable.iter().find(|lost| lost.section == section.name && lost.field == field);
+        let value = match (usable, lost) {
+            (Some(Some(secret)), _) => Held::Value(secret.clone()),
+            (Some(None), _) => Held::Expired,
+            (None, Some(lost)) => Held::Unreadable(lost.reason.to_string()),
+            (None, None) => continue,
+        };
+        held.insert(field, value);
+    }
+    Ok(held)
+}

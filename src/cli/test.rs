@@ -1,0 +1,290 @@
+//! `tollgate test`: runs the tests that provider files bring along, shows the way of each that fails, and tells what
+//! no test goes through.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    io::Write as _,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+
+use super::check;
+use crate::{
+    compile::{self, Compiled, Glob},
+    diag::{At, Code, Diagnostic},
+    explain::{self, Caller, Held, Scene},
+    filetest::{self, Case, Coverage, Item, Problem, Suite, Verdict, Wrong},
+    load::{self, Loaded},
+    secret::Secret,
+    settings::Source,
+};
+
+/// The arguments of `tollgate test`.
+///
+/// Needs no network, no environment and no secret. Coverage counts the endpoints, `[[auth]]` entries, gateways and
+/// egresses of each provider that its own tests go through.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 all tests pass, 1 one fails or coverage is too low, 2 they cannot be run"
+)]
+pub struct Args {
+    /// Provider directories, or files in one; the providers directory if none is named
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Run only tests whose `FILE::NAME` holds this text, or is matched by it if it has a `*`
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Fail if tests go through less than this, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    fail_under: Option<f64>,
+    /// Write the results as `JUnit` XML, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number =
+        text.trim_end_matches('%').parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "give a number from 0 to 100".to_owned())
+}
+
+/// What came of all tests.
+#[derive(Default)]
+struct Results {
+    suites: BTreeMap<String, Suite>,
+    coverage: Coverage,
+    /// What no test goes through, and what is wrong, as it is shown.
+    shown: String,
+    failed: usize,
+    ran: usize,
+    broken: usize,
+}
+
+/// Runs tests and prints what came of them. Whether all pass, and go through enough.
+pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
+    let mut results = Results::default();
+    let mut missing = String::new();
+    for (origin, only) in check::places(&args.paths, default)? {
+        let what = check::describe(&origin);
+        let loaded = load::load(&origin).with_context(|| format!("cannot read {what}"))?;
+        let unknown = only.iter().flatten().find(|only| !loaded.sources.has(only));
+        ensure!(unknown.is_none(), "`{}` is no provider file", unknown.cloned().unwrap_or_default());
+        let mut coverage = Coverage::default();
+        Target { loaded: &loaded, only: only.as_ref(), filter: args.filter.as_deref() }
+            .run(&mut results, &mut coverage)?;
+        coverage.missing().for_each(|item| not_covered(&mut missing, &loaded, item));
+        results.coverage.extend(coverage);
+    }
+    if let Some(filter) = &args.filter {
+        ensure!(results.ran > 0, "no test's `FILE::NAME` is like `{filter}`");
+    }
+    if let Some(path) = &args.junit {
+        let suites: Vec<Suite> = std::mem::take(&mut results.suites).into_values().collect();
+        let text = filetest::junit(&suites);
+        std::fs::write(path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
+    }
+    let enough = args.fail_under.is_none_or(|bar| results.coverage.percent() >= bar);
+    // Of a part of the tests nobody expects that they go through all.
+    let told = args.filter.is_none() || args.fail_under.is_some();
+    let mut text = results.shown.clone();
+    if told {
+        text.push_str(&missing);
+    }
+    text.push_str(&summary(&results, told));
+    if !enough {
+        let bar = args.fail_under.unwrap_or_default();
+        put(&mut text, format_args!("tests go through less than {bar} %\n"));
+    }
+    std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
+    Ok(results.failed == 0 && results.broken == 0 && enough)
+}
+
+/// One providers directory, and which of its tests run.
+struct Target<'a> {
+    loaded: &'a Loaded,
+    only: Option<&'a BTreeSet<String>>,
+    filter: Option<&'a str>,
+}
+
+impl Target<'_> {
+    fn run(&self, results: &mut Results, coverage: &mut Coverage) -> anyhow::Result<()> {
+        let compiled = compile::compile(&self.loaded.files);
+        self.broken(&compiled, results)?;
+        for provider in compiled.providers.iter().filter(|one| self.wants(&one.at.file)) {
+            coverage.add(provider);
+        }
+        for (provider, test, is_fixture) in filetest::all(&compiled) {
+            if !self.wants(&test.at.file) || !self.fits(&test.at.file, &test.spec.name) {
+                continue;
+            }
+            let began = Instant::now();
+            let verdict = filetest::one(provider, test);
+            let took = began.elapsed();
+            if !is_fixture {
+                coverage.went(provider, &verdict.went);
+            }
+            let problem = (!verdict.wrong.is_empty()).then(|| {
+                let text = self.failure(provider, test, is_fixture, &verdict);
+                results.failed += 1;
+                results.shown.push_str(&text);
+                let message = verdict.wrong.first().map(ToString::to_string).unwrap_or_default();
+                Problem { ran: true, code: Code::Test.as_str(), message, text }
+            });
+            results.ran += 1;
+            results.add(&test.at.file, &test.spec.name, took, problem);
+        }
+        Ok(())
+    }
+
+    fn wants(&self, file: &str) -> bool {
+        self.only.is_none_or(|only| only.contains(file))
+    }
+
+    fn fits(&self, file: &str, name: &str) -> bool {
+        let id = format!("{}::{name}", short(file));
+        self.filter.is_none_or(|filter| {
+            if filter.contains('*') {
+                let glob = Glob::new(filter);
+                glob.matches(&id) || glob.matches(name)
+            } else {
+                id.contains(filter)
+            }
+        })
+    }
+
+    /// Files with errors have no tests that run: that is no way to pass.
+    fn broken(&self, compiled: &Compiled, results: &mut Results) -> anyhow::Result<()> {
+        let mut found: Vec<Diagnostic> =
+            self.loaded.diagnostics.iter().chain(&compiled.diagnostics).cloned().collect();
+        found.retain(|one| self.wants(&one.at.file));
+        found.sort();
+        check::show(&self.loaded.sources, &found)?;
+        results.broken += found.len();
+        for one in &found {
+            let text = self.loaded.sources.render(std::slice::from_ref(one), false);
+            let code = one.code.as_str();
+            let problem = Problem { ran: false, code, message: one.message.clone(), text };
+            results.add(&one.at.file, code, Duration::ZERO, Some(problem));
+        }
+        Ok(())
+    }
+
+    /// What is said of a test that fails: where it is, what is expected, and the way that led to what is.
+    fn failure(
+        &self,
+        provider: &Arc<compile::Provider>,
+        test: &compile::Test,
+        is_fixture: bool,
+        verdict: &Verdict,
+    ) -> String {
+        let mut out =
+            format!("FAIL {}::{}  ({})\n", short(&test.at.file), test.spec.name, self.place(&test.at));
+        for wrong in &verdict.wrong {
+            match wrong {
+                Wrong::Says(sentence) => put(&mut out, format_args!("  {sentence}\n")),
+                Wrong::Differs { what, expected, actual } => {
+                    let actual =
+                        actual.as_deref().map_or_else(|| "(missing)".to_owned(), |one| format!("`{one}`"));
+                    put(
+                        &mut out,
+                        format_args!("  {what}\n    - expected `{expected}`\n    + actual   {actual}\n"),
+                    );
+                }
+            }
+        }
+        if let Ok((table, head)) = filetest::set_up(provider, &test.spec) {
+            let scene = Scene {
+                files: &self.loaded.files,
+                sources: &self.loaded.sources,
+                table: &table,
+                providers: std::slice::from_ref(provider),
+                fixture: is_fixture.then_some((&*test.at.file, test.index)),
+            };
+            let held = test.spec.credentials.iter().flatten();
+            let held = held.map(|(field, value)| (field.clone(), Held::Value(Secret::new(value))));
+            let caller =
+                Caller { held: held.collect(), otherwise: "the test's `credentials` have none".to_owned() };
+            let values = |owner: crate::bind::Owner<'_>, name: &str, _: &compile::Var| {
+                Ok(filetest::var(&test.spec, owner, name))
+            };
+            let explained = explain::explain(scene, &head, &values, &caller).to_string();
+            out.push_str("  the way that led there\n");
+            for line in explained.lines() {
+                put(&mut out, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
+            }
+        }
+        out.push('\n');
+        out
+    }
+
+    fn place(&self, at: &At) -> String {
+        place(self.loaded, at)
+    }
+}
+
+impl Results {
+    fn add(&mut self, file: &str, name: &str, took: Duration, problem: Option<Problem>) {
+        let suite = self.suites.entry(file.to_owned()).or_default();
+        file.clone_into(&mut suite.name);
+        suite.cases.push(Case { name: name.to_owned(), took, problem });
+    }
+}
+
+fn put(text: &mut String, more: std::fmt::Arguments<'_>) {
+    text.write_fmt(more).expect("a string takes all that is written to it");
+}
+
+fn place(loaded: &Loaded, at: &At) -> String {
+    format!("{}:{}", at.file, loaded.sources.line_column(at).0)
+}
+
+/// A file by its name, without `.toml`, and its folder if that is one of the shared ones.
+fn short(file: &str) -> &str {
+    let from = |front: &str| front.rfind('/').map_or(0, |slash| slash + 1);
+    let name = from(file);
+    let folder = from(&file[..name.saturating_sub(1)]);
+    let shared = matches!(&file[folder..name], "presets/" | "gateways/" | "apis/");
+    file[if shared { folder } else { name }..].trim_end_matches(".toml")
+}
+
+fn not_covered(text: &mut String, loaded: &Loaded, item: &Item) {
+    let Item { kind, name, provider, at, .. } = item;
+    put(text, format_args!("not covered: {kind} `{name}` of `{provider}`  ({})\n", place(loaded, at)));
+}
+
+fn summary(results: &Results, coverage: bool) -> String {
+    let passed = results.ran - results.failed;
+    let mut text =
+        format!("{}: {passed} passed, {} failed", check::count(results.ran, "test"), results.failed);
+    if results.broken > 0 {
+        put(&mut text, format_args!("; {} in the files", check::count(results.broken, "error")));
+    }
+    text.push('\n');
+    if coverage {
+        let kinds =
+            results.coverage.kinds().map(|(kind, gone, all)| format!("{gone} of {}", plural(all, kind)));
+        let kinds: Vec<String> = kinds.collect();
+        let percent = shown_percent(results.coverage.percent());
+        put(&mut text, format_args!("coverage {percent} %: {}\n", kinds.join(", ")));
+    }
+    text
+}
+
+/// Never rounded up: 100 is all.
+fn shown_percent(percent: f64) -> String {
+    let shown = format!("{:.1}", (percent * 10.0).floor() / 10.0);
+    shown.trim_end_matches(".0").to_owned()
+}
+
+fn plural(count: usize, kind: &str) -> String {
+    match (count, kind) {
+        (1, kind) => format!("1 {kind}"),
+        (_, "egress") => format!("{count} egresses"),
+        (_, "auth entry") => format!("{count} auth entries"),
+        (_, kind) => format!("{count} {kind}s"),
+    }
+}

@@ -1,0 +1,188 @@
+//! How a path that does not match a pattern differs from it: for telling a person which endpoint was meant. Never
+//! on a request's way.
+
+use super::{Pattern, Segment, is_dots};
+
+/// One thing in which a request differs from an endpoint. Segments count from 1, in the request's path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// The method.
+    Method,
+    /// A slash at the end.
+    TrailingSlash,
+    /// Two slashes in a row.
+    DoubleSlash,
+    /// `.` or `..` as a segment.
+    Dots,
+    /// Percent-encoding, where the path is matched as it is sent.
+    Encoding(usize),
+    /// Upper case for lower case, or the other way round.
+    Case(usize),
+    /// Another segment.
+    Segment(usize),
+    /// A segment too many.
+    Extra(usize),
+    /// No segment where the pattern has this one, counted in the pattern.
+    Missing(usize),
+}
+
+/// A path, made plain: its segments, and what had to be mended for it.
+#[derive(Debug)]
+pub struct Plain {
+    segments: Vec<String>,
+    mended: Vec<Difference>,
+}
+
+/// More segments than any endpoint's path has.
+const MAX_SEGMENTS: usize = 64;
+
+const MEND: u32 = 2;
+const INSERT: u32 = 7;
+const REPLACE: u32 = 4;
+/// What is named goes before what anything fits.
+const REST: u32 = 1;
+
+impl Plain {
+    /// None if it is longer than anybody means.
+    pub fn new(path: &str) -> Option<Self> {
+        let mut mended = Vec::new();
+        let mut path = path.to_owned();
+        if ["%2f", "%5c"].iter().any(|escape| path.to_ascii_lowercase().contains(escape)) {
+            path = decode(&path).replace('\\', "/");
+            mended.push(Difference::Encoding(0));
+        }
+        let mut segments = Vec::new();
+        let inner = path.strip_prefix('/').unwrap_or(&path);
+        let (inner, slash) = inner.strip_suffix('/').map_or((inner, false), |inner| (inner, true));
+        for segment in inner.split('/').take(MAX_SEGMENTS + 1) {
+            if segment.is_empty() && !inner.is_empty() {
+                note(&mut mended, Difference::DoubleSlash);
+            } else if is_dots(segment) {
+                note(&mut mended, Difference::Dots);
+                if segment.to_ascii_lowercase().replace("%2e", ".").starts_with("..") {
+                    segments.pop();
+                }
+            } else {
+                segments.push(segment.to_owned());
+            }
+        }
+        if slash {
+            mended.push(Difference::TrailingSlash);
+        }
+        (segments.len() <= MAX_SEGMENTS).then_some(Self { segments, mended })
+    }
+
+    /// A segment of the path, counted from 1; the whole path for 0.
+    pub fn segment(&self, number: usize) -> String {
+        let one = number.checked_sub(1).and_then(|index| self.segments.get(index));
+        one.cloned().unwrap_or_else(|| format!("/{}", self.segments.join("/")))
+    }
+}
+
+fn note(mended: &mut Vec<Difference>, difference: Difference) {
+    if !mended.contains(&difference) {
+        mended.push(difference);
+    }
+}
+
+impl Pattern {
+    /// How much would have to change for the path to match; none if they have too little in common.
+    pub fn distance(&self, path: &Plain) -> Option<u32> {
+        let differences = self.differences(path);
+        let other = |one: &&Difference| {
+            matches!(one, Difference::Segment(_) | Difference::Extra(_) | Difference::Missing(_))
+        };
+        let others = differences.iter().filter(other).count();
+        let mends = u32::try_from(path.mended.len()).unwrap_or(u32::MAX).saturating_mul(MEND);
+        let cost = self.costs(path)[0][0].saturating_add(mends);
+        (others <= (self.len() / 2).max(1) && others < self.len().max(2)).then_some(cost)
+    }
+
+    /// What would have to change for the path to match.
+    pub fn differences(&self, path: &Plain) -> Vec<Difference> {
+        let costs = self.costs(path);
+        let mut differences = path.mended.clone();
+        let (mut i, mut j) = (0, 0);
+        while i < self.len() || j < path.segments.len() {
+            let segment = path.segments.get(j);
+            if self.is_rest(i) {
+                // It takes all that is left.
+                differences.extend(segment.is_none().then_some(Difference::Missing(i + 1)));
+                break;
+            }
+            let pair = segment
+                .filter(|_| i < self.len())
+                .filter(|segment| costs[i][j] == costs[i + 1][j + 1].saturating_add(self.cost(i, segment)));
+            if let Some(segment) = pair {
+                differences.extend(self.difference(i, segment, j + 1));
+                (i, j) = (i + 1, j + 1);
+            } else if i < self.len() && costs[i][j] == costs[i + 1][j].saturating_add(INSERT) {
+                differences.push(Difference::Missing(i + 1));
+                i += 1;
+            } else {
+                differences.push(Difference::Extra(j + 1));
+                j += 1;
+            }
+        }
+        differences
+    }
+
+    /// For each pair of tails, what it costs to make one of the other.
+    fn costs(&self, path: &Plain) -> Vec<Vec<u32>> {
+        let (n, m) = (self.len(), path.segments.len());
+        let mut costs = vec![vec![0_u32; m + 1]; n + 1];
+        for (i, j) in (0..=n).rev().flat_map(|i| (0..=m).rev().map(move |j| (i, j))) {
+            let drop = (j < m).then(|| costs[i][j + 1].saturating_add(INSERT));
+            let add = (i < n).then(|| costs[i + 1][j].saturating_add(INSERT));
+            let pair = (i < self.segments.len() && j < m)
+                .then(|| costs[i + 1][j + 1].saturating_add(self.cost(i, &path.segments[j])));
+            let all_left = (self.is_rest(i) && j < m).then_some(REST);
+            costs[i][j] = [drop, add, pair, all_left].into_iter().flatten().min().unwrap_or(0);
+        }
+        costs
+    }
+
+    fn len(&self) -> usize {
+        self.segments.len() + usize::from(self.rest)
+    }
+
+    fn is_rest(&self, index: usize) -> bool {
+        self.rest && index == self.segments.len()
+    }
+
+    fn difference(&self, index: usize, text: &str, number: usize) -> Option<Difference> {
+        let segment = self.segments.get(index)?;
+        match segment {
+            _ if segment.matches(text) => None,
+            Segment::Literal(literal) if literal.eq_ignore_ascii_case(text) => Some(Difference::Case(number)),
+            Segment::Literal(literal) if decode(text) == **literal => Some(Difference::Encoding(number)),
+            Segment::Literal(_) | Segment::Capture { .. } => Some(Difference::Segment(number)),
+        }
+    }
+
+    fn cost(&self, index: usize, text: &str) -> u32 {
+        match (self.difference(index, text, 0), self.segments.get(index)) {
+            (None, _) => 0,
+            (Some(Difference::Case(_) | Difference::Encoding(_)), _) => MEND,
+            (Some(_), Some(Segment::Literal(literal))) => {
+                let far = 1.0 - strsim::normalized_levenshtein(literal, text);
+                let steps = [0.0, 0.25, 0.5, 0.75].into_iter().filter(|step| far > *step);
+                steps.fold(REPLACE, |cost, _| cost + 1)
+            }
+            (Some(_), _) => REPLACE + 2,
+        }
+    }
+}
+
+/// The text with its escapes undone.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).filter(|hex| *first == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
+        let value = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
