@@ -385,6 +385,19 @@ pass = ["x-forwarded-for"]"#,
         good: r#"[headers]
 remove = ["x-debug-*"]"#,
     }
+    /// The policy does not allow it.
+    Policy = "TG070", Error, None => {
+        why: "`policy.toml` beside the providers directory says what all files keep to, whatever their vars are set \
+            to. `tollgate prove` shows the request that would break it, and the way that it would take.",
+        bad: r#"base_url = "http://api.example.com"
+# policy.toml
+[[https]]
+name = "no plain http""#,
+        good: r#"base_url = "https://api.example.com"
+# policy.toml
+[[https]]
+name = "no plain http""#,
+    }
 }
 
 impl Code {
