@@ -389,14 +389,18 @@ remove = ["x-debug-*"]"#,
     Policy = "TG070", Error, None => {
         why: "`policy.toml` beside the providers directory says what all files keep to, whatever their vars are set \
             to. `tollgate prove` shows the request that would break it, and the way that it would take.",
-        bad: r#"base_url = "http://api.example.com"
+        bad: r#"[headers]
+remove = ["x-trace"]
 # policy.toml
-[[https]]
-name = "no plain http""#,
-        good: r#"base_url = "https://api.example.com"
+[[headers]]
+name  = "no tracing"
+never = ["x-trace", "x-debug-*"]"#,
+        good: r#"[headers]
+remove = ["x-trace", "x-debug-*"]
 # policy.toml
-[[https]]
-name = "no plain http""#,
+[[headers]]
+name  = "no tracing"
+never = ["x-trace", "x-debug-*"]"#,
     }
 }
 
