@@ -331,7 +331,7 @@ struct Reach<'a> {
 }
 
 /// Every header name that the file sets somewhere, active or not.
-fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
+pub fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
     let rules = provider.endpoints.iter().map(|endpoint| &endpoint.headers.set);
     let rules = rules.chain([&provider.headers.set]).chain(provider.auth.iter().map(|auth| &auth.set));
     let rules = rules.chain(provider.gateways.iter().map(|one| &one.gateway.overlay.set));

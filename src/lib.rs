@@ -23,6 +23,9 @@ pub mod explain;
 pub mod filetest;
 pub mod lint;
 pub mod reconcile;
+pub mod ways;
+pub mod diff;
+pub mod prove;
 pub mod exchange;
 
 // L2: the edges

@@ -19,6 +19,8 @@ use crate::{
 pub struct Admin {
     /// The current table, and what became of each file.
     pub live: Arc<Live>,
+    /// Whether who asks may read what this process can read: then the texts of the files are told too.
+    pub local: bool,
 }
 
 /// What a call came to.
@@ -38,6 +40,9 @@ impl Admin {
         let segments: Vec<&str> = below.split('/').collect();
         match (method, segments.as_slice()) {
             (&Method::GET, ["providers"]) => Ok(answer(StatusCode::OK, &*self.live.status())),
+            (&Method::GET, ["providers", "files"]) if self.local => {
+                Ok(answer(StatusCode::OK, &self.live.texts()))
+            }
             (&Method::POST, ["reload"]) => self.reload().await,
             _ => Err(Fault::new(Kind::NotFound, "Not found")),
         }

@@ -189,7 +189,8 @@ pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Resul
     if name == settings::DEFAULT_FILE {
         return format::format(shown, text, settings::schema(), None);
     }
-    let kind = kind_of(path);
+    // A provider may be called `policy`, too.
+    let kind = if named_kind(text) == Kind::Policy { Kind::Policy } else { kind_of(path) };
     format::format(shown, text, schema_of(kind), Some(&schema_line(path, kind)))
 }
 
@@ -210,6 +211,7 @@ fn kind_of(path: &Path) -> Kind {
         Folder::Providers | Folder::Presets => Kind::Provider,
         Folder::Gateways => Kind::Gateway,
         Folder::Apis => Kind::Api,
+        Folder::Policy => Kind::Policy,
     }
 }
 
@@ -226,7 +228,11 @@ pub(super) fn schema_line(path: &Path, kind: Kind) -> String {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = fs::canonicalize(parent).unwrap_or_default();
     let near = dir.ancestors().position(|above| above.join(&file).is_file());
-    let beside = if folder_of(path) == Folder::Providers { 1 } else { 2 };
+    let beside = match folder_of(path) {
+        _ if kind == Kind::Policy => 0,
+        Folder::Providers => 1,
+        Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => 2,
+    };
     format!("#:schema {}{file}", "../".repeat(near.unwrap_or(beside)))
 }
 

@@ -4,10 +4,12 @@
 pub mod check;
 pub mod context;
 pub mod credential;
+pub mod diff;
 pub mod explain;
 pub mod fmt;
 pub mod mock;
 pub mod new;
+pub mod prove;
 pub mod reload;
 pub mod routes;
 pub mod schema;
@@ -56,6 +58,8 @@ enum Command {
     Check(check::Args),
     Fmt(fmt::Args),
     New(new::Args),
+    Diff(diff::Args),
+    Prove(prove::Args),
     /// Run the tests that provider files bring along, and tell what no test goes through
     Test(test::Args),
     /// Tell what would come of a request, and why, without sending it
@@ -106,6 +110,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
         Some(Command::New(args)) => new::run(&args, &plain()?.providers),
         Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
+        Some(Command::Diff(args)) => return Ok(diff::main(&args)),
+        Some(Command::Prove(args)) => return Ok(prove::main(&args, &places)),
         Some(Command::Test(args)) => test::run(&args, &plain()?.providers),
         Some(Command::Explain(args)) => explain::run(&args, &plain()?, master_key()),
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),

@@ -12,8 +12,8 @@ use crate::{
 /// Print the JSON schema of a kind of file, or write all of them
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `provider`, `gateway`, `api` or `settings`
-    #[arg(value_parser = ["provider", "gateway", "api", "settings"], default_value = "provider")]
+    /// `provider`, `gateway`, `api`, `policy` or `settings`
+    #[arg(value_parser = ["provider", "gateway", "api", "policy", "settings"], default_value = "provider")]
     kind: String,
     /// The draft of JSON Schema; `07` is for editors that know no later one
     #[arg(long, value_parser = ["2020-12", "07"], default_value = "2020-12")]

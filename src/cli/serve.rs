@@ -100,7 +100,7 @@ async fn start(
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let (address, admin_address) = (doors.address, doors.admin_address);
-    let admin = Admin { live: live.clone() };
+    let admin = Admin { live: live.clone(), local: false };
     let (socket, calls) = control::start(&settings.data, admin.clone())
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let (accounts, lookups) = Accounts::start(store.clone(), key);

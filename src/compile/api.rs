@@ -57,6 +57,11 @@ enum Word {
 }
 
 impl Api {
+    /// All that it says, as one text: the same for two that say the same.
+    pub fn shape(&self) -> String {
+        format!("{:?} {:?} {:?}", self.error, self.types, self.default_type)
+    }
+
     /// The body of an error in this format, as compact JSON.
     pub fn error_body(&self, words: &FaultWords<'_>) -> String {
         let kind = self.types.get(&words.status.as_u16()).unwrap_or(&self.default_type);

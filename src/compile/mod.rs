@@ -42,6 +42,8 @@ pub struct Files {
     pub gateways: BTreeMap<FileName, Slot<spec::Gateway>>,
     /// `apis/*.toml`.
     pub apis: BTreeMap<FileName, Slot<spec::Api>>,
+    /// `policy.toml`, beside the directory, if there is one; and its file.
+    pub policy: Option<(Arc<str>, Slot<spec::Policy>)>,
 }
 
 impl Files {
@@ -124,7 +126,9 @@ pub fn compile(files: &Files) -> Compiled {
         let made = slot.as_ref().map(|parsed| provider::compile(name, parsed, &shared));
         let (provider, found) = made.unwrap_or_default();
         findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
-        if let Some(provider) = provider {
+        if let Some(mut provider) = provider {
+            // What the policy does not allow is bad, as what its preset does not allow.
+            provider.inputs.extend(files.policy.as_ref().map(|(file, _)| file.clone()));
             compiled.providers.push(Arc::new(provider));
         } else {
             compiled.rejected.push(provider::rejected(name, slot, files));

@@ -143,6 +143,8 @@ pub struct Auth {
 /// Header rules, in this order.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderRules {
+    /// Where they are written.
+    pub at: Option<At>,
     /// Lets through what the engine strips.
     pub pass: Vec<Glob>,
     /// Removes.

@@ -67,7 +67,7 @@ impl Drop for Socket {
 pub fn start(data: &Path, admin: Admin) -> io::Result<(Socket, impl Future<Output = ()> + use<>)> {
     let listener = bind(data)?;
     let socket = Socket { path: data.join(NAME), stop: CancellationToken::new() };
-    let calls = serve(listener, admin, socket.stop.clone());
+    let calls = serve(listener, Admin { local: true, ..admin }, socket.stop.clone());
     Ok((socket, calls))
 }
 

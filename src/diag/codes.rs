@@ -385,6 +385,23 @@ pass = ["x-forwarded-for"]"#,
         good: r#"[headers]
 remove = ["x-debug-*"]"#,
     }
+    /// The policy does not allow it.
+    Policy = "TG070", Error, None => {
+        why: "`policy.toml` beside the providers directory says what all files keep to, whatever their vars are set \
+            to. `tollgate prove` shows the request that would break it, and the way that it would take.",
+        bad: r#"[headers]
+remove = ["x-trace"]
+# policy.toml
+[[headers]]
+name  = "no tracing"
+never = ["x-trace", "x-debug-*"]"#,
+        good: r#"[headers]
+remove = ["x-trace", "x-debug-*"]
+# policy.toml
+[[headers]]
+name  = "no tracing"
+never = ["x-trace", "x-debug-*"]"#,
+    }
 }
 
 impl Code {

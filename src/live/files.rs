@@ -14,6 +14,7 @@ use std::{
 use super::{
     Config, Counts, File, Finding, First, Place, StartError, State, Status, Watching,
     keep::{Inputs, Keep, Kept},
+    texts::Served,
     watch::Places,
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     bind,
     compile::Rejected,
     diag::{At, Diagnostic, Severity, Sources},
-    load::{self, Folder, Hash, Loaded, Made, Prints, Text, Tree, Vars},
+    load::{self, Folder, Hash, Loaded, Made, Prints, Text, Tree, Vars, policy_of},
     name::FileName,
     reconcile::{Fresh, Good, LAST_GOOD, Serving, Settled, settle},
     settings::Source,
@@ -363,9 +364,15 @@ impl Files {
         for (shown, _) in self.tree.0.iter().filter(|(_, text)| text.apart) {
             places.itself(Path::new(&**shown));
         }
+        places.file(&policy_of(dir));
         for file in self.vars.files() {
             places.file(&file);
         }
+    }
+
+    /// The texts that serve, by provider.
+    pub(super) fn served(&self) -> Served {
+        self.known.iter().map(|(name, known)| (name.clone(), known.kept.inputs.clone())).collect()
     }
 
     /// Keeps what is good for a restart.
@@ -392,7 +399,9 @@ fn bad(good: &Good) -> Fresh {
 }
 
 fn is_same(inputs: &Inputs, tree: Option<&Tree>) -> bool {
-    tree.is_some_and(|tree| inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash)))
+    let same = |tree: &Tree| inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash));
+    // What no policy was there for yet has not been held against it.
+    tree.is_some_and(|tree| same(tree) && tree.policy().is_none_or(|(file, _)| inputs.contains_key(file)))
 }
 
 impl Kept {

@@ -6,6 +6,7 @@ mod files;
 mod keep;
 mod reload;
 mod status;
+mod texts;
 mod watch;
 
 use std::{
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 
 pub use reload::{Config, First, Reloader, StartError, start};
 pub use status::{Counts, File, Finding, Place, State, Status, Watching};
+pub use texts::{Input, Texts};
 
 use crate::{settings::Source, table::Table};
 
@@ -32,6 +34,7 @@ const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 pub struct Live {
     table: ArcSwap<Table>,
     status: ArcSwap<Status>,
+    served: ArcSwap<texts::Served>,
     commands: mpsc::SyncSender<Command>,
 }
 
@@ -82,6 +85,11 @@ impl Live {
     /// What became of each file, as of the last look at them.
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
+    }
+
+    /// The texts that serve.
+    pub fn texts(&self) -> Texts {
+        Texts::of(&self.served.load())
     }
 
     /// Looks at all files anew, and waits until what is good of them serves.

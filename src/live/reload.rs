@@ -112,6 +112,7 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError>
     let live = Arc::new(Live {
         table: ArcSwap::new(look.table),
         status: ArcSwap::from_pointee(look.status),
+        served: ArcSwap::from_pointee(files.served()),
         commands: commands.clone(),
     });
     let (ending, ended) = mpsc::sync_channel(1);
@@ -322,6 +323,7 @@ impl Worker {
         let status = Arc::new(look.status.clone());
         if look.swap {
             self.old.push(self.live.table.swap(look.table.clone()));
+            self.live.served.store(Arc::new(self.files.served()));
         }
         self.live.status.store(status.clone());
         report(&look, why, &status);
@@ -421,7 +423,7 @@ mod tests {
         let (look, _) = files.start(Watching::Events).unwrap();
         let watching = Events::new(&commands, true);
         let (table, status) = (ArcSwap::new(look.table), ArcSwap::from_pointee(look.status));
-        let live = Arc::new(Live { table, status, commands });
+        let live = Arc::new(Live { table, status, served: ArcSwap::default(), commands });
         let (old, asked) = (Vec::new(), Vec::new());
         Worker { config, files, watching, waiting, live, old, asked, stopping: false, heard: None }
     }

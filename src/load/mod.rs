@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-pub use tree::{BUILT_IN, Folder, Hash, MAX_FILE_BYTES, Text, Tree, hash, read_text, shown, utf8};
+pub use tree::{BUILT_IN, Folder, Hash, MAX_FILE_BYTES, Text, Tree, hash, policy_of, read_text, shown, utf8};
 pub use vars::{Prints, Vars, var_value};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     diag::{At, Code, Diagnostic, Sources},
     filetest, lint,
     name::FileName,
+    prove,
     reconcile::{Fresh, Good, settle},
     settings::Source,
     spec,
@@ -120,6 +121,11 @@ impl Loaded {
             Folder::Presets => keep(&mut files.presets, name, file, text, |one| &mut one.test),
             Folder::Gateways => keep(&mut files.gateways, name, file, text, |one| &mut one.test),
             Folder::Apis => keep(&mut files.apis, name, file, text, |one| &mut one.test),
+            Folder::Policy => {
+                let (slot, found) = slot(file, text);
+                files.policy = Some((file.clone(), slot));
+                found
+            }
         };
         self.diagnostics.extend(found);
         if text.filled_in {
@@ -165,13 +171,7 @@ fn keep<T: spec::Document>(
     text: &Text,
     tests: fn(&mut T) -> &mut Option<Vec<spec::Test>>,
 ) -> Vec<Diagnostic> {
-    let (mut slot, found) = match &text.text {
-        Ok(text) => spec::parse(file, text),
-        Err(problem) => {
-            let found = Diagnostic::new(Code::File, At::file(file), problem.clone());
-            (Err(spec::Outline::default()), vec![found])
-        }
-    };
+    let (mut slot, found) = slot(file, text);
     if text.filled_in
         && let Ok(parsed) = &mut slot
     {
@@ -179,6 +179,16 @@ fn keep<T: spec::Document>(
     }
     slots.insert(name.clone(), slot);
     found
+}
+
+fn slot<T: spec::Document>(file: &Arc<str>, text: &Text) -> (spec::Slot<T>, Vec<Diagnostic>) {
+    match &text.text {
+        Ok(text) => spec::parse(file, text),
+        Err(problem) => {
+            let found = Diagnostic::new(Code::File, At::file(file), problem.clone());
+            (Err(spec::Outline::default()), vec![found])
+        }
+    }
 }
 
 /// All that `check` says of files: no vars, no environment, no secret.
@@ -191,18 +201,21 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     all.extend(tests.diagnostics.iter().cloned());
     all.extend(loaded.lint_each(&compiled));
     all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
+    all.extend(prove::judge(&loaded.files, &compiled.providers).into_diagnostics());
     all.sort();
     (compiled, tests, all)
 }
 
 /// Makes providers of files, each for itself. One is out if it does not compile, if a file that it is made of
-/// has errors of form or a test that fails, or if its vars cannot be filled in.
+/// has errors of form or a test that fails, if it breaks the policy, or if its vars cannot be filled in.
 pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Made {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
     let mut diagnostics = loaded.diagnostics.clone();
     diagnostics.extend(tests.diagnostics);
     diagnostics.extend(loaded.lint_each(&compiled));
+    let judged = prove::judge(&loaded.files, &compiled.providers);
+    diagnostics.extend(judged.policy);
     let bad = diagnostics.iter().filter(|one| one.is_error());
     let bad: BTreeSet<Arc<str>> = bad.map(|one| one.at.file.clone()).collect();
     let mut warnings = BTreeMap::<Arc<str>, Vec<Diagnostic>>::new();
@@ -210,12 +223,15 @@ pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) 
         warnings.entry(one.at.file.clone()).or_default().push(one.clone());
     }
     diagnostics.extend(compiled.diagnostics);
+    diagnostics.extend(judged.broken.values().flatten().cloned());
     let mut fresh: BTreeMap<FileName, Fresh> =
         compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one))).collect();
     let mut because = BTreeMap::new();
     for provider in compiled.providers {
         let rejected = || Fresh::Bad(Rejected::from(&*provider));
-        let made = if provider.inputs.is_disjoint(&bad) {
+        let made = if judged.broken.contains_key(&provider.name) {
+            rejected()
+        } else if provider.inputs.is_disjoint(&bad) {
             let value = std::cell::RefCell::new(&mut value);
             let (bound, found) = bind::bind_read(&provider, |_, _, var| (value.borrow_mut())(&var.source));
             diagnostics.extend(found);

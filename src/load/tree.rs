@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, Metadata},
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -32,6 +32,9 @@ const RACY_MS: u64 = 3_000;
 /// How often files are looked at until two looks find the same.
 const MAX_LOOKS: usize = 4;
 
+/// The file with the policy.
+const POLICY: &str = "policy.toml";
+
 /// A SHA-256: of a text, as `sha256sum` prints it.
 pub type Hash = [u8; 32];
 
@@ -47,6 +50,8 @@ pub enum Folder {
     Gateways,
     /// `apis`.
     Apis,
+    /// Beside the directory: `policy.toml`, and nothing else.
+    Policy,
 }
 
 /// A file.
@@ -81,7 +86,7 @@ struct Stamp {
 }
 
 impl Folder {
-    /// All of them.
+    /// Those of the directory.
     pub const ALL: [Self; 4] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis];
 
     /// Its name below the directory.
@@ -91,6 +96,7 @@ impl Folder {
             Self::Presets => "presets",
             Self::Gateways => "gateways",
             Self::Apis => "apis",
+            Self::Policy => "..",
         }
     }
 }
@@ -126,10 +132,58 @@ impl Tree {
                 for folder in Folder::ALL {
                     tree.read_folder(folder, &dir.join(folder.name()), &root, before)?;
                 }
+                tree.read_policy(&policy_of(dir), before);
                 tree.fill_in();
             }
         }
         Ok(tree)
+    }
+
+    /// The files of a directory that is none on this machine: folder, path below the directory, and contents.
+    pub fn of(dir: &str, files: impl IntoIterator<Item = (String, Result<Vec<u8>, String>)>) -> Self {
+        let mut tree = Self::default();
+        for (path, contents) in files {
+            let (below, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            let folder = Folder::ALL.into_iter().find(|folder| folder.name() == below);
+            let Some(folder) = folder.filter(|_| is_wanted(name)) else { continue };
+            let contents = contents.and_then(|bytes| {
+                let large = bytes.len() as u64 > MAX_FILE_BYTES;
+                if large { Err(format!("is larger than {MAX_FILE_BYTES} bytes")) } else { Ok(bytes) }
+            });
+            let shown = Path::new(dir).join(&path);
+            tree.insert(&shown, Arc::new(Text::new(folder, &shown, contents, false)));
+        }
+        tree.fill_in();
+        tree
+    }
+
+    /// The policy that stands beside the directory, if one does.
+    pub fn policy(&self) -> Option<(&Arc<str>, &Arc<Text>)> {
+        self.0.iter().find(|(_, text)| text.folder == Folder::Policy)
+    }
+
+    /// Takes another policy than the one beside the directory.
+    pub fn set_policy(&mut self, path: &Path) {
+        self.0.retain(|_, text| text.folder != Folder::Policy);
+        self.read_policy(path, &Self::default());
+    }
+
+    fn read_policy(&mut self, path: &Path, before: &Self) {
+        let metadata = fs::symlink_metadata(path);
+        // One that is there and cannot be read is not taken for none.
+        if metadata.is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        }) {
+            return;
+        }
+        let root = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match fs::canonicalize(root) {
+            Ok(root) => self.read_file(Folder::Policy, path, &root, before),
+            Err(error) => {
+                let problem = format!("cannot be read: {error}");
+                self.insert(path, Arc::new(Text::new(Folder::Policy, path, Err(problem), false)));
+            }
+        }
     }
 
     /// The same, once two looks find the same: not half of what is being written or swapped. Where writing
@@ -191,24 +245,27 @@ impl Tree {
             let entry = entry?;
             let path = entry.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let wanted = path.extension().is_some_and(|extension| extension == "toml");
-            if !wanted || name.starts_with('.') || name.ends_with('~') {
+            if !is_wanted(&name) {
                 continue;
             }
-            let stamp = fs::metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
-            let known = before.0.get(&*path.to_string_lossy());
-            let known =
-                known.filter(|known| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b)));
-            let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            // Where a link leads, and whether a file can be read, is not the file's alone.
-            let known = known.filter(|known| !link && known.text.is_ok());
-            let text = known.cloned().unwrap_or_else(|| {
-                let apart = link || is_mount(&path);
-                Arc::new(Text { apart, stamp, ..Text::new(folder, &path, read(&path, root), false) })
-            });
-            self.insert(&path, text);
+            self.read_file(folder, &path, root, before);
         }
         Ok(())
+    }
+
+    fn read_file(&mut self, folder: Folder, path: &Path, root: &Path, before: &Self) {
+        let stamp = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
+        let known = before.0.get(&*path.to_string_lossy());
+        let known =
+            known.filter(|known| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b)));
+        let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+        // Where a link leads, and whether a file can be read, is not the file's alone.
+        let known = known.filter(|known| !link && known.text.is_ok());
+        let text = known.cloned().unwrap_or_else(|| {
+            let apart = link || is_mount(path);
+            Arc::new(Text { apart, stamp, ..Text::new(folder, path, read(path, root), false) })
+        });
+        self.insert(path, text);
     }
 
     /// Presets, gateways and apis that a directory lacks are those of the binary, so that a provider file works
@@ -256,6 +313,19 @@ impl Text {
         };
         let name = FileName::new(&stem);
         Self { folder, name, text: text.map(Arc::from), hash, filled_in, apart: false, stamp: None }
+    }
+}
+
+/// Whether a file of this name is one of ours.
+fn is_wanted(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "toml") && !name.starts_with('.')
+}
+
+/// Where the policy of a providers directory stands: beside it, as its path is given, links not followed.
+pub fn policy_of(dir: &Path) -> PathBuf {
+    match dir.file_name() {
+        Some(_) => dir.with_file_name(POLICY),
+        None => dir.join("..").join(POLICY),
     }
 }
 

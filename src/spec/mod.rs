@@ -3,6 +3,7 @@
 //! `compile`'s. Pure: it is handed the text and never touches a file.
 
 mod document;
+mod policy;
 mod schema;
 mod spans;
 
@@ -15,6 +16,7 @@ use toml::de::DeTable;
 use crate::diag::{At, Code, Diagnostic, MAX_FINDINGS};
 
 pub use document::*;
+pub use policy::*;
 pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text, toml_key};
 pub use spans::{Spans, step};
 
@@ -56,6 +58,12 @@ impl Document for Gateway {
 impl Document for Api {
     fn checker() -> &'static Checker {
         schema::checker(Kind::Api)
+    }
+}
+
+impl Document for Policy {
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Policy)
     }
 }
 

@@ -10,7 +10,7 @@ use jsonschema::{
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{document, spans::Spans};
+use super::{document, policy, spans::Spans};
 use crate::diag::{Code, Diagnostic, MAX_FINDINGS};
 
 /// What a schema's `$id` starts with.
@@ -35,10 +35,12 @@ pub enum Kind {
     Gateway,
     /// `providers.d/apis/*.toml`.
     Api,
+    /// `policy.toml`, beside `providers.d`.
+    Policy,
 }
 
 /// All kinds.
-pub const KINDS: &[Kind] = &[Kind::Provider, Kind::Gateway, Kind::Api];
+pub const KINDS: &[Kind] = &[Kind::Provider, Kind::Gateway, Kind::Api, Kind::Policy];
 
 impl Kind {
     /// The stem of the schema's file.
@@ -47,6 +49,7 @@ impl Kind {
             Self::Provider => "provider",
             Self::Gateway => "gateway",
             Self::Api => "api",
+            Self::Policy => "policy",
         }
     }
 }
@@ -61,12 +64,14 @@ pub struct Checker {
 static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provider>);
 static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
 static API: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Api>);
+static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
 
 pub(super) fn checker(kind: Kind) -> &'static Checker {
     match kind {
         Kind::Provider => &PROVIDER,
         Kind::Gateway => &GATEWAY,
         Kind::Api => &API,
+        Kind::Policy => &POLICY,
     }
 }
 

@@ -29,5 +29,6 @@ mod shipped;
 mod streaming;
 mod systemd;
 mod tooling_check;
+mod tooling_diff;
 mod tooling_explain;
 mod tooling_fmt;

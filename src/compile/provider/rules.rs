@@ -43,6 +43,7 @@ impl Compiler<'_> {
             }
         }
         HeaderRules {
+            at: Some(self.key(pointer)),
             pass,
             remove: self.globs(&format!("{pointer}/remove"), spec.remove.as_deref()),
             default: self.header_values(&format!("{pointer}/default"), spec.default.as_ref(), scope),

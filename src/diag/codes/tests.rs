@@ -25,7 +25,9 @@ fn files(example: &str) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut path = "providers.d/example.toml".to_owned();
     for line in example.lines() {
-        if let Some(named) = line.strip_prefix("# ").filter(|one| one.starts_with("providers.d/")) {
+        if let Some(named) =
+            line.strip_prefix("# ").filter(|one| one.starts_with("providers.d/") || *one == "policy.toml")
+        {
             named.clone_into(&mut path);
             files.entry(path.clone()).or_default();
         } else {

@@ -1,0 +1,138 @@
+//! `tollgate diff`: what two sets of provider files differ in, and what of that widens exposure.
+
+mod git;
+
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use http::{Method, StatusCode};
+
+use super::check;
+use crate::{
+    compile::{self, Provider},
+    control,
+    diag::{Diagnostic, Sources},
+    diff::{self, Verdict},
+    live::Texts,
+    load::{self, Loaded, Tree},
+    settings::Source,
+};
+
+/// Compare two sets of provider files by what they mean, and mark what widens exposure
+///
+/// OLD and NEW each are a directory, `REV:PATH` for a directory in a Git revision, or `socket:DATA_DIR` for what the
+/// tollgate that serves from there serves now.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 the same, 1 different, 4 different and wider, 2 cannot be compared")]
+pub struct Args {
+    /// What was: a directory, `REV:PATH`, or `socket:DATA_DIR`
+    old: String,
+    /// What is to be: the same
+    new: String,
+    /// How to print the differences
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// How differences are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Lines for a person
+    Human,
+    /// One document
+    Json,
+    /// For a comment on a change
+    Markdown,
+}
+
+/// Compares and prints; how to exit.
+pub fn main(args: &Args) -> ExitCode {
+    match run(args) {
+        Ok(Verdict::Same) => ExitCode::SUCCESS,
+        Ok(Verdict::Different) => ExitCode::from(1),
+        Ok(Verdict::Widened) => ExitCode::from(4),
+        Err(error) => {
+            // Standard error may be gone; there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<Verdict> {
+    let (old, new) = (side(&args.old)?, side(&args.new)?);
+    if !new.found.is_empty() {
+        check::show(&new.sources, &new.found)?;
+        bail!("`{}` has errors: mend them first, what does not compile cannot be compared", args.new);
+    }
+    // What was broken did not serve. A change that mends it adds it.
+    if !old.found.is_empty() {
+        check::show(&old.sources, &old.found)?;
+        let note =
+            format!("note: `{}` has errors: what does not compile there counts as not there\n", args.old);
+        std::io::stderr().write_all(note.as_bytes()).context("failed to print")?;
+    }
+    let diff = diff::diff(&old.providers, &new.providers);
+    let text = match args.format {
+        Format::Human => diff::human(&diff),
+        Format::Markdown => diff::markdown(&diff),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&diff)?),
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to print")?;
+    Ok(diff.verdict)
+}
+
+/// One of the two sets.
+#[derive(Default)]
+struct Side {
+    providers: Vec<Arc<Provider>>,
+    sources: Sources,
+    found: Vec<Diagnostic>,
+}
+
+impl Side {
+    fn take(&mut self, loaded: Loaded) {
+        let compiled = compile::compile(&loaded.files);
+        self.providers.extend(compiled.providers);
+        self.found.extend(loaded.diagnostics);
+        self.found.extend(compiled.diagnostics);
+        self.found.sort();
+        self.sources = loaded.sources;
+    }
+}
+
+fn side(what: &str) -> anyhow::Result<Side> {
+    let mut side = Side::default();
+    if Path::new(what).is_dir() {
+        let source = Source::Directory(what.into());
+        side.take(load::load(&source).with_context(|| format!("cannot read `{what}`"))?);
+    } else if let Some(data) = what.strip_prefix("socket:") {
+        for tree in served(Path::new(data))?.trees() {
+            side.take(load::parse(&tree, |_| true));
+        }
+        return Ok(side);
+    } else if what.contains(':') {
+        let tree = Tree::of(what, git::files(what)?);
+        side.take(Loaded { sources: tree.sources(), ..load::parse(&tree, |_| true) });
+    } else {
+        bail!(
+            "`{what}` is no directory, no `REV:PATH` of a Git revision, and no `socket:DATA_DIR` of a running tollgate"
+        );
+    }
+    if side.providers.is_empty() && side.found.is_empty() {
+        bail!("`{what}` has no provider file: name a directory that has some");
+    }
+    Ok(side)
+}
+
+/// What a running tollgate serves from.
+fn served(data: &Path) -> anyhow::Result<Texts> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (code, document) = runtime.block_on(control::call(data, Method::GET, "/admin/providers/files"))?;
+    if code != StatusCode::OK {
+        bail!("the running tollgate answers {code}: is it of another version than this command?");
+    }
+    serde_json::from_slice(&document)
+        .context("failed to read what the running tollgate says: is it of another version than this command?")
+}

@@ -1,0 +1,98 @@
+//! Files of a directory in a Git revision, by way of the `git` that is installed: whatever that can name, a branch, a
+//! tag, `HEAD~3`, can be compared. Nothing is checked out and nothing is fetched.
+
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// How long git may take for one answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+type File = (String, Result<Vec<u8>, String>);
+
+/// The files below `REV:PATH`, by path.
+pub(super) fn files(revision: &str) -> anyhow::Result<Vec<File>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listed =
+            ask(&["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", revision], Vec::new()).await;
+        let listed = listed.with_context(|| format!("cannot read `{revision}`"))?;
+        let entries: Vec<Entry> = listed.split(|byte| *byte == 0).filter_map(entry).collect();
+        let wanted: String = entries.iter().flat_map(|entry| [entry.object.as_str(), "\n"]).collect();
+        let contents = ask(&["cat-file", "--batch"], wanted.into_bytes()).await;
+        let contents = contents.with_context(|| format!("cannot read the files of `{revision}`"))?;
+        let mut rest = contents.as_slice();
+        entries.into_iter().map(|entry| Ok((entry.path, next(&mut rest)?))).collect()
+    })
+}
+
+/// A file, as `git ls-tree` has it.
+struct Entry {
+    object: String,
+    path: String,
+}
+
+/// Of `MODE TYPE OBJECT<tab>PATH`, a plain TOML file. A link is none: it may lead anywhere.
+fn entry(line: &[u8]) -> Option<Entry> {
+    let (told, path) = str::from_utf8(line).ok()?.split_once('\t')?;
+    let mut told = told.split(' ');
+    let (mode, kind, object) = (told.next()?, told.next()?, told.next()?);
+    let plain = mode.starts_with("100")
+        && kind == "blob"
+        && Path::new(path).extension().is_some_and(|one| one == "toml");
+    plain.then(|| Entry { object: object.to_owned(), path: path.to_owned() })
+}
+
+/// The next of `OBJECT blob SIZE<newline>CONTENTS<newline>`.
+fn next(rest: &mut &[u8]) -> anyhow::Result<Result<Vec<u8>, String>> {
+    let broken = || anyhow!("git said something else than it was asked for");
+    let line = rest.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
+    let head = str::from_utf8(&rest[..line]).map_err(|_| broken())?;
+    *rest = &rest[line + 1..];
+    let Some((_, size)) = head.split_once(" blob ") else {
+        return Ok(Err(format!("cannot be read: git says `{head}`")));
+    };
+    let size: usize = size.parse().map_err(|_| broken())?;
+    let contents = rest.get(..size).ok_or_else(broken)?.to_vec();
+    *rest = rest.get(size + 1..).ok_or_else(broken)?;
+    Ok(Ok(contents))
+}
+
+/// Runs git with an input; its output.
+async fn ask(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let mut command = Command::new("git");
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // It has nobody to ask, and nothing to fetch.
+    command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_LAZY_FETCH", "1").kill_on_drop(true);
+    let child =
+        command.spawn().context("cannot run `git`: it has to be installed to compare with a Git revision")?;
+    let output = timeout(DEADLINE, talk(child, input)).await;
+    let output = output.map_err(|_| anyhow!("git did not answer within {} s", DEADLINE.as_secs()))??;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("git says: {}", said.lines().next().unwrap_or("nothing").escape_debug());
+    }
+    Ok(output.stdout)
+}
+
+/// Writes while it reads: git answers before it has been asked for all.
+async fn talk(mut child: Child, input: Vec<u8>) -> anyhow::Result<Output> {
+    let stdin = child.stdin.take();
+    let write = async move {
+        if let Some(mut stdin) = stdin {
+            // One that is not interested says why on its standard error.
+            let _ = stdin.write_all(&input).await;
+        }
+    };
+    let ((), output) = tokio::join!(write, child.wait_with_output());
+    output.context("cannot read what git says")
+}

@@ -1,0 +1,187 @@
+//! `tollgate prove`: whether the provider files keep to `policy.toml`, rule by rule, over all settings of all vars.
+
+use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use super::check;
+use crate::{
+    compile,
+    diag::{At, Sources},
+    load::{self, Loaded, Tree, policy_of},
+    prove::{self, Breach, Verdict},
+    settings::{Given, Places, Source, resolve},
+};
+
+/// Prove or refute each rule of `policy.toml` over all provider files and all settings of their vars
+///
+/// The policy stands beside the providers directory. A rule that does not hold is shown with a request that breaks it, what
+/// has to be set for it, and the way that the request takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 all rules hold, 1 one does not, 2 there is no answer")]
+pub struct Args {
+    /// The providers directory; that of the settings if none is named
+    #[arg(value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// The policy, if it is not the one beside the directory
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// How to print the answers
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Lines for a person
+    Human,
+    /// One document
+    Json,
+}
+
+/// Proves and prints; how to exit.
+pub fn main(args: &Args, places: &Places) -> ExitCode {
+    match run(args, places) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            // Standard error may be gone; there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all rules hold.
+fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
+    let source = match &args.path {
+        Some(dir) => Source::Directory(dir.clone()),
+        None => resolve(places, Given::default())?.providers,
+    };
+    let what = check::describe(&source);
+    let mut tree = Tree::read(&source, &Tree::default()).with_context(|| format!("cannot read {what}"))?;
+    if let Some(policy) = &args.policy {
+        tree.set_policy(policy);
+    }
+    if tree.policy().is_none() {
+        bail!("there is no policy: {}", missing(args, &source));
+    }
+    let loaded = Loaded { sources: tree.sources(), ..load::parse(&tree, |_| true) };
+    let compiled = compile::compile(&loaded.files);
+    let mut found = loaded.diagnostics;
+    found.extend(compiled.diagnostics);
+    let rules = match &loaded.files.policy {
+        Some((_, Ok(policy))) => {
+            let (rules, wrong) = prove::compile(policy);
+            found.extend(wrong);
+            rules
+        }
+        Some((_, Err(_))) | None => None,
+    };
+    found.sort();
+    let Some(rules) = rules.filter(|_| found.is_empty()) else {
+        check::show(&loaded.sources, &found)?;
+        bail!("nothing can be proved of files with errors: mend them first");
+    };
+    let verdicts = prove::prove(rules, &compiled.providers);
+    let text = match args.format {
+        Format::Human => human(&loaded.sources, &verdicts),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document(&loaded.sources, &verdicts))?),
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to print")?;
+    Ok(verdicts.iter().all(|verdict| verdict.breaches.is_empty()))
+}
+
+fn missing(args: &Args, source: &Source) -> String {
+    match (&args.policy, source) {
+        (Some(path), _) => format!("`{}` is not there", path.display()),
+        (None, Source::Directory(dir)) => {
+            format!("write `{}`, or name one with `--policy`", policy_of(dir).display())
+        }
+        (None, Source::Embedded) => "the built-in files have none; name one with `--policy`".into(),
+    }
+}
+
+fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
+    let mut text = String::new();
+    for Verdict { rule, concerns, breaches } in verdicts {
+        let word = if breaches.is_empty() { "holds " } else { "BROKEN" };
+        let concerns = match concerns {
+            0 => "says something of no provider".to_owned(),
+            number => count(*number, "provider"),
+        };
+        line(
+            &mut text,
+            format_args!(
+                "{word}  {} ({}): {concerns}",
+                rule.name.escape_debug(),
+                prove::place(sources, &rule.at)
+            ),
+        );
+        for breach in breaches {
+            show(&mut text, sources, breach);
+        }
+    }
+    let broken = verdicts.iter().filter(|verdict| !verdict.breaches.is_empty()).count();
+    line(
+        &mut text,
+        format_args!("{}: {} hold, {broken} broken", count(verdicts.len(), "rule"), verdicts.len() - broken),
+    );
+    text
+}
+
+fn show(text: &mut String, sources: &Sources, breach: &Breach) {
+    line(text, format_args!("  {}: {}", prove::place(sources, &breach.at), breach.what));
+    line(text, format_args!("    provider  {}", breach.provider));
+    if let Some(example) = &breach.example {
+        line(text, format_args!("    request   `{}`", example.request));
+        line(text, format_args!("    vars      {}", example.vars()));
+        for step in &example.way {
+            let at = step.at.as_ref().map(|at| format!("  ({})", prove::place(sources, at)));
+            line(text, format_args!("    {:<9} {}{}", step.kind, step.what, at.unwrap_or_default()));
+        }
+    }
+    line(text, format_args!("    help: {}", breach.help));
+}
+
+fn document(sources: &Sources, verdicts: &[Verdict]) -> Value {
+    let rules = verdicts.iter().map(|Verdict { rule, concerns, breaches }| {
+        let breaches: Vec<Value> = breaches.iter().map(|breach| told(sources, breach)).collect();
+        json!({
+            "name": rule.name, "at": at(sources, &rule.at), "holds": breaches.is_empty(), "concerns": concerns,
+            "breaches": breaches,
+        })
+    });
+    let holds = verdicts.iter().all(|verdict| verdict.breaches.is_empty());
+    json!({ "holds": holds, "rules": rules.collect::<Vec<_>>() })
+}
+
+fn told(sources: &Sources, breach: &Breach) -> Value {
+    let example = breach.example.as_ref().map(|example| {
+        let way = example.way.iter().map(|step| {
+            let at = step.at.as_ref().map(|place| at(sources, place));
+            json!({ "kind": step.kind, "what": step.what, "at": at })
+        });
+        json!({ "request": example.request, "set": example.set, "way": way.collect::<Vec<_>>() })
+    });
+    json!({
+        "provider": breach.provider.as_str(), "at": at(sources, &breach.at), "what": breach.what, "help": breach.help,
+        "example": example,
+    })
+}
+
+fn at(sources: &Sources, at: &At) -> Value {
+    let (line, column) = sources.line_column(at);
+    json!({ "file": &*at.file, "line": line, "column": column })
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string takes all that is written to it");
+}

@@ -1,0 +1,197 @@
+//! Differences for people: lines for a terminal, Markdown for a comment on a change.
+
+use std::fmt::Write as _;
+
+use super::{Became, Change, Diff, Group, Verdict, What};
+
+/// Names of providers that are written out.
+const NAMES: usize = 5;
+
+/// As lines.
+pub fn human(diff: &Diff) -> String {
+    let mut out = format!("{}\n", summary(diff));
+    for group in &diff.groups {
+        line(&mut out, format_args!("\n{}", title(group, str::to_owned)));
+        for change in &group.changes {
+            let text = told(change, plain);
+            line(&mut out, format_args!("  {} {} {text}", mark(change), change.what.word()));
+            if let Some(reason) = &change.widens {
+                line(&mut out, format_args!("    WIDENS: {reason}"));
+            }
+        }
+    }
+    out
+}
+
+/// As Markdown: what widens in a table at once, all of it behind a fold.
+pub fn markdown(diff: &Diff) -> String {
+    let mut out = format!("### tollgate: {}\n", summary(diff));
+    let widening: Vec<&Group> = diff.groups.iter().filter(|group| group.widens()).collect();
+    if !widening.is_empty() {
+        out.push_str("\n| provider | what widens | why |\n|---|---|---|\n");
+    }
+    for group in widening {
+        for change in &group.changes {
+            let Some(reason) = &change.widens else { continue };
+            let text = format!("{} {} {}", mark(change), change.what.word(), told(change, code));
+            line(&mut out, format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
+        }
+    }
+    if !diff.groups.is_empty() {
+        out.push_str("\n<details><summary>All changes</summary>\n");
+        for group in &diff.groups {
+            line(&mut out, format_args!("\n**{}**\n", title(group, code)));
+            for change in &group.changes {
+                let mark = if change.widens.is_some() { " :warning:" } else { "" };
+                let text = told(change, code);
+                line(&mut out, format_args!("- {} {} {text}{mark}", verb(change), change.what.word()));
+            }
+        }
+        out.push_str("\n</details>\n");
+    }
+    out
+}
+
+fn summary(diff: &Diff) -> String {
+    let count = |became| {
+        let groups = diff.groups.iter().filter(|group| group.became == became);
+        groups.map(|group| group.providers.len()).sum::<usize>()
+    };
+    let widening = |group: &Group| {
+        group.changes.iter().filter(|change| change.widens.is_some()).count() * group.providers.len()
+    };
+    let counts = [
+        (count(Became::Changed), "changed"),
+        (count(Became::Added), "added"),
+        (count(Became::Removed), "removed"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{} {what}", plural(*number, "provider")))
+        .collect();
+    match diff.verdict {
+        Verdict::Same => "the same: nothing that is served differs".to_owned(),
+        Verdict::Different => format!("different: {}; nothing widens exposure", counts.join(", ")),
+        Verdict::Widened => {
+            let widens = diff.groups.iter().map(widening).sum();
+            format!("WIDENED: {}; {} exposure", counts.join(", "), widen(widens))
+        }
+    }
+}
+
+fn widen(number: usize) -> String {
+    if number == 1 { "1 change widens".to_owned() } else { format!("{number} changes widen") }
+}
+
+fn plural(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn title(group: &Group, shown: impl Fn(&str) -> String) -> String {
+    let became = match group.became {
+        Became::Added => "added",
+        Became::Removed => "removed",
+        Became::Changed => "changed",
+    };
+    let each = if group.providers.len() > 1 { ", each as {provider}" } else { "" };
+    format!("{} {became}{each}:", names(group, shown))
+}
+
+fn names(group: &Group, shown: impl Fn(&str) -> String) -> String {
+    let (first, more) = group.providers.split_at(group.providers.len().min(NAMES));
+    let first: Vec<String> = first.iter().map(|name| shown(name)).collect();
+    match more.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// Which one, and what it was and is.
+fn told(change: &Change, shown: impl Fn(&str) -> String) -> String {
+    let name = shown(&change.name);
+    let values = [&change.old, &change.new]
+        .map(|value| value.as_deref().filter(|value| !value.is_empty()).map(&shown));
+    match values {
+        [None, None] => name,
+        [Some(value), None] | [None, Some(value)] if change.old.is_none() || change.new.is_none() => {
+            format!("{name}: {value}")
+        }
+        [old, new] => format!("{name}: {} => {}", old.unwrap_or_default(), new.unwrap_or_default()),
+    }
+}
+
+fn mark(change: &Change) -> char {
+    match (&change.old, &change.new) {
+        (None, _) => '+',
+        (_, None) => '-',
+        (Some(_), Some(_)) => '~',
+    }
+}
+
+fn verb(change: &Change) -> &'static str {
+    match (&change.old, &change.new) {
+        (None, _) => "added",
+        (_, None) => "removed",
+        (Some(_), Some(_)) => "changed",
+    }
+}
+
+/// A text on one line of a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A text as code that ends nowhere but at its end: not in a table, and not by a backtick of its own.
+fn code(text: &str) -> String {
+    let text: String = text.chars().filter(|c| *c != '`').collect();
+    if text.is_empty() {
+        return text;
+    }
+    let entity = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '|' => "&#124;".to_owned(),
+        '*' | '_' | '[' | ']' | '(' | ')' | '!' | '\\' | '#' | '~' | '@' | ':' => {
+            format!("&#{};", u32::from(c))
+        }
+        c if c.is_control() => " ".to_owned(),
+        c => c.to_string(),
+    };
+    format!("<code>{}</code>", text.chars().map(entity).collect::<String>())
+}
+
+/// Our own words, with what is in backticks as code.
+fn prose(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts.map(|(index, part)| if index % 2 == 1 { code(part) } else { part.to_owned() }).collect()
+}
+
+impl What {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::Origin => "origin",
+            Self::Credentials => "credentials",
+            Self::Auth => "auth",
+            Self::Headers => "headers",
+            Self::Query => "query",
+            Self::Gateway => "gateway",
+            Self::Egress => "egress",
+            Self::Caller => "caller",
+            Self::Var => "var",
+            Self::Timeouts => "timeouts",
+            Self::Limits => "limits",
+            Self::Response => "response",
+            Self::Api => "api",
+            Self::CorsHeaders => "cors_headers",
+            Self::PasteToken => "paste_token",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+fn line(out: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(out, "{line}").expect("a string takes all that is written to it");
+}

@@ -1,0 +1,201 @@
+//! `tollgate diff` and `tollgate prove`, and what a policy does to `check` and to what serves: over directories, a real
+//! Git repository and a running server.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+use crate::harness::{Home, Said, Site, over_socket};
+
+const DEMO: &str = "title = \"Demo\"\nbase_url = \"https://demo.example\"\npath_prefix = \"/demo\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n";
+const HTTPS: &str = "[[https]]\nname = \"no plain http\"\n";
+
+fn git(home: &Home, args: &[&str]) {
+    let mut command = Command::new("git");
+    command.args(["-c", "user.name=t", "-c", "user.email=t@example", "-c", "init.defaultBranch=main"]);
+    let output = command.args(args).current_dir(home.path("")).output().expect("git runs");
+    assert!(output.status.success(), "git {args:?}: {output:?}");
+}
+
+fn check(said: &Said, code: i32, out: &[&str], err: &[&str]) {
+    assert_eq!(said.code, code, "{said:?}");
+    for (text, parts) in [(&said.out, out), (&said.err, err)] {
+        for part in parts {
+            assert!(text.contains(part), "`{part}` is missing in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_revision_is_compared_with_what_is_there_now() {
+    let home = Home::new(&[("demo", DEMO), ("presets/one", "path_prefix = \"/{provider}\"\n")]);
+    git(&home, &["init", "-q"]);
+    git(&home, &["add", "providers.d"]);
+    git(&home, &["commit", "-qm", "first"]);
+    let diff = |new: &str, more: &[&str]| home.run(&[&["diff", "HEAD:providers.d", new], more].concat(), "");
+    check(&diff("providers.d", &[]), 0, &["the same"], &[]);
+    home.write("demo", &DEMO.replace("\"/get\"", "\"/get\"\ntimeouts = { idle = \"9s\" }"));
+    check(&diff("providers.d", &[]), 1, &["different: 1 provider changed", "+ timeouts get"], &[]);
+    home.write("demo", &DEMO.replace("\"/get\"", "\"/{any...}\""));
+    home.write("other", &DEMO.replace("demo", "other"));
+    check(
+        &diff("providers.d", &[]),
+        4,
+        &["1 provider changed, 1 provider added", "WIDENS: a new endpoint"],
+        &[],
+    );
+    let said = diff("providers.d", &["--format", "json"]);
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &document["verdict"]), (4, &"widened".into()), "{document}");
+    let said = diff("providers.d", &["--format", "markdown"]);
+    check(&said, 4, &["### tollgate: WIDENED", "| <code>other</code> |", "<details>"], &[]);
+    git(&home, &["commit", "-qam", "second"]);
+    // From below the root of the repository too, and by a tag.
+    git(&home, &["tag", "v2"]);
+    check(&home.run(&["diff", "v2~1:providers.d", "v2:providers.d"], ""), 4, &["demo changed"], &[]);
+}
+
+#[test]
+fn what_cannot_be_compared_is_no_difference() {
+    let home = Home::new(&[("demo", DEMO)]);
+    git(&home, &["init", "-q"]);
+    for (old, said) in [
+        ("nowhere", "is no directory, no `REV:PATH`"),
+        ("HEAD:providers.d", "git says: "),
+        ("--output=x:y", "git says: "),
+        ("socket:nowhere", "no tollgate serves from `nowhere`"),
+        ("/", "`/` has no provider file"),
+    ] {
+        check(&home.run(&["diff", "--", old, "providers.d"], ""), 2, &[], &[said]);
+    }
+    fs::create_dir(home.path("new")).unwrap();
+    fs::write(home.path("new/demo.toml"), "title = 1").unwrap();
+    check(&home.run(&["diff", "providers.d", "new"], ""), 2, &[], &["TG011", "mend them first"]);
+    // What did not serve is added by who mends it.
+    check(&home.run(&["diff", "new", "providers.d"], ""), 4, &["demo added"], &["counts as not there"]);
+}
+
+#[test]
+fn a_running_server_tells_what_it_serves_from() {
+    let site = Site::new("a=1 b=1", &[]);
+    let socket = format!("socket:{}", site.home.data().display());
+    check(&site.home.run(&["diff", &socket, "providers.d"], ""), 0, &["the same"], &[]);
+    site.write("b", "2");
+    site.serves("a=1 b=2");
+    check(&site.home.run(&["diff", &socket, "providers.d"], ""), 0, &["the same"], &[]);
+    // What is stale serves as it was.
+    fs::write(site.file("b"), "title = 1").unwrap();
+    site.serves("a=1 b=2~");
+    let (code, texts) = over_socket(&site.home.data(), "GET /admin/providers/files");
+    assert_eq!(code, 200);
+    let hash = texts["providers"]["b"][0]["sha256"].as_str().unwrap();
+    assert!(texts["texts"][hash].as_str().unwrap().contains("b 2"), "{texts}");
+    site.write("b", "3");
+    site.serves("a=1 b=3");
+    fs::remove_file(site.file("a")).unwrap();
+    check(&site.home.run(&["diff", "providers.d", &socket], ""), 4, &["a added"], &[]);
+}
+
+#[test]
+fn the_texts_are_not_told_over_http() {
+    let site = Site::new("a=1", &[]);
+    let admin = site.home.done(&["token", "add", "--admin"], "");
+    let mut client = crate::harness::Wire::connect(site.gateway().address);
+    client.send(format!(
+        "GET /admin/providers/files HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\n\r\n",
+        admin.trim_end()
+    ));
+    assert_eq!(client.answer().unwrap().head.status(), 404);
+}
+
+#[test]
+fn rules_are_proved_and_refuted() {
+    let http = DEMO.replace("https://", "http://");
+    let home = Home::new(&[("demo", DEMO)]);
+    let policy = |text: &str| fs::write(home.path("policy.toml"), text).unwrap();
+    check(&home.run(&["prove"], ""), 2, &[], &["there is no policy: write `", "policy.toml`"]);
+    policy(HTTPS);
+    check(&home.run(&["prove"], ""), 0, &["holds   no plain http", "1 rule: 1 hold, 0 broken"], &[]);
+    check(&home.run(&["check"], ""), 0, &[": ok"], &[]);
+    home.write("demo", &http);
+    let way = [
+        "policy.toml:2:8",
+        "demo.toml:2:12: `http://demo.example` is called over plain http",
+        "`GET /demo/get`",
+    ];
+    check(&home.run(&["prove"], ""), 1, &way, &[]);
+    let said = home.run(&["prove", "providers.d", "--format", "json"], "");
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    let breach = &document["rules"][0]["breaches"][0];
+    assert_eq!((said.code, &breach["at"]["line"]), (1, &2.into()), "{document}");
+    assert_eq!(breach["example"]["request"], "GET /demo/get");
+    check(
+        &home.run(&["check"], ""),
+        1,
+        &[],
+        &["error[TG070]", "breaks the policy \"no plain http\"", "policy.toml:2:8"],
+    );
+    // Another policy, for this question alone.
+    fs::write(home.path("other.toml"), format!("{HTTPS}allow = [\"http://demo.*\"]\n")).unwrap();
+    check(&home.run(&["prove", "--policy", "other.toml"], ""), 0, &["holds"], &[]);
+    check(&home.run(&["prove", "--policy", "gone.toml"], ""), 2, &[], &["`gone.toml` is not there"]);
+    for (text, said) in [
+        ("[[htps]]\nname = \"x\"\n", "did you mean `https`?"),
+        ("x =", "TG003"),
+        ("[[headers]]\nname = \"x\"\nnever = []\n", "TG028"),
+    ] {
+        policy(text);
+        check(&home.run(&["prove"], ""), 2, &[], &[said, "nothing can be proved"]);
+        check(&home.run(&["check"], ""), 1, &[], &[said]);
+    }
+}
+
+/// Writes the policy of a site.
+fn write_policy(site: &Site, text: &str) {
+    fs::write(site.home.path("policy.toml"), text).unwrap();
+}
+
+#[test]
+fn what_serves_obeys_the_policy() {
+    let site = Site::new("a=1", &[]);
+    // Nothing may be called but what the upstream of the test is.
+    write_policy(
+        &site,
+        "[[endpoints]]\nname = \"these paths\"\npaths = [\"/a/*\", \"/b/get\", \"/b/stream\"]\n",
+    );
+    site.write("b", "1");
+    site.serves("a=1 b=1");
+    let wider = |version: &str| {
+        format!("{}[endpoint.more]\nmethod = \"GET\"\npath = \"/more\"\n", site.text("b", version))
+    };
+    fs::write(site.file("b"), wider("2")).unwrap();
+    site.serves("a=1 b=1~");
+    let said = site.home.run(&["status"], "");
+    check(&said, 1, &["TG070", "breaks the policy \"these paths\"", "policy.toml:2:8"], &[]);
+    site.write("c", "1");
+    site.serves("a=1 b=1~ c=config_rejected");
+    // The policy allows it now: nobody has to touch the files.
+    write_policy(&site, "[[endpoints]]\nname = \"these paths\"\npaths = [\"/*\"]\n");
+    site.serves("a=1 b=2 c=1");
+    // One that cannot be read is not taken for none: what is good goes on, and nothing new is taken over.
+    write_policy(&site, "[[endpoint");
+    site.write("a", "2");
+    site.serves("a=1~ b=2~ c=1~");
+    fs::remove_file(site.home.path("policy.toml")).unwrap();
+    site.serves("a=2 b=2 c=1");
+}
+
+#[test]
+fn a_policy_is_held_against_what_serves_already() {
+    let mut site = Site::new("a=1", &[]);
+    site.serves("a=1");
+    write_policy(&site, HTTPS);
+    site.serves("a=1~");
+    // Through a restart too.
+    site.stop(rustix::process::Signal::TERM);
+    site.start(&[]);
+    site.serves("a=1~");
+    assert!(Path::new(&site.home.path("policy.toml")).exists());
+    write_policy(&site, &format!("{HTTPS}allow = [\"http://127.0.0.1:*\"]\n"));
+    site.serves("a=1");
+}
