@@ -568,6 +568,8 @@ impl Files {
         for one in findings {
             told.entry(&one.file).or_default().push(one.clone());
         }
+        let errors = outcome.diagnostics.iter().filter(|one| one.is_error());
+        let bad: BTreeSet<&str> = errors.map(|one| &*one.at.file).collect();
         let serving = &outcome.settled.serving;
         // A file that others are made of: whether a provider serves with another text of it.
         let mut other_text = BTreeSet::new();
@@ -584,7 +586,7 @@ impl Files {
             let state = match name {
                 Some(name) => State::of(serving.get(name)),
                 None if other_text.contains(shown) => State::Stale,
-                None if text.name.is_none() || told.contains_key(&**shown) => State::Rejected,
+                None if text.name.is_none() || bad.contains(&**shown) => State::Rejected,
                 None => State::Live,
             };
             files.insert(shown.clone(), (name.cloned(), state, Some(text.hash)));

@@ -304,6 +304,9 @@ fn a_running_tollgate_says_the_same_and_serves_on() {
     let said = home.run(&["status", "--all"], "");
     assert!(said.code == 0 && said.out.contains("warning[TG067]"), "{said:?}");
     assert_eq!(gateway.logged("TG067").len(), 1, "a warning is logged once");
+    home.write("gateways/unused", "title = \"Unused\"\nbase_url = \"https://gateway.example/{account}\"\nvars.account = { env = \"ACCOUNT\", optional = true }\n");
+    assert_eq!(findings(), warning);
+    assert_eq!(gateway.logged("TG066").len(), 1, "a shared file is warned of, too");
     home.write("warned", GOOD);
     assert_eq!(findings(), Vec::<String>::new());
 }
