@@ -6,6 +6,7 @@ mod document;
 mod policy;
 mod schema;
 mod spans;
+mod syntax;
 
 use std::sync::Arc;
 
@@ -73,8 +74,9 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
-        let told = errors.iter().take(MAX_FINDINGS + 1);
-        return (Err(outline(&value)), told.map(|error| syntax_error(file, error)).collect());
+        let known = spans.unwrap_or_default();
+        let told = syntax::tell(file, text, &errors[..errors.len().min(MAX_FINDINGS + 1)], &known);
+        return (Err(outline(&value)), told);
     }
     let spans = match spans {
         Ok(spans) => spans,
@@ -158,16 +160,13 @@ fn texts_of(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(text_of).collect()
 }
 
-fn syntax_error(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {
-    let at = At::new(file, error.span().unwrap_or(0..0));
-    let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-    Diagnostic::new(Code::Syntax, at, message)
-}
-
-/// Two branches of a schema can say of one value that its type is wrong: once is enough.
+/// Two branches of a schema can say of one value that its type is wrong, and an enumeration that it is none of its
+/// values: once is enough.
 fn once(found: &mut Vec<Diagnostic>) {
     found.sort_by(|a, b| (&a.at, a.code).cmp(&(&b.at, b.code)));
-    found.dedup_by(|b, a| b.at == a.at && b.code == a.code && a.code == Code::WrongType);
+    found.dedup_by(|b, a| {
+        b.at == a.at && a.code == Code::WrongType && matches!(b.code, Code::WrongType | Code::BadValue)
+    });
 }
 
 /// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.

@@ -281,7 +281,7 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
             .take(MAX_FINDINGS + 1)
             .map(|key| {
                 let at = spans.key(file, &format!("{pointer}/{}", super::spans::step(key)));
-                unknown_key(at, key, owner)
+                unknown_key(at, key, owner, (!pointer.is_empty()).then_some(schema))
             })
             .collect(),
         ValidationErrorKind::Required { property } => {
@@ -303,7 +303,8 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
             let given = error.instance().as_str().unwrap_or_default();
             let options: Vec<&str> =
                 options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let message = format!("{name} is none of {}", backticked(&options));
+            let none = if options.len() == 1 { "not" } else { "none of" };
+            let message = format!("{name} is {none} {}", backticked(&options));
             let help = nearest(given, options.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), help)]
         }
@@ -337,12 +338,20 @@ fn place(pointer: &str) -> String {
     }
 }
 
-fn unknown_key(at: crate::diag::At, key: &str, owner: Option<&Value>) -> Diagnostic {
+/// `root` is the file's schema, where the key does not stand at the top of the file.
+fn unknown_key(
+    at: crate::diag::At,
+    key: &str,
+    owner: Option<&Value>,
+    root: Option<&Value>,
+) -> Diagnostic {
     let known: Vec<&str> = owner
         .and_then(|owner| owner.get("properties")?.as_object())
         .map(|properties| properties.keys().map(String::as_str).collect())
         .unwrap_or_default();
+    let of_file = root.and_then(|root| root.get("properties")?.get(key)).is_some();
     let help = match nearest(key, known.iter().copied()) {
+        _ if of_file => format!("`{key}` is a key of the file itself: it stands above the first `[table]`"),
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known here: {}", backticked(&known)),
     };
@@ -424,8 +433,15 @@ pub fn backticked<T: AsRef<str>>(names: &[T]) -> String {
 /// The name that was probably meant.
 pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = given.to_ascii_lowercase();
+    // Two neighbours that changed places are the commonest slip, and hide a short name from the other measure.
+    let likeness = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        let swapped = name.len() > 2 && name.len() == lower.len() && strsim::osa_distance(&lower, &name) == 1;
+        let likeness = strsim::jaro_winkler(&lower, &name);
+        if swapped { likeness.max(0.9) } else { likeness }
+    };
     known
-        .map(|name| (strsim::jaro_winkler(&lower, &name.to_ascii_lowercase()), name))
+        .map(|name| (likeness(name), name))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)

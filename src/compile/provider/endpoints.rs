@@ -92,7 +92,10 @@ impl Compiler<'_> {
     ) -> Option<Endpoint> {
         for (key, missing) in [("method", spec.method.is_none()), ("path", spec.path.is_none())] {
             if missing {
-                self.say(Code::MissingKey, self.key(pointer), format!("endpoint `{name}` has no `{key}`"));
+                let example = if key == "method" { "POST" } else { "/v1/chat/completions" };
+                let message = format!("endpoint `{name}` has no `{key}`");
+                let help = format!("for example: {key} = \"{example}\"");
+                self.say_help(Code::MissingKey, self.key(pointer), message, help);
             }
         }
         let (method, path) = (spec.method?, spec.path.as_ref()?);

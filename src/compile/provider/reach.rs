@@ -57,7 +57,7 @@ impl Compiler<'_> {
                 self.say(
                     Code::Url,
                     self.value(pointer),
-                    "a base URL's path is plain: no `//`, `..` or space",
+                    "a base URL's path is plain: no `//`, no `..`, no space or control character",
                 );
                 None
             }
