@@ -118,10 +118,11 @@ fn whole(value: Value) -> Value {
 /// All that is wrong with a text as TOML.
 pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new());
     if !errors.is_empty() {
-        return Err(errors.iter().map(|error| syntax_error(file, error)).collect());
+        return Err(syntax::tell(file, text, &errors, &spans.unwrap_or_default()));
     }
-    spans::walk(file, table.get_ref(), &mut Vec::new()).1.map(drop).map_err(|too_much| vec![too_much])
+    spans.map(drop).map_err(|too_much| vec![too_much])
 }
 
 /// What can be told of a provider file that has errors of form.

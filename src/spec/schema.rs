@@ -287,12 +287,15 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
         ValidationErrorKind::Required { property } => {
             let property = property.as_str().unwrap_or_default();
             let message = format!("{name} has no `{property}`");
-            let help = example(schema, owner.and_then(|owner| owner.get("properties")?.get(property)));
+            let help = example_of(schema, owner.and_then(|owner| owner.get("properties")?.get(property)));
+            let help = help.map(|example| format!("for example: {} = {example}", toml_key(property)));
             vec![with_help(Diagnostic::new(Code::MissingKey, spans.key(file, &pointer), message), help)]
         }
         ValidationErrorKind::Type { kind } => {
             let message = format!("{name} is {}, but has to be {}", type_of(error.instance()), wanted(kind));
-            vec![with_help(Diagnostic::new(Code::WrongType, value_at(), message), example(schema, owner))]
+            let referrer = || referrer(schema, &error.evaluation_path().to_string());
+            let help = example(schema, owner).or_else(|| example(schema, referrer()));
+            vec![with_help(Diagnostic::new(Code::WrongType, value_at(), message), help)]
         }
         ValidationErrorKind::Constant { .. } => {
             let message = format!("{name} is `true`, which means nothing");
@@ -339,12 +342,7 @@ fn place(pointer: &str) -> String {
 }
 
 /// `root` is the file's schema, where the key does not stand at the top of the file.
-fn unknown_key(
-    at: crate::diag::At,
-    key: &str,
-    owner: Option<&Value>,
-    root: Option<&Value>,
-) -> Diagnostic {
+fn unknown_key(at: crate::diag::At, key: &str, owner: Option<&Value>, root: Option<&Value>) -> Diagnostic {
     let known: Vec<&str> = owner
         .and_then(|owner| owner.get("properties")?.as_object())
         .map(|properties| properties.keys().map(String::as_str).collect())
@@ -365,13 +363,26 @@ fn with_help(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
     }
 }
 
+/// What refers to the type whose keyword is evaluated at `path`: its example fits the place better than the type's.
+fn referrer<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
+    let above = path.strip_suffix("/$ref/type")?;
+    above.split('/').skip(1).try_fold(root, |schema, step| match step {
+        "$ref" => root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?),
+        _ => schema.pointer(&format!("/{step}")),
+    })
+}
+
 /// `for example ...`, in TOML, from the schema's own example.
 fn example(root: &Value, owner: Option<&Value>) -> Option<String> {
+    example_of(root, owner).map(|example| format!("for example: {example}"))
+}
+
+fn example_of(root: &Value, owner: Option<&Value>) -> Option<String> {
     let owner = owner?;
     let target =
         owner.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.strip_prefix('#')?));
     let example = owner.get("examples").or_else(|| target?.get("examples"))?.get(0)?;
-    Some(format!("for example: {}", inline_toml(example)))
+    Some(inline_toml(example))
 }
 
 /// A JSON value as TOML on one line.

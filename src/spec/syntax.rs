@@ -9,6 +9,9 @@ use toml::de::Error;
 use super::spans::Spans;
 use crate::diag::{At, Code, Diagnostic};
 
+const LOST: &str = "something above is never closed";
+const JSON: &str = "this is JSON";
+
 /// A syntax error as a person reads it.
 struct Said {
     message: String,
@@ -19,28 +22,57 @@ struct Said {
 /// The syntax errors of a text; `spans` are of what could be read of it.
 pub(super) fn tell(file: &Arc<str>, text: &str, errors: &[Error], spans: &Spans) -> Vec<Diagnostic> {
     let conflicts = conflicts(text);
-    let in_conflict = |span: &Range<usize>| conflicts.iter().any(|(all, _)| all.contains(&span.start));
     let mut found: Vec<_> = conflicts.iter().map(|(all, end)| conflict(file, text, all, end)).collect();
     let unclosed = errors.iter().any(|error| is_unclosed(error.message()));
-    let mut lines = BTreeSet::new();
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        let line = text.as_bytes()[..span.start.min(text.len())].iter().rposition(|byte| *byte == b'\n');
-        if in_conflict(&span) || !lines.insert(line) {
+    let mut errors: Vec<_> =
+        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    let (mut lines, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for (span, message) in errors {
+        let before = text.get(..span.start).unwrap_or_default();
+        let line = before.rfind('\n').map_or(0, |end| end + 1);
+        let in_conflict = conflicts.iter().any(|(all, _)| all.contains(&span.start));
+        if in_conflict || !lines.insert(line) {
             continue;
         }
-        let Said { message, help, related } = said(error.message(), text, &span, spans);
-        let one = Diagnostic::new(Code::Syntax, At::new(file, span), message);
+        if message.starts_with("duplicate key") {
+            let header = header_above(text, line);
+            // What stands in a table that is there twice is there twice with it.
+            if header != line && twice.contains(&header) {
+                continue;
+            }
+            twice.insert(line);
+        }
+        let Said { message: words, help, related } = said(message, text, &span, spans);
+        let end_here =
+            words == JSON || message.starts_with("carriage return") || unclosed && is_lost(message);
+        let one = Diagnostic::new(Code::Syntax, At::new(file, span), words);
         let one = one.maybe_help(help.map(str::to_owned));
         found.push(match related {
             Some((span, what)) => one.related(At::new(file, span), what),
             None => one,
         });
-        if error.message().starts_with("carriage return") || unclosed && is_lost(error.message()) {
+        if end_here {
             break;
         }
     }
     found
+}
+
+/// Where the line starts that is the header of the table in which the line at `line` stands.
+fn header_above(text: &str, line: usize) -> usize {
+    let mut at = 0;
+    let mut header = 0;
+    for one in text.split_inclusive('\n') {
+        if at > line {
+            break;
+        }
+        if one.starts_with('[') {
+            header = at;
+        }
+        at += one.len();
+    }
+    header
 }
 
 fn is_unclosed(message: &str) -> bool {
@@ -89,8 +121,8 @@ fn said(message: &str, text: &str, span: &Range<usize>, spans: &Spans) -> Said {
         let help = Some("keep one of them, or put both together");
         return Said { message: format!("`{here}` is written twice"), help, related };
     }
-    if own_line().is_empty() && here.starts_with('{') || own_line().starts_with("  \"") {
-        return say("this is JSON".into(), "TOML has no outer braces, and `key = value` on each line");
+    if own_line().is_empty() && text[span.start..].starts_with('{') {
+        return say(JSON.into(), "TOML has no outer braces, and `key = value` on each line");
     }
     if line.starts_with("carriage return") {
         return say("a line ends in CR alone".into(), "save the file with LF or CRLF line ends");
@@ -108,20 +140,37 @@ fn said(message: &str, text: &str, span: &Range<usize>, spans: &Spans) -> Said {
     if line.starts_with("invalid basic string, expected `\"`") {
         return say("a text is not closed on its line".into(), r#"it ends in `"`"#);
     }
-    value(line, here).or_else(|| key(line, here, own_line(), &text[span.start..])).unwrap_or_else(|| Said {
-        message: line.to_owned(),
-        help: None,
-        related: None,
-    })
+    let mut said = value(line, here)
+        .or_else(|| key(line, here, own_line(), &text[span.start..]))
+        .unwrap_or_else(|| Said { message: line.to_owned(), help: None, related: None });
+    if is_lost(line) {
+        said.related = open_above(before).map(|span| (span, "this is not closed on its line"));
+    }
+    said
+}
+
+/// The last line that opens more than it closes, without being a table's header.
+fn open_above(before: &str) -> Option<Range<usize>> {
+    let mut end = before.len();
+    for line in before.split_inclusive('\n').rev() {
+        let start = end - line.len();
+        let count = |signs: [char; 2]| line.matches(signs).count();
+        if !line.starts_with('[') && count(['[', '{']) > count([']', '}']) {
+            return Some(start..start + line.trim_end().len());
+        }
+        end = start;
+    }
+    None
 }
 
 /// What is wrong with a value.
 fn value(line: &str, here: &str) -> Option<Said> {
     let say = |message: String, help| Some(Said { message, help: Some(help), related: None });
     match here {
-        _ if line.starts_with("invalid boolean") => {
-            say(format!("`{here}` is no value"), "it is `true` or `false`, in small letters, or a text in quotes")
-        }
+        _ if line.starts_with("invalid boolean") => say(
+            format!("`{here}` is no value"),
+            "it is `true` or `false`, in small letters, or a text in quotes",
+        ),
         "null" | "nil" | "None" => say(format!("TOML has no `{here}`"), "leave the key out, or write `[]`"),
         _ if !line.starts_with("string values must be quoted") => None,
         "" => say("a value is missing".into(), r#"for example: "text", or `[]` for a list of nothing"#),
@@ -154,7 +203,7 @@ fn key(line: &str, here: &str, before: &str, after: &str) -> Option<Said> {
         );
     }
     if is_lost(line) {
-        return say("something above is never closed", "look for a `[` without `]`, or a `{` without `}`");
+        return say(LOST, "look for a `[` without `]`, or a `{` without `}`");
     }
     is_unclosed(line).then(|| Said {
         message: "a list or an inline table is never closed".into(),
@@ -166,12 +215,20 @@ fn key(line: &str, here: &str, before: &str, after: &str) -> Option<Said> {
 /// Where a key that is written twice stands first, as far as the text before its second place tells.
 fn first_place(before: &str, key: &str, spans: &Spans) -> Option<Range<usize>> {
     let line = before.rsplit('\n').next()?;
-    let header = |line: &str| line.trim_start().trim_start_matches('[').trim_end_matches(']').trim().to_owned();
-    let above = if line.trim_start().starts_with('[') {
-        header(line).trim_end_matches('.').to_owned()
+    let name = |line: &str| line.trim().trim_start_matches('[').trim_end_matches(']').trim().to_owned();
+    let of_header = line.starts_with('[');
+    let above = if of_header {
+        name(line).trim_end_matches('.').to_owned()
     } else {
-        before.lines().rev().find(|line| line.starts_with('[')).map(header).unwrap_or_default()
+        before.lines().rev().find(|line| line.starts_with('[')).map(name).unwrap_or_default()
     };
-    let above = if above.is_empty() { above } else { format!("/{}", above.replace('.', "/")) };
-    spans.key_of(&format!("{above}/{key}")).filter(|span| span.start < before.len())
+    let whole = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+    let mut at = 0;
+    for one in before.split_inclusive('\n').filter(|_| of_header) {
+        if one.starts_with('[') && name(one) == whole || one.starts_with(&format!("{whole}.")) {
+            return Some(at..at + one.trim_end().len());
+        }
+        at += one.len();
+    }
+    spans.key_of(&format!("/{}", whole.replace('.', "/"))).filter(|span| span.start < before.len())
 }
