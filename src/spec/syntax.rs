@@ -118,7 +118,7 @@ fn said(message: &str, text: &str, span: &Range<usize>, spans: &Spans) -> Said {
     if line == "duplicate key" {
         let first = first_place(before, here, spans);
         let related = first.map(|span| (span, "first written here"));
-        let help = Some("keep one of them, or put both together");
+        let help = Some("keep one of them, or join both");
         return Said { message: format!("`{here}` is written twice"), help, related };
     }
     if own_line().is_empty() && text[span.start..].starts_with('{') {
