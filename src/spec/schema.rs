@@ -347,7 +347,13 @@ fn unknown_key(at: crate::diag::At, key: &str, owner: Option<&Value>, root: Opti
         .and_then(|owner| owner.get("properties")?.as_object())
         .map(|properties| properties.keys().map(String::as_str).collect())
         .unwrap_or_default();
-    let of_file = root.and_then(|root| root.get("properties")?.get(key)).is_some();
+    // A name that tables have too may have been meant for another one of them.
+    let of_table = |root: &Value| {
+        let types = root.get("$defs").and_then(Value::as_object).into_iter().flatten();
+        let mut tables = types.filter(|(name, _)| *name != "Provider");
+        tables.any(|(_, table)| table.get("properties").is_some_and(|keys| keys.get(key).is_some()))
+    };
+    let of_file = root.is_some_and(|root| root["properties"].get(key).is_some() && !of_table(root));
     let help = match nearest(key, known.iter().copied()) {
         _ if of_file => format!("`{key}` is a key of the file itself: it stands above the first `[table]`"),
         Some(near) => format!("did you mean `{near}`?"),

@@ -60,14 +60,14 @@ headers.set = { x-a = "{a}" }"#,
     );
     provider(
         r#"headers.set = { x-a = "{secret}" }"#,
-        "TG020 1:23 `{secret}` stands for nothing here | known here: `provider`, `host`; a var is declared under `[vars]`",
+        "TG020 1:23 `{secret}` stands for nothing here | the caller's credential is known in `set` of an `[[auth]]` alone",
     );
-    provider(r#"headers.set = { x-a = "{provider" }"#, "TG020 1:23 `{` without `}` after it");
+    provider(r#"headers.set = { x-a = "{provider" }"#, "TG020 1:23 `{` without `}` after it | a name stands in one pair of braces, `{name}`; a brace is never text");
     provider(
         r#"headers.set = { x-a = "{provider|upper}" }"#,
         "TG020 1:23 unknown filter `upper`: the only one is `urlencode`",
     );
-    provider(r#"headers.set = { x-a = "50}" }"#, "TG020 1:23 `}` without `{` before it");
+    provider(r#"headers.set = { x-a = "50}" }"#, "TG020 1:23 `}` without `{` before it | a name stands in one pair of braces, `{name}`; a brace is never text");
     provider(
         r#"headers.pass = ["authorization"]"#,
         "TG022 1:17 `authorization` cannot be let through | only forwarding and client-address headers, `cf-*`, `origin` and `referer` can",
@@ -246,7 +246,7 @@ TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
 #[test]
 fn endpoints() {
     provider(r#"endpoint.files = { method = "GET" }"#, "TG012 1:10 endpoint `files` has no `path` | for example: path = \"/v1/chat/completions\"");
-    provider(r#"endpoint.files = { path = "/files" }"#, "TG012 1:10 endpoint `files` has no `method`");
+    provider(r#"endpoint.files = { path = "/files" }"#, "TG012 1:10 endpoint `files` has no `method` | for example: method = \"POST\"");
     provider(
         r#"endpoint.files = { method = "FETCH", path = "/files" }"#,
         "TG013 1:29 `method` is none of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",
@@ -409,7 +409,7 @@ fn answers_limits_and_the_rest() {
     );
     provider(
         r#"probe = { endpoint = "item" }"#,
-        "TG025 1:22 there is no endpoint `item` | known endpoints: `items`",
+        "TG025 1:22 there is no endpoint `item` | did you mean `items`?",
     );
     provider(
         r#"paste_token = { path = "/token", reply = "t", missing = "m", claims = {} }"#,

@@ -59,7 +59,7 @@ base_ulr = "https://a.example.com""#,
     whole(
         r#"title = "Demo
 extends = "base""#,
-        r#"TG003 1:14 invalid basic string, expected `"`"#,
+        r#"TG003 1:14 a text is not closed on its line | it ends in `"`"#,
     );
     whole(
         r#"title = "Demo"
@@ -95,7 +95,7 @@ base_url = "ftp://a.example.com""#,
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com/v1?x=1""#,
-        "TG021 3:12 a base URL has no query and no fragment",
+        "TG021 3:12 a base URL has no query and no fragment | what each request carries in its query stands in an endpoint's `query`",
     );
     whole(
         r#"title = "Demo"
@@ -125,7 +125,7 @@ base_url = "https://a.example.com:99999""#,
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com//v1""#,
-        "TG021 3:12 a base URL's path is plain: no `//`, `..` or space",
+        "TG021 3:12 a base URL's path is plain: no `//`, no `..`, no space or control character",
     );
     whole(
         r#"title = "Demo"
@@ -137,13 +137,13 @@ base_url = "https://{region}.example.com""#,
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com/{model""#,
-        "TG020 3:12 `{` without `}` after it",
+        "TG020 3:12 `{` without `}` after it | a name stands in one pair of braces, `{name}`; a brace is never text",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com/../x""#,
-        "TG021 3:12 a base URL's path is plain: no `//`, `..` or space",
+        "TG021 3:12 a base URL's path is plain: no `//`, no `..`, no space or control character",
     );
 }
 
