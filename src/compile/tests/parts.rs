@@ -45,7 +45,10 @@ vars.b = { env = "B", optional = true }
 headers.set = { x-a = "{a}" }"#,
         "",
     );
-    provider(r#"headers.set = { "x y" = "1" }"#, "TG022 1:17 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`");
+    provider(
+        r#"headers.set = { "x y" = "1" }"#,
+        "TG022 1:17 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
     provider(
         r#"headers.set = { host = "b.example.com" }"#,
         "TG022 1:17 `host` is the engine's own: framing and connection cannot be set",
@@ -62,12 +65,18 @@ headers.set = { x-a = "{a}" }"#,
         r#"headers.set = { x-a = "{secret}" }"#,
         "TG020 1:23 `{secret}` stands for nothing here | the caller's credential is known in `set` of an `[[auth]]` alone",
     );
-    provider(r#"headers.set = { x-a = "{provider" }"#, "TG020 1:23 `{` without `}` after it | a name stands in one pair of braces, `{name}`; a brace is never text");
+    provider(
+        r#"headers.set = { x-a = "{provider" }"#,
+        "TG020 1:23 `{` without `}` after it | a name stands in one pair of braces, `{name}`; a brace is never text",
+    );
     provider(
         r#"headers.set = { x-a = "{provider|upper}" }"#,
         "TG020 1:23 unknown filter `upper`: the only one is `urlencode`",
     );
-    provider(r#"headers.set = { x-a = "50}" }"#, "TG020 1:23 `}` without `{` before it | a name stands in one pair of braces, `{name}`; a brace is never text");
+    provider(
+        r#"headers.set = { x-a = "50}" }"#,
+        "TG020 1:23 `}` without `{` before it | a name stands in one pair of braces, `{name}`; a brace is never text",
+    );
     provider(
         r#"headers.pass = ["authorization"]"#,
         "TG022 1:17 `authorization` cannot be let through | only forwarding and client-address headers, `cf-*`, `origin` and `referer` can",
@@ -76,17 +85,26 @@ headers.set = { x-a = "{a}" }"#,
         r#"headers.pass = ["*"]"#,
         "TG022 1:17 `*` cannot be let through | only forwarding and client-address headers, `cf-*`, `origin` and `referer` can",
     );
-    provider(r#"headers.remove = ["x y"]"#, "TG022 1:19 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`");
+    provider(
+        r#"headers.remove = ["x y"]"#,
+        "TG022 1:19 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
     provider(
         r#"headers.add = { x-a = "1" }"#,
         "TG010 1:9 unknown key `add` | known here: `pass`, `remove`, `default`, `set`",
     );
-    provider(r#"cors_headers = ["x y"]"#, "TG022 1:17 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`");
+    provider(
+        r#"cors_headers = ["x y"]"#,
+        "TG022 1:17 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
     provider(
         r#"caller = { headers = ["te"] }"#,
         "TG022 1:23 `te` belongs to the connection and cannot carry a token",
     );
-    provider(r#"caller = { headers = ["x key"] }"#, "TG022 1:23 `x key` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`");
+    provider(
+        r#"caller = { headers = ["x key"] }"#,
+        "TG022 1:23 `x key` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
 }
 
 #[test]
@@ -245,8 +263,14 @@ TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
 
 #[test]
 fn endpoints() {
-    provider(r#"endpoint.files = { method = "GET" }"#, "TG012 1:10 endpoint `files` has no `path` | for example: path = \"/v1/chat/completions\"");
-    provider(r#"endpoint.files = { path = "/files" }"#, "TG012 1:10 endpoint `files` has no `method` | for example: method = \"POST\"");
+    provider(
+        r#"endpoint.files = { method = "GET" }"#,
+        "TG012 1:10 endpoint `files` has no `path` | for example: path = \"/v1/chat/completions\"",
+    );
+    provider(
+        r#"endpoint.files = { path = "/files" }"#,
+        "TG012 1:10 endpoint `files` has no `method` | for example: method = \"POST\"",
+    );
     provider(
         r#"endpoint.files = { method = "FETCH", path = "/files" }"#,
         "TG013 1:29 `method` is none of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",

@@ -64,7 +64,7 @@ extends = "base""#,
     whole(
         r#"title = "Demo"
 title = "Again""#,
-        "TG003 2:1 duplicate key",
+        "TG003 2:1 `title` is written twice | keep one of them, or join both ~ 1:1 first written here",
     );
     whole(
         r"language = 2
