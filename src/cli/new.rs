@@ -67,7 +67,10 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let found = findings(&mut loaded, &args.name, &shown, &text);
     if !found.is_empty() {
         check::show(&loaded.sources, &found)?;
-        writeln!(io::stderr(), "error: `{shown}` was not written: call it anew so that `check` has nothing to say")?;
+        writeln!(
+            io::stderr(),
+            "error: `{shown}` was not written: call it anew so that `check` has nothing to say"
+        )?;
         return Ok(false);
     }
     if *default == Source::Embedded {

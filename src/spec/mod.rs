@@ -75,7 +75,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
         let known = spans.unwrap_or_default();
-        let told = syntax::tell(file, text, &errors[..errors.len().min(MAX_FINDINGS + 1)], &known);
+        let told = syntax::tell(file, text, &errors, &known);
         return (Err(outline(&value)), told);
     }
     let spans = match spans {

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use toml::de::Error;
 
 use super::spans::Spans;
-use crate::diag::{At, Code, Diagnostic};
+use crate::diag::{At, Code, Diagnostic, MAX_FINDINGS};
 
 const LOST: &str = "something above is never closed";
 const JSON: &str = "this is JSON";
@@ -27,6 +27,7 @@ pub(super) fn tell(file: &Arc<str>, text: &str, errors: &[Error], spans: &Spans)
     let mut errors: Vec<_> =
         errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
     errors.sort_by_key(|(span, _)| span.start);
+    errors.truncate(MAX_FINDINGS + 1);
     let (mut lines, mut twice) = (BTreeSet::new(), BTreeSet::new());
     for (span, message) in errors {
         let before = text.get(..span.start).unwrap_or_default();
