@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
 
-use crate::diag::{At, Code, Diagnostic, MAX_FINDINGS};
+use crate::diag::{At, Code, Diagnostic};
 
 pub use document::*;
 pub use policy::*;

@@ -129,7 +129,7 @@ fn said(message: &str, text: &str, span: &Range<usize>, spans: &Spans) -> Said {
         return say("a line ends in CR alone".into(), "save the file with LF or CRLF line ends");
     }
     if let Some((_, expected)) = line.split_once("missing escaped value, expected ") {
-        let help = r#"a backslash itself is `\\`; or put the text in single quotes, which know no escapes"#;
+        let help = r"a backslash itself is `\\`; or put the text in single quotes, which know no escapes";
         return say(format!("`\\` starts an escape, and needs one of {expected} after it"), help);
     }
     if line.starts_with("invalid basic string, expected non") {
