@@ -27,6 +27,8 @@ fi
 
 say "provider files"
 cargo run -q -j2 -- check providers.d tests/providers
+cargo run -q -j2 -- test providers.d tests/providers
+cargo run -q -j2 -- fmt --check providers.d tests/providers
 
 say "the README's quick start"
 tests/quickstart.sh

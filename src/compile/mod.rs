@@ -230,9 +230,11 @@ fn refer<'a, T>(
             Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), Some(help)))
         }
         None => {
-            let near = spec::nearest(name, known.keys().map(FileName::as_str));
+            let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
+            let near = spec::nearest(stem, known.keys().map(FileName::as_str));
             let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),
+                None if stem != name => format!("a {kind} is named without its folder and `.toml`: `{stem}`"),
                 None => format!("there would have to be a file `{kind}s/{name}.toml`"),
             };
             Err((Code::Reference, format!("there is no {kind} `{name}`"), Some(help)))

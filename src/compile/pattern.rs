@@ -116,10 +116,18 @@ fn check_literal(text: &str, whole: bool) -> Result<(), String> {
     if whole && matches!(text, "" | "." | "..") {
         return Err("it has an empty or a dot segment".into());
     }
-    let good = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(b);
-    match text.bytes().find(|b| !good(b)) {
+    if whole && text == "*" {
+        return Err("`*` is no wildcard: `{name}` takes one segment, `{rest...}` all that follow".into());
+    }
+    if whole && text.starts_with(':') {
+        let name = &text[1..];
+        return Err(format!("`{text}` is no capture: write `{{{name}}}`"));
+    }
+    let good = |c: &char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(*c);
+    match text.chars().find(|c| !good(c)) {
         None => Ok(()),
-        Some(byte) => Err(format!("`{}` cannot stand in it", char::from(byte).escape_default())),
+        Some(c) if c.is_control() => Err(format!("`{}` cannot stand in it", c.escape_default())),
+        Some(c) => Err(format!("`{c}` cannot stand in it")),
     }
 }
 

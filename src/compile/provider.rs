@@ -16,7 +16,7 @@ use super::{
 use crate::{
     diag::{At, Code, Diagnostic},
     name::FileName,
-    spec::{self, Outline, Parsed, Slot, backticked},
+    spec::{self, Outline, Parsed, Slot, backticked, nearest},
 };
 
 use names::Scope;
@@ -146,7 +146,10 @@ impl Compiler<'_> {
         if preset.document.extends.is_some() {
             let message =
                 format!("preset `{extends}` extends a preset itself, and only one level is allowed");
-            self.say(Code::Reference, self.value("/extends"), message);
+            let at = preset.spans.key(&preset.file, "/extends");
+            let one = Diagnostic::new(Code::Reference, self.value("/extends"), message);
+            let help = "drop that line, and write what it would have brought into the preset itself";
+            self.found.push(one.related(at, "the preset's own").help(help));
             return None;
         }
         let layer = Layer { file: &preset.file, spans: &preset.spans, root: String::new() };
@@ -188,6 +191,8 @@ impl Compiler<'_> {
         let max_body = max_body.and_then(|text| self.quantity("/limits/max_body", quantity::size(text)));
         let caller = self.carriers(spec.caller.as_ref());
         let cors_headers = self.names("/cors_headers", spec.cors_headers.as_deref().unwrap_or_default());
+        self.check_link("keys_url", spec.keys_url.as_deref());
+        self.check_link("docs", spec.docs.as_deref());
         self.check_probe(spec.probe.as_ref(), &endpoints);
         self.check_paste_token(spec.paste_token.as_ref(), section.as_ref());
         let own = self.layers.iter().map(|layer| layer.file.clone());
@@ -266,12 +271,24 @@ impl Compiler<'_> {
         }
     }
 
+    /// Pages link there: it is an address of the web, and no script.
+    fn check_link(&mut self, key: &str, url: Option<&str>) {
+        if url.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            let help = format!("for example: {key} = \"https://example.com\"");
+            let message = format!("`{key}` does not start with `https://` or `http://`");
+            self.say_help(Code::Url, self.value(&format!("/{key}")), message, help);
+        }
+    }
+
     fn check_probe(&mut self, probe: Option<&spec::Probe>, endpoints: &[super::Endpoint]) {
         let Some(probe) = probe else { return };
         if !endpoints.iter().any(|endpoint| endpoint.name == probe.endpoint) {
             let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
             let message = format!("there is no endpoint `{}`", probe.endpoint);
-            let help = format!("known endpoints: {}", backticked(&names));
+            let help = match nearest(&probe.endpoint, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known endpoints: {}", backticked(&names)),
+            };
             self.say_help(Code::Reference, self.value("/probe/endpoint"), message, help);
         }
     }

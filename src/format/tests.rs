@@ -155,9 +155,9 @@ fn what_is_not_toml_is_refused() {
         }
         other => panic!("{text}: {other:?}"),
     };
-    check("title = ", "string values must be quoted");
-    check("title = \"a\"\ntitle = \"b\"", "duplicate key");
-    check("[a]\n[a]", "duplicate key");
+    check("title = ", "a value is missing");
+    check("title = \"a\"\ntitle = \"b\"", "is written twice");
+    check("[a]\n[a]", "is written twice");
     check(&format!("a = {}", "[".repeat(10_000)), "recurse");
 }
 

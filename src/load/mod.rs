@@ -99,7 +99,13 @@ pub fn parse(tree: &Tree, wanted: impl Fn(&FileName) -> bool) -> Loaded {
 fn no_name(file: &Arc<str>) -> Diagnostic {
     let stem = std::path::Path::new(&**file).file_stem().unwrap_or_default().to_string_lossy();
     let message = format!("`{stem}` cannot be a name: use `[a-z0-9][a-z0-9-]*`, at most 64 characters");
-    Diagnostic::new(Code::FileName, At::file(file), message).help("rename the file")
+    let good = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let better = stem.chars().map(good).collect::<String>();
+    let help = match FileName::new(better.trim_matches('-')) {
+        Some(better) => format!("rename the file to `{better}.toml`"),
+        None => "rename the file".to_owned(),
+    };
+    Diagnostic::new(Code::FileName, At::file(file), message).help(help)
 }
 
 impl Loaded {
@@ -399,8 +405,8 @@ mod tests {
         check("full", Ok(Some(&"x".repeat(64 << 10))));
         check("large", Err("is larger than 65536 bytes"));
         check("binary", Err("is not UTF-8"));
-        check("directory", Err("is not a regular file"));
-        check("pipe", Err("is not a regular file"));
+        check("directory", Err("is a directory, not a file"));
+        check("pipe", Err("is a pipe, not a file"));
         check("loop", Err("cannot be read: Too many levels of symbolic links (os error 40)"));
         check("good/below", Err("cannot be read: Not a directory (os error 20)"));
     }
@@ -432,8 +438,8 @@ mod tests {
         pipe(&root.join("pipe"));
         check("full", Ok(1 << 20));
         check("large", Err("is larger than 1048576 bytes"));
-        check("directory", Err("is not a regular file"));
-        check("pipe", Err("is not a regular file"));
+        check("directory", Err("is a directory, not a file"));
+        check("pipe", Err("is a pipe, not a file"));
         check("missing", Err("cannot be read: No such file or directory (os error 2)"));
     }
 

@@ -7,13 +7,16 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, Metadata},
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use include_dir::{Dir, include_dir};
-use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx};
+use rustix::{
+    fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -369,13 +372,19 @@ pub fn read_text(path: &Path) -> Result<Arc<str>, String> {
 
 /// The text that bytes are. The error is a fragment.
 pub fn utf8(bytes: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(bytes)
-        .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    String::from_utf8(bytes).map_err(|error| match error.as_bytes() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16: save it as UTF-8".to_owned(),
+        _ => format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()),
+    })
 }
 
 /// Reads one file below `root`. The error is a fragment.
 pub(super) fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
-    let real = fs::canonicalize(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let real = fs::canonicalize(path).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => "a link that leads to itself".to_owned(),
+        Some(Errno::NOENT) if path.is_symlink() => "a link that leads nowhere".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    })?;
     if !real.starts_with(root) {
         return Err("a link that leads out of the providers directory is not followed".into());
     }
@@ -393,8 +402,14 @@ pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<File> {
 /// All of a regular file, if it is small enough. The error is a fragment.
 pub(super) fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err("is not a regular file".into());
+    let kind = file.metadata().map_err(unreadable)?.file_type();
+    if !kind.is_file() {
+        let what = match () {
+            () if kind.is_dir() => "a directory",
+            () if kind.is_fifo() => "a pipe",
+            () => "a device or a socket",
+        };
+        return Err(format!("is {what}, not a file"));
     }
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -6,6 +6,7 @@ mod document;
 mod policy;
 mod schema;
 mod spans;
+mod syntax;
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
 
-use crate::diag::{At, Code, Diagnostic, MAX_FINDINGS};
+use crate::diag::{At, Code, Diagnostic};
 
 pub use document::*;
 pub use policy::*;
@@ -73,8 +74,9 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
-        let told = errors.iter().take(MAX_FINDINGS + 1);
-        return (Err(outline(&value)), told.map(|error| syntax_error(file, error)).collect());
+        let known = spans.unwrap_or_default();
+        let told = syntax::tell(file, text, &errors, &known);
+        return (Err(outline(&value)), told);
     }
     let spans = match spans {
         Ok(spans) => spans,
@@ -116,10 +118,11 @@ fn whole(value: Value) -> Value {
 /// All that is wrong with a text as TOML.
 pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new());
     if !errors.is_empty() {
-        return Err(errors.iter().map(|error| syntax_error(file, error)).collect());
+        return Err(syntax::tell(file, text, &errors, &spans.unwrap_or_default()));
     }
-    spans::walk(file, table.get_ref(), &mut Vec::new()).1.map(drop).map_err(|too_much| vec![too_much])
+    spans.map(drop).map_err(|too_much| vec![too_much])
 }
 
 /// What can be told of a provider file that has errors of form.
@@ -158,16 +161,13 @@ fn texts_of(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(text_of).collect()
 }
 
-fn syntax_error(file: &Arc<str>, error: &toml::de::Error) -> Diagnostic {
-    let at = At::new(file, error.span().unwrap_or(0..0));
-    let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-    Diagnostic::new(Code::Syntax, at, message)
-}
-
-/// Two branches of a schema can say of one value that its type is wrong: once is enough.
+/// Two branches of a schema can say of one value that its type is wrong, and an enumeration that it is none of its
+/// values: once is enough.
 fn once(found: &mut Vec<Diagnostic>) {
     found.sort_by(|a, b| (&a.at, a.code).cmp(&(&b.at, b.code)));
-    found.dedup_by(|b, a| b.at == a.at && b.code == a.code && a.code == Code::WrongType);
+    found.dedup_by(|b, a| {
+        b.at == a.at && a.code == Code::WrongType && matches!(b.code, Code::WrongType | Code::BadValue)
+    });
 }
 
 /// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.

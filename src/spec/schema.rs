@@ -281,18 +281,21 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
             .take(MAX_FINDINGS + 1)
             .map(|key| {
                 let at = spans.key(file, &format!("{pointer}/{}", super::spans::step(key)));
-                unknown_key(at, key, owner)
+                unknown_key(at, key, owner, (!pointer.is_empty()).then_some(schema))
             })
             .collect(),
         ValidationErrorKind::Required { property } => {
             let property = property.as_str().unwrap_or_default();
             let message = format!("{name} has no `{property}`");
-            let help = example(schema, owner.and_then(|owner| owner.get("properties")?.get(property)));
+            let help = example_of(schema, owner.and_then(|owner| owner.get("properties")?.get(property)));
+            let help = help.map(|example| format!("for example: {} = {example}", toml_key(property)));
             vec![with_help(Diagnostic::new(Code::MissingKey, spans.key(file, &pointer), message), help)]
         }
         ValidationErrorKind::Type { kind } => {
             let message = format!("{name} is {}, but has to be {}", type_of(error.instance()), wanted(kind));
-            vec![with_help(Diagnostic::new(Code::WrongType, value_at(), message), example(schema, owner))]
+            let referrer = || referrer(schema, &error.evaluation_path().to_string());
+            let help = example(schema, owner).or_else(|| example(schema, referrer()));
+            vec![with_help(Diagnostic::new(Code::WrongType, value_at(), message), help)]
         }
         ValidationErrorKind::Constant { .. } => {
             let message = format!("{name} is `true`, which means nothing");
@@ -303,7 +306,8 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
             let given = error.instance().as_str().unwrap_or_default();
             let options: Vec<&str> =
                 options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let message = format!("{name} is none of {}", backticked(&options));
+            let none = if options.len() == 1 { "not" } else { "none of" };
+            let message = format!("{name} is {none} {}", backticked(&options));
             let help = nearest(given, options.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), help)]
         }
@@ -337,12 +341,21 @@ fn place(pointer: &str) -> String {
     }
 }
 
-fn unknown_key(at: crate::diag::At, key: &str, owner: Option<&Value>) -> Diagnostic {
+/// `root` is the file's schema, where the key does not stand at the top of the file.
+fn unknown_key(at: crate::diag::At, key: &str, owner: Option<&Value>, root: Option<&Value>) -> Diagnostic {
     let known: Vec<&str> = owner
         .and_then(|owner| owner.get("properties")?.as_object())
         .map(|properties| properties.keys().map(String::as_str).collect())
         .unwrap_or_default();
+    // A name that tables have too may have been meant for another one of them.
+    let of_table = |root: &Value| {
+        let types = root.get("$defs").and_then(Value::as_object).into_iter().flatten();
+        let mut tables = types.filter(|(name, _)| *name != "Provider");
+        tables.any(|(_, table)| table.get("properties").is_some_and(|keys| keys.get(key).is_some()))
+    };
+    let of_file = root.is_some_and(|root| root["properties"].get(key).is_some() && !of_table(root));
     let help = match nearest(key, known.iter().copied()) {
+        _ if of_file => format!("`{key}` is a key of the file itself: it stands above the first `[table]`"),
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known here: {}", backticked(&known)),
     };
@@ -356,13 +369,26 @@ fn with_help(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
     }
 }
 
+/// What refers to the type whose keyword is evaluated at `path`: its example fits the place better than the type's.
+fn referrer<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
+    let above = path.strip_suffix("/$ref/type")?;
+    above.split('/').skip(1).try_fold(root, |schema, step| match step {
+        "$ref" => root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?),
+        _ => schema.pointer(&format!("/{step}")),
+    })
+}
+
 /// `for example ...`, in TOML, from the schema's own example.
 fn example(root: &Value, owner: Option<&Value>) -> Option<String> {
+    example_of(root, owner).map(|example| format!("for example: {example}"))
+}
+
+fn example_of(root: &Value, owner: Option<&Value>) -> Option<String> {
     let owner = owner?;
     let target =
         owner.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.strip_prefix('#')?));
     let example = owner.get("examples").or_else(|| target?.get("examples"))?.get(0)?;
-    Some(format!("for example: {}", inline_toml(example)))
+    Some(inline_toml(example))
 }
 
 /// A JSON value as TOML on one line.
@@ -424,8 +450,15 @@ pub fn backticked<T: AsRef<str>>(names: &[T]) -> String {
 /// The name that was probably meant.
 pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = given.to_ascii_lowercase();
+    // Two neighbours that changed places are the commonest slip, and hide a short name from the other measure.
+    let likeness = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        let swapped = name.len() > 2 && name.len() == lower.len() && strsim::osa_distance(&lower, &name) == 1;
+        let likeness = strsim::jaro_winkler(&lower, &name);
+        if swapped { likeness.max(0.9) } else { likeness }
+    };
     known
-        .map(|name| (strsim::jaro_winkler(&lower, &name.to_ascii_lowercase()), name))
+        .map(|name| (likeness(name), name))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)

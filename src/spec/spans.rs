@@ -29,6 +29,11 @@ impl Spans {
         self.0.keys().map(String::as_str).find(|known| known.eq_ignore_ascii_case(pointer))
     }
 
+    /// The key at `pointer`.
+    pub fn key_of(&self, pointer: &str) -> Option<Range<usize>> {
+        self.0.get(pointer).map(|(key, _)| key.clone())
+    }
+
     /// The key at `pointer`, or the nearest one above it.
     pub fn key(&self, file: &Arc<str>, pointer: &str) -> At {
         At::new(file, self.nearest(pointer).map_or(0..0, |(key, _)| key.clone()))

@@ -40,10 +40,13 @@ fn shapes() {
     );
     check(
         "[[auth]]\nfield = \"a\"",
-        "TG012 1:1 entry 1 of `auth` has no `set` | for example: { authorization = \"Bearer {secret}\" }",
+        "TG012 1:1 entry 1 of `auth` has no `set` | for example: set = { authorization = \"Bearer {secret}\" }",
     );
     check("title = 2020-01-01", "TG011 1:9 this is a date: put it in quotes, as text");
-    check("a = 1\nb = ", "TG003 2:5 string values must be quoted, expected literal string");
+    check(
+        "a = 1\nb = ",
+        "TG003 2:5 a value is missing | for example: \"text\", or `[]` for a list of nothing",
+    );
     check(
         "timeouts.idle = \"5 minutes\"",
         "TG013 1:17 `idle` is not written in the form that it has to have | for example: \"300s\"",

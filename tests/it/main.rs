@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admin;
+mod broken;
 mod cli;
 mod crowd;
 mod decisions;

@@ -552,8 +552,8 @@ fn what_is_no_text_is_one_bad_file() {
         site.write("a", "1");
         site.serves(&format!("a=1 b={version}"));
     };
-    check("is not a regular file", &|path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap());
-    check("is not a regular file", &|path| fs::create_dir(path).unwrap());
+    check("is a pipe, not a file", &|path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap());
+    check("is a directory, not a file", &|path| fs::create_dir(path).unwrap());
     check("Too many levels of symbolic links", &|path| symlink(path.file_name().unwrap(), path).unwrap());
     check("leads out of the providers directory", &|path| symlink(&outside, path).unwrap());
     check("No such file", &|path| symlink("nowhere", path).unwrap());

@@ -77,11 +77,10 @@ impl Compiler<'_> {
                 self.say(Code::Condition, self.key(&format!("{pointer}/{key}")), message);
             }
             if !there && is_oauth && matches!(key, "token_url" | "client_id") {
-                self.say(
-                    Code::MissingKey,
-                    self.key(pointer),
-                    format!("an `oauth2` field has to have `{key}`"),
-                );
+                let example = if key == "client_id" { "app_123" } else { "https://auth.example.com/token" };
+                let message = format!("an `oauth2` field has to have `{key}`");
+                let help = format!("for example: {key} = \"{example}\"");
+                self.say_help(Code::MissingKey, self.key(pointer), message, help);
             }
         }
         if let Some(url) = &field.token_url
@@ -128,6 +127,11 @@ impl Compiler<'_> {
                     self.key(&format!("{pointer}/set")),
                     "an auth entry that sets no header",
                 );
+            }
+            if auth.r#match.as_deref() == Some("") {
+                let at = self.value(&format!("{pointer}/match"));
+                let help = "leave `match` out for any secret, or write how it starts: \"sk-*\"";
+                self.say_help(Code::Condition, at, "no secret is empty", help);
             }
             if let Some(first) = taken_by(&specs[..index], &auth.field) {
                 let message = format!("never reached: an entry above takes every `{}`", auth.field);

@@ -6,7 +6,7 @@ use super::{Compiler, RESERVED_NAMES, Scope, check_reserved, refer};
 use crate::{
     compile::{Api, ClientPath, Endpoint, Name, Pattern, ResponseRule, Text, Timeouts, Vars, is_dots},
     diag::{Code, Diagnostic},
-    spec::{self, EndpointEntry, backticked, step},
+    spec::{self, EndpointEntry, backticked, nearest, step},
 };
 
 type Entries = BTreeMap<String, EndpointEntry>;
@@ -76,7 +76,16 @@ impl Compiler<'_> {
         let in_preset =
             self.layers[1..].iter().any(|layer| layer.spans.has(&format!("{}{pointer}", layer.root)));
         if !in_preset {
-            let help = "`false` removes an endpoint that the preset has: drop the line";
+            let preset = self.layers.get(1).and_then(|layer| {
+                let names =
+                    self.shared.presets.values().flatten().find(|preset| preset.file == *layer.file)?;
+                let names = names.document.endpoint.as_ref()?.keys().map(String::as_str);
+                nearest(name, names)
+            });
+            let help = match preset {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`false` removes an endpoint that the preset has: drop the line".to_owned(),
+            };
             let message = format!("no preset of this file has an endpoint `{name}`");
             self.say_help(Code::Reference, self.key(pointer), message, help);
         }
@@ -92,7 +101,10 @@ impl Compiler<'_> {
     ) -> Option<Endpoint> {
         for (key, missing) in [("method", spec.method.is_none()), ("path", spec.path.is_none())] {
             if missing {
-                self.say(Code::MissingKey, self.key(pointer), format!("endpoint `{name}` has no `{key}`"));
+                let example = if key == "method" { "POST" } else { "/v1/chat/completions" };
+                let message = format!("endpoint `{name}` has no `{key}`");
+                let help = format!("for example: {key} = \"{example}\"");
+                self.say_help(Code::MissingKey, self.key(pointer), message, help);
             }
         }
         let (method, path) = (spec.method?, spec.path.as_ref()?);

@@ -129,10 +129,17 @@ fn parse_template(text: &str, provider: &FileName, scope: Scope<'_>) -> Result<T
         help.set(Some(known_names(name, scope)));
         Err(format!("`{{{name}}}` stands for nothing here"))
     });
-    parsed.map_err(|message| (code.get(), message, help.take()))
+    let braces = || "a name stands in one pair of braces, `{name}`; a brace is never text".to_owned();
+    parsed.map_err(|message| {
+        let help = help.take().or_else(|| message.contains("without").then(braces));
+        (code.get(), message, help)
+    })
 }
 
 fn known_names(name: &str, scope: Scope<'_>) -> String {
+    if name == "secret" {
+        return "the caller's credential is known in `set` of an `[[auth]]` alone".to_owned();
+    }
     let mut known = vec!["provider".to_owned()];
     known.extend(scope.words.iter().map(|(word, _)| (*word).to_owned()));
     known.extend(scope.captures.iter().cloned());

@@ -46,18 +46,30 @@ impl Compiler<'_> {
         let template = self.template(pointer, text, scope)?;
         match Origin::split(&assume(&template)) {
             Err(message) => {
-                self.say(Code::Url, self.value(pointer), format!("cannot be a base URL: {message}"));
+                let message = format!("cannot be a base URL: {message}");
+                let help = if text.contains("${") {
+                    "a name is written without `$`: `{name}`"
+                } else {
+                    "for example: \"https://api.example.com/v1\""
+                };
+                self.say_help(Code::Url, self.value(pointer), message, help);
                 None
             }
             Ok((_, tail)) if tail.contains(['?', '#']) => {
-                self.say(Code::Url, self.value(pointer), "a base URL has no query and no fragment");
+                let help = "what each request carries in its query stands in an endpoint's `query`";
+                self.say_help(
+                    Code::Url,
+                    self.value(pointer),
+                    "a base URL has no query and no fragment",
+                    help,
+                );
                 None
             }
             Ok((_, tail)) if !tail.is_empty() && check_upstream_path(tail).is_err() => {
                 self.say(
                     Code::Url,
                     self.value(pointer),
-                    "a base URL's path is plain: no `//`, `..` or space",
+                    "a base URL's path is plain: no `//`, no `..`, no space or control character",
                 );
                 None
             }

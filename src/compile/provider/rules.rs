@@ -15,13 +15,20 @@ use crate::{
 
 impl Compiler<'_> {
     pub(super) fn header_name(&mut self, pointer: &str, text: &str) -> Option<HeaderName> {
+        self.header_name_of(pointer, text, text)
+    }
+
+    /// The header's name that `text` is, which the file writes as `written`.
+    fn header_name_of(&mut self, pointer: &str, text: &str, written: &str) -> Option<HeaderName> {
         let name = HeaderName::from_bytes(text.as_bytes());
         if name.is_err() {
-            self.say(
-                Code::Header,
-                self.key(pointer),
-                format!("`{}` cannot be a header's name", text.escape_default()),
-            );
+            let message = if written.is_empty() {
+                "a header's name cannot be empty".to_owned()
+            } else {
+                format!("`{}` cannot be a header's name", written.escape_debug())
+            };
+            let help = "a name is of letters, digits, `-` and `_`, without spaces or `:`";
+            self.say_help(Code::Header, self.key(pointer), message, help);
         }
         name.ok()
     }
@@ -70,7 +77,7 @@ impl Compiler<'_> {
         for (index, text) in globs.unwrap_or_default().iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
             let stand_in = text.replace('*', "x");
-            if self.header_name(&pointer, &stand_in).is_some() {
+            if self.header_name_of(&pointer, &stand_in, text).is_some() {
                 compiled.push(Glob::new(&text.to_ascii_lowercase()));
             }
         }
@@ -155,6 +162,10 @@ impl Compiler<'_> {
             let scope = Scope { words: &[("host", Name::Host)], ..Scope::default() };
             let message = self.template(&format!("{pointer}/reply/message"), &rule.reply.message, scope);
             let Ok(reply_status) = StatusCode::from_u16(rule.reply.status) else { continue };
+            if rule.when.content_type.as_deref() == Some("") {
+                let at = self.value(&format!("{pointer}/when/content_type"));
+                self.say_help(Code::Condition, at, "no content type is empty", "for example: \"text/html*\"");
+            }
             if rule.when.status.is_none() && rule.when.content_type.is_none() {
                 let help = "name a `status`, a `content_type`, or both";
                 self.say_help(

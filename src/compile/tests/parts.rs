@@ -45,7 +45,10 @@ vars.b = { env = "B", optional = true }
 headers.set = { x-a = "{a}" }"#,
         "",
     );
-    provider(r#"headers.set = { "x y" = "1" }"#, "TG022 1:17 `x y` cannot be a header's name");
+    provider(
+        r#"headers.set = { "x y" = "1" }"#,
+        "TG022 1:17 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
     provider(
         r#"headers.set = { host = "b.example.com" }"#,
         "TG022 1:17 `host` is the engine's own: framing and connection cannot be set",
@@ -60,14 +63,20 @@ headers.set = { x-a = "{a}" }"#,
     );
     provider(
         r#"headers.set = { x-a = "{secret}" }"#,
-        "TG020 1:23 `{secret}` stands for nothing here | known here: `provider`, `host`; a var is declared under `[vars]`",
+        "TG020 1:23 `{secret}` stands for nothing here | the caller's credential is known in `set` of an `[[auth]]` alone",
     );
-    provider(r#"headers.set = { x-a = "{provider" }"#, "TG020 1:23 `{` without `}` after it");
+    provider(
+        r#"headers.set = { x-a = "{provider" }"#,
+        "TG020 1:23 `{` without `}` after it | a name stands in one pair of braces, `{name}`; a brace is never text",
+    );
     provider(
         r#"headers.set = { x-a = "{provider|upper}" }"#,
         "TG020 1:23 unknown filter `upper`: the only one is `urlencode`",
     );
-    provider(r#"headers.set = { x-a = "50}" }"#, "TG020 1:23 `}` without `{` before it");
+    provider(
+        r#"headers.set = { x-a = "50}" }"#,
+        "TG020 1:23 `}` without `{` before it | a name stands in one pair of braces, `{name}`; a brace is never text",
+    );
     provider(
         r#"headers.pass = ["authorization"]"#,
         "TG022 1:17 `authorization` cannot be let through | only forwarding and client-address headers, `cf-*`, `origin` and `referer` can",
@@ -76,17 +85,26 @@ headers.set = { x-a = "{a}" }"#,
         r#"headers.pass = ["*"]"#,
         "TG022 1:17 `*` cannot be let through | only forwarding and client-address headers, `cf-*`, `origin` and `referer` can",
     );
-    provider(r#"headers.remove = ["x y"]"#, "TG022 1:19 `x y` cannot be a header's name");
+    provider(
+        r#"headers.remove = ["x y"]"#,
+        "TG022 1:19 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
     provider(
         r#"headers.add = { x-a = "1" }"#,
         "TG010 1:9 unknown key `add` | known here: `pass`, `remove`, `default`, `set`",
     );
-    provider(r#"cors_headers = ["x y"]"#, "TG022 1:17 `x y` cannot be a header's name");
+    provider(
+        r#"cors_headers = ["x y"]"#,
+        "TG022 1:17 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
     provider(
         r#"caller = { headers = ["te"] }"#,
         "TG022 1:23 `te` belongs to the connection and cannot carry a token",
     );
-    provider(r#"caller = { headers = ["x key"] }"#, "TG022 1:23 `x key` cannot be a header's name");
+    provider(
+        r#"caller = { headers = ["x key"] }"#,
+        "TG022 1:23 `x key` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
+    );
 }
 
 #[test]
@@ -131,7 +149,7 @@ TG026 2:36 var `base` is optional, and may be unset here | use it where a `when`
     );
     provider(
         r#"gateway.hub = { strip = "/v1" }"#,
-        r#"TG012 1:9 `hub` has no `path` | for example: "/example{path}""#,
+        r#"TG012 1:9 `hub` has no `path` | for example: path = "/example{path}""#,
     );
     provider(
         r#"egress = [{ url = "https://{url}" }]"#,
@@ -184,8 +202,8 @@ auth = []"#,
     provider(
         r#"credentials = { field = [{ name = "o", kind = "oauth2" }] }
 auth = []"#,
-        r"TG012 1:26 an `oauth2` field has to have `client_id`
-TG012 1:26 an `oauth2` field has to have `token_url`",
+        r#"TG012 1:26 an `oauth2` field has to have `client_id` | for example: client_id = "app_123"
+TG012 1:26 an `oauth2` field has to have `token_url` | for example: token_url = "https://auth.example.com/token""#,
     );
     provider(
         r#"credentials = { field = [{ name = "o", kind = "oauth" }] }
@@ -227,7 +245,7 @@ TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
     );
     provider(
         r#"auth = [{ field = "key", set = { "x key" = "{secret}" } }]"#,
-        "TG022 1:34 `x key` cannot be a header's name",
+        "TG022 1:34 `x key` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
     );
     provider(
         r#"auth = [{ field = "key", set = { x-key = "geheimnis-ü" } }]"#,
@@ -245,8 +263,14 @@ TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
 
 #[test]
 fn endpoints() {
-    provider(r#"endpoint.files = { method = "GET" }"#, "TG012 1:10 endpoint `files` has no `path`");
-    provider(r#"endpoint.files = { path = "/files" }"#, "TG012 1:10 endpoint `files` has no `method`");
+    provider(
+        r#"endpoint.files = { method = "GET" }"#,
+        "TG012 1:10 endpoint `files` has no `path` | for example: path = \"/v1/chat/completions\"",
+    );
+    provider(
+        r#"endpoint.files = { path = "/files" }"#,
+        "TG012 1:10 endpoint `files` has no `method` | for example: method = \"POST\"",
+    );
     provider(
         r#"endpoint.files = { method = "FETCH", path = "/files" }"#,
         "TG013 1:29 `method` is none of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",
@@ -391,7 +415,7 @@ fn answers_limits_and_the_rest() {
     );
     provider(
         "response = [{ when = { status = 403 } }]",
-        r#"TG012 1:13 entry 1 of `response` has no `reply` | for example: { status = 502, message = "{host} refused this" }"#,
+        r#"TG012 1:13 entry 1 of `response` has no `reply` | for example: reply = { status = 502, message = "{host} refused this" }"#,
     );
     provider(
         "default = true",
@@ -409,7 +433,7 @@ fn answers_limits_and_the_rest() {
     );
     provider(
         r#"probe = { endpoint = "item" }"#,
-        "TG025 1:22 there is no endpoint `item` | known endpoints: `items`",
+        "TG025 1:22 there is no endpoint `item` | did you mean `items`?",
     );
     provider(
         r#"paste_token = { path = "/token", reply = "t", missing = "m", claims = {} }"#,
@@ -424,7 +448,7 @@ TG010 2:114 a generated claim has `gen` and a text `prefix`, not `suffix`",
     );
     provider(
         r#"test = [{ name = "t", request = { path = "/" } }]"#,
-        r#"TG012 1:9 entry 1 of `test` has no `expect` | for example: { url = "https://api.example.com/v1/models" }"#,
+        r#"TG012 1:9 entry 1 of `test` has no `expect` | for example: expect = { url = "https://api.example.com/v1/models" }"#,
     );
     provider(
         "released = 2024-01-01",

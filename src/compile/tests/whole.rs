@@ -48,7 +48,7 @@ base_url = "https://a.example.com""#,
         r#"title = "Demo"
 extends = "layered"
 base_url = "https://a.example.com""#,
-        "TG025 2:11 preset `layered` extends a preset itself, and only one level is allowed",
+        "TG025 2:11 preset `layered` extends a preset itself, and only one level is allowed | drop that line, and write what it would have brought into the preset itself ~ presets/layered.toml:1:1 the preset's own",
     );
     whole(
         r#"title = "Demo"
@@ -59,12 +59,12 @@ base_ulr = "https://a.example.com""#,
     whole(
         r#"title = "Demo
 extends = "base""#,
-        r#"TG003 1:14 invalid basic string, expected `"`"#,
+        r#"TG003 1:14 a text is not closed on its line | it ends in `"`"#,
     );
     whole(
         r#"title = "Demo"
 title = "Again""#,
-        "TG003 2:1 duplicate key",
+        "TG003 2:1 `title` is written twice | keep one of them, or join both ~ 1:1 first written here",
     );
     whole(
         r"language = 2
@@ -83,49 +83,49 @@ fn base_urls() {
         r#"title = "Demo"
 extends = "base"
 base_url = "api.example.com""#,
-        "TG021 3:12 cannot be a base URL: it does not start with `https://` or `http://`",
+        "TG021 3:12 cannot be a base URL: it does not start with `https://` or `http://` | for example: \"https://api.example.com/v1\"",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "ftp://a.example.com""#,
-        "TG021 3:12 cannot be a base URL: it does not start with `https://` or `http://`",
+        "TG021 3:12 cannot be a base URL: it does not start with `https://` or `http://` | for example: \"https://api.example.com/v1\"",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com/v1?x=1""#,
-        "TG021 3:12 a base URL has no query and no fragment",
+        "TG021 3:12 a base URL has no query and no fragment | what each request carries in its query stands in an endpoint's `query`",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://user:pw@a.example.com""#,
-        "TG021 3:12 cannot be a base URL: it has user information before the host",
+        "TG021 3:12 cannot be a base URL: it has user information before the host | for example: \"https://api.example.com/v1\"",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a..example.com""#,
-        "TG021 3:12 cannot be a base URL: its host is not a DNS name or an IP address",
+        "TG021 3:12 cannot be a base URL: its host is not a DNS name or an IP address | for example: \"https://api.example.com/v1\"",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://127.1""#,
-        "TG021 3:12 cannot be a base URL: its host ends like an IPv4 address, but is none",
+        "TG021 3:12 cannot be a base URL: its host ends like an IPv4 address, but is none | for example: \"https://api.example.com/v1\"",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com:99999""#,
-        "TG021 3:12 cannot be a base URL: its port is not a number from 1 to 65535",
+        "TG021 3:12 cannot be a base URL: its port is not a number from 1 to 65535 | for example: \"https://api.example.com/v1\"",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com//v1""#,
-        "TG021 3:12 a base URL's path is plain: no `//`, `..` or space",
+        "TG021 3:12 a base URL's path is plain: no `//`, no `..`, no space or control character",
     );
     whole(
         r#"title = "Demo"
@@ -137,13 +137,13 @@ base_url = "https://{region}.example.com""#,
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com/{model""#,
-        "TG020 3:12 `{` without `}` after it",
+        "TG020 3:12 `{` without `}` after it | a name stands in one pair of braces, `{name}`; a brace is never text",
     );
     whole(
         r#"title = "Demo"
 extends = "base"
 base_url = "https://a.example.com/../x""#,
-        "TG021 3:12 a base URL's path is plain: no `//`, `..` or space",
+        "TG021 3:12 a base URL's path is plain: no `//`, no `..`, no space or control character",
     );
 }
 
@@ -198,7 +198,7 @@ fn shared_files() {
     gateway(
         r#"base_url = "https://g.example.com"
 vars = {}"#,
-        r#"TG012 1:1 the file has no `title` | for example: "Example Gateway""#,
+        r#"TG012 1:1 the file has no `title` | for example: title = "Example Gateway""#,
     );
     gateway(
         r#"title = "G"
@@ -237,7 +237,7 @@ expect = {}"#,
     );
     api(
         r#"title = "A""#,
-        r#"TG012 1:1 the file has no `error` | for example: { body = { message = "{message}" } }"#,
+        r#"TG012 1:1 the file has no `error` | for example: error = { body = { message = "{message}" } }"#,
     );
     api(
         r#"title = "A"

@@ -110,7 +110,11 @@ impl Home {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        self.command_of(BINARY)
+    }
+
+    fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         // Only what the test sets: neither keys nor settings of whoever runs it.
         command.env_clear().current_dir(self.dir.path());
         command.env("TOLLGATE_PROVIDERS", &self.providers).env("TOLLGATE_DATA", self.data());
@@ -130,6 +134,12 @@ impl Home {
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str], stdin: &str) -> Said {
         run(self.command(), args, stdin)
+    }
+
+    /// Runs a command to its end in so much address space, in KiB.
+    pub fn run_within(&self, kib: u32, args: &[&str]) -> Said {
+        let limited = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
+        run(self.command_of("/bin/sh"), &[&["-c", &limited, BINARY], args].concat(), "")
     }
 
     /// A namespace for `run_in` and `serve_in`; none, with a word on stderr, where the machine refuses. See
