@@ -164,7 +164,7 @@ fn what_is_no_plain_file_is_told_and_not_waited_for() {
     let fifo = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::ROTH, 0).unwrap();
     let unreadable = |path: &Path| {
         fs::write(path, "title = \"X\"\n").unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     };
     let pair = |path: &Path| {
         symlink("y.toml", path).unwrap();
