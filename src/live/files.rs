@@ -151,7 +151,10 @@ impl Files {
         let read = self.read();
         let tree = read.as_ref().ok();
         // What is as it was is compiled with all else.
-        let same: BTreeMap<_, _> = kept.extract_if(.., |_, kept| is_same(&kept.inputs, tree)).collect();
+        let policy = tree.and_then(Tree::policy).map(|(file, _)| file);
+        let is_same =
+            |_: &FileName, kept: &mut Kept| tree.is_some_and(|tree| is_same(&kept.inputs, tree, policy));
+        let same: BTreeMap<_, _> = kept.extract_if(.., is_same).collect();
         self.recall(kept);
         let out = self.expire();
         let outcome = match &read {
@@ -250,8 +253,9 @@ impl Files {
     /// The providers that are made of just what they were made of when they were last good.
     fn same(&mut self, tree: &Tree) -> BTreeSet<FileName> {
         let (known, vars) = (&self.known, &mut self.vars);
+        let policy = tree.policy().map(|(file, _)| file);
         let same = |known: &Known, vars: &mut Vars| {
-            is_same(&known.kept.inputs, Some(tree)) && vars.prints(&known.good.compiled) == known.prints
+            is_same(&known.kept.inputs, tree, policy) && vars.prints(&known.good.compiled) == known.prints
         };
         known.iter().filter(|(_, one)| same(one, vars)).map(|(name, _)| name.clone()).collect()
     }
@@ -398,10 +402,11 @@ fn bad(good: &Good) -> Fresh {
     Fresh::Bad(Rejected::from(&*good.compiled))
 }
 
-fn is_same(inputs: &Inputs, tree: Option<&Tree>) -> bool {
-    let same = |tree: &Tree| inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash));
+/// Whether these are the texts of the tree, whose policy is handed in, since it is looked for among all files.
+fn is_same(inputs: &Inputs, tree: &Tree, policy: Option<&Arc<str>>) -> bool {
     // What no policy was there for yet has not been held against it.
-    tree.is_some_and(|tree| same(tree) && tree.policy().is_none_or(|(file, _)| inputs.contains_key(file)))
+    policy.is_none_or(|file| inputs.contains_key(file))
+        && inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash))
 }
 
 impl Kept {
