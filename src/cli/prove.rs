@@ -12,6 +12,7 @@ use crate::{
     load::{self, Loaded, Tree, policy_of},
     prove::{self, Breach, Verdict},
     settings::{Given, Places, Source, resolve},
+    telemetry,
 };
 
 /// Prove or refute each rule of `policy.toml` over all provider files and all settings of their vars
@@ -117,7 +118,7 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
             &mut text,
             format_args!(
                 "{word}  {} ({}): {concerns}",
-                rule.name.escape_debug(),
+                telemetry::escaped(&rule.name),
                 prove::place(sources, &rule.at)
             ),
         );

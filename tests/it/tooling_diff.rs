@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::harness::{Home, Said, Site, over_socket};
 
 const DEMO: &str = "title = \"Demo\"\nbase_url = \"https://demo.example\"\npath_prefix = \"/demo\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n";
-const HTTPS: &str = "[[https]]\nname = \"no plain http\"\n";
+const HTTPS: &str = "[[https]]\nname = \"nobody's plain http\"\n";
 
 fn git(home: &Home, args: &[&str]) {
     let mut command = Command::new("git");
@@ -115,7 +115,7 @@ fn rules_are_proved_and_refuted() {
     let policy = |text: &str| fs::write(home.path("policy.toml"), text).unwrap();
     check(&home.run(&["prove"], ""), 2, &[], &["there is no policy: write `", "policy.toml`"]);
     policy(HTTPS);
-    check(&home.run(&["prove"], ""), 0, &["holds   no plain http", "1 rule: 1 hold, 0 broken"], &[]);
+    check(&home.run(&["prove"], ""), 0, &["holds   nobody's plain http", "1 rule: 1 hold, 0 broken"], &[]);
     check(&home.run(&["check"], ""), 0, &[": ok"], &[]);
     home.write("demo", &http);
     let way = [
@@ -133,7 +133,7 @@ fn rules_are_proved_and_refuted() {
         &home.run(&["check"], ""),
         1,
         &[],
-        &["error[TG070]", "breaks the policy \"no plain http\"", "policy.toml:2:8"],
+        &["error[TG070]", "breaks the policy \"nobody's plain http\"", "policy.toml:2:8"],
     );
     // Another policy, for this question alone.
     fs::write(home.path("other.toml"), format!("{HTTPS}allow = [\"http://demo.*\"]\n")).unwrap();
