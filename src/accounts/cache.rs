@@ -6,16 +6,13 @@
 //! looked up again; only if that fails does a known caller's stale entry serve on, for a time.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use super::{Caller, flight::Flights, token::Candidates};
+use super::{Caller, flight::Flights, segments::Segments, token::Candidates};
 use crate::store::TokenHash;
 
-/// How long an entry serves after the store last confirmed it.
-pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_hours(1);
 /// After the store has failed, known callers are served without asking for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -59,6 +56,8 @@ pub(super) struct Now {
     pub(super) generation: u64,
     /// When the store last said that this is the generation.
     pub(super) confirmed: Instant,
+    /// How long an entry serves after the store last confirmed it.
+    pub(super) grace: Duration,
 }
 
 /// What a token was found to be.
@@ -89,8 +88,8 @@ pub(super) enum Recall<T> {
 /// Answers about one kind of token.
 #[derive(Debug)]
 pub(super) struct Answers<T> {
-    known: Segments<Dated<Known<T>>>,
-    refused: Segments<Dated<()>>,
+    known: Segments<TokenHash, Dated<Known<T>>>,
+    refused: Segments<TokenHash, Dated<()>>,
     paused_until: Option<Instant>,
 }
 
@@ -165,7 +164,7 @@ impl<T: Clone> Answers<T> {
 
     #[cfg(test)]
     pub(super) fn known(&self) -> usize {
-        self.known.young.len() + self.known.old.len()
+        self.known.len()
     }
 
     /// The store did not answer: known callers do not wait for it again at once.
@@ -185,42 +184,7 @@ impl<T> Dated<T> {
     }
 
     fn is_too_old(&self, now: Now) -> bool {
-        now.at.saturating_duration_since(self.confirmed) > MAX_UNCONFIRMED
-    }
-}
-
-/// A bounded map that forgets what was not used for longest, roughly: when the young half is full, it
-/// becomes the old one, and the old one goes. What is used in the old half becomes young again.
-#[derive(Debug)]
-struct Segments<V> {
-    young: HashMap<TokenHash, V>,
-    old: HashMap<TokenHash, V>,
-    half: usize,
-}
-
-impl<V> Segments<V> {
-    fn new(limit: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: (limit / 2).max(1) }
-    }
-
-    fn get(&mut self, key: &TokenHash) -> Option<&mut V> {
-        if let Some(value) = self.old.remove(key) {
-            self.insert(*key, value);
-        }
-        self.young.get_mut(key)
-    }
-
-    fn insert(&mut self, key: TokenHash, value: V) {
-        self.old.remove(&key);
-        if self.young.len() >= self.half && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, value);
-    }
-
-    fn remove(&mut self, key: &TokenHash) {
-        self.young.remove(key);
-        self.old.remove(key);
+        now.at.saturating_duration_since(self.confirmed) > now.grace
     }
 }
 

@@ -95,6 +95,8 @@ struct Pulse {
     started: Instant,
     /// When the store last answered a poll, in milliseconds since `started`.
     confirmed_ms: AtomicU64,
+    /// For how long after that known callers are served.
+    grace: Duration,
 }
 
 #[derive(Debug)]
@@ -116,20 +118,22 @@ struct Answer<T> {
 // === impl Accounts ===
 
 impl Accounts {
-    /// The handle, and what the control runtime runs until the last handle is gone.
+    /// The handle, and what the control runtime runs until the last handle is gone. While the store is down,
+    /// known callers are served for `grace`.
     pub fn start<D: Directory>(
         directory: D,
         key: MasterKey,
+        grace: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (accounts, waiting) = Self::new(directory.generation());
+        let (accounts, waiting) = Self::new(directory.generation(), grace);
         let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.pulse));
         (accounts, task)
     }
 
-    fn new(generation: Generation) -> (Self, Waiting) {
+    fn new(generation: Generation, grace: Duration) -> (Self, Waiting) {
         let (asks, waiting_asks) = mpsc::channel(MAX_WAITING);
         let (rechecks, waiting_rechecks) = mpsc::channel(MAX_WAITING);
-        let pulse = Pulse { generation, started: Instant::now(), confirmed_ms: AtomicU64::new(0) };
+        let pulse = Pulse { generation, started: Instant::now(), confirmed_ms: AtomicU64::new(0), grace };
         let accounts = Self { asks, rechecks, pulse: Arc::new(pulse) };
         (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks })
     }
@@ -254,6 +258,7 @@ impl Pulse {
             wall_ms: clock::now_ms(),
             generation: self.generation.current(),
             confirmed: self.started + confirmed,
+            grace: self.grace,
         }
     }
 
@@ -327,7 +332,8 @@ impl Watcher {
                 // still works for: a token revoked meanwhile must not stay good.
                 pulse.generation.raise();
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "the store does not answer; known callers are served on");
+                    let for_s = pulse.grace.as_secs();
+                    tracing::error!(%error, for_s, "the store does not answer; known callers are served on, for `store_grace`");
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
+mod attempts;
 mod cache;
 mod clock;
 mod credential;
@@ -13,9 +14,11 @@ mod known;
 mod lookup;
 mod people;
 mod seal;
+mod segments;
 mod token;
 
 pub use self::{
+    attempts::{Attempts, TooMany},
     cache::LocalCache,
     clock::{now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::{Body, Worker, authenticate, fault::json, store_fault, visit::Visit};
+use super::{Body, Worker, authenticate, fault::json, store_fault, visit::Visit, wrong_token};
 use crate::{
     admin::Admin,
     compile::RESERVED,
@@ -70,7 +70,7 @@ async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<(),
     let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
     match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(refused()),
+        Ok(false) => Err(wrong_token(worker, visit, refused()).await),
         Err(error) => Err(store_fault(&error, visit)),
     }
 }

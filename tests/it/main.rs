@@ -10,6 +10,7 @@
 mod accounts;
 mod admin;
 mod broken;
+mod callers;
 mod cli;
 mod crowd;
 mod decisions;

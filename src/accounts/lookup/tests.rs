@@ -10,6 +10,8 @@ use crate::{
     store::{Names, User},
 };
 
+const GRACE: Duration = Duration::from_hours(1);
+
 /// A store that counts and can fail or stay silent.
 #[derive(Default)]
 struct Fake {
@@ -88,7 +90,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let fake = Arc::new(Fake::default());
-        let (accounts, waiting) = Accounts::new(fake.generation.clone());
+        let (accounts, waiting) = Accounts::new(fake.generation.clone(), GRACE);
         let mut tasks = JoinSet::new();
         let directory = Arc::new(Arc::clone(&fake));
         tasks.spawn(async move { serve(&directory, MasterKey::generate(), waiting).await });
@@ -394,7 +396,7 @@ async fn an_expired_token_is_not_found() {
 
 #[tokio::test]
 async fn the_task_ends_with_the_last_handle() {
-    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate());
+    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
     let other = accounts.clone();
     drop(accounts);
     let mut task = pin!(task);
@@ -409,7 +411,7 @@ async fn the_task_ends_with_the_last_handle() {
 
 #[tokio::test]
 async fn without_the_task_there_is_an_error_not_a_wait() {
-    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate());
+    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
     drop(task);
     let error = accounts.authenticate(&LocalCache::default(), "tg_0").await.unwrap_err();
     assert!(matches!(error, StoreError::Unanswered));
@@ -421,7 +423,7 @@ async fn without_the_task_there_is_an_error_not_a_wait() {
 async fn a_change_by_another_process_is_seen_in_time() {
     let dir = TempDir::new().unwrap();
     let (served, other) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
-    let (accounts, task) = Accounts::start(served.clone(), MasterKey::generate());
+    let (accounts, task) = Accounts::start(served.clone(), MasterKey::generate(), GRACE);
     let mut tasks = JoinSet::new();
     tasks.spawn(task);
     let (cache, name) = (LocalCache::default(), DisplayName::new("ada").unwrap());
@@ -463,7 +465,7 @@ async fn workers_on_other_runtimes_ask_the_control_runtime() {
     let stored = Stored::plain("key").unwrap();
     let edit = Edit::Set { section: "demo".to_owned(), field: "apiKey".to_owned(), stored: stored.clone() };
     change_credentials(&store, &key, &id, &[edit]).await.unwrap();
-    let (accounts, task) = Accounts::start(store, key);
+    let (accounts, task) = Accounts::start(store, key, GRACE);
     let worker = |accounts: Accounts| {
         let (token, stored) = (token.clone(), stored.clone());
         move || {
