@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Caller, flight::Flights, segments::Segments, token::Candidates};
-use crate::store::TokenHash;
+use crate::{name::AdminTokenId, store::TokenHash};
 
 /// After the store has failed, known callers are served without asking for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const MAX_REFUSED: usize = 10_000;
 #[derive(Debug)]
 pub struct LocalCache {
     pub(super) callers: Memory<Arc<Caller>>,
-    pub(super) admins: Memory<()>,
+    pub(super) admins: Memory<Arc<AdminTokenId>>,
 }
 
 /// What is remembered of one kind of token, and what is being asked.
