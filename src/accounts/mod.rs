@@ -8,6 +8,7 @@ mod attempts;
 mod cache;
 mod clock;
 mod credential;
+mod filter;
 mod flight;
 mod key;
 mod known;
@@ -16,6 +17,8 @@ mod people;
 mod seal;
 mod segments;
 mod token;
+mod used;
+mod watch;
 
 pub use self::{
     attempts::{Attempts, TooMany},
