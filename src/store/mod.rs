@@ -36,7 +36,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
-    audit::{Act, BEGINNING, Entry},
+    audit::{Act, BEGINNING, BrokenChain, Chain, Entry},
     changes::Changes,
     error::StoreError,
     generation::Generation,
