@@ -349,6 +349,7 @@ async fn serve<D: Directory>(
 
 async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
     let generation = directory.generation().current();
+    tracing::debug!("a token is looked up");
     // Whoever no longer waits has gone: there is nobody to tell.
     match ask {
         Ask::Caller { candidates, reply } if !reply.is_closed() => {

@@ -160,16 +160,19 @@ async fn take_in(changes: Changes, directory: &impl Directory, filter: &Filter) 
 pub(super) async fn fill(directory: &impl Directory, filter: &Filter) {
     loop {
         filter.wanted().await;
+        let mut told = false;
         while let Err(error) = fill_once(directory, filter).await {
-            tracing::warn!(%error, "the tokens cannot be listed: until then, wrong ones are looked up too");
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, "the tokens cannot be listed: until they can, all that come are looked up");
+            }
             tokio::time::sleep(FILL_AGAIN).await;
         }
     }
 }
 
 pub(super) async fn fill_once(directory: &impl Directory, filter: &Filter) -> Result<(), StoreError> {
-    let count = directory.count_tokens().await?;
-    let bits = filter.begin(count);
+    let tokens = directory.count_tokens().await?;
+    let bits = filter.begin(tokens);
     let mut last = None;
     loop {
         let hashes = directory.token_hashes_after(last.as_ref(), PAGE).await?;
@@ -182,5 +185,6 @@ pub(super) async fn fill_once(directory: &impl Directory, filter: &Filter) -> Re
         }
     }
     filter.finish(&bits);
+    tracing::debug!(tokens, "the tokens are listed: others are hardly looked up");
     Ok(())
 }

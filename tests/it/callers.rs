@@ -1,13 +1,19 @@
 //! Where requests come from, and what becomes of wrong tokens.
 
-use std::time::Duration;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use crate::harness::{Exchange, Fault, Wire, World};
+use crate::harness::{Exchange, Fault, Wire, World, eventually};
 
 const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
 const TOO_MANY: Fault<'_> =
     Fault(429, "too_many_attempts", "Too many wrong tokens came from your network: try again later");
+
+const NO_KEY: Fault<'_> = Fault(401, "credential_missing", "No API key configured for t");
+const DOWN: &str = "the store does not answer; known callers are served on, for `store_grace`";
 
 /// So many wrong tokens of one address are answered at once.
 const FREE: usize = 10;
@@ -82,4 +88,50 @@ fn wrong_tokens_are_held_back_and_right_ones_never() {
     world.fault("GET /t/get HTTP/1.1\r\nHost: gateway.test\r\n\r\n", NO_CALLER);
     let waiting = held_back.iter().filter(|client| client.is_quiet_for(Duration::from_millis(1))).count();
     assert!(waiting > DELAYED - SHORT, "{waiting}");
+}
+
+#[test]
+fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
+    let mut world = World::with("", &["--trusted-proxies", "127.0.0.1", "--log", "debug"]);
+    world.gateway.says("the tokens are listed: others are hardly looked up");
+    let mut client = world.client();
+    // Each from elsewhere, so that none is held back.
+    let mut flood = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let from = std::net::Ipv4Addr::from_bits(number << 8);
+            client.send(request("GET /t/get", &format!("tg_{number:048x}"), &from.to_string()));
+            assert_eq!(client.answer().unwrap().head.status(), 401);
+        }
+    };
+    flood(0..500);
+    let (resident, began) = (world.gateway.resident_bytes(), Instant::now());
+    flood(500..3000);
+    let grown = world.gateway.resident_bytes().saturating_sub(resident);
+    assert!(grown < 2 << 20, "{grown} bytes");
+    world.exchange(Exchange::get());
+    let log = world.gateway.log();
+    let lookups = log.iter().filter(|line| line.contains("a token is looked up")).count();
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(lookups <= 51 + 50 * (seconds + 2), "{lookups} lookups in {seconds} s");
+    // One who is new comes through.
+    let bob = world.home.user("bob");
+    world.fault(request("GET /t/get", &bob, "203.0.113.9"), NO_KEY);
+}
+
+#[test]
+fn known_callers_are_served_without_the_store_for_so_long() {
+    let mut world = World::with("", &["--store-grace", "1s"]);
+    world.exchange(Exchange::get());
+    let database = world.home.data().join("tollgate.db");
+    fs::rename(&database, database.with_extension("away")).unwrap();
+    assert_eq!(world.gateway.says(DOWN)["for_s"], 1);
+    let token = world.token.clone();
+    eventually("known callers have to wait", || {
+        let mut client = world.client();
+        client.send(request("GET /t/nowhere", &token, ""));
+        client.answer().unwrap().head.status() == 503
+    });
+    fs::rename(database.with_extension("away"), database).unwrap();
+    world.gateway.says("the store answers again");
+    world.exchange(Exchange::get());
 }
