@@ -47,6 +47,9 @@ impl Attempts {
     /// Notes a wrong token, and waits for as long as its answer is to be held back.
     pub async fn wrong(&self, from: IpAddr) -> Result<(), TooMany> {
         let delay = self.note(from, Instant::now());
+        if delay == FIRST_DELAY {
+            tracing::info!(peer = %from, "many wrong tokens come from there: their answers are held back");
+        }
         if !delay.is_zero() {
             let _held_back = self.delayed.try_acquire().map_err(|_| TooMany)?;
             tokio::time::sleep(delay).await;

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{Exchange, Fault, Wire, World, eventually};
+use rustix::process::Signal;
+use sqlx::{ConnectOptions, Row, sqlite::SqliteConnectOptions};
+
+use crate::harness::{Exchange, Fault, Home, Wire, World, eventually};
 
 const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
@@ -134,4 +137,37 @@ fn known_callers_are_served_without_the_store_for_so_long() {
     fs::rename(database.with_extension("away"), database).unwrap();
     world.gateway.says("the store answers again");
     world.exchange(Exchange::get());
+}
+
+#[test]
+fn the_last_use_of_a_token_is_known_after_a_restart() {
+    let mut world = World::new();
+    let admin = world.home.done(&["token", "add", "--admin"], "");
+    let began = now_ms();
+    world.exchange(Exchange::get());
+    let mut client = world.client();
+    client.send(request(STATUS, admin.trim_end(), ""));
+    assert_eq!(client.answer().unwrap().head.status(), 200);
+    world.gateway.signal(Signal::TERM);
+    assert!(world.gateway.exit().success());
+    let used = last_used(&world.home);
+    assert_eq!(used.len(), 2, "of a user and of an admin");
+    assert!(used.iter().all(|at_ms| (began..=now_ms()).contains(at_ms)), "{used:?}");
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(tollgate::accounts::now_ms()).unwrap()
+}
+
+/// When tokens were last used, of those that were.
+fn last_used(home: &Home) -> Vec<i64> {
+    let query = "SELECT last_used_at FROM tokens WHERE last_used_at IS NOT NULL
+         UNION ALL SELECT last_used_at FROM admin_tokens WHERE last_used_at IS NOT NULL";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(home.data().join("tollgate.db"));
+        let mut store = options.connect().await.unwrap();
+        let rows = sqlx::query(query).fetch_all(&mut store).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    })
 }
