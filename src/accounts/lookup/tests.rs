@@ -18,6 +18,7 @@ use crate::{
     store::{Names, Token, User},
 };
 
+const LIMIT: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_hours(1);
 
 /// A store that counts and can fail or stay silent.
@@ -30,6 +31,8 @@ struct Fake {
     polls_hang: AtomicBool,
     /// Whom each change was about.
     changes: Mutex<Vec<UserId>>,
+    /// Whether the older ones are not known any more.
+    trimmed: AtomicBool,
     used: Mutex<Vec<TokenHash>>,
     generation: Generation,
 }
@@ -115,7 +118,8 @@ impl Directory for Arc<Fake> {
         self.reached().await?;
         let changes = self.changes.lock().unwrap();
         let users = changes[usize::try_from(seq).unwrap()..].to_vec();
-        Ok(Changes { seq: changes.len() as u64, users, everybody: false, more: false })
+        let more = self.trimmed.load(Ordering::SeqCst);
+        Ok(Changes { seq: changes.len() as u64, users, everybody: false, more })
     }
 
     async fn count_tokens(&self) -> Result<u64, StoreError> {
@@ -528,6 +532,30 @@ async fn a_flood_of_wrong_tokens_hardly_reaches_the_store() {
     world.poll().await;
     world.check("tg_1", Ok(false), 1).await;
     world.check("tg_1", Ok(false), 0).await;
+}
+
+#[tokio::test]
+async fn who_is_too_far_behind_asks_about_everybody() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 0);
+    world.poll().await;
+    world.fill().await;
+    world.check("tg_0", Ok(true), 1).await;
+    let wrong = async |world: &World| {
+        for number in 0..1000 {
+            let wrong = format!("tg_wrong{number}");
+            assert!(world.accounts.authenticate(&world.cache, &wrong).await.unwrap().is_none());
+        }
+        world.fake.calls()
+    };
+    assert!(wrong(&world).await < 200);
+    world.fake.trimmed.store(true, Ordering::SeqCst);
+    world.fake.add("tg_1", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    assert_eq!(wrong(&world).await, 1000, "any may be one that was made meanwhile");
+    let filter = &world.accounts.pulse.filter;
+    timeout(LIMIT, filter.wanted()).await.expect("it is to be filled anew");
 }
 
 #[tokio::test]
