@@ -6,6 +6,7 @@
 
 mod fill;
 mod parts;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +116,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                 egress = self.egress_url(index, url, &filler, &one.at);
             }
         }
+        let wrap = egress.as_ref().map(|egress: &EgressUrl| &provider.egress[egress.index]);
         Some(Provider {
+            allowed: reach::allowed(provider, &base),
+            used: reach::used(&base, via.as_ref().map(|(used, _)| *used), wrap),
             name: provider.name.clone(),
             prefix: provider.prefix.clone(),
             gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),

@@ -9,7 +9,6 @@ mod clock;
 mod credential;
 mod flight;
 mod key;
-mod known;
 mod lookup;
 mod people;
 mod seal;
@@ -20,7 +19,6 @@ pub use self::{
     clock::{now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::KeyError,
-    known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     people::{
         BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user, ensure_admin_token,

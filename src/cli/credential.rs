@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, Report, find_user, read_secret, table};
 use crate::{
-    accounts::{Edit, FieldKind, MasterKey, Stored, change_credentials, read_credentials},
+    accounts::{Edit, MasterKey, Stored, change_credentials, read_credentials},
+    fields::FieldKind,
     secret::Secret,
     store::{ChangeOutcome, Store, User},
 };
@@ -60,15 +61,15 @@ async fn set(
     context: &Context<'_>,
 ) -> anyhow::Result<Report> {
     let (section, field) = split(place)?;
-    let kind = context.known.find(section, field)?;
+    let known = context.known.find(section, field)?;
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
     // All that can fail without the value fails before somebody is asked for it.
     let key = master_key(&store, context).await?;
     let text = read(place)?;
-    let stored = match kind {
+    let stored = match &known.kind {
         FieldKind::Plain => Stored::plain(text.expose()),
-        FieldKind::OAuth2 { paste } => Stored::oauth(text.expose(), paste),
+        FieldKind::OAuth2(oauth) => Stored::oauth(text.expose(), &oauth.paste),
     };
     let stored = stored.with_context(|| format!("failed to store `{place}`"))?;
     let edit = Edit::Set { section: section.to_owned(), field: field.to_owned(), stored };
