@@ -143,7 +143,7 @@ struct Made {
 
 impl Traveller<'_> {
     fn way(&self) -> Way {
-        let chosen = rewrite::choose(self.hit, |field| self.stored(field)).map_err(|fault| {
+        let chosen = rewrite::choose(self.hit, [|field: &str| self.stored(field)]).map_err(|fault| {
             let held = |auth: &bind::Auth| self.caller.held.get(&auth.field);
             let expired = |auth| matches!(held(auth), Some(Held::Expired));
             if self.hit.provider.auth.iter().any(expired) { rewrite::expired(self.hit) } else { fault }
@@ -201,7 +201,7 @@ impl Traveller<'_> {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
             let hit = table.find(&self.head.method, self.head.uri.path())?;
             let auth = used.and_then(|index| hit.provider.auth.get(index));
-            let chosen = auth.map(|auth| Chosen { auth, secret: Secret::new(HIDDEN) });
+            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: Secret::new(HIDDEN) });
             make(&hit, self.head, chosen.as_ref(), self.scene.table).ok()
         });
         match masked {

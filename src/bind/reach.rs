@@ -8,19 +8,19 @@ use crate::{
 
 /// The origins that a key stored for the provider may go to: the base URL's, and those of its gateways and egresses,
 /// active or not. Sorted.
-pub(super) fn allowed(provider: &compile::Provider, base: &Origin) -> Vec<String> {
+pub(super) fn allowed(provider: &compile::Provider, base: &str) -> Vec<String> {
     let gateways = provider.gateways.iter().map(|used| written(&used.gateway.base_url.value));
     let egresses = provider.egress.iter().filter_map(|egress| by_file(egress.url.as_ref()?));
-    sorted([base.to_string()].into_iter().chain(gateways).chain(egresses))
+    sorted([base.to_owned()].into_iter().chain(gateways).chain(egresses))
 }
 
 /// Those that a request goes to: through this gateway, by this egress.
 pub(super) fn used(
-    base: &Origin,
+    base: &str,
     gateway: Option<&compile::GatewayUse>,
     egress: Option<&compile::Egress>,
 ) -> Vec<String> {
-    let last = gateway.map_or_else(|| base.to_string(), |used| written(&used.gateway.base_url.value));
+    let last = gateway.map_or_else(|| base.to_owned(), |used| written(&used.gateway.base_url.value));
     let first = egress.and_then(|egress| by_file(egress.url.as_ref()?));
     sorted(first.into_iter().chain([last]))
 }
@@ -40,7 +40,7 @@ fn by_file(url: &Text) -> Option<String> {
 }
 
 /// A URL's origin with its vars in braces. Whatever a file writes before the end of the host is in it.
-fn written(url: &Text) -> String {
+pub(super) fn written(url: &Text) -> String {
     let mut origin = String::new();
     for part in url.parts() {
         match part {

@@ -206,6 +206,13 @@ fn where_a_stored_key_may_go() {
     check(base, &[], &[api], &[api]);
     let region = "base_url = \"https://{region}.example.com\"\nvars.region = { env = \"R\" }";
     check(region, &[("region", "eu")], &["https://eu.example.com"], &["https://eu.example.com"]);
+    let secret = region.replace("\"R\"", "\"R\", secret = true");
+    check(
+        &secret,
+        &[("region", "hush")],
+        &["https://{region}.example.com"],
+        &["https://{region}.example.com"],
+    );
     let whole = "base_url = \"{region}\"\nvars.region = { env = \"R\" }";
     check(whole, &[("region", "http://eu:81/x")], &["http://eu:81"], &["http://eu:81"]);
 

@@ -223,7 +223,7 @@ fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, F
     let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
     let now_ms = now_ms();
     let stored = |field: &str| caller.credentials.get(section, field);
-    rewrite::choose(hit, |field| stored(field)?.usable(now_ms).cloned()).map_err(|fault| {
+    rewrite::choose(hit, [|field: &str| stored(field)?.usable(now_ms).cloned()]).map_err(|fault| {
         let expired = |stored: &Stored| stored.usable(now_ms).is_none();
         let expired = hit.provider.auth.iter().any(|auth| stored(&auth.field).is_some_and(expired));
         if expired { rewrite::expired(hit) } else { fault }

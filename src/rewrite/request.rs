@@ -23,6 +23,8 @@ use crate::{
 /// The credential that was chosen for a request.
 #[derive(Debug)]
 pub struct Chosen<'h> {
+    /// Whose it is, counted among those that were asked.
+    pub owner: usize,
     /// The entry that uses it.
     pub auth: &'h Auth,
     /// The credential.
@@ -49,17 +51,22 @@ impl Outgoing<'_> {
     }
 }
 
-/// Chooses the credential: the first `[[auth]]` entry whose field `stored` has a usable value for, and whose
-/// `match` fits. None is needed where the file has no entry.
-pub fn choose(hit: &Hit, stored: impl Fn(&str) -> Option<Secret>) -> Result<Option<Chosen<'_>>, Fault> {
+/// Chooses the credential: of the first owner that has one, the first `[[auth]]` entry whose field has a usable value,
+/// and whose `match` fits. None is needed where the file has no entry.
+pub fn choose<S: Fn(&str) -> Option<Secret>>(
+    hit: &Hit,
+    owners: impl IntoIterator<Item = S>,
+) -> Result<Option<Chosen<'_>>, Fault> {
     let provider = &hit.provider;
     if provider.auth.is_empty() {
         return Ok(None);
     }
-    for auth in &provider.auth {
-        let Some(secret) = stored(&auth.field) else { continue };
-        if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
-            return Ok(Some(Chosen { auth, secret }));
+    for (owner, stored) in owners.into_iter().enumerate() {
+        for auth in &provider.auth {
+            let Some(secret) = stored(&auth.field) else { continue };
+            if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
+                return Ok(Some(Chosen { owner, auth, secret }));
+            }
         }
     }
     Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
