@@ -4,6 +4,8 @@
 //! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
+use std::collections::BTreeMap;
+
 mod cache;
 mod clock;
 mod credential;
@@ -22,13 +24,14 @@ pub use self::{
     lookup::{Accounts, Directory},
     people::{
         Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
-        ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
+        ensure_admin_token, issue_admin_token, issue_token, open_credential, read_credentials,
+        remove_credential,
     },
     seal::{MasterKey, OpenError},
     token::shown,
 };
 use crate::{
-    name::{FileName, GroupName, Scope, TokenId, UserId},
+    name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},
 };
 
@@ -45,8 +48,8 @@ pub struct Caller {
     pub disabled: bool,
     /// The token.
     pub token: CallerToken,
-    /// What the user may use, in clear.
-    pub credentials: Credentials,
+    /// What the user may use, in clear, by owner: the user's own stand first, then the group's, then everybody's.
+    pub credentials: BTreeMap<Owner, Credentials>,
 }
 
 /// The token that came with a request.
