@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use crate::{compile::Section, spec};
+
 /// What a field holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldKind {
@@ -44,7 +46,26 @@ pub enum UnknownField {
     },
 }
 
+impl FieldKind {
+    fn of(field: &spec::Field) -> Self {
+        match field.kind {
+            Some(spec::FieldKind::Oauth2) => Self::OAuth2 { paste: field.paste.clone().unwrap_or_default() },
+            Some(spec::FieldKind::Secret) | None => Self::Plain,
+        }
+    }
+}
+
 impl KnownFields {
+    /// Those that sections declare.
+    pub fn of<'s>(sections: impl Iterator<Item = &'s Section>) -> Self {
+        let mut known: BTreeMap<String, BTreeMap<String, FieldKind>> = BTreeMap::new();
+        for section in sections {
+            let fields = known.entry(section.name.clone()).or_default();
+            fields.extend(section.fields.iter().map(|one| (one.value.name.clone(), FieldKind::of(&one.value))));
+        }
+        Self(known)
+    }
+
     /// The kind of a field.
     pub fn find(&self, section: &str, field: &str) -> Result<&FieldKind, UnknownField> {
         let fields = self.0.get(section).ok_or_else(|| UnknownField::Section {
