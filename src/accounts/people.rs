@@ -1,19 +1,21 @@
 //! Users, their tokens and credentials as the admin and the command line change them: made here, sealed
 //! here, stored by `store`. A token leaves this module once, in the answer to who made it.
 
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::{
-    Credentials, MasterKey, Stored, clock,
+    Caller, Credentials, MasterKey, Stored, clock,
     seal::{OpenError, Place},
     token,
 };
 use crate::{
-    name::UserId,
+    name::{AdminTokenId, GroupName, Owner, Scope, TokenId, UserId},
     secret::Secret,
     store::{
-        ChangeOutcome, Creation, CredentialChange, DirLock, Names, PrivateFile, SealedCredential, Store,
-        StoreError, TokenHash, User, read_private, write_private,
+        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, FoundToken, Names, NewToken,
+        PrivateFile, Revocation, Rotation, SealedCredential, Store, StoreError, TokenKind, User, UserChange,
+        read_private, write_private,
     },
 };
 
@@ -80,37 +82,263 @@ pub enum NewUser {
     },
     /// Another user has that name.
     NameTaken(UserId),
+    /// The store has been given another master key since.
+    OtherKey,
 }
 
-/// Makes a user and the first token.
-pub async fn create_user(store: &Store, name: &DisplayName, names: Names) -> Result<NewUser, StoreError> {
-    let created_at_ms = clock::now_ms();
-    let id = token::generate_user_id();
-    let user = User { id: id.clone(), name: name.0.clone(), created_at_ms };
-    let token = token::generate();
-    match store.create_user(&user, &token::record(&token, None, created_at_ms), names).await? {
-        Creation::Created => Ok(NewUser::Created { id, token }),
-        Creation::NameTaken(other) => Ok(NewUser::NameTaken(other)),
+/// Who changes something, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// A kind and an id: `admin adm_…`, `user usr_…`, `uid 1000`, `tollgate`.
+    pub who: String,
+    /// An address, or `local`.
+    pub source: String,
+}
+
+impl Actor {
+    /// Tollgate itself.
+    pub fn own() -> Self {
+        Self { who: "tollgate".to_owned(), source: LOCAL.to_owned() }
+    }
+
+    /// The user of the machine who runs this command.
+    pub fn command() -> Self {
+        Self::local(rustix::process::getuid().as_raw())
+    }
+
+    /// A user of the machine.
+    pub fn local(uid: u32) -> Self {
+        Self { who: format!("uid {uid}"), source: LOCAL.to_owned() }
+    }
+
+    /// What the actor does now.
+    pub fn act(&self, action: &'static str, target: &(impl ToString + ?Sized), detail: Value) -> Act {
+        let (actor, source) = (self.who.clone(), self.source.clone());
+        Act { at_ms: clock::now_ms(), actor, source, action, target: target.to_string(), detail }
     }
 }
 
-/// Makes a further token; `None` if there is no such user.
+/// Where an actor is who came over no network.
+const LOCAL: &str = "local";
+
+/// A user to be made.
+#[derive(Debug)]
+pub struct Draft<'k> {
+    /// What people call the user.
+    pub name: DisplayName,
+    /// A note of where the user calls from.
+    pub ip: Option<String>,
+    /// The user's group.
+    pub group: Option<GroupName>,
+    /// What to store at once, and the key that seals it.
+    pub credentials: Option<(&'k MasterKey, Vec<Edit>)>,
+}
+
+/// Makes a user of whom only the name is known, and the first token, which may do all.
+pub async fn create_user(
+    store: &Store,
+    actor: &Actor,
+    name: &DisplayName,
+    names: Names,
+) -> Result<NewUser, StoreError> {
+    let draft = Draft { name: name.clone(), ip: None, group: None, credentials: None };
+    add_user(store, actor, draft, names).await
+}
+
+/// Makes a user and the first token, which may do all.
+pub async fn add_user(
+    store: &Store,
+    actor: &Actor,
+    draft: Draft<'_>,
+    names: Names,
+) -> Result<NewUser, StoreError> {
+    let id = token::generate_user_id();
+    let Draft { name: DisplayName(name), ip, group, credentials } = draft;
+    let edits = credentials.iter().flat_map(|(_, edits)| edits);
+    let stored: Vec<Value> = edits.map(told).collect();
+    let told = json!({ "name": name, "group": group.as_ref().map(GroupName::as_str), "credentials": stored });
+    let act = actor.act("user.create", &id, told);
+    let owner = Owner::User(id.clone());
+    let user = User { id: id.clone(), name, ip, group, created_at_ms: act.at_ms, disabled_at_ms: None };
+    let token = token::generate();
+    let record = token::record(&token, TokenDraft::new(None, TokenKind::Both), act.at_ms);
+    let sealed = credentials.filter(|(_, edits)| !edits.is_empty()).map(|(key, edits)| {
+        let changes: Vec<_> = edits.iter().map(|edit| sealed(key, &owner, edit, act.at_ms)).collect();
+        (key.id(), changes)
+    });
+    let credentials = sealed.as_ref().map(|(key_id, changes)| (key_id.as_str(), changes.as_slice()));
+    let beginning = Beginning { token: &record, credentials };
+    Ok(match store.create_user(&user, beginning, names, &act).await? {
+        Creation::Created => NewUser::Created { id, token },
+        Creation::NameTaken(other) => NewUser::NameTaken(other),
+        Creation::OtherKey => NewUser::OtherKey,
+    })
+}
+
+/// Changes what is said of a user; `None` if there is no such user.
+pub async fn update_user(
+    store: &Store,
+    actor: &Actor,
+    id: &UserId,
+    change: &UserChange,
+) -> Result<Option<User>, StoreError> {
+    let mut told = Map::new();
+    let mut tell = |key: &str, value: Option<Value>| told.extend(value.map(|value| (key.to_owned(), value)));
+    tell("name", change.name.clone().map(Value::from));
+    tell("ip", change.ip.clone().map(Value::from));
+    tell("group", change.group.as_ref().map(|group| group.as_ref().map(GroupName::as_str).into()));
+    tell("disabled", change.disabled_at_ms.map(|since| since.is_some().into()));
+    store.update_user(id, change, &actor.act("user.change", id, told.into())).await
+}
+
+/// Removes a user with all tokens and credentials; false if there is no such user.
+pub async fn remove_user(store: &Store, actor: &Actor, id: &UserId) -> Result<bool, StoreError> {
+    store.delete_user(id, &actor.act("user.delete", id, json!({}))).await
+}
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct TokenDraft {
+    /// What it is for.
+    pub label: Option<DisplayName>,
+    /// What it may do.
+    pub kind: TokenKind,
+    /// What it is narrowed to; all providers, if absent.
+    pub scopes: Option<Vec<Scope>>,
+    /// From when on it is refused; never, if absent.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl TokenDraft {
+    /// A token that is narrowed to nothing and does not expire.
+    pub fn new(label: Option<DisplayName>, kind: TokenKind) -> Self {
+        Self { label, kind, scopes: None, expires_at_ms: None }
+    }
+}
+
+/// A token that was made. It is known nowhere else.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Secret,
+    /// What the store keeps of it.
+    pub record: NewToken,
+}
+
+/// Makes a further token for calls to all providers; `None` if there is no such user.
 pub async fn issue_token(
     store: &Store,
+    actor: &Actor,
     user: &UserId,
     label: Option<DisplayName>,
 ) -> Result<Option<Secret>, StoreError> {
+    let issued = add_token(store, actor, user, TokenDraft::new(label, TokenKind::Proxy)).await?;
+    Ok(issued.map(|issued| issued.token))
+}
+
+/// Makes a further token; `None` if there is no such user.
+pub async fn add_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    draft: TokenDraft,
+) -> Result<Option<Issued>, StoreError> {
     let token = token::generate();
-    let record = token::record(&token, label.map(|label| label.0), clock::now_ms());
-    Ok(store.add_token(user, &record).await?.then_some(token))
+    let record = token::record(&token, draft, clock::now_ms());
+    let act = actor.act("token.create", user, token_told(&record));
+    Ok(store.add_token(user, &record, &act).await?.then_some(Issued { token, record }))
+}
+
+/// What the audit log says of a new token.
+fn token_told(record: &NewToken) -> Value {
+    let scopes = record.scopes.as_ref().map(|all| all.iter().map(Scope::to_string).collect::<Vec<_>>());
+    json!({
+        "token": record.id.as_str(),
+        "label": record.label,
+        "kind": record.kind.as_str(),
+        "scopes": scopes,
+        "expires": record.expires_at_ms.map(clock::utc),
+    })
+}
+
+/// Revokes one of a user's tokens; false if there is none of that id.
+pub async fn revoke_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    token: &TokenId,
+) -> Result<bool, StoreError> {
+    let act = actor.act("token.revoke", user, json!({ "token": token.as_str() }));
+    store.revoke_token(user, token, &act).await
+}
+
+/// Puts a token of the same label, kind, scopes and end in the place of the one that called, which goes on until
+/// `old_expires_at_ms` at most.
+pub async fn rotate_token(
+    store: &Store,
+    actor: &Actor,
+    caller: &Caller,
+    old_expires_at_ms: u64,
+) -> Result<Result<(u64, Issued), NotRotated>, StoreError> {
+    let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
+    let Some(FoundToken::Own(old)) = found else { return Ok(Err(NotRotated::Gone)) };
+    let draft = TokenDraft {
+        label: old.label.map(DisplayName),
+        kind: old.kind,
+        scopes: old.scopes,
+        expires_at_ms: old.expires_at_ms,
+    };
+    let token = token::generate();
+    let record = token::record(&token, draft, clock::now_ms());
+    let told = json!({ "old": old.id.as_str(), "new": token_told(&record) });
+    let act = actor.act("token.rotate", &caller.id, told);
+    Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
+        Rotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
+        Rotation::Gone => Err(NotRotated::Gone),
+        Rotation::Replaced => Err(NotRotated::Replaced),
+    })
+}
+
+/// Why a token was not rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRotated {
+    /// It is not there any more.
+    Gone,
+    /// Another one is in its place already.
+    Replaced,
 }
 
 /// Makes a further admin token. Those that there are stay.
-pub async fn issue_admin_token(store: &Store, label: Option<DisplayName>) -> Result<Secret, StoreError> {
-    let token = token::generate();
+pub async fn issue_admin_token(
+    store: &Store,
+    actor: &Actor,
+    label: Option<DisplayName>,
+) -> Result<(Secret, AdminTokenId), StoreError> {
     let label = label.map_or_else(|| FURTHER_ADMIN_TOKEN_LABEL.to_owned(), |label| label.0);
-    store.add_admin_token(&TokenHash::of(token.expose()), &label, clock::now_ms()).await?;
-    Ok(token)
+    let token = token::generate();
+    let id = add_admin_token(store, actor, &token, label).await?;
+    Ok((token, id))
+}
+
+async fn add_admin_token(
+    store: &Store,
+    actor: &Actor,
+    token: &Secret,
+    label: String,
+) -> Result<AdminTokenId, StoreError> {
+    let record = token::admin_record(token, label, clock::now_ms());
+    let act = actor.act("admin_token.create", &record.id, json!({ "label": record.label }));
+    store.add_admin_token(&record, &act).await?;
+    Ok(record.id)
+}
+
+/// Revokes an admin token, unless it is the last one that is good.
+pub async fn revoke_admin_token(
+    store: &Store,
+    actor: &Actor,
+    token: &AdminTokenId,
+) -> Result<Revocation, StoreError> {
+    store.revoke_admin_token(token, &actor.act("admin_token.revoke", token, json!({}))).await
 }
 
 /// One step of a change to a user's credentials.
@@ -124,6 +352,8 @@ pub enum Edit {
         field: String,
         /// What it then holds.
         stored: Stored,
+        /// The origins that it is for.
+        origins: Vec<String>,
     },
     /// Takes a field away.
     Remove {
@@ -136,27 +366,62 @@ pub enum Edit {
     RemoveAll,
 }
 
-/// Changes a user's credentials: all of `edits`, in their order, or none.
+/// Changes an owner's credentials: all of `edits`, in their order, or none.
 pub async fn change_credentials(
     store: &Store,
+    actor: &Actor,
     key: &MasterKey,
-    user: &UserId,
+    owner: &Owner,
     edits: &[Edit],
 ) -> Result<ChangeOutcome, StoreError> {
-    let updated_at_ms = clock::now_ms();
-    let seal = |edit: &Edit| match edit {
-        Edit::Set { section, field, stored } => {
-            let sealed = key.seal(Place { user, section, field }, &stored.to_plaintext());
-            let (section, field) = (section.clone(), field.clone());
-            CredentialChange::Put(SealedCredential { section, field, sealed, updated_at_ms })
+    let act = actor.act("credentials.change", owner, Value::from(edits.iter().map(told).collect::<Vec<_>>()));
+    let changes: Vec<_> = edits.iter().map(|edit| sealed(key, owner, edit, act.at_ms)).collect();
+    store.change_credentials(owner, &key.id(), &changes, &act).await
+}
+
+/// Takes a credential away; false if there was none. This needs no master key.
+pub async fn remove_credential(
+    store: &Store,
+    actor: &Actor,
+    owner: &Owner,
+    section: &str,
+    field: &str,
+) -> Result<bool, StoreError> {
+    let change = CredentialChange::Remove { section: section.to_owned(), field: field.to_owned() };
+    let act = actor.act("credentials.change", owner, json!([{ "remove": format!("{section}.{field}") }]));
+    let done = store.change_credentials(owner, "", &[change], &act).await?;
+    Ok(matches!(done, ChangeOutcome::Done { rows: 1.. }))
+}
+
+/// What the audit log says of an edit.
+fn told(edit: &Edit) -> Value {
+    match edit {
+        Edit::Set { section, field, origins, .. } => {
+            json!({ "set": format!("{section}.{field}"), "origins": origins })
+        }
+        Edit::Remove { section, field } => json!({ "remove": format!("{section}.{field}") }),
+        Edit::RemoveAll => json!({ "remove": "all" }),
+    }
+}
+
+fn sealed(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
+    match edit {
+        Edit::Set { section, field, stored, origins } => {
+            let place = Place { owner, section, field, origins: Some(origins) };
+            CredentialChange::Put(SealedCredential {
+                owner: owner.clone(),
+                section: section.clone(),
+                field: field.clone(),
+                sealed: key.seal(place, &stored.to_plaintext()),
+                origins: Some(origins.clone()),
+                updated_at_ms,
+            })
         }
         Edit::Remove { section, field } => {
             CredentialChange::Remove { section: section.clone(), field: field.clone() }
         }
         Edit::RemoveAll => CredentialChange::RemoveAll,
-    };
-    let changes: Vec<_> = edits.iter().map(seal).collect();
-    store.change_credentials(user, &key.id(), &changes).await
+    }
 }
 
 /// A stored credential that does not open.
@@ -170,24 +435,23 @@ pub struct Unreadable {
     pub reason: OpenError,
 }
 
-/// A user's credentials in clear, and those that do not open.
+/// An owner's credentials in clear, and those that do not open.
 pub async fn read_credentials(
     store: &Store,
     key: &MasterKey,
-    user: &UserId,
+    owner: &Owner,
 ) -> Result<(Credentials, Vec<Unreadable>), StoreError> {
-    Ok(open_all(key, user, &store.credentials(user).await?))
+    Ok(open_all(key, &store.credentials(owner).await?))
 }
 
-/// Opens all of a user's sealed credentials.
-pub(super) fn open_all(
-    key: &MasterKey,
-    user: &UserId,
-    sealed: &[SealedCredential],
-) -> (Credentials, Vec<Unreadable>) {
+/// Opens sealed credentials. Of one field, a user's own goes before a group's, and that before everybody's.
+pub(super) fn open_all(key: &MasterKey, sealed: &[SealedCredential]) -> (Credentials, Vec<Unreadable>) {
     let (mut credentials, mut unreadable) = (Credentials::default(), Vec::new());
-    for SealedCredential { section, field, sealed, .. } in sealed {
-        let plaintext = key.open(Place { user, section, field }, sealed);
+    let mut sealed: Vec<&SealedCredential> = sealed.iter().collect();
+    sealed.sort_by(|one, other| other.owner.cmp(&one.owner));
+    for SealedCredential { owner, section, field, sealed, origins, .. } in sealed {
+        let place = Place { owner, section, field, origins: origins.as_deref() };
+        let plaintext = key.open(place, sealed);
         let stored = plaintext.and_then(|text| Stored::from_plaintext(&text).ok_or(OpenError::Unknown));
         let (section, field) = (section.clone(), field.clone());
         match stored {
@@ -210,7 +474,7 @@ pub async fn ensure_admin_token(
         return Ok(None);
     }
     let token = if stdout_is_terminal { token::generate() } else { token_file(&lock, data_dir)? };
-    store.add_admin_token(&TokenHash::of(token.expose()), ADMIN_TOKEN_LABEL, clock::now_ms()).await?;
+    add_admin_token(store, &Actor::own(), &token, ADMIN_TOKEN_LABEL.to_owned()).await?;
     Ok(stdout_is_terminal.then_some(token))
 }
 
