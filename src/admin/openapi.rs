@@ -156,7 +156,7 @@ mod tests {
 
     /// Every reference leads somewhere, and every schema is one.
     #[test]
-    fn the_document_hangs_together() {
+    fn every_reference_leads_somewhere() {
         let document = document();
         fn look(value: &Value, root: &Value, seen: &mut usize) {
             match value {
