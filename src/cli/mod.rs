@@ -1,6 +1,7 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+pub mod audit;
 pub mod check;
 pub mod context;
 pub mod credential;
@@ -25,7 +26,7 @@ use anyhow::Context as _;
 use clap::Parser;
 
 use crate::{
-    accounts::KnownFields,
+    fields::KnownFields,
     load,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
@@ -77,6 +78,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Set, list and remove users' credentials
     Credential(credential::CredentialArgs),
+    /// Verify the log of changes to accounts
+    Audit(audit::AuditArgs),
     /// Run a fast fake upstream, for trying things without a key
     Mock(Box<mock::Args>),
 }
@@ -124,6 +127,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Credential(args)) => {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
         }
+        Some(Command::Audit(args)) => {
+            with_context(&plain()?, async |context| audit::run(args, &context).await)
+        }
         Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
     }?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -148,10 +154,10 @@ fn with_context(
     runtime.block_on(command(context)).map(|()| true)
 }
 
-/// The credentials that the provider files declare.
+/// The credentials that the provider files declare, as far as they can be served from here.
 fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
     let what = check::describe(&settings.providers);
     let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let compiled = crate::compile::compile(&loaded.files);
-    Ok(KnownFields::of(compiled.providers.iter().filter_map(|provider| provider.section.as_ref())))
+    let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
+    Ok(assembled.table.fields)
 }
