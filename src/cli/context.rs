@@ -5,26 +5,23 @@
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal, Read, Write},
-    path::PathBuf,
 };
 
 use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::KnownFields,
     secret::Secret,
+    settings::Settings,
     store::{Store, User},
 };
 
 /// What a command is given by its caller, who reads settings, environment and provider files.
 pub struct Context<'a> {
-    /// The data directory.
-    pub data_dir: PathBuf,
+    /// Where things are.
+    pub settings: &'a Settings,
     /// `TOLLGATE_MASTER_KEY`, if it is set.
     pub master_key: Option<Secret>,
-    /// The credentials that the provider files declare.
-    pub known: &'a KnownFields,
 }
 
 /// What a command has to say. Without `Debug`, since a new token is a result too.
@@ -39,7 +36,7 @@ pub(super) struct Report {
 impl Context<'_> {
     /// Opens the store, beside a running server.
     pub(super) async fn store(&self) -> anyhow::Result<Store> {
-        Store::open(&self.data_dir).await.context("failed to open the store")
+        Store::open(&self.settings.data).await.context("failed to open the store")
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+mod api;
 pub mod audit;
 pub mod check;
 pub mod context;
@@ -147,17 +148,7 @@ fn with_context(
     settings: &Settings,
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let known = known_fields(settings)?;
-    let context =
-        context::Context { data_dir: settings.data.clone(), master_key: master_key(), known: &known };
+    let context = context::Context { settings, master_key: master_key() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command(context)).map(|()| true)
-}
-
-/// The credentials that the provider files declare.
-fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
-    let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let compiled = crate::compile::compile(&loaded.files);
-    Ok(KnownFields::of(compiled.providers.iter().filter_map(|provider| provider.section.as_ref())))
 }
