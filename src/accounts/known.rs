@@ -61,7 +61,8 @@ impl KnownFields {
         let mut known: BTreeMap<String, BTreeMap<String, FieldKind>> = BTreeMap::new();
         for section in sections {
             let fields = known.entry(section.name.clone()).or_default();
-            fields.extend(section.fields.iter().map(|one| (one.value.name.clone(), FieldKind::of(&one.value))));
+            fields
+                .extend(section.fields.iter().map(|one| (one.value.name.clone(), FieldKind::of(&one.value))));
         }
         Self(known)
     }

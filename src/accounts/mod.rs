@@ -17,14 +17,16 @@ mod token;
 
 pub use self::{
     cache::LocalCache,
-    clock::{now_ms, utc},
+    clock::{from_utc, now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::KeyError,
     known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     people::{
-        Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
-        ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
+        Actor, BadName, DisplayName, Draft, Edit, Issued, NewUser, NotRotated, TokenDraft, Unreadable,
+        add_token, add_user, change_credentials, create_user, ensure_admin_token, issue_admin_token,
+        issue_token, read_credentials, remove_credential, remove_user, revoke_admin_token, revoke_token,
+        rotate_token, update_user,
     },
     seal::{MasterKey, OpenError},
     token::shown,

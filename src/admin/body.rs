@@ -1,12 +1,8 @@
-//! Bodies of calls: JSON becomes a type, strictly. What is checked is the schema that the OpenAPI document shows,
+//! Bodies of calls: JSON becomes a type, strictly. What is checked is the schema that the `OpenAPI` document shows,
 //! and the first thing that does not fit is told with its JSON path. A value is never told: it may be a secret in
 //! the wrong place.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::LazyLock,
-};
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
 use jsonschema::{
     ValidationError, Validator,
@@ -81,7 +77,8 @@ pub(super) fn bad(path: &str, problem: impl AsRef<str>) -> Fault {
 
 /// A step of a JSON path.
 pub(super) fn step(key: &str) -> String {
-    let good = key.len() <= MAX_KEY && !key.chars().any(char::is_control) && crate::leak::find(key).is_empty();
+    let good =
+        key.len() <= MAX_KEY && !key.chars().any(char::is_control) && crate::leak::find(key).is_empty();
     if good { key.replace('~', "~0").replace('/', "~1") } else { format!("(a key of {} bytes)", key.len()) }
 }
 
@@ -96,14 +93,15 @@ pub(super) fn hint(key: &str, known: &[&str]) -> String {
 
 fn told(schema: &Value, error: &ValidationError<'_>) -> Fault {
     let path = error.instance_path().to_string();
-    let path: String = path.split('/').skip(1).map(|part| format!("/{}", step(&unescaped(part)))).collect();
+    let path = path.split('/').map(|part| step(&unescaped(part))).collect::<Vec<_>>().join("/");
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let key = unexpected.first().map(String::as_str).unwrap_or_default();
             let owner = error.schema_path().to_string();
             let owner = owner.rfind('/').and_then(|slash| schema.pointer(&owner[..slash]));
             let properties = owner.and_then(|owner| owner.get("properties")?.as_object());
-            let known: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+            let known: Vec<&str> =
+                properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
             bad(&format!("{path}/{}", step(key)), format!("unknown key; {}", hint(key, &known)))
         }
         ValidationErrorKind::Required { property } => {
@@ -116,11 +114,16 @@ fn told(schema: &Value, error: &ValidationError<'_>) -> Fault {
             None => bad(&path, error.masked().to_string()),
         },
         ValidationErrorKind::Enum { options } => {
-            let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let options: Vec<&str> =
+                options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             bad(&path, format!("it is none of {}", backticked(&options)))
         }
-        ValidationErrorKind::MinLength { limit } => bad(&path, format!("it has less than {limit} characters")),
-        ValidationErrorKind::MaxLength { limit } => bad(&path, format!("it has more than {limit} characters")),
+        ValidationErrorKind::MinLength { limit } => {
+            bad(&path, format!("it has less than {limit} characters"))
+        }
+        ValidationErrorKind::MaxLength { limit } => {
+            bad(&path, format!("it has more than {limit} characters"))
+        }
         ValidationErrorKind::MinItems { limit } => bad(&path, format!("it has less than {limit} entries")),
         ValidationErrorKind::MaxItems { limit } => bad(&path, format!("it has more than {limit} entries")),
         ValidationErrorKind::Pattern { pattern } => bad(&path, format!("it does not match `{pattern}`")),

@@ -6,10 +6,11 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::{
-    Admin, Answered, Asker, MaskedCredentials, Request, answer,
+    Admin, Answered, Asker, Request, answer,
     body::{self, wrong_type},
     document::{self, Place},
     done, lost,
+    shape::MaskedCredentials,
     users::{no_user, other_key},
 };
 use crate::{
@@ -75,7 +76,8 @@ impl Admin {
     }
 
     async fn change(&self, owner: &Owner, edits: Vec<Edit>, request: &Request) -> Result<(), Fault> {
-        let changed = accounts::change_credentials(&self.store, &request.actor, &self.key, owner, &edits).await;
+        let changed =
+            accounts::change_credentials(&self.store, &request.actor, &self.key, owner, &edits).await;
         match changed.map_err(lost)? {
             ChangeOutcome::Done { .. } => Ok(()),
             ChangeOutcome::UnknownUser => Err(gone(request)),

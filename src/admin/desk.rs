@@ -50,7 +50,8 @@ impl Desk {
 }
 
 fn unanswered(why: &str) -> Fault {
-    let message = format!("There is no answer to this call now, since {why}: look whether it was done, and try again");
+    let message =
+        format!("There is no answer to this call now, since {why}: look whether it was done, and try again");
     Fault::new(Kind::StoreUnavailable, message)
 }
 

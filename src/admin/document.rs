@@ -29,8 +29,10 @@ pub(super) fn edits(
     stored: &BTreeSet<Place>,
     origins: Origins<'_>,
 ) -> Result<Vec<Edit>, Fault> {
-    let declared =
-        known.0.iter().flat_map(|(section, fields)| fields.keys().map(|field| (section.clone(), field.clone())));
+    let declared = known
+        .0
+        .iter()
+        .flat_map(|(section, fields)| fields.keys().map(|field| (section.clone(), field.clone())));
     let places = declared.chain(stored.iter().cloned()).collect();
     let mut walk = Walk { known, stored, places, origins, edits: Vec::new() };
     walk.object("", document, path)?;
@@ -53,7 +55,7 @@ impl Walk<'_> {
             let below = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
             if self.places.contains(&(section.to_owned(), key.clone())) {
                 self.field(section, key, value, &path)?;
-            } else if self.places.iter().any(|(other, _)| is_within(other, &below)) {
+            } else if !key.contains('.') && self.places.iter().any(|(other, _)| is_within(other, &below)) {
                 self.section(&below, value, &path)?;
             } else {
                 return Err(self.unknown(section, key, &path));
@@ -67,10 +69,12 @@ impl Walk<'_> {
             Value::Object(object) => self.object(section, object, path),
             Value::Null => {
                 let gone = self.stored.iter().filter(|(other, _)| is_within(other, section));
-                self.edits.extend(gone.map(|(section, field)| Edit::Remove {
-                    section: section.clone(),
-                    field: field.clone(),
-                }));
+                self.edits.extend(
+                    gone.map(|(section, field)| Edit::Remove {
+                        section: section.clone(),
+                        field: field.clone(),
+                    }),
+                );
                 Ok(())
             }
             other => Err(wrong_type(path, other, "an object or null")),
@@ -94,7 +98,8 @@ impl Walk<'_> {
 
     fn unknown(&self, section: &str, key: &str, path: &str) -> Fault {
         let deeper = |other: &str| -> Option<String> {
-            let rest = if section.is_empty() { other } else { other.strip_prefix(section)?.strip_prefix('.')? };
+            let rest =
+                if section.is_empty() { other } else { other.strip_prefix(section)?.strip_prefix('.')? };
             rest.split('.').next().map(str::to_owned)
         };
         let fields = self.places.iter().filter(|(other, _)| other == section).map(|(_, field)| field.clone());
@@ -133,7 +138,9 @@ pub(super) fn masked<'l>(
     for (section, field, stored) in credentials.iter() {
         let shown = match stored {
             Stored::Plain(_) => stored.mask().into(),
-            Stored::OAuth { expires_at_ms: Some(ms), .. } => json!({ "status": "configured", "expiresAt": ms }),
+            Stored::OAuth { expires_at_ms: Some(ms), .. } => {
+                json!({ "status": "configured", "expiresAt": ms })
+            }
             Stored::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
         };
         put(&mut document, section, field, shown);
@@ -177,7 +184,8 @@ mod tests {
     }
 
     fn stored() -> BTreeSet<Place> {
-        let places = [("demo", "apiKey"), ("providers.demo", "apiKey"), ("providers.old", "key"), ("gone.by", "key")];
+        let places =
+            [("demo", "apiKey"), ("providers.demo", "apiKey"), ("providers.old", "key"), ("gone.by", "key")];
         places.into_iter().map(|(section, field)| (section.to_owned(), field.to_owned())).collect()
     }
 
@@ -188,7 +196,9 @@ mod tests {
             Edit::Set { section, field, stored: Stored::Plain(secret), .. } => {
                 format!("{section}.{field}={}", secret.expose())
             }
-            Edit::Set { section, field, stored: Stored::OAuth { access_token, expires_at_ms, .. }, .. } => {
+            Edit::Set {
+                section, field, stored: Stored::OAuth { access_token, expires_at_ms, .. }, ..
+            } => {
                 format!("{section}.{field}={}@{expires_at_ms:?}", access_token.expose())
             }
             Edit::Remove { section, field } => format!("{section}.{field}-"),
@@ -205,15 +215,20 @@ mod tests {
         let check = |document: &str, expected: &str| assert_eq!(told(document), expected, "{document}");
         check("{}", "");
         check(r#"{"demo":{}}"#, "");
-        check(r#"{"demo":{"apiKey":"k"},"providers":{"demo":{"apiKey":"l"},"example":{"apiKey":null}}}"#,
-            "demo.apiKey=k providers.demo.apiKey=l providers.example.apiKey-");
+        check(
+            r#"{"demo":{"apiKey":"k"},"providers":{"demo":{"apiKey":"l"},"example":{"apiKey":null}}}"#,
+            "demo.apiKey=k providers.demo.apiKey=l providers.example.apiKey-",
+        );
         check(r#"{"demo":null}"#, "demo.apiKey-");
         check(r#"{"providers":null}"#, "providers.demo.apiKey- providers.old.key-");
         check(r#"{"providers":{"old":null}}"#, "providers.old.key-");
         check(r#"{"providers":{"old":{"key":null}}}"#, "providers.old.key-");
         check(r#"{"gone":{"by":{"key":null}}}"#, "gone.by.key-");
         check(r#"{"providers":{"example":null}}"#, "");
-        check(r#"{"demo":{"oauth":{"accessToken":"a","refreshToken":null,"expiresAt":7}}}"#, "demo.oauth=a@Some(7)");
+        check(
+            r#"{"demo":{"oauth":{"accessToken":"a","refreshToken":null,"expiresAt":7}}}"#,
+            "demo.oauth=a@Some(7)",
+        );
         check(r#"{"demo":{"oauth":{"tokens":{"access":"a"}}}}"#, "demo.oauth=a@None");
     }
 
@@ -223,30 +238,60 @@ mod tests {
         let field = "no provider file has such a section or field;";
         check(r#"{"dmo":{}}"#, &format!("/dmo: {field} did you mean `demo`?"));
         check(r#"{"x":null}"#, &format!("/x: {field} known here: `demo`, `gone`, `providers`"));
-        check(r#"{"providers":{"demo":{"apikey":"k"}}}"#, &format!("/providers/demo/apikey: {field} did you mean `apiKey`?"));
-        check(r#"{"providers":{"other":{"apiKey":"k"}}}"#, &format!("/providers/other: {field} known here: `demo`, `example`, `old`"));
+        check(
+            r#"{"providers":{"demo":{"apikey":"k"}}}"#,
+            &format!("/providers/demo/apikey: {field} did you mean `apiKey`?"),
+        );
+        check(
+            r#"{"providers":{"other":{"apiKey":"k"}}}"#,
+            &format!("/providers/other: {field} known here: `demo`, `example`, `old`"),
+        );
         check(r#"{"providers.demo":{}}"#, &format!("/providers.demo: {field} did you mean `providers`?"));
         check(r#"{"a/b~":1}"#, &format!("/a~1b~0: {field} known here: `demo`, `gone`, `providers`"));
-        check(&format!(r#"{{"{}":1}}"#, "k".repeat(40)), &format!("/(a key of 40 bytes): {field} known here: `demo`, `gone`, `providers`"));
+        check(
+            &format!(r#"{{"{}":1}}"#, "k".repeat(40)),
+            &format!("/(a key of 40 bytes): {field} known here: `demo`, `gone`, `providers`"),
+        );
         let old = "no provider file has this field any more: `null` takes away what is stored";
         check(r#"{"providers":{"old":{"key":"k"}}}"#, &format!("/providers/old/key: {old}"));
-        for (value, name) in [("1", "a number"), ("true", "a boolean"), ("[]", "an array"), ("{}", "an object")] {
-            check(&format!(r#"{{"demo":{{"apiKey":{value}}}}}"#), &format!("/demo/apiKey: expected a string or null, got {name}"));
+        for (value, name) in
+            [("1", "a number"), ("true", "a boolean"), ("[]", "an array"), ("{}", "an object")]
+        {
+            check(
+                &format!(r#"{{"demo":{{"apiKey":{value}}}}}"#),
+                &format!("/demo/apiKey: expected a string or null, got {name}"),
+            );
         }
-        for (value, name) in [("1", "a number"), ("true", "a boolean"), ("[]", "an array"), (r#""s""#, "a string")] {
-            check(&format!(r#"{{"demo":{value}}}"#), &format!("/demo: expected an object or null, got {name}"));
-            check(&format!(r#"{{"providers":{{"demo":{value}}}}}"#), &format!("/providers/demo: expected an object or null, got {name}"));
-            check(&format!(r#"{{"demo":{{"oauth":{value}}}}}"#), &format!("/demo/oauth: expected an object or null, got {name}"));
+        for (value, name) in
+            [("1", "a number"), ("true", "a boolean"), ("[]", "an array"), (r#""s""#, "a string")]
+        {
+            check(
+                &format!(r#"{{"demo":{value}}}"#),
+                &format!("/demo: expected an object or null, got {name}"),
+            );
+            check(
+                &format!(r#"{{"providers":{{"demo":{value}}}}}"#),
+                &format!("/providers/demo: expected an object or null, got {name}"),
+            );
+            check(
+                &format!(r#"{{"demo":{{"oauth":{value}}}}}"#),
+                &format!("/demo/oauth: expected an object or null, got {name}"),
+            );
         }
     }
 
     #[test]
     fn no_secret_is_told_of_what_is_off() {
         for document in [
-            r#"{"demo":{"apiKey":"canary\n"}}"#, r#"{"demo":{"apiKey":"canary é"}}"#, r#"{"demo":{"apiKey":["canary"]}}"#,
-            r#"{"demo":{"apiKey":{"canary":1}}}"#, r#"{"demo":{"oauth":{"accessToken":"canary\r"}}}"#,
-            r#"{"demo":{"oauth":{"accessToken":["canary"]}}}"#, r#"{"demo":{"oauth":{"refreshToken":"canary"}}}"#,
-            r#"{"demo":"canary"}"#, r#"{"demo":{"apiKey":""}}"#,
+            r#"{"demo":{"apiKey":"canary\n"}}"#,
+            r#"{"demo":{"apiKey":"canary é"}}"#,
+            r#"{"demo":{"apiKey":["canary"]}}"#,
+            r#"{"demo":{"apiKey":{"canary":1}}}"#,
+            r#"{"demo":{"oauth":{"accessToken":"canary\r"}}}"#,
+            r#"{"demo":{"oauth":{"accessToken":["canary"]}}}"#,
+            r#"{"demo":{"oauth":{"refreshToken":"canary"}}}"#,
+            r#"{"demo":"canary"}"#,
+            r#"{"demo":{"apiKey":""}}"#,
         ] {
             let told = told(document);
             assert!(told.starts_with("/demo") && !told.contains("canary"), "{told}");
@@ -256,9 +301,14 @@ mod tests {
     #[test]
     fn credentials_are_shown_masked() {
         let mut credentials = Credentials::default();
-        let mut set = |section: &str, field: &str, stored| credentials.insert(section.into(), field.into(), stored);
+        let mut set =
+            |section: &str, field: &str, stored| credentials.insert(section.into(), field.into(), stored);
         set("demo", "apiKey", Stored::exact("0123456789abcdef").unwrap());
-        set("demo", "oauth", Stored::oauth(r#"{"accessToken":"a","expiresAt":7}"#, &BTreeMap::new()).unwrap());
+        set(
+            "demo",
+            "oauth",
+            Stored::oauth(r#"{"accessToken":"a","expiresAt":7}"#, &BTreeMap::new()).unwrap(),
+        );
         set("providers.demo", "apiKey", Stored::exact("0123456789abcdefg").unwrap());
         let expected = json!({
             "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 7 } },

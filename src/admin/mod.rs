@@ -15,21 +15,18 @@ mod shape;
 mod tokens;
 mod users;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Serialize;
 
+use self::shape::Done;
 pub use self::{
     body::MAX_BODY,
     desk::Desk,
     openapi::openapi,
     operations::{Body, Call, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
-    shape::*,
 };
 use crate::{
     accounts::{Actor, Caller, KnownFields, MasterKey},
@@ -112,7 +109,9 @@ impl Request {
     fn found(&self) -> Result<Found<'_>, Fault> {
         let found = find(&self.method, &self.path).ok_or_else(not_found)?;
         let may = match (found.operation.who, &self.asker) {
-            (Who::Admin, Asker::Local | Asker::Admin) | (Who::Local, Asker::Local) | (Who::User, Asker::User(_)) => true,
+            (Who::Admin, Asker::Local | Asker::Admin)
+            | (Who::Local, Asker::Local)
+            | (Who::User, Asker::User(_)) => true,
             (Who::Public | Who::Admin | Who::Local | Who::User, _) => false,
         };
         may.then_some(found).ok_or_else(not_found)
@@ -210,6 +209,7 @@ fn unfinished(error: ReloadError) -> Fault {
 }
 
 /// The store did not do it; whoever runs this gets to know why.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands on")]
 fn lost(error: StoreError) -> Fault {
     tracing::error!(%error, "the store did not answer a call");
     Fault::new(Kind::StoreUnavailable, "The store does not answer now, and nothing was changed: try again")

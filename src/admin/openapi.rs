@@ -1,9 +1,9 @@
-//! The OpenAPI 3.1 document: the table of calls, told in another way.
+//! The `OpenAPI` 3.1 document: the table of calls, told in another way.
 
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -20,7 +20,8 @@ pub fn openapi() -> String {
 }
 
 fn document() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for operation in OPERATIONS {
@@ -80,7 +81,8 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 
 /// Method and path in words: `get_admin_users_id`.
 fn id(operation: &Operation) -> String {
-    let words = operation.path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words =
+        operation.path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = words.collect();
     format!("{}_{}", operation.method.to_ascii_lowercase(), words.join("_"))
 }
@@ -94,7 +96,9 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         let limit = "How many to give, at most; all if left out";
         let after = "The id after which to go on, as the `Link` of the page before has it";
         all.push(json!({ "name": "limit", "in": "query", "description": limit, "schema": { "type": "integer", "minimum": 0 } }));
-        all.push(json!({ "name": "after", "in": "query", "description": after, "schema": { "type": "string" } }));
+        all.push(
+            json!({ "name": "after", "in": "query", "description": after, "schema": { "type": "string" } }),
+        );
     }
     all
 }
@@ -102,9 +106,13 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut all: BTreeMap<u16, Value> = BTreeMap::new();
     for Reply { status, shape } in [Some(operation.answer), operation.other].into_iter().flatten() {
-        let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+        let reason = StatusCode::from_u16(status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or_default();
         let schema = (shape.schema)(generator);
-        let mut response = json!({ "description": reason, "content": { "application/json": { "schema": schema } } });
+        let mut response =
+            json!({ "description": reason, "content": { "application/json": { "schema": schema } } });
         if operation.paged && status == 200 {
             let link = "The next page (`rel=\"next\"`), where there is one";
             response["headers"] = json!({ "Link": { "description": link, "schema": { "type": "string" } } });
@@ -148,13 +156,16 @@ mod tests {
 
     /// Every reference leads somewhere, and every schema is one.
     #[test]
-    fn the_document_hangs_together() {
+    fn every_reference_leads_somewhere() {
         let document = document();
         fn look(value: &Value, root: &Value, seen: &mut usize) {
             match value {
                 Value::Object(map) => {
                     if let Some(Value::String(path)) = map.get("$ref") {
-                        assert!(root.pointer(path.strip_prefix('#').unwrap()).is_some(), "{path} leads nowhere");
+                        assert!(
+                            root.pointer(path.strip_prefix('#').unwrap()).is_some(),
+                            "{path} leads nowhere"
+                        );
                         *seen += 1;
                     }
                     map.values().for_each(|one| look(one, root, seen));

@@ -1,4 +1,4 @@
-//! Every call that there is, as data: calls are found in this table, and the OpenAPI document is made of it, so
+//! Every call that there is, as data: calls are found in this table, and the `OpenAPI` document is made of it, so
 //! that there is none that is not documented.
 
 use std::borrow::Cow;
@@ -131,8 +131,8 @@ pub struct Found<'p> {
 /// The call for a method and a path. `HEAD` is as `GET`.
 pub fn find<'p>(method: &Method, path: &'p str) -> Option<Found<'p>> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    let here = OPERATIONS.iter().filter(|operation| operation.method == method);
-    here.filter_map(|operation| Some(Found { operation, captures: captures(operation.path, path)? })).next()
+    let mut here = OPERATIONS.iter().filter(|operation| operation.method == method);
+    here.find_map(|operation| Some(Found { operation, captures: captures(operation.path, path)? }))
 }
 
 fn captures<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
@@ -284,8 +284,17 @@ mod tests {
         check("DELETE /admin/users/u/tokens/t", Some((Call::RemoveUserToken, &["u", "t"])));
         check("GET /admin/users/creds", Some((Call::User, &["creds"])));
         for none in [
-            "POST /health", "OPTIONS /admin/users", "GET /admin", "GET /admin/", "GET /admin/users/", "GET /admin/users//creds",
-            "GET /admin/users/u/", "GET /admin/users/u/creds/", "PUT /admin/users", "GET //admin/users", "get /admin/users",
+            "POST /health",
+            "OPTIONS /admin/users",
+            "GET /admin",
+            "GET /admin/",
+            "GET /admin/users/",
+            "GET /admin/users//creds",
+            "GET /admin/users/u/",
+            "GET /admin/users/u/creds/",
+            "PUT /admin/users",
+            "GET //admin/users",
+            "get /admin/users",
         ] {
             check(none, None);
         }

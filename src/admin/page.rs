@@ -5,7 +5,7 @@ use crate::{
     rewrite::value_of,
 };
 
-use super::{ById, Request};
+use super::{Request, shape::ById};
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +34,18 @@ impl Page {
             return None;
         }
         list.0.truncate(kept);
-        let (last, _) = list.0.last()?;
-        Some(format!("<{path}?limit={limit}&after={last}>; rel=\"next\""))
+        let (end, _) = list.0.last()?;
+        Some(format!("<{path}?limit={limit}&after={end}>; rel=\"next\""))
     }
 }
 
 /// Any count. One that no machine can hold is as good as all.
 fn limit(text: &str) -> Result<u64, Fault> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Fault::new(Kind::InvalidRequest, "?limit=: a count is written in digits, as in `?limit=100`"));
+        return Err(Fault::new(
+            Kind::InvalidRequest,
+            "?limit=: a count is written in digits, as in `?limit=100`",
+        ));
     }
     Ok(text.parse().unwrap_or(u64::MAX))
 }

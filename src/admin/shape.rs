@@ -1,5 +1,5 @@
 //! What goes in and out of the API, as types: bodies are read into them, answers are written from them, and the
-//! OpenAPI document is made of them. Times are texts in UTC (RFC 3339); what may be left out may be `null` too.
+//! `OpenAPI` document is made of them. Times are texts in UTC (RFC 3339); what may be left out may be `null` too.
 //!
 //! Shapes alone: what a text has to look like beyond its schema is said where it is used.
 
@@ -34,6 +34,7 @@ pub struct NewUser {
 /// What to change of a user. What is left out stays.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "what is left out, `null` and a value are three things")]
 pub struct UserPatch {
     /// Another name.
     #[serde(default, deserialize_with = "present")]
@@ -63,7 +64,7 @@ pub struct NewToken {
     pub label: Option<String>,
     /// What it is good for: `proxy` if left out.
     #[serde(default)]
-    pub kind: Option<Kind>,
+    pub kind: Option<KindOfToken>,
     /// The providers and endpoints that it reaches, each `provider` or `provider/endpoint`; all if left out.
     #[serde(default)]
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 200)), example = ["demo", "demo/chat"])]
@@ -87,7 +88,7 @@ pub struct NewAdminToken {
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum KindOfToken {
     /// Calls to providers.
     Proxy,
     /// Self-service below `/auth`.
@@ -96,19 +97,20 @@ pub enum Kind {
     Both,
 }
 
-impl JsonSchema for Kind {
+impl JsonSchema for KindOfToken {
     fn schema_name() -> Cow<'static, str> {
         "TokenKind".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let description = "What a token is good for: calls to providers, self-service below `/auth`, or both.";
+        let description =
+            "What a token is good for: calls to providers, self-service below `/auth`, or both.";
         json_schema!({ "type": "string", "enum": ["proxy", "manage", "both"], "description": description })
     }
 }
 
 /// Credentials by section and field, as the provider files name them: `providers.demo` is `demo` in `providers`.
-/// A text sets a field, `null` takes one or a whole section away. A login (OAuth2) is an object with
+/// A text sets a field, `null` takes one or a whole section away. A login is an object with
 /// `accessToken`, `refreshToken` and `expiresAt` (milliseconds since 1970).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
@@ -189,8 +191,6 @@ pub struct MadeUser {
     pub user_id: String,
     /// The first token: it is shown this once.
     pub token: String,
-    /// That token's id.
-    pub token_id: String,
 }
 
 /// A user.
@@ -221,7 +221,7 @@ pub struct MadeToken {
     /// The token: it is shown this once.
     pub token: String,
     /// What it is good for.
-    pub kind: Kind,
+    pub kind: KindOfToken,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
@@ -240,7 +240,7 @@ pub struct Token {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// What it is good for.
-    pub kind: Kind,
+    pub kind: KindOfToken,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
@@ -321,7 +321,7 @@ pub struct MyToken {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// What it is good for.
-    pub kind: Kind,
+    pub kind: KindOfToken,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,

@@ -3,18 +3,21 @@
 use http::StatusCode;
 
 use super::{
-    Admin, AdminToken, Answer, Answered, ById, Kind as Wanted, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken,
-    NewToken, Request, Rotated, Token, answer,
+    Admin, Answer, Answered, Request, answer,
     body::{self, bad},
     done, lost,
     page::Page,
+    shape::{
+        AdminToken, ById, KindOfToken, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken, NewToken,
+        Rotated, Token,
+    },
     users::{display_name, no_user},
 };
 use crate::{
-    accounts::{self, Caller, Issued, TokenDraft, from_utc, now_ms, utc},
+    accounts::{self, Caller, Issued, NotRotated, TokenDraft, from_utc, now_ms, utc},
     fault::{Fault, Kind},
     name::{AdminTokenId, GroupName, Scope, TokenId, UserId},
-    store::{self, Revocation, Rotation, TokenKind},
+    store::{self, Revocation, TokenKind},
 };
 
 /// How long a token goes on once another has taken its place, in milliseconds.
@@ -59,7 +62,7 @@ impl Admin {
     }
 
     async fn issue(&self, user: &UserId, draft: TokenDraft, request: &Request) -> Answered {
-        let issued = accounts::issue_token(&self.store, &request.actor, user, draft).await.map_err(lost)?;
+        let issued = accounts::add_token(&self.store, &request.actor, user, draft).await.map_err(lost)?;
         let Issued { token, record } = issued.ok_or_else(no_user)?;
         let made = MadeToken {
             id: record.id.to_string(),
@@ -80,15 +83,21 @@ impl Admin {
 
     pub(super) async fn rotate(&self, caller: &Caller, request: &Request) -> Answered {
         let until = now_ms() + OLD_TOKEN_MS;
-        let rotated = accounts::rotate_token(&self.store, &request.actor, caller, until).await.map_err(lost)?;
+        let rotated =
+            accounts::rotate_token(&self.store, &request.actor, caller, until).await.map_err(lost)?;
         match rotated {
-            (Rotation::Done { old_expires_at_ms }, Issued { token, record }) => {
+            Ok((old_expires_at_ms, Issued { token, record })) => {
                 let token = token.expose().to_owned();
                 let old_tokens_expire_at = utc(old_expires_at_ms);
-                Ok(answer(StatusCode::OK, &Rotated { token, id: record.id.to_string(), old_tokens_expire_at }))
+                Ok(answer(
+                    StatusCode::OK,
+                    &Rotated { token, id: record.id.to_string(), old_tokens_expire_at },
+                ))
             }
-            (Rotation::Replaced, _) => Err(replaced()),
-            (Rotation::Gone, _) => Err(Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials")),
+            Err(NotRotated::Replaced) => Err(replaced()),
+            Err(NotRotated::Gone) => {
+                Err(Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials"))
+            }
         }
     }
 
@@ -103,7 +112,10 @@ impl Admin {
         let label = new.label.map(|label| display_name("/label", &label)).transpose()?;
         let made = accounts::issue_admin_token(&self.store, &request.actor, label).await.map_err(lost)?;
         let (token, id) = made;
-        Ok(answer(StatusCode::CREATED, &MadeAdminToken { id: id.to_string(), token: token.expose().to_owned() }))
+        Ok(answer(
+            StatusCode::CREATED,
+            &MadeAdminToken { id: id.to_string(), token: token.expose().to_owned() },
+        ))
     }
 
     pub(super) async fn remove_admin_token(&self, text: &str, request: &Request) -> Answered {
@@ -124,7 +136,8 @@ impl Admin {
 fn listed<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) -> Answered {
     let page = Page::of(request)?;
     if let Some(after) = &page.after {
-        let none = || Fault::new(Kind::InvalidRequest, "?after=: there is no such token, or no more: begin anew");
+        let none =
+            || Fault::new(Kind::InvalidRequest, "?after=: there is no such token, or no more: begin anew");
         let at = all.iter().position(|(id, _)| id == after).ok_or_else(none)?;
         all.drain(..=at);
     }
@@ -143,7 +156,7 @@ fn draft(request: &Request) -> Result<TokenDraft, Fault> {
     let scopes = new.scopes.map(|all| all.iter().enumerate().map(scope).collect::<Result<Vec<_>, _>>());
     Ok(TokenDraft {
         label: new.label.map(|label| display_name("/label", &label)).transpose()?,
-        kind: new.kind.unwrap_or(Wanted::Proxy).into(),
+        kind: new.kind.unwrap_or(KindOfToken::Proxy).into(),
         scopes: scopes.transpose()?,
         expires_at_ms: new.expires_at.map(|text| expiry(&text)).transpose()?,
     })
@@ -163,7 +176,10 @@ fn expiry(text: &str) -> Result<u64, Fault> {
 fn narrowed(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
     let own = &caller.token;
     let wider = |what: &str| {
-        Fault::new(Kind::TokenScope, format!("A token cannot make one that reaches further than itself: {what}"))
+        Fault::new(
+            Kind::TokenScope,
+            format!("A token cannot make one that reaches further than itself: {what}"),
+        )
     };
     let scopes = match (&own.scopes, draft.scopes) {
         (None, wanted) => wanted,
@@ -214,7 +230,7 @@ fn admin_shown(token: &store::AdminToken) -> AdminToken {
     }
 }
 
-impl From<TokenKind> for Wanted {
+impl From<TokenKind> for KindOfToken {
     fn from(kind: TokenKind) -> Self {
         match kind {
             TokenKind::Proxy => Self::Proxy,
@@ -224,12 +240,12 @@ impl From<TokenKind> for Wanted {
     }
 }
 
-impl From<Wanted> for TokenKind {
-    fn from(kind: Wanted) -> Self {
+impl From<KindOfToken> for TokenKind {
+    fn from(kind: KindOfToken) -> Self {
         match kind {
-            Wanted::Proxy => Self::Proxy,
-            Wanted::Manage => Self::Manage,
-            Wanted::Both => Self::Both,
+            KindOfToken::Proxy => Self::Proxy,
+            KindOfToken::Manage => Self::Manage,
+            KindOfToken::Both => Self::Both,
         }
     }
 }

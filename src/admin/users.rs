@@ -1,16 +1,18 @@
 //! Users, and what was done to all of this.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 
 use super::{
-    Admin, Answered, AuditEntry, ById, MadeUser, NewUser, Request, User, UserPatch, answer,
+    Admin, Answer, Answered, Request, answer,
     body::{self, bad},
     done, lost,
     page::Page,
+    shape::{AuditEntry, ById, MadeUser, NewUser, User, UserPatch},
 };
 use crate::{
-    accounts::{self, Draft, NewUser as Outcome, utc},
-    accounts::{DisplayName, now_ms},
+    accounts::{self, DisplayName, Draft, NewUser as Outcome, now_ms, utc},
     fault::{Fault, Kind},
     name::{GroupName, Owner, UserId},
     store::{self, Entry, Names, UserChange},
@@ -47,17 +49,16 @@ impl Admin {
         }
         let new: NewUser = body::parse(value)?;
         let creds = new.creds.unwrap_or_default();
-        let edits = self.edits(&creds.0, "/creds", &std::collections::BTreeSet::new())?;
+        let edits = self.edits(&creds.0, "/creds", &BTreeSet::new())?;
         let draft = Draft {
             name: display_name("/name", &new.name)?,
             ip: new.ip.as_deref().map(|note| ip("/ip", note)).transpose()?,
             group: new.group.as_deref().map(|name| group("/group", name)).transpose()?,
             credentials: Some((&self.key, edits)),
         };
-        match accounts::create_user(&self.store, &request.actor, draft, Names::Any).await.map_err(lost)? {
-            Outcome::Created { id, token, token_id } => {
-                let (user_id, token_id) = (id.to_string(), token_id.to_string());
-                let made = MadeUser { user_id, token: token.expose().to_owned(), token_id };
+        match accounts::add_user(&self.store, &request.actor, draft, Names::Any).await.map_err(lost)? {
+            Outcome::Created { id, token } => {
+                let made = MadeUser { user_id: id.to_string(), token: token.expose().to_owned() };
                 Ok(answer(StatusCode::CREATED, &made))
             }
             Outcome::NameTaken(_) | Outcome::OtherKey => Err(other_key()),
@@ -74,12 +75,13 @@ impl Admin {
         let users = self.store.users_page(after, page.wanted()).await.map_err(lost)?;
         let mut list = ById(users.iter().map(|user| (user.id.to_string(), shown(user))).collect());
         let link = page.cut(&request.path, &mut list);
-        Ok(super::Answer { link, ..answer(StatusCode::OK, &list) })
+        Ok(Answer { link, ..answer(StatusCode::OK, &list) })
     }
 
     /// The user that the page before ended with.
     async fn after(&self, text: &str) -> Result<store::User, Fault> {
-        let none = || Fault::new(Kind::InvalidRequest, "?after=: there is no such user, or no more: begin anew");
+        let none =
+            || Fault::new(Kind::InvalidRequest, "?after=: there is no such user, or no more: begin anew");
         let id = UserId::new(text).ok_or_else(none)?;
         self.store.user(&id).await.map_err(lost)?.ok_or_else(none)
     }
@@ -112,16 +114,21 @@ impl Admin {
 
     pub(super) async fn audit(&self, request: &Request) -> Answered {
         let page = Page::of(request)?;
-        let page = Page { limit: Some(page.limit.map_or(MAX_ENTRIES, |limit| limit.min(MAX_ENTRIES))), ..page };
+        let page =
+            Page { limit: Some(page.limit.map_or(MAX_ENTRIES, |limit| limit.min(MAX_ENTRIES))), ..page };
         let number = |text: &String| text.parse::<u64>().ok();
         let after = page.after.as_ref().map(|text| number(text).ok_or(text)).transpose();
         let after = after.map_err(|_| {
-            Fault::new(Kind::InvalidRequest, "?after=: the number of an entry is written in digits, as in `?after=100`")
+            Fault::new(
+                Kind::InvalidRequest,
+                "?after=: the number of an entry is written in digits, as in `?after=100`",
+            )
         })?;
         let entries = self.store.audit_page(after.unwrap_or(0), page.wanted()).await.map_err(lost)?;
-        let mut list = ById(entries.into_iter().map(|entry| (entry.seq.to_string(), entry_shown(entry))).collect());
+        let mut list =
+            ById(entries.into_iter().map(|entry| (entry.seq.to_string(), entry_shown(entry))).collect());
         let link = page.cut(&request.path, &mut list);
-        Ok(super::Answer { link, ..answer(StatusCode::OK, &list) })
+        Ok(Answer { link, ..answer(StatusCode::OK, &list) })
     }
 }
 
@@ -142,7 +149,8 @@ fn ip(path: &str, note: &str) -> Result<String, Fault> {
 }
 
 fn group(path: &str, name: &str) -> Result<GroupName, Fault> {
-    let bad = || bad(path, "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`");
+    let bad =
+        || bad(path, "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`");
     GroupName::new(name).ok_or_else(bad)
 }
 

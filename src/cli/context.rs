@@ -106,3 +106,44 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     }
     text
 }
+
+/// The settings of a test: all below one directory, with the provider `demo` and two sections.
+#[cfg(test)]
+pub(super) fn settings(dir: &std::path::Path) -> Settings {
+    use crate::settings::{Given, Places, resolve};
+    let providers = dir.join("providers.d");
+    std::fs::create_dir_all(&providers).unwrap();
+    let demo = r#"
+        title = "Demo"
+        path_prefix = "/demo"
+        base_url = "https://demo.example"
+        endpoint.one = { method = "GET", path = "/one" }
+        credentials.field = [{ name = "apiKey" }]
+        auth = [{ field = "apiKey", set = { x-key = "{secret}" } }]
+    "#;
+    let login = r#"
+        title = "Login"
+        path_prefix = "/login"
+        base_url = "https://login.example"
+        endpoint.one = { method = "GET", path = "/one" }
+        auth = [{ field = "oauth", set = { x-key = "{secret}" } }]
+        [credentials]
+        section = "example"
+        [[credentials.field]]
+        name = "oauth"
+        kind = "oauth2"
+        token_url = "https://login.example/token"
+        client_id = "app"
+        paste = { accessToken = "/tokens/access" }
+    "#;
+    for (name, text) in [("demo", demo), ("login", login)] {
+        std::fs::write(providers.join(format!("{name}.toml")), text).unwrap();
+    }
+    let places = Places {
+        providers: Some(providers),
+        data: Some(dir.join("data")),
+        secrets: Some(dir.join("secrets")),
+        ..Places::default()
+    };
+    resolve(&places, Given::default()).unwrap()
+}

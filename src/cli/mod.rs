@@ -23,12 +23,9 @@ pub mod user;
 
 use std::{io::Write, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::Parser;
 
 use crate::{
-    accounts::KnownFields,
-    load,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
 };

@@ -5,8 +5,7 @@ use std::{io::Write, path::PathBuf};
 use anyhow::Context as _;
 
 use crate::{
-    admin,
-    settings,
+    admin, settings,
     spec::{self, Draft},
 };
 
@@ -24,7 +23,7 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
-/// All schemas and the OpenAPI document, each with its file's path.
+/// All schemas and the `OpenAPI` document, each with its file's path.
 pub fn all() -> Vec<(String, String)> {
     let drafts = [(Draft::Current, ""), (Draft::Seven, "draft-07/")];
     let files = drafts.into_iter().flat_map(|(draft, folder)| {

@@ -119,7 +119,8 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
-    let control = vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(errands)];
+    let control =
+        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(errands)];
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
     let workers = start_workers(doors, pulses, &house)?;

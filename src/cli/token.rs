@@ -124,7 +124,8 @@ async fn add_admin(label: Option<DisplayName>, context: &Context<'_>) -> anyhow:
 
 fn scopes(given: &[String]) -> anyhow::Result<Option<Vec<Scope>>> {
     let scope = |text: &String| {
-        Scope::parse(text).with_context(|| format!("`{text}` is no scope: give `provider` or `provider/endpoint`"))
+        Scope::parse(text)
+            .with_context(|| format!("`{text}` is no scope: give `provider` or `provider/endpoint`"))
     };
     let scopes = given.iter().map(scope).collect::<anyhow::Result<Vec<_>>>()?;
     Ok((!scopes.is_empty()).then_some(scopes))
@@ -209,19 +210,28 @@ async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
 
 async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<Report> {
     let parse = |text: &String| {
-        AdminTokenId::new(text)
-            .with_context(|| format!("no admin token has this id: `tollgate token list --admin` shows them ({})", shown(text)))
+        AdminTokenId::new(text).with_context(|| {
+            format!("no admin token has this id: `tollgate token list --admin` shows them ({})", shown(text))
+        })
     };
     let ids = ids.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
     let store = context.store().await?;
     for id in &ids {
         match revoke_admin_token(&store, &Actor::command(), id).await? {
             Revocation::Done => {}
-            Revocation::Unknown => bail!("no admin token has the id {id}: `tollgate token list --admin` shows them"),
-            Revocation::Last => bail!("{id} is the last admin token that is good: make another one first, with `tollgate token add --admin`"),
+            Revocation::Unknown => {
+                bail!("no admin token has the id {id}: `tollgate token list --admin` shows them")
+            }
+            Revocation::Last => bail!(
+                "{id} is the last admin token that is good: make another one first, with `tollgate token add --admin`"
+            ),
         }
     }
-    Ok(Report::note(format!("revoked {} admin {}\n", ids.len(), if ids.len() == 1 { "token" } else { "tokens" })))
+    Ok(Report::note(format!(
+        "revoked {} admin {}\n",
+        ids.len(),
+        if ids.len() == 1 { "token" } else { "tokens" }
+    )))
 }
 
 /// Finds all before it revokes any.

@@ -1,7 +1,7 @@
 //! `tollgate user`: makes, lists, changes and removes users.
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::{Context, Report, find_user, table};
 use crate::{
@@ -42,7 +42,7 @@ enum UserCommand {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = true, args = ["name", "group", "no_group", "ip", "no_ip", "disable", "enable"])]
+#[group(required = true, multiple = true, args = ["name", "group", "no_group", "ip", "no_ip", "state"])]
 struct ChangeArgs {
     /// The user's id or name
     user: String,
@@ -61,12 +61,17 @@ struct ChangeArgs {
     /// No such note
     #[arg(long)]
     no_ip: bool,
-    /// Refuse all tokens of the user
-    #[arg(long, conflicts_with = "enable")]
-    disable: bool,
-    /// Let them in again
+    /// Whether the user's tokens are let in
     #[arg(long)]
-    enable: bool,
+    state: Option<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// They are
+    Active,
+    /// They are refused, all of them
+    Disabled,
 }
 
 /// Runs the command.
@@ -107,7 +112,8 @@ async fn add(
 }
 
 fn group_name(text: &str) -> anyhow::Result<GroupName> {
-    GroupName::new(text).context("a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`")
+    GroupName::new(text)
+        .context("a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`")
 }
 
 async fn list(context: &Context<'_>) -> anyhow::Result<Report> {
@@ -132,13 +138,16 @@ async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<Repo
         name: name.map(|name| name.as_str().to_owned()),
         group: (group.is_some() || args.no_group).then_some(group),
         ip: (args.ip.is_some() || args.no_ip).then(|| args.ip.clone()),
-        disabled_at_ms: (args.disable || args.enable).then(|| args.disable.then(now_ms)),
+        disabled_at_ms: args.state.map(|state| (state == State::Disabled).then(now_ms)),
     };
     let store = context.store().await?;
     let user = find_user(&store, &args.user).await?;
     let changed = update_user(&store, &Actor::command(), &user.id, &change).await?;
     let changed = changed.with_context(|| format!("the user {} has been removed meanwhile", user.id))?;
-    Ok(Report { out: table(["ID", "CREATED", "STATE", "GROUP", "NAME"], &[row(changed)]), note: String::new() })
+    Ok(Report {
+        out: table(["ID", "CREATED", "STATE", "GROUP", "NAME"], &[row(changed)]),
+        note: String::new(),
+    })
 }
 
 async fn remove(user: &str, context: &Context<'_>) -> anyhow::Result<Report> {

@@ -63,7 +63,12 @@ pub enum CallError {
 }
 
 /// Asks the tollgate that serves from `data`. `path` may have a query; of a call without a body it is empty.
-pub async fn call(data: &Path, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), CallError> {
+pub async fn call(
+    data: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), CallError> {
     let after = if method == Method::GET { READ_TIME } else { CHANGE_TIME };
     let exchange = async {
         let stream = connect(data).await.map_err(|error| connect_error(data, &error))?;

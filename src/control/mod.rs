@@ -148,9 +148,7 @@ async fn converse(stream: UnixStream, admin: Admin) {
 fn known(stream: &UnixStream) -> Result<Actor, Fault> {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer.uid() == own || peer.uid() == 0 => {
-            Ok(Actor::local(peer.uid()))
-        }
+        Ok(peer) if peer.uid() == own || peer.uid() == 0 => Ok(Actor::local(peer.uid())),
         _ => {
             let message = format!("Only the user that serves (uid {own}) and root may use this socket");
             Err(Fault::new(Kind::Forbidden, message))

@@ -175,7 +175,8 @@ impl Relay {
 
 /// The whole body of a call of our own API, which has a limit. What is not read stays to be read.
 pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Result<Bytes, Fault> {
-    let too_large = || Fault::new(Kind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"));
+    let too_large =
+        || Fault::new(Kind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"));
     let Some(body) = incoming else { return Ok(Bytes::new()) };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());

@@ -1,6 +1,6 @@
 //! What tollgate answers itself, below its reserved first segments, and the browsers' preflight.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -43,7 +43,9 @@ pub(super) async fn answer(
 ) -> Result<Option<Response<Body>>, Fault> {
     let path = head.uri.path();
     match (admin::find(&head.method, path), path) {
-        (Some(found), _) if found.operation.who == Who::Public => Ok(Some(well(worker, found.operation.call))),
+        (Some(found), _) if found.operation.who == Who::Public => {
+            Ok(Some(well(worker, found.operation.call)))
+        }
         (_, "/config") if head.method == Method::GET => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
             let who = check_admin(worker, head, visit).await?;
@@ -111,7 +113,10 @@ fn may_manage(caller: &Caller) -> Result<(), Fault> {
     not_disabled(caller)?;
     match (&caller.token.paste, caller.token.kind) {
         (None, TokenKind::Manage | TokenKind::Both) => Ok(()),
-        _ => Err(Fault::new(Kind::TokenKind, "This token is for calls to providers: self-service takes one of the kind `manage` or `both`")),
+        _ => Err(Fault::new(
+            Kind::TokenKind,
+            "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+        )),
     }
 }
 
@@ -120,7 +125,10 @@ pub(super) fn may_proxy(caller: &Caller) -> Result<(), Fault> {
     not_disabled(caller)?;
     match caller.token.kind {
         TokenKind::Proxy | TokenKind::Both => Ok(()),
-        TokenKind::Manage => Err(Fault::new(Kind::TokenKind, "This token is for self-service: calls to providers take one of the kind `proxy` or `both`")),
+        TokenKind::Manage => Err(Fault::new(
+            Kind::TokenKind,
+            "This token is for self-service: calls to providers take one of the kind `proxy` or `both`",
+        )),
     }
 }
 
@@ -138,7 +146,10 @@ pub(super) fn in_scope(caller: &Caller, hit: &Hit) -> Result<(), Fault> {
 
 fn not_disabled(caller: &Caller) -> Result<(), Fault> {
     if caller.disabled {
-        return Err(Fault::new(Kind::UserDisabled, "This user is disabled: whoever runs this tollgate can say why"));
+        return Err(Fault::new(
+            Kind::UserDisabled,
+            "This user is disabled: whoever runs this tollgate can say why",
+        ));
     }
     Ok(())
 }
