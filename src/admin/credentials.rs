@@ -37,8 +37,7 @@ impl Admin {
         path: &str,
         stored: &BTreeSet<Place>,
     ) -> Result<Vec<Edit>, Fault> {
-        let origins = |section: &str, field: &str| self.files.origins(section, field);
-        document::edits(document, path, &self.files.known(), stored, &origins)
+        document::edits(document, path, &self.files.table().fields, stored)
     }
 
     pub(super) async fn creds(&self, owner: &Owner, request: &Request) -> Answered {

@@ -10,15 +10,13 @@ use super::{
     shape::MaskedCredentials,
 };
 use crate::{
-    accounts::{Credentials, Edit, FieldKind, KnownFields, Stored},
+    accounts::{Credentials, Edit, Stored},
     fault::Fault,
+    fields::{FieldKind, KnownFields},
 };
 
 /// Section and field.
 pub(super) type Place = (String, String);
-
-/// The origins that a field's value is for.
-type Origins<'a> = &'a dyn Fn(&str, &str) -> Vec<String>;
 
 /// The steps that a document asks for: a value sets, `null` takes a field or all of a section away, what is left
 /// out stays. `stored` is what there is: `null` is good for it, whether a file still declares it or not.
@@ -27,14 +25,13 @@ pub(super) fn edits(
     path: &str,
     known: &KnownFields,
     stored: &BTreeSet<Place>,
-    origins: Origins<'_>,
 ) -> Result<Vec<Edit>, Fault> {
     let declared = known
         .0
         .iter()
         .flat_map(|(section, fields)| fields.keys().map(|field| (section.clone(), field.clone())));
     let places = declared.chain(stored.iter().cloned()).collect();
-    let mut walk = Walk { known, stored, places, origins, edits: Vec::new() };
+    let mut walk = Walk { known, stored, places, edits: Vec::new() };
     walk.object("", document, path)?;
     Ok(walk.edits)
 }
@@ -44,7 +41,6 @@ struct Walk<'a> {
     stored: &'a BTreeSet<Place>,
     /// What is declared or stored.
     places: BTreeSet<Place>,
-    origins: Origins<'a>,
     edits: Vec<Edit>,
 }
 
@@ -87,11 +83,10 @@ impl Walk<'_> {
             self.edits.push(Edit::Remove { section: section_name, field: field_name });
             return Ok(());
         }
-        let kind = self.known.find(section, field).map_err(|_| {
+        let known = self.known.find(section, field).map_err(|_| {
             bad(path, "no provider file has this field any more: `null` takes away what is stored")
         })?;
-        let stored = stored(kind, value, path)?;
-        let origins = (self.origins)(section, field);
+        let (stored, origins) = (stored(&known.kind, value, path)?, known.origins.clone());
         self.edits.push(Edit::Set { section: section_name, field: field_name, stored, origins });
         Ok(())
     }
@@ -118,11 +113,11 @@ fn is_within(section: &str, above: &str) -> bool {
 fn stored(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fault> {
     let stored = match (kind, value) {
         (FieldKind::Plain, Value::String(text)) => Stored::exact(text),
-        (FieldKind::OAuth2 { paste }, Value::Object(_)) => Stored::oauth(&value.to_string(), paste),
+        (FieldKind::OAuth2(login), Value::Object(_)) => Stored::oauth(&value.to_string(), &login.paste),
         (FieldKind::Plain, other) => {
             return Err(wrong_type(path, other, "a string or null"));
         }
-        (FieldKind::OAuth2 { .. }, other) => {
+        (FieldKind::OAuth2(_), other) => {
             return Err(wrong_type(path, other, "an object or null"));
         }
     };
@@ -166,16 +161,20 @@ fn put(document: &mut Map<String, Value>, section: &str, field: &str, shown: Val
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
+    use crate::fields::{Field, OAuth};
 
     fn known() -> KnownFields {
-        let fields = |names: &[(&str, FieldKind)]| -> BTreeMap<String, FieldKind> {
-            names.iter().map(|(name, kind)| ((*name).to_owned(), kind.clone())).collect()
+        let fields = |names: &[(&str, FieldKind)]| -> BTreeMap<String, Field> {
+            let field =
+                |kind: &FieldKind| Field { kind: kind.clone(), origins: vec!["https://demo.example".into()] };
+            names.iter().map(|(name, kind)| ((*name).to_owned(), field(kind))).collect()
         };
         let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
-        let login = FieldKind::OAuth2 { paste };
+        let (token_url, client_id) = ("https://demo.example/token".to_owned(), "demo".to_owned());
+        let login = FieldKind::OAuth2(OAuth { paste, token_url, client_id, refresh_before: Duration::ZERO });
         KnownFields(BTreeMap::from([
             ("demo".to_owned(), fields(&[("apiKey", FieldKind::Plain), ("oauth", login)])),
             ("providers.demo".to_owned(), fields(&[("apiKey", FieldKind::Plain)])),
@@ -204,7 +203,7 @@ mod tests {
             Edit::Remove { section, field } => format!("{section}.{field}-"),
             Edit::RemoveAll => "-".to_owned(),
         };
-        match edits(&document, "", &known(), &stored(), &|_, _| Vec::new()) {
+        match edits(&document, "", &known(), &stored()) {
             Ok(edits) => edits.iter().map(text).collect::<Vec<_>>().join(" "),
             Err(fault) => fault.message.into_owned(),
         }
@@ -301,8 +300,9 @@ mod tests {
     #[test]
     fn credentials_are_shown_masked() {
         let mut credentials = Credentials::default();
-        let mut set =
-            |section: &str, field: &str, stored| credentials.insert(section.into(), field.into(), stored);
+        let mut set = |section: &str, field: &str, stored| {
+            credentials.insert(section.into(), field.into(), stored, vec![])
+        };
         set("demo", "apiKey", Stored::exact("0123456789abcdef").unwrap());
         set(
             "demo",

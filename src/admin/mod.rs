@@ -29,7 +29,7 @@ pub use self::{
     operations::{Body, Call, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
 };
 use crate::{
-    accounts::{Actor, Caller, KnownFields, MasterKey},
+    accounts::{Actor, Caller, MasterKey},
     fault::{Fault, Kind},
     live::{Live, ReloadError},
     name::Owner,
@@ -177,17 +177,6 @@ impl Files {
             Call::Reload => reload(live).await,
             _ => Err(not_found()),
         }
-    }
-
-    /// The credentials that the files declare.
-    fn known(&self) -> KnownFields {
-        let table = self.table();
-        KnownFields::of(table.providers.iter().filter_map(|provider| provider.section.as_ref()))
-    }
-
-    /// The origins that a credential which is set now is for.
-    fn origins(&self, _section: &str, _field: &str) -> Vec<String> {
-        Vec::new()
     }
 
     fn table(&self) -> Arc<Table> {

@@ -11,6 +11,10 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::{
+<<<<<<< HEAD
+=======
+    fields::KnownFields,
+>>>>>>> api
     secret::Secret,
     settings::Settings,
     store::{Store, User},
