@@ -11,10 +11,6 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::{
-<<<<<<< HEAD
-=======
-    fields::KnownFields,
->>>>>>> api
     secret::Secret,
     settings::Settings,
     store::{Store, User},

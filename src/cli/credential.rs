@@ -6,19 +6,9 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-<<<<<<< HEAD
 use super::{
     api,
     context::{Context, Report, find_user, read_secret, table},
-=======
-use super::context::{Context, Report, find_user, read_secret, table};
-use crate::{
-    accounts::{Actor, Edit, MasterKey, Stored, change_credentials, read_credentials, remove_credential},
-    fields::FieldKind,
-    name::Owner,
-    secret::Secret,
-    store::{ChangeOutcome, Store, User},
->>>>>>> api
 };
 use crate::{accounts::utc, name::GroupName, secret::Secret};
 
@@ -139,19 +129,11 @@ async fn set(
     read: impl Fn(&str) -> anyhow::Result<Secret>,
     context: &Context<'_>,
 ) -> anyhow::Result<Report> {
-<<<<<<< HEAD
     check_place(place)?;
     let keeper = whose.find(context).await?;
-=======
-    let (section, field) = split(place)?;
-    let known = context.known.find(section, field)?;
-    let store = context.store().await?;
-    let user = find_user(&store, user).await?;
->>>>>>> api
     // All that can fail without the value fails before somebody is asked for it.
     keeper.stored(context).await?;
     let text = read(place)?;
-<<<<<<< HEAD
     let stored = keeper.merge(place, value(text.expose()), context).await;
     stored.with_context(|| format!("failed to store `{place}`"))?;
     Ok(Report::note(format!("stored `{place}` for {}\n", keeper.shown)))
@@ -163,22 +145,6 @@ fn value(text: &str) -> Value {
     match serde_json::from_str(text) {
         Ok(Value::Object(login)) => login.into(),
         _ => text.into(),
-=======
-    let stored = match &known.kind {
-        FieldKind::Plain => Stored::plain(text.expose()),
-        FieldKind::OAuth2(oauth) => Stored::oauth(text.expose(), &oauth.paste),
-    };
-    let stored = stored.with_context(|| format!("failed to store `{place}`"))?;
-    let (section, field) = (section.to_owned(), field.to_owned());
-    let edit = Edit::Set { section, field, stored, origins: known.origins.clone() };
-    let owner = Owner::User(user.id.clone());
-    match change_credentials(&store, &Actor::command(), &key, &owner, &[edit]).await? {
-        ChangeOutcome::Done { .. } => {
-            Ok(Report::note(format!("stored `{place}` for {}\n", shown_user(&user))))
-        }
-        ChangeOutcome::UnknownUser => anyhow::bail!("the user {} has been removed meanwhile", user.id),
-        ChangeOutcome::OtherKey => anyhow::bail!("the master key has been replaced meanwhile: try again"),
->>>>>>> api
     }
 }
 

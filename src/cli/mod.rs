@@ -26,11 +26,6 @@ use std::{io::Write, process::ExitCode};
 use clap::Parser;
 
 use crate::{
-<<<<<<< HEAD
-=======
-    fields::KnownFields,
-    load,
->>>>>>> api
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
 };
@@ -154,14 +149,3 @@ fn with_context(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command(context)).map(|()| true)
 }
-<<<<<<< HEAD
-=======
-
-/// The credentials that the provider files declare, as far as they can be served from here.
-fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
-    let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
-    Ok(assembled.table.fields)
-}
->>>>>>> api

@@ -54,7 +54,8 @@ fn run(script: &str) {
     let path = format!("{}/bin:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("timeout");
     // What goes on in the background ends with the script.
-    let script = format!("trap 'kill $(jobs -p)' EXIT\n{}", script.replace("8787", &port).replace("8788", &mock));
+    let script =
+        format!("trap 'kill $(jobs -p)' EXIT\n{}", script.replace("8787", &port).replace("8788", &mock));
     shell.args(["60", "bash", "-euxo", "pipefail", "-c", &script]);
     shell.env_clear().env("PATH", path).env("TOLLGATE_LISTEN", format!("127.0.0.1:{port}"));
     let output = shell.current_dir(dir.path()).stdin(Stdio::null()).output().expect("there is a shell");

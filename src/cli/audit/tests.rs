@@ -1,17 +1,10 @@
 use tempfile::TempDir;
 
 use super::*;
-<<<<<<< HEAD
 use crate::{
     accounts::{Actor, DisplayName, create_user},
     cli::context::settings,
     store::Names,
-=======
-use crate::store::{Names, Store};
-use crate::{
-    accounts::{Actor, DisplayName, create_user},
-    fields::KnownFields,
->>>>>>> api
 };
 
 #[tokio::test]

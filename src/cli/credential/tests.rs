@@ -2,14 +2,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-<<<<<<< HEAD
     accounts::{Actor, DisplayName, MasterKey, create_user},
     cli::context::settings,
     settings::Settings,
-=======
-    accounts::{Actor, DisplayName, create_user},
-    fields::{Field, KnownFields, OAuth},
->>>>>>> api
     store::Names,
 };
 
@@ -31,25 +26,7 @@ impl World {
         let world = Self { dir, settings };
         let store = world.context().store().await.unwrap();
         create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
-<<<<<<< HEAD
         world
-=======
-        let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
-        let oauth = OAuth {
-            paste,
-            token_url: "https://auth.example.com/token".to_owned(),
-            client_id: "app_1".to_owned(),
-            refresh_before: std::time::Duration::from_mins(5),
-        };
-        let field = |kind| Field { kind, origins: vec!["https://api.example.com".to_owned()] };
-        let plain = ("apiKey".to_owned(), field(FieldKind::Plain));
-        let oauth = ("oauth".to_owned(), field(FieldKind::OAuth2(oauth)));
-        let known = KnownFields(BTreeMap::from([
-            ("providers.demo".to_owned(), BTreeMap::from([plain])),
-            ("example".to_owned(), BTreeMap::from([oauth])),
-        ]));
-        Self { dir, known }
->>>>>>> api
     }
 
     fn context(&self) -> Context<'_> {

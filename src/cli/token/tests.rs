@@ -2,13 +2,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-<<<<<<< HEAD
     accounts::{NewUser, create_user},
     cli::context::settings,
-=======
-    accounts::{Actor, NewUser, create_user},
-    fields::KnownFields,
->>>>>>> api
     name::UserId,
     settings::Settings,
     store::{Names, NewToken, Store},

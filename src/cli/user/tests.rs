@@ -1,18 +1,7 @@
 use tempfile::TempDir;
 
 use super::*;
-<<<<<<< HEAD
 use crate::{accounts::create_user, cli::context::settings, store::TokenHash};
-=======
-use crate::{
-    fields::KnownFields,
-    store::{Store, TokenHash},
-};
-
-fn context<'a>(dir: &TempDir, known: &'a KnownFields) -> Context<'a> {
-    Context { data_dir: dir.path().to_owned(), master_key: None, known }
-}
->>>>>>> api
 
 #[tokio::test]
 async fn the_token_alone_goes_to_stdout() {
