@@ -7,11 +7,11 @@
 mod attempts;
 mod cache;
 mod clock;
+mod confirm;
 mod credential;
 mod filter;
 mod flight;
 mod key;
-mod known;
 mod lookup;
 mod people;
 mod seal;
@@ -20,23 +20,27 @@ mod token;
 mod used;
 mod watch;
 
+use std::collections::BTreeMap;
+
 pub use self::{
     attempts::{Attempts, TooMany},
     cache::LocalCache,
-    clock::{now_ms, utc},
+    clock::{from_utc, now_ms, utc},
+    confirm::{ConfirmError, Confirmed, Which, confirm, moved},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::KeyError,
-    known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     people::{
-        Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
-        ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
+        Actor, BadName, DisplayName, Draft, Edit, Issued, NewUser, NotRotated, TokenDraft, Unreadable,
+        add_token, add_user, change_credentials, create_user, ensure_admin_token, issue_admin_token,
+        issue_token, open_credential, read_credentials, remove_credential, remove_user, revoke_admin_token,
+        revoke_token, rotate_token, update_user,
     },
     seal::{MasterKey, OpenError},
     token::shown,
 };
 use crate::{
-    name::{FileName, GroupName, Scope, TokenId, UserId},
+    name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},
 };
 
@@ -53,8 +57,8 @@ pub struct Caller {
     pub disabled: bool,
     /// The token.
     pub token: CallerToken,
-    /// What the user may use, in clear.
-    pub credentials: Credentials,
+    /// What the user may use, in clear, by owner: the user's own stand first, then the group's, then everybody's.
+    pub credentials: BTreeMap<Owner, Credentials>,
 }
 
 /// The token that came with a request.

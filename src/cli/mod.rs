@@ -1,6 +1,7 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+mod api;
 pub mod audit;
 pub mod check;
 pub mod context;
@@ -20,17 +21,13 @@ pub mod test;
 pub mod token;
 pub mod user;
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::Parser;
 
 use crate::{
-    accounts::{FieldKind, KnownFields},
-    load,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
-    spec,
 };
 
 /// A declarative, data-driven proxy for LLM providers: one binary, one folder of TOML files
@@ -148,29 +145,7 @@ fn with_context(
     settings: &Settings,
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let known = known_fields(settings)?;
-    let context =
-        context::Context { data_dir: settings.data.clone(), master_key: master_key(), known: &known };
+    let context = context::Context { settings, master_key: master_key() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command(context)).map(|()| true)
-}
-
-/// The credentials that the provider files declare.
-fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
-    let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let compiled = crate::compile::compile(&loaded.files);
-    let mut known: BTreeMap<String, BTreeMap<String, FieldKind>> = BTreeMap::new();
-    for section in compiled.providers.iter().filter_map(|provider| provider.section.as_ref()) {
-        let fields = known.entry(section.name.clone()).or_default();
-        fields.extend(section.fields.iter().map(|field| (field.value.name.clone(), kind(&field.value))));
-    }
-    Ok(KnownFields(known))
-}
-
-fn kind(field: &spec::Field) -> FieldKind {
-    match field.kind {
-        Some(spec::FieldKind::Oauth2) => FieldKind::OAuth2 { paste: field.paste.clone().unwrap_or_default() },
-        Some(spec::FieldKind::Secret) | None => FieldKind::Plain,
-    }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{self, Accounts, MasterKey},
-    admin::Admin,
+    admin::{Admin, Desk, Files},
     cli::check,
     control,
     diag::{Diagnostic, Severity},
@@ -100,14 +100,15 @@ async fn start(
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let (address, admin_address) = (doors.address, doors.admin_address);
-    let admin = Admin { live: live.clone(), local: false };
-    let (socket, calls) = control::start(&settings.data, admin.clone())
+    let admin = Admin { files: Files::Live(live.clone()), store: store.clone(), key: key.clone() };
+    let (desk, errands) = Desk::start(admin.clone());
+    let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
-        admin,
+        desk,
         ready: Arc::new(Readiness::default()),
         accounts,
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
@@ -119,7 +120,8 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
-    let control = vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls)];
+    let control =
+        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(errands)];
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
     let workers = start_workers(doors, pulses, &house)?;

@@ -9,6 +9,8 @@
 
 mod accounts;
 mod admin;
+mod api_admin;
+mod api_self;
 mod broken;
 mod callers;
 mod cli;
@@ -20,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod machine;
 mod operating;
+mod origins;
 mod protocol;
 mod raw;
 mod raw_answers;
