@@ -20,8 +20,6 @@ mod token;
 mod used;
 mod watch;
 
-use std::collections::BTreeMap;
-
 pub use self::{
     attempts::{Attempts, TooMany},
     cache::LocalCache,
@@ -39,6 +37,8 @@ pub use self::{
     seal::{MasterKey, OpenError},
     token::shown,
 };
+use std::collections::BTreeMap;
+
 use crate::{
     name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},

@@ -173,10 +173,10 @@ pub(super) fn below(path: &str, segment: &str) -> bool {
 async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<String, Fault> {
     let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
     let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
-    let admin = worker.accounts.authenticate_admin(&worker.cache, token.expose()).await;
-    match admin.map_err(|error| store_fault(&error, visit))? {
-        Some(admin) => Ok(format!("admin {admin}")),
-        None => Err(wrong_token(worker, visit, refused()).await),
+    match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
+        Ok(Some(admin)) => Ok(format!("admin {admin}")),
+        Ok(None) => Err(wrong_token(worker, visit, refused()).await),
+        Err(error) => Err(store_fault(&error, visit)),
     }
 }
 
