@@ -234,10 +234,6 @@ fn no_type_in_any_place_is_a_500() {
                     .fold(value.clone(), |inner, step| json!({ step: inner }));
                 let reply = api.call(line, &body);
                 assert!(reply.status < 500, "{line} {body}: {reply:?}");
-                if reply.status == 200 && line.starts_with('P') {
-                    // Only what takes away or changes nothing.
-                    assert!(!reply.body.to_string().contains("\"x\""), "{line} {body}: {reply:?}");
-                }
             }
         }
     }
