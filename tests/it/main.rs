@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod machine;
 mod operating;
+mod origins;
 mod protocol;
 mod raw;
 mod raw_answers;

@@ -1,10 +1,10 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Names, Store};
 use crate::{
     accounts::{Actor, DisplayName, create_user},
     fields::KnownFields,
+    store::{Names, Store},
 };
 
 #[tokio::test]
