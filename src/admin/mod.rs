@@ -26,7 +26,7 @@ pub use self::{
     body::MAX_BODY,
     desk::Desk,
     openapi::openapi,
-    operations::{Body, Call, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
+    operations::{Body, Call, FileCall, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
 };
 use crate::{
     accounts::{Actor, Caller, MasterKey},
@@ -134,7 +134,7 @@ impl Admin {
         let second = captures.get(1).copied().unwrap_or_default();
         match operation.call {
             Call::Alive | Call::Ready => Err(not_found()),
-            Call::Providers | Call::ProviderTexts | Call::Reload => self.files.answer(operation.call).await,
+            Call::Files(call) => self.files.answer(call).await,
             Call::MakeUser => self.make_user(request).await,
             Call::Users => self.users(request).await,
             Call::User => self.user(first).await,
@@ -174,14 +174,13 @@ impl Admin {
 }
 
 impl Files {
-    /// Answers a call that is about files alone.
-    async fn answer(&self, call: Call) -> Answered {
+    /// Answers a call that is about files alone. Of those that nothing serves there is nothing to tell.
+    async fn answer(&self, call: FileCall) -> Answered {
         let Self::Live(live) = self else { return Err(not_found()) };
         match call {
-            Call::Providers => Ok(answer(StatusCode::OK, &*live.status())),
-            Call::ProviderTexts => Ok(answer(StatusCode::OK, &live.texts())),
-            Call::Reload => reload(live).await,
-            _ => Err(not_found()),
+            FileCall::Status => Ok(answer(StatusCode::OK, &*live.status())),
+            FileCall::Texts => Ok(answer(StatusCode::OK, &live.texts())),
+            FileCall::Reload => reload(live).await,
         }
     }
 

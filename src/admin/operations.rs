@@ -18,9 +18,7 @@ use crate::{
 pub enum Call {
     Alive,
     Ready,
-    Providers,
-    ProviderTexts,
-    Reload,
+    Files(FileCall),
     MakeUser,
     Users,
     User,
@@ -53,6 +51,15 @@ pub enum Call {
     MyTokens,
     MakeMyToken,
     RemoveMyToken,
+}
+
+/// Which call about files: those need no store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the table below says what each is")]
+pub enum FileCall {
+    Status,
+    Texts,
+    Reload,
 }
 
 /// Who may call.
@@ -216,9 +223,9 @@ pub static OPERATIONS: &[Operation] = &[
     new::<shape::Health>(Call::Ready, "GET", "/readyz", Who::Public, "Whether more requests are wanted")
         .or::<shape::Health>(503),
 
-    new::<Status>(Call::Providers, "GET", "/admin/providers", Who::Admin, "What serves, and what became of each file"),
-    new::<Texts>(Call::ProviderTexts, "GET", "/admin/providers/files", Who::Local, "The texts of the files that serve (over the control socket alone)"),
-    new::<Status>(Call::Reload, "POST", "/admin/reload", Who::Admin, "Read the provider files anew")
+    new::<Status>(Call::Files(FileCall::Status), "GET", "/admin/providers", Who::Admin, "What serves, and what became of each file"),
+    new::<Texts>(Call::Files(FileCall::Texts), "GET", "/admin/providers/files", Who::Local, "The texts of the files that serve (over the control socket alone)"),
+    new::<Status>(Call::Files(FileCall::Reload), "POST", "/admin/reload", Who::Admin, "Read the provider files anew")
         .or::<Status>(422).faults(&[Kind::ReloadUnfinished]),
 
     new::<shape::MadeUser>(Call::MakeUser, "POST", "/admin/users", Who::Admin, "Make a user with a first token, which has both kinds")
