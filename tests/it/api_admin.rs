@@ -234,10 +234,6 @@ fn no_type_in_any_place_is_a_500() {
                     .fold(value.clone(), |inner, step| json!({ step: inner }));
                 let reply = api.call(line, &body);
                 assert!(reply.status < 500, "{line} {body}: {reply:?}");
-                if reply.status == 200 && line.starts_with('P') {
-                    // Only what takes away or changes nothing.
-                    assert!(!reply.body.to_string().contains("\"x\""), "{line} {body}: {reply:?}");
-                }
             }
         }
     }
@@ -565,7 +561,7 @@ fn the_control_socket_needs_no_token() {
     assert_eq!(proxied(&world, &world.token), 401);
     let api = Api::admin(&world);
     let log = api.done("GET /admin/audit", &Value::Null);
-    let last = log.as_object().unwrap().values().last().unwrap();
+    let last = log.as_object().unwrap().values().next_back().unwrap();
     assert_eq!((&last["action"], &last["source"]), (&json!("user.delete"), &json!("local")));
     assert!(last["actor"].as_str().unwrap().starts_with("uid "), "{last}");
     api.fails("GET /admin/providers/files", &Value::Null, NOT_FOUND);
