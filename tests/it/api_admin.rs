@@ -609,11 +609,8 @@ fn a_store_that_is_gone_is_told_and_takes_nothing_along() {
     own.done("GET /auth/creds", &Value::Null);
     let (database, away) = (world.home.data().join("tollgate.db"), world.home.data().join("away"));
     std::fs::rename(&database, &away).unwrap();
-    let gone = (
-        503,
-        "store_unavailable",
-        "The store does not answer now, and nothing was changed: try again",
-    );
+    let gone =
+        (503, "store_unavailable", "The store does not answer now, and nothing was changed: try again");
     api.fails("POST /admin/users", &json!({ "name": "eve" }), gone);
     api.fails("GET /admin/users", &Value::Null, gone);
     api.fails(&format!("DELETE /admin/users/{id}"), &Value::Null, gone);
