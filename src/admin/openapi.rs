@@ -137,9 +137,17 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
     let mut all = vec![Kind::MalformedRequest];
     all.extend(match operation.who {
         Who::Public => &[][..],
-        Who::Admin => &[Kind::InvalidAdminToken, Kind::StoreUnavailable],
-        Who::Local => &[Kind::InvalidAdminToken, Kind::StoreUnavailable, Kind::NotFound],
-        Who::User => &[Kind::InvalidToken, Kind::TokenKind, Kind::UserDisabled, Kind::StoreUnavailable],
+        Who::Admin => &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable],
+        Who::Local => {
+            &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable, Kind::NotFound]
+        }
+        Who::User => &[
+            Kind::InvalidToken,
+            Kind::TokenKind,
+            Kind::UserDisabled,
+            Kind::TooManyAttempts,
+            Kind::StoreUnavailable,
+        ],
     });
     if operation.body.is_some() {
         all.extend([Kind::InvalidRequest, Kind::BodyTooLarge, Kind::BodyTimeout]);

@@ -599,3 +599,26 @@ fn a_wrong_method_is_as_no_path() {
     assert_eq!((head.status(), head.get("content-type")), (200, Some("application/json")));
     assert!(head.get("content-length").is_some_and(|length| length != "0"));
 }
+
+#[test]
+fn a_store_that_is_gone_is_told_and_takes_nothing_along() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let (id, token) = api.user("bob");
+    let own = api.with(&token);
+    own.done("GET /auth/creds", &Value::Null);
+    let (database, away) = (world.home.data().join("tollgate.db"), world.home.data().join("away"));
+    std::fs::rename(&database, &away).unwrap();
+    let gone =
+        (503, "store_unavailable", "The store does not answer now, and nothing was changed: try again");
+    api.fails("POST /admin/users", &json!({ "name": "eve" }), gone);
+    api.fails("GET /admin/users", &Value::Null, gone);
+    api.fails(&format!("DELETE /admin/users/{id}"), &Value::Null, gone);
+    own.fails("PUT /auth/creds", &json!({ "providers": { "t": { "apiKey": "sk-lost" } } }), gone);
+    own.fails("POST /auth/rotate", &Value::Null, gone);
+    assert_eq!(api.get("GET /admin/providers").status, 200);
+    std::fs::rename(&away, &database).unwrap();
+    own.done("PUT /auth/creds", &json!({ "providers": { "t": { "apiKey": "sk-kept" } } }));
+    api.user("eve");
+    assert_eq!(keys(&api.done("GET /admin/users", &Value::Null)).len(), 3);
+}
