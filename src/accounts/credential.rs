@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::clock::utc;
+use super::{clock::utc, oauth};
 use crate::secret::Secret;
 
 /// Longest secret, in bytes. Whole request heads of many servers end at 8 KiB.
@@ -113,11 +113,9 @@ impl Stored {
         let expires_at = part("expiresAt").map(|value| {
             value.as_u64().ok_or_else(|| json_error("`expiresAt` is no count of milliseconds since 1970"))
         });
-        Ok(Self::OAuth {
-            access_token: secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?,
-            refresh_token: secret("refreshToken")?,
-            expires_at_ms: expires_at.transpose()?,
-        })
+        let access_token = secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?;
+        let expires_at_ms = expires_at.transpose()?.or_else(|| oauth::expiry_of(&access_token));
+        Ok(Self::OAuth { access_token, refresh_token: secret("refreshToken")?, expires_at_ms })
     }
 
     /// What is sealed.
@@ -180,7 +178,7 @@ fn mask(secret: &str) -> String {
     }
 }
 
-fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {
+pub(super) fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {
     let what = what.to_owned();
     if text.is_empty() {
         return Err(BadCredential::Empty { what });

@@ -11,6 +11,8 @@ mod flight;
 mod key;
 mod known;
 mod lookup;
+mod oauth;
+mod paste;
 mod people;
 mod seal;
 mod token;
