@@ -19,7 +19,7 @@ pub(super) const MAX_ANSWER: usize = 64 * 1024;
 /// How long an access token lasts of which nothing says how long.
 const LIFETIME_MS: u64 = 3_600_000;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Why a login was not refreshed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -27,6 +27,12 @@ pub enum Refused {
     /// The refresh token is good no more: only a new login helps.
     #[error("the token endpoint says that the login is no longer valid")]
     Revoked,
+    /// It was not reached, or not in time.
+    #[error("the token endpoint did not answer")]
+    Silent,
+    /// There is no such place.
+    #[error("the provider file's `token_url` is no URL to call")]
+    Url,
     /// Another status code.
     #[error("the token endpoint answered {0}")]
     Status(u16),
