@@ -18,6 +18,7 @@ mod harness;
 mod lifecycle;
 mod limits;
 mod machine;
+mod oauth;
 mod operating;
 mod protocol;
 mod raw;
