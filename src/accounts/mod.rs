@@ -14,6 +14,7 @@ mod lookup;
 mod oauth;
 mod paste;
 mod people;
+mod refresh;
 mod seal;
 mod token;
 
@@ -24,10 +25,13 @@ pub use self::{
     key::KeyError,
     known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
+    oauth::Refused,
+    paste::issue_paste_token,
     people::{
         Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
         ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
     },
+    refresh::{Endpoints, Fresh, NotRefreshed, Place, Refresher, Vaults, Wanted},
     seal::{MasterKey, OpenError},
     token::shown,
 };

@@ -8,11 +8,42 @@ use hmac::{Hmac, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::token::random;
-use crate::{secret::Secret, store::hex};
+use super::{people::Actor, token::random};
+use crate::{
+    bind,
+    name::UserId,
+    secret::Secret,
+    store::{NewPasteToken, Store, StoreError, TokenHash, hex},
+};
+
+/// How long one goes on when another is made in its place.
+const OLD_LIVES_MS: u64 = 3_600_000;
+
+/// Makes one for a user's login in the section and field; those that the user had for this provider live on for an
+/// hour. None if no such login is stored.
+pub async fn issue_paste_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    provider: &bind::Provider,
+) -> Result<Option<Secret>, StoreError> {
+    let (Some(paste), Some(section)) = (&provider.paste_token, &provider.section) else { return Ok(None) };
+    let act = actor.act("paste_token.create", user, json!({ "provider": provider.name.as_str() }));
+    let token = generate(&paste.spec.claims, act.at_ms);
+    let record = NewPasteToken {
+        hash: TokenHash::of(token.expose()),
+        user: user.clone(),
+        provider: provider.name.clone(),
+        section: section.name.clone(),
+        field: paste.field.clone(),
+        created_at_ms: act.at_ms,
+    };
+    let old_expires_at_ms = act.at_ms.saturating_add(OLD_LIVES_MS);
+    Ok(store.replace_paste_token(&record, old_expires_at_ms, &act).await?.then_some(token))
+}
 
 /// A new one.
-pub(super) fn generate(claims: &BTreeMap<String, Value>, now_ms: u64) -> Secret {
+fn generate(claims: &BTreeMap<String, Value>, now_ms: u64) -> Secret {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims: Map<String, Value> =
         claims.iter().map(|(name, claim)| (name.clone(), filled(claim, now_ms))).collect();

@@ -265,7 +265,9 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         if self.setbacks.len() >= MAX_SETBACKS {
             self.setbacks.retain(|_, setback| !setback.is_over());
             // Forgetting one costs a call that fails again.
-            if let Some(any) = self.setbacks.keys().next().filter(|_| self.setbacks.len() >= MAX_SETBACKS).cloned() {
+            if let Some(any) =
+                self.setbacks.keys().next().filter(|_| self.setbacks.len() >= MAX_SETBACKS).cloned()
+            {
                 self.setbacks.remove(&any);
             }
         }

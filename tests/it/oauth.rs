@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use rustix::process::Signal;
-use tollgate::{accounts::now_ms, mock::Authority};
+use tollgate::accounts::now_ms;
 
-use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Next, Upstream, Wire, World};
+use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Upstream, Wire, World};
 
 const EXPIRED: Fault<'_> =
     Fault(401, "credential_expired", "The login stored for t has expired: store it anew");
@@ -116,7 +116,8 @@ impl Play {
 
 fn store(home: &Home, access: &str, refresh: &str, seconds: i64) {
     let expires_at = i64::try_from(now_ms()).unwrap() + seconds * 1000;
-    let login = serde_json::json!({ "accessToken": access, "refreshToken": refresh, "expiresAt": expires_at });
+    let login =
+        serde_json::json!({ "accessToken": access, "refreshToken": refresh, "expiresAt": expires_at });
     home.credential("ada", "providers.t.login", &login.to_string());
 }
 
@@ -233,9 +234,9 @@ fn a_refresh_that_fails_destroys_nothing() {
         let exchange = play.with_credential(Exchange::get(), &format!("Key {KEY}"));
         let mut wire = loop {
             let mut client = play.client(&exchange);
-            match play.auth.next_or(&play.world.upstream) {
-                Next::Request(wire) => break wire,
-                Next::Client => play.relayed(&mut client, &exchange),
+            match play.auth.next_unless(&play.world.upstream) {
+                Some(wire) => break wire,
+                None => play.relayed(&mut client, &exchange),
             }
         };
         check_call(&wire.request().unwrap(), &play.auth.address().to_string(), "t1");
@@ -270,7 +271,7 @@ fn calls_to_an_endpoint_that_fails_become_rare() {
     let mut calls = vec![];
     while calls.len() < 2 {
         let mut client = play.client(&exchange);
-        if let Next::Request(mut wire) = play.auth.next_or(&play.world.upstream) {
+        if let Some(mut wire) = play.auth.next_unless(&play.world.upstream) {
             check_call(&wire.request().unwrap(), &play.auth.address().to_string(), "r1");
             calls.push(start.elapsed());
             wire.send(&failure);
@@ -412,8 +413,6 @@ fn a_401_is_relayed_where_nothing_helps() {
 /// The shipped files, whose token endpoint has a host and TLS of its own.
 #[test]
 fn the_shipped_login_is_refreshed_where_its_file_says() {
-    let authority = std::sync::Arc::new(Authority::new(&[]).unwrap());
-    drop(authority);
     let mut world = World::shipped(&[]);
     let login = serde_json::json!({ "tokens": { "access_token": "a1", "refresh_token": "r1" }, "more": 1 });
     world.home.credential("ada", "openai.oauth", &login.to_string());
@@ -421,8 +420,10 @@ fn the_shipped_login_is_refreshed_where_its_file_says() {
     world.home.credential("ada", "openai.oauth", &login.to_string());
     let mut client = world.client();
     let path = "/openai-codex/codex/responses";
-    let request =
-        format!("POST {path} HTTP/1.1\r\nHost: g\r\nx-api-key: {}\r\nContent-Length: 2\r\n\r\n{{}}", world.token);
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: g\r\nx-api-key: {}\r\nContent-Length: 2\r\n\r\n{{}}",
+        world.token
+    );
     client.send(request);
     let (call, mut wire) = world.upstream.request();
     assert_eq!(call.head.start, "POST /oauth/token HTTP/1.1");

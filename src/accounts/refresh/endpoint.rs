@@ -43,7 +43,11 @@ impl Endpoints {
         Self(shared)
     }
 
-    async fn call(&self, origin: &Origin, request: Request<Upload>) -> Result<(u16, Zeroizing<Vec<u8>>), Refused> {
+    async fn call(
+        &self,
+        origin: &Origin,
+        request: Request<Upload>,
+    ) -> Result<(u16, Zeroizing<Vec<u8>>), Refused> {
         // Calls are rare: each has a connection of its own, and none waits unused.
         let upstream = Upstream::new(Arc::clone(&self.0));
         let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };

@@ -139,13 +139,13 @@ async fn with_lease(
 ) -> Ended {
     match endpoint.refresh(&wanted.token_url, &wanted.client_id, &refresh_token).await {
         Ok(new) => save(vault, Unsaved { wanted: wanted.clone(), old, new }).await,
-        Err(refused) => instead(vault, &old, refused).await.into(),
+        Err(refused) => instead(vault, wanted, &old, refused).await.into(),
     }
 }
 
 /// Where a refresh has failed, but another login was stored meanwhile, that one counts.
-async fn instead(vault: &impl Vault, old: &Login, refused: Refused) -> Outcome {
-    match vault.read(&old.place()).await {
+async fn instead(vault: &impl Vault, wanted: &Wanted, old: &Login, refused: Refused) -> Outcome {
+    match vault.read(&wanted.place).await {
         Ok(Some(login)) if !login.is_same(old) => Ok(fresh(&login)),
         _ => Err(refused.into()),
     }

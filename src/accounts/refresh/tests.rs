@@ -75,14 +75,22 @@ impl Play {
             updated_at_ms: 0,
         };
         let refresh_token = Some(Secret::new(refresh)).filter(|token| !token.expose().is_empty());
-        *self.0.login.lock().unwrap() =
-            Some(Login { access_token: Secret::new(access), refresh_token, expires_at_ms: Some(expires_at_ms), row });
+        *self.0.login.lock().unwrap() = Some(Login {
+            access_token: Secret::new(access),
+            refresh_token,
+            expires_at_ms: Some(expires_at_ms),
+            row,
+        });
     }
 
     /// The same login, sealed anew.
     fn reseal(&self) {
         let login = self.0.login.lock().unwrap().clone().unwrap();
-        self.put(login.access_token.expose(), login.refresh_token.unwrap().expose(), login.expires_at_ms.unwrap());
+        self.put(
+            login.access_token.expose(),
+            login.refresh_token.unwrap().expose(),
+            login.expires_at_ms.unwrap(),
+        );
     }
 
     fn stored(&self) -> (String, String) {
@@ -121,7 +129,8 @@ impl Vault for Play {
         if self.0.login.lock().unwrap().as_ref().is_none_or(|login| login.row != old.row) {
             return Ok(false);
         }
-        let Stored::OAuth { access_token, refresh_token: Some(refresh), expires_at_ms: Some(expires) } = new else {
+        let Stored::OAuth { access_token, refresh_token: Some(refresh), expires_at_ms: Some(expires) } = new
+        else {
             panic!("{new:?}")
         };
         self.put(access_token.expose(), refresh.expose(), *expires);
@@ -174,7 +183,8 @@ async fn many_who_ask_at_once_are_answered_by_one_refresh() {
     play.put("a1", "r1", 0);
     play.answers(Ok(("a2", "r2")));
     play.shut();
-    let all = async { tokio::join!(asked(&refresher, "a1"), asked(&refresher, "a1"), asked(&refresher, "a1")) };
+    let all =
+        async { tokio::join!(asked(&refresher, "a1"), asked(&refresher, "a1"), asked(&refresher, "a1")) };
     let open = async {
         play.0.called.notified().await;
         play.0.open.add_permits(1000);

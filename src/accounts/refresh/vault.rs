@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::Place;
 use crate::{
-    accounts::{MasterKey, Stored, clock, people, seal, token::random},
+    accounts::{MasterKey, Stored, clock, seal, token::random},
     secret::Secret,
     store::{Resealing, SealedCredential, Store, StoreError, hex},
 };
@@ -58,6 +58,48 @@ impl Vaults {
     }
 }
 
-fn lease_name(Place { owner, section, field }: &Place) -> String {
+impl Vault for Vaults {
+    async fn read(&self, place: &Place) -> Result<Option<Login>, StoreError> {
+        let rows = self.store.credentials(&place.owner).await?;
+        let row = rows.into_iter().find(|row| row.section == place.section && row.field == place.field);
+        Ok(row.and_then(|row| self.opened(row)))
+    }
+
+    async fn replace(&self, old: &Login, new: &Stored) -> Result<bool, StoreError> {
+        let sealed = self.key.seal(sealed_for(&old.row), &new.to_plaintext());
+        let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
+        self.store.replace_sealed(&row, &old.row.sealed, &self.key.id(), Resealing::Refresh).await
+    }
+
+    async fn lease(&self, place: &Place, ms: u64) -> Result<bool, StoreError> {
+        let now_ms = clock::now_ms();
+        self.store.try_lease(&lease_name(place), &self.holder, now_ms, now_ms.saturating_add(ms)).await
+    }
+
+    async fn release(&self, place: &Place) -> Result<(), StoreError> {
+        self.store.release_lease(&lease_name(place), &self.holder).await
+    }
+}
+
+impl Vaults {
+    fn opened(&self, row: SealedCredential) -> Option<Login> {
+        // One that does not open was told when its caller was looked up.
+        let plaintext = self.key.open(sealed_for(&row), &row.sealed).ok()?;
+        match Stored::from_plaintext(&plaintext)? {
+            Stored::OAuth { access_token, refresh_token, expires_at_ms } => {
+                Some(Login { access_token, refresh_token, expires_at_ms, row })
+            }
+            Stored::Plain(_) => None,
+        }
+    }
+}
+
+fn sealed_for(row: &SealedCredential) -> seal::Place<'_> {
+    let SealedCredential { owner, section, field, origins, .. } = row;
+    seal::Place { owner, section, field, origins: origins.as_deref() }
+}
+
+fn lease_name(place: &Place) -> String {
+    let Place { owner, section, field } = place;
     format!("refresh {owner} {section} {field}")
 }
