@@ -1,6 +1,7 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+pub mod audit;
 pub mod check;
 pub mod context;
 pub mod credential;
@@ -78,6 +79,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Set, list and remove users' credentials
     Credential(credential::CredentialArgs),
+    /// Verify the log of changes to accounts
+    Audit(audit::AuditArgs),
     /// Run a fast fake upstream, for trying things without a key
     Mock(Box<mock::Args>),
 }
@@ -124,6 +127,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Credential(args)) => {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
+        }
+        Some(Command::Audit(args)) => {
+            with_context(&plain()?, async |context| audit::run(args, &context).await)
         }
         Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
     }?;

@@ -35,7 +35,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
-    audit::{Act, BEGINNING, Entry},
+    audit::{Act, BEGINNING, BrokenChain, Chain, Entry},
     changes::Changes,
     error::StoreError,
     place::{DirLock, PrivateFile, intruders, read_private, write_private},
