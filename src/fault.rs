@@ -84,6 +84,8 @@ faults! {
     CredentialMissing "credential_missing" UNAUTHORIZED Client false "http_request_denied";
     /// The caller's login for the provider has expired, and nothing else is stored.
     CredentialExpired "credential_expired" UNAUTHORIZED Client false "http_request_denied";
+    /// The provider leads to where the credential was not saved for, and nobody has confirmed that.
+    CredentialMoved "credential_moved" FORBIDDEN Client false "http_request_denied";
     /// WebSocket is not spoken here; clients fall back to plain requests on this.
     UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client false "http_upgrade_failed";
     /// The body is larger than the endpoint's limit.

@@ -4,12 +4,13 @@
 //! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
+use std::collections::BTreeMap;
+
 mod cache;
 mod clock;
 mod credential;
 mod flight;
 mod key;
-mod known;
 mod lookup;
 mod oauth;
 mod paste;
@@ -23,20 +24,20 @@ pub use self::{
     clock::{now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::KeyError,
-    known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     oauth::Refused,
     paste::issue_paste_token,
     people::{
         Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
-        ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
+        ensure_admin_token, issue_admin_token, issue_token, open_credential, read_credentials,
+        remove_credential,
     },
     refresh::{Endpoints, Fresh, NotRefreshed, Place, Refresher, Vaults, Wanted},
     seal::{MasterKey, OpenError},
     token::shown,
 };
 use crate::{
-    name::{FileName, GroupName, Scope, TokenId, UserId},
+    name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},
 };
 
@@ -53,8 +54,8 @@ pub struct Caller {
     pub disabled: bool,
     /// The token.
     pub token: CallerToken,
-    /// What the user may use, in clear.
-    pub credentials: Credentials,
+    /// What the user may use, in clear, by owner: the user's own stand first, then the group's, then everybody's.
+    pub credentials: BTreeMap<Owner, Credentials>,
 }
 
 /// The token that came with a request.

@@ -1,6 +1,8 @@
 //! Users, their tokens and credentials as the admin and the command line change them: made here, sealed
 //! here, stored by `store`. A token leaves this module once, in the answer to who made it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -276,25 +278,35 @@ pub async fn read_credentials(
     key: &MasterKey,
     owner: &Owner,
 ) -> Result<(Credentials, Vec<Unreadable>), StoreError> {
-    Ok(open_all(key, &store.credentials(owner).await?))
+    let (mut credentials, unreadable) = open_all(key, store.credentials(owner).await?);
+    Ok((credentials.remove(owner).unwrap_or_default(), unreadable))
 }
 
-/// Opens sealed credentials. Of one field, a user's own goes before a group's, and that before everybody's.
-pub(super) fn open_all(key: &MasterKey, sealed: &[SealedCredential]) -> (Credentials, Vec<Unreadable>) {
-    let (mut credentials, mut unreadable) = (Credentials::default(), Vec::new());
-    let mut sealed: Vec<&SealedCredential> = sealed.iter().collect();
-    sealed.sort_by(|one, other| other.owner.cmp(&one.owner));
-    for SealedCredential { owner, section, field, sealed, origins, .. } in sealed {
-        let place = Place { owner, section, field, origins: origins.as_deref() };
-        let plaintext = key.open(place, sealed);
-        let stored = plaintext.and_then(|text| Stored::from_plaintext(&text).ok_or(OpenError::Unknown));
-        let (section, field) = (section.clone(), field.clone());
+/// Opens sealed credentials.
+pub(super) fn open_all(
+    key: &MasterKey,
+    sealed: Vec<SealedCredential>,
+) -> (BTreeMap<Owner, Credentials>, Vec<Unreadable>) {
+    let (mut credentials, mut unreadable) = (BTreeMap::<_, Credentials>::new(), Vec::new());
+    for one in sealed {
+        let stored = open_credential(key, &one);
+        let SealedCredential { owner, section, field, origins, .. } = one;
         match stored {
-            Ok(stored) => credentials.insert(section, field, stored),
+            Ok(stored) => {
+                let credentials = credentials.entry(owner).or_default();
+                credentials.insert(section, field, stored, origins.unwrap_or_default());
+            }
             Err(reason) => unreadable.push(Unreadable { section, field, reason }),
         }
     }
     (credentials, unreadable)
+}
+
+/// Opens a sealed credential.
+pub fn open_credential(key: &MasterKey, sealed: &SealedCredential) -> Result<Stored, OpenError> {
+    let SealedCredential { owner, section, field, sealed, origins, .. } = sealed;
+    let plaintext = key.open(Place { owner, section, field, origins: origins.as_deref() }, sealed)?;
+    Stored::from_plaintext(&plaintext).ok_or(OpenError::Unknown)
 }
 
 /// Makes the first admin token if there is none at all. With a terminal it is returned, to be printed

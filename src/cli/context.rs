@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::KnownFields,
+    fields::KnownFields,
     secret::Secret,
     store::{Store, User},
 };

@@ -29,12 +29,12 @@ pub use own::administer;
 pub use ready::Readiness;
 
 use crate::{
-    accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
+    accounts::{Accounts, Caller, LocalCache, now_ms},
     admin::Admin,
     fault::{Fault, Kind},
     live::Live,
     origin::is_host,
-    rewrite::{self, Answered, Chosen},
+    rewrite::{self, Answered, Bound, Chosen, Usable},
     store::StoreError,
     table::{Hit, Table},
     telemetry::{Recorder, shown},
@@ -218,15 +218,29 @@ fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
     table.find_canonical(&head.method, path).ok_or_else(|| rewrite::no_endpoint(table, path))
 }
 
-/// The caller's credential for the endpoint's provider.
+/// The caller's credential for the endpoint's provider: the caller's own, the group's or everybody's.
 fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, Fault> {
     let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
     let now_ms = now_ms();
-    let stored = |field: &str| caller.credentials.get(section, field);
-    rewrite::choose(hit, |field| stored(field)?.usable(now_ms).cloned()).map_err(|fault| {
-        let expired = |stored: &Stored| stored.usable(now_ms).is_none();
-        let expired = hit.provider.auth.iter().any(|auth| stored(&auth.field).is_some_and(expired));
-        if expired { rewrite::expired(hit) } else { fault }
+    let owners = caller.credentials.iter().map(|(owner, credentials)| {
+        move |field: &str| {
+            let secret = credentials.get(section, field)?.usable(now_ms)?.clone();
+            Some(Usable {
+                secret,
+                bound: Some(Bound { owner, origins: credentials.origins(section, field) }),
+            })
+        }
+    });
+    rewrite::choose(hit, owners).map_err(|fault| {
+        let mut stored = hit.provider.auth.iter().flat_map(|auth| {
+            caller.credentials.values().filter_map(|credentials| credentials.get(section, &auth.field))
+        });
+        let missing = fault.kind == Kind::CredentialMissing;
+        if missing && stored.any(|stored| stored.usable(now_ms).is_none()) {
+            rewrite::expired(hit)
+        } else {
+            fault
+        }
     })
 }
 

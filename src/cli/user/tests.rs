@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::KnownFields,
+    fields::KnownFields,
     store::{Store, TokenHash},
 };
 
