@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use patience::Patience;
 
 use crate::{
-    accounts::{Accounts, LocalCache},
+    accounts::{Accounts, LocalCache, Refresher},
     admin::Admin,
     gateway::{self, Face, Readiness, Worker},
     live::Live,
@@ -53,6 +53,8 @@ pub struct House {
     pub ready: Arc<Readiness>,
     /// Who callers are.
     pub accounts: Accounts,
+    /// Who keeps logins alive.
+    pub refresher: Refresher,
     /// The way to upstreams.
     pub upstream: Arc<upstream::Shared>,
     /// Where finished requests go, if anyone wants them.
@@ -119,6 +121,7 @@ async fn serve(station: Station, house: &House) -> io::Result<()> {
         ready: house.ready.clone(),
         accounts: house.accounts.clone(),
         cache: LocalCache::default(),
+        refresher: house.refresher.clone(),
         upstream: Upstream::new(house.upstream.clone()),
         tasks: tasks.clone(),
         recorder: house.recorder.clone(),

@@ -24,10 +24,13 @@ use tokio::{
 use self::once::{Ended, Unsaved, once};
 pub use self::{
     endpoint::{Endpoints, TokenEndpoint},
-    vault::{Login, Vault, Vaults},
+    vault::{Vault, Vaults},
 };
-use super::oauth::{self, Refused};
-use crate::{name::Owner, secret::Secret};
+use super::{
+    clock,
+    oauth::{self, Refused},
+};
+use crate::{name::Owner, origin::Origin, secret::Secret};
 
 /// How long whoever asks waits: a little longer than a refresh that another node has begun may take.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -74,6 +77,21 @@ pub struct Fresh {
     pub access_token: Secret,
     /// Until when it is good, in milliseconds since 1970, if that is known.
     pub expires_at_ms: Option<u64>,
+    /// The origins that its login was saved for.
+    pub origins: Vec<String>,
+}
+
+impl Wanted {
+    /// Whether an access token that expires then will not do any more.
+    pub fn is_due(&self, expires_at_ms: Option<u64>) -> bool {
+        let before_ms = u64::try_from(self.refresh_before.as_millis()).unwrap_or(u64::MAX);
+        expires_at_ms.is_some_and(|at| at <= clock::now_ms().saturating_add(before_ms))
+    }
+
+    /// The token endpoint's origin, as credentials are saved for it.
+    pub fn origin(&self) -> Option<String> {
+        Origin::split(&self.token_url).ok().map(|(origin, _)| origin.to_string())
+    }
 }
 
 /// Why there is no other access token.
@@ -100,6 +118,13 @@ pub enum NotRefreshed {
     /// Another node refreshes it, and takes its time, or too many others are refreshed.
     #[error("it takes too long")]
     Late,
+}
+
+impl NotRefreshed {
+    /// Whether it may go better another time, with the same login.
+    pub fn may_pass(self) -> bool {
+        !matches!(self, Self::Refused(Refused::Revoked) | Self::Gone | Self::NoRefreshToken | Self::Moved)
+    }
 }
 
 type Outcome = Result<Fresh, NotRefreshed>;

@@ -25,11 +25,11 @@ pub(super) struct Granted<'h> {
 
 /// What came of the refreshes that this request has asked for.
 #[derive(Debug, Default)]
-struct Tried(Vec<(Place, Result<Fresh, NotRefreshed>)>);
+struct Tried(Vec<(Wanted, Result<Fresh, NotRefreshed>)>);
 
 impl Tried {
     fn get(&self, owner: &Owner, field: &str) -> Option<&Result<Fresh, NotRefreshed>> {
-        let same = |(place, _): &&(Place, _)| place.owner == *owner && place.field == field;
+        let same = |(wanted, _): &&(Wanted, _)| wanted.place.owner == *owner && wanted.place.field == field;
         self.0.iter().rev().find(same).map(|(_, outcome)| outcome)
     }
 }
@@ -70,9 +70,8 @@ impl<'h> Granted<'h> {
 
 /// Boxed, since it is rare: a warm request should not carry its state.
 async fn refresh(worker: &Worker, wanted: Wanted, mut tried: Tried) -> Tried {
-    let place = wanted.place.clone();
-    let outcome = Box::pin(worker.refresher.refresh(wanted)).await;
-    tried.0.push((place, outcome));
+    let outcome = Box::pin(worker.refresher.refresh(wanted.clone())).await;
+    tried.0.push((wanted, outcome));
     tried
 }
 
@@ -93,7 +92,9 @@ fn choose<'h>(
             let stored = credentials.get(section, field)?;
             let old = || credentials.origins(section, field);
             let (secret, origins) = match tried.get(owner, field) {
-                Some(Ok(fresh)) if is_good(fresh.expires_at_ms, now_ms) => (&fresh.access_token, &*fresh.origins),
+                Some(Ok(fresh)) if is_good(fresh.expires_at_ms, now_ms) => {
+                    (&fresh.access_token, &*fresh.origins)
+                }
                 Some(_) => (stored.usable(now_ms)?, old()),
                 None => match stored.usable(now_ms) {
                     Some(secret) => (secret, old()),
@@ -161,13 +162,12 @@ fn instead(fault: Fault, caller: &Caller, hit: &Hit, tried: &Tried) -> Fault {
         return fault;
     }
     let (section, provider) = (section(hit), &hit.provider);
-    for (place, outcome) in &tried.0 {
-        if *outcome == Err(NotRefreshed::Moved)
-            && let Some(credentials) = caller.credentials.get(&place.owner)
-        {
-            let bound = Bound { owner: &place.owner, origins: credentials.origins(section, &place.field) };
-            return rewrite::moved(provider, bound, &["its token endpoint"]);
-        }
+    let moved = tried.0.iter().find(|(_, outcome)| *outcome == Err(NotRefreshed::Moved));
+    if let Some((wanted, _)) = moved
+        && let Some(credentials) = caller.credentials.get(&wanted.place.owner)
+    {
+        let (owner, origins) = (&wanted.place.owner, credentials.origins(section, &wanted.place.field));
+        return rewrite::moved(provider, Bound { owner, origins }, &[&wanted.origin().unwrap_or_default()]);
     }
     let stored = |field: &str| caller.credentials.values().any(|all| all.get(section, field).is_some());
     if !provider.auth.iter().any(|auth| stored(&auth.field)) {

@@ -10,8 +10,7 @@ use super::{
     vault::{Login, Vault},
 };
 use crate::{
-    accounts::{Stored, clock, oauth::Refused},
-    origin::Origin,
+    accounts::{Stored, oauth::Refused},
     secret::Secret,
     store::StoreError,
 };
@@ -105,30 +104,25 @@ async fn lease(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefresh
 async fn look(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefreshed> {
     let login = vault.read(&wanted.place).await.map_err(|error| unstored(&error))?;
     let login = login.ok_or(NotRefreshed::Gone)?;
-    if login.access_token != wanted.seen && !is_due(login.expires_at_ms, wanted.refresh_before) {
+    if login.access_token != wanted.seen && !wanted.is_due(login.expires_at_ms) {
         return Ok(Leased::Fresh(fresh(&login)));
     }
     let refresh_token = login.refresh_token.clone().ok_or(NotRefreshed::NoRefreshToken)?;
-    if !goes_to(&login, &wanted.token_url) {
+    if !goes_to(&login, wanted) {
         return Err(NotRefreshed::Moved);
     }
     Ok(Leased::Due(login, refresh_token))
 }
 
-/// Whether an access token is about to expire.
-pub(super) fn is_due(expires_at_ms: Option<u64>, before: Duration) -> bool {
-    let before_ms = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
-    expires_at_ms.is_some_and(|at| at <= clock::now_ms().saturating_add(before_ms))
-}
-
-/// Whether a login was stored for a token endpoint.
-fn goes_to(login: &Login, token_url: &str) -> bool {
-    let Ok((origin, _)) = Origin::split(token_url) else { return false };
-    login.row.origins.as_ref().is_some_and(|origins| origins.contains(&origin.to_string()))
+/// Whether a login was saved for its token endpoint.
+fn goes_to(login: &Login, wanted: &Wanted) -> bool {
+    let saved_for = login.row.origins.as_deref().unwrap_or_default();
+    wanted.origin().is_some_and(|origin| saved_for.contains(&origin))
 }
 
 fn fresh(login: &Login) -> Fresh {
-    Fresh { access_token: login.access_token.clone(), expires_at_ms: login.expires_at_ms }
+    let origins = login.row.origins.clone().unwrap_or_default();
+    Fresh { access_token: login.access_token.clone(), expires_at_ms: login.expires_at_ms, origins }
 }
 
 async fn with_lease(
@@ -155,7 +149,7 @@ async fn instead(vault: &impl Vault, wanted: &Wanted, old: &Login, refused: Refu
 async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
     for _ in 0..MAX_TRIES {
         match vault.replace(&unsaved.old, &unsaved.new).await {
-            Ok(true) => return granted(unsaved.new).into(),
+            Ok(true) => return granted(&unsaved.old, unsaved.new).into(),
             Ok(false) => {}
             Err(error) => return keep(unsaved, &error),
         }
@@ -170,9 +164,11 @@ async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
     Ended { outcome: Err(NotRefreshed::Late), unsaved: Some(unsaved) }
 }
 
-fn granted(new: Stored) -> Outcome {
+fn granted(old: &Login, new: Stored) -> Outcome {
     match new {
-        Stored::OAuth { access_token, expires_at_ms, .. } => Ok(Fresh { access_token, expires_at_ms }),
+        Stored::OAuth { access_token, expires_at_ms, .. } => {
+            Ok(Fresh { access_token, expires_at_ms, ..fresh(old) })
+        }
         Stored::Plain(_) => Err(NotRefreshed::Gone),
     }
 }

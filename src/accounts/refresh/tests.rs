@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::*;
+use super::{vault::Login, *};
 use crate::{
     accounts::{Stored, clock::now_ms},
     store::{SealedCredential, StoreError},
