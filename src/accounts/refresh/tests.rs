@@ -168,7 +168,7 @@ fn wanted(seen: &str) -> Wanted {
         seen: Secret::new(seen),
         token_url: TOKEN_URL.into(),
         client_id: "app_1".into(),
-        refresh_before: Duration::from_secs(300),
+        refresh_before: Duration::from_mins(5),
     }
 }
 
