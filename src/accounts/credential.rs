@@ -88,6 +88,11 @@ impl Stored {
     /// A secret as typed or piped in; one line break at its end does not count.
     pub fn plain(text: &str) -> Result<Self, BadCredential> {
         let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+        Self::exact(text)
+    }
+
+    /// A secret as it stands.
+    pub fn exact(text: &str) -> Result<Self, BadCredential> {
         checked("the secret", text).map(Self::Plain)
     }
 

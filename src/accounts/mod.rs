@@ -21,16 +21,17 @@ mod token;
 
 pub use self::{
     cache::LocalCache,
-    clock::{now_ms, utc},
+    clock::{from_utc, now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::KeyError,
     lookup::{Accounts, Directory},
     oauth::Refused,
     paste::issue_paste_token,
     people::{
-        Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
-        ensure_admin_token, issue_admin_token, issue_token, open_credential, read_credentials,
-        remove_credential,
+        Actor, BadName, DisplayName, Draft, Edit, Issued, NewUser, NotRotated, TokenDraft, Unreadable,
+        add_token, add_user, change_credentials, create_user, ensure_admin_token, issue_admin_token,
+        issue_token, open_credential, read_credentials, remove_credential, remove_user, revoke_admin_token,
+        revoke_token, rotate_token, update_user,
     },
     refresh::{Endpoints, Fresh, NotRefreshed, Place, Refresher, Vaults, Wanted},
     seal::{MasterKey, OpenError},

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{self, Accounts, Endpoints, MasterKey, Refresher, Vaults},
-    admin::Admin,
+    admin::{Admin, Desk, Files},
     cli::check,
     control,
     diag::{Diagnostic, Severity},
@@ -100,8 +100,9 @@ async fn start(
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let (address, admin_address) = (doors.address, doors.admin_address);
-    let admin = Admin { live: live.clone(), local: false };
-    let (socket, calls) = control::start(&settings.data, admin.clone())
+    let admin = Admin { files: Files::Live(live.clone()), store: store.clone(), key: key.clone() };
+    let (desk, errands) = Desk::start(admin.clone());
+    let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let vaults = Vaults::new(store.clone(), key.clone());
     let (refresher, logins) = Refresher::start(vaults, Endpoints::new(upstream.clone()));
@@ -109,7 +110,7 @@ async fn start(
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
-        admin,
+        desk,
         ready: Arc::new(Readiness::default()),
         accounts,
         refresher,
@@ -121,8 +122,10 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
-    let (control, logins) =
-        (vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls)], tokio::spawn(logins));
+    let (control, logins) = (
+        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(errands)],
+        tokio::spawn(logins),
+    );
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
     let workers = start_workers(doors, pulses, &house)?;

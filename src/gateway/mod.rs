@@ -31,7 +31,7 @@ pub use ready::Readiness;
 
 use crate::{
     accounts::{Accounts, Caller, LocalCache, Refresher},
-    admin::Admin,
+    admin::Desk,
     fault::{Fault, Kind},
     live::Live,
     origin::is_host,
@@ -51,8 +51,8 @@ pub struct Worker {
     pub face: Face,
     /// The current table.
     pub live: Arc<Live>,
-    /// The admin API.
-    pub admin: Admin,
+    /// Where calls of the API are handed in.
+    pub desk: Desk,
     /// Whether more requests are wanted.
     pub ready: Arc<Readiness>,
     /// Who callers are.
@@ -86,7 +86,7 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
     let (head, incoming) = request.into_parts();
     let mut visit = Visit::begin(&worker, peer, &head);
     let mut incoming = Some(incoming);
-    let answer = match answer(&worker, &head, &mut incoming, &mut visit).await {
+    let answer = match answer(&worker, peer, &head, &mut incoming, &mut visit).await {
         Ok(answer) => answer,
         Err(fault) => fault::response(&fault, &worker, &head, &mut visit),
     };
@@ -102,6 +102,7 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
 /// The order of decisions.
 async fn answer(
     worker: &Arc<Worker>,
+    peer: IpAddr,
     head: &Parts,
     incoming: &mut Option<Incoming>,
     visit: &mut Visit,
@@ -114,16 +115,18 @@ async fn answer(
     if head.method == Method::OPTIONS {
         return Ok(own::preflight());
     }
-    if let Some(answer) = own::answer(worker, head, visit).await? {
+    if let Some(answer) = own::answer(worker, peer, head, incoming, visit).await? {
         return Ok(answer);
     }
     let caller = authenticate(worker, head, visit).await?;
     visit.caller(&caller);
+    own::may_proxy(&caller)?;
     if let Some(refused) = rewrite::refused(head) {
         return Err(refused);
     }
     let hit = find(&worker.live.current(), head, path)?;
     visit.route(&hit);
+    own::in_scope(&caller, &hit)?;
     relay(worker, head, &hit, &caller, incoming, visit).await
 }
 

@@ -20,6 +20,7 @@ mod limits;
 mod machine;
 mod oauth;
 mod operating;
+mod paste;
 mod protocol;
 mod raw;
 mod raw_answers;
