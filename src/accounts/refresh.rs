@@ -166,8 +166,10 @@ struct Desk<V, E> {
     endpoint: Arc<E>,
     /// Who waits for what is under way.
     waiting: HashMap<Place, Vec<oneshot::Sender<Outcome>>>,
-    running: JoinSet<(Place, Secret, Ended)>,
+    running: JoinSet<(Wanted, Ended)>,
     setbacks: HashMap<Place, Setback>,
+    /// Token endpoints that did not answer, by their URLs.
+    silent: HashMap<String, Silence>,
     unsaved: HashMap<Place, Unsaved>,
 }
 
@@ -183,6 +185,15 @@ struct Setback {
     until: Option<Instant>,
 }
 
+/// That a token endpoint did not answer: others need not wait for it too.
+#[derive(Debug)]
+struct Silence {
+    /// How often in a row.
+    failures: u32,
+    /// Until when it is let alone.
+    until: Instant,
+}
+
 impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
     fn new(vault: V, endpoint: E) -> Self {
         Self {
@@ -191,6 +202,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             waiting: HashMap::new(),
             running: JoinSet::new(),
             setbacks: HashMap::new(),
+            silent: HashMap::new(),
             unsaved: HashMap::new(),
         }
     }
@@ -202,8 +214,8 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             tokio::select! {
                 Some(ended) = self.running.join_next() => {
                     // A task that panicked has told; who waits for it hears nothing, and that it is too late.
-                    if let Ok((place, seen, ended)) = ended {
-                        self.land(place, seen, ended);
+                    if let Ok((wanted, ended)) = ended {
+                        self.land(wanted, ended);
                     }
                 }
                 ask = asks.recv(), if self.running.len() < MAX_RUNNING => match ask {
@@ -215,8 +227,8 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
         // Nobody asks any more: what is under way comes to its end, and what is not stored is tried once more.
         while let Some(ended) = self.running.join_next().await {
-            if let Ok((place, seen, ended)) = ended {
-                self.land(place, seen, ended);
+            if let Ok((wanted, ended)) = ended {
+                self.land(wanted, ended);
             }
         }
         self.save_again();
@@ -232,12 +244,9 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             return;
         }
         let unsaved = self.unsaved.remove(&wanted.place);
-        let refused = match self.setbacks.get(&wanted.place).filter(|_| unsaved.is_none()) {
-            Some(setback) if setback.holds(&wanted.seen) => Some(setback.outcome),
-            _ if self.unsaved.len() >= MAX_UNSAVED => Some(NotRefreshed::Store),
-            _ => None,
-        };
-        if let Some(refused) = refused {
+        if unsaved.is_none()
+            && let Some(refused) = self.refusal(&wanted)
+        {
             // Whoever no longer waits has gone.
             let _ = reply.send(Err(refused));
             return;
@@ -246,11 +255,23 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         self.begin(wanted, unsaved);
     }
 
+    /// Why nothing is tried now.
+    fn refusal(&self, wanted: &Wanted) -> Option<NotRefreshed> {
+        match self.setbacks.get(&wanted.place) {
+            Some(setback) if setback.holds(&wanted.seen) => return Some(setback.outcome),
+            _ => {}
+        }
+        if self.silent.get(&wanted.token_url).is_some_and(|silence| Instant::now() < silence.until) {
+            return Some(NotRefreshed::Paused);
+        }
+        (self.unsaved.len() >= MAX_UNSAVED).then_some(NotRefreshed::Store)
+    }
+
     fn begin(&mut self, wanted: Wanted, unsaved: Option<Unsaved>) {
         let (vault, endpoint) = (Arc::clone(&self.vault), Arc::clone(&self.endpoint));
         self.running.spawn(async move {
             let ended = once(&*vault, &*endpoint, &wanted, unsaved).await;
-            (wanted.place, wanted.seen, ended)
+            (wanted, ended)
         });
     }
 
@@ -265,26 +286,37 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
     }
 
-    fn land(&mut self, place: Place, seen: Secret, Ended { outcome, unsaved }: Ended) {
-        for reply in self.waiting.remove(&place).into_iter().flatten() {
+    fn land(&mut self, wanted: Wanted, Ended { outcome, unsaved }: Ended) {
+        for reply in self.waiting.remove(&wanted.place).into_iter().flatten() {
             let _ = reply.send(outcome.clone());
         }
         if let Some(unsaved) = unsaved {
-            self.unsaved.insert(place.clone(), unsaved);
+            self.unsaved.insert(wanted.place.clone(), unsaved);
         }
+        let Place { owner, section, field } = &wanted.place;
         match outcome {
-            Ok(_) => drop(self.setbacks.remove(&place)),
+            Ok(_) => {
+                tracing::debug!(%owner, section, field, "a login is fresh");
+                self.setbacks.remove(&wanted.place);
+                self.silent.remove(&wanted.token_url);
+            }
             Err(why) => {
-                let Place { owner, section, field } = &place;
                 tracing::warn!(%owner, section, field, %why, "a login was not refreshed");
                 if let NotRefreshed::Refused(refused) = why {
-                    self.set_back(place, seen, refused);
+                    self.set_back(wanted, refused);
                 }
             }
         }
     }
 
-    fn set_back(&mut self, place: Place, seen: Secret, refused: Refused) {
+    fn set_back(&mut self, wanted: Wanted, refused: Refused) {
+        let Wanted { place, seen, token_url, .. } = wanted;
+        if refused == Refused::Silent {
+            let before = self.silent.get(&token_url).map_or(0, |silence| silence.failures);
+            let failures = before.saturating_add(1);
+            let until = Instant::now() + oauth::pause(failures);
+            self.silent.insert(token_url, Silence { failures, until });
+        }
         let before = self.setbacks.get(&place).filter(|before| before.seen == seen);
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         if self.setbacks.len() >= MAX_SETBACKS {

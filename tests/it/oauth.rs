@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
 use tollgate::accounts::now_ms;
 
-use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Upstream, Wire, World};
+use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Next, Upstream, Wire, World};
 
 const EXPIRED: Fault<'_> =
     Fault(401, "credential_expired", "The login stored for t has expired: store it anew");
@@ -193,7 +193,9 @@ fn a_login_is_used_as_it_is_until_shortly_before_its_end() {
     let mut play = Play::new(310);
     play.uses("a1");
     store(&play.world.home, "b1", "s1", 290);
-    play.refreshed("s1", &granted("b2", "s2", 3600), "Bearer b2");
+    let mut client = play.asks_until_called("s1", "Bearer a1", &granted("b2", "s2", 3600));
+    let exchange = play.get("b2");
+    play.relayed(&mut client, &exchange);
     play.uses("b2");
 }
 
@@ -243,17 +245,20 @@ fn a_refresh_that_fails_destroys_nothing() {
         // The old access token, as long as it is good.
         let mut play = Play::new(100);
         play.refreshed("r1", &answer, "Bearer a1");
-        // Then the next entry of the file; and without one, what is wrong.
-        store(&play.world.home, "b1", "s1", -1);
+        let mut logs = play.world.gateway.log();
+        // Then the next entry of the file.
+        let mut play = Play::new(-1);
+        play.world.home.credential("ada", "providers.t.apiKey", KEY);
+        play.refreshed("r1", &answer, &format!("Key {KEY}"));
+        logs.extend(play.world.gateway.log());
+        // And without one, what is wrong.
+        let mut play = Play::new(-1);
         let exchange = play.get("");
         let mut client = play.client(&exchange);
-        play.call("s1").send(&answer);
+        play.call("r1").send(&answer);
         play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
-        play.world.home.credential("ada", "providers.t.apiKey", KEY);
-        store(&play.world.home, "c1", "t1", -1);
-        play.refreshed("t1", &answer, &format!("Key {KEY}"));
-        let log = play.world.gateway.log().join("\n");
-        assert!(!log.contains("canary"), "{log}");
+        logs.extend(play.world.gateway.log());
+        assert!(!logs.iter().any(|line| line.contains("canary")), "{logs:?}");
     }
 }
 
@@ -453,4 +458,103 @@ fn the_shipped_login_is_refreshed_where_its_file_says() {
     assert_eq!(request.head.get("authorization"), Some("Bearer a2"));
     wire.send(Answer::new("200 OK").body("ok").bytes());
     assert_eq!(client.answer().unwrap().body, b"ok");
+}
+
+/// A play whose file names another token endpoint than when the login was stored.
+fn moved(seconds: i64) -> (Play, Upstream) {
+    let (play, stranger) = (Play::new(seconds), Upstream::plain());
+    let file = file(&format!("http://{}", play.world.host), &format!("http://{}", stranger.address()));
+    play.world.home.write("t", &file);
+    play.world.home.done(&["reload"], "");
+    (play, stranger)
+}
+
+#[test]
+fn a_refresh_token_goes_nowhere_that_it_was_not_saved_for() {
+    // The access token is used to its end, and then the owner has to say that it may go there.
+    let (mut play, mut stranger) = moved(100);
+    play.uses("a1");
+    stranger.saw_nothing();
+    let (mut play, mut stranger) = moved(-1);
+    let mut client = play.client(&play.get(""));
+    let answer = client.answer().unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((answer.head.status(), body["error"]["code"].as_str()), (403, Some("credential_moved")));
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("http://{}", stranger.address())), "{message}");
+    stranger.saw_nothing();
+    play.auth.saw_nothing();
+    // Stored anew, it is stored for there.
+    store(&play.world.home, "b1", "s1", 3600);
+    becomes(&mut play, "b1", "credential_moved");
+}
+
+/// Asks until the access token is used; before that, it comes to this fault.
+fn becomes(play: &mut Play, access: &str, code: &str) {
+    let exchange = play.get(access);
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < LIMIT, "`{access}` is not used");
+        let mut client = play.client(&exchange);
+        if let Next::Request(mut wire) = play.world.upstream.next_or(&client) {
+            exchange.check(&play.world.host, &wire.request().unwrap());
+            wire.send(exchange.answer.bytes());
+            play.world.upstream.keep(wire);
+            play.world.receive(&mut client, &exchange);
+            return;
+        }
+        let body: serde_json::Value = serde_json::from_slice(&client.answer().unwrap().body).unwrap();
+        assert_eq!(body["error"]["code"], code);
+    }
+}
+
+/// The store is away while new tokens come: they are kept, and stored once it is back, before anybody gets them.
+#[test]
+fn tokens_that_cannot_be_stored_are_kept() {
+    let mut play = Play::new(-1);
+    let (database, away) = (play.world.home.data().join("tollgate.db"), play.world.home.path("away"));
+    let exchange = play.get("");
+    let mut client = play.client(&exchange);
+    let mut call = play.call("r1");
+    std::fs::rename(&database, &away).unwrap();
+    call.send(granted("a2", "r2", 3600));
+    play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
+    play.auth.saw_nothing();
+    // Nor is anything asked for that could not be stored.
+    let mut client = play.client(&exchange);
+    play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
+    play.auth.saw_nothing();
+    std::fs::rename(&away, &database).unwrap();
+    becomes(&mut play, "a2", "credential_expired");
+    play.auth.saw_nothing();
+    play.uses("a2");
+}
+
+/// Shared logins are refreshed like a user's own, and once for all who share them.
+#[test]
+fn shared_logins_are_refreshed_for_all() {
+    let mut play = Play::new(-1);
+    play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
+    let bob = play.world.home.user("bob");
+    let login = r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1}}}}"#;
+    let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
+    let (admin, length) = (admin.trim(), login.len());
+    let mut client = play.world.client();
+    client.send(format!(
+        "PUT /admin/credentials/everybody HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {admin}\r\n\
+         Content-Length: {length}\r\n\r\n{login}"
+    ));
+    let answer = client.answer().unwrap();
+    assert_eq!(answer.head.status(), 200, "{answer:?}");
+    let bobs = Exchange::get().removed("Authorization", &format!("Bearer {bob}"));
+    let both = [play.get("a2"), bobs.added("Authorization", "Bearer a2")];
+    let mut clients = both.clone().map(|exchange| play.client(&exchange));
+    play.call("r1").send(granted("a2", "r2", 3600));
+    for _ in 0..2 {
+        play.world.serve(&both[0]);
+    }
+    for (client, exchange) in clients.iter_mut().zip(&both) {
+        play.world.receive(client, exchange);
+    }
+    play.uses("a2");
 }

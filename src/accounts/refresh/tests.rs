@@ -237,9 +237,27 @@ async fn what_fails_is_let_alone_until_another_login_is_stored() {
         assert_eq!(play.spent(), ["r1", "s1"]);
     };
     check(Refused::Revoked, Refused::Revoked.into()).await;
-    for refused in [Refused::Silent, Refused::Status(429), Refused::Status(500), Refused::Garbage("x")] {
+    for refused in [Refused::Status(429), Refused::Status(500), Refused::Garbage("x")] {
         check(refused, NotRefreshed::Paused).await;
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_let_alone_by_all() {
+    let check = async |refused: Refused, expected: Result<(), NotRefreshed>, calls: usize| {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", 0);
+        play.answers(Err(refused));
+        play.answers(Ok(("a2", "r2")));
+        assert_eq!(asked(&refresher, "a1").await, Err(refused.into()));
+        let mut other = wanted("a1");
+        other.place.field = "other".into();
+        assert_eq!(refresher.refresh(other).await.map(drop), expected);
+        assert_eq!(play.spent().len(), calls);
+    };
+    check(Refused::Silent, Err(NotRefreshed::Paused), 1).await;
+    check(Refused::Status(500), Ok(()), 2).await;
 }
 
 #[tokio::test]
