@@ -9,6 +9,8 @@
 
 mod accounts;
 mod admin;
+mod api_admin;
+mod api_self;
 mod broken;
 mod cli;
 mod crowd;
