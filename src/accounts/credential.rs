@@ -168,6 +168,14 @@ impl Stored {
         }
     }
 
+    /// The access token of a login that has a refresh token.
+    pub fn refreshable(&self) -> Option<&Secret> {
+        match self {
+            Self::OAuth { access_token, refresh_token: Some(_), .. } => Some(access_token),
+            Self::OAuth { refresh_token: None, .. } | Self::Plain(_) => None,
+        }
+    }
+
     /// As it is shown to people: too little to use.
     pub fn mask(&self) -> String {
         match self {

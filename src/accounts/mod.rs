@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 mod cache;
 mod clock;
+mod confirm;
 mod credential;
 mod flight;
 mod key;
@@ -22,6 +23,7 @@ mod token;
 pub use self::{
     cache::LocalCache,
     clock::{from_utc, now_ms, utc},
+    confirm::{ConfirmError, Confirmed, Which, confirm, moved},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::KeyError,
     lookup::{Accounts, Directory},

@@ -1,6 +1,7 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+mod api;
 pub mod audit;
 pub mod check;
 pub mod context;
@@ -22,12 +23,9 @@ pub mod user;
 
 use std::{io::Write, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::Parser;
 
 use crate::{
-    fields::KnownFields,
-    load,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
 };
@@ -147,17 +145,7 @@ fn with_context(
     settings: &Settings,
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let known = known_fields(settings)?;
-    let context =
-        context::Context { data_dir: settings.data.clone(), master_key: master_key(), known: &known };
+    let context = context::Context { settings, master_key: master_key() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command(context)).map(|()| true)
-}
-
-/// The credentials that the provider files declare, as far as they can be served from here.
-fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
-    let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
-    Ok(assembled.table.fields)
 }

@@ -136,7 +136,7 @@ fn refreshable<'s>(
     field: &str,
     stored: &'s Stored,
 ) -> Option<(&'s Secret, &'s OAuth)> {
-    let Stored::OAuth { access_token, refresh_token: Some(_), .. } = stored else { return None };
+    let access_token = stored.refreshable()?;
     match &fields.find(section, field).ok()?.kind {
         FieldKind::OAuth2(oauth) => Some((access_token, oauth)),
         FieldKind::Plain => None,

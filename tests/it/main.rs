@@ -22,6 +22,7 @@ mod limits;
 mod machine;
 mod oauth;
 mod operating;
+mod origins;
 mod paste;
 mod protocol;
 mod raw;
