@@ -1,7 +1,7 @@
 //! What a caller stored: how it is checked when it is set, what stands inside a sealed blob, and how it
 //! is shown to people. No message here ever holds a value.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -173,6 +173,14 @@ impl Stored {
         match self {
             Self::OAuth { access_token, refresh_token: Some(_), .. } => Some(access_token),
             Self::OAuth { refresh_token: None, .. } | Self::Plain(_) => None,
+        }
+    }
+
+    /// Whether it is a login that expires within this time.
+    pub fn is_due(&self, now_ms: u64, before: Duration) -> bool {
+        match self {
+            Self::OAuth { expires_at_ms, .. } => oauth::is_due(*expires_at_ms, now_ms, before),
+            Self::Plain(_) => false,
         }
     }
 

@@ -83,9 +83,8 @@ pub struct Fresh {
 
 impl Wanted {
     /// Whether an access token that expires then will not do any more.
-    pub fn is_due(&self, expires_at_ms: Option<u64>) -> bool {
-        let before_ms = u64::try_from(self.refresh_before.as_millis()).unwrap_or(u64::MAX);
-        expires_at_ms.is_some_and(|at| at <= clock::now_ms().saturating_add(before_ms))
+    fn is_due(&self, expires_at_ms: Option<u64>) -> bool {
+        oauth::is_due(expires_at_ms, clock::now_ms(), self.refresh_before)
     }
 
     /// The token endpoint's origin, as credentials are saved for it.

@@ -3,7 +3,7 @@
 //! asking.
 
 use crate::{
-    accounts::{Caller, Fresh, NotRefreshed, Place, Stored, Wanted, now_ms},
+    accounts::{Caller, Credentials, Fresh, NotRefreshed, Place, Stored, Wanted, now_ms},
     fault::{Fault, Kind},
     fields::{FieldKind, KnownFields, OAuth},
     name::Owner,
@@ -18,8 +18,10 @@ use super::Worker;
 #[derive(Debug)]
 pub(super) struct Granted<'h> {
     pub(super) chosen: Chosen<'h>,
-    /// How another access token is got, if it is a login that can be refreshed.
-    login: Option<Wanted>,
+    /// Whether it is a login that can be refreshed.
+    pub(super) can_be_refreshed: bool,
+    /// Whether it is one that is to be, before it is used.
+    is_due: bool,
     tried: Tried,
 }
 
@@ -42,26 +44,21 @@ pub(super) async fn find<'h>(
 ) -> Result<Option<Granted<'h>>, Fault> {
     let mut tried = Tried::default();
     loop {
-        let Some(granted) = choose(worker, caller, hit, tried)? else { return Ok(None) };
-        match granted.login {
-            Some(ref wanted) if is_due(caller, wanted, &granted.tried) => {
-                tried = refresh(worker, wanted.clone(), granted.tried).await;
-            }
-            _ => return Ok(Some(granted)),
+        match choose(worker, caller, hit, tried)? {
+            Some(granted) if granted.is_due => match wanted(worker, caller, hit, &granted.chosen) {
+                Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
+                None => return Ok(Some(granted)),
+            },
+            granted => return Ok(granted),
         }
     }
 }
 
 impl<'h> Granted<'h> {
-    /// Whether there is a way on, should the upstream refuse it.
-    pub(super) fn can_be_refreshed(&self) -> bool {
-        self.login.is_some()
-    }
-
     /// Another one, since the upstream refused this; none if there is none.
     pub(super) async fn another(self, worker: &Worker, caller: &Caller, hit: &'h Hit) -> Option<Self> {
-        let Self { chosen, login, tried } = self;
-        let tried = refresh(worker, login?, tried).await;
+        let Self { chosen, tried, .. } = self;
+        let tried = refresh(worker, wanted(worker, caller, hit, &chosen)?, tried).await;
         let granted = choose(worker, caller, hit, tried).ok()??;
         let same = granted.chosen.owner == chosen.owner && granted.chosen.auth.field == chosen.auth.field;
         (same && granted.chosen.secret != chosen.secret).then_some(granted)
@@ -106,19 +103,33 @@ fn choose<'h>(
     });
     let chosen = rewrite::choose(hit, owners).map_err(|fault| instead(fault, caller, hit, &tried))?;
     let Some(chosen) = chosen else { return Ok(None) };
-    let login = caller.credentials.iter().nth(chosen.owner).and_then(|(owner, credentials)| {
-        let field = &chosen.auth.field;
-        let (_, oauth) = refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
-        let place = Place { owner: owner.clone(), section: section.to_owned(), field: field.clone() };
-        Some(Wanted {
-            place,
-            seen: chosen.secret.clone(),
-            token_url: oauth.token_url.clone(),
-            client_id: oauth.client_id.clone(),
-            refresh_before: oauth.refresh_before,
-        })
+    let login = owned(caller, &chosen).and_then(|(owner, credentials)| {
+        let stored = credentials.get(section, &chosen.auth.field)?;
+        let (_, oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
+        Some((stored.is_due(now_ms, oauth.refresh_before), tried.get(owner, &chosen.auth.field).is_some()))
     });
-    Ok(Some(Granted { chosen, login, tried }))
+    let is_due = matches!(login, Some((true, false)));
+    Ok(Some(Granted { chosen, can_be_refreshed: login.is_some(), is_due, tried }))
+}
+
+/// Whose a credential is that was chosen, and what that one has.
+fn owned<'c>(caller: &'c Caller, chosen: &Chosen<'_>) -> Option<(&'c Owner, &'c Credentials)> {
+    caller.credentials.iter().nth(chosen.owner)
+}
+
+/// Another access token than the chosen one.
+fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>) -> Option<Wanted> {
+    let table = worker.live.current();
+    let (section, field) = (section(hit), &*chosen.auth.field);
+    let (owner, credentials) = owned(caller, chosen)?;
+    let (_, oauth) = refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
+    Some(Wanted {
+        place: Place { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
+        seen: chosen.secret.clone(),
+        token_url: oauth.token_url.clone(),
+        client_id: oauth.client_id.clone(),
+        refresh_before: oauth.refresh_before,
+    })
 }
 
 fn section(hit: &Hit) -> &str {
@@ -140,19 +151,6 @@ fn refreshable<'s>(
     match &fields.find(section, field).ok()?.kind {
         FieldKind::OAuth2(oauth) => Some((access_token, oauth)),
         FieldKind::Plain => None,
-    }
-}
-
-/// Whether a login is to be refreshed before it is used.
-fn is_due(caller: &Caller, wanted: &Wanted, tried: &Tried) -> bool {
-    let Place { owner, section, field } = &wanted.place;
-    if tried.get(owner, field).is_some() {
-        return false;
-    }
-    let stored = caller.credentials.get(owner).and_then(|credentials| credentials.get(section, field));
-    match stored {
-        Some(Stored::OAuth { expires_at_ms, .. }) => wanted.is_due(*expires_at_ms),
-        _ => false,
     }
 }
 

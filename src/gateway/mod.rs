@@ -142,7 +142,7 @@ async fn relay(
     let granted = credential::find(worker, caller, hit).await?;
     let upload = upload(head, hit, incoming)?;
     // So that it can go once more, with another access token.
-    let refreshable = granted.as_ref().is_some_and(Granted::can_be_refreshed);
+    let refreshable = granted.as_ref().is_some_and(|granted| granted.can_be_refreshed);
     let upload = if refreshable { upload.keep() } else { upload };
     let watch = upload.watch();
     let sent = send(worker, head, hit, granted.as_ref(), upload).await?;
