@@ -14,13 +14,14 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use patience::Patience;
 
 use crate::{
-    accounts::{Accounts, LocalCache, Refresher},
+    accounts::{Accounts, Attempts, LocalCache, Refresher},
     admin::Desk,
     gateway::{self, Face, Readiness, Worker},
     live::Live,
@@ -55,6 +56,8 @@ pub struct House {
     pub accounts: Accounts,
     /// Who keeps logins alive.
     pub refresher: Refresher,
+    /// Proxies whose word for where a request came from is taken.
+    pub trusted_proxies: Arc<[IpNet]>,
     /// The way to upstreams.
     pub upstream: Arc<upstream::Shared>,
     /// Where finished requests go, if anyone wants them.
@@ -122,6 +125,8 @@ async fn serve(station: Station, house: &House) -> io::Result<()> {
         accounts: house.accounts.clone(),
         cache: LocalCache::default(),
         refresher: house.refresher.clone(),
+        attempts: Attempts::default(),
+        trusted_proxies: house.trusted_proxies.clone(),
         upstream: Upstream::new(house.upstream.clone()),
         tasks: tasks.clone(),
         recorder: house.recorder.clone(),

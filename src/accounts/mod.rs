@@ -4,12 +4,12 @@
 //! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
-use std::collections::BTreeMap;
-
+mod attempts;
 mod cache;
 mod clock;
 mod confirm;
 mod credential;
+mod filter;
 mod flight;
 mod key;
 mod lookup;
@@ -18,9 +18,13 @@ mod paste;
 mod people;
 mod refresh;
 mod seal;
+mod segments;
 mod token;
+mod used;
+mod watch;
 
 pub use self::{
+    attempts::{Attempts, TooMany},
     cache::LocalCache,
     clock::{from_utc, now_ms, utc},
     confirm::{ConfirmError, Confirmed, Which, confirm, moved},
@@ -39,6 +43,8 @@ pub use self::{
     seal::{MasterKey, OpenError},
     token::shown,
 };
+use std::collections::BTreeMap;
+
 use crate::{
     name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},

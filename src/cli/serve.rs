@@ -106,7 +106,7 @@ async fn start(
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let vaults = Vaults::new(store.clone(), key.clone());
     let (refresher, logins) = Refresher::start(vaults, Endpoints::new(upstream.clone()));
-    let (accounts, lookups) = Accounts::start(store.clone(), key);
+    let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
@@ -114,6 +114,7 @@ async fn start(
         ready: Arc::new(Readiness::default()),
         accounts,
         refresher,
+        trusted_proxies: settings.trusted_proxies.as_slice().into(),
         upstream,
         recorder: settings.access_log.then_some(recorder),
         head_timeout: settings.head_timeout,

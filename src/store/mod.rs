@@ -8,6 +8,7 @@ mod audit;
 mod changes;
 mod credentials;
 mod error;
+mod generation;
 mod place;
 mod rows;
 mod schema;
@@ -38,9 +39,10 @@ pub use self::{
     audit::{Act, BEGINNING, BrokenChain, Chain, Entry},
     changes::Changes,
     error::StoreError,
+    generation::Generation,
     place::{DirLock, PrivateFile, intruders, read_private, write_private},
     rows::{
-        AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, Generation, KeyIds, Names,
+        AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, KeyIds, Names,
         NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
         Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
     },
@@ -102,8 +104,8 @@ impl Store {
         }
     }
 
-    /// Counts changes: raised here by every write through this store, and by `accounts` when
-    /// `data_version` tells of another process's.
+    /// Counts changes: raised here by every write through this store that concerns a cache, and by `accounts` when
+    /// `changes_since` tells of another process's.
     pub fn generation(&self) -> Generation {
         self.generation.clone()
     }
@@ -144,7 +146,7 @@ impl Store {
     ) -> Result<()> {
         self.note(&mut transaction, concerns).await?;
         transaction.commit().await.map_err(|error| self.failed(error))?;
-        self.generation.raise();
+        self.generation.made(concerns);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod admin;
 mod api_admin;
 mod api_self;
 mod broken;
+mod callers;
 mod cli;
 mod crowd;
 mod decisions;
