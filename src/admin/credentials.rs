@@ -7,15 +7,16 @@ use serde_json::{Map, Value};
 
 use super::{
     Admin, Answered, Asker, Request, answer,
-    body::{self, wrong_type},
+    body::{self, bad, wrong_type},
     document::{self, Place},
     done, lost,
-    shape::MaskedCredentials,
+    shape::{Confirm, Confirmation, MaskedCredentials},
     users::{no_user, other_key},
 };
 use crate::{
-    accounts::{self, Caller, Edit},
+    accounts::{self, Caller, ConfirmError, Edit, Which},
     fault::{Fault, Kind},
+    leak,
     name::{GroupName, Owner},
     store::ChangeOutcome,
 };
@@ -69,6 +70,30 @@ impl Admin {
         let pasted = self.pasted(caller, &edits, request).await?;
         document.0.extend(pasted.into_iter().map(|(name, token)| (name, token.expose().into())));
         Ok(answer(StatusCode::OK, &document))
+    }
+
+    /// Lets what has moved of an owner's credentials go where the files lead now.
+    pub(super) async fn confirm_creds(&self, owner: &Owner, request: &Request) -> Answered {
+        let asked: Confirm = body::parse(body::json_or_nothing(&request.body)?)?;
+        let which = match (asked.section.as_deref(), asked.field.as_deref()) {
+            (None, None) => Which::All,
+            (Some(section), None) => Which::Section(section),
+            (Some(section), Some(field)) => Which::Field(section, field),
+            (None, Some(_)) => return Err(bad("/field", "a field is named with its `section`")),
+        };
+        if let Owner::User(id) = owner {
+            self.store.user(id).await.map_err(lost)?.ok_or_else(|| gone(request))?;
+        }
+        let known = &self.files.table().fields;
+        let done = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;
+        match done {
+            Ok(confirmed) => Ok(answer(StatusCode::OK, &Confirmation { confirmed })),
+            Err(ConfirmError::Unknown(unknown)) => Err(bad("", leak::mask(&unknown.to_string()))),
+            Err(ConfirmError::Contended) => {
+                Err(Fault::new(Kind::StoreUnavailable, ConfirmError::Contended.to_string()))
+            }
+            Err(ConfirmError::Store(error)) => Err(lost(error)),
+        }
     }
 
     /// What the body of a call asks for.

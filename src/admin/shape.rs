@@ -9,6 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
+use crate::accounts::Confirmed;
+
 // === What comes in ===
 
 /// A user to be made.
@@ -83,6 +85,20 @@ pub struct NewAdminToken {
     #[serde(default)]
     #[schemars(length(min = 1, max = 100), example = &"on call")]
     pub label: Option<String>,
+}
+
+/// What of somebody's credentials to confirm: all that has moved, if nothing is said.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Confirm {
+    /// Only what stands in this section.
+    #[serde(default)]
+    #[schemars(example = &"providers.demo")]
+    pub section: Option<String>,
+    /// Only this field of the section.
+    #[serde(default)]
+    #[schemars(example = &"apiKey")]
+    pub field: Option<String>,
 }
 
 /// What a token is good for.
@@ -181,6 +197,14 @@ pub struct Health {
 pub struct Done {
     /// True.
     pub ok: bool,
+}
+
+/// What was confirmed, and nothing else changed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirmation {
+    /// By section and field, as `providers.demo.apiKey`. Empty, if nothing had moved.
+    pub confirmed: BTreeMap<String, Confirmed>,
 }
 
 /// A user that was made.

@@ -42,6 +42,9 @@ pub(super) async fn answer(
     visit: &Visit,
 ) -> Result<Option<Response<Body>>, Fault> {
     let path = head.uri.path();
+    if !is_reserved(path) {
+        return Ok(None);
+    }
     match (admin::find(&head.method, path), path) {
         (Some(found), _) if found.operation.who == Who::Public => {
             Ok(Some(well(worker, found.operation.call)))
