@@ -11,6 +11,7 @@ mod document;
 mod openapi;
 mod operations;
 mod page;
+mod paste;
 mod shape;
 mod tokens;
 mod users;
@@ -143,15 +144,18 @@ impl Admin {
             Call::UserCreds => self.creds(&users::owner(first)?, request).await,
             Call::ReplaceUserCreds => self.replace_creds(&users::owner(first)?, request).await,
             Call::MergeUserCreds => self.merge_creds(&users::owner(first)?, request).await,
+            Call::ConfirmUserCreds => self.confirm_creds(&users::owner(first)?, request).await,
             Call::UserTokens => self.tokens(&users::id(first)?, request).await,
             Call::MakeUserToken => self.make_token(&users::id(first)?, request).await,
             Call::RemoveUserToken => self.remove_token(&users::id(first)?, second, request).await,
             Call::SharedCreds => self.creds(&Owner::Everybody, request).await,
             Call::ReplaceSharedCreds => self.replace_creds(&Owner::Everybody, request).await,
             Call::MergeSharedCreds => self.merge_creds(&Owner::Everybody, request).await,
+            Call::ConfirmSharedCreds => self.confirm_creds(&Owner::Everybody, request).await,
             Call::GroupCreds => self.creds(&credentials::group(first)?, request).await,
             Call::ReplaceGroupCreds => self.replace_creds(&credentials::group(first)?, request).await,
             Call::MergeGroupCreds => self.merge_creds(&credentials::group(first)?, request).await,
+            Call::ConfirmGroupCreds => self.confirm_creds(&credentials::group(first)?, request).await,
             Call::AdminTokens => self.admin_tokens(request).await,
             Call::MakeAdminToken => self.make_admin_token(request).await,
             Call::RemoveAdminToken => self.remove_admin_token(first, request).await,
@@ -159,9 +163,13 @@ impl Admin {
             Call::Me => Ok(answer(StatusCode::OK, &tokens::me(request.caller()?))),
             Call::MyCreds => self.creds(&Owner::User(request.caller()?.id.clone()), request).await,
             Call::MergeMyCreds => self.merge_my_creds(request.caller()?, request).await,
+            Call::ConfirmMyCreds => {
+                self.confirm_creds(&Owner::User(request.caller()?.id.clone()), request).await
+            }
             Call::Rotate => self.rotate(request.caller()?, request).await,
             Call::MyTokens => self.tokens(&request.caller()?.id, request).await,
             Call::MakeMyToken => self.make_my_token(request.caller()?, request).await,
+            Call::PasteToken => self.paste_token(request.caller()?, request).await,
             Call::RemoveMyToken => self.remove_token(&request.caller()?.id, first, request).await,
         }
     }

@@ -149,6 +149,9 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
             Kind::StoreUnavailable,
         ],
     });
+    if operation.who != Who::Public {
+        all.push(Kind::TooManyAttempts);
+    }
     if operation.body.is_some() {
         all.extend([Kind::InvalidRequest, Kind::BodyTooLarge, Kind::BodyTimeout]);
     } else if operation.paged {

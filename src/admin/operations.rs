@@ -27,15 +27,18 @@ pub enum Call {
     UserCreds,
     ReplaceUserCreds,
     MergeUserCreds,
+    ConfirmUserCreds,
     UserTokens,
     MakeUserToken,
     RemoveUserToken,
     SharedCreds,
     ReplaceSharedCreds,
     MergeSharedCreds,
+    ConfirmSharedCreds,
     GroupCreds,
     ReplaceGroupCreds,
     MergeGroupCreds,
+    ConfirmGroupCreds,
     AdminTokens,
     MakeAdminToken,
     RemoveAdminToken,
@@ -43,10 +46,12 @@ pub enum Call {
     Me,
     MyCreds,
     MergeMyCreds,
+    ConfirmMyCreds,
     Rotate,
     MyTokens,
     MakeMyToken,
     RemoveMyToken,
+    PasteToken,
 }
 
 /// Which call about files: those need no store.
@@ -237,6 +242,8 @@ pub static OPERATIONS: &[Operation] = &[
         .takes::<Document>().faults(NOT_FOUND),
     new::<Masked>(Call::MergeUserCreds, "PATCH", "/admin/users/{id}/creds", Who::Admin, "Change some of a user's credentials")
         .takes::<Document>().faults(NOT_FOUND),
+    new::<shape::Confirmation>(Call::ConfirmUserCreds, "POST", "/admin/users/{id}/creds/confirm", Who::Admin, "Let a user's credentials go where the provider files lead now")
+        .may_take::<shape::Confirm>().faults(NOT_FOUND),
     new::<Tokens>(Call::UserTokens, "GET", "/admin/users/{id}/tokens", Who::Admin, "A user's tokens").paged().faults(NOT_FOUND),
     new::<shape::MadeToken>(Call::MakeUserToken, "POST", "/admin/users/{id}/tokens", Who::Admin, "Make a further token for a user")
         .may_take::<shape::NewToken>().made().faults(NOT_FOUND),
@@ -248,11 +255,15 @@ pub static OPERATIONS: &[Operation] = &[
         .takes::<Document>(),
     new::<Masked>(Call::MergeSharedCreds, "PATCH", "/admin/credentials/everybody", Who::Admin, "Change some of the credentials that everybody may use")
         .takes::<Document>(),
+    new::<shape::Confirmation>(Call::ConfirmSharedCreds, "POST", "/admin/credentials/everybody/confirm", Who::Admin, "Let the credentials that everybody may use go where the provider files lead now")
+        .may_take::<shape::Confirm>(),
     new::<Masked>(Call::GroupCreds, "GET", "/admin/credentials/groups/{name}", Who::Admin, "The credentials that a group may use, masked").faults(BAD),
     new::<shape::Done>(Call::ReplaceGroupCreds, "PUT", "/admin/credentials/groups/{name}", Who::Admin, "Replace all credentials that a group may use")
         .takes::<Document>(),
     new::<Masked>(Call::MergeGroupCreds, "PATCH", "/admin/credentials/groups/{name}", Who::Admin, "Change some of the credentials that a group may use")
         .takes::<Document>(),
+    new::<shape::Confirmation>(Call::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Who::Admin, "Let the credentials that a group may use go where the provider files lead now")
+        .may_take::<shape::Confirm>(),
 
     new::<AdminTokens>(Call::AdminTokens, "GET", "/admin/tokens", Who::Admin, "All admin tokens").paged(),
     new::<shape::MadeAdminToken>(Call::MakeAdminToken, "POST", "/admin/tokens", Who::Admin, "Make a further admin token")
@@ -265,12 +276,16 @@ pub static OPERATIONS: &[Operation] = &[
     new::<Masked>(Call::MyCreds, "GET", "/auth/creds", Who::User, "The caller's credentials, masked"),
     new::<Masked>(Call::MergeMyCreds, "PUT", "/auth/creds", Who::User, "Change some of the caller's credentials")
         .takes::<Document>(),
+    new::<shape::Confirmation>(Call::ConfirmMyCreds, "POST", "/auth/creds/confirm", Who::User, "Let the caller's credentials go where the provider files lead now")
+        .may_take::<shape::Confirm>(),
     new::<shape::Rotated>(Call::Rotate, "POST", "/auth/rotate", Who::User, "Replace the token that calls, which goes on for an hour")
         .faults(&[Kind::TokenReplaced]),
     new::<Tokens>(Call::MyTokens, "GET", "/auth/tokens", Who::User, "The caller's tokens").paged(),
     new::<shape::MadeToken>(Call::MakeMyToken, "POST", "/auth/tokens", Who::User, "Make a further token, which reaches no more than the one that calls")
         .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TokenReplaced]),
     new::<shape::Done>(Call::RemoveMyToken, "DELETE", "/auth/tokens/{id}", Who::User, "Revoke one of the caller's tokens").faults(NOT_FOUND),
+    new::<shape::PasteToken>(Call::PasteToken, "POST", "/auth/{name}", Who::User, "Make a token of a vendor's shape, at a path that a provider file names")
+        .faults(&[Kind::NotFound, Kind::InvalidRequest]),
 ];
 
 #[cfg(test)]
