@@ -1,6 +1,8 @@
-//! Where the master key comes from: `TOLLGATE_MASTER_KEY`, read by the caller, or the file `master-key`
-//! in the data directory, made at first use: before the store has known any. Which one it has known is
-//! recorded there, by its id. A key that does not fit changes nothing.
+//! Where the master key comes from: the environment, a file, or a systemd credential, whichever is given;
+//! else the file `master-key` in the data directory, made at first use: before the store has known any. Which
+//! one it has known is recorded there, by its id. A key that does not fit changes nothing.
+//!
+//! Reads no environment: what is in it is handed in.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +11,28 @@ use thiserror::Error;
 use super::seal::MasterKey;
 use crate::{
     secret::Secret,
-    store::{DirLock, PrivateFile, Replace, Store, StoreError, read_private, write_private},
+    store::{
+        DirLock, PrivateFile, Readers, Replace, Store, StoreError, probe, read_private, read_small,
+        write_private,
+    },
 };
 
+/// In the data directory.
 const FILE: &str = "master-key";
+/// In the directory of systemd's credentials.
+const CREDENTIAL: &str = "tollgate-master-key";
+const VARIABLE: &str = "TOLLGATE_MASTER_KEY";
+
+/// What was given to find the master key by.
+#[derive(Debug, Clone, Default)]
+pub struct KeySources {
+    /// `TOLLGATE_MASTER_KEY`, if it is set.
+    pub variable: Option<Secret>,
+    /// The file that the settings name.
+    pub file: Option<PathBuf>,
+    /// `$CREDENTIALS_DIRECTORY`, where systemd puts what it has decrypted, and lets in whom it means to.
+    pub credentials: Option<PathBuf>,
+}
 
 /// Why there is no master key to work with.
 #[derive(Debug, Error)]
@@ -34,9 +54,29 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The settings name a file that is not there.
+    #[error("`{}` is missing, which `master_key_file` names: put it there, or name another", path.display())]
+    NoFile {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// Two keys were given.
+    #[error("{one} holds the master key with id `{one_id}`, and {other} the one with id `{other_id}`{}: take away the wrong one", of_store(recorded.as_deref()))]
+    Two {
+        /// Where the one was given.
+        one: String,
+        /// Its id.
+        one_id: String,
+        /// Where the other was given.
+        other: String,
+        /// Its id.
+        other_id: String,
+        /// The id of the key that the store knows.
+        recorded: Option<String>,
+    },
     /// The store knows a key, but it is not here.
     #[error(
-        "the store was set up with the master key `{id}`, and `{}` is missing: set TOLLGATE_MASTER_KEY to it, or put the file back",
+        "the store was set up with the master key `{id}`, and `{}` is missing: set {VARIABLE} to it, or put the file back",
         path.display()
     )]
     Missing {
@@ -62,61 +102,161 @@ pub enum KeyError {
     Store(#[from] StoreError),
 }
 
+fn of_store(recorded: Option<&str>) -> String {
+    recorded.map(|id| format!(" (the store was set up with `{id}`)")).unwrap_or_default()
+}
+
+/// A key, and where it was found.
+struct Found {
+    key: MasterKey,
+    origin: String,
+}
+
+// === impl MasterKey: load ===
+
 impl MasterKey {
-    /// The server's key: from the environment if it is set, else from the data directory, where one is
-    /// made if the store has never known any. While nothing is sealed, it may be another than before.
-    pub async fn load(given: Option<&Secret>, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
-        Self::load_as(given, data_dir, store, Replace::IfNothingSealed).await
+    /// That the key which the server would load fits the store, before that is even opened: an older one is
+    /// brought to today's schema then, and without its key it is to stay as it is. Whoever calls holds the
+    /// directory.
+    pub async fn check(sources: &KeySources, data_dir: &Path) -> Result<(), KeyError> {
+        let _lock = DirLock::acquire(data_dir).await?;
+        // What is wrong with the store itself, `Store::open` tells.
+        let probe = probe(data_dir).await.ok().flatten().unwrap_or_default();
+        let path = data_dir.join(FILE);
+        match find(sources, &path, probe.key_id.as_deref())? {
+            Some(found) if probe.sealed => fits(&found, probe.key_id).map(drop),
+            Some(_) => Ok(()),
+            None => missing(path, probe.key_id),
+        }
+    }
+
+    /// The server's key: what is given, else that in the data directory, where one is made if the store has
+    /// never known any. While nothing is sealed, it may be another than before.
+    pub async fn load(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
+        let key = Self::load_as(sources, data_dir, store, Replace::IfNothingSealed).await?;
+        if let Some(left) = private(&data_dir.join(FILE))?.filter(|left| left.key.id() != key.id()) {
+            tracing::warn!(
+                "{} holds another master key than the one that is used: take it away",
+                left.origin
+            );
+        }
+        if let Some(why) = key.unlocked() {
+            tracing::warn!(
+                why,
+                "the master key may be written to swap: raise the limit of locked memory (`ulimit -l`, `LimitMEMLOCK=`)"
+            );
+        }
+        Ok(key)
     }
 
     /// The same key for a command, beside a server or before there is one. It replaces none: the server
     /// could not open what another one seals.
-    pub async fn load_beside(
-        given: Option<&Secret>,
-        data_dir: &Path,
-        store: &Store,
-    ) -> Result<Self, KeyError> {
-        Self::load_as(given, data_dir, store, Replace::Never).await
+    pub async fn load_beside(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
+        Self::load_as(sources, data_dir, store, Replace::Never).await
     }
 
     async fn load_as(
-        given: Option<&Secret>,
+        sources: &KeySources,
         data_dir: &Path,
         store: &Store,
         replace: Replace,
     ) -> Result<Self, KeyError> {
         let path = data_dir.join(FILE);
-        let (key, origin) = match given {
-            Some(text) => {
-                let origin = "TOLLGATE_MASTER_KEY".to_owned();
-                (parse(text, &origin)?, origin)
+        // Two processes at their first start must not each make a key.
+        let lock = DirLock::acquire(data_dir).await?;
+        let recorded = store.master_key_id().await?;
+        let found = match find(sources, &path, recorded.as_deref())? {
+            Some(found) => found,
+            None => {
+                missing(path.clone(), recorded)?;
+                Found { key: make_file(&lock, &path)?, origin: quoted(&path) }
             }
-            None => (from_file(data_dir, &path, store).await?, format!("`{}`", path.display())),
         };
-        if !store.adopt_master_key(&key.id(), replace).await? {
-            let recorded = store.master_key_id().await?.unwrap_or_default();
-            return Err(KeyError::Different { origin, given: key.id(), recorded });
+        if !store.adopt_master_key(&found.key.id(), replace).await? {
+            fits(&found, store.master_key_id().await?)?;
         }
-        Ok(key)
+        Ok(found.key)
     }
 }
 
-fn parse(text: &Secret, origin: &str) -> Result<MasterKey, KeyError> {
-    let key = MasterKey::from_hex(text.expose().trim_ascii());
-    key.ok_or_else(|| KeyError::Malformed { origin: origin.to_owned() })
+/// The key to work with: the given one, else that of the data directory.
+fn find(sources: &KeySources, path: &Path, recorded: Option<&str>) -> Result<Option<Found>, KeyError> {
+    let mut given = sources.read()?.into_iter();
+    let Some(first) = given.next() else { return private(path) };
+    match given.find(|other| other.key.id() != first.key.id()) {
+        Some(other) => Err(KeyError::Two {
+            one: first.origin,
+            one_id: first.key.id(),
+            other: other.origin,
+            other_id: other.key.id(),
+            recorded: recorded.map(str::to_owned),
+        }),
+        None => Ok(Some(first)),
+    }
 }
 
-async fn from_file(data_dir: &Path, path: &Path, store: &Store) -> Result<MasterKey, KeyError> {
-    // Two processes at their first start must not each make a key.
-    let lock = DirLock::acquire(data_dir).await?;
+fn fits(found: &Found, recorded: Option<String>) -> Result<(), KeyError> {
+    let given = found.key.id();
+    match recorded {
+        Some(recorded) if recorded != given => {
+            Err(KeyError::Different { origin: found.origin.clone(), given, recorded })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Without a key there can be no store that knows one.
+fn missing(path: PathBuf, recorded: Option<String>) -> Result<(), KeyError> {
+    recorded.map_or(Ok(()), |id| Err(KeyError::Missing { path, id }))
+}
+
+// === impl KeySources: read ===
+
+impl KeySources {
+    /// All that were given, in the order in which they count.
+    fn read(&self) -> Result<Vec<Found>, KeyError> {
+        let variable = self.variable.as_ref().map(|text| parse(text, VARIABLE.to_owned())).transpose()?;
+        let file = self.file.as_deref().map(|path| self.named(path)).transpose()?;
+        let credential = match &self.credentials {
+            Some(dir) => self.credential(&dir.join(CREDENTIAL))?,
+            None => None,
+        };
+        Ok([variable, file, credential].into_iter().flatten().collect())
+    }
+
+    fn named(&self, path: &Path) -> Result<Found, KeyError> {
+        let below = self.credentials.as_deref().is_some_and(|dir| path.starts_with(dir));
+        let found = if below { self.credential(path)? } else { private(path)? };
+        found.ok_or_else(|| KeyError::NoFile { path: path.to_owned() })
+    }
+
+    /// Whom systemd lets read it is systemd's business: to a service's user it gives the right by an access
+    /// control list, which shows as a right of the group.
+    fn credential(&self, path: &Path) -> Result<Option<Found>, KeyError> {
+        match read_small(path, Readers::Any)? {
+            PrivateFile::Text(text) => parse(&text, quoted(path)).map(Some),
+            PrivateFile::Missing | PrivateFile::Exposed { .. } => Ok(None),
+        }
+    }
+}
+
+fn private(path: &Path) -> Result<Option<Found>, KeyError> {
     match read_private(path)? {
-        PrivateFile::Text(text) => parse(&text, &format!("`{}`", path.display())),
+        PrivateFile::Text(text) => parse(&text, quoted(path)).map(Some),
         PrivateFile::Exposed { mode } => Err(KeyError::Exposed { path: path.to_owned(), mode }),
-        PrivateFile::Missing => match store.master_key_id().await? {
-            Some(id) => Err(KeyError::Missing { path: path.to_owned(), id }),
-            None => Ok(make_file(&lock, path)?),
-        },
+        PrivateFile::Missing => Ok(None),
     }
+}
+
+fn parse(text: &Secret, origin: String) -> Result<Found, KeyError> {
+    match MasterKey::from_hex(text.expose().trim_ascii()) {
+        Some(key) => Ok(Found { key, origin }),
+        None => Err(KeyError::Malformed { origin }),
+    }
+}
+
+fn quoted(path: &Path) -> String {
+    format!("`{}`", path.display())
 }
 
 fn make_file(lock: &DirLock, path: &Path) -> Result<MasterKey, StoreError> {
@@ -125,3 +265,6 @@ fn make_file(lock: &DirLock, path: &Path) -> Result<MasterKey, StoreError> {
     write_private(lock, path, line.expose().as_bytes())?;
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests;

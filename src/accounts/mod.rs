@@ -10,6 +10,7 @@ mod credential;
 mod flight;
 mod key;
 mod known;
+mod locked;
 mod lookup;
 mod people;
 mod seal;
@@ -19,7 +20,7 @@ pub use self::{
     cache::LocalCache,
     clock::{now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
-    key::KeyError,
+    key::{KeyError, KeySources},
     known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     people::{

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::token::random;
+use super::{locked::Locked, token::random};
 use crate::{
     name::UserId,
     secret::Secret,
@@ -27,7 +27,7 @@ const KEY_ID_CONTEXT: &[u8] = b"tollgate master key id";
 /// The key that seals every credential.
 #[derive(Clone)]
 pub struct MasterKey {
-    bytes: Zeroizing<[u8; 32]>,
+    bytes: Locked,
     id: [u8; KEY_ID_BYTES],
 }
 
@@ -59,29 +59,34 @@ pub enum OpenError {
 impl MasterKey {
     /// A new random key.
     pub fn generate() -> Self {
-        Self::from_bytes(Zeroizing::new(random()))
+        Self::from_bytes(&Zeroizing::new(random()))
     }
 
     /// The key that 64 hex digits stand for.
     pub fn from_hex(text: &str) -> Option<Self> {
-        unhex(text).map(|bytes| Self::from_bytes(Zeroizing::new(bytes)))
+        unhex(text).map(|bytes| Self::from_bytes(&Zeroizing::new(bytes)))
     }
 
-    fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+    fn from_bytes(bytes: &Zeroizing<[u8; 32]>) -> Self {
         let digest = Sha256::new().chain_update(KEY_ID_CONTEXT).chain_update(bytes.as_slice()).finalize();
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&digest[..KEY_ID_BYTES]);
-        Self { bytes, id }
+        Self { bytes: Locked::new(bytes), id }
     }
 
     /// As it stands in its file.
     pub(super) fn to_hex(&self) -> Secret {
-        Secret::new(hex(self.bytes.as_slice()))
+        Secret::new(hex(self.bytes.expose()))
     }
 
     /// What the key is recognised by. It tells nothing about the key.
     pub fn id(&self) -> String {
         hex(&self.id)
+    }
+
+    /// Why the key may be written to swap; nothing, if it never is.
+    pub fn unlocked(&self) -> Option<&str> {
+        self.bytes.refusal()
     }
 
     /// Seals a plaintext for its row.
@@ -109,7 +114,7 @@ impl MasterKey {
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(self.bytes.as_slice().into())
+        XChaCha20Poly1305::new(self.bytes.expose().into())
     }
 }
 

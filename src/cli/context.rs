@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::KnownFields,
+    accounts::{KeySources, KnownFields},
     secret::Secret,
     store::{Store, User},
 };
@@ -21,8 +21,8 @@ use crate::{
 pub struct Context<'a> {
     /// The data directory.
     pub data_dir: PathBuf,
-    /// `TOLLGATE_MASTER_KEY`, if it is set.
-    pub master_key: Option<Secret>,
+    /// What was given to find the master key by.
+    pub keys: KeySources,
     /// The credentials that the provider files declare.
     pub known: &'a KnownFields,
 }

@@ -133,7 +133,7 @@ fn split(place: &str) -> anyhow::Result<(&str, &str)> {
 }
 
 async fn master_key(store: &Store, context: &Context<'_>) -> anyhow::Result<MasterKey> {
-    let key = MasterKey::load_beside(context.master_key.as_ref(), &context.data_dir, store).await;
+    let key = MasterKey::load_beside(&context.keys, &context.data_dir, store).await;
     key.context("failed to load the master key")
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
 
 use super::{check, context::find_user};
 use crate::{
-    accounts::{self, MasterKey, read_credentials},
+    accounts::{self, KeySources, MasterKey, read_credentials},
     compile::{self, Compiled, VarSource},
     explain::{self, Caller, Held, Scene},
     filetest,
@@ -52,7 +52,7 @@ pub struct Args {
 }
 
 /// Prints what would come of the request. Whether it has an endpoint.
-pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<bool> {
+pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Result<bool> {
     let head = head(args)?;
     let what = check::describe(&settings.providers);
     let mut loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
@@ -69,7 +69,7 @@ pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyh
     let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).cloned().collect();
     check::show(&loaded.sources, &errors)?;
     let hit = assembled.table.find_canonical(&head.method, head.uri.path());
-    let caller = caller(args, settings, master_key, hit.as_ref())?;
+    let caller = caller(args, settings, keys, hit.as_ref())?;
     let out =
         hit.as_ref().and_then(|hit| assembled.providers.iter().find(|one| one.name == hit.provider.name));
     if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
@@ -151,15 +151,10 @@ fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<V
 }
 
 /// Who calls: what is stored of what the endpoint's provider may use.
-fn caller(
-    args: &Args,
-    settings: &Settings,
-    master_key: Option<Secret>,
-    hit: Option<&Hit>,
-) -> anyhow::Result<Caller> {
+fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>) -> anyhow::Result<Caller> {
     if let Some(user) = &args.user {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let held = runtime.block_on(stored_by(user, settings, master_key, hit))?;
+        let held = runtime.block_on(stored_by(user, settings, keys, hit))?;
         return Ok(Caller { held, otherwise: format!("`{user}` has stored nothing for it") });
     }
     let mut held = BTreeMap::new();
@@ -194,7 +189,7 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
 async fn stored_by(
     user: &str,
     settings: &Settings,
-    master_key: Option<Secret>,
+    keys: &KeySources,
     hit: Option<&Hit>,
 ) -> anyhow::Result<BTreeMap<String, Held>> {
     let data = &settings.data;
@@ -223,7 +218,7 @@ async fn stored_by(
     if wanted.is_empty() {
         return Ok(held);
     }
-    let key = MasterKey::load_beside(master_key.as_ref(), data, &store).await;
+    let key = MasterKey::load_beside(keys, data, &store).await;
     let key = key.context("failed to load the master key")?;
     let (credentials, unreadable) = read_credentials(&store, &key, &user.id).await?;
     for field in wanted {

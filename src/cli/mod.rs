@@ -19,13 +19,13 @@ pub mod test;
 pub mod token;
 pub mod user;
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
 
 use crate::{
-    accounts::{FieldKind, KnownFields},
+    accounts::{FieldKind, KeySources, KnownFields},
     load,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
@@ -105,15 +105,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let places = cli.places;
     let plain = || resolve(&places, Given::default());
     let well = match cli.command {
-        None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
-        Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
+        None => serve(&resolve(&places, cli.given)?),
+        Some(Command::Serve(given)) => serve(&resolve(&places, *given)?),
         Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
         Some(Command::New(args)) => new::run(&args, &plain()?.providers),
         Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
         Some(Command::Diff(args)) => return Ok(diff::main(&args)),
         Some(Command::Prove(args)) => return Ok(prove::main(&args, &places)),
         Some(Command::Test(args)) => test::run(&args, &plain()?.providers),
-        Some(Command::Explain(args)) => explain::run(&args, &plain()?, master_key()),
+        Some(Command::Explain(args)) => {
+            let settings = plain()?;
+            explain::run(&args, &settings, &key_sources(&settings))
+        }
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
         Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
         Some(Command::Routes) => routes::run(&plain()?),
@@ -130,11 +133,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The key that seals credentials, if the environment has it.
-fn master_key() -> Option<Secret> {
-    let key = std::env::var_os("TOLLGATE_MASTER_KEY").filter(|key| !key.is_empty())?;
+fn serve(settings: &Settings) -> anyhow::Result<bool> {
+    serve::run(settings, &key_sources(settings)).map(|()| true)
+}
+
+/// Where the key that seals credentials may be.
+fn key_sources(settings: &Settings) -> KeySources {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     // What is no text is no key either, and is told as such.
-    Some(Secret::new(key.to_string_lossy().into_owned()))
+    let key = variable("TOLLGATE_MASTER_KEY").map(|key| Secret::new(key.to_string_lossy().into_owned()));
+    let credentials = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    KeySources { variable: key, file: settings.master_key_file.clone(), credentials }
 }
 
 /// Runs a command on accounts, beside a server or without one.
@@ -144,7 +153,7 @@ fn with_context(
 ) -> anyhow::Result<bool> {
     let known = known_fields(settings)?;
     let context =
-        context::Context { data_dir: settings.data.clone(), master_key: master_key(), known: &known };
+        context::Context { data_dir: settings.data.clone(), keys: key_sources(settings), known: &known };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command(context)).map(|()| true)
 }

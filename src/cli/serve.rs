@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, MasterKey},
+    accounts::{self, Accounts, KeySources, MasterKey},
     admin::Admin,
     cli::check,
     control,
@@ -25,7 +25,6 @@ use crate::{
     gateway::{Face, Readiness},
     listen::listen,
     live::{self, Live, Reloader, StartError, State},
-    secret::Secret,
     server::{self, House, Station},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::{self, DirLock, Store},
@@ -40,12 +39,12 @@ use life::{Running, Signals, Workers};
 const MAX_WARNINGS: usize = 50;
 
 /// Serves until it is told to stop.
-pub fn run(settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, keys: &KeySources) -> anyhow::Result<()> {
     harden();
     let log = telemetry::start(settings.log, settings.log_format);
     let human = log.human;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(settings, master_key, human));
+    let done = runtime.block_on(serve(settings, keys, human));
     runtime.shutdown_background();
     log.close();
     done
@@ -59,11 +58,11 @@ fn harden() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Result<()> {
     // Before anything else, so that a signal never ends a half-started process the hard way.
     let mut signals = Signals::catch()?;
     let (_held, running, watchdog) = tokio::select! {
-        started = start(settings, master_key, human) => started?,
+        started = start(settings, keys, human) => started?,
         signal = signals.stop.next() => {
             tracing::info!(signal, "stopped before it listened");
             return Ok(());
@@ -80,7 +79,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
 /// Everything that runs, under the hold on the data directory, and what tells that it lives.
 async fn start(
     settings: &Settings,
-    master_key: Option<Secret>,
+    keys: &KeySources,
     human: bool,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let settings = &Settings { providers: source(settings), ..settings.clone() };
@@ -92,8 +91,9 @@ async fn start(
         let data = settings.data.display();
         tracing::warn!(%data, "others can put files of their own into the data directory: {why}");
     }
+    MasterKey::check(keys, &settings.data).await?;
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
-    let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
+    let key = MasterKey::load(keys, &settings.data, &store).await?;
     let (live, reloader) = files(settings, human)?;
     // Before the token, so that a start that fails shows none.
     let doors = open_doors(settings)?;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::name::UserId;
 
-const MASTER_KEY_ID: &str = "master_key_id";
+pub(super) const MASTER_KEY_ID: &str = "master_key_id";
 
 // === impl Store: credentials and the master key's id ===
 

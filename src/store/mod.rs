@@ -7,6 +7,7 @@
 mod credentials;
 mod error;
 mod place;
+mod probe;
 mod rows;
 mod schema;
 mod users;
@@ -34,7 +35,8 @@ use tokio::sync::Mutex;
 use self::place::Identity;
 pub use self::{
     error::StoreError,
-    place::{DirLock, PrivateFile, intruders, read_private, write_private},
+    place::{DirLock, PrivateFile, Readers, intruders, read_private, read_small, write_private},
+    probe::{Probe, probe},
     rows::{
         ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, Replace,
         SealedCredential, Token, TokenHash, User, hex, unhex,

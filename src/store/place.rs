@@ -176,8 +176,22 @@ pub enum PrivateFile {
     Text(Secret),
 }
 
+/// Who may be able to read a file that holds a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner, and root.
+    Owner,
+    /// Whomever somebody else lets in, whose business that is.
+    Any,
+}
+
 /// Reads a small private file.
 pub fn read_private(path: &Path) -> Result<PrivateFile, StoreError> {
+    read_small(path, Readers::Owner)
+}
+
+/// Reads a small file, if nobody else can who should not.
+pub fn read_small(path: &Path, readers: Readers) -> Result<PrivateFile, StoreError> {
     const MAX_BYTES: u64 = 4096;
     let failed = |error| StoreError::from_io(path, error);
     let file = match File::open(path) {
@@ -186,7 +200,7 @@ pub fn read_private(path: &Path) -> Result<PrivateFile, StoreError> {
     };
     // The rights of what was opened, not of what may stand there by now.
     let metadata = file.metadata().map_err(failed)?;
-    if !only_for_owner(&metadata) {
+    if readers == Readers::Owner && !only_for_owner(&metadata) {
         return Ok(PrivateFile::Exposed { mode: metadata.permissions().mode() & 0o777 });
     }
     let mut text = String::new();

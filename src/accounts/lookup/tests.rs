@@ -5,7 +5,9 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::{
-    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user, issue_token},
+    accounts::{
+        DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, issue_token,
+    },
     name::UserId,
     store::{Names, User},
 };
@@ -457,7 +459,7 @@ async fn a_change_by_another_process_is_seen_in_time() {
 async fn workers_on_other_runtimes_ask_the_control_runtime() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let made = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
     let NewUser::Created { id, token } = made else { panic!("{made:?}") };
     let stored = Stored::plain("key").unwrap();

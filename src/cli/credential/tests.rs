@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{DisplayName, KnownFields, create_user},
+    accounts::{DisplayName, KeySources, KnownFields, create_user},
     store::Names,
 };
 
@@ -31,7 +31,7 @@ impl World {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { data_dir: self.dir.path().to_owned(), master_key: None, known: &self.known }
+        Context { data_dir: self.dir.path().to_owned(), keys: KeySources::default(), known: &self.known }
     }
 
     /// What `set` says; the user's id left out.
@@ -87,18 +87,22 @@ async fn what_is_refused_is_named_and_no_value_is_told() {
     assert!(list("ada", &world.context()).await.unwrap().note.contains("has no credentials yet"));
 }
 
+fn given(key: &Secret) -> KeySources {
+    KeySources { variable: Some(key.clone()), ..KeySources::default() }
+}
+
 /// A server runs with a key from the environment; nothing is sealed yet.
 #[tokio::test]
 async fn no_key_is_made_where_the_server_has_another() {
     let world = World::new().await;
     let store = world.context().store().await.unwrap();
     let key = Secret::new("00".repeat(32));
-    let served = MasterKey::load(Some(&key), world.dir.path(), &store).await.unwrap();
+    let served = MasterKey::load(&given(&key), world.dir.path(), &store).await.unwrap();
     let error = world.set("providers.demo.apiKey", CANARY).await.unwrap_err();
     assert!(error.contains(&served.id()) && error.contains("set TOLLGATE_MASTER_KEY"), "{error}");
     assert!(!world.dir.path().join("master-key").exists());
     assert_eq!(store.master_key_id().await.unwrap(), Some(served.id()));
-    let other = Context { master_key: Some(Secret::new("11".repeat(32))), ..world.context() };
+    let other = Context { keys: given(&Secret::new("11".repeat(32))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
     let error = set("ada", "providers.demo.apiKey", asked, &other).await.err().unwrap();
     assert!(format!("{error:#}").contains(&served.id()), "{error:#}");
@@ -108,7 +112,7 @@ async fn no_key_is_made_where_the_server_has_another() {
 async fn another_key_neither_reads_nor_writes() {
     let world = World::new().await;
     world.set("providers.demo.apiKey", CANARY).await.unwrap();
-    let context = Context { master_key: Some(Secret::new("00".repeat(32))), ..world.context() };
+    let context = Context { keys: given(&Secret::new("00".repeat(32))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
     for error in [
         list("ada", &context).await.err().unwrap(),

@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{KnownFields, NewUser, create_user},
+    accounts::{KeySources, KnownFields, NewUser, create_user},
     name::UserId,
     store::{Names, NewToken, Store},
 };
@@ -24,7 +24,7 @@ impl World {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { data_dir: self.dir.path().to_owned(), master_key: None, known: &self.known }
+        Context { data_dir: self.dir.path().to_owned(), keys: KeySources::default(), known: &self.known }
     }
 
     async fn add(&self) -> String {

@@ -2,12 +2,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::KnownFields,
+    accounts::{KeySources, KnownFields},
     store::{Store, TokenHash},
 };
 
 fn context<'a>(dir: &TempDir, known: &'a KnownFields) -> Context<'a> {
-    Context { data_dir: dir.path().to_owned(), master_key: None, known }
+    Context { data_dir: dir.path().to_owned(), keys: KeySources::default(), known }
 }
 
 #[tokio::test]
