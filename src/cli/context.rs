@@ -109,3 +109,8 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     }
     text
 }
+
+/// How many of what, in words.
+pub(super) fn counted(number: i64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,16 +1,19 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+pub mod backup;
 pub mod check;
 pub mod context;
 pub mod credential;
 pub mod diff;
 pub mod explain;
 pub mod fmt;
+mod hold;
 pub mod mock;
 pub mod new;
 pub mod prove;
 pub mod reload;
+pub mod restore;
 pub mod routes;
 pub mod schema;
 pub mod serve;
@@ -78,6 +81,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Set, list and remove users' credentials
     Credential(credential::CredentialArgs),
+    Backup(backup::Args),
+    Restore(restore::Args),
     /// Run a fast fake upstream, for trying things without a key
     Mock(Box<mock::Args>),
 }
@@ -128,6 +133,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Credential(args)) => {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
         }
+        Some(Command::Backup(args)) => waited_for(backup::run(&args, &plain()?.data)),
+        Some(Command::Restore(args)) => {
+            let settings = plain()?;
+            waited_for(restore::run(&args, &settings.data, &key_sources(&settings)))
+        }
         Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
     }?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -154,8 +164,12 @@ fn with_context(
     let known = known_fields(settings)?;
     let context =
         context::Context { data_dir: settings.data.clone(), keys: key_sources(settings), known: &known };
+    waited_for(command(context))
+}
+
+fn waited_for(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command(context)).map(|()| true)
+    runtime.block_on(command).map(|()| true)
 }
 
 /// The credentials that the provider files declare.

@@ -1,6 +1,5 @@
 //! `tollgate serve`: starts everything in order and says where it is. How it goes on and ends is in `life`.
 
-mod hold;
 mod life;
 
 use std::{
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accounts::{self, Accounts, KeySources, MasterKey},
     admin::Admin,
-    cli::check,
+    cli::{check, hold::hold},
     control,
     diag::{Diagnostic, Severity},
     gateway::{Face, Readiness},
@@ -32,7 +31,6 @@ use crate::{
     telemetry,
     upstream::{self, ConnectRule},
 };
-use hold::hold;
 use life::{Running, Signals, Workers};
 
 /// Warnings that are logged at the start.

@@ -4,6 +4,7 @@
 //! It never sees a token or a credential in clear, and it has no clock: times are handed in. On the
 //! request path `accounts` stands before it. Whatever backend comes next is held to `conformance`.
 
+mod backup;
 mod credentials;
 mod error;
 mod place;
@@ -34,6 +35,7 @@ use tokio::sync::Mutex;
 
 use self::place::Identity;
 pub use self::{
+    backup::{BackupError, Inventory, Restored, back_up, prepare},
     error::StoreError,
     place::{DirLock, PrivateFile, Readers, intruders, read_private, read_small, write_private},
     probe::{Probe, probe},

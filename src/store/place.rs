@@ -156,7 +156,11 @@ fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()>
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(draft, path)?;
-    // The name itself is on disk only once the directory is.
+    sync_dir(path)
+}
+
+/// A file's name is on disk only once its directory is.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
@@ -209,7 +213,7 @@ pub fn read_small(path: &Path, readers: Readers) -> Result<PrivateFile, StoreErr
 }
 
 /// A name of its own for each draft, so that one left by a crash is in nobody's way.
-fn draft_path(path: &Path) -> PathBuf {
+pub(super) fn draft_path(path: &Path) -> PathBuf {
     let mut random = [0; 8];
     getrandom::fill(&mut random).expect("the operating system has random numbers");
     let mut name = path.as_os_str().to_owned();

@@ -35,7 +35,7 @@ pub async fn probe(data_dir: &Path) -> sqlx::Result<Option<Probe>> {
     found
 }
 
-async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Option<Probe>> {
+pub(super) async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Option<Probe>> {
     let schema = schema::version(connection).await?;
     if schema == 0 {
         return Ok(None);

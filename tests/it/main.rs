@@ -9,12 +9,14 @@
 
 mod accounts;
 mod admin;
+mod backup;
 mod broken;
 mod cli;
 mod crowd;
 mod decisions;
 mod failures;
 mod harness;
+mod keys;
 mod lifecycle;
 mod limits;
 mod machine;

@@ -1,0 +1,42 @@
+//! `tollgate restore`: a backup takes the place of the database, which is kept.
+
+use std::path::{Path, PathBuf};
+
+use super::{backup::contents, context::Report, hold::hold};
+use crate::{
+    accounts::{KeySources, MasterKey, now_ms, utc},
+    store::{self, DATABASE, DirLock},
+};
+
+/// Put a backup in the place of the database, while no tollgate serves
+///
+/// The backup is checked first: whole, of a schema that this tollgate knows. The database that was there stays beside it,
+/// under another name.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What `tollgate backup` wrote; it stays as it is
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
+    // The lock's maker also makes the directory.
+    drop(DirLock::acquire(data).await?);
+    let _held = hold(data)?;
+    let restored = store::prepare(data, &args.file).await?;
+    let held = contents(&restored.inventory);
+    let probe = restored.inventory.probe.clone();
+    let moment = utc(now_ms()).replace(['-', ':'], "");
+    let kept = restored.put_in_place(&format!("{DATABASE}.before-restore-{moment}")).await?;
+    let mut note = format!("restored `{}`: {held}\n", args.file.display());
+    if let Some(kept) = kept {
+        note += &format!("the database that was there is kept as `{}`\n", kept.display());
+    }
+    if let Some(id) = probe.key_id.filter(|_| probe.sealed) {
+        note += &match MasterKey::check(keys, data).await {
+            Ok(()) => format!("its master key `{id}` is at hand\n"),
+            Err(error) => format!("what is sealed in it does not open yet: {error}\n"),
+        };
+    }
+    Report::note(note).print()
+}
