@@ -34,27 +34,141 @@ impl fmt::Display for FileName {
     }
 }
 
-/// The id of a user: `usr_` and 16 hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(Arc<str>);
+/// Ids: a prefix that tells what they are of, and 16 hex digits.
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
-impl UserId {
-    /// The id, if `text` is well-formed.
+        impl $name {
+            /// What every id of this kind begins with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// The id, if `text` is well-formed.
+            pub fn new(text: &str) -> Option<Self> {
+                let hex = text.strip_prefix(Self::PREFIX)?;
+                let good = hex.len() == 16 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                good.then(|| Self(text.into()))
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    )* };
+}
+
+ids! {
+    /// The id of a user: `usr_` and 16 hex digits.
+    UserId "usr_";
+    /// The id of a user's token: `tok_` and 16 hex digits. It tells nothing about the token.
+    TokenId "tok_";
+    /// The id of an admin token: `adm_` and 16 hex digits.
+    AdminTokenId "adm_";
+}
+
+/// The name of a group of users, formed as file names are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupName(FileName);
+
+impl GroupName {
+    /// The name, if `text` is well-formed.
     pub fn new(text: &str) -> Option<Self> {
-        let hex = text.strip_prefix("usr_")?;
-        let good = hex.len() == 16 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        good.then(|| Self(text.into()))
+        FileName::new(text).map(Self)
     }
 
-    /// The id as text.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
-impl fmt::Display for UserId {
+impl fmt::Display for GroupName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        self.0.fmt(formatter)
+    }
+}
+
+/// Whose a stored credential is. As text: a user's id, `group:` and the group's name, or `everybody`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// One user's own.
+    User(UserId),
+    /// Shared by the users of a group.
+    Group(GroupName),
+    /// Shared by all users.
+    Everybody,
+}
+
+impl Owner {
+    const GROUP: &'static str = "group:";
+    const EVERYBODY: &'static str = "everybody";
+
+    /// Back from its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(Self::GROUP) {
+            Some(group) => GroupName::new(group).map(Self::Group),
+            None if text == Self::EVERYBODY => Some(Self::Everybody),
+            None => UserId::new(text).map(Self::User),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => id.fmt(formatter),
+            Self::Group(name) => write!(formatter, "{}{name}", Self::GROUP),
+            Self::Everybody => formatter.write_str(Self::EVERYBODY),
+        }
+    }
+}
+
+/// What a token is narrowed to: a provider, or one endpoint of it. As text: `provider` or `provider/endpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    /// The provider.
+    pub provider: FileName,
+    /// The endpoint's name; all of the provider's, if absent.
+    pub endpoint: Option<String>,
+}
+
+impl Scope {
+    /// The scope, if `text` is well-formed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (provider, endpoint) = match text.split_once('/') {
+            Some((provider, endpoint)) => (provider, Some(endpoint)),
+            None => (text, None),
+        };
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        let good = endpoint.is_none_or(|name| !name.is_empty() && name.len() <= 64 && name.bytes().all(word));
+        let provider = FileName::new(provider).filter(|_| good)?;
+        Some(Self { provider, endpoint: endpoint.map(str::to_owned) })
+    }
+
+    /// Whether it lets through to an endpoint.
+    pub fn covers(&self, provider: &FileName, endpoint: &str) -> bool {
+        self.provider == *provider && self.endpoint.as_deref().is_none_or(|own| own == endpoint)
+    }
+
+    /// Whether whatever `other` lets through to, this does too.
+    pub fn includes(&self, other: &Self) -> bool {
+        self.provider == other.provider && (self.endpoint.is_none() || self.endpoint == other.endpoint)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.provider.fmt(formatter)?;
+        self.endpoint.iter().try_for_each(|endpoint| write!(formatter, "/{endpoint}"))
     }
 }
 
@@ -80,5 +194,37 @@ mod tests {
         for bad in ["", "usr_", "usr_0123456789ABCDEF", "usr_0123456789abcde", "usr_0123456789abcdef0"] {
             check(bad, false);
         }
+    }
+
+    #[test]
+    fn owners_and_scopes_go_to_text_and_back() {
+        for text in ["usr_0123456789abcdef", "group:research", "everybody"] {
+            assert_eq!(Owner::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["", "group:", "group:A", "nobody", "usr_1"] {
+            assert_eq!(Owner::parse(bad), None, "{bad}");
+        }
+        for text in ["demo", "demo/chat"] {
+            assert_eq!(Scope::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["", "demo/", "/chat", "demo/a/b", "Demo", "demo/a b"] {
+            assert_eq!(Scope::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_scope_covers() {
+        let check = |scope: &str, provider: &str, endpoint: &str, expected: bool| {
+            let covers = Scope::parse(scope).unwrap().covers(&FileName::new(provider).unwrap(), endpoint);
+            assert_eq!(covers, expected, "{scope} {provider} {endpoint}");
+        };
+        check("demo", "demo", "chat", true);
+        check("demo", "demo2", "chat", false);
+        check("demo/chat", "demo", "chat", true);
+        check("demo/chat", "demo", "models", false);
+        let [all, chat, other] = ["demo", "demo/chat", "demo/models"].map(|text| Scope::parse(text).unwrap());
+        assert!(
+            all.includes(&chat) && chat.includes(&chat) && !chat.includes(&all) && !chat.includes(&other)
+        );
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Caller, flight::Flights, token::Candidates};
-use crate::store::TokenHash;
+use crate::{name::AdminTokenId, store::TokenHash};
 
 /// How long an entry serves after the store last confirmed it.
 pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_hours(1);
@@ -26,7 +26,7 @@ const MAX_REFUSED: usize = 10_000;
 #[derive(Debug)]
 pub struct LocalCache {
     pub(super) callers: Memory<Arc<Caller>>,
-    pub(super) admins: Memory<()>,
+    pub(super) admins: Memory<Arc<AdminTokenId>>,
 }
 
 /// What is remembered of one kind of token, and what is being asked.

@@ -123,10 +123,10 @@ impl MasterKey {
         // What is wrong with the store itself, `Store::open` tells.
         let probe = probe(data_dir).await.ok().flatten().unwrap_or_default();
         let path = data_dir.join(FILE);
-        match find(sources, &path, probe.key_id.as_deref())? {
-            Some(found) if probe.sealed => fits(&found, probe.key_id).map(drop),
+        match find(sources, &path, probe.keys.current.as_deref())? {
+            Some(found) if probe.sealed => fits(&found, probe.keys.current).map(drop),
             Some(_) => Ok(()),
-            None => missing(path, probe.key_id),
+            None => missing(path, probe.keys.current),
         }
     }
 

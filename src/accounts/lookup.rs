@@ -18,14 +18,15 @@ use tokio::{
 };
 
 use super::{
-    Caller, MasterKey,
+    Caller, CallerToken, MasterKey,
     cache::{Answers, Known, LocalCache, Memory, Now, Recall},
     clock,
     flight::{NoAnswer, Turn},
     people,
     token::Candidates,
 };
-use crate::store::{Found, Generation, Store, StoreError, TokenHash};
+use crate::name::AdminTokenId;
+use crate::store::{AdminToken, Found, FoundToken, Generation, Store, StoreError, TokenHash, TokenKind};
 
 /// How often we ask whether another process has changed the store.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -45,8 +46,11 @@ pub trait Directory: Send + Sync + 'static {
         &self,
         hash: &TokenHash,
     ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
-    /// See [`Store::is_admin_token`].
-    fn is_admin_token(&self, hash: &TokenHash) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// See [`Store::find_admin_token`].
+    fn find_admin_token(
+        &self,
+        hash: &TokenHash,
+    ) -> impl Future<Output = Result<Option<AdminToken>, StoreError>> + Send;
     /// See [`Store::data_version`].
     fn data_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
     /// See [`Store::generation`].
@@ -58,8 +62,8 @@ impl Directory for Store {
         self.lookup_token(hash).await
     }
 
-    async fn is_admin_token(&self, hash: &TokenHash) -> Result<bool, StoreError> {
-        self.is_admin_token(hash).await
+    async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<AdminToken>, StoreError> {
+        self.find_admin_token(hash).await
     }
 
     async fn data_version(&self) -> Result<i64, StoreError> {
@@ -100,7 +104,7 @@ struct Pulse {
 #[derive(Debug)]
 enum Ask {
     Caller { candidates: Candidates, reply: oneshot::Sender<Reply<Arc<Caller>>> },
-    Admin { hash: TokenHash, reply: oneshot::Sender<Reply<()>> },
+    Admin { hash: TokenHash, reply: oneshot::Sender<Reply<Arc<AdminTokenId>>> },
 }
 
 type Reply<T> = Result<Answer<T>, StoreError>;
@@ -144,11 +148,15 @@ impl Accounts {
         self.answer(&cache.callers, candidates, |candidates, reply| Ask::Caller { candidates, reply }).await
     }
 
-    /// Whether this is an admin token; exactly, without a vendor's prefix.
-    pub async fn authenticate_admin(&self, cache: &LocalCache, presented: &str) -> Result<bool, StoreError> {
-        let Some(hash) = Candidates::exactly(presented) else { return Ok(false) };
+    /// Which admin token this is; exactly, without a vendor's prefix.
+    pub async fn authenticate_admin(
+        &self,
+        cache: &LocalCache,
+        presented: &str,
+    ) -> Result<Option<Arc<AdminTokenId>>, StoreError> {
+        let Some(hash) = Candidates::exactly(presented) else { return Ok(None) };
         let ask = |hash: Candidates, reply| Ask::Admin { hash: hash.whole, reply };
-        Ok(self.answer(&cache.admins, hash, ask).await?.is_some())
+        self.answer(&cache.admins, hash, ask).await
     }
 
     async fn answer<T: Clone>(
@@ -343,12 +351,17 @@ async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
             let _ = reply.send(known.map(|known| Answer { known, generation }));
         }
         Ask::Admin { hash, reply } if !reply.is_closed() => {
-            let known = directory.is_admin_token(&hash).await;
-            let known = known.map(|is| is.then_some((hash, Known { value: (), expires_at_ms: None })));
+            let known = directory.find_admin_token(&hash).await.map(|found| found.map(admin));
+            let known = known.map(|known| known.filter(|known| !known.expired(clock::now_ms())));
+            let known = known.map(|known| known.map(|known| (hash, known)));
             let _ = reply.send(known.map(|known| Answer { known, generation }));
         }
         Ask::Caller { .. } | Ask::Admin { .. } => {}
     }
+}
+
+fn admin(token: AdminToken) -> Known<Arc<AdminTokenId>> {
+    Known { value: Arc::new(token.id), expires_at_ms: token.expires_at_ms }
 }
 
 async fn find_caller(
@@ -358,10 +371,10 @@ async fn find_caller(
 ) -> Result<Option<(TokenHash, Known<Arc<Caller>>)>, StoreError> {
     for hash in candidates.iter() {
         let Some(found) = directory.lookup_token(&hash).await? else { continue };
-        let expires_at_ms = found.expires_at_ms;
+        let expires_at_ms = found.token.expires_at_ms();
         let known = Known { value: found, expires_at_ms };
         if !known.expired(clock::now_ms()) {
-            let value = Arc::new(open_caller(key, known.value));
+            let value = Arc::new(open_caller(key, hash, known.value));
             return Ok(Some((hash, Known { value, expires_at_ms })));
         }
     }
@@ -369,13 +382,35 @@ async fn find_caller(
 }
 
 /// What cannot be opened is left out, so that a user's other credentials go on working.
-fn open_caller(key: &MasterKey, found: Found) -> Caller {
-    let (credentials, unreadable) = people::open_all(key, &found.user.id, &found.credentials);
+fn open_caller(key: &MasterKey, hash: TokenHash, found: Found) -> Caller {
+    let Found { user, token, credentials } = found;
+    let (credentials, unreadable) = people::open_all(key, &credentials);
     for people::Unreadable { section, field, reason } in unreadable {
-        let user = &found.user.id;
-        tracing::error!(%user, section, field, %reason, "a stored credential cannot be opened");
+        tracing::error!(user = %user.id, section, field, %reason, "a stored credential cannot be opened");
     }
-    Caller { id: found.user.id, name: found.user.name, credentials }
+    let expires_at_ms = token.expires_at_ms();
+    let token = match token {
+        FoundToken::Own(token) => CallerToken {
+            id: Some(token.id),
+            hash,
+            kind: token.kind,
+            scopes: token.scopes,
+            replaced: token.replaced_at_ms.is_some(),
+            expires_at_ms,
+            paste: None,
+        },
+        FoundToken::Paste { provider, .. } => CallerToken {
+            id: None,
+            hash,
+            kind: TokenKind::Proxy,
+            scopes: None,
+            replaced: false,
+            expires_at_ms,
+            paste: Some(provider),
+        },
+    };
+    let disabled = user.disabled_at_ms.is_some();
+    Caller { id: user.id, name: user.name, group: user.group, disabled, token, credentials }
 }
 
 #[cfg(test)]

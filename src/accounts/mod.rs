@@ -24,13 +24,16 @@ pub use self::{
     known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     people::{
-        BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user, ensure_admin_token,
-        issue_admin_token, issue_token, read_credentials,
+        Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
+        ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
     },
     seal::{MasterKey, OpenError},
     token::shown,
 };
-use crate::name::UserId;
+use crate::{
+    name::{FileName, GroupName, Scope, TokenId, UserId},
+    store::{TokenHash, TokenKind},
+};
 
 /// The user whose token came with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,31 @@ pub struct Caller {
     pub id: UserId,
     /// What people call the user.
     pub name: String,
-    /// What the user stored, in clear.
+    /// The user's group.
+    pub group: Option<GroupName>,
+    /// Whether the user may not call.
+    pub disabled: bool,
+    /// The token.
+    pub token: CallerToken,
+    /// What the user may use, in clear.
     pub credentials: Credentials,
+}
+
+/// The token that came with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerToken {
+    /// Its id; one of a provider's shape has none.
+    pub id: Option<TokenId>,
+    /// What it is found by.
+    pub hash: TokenHash,
+    /// What it may do.
+    pub kind: TokenKind,
+    /// What it is narrowed to; all providers, if absent.
+    pub scopes: Option<Vec<Scope>>,
+    /// Whether another one was made in its place.
+    pub replaced: bool,
+    /// From when on it is refused, in milliseconds since 1970.
+    pub expires_at_ms: Option<u64>,
+    /// The provider whose routes it serves, and no other's: it is of that one's shape.
+    pub paste: Option<FileName>,
 }

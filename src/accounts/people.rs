@@ -1,6 +1,7 @@
 //! Users, their tokens and credentials as the admin and the command line change them: made here, sealed
 //! here, stored by `store`. A token leaves this module once, in the answer to who made it.
 
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::{
@@ -9,11 +10,11 @@ use super::{
     token,
 };
 use crate::{
-    name::UserId,
+    name::{Owner, UserId},
     secret::Secret,
     store::{
-        ChangeOutcome, Creation, CredentialChange, DirLock, Names, PrivateFile, SealedCredential, Store,
-        StoreError, TokenHash, User, read_private, write_private,
+        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, Names, PrivateFile,
+        SealedCredential, Store, StoreError, TokenKind, User, read_private, write_private,
     },
 };
 
@@ -82,14 +83,59 @@ pub enum NewUser {
     NameTaken(UserId),
 }
 
-/// Makes a user and the first token.
-pub async fn create_user(store: &Store, name: &DisplayName, names: Names) -> Result<NewUser, StoreError> {
-    let created_at_ms = clock::now_ms();
+/// Who changes something, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// A kind and an id: `admin adm_…`, `user usr_…`, `uid 1000`, `tollgate`.
+    pub who: String,
+    /// An address, or `local`.
+    pub source: String,
+}
+
+impl Actor {
+    /// Tollgate itself.
+    pub fn own() -> Self {
+        Self { who: "tollgate".to_owned(), source: LOCAL.to_owned() }
+    }
+
+    /// The user of the machine who runs this command.
+    pub fn command() -> Self {
+        let uid = rustix::process::getuid().as_raw();
+        Self { who: format!("uid {uid}"), source: LOCAL.to_owned() }
+    }
+
+    /// What the actor does now.
+    pub fn act(&self, action: &'static str, target: &(impl ToString + ?Sized), detail: Value) -> Act {
+        let (actor, source) = (self.who.clone(), self.source.clone());
+        Act { at_ms: clock::now_ms(), actor, source, action, target: target.to_string(), detail }
+    }
+}
+
+/// Where an actor is who came over no network.
+const LOCAL: &str = "local";
+
+/// Makes a user and the first token, which may do all.
+pub async fn create_user(
+    store: &Store,
+    actor: &Actor,
+    name: &DisplayName,
+    names: Names,
+) -> Result<NewUser, StoreError> {
     let id = token::generate_user_id();
-    let user = User { id: id.clone(), name: name.0.clone(), created_at_ms };
+    let act = actor.act("user.create", &id, json!({ "name": name.0 }));
+    let user = User {
+        id: id.clone(),
+        name: name.0.clone(),
+        ip: None,
+        group: None,
+        created_at_ms: act.at_ms,
+        disabled_at_ms: None,
+    };
     let token = token::generate();
-    match store.create_user(&user, &token::record(&token, None, created_at_ms), names).await? {
-        Creation::Created => Ok(NewUser::Created { id, token }),
+    let record = token::record(&token, None, TokenKind::Both, act.at_ms);
+    let beginning = Beginning { token: &record, credentials: None };
+    match store.create_user(&user, beginning, names, &act).await? {
+        Creation::Created | Creation::OtherKey => Ok(NewUser::Created { id, token }),
         Creation::NameTaken(other) => Ok(NewUser::NameTaken(other)),
     }
 }
@@ -97,20 +143,37 @@ pub async fn create_user(store: &Store, name: &DisplayName, names: Names) -> Res
 /// Makes a further token; `None` if there is no such user.
 pub async fn issue_token(
     store: &Store,
+    actor: &Actor,
     user: &UserId,
     label: Option<DisplayName>,
 ) -> Result<Option<Secret>, StoreError> {
     let token = token::generate();
-    let record = token::record(&token, label.map(|label| label.0), clock::now_ms());
-    Ok(store.add_token(user, &record).await?.then_some(token))
+    let record = token::record(&token, label.map(|label| label.0), TokenKind::Proxy, clock::now_ms());
+    let act = actor.act("token.create", user, json!({ "token": record.id.as_str(), "label": record.label }));
+    Ok(store.add_token(user, &record, &act).await?.then_some(token))
 }
 
 /// Makes a further admin token. Those that there are stay.
-pub async fn issue_admin_token(store: &Store, label: Option<DisplayName>) -> Result<Secret, StoreError> {
-    let token = token::generate();
+pub async fn issue_admin_token(
+    store: &Store,
+    actor: &Actor,
+    label: Option<DisplayName>,
+) -> Result<Secret, StoreError> {
     let label = label.map_or_else(|| FURTHER_ADMIN_TOKEN_LABEL.to_owned(), |label| label.0);
-    store.add_admin_token(&TokenHash::of(token.expose()), &label, clock::now_ms()).await?;
+    let token = token::generate();
+    add_admin_token(store, actor, &token, label).await?;
     Ok(token)
+}
+
+async fn add_admin_token(
+    store: &Store,
+    actor: &Actor,
+    token: &Secret,
+    label: String,
+) -> Result<(), StoreError> {
+    let record = token::admin_record(token, label, clock::now_ms());
+    let act = actor.act("admin_token.create", &record.id, json!({ "label": record.label }));
+    store.add_admin_token(&record, &act).await
 }
 
 /// One step of a change to a user's credentials.
@@ -124,6 +187,8 @@ pub enum Edit {
         field: String,
         /// What it then holds.
         stored: Stored,
+        /// The origins that it is for.
+        origins: Vec<String>,
     },
     /// Takes a field away.
     Remove {
@@ -136,27 +201,62 @@ pub enum Edit {
     RemoveAll,
 }
 
-/// Changes a user's credentials: all of `edits`, in their order, or none.
+/// Changes an owner's credentials: all of `edits`, in their order, or none.
 pub async fn change_credentials(
     store: &Store,
+    actor: &Actor,
     key: &MasterKey,
-    user: &UserId,
+    owner: &Owner,
     edits: &[Edit],
 ) -> Result<ChangeOutcome, StoreError> {
-    let updated_at_ms = clock::now_ms();
-    let seal = |edit: &Edit| match edit {
-        Edit::Set { section, field, stored } => {
-            let sealed = key.seal(Place { user, section, field }, &stored.to_plaintext());
-            let (section, field) = (section.clone(), field.clone());
-            CredentialChange::Put(SealedCredential { section, field, sealed, updated_at_ms })
+    let act = actor.act("credentials.change", owner, Value::from(edits.iter().map(told).collect::<Vec<_>>()));
+    let changes: Vec<_> = edits.iter().map(|edit| sealed(key, owner, edit, act.at_ms)).collect();
+    store.change_credentials(owner, &key.id(), &changes, &act).await
+}
+
+/// Takes a credential away; false if there was none. This needs no master key.
+pub async fn remove_credential(
+    store: &Store,
+    actor: &Actor,
+    owner: &Owner,
+    section: &str,
+    field: &str,
+) -> Result<bool, StoreError> {
+    let change = CredentialChange::Remove { section: section.to_owned(), field: field.to_owned() };
+    let act = actor.act("credentials.change", owner, json!([{ "remove": format!("{section}.{field}") }]));
+    let done = store.change_credentials(owner, "", &[change], &act).await?;
+    Ok(matches!(done, ChangeOutcome::Done { rows: 1.. }))
+}
+
+/// What the audit log says of an edit.
+fn told(edit: &Edit) -> Value {
+    match edit {
+        Edit::Set { section, field, origins, .. } => {
+            json!({ "set": format!("{section}.{field}"), "origins": origins })
+        }
+        Edit::Remove { section, field } => json!({ "remove": format!("{section}.{field}") }),
+        Edit::RemoveAll => json!({ "remove": "all" }),
+    }
+}
+
+fn sealed(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
+    match edit {
+        Edit::Set { section, field, stored, origins } => {
+            let place = Place { owner, section, field, origins: Some(origins) };
+            CredentialChange::Put(SealedCredential {
+                owner: owner.clone(),
+                section: section.clone(),
+                field: field.clone(),
+                sealed: key.seal(place, &stored.to_plaintext()),
+                origins: Some(origins.clone()),
+                updated_at_ms,
+            })
         }
         Edit::Remove { section, field } => {
             CredentialChange::Remove { section: section.clone(), field: field.clone() }
         }
         Edit::RemoveAll => CredentialChange::RemoveAll,
-    };
-    let changes: Vec<_> = edits.iter().map(seal).collect();
-    store.change_credentials(user, &key.id(), &changes).await
+    }
 }
 
 /// A stored credential that does not open.
@@ -170,24 +270,23 @@ pub struct Unreadable {
     pub reason: OpenError,
 }
 
-/// A user's credentials in clear, and those that do not open.
+/// An owner's credentials in clear, and those that do not open.
 pub async fn read_credentials(
     store: &Store,
     key: &MasterKey,
-    user: &UserId,
+    owner: &Owner,
 ) -> Result<(Credentials, Vec<Unreadable>), StoreError> {
-    Ok(open_all(key, user, &store.credentials(user).await?))
+    Ok(open_all(key, &store.credentials(owner).await?))
 }
 
-/// Opens all of a user's sealed credentials.
-pub(super) fn open_all(
-    key: &MasterKey,
-    user: &UserId,
-    sealed: &[SealedCredential],
-) -> (Credentials, Vec<Unreadable>) {
+/// Opens sealed credentials. Of one field, a user's own goes before a group's, and that before everybody's.
+pub(super) fn open_all(key: &MasterKey, sealed: &[SealedCredential]) -> (Credentials, Vec<Unreadable>) {
     let (mut credentials, mut unreadable) = (Credentials::default(), Vec::new());
-    for SealedCredential { section, field, sealed, .. } in sealed {
-        let plaintext = key.open(Place { user, section, field }, sealed);
+    let mut sealed: Vec<&SealedCredential> = sealed.iter().collect();
+    sealed.sort_by(|one, other| other.owner.cmp(&one.owner));
+    for SealedCredential { owner, section, field, sealed, origins, .. } in sealed {
+        let place = Place { owner, section, field, origins: origins.as_deref() };
+        let plaintext = key.open(place, sealed);
         let stored = plaintext.and_then(|text| Stored::from_plaintext(&text).ok_or(OpenError::Unknown));
         let (section, field) = (section.clone(), field.clone());
         match stored {
@@ -210,7 +309,7 @@ pub async fn ensure_admin_token(
         return Ok(None);
     }
     let token = if stdout_is_terminal { token::generate() } else { token_file(&lock, data_dir)? };
-    store.add_admin_token(&TokenHash::of(token.expose()), ADMIN_TOKEN_LABEL, clock::now_ms()).await?;
+    add_admin_token(store, &Actor::own(), &token, ADMIN_TOKEN_LABEL.to_owned()).await?;
     Ok(stdout_is_terminal.then_some(token))
 }
 

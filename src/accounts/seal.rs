@@ -1,8 +1,11 @@
 //! Sealing: XChaCha20-Poly1305 under the master key. A blob opens only in the row that it was sealed
 //! for, so that nobody who can write to the store can make one user's key serve another.
 //!
-//! A blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. This module reads no file
-//! and no environment: `key` does.
+//! It opens also only with the origins that it was sealed for, so that nobody who can write to the store can
+//! send it elsewhere.
+//!
+//! A blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. Version 1 knew no origins. This module
+//! reads no file and no environment: `key` does.
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -14,12 +17,15 @@ use zeroize::Zeroizing;
 
 use super::{locked::Locked, token::random};
 use crate::{
-    name::UserId,
+    name::Owner,
     secret::Secret,
     store::{hex, unhex},
 };
 
-const VERSION: u8 = 1;
+/// Without origins.
+const UNBOUND: u8 = 1;
+/// With origins.
+const BOUND: u8 = 2;
 const KEY_ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 const KEY_ID_CONTEXT: &[u8] = b"tollgate master key id";
@@ -35,11 +41,19 @@ pub struct MasterKey {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     /// Whose credential it is.
-    pub(super) user: &'a UserId,
+    pub(super) owner: &'a Owner,
     /// The section of the credentials document.
     pub(super) section: &'a str,
     /// The field in the section.
     pub(super) field: &'a str,
+    /// The origins that it is for; absent where it was sealed before any were.
+    pub(super) origins: Option<&'a [String]>,
+}
+
+impl Place<'_> {
+    fn version(&self) -> u8 {
+        if self.origins.is_some() { BOUND } else { UNBOUND }
+    }
 }
 
 /// Why a blob stays closed.
@@ -95,14 +109,18 @@ impl MasterKey {
         let payload = Payload { msg: plaintext, aad: &associated_data(place) };
         let ciphertext = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
         let ciphertext = ciphertext.expect("a credential is shorter than the cipher's limit of 256 GiB");
-        [&[VERSION], self.id.as_slice(), &nonce, &ciphertext].concat()
+        [&[place.version()], self.id.as_slice(), &nonce, &ciphertext].concat()
     }
 
     /// Opens what was sealed for this row.
     pub(super) fn open(&self, place: Place<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let ([VERSION], rest) = blob.split_first_chunk().ok_or(OpenError::Unknown)? else {
+        let (&version, rest) = blob.split_first().ok_or(OpenError::Unknown)?;
+        if version != UNBOUND && version != BOUND {
             return Err(OpenError::Unknown);
-        };
+        }
+        if version != place.version() {
+            return Err(OpenError::Broken);
+        }
         let (id, rest) = rest.split_first_chunk::<KEY_ID_BYTES>().ok_or(OpenError::Unknown)?;
         if *id != self.id {
             return Err(OpenError::OtherKey);
@@ -126,8 +144,10 @@ impl std::fmt::Debug for MasterKey {
 
 /// The row's identity. With each length before its part, no two rows have the same.
 fn associated_data(place: Place<'_>) -> Vec<u8> {
+    let owner = place.owner.to_string();
+    let origins = place.origins.unwrap_or_default().iter().map(String::as_str);
     let mut data = Vec::new();
-    for part in [place.user.as_str(), place.section, place.field] {
+    for part in [owner.as_str(), place.section, place.field].into_iter().chain(origins) {
         data.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         data.extend(part.as_bytes());
     }
@@ -140,44 +160,55 @@ mod tests {
 
     const HEX: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-    fn user(number: u8) -> UserId {
-        UserId::new(&format!("usr_{number:016x}")).unwrap()
+    fn owner(number: u8) -> Owner {
+        Owner::parse(&format!("usr_{number:016x}")).unwrap()
     }
 
     #[test]
     fn opens_only_where_it_was_sealed() {
-        let (key, one, two) = (MasterKey::generate(), user(1), user(2));
-        let place = Place { user: &one, section: "providers.demo", field: "apiKey" };
-        let blob = key.seal(place, b"canary");
-        assert_eq!(key.open(place, &blob).unwrap().as_slice(), b"canary");
-        let check = |place| assert_eq!(key.open(place, &blob).unwrap_err(), OpenError::Broken, "{place:?}");
-        check(Place { user: &two, ..place });
-        check(Place { section: "providers.demo2", ..place });
-        check(Place { field: "apiKe", ..place });
-        check(Place { section: "providers.demoa", field: "piKey", ..place });
+        let (key, one, two) = (MasterKey::generate(), owner(1), owner(2));
+        let [origins, others] = ["https://a.example", "https://b.example"].map(|one| vec![one.to_owned()]);
+        let unbound = Place { owner: &one, section: "providers.demo", field: "apiKey", origins: None };
+        for place in [unbound, Place { origins: Some(&origins), ..unbound }] {
+            let blob = key.seal(place, b"canary");
+            assert_eq!(key.open(place, &blob).unwrap().as_slice(), b"canary");
+            let check =
+                |place| assert_eq!(key.open(place, &blob).unwrap_err(), OpenError::Broken, "{place:?}");
+            check(Place { owner: &two, ..place });
+            check(Place { section: "providers.demo2", ..place });
+            check(Place { field: "apiKe", ..place });
+            check(Place { section: "providers.demoa", field: "piKey", ..place });
+            check(Place { origins: Some(&others), ..place });
+            check(Place { origins: Some(&[]), ..place });
+            if place.origins.is_some() {
+                check(Place { origins: None, ..place });
+            }
+        }
     }
 
     #[test]
     fn a_blob_is_as_documented_and_never_the_same() {
-        let (key, user) = (MasterKey::from_hex(HEX).unwrap(), user(1));
-        let place = Place { user: &user, section: "demo", field: "apiKey" };
+        let (key, owner) = (MasterKey::from_hex(HEX).unwrap(), owner(1));
+        let place = Place { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
         let (one, two) = (key.seal(place, b"canary"), key.seal(place, b"canary"));
         assert_eq!(one.len(), 1 + 8 + 24 + 6 + 16);
         assert_eq!(one[..9], two[..9]);
-        assert_eq!((one[0], hex(&one[1..9])), (1, key.id()));
+        assert_eq!((one[0], hex(&one[1..9])), (2, key.id()));
         assert_ne!(one[9..33], two[9..33]);
+        assert_eq!(key.seal(Place { origins: None, ..place }, b"canary")[0], 1);
     }
 
     #[test]
     fn what_is_no_blob_of_ours_stays_closed() {
-        let (key, user) = (MasterKey::from_hex(HEX).unwrap(), user(1));
-        let place = Place { user: &user, section: "demo", field: "apiKey" };
+        let (key, owner) = (MasterKey::from_hex(HEX).unwrap(), owner(1));
+        let place = Place { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
         let good = key.seal(place, b"canary");
         let check = |blob: &[u8], expected| assert_eq!(key.open(place, blob).unwrap_err(), expected);
         check(b"", OpenError::Unknown);
         check(&good[..20], OpenError::Unknown);
         check(&good[..40], OpenError::Broken);
-        check(&[&[2], &good[1..]].concat(), OpenError::Unknown);
+        check(&[&[1], &good[1..]].concat(), OpenError::Broken);
+        check(&[&[3], &good[1..]].concat(), OpenError::Unknown);
         check(&MasterKey::generate().seal(place, b"canary"), OpenError::OtherKey);
         for index in 9..good.len() {
             let mut changed = good.clone();

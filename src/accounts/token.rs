@@ -4,9 +4,9 @@
 use zeroize::Zeroizing;
 
 use crate::{
-    name::UserId,
+    name::{AdminTokenId, TokenId, UserId},
     secret::Secret,
-    store::{NewToken, TokenHash, hex, unhex},
+    store::{NewAdminToken, NewToken, TokenHash, TokenKind, hex, unhex},
 };
 
 const PREFIX: &str = "tg_";
@@ -27,7 +27,11 @@ pub(super) fn parse(text: &str) -> Option<Secret> {
 
 /// A new user id.
 pub(super) fn generate_user_id() -> UserId {
-    UserId::new(&format!("usr_{}", hex(&random::<8>()))).expect("sixteen hex digits make an id")
+    UserId::new(&id_text(UserId::PREFIX)).expect("sixteen hex digits make an id")
+}
+
+fn id_text(prefix: &str) -> String {
+    format!("{prefix}{}", hex(&random::<8>()))
 }
 
 /// Random bytes. That there are none is nothing a caller could mend.
@@ -43,8 +47,23 @@ pub fn shown(token: &str) -> &str {
 }
 
 /// What the store keeps of a token.
-pub(super) fn record(token: &Secret, label: Option<String>, now_ms: u64) -> NewToken {
+pub(super) fn record(token: &Secret, label: Option<String>, kind: TokenKind, now_ms: u64) -> NewToken {
     NewToken {
+        id: TokenId::new(&id_text(TokenId::PREFIX)).expect("sixteen hex digits make an id"),
+        hash: TokenHash::of(token.expose()),
+        prefix: shown(token.expose()).to_owned(),
+        label,
+        kind,
+        scopes: None,
+        created_at_ms: now_ms,
+        expires_at_ms: None,
+    }
+}
+
+/// What the store keeps of an admin token.
+pub(super) fn admin_record(token: &Secret, label: String, now_ms: u64) -> NewAdminToken {
+    NewAdminToken {
+        id: AdminTokenId::new(&id_text(AdminTokenId::PREFIX)).expect("sixteen hex digits make an id"),
         hash: TokenHash::of(token.expose()),
         prefix: shown(token.expose()).to_owned(),
         label,

@@ -18,7 +18,7 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: &Args, data: &Path) -> anyhow::Result<()> {
     let held = store::back_up(data, &args.file).await?;
-    let needs = match &held.probe.key_id {
+    let needs = match &held.probe.keys.current {
         Some(id) => {
             format!("it opens with the master key `{id}` alone, which is not in it: keep that elsewhere")
         }

@@ -6,7 +6,10 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, Report, find_user, read_secret, table};
 use crate::{
-    accounts::{Edit, FieldKind, MasterKey, Stored, change_credentials, read_credentials},
+    accounts::{
+        Actor, Edit, FieldKind, MasterKey, Stored, change_credentials, read_credentials, remove_credential,
+    },
+    name::Owner,
     secret::Secret,
     store::{ChangeOutcome, Store, User},
 };
@@ -71,8 +74,10 @@ async fn set(
         FieldKind::OAuth2 { paste } => Stored::oauth(text.expose(), paste),
     };
     let stored = stored.with_context(|| format!("failed to store `{place}`"))?;
-    let edit = Edit::Set { section: section.to_owned(), field: field.to_owned(), stored };
-    match change_credentials(&store, &key, &user.id, &[edit]).await? {
+    let (section, field) = (section.to_owned(), field.to_owned());
+    let edit = Edit::Set { section, field, stored, origins: Vec::new() };
+    let owner = Owner::User(user.id.clone());
+    match change_credentials(&store, &Actor::command(), &key, &owner, &[edit]).await? {
         ChangeOutcome::Done { .. } => {
             Ok(Report::note(format!("stored `{place}` for {}\n", shown_user(&user))))
         }
@@ -84,12 +89,12 @@ async fn set(
 async fn list(user: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
-    if store.credentials(&user.id).await?.is_empty() {
+    if store.credentials(&Owner::User(user.id.clone())).await?.is_empty() {
         let advice = format!("`tollgate credential set {} SECTION.FIELD` stores one", user.id);
         return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", shown_user(&user))));
     }
     let key = master_key(&store, context).await?;
-    let (credentials, unreadable) = read_credentials(&store, &key, &user.id).await?;
+    let (credentials, unreadable) = read_credentials(&store, &key, &Owner::User(user.id.clone())).await?;
     let readable =
         credentials.iter().map(|(section, field, stored)| [format!("{section}.{field}"), stored.mask()]);
     let unreadable = unreadable
@@ -105,7 +110,8 @@ async fn remove(user: &str, place: &str, context: &Context<'_>) -> anyhow::Resul
     let (section, field) = split(place)?;
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
-    let removed = store.delete_credential(&user.id, section, field).await?;
+    let owner = Owner::User(user.id.clone());
+    let removed = remove_credential(&store, &Actor::command(), &owner, section, field).await?;
     let id = &user.id;
     anyhow::ensure!(
         removed,

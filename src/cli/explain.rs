@@ -13,6 +13,7 @@ use crate::{
     explain::{self, Caller, Held, Scene},
     filetest,
     load::{self, Assembled, Loaded},
+    name::Owner,
     secret::Secret,
     settings::Settings,
     spec::{self, nearest},
@@ -203,7 +204,7 @@ async fn stored_by(
     let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
         return Ok(BTreeMap::new());
     };
-    let sealed = store.credentials(&user.id).await?;
+    let sealed = store.credentials(&Owner::User(user.id.clone())).await?;
     let names = sealed.iter().filter(|one| one.section == section.name).map(|one| one.field.clone());
     let mut held: BTreeMap<String, Held> = names.map(|field| (field, Held::Something)).collect();
     let is_login = |field: &str| {
@@ -220,7 +221,7 @@ async fn stored_by(
     }
     let key = MasterKey::load_beside(keys, data, &store).await;
     let key = key.context("failed to load the master key")?;
-    let (credentials, unreadable) = read_credentials(&store, &key, &user.id).await?;
+    let (credentials, unreadable) = read_credentials(&store, &key, &Owner::User(user.id.clone())).await?;
     for field in wanted {
         let stored = credentials.get(&section.name, &field);
         let usable = stored.map(|stored| stored.usable(accounts::now_ms()));

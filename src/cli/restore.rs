@@ -32,7 +32,7 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
     if let Some(kept) = kept {
         note += &format!("the database that was there is kept as `{}`\n", kept.display());
     }
-    if let Some(id) = probe.key_id.filter(|_| probe.sealed) {
+    if let Some(id) = probe.keys.current.filter(|_| probe.sealed) {
         note += &match MasterKey::check(keys, data).await {
             Ok(()) => format!("its master key `{id}` is at hand\n"),
             Err(error) => format!("what is sealed in it does not open yet: {error}\n"),

@@ -1,13 +1,13 @@
 //! `tollgate token`: makes, lists and revokes gateway tokens.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::context::{Context, Report, find_user, read_secret, table};
 use crate::{
-    accounts::{DisplayName, issue_admin_token, issue_token, shown, utc},
+    accounts::{Actor, DisplayName, issue_admin_token, issue_token, shown, utc},
     secret::Secret,
     store::{Token, TokenHash},
 };
@@ -61,7 +61,7 @@ async fn add(user: &str, label: Option<&str>, context: &Context<'_>) -> anyhow::
     let label = take_label(label)?;
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
-    let token = issue_token(&store, &user.id, label).await?;
+    let token = issue_token(&store, &Actor::command(), &user.id, label).await?;
     let token = token.with_context(|| format!("the user {} has been removed meanwhile", user.id))?;
     let prefix = shown(token.expose());
     let note = format!(
@@ -75,7 +75,7 @@ async fn add(user: &str, label: Option<&str>, context: &Context<'_>) -> anyhow::
 /// It takes nothing away: other admin tokens go on working.
 async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
     let label = take_label(label)?;
-    let token = issue_admin_token(&context.store().await?, label).await?;
+    let token = issue_admin_token(&context.store().await?, &Actor::command(), label).await?;
     let note = "made a token for the admin; it is shown this once\n".to_owned();
     Ok(Report { out: format!("{}\n", token.expose()), note })
 }
@@ -113,23 +113,27 @@ async fn revoke(
 ) -> anyhow::Result<Report> {
     let store = context.store().await?;
     let stored = store.tokens().await?;
-    let mut found = BTreeSet::new();
+    let mut found = BTreeMap::new();
     for text in tokens {
         let text = if text == "-" { read("token")? } else { Secret::new(text) };
-        found.insert(find(&stored, text.expose().trim())?);
+        let token = find(&stored, text.expose().trim())?;
+        found.insert(token.id.clone(), token.user.clone());
     }
-    let found: Vec<_> = found.into_iter().collect();
-    let revoked = store.revoke_tokens(&found).await?;
+    let mut revoked = 0;
+    for (id, user) in found {
+        let act = Actor::command().act("token.revoke", &user, serde_json::json!({ "token": id.as_str() }));
+        revoked += usize::from(store.revoke_token(&user, &id, &act).await?);
+    }
     let tokens = if revoked == 1 { "token" } else { "tokens" };
     Ok(Report::note(format!("revoked {revoked} {tokens}\n")))
 }
 
 /// The one token that is this, or is shown as this.
-fn find(stored: &[Token], text: &str) -> anyhow::Result<TokenHash> {
+fn find<'t>(stored: &'t [Token], text: &str) -> anyhow::Result<&'t Token> {
     let hash = TokenHash::of(text);
     let matches: Vec<_> = stored.iter().filter(|token| token.hash == hash || token.prefix == text).collect();
     match matches.as_slice() {
-        [token] => Ok(token.hash),
+        [token] => Ok(token),
         [] => {
             // Whatever it is, it may be a whole token: only its beginning is repeated.
             let beginning = shown(text);

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, Report, find_user, table};
 use crate::{
-    accounts::{DisplayName, NewUser, create_user, utc},
+    accounts::{Actor, DisplayName, NewUser, create_user, utc},
     store::Names,
 };
 
@@ -46,7 +46,7 @@ async fn add(name: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     let name = DisplayName::new(name).context("failed to add the user")?;
     let store = context.store().await?;
     let name_text = name.as_str();
-    match create_user(&store, &name, Names::Unique).await? {
+    match create_user(&store, &Actor::command(), &name, Names::Unique).await? {
         NewUser::Created { id, token } => Ok(Report {
             out: format!("{}\n", token.expose()),
             note: format!(
@@ -73,7 +73,9 @@ async fn list(context: &Context<'_>) -> anyhow::Result<Report> {
 async fn remove(user: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
-    anyhow::ensure!(store.delete_user(&user.id).await?, "the user {} has been removed meanwhile", user.id);
+    let act = Actor::command().act("user.delete", &user.id, serde_json::json!({}));
+    let done = store.delete_user(&user.id, &act).await?;
+    anyhow::ensure!(done, "the user {} has been removed meanwhile", user.id);
     let note = format!("removed user `{}` ({}) with all tokens and credentials\n", user.name, user.id);
     Ok(Report::note(note))
 }

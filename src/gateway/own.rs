@@ -69,8 +69,8 @@ async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<(),
     let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
     let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
     match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(refused()),
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(refused()),
         Err(error) => Err(store_fault(&error, visit)),
     }
 }

@@ -3,57 +3,102 @@
 use tokio::task::JoinSet;
 
 use super::{
-    ChangeOutcome, Creation, CredentialChange, Names, NewToken, Replace, SealedCredential, Store, TokenHash,
-    User,
+    Act, BEGINNING, Beginning, ChangeOutcome, Changes, Creation, CredentialChange, FoundToken, KeyIds, Names,
+    NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
+    Store, StoreError, TokenHash, TokenKind, User, UserChange,
 };
-use crate::name::UserId;
+use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
 /// Runs every check, each on a store of its own.
 pub(super) async fn all(open: impl AsyncFn() -> Store) {
     users(open().await).await;
     names(open().await).await;
+    pages(open().await).await;
     tokens(open().await).await;
+    rotation(open().await).await;
+    paste_tokens(open().await).await;
     credentials(open().await).await;
+    shared_credentials(open().await).await;
+    sealed_anew(open().await).await;
     a_removed_user_leaves_nothing(open().await).await;
     master_key(open().await).await;
     admin_tokens(open().await).await;
     changes_are_noticed(open().await).await;
+    changes_say_whom_they_concern(open().await).await;
+    acts_are_chained(open().await).await;
+    leases(open().await).await;
     concurrent_creates_all_survive(open().await).await;
     concurrent_changes_all_survive(open().await).await;
 }
 
 pub(super) fn user(number: u64) -> User {
     let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
-    User { id, name: format!("user {number}"), created_at_ms: 1000 + number }
+    let name = format!("user {number}");
+    User { id, name, ip: None, group: None, created_at_ms: 1000 + number, disabled_at_ms: None }
 }
 
 pub(super) fn token(text: &str) -> NewToken {
+    let hash = TokenHash::of(text);
     NewToken {
-        hash: TokenHash::of(text),
+        id: TokenId::new(&format!("tok_{}", &hash.hex()[..16])).unwrap(),
+        hash,
         prefix: text.chars().take(11).collect(),
         label: None,
+        kind: TokenKind::Both,
+        scopes: None,
         created_at_ms: 5,
         expires_at_ms: None,
     }
 }
 
-pub(super) fn put(section: &str, field: &str, sealed: &[u8]) -> CredentialChange {
-    CredentialChange::Put(sealed_credential(section, field, sealed))
+pub(super) fn act() -> Act {
+    Act {
+        at_ms: 50,
+        actor: "uid 0".to_owned(),
+        source: "local".to_owned(),
+        action: "test",
+        target: "it".to_owned(),
+        detail: serde_json::json!({ "a": 1 }),
+    }
 }
 
-fn sealed_credential(section: &str, field: &str, sealed: &[u8]) -> SealedCredential {
+pub(super) fn put(section: &str, field: &str, sealed: &[u8]) -> CredentialChange {
+    CredentialChange::Put(sealed_credential(&Owner::Everybody, section, field, sealed))
+}
+
+fn sealed_credential(owner: &Owner, section: &str, field: &str, sealed: &[u8]) -> SealedCredential {
     SealedCredential {
+        owner: owner.clone(),
         section: section.to_owned(),
         field: field.to_owned(),
         sealed: sealed.to_owned(),
+        origins: Some(vec!["https://demo.example".to_owned()]),
         updated_at_ms: 7,
     }
 }
 
+fn own(user: &User) -> Owner {
+    Owner::User(user.id.clone())
+}
+
+/// Stores a user with a first token and nothing else.
+pub(super) async fn create(store: &Store, user: &User, token: &NewToken, names: Names) -> Creation {
+    try_create(store, user, token, names).await.unwrap()
+}
+
+/// The same, which may fail.
+pub(super) async fn try_create(
+    store: &Store,
+    user: &User,
+    token: &NewToken,
+    names: Names,
+) -> Result<Creation, StoreError> {
+    store.create_user(user, Beginning { token, credentials: None }, names, &act()).await
+}
+
 async fn add(store: &Store, number: u64, token_text: &str) -> User {
     let user = user(number);
-    let done = store.create_user(&user, &token(token_text), Names::Any).await.unwrap();
-    assert_eq!(done, Creation::Created);
+    assert_eq!(create(store, &user, &token(token_text), Names::Any).await, Creation::Created);
     user
 }
 
@@ -66,77 +111,280 @@ async fn users(store: Store) {
     let (b, a) = (add(&store, 2, "b").await, add(&store, 1, "a").await);
     assert_eq!(store.users().await.unwrap(), [a.clone(), b.clone()]);
     assert_eq!(store.find_users("user 1").await.unwrap(), std::slice::from_ref(&a));
-    assert_eq!(store.find_users(b.id.as_str()).await.unwrap(), [b]);
+    assert_eq!(store.find_users(b.id.as_str()).await.unwrap(), std::slice::from_ref(&b));
     assert_eq!(store.find_users("nobody").await.unwrap(), []);
-    assert!(store.delete_user(&a.id).await.unwrap());
-    assert!(!store.delete_user(&a.id).await.unwrap());
+    assert_eq!(store.user(&a.id).await.unwrap(), Some(a.clone()));
+    let change = async |change: UserChange| store.update_user(&b.id, &change, &act()).await.unwrap().unwrap();
+    let group = GroupName::new("research");
+    let all = UserChange {
+        name: Some("new".to_owned()),
+        ip: Some(Some("note".to_owned())),
+        group: Some(group.clone()),
+        disabled_at_ms: Some(Some(9)),
+    };
+    let expected = User {
+        name: "new".to_owned(),
+        ip: Some("note".to_owned()),
+        group,
+        disabled_at_ms: Some(9),
+        ..b.clone()
+    };
+    assert_eq!(change(all).await, expected);
+    assert_eq!(change(UserChange::default()).await, expected);
+    let again = UserChange { disabled_at_ms: Some(Some(10)), ..UserChange::default() };
+    assert_eq!(change(again).await.disabled_at_ms, Some(9), "disabled already");
+    let less = UserChange { ip: Some(None), group: Some(None), disabled_at_ms: Some(None), name: None };
+    assert_eq!(change(less).await, User { name: "new".to_owned(), ..user(2) });
+    assert_eq!(store.update_user(&user(9).id, &UserChange::default(), &act()).await.unwrap(), None);
+    assert!(store.delete_user(&a.id, &act()).await.unwrap());
+    assert!(!store.delete_user(&a.id, &act()).await.unwrap());
+}
+
+async fn pages(store: Store) {
+    let mut users = Vec::new();
+    for number in 0..5 {
+        let user = User { created_at_ms: 1000 + number / 2, ..user(number) };
+        create(&store, &user, &token(&number.to_string()), Names::Any).await;
+        users.push(user);
+    }
+    let last = users[1].clone();
+    let page = store.users_page(Some((last.created_at_ms, &last.id)), Some(2)).await.unwrap();
+    assert_eq!(page, users[2..4]);
+    assert_eq!(store.users_page(None, Some(0)).await.unwrap(), []);
+    store.delete_user(&last.id, &act()).await.unwrap();
+    let page = store.users_page(Some((last.created_at_ms, &last.id)), Some(u64::MAX)).await.unwrap();
+    assert_eq!(page, users[2..], "a page begins also after one that is gone");
+    let owner = &users[0].id;
+    for text in ["x", "y", "z"] {
+        store.add_token(owner, &token(text), &act()).await.unwrap();
+    }
+    let all = store.tokens_page(owner, None, None).await.unwrap();
+    assert_eq!(all.len(), 4);
+    let after = Some((all[1].created_at_ms, &all[1].id));
+    assert_eq!(store.tokens_page(owner, after, Some(1)).await.unwrap(), all[2..3]);
 }
 
 async fn names(store: Store) {
     let first = add(&store, 1, "a").await;
     let twin = User { name: first.name.clone(), ..user(2) };
-    let refused = store.create_user(&twin, &token("b"), Names::Unique).await.unwrap();
+    let refused = create(&store, &twin, &token("b"), Names::Unique).await;
     assert_eq!(refused, Creation::NameTaken(first.id.clone()));
     assert_eq!(finds(&store, "b").await, None);
-    assert_eq!(store.create_user(&twin, &token("b"), Names::Any).await.unwrap(), Creation::Created);
+    assert_eq!(create(&store, &twin, &token("b"), Names::Any).await, Creation::Created);
     assert_eq!(store.find_users(&first.name).await.unwrap(), [first, twin]);
 }
 
 async fn tokens(store: Store) {
     let owner = add(&store, 1, "first").await;
-    let second = NewToken { label: Some("ci".to_owned()), expires_at_ms: Some(99), ..token("second") };
-    assert!(store.add_token(&owner.id, &second).await.unwrap());
-    assert!(!store.add_token(&user(9).id, &token("third")).await.unwrap());
+    let scopes = Some(["demo", "demo/chat"].map(|text| Scope::parse(text).unwrap()).to_vec());
+    let second = NewToken {
+        label: Some("ci".to_owned()),
+        expires_at_ms: Some(99),
+        kind: TokenKind::Proxy,
+        scopes: scopes.clone(),
+        ..token("second")
+    };
+    assert!(store.add_token(&owner.id, &second, &act()).await.unwrap());
+    assert!(!store.add_token(&user(9).id, &token("third"), &act()).await.unwrap());
     let found = store.lookup_token(&second.hash).await.unwrap().unwrap();
-    assert_eq!((found.user, found.expires_at_ms), (owner.clone(), Some(99)));
+    assert_eq!((&found.user, found.token.expires_at_ms()), (&owner, Some(99)));
+    let FoundToken::Own(found) = found.token else { panic!("a token of the user's") };
+    assert_eq!((found.kind, &found.scopes, &found.id), (TokenKind::Proxy, &scopes, &second.id));
     let listed = store.tokens().await.unwrap();
     assert_eq!(listed.len(), 2);
     let listed = listed.iter().find(|token| token.hash == second.hash).unwrap();
     assert_eq!((listed.label.as_deref(), listed.expires_at_ms), (Some("ci"), Some(99)));
     assert_eq!((&listed.user, &listed.user_name), (&owner.id, &owner.name));
-    let gone = [second.hash, TokenHash::of("never was")];
-    assert_eq!(store.revoke_tokens(&gone).await.unwrap(), 1);
+    assert_eq!((listed.last_used_at_ms, listed.replaced_at_ms), (None, None));
+    store.note_used(&[(second.hash, 20), (second.hash, 10), (TokenHash::of("never was"), 1)]).await.unwrap();
+    let used = store.tokens_page(&owner.id, None, None).await.unwrap();
+    assert_eq!(used.iter().find(|one| one.id == second.id).unwrap().last_used_at_ms, Some(20));
+    let hashes = store.token_hashes_after(None, 10).await.unwrap();
+    assert_eq!(hashes.len(), 2);
+    assert_eq!(store.token_hashes_after(Some(&hashes[0]), 10).await.unwrap(), hashes[1..]);
+    let revoke = async |user: &UserId| store.revoke_token(user, &second.id, &act()).await.unwrap();
+    assert!(!revoke(&user(9).id).await, "it is another user's");
+    assert!(revoke(&owner.id).await);
+    assert!(!revoke(&owner.id).await);
     assert_eq!(finds(&store, "second").await, None);
     assert_eq!(finds(&store, "first").await, Some(owner.id));
+}
+
+async fn rotation(store: Store) {
+    let owner = add(&store, 1, "first").await;
+    let rotate = async |old: &str, new: &str, until| {
+        store.rotate_token(&TokenHash::of(old), &token(new), until, &act()).await.unwrap()
+    };
+    assert_eq!(rotate("never was", "x", 90).await, Rotation::Gone);
+    assert_eq!(rotate("first", "second", 90).await, Rotation::Done { old_expires_at_ms: 90 });
+    assert_eq!(rotate("first", "x", 200).await, Rotation::Replaced);
+    let found = store.lookup_token(&TokenHash::of("first")).await.unwrap().unwrap();
+    assert_eq!(found.token.expires_at_ms(), Some(90));
+    assert_eq!(finds(&store, "second").await, Some(owner.id.clone()));
+    assert_eq!(finds(&store, "x").await, None);
+    for (text, ends, expected) in
+        [("early", 70, Rotation::Done { old_expires_at_ms: 70 }), ("over", 50, Rotation::Gone)]
+    {
+        let ending = NewToken { expires_at_ms: Some(ends), ..token(text) };
+        store.add_token(&owner.id, &ending, &act()).await.unwrap();
+        assert_eq!(rotate(text, &format!("after {text}"), 90).await, expected, "{text}");
+    }
+    assert_eq!(finds(&store, "after over").await, None);
+}
+
+async fn paste_tokens(store: Store) {
+    let owner = add(&store, 1, "a").await;
+    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    let change = async |changes: &[CredentialChange]| {
+        store.change_credentials(&own(&owner), "key", changes, &act()).await.unwrap()
+    };
+    change(&[put("demo", "oauth", b"1"), put("demo", "apiKey", b"2")]).await;
+    let paste = |text: &str, user: &User| NewPasteToken {
+        hash: TokenHash::of(text),
+        user: user.id.clone(),
+        provider: FileName::new("demo").unwrap(),
+        section: "demo".to_owned(),
+        field: "oauth".to_owned(),
+        created_at_ms: 5,
+    };
+    let replace = async |text: &str, user: &User, until| {
+        store.replace_paste_token(&paste(text, user), until, &act()).await.unwrap()
+    };
+    let ends = async |text: &str| {
+        let found = store.lookup_paste_token(&TokenHash::of(text)).await.unwrap()?;
+        let FoundToken::Paste { provider, expires_at_ms } = found.token else {
+            panic!("of a vendor's shape")
+        };
+        assert_eq!(
+            (provider.as_str(), found.user.id, found.credentials.len()),
+            ("demo", owner.id.clone(), 2)
+        );
+        Some(expires_at_ms)
+    };
+    assert!(!replace("x", &user(9), 90).await);
+    assert!(replace("one", &owner, 90).await);
+    assert_eq!((ends("one").await, finds(&store, "one").await), (Some(None), None), "they are no tokens");
+    assert!(replace("two", &owner, 90).await);
+    assert!(replace("three", &owner, 95).await);
+    assert_eq!(
+        [ends("one").await, ends("two").await, ends("three").await],
+        [Some(Some(90)), Some(Some(95)), Some(None)]
+    );
+    change(&[put("demo", "oauth", b"3")]).await;
+    assert_eq!(ends("three").await, Some(None), "the login is still there");
+    change(&[CredentialChange::Remove { section: "demo".to_owned(), field: "oauth".to_owned() }]).await;
+    assert_eq!([ends("two").await, ends("three").await], [None; 2]);
 }
 
 async fn credentials(store: Store) {
     let (owner, other) = (add(&store, 1, "a").await, add(&store, 2, "b").await);
     assert!(store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap());
     let change = async |key: &str, changes: &[CredentialChange]| {
-        store.change_credentials(&owner.id, key, changes).await.unwrap()
+        store.change_credentials(&own(&owner), key, changes, &act()).await.unwrap()
     };
     let two = [put("providers.demo", "apiKey", b"1"), put("demo", "oauth", b"2")];
     assert_eq!(change("key", &two).await, ChangeOutcome::Done { rows: 2 });
     let replaced = [put("demo", "oauth", b"3")];
     assert_eq!(change("key", &replaced).await, ChangeOutcome::Done { rows: 1 });
     let stored = store.lookup_token(&TokenHash::of("a")).await.unwrap().unwrap().credentials;
-    let expected =
-        [sealed_credential("demo", "oauth", b"3"), sealed_credential("providers.demo", "apiKey", b"1")];
+    let sealed = |section, field, sealed| sealed_credential(&own(&owner), section, field, sealed);
+    let expected = [sealed("demo", "oauth", b"3"), sealed("providers.demo", "apiKey", b"1")];
     assert_eq!(stored, expected);
-    assert_eq!(store.credentials(&owner.id).await.unwrap(), expected);
-    assert_eq!(store.credentials(&other.id).await.unwrap(), []);
+    assert_eq!(store.credentials(&own(&owner)).await.unwrap(), expected);
+    assert_eq!(store.credentials(&own(&other)).await.unwrap(), []);
 
     assert_eq!(change("other key", &replaced).await, ChangeOutcome::OtherKey);
-    let nobody = store.change_credentials(&user(9).id, "key", &replaced).await.unwrap();
+    let nobody = store.change_credentials(&own(&user(9)), "key", &replaced, &act()).await.unwrap();
     assert_eq!(nobody, ChangeOutcome::UnknownUser);
 
-    assert!(store.delete_credential(&owner.id, "demo", "oauth").await.unwrap());
-    assert!(!store.delete_credential(&owner.id, "demo", "oauth").await.unwrap());
+    let remove = [CredentialChange::Remove { section: "demo".to_owned(), field: "oauth".to_owned() }];
+    let (seq, _) = store.audit_head().await.unwrap();
+    assert_eq!(change("", &remove).await, ChangeOutcome::Done { rows: 1 }, "this needs no key");
+    assert_eq!(change("", &remove).await, ChangeOutcome::Done { rows: 0 });
+    assert_eq!(store.audit_head().await.unwrap().0, seq + 1, "nothing was done the second time");
     let document = [CredentialChange::RemoveAll, put("demo", "apiKey", b"4")];
     assert_eq!(change("key", &document).await, ChangeOutcome::Done { rows: 2 });
-    let expected = [sealed_credential("demo", "apiKey", b"4")];
-    assert_eq!(store.credentials(&owner.id).await.unwrap(), expected);
+    let expected = [sealed("demo", "apiKey", b"4")];
+    assert_eq!(store.credentials(&own(&owner)).await.unwrap(), expected);
+
+    let begins = [put("demo", "apiKey", b"5")];
+    let creation = async |number, key| {
+        let token = token(&format!("begins {number}"));
+        let beginning = Beginning { token: &token, credentials: Some((key, &begins)) };
+        store.create_user(&user(number), beginning, Names::Any, &act()).await.unwrap()
+    };
+    assert_eq!(creation(5, "other key").await, Creation::OtherKey);
+    assert_eq!(store.user(&user(5).id).await.unwrap(), None);
+    assert_eq!(creation(5, "key").await, Creation::Created);
+    assert_eq!(store.credentials(&own(&user(5))).await.unwrap().len(), 1);
+}
+
+async fn shared_credentials(store: Store) {
+    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    let group = |name: &str| GroupName::new(name).unwrap();
+    let owners = [Owner::Everybody, Owner::Group(group("research")), Owner::Group(group("sales"))];
+    for owner in &owners {
+        let change = [put("demo", "apiKey", owner.to_string().as_bytes())];
+        store.change_credentials(owner, "key", &change, &act()).await.unwrap();
+    }
+    let member = User { group: Some(group("research")), ..user(1) };
+    create(&store, &member, &token("a"), Names::Any).await;
+    store.change_credentials(&own(&member), "key", &[put("demo", "apiKey", b"own")], &act()).await.unwrap();
+    add(&store, 2, "b").await;
+    let owners_for = async |text: &str| {
+        let found = store.lookup_token(&TokenHash::of(text)).await.unwrap().unwrap();
+        found.credentials.into_iter().map(|one| one.owner).collect::<Vec<_>>()
+    };
+    assert_eq!(owners_for("a").await, [Owner::Everybody, owners[1].clone(), own(&member)]);
+    assert_eq!(owners_for("b").await, [Owner::Everybody]);
+    assert_eq!(store.sharing_owners().await.unwrap(), owners);
+    let all = store.credentials_after(None, 10).await.unwrap();
+    assert_eq!(all.len(), 4);
+    assert_eq!(store.credentials_after(Some(&all[1]), 1).await.unwrap(), all[2..3]);
+}
+
+async fn sealed_anew(store: Store) {
+    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    let owner = add(&store, 1, "a").await;
+    store.change_credentials(&own(&owner), "key", &[put("demo", "oauth", b"1")], &act()).await.unwrap();
+    let replace = async |old: &[u8], new: &[u8], key, why: Resealing<'_>| {
+        let new = SealedCredential {
+            origins: Some(vec!["https://other.example".to_owned()]),
+            ..sealed_credential(&own(&owner), "demo", "oauth", new)
+        };
+        let done = store.replace_sealed(&new, old, key, why).await.unwrap();
+        assert_eq!(done, store.credentials(&own(&owner)).await.unwrap() == [new]);
+        done
+    };
+    assert!(replace(b"1", b"2", "key", Resealing::Refresh).await);
+    assert!(!replace(b"1", b"3", "key", Resealing::Refresh).await, "another one is there by now");
+    assert!(!replace(b"2", b"3", "other key", Resealing::Refresh).await);
+    assert!(replace(b"2", b"3", "key", Resealing::Change(&act())).await);
+
+    assert!(!store.begin_rekey("other key", "next", &act()).await.unwrap());
+    assert!(store.begin_rekey("key", "next", &act()).await.unwrap());
+    assert!(store.begin_rekey("key", "next", &act()).await.unwrap(), "it may be taken up again");
+    assert!(!store.begin_rekey("key", "third", &act()).await.unwrap());
+    let ids = |current: &str, next: Option<&str>| KeyIds {
+        current: Some(current.to_owned()),
+        next: next.map(str::to_owned),
+    };
+    assert_eq!(store.key_ids().await.unwrap(), ids("key", Some("next")));
+    assert!(!replace(b"3", b"4", "key", Resealing::Rekey).await, "the next one seals now");
+    assert!(replace(b"3", b"4", "next", Resealing::Rekey).await);
+    assert!(!store.finish_rekey("third", &act()).await.unwrap());
+    assert!(store.finish_rekey("next", &act()).await.unwrap());
+    assert_eq!(store.key_ids().await.unwrap(), ids("next", None));
 }
 
 async fn a_removed_user_leaves_nothing(store: Store) {
     let owner = add(&store, 1, "a").await;
     store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
-    store.change_credentials(&owner.id, "key", &[put("demo", "apiKey", b"1")]).await.unwrap();
-    assert!(store.delete_user(&owner.id).await.unwrap());
+    store.change_credentials(&own(&owner), "key", &[put("demo", "apiKey", b"1")], &act()).await.unwrap();
+    assert!(store.delete_user(&owner.id, &act()).await.unwrap());
     assert_eq!(finds(&store, "a").await, None);
     assert_eq!(store.tokens().await.unwrap(), []);
-    assert_eq!(store.credentials(&owner.id).await.unwrap(), []);
+    assert_eq!(store.credentials(&own(&owner)).await.unwrap(), []);
 }
 
 async fn master_key(store: Store) {
@@ -148,20 +396,42 @@ async fn master_key(store: Store) {
     assert_eq!(store.master_key_id().await.unwrap(), Some("one".to_owned()));
     assert!(store.adopt_master_key("two", Replace::IfNothingSealed).await.unwrap());
     let owner = add(&store, 1, "a").await;
-    store.change_credentials(&owner.id, "two", &[put("demo", "apiKey", b"1")]).await.unwrap();
+    store.change_credentials(&own(&owner), "two", &[put("demo", "apiKey", b"1")], &act()).await.unwrap();
     assert!(!store.adopt_master_key("one", Replace::IfNothingSealed).await.unwrap());
     assert!(store.adopt_master_key("two", Replace::IfNothingSealed).await.unwrap());
     assert_eq!(store.master_key_id().await.unwrap(), Some("two".to_owned()));
 }
 
 async fn admin_tokens(store: Store) {
-    let hash = TokenHash::of("admin");
+    let admin = |text: &str, ends| {
+        let hash = TokenHash::of(text);
+        NewAdminToken {
+            id: AdminTokenId::new(&format!("adm_{}", &hash.hex()[..16])).unwrap(),
+            hash,
+            prefix: text.to_owned(),
+            label: "first".to_owned(),
+            created_at_ms: 1,
+            expires_at_ms: ends,
+        }
+    };
+    let one = admin("admin", None);
     assert!(!store.has_admin_token().await.unwrap());
-    store.add_admin_token(&hash, "first", 1).await.unwrap();
+    store.add_admin_token(&one, &act()).await.unwrap();
     assert!(store.has_admin_token().await.unwrap());
-    assert!(store.is_admin_token(&hash).await.unwrap());
-    assert!(!store.is_admin_token(&TokenHash::of("other")).await.unwrap());
+    assert_eq!(store.find_admin_token(&one.hash).await.unwrap().unwrap().id, one.id);
+    assert_eq!(store.find_admin_token(&TokenHash::of("other")).await.unwrap(), None);
     assert_eq!(finds(&store, "admin").await, None);
+    store.note_used(&[(one.hash, 30)]).await.unwrap();
+    assert_eq!(store.admin_tokens().await.unwrap()[0].last_used_at_ms, Some(30));
+    let over = admin("over", Some(50));
+    store.add_admin_token(&over, &act()).await.unwrap();
+    let revoke = async |id: &AdminTokenId| store.revoke_admin_token(id, &act()).await.unwrap();
+    assert_eq!(revoke(&one.id).await, Revocation::Last, "the other one is over");
+    assert_eq!(revoke(&over.id).await, Revocation::Done);
+    assert_eq!(revoke(&over.id).await, Revocation::Unknown);
+    store.add_admin_token(&admin("second", None), &act()).await.unwrap();
+    assert_eq!(revoke(&one.id).await, Revocation::Done);
+    assert_eq!(store.find_admin_token(&one.hash).await.unwrap(), None);
 }
 
 async fn changes_are_noticed(store: Store) {
@@ -170,6 +440,52 @@ async fn changes_are_noticed(store: Store) {
     add(&store, 1, "a").await;
     assert_ne!(store.data_version().await.unwrap(), before.0);
     assert_ne!(store.generation().current(), before.1);
+}
+
+async fn changes_say_whom_they_concern(store: Store) {
+    let nothing = |seq| Changes::Users { seq, users: Vec::new() };
+    assert_eq!(store.changes_since(0).await.unwrap(), nothing(0));
+    let (one, two) = (add(&store, 1, "a").await, add(&store, 2, "b").await);
+    let both = Changes::Users { seq: 2, users: vec![one.id.clone(), two.id.clone()] };
+    assert_eq!(store.changes_since(0).await.unwrap(), both);
+    assert_eq!(store.changes_since(1).await.unwrap(), Changes::Users { seq: 2, users: vec![two.id] });
+    store.note_used(&[(TokenHash::of("a"), 1)]).await.unwrap();
+    assert!(store.try_lease("x", "me", 1, 2).await.unwrap());
+    assert_eq!((store.changes_since(2).await.unwrap(), store.change_seq().await.unwrap()), (nothing(2), 2));
+    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    let change = [put("demo", "apiKey", b"1")];
+    store.change_credentials(&Owner::Everybody, "key", &change, &act()).await.unwrap();
+    assert_eq!(store.changes_since(2).await.unwrap(), Changes::Everybody { seq: 3 });
+    assert_eq!(store.changes_since(3).await.unwrap(), nothing(3));
+}
+
+async fn acts_are_chained(store: Store) {
+    assert_eq!(store.audit_head().await.unwrap(), (0, BEGINNING.to_owned()));
+    for number in 0..5 {
+        add(&store, number, &number.to_string()).await;
+    }
+    let entries = store.audit_page(0, None).await.unwrap();
+    let mut before = BEGINNING.to_owned();
+    for (index, entry) in entries.iter().enumerate() {
+        assert_eq!(entry.seq, u64::try_from(index).unwrap() + 1);
+        assert_eq!(entry.hash, entry.hash_after(&before));
+        before.clone_from(&entry.hash);
+    }
+    assert_eq!((entries.len(), &*entries[0].detail), (5, r#"{"a":1}"#));
+    assert_eq!(store.audit_head().await.unwrap(), (5, before));
+    assert_eq!(store.audit_page(2, Some(2)).await.unwrap(), entries[2..4]);
+}
+
+async fn leases(store: Store) {
+    let take = async |holder, now, until| store.try_lease("refresh", holder, now, until).await.unwrap();
+    assert!(take("one", 10, 20).await);
+    assert!(!take("two", 19, 30).await);
+    assert!(take("one", 19, 30).await, "whoever holds it may go on");
+    assert!(take("two", 30, 40).await, "it was over");
+    store.release_lease("refresh", "one").await.unwrap();
+    assert!(!take("one", 31, 40).await, "it is not one's to give back");
+    store.release_lease("refresh", "two").await.unwrap();
+    assert!(take("one", 31, 40).await);
 }
 
 async fn concurrent_creates_all_survive(store: Store) {
@@ -184,14 +500,14 @@ async fn concurrent_creates_all_survive(store: Store) {
 }
 
 async fn concurrent_changes_all_survive(store: Store) {
-    let owner = add(&store, 1, "a").await.id;
+    let owner = own(&add(&store, 1, "a").await);
     store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
     let mut running = JoinSet::new();
     for number in 0..20 {
         let (store, owner) = (store.clone(), owner.clone());
         running.spawn(async move {
             let change = [put(&format!("providers.demo-{number}"), "apiKey", b"1")];
-            store.change_credentials(&owner, "key", &change).await.unwrap()
+            store.change_credentials(&owner, "key", &change, &act()).await.unwrap()
         });
     }
     assert_eq!(running.join_all().await, [ChangeOutcome::Done { rows: 1 }; 20]);

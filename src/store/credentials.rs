@@ -1,59 +1,148 @@
-//! Sealed credentials, the id of the key that sealed them, and admin tokens.
+//! Sealed credentials, and the ids of the keys that sealed them.
 
 use sqlx::{Sqlite, Transaction};
 
 use super::{
-    ChangeOutcome, CredentialChange, Query, Replace, Result, SealedCredential, Store, TokenHash, to_db,
+    Act, ChangeOutcome, CredentialChange, KeyIds, Query, Replace, Resealing, Result, SealedCredential, Store,
+    changes::Concerns, to_db,
 };
-use crate::name::UserId;
+use crate::name::Owner;
 
 pub(super) const MASTER_KEY_ID: &str = "master_key_id";
+/// Of the key that all is being sealed with anew.
+pub(super) const NEXT_KEY_ID: &str = "next_master_key_id";
 
-// === impl Store: credentials and the master key's id ===
+macro_rules! credential {
+    () => {
+        "SELECT owner, section, field, sealed, origins, updated_at FROM credentials "
+    };
+}
+
+// === impl Store: credentials ===
 
 impl Store {
-    /// A user's credentials, by section and field.
-    pub async fn credentials(&self, user: &UserId) -> Result<Vec<SealedCredential>> {
-        let query = "SELECT section, field, sealed, updated_at FROM credentials
-             WHERE user_id = $1 ORDER BY section, field";
-        let rows = self.read(sqlx::query(query).bind(user.to_string())).await?;
+    /// An owner's credentials, by section and field.
+    pub async fn credentials(&self, owner: &Owner) -> Result<Vec<SealedCredential>> {
+        let query = concat!(credential!(), "WHERE owner = $1 ORDER BY section, field");
+        let rows = self.read(sqlx::query(query).bind(owner.to_string())).await?;
         rows.iter().map(|row| self.credential(row)).collect()
     }
 
-    /// Changes a user's credentials: all of `changes`, in their order, or none. `key_id` is that of the
-    /// master key that sealed them.
+    /// At most `limit` credentials of whomever, that come after one in the order of owner, section and field.
+    pub async fn credentials_after(
+        &self,
+        after: Option<&SealedCredential>,
+        limit: u64,
+    ) -> Result<Vec<SealedCredential>> {
+        let query = concat!(
+            credential!(),
+            "WHERE (owner, section, field) > ($1, $2, $3) ORDER BY owner, section, field LIMIT $4"
+        );
+        let (owner, section, field) = after.map_or_else(Default::default, |one| {
+            (one.owner.to_string(), one.section.clone(), one.field.clone())
+        });
+        let query = sqlx::query(query).bind(owner).bind(section).bind(field).bind(to_db(limit));
+        self.read(query).await?.iter().map(|row| self.credential(row)).collect()
+    }
+
+    /// Those that share credentials: groups that have some, and everybody.
+    pub async fn sharing_owners(&self) -> Result<Vec<Owner>> {
+        let query = "SELECT DISTINCT owner FROM credentials WHERE owner NOT LIKE 'usr%' ORDER BY owner";
+        self.read(sqlx::query(query)).await?.iter().map(|row| self.owner(row)).collect()
+    }
+
+    /// Changes an owner's credentials: all of `changes`, in their order, or none. `key_id` is that of the
+    /// master key that sealed them. A login that goes takes its paste tokens along.
     pub async fn change_credentials(
         &self,
-        user: &UserId,
+        owner: &Owner,
         key_id: &str,
         changes: &[CredentialChange],
+        act: &Act,
     ) -> Result<ChangeOutcome> {
         let mut transaction = self.begin().await?;
-        if !self.exists(&mut transaction, user).await? {
+        if let Owner::User(user) = owner
+            && !self.exists(&mut transaction, user).await?
+        {
             return Ok(ChangeOutcome::UnknownUser);
         }
         let puts = changes.iter().any(|change| matches!(change, CredentialChange::Put(_)));
-        if puts && self.recorded_key(&mut transaction).await?.as_deref() != Some(key_id) {
+        if puts && !self.seals(&mut transaction, key_id).await? {
             return Ok(ChangeOutcome::OtherKey);
         }
         let mut rows = 0;
         for change in changes {
-            rows += self.step(&mut transaction, change_query(user, change)).await?.rows_affected();
+            rows += self.step(&mut transaction, change_query(owner, change)).await?.rows_affected();
         }
-        self.commit(transaction).await?;
+        if rows == 0 {
+            return Ok(ChangeOutcome::Done { rows });
+        }
+        if let Owner::User(user) = owner {
+            let orphans = "DELETE FROM paste_tokens WHERE user_id = $1 AND NOT EXISTS
+                 (SELECT 1 FROM credentials c WHERE c.owner = paste_tokens.user_id
+                  AND c.section = paste_tokens.section AND c.field = paste_tokens.field)";
+            self.step(&mut transaction, sqlx::query(orphans).bind(user.to_string())).await?;
+        }
+        self.commit_act(transaction, Concerns::from(owner), act).await?;
         Ok(ChangeOutcome::Done { rows })
     }
 
-    /// Removes one credential; false if there was none. This needs no master key.
-    pub async fn delete_credential(&self, user: &UserId, section: &str, field: &str) -> Result<bool> {
-        let change = CredentialChange::Remove { section: section.to_owned(), field: field.to_owned() };
-        Ok(self.write(change_query(user, &change)).await? > 0)
+    /// Puts a credential, sealed anew by the key with this id, in the place of the blob that it was made of.
+    /// False if that one is not there any more, or another key seals by now: then nothing is done.
+    pub async fn replace_sealed(
+        &self,
+        new: &SealedCredential,
+        old: &[u8],
+        key_id: &str,
+        why: Resealing<'_>,
+    ) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        if !self.seals(&mut transaction, key_id).await? {
+            return Ok(false);
+        }
+        let update = "UPDATE credentials SET sealed = $1, origins = $2, updated_at = $3
+             WHERE owner = $4 AND section = $5 AND field = $6 AND sealed = $7";
+        let update = sqlx::query(update)
+            .bind(new.sealed.clone())
+            .bind(origins(new))
+            .bind(to_db(new.updated_at_ms))
+            .bind(new.owner.to_string())
+            .bind(new.section.clone())
+            .bind(new.field.clone())
+            .bind(old.to_owned());
+        if self.step(&mut transaction, update).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let concerns = Concerns::from(&new.owner);
+        match why {
+            Resealing::Rekey => self.commit(transaction, Concerns::Nobody).await?,
+            Resealing::Refresh => self.commit(transaction, concerns).await?,
+            Resealing::Change(act) => self.commit_act(transaction, concerns, act).await?,
+        }
+        Ok(true)
+    }
+}
+
+// === impl Store: the master keys' ids ===
+
+impl Store {
+    /// The ids of the master keys that the store knows.
+    pub async fn key_ids(&self) -> Result<KeyIds> {
+        let rows = self.read(sqlx::query("SELECT name, value FROM meta")).await?;
+        let mut ids = KeyIds::default();
+        for row in &rows {
+            match self.get::<&str>(row, "name")? {
+                MASTER_KEY_ID => ids.current = Some(self.get(row, "value")?),
+                NEXT_KEY_ID => ids.next = Some(self.get(row, "value")?),
+                _ => {}
+            }
+        }
+        Ok(ids)
     }
 
     /// The id of the master key that the store was set up with, if it has been.
     pub async fn master_key_id(&self) -> Result<Option<String>> {
-        let query = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(MASTER_KEY_ID);
-        self.read(query).await?.first().map(|row| self.get(row, "value")).transpose()
+        Ok(self.key_ids().await?.current)
     }
 
     /// Records the id of the master key. If another one is recorded and stays, it returns false.
@@ -62,7 +151,7 @@ impl Store {
             return Ok(true);
         }
         let mut transaction = self.begin().await?;
-        let recorded = self.recorded_key(&mut transaction).await?;
+        let recorded = self.recorded(&mut transaction, MASTER_KEY_ID).await?;
         if recorded.as_deref() == Some(key_id) {
             return Ok(true);
         }
@@ -73,67 +162,101 @@ impl Store {
         if sealed.map_err(|error| self.failed(error))?.is_some() {
             return Ok(false);
         }
-        let record = "INSERT INTO meta (name, value) VALUES ($1, $2)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        let record = sqlx::query(record).bind(MASTER_KEY_ID).bind(key_id.to_owned());
-        self.step(&mut transaction, record).await?;
-        self.commit(transaction).await?;
+        self.record(&mut transaction, MASTER_KEY_ID, key_id).await?;
+        self.commit(transaction, Concerns::Nobody).await?;
         Ok(true)
     }
 
-    async fn recorded_key(&self, transaction: &mut Transaction<'static, Sqlite>) -> Result<Option<String>> {
-        let query = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(MASTER_KEY_ID);
+    /// From now on the key with the id `next` seals what is written, if `current` has until now. False if that
+    /// is not so, or a third key is already the next.
+    pub async fn begin_rekey(&self, current: &str, next: &str, act: &Act) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        let recorded = self.recorded(&mut transaction, MASTER_KEY_ID).await?;
+        let begun = self.recorded(&mut transaction, NEXT_KEY_ID).await?;
+        if recorded.as_deref() != Some(current) || begun.as_deref().is_some_and(|begun| begun != next) {
+            return Ok(false);
+        }
+        if begun.is_none() {
+            self.record(&mut transaction, NEXT_KEY_ID, next).await?;
+            self.commit_act(transaction, Concerns::Nobody, act).await?;
+        }
+        Ok(true)
+    }
+
+    /// The next key is the one now: nothing is sealed by the one before.
+    pub async fn finish_rekey(&self, next: &str, act: &Act) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        if self.recorded(&mut transaction, NEXT_KEY_ID).await?.as_deref() != Some(next) {
+            return Ok(false);
+        }
+        self.record(&mut transaction, MASTER_KEY_ID, next).await?;
+        let forget = sqlx::query("DELETE FROM meta WHERE name = $1").bind(NEXT_KEY_ID);
+        self.step(&mut transaction, forget).await?;
+        self.commit_act(transaction, Concerns::Nobody, act).await?;
+        Ok(true)
+    }
+
+    /// Whether the key with this id is the one that seals what is written now.
+    pub(super) async fn seals(
+        &self,
+        transaction: &mut Transaction<'static, Sqlite>,
+        key_id: &str,
+    ) -> Result<bool> {
+        let next = self.recorded(transaction, NEXT_KEY_ID).await?;
+        let current = self.recorded(transaction, MASTER_KEY_ID).await?;
+        Ok(KeyIds { current, next }.sealing() == Some(key_id))
+    }
+
+    async fn recorded(
+        &self,
+        transaction: &mut Transaction<'static, Sqlite>,
+        name: &'static str,
+    ) -> Result<Option<String>> {
+        let query = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(name);
         let row = query.fetch_optional(&mut **transaction).await.map_err(|error| self.failed(error))?;
         row.map(|row| self.get(&row, "value")).transpose()
     }
-}
 
-// === impl Store: admin tokens ===
-
-impl Store {
-    /// Whether anybody could be let in as the admin.
-    pub async fn has_admin_token(&self) -> Result<bool> {
-        Ok(!self.read(sqlx::query("SELECT 1 FROM admin_tokens LIMIT 1")).await?.is_empty())
-    }
-
-    /// Lets an admin token in from now on.
-    pub async fn add_admin_token(&self, hash: &TokenHash, label: &str, created_at_ms: u64) -> Result<()> {
-        let query = sqlx::query("INSERT INTO admin_tokens (hash, label, created_at) VALUES ($1, $2, $3)")
-            .bind(hash.hex())
-            .bind(label.to_owned())
-            .bind(to_db(created_at_ms));
-        self.write(query).await?;
+    async fn record(
+        &self,
+        transaction: &mut Transaction<'static, Sqlite>,
+        name: &'static str,
+        value: &str,
+    ) -> Result<()> {
+        let record = "INSERT INTO meta (name, value) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.step(transaction, sqlx::query(record).bind(name).bind(value.to_owned())).await?;
         Ok(())
     }
-
-    /// Whether this is an admin token's hash.
-    pub async fn is_admin_token(&self, hash: &TokenHash) -> Result<bool> {
-        let query = sqlx::query("SELECT 1 FROM admin_tokens WHERE hash = $1").bind(hash.hex());
-        Ok(!self.read(query).await?.is_empty())
-    }
 }
 
-fn change_query(user: &UserId, change: &CredentialChange) -> Query {
+/// The origins as they stand in the database.
+fn origins(credential: &SealedCredential) -> Option<String> {
+    credential.origins.as_ref().map(|origins| serde_json::Value::from(origins.clone()).to_string())
+}
+
+pub(super) fn change_query(owner: &Owner, change: &CredentialChange) -> Query {
     match change {
         CredentialChange::Put(put) => {
-            let query = "INSERT INTO credentials (user_id, section, field, sealed, updated_at)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (user_id, section, field)
-                 DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at";
+            let query = "INSERT INTO credentials (owner, section, field, sealed, origins, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (owner, section, field) DO UPDATE
+                 SET sealed = excluded.sealed, origins = excluded.origins, updated_at = excluded.updated_at";
             sqlx::query(query)
-                .bind(user.to_string())
+                .bind(owner.to_string())
                 .bind(put.section.clone())
                 .bind(put.field.clone())
                 .bind(put.sealed.clone())
+                .bind(origins(put))
                 .bind(to_db(put.updated_at_ms))
         }
         CredentialChange::Remove { section, field } => {
-            sqlx::query("DELETE FROM credentials WHERE user_id = $1 AND section = $2 AND field = $3")
-                .bind(user.to_string())
+            sqlx::query("DELETE FROM credentials WHERE owner = $1 AND section = $2 AND field = $3")
+                .bind(owner.to_string())
                 .bind(section.clone())
                 .bind(field.clone())
         }
         CredentialChange::RemoveAll => {
-            sqlx::query("DELETE FROM credentials WHERE user_id = $1").bind(user.to_string())
+            sqlx::query("DELETE FROM credentials WHERE owner = $1").bind(owner.to_string())
         }
     }
 }

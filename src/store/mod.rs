@@ -4,13 +4,16 @@
 //! It never sees a token or a credential in clear, and it has no clock: times are handed in. On the
 //! request path `accounts` stands before it. Whatever backend comes next is held to `conformance`.
 
+mod audit;
 mod backup;
+mod changes;
 mod credentials;
 mod error;
 mod place;
 mod probe;
 mod rows;
 mod schema;
+mod tokens;
 mod users;
 
 #[cfg(test)]
@@ -33,18 +36,22 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use self::place::Identity;
 pub use self::{
+    audit::{Act, BEGINNING, Entry},
     backup::{BackupError, Inventory, Restored, back_up, prepare},
+    changes::Changes,
     error::StoreError,
     place::{DirLock, PrivateFile, Readers, intruders, read_private, read_small, write_private},
     probe::{Probe, probe},
     rows::{
-        ChangeOutcome, Creation, CredentialChange, Found, Generation, Names, NewToken, Replace,
-        SealedCredential, Token, TokenHash, User, hex, unhex,
+        AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, Generation, KeyIds, Names,
+        NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
+        Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
     },
+    users::Beginning,
 };
-use crate::name::UserId;
+use self::{changes::Concerns, place::Identity};
+use crate::name::{Owner, UserId};
 
 /// The database file in the data directory.
 pub const DATABASE: &str = "tollgate.db";
@@ -133,17 +140,35 @@ impl Store {
         self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
     }
 
-    async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<()> {
+    /// Ends a transaction with what it did.
+    async fn commit(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+        concerns: Concerns<'_>,
+    ) -> Result<()> {
+        self.note(&mut transaction, concerns).await?;
         transaction.commit().await.map_err(|error| self.failed(error))?;
         self.generation.raise();
         Ok(())
     }
 
-    /// Runs one statement that writes.
-    async fn write(&self, query: Query) -> Result<u64> {
+    /// Ends a transaction with what somebody did, and tells the logs.
+    async fn commit_act(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+        concerns: Concerns<'_>,
+        act: &Act,
+    ) -> Result<()> {
+        let entry = self.append(&mut transaction, act).await?;
+        self.commit(transaction, concerns).await?;
+        audit::tell(&entry);
+        Ok(())
+    }
+
+    /// Runs one statement that writes what no cache remembers.
+    async fn write_quietly(&self, query: Query) -> Result<u64> {
         self.in_place()?;
         let done = query.execute(&self.pool).await.map_err(|error| self.failed(error))?;
-        self.generation.raise();
         Ok(done.rows_affected())
     }
 
@@ -195,11 +220,26 @@ impl Store {
         UserId::new(text).ok_or_else(|| self.corrupt(format!("`{text}` is no user id")))
     }
 
+    fn owner(&self, row: &SqliteRow) -> Result<Owner> {
+        let text: &str = self.get(row, "owner")?;
+        Owner::parse(text).ok_or_else(|| self.corrupt(format!("`{text}` owns no credentials")))
+    }
+
+    fn time(&self, row: &SqliteRow, column: &'static str) -> Result<Option<u64>> {
+        Ok(self.get::<Option<i64>>(row, column)?.map(from_db))
+    }
+
     fn credential(&self, row: &SqliteRow) -> Result<SealedCredential> {
+        let origins = self.get::<Option<&str>>(row, "origins")?;
+        let origins = origins.map(|text| {
+            serde_json::from_str(text).map_err(|_| self.corrupt("a credential's origins are none".to_owned()))
+        });
         Ok(SealedCredential {
+            owner: self.owner(row)?,
             section: self.get(row, "section")?,
             field: self.get(row, "field")?,
             sealed: self.get(row, "sealed")?,
+            origins: origins.transpose()?,
             updated_at_ms: from_db(self.get(row, "updated_at")?),
         })
     }

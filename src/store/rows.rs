@@ -11,7 +11,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::name::UserId;
+use super::Act;
+use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
 /// The SHA-256 of a token. Tokens are random enough that a plain hash does; hashes are compared, never
 /// tokens.
@@ -71,19 +72,71 @@ pub struct User {
     pub id: UserId,
     /// What people call the user.
     pub name: String,
+    /// A note of where the user calls from. It restricts nothing.
+    pub ip: Option<String>,
+    /// The group whose shared credentials the user may use.
+    pub group: Option<GroupName>,
     /// When the user was made, in milliseconds since 1970.
     pub created_at_ms: u64,
+    /// Since when the user may not call; may, if absent.
+    pub disabled_at_ms: Option<u64>,
+}
+
+/// What of a user is to be another. What is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct UserChange {
+    /// The name.
+    pub name: Option<String>,
+    /// The note of where the user calls from.
+    pub ip: Option<Option<String>>,
+    /// The group.
+    pub group: Option<Option<GroupName>>,
+    /// Since when the user may not call. One who may not already keeps the earlier time.
+    pub disabled_at_ms: Option<Option<u64>>,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Calls to providers.
+    Proxy,
+    /// The user's own credentials and tokens.
+    Manage,
+    /// Both.
+    Both,
+}
+
+impl TokenKind {
+    /// As it stands in the database and in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Manage => "manage",
+            Self::Both => "both",
+        }
+    }
+
+    /// Back from its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Proxy, Self::Manage, Self::Both].into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 /// A token to be stored.
 #[derive(Debug, Clone)]
 pub struct NewToken {
+    /// What people and documents call it by.
+    pub id: TokenId,
     /// What it is found by.
     pub hash: TokenHash,
     /// The first characters, for people to recognise it by.
     pub prefix: String,
     /// What it is for, in its owner's words.
     pub label: Option<String>,
+    /// What it may do.
+    pub kind: TokenKind,
+    /// What it is narrowed to; all providers, if absent.
+    pub scopes: Option<Vec<Scope>>,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// From when on it is refused; never, if absent.
@@ -93,12 +146,18 @@ pub struct NewToken {
 /// A token as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
+    /// What people and documents call it by.
+    pub id: TokenId,
     /// What it is found by.
     pub hash: TokenHash,
     /// The first characters.
     pub prefix: String,
     /// What it is for.
     pub label: Option<String>,
+    /// What it may do.
+    pub kind: TokenKind,
+    /// What it is narrowed to; all providers, if absent.
+    pub scopes: Option<Vec<Scope>>,
     /// Whose it is.
     pub user: UserId,
     /// The owner's name.
@@ -107,17 +166,101 @@ pub struct Token {
     pub created_at_ms: u64,
     /// From when on it is refused.
     pub expires_at_ms: Option<u64>,
+    /// When another one was made in its place.
+    pub replaced_at_ms: Option<u64>,
+    /// When it was last used, to some seconds.
+    pub last_used_at_ms: Option<u64>,
+}
+
+/// What became of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    /// The new token is there.
+    Done {
+        /// From when on the old one is refused.
+        old_expires_at_ms: u64,
+    },
+    /// The old token is not there any more.
+    Gone,
+    /// The old token was replaced before: only what replaced it may be.
+    Replaced,
+}
+
+/// A token of a vendor's shape, to be stored.
+#[derive(Debug, Clone)]
+pub struct NewPasteToken {
+    /// What it is found by.
+    pub hash: TokenHash,
+    /// Whose it is.
+    pub user: UserId,
+    /// The provider whose routes it serves.
+    pub provider: FileName,
+    /// The section of the login that it dies with.
+    pub section: String,
+    /// The field of that login.
+    pub field: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+/// An admin token, to be stored.
+#[derive(Debug, Clone)]
+pub struct NewAdminToken {
+    /// What people and documents call it by.
+    pub id: AdminTokenId,
+    /// What it is found by.
+    pub hash: TokenHash,
+    /// The first characters, for people to recognise it by.
+    pub prefix: String,
+    /// What it is for.
+    pub label: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// From when on it is refused; never, if absent.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// An admin token as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminToken {
+    /// What people and documents call it by.
+    pub id: AdminTokenId,
+    /// The first characters; none is known of the oldest.
+    pub prefix: String,
+    /// What it is for.
+    pub label: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// From when on it is refused.
+    pub expires_at_ms: Option<u64>,
+    /// When it was last used, to some seconds.
+    pub last_used_at_ms: Option<u64>,
+}
+
+/// What became of the revoking of an admin token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// It is gone.
+    Done,
+    /// There is no such token.
+    Unknown,
+    /// It is the last one: nobody could be let in any more.
+    Last,
 }
 
 /// A credential as stored: unreadable without the master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedCredential {
+    /// Whose it is.
+    pub owner: Owner,
     /// The section of the credentials document.
     pub section: String,
     /// The field in the section.
     pub field: String,
     /// The sealed blob.
     pub sealed: Vec<u8>,
+    /// The origins that it is sealed for; absent where it was sealed before any were.
+    pub origins: Option<Vec<String>>,
     /// When it was last set, in milliseconds since 1970.
     pub updated_at_ms: u64,
 }
@@ -127,16 +270,40 @@ pub struct SealedCredential {
 pub struct Found {
     /// Whose token it is.
     pub user: User,
-    /// From when on the token is refused. The store has no clock: whoever asks, judges.
-    pub expires_at_ms: Option<u64>,
-    /// All credentials of the user.
+    /// The token.
+    pub token: FoundToken,
+    /// The credentials that the user may use: own, the group's, everybody's.
     pub credentials: Vec<SealedCredential>,
 }
 
-/// One step of a change to a user's credentials.
+/// The token itself. The store has no clock: whoever asks, judges when it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundToken {
+    /// One of the user's tokens.
+    Own(Token),
+    /// One of a vendor's shape.
+    Paste {
+        /// The provider whose routes it serves.
+        provider: FileName,
+        /// From when on it is refused.
+        expires_at_ms: Option<u64>,
+    },
+}
+
+impl FoundToken {
+    /// From when on it is refused.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        match self {
+            Self::Own(token) => token.expires_at_ms,
+            Self::Paste { expires_at_ms, .. } => *expires_at_ms,
+        }
+    }
+}
+
+/// One step of a change to an owner's credentials.
 #[derive(Debug, Clone)]
 pub enum CredentialChange {
-    /// Sets a field, whatever stood there.
+    /// Sets a field, whatever stood there. Its owner is the one that the change is about.
     Put(SealedCredential),
     /// Takes a field away.
     Remove {
@@ -149,7 +316,7 @@ pub enum CredentialChange {
     RemoveAll,
 }
 
-/// What became of a change to a user's credentials: all of it, or nothing.
+/// What became of a change to an owner's credentials: all of it, or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeOutcome {
     /// Done; so many fields were written or removed.
@@ -163,6 +330,33 @@ pub enum ChangeOutcome {
     OtherKey,
 }
 
+/// Why a credential is sealed anew.
+#[derive(Debug, Clone, Copy)]
+pub enum Resealing<'a> {
+    /// Under another master key; what it holds is the same.
+    Rekey,
+    /// A login was refreshed.
+    Refresh,
+    /// Somebody changed what it is sealed for.
+    Change(&'a Act),
+}
+
+/// The ids of the master keys that the store knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyIds {
+    /// The one that it was set up with.
+    pub current: Option<String>,
+    /// The one that all is being sealed with anew.
+    pub next: Option<String>,
+}
+
+impl KeyIds {
+    /// The one that seals what is written now.
+    pub fn sealing(&self) -> Option<&str> {
+        self.next.as_deref().or(self.current.as_deref())
+    }
+}
+
 /// What became of a new user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Creation {
@@ -170,6 +364,8 @@ pub enum Creation {
     Created,
     /// A user of that name is there already, and the caller wanted it unique.
     NameTaken(UserId),
+    /// As for [`ChangeOutcome::OtherKey`].
+    OtherKey,
 }
 
 /// Whether two users may have one name.

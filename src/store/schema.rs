@@ -11,7 +11,9 @@ use sqlx::{Row, SqliteConnection};
 use super::StoreError;
 
 /// Step `n` leads from schema `n` to `n + 1`. Each ends by saying where it has led.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[FIRST, ACCOUNTS];
+
+const FIRST: &str = "
     CREATE TABLE users (
         id         TEXT   NOT NULL PRIMARY KEY,
         name       TEXT   NOT NULL,
@@ -45,7 +47,103 @@ const STEPS: &[&str] = &["
         value      TEXT   NOT NULL
     );
     PRAGMA user_version = 1;
-"];
+";
+
+/// Tokens with ids, kinds and scopes; credentials of users, groups and everybody, with the origins that they
+/// are sealed for; paste tokens; what changed; the audit log; leases. The tokens that there were could do all.
+const ACCOUNTS: &str = "
+    ALTER TABLE users ADD COLUMN ip TEXT;
+    ALTER TABLE users ADD COLUMN group_name TEXT;
+    ALTER TABLE users ADD COLUMN disabled_at BIGINT;
+    CREATE INDEX users_by_age ON users (created_at, id);
+
+    DROP INDEX tokens_by_user;
+    ALTER TABLE tokens RENAME TO tokens_1;
+    CREATE TABLE tokens (
+        hash         TEXT   NOT NULL PRIMARY KEY,
+        id           TEXT   NOT NULL UNIQUE,
+        user_id      TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        prefix       TEXT   NOT NULL,
+        label        TEXT,
+        kind         TEXT   NOT NULL,
+        scopes       TEXT,
+        created_at   BIGINT NOT NULL,
+        expires_at   BIGINT,
+        replaced_at  BIGINT,
+        last_used_at BIGINT
+    );
+    INSERT INTO tokens (hash, id, user_id, prefix, label, kind, created_at, expires_at)
+        SELECT hash, 'tok_' || substr(hash, 1, 16), user_id, prefix, label, 'both', created_at, expires_at
+        FROM tokens_1;
+    DROP TABLE tokens_1;
+    CREATE INDEX tokens_by_user ON tokens (user_id, created_at, id);
+
+    ALTER TABLE credentials RENAME TO credentials_1;
+    CREATE TABLE credentials (
+        owner      TEXT   NOT NULL,
+        section    TEXT   NOT NULL,
+        field      TEXT   NOT NULL,
+        sealed     BLOB   NOT NULL,
+        origins    TEXT,
+        updated_at BIGINT NOT NULL,
+        PRIMARY KEY (owner, section, field)
+    );
+    INSERT INTO credentials (owner, section, field, sealed, updated_at)
+        SELECT user_id, section, field, sealed, updated_at FROM credentials_1;
+    DROP TABLE credentials_1;
+
+    CREATE TABLE paste_tokens (
+        hash       TEXT   NOT NULL PRIMARY KEY,
+        user_id    TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        provider   TEXT   NOT NULL,
+        section    TEXT   NOT NULL,
+        field      TEXT   NOT NULL,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT
+    );
+    CREATE INDEX paste_tokens_by_user ON paste_tokens (user_id);
+
+    ALTER TABLE admin_tokens RENAME TO admin_tokens_1;
+    CREATE TABLE admin_tokens (
+        hash         TEXT   NOT NULL PRIMARY KEY,
+        id           TEXT   NOT NULL UNIQUE,
+        prefix       TEXT   NOT NULL,
+        label        TEXT   NOT NULL,
+        created_at   BIGINT NOT NULL,
+        expires_at   BIGINT,
+        last_used_at BIGINT
+    );
+    INSERT INTO admin_tokens (hash, id, prefix, label, created_at)
+        SELECT hash, 'adm_' || substr(hash, 1, 16), '', label, created_at FROM admin_tokens_1;
+    DROP TABLE admin_tokens_1;
+
+    CREATE TABLE changes (
+        seq     BIGINT NOT NULL PRIMARY KEY,
+        user_id TEXT
+    );
+
+    CREATE TABLE audit (
+        seq    BIGINT NOT NULL PRIMARY KEY,
+        at     BIGINT NOT NULL,
+        actor  TEXT   NOT NULL,
+        source TEXT   NOT NULL,
+        action TEXT   NOT NULL,
+        target TEXT   NOT NULL,
+        detail TEXT   NOT NULL,
+        hash   TEXT   NOT NULL
+    );
+    CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+    CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+
+    CREATE TABLE leases (
+        name   TEXT   NOT NULL PRIMARY KEY,
+        holder TEXT   NOT NULL,
+        until  BIGINT NOT NULL
+    );
+    PRAGMA user_version = 2;
+";
 
 /// The newest schema that this program knows.
 pub(super) fn known() -> i64 {
@@ -75,4 +173,48 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
 
 pub(super) async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection as _;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        name::Owner,
+        store::{FoundToken, Store, TokenHash, TokenKind},
+    };
+
+    #[tokio::test]
+    async fn what_the_first_schema_held_is_all_there() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(super::super::DATABASE);
+        let mut old =
+            SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", path.display())).await.unwrap();
+        sqlx::raw_sql(FIRST).execute(&mut old).await.unwrap();
+        let (token, admin) = (TokenHash::of("token"), TokenHash::of("admin"));
+        let rows = [
+            "INSERT INTO users VALUES ('usr_0123456789abcdef', 'ada', 1)".to_owned(),
+            format!(
+                "INSERT INTO tokens VALUES ('{}', 'usr_0123456789abcdef', 'tg_1', 'ci', 2, 3)",
+                token.hex()
+            ),
+            "INSERT INTO credentials VALUES ('usr_0123456789abcdef', 'demo', 'apiKey', x'01', 4)".to_owned(),
+            format!("INSERT INTO admin_tokens VALUES ('{}', 'first start', 5)", admin.hex()),
+            "INSERT INTO meta VALUES ('master_key_id', 'key')".to_owned(),
+        ];
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rows.join(";"))).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let found = store.lookup_token(&token).await.unwrap().unwrap();
+        let [credential] = found.credentials.as_slice() else { panic!("one credential") };
+        assert_eq!((&credential.owner, &credential.origins), (&Owner::User(found.user.id.clone()), &None));
+        assert_eq!((&*credential.sealed, found.user.name.as_str()), (&[1][..], "ada"));
+        let FoundToken::Own(token) = found.token else { panic!("a token of the user's") };
+        assert_eq!((token.kind, token.label.as_deref()), (TokenKind::Both, Some("ci")));
+        assert_eq!((token.created_at_ms, token.expires_at_ms), (2, Some(3)));
+        assert_eq!(store.find_admin_token(&admin).await.unwrap().unwrap().label, "first start");
+        assert_eq!(store.master_key_id().await.unwrap().as_deref(), Some("key"));
+    }
 }

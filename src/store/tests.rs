@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    conformance::{put, token, user},
+    conformance::{act, create, put, token, try_create, user},
     *,
 };
 
@@ -51,7 +51,7 @@ async fn survives_a_restart_and_is_seen_by_others() {
     let dir = TempDir::new().unwrap();
     let (one, two) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
     let before = (two.data_version().await.unwrap(), two.generation().current());
-    one.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    create(&one, &user(1), &token("a"), Names::Any).await;
     assert_ne!(two.data_version().await.unwrap(), before.0);
     assert_eq!(two.generation().current(), before.1, "only `accounts` tells of others");
     assert_eq!(two.users().await.unwrap(), [user(1)]);
@@ -71,7 +71,7 @@ async fn child_creates_users() {
         // Opened anew each time, since that is what a command line does.
         let store = Store::open(Path::new(dir)).await.unwrap();
         let number = number * 100 + index;
-        store.create_user(&user(number), &token(&number.to_string()), Names::Unique).await.unwrap();
+        create(&store, &user(number), &token(&number.to_string()), Names::Unique).await;
     }
 }
 
@@ -102,7 +102,7 @@ async fn a_newer_schema_is_refused_and_kept() {
     let store = Store::open(dir.path()).await.unwrap();
     sqlx::query("PRAGMA user_version = 99").execute(&store.pool).await.unwrap();
     let error = Store::open(dir.path()).await.unwrap_err();
-    check_error(&error, "NewerSchema", "schema 99, this one knows 1");
+    check_error(&error, "NewerSchema", "schema 99, this one knows 2");
     let row = sqlx::query("PRAGMA user_version").fetch_one(&store.pool).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 99);
 }
@@ -152,14 +152,14 @@ async fn a_lost_database_is_not_made_anew() {
 async fn a_database_that_others_no_longer_see_is_not_used() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    create(&store, &user(1), &token("a"), Names::Any).await;
     let away = dir.path().join("away");
     fs::rename(&store.path, &away).unwrap();
     let told = [
         store.data_version().await.unwrap_err(),
         store.users().await.unwrap_err(),
-        store.create_user(&user(2), &token("b"), Names::Any).await.unwrap_err(),
-        store.delete_user(&user(1).id).await.unwrap_err(),
+        try_create(&store, &user(2), &token("b"), Names::Any).await.unwrap_err(),
+        store.delete_user(&user(1).id, &act()).await.unwrap_err(),
     ];
     for error in told {
         check_error(&error, "Moved", "put that file back");
@@ -172,7 +172,7 @@ async fn a_database_that_others_no_longer_see_is_not_used() {
 async fn what_is_closed_is_in_one_file() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    create(&store, &user(1), &token("a"), Names::Any).await;
     store.close().await;
     let beside = |name: &str| dir.path().join(name).exists();
     assert!(beside("tollgate.db") && !beside("tollgate.db-wal") && !beside("tollgate.db-shm"));
@@ -184,7 +184,7 @@ async fn a_held_lock_is_told() {
     let store = impatient(&dir, "PRAGMA user_version").await;
     let other = Store::open(dir.path()).await.unwrap();
     let held = other.begin().await.unwrap();
-    let error = store.create_user(&user(1), &token("a"), Names::Any).await.unwrap_err();
+    let error = try_create(&store, &user(1), &token("a"), Names::Any).await.unwrap_err();
     check_error(&error, "Locked", "fuser");
     // Those who read wait for nobody.
     assert_eq!(store.users().await.unwrap(), []);
@@ -208,18 +208,19 @@ async fn a_full_disk_is_told_and_nothing_is_half_done() {
     let dir = TempDir::new().unwrap();
     let store = impatient(&dir, "PRAGMA max_page_count = 1").await;
     store.adopt_master_key("key", Replace::Never).await.unwrap();
-    store.create_user(&user(1), &token("a"), Names::Any).await.unwrap();
+    create(&store, &user(1), &token("a"), Names::Any).await;
+    let owner = Owner::User(user(1).id);
     let changes = [put("demo", "small", b"1"), put("demo", "large", &vec![0; 100_000])];
-    let error = store.change_credentials(&user(1).id, "key", &changes).await.unwrap_err();
+    let error = store.change_credentials(&owner, "key", &changes, &act()).await.unwrap_err();
     check_error(&error, "Full", "no space");
-    assert_eq!(store.credentials(&user(1).id).await.unwrap(), []);
+    assert_eq!(store.credentials(&owner).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_read_only_database_is_told() {
     let dir = TempDir::new().unwrap();
     let store = impatient(&dir, "PRAGMA query_only = ON").await;
-    let error = store.add_admin_token(&TokenHash::of("a"), "", 1).await.unwrap_err();
+    let error = store.delete_user(&user(1).id, &act()).await.unwrap_err();
     check_error(&error, "Forbidden", "the right");
 }
 
@@ -227,7 +228,10 @@ async fn a_read_only_database_is_told() {
 async fn a_row_that_tollgate_did_not_write_is_told() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    sqlx::query("INSERT INTO users VALUES ('x', 'x', 1)").execute(&store.pool).await.unwrap();
+    sqlx::query("INSERT INTO users (id, name, created_at) VALUES ('x', 'x', 1)")
+        .execute(&store.pool)
+        .await
+        .unwrap();
     check_error(&store.users().await.unwrap_err(), "Corrupt", "`x` is no user id");
 }
 

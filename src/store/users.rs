@@ -1,13 +1,37 @@
-//! Users and their tokens: the statements, and how rows become what they mean.
+//! Users: the statements, and how rows become what they mean.
 
 use sqlx::sqlite::SqliteRow;
 
-use super::{Creation, Found, Names, NewToken, Query, Result, Store, Token, TokenHash, User, from_db, to_db};
-use crate::name::UserId;
+use super::{
+    Act, Creation, CredentialChange, Names, NewToken, Result, Store, User, UserChange, changes::Concerns,
+    credentials::change_query, from_db, to_db, tokens::insert_token,
+};
+use crate::name::{GroupName, Owner, UserId};
+
+macro_rules! user {
+    () => {
+        "SELECT id, name, ip, group_name, created_at, disabled_at FROM users "
+    };
+}
+
+/// What a new user begins with.
+#[derive(Debug)]
+pub struct Beginning<'a> {
+    /// The first token.
+    pub token: &'a NewToken,
+    /// Credentials, and the id of the master key that sealed them.
+    pub credentials: Option<(&'a str, &'a [CredentialChange])>,
+}
 
 impl Store {
-    /// Stores a user together with the first token.
-    pub async fn create_user(&self, user: &User, token: &NewToken, names: Names) -> Result<Creation> {
+    /// Stores a user together with what it begins with.
+    pub async fn create_user(
+        &self,
+        user: &User,
+        beginning: Beginning<'_>,
+        names: Names,
+        act: &Act,
+    ) -> Result<Creation> {
         let mut transaction = self.begin().await?;
         if names == Names::Unique {
             let same =
@@ -17,118 +41,110 @@ impl Store {
                 return Ok(Creation::NameTaken(self.user_id(&row, "id")?));
             }
         }
-        let insert = sqlx::query("INSERT INTO users (id, name, created_at) VALUES ($1, $2, $3)")
+        let insert = "INSERT INTO users (id, name, ip, group_name, created_at, disabled_at)
+             VALUES ($1, $2, $3, $4, $5, $6)";
+        let insert = sqlx::query(insert)
             .bind(user.id.to_string())
             .bind(user.name.clone())
-            .bind(to_db(user.created_at_ms));
+            .bind(user.ip.clone())
+            .bind(user.group.as_ref().map(GroupName::to_string))
+            .bind(to_db(user.created_at_ms))
+            .bind(user.disabled_at_ms.map(to_db));
         self.step(&mut transaction, insert).await?;
-        self.step(&mut transaction, insert_token(&user.id, token)).await?;
-        self.commit(transaction).await?;
+        self.step(&mut transaction, insert_token(&user.id, beginning.token)).await?;
+        if let Some((key_id, changes)) = beginning.credentials {
+            if !self.seals(&mut transaction, key_id).await? {
+                return Ok(Creation::OtherKey);
+            }
+            let owner = Owner::User(user.id.clone());
+            for change in changes {
+                self.step(&mut transaction, change_query(&owner, change)).await?;
+            }
+        }
+        self.commit_act(transaction, Concerns::User(&user.id), act).await?;
         Ok(Creation::Created)
     }
 
     /// All users, oldest first.
     pub async fn users(&self) -> Result<Vec<User>> {
-        let rows =
-            self.read(sqlx::query("SELECT id, name, created_at FROM users ORDER BY created_at, id")).await?;
-        rows.iter().map(|row| self.user(row)).collect()
+        self.users_page(None, None).await
+    }
+
+    /// Users, oldest first: at most `limit` of those after a time and an id.
+    pub async fn users_page(&self, after: Option<(u64, &UserId)>, limit: Option<u64>) -> Result<Vec<User>> {
+        let query = concat!(
+            user!(),
+            "WHERE created_at > $1 OR (created_at = $1 AND id > $2) ORDER BY created_at, id LIMIT $3"
+        );
+        let (at, id) = after.map_or((-1, String::new()), |(at, id)| (to_db(at), id.to_string()));
+        let rows = self.read(sqlx::query(query).bind(at).bind(id).bind(limit.map_or(-1, to_db))).await?;
+        rows.iter().map(|row| self.user_row(row)).collect()
+    }
+
+    /// The user with this id.
+    pub async fn user(&self, id: &UserId) -> Result<Option<User>> {
+        let query = sqlx::query(concat!(user!(), "WHERE id = $1")).bind(id.to_string());
+        self.read(query).await?.first().map(|row| self.user_row(row)).transpose()
     }
 
     /// The user with this id, or those with this name.
     pub async fn find_users(&self, id_or_name: &str) -> Result<Vec<User>> {
-        let query =
-            "SELECT id, name, created_at FROM users WHERE id = $1 OR name = $1 ORDER BY created_at, id";
+        let query = concat!(user!(), "WHERE id = $1 OR name = $1 ORDER BY created_at, id");
         let rows = self.read(sqlx::query(query).bind(id_or_name.to_owned())).await?;
-        rows.iter().map(|row| self.user(row)).collect()
+        rows.iter().map(|row| self.user_row(row)).collect()
+    }
+
+    /// Changes what is said of a user; none if there is no such user.
+    pub async fn update_user(&self, id: &UserId, change: &UserChange, act: &Act) -> Result<Option<User>> {
+        let mut transaction = self.begin().await?;
+        let select = sqlx::query(concat!(user!(), "WHERE id = $1")).bind(id.to_string());
+        let row = select.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
+        let Some(row) = row else { return Ok(None) };
+        let mut user = self.user_row(&row)?;
+        let UserChange { name, ip, group, disabled_at_ms } = change.clone();
+        user.name = name.unwrap_or(user.name);
+        user.ip = ip.unwrap_or(user.ip);
+        user.group = group.unwrap_or(user.group);
+        user.disabled_at_ms = match disabled_at_ms {
+            None => user.disabled_at_ms,
+            Some(None) => None,
+            Some(since) => user.disabled_at_ms.or(since),
+        };
+        let update = "UPDATE users SET name = $1, ip = $2, group_name = $3, disabled_at = $4 WHERE id = $5";
+        let update = sqlx::query(update)
+            .bind(user.name.clone())
+            .bind(user.ip.clone())
+            .bind(user.group.as_ref().map(GroupName::to_string))
+            .bind(user.disabled_at_ms.map(to_db))
+            .bind(id.to_string());
+        self.step(&mut transaction, update).await?;
+        self.commit_act(transaction, Concerns::User(id), act).await?;
+        Ok(Some(user))
     }
 
     /// Removes a user with all tokens and credentials; false if there was none.
-    pub async fn delete_user(&self, user: &UserId) -> Result<bool> {
-        let query = sqlx::query("DELETE FROM users WHERE id = $1").bind(user.to_string());
-        Ok(self.write(query).await? > 0)
-    }
-
-    /// Gives a user a further token; false if there is no such user.
-    pub async fn add_token(&self, user: &UserId, token: &NewToken) -> Result<bool> {
+    pub async fn delete_user(&self, user: &UserId, act: &Act) -> Result<bool> {
         let mut transaction = self.begin().await?;
-        if !self.exists(&mut transaction, user).await? {
+        let delete = sqlx::query("DELETE FROM users WHERE id = $1").bind(user.to_string());
+        if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        self.step(&mut transaction, insert_token(user, token)).await?;
-        self.commit(transaction).await?;
+        let own = Owner::User(user.clone());
+        self.step(&mut transaction, change_query(&own, &CredentialChange::RemoveAll)).await?;
+        self.commit_act(transaction, Concerns::User(user), act).await?;
         Ok(true)
     }
 
-    /// All tokens, by owner, oldest first.
-    pub async fn tokens(&self) -> Result<Vec<Token>> {
-        let query = "SELECT t.hash, t.prefix, t.label, t.user_id, u.name, t.created_at, t.expires_at
-             FROM tokens t JOIN users u ON u.id = t.user_id
-             ORDER BY u.created_at, u.id, t.created_at, t.hash";
-        let rows = self.read(sqlx::query(query)).await?;
-        rows.iter().map(|row| self.token(row)).collect()
-    }
-
-    /// Revokes tokens, all at once; tells how many there were.
-    pub async fn revoke_tokens(&self, hashes: &[TokenHash]) -> Result<u64> {
-        let mut transaction = self.begin().await?;
-        let mut revoked = 0;
-        for hash in hashes {
-            let delete = sqlx::query("DELETE FROM tokens WHERE hash = $1").bind(hash.hex());
-            revoked += self.step(&mut transaction, delete).await?.rows_affected();
-        }
-        self.commit(transaction).await?;
-        Ok(revoked)
-    }
-
-    /// What the token with this hash leads to. One statement, so that it is of one moment.
-    pub async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>> {
-        let query =
-            "SELECT u.id, u.name, u.created_at, t.expires_at, c.section, c.field, c.sealed, c.updated_at
-             FROM tokens t JOIN users u ON u.id = t.user_id LEFT JOIN credentials c ON c.user_id = u.id
-             WHERE t.hash = $1 ORDER BY c.section, c.field";
-        let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let user = self.user(first)?;
-        let expires_at_ms = self.get::<Option<i64>>(first, "expires_at")?.map(from_db);
-        let mut credentials = Vec::new();
-        for row in &rows {
-            if self.get::<Option<String>>(row, "section")?.is_some() {
-                credentials.push(self.credential(row)?);
-            }
-        }
-        Ok(Some(Found { user, expires_at_ms, credentials }))
-    }
-
-    fn user(&self, row: &SqliteRow) -> Result<User> {
+    pub(super) fn user_row(&self, row: &SqliteRow) -> Result<User> {
+        let group = self.get::<Option<&str>>(row, "group_name")?;
+        let no_group = |name| self.corrupt(format!("`{name}` is no group's name"));
         Ok(User {
             id: self.user_id(row, "id")?,
             name: self.get(row, "name")?,
+            ip: self.get(row, "ip")?,
+            group: group.map(|name| GroupName::new(name).ok_or_else(|| no_group(name))).transpose()?,
             created_at_ms: from_db(self.get(row, "created_at")?),
+            disabled_at_ms: self.time(row, "disabled_at")?,
         })
     }
-
-    fn token(&self, row: &SqliteRow) -> Result<Token> {
-        let hash = TokenHash::from_hex(self.get(row, "hash")?);
-        Ok(Token {
-            hash: hash.ok_or_else(|| self.corrupt("a token's hash is none".to_owned()))?,
-            prefix: self.get(row, "prefix")?,
-            label: self.get(row, "label")?,
-            user: self.user_id(row, "user_id")?,
-            user_name: self.get(row, "name")?,
-            created_at_ms: from_db(self.get(row, "created_at")?),
-            expires_at_ms: self.get::<Option<i64>>(row, "expires_at")?.map(from_db),
-        })
-    }
-}
-
-fn insert_token(user: &UserId, token: &NewToken) -> Query {
-    let query = "INSERT INTO tokens (hash, user_id, prefix, label, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)";
-    sqlx::query(query)
-        .bind(token.hash.hex())
-        .bind(user.to_string())
-        .bind(token.prefix.clone())
-        .bind(token.label.clone())
-        .bind(to_db(token.created_at_ms))
-        .bind(token.expires_at_ms.map(to_db))
 }

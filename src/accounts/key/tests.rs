@@ -3,10 +3,10 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use tempfile::TempDir;
 
 use super::{
-    super::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
+    super::{Actor, DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
     *,
 };
-use crate::store::Names;
+use crate::{name::Owner, store::Names};
 
 fn variable(hex: &str) -> KeySources {
     KeySources { variable: Some(Secret::new(hex)), ..KeySources::default() }
@@ -21,11 +21,13 @@ fn write(path: &Path, text: &str, mode: u32) {
 async fn sealed_by(dir: &Path, key: &MasterKey) -> Store {
     let store = Store::open(dir).await.unwrap();
     assert!(store.adopt_master_key(&key.id(), Replace::Never).await.unwrap());
-    let created = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+    let created =
+        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
     let NewUser::Created { id, .. } = created else { panic!("{created:?}") };
     let stored = Stored::plain("sk-canary").unwrap();
-    let set = Edit::Set { section: "demo".to_owned(), field: "apiKey".to_owned(), stored };
-    change_credentials(&store, key, &id, &[set]).await.unwrap();
+    let set =
+        Edit::Set { section: "demo".to_owned(), field: "apiKey".to_owned(), stored, origins: Vec::new() };
+    change_credentials(&store, &Actor::own(), key, &Owner::User(id), &[set]).await.unwrap();
     store
 }
 

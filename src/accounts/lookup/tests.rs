@@ -6,10 +6,10 @@ use tokio::task::yield_now;
 use super::*;
 use crate::{
     accounts::{
-        DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, issue_token,
+        Actor, DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, issue_token,
     },
-    name::UserId,
-    store::{Names, User},
+    name::{AdminTokenId, Owner, TokenId, UserId},
+    store::{Names, Token, User},
 };
 
 /// A store that counts and can fail or stay silent.
@@ -28,8 +28,23 @@ impl Fake {
     /// As another process would: only the version tells.
     fn add(&self, token: &str, number: u64) {
         let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
-        let user = User { id, name: "ada".to_owned(), created_at_ms: 1 };
-        let found = Found { user, expires_at_ms: None, credentials: Vec::new() };
+        let name = "ada".to_owned();
+        let user = User { id, name, ip: None, group: None, created_at_ms: 1, disabled_at_ms: None };
+        let own = Token {
+            id: TokenId::new(&format!("tok_{number:016x}")).unwrap(),
+            hash: TokenHash::of(token),
+            prefix: String::new(),
+            label: None,
+            kind: TokenKind::Both,
+            scopes: None,
+            user: user.id.clone(),
+            user_name: user.name.clone(),
+            created_at_ms: 1,
+            expires_at_ms: None,
+            replaced_at_ms: None,
+            last_used_at_ms: None,
+        };
+        let found = Found { user, token: FoundToken::Own(own), credentials: Vec::new() };
         self.tokens.lock().unwrap().insert(TokenHash::of(token), found);
         self.version.fetch_add(1, Ordering::SeqCst);
     }
@@ -61,8 +76,16 @@ impl Directory for Arc<Fake> {
         Ok(self.tokens.lock().unwrap().get(hash).cloned())
     }
 
-    async fn is_admin_token(&self, hash: &TokenHash) -> Result<bool, StoreError> {
-        Ok(self.lookup_token(hash).await?.is_some())
+    async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<AdminToken>, StoreError> {
+        let found = self.lookup_token(hash).await?;
+        Ok(found.map(|_| AdminToken {
+            id: AdminTokenId::new("adm_0123456789abcdef").unwrap(),
+            prefix: String::new(),
+            label: String::new(),
+            created_at_ms: 1,
+            expires_at_ms: None,
+            last_used_at_ms: None,
+        }))
     }
 
     async fn data_version(&self) -> Result<i64, StoreError> {
@@ -187,7 +210,7 @@ async fn what_holds_a_blank_is_nobodys_and_not_looked_up() {
     world.poll().await;
     for token in ["some text-tg_0", "tg_0 ", "a\tb-tg_0", "a-b\u{1f}-tg_0", "\0"] {
         world.check(token, Ok(false), 0).await;
-        assert!(!world.accounts.authenticate_admin(&world.cache, token).await.unwrap());
+        assert!(world.accounts.authenticate_admin(&world.cache, token).await.unwrap().is_none());
         assert_eq!(world.fake.calls(), 0, "{token:?}");
     }
 }
@@ -367,7 +390,7 @@ async fn a_flood_of_wrong_tokens_does_not_keep_a_revoked_one_alive() {
 async fn admin_tokens_are_cached_the_same_way_and_match_exactly() {
     let mut world = World::new().await;
     let check = async |world: &World, token, expected, calls| {
-        let got = world.accounts.authenticate_admin(&world.cache, token).await.unwrap();
+        let got = world.accounts.authenticate_admin(&world.cache, token).await.unwrap().is_some();
         assert_eq!((got, world.fake.calls()), (expected, calls), "{token}");
     };
     check(&world, "tg_a", false, 1).await;
@@ -385,7 +408,9 @@ async fn an_expired_token_is_not_found() {
     world.fake.add("tg_0", 1);
     let expire = |at| {
         let mut tokens = world.fake.tokens.lock().unwrap();
-        tokens.get_mut(&TokenHash::of("tg_0")).unwrap().expires_at_ms = Some(at);
+        let found = tokens.get_mut(&TokenHash::of("tg_0")).unwrap();
+        let FoundToken::Own(token) = &mut found.token else { panic!("a token of the user's") };
+        token.expires_at_ms = Some(at);
         world.fake.generation.raise();
     };
     expire(clock::now_ms());
@@ -430,12 +455,12 @@ async fn a_change_by_another_process_is_seen_in_time() {
     assert!(accounts.authenticate(&cache, "tg_0").await.unwrap().is_none());
 
     // By this process: at once.
-    let own = create_user(&served, &name, Names::Any).await.unwrap();
+    let own = create_user(&served, &Actor::own(), &name, Names::Any).await.unwrap();
     let NewUser::Created { id, token } = own else { panic!("{own:?}") };
     let caller = accounts.authenticate(&cache, token.expose()).await.unwrap().unwrap();
     assert_eq!((&caller.id, caller.name.as_str()), (&id, "ada"));
 
-    let second = issue_token(&served, &id, None).await.unwrap().unwrap();
+    let second = issue_token(&served, &Actor::own(), &id, None).await.unwrap().unwrap();
     let prefixed = format!("sk-{}", second.expose());
     let tokens = [token.expose(), second.expose(), &prefixed];
     for token in tokens {
@@ -443,7 +468,9 @@ async fn a_change_by_another_process_is_seen_in_time() {
     }
 
     let changed = Instant::now();
-    assert!(other.delete_user(&id).await.unwrap());
+    assert!(
+        other.delete_user(&id, &Actor::own().act("user.delete", &id, serde_json::Value::Null)).await.unwrap()
+    );
     for token in tokens {
         while accounts.authenticate(&cache, token).await.unwrap().is_some() {
             yield_now().await;
@@ -460,11 +487,17 @@ async fn workers_on_other_runtimes_ask_the_control_runtime() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
-    let made = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+    let made =
+        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
     let NewUser::Created { id, token } = made else { panic!("{made:?}") };
     let stored = Stored::plain("key").unwrap();
-    let edit = Edit::Set { section: "demo".to_owned(), field: "apiKey".to_owned(), stored: stored.clone() };
-    change_credentials(&store, &key, &id, &[edit]).await.unwrap();
+    let edit = Edit::Set {
+        section: "demo".to_owned(),
+        field: "apiKey".to_owned(),
+        stored: stored.clone(),
+        origins: Vec::new(),
+    };
+    change_credentials(&store, &Actor::own(), &key, &Owner::User(id.clone()), &[edit]).await.unwrap();
     let (accounts, task) = Accounts::start(store, key);
     let worker = |accounts: Accounts| {
         let (token, stored) = (token.clone(), stored.clone());

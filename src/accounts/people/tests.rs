@@ -3,6 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use tempfile::TempDir;
 
 use super::{super::KeySources, *};
+use crate::store::TokenHash;
 
 const CANARY: &str = "sk-canary-0123456789";
 
@@ -11,15 +12,23 @@ async fn open(dir: &Path) -> Store {
 }
 
 async fn user(store: &Store, name: &str) -> (UserId, Secret) {
-    match create_user(store, &DisplayName::new(name).unwrap(), Names::Any).await.unwrap() {
+    match create_user(store, &Actor::own(), &DisplayName::new(name).unwrap(), Names::Any).await.unwrap() {
         NewUser::Created { id, token } => (id, token),
         NewUser::NameTaken(other) => panic!("{other} has that name"),
     }
 }
 
+fn own(user: &UserId) -> Owner {
+    Owner::User(user.clone())
+}
+
+async fn is_admin(store: &Store, token: &str) -> bool {
+    store.find_admin_token(&TokenHash::of(token)).await.unwrap().is_some()
+}
+
 fn set(section: &str, text: &str) -> Edit {
     let stored = Stored::plain(text).unwrap();
-    Edit::Set { section: section.to_owned(), field: "apiKey".to_owned(), stored }
+    Edit::Set { section: section.to_owned(), field: "apiKey".to_owned(), stored, origins: Vec::new() }
 }
 
 #[test]
@@ -43,15 +52,22 @@ async fn no_secret_is_in_the_files() {
     let store = open(dir.path()).await;
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let (id, first) = user(&store, "ada").await;
-    let second = issue_token(&store, &id, None).await.unwrap().unwrap();
+    let second = issue_token(&store, &Actor::own(), &id, None).await.unwrap().unwrap();
     let admin = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
     let login = Stored::OAuth {
         access_token: Secret::new(CANARY.to_uppercase()),
         refresh_token: Some(Secret::new(CANARY)),
         expires_at_ms: Some(5),
     };
-    let login = Edit::Set { section: "demo".to_owned(), field: "oauth".to_owned(), stored: login };
-    let done = change_credentials(&store, &key, &id, &[set("demo", CANARY), login]).await.unwrap();
+    let login = Edit::Set {
+        section: "demo".to_owned(),
+        field: "oauth".to_owned(),
+        stored: login,
+        origins: Vec::new(),
+    };
+    let done = change_credentials(&store, &Actor::own(), &key, &own(&id), &[set("demo", CANARY), login])
+        .await
+        .unwrap();
     assert_eq!(done, ChangeOutcome::Done { rows: 2 });
     let upper = Secret::new(CANARY.to_uppercase());
     let secrets = [&first, &second, &admin, &key.to_hex(), &Secret::new(CANARY), &upper];
@@ -77,16 +93,19 @@ async fn credentials_lead_back_and_a_moved_row_does_not_open() {
     let store = open(dir.path()).await;
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let ((ada, _), (bob, _)) = (user(&store, "ada").await, user(&store, "bob").await);
-    change_credentials(&store, &key, &ada, &[set("demo", CANARY)]).await.unwrap();
-    let (credentials, unreadable) = read_credentials(&store, &key, &ada).await.unwrap();
+    change_credentials(&store, &Actor::own(), &key, &own(&ada), &[set("demo", CANARY)]).await.unwrap();
+    let (credentials, unreadable) = read_credentials(&store, &key, &own(&ada)).await.unwrap();
     assert_eq!(credentials.get("demo", "apiKey"), Some(&Stored::plain(CANARY).unwrap()));
     assert_eq!(unreadable.len(), 0);
 
-    let stolen = store.credentials(&ada).await.unwrap().remove(0);
+    let stolen = store.credentials(&own(&ada)).await.unwrap().remove(0);
     let stolen = CredentialChange::Put(stolen);
-    store.change_credentials(&bob, &key.id(), &[stolen]).await.unwrap();
-    change_credentials(&store, &key, &bob, &[set("example", "key")]).await.unwrap();
-    let (credentials, unreadable) = read_credentials(&store, &key, &bob).await.unwrap();
+    store
+        .change_credentials(&own(&bob), &key.id(), &[stolen], &Actor::own().act("test", "it", json!({})))
+        .await
+        .unwrap();
+    change_credentials(&store, &Actor::own(), &key, &own(&bob), &[set("example", "key")]).await.unwrap();
+    let (credentials, unreadable) = read_credentials(&store, &key, &own(&bob)).await.unwrap();
     assert_eq!(credentials.iter().count(), 1, "the good one");
     assert_eq!((unreadable[0].section.as_str(), unreadable[0].reason), ("demo", OpenError::Broken));
 }
@@ -97,18 +116,27 @@ async fn changes_are_whole_or_not_at_all() {
     let store = open(dir.path()).await;
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let (ada, _) = user(&store, "ada").await;
-    let outcome = change_credentials(&store, &key, &token::generate_user_id(), &[set("demo", "k")]).await;
+    let outcome = change_credentials(
+        &store,
+        &Actor::own(),
+        &key,
+        &own(&token::generate_user_id()),
+        &[set("demo", "k")],
+    )
+    .await;
     assert_eq!(outcome.unwrap(), ChangeOutcome::UnknownUser);
-    let other = change_credentials(&store, &MasterKey::generate(), &ada, &[set("demo", "k")]).await;
+    let other =
+        change_credentials(&store, &Actor::own(), &MasterKey::generate(), &own(&ada), &[set("demo", "k")])
+            .await;
     assert_eq!(other.unwrap(), ChangeOutcome::OtherKey);
-    change_credentials(&store, &key, &ada, &[set("demo", "k")]).await.unwrap();
+    change_credentials(&store, &Actor::own(), &key, &own(&ada), &[set("demo", "k")]).await.unwrap();
     let replace = [Edit::RemoveAll, set("example", "k")];
-    change_credentials(&store, &key, &ada, &replace).await.unwrap();
+    change_credentials(&store, &Actor::own(), &key, &own(&ada), &replace).await.unwrap();
     let (section, field) = ("example".to_owned(), "apiKey".to_owned());
     let remove = [Edit::Remove { section, field }];
-    assert_eq!(store.credentials(&ada).await.unwrap().len(), 1);
-    change_credentials(&store, &key, &ada, &remove).await.unwrap();
-    assert_eq!(store.credentials(&ada).await.unwrap(), []);
+    assert_eq!(store.credentials(&own(&ada)).await.unwrap().len(), 1);
+    change_credentials(&store, &Actor::own(), &key, &own(&ada), &remove).await.unwrap();
+    assert_eq!(store.credentials(&own(&ada)).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -116,10 +144,11 @@ async fn names_are_unique_only_where_asked() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let (ada, _) = user(&store, "ada").await;
-    let again = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
+    let again =
+        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
     assert!(matches!(again, NewUser::NameTaken(other) if other == ada));
     user(&store, "ada").await;
-    assert!(issue_token(&store, &token::generate_user_id(), None).await.unwrap().is_none());
+    assert!(issue_token(&store, &Actor::own(), &token::generate_user_id(), None).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -128,7 +157,7 @@ async fn the_first_admin_token_is_shown_or_written_once() {
     let store = open(dir.path()).await;
     let path = dir.path().join("admin-token");
     let shown = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
-    assert!(store.is_admin_token(&TokenHash::of(shown.expose())).await.unwrap());
+    assert!(is_admin(&store, shown.expose()).await);
     assert!(ensure_admin_token(&store, dir.path(), true).await.unwrap().is_none());
     assert!(ensure_admin_token(&store, dir.path(), false).await.unwrap().is_none());
     assert!(!path.exists());
@@ -138,7 +167,7 @@ async fn the_first_admin_token_is_shown_or_written_once() {
     let path = dir.path().join("admin-token");
     assert!(ensure_admin_token(&store, dir.path(), false).await.unwrap().is_none());
     let line = fs::read_to_string(&path).unwrap();
-    assert!(store.is_admin_token(&TokenHash::of(line.trim())).await.unwrap());
+    assert!(is_admin(&store, line.trim()).await);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
@@ -155,5 +184,5 @@ async fn an_admin_token_that_a_crash_left_behind_is_taken() {
     let left = token::generate();
     fs::write(&path, left.expose()).unwrap();
     ensure_admin_token(&store, dir.path(), false).await.unwrap();
-    assert!(store.is_admin_token(&TokenHash::of(left.expose())).await.unwrap());
+    assert!(is_admin(&store, left.expose()).await);
 }

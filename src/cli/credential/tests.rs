@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{DisplayName, KeySources, KnownFields, create_user},
+    accounts::{Actor, DisplayName, KeySources, KnownFields, create_user},
     store::Names,
 };
 
@@ -19,7 +19,7 @@ impl World {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        create_user(&store, &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
+        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
         let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
         let plain = ("apiKey".to_owned(), FieldKind::Plain);
         let oauth = ("oauth".to_owned(), FieldKind::OAuth2 { paste });

@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{KeySources, KnownFields, NewUser, create_user},
+    accounts::{Actor, KeySources, KnownFields, NewUser, create_user},
     name::UserId,
     store::{Names, NewToken, Store},
 };
@@ -18,7 +18,9 @@ impl World {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        let made = create_user(&store, &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
+        let made = create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique)
+            .await
+            .unwrap();
         let NewUser::Created { id: user, .. } = made else { panic!("{made:?}") };
         Self { dir, known: KnownFields::default(), store, user }
     }
@@ -54,7 +56,11 @@ async fn a_token_is_shown_whole_once_and_listed_by_its_beginning() {
     assert!(!listed.contains(&token[..12]));
     let label = add("ada", Some(" "), &world.context()).await.err().unwrap();
     assert!(format!("{label:#}").starts_with("failed to take the label as a name"), "{label:#}");
-    world.store.delete_user(&world.user).await.unwrap();
+    world
+        .store
+        .delete_user(&world.user, &Actor::own().act("user.delete", &world.user, serde_json::Value::Null))
+        .await
+        .unwrap();
     assert!(list(None, &world.context()).await.unwrap().note.contains("there are no tokens"));
 }
 
@@ -91,12 +97,12 @@ async fn an_admin_token_can_be_made_after_the_first_is_lost() {
     let world = World::new().await;
     let report = add_admin(Some("laptop"), &world.context()).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
-    assert!(world.store.is_admin_token(&TokenHash::of(token)).await.unwrap());
+    assert!(world.store.find_admin_token(&TokenHash::of(token)).await.unwrap().is_some());
     assert!(!world.is_known(token).await, "it is no user's");
     assert!(report.note.contains("shown this once") && !report.note.contains(token), "{}", report.note);
     let first = add_admin(None, &world.context()).await.unwrap().out;
-    assert!(world.store.is_admin_token(&TokenHash::of(first.trim())).await.unwrap());
-    assert!(world.store.is_admin_token(&TokenHash::of(token)).await.unwrap());
+    assert!(world.store.find_admin_token(&TokenHash::of(first.trim())).await.unwrap().is_some());
+    assert!(world.store.find_admin_token(&TokenHash::of(token)).await.unwrap().is_some());
     assert!(add_admin(Some(" "), &world.context()).await.is_err());
 }
 
@@ -105,13 +111,24 @@ async fn ambiguity_is_shown() {
     let world = World::new().await;
     for label in ["one", "two"] {
         let token = NewToken {
+            id: crate::name::TokenId::new(&format!("tok_{:016x}", label.as_bytes()[0])).unwrap(),
+            kind: crate::store::TokenKind::Both,
+            scopes: None,
             hash: TokenHash::of(label),
             prefix: "tg_00000000".to_owned(),
             label: Some(label.to_owned()),
             created_at_ms: 1,
             expires_at_ms: Some(2),
         };
-        world.store.add_token(&world.user, &token).await.unwrap();
+        world
+            .store
+            .add_token(
+                &world.user,
+                &token,
+                &Actor::own().act("token.create", &world.user, serde_json::Value::Null),
+            )
+            .await
+            .unwrap();
     }
     let error = world.revoke("tg_00000000", "").await.unwrap_err();
     assert!(error.contains("one\n") && error.contains("two\n") && error.contains("revoke -"), "{error}");

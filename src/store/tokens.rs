@@ -1,0 +1,365 @@
+//! Tokens: users', of a vendor's shape, and admins'. Only hashes of them are here.
+
+use sqlx::sqlite::SqliteRow;
+
+use super::{
+    Act, AdminToken, Found, FoundToken, NewAdminToken, NewPasteToken, NewToken, Query, Result, Revocation,
+    Rotation, Store, Token, TokenHash, TokenKind, changes::Concerns, from_db, to_db,
+};
+use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
+
+/// The columns that a `Token` is made of.
+macro_rules! token {
+    () => {
+        "t.hash AS token_hash, t.id AS token_id, t.prefix, t.label, t.kind, t.scopes, t.user_id,
+         u.name AS user_name, t.created_at AS token_created_at, t.expires_at, t.replaced_at, t.last_used_at"
+    };
+}
+
+/// The columns of a user, and of the credentials that the user may use.
+macro_rules! user_and_credentials {
+    () => {
+        "u.id, u.name, u.ip, u.group_name, u.created_at, u.disabled_at,
+         c.owner, c.section, c.field, c.sealed, c.origins, c.updated_at"
+    };
+}
+
+macro_rules! join_credentials {
+    () => {
+        "LEFT JOIN credentials c ON c.owner IN (u.id, 'group:' || u.group_name, 'everybody')"
+    };
+}
+
+// === impl Store: users' tokens ===
+
+impl Store {
+    /// Gives a user a further token; false if there is no such user.
+    pub async fn add_token(&self, user: &UserId, token: &NewToken, act: &Act) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        if !self.exists(&mut transaction, user).await? {
+            return Ok(false);
+        }
+        self.step(&mut transaction, insert_token(user, token)).await?;
+        self.commit_act(transaction, Concerns::User(user), act).await?;
+        Ok(true)
+    }
+
+    /// All tokens, by owner, oldest first.
+    pub async fn tokens(&self) -> Result<Vec<Token>> {
+        let query = concat!(
+            "SELECT ",
+            token!(),
+            " FROM tokens t JOIN users u ON u.id = t.user_id
+             ORDER BY u.created_at, u.id, t.created_at, t.id"
+        );
+        let rows = self.read(sqlx::query(query)).await?;
+        rows.iter().map(|row| self.token(row)).collect()
+    }
+
+    /// A user's tokens, oldest first: at most `limit` of those after a time and an id.
+    pub async fn tokens_page(
+        &self,
+        user: &UserId,
+        after: Option<(u64, &TokenId)>,
+        limit: Option<u64>,
+    ) -> Result<Vec<Token>> {
+        let query = concat!(
+            "SELECT ",
+            token!(),
+            " FROM tokens t JOIN users u ON u.id = t.user_id
+             WHERE t.user_id = $1 AND (t.created_at > $2 OR (t.created_at = $2 AND t.id > $3))
+             ORDER BY t.created_at, t.id LIMIT $4"
+        );
+        let (at, id) = after.map_or((-1, String::new()), |(at, id)| (to_db(at), id.to_string()));
+        let query = sqlx::query(query).bind(user.to_string()).bind(at).bind(id);
+        let rows = self.read(query.bind(limit.map_or(-1, to_db))).await?;
+        rows.iter().map(|row| self.token(row)).collect()
+    }
+
+    /// Revokes one of a user's tokens; false if there is none of that id.
+    pub async fn revoke_token(&self, user: &UserId, id: &TokenId, act: &Act) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        let delete = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND id = $2");
+        let delete = delete.bind(user.to_string()).bind(id.to_string());
+        if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        self.commit_act(transaction, Concerns::User(user), act).await?;
+        Ok(true)
+    }
+
+    /// Puts a token in another one's place. The old one goes on until `old_expires_at_ms`, or its own end if
+    /// that comes earlier.
+    pub async fn rotate_token(
+        &self,
+        old: &TokenHash,
+        token: &NewToken,
+        old_expires_at_ms: u64,
+        act: &Act,
+    ) -> Result<Rotation> {
+        let mut transaction = self.begin().await?;
+        let query = "SELECT user_id, expires_at, replaced_at FROM tokens WHERE hash = $1";
+        let row = sqlx::query(query).bind(old.hex()).fetch_optional(&mut *transaction).await;
+        let Some(row) = row.map_err(|error| self.failed(error))? else { return Ok(Rotation::Gone) };
+        let user = self.user_id(&row, "user_id")?;
+        let ends = self.get::<Option<i64>>(&row, "expires_at")?.map(from_db);
+        if ends.is_some_and(|ends| ends <= act.at_ms) {
+            return Ok(Rotation::Gone);
+        }
+        if self.get::<Option<i64>>(&row, "replaced_at")?.is_some() {
+            return Ok(Rotation::Replaced);
+        }
+        let old_expires_at_ms = ends.map_or(old_expires_at_ms, |ends| ends.min(old_expires_at_ms));
+        let update = sqlx::query("UPDATE tokens SET expires_at = $1, replaced_at = $2 WHERE hash = $3");
+        let update = update.bind(to_db(old_expires_at_ms)).bind(to_db(act.at_ms)).bind(old.hex());
+        self.step(&mut transaction, update).await?;
+        self.step(&mut transaction, insert_token(&user, token)).await?;
+        self.commit_act(transaction, Concerns::User(&user), act).await?;
+        Ok(Rotation::Done { old_expires_at_ms })
+    }
+
+    /// Notes when tokens were last used, users' and admins'. That concerns no cache.
+    pub async fn note_used(&self, used: &[(TokenHash, u64)]) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        for (hash, at_ms) in used {
+            for update in [
+                "UPDATE tokens SET last_used_at = $1 WHERE hash = $2 AND COALESCE(last_used_at, 0) < $1",
+                "UPDATE admin_tokens SET last_used_at = $1 WHERE hash = $2 AND COALESCE(last_used_at, 0) < $1",
+            ] {
+                let update = sqlx::query(update).bind(to_db(*at_ms)).bind(hash.hex());
+                self.step(&mut transaction, update).await?;
+            }
+        }
+        transaction.commit().await.map_err(|error| self.failed(error))
+    }
+
+    /// At most `limit` hashes of tokens, of whatever kind, that come after one in order.
+    pub async fn token_hashes_after(&self, after: Option<&TokenHash>, limit: u64) -> Result<Vec<TokenHash>> {
+        let query = "SELECT hash FROM tokens WHERE hash > $1
+             UNION ALL SELECT hash FROM paste_tokens WHERE hash > $1
+             UNION ALL SELECT hash FROM admin_tokens WHERE hash > $1 ORDER BY hash LIMIT $2";
+        let after = after.map_or_else(String::new, TokenHash::hex);
+        let rows = self.read(sqlx::query(query).bind(after).bind(to_db(limit))).await?;
+        rows.iter().map(|row| self.token_hash(row, "hash")).collect()
+    }
+
+    /// What the token with this hash leads to. One statement, so that it is of one moment.
+    pub async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>> {
+        let query = concat!(
+            "SELECT ",
+            token!(),
+            ", ",
+            user_and_credentials!(),
+            " FROM tokens t JOIN users u ON u.id = t.user_id
+             ",
+            join_credentials!(),
+            " WHERE t.hash = $1 ORDER BY c.owner, c.section, c.field"
+        );
+        let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
+        self.found(&rows, |row| Ok(FoundToken::Own(self.token(row)?)))
+    }
+
+    fn found(
+        &self,
+        rows: &[SqliteRow],
+        token: impl Fn(&SqliteRow) -> Result<FoundToken>,
+    ) -> Result<Option<Found>> {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let mut credentials = Vec::new();
+        for row in rows {
+            if self.get::<Option<&str>>(row, "owner")?.is_some() {
+                credentials.push(self.credential(row)?);
+            }
+        }
+        Ok(Some(Found { user: self.user_row(first)?, token: token(first)?, credentials }))
+    }
+
+    fn token(&self, row: &SqliteRow) -> Result<Token> {
+        let id: &str = self.get(row, "token_id")?;
+        let kind: &str = self.get(row, "kind")?;
+        Ok(Token {
+            id: TokenId::new(id).ok_or_else(|| self.corrupt(format!("`{id}` is no token's id")))?,
+            hash: self.token_hash(row, "token_hash")?,
+            prefix: self.get(row, "prefix")?,
+            label: self.get(row, "label")?,
+            kind: TokenKind::parse(kind)
+                .ok_or_else(|| self.corrupt(format!("`{kind}` is no kind of token")))?,
+            scopes: self.scopes(row)?,
+            user: self.user_id(row, "user_id")?,
+            user_name: self.get(row, "user_name")?,
+            created_at_ms: from_db(self.get(row, "token_created_at")?),
+            expires_at_ms: self.time(row, "expires_at")?,
+            replaced_at_ms: self.time(row, "replaced_at")?,
+            last_used_at_ms: self.time(row, "last_used_at")?,
+        })
+    }
+
+    fn token_hash(&self, row: &SqliteRow, column: &'static str) -> Result<TokenHash> {
+        let hash = TokenHash::from_hex(self.get(row, column)?);
+        hash.ok_or_else(|| self.corrupt("a token's hash is none".to_owned()))
+    }
+
+    /// What cannot be read must not widen a token: it is told.
+    fn scopes(&self, row: &SqliteRow) -> Result<Option<Vec<Scope>>> {
+        let Some(text) = self.get::<Option<&str>>(row, "scopes")? else { return Ok(None) };
+        let names: Option<Vec<String>> = serde_json::from_str(text).ok();
+        let scopes = names.and_then(|names| names.iter().map(|name| Scope::parse(name)).collect());
+        scopes.map(Some).ok_or_else(|| self.corrupt("a token's scopes are none".to_owned()))
+    }
+}
+
+// === impl Store: tokens of a vendor's shape ===
+
+impl Store {
+    /// Gives a user a token of a provider's shape. Those that there were go on until `old_expires_at_ms`, or
+    /// their own end if that comes earlier. False if there is no such user.
+    pub async fn replace_paste_token(
+        &self,
+        token: &NewPasteToken,
+        old_expires_at_ms: u64,
+        act: &Act,
+    ) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        if !self.exists(&mut transaction, &token.user).await? {
+            return Ok(false);
+        }
+        for query in [
+            sqlx::query("DELETE FROM paste_tokens WHERE user_id = $1 AND provider = $2 AND expires_at <= $3")
+                .bind(token.user.to_string())
+                .bind(token.provider.to_string())
+                .bind(to_db(act.at_ms)),
+            sqlx::query(
+                "UPDATE paste_tokens SET expires_at = $3 WHERE user_id = $1 AND provider = $2
+                 AND (expires_at IS NULL OR expires_at > $3)",
+            )
+            .bind(token.user.to_string())
+            .bind(token.provider.to_string())
+            .bind(to_db(old_expires_at_ms)),
+            insert_paste_token(token),
+        ] {
+            self.step(&mut transaction, query).await?;
+        }
+        self.commit_act(transaction, Concerns::User(&token.user), act).await?;
+        Ok(true)
+    }
+
+    /// What the token of a provider's shape with this hash leads to.
+    pub async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<Found>> {
+        let query = concat!(
+            "SELECT p.provider, p.expires_at, ",
+            user_and_credentials!(),
+            "
+             FROM paste_tokens p JOIN users u ON u.id = p.user_id
+             ",
+            join_credentials!(),
+            " WHERE p.hash = $1 ORDER BY c.owner, c.section, c.field"
+        );
+        let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
+        self.found(&rows, |row| {
+            let name: &str = self.get(row, "provider")?;
+            let provider = FileName::new(name);
+            let provider = provider.ok_or_else(|| self.corrupt(format!("`{name}` is no provider's name")))?;
+            Ok(FoundToken::Paste { provider, expires_at_ms: self.time(row, "expires_at")? })
+        })
+    }
+}
+
+// === impl Store: admin tokens ===
+
+impl Store {
+    /// Whether anybody could be let in as the admin.
+    pub async fn has_admin_token(&self) -> Result<bool> {
+        Ok(!self.read(sqlx::query("SELECT 1 FROM admin_tokens LIMIT 1")).await?.is_empty())
+    }
+
+    /// Lets an admin token in from now on.
+    pub async fn add_admin_token(&self, token: &NewAdminToken, act: &Act) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        let insert = "INSERT INTO admin_tokens (hash, id, prefix, label, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6)";
+        let insert = sqlx::query(insert)
+            .bind(token.hash.hex())
+            .bind(token.id.to_string())
+            .bind(token.prefix.clone())
+            .bind(token.label.clone())
+            .bind(to_db(token.created_at_ms))
+            .bind(token.expires_at_ms.map(to_db));
+        self.step(&mut transaction, insert).await?;
+        // Who was refused with it may be remembered as such.
+        self.commit_act(transaction, Concerns::Everybody, act).await
+    }
+
+    /// All admin tokens, oldest first.
+    pub async fn admin_tokens(&self) -> Result<Vec<AdminToken>> {
+        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at
+             FROM admin_tokens ORDER BY created_at, id";
+        let rows = self.read(sqlx::query(query)).await?;
+        rows.iter().map(|row| self.admin_token(row)).collect()
+    }
+
+    /// The admin token with this hash.
+    pub async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<AdminToken>> {
+        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at
+             FROM admin_tokens WHERE hash = $1";
+        let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
+        rows.first().map(|row| self.admin_token(row)).transpose()
+    }
+
+    /// Revokes an admin token, unless it is the last one that is good.
+    pub async fn revoke_admin_token(&self, id: &AdminTokenId, act: &Act) -> Result<Revocation> {
+        let mut transaction = self.begin().await?;
+        let delete = sqlx::query("DELETE FROM admin_tokens WHERE id = $1").bind(id.to_string());
+        if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
+            return Ok(Revocation::Unknown);
+        }
+        let good = "SELECT 1 FROM admin_tokens WHERE expires_at IS NULL OR expires_at > $1 LIMIT 1";
+        let good = sqlx::query(good).bind(to_db(act.at_ms)).fetch_optional(&mut *transaction).await;
+        if good.map_err(|error| self.failed(error))?.is_none() {
+            return Ok(Revocation::Last);
+        }
+        self.commit_act(transaction, Concerns::Everybody, act).await?;
+        Ok(Revocation::Done)
+    }
+
+    fn admin_token(&self, row: &SqliteRow) -> Result<AdminToken> {
+        let id: &str = self.get(row, "id")?;
+        Ok(AdminToken {
+            id: AdminTokenId::new(id)
+                .ok_or_else(|| self.corrupt(format!("`{id}` is no admin token's id")))?,
+            prefix: self.get(row, "prefix")?,
+            label: self.get(row, "label")?,
+            created_at_ms: from_db(self.get(row, "created_at")?),
+            expires_at_ms: self.time(row, "expires_at")?,
+            last_used_at_ms: self.time(row, "last_used_at")?,
+        })
+    }
+}
+
+pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
+    let query = "INSERT INTO tokens (hash, id, user_id, prefix, label, kind, scopes, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let names = token.scopes.as_ref().map(|scopes| scopes.iter().map(Scope::to_string).collect::<Vec<_>>());
+    let scopes = names.map(|names| serde_json::Value::from(names).to_string());
+    sqlx::query(query)
+        .bind(token.hash.hex())
+        .bind(token.id.to_string())
+        .bind(user.to_string())
+        .bind(token.prefix.clone())
+        .bind(token.label.clone())
+        .bind(token.kind.as_str())
+        .bind(scopes)
+        .bind(to_db(token.created_at_ms))
+        .bind(token.expires_at_ms.map(to_db))
+}
+
+fn insert_paste_token(token: &NewPasteToken) -> Query {
+    let query = "INSERT INTO paste_tokens (hash, user_id, provider, section, field, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6)";
+    sqlx::query(query)
+        .bind(token.hash.hex())
+        .bind(token.user.to_string())
+        .bind(token.provider.to_string())
+        .bind(token.section.clone())
+        .bind(token.field.clone())
+        .bind(to_db(token.created_at_ms))
+}
