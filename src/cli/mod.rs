@@ -1,6 +1,7 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+pub mod audit;
 pub mod backup;
 pub mod check;
 pub mod context;
@@ -81,6 +82,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Set, list and remove users' credentials
     Credential(credential::CredentialArgs),
+    /// Verify the log of changes to accounts
+    Audit(audit::AuditArgs),
     Backup(backup::Args),
     Restore(restore::Args),
     /// Run a fast fake upstream, for trying things without a key
@@ -137,6 +140,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Restore(args)) => {
             let settings = plain()?;
             waited_for(restore::run(&args, &settings.data, &key_sources(&settings)))
+        }
+        Some(Command::Audit(args)) => {
+            with_context(&plain()?, async |context| audit::run(args, &context).await)
         }
         Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
     }?;

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::{backup::contents, context::Report, hold::hold};
 use crate::{
-    accounts::{KeySources, MasterKey, now_ms, utc},
+    accounts::{Actor, KeySources, MasterKey, now_ms, utc},
     store::{self, DATABASE, DirLock},
 };
 
@@ -23,20 +25,21 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
     // The lock's maker also makes the directory.
     drop(DirLock::acquire(data).await?);
     let _held = hold(data)?;
-    let restored = store::prepare(data, &args.file).await?;
+    let act = Actor::command().act("store.restore", &*args.file.to_string_lossy(), json!({}));
+    let restored = store::prepare(data, &args.file, &act).await?;
     let held = contents(&restored.inventory);
     let probe = restored.inventory.probe.clone();
     let moment = utc(now_ms()).replace(['-', ':'], "");
     let kept = restored.put_in_place(&format!("{DATABASE}.before-restore-{moment}")).await?;
-    let mut note = format!("restored `{}`: {held}\n", args.file.display());
+    let mut lines = vec![format!("restored `{}`: {held}\n", args.file.display())];
     if let Some(kept) = kept {
-        note += &format!("the database that was there is kept as `{}`\n", kept.display());
+        lines.push(format!("the database that was there is kept as `{}`\n", kept.display()));
     }
     if let Some(id) = probe.keys.current.filter(|_| probe.sealed) {
-        note += &match MasterKey::check(keys, data).await {
+        lines.push(match MasterKey::check(keys, data).await {
             Ok(()) => format!("its master key `{id}` is at hand\n"),
             Err(error) => format!("what is sealed in it does not open yet: {error}\n"),
-        };
+        });
     }
-    Report::note(note).print()
+    Report::note(lines.concat()).print()
 }

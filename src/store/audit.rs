@@ -65,6 +65,59 @@ impl Entry {
     }
 }
 
+/// Follows the log entry by entry, and notices what was altered, taken out or put in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The number of the last entry.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { seq: 0, hash: BEGINNING.to_owned() }
+    }
+}
+
+/// Where the log is not as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenChain {
+    /// Entries are missing.
+    #[error(
+        "the audit log goes from entry {last} to {next}: what was between is missing: see who can write to the data directory; an earlier backup has them"
+    )]
+    Gap {
+        /// The last one before.
+        last: u64,
+        /// The next that is there.
+        next: u64,
+    },
+    /// An entry is not the one that was written.
+    #[error(
+        "entry {seq} of the audit log does not fit its hash: it, or one before it, is not as it was written"
+    )]
+    Altered {
+        /// The first one that does not fit.
+        seq: u64,
+    },
+}
+
+impl Chain {
+    /// Takes the next entry.
+    pub fn follow(&mut self, entry: &Entry) -> std::result::Result<(), BrokenChain> {
+        if entry.seq != self.seq + 1 {
+            return Err(BrokenChain::Gap { last: self.seq, next: entry.seq });
+        }
+        if entry.hash != entry.hash_after(&self.hash) {
+            return Err(BrokenChain::Altered { seq: entry.seq });
+        }
+        self.seq = entry.seq;
+        self.hash.clone_from(&entry.hash);
+        Ok(())
+    }
+}
+
 const LAST: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
 
 impl Store {
@@ -140,4 +193,50 @@ impl Store {
 pub(super) fn tell(entry: &Entry) {
     let Entry { seq, actor, source, action, target, detail, hash, .. } = entry;
     tracing::info!(seq, actor, source, action, target, detail, hash, "audit");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> Vec<Entry> {
+        let mut before = BEGINNING.to_owned();
+        let entry = |seq| {
+            let [actor, source, action, target, detail] =
+                ["uid 0", "local", "test", "it", "{}"].map(str::to_owned);
+            let hash = String::new();
+            let mut entry = Entry { seq, at_ms: seq, actor, source, action, target, detail, hash };
+            entry.hash = entry.hash_after(&before);
+            before.clone_from(&entry.hash);
+            entry
+        };
+        (1..=4).map(entry).collect()
+    }
+
+    #[test]
+    fn a_change_to_the_log_is_noticed() {
+        let check = |change: fn(&mut Vec<Entry>), expected: std::result::Result<u64, BrokenChain>| {
+            let (mut log, mut chain) = (log(), Chain::default());
+            change(&mut log);
+            let done = log.iter().try_for_each(|entry| chain.follow(entry)).map(|()| chain.seq);
+            assert_eq!(done, expected);
+        };
+        check(|_| {}, Ok(4));
+        check(|log| drop(log.pop()), Ok(3));
+        check(|log| drop(log.remove(1)), Err(BrokenChain::Gap { last: 1, next: 3 }));
+        check(|log| log.swap(1, 2), Err(BrokenChain::Gap { last: 1, next: 3 }));
+        check(|log| log[2].actor.push('1'), Err(BrokenChain::Altered { seq: 3 }));
+        check(|log| log[2].at_ms += 1, Err(BrokenChain::Altered { seq: 3 }));
+        // What moves from one part to the next is another entry too.
+        check(
+            |log| (log[1].action, log[1].target) = ("testi".into(), "t".into()),
+            Err(BrokenChain::Altered { seq: 2 }),
+        );
+        // With its own hash made to fit, the next one does not.
+        let forge = |log: &mut Vec<Entry>| {
+            log[1].target = "other".to_owned();
+            log[1].hash = log[1].hash_after(&log[0].hash);
+        };
+        check(forge, Err(BrokenChain::Altered { seq: 3 }));
+    }
 }

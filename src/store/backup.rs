@@ -19,7 +19,8 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConn
 use thiserror::Error;
 
 use super::{
-    DATABASE, Probe, Store, StoreError,
+    Act, BrokenChain, Chain, DATABASE, Probe, Store, StoreError,
+    changes::Concerns,
     place::{DirLock, LOCK_TIMEOUT, draft_path, sync_dir},
     probe, schema,
 };
@@ -161,7 +162,8 @@ pub struct Restored {
 }
 
 /// Makes a database of a backup, beside the one that there is. Whoever calls sees to it that nobody serves.
-pub async fn prepare(data_dir: &Path, from: &Path) -> Result<Restored> {
+/// `act` goes into its audit log, which has to be as it was written.
+pub async fn prepare(data_dir: &Path, from: &Path, act: &Act) -> Result<Restored> {
     if !has_content(from) {
         return Err(BackupError::Nothing {
             path: from.to_owned(),
@@ -177,7 +179,7 @@ pub async fn prepare(data_dir: &Path, from: &Path) -> Result<Restored> {
     let workshop = data_dir.join(WORKSHOP);
     // One that was stopped has left its own.
     clear(&workshop)?;
-    let prepared = make(&workshop, from).await;
+    let prepared = make(&workshop, from, act).await;
     if prepared.is_err() {
         let _ = clear(&workshop);
     }
@@ -185,11 +187,13 @@ pub async fn prepare(data_dir: &Path, from: &Path) -> Result<Restored> {
 }
 
 /// A copy is what is checked, and what then serves: nobody changes it in between.
-async fn make(workshop: &Path, from: &Path) -> Result<Inventory> {
+async fn make(workshop: &Path, from: &Path, act: &Act) -> Result<Inventory> {
     let draft = workshop.join(DATABASE);
     copy(from, &draft).map_err(|error| StoreError::from_io(error.1, error.0))?;
     let inventory = inspect(&draft, from).await?;
     let store = Store::open(workshop).await.map_err(|error| about(error, from))?;
+    follow_log(&store, from).await?;
+    store.commit_act(store.begin().await?, Concerns::Everybody, act).await?;
     store.close().await;
     if has_content(&draft.with_extension("db-wal")) {
         return Err(StoreError::Locked { path: draft }.into());
@@ -198,6 +202,24 @@ async fn make(workshop: &Path, from: &Path) -> Result<Inventory> {
         .and_then(|file| file.sync_all())
         .map_err(|error| StoreError::from_io(&draft, error))?;
     Ok(inventory)
+}
+
+async fn follow_log(store: &Store, named: &Path) -> Result<()> {
+    const PAGE: u64 = 1000;
+    let mut chain = Chain::default();
+    loop {
+        let page = store.audit_page(chain.seq, Some(PAGE)).await.map_err(|error| about(error, named))?;
+        for entry in &page {
+            let damaged = |error: BrokenChain| BackupError::Damaged {
+                path: named.to_owned(),
+                detail: error.to_string(),
+            };
+            chain.follow(entry).map_err(damaged)?;
+        }
+        if page.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 type Failed<'p> = (io::Error, &'p Path);
@@ -247,9 +269,8 @@ async fn settle(database: &Path) -> Result<()> {
         Ok(busy)
     };
     match settled.await.map_err(|error| StoreError::from_sqlx(database, error)) {
-        Ok(0) => Ok(()),
+        Ok(0) | Err(StoreError::Corrupt { .. } | StoreError::Disk { .. }) => Ok(()),
         Ok(_) => Err(StoreError::Locked { path: database.to_owned() }.into()),
-        Err(StoreError::Corrupt { .. } | StoreError::Disk { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

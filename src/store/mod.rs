@@ -37,7 +37,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
-    audit::{Act, BEGINNING, Entry},
+    audit::{Act, BEGINNING, BrokenChain, Chain, Entry},
     backup::{BackupError, Inventory, Restored, back_up, prepare},
     changes::Changes,
     error::StoreError,

@@ -1,0 +1,83 @@
+//! `tollgate audit`: whether the log of changes is as it was written.
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, Subcommand};
+
+use super::context::{Context, Report};
+use crate::{accounts::utc, store::Chain};
+
+/// Entries that are read at once.
+const PAGE: u64 = 1000;
+
+/// The arguments of `tollgate audit`.
+#[derive(Args)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Follow the log from its beginning: exits with 1 if an entry was altered or taken out
+    ///
+    /// That the end was not cut off shows only beside something kept elsewhere: an earlier `head`, or the hash that
+    /// each entry has in the log of the process.
+    Verify {
+        /// A head that was printed earlier, or `seq` and `hash` of a log line: it has to be in the log
+        #[arg(long, value_name = "SEQ:HASH")]
+        head: Option<String>,
+    },
+}
+
+/// Runs the command.
+pub async fn run(args: AuditArgs, context: &Context<'_>) -> anyhow::Result<()> {
+    match args.command {
+        AuditCommand::Verify { head } => verify(head.as_deref(), context).await?.print(),
+    }
+}
+
+async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
+    let head = head.map(parse_head).transpose()?;
+    let store = context.store().await?;
+    let (mut chain, mut first, mut last) = (Chain::default(), None, None);
+    loop {
+        let page = store.audit_page(chain.seq, Some(PAGE)).await?;
+        for entry in &page {
+            chain.follow(entry)?;
+            if let Some((seq, hash)) = &head
+                && *seq == entry.seq
+            {
+                ensure!(
+                    *hash == entry.hash,
+                    "entry {seq} of the audit log has another hash: it was written anew"
+                );
+            }
+            first.get_or_insert(entry.at_ms);
+            last = Some(entry.at_ms);
+        }
+        if page.is_empty() {
+            break;
+        }
+    }
+    if let Some((seq, _)) = head.filter(|(seq, _)| *seq > chain.seq) {
+        bail!("the audit log ends with entry {}: those up to {seq} were cut off", chain.seq);
+    }
+    let span = first
+        .zip(last)
+        .map_or_else(String::new, |(first, last)| format!(", from {} to {}", utc(first), utc(last)));
+    let note = format!("{} entries{span}: all as they were written\n", chain.seq);
+    Ok(Report { out: format!("{}:{}\n", chain.seq, chain.hash), note })
+}
+
+fn parse_head(text: &str) -> anyhow::Result<(u64, String)> {
+    let (seq, hash) = text.split_once(':').context("`--head` is given as SEQ:HASH")?;
+    let seq = seq.parse().ok().context("`--head` begins with the number of an entry")?;
+    ensure!(
+        hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()),
+        "`--head` ends with a hash of 64 hex digits"
+    );
+    Ok((seq, hash.to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+use tempfile::TempDir;
+
+use super::*;
+use crate::accounts::{Actor, DisplayName, KnownFields, create_user};
+use crate::store::{Names, Store};
+
+#[tokio::test]
+async fn the_log_is_followed_to_its_end() {
+    let dir = TempDir::new().unwrap();
+    let known = KnownFields::default();
+    let context = Context { data_dir: dir.path().to_owned(), master_key: None, known: &known };
+    let head = async |given: Option<&str>| match verify(given, &context).await {
+        Ok(report) => Ok(report.out.trim().to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    assert_eq!(head(None).await.unwrap(), "0:");
+    let store = Store::open(dir.path()).await.unwrap();
+    let add = async |name: &str| {
+        create_user(&store, &Actor::own(), &DisplayName::new(name).unwrap(), Names::Any).await.unwrap()
+    };
+    add("ada").await;
+    let one = head(None).await.unwrap();
+    add("bob").await;
+    let two = head(None).await.unwrap();
+    assert_eq!(head(Some(&one)).await.unwrap(), two);
+    let check = async |given: &str, expected: &str| {
+        let error = head(Some(given)).await.unwrap_err();
+        assert!(error.contains(expected), "{given}: {error}");
+    };
+    check(&format!("3{}", &two[1..]), "cut off").await;
+    check(&format!("1{}", &two[1..]), "written anew").await;
+    check("1", "SEQ:HASH").await;
+    check("x:", "number").await;
+    check("1:ab", "64 hex digits").await;
+}
