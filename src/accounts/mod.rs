@@ -13,6 +13,7 @@ mod known;
 mod locked;
 mod lookup;
 mod people;
+mod rekey;
 mod seal;
 mod token;
 
@@ -20,13 +21,14 @@ pub use self::{
     cache::LocalCache,
     clock::{now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
-    key::{KeyError, KeySources},
+    key::{KeyError, KeySources, Settled},
     known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     people::{
         Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
         ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
     },
+    rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},
     token::shown,
 };

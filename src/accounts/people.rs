@@ -210,6 +210,7 @@ pub async fn change_credentials(
     edits: &[Edit],
 ) -> Result<ChangeOutcome, StoreError> {
     let act = actor.act("credentials.change", owner, Value::from(edits.iter().map(told).collect::<Vec<_>>()));
+    let key = &key.as_now();
     let changes: Vec<_> = edits.iter().map(|edit| sealed(key, owner, edit, act.at_ms)).collect();
     store.change_credentials(owner, &key.id(), &changes, &act).await
 }

@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 
 use crate::{
+    accounts::{Actor, Rekeyer},
     fault::{Fault, Kind},
     live::{Live, ReloadError},
 };
@@ -19,6 +20,8 @@ use crate::{
 pub struct Admin {
     /// The current table, and what became of each file.
     pub live: Arc<Live>,
+    /// What replaces the master key.
+    pub rekeyer: Rekeyer,
     /// Whether who asks may read what this process can read: then the texts of the files are told too.
     pub local: bool,
 }
@@ -44,6 +47,10 @@ impl Admin {
                 Ok(answer(StatusCode::OK, &self.live.texts()))
             }
             (&Method::POST, ["reload"]) => self.reload().await,
+            (&Method::GET, ["rekey"]) if self.local => Ok(answer(StatusCode::OK, &self.rekeyer.status())),
+            (&Method::POST, ["rekey"]) if self.local => {
+                Ok(answer(StatusCode::ACCEPTED, &self.rekeyer.ask(Actor::command())))
+            }
             _ => Err(Fault::new(Kind::NotFound, "Not found")),
         }
     }

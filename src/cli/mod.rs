@@ -13,6 +13,7 @@ mod hold;
 pub mod mock;
 pub mod new;
 pub mod prove;
+pub mod rekey;
 pub mod reload;
 pub mod restore;
 pub mod routes;
@@ -86,6 +87,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Backup(backup::Args),
     Restore(restore::Args),
+    Rekey(rekey::Args),
     /// Run a fast fake upstream, for trying things without a key
     Mock(Box<mock::Args>),
 }
@@ -140,6 +142,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Restore(args)) => {
             let settings = plain()?;
             waited_for(restore::run(&args, &settings.data, &key_sources(&settings)))
+        }
+        Some(Command::Rekey(args)) => {
+            let settings = plain()?;
+            waited_for(rekey::run(&args, &settings.data, &key_sources(&settings)))
         }
         Some(Command::Audit(args)) => {
             with_context(&plain()?, async |context| audit::run(args, &context).await)

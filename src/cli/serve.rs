@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, KeySources, MasterKey},
+    accounts::{self, Accounts, KeySources, MasterKey, Rekeyer},
     admin::Admin,
     cli::{check, hold::hold},
     control,
@@ -98,7 +98,8 @@ async fn start(
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let (address, admin_address) = (doors.address, doors.admin_address);
-    let admin = Admin { live: live.clone(), local: false };
+    let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
+    let admin = Admin { live: live.clone(), rekeyer, local: false };
     let (socket, calls) = control::start(&settings.data, admin.clone())
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let (accounts, lookups) = Accounts::start(store.clone(), key);
@@ -116,7 +117,8 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
-    let control = vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls)];
+    let control =
+        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(rekeys)];
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
     let workers = start_workers(doors, pulses, &house)?;

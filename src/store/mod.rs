@@ -41,7 +41,10 @@ pub use self::{
     backup::{BackupError, Inventory, Restored, back_up, prepare},
     changes::Changes,
     error::StoreError,
-    place::{DirLock, PrivateFile, Readers, intruders, read_private, read_small, write_private},
+    place::{
+        DirLock, PrivateFile, Readers, intruders, read_private, read_small, remove_private, replace_private,
+        write_private,
+    },
     probe::{Probe, probe},
     rows::{
         AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, Generation, KeyIds, Names,

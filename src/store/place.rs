@@ -4,7 +4,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -151,12 +151,33 @@ pub fn write_private(_held: &DirLock, path: &Path, content: &[u8]) -> Result<(),
     written.map_err(failed)
 }
 
+/// Puts a private file in the place of another, on disk when this returns.
+pub fn replace_private(_held: &DirLock, from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).and_then(|()| sync_dir(to)).map_err(|error| StoreError::from_io(to, error))
+}
+
+/// Removes a private file.
+pub fn remove_private(_held: &DirLock, path: &Path) -> Result<(), StoreError> {
+    fs::remove_file(path).and_then(|()| sync_dir(path)).map_err(|error| StoreError::from_io(path, error))
+}
+
 fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    give_to_owner_of_dir(&file, path)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(draft, path)?;
     sync_dir(path)
+}
+
+/// What root writes beside a server, that is to be able to read.
+fn give_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
+    let Some(dir) = path.parent() else { return Ok(()) };
+    let owner = fs::metadata(dir)?;
+    if rustix::process::geteuid().is_root() && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 /// A file's name is on disk only once its directory is.

@@ -168,6 +168,8 @@ fn what_is_no_backup_is_refused() {
         "other` is no tollgate database",
     );
     check("tables", &sql("CREATE TABLE a (b)", b""), "tables` is no tollgate database");
+    let forged = "DROP TRIGGER audit_is_never_changed; UPDATE audit SET actor = 'nobody' WHERE seq = 3";
+    check("forged", &sql(forged, &good), "entry 3 of the audit log does not fit its hash");
     let torn = |path: &Path| {
         fs::write(path, &good).unwrap();
         fs::write(path.with_extension("db-wal"), "something").unwrap();

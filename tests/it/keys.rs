@@ -5,11 +5,12 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::Path,
+    time::Instant,
 };
 
 use rustix::process::Signal;
 
-use crate::harness::{Exchange, Gateway, Home, World};
+use crate::harness::{Exchange, Gateway, Home, KEY, Said, World, pause};
 
 const SERVE: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
 
@@ -142,4 +143,153 @@ fn without_its_key_an_older_store_stays_as_it_is() {
     assert!(!home.data().join("tollgate.db-wal").exists());
     let version: i64 = home.database("PRAGMA user_version").parse().unwrap();
     assert_eq!(version, 1);
+}
+
+// === another key ===
+
+fn key_file(home: &Home) -> String {
+    fs::read_to_string(home.data().join("master-key")).unwrap()
+}
+
+fn rekeyed(said: &Said, credentials: usize) {
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
+    assert!(said.err.starts_with("the master key is `"), "{said:?}");
+    let sealed =
+        format!(": {credentials} credential{} sealed anew\n", if credentials == 1 { "" } else { "s" });
+    assert!(said.err.contains(&sealed), "{said:?}");
+}
+
+#[test]
+fn a_key_is_replaced_while_it_serves() {
+    let mut world = World::new();
+    world.exchange(Exchange::get());
+    let first = key_file(&world.home);
+    rekeyed(&world.home.run(&["rekey"], ""), 1);
+    let second = key_file(&world.home);
+    assert_ne!(first, second);
+    assert!(!world.home.data().join("master-key.next").exists());
+    // It was not told of it by the change: it knew.
+    world.exchange(Exchange::get());
+    world.home.credential("ada", "providers.t.apiKey", KEY);
+    world.exchange(Exchange::get());
+    let bob = world.home.user("bob");
+    world.home.credential("bob", "providers.t.apiKey", KEY);
+    let exchange = Exchange::get().removed("Authorization", &format!("Bearer {bob}"));
+    let exchange = exchange.added("Authorization", &format!("Bearer {KEY}"));
+    let mut client = world.client();
+    world.exchange_on(&mut client, &exchange);
+    rekeyed(&world.home.run(&["rekey"], ""), 2);
+    world.exchange(Exchange::get());
+    world.home.done(&["audit", "verify"], "");
+    stop(&mut world.gateway);
+    rekeyed(&world.home.run(&["rekey"], ""), 2);
+    let last = key_file(&world.home);
+    world.gateway = world.home.serve(&[]);
+    world.exchange(Exchange::get());
+    stop(&mut world.gateway);
+    for old in [first, second] {
+        write(&world.home.data().join("master-key"), &old, 0o600);
+        refused(
+            &world.home,
+            &[],
+            &["master-key` holds the master key with id `", "but the store was set up with"],
+        );
+    }
+    write(&world.home.data().join("master-key"), &last, 0o600);
+    world.gateway = world.home.serve(&[]);
+    world.exchange(Exchange::get());
+}
+
+#[test]
+fn a_key_from_elsewhere_is_replaced_where_it_is_given() {
+    let (old, new) = ("0123456789abcdef".repeat(4), "fedcba9876543210".repeat(4));
+    let old = ("TOLLGATE_MASTER_KEY", old.as_str());
+    let mut world = World::new();
+    stop(&mut world.gateway);
+    let file = world.home.path("old");
+    write(&file, old.1, 0o600);
+    rekeyed(&world.home.run(&["rekey", "--to", file.to_str().unwrap()], ""), 1);
+    fs::remove_file(world.home.data().join("master-key")).unwrap();
+    world.gateway = world.home.serve_with(&[], &[old]);
+    write(&file, &new, 0o600);
+    let said = world.home.run(&["rekey", "--to", file.to_str().unwrap()], "");
+    rekeyed(&said, 1);
+    assert!(
+        said.err.contains("before the next start, put the key in `")
+            && said.err.contains("TOLLGATE_MASTER_KEY"),
+        "{said:?}"
+    );
+    world.exchange(Exchange::get());
+    stop(&mut world.gateway);
+    // With the old one it starts all the same, since the new one is at hand.
+    world.gateway = world.home.serve_with(&[], &[old]);
+    world.gateway.logged("TOLLGATE_MASTER_KEY holds a master key that was replaced");
+    world.exchange(Exchange::get());
+    stop(&mut world.gateway);
+    let new = ("TOLLGATE_MASTER_KEY", new.as_str());
+    world.gateway = world.home.serve_with(&[], &[new]);
+    world.exchange(Exchange::get());
+    assert!(!world.home.data().join("master-key.next").exists());
+    stop(&mut world.gateway);
+    refused(&world.home, &[old], &["TOLLGATE_MASTER_KEY holds the master key with id `", "was set up with"]);
+}
+
+#[test]
+fn what_cannot_be_the_next_key_is_told() {
+    let world = World::new();
+    let file = world.home.path("key");
+    let name = file.to_str().unwrap();
+    let check = |expected: &str| {
+        let before = world.home.contents();
+        let said = world.home.run(&["rekey", "--to", name], "");
+        assert!(said.code == 1 && said.err.contains(expected), "{said:?}");
+        assert!(before == world.home.contents(), "something was changed");
+    };
+    check("key` is missing: name a file with the new key, or none, and a new key is made");
+    write(&file, "no key", 0o600);
+    check("key` does not hold a master key");
+    write(&file, &"01".repeat(32), 0o644);
+    check("can be read by others (its mode is 644)");
+    write(&file, &key_file(&world.home), 0o600);
+    check("is the one that is in use: give another one");
+    let empty = Home::new(&[]);
+    let said = empty.run(&["rekey"], "");
+    assert!(said.code == 1 && said.err.contains("has no database yet"), "{said:?}");
+    assert!(!empty.data().exists());
+}
+
+/// Killed at any point, whether the command or the server does it, nothing is lost, and it goes on.
+#[test]
+fn a_rekey_that_is_killed_goes_on() {
+    let mut world = World::new();
+    stop(&mut world.gateway);
+    let began = Instant::now();
+    rekeyed(&world.home.run(&["rekey"], ""), 1);
+    let whole = began.elapsed();
+    let first = key_file(&world.home);
+    for round in 0..24 {
+        let mut child = world.home.spawn(&["rekey"]);
+        pause(whole * round / 20);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let listed = world.home.done(&["credential", "list", "ada"], "");
+        assert!(listed.contains("sk-upstr...6789"), "{round}: {listed}");
+    }
+    assert_ne!(first, key_file(&world.home), "none was done");
+    // What is left over, the next start goes on with.
+    world.gateway = world.home.serve(&[]);
+    world.exchange(Exchange::get());
+    for round in 0..8 {
+        let mut child = world.home.spawn(&["rekey"]);
+        pause(whole * round / 6);
+        world.gateway.signal(Signal::KILL);
+        world.gateway.exit();
+        child.wait().unwrap();
+        world.gateway = world.home.serve(&[]);
+        world.exchange(Exchange::get());
+    }
+    assert_eq!(world.home.run(&["rekey"], "").code, 0);
+    world.exchange(Exchange::get());
+    assert!(!world.home.data().join("master-key.next").exists());
+    world.home.done(&["audit", "verify"], "");
 }

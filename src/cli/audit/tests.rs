@@ -1,14 +1,14 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::accounts::{Actor, DisplayName, KnownFields, create_user};
+use crate::accounts::{Actor, DisplayName, KeySources, KnownFields, create_user};
 use crate::store::{Names, Store};
 
 #[tokio::test]
 async fn the_log_is_followed_to_its_end() {
     let dir = TempDir::new().unwrap();
     let known = KnownFields::default();
-    let context = Context { data_dir: dir.path().to_owned(), master_key: None, known: &known };
+    let context = Context { data_dir: dir.path().to_owned(), keys: KeySources::default(), known: &known };
     let head = async |given: Option<&str>| match verify(given, &context).await {
         Ok(report) => Ok(report.out.trim().to_owned()),
         Err(error) => Err(error.to_string()),

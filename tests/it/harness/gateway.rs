@@ -149,12 +149,14 @@ impl Home {
         database(&self.data().join("tollgate.db"), statements)
     }
 
-    /// Every file in the data directory that holds something, and its bytes; less those in which processes only
-    /// tell each other something.
+    /// Every file of the store in the data directory that holds something, and its bytes; less those in which
+    /// processes only tell each other something.
     pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         const TALK: [&str; 3] = ["serve.lock", "setup.lock", "tollgate.db-shm"];
         let mut files = self.files();
-        files.retain(|path, bytes| !bytes.is_empty() && !TALK.iter().any(|name| path.ends_with(name)));
+        let last_good = self.data().join("last-good");
+        let talk = |path: &Path| TALK.iter().any(|name| path.ends_with(name)) || path.starts_with(&last_good);
+        files.retain(|path, bytes| !bytes.is_empty() && !talk(path));
         files
     }
 
