@@ -203,7 +203,9 @@ fn request((table, head, hit): (Table, Parts, Hit)) -> (Table, Parts, Hit, usize
 }
 
 fn rewritten(table: &Table, head: &Parts, hit: &Hit) -> usize {
-    let chosen = rewrite::choose(hit, |_| Some(Secret::new("sk-0123456789"))).expect("there is a key");
+    let chosen =
+        rewrite::choose(hit, [|_: &str| Some(rewrite::Usable::stand_in(Secret::new("sk-0123456789")))])
+            .expect("there is a key");
     let out = rewrite::request(hit, black_box(head), chosen.as_ref(), &table.carriers);
     let out: Outgoing<'_> = black_box(out.expect("it can be sent"));
     out.headers.len()

@@ -6,6 +6,7 @@
 
 mod fill;
 mod parts;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +116,13 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                 egress = self.egress_url(index, url, &filler, &one.at);
             }
         }
+        let wrap = egress.as_ref().map(|egress: &EgressUrl| &provider.egress[egress.index]);
+        // Origins are shown to people, and secrets are not.
+        let base_url = &provider.base_url.value;
+        let shown = if filler.is_secret(base_url) { reach::written(base_url) } else { base.to_string() };
         Some(Provider {
+            allowed: reach::allowed(provider, &shown),
+            used: reach::used(&shown, via.as_ref().map(|(used, _)| *used), wrap),
             name: provider.name.clone(),
             prefix: provider.prefix.clone(),
             gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),

@@ -19,9 +19,9 @@ use crate::{
     bind::{self, Lookup, Whose},
     compile::{self, Files, Tree, Var},
     diag::Sources,
-    fault::Fault,
-    name::FileName,
-    rewrite::{self, Carrier, Chosen, Fate, Witness},
+    fault::{Fault, Kind},
+    name::{FileName, Owner},
+    rewrite::{self, Bound, Carrier, Chosen, Fate, Usable, Witness},
     secret::Secret,
     table::{self, Hit, Table},
 };
@@ -60,13 +60,54 @@ pub enum Held {
     Unreadable(String),
 }
 
+/// What is stored in a field.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// What it is.
+    pub held: Held,
+    /// The origins that it was saved for.
+    pub origins: Vec<String>,
+}
+
+/// What one owner has stored.
+#[derive(Debug, Clone)]
+pub struct Owned {
+    /// Whose it is; nobody's, if it is given for this request alone. Then it may go anywhere.
+    pub owner: Option<Owner>,
+    /// By field of the provider's credentials section.
+    pub fields: BTreeMap<String, Kept>,
+}
+
 /// The caller of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// What is stored, by field of the provider's credentials section.
-    pub held: BTreeMap<String, Held>,
+    /// What there is for the caller: the owner that goes first stands first.
+    pub owners: Vec<Owned>,
     /// Why nothing is there of a field that is not.
     pub otherwise: String,
+}
+
+impl Caller {
+    /// A caller for whom these fields are given, for this request alone.
+    pub fn given(fields: impl IntoIterator<Item = (String, Held)>, otherwise: impl Into<String>) -> Self {
+        let kept = |(field, held)| (field, Kept { held, origins: Vec::new() });
+        let owned = Owned { owner: None, fields: fields.into_iter().map(kept).collect() };
+        Self { owners: vec![owned], otherwise: otherwise.into() }
+    }
+}
+
+impl Owned {
+    /// What a request may use of a field. A value that decides nothing is not asked for.
+    fn usable(&self, field: &str) -> Option<Usable<'_>> {
+        let kept = self.fields.get(field)?;
+        let secret = match &kept.held {
+            Held::Value(secret) => secret.clone(),
+            Held::Something => Secret::new(HIDDEN),
+            Held::Expired | Held::Unreadable(_) => return None,
+        };
+        let bound = self.owner.as_ref().map(|owner| Bound { owner, origins: &kept.origins });
+        Some(Usable { secret, bound })
+    }
 }
 
 /// A var's value: whose it is, its name, the var.
@@ -134,6 +175,13 @@ fn hear<N: Clone + PartialEq>(heard: &mut Vec<(N, Vec<Fate>)>, name: &N, fate: F
     }
 }
 
+/// The credential that is used: which `[[auth]]` entry's, and which owner's.
+#[derive(Clone, Copy)]
+struct Used {
+    entry: usize,
+    owner: usize,
+}
+
 /// A request as it would go up.
 struct Made {
     url: String,
@@ -143,20 +191,21 @@ struct Made {
 
 impl Traveller<'_> {
     fn way(&self) -> Way {
-        let chosen = rewrite::choose(self.hit, |field| self.stored(field)).map_err(|fault| {
-            let held = |auth: &bind::Auth| self.caller.held.get(&auth.field);
-            let expired = |auth| matches!(held(auth), Some(Held::Expired));
-            if self.hit.provider.auth.iter().any(expired) { rewrite::expired(self.hit) } else { fault }
+        let chosen = self.choose(Some).map_err(|fault| {
+            let mut kept = self.caller.owners.iter().flat_map(|owned| owned.fields.values());
+            let expired =
+                fault.kind == Kind::CredentialMissing && kept.any(|kept| matches!(kept.held, Held::Expired));
+            if expired { rewrite::expired(self.hit) } else { fault }
         });
-        let made = match &chosen {
-            Ok(chosen) => make(self.hit, self.head, chosen.as_ref(), self.scene.table),
-            Err(_) => make(self.hit, self.head, None, self.scene.table),
-        };
+        // One that must not go there is shown all the same, beside what keeps it back.
+        let used = self.choose(|usable| Some(Usable::stand_in(usable.secret))).ok().flatten();
+        let made = make(self.hit, self.head, used.as_ref(), self.scene.table);
         let early = rewrite::refused(self.head);
         let fault = early.as_ref().or(chosen.as_ref().err()).or(made.as_ref().err()).map(told);
-        let used = chosen.as_ref().ok().and_then(Option::as_ref).map(|chosen| self.auth_index(chosen));
-        let finder = Finder { scene: self.scene, provider: self.provider, hit: self.hit, auth: used };
-        let (mask, made) = self.masked(used, made.ok());
+        let used = used.map(|used| Used { entry: self.auth_index(&used), owner: used.owner });
+        let entry = used.map(|used| used.entry);
+        let finder = Finder { scene: self.scene, provider: self.provider, hit: self.hit, auth: entry };
+        let (mask, made) = self.masked(entry, made.ok());
         let made = made.unwrap_or_else(|| Made {
             url: HIDDEN.to_owned(),
             headers: HeaderMap::new(),
@@ -165,6 +214,7 @@ impl Traveller<'_> {
         Way {
             endpoint: self.endpoint(&finder),
             auth: self.auth(&finder, used),
+            owner: used.and_then(|used| self.owner(used)).map(Owner::to_string),
             gateways: self.gateways(&finder),
             egresses: self.egresses(&finder),
             method: self.head.method.to_string(),
@@ -177,13 +227,18 @@ impl Traveller<'_> {
         }
     }
 
-    /// The value that decides; one that decides nothing is not asked for.
-    fn stored(&self, field: &str) -> Option<Secret> {
-        match self.caller.held.get(field)? {
-            Held::Value(secret) => Some(secret.clone()),
-            Held::Something => Some(Secret::new(HIDDEN)),
-            Held::Expired | Held::Unreadable(_) => None,
-        }
+    /// The credential that goes up, of those that are `allowed`.
+    fn choose<'s>(
+        &'s self,
+        allowed: impl Fn(Usable<'s>) -> Option<Usable<'s>> + Copy,
+    ) -> Result<Option<Chosen<'s>>, Fault> {
+        let owners = self.caller.owners.iter();
+        rewrite::choose(self.hit, owners.map(|owned| move |field: &str| allowed(owned.usable(field)?)))
+    }
+
+    /// Whose the credential is that is used.
+    fn owner(&self, used: Used) -> Option<&Owner> {
+        self.caller.owners.get(used.owner)?.owner.as_ref()
     }
 
     fn auth_index(&self, chosen: &Chosen<'_>) -> usize {
@@ -201,7 +256,7 @@ impl Traveller<'_> {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
             let hit = table.find(&self.head.method, self.head.uri.path())?;
             let auth = used.and_then(|index| hit.provider.auth.get(index));
-            let chosen = auth.map(|auth| Chosen { auth, secret: Secret::new(HIDDEN) });
+            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: Secret::new(HIDDEN) });
             make(&hit, self.head, chosen.as_ref(), self.scene.table).ok()
         });
         match masked {
@@ -232,26 +287,30 @@ impl Traveller<'_> {
         }
     }
 
-    fn auth(&self, finder: &Finder<'_>, used: Option<usize>) -> Vec<Choice> {
+    fn auth(&self, finder: &Finder<'_>, used: Option<Used>) -> Vec<Choice> {
         let one = |(index, auth): (usize, &compile::Auth)| Choice {
             name: auth.field.clone(),
-            used: used == Some(index),
+            used: used.is_some_and(|used| used.entry == index),
             reason: match used {
-                Some(first) if first < index => words::NOT_REACHED.to_owned(),
-                Some(first) if first == index => words::fits(auth),
-                Some(_) | None => self.passed_over(auth),
+                Some(used) if used.entry == index => words::fits(auth, self.owner(used)),
+                Some(_) | None => self.passed_over(index, auth, used),
             },
             at: finder.place(&auth.at),
         };
         self.provider.auth.iter().enumerate().map(one).collect()
     }
 
-    fn passed_over(&self, auth: &compile::Auth) -> String {
-        match self.caller.held.get(&auth.field) {
-            None => self.caller.otherwise.clone(),
+    /// Why what there is for an entry is not used, or that there is nothing.
+    fn passed_over(&self, index: usize, auth: &compile::Auth, used: Option<Used>) -> String {
+        let looked_at = |owner| used.is_none_or(|used| (owner, index) < (used.owner, used.entry));
+        let owners = self.caller.owners.iter().enumerate().filter(|(owner, _)| looked_at(*owner));
+        let kept = owners.filter_map(|(_, owned)| owned.fields.get(&auth.field)).map(|kept| &kept.held);
+        match kept.into_iter().next() {
             Some(Held::Expired) => words::EXPIRED.to_owned(),
             Some(Held::Unreadable(why)) => format!("what is stored does not open: {why}"),
             Some(Held::Value(_) | Held::Something) => words::does_not_match(auth),
+            None if used.is_some_and(|used| used.entry < index) => words::NOT_REACHED.to_owned(),
+            None => self.caller.otherwise.clone(),
         }
     }
 

@@ -80,10 +80,24 @@ faults! {
     RouteNotFound "route_not_found" NOT_FOUND Client false "http_request_denied";
     /// A reserved path without anything at it.
     NotFound "not_found" NOT_FOUND Client false "http_request_denied";
+    /// A call of our own API that is not what it has to be; the message names the JSON path.
+    InvalidRequest "invalid_request" BAD_REQUEST Client false "http_request_error";
+    /// A token of a kind that does not reach what was asked for.
+    TokenKind "token_kind" FORBIDDEN Client false "http_request_denied";
+    /// A token whose scopes do not reach what was asked for.
+    TokenScope "token_scope" FORBIDDEN Client false "http_request_denied";
+    /// A token that another has taken the place of.
+    TokenReplaced "token_replaced" CONFLICT Client false "http_request_denied";
+    /// The last admin token is not revoked over HTTP.
+    LastAdminToken "last_admin_token" CONFLICT Client false "http_request_denied";
+    /// All tokens of the user are refused for now.
+    UserDisabled "user_disabled" FORBIDDEN Client false "http_request_denied";
     /// The caller has stored no usable credential for the provider.
     CredentialMissing "credential_missing" UNAUTHORIZED Client false "http_request_denied";
     /// The caller's login for the provider has expired, and nothing else is stored.
     CredentialExpired "credential_expired" UNAUTHORIZED Client false "http_request_denied";
+    /// The provider leads to where the credential was not saved for, and nobody has confirmed that.
+    CredentialMoved "credential_moved" FORBIDDEN Client false "http_request_denied";
     /// WebSocket is not spoken here; clients fall back to plain requests on this.
     UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client false "http_upgrade_failed";
     /// The body is larger than the endpoint's limit.
@@ -96,7 +110,7 @@ faults! {
     ConfigRejected "config_rejected" SERVICE_UNAVAILABLE Gateway true "proxy_configuration_error";
     /// A reload was asked for, and how it ends is not known yet.
     ReloadUnfinished "reload_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
-    /// Who the caller is could not be looked up.
+    /// The store does not answer: who the caller is cannot be looked up, or nothing can be changed.
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The upstream's name does not resolve.
     UpstreamDns "upstream_dns" BAD_GATEWAY Upstream true "dns_error";

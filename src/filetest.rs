@@ -177,8 +177,9 @@ fn go(table: &Table, head: &Parts, test: &spec::Test) -> Seen {
 }
 
 fn upstream(hit: &Hit, head: &Parts, test: &spec::Test, table: &Table) -> Result<Seen, Fault> {
-    let stored = |field: &str| test.credentials.as_ref()?.get(field).map(Secret::new);
-    let chosen = rewrite::choose(hit, stored)?;
+    let stored =
+        |field: &str| test.credentials.as_ref()?.get(field).map(Secret::new).map(rewrite::Usable::stand_in);
+    let chosen = rewrite::choose(hit, [stored])?;
     let out = rewrite::request(hit, head, chosen.as_ref(), &table.carriers)?;
     let answered = test.answer.as_ref().map(|answer| answered(hit, answer)).unwrap_or_default();
     let went = went(hit, chosen.as_ref());

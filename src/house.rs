@@ -26,6 +26,7 @@ const MODULES: &[(u8, &str)] = &[
     (1, "compile"),
     (1, "starter"),
     (1, "bind"),
+    (1, "fields"),
     (1, "table"),
     (1, "rewrite"),
     (1, "explain"),

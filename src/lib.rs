@@ -17,6 +17,7 @@ pub mod format;
 pub mod compile;
 pub mod starter;
 pub mod bind;
+pub mod fields;
 pub mod table;
 pub mod rewrite;
 pub mod explain;

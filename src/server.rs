@@ -21,7 +21,7 @@ use patience::Patience;
 
 use crate::{
     accounts::{Accounts, LocalCache},
-    admin::Admin,
+    admin::Desk,
     gateway::{self, Face, Readiness, Worker},
     live::Live,
     systemd::Pulse,
@@ -47,8 +47,8 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 pub struct House {
     /// The current table.
     pub live: Arc<Live>,
-    /// The admin API.
-    pub admin: Admin,
+    /// Where calls of the API are handed in.
+    pub desk: Desk,
     /// Whether more requests are wanted.
     pub ready: Arc<Readiness>,
     /// Who callers are.
@@ -115,7 +115,7 @@ async fn serve(station: Station, house: &House) -> io::Result<()> {
     let worker = Arc::new(Worker {
         face: station.face,
         live: house.live.clone(),
-        admin: house.admin.clone(),
+        desk: house.desk.clone(),
         ready: house.ready.clone(),
         accounts: house.accounts.clone(),
         cache: LocalCache::default(),

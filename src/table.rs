@@ -10,6 +10,7 @@ use crate::{
     bind,
     compile::{self, Captures, Carriers, Difference, Plain, Rejected, Relation, Tree},
     diag::{Code, Diagnostic},
+    fields::KnownFields,
     name::FileName,
     spec,
 };
@@ -27,6 +28,8 @@ pub struct Table {
     pub carriers: Carriers,
     /// `Access-Control-Allow-Headers`: the union over all files.
     pub cors_headers: HeaderValue,
+    /// What callers store for the providers, and where each may go.
+    pub fields: KnownFields,
     own: OwnCarriers,
 }
 
@@ -279,7 +282,8 @@ impl Table {
         let callers = providers.iter().map(|one| &one.caller);
         let carriers = union(callers.chain(rejected.iter().map(|one| &one.caller)));
         let own = OwnCarriers::new(&providers);
-        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), own }
+        let fields = KnownFields::of(providers.iter().map(Arc::as_ref));
+        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), fields, own }
     }
 
     /// The endpoint for a method and any path: one that is not canonical has none.

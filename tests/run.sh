@@ -30,6 +30,9 @@ cargo run -q -j2 -- check providers.d tests/providers
 cargo run -q -j2 -- test providers.d tests/providers
 cargo run -q -j2 -- fmt --check providers.d tests/providers
 
+say "the HTTP API, as its OpenAPI document says"
+tests/openapi.sh
+
 say "the README's quick start"
 tests/quickstart.sh
 

@@ -30,6 +30,66 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// A time as RFC 3339 writes it, in UTC or at an offset, to the millisecond; `None` for anything else.
+pub fn from_utc(text: &str) -> Option<u64> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let (time, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    let end = rest.find(['Z', 'z', '+', '-'])?;
+    let (fraction, zone) = rest.split_at(end);
+    let length = if month == 2 { 28 + u64::from(is_leap(year)) } else { 30 + (month + month / 8) % 2 };
+    let good = (1970..).contains(&year) && (1..=12).contains(&month) && (1..=length).contains(&day);
+    if !good || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    (i64::try_from(seconds).ok()? - offset_s(zone)?)
+        .try_into()
+        .ok()
+        .and_then(|seconds: u64| Some(seconds * 1000 + milliseconds(fraction)?))
+}
+
+/// Numbers of so many digits each.
+fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[u64; N]> {
+    let mut parts = text.split(separator);
+    let mut found = [0; N];
+    for (number, digits) in found.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits)?;
+        *number = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
+    }
+    parts.next().is_none().then_some(found)
+}
+
+fn milliseconds(fraction: &str) -> Option<u64> {
+    let Some(digits) = fraction.strip_prefix('.') else { return fraction.is_empty().then_some(0) };
+    let good = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let first = digits.bytes().chain([b'0'; 3]).take(3);
+    good.then(|| first.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+fn offset_s(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let (sign, zone) = zone.split_at_checked(1)?;
+    let [hours, minutes] = numbers(zone, ':', [2, 2])?;
+    let seconds = i64::try_from(hours * 3600 + minutes * 60).ok().filter(|_| hours < 24 && minutes < 60)?;
+    Some(if sign == "-" { -seconds } else { seconds })
+}
+
+fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+/// The way back from `civil`.
+fn days(year: u64, month: u64, day: u64) -> u64 {
+    let (year, shifted) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +103,45 @@ mod tests {
         check(1_767_323_045_000, "2026-01-02T03:04:05Z");
         check(4_107_542_400_000, "2100-03-01T00:00:00Z");
         check(u64::MAX, "584556019-04-03T14:25:51Z");
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        for day in 0..60_000 {
+            let ms = day * 86_400_000 + day % 86_400 * 1000;
+            assert_eq!(from_utc(&utc(ms)), Some(ms), "{}", utc(ms));
+        }
+        let check = |text, expected| assert_eq!(from_utc(text), expected, "{text}");
+        check("2026-01-02T03:04:05Z", Some(1_767_323_045_000));
+        check("2026-01-02t03:04:05.1239z", Some(1_767_323_045_123));
+        check("2026-01-02 04:34:05.5+01:30", Some(1_767_323_045_500));
+        check("2026-01-01T22:04:05-05:00", Some(1_767_323_045_000));
+        check("9999-12-31T23:59:59Z", Some(253_402_300_799_000));
+        for bad in [
+            "",
+            "2026",
+            "2026-01-02",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05X",
+            "2026-1-2T03:04:05Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-04-31T00:00:00Z",
+            "2026-01-02T24:00:00Z",
+            "2026-01-02T00:60:00Z",
+            "2026-01-02T00:00:60Z",
+            "2026-01-02T00:00:00.Z",
+            "2026-01-02T00:00:00+1:00",
+            "2026-01-02T00:00:00+24:00",
+            "1969-12-31T23:59:59Z",
+            "+026-01-02T03:04:05Z",
+            "2026-01-02T03:04:05ZZ",
+            "1970-01-01T00:00:00+01:00",
+            "２026-01-02T03:04:05Z",
+            "0000-01-01T00:00:00Z",
+        ] {
+            check(bad, None);
+        }
     }
 }

@@ -34,9 +34,16 @@ pub enum Stored {
     },
 }
 
-/// A user's credentials, by section and field.
+/// One owner's credentials, by section and field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Credentials(BTreeMap<String, BTreeMap<String, Stored>>);
+pub struct Credentials(BTreeMap<String, BTreeMap<String, Saved>>);
+
+/// A stored credential, and the origins that it was saved for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Saved {
+    stored: Stored,
+    origins: Vec<String>,
+}
 
 /// Why a credential is refused. Says what and where, never the value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -81,6 +88,11 @@ impl Stored {
     /// A secret as typed or piped in; one line break at its end does not count.
     pub fn plain(text: &str) -> Result<Self, BadCredential> {
         let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+        Self::exact(text)
+    }
+
+    /// A secret as it stands.
+    pub fn exact(text: &str) -> Result<Self, BadCredential> {
         checked("the secret", text).map(Self::Plain)
     }
 
@@ -214,19 +226,28 @@ fn unknown_key(key: &str) -> BadCredential {
 impl Credentials {
     /// What is stored in a field.
     pub fn get(&self, section: &str, field: &str) -> Option<&Stored> {
+        self.saved(section, field).map(|saved| &saved.stored)
+    }
+
+    /// The origins that a field was saved for; none, if nothing is stored there, or it was before origins were kept.
+    pub fn origins(&self, section: &str, field: &str) -> &[String] {
+        self.saved(section, field).map(|saved| &*saved.origins).unwrap_or_default()
+    }
+
+    fn saved(&self, section: &str, field: &str) -> Option<&Saved> {
         self.0.get(section)?.get(field)
     }
 
     /// Sets a field.
-    pub fn insert(&mut self, section: String, field: String, stored: Stored) {
-        self.0.entry(section).or_default().insert(field, stored);
+    pub fn insert(&mut self, section: String, field: String, stored: Stored, origins: Vec<String>) {
+        self.0.entry(section).or_default().insert(field, Saved { stored, origins });
     }
 
     /// All fields: section, field, what is stored; in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Stored)> {
-        let fields = |(section, fields)| -> (&String, &BTreeMap<String, Stored>) { (section, fields) };
+        let fields = |(section, fields)| -> (&String, &BTreeMap<String, Saved>) { (section, fields) };
         self.0.iter().map(fields).flat_map(|(section, fields)| {
-            fields.iter().map(move |(field, stored)| (section.as_str(), field.as_str(), stored))
+            fields.iter().map(move |(field, saved)| (section.as_str(), field.as_str(), &saved.stored))
         })
     }
 }

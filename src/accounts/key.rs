@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -308,7 +309,7 @@ fn missing(data_dir: &Path, recorded: Option<String>) -> Result<(), KeyError> {
 // === the file of the next key ===
 
 /// What became of the file of the next key, once that is the one of the store.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Settled {
     /// There is none, or it has not yet.

@@ -384,7 +384,7 @@ async fn find_caller(
 /// What cannot be opened is left out, so that a user's other credentials go on working.
 fn open_caller(key: &MasterKey, hash: TokenHash, found: Found) -> Caller {
     let Found { user, token, credentials } = found;
-    let (credentials, unreadable) = people::open_all(key, &credentials);
+    let (credentials, unreadable) = people::open_all(key, credentials);
     for people::Unreadable { section, field, reason } in unreadable {
         tracing::error!(user = %user.id, section, field, %reason, "a stored credential cannot be opened");
     }

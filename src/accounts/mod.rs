@@ -4,12 +4,13 @@
 //! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
+use std::collections::BTreeMap;
+
 mod cache;
 mod clock;
 mod credential;
 mod flight;
 mod key;
-mod known;
 mod locked;
 mod lookup;
 mod people;
@@ -19,21 +20,22 @@ mod token;
 
 pub use self::{
     cache::LocalCache,
-    clock::{now_ms, utc},
+    clock::{from_utc, now_ms, utc},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::{KeyError, KeySources, Settled},
-    known::{FieldKind, KnownFields, UnknownField},
     lookup::{Accounts, Directory},
     people::{
-        Actor, BadName, DisplayName, Edit, NewUser, Unreadable, change_credentials, create_user,
-        ensure_admin_token, issue_admin_token, issue_token, read_credentials, remove_credential,
+        Actor, BadName, DisplayName, Draft, Edit, Issued, NewUser, NotRotated, TokenDraft, Unreadable,
+        add_token, add_user, change_credentials, create_user, ensure_admin_token, issue_admin_token,
+        issue_token, open_credential, read_credentials, remove_credential, remove_user, revoke_admin_token,
+        revoke_token, rotate_token, update_user,
     },
     rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},
     token::shown,
 };
 use crate::{
-    name::{FileName, GroupName, Scope, TokenId, UserId},
+    name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},
 };
 
@@ -50,8 +52,8 @@ pub struct Caller {
     pub disabled: bool,
     /// The token.
     pub token: CallerToken,
-    /// What the user may use, in clear.
-    pub credentials: Credentials,
+    /// What the user may use, in clear, by owner: the user's own stand first, then the group's, then everybody's.
+    pub credentials: BTreeMap<Owner, Credentials>,
 }
 
 /// The token that came with a request.

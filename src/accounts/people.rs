@@ -1,20 +1,23 @@
 //! Users, their tokens and credentials as the admin and the command line change them: made here, sealed
 //! here, stored by `store`. A token leaves this module once, in the answer to who made it.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::{
-    Credentials, MasterKey, Stored, clock,
+    Caller, Credentials, MasterKey, Stored, clock,
     seal::{OpenError, Place},
     token,
 };
 use crate::{
-    name::{Owner, UserId},
+    name::{AdminTokenId, GroupName, Owner, Scope, TokenId, UserId},
     secret::Secret,
     store::{
-        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, Names, PrivateFile,
-        SealedCredential, Store, StoreError, TokenKind, User, read_private, write_private,
+        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, FoundToken, Names, NewToken,
+        PrivateFile, Revocation, Rotation, SealedCredential, Store, StoreError, TokenKind, User, UserChange,
+        read_private, write_private,
     },
 };
 
@@ -81,6 +84,8 @@ pub enum NewUser {
     },
     /// Another user has that name.
     NameTaken(UserId),
+    /// The store has been given another master key since.
+    OtherKey,
 }
 
 /// Who changes something, and from where.
@@ -100,7 +105,11 @@ impl Actor {
 
     /// The user of the machine who runs this command.
     pub fn command() -> Self {
-        let uid = rustix::process::getuid().as_raw();
+        Self::local(rustix::process::getuid().as_raw())
+    }
+
+    /// A user of the machine.
+    pub fn local(uid: u32) -> Self {
         Self { who: format!("uid {uid}"), source: LOCAL.to_owned() }
     }
 
@@ -114,43 +123,192 @@ impl Actor {
 /// Where an actor is who came over no network.
 const LOCAL: &str = "local";
 
-/// Makes a user and the first token, which may do all.
+/// A user to be made.
+#[derive(Debug)]
+pub struct Draft<'k> {
+    /// What people call the user.
+    pub name: DisplayName,
+    /// A note of where the user calls from.
+    pub ip: Option<String>,
+    /// The user's group.
+    pub group: Option<GroupName>,
+    /// What to store at once, and the key that seals it.
+    pub credentials: Option<(&'k MasterKey, Vec<Edit>)>,
+}
+
+/// Makes a user of whom only the name is known, and the first token, which may do all.
 pub async fn create_user(
     store: &Store,
     actor: &Actor,
     name: &DisplayName,
     names: Names,
 ) -> Result<NewUser, StoreError> {
+    let draft = Draft { name: name.clone(), ip: None, group: None, credentials: None };
+    add_user(store, actor, draft, names).await
+}
+
+/// Makes a user and the first token, which may do all.
+pub async fn add_user(
+    store: &Store,
+    actor: &Actor,
+    draft: Draft<'_>,
+    names: Names,
+) -> Result<NewUser, StoreError> {
     let id = token::generate_user_id();
-    let act = actor.act("user.create", &id, json!({ "name": name.0 }));
-    let user = User {
-        id: id.clone(),
-        name: name.0.clone(),
-        ip: None,
-        group: None,
-        created_at_ms: act.at_ms,
-        disabled_at_ms: None,
-    };
+    let Draft { name: DisplayName(name), ip, group, credentials } = draft;
+    let edits = credentials.iter().flat_map(|(_, edits)| edits);
+    let stored: Vec<Value> = edits.map(told).collect();
+    let told = json!({ "name": name, "group": group.as_ref().map(GroupName::as_str), "credentials": stored });
+    let act = actor.act("user.create", &id, told);
+    let owner = Owner::User(id.clone());
+    let user = User { id: id.clone(), name, ip, group, created_at_ms: act.at_ms, disabled_at_ms: None };
     let token = token::generate();
-    let record = token::record(&token, None, TokenKind::Both, act.at_ms);
-    let beginning = Beginning { token: &record, credentials: None };
-    match store.create_user(&user, beginning, names, &act).await? {
-        Creation::Created | Creation::OtherKey => Ok(NewUser::Created { id, token }),
-        Creation::NameTaken(other) => Ok(NewUser::NameTaken(other)),
+    let record = token::record(&token, TokenDraft::new(None, TokenKind::Both), act.at_ms);
+    let sealed = credentials.filter(|(_, edits)| !edits.is_empty()).map(|(key, edits)| {
+        let key = &key.as_now();
+        let changes: Vec<_> = edits.iter().map(|edit| sealed(key, &owner, edit, act.at_ms)).collect();
+        (key.id(), changes)
+    });
+    let credentials = sealed.as_ref().map(|(key_id, changes)| (key_id.as_str(), changes.as_slice()));
+    let beginning = Beginning { token: &record, credentials };
+    Ok(match store.create_user(&user, beginning, names, &act).await? {
+        Creation::Created => NewUser::Created { id, token },
+        Creation::NameTaken(other) => NewUser::NameTaken(other),
+        Creation::OtherKey => NewUser::OtherKey,
+    })
+}
+
+/// Changes what is said of a user; `None` if there is no such user.
+pub async fn update_user(
+    store: &Store,
+    actor: &Actor,
+    id: &UserId,
+    change: &UserChange,
+) -> Result<Option<User>, StoreError> {
+    let mut told = Map::new();
+    let mut tell = |key: &str, value: Option<Value>| told.extend(value.map(|value| (key.to_owned(), value)));
+    tell("name", change.name.clone().map(Value::from));
+    tell("ip", change.ip.clone().map(Value::from));
+    tell("group", change.group.as_ref().map(|group| group.as_ref().map(GroupName::as_str).into()));
+    tell("disabled", change.disabled_at_ms.map(|since| since.is_some().into()));
+    store.update_user(id, change, &actor.act("user.change", id, told.into())).await
+}
+
+/// Removes a user with all tokens and credentials; false if there is no such user.
+pub async fn remove_user(store: &Store, actor: &Actor, id: &UserId) -> Result<bool, StoreError> {
+    store.delete_user(id, &actor.act("user.delete", id, json!({}))).await
+}
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct TokenDraft {
+    /// What it is for.
+    pub label: Option<DisplayName>,
+    /// What it may do.
+    pub kind: TokenKind,
+    /// What it is narrowed to; all providers, if absent.
+    pub scopes: Option<Vec<Scope>>,
+    /// From when on it is refused; never, if absent.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl TokenDraft {
+    /// A token that is narrowed to nothing and does not expire.
+    pub fn new(label: Option<DisplayName>, kind: TokenKind) -> Self {
+        Self { label, kind, scopes: None, expires_at_ms: None }
     }
 }
 
-/// Makes a further token; `None` if there is no such user.
+/// A token that was made. It is known nowhere else.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Secret,
+    /// What the store keeps of it.
+    pub record: NewToken,
+}
+
+/// Makes a further token for calls to all providers; `None` if there is no such user.
 pub async fn issue_token(
     store: &Store,
     actor: &Actor,
     user: &UserId,
     label: Option<DisplayName>,
 ) -> Result<Option<Secret>, StoreError> {
+    let issued = add_token(store, actor, user, TokenDraft::new(label, TokenKind::Proxy)).await?;
+    Ok(issued.map(|issued| issued.token))
+}
+
+/// Makes a further token; `None` if there is no such user.
+pub async fn add_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    draft: TokenDraft,
+) -> Result<Option<Issued>, StoreError> {
     let token = token::generate();
-    let record = token::record(&token, label.map(|label| label.0), TokenKind::Proxy, clock::now_ms());
-    let act = actor.act("token.create", user, json!({ "token": record.id.as_str(), "label": record.label }));
-    Ok(store.add_token(user, &record, &act).await?.then_some(token))
+    let record = token::record(&token, draft, clock::now_ms());
+    let act = actor.act("token.create", user, token_told(&record));
+    Ok(store.add_token(user, &record, &act).await?.then_some(Issued { token, record }))
+}
+
+/// What the audit log says of a new token.
+fn token_told(record: &NewToken) -> Value {
+    let scopes = record.scopes.as_ref().map(|all| all.iter().map(Scope::to_string).collect::<Vec<_>>());
+    json!({
+        "token": record.id.as_str(),
+        "label": record.label,
+        "kind": record.kind.as_str(),
+        "scopes": scopes,
+        "expires": record.expires_at_ms.map(clock::utc),
+    })
+}
+
+/// Revokes one of a user's tokens; false if there is none of that id.
+pub async fn revoke_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    token: &TokenId,
+) -> Result<bool, StoreError> {
+    let act = actor.act("token.revoke", user, json!({ "token": token.as_str() }));
+    store.revoke_token(user, token, &act).await
+}
+
+/// Puts a token of the same label, kind, scopes and end in the place of the one that called, which goes on until
+/// `old_expires_at_ms` at most.
+pub async fn rotate_token(
+    store: &Store,
+    actor: &Actor,
+    caller: &Caller,
+    old_expires_at_ms: u64,
+) -> Result<Result<(u64, Issued), NotRotated>, StoreError> {
+    let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
+    let Some(FoundToken::Own(old)) = found else { return Ok(Err(NotRotated::Gone)) };
+    let draft = TokenDraft {
+        label: old.label.map(DisplayName),
+        kind: old.kind,
+        scopes: old.scopes,
+        expires_at_ms: old.expires_at_ms,
+    };
+    let token = token::generate();
+    let record = token::record(&token, draft, clock::now_ms());
+    let told = json!({ "old": old.id.as_str(), "new": token_told(&record) });
+    let act = actor.act("token.rotate", &caller.id, told);
+    Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
+        Rotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
+        Rotation::Gone => Err(NotRotated::Gone),
+        Rotation::Replaced => Err(NotRotated::Replaced),
+    })
+}
+
+/// Why a token was not rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRotated {
+    /// It is not there any more.
+    Gone,
+    /// Another one is in its place already.
+    Replaced,
 }
 
 /// Makes a further admin token. Those that there are stay.
@@ -158,11 +316,11 @@ pub async fn issue_admin_token(
     store: &Store,
     actor: &Actor,
     label: Option<DisplayName>,
-) -> Result<Secret, StoreError> {
+) -> Result<(Secret, AdminTokenId), StoreError> {
     let label = label.map_or_else(|| FURTHER_ADMIN_TOKEN_LABEL.to_owned(), |label| label.0);
     let token = token::generate();
-    add_admin_token(store, actor, &token, label).await?;
-    Ok(token)
+    let id = add_admin_token(store, actor, &token, label).await?;
+    Ok((token, id))
 }
 
 async fn add_admin_token(
@@ -170,10 +328,20 @@ async fn add_admin_token(
     actor: &Actor,
     token: &Secret,
     label: String,
-) -> Result<(), StoreError> {
+) -> Result<AdminTokenId, StoreError> {
     let record = token::admin_record(token, label, clock::now_ms());
     let act = actor.act("admin_token.create", &record.id, json!({ "label": record.label }));
-    store.add_admin_token(&record, &act).await
+    store.add_admin_token(&record, &act).await?;
+    Ok(record.id)
+}
+
+/// Revokes an admin token, unless it is the last one that is good.
+pub async fn revoke_admin_token(
+    store: &Store,
+    actor: &Actor,
+    token: &AdminTokenId,
+) -> Result<Revocation, StoreError> {
+    store.revoke_admin_token(token, &actor.act("admin_token.revoke", token, json!({}))).await
 }
 
 /// One step of a change to a user's credentials.
@@ -277,25 +445,35 @@ pub async fn read_credentials(
     key: &MasterKey,
     owner: &Owner,
 ) -> Result<(Credentials, Vec<Unreadable>), StoreError> {
-    Ok(open_all(key, &store.credentials(owner).await?))
+    let (mut credentials, unreadable) = open_all(key, store.credentials(owner).await?);
+    Ok((credentials.remove(owner).unwrap_or_default(), unreadable))
 }
 
-/// Opens sealed credentials. Of one field, a user's own goes before a group's, and that before everybody's.
-pub(super) fn open_all(key: &MasterKey, sealed: &[SealedCredential]) -> (Credentials, Vec<Unreadable>) {
-    let (mut credentials, mut unreadable) = (Credentials::default(), Vec::new());
-    let mut sealed: Vec<&SealedCredential> = sealed.iter().collect();
-    sealed.sort_by(|one, other| other.owner.cmp(&one.owner));
-    for SealedCredential { owner, section, field, sealed, origins, .. } in sealed {
-        let place = Place { owner, section, field, origins: origins.as_deref() };
-        let plaintext = key.open(place, sealed);
-        let stored = plaintext.and_then(|text| Stored::from_plaintext(&text).ok_or(OpenError::Unknown));
-        let (section, field) = (section.clone(), field.clone());
+/// Opens sealed credentials.
+pub(super) fn open_all(
+    key: &MasterKey,
+    sealed: Vec<SealedCredential>,
+) -> (BTreeMap<Owner, Credentials>, Vec<Unreadable>) {
+    let (mut credentials, mut unreadable) = (BTreeMap::<_, Credentials>::new(), Vec::new());
+    for one in sealed {
+        let stored = open_credential(key, &one);
+        let SealedCredential { owner, section, field, origins, .. } = one;
         match stored {
-            Ok(stored) => credentials.insert(section, field, stored),
+            Ok(stored) => {
+                let credentials = credentials.entry(owner).or_default();
+                credentials.insert(section, field, stored, origins.unwrap_or_default());
+            }
             Err(reason) => unreadable.push(Unreadable { section, field, reason }),
         }
     }
     (credentials, unreadable)
+}
+
+/// Opens a sealed credential.
+pub fn open_credential(key: &MasterKey, sealed: &SealedCredential) -> Result<Stored, OpenError> {
+    let SealedCredential { owner, section, field, sealed, origins, .. } = sealed;
+    let plaintext = key.open(Place { owner, section, field, origins: origins.as_deref() }, sealed)?;
+    Stored::from_plaintext(&plaintext).ok_or(OpenError::Unknown)
 }
 
 /// Makes the first admin token if there is none at all. With a terminal it is returned, to be printed

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
@@ -26,7 +27,7 @@ use crate::store::{DirLock, SealedCredential, Store, StoreError};
 const BATCH: u64 = 200;
 
 /// What has become of it so far, or in the end.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rekeyed {
     /// The id of the new key.
@@ -63,7 +64,7 @@ impl From<StoreError> for RekeyError {
 }
 
 /// How it stands with a server's key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RekeyStatus {
     /// Where it is.
@@ -75,7 +76,7 @@ pub struct RekeyStatus {
 }
 
 /// Where a change of the key is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RekeyState {
     /// Nobody has asked for one.
@@ -258,12 +259,12 @@ pub async fn bind_origins(
 ) -> Result<u64, StoreError> {
     let (mut last, mut bound) = (None, 0);
     loop {
-        let batch = store.credentials_after(last.as_ref(), BATCH).await?;
+        let batch = store.unbound_credentials_after(last.as_ref(), BATCH).await?;
         let Some(end) = batch.last().cloned() else { return Ok(bound) };
         last = Some(end);
         let key = key.as_now();
-        let unbound = batch.into_iter().filter(|one| one.origins.is_none());
-        let swaps: Vec<_> = unbound
+        let swaps: Vec<_> = batch
+            .into_iter()
             .filter_map(|old| {
                 let origins = origins(&old.section, &old.field)?;
                 Some((resealed(&key, &old, Some(origins))?, old.sealed))

@@ -3,10 +3,11 @@
 
 use zeroize::Zeroizing;
 
+use super::people::TokenDraft;
 use crate::{
     name::{AdminTokenId, TokenId, UserId},
     secret::Secret,
-    store::{NewAdminToken, NewToken, TokenHash, TokenKind, hex, unhex},
+    store::{NewAdminToken, NewToken, TokenHash, hex, unhex},
 };
 
 const PREFIX: &str = "tg_";
@@ -47,16 +48,17 @@ pub fn shown(token: &str) -> &str {
 }
 
 /// What the store keeps of a token.
-pub(super) fn record(token: &Secret, label: Option<String>, kind: TokenKind, now_ms: u64) -> NewToken {
+pub(super) fn record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken {
+    let TokenDraft { label, kind, scopes, expires_at_ms } = draft;
     NewToken {
         id: TokenId::new(&id_text(TokenId::PREFIX)).expect("sixteen hex digits make an id"),
         hash: TokenHash::of(token.expose()),
         prefix: shown(token.expose()).to_owned(),
-        label,
+        label: label.map(|label| label.as_str().to_owned()),
         kind,
-        scopes: None,
+        scopes,
         created_at_ms: now_ms,
-        expires_at_ms: None,
+        expires_at_ms,
     }
 }
 

@@ -25,6 +25,10 @@ pub struct Provider {
     pub origin: Origin,
     /// Where connections really go, if an egress wraps the URL.
     pub egress: Option<EgressUrl>,
+    /// The origins that a key stored for it may go to, sorted; those of gateways and egresses as they are written.
+    pub allowed: Vec<String>,
+    /// Those of them that its requests go to.
+    pub used: Vec<String>,
     /// Its credentials section.
     pub section: Option<Section>,
     /// How a credential goes in, in order.

@@ -8,6 +8,18 @@ use crate::{
 
 /// What `bind` says of the provider `demo` under vars `name=value`, or the URL that its endpoint's path leads to.
 fn bound(text: &str, vars: &[(&str, &str)]) -> String {
+    match bind_demo(text, vars) {
+        Ok(provider) => {
+            let mut target = String::new();
+            provider.endpoints[0].target.render(&mut target, |_| "");
+            let origin = provider.egress.as_ref().map_or(&provider.origin, |egress| &egress.origin);
+            format!("{origin}{target}")
+        }
+        Err(found) => found,
+    }
+}
+
+fn bind_demo(text: &str, vars: &[(&str, &str)]) -> Result<Provider, String> {
     let mut files = Files::default();
     let gateway = "title = \"G\"\nbase_url = \"https://{zone}.g.example.com/{id}\"\nvars = { zone = { env = \"Z\" }, id = { env = \"I\" } }";
     let (gateway, _) = spec::parse(&"g.toml".into(), gateway);
@@ -32,19 +44,11 @@ fn bound(text: &str, vars: &[(&str, &str)]) -> String {
         value => Ok(value.map(|value| (*value).to_owned())),
     };
     let (provider, found) = bind_read(&providers[0], |_, name, _| value(name));
-    if let Some(provider) = provider {
-        let mut target = String::new();
-        provider.endpoints[0].target.render(&mut target, |_| "");
-        return format!(
-            "{}{target}",
-            provider.egress.as_ref().map_or(&provider.origin, |egress| &egress.origin)
-        );
-    }
     let line = |one: &Diagnostic| {
         let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
         format!("{} {}{help}", one.code.as_str(), one.message)
     };
-    found.iter().map(line).collect::<Vec<_>>().join("\n")
+    provider.ok_or_else(|| found.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
@@ -185,4 +189,66 @@ fn gateways_and_egresses() {
         &[("e", "https://e.example.com")],
         "TG028 two active egresses have a `url` | only one of those whose `when` holds at once may have it",
     );
+}
+
+#[test]
+fn where_a_stored_key_may_go() {
+    let check = |text: &str, vars: &[(&str, &str)], allowed: &[&str], used: &[&str]| {
+        let provider = bind_demo(text, vars).unwrap();
+        assert_eq!(
+            (&provider.allowed[..], &provider.used[..]),
+            (&strings(allowed)[..], &strings(used)[..]),
+            "{text} {vars:?}"
+        );
+    };
+    let api = "https://api.example.com";
+    let base = "base_url = \"https://API.example.com:443/v1\"\n";
+    check(base, &[], &[api], &[api]);
+    let region = "base_url = \"https://{region}.example.com\"\nvars.region = { env = \"R\" }";
+    check(region, &[("region", "eu")], &["https://eu.example.com"], &["https://eu.example.com"]);
+    let secret = region.replace("\"R\"", "\"R\", secret = true");
+    check(
+        &secret,
+        &[("region", "hush")],
+        &["https://{region}.example.com"],
+        &["https://{region}.example.com"],
+    );
+    let whole = "base_url = \"{region}\"\nvars.region = { env = \"R\" }";
+    check(whole, &[("region", "http://eu:81/x")], &["http://eu:81"], &["http://eu:81"]);
+
+    let gateways = format!(
+        "{base}gateway.g = {{ path = \"/x{{path}}\", order = 1 }}\ngateway.one = {{ path = \"/x{{path}}\", order = 2 }}"
+    );
+    let (g, one) = ("https://{zone}.g.example.com", "https://{id}.example.com");
+    check(&gateways, &[], &[api, one, g], &[api]);
+    check(&gateways, &[("id", "i")], &[api, one, g], &[one]);
+    check(&gateways, &[("id", "i"), ("zone", "z")], &[api, one, g], &[g]);
+
+    let egress = |url: &str| {
+        let vars = "vars.e = { env = \"E\", optional = true }\nvars.f = { env = \"F\" }\n";
+        format!("{base}{vars}egress = [{{ when = [\"e\", \"f\"], url = \"{url}\" }}]")
+    };
+    let check = |url: &str, e: &str, written: &str| {
+        let (text, both) = (egress(url), [written, api]);
+        let both = if written.is_empty() { &both[1..] } else { &both[..] };
+        let mut sorted = both.to_vec();
+        sorted.sort_unstable();
+        check(&text, &[("e", e), ("f", ".f.example.com")], &sorted, &sorted);
+        check(&text, &[("f", "x")], &sorted, &[api]);
+    };
+    check("https://eg.example.com/?to={url|urlencode}", "x", "https://eg.example.com");
+    check("https://eg.example.com:8443", "x", "https://eg.example.com:8443");
+    check("https://eg.example.com?{e}", "x", "https://eg.example.com");
+    check("https://{e}.Eg.example.com/{f}", "x", "https://{e}.eg.example.com");
+    check("{e}/?to={url|urlencode}", "https://eg.example.com", "");
+    check("{e}?to={url|urlencode}", "https://eg.example.com", "");
+    check("{e}{f}/x", "https://eg", "");
+    // A file that ends the operator's host in its own way leads elsewhere.
+    check("{e}.evil.example/?to={url|urlencode}", "https://eg.example.com", "{e}.evil.example");
+    check("{e}{f}.evil.example", "https://eg", "{e}{f}.evil.example");
+    check("{e}:8443/", "https://eg.example.com", "{e}:8443");
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }

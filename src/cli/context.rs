@@ -12,7 +12,8 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::{KeySources, KnownFields},
+    accounts::KeySources,
+    fields::KnownFields,
     secret::Secret,
     store::{Store, User},
 };

@@ -6,9 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, Report, find_user, read_secret, table};
 use crate::{
-    accounts::{
-        Actor, Edit, FieldKind, MasterKey, Stored, change_credentials, read_credentials, remove_credential,
-    },
+    accounts::{Actor, Edit, MasterKey, Stored, change_credentials, read_credentials, remove_credential},
+    fields::FieldKind,
     name::Owner,
     secret::Secret,
     store::{ChangeOutcome, Store, User},
@@ -63,19 +62,19 @@ async fn set(
     context: &Context<'_>,
 ) -> anyhow::Result<Report> {
     let (section, field) = split(place)?;
-    let kind = context.known.find(section, field)?;
+    let known = context.known.find(section, field)?;
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
     // All that can fail without the value fails before somebody is asked for it.
     let key = master_key(&store, context).await?;
     let text = read(place)?;
-    let stored = match kind {
+    let stored = match &known.kind {
         FieldKind::Plain => Stored::plain(text.expose()),
-        FieldKind::OAuth2 { paste } => Stored::oauth(text.expose(), paste),
+        FieldKind::OAuth2(oauth) => Stored::oauth(text.expose(), &oauth.paste),
     };
     let stored = stored.with_context(|| format!("failed to store `{place}`"))?;
     let (section, field) = (section.to_owned(), field.to_owned());
-    let edit = Edit::Set { section, field, stored, origins: Vec::new() };
+    let edit = Edit::Set { section, field, stored, origins: known.origins.clone() };
     let owner = Owner::User(user.id.clone());
     match change_credentials(&store, &Actor::command(), &key, &owner, &[edit]).await? {
         ChangeOutcome::Done { .. } => {

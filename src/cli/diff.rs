@@ -5,6 +5,7 @@ mod git;
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::check;
@@ -129,7 +130,8 @@ fn side(what: &str) -> anyhow::Result<Side> {
 /// What a running tollgate serves from.
 fn served(data: &Path) -> anyhow::Result<Texts> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (code, document) = runtime.block_on(control::call(data, Method::GET, "/admin/providers/files"))?;
+    let (code, document) =
+        runtime.block_on(control::call(data, Method::GET, "/admin/providers/files", Bytes::new()))?;
     if code != StatusCode::OK {
         bail!("the running tollgate answers {code}: is it of another version than this command?");
     }

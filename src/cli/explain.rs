@@ -8,16 +8,16 @@ use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
 
 use super::{check, context::find_user};
 use crate::{
-    accounts::{self, KeySources, MasterKey, read_credentials},
+    accounts::{self, KeySources, MasterKey, open_credential},
     compile::{self, Compiled, VarSource},
-    explain::{self, Caller, Held, Scene},
+    explain::{self, Caller, Held, Kept, Owned, Scene},
     filetest,
     load::{self, Assembled, Loaded},
     name::Owner,
     secret::Secret,
     settings::Settings,
     spec::{self, nearest},
-    store::{DATABASE, Store},
+    store::{DATABASE, SealedCredential, Store},
     table::Hit,
 };
 
@@ -155,22 +155,23 @@ fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<V
 fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>) -> anyhow::Result<Caller> {
     if let Some(user) = &args.user {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let held = runtime.block_on(stored_by(user, settings, keys, hit))?;
-        return Ok(Caller { held, otherwise: format!("`{user}` has stored nothing for it") });
+        let owners = runtime.block_on(stored_for(user, settings, keys, hit))?;
+        let otherwise = format!("`{user}` has stored nothing for it, and nobody shares any");
+        return Ok(Caller { owners, otherwise });
     }
-    let mut held = BTreeMap::new();
+    let mut held = Vec::new();
     for one in &args.credentials {
         let (field, value) = one.split_once('=').context("`--credential` is given as FIELD=VALUE")?;
         if let Some(hit) = hit {
             check_field(hit, field)?;
         }
-        held.insert(field.to_owned(), Held::Value(Secret::new(value)));
+        held.push((field.to_owned(), Held::Value(Secret::new(value))));
     }
     let otherwise = match args.credentials.as_slice() {
         [] => "no caller is named: `--as USER` or `--credential FIELD=VALUE` does",
         _ => "no `--credential` gives it",
     };
-    Ok(Caller { held, otherwise: otherwise.to_owned() })
+    Ok(Caller::given(held, otherwise))
 }
 
 fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
@@ -185,14 +186,14 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a user has stored for the provider. A value is looked at only where it makes a difference: for an entry's
-/// `match`, and for a login, which may have expired.
-async fn stored_by(
+/// What there is for a user of what the provider may use. A value is looked at only where it makes a difference: for an
+/// entry's `match`, and for a login, which may have expired.
+async fn stored_for(
     user: &str,
     settings: &Settings,
     keys: &KeySources,
     hit: Option<&Hit>,
-) -> anyhow::Result<BTreeMap<String, Held>> {
+) -> anyhow::Result<Vec<Owned>> {
     let data = &settings.data;
     ensure!(
         data.join(DATABASE).is_file(),
@@ -202,11 +203,8 @@ async fn stored_by(
     let store = Store::open(data).await.context("failed to open the store")?;
     let user = find_user(&store, user).await?;
     let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     };
-    let sealed = store.credentials(&Owner::User(user.id.clone())).await?;
-    let names = sealed.iter().filter(|one| one.section == section.name).map(|one| one.field.clone());
-    let mut held: BTreeMap<String, Held> = names.map(|field| (field, Held::Something)).collect();
     let is_login = |field: &str| {
         let found = section.fields.iter().find(|known| known.value.name == field);
         found.is_some_and(|known| known.value.kind == Some(spec::FieldKind::Oauth2))
@@ -215,24 +213,33 @@ async fn stored_by(
         let mut entries = hit.provider.auth.iter().filter(|auth| auth.field == field);
         entries.any(|auth| auth.matches.is_some() || is_login(field))
     };
-    let wanted: Vec<String> = held.keys().filter(|field| decides(field)).cloned().collect();
-    if wanted.is_empty() {
-        return Ok(held);
+    let mut sealed = Vec::new();
+    let group = user.group.map(Owner::Group);
+    for owner in [Some(Owner::User(user.id)), group, Some(Owner::Everybody)].into_iter().flatten() {
+        sealed.extend(store.credentials(&owner).await?);
     }
-    let key = MasterKey::load_beside(keys, data, &store).await;
-    let key = key.context("failed to load the master key")?;
-    let (credentials, unreadable) = read_credentials(&store, &key, &Owner::User(user.id.clone())).await?;
-    for field in wanted {
-        let stored = credentials.get(&section.name, &field);
-        let usable = stored.map(|stored| stored.usable(accounts::now_ms()));
-        let lost = unreadable.iter().find(|lost| lost.section == section.name && lost.field == field);
-        let value = match (usable, lost) {
-            (Some(Some(secret)), _) => Held::Value(secret.clone()),
-            (Some(None), _) => Held::Expired,
-            (None, Some(lost)) => Held::Unreadable(lost.reason.to_string()),
-            (None, None) => continue,
-        };
-        held.insert(field, value);
+    sealed.retain(|one| one.section == section.name);
+    let key = if sealed.iter().any(|one| decides(&one.field)) {
+        let key = MasterKey::load_beside(keys, data, &store).await;
+        Some(key.context("failed to load the master key")?)
+    } else {
+        None
+    };
+    let mut owners: BTreeMap<Owner, BTreeMap<String, Kept>> = BTreeMap::new();
+    for one in sealed {
+        let held =
+            key.as_ref().filter(|_| decides(&one.field)).map_or(Held::Something, |key| held(key, &one));
+        let kept = Kept { held, origins: one.origins.unwrap_or_default() };
+        owners.entry(one.owner).or_default().insert(one.field, kept);
     }
-    Ok(held)
+    Ok(owners.into_iter().map(|(owner, fields)| Owned { owner: Some(owner), fields }).collect())
+}
+
+fn held(key: &MasterKey, sealed: &SealedCredential) -> Held {
+    match open_credential(key, sealed) {
+        Ok(stored) => {
+            stored.usable(accounts::now_ms()).map_or(Held::Expired, |secret| Held::Value(secret.clone()))
+        }
+        Err(reason) => Held::Unreadable(reason.to_string()),
+    }
 }

@@ -24,17 +24,17 @@ pub mod test;
 pub mod token;
 pub mod user;
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
 
 use crate::{
-    accounts::{FieldKind, KeySources, KnownFields},
+    accounts::KeySources,
+    fields::KnownFields,
     load,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
-    spec,
 };
 
 /// A declarative, data-driven proxy for LLM providers: one binary, one folder of TOML files
@@ -184,22 +184,10 @@ fn waited_for(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resu
     runtime.block_on(command).map(|()| true)
 }
 
-/// The credentials that the provider files declare.
+/// The credentials that the provider files declare, as far as they can be served from here.
 fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
     let what = check::describe(&settings.providers);
     let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let compiled = crate::compile::compile(&loaded.files);
-    let mut known: BTreeMap<String, BTreeMap<String, FieldKind>> = BTreeMap::new();
-    for section in compiled.providers.iter().filter_map(|provider| provider.section.as_ref()) {
-        let fields = known.entry(section.name.clone()).or_default();
-        fields.extend(section.fields.iter().map(|field| (field.value.name.clone(), kind(&field.value))));
-    }
-    Ok(KnownFields(known))
-}
-
-fn kind(field: &spec::Field) -> FieldKind {
-    match field.kind {
-        Some(spec::FieldKind::Oauth2) => FieldKind::OAuth2 { paste: field.paste.clone().unwrap_or_default() },
-        Some(spec::FieldKind::Secret) | None => FieldKind::Plain,
-    }
+    let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
+    Ok(assembled.table.fields)
 }

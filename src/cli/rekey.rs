@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::sleep;
 
@@ -44,7 +45,7 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
         "`{}` has no database yet: `tollgate serve` makes one, and a master key",
         data.display()
     );
-    let done = match control::call(data, Method::GET, PATH).await {
+    let done = match control::call(data, Method::GET, PATH, Bytes::new()).await {
         Ok((StatusCode::OK, _)) => by_server(args, data).await?,
         Ok((status, _)) => {
             bail!("the running tollgate answers {status}: is it of another version than this command?")
@@ -71,7 +72,7 @@ async fn by_server(args: &Args, data: &Path) -> anyhow::Result<Rekeyed> {
     prepare_rekey(&store, data, args.to.as_deref()).await?;
     let mut method = Method::POST;
     loop {
-        let (_, document) = control::call(data, method, PATH).await?;
+        let (_, document) = control::call(data, method, PATH, Bytes::new()).await?;
         let status: RekeyStatus = serde_json::from_slice(&document).context(
             "failed to read what the running tollgate says: is it of another version than this command?",
         )?;

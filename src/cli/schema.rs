@@ -5,15 +5,15 @@ use std::{io::Write, path::PathBuf};
 use anyhow::Context as _;
 
 use crate::{
-    settings,
+    admin, settings,
     spec::{self, Draft},
 };
 
 /// Print the JSON schema of a kind of file, or write all of them
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `provider`, `gateway`, `api`, `policy` or `settings`
-    #[arg(value_parser = ["provider", "gateway", "api", "policy", "settings"], default_value = "provider")]
+    /// `provider`, `gateway`, `api`, `policy` or `settings`; or `openapi`, the document of the HTTP API
+    #[arg(value_parser = ["provider", "gateway", "api", "policy", "settings", "openapi"], default_value = "provider")]
     kind: String,
     /// The draft of JSON Schema; `07` is for editors that know no later one
     #[arg(long, value_parser = ["2020-12", "07"], default_value = "2020-12")]
@@ -23,7 +23,7 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
-/// All schemas, each with its file's path.
+/// All schemas and the `OpenAPI` document, each with its file's path.
 pub fn all() -> Vec<(String, String)> {
     let drafts = [(Draft::Current, ""), (Draft::Seven, "draft-07/")];
     let files = drafts.into_iter().flat_map(|(draft, folder)| {
@@ -31,14 +31,17 @@ pub fn all() -> Vec<(String, String)> {
         let all = kinds.chain([("settings", settings::schema_text(draft))]);
         all.map(move |(stem, text)| (format!("{folder}{stem}.schema.json"), text))
     });
-    files.collect()
+    files.chain([("openapi.json".to_owned(), admin::openapi())]).collect()
 }
 
 /// Prints one, or writes all.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(dir) = &args.out else {
         let folder = if args.draft == "07" { "draft-07/" } else { "" };
-        let wanted = format!("{folder}{}.schema.json", args.kind);
+        let wanted = match args.kind.as_str() {
+            "openapi" => "openapi.json".to_owned(),
+            kind => format!("{folder}{kind}.schema.json"),
+        };
         let text =
             all().into_iter().find(|(file, _)| *file == wanted).map(|(_, text)| text).unwrap_or_default();
         return std::io::stdout().write_all(text.as_bytes()).context("failed to print");
@@ -86,7 +89,7 @@ mod tests {
                 look(child, &format!("{path}/{name}"), seen);
             }
         }
-        for (file, text) in super::all() {
+        for (file, text) in super::all().into_iter().filter(|(file, _)| file.ends_with(".schema.json")) {
             let schema: Value = serde_json::from_str(&text).unwrap();
             let mut seen = 0;
             look(&schema, &file, &mut seen);

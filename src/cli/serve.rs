@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, KeySources, MasterKey, Rekeyer},
-    admin::Admin,
+    accounts::{self, Accounts, Actor, KeySources, MasterKey, Rekeyer},
+    admin::{Admin, Desk, Files},
     cli::{check, hold::hold},
     control,
     diag::{Diagnostic, Severity},
@@ -93,20 +93,23 @@ async fn start(
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let key = MasterKey::load(keys, &settings.data, &store).await?;
     let (live, reloader) = files(settings, human)?;
+    bind_origins(&store, &key, &live).await;
     // Before the token, so that a start that fails shows none.
     let doors = open_doors(settings)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let (address, admin_address) = (doors.address, doors.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
-    let admin = Admin { live: live.clone(), rekeyer, local: false };
-    let (socket, calls) = control::start(&settings.data, admin.clone())
+    let files = Files::Live(live.clone());
+    let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
+    let (desk, errands) = Desk::start(admin.clone());
+    let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let (accounts, lookups) = Accounts::start(store.clone(), key);
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
-        admin,
+        desk,
         ready: Arc::new(Readiness::default()),
         accounts,
         upstream,
@@ -117,8 +120,14 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
-    let control =
-        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(rekeys)];
+    let control = [
+        tokio::spawn(lookups),
+        tokio::spawn(records),
+        tokio::spawn(calls),
+        tokio::spawn(errands),
+        tokio::spawn(rekeys),
+    ]
+    .into();
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
     let workers = start_workers(doors, pulses, &house)?;
@@ -231,6 +240,17 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         }
     }
     Ok((live, reloader))
+}
+
+/// What was sealed before credentials had origins goes where the files lead today.
+async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
+    let table = Arc::clone(&live.current());
+    let origins = |section: &str, field: &str| Some(table.fields.find(section, field).ok()?.origins.clone());
+    match accounts::bind_origins(store, key, &Actor::own(), origins).await {
+        Ok(0) => {}
+        Ok(credentials) => tracing::info!(credentials, "bound to the origins that the files lead to today"),
+        Err(error) => tracing::warn!(%error, "credentials without origins stay so until the next start"),
+    }
 }
 
 async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Result<()> {

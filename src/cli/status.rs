@@ -48,7 +48,7 @@ pub(super) enum Look {
 /// Makes a call that is answered by a status, and shows that; whether all is well.
 pub(super) fn show(data: &Path, method: Method, path: &str, look: Look) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (code, document) = runtime.block_on(control::call(data, method, path))?;
+    let (code, document) = runtime.block_on(control::call(data, method, path, Bytes::new()))?;
     let status = read(code, &document)?;
     let text = match look {
         Look::Json => [&document, &b"\n"[..]].concat(),

@@ -206,8 +206,7 @@ impl Target<'_> {
             };
             let held = test.spec.credentials.iter().flatten();
             let held = held.map(|(field, value)| (field.clone(), Held::Value(Secret::new(value))));
-            let caller =
-                Caller { held: held.collect(), otherwise: "the test's `credentials` have none".to_owned() };
+            let caller = Caller::given(held, "the test's `credentials` have none");
             let values = |owner: crate::bind::Owner<'_>, name: &str, _: &compile::Var| {
                 Ok(filetest::var(&test.spec, owner, name))
             };

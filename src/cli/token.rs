@@ -75,7 +75,7 @@ async fn add(user: &str, label: Option<&str>, context: &Context<'_>) -> anyhow::
 /// It takes nothing away: other admin tokens go on working.
 async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
     let label = take_label(label)?;
-    let token = issue_admin_token(&context.store().await?, &Actor::command(), label).await?;
+    let (token, _) = issue_admin_token(&context.store().await?, &Actor::command(), label).await?;
     let note = "made a token for the admin; it is shown this once\n".to_owned();
     Ok(Report { out: format!("{}\n", token.expose()), note })
 }

@@ -54,6 +54,7 @@ async fn add(name: &str, context: &Context<'_>) -> anyhow::Result<Report> {
                  next: `tollgate credential set {id} SECTION.FIELD` stores a provider's key\n"
             ),
         }),
+        NewUser::OtherKey => anyhow::bail!("the master key has been replaced meanwhile: try again"),
         NewUser::NameTaken(id) => anyhow::bail!(
             "a user named `{name_text}` exists, with the id {id}: choose another name, or run `tollgate token add {id}` for a further token"
         ),

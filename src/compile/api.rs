@@ -77,7 +77,14 @@ impl Api {
 
 /// The body of an error where no wire format is known.
 pub(super) fn plain_error_body(words: &FaultWords<'_>) -> String {
-    serde_json::json!({ "error": { "message": words.message, "code": words.code } }).to_string()
+    let kind = match words.status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    };
+    serde_json::json!({ "error": { "message": words.message, "type": kind, "code": words.code } }).to_string()
 }
 
 impl FaultWords<'_> {

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
@@ -62,13 +62,18 @@ pub enum CallError {
     },
 }
 
-/// Asks the tollgate that serves from `data`.
-pub async fn call(data: &Path, method: Method, path: &str) -> Result<(StatusCode, Bytes), CallError> {
+/// Asks the tollgate that serves from `data`. `path` may have a query; of a call without a body it is empty.
+pub async fn call(
+    data: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), CallError> {
     let after = if method == Method::GET { READ_TIME } else { CHANGE_TIME };
     let exchange = async {
         let stream = connect(data).await.map_err(|error| connect_error(data, &error))?;
         let broken = |detail: String| CallError::Broken { data: data.to_owned(), detail };
-        exchange(stream, method, path).await.map_err(broken)
+        exchange(stream, method, path, body).await.map_err(broken)
     };
     timeout(after, exchange).await.unwrap_or_else(|_| Err(CallError::Slow { data: data.to_owned(), after }))
 }
@@ -98,9 +103,14 @@ fn closed(path: &Path) -> Option<CallError> {
     })
 }
 
-async fn exchange(stream: UnixStream, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), String> {
     let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let exchange = async move {

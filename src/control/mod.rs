@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use call::{CallError, call};
 
 use crate::{
+    accounts::Actor,
     admin::Admin,
     fault::{Fault, Kind},
     gateway,
@@ -67,7 +68,7 @@ impl Drop for Socket {
 pub fn start(data: &Path, admin: Admin) -> io::Result<(Socket, impl Future<Output = ()> + use<>)> {
     let listener = bind(data)?;
     let socket = Socket { path: data.join(NAME), stop: CancellationToken::new() };
-    let calls = serve(listener, Admin { local: true, ..admin }, socket.stop.clone());
+    let calls = serve(listener, admin, socket.stop.clone());
     Ok((socket, calls))
 }
 
@@ -127,7 +128,7 @@ async fn converse(stream: UnixStream, admin: Admin) {
         let (admin, known) = (&admin, known.clone());
         async move {
             let answered = match known {
-                Ok(()) => gateway::administer(admin, request.method(), request.uri().path()).await,
+                Ok(actor) => gateway::administer(admin, request, actor).await,
                 Err(fault) => Err(fault),
             };
             Ok::<_, std::convert::Infallible>(answered.unwrap_or_else(|fault| gateway::refuse(&fault)))
@@ -143,11 +144,11 @@ async fn converse(stream: UnixStream, admin: Admin) {
     }
 }
 
-/// Whether the other side may ask, whatever rights the socket's file has got meanwhile.
-fn known(stream: &UnixStream) -> Result<(), Fault> {
+/// The other side, if it may ask, whatever rights the socket's file has got meanwhile.
+fn known(stream: &UnixStream) -> Result<Actor, Fault> {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer.uid() == own || peer.uid() == 0 => Ok(()),
+        Ok(peer) if peer.uid() == own || peer.uid() == 0 => Ok(Actor::local(peer.uid())),
         _ => {
             let message = format!("Only the user that serves (uid {own}) and root may use this socket");
             Err(Fault::new(Kind::Forbidden, message))

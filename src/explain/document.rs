@@ -54,6 +54,9 @@ pub struct Way {
     pub endpoint: Endpoint,
     /// The `[[auth]]` entries, in their order.
     pub auth: Vec<Choice>,
+    /// Whose the credential is that is used: a user's id, `group:` and a name, or `everybody`; null if none is used, or
+    /// one that is not stored.
+    pub owner: Option<String>,
     /// The gateways that the file names.
     pub gateways: Vec<Choice>,
     /// The egresses, in their order.

@@ -106,8 +106,7 @@ fn explained(case: Case<'_>) -> Explained {
         "expired" => (field, Held::Expired),
         value => (field, Held::Value(Secret::new(value))),
     };
-    let caller =
-        Caller { held: pairs(case.held).into_iter().map(stored).collect(), otherwise: "nothing".into() };
+    let caller = Caller::given(pairs(case.held).into_iter().map(stored), "nothing");
     let scene = Scene {
         files: &loaded.files,
         sources: &loaded.sources,

@@ -6,6 +6,7 @@ use super::{Difference, Nearest, places::place};
 use crate::{
     compile::{self, Plain, RESERVED},
     diag::Sources,
+    name::Owner,
     rewrite::{Own, Reason},
     spec::backticked,
     table,
@@ -56,10 +57,15 @@ pub(super) fn own(own: Own) -> &'static str {
     }
 }
 
-pub(super) fn fits(auth: &compile::Auth) -> String {
+pub(super) fn fits(auth: &compile::Auth, owner: Option<&Owner>) -> String {
+    let whose = match owner {
+        Some(Owner::Group(group)) => format!(" for the group `{group}`"),
+        Some(Owner::Everybody) => " for everybody".to_owned(),
+        Some(Owner::User(_)) | None => String::new(),
+    };
     match &auth.matches {
-        Some(glob) => format!("what is stored matches `{}`", glob.as_str()),
-        None => "it is stored".to_owned(),
+        Some(glob) => format!("what is stored{whose} matches `{}`", glob.as_str()),
+        None => format!("it is stored{whose}"),
     }
 }
 

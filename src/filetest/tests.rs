@@ -77,12 +77,12 @@ fn refusals() {
         "",
     );
     check(
-        "request.path = \"/demo/items/1\"\nexpect.body = { error = { message = \"No API key configured for demo\", code = \"credential_missing\" } }",
+        "request.path = \"/demo/items/1\"\nexpect.body = { error = { message = \"No API key configured for demo\", type = \"authentication_error\", code = \"credential_missing\" } }",
         "",
     );
     check(
         "request.path = \"/demo/items/1\"\nexpect.body = { error = \"no\" }",
-        r#"test `case` fails: the body is `{"error":{"code":"credential_missing","message":"No API key configured for demo"}}`, expected `{"error":"no"}`"#,
+        r#"test `case` fails: the body is `{"error":{"code":"credential_missing","message":"No API key configured for demo","type":"authentication_error"}}`, expected `{"error":"no"}`"#,
     );
     for path in [
         "/demo/items",

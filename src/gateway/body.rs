@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::visit::Finish;
 use crate::{
     exchange::End,
+    fault::{Fault, Kind},
     rewrite,
     upstream::{CutError, Download, UploadWatch},
 };
@@ -24,6 +25,9 @@ use crate::{
 const REST_BYTES: u64 = 1 << 20;
 /// How long it is read.
 const REST_TIME: Duration = Duration::from_secs(2);
+
+/// How long the body of a call of our own API may take.
+const CALL_TIME: Duration = Duration::from_secs(10);
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -167,6 +171,32 @@ impl Relay {
             }
         }
     }
+}
+
+/// The whole body of a call of our own API, which has a limit. What is not read stays to be read.
+pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Result<Bytes, Fault> {
+    let too_large =
+        || Fault::new(Kind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"));
+    let Some(body) = incoming else { return Ok(Bytes::new()) };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let all = async {
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let broken = |_| Fault::new(Kind::MalformedRequest, "The request's body broke off");
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            if all.len() + data.len() > limit {
+                return Err(too_large());
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all.freeze())
+    };
+    let slow = |_| Fault::new(Kind::BodyTimeout, "The request's body did not arrive in time");
+    let all = tokio::time::timeout(CALL_TIME, all).await.map_err(slow)??;
+    *incoming = None;
+    Ok(all)
 }
 
 /// Reads what a client still sends after an early answer, within bounds: closing at once would reset the

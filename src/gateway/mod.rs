@@ -29,12 +29,12 @@ pub use own::administer;
 pub use ready::Readiness;
 
 use crate::{
-    accounts::{Accounts, Caller, LocalCache, Stored, now_ms},
-    admin::Admin,
+    accounts::{Accounts, Caller, LocalCache, now_ms},
+    admin::Desk,
     fault::{Fault, Kind},
     live::Live,
     origin::is_host,
-    rewrite::{self, Answered, Chosen},
+    rewrite::{self, Answered, Bound, Chosen, Usable},
     store::StoreError,
     table::{Hit, Table},
     telemetry::{Recorder, shown},
@@ -49,8 +49,8 @@ pub struct Worker {
     pub face: Face,
     /// The current table.
     pub live: Arc<Live>,
-    /// The admin API.
-    pub admin: Admin,
+    /// Where calls of the API are handed in.
+    pub desk: Desk,
     /// Whether more requests are wanted.
     pub ready: Arc<Readiness>,
     /// Who callers are.
@@ -82,7 +82,7 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
     let (head, incoming) = request.into_parts();
     let mut visit = Visit::begin(&worker, peer, &head);
     let mut incoming = Some(incoming);
-    let answer = match answer(&worker, &head, &mut incoming, &mut visit).await {
+    let answer = match answer(&worker, peer, &head, &mut incoming, &mut visit).await {
         Ok(answer) => answer,
         Err(fault) => fault::response(&fault, &worker, &head, &mut visit),
     };
@@ -98,6 +98,7 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
 /// The order of decisions.
 async fn answer(
     worker: &Arc<Worker>,
+    peer: IpAddr,
     head: &Parts,
     incoming: &mut Option<Incoming>,
     visit: &mut Visit,
@@ -110,16 +111,18 @@ async fn answer(
     if head.method == Method::OPTIONS {
         return Ok(own::preflight());
     }
-    if let Some(answer) = own::answer(worker, head, visit).await? {
+    if let Some(answer) = own::answer(worker, peer, head, incoming, visit).await? {
         return Ok(answer);
     }
     let caller = authenticate(worker, head, visit).await?;
     visit.caller(&caller);
+    own::may_proxy(&caller)?;
     if let Some(refused) = rewrite::refused(head) {
         return Err(refused);
     }
     let hit = find(&worker.live.current(), head, path)?;
     visit.route(&hit);
+    own::in_scope(&caller, &hit)?;
     relay(worker, head, &hit, &caller, incoming, visit).await
 }
 
@@ -218,15 +221,29 @@ fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
     table.find_canonical(&head.method, path).ok_or_else(|| rewrite::no_endpoint(table, path))
 }
 
-/// The caller's credential for the endpoint's provider.
+/// The caller's credential for the endpoint's provider: the caller's own, the group's or everybody's.
 fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, Fault> {
     let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
     let now_ms = now_ms();
-    let stored = |field: &str| caller.credentials.get(section, field);
-    rewrite::choose(hit, |field| stored(field)?.usable(now_ms).cloned()).map_err(|fault| {
-        let expired = |stored: &Stored| stored.usable(now_ms).is_none();
-        let expired = hit.provider.auth.iter().any(|auth| stored(&auth.field).is_some_and(expired));
-        if expired { rewrite::expired(hit) } else { fault }
+    let owners = caller.credentials.iter().map(|(owner, credentials)| {
+        move |field: &str| {
+            let secret = credentials.get(section, field)?.usable(now_ms)?.clone();
+            Some(Usable {
+                secret,
+                bound: Some(Bound { owner, origins: credentials.origins(section, field) }),
+            })
+        }
+    });
+    rewrite::choose(hit, owners).map_err(|fault| {
+        let mut stored = hit.provider.auth.iter().flat_map(|auth| {
+            caller.credentials.values().filter_map(|credentials| credentials.get(section, &auth.field))
+        });
+        let missing = fault.kind == Kind::CredentialMissing;
+        if missing && stored.any(|stored| stored.usable(now_ms).is_none()) {
+            rewrite::expired(hit)
+        } else {
+            fault
+        }
     })
 }
 

@@ -1,12 +1,20 @@
 //! What tollgate answers itself, below its reserved first segments, and the browsers' preflight.
 
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use std::net::IpAddr;
 
-use super::{Body, Worker, authenticate, fault::json, store_fault, visit::Visit};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{Body, Worker, authenticate, body::collect, fault::json, store_fault, visit::Visit};
 use crate::{
-    admin::Admin,
+    accounts::{Actor, Caller},
+    admin::{self, Admin, Asker, Call, Who},
     compile::RESERVED,
     fault::{Fault, Kind},
+    name::Scope,
+    store::TokenKind,
+    table::Hit,
 };
 
 /// The page at `/config`, until there is one that does it all.
@@ -28,33 +36,132 @@ pub(super) fn is_reserved(path: &str) -> bool {
 /// The answer, if the path is tollgate's own.
 pub(super) async fn answer(
     worker: &Worker,
+    peer: IpAddr,
     head: &Parts,
+    incoming: &mut Option<Incoming>,
     visit: &Visit,
 ) -> Result<Option<Response<Body>>, Fault> {
     let path = head.uri.path();
-    match (&head.method, path) {
-        (&Method::GET | &Method::HEAD, "/health" | "/livez") => Ok(Some(health(StatusCode::OK, "ok"))),
-        (&Method::GET | &Method::HEAD, "/readyz") => {
-            let serves = !worker.live.current().providers.is_empty();
-            let (status, word) = worker.ready.told(serves);
-            Ok(Some(health(status, word)))
+    match (admin::find(&head.method, path), path) {
+        (Some(found), _) if found.operation.who == Who::Public => {
+            Ok(Some(well(worker, found.operation.call)))
         }
-        (&Method::GET, "/config") => Ok(Some(config_page())),
+        (_, "/config") if head.method == Method::GET => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
-            check_admin(worker, head, visit).await?;
-            administer(&worker.admin, &head.method, path).await.map(Some)
+            let who = check_admin(worker, head, visit).await?;
+            let actor = Actor { who, source: peer.to_string() };
+            call(worker, head, incoming, Asker::Admin, actor).await.map(Some)
         }
         _ if below(path, "/auth") => {
-            authenticate(worker, head, visit).await?;
-            Err(Fault::new(Kind::NotFound, "Not found"))
+            let caller = authenticate(worker, head, visit).await?;
+            may_manage(&caller)?;
+            let actor = Actor { who: format!("user {}", caller.id), source: peer.to_string() };
+            call(worker, head, incoming, Asker::User(caller), actor).await.map(Some)
         }
         _ => Ok(None),
     }
 }
 
-/// What the admin API answers to whoever may ask it.
-pub async fn administer(admin: &Admin, method: &Method, path: &str) -> Result<Response<Body>, Fault> {
-    admin.answer(method, path).await.map(|answer| json(answer.status, answer.body))
+/// A call of the API, by way of the control runtime.
+async fn call(
+    worker: &Worker,
+    head: &Parts,
+    incoming: &mut Option<Incoming>,
+    asker: Asker,
+    actor: Actor,
+) -> Result<Response<Body>, Fault> {
+    let request = asked(head, incoming, asker, actor).await?;
+    worker.desk.answer(request).await.map(shown)
+}
+
+/// What the API answers to whoever may ask it without a token.
+pub async fn administer(
+    admin: &Admin,
+    request: hyper::Request<Incoming>,
+    actor: Actor,
+) -> Result<Response<Body>, Fault> {
+    let (head, incoming) = request.into_parts();
+    let request = asked(&head, &mut Some(incoming), Asker::Local, actor).await?;
+    admin.answer(&request).await.map(shown)
+}
+
+/// The call, with its body if it takes one.
+async fn asked(
+    head: &Parts,
+    incoming: &mut Option<Incoming>,
+    asker: Asker,
+    actor: Actor,
+) -> Result<admin::Request, Fault> {
+    let path = head.uri.path();
+    let found = admin::find(&head.method, path).ok_or_else(admin::not_found)?;
+    let takes = found.operation.body.is_some();
+    let body = if takes { collect(incoming, admin::MAX_BODY).await? } else { Bytes::new() };
+    let (method, path, query) = (head.method.clone(), path.to_owned(), head.uri.query().map(str::to_owned));
+    Ok(admin::Request { method, path, query, body, asker, actor })
+}
+
+fn shown(answer: admin::Answer) -> Response<Body> {
+    let mut response = json(answer.status, answer.body);
+    if let Some(link) = answer.link.and_then(|link| HeaderValue::try_from(link).ok()) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
+/// Whether a token reaches what lies below `/auth`.
+fn may_manage(caller: &Caller) -> Result<(), Fault> {
+    not_disabled(caller)?;
+    match (&caller.token.paste, caller.token.kind) {
+        (None, TokenKind::Manage | TokenKind::Both) => Ok(()),
+        _ => Err(Fault::new(
+            Kind::TokenKind,
+            "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+        )),
+    }
+}
+
+/// Whether a token reaches any provider.
+pub(super) fn may_proxy(caller: &Caller) -> Result<(), Fault> {
+    not_disabled(caller)?;
+    match caller.token.kind {
+        TokenKind::Proxy | TokenKind::Both => Ok(()),
+        TokenKind::Manage => Err(Fault::new(
+            Kind::TokenKind,
+            "This token is for self-service: calls to providers take one of the kind `proxy` or `both`",
+        )),
+    }
+}
+
+/// Whether a token reaches this endpoint.
+pub(super) fn in_scope(caller: &Caller, hit: &Hit) -> Result<(), Fault> {
+    let (provider, endpoint) = (&hit.provider.name, &hit.endpoint().name);
+    let pasted = caller.token.paste.as_ref().is_none_or(|own| own == provider);
+    let within = |scope: &Scope| scope.covers(provider, endpoint);
+    let scoped = caller.token.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(within));
+    if pasted && scoped {
+        return Ok(());
+    }
+    Err(Fault::new(Kind::TokenScope, format!("This token does not reach `{provider}/{endpoint}`")))
+}
+
+fn not_disabled(caller: &Caller) -> Result<(), Fault> {
+    if caller.disabled {
+        return Err(Fault::new(
+            Kind::UserDisabled,
+            "This user is disabled: whoever runs this tollgate can say why",
+        ));
+    }
+    Ok(())
+}
+
+/// How the process is.
+fn well(worker: &Worker, call: Call) -> Response<Body> {
+    if call == Call::Ready {
+        let serves = !worker.live.current().providers.is_empty();
+        let (status, word) = worker.ready.told(serves);
+        return health(status, word);
+    }
+    health(StatusCode::OK, "ok")
 }
 
 fn health(status: StatusCode, word: &str) -> Response<Body> {
@@ -65,14 +172,13 @@ pub(super) fn below(path: &str, segment: &str) -> bool {
     path.strip_prefix(segment).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<(), Fault> {
+/// Who the admin is, for the audit log.
+async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<String, Fault> {
     let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
     let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
-    match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(refused()),
-        Err(error) => Err(store_fault(&error, visit)),
-    }
+    let admin = worker.accounts.authenticate_admin(&worker.cache, token.expose()).await;
+    let admin = admin.map_err(|error| store_fault(&error, visit))?.ok_or_else(refused)?;
+    Ok(format!("admin {admin}"))
 }
 
 fn config_page() -> Response<Body> {

@@ -2,12 +2,13 @@
 //! and `GET /admin/providers` show. Places are told as file, line and column; the text of a file, which may
 //! hold what nobody is to see, never is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Severity;
 
 /// What serves, and what became of each file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Whether every file is live and nothing else is wrong. Warnings change nothing of that.
     pub ok: bool,
@@ -43,7 +44,7 @@ fn is_zero(number: &usize) -> bool {
 }
 
 /// How changes to files are noticed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Watching {
     /// The system tells of them; a sweep finds what it did not tell.
@@ -56,7 +57,7 @@ pub enum Watching {
 }
 
 /// How many files are in which state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Files that serve as they are.
     pub live: usize,
@@ -71,7 +72,7 @@ pub struct Counts {
 }
 
 /// What became of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct File {
     /// Its path.
     pub file: String,
@@ -93,7 +94,7 @@ pub struct File {
 }
 
 /// The state of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It serves as it is.
@@ -105,7 +106,7 @@ pub enum State {
 }
 
 /// A diagnostic, with its place.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// The stable code, as `TG010`.
     pub code: String,
@@ -128,7 +129,7 @@ pub struct Finding {
 }
 
 /// A place that belongs to a diagnostic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The file.
     pub file: String,

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keep::Inputs;
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// The texts that serve.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Texts {
     /// By provider, what it is made of.
     pub providers: BTreeMap<String, Vec<Input>>,
@@ -24,7 +25,7 @@ pub struct Texts {
 }
 
 /// A file that a provider is made of.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
     /// Its path, as it is shown.
     pub file: String,

@@ -17,6 +17,7 @@ use rustix::{
     fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx},
     io::Errno,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -42,7 +43,7 @@ const POLICY: &str = "policy.toml";
 pub type Hash = [u8; 32];
 
 /// Which folder a file stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Folder {
     /// The directory itself: providers.

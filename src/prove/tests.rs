@@ -254,7 +254,9 @@ fn brute(provider: &Provider) -> Seen {
         let request = Request::post("/demo/v1/chat/m").header("x-h-y", "1").header("x-h-z", "1");
         let (head, ()) = request.body(()).unwrap().into_parts();
         let hit = table.find_canonical(&head.method, head.uri.path()).unwrap();
-        let chosen = rewrite::choose(&hit, |_| Some(Secret::new("secret"))).unwrap();
+        let chosen =
+            rewrite::choose(&hit, [|_: &str| Some(rewrite::Usable::stand_in(Secret::new("secret")))])
+                .unwrap();
         let out = rewrite::request(&hit, &head, chosen.as_ref(), &table.carriers).unwrap();
         if out.headers.values().any(|value| value.as_bytes().ends_with(b"secret")) {
             seen.origins.insert(out.origin.to_string());

@@ -10,7 +10,8 @@ mod token;
 mod witness;
 
 pub use answer::{Answered, answer, cors, trailers};
-pub use request::{Chosen, Outgoing, choose, expired, request, watched};
+pub use query::value_of;
+pub use request::{Bound, Chosen, Outgoing, Usable, choose, expired, request, watched};
 pub use token::{Carrier, token, token_at};
 pub use witness::{Fate, Own, Reason, Rule, RuleKind, RuleTable, Witness};
 

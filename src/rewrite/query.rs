@@ -91,7 +91,7 @@ fn decode(text: &str) -> String {
 }
 
 /// The decoded value of the first parameter of a name.
-pub(crate) fn value_of(query: Option<&str>, name: &str) -> Option<String> {
+pub fn value_of(query: Option<&str>, name: &str) -> Option<String> {
     let pair = query?.split('&').find(|pair| name_of(pair) == name)?;
     pair.split_once('=').map(|(_, value)| decode(value))
 }

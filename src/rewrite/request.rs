@@ -15,14 +15,44 @@ use crate::{
         safety::{self, Class},
     },
     fault::{Fault, Kind},
+    name::Owner,
     origin::Origin,
     secret::Secret,
     table::Hit,
 };
 
+const CONFIRM_SHARED: &str = "an admin has to confirm that with `tollgate credential confirm`";
+
+/// A credential that a request may use.
+#[derive(Debug, Clone)]
+pub struct Usable<'s> {
+    /// The credential.
+    pub secret: Secret,
+    /// What it is bound to; nothing, if it is a stand-in that was never stored.
+    pub bound: Option<Bound<'s>>,
+}
+
+impl Usable<'_> {
+    /// One that was never stored.
+    pub fn stand_in(secret: Secret) -> Self {
+        Self { secret, bound: None }
+    }
+}
+
+/// Whose a stored credential is, and where it may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound<'s> {
+    /// Whose it is.
+    pub owner: &'s Owner,
+    /// The origins that it was saved for.
+    pub origins: &'s [String],
+}
+
 /// The credential that was chosen for a request.
 #[derive(Debug)]
 pub struct Chosen<'h> {
+    /// Whose it is, counted among those that were asked.
+    pub owner: usize,
     /// The entry that uses it.
     pub auth: &'h Auth,
     /// The credential.
@@ -49,20 +79,51 @@ impl Outgoing<'_> {
     }
 }
 
-/// Chooses the credential: the first `[[auth]]` entry whose field `stored` has a usable value for, and whose
-/// `match` fits. None is needed where the file has no entry.
-pub fn choose(hit: &Hit, stored: impl Fn(&str) -> Option<Secret>) -> Result<Option<Chosen<'_>>, Fault> {
+/// Chooses the credential: of the first owner that has one, the first `[[auth]]` entry whose field has a usable value,
+/// and whose `match` fits. None is needed where the file has no entry. One that was not saved for where the provider
+/// leads is a fault: no other goes in its place.
+pub fn choose<'s, S: Fn(&str) -> Option<Usable<'s>>>(
+    hit: &Hit,
+    owners: impl IntoIterator<Item = S>,
+) -> Result<Option<Chosen<'_>>, Fault> {
     let provider = &hit.provider;
     if provider.auth.is_empty() {
         return Ok(None);
     }
-    for auth in &provider.auth {
-        let Some(secret) = stored(&auth.field) else { continue };
-        if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
-            return Ok(Some(Chosen { auth, secret }));
+    for (owner, stored) in owners.into_iter().enumerate() {
+        for auth in &provider.auth {
+            let Some(Usable { secret, bound }) = stored(&auth.field) else { continue };
+            if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
+                bound.map_or(Ok(()), |bound| stays(provider, bound))?;
+                return Ok(Some(Chosen { owner, auth, secret }));
+            }
         }
     }
     Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
+}
+
+/// Refuses to send a credential where it was not saved for.
+fn stays(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>) -> Result<(), Fault> {
+    let new: Vec<&str> =
+        provider.used.iter().filter(|used| !origins.contains(used)).map(String::as_str).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let name = &provider.name;
+    let (what, confirm) = match owner {
+        Owner::User(_) => (
+            "stored".to_owned(),
+            "confirm that with `POST /auth/creds/confirm`, or have an admin run `tollgate credential confirm`",
+        ),
+        Owner::Group(group) => (format!("that the group `{group}` shares"), CONFIRM_SHARED),
+        Owner::Everybody => ("that everybody shares".to_owned(), CONFIRM_SHARED),
+    };
+    let old = if origins.is_empty() { "no host".to_owned() } else { origins.join(", ") };
+    let message = format!(
+        "The credential {what} for {name} was saved for {old}, and {name} now leads to {}: {confirm}",
+        new.join(", ")
+    );
+    Err(Fault::new(Kind::CredentialMoved, message))
 }
 
 /// What a caller is told instead of `choose`'s fault, all of whose logins have expired.

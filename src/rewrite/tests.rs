@@ -149,7 +149,7 @@ fn carriers() -> Carriers {
 }
 
 fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
-    let chosen = choose(hit, |_| Some(Secret::new(CREDENTIAL))).unwrap();
+    let chosen = choose(hit, [|_: &str| Some(Usable::stand_in(Secret::new(CREDENTIAL)))]).unwrap();
     let mut last = Last::default();
     let out = watched(hit, head, chosen.as_ref(), &carriers(), &mut last).unwrap();
     check_told(&last, &head.headers, &out.headers);

@@ -38,6 +38,29 @@ impl Store {
             credential!(),
             "WHERE (owner, section, field) > ($1, $2, $3) ORDER BY owner, section, field LIMIT $4"
         );
+        self.page(query, after, limit).await
+    }
+
+    /// The same of those that were sealed before credentials had origins.
+    pub async fn unbound_credentials_after(
+        &self,
+        after: Option<&SealedCredential>,
+        limit: u64,
+    ) -> Result<Vec<SealedCredential>> {
+        let query = concat!(
+            credential!(),
+            "WHERE origins IS NULL AND (owner, section, field) > ($1, $2, $3)
+             ORDER BY owner, section, field LIMIT $4"
+        );
+        self.page(query, after, limit).await
+    }
+
+    async fn page(
+        &self,
+        query: &'static str,
+        after: Option<&SealedCredential>,
+        limit: u64,
+    ) -> Result<Vec<SealedCredential>> {
         let (owner, section, field) = after.map_or_else(Default::default, |one| {
             (one.owner.to_string(), one.section.clone(), one.field.clone())
         });

@@ -152,7 +152,7 @@ fn the_admin_token_is_no_users_token() {
     let mut world = World::new();
     let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
     let admin = format!("Authorization: Bearer {}\r\n", admin.trim_end());
-    world.fault(request("GET /admin/users", &admin), NOT_FOUND);
+    world.fault(request("GET /admin/nowhere", &admin), NOT_FOUND);
     world.fault(request("PATCH /admin", &admin), NOT_FOUND);
     world.fault(request("GET /auth/creds", &admin), NO_CALLER);
     world.fault(request("GET /t/get", &admin), NO_CALLER);

@@ -9,6 +9,8 @@
 
 mod accounts;
 mod admin;
+mod api_admin;
+mod api_self;
 mod backup;
 mod broken;
 mod cli;

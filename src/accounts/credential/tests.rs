@@ -125,10 +125,14 @@ fn masks() {
 #[test]
 fn credentials_are_found_by_section_and_field() {
     let mut credentials = Credentials::default();
-    credentials.insert("providers.demo".to_owned(), "apiKey".to_owned(), Stored::Plain(secret("k")));
-    credentials.insert("demo".to_owned(), "oauth".to_owned(), oauth("a", None, None));
+    let origins = vec!["https://a.example".to_owned()];
+    let key = Stored::Plain(secret("k"));
+    credentials.insert("providers.demo".to_owned(), "apiKey".to_owned(), key, origins.clone());
+    credentials.insert("demo".to_owned(), "oauth".to_owned(), oauth("a", None, None), Vec::new());
     assert_eq!(credentials.get("providers.demo", "apiKey"), Some(&Stored::Plain(secret("k"))));
+    assert_eq!(credentials.origins("providers.demo", "apiKey"), origins);
     assert_eq!(credentials.get("providers.demo", "oauth"), None);
+    assert_eq!(credentials.origins("providers.demo", "oauth"), [""; 0]);
     assert_eq!(credentials.get("providers", "demo.apiKey"), None);
     let listed: Vec<_> = credentials.iter().map(|(section, field, _)| (section, field)).collect();
     assert_eq!(listed, [("demo", "oauth"), ("providers.demo", "apiKey")]);

@@ -500,13 +500,13 @@ async fn workers_on_other_runtimes_ask_the_control_runtime() {
     change_credentials(&store, &Actor::own(), &key, &Owner::User(id.clone()), &[edit]).await.unwrap();
     let (accounts, task) = Accounts::start(store, key);
     let worker = |accounts: Accounts| {
-        let (token, stored) = (token.clone(), stored.clone());
+        let (token, stored, owner) = (token.clone(), stored.clone(), Owner::User(id.clone()));
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let cache = LocalCache::default();
             for _ in 0..100 {
                 let caller = runtime.block_on(accounts.authenticate(&cache, token.expose())).unwrap();
-                assert_eq!(caller.unwrap().credentials.get("demo", "apiKey"), Some(&stored));
+                assert_eq!(caller.unwrap().credentials[&owner].get("demo", "apiKey"), Some(&stored));
             }
         }
     };

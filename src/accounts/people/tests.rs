@@ -15,6 +15,7 @@ async fn user(store: &Store, name: &str) -> (UserId, Secret) {
     match create_user(store, &Actor::own(), &DisplayName::new(name).unwrap(), Names::Any).await.unwrap() {
         NewUser::Created { id, token } => (id, token),
         NewUser::NameTaken(other) => panic!("{other} has that name"),
+        NewUser::OtherKey => panic!("the key is the store's"),
     }
 }
 

@@ -1,8 +1,11 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::accounts::{Actor, DisplayName, KeySources, KnownFields, create_user};
 use crate::store::{Names, Store};
+use crate::{
+    accounts::{Actor, DisplayName, KeySources, create_user},
+    fields::KnownFields,
+};
 
 #[tokio::test]
 async fn the_log_is_followed_to_its_end() {

@@ -4,7 +4,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{Actor, DisplayName, KeySources, KnownFields, create_user},
+    accounts::{Actor, DisplayName, KeySources, create_user},
+    fields::{Field, KnownFields, OAuth},
     store::Names,
 };
 
@@ -21,8 +22,15 @@ impl World {
         let store = Store::open(dir.path()).await.unwrap();
         create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
         let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
-        let plain = ("apiKey".to_owned(), FieldKind::Plain);
-        let oauth = ("oauth".to_owned(), FieldKind::OAuth2 { paste });
+        let oauth = OAuth {
+            paste,
+            token_url: "https://auth.example.com/token".to_owned(),
+            client_id: "app_1".to_owned(),
+            refresh_before: std::time::Duration::from_mins(5),
+        };
+        let field = |kind| Field { kind, origins: vec!["https://api.example.com".to_owned()] };
+        let plain = ("apiKey".to_owned(), field(FieldKind::Plain));
+        let oauth = ("oauth".to_owned(), field(FieldKind::OAuth2(oauth)));
         let known = KnownFields(BTreeMap::from([
             ("providers.demo".to_owned(), BTreeMap::from([plain])),
             ("example".to_owned(), BTreeMap::from([oauth])),

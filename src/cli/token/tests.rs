@@ -2,7 +2,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{Actor, KeySources, KnownFields, NewUser, create_user},
+    accounts::{Actor, KeySources, NewUser, create_user},
+    fields::KnownFields,
     name::UserId,
     store::{Names, NewToken, Store},
 };

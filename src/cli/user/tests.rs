@@ -2,7 +2,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{KeySources, KnownFields},
+    accounts::KeySources,
+    fields::KnownFields,
     store::{Store, TokenHash},
 };
 

@@ -1,8 +1,9 @@
 //! What the suites stand on: the real binary (`gateway`), the upstream that a test plays itself
 //! (`upstream`) or that answers by itself (`echo`), files that change (`site`), the service manager
-//! (`manager`), exact connections (`wire`), a machine that fails (`namespace`), and the one way in which
+//! (`manager`), the API as a client calls it (`api`), exact connections (`wire`), a machine that fails (`namespace`), and the one way in which
 //! exchanges are checked (`exchange`).
 
+mod api;
 mod echo;
 mod exchange;
 mod gateway;
@@ -13,6 +14,7 @@ mod upstream;
 mod wire;
 mod world;
 
+pub use api::Api;
 pub use exchange::{Answer, Exchange, Fault, chunk};
 pub use gateway::{Gateway, Home, Said, binary, connect, database, over_socket, root};
 pub use manager::Manager;

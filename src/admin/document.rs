@@ -1,0 +1,321 @@
+//! The credentials document: sections from the provider files, nested at their dots. What comes in becomes steps
+//! of a change, or is refused whole; what is stored is shown masked. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    body::{bad, hint, step, wrong_type},
+    shape::MaskedCredentials,
+};
+use crate::{
+    accounts::{Credentials, Edit, Stored},
+    fault::Fault,
+    fields::{FieldKind, KnownFields},
+};
+
+/// Section and field.
+pub(super) type Place = (String, String);
+
+/// The steps that a document asks for: a value sets, `null` takes a field or all of a section away, what is left
+/// out stays. `stored` is what there is: `null` is good for it, whether a file still declares it or not.
+pub(super) fn edits(
+    document: &Map<String, Value>,
+    path: &str,
+    known: &KnownFields,
+    stored: &BTreeSet<Place>,
+) -> Result<Vec<Edit>, Fault> {
+    let declared = known
+        .0
+        .iter()
+        .flat_map(|(section, fields)| fields.keys().map(|field| (section.clone(), field.clone())));
+    let places = declared.chain(stored.iter().cloned()).collect();
+    let mut walk = Walk { known, stored, places, edits: Vec::new() };
+    walk.object("", document, path)?;
+    Ok(walk.edits)
+}
+
+struct Walk<'a> {
+    known: &'a KnownFields,
+    stored: &'a BTreeSet<Place>,
+    /// What is declared or stored.
+    places: BTreeSet<Place>,
+    edits: Vec<Edit>,
+}
+
+impl Walk<'_> {
+    fn object(&mut self, section: &str, object: &Map<String, Value>, path: &str) -> Result<(), Fault> {
+        for (key, value) in object {
+            let path = format!("{path}/{}", step(key));
+            let below = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            if self.places.contains(&(section.to_owned(), key.clone())) {
+                self.field(section, key, value, &path)?;
+            } else if !key.contains('.') && self.places.iter().any(|(other, _)| is_within(other, &below)) {
+                self.section(&below, value, &path)?;
+            } else {
+                return Err(self.unknown(section, key, &path));
+            }
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, section: &str, value: &Value, path: &str) -> Result<(), Fault> {
+        match value {
+            Value::Object(object) => self.object(section, object, path),
+            Value::Null => {
+                let gone = self.stored.iter().filter(|(other, _)| is_within(other, section));
+                self.edits.extend(
+                    gone.map(|(section, field)| Edit::Remove {
+                        section: section.clone(),
+                        field: field.clone(),
+                    }),
+                );
+                Ok(())
+            }
+            other => Err(wrong_type(path, other, "an object or null")),
+        }
+    }
+
+    fn field(&mut self, section: &str, field: &str, value: &Value, path: &str) -> Result<(), Fault> {
+        let (section_name, field_name) = (section.to_owned(), field.to_owned());
+        if value.is_null() {
+            self.edits.push(Edit::Remove { section: section_name, field: field_name });
+            return Ok(());
+        }
+        let known = self.known.find(section, field).map_err(|_| {
+            bad(path, "no provider file has this field any more: `null` takes away what is stored")
+        })?;
+        let (stored, origins) = (stored(&known.kind, value, path)?, known.origins.clone());
+        self.edits.push(Edit::Set { section: section_name, field: field_name, stored, origins });
+        Ok(())
+    }
+
+    fn unknown(&self, section: &str, key: &str, path: &str) -> Fault {
+        let deeper = |other: &str| -> Option<String> {
+            let rest =
+                if section.is_empty() { other } else { other.strip_prefix(section)?.strip_prefix('.')? };
+            rest.split('.').next().map(str::to_owned)
+        };
+        let fields = self.places.iter().filter(|(other, _)| other == section).map(|(_, field)| field.clone());
+        let below = self.places.iter().filter_map(|(other, _)| deeper(other));
+        let known: BTreeSet<String> = fields.chain(below).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        bad(path, format!("no provider file has such a section or field; {}", hint(key, &known)))
+    }
+}
+
+/// Whether a section is this one, or stands below it.
+fn is_within(section: &str, above: &str) -> bool {
+    section.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn stored(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fault> {
+    let stored = match (kind, value) {
+        (FieldKind::Plain, Value::String(text)) => Stored::exact(text),
+        (FieldKind::OAuth2(login), Value::Object(_)) => Stored::oauth(&value.to_string(), &login.paste),
+        (FieldKind::Plain, other) => {
+            return Err(wrong_type(path, other, "a string or null"));
+        }
+        (FieldKind::OAuth2(_), other) => {
+            return Err(wrong_type(path, other, "an object or null"));
+        }
+    };
+    stored.map_err(|error| bad(path, error.to_string()))
+}
+
+/// Credentials as they are shown. `lost` are those that do not open.
+pub(super) fn masked<'l>(
+    credentials: &Credentials,
+    lost: impl Iterator<Item = (&'l str, &'l str)>,
+) -> MaskedCredentials {
+    let mut document = Map::new();
+    for (section, field, stored) in credentials.iter() {
+        let shown = match stored {
+            Stored::Plain(_) => stored.mask().into(),
+            Stored::OAuth { expires_at_ms: Some(ms), .. } => {
+                json!({ "status": "configured", "expiresAt": ms })
+            }
+            Stored::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
+        };
+        put(&mut document, section, field, shown);
+    }
+    for (section, field) in lost {
+        put(&mut document, section, field, json!({ "status": "unreadable" }));
+    }
+    MaskedCredentials(document)
+}
+
+fn put(document: &mut Map<String, Value>, section: &str, field: &str, shown: Value) {
+    let mut at = document;
+    for step in section.split('.') {
+        let next = at.entry(step).or_insert_with(|| json!({}));
+        if !next.is_object() {
+            // A field and a section of one name: the section is the one that leads further.
+            *next = json!({});
+        }
+        at = next.as_object_mut().expect("it was made one");
+    }
+    at.insert(field.to_owned(), shown);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use super::*;
+    use crate::fields::{Field, OAuth};
+
+    fn known() -> KnownFields {
+        let fields = |names: &[(&str, FieldKind)]| -> BTreeMap<String, Field> {
+            let field =
+                |kind: &FieldKind| Field { kind: kind.clone(), origins: vec!["https://demo.example".into()] };
+            names.iter().map(|(name, kind)| ((*name).to_owned(), field(kind))).collect()
+        };
+        let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
+        let (token_url, client_id) = ("https://demo.example/token".to_owned(), "demo".to_owned());
+        let login = FieldKind::OAuth2(OAuth { paste, token_url, client_id, refresh_before: Duration::ZERO });
+        KnownFields(BTreeMap::from([
+            ("demo".to_owned(), fields(&[("apiKey", FieldKind::Plain), ("oauth", login)])),
+            ("providers.demo".to_owned(), fields(&[("apiKey", FieldKind::Plain)])),
+            ("providers.example".to_owned(), fields(&[("apiKey", FieldKind::Plain)])),
+        ]))
+    }
+
+    fn stored() -> BTreeSet<Place> {
+        let places =
+            [("demo", "apiKey"), ("providers.demo", "apiKey"), ("providers.old", "key"), ("gone.by", "key")];
+        places.into_iter().map(|(section, field)| (section.to_owned(), field.to_owned())).collect()
+    }
+
+    /// The steps as text, `section.field=value` or `section.field-`, or what is wrong.
+    fn told(document: &str) -> String {
+        let document: Map<String, Value> = serde_json::from_str(document).unwrap();
+        let text = |edit: &Edit| match edit {
+            Edit::Set { section, field, stored: Stored::Plain(secret), .. } => {
+                format!("{section}.{field}={}", secret.expose())
+            }
+            Edit::Set {
+                section, field, stored: Stored::OAuth { access_token, expires_at_ms, .. }, ..
+            } => {
+                format!("{section}.{field}={}@{expires_at_ms:?}", access_token.expose())
+            }
+            Edit::Remove { section, field } => format!("{section}.{field}-"),
+            Edit::RemoveAll => "-".to_owned(),
+        };
+        match edits(&document, "", &known(), &stored()) {
+            Ok(edits) => edits.iter().map(text).collect::<Vec<_>>().join(" "),
+            Err(fault) => fault.message.into_owned(),
+        }
+    }
+
+    #[test]
+    fn a_document_becomes_steps() {
+        let check = |document: &str, expected: &str| assert_eq!(told(document), expected, "{document}");
+        check("{}", "");
+        check(r#"{"demo":{}}"#, "");
+        check(
+            r#"{"demo":{"apiKey":"k"},"providers":{"demo":{"apiKey":"l"},"example":{"apiKey":null}}}"#,
+            "demo.apiKey=k providers.demo.apiKey=l providers.example.apiKey-",
+        );
+        check(r#"{"demo":null}"#, "demo.apiKey-");
+        check(r#"{"providers":null}"#, "providers.demo.apiKey- providers.old.key-");
+        check(r#"{"providers":{"old":null}}"#, "providers.old.key-");
+        check(r#"{"providers":{"old":{"key":null}}}"#, "providers.old.key-");
+        check(r#"{"gone":{"by":{"key":null}}}"#, "gone.by.key-");
+        check(r#"{"providers":{"example":null}}"#, "");
+        check(
+            r#"{"demo":{"oauth":{"accessToken":"a","refreshToken":null,"expiresAt":7}}}"#,
+            "demo.oauth=a@Some(7)",
+        );
+        check(r#"{"demo":{"oauth":{"tokens":{"access":"a"}}}}"#, "demo.oauth=a@None");
+    }
+
+    #[test]
+    fn what_is_off_is_named_by_its_path() {
+        let check = |document: &str, expected: &str| assert_eq!(told(document), expected, "{document}");
+        let field = "no provider file has such a section or field;";
+        check(r#"{"dmo":{}}"#, &format!("/dmo: {field} did you mean `demo`?"));
+        check(r#"{"x":null}"#, &format!("/x: {field} known here: `demo`, `gone`, `providers`"));
+        check(
+            r#"{"providers":{"demo":{"apikey":"k"}}}"#,
+            &format!("/providers/demo/apikey: {field} did you mean `apiKey`?"),
+        );
+        check(
+            r#"{"providers":{"other":{"apiKey":"k"}}}"#,
+            &format!("/providers/other: {field} known here: `demo`, `example`, `old`"),
+        );
+        check(r#"{"providers.demo":{}}"#, &format!("/providers.demo: {field} did you mean `providers`?"));
+        check(r#"{"a/b~":1}"#, &format!("/a~1b~0: {field} known here: `demo`, `gone`, `providers`"));
+        check(
+            &format!(r#"{{"{}":1}}"#, "k".repeat(40)),
+            &format!("/(a key of 40 bytes): {field} known here: `demo`, `gone`, `providers`"),
+        );
+        let old = "no provider file has this field any more: `null` takes away what is stored";
+        check(r#"{"providers":{"old":{"key":"k"}}}"#, &format!("/providers/old/key: {old}"));
+        for (value, name) in
+            [("1", "a number"), ("true", "a boolean"), ("[]", "an array"), ("{}", "an object")]
+        {
+            check(
+                &format!(r#"{{"demo":{{"apiKey":{value}}}}}"#),
+                &format!("/demo/apiKey: expected a string or null, got {name}"),
+            );
+        }
+        for (value, name) in
+            [("1", "a number"), ("true", "a boolean"), ("[]", "an array"), (r#""s""#, "a string")]
+        {
+            check(
+                &format!(r#"{{"demo":{value}}}"#),
+                &format!("/demo: expected an object or null, got {name}"),
+            );
+            check(
+                &format!(r#"{{"providers":{{"demo":{value}}}}}"#),
+                &format!("/providers/demo: expected an object or null, got {name}"),
+            );
+            check(
+                &format!(r#"{{"demo":{{"oauth":{value}}}}}"#),
+                &format!("/demo/oauth: expected an object or null, got {name}"),
+            );
+        }
+    }
+
+    #[test]
+    fn no_secret_is_told_of_what_is_off() {
+        for document in [
+            r#"{"demo":{"apiKey":"canary\n"}}"#,
+            r#"{"demo":{"apiKey":"canary é"}}"#,
+            r#"{"demo":{"apiKey":["canary"]}}"#,
+            r#"{"demo":{"apiKey":{"canary":1}}}"#,
+            r#"{"demo":{"oauth":{"accessToken":"canary\r"}}}"#,
+            r#"{"demo":{"oauth":{"accessToken":["canary"]}}}"#,
+            r#"{"demo":{"oauth":{"refreshToken":"canary"}}}"#,
+            r#"{"demo":"canary"}"#,
+            r#"{"demo":{"apiKey":""}}"#,
+        ] {
+            let told = told(document);
+            assert!(told.starts_with("/demo") && !told.contains("canary"), "{told}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_shown_masked() {
+        let mut credentials = Credentials::default();
+        let mut set = |section: &str, field: &str, stored| {
+            credentials.insert(section.into(), field.into(), stored, vec![])
+        };
+        set("demo", "apiKey", Stored::exact("0123456789abcdef").unwrap());
+        set(
+            "demo",
+            "oauth",
+            Stored::oauth(r#"{"accessToken":"a","expiresAt":7}"#, &BTreeMap::new()).unwrap(),
+        );
+        set("providers.demo", "apiKey", Stored::exact("0123456789abcdefg").unwrap());
+        let expected = json!({
+            "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 7 } },
+            "providers": { "demo": { "apiKey": "01234567...defg" }, "old": { "key": { "status": "unreadable" } } },
+        });
+        let shown = masked(&credentials, [("providers.old", "key")].into_iter());
+        assert_eq!(Value::Object(shown.0), expected);
+        assert_eq!(masked(&Credentials::default(), std::iter::empty()), MaskedCredentials::default());
+    }
+}

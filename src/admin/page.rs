@@ -1,0 +1,81 @@
+//! Pages of lists: `?limit=` and `?after=`, and the link to the next page. Without a limit a list is given whole.
+
+use crate::{
+    fault::{Fault, Kind},
+    rewrite::value_of,
+};
+
+use super::{Request, shape::ById};
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) limit: Option<u64>,
+    pub(super) after: Option<String>,
+}
+
+impl Page {
+    pub(super) fn of(request: &Request) -> Result<Self, Fault> {
+        let value = |name: &str| value_of(request.query.as_deref(), name);
+        let limit = value("limit").map(|text| limit(&text)).transpose()?;
+        Ok(Self { limit, after: value("after") })
+    }
+
+    /// How many to read: one more than is given, which shows whether there is a next page.
+    pub(super) fn wanted(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_add(1))
+    }
+
+    /// Leaves the page of what was read; the `Link` to the next one, if there is one.
+    pub(super) fn cut<T>(&self, path: &str, list: &mut ById<T>) -> Option<String> {
+        let limit = self.limit?;
+        let kept = usize::try_from(limit).unwrap_or(usize::MAX);
+        if list.0.len() <= kept {
+            return None;
+        }
+        list.0.truncate(kept);
+        let (end, _) = list.0.last()?;
+        Some(format!("<{path}?limit={limit}&after={end}>; rel=\"next\""))
+    }
+}
+
+/// Any count. One that no machine can hold is as good as all.
+fn limit(text: &str) -> Result<u64, Fault> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Fault::new(
+            Kind::InvalidRequest,
+            "?limit=: a count is written in digits, as in `?limit=100`",
+        ));
+    }
+    Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_cut_and_lead_on() {
+        let check = |read: usize, limit: Option<u64>, given: usize, link: Option<&str>| {
+            let page = Page { limit, after: None };
+            let mut list = ById((1..=read).map(|id| (id.to_string(), ())).collect());
+            assert_eq!(page.cut("/admin/things", &mut list).as_deref(), link, "{read} {limit:?}");
+            assert_eq!(list.0.len(), given, "{read} {limit:?}");
+        };
+        check(3, None, 3, None);
+        check(3, Some(3), 3, None);
+        check(3, Some(2), 2, Some("</admin/things?limit=2&after=2>; rel=\"next\""));
+        check(1, Some(0), 0, None);
+        check(0, Some(u64::MAX), 0, None);
+    }
+
+    #[test]
+    fn a_limit_is_any_count() {
+        for (text, expected) in [("0", 0), ("007", 7), ("99999999999999999999999", u64::MAX)] {
+            assert_eq!(limit(text).unwrap(), expected);
+        }
+        for text in ["", "-1", "1.0", "x", "1 ", "+1", "٣"] {
+            assert_eq!(limit(text).unwrap_err().kind, Kind::InvalidRequest, "{text}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Where a provider's requests lead, as far as its files decide it: what a stored key is saved for, and what is
+//! held against that on every request.
+
+use crate::{
+    compile::{self, Name, Part, Text},
+    origin::Origin,
+};
+
+/// The origins that a key stored for the provider may go to: the base URL's, and those of its gateways and egresses,
+/// active or not. Sorted.
+pub(super) fn allowed(provider: &compile::Provider, base: &str) -> Vec<String> {
+    let gateways = provider.gateways.iter().map(|used| written(&used.gateway.base_url.value));
+    let egresses = provider.egress.iter().filter_map(|egress| by_file(egress.url.as_ref()?));
+    sorted([base.to_owned()].into_iter().chain(gateways).chain(egresses))
+}
+
+/// Those that a request goes to: through this gateway, by this egress.
+pub(super) fn used(
+    base: &str,
+    gateway: Option<&compile::GatewayUse>,
+    egress: Option<&compile::Egress>,
+) -> Vec<String> {
+    let last = gateway.map_or_else(|| base.to_owned(), |used| written(&used.gateway.base_url.value));
+    let first = egress.and_then(|egress| by_file(egress.url.as_ref()?));
+    sorted(first.into_iter().chain([last]))
+}
+
+fn sorted(origins: impl Iterator<Item = String>) -> Vec<String> {
+    let mut origins: Vec<_> = origins.collect();
+    origins.sort();
+    origins.dedup();
+    origins
+}
+
+/// The origin of an egress's URL, unless vars alone make it: then it is the operator's, and no file's.
+fn by_file(url: &Text) -> Option<String> {
+    let origin = written(url);
+    let vars_alone = origin.split(['{', '}']).step_by(2).all(str::is_empty);
+    (!vars_alone).then_some(origin)
+}
+
+/// A URL's origin with its vars in braces. Whatever a file writes before the end of the host is in it.
+pub(super) fn written(url: &Text) -> String {
+    let mut origin = String::new();
+    for part in url.parts() {
+        match part {
+            Part::Name { name: Name::Var(var), .. } => origin.extend(["{", var, "}"]),
+            // The upstream URL comes after the host.
+            Part::Name { .. } => break,
+            Part::Text(text) => {
+                let start = if origin.is_empty() { text.find("://").map_or(0, |at| at + 3) } else { 0 };
+                let end = text[start..].find(['/', '?', '#']).map(|end| start + end);
+                origin.push_str(&text[..end.unwrap_or(text.len())].to_ascii_lowercase());
+                if end.is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    // Without a port that goes without saying.
+    Origin::split(&origin).map_or(origin.clone(), |(plain, _)| plain.to_string())
+}

@@ -1,0 +1,245 @@
+//! Self-service over HTTP: what users do with their own tokens and credentials, and what kinds and scopes of
+//! tokens reach.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Api, Exchange, World};
+
+const NO_CALLER: (u16, &str, &str) = (401, "invalid_token", "Invalid or missing auth credentials");
+const NO_TOKEN: (u16, &str, &str) = (404, "not_found", "Token not found");
+const FOR_PROVIDERS: (u16, &str, &str) = (
+    403,
+    "token_kind",
+    "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+);
+const REPLACED: (u16, &str, &str) =
+    (409, "token_replaced", "Another token has taken the place of this one: use that one");
+
+fn text<'d>(document: &'d Value, key: &str) -> &'d str {
+    document[key].as_str().unwrap_or_else(|| panic!("`{key}` is no text in {document}"))
+}
+
+/// What a provider route answers: the status, and the code of a fault.
+fn proxied(world: &World, token: &str, line: &str) -> (u16, String) {
+    let mut client = world.client();
+    client.send(format!("{line} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    let answer = client.answer().unwrap();
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    (answer.head.status(), text(&body["error"], "code").to_owned())
+}
+
+/// That a token gets through to the upstream.
+fn reaches(world: &mut World, token: &str) {
+    let exchange = Exchange::get().removed("Authorization", &format!("Bearer {token}"));
+    let exchange = exchange.added("Authorization", &format!("Bearer {}", crate::harness::KEY));
+    let mut client = world.client();
+    world.exchange_on(&mut client, &exchange);
+}
+
+fn caller(world: &World) -> Api {
+    Api::new(world.gateway.address, &world.token)
+}
+
+#[test]
+fn who_am_i() {
+    let world = World::new();
+    let me = caller(&world).done("GET /auth/me", &Value::Null);
+    assert_eq!((text(&me, "name"), text(&me["token"], "kind")), ("ada", "both"));
+    assert!(text(&me, "id").starts_with("usr_") && text(&me["token"], "id").starts_with("tok_"));
+    for token in ["", "tg_nothing", "Basic", &world.token[..20], &format!("{}x", world.token)] {
+        caller(&world).with(token).fails("GET /auth/me", &Value::Null, NO_CALLER);
+    }
+    // A vendor's prefix is looked behind here too.
+    caller(&world).with(&format!("sk-vendor-{}", world.token)).done("GET /auth/me", &Value::Null);
+}
+
+#[test]
+fn credentials_are_merged() {
+    let more = "[[credentials.field]]\nname = \"other\"\nlabel = \"Other\"";
+    let mut world = World::with(more, &[]);
+    let own = caller(&world);
+    let creds = |body: Value| own.done("PUT /auth/creds", &body);
+    assert_eq!(
+        own.done("GET /auth/creds", &Value::Null),
+        json!({ "providers": { "t": { "apiKey": "sk-upstr...6789" } } })
+    );
+    let both = creds(json!({ "providers": { "t": { "other": "short" } } }));
+    assert_eq!(both, json!({ "providers": { "t": { "apiKey": "sk-upstr...6789", "other": "***" } } }));
+    assert_eq!(creds(json!({})), both);
+    let one = creds(json!({ "providers": { "t": { "other": null } } }));
+    assert_eq!(one, json!({ "providers": { "t": { "apiKey": "sk-upstr...6789" } } }));
+    let token = world.token.clone();
+    reaches(&mut world, &token);
+    assert_eq!(creds(json!({ "providers": { "t": null } })), json!({}));
+    assert_eq!(proxied(&world, &world.token, "GET /t/get"), (401, "credential_missing".into()));
+    own.fails(
+        "PUT /auth/creds",
+        &json!({ "providers": { "t": { "apiKey": "a", "othr": "b" } } }),
+        (
+            400,
+            "invalid_request",
+            "/providers/t/othr: no provider file has such a section or field; did you mean `other`?",
+        ),
+    );
+    assert_eq!(own.done("GET /auth/creds", &Value::Null), json!({}), "nothing of it is stored");
+}
+
+/// The masks, the nesting and the login of the shipped files.
+#[test]
+fn logins_are_shown_as_configured() {
+    const LOGIN: &str = "[[credentials.field]]\nname = \"login\"\nlabel = \"Login\"\nkind = \"oauth2\"\ntoken_url = \"https://login.example/token\"\nclient_id = \"demo\"\n[credentials.field.paste]\naccessToken = \"/tokens/access\"";
+    let world = World::with(LOGIN, &[]);
+    let own = caller(&world);
+    let login = |login: Value| json!({ "providers": { "t": { "apiKey": null, "login": login } } });
+    let far = 4_102_444_800_000_u64;
+    let shown = own.done(
+        "PUT /auth/creds",
+        &login(json!({ "accessToken": "a", "refreshToken": "r", "expiresAt": far })),
+    );
+    assert_eq!(
+        shown,
+        json!({ "providers": { "t": { "login": { "status": "configured", "expiresAt": far } } } })
+    );
+    let shown = own.done("PUT /auth/creds", &login(json!({ "tokens": { "access": "a" } })));
+    assert_eq!(shown, json!({ "providers": { "t": { "login": { "status": "configured" } } } }));
+    let at = "/providers/t/login: an OAuth login is given as JSON, `{\"accessToken\", \"refreshToken\", \"expiresAt\"}`:";
+    for (value, problem) in [
+        (json!({}), "`accessToken` is missing"),
+        (json!({ "accessToken": 7 }), "`accessToken` is no string"),
+        (
+            json!({ "accessToken": "a", "expiresAt": "soon" }),
+            "`expiresAt` is no count of milliseconds since 1970",
+        ),
+        (
+            json!({ "accessToken": "a", "expiresAt": -1 }),
+            "`expiresAt` is no count of milliseconds since 1970",
+        ),
+        (json!({ "accessToken": "a", "extra": 1 }), "the key `extra` is not known"),
+    ] {
+        own.fails("PUT /auth/creds", &login(value), (400, "invalid_request", &format!("{at} {problem}")));
+    }
+    assert_eq!(own.done("GET /auth/creds", &Value::Null), shown);
+}
+
+#[test]
+fn a_token_is_rotated_once() {
+    let mut world = World::new();
+    let own = caller(&world);
+    let other = text(&own.done("POST /auth/tokens", &json!({})), "token").to_owned();
+    let rotated = own.done("POST /auth/rotate", &Value::Null);
+    let new = own.with(text(&rotated, "token"));
+    assert!(text(&rotated, "oldTokensExpireAt").ends_with('Z'));
+    let tokens = new.done("GET /auth/tokens", &Value::Null);
+    let tokens = tokens.as_object().unwrap();
+    assert_eq!(tokens.len(), 3);
+    let old = tokens.values().find(|token| token.get("replacedAt").is_some()).unwrap();
+    assert_eq!(text(old, "expiresAt"), text(&rotated, "oldTokensExpireAt"));
+    assert_eq!(tokens[text(&rotated, "id")]["kind"], "both");
+    // The old one goes on for a time, and makes no others.
+    let old_token = world.token.clone();
+    for token in [&old_token, &other, text(&rotated, "token")] {
+        reaches(&mut world, token);
+    }
+    own.done("GET /auth/me", &Value::Null);
+    own.fails("POST /auth/rotate", &Value::Null, REPLACED);
+    own.fails("POST /auth/tokens", &json!({}), REPLACED);
+    new.done("POST /auth/rotate", &Value::Null);
+}
+
+#[test]
+fn rotation_keeps_what_a_token_is() {
+    let world = World::new();
+    let own = caller(&world);
+    let wanted = json!({ "label": "agent", "kind": "manage", "scopes": ["t/get"], "expiresAt": "2130-01-01T00:00:00Z" });
+    let made = own.done("POST /auth/tokens", &wanted);
+    let rotated = own.with(text(&made, "token")).done("POST /auth/rotate", &Value::Null);
+    let tokens = own.done("GET /auth/tokens", &Value::Null);
+    let (old, new) = (&tokens[text(&made, "id")], &tokens[text(&rotated, "id")]);
+    for key in ["label", "kind", "scopes"] {
+        assert_eq!((&new[key], &old[key]), (&wanted[key], &wanted[key]));
+    }
+    assert_eq!(new["expiresAt"], wanted["expiresAt"]);
+    assert!(text(old, "expiresAt") < text(new, "expiresAt"));
+}
+
+#[test]
+fn kinds_of_tokens_reach_what_they_are_for() {
+    let mut world = World::new();
+    let own = caller(&world);
+    let make =
+        |kind: &str| text(&own.done("POST /auth/tokens", &json!({ "kind": kind })), "token").to_owned();
+    let (proxy, manage, both) = (make("proxy"), make("manage"), make("both"));
+    reaches(&mut world, &proxy);
+    reaches(&mut world, &both);
+    assert_eq!(proxied(&world, &manage, "GET /t/get"), (403, "token_kind".into()));
+    assert_eq!(proxied(&world, &manage, "GET /nowhere"), (403, "token_kind".into()));
+    for line in
+        ["GET /auth/creds", "POST /auth/rotate", "GET /auth/tokens", "GET /auth/me", "GET /auth/nowhere"]
+    {
+        own.with(&proxy).fails(line, &Value::Null, FOR_PROVIDERS);
+    }
+    for token in [&manage, &both] {
+        own.with(token).done("GET /auth/creds", &Value::Null);
+    }
+}
+
+#[test]
+fn scopes_narrow_a_token() {
+    let mut world = World::new();
+    let own = caller(&world);
+    let make = |scopes: Value| {
+        text(&own.done("POST /auth/tokens", &json!({ "scopes": scopes })), "token").to_owned()
+    };
+    let (all, one, other) = (make(json!(["t"])), make(json!(["t/get"])), make(json!(["u", "t/post"])));
+    reaches(&mut world, &all);
+    reaches(&mut world, &one);
+    assert_eq!(proxied(&world, &other, "GET /t/get"), (403, "token_scope".into()));
+    assert_eq!(proxied(&world, &one, "POST /t/post"), (403, "token_scope".into()));
+    assert_eq!(proxied(&world, &one, "GET /nowhere"), (404, "route_not_found".into()));
+}
+
+#[test]
+fn a_token_makes_none_that_reaches_further() {
+    let world = World::new();
+    let own = caller(&world);
+    let until = "2130-01-01T00:00:00Z";
+    let made = own
+        .done("POST /auth/tokens", &json!({ "kind": "both", "scopes": ["t/get", "u"], "expiresAt": until }));
+    let narrow = own.with(text(&made, "token"));
+    let inherited = narrow.done("POST /auth/tokens", &json!({}));
+    assert_eq!((&inherited["scopes"], &inherited["expiresAt"]), (&json!(["t/get", "u"]), &json!(until)));
+    let narrower =
+        narrow.done("POST /auth/tokens", &json!({ "scopes": ["u/x"], "expiresAt": "2129-01-01T00:00:00Z" }));
+    assert_eq!(
+        (&narrower["scopes"], &narrower["expiresAt"]),
+        (&json!(["u/x"]), &json!("2129-01-01T00:00:00Z"))
+    );
+    let further = "A token cannot make one that reaches further than itself:";
+    for (wanted, why) in [
+        (json!({ "scopes": ["t"] }), "`t` is out of its scopes"),
+        (json!({ "scopes": ["t/get", "t/post"] }), "`t/post` is out of its scopes"),
+        (json!({ "expiresAt": "2130-01-01T00:00:01Z" }), "it expires earlier"),
+    ] {
+        narrow.fails("POST /auth/tokens", &wanted, (403, "token_scope", &format!("{further} {why}")));
+    }
+}
+
+#[test]
+fn users_revoke_their_own_tokens_alone() {
+    let world = World::new();
+    let own = caller(&world);
+    let made = own.done("POST /auth/tokens", &json!({ "label": "ci" }));
+    let (_, stranger) = Api::admin(&world).user("eve");
+    let stranger = own.with(&stranger);
+    let path = format!("/auth/tokens/{}", text(&made, "id"));
+    stranger.fails(&format!("DELETE {path}"), &Value::Null, NO_TOKEN);
+    assert_eq!(stranger.done("GET /auth/tokens", &Value::Null).as_object().unwrap().len(), 1);
+    assert_eq!(own.done(&format!("DELETE {path}"), &Value::Null), json!({ "ok": true }));
+    own.fails(&format!("DELETE {path}"), &Value::Null, NO_TOKEN);
+    assert_eq!(proxied(&world, text(&made, "token"), "GET /t/get"), (401, "invalid_token".into()));
+    let mine = own.done("GET /auth/me", &Value::Null);
+    own.done(&format!("DELETE /auth/tokens/{}", text(&mine["token"], "id")), &Value::Null);
+    own.fails("GET /auth/me", &Value::Null, NO_CALLER);
+    let page = stranger.get("GET /auth/tokens?limit=0");
+    assert_eq!((page.body, page.link), (json!({}), None));
+}

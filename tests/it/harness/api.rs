@@ -1,0 +1,148 @@
+//! The API of a running gateway as a client calls it. Every answer is held against the `OpenAPI` document: a
+//! call, a status or a shape that is not documented fails the test.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::LazyLock};
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use super::{gateway::root, wire::Wire, world::World};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let text = std::fs::read_to_string(root().join("schema/openapi.json")).expect("the document is there");
+    serde_json::from_str(&text).expect("the document is JSON")
+});
+
+/// By method, path and status.
+static SCHEMAS: LazyLock<BTreeMap<(String, String, u16), Validator>> = LazyLock::new(|| {
+    let paths = DOCUMENT["paths"].as_object().expect("it has paths");
+    let calls = paths.iter().flat_map(|(path, calls)| {
+        let calls = calls.as_object().expect("paths have calls");
+        calls.iter().map(move |(method, call)| (method.to_ascii_uppercase(), path.clone(), call))
+    });
+    let answers = calls.flat_map(|(method, path, call)| {
+        let answers = call["responses"].as_object().expect("calls have answers");
+        answers.iter().map(move |(status, answer)| {
+            let mut schema = answer["content"]["application/json"]["schema"].clone();
+            schema["components"] = DOCUMENT["components"].clone();
+            let status = status.parse().expect("a status is a number");
+            let validator = jsonschema::validator_for(&schema).expect("schemas are valid");
+            ((method.clone(), path.clone(), status), validator)
+        })
+    });
+    answers.collect()
+});
+
+/// What a call came to.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The document.
+    pub body: Value,
+    /// `Link`, if there is one.
+    pub link: Option<String>,
+}
+
+/// A caller: a token, and where to call.
+#[derive(Debug, Clone)]
+pub struct Api {
+    address: SocketAddr,
+    token: String,
+}
+
+impl Api {
+    /// A caller with this token.
+    pub fn new(address: SocketAddr, token: &str) -> Self {
+        Self { address, token: token.to_owned() }
+    }
+
+    /// The admin of a world.
+    pub fn admin(world: &World) -> Self {
+        let token =
+            std::fs::read_to_string(world.home.data().join("admin-token")).expect("it was made at the start");
+        Self::new(world.gateway.address, token.trim_end())
+    }
+
+    /// The same place with another token.
+    pub fn with(&self, token: &str) -> Self {
+        Self::new(self.address, token)
+    }
+
+    /// A call with a body as it is.
+    pub fn send(&self, line: &str, body: &[u8]) -> Reply {
+        let mut client = Wire::connect(self.address);
+        let length =
+            if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let token = &self.token;
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\n{length}\r\n");
+        client.send([head.as_bytes(), body].concat());
+        let answer = client.answer().unwrap_or_else(|broken| panic!("{line}: {broken:?}; {client:?}"));
+        assert_eq!(answer.head.get("cache-control"), Some("no-store"), "{line}");
+        assert_eq!(answer.head.get("content-type"), Some("application/json"), "{line}");
+        assert_eq!(answer.head.get("access-control-allow-origin"), None, "{line}");
+        let status = answer.head.status();
+        let body = serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let next = answer.head.get("link").map(str::to_owned);
+        hold(line, status, &body);
+        Reply { status, body, link: next }
+    }
+
+    /// A call with a document.
+    pub fn call(&self, line: &str, body: &Value) -> Reply {
+        self.send(line, body.to_string().as_bytes())
+    }
+
+    /// A call without a body.
+    pub fn get(&self, line: &str) -> Reply {
+        self.send(line, b"")
+    }
+
+    /// A call that has to succeed; its document.
+    pub fn done(&self, line: &str, body: &Value) -> Value {
+        let reply = if body.is_null() { self.get(line) } else { self.call(line, body) };
+        assert!(reply.status < 300, "{line} {body}: {reply:?}");
+        reply.body
+    }
+
+    /// A call that has to fail, with this status, code and message.
+    pub fn fails(&self, line: &str, body: &Value, (status, code, message): (u16, &str, &str)) {
+        let reply = if body.is_null() { self.get(line) } else { self.call(line, body) };
+        let error = &reply.body["error"];
+        let seen = (reply.status, error["code"].as_str(), error["message"].as_str());
+        assert_eq!(seen, (status, Some(code), Some(message)), "{line} {body}");
+        assert!(error["type"].is_string(), "{line} {body}");
+    }
+
+    /// Makes a user; the id and the token.
+    pub fn user(&self, name: &str) -> (String, String) {
+        let made = self.done("POST /admin/users", &json!({ "name": name }));
+        let text = |key: &str| made[key].as_str().expect("it is a text").to_owned();
+        (text("userId"), text("token"))
+    }
+}
+
+/// Holds an answer against the document.
+fn hold(line: &str, status: u16, body: &Value) {
+    let (method, target) = line.split_once(' ').expect("a line has a method and a path");
+    let path = target.split('?').next().unwrap_or_default();
+    let matches = |template: &str| {
+        template.split('/').count() == path.split('/').count()
+            && template
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(wanted, step)| wanted == step || wanted.starts_with('{'))
+    };
+    // A call with literal steps goes before one with captures: that one has more of them.
+    let templates = DOCUMENT["paths"].as_object().expect("it has paths").iter();
+    let known =
+        templates.filter(|(path, calls)| matches(path) && calls.get(method.to_ascii_lowercase()).is_some());
+    let Some((template, _)) = known.min_by_key(|(path, _)| path.matches('{').count()) else {
+        assert!([401, 403, 404].contains(&status), "{line} is not documented, and answered {status}");
+        return;
+    };
+    let schema = SCHEMAS.get(&(method.to_owned(), template.clone(), status));
+    let schema = schema.unwrap_or_else(|| panic!("{line}: {status} is not documented: {body}"));
+    assert!(schema.is_valid(body), "{line}: {status} has another shape: {body}");
+}
