@@ -6,17 +6,26 @@
 #![expect(missing_docs, reason = "the macros make public modules and functions that nobody calls")]
 #![expect(clippy::disallowed_methods, reason = "the macros end the process themselves")]
 
-use std::{hint::black_box, sync::Arc};
+use std::{
+    future::Future,
+    hint::black_box,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use tollgate::{
+    accounts::{Accounts, Actor, DisplayName, LocalCache, MasterKey, NewUser, create_user},
     bind,
     compile::{self, Compiled, Files, Var, VarSource},
     name::FileName,
     rewrite::{self, Answered, Outgoing},
     secret::Secret,
     spec::{self, Parsed},
+    store::{Names, Store},
     table::{Hit, Table},
 };
 
@@ -159,6 +168,39 @@ fn no_token() -> (Table, Parts) {
     (table(10_000), head)
 }
 
+/// A worker's cache that knows a caller, and the caller's token.
+fn known() -> (Accounts, LocalCache, Secret) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let known = runtime.block_on(async {
+        let dir = tempfile::TempDir::new().expect("the temporary directory is writable");
+        let store = Store::open(dir.path()).await.expect("a new store");
+        let name = DisplayName::new("ada").expect("a name");
+        let made = create_user(&store, &Actor::own(), &name, Names::Any).await.expect("a user is made");
+        let NewUser::Created { token, .. } = made else { panic!("nobody else is there") };
+        let (accounts, task) = Accounts::start(store, MasterKey::generate(), Duration::from_hours(1));
+        let cache = LocalCache::default();
+        let asked = async {
+            // The first look at the store counts as a change.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            accounts.authenticate(&cache, token.expose()).await.expect("the store answers");
+        };
+        tokio::select! {
+            () = task => {}
+            () = asked => {}
+        }
+        (accounts, cache, token)
+    });
+    warm(known, |(accounts, cache, token)| recalled(accounts, cache, token))
+}
+
+fn recalled(accounts: &Accounts, cache: &LocalCache, token: &Secret) -> bool {
+    let asked = pin!(accounts.authenticate(cache, black_box(token.expose())));
+    match asked.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(caller)) => caller.is_some(),
+        Poll::Ready(Err(_)) | Poll::Pending => panic!("who is known is not asked for"),
+    }
+}
+
 // === what is measured ===
 
 #[library_benchmark]
@@ -225,6 +267,15 @@ fn relayed(hit: &Hit, headers: HeaderMap) -> usize {
     }
 }
 
+#[library_benchmark]
+#[bench::known(setup = known)]
+fn authenticate(
+    (accounts, cache, token): (Accounts, LocalCache, Secret),
+) -> (Accounts, LocalCache, Secret, bool) {
+    let known = recalled(&accounts, &cache, &token);
+    (accounts, cache, token, known)
+}
+
 // The first parse of a process also compiles the schema: that is the setup's.
 #[library_benchmark]
 #[bench::five_lines(args = (false), setup = ready_to_parse)]
@@ -246,7 +297,7 @@ fn compile_file(files: Files) -> (Files, Compiled) {
     (files, compiled)
 }
 
-library_benchmark_group!(name = lookup; benchmarks = find, token, token_missing);
+library_benchmark_group!(name = lookup; benchmarks = find, token, token_missing, authenticate);
 library_benchmark_group!(name = rewriting; benchmarks = request, answered);
 library_benchmark_group!(name = start; benchmarks = parse_file, compile_file);
 main!(library_benchmark_groups = lookup, rewriting, start);

@@ -5,8 +5,8 @@
 //! Pure: where the values come from is the caller's (`load`, or a file's own test).
 
 mod fill;
+mod origins;
 mod parts;
-mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,10 +119,10 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         let wrap = egress.as_ref().map(|egress: &EgressUrl| &provider.egress[egress.index]);
         // Origins are shown to people, and secrets are not.
         let base_url = &provider.base_url.value;
-        let shown = if filler.is_secret(base_url) { reach::written(base_url) } else { base.to_string() };
+        let shown = if filler.is_secret(base_url) { origins::written(base_url) } else { base.to_string() };
         Some(Provider {
-            allowed: reach::allowed(provider, &shown),
-            used: reach::used(&shown, via.as_ref().map(|(used, _)| *used), wrap),
+            allowed: origins::allowed(provider, &shown),
+            used: origins::used(&shown, via.as_ref().map(|(used, _)| *used), wrap),
             name: provider.name.clone(),
             prefix: provider.prefix.clone(),
             gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),

@@ -13,7 +13,7 @@ use crate::name::{FileName, UserId};
 pub struct Exchange {
     /// The id that the client was given in `tollgate-request-id`.
     pub request_id: String,
-    /// The address that the connection came from.
+    /// The address that the request came from; behind trusted proxies, what they tell of it.
     pub peer: IpAddr,
     /// The client's method.
     pub method: Method,

@@ -91,12 +91,17 @@ impl KnownFields {
         known
     }
 
-    /// A field.
-    pub fn find(&self, section: &str, field: &str) -> Result<&Field, UnknownField> {
-        let fields = self.0.get(section).ok_or_else(|| UnknownField::Section {
+    /// The fields of a section.
+    pub fn section(&self, section: &str) -> Result<&BTreeMap<String, Field>, UnknownField> {
+        self.0.get(section).ok_or_else(|| UnknownField::Section {
             section: section.to_owned(),
             hint: hint(section, self.0.keys()),
-        })?;
+        })
+    }
+
+    /// A field.
+    pub fn find(&self, section: &str, field: &str) -> Result<&Field, UnknownField> {
+        let fields = self.section(section)?;
         fields.get(field).ok_or_else(|| UnknownField::Field {
             section: section.to_owned(),
             field: field.to_owned(),

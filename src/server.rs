@@ -14,13 +14,14 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use patience::Patience;
 
 use crate::{
-    accounts::{Accounts, LocalCache},
+    accounts::{Accounts, Attempts, LocalCache},
     admin::Desk,
     gateway::{self, Face, Readiness, Worker},
     live::Live,
@@ -53,6 +54,8 @@ pub struct House {
     pub ready: Arc<Readiness>,
     /// Who callers are.
     pub accounts: Accounts,
+    /// Proxies whose word for where a request came from is taken.
+    pub trusted_proxies: Arc<[IpNet]>,
     /// The way to upstreams.
     pub upstream: Arc<upstream::Shared>,
     /// Where finished requests go, if anyone wants them.
@@ -119,6 +122,8 @@ async fn serve(station: Station, house: &House) -> io::Result<()> {
         ready: house.ready.clone(),
         accounts: house.accounts.clone(),
         cache: LocalCache::default(),
+        attempts: Attempts::default(),
+        trusted_proxies: house.trusted_proxies.clone(),
         upstream: Upstream::new(house.upstream.clone()),
         tasks: tasks.clone(),
         recorder: house.recorder.clone(),

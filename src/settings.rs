@@ -7,12 +7,13 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -44,6 +45,17 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_ADMIN_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8789")]
     pub admin_listen: Option<String>,
+    /// Networks of proxies whose `X-Forwarded-For` tells where a request came from, `10.0.0.0/8` or an address
+    /// (repeatable) [default: none]
+    #[arg(
+        long,
+        env = "TOLLGATE_TRUSTED_PROXIES",
+        hide_env_values = true,
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    #[schemars(example = ["10.0.0.0/8", "fd00::/8"])]
+    pub trusted_proxies: Option<Vec<String>>,
     /// Threads that serve [default: one per core, at most 4]
     #[arg(long, env = "TOLLGATE_WORKERS", hide_env_values = true, value_name = "N")]
     #[schemars(example = 2, range(min = 1, max = 256))]
@@ -86,6 +98,10 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_GRACE", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"30s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub grace: Option<String>,
+    /// How long callers that are known already are served while the store is down, 1s at least [default: 1h]
+    #[arg(long, env = "TOLLGATE_STORE_GRACE", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"1h", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
+    pub store_grace: Option<String>,
     /// How long a client may take to send a request's head, and a connection may idle [default: 60s]
     #[arg(long, env = "TOLLGATE_HEAD_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"60s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
@@ -182,6 +198,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The address for admin work, if it has one of its own.
     pub admin_listen: Option<SocketAddr>,
+    /// Proxies whose word for where a request came from is taken.
+    pub trusted_proxies: Vec<IpNet>,
     /// Threads that serve.
     pub workers: usize,
     /// Whether a bad file refuses the start and every reload.
@@ -208,6 +226,8 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// How long streams may go on after SIGTERM.
     pub grace: Duration,
+    /// How long known callers are served while the store is down.
+    pub store_grace: Duration,
     /// How long a head may take.
     pub head_timeout: Duration,
     /// The largest head, in bytes.
@@ -300,9 +320,16 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         let problem = "`listen` is the same: give one of them another port".into();
         return Err(bad("admin_listen", &admin.to_string(), problem));
     }
+    let trusted_proxies = pick!(trusted_proxies).unwrap_or_default();
+    let trusted_proxies = trusted_proxies.iter().map(|text| {
+        network(text).ok_or_else(|| {
+            bad("trusted_proxies", text, "write networks, as `10.0.0.0/8` or `fd00::/8`, or addresses".into())
+        })
+    });
     Ok(Settings {
         listen,
         admin_listen,
+        trusted_proxies: trusted_proxies.collect::<Result<_, _>>()?,
         workers,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
@@ -316,6 +343,8 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         sweep: at_least("sweep", pick!(sweep), 15)?,
         drain_delay: lasting(span, "drain_delay", pick!(drain_delay))?.unwrap_or_default(),
         grace: at_least("grace", pick!(grace), 30)?,
+        store_grace: lasting(store_grace, "store_grace", pick!(store_grace))?
+            .unwrap_or(Duration::from_hours(1)),
         head_timeout: at_least("head_timeout", pick!(head_timeout), 60)?,
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
         log: log
@@ -327,9 +356,30 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
     })
 }
 
+/// A network, or an address alone. One of version 4 is that however it is written: so are all peers.
+fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    let net: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
+        (IpAddr::V4(address), Some(length)) if net.addr().is_ipv6() => {
+            IpNet::new(address.into(), length).ok()
+        }
+        _ => Some(net),
+    }
+}
+
 fn default_providers() -> Source {
     let here = Path::new(DEFAULT_PROVIDERS);
     if here.is_dir() { Source::Directory(here.into()) } else { Source::Embedded }
+}
+
+/// Less than a second is less than the store takes at times when all is well.
+fn store_grace(text: &str) -> Result<Duration, String> {
+    let grace = span(text)?;
+    if grace < Duration::from_secs(1) {
+        return Err("it has to be at least `1s`".into());
+    }
+    Ok(grace)
 }
 
 fn head_size(text: &str) -> Result<usize, String> {
@@ -399,6 +449,28 @@ mod tests {
             "`admin_listen` cannot be `127.0.0.1:8787`: `listen` is the same",
         );
         check("listn = \"x\"", "did you mean `listen`?");
+        check(
+            "trusted_proxies = [\"10.0.0.0/33\"]",
+            "`trusted_proxies` cannot be `10.0.0.0/33`: write networks",
+        );
+        check("store_grace = \"999ms\"", "`store_grace` cannot be `999ms`: it has to be at least `1s`");
         check("log = \"loud\"", "`log` is none of `error`, `warn`, `info`, `debug`, `trace`");
+    }
+
+    #[test]
+    fn networks_are_of_one_version() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(network(text).map(|net| net.to_string()).as_deref(), expected, "{text}");
+        };
+        check("10.0.0.0/8", Some("10.0.0.0/8"));
+        check(" 10.0.0.1 ", Some("10.0.0.1/32"));
+        check("fd00::/8", Some("fd00::/8"));
+        check("::1", Some("::1/128"));
+        check("::ffff:10.0.0.0/104", Some("10.0.0.0/8"));
+        check("::ffff:10.0.0.1", Some("10.0.0.1/32"));
+        check("::/0", Some("::/0"));
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "proxy.example", "10.0.0.1:80", "fe80::1%eth0"] {
+            check(bad, None);
+        }
     }
 }

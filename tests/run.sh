@@ -8,7 +8,7 @@ say() { printf '\n== %s\n' "$*"; }
 say "tools"
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
-for tool in curl git python3; do
+for tool in curl git jq python3; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
 command -v systemd-analyze >/dev/null || missing+=(systemd)

@@ -2,22 +2,25 @@
 //! It holds hashes, never tokens; it asks nobody and reads no clock. `lookup` fills it. A caller is kept
 //! under the token alone, whatever vendor's prefix it came with, so that nobody is known under many keys.
 //!
-//! An entry is fresh as long as nothing in the store has changed since it was read. After that it is
-//! looked up again; only if that fails does a known caller's stale entry serve on, for a time.
+//! An entry is fresh as long as nothing in the store that concerns it has changed since it was read. After that it
+//! is looked up again; only if that fails does a known caller's stale entry serve on, for a time.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use super::{Caller, flight::Flights, token::Candidates};
-use crate::{name::AdminTokenId, store::TokenHash};
+use super::{Caller, flight::Flights, segments::Segments, token::Candidates};
+use crate::{
+    name::AdminTokenId,
+    store::{Generation, TokenHash},
+};
 
-/// How long an entry serves after the store last confirmed it.
-pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_hours(1);
 /// After the store has failed, known callers are served without asking for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// A token's use is told no more often than that.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 
 const MAX_KNOWN: usize = 100_000;
 const MAX_REFUSED: usize = 10_000;
@@ -27,6 +30,24 @@ const MAX_REFUSED: usize = 10_000;
 pub struct LocalCache {
     pub(super) callers: Memory<Arc<Caller>>,
     pub(super) admins: Memory<Arc<AdminTokenId>>,
+}
+
+/// What a cache remembers of a token.
+pub(super) trait Remembered: Clone {
+    /// The last generation that concerned it.
+    fn changed(&self, generation: &Generation) -> u64;
+}
+
+impl Remembered for Arc<Caller> {
+    fn changed(&self, generation: &Generation) -> u64 {
+        generation.of(&self.id)
+    }
+}
+
+impl Remembered for Arc<AdminTokenId> {
+    fn changed(&self, generation: &Generation) -> u64 {
+        generation.of_everybody()
+    }
 }
 
 /// What is remembered of one kind of token, and what is being asked.
@@ -42,7 +63,7 @@ impl Default for LocalCache {
     }
 }
 
-impl<T: Clone> Memory<T> {
+impl<T: Remembered> Memory<T> {
     fn new() -> Self {
         Self { answers: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)), flights: Flights::default() }
     }
@@ -50,15 +71,17 @@ impl<T: Clone> Memory<T> {
 
 /// The moment of a question.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
+pub(super) struct Now<'a> {
     /// The monotonic clock.
     pub(super) at: Instant,
     /// The wall clock, which tokens expire by.
     pub(super) wall_ms: u64,
-    /// The generation of the store.
-    pub(super) generation: u64,
-    /// When the store last said that this is the generation.
+    /// What has changed in the store.
+    pub(super) generation: &'a Generation,
+    /// When the store last said that this is all that has.
     pub(super) confirmed: Instant,
+    /// How long an entry serves after the store last confirmed it.
+    pub(super) grace: Duration,
 }
 
 /// What a token was found to be.
@@ -89,9 +112,11 @@ pub(super) enum Recall<T> {
 /// Answers about one kind of token.
 #[derive(Debug)]
 pub(super) struct Answers<T> {
-    known: Segments<Dated<Known<T>>>,
-    refused: Segments<Dated<()>>,
+    known: Segments<TokenHash, Dated<Known<T>>>,
+    refused: Segments<TokenHash, Dated<()>>,
     paused_until: Option<Instant>,
+    /// Tokens whose use is to be told.
+    used: Vec<TokenHash>,
 }
 
 #[derive(Debug)]
@@ -99,14 +124,17 @@ struct Dated<T> {
     content: T,
     generation: u64,
     confirmed: Instant,
+    /// When its use was last told.
+    told: Option<Instant>,
 }
 
-impl<T: Clone> Answers<T> {
+impl<T: Remembered> Answers<T> {
     pub(super) fn new(max_known: usize, max_refused: usize) -> Self {
-        Self { known: Segments::new(max_known), refused: Segments::new(max_refused), paused_until: None }
+        let (known, refused) = (Segments::new(max_known), Segments::new(max_refused));
+        Self { known, refused, paused_until: None, used: Vec::new() }
     }
 
-    pub(super) fn recall(&mut self, candidates: Candidates, now: Now) -> Recall<T> {
+    pub(super) fn recall(&mut self, candidates: Candidates, now: Now<'_>) -> Recall<T> {
         let (mut stale, mut all_expired) = (None, true);
         for key in candidates.iter() {
             match self.recall_known(key, now) {
@@ -124,21 +152,26 @@ impl<T: Clone> Answers<T> {
     }
 
     /// What is known of one candidate; nobody, if it has expired.
-    fn recall_known(&mut self, key: TokenHash, now: Now) -> Recall<T> {
+    fn recall_known(&mut self, key: TokenHash, now: Now<'_>) -> Recall<T> {
         let Some(entry) = self.known.get(&key) else { return Recall::Unknown };
-        let fresh = entry.is_fresh(now);
+        let changed = entry.content.value.changed(now.generation);
+        let fresh = entry.is_fresh(changed, now);
         match &entry.content {
             known if known.expired(now.wall_ms) && fresh => Recall::Fresh(None),
             known if known.expired(now.wall_ms) || entry.is_too_old(now) => Recall::Unknown,
             known if fresh || self.paused_until.is_some_and(|until| now.at < until) => {
-                Recall::Fresh(Some(known.value.clone()))
+                let value = known.value.clone();
+                self.used.extend(entry.tell(now.at).then_some(key));
+                Recall::Fresh(Some(value))
             }
             known => Recall::Stale(key, known.value.clone()),
         }
     }
 
-    fn is_refused(&mut self, whole: &TokenHash, now: Now) -> bool {
-        self.refused.get(whole).is_some_and(|entry| entry.is_fresh(now) && !entry.is_too_old(now))
+    /// Any change may have been a new token.
+    fn is_refused(&mut self, whole: &TokenHash, now: Now<'_>) -> bool {
+        let changed = now.generation.current();
+        self.refused.get(whole).is_some_and(|entry| entry.is_fresh(changed, now) && !entry.is_too_old(now))
     }
 
     /// Takes in an answer of the store about `candidates`, read at `generation` or later: which of them
@@ -157,15 +190,24 @@ impl<T: Clone> Answers<T> {
         }
         if let Some((key, content)) = answer {
             self.refused.remove(&candidates.whole);
-            self.known.insert(key, Dated { content, generation, confirmed: at });
+            let told = self.known.get(&key).and_then(|entry| entry.told);
+            let mut entry = Dated { content, generation, confirmed: at, told };
+            self.used.extend(entry.tell(at).then_some(key));
+            self.known.insert(key, entry);
         } else {
-            self.refused.insert(candidates.whole, Dated { content: (), generation, confirmed: at });
+            let entry = Dated { content: (), generation, confirmed: at, told: None };
+            self.refused.insert(candidates.whole, entry);
         }
+    }
+
+    /// The tokens whose use is to be told now.
+    pub(super) fn take_used(&mut self) -> Vec<TokenHash> {
+        std::mem::take(&mut self.used)
     }
 
     #[cfg(test)]
     pub(super) fn known(&self) -> usize {
-        self.known.young.len() + self.known.old.len()
+        self.known.len()
     }
 
     /// The store did not answer: known callers do not wait for it again at once.
@@ -175,52 +217,26 @@ impl<T: Clone> Answers<T> {
 }
 
 impl<T> Dated<T> {
-    /// Nothing has changed since. That is a confirmation, and is noted as one.
-    fn is_fresh(&mut self, now: Now) -> bool {
-        let fresh = self.generation == now.generation;
+    /// Nothing that concerns it has changed since. That is a confirmation, and is noted as one.
+    fn is_fresh(&mut self, changed: u64, now: Now<'_>) -> bool {
+        let fresh = changed <= self.generation;
         if fresh {
             self.confirmed = self.confirmed.max(now.confirmed);
         }
         fresh
     }
 
-    fn is_too_old(&self, now: Now) -> bool {
-        now.at.saturating_duration_since(self.confirmed) > MAX_UNCONFIRMED
-    }
-}
-
-/// A bounded map that forgets what was not used for longest, roughly: when the young half is full, it
-/// becomes the old one, and the old one goes. What is used in the old half becomes young again.
-#[derive(Debug)]
-struct Segments<V> {
-    young: HashMap<TokenHash, V>,
-    old: HashMap<TokenHash, V>,
-    half: usize,
-}
-
-impl<V> Segments<V> {
-    fn new(limit: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: (limit / 2).max(1) }
+    fn is_too_old(&self, now: Now<'_>) -> bool {
+        now.at.saturating_duration_since(self.confirmed) > now.grace
     }
 
-    fn get(&mut self, key: &TokenHash) -> Option<&mut V> {
-        if let Some(value) = self.old.remove(key) {
-            self.insert(*key, value);
+    /// Whether it is time to tell of a use.
+    fn tell(&mut self, at: Instant) -> bool {
+        let due = self.told.is_none_or(|told| at.saturating_duration_since(told) >= TOLD_EVERY);
+        if due {
+            self.told = Some(at);
         }
-        self.young.get_mut(key)
-    }
-
-    fn insert(&mut self, key: TokenHash, value: V) {
-        self.old.remove(&key);
-        if self.young.len() >= self.half && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, value);
-    }
-
-    fn remove(&mut self, key: &TokenHash) {
-        self.young.remove(key);
-        self.old.remove(key);
+        due
     }
 }
 

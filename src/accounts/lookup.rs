@@ -1,37 +1,34 @@
 //! Who presents this token? A worker's cache answers; what it does not know goes as a message to the
-//! one task that touches the store, on the control runtime. That task also watches for changes that
-//! other processes make. Every wait here has a deadline, every queue a bound.
+//! one task that touches the store, on the control runtime. Beside it `watch` looks for changes. Every wait
+//! here has a deadline, every queue a bound.
 
 use std::{
     future::Future,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout, timeout_at},
+    time::timeout_at,
 };
 
 use super::{
     Caller, CallerToken, MasterKey,
-    cache::{Answers, Known, LocalCache, Memory, Now, Recall},
+    cache::{Answers, Known, LocalCache, Memory, Recall, Remembered},
     clock,
     flight::{NoAnswer, Turn},
     people,
     token::Candidates,
+    used::{self, Use},
+    watch::{Pulse, fill, watch},
 };
-use crate::name::AdminTokenId;
-use crate::store::{AdminToken, Found, FoundToken, Generation, Store, StoreError, TokenHash, TokenKind};
+use crate::{
+    name::{AdminTokenId, UserId},
+    store::{AdminToken, Changes, Found, FoundToken, Generation, Store, StoreError, TokenHash, TokenKind},
+};
 
-/// How often we ask whether another process has changed the store.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long we wait for the answer to that.
-const POLL_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a caller that is not known waits for the store.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits whom we could serve without the store.
@@ -53,6 +50,25 @@ pub trait Directory: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<AdminToken>, StoreError>> + Send;
     /// See [`Store::data_version`].
     fn data_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// See [`Store::change_seq`].
+    fn change_seq(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// See [`Store::changes_since`].
+    fn changes_since(&self, seq: u64) -> impl Future<Output = Result<Changes, StoreError>> + Send;
+    /// See [`Store::count_tokens`].
+    fn count_tokens(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// See [`Store::token_hashes_after`].
+    fn token_hashes_after(
+        &self,
+        after: Option<&TokenHash>,
+        limit: u64,
+    ) -> impl Future<Output = Result<Vec<TokenHash>, StoreError>> + Send;
+    /// See [`Store::token_hashes_of`].
+    fn token_hashes_of(
+        &self,
+        user: Option<&UserId>,
+    ) -> impl Future<Output = Result<Vec<TokenHash>, StoreError>> + Send;
+    /// See [`Store::note_used`].
+    fn note_used(&self, used: &[(TokenHash, u64)]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// See [`Store::generation`].
     fn generation(&self) -> Generation;
 }
@@ -70,6 +86,34 @@ impl Directory for Store {
         self.data_version().await
     }
 
+    async fn change_seq(&self) -> Result<u64, StoreError> {
+        self.change_seq().await
+    }
+
+    async fn changes_since(&self, seq: u64) -> Result<Changes, StoreError> {
+        self.changes_since(seq).await
+    }
+
+    async fn count_tokens(&self) -> Result<u64, StoreError> {
+        self.count_tokens().await
+    }
+
+    async fn token_hashes_after(
+        &self,
+        after: Option<&TokenHash>,
+        limit: u64,
+    ) -> Result<Vec<TokenHash>, StoreError> {
+        self.token_hashes_after(after, limit).await
+    }
+
+    async fn token_hashes_of(&self, user: Option<&UserId>) -> Result<Vec<TokenHash>, StoreError> {
+        self.token_hashes_of(user).await
+    }
+
+    async fn note_used(&self, used: &[(TokenHash, u64)]) -> Result<(), StoreError> {
+        self.note_used(used).await
+    }
+
     fn generation(&self) -> Generation {
         self.generation()
     }
@@ -82,6 +126,8 @@ pub struct Accounts {
     /// About callers who were known. They go first, so that a flood of wrong tokens can neither hold up
     /// known callers nor keep a revoked one alive.
     rechecks: mpsc::Sender<Ask>,
+    /// Uses of tokens.
+    used: mpsc::Sender<Use>,
     pulse: Arc<Pulse>,
 }
 
@@ -90,15 +136,7 @@ pub struct Accounts {
 struct Waiting {
     asks: mpsc::Receiver<Ask>,
     rechecks: mpsc::Receiver<Ask>,
-}
-
-/// What the workers see of the store without asking.
-#[derive(Debug)]
-struct Pulse {
-    generation: Generation,
-    started: Instant,
-    /// When the store last answered a poll, in milliseconds since `started`.
-    confirmed_ms: AtomicU64,
+    used: mpsc::Receiver<Use>,
 }
 
 #[derive(Debug)]
@@ -120,22 +158,25 @@ struct Answer<T> {
 // === impl Accounts ===
 
 impl Accounts {
-    /// The handle, and what the control runtime runs until the last handle is gone.
+    /// The handle, and what the control runtime runs until the last handle is gone. While the store is down,
+    /// known callers are served for `grace`.
     pub fn start<D: Directory>(
         directory: D,
         key: MasterKey,
+        grace: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (accounts, waiting) = Self::new(directory.generation());
+        let (accounts, waiting) = Self::new(directory.generation(), grace);
         let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.pulse));
         (accounts, task)
     }
 
-    fn new(generation: Generation) -> (Self, Waiting) {
+    fn new(generation: Generation, grace: Duration) -> (Self, Waiting) {
         let (asks, waiting_asks) = mpsc::channel(MAX_WAITING);
         let (rechecks, waiting_rechecks) = mpsc::channel(MAX_WAITING);
-        let pulse = Pulse { generation, started: Instant::now(), confirmed_ms: AtomicU64::new(0) };
-        let accounts = Self { asks, rechecks, pulse: Arc::new(pulse) };
-        (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks })
+        let (used, waiting_used) = used::channel();
+        let pulse = Pulse::new(generation, grace);
+        let accounts = Self { asks, rechecks, used, pulse: Arc::new(pulse) };
+        (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks, used: waiting_used })
     }
 
     /// Who presents this token; `None` if nobody known. An error only if that could not be found out.
@@ -159,20 +200,34 @@ impl Accounts {
         self.answer(&cache.admins, hash, ask).await
     }
 
-    async fn answer<T: Clone>(
+    async fn answer<T: Remembered>(
         &self,
         memory: &Memory<T>,
         candidates: Candidates,
         ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
-        let now = self.pulse.now();
+        let answer = self.recall_or_ask(memory, candidates, ask).await;
+        for hash in lock(&memory.answers).take_used() {
+            // What there is no room for, the next use tells.
+            let _ = self.used.try_send((hash, clock::now_ms()));
+        }
+        answer
+    }
+
+    async fn recall_or_ask<T: Remembered>(
+        &self,
+        memory: &Memory<T>,
+        candidates: Candidates,
+        ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
+    ) -> Result<Option<T>, StoreError> {
+        let generation = self.pulse.generation.current();
         let question = |candidates, queue, deadline| Question {
             candidates,
-            generation: now.generation,
+            generation,
             queue,
             until: tokio::time::Instant::now() + deadline,
         };
-        let recalled = lock(&memory.answers).recall(candidates, now);
+        let recalled = lock(&memory.answers).recall(candidates, self.pulse.now());
         match recalled {
             Recall::Fresh(answer) => return Ok(answer),
             Recall::Stale(key, value) => {
@@ -187,6 +242,9 @@ impl Accounts {
                 }
             }
             Recall::Unknown => {}
+        }
+        if !self.pulse.filter.lets_through(candidates, self.pulse.started.elapsed()) {
+            return Ok(None);
         }
         ask_once(memory, question(candidates, &self.asks, DEADLINE), &ask).await
     }
@@ -203,7 +261,7 @@ struct Question<'a> {
 }
 
 /// Asks, or waits for the answer to who has asked the same.
-async fn ask_once<T: Clone>(
+async fn ask_once<T: Remembered>(
     memory: &Memory<T>,
     question: Question<'_>,
     ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
@@ -228,7 +286,7 @@ async fn ask_once<T: Clone>(
     }
 }
 
-fn keep<T: Clone>(memory: &Memory<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
+fn keep<T: Remembered>(memory: &Memory<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
     let Answer { known, generation } = answer;
     let value = known.as_ref().map(|(_, known)| known.value.clone());
     lock(&memory.answers).keep(candidates, known, generation, Instant::now());
@@ -252,36 +310,27 @@ fn lock<T>(answers: &Mutex<Answers<T>>) -> MutexGuard<'_, Answers<T>> {
     answers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// === impl Pulse ===
-
-impl Pulse {
-    fn now(&self) -> Now {
-        let confirmed = Duration::from_millis(self.confirmed_ms.load(Ordering::Relaxed));
-        Now {
-            at: Instant::now(),
-            wall_ms: clock::now_ms(),
-            generation: self.generation.current(),
-            confirmed: self.started + confirmed,
-        }
-    }
-
-    fn confirm(&self, at: Instant) {
-        let elapsed = at.saturating_duration_since(self.started).as_millis();
-        self.confirmed_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
 // === the task ===
 
 async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, waiting: Waiting, pulse: Arc<Pulse>) {
-    tokio::select! {
-        () = serve(&directory, key, waiting) => {}
-        () = watch(&*directory, &pulse) => {}
-    }
+    let Waiting { asks, rechecks, used } = waiting;
+    let served = async {
+        tokio::select! {
+            () = serve(&directory, key, asks, rechecks) => {}
+            () = watch(&*directory, &pulse) => {}
+            () = fill(&*directory, &pulse.filter) => {}
+        }
+    };
+    tokio::join!(served, used::note(&*directory, used));
 }
 
 /// Answers until the last handle is gone.
-async fn serve<D: Directory>(directory: &Arc<D>, key: MasterKey, mut waiting: Waiting) {
+async fn serve<D: Directory>(
+    directory: &Arc<D>,
+    key: MasterKey,
+    mut asks: mpsc::Receiver<Ask>,
+    mut rechecks: mpsc::Receiver<Ask>,
+) {
     let mut running = JoinSet::new();
     loop {
         while running.try_join_next().is_some() {}
@@ -290,60 +339,17 @@ async fn serve<D: Directory>(directory: &Arc<D>, key: MasterKey, mut waiting: Wa
         }
         let ask = tokio::select! {
             biased;
-            Some(ask) = waiting.rechecks.recv() => ask,
-            Some(ask) = waiting.asks.recv() => ask,
+            Some(ask) = rechecks.recv() => ask,
+            Some(ask) = asks.recv() => ask,
             else => return,
         };
         running.spawn(answer(Arc::clone(directory), key.clone(), ask));
     }
 }
 
-/// Raises the generation when another process has changed the store, or may have. Never ends.
-async fn watch(directory: &impl Directory, pulse: &Pulse) {
-    let mut ticks = interval(POLL_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watcher = Watcher::default();
-    loop {
-        ticks.tick().await;
-        watcher.poll(directory, pulse).await;
-    }
-}
-
-#[derive(Debug, Default)]
-struct Watcher {
-    version: Option<i64>,
-    failing: bool,
-}
-
-impl Watcher {
-    async fn poll(&mut self, directory: &impl Directory, pulse: &Pulse) {
-        let asked = Instant::now();
-        let answered = timeout(POLL_DEADLINE, directory.data_version()).await;
-        match answered.unwrap_or(Err(StoreError::Unanswered)) {
-            Ok(version) => {
-                // The first one is a change too: what was read before it has no date.
-                if self.version.replace(version) != Some(version) {
-                    pulse.generation.raise();
-                }
-                pulse.confirm(asked);
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!("the store answers again");
-                }
-            }
-            Err(error) => {
-                // Whether something has changed is not known. So all is looked up again, by whom that
-                // still works for: a token revoked meanwhile must not stay good.
-                pulse.generation.raise();
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "the store does not answer; known callers are served on");
-                }
-            }
-        }
-    }
-}
-
 async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
     let generation = directory.generation().current();
+    tracing::debug!("a token is looked up");
     // Whoever no longer waits has gone: there is nobody to tell.
     match ask {
         Ask::Caller { candidates, reply } if !reply.is_closed() => {

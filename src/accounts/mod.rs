@@ -4,24 +4,32 @@
 //! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
-use std::collections::BTreeMap;
-
+mod attempts;
 mod cache;
 mod clock;
+mod confirm;
 mod credential;
+mod filter;
 mod flight;
+mod import;
 mod key;
 mod locked;
 mod lookup;
 mod people;
 mod rekey;
 mod seal;
+mod segments;
 mod token;
+mod used;
+mod watch;
 
 pub use self::{
+    attempts::{Attempts, TooMany},
     cache::LocalCache,
     clock::{from_utc, now_ms, utc},
+    confirm::{ConfirmError, Confirmed, Which, confirm, moved},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
+    import::{Newcomer, NewcomerPaste, NewcomerToken, import_user},
     key::{KeyError, KeySources, Settled},
     lookup::{Accounts, Directory},
     people::{
@@ -34,6 +42,8 @@ pub use self::{
     seal::{MasterKey, OpenError},
     token::shown,
 };
+use std::collections::BTreeMap;
+
 use crate::{
     name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},

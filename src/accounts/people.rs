@@ -398,7 +398,7 @@ pub async fn remove_credential(
 }
 
 /// What the audit log says of an edit.
-fn told(edit: &Edit) -> Value {
+pub(super) fn told(edit: &Edit) -> Value {
     match edit {
         Edit::Set { section, field, origins, .. } => {
             json!({ "set": format!("{section}.{field}"), "origins": origins })
@@ -408,23 +408,33 @@ fn told(edit: &Edit) -> Value {
     }
 }
 
-fn sealed(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
+pub(super) fn sealed(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
     match edit {
         Edit::Set { section, field, stored, origins } => {
             let place = Place { owner, section, field, origins: Some(origins) };
-            CredentialChange::Put(SealedCredential {
-                owner: owner.clone(),
-                section: section.clone(),
-                field: field.clone(),
-                sealed: key.seal(place, &stored.to_plaintext()),
-                origins: Some(origins.clone()),
-                updated_at_ms,
-            })
+            CredentialChange::Put(seal_credential(key, place, stored, updated_at_ms))
         }
         Edit::Remove { section, field } => {
             CredentialChange::Remove { section: section.clone(), field: field.clone() }
         }
         Edit::RemoveAll => CredentialChange::RemoveAll,
+    }
+}
+
+/// Seals what a field holds.
+pub(super) fn seal_credential(
+    key: &MasterKey,
+    place: Place<'_>,
+    stored: &Stored,
+    updated_at_ms: u64,
+) -> SealedCredential {
+    SealedCredential {
+        owner: place.owner.clone(),
+        section: place.section.to_owned(),
+        field: place.field.to_owned(),
+        sealed: key.seal(place, &stored.to_plaintext()),
+        origins: place.origins.map(<[String]>::to_vec),
+        updated_at_ms,
     }
 }
 

@@ -29,8 +29,9 @@ pub use self::{
     operations::{Body, Call, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
 };
 use crate::{
-    accounts::{Actor, Caller, MasterKey, Rekeyer},
+    accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
     fault::{Fault, Kind},
+    fields::KnownFields,
     live::{Live, ReloadError},
     name::Owner,
     store::{Store, StoreError},
@@ -96,6 +97,14 @@ pub struct Answer {
     pub body: String,
     /// `Link`: where the next page is.
     pub link: Option<String>,
+}
+
+/// The steps that store a credentials document from elsewhere, held against what the provider files declare.
+pub fn credential_edits(
+    document: &serde_json::Map<String, serde_json::Value>,
+    known: &KnownFields,
+) -> Result<Vec<Edit>, Fault> {
+    document::edits(document, "", known, &std::collections::BTreeSet::new())
 }
 
 /// There is no such call.

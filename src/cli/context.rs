@@ -5,7 +5,6 @@
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal, Read, Write},
-    path::PathBuf,
 };
 
 use anyhow::Context as _;
@@ -13,19 +12,17 @@ use zeroize::Zeroizing;
 
 use crate::{
     accounts::KeySources,
-    fields::KnownFields,
     secret::Secret,
+    settings::Settings,
     store::{Store, User},
 };
 
 /// What a command is given by its caller, who reads settings, environment and provider files.
 pub struct Context<'a> {
-    /// The data directory.
-    pub data_dir: PathBuf,
+    /// Where things are.
+    pub settings: &'a Settings,
     /// What was given to find the master key by.
     pub keys: KeySources,
-    /// The credentials that the provider files declare.
-    pub known: &'a KnownFields,
 }
 
 /// What a command has to say. Without `Debug`, since a new token is a result too.
@@ -40,7 +37,7 @@ pub(super) struct Report {
 impl Context<'_> {
     /// Opens the store, beside a running server.
     pub(super) async fn store(&self) -> anyhow::Result<Store> {
-        Store::open(&self.data_dir).await.context("failed to open the store")
+        Store::open(&self.settings.data).await.context("failed to open the store")
     }
 }
 
@@ -114,4 +111,45 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
 /// How many of what, in words.
 pub(super) fn counted(number: i64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The settings of a test: all below one directory, with the provider `demo` and two sections.
+#[cfg(test)]
+pub(super) fn settings(dir: &std::path::Path) -> Settings {
+    use crate::settings::{Given, Places, resolve};
+    let providers = dir.join("providers.d");
+    std::fs::create_dir_all(&providers).unwrap();
+    let demo = r#"
+        title = "Demo"
+        path_prefix = "/demo"
+        base_url = "https://demo.example"
+        endpoint.one = { method = "GET", path = "/one" }
+        credentials.field = [{ name = "apiKey" }]
+        auth = [{ field = "apiKey", set = { x-key = "{secret}" } }]
+    "#;
+    let login = r#"
+        title = "Login"
+        path_prefix = "/login"
+        base_url = "https://login.example"
+        endpoint.one = { method = "GET", path = "/one" }
+        auth = [{ field = "oauth", set = { x-key = "{secret}" } }]
+        [credentials]
+        section = "example"
+        [[credentials.field]]
+        name = "oauth"
+        kind = "oauth2"
+        token_url = "https://login.example/token"
+        client_id = "app"
+        paste = { accessToken = "/tokens/access" }
+    "#;
+    for (name, text) in [("demo", demo), ("login", login)] {
+        std::fs::write(providers.join(format!("{name}.toml")), text).unwrap();
+    }
+    let places = Places {
+        providers: Some(providers),
+        data: Some(dir.join("data")),
+        secrets: Some(dir.join("secrets")),
+        ..Places::default()
+    };
+    resolve(&places, Given::default()).unwrap()
 }

@@ -1,17 +1,16 @@
-//! `tollgate credential`: stores, lists and removes what a user keeps for the providers. Values come
-//! from stdin or a prompt; they are shown only masked.
+//! `tollgate credential`: stores, lists, confirms and removes what a user, a group or everybody keeps for the
+//! providers. Values come from stdin or a prompt; they are shown only masked.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value, json};
 
-use super::context::{Context, Report, find_user, read_secret, table};
-use crate::{
-    accounts::{Actor, Edit, MasterKey, Stored, change_credentials, read_credentials, remove_credential},
-    fields::FieldKind,
-    name::Owner,
-    secret::Secret,
-    store::{ChangeOutcome, Store, User},
+use super::{
+    api,
+    context::{Context, Report, find_user, read_secret, table},
 };
+use crate::{accounts::utc, name::GroupName, secret::Secret};
 
 /// The arguments of `tollgate credential`.
 #[derive(Args)]
@@ -24,126 +23,205 @@ pub struct CredentialArgs {
 enum CredentialCommand {
     /// Store a credential, read from stdin or asked for
     Set {
-        /// The user's id or name
-        user: String,
+        #[command(flatten)]
+        whose: Whose,
         /// Where it belongs, such as `providers.example.apiKey`
         #[arg(value_name = "SECTION.FIELD")]
         place: String,
     },
-    /// List a user's credentials, masked
+    /// List credentials, masked
     List {
-        /// The user's id or name
-        user: String,
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Let credentials go where the provider files send them now
+    Confirm {
+        #[command(flatten)]
+        whose: Whose,
     },
     /// Remove a credential
     Remove {
-        /// The user's id or name
-        user: String,
+        #[command(flatten)]
+        whose: Whose,
         /// Where it stands, as `credential list` shows it
         #[arg(value_name = "SECTION.FIELD")]
         place: String,
     },
 }
 
+/// Whose credentials.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Whose {
+    /// The user's id or name
+    user: Option<String>,
+    /// Those that a group shares
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Those that everybody shares
+    #[arg(long)]
+    everybody: bool,
+}
+
 /// Runs the command.
 pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        CredentialCommand::Set { user, place } => set(&user, &place, read_secret, context).await?,
-        CredentialCommand::List { user } => list(&user, context).await?,
-        CredentialCommand::Remove { user, place } => remove(&user, &place, context).await?,
+        CredentialCommand::Set { whose, place } => set(&whose, &place, read_secret, context).await?,
+        CredentialCommand::List { whose } => list(&whose, context).await?,
+        CredentialCommand::Confirm { whose } => confirm(&whose, context).await?,
+        CredentialCommand::Remove { whose, place } => remove(&whose, &place, context).await?,
     };
     report.print()
 }
 
+/// Somebody's credentials in the API.
+struct Keeper {
+    /// Where they are.
+    path: String,
+    /// Whose they are, for a person.
+    shown: String,
+    /// The same, as an argument of this command.
+    argument: String,
+}
+
+impl Whose {
+    async fn find(&self, context: &Context<'_>) -> anyhow::Result<Keeper> {
+        if self.everybody {
+            let (path, shown) = ("/admin/credentials/everybody".to_owned(), "everybody".to_owned());
+            return Ok(Keeper { path, shown, argument: "--everybody".to_owned() });
+        }
+        if let Some(group) = &self.group {
+            ensure!(
+                GroupName::new(group).is_some(),
+                "a group's name has 1 to 64 letters a-z, digits and `-`"
+            );
+            let (path, shown) =
+                (format!("/admin/credentials/groups/{group}"), format!("the group `{group}`"));
+            return Ok(Keeper { path, shown, argument: format!("--group {group}") });
+        }
+        let user = find_user(&context.store().await?, self.user.as_deref().unwrap_or_default()).await?;
+        let path = format!("/admin/users/{}/creds", user.id);
+        Ok(Keeper { path, shown: format!("`{}` ({})", user.name, user.id), argument: user.id.to_string() })
+    }
+}
+
+impl Keeper {
+    /// What is stored, masked: by place.
+    async fn stored(&self, context: &Context<'_>) -> anyhow::Result<Vec<[String; 2]>> {
+        let document = api::call(context, Method::GET, &self.path, None).await?;
+        let mut rows = Vec::new();
+        if let Value::Object(sections) = &document {
+            flatten("", sections, &mut rows);
+        }
+        rows.sort();
+        Ok(rows)
+    }
+
+    async fn merge(&self, place: &str, value: Value, context: &Context<'_>) -> anyhow::Result<()> {
+        let document = place.rsplit('.').fold(value, |inner, step| json!({ step: inner }));
+        api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
+    }
+}
+
 async fn set(
-    user: &str,
+    whose: &Whose,
     place: &str,
     read: impl Fn(&str) -> anyhow::Result<Secret>,
     context: &Context<'_>,
 ) -> anyhow::Result<Report> {
-    let (section, field) = split(place)?;
-    let known = context.known.find(section, field)?;
-    let store = context.store().await?;
-    let user = find_user(&store, user).await?;
+    check_place(place)?;
+    let keeper = whose.find(context).await?;
     // All that can fail without the value fails before somebody is asked for it.
-    let key = master_key(&store, context).await?;
+    keeper.stored(context).await?;
     let text = read(place)?;
-    let stored = match &known.kind {
-        FieldKind::Plain => Stored::plain(text.expose()),
-        FieldKind::OAuth2(oauth) => Stored::oauth(text.expose(), &oauth.paste),
-    };
-    let stored = stored.with_context(|| format!("failed to store `{place}`"))?;
-    let (section, field) = (section.to_owned(), field.to_owned());
-    let edit = Edit::Set { section, field, stored, origins: known.origins.clone() };
-    let owner = Owner::User(user.id.clone());
-    match change_credentials(&store, &Actor::command(), &key, &owner, &[edit]).await? {
-        ChangeOutcome::Done { .. } => {
-            Ok(Report::note(format!("stored `{place}` for {}\n", shown_user(&user))))
-        }
-        ChangeOutcome::UnknownUser => anyhow::bail!("the user {} has been removed meanwhile", user.id),
-        ChangeOutcome::OtherKey => anyhow::bail!("the master key has been replaced meanwhile: try again"),
+    let stored = keeper.merge(place, value(text.expose()), context).await;
+    stored.with_context(|| format!("failed to store `{place}`"))?;
+    Ok(Report::note(format!("stored `{place}` for {}\n", keeper.shown)))
+}
+
+/// A login is given as JSON. One line break at the end of what is typed or piped in does not count.
+fn value(text: &str) -> Value {
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    match serde_json::from_str(text) {
+        Ok(Value::Object(login)) => login.into(),
+        _ => text.into(),
     }
 }
 
-async fn list(user: &str, context: &Context<'_>) -> anyhow::Result<Report> {
-    let store = context.store().await?;
-    let user = find_user(&store, user).await?;
-    if store.credentials(&Owner::User(user.id.clone())).await?.is_empty() {
-        let advice = format!("`tollgate credential set {} SECTION.FIELD` stores one", user.id);
-        return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", shown_user(&user))));
+async fn list(whose: &Whose, context: &Context<'_>) -> anyhow::Result<Report> {
+    let keeper = whose.find(context).await?;
+    let rows = keeper.stored(context).await?;
+    if rows.is_empty() {
+        let advice = format!("`tollgate credential set {} SECTION.FIELD` stores one", keeper.argument);
+        return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", keeper.shown)));
     }
-    let key = master_key(&store, context).await?;
-    let (credentials, unreadable) = read_credentials(&store, &key, &Owner::User(user.id.clone())).await?;
-    let readable =
-        credentials.iter().map(|(section, field, stored)| [format!("{section}.{field}"), stored.mask()]);
-    let unreadable = unreadable
-        .iter()
-        .map(|lost| [format!("{}.{}", lost.section, lost.field), format!("does not open: {}", lost.reason)]);
-    let mut rows: Vec<_> = readable.chain(unreadable).collect();
-    rows.sort();
     Ok(Report { out: table(["CREDENTIAL", "VALUE"], &rows), note: String::new() })
 }
 
+/// The fields of a masked document.
+fn flatten(section: &str, object: &Map<String, Value>, rows: &mut Vec<[String; 2]>) {
+    for (key, value) in object {
+        let place = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+        match value {
+            Value::String(mask) => rows.push([place, mask.clone()]),
+            Value::Object(login) if login.get("status").is_some_and(Value::is_string) => {
+                let expires = login.get("expiresAt").and_then(Value::as_u64);
+                let expires = expires.map_or_else(String::new, |at| format!(", expires {}", utc(at)));
+                let status = login["status"].as_str().unwrap_or_default();
+                rows.push([place, format!("{status}{expires}")]);
+            }
+            Value::Object(below) => flatten(&place, below, rows),
+            _ => {}
+        }
+    }
+}
+
+async fn confirm(whose: &Whose, context: &Context<'_>) -> anyhow::Result<Report> {
+    let keeper = whose.find(context).await?;
+    let path = format!("{}/confirm", keeper.path);
+    let done = api::call(context, Method::POST, &path, None).await?;
+    let moved: Vec<String> = done["confirmed"].as_object().into_iter().flatten().map(told).collect();
+    if moved.is_empty() {
+        return Ok(Report::note(format!("nothing that {} keeps has moved\n", keeper.shown)));
+    }
+    Ok(Report::note(format!("{}\n", moved.join("\n"))))
+}
+
+/// What was confirmed of a place.
+fn told((place, moved): (&String, &Value)) -> String {
+    let list = |key: &str| {
+        let origins = moved[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        origins.collect::<Vec<_>>().join(", ")
+    };
+    format!("confirmed `{place}`: it may go to {}; until now to {}", list("to"), list("from"))
+}
+
 /// Takes whatever is stored, also what no provider file declares any more.
-async fn remove(user: &str, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
-    let (section, field) = split(place)?;
-    let store = context.store().await?;
-    let user = find_user(&store, user).await?;
-    let owner = Owner::User(user.id.clone());
-    let removed = remove_credential(&store, &Actor::command(), &owner, section, field).await?;
-    let id = &user.id;
-    anyhow::ensure!(
-        removed,
-        "{} has no credential `{place}`: `tollgate credential list {id}` shows what is stored",
-        shown_user(&user)
+async fn remove(whose: &Whose, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
+    check_place(place)?;
+    let keeper = whose.find(context).await?;
+    let (shown, argument) = (&keeper.shown, &keeper.argument);
+    ensure!(
+        keeper.stored(context).await?.iter().any(|[stored, _]| stored == place),
+        "{shown} has no credential `{place}`: `tollgate credential list {argument}` shows what is stored"
     );
-    Ok(Report::note(format!("removed `{place}` of {}\n", shown_user(&user))))
+    keeper.merge(place, Value::Null, context).await?;
+    Ok(Report::note(format!("removed `{place}` of {shown}\n")))
 }
 
 /// Section and field. The section may hold dots, the field does not.
-fn split(place: &str) -> anyhow::Result<(&str, &str)> {
+fn check_place(place: &str) -> anyhow::Result<()> {
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
     // Not repeated: it may be `field=secret`.
-    anyhow::ensure!(
+    ensure!(
         place.chars().all(plain),
         "SECTION.FIELD holds letters, digits, `.`, `-` and `_` only; a value is never an argument: pipe it in, or run the command without it and be asked"
     );
-    let (section, field) = place
-        .rsplit_once('.')
-        .filter(|(section, field)| !section.is_empty() && !field.is_empty())
-        .with_context(|| {
-            format!("`{place}` is not of the form SECTION.FIELD, such as `providers.example.apiKey`")
-        })?;
-    Ok((section, field))
-}
-
-async fn master_key(store: &Store, context: &Context<'_>) -> anyhow::Result<MasterKey> {
-    let key = MasterKey::load_beside(&context.keys, &context.data_dir, store).await;
-    key.context("failed to load the master key")
-}
-
-fn shown_user(user: &User) -> String {
-    format!("`{}` ({})", user.name, user.id)
+    ensure!(
+        place.contains('.') && place.split('.').all(|step| !step.is_empty()),
+        "`{place}` is not of the form SECTION.FIELD, such as `providers.example.apiKey`"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The command line: one file a command. A command parses its arguments, calls the modules below, and
 //! tells a person what happened: results on stdout, everything else on stderr.
 
+mod api;
 pub mod audit;
 pub mod backup;
 pub mod check;
@@ -10,6 +11,7 @@ pub mod diff;
 pub mod explain;
 pub mod fmt;
 mod hold;
+pub mod import_worker;
 pub mod mock;
 pub mod new;
 pub mod prove;
@@ -26,13 +28,10 @@ pub mod user;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::Parser;
 
 use crate::{
     accounts::KeySources,
-    fields::KnownFields,
-    load,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
 };
@@ -88,6 +87,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Rekey(rekey::Args),
+    ImportWorker(import_worker::Args),
     /// Run a fast fake upstream, for trying things without a key
     Mock(Box<mock::Args>),
 }
@@ -143,6 +143,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let settings = plain()?;
             waited_for(restore::run(&args, &settings.data, &key_sources(&settings)))
         }
+        Some(Command::ImportWorker(args)) => {
+            with_context(&plain()?, async |context| import_worker::run(&args, &context).await)
+        }
         Some(Command::Rekey(args)) => {
             let settings = plain()?;
             waited_for(rekey::run(&args, &settings.data, &key_sources(&settings)))
@@ -173,21 +176,11 @@ fn with_context(
     settings: &Settings,
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let known = known_fields(settings)?;
-    let context =
-        context::Context { data_dir: settings.data.clone(), keys: key_sources(settings), known: &known };
+    let context = context::Context { settings, keys: key_sources(settings) };
     waited_for(command(context))
 }
 
 fn waited_for(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command).map(|()| true)
-}
-
-/// The credentials that the provider files declare, as far as they can be served from here.
-fn known_fields(settings: &Settings) -> anyhow::Result<KnownFields> {
-    let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
-    Ok(assembled.table.fields)
 }

@@ -105,13 +105,14 @@ async fn start(
     let (desk, errands) = Desk::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
-    let (accounts, lookups) = Accounts::start(store.clone(), key);
+    let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let house = House {
         live: live.clone(),
         desk,
         ready: Arc::new(Readiness::default()),
         accounts,
+        trusted_proxies: settings.trusted_proxies.as_slice().into(),
         upstream,
         recorder: settings.access_log.then_some(recorder),
         head_timeout: settings.head_timeout,

@@ -1,15 +1,19 @@
-//! `tollgate token`: makes, lists and revokes gateway tokens.
+//! `tollgate token`: makes, lists and revokes tokens, users' and the admin's.
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::{Context, Report, find_user, read_secret, table};
 use crate::{
-    accounts::{Actor, DisplayName, issue_admin_token, issue_token, shown, utc},
+    accounts::{
+        Actor, DisplayName, Issued, TokenDraft, add_token, from_utc, issue_admin_token, now_ms,
+        revoke_admin_token, revoke_token, shown, utc,
+    },
+    name::{AdminTokenId, Scope},
     secret::Secret,
-    store::{Token, TokenHash},
+    store::{Revocation, Token, TokenHash, TokenKind},
 };
 
 /// The arguments of `tollgate token`.
@@ -22,87 +26,212 @@ pub struct TokenArgs {
 #[derive(Subcommand)]
 enum TokenCommand {
     /// Make a further token for a user or the admin, and print it
-    Add {
-        /// The user's id or name
-        #[arg(required_unless_present = "admin")]
-        user: Option<String>,
-        /// A token for the admin, such as when the one that the first start showed is lost
-        #[arg(long, conflicts_with = "user")]
-        admin: bool,
-        /// What the token is for
-        #[arg(long)]
-        label: Option<String>,
-    },
+    Add(AddArgs),
     /// List tokens by their first characters
     List {
         /// The user's id or name; all users if left out
         user: Option<String>,
+        /// The admin's tokens
+        #[arg(long, conflicts_with = "user")]
+        admin: bool,
     },
     /// Revoke tokens
     Revoke {
         /// Tokens as `token list` shows them, or `-` for a whole one on stdin
         #[arg(required = true, value_name = "TOKEN_OR_PREFIX")]
         tokens: Vec<String>,
+        /// They are ids of the admin's tokens, as `token list --admin` shows them
+        #[arg(long)]
+        admin: bool,
     },
+}
+
+#[derive(Args)]
+struct AddArgs {
+    /// The user's id or name
+    #[arg(required_unless_present = "admin")]
+    user: Option<String>,
+    /// A token for the admin, such as when the one that the first start showed is lost
+    #[arg(long, conflicts_with_all = ["user", "kind", "scope", "expires"])]
+    admin: bool,
+    /// What the token is for
+    #[arg(long)]
+    label: Option<String>,
+    /// What it may do
+    #[arg(long, default_value = "proxy")]
+    kind: Kind,
+    /// A provider, or `provider/endpoint`, that it is narrowed to (repeatable)
+    #[arg(long)]
+    scope: Vec<String>,
+    /// From when on it is refused: a time such as `2030-01-01T00:00:00Z`, or how long it lives, such as `12h` or `30d`
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Call providers
+    Proxy,
+    /// Manage the user's own tokens and credentials, below `/auth`
+    Manage,
+    /// Both
+    Both,
 }
 
 /// Runs the command.
 pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        TokenCommand::Add { user: Some(user), label, .. } => add(&user, label.as_deref(), context).await?,
-        TokenCommand::Add { user: None, label, .. } => add_admin(label.as_deref(), context).await?,
-        TokenCommand::List { user } => list(user.as_deref(), context).await?,
-        TokenCommand::Revoke { tokens } => revoke(tokens, read_secret, context).await?,
+        TokenCommand::Add(args) => add(&args, context).await?,
+        TokenCommand::List { admin: true, .. } => list_admin(context).await?,
+        TokenCommand::List { user, .. } => list(user.as_deref(), context).await?,
+        TokenCommand::Revoke { tokens, admin: true } => revoke_admin(&tokens, context).await?,
+        TokenCommand::Revoke { tokens, .. } => revoke(tokens, read_secret, context).await?,
     };
     report.print()
 }
 
-async fn add(user: &str, label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
-    let label = take_label(label)?;
+async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
+    let label = args.label.as_deref().map(DisplayName::new).transpose();
+    let label = label.context("failed to take the label as a name")?;
+    let Some(user) = args.user.as_deref() else { return add_admin(label, context).await };
+    let draft = TokenDraft {
+        label,
+        kind: args.kind.into(),
+        scopes: scopes(&args.scope)?,
+        expires_at_ms: args.expires.as_deref().map(expiry).transpose()?,
+    };
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
-    let token = issue_token(&store, &Actor::command(), &user.id, label).await?;
-    let token = token.with_context(|| format!("the user {} has been removed meanwhile", user.id))?;
-    let prefix = shown(token.expose());
+    let issued = add_token(&store, &Actor::command(), &user.id, draft).await?;
+    let Issued { token, record } =
+        issued.with_context(|| format!("the user {} has been removed meanwhile", user.id))?;
     let note = format!(
         "made a token for `{}` ({}); it is shown this once\n\
-         `tollgate token revoke {prefix}` takes it back\n",
-        user.name, user.id
+         `tollgate token revoke {}` takes it back\n",
+        user.name, user.id, record.prefix
     );
     Ok(Report { out: format!("{}\n", token.expose()), note })
 }
 
 /// It takes nothing away: other admin tokens go on working.
-async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
-    let label = take_label(label)?;
-    let (token, _) = issue_admin_token(&context.store().await?, &Actor::command(), label).await?;
-    let note = "made a token for the admin; it is shown this once\n".to_owned();
+async fn add_admin(label: Option<DisplayName>, context: &Context<'_>) -> anyhow::Result<Report> {
+    let (token, id) = issue_admin_token(&context.store().await?, &Actor::command(), label).await?;
+    let note = format!(
+        "made a token for the admin; it is shown this once\n`tollgate token revoke --admin {id}` takes it back\n"
+    );
     Ok(Report { out: format!("{}\n", token.expose()), note })
 }
 
-fn take_label(label: Option<&str>) -> anyhow::Result<Option<DisplayName>> {
-    label.map(DisplayName::new).transpose().context("failed to take the label as a name")
+fn scopes(given: &[String]) -> anyhow::Result<Option<Vec<Scope>>> {
+    let scope = |text: &String| {
+        Scope::parse(text)
+            .with_context(|| format!("`{text}` is no scope: give `provider` or `provider/endpoint`"))
+    };
+    let scopes = given.iter().map(scope).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok((!scopes.is_empty()).then_some(scopes))
 }
+
+fn expiry(text: &str) -> anyhow::Result<u64> {
+    let now = now_ms();
+    if let Some(at) = from_utc(text) {
+        ensure!(at > now, "`{text}` lies in the past");
+        return Ok(at);
+    }
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)];
+    let unit = units.iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?.parse::<u64>().ok()?, ms)));
+    match unit {
+        Some((count @ 1.., ms)) => Ok(now.saturating_add(count.saturating_mul(*ms))),
+        _ => bail!("`{text}` is no time: give one such as `2030-01-01T00:00:00Z`, or `30d`, `12h`, `90m`"),
+    }
+}
+
+impl From<Kind> for TokenKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Proxy => Self::Proxy,
+            Kind::Manage => Self::Manage,
+            Kind::Both => Self::Both,
+        }
+    }
+}
+
+const COLUMNS: [&str; 9] =
+    ["TOKEN", "USER", "KIND", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "NAME", "LABEL"];
 
 async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
     let store = context.store().await?;
-    let mut tokens = store.tokens().await?;
-    if let Some(user) = user {
-        let user = find_user(&store, user).await?;
-        tokens.retain(|token| token.user == user.id);
-    }
+    let tokens = match user {
+        Some(user) => store.tokens_page(&find_user(&store, user).await?.id, None, None).await?,
+        None => store.tokens().await?,
+    };
     if tokens.is_empty() {
         return Ok(Report::note("there are no tokens: `tollgate token add USER` makes one\n"));
     }
     let rows: Vec<_> = tokens.into_iter().map(row).collect();
-    let head = ["TOKEN", "USER", "CREATED", "EXPIRES", "NAME", "LABEL"];
+    Ok(Report { out: table(COLUMNS, &rows), note: String::new() })
+}
+
+fn row(token: Token) -> [String; 9] {
+    let scopes = token.scopes.map_or_else(
+        || "all".to_owned(),
+        |scopes| scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(","),
+    );
+    [
+        token.prefix,
+        token.user.to_string(),
+        token.kind.as_str().to_owned(),
+        scopes,
+        utc(token.created_at_ms),
+        time(token.expires_at_ms),
+        time(token.last_used_at_ms),
+        token.user_name,
+        token.label.unwrap_or_default(),
+    ]
+}
+
+fn time(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "never".to_owned(), utc)
+}
+
+async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
+    let tokens = context.store().await?.admin_tokens().await?;
+    if tokens.is_empty() {
+        return Ok(Report::note("there are no admin tokens: `tollgate token add --admin` makes one\n"));
+    }
+    let row = |token: &crate::store::AdminToken| {
+        let times = [Some(token.created_at_ms), token.expires_at_ms, token.last_used_at_ms].map(time);
+        let [created, expires, used] = times;
+        [token.id.to_string(), token.prefix.clone(), created, expires, used, token.label.clone()]
+    };
+    let rows: Vec<_> = tokens.iter().map(row).collect();
+    let head = ["ID", "TOKEN", "CREATED", "EXPIRES", "LAST USED", "LABEL"];
     Ok(Report { out: table(head, &rows), note: String::new() })
 }
 
-fn row(token: Token) -> [String; 6] {
-    let expires = token.expires_at_ms.map_or_else(|| "never".to_owned(), utc);
-    let created = utc(token.created_at_ms);
-    [token.prefix, token.user.to_string(), created, expires, token.user_name, token.label.unwrap_or_default()]
+async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<Report> {
+    let parse = |text: &String| {
+        AdminTokenId::new(text).with_context(|| {
+            format!("no admin token has this id: `tollgate token list --admin` shows them ({})", shown(text))
+        })
+    };
+    let ids = ids.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
+    let store = context.store().await?;
+    for id in &ids {
+        match revoke_admin_token(&store, &Actor::command(), id).await? {
+            Revocation::Done => {}
+            Revocation::Unknown => {
+                bail!("no admin token has the id {id}: `tollgate token list --admin` shows them")
+            }
+            Revocation::Last => bail!(
+                "{id} is the last admin token that is good: make another one first, with `tollgate token add --admin`"
+            ),
+        }
+    }
+    Ok(Report::note(format!(
+        "revoked {} admin {}\n",
+        ids.len(),
+        if ids.len() == 1 { "token" } else { "tokens" }
+    )))
 }
 
 /// Finds all before it revokes any.
@@ -121,8 +250,7 @@ async fn revoke(
     }
     let mut revoked = 0;
     for (id, user) in found {
-        let act = Actor::command().act("token.revoke", &user, serde_json::json!({ "token": id.as_str() }));
-        revoked += usize::from(store.revoke_token(&user, &id, &act).await?);
+        revoked += usize::from(revoke_token(&store, &Actor::command(), &user, &id).await?);
     }
     let tokens = if revoked == 1 { "token" } else { "tokens" };
     Ok(Report::note(format!("revoked {revoked} {tokens}\n")))
@@ -137,16 +265,15 @@ fn find<'t>(stored: &'t [Token], text: &str) -> anyhow::Result<&'t Token> {
         [] => {
             // Whatever it is, it may be a whole token: only its beginning is repeated.
             let beginning = shown(text);
-            anyhow::bail!(
+            bail!(
                 "no token is shown as `{beginning}`: give one exactly as `tollgate token list` shows it, or a whole one"
             )
         }
         several => {
             let rows: Vec<_> = several.iter().map(|token| row((*token).clone())).collect();
-            let head = ["TOKEN", "USER", "CREATED", "EXPIRES", "NAME", "LABEL"];
-            anyhow::bail!(
+            bail!(
                 "several tokens are shown as `{text}`; pipe the whole token into `tollgate token revoke -`\n{}",
-                table(head, &rows)
+                table(COLUMNS, &rows)
             )
         }
     }

@@ -1,12 +1,13 @@
-//! `tollgate user`: makes, lists and removes users.
+//! `tollgate user`: makes, lists, changes and removes users.
 
-use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::{Context, Report, find_user, table};
 use crate::{
-    accounts::{Actor, DisplayName, NewUser, create_user, utc},
-    store::Names,
+    accounts::{Actor, DisplayName, Draft, NewUser, add_user, now_ms, remove_user, update_user, utc},
+    name::GroupName,
+    store::{Names, User, UserChange},
 };
 
 /// The arguments of `tollgate user`.
@@ -22,9 +23,17 @@ enum UserCommand {
     Add {
         /// What to call the user
         name: String,
+        /// The group whose shared credentials the user may use
+        #[arg(long)]
+        group: Option<String>,
+        /// A note of where the user calls from; it restricts nothing
+        #[arg(long, value_name = "NOTE")]
+        ip: Option<String>,
     },
     /// List all users
     List,
+    /// Rename a user, move to another group, or let in no more
+    Change(Box<ChangeArgs>),
     /// Remove a user with all tokens and credentials
     Remove {
         /// The user's id or name
@@ -32,21 +41,62 @@ enum UserCommand {
     },
 }
 
+#[derive(Args)]
+#[group(required = true, multiple = true, args = ["name", "group", "no_group", "ip", "no_ip", "state"])]
+struct ChangeArgs {
+    /// The user's id or name
+    user: String,
+    /// Another name
+    #[arg(long)]
+    name: Option<String>,
+    /// Another group
+    #[arg(long, conflicts_with = "no_group")]
+    group: Option<String>,
+    /// No group
+    #[arg(long)]
+    no_group: bool,
+    /// Another note of where the user calls from
+    #[arg(long, value_name = "NOTE", conflicts_with = "no_ip")]
+    ip: Option<String>,
+    /// No such note
+    #[arg(long)]
+    no_ip: bool,
+    /// Whether the user's tokens are let in
+    #[arg(long)]
+    state: Option<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// They are
+    Active,
+    /// They are refused, all of them
+    Disabled,
+}
+
 /// Runs the command.
 pub async fn run(args: UserArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        UserCommand::Add { name } => add(&name, context).await?,
+        UserCommand::Add { name, group, ip } => add(&name, group.as_deref(), ip, context).await?,
         UserCommand::List => list(context).await?,
+        UserCommand::Change(args) => change(&args, context).await?,
         UserCommand::Remove { user } => remove(&user, context).await?,
     };
     report.print()
 }
 
-async fn add(name: &str, context: &Context<'_>) -> anyhow::Result<Report> {
+async fn add(
+    name: &str,
+    group: Option<&str>,
+    ip: Option<String>,
+    context: &Context<'_>,
+) -> anyhow::Result<Report> {
     let name = DisplayName::new(name).context("failed to add the user")?;
+    let group = group.map(group_name).transpose()?;
     let store = context.store().await?;
     let name_text = name.as_str();
-    match create_user(&store, &Actor::command(), &name, Names::Unique).await? {
+    let draft = Draft { name: name.clone(), ip, group, credentials: None };
+    match add_user(&store, &Actor::command(), draft, Names::Unique).await? {
         NewUser::Created { id, token } => Ok(Report {
             out: format!("{}\n", token.expose()),
             note: format!(
@@ -54,11 +104,16 @@ async fn add(name: &str, context: &Context<'_>) -> anyhow::Result<Report> {
                  next: `tollgate credential set {id} SECTION.FIELD` stores a provider's key\n"
             ),
         }),
-        NewUser::OtherKey => anyhow::bail!("the master key has been replaced meanwhile: try again"),
         NewUser::NameTaken(id) => anyhow::bail!(
             "a user named `{name_text}` exists, with the id {id}: choose another name, or run `tollgate token add {id}` for a further token"
         ),
+        NewUser::OtherKey => anyhow::bail!("the master key has been replaced meanwhile: try again"),
     }
+}
+
+fn group_name(text: &str) -> anyhow::Result<GroupName> {
+    GroupName::new(text)
+        .context("a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`")
 }
 
 async fn list(context: &Context<'_>) -> anyhow::Result<Report> {
@@ -66,17 +121,40 @@ async fn list(context: &Context<'_>) -> anyhow::Result<Report> {
     if users.is_empty() {
         return Ok(Report::note("there are no users yet: `tollgate user add NAME` makes one\n"));
     }
-    let rows: Vec<_> =
-        users.into_iter().map(|user| [user.id.to_string(), utc(user.created_at_ms), user.name]).collect();
-    Ok(Report { out: table(["ID", "CREATED", "NAME"], &rows), note: String::new() })
+    let rows: Vec<_> = users.into_iter().map(row).collect();
+    Ok(Report { out: table(["ID", "CREATED", "STATE", "GROUP", "NAME"], &rows), note: String::new() })
+}
+
+fn row(user: User) -> [String; 5] {
+    let state = if user.disabled_at_ms.is_some() { "disabled" } else { "active" };
+    let group = user.group.map_or_else(|| "-".to_owned(), |group| group.to_string());
+    [user.id.to_string(), utc(user.created_at_ms), state.to_owned(), group, user.name]
+}
+
+async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<Report> {
+    let name = args.name.as_deref().map(DisplayName::new).transpose().context("failed to rename the user")?;
+    let group = args.group.as_deref().map(group_name).transpose()?;
+    let change = UserChange {
+        name: name.map(|name| name.as_str().to_owned()),
+        group: (group.is_some() || args.no_group).then_some(group),
+        ip: (args.ip.is_some() || args.no_ip).then(|| args.ip.clone()),
+        disabled_at_ms: args.state.map(|state| (state == State::Disabled).then(now_ms)),
+    };
+    let store = context.store().await?;
+    let user = find_user(&store, &args.user).await?;
+    let changed = update_user(&store, &Actor::command(), &user.id, &change).await?;
+    let changed = changed.with_context(|| format!("the user {} has been removed meanwhile", user.id))?;
+    Ok(Report {
+        out: table(["ID", "CREATED", "STATE", "GROUP", "NAME"], &[row(changed)]),
+        note: String::new(),
+    })
 }
 
 async fn remove(user: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     let store = context.store().await?;
     let user = find_user(&store, user).await?;
-    let act = Actor::command().act("user.delete", &user.id, serde_json::json!({}));
-    let done = store.delete_user(&user.id, &act).await?;
-    anyhow::ensure!(done, "the user {} has been removed meanwhile", user.id);
+    let done = remove_user(&store, &Actor::command(), &user.id).await?;
+    ensure!(done, "the user {} has been removed meanwhile", user.id);
     let note = format!("removed user `{}` ({}) with all tokens and credentials\n", user.name, user.id);
     Ok(Report::note(note))
 }

@@ -12,6 +12,8 @@ use crate::{
 
 /// When a reload may be asked for again, in seconds.
 const RELOAD_PAUSE_S: &str = "5";
+/// When an answer that is held back has been given, at the latest, in seconds.
+const ATTEMPTS_PAUSE_S: &str = "5";
 
 /// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
 pub(super) fn response(fault: &Fault, worker: &Worker, head: &Parts, visit: &mut Visit) -> Response<Body> {
@@ -63,6 +65,9 @@ fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body>
     }
     if kind == Kind::ReloadUnfinished {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RELOAD_PAUSE_S));
+    }
+    if kind == Kind::TooManyAttempts {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(ATTEMPTS_PAUSE_S));
     }
     if kind == Kind::UpgradeRefused {
         // RFC 9110, section 15.5.22: a 426 names what is spoken.

@@ -7,6 +7,7 @@ mod body;
 mod face;
 mod fault;
 mod own;
+mod peer;
 mod ready;
 mod visit;
 
@@ -20,6 +21,7 @@ use std::{
 
 use http::{Method, Request, Response, Uri, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
+use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
 pub use body::Body;
@@ -29,7 +31,7 @@ pub use own::administer;
 pub use ready::Readiness;
 
 use crate::{
-    accounts::{Accounts, Caller, LocalCache, now_ms},
+    accounts::{Accounts, Attempts, Caller, LocalCache, TooMany, now_ms},
     admin::Desk,
     fault::{Fault, Kind},
     live::Live,
@@ -57,6 +59,10 @@ pub struct Worker {
     pub accounts: Accounts,
     /// What this worker knows of callers.
     pub cache: LocalCache,
+    /// The wrong tokens that it was shown.
+    pub attempts: Attempts,
+    /// Proxies whose word for where a request came from is taken.
+    pub trusted_proxies: Arc<[IpNet]>,
     /// The way to upstreams.
     pub upstream: Upstream,
     /// Tasks that the drain waits for.
@@ -77,12 +83,13 @@ impl Worker {
     }
 }
 
-/// Answers one request.
+/// Answers one request that came over a connection from `peer`.
 pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let (head, incoming) = request.into_parts();
-    let mut visit = Visit::begin(&worker, peer, &head);
+    let from = peer::address(peer, &head.headers, &worker.trusted_proxies);
+    let mut visit = Visit::begin(&worker, from, &head);
     let mut incoming = Some(incoming);
-    let answer = match answer(&worker, peer, &head, &mut incoming, &mut visit).await {
+    let answer = match answer(&worker, from, &head, &mut incoming, &mut visit).await {
         Ok(answer) => answer,
         Err(fault) => fault::response(&fault, &worker, &head, &mut visit),
     };
@@ -209,7 +216,20 @@ async fn authenticate(worker: &Worker, head: &Parts, visit: &Visit) -> Result<Ar
     let refused = || Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials");
     let token = rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
     let caller = worker.accounts.authenticate(&worker.cache, token.expose()).await;
-    caller.map_err(|error| store_fault(&error, visit))?.ok_or_else(refused)
+    match caller.map_err(|error| store_fault(&error, visit))? {
+        Some(caller) => Ok(caller),
+        None => Err(wrong_token(worker, visit, refused()).await),
+    }
+}
+
+/// The refusal of a wrong token, when it is time for it. No token at all is no guess, and is answered at once.
+async fn wrong_token(worker: &Worker, visit: &Visit, refused: Fault) -> Fault {
+    match worker.attempts.wrong(visit.from()).await {
+        Ok(()) => refused,
+        Err(TooMany) => {
+            Fault::new(Kind::TooManyAttempts, "Too many wrong tokens came from your network: try again later")
+        }
+    }
 }
 
 fn store_fault(error: &StoreError, visit: &Visit) -> Fault {

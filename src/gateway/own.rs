@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
-use super::{Body, Worker, authenticate, body::collect, fault::json, store_fault, visit::Visit};
+use super::{Body, Worker, authenticate, body::collect, fault::json, store_fault, visit::Visit, wrong_token};
 use crate::{
     accounts::{Actor, Caller},
     admin::{self, Admin, Asker, Call, Who},
@@ -176,9 +176,11 @@ pub(super) fn below(path: &str, segment: &str) -> bool {
 async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<String, Fault> {
     let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
     let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
-    let admin = worker.accounts.authenticate_admin(&worker.cache, token.expose()).await;
-    let admin = admin.map_err(|error| store_fault(&error, visit))?.ok_or_else(refused)?;
-    Ok(format!("admin {admin}"))
+    match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
+        Ok(Some(admin)) => Ok(format!("admin {admin}")),
+        Ok(None) => Err(wrong_token(worker, visit, refused()).await),
+        Err(error) => Err(store_fault(&error, visit)),
+    }
 }
 
 fn config_page() -> Response<Body> {

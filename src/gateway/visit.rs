@@ -22,6 +22,7 @@ pub(super) struct Visit {
     cors: bool,
     /// Whether the answer has no body whatever its head says.
     is_head: bool,
+    from: IpAddr,
     finish: Finish,
 }
 
@@ -35,16 +36,21 @@ pub struct Finish {
 }
 
 impl Visit {
-    pub(super) fn begin(worker: &Arc<Worker>, peer: IpAddr, head: &Parts) -> Self {
+    pub(super) fn begin(worker: &Arc<Worker>, from: IpAddr, head: &Parts) -> Self {
         let request_id = worker.request_id();
-        let record = worker.recorder.is_some().then(|| Box::new(exchange(peer, head)));
+        let record = worker.recorder.is_some().then(|| Box::new(exchange(from, head)));
         let finish = Finish { worker: worker.clone(), request_id, started: Instant::now(), record };
         let cors = worker.face != Face::Admin && !super::own::is_reserved(head.uri.path());
-        Self { cors, is_head: head.method == Method::HEAD, finish }
+        Self { cors, is_head: head.method == Method::HEAD, from, finish }
     }
 
     pub(super) fn request_id(&self) -> &str {
         &self.finish.request_id
+    }
+
+    /// Where the request came from, as far as that can be known.
+    pub(super) fn from(&self) -> IpAddr {
+        self.from
     }
 
     pub(super) fn caller(&mut self, caller: &Caller) {
@@ -128,10 +134,10 @@ impl Drop for Finish {
     }
 }
 
-fn exchange(peer: IpAddr, head: &Parts) -> Exchange {
+fn exchange(from: IpAddr, head: &Parts) -> Exchange {
     Exchange {
         request_id: String::new(),
-        peer,
+        peer: from,
         method: head.method.clone(),
         path: bounded_path(head.uri.path()),
         user: None,

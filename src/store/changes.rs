@@ -31,19 +31,15 @@ impl<'a> From<&'a Owner> for Concerns<'a> {
 
 /// What changed since some change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changes {
-    /// Something for everybody, or more than is known of.
-    Everybody {
-        /// The last change.
-        seq: u64,
-    },
-    /// Something for these users, perhaps none.
-    Users {
-        /// The last change.
-        seq: u64,
-        /// In the order of the changes; who changed twice may be there twice.
-        users: Vec<UserId>,
-    },
+pub struct Changes {
+    /// The last change.
+    pub seq: u64,
+    /// Whom something changed for, in the order of the changes; who changed twice may be there twice.
+    pub users: Vec<UserId>,
+    /// Whether something changed for everybody.
+    pub everybody: bool,
+    /// Whether there is more that is not known any more.
+    pub more: bool,
 }
 
 impl Store {
@@ -51,18 +47,17 @@ impl Store {
     pub async fn changes_since(&self, after: u64) -> Result<Changes> {
         let query = "SELECT seq, user_id FROM changes WHERE seq > $1 ORDER BY seq";
         let rows = self.read(sqlx::query(query).bind(to_db(after))).await?;
-        let Some(last) = rows.last() else { return Ok(Changes::Users { seq: after, users: Vec::new() }) };
-        let seq = from_db(self.get(last, "seq")?);
-        let first: i64 = self.get(&rows[0], "seq")?;
-        let mut users = Vec::with_capacity(rows.len());
+        let mut changes = Changes { seq: after, users: Vec::new(), everybody: false, more: false };
         for row in &rows {
+            let seq = from_db(self.get(row, "seq")?);
+            changes.more |= seq != changes.seq + 1;
+            changes.seq = seq;
             match self.get::<Option<&str>>(row, "user_id")? {
-                Some(_) => users.push(self.user_id(row, "user_id")?),
-                None => return Ok(Changes::Everybody { seq }),
+                Some(_) => changes.users.push(self.user_id(row, "user_id")?),
+                None => changes.everybody = true,
             }
         }
-        let complete = first == to_db(after) + 1;
-        Ok(if complete { Changes::Users { seq, users } } else { Changes::Everybody { seq } })
+        Ok(changes)
     }
 
     /// The number of the last change; zero before the first.

@@ -202,6 +202,10 @@ async fn tokens(store: Store) {
     let hashes = store.token_hashes_after(None, 10).await.unwrap();
     assert_eq!(hashes.len(), 2);
     assert_eq!(store.token_hashes_after(Some(&hashes[0]), 10).await.unwrap(), hashes[1..]);
+    assert_eq!(store.count_tokens().await.unwrap(), 2);
+    let mut own = store.token_hashes_of(Some(&owner.id)).await.unwrap();
+    own.sort_unstable();
+    assert_eq!((own, store.token_hashes_of(None).await.unwrap()), (hashes, Vec::new()));
     let revoke = async |user: &UserId| store.revoke_token(user, &second.id, &act()).await.unwrap();
     assert!(!revoke(&user(9).id).await, "it is another user's");
     assert!(revoke(&owner.id).await);
@@ -443,20 +447,26 @@ async fn changes_are_noticed(store: Store) {
 }
 
 async fn changes_say_whom_they_concern(store: Store) {
-    let nothing = |seq| Changes::Users { seq, users: Vec::new() };
+    let some = |seq, users: &[&User]| {
+        let users = users.iter().map(|user| user.id.clone()).collect();
+        Changes { seq, users, everybody: false, more: false }
+    };
+    let nothing = |seq| some(seq, &[]);
     assert_eq!(store.changes_since(0).await.unwrap(), nothing(0));
     let (one, two) = (add(&store, 1, "a").await, add(&store, 2, "b").await);
-    let both = Changes::Users { seq: 2, users: vec![one.id.clone(), two.id.clone()] };
-    assert_eq!(store.changes_since(0).await.unwrap(), both);
-    assert_eq!(store.changes_since(1).await.unwrap(), Changes::Users { seq: 2, users: vec![two.id] });
+    assert_eq!(store.changes_since(0).await.unwrap(), some(2, &[&one, &two]));
+    assert_eq!(store.changes_since(1).await.unwrap(), some(2, &[&two]));
+    let generation = store.generation();
+    assert!(generation.of(&one.id) < generation.of(&two.id));
     store.note_used(&[(TokenHash::of("a"), 1)]).await.unwrap();
     assert!(store.try_lease("x", "me", 1, 2).await.unwrap());
     assert_eq!((store.changes_since(2).await.unwrap(), store.change_seq().await.unwrap()), (nothing(2), 2));
     store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
     let change = [put("demo", "apiKey", b"1")];
     store.change_credentials(&Owner::Everybody, "key", &change, &act()).await.unwrap();
-    assert_eq!(store.changes_since(2).await.unwrap(), Changes::Everybody { seq: 3 });
+    assert_eq!(store.changes_since(2).await.unwrap(), Changes { everybody: true, ..nothing(3) });
     assert_eq!(store.changes_since(3).await.unwrap(), nothing(3));
+    assert_eq!(generation.of(&one.id), generation.of_everybody());
 }
 
 async fn acts_are_chained(store: Store) {

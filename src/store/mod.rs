@@ -9,6 +9,8 @@ mod backup;
 mod changes;
 mod credentials;
 mod error;
+mod generation;
+mod import;
 mod place;
 mod probe;
 mod rows;
@@ -41,13 +43,15 @@ pub use self::{
     backup::{BackupError, Inventory, Restored, back_up, prepare},
     changes::Changes,
     error::StoreError,
+    generation::Generation,
+    import::{Import, Imported},
     place::{
         DirLock, PrivateFile, Readers, intruders, read_private, read_small, remove_private, replace_private,
         write_private,
     },
     probe::{Probe, probe},
     rows::{
-        AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, Generation, KeyIds, Names,
+        AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, KeyIds, Names,
         NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
         Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
     },
@@ -109,8 +113,8 @@ impl Store {
         }
     }
 
-    /// Counts changes: raised here by every write through this store, and by `accounts` when
-    /// `data_version` tells of another process's.
+    /// Counts changes: raised here by every write through this store that concerns a cache, and by `accounts` when
+    /// `changes_since` tells of another process's.
     pub fn generation(&self) -> Generation {
         self.generation.clone()
     }
@@ -151,7 +155,7 @@ impl Store {
     ) -> Result<()> {
         self.note(&mut transaction, concerns).await?;
         transaction.commit().await.map_err(|error| self.failed(error))?;
-        self.generation.raise();
+        self.generation.made(concerns);
         Ok(())
     }
 

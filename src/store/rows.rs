@@ -1,13 +1,7 @@
 //! What goes into the store and comes out of it. A token is here only as its hash, a credential only
 //! as a sealed blob: the store could not tell either if it wanted to.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -25,13 +19,19 @@ impl TokenHash {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
+    /// The hash as numbers.
+    pub fn numbers(&self) -> [u32; 8] {
+        let (bytes, _) = self.0.as_chunks::<4>();
+        std::array::from_fn(|index| u32::from_be_bytes(bytes[index]))
+    }
+
     /// As it stands in the database.
     pub(super) fn hex(&self) -> String {
         hex(&self.0)
     }
 
-    /// Back from the database.
-    pub(super) fn from_hex(text: &str) -> Option<Self> {
+    /// Back from the database, or from another system that keeps such hashes.
+    pub fn from_hex(text: &str) -> Option<Self> {
         unhex(text).map(Self)
     }
 }
@@ -384,21 +384,4 @@ pub enum Replace {
     IfNothingSealed,
     /// Not a command's: the server beside it would go on with its own.
     Never,
-}
-
-/// Counts the changes to the store that this process has made or noticed. Whatever was read under an
-/// older generation may be out of date.
-#[derive(Debug, Clone, Default)]
-pub struct Generation(Arc<AtomicU64>);
-
-impl Generation {
-    /// The generation now. Read it before what it is to date.
-    pub fn current(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    /// Begins a new one. Call it after the change, not before.
-    pub fn raise(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
 }

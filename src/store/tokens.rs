@@ -133,6 +133,28 @@ impl Store {
         transaction.commit().await.map_err(|error| self.failed(error))
     }
 
+    /// How many tokens there are, of whatever kind.
+    pub async fn count_tokens(&self) -> Result<u64> {
+        let query = "SELECT (SELECT COUNT(*) FROM tokens) + (SELECT COUNT(*) FROM paste_tokens)
+             + (SELECT COUNT(*) FROM admin_tokens) AS count";
+        let rows = self.read(sqlx::query(query)).await?;
+        rows.first().map_or(Ok(0), |row| Ok(from_db(self.get(row, "count")?)))
+    }
+
+    /// The hashes of a user's tokens, of whatever kind; of the admins', if nobody is named.
+    pub async fn token_hashes_of(&self, user: Option<&UserId>) -> Result<Vec<TokenHash>> {
+        let query = match user {
+            Some(user) => sqlx::query(
+                "SELECT hash FROM tokens WHERE user_id = $1
+                 UNION ALL SELECT hash FROM paste_tokens WHERE user_id = $1",
+            )
+            .bind(user.to_string()),
+            None => sqlx::query("SELECT hash FROM admin_tokens"),
+        };
+        let rows = self.read(query).await?;
+        rows.iter().map(|row| self.token_hash(row, "hash")).collect()
+    }
+
     /// At most `limit` hashes of tokens, of whatever kind, that come after one in order.
     pub async fn token_hashes_after(&self, after: Option<&TokenHash>, limit: u64) -> Result<Vec<TokenHash>> {
         let query = "SELECT hash FROM tokens WHERE hash > $1
@@ -352,7 +374,7 @@ pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
         .bind(token.expires_at_ms.map(to_db))
 }
 
-fn insert_paste_token(token: &NewPasteToken) -> Query {
+pub(super) fn insert_paste_token(token: &NewPasteToken) -> Query {
     let query = "INSERT INTO paste_tokens (hash, user_id, provider, section, field, created_at)
          VALUES ($1, $2, $3, $4, $5, $6)";
     sqlx::query(query)

@@ -1,5 +1,5 @@
-//! docs/operating.md: its commands are run as they stand there, one after the other, against the real binary; what
-//! else it names exists.
+//! docs/operating.md and docs/accounts.md: their commands are run as they stand there, one after the other, against the
+//! real binary; what else the first names exists.
 
 use std::{
     net::TcpListener,
@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::harness::{Home, binary, root};
 
-fn page() -> String {
-    std::fs::read_to_string(root().join("docs/operating.md")).expect("the page is there")
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join("docs").join(name)).expect("the page is there")
 }
 
 /// The commands of all blocks. One that `exits 1` has to.
@@ -34,16 +34,28 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn every_command_does_what_the_page_says() {
+fn every_command_of_operating_does_what_the_page_says() {
+    let script = script(&page("operating.md"));
+    assert!(script.contains("test $code = 1"), "{script}");
+    run(&script);
+}
+
+#[test]
+fn every_command_of_accounts_does_what_the_page_says() {
+    run(&script(&page("accounts.md")));
+}
+
+fn run(script: &str) {
     let dir = TempDir::new().expect("the temporary directory is writable");
     std::fs::create_dir(dir.path().join("bin")).unwrap();
     symlink(binary(), dir.path().join("bin/tollgate")).unwrap();
-    let (script, port) = (script(&page()), free_port().to_string());
-    assert!(script.contains("test $code = 1") && script.matches("tollgate ").count() > 10, "{script}");
+    let [port, mock] = [free_port(), free_port()].map(|port| port.to_string());
+    assert!(script.matches("tollgate ").count() + script.matches("curl ").count() > 10, "{script}");
     let path = format!("{}/bin:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("timeout");
     // What goes on in the background ends with the script.
-    let script = format!("trap 'kill $(jobs -p)' EXIT\n{}", script.replace("8787", &port));
+    let script =
+        format!("trap 'kill $(jobs -p)' EXIT\n{}", script.replace("8787", &port).replace("8788", &mock));
     shell.args(["60", "bash", "-euxo", "pipefail", "-c", &script]);
     shell.env_clear().env("PATH", path).env("TOLLGATE_LISTEN", format!("127.0.0.1:{port}"));
     let output = shell.current_dir(dir.path()).stdin(Stdio::null()).output().expect("there is a shell");
@@ -54,7 +66,7 @@ fn every_command_does_what_the_page_says() {
 
 #[test]
 fn what_the_page_names_exists() {
-    let page = page();
+    let page = page("operating.md");
     let home = Home::shipped();
     let help = home.done(&["serve", "--help"], "") + &home.done(&["status", "--help"], "");
     let words = |begin: &'static str| {

@@ -1,4 +1,21 @@
+use std::sync::LazyLock;
+
 use super::*;
+use crate::name::UserId;
+
+/// As a caller.
+impl Remembered for UserId {
+    fn changed(&self, generation: &Generation) -> u64 {
+        generation.of(self)
+    }
+}
+
+/// Whatever changes concerns it.
+impl Remembered for u32 {
+    fn changed(&self, generation: &Generation) -> u64 {
+        generation.current()
+    }
+}
 
 fn key(number: usize) -> TokenHash {
     TokenHash::of(&number.to_string())
@@ -13,9 +30,22 @@ fn known(value: u32) -> Known<u32> {
 }
 
 /// A moment `seconds` after the start, at `generation`, confirmed by a poll at `confirmed` seconds.
-fn now(start: Instant, seconds: u64, generation: u64, confirmed: u64) -> Now {
+fn now(start: Instant, seconds: u64, generation: usize, confirmed: u64) -> Now<'static> {
+    static GENERATIONS: LazyLock<[Generation; 4]> = LazyLock::new(|| {
+        std::array::from_fn(|count| {
+            let generation = Generation::default();
+            (0..count).for_each(|_| generation.raise());
+            generation
+        })
+    });
     let after = |seconds| start + Duration::from_secs(seconds);
-    Now { at: after(seconds), wall_ms: seconds * 1000, generation, confirmed: after(confirmed) }
+    Now {
+        at: after(seconds),
+        wall_ms: seconds * 1000,
+        generation: &GENERATIONS[generation],
+        confirmed: after(confirmed),
+        grace: Duration::from_hours(1),
+    }
 }
 
 #[test]
@@ -85,7 +115,7 @@ fn a_flood_of_wrong_tokens_is_bounded_and_drives_out_no_known_one() {
     for number in 1..=10_000 {
         answers.keep(one(number), None, 1, start);
     }
-    assert!(answers.refused.young.len() + answers.refused.old.len() <= 100);
+    assert!(answers.refused.len() <= 100);
     assert_eq!(answers.recall(one(0), now(start, 0, 1, 0)), Recall::Fresh(Some(7)));
     assert_eq!(answers.recall(one(10_000), now(start, 0, 1, 0)), Recall::Fresh(None));
 }
@@ -100,7 +130,7 @@ fn a_known_token_is_one_entry_whatever_stands_before_it() {
         assert_eq!(answers.recall(candidates, now(start, 0, 1, 0)), Recall::Fresh(Some(7)));
         assert_eq!(answers.recall(candidates, now(start, 0, 2, 0)), Recall::Stale(bare.whole, 7));
     }
-    assert_eq!(answers.known.young.len(), 1);
+    assert_eq!(answers.known.len(), 1);
     // One refusal is about one text, but what it holds is known no more.
     answers.keep(other, None, 2, start);
     assert_eq!(answers.recall(other, now(start, 0, 2, 0)), Recall::Fresh(None));
@@ -112,14 +142,43 @@ fn a_known_token_is_one_entry_whatever_stands_before_it() {
 }
 
 #[test]
-fn what_is_used_stays() {
-    let mut segments = Segments::new(10);
-    for number in 0..1000 {
-        segments.insert(key(number), number);
-        assert_eq!(segments.get(&key(0)), Some(&mut 0), "after {number}");
-        assert!(segments.young.len() + segments.old.len() <= 10);
+fn a_change_concerns_whom_it_is_about() {
+    let (start, generation) = (Instant::now(), Generation::default());
+    let user = |number: usize| UserId::new(&format!("usr_{number:016x}")).unwrap();
+    let mut answers = Answers::new(10, 10);
+    for number in [1, 2] {
+        let known = Known { value: user(number), expires_at_ms: None };
+        answers.keep(one(number), Some((key(number), known)), 0, start);
     }
-    assert_eq!(segments.get(&key(1)), None);
-    segments.remove(&key(0));
-    assert_eq!(segments.get(&key(0)), None);
+    answers.keep(one(3), None, 0, start);
+    let mut check = |expected: [bool; 3]| {
+        let now = Now { generation: &generation, ..now(start, 0, 0, 0) };
+        let fresh = [1, 2, 3].map(|number| matches!(answers.recall(one(number), now), Recall::Fresh(_)));
+        assert_eq!(fresh, expected);
+    };
+    check([true, true, true]);
+    generation.raise_for(&user(2));
+    check([true, false, false]);
+    generation.raise();
+    check([false, false, false]);
+}
+
+#[test]
+fn a_use_is_told_once_a_minute() {
+    let start = Instant::now();
+    let mut answers = Answers::new(10, 10);
+    answers.keep(one(1), Some((key(1), known(7))), 1, start);
+    assert_eq!(answers.take_used(), [key(1)]);
+    let mut check = |seconds, expected: &[TokenHash]| {
+        answers.recall(one(1), now(start, seconds, 1, seconds));
+        assert_eq!(answers.take_used(), expected, "after {seconds} s");
+    };
+    check(1, &[]);
+    check(59, &[]);
+    check(60, &[key(1)]);
+    check(61, &[]);
+    // Who is asked about anew is still the same.
+    answers.keep(one(1), Some((key(1), known(8))), 1, start + Duration::from_secs(70));
+    answers.keep(one(2), None, 1, start);
+    assert_eq!(answers.take_used(), []);
 }

@@ -1,16 +1,25 @@
-use std::{collections::HashMap, path::PathBuf, pin::pin, sync::atomic::AtomicBool};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use tempfile::TempDir;
-use tokio::task::yield_now;
+use tokio::{task::yield_now, time::timeout};
 
 use super::*;
 use crate::{
     accounts::{
         Actor, DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, issue_token,
+        watch::{POLL_DEADLINE, POLL_INTERVAL, Watcher, fill_once},
     },
     name::{AdminTokenId, Owner, TokenId, UserId},
     store::{Names, Token, User},
 };
+
+const LIMIT: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_hours(1);
 
 /// A store that counts and can fail or stay silent.
 #[derive(Default)]
@@ -20,7 +29,11 @@ struct Fake {
     fails: AtomicBool,
     hangs: AtomicBool,
     polls_hang: AtomicBool,
-    version: AtomicU64,
+    /// Whom each change was about.
+    changes: Mutex<Vec<UserId>>,
+    /// Whether the older ones are not known any more.
+    trimmed: AtomicBool,
+    used: Mutex<Vec<TokenHash>>,
     generation: Generation,
 }
 
@@ -45,13 +58,13 @@ impl Fake {
             last_used_at_ms: None,
         };
         let found = Found { user, token: FoundToken::Own(own), credentials: Vec::new() };
+        self.changes.lock().unwrap().push(found.user.id.clone());
         self.tokens.lock().unwrap().insert(TokenHash::of(token), found);
-        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     fn revoke(&self, token: &str) {
-        self.tokens.lock().unwrap().remove(&TokenHash::of(token));
-        self.version.fetch_add(1, Ordering::SeqCst);
+        let found = self.tokens.lock().unwrap().remove(&TokenHash::of(token)).unwrap();
+        self.changes.lock().unwrap().push(found.user.id);
     }
 
     async fn reached(&self) -> Result<(), StoreError> {
@@ -93,7 +106,50 @@ impl Directory for Arc<Fake> {
             std::future::pending::<()>().await;
         }
         self.reached().await?;
-        Ok(i64::try_from(self.version.load(Ordering::SeqCst)).unwrap())
+        Ok(i64::try_from(self.changes.lock().unwrap().len()).unwrap())
+    }
+
+    async fn change_seq(&self) -> Result<u64, StoreError> {
+        self.reached().await?;
+        Ok(self.changes.lock().unwrap().len() as u64)
+    }
+
+    async fn changes_since(&self, seq: u64) -> Result<Changes, StoreError> {
+        self.reached().await?;
+        let changes = self.changes.lock().unwrap();
+        let users = changes[usize::try_from(seq).unwrap()..].to_vec();
+        let more = self.trimmed.load(Ordering::SeqCst);
+        Ok(Changes { seq: changes.len() as u64, users, everybody: false, more })
+    }
+
+    async fn count_tokens(&self) -> Result<u64, StoreError> {
+        self.reached().await?;
+        Ok(self.tokens.lock().unwrap().len() as u64)
+    }
+
+    async fn token_hashes_after(
+        &self,
+        after: Option<&TokenHash>,
+        limit: u64,
+    ) -> Result<Vec<TokenHash>, StoreError> {
+        self.reached().await?;
+        let mut hashes: Vec<TokenHash> = self.tokens.lock().unwrap().keys().copied().collect();
+        hashes.retain(|hash| after.is_none_or(|after| hash > after));
+        hashes.sort_unstable();
+        hashes.truncate(usize::try_from(limit).unwrap());
+        Ok(hashes)
+    }
+
+    async fn token_hashes_of(&self, user: Option<&UserId>) -> Result<Vec<TokenHash>, StoreError> {
+        self.reached().await?;
+        let tokens = self.tokens.lock().unwrap();
+        Ok(tokens.iter().filter(|(_, found)| Some(&found.user.id) == user).map(|(hash, _)| *hash).collect())
+    }
+
+    async fn note_used(&self, used: &[(TokenHash, u64)]) -> Result<(), StoreError> {
+        self.reached().await?;
+        self.used.lock().unwrap().extend(used.iter().map(|(hash, _)| *hash));
+        Ok(())
     }
 
     fn generation(&self) -> Generation {
@@ -107,24 +163,32 @@ struct World {
     accounts: Accounts,
     cache: LocalCache,
     watcher: Watcher,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl World {
     async fn new() -> Self {
         let fake = Arc::new(Fake::default());
-        let (accounts, waiting) = Accounts::new(fake.generation.clone());
+        let (accounts, waiting) = Accounts::new(fake.generation.clone(), GRACE);
+        let Waiting { asks, rechecks, used } = waiting;
         let mut tasks = JoinSet::new();
         let directory = Arc::new(Arc::clone(&fake));
-        tasks.spawn(async move { serve(&directory, MasterKey::generate(), waiting).await });
+        let noted = directory.clone();
+        tasks.spawn(async move { serve(&directory, MasterKey::generate(), asks, rechecks).await });
+        tasks.spawn(async move { used::note(&*noted, used).await });
         let (cache, watcher) = (LocalCache::default(), Watcher::default());
-        let mut world = Self { fake, accounts, cache, watcher, _tasks: tasks };
+        let mut world = Self { fake, accounts, cache, watcher, tasks };
         world.poll().await;
         world
     }
 
     async fn poll(&mut self) {
         self.watcher.poll(&self.fake, &self.accounts.pulse).await;
+    }
+
+    /// As `fill` does when it is told to.
+    async fn fill(&self) {
+        fill_once(&self.fake, &self.accounts.pulse.filter).await.unwrap();
     }
 
     /// What `authenticate` says, and how often the store was asked for it.
@@ -420,8 +484,107 @@ async fn an_expired_token_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_change_of_one_costs_the_others_nothing() {
+    let mut world = World::new().await;
+    for number in 0..3 {
+        world.fake.add(&format!("tg_{number}"), number);
+    }
+    world.poll().await;
+    for token in ["tg_0", "tg_1", "tg_2"] {
+        world.check(token, Ok(true), 1).await;
+    }
+    world.fake.add("tg_x", 1);
+    world.fake.revoke("tg_2");
+    world.poll().await;
+    world.check("tg_0", Ok(true), 0).await;
+    world.check("tg_1", Ok(true), 1).await;
+    world.check("tg_2", Ok(false), 1).await;
+    world.check("tg_x", Ok(true), 1).await;
+    // A change of this process is known before any poll.
+    world.fake.generation.raise_for(&UserId::new("usr_0000000000000000").unwrap());
+    world.check("tg_0", Ok(true), 1).await;
+    world.check("tg_1", Ok(true), 0).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_tokens_hardly_reaches_the_store() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 0);
+    world.fake.add("tg_1", 1);
+    world.poll().await;
+    world.fill().await;
+    for number in 0..10_000 {
+        let wrong = format!("tg_wrong{number}");
+        assert!(world.accounts.authenticate(&world.cache, &wrong).await.unwrap().is_none());
+        assert!(world.accounts.authenticate_admin(&world.cache, &wrong).await.unwrap().is_none());
+    }
+    let calls = world.fake.calls();
+    let seconds = usize::try_from(world.accounts.pulse.started.elapsed().as_secs()).unwrap();
+    assert!((50..=60 * (seconds + 2)).contains(&calls), "the store was asked {calls} times");
+    // Right ones are looked up all the same: those that were there, and those that others make.
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.add("tg_2", 2);
+    world.poll().await;
+    world.check("tg_2", Ok(true), 1).await;
+    world.check("vendor-tg_1", Ok(true), 2).await;
+    // A revoked one is refused, and asked about no more than once.
+    world.fake.revoke("tg_1");
+    world.poll().await;
+    world.check("tg_1", Ok(false), 1).await;
+    world.check("tg_1", Ok(false), 0).await;
+}
+
+#[tokio::test]
+async fn who_is_too_far_behind_asks_about_everybody() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 0);
+    world.poll().await;
+    world.fill().await;
+    world.check("tg_0", Ok(true), 1).await;
+    let wrong = async |world: &World| {
+        for number in 0..1000 {
+            let wrong = format!("tg_wrong{number}");
+            assert!(world.accounts.authenticate(&world.cache, &wrong).await.unwrap().is_none());
+        }
+        world.fake.calls()
+    };
+    assert!(wrong(&world).await < 200);
+    world.fake.trimmed.store(true, Ordering::SeqCst);
+    world.fake.add("tg_1", 1);
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    assert_eq!(wrong(&world).await, 1000, "any may be one that was made meanwhile");
+    let filter = &world.accounts.pulse.filter;
+    timeout(LIMIT, filter.wanted()).await.expect("it is to be filled anew");
+}
+
+#[tokio::test]
+async fn a_token_that_no_poll_has_told_of_works_within_the_budget() {
+    let mut world = World::new().await;
+    world.poll().await;
+    world.fill().await;
+    world.fake.add("tg_0", 0);
+    world.check("tg_0", Ok(true), 1).await;
+}
+
+#[tokio::test]
+async fn uses_are_written_at_the_end() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 0);
+    world.poll().await;
+    for _ in 0..10 {
+        world.accounts.authenticate(&world.cache, "tg_0").await.unwrap().unwrap();
+    }
+    world.check("tg_1", Ok(false), 2).await;
+    let World { fake, accounts, tasks, .. } = world;
+    drop(accounts);
+    tasks.join_all().await;
+    assert_eq!(*fake.used.lock().unwrap(), [TokenHash::of("tg_0")]);
+}
+
+#[tokio::test]
 async fn the_task_ends_with_the_last_handle() {
-    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate());
+    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
     let other = accounts.clone();
     drop(accounts);
     let mut task = pin!(task);
@@ -436,7 +599,7 @@ async fn the_task_ends_with_the_last_handle() {
 
 #[tokio::test]
 async fn without_the_task_there_is_an_error_not_a_wait() {
-    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate());
+    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
     drop(task);
     let error = accounts.authenticate(&LocalCache::default(), "tg_0").await.unwrap_err();
     assert!(matches!(error, StoreError::Unanswered));
@@ -448,7 +611,7 @@ async fn without_the_task_there_is_an_error_not_a_wait() {
 async fn a_change_by_another_process_is_seen_in_time() {
     let dir = TempDir::new().unwrap();
     let (served, other) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
-    let (accounts, task) = Accounts::start(served.clone(), MasterKey::generate());
+    let (accounts, task) = Accounts::start(served.clone(), MasterKey::generate(), GRACE);
     let mut tasks = JoinSet::new();
     tasks.spawn(task);
     let (cache, name) = (LocalCache::default(), DisplayName::new("ada").unwrap());
@@ -498,7 +661,7 @@ async fn workers_on_other_runtimes_ask_the_control_runtime() {
         origins: Vec::new(),
     };
     change_credentials(&store, &Actor::own(), &key, &Owner::User(id.clone()), &[edit]).await.unwrap();
-    let (accounts, task) = Accounts::start(store, key);
+    let (accounts, task) = Accounts::start(store, key, GRACE);
     let worker = |accounts: Accounts| {
         let (token, stored, owner) = (token.clone(), stored.clone(), Owner::User(id.clone()));
         move || {

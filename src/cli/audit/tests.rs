@@ -1,23 +1,23 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Names, Store};
 use crate::{
     accounts::{Actor, DisplayName, KeySources, create_user},
-    fields::KnownFields,
+    cli::context::settings,
+    store::Names,
 };
 
 #[tokio::test]
 async fn the_log_is_followed_to_its_end() {
     let dir = TempDir::new().unwrap();
-    let known = KnownFields::default();
-    let context = Context { data_dir: dir.path().to_owned(), keys: KeySources::default(), known: &known };
+    let settings = settings(dir.path());
+    let context = Context { settings: &settings, keys: KeySources::default() };
     let head = async |given: Option<&str>| match verify(given, &context).await {
         Ok(report) => Ok(report.out.trim().to_owned()),
         Err(error) => Err(error.to_string()),
     };
     assert_eq!(head(None).await.unwrap(), "0:");
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = context.store().await.unwrap();
     let add = async |name: &str| {
         create_user(&store, &Actor::own(), &DisplayName::new(name).unwrap(), Names::Any).await.unwrap()
     };

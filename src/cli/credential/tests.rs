@@ -1,11 +1,10 @@
-use std::collections::BTreeMap;
-
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{Actor, DisplayName, KeySources, create_user},
-    fields::{Field, KnownFields, OAuth},
+    accounts::{Actor, DisplayName, KeySources, MasterKey, create_user},
+    cli::context::settings,
+    settings::Settings,
     store::Names,
 };
 
@@ -13,38 +12,30 @@ const CANARY: &str = "sk-canary-0123456789";
 
 struct World {
     dir: TempDir,
-    known: KnownFields,
+    settings: Settings,
+}
+
+fn ada() -> Whose {
+    Whose { user: Some("ada".to_owned()), group: None, everybody: false }
 }
 
 impl World {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
+        let settings = settings(dir.path());
+        let world = Self { dir, settings };
+        let store = world.context().store().await.unwrap();
         create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
-        let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
-        let oauth = OAuth {
-            paste,
-            token_url: "https://auth.example.com/token".to_owned(),
-            client_id: "app_1".to_owned(),
-            refresh_before: std::time::Duration::from_mins(5),
-        };
-        let field = |kind| Field { kind, origins: vec!["https://api.example.com".to_owned()] };
-        let plain = ("apiKey".to_owned(), field(FieldKind::Plain));
-        let oauth = ("oauth".to_owned(), field(FieldKind::OAuth2(oauth)));
-        let known = KnownFields(BTreeMap::from([
-            ("providers.demo".to_owned(), BTreeMap::from([plain])),
-            ("example".to_owned(), BTreeMap::from([oauth])),
-        ]));
-        Self { dir, known }
+        world
     }
 
     fn context(&self) -> Context<'_> {
-        Context { data_dir: self.dir.path().to_owned(), keys: KeySources::default(), known: &self.known }
+        Context { settings: &self.settings, keys: KeySources::default() }
     }
 
     /// What `set` says; the user's id left out.
     async fn set(&self, place: &str, value: &str) -> Result<String, String> {
-        let report = set("ada", place, |_| Ok(Secret::new(value)), &self.context()).await;
+        let report = set(&ada(), place, |_| Ok(Secret::new(value)), &self.context()).await;
         report.map(|report| report.note).map_err(|error| format!("{error:#}"))
     }
 }
@@ -53,26 +44,38 @@ impl World {
 async fn what_is_stored_is_listed_masked_and_can_be_removed() {
     let world = World::new().await;
     let context = world.context();
-    assert!(list("ada", &context).await.unwrap().note.contains("has no credentials yet"));
-    assert!(!world.dir.path().join("master-key").exists(), "nothing is sealed, no key is needed");
+    assert!(list(&ada(), &context).await.unwrap().note.contains("has no credentials yet"));
     let said = world.set("providers.demo.apiKey", &format!("{CANARY}\n")).await.unwrap();
     assert!(said.starts_with("stored `providers.demo.apiKey` for `ada` (usr_"), "{said}");
     world.set("example.oauth", r#"{"tokens":{"access":"a"},"more":1}"#).await.unwrap();
-    let listed = list("ada", &context).await.unwrap().out;
+    let listed = list(&ada(), &context).await.unwrap().out;
     let masked = "CREDENTIAL             VALUE\n\
                   example.oauth          configured\n\
                   providers.demo.apiKey  sk-canar...6789\n";
     assert_eq!(listed, masked);
     world.set("example.oauth", r#"{"accessToken":"a","expiresAt":1767323045000}"#).await.unwrap();
-    let listed = list("ada", &context).await.unwrap().out;
+    let listed = list(&ada(), &context).await.unwrap().out;
     assert!(listed.contains("configured, expires 2026-01-02T03:04:05Z"), "{listed}");
 
     // Also when no file declares it any more.
-    let none = KnownFields::default();
-    let context = Context { known: &none, ..world.context() };
-    remove("ada", "providers.demo.apiKey", &context).await.unwrap();
-    let error = remove("ada", "providers.demo.apiKey", &context).await.err().unwrap();
+    std::fs::remove_file(world.dir.path().join("providers.d/demo.toml")).unwrap();
+    remove(&ada(), "providers.demo.apiKey", &context).await.unwrap();
+    let error = remove(&ada(), "providers.demo.apiKey", &context).await.err().unwrap();
     assert!(error.to_string().contains("has no credential `providers.demo.apiKey`"), "{error}");
+}
+
+#[tokio::test]
+async fn groups_and_everybody_share() {
+    let world = World::new().await;
+    let group = Whose { user: None, group: Some("research".to_owned()), everybody: false };
+    let all = Whose { user: None, group: None, everybody: true };
+    for (whose, shown) in [(&group, "the group `research`"), (&all, "everybody")] {
+        let place = "providers.demo.apiKey";
+        let said = set(whose, place, |_| Ok(Secret::new(CANARY)), &world.context()).await.unwrap().note;
+        assert_eq!(said, format!("stored `{place}` for {shown}\n"));
+        assert!(list(whose, &world.context()).await.unwrap().out.contains("sk-canar...6789"));
+        remove(whose, place, &world.context()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -82,17 +85,17 @@ async fn what_is_refused_is_named_and_no_value_is_told() {
         let error = world.set(place, value).await.unwrap_err();
         assert!(error.contains(expected) && !error.contains("canary"), "{error}");
     };
-    check("demo.apiKey", CANARY, "in the section `demo`; did you mean `providers.demo`?").await;
+    check("demo.apiKey", CANARY, "failed to store `demo.apiKey`: /demo: no provider file has such a section")
+        .await;
     check("providers.demo.apikey", CANARY, "did you mean `apiKey`?").await;
     check("apiKey", CANARY, "`apiKey` is not of the form SECTION.FIELD").await;
     check(".apiKey", CANARY, "not of the form").await;
     check("providers.", CANARY, "not of the form").await;
     check(&format!("providers.demo.apiKey={CANARY}"), "", "a value is never an argument").await;
-    check("providers.demo.apiKey", "canary key", "failed to store `providers.demo.apiKey`: the secret has")
-        .await;
-    check("example.oauth", CANARY, "is not valid JSON").await;
+    check("providers.demo.apiKey", "canary key", "/providers/demo/apiKey: the secret has").await;
+    check("example.oauth", CANARY, "/example/oauth: expected an object").await;
     check("example.oauth", r#"{"accessToken":"canary","more":1}"#, "the key `more` is not known").await;
-    assert!(list("ada", &world.context()).await.unwrap().note.contains("has no credentials yet"));
+    assert!(list(&ada(), &world.context()).await.unwrap().note.contains("has no credentials yet"));
 }
 
 fn given(key: &Secret) -> KeySources {
@@ -105,14 +108,14 @@ async fn no_key_is_made_where_the_server_has_another() {
     let world = World::new().await;
     let store = world.context().store().await.unwrap();
     let key = Secret::new("00".repeat(32));
-    let served = MasterKey::load(&given(&key), world.dir.path(), &store).await.unwrap();
+    let served = MasterKey::load(&given(&key), &world.settings.data, &store).await.unwrap();
     let error = world.set("providers.demo.apiKey", CANARY).await.unwrap_err();
     assert!(error.contains(&served.id()) && error.contains("set TOLLGATE_MASTER_KEY"), "{error}");
-    assert!(!world.dir.path().join("master-key").exists());
+    assert!(!world.settings.data.join("master-key").exists());
     assert_eq!(store.master_key_id().await.unwrap(), Some(served.id()));
     let other = Context { keys: given(&Secret::new("11".repeat(32))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
-    let error = set("ada", "providers.demo.apiKey", asked, &other).await.err().unwrap();
+    let error = set(&ada(), "providers.demo.apiKey", asked, &other).await.err().unwrap();
     assert!(format!("{error:#}").contains(&served.id()), "{error:#}");
 }
 
@@ -123,11 +126,11 @@ async fn another_key_neither_reads_nor_writes() {
     let context = Context { keys: given(&Secret::new("00".repeat(32))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
     for error in [
-        list("ada", &context).await.err().unwrap(),
-        set("ada", "providers.demo.apiKey", asked, &context).await.err().unwrap(),
+        list(&ada(), &context).await.err().unwrap(),
+        set(&ada(), "providers.demo.apiKey", asked, &context).await.err().unwrap(),
     ] {
         assert!(format!("{error:#}").contains("but the store was set up with"), "{error:#}");
     }
-    let listed = list("ada", &world.context()).await.unwrap().out;
+    let listed = list(&ada(), &world.context()).await.unwrap().out;
     assert!(listed.contains("sk-canar...6789"), "{listed}");
 }

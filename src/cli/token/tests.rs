@@ -2,15 +2,16 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{Actor, KeySources, NewUser, create_user},
-    fields::KnownFields,
+    accounts::{KeySources, NewUser, create_user},
+    cli::context::settings,
     name::UserId,
+    settings::Settings,
     store::{Names, NewToken, Store},
 };
 
 struct World {
-    dir: TempDir,
-    known: KnownFields,
+    _dir: TempDir,
+    settings: Settings,
     store: Store,
     user: UserId,
 }
@@ -18,20 +19,32 @@ struct World {
 impl World {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
+        let settings = settings(dir.path());
+        let store = Store::open(&settings.data).await.unwrap();
         let made = create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique)
             .await
             .unwrap();
         let NewUser::Created { id: user, .. } = made else { panic!("{made:?}") };
-        Self { dir, known: KnownFields::default(), store, user }
+        Self { _dir: dir, settings, store, user }
     }
 
     fn context(&self) -> Context<'_> {
-        Context { data_dir: self.dir.path().to_owned(), keys: KeySources::default(), known: &self.known }
+        Context { settings: &self.settings, keys: KeySources::default() }
     }
 
     async fn add(&self) -> String {
-        add("ada", Some("ci"), &self.context()).await.unwrap().out.trim_end().to_owned()
+        self.made("ada --label ci").await.unwrap()
+    }
+
+    /// The token that `token add` prints.
+    async fn made(&self, line: &str) -> anyhow::Result<String> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: AddArgs,
+        }
+        let line = <Line as clap::Parser>::parse_from(["add"].into_iter().chain(line.split(' ')));
+        Ok(add(&line.args, &self.context()).await?.out.trim_end().to_owned())
     }
 
     async fn revoke(&self, text: &str, stdin: &str) -> Result<String, String> {
@@ -53,9 +66,14 @@ async fn a_token_is_shown_whole_once_and_listed_by_its_beginning() {
     let listed = list(Some("ada"), &world.context()).await.unwrap().out;
     assert_eq!(listed.lines().count(), 3);
     let line = listed.lines().find(|line| line.starts_with(&token[..11])).unwrap();
-    assert!(line.contains(world.user.as_str()) && line.ends_with("never    ada   ci"), "{line}");
+    assert!(
+        line.contains(world.user.as_str())
+            && line.ends_with("never    never      ada   ci")
+            && line.contains("proxy"),
+        "{line}"
+    );
     assert!(!listed.contains(&token[..12]));
-    let label = add("ada", Some(" "), &world.context()).await.err().unwrap();
+    let label = world.made("ada --label=").await.unwrap_err();
     assert!(format!("{label:#}").starts_with("failed to take the label as a name"), "{label:#}");
     world
         .store
@@ -96,7 +114,7 @@ async fn all_are_found_before_any_is_revoked() {
 #[tokio::test]
 async fn an_admin_token_can_be_made_after_the_first_is_lost() {
     let world = World::new().await;
-    let report = add_admin(Some("laptop"), &world.context()).await.unwrap();
+    let report = add_admin(Some(DisplayName::new("laptop").unwrap()), &world.context()).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
     assert!(world.store.find_admin_token(&TokenHash::of(token)).await.unwrap().is_some());
     assert!(!world.is_known(token).await, "it is no user's");
@@ -104,7 +122,36 @@ async fn an_admin_token_can_be_made_after_the_first_is_lost() {
     let first = add_admin(None, &world.context()).await.unwrap().out;
     assert!(world.store.find_admin_token(&TokenHash::of(first.trim())).await.unwrap().is_some());
     assert!(world.store.find_admin_token(&TokenHash::of(token)).await.unwrap().is_some());
-    assert!(add_admin(Some(" "), &world.context()).await.is_err());
+    let listed = list_admin(&world.context()).await.unwrap().out;
+    assert!(listed.contains("laptop") && !listed.contains(token), "{listed}");
+    let ids: Vec<String> = listed.lines().skip(1).map(|line| line[..20].to_owned()).collect();
+    let revoke = async |id: &String| revoke_admin(std::slice::from_ref(id), &world.context()).await;
+    assert_eq!(revoke(&ids[0]).await.unwrap().note, "revoked 1 admin token\n");
+    let last = revoke(&ids[1]).await.err().unwrap().to_string();
+    assert!(last.contains("is the last admin token"), "{last}");
+    assert!(revoke(&ids[0]).await.err().unwrap().to_string().contains("no admin token has the id"));
+}
+
+#[tokio::test]
+async fn a_token_may_be_narrowed_and_may_end() {
+    let world = World::new().await;
+    let token = world.made("ada --kind both --scope demo/chat --scope example --expires 30d").await.unwrap();
+    let found = world.store.tokens().await.unwrap();
+    let found = found.iter().find(|one| one.hash == TokenHash::of(&token)).unwrap();
+    let scopes = found.scopes.iter().flatten().map(Scope::to_string).collect::<Vec<_>>();
+    assert_eq!((found.kind, scopes), (TokenKind::Both, vec!["demo/chat".to_owned(), "example".to_owned()]));
+    let days = (found.expires_at_ms.unwrap() - found.created_at_ms) / 86_400_000;
+    assert!((29..=30).contains(&days), "{days}");
+    for (bad, expected) in [
+        ("ada --scope demo/a/b", "`demo/a/b` is no scope"),
+        ("ada --expires 2001-01-01T00:00:00Z", "lies in the past"),
+        ("ada --expires 0d", "is no time"),
+        ("ada --expires soon", "is no time"),
+    ] {
+        let error = world.made(bad).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{bad}: {error}");
+    }
+    assert_eq!(from_utc("2030-01-01T00:00:00Z"), Some(expiry("2030-01-01T00:00:00Z").unwrap()));
 }
 
 #[tokio::test]

@@ -2,22 +2,19 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::KeySources,
-    fields::KnownFields,
-    store::{Store, TokenHash},
+    accounts::{KeySources, create_user},
+    cli::context::settings,
+    store::TokenHash,
 };
-
-fn context<'a>(dir: &TempDir, known: &'a KnownFields) -> Context<'a> {
-    Context { data_dir: dir.path().to_owned(), keys: KeySources::default(), known }
-}
 
 #[tokio::test]
 async fn the_token_alone_goes_to_stdout() {
-    let (dir, known) = (TempDir::new().unwrap(), KnownFields::default());
-    let context = context(&dir, &known);
-    let report = add("Ada Lovelace", &context).await.unwrap();
+    let dir = TempDir::new().unwrap();
+    let settings = settings(dir.path());
+    let context = Context { settings: &settings, keys: KeySources::default() };
+    let report = add("Ada Lovelace", None, None, &context).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = context.store().await.unwrap();
     let user = store.lookup_token(&TokenHash::of(token)).await.unwrap().unwrap().user;
     assert_eq!(user.name, "Ada Lovelace");
     let id = &user.id;
@@ -32,26 +29,32 @@ async fn the_token_alone_goes_to_stdout() {
     let listed = list(&context).await.unwrap().out;
     assert_eq!(
         listed,
-        format!("ID                    CREATED               NAME\n{id}  {created}  Ada Lovelace\n")
+        format!(
+            "ID                    CREATED               STATE   GROUP  NAME\n{id}  {created}  active  -      Ada Lovelace\n"
+        )
     );
 }
 
 #[tokio::test]
 async fn what_is_refused_says_how_to_go_on() {
-    let (dir, known) = (TempDir::new().unwrap(), KnownFields::default());
-    let context = context(&dir, &known);
+    let dir = TempDir::new().unwrap();
+    let settings = settings(dir.path());
+    let context = Context { settings: &settings, keys: KeySources::default() };
     assert!(list(&context).await.unwrap().note.contains("`tollgate user add NAME`"));
-    add("ada", &context).await.unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    add("ada", None, None, &context).await.unwrap();
+    let store = context.store().await.unwrap();
     let id = store.users().await.unwrap().remove(0).id;
     let check = |error: anyhow::Error, expected: &str| assert_eq!(format!("{error:#}"), expected);
     check(
-        add("ada", &context).await.err().unwrap(),
+        add("ada", None, None, &context).await.err().unwrap(),
         &format!(
             "a user named `ada` exists, with the id {id}: choose another name, or run `tollgate token add {id}` for a further token"
         ),
     );
-    check(add("", &context).await.err().unwrap(), "failed to add the user: a name has 1 to 100 characters");
+    check(
+        add("", None, None, &context).await.err().unwrap(),
+        "failed to add the user: a name has 1 to 100 characters",
+    );
     check(
         remove("bob", &context).await.err().unwrap(),
         "no user has the id or name `bob`: `tollgate user list` shows all",
@@ -65,4 +68,32 @@ async fn what_is_refused_says_how_to_go_on() {
     assert_eq!(report.note, format!("removed user `ada` ({twin}) with all tokens and credentials\n"));
     remove("ada", &context).await.unwrap();
     assert_eq!(store.users().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_user_can_be_changed() {
+    let dir = TempDir::new().unwrap();
+    let settings = settings(dir.path());
+    let context = Context { settings: &settings, keys: KeySources::default() };
+    add("ada", Some("research"), Some("note".to_owned()), &context).await.unwrap();
+    let store = context.store().await.unwrap();
+    let check = async |args: &str, expected: [Option<&str>; 3], disabled: bool| {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: ChangeArgs,
+        }
+        let line = <Line as clap::Parser>::parse_from(["change"].into_iter().chain(args.split(' ')));
+        change(&line.args, &context).await.unwrap();
+        let user = store.users().await.unwrap().remove(0);
+        let group = user.group.as_ref().map(GroupName::as_str);
+        assert_eq!([Some(user.name.as_str()), group, user.ip.as_deref()], expected, "{args}");
+        assert_eq!(user.disabled_at_ms.is_some(), disabled, "{args}");
+    };
+    check("ada --state disabled", [Some("ada"), Some("research"), Some("note")], true).await;
+    check("ada --name bob --group sales", [Some("bob"), Some("sales"), Some("note")], true).await;
+    check("bob --state active --no-group --no-ip", [Some("bob"), None, None], false).await;
+    check("bob --ip here", [Some("bob"), None, Some("here")], false).await;
+    let error = add("eve", Some("No Group"), None, &context).await.err().unwrap();
+    assert!(error.to_string().starts_with("a group's name has"), "{error}");
 }

@@ -305,6 +305,9 @@ impl Fault<'_> {
         if status >= 500 && !kind.retry_may_help() {
             expected.push(("x-should-retry".into(), "false".into()));
         }
+        if *kind == Kind::TooManyAttempts {
+            expected.push(("retry-after".into(), "5".into()));
+        }
         if *kind == Kind::UpgradeRefused {
             expected.push(("upgrade".into(), "HTTP/1.1".into()));
             expected.push(("connection".into(), "upgrade".into()));

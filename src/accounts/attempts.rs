@@ -1,0 +1,186 @@
+//! `Attempts`: wrong tokens, by the address that they came from, in one worker. The answer to a wrong token
+//! comes later the more of them there were. A right one is never held up: it never comes here.
+//!
+//! Bounded in the addresses that are remembered, and in the answers that are held back at once.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+
+use super::segments::Segments;
+
+/// So many wrong tokens are answered at once, and one more each time that `FORGIVEN_IN` has passed.
+const FREE: u32 = 10;
+const FORGIVEN_IN: Duration = Duration::from_secs(6);
+/// How long the first answer is held back that is; each further one takes twice as long.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest that an answer is held back.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// More than so many do not count: then the delay is at its longest.
+const MOST: u32 = FREE + 7;
+const MAX_ADDRESSES: usize = 20_000;
+/// Answers that may be held back at once.
+const MAX_DELAYED: usize = 128;
+
+/// What one worker remembers of wrong tokens. Its lock is for the compiler: no other thread ever takes it.
+#[derive(Debug)]
+pub struct Attempts {
+    buckets: Mutex<Buckets>,
+    delayed: Semaphore,
+}
+
+/// So many answers are held back that this one has to be a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { buckets: Mutex::new(Buckets::new(MAX_ADDRESSES)), delayed: Semaphore::new(MAX_DELAYED) }
+    }
+}
+
+impl Attempts {
+    /// Notes a wrong token, and waits for as long as its answer is to be held back.
+    pub async fn wrong(&self, from: IpAddr) -> Result<(), TooMany> {
+        let delay = self.note(from, Instant::now());
+        if delay == FIRST_DELAY {
+            tracing::info!(peer = %from, "many wrong tokens come from there: their answers are held back");
+        }
+        if !delay.is_zero() {
+            let _held_back = self.delayed.try_acquire().map_err(|_| TooMany)?;
+            tokio::time::sleep(delay).await;
+        }
+        Ok(())
+    }
+
+    fn note(&self, from: IpAddr, now: Instant) -> Duration {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).wrong(network(from), now)
+    }
+}
+
+/// Who is counted as one: an address, or the 64 bits that a customer is given of version 6.
+fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
+    }
+}
+
+/// A leaky bucket for each network, kept as the moment at which it is empty.
+#[derive(Debug)]
+struct Buckets {
+    empty_at: Segments<u128, Instant>,
+}
+
+impl Buckets {
+    fn new(max_addresses: usize) -> Self {
+        Self { empty_at: Segments::new(max_addresses) }
+    }
+
+    /// Notes a wrong token; for how long its answer is to be held back.
+    fn wrong(&mut self, network: u128, now: Instant) -> Duration {
+        let empty_at = self.empty_at.get(&network).map_or(now, |at| *at).max(now);
+        let empty_at = (empty_at + FORGIVEN_IN).min(now + FORGIVEN_IN * MOST);
+        self.empty_at.insert(network, empty_at);
+        let counted = (empty_at - now).as_millis().div_ceil(FORGIVEN_IN.as_millis());
+        delay(u32::try_from(counted).unwrap_or(MOST))
+    }
+}
+
+/// How long the last of so many answers is held back.
+fn delay(counted: u32) -> Duration {
+    match counted.checked_sub(FREE + 1) {
+        None => Duration::ZERO,
+        Some(doublings) => (FIRST_DELAY * 2_u32.pow(doublings.min(MOST))).min(LONGEST_DELAY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// The delays, in milliseconds, of the last of the wrong tokens at these seconds.
+    fn check(seconds: &[u64], expected: &[u128]) {
+        let (start, mut buckets) = (Instant::now(), Buckets::new(10));
+        let delay = |second: &u64| buckets.wrong(1, start + Duration::from_secs(*second)).as_millis();
+        let delays: Vec<u128> = seconds.iter().map(delay).collect();
+        assert_eq!(&delays[delays.len() - expected.len()..], expected);
+    }
+
+    #[test]
+    fn delays_grow_and_are_forgiven() {
+        check(&[0; 10], &[0; 10]);
+        let mut expected = vec![0; 10];
+        expected.extend([100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        check(&[0; 19], &expected);
+        // One in six seconds goes on for ever.
+        check(&(0..600).step_by(6).collect::<Vec<_>>(), &[0; 100]);
+        // However many there were, after 48 seconds one is answered at once, and after 102 ten are.
+        let flood = [0; 1000];
+        check(&[&flood[..], &[41]].concat(), &[200]);
+        check(&[&flood[..], &[48, 48]].concat(), &[0, 100]);
+        let ten = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100];
+        check(&[&flood[..], &[102; 11]].concat(), &ten);
+    }
+
+    #[test]
+    fn networks_are_counted_apart() {
+        let check = |one: &str, other: &str, same: bool| {
+            let [one, other] = [one, other].map(|text| network(text.parse().unwrap()));
+            assert_eq!(one == other, same);
+        };
+        check("192.0.2.1", "192.0.2.1", true);
+        check("192.0.2.1", "::ffff:192.0.2.1", true);
+        check("192.0.2.1", "192.0.2.2", false);
+        check("2001:db8::1", "2001:db8::ffff:1", true);
+        check("2001:db8::1", "2001:db8:0:0:ffff::", true);
+        check("2001:db8::1", "2001:db8:0:1::1", false);
+        check("0.0.0.0", "::", false);
+        let (now, mut buckets) = (Instant::now(), Buckets::new(10));
+        for _ in 0..11 {
+            buckets.wrong(1, now);
+        }
+        assert!(buckets.wrong(1, now) > Duration::ZERO);
+        assert_eq!(buckets.wrong(2, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_is_bounded() {
+        let (now, mut buckets) = (Instant::now(), Buckets::new(100));
+        for network in 0..10_000 {
+            buckets.wrong(network, now);
+        }
+        assert!(buckets.empty_at.len() <= 100);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_bound_there_is_no_waiting() {
+        let attempts = Attempts::default();
+        let [flooder, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let ask = |from| {
+            let mut answer = Box::pin(attempts.wrong(from));
+            let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            (polled, answer)
+        };
+        let mut held_back = Vec::new();
+        for number in 0..1000_usize {
+            let expected = match number.checked_sub(FREE as usize) {
+                None => Poll::Ready(Ok(())),
+                Some(delayed) if delayed < MAX_DELAYED => Poll::Pending,
+                Some(_) => Poll::Ready(Err(TooMany)),
+            };
+            let (polled, answer) = ask(flooder);
+            assert_eq!(polled, expected, "{number}");
+            held_back.extend(polled.is_pending().then_some(answer));
+        }
+        assert_eq!(ask(other).0, Poll::Ready(Ok(())));
+        held_back.pop();
+        assert_eq!(ask(flooder).0, Poll::Pending, "who went away makes room");
+    }
+}

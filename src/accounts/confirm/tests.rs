@@ -1,0 +1,133 @@
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    accounts::{
+        DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, read_credentials,
+    },
+    fields::{Field, FieldKind},
+    store::Names,
+};
+
+const OLD: &str = "https://old.example";
+const NEW: &str = "https://new.example";
+
+/// Fields of the section `s`, and where each leads: `key=old login=new,old`.
+fn known(fields: &str) -> KnownFields {
+    let one = |pair: &str| {
+        let (name, origins) = pair.split_once('=').unwrap();
+        (name.to_owned(), Field { kind: FieldKind::Plain, origins: list(origins) })
+    };
+    KnownFields(BTreeMap::from([("s".to_owned(), fields.split(' ').map(one).collect())]))
+}
+
+fn list(origins: &str) -> Vec<String> {
+    origins.split(',').filter(|one| !one.is_empty()).map(|one| format!("https://{one}.example")).collect()
+}
+
+struct World {
+    _dir: TempDir,
+    store: Store,
+    key: MasterKey,
+    owner: Owner,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
+        let made =
+            create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+        let NewUser::Created { id, .. } = made else { panic!("{made:?}") };
+        Self { _dir: dir, store, key, owner: Owner::User(id) }
+    }
+
+    /// Sets fields of the section `s`: each holds its own name.
+    async fn set(&self, fields: &str) {
+        let edits =
+            fields.split(' ').filter_map(|pair| pair.split_once('=')).map(|(field, origins)| Edit::Set {
+                section: "s".to_owned(),
+                field: field.to_owned(),
+                stored: Stored::plain(field).unwrap(),
+                origins: list(origins),
+            });
+        let edits: Vec<_> = edits.collect();
+        change_credentials(&self.store, &Actor::own(), &self.key, &self.owner, &edits).await.unwrap();
+    }
+
+    async fn confirm(&self, known: &KnownFields, which: Which<'_>) -> Result<String, String> {
+        let done = confirm(&self.store, &Actor::own(), &self.key, &self.owner, known, which).await;
+        done.map(|done| serde_json::to_string(&done).unwrap()).map_err(|error| error.to_string())
+    }
+
+    /// What is stored, and for where: `key=old`.
+    async fn stored(&self) -> String {
+        let (credentials, unreadable) = read_credentials(&self.store, &self.key, &self.owner).await.unwrap();
+        assert!(unreadable.is_empty(), "{unreadable:?}");
+        let shown = credentials.iter().map(|(section, field, stored)| {
+            assert_eq!(*stored, Stored::plain(field).unwrap());
+            let origins = credentials.origins(section, field).join(",");
+            format!("{field}={}", origins.replace("https://", "").replace(".example", ""))
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    async fn audited(&self) -> Vec<String> {
+        let entries = self.store.audit_page(0, None).await.unwrap();
+        entries.into_iter().filter(|one| one.action == "credentials.confirm").map(|one| one.detail).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_has_moved_is_bound_anew_and_nothing_else() {
+    let world = World::new().await;
+    world.set("a=old b=old,new c=old d=").await;
+    let known = known("a=new b=old c=new,old d=new");
+    let field = |name: &str, from: &str, to: &str| format!(r#""s.{name}":{{"from":[{from}],"to":[{to}]}}"#);
+    let (old, new) = (format!("\"{OLD}\""), format!("\"{NEW}\""));
+    let done = world.confirm(&known, Which::Field("s", "a")).await.unwrap();
+    assert_eq!(done, format!("{{{}}}", field("a", &old, &new)));
+    assert_eq!(world.stored().await, "a=new b=old,new c=old d=");
+    let done = world.confirm(&known, Which::Section("s")).await.unwrap();
+    assert_eq!(done, format!("{{{},{}}}", field("c", &old, &format!("{new},{old}")), field("d", "", &new)));
+    assert_eq!(world.stored().await, "a=new b=old,new c=new,old d=new");
+    assert_eq!(world.confirm(&known, Which::All).await.unwrap(), "{}");
+    let audited = world.audited().await;
+    assert_eq!(audited[0], format!(r#"{{"field":"s.a","from":[{old}],"to":[{new}]}}"#));
+    assert_eq!(audited.len(), 3);
+}
+
+#[tokio::test]
+async fn what_no_file_declares_is_not_confirmed() {
+    let world = World::new().await;
+    world.set("a=old").await;
+    let none = "the section `s` has no field `z`; did you mean `a`? (known: `a`)";
+    assert_eq!(world.confirm(&known("a=old"), Which::Field("s", "z")).await.unwrap_err(), none);
+    let error = world.confirm(&known("a=old"), Which::Section("t")).await.unwrap_err();
+    assert!(error.starts_with("no provider file has credentials in the section `t`"), "{error}");
+    assert_eq!(world.confirm(&known("z=new"), Which::All).await.unwrap(), "{}");
+    assert_eq!(world.stored().await, "a=old");
+}
+
+#[tokio::test]
+async fn one_that_another_key_sealed_is_left_as_it_is() {
+    let mut world = World::new().await;
+    world.set("a=old").await;
+    world.key = MasterKey::generate();
+    assert_eq!(world.confirm(&known("a=new"), Which::All).await.unwrap(), "{}");
+    assert_eq!(world.audited().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_set_meanwhile_wins() {
+    let world = World::new().await;
+    let known = known("a=new");
+    for round in 0..50 {
+        world.set("a=old").await;
+        // Whichever comes first, the one that is set is what is there in the end, for where it was set for.
+        let ((), done) = tokio::join!(world.set("a=old,new"), world.confirm(&known, Which::All));
+        done.unwrap();
+        assert_eq!(world.stored().await, "a=old,new", "round {round}");
+    }
+}

@@ -1,0 +1,173 @@
+//! Where requests come from, and what becomes of wrong tokens.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use sqlx::{ConnectOptions, Row, sqlite::SqliteConnectOptions};
+
+use crate::harness::{Exchange, Fault, Home, Wire, World, eventually};
+
+const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
+const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
+const TOO_MANY: Fault<'_> =
+    Fault(429, "too_many_attempts", "Too many wrong tokens came from your network: try again later");
+
+const NO_KEY: Fault<'_> = Fault(401, "credential_missing", "No API key configured for t");
+const DOWN: &str = "the store does not answer; known callers are served on, for `store_grace`";
+
+/// So many wrong tokens of one address are answered at once.
+const FREE: usize = 10;
+/// So many further ones may be held back at once, these few for less than five seconds.
+const DELAYED: usize = 128;
+const SHORT: usize = 8;
+
+/// A request with a token, told to have come from an address.
+fn request(line: &str, token: &str, from: &str) -> String {
+    format!(
+        "{line} HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\nX-Forwarded-For: {from}\r\n\r\n"
+    )
+}
+
+/// What the access log says of where the last request came from.
+fn peer(world: &World) -> String {
+    world.gateway.says("request")["peer"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn only_trusted_proxies_tell_where_a_request_came_from() {
+    let mut world = World::with("", &["--trusted-proxies", "127.0.0.0/8,2001:db8::/32"]);
+    let mut check = |from: &str, expected: &str| {
+        world.fault(request("GET /t/get", "wrong", from), NO_CALLER);
+        assert_eq!(peer(&world), expected, "{from}");
+    };
+    check("203.0.113.9", "203.0.113.9");
+    check("198.51.100.7, 203.0.113.10, 2001:db8::1", "203.0.113.10");
+    check("198.51.100.7:4711", "198.51.100.7");
+    check("nonsense", "127.0.0.1");
+    let mut world = World::new();
+    world.fault(request("GET /t/get", "wrong", "203.0.113.9"), NO_CALLER);
+    assert_eq!(peer(&world), "127.0.0.1");
+}
+
+const STATUS: &str = "GET /admin/providers";
+
+/// Asks for the status with wrong tokens, each on a connection of its own, and waits for nothing.
+fn guess(world: &World, count: usize, from: &str) -> Vec<Wire> {
+    let sent = (0..count).map(|_| {
+        let mut client = world.client();
+        client.send(request(STATUS, "wrong", from));
+        client
+    });
+    sent.collect()
+}
+
+/// The next answer there, and whether it was a refusal for being one too many.
+fn refused(world: &World, client: &mut Wire) -> bool {
+    let answer = client.answer().unwrap();
+    let too_many = answer.head.status() == 429;
+    world.check_fault(STATUS, if too_many { TOO_MANY } else { NO_ADMIN }, &answer);
+    too_many
+}
+
+#[test]
+fn wrong_tokens_are_held_back_and_right_ones_never() {
+    let mut world = World::with("", &["--trusted-proxies", "127.0.0.1"]);
+    let (here, elsewhere) = ("203.0.113.9", "203.0.113.10");
+    for mut free in guess(&world, FREE, here) {
+        assert!(!refused(&world, &mut free));
+    }
+    // These are held back for ever longer, most of them for five seconds, and so the last are too many.
+    let mut held_back = guess(&world, DELAYED + SHORT, here);
+    let mut last = held_back.pop().unwrap();
+    assert!(refused(&world, &mut last));
+    // Meanwhile right ones from there are answered, the first wrong ones from elsewhere, and who has none.
+    let exchange = world.known(Exchange::get().removed("X-Forwarded-For", here));
+    let mut client = world.client();
+    world.exchange_on(&mut client, &exchange);
+    assert!(!refused(&world, &mut guess(&world, 1, elsewhere)[0]));
+    world.fault("GET /t/get HTTP/1.1\r\nHost: gateway.test\r\n\r\n", NO_CALLER);
+    let waiting = held_back.iter().filter(|client| client.is_quiet_for(Duration::from_millis(1))).count();
+    assert!(waiting > DELAYED - SHORT, "{waiting}");
+}
+
+#[test]
+fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
+    let mut world = World::with("", &["--trusted-proxies", "127.0.0.1", "--log", "debug"]);
+    world.gateway.says("the tokens are listed: others are hardly looked up");
+    let mut client = world.client();
+    // Each from elsewhere, so that none is held back.
+    let mut flood = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let from = std::net::Ipv4Addr::from_bits(number << 8);
+            client.send(request("GET /t/get", &format!("tg_{number:048x}"), &from.to_string()));
+            assert_eq!(client.answer().unwrap().head.status(), 401);
+        }
+    };
+    flood(0..500);
+    let (resident, began) = (world.gateway.resident_bytes(), Instant::now());
+    flood(500..3000);
+    let grown = world.gateway.resident_bytes().saturating_sub(resident);
+    assert!(grown < 2 << 20, "{grown} bytes");
+    world.exchange(Exchange::get());
+    let log = world.gateway.log();
+    let lookups = log.iter().filter(|line| line.contains("a token is looked up")).count();
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(lookups <= 51 + 50 * (seconds + 2), "{lookups} lookups in {seconds} s");
+    // One who is new comes through.
+    let bob = world.home.user("bob");
+    world.fault(request("GET /t/get", &bob, "203.0.113.9"), NO_KEY);
+}
+
+#[test]
+fn known_callers_are_served_without_the_store_for_so_long() {
+    let mut world = World::with("", &["--store-grace", "1s"]);
+    world.exchange(Exchange::get());
+    let database = world.home.data().join("tollgate.db");
+    fs::rename(&database, database.with_extension("away")).unwrap();
+    assert_eq!(world.gateway.says(DOWN)["for_s"], 1);
+    let token = world.token.clone();
+    eventually("known callers have to wait", || {
+        let mut client = world.client();
+        client.send(request("GET /t/nowhere", &token, ""));
+        client.answer().unwrap().head.status() == 503
+    });
+    fs::rename(database.with_extension("away"), database).unwrap();
+    world.gateway.says("the store answers again");
+    world.exchange(Exchange::get());
+}
+
+#[test]
+fn the_last_use_of_a_token_is_known_after_a_restart() {
+    let mut world = World::new();
+    let admin = world.home.done(&["token", "add", "--admin"], "");
+    let began = now_ms();
+    world.exchange(Exchange::get());
+    let mut client = world.client();
+    client.send(request(STATUS, admin.trim_end(), ""));
+    assert_eq!(client.answer().unwrap().head.status(), 200);
+    world.gateway.signal(Signal::TERM);
+    assert!(world.gateway.exit().success());
+    let used = last_used(&world.home);
+    assert_eq!(used.len(), 2, "of a user and of an admin");
+    assert!(used.iter().all(|at_ms| (began..=now_ms()).contains(at_ms)), "{used:?}");
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(tollgate::accounts::now_ms()).unwrap()
+}
+
+/// When tokens were last used, of those that were.
+fn last_used(home: &Home) -> Vec<i64> {
+    let query = "SELECT last_used_at FROM tokens WHERE last_used_at IS NOT NULL
+         UNION ALL SELECT last_used_at FROM admin_tokens WHERE last_used_at IS NOT NULL";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(home.data().join("tollgate.db"));
+        let mut store = options.connect().await.unwrap();
+        let rows = sqlx::query(query).fetch_all(&mut store).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    })
+}

@@ -1,0 +1,365 @@
+//! A stored key reaches no host that it was not saved for, whatever becomes of the provider files, until somebody
+//! confirms that; and keys that a group or everybody shares. All hosts here are one upstream, which sees what it was
+//! called for and with which key.
+
+use std::{fs, sync::Arc, time::Instant};
+
+use serde_json::Value;
+use tollgate::{
+    accounts::{self, Actor, Edit, KeySources, MasterKey, Stored, Which},
+    fields::KnownFields,
+    load,
+    mock::Authority,
+    name::{GroupName, Owner},
+    settings::Source,
+    store::{Store, UserChange},
+};
+
+use crate::harness::{Gateway, Home, LIMIT, Next, Upstream, Wire, over_socket};
+
+/// A provider `name` at a host, that sends a key of the section `s`.
+fn file(name: &str, host: &str, more: &str) -> String {
+    format!(
+        r#"title = "{name}"
+base_url = "https://{host}"
+path_prefix = "/{name}"
+{more}
+[credentials]
+section = "s"
+[[credentials.field]]
+name = "key"
+[[auth]]
+field = "key"
+set = {{ x-key = "{{secret}}" }}
+[endpoint.get]
+method = "GET"
+path = "/get"
+"#
+    )
+}
+
+const GATEWAY: &str = r#"title = "Relay"
+base_url = "https://{zone}.relay.example/v1"
+vars = { zone = { env = "ZONE" } }
+"#;
+
+struct Place {
+    upstream: Upstream,
+    home: Home,
+    args: Vec<String>,
+    gateway: Option<Gateway>,
+    ada: String,
+}
+
+impl Place {
+    /// With these provider files, not running; `ada` has stored a key.
+    fn new(files: &[(&str, &str)]) -> Self {
+        let authority = Arc::new(Authority::new(&[]).unwrap());
+        let upstream = Upstream::tls(Arc::clone(&authority));
+        let home = Home::new(files);
+        let ca = home.path("ca.pem");
+        fs::write(&ca, authority.pem()).unwrap();
+        let rule = format!("*={}", upstream.address());
+        let args = ["--connect-to", &rule, "--ca-file", ca.to_str().unwrap()].map(str::to_owned).to_vec();
+        let ada = home.user("ada");
+        home.credential("ada", "s.key", "adas");
+        Self { upstream, home, args, gateway: None, ada }
+    }
+
+    /// Serves from now on with these variables.
+    fn serve(&mut self, env: &[(&str, &str)]) {
+        self.gateway = None;
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        self.gateway = Some(self.home.serve_with(&args, env));
+    }
+
+    /// Changes a file while it serves.
+    fn write(&self, name: &str, text: &str) {
+        self.home.write(name, text);
+        self.reload();
+    }
+
+    fn reload(&self) {
+        let (code, status) = over_socket(&self.home.data(), "POST /admin/reload");
+        assert_eq!(code, 200, "{status}");
+    }
+
+    /// What a request comes to: the host that was called and the key that it got, or the code of a fault and its message.
+    fn answer(&mut self, name: &str, token: &str) -> (String, String) {
+        let mut client = Wire::connect(self.gateway.as_ref().unwrap().address);
+        client.send(format!("GET /{name}/get HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n"));
+        if let Next::Request(mut wire) = self.upstream.next_or(&client) {
+            let request = wire.request().unwrap();
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            self.upstream.keep(wire);
+            assert_eq!(client.answer().unwrap().head.status(), 200);
+            let header = |name: &str| request.head.get(name).unwrap_or_default().to_owned();
+            return (header("host"), header("x-key"));
+        }
+        let answer = client.answer().unwrap();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        let text = |key: &str| body["error"][key].as_str().unwrap().to_owned();
+        assert_eq!(answer.head.status() == 403, text("code") == "credential_moved", "{body}");
+        (text("code"), text("message"))
+    }
+
+    fn check(&mut self, name: &str, token: &str, expected: (&str, &str)) {
+        let (first, second) = self.answer(name, token);
+        assert_eq!((first.as_str(), second.as_str()), expected);
+    }
+
+    /// The same for `ada`; what another process changed may take a moment to be seen.
+    fn comes_to(&mut self, name: &str, token: &str, expected: (&str, &str)) {
+        let start = Instant::now();
+        loop {
+            let (first, second) = self.answer(name, token);
+            if (first.as_str(), second.as_str()) == expected {
+                return;
+            }
+            assert!(start.elapsed() < LIMIT, "it comes to {first} {second}, not to {expected:?}");
+        }
+    }
+
+    /// Holds that `ada`'s key is kept back, and from where.
+    fn is_kept_from(&mut self, name: &str, old: &str, new: &str) {
+        let message = format!(
+            "The credential stored for {name} was saved for {old}, and {name} now leads to {new}: confirm that with \
+             `POST /auth/creds/confirm`, or have an admin run `tollgate credential confirm`"
+        );
+        let ada = self.ada.clone();
+        self.check(name, &ada, ("credential_moved", &message));
+        self.upstream.saw_nothing();
+    }
+
+    /// Works on the store beside the server.
+    fn beside<T>(&self, work: impl AsyncFnOnce(&Store, &MasterKey) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = Store::open(&self.home.data()).await.unwrap();
+            let key =
+                MasterKey::load_beside(&KeySources::default(), &self.home.data(), &store).await.unwrap();
+            work(&store, &key).await
+        })
+    }
+
+    fn known(&self) -> KnownFields {
+        let loaded = load::load(&Source::Directory(self.home.providers().to_owned())).unwrap();
+        load::assemble(&loaded, |_| Ok(None)).table.fields
+    }
+
+    fn owner(&self, name: &str) -> Owner {
+        match name {
+            "everybody" => Owner::Everybody,
+            _ => match name.strip_prefix("group:") {
+                Some(group) => Owner::Group(GroupName::new(group).unwrap()),
+                None => Owner::User(
+                    self.beside(async |store, _| store.find_users(name).await.unwrap().remove(0).id),
+                ),
+            },
+        }
+    }
+
+    /// Confirms all of an owner's; the places.
+    fn confirm(&self, owner: &str) -> Vec<String> {
+        let (owner, known) = (self.owner(owner), self.known());
+        let done = self.beside(async |store, key| {
+            accounts::confirm(store, &Actor::own(), key, &owner, &known, Which::All).await
+        });
+        done.unwrap().into_keys().collect()
+    }
+
+    /// Stores a key that others than a user have.
+    fn share(&self, owner: &str, key: &str) {
+        let origins = self.known().find("s", "key").unwrap().origins.clone();
+        let (section, field, stored) = ("s".to_owned(), "key".to_owned(), Stored::plain(key).unwrap());
+        let edit = Edit::Set { section, field, stored, origins };
+        let owner = self.owner(owner);
+        self.beside(async |store, key| {
+            accounts::change_credentials(store, &Actor::own(), key, &owner, &[edit]).await.unwrap();
+        });
+    }
+
+    /// Puts a user into a group.
+    fn join(&self, user: &str, group: &str) {
+        let Owner::User(id) = self.owner(user) else { panic!("{user} is a user") };
+        let change = UserChange { group: Some(GroupName::new(group)), ..UserChange::default() };
+        let act = Actor::own().act("user.change", &id, Value::Null);
+        self.beside(async |store, _| store.update_user(&id, &change, &act).await.unwrap());
+    }
+}
+
+// === What moves ===
+
+#[test]
+fn a_key_stays_behind_when_its_provider_moves() {
+    let mut place = Place::new(&[("a", &file("a", "one.example", ""))]);
+    place.serve(&[]);
+    let ada = place.ada.clone();
+    place.check("a", &ada, ("one.example", "adas"));
+    place.write("a", &file("a", "two.example", ""));
+    place.is_kept_from("a", "https://one.example", "https://two.example");
+    assert_eq!(place.confirm("ada"), ["s.key"]);
+    place.comes_to("a", &ada, ("two.example", "adas"));
+    assert_eq!(place.confirm("ada"), [""; 0]);
+    // It was bound to the new one, not to both.
+    place.write("a", &file("a", "one.example", ""));
+    place.is_kept_from("a", "https://two.example", "https://one.example");
+    // One that is set anew is for where the files lead now.
+    place.home.credential("ada", "s.key", "another");
+    place.comes_to("a", &ada, ("one.example", "another"));
+    // Another path, or another way to write the same, is no other origin.
+    place.write("a", &file("a", "ONE.example:443/base", ""));
+    place.check("a", &ada, ("one.example", "another"));
+    place.write("a", &file("a", "one.example:8443", ""));
+    place.is_kept_from("a", "https://one.example", "https://one.example:8443");
+}
+
+#[test]
+fn another_file_that_takes_a_section_does_not_get_its_keys() {
+    let mut place = Place::new(&[("a", &file("a", "one.example", ""))]);
+    place.serve(&[]);
+    let ada = place.ada.clone();
+    place.check("a", &ada, ("one.example", "adas"));
+    // Beside the first it is out of service: the two do not name each other.
+    place.home.write("b", &file("b", "two.example", ""));
+    over_socket(&place.home.data(), "POST /admin/reload");
+    let out = "Provider b is out of service: its configuration is rejected";
+    place.check("b", &ada, ("config_rejected", out));
+    fs::remove_file(place.home.providers().join("a.toml")).unwrap();
+    place.reload();
+    place.is_kept_from("b", "https://one.example", "https://two.example");
+    assert_eq!(place.confirm("ada"), ["s.key"]);
+    place.comes_to("b", &ada, ("two.example", "adas"));
+}
+
+#[test]
+fn those_that_share_a_section_are_all_allowed_when_a_key_is_saved() {
+    let shared = |name: &str, host: &str, other: &str| {
+        file(name, host, "")
+            .replace("section = \"s\"", &format!("section = \"s\"\nshared_with = [\"{other}\"]"))
+    };
+    let mut place =
+        Place::new(&[("a", &shared("a", "one.example", "b")), ("b", &shared("b", "two.example", "a"))]);
+    place.serve(&[]);
+    let ada = place.ada.clone();
+    place.check("a", &ada, ("one.example", "adas"));
+    place.check("b", &ada, ("two.example", "adas"));
+    // A third one that both name was not there when it was saved.
+    let three = shared("c", "three.example", "a\", \"b");
+    place.home.write("a", &shared("a", "one.example", "b\", \"c"));
+    place.home.write("b", &shared("b", "two.example", "a\", \"c"));
+    place.write("c", &three);
+    place.check("a", &ada, ("one.example", "adas"));
+    place.is_kept_from("c", "https://one.example, https://two.example", "https://three.example");
+}
+
+#[test]
+fn a_gateway_may_be_switched_on() {
+    let uses = "gateway.relay = { path = \"/x{path}\" }";
+    let mut place = Place::new(&[("gateways/relay", GATEWAY), ("a", &file("a", "one.example", uses))]);
+    let ada = place.ada.clone();
+    place.serve(&[]);
+    place.check("a", &ada, ("one.example", "adas"));
+    place.serve(&[("ZONE", "eu")]);
+    place.check("a", &ada, ("eu.relay.example", "adas"));
+    place.serve(&[("ZONE", "us")]);
+    place.check("a", &ada, ("us.relay.example", "adas"));
+    // One that leads elsewhere under the same name is another one.
+    place.write("gateways/relay", &GATEWAY.replace("relay.example", "evil.example"));
+    place.is_kept_from(
+        "a",
+        "https://one.example, https://{zone}.relay.example",
+        "https://{zone}.evil.example",
+    );
+    // Without it the base URL serves as before.
+    place.serve(&[]);
+    place.check("a", &ada, ("one.example", "adas"));
+}
+
+#[test]
+fn an_egress_is_the_operators_or_the_files() {
+    let egress = |url: &str| {
+        let vars = "vars.proxy = { env = \"PROXY\", optional = true }";
+        file("a", "one.example", &format!("{vars}\negress = [{{ when = [\"proxy\"], url = \"{url}\" }}]"))
+    };
+    let mut place = Place::new(&[("a", &egress("{proxy}/?to={url|urlencode}"))]);
+    let ada = place.ada.clone();
+    place.serve(&[]);
+    place.check("a", &ada, ("one.example", "adas"));
+    place.serve(&[("PROXY", "https://proxy.example")]);
+    place.check("a", &ada, ("proxy.example", "adas"));
+    place.serve(&[("PROXY", "https://another.example")]);
+    place.check("a", &ada, ("another.example", "adas"));
+    // A host that the file names, or ends in its own way, is the file's.
+    place.write("a", &egress("https://evil.example/?to={url|urlencode}"));
+    place.is_kept_from("a", "https://one.example", "https://evil.example");
+    place.write("a", &egress("{proxy}.evil.example/?to={url|urlencode}"));
+    place.is_kept_from("a", "https://one.example", "{proxy}.evil.example");
+    // What it wraps counts too.
+    place.write("a", &egress("{proxy}/?to={url|urlencode}").replace("one.example", "two.example"));
+    place.is_kept_from("a", "https://one.example", "https://two.example");
+    assert_eq!(place.confirm("ada"), ["s.key"]);
+    place.comes_to("a", &ada, ("another.example", "adas"));
+}
+
+#[test]
+fn a_token_url_that_moves_is_confirmed_too() {
+    let login = |auth: &str| {
+        let field =
+            format!("kind = \"oauth2\"\ntoken_url = \"https://{auth}/token\"\nclient_id = \"c\"\n[[auth]]");
+        file("a", "one.example", "").replace("[[auth]]", &field)
+    };
+    let mut place = Place::new(&[("a", &file("a", "one.example", ""))]);
+    place.home.write("a", &login("auth.example"));
+    place.home.credential("ada", "s.key", r#"{"accessToken":"adas","expiresAt":4102444800000}"#);
+    place.serve(&[]);
+    let ada = place.ada.clone();
+    place.check("a", &ada, ("one.example", "adas"));
+    // What is still good goes where it always went; nothing of it goes to the new one.
+    place.write("a", &login("evil.example"));
+    place.check("a", &ada, ("one.example", "adas"));
+    assert_eq!(place.confirm("ada"), ["s.key"]);
+    assert_eq!(place.confirm("ada"), [""; 0]);
+    place.comes_to("a", &ada, ("one.example", "adas"));
+}
+
+// === What is shared ===
+
+#[test]
+fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
+    let mut place = Place::new(&[("a", &file("a", "one.example", ""))]);
+    let (ada, bob, eve) = (place.ada.clone(), place.home.user("bob"), place.home.user("eve"));
+    place.serve(&[]);
+    let missing = ("credential_missing", "No API key configured for a");
+    place.check("a", &bob, missing);
+    place.share("everybody", "everybodys");
+    for (token, key) in [(&ada, "adas"), (&bob, "everybodys"), (&eve, "everybodys")] {
+        place.comes_to("a", token, ("one.example", key));
+    }
+    place.join("ada", "team");
+    place.join("bob", "team");
+    place.share("group:team", "teams");
+    place.share("group:others", "others");
+    for (token, key) in [(&ada, "adas"), (&bob, "teams"), (&eve, "everybodys")] {
+        place.comes_to("a", token, ("one.example", key));
+    }
+    for (name, whose) in [("ada", ""), ("bob", " for the group `team`"), ("eve", " for everybody")] {
+        let said = place.home.done(&["explain", "GET", "/a/get", "--as", name], "");
+        assert!(said.contains(&format!("auth      `key`: it is stored{whose}  (")), "{said}");
+    }
+    // One's own that has moved keeps the others out: which key is used is no accident.
+    place.write("a", &file("a", "two.example", ""));
+    place.share("group:team", "teams");
+    place.is_kept_from("a", "https://one.example", "https://two.example");
+    place.comes_to("a", &bob, ("two.example", "teams"));
+    let moved = "was saved for https://one.example, and a now leads to https://two.example: an admin has to \
+                 confirm that with `tollgate credential confirm`";
+    let everybodys = format!("The credential that everybody shares for a {moved}");
+    place.check("a", &eve, ("credential_moved", &everybodys));
+    let said = place.home.done(&["explain", "GET", "/a/get", "--as", "eve"], "");
+    assert!(said.contains(&format!("refused   403 credential_moved: {everybodys}\n")), "{said}");
+    assert_eq!(place.confirm("everybody"), ["s.key"]);
+    place.comes_to("a", &eve, ("two.example", "everybodys"));
+    place.home.done(&["credential", "remove", "ada", "s.key"], "");
+    place.comes_to("a", &ada, ("two.example", "teams"));
+}
