@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
@@ -18,7 +19,7 @@ use crate::{
 const ATTEMPTS: usize = 5;
 
 /// Where a credential may go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Confirmed {
     /// The origins that it was saved for.
     pub from: Vec<String>,

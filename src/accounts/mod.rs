@@ -15,7 +15,10 @@ mod import;
 mod key;
 mod locked;
 mod lookup;
+mod oauth;
+mod paste;
 mod people;
+mod refresh;
 mod rekey;
 mod seal;
 mod segments;
@@ -32,12 +35,15 @@ pub use self::{
     import::{Newcomer, NewcomerPaste, NewcomerToken, import_user},
     key::{KeyError, KeySources, Settled},
     lookup::{Accounts, Directory},
+    oauth::Refused,
+    paste::issue_paste_token,
     people::{
         Actor, BadName, DisplayName, Draft, Edit, Issued, NewUser, NotRotated, TokenDraft, Unreadable,
         add_token, add_user, change_credentials, create_user, ensure_admin_token, issue_admin_token,
         issue_token, open_credential, read_credentials, remove_credential, remove_user, revoke_admin_token,
         revoke_token, rotate_token, update_user,
     },
+    refresh::{Endpoints, Fresh, NotRefreshed, Place, Refresher, Vaults, Wanted},
     rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},
     token::shown,

@@ -7,15 +7,16 @@ use serde_json::{Map, Value};
 
 use super::{
     Admin, Answered, Asker, Request, answer,
-    body::{self, wrong_type},
+    body::{self, bad, wrong_type},
     document::{self, Place},
     done, lost,
-    shape::MaskedCredentials,
+    shape::{Confirm, Confirmation, MaskedCredentials},
     users::{no_user, other_key},
 };
 use crate::{
-    accounts::{self, Caller, Edit},
+    accounts::{self, Caller, ConfirmError, Edit, Which},
     fault::{Fault, Kind},
+    leak,
     name::{GroupName, Owner},
     store::ChangeOutcome,
 };
@@ -50,18 +51,49 @@ impl Admin {
     pub(super) async fn replace_creds(&self, owner: &Owner, request: &Request) -> Answered {
         let edits = self.wanted(owner, request).await?;
         let kept = edits.into_iter().filter(|edit| matches!(edit, Edit::Set { .. }));
-        self.change(owner, std::iter::once(Edit::RemoveAll).chain(kept).collect(), request).await?;
+        let edits: Vec<_> = std::iter::once(Edit::RemoveAll).chain(kept).collect();
+        self.change(owner, &edits, request).await?;
         Ok(done())
     }
 
     pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> Answered {
         let edits = self.wanted(owner, request).await?;
-        self.change(owner, edits, request).await?;
+        self.change(owner, &edits, request).await?;
         Ok(answer(StatusCode::OK, &self.masked(owner).await?))
     }
 
     pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> Answered {
-        self.merge_creds(&Owner::User(caller.id.clone()), request).await
+        let owner = Owner::User(caller.id.clone());
+        let edits = self.wanted(&owner, request).await?;
+        self.change(&owner, &edits, request).await?;
+        let mut document = self.masked(&owner).await?;
+        let pasted = self.pasted(caller, &edits, request).await?;
+        document.0.extend(pasted.into_iter().map(|(name, token)| (name, token.expose().into())));
+        Ok(answer(StatusCode::OK, &document))
+    }
+
+    /// Lets what has moved of an owner's credentials go where the files lead now.
+    pub(super) async fn confirm_creds(&self, owner: &Owner, request: &Request) -> Answered {
+        let asked: Confirm = body::parse(body::json_or_nothing(&request.body)?)?;
+        let which = match (asked.section.as_deref(), asked.field.as_deref()) {
+            (None, None) => Which::All,
+            (Some(section), None) => Which::Section(section),
+            (Some(section), Some(field)) => Which::Field(section, field),
+            (None, Some(_)) => return Err(bad("/field", "a field is named with its `section`")),
+        };
+        if let Owner::User(id) = owner {
+            self.store.user(id).await.map_err(lost)?.ok_or_else(|| gone(request))?;
+        }
+        let known = &self.files.table().fields;
+        let done = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;
+        match done {
+            Ok(confirmed) => Ok(answer(StatusCode::OK, &Confirmation { confirmed })),
+            Err(ConfirmError::Unknown(unknown)) => Err(bad("", leak::mask(&unknown.to_string()))),
+            Err(ConfirmError::Contended) => {
+                Err(Fault::new(Kind::StoreUnavailable, ConfirmError::Contended.to_string()))
+            }
+            Err(ConfirmError::Store(error)) => Err(lost(error)),
+        }
     }
 
     /// What the body of a call asks for.
@@ -74,9 +106,9 @@ impl Admin {
         self.edits(&document, "", &stored)
     }
 
-    async fn change(&self, owner: &Owner, edits: Vec<Edit>, request: &Request) -> Result<(), Fault> {
+    async fn change(&self, owner: &Owner, edits: &[Edit], request: &Request) -> Result<(), Fault> {
         let changed =
-            accounts::change_credentials(&self.store, &request.actor, &self.key, owner, &edits).await;
+            accounts::change_credentials(&self.store, &request.actor, &self.key, owner, edits).await;
         match changed.map_err(lost)? {
             ChangeOutcome::Done { .. } => Ok(()),
             ChangeOutcome::UnknownUser => Err(gone(request)),

@@ -301,7 +301,7 @@ mod tests {
     fn credentials_are_shown_masked() {
         let mut credentials = Credentials::default();
         let mut set = |section: &str, field: &str, stored| {
-            credentials.insert(section.into(), field.into(), stored, vec![])
+            credentials.insert(section.into(), field.into(), stored, vec![]);
         };
         set("demo", "apiKey", Stored::exact("0123456789abcdef").unwrap());
         set(

@@ -11,6 +11,7 @@ mod document;
 mod openapi;
 mod operations;
 mod page;
+mod paste;
 mod shape;
 mod tokens;
 mod users;
@@ -26,7 +27,7 @@ pub use self::{
     body::MAX_BODY,
     desk::Desk,
     openapi::openapi,
-    operations::{Body, Call, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
+    operations::{Body, Call, FileCall, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
 };
 use crate::{
     accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
@@ -145,7 +146,7 @@ impl Admin {
         let second = captures.get(1).copied().unwrap_or_default();
         match operation.call {
             Call::Alive | Call::Ready => Err(not_found()),
-            Call::Providers | Call::ProviderTexts | Call::Reload => self.files.answer(operation.call).await,
+            Call::Files(call) => self.files.answer(call).await,
             Call::MakeUser => self.make_user(request).await,
             Call::Users => self.users(request).await,
             Call::User => self.user(first).await,
@@ -154,15 +155,18 @@ impl Admin {
             Call::UserCreds => self.creds(&users::owner(first)?, request).await,
             Call::ReplaceUserCreds => self.replace_creds(&users::owner(first)?, request).await,
             Call::MergeUserCreds => self.merge_creds(&users::owner(first)?, request).await,
+            Call::ConfirmUserCreds => self.confirm_creds(&users::owner(first)?, request).await,
             Call::UserTokens => self.tokens(&users::id(first)?, request).await,
             Call::MakeUserToken => self.make_token(&users::id(first)?, request).await,
             Call::RemoveUserToken => self.remove_token(&users::id(first)?, second, request).await,
             Call::SharedCreds => self.creds(&Owner::Everybody, request).await,
             Call::ReplaceSharedCreds => self.replace_creds(&Owner::Everybody, request).await,
             Call::MergeSharedCreds => self.merge_creds(&Owner::Everybody, request).await,
+            Call::ConfirmSharedCreds => self.confirm_creds(&Owner::Everybody, request).await,
             Call::GroupCreds => self.creds(&credentials::group(first)?, request).await,
             Call::ReplaceGroupCreds => self.replace_creds(&credentials::group(first)?, request).await,
             Call::MergeGroupCreds => self.merge_creds(&credentials::group(first)?, request).await,
+            Call::ConfirmGroupCreds => self.confirm_creds(&credentials::group(first)?, request).await,
             Call::AdminTokens => self.admin_tokens(request).await,
             Call::MakeAdminToken => self.make_admin_token(request).await,
             Call::RemoveAdminToken => self.remove_admin_token(first, request).await,
@@ -177,23 +181,26 @@ impl Admin {
             Call::Me => Ok(answer(StatusCode::OK, &tokens::me(request.caller()?))),
             Call::MyCreds => self.creds(&Owner::User(request.caller()?.id.clone()), request).await,
             Call::MergeMyCreds => self.merge_my_creds(request.caller()?, request).await,
+            Call::ConfirmMyCreds => {
+                self.confirm_creds(&Owner::User(request.caller()?.id.clone()), request).await
+            }
             Call::Rotate => self.rotate(request.caller()?, request).await,
             Call::MyTokens => self.tokens(&request.caller()?.id, request).await,
             Call::MakeMyToken => self.make_my_token(request.caller()?, request).await,
+            Call::PasteToken => self.paste_token(request.caller()?, request).await,
             Call::RemoveMyToken => self.remove_token(&request.caller()?.id, first, request).await,
         }
     }
 }
 
 impl Files {
-    /// Answers a call that is about files alone.
-    async fn answer(&self, call: Call) -> Answered {
+    /// Answers a call that is about files alone. Of those that nothing serves there is nothing to tell.
+    async fn answer(&self, call: FileCall) -> Answered {
         let Self::Live(live) = self else { return Err(not_found()) };
         match call {
-            Call::Providers => Ok(answer(StatusCode::OK, &*live.status())),
-            Call::ProviderTexts => Ok(answer(StatusCode::OK, &live.texts())),
-            Call::Reload => reload(live).await,
-            _ => Err(not_found()),
+            FileCall::Status => Ok(answer(StatusCode::OK, &*live.status())),
+            FileCall::Texts => Ok(answer(StatusCode::OK, &live.texts())),
+            FileCall::Reload => reload(live).await,
         }
     }
 

@@ -137,10 +137,21 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
     let mut all = vec![Kind::MalformedRequest];
     all.extend(match operation.who {
         Who::Public => &[][..],
-        Who::Admin => &[Kind::InvalidAdminToken, Kind::StoreUnavailable],
-        Who::Local => &[Kind::InvalidAdminToken, Kind::StoreUnavailable, Kind::NotFound],
-        Who::User => &[Kind::InvalidToken, Kind::TokenKind, Kind::UserDisabled, Kind::StoreUnavailable],
+        Who::Admin => &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable],
+        Who::Local => {
+            &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable, Kind::NotFound]
+        }
+        Who::User => &[
+            Kind::InvalidToken,
+            Kind::TokenKind,
+            Kind::UserDisabled,
+            Kind::TooManyAttempts,
+            Kind::StoreUnavailable,
+        ],
     });
+    if operation.who != Who::Public {
+        all.push(Kind::TooManyAttempts);
+    }
     if operation.body.is_some() {
         all.extend([Kind::InvalidRequest, Kind::BodyTooLarge, Kind::BodyTimeout]);
     } else if operation.paged {
@@ -154,26 +165,24 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
 mod tests {
     use super::*;
 
+    fn look(value: &Value, root: &Value, seen: &mut usize) {
+        match value {
+            Value::Object(map) => {
+                if let Some(Value::String(path)) = map.get("$ref") {
+                    assert!(root.pointer(path.strip_prefix('#').unwrap()).is_some(), "{path} leads nowhere");
+                    *seen += 1;
+                }
+                map.values().for_each(|one| look(one, root, seen));
+            }
+            Value::Array(items) => items.iter().for_each(|one| look(one, root, seen)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
     /// Every reference leads somewhere, and every schema is one.
     #[test]
     fn every_reference_leads_somewhere() {
         let document = document();
-        fn look(value: &Value, root: &Value, seen: &mut usize) {
-            match value {
-                Value::Object(map) => {
-                    if let Some(Value::String(path)) = map.get("$ref") {
-                        assert!(
-                            root.pointer(path.strip_prefix('#').unwrap()).is_some(),
-                            "{path} leads nowhere"
-                        );
-                        *seen += 1;
-                    }
-                    map.values().for_each(|one| look(one, root, seen));
-                }
-                Value::Array(items) => items.iter().for_each(|one| look(one, root, seen)),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-            }
-        }
         let mut seen = 0;
         look(&document, &document, &mut seen);
         assert!(seen > 50, "{seen}");

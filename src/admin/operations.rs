@@ -19,9 +19,7 @@ use crate::{
 pub enum Call {
     Alive,
     Ready,
-    Providers,
-    ProviderTexts,
-    Reload,
+    Files(FileCall),
     MakeUser,
     Users,
     User,
@@ -30,15 +28,18 @@ pub enum Call {
     UserCreds,
     ReplaceUserCreds,
     MergeUserCreds,
+    ConfirmUserCreds,
     UserTokens,
     MakeUserToken,
     RemoveUserToken,
     SharedCreds,
     ReplaceSharedCreds,
     MergeSharedCreds,
+    ConfirmSharedCreds,
     GroupCreds,
     ReplaceGroupCreds,
     MergeGroupCreds,
+    ConfirmGroupCreds,
     AdminTokens,
     MakeAdminToken,
     RemoveAdminToken,
@@ -48,10 +49,21 @@ pub enum Call {
     Me,
     MyCreds,
     MergeMyCreds,
+    ConfirmMyCreds,
     Rotate,
     MyTokens,
     MakeMyToken,
     RemoveMyToken,
+    PasteToken,
+}
+
+/// Which call about files: those need no store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the table below says what each is")]
+pub enum FileCall {
+    Status,
+    Texts,
+    Reload,
 }
 
 /// Who may call.
@@ -220,9 +232,9 @@ pub static OPERATIONS: &[Operation] = &[
     new::<shape::Health>(Call::Ready, "GET", "/readyz", Who::Public, "Whether more requests are wanted")
         .or::<shape::Health>(503),
 
-    new::<Status>(Call::Providers, "GET", "/admin/providers", Who::Admin, "What serves, and what became of each file"),
-    new::<Texts>(Call::ProviderTexts, "GET", "/admin/providers/files", Who::Local, "The texts of the files that serve (over the control socket alone)"),
-    new::<Status>(Call::Reload, "POST", "/admin/reload", Who::Admin, "Read the provider files anew")
+    new::<Status>(Call::Files(FileCall::Status), "GET", "/admin/providers", Who::Admin, "What serves, and what became of each file"),
+    new::<Texts>(Call::Files(FileCall::Texts), "GET", "/admin/providers/files", Who::Local, "The texts of the files that serve (over the control socket alone)"),
+    new::<Status>(Call::Files(FileCall::Reload), "POST", "/admin/reload", Who::Admin, "Read the provider files anew")
         .or::<Status>(422).faults(&[Kind::ReloadUnfinished]),
 
     new::<shape::MadeUser>(Call::MakeUser, "POST", "/admin/users", Who::Admin, "Make a user with a first token, which has both kinds")
@@ -238,6 +250,8 @@ pub static OPERATIONS: &[Operation] = &[
         .takes::<Document>().faults(NOT_FOUND),
     new::<Masked>(Call::MergeUserCreds, "PATCH", "/admin/users/{id}/creds", Who::Admin, "Change some of a user's credentials")
         .takes::<Document>().faults(NOT_FOUND),
+    new::<shape::Confirmation>(Call::ConfirmUserCreds, "POST", "/admin/users/{id}/creds/confirm", Who::Admin, "Let a user's credentials go where the provider files lead now")
+        .may_take::<shape::Confirm>().faults(NOT_FOUND),
     new::<Tokens>(Call::UserTokens, "GET", "/admin/users/{id}/tokens", Who::Admin, "A user's tokens").paged().faults(NOT_FOUND),
     new::<shape::MadeToken>(Call::MakeUserToken, "POST", "/admin/users/{id}/tokens", Who::Admin, "Make a further token for a user")
         .may_take::<shape::NewToken>().made().faults(NOT_FOUND),
@@ -249,11 +263,15 @@ pub static OPERATIONS: &[Operation] = &[
         .takes::<Document>(),
     new::<Masked>(Call::MergeSharedCreds, "PATCH", "/admin/credentials/everybody", Who::Admin, "Change some of the credentials that everybody may use")
         .takes::<Document>(),
+    new::<shape::Confirmation>(Call::ConfirmSharedCreds, "POST", "/admin/credentials/everybody/confirm", Who::Admin, "Let the credentials that everybody may use go where the provider files lead now")
+        .may_take::<shape::Confirm>(),
     new::<Masked>(Call::GroupCreds, "GET", "/admin/credentials/groups/{name}", Who::Admin, "The credentials that a group may use, masked").faults(BAD),
     new::<shape::Done>(Call::ReplaceGroupCreds, "PUT", "/admin/credentials/groups/{name}", Who::Admin, "Replace all credentials that a group may use")
         .takes::<Document>(),
     new::<Masked>(Call::MergeGroupCreds, "PATCH", "/admin/credentials/groups/{name}", Who::Admin, "Change some of the credentials that a group may use")
         .takes::<Document>(),
+    new::<shape::Confirmation>(Call::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Who::Admin, "Let the credentials that a group may use go where the provider files lead now")
+        .may_take::<shape::Confirm>(),
 
     new::<AdminTokens>(Call::AdminTokens, "GET", "/admin/tokens", Who::Admin, "All admin tokens").paged(),
     new::<shape::MadeAdminToken>(Call::MakeAdminToken, "POST", "/admin/tokens", Who::Admin, "Make a further admin token")
@@ -270,12 +288,16 @@ pub static OPERATIONS: &[Operation] = &[
     new::<Masked>(Call::MyCreds, "GET", "/auth/creds", Who::User, "The caller's credentials, masked"),
     new::<Masked>(Call::MergeMyCreds, "PUT", "/auth/creds", Who::User, "Change some of the caller's credentials")
         .takes::<Document>(),
+    new::<shape::Confirmation>(Call::ConfirmMyCreds, "POST", "/auth/creds/confirm", Who::User, "Let the caller's credentials go where the provider files lead now")
+        .may_take::<shape::Confirm>(),
     new::<shape::Rotated>(Call::Rotate, "POST", "/auth/rotate", Who::User, "Replace the token that calls, which goes on for an hour")
         .faults(&[Kind::TokenReplaced]),
     new::<Tokens>(Call::MyTokens, "GET", "/auth/tokens", Who::User, "The caller's tokens").paged(),
     new::<shape::MadeToken>(Call::MakeMyToken, "POST", "/auth/tokens", Who::User, "Make a further token, which reaches no more than the one that calls")
         .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TokenReplaced]),
     new::<shape::Done>(Call::RemoveMyToken, "DELETE", "/auth/tokens/{id}", Who::User, "Revoke one of the caller's tokens").faults(NOT_FOUND),
+    new::<shape::PasteToken>(Call::PasteToken, "POST", "/auth/{name}", Who::User, "Make a token of a vendor's shape, at a path that a provider file names")
+        .faults(&[Kind::NotFound, Kind::InvalidRequest]),
 ];
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //!
 //! Shapes alone: what a text has to look like beyond its schema is said where it is used.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
+
+use crate::accounts::Confirmed;
 
 // === What comes in ===
 
@@ -83,6 +85,20 @@ pub struct NewAdminToken {
     #[serde(default)]
     #[schemars(length(min = 1, max = 100), example = &"on call")]
     pub label: Option<String>,
+}
+
+/// What of somebody's credentials to confirm: all that has moved, if nothing is said.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Confirm {
+    /// Only what stands in this section.
+    #[serde(default)]
+    #[schemars(example = &"providers.demo")]
+    pub section: Option<String>,
+    /// Only this field of the section.
+    #[serde(default)]
+    #[schemars(example = &"apiKey")]
+    pub field: Option<String>,
 }
 
 /// What a token is good for.
@@ -181,6 +197,14 @@ pub struct Health {
 pub struct Done {
     /// True.
     pub ok: bool,
+}
+
+/// What was confirmed, and nothing else changed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirmation {
+    /// By section and field, as `providers.demo.apiKey`. Empty, if nothing had moved.
+    pub confirmed: BTreeMap<String, Confirmed>,
 }
 
 /// A user that was made.
@@ -372,6 +396,12 @@ impl JsonSchema for MaskedCredentials {
         })
     }
 }
+
+/// A token of a vendor's shape, under the name that the provider file gives it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(example = BTreeMap::from([("examplePasteToken", "eyJ...")]))]
+pub struct PasteToken(pub BTreeMap<String, String>);
 
 /// Why a call was refused, or failed.
 #[derive(Debug, Serialize, JsonSchema)]

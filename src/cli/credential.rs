@@ -22,6 +22,7 @@ pub struct CredentialArgs {
 #[derive(Subcommand)]
 enum CredentialCommand {
     /// Store a credential, read from stdin or asked for
+    #[command(allow_missing_positional = true)]
     Set {
         #[command(flatten)]
         whose: Whose,
@@ -40,6 +41,7 @@ enum CredentialCommand {
         whose: Whose,
     },
     /// Remove a credential
+    #[command(allow_missing_positional = true)]
     Remove {
         #[command(flatten)]
         whose: Whose,

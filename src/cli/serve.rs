@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, Actor, KeySources, MasterKey, Rekeyer},
+    accounts::{self, Accounts, Actor, Endpoints, KeySources, MasterKey, Refresher, Rekeyer, Vaults},
     admin::{Admin, Desk, Files},
     cli::{check, hold::hold},
     control,
@@ -105,6 +105,8 @@ async fn start(
     let (desk, errands) = Desk::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
+    let vaults = Vaults::new(store.clone(), key.clone());
+    let (refresher, logins) = Refresher::start(vaults, Endpoints::new(upstream.clone()));
     let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let house = House {
@@ -112,6 +114,7 @@ async fn start(
         desk,
         ready: Arc::new(Readiness::default()),
         accounts,
+        refresher,
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
         upstream,
         recorder: settings.access_log.then_some(recorder),
@@ -121,14 +124,17 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
-    let control = [
-        tokio::spawn(lookups),
-        tokio::spawn(records),
-        tokio::spawn(calls),
-        tokio::spawn(errands),
-        tokio::spawn(rekeys),
-    ]
-    .into();
+    let (control, logins) = (
+        [
+            tokio::spawn(lookups),
+            tokio::spawn(records),
+            tokio::spawn(calls),
+            tokio::spawn(errands),
+            tokio::spawn(rekeys),
+        ]
+        .into(),
+        tokio::spawn(logins),
+    );
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
     let workers = start_workers(doors, pulses, &house)?;
@@ -145,7 +151,7 @@ async fn start(
     if human {
         next_steps(address, admin_address, settings, empty)?;
     }
-    Ok((held, Running { live, reloader, store, ready, stop, workers, socket, control }, watchdog))
+    Ok((held, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
 }
 
 fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {

@@ -1,7 +1,5 @@
 //! What tollgate answers itself, below its reserved first segments, and the browsers' preflight.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -36,12 +34,14 @@ pub(super) fn is_reserved(path: &str) -> bool {
 /// The answer, if the path is tollgate's own.
 pub(super) async fn answer(
     worker: &Worker,
-    peer: IpAddr,
     head: &Parts,
     incoming: &mut Option<Incoming>,
     visit: &Visit,
 ) -> Result<Option<Response<Body>>, Fault> {
     let path = head.uri.path();
+    if !is_reserved(path) {
+        return Ok(None);
+    }
     match (admin::find(&head.method, path), path) {
         (Some(found), _) if found.operation.who == Who::Public => {
             Ok(Some(well(worker, found.operation.call)))
@@ -49,13 +49,13 @@ pub(super) async fn answer(
         (_, "/config") if head.method == Method::GET => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
             let who = check_admin(worker, head, visit).await?;
-            let actor = Actor { who, source: peer.to_string() };
+            let actor = Actor { who, source: visit.from().to_string() };
             call(worker, head, incoming, Asker::Admin, actor).await.map(Some)
         }
         _ if below(path, "/auth") => {
             let caller = authenticate(worker, head, visit).await?;
             may_manage(&caller)?;
-            let actor = Actor { who: format!("user {}", caller.id), source: peer.to_string() };
+            let actor = Actor { who: format!("user {}", caller.id), source: visit.from().to_string() };
             call(worker, head, incoming, Asker::User(caller), actor).await.map(Some)
         }
         _ => Ok(None),

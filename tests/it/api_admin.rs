@@ -561,7 +561,7 @@ fn the_control_socket_needs_no_token() {
     assert_eq!(proxied(&world, &world.token), 401);
     let api = Api::admin(&world);
     let log = api.done("GET /admin/audit", &Value::Null);
-    let last = log.as_object().unwrap().values().last().unwrap();
+    let last = log.as_object().unwrap().values().next_back().unwrap();
     assert_eq!((&last["action"], &last["source"]), (&json!("user.delete"), &json!("local")));
     assert!(last["actor"].as_str().unwrap().starts_with("uid "), "{last}");
     api.fails("GET /admin/providers/files", &Value::Null, NOT_FOUND);
@@ -598,4 +598,27 @@ fn a_wrong_method_is_as_no_path() {
     let head = client.head().unwrap();
     assert_eq!((head.status(), head.get("content-type")), (200, Some("application/json")));
     assert!(head.get("content-length").is_some_and(|length| length != "0"));
+}
+
+#[test]
+fn a_store_that_is_gone_is_told_and_takes_nothing_along() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let (id, token) = api.user("bob");
+    let own = api.with(&token);
+    own.done("GET /auth/creds", &Value::Null);
+    let (database, away) = (world.home.data().join("tollgate.db"), world.home.data().join("away"));
+    std::fs::rename(&database, &away).unwrap();
+    let gone =
+        (503, "store_unavailable", "The store does not answer now, and nothing was changed: try again");
+    api.fails("POST /admin/users", &json!({ "name": "eve" }), gone);
+    api.fails("GET /admin/users", &Value::Null, gone);
+    api.fails(&format!("DELETE /admin/users/{id}"), &Value::Null, gone);
+    own.fails("PUT /auth/creds", &json!({ "providers": { "t": { "apiKey": "sk-lost" } } }), gone);
+    own.fails("POST /auth/rotate", &Value::Null, gone);
+    assert_eq!(api.get("GET /admin/providers").status, 200);
+    std::fs::rename(&away, &database).unwrap();
+    own.done("PUT /auth/creds", &json!({ "providers": { "t": { "apiKey": "sk-kept" } } }));
+    api.user("eve");
+    assert_eq!(keys(&api.done("GET /admin/users", &Value::Null)).len(), 3);
 }

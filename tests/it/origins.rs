@@ -4,18 +4,10 @@
 
 use std::{fs, sync::Arc, time::Instant};
 
-use serde_json::Value;
-use tollgate::{
-    accounts::{self, Actor, Edit, KeySources, MasterKey, Stored, Which},
-    fields::KnownFields,
-    load,
-    mock::Authority,
-    name::{GroupName, Owner},
-    settings::Source,
-    store::{Store, UserChange},
-};
+use serde_json::{Value, json};
+use tollgate::mock::Authority;
 
-use crate::harness::{Gateway, Home, LIMIT, Next, Upstream, Wire, over_socket};
+use crate::harness::{Api, Gateway, Home, LIMIT, Next, Upstream, Wire, over_socket};
 
 /// A provider `name` at a host, that sends a key of the section `s`.
 fn file(name: &str, host: &str, more: &str) -> String {
@@ -108,7 +100,7 @@ impl Place {
         assert_eq!((first.as_str(), second.as_str()), expected);
     }
 
-    /// The same for `ada`; what another process changed may take a moment to be seen.
+    /// The same; what another process changed may take a moment to be seen.
     fn comes_to(&mut self, name: &str, token: &str, expected: (&str, &str)) {
         let start = Instant::now();
         loop {
@@ -131,61 +123,36 @@ impl Place {
         self.upstream.saw_nothing();
     }
 
-    /// Works on the store beside the server.
-    fn beside<T>(&self, work: impl AsyncFnOnce(&Store, &MasterKey) -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let store = Store::open(&self.home.data()).await.unwrap();
-            let key =
-                MasterKey::load_beside(&KeySources::default(), &self.home.data(), &store).await.unwrap();
-            work(&store, &key).await
-        })
+    fn api(&self) -> Api {
+        let token = fs::read_to_string(self.home.data().join("admin-token")).unwrap();
+        Api::new(self.gateway.as_ref().unwrap().address, token.trim_end())
     }
 
-    fn known(&self) -> KnownFields {
-        let loaded = load::load(&Source::Directory(self.home.providers().to_owned())).unwrap();
-        load::assemble(&loaded, |_| Ok(None)).table.fields
+    fn id(&self, name: &str) -> String {
+        let users = self.api().done("GET /admin/users", &Value::Null);
+        let user = users.as_object().unwrap().iter().find(|(_, user)| user["name"] == name);
+        user.unwrap().0.clone()
     }
 
-    fn owner(&self, name: &str) -> Owner {
-        match name {
-            "everybody" => Owner::Everybody,
-            _ => match name.strip_prefix("group:") {
-                Some(group) => Owner::Group(GroupName::new(group).unwrap()),
-                None => Owner::User(
-                    self.beside(async |store, _| store.find_users(name).await.unwrap().remove(0).id),
-                ),
-            },
-        }
+    /// `ada` says that all is right; what was confirmed.
+    fn confirms(&self) -> Value {
+        self.api().with(&self.ada).done("POST /auth/creds/confirm", &Value::Null)["confirmed"].clone()
     }
 
-    /// Confirms all of an owner's; the places.
-    fn confirm(&self, owner: &str) -> Vec<String> {
-        let (owner, known) = (self.owner(owner), self.known());
-        let done = self.beside(async |store, key| {
-            accounts::confirm(store, &Actor::own(), key, &owner, &known, Which::All).await
-        });
-        done.unwrap().into_keys().collect()
+    /// An admin says so: below this path.
+    fn admin_confirms(&self, path: &str) -> Value {
+        self.api().done(&format!("POST /admin/{path}/confirm"), &Value::Null)["confirmed"].clone()
     }
 
     /// Stores a key that others than a user have.
-    fn share(&self, owner: &str, key: &str) {
-        let origins = self.known().find("s", "key").unwrap().origins.clone();
-        let (section, field, stored) = ("s".to_owned(), "key".to_owned(), Stored::plain(key).unwrap());
-        let edit = Edit::Set { section, field, stored, origins };
-        let owner = self.owner(owner);
-        self.beside(async |store, key| {
-            accounts::change_credentials(store, &Actor::own(), key, &owner, &[edit]).await.unwrap();
-        });
+    fn share(&self, path: &str, key: &str) {
+        self.api().done(&format!("PATCH /admin/credentials/{path}"), &json!({ "s": { "key": key } }));
     }
+}
 
-    /// Puts a user into a group.
-    fn join(&self, user: &str, group: &str) {
-        let Owner::User(id) = self.owner(user) else { panic!("{user} is a user") };
-        let change = UserChange { group: Some(GroupName::new(group)), ..UserChange::default() };
-        let act = Actor::own().act("user.change", &id, Value::Null);
-        self.beside(async |store, _| store.update_user(&id, &change, &act).await.unwrap());
-    }
+/// What a confirmation says of the key.
+fn from_to(from: &[&str], to: &[&str]) -> Value {
+    json!({ "s.key": { "from": from, "to": to } })
 }
 
 // === What moves ===
@@ -198,9 +165,13 @@ fn a_key_stays_behind_when_its_provider_moves() {
     place.check("a", &ada, ("one.example", "adas"));
     place.write("a", &file("a", "two.example", ""));
     place.is_kept_from("a", "https://one.example", "https://two.example");
-    assert_eq!(place.confirm("ada"), ["s.key"]);
-    place.comes_to("a", &ada, ("two.example", "adas"));
-    assert_eq!(place.confirm("ada"), [""; 0]);
+    let new = from_to(&["https://one.example"], &["https://two.example"]);
+    assert_eq!(place.confirms(), new);
+    place.check("a", &ada, ("two.example", "adas"));
+    assert_eq!(place.confirms(), json!({}));
+    let audit = place.api().done("GET /admin/audit", &Value::Null);
+    let told = audit.as_object().unwrap().values().filter(|entry| entry["action"] == "credentials.confirm");
+    assert_eq!(told.count(), 1, "{audit}");
     // It was bound to the new one, not to both.
     place.write("a", &file("a", "one.example", ""));
     place.is_kept_from("a", "https://two.example", "https://one.example");
@@ -228,8 +199,10 @@ fn another_file_that_takes_a_section_does_not_get_its_keys() {
     fs::remove_file(place.home.providers().join("a.toml")).unwrap();
     place.reload();
     place.is_kept_from("b", "https://one.example", "https://two.example");
-    assert_eq!(place.confirm("ada"), ["s.key"]);
-    place.comes_to("b", &ada, ("two.example", "adas"));
+    let said = place.home.run(&["credential", "confirm", "ada"], "");
+    let told = "confirmed `s.key`: it may go to https://two.example; until now to https://one.example";
+    assert!(said.code == 0 && (said.out.contains(told) || said.err.contains(told)), "{said:?}");
+    place.check("b", &ada, ("two.example", "adas"));
 }
 
 #[test]
@@ -298,8 +271,8 @@ fn an_egress_is_the_operators_or_the_files() {
     // What it wraps counts too.
     place.write("a", &egress("{proxy}/?to={url|urlencode}").replace("one.example", "two.example"));
     place.is_kept_from("a", "https://one.example", "https://two.example");
-    assert_eq!(place.confirm("ada"), ["s.key"]);
-    place.comes_to("a", &ada, ("another.example", "adas"));
+    assert_eq!(place.confirms(), from_to(&["https://one.example"], &["https://two.example"]));
+    place.check("a", &ada, ("another.example", "adas"));
 }
 
 #[test]
@@ -318,9 +291,11 @@ fn a_token_url_that_moves_is_confirmed_too() {
     // What is still good goes where it always went; nothing of it goes to the new one.
     place.write("a", &login("evil.example"));
     place.check("a", &ada, ("one.example", "adas"));
-    assert_eq!(place.confirm("ada"), ["s.key"]);
-    assert_eq!(place.confirm("ada"), [""; 0]);
-    place.comes_to("a", &ada, ("one.example", "adas"));
+    let (old, new) = ("https://auth.example", "https://evil.example");
+    let base = "https://one.example";
+    assert_eq!(place.confirms(), from_to(&[old, base], &[new, base]));
+    assert_eq!(place.confirms(), json!({}));
+    place.check("a", &ada, ("one.example", "adas"));
 }
 
 // === What is shared ===
@@ -334,14 +309,15 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
     place.check("a", &bob, missing);
     place.share("everybody", "everybodys");
     for (token, key) in [(&ada, "adas"), (&bob, "everybodys"), (&eve, "everybodys")] {
-        place.comes_to("a", token, ("one.example", key));
+        place.check("a", token, ("one.example", key));
     }
-    place.join("ada", "team");
-    place.join("bob", "team");
-    place.share("group:team", "teams");
-    place.share("group:others", "others");
+    for name in ["ada", "bob"] {
+        place.api().done(&format!("PATCH /admin/users/{}", place.id(name)), &json!({ "group": "team" }));
+    }
+    place.share("groups/team", "teams");
+    place.share("groups/others", "others");
     for (token, key) in [(&ada, "adas"), (&bob, "teams"), (&eve, "everybodys")] {
-        place.comes_to("a", token, ("one.example", key));
+        place.check("a", token, ("one.example", key));
     }
     for (name, whose) in [("ada", ""), ("bob", " for the group `team`"), ("eve", " for everybody")] {
         let said = place.home.done(&["explain", "GET", "/a/get", "--as", name], "");
@@ -349,17 +325,64 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
     }
     // One's own that has moved keeps the others out: which key is used is no accident.
     place.write("a", &file("a", "two.example", ""));
-    place.share("group:team", "teams");
+    place.share("groups/others", "others");
     place.is_kept_from("a", "https://one.example", "https://two.example");
-    place.comes_to("a", &bob, ("two.example", "teams"));
     let moved = "was saved for https://one.example, and a now leads to https://two.example: an admin has to \
                  confirm that with `tollgate credential confirm`";
-    let everybodys = format!("The credential that everybody shares for a {moved}");
+    let shared = |whose: &str| format!("The credential that {whose} for a {moved}");
+    let (teams, everybodys) = (shared("the group `team` shares"), shared("everybody shares"));
+    place.check("a", &bob, ("credential_moved", &teams));
     place.check("a", &eve, ("credential_moved", &everybodys));
     let said = place.home.done(&["explain", "GET", "/a/get", "--as", "eve"], "");
     assert!(said.contains(&format!("refused   403 credential_moved: {everybodys}\n")), "{said}");
-    assert_eq!(place.confirm("everybody"), ["s.key"]);
-    place.comes_to("a", &eve, ("two.example", "everybodys"));
-    place.home.done(&["credential", "remove", "ada", "s.key"], "");
-    place.comes_to("a", &ada, ("two.example", "teams"));
+    // Those who share it cannot say that it is right.
+    assert_eq!(
+        place.api().with(&eve).done("POST /auth/creds/confirm", &Value::Null),
+        json!({ "confirmed": {} })
+    );
+    place.check("a", &eve, ("credential_moved", &everybodys));
+    let done = from_to(&["https://one.example"], &["https://two.example"]);
+    assert_eq!(place.admin_confirms("credentials/everybody"), done);
+    assert_eq!(place.admin_confirms("credentials/groups/team"), done);
+    assert_eq!(place.admin_confirms("credentials/groups/others"), json!({}));
+    place.check("a", &eve, ("two.example", "everybodys"));
+    place.check("a", &bob, ("two.example", "teams"));
+    place.is_kept_from("a", "https://one.example", "https://two.example");
+    place.api().with(&ada).done("PUT /auth/creds", &json!({ "s": null }));
+    place.check("a", &ada, ("two.example", "teams"));
+}
+
+#[test]
+fn what_is_confirmed_can_be_narrowed() {
+    let two = |host: &str| {
+        let more = "[[credentials.field]]\nname = \"key\"\n[[credentials.field]]\nname = \"more\"\n[[auth]]\nfield = \"more\"\nset = { x-more = \"{secret}\" }";
+        file("a", host, "").replace("[[credentials.field]]\nname = \"key\"", more)
+    };
+    let mut place = Place::new(&[("a", &two("one.example"))]);
+    place.home.credential("ada", "s.more", "more");
+    place.serve(&[]);
+    place.write("a", &two("two.example"));
+    let ada = place.api().with(&place.ada);
+    let confirm = |body: Value| ada.done("POST /auth/creds/confirm", &body)["confirmed"].clone();
+    let fails = |body: Value, message: &str| {
+        ada.fails("POST /auth/creds/confirm", &body, (400, "invalid_request", message));
+    };
+    fails(json!({ "field": "key" }), "/field: a field is named with its `section`");
+    fails(
+        json!({ "section": "t" }),
+        "the body: no provider file has credentials in the section `t`; did you mean `s`? (known: `s`)",
+    );
+    fails(
+        json!({ "section": "s", "field": "x" }),
+        "the body: the section `s` has no field `x` (known: `key`, `more`)",
+    );
+    assert_eq!(
+        confirm(json!({ "section": "s", "field": "key" })),
+        from_to(&["https://one.example"], &["https://two.example"])
+    );
+    assert_eq!(
+        confirm(json!({ "section": "s" })).as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["s.more"]
+    );
+    assert_eq!(confirm(json!({})), json!({}));
 }
