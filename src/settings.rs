@@ -122,6 +122,10 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_ACCESS_LOG", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = true)]
     pub access_log: Option<bool>,
+    /// A file that holds the master key
+    #[arg(skip)]
+    #[schemars(example = &"/etc/tollgate/master-key")]
+    pub master_key_file: Option<PathBuf>,
     /// The providers directory
     #[arg(skip)]
     #[schemars(example = &"./providers.d")]
@@ -152,6 +156,16 @@ pub struct Places {
     /// Where vars with `file = "..."` are read [default: ./secrets]
     #[arg(long, global = true, env = "TOLLGATE_SECRETS", hide_env_values = true, value_name = "DIR")]
     pub secrets: Option<PathBuf>,
+    /// A file that holds the master key, 64 hex digits, and that its owner alone can read [default: the key is in the
+    /// data directory]
+    #[arg(
+        long,
+        global = true,
+        env = "TOLLGATE_MASTER_KEY_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub master_key_file: Option<PathBuf>,
     /// The settings file [default: ./tollgate.toml if it is there]
     #[arg(long, global = true, env = "TOLLGATE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -202,6 +216,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where vars with `file` are read.
     pub secrets: PathBuf,
+    /// A file that holds the master key.
+    pub master_key_file: Option<PathBuf>,
     /// How long a last good text may serve in place of a bad one; for ever if not given.
     pub max_stale: Option<Duration>,
     /// How often files are looked through without an event.
@@ -322,6 +338,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         providers: providers.unwrap_or_else(default_providers),
         data: places.data.clone().or(file.data).unwrap_or_else(|| "data".into()),
         secrets: places.secrets.clone().or(file.secrets).unwrap_or_else(|| "secrets".into()),
+        master_key_file: places.master_key_file.clone().or(file.master_key_file),
         max_stale: lasting(span, "max_stale", pick!(max_stale))?,
         sweep: at_least("sweep", pick!(sweep), 15)?,
         drain_delay: lasting(span, "drain_delay", pick!(drain_delay))?.unwrap_or_default(),

@@ -88,7 +88,7 @@ pub async fn confirm(
     which: Which<'_>,
 ) -> Result<BTreeMap<String, Confirmed>, ConfirmError> {
     which.check(known)?;
-    let mut confirmed = BTreeMap::new();
+    let (mut confirmed, key) = (BTreeMap::new(), &key.as_now());
     for _ in 0..ATTEMPTS {
         let mut lost = false;
         for old in store.credentials(owner).await?.iter().filter(|one| which.names(one)) {

@@ -11,12 +11,15 @@ mod confirm;
 mod credential;
 mod filter;
 mod flight;
+mod import;
 mod key;
+mod locked;
 mod lookup;
 mod oauth;
 mod paste;
 mod people;
 mod refresh;
+mod rekey;
 mod seal;
 mod segments;
 mod token;
@@ -29,7 +32,8 @@ pub use self::{
     clock::{from_utc, now_ms, utc},
     confirm::{ConfirmError, Confirmed, Which, confirm, moved},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
-    key::KeyError,
+    import::{Newcomer, NewcomerPaste, NewcomerToken, import_user},
+    key::{KeyError, KeySources, Settled},
     lookup::{Accounts, Directory},
     oauth::Refused,
     paste::issue_paste_token,
@@ -40,6 +44,7 @@ pub use self::{
         revoke_token, rotate_token, update_user,
     },
     refresh::{Endpoints, Fresh, NotRefreshed, Place, Refresher, Vaults, Wanted},
+    rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},
     token::shown,
 };

@@ -165,6 +165,7 @@ pub async fn add_user(
     let token = token::generate();
     let record = token::record(&token, TokenDraft::new(None, TokenKind::Both), act.at_ms);
     let sealed = credentials.filter(|(_, edits)| !edits.is_empty()).map(|(key, edits)| {
+        let key = &key.as_now();
         let changes: Vec<_> = edits.iter().map(|edit| sealed(key, &owner, edit, act.at_ms)).collect();
         (key.id(), changes)
     });
@@ -377,6 +378,7 @@ pub async fn change_credentials(
     edits: &[Edit],
 ) -> Result<ChangeOutcome, StoreError> {
     let act = actor.act("credentials.change", owner, Value::from(edits.iter().map(told).collect::<Vec<_>>()));
+    let key = &key.as_now();
     let changes: Vec<_> = edits.iter().map(|edit| sealed(key, owner, edit, act.at_ms)).collect();
     store.change_credentials(owner, &key.id(), &changes, &act).await
 }
@@ -396,7 +398,7 @@ pub async fn remove_credential(
 }
 
 /// What the audit log says of an edit.
-fn told(edit: &Edit) -> Value {
+pub(super) fn told(edit: &Edit) -> Value {
     match edit {
         Edit::Set { section, field, origins, .. } => {
             json!({ "set": format!("{section}.{field}"), "origins": origins })
@@ -406,7 +408,7 @@ fn told(edit: &Edit) -> Value {
     }
 }
 
-fn sealed(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
+pub(super) fn sealed(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
     match edit {
         Edit::Set { section, field, stored, origins } => {
             let place = Place { owner, section, field, origins: Some(origins) };

@@ -4,9 +4,12 @@
 //! It opens also only with the origins that it was sealed for, so that nobody who can write to the store can
 //! send it elsewhere.
 //!
-//! A blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. Version 1 knew no origins. This module
-//! reads no file and no environment: `key` does.
+//! A blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. Version 1 knew no origins. While a key
+//! takes another's place, blobs of both open. This module reads no file and no environment: `key` does.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
@@ -15,7 +18,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::token::random;
+use super::{locked::Locked, token::random};
 use crate::{
     name::Owner,
     secret::Secret,
@@ -30,10 +33,20 @@ const KEY_ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 const KEY_ID_CONTEXT: &[u8] = b"tollgate master key id";
 
-/// The key that seals every credential.
+/// The key that seals every credential; and while another one takes its place, both. All clones are one: each
+/// sees at once what one is told.
 #[derive(Clone)]
-pub struct MasterKey {
-    bytes: Zeroizing<[u8; 32]>,
+pub struct MasterKey(Arc<ArcSwap<Keys>>);
+
+struct Keys {
+    sealing: Key,
+    /// What sealed until now, and is only to open.
+    before: Option<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    bytes: Locked,
     id: [u8; KEY_ID_BYTES],
 }
 
@@ -73,33 +86,83 @@ pub enum OpenError {
 impl MasterKey {
     /// A new random key.
     pub fn generate() -> Self {
-        Self::from_bytes(Zeroizing::new(random()))
+        Self::from_bytes(&Zeroizing::new(random()))
     }
 
     /// The key that 64 hex digits stand for.
     pub fn from_hex(text: &str) -> Option<Self> {
-        unhex(text).map(|bytes| Self::from_bytes(Zeroizing::new(bytes)))
+        unhex(text).map(|bytes| Self::from_bytes(&Zeroizing::new(bytes)))
     }
 
-    fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+    fn from_bytes(bytes: &Zeroizing<[u8; 32]>) -> Self {
         let digest = Sha256::new().chain_update(KEY_ID_CONTEXT).chain_update(bytes.as_slice()).finalize();
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&digest[..KEY_ID_BYTES]);
-        Self { bytes, id }
+        Self::of(Key { bytes: Locked::new(bytes), id }, None)
     }
 
-    /// As it stands in its file.
+    fn of(sealing: Key, before: Option<Key>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Keys { sealing, before })))
+    }
+
+    /// From now on `next` seals, and what this one sealed still opens.
+    pub(super) fn give_way_to(&self, next: &Self) {
+        let (before, sealing) = (self.0.load().sealing.clone(), next.0.load().sealing.clone());
+        if before.id != sealing.id {
+            self.0.store(Arc::new(Keys { sealing, before: Some(before) }));
+        }
+    }
+
+    /// Nothing that the key before sealed is left to open.
+    pub(super) fn forget_before(&self) {
+        let sealing = self.0.load().sealing.clone();
+        self.0.store(Arc::new(Keys { sealing, before: None }));
+    }
+
+    /// The same as it is now, whatever the others are told: for what has to be sealed by the key whose id is told
+    /// with it.
+    pub(super) fn as_now(&self) -> Self {
+        let now = self.0.load();
+        Self::of(now.sealing.clone(), now.before.clone())
+    }
+
+    /// The key that seals, as it stands in its file.
     pub(super) fn to_hex(&self) -> Secret {
-        Secret::new(hex(self.bytes.as_slice()))
+        Secret::new(hex(self.0.load().sealing.bytes.expose()))
     }
 
-    /// What the key is recognised by. It tells nothing about the key.
+    /// What the key that seals is recognised by. It tells nothing about the key.
     pub fn id(&self) -> String {
-        hex(&self.id)
+        hex(&self.0.load().sealing.id)
+    }
+
+    /// Why the key may be written to swap; nothing, if it never is.
+    pub fn unlocked(&self) -> Option<String> {
+        self.0.load().sealing.bytes.refusal().map(str::to_owned)
+    }
+
+    /// Whether the key that seals sealed this blob.
+    pub(super) fn sealed(&self, blob: &[u8]) -> bool {
+        blob.get(1..=KEY_ID_BYTES) == Some(&self.0.load().sealing.id)
     }
 
     /// Seals a plaintext for its row.
     pub(super) fn seal(&self, place: Place<'_>, plaintext: &[u8]) -> Vec<u8> {
+        self.0.load().sealing.seal(place, plaintext)
+    }
+
+    /// Opens what was sealed for this row.
+    pub(super) fn open(&self, place: Place<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let keys = self.0.load();
+        match (keys.sealing.open(place, blob), &keys.before) {
+            (Err(OpenError::OtherKey), Some(before)) => before.open(place, blob),
+            (opened, _) => opened,
+        }
+    }
+}
+
+impl Key {
+    fn seal(&self, place: Place<'_>, plaintext: &[u8]) -> Vec<u8> {
         let nonce = random::<NONCE_BYTES>();
         let payload = Payload { msg: plaintext, aad: &associated_data(place) };
         let ciphertext = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
@@ -107,8 +170,7 @@ impl MasterKey {
         [&[place.version()], self.id.as_slice(), &nonce, &ciphertext].concat()
     }
 
-    /// Opens what was sealed for this row.
-    pub(super) fn open(&self, place: Place<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    fn open(&self, place: Place<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let (&version, rest) = blob.split_first().ok_or(OpenError::Unknown)?;
         if version != UNBOUND && version != BOUND {
             return Err(OpenError::Unknown);
@@ -127,7 +189,7 @@ impl MasterKey {
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(self.bytes.as_slice().into())
+        XChaCha20Poly1305::new(self.bytes.expose().into())
     }
 }
 
@@ -210,6 +272,24 @@ mod tests {
             changed[index] ^= 1;
             check(&changed, OpenError::Broken);
         }
+    }
+
+    #[test]
+    fn while_one_gives_way_both_open_and_the_next_seals() {
+        let (old, next, owner) = (MasterKey::generate(), MasterKey::generate(), owner(1));
+        let place = Place { owner: &owner, section: "demo", field: "apiKey", origins: None };
+        let (shared, before) = (old.clone(), old.as_now());
+        let one = old.seal(place, b"one");
+        old.give_way_to(&next);
+        let two = shared.seal(place, b"two");
+        assert_eq!((shared.id(), before.id() == shared.id()), (next.id(), false));
+        assert!(shared.sealed(&two) && !shared.sealed(&one) && before.sealed(&one));
+        let opens = |key: &MasterKey| [&one, &two].map(|blob| key.open(place, blob).is_ok());
+        assert_eq!((opens(&shared), opens(&before), opens(&next)), ([true; 2], [true, false], [false, true]));
+        shared.give_way_to(&next);
+        assert_eq!(opens(&old), [true; 2], "told twice, the one before is still known");
+        old.forget_before();
+        assert_eq!(opens(&shared), [false, true]);
     }
 
     #[test]

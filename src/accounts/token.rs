@@ -47,6 +47,14 @@ pub fn shown(token: &str) -> &str {
     token.get(..SHOWN_CHARS).unwrap_or(token)
 }
 
+/// What the store keeps of a token that another system has made, of whatever length: less of it is shown, that
+/// nobody guesses the rest.
+pub(super) fn foreign_record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken {
+    let text = token.expose();
+    let shown = text.get(..SHOWN_CHARS.min(text.len() / 4)).unwrap_or_default().to_owned();
+    NewToken { prefix: shown, ..record(token, draft, now_ms) }
+}
+
 /// What the store keeps of a token.
 pub(super) fn record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken {
     let TokenDraft { label, kind, scopes, expires_at_ms } = draft;

@@ -105,7 +105,7 @@ mod tests {
 
     async fn admin(data: &std::path::Path) -> Admin {
         let files = Files::Read(Table::new(Vec::new(), Vec::new(), &[]).into());
-        Admin { files, store: Store::open(data).await.unwrap(), key: MasterKey::generate() }
+        Admin { files, store: Store::open(data).await.unwrap(), key: MasterKey::generate(), rekeyer: None }
     }
 
     #[tokio::test]

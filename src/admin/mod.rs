@@ -30,8 +30,9 @@ pub use self::{
     operations::{Body, Call, FileCall, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
 };
 use crate::{
-    accounts::{Actor, Caller, MasterKey},
+    accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
     fault::{Fault, Kind},
+    fields::KnownFields,
     live::{Live, ReloadError},
     name::Owner,
     store::{Store, StoreError},
@@ -47,6 +48,8 @@ pub struct Admin {
     pub store: Store,
     /// What seals credentials.
     pub key: MasterKey,
+    /// What replaces that key, where something serves.
+    pub rekeyer: Option<Rekeyer>,
 }
 
 /// The provider files that calls look at.
@@ -95,6 +98,14 @@ pub struct Answer {
     pub body: String,
     /// `Link`: where the next page is.
     pub link: Option<String>,
+}
+
+/// The steps that store a credentials document from elsewhere, held against what the provider files declare.
+pub fn credential_edits(
+    document: &serde_json::Map<String, serde_json::Value>,
+    known: &KnownFields,
+) -> Result<Vec<Edit>, Fault> {
+    document::edits(document, "", known, &std::collections::BTreeSet::new())
 }
 
 /// There is no such call.
@@ -160,6 +171,13 @@ impl Admin {
             Call::MakeAdminToken => self.make_admin_token(request).await,
             Call::RemoveAdminToken => self.remove_admin_token(first, request).await,
             Call::Audit => self.audit(request).await,
+            Call::Rekey => {
+                let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;
+                Ok(answer(StatusCode::ACCEPTED, &rekeyer.ask(request.actor.clone())))
+            }
+            Call::RekeyStatus => {
+                Ok(answer(StatusCode::OK, &self.rekeyer.as_ref().ok_or_else(not_found)?.status()))
+            }
             Call::Me => Ok(answer(StatusCode::OK, &tokens::me(request.caller()?))),
             Call::MyCreds => self.creds(&Owner::User(request.caller()?.id.clone()), request).await,
             Call::MergeMyCreds => self.merge_my_creds(request.caller()?, request).await,

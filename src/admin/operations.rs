@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::shape;
 use crate::{
+    accounts::RekeyStatus,
     fault::Kind,
     live::{Status, Texts},
 };
@@ -43,6 +44,8 @@ pub enum Call {
     MakeAdminToken,
     RemoveAdminToken,
     Audit,
+    Rekey,
+    RekeyStatus,
     Me,
     MyCreds,
     MergeMyCreds,
@@ -195,6 +198,11 @@ impl Operation {
         self
     }
 
+    const fn accepted(mut self) -> Self {
+        self.answer.status = 202;
+        self
+    }
+
     const fn or<T: JsonSchema>(mut self, status: u16) -> Self {
         self.other = Some(Reply { status, shape: shape::<T>() });
         self
@@ -271,6 +279,10 @@ pub static OPERATIONS: &[Operation] = &[
     new::<shape::Done>(Call::RemoveAdminToken, "DELETE", "/admin/tokens/{id}", Who::Admin, "Revoke an admin token; over HTTP not the last one")
         .faults(&[Kind::NotFound, Kind::LastAdminToken]),
     new::<Audit>(Call::Audit, "GET", "/admin/audit", Who::Admin, "What was changed by whom, oldest first; 1000 entries at most at a time").paged(),
+
+    new::<RekeyStatus>(Call::Rekey, "POST", "/admin/rekey", Who::Local, "Replace the master key by the one in `master-key.next` (over the control socket alone)")
+        .accepted(),
+    new::<RekeyStatus>(Call::RekeyStatus, "GET", "/admin/rekey", Who::Local, "How far that is (over the control socket alone)"),
 
     new::<shape::Me>(Call::Me, "GET", "/auth/me", Who::User, "Who calls"),
     new::<Masked>(Call::MyCreds, "GET", "/auth/creds", Who::User, "The caller's credentials, masked"),

@@ -43,8 +43,8 @@ async fn here(
     let store = context.store().await?;
     let loaded = load::load(&context.settings.providers).context("failed to read the provider files")?;
     let assembled = load::assemble(&loaded, |source| load::var_value(source, &context.settings.secrets));
-    let key = MasterKey::load_beside(context.master_key.as_ref(), &context.settings.data, &store).await?;
-    let admin = Admin { files: Files::Read(assembled.table.into()), store, key };
+    let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
+    let admin = Admin { files: Files::Read(assembled.table.into()), store, key, rekeyer: None };
     let path = path.to_owned();
     let request = Request { method, path, query: None, body, asker: Asker::Local, actor: Actor::command() };
     Ok(match admin.answer(&request).await {

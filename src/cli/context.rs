@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::{
+    accounts::KeySources,
     secret::Secret,
     settings::Settings,
     store::{Store, User},
@@ -20,8 +21,8 @@ use crate::{
 pub struct Context<'a> {
     /// Where things are.
     pub settings: &'a Settings,
-    /// `TOLLGATE_MASTER_KEY`, if it is set.
-    pub master_key: Option<Secret>,
+    /// What was given to find the master key by.
+    pub keys: KeySources,
 }
 
 /// What a command has to say. Without `Debug`, since a new token is a result too.
@@ -105,6 +106,11 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
         text.push('\n');
     }
     text
+}
+
+/// How many of what, in words.
+pub(super) fn counted(number: i64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The settings of a test: all below one directory, with the provider `demo` and two sections.

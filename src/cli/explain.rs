@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
 
 use super::{check, context::find_user};
 use crate::{
-    accounts::{self, MasterKey, open_credential},
+    accounts::{self, KeySources, MasterKey, open_credential},
     compile::{self, Compiled, VarSource},
     explain::{self, Caller, Held, Kept, Owned, Scene},
     filetest,
@@ -53,7 +53,7 @@ pub struct Args {
 }
 
 /// Prints what would come of the request. Whether it has an endpoint.
-pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<bool> {
+pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Result<bool> {
     let head = head(args)?;
     let what = check::describe(&settings.providers);
     let mut loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
@@ -70,7 +70,7 @@ pub fn run(args: &Args, settings: &Settings, master_key: Option<Secret>) -> anyh
     let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).cloned().collect();
     check::show(&loaded.sources, &errors)?;
     let hit = assembled.table.find_canonical(&head.method, head.uri.path());
-    let caller = caller(args, settings, master_key, hit.as_ref())?;
+    let caller = caller(args, settings, keys, hit.as_ref())?;
     let out =
         hit.as_ref().and_then(|hit| assembled.providers.iter().find(|one| one.name == hit.provider.name));
     if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
@@ -152,15 +152,10 @@ fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<V
 }
 
 /// Who calls: what is stored of what the endpoint's provider may use.
-fn caller(
-    args: &Args,
-    settings: &Settings,
-    master_key: Option<Secret>,
-    hit: Option<&Hit>,
-) -> anyhow::Result<Caller> {
+fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>) -> anyhow::Result<Caller> {
     if let Some(user) = &args.user {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let owners = runtime.block_on(stored_for(user, settings, master_key, hit))?;
+        let owners = runtime.block_on(stored_for(user, settings, keys, hit))?;
         let otherwise = format!("`{user}` has stored nothing for it, and nobody shares any");
         return Ok(Caller { owners, otherwise });
     }
@@ -196,7 +191,7 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
 async fn stored_for(
     user: &str,
     settings: &Settings,
-    master_key: Option<Secret>,
+    keys: &KeySources,
     hit: Option<&Hit>,
 ) -> anyhow::Result<Vec<Owned>> {
     let data = &settings.data;
@@ -225,7 +220,7 @@ async fn stored_for(
     }
     sealed.retain(|one| one.section == section.name);
     let key = if sealed.iter().any(|one| decides(&one.field)) {
-        let key = MasterKey::load_beside(master_key.as_ref(), data, &store).await;
+        let key = MasterKey::load_beside(keys, data, &store).await;
         Some(key.context("failed to load the master key")?)
     } else {
         None

@@ -3,16 +3,21 @@
 
 mod api;
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod context;
 pub mod credential;
 pub mod diff;
 pub mod explain;
 pub mod fmt;
+mod hold;
+pub mod import_worker;
 pub mod mock;
 pub mod new;
 pub mod prove;
+pub mod rekey;
 pub mod reload;
+pub mod restore;
 pub mod routes;
 pub mod schema;
 pub mod serve;
@@ -21,11 +26,12 @@ pub mod test;
 pub mod token;
 pub mod user;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
 use crate::{
+    accounts::KeySources,
     secret::Secret,
     settings::{Given, Places, Settings, resolve},
 };
@@ -78,6 +84,10 @@ enum Command {
     Credential(credential::CredentialArgs),
     /// Verify the log of changes to accounts
     Audit(audit::AuditArgs),
+    Backup(backup::Args),
+    Restore(restore::Args),
+    Rekey(rekey::Args),
+    ImportWorker(import_worker::Args),
     /// Run a fast fake upstream, for trying things without a key
     Mock(Box<mock::Args>),
 }
@@ -105,15 +115,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let places = cli.places;
     let plain = || resolve(&places, Given::default());
     let well = match cli.command {
-        None => serve::run(&resolve(&places, cli.given)?, master_key()).map(|()| true),
-        Some(Command::Serve(given)) => serve::run(&resolve(&places, *given)?, master_key()).map(|()| true),
+        None => serve(&resolve(&places, cli.given)?),
+        Some(Command::Serve(given)) => serve(&resolve(&places, *given)?),
         Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
         Some(Command::New(args)) => new::run(&args, &plain()?.providers),
         Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
         Some(Command::Diff(args)) => return Ok(diff::main(&args)),
         Some(Command::Prove(args)) => return Ok(prove::main(&args, &places)),
         Some(Command::Test(args)) => test::run(&args, &plain()?.providers),
-        Some(Command::Explain(args)) => explain::run(&args, &plain()?, master_key()),
+        Some(Command::Explain(args)) => {
+            let settings = plain()?;
+            explain::run(&args, &settings, &key_sources(&settings))
+        }
         Some(Command::Status(args)) => status::run(&args, &plain()?.data),
         Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
         Some(Command::Routes) => routes::run(&plain()?),
@@ -125,6 +138,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Credential(args)) => {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
         }
+        Some(Command::Backup(args)) => waited_for(backup::run(&args, &plain()?.data)),
+        Some(Command::Restore(args)) => {
+            let settings = plain()?;
+            waited_for(restore::run(&args, &settings.data, &key_sources(&settings)))
+        }
+        Some(Command::ImportWorker(args)) => {
+            with_context(&plain()?, async |context| import_worker::run(&args, &context).await)
+        }
+        Some(Command::Rekey(args)) => {
+            let settings = plain()?;
+            waited_for(rekey::run(&args, &settings.data, &key_sources(&settings)))
+        }
         Some(Command::Audit(args)) => {
             with_context(&plain()?, async |context| audit::run(args, &context).await)
         }
@@ -133,11 +158,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The key that seals credentials, if the environment has it.
-fn master_key() -> Option<Secret> {
-    let key = std::env::var_os("TOLLGATE_MASTER_KEY").filter(|key| !key.is_empty())?;
+fn serve(settings: &Settings) -> anyhow::Result<bool> {
+    serve::run(settings, &key_sources(settings)).map(|()| true)
+}
+
+/// Where the key that seals credentials may be.
+fn key_sources(settings: &Settings) -> KeySources {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     // What is no text is no key either, and is told as such.
-    Some(Secret::new(key.to_string_lossy().into_owned()))
+    let key = variable("TOLLGATE_MASTER_KEY").map(|key| Secret::new(key.to_string_lossy().into_owned()));
+    let credentials = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    KeySources { variable: key, file: settings.master_key_file.clone(), credentials }
 }
 
 /// Runs a command on accounts, beside a server or without one.
@@ -145,9 +176,13 @@ fn with_context(
     settings: &Settings,
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let context = context::Context { settings, master_key: master_key() };
+    let context = context::Context { settings, keys: key_sources(settings) };
+    waited_for(command(context))
+}
+
+fn waited_for(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command(context)).map(|()| true)
+    runtime.block_on(command).map(|()| true)
 }
 
 #[cfg(test)]

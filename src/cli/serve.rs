@@ -1,6 +1,5 @@
 //! `tollgate serve`: starts everything in order and says where it is. How it goes on and ends is in `life`.
 
-mod hold;
 mod life;
 
 use std::{
@@ -17,15 +16,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, Endpoints, MasterKey, Refresher, Vaults},
+    accounts::{self, Accounts, Actor, Endpoints, KeySources, MasterKey, Refresher, Rekeyer, Vaults},
     admin::{Admin, Desk, Files},
-    cli::check,
+    cli::{check, hold::hold},
     control,
     diag::{Diagnostic, Severity},
     gateway::{Face, Readiness},
     listen::listen,
     live::{self, Live, Reloader, StartError, State},
-    secret::Secret,
     server::{self, House, Station},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::{self, DirLock, Store},
@@ -33,19 +31,18 @@ use crate::{
     telemetry,
     upstream::{self, ConnectRule},
 };
-use hold::hold;
 use life::{Running, Signals, Workers};
 
 /// Warnings that are logged at the start.
 const MAX_WARNINGS: usize = 50;
 
 /// Serves until it is told to stop.
-pub fn run(settings: &Settings, master_key: Option<Secret>) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, keys: &KeySources) -> anyhow::Result<()> {
     harden();
     let log = telemetry::start(settings.log, settings.log_format);
     let human = log.human;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(settings, master_key, human));
+    let done = runtime.block_on(serve(settings, keys, human));
     runtime.shutdown_background();
     log.close();
     done
@@ -59,11 +56,11 @@ fn harden() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Result<()> {
     // Before anything else, so that a signal never ends a half-started process the hard way.
     let mut signals = Signals::catch()?;
     let (_held, running, watchdog) = tokio::select! {
-        started = start(settings, master_key, human) => started?,
+        started = start(settings, keys, human) => started?,
         signal = signals.stop.next() => {
             tracing::info!(signal, "stopped before it listened");
             return Ok(());
@@ -80,7 +77,7 @@ async fn serve(settings: &Settings, master_key: Option<Secret>, human: bool) -> 
 /// Everything that runs, under the hold on the data directory, and what tells that it lives.
 async fn start(
     settings: &Settings,
-    master_key: Option<Secret>,
+    keys: &KeySources,
     human: bool,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let settings = &Settings { providers: source(settings), ..settings.clone() };
@@ -92,15 +89,19 @@ async fn start(
         let data = settings.data.display();
         tracing::warn!(%data, "others can put files of their own into the data directory: {why}");
     }
+    MasterKey::check(keys, &settings.data).await?;
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
-    let key = MasterKey::load(master_key.as_ref(), &settings.data, &store).await?;
+    let key = MasterKey::load(keys, &settings.data, &store).await?;
     let (live, reloader) = files(settings, human)?;
+    bind_origins(&store, &key, &live).await;
     // Before the token, so that a start that fails shows none.
     let doors = open_doors(settings)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users().await?.is_empty();
     let (address, admin_address) = (doors.address, doors.admin_address);
-    let admin = Admin { files: Files::Live(live.clone()), store: store.clone(), key: key.clone() };
+    let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
+    let files = Files::Live(live.clone());
+    let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
     let (desk, errands) = Desk::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
@@ -124,7 +125,14 @@ async fn start(
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
     let (control, logins) = (
-        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(errands)],
+        [
+            tokio::spawn(lookups),
+            tokio::spawn(records),
+            tokio::spawn(calls),
+            tokio::spawn(errands),
+            tokio::spawn(rekeys),
+        ]
+        .into(),
         tokio::spawn(logins),
     );
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
@@ -239,6 +247,17 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         }
     }
     Ok((live, reloader))
+}
+
+/// What was sealed before credentials had origins goes where the files lead today.
+async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
+    let table = Arc::clone(&live.current());
+    let origins = |section: &str, field: &str| Some(table.fields.find(section, field).ok()?.origins.clone());
+    match accounts::bind_origins(store, key, &Actor::own(), origins).await {
+        Ok(0) => {}
+        Ok(credentials) => tracing::info!(credentials, "bound to the origins that the files lead to today"),
+        Err(error) => tracing::warn!(%error, "credentials without origins stay so until the next start"),
+    }
 }
 
 async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Result<()> {

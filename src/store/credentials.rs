@@ -8,9 +8,9 @@ use super::{
 };
 use crate::name::Owner;
 
-const MASTER_KEY_ID: &str = "master_key_id";
+pub(super) const MASTER_KEY_ID: &str = "master_key_id";
 /// Of the key that all is being sealed with anew.
-const NEXT_KEY_ID: &str = "next_master_key_id";
+pub(super) const NEXT_KEY_ID: &str = "next_master_key_id";
 
 macro_rules! credential {
     () => {
@@ -38,6 +38,29 @@ impl Store {
             credential!(),
             "WHERE (owner, section, field) > ($1, $2, $3) ORDER BY owner, section, field LIMIT $4"
         );
+        self.page(query, after, limit).await
+    }
+
+    /// The same of those that were sealed before credentials had origins.
+    pub async fn unbound_credentials_after(
+        &self,
+        after: Option<&SealedCredential>,
+        limit: u64,
+    ) -> Result<Vec<SealedCredential>> {
+        let query = concat!(
+            credential!(),
+            "WHERE origins IS NULL AND (owner, section, field) > ($1, $2, $3)
+             ORDER BY owner, section, field LIMIT $4"
+        );
+        self.page(query, after, limit).await
+    }
+
+    async fn page(
+        &self,
+        query: &'static str,
+        after: Option<&SealedCredential>,
+        limit: u64,
+    ) -> Result<Vec<SealedCredential>> {
         let (owner, section, field) = after.map_or_else(Default::default, |one| {
             (one.owner.to_string(), one.section.clone(), one.field.clone())
         });
@@ -100,17 +123,7 @@ impl Store {
         if !self.seals(&mut transaction, key_id).await? {
             return Ok(false);
         }
-        let update = "UPDATE credentials SET sealed = $1, origins = $2, updated_at = $3
-             WHERE owner = $4 AND section = $5 AND field = $6 AND sealed = $7";
-        let update = sqlx::query(update)
-            .bind(new.sealed.clone())
-            .bind(origins(new))
-            .bind(to_db(new.updated_at_ms))
-            .bind(new.owner.to_string())
-            .bind(new.section.clone())
-            .bind(new.field.clone())
-            .bind(old.to_owned());
-        if self.step(&mut transaction, update).await?.rows_affected() == 0 {
+        if self.step(&mut transaction, swap_query(new, old)).await?.rows_affected() == 0 {
             return Ok(false);
         }
         let concerns = Concerns::from(&new.owner);
@@ -120,6 +133,32 @@ impl Store {
             Resealing::Change(act) => self.commit_act(transaction, concerns, act).await?,
         }
         Ok(true)
+    }
+}
+
+impl Store {
+    /// The same for many, each put in the place of the blob that it was made of, if that is still there; how many
+    /// were. None if another key seals by now. What they hold is the same, so that this is nobody's change; `act`
+    /// tells of it if there is more to tell.
+    pub async fn reseal(
+        &self,
+        swaps: &[(SealedCredential, Vec<u8>)],
+        key_id: &str,
+        act: Option<&Act>,
+    ) -> Result<Option<u64>> {
+        let mut transaction = self.begin().await?;
+        if !self.seals(&mut transaction, key_id).await? {
+            return Ok(None);
+        }
+        let mut done = 0;
+        for (new, old) in swaps {
+            done += self.step(&mut transaction, swap_query(new, old)).await?.rows_affected();
+        }
+        match act {
+            Some(act) if done > 0 => self.commit_act(transaction, Concerns::Everybody, act).await?,
+            Some(_) | None => self.commit(transaction, Concerns::Nobody).await?,
+        }
+        Ok(Some(done))
     }
 }
 
@@ -228,6 +267,19 @@ impl Store {
         self.step(transaction, sqlx::query(record).bind(name).bind(value.to_owned())).await?;
         Ok(())
     }
+}
+
+fn swap_query(new: &SealedCredential, old: &[u8]) -> Query {
+    let update = "UPDATE credentials SET sealed = $1, origins = $2, updated_at = $3
+         WHERE owner = $4 AND section = $5 AND field = $6 AND sealed = $7";
+    sqlx::query(update)
+        .bind(new.sealed.clone())
+        .bind(origins(new))
+        .bind(to_db(new.updated_at_ms))
+        .bind(new.owner.to_string())
+        .bind(new.section.clone())
+        .bind(new.field.clone())
+        .bind(old.to_owned())
 }
 
 /// The origins as they stand in the database.

@@ -5,11 +5,14 @@
 //! request path `accounts` stands before it. Whatever backend comes next is held to `conformance`.
 
 mod audit;
+mod backup;
 mod changes;
 mod credentials;
 mod error;
 mod generation;
+mod import;
 mod place;
+mod probe;
 mod rows;
 mod schema;
 mod tokens;
@@ -37,10 +40,16 @@ use tokio::sync::Mutex;
 
 pub use self::{
     audit::{Act, BEGINNING, BrokenChain, Chain, Entry},
+    backup::{BackupError, Inventory, Restored, back_up, prepare},
     changes::Changes,
     error::StoreError,
     generation::Generation,
-    place::{DirLock, PrivateFile, intruders, read_private, write_private},
+    import::{Import, Imported},
+    place::{
+        DirLock, PrivateFile, Readers, intruders, read_private, read_small, remove_private, replace_private,
+        write_private,
+    },
+    probe::{Probe, probe},
     rows::{
         AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, KeyIds, Names,
         NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,

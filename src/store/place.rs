@@ -4,7 +4,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -151,12 +151,37 @@ pub fn write_private(_held: &DirLock, path: &Path, content: &[u8]) -> Result<(),
     written.map_err(failed)
 }
 
+/// Puts a private file in the place of another, on disk when this returns.
+pub fn replace_private(_held: &DirLock, from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).and_then(|()| sync_dir(to)).map_err(|error| StoreError::from_io(to, error))
+}
+
+/// Removes a private file.
+pub fn remove_private(_held: &DirLock, path: &Path) -> Result<(), StoreError> {
+    fs::remove_file(path).and_then(|()| sync_dir(path)).map_err(|error| StoreError::from_io(path, error))
+}
+
 fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    give_to_owner_of_dir(&file, path)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(draft, path)?;
-    // The name itself is on disk only once the directory is.
+    sync_dir(path)
+}
+
+/// What root writes beside a server, that is to be able to read.
+fn give_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
+    let Some(dir) = path.parent() else { return Ok(()) };
+    let owner = fs::metadata(dir)?;
+    if rustix::process::geteuid().is_root() && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// A file's name is on disk only once its directory is.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
@@ -176,8 +201,22 @@ pub enum PrivateFile {
     Text(Secret),
 }
 
+/// Who may be able to read a file that holds a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner, and root.
+    Owner,
+    /// Whomever somebody else lets in, whose business that is.
+    Any,
+}
+
 /// Reads a small private file.
 pub fn read_private(path: &Path) -> Result<PrivateFile, StoreError> {
+    read_small(path, Readers::Owner)
+}
+
+/// Reads a small file, if nobody else can who should not.
+pub fn read_small(path: &Path, readers: Readers) -> Result<PrivateFile, StoreError> {
     const MAX_BYTES: u64 = 4096;
     let failed = |error| StoreError::from_io(path, error);
     let file = match File::open(path) {
@@ -186,7 +225,7 @@ pub fn read_private(path: &Path) -> Result<PrivateFile, StoreError> {
     };
     // The rights of what was opened, not of what may stand there by now.
     let metadata = file.metadata().map_err(failed)?;
-    if !only_for_owner(&metadata) {
+    if readers == Readers::Owner && !only_for_owner(&metadata) {
         return Ok(PrivateFile::Exposed { mode: metadata.permissions().mode() & 0o777 });
     }
     let mut text = String::new();
@@ -195,7 +234,7 @@ pub fn read_private(path: &Path) -> Result<PrivateFile, StoreError> {
 }
 
 /// A name of its own for each draft, so that one left by a crash is in nobody's way.
-fn draft_path(path: &Path) -> PathBuf {
+pub(super) fn draft_path(path: &Path) -> PathBuf {
     let mut random = [0; 8];
     getrandom::fill(&mut random).expect("the operating system has random numbers");
     let mut name = path.as_os_str().to_owned();

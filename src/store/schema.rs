@@ -171,7 +171,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     Ok(())
 }
 
-async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+pub(super) async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)
 }
 

@@ -381,7 +381,7 @@ pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
         .bind(token.expires_at_ms.map(to_db))
 }
 
-fn insert_paste_token(token: &NewPasteToken) -> Query {
+pub(super) fn insert_paste_token(token: &NewPasteToken) -> Query {
     let query = "INSERT INTO paste_tokens (hash, user_id, provider, section, field, created_at)
          VALUES ($1, $2, $3, $4, $5, $6)";
     sqlx::query(query)

@@ -2,7 +2,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user, read_credentials},
+    accounts::{
+        DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, read_credentials,
+    },
     fields::{Field, FieldKind},
     store::Names,
 };
@@ -34,7 +36,7 @@ impl World {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+        let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
         let made =
             create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
         let NewUser::Created { id, .. } = made else { panic!("{made:?}") };

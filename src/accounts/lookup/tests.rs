@@ -11,7 +11,7 @@ use tokio::{task::yield_now, time::timeout};
 use super::*;
 use crate::{
     accounts::{
-        Actor, DisplayName, Edit, NewUser, Stored, change_credentials, create_user, issue_token,
+        Actor, DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, issue_token,
         watch::{POLL_DEADLINE, POLL_INTERVAL, Watcher, fill_once},
     },
     name::{AdminTokenId, FileName, Owner, TokenId, UserId},
@@ -682,7 +682,7 @@ async fn a_change_by_another_process_is_seen_in_time() {
 async fn workers_on_other_runtimes_ask_the_control_runtime() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let made =
         create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
     let NewUser::Created { id, token } = made else { panic!("{made:?}") };

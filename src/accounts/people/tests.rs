@@ -2,7 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use tempfile::TempDir;
 
-use super::{super::KeyError, *};
+use super::{super::KeySources, *};
 use crate::store::TokenHash;
 
 const CANARY: &str = "sk-canary-0123456789";
@@ -51,7 +51,7 @@ fn names() {
 async fn no_secret_is_in_the_files() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
-    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let (id, first) = user(&store, "ada").await;
     let second = issue_token(&store, &Actor::own(), &id, None).await.unwrap().unwrap();
     let admin = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
@@ -92,7 +92,7 @@ async fn no_secret_is_in_the_files() {
 async fn credentials_lead_back_and_a_moved_row_does_not_open() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
-    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let ((ada, _), (bob, _)) = (user(&store, "ada").await, user(&store, "bob").await);
     change_credentials(&store, &Actor::own(), &key, &own(&ada), &[set("demo", CANARY)]).await.unwrap();
     let (credentials, unreadable) = read_credentials(&store, &key, &own(&ada)).await.unwrap();
@@ -115,7 +115,7 @@ async fn credentials_lead_back_and_a_moved_row_does_not_open() {
 async fn changes_are_whole_or_not_at_all() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
-    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
+    let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let (ada, _) = user(&store, "ada").await;
     let outcome = change_credentials(
         &store,
@@ -150,83 +150,6 @@ async fn names_are_unique_only_where_asked() {
     assert!(matches!(again, NewUser::NameTaken(other) if other == ada));
     user(&store, "ada").await;
     assert!(issue_token(&store, &Actor::own(), &token::generate_user_id(), None).await.unwrap().is_none());
-}
-
-/// Loading the key fails with the variant that `expected` begins to spell, and the store is as before.
-async fn check_refused(given: Option<&str>, dir: &Path, store: &Store, expected: &str, advice: &str) {
-    let before = store.master_key_id().await.unwrap();
-    let given = given.map(Secret::new);
-    let error = MasterKey::load(given.as_ref(), dir, store).await.unwrap_err();
-    assert!(format!("{error:?}").starts_with(expected), "{error:?}");
-    assert!(error.to_string().contains(advice), "{error}");
-    assert_eq!(store.master_key_id().await.unwrap(), before);
-}
-
-#[tokio::test]
-async fn the_master_key_is_made_once_and_guarded() {
-    let dir = TempDir::new().unwrap();
-    let store = open(dir.path()).await;
-    let path = dir.path().join("master-key");
-    let key = MasterKey::load(None, dir.path(), &store).await.unwrap();
-    let line = fs::read_to_string(&path).unwrap();
-    assert_eq!(line, format!("{}\n", key.to_hex().expose()));
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(MasterKey::load(None, dir.path(), &store).await.unwrap().id(), key.id());
-    let (ada, _) = user(&store, "ada").await;
-    change_credentials(&store, &Actor::own(), &key, &own(&ada), &[set("demo", CANARY)]).await.unwrap();
-
-    let other = MasterKey::generate().to_hex();
-    let (dir, store) = (dir.path(), &store);
-    check_refused(Some(other.expose()), dir, store, "Different", &key.id()).await;
-    check_refused(Some("abc"), dir, store, "Malformed", "TOLLGATE_MASTER_KEY does not hold").await;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    check_refused(None, dir, store, "Exposed", "chmod 600").await;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(&path, "not a key").unwrap();
-    check_refused(None, dir, store, "Malformed", "master-key` does not hold").await;
-    fs::write(&path, other.expose()).unwrap();
-    check_refused(None, dir, store, "Different", &key.id()).await;
-    fs::remove_file(&path).unwrap();
-    check_refused(None, dir, store, "Missing", &key.id()).await;
-    assert!(!path.exists());
-
-    let given = Secret::new(line);
-    let same = MasterKey::load(Some(&given), dir, store).await.unwrap();
-    assert_eq!(same.id(), key.id());
-    assert!(!path.exists(), "a key from the environment is not written down");
-}
-
-/// As an operator meets it: the server has its key from the environment, and a shell has not.
-#[tokio::test]
-async fn a_command_does_not_replace_the_servers_key() {
-    let dir = TempDir::new().unwrap();
-    let (dir, store) = (dir.path(), open(dir.path()).await);
-    let hex = MasterKey::generate().to_hex();
-    let key = MasterKey::load(Some(&hex), dir, &store).await.unwrap();
-    let other = MasterKey::generate().to_hex();
-    let check = async |given: Option<&Secret>, expected: &str| {
-        let error = MasterKey::load_beside(given, dir, &store).await.unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains(&key.id()), "{error}");
-        assert_eq!(store.master_key_id().await.unwrap(), Some(key.id()));
-        assert!(!dir.join("master-key").exists());
-    };
-    check(None, "set TOLLGATE_MASTER_KEY to it, or put the file back").await;
-    check(Some(&other), "TOLLGATE_MASTER_KEY holds the master key with id").await;
-    assert_eq!(MasterKey::load_beside(Some(&hex), dir, &store).await.unwrap().id(), key.id());
-    // Nor does a server make one over another's; but while nothing is sealed it may be given one.
-    check_refused(None, dir, &store, "Missing", &key.id()).await;
-    let replaced = MasterKey::load(Some(&other), dir, &store).await.unwrap();
-    assert_eq!(store.master_key_id().await.unwrap(), Some(replaced.id()));
-}
-
-#[tokio::test]
-async fn two_first_starts_agree_on_one_key() -> Result<(), KeyError> {
-    let dir = TempDir::new().unwrap();
-    let (one, two) = (open(dir.path()).await, open(dir.path()).await);
-    let load = |store| MasterKey::load(None, dir.path(), store);
-    let (one, two) = tokio::join!(load(&one), load(&two));
-    assert_eq!(one?.id(), two?.id());
-    Ok(())
 }
 
 #[tokio::test]

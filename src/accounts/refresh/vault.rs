@@ -66,9 +66,10 @@ impl Vault for Vaults {
     }
 
     async fn replace(&self, old: &Login, new: &Stored) -> Result<bool, StoreError> {
-        let sealed = self.key.seal(sealed_for(&old.row), &new.to_plaintext());
+        let key = self.key.as_now();
+        let sealed = key.seal(sealed_for(&old.row), &new.to_plaintext());
         let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
-        self.store.replace_sealed(&row, &old.row.sealed, &self.key.id(), Resealing::Refresh).await
+        self.store.replace_sealed(&row, &old.row.sealed, &key.id(), Resealing::Refresh).await
     }
 
     async fn lease(&self, place: &Place, ms: u64) -> Result<bool, StoreError> {

@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{Actor, DisplayName, create_user},
+    accounts::{Actor, DisplayName, KeySources, create_user},
     cli::context::settings,
     store::Names,
 };
@@ -11,7 +11,7 @@ use crate::{
 async fn the_log_is_followed_to_its_end() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
-    let context = Context { settings: &settings, master_key: None };
+    let context = Context { settings: &settings, keys: KeySources::default() };
     let head = async |given: Option<&str>| match verify(given, &context).await {
         Ok(report) => Ok(report.out.trim().to_owned()),
         Err(error) => Err(error.to_string()),

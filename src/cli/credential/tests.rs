@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{Actor, DisplayName, MasterKey, create_user},
+    accounts::{Actor, DisplayName, KeySources, MasterKey, create_user},
     cli::context::settings,
     settings::Settings,
     store::Names,
@@ -30,7 +30,7 @@ impl World {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { settings: &self.settings, master_key: None }
+        Context { settings: &self.settings, keys: KeySources::default() }
     }
 
     /// What `set` says; the user's id left out.
@@ -98,18 +98,22 @@ async fn what_is_refused_is_named_and_no_value_is_told() {
     assert!(list(&ada(), &world.context()).await.unwrap().note.contains("has no credentials yet"));
 }
 
+fn given(key: &Secret) -> KeySources {
+    KeySources { variable: Some(key.clone()), ..KeySources::default() }
+}
+
 /// A server runs with a key from the environment; nothing is sealed yet.
 #[tokio::test]
 async fn no_key_is_made_where_the_server_has_another() {
     let world = World::new().await;
     let store = world.context().store().await.unwrap();
     let key = Secret::new("00".repeat(32));
-    let served = MasterKey::load(Some(&key), &world.settings.data, &store).await.unwrap();
+    let served = MasterKey::load(&given(&key), &world.settings.data, &store).await.unwrap();
     let error = world.set("providers.demo.apiKey", CANARY).await.unwrap_err();
     assert!(error.contains(&served.id()) && error.contains("set TOLLGATE_MASTER_KEY"), "{error}");
     assert!(!world.settings.data.join("master-key").exists());
     assert_eq!(store.master_key_id().await.unwrap(), Some(served.id()));
-    let other = Context { master_key: Some(Secret::new("11".repeat(32))), ..world.context() };
+    let other = Context { keys: given(&Secret::new("11".repeat(32))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
     let error = set(&ada(), "providers.demo.apiKey", asked, &other).await.err().unwrap();
     assert!(format!("{error:#}").contains(&served.id()), "{error:#}");
@@ -119,7 +123,7 @@ async fn no_key_is_made_where_the_server_has_another() {
 async fn another_key_neither_reads_nor_writes() {
     let world = World::new().await;
     world.set("providers.demo.apiKey", CANARY).await.unwrap();
-    let context = Context { master_key: Some(Secret::new("00".repeat(32))), ..world.context() };
+    let context = Context { keys: given(&Secret::new("00".repeat(32))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
     for error in [
         list(&ada(), &context).await.err().unwrap(),

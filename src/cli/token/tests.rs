@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{NewUser, create_user},
+    accounts::{KeySources, NewUser, create_user},
     cli::context::settings,
     name::UserId,
     settings::Settings,
@@ -29,7 +29,7 @@ impl World {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { settings: &self.settings, master_key: None }
+        Context { settings: &self.settings, keys: KeySources::default() }
     }
 
     async fn add(&self) -> String {

@@ -1,13 +1,17 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::{accounts::create_user, cli::context::settings, store::TokenHash};
+use crate::{
+    accounts::{KeySources, create_user},
+    cli::context::settings,
+    store::TokenHash,
+};
 
 #[tokio::test]
 async fn the_token_alone_goes_to_stdout() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
-    let context = Context { settings: &settings, master_key: None };
+    let context = Context { settings: &settings, keys: KeySources::default() };
     let report = add("Ada Lovelace", None, None, &context).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
     let store = context.store().await.unwrap();
@@ -35,7 +39,7 @@ async fn the_token_alone_goes_to_stdout() {
 async fn what_is_refused_says_how_to_go_on() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
-    let context = Context { settings: &settings, master_key: None };
+    let context = Context { settings: &settings, keys: KeySources::default() };
     assert!(list(&context).await.unwrap().note.contains("`tollgate user add NAME`"));
     add("ada", None, None, &context).await.unwrap();
     let store = context.store().await.unwrap();
@@ -70,7 +74,7 @@ async fn what_is_refused_says_how_to_go_on() {
 async fn what_is_said_of_a_user_can_be_changed() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
-    let context = Context { settings: &settings, master_key: None };
+    let context = Context { settings: &settings, keys: KeySources::default() };
     add("ada", Some("research"), Some("note".to_owned()), &context).await.unwrap();
     let store = context.store().await.unwrap();
     let check = async |args: &str, expected: [Option<&str>; 3], disabled: bool| {

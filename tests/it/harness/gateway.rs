@@ -2,6 +2,7 @@
 //! port is learned from its log. What it logged is shown when a test fails.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
@@ -134,6 +135,50 @@ impl Home {
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str], stdin: &str) -> Said {
         run(self.command(), args, stdin)
+    }
+
+    /// Starts a command whose end the test awaits, or brings about.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command();
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().expect("the binary runs")
+    }
+
+    /// Runs statements on the database; see [`database`].
+    pub fn database(&self, statements: &'static str) -> String {
+        database(&self.data().join("tollgate.db"), statements)
+    }
+
+    /// Every file of the store in the data directory that holds something, and its bytes; less those in which
+    /// processes only tell each other something.
+    pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        const TALK: [&str; 3] = ["serve.lock", "setup.lock", "tollgate.db-shm"];
+        let mut files = self.files();
+        let last_good = self.data().join("last-good");
+        let talk = |path: &Path| TALK.iter().any(|name| path.ends_with(name)) || path.starts_with(&last_good);
+        files.retain(|path, bytes| !bytes.is_empty() && !talk(path));
+        files
+    }
+
+    /// Every file in the data directory, and its bytes.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let (mut found, mut open) = (BTreeMap::new(), vec![self.data()]);
+        while let Some(dir) = open.pop() {
+            for entry in fs::read_dir(dir).expect("it is there") {
+                let path = entry.expect("it is readable").path();
+                let kind = path.symlink_metadata().map(|found| found.file_type());
+                match kind {
+                    Ok(kind) if kind.is_dir() => open.push(path),
+                    Ok(kind) if kind.is_file() => {
+                        let bytes = fs::read(&path).expect("it is readable");
+                        found.insert(path, bytes);
+                    }
+                    // A socket, or gone meanwhile.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        found
     }
 
     /// Runs a command to its end in so much address space, in KiB.
@@ -351,7 +396,7 @@ impl Gateway {
     }
 
     /// A line of what the kernel tells of it.
-    fn proc_status(&self, name: &str) -> String {
+    pub fn proc_status(&self, name: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells it");
         line.trim().to_owned()
@@ -448,4 +493,22 @@ pub fn over_socket(data: &Path, line: &str) -> (u16, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a head has a status");
     (code, serde_json::from_str(body).unwrap_or_default())
+}
+
+/// Runs statements on a database that nobody else has open, which is made if it is missing; the first value of the
+/// last one's first row.
+pub fn database(path: &Path, statements: &'static str) -> String {
+    use sqlx::{ConnectOptions, Connection, Row};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it runs");
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let mut connection = options.connect().await.expect("it is a database");
+        let rows = sqlx::raw_sql(statements).fetch_all(&mut connection).await.expect("it takes them");
+        let shown = rows.last().map(|row| {
+            let number = row.try_get::<i64, _>(0).map(|number| number.to_string());
+            number.or_else(|_| row.try_get::<String, _>(0)).unwrap_or_default()
+        });
+        connection.close().await.expect("it closes");
+        shown.unwrap_or_default()
+    })
 }

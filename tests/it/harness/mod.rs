@@ -16,7 +16,7 @@ mod world;
 
 pub use api::Api;
 pub use exchange::{Answer, Exchange, Fault, chunk};
-pub use gateway::{Gateway, Home, Said, binary, connect, over_socket, root};
+pub use gateway::{Gateway, Home, Said, binary, connect, database, over_socket, root};
 pub use manager::Manager;
 pub use site::{Site, answered, eventually, pause, save};
 pub use upstream::{Next, Upstream};

@@ -1,4 +1,4 @@
-//! One `serve` per data directory: a lock that the system lets go of when the process ends, however it ends,
+//! One `serve` per data directory, and nothing else that needs it for itself: a lock that the system lets go of when the process ends, however it ends,
 //! and in the locked file who holds it.
 
 use std::{

@@ -1,0 +1,99 @@
+//! Users who come from another system, with the tokens and credentials that they have there.
+
+use serde_json::{Value, json};
+
+use super::{
+    Actor, DisplayName, Edit, MasterKey, TokenDraft,
+    people::{sealed, told},
+    token,
+};
+use crate::{
+    name::{FileName, Owner, UserId},
+    secret::Secret,
+    store::{Import, Imported, NewPasteToken, Store, StoreError, TokenHash, TokenKind, User},
+};
+
+/// A user, and what comes along.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// The id, which stays.
+    pub id: UserId,
+    /// The name.
+    pub name: DisplayName,
+    /// A note of where the user calls from.
+    pub ip: Option<String>,
+    /// When the user was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Tokens, which may do all.
+    pub tokens: Vec<NewcomerToken>,
+    /// Paste tokens.
+    pub pastes: Vec<NewcomerPaste>,
+    /// Credentials.
+    pub edits: Vec<Edit>,
+}
+
+/// A token.
+#[derive(Debug)]
+pub struct NewcomerToken {
+    /// The token itself.
+    pub token: Secret,
+    /// From when on it is refused.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A paste token, of which only the hash is known.
+#[derive(Debug)]
+pub struct NewcomerPaste {
+    /// SHA-256 of the token.
+    pub hash: TokenHash,
+    /// The provider whose routes it serves.
+    pub provider: FileName,
+    /// The section of the login that it dies with.
+    pub section: String,
+    /// The field of that login.
+    pub field: String,
+    /// From when on it is refused.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// Takes a user in, whole; or leaves one alone who is there.
+pub async fn import_user(
+    store: &Store,
+    actor: &Actor,
+    key: &MasterKey,
+    newcomer: &Newcomer,
+) -> Result<Imported, StoreError> {
+    let Newcomer { id, name, ip, created_at_ms, tokens, pastes, edits } = newcomer;
+    let stored: Vec<Value> = edits.iter().map(told).collect();
+    let detail = json!({ "name": name.as_str(), "tokens": tokens.len(), "credentials": stored });
+    let act = actor.act("user.import", id, detail);
+    let (owner, key) = (Owner::User(id.clone()), key.as_now());
+    let user = User {
+        id: id.clone(),
+        name: name.as_str().to_owned(),
+        ip: ip.clone(),
+        group: None,
+        created_at_ms: *created_at_ms,
+        disabled_at_ms: None,
+    };
+    let credentials: Vec<_> = edits.iter().map(|edit| sealed(&key, &owner, edit, act.at_ms)).collect();
+    let record = |one: &NewcomerToken| {
+        let draft = TokenDraft { expires_at_ms: one.expires_at_ms, ..TokenDraft::new(None, TokenKind::Both) };
+        token::foreign_record(&one.token, draft, act.at_ms)
+    };
+    let paste = |one: &NewcomerPaste| {
+        let NewcomerPaste { hash, provider, section, field, expires_at_ms } = one;
+        let (provider, section, field) = (provider.clone(), section.clone(), field.clone());
+        let user = id.clone();
+        (
+            NewPasteToken { hash: *hash, user, provider, section, field, created_at_ms: act.at_ms },
+            *expires_at_ms,
+        )
+    };
+    let tokens: Vec<_> = tokens.iter().map(record).collect();
+    let pastes: Vec<_> = pastes.iter().map(paste).collect();
+    let (credentials, key_id) = (&*credentials, &*key.id());
+    store
+        .import_user(Import { user: &user, tokens: &tokens, pastes: &pastes, credentials, key_id }, &act)
+        .await
+}

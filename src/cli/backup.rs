@@ -1,0 +1,36 @@
+//! `tollgate backup`: the database of one moment as a file, beside a running server or without one.
+
+use std::path::{Path, PathBuf};
+
+use super::context::{Report, counted};
+use crate::store::{self, Inventory};
+
+/// Copy the database to a new file, also while tollgate serves
+///
+/// The copy is of one moment, whole, and has what is stored, as it is stored: hashes of tokens, sealed credentials. The
+/// master key is not in it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The new file; one that exists stays as it is
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, data: &Path) -> anyhow::Result<()> {
+    let held = store::back_up(data, &args.file).await?;
+    let needs = match &held.probe.keys.current {
+        Some(id) => {
+            format!("it opens with the master key `{id}` alone, which is not in it: keep that elsewhere")
+        }
+        None => "nothing in it is sealed".to_owned(),
+    };
+    Report::note(format!("wrote `{}`: {}\n{needs}\n", args.file.display(), contents(&held))).print()
+}
+
+/// What a database holds.
+pub(super) fn contents(held: &Inventory) -> String {
+    let Inventory { probe, users, tokens, credentials, bytes } = held;
+    let parts = [(*users, "user"), (*tokens, "token"), (*credentials, "credential")];
+    let parts = parts.map(|(number, what)| counted(number, what)).join(", ");
+    format!("{parts}, schema {}, {bytes} bytes", probe.schema)
+}

@@ -1,0 +1,127 @@
+//! `tollgate import-worker`: users of the hosted worker move over, with their tokens and credentials.
+
+mod dump;
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use zeroize::Zeroizing;
+
+use super::context::{Context, Report, counted};
+use crate::{
+    accounts::{Actor, MasterKey, Newcomer, import_user, now_ms},
+    compile, load,
+    spec::FieldKind,
+    store::Imported,
+};
+use dump::{Dump, Paste};
+
+/// The largest dump that is read.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Take in the users of the hosted worker, with their tokens and credentials
+///
+/// Reads a dump of its key-value store: a JSON list of entries with `key` and `value`, or one object. Nothing is taken
+/// in if anything in it is wrong. Each user is taken in whole or not at all; one who is here already stays as is, so that
+/// the same dump can be read again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dump
+    file: PathBuf,
+    /// Say what would be done, and what is wrong, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
+    let text = read(&args.file)?;
+    let loaded = load::load(&context.settings.providers).context("failed to read the provider files")?;
+    let assembled = load::assemble(&loaded, |source| load::var_value(source, &context.settings.secrets));
+    let pastes = pastes(&loaded);
+    let dump = dump::read(&text, &assembled.table.fields, &pastes, now_ms())?;
+    let Dump { newcomers, problems, notes } = dump;
+    if !problems.is_empty() {
+        bail!(
+            "nothing was imported, since {} wrong:\n  {}",
+            counted_are(problems.len()),
+            problems.join("\n  ")
+        );
+    }
+    let store = context.store().await?;
+    let here: BTreeSet<_> = store.users().await?.into_iter().map(|user| user.id).collect();
+    let mut lines: Vec<String> = notes.into_iter().map(|note| format!("note: {note}\n")).collect();
+    for one in newcomers.iter().filter(|one| here.contains(&one.id)) {
+        lines.push(format!("note: users/{}: is here already, and stays as it is\n", one.id));
+    }
+    let newcomers: Vec<_> = newcomers.into_iter().filter(|one| !here.contains(&one.id)).collect();
+    if !args.dry_run {
+        let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await;
+        let key = key.context("failed to load the master key")?;
+        for one in &newcomers {
+            let id = &one.id;
+            match import_user(&store, &Actor::command(), &key, one).await? {
+                Imported::Done => {}
+                Imported::Exists => {
+                    lines.push(format!("note: users/{id}: has come meanwhile, and stays as it is\n"))
+                }
+                Imported::TokenTaken => bail!(
+                    "users/{id}: one of the tokens is another user's here: those before it in the dump were imported, and none after it"
+                ),
+                Imported::OtherKey => bail!("the master key has been replaced meanwhile: try again"),
+            }
+        }
+    }
+    lines.push(told(&newcomers, args.dry_run));
+    Report::note(lines.concat()).print()
+}
+
+fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let shown = path.display();
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(path).with_context(|| format!("failed to read `{shown}`"))?;
+    file.take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .with_context(|| format!("failed to read `{shown}`"))?;
+    ensure!(text.len() as u64 <= MAX_BYTES, "`{shown}` has more than {MAX_BYTES} bytes: it is no dump");
+    Ok(text)
+}
+
+/// The providers that issue paste tokens, and the login that those stand for.
+fn pastes(loaded: &load::Loaded) -> Vec<Paste> {
+    let compiled = compile::compile(&loaded.files);
+    let issuers = compiled.providers.into_iter().filter(|one| one.paste_token.is_some());
+    let paste = issuers.filter_map(|one| {
+        let section = one.section.as_ref()?;
+        let login = section.fields.iter().find(|field| field.value.kind == Some(FieldKind::Oauth2))?;
+        Some(Paste {
+            provider: one.name.clone(),
+            section: section.name.clone(),
+            field: login.value.name.clone(),
+        })
+    });
+    paste.collect()
+}
+
+fn counted_are(number: usize) -> String {
+    format!("{number} {}", if number == 1 { "thing is" } else { "things are" })
+}
+
+fn told(newcomers: &[Newcomer], dry_run: bool) -> String {
+    let sum = |of: fn(&Newcomer) -> usize| {
+        i64::try_from(newcomers.iter().map(of).sum::<usize>()).unwrap_or(i64::MAX)
+    };
+    let counts = [
+        counted(sum(|_| 1), "user"),
+        counted(sum(|one| one.tokens.len()), "token"),
+        counted(sum(|one| one.pastes.len()), "paste token"),
+        counted(sum(|one| one.edits.len()), "credential"),
+    ];
+    let what = if dry_run { "would import" } else { "imported" };
+    format!("{what} {}\n", counts.join(", "))
+}

@@ -1,0 +1,107 @@
+//! `tollgate rekey`: another master key, by the server if one serves, else here.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::time::sleep;
+
+use super::{
+    context::{Report, counted},
+    hold::hold,
+};
+use crate::{
+    accounts::{
+        Actor, KeySources, MasterKey, RekeyState, RekeyStatus, Rekeyed, Settled, prepare_rekey, rekey,
+    },
+    control::{self, CallError},
+    store::{DATABASE, Store},
+};
+
+const PATH: &str = "/admin/rekey";
+/// How often a server is asked how far it is.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Replace the master key, and seal all that is stored with the new one, also while tollgate serves
+///
+/// The new key stands in `master-key.next` in the data directory until it has taken the old one's place. Stopped at any
+/// point, the same command goes on, and so does the next start. Backups from before need the old key: copy that away
+/// first if you mean to keep them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A file with the new key, 64 hex digits, which its owner alone can read [default: a new random key]
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
+    ensure!(
+        data.join(DATABASE).is_file(),
+        "`{}` has no database yet: `tollgate serve` makes one, and a master key",
+        data.display()
+    );
+    let done = match control::call(data, Method::GET, PATH, Bytes::new()).await {
+        Ok((StatusCode::OK, _)) => by_server(args, data).await?,
+        Ok((status, _)) => {
+            bail!("the running tollgate answers {status}: is it of another version than this command?")
+        }
+        Err(CallError::Nobody { .. }) => here(args, data, keys).await?,
+        Err(error) => return Err(error.into()),
+    };
+    Report::note(told(&done, data)).print()
+}
+
+async fn here(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<Rekeyed> {
+    let _held = hold(data)?;
+    MasterKey::check(keys, data).await?;
+    let store = Store::open(data).await.context("failed to open the store")?;
+    let key = MasterKey::load(keys, data, &store).await?;
+    prepare_rekey(&store, data, args.to.as_deref()).await?;
+    let done = rekey(&store, &key, keys, data, &Actor::command(), |_| {}).await?;
+    store.close().await;
+    Ok(done)
+}
+
+async fn by_server(args: &Args, data: &Path) -> anyhow::Result<Rekeyed> {
+    let store = Store::open(data).await.context("failed to open the store")?;
+    prepare_rekey(&store, data, args.to.as_deref()).await?;
+    let mut method = Method::POST;
+    loop {
+        let (_, document) = control::call(data, method, PATH, Bytes::new()).await?;
+        let status: RekeyStatus = serde_json::from_slice(&document).context(
+            "failed to read what the running tollgate says: is it of another version than this command?",
+        )?;
+        match status.state {
+            RekeyState::Done => return Ok(status.done),
+            RekeyState::Failed => bail!("{}", status.problem.unwrap_or_default()),
+            RekeyState::Idle | RekeyState::Running => sleep(PAUSE).await,
+        }
+        method = Method::GET;
+    }
+}
+
+fn told(done: &Rekeyed, data: &Path) -> String {
+    let Rekeyed { id, credentials, unreadable, settled } = done;
+    let sealed = counted(i64::try_from(*credentials).unwrap_or(i64::MAX), "credential");
+    let mut lines = vec![format!("the master key is `{id}` now: {sealed} sealed anew\n")];
+    if *unreadable > 0 {
+        lines.push(format!(
+            "{unreadable} stay as they are, since no key opens them: `tollgate credential list USER` shows which\n"
+        ));
+    }
+    let (file, next) = (data.join("master-key"), data.join("master-key.next"));
+    lines.push(match settled {
+        Settled::Waits { origin } => format!(
+            "before the next start, put the key in `{}` where the old one is: {origin}; that file goes when it is found there\n",
+            next.display()
+        ),
+        Settled::Given => "it is where the key is given already\n".to_owned(),
+        Settled::InPlace | Settled::Nothing => format!("it stands in `{}`: back that up, apart from the database\n", file.display()),
+    });
+    lines.concat()
+}

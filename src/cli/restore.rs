@@ -1,0 +1,45 @@
+//! `tollgate restore`: a backup takes the place of the database, which is kept.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{backup::contents, context::Report, hold::hold};
+use crate::{
+    accounts::{Actor, KeySources, MasterKey, now_ms, utc},
+    store::{self, DATABASE, DirLock},
+};
+
+/// Put a backup in the place of the database, while no tollgate serves
+///
+/// The backup is checked first: whole, of a schema that this tollgate knows. The database that was there stays beside it,
+/// under another name.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What `tollgate backup` wrote; it stays as it is
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
+    // The lock's maker also makes the directory.
+    drop(DirLock::acquire(data).await?);
+    let _held = hold(data)?;
+    let act = Actor::command().act("store.restore", &*args.file.to_string_lossy(), json!({}));
+    let restored = store::prepare(data, &args.file, &act).await?;
+    let held = contents(&restored.inventory);
+    let probe = restored.inventory.probe.clone();
+    let moment = utc(now_ms()).replace(['-', ':'], "");
+    let kept = restored.put_in_place(&format!("{DATABASE}.before-restore-{moment}")).await?;
+    let mut lines = vec![format!("restored `{}`: {held}\n", args.file.display())];
+    if let Some(kept) = kept {
+        lines.push(format!("the database that was there is kept as `{}`\n", kept.display()));
+    }
+    if let Some(id) = probe.keys.current.filter(|_| probe.sealed) {
+        lines.push(match MasterKey::check(keys, data).await {
+            Ok(()) => format!("its master key `{id}` is at hand\n"),
+            Err(error) => format!("what is sealed in it does not open yet: {error}\n"),
+        });
+    }
+    Report::note(lines.concat()).print()
+}

@@ -1,0 +1,94 @@
+//! A user from elsewhere, with everything at once: tokens, paste tokens and credentials, or nothing.
+
+use super::{
+    Act, CredentialChange, NewPasteToken, NewToken, Result, Store, TokenHash, User,
+    changes::Concerns,
+    credentials::change_query,
+    to_db,
+    tokens::{insert_paste_token, insert_token},
+};
+use crate::name::{GroupName, Owner};
+
+/// A user, and what comes along.
+#[derive(Debug)]
+pub struct Import<'a> {
+    /// The user.
+    pub user: &'a User,
+    /// Tokens.
+    pub tokens: &'a [NewToken],
+    /// Paste tokens, and from when on each is refused.
+    pub pastes: &'a [(NewPasteToken, Option<u64>)],
+    /// Credentials.
+    pub credentials: &'a [CredentialChange],
+    /// The id of the master key that sealed them.
+    pub key_id: &'a str,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// All of it is there.
+    Done,
+    /// A user of this id is there already, and stays as it is.
+    Exists,
+    /// One of the tokens is somebody's already.
+    TokenTaken,
+    /// Another master key seals by now.
+    OtherKey,
+}
+
+impl Store {
+    /// Takes a user in.
+    pub async fn import_user(&self, import: Import<'_>, act: &Act) -> Result<Imported> {
+        let Import { user, tokens, pastes, credentials, key_id } = import;
+        let mut transaction = self.begin().await?;
+        if self.exists(&mut transaction, &user.id).await? {
+            return Ok(Imported::Exists);
+        }
+        if !credentials.is_empty() && !self.seals(&mut transaction, key_id).await? {
+            return Ok(Imported::OtherKey);
+        }
+        let own = tokens.iter().map(|token| token.hash);
+        for hash in own.chain(pastes.iter().map(|(paste, _)| paste.hash)) {
+            if self.is_taken(&mut transaction, hash).await? {
+                return Ok(Imported::TokenTaken);
+            }
+        }
+        let insert = sqlx::query(
+            "INSERT INTO users (id, name, ip, group_name, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(user.id.to_string())
+        .bind(user.name.clone())
+        .bind(user.ip.clone())
+        .bind(user.group.as_ref().map(GroupName::to_string))
+        .bind(to_db(user.created_at_ms))
+        .bind(user.disabled_at_ms.map(to_db));
+        self.step(&mut transaction, insert).await?;
+        for token in tokens {
+            self.step(&mut transaction, insert_token(&user.id, token)).await?;
+        }
+        let owner = Owner::User(user.id.clone());
+        for change in credentials {
+            self.step(&mut transaction, change_query(&owner, change)).await?;
+        }
+        for (paste, expires_at_ms) in pastes {
+            self.step(&mut transaction, insert_paste_token(paste)).await?;
+            let expires = sqlx::query("UPDATE paste_tokens SET expires_at = $1 WHERE hash = $2")
+                .bind(expires_at_ms.map(to_db))
+                .bind(paste.hash.hex());
+            self.step(&mut transaction, expires).await?;
+        }
+        self.commit_act(transaction, Concerns::User(&user.id), act).await?;
+        Ok(Imported::Done)
+    }
+
+    async fn is_taken(
+        &self,
+        transaction: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+        hash: TokenHash,
+    ) -> Result<bool> {
+        let query = "SELECT 1 FROM tokens WHERE hash = $1 UNION SELECT 1 FROM paste_tokens WHERE hash = $1";
+        let row = sqlx::query(query).bind(hash.hex()).fetch_optional(&mut **transaction).await;
+        Ok(row.map_err(|error| self.failed(error))?.is_some())
+    }
+}

@@ -1,0 +1,264 @@
+//! Backups, made while users are, and the way back: whole or not at all, never with a key, and never over what
+//! there was.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use rustix::process::Signal;
+
+use crate::harness::{Exchange, Gateway, Home, KEY, Said, World, pause};
+
+fn stop(gateway: &mut Gateway) {
+    gateway.signal(Signal::TERM);
+    assert!(gateway.exit().success());
+}
+
+fn failed(said: &Said, expected: &str) {
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    assert!(
+        said.err.starts_with("error: ") && said.err.contains(expected),
+        "`{expected}` is missing: {said:?}"
+    );
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The names of a home's users.
+fn users(home: &Home) -> Vec<String> {
+    let list = home.done(&["user", "list"], "");
+    let mut names: Vec<_> =
+        list.lines().skip(1).filter_map(|line| Some(line.split(' ').next_back()?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+/// Names of what is kept of databases that others have taken the place of.
+fn kept(home: &Home) -> Vec<String> {
+    let names =
+        fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains(".before-restore-")).collect()
+}
+
+#[test]
+fn a_backup_is_made_while_it_serves_and_brings_all_back() {
+    let mut world = World::new();
+    world.exchange(Exchange::get());
+    let file = world.home.path("backup.db");
+    let name = file.to_str().unwrap();
+    let said = world.home.run(&["backup", name], "");
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
+    assert!(said.err.contains("1 user, 1 token, 1 credential, schema "), "{said:?}");
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let key = fs::read_to_string(world.home.data().join("master-key")).unwrap();
+    let admin = fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    for secret in [KEY, &world.token, key.trim(), admin.trim()] {
+        assert!(!contains(&bytes, secret), "a secret stands in the backup");
+    }
+    failed(&world.home.run(&["backup", name], ""), "backup.db` is there already: name another file");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+
+    let bob = world.home.user("bob");
+    world.home.credential("ada", "providers.t.apiKey", "sk-later");
+    let before = world.home.contents();
+    failed(&world.home.run(&["restore", name], ""), "another tollgate serves from `");
+    assert!(before == world.home.contents(), "something was changed");
+    stop(&mut world.gateway);
+    let said = world.home.run(&["restore", name], "");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("is at hand") && said.err.contains("is kept as `"), "{said:?}");
+    world.gateway = world.home.serve(&[]);
+    world.exchange(Exchange::get());
+    assert_eq!(users(&world.home), ["ada"]);
+    stop(&mut world.gateway);
+
+    // What was there before is a database like any other.
+    let [old] = &*kept(&world.home) else { panic!("{:?}", kept(&world.home)) };
+    let old = world.home.data().join(old);
+    assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o600);
+    world.home.done(&["restore", old.to_str().unwrap()], "");
+    assert_eq!(users(&world.home), ["ada", "bob"]);
+    world.gateway = world.home.serve(&[]);
+    assert!(!bob.is_empty());
+}
+
+#[test]
+fn a_backup_is_of_one_moment() {
+    let home = Home::new(&[]);
+    home.user("u000");
+    let done = AtomicBool::new(false);
+    let backups: Vec<_> = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 1..60 {
+                home.user(&format!("u{number:03}"));
+            }
+            done.store(true, Ordering::Release);
+        });
+        let mut names = Vec::new();
+        while !done.load(Ordering::Acquire) && !writer.is_finished() {
+            let name = home.path(&format!("{}.db", names.len())).display().to_string();
+            home.done(&["backup", &name], "");
+            names.push(name);
+        }
+        names
+    });
+    assert!(backups.len() > 2, "{backups:?}");
+    let mut last = 0;
+    for name in &backups {
+        let other = Home::new(&[]);
+        other.done(&["restore", name], "");
+        let found = users(&other);
+        let expected: Vec<_> = (0..found.len()).map(|number| format!("u{number:03}")).collect();
+        assert!(found == expected && found.len() >= last, "{found:?}");
+        last = found.len();
+    }
+}
+
+/// A file that is no whole backup of ours is refused, and nothing changes.
+#[test]
+fn what_is_no_backup_is_refused() {
+    let home = Home::new(&[]);
+    for number in 0..40 {
+        home.user(&format!("u{number}"));
+    }
+    let good = home.path("good.db");
+    home.done(&["backup", good.to_str().unwrap()], "");
+    let good = fs::read(good).unwrap();
+    let check = |name: &str, make: &dyn Fn(&Path), expected: &str| {
+        let file = home.path(name);
+        make(&file);
+        let before = home.contents();
+        failed(&home.run(&["restore", file.to_str().unwrap()], ""), expected);
+        assert!(before == home.contents(), "{name}: something was changed");
+    };
+    let put = |bytes: &[u8]| {
+        let bytes = bytes.to_owned();
+        move |path: &Path| fs::write(path, &bytes).unwrap()
+    };
+    check("none", &|_| (), "none` is missing or empty: name a file that `tollgate backup` wrote");
+    check("empty", &put(b""), "empty` is missing or empty");
+    check("garbage", &put(&b"garbage".repeat(1000)), "garbage` is no tollgate database, or is damaged (");
+    check("short", &put(&good[..good.len() - 5000]), "short` is no tollgate database, or is damaged (");
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle..middle + 4096].fill(0x5a);
+    check("flipped", &put(&flipped), "flipped` is no tollgate database, or is damaged (");
+    let sql = |statements: &'static str, bytes: &[u8]| {
+        let bytes = bytes.to_owned();
+        move |path: &Path| {
+            fs::write(path, &bytes).unwrap();
+            crate::harness::database(path, statements);
+        }
+    };
+    check(
+        "newer",
+        &sql("PRAGMA user_version = 99", &good),
+        "newer` was written by a newer tollgate (schema 99",
+    );
+    check(
+        "other",
+        &sql("CREATE TABLE a (b); PRAGMA user_version = 1", b""),
+        "other` is no tollgate database",
+    );
+    check("tables", &sql("CREATE TABLE a (b)", b""), "tables` is no tollgate database");
+    let forged = "DROP TRIGGER audit_is_never_changed; UPDATE audit SET actor = 'nobody' WHERE seq = 3";
+    check("forged", &sql(forged, &good), "entry 3 of the audit log does not fit its hash");
+    let torn = |path: &Path| {
+        fs::write(path, &good).unwrap();
+        fs::write(path.with_extension("db-wal"), "something").unwrap();
+    };
+    check("torn.db", &torn, "torn.db` was copied while it was in use");
+    assert_eq!(users(&home).len(), 40);
+    let empty = Home::new(&[]);
+    failed(&empty.run(&["backup", "x.db"], ""), "tollgate.db` is missing or empty: name the data directory");
+    assert!(!empty.data().exists() && !empty.path("x.db").exists());
+    failed(&home.run(&["backup", "no/such/x.db"], ""), "No such file or directory");
+}
+
+#[test]
+fn the_key_that_a_backup_needs_is_told() {
+    let world = World::new();
+    let file = world.home.path("backup.db");
+    let file = file.to_str().unwrap();
+    let told = world.home.run(&["backup", file], "").err;
+    let id = told.split("master key `").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    let other = Home::new(&[]);
+    let said = other.run(&["restore", file], "");
+    assert!(said.code == 0 && said.err.contains("does not open yet: the store was set up with"), "{said:?}");
+    assert!(said.err.contains(id), "{said:?}");
+    let wrong = "0123456789abcdef".repeat(4);
+    let other = Home::new(&[]);
+    let said = other.run_with(&["restore", file], &[("TOLLGATE_MASTER_KEY", &wrong)], "");
+    assert!(
+        said.code == 0 && said.err.contains("TOLLGATE_MASTER_KEY holds the master key with id"),
+        "{said:?}"
+    );
+    let key = fs::read_to_string(world.home.data().join("master-key")).unwrap();
+    let other = Home::new(&[]);
+    let said = other.run_with(&["restore", file], &[("TOLLGATE_MASTER_KEY", key.trim())], "");
+    assert!(said.code == 0 && said.err.contains(&format!("its master key `{id}` is at hand")), "{said:?}");
+}
+
+/// A database that is damaged is what a backup is for; it is kept too, with its write-ahead log.
+#[test]
+fn a_damaged_database_gives_way_and_is_kept() {
+    let home = Home::new(&[]);
+    home.user("ada");
+    let file = home.path("backup.db");
+    home.done(&["backup", file.to_str().unwrap()], "");
+    let database = home.data().join("tollgate.db");
+    let damaged = b"garbage".repeat(1000);
+    fs::write(&database, &damaged).unwrap();
+    fs::write(database.with_extension("db-wal"), "its log").unwrap();
+    home.done(&["restore", file.to_str().unwrap()], "");
+    assert_eq!(users(&home), ["ada"]);
+    let mut names = kept(&home);
+    names.sort();
+    let [old, log] = &*names else { panic!("{names:?}") };
+    assert_eq!(fs::read(home.data().join(old)).unwrap(), damaged);
+    assert_eq!(format!("{old}-wal"), *log);
+    assert_eq!(fs::read(home.data().join(log)).unwrap(), b"its log");
+}
+
+/// Stopped at any point, it leaves the old database or the new one, and the old one somewhere.
+#[test]
+fn a_restore_that_is_killed_loses_nothing() {
+    let home = Home::new(&[]);
+    home.user("old");
+    let file = home.path("backup.db");
+    let file = file.to_str().unwrap();
+    home.done(&["backup", file], "");
+    home.user("new");
+    let began = std::time::Instant::now();
+    home.done(&["restore", file], "");
+    let whole = began.elapsed();
+    let mut seen = [0, 0];
+    for round in 0..30 {
+        if users(&home) == ["old"] {
+            home.user("new");
+        }
+        for name in kept(&home) {
+            fs::remove_file(home.data().join(name)).unwrap();
+        }
+        let mut child = home.spawn(&["restore", file]);
+        pause(whole * round / 25);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let now = users(&home);
+        let new = now == ["old"];
+        assert!(new || now == ["new", "old"], "{now:?}");
+        assert!(!new || kept(&home).len() == 1, "the old one is gone");
+        seen[usize::from(new)] += 1;
+    }
+    eprintln!("{} times the old one, {} times the new one", seen[0], seen[1]);
+    home.done(&["restore", file], "");
+    assert_eq!(users(&home), ["old"]);
+    assert!(!home.data().join("restore.tmp").exists());
+}

@@ -1,0 +1,82 @@
+//! Users of the hosted worker move over: with their tokens, which work as they did there, and their credentials.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Exchange, Fault, KEY, World};
+
+const ADA: &str = "usr_00000000000000aa";
+const BOB: &str = "usr_00000000000000bb";
+/// As the worker makes them.
+const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
+/// Of a paste token.
+const HASH: &str = "abababababababababababababababababababababababababababababababab";
+
+fn dump() -> Value {
+    json!([
+        { "key": "users", "value": json!({
+            ADA: { "name": "ada", "createdAt": 1_700_000_000_000_u64, "ip": "10.1.2.3" },
+            BOB: { "name": "bob", "createdAt": "2026-01-02T03:04:05.000Z" },
+        }).to_string() },
+        { "key": format!("token:{TOKEN}"), "value": ADA },
+        { "key": format!("token:{HASH}"), "value": BOB },
+        { "key": format!("creds:{ADA}"), "value": json!({ "providers": { "t": { "apiKey": KEY } } }).to_string() },
+    ])
+}
+
+#[test]
+fn users_move_over_with_what_they_have() {
+    let mut world = World::new();
+    let file = world.home.path("dump.json");
+    fs::write(&file, dump().to_string()).unwrap();
+    let name = file.to_str().unwrap();
+    let before = world.home.contents();
+    let said = world.home.run(&["import-worker", "--dry-run", name], "");
+    assert!(
+        said.code == 0 && said.err.ends_with("would import 2 users, 1 token, 0 paste tokens, 1 credential\n"),
+        "{said:?}"
+    );
+    assert!(before == world.home.contents(), "something was changed");
+    let said = world.home.run(&["import-worker", name], "");
+    assert!(
+        said.code == 0 && said.err.contains("imported 2 users, 1 token, 0 paste tokens, 1 credential\n"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("note: token:ababab...: a paste token, left out"), "{said:?}");
+    assert!(!said.err.contains(HASH) && !said.err.contains(TOKEN), "{said:?}");
+    // As it is, and behind a vendor's prefix; a hash never.
+    for token in [TOKEN.to_owned(), format!("sk-ant-oat-{TOKEN}")] {
+        let exchange = Exchange::get().removed("Authorization", &format!("Bearer {token}"));
+        let mut client = world.client();
+        world.exchange_on(&mut client, &exchange.added("Authorization", &format!("Bearer {KEY}")));
+    }
+    let wrong = Exchange::get().removed("Authorization", &format!("Bearer {HASH}"));
+    world.fault(wrong.bytes(), Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+    let list = world.home.done(&["user", "list"], "");
+    assert!(list.contains(ADA) && list.contains("2026-01-02T03:04:05Z"), "{list}");
+    // Again, it changes nothing.
+    let said = world.home.run(&["import-worker", name], "");
+    assert!(
+        said.code == 0 && said.err.contains(&format!("users/{ADA}: is here already, and stays as it is")),
+        "{said:?}"
+    );
+    assert!(said.err.ends_with("imported 0 users, 0 tokens, 0 paste tokens, 0 credentials\n"), "{said:?}");
+    world.home.done(&["audit", "verify"], "");
+}
+
+#[test]
+fn a_dump_with_anything_wrong_is_refused_whole() {
+    let world = World::new();
+    let file = world.home.path("dump.json");
+    let mut dump = dump();
+    let more = json!({ "key": format!("creds:{BOB}"), "value": { "providers": { "t": { "apiKey": 5 } } } });
+    dump.as_array_mut().unwrap().push(more);
+    fs::write(&file, dump.to_string()).unwrap();
+    let before = world.home.contents();
+    let said = world.home.run(&["import-worker", file.to_str().unwrap()], "");
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("nothing was imported, since 1 thing is wrong:\n  creds:"), "{said:?}");
+    assert!(said.err.contains(&format!("creds:{BOB}/providers/t/apiKey: ")), "{said:?}");
+    assert!(before == world.home.contents(), "something was changed");
+}
