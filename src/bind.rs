@@ -17,6 +17,7 @@ use crate::{
     diag::{At, Code, Diagnostic},
     name::FileName,
     origin::Origin,
+    spec,
 };
 
 pub use parts::*;
@@ -136,6 +137,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             endpoints,
             caller: provider.caller.clone(),
             max_body: provider.max_body,
+            paste_token: paste_token(provider),
             host,
         })
     }
@@ -335,6 +337,16 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
 struct Reach<'a> {
     base_path: &'a str,
     via: Option<&'a (&'a GatewayUse, (Origin, String))>,
+}
+
+/// The paste token, with the login that goes into requests, or else the only one that there is.
+fn paste_token(provider: &compile::Provider) -> Option<PasteToken> {
+    let fields = provider.section.iter().flat_map(|section| &section.fields).map(|field| &field.value);
+    let is_login = |field: &&spec::Field| field.kind == Some(spec::FieldKind::Oauth2);
+    let mut logins = fields.filter(is_login).map(|field| &field.name);
+    let sent = |name: &&String| provider.auth.iter().any(|auth| auth.field == **name);
+    let field = logins.clone().find(sent).or_else(|| logins.next())?.clone();
+    Some(PasteToken { spec: provider.paste_token.as_ref()?.value.clone(), field })
 }
 
 /// Every header name that the file sets somewhere, active or not.

@@ -195,7 +195,7 @@ impl Traveller<'_> {
             let mut kept = self.caller.owners.iter().flat_map(|owned| owned.fields.values());
             let expired =
                 fault.kind == Kind::CredentialMissing && kept.any(|kept| matches!(kept.held, Held::Expired));
-            if expired { rewrite::expired(self.hit) } else { fault }
+            if expired { rewrite::expired(self.hit, false) } else { fault }
         });
         // One that must not go there is shown all the same, beside what keeps it back.
         let used = self.choose(|usable| Some(Usable::stand_in(usable.secret))).ok().flatten();

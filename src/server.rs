@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use patience::Patience;
 
 use crate::{
-    accounts::{Accounts, Attempts, LocalCache},
+    accounts::{Accounts, Attempts, LocalCache, Refresher},
     admin::Desk,
     gateway::{self, Face, Readiness, Worker},
     live::Live,
@@ -54,6 +54,8 @@ pub struct House {
     pub ready: Arc<Readiness>,
     /// Who callers are.
     pub accounts: Accounts,
+    /// Who keeps logins alive.
+    pub refresher: Refresher,
     /// Proxies whose word for where a request came from is taken.
     pub trusted_proxies: Arc<[IpNet]>,
     /// The way to upstreams.
@@ -122,6 +124,7 @@ async fn serve(station: Station, house: &House) -> io::Result<()> {
         ready: house.ready.clone(),
         accounts: house.accounts.clone(),
         cache: LocalCache::default(),
+        refresher: house.refresher.clone(),
         attempts: Attempts::default(),
         trusted_proxies: house.trusted_proxies.clone(),
         upstream: Upstream::new(house.upstream.clone()),

@@ -2,7 +2,10 @@
 //! what no file can see alone; `find` is on every request's way and costs the same for one provider and for
 //! ten thousand. Immutable once made: a reload makes a new one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -110,6 +113,35 @@ impl Conflict {
 pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
     let mut found = clashes(providers);
     found.extend(sections(providers, rejected));
+    found.extend(paste_tokens(providers));
+    found
+}
+
+/// Two providers that make their paste tokens at one path.
+fn paste_tokens(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
+    let mut known = BTreeMap::new();
+    let mut found = Vec::new();
+    for provider in providers {
+        let Some(paste) = &provider.paste_token else { continue };
+        let other = match known.entry(&*paste.value.path) {
+            Entry::Vacant(free) => {
+                free.insert((provider, paste));
+                continue;
+            }
+            Entry::Occupied(taken) => *taken.get(),
+        };
+        let twice = |mine: &compile::Located<spec::PasteToken>, theirs: &compile::Located<_>, owner| {
+            let message = format!("`{owner}` makes its paste tokens at `{}` too", mine.value.path);
+            let diagnostic = Diagnostic::new(Code::Clash, mine.at.clone(), message);
+            diagnostic.related(theirs.at.clone(), "the other one").help("give each a path of its own")
+        };
+        found.push(Conflict {
+            loser: provider.name.clone(),
+            other: other.0.name.clone(),
+            diagnostic: twice(paste, other.1, &other.0.name),
+            turned: Some(twice(other.1, paste, &provider.name)),
+        });
+    }
     found
 }
 
@@ -286,6 +318,13 @@ impl Table {
         Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), fields, own }
     }
 
+    /// The provider that makes its paste tokens at a path. Looks at all: this is never on a request's way.
+    pub fn pasting_at(&self, path: &str) -> Option<&Arc<bind::Provider>> {
+        self.providers
+            .iter()
+            .find(|one| one.paste_token.as_ref().is_some_and(|paste| paste.spec.path == path))
+    }
+
     /// The endpoint for a method and any path: one that is not canonical has none.
     pub fn find_canonical(&self, method: &Method, path: &str) -> Option<Hit> {
         is_canonical(path).then(|| self.find(method, path)).flatten()
@@ -456,6 +495,31 @@ mod tests {
         for path in ["/", "/p", "/pp/one", "/x/p/one", "", "*"] {
             check(path, &[]);
         }
+    }
+
+    #[test]
+    fn paste_tokens_have_a_path_each() {
+        let text = |prefix: &str, path: &str| {
+            format!(
+                "title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/{prefix}\"\n\
+                 endpoint.one = {{ method = \"GET\", path = \"/one\" }}\n\
+                 credentials = {{ field = [{{ name = \"o\", kind = \"oauth2\", token_url = \"https://a.example/t\", client_id = \"c\" }}] }}\n\
+                 paste_token = {{ path = \"/auth/{path}\", reply = \"t\", missing = \"m\", claims = {{}} }}"
+            )
+        };
+        let mut all = Files::default();
+        for (name, path) in [("a", "one"), ("b", "two"), ("c", "one")] {
+            all.providers
+                .insert(FileName::new(name).unwrap(), spec::parse(&name.into(), &text(name, path)).0);
+        }
+        let compiled = compile::compile(&all);
+        let found = link(&compiled.providers, &[]);
+        let told = found.iter().map(|one| (one.loser.as_str(), &*one.diagnostic.message)).collect::<Vec<_>>();
+        assert_eq!(told, [("c", "`a` makes its paste tokens at `/auth/one` too")]);
+        let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
+        let table = Table::new(bound.collect(), Vec::new(), &[]);
+        let at = |path| table.pasting_at(path).map(|provider| provider.name.as_str());
+        assert_eq!([at("/auth/one"), at("/auth/two"), at("/auth/three")], [Some("a"), Some("b"), None]);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What a caller stored: how it is checked when it is set, what stands inside a sealed blob, and how it
 //! is shown to people. No message here ever holds a value.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::clock::utc;
+use super::{clock::utc, oauth};
 use crate::secret::Secret;
 
 /// Longest secret, in bytes. Whole request heads of many servers end at 8 KiB.
@@ -125,11 +125,9 @@ impl Stored {
         let expires_at = part("expiresAt").map(|value| {
             value.as_u64().ok_or_else(|| json_error("`expiresAt` is no count of milliseconds since 1970"))
         });
-        Ok(Self::OAuth {
-            access_token: secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?,
-            refresh_token: secret("refreshToken")?,
-            expires_at_ms: expires_at.transpose()?,
-        })
+        let access_token = secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?;
+        let expires_at_ms = expires_at.transpose()?.or_else(|| oauth::expiry_of(&access_token));
+        Ok(Self::OAuth { access_token, refresh_token: secret("refreshToken")?, expires_at_ms })
     }
 
     /// What is sealed.
@@ -170,6 +168,22 @@ impl Stored {
         }
     }
 
+    /// The access token of a login that has a refresh token.
+    pub fn refreshable(&self) -> Option<&Secret> {
+        match self {
+            Self::OAuth { access_token, refresh_token: Some(_), .. } => Some(access_token),
+            Self::OAuth { refresh_token: None, .. } | Self::Plain(_) => None,
+        }
+    }
+
+    /// Whether it is a login that expires within this time.
+    pub fn is_due(&self, now_ms: u64, before: Duration) -> bool {
+        match self {
+            Self::OAuth { expires_at_ms, .. } => oauth::is_due(*expires_at_ms, now_ms, before),
+            Self::Plain(_) => false,
+        }
+    }
+
     /// As it is shown to people: too little to use.
     pub fn mask(&self) -> String {
         match self {
@@ -192,7 +206,7 @@ fn mask(secret: &str) -> String {
     }
 }
 
-fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {
+pub(super) fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {
     let what = what.to_owned();
     if text.is_empty() {
         return Err(BadCredential::Empty { what });

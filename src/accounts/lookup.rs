@@ -43,6 +43,11 @@ pub trait Directory: Send + Sync + 'static {
         &self,
         hash: &TokenHash,
     ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
+    /// See [`Store::lookup_paste_token`].
+    fn lookup_paste_token(
+        &self,
+        hash: &TokenHash,
+    ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
     /// See [`Store::find_admin_token`].
     fn find_admin_token(
         &self,
@@ -76,6 +81,10 @@ pub trait Directory: Send + Sync + 'static {
 impl Directory for Store {
     async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
         self.lookup_token(hash).await
+    }
+
+    async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
+        self.lookup_paste_token(hash).await
     }
 
     async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<AdminToken>, StoreError> {
@@ -231,7 +240,7 @@ impl Accounts {
         match recalled {
             Recall::Fresh(answer) => return Ok(answer),
             Recall::Stale(key, value) => {
-                let known = Candidates::one(key);
+                let known = candidates.only(key);
                 match ask_once(memory, question(known, &self.rechecks, STALE_DEADLINE), &ask).await {
                     Ok(None) if known != candidates => {} // another one may be, by now
                     Ok(answer) => return Ok(answer),
@@ -376,7 +385,13 @@ async fn find_caller(
     candidates: Candidates,
 ) -> Result<Option<(TokenHash, Known<Arc<Caller>>)>, StoreError> {
     for hash in candidates.iter() {
-        let Some(found) = directory.lookup_token(&hash).await? else { continue };
+        let found = match directory.lookup_token(&hash).await? {
+            None if candidates.pasted && hash == candidates.whole => {
+                directory.lookup_paste_token(&hash).await?
+            }
+            found => found,
+        };
+        let Some(found) = found else { continue };
         let expires_at_ms = found.token.expires_at_ms();
         let known = Known { value: found, expires_at_ms };
         if !known.expired(clock::now_ms()) {

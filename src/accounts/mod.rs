@@ -13,7 +13,10 @@ mod filter;
 mod flight;
 mod key;
 mod lookup;
+mod oauth;
+mod paste;
 mod people;
+mod refresh;
 mod seal;
 mod segments;
 mod token;
@@ -28,12 +31,15 @@ pub use self::{
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
     key::KeyError,
     lookup::{Accounts, Directory},
+    oauth::Refused,
+    paste::issue_paste_token,
     people::{
         Actor, BadName, DisplayName, Draft, Edit, Issued, NewUser, NotRotated, TokenDraft, Unreadable,
         add_token, add_user, change_credentials, create_user, ensure_admin_token, issue_admin_token,
         issue_token, open_credential, read_credentials, remove_credential, remove_user, revoke_admin_token,
         revoke_token, rotate_token, update_user,
     },
+    refresh::{Endpoints, Fresh, NotRefreshed, Place, Refresher, Vaults, Wanted},
     seal::{MasterKey, OpenError},
     token::shown,
 };

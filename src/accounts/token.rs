@@ -91,13 +91,16 @@ pub(super) struct Candidates {
     /// All of it.
     pub(super) whole: TokenHash,
     last: Option<TokenHash>,
+    /// Whether all of it may be of a vendor's shape: it has three parts between dots.
+    pub(super) pasted: bool,
 }
 
 impl Candidates {
     /// Of a text that may have a vendor's prefix; `None` if it holds no token.
     pub(super) fn of(presented: &str) -> Option<Self> {
         let mut hashes = parts(presented).map(TokenHash::of);
-        Some(Self { whole: hashes.next()?, last: hashes.next() })
+        let pasted = presented.bytes().filter(|byte| *byte == b'.').count() == 2;
+        Some(Self { whole: hashes.next()?, last: hashes.next(), pasted })
     }
 
     /// Of a text that is a token as it stands, or none.
@@ -107,7 +110,12 @@ impl Candidates {
 
     /// The only one.
     pub(super) fn one(whole: TokenHash) -> Self {
-        Self { whole, last: None }
+        Self { whole, last: None, pasted: false }
+    }
+
+    /// This one of them.
+    pub(super) fn only(self, hash: TokenHash) -> Self {
+        Self { whole: hash, last: None, pasted: self.pasted && hash == self.whole }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = TokenHash> + Send + use<> {

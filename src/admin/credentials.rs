@@ -51,18 +51,25 @@ impl Admin {
     pub(super) async fn replace_creds(&self, owner: &Owner, request: &Request) -> Answered {
         let edits = self.wanted(owner, request).await?;
         let kept = edits.into_iter().filter(|edit| matches!(edit, Edit::Set { .. }));
-        self.change(owner, std::iter::once(Edit::RemoveAll).chain(kept).collect(), request).await?;
+        let edits: Vec<_> = std::iter::once(Edit::RemoveAll).chain(kept).collect();
+        self.change(owner, &edits, request).await?;
         Ok(done())
     }
 
     pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> Answered {
         let edits = self.wanted(owner, request).await?;
-        self.change(owner, edits, request).await?;
+        self.change(owner, &edits, request).await?;
         Ok(answer(StatusCode::OK, &self.masked(owner).await?))
     }
 
     pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> Answered {
-        self.merge_creds(&Owner::User(caller.id.clone()), request).await
+        let owner = Owner::User(caller.id.clone());
+        let edits = self.wanted(&owner, request).await?;
+        self.change(&owner, &edits, request).await?;
+        let mut document = self.masked(&owner).await?;
+        let pasted = self.pasted(caller, &edits, request).await?;
+        document.0.extend(pasted.into_iter().map(|(name, token)| (name, token.expose().into())));
+        Ok(answer(StatusCode::OK, &document))
     }
 
     /// Lets what has moved of an owner's credentials go where the files lead now.
@@ -99,9 +106,9 @@ impl Admin {
         self.edits(&document, "", &stored)
     }
 
-    async fn change(&self, owner: &Owner, edits: Vec<Edit>, request: &Request) -> Result<(), Fault> {
+    async fn change(&self, owner: &Owner, edits: &[Edit], request: &Request) -> Result<(), Fault> {
         let changed =
-            accounts::change_credentials(&self.store, &request.actor, &self.key, owner, &edits).await;
+            accounts::change_credentials(&self.store, &request.actor, &self.key, owner, edits).await;
         match changed.map_err(lost)? {
             ChangeOutcome::Done { .. } => Ok(()),
             ChangeOutcome::UnknownUser => Err(gone(request)),

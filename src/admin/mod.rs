@@ -11,6 +11,7 @@ mod document;
 mod openapi;
 mod operations;
 mod page;
+mod paste;
 mod shape;
 mod tokens;
 mod users;
@@ -168,6 +169,7 @@ impl Admin {
             Call::Rotate => self.rotate(request.caller()?, request).await,
             Call::MyTokens => self.tokens(&request.caller()?.id, request).await,
             Call::MakeMyToken => self.make_my_token(request.caller()?, request).await,
+            Call::PasteToken => self.paste_token(request.caller()?, request).await,
             Call::RemoveMyToken => self.remove_token(&request.caller()?.id, first, request).await,
         }
     }

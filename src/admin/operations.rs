@@ -51,6 +51,7 @@ pub enum Call {
     MyTokens,
     MakeMyToken,
     RemoveMyToken,
+    PasteToken,
 }
 
 /// Which call about files: those need no store.
@@ -283,6 +284,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<shape::MadeToken>(Call::MakeMyToken, "POST", "/auth/tokens", Who::User, "Make a further token, which reaches no more than the one that calls")
         .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TokenReplaced]),
     new::<shape::Done>(Call::RemoveMyToken, "DELETE", "/auth/tokens/{id}", Who::User, "Revoke one of the caller's tokens").faults(NOT_FOUND),
+    new::<shape::PasteToken>(Call::PasteToken, "POST", "/auth/{name}", Who::User, "Make a token of a vendor's shape, at a path that a provider file names")
+        .faults(&[Kind::NotFound, Kind::InvalidRequest]),
 ];
 
 #[cfg(test)]

@@ -397,6 +397,12 @@ impl JsonSchema for MaskedCredentials {
     }
 }
 
+/// A token of a vendor's shape, under the name that the provider file gives it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(example = BTreeMap::from([("examplePasteToken", "eyJ...")]))]
+pub struct PasteToken(pub BTreeMap<String, String>);
+
 /// Why a call was refused, or failed.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Fault")]

@@ -8,6 +8,7 @@ use crate::{
     compile::{self, Api, ClientPath, Glob, Section, Template, Timeouts},
     name::FileName,
     origin::Origin,
+    spec,
 };
 
 /// A provider, ready to serve.
@@ -45,6 +46,17 @@ pub struct Provider {
     pub caller: compile::Carriers,
     /// The largest request body, in bytes.
     pub max_body: u64,
+    /// Its paste token.
+    pub paste_token: Option<PasteToken>,
+}
+
+/// A token of a vendor's shape, and the login that it stands for.
+#[derive(Debug)]
+pub struct PasteToken {
+    /// As it is written.
+    pub spec: spec::PasteToken,
+    /// The login's field in the provider's section.
+    pub field: String,
 }
 
 /// Where an egress sends requests.

@@ -242,8 +242,10 @@ async fn stored_for(
 
 fn held(key: &MasterKey, sealed: &SealedCredential) -> Held {
     match open_credential(key, sealed) {
+        // One that has expired would be refreshed first, if it can be.
         Ok(stored) => {
-            stored.usable(accounts::now_ms()).map_or(Held::Expired, |secret| Held::Value(secret.clone()))
+            let usable = stored.usable(accounts::now_ms()).or_else(|| stored.refreshable());
+            usable.map_or(Held::Expired, |secret| Held::Value(secret.clone()))
         }
         Err(reason) => Held::Unreadable(reason.to_string()),
     }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, MasterKey},
+    accounts::{self, Accounts, Endpoints, MasterKey, Refresher, Vaults},
     admin::{Admin, Desk, Files},
     cli::check,
     control,
@@ -104,6 +104,8 @@ async fn start(
     let (desk, errands) = Desk::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
+    let vaults = Vaults::new(store.clone(), key.clone());
+    let (refresher, logins) = Refresher::start(vaults, Endpoints::new(upstream.clone()));
     let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let house = House {
@@ -111,6 +113,7 @@ async fn start(
         desk,
         ready: Arc::new(Readiness::default()),
         accounts,
+        refresher,
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
         upstream,
         recorder: settings.access_log.then_some(recorder),
@@ -120,8 +123,10 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
-    let control =
-        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(errands)];
+    let (control, logins) = (
+        vec![tokio::spawn(lookups), tokio::spawn(records), tokio::spawn(calls), tokio::spawn(errands)],
+        tokio::spawn(logins),
+    );
     let (stop, ready) = (house.stop.clone(), house.ready.clone());
     let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
     let workers = start_workers(doors, pulses, &house)?;
@@ -138,7 +143,7 @@ async fn start(
     if human {
         next_steps(address, admin_address, settings, empty)?;
     }
-    Ok((held, Running { live, reloader, store, ready, stop, workers, socket, control }, watchdog))
+    Ok((held, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
 }
 
 fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {

@@ -66,7 +66,7 @@ pub struct Provider {
     /// The largest request body, in bytes.
     pub max_body: u64,
     /// Its paste token.
-    pub paste_token: Option<spec::PasteToken>,
+    pub paste_token: Option<Located<spec::PasteToken>>,
     /// What "try it" calls.
     pub probe: Option<spec::Probe>,
     /// Its tests.

@@ -194,7 +194,7 @@ impl Compiler<'_> {
         self.check_link("keys_url", spec.keys_url.as_deref());
         self.check_link("docs", spec.docs.as_deref());
         self.check_probe(spec.probe.as_ref(), &endpoints);
-        self.check_paste_token(spec.paste_token.as_ref(), section.as_ref());
+        let paste_token = self.paste_token(spec.paste_token.as_ref(), section.as_ref());
         let own = self.layers.iter().map(|layer| layer.file.clone());
         let inputs = own.chain(gateways.iter().map(|used| used.gateway.file.clone()));
         let inputs =
@@ -215,7 +215,7 @@ impl Compiler<'_> {
             egress,
             cors_headers,
             max_body: max_body.unwrap_or(MAX_BODY_DEFAULT),
-            paste_token: spec.paste_token.clone(),
+            paste_token,
             probe: spec.probe.clone(),
             tests: self.tests(spec.test.as_deref().unwrap_or_default()),
         })

@@ -114,7 +114,7 @@ impl Listing<'_> {
         if provider.max_body != 256 << 20 {
             self.say(What::Limits, "max_body", Fact::of(format!("{} bytes", provider.max_body)));
         }
-        if let Some(paste) = &provider.paste_token {
+        if let Some(paste) = provider.paste_token.as_ref().map(|paste| &paste.value) {
             let detail = format!("{paste:?}");
             self.say(What::PasteToken, paste.path.clone(), Fact { detail, ..Fact::default() });
         }

@@ -4,6 +4,7 @@
 //! Never reads a body, never parses configuration, never keeps anything of a request after its end.
 
 mod body;
+mod credential;
 mod face;
 mod fault;
 mod own;
@@ -19,7 +20,7 @@ use std::{
     },
 };
 
-use http::{Method, Request, Response, Uri, Version, header, request::Parts};
+use http::{Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
@@ -31,17 +32,18 @@ pub use own::administer;
 pub use ready::Readiness;
 
 use crate::{
-    accounts::{Accounts, Attempts, Caller, LocalCache, TooMany, now_ms},
+    accounts::{Accounts, Attempts, Caller, LocalCache, Refresher, TooMany},
     admin::Desk,
     fault::{Fault, Kind},
     live::Live,
     origin::is_host,
-    rewrite::{self, Answered, Bound, Chosen, Usable},
+    rewrite::{self, Answered},
     store::StoreError,
     table::{Hit, Table},
     telemetry::{Recorder, shown},
-    upstream::{Deadlines, Download, SendError, Upload, Upstream},
+    upstream::{Deadlines, Download, SendError, Upload, UploadWatch, Upstream},
 };
+use credential::Granted;
 use visit::Visit;
 
 /// What one worker serves with. Nothing in it is waited for by another worker.
@@ -59,6 +61,8 @@ pub struct Worker {
     pub accounts: Accounts,
     /// What this worker knows of callers.
     pub cache: LocalCache,
+    /// Who keeps logins alive.
+    pub refresher: Refresher,
     /// The wrong tokens that it was shown.
     pub attempts: Attempts,
     /// Proxies whose word for where a request came from is taken.
@@ -141,22 +145,18 @@ async fn relay(
     incoming: &mut Option<Incoming>,
     visit: &mut Visit,
 ) -> Result<Response<Body>, Fault> {
-    let secret = credential(caller, hit)?;
+    let granted = credential::find(worker, caller, hit).await?;
     let upload = upload(head, hit, incoming)?;
+    // So that it can go once more, with another access token.
+    let refreshable = granted.as_ref().is_some_and(|granted| granted.can_be_refreshed);
+    let upload = if refreshable { upload.keep() } else { upload };
     let watch = upload.watch();
-    let request = {
-        let table = worker.live.current();
-        rewrite::request(hit, head, secret.as_ref(), &table.carriers)?
-    };
-    let endpoint = hit.endpoint();
-    let deadlines = Deadlines {
-        connect: endpoint.timeouts.connect,
-        first_byte: endpoint.timeouts.first_byte,
-        idle: endpoint.timeouts.idle,
-    };
-    let origin = request.origin;
-    let sent = worker.upstream.send(origin, outgoing(request, upload)?, deadlines).await;
+    let sent = send(worker, head, hit, granted.as_ref(), upload).await?;
     let reply = match sent {
+        Ok(reply) if refreshable && reply.status() == StatusCode::UNAUTHORIZED => {
+            let another = again(worker, head, hit, caller, granted, watch.as_ref(), visit).await;
+            another.unwrap_or(reply)
+        }
         Ok(reply) => reply,
         Err(error) => {
             body::read_rest_of(&worker.tasks, watch);
@@ -184,6 +184,46 @@ async fn relay(
             Ok(fault::reply(rule, hit, visit.request_id()))
         }
     }
+}
+
+/// Sends the request with a credential, up to the head of the upstream's answer.
+async fn send(
+    worker: &Worker,
+    head: &Parts,
+    hit: &Hit,
+    granted: Option<&Granted<'_>>,
+    upload: Upload,
+) -> Result<Result<Response<Download>, SendError>, Fault> {
+    let request = {
+        let table = worker.live.current();
+        rewrite::request(hit, head, granted.map(|granted| &granted.chosen), &table.carriers)?
+    };
+    let timeouts = hit.endpoint().timeouts;
+    let deadlines =
+        Deadlines { connect: timeouts.connect, first_byte: timeouts.first_byte, idle: timeouts.idle };
+    let origin = request.origin;
+    Ok(worker.upstream.send(origin, outgoing(request, upload)?, deadlines).await)
+}
+
+/// The upstream's answer to a request that it has refused, sent with another access token: once, if there is one,
+/// and if all of the body was kept. None, and what it answered at first stands.
+async fn again(
+    worker: &Worker,
+    head: &Parts,
+    hit: &Hit,
+    caller: &Caller,
+    granted: Option<Granted<'_>>,
+    watch: Option<&UploadWatch>,
+    visit: &Visit,
+) -> Option<Response<Download>> {
+    let upload = match watch {
+        None => Upload::empty(),
+        Some(watch) => Upload::kept(watch.take_kept()?),
+    };
+    let granted = granted?.another(worker, caller, hit).await?;
+    // Boxed, since it is rare: a warm request should not carry its state.
+    let sent = Box::pin(send(worker, head, hit, Some(&granted), upload)).await;
+    sent.ok()?.inspect_err(|error| drop(send_fault(error, hit, visit))).ok()
 }
 
 /// HTTP that a proxy can pass on without guessing: RFC 9112, sections 3.2 and 6.1.
@@ -238,32 +278,6 @@ fn store_fault(error: &StoreError, visit: &Visit) -> Fault {
 
 fn find(table: &Table, head: &Parts, path: &str) -> Result<Hit, Fault> {
     table.find_canonical(&head.method, path).ok_or_else(|| rewrite::no_endpoint(table, path))
-}
-
-/// The caller's credential for the endpoint's provider: the caller's own, the group's or everybody's.
-fn credential<'h>(caller: &Caller, hit: &'h Hit) -> Result<Option<Chosen<'h>>, Fault> {
-    let section = hit.provider.section.as_ref().map_or("", |section| section.name.as_str());
-    let now_ms = now_ms();
-    let owners = caller.credentials.iter().map(|(owner, credentials)| {
-        move |field: &str| {
-            let secret = credentials.get(section, field)?.usable(now_ms)?.clone();
-            Some(Usable {
-                secret,
-                bound: Some(Bound { owner, origins: credentials.origins(section, field) }),
-            })
-        }
-    });
-    rewrite::choose(hit, owners).map_err(|fault| {
-        let mut stored = hit.provider.auth.iter().flat_map(|auth| {
-            caller.credentials.values().filter_map(|credentials| credentials.get(section, &auth.field))
-        });
-        let missing = fault.kind == Kind::CredentialMissing;
-        if missing && stored.any(|stored| stored.usable(now_ms).is_none()) {
-            rewrite::expired(hit)
-        } else {
-            fault
-        }
-    })
 }
 
 /// The request's body on its way up. A GET never carries one.
@@ -321,12 +335,7 @@ fn send_fault(error: &SendError, hit: &Hit, visit: &Visit) -> Fault {
 }
 
 impl Body {
-    fn relay(
-        download: Download,
-        trailers: bool,
-        watch: Option<crate::upstream::UploadWatch>,
-        tasks: TaskTracker,
-    ) -> Self {
+    fn relay(download: Download, trailers: bool, watch: Option<UploadWatch>, tasks: TaskTracker) -> Self {
         Self::Relay(Box::new(body::Relay::new(download, trailers, watch, tasks)))
     }
 }

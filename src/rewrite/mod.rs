@@ -11,7 +11,7 @@ mod witness;
 
 pub use answer::{Answered, answer, cors, trailers};
 pub use query::value_of;
-pub use request::{Bound, Chosen, Outgoing, Usable, choose, expired, request, watched};
+pub use request::{Bound, Chosen, Outgoing, Usable, choose, expired, moved, request, watched};
 pub use token::{Carrier, token, token_at};
 pub use witness::{Fate, Own, Reason, Rule, RuleKind, RuleTable, Witness};
 

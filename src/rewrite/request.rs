@@ -106,9 +106,11 @@ pub fn choose<'s, S: Fn(&str) -> Option<Usable<'s>>>(
 fn stays(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>) -> Result<(), Fault> {
     let new: Vec<&str> =
         provider.used.iter().filter(|used| !origins.contains(used)).map(String::as_str).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
+    if new.is_empty() { Ok(()) } else { Err(moved(provider, Bound { owner, origins }, &new)) }
+}
+
+/// What is said of a credential that was not saved for where the provider's file now leads.
+pub fn moved(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>, new: &[&str]) -> Fault {
     let name = &provider.name;
     let (what, confirm) = match owner {
         Owner::User(_) => (
@@ -123,12 +125,17 @@ fn stays(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>) -> Resu
         "The credential {what} for {name} was saved for {old}, and {name} now leads to {}: {confirm}",
         new.join(", ")
     );
-    Err(Fault::new(Kind::CredentialMoved, message))
+    Fault::new(Kind::CredentialMoved, message)
 }
 
-/// What a caller is told instead of `choose`'s fault, all of whose logins have expired.
-pub fn expired(hit: &Hit) -> Fault {
-    let message = format!("The login stored for {} has expired: store it anew", hit.provider.name);
+/// What a caller is told instead of `choose`'s fault, all of whose logins have expired. One that could not be
+/// refreshed for now may be another time.
+pub fn expired(hit: &Hit, for_now: bool) -> Fault {
+    let what =
+        if for_now { "could not be refreshed for now: try again, or store it anew" } else { "store it anew" };
+    let name = &hit.provider.name;
+    let message =
+        format!("The login stored for {name} has expired{}{what}", if for_now { ", and " } else { ": " });
     Fault::new(Kind::CredentialExpired, message)
 }
 

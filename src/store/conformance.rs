@@ -278,6 +278,7 @@ async fn paste_tokens(store: Store) {
     assert_eq!(ends("three").await, Some(None), "the login is still there");
     change(&[CredentialChange::Remove { section: "demo".to_owned(), field: "oauth".to_owned() }]).await;
     assert_eq!([ends("two").await, ends("three").await], [None; 2]);
+    assert!(!replace("four", &owner, 90).await, "there is nothing that it could die with");
 }
 
 async fn credentials(store: Store) {

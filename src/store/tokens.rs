@@ -234,7 +234,7 @@ impl Store {
 
 impl Store {
     /// Gives a user a token of a provider's shape. Those that there were go on until `old_expires_at_ms`, or
-    /// their own end if that comes earlier. False if there is no such user.
+    /// their own end if that comes earlier. False if the user has no such login, or there is no such user.
     pub async fn replace_paste_token(
         &self,
         token: &NewPasteToken,
@@ -242,7 +242,14 @@ impl Store {
         act: &Act,
     ) -> Result<bool> {
         let mut transaction = self.begin().await?;
-        if !self.exists(&mut transaction, &token.user).await? {
+        let login = "SELECT 1 FROM credentials c JOIN users u ON u.id = c.owner
+             WHERE c.owner = $1 AND c.section = $2 AND c.field = $3";
+        let login = sqlx::query(login)
+            .bind(token.user.to_string())
+            .bind(token.section.clone())
+            .bind(token.field.clone());
+        let login = login.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
+        if login.is_none() {
             return Ok(false);
         }
         for query in [

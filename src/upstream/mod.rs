@@ -34,7 +34,7 @@ pub use self::{
     error::SendError,
     rule::{ConnectRule, RuleError},
     tls::{CaError, load_ca_file},
-    upload::{Upload, UploadError, UploadWatch},
+    upload::{MAX_KEPT, Upload, UploadError, UploadWatch},
 };
 use self::{
     exchange::Exchanged,

@@ -1,7 +1,8 @@
 //! `Upload`: the request's body on its way up. It counts against a limit, drops trailers, and notes
 //! when it last moved and why it broke, so that a client's fault is not taken for the upstream's.
 //!
-//! Frames pass as they are; nothing is buffered or copied.
+//! Frames pass as they are, and at once; nothing is held back. A small body can be copied on its way, so
+//! that it can be sent again.
 
 use std::{
     fmt,
@@ -15,6 +16,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+
+/// The largest body that is kept, in bytes.
+pub const MAX_KEPT: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -63,6 +67,8 @@ struct State {
     ended: bool,
     failure: Option<UploadError>,
     rest: Option<Incoming>,
+    /// What has gone up so far; none if nobody asked for it, or if it was too much.
+    kept: Option<Vec<u8>>,
 }
 
 impl Upload {
@@ -94,6 +100,16 @@ impl Upload {
     {
         let body = body.map_err(Into::into).boxed_unsync();
         Self { source: Source::Other(body), limit, progress: Some(Progress::new()) }
+    }
+
+    /// The same body, of which a copy is kept beside it, as long as it has at most [`MAX_KEPT`] bytes.
+    #[must_use]
+    pub fn keep(self) -> Self {
+        let small = self.size_hint().lower() <= MAX_KEPT as u64;
+        if let Some(progress) = self.progress.as_ref().filter(|_| small) {
+            progress.lock().kept = Some(Vec::new());
+        }
+        self
     }
 
     /// A way to look after the upload once it has been sent; none if it is empty or was at hand.
@@ -146,7 +162,7 @@ impl Upload {
             self.source = Source::Empty;
             return Ok(Frame::data(data));
         };
-        let total = progress.advance(data.len());
+        let total = progress.advance(&data);
         if total > self.limit {
             return Err(self.fail(UploadError::TooLarge { limit: self.limit }));
         }
@@ -230,6 +246,7 @@ impl Progress {
             ended: false,
             failure: None,
             rest: None,
+            kept: None,
         })))
     }
 
@@ -237,9 +254,14 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn advance(&self, bytes: usize) -> u64 {
+    fn advance(&self, data: &[u8]) -> u64 {
         let mut state = self.lock();
-        state.bytes = state.bytes.saturating_add(bytes as u64);
+        state.bytes = state.bytes.saturating_add(data.len() as u64);
+        if state.bytes > MAX_KEPT as u64 {
+            state.kept = None;
+        } else if let Some(kept) = &mut state.kept {
+            kept.extend_from_slice(data);
+        }
         state.moved = Instant::now();
         state.starved = false;
         state.bytes
@@ -270,6 +292,13 @@ impl UploadWatch {
     /// Why the upload broke off, if it did.
     pub fn failure(&self) -> Option<UploadError> {
         self.0.failure()
+    }
+
+    /// The copy of a body that was to be kept, if all of it has gone up, and it was small enough.
+    pub fn take_kept(&self) -> Option<Bytes> {
+        let mut state = self.0.lock();
+        let kept = state.kept.take().filter(|_| state.ended && state.failure.is_none());
+        kept.map(Bytes::from)
     }
 
     /// What the upstream left of a client's body when its connection was let go, so that it can be

@@ -26,7 +26,9 @@ use crate::{
 /// How long what is left to be done may take at the end, each part of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the end takes beside the delay and the grace period, at most.
-const LAST_STEPS: Duration = Duration::from_secs(10);
+const LAST_STEPS: Duration = Duration::from_secs(20);
+/// How long a login's refresh may still take: cut short, its new tokens would be lost.
+const LAST_REFRESH: Duration = Duration::from_secs(12);
 
 /// The signals that are answered, from when this is made.
 pub(super) struct Signals {
@@ -69,6 +71,8 @@ pub(super) struct Running {
     pub(super) workers: Workers,
     /// Where the commands that talk to this process reach it.
     pub(super) socket: Socket,
+    /// What keeps logins alive, and ends once nobody asks and nothing is under way.
+    pub(super) logins: JoinHandle<()>,
     /// What ends by itself once the workers have, and the socket is gone.
     pub(super) control: Vec<JoinHandle<()>>,
 }
@@ -152,8 +156,9 @@ async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
 
 /// The last lines are written, and what was stored is closed.
 async fn finish(running: Running) {
-    let Running { reloader, store, socket, control, .. } = running;
+    let Running { reloader, store, socket, logins, control, .. } = running;
     drop(socket);
+    let _ = timeout(LAST_REFRESH, logins).await;
     // Without workers these come to their end by themselves: no lookup is left, and nothing to record.
     for task in control {
         let _ = timeout(LAST_WORDS, task).await;

@@ -10,6 +10,9 @@ use crate::{
     spec::{self, backticked, nearest, step},
 };
 
+/// Paths below `/auth` that are tollgate's own.
+const OWN_PATHS: &[&str] = &["/auth/creds", "/auth/rotate", "/auth/tokens"];
+
 impl Compiler<'_> {
     pub(super) fn section(&mut self, spec: &spec::Credentials) -> Option<Section> {
         let name = section_name(self.name, spec);
@@ -84,7 +87,7 @@ impl Compiler<'_> {
             }
         }
         if let Some(url) = &field.token_url
-            && let Err(message) = crate::origin::Origin::split(url)
+            && let Err(message) = callable(url)
         {
             self.say(
                 Code::Url,
@@ -162,13 +165,21 @@ impl Compiler<'_> {
         Carriers { headers, query: spec.query.clone().unwrap_or_default() }
     }
 
-    pub(super) fn check_paste_token(&mut self, paste: Option<&spec::PasteToken>, section: Option<&Section>) {
-        let Some(paste) = paste else { return };
+    pub(super) fn paste_token(
+        &mut self,
+        paste: Option<&spec::PasteToken>,
+        section: Option<&Section>,
+    ) -> Option<Located<spec::PasteToken>> {
+        let paste = paste?;
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let good =
             paste.path.strip_prefix("/auth/").is_some_and(|name| !name.is_empty() && name.bytes().all(word));
         if !good {
             let message = "it has to be `/auth/` and one segment of lower-case letters, digits and `-`";
+            self.say(Code::Path, self.value("/paste_token/path"), message);
+        }
+        if OWN_PATHS.contains(&paste.path.as_str()) {
+            let message = format!("`{}` is a path of tollgate's own", paste.path);
             self.say(Code::Path, self.value("/paste_token/path"), message);
         }
         let login =
@@ -181,6 +192,7 @@ impl Compiler<'_> {
         for (claim, value) in &paste.claims {
             self.check_claim(&format!("/paste_token/claims/{}", step(claim)), value);
         }
+        Some(Located { value: paste.clone(), at: self.value("/paste_token/path") })
     }
 
     fn check_claim(&mut self, pointer: &str, value: &serde_json::Value) {
@@ -220,6 +232,13 @@ pub(super) fn readable_carriers(spec: Option<spec::Caller>) -> Carriers {
     let headers = spec.headers.iter().flatten().filter_map(name);
     let headers = headers.filter(|name| !matches!(safety::request(name.as_str()), safety::Class::Managed));
     Carriers { headers: headers.collect(), query: spec.query.unwrap_or_default() }
+}
+
+/// Whether a URL can be called as it is written.
+fn callable(url: &str) -> Result<(), &'static str> {
+    let (_, target) = crate::origin::Origin::split(url)?;
+    let plain = target.bytes().all(|b| b.is_ascii_graphic() && !b"#\\\"<>{}".contains(&b));
+    if plain { Ok(()) } else { Err("it has characters that a URL to call cannot have") }
 }
 
 /// The entry among those before that takes every secret of a field.

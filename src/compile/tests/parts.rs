@@ -447,6 +447,12 @@ paste_token = { path = "/auth/t", reply = "t", missing = "m", claims = { a = { g
 TG010 2:114 a generated claim has `gen` and a text `prefix`, not `suffix`",
     );
     provider(
+        r#"credentials = { field = [{ name = "key", kind = "oauth2", token_url = "https://a.example.com/t#", client_id = "c" }] }
+paste_token = { path = "/auth/creds", reply = "t", missing = "m", claims = {} }"#,
+        r"TG021 1:71 cannot be a URL: it has characters that a URL to call cannot have
+TG023 2:24 `/auth/creds` is a path of tollgate's own",
+    );
+    provider(
         r#"test = [{ name = "t", request = { path = "/" } }]"#,
         r#"TG012 1:9 entry 1 of `test` has no `expect` | for example: expect = { url = "https://api.example.com/v1/models" }"#,
     );

@@ -204,3 +204,39 @@ async fn the_rest_of_a_clients_body() {
     let (result, ()) = tokio::join!(serving, asking);
     result.unwrap();
 }
+
+/// A copy is there once all has gone up, of a small body alone, and for the asking alone.
+#[tokio::test]
+async fn what_is_kept_of_a_body() {
+    let check = async |pieces: &[usize], ended: bool, keep: bool, expected: bool| {
+        let server = Server::run(move |_, mut peer| async move {
+            let head = peer.head().await;
+            if ended && head.is_some_and(|head| head.contains("chunked")) {
+                // The last chunk alone begins so, since the pieces are made of `x`.
+                while peer.stream.read_u8().await.unwrap() != b'0' || peer.read(4).await != "\r\n\r\n" {}
+            }
+            peer.write("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n").await;
+            peer.hang().await;
+        })
+        .await;
+        let (feed, body) = Fed::new(None);
+        for piece in pieces {
+            feed.send(Ok(Frame::data(vec![b'x'; *piece].into()))).await.unwrap();
+        }
+        let feed = Some(feed).filter(|_| !ended);
+        let upload = Upload::other(body, u64::MAX);
+        let upload = if keep { upload.keep() } else { upload };
+        let watch = upload.watch().unwrap();
+        upstream().send(&server.origin, request("POST", upload), DEADLINES).await.unwrap();
+        let all = vec![b'x'; pieces.iter().sum()];
+        assert_eq!(watch.take_kept(), expected.then(|| all.into()), "{pieces:?} {ended} {keep}");
+        assert_eq!(watch.take_kept(), None);
+        drop(feed);
+    };
+    check(&[1, 2, 3], true, true, true).await;
+    check(&[MAX_KEPT - 1, 1], true, true, true).await;
+    check(&[MAX_KEPT, 1], true, true, false).await;
+    check(&[MAX_KEPT + 1], true, true, false).await;
+    check(&[1, 2, 3], false, true, false).await;
+    check(&[1, 2, 3], true, false, false).await;
+}

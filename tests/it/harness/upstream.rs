@@ -4,6 +4,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::Instant,
 };
@@ -56,7 +57,7 @@ impl Upstream {
 
     /// The connection on which the next request arrives.
     pub fn next(&mut self) -> Wire {
-        match self.wait(None, true) {
+        match self.wait(&[], true) {
             Some(Next::Request(wire)) => wire,
             Some(Next::Client) | None => panic!("no request reached the upstream within {LIMIT:?}"),
         }
@@ -71,7 +72,17 @@ impl Upstream {
 
     /// Whatever comes first: a request here, or something on the client's connection.
     pub fn next_or(&mut self, client: &Wire) -> Next {
-        self.wait(Some(client), true).unwrap_or_else(|| panic!("nothing happened within {LIMIT:?}"))
+        self.wait(&[client.as_fd()], true).unwrap_or_else(|| panic!("nothing happened within {LIMIT:?}"))
+    }
+
+    /// The connection on which the next request arrives; none if one arrives at another upstream first.
+    pub fn next_unless(&mut self, other: &Self) -> Option<Wire> {
+        let others: Vec<_> =
+            [other.listener.as_fd()].into_iter().chain(other.idle.iter().map(AsFd::as_fd)).collect();
+        match self.wait(&others, true).unwrap_or_else(|| panic!("nothing happened within {LIMIT:?}")) {
+            Next::Request(wire) => Some(wire),
+            Next::Client => None,
+        }
     }
 
     /// Keeps a connection open, for the next request.
@@ -82,7 +93,7 @@ impl Upstream {
 
     /// Fails if anything has arrived here.
     pub fn saw_nothing(&mut self) {
-        if let Some(Next::Request(mut wire)) = self.wait(None, false) {
+        if let Some(Next::Request(mut wire)) = self.wait(&[], false) {
             panic!("the upstream was to see nothing, but saw {:?}", wire.request());
         }
     }
@@ -92,12 +103,12 @@ impl Upstream {
         self.idle.clear();
     }
 
-    fn wait(&mut self, client: Option<&Wire>, patient: bool) -> Option<Next> {
+    fn wait(&mut self, others: &[BorrowedFd<'_>], patient: bool) -> Option<Next> {
         let start = Instant::now();
         loop {
             let left =
                 if patient { LIMIT.saturating_sub(start.elapsed()) } else { std::time::Duration::ZERO };
-            let ready = self.poll(client, Timespec::try_from(left).expect("ten seconds fit"))?;
+            let ready = self.poll(others, Timespec::try_from(left).expect("ten seconds fit"))?;
             if ready == 0 {
                 return Some(Next::Client);
             }
@@ -107,12 +118,12 @@ impl Upstream {
         }
     }
 
-    /// Which is ready: 0 the client, 1 the listener, above it the unused connections. Connections go before
-    /// the client, so that nothing that reached the upstream is missed.
-    fn poll(&self, client: Option<&Wire>, left: Timespec) -> Option<usize> {
+    /// Which is ready: 0 the others, 1 the listener, above it the unused connections. Connections go before
+    /// the others, so that nothing that reached the upstream is missed.
+    fn poll(&self, others: &[BorrowedFd<'_>], left: Timespec) -> Option<usize> {
         let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
         fds.extend(self.idle.iter().map(|wire| PollFd::new(wire, PollFlags::IN)));
-        fds.extend(client.map(|wire| PollFd::new(wire, PollFlags::IN)));
+        fds.extend(others.iter().map(|other| PollFd::new(other, PollFlags::IN)));
         poll(&mut fds, Some(&left)).expect("the sockets are open");
         let ready = fds.iter().position(|fd| !fd.revents().is_empty())?;
         Some(if ready > self.idle.len() { 0 } else { ready + 1 })

@@ -1,0 +1,223 @@
+//! OAuth 2.0 as its texts: what is asked of a token endpoint (RFC 6749, section 6), what its answer means,
+//! and when it may be asked again after a failure. `refresh` does the asking.
+//!
+//! Pure. No message here ever holds a token, or anything of an answer's text.
+
+use std::{borrow::Cow, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use serde::Deserialize;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::credential::{Stored, checked};
+use crate::secret::Secret;
+
+/// The longest answer that is read, in bytes.
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
+/// How long an access token lasts of which nothing says how long.
+const LIFETIME_MS: u64 = 3_600_000;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// Why a login was not refreshed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// The refresh token is good no more: only a new login helps.
+    #[error("the token endpoint says that the login is no longer valid")]
+    Revoked,
+    /// It was not reached, or not in time.
+    #[error("the token endpoint did not answer")]
+    Silent,
+    /// There is no such place.
+    #[error("the provider file's `token_url` is no URL to call")]
+    Url,
+    /// Another status code.
+    #[error("the token endpoint answered {0}")]
+    Status(u16),
+    /// What came is no answer of a token endpoint.
+    #[error("the token endpoint's answer {0}")]
+    Garbage(&'static str),
+}
+
+/// The body of the request for a new access token.
+pub(super) fn form(refresh_token: &Secret, client_id: &str) -> Bytes {
+    // Each byte becomes three at most; a text that grew would leave copies of itself behind.
+    let room = 64 + 3 * (refresh_token.expose().len() + client_id.len());
+    let mut form = Zeroizing::new(String::with_capacity(room));
+    form.push_str("grant_type=refresh_token&refresh_token=");
+    form.extend(form_urlencoded::byte_serialize(refresh_token.expose().as_bytes()));
+    form.push_str("&client_id=");
+    form.extend(form_urlencoded::byte_serialize(client_id.as_bytes()));
+    Bytes::from_owner(Zeroizing::new(std::mem::take(&mut *form).into_bytes()))
+}
+
+/// What a token endpoint grants (RFC 6749, section 5.1).
+#[derive(Deserialize)]
+struct Granted<'a> {
+    #[serde(borrow)]
+    access_token: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    refresh_token: Option<Cow<'a, str>>,
+    expires_in: Option<serde_json::Value>,
+}
+
+/// What it says instead (section 5.2).
+#[derive(Deserialize)]
+struct Error<'a> {
+    #[serde(borrow)]
+    error: Cow<'a, str>,
+}
+
+/// The login that an answer makes of one with this refresh token. Without an access token nothing is changed.
+pub(super) fn answer(
+    status: u16,
+    body: &[u8],
+    refresh_token: &Secret,
+    now_ms: u64,
+) -> Result<Stored, Refused> {
+    if status != 200 {
+        let revoked = matches!(status, 400..=403)
+            && serde_json::from_slice(body).is_ok_and(|Error { error }| error == "invalid_grant");
+        return Err(if revoked { Refused::Revoked } else { Refused::Status(status) });
+    }
+    let granted: Granted<'_> =
+        serde_json::from_slice(body).map_err(|_| Refused::Garbage("is not the JSON that it should be"))?;
+    let token =
+        |text: &str| checked("", text).map_err(|_| Refused::Garbage("holds a token that cannot be sent"));
+    let access_token = granted.access_token.filter(|text| !text.is_empty());
+    let access_token = token(&access_token.ok_or(Refused::Garbage("holds no access token"))?)?;
+    let refresh_token = match granted.refresh_token.filter(|text| !text.is_empty()) {
+        Some(rotated) => token(&rotated)?,
+        None => refresh_token.clone(),
+    };
+    let lasts_ms = granted.expires_in.as_ref().and_then(seconds).map(|seconds| seconds.saturating_mul(1000));
+    let expires_at_ms = lasts_ms.map(|lasts_ms| now_ms.saturating_add(lasts_ms));
+    let own = || expiry_of(&access_token).filter(|expires_at_ms| *expires_at_ms > now_ms);
+    let expires_at_ms = expires_at_ms.or_else(own).unwrap_or(now_ms.saturating_add(LIFETIME_MS));
+    Ok(Stored::OAuth { access_token, refresh_token: Some(refresh_token), expires_at_ms: Some(expires_at_ms) })
+}
+
+/// A lifetime: a number, or a text that is one, as some endpoints have it. None at all is as good as missing.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float that is cast saturates")]
+fn seconds(value: &serde_json::Value) -> Option<u64> {
+    let number = match value {
+        serde_json::Value::String(text) => text.trim().parse().ok()?,
+        other => other.as_f64()?,
+    };
+    Some(number as u64).filter(|seconds| *seconds > 0)
+}
+
+/// When an access token expires that is a JSON Web Token and says so, in milliseconds since 1970. Its signature
+/// is for whoever it was made for; here it only says when to ask for the next.
+pub(super) fn expiry_of(access_token: &Secret) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: serde_json::Value,
+    }
+    let mut parts = access_token.expose().split('.');
+    let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+        return None;
+    };
+    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
+    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    Some(seconds(&claims.exp)?.saturating_mul(1000))
+}
+
+/// Whether an access token that expires then is about to.
+pub(super) fn is_due(expires_at_ms: Option<u64>, now_ms: u64, before: Duration) -> bool {
+    let before_ms = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
+    expires_at_ms.is_some_and(|at| at <= now_ms.saturating_add(before_ms))
+}
+
+/// How long a credential is let alone after so many failures in a row.
+pub(super) fn pause(failures: u32) -> Duration {
+    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: u64 = 1_000_000_000_000;
+
+    #[test]
+    fn what_is_asked() {
+        let form = form(&Secret::new("r/1+2=ü &"), "app_1~x");
+        let expected = "grant_type=refresh_token&refresh_token=r%2F1%2B2%3D%C3%BC+%26&client_id=app_1%7Ex";
+        assert_eq!(form, expected);
+    }
+
+    fn granted(body: &str) -> Result<(String, String, u64), Refused> {
+        answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|stored| match stored {
+            Stored::OAuth { access_token, refresh_token: Some(refresh), expires_at_ms: Some(expires) } => {
+                (access_token.expose().to_owned(), refresh.expose().to_owned(), expires - NOW_MS)
+            }
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn what_is_granted() {
+        let check = |body: &str, access: &str, refresh: &str, lasts_ms: u64| {
+            assert_eq!(granted(body), Ok((access.into(), refresh.into(), lasts_ms)), "{body}");
+        };
+        check(r#"{"access_token":"a","refresh_token":"r","expires_in":60,"more":[1]}"#, "a", "r", 60_000);
+        check(r#"{"access_token":"a","expires_in":"60"}"#, "a", "old", 60_000);
+        check(r#"{"access_token":"a","refresh_token":null,"expires_in":60.9}"#, "a", "old", 60_000);
+        check(r#"{"access_token":"a","refresh_token":"","expires_in":60}"#, "a", "old", 60_000);
+        check(r#"{"access_token":"\u0061"}"#, "a", "old", LIFETIME_MS);
+        for nothing in ["null", "0", "-1", "\"soon\"", "[]", "\"\"", "\"nan\""] {
+            let body = format!(r#"{{"access_token":"a","expires_in":{nothing}}}"#);
+            check(&body, "a", "old", LIFETIME_MS);
+        }
+        let forever = u64::MAX - NOW_MS;
+        check(r#"{"access_token":"a","expires_in":1e300}"#, "a", "old", forever);
+        let jwt = |exp: &str| format!("h.{}.s", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#)));
+        let own = |exp: &str, lasts_ms| {
+            let token = jwt(exp);
+            check(&format!(r#"{{"access_token":"{token}"}}"#), &token, "old", lasts_ms);
+        };
+        own("1000000100", 100_000);
+        own("1000000000", LIFETIME_MS);
+        own("true", LIFETIME_MS);
+        let token = jwt("1000000100");
+        check(&format!(r#"{{"access_token":"{token}","expires_in":7}}"#), &token, "old", 7_000);
+    }
+
+    #[test]
+    fn what_is_not() {
+        let check = |status: u16, body: &str, expected: &str| {
+            let refused = answer(status, body.as_bytes(), &Secret::new("old"), NOW_MS).unwrap_err();
+            assert_eq!(refused.to_string(), expected, "{status} {body}");
+        };
+        let revoked = "the token endpoint says that the login is no longer valid";
+        check(400, r#"{"error":"invalid_grant","error_description":"canary"}"#, revoked);
+        check(401, r#"{"error":"invalid_grant"}"#, revoked);
+        check(500, r#"{"error":"invalid_grant"}"#, "the token endpoint answered 500");
+        check(400, r#"{"error":"invalid_client"}"#, "the token endpoint answered 400");
+        check(400, "canary", "the token endpoint answered 400");
+        check(429, "{}", "the token endpoint answered 429");
+        check(302, "", "the token endpoint answered 302");
+        check(201, r#"{"access_token":"a"}"#, "the token endpoint answered 201");
+        let no_json = "the token endpoint's answer is not the JSON that it should be";
+        check(200, "canary", no_json);
+        check(200, r#"{"access_token":1}"#, no_json);
+        check(200, "", no_json);
+        check(200, r#"{"token":"canary"}"#, "the token endpoint's answer holds no access token");
+        check(200, r#"{"access_token":""}"#, "the token endpoint's answer holds no access token");
+        check(200, r#"{"access_token":null}"#, "the token endpoint's answer holds no access token");
+        let unsendable = "the token endpoint's answer holds a token that cannot be sent";
+        check(200, r#"{"access_token":"a\nb"}"#, unsendable);
+        check(200, r#"{"access_token":"a","refresh_token":"ü"}"#, unsendable);
+    }
+
+    #[test]
+    fn pauses_double_up_to_five_minutes() {
+        let pauses: Vec<u64> =
+            [0, 1, 2, 3, 8, 9, 10, 33, u32::MAX].map(|failures| pause(failures).as_secs()).into();
+        assert_eq!(pauses, [1, 1, 2, 4, 128, 256, 300, 300, 300]);
+    }
+}

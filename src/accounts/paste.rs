@@ -1,0 +1,129 @@
+//! Paste tokens: gateway tokens of a vendor's shape, for clients that take no other. Made from the claims in
+//! a provider's file and signed with a key that is thrown away, so that one holds nothing real.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use super::{people::Actor, token::random};
+use crate::{
+    bind,
+    name::UserId,
+    secret::Secret,
+    store::{NewPasteToken, Store, StoreError, TokenHash, hex},
+};
+
+/// How long one goes on when another is made in its place.
+const OLD_LIVES_MS: u64 = 3_600_000;
+
+/// Makes one for a user's login in the section and field; those that the user had for this provider live on for an
+/// hour. None if no such login is stored.
+pub async fn issue_paste_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    provider: &bind::Provider,
+) -> Result<Option<Secret>, StoreError> {
+    let (Some(paste), Some(section)) = (&provider.paste_token, &provider.section) else { return Ok(None) };
+    let act = actor.act("paste_token.create", user, json!({ "provider": provider.name.as_str() }));
+    let token = generate(&paste.spec.claims, act.at_ms);
+    let record = NewPasteToken {
+        hash: TokenHash::of(token.expose()),
+        user: user.clone(),
+        provider: provider.name.clone(),
+        section: section.name.clone(),
+        field: paste.field.clone(),
+        created_at_ms: act.at_ms,
+    };
+    let old_expires_at_ms = act.at_ms.saturating_add(OLD_LIVES_MS);
+    Ok(store.replace_paste_token(&record, old_expires_at_ms, &act).await?.then_some(token))
+}
+
+/// A new one.
+fn generate(claims: &BTreeMap<String, Value>, now_ms: u64) -> Secret {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims: Map<String, Value> =
+        claims.iter().map(|(name, claim)| (name.clone(), filled(claim, now_ms))).collect();
+    let text = format!("{}.{}", part(&json!({ "alg": "HS256", "typ": "JWT" })), part(&claims.into()));
+    let mut signer = Hmac::<Sha256>::new_from_slice(&random::<32>()).expect("HMAC takes a key of any length");
+    signer.update(text.as_bytes());
+    Secret::new(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signer.finalize().into_bytes())))
+}
+
+/// A claim, with what is to be generated in it.
+fn filled(claim: &Value, now_ms: u64) -> Value {
+    let Value::Object(table) = claim else { return claim.clone() };
+    let prefix = table.get("prefix").and_then(Value::as_str).unwrap_or_default();
+    match table.get("gen").and_then(Value::as_str) {
+        Some("now") if prefix.is_empty() => (now_ms / 1000).into(),
+        Some("now") => format!("{prefix}{}", now_ms / 1000).into(),
+        Some("uuid") => format!("{prefix}{}", uuid()).into(),
+        Some("hex24") => format!("{prefix}{}", hex(&random::<12>())).into(),
+        Some(_) | None => {
+            let inner = table.iter().map(|(name, claim)| (name.clone(), filled(claim, now_ms)));
+            Value::Object(inner.collect())
+        }
+    }
+}
+
+/// A random one (RFC 9562, section 5.4).
+fn uuid() -> String {
+    let mut bytes = random::<16>();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digits = hex(&bytes);
+    [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]).join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(part: &str) -> Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn it_is_shaped_as_the_file_says() {
+        let claims = json!({
+            "exp": 9_999_999_999_u64,
+            "iat": { "gen": "now" },
+            "id": { "gen": "uuid" },
+            "plain": { "prefix": "p", "list": [1, { "gen": "now" }] },
+            "user": { "inner": { "gen": "hex24", "prefix": "user-" } },
+            "when": { "gen": "now", "prefix": "t" },
+        });
+        let claims: BTreeMap<String, Value> = serde_json::from_value(claims).unwrap();
+        let token = generate(&claims, 1_700_000_000_999);
+        let parts: Vec<&str> = token.expose().split('.').collect();
+        let [header, payload, signature] = parts[..] else { panic!("{parts:?}") };
+        assert_eq!(decoded(header).to_string(), r#"{"alg":"HS256","typ":"JWT"}"#);
+        assert_eq!(URL_SAFE_NO_PAD.decode(signature).unwrap().len(), 32);
+        let mut payload = decoded(payload);
+        let id = payload["id"].take();
+        let groups: Vec<usize> = id.as_str().unwrap().split('-').map(str::len).collect();
+        assert_eq!(groups, [8, 4, 4, 4, 12]);
+        assert_eq!(&id.as_str().unwrap()[14..15], "4");
+        let user = payload["user"]["inner"].take();
+        let digits = user.as_str().unwrap().strip_prefix("user-").unwrap();
+        assert!(digits.len() == 24 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let expected = json!({
+            "exp": 9_999_999_999_u64,
+            "iat": 1_700_000_000,
+            "id": null,
+            "plain": { "prefix": "p", "list": [1, { "gen": "now" }] },
+            "user": { "inner": null },
+            "when": "t1700000000",
+        });
+        assert_eq!(payload, expected);
+    }
+
+    #[test]
+    fn no_two_are_the_same() {
+        let make = || generate(&BTreeMap::new(), 0);
+        assert_ne!(make(), make());
+    }
+}

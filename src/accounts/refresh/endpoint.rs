@@ -1,0 +1,104 @@
+//! One call to a token endpoint: a form goes up, a small JSON comes down, within a deadline. Redirects are not
+//! followed: a refresh token goes where the file says, and nowhere else.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::{
+    accounts::{
+        Stored, clock,
+        oauth::{self, MAX_ANSWER, Refused},
+    },
+    origin::Origin,
+    secret::Secret,
+    upstream::{Deadlines, Download, Shared, Upload, Upstream},
+};
+
+/// How long the whole call may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What is asked of a token endpoint. A trait only so that tests can play it.
+pub trait TokenEndpoint: Send + Sync + 'static {
+    /// The login that comes of a refresh token.
+    fn refresh(
+        &self,
+        token_url: &str,
+        client_id: &str,
+        refresh_token: &Secret,
+    ) -> impl Future<Output = Result<Stored, Refused>> + Send;
+}
+
+/// The real ones, reached as upstreams are.
+#[derive(Debug)]
+pub struct Endpoints(Arc<Shared>);
+
+impl Endpoints {
+    /// Reached by these rules.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    async fn call(
+        &self,
+        origin: &Origin,
+        request: Request<Upload>,
+    ) -> Result<(u16, Zeroizing<Vec<u8>>), Refused> {
+        // Calls are rare: each has a connection of its own, and none waits unused.
+        let upstream = Upstream::new(Arc::clone(&self.0));
+        let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };
+        let answer = upstream.send(origin, request, deadlines).await.map_err(|error| {
+            tracing::warn!(%error, "a token endpoint gave no answer");
+            Refused::Silent
+        })?;
+        read(answer).await
+    }
+}
+
+impl TokenEndpoint for Endpoints {
+    async fn refresh(
+        &self,
+        token_url: &str,
+        client_id: &str,
+        refresh_token: &Secret,
+    ) -> Result<Stored, Refused> {
+        let (origin, request) = request(token_url, oauth::form(refresh_token, client_id))?;
+        let called = timeout(DEADLINE, self.call(&origin, request)).await;
+        let (status, body) = called.unwrap_or(Err(Refused::Silent))?;
+        oauth::answer(status, &body, refresh_token, clock::now_ms())
+    }
+}
+
+fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), Refused> {
+    let (origin, target) = Origin::split(token_url).map_err(|_| Refused::Url)?;
+    let mut request = Request::new(Upload::kept(form));
+    *request.method_mut() = Method::POST;
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    *request.uri_mut() = target.parse().map_err(|_| Refused::Url)?;
+    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| Refused::Url)?;
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, host);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    Ok((origin, request))
+}
+
+/// The status, and the whole body.
+async fn read(answer: Response<Download>) -> Result<(u16, Zeroizing<Vec<u8>>), Refused> {
+    let status = answer.status().as_u16();
+    let mut download = answer.into_body();
+    let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+    while let Some(frame) = download.frame().await {
+        let frame = frame.map_err(|_| Refused::Garbage("is cut"))?;
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        if body.len() + data.len() > MAX_ANSWER {
+            return Err(Refused::Garbage("is too long"));
+        }
+        body.extend_from_slice(data);
+    }
+    Ok((status, body))
+}

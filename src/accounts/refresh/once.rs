@@ -1,0 +1,183 @@
+//! One refresh, from the lease to the stored tokens: what is stored is read first, since somebody may have
+//! refreshed or replaced it, and new tokens are stored before anybody gets them.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Fresh, NotRefreshed, Outcome, TokenEndpoint, Wanted,
+    vault::{Login, Vault},
+};
+use crate::{
+    accounts::{Stored, oauth::Refused},
+    secret::Secret,
+    store::StoreError,
+};
+
+/// How long the lease holds: as long as one call and what is stored of it may take.
+const LEASE_MS: u64 = 13_000;
+/// How long another node's lease is waited out: until it is over, should that node have died.
+const PATIENCE: Duration = Duration::from_secs(14);
+/// How often what is stored is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How often new tokens are put in the place of a row that others seal anew at the same time.
+const MAX_TRIES: u32 = 16;
+
+/// New tokens that are not stored yet.
+#[derive(Debug)]
+pub(super) struct Unsaved {
+    /// What was asked for.
+    pub(super) wanted: Wanted,
+    old: Login,
+    new: Stored,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// What is still to be stored.
+    pub(super) unsaved: Option<Unsaved>,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, unsaved: None }
+    }
+}
+
+/// Brings about another access token than the one that was seen.
+pub(super) async fn once(
+    vault: &impl Vault,
+    endpoint: &impl TokenEndpoint,
+    wanted: &Wanted,
+    unsaved: Option<Unsaved>,
+) -> Ended {
+    // The old refresh token may be spent: nothing is asked for before what it brought is stored.
+    if let Some(unsaved) = unsaved {
+        return save(vault, unsaved).await;
+    }
+    let leased = match lease(vault, wanted).await {
+        Ok(Leased::Fresh(fresh)) => return Ok(fresh).into(),
+        Ok(Leased::Due(login, refresh_token)) => (login, refresh_token),
+        Err(why) => return Err(why).into(),
+    };
+    let ended = with_lease(vault, endpoint, wanted, leased).await;
+    if let Err(error) = vault.release(&wanted.place).await {
+        tracing::warn!(%error, "a lease is not given back, and ends by itself");
+    }
+    ended
+}
+
+enum Leased {
+    /// Somebody was faster.
+    Fresh(Fresh),
+    /// It is ours to refresh.
+    Due(Login, Secret),
+}
+
+/// Waits for the lease, or for another access token.
+async fn lease(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefreshed> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let stored = look(vault, wanted).await?;
+        if matches!(stored, Leased::Fresh(_)) {
+            return Ok(stored);
+        }
+        if vault.lease(&wanted.place, LEASE_MS).await.map_err(|error| unstored(&error))? {
+            // Whoever had the lease a moment ago may have stored another one since.
+            let stored = look(vault, wanted).await;
+            if !matches!(stored, Ok(Leased::Due(..))) {
+                let _ = vault.release(&wanted.place).await;
+            }
+            return stored;
+        }
+        if Instant::now() >= until {
+            return Err(NotRefreshed::Late);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What is stored, and whether it will do.
+async fn look(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefreshed> {
+    let login = vault.read(&wanted.place).await.map_err(|error| unstored(&error))?;
+    let login = login.ok_or(NotRefreshed::Gone)?;
+    if login.access_token != wanted.seen && !wanted.is_due(login.expires_at_ms) {
+        return Ok(Leased::Fresh(fresh(&login)));
+    }
+    let refresh_token = login.refresh_token.clone().ok_or(NotRefreshed::NoRefreshToken)?;
+    if !goes_to(&login, wanted) {
+        return Err(NotRefreshed::Moved);
+    }
+    Ok(Leased::Due(login, refresh_token))
+}
+
+/// Whether a login was saved for its token endpoint.
+fn goes_to(login: &Login, wanted: &Wanted) -> bool {
+    let saved_for = login.row.origins.as_deref().unwrap_or_default();
+    wanted.origin().is_some_and(|origin| saved_for.contains(&origin))
+}
+
+fn fresh(login: &Login) -> Fresh {
+    let origins = login.row.origins.clone().unwrap_or_default();
+    Fresh { access_token: login.access_token.clone(), expires_at_ms: login.expires_at_ms, origins }
+}
+
+async fn with_lease(
+    vault: &impl Vault,
+    endpoint: &impl TokenEndpoint,
+    wanted: &Wanted,
+    (old, refresh_token): (Login, Secret),
+) -> Ended {
+    match endpoint.refresh(&wanted.token_url, &wanted.client_id, &refresh_token).await {
+        Ok(new) => save(vault, Unsaved { wanted: wanted.clone(), old, new }).await,
+        Err(refused) => instead(vault, wanted, &old, refused).await.into(),
+    }
+}
+
+/// Where a refresh has failed, but another login was stored meanwhile, that one counts.
+async fn instead(vault: &impl Vault, wanted: &Wanted, old: &Login, refused: Refused) -> Outcome {
+    match vault.read(&wanted.place).await {
+        Ok(Some(login)) if !login.is_same(old) => Ok(fresh(&login)),
+        _ => Err(refused.into()),
+    }
+}
+
+/// Stores new tokens, unless another login was stored meanwhile: then that one counts.
+async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
+    for _ in 0..MAX_TRIES {
+        match vault.replace(&unsaved.old, &unsaved.new).await {
+            Ok(true) => return granted(&unsaved.old, unsaved.new).into(),
+            Ok(false) => {}
+            Err(error) => return keep(unsaved, &error),
+        }
+        match vault.read(&unsaved.wanted.place).await {
+            // Sealed anew, by another key or for other origins.
+            Ok(Some(login)) if login.is_same(&unsaved.old) => unsaved.old = login,
+            Ok(Some(login)) => return Ok(fresh(&login)).into(),
+            Ok(None) => return Err(NotRefreshed::Gone).into(),
+            Err(error) => return keep(unsaved, &error),
+        }
+    }
+    Ended { outcome: Err(NotRefreshed::Late), unsaved: Some(unsaved) }
+}
+
+fn granted(old: &Login, new: Stored) -> Outcome {
+    match new {
+        Stored::OAuth { access_token, expires_at_ms, .. } => {
+            Ok(Fresh { access_token, expires_at_ms, ..fresh(old) })
+        }
+        Stored::Plain(_) => Err(NotRefreshed::Gone),
+    }
+}
+
+fn keep(unsaved: Unsaved, error: &StoreError) -> Ended {
+    Ended { outcome: Err(unstored(error)), unsaved: Some(unsaved) }
+}
+
+fn unstored(error: &StoreError) -> NotRefreshed {
+    tracing::error!(%error, "the store does not answer while a login is refreshed");
+    NotRefreshed::Store
+}

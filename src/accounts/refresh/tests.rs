@@ -1,0 +1,373 @@
+//! Against a store and a token endpoint that a test plays.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::{vault::Login, *};
+use crate::{
+    accounts::{Stored, clock::now_ms},
+    store::{SealedCredential, StoreError},
+};
+
+const TOKEN_URL: &str = "https://auth.example.com/token";
+
+/// What all clones share.
+#[derive(Clone, Default)]
+struct Play(Arc<State>);
+
+struct State {
+    login: Mutex<Option<Login>>,
+    /// Counts up, so that no two rows are sealed alike.
+    seals: AtomicUsize,
+    /// Who has the lease.
+    leased: Mutex<Option<&'static str>>,
+    /// Replacements that fail before one works; each that does not is told.
+    failures: AtomicUsize,
+    replaced: Notify,
+    answers: Mutex<VecDeque<Result<Stored, Refused>>>,
+    /// The refresh tokens that came to the endpoint.
+    spent: Mutex<Vec<String>>,
+    /// How many calls the endpoint may answer.
+    open: Semaphore,
+    called: Notify,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            login: Mutex::default(),
+            seals: AtomicUsize::default(),
+            leased: Mutex::default(),
+            failures: AtomicUsize::default(),
+            replaced: Notify::default(),
+            answers: Mutex::default(),
+            spent: Mutex::default(),
+            open: Semaphore::new(1000),
+            called: Notify::default(),
+        }
+    }
+}
+
+impl Play {
+    fn start(&self) -> Refresher {
+        let (refresher, task) = Refresher::start(self.clone(), self.clone());
+        #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+        tokio::spawn(task);
+        refresher
+    }
+
+    /// Stores a login.
+    fn put(&self, access: &str, refresh: &str, expires_at_ms: u64) {
+        let number = self.0.seals.fetch_add(1, SeqCst);
+        let row = SealedCredential {
+            owner: Owner::Everybody,
+            section: "demo".into(),
+            field: "login".into(),
+            sealed: number.to_be_bytes().into(),
+            origins: Some(vec!["https://api.example.com".into(), "https://auth.example.com".into()]),
+            updated_at_ms: 0,
+        };
+        let refresh_token = Some(Secret::new(refresh)).filter(|token| !token.expose().is_empty());
+        *self.0.login.lock().unwrap() = Some(Login {
+            access_token: Secret::new(access),
+            refresh_token,
+            expires_at_ms: Some(expires_at_ms),
+            row,
+        });
+    }
+
+    /// The same login, sealed anew.
+    fn reseal(&self) {
+        let login = self.0.login.lock().unwrap().clone().unwrap();
+        self.put(
+            login.access_token.expose(),
+            login.refresh_token.unwrap().expose(),
+            login.expires_at_ms.unwrap(),
+        );
+    }
+
+    fn stored(&self) -> (String, String) {
+        let login = self.0.login.lock().unwrap().clone().unwrap();
+        (login.access_token.expose().to_owned(), login.refresh_token.unwrap().expose().to_owned())
+    }
+
+    fn answers(&self, answer: Result<(&str, &str), Refused>) {
+        let answer = answer.map(|(access, refresh)| Stored::OAuth {
+            access_token: Secret::new(access),
+            refresh_token: Some(Secret::new(refresh)),
+            expires_at_ms: Some(later()),
+        });
+        self.0.answers.lock().unwrap().push_back(answer);
+    }
+
+    fn spent(&self) -> Vec<String> {
+        self.0.spent.lock().unwrap().clone()
+    }
+
+    fn shut(&self) {
+        self.0.open.try_acquire_many(1000).unwrap().forget();
+    }
+}
+
+impl Vault for Play {
+    async fn read(&self, _: &Place) -> Result<Option<Login>, StoreError> {
+        Ok(self.0.login.lock().unwrap().clone())
+    }
+
+    async fn replace(&self, old: &Login, new: &Stored) -> Result<bool, StoreError> {
+        if self.0.failures.load(SeqCst) > 0 {
+            self.0.failures.fetch_sub(1, SeqCst);
+            return Err(StoreError::Unanswered);
+        }
+        if self.0.login.lock().unwrap().as_ref().is_none_or(|login| login.row != old.row) {
+            return Ok(false);
+        }
+        let Stored::OAuth { access_token, refresh_token: Some(refresh), expires_at_ms: Some(expires) } = new
+        else {
+            panic!("{new:?}")
+        };
+        self.put(access_token.expose(), refresh.expose(), *expires);
+        self.0.replaced.notify_one();
+        Ok(true)
+    }
+
+    async fn lease(&self, _: &Place, _: u64) -> Result<bool, StoreError> {
+        Ok(self.0.leased.lock().unwrap().get_or_insert("us") == &"us")
+    }
+
+    async fn release(&self, _: &Place) -> Result<(), StoreError> {
+        assert_eq!(self.0.leased.lock().unwrap().take(), Some("us"));
+        Ok(())
+    }
+}
+
+impl TokenEndpoint for Play {
+    async fn refresh(&self, token_url: &str, client_id: &str, token: &Secret) -> Result<Stored, Refused> {
+        assert_eq!((token_url, client_id), (TOKEN_URL, "app_1"));
+        self.0.spent.lock().unwrap().push(token.expose().to_owned());
+        self.0.called.notify_one();
+        self.0.open.acquire().await.unwrap().forget();
+        self.0.answers.lock().unwrap().pop_front().unwrap_or(Err(Refused::Status(418)))
+    }
+}
+
+fn later() -> u64 {
+    now_ms() + 3_600_000
+}
+
+fn wanted(seen: &str) -> Wanted {
+    Wanted {
+        place: Place { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
+        seen: Secret::new(seen),
+        token_url: TOKEN_URL.into(),
+        client_id: "app_1".into(),
+        refresh_before: Duration::from_mins(5),
+    }
+}
+
+async fn asked(refresher: &Refresher, seen: &str) -> Result<String, NotRefreshed> {
+    refresher.refresh(wanted(seen)).await.map(|fresh| fresh.access_token.expose().to_owned())
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_are_answered_by_one_refresh() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.shut();
+    let all =
+        async { tokio::join!(asked(&refresher, "a1"), asked(&refresher, "a1"), asked(&refresher, "a1")) };
+    let open = async {
+        play.0.called.notified().await;
+        play.0.open.add_permits(1000);
+    };
+    let (all, ()) = tokio::join!(all, open);
+    assert_eq!(all, (Ok("a2".into()), Ok("a2".into()), Ok("a2".into())));
+    assert_eq!(play.spent(), ["r1"]);
+    // Who comes late with the old token gets what is stored; who cannot use that one either, the next.
+    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+    play.answers(Ok(("a3", "r3")));
+    assert_eq!(asked(&refresher, "a2").await, Ok("a3".into()));
+    assert_eq!(play.spent(), ["r1", "r2"]);
+    assert_eq!(play.stored(), ("a3".into(), "r3".into()));
+    assert_eq!(*play.0.leased.lock().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_refresh_goes_on_when_who_asked_has_gone() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.shut();
+    tokio::select! {
+        outcome = asked(&refresher, "a1") => panic!("{outcome:?}"),
+        () = play.0.called.notified() => {}
+    }
+    play.0.open.add_permits(1);
+    play.0.replaced.notified().await;
+    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+    assert_eq!(play.spent(), ["r1"]);
+}
+
+#[tokio::test]
+async fn what_fails_is_let_alone_until_another_login_is_stored() {
+    let check = async |refused: Refused, again: NotRefreshed| {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", 0);
+        play.answers(Err(refused));
+        assert_eq!(asked(&refresher, "a1").await, Err(refused.into()));
+        for _ in 0..3 {
+            assert_eq!(asked(&refresher, "a1").await, Err(again));
+        }
+        assert_eq!(play.stored(), ("a1".into(), "r1".into()), "nothing is destroyed");
+        assert_eq!(play.spent(), ["r1"]);
+        play.put("b1", "s1", 0);
+        play.answers(Ok(("b2", "s2")));
+        assert_eq!(asked(&refresher, "b1").await, Ok("b2".into()));
+        assert_eq!(play.spent(), ["r1", "s1"]);
+    };
+    check(Refused::Revoked, Refused::Revoked.into()).await;
+    for refused in [Refused::Status(429), Refused::Status(500), Refused::Garbage("x")] {
+        check(refused, NotRefreshed::Paused).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_let_alone_by_all() {
+    let check = async |refused: Refused, expected: Result<(), NotRefreshed>, calls: usize| {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", 0);
+        play.answers(Err(refused));
+        play.answers(Ok(("a2", "r2")));
+        assert_eq!(asked(&refresher, "a1").await, Err(refused.into()));
+        let mut other = wanted("a1");
+        other.place.field = "other".into();
+        assert_eq!(refresher.refresh(other).await.map(drop), expected);
+        assert_eq!(play.spent().len(), calls);
+    };
+    check(Refused::Silent, Err(NotRefreshed::Paused), 1).await;
+    check(Refused::Status(500), Ok(()), 2).await;
+}
+
+#[tokio::test]
+async fn what_is_not_refreshed_at_all() {
+    let play = Play::default();
+    let refresher = play.start();
+    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Gone));
+    play.put("a1", "", 0);
+    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::NoRefreshToken));
+    play.put("a1", "r1", 0);
+    for origins in [None, Some(vec!["https://api.example.com".to_owned()])] {
+        play.0.login.lock().unwrap().as_mut().unwrap().row.origins = origins;
+        assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Moved));
+    }
+    assert_eq!(play.spent(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_login_that_is_stored_meanwhile_wins() {
+    for answer in [Ok(("a2", "r2")), Err(Refused::Revoked)] {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", 0);
+        play.answers(answer);
+        play.shut();
+        let change = async {
+            play.0.called.notified().await;
+            play.put("b1", "s1", later());
+            play.0.open.add_permits(1);
+        };
+        let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), change);
+        assert_eq!(outcome, Ok("b1".into()));
+        assert_eq!(play.stored(), ("b1".into(), "s1".into()));
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_only_sealed_anew_gets_its_new_tokens() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.shut();
+    let reseal = async {
+        play.0.called.notified().await;
+        play.reseal();
+        play.0.open.add_permits(1);
+    };
+    let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), reseal);
+    assert_eq!(outcome, Ok("a2".into()));
+    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
+}
+
+#[tokio::test]
+async fn tokens_that_cannot_be_stored_are_kept_and_handed_out_once_they_are() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.0.failures.store(2, SeqCst);
+    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
+    assert_eq!(play.spent(), ["r1"], "the spent one is not sent again");
+}
+
+#[tokio::test]
+async fn tokens_that_could_not_be_stored_are_tried_again_unasked() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.0.failures.store(1, SeqCst);
+    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+    play.0.replaced.notified().await;
+    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
+}
+
+#[tokio::test]
+async fn the_task_ends_with_what_is_under_way() {
+    let play = Play::default();
+    let (refresher, task) = Refresher::start(play.clone(), play.clone());
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.0.failures.store(1, SeqCst);
+    play.shut();
+    let ask = async move {
+        tokio::select! {
+            outcome = asked(&refresher, "a1") => panic!("{outcome:?}"),
+            () = play.0.called.notified() => play.0.open.add_permits(1),
+        }
+        play
+    };
+    let ((), play) = tokio::join!(task, ask);
+    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
+}
+
+#[tokio::test]
+async fn another_nodes_refresh_is_waited_for() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    *play.0.leased.lock().unwrap() = Some("them");
+    let them = async {
+        // Polled once more after we have looked, and found the lease taken.
+        tokio::task::yield_now().await;
+        play.put("a2", "r2", later());
+    };
+    let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), them);
+    assert_eq!(outcome, Ok("a2".into()));
+    assert_eq!(play.spent(), Vec::<String>::new());
+}

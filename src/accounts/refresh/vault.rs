@@ -1,0 +1,105 @@
+//! Logins as the store has them, opened, and the leases on them.
+
+use std::future::Future;
+
+use super::Place;
+use crate::{
+    accounts::{MasterKey, Stored, clock, seal, token::random},
+    secret::Secret,
+    store::{Resealing, SealedCredential, Store, StoreError, hex},
+};
+
+/// A login, and the sealed row that it came from.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// What is sent.
+    pub access_token: Secret,
+    /// What gets the next access token.
+    pub refresh_token: Option<Secret>,
+    /// Until when the access token is good, in milliseconds since 1970.
+    pub expires_at_ms: Option<u64>,
+    /// The row.
+    pub row: SealedCredential,
+}
+
+impl Login {
+    /// Whether another row holds the same tokens: sealed anew, but not set anew.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.access_token == other.access_token && self.refresh_token == other.refresh_token
+    }
+}
+
+/// What is asked of the store. A trait only so that tests can count and fail.
+pub trait Vault: Send + Sync + 'static {
+    /// What is stored at a place, if that is a login that opens.
+    fn read(&self, place: &Place) -> impl Future<Output = Result<Option<Login>, StoreError>> + Send;
+    /// Puts new tokens in the place of those of `old`, sealed for the same origins. False if `old` is not what
+    /// is stored.
+    fn replace(&self, old: &Login, new: &Stored) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Takes the lease on a place; false if another node has it.
+    fn lease(&self, place: &Place, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Gives it back.
+    fn release(&self, place: &Place) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// The store, with the key that opens what is in it.
+#[derive(Debug)]
+pub struct Vaults {
+    store: Store,
+    key: MasterKey,
+    /// What this process is known by to other nodes.
+    holder: String,
+}
+
+impl Vaults {
+    /// Of this store.
+    pub fn new(store: Store, key: MasterKey) -> Self {
+        Self { store, key, holder: hex(&random::<8>()) }
+    }
+}
+
+impl Vault for Vaults {
+    async fn read(&self, place: &Place) -> Result<Option<Login>, StoreError> {
+        let rows = self.store.credentials(&place.owner).await?;
+        let row = rows.into_iter().find(|row| row.section == place.section && row.field == place.field);
+        Ok(row.and_then(|row| self.opened(row)))
+    }
+
+    async fn replace(&self, old: &Login, new: &Stored) -> Result<bool, StoreError> {
+        let sealed = self.key.seal(sealed_for(&old.row), &new.to_plaintext());
+        let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
+        self.store.replace_sealed(&row, &old.row.sealed, &self.key.id(), Resealing::Refresh).await
+    }
+
+    async fn lease(&self, place: &Place, ms: u64) -> Result<bool, StoreError> {
+        let now_ms = clock::now_ms();
+        self.store.try_lease(&lease_name(place), &self.holder, now_ms, now_ms.saturating_add(ms)).await
+    }
+
+    async fn release(&self, place: &Place) -> Result<(), StoreError> {
+        self.store.release_lease(&lease_name(place), &self.holder).await
+    }
+}
+
+impl Vaults {
+    fn opened(&self, row: SealedCredential) -> Option<Login> {
+        // One that does not open was told when its caller was looked up.
+        let plaintext = self.key.open(sealed_for(&row), &row.sealed).ok()?;
+        match Stored::from_plaintext(&plaintext)? {
+            Stored::OAuth { access_token, refresh_token, expires_at_ms } => {
+                Some(Login { access_token, refresh_token, expires_at_ms, row })
+            }
+            Stored::Plain(_) => None,
+        }
+    }
+}
+
+fn sealed_for(row: &SealedCredential) -> seal::Place<'_> {
+    let SealedCredential { owner, section, field, origins, .. } = row;
+    seal::Place { owner, section, field, origins: origins.as_deref() }
+}
+
+fn lease_name(place: &Place) -> String {
+    let Place { owner, section, field } = place;
+    format!("refresh {owner} {section} {field}")
+}

@@ -1,0 +1,179 @@
+//! The credential that a request goes with: whose it is and which, and a login that is refreshed first where it is
+//! about to expire, or once more where the upstream refused it. What is chosen is decided in `rewrite`; here is the
+//! asking.
+
+use crate::{
+    accounts::{Caller, Credentials, Fresh, NotRefreshed, Place, Stored, Wanted, now_ms},
+    fault::{Fault, Kind},
+    fields::{FieldKind, KnownFields, OAuth},
+    name::Owner,
+    rewrite::{self, Bound, Chosen, Usable},
+    secret::Secret,
+    table::Hit,
+};
+
+use super::Worker;
+
+/// What a request goes with.
+#[derive(Debug)]
+pub(super) struct Granted<'h> {
+    pub(super) chosen: Chosen<'h>,
+    /// Whether it is a login that can be refreshed.
+    pub(super) can_be_refreshed: bool,
+    /// Whether it is one that is to be, before it is used.
+    is_due: bool,
+    tried: Tried,
+}
+
+/// What came of the refreshes that this request has asked for.
+#[derive(Debug, Default)]
+struct Tried(Vec<(Wanted, Result<Fresh, NotRefreshed>)>);
+
+impl Tried {
+    fn get(&self, owner: &Owner, field: &str) -> Option<&Result<Fresh, NotRefreshed>> {
+        let same = |(wanted, _): &&(Wanted, _)| wanted.place.owner == *owner && wanted.place.field == field;
+        self.0.iter().rev().find(same).map(|(_, outcome)| outcome)
+    }
+}
+
+/// The caller's credential for an endpoint's provider: the caller's own, the group's or everybody's.
+pub(super) async fn find<'h>(
+    worker: &Worker,
+    caller: &Caller,
+    hit: &'h Hit,
+) -> Result<Option<Granted<'h>>, Fault> {
+    let mut tried = Tried::default();
+    loop {
+        match choose(worker, caller, hit, tried)? {
+            Some(granted) if granted.is_due => match wanted(worker, caller, hit, &granted.chosen) {
+                Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
+                None => return Ok(Some(granted)),
+            },
+            granted => return Ok(granted),
+        }
+    }
+}
+
+impl<'h> Granted<'h> {
+    /// Another one, since the upstream refused this; none if there is none.
+    pub(super) async fn another(self, worker: &Worker, caller: &Caller, hit: &'h Hit) -> Option<Self> {
+        let Self { chosen, tried, .. } = self;
+        let tried = refresh(worker, wanted(worker, caller, hit, &chosen)?, tried).await;
+        let granted = choose(worker, caller, hit, tried).ok()??;
+        let same = granted.chosen.owner == chosen.owner && granted.chosen.auth.field == chosen.auth.field;
+        (same && granted.chosen.secret != chosen.secret).then_some(granted)
+    }
+}
+
+/// Boxed, since it is rare: a warm request should not carry its state.
+async fn refresh(worker: &Worker, wanted: Wanted, mut tried: Tried) -> Tried {
+    let outcome = Box::pin(worker.refresher.refresh(wanted.clone())).await;
+    tried.0.push((wanted, outcome));
+    tried
+}
+
+/// The first credential that can be used, or could be once it is refreshed.
+fn choose<'h>(
+    worker: &Worker,
+    caller: &Caller,
+    hit: &'h Hit,
+    tried: Tried,
+) -> Result<Option<Granted<'h>>, Fault> {
+    let table = worker.live.current();
+    let section = section(hit);
+    let now_ms = now_ms();
+    let owners = caller.credentials.iter().map(|(owner, credentials)| {
+        let tried = &tried;
+        let fields = &table.fields;
+        move |field: &str| {
+            let stored = credentials.get(section, field)?;
+            let old = || credentials.origins(section, field);
+            let (secret, origins) = match tried.get(owner, field) {
+                Some(Ok(fresh)) if is_good(fresh.expires_at_ms, now_ms) => {
+                    (&fresh.access_token, &*fresh.origins)
+                }
+                Some(_) => (stored.usable(now_ms)?, old()),
+                None => match stored.usable(now_ms) {
+                    Some(secret) => (secret, old()),
+                    None => (refreshable(fields, section, field, stored)?.0, old()),
+                },
+            };
+            Some(Usable { secret: secret.clone(), bound: Some(Bound { owner, origins }) })
+        }
+    });
+    let chosen = rewrite::choose(hit, owners).map_err(|fault| instead(fault, caller, hit, &tried))?;
+    let Some(chosen) = chosen else { return Ok(None) };
+    let login = owned(caller, &chosen).and_then(|(owner, credentials)| {
+        let stored = credentials.get(section, &chosen.auth.field)?;
+        let (_, oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
+        Some((stored.is_due(now_ms, oauth.refresh_before), tried.get(owner, &chosen.auth.field).is_some()))
+    });
+    let is_due = matches!(login, Some((true, false)));
+    Ok(Some(Granted { chosen, can_be_refreshed: login.is_some(), is_due, tried }))
+}
+
+/// Whose a credential is that was chosen, and what that one has.
+fn owned<'c>(caller: &'c Caller, chosen: &Chosen<'_>) -> Option<(&'c Owner, &'c Credentials)> {
+    caller.credentials.iter().nth(chosen.owner)
+}
+
+/// Another access token than the chosen one.
+fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>) -> Option<Wanted> {
+    let table = worker.live.current();
+    let (section, field) = (section(hit), &*chosen.auth.field);
+    let (owner, credentials) = owned(caller, chosen)?;
+    let (_, oauth) = refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
+    Some(Wanted {
+        place: Place { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
+        seen: chosen.secret.clone(),
+        token_url: oauth.token_url.clone(),
+        client_id: oauth.client_id.clone(),
+        refresh_before: oauth.refresh_before,
+    })
+}
+
+fn section(hit: &Hit) -> &str {
+    hit.provider.section.as_ref().map_or("", |section| section.name.as_str())
+}
+
+fn is_good(expires_at_ms: Option<u64>, now_ms: u64) -> bool {
+    expires_at_ms.is_none_or(|at| at > now_ms)
+}
+
+/// The access token of a login that can be refreshed, and how.
+fn refreshable<'s>(
+    fields: &'s KnownFields,
+    section: &str,
+    field: &str,
+    stored: &'s Stored,
+) -> Option<(&'s Secret, &'s OAuth)> {
+    let access_token = stored.refreshable()?;
+    match &fields.find(section, field).ok()?.kind {
+        FieldKind::OAuth2(oauth) => Some((access_token, oauth)),
+        FieldKind::Plain => None,
+    }
+}
+
+/// What a caller is told all of whose logins have expired.
+fn instead(fault: Fault, caller: &Caller, hit: &Hit, tried: &Tried) -> Fault {
+    if fault.kind != Kind::CredentialMissing {
+        return fault;
+    }
+    let (section, provider) = (section(hit), &hit.provider);
+    let moved = tried.0.iter().find(|(_, outcome)| *outcome == Err(NotRefreshed::Moved));
+    if let Some((wanted, _)) = moved
+        && let Some(credentials) = caller.credentials.get(&wanted.place.owner)
+    {
+        let (owner, origins) = (&wanted.place.owner, credentials.origins(section, &wanted.place.field));
+        return rewrite::moved(provider, Bound { owner, origins }, &[&wanted.origin().unwrap_or_default()]);
+    }
+    let now_ms = now_ms();
+    let mut stored = provider.auth.iter().flat_map(|auth| {
+        caller.credentials.values().filter_map(|credentials| credentials.get(section, &auth.field))
+    });
+    if stored.all(|stored| stored.usable(now_ms).is_some()) {
+        return fault;
+    }
+    let passing = |outcome: &Result<Fresh, NotRefreshed>| outcome.as_ref().is_err_and(|why| why.may_pass());
+    rewrite::expired(hit, tried.0.iter().any(|(_, outcome)| passing(outcome)))
+}

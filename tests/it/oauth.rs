@@ -1,0 +1,560 @@
+//! OAuth logins against a token endpoint that the test plays: when one is refreshed, by whom, and what comes of
+//! each way in which that can fail.
+
+use std::time::{Duration, Instant};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rustix::process::Signal;
+use tollgate::accounts::now_ms;
+
+use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Next, Upstream, Wire, World};
+
+const EXPIRED: Fault<'_> =
+    Fault(401, "credential_expired", "The login stored for t has expired: store it anew");
+const EXPIRED_FOR_NOW: Fault<'_> = Fault(
+    401,
+    "credential_expired",
+    "The login stored for t has expired, and could not be refreshed for now: try again, or store it anew",
+);
+const KEY: &str = "sk-demo-0123456789";
+
+/// A world whose provider takes a login, or else a key, and the login's token endpoint.
+struct Play {
+    world: World,
+    auth: Upstream,
+}
+
+fn file(base: &str, auth: &str) -> String {
+    format!(
+        r#"
+title = "Test"
+base_url = "{base}"
+path_prefix = "/t"
+[credentials]
+section = "providers.t"
+[[credentials.field]]
+name = "login"
+kind = "oauth2"
+token_url = "{auth}/oauth/token?x=1"
+client_id = "app_1"
+[[credentials.field]]
+name = "apiKey"
+[[auth]]
+field = "login"
+set = {{ authorization = "Bearer {{secret}}" }}
+[[auth]]
+field = "apiKey"
+set = {{ authorization = "Key {{secret}}" }}
+[endpoint.get]
+method = "GET"
+path = "/get"
+[endpoint.post]
+method = "POST"
+path = "/post"
+"#
+    )
+}
+
+impl Play {
+    /// With a login that is good for so many seconds.
+    fn new(seconds: i64) -> Self {
+        Self::with(seconds, &[])
+    }
+
+    fn with(seconds: i64, args: &[&str]) -> Self {
+        let (upstream, auth) = (Upstream::plain(), Upstream::plain());
+        let host = upstream.address().to_string();
+        let file = file(&format!("http://{host}"), &format!("http://{}", auth.address()));
+        let home = Home::new(&[("t", &file)]);
+        let token = home.user("ada");
+        store(&home, "a1", "r1", seconds);
+        let gateway = home.serve(args);
+        let cors = "Content-Type, Authorization, x-api-key".into();
+        Self { world: World { upstream, gateway, home, token, host, cors }, auth }
+    }
+
+    /// What a request looks like on both sides with this credential.
+    fn with_credential(&self, exchange: Exchange, credential: &str) -> Exchange {
+        let exchange = exchange.removed("Authorization", &format!("Bearer {}", self.world.token));
+        exchange.added("Authorization", credential)
+    }
+
+    fn get(&self, access: &str) -> Exchange {
+        self.with_credential(Exchange::get(), &format!("Bearer {access}"))
+    }
+
+    /// A client that has sent a request.
+    fn client(&self, exchange: &Exchange) -> Wire {
+        let mut client = self.world.client();
+        client.send(exchange.bytes());
+        client
+    }
+
+    /// The whole of an exchange but the client's sending.
+    fn relayed(&mut self, client: &mut Wire, exchange: &Exchange) {
+        self.world.serve(exchange);
+        self.world.receive(client, exchange);
+    }
+
+    /// A request that takes this access token, without a refresh.
+    fn uses(&mut self, access: &str) {
+        let exchange = self.get(access);
+        let mut client = self.client(&exchange);
+        self.relayed(&mut client, &exchange);
+        self.auth.saw_nothing();
+    }
+
+    /// The next call at the token endpoint, which spends this refresh token.
+    fn call(&mut self, refresh: &str) -> Wire {
+        let (request, wire) = self.auth.request();
+        check_call(&request, &self.auth.address().to_string(), refresh);
+        wire
+    }
+
+    /// A request that comes to this call and this answer, and what it is then sent with.
+    fn refreshed(&mut self, refresh: &str, answer: &[u8], credential: &str) {
+        let exchange = self.with_credential(Exchange::get(), credential);
+        let mut client = self.client(&exchange);
+        self.call(refresh).send(answer);
+        self.relayed(&mut client, &exchange);
+    }
+
+    /// A client whose request comes to this call and this answer, once others that go with `credential` did not.
+    fn asks_until_called(&mut self, refresh: &str, credential: &str, answer: &[u8]) -> Wire {
+        let exchange = self.with_credential(Exchange::get(), credential);
+        let start = Instant::now();
+        loop {
+            assert!(start.elapsed() < LIMIT, "the token endpoint is not called");
+            let mut client = self.client(&exchange);
+            if let Some(mut wire) = self.auth.next_unless(&self.world.upstream) {
+                check_call(&wire.request().unwrap(), &self.auth.address().to_string(), refresh);
+                wire.send(answer);
+                return client;
+            }
+            self.relayed(&mut client, &exchange);
+        }
+    }
+}
+
+fn store(home: &Home, access: &str, refresh: &str, seconds: i64) {
+    let expires_at = i64::try_from(now_ms()).unwrap() + seconds * 1000;
+    let login =
+        serde_json::json!({ "accessToken": access, "refreshToken": refresh, "expiresAt": expires_at });
+    home.credential("ada", "providers.t.login", &login.to_string());
+}
+
+fn check_call(request: &Message, host: &str, refresh: &str) {
+    assert_eq!(request.head.start, "POST /oauth/token?x=1 HTTP/1.1");
+    let mut lines = request.head.lines.clone();
+    lines.sort();
+    let body = format!("grant_type=refresh_token&refresh_token={refresh}&client_id=app_1");
+    let length = body.len().to_string();
+    let expected = [
+        ("accept", "application/json"),
+        ("content-length", &*length),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("host", host),
+    ];
+    assert_eq!(lines, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(request.body, body.as_bytes());
+}
+
+fn answer(status: &str, body: &str) -> Vec<u8> {
+    Answer::new(status).header("Content-Type", "application/json").body(body).bytes()
+}
+
+fn granted(access: &str, refresh: &str, seconds: u64) -> Vec<u8> {
+    let body = format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}","expires_in":{seconds}}}"#);
+    answer("200 OK", &body)
+}
+
+#[test]
+fn five_requests_at_once_make_one_refresh_across_workers() {
+    let mut play = Play::with(100, &["--workers", "4"]);
+    let exchange = play.get("a2");
+    let mut clients: Vec<Wire> = (0..5).map(|_| play.client(&exchange)).collect();
+    let mut call = play.call("r1");
+    play.world.upstream.saw_nothing();
+    call.send(granted("a2", "r2", 3600));
+    for _ in 0..5 {
+        play.world.serve(&exchange);
+    }
+    for client in &mut clients {
+        play.world.receive(client, &exchange);
+    }
+    for _ in 0..20 {
+        play.uses("a2");
+    }
+    play.auth.saw_nothing();
+}
+
+#[test]
+fn a_login_is_used_as_it_is_until_shortly_before_its_end() {
+    let mut play = Play::new(310);
+    play.uses("a1");
+    store(&play.world.home, "b1", "s1", 290);
+    let mut client = play.asks_until_called("s1", "Bearer a1", &granted("b2", "s2", 3600));
+    let exchange = play.get("b2");
+    play.relayed(&mut client, &exchange);
+    play.uses("b2");
+}
+
+#[test]
+fn without_a_refresh_token_it_is_used_to_its_end() {
+    let mut play = Play::new(100);
+    let login = serde_json::json!({ "accessToken": "a1", "expiresAt": now_ms() + 100_000 });
+    play.world.home.credential("ada", "providers.t.login", &login.to_string());
+    play.uses("a1");
+}
+
+#[test]
+fn refresh_tokens_rotate() {
+    let mut play = Play::new(100);
+    // Each is about to expire as soon as it is there.
+    play.refreshed("r1", &granted("a2", "r2", 100), "Bearer a2");
+    play.refreshed("r2", &granted("a3", "r3", 100), "Bearer a3");
+    play.refreshed("r3", &answer("200 OK", r#"{"access_token":"a4","expires_in":"100"}"#), "Bearer a4");
+    play.refreshed("r3", &granted("a5", "r5", 3600), "Bearer a5");
+    play.uses("a5");
+}
+
+#[test]
+fn a_lifetime_that_is_missing_is_an_hour() {
+    let mut play = Play::new(100);
+    play.refreshed("r1", &answer("200 OK", r#"{"access_token":"a2"}"#), "Bearer a2");
+    play.uses("a2");
+    play.uses("a2");
+}
+
+#[test]
+fn a_refresh_that_fails_destroys_nothing() {
+    let endless = format!(r#"{{"access_token":"a2","more":"{}"}}"#, "x".repeat(70_000));
+    let answers = [
+        answer("500 Internal Server Error", "canary"),
+        answer("429 Too Many Requests", "{}"),
+        answer("400 Bad Request", r#"{"error":"invalid_client"}"#),
+        answer("200 OK", "canary"),
+        answer("200 OK", r#"{"refresh_token":"r2","expires_in":3600}"#),
+        answer("200 OK", r#"{"access_token":"a\nb"}"#),
+        answer("200 OK", &endless),
+        Answer::new("302 Found").header("Location", "/elsewhere").bytes(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"access_token\":\"a2\"".to_vec(),
+        b"canary\r\n\r\n".to_vec(),
+    ];
+    for answer in answers {
+        // The old access token, as long as it is good.
+        let mut play = Play::new(100);
+        play.refreshed("r1", &answer, "Bearer a1");
+        let mut logs = play.world.gateway.log();
+        // Then the next entry of the file.
+        let mut play = Play::new(-1);
+        play.world.home.credential("ada", "providers.t.apiKey", KEY);
+        play.refreshed("r1", &answer, &format!("Key {KEY}"));
+        logs.extend(play.world.gateway.log());
+        // And without one, what is wrong.
+        let mut play = Play::new(-1);
+        let exchange = play.get("");
+        let mut client = play.client(&exchange);
+        play.call("r1").send(&answer);
+        play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
+        logs.extend(play.world.gateway.log());
+        assert!(!logs.iter().any(|line| line.contains("canary")), "{logs:?}");
+    }
+}
+
+#[test]
+fn a_login_that_was_revoked_is_not_tried_again() {
+    let mut play = Play::new(100);
+    let revoked = answer("400 Bad Request", r#"{"error":"invalid_grant"}"#);
+    play.refreshed("r1", &revoked, "Bearer a1");
+    for _ in 0..5 {
+        play.uses("a1");
+    }
+    store(&play.world.home, "b1", "s1", 100);
+    let mut client = play.asks_until_called("s1", "Bearer a1", &revoked);
+    let exchange = play.get("b1");
+    play.relayed(&mut client, &exchange);
+    store(&play.world.home, "c1", "t1", -1);
+    let mut client = play.asks_until_called("t1", "Bearer b1", &revoked);
+    play.world.check_fault(exchange.bytes(), EXPIRED, &client.answer().unwrap());
+}
+
+#[test]
+fn calls_to_an_endpoint_that_fails_become_rare() {
+    let mut play = Play::new(100);
+    let failure = answer("503 Service Unavailable", "");
+    let start = Instant::now();
+    play.refreshed("r1", &failure, "Bearer a1");
+    let exchange = play.get("a1");
+    // The same refresh token is good still.
+    let calls = [(); 2].map(|()| {
+        let mut client = play.asks_until_called("r1", "Bearer a1", &failure);
+        let called = start.elapsed();
+        play.relayed(&mut client, &exchange);
+        called
+    });
+    assert!(calls[0].as_millis() >= 900 && calls[1].as_millis() >= 2_900, "{calls:?}");
+    let mut client = play.asks_until_called("r1", "Bearer a1", &granted("a2", "r2", 3600));
+    let exchange = play.get("a2");
+    play.relayed(&mut client, &exchange);
+    play.uses("a2");
+}
+
+#[test]
+fn an_endpoint_that_hangs_has_a_deadline() {
+    let mut play = Play::new(100);
+    let exchange = play.get("a1");
+    let mut client = play.client(&exchange);
+    let start = Instant::now();
+    let mut call = play.call("r1");
+    call.ends();
+    assert!(start.elapsed() < LIMIT + Duration::from_secs(2));
+    play.relayed(&mut client, &exchange);
+    play.uses("a1");
+}
+
+#[test]
+fn a_login_that_is_stored_during_a_refresh_wins() {
+    let mut play = Play::new(-1);
+    let exchange = play.get("b1");
+    let mut client = play.client(&exchange);
+    let mut call = play.call("r1");
+    store(&play.world.home, "b1", "s1", 3600);
+    call.send(granted("a2", "r2", 3600));
+    play.relayed(&mut client, &exchange);
+    play.uses("b1");
+}
+
+#[test]
+fn what_else_is_stored_during_a_refresh_stays() {
+    let mut play = Play::new(-1);
+    let exchange = play.get("a2");
+    let mut client = play.client(&exchange);
+    let mut call = play.call("r1");
+    play.world.home.credential("ada", "providers.t.apiKey", KEY);
+    call.send(granted("a2", "r2", 3600));
+    play.relayed(&mut client, &exchange);
+    play.uses("a2");
+    let list = play.world.home.done(&["credential", "list", "ada"], "");
+    assert!(list.contains("providers.t.apiKey") && list.contains("providers.t.login"), "{list}");
+}
+
+#[test]
+fn a_client_that_leaves_does_not_stop_a_refresh() {
+    let mut play = Play::new(-1);
+    let client = play.client(&play.get("a2"));
+    let mut call = play.call("r1");
+    drop(client);
+    call.send(granted("a2", "r2", 3600));
+    play.uses("a2");
+}
+
+#[test]
+fn a_kill_between_a_refresh_and_its_use_loses_nothing() {
+    let mut play = Play::new(-1);
+    let exchange = play.get("a2");
+    let client = play.client(&exchange);
+    play.call("r1").send(granted("a2", "r2", 100));
+    play.world.upstream.request();
+    play.world.gateway.signal(Signal::KILL);
+    play.world.gateway.exit();
+    drop(client);
+    play.world.gateway = play.world.home.serve(&[]);
+    play.refreshed("r2", &granted("a3", "r3", 3600), "Bearer a3");
+}
+
+const NO: &str = "401 Unauthorized";
+
+#[test]
+fn a_401_is_met_with_one_refresh_and_the_same_request_again() {
+    let bodies = |play: &Play| -> Vec<[Exchange; 2]> {
+        let both = |exchange: Exchange| {
+            ["Bearer a1", "Bearer a2"].map(|secret| play.with_credential(exchange.clone(), secret))
+        };
+        let all: Vec<u8> = (0..=255).cycle().take(64 * 1024).collect();
+        vec![
+            both(Exchange::get()),
+            both(Exchange::post("")),
+            both(Exchange::post(all.clone()).header("X-Demo", "1")),
+            [
+                both(Exchange::post("").chunked(all.clone()))[0].clone(),
+                // Now its length is known.
+                both(Exchange::post("").chunked(all.clone()).framed_up(Framing::Length(65_536)))[1].clone(),
+            ],
+        ]
+    };
+    for index in 0..4 {
+        let mut play = Play::new(3600);
+        let [first, second] = bodies(&play)[index].clone();
+        let mut client = play.client(&first);
+        let refused = first.clone().answer(Answer::new(NO).body("expired"));
+        play.world.serve(&refused);
+        play.call("r1").send(granted("a2", "r2", 3600));
+        play.relayed(&mut client, &second);
+        play.uses("a2");
+    }
+}
+
+#[test]
+fn a_401_is_relayed_where_nothing_helps() {
+    // The body is larger than what is kept.
+    let mut play = Play::new(3600);
+    for exchange in [Exchange::post(vec![b'x'; 65_537]), Exchange::post("").chunked(vec![b'x'; 65_537])] {
+        let exchange = play.with_credential(exchange, "Bearer a1").answer(Answer::new(NO).body("no"));
+        let mut client = play.client(&exchange);
+        play.relayed(&mut client, &exchange);
+        play.auth.saw_nothing();
+    }
+    // The refresh fails.
+    let exchange = play.get("a1").answer(Answer::new(NO).header("WWW-Authenticate", "Demo").body("no"));
+    let mut client = play.client(&exchange);
+    play.world.serve(&exchange);
+    play.call("r1").send(answer("500 No", ""));
+    play.world.receive(&mut client, &exchange);
+    // The new one is refused too: once is enough.
+    let mut play = Play::new(3600);
+    let exchange = play.get("a1").answer(Answer::new(NO).body("no"));
+    let mut client = play.client(&exchange);
+    play.world.serve(&exchange);
+    play.call("r1").send(granted("a2", "r2", 3600));
+    let again = play.get("a2").answer(Answer::new(NO).body("not either"));
+    play.relayed(&mut client, &again);
+    play.auth.saw_nothing();
+}
+
+#[test]
+fn a_401_to_a_key_is_relayed() {
+    let mut play = Play::new(3600);
+    play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
+    play.world.home.credential("ada", "providers.t.apiKey", KEY);
+    // Nobody has asked with this token yet.
+    let exchange = play.with_credential(Exchange::get(), &format!("Key {KEY}"));
+    let exchange = exchange.answer(Answer::new(NO).body("no"));
+    let mut client = play.client(&exchange);
+    play.relayed(&mut client, &exchange);
+    play.auth.saw_nothing();
+}
+
+/// The shipped files, whose token endpoint has a host and TLS of its own.
+#[test]
+fn the_shipped_login_is_refreshed_where_its_file_says() {
+    let mut world = World::shipped(&[]);
+    // When it expires stands in the access token itself, here long ago.
+    let access = format!("e30.{}.e30", URL_SAFE_NO_PAD.encode(r#"{"exp":1700000000}"#));
+    let login = serde_json::json!({ "tokens": { "access_token": access, "refresh_token": "r1" }, "more": 1 });
+    world.home.credential("ada", "openai.oauth", &login.to_string());
+    let mut client = world.client();
+    let path = "/openai-codex/codex/responses";
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: g\r\nx-api-key: {}\r\nContent-Length: 2\r\n\r\n{{}}",
+        world.token
+    );
+    client.send(request);
+    let (call, mut wire) = world.upstream.request();
+    assert_eq!(call.head.start, "POST /oauth/token HTTP/1.1");
+    assert_eq!(call.head.get("host"), Some("auth.openai.com"));
+    wire.send(granted("a2", "r2", 3600));
+    let (request, mut wire) = world.upstream.request();
+    assert_eq!(request.head.get("authorization"), Some("Bearer a2"));
+    wire.send(Answer::new("200 OK").body("ok").bytes());
+    assert_eq!(client.answer().unwrap().body, b"ok");
+}
+
+/// A play whose file names another token endpoint than when the login was stored.
+fn moved(seconds: i64) -> (Play, Upstream) {
+    let (play, stranger) = (Play::new(seconds), Upstream::plain());
+    let file = file(&format!("http://{}", play.world.host), &format!("http://{}", stranger.address()));
+    play.world.home.write("t", &file);
+    play.world.home.done(&["reload"], "");
+    (play, stranger)
+}
+
+#[test]
+fn a_refresh_token_goes_nowhere_that_it_was_not_saved_for() {
+    // The access token is used to its end, and then the owner has to say that it may go there.
+    let (mut play, mut stranger) = moved(100);
+    play.uses("a1");
+    stranger.saw_nothing();
+    let (mut play, mut stranger) = moved(-1);
+    let mut client = play.client(&play.get(""));
+    let answer = client.answer().unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((answer.head.status(), body["error"]["code"].as_str()), (403, Some("credential_moved")));
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("http://{}", stranger.address())), "{message}");
+    stranger.saw_nothing();
+    play.auth.saw_nothing();
+    // Stored anew, it is stored for there.
+    store(&play.world.home, "b1", "s1", 3600);
+    becomes(&mut play, "b1", "credential_moved");
+}
+
+/// Asks until the access token is used; before that, it comes to this fault.
+fn becomes(play: &mut Play, access: &str, code: &str) {
+    let exchange = play.get(access);
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < LIMIT, "`{access}` is not used");
+        let mut client = play.client(&exchange);
+        if let Next::Request(mut wire) = play.world.upstream.next_or(&client) {
+            exchange.check(&play.world.host, &wire.request().unwrap());
+            wire.send(exchange.answer.bytes());
+            play.world.upstream.keep(wire);
+            play.world.receive(&mut client, &exchange);
+            return;
+        }
+        let body: serde_json::Value = serde_json::from_slice(&client.answer().unwrap().body).unwrap();
+        assert_eq!(body["error"]["code"], code);
+    }
+}
+
+/// The store is away while new tokens come: they are kept, and stored once it is back, before anybody gets them.
+#[test]
+fn tokens_that_cannot_be_stored_are_kept() {
+    let mut play = Play::new(-1);
+    let (database, away) = (play.world.home.data().join("tollgate.db"), play.world.home.path("away"));
+    let exchange = play.get("");
+    let mut client = play.client(&exchange);
+    let mut call = play.call("r1");
+    std::fs::rename(&database, &away).unwrap();
+    call.send(granted("a2", "r2", 3600));
+    play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
+    play.auth.saw_nothing();
+    // Nor is anything asked for that could not be stored.
+    let mut client = play.client(&exchange);
+    play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
+    play.auth.saw_nothing();
+    std::fs::rename(&away, &database).unwrap();
+    becomes(&mut play, "a2", "credential_expired");
+    play.auth.saw_nothing();
+    play.uses("a2");
+}
+
+/// Shared logins are refreshed like a user's own, and once for all who share them.
+#[test]
+fn shared_logins_are_refreshed_for_all() {
+    let mut play = Play::new(-1);
+    play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
+    let bob = play.world.home.user("bob");
+    let login = r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1}}}}"#;
+    let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
+    let (admin, length) = (admin.trim(), login.len());
+    let mut client = play.world.client();
+    client.send(format!(
+        "PUT /admin/credentials/everybody HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {admin}\r\n\
+         Content-Length: {length}\r\n\r\n{login}"
+    ));
+    let answer = client.answer().unwrap();
+    assert_eq!(answer.head.status(), 200, "{answer:?}");
+    let bobs = Exchange::get().removed("Authorization", &format!("Bearer {bob}"));
+    let both = [play.get("a2"), bobs.added("Authorization", "Bearer a2")];
+    let mut clients = both.clone().map(|exchange| play.client(&exchange));
+    play.call("r1").send(granted("a2", "r2", 3600));
+    for _ in 0..2 {
+        play.world.serve(&both[0]);
+    }
+    for (client, exchange) in clients.iter_mut().zip(&both) {
+        play.world.receive(client, exchange);
+    }
+    play.uses("a2");
+}
