@@ -34,13 +34,16 @@ pub enum Stored {
     },
 }
 
-/// One owner's credentials, by section and field.
+/// One owner's credentials, by section and field. Most owners have one or two, and a hundred thousand of them are
+/// remembered: a map would be mostly air.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Credentials(BTreeMap<String, BTreeMap<String, Saved>>);
+pub struct Credentials(Vec<Saved>);
 
 /// A stored credential, and the origins that it was saved for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Saved {
+    section: Box<str>,
+    field: Box<str>,
     stored: Stored,
     origins: Vec<String>,
 }
@@ -249,20 +252,30 @@ impl Credentials {
     }
 
     fn saved(&self, section: &str, field: &str) -> Option<&Saved> {
-        self.0.get(section)?.get(field)
+        self.place(section, field).ok().map(|at| &self.0[at])
+    }
+
+    /// Where a field stands, or would.
+    fn place(&self, section: &str, field: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|saved| (&*saved.section, &*saved.field).cmp(&(section, field)))
     }
 
     /// Sets a field.
     pub fn insert(&mut self, section: String, field: String, stored: Stored, origins: Vec<String>) {
-        self.0.entry(section).or_default().insert(field, Saved { stored, origins });
+        let place = self.place(&section, &field);
+        let saved = Saved { section: section.into(), field: field.into(), stored, origins };
+        match place {
+            Ok(at) => self.0[at] = saved,
+            Err(at) => {
+                self.0.reserve_exact(1);
+                self.0.insert(at, saved);
+            }
+        }
     }
 
     /// All fields: section, field, what is stored; in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Stored)> {
-        let fields = |(section, fields)| -> (&String, &BTreeMap<String, Saved>) { (section, fields) };
-        self.0.iter().map(fields).flat_map(|(section, fields)| {
-            fields.iter().map(move |(field, saved)| (section.as_str(), field.as_str(), &saved.stored))
-        })
+        self.0.iter().map(|saved| (&*saved.section, &*saved.field, &saved.stored))
     }
 }
 

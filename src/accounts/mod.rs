@@ -48,8 +48,6 @@ pub use self::{
     seal::{MasterKey, OpenError},
     token::shown,
 };
-use std::collections::BTreeMap;
-
 use crate::{
     name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},
@@ -69,7 +67,7 @@ pub struct Caller {
     /// The token.
     pub token: CallerToken,
     /// What the user may use, in clear, by owner: the user's own stand first, then the group's, then everybody's.
-    pub credentials: BTreeMap<Owner, Credentials>,
+    pub credentials: Vec<(Owner, Credentials)>,
 }
 
 /// The token that came with a request.

@@ -455,15 +455,15 @@ pub async fn read_credentials(
     key: &MasterKey,
     owner: &Owner,
 ) -> Result<(Credentials, Vec<Unreadable>), StoreError> {
-    let (mut credentials, unreadable) = open_all(key, store.credentials(owner).await?);
-    Ok((credentials.remove(owner).unwrap_or_default(), unreadable))
+    let (credentials, unreadable) = open_all(key, store.credentials(owner).await?);
+    Ok((credentials.into_iter().next().map(|(_, own)| own).unwrap_or_default(), unreadable))
 }
 
-/// Opens sealed credentials.
+/// Opens sealed credentials: by owner, in the order in which they go before each other.
 pub(super) fn open_all(
     key: &MasterKey,
     sealed: Vec<SealedCredential>,
-) -> (BTreeMap<Owner, Credentials>, Vec<Unreadable>) {
+) -> (Vec<(Owner, Credentials)>, Vec<Unreadable>) {
     let (mut credentials, mut unreadable) = (BTreeMap::<_, Credentials>::new(), Vec::new());
     for one in sealed {
         let stored = open_credential(key, &one);
@@ -476,7 +476,7 @@ pub(super) fn open_all(
             Err(reason) => unreadable.push(Unreadable { section, field, reason }),
         }
     }
-    (credentials, unreadable)
+    (credentials.into_iter().collect(), unreadable)
 }
 
 /// Opens a sealed credential.

@@ -249,13 +249,13 @@ fn resealed(
     Some(SealedCredential { sealed, origins, ..old.clone() })
 }
 
-/// Binds what was sealed before credentials had origins to those that `origins` gives for its section and field.
-/// What no file declares stays as it is. How many were bound.
+/// Binds what was sealed before credentials had origins to those that `origins` gives for its section and field: to
+/// none where no file declares it, or whichever comes to do that would get it. How many were bound.
 pub async fn bind_origins(
     store: &Store,
     key: &MasterKey,
     actor: &Actor,
-    origins: impl Fn(&str, &str) -> Option<Vec<String>>,
+    origins: impl Fn(&str, &str) -> Vec<String>,
 ) -> Result<u64, StoreError> {
     let (mut last, mut bound) = (None, 0);
     loop {
@@ -266,7 +266,7 @@ pub async fn bind_origins(
         let swaps: Vec<_> = batch
             .into_iter()
             .filter_map(|old| {
-                let origins = origins(&old.section, &old.field)?;
+                let origins = origins(&old.section, &old.field);
                 Some((resealed(&key, &old, Some(origins))?, old.sealed))
             })
             .collect();

@@ -252,7 +252,9 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
 /// What was sealed before credentials had origins goes where the files lead today.
 async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
     let table = Arc::clone(&live.current());
-    let origins = |section: &str, field: &str| Some(table.fields.find(section, field).ok()?.origins.clone());
+    let origins = |section: &str, field: &str| {
+        table.fields.find(section, field).map(|field| field.origins.clone()).unwrap_or_default()
+    };
     match accounts::bind_origins(store, key, &Actor::own(), origins).await {
         Ok(0) => {}
         Ok(credentials) => tracing::info!(credentials, "bound to the origins that the files lead to today"),

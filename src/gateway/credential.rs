@@ -113,8 +113,8 @@ fn choose<'h>(
 }
 
 /// Whose a credential is that was chosen, and what that one has.
-fn owned<'c>(caller: &'c Caller, chosen: &Chosen<'_>) -> Option<(&'c Owner, &'c Credentials)> {
-    caller.credentials.iter().nth(chosen.owner)
+fn owned<'c>(caller: &'c Caller, chosen: &Chosen<'_>) -> Option<&'c (Owner, Credentials)> {
+    caller.credentials.get(chosen.owner)
 }
 
 /// Another access token than the chosen one.
@@ -162,14 +162,15 @@ fn instead(fault: Fault, caller: &Caller, hit: &Hit, tried: &Tried) -> Fault {
     let (section, provider) = (section(hit), &hit.provider);
     let moved = tried.0.iter().find(|(_, outcome)| *outcome == Err(NotRefreshed::Moved));
     if let Some((wanted, _)) = moved
-        && let Some(credentials) = caller.credentials.get(&wanted.place.owner)
+        && let Some((owner, credentials)) =
+            caller.credentials.iter().find(|(owner, _)| *owner == wanted.place.owner)
     {
-        let (owner, origins) = (&wanted.place.owner, credentials.origins(section, &wanted.place.field));
+        let origins = credentials.origins(section, &wanted.place.field);
         return rewrite::moved(provider, Bound { owner, origins }, &[&wanted.origin().unwrap_or_default()]);
     }
     let now_ms = now_ms();
     let mut stored = provider.auth.iter().flat_map(|auth| {
-        caller.credentials.values().filter_map(|credentials| credentials.get(section, &auth.field))
+        caller.credentials.iter().filter_map(|(_, credentials)| credentials.get(section, &auth.field))
     });
     if stored.all(|stored| stored.usable(now_ms).is_some()) {
         return fault;

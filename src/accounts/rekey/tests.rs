@@ -225,12 +225,15 @@ async fn what_knew_no_origins_is_bound_once() {
     world.store.change_credentials(owner, &world.key.id(), &changes, &act).await.unwrap();
     let to = vec!["https://api.example.com".to_owned()];
     let bind = async || {
-        let origins = |_: &str, field: &str| (field == "apiKey").then(|| to.clone());
+        let origins = |_: &str, field: &str| if field == "apiKey" { to.clone() } else { Vec::new() };
         bind_origins(&world.store, &world.key, &Actor::own(), origins).await.unwrap()
     };
-    assert_eq!(bind().await, 1);
+    assert_eq!(bind().await, 2);
     world.opens(&world.key, 2).await;
     let stored = world.store.credentials(owner).await.unwrap();
-    assert_eq!(stored.iter().map(|one| one.origins.clone()).collect::<Vec<_>>(), [Some(to.clone()), None]);
+    assert_eq!(
+        stored.iter().map(|one| one.origins.clone()).collect::<Vec<_>>(),
+        [Some(to.clone()), Some(Vec::new())]
+    );
     assert_eq!((bind().await, stored[0].updated_at_ms), (0, 7));
 }
