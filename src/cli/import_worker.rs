@@ -68,7 +68,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
             match import_user(&store, &Actor::command(), &key, one).await? {
                 Imported::Done => {}
                 Imported::Exists => {
-                    lines.push(format!("note: users/{id}: has come meanwhile, and stays as it is\n"))
+                    lines.push(format!("note: users/{id}: has come meanwhile, and stays as it is\n"));
                 }
                 Imported::TokenTaken => bail!(
                     "users/{id}: one of the tokens is another user's here: those before it in the dump were imported, and none after it"

@@ -72,18 +72,17 @@ pub(super) fn read(text: &str, known: &KnownFields, pastes: &[Paste], now_ms: u6
             },
             (None, true) => {}
             (None, false) => {
-                dump.notes.push(format!("creds:{}: left out, since there is no such user", brief(id)))
+                dump.notes.push(format!("creds:{}: left out, since there is no such user", brief(id)));
             }
         }
     }
     for (key, entry) in others {
-        match key.strip_prefix("token:") {
-            Some(token) => take_token(token, &entry, &users, &mut newcomers, pastes, now_ms, &mut dump),
+        if let Some(token) = key.strip_prefix("token:") {
+            take_token(token, &entry, &users, &mut newcomers, pastes, now_ms, &mut dump);
+        } else {
             // What it is, may be secret.
-            None => {
-                let kind = brief(key.split(':').next().unwrap_or_default());
-                dump.notes.push(format!("{kind}...: left out, since it is not known what it is"));
-            }
+            let kind = brief(key.split(':').next().unwrap_or_default());
+            dump.notes.push(format!("{kind}...: left out, since it is not known what it is"));
         }
     }
     dump.newcomers = newcomers.into_values().collect();
