@@ -154,7 +154,7 @@ fn refreshable<'s>(
     }
 }
 
-/// What a caller is told who has stored something, though nothing that can be used now.
+/// What a caller is told all of whose logins have expired.
 fn instead(fault: Fault, caller: &Caller, hit: &Hit, tried: &Tried) -> Fault {
     if fault.kind != Kind::CredentialMissing {
         return fault;
@@ -167,8 +167,11 @@ fn instead(fault: Fault, caller: &Caller, hit: &Hit, tried: &Tried) -> Fault {
         let (owner, origins) = (&wanted.place.owner, credentials.origins(section, &wanted.place.field));
         return rewrite::moved(provider, Bound { owner, origins }, &[&wanted.origin().unwrap_or_default()]);
     }
-    let stored = |field: &str| caller.credentials.values().any(|all| all.get(section, field).is_some());
-    if !provider.auth.iter().any(|auth| stored(&auth.field)) {
+    let now_ms = now_ms();
+    let mut stored = provider.auth.iter().flat_map(|auth| {
+        caller.credentials.values().filter_map(|credentials| credentials.get(section, &auth.field))
+    });
+    if stored.all(|stored| stored.usable(now_ms).is_some()) {
         return fault;
     }
     let passing = |outcome: &Result<Fresh, NotRefreshed>| outcome.as_ref().is_err_and(|why| why.may_pass());

@@ -303,7 +303,7 @@ fn the_service_manager_is_told_of_each_step() {
     assert!(ready[1].contains("rejected files: 1,"), "{ready:?}");
     gateway.signal(Signal::TERM);
     let stopping = manager.expect(STOPPING);
-    assert_eq!(stopping[2], "EXTEND_TIMEOUT_USEC=310100000");
+    assert_eq!(stopping[2], "EXTEND_TIMEOUT_USEC=320100000");
     assert!(gateway.exit().success());
     manager.heard_all();
 }
