@@ -79,8 +79,12 @@ class Seeded(Gateway):
         seed(work / "data", users, tokens)
         self.seeded = time.monotonic() - self.begun
         super().__init__(binary, work, make(work, 2))
-        self.run("credential", "set", "bench", "providers.p1.apiKey", stdin="sk-any")
-        self.share("sk-of-everybody")
+        try:
+            self.run("credential", "set", "bench", "providers.p1.apiKey", stdin="sk-any")
+            self.share("sk-of-everybody")
+        except BaseException:
+            self.stop()
+            raise
 
     def spawn(self, command, *arguments):
         if command == "serve":
