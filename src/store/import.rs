@@ -6,8 +6,9 @@ use super::{
     credentials::change_query,
     to_db,
     tokens::{insert_paste_token, insert_token},
+    users::insert_user,
 };
-use crate::name::{GroupName, Owner};
+use crate::name::Owner;
 
 /// A user, and what comes along.
 #[derive(Debug)]
@@ -54,16 +55,7 @@ impl Store {
                 return Ok(Imported::TokenTaken);
             }
         }
-        let insert = sqlx::query(
-            "INSERT INTO users (id, name, ip, group_name, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(user.id.to_string())
-        .bind(user.name.clone())
-        .bind(user.ip.clone())
-        .bind(user.group.as_ref().map(GroupName::to_string))
-        .bind(to_db(user.created_at_ms))
-        .bind(user.disabled_at_ms.map(to_db));
-        self.step(&mut transaction, insert).await?;
+        self.step(&mut transaction, insert_user(user)).await?;
         for token in tokens {
             self.step(&mut transaction, insert_token(&user.id, token)).await?;
         }

@@ -3,8 +3,8 @@
 use sqlx::sqlite::SqliteRow;
 
 use super::{
-    Act, Creation, CredentialChange, Names, NewToken, Result, Store, User, UserChange, changes::Concerns,
-    credentials::change_query, from_db, to_db, tokens::insert_token,
+    Act, Creation, CredentialChange, Names, NewToken, Query, Result, Store, User, UserChange,
+    changes::Concerns, credentials::change_query, from_db, to_db, tokens::insert_token,
 };
 use crate::name::{GroupName, Owner, UserId};
 
@@ -41,16 +41,7 @@ impl Store {
                 return Ok(Creation::NameTaken(self.user_id(&row, "id")?));
             }
         }
-        let insert = "INSERT INTO users (id, name, ip, group_name, created_at, disabled_at)
-             VALUES ($1, $2, $3, $4, $5, $6)";
-        let insert = sqlx::query(insert)
-            .bind(user.id.to_string())
-            .bind(user.name.clone())
-            .bind(user.ip.clone())
-            .bind(user.group.as_ref().map(GroupName::to_string))
-            .bind(to_db(user.created_at_ms))
-            .bind(user.disabled_at_ms.map(to_db));
-        self.step(&mut transaction, insert).await?;
+        self.step(&mut transaction, insert_user(user)).await?;
         self.step(&mut transaction, insert_token(&user.id, beginning.token)).await?;
         if let Some((key_id, changes)) = beginning.credentials {
             if !self.seals(&mut transaction, key_id).await? {
@@ -147,4 +138,16 @@ impl Store {
             disabled_at_ms: self.time(row, "disabled_at")?,
         })
     }
+}
+
+pub(super) fn insert_user(user: &User) -> Query {
+    let query = "INSERT INTO users (id, name, ip, group_name, created_at, disabled_at)
+         VALUES ($1, $2, $3, $4, $5, $6)";
+    sqlx::query(query)
+        .bind(user.id.to_string())
+        .bind(user.name.clone())
+        .bind(user.ip.clone())
+        .bind(user.group.as_ref().map(GroupName::to_string))
+        .bind(to_db(user.created_at_ms))
+        .bind(user.disabled_at_ms.map(to_db))
 }
