@@ -342,6 +342,26 @@ async fn a_silent_store_keeps_known_callers() {
     world.check("tg_0", Ok(true), 0).await;
 }
 
+/// One question that failed says nothing about those who were just revoked.
+#[tokio::test]
+async fn a_failure_about_one_does_not_keep_a_revoked_one_alive() {
+    let mut world = World::new().await;
+    for number in [0, 1] {
+        world.fake.add(&format!("tg_{number}"), number);
+    }
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.check("tg_1", Ok(true), 1).await;
+    world.fake.revoke("tg_1");
+    world.poll().await;
+    world.fake.generation.raise();
+    world.fake.fails.store(true, Ordering::SeqCst);
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.fails.store(false, Ordering::SeqCst);
+    world.check("tg_1", Ok(false), 1).await;
+    world.check("tg_0", Ok(true), 1).await;
+}
+
 /// Lookups still work: what cannot be watched is looked up.
 #[tokio::test]
 async fn a_silent_watch_does_not_keep_a_revoked_token_alive() {
