@@ -15,9 +15,9 @@ use crate::{
     name::{AdminTokenId, GroupName, Owner, Scope, TokenId, UserId},
     secret::Secret,
     store::{
-        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, FoundToken, Names, NewToken,
-        PrivateFile, Revocation, Rotation, SealedCredential, Store, StoreError, TokenKind, User, UserChange,
-        read_private, write_private,
+        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, Names, NewToken, PrivateFile,
+        Revocation, Rotation, SealedCredential, Store, StoreError, TokenKind, User, UserChange, read_private,
+        write_private,
     },
 };
 
@@ -284,7 +284,7 @@ pub async fn rotate_token(
     old_expires_at_ms: u64,
 ) -> Result<Result<(u64, Issued), NotRotated>, StoreError> {
     let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
-    let Some(FoundToken::Own(old)) = found else { return Ok(Err(NotRotated::Gone)) };
+    let Some(old) = found else { return Ok(Err(NotRotated::Gone)) };
     let draft = TokenDraft {
         label: old.label.map(DisplayName),
         kind: old.kind,
