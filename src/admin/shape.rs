@@ -254,17 +254,43 @@ pub struct MadeToken {
     pub expires_at: Option<String>,
 }
 
+/// What a listed token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListedKind {
+    /// Calls to one provider: it is of that one's shape.
+    Paste,
+    /// What it was made for.
+    #[serde(untagged)]
+    Of(KindOfToken),
+}
+
+impl JsonSchema for ListedKind {
+    fn schema_name() -> Cow<'static, str> {
+        "ListedTokenKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let description = "What a token is good for: calls to providers, self-service below `/auth`, or both; `paste` is one of a provider's shape, for calls to that one.";
+        json_schema!({ "type": "string", "enum": ["proxy", "manage", "both", "paste"], "description": description })
+    }
+}
+
 /// A token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
-    /// Its first characters.
-    pub prefix: String,
+    /// Its first characters; absent of one of a provider's shape, which all begin alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// What it is good for.
-    pub kind: KindOfToken,
+    pub kind: ListedKind,
+    /// The provider of whose shape it is, if it is of one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
@@ -342,8 +368,7 @@ pub struct Me {
 #[serde(rename_all = "camelCase")]
 pub struct MyToken {
     /// Its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    pub id: String,
     /// What it is good for.
     pub kind: KindOfToken,
     /// The providers and endpoints that it reaches; all if absent.

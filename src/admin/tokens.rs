@@ -7,16 +7,17 @@ use super::{
     body::{self, bad},
     done, lost,
     page::Page,
+    reach::{out_of_scope, replaced},
     shape::{
-        AdminToken, ById, KindOfToken, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken, NewToken,
-        Rotated, Token,
+        AdminToken, ById, KindOfToken, ListedKind, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken,
+        NewToken, Rotated, Token,
     },
     users::{display_name, no_user},
 };
 use crate::{
     accounts::{self, Caller, Issued, NotRotated, TokenDraft, from_utc, now_ms, utc},
     fault::{Fault, Kind},
-    name::{AdminTokenId, GroupName, Scope, TokenId, UserId},
+    name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
     store::{self, Revocation, TokenKind},
 };
 
@@ -31,7 +32,7 @@ pub(super) fn me(caller: &Caller) -> Me {
         name: caller.name.clone(),
         group: caller.group.as_ref().map(GroupName::to_string),
         token: MyToken {
-            id: token.id.as_ref().map(TokenId::to_string),
+            id: token.id.to_string(),
             kind: token.kind.into(),
             scopes: texts(token.scopes.as_deref()),
             expires_at: token.expires_at_ms.map(utc),
@@ -54,9 +55,6 @@ impl Admin {
 
     /// It reaches no more than the token that calls, and no longer.
     pub(super) async fn make_my_token(&self, caller: &Caller, request: &Request) -> Answered {
-        if caller.token.replaced {
-            return Err(replaced());
-        }
         let draft = narrowed(draft(request)?, caller)?;
         self.issue(&caller.id, draft, request).await
     }
@@ -79,6 +77,14 @@ impl Admin {
         let id = TokenId::new(token).ok_or_else(none)?;
         let revoked = accounts::revoke_token(&self.store, &request.actor, user, &id).await.map_err(lost)?;
         if revoked { Ok(done()) } else { Err(none()) }
+    }
+
+    /// None that reaches further than the token that calls.
+    pub(super) async fn remove_my_token(&self, caller: &Caller, token: &str, request: &Request) -> Answered {
+        if let Some(id) = TokenId::new(token) {
+            self.may_revoke(caller, &id).await?;
+        }
+        self.remove_token(&caller.id, token, request).await
     }
 
     pub(super) async fn rotate(&self, caller: &Caller, request: &Request) -> Answered {
@@ -176,10 +182,7 @@ fn expiry(text: &str) -> Result<u64, Fault> {
 fn narrowed(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
     let own = &caller.token;
     let wider = |what: &str| {
-        Fault::new(
-            Kind::TokenScope,
-            format!("A token cannot make one that reaches further than itself: {what}"),
-        )
+        out_of_scope(format!("A token cannot make one that reaches further than itself: {what}"))
     };
     let scopes = match (&own.scopes, draft.scopes) {
         (None, wanted) => wanted,
@@ -199,19 +202,19 @@ fn narrowed(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
     Ok(TokenDraft { scopes, expires_at_ms, ..draft })
 }
 
-fn replaced() -> Fault {
-    Fault::new(Kind::TokenReplaced, "Another token has taken the place of this one: use that one")
-}
-
 fn texts(scopes: Option<&[Scope]>) -> Option<Vec<String>> {
     scopes.map(|scopes| scopes.iter().map(Scope::to_string).collect())
 }
 
 fn shown(token: &store::Token) -> Token {
     Token {
-        prefix: token.prefix.clone(),
+        prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),
-        kind: token.kind.into(),
+        kind: match token.paste {
+            Some(_) => ListedKind::Paste,
+            None => ListedKind::Of(token.kind.into()),
+        },
+        provider: token.paste.as_ref().map(FileName::to_string),
         scopes: texts(token.scopes.as_deref()),
         created_at: utc(token.created_at_ms),
         expires_at: token.expires_at_ms.map(utc),
