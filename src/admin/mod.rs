@@ -8,6 +8,7 @@ mod body;
 mod credentials;
 mod desk;
 mod document;
+mod json;
 mod openapi;
 mod operations;
 mod page;

@@ -148,7 +148,10 @@ impl JsonSchema for CredentialsDocument {
 }
 
 /// What a group's name looks like.
-const GROUP: &str = "^[a-z0-9][a-z0-9-]{0,63}$";
+pub(super) const GROUP: &str = "^[a-z0-9][a-z0-9-]{0,63}$";
+/// The same for people.
+pub(super) const GROUP_IN_WORDS: &str =
+    "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`";
 
 /// Tells what is `null` from what is not there.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {

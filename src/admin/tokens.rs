@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::{
     Admin, Answer, Answered, Request, answer,
-    body::{self, bad},
+    body::{self, bad, hint},
     done, lost,
     page::Page,
     reach::{out_of_scope, replaced},
@@ -19,6 +19,7 @@ use crate::{
     fault::{Fault, Kind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
     store::{self, Revocation, TokenKind},
+    table::Table,
 };
 
 /// How long a token goes on once another has taken its place, in milliseconds.
@@ -49,13 +50,13 @@ impl Admin {
     }
 
     pub(super) async fn make_token(&self, user: &UserId, request: &Request) -> Answered {
-        let draft = draft(request)?;
+        let draft = draft(request, &self.files.table())?;
         self.issue(user, draft, request).await
     }
 
     /// It reaches no more than the token that calls, and no longer.
     pub(super) async fn make_my_token(&self, caller: &Caller, request: &Request) -> Answered {
-        let draft = narrowed(draft(request)?, caller)?;
+        let draft = narrowed(draft(request, &self.files.table())?, caller)?;
         self.issue(&caller.id, draft, request).await
     }
 
@@ -153,11 +154,10 @@ fn listed<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) -> 
 }
 
 /// The token that a body asks for.
-fn draft(request: &Request) -> Result<TokenDraft, Fault> {
+fn draft(request: &Request, table: &Table) -> Result<TokenDraft, Fault> {
     let new: NewToken = body::parse(body::json_or_nothing(&request.body)?)?;
     let scope = |(index, text): (usize, &String)| {
-        let problem = "a scope is written `provider` or `provider/endpoint`";
-        Scope::parse(text).ok_or_else(|| bad(&format!("/scopes/{index}"), problem))
+        scope(text, table).map_err(|problem| bad(&format!("/scopes/{index}"), problem))
     };
     let scopes = new.scopes.map(|all| all.iter().enumerate().map(scope).collect::<Result<Vec<_>, _>>());
     Ok(TokenDraft {
@@ -166,6 +166,26 @@ fn draft(request: &Request) -> Result<TokenDraft, Fault> {
         scopes: scopes.transpose()?,
         expires_at_ms: new.expires_at.map(|text| expiry(&text)).transpose()?,
     })
+}
+
+/// A scope that the files have. What a rejected one would have, nobody knows.
+fn scope(text: &str, table: &Table) -> Result<Scope, String> {
+    let scope = Scope::parse(text).ok_or("a scope is written `provider` or `provider/endpoint`")?;
+    let name = &scope.provider;
+    if table.rejected.iter().any(|rejected| rejected.name == *name) {
+        return Ok(scope);
+    }
+    let Some(provider) = table.providers.iter().find(|provider| provider.name == *name) else {
+        let known: Vec<&str> = table.providers.iter().map(|provider| provider.name.as_str()).collect();
+        return Err(format!("no provider file has the name `{name}`; {}", hint(name.as_str(), &known)));
+    };
+    let known: Vec<&str> = provider.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    match &scope.endpoint {
+        Some(endpoint) if !known.contains(&endpoint.as_str()) => {
+            Err(format!("`{name}` has no endpoint `{endpoint}`; {}", hint(endpoint, &known)))
+        }
+        Some(_) | None => Ok(scope),
+    }
 }
 
 fn expiry(text: &str) -> Result<u64, Fault> {
