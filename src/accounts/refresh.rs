@@ -5,6 +5,7 @@
 //! Whoever asks may go away: the refresh goes on, since the old refresh token may be spent already.
 
 mod endpoint;
+mod obtained;
 mod once;
 mod vault;
 
@@ -21,10 +22,13 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use self::once::{Ended, Unsaved, once};
 pub use self::{
     endpoint::{Endpoints, TokenEndpoint},
     vault::{Vault, Vaults},
+};
+use self::{
+    obtained::Obtained,
+    once::{Ended, Unsaved, once},
 };
 use super::{
     clock,
@@ -62,12 +66,23 @@ pub struct Wanted {
     pub place: Place,
     /// The access token that will not do.
     pub seen: Secret,
+    /// Why it will not.
+    pub need: Need,
     /// Where the login is refreshed.
     pub token_url: String,
     /// The client's id there.
     pub client_id: String,
     /// How long before it expires an access token will not do either.
     pub refresh_before: Duration,
+}
+
+/// Why another access token is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The one that was seen expires soon, or has expired.
+    Due,
+    /// The upstream has refused it.
+    Refused,
 }
 
 /// An access token.
@@ -102,6 +117,9 @@ pub enum NotRefreshed {
     /// It failed a moment ago, and is let alone.
     #[error("it failed a moment ago, and is not tried again yet")]
     Paused,
+    /// It was a moment ago, and that is not repeated yet.
+    #[error("it was refreshed a moment ago, and is not yet again")]
+    Recent,
     /// There is no login any more.
     #[error("the login is gone")]
     Gone,
@@ -170,6 +188,7 @@ struct Desk<V, E> {
     /// Token endpoints that did not answer, by their URLs.
     silent: HashMap<String, Silence>,
     unsaved: HashMap<Place, Unsaved>,
+    obtained: Obtained,
 }
 
 /// A failure.
@@ -203,6 +222,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             setbacks: HashMap::new(),
             silent: HashMap::new(),
             unsaved: HashMap::new(),
+            obtained: Obtained::default(),
         }
     }
 
@@ -256,6 +276,9 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
 
     /// Why nothing is tried now.
     fn refusal(&self, wanted: &Wanted) -> Option<NotRefreshed> {
+        if self.obtained.is_recent(wanted, Instant::now()) {
+            return Some(NotRefreshed::Recent);
+        }
         match self.setbacks.get(&wanted.place) {
             Some(setback) if setback.holds(&wanted.seen) => return Some(setback.outcome),
             _ => {}
@@ -285,7 +308,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
     }
 
-    fn land(&mut self, wanted: Wanted, Ended { outcome, unsaved }: Ended) {
+    fn land(&mut self, wanted: Wanted, Ended { outcome, obtained, unsaved }: Ended) {
         for reply in self.waiting.remove(&wanted.place).into_iter().flatten() {
             let _ = reply.send(outcome.clone());
         }
@@ -294,7 +317,10 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
         let Place { owner, section, field } = &wanted.place;
         match outcome {
-            Ok(_) => {
+            Ok(fresh) => {
+                if obtained {
+                    self.obtained.note(&wanted, &fresh.access_token, Instant::now());
+                }
                 tracing::debug!(%owner, section, field, "a login is fresh");
                 self.setbacks.remove(&wanted.place);
                 self.silent.remove(&wanted.token_url);

@@ -3,7 +3,7 @@
 //! asking.
 
 use crate::{
-    accounts::{Caller, Credentials, Fresh, NotRefreshed, Place, Stored, Wanted, now_ms},
+    accounts::{Caller, Credentials, Fresh, Need, NotRefreshed, Place, Stored, Wanted, now_ms},
     fault::{Fault, Kind},
     fields::{FieldKind, KnownFields, OAuth},
     name::Owner,
@@ -45,10 +45,12 @@ pub(super) async fn find<'h>(
     let mut tried = Tried::default();
     loop {
         match choose(worker, caller, hit, tried)? {
-            Some(granted) if granted.is_due => match wanted(worker, caller, hit, &granted.chosen) {
-                Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
-                None => return Ok(Some(granted)),
-            },
+            Some(granted) if granted.is_due => {
+                match wanted(worker, caller, hit, &granted.chosen, Need::Due) {
+                    Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
+                    None => return Ok(Some(granted)),
+                }
+            }
             granted => return Ok(granted),
         }
     }
@@ -58,7 +60,8 @@ impl<'h> Granted<'h> {
     /// Another one, since the upstream refused this; none if there is none.
     pub(super) async fn another(self, worker: &Worker, caller: &Caller, hit: &'h Hit) -> Option<Self> {
         let Self { chosen, tried, .. } = self;
-        let tried = refresh(worker, wanted(worker, caller, hit, &chosen)?, tried).await;
+        let wanted = wanted(worker, caller, hit, &chosen, Need::Refused)?;
+        let tried = refresh(worker, wanted, tried).await;
         let granted = choose(worker, caller, hit, tried).ok()??;
         let same = granted.chosen.owner == chosen.owner && granted.chosen.auth.field == chosen.auth.field;
         (same && granted.chosen.secret != chosen.secret).then_some(granted)
@@ -118,7 +121,7 @@ fn owned<'c>(caller: &'c Caller, chosen: &Chosen<'_>) -> Option<&'c (Owner, Cred
 }
 
 /// Another access token than the chosen one.
-fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>) -> Option<Wanted> {
+fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>, need: Need) -> Option<Wanted> {
     let table = worker.live.current();
     let (section, field) = (section(hit), &*chosen.auth.field);
     let (owner, credentials) = owned(caller, chosen)?;
@@ -126,6 +129,7 @@ fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>) -> O
     Some(Wanted {
         place: Place { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
         seen: chosen.secret.clone(),
+        need,
         token_url: oauth.token_url.clone(),
         client_id: oauth.client_id.clone(),
         refresh_before: oauth.refresh_before,

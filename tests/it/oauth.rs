@@ -411,7 +411,7 @@ fn a_401_is_relayed_where_nothing_helps() {
     play.world.serve(&exchange);
     play.call("r1").send(answer("500 No", ""));
     play.world.receive(&mut client, &exchange);
-    // The new one is refused too: once is enough.
+    // The new one is refused too: once is enough, for whoever comes next as well.
     let mut play = Play::new(3600);
     let exchange = play.get("a1").answer(Answer::new(NO).body("no"));
     let mut client = play.client(&exchange);
@@ -419,6 +419,10 @@ fn a_401_is_relayed_where_nothing_helps() {
     play.call("r1").send(granted("a2", "r2", 3600));
     let again = play.get("a2").answer(Answer::new(NO).body("not either"));
     play.relayed(&mut client, &again);
+    for _ in 0..5 {
+        let mut client = play.client(&again);
+        play.relayed(&mut client, &again);
+    }
     play.auth.saw_nothing();
 }
 

@@ -37,13 +37,15 @@ pub(super) struct Unsaved {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
+    /// Whether that is an access token that this refresh has obtained.
+    pub(super) obtained: bool,
     /// What is still to be stored.
     pub(super) unsaved: Option<Unsaved>,
 }
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, unsaved: None }
+        Self { outcome, obtained: false, unsaved: None }
     }
 }
 
@@ -149,7 +151,7 @@ async fn instead(vault: &impl Vault, wanted: &Wanted, old: &Login, refused: Refu
 async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
     for _ in 0..MAX_TRIES {
         match vault.replace(&unsaved.old, &unsaved.new).await {
-            Ok(true) => return granted(&unsaved.old, unsaved.new).into(),
+            Ok(true) => return granted(&unsaved.old, unsaved.new),
             Ok(false) => {}
             Err(error) => return keep(unsaved, &error),
         }
@@ -161,20 +163,21 @@ async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
             Err(error) => return keep(unsaved, &error),
         }
     }
-    Ended { outcome: Err(NotRefreshed::Late), unsaved: Some(unsaved) }
+    Ended { unsaved: Some(unsaved), ..Err(NotRefreshed::Late).into() }
 }
 
-fn granted(old: &Login, new: Stored) -> Outcome {
+fn granted(old: &Login, new: Stored) -> Ended {
     match new {
         Stored::OAuth { access_token, expires_at_ms, .. } => {
-            Ok(Fresh { access_token, expires_at_ms, ..fresh(old) })
+            let outcome = Ok(Fresh { access_token, expires_at_ms, ..fresh(old) });
+            Ended { outcome, obtained: true, unsaved: None }
         }
-        Stored::Plain(_) => Err(NotRefreshed::Gone),
+        Stored::Plain(_) => Err(NotRefreshed::Gone).into(),
     }
 }
 
 fn keep(unsaved: Unsaved, error: &StoreError) -> Ended {
-    Ended { outcome: Err(unstored(error)), unsaved: Some(unsaved) }
+    Ended { unsaved: Some(unsaved), ..Err(unstored(error)).into() }
 }
 
 fn unstored(error: &StoreError) -> NotRefreshed {

@@ -166,6 +166,7 @@ fn wanted(seen: &str) -> Wanted {
     Wanted {
         place: Place { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
         seen: Secret::new(seen),
+        need: Need::Due,
         token_url: TOKEN_URL.into(),
         client_id: "app_1".into(),
         refresh_before: Duration::from_mins(5),
@@ -199,6 +200,67 @@ async fn many_who_ask_at_once_are_answered_by_one_refresh() {
     assert_eq!(play.spent(), ["r1", "r2"]);
     assert_eq!(play.stored(), ("a3".into(), "r3".into()));
     assert_eq!(*play.0.leased.lock().unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_was_obtained_a_moment_ago_is_not_replaced_because_it_is_refused() {
+    let play = Play::default();
+    let refresher = play.start();
+    let refused = async |seen| {
+        let wanted = Wanted { need: Need::Refused, ..wanted(seen) };
+        refresher.refresh(wanted).await.map(|fresh| fresh.access_token.expose().to_owned())
+    };
+    play.put("a1", "r1", later());
+    play.answers(Ok(("a2", "r2")));
+    assert_eq!(refused("a1").await, Ok("a2".into()));
+    for _ in 0..10 {
+        assert_eq!(refused("a2").await, Err(NotRefreshed::Recent));
+        assert_eq!(refused("a1").await, Ok("a2".into()), "whoever has seen the old one only");
+    }
+    assert_eq!(play.spent(), ["r1"]);
+    // Another login is another matter.
+    play.put("b1", "s1", later());
+    play.answers(Ok(("b2", "s2")));
+    assert_eq!(refused("b1").await, Ok("b2".into()));
+    assert_eq!(play.spent(), ["r1", "s1"]);
+}
+
+#[test]
+fn how_long_what_was_obtained_stays() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut obtained = Obtained::default();
+    let due = wanted("a1");
+    let refused = |seen: &str| Wanted { need: Need::Refused, ..wanted(seen) };
+    obtained.note(&due, &Secret::new("a2"), start);
+    let mut check = |seen: &str, from: u64, stays: u64, next: &str| {
+        assert!(obtained.is_recent(&refused(seen), after(from + stays - 1)), "{seen}");
+        assert!(!obtained.is_recent(&refused(seen), after(from + stays)), "{seen}");
+        obtained.note(&refused(seen), &Secret::new(next), after(from + stays));
+    };
+    check("a2", 0, 60, "a3");
+    check("a3", 60, 120, "a4");
+    check("a4", 180, 240, "a5");
+    check("a5", 420, 480, "a6");
+    check("a6", 900, 960, "a7");
+    check("a7", 1860, 1920, "a8");
+    check("a8", 3780, 3600, "a9");
+    check("a9", 7380, 3600, "b1");
+    // What time has brought about counts for nothing.
+    obtained.note(&wanted("b1"), &Secret::new("b2"), start);
+    assert!(!obtained.is_recent(&refused("b2"), after(60)));
+    assert!(!obtained.is_recent(&refused("a2"), start), "another one");
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut obtained = Obtained::default();
+    for index in 0..=10_000 {
+        let mut wanted = wanted("a1");
+        wanted.place.field = format!("f{index}");
+        obtained.note(&wanted, &Secret::new("a2"), Instant::now());
+    }
+    assert_eq!(obtained.known(), 10_000);
 }
 
 #[tokio::test]
