@@ -291,8 +291,9 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
 
     fn begin(&mut self, wanted: Wanted, unsaved: Option<Unsaved>) {
         let (vault, endpoint) = (Arc::clone(&self.vault), Arc::clone(&self.endpoint));
+        let serving = self.obtained.serving(&wanted, Instant::now()).cloned();
         self.running.spawn(async move {
-            let ended = once(&*vault, &*endpoint, &wanted, unsaved).await;
+            let ended = once(&*vault, &*endpoint, &wanted, serving, unsaved).await;
             (wanted, ended)
         });
     }
@@ -316,10 +317,10 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             self.unsaved.insert(wanted.place.clone(), unsaved);
         }
         let Place { owner, section, field } = &wanted.place;
-        match outcome {
+        match &outcome {
             Ok(fresh) => {
                 if obtained {
-                    self.obtained.note(&wanted, &fresh.access_token, Instant::now());
+                    self.obtained.note(&wanted, fresh, Instant::now());
                 }
                 tracing::debug!(%owner, section, field, "a login is fresh");
                 self.setbacks.remove(&wanted.place);
@@ -327,7 +328,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             }
             Err(why) => {
                 tracing::warn!(%owner, section, field, %why, "a login was not refreshed");
-                if let NotRefreshed::Refused(refused) = why {
+                if let NotRefreshed::Refused(refused) = *why {
                     self.set_back(wanted, refused);
                 }
             }

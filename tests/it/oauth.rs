@@ -119,6 +119,13 @@ impl Play {
         self.relayed(&mut client, &exchange);
     }
 
+    /// One access token is used until it is due, and then the next.
+    fn replaced(&mut self, access: &str, refresh: &str, answer: &[u8], next: &str) {
+        let mut client = self.asks_until_called(refresh, &format!("Bearer {access}"), answer);
+        let exchange = self.get(next);
+        self.relayed(&mut client, &exchange);
+    }
+
     /// A client whose request comes to this call and this answer, once others that go with `credential` did not.
     fn asks_until_called(&mut self, refresh: &str, credential: &str, answer: &[u8]) -> Wire {
         let exchange = self.with_credential(Exchange::get(), credential);
@@ -210,12 +217,22 @@ fn without_a_refresh_token_it_is_used_to_its_end() {
 #[test]
 fn refresh_tokens_rotate() {
     let mut play = Play::new(100);
-    // Each is about to expire as soon as it is there.
-    play.refreshed("r1", &granted("a2", "r2", 100), "Bearer a2");
-    play.refreshed("r2", &granted("a3", "r3", 100), "Bearer a3");
-    play.refreshed("r3", &answer("200 OK", r#"{"access_token":"a4","expires_in":"100"}"#), "Bearer a4");
-    play.refreshed("r3", &granted("a5", "r5", 3600), "Bearer a5");
+    // Each is about to expire as soon as it is used.
+    play.refreshed("r1", &granted("a2", "r2", 2), "Bearer a2");
+    play.replaced("a2", "r2", &granted("a3", "r3", 2), "a3");
+    let third = answer("200 OK", r#"{"access_token":"a4","expires_in":"2"}"#);
+    play.replaced("a3", "r3", &third, "a4");
+    play.replaced("a4", "r3", &granted("a5", "r5", 3600), "a5");
     play.uses("a5");
+}
+
+#[test]
+fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
+    let mut play = Play::new(100);
+    play.refreshed("r1", &granted("a2", "r2", 300), "Bearer a2");
+    for _ in 0..6 {
+        play.uses("a2");
+    }
 }
 
 #[test]

@@ -1,13 +1,14 @@
-//! The access tokens that were obtained a short time ago: what has just been replaced is not replaced again only
-//! because an upstream refuses it, since that may have nothing to do with the login. In memory, and bounded.
+//! The access tokens that were obtained a short time ago. What has just come is not replaced again because an
+//! upstream refuses it, since that may have nothing to do with the login; nor because it is to last no longer than
+//! the file's `refresh_before`. In memory, and bounded.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-use super::{Need, Place, Wanted};
-use crate::secret::Secret;
+use super::{Fresh, Need, Place, Wanted};
+use crate::{accounts::clock, secret::Secret};
 
 /// How many are remembered. Forgetting one costs a refresh that was not needed.
 const MAX: usize = 10_000;
@@ -23,6 +24,8 @@ pub(super) struct Obtained(HashMap<Place, Token>);
 struct Token {
     access_token: Secret,
     at: Instant,
+    /// How long it was good for then, if that is known.
+    lasts: Option<Duration>,
     /// How many refreshes in a row refusals have led to, the last one to this.
     refusals: u32,
 }
@@ -30,11 +33,20 @@ struct Token {
 impl Obtained {
     /// Whether an access token is too new to be replaced for what it is asked.
     pub(super) fn is_recent(&self, wanted: &Wanted, now: Instant) -> bool {
-        self.get(wanted).is_some_and(|token| token.stays(wanted, now))
+        self.get(wanted).is_some_and(|token| match wanted.need {
+            Need::Due => token.serves(wanted.refresh_before, now),
+            Need::Refused => token.age(now) < pause(token.refusals),
+        })
+    }
+
+    /// The access token of a place, while it need not be replaced.
+    pub(super) fn serving(&self, wanted: &Wanted, now: Instant) -> Option<&Secret> {
+        let token = self.0.get(&wanted.place)?;
+        token.serves(wanted.refresh_before, now).then_some(&token.access_token)
     }
 
     /// Remembers what has come in the place of the one that was seen.
-    pub(super) fn note(&mut self, wanted: &Wanted, access_token: &Secret, now: Instant) {
+    pub(super) fn note(&mut self, wanted: &Wanted, fresh: &Fresh, now: Instant) {
         let refusals = match wanted.need {
             Need::Due => 0,
             Need::Refused => self.get(wanted).map_or(0, |token| token.refusals).saturating_add(1),
@@ -45,7 +57,9 @@ impl Obtained {
         {
             self.0.remove(&any);
         }
-        let token = Token { access_token: access_token.clone(), at: now, refusals };
+        let left_ms = fresh.expires_at_ms.map(|at| at.saturating_sub(clock::now_ms()));
+        let lasts = left_ms.map(Duration::from_millis);
+        let token = Token { access_token: fresh.access_token.clone(), at: now, lasts, refusals };
         self.0.insert(wanted.place.clone(), token);
     }
 
@@ -61,12 +75,13 @@ impl Obtained {
 }
 
 impl Token {
-    fn stays(&self, wanted: &Wanted, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.at);
-        match wanted.need {
-            Need::Due => false,
-            Need::Refused => age < pause(self.refusals),
-        }
+    /// Whether it is not due yet, be it that it never lasts as long as the file wants it to.
+    fn serves(&self, before: Duration, now: Instant) -> bool {
+        self.lasts.is_none_or(|lasts| self.age(now) < lasts.saturating_sub(before.min(lasts / 2)))
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
     }
 }
 

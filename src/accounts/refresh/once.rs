@@ -49,18 +49,19 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// Brings about another access token than the one that was seen.
+/// Brings about another access token than the one that was seen; `serving` is one that would do.
 pub(super) async fn once(
     vault: &impl Vault,
     endpoint: &impl TokenEndpoint,
     wanted: &Wanted,
+    serving: Option<Secret>,
     unsaved: Option<Unsaved>,
 ) -> Ended {
     // The old refresh token may be spent: nothing is asked for before what it brought is stored.
     if let Some(unsaved) = unsaved {
         return save(vault, unsaved).await;
     }
-    let leased = match lease(vault, wanted).await {
+    let leased = match lease(vault, wanted, serving.as_ref()).await {
         Ok(Leased::Fresh(fresh)) => return Ok(fresh).into(),
         Ok(Leased::Due(login, refresh_token)) => (login, refresh_token),
         Err(why) => return Err(why).into(),
@@ -80,16 +81,20 @@ enum Leased {
 }
 
 /// Waits for the lease, or for another access token.
-async fn lease(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefreshed> {
+async fn lease(
+    vault: &impl Vault,
+    wanted: &Wanted,
+    serving: Option<&Secret>,
+) -> Result<Leased, NotRefreshed> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let stored = look(vault, wanted).await?;
+        let stored = look(vault, wanted, serving).await?;
         if matches!(stored, Leased::Fresh(_)) {
             return Ok(stored);
         }
         if vault.lease(&wanted.place, LEASE_MS).await.map_err(|error| unstored(&error))? {
             // Whoever had the lease a moment ago may have stored another one since.
-            let stored = look(vault, wanted).await;
+            let stored = look(vault, wanted, serving).await;
             if !matches!(stored, Ok(Leased::Due(..))) {
                 let _ = vault.release(&wanted.place).await;
             }
@@ -103,10 +108,11 @@ async fn lease(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefresh
 }
 
 /// What is stored, and whether it will do.
-async fn look(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefreshed> {
+async fn look(vault: &impl Vault, wanted: &Wanted, serving: Option<&Secret>) -> Result<Leased, NotRefreshed> {
     let login = vault.read(&wanted.place).await.map_err(|error| unstored(&error))?;
     let login = login.ok_or(NotRefreshed::Gone)?;
-    if login.access_token != wanted.seen && !wanted.is_due(login.expires_at_ms) {
+    let serves = serving == Some(&login.access_token) || !wanted.is_due(login.expires_at_ms);
+    if login.access_token != wanted.seen && serves {
         return Ok(Leased::Fresh(fresh(&login)));
     }
     let refresh_token = login.refresh_token.clone().ok_or(NotRefreshed::NoRefreshToken)?;

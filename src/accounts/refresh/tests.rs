@@ -193,12 +193,11 @@ async fn many_who_ask_at_once_are_answered_by_one_refresh() {
     let (all, ()) = tokio::join!(all, open);
     assert_eq!(all, (Ok("a2".into()), Ok("a2".into()), Ok("a2".into())));
     assert_eq!(play.spent(), ["r1"]);
-    // Who comes late with the old token gets what is stored; who cannot use that one either, the next.
+    // Who comes late with the old token gets what is stored.
     assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-    play.answers(Ok(("a3", "r3")));
-    assert_eq!(asked(&refresher, "a2").await, Ok("a3".into()));
-    assert_eq!(play.spent(), ["r1", "r2"]);
-    assert_eq!(play.stored(), ("a3".into(), "r3".into()));
+    assert_eq!(asked(&refresher, "a2").await, Err(NotRefreshed::Recent), "it will do");
+    assert_eq!(play.spent(), ["r1"]);
+    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
     assert_eq!(*play.0.leased.lock().unwrap(), None);
 }
 
@@ -232,11 +231,15 @@ fn how_long_what_was_obtained_stays() {
     let mut obtained = Obtained::default();
     let due = wanted("a1");
     let refused = |seen: &str| Wanted { need: Need::Refused, ..wanted(seen) };
-    obtained.note(&due, &Secret::new("a2"), start);
+    let fresh = |access: &str, seconds: Option<u64>| {
+        let expires_at_ms = seconds.map(|seconds| now_ms() + seconds * 1000);
+        Fresh { access_token: Secret::new(access), expires_at_ms, origins: Vec::new() }
+    };
+    obtained.note(&due, &fresh("a2", None), start);
     let mut check = |seen: &str, from: u64, stays: u64, next: &str| {
         assert!(obtained.is_recent(&refused(seen), after(from + stays - 1)), "{seen}");
         assert!(!obtained.is_recent(&refused(seen), after(from + stays)), "{seen}");
-        obtained.note(&refused(seen), &Secret::new(next), after(from + stays));
+        obtained.note(&refused(seen), &fresh(next, None), after(from + stays));
     };
     check("a2", 0, 60, "a3");
     check("a3", 60, 120, "a4");
@@ -247,9 +250,42 @@ fn how_long_what_was_obtained_stays() {
     check("a8", 3780, 3600, "a9");
     check("a9", 7380, 3600, "b1");
     // What time has brought about counts for nothing.
-    obtained.note(&wanted("b1"), &Secret::new("b2"), start);
+    obtained.note(&wanted("b1"), &fresh("b2", None), start);
     assert!(!obtained.is_recent(&refused("b2"), after(60)));
     assert!(!obtained.is_recent(&refused("a2"), start), "another one");
+    // It is due `refresh_before` its end, but not before half of its time.
+    let mut check = |lasts: Option<u64>, due_after: u64| {
+        obtained.note(&wanted("c1"), &fresh("c2", lasts), start);
+        assert!(obtained.is_recent(&wanted("c2"), after(due_after - 2)), "{lasts:?}");
+        assert!(obtained.serving(&wanted("c1"), after(due_after - 2)).is_some(), "{lasts:?}");
+        if lasts.is_some() {
+            assert!(!obtained.is_recent(&wanted("c2"), after(due_after)), "{lasts:?}");
+            assert_eq!(obtained.serving(&wanted("c1"), after(due_after)), None, "{lasts:?}");
+        }
+    };
+    check(Some(3600), 3300);
+    check(Some(600), 300);
+    check(Some(400), 200);
+    check(Some(300), 150);
+    check(Some(10), 5);
+    check(None, 1_000_000);
+}
+
+#[tokio::test]
+async fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", now_ms() + 300_000);
+    play.0.answers.lock().unwrap().push_back(Ok(Stored::OAuth {
+        access_token: Secret::new("a2"),
+        refresh_token: Some(Secret::new("r2")),
+        expires_at_ms: Some(now_ms() + 300_000),
+    }));
+    for _ in 0..5 {
+        assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+        assert_eq!(asked(&refresher, "a2").await, Err(NotRefreshed::Recent));
+    }
+    assert_eq!(play.spent(), ["r1"]);
 }
 
 #[test]
@@ -258,7 +294,8 @@ fn what_is_remembered_is_bounded() {
     for index in 0..=10_000 {
         let mut wanted = wanted("a1");
         wanted.place.field = format!("f{index}");
-        obtained.note(&wanted, &Secret::new("a2"), Instant::now());
+        let fresh = Fresh { access_token: Secret::new("a2"), expires_at_ms: None, origins: Vec::new() };
+        obtained.note(&wanted, &fresh, Instant::now());
     }
     assert_eq!(obtained.known(), 10_000);
 }
