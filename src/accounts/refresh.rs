@@ -59,13 +59,22 @@ pub struct Place {
     pub field: String,
 }
 
+/// A login's two tokens, by which it is known again however it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// What is sent.
+    pub access_token: Secret,
+    /// What gets the next access token.
+    pub refresh_token: Secret,
+}
+
 /// What is asked for: another access token than the one that was seen.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Where the login is stored.
     pub place: Place,
-    /// The access token that will not do.
-    pub seen: Secret,
+    /// The login whose access token will not do.
+    pub seen: Tokens,
     /// Why it will not.
     pub need: Need,
     /// Where the login is refreshed.
@@ -194,8 +203,12 @@ struct Desk<V, E> {
 /// A failure.
 #[derive(Debug)]
 struct Setback {
-    /// The access token of the login that it happened to. With another one it says nothing.
-    seen: Secret,
+    /// The login that it happened to. Of another one it says nothing,
+    login: Tokens,
+    /// nor of another place to refresh it,
+    token_url: String,
+    /// or as another client.
+    client_id: String,
     /// How many there were in a row.
     failures: u32,
     outcome: NotRefreshed,
@@ -280,7 +293,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             return Some(NotRefreshed::Recent);
         }
         match self.setbacks.get(&wanted.place) {
-            Some(setback) if setback.holds(&wanted.seen) => return Some(setback.outcome),
+            Some(setback) if setback.holds(wanted) => return Some(setback.outcome),
             _ => {}
         }
         if self.silent.get(&wanted.token_url).is_some_and(|silence| Instant::now() < silence.until) {
@@ -309,7 +322,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
     }
 
-    fn land(&mut self, wanted: Wanted, Ended { outcome, obtained, unsaved }: Ended) {
+    fn land(&mut self, wanted: Wanted, Ended { outcome, obtained, refused, unsaved }: Ended) {
         for reply in self.waiting.remove(&wanted.place).into_iter().flatten() {
             let _ = reply.send(outcome.clone());
         }
@@ -328,22 +341,23 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             }
             Err(why) => {
                 tracing::warn!(%owner, section, field, %why, "a login was not refreshed");
-                if let NotRefreshed::Refused(refused) = *why {
-                    self.set_back(wanted, refused);
+                if let (NotRefreshed::Refused(why), Some(login)) = (*why, refused) {
+                    self.set_back(wanted, login, why);
                 }
             }
         }
     }
 
-    fn set_back(&mut self, wanted: Wanted, refused: Refused) {
-        let Wanted { place, seen, token_url, .. } = wanted;
+    fn set_back(&mut self, wanted: Wanted, login: Tokens, refused: Refused) {
+        let Wanted { place, token_url, client_id, .. } = wanted;
         if refused == Refused::Silent {
             let before = self.silent.get(&token_url).map_or(0, |silence| silence.failures);
             let failures = before.saturating_add(1);
             let until = Instant::now() + oauth::pause(failures);
-            self.silent.insert(token_url, Silence { failures, until });
+            self.silent.insert(token_url.clone(), Silence { failures, until });
         }
-        let before = self.setbacks.get(&place).filter(|before| before.seen == seen);
+        let before =
+            self.setbacks.get(&place).filter(|before| before.login.access_token == login.access_token);
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         if self.setbacks.len() >= MAX_SETBACKS {
             self.setbacks.retain(|_, setback| !setback.is_over());
@@ -358,14 +372,16 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             Refused::Revoked => (refused.into(), None),
             _ => (NotRefreshed::Paused, Some(Instant::now() + oauth::pause(failures))),
         };
-        self.setbacks.insert(place, Setback { seen, failures, outcome, until });
+        self.setbacks.insert(place, Setback { login, token_url, client_id, failures, outcome, until });
     }
 }
 
 impl Setback {
-    /// Whether a login that has this access token is to be let alone.
-    fn holds(&self, seen: &Secret) -> bool {
-        self.seen == *seen && self.until.is_none_or(|until| Instant::now() < until)
+    /// Whether what is wanted is to be let alone.
+    fn holds(&self, wanted: &Wanted) -> bool {
+        let Self { login, token_url, client_id, .. } = self;
+        (login, token_url, client_id) == (&wanted.seen, &wanted.token_url, &wanted.client_id)
+            && self.until.is_none_or(|until| Instant::now() < until)
     }
 
     /// Whether it says nothing any more, not even how many there were in a row.

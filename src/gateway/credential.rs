@@ -3,7 +3,7 @@
 //! asking.
 
 use crate::{
-    accounts::{Caller, Credentials, Fresh, Need, NotRefreshed, Place, Stored, Wanted, now_ms},
+    accounts::{Caller, Credentials, Fresh, Need, NotRefreshed, Place, Stored, Tokens, Wanted, now_ms},
     fault::{Fault, Kind},
     fields::{FieldKind, KnownFields, OAuth},
     name::Owner,
@@ -108,7 +108,7 @@ fn choose<'h>(
     let Some(chosen) = chosen else { return Ok(None) };
     let login = owned(caller, &chosen).and_then(|(owner, credentials)| {
         let stored = credentials.get(section, &chosen.auth.field)?;
-        let (_, oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
+        let (.., oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
         Some((stored.is_due(now_ms, oauth.refresh_before), tried.get(owner, &chosen.auth.field).is_some()))
     });
     let is_due = matches!(login, Some((true, false)));
@@ -125,10 +125,11 @@ fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>, need
     let table = worker.live.current();
     let (section, field) = (section(hit), &*chosen.auth.field);
     let (owner, credentials) = owned(caller, chosen)?;
-    let (_, oauth) = refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
+    let (_, refresh_token, oauth) =
+        refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
     Some(Wanted {
         place: Place { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
-        seen: chosen.secret.clone(),
+        seen: Tokens { access_token: chosen.secret.clone(), refresh_token: refresh_token.clone() },
         need,
         token_url: oauth.token_url.clone(),
         client_id: oauth.client_id.clone(),
@@ -144,16 +145,16 @@ fn is_good(expires_at_ms: Option<u64>, now_ms: u64) -> bool {
     expires_at_ms.is_none_or(|at| at > now_ms)
 }
 
-/// The access token of a login that can be refreshed, and how.
+/// The tokens of a login that can be refreshed, and how.
 fn refreshable<'s>(
     fields: &'s KnownFields,
     section: &str,
     field: &str,
     stored: &'s Stored,
-) -> Option<(&'s Secret, &'s OAuth)> {
-    let access_token = stored.refreshable()?;
+) -> Option<(&'s Secret, &'s Secret, &'s OAuth)> {
+    let Stored::OAuth { access_token, refresh_token: Some(refresh_token), .. } = stored else { return None };
     match &fields.find(section, field).ok()?.kind {
-        FieldKind::OAuth2(oauth) => Some((access_token, oauth)),
+        FieldKind::OAuth2(oauth) => Some((access_token, refresh_token, oauth)),
         FieldKind::Plain => None,
     }
 }

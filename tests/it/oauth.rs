@@ -297,6 +297,16 @@ fn a_login_that_was_revoked_is_not_tried_again() {
 }
 
 #[test]
+fn a_login_whose_refresh_token_alone_is_corrected_is_tried_again() {
+    let mut play = Play::new(100);
+    play.refreshed("r1", &answer("400 Bad Request", r#"{"error":"invalid_grant"}"#), "Bearer a1");
+    play.uses("a1");
+    store(&play.world.home, "a1", "s1", 100);
+    play.replaced("a1", "s1", &granted("a2", "s2", 3600), "a2");
+    play.uses("a2");
+}
+
+#[test]
 fn calls_to_an_endpoint_that_fails_become_rare() {
     let mut play = Play::new(100);
     let failure = answer("503 Service Unavailable", "");

@@ -70,7 +70,7 @@ impl Obtained {
 
     /// What is known of the one that was seen.
     fn get(&self, wanted: &Wanted) -> Option<&Token> {
-        self.0.get(&wanted.place).filter(|token| token.access_token == wanted.seen)
+        self.0.get(&wanted.place).filter(|token| token.access_token == wanted.seen.access_token)
     }
 }
 

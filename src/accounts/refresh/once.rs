@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Fresh, NotRefreshed, Outcome, TokenEndpoint, Wanted,
+    Fresh, NotRefreshed, Outcome, TokenEndpoint, Tokens, Wanted,
     vault::{Login, Vault},
 };
 use crate::{
@@ -39,13 +39,15 @@ pub(super) struct Ended {
     pub(super) outcome: Outcome,
     /// Whether that is an access token that this refresh has obtained.
     pub(super) obtained: bool,
+    /// The login that was refused.
+    pub(super) refused: Option<Tokens>,
     /// What is still to be stored.
     pub(super) unsaved: Option<Unsaved>,
 }
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, obtained: false, unsaved: None }
+        Self { outcome, obtained: false, refused: None, unsaved: None }
     }
 }
 
@@ -112,7 +114,7 @@ async fn look(vault: &impl Vault, wanted: &Wanted, serving: Option<&Secret>) -> 
     let login = vault.read(&wanted.place).await.map_err(|error| unstored(&error))?;
     let login = login.ok_or(NotRefreshed::Gone)?;
     let serves = serving == Some(&login.access_token) || !wanted.is_due(login.expires_at_ms);
-    if login.access_token != wanted.seen && serves {
+    if login.access_token != wanted.seen.access_token && serves {
         return Ok(Leased::Fresh(fresh(&login)));
     }
     let refresh_token = login.refresh_token.clone().ok_or(NotRefreshed::NoRefreshToken)?;
@@ -141,7 +143,11 @@ async fn with_lease(
 ) -> Ended {
     match endpoint.refresh(&wanted.token_url, &wanted.client_id, &refresh_token).await {
         Ok(new) => save(vault, Unsaved { wanted: wanted.clone(), old, new }).await,
-        Err(refused) => instead(vault, wanted, &old, refused).await.into(),
+        Err(why) => {
+            let outcome = instead(vault, wanted, &old, why).await;
+            let tokens = Tokens { access_token: old.access_token, refresh_token };
+            Ended { refused: Some(tokens), ..outcome.into() }
+        }
     }
 }
 
@@ -175,8 +181,8 @@ async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
 fn granted(old: &Login, new: Stored) -> Ended {
     match new {
         Stored::OAuth { access_token, expires_at_ms, .. } => {
-            let outcome = Ok(Fresh { access_token, expires_at_ms, ..fresh(old) });
-            Ended { outcome, obtained: true, unsaved: None }
+            let outcome: Outcome = Ok(Fresh { access_token, expires_at_ms, ..fresh(old) });
+            Ended { obtained: true, ..outcome.into() }
         }
         Stored::Plain(_) => Err(NotRefreshed::Gone).into(),
     }

@@ -150,7 +150,7 @@ impl Vault for Play {
 
 impl TokenEndpoint for Play {
     async fn refresh(&self, token_url: &str, client_id: &str, token: &Secret) -> Result<Stored, Refused> {
-        assert_eq!((token_url, client_id), (TOKEN_URL, "app_1"));
+        assert!(token_url == TOKEN_URL && client_id.starts_with("app_"), "{token_url} {client_id}");
         self.0.spent.lock().unwrap().push(token.expose().to_owned());
         self.0.called.notify_one();
         self.0.open.acquire().await.unwrap().forget();
@@ -162,10 +162,14 @@ fn later() -> u64 {
     now_ms() + 3_600_000
 }
 
+fn tokens(access: &str, refresh: &str) -> Tokens {
+    Tokens { access_token: Secret::new(access), refresh_token: Secret::new(refresh) }
+}
+
 fn wanted(seen: &str) -> Wanted {
     Wanted {
         place: Place { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
-        seen: Secret::new(seen),
+        seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
         need: Need::Due,
         token_url: TOKEN_URL.into(),
         client_id: "app_1".into(),
@@ -339,6 +343,28 @@ async fn what_fails_is_let_alone_until_another_login_is_stored() {
     for refused in [Refused::Status(429), Refused::Status(500), Refused::Garbage("x")] {
         check(refused, NotRefreshed::Paused).await;
     }
+}
+
+#[tokio::test]
+async fn what_was_corrected_is_tried_again() {
+    let check = async |correct: fn(&Play) -> Wanted, spends: [&str; 2]| {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", 0);
+        play.answers(Err(Refused::Revoked));
+        assert_eq!(asked(&refresher, "a1").await, Err(Refused::Revoked.into()));
+        let wanted = correct(&play);
+        play.answers(Ok(("a2", "r2")));
+        let fresh = refresher.refresh(wanted).await.unwrap();
+        assert_eq!(fresh.access_token.expose(), "a2");
+        assert_eq!(play.spent(), spends);
+    };
+    let another_refresh_token = |play: &Play| {
+        play.put("a1", "s1", 0);
+        Wanted { seen: tokens("a1", "s1"), ..wanted("a1") }
+    };
+    check(another_refresh_token, ["r1", "s1"]).await;
+    check(|_| Wanted { client_id: "app_2".into(), ..wanted("a1") }, ["r1", "r1"]).await;
 }
 
 #[tokio::test]
