@@ -249,7 +249,7 @@ fn a_refresh_that_fails_destroys_nothing() {
     let answers = [
         answer("500 Internal Server Error", "canary"),
         answer("429 Too Many Requests", "{}"),
-        answer("400 Bad Request", r#"{"error":"invalid_client"}"#),
+        answer("400 Bad Request", r#"{"error":"temporarily_unavailable"}"#),
         answer("200 OK", "canary"),
         answer("200 OK", r#"{"refresh_token":"r2","expires_in":3600}"#),
         answer("200 OK", r#"{"access_token":"a\nb"}"#),
@@ -291,8 +291,9 @@ fn a_login_that_was_revoked_is_not_tried_again() {
     let mut client = play.asks_until_called("s1", "Bearer a1", &revoked);
     let exchange = play.get("b1");
     play.relayed(&mut client, &exchange);
+    let reused = answer("401 Unauthorized", r#"{"error":{"code":"refresh_token_reused"}}"#);
     store(&play.world.home, "c1", "t1", -1);
-    let mut client = play.asks_until_called("t1", "Bearer b1", &revoked);
+    let mut client = play.asks_until_called("t1", "Bearer b1", &reused);
     play.world.check_fault(exchange.bytes(), EXPIRED, &client.answer().unwrap());
 }
 
