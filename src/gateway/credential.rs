@@ -91,17 +91,15 @@ fn choose<'h>(
         move |field: &str| {
             let stored = credentials.get(section, field)?;
             let old = || credentials.origins(section, field);
+            let could_be = || refreshable(fields, section, field, stored).map(|(secret, ..)| secret);
             let (secret, origins) = match tried.get(owner, field) {
                 Some(Ok(fresh)) if is_good(fresh.expires_at_ms, now_ms) => {
-                    (&fresh.access_token, &*fresh.origins)
+                    (Some(&fresh.access_token), &*fresh.origins)
                 }
-                Some(_) => (stored.usable(now_ms)?, old()),
-                None => match stored.usable(now_ms) {
-                    Some(secret) => (secret, old()),
-                    None => (refreshable(fields, section, field, stored)?.0, old()),
-                },
+                Some(_) => (stored.usable(now_ms), old()),
+                None => (stored.usable(now_ms).or_else(could_be), old()),
             };
-            Some(Usable { secret: secret.clone(), bound: Some(Bound { owner, origins }) })
+            Some(Usable { secret: secret.cloned(), bound: Some(Bound { owner, origins }) })
         }
     });
     let chosen = rewrite::choose(hit, owners).map_err(|fault| instead(fault, caller, hit, &tried))?;
@@ -159,26 +157,22 @@ fn refreshable<'s>(
     }
 }
 
-/// What a caller is told all of whose logins have expired.
+/// What a caller is told whose login has expired, and was not refreshed.
 fn instead(fault: Fault, caller: &Caller, hit: &Hit, tried: &Tried) -> Fault {
-    if fault.kind != Kind::CredentialMissing {
+    if fault.kind != Kind::CredentialExpired {
         return fault;
     }
-    let (section, provider) = (section(hit), &hit.provider);
     let moved = tried.0.iter().find(|(_, outcome)| *outcome == Err(NotRefreshed::Moved));
     if let Some((wanted, _)) = moved
         && let Some((owner, credentials)) =
             caller.credentials.iter().find(|(owner, _)| *owner == wanted.place.owner)
     {
-        let origins = credentials.origins(section, &wanted.place.field);
-        return rewrite::moved(provider, Bound { owner, origins }, &[&wanted.origin().unwrap_or_default()]);
-    }
-    let now_ms = now_ms();
-    let mut stored = provider.auth.iter().flat_map(|auth| {
-        caller.credentials.iter().filter_map(|(_, credentials)| credentials.get(section, &auth.field))
-    });
-    if stored.all(|stored| stored.usable(now_ms).is_some()) {
-        return fault;
+        let origins = credentials.origins(section(hit), &wanted.place.field);
+        return rewrite::moved(
+            &hit.provider,
+            Bound { owner, origins },
+            &[&wanted.origin().unwrap_or_default()],
+        );
     }
     let passing = |outcome: &Result<Fresh, NotRefreshed>| outcome.as_ref().is_err_and(|why| why.may_pass());
     rewrite::expired(hit, tried.0.iter().any(|(_, outcome)| passing(outcome)))

@@ -562,22 +562,42 @@ fn tokens_that_cannot_be_stored_are_kept() {
     play.uses("a2");
 }
 
+/// Nobody else pays for one whose own login has failed.
+#[test]
+fn an_expired_login_of_ones_own_is_replaced_by_nobody_elses() {
+    let mut play = Play::new(-1);
+    share(&play, &format!(r#"{{"providers":{{"t":{{"apiKey":"{KEY}"}}}}}}"#));
+    let exchange = play.get("");
+    let mut client = play.client(&exchange);
+    play.call("r1").send(answer("400 Bad Request", r#"{"error":"invalid_grant"}"#));
+    for _ in 0..3 {
+        play.world.check_fault(exchange.bytes(), EXPIRED, &client.answer().unwrap());
+        client = play.client(&exchange);
+    }
+    let explained = play.world.home.run(&["explain", "GET", "/t/get", "--as", "ada"], "").out;
+    assert!(!explained.contains("everybody"), "{explained}");
+}
+
+/// Stores credentials for everybody.
+fn share(play: &Play, credentials: &str) {
+    let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
+    let (admin, length) = (admin.trim(), credentials.len());
+    let mut client = play.world.client();
+    client.send(format!(
+        "PUT /admin/credentials/everybody HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {admin}\r\n\
+         Content-Length: {length}\r\n\r\n{credentials}"
+    ));
+    let answer = client.answer().unwrap();
+    assert_eq!(answer.head.status(), 200, "{answer:?}");
+}
+
 /// Shared logins are refreshed like a user's own, and once for all who share them.
 #[test]
 fn shared_logins_are_refreshed_for_all() {
     let mut play = Play::new(-1);
     play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
     let bob = play.world.home.user("bob");
-    let login = r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1}}}}"#;
-    let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
-    let (admin, length) = (admin.trim(), login.len());
-    let mut client = play.world.client();
-    client.send(format!(
-        "PUT /admin/credentials/everybody HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {admin}\r\n\
-         Content-Length: {length}\r\n\r\n{login}"
-    ));
-    let answer = client.answer().unwrap();
-    assert_eq!(answer.head.status(), 200, "{answer:?}");
+    share(&play, r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1}}}}"#);
     let bobs = Exchange::get().removed("Authorization", &format!("Bearer {bob}"));
     let both = [play.get("a2"), bobs.added("Authorization", "Bearer a2")];
     let mut clients = both.clone().map(|exchange| play.client(&exchange));
