@@ -38,6 +38,8 @@ use crate::{name::Owner, origin::Origin, secret::Secret};
 
 /// How long whoever asks waits: a little longer than a refresh that another node has begun may take.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// How long whoever asks waits whose access token is still good.
+pub const WAIT_WHILE_GOOD: Duration = Duration::from_secs(1);
 /// How often tokens that could not be stored are tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 const MAX_WAITING: usize = 1024;
@@ -88,8 +90,10 @@ pub struct Wanted {
 /// Why another access token is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// The one that was seen expires soon, or has expired.
+    /// The one that was seen expires soon. It may be used until then.
     Due,
+    /// It has expired, or is about to within `WAIT_WHILE_GOOD`.
+    Expired,
     /// The upstream has refused it.
     Refused,
 }
@@ -177,12 +181,13 @@ impl Refresher {
 
     /// Another access token. Dropping this does not stop a refresh.
     pub async fn refresh(&self, wanted: Wanted) -> Outcome {
+        let patience = if wanted.need == Need::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let asked = async {
             let (reply, answer) = oneshot::channel();
             self.0.send(Ask { wanted, reply }).await.map_err(|_| NotRefreshed::Late)?;
             answer.await.map_err(|_| NotRefreshed::Late)?
         };
-        timeout(DEADLINE, asked).await.unwrap_or(Err(NotRefreshed::Late))
+        timeout(patience, asked).await.unwrap_or(Err(NotRefreshed::Late))
     }
 }
 
@@ -191,13 +196,20 @@ struct Desk<V, E> {
     vault: Arc<V>,
     endpoint: Arc<E>,
     /// Who waits for what is under way.
-    waiting: HashMap<Place, Vec<oneshot::Sender<Outcome>>>,
+    waiting: HashMap<Place, Waiting>,
     running: JoinSet<(Wanted, Ended)>,
     setbacks: HashMap<Place, Setback>,
     /// Token endpoints that did not answer, by their URLs.
     silent: HashMap<String, Silence>,
     unsaved: HashMap<Place, Unsaved>,
     obtained: Obtained,
+}
+
+/// Who waits for a refresh.
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    replies: Vec<oneshot::Sender<Outcome>>,
 }
 
 /// A failure.
@@ -240,6 +252,9 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
     }
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        if let Err(error) = self.vault.drop_leases().await {
+            tracing::warn!(%error, "leases that an earlier process may have left are waited out");
+        }
         let mut ticks = interval(SAVE_AGAIN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -272,7 +287,11 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             return;
         }
         if let Some(waiting) = self.waiting.get_mut(&wanted.place) {
-            waiting.push(reply);
+            if wanted.need == Need::Due && waiting.since.elapsed() >= WAIT_WHILE_GOOD {
+                let _ = reply.send(Err(NotRefreshed::Late));
+            } else {
+                waiting.replies.push(reply);
+            }
             return;
         }
         let unsaved = self.unsaved.remove(&wanted.place);
@@ -283,8 +302,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             let _ = reply.send(Err(refused));
             return;
         }
-        self.waiting.insert(wanted.place.clone(), vec![reply]);
-        self.begin(wanted, unsaved);
+        self.begin(wanted, vec![reply], unsaved);
     }
 
     /// Why nothing is tried now.
@@ -302,7 +320,9 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         (self.unsaved.len() >= MAX_UNSAVED).then_some(NotRefreshed::Store)
     }
 
-    fn begin(&mut self, wanted: Wanted, unsaved: Option<Unsaved>) {
+    fn begin(&mut self, wanted: Wanted, replies: Vec<oneshot::Sender<Outcome>>, unsaved: Option<Unsaved>) {
+        let waiting = Waiting { since: Instant::now(), replies };
+        self.waiting.insert(wanted.place.clone(), waiting);
         let (vault, endpoint) = (Arc::clone(&self.vault), Arc::clone(&self.endpoint));
         let serving = self.obtained.serving(&wanted, Instant::now()).cloned();
         self.running.spawn(async move {
@@ -316,14 +336,13 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         let places: Vec<Place> = self.unsaved.keys().take(room).cloned().collect();
         for place in places {
             if let Some(unsaved) = self.unsaved.remove(&place) {
-                self.waiting.entry(place).or_default();
-                self.begin(unsaved.wanted.clone(), Some(unsaved));
+                self.begin(unsaved.wanted.clone(), Vec::new(), Some(unsaved));
             }
         }
     }
 
     fn land(&mut self, wanted: Wanted, Ended { outcome, obtained, refused, unsaved }: Ended) {
-        for reply in self.waiting.remove(&wanted.place).into_iter().flatten() {
+        for reply in self.waiting.remove(&wanted.place).into_iter().flat_map(|waiting| waiting.replies) {
             let _ = reply.send(outcome.clone());
         }
         if let Some(unsaved) = unsaved {

@@ -2,8 +2,13 @@
 //! about to expire, or once more where the upstream refused it. What is chosen is decided in `rewrite`; here is the
 //! asking.
 
+use std::time::Duration;
+
 use crate::{
-    accounts::{Caller, Credentials, Fresh, Need, NotRefreshed, Place, Stored, Tokens, Wanted, now_ms},
+    accounts::{
+        Caller, Credentials, Fresh, Need, NotRefreshed, Place, Stored, Tokens, WAIT_WHILE_GOOD, Wanted,
+        now_ms,
+    },
     fault::{Fault, Kind},
     fields::{FieldKind, KnownFields, OAuth},
     name::Owner,
@@ -20,8 +25,8 @@ pub(super) struct Granted<'h> {
     pub(super) chosen: Chosen<'h>,
     /// Whether it is a login that can be refreshed.
     pub(super) can_be_refreshed: bool,
-    /// Whether it is one that is to be, before it is used.
-    is_due: bool,
+    /// Why it is one that is to be, before it is used.
+    due: Option<Need>,
     tried: Tried,
 }
 
@@ -45,13 +50,14 @@ pub(super) async fn find<'h>(
     let mut tried = Tried::default();
     loop {
         match choose(worker, caller, hit, tried)? {
-            Some(granted) if granted.is_due => {
-                match wanted(worker, caller, hit, &granted.chosen, Need::Due) {
+            Some(granted) => {
+                let wanted = |need| wanted(worker, caller, hit, &granted.chosen, need);
+                match granted.due.and_then(wanted) {
                     Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
                     None => return Ok(Some(granted)),
                 }
             }
-            granted => return Ok(granted),
+            None => return Ok(None),
         }
     }
 }
@@ -107,10 +113,10 @@ fn choose<'h>(
     let login = owned(caller, &chosen).and_then(|(owner, credentials)| {
         let stored = credentials.get(section, &chosen.auth.field)?;
         let (.., oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
-        Some((stored.is_due(now_ms, oauth.refresh_before), tried.get(owner, &chosen.auth.field).is_some()))
+        let untried = tried.get(owner, &chosen.auth.field).is_none();
+        Some(if untried { need(stored, now_ms, oauth.refresh_before) } else { None })
     });
-    let is_due = matches!(login, Some((true, false)));
-    Ok(Some(Granted { chosen, can_be_refreshed: login.is_some(), is_due, tried }))
+    Ok(Some(Granted { chosen, can_be_refreshed: login.is_some(), due: login.flatten(), tried }))
 }
 
 /// Whose a credential is that was chosen, and what that one has.
@@ -137,6 +143,15 @@ fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>, need
 
 fn section(hit: &Hit) -> &str {
     hit.provider.section.as_ref().map_or("", |section| section.name.as_str())
+}
+
+/// Why another access token is needed, if it is.
+fn need(stored: &Stored, now_ms: u64, before: Duration) -> Option<Need> {
+    if stored.is_due(now_ms, WAIT_WHILE_GOOD) {
+        Some(Need::Expired)
+    } else {
+        stored.is_due(now_ms, before).then_some(Need::Due)
+    }
 }
 
 fn is_good(expires_at_ms: Option<u64>, now_ms: u64) -> bool {

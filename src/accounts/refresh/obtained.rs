@@ -35,6 +35,7 @@ impl Obtained {
     pub(super) fn is_recent(&self, wanted: &Wanted, now: Instant) -> bool {
         self.get(wanted).is_some_and(|token| match wanted.need {
             Need::Due => token.serves(wanted.refresh_before, now),
+            Need::Expired => false,
             Need::Refused => token.age(now) < pause(token.refusals),
         })
     }
@@ -48,7 +49,7 @@ impl Obtained {
     /// Remembers what has come in the place of the one that was seen.
     pub(super) fn note(&mut self, wanted: &Wanted, fresh: &Fresh, now: Instant) {
         let refusals = match wanted.need {
-            Need::Due => 0,
+            Need::Due | Need::Expired => 0,
             Need::Refused => self.get(wanted).map_or(0, |token| token.refusals).saturating_add(1),
         };
         if self.0.len() >= MAX

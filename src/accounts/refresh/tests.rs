@@ -142,6 +142,11 @@ impl Vault for Play {
         Ok(self.0.leased.lock().unwrap().get_or_insert("us") == &"us")
     }
 
+    async fn drop_leases(&self) -> Result<(), StoreError> {
+        *self.0.leased.lock().unwrap() = None;
+        Ok(())
+    }
+
     async fn release(&self, _: &Place) -> Result<(), StoreError> {
         assert_eq!(self.0.leased.lock().unwrap().take(), Some("us"));
         Ok(())
@@ -486,6 +491,8 @@ async fn another_nodes_refresh_is_waited_for() {
     let play = Play::default();
     let refresher = play.start();
     play.put("a1", "r1", 0);
+    // Once ours has begun.
+    tokio::task::yield_now().await;
     *play.0.leased.lock().unwrap() = Some("them");
     let them = async {
         // Polled once more after we have looked, and found the lease taken.
@@ -495,4 +502,41 @@ async fn another_nodes_refresh_is_waited_for() {
     let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), them);
     assert_eq!(outcome, Ok("a2".into()));
     assert_eq!(play.spent(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_lease_that_a_dead_process_has_left_is_not_waited_for() {
+    let play = Play::default();
+    *play.0.leased.lock().unwrap() = Some("dead");
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+}
+
+/// A refresh that takes its time is waited for only by those who have nothing else.
+#[tokio::test]
+async fn who_has_a_good_access_token_waits_a_moment() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.shut();
+    let expired = Wanted { need: Need::Expired, ..wanted("a1") };
+    let patient = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
+    let others = async {
+        let start = Instant::now();
+        assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Late));
+        assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
+        // The next ones need not try.
+        let start = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Late));
+        }
+        assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
+        play.0.open.add_permits(1);
+    };
+    let (outcome, ()) = tokio::join!(patient, others);
+    assert_eq!(outcome, Ok(Secret::new("a2")));
+    assert_eq!(play.spent(), ["r1"]);
 }
