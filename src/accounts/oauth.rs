@@ -41,6 +41,15 @@ pub enum Refused {
     Garbage(&'static str),
 }
 
+/// What an answer brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// A login.
+    Login(Stored),
+    /// The next refresh token alone, since the access token beside it cannot be taken.
+    RefreshToken(Secret, Refused),
+}
+
 /// The body of the request for a new access token.
 pub(super) fn form(refresh_token: &Secret, client_id: &str) -> Bytes {
     // Each byte becomes three at most; a text that grew would leave copies of itself behind.
@@ -63,13 +72,13 @@ struct Granted<'a> {
     expires_in: Option<serde_json::Value>,
 }
 
-/// The login that an answer makes of one with this refresh token. Without an access token nothing is changed.
+/// What an answer makes of a login with this refresh token. Without a token that can be taken nothing is changed.
 pub(super) fn answer(
     status: u16,
     body: &[u8],
     refresh_token: &Secret,
     now_ms: u64,
-) -> Result<Stored, Refused> {
+) -> Result<Brought, Refused> {
     if status != 200 {
         let for_good = matches!(status, 400 | 401 | 403) && is_error(body);
         return Err(if for_good { Refused::Revoked } else { Refused::Status(status) });
@@ -79,16 +88,22 @@ pub(super) fn answer(
     let token =
         |text: &str| checked("", text).map_err(|_| Refused::Garbage("holds a token that cannot be sent"));
     let access_token = granted.access_token.filter(|text| !text.is_empty());
-    let access_token = token(&access_token.ok_or(Refused::Garbage("holds no access token"))?)?;
-    let refresh_token = match granted.refresh_token.filter(|text| !text.is_empty()) {
-        Some(rotated) => token(&rotated)?,
-        None => refresh_token.clone(),
+    let access_token =
+        access_token.ok_or(Refused::Garbage("holds no access token")).and_then(|text| token(&text));
+    let rotated =
+        granted.refresh_token.filter(|text| !text.is_empty()).map(|text| token(&text)).transpose()?;
+    let access_token = match (access_token, rotated.clone()) {
+        (Ok(access_token), _) => access_token,
+        // The one before may be spent.
+        (Err(why), Some(rotated)) => return Ok(Brought::RefreshToken(rotated, why)),
+        (Err(why), None) => return Err(why),
     };
+    let refresh_token = rotated.or_else(|| Some(refresh_token.clone()));
     let lasts_ms = granted.expires_in.as_ref().and_then(seconds).map(|seconds| seconds.saturating_mul(1000));
     let expires_at_ms = lasts_ms.map(|lasts_ms| now_ms.saturating_add(lasts_ms));
     let own = || expiry_of(&access_token).filter(|expires_at_ms| *expires_at_ms > now_ms);
     let expires_at_ms = expires_at_ms.or_else(own).unwrap_or(now_ms.saturating_add(LIFETIME_MS));
-    Ok(Stored::OAuth { access_token, refresh_token: Some(refresh_token), expires_at_ms: Some(expires_at_ms) })
+    Ok(Brought::Login(Stored::OAuth { access_token, refresh_token, expires_at_ms: Some(expires_at_ms) }))
 }
 
 /// Whether a body is the error of a token endpoint (section 5.2), whose code some put into an object, and one that
@@ -152,10 +167,12 @@ mod tests {
     }
 
     fn granted(body: &str) -> Result<(String, String, u64), Refused> {
-        answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|stored| match stored {
-            Stored::OAuth { access_token, refresh_token: Some(refresh), expires_at_ms: Some(expires) } => {
-                (access_token.expose().to_owned(), refresh.expose().to_owned(), expires - NOW_MS)
-            }
+        answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|brought| match brought {
+            Brought::Login(Stored::OAuth {
+                access_token,
+                refresh_token: Some(refresh),
+                expires_at_ms: Some(expires),
+            }) => (access_token.expose().to_owned(), refresh.expose().to_owned(), expires - NOW_MS),
             other => panic!("{other:?}"),
         })
     }
@@ -186,6 +203,19 @@ mod tests {
         own("true", LIFETIME_MS);
         let token = jwt("1000000100");
         check(&format!(r#"{{"access_token":"{token}","expires_in":7}}"#), &token, "old", 7_000);
+    }
+
+    #[test]
+    fn what_else_a_rotated_refresh_token_comes_with() {
+        let check = |access: &str, why: &'static str| {
+            let body = format!(r#"{{{access}"refresh_token":"r","expires_in":60}}"#);
+            let brought = answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS);
+            assert_eq!(brought, Ok(Brought::RefreshToken(Secret::new("r"), Refused::Garbage(why))), "{body}");
+        };
+        check("", "holds no access token");
+        check(r#""access_token":"","#, "holds no access token");
+        check(r#""access_token":"a b","#, "holds a token that cannot be sent");
+        check(&format!(r#""access_token":"{}","#, "a".repeat(8193)), "holds a token that cannot be sent");
     }
 
     #[test]

@@ -359,6 +359,14 @@ fn a_login_that_is_stored_during_a_refresh_wins() {
 }
 
 #[test]
+fn a_rotated_refresh_token_is_kept_though_its_access_token_cannot_be() {
+    let mut play = Play::new(100);
+    play.refreshed("r1", &answer("200 OK", r#"{"refresh_token":"r2","expires_in":3600}"#), "Bearer a1");
+    play.replaced("a1", "r2", &granted("a3", "r3", 3600), "a3");
+    play.uses("a3");
+}
+
+#[test]
 fn what_else_is_stored_during_a_refresh_stays() {
     let mut play = Play::new(-1);
     let exchange = play.get("a2");

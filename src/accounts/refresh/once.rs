@@ -10,7 +10,10 @@ use super::{
     vault::{Login, Vault},
 };
 use crate::{
-    accounts::{Stored, oauth::Refused},
+    accounts::{
+        Stored,
+        oauth::{Brought, Refused},
+    },
     secret::Secret,
     store::StoreError,
 };
@@ -31,6 +34,8 @@ pub(super) struct Unsaved {
     pub(super) wanted: Wanted,
     old: Login,
     new: Stored,
+    /// Why there is no other access token among them.
+    refused: Option<Refused>,
 }
 
 /// How it ended.
@@ -142,7 +147,13 @@ async fn with_lease(
     (old, refresh_token): (Login, Secret),
 ) -> Ended {
     match endpoint.refresh(&wanted.token_url, &wanted.client_id, &refresh_token).await {
-        Ok(new) => save(vault, Unsaved { wanted: wanted.clone(), old, new }).await,
+        Ok(brought) => {
+            let (new, refused) = match brought {
+                Brought::Login(new) => (new, None),
+                Brought::RefreshToken(rotated, why) => (old.with(rotated), Some(why)),
+            };
+            save(vault, Unsaved { wanted: wanted.clone(), old, new, refused }).await
+        }
         Err(why) => {
             let outcome = instead(vault, wanted, &old, why).await;
             let tokens = Tokens { access_token: old.access_token, refresh_token };
@@ -163,7 +174,7 @@ async fn instead(vault: &impl Vault, wanted: &Wanted, old: &Login, refused: Refu
 async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
     for _ in 0..MAX_TRIES {
         match vault.replace(&unsaved.old, &unsaved.new).await {
-            Ok(true) => return granted(&unsaved.old, unsaved.new),
+            Ok(true) => return granted(unsaved),
             Ok(false) => {}
             Err(error) => return keep(unsaved, &error),
         }
@@ -178,14 +189,16 @@ async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
     Ended { unsaved: Some(unsaved), ..Err(NotRefreshed::Late).into() }
 }
 
-fn granted(old: &Login, new: Stored) -> Ended {
-    match new {
-        Stored::OAuth { access_token, expires_at_ms, .. } => {
-            let outcome: Outcome = Ok(Fresh { access_token, expires_at_ms, ..fresh(old) });
-            Ended { obtained: true, ..outcome.into() }
-        }
-        Stored::Plain(_) => Err(NotRefreshed::Gone).into(),
+fn granted(Unsaved { old, new, refused, .. }: Unsaved) -> Ended {
+    let Stored::OAuth { access_token, refresh_token, expires_at_ms } = new else {
+        return Err(NotRefreshed::Gone).into();
+    };
+    if let (Some(why), Some(refresh_token)) = (refused, refresh_token) {
+        let tokens = Tokens { access_token, refresh_token };
+        return Ended { refused: Some(tokens), ..Err(why.into()).into() };
     }
+    let outcome: Outcome = Ok(Fresh { access_token, expires_at_ms, ..fresh(&old) });
+    Ended { obtained: true, ..outcome.into() }
 }
 
 fn keep(unsaved: Unsaved, error: &StoreError) -> Ended {

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{vault::Login, *};
 use crate::{
-    accounts::{Stored, clock::now_ms},
+    accounts::{Stored, clock::now_ms, oauth::Brought},
     store::{SealedCredential, StoreError},
 };
 
@@ -31,7 +31,7 @@ struct State {
     /// Replacements that fail before one works; each that does not is told.
     failures: AtomicUsize,
     replaced: Notify,
-    answers: Mutex<VecDeque<Result<Stored, Refused>>>,
+    answers: Mutex<VecDeque<Result<Brought, Refused>>>,
     /// The refresh tokens that came to the endpoint.
     spent: Mutex<Vec<String>>,
     /// How many calls the endpoint may answer.
@@ -99,11 +99,7 @@ impl Play {
     }
 
     fn answers(&self, answer: Result<(&str, &str), Refused>) {
-        let answer = answer.map(|(access, refresh)| Stored::OAuth {
-            access_token: Secret::new(access),
-            refresh_token: Some(Secret::new(refresh)),
-            expires_at_ms: Some(later()),
-        });
+        let answer = answer.map(|(access, refresh)| login(access, refresh, later()));
         self.0.answers.lock().unwrap().push_back(answer);
     }
 
@@ -154,13 +150,21 @@ impl Vault for Play {
 }
 
 impl TokenEndpoint for Play {
-    async fn refresh(&self, token_url: &str, client_id: &str, token: &Secret) -> Result<Stored, Refused> {
+    async fn refresh(&self, token_url: &str, client_id: &str, token: &Secret) -> Result<Brought, Refused> {
         assert!(token_url == TOKEN_URL && client_id.starts_with("app_"), "{token_url} {client_id}");
         self.0.spent.lock().unwrap().push(token.expose().to_owned());
         self.0.called.notify_one();
         self.0.open.acquire().await.unwrap().forget();
         self.0.answers.lock().unwrap().pop_front().unwrap_or(Err(Refused::Status(418)))
     }
+}
+
+fn login(access: &str, refresh: &str, expires_at_ms: u64) -> Brought {
+    Brought::Login(Stored::OAuth {
+        access_token: Secret::new(access),
+        refresh_token: Some(Secret::new(refresh)),
+        expires_at_ms: Some(expires_at_ms),
+    })
 }
 
 fn later() -> u64 {
@@ -285,11 +289,7 @@ async fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
     let play = Play::default();
     let refresher = play.start();
     play.put("a1", "r1", now_ms() + 300_000);
-    play.0.answers.lock().unwrap().push_back(Ok(Stored::OAuth {
-        access_token: Secret::new("a2"),
-        refresh_token: Some(Secret::new("r2")),
-        expires_at_ms: Some(now_ms() + 300_000),
-    }));
+    play.0.answers.lock().unwrap().push_back(Ok(login("a2", "r2", now_ms() + 300_000)));
     for _ in 0..5 {
         assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
         assert_eq!(asked(&refresher, "a2").await, Err(NotRefreshed::Recent));
@@ -370,6 +370,27 @@ async fn what_was_corrected_is_tried_again() {
     };
     check(another_refresh_token, ["r1", "s1"]).await;
     check(|_| Wanted { client_id: "app_2".into(), ..wanted("a1") }, ["r1", "r1"]).await;
+}
+
+#[tokio::test]
+async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
+    let why = Refused::Garbage("x");
+    for failures in [0, 1] {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", later());
+        play.0.answers.lock().unwrap().push_back(Ok(Brought::RefreshToken(Secret::new("r2"), why)));
+        play.0.failures.store(failures, SeqCst);
+        if failures > 0 {
+            assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+        }
+        assert_eq!(asked(&refresher, "a1").await, Err(why.into()));
+        assert_eq!(play.stored(), ("a1".into(), "r2".into()));
+        // It has failed, and is not tried again at once with the next one.
+        let rotated = Wanted { seen: tokens("a1", "r2"), ..wanted("a1") };
+        assert_eq!(refresher.refresh(rotated).await, Err(NotRefreshed::Paused));
+        assert_eq!(play.spent(), ["r1"]);
+    }
 }
 
 #[tokio::test]

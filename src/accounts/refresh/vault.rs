@@ -26,6 +26,16 @@ pub struct Login {
 }
 
 impl Login {
+    /// The same with another refresh token.
+    pub(super) fn with(&self, refresh_token: Secret) -> Stored {
+        let Self { access_token, expires_at_ms, .. } = self;
+        Stored::OAuth {
+            access_token: access_token.clone(),
+            refresh_token: Some(refresh_token),
+            expires_at_ms: *expires_at_ms,
+        }
+    }
+
     /// Whether another row holds the same tokens: sealed anew, but not set anew.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.access_token == other.access_token && self.refresh_token == other.refresh_token
