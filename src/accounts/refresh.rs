@@ -18,7 +18,7 @@ use std::{
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{self, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -208,6 +208,7 @@ struct Desk<V, E> {
 /// Who waits for a refresh.
 #[derive(Debug)]
 struct Waiting {
+    task: task::Id,
     since: Instant,
     replies: Vec<oneshot::Sender<Outcome>>,
 }
@@ -259,12 +260,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(ended) = self.running.join_next() => {
-                    // A task that panicked has told; who waits for it hears nothing, and that it is too late.
-                    if let Ok((wanted, ended)) = ended {
-                        self.land(wanted, ended);
-                    }
-                }
+                Some(ended) = self.running.join_next() => self.ended(ended),
                 ask = asks.recv(), if self.running.len() < MAX_RUNNING => match ask {
                     Some(ask) => self.take(ask),
                     None => break,
@@ -274,9 +270,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
         // Nobody asks any more: what is under way comes to its end, and what is not stored is tried once more.
         while let Some(ended) = self.running.join_next().await {
-            if let Ok((wanted, ended)) = ended {
-                self.land(wanted, ended);
-            }
+            self.ended(ended);
         }
         self.save_again();
         while self.running.join_next().await.is_some() {}
@@ -321,14 +315,14 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
     }
 
     fn begin(&mut self, wanted: Wanted, replies: Vec<oneshot::Sender<Outcome>>, unsaved: Option<Unsaved>) {
-        let waiting = Waiting { since: Instant::now(), replies };
-        self.waiting.insert(wanted.place.clone(), waiting);
+        let place = wanted.place.clone();
         let (vault, endpoint) = (Arc::clone(&self.vault), Arc::clone(&self.endpoint));
         let serving = self.obtained.serving(&wanted, Instant::now()).cloned();
-        self.running.spawn(async move {
+        let running = self.running.spawn(async move {
             let ended = once(&*vault, &*endpoint, &wanted, serving, unsaved).await;
             (wanted, ended)
         });
+        self.waiting.insert(place, Waiting { task: running.id(), since: Instant::now(), replies });
     }
 
     fn save_again(&mut self) {
@@ -338,6 +332,14 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             if let Some(unsaved) = self.unsaved.remove(&place) {
                 self.begin(unsaved.wanted.clone(), Vec::new(), Some(unsaved));
             }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Wanted, Ended), JoinError>) {
+        match ended {
+            Ok((wanted, ended)) => self.land(wanted, ended),
+            // It has panicked, and told so. Who waits hears that it takes too long; who comes next begins anew.
+            Err(error) => self.waiting.retain(|_, waiting| waiting.task != error.id()),
         }
     }
 

@@ -561,3 +561,18 @@ async fn who_has_a_good_access_token_waits_a_moment() {
     assert_eq!(outcome, Ok(Secret::new("a2")));
     assert_eq!(play.spent(), ["r1"]);
 }
+
+#[tokio::test]
+async fn a_refresh_that_panics_blocks_nobody() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    // Nothing that can be stored here.
+    let plain = Brought::Login(Stored::Plain(Secret::new("a2")));
+    play.0.answers.lock().unwrap().push_back(Ok(plain));
+    let expired = || Wanted { need: Need::Expired, ..wanted("a1") };
+    assert_eq!(refresher.refresh(expired()).await, Err(NotRefreshed::Late));
+    play.answers(Ok(("a2", "r2")));
+    let fresh = refresher.refresh(expired()).await.unwrap();
+    assert_eq!(fresh.access_token.expose(), "a2");
+}
