@@ -19,7 +19,7 @@ use crate::{
     bind::{self, Lookup, Whose},
     compile::{self, Files, Tree, Var},
     diag::Sources,
-    fault::{Fault, Kind},
+    fault::Fault,
     name::{FileName, Owner},
     rewrite::{self, Bound, Carrier, Chosen, Fate, Usable, Witness},
     secret::Secret,
@@ -101,9 +101,11 @@ impl Owned {
     fn usable(&self, field: &str) -> Option<Usable<'_>> {
         let kept = self.fields.get(field)?;
         let secret = match &kept.held {
-            Held::Value(secret) => secret.clone(),
-            Held::Something => Secret::new(HIDDEN),
-            Held::Expired | Held::Unreadable(_) => return None,
+            Held::Value(secret) => Some(secret.clone()),
+            Held::Something => Some(Secret::new(HIDDEN)),
+            Held::Expired => None,
+            // A server knows nothing of it.
+            Held::Unreadable(_) => return None,
         };
         let bound = self.owner.as_ref().map(|owner| Bound { owner, origins: &kept.origins });
         Some(Usable { secret, bound })
@@ -191,14 +193,9 @@ struct Made {
 
 impl Traveller<'_> {
     fn way(&self) -> Way {
-        let chosen = self.choose(Some).map_err(|fault| {
-            let mut kept = self.caller.owners.iter().flat_map(|owned| owned.fields.values());
-            let expired =
-                fault.kind == Kind::CredentialMissing && kept.any(|kept| matches!(kept.held, Held::Expired));
-            if expired { rewrite::expired(self.hit, false) } else { fault }
-        });
+        let chosen = self.choose(Some);
         // One that must not go there is shown all the same, beside what keeps it back.
-        let used = self.choose(|usable| Some(Usable::stand_in(usable.secret))).ok().flatten();
+        let used = self.choose(|usable| Some(Usable { bound: None, ..usable })).ok().flatten();
         let made = make(self.hit, self.head, used.as_ref(), self.scene.table);
         let early = rewrite::refused(self.head);
         let fault = early.as_ref().or(chosen.as_ref().err()).or(made.as_ref().err()).map(told);

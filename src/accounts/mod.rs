@@ -43,7 +43,9 @@ pub use self::{
         issue_token, open_credential, read_credentials, remove_credential, remove_user, revoke_admin_token,
         revoke_token, rotate_token, update_user,
     },
-    refresh::{Endpoints, Fresh, NotRefreshed, Place, Refresher, Vaults, Wanted},
+    refresh::{
+        Endpoints, Fresh, Need, NotRefreshed, Place, Refresher, Tokens, Vaults, WAIT_WHILE_GOOD, Wanted,
+    },
     rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},
     token::shown,

@@ -24,8 +24,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// Why a login was not refreshed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// The refresh token is good no more: only a new login helps.
-    #[error("the token endpoint says that the login is no longer valid")]
+    /// It says so, and would again: only another login helps.
+    #[error("the token endpoint refuses the login")]
     Revoked,
     /// It was not reached, or not in time.
     #[error("the token endpoint did not answer")]
@@ -39,6 +39,15 @@ pub enum Refused {
     /// What came is no answer of a token endpoint.
     #[error("the token endpoint's answer {0}")]
     Garbage(&'static str),
+}
+
+/// What an answer brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// A login.
+    Login(Stored),
+    /// The next refresh token alone, since the access token beside it cannot be taken.
+    RefreshToken(Secret, Refused),
 }
 
 /// The body of the request for a new access token.
@@ -63,40 +72,47 @@ struct Granted<'a> {
     expires_in: Option<serde_json::Value>,
 }
 
-/// What it says instead (section 5.2).
-#[derive(Deserialize)]
-struct Error<'a> {
-    #[serde(borrow)]
-    error: Cow<'a, str>,
-}
-
-/// The login that an answer makes of one with this refresh token. Without an access token nothing is changed.
+/// What an answer makes of a login with this refresh token. Without a token that can be taken nothing is changed.
 pub(super) fn answer(
     status: u16,
     body: &[u8],
     refresh_token: &Secret,
     now_ms: u64,
-) -> Result<Stored, Refused> {
+) -> Result<Brought, Refused> {
     if status != 200 {
-        let revoked = matches!(status, 400..=403)
-            && serde_json::from_slice(body).is_ok_and(|Error { error }| error == "invalid_grant");
-        return Err(if revoked { Refused::Revoked } else { Refused::Status(status) });
+        let for_good = matches!(status, 400 | 401 | 403) && is_error(body);
+        return Err(if for_good { Refused::Revoked } else { Refused::Status(status) });
     }
     let granted: Granted<'_> =
         serde_json::from_slice(body).map_err(|_| Refused::Garbage("is not the JSON that it should be"))?;
     let token =
         |text: &str| checked("", text).map_err(|_| Refused::Garbage("holds a token that cannot be sent"));
     let access_token = granted.access_token.filter(|text| !text.is_empty());
-    let access_token = token(&access_token.ok_or(Refused::Garbage("holds no access token"))?)?;
-    let refresh_token = match granted.refresh_token.filter(|text| !text.is_empty()) {
-        Some(rotated) => token(&rotated)?,
-        None => refresh_token.clone(),
+    let access_token =
+        access_token.ok_or(Refused::Garbage("holds no access token")).and_then(|text| token(&text));
+    let rotated =
+        granted.refresh_token.filter(|text| !text.is_empty()).map(|text| token(&text)).transpose()?;
+    let access_token = match (access_token, rotated.clone()) {
+        (Ok(access_token), _) => access_token,
+        // The one before may be spent.
+        (Err(why), Some(rotated)) => return Ok(Brought::RefreshToken(rotated, why)),
+        (Err(why), None) => return Err(why),
     };
+    let refresh_token = rotated.or_else(|| Some(refresh_token.clone()));
     let lasts_ms = granted.expires_in.as_ref().and_then(seconds).map(|seconds| seconds.saturating_mul(1000));
     let expires_at_ms = lasts_ms.map(|lasts_ms| now_ms.saturating_add(lasts_ms));
     let own = || expiry_of(&access_token).filter(|expires_at_ms| *expires_at_ms > now_ms);
     let expires_at_ms = expires_at_ms.or_else(own).unwrap_or(now_ms.saturating_add(LIFETIME_MS));
-    Ok(Stored::OAuth { access_token, refresh_token: Some(refresh_token), expires_at_ms: Some(expires_at_ms) })
+    Ok(Brought::Login(Stored::OAuth { access_token, refresh_token, expires_at_ms: Some(expires_at_ms) }))
+}
+
+/// Whether a body is the error of a token endpoint (section 5.2), whose code some put into an object, and one that
+/// does not go away by itself.
+fn is_error(body: &[u8]) -> bool {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
+    let error = &body["error"];
+    let code = [error, &error["code"], &error["type"]].into_iter().find_map(serde_json::Value::as_str);
+    !matches!(code, None | Some("" | "server_error" | "slow_down" | "temporarily_unavailable"))
 }
 
 /// A lifetime: a number, or a text that is one, as some endpoints have it. None at all is as good as missing.
@@ -151,10 +167,12 @@ mod tests {
     }
 
     fn granted(body: &str) -> Result<(String, String, u64), Refused> {
-        answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|stored| match stored {
-            Stored::OAuth { access_token, refresh_token: Some(refresh), expires_at_ms: Some(expires) } => {
-                (access_token.expose().to_owned(), refresh.expose().to_owned(), expires - NOW_MS)
-            }
+        answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|brought| match brought {
+            Brought::Login(Stored::OAuth {
+                access_token,
+                refresh_token: Some(refresh),
+                expires_at_ms: Some(expires),
+            }) => (access_token.expose().to_owned(), refresh.expose().to_owned(), expires - NOW_MS),
             other => panic!("{other:?}"),
         })
     }
@@ -188,16 +206,47 @@ mod tests {
     }
 
     #[test]
+    fn what_else_a_rotated_refresh_token_comes_with() {
+        let check = |access: &str, why: &'static str| {
+            let body = format!(r#"{{{access}"refresh_token":"r","expires_in":60}}"#);
+            let brought = answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS);
+            assert_eq!(brought, Ok(Brought::RefreshToken(Secret::new("r"), Refused::Garbage(why))), "{body}");
+        };
+        check("", "holds no access token");
+        check(r#""access_token":"","#, "holds no access token");
+        check(r#""access_token":"a b","#, "holds a token that cannot be sent");
+        check(&format!(r#""access_token":"{}","#, "a".repeat(8193)), "holds a token that cannot be sent");
+    }
+
+    #[test]
     fn what_is_not() {
         let check = |status: u16, body: &str, expected: &str| {
             let refused = answer(status, body.as_bytes(), &Secret::new("old"), NOW_MS).unwrap_err();
             assert_eq!(refused.to_string(), expected, "{status} {body}");
         };
-        let revoked = "the token endpoint says that the login is no longer valid";
+        let revoked = "the token endpoint refuses the login";
         check(400, r#"{"error":"invalid_grant","error_description":"canary"}"#, revoked);
         check(401, r#"{"error":"invalid_grant"}"#, revoked);
         check(500, r#"{"error":"invalid_grant"}"#, "the token endpoint answered 500");
-        check(400, r#"{"error":"invalid_client"}"#, "the token endpoint answered 400");
+        check(400, r#"{"error":"invalid_client"}"#, revoked);
+        check(401, r#"{"error":{"code":"refresh_token_reused","message":"canary"}}"#, revoked);
+        check(403, r#"{"error":{"code":null,"type":"invalid_request_error"}}"#, revoked);
+        for passing in [
+            r#"{"error":""}"#,
+            r#"{"error":{"code":7}}"#,
+            r#"{"error":{}}"#,
+            r#"{"error":null}"#,
+            r#"{"detail":"invalid_grant"}"#,
+            r#""invalid_grant""#,
+            r#"{"error":"temporarily_unavailable"}"#,
+            r#"{"error":{"type":"server_error"}}"#,
+        ] {
+            check(400, passing, "the token endpoint answered 400");
+        }
+        for status in [402, 404, 408, 429, 503] {
+            let expected = format!("the token endpoint answered {status}");
+            check(status, r#"{"error":"invalid_grant"}"#, &expected);
+        }
         check(400, "canary", "the token endpoint answered 400");
         check(429, "{}", "the token endpoint answered 429");
         check(302, "", "the token endpoint answered 302");

@@ -5,6 +5,7 @@
 //! Whoever asks may go away: the refresh goes on, since the old refresh token may be spent already.
 
 mod endpoint;
+mod obtained;
 mod once;
 mod vault;
 
@@ -17,14 +18,17 @@ use std::{
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{self, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use self::once::{Ended, Unsaved, once};
 pub use self::{
     endpoint::{Endpoints, TokenEndpoint},
     vault::{Vault, Vaults},
+};
+use self::{
+    obtained::Obtained,
+    once::{Ended, Unsaved, once},
 };
 use super::{
     clock,
@@ -34,6 +38,8 @@ use crate::{name::Owner, origin::Origin, secret::Secret};
 
 /// How long whoever asks waits: a little longer than a refresh that another node has begun may take.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// How long whoever asks waits whose access token is still good.
+pub const WAIT_WHILE_GOOD: Duration = Duration::from_secs(1);
 /// How often tokens that could not be stored are tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 const MAX_WAITING: usize = 1024;
@@ -55,19 +61,41 @@ pub struct Place {
     pub field: String,
 }
 
+/// A login's two tokens, by which it is known again however it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// What is sent.
+    pub access_token: Secret,
+    /// What gets the next access token.
+    pub refresh_token: Secret,
+}
+
 /// What is asked for: another access token than the one that was seen.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Where the login is stored.
     pub place: Place,
-    /// The access token that will not do.
-    pub seen: Secret,
+    /// The login whose access token will not do.
+    pub seen: Tokens,
+    /// Why it will not.
+    pub need: Need,
     /// Where the login is refreshed.
     pub token_url: String,
     /// The client's id there.
     pub client_id: String,
     /// How long before it expires an access token will not do either.
     pub refresh_before: Duration,
+}
+
+/// Why another access token is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The one that was seen expires soon. It may be used until then.
+    Due,
+    /// It has expired, or is about to within `WAIT_WHILE_GOOD`.
+    Expired,
+    /// The upstream has refused it.
+    Refused,
 }
 
 /// An access token.
@@ -102,6 +130,9 @@ pub enum NotRefreshed {
     /// It failed a moment ago, and is let alone.
     #[error("it failed a moment ago, and is not tried again yet")]
     Paused,
+    /// It was a moment ago, and that is not repeated yet.
+    #[error("it was refreshed a moment ago, and is not yet again")]
+    Recent,
     /// There is no login any more.
     #[error("the login is gone")]
     Gone,
@@ -150,12 +181,13 @@ impl Refresher {
 
     /// Another access token. Dropping this does not stop a refresh.
     pub async fn refresh(&self, wanted: Wanted) -> Outcome {
+        let patience = if wanted.need == Need::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let asked = async {
             let (reply, answer) = oneshot::channel();
             self.0.send(Ask { wanted, reply }).await.map_err(|_| NotRefreshed::Late)?;
             answer.await.map_err(|_| NotRefreshed::Late)?
         };
-        timeout(DEADLINE, asked).await.unwrap_or(Err(NotRefreshed::Late))
+        timeout(patience, asked).await.unwrap_or(Err(NotRefreshed::Late))
     }
 }
 
@@ -164,19 +196,32 @@ struct Desk<V, E> {
     vault: Arc<V>,
     endpoint: Arc<E>,
     /// Who waits for what is under way.
-    waiting: HashMap<Place, Vec<oneshot::Sender<Outcome>>>,
+    waiting: HashMap<Place, Waiting>,
     running: JoinSet<(Wanted, Ended)>,
     setbacks: HashMap<Place, Setback>,
     /// Token endpoints that did not answer, by their URLs.
     silent: HashMap<String, Silence>,
     unsaved: HashMap<Place, Unsaved>,
+    obtained: Obtained,
+}
+
+/// Who waits for a refresh.
+#[derive(Debug)]
+struct Waiting {
+    task: task::Id,
+    since: Instant,
+    replies: Vec<oneshot::Sender<Outcome>>,
 }
 
 /// A failure.
 #[derive(Debug)]
 struct Setback {
-    /// The access token of the login that it happened to. With another one it says nothing.
-    seen: Secret,
+    /// The login that it happened to. Of another one it says nothing,
+    login: Tokens,
+    /// nor of another place to refresh it,
+    token_url: String,
+    /// or as another client.
+    client_id: String,
     /// How many there were in a row.
     failures: u32,
     outcome: NotRefreshed,
@@ -203,20 +248,19 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             setbacks: HashMap::new(),
             silent: HashMap::new(),
             unsaved: HashMap::new(),
+            obtained: Obtained::default(),
         }
     }
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        if let Err(error) = self.vault.drop_leases().await {
+            tracing::warn!(%error, "leases that an earlier process may have left are waited out");
+        }
         let mut ticks = interval(SAVE_AGAIN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(ended) = self.running.join_next() => {
-                    // A task that panicked has told; who waits for it hears nothing, and that it is too late.
-                    if let Ok((wanted, ended)) = ended {
-                        self.land(wanted, ended);
-                    }
-                }
+                Some(ended) = self.running.join_next() => self.ended(ended),
                 ask = asks.recv(), if self.running.len() < MAX_RUNNING => match ask {
                     Some(ask) => self.take(ask),
                     None => break,
@@ -226,9 +270,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
         // Nobody asks any more: what is under way comes to its end, and what is not stored is tried once more.
         while let Some(ended) = self.running.join_next().await {
-            if let Ok((wanted, ended)) = ended {
-                self.land(wanted, ended);
-            }
+            self.ended(ended);
         }
         self.save_again();
         while self.running.join_next().await.is_some() {}
@@ -239,7 +281,11 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             return;
         }
         if let Some(waiting) = self.waiting.get_mut(&wanted.place) {
-            waiting.push(reply);
+            if wanted.need == Need::Due && waiting.since.elapsed() >= WAIT_WHILE_GOOD {
+                let _ = reply.send(Err(NotRefreshed::Late));
+            } else {
+                waiting.replies.push(reply);
+            }
             return;
         }
         let unsaved = self.unsaved.remove(&wanted.place);
@@ -250,14 +296,16 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             let _ = reply.send(Err(refused));
             return;
         }
-        self.waiting.insert(wanted.place.clone(), vec![reply]);
-        self.begin(wanted, unsaved);
+        self.begin(wanted, vec![reply], unsaved);
     }
 
     /// Why nothing is tried now.
     fn refusal(&self, wanted: &Wanted) -> Option<NotRefreshed> {
+        if self.obtained.is_recent(wanted, Instant::now()) {
+            return Some(NotRefreshed::Recent);
+        }
         match self.setbacks.get(&wanted.place) {
-            Some(setback) if setback.holds(&wanted.seen) => return Some(setback.outcome),
+            Some(setback) if setback.holds(wanted) => return Some(setback.outcome),
             _ => {}
         }
         if self.silent.get(&wanted.token_url).is_some_and(|silence| Instant::now() < silence.until) {
@@ -266,12 +314,15 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         (self.unsaved.len() >= MAX_UNSAVED).then_some(NotRefreshed::Store)
     }
 
-    fn begin(&mut self, wanted: Wanted, unsaved: Option<Unsaved>) {
+    fn begin(&mut self, wanted: Wanted, replies: Vec<oneshot::Sender<Outcome>>, unsaved: Option<Unsaved>) {
+        let place = wanted.place.clone();
         let (vault, endpoint) = (Arc::clone(&self.vault), Arc::clone(&self.endpoint));
-        self.running.spawn(async move {
-            let ended = once(&*vault, &*endpoint, &wanted, unsaved).await;
+        let serving = self.obtained.serving(&wanted, Instant::now()).cloned();
+        let running = self.running.spawn(async move {
+            let ended = once(&*vault, &*endpoint, &wanted, serving, unsaved).await;
             (wanted, ended)
         });
+        self.waiting.insert(place, Waiting { task: running.id(), since: Instant::now(), replies });
     }
 
     fn save_again(&mut self) {
@@ -279,44 +330,55 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         let places: Vec<Place> = self.unsaved.keys().take(room).cloned().collect();
         for place in places {
             if let Some(unsaved) = self.unsaved.remove(&place) {
-                self.waiting.entry(place).or_default();
-                self.begin(unsaved.wanted.clone(), Some(unsaved));
+                self.begin(unsaved.wanted.clone(), Vec::new(), Some(unsaved));
             }
         }
     }
 
-    fn land(&mut self, wanted: Wanted, Ended { outcome, unsaved }: Ended) {
-        for reply in self.waiting.remove(&wanted.place).into_iter().flatten() {
+    fn ended(&mut self, ended: Result<(Wanted, Ended), JoinError>) {
+        match ended {
+            Ok((wanted, ended)) => self.land(wanted, ended),
+            // It has panicked, and told so. Who waits hears that it takes too long; who comes next begins anew.
+            Err(error) => self.waiting.retain(|_, waiting| waiting.task != error.id()),
+        }
+    }
+
+    fn land(&mut self, wanted: Wanted, Ended { outcome, obtained, refused, unsaved }: Ended) {
+        for reply in self.waiting.remove(&wanted.place).into_iter().flat_map(|waiting| waiting.replies) {
             let _ = reply.send(outcome.clone());
         }
         if let Some(unsaved) = unsaved {
             self.unsaved.insert(wanted.place.clone(), unsaved);
         }
         let Place { owner, section, field } = &wanted.place;
-        match outcome {
-            Ok(_) => {
+        match &outcome {
+            Ok(fresh) => {
+                if obtained {
+                    self.obtained.note(&wanted, fresh, Instant::now());
+                }
                 tracing::debug!(%owner, section, field, "a login is fresh");
                 self.setbacks.remove(&wanted.place);
                 self.silent.remove(&wanted.token_url);
             }
             Err(why) => {
                 tracing::warn!(%owner, section, field, %why, "a login was not refreshed");
-                if let NotRefreshed::Refused(refused) = why {
-                    self.set_back(wanted, refused);
+                if let (NotRefreshed::Refused(why), Some(login)) = (*why, refused) {
+                    self.set_back(wanted, login, why);
                 }
             }
         }
     }
 
-    fn set_back(&mut self, wanted: Wanted, refused: Refused) {
-        let Wanted { place, seen, token_url, .. } = wanted;
+    fn set_back(&mut self, wanted: Wanted, login: Tokens, refused: Refused) {
+        let Wanted { place, token_url, client_id, .. } = wanted;
         if refused == Refused::Silent {
             let before = self.silent.get(&token_url).map_or(0, |silence| silence.failures);
             let failures = before.saturating_add(1);
             let until = Instant::now() + oauth::pause(failures);
-            self.silent.insert(token_url, Silence { failures, until });
+            self.silent.insert(token_url.clone(), Silence { failures, until });
         }
-        let before = self.setbacks.get(&place).filter(|before| before.seen == seen);
+        let before =
+            self.setbacks.get(&place).filter(|before| before.login.access_token == login.access_token);
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         if self.setbacks.len() >= MAX_SETBACKS {
             self.setbacks.retain(|_, setback| !setback.is_over());
@@ -331,14 +393,16 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
             Refused::Revoked => (refused.into(), None),
             _ => (NotRefreshed::Paused, Some(Instant::now() + oauth::pause(failures))),
         };
-        self.setbacks.insert(place, Setback { seen, failures, outcome, until });
+        self.setbacks.insert(place, Setback { login, token_url, client_id, failures, outcome, until });
     }
 }
 
 impl Setback {
-    /// Whether a login that has this access token is to be let alone.
-    fn holds(&self, seen: &Secret) -> bool {
-        self.seen == *seen && self.until.is_none_or(|until| Instant::now() < until)
+    /// Whether what is wanted is to be let alone.
+    fn holds(&self, wanted: &Wanted) -> bool {
+        let Self { login, token_url, client_id, .. } = self;
+        (login, token_url, client_id) == (&wanted.seen, &wanted.token_url, &wanted.client_id)
+            && self.until.is_none_or(|until| Instant::now() < until)
     }
 
     /// Whether it says nothing any more, not even how many there were in a row.

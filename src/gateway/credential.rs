@@ -2,8 +2,13 @@
 //! about to expire, or once more where the upstream refused it. What is chosen is decided in `rewrite`; here is the
 //! asking.
 
+use std::time::Duration;
+
 use crate::{
-    accounts::{Caller, Credentials, Fresh, NotRefreshed, Place, Stored, Wanted, now_ms},
+    accounts::{
+        Caller, Credentials, Fresh, Need, NotRefreshed, Place, Stored, Tokens, WAIT_WHILE_GOOD, Wanted,
+        now_ms,
+    },
     fault::{Fault, Kind},
     fields::{FieldKind, KnownFields, OAuth},
     name::Owner,
@@ -20,8 +25,8 @@ pub(super) struct Granted<'h> {
     pub(super) chosen: Chosen<'h>,
     /// Whether it is a login that can be refreshed.
     pub(super) can_be_refreshed: bool,
-    /// Whether it is one that is to be, before it is used.
-    is_due: bool,
+    /// Why it is one that is to be, before it is used.
+    due: Option<Need>,
     tried: Tried,
 }
 
@@ -45,11 +50,14 @@ pub(super) async fn find<'h>(
     let mut tried = Tried::default();
     loop {
         match choose(worker, caller, hit, tried)? {
-            Some(granted) if granted.is_due => match wanted(worker, caller, hit, &granted.chosen) {
-                Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
-                None => return Ok(Some(granted)),
-            },
-            granted => return Ok(granted),
+            Some(granted) => {
+                let wanted = |need| wanted(worker, caller, hit, &granted.chosen, need);
+                match granted.due.and_then(wanted) {
+                    Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
+                    None => return Ok(Some(granted)),
+                }
+            }
+            None => return Ok(None),
         }
     }
 }
@@ -58,7 +66,8 @@ impl<'h> Granted<'h> {
     /// Another one, since the upstream refused this; none if there is none.
     pub(super) async fn another(self, worker: &Worker, caller: &Caller, hit: &'h Hit) -> Option<Self> {
         let Self { chosen, tried, .. } = self;
-        let tried = refresh(worker, wanted(worker, caller, hit, &chosen)?, tried).await;
+        let wanted = wanted(worker, caller, hit, &chosen, Need::Refused)?;
+        let tried = refresh(worker, wanted, tried).await;
         let granted = choose(worker, caller, hit, tried).ok()??;
         let same = granted.chosen.owner == chosen.owner && granted.chosen.auth.field == chosen.auth.field;
         (same && granted.chosen.secret != chosen.secret).then_some(granted)
@@ -88,28 +97,26 @@ fn choose<'h>(
         move |field: &str| {
             let stored = credentials.get(section, field)?;
             let old = || credentials.origins(section, field);
+            let could_be = || refreshable(fields, section, field, stored).map(|(secret, ..)| secret);
             let (secret, origins) = match tried.get(owner, field) {
                 Some(Ok(fresh)) if is_good(fresh.expires_at_ms, now_ms) => {
-                    (&fresh.access_token, &*fresh.origins)
+                    (Some(&fresh.access_token), &*fresh.origins)
                 }
-                Some(_) => (stored.usable(now_ms)?, old()),
-                None => match stored.usable(now_ms) {
-                    Some(secret) => (secret, old()),
-                    None => (refreshable(fields, section, field, stored)?.0, old()),
-                },
+                Some(_) => (stored.usable(now_ms), old()),
+                None => (stored.usable(now_ms).or_else(could_be), old()),
             };
-            Some(Usable { secret: secret.clone(), bound: Some(Bound { owner, origins }) })
+            Some(Usable { secret: secret.cloned(), bound: Some(Bound { owner, origins }) })
         }
     });
     let chosen = rewrite::choose(hit, owners).map_err(|fault| instead(fault, caller, hit, &tried))?;
     let Some(chosen) = chosen else { return Ok(None) };
     let login = owned(caller, &chosen).and_then(|(owner, credentials)| {
         let stored = credentials.get(section, &chosen.auth.field)?;
-        let (_, oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
-        Some((stored.is_due(now_ms, oauth.refresh_before), tried.get(owner, &chosen.auth.field).is_some()))
+        let (.., oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
+        let untried = tried.get(owner, &chosen.auth.field).is_none();
+        Some(if untried { need(stored, now_ms, oauth.refresh_before) } else { None })
     });
-    let is_due = matches!(login, Some((true, false)));
-    Ok(Some(Granted { chosen, can_be_refreshed: login.is_some(), is_due, tried }))
+    Ok(Some(Granted { chosen, can_be_refreshed: login.is_some(), due: login.flatten(), tried }))
 }
 
 /// Whose a credential is that was chosen, and what that one has.
@@ -118,14 +125,16 @@ fn owned<'c>(caller: &'c Caller, chosen: &Chosen<'_>) -> Option<&'c (Owner, Cred
 }
 
 /// Another access token than the chosen one.
-fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>) -> Option<Wanted> {
+fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>, need: Need) -> Option<Wanted> {
     let table = worker.live.current();
     let (section, field) = (section(hit), &*chosen.auth.field);
     let (owner, credentials) = owned(caller, chosen)?;
-    let (_, oauth) = refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
+    let (_, refresh_token, oauth) =
+        refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
     Some(Wanted {
         place: Place { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
-        seen: chosen.secret.clone(),
+        seen: Tokens { access_token: chosen.secret.clone(), refresh_token: refresh_token.clone() },
+        need,
         token_url: oauth.token_url.clone(),
         client_id: oauth.client_id.clone(),
         refresh_before: oauth.refresh_before,
@@ -136,44 +145,49 @@ fn section(hit: &Hit) -> &str {
     hit.provider.section.as_ref().map_or("", |section| section.name.as_str())
 }
 
+/// Why another access token is needed, if it is.
+fn need(stored: &Stored, now_ms: u64, before: Duration) -> Option<Need> {
+    if stored.is_due(now_ms, WAIT_WHILE_GOOD) {
+        Some(Need::Expired)
+    } else {
+        stored.is_due(now_ms, before).then_some(Need::Due)
+    }
+}
+
 fn is_good(expires_at_ms: Option<u64>, now_ms: u64) -> bool {
     expires_at_ms.is_none_or(|at| at > now_ms)
 }
 
-/// The access token of a login that can be refreshed, and how.
+/// The tokens of a login that can be refreshed, and how.
 fn refreshable<'s>(
     fields: &'s KnownFields,
     section: &str,
     field: &str,
     stored: &'s Stored,
-) -> Option<(&'s Secret, &'s OAuth)> {
-    let access_token = stored.refreshable()?;
+) -> Option<(&'s Secret, &'s Secret, &'s OAuth)> {
+    let Stored::OAuth { access_token, refresh_token: Some(refresh_token), .. } = stored else { return None };
     match &fields.find(section, field).ok()?.kind {
-        FieldKind::OAuth2(oauth) => Some((access_token, oauth)),
+        FieldKind::OAuth2(oauth) => Some((access_token, refresh_token, oauth)),
         FieldKind::Plain => None,
     }
 }
 
-/// What a caller is told all of whose logins have expired.
+/// What a caller is told whose login has expired, and was not refreshed.
 fn instead(fault: Fault, caller: &Caller, hit: &Hit, tried: &Tried) -> Fault {
-    if fault.kind != Kind::CredentialMissing {
+    if fault.kind != Kind::CredentialExpired {
         return fault;
     }
-    let (section, provider) = (section(hit), &hit.provider);
     let moved = tried.0.iter().find(|(_, outcome)| *outcome == Err(NotRefreshed::Moved));
     if let Some((wanted, _)) = moved
         && let Some((owner, credentials)) =
             caller.credentials.iter().find(|(owner, _)| *owner == wanted.place.owner)
     {
-        let origins = credentials.origins(section, &wanted.place.field);
-        return rewrite::moved(provider, Bound { owner, origins }, &[&wanted.origin().unwrap_or_default()]);
-    }
-    let now_ms = now_ms();
-    let mut stored = provider.auth.iter().flat_map(|auth| {
-        caller.credentials.iter().filter_map(|(_, credentials)| credentials.get(section, &auth.field))
-    });
-    if stored.all(|stored| stored.usable(now_ms).is_some()) {
-        return fault;
+        let origins = credentials.origins(section(hit), &wanted.place.field);
+        return rewrite::moved(
+            &hit.provider,
+            Bound { owner, origins },
+            &[&wanted.origin().unwrap_or_default()],
+        );
     }
     let passing = |outcome: &Result<Fresh, NotRefreshed>| outcome.as_ref().is_err_and(|why| why.may_pass());
     rewrite::expired(hit, tried.0.iter().any(|(_, outcome)| passing(outcome)))

@@ -21,11 +21,11 @@ use crate::{
     table::Hit,
 };
 
-/// A credential that a request may use.
+/// A credential that a request may use, or might if it were still good.
 #[derive(Debug, Clone)]
 pub struct Usable<'s> {
-    /// The credential.
-    pub secret: Secret,
+    /// The credential; nothing, if it is a login that has expired.
+    pub secret: Option<Secret>,
     /// What it is bound to; nothing, if it is a stand-in that was never stored.
     pub bound: Option<Bound<'s>>,
 }
@@ -33,7 +33,7 @@ pub struct Usable<'s> {
 impl Usable<'_> {
     /// One that was never stored.
     pub fn stand_in(secret: Secret) -> Self {
-        Self { secret, bound: None }
+        Self { secret: Some(secret), bound: None }
     }
 }
 
@@ -79,7 +79,8 @@ impl Outgoing<'_> {
 
 /// Chooses the credential: of the first owner that has one, the first `[[auth]]` entry whose field has a usable value,
 /// and whose `match` fits. None is needed where the file has no entry. One that was not saved for where the provider
-/// leads is a fault: no other goes in its place.
+/// leads is a fault: no other goes in its place. Nor does another owner's go in the place of what has expired or fits
+/// nowhere, which would spend what is theirs unseen.
 pub fn choose<'s, S: Fn(&str) -> Option<Usable<'s>>>(
     hit: &Hit,
     owners: impl IntoIterator<Item = S>,
@@ -89,12 +90,24 @@ pub fn choose<'s, S: Fn(&str) -> Option<Usable<'s>>>(
         return Ok(None);
     }
     for (owner, stored) in owners.into_iter().enumerate() {
+        let (mut has_any, mut has_expired) = (false, false);
         for auth in &provider.auth {
             let Some(Usable { secret, bound }) = stored(&auth.field) else { continue };
+            has_any = true;
+            let Some(secret) = secret else {
+                has_expired = true;
+                continue;
+            };
             if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
                 bound.map_or(Ok(()), |bound| stays(provider, bound))?;
                 return Ok(Some(Chosen { owner, auth, secret }));
             }
+        }
+        if has_expired {
+            return Err(expired(hit, false));
+        }
+        if has_any {
+            break;
         }
     }
     Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
@@ -133,8 +146,7 @@ pub fn moved(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>, new
     Fault::new(Kind::CredentialMoved, message)
 }
 
-/// What a caller is told instead of `choose`'s fault, all of whose logins have expired. One that could not be
-/// refreshed for now may be another time.
+/// What a caller is told whose login has expired. One that could not be refreshed for now may be another time.
 pub fn expired(hit: &Hit, for_now: bool) -> Fault {
     let what =
         if for_now { "could not be refreshed for now: try again, or store it anew" } else { "store it anew" };

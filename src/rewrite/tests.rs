@@ -359,7 +359,8 @@ fn whose_credential_is_used() {
             held.iter().map(|(owner, fields)| {
                 move |field: &str| {
                     let (_, secret, origins) = fields.iter().find(|(name, ..)| name == field)?;
-                    Some(Usable { secret: Secret::new(secret), bound: Some(Bound { owner, origins }) })
+                    let secret = (secret != "expired").then(|| Secret::new(secret));
+                    Some(Usable { secret, bound: Some(Bound { owner, origins }) })
                 }
             }),
         );
@@ -375,8 +376,14 @@ fn whose_credential_is_used() {
     check(["", "", "key=c@one"], "2 c");
     check(["key=a@one", "login=l-b@one", ""], "0 a");
     check(["key=a@one login=l-a@one", "", ""], "0 l-a");
-    check(["login=a@one", "key=b@one", ""], "1 b");
-    check(["login=a@two", "key=b@one", ""], "1 b");
+    // Nobody pays for one whose own does not fit or has expired.
+    check(["login=a@one", "key=b@one", ""], "credential_missing");
+    check(["login=a@two", "key=b@one", ""], "credential_missing");
+    check(["login=expired@one", "key=b@one", ""], "credential_expired");
+    check(["", "key=expired@one", "key=c@one"], "credential_expired");
+    check(["login=a@one key=expired@one", "key=b@one", ""], "credential_expired");
+    check(["login=expired@one key=a@one", "key=b@one", ""], "0 a");
+    check(["other=a@one", "key=b@one", ""], "1 b");
     // One that has moved is no reason to take the next.
     check(["key=a@two", "key=b@one", "key=c@one"], "credential_moved");
     check(["login=l-a@two key=a@one", "", ""], "credential_moved");

@@ -93,6 +93,13 @@ impl Store {
         Ok(self.write_quietly(query.bind(to_db(until_ms)).bind(to_db(now_ms))).await? > 0)
     }
 
+    /// Drops all leases whose names begin so, whoever has them: for the process that has the store to itself.
+    pub async fn drop_leases(&self, prefix: &'static str) -> Result<()> {
+        let query = sqlx::query("DELETE FROM leases WHERE substr(name, 1, length($1)) = $1");
+        self.write_quietly(query.bind(prefix)).await?;
+        Ok(())
+    }
+
     /// Gives a lease back.
     pub async fn release_lease(&self, name: &str, holder: &str) -> Result<()> {
         let query = sqlx::query("DELETE FROM leases WHERE name = $1 AND holder = $2");

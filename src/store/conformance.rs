@@ -568,6 +568,10 @@ async fn leases(store: Store) {
     assert!(!take("one", 31, 40).await, "it is not one's to give back");
     store.release_lease("refresh", "two").await.unwrap();
     assert!(take("one", 31, 40).await);
+    assert!(store.try_lease("other", "one", 31, 40).await.unwrap());
+    store.drop_leases("ref").await.unwrap();
+    assert!(take("two", 31, 40).await);
+    assert!(!store.try_lease("other", "two", 31, 40).await.unwrap(), "it has another name");
 }
 
 async fn concurrent_creates_all_survive(store: Store) {

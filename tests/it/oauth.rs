@@ -119,6 +119,13 @@ impl Play {
         self.relayed(&mut client, &exchange);
     }
 
+    /// One access token is used until it is due, and then the next.
+    fn replaced(&mut self, access: &str, refresh: &str, answer: &[u8], next: &str) {
+        let mut client = self.asks_until_called(refresh, &format!("Bearer {access}"), answer);
+        let exchange = self.get(next);
+        self.relayed(&mut client, &exchange);
+    }
+
     /// A client whose request comes to this call and this answer, once others that go with `credential` did not.
     fn asks_until_called(&mut self, refresh: &str, credential: &str, answer: &[u8]) -> Wire {
         let exchange = self.with_credential(Exchange::get(), credential);
@@ -170,7 +177,7 @@ fn granted(access: &str, refresh: &str, seconds: u64) -> Vec<u8> {
 
 #[test]
 fn five_requests_at_once_make_one_refresh_across_workers() {
-    let mut play = Play::with(100, &["--workers", "4"]);
+    let mut play = Play::with(-1, &["--workers", "4"]);
     let exchange = play.get("a2");
     let mut clients: Vec<Wire> = (0..5).map(|_| play.client(&exchange)).collect();
     let mut call = play.call("r1");
@@ -209,18 +216,28 @@ fn without_a_refresh_token_it_is_used_to_its_end() {
 
 #[test]
 fn refresh_tokens_rotate() {
-    let mut play = Play::new(100);
-    // Each is about to expire as soon as it is there.
-    play.refreshed("r1", &granted("a2", "r2", 100), "Bearer a2");
-    play.refreshed("r2", &granted("a3", "r3", 100), "Bearer a3");
-    play.refreshed("r3", &answer("200 OK", r#"{"access_token":"a4","expires_in":"100"}"#), "Bearer a4");
-    play.refreshed("r3", &granted("a5", "r5", 3600), "Bearer a5");
+    let mut play = Play::new(-1);
+    // Each is about to expire as soon as it is used.
+    play.refreshed("r1", &granted("a2", "r2", 2), "Bearer a2");
+    play.replaced("a2", "r2", &granted("a3", "r3", 2), "a3");
+    let third = answer("200 OK", r#"{"access_token":"a4","expires_in":"2"}"#);
+    play.replaced("a3", "r3", &third, "a4");
+    play.replaced("a4", "r3", &granted("a5", "r5", 3600), "a5");
     play.uses("a5");
 }
 
 #[test]
+fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
+    let mut play = Play::new(-1);
+    play.refreshed("r1", &granted("a2", "r2", 300), "Bearer a2");
+    for _ in 0..6 {
+        play.uses("a2");
+    }
+}
+
+#[test]
 fn a_lifetime_that_is_missing_is_an_hour() {
-    let mut play = Play::new(100);
+    let mut play = Play::new(-1);
     play.refreshed("r1", &answer("200 OK", r#"{"access_token":"a2"}"#), "Bearer a2");
     play.uses("a2");
     play.uses("a2");
@@ -232,7 +249,7 @@ fn a_refresh_that_fails_destroys_nothing() {
     let answers = [
         answer("500 Internal Server Error", "canary"),
         answer("429 Too Many Requests", "{}"),
-        answer("400 Bad Request", r#"{"error":"invalid_client"}"#),
+        answer("400 Bad Request", r#"{"error":"temporarily_unavailable"}"#),
         answer("200 OK", "canary"),
         answer("200 OK", r#"{"refresh_token":"r2","expires_in":3600}"#),
         answer("200 OK", r#"{"access_token":"a\nb"}"#),
@@ -274,9 +291,20 @@ fn a_login_that_was_revoked_is_not_tried_again() {
     let mut client = play.asks_until_called("s1", "Bearer a1", &revoked);
     let exchange = play.get("b1");
     play.relayed(&mut client, &exchange);
+    let reused = answer("401 Unauthorized", r#"{"error":{"code":"refresh_token_reused"}}"#);
     store(&play.world.home, "c1", "t1", -1);
-    let mut client = play.asks_until_called("t1", "Bearer b1", &revoked);
+    let mut client = play.asks_until_called("t1", "Bearer b1", &reused);
     play.world.check_fault(exchange.bytes(), EXPIRED, &client.answer().unwrap());
+}
+
+#[test]
+fn a_login_whose_refresh_token_alone_is_corrected_is_tried_again() {
+    let mut play = Play::new(100);
+    play.refreshed("r1", &answer("400 Bad Request", r#"{"error":"invalid_grant"}"#), "Bearer a1");
+    play.uses("a1");
+    store(&play.world.home, "a1", "s1", 100);
+    play.replaced("a1", "s1", &granted("a2", "s2", 3600), "a2");
+    play.uses("a2");
 }
 
 #[test]
@@ -307,9 +335,14 @@ fn an_endpoint_that_hangs_has_a_deadline() {
     let mut client = play.client(&exchange);
     let start = Instant::now();
     let mut call = play.call("r1");
+    // Who has an access token that is good waits for a moment; the next ones do not.
+    play.relayed(&mut client, &exchange);
+    for _ in 0..5 {
+        play.uses("a1");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     call.ends();
     assert!(start.elapsed() < LIMIT + Duration::from_secs(2));
-    play.relayed(&mut client, &exchange);
     play.uses("a1");
 }
 
@@ -323,6 +356,14 @@ fn a_login_that_is_stored_during_a_refresh_wins() {
     call.send(granted("a2", "r2", 3600));
     play.relayed(&mut client, &exchange);
     play.uses("b1");
+}
+
+#[test]
+fn a_rotated_refresh_token_is_kept_though_its_access_token_cannot_be() {
+    let mut play = Play::new(100);
+    play.refreshed("r1", &answer("200 OK", r#"{"refresh_token":"r2","expires_in":3600}"#), "Bearer a1");
+    play.replaced("a1", "r2", &granted("a3", "r3", 3600), "a3");
+    play.uses("a3");
 }
 
 #[test]
@@ -361,6 +402,20 @@ fn a_kill_between_a_refresh_and_its_use_loses_nothing() {
     drop(client);
     play.world.gateway = play.world.home.serve(&[]);
     play.refreshed("r2", &granted("a3", "r3", 3600), "Bearer a3");
+}
+
+#[test]
+fn a_kill_during_a_refresh_is_not_waited_out() {
+    let mut play = Play::new(-1);
+    let client = play.client(&play.get(""));
+    let call = play.call("r1");
+    play.world.gateway.signal(Signal::KILL);
+    play.world.gateway.exit();
+    drop((client, call));
+    play.world.gateway = play.world.home.serve(&[]);
+    let start = Instant::now();
+    play.refreshed("r1", &granted("a2", "r2", 3600), "Bearer a2");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 const NO: &str = "401 Unauthorized";
@@ -411,7 +466,7 @@ fn a_401_is_relayed_where_nothing_helps() {
     play.world.serve(&exchange);
     play.call("r1").send(answer("500 No", ""));
     play.world.receive(&mut client, &exchange);
-    // The new one is refused too: once is enough.
+    // The new one is refused too: once is enough, for whoever comes next as well.
     let mut play = Play::new(3600);
     let exchange = play.get("a1").answer(Answer::new(NO).body("no"));
     let mut client = play.client(&exchange);
@@ -419,6 +474,10 @@ fn a_401_is_relayed_where_nothing_helps() {
     play.call("r1").send(granted("a2", "r2", 3600));
     let again = play.get("a2").answer(Answer::new(NO).body("not either"));
     play.relayed(&mut client, &again);
+    for _ in 0..5 {
+        let mut client = play.client(&again);
+        play.relayed(&mut client, &again);
+    }
     play.auth.saw_nothing();
 }
 
@@ -530,23 +589,45 @@ fn tokens_that_cannot_be_stored_are_kept() {
     play.uses("a2");
 }
 
+/// Nobody else pays for one whose own login has failed.
+#[test]
+fn an_expired_login_of_ones_own_is_replaced_by_nobody_elses() {
+    let mut play = Play::new(-1);
+    share(&play, &format!(r#"{{"providers":{{"t":{{"apiKey":"{KEY}"}}}}}}"#));
+    let exchange = play.get("");
+    let mut client = play.client(&exchange);
+    play.call("r1").send(answer("400 Bad Request", r#"{"error":"invalid_grant"}"#));
+    for _ in 0..3 {
+        play.world.check_fault(exchange.bytes(), EXPIRED, &client.answer().unwrap());
+        client = play.client(&exchange);
+    }
+    let explained = play.world.home.run(&["explain", "GET", "/t/get", "--as", "ada"], "").out;
+    assert!(!explained.contains("everybody"), "{explained}");
+}
+
+/// Stores credentials for everybody.
+fn share(play: &Play, credentials: &str) {
+    let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
+    let (admin, length) = (admin.trim(), credentials.len());
+    let mut client = play.world.client();
+    client.send(format!(
+        "PUT /admin/credentials/everybody HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {admin}\r\n\
+         Content-Length: {length}\r\n\r\n{credentials}"
+    ));
+    let answer = client.answer().unwrap();
+    assert_eq!(answer.head.status(), 200, "{answer:?}");
+}
+
 /// Shared logins are refreshed like a user's own, and once for all who share them.
 #[test]
 fn shared_logins_are_refreshed_for_all() {
     let mut play = Play::new(-1);
     play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
     let bob = play.world.home.user("bob");
-    let login =
-        r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1000000000000}}}}"#;
-    let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
-    let (admin, length) = (admin.trim(), login.len());
-    let mut client = play.world.client();
-    client.send(format!(
-        "PUT /admin/credentials/everybody HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {admin}\r\n\
-         Content-Length: {length}\r\n\r\n{login}"
-    ));
-    let answer = client.answer().unwrap();
-    assert_eq!(answer.head.status(), 200, "{answer:?}");
+    share(
+        &play,
+        r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1000000000000}}}}"#,
+    );
     let bobs = Exchange::get().removed("Authorization", &format!("Bearer {bob}"));
     let both = [play.get("a2"), bobs.added("Authorization", "Bearer a2")];
     let mut clients = both.clone().map(|exchange| play.client(&exchange));

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     accounts::{
-        Stored, clock,
-        oauth::{self, MAX_ANSWER, Refused},
+        clock,
+        oauth::{self, Brought, MAX_ANSWER, Refused},
     },
     origin::Origin,
     secret::Secret,
@@ -24,13 +24,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What is asked of a token endpoint. A trait only so that tests can play it.
 pub trait TokenEndpoint: Send + Sync + 'static {
-    /// The login that comes of a refresh token.
+    /// What comes of a refresh token.
     fn refresh(
         &self,
         token_url: &str,
         client_id: &str,
         refresh_token: &Secret,
-    ) -> impl Future<Output = Result<Stored, Refused>> + Send;
+    ) -> impl Future<Output = Result<Brought, Refused>> + Send;
 }
 
 /// The real ones, reached as upstreams are.
@@ -65,7 +65,7 @@ impl TokenEndpoint for Endpoints {
         token_url: &str,
         client_id: &str,
         refresh_token: &Secret,
-    ) -> Result<Stored, Refused> {
+    ) -> Result<Brought, Refused> {
         let (origin, request) = request(token_url, oauth::form(refresh_token, client_id))?;
         let called = timeout(DEADLINE, self.call(&origin, request)).await;
         let (status, body) = called.unwrap_or(Err(Refused::Silent))?;

@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Fresh, NotRefreshed, Outcome, TokenEndpoint, Wanted,
+    Fresh, NotRefreshed, Outcome, TokenEndpoint, Tokens, Wanted,
     vault::{Login, Vault},
 };
 use crate::{
-    accounts::{Stored, oauth::Refused},
+    accounts::{
+        Stored,
+        oauth::{Brought, Refused},
+    },
     secret::Secret,
     store::StoreError,
 };
@@ -31,34 +34,41 @@ pub(super) struct Unsaved {
     pub(super) wanted: Wanted,
     old: Login,
     new: Stored,
+    /// Why there is no other access token among them.
+    refused: Option<Refused>,
 }
 
 /// How it ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
+    /// Whether that is an access token that this refresh has obtained.
+    pub(super) obtained: bool,
+    /// The login that was refused.
+    pub(super) refused: Option<Tokens>,
     /// What is still to be stored.
     pub(super) unsaved: Option<Unsaved>,
 }
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, unsaved: None }
+        Self { outcome, obtained: false, refused: None, unsaved: None }
     }
 }
 
-/// Brings about another access token than the one that was seen.
+/// Brings about another access token than the one that was seen; `serving` is one that would do.
 pub(super) async fn once(
     vault: &impl Vault,
     endpoint: &impl TokenEndpoint,
     wanted: &Wanted,
+    serving: Option<Secret>,
     unsaved: Option<Unsaved>,
 ) -> Ended {
     // The old refresh token may be spent: nothing is asked for before what it brought is stored.
     if let Some(unsaved) = unsaved {
         return save(vault, unsaved).await;
     }
-    let leased = match lease(vault, wanted).await {
+    let leased = match lease(vault, wanted, serving.as_ref()).await {
         Ok(Leased::Fresh(fresh)) => return Ok(fresh).into(),
         Ok(Leased::Due(login, refresh_token)) => (login, refresh_token),
         Err(why) => return Err(why).into(),
@@ -78,16 +88,20 @@ enum Leased {
 }
 
 /// Waits for the lease, or for another access token.
-async fn lease(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefreshed> {
+async fn lease(
+    vault: &impl Vault,
+    wanted: &Wanted,
+    serving: Option<&Secret>,
+) -> Result<Leased, NotRefreshed> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let stored = look(vault, wanted).await?;
+        let stored = look(vault, wanted, serving).await?;
         if matches!(stored, Leased::Fresh(_)) {
             return Ok(stored);
         }
         if vault.lease(&wanted.place, LEASE_MS).await.map_err(|error| unstored(&error))? {
             // Whoever had the lease a moment ago may have stored another one since.
-            let stored = look(vault, wanted).await;
+            let stored = look(vault, wanted, serving).await;
             if !matches!(stored, Ok(Leased::Due(..))) {
                 let _ = vault.release(&wanted.place).await;
             }
@@ -101,10 +115,11 @@ async fn lease(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefresh
 }
 
 /// What is stored, and whether it will do.
-async fn look(vault: &impl Vault, wanted: &Wanted) -> Result<Leased, NotRefreshed> {
+async fn look(vault: &impl Vault, wanted: &Wanted, serving: Option<&Secret>) -> Result<Leased, NotRefreshed> {
     let login = vault.read(&wanted.place).await.map_err(|error| unstored(&error))?;
     let login = login.ok_or(NotRefreshed::Gone)?;
-    if login.access_token != wanted.seen && !wanted.is_due(login.expires_at_ms) {
+    let serves = serving == Some(&login.access_token) || !wanted.is_due(login.expires_at_ms);
+    if login.access_token != wanted.seen.access_token && serves {
         return Ok(Leased::Fresh(fresh(&login)));
     }
     let refresh_token = login.refresh_token.clone().ok_or(NotRefreshed::NoRefreshToken)?;
@@ -132,8 +147,18 @@ async fn with_lease(
     (old, refresh_token): (Login, Secret),
 ) -> Ended {
     match endpoint.refresh(&wanted.token_url, &wanted.client_id, &refresh_token).await {
-        Ok(new) => save(vault, Unsaved { wanted: wanted.clone(), old, new }).await,
-        Err(refused) => instead(vault, wanted, &old, refused).await.into(),
+        Ok(brought) => {
+            let (new, refused) = match brought {
+                Brought::Login(new) => (new, None),
+                Brought::RefreshToken(rotated, why) => (old.with(rotated), Some(why)),
+            };
+            save(vault, Unsaved { wanted: wanted.clone(), old, new, refused }).await
+        }
+        Err(why) => {
+            let outcome = instead(vault, wanted, &old, why).await;
+            let tokens = Tokens { access_token: old.access_token, refresh_token };
+            Ended { refused: Some(tokens), ..outcome.into() }
+        }
     }
 }
 
@@ -149,7 +174,7 @@ async fn instead(vault: &impl Vault, wanted: &Wanted, old: &Login, refused: Refu
 async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
     for _ in 0..MAX_TRIES {
         match vault.replace(&unsaved.old, &unsaved.new).await {
-            Ok(true) => return granted(&unsaved.old, unsaved.new).into(),
+            Ok(true) => return granted(unsaved),
             Ok(false) => {}
             Err(error) => return keep(unsaved, &error),
         }
@@ -161,20 +186,23 @@ async fn save(vault: &impl Vault, mut unsaved: Unsaved) -> Ended {
             Err(error) => return keep(unsaved, &error),
         }
     }
-    Ended { outcome: Err(NotRefreshed::Late), unsaved: Some(unsaved) }
+    Ended { unsaved: Some(unsaved), ..Err(NotRefreshed::Late).into() }
 }
 
-fn granted(old: &Login, new: Stored) -> Outcome {
-    match new {
-        Stored::OAuth { access_token, expires_at_ms, .. } => {
-            Ok(Fresh { access_token, expires_at_ms, ..fresh(old) })
-        }
-        Stored::Plain(_) => Err(NotRefreshed::Gone),
+fn granted(Unsaved { old, new, refused, .. }: Unsaved) -> Ended {
+    let Stored::OAuth { access_token, refresh_token, expires_at_ms } = new else {
+        return Err(NotRefreshed::Gone).into();
+    };
+    if let (Some(why), Some(refresh_token)) = (refused, refresh_token) {
+        let tokens = Tokens { access_token, refresh_token };
+        return Ended { refused: Some(tokens), ..Err(why.into()).into() };
     }
+    let outcome: Outcome = Ok(Fresh { access_token, expires_at_ms, ..fresh(&old) });
+    Ended { obtained: true, ..outcome.into() }
 }
 
 fn keep(unsaved: Unsaved, error: &StoreError) -> Ended {
-    Ended { outcome: Err(unstored(error)), unsaved: Some(unsaved) }
+    Ended { unsaved: Some(unsaved), ..Err(unstored(error)).into() }
 }
 
 fn unstored(error: &StoreError) -> NotRefreshed {

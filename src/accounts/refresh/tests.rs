@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{vault::Login, *};
 use crate::{
-    accounts::{Stored, clock::now_ms},
+    accounts::{Stored, clock::now_ms, oauth::Brought},
     store::{SealedCredential, StoreError},
 };
 
@@ -31,7 +31,7 @@ struct State {
     /// Replacements that fail before one works; each that does not is told.
     failures: AtomicUsize,
     replaced: Notify,
-    answers: Mutex<VecDeque<Result<Stored, Refused>>>,
+    answers: Mutex<VecDeque<Result<Brought, Refused>>>,
     /// The refresh tokens that came to the endpoint.
     spent: Mutex<Vec<String>>,
     /// How many calls the endpoint may answer.
@@ -99,11 +99,7 @@ impl Play {
     }
 
     fn answers(&self, answer: Result<(&str, &str), Refused>) {
-        let answer = answer.map(|(access, refresh)| Stored::OAuth {
-            access_token: Secret::new(access),
-            refresh_token: Some(Secret::new(refresh)),
-            expires_at_ms: Some(later()),
-        });
+        let answer = answer.map(|(access, refresh)| login(access, refresh, later()));
         self.0.answers.lock().unwrap().push_back(answer);
     }
 
@@ -142,6 +138,11 @@ impl Vault for Play {
         Ok(self.0.leased.lock().unwrap().get_or_insert("us") == &"us")
     }
 
+    async fn drop_leases(&self) -> Result<(), StoreError> {
+        *self.0.leased.lock().unwrap() = None;
+        Ok(())
+    }
+
     async fn release(&self, _: &Place) -> Result<(), StoreError> {
         assert_eq!(self.0.leased.lock().unwrap().take(), Some("us"));
         Ok(())
@@ -149,8 +150,8 @@ impl Vault for Play {
 }
 
 impl TokenEndpoint for Play {
-    async fn refresh(&self, token_url: &str, client_id: &str, token: &Secret) -> Result<Stored, Refused> {
-        assert_eq!((token_url, client_id), (TOKEN_URL, "app_1"));
+    async fn refresh(&self, token_url: &str, client_id: &str, token: &Secret) -> Result<Brought, Refused> {
+        assert!(token_url == TOKEN_URL && client_id.starts_with("app_"), "{token_url} {client_id}");
         self.0.spent.lock().unwrap().push(token.expose().to_owned());
         self.0.called.notify_one();
         self.0.open.acquire().await.unwrap().forget();
@@ -158,14 +159,27 @@ impl TokenEndpoint for Play {
     }
 }
 
+fn login(access: &str, refresh: &str, expires_at_ms: u64) -> Brought {
+    Brought::Login(Stored::OAuth {
+        access_token: Secret::new(access),
+        refresh_token: Some(Secret::new(refresh)),
+        expires_at_ms: Some(expires_at_ms),
+    })
+}
+
 fn later() -> u64 {
     now_ms() + 3_600_000
+}
+
+fn tokens(access: &str, refresh: &str) -> Tokens {
+    Tokens { access_token: Secret::new(access), refresh_token: Secret::new(refresh) }
 }
 
 fn wanted(seen: &str) -> Wanted {
     Wanted {
         place: Place { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
-        seen: Secret::new(seen),
+        seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
+        need: Need::Due,
         token_url: TOKEN_URL.into(),
         client_id: "app_1".into(),
         refresh_before: Duration::from_mins(5),
@@ -192,13 +206,107 @@ async fn many_who_ask_at_once_are_answered_by_one_refresh() {
     let (all, ()) = tokio::join!(all, open);
     assert_eq!(all, (Ok("a2".into()), Ok("a2".into()), Ok("a2".into())));
     assert_eq!(play.spent(), ["r1"]);
-    // Who comes late with the old token gets what is stored; who cannot use that one either, the next.
+    // Who comes late with the old token gets what is stored.
     assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-    play.answers(Ok(("a3", "r3")));
-    assert_eq!(asked(&refresher, "a2").await, Ok("a3".into()));
-    assert_eq!(play.spent(), ["r1", "r2"]);
-    assert_eq!(play.stored(), ("a3".into(), "r3".into()));
+    assert_eq!(asked(&refresher, "a2").await, Err(NotRefreshed::Recent), "it will do");
+    assert_eq!(play.spent(), ["r1"]);
+    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
     assert_eq!(*play.0.leased.lock().unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_was_obtained_a_moment_ago_is_not_replaced_because_it_is_refused() {
+    let play = Play::default();
+    let refresher = play.start();
+    let refused = async |seen| {
+        let wanted = Wanted { need: Need::Refused, ..wanted(seen) };
+        refresher.refresh(wanted).await.map(|fresh| fresh.access_token.expose().to_owned())
+    };
+    play.put("a1", "r1", later());
+    play.answers(Ok(("a2", "r2")));
+    assert_eq!(refused("a1").await, Ok("a2".into()));
+    for _ in 0..10 {
+        assert_eq!(refused("a2").await, Err(NotRefreshed::Recent));
+        assert_eq!(refused("a1").await, Ok("a2".into()), "whoever has seen the old one only");
+    }
+    assert_eq!(play.spent(), ["r1"]);
+    // Another login is another matter.
+    play.put("b1", "s1", later());
+    play.answers(Ok(("b2", "s2")));
+    assert_eq!(refused("b1").await, Ok("b2".into()));
+    assert_eq!(play.spent(), ["r1", "s1"]);
+}
+
+#[test]
+fn how_long_what_was_obtained_stays() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut obtained = Obtained::default();
+    let due = wanted("a1");
+    let refused = |seen: &str| Wanted { need: Need::Refused, ..wanted(seen) };
+    let fresh = |access: &str, seconds: Option<u64>| {
+        let expires_at_ms = seconds.map(|seconds| now_ms() + seconds * 1000);
+        Fresh { access_token: Secret::new(access), expires_at_ms, origins: Vec::new() }
+    };
+    obtained.note(&due, &fresh("a2", None), start);
+    let mut check = |seen: &str, from: u64, stays: u64, next: &str| {
+        assert!(obtained.is_recent(&refused(seen), after(from + stays - 1)), "{seen}");
+        assert!(!obtained.is_recent(&refused(seen), after(from + stays)), "{seen}");
+        obtained.note(&refused(seen), &fresh(next, None), after(from + stays));
+    };
+    check("a2", 0, 60, "a3");
+    check("a3", 60, 120, "a4");
+    check("a4", 180, 240, "a5");
+    check("a5", 420, 480, "a6");
+    check("a6", 900, 960, "a7");
+    check("a7", 1860, 1920, "a8");
+    check("a8", 3780, 3600, "a9");
+    check("a9", 7380, 3600, "b1");
+    // What time has brought about counts for nothing.
+    obtained.note(&wanted("b1"), &fresh("b2", None), start);
+    assert!(!obtained.is_recent(&refused("b2"), after(60)));
+    assert!(!obtained.is_recent(&refused("a2"), start), "another one");
+    // It is due `refresh_before` its end, but not before half of its time.
+    let mut check = |lasts: Option<u64>, due_after: u64| {
+        obtained.note(&wanted("c1"), &fresh("c2", lasts), start);
+        assert!(obtained.is_recent(&wanted("c2"), after(due_after - 2)), "{lasts:?}");
+        assert!(obtained.serving(&wanted("c1"), after(due_after - 2)).is_some(), "{lasts:?}");
+        if lasts.is_some() {
+            assert!(!obtained.is_recent(&wanted("c2"), after(due_after)), "{lasts:?}");
+            assert_eq!(obtained.serving(&wanted("c1"), after(due_after)), None, "{lasts:?}");
+        }
+    };
+    check(Some(3600), 3300);
+    check(Some(600), 300);
+    check(Some(400), 200);
+    check(Some(300), 150);
+    check(Some(10), 5);
+    check(None, 1_000_000);
+}
+
+#[tokio::test]
+async fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", now_ms() + 300_000);
+    play.0.answers.lock().unwrap().push_back(Ok(login("a2", "r2", now_ms() + 300_000)));
+    for _ in 0..5 {
+        assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+        assert_eq!(asked(&refresher, "a2").await, Err(NotRefreshed::Recent));
+    }
+    assert_eq!(play.spent(), ["r1"]);
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut obtained = Obtained::default();
+    for index in 0..=10_000 {
+        let mut wanted = wanted("a1");
+        wanted.place.field = format!("f{index}");
+        let fresh = Fresh { access_token: Secret::new("a2"), expires_at_ms: None, origins: Vec::new() };
+        obtained.note(&wanted, &fresh, Instant::now());
+    }
+    assert_eq!(obtained.known(), 10_000);
 }
 
 #[tokio::test]
@@ -239,6 +347,49 @@ async fn what_fails_is_let_alone_until_another_login_is_stored() {
     check(Refused::Revoked, Refused::Revoked.into()).await;
     for refused in [Refused::Status(429), Refused::Status(500), Refused::Garbage("x")] {
         check(refused, NotRefreshed::Paused).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_corrected_is_tried_again() {
+    let check = async |correct: fn(&Play) -> Wanted, spends: [&str; 2]| {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", 0);
+        play.answers(Err(Refused::Revoked));
+        assert_eq!(asked(&refresher, "a1").await, Err(Refused::Revoked.into()));
+        let wanted = correct(&play);
+        play.answers(Ok(("a2", "r2")));
+        let fresh = refresher.refresh(wanted).await.unwrap();
+        assert_eq!(fresh.access_token.expose(), "a2");
+        assert_eq!(play.spent(), spends);
+    };
+    let another_refresh_token = |play: &Play| {
+        play.put("a1", "s1", 0);
+        Wanted { seen: tokens("a1", "s1"), ..wanted("a1") }
+    };
+    check(another_refresh_token, ["r1", "s1"]).await;
+    check(|_| Wanted { client_id: "app_2".into(), ..wanted("a1") }, ["r1", "r1"]).await;
+}
+
+#[tokio::test]
+async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
+    let why = Refused::Garbage("x");
+    for failures in [0, 1] {
+        let play = Play::default();
+        let refresher = play.start();
+        play.put("a1", "r1", later());
+        play.0.answers.lock().unwrap().push_back(Ok(Brought::RefreshToken(Secret::new("r2"), why)));
+        play.0.failures.store(failures, SeqCst);
+        if failures > 0 {
+            assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+        }
+        assert_eq!(asked(&refresher, "a1").await, Err(why.into()));
+        assert_eq!(play.stored(), ("a1".into(), "r2".into()));
+        // It has failed, and is not tried again at once with the next one.
+        let rotated = Wanted { seen: tokens("a1", "r2"), ..wanted("a1") };
+        assert_eq!(refresher.refresh(rotated).await, Err(NotRefreshed::Paused));
+        assert_eq!(play.spent(), ["r1"]);
     }
 }
 
@@ -361,6 +512,8 @@ async fn another_nodes_refresh_is_waited_for() {
     let play = Play::default();
     let refresher = play.start();
     play.put("a1", "r1", 0);
+    // Once ours has begun.
+    tokio::task::yield_now().await;
     *play.0.leased.lock().unwrap() = Some("them");
     let them = async {
         // Polled once more after we have looked, and found the lease taken.
@@ -370,4 +523,56 @@ async fn another_nodes_refresh_is_waited_for() {
     let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), them);
     assert_eq!(outcome, Ok("a2".into()));
     assert_eq!(play.spent(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_lease_that_a_dead_process_has_left_is_not_waited_for() {
+    let play = Play::default();
+    *play.0.leased.lock().unwrap() = Some("dead");
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+}
+
+/// A refresh that takes its time is waited for only by those who have nothing else.
+#[tokio::test]
+async fn who_has_a_good_access_token_waits_a_moment() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    play.answers(Ok(("a2", "r2")));
+    play.shut();
+    let expired = Wanted { need: Need::Expired, ..wanted("a1") };
+    let patient = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
+    let others = async {
+        let start = Instant::now();
+        assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Late));
+        assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
+        // The next ones need not try.
+        let start = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Late));
+        }
+        assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
+        play.0.open.add_permits(1);
+    };
+    let (outcome, ()) = tokio::join!(patient, others);
+    assert_eq!(outcome, Ok(Secret::new("a2")));
+    assert_eq!(play.spent(), ["r1"]);
+}
+
+#[tokio::test]
+async fn a_refresh_that_panics_blocks_nobody() {
+    let play = Play::default();
+    let refresher = play.start();
+    play.put("a1", "r1", 0);
+    // Nothing that can be stored here.
+    let plain = Brought::Login(Stored::Plain(Secret::new("a2")));
+    play.0.answers.lock().unwrap().push_back(Ok(plain));
+    let expired = || Wanted { need: Need::Expired, ..wanted("a1") };
+    assert_eq!(refresher.refresh(expired()).await, Err(NotRefreshed::Late));
+    play.answers(Ok(("a2", "r2")));
+    let fresh = refresher.refresh(expired()).await.unwrap();
+    assert_eq!(fresh.access_token.expose(), "a2");
 }

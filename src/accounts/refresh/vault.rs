@@ -9,6 +9,9 @@ use crate::{
     store::{Resealing, SealedCredential, Store, StoreError, hex},
 };
 
+/// What the names of all leases on logins begin with.
+const LEASES: &str = "refresh ";
+
 /// A login, and the sealed row that it came from.
 #[derive(Debug, Clone)]
 pub struct Login {
@@ -23,6 +26,16 @@ pub struct Login {
 }
 
 impl Login {
+    /// The same with another refresh token.
+    pub(super) fn with(&self, refresh_token: Secret) -> Stored {
+        let Self { access_token, expires_at_ms, .. } = self;
+        Stored::OAuth {
+            access_token: access_token.clone(),
+            refresh_token: Some(refresh_token),
+            expires_at_ms: *expires_at_ms,
+        }
+    }
+
     /// Whether another row holds the same tokens: sealed anew, but not set anew.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.access_token == other.access_token && self.refresh_token == other.refresh_token
@@ -38,6 +51,8 @@ pub trait Vault: Send + Sync + 'static {
     fn replace(&self, old: &Login, new: &Stored) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Takes the lease on a place; false if another node has it.
     fn lease(&self, place: &Place, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Gives all leases back that an earlier process on the same store may have left.
+    fn drop_leases(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Gives it back.
     fn release(&self, place: &Place) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
@@ -77,6 +92,10 @@ impl Vault for Vaults {
         self.store.try_lease(&lease_name(place), &self.holder, now_ms, now_ms.saturating_add(ms)).await
     }
 
+    async fn drop_leases(&self) -> Result<(), StoreError> {
+        self.store.drop_leases(LEASES).await
+    }
+
     async fn release(&self, place: &Place) -> Result<(), StoreError> {
         self.store.release_lease(&lease_name(place), &self.holder).await
     }
@@ -102,5 +121,5 @@ fn sealed_for(row: &SealedCredential) -> seal::Place<'_> {
 
 fn lease_name(place: &Place) -> String {
     let Place { owner, section, field } = place;
-    format!("refresh {owner} {section} {field}")
+    format!("{LEASES}{owner} {section} {field}")
 }
