@@ -213,7 +213,7 @@ mod tests {
     /// The same of a user.
     fn request_of(number: usize) -> Request {
         let token = CallerToken {
-            id: None,
+            id: crate::name::TokenId::new("tok_0123456789abcdef").unwrap(),
             hash: TokenHash::of("tg_0"),
             kind: TokenKind::Both,
             scopes: None,

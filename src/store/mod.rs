@@ -51,9 +51,9 @@ pub use self::{
     },
     probe::{Probe, probe},
     rows::{
-        AdminToken, ChangeOutcome, Creation, CredentialChange, CredentialPlace, Found, FoundToken, KeyIds,
-        Names, NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation,
-        SealedCredential, Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
+        AdminToken, ChangeOutcome, Creation, CredentialChange, CredentialPlace, Found, KeyIds, Names,
+        NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
+        Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
     },
     users::Beginning,
 };

@@ -114,9 +114,10 @@ impl Place {
 
     /// Holds that `ada`'s key is kept back, and from where.
     fn is_kept_from(&mut self, name: &str, old: &str, new: &str) {
+        let ada = self.id("ada");
         let message = format!(
             "The credential stored for {name} was saved for {old}, and {name} now leads to {new}: confirm that with \
-             `POST /auth/creds/confirm`, or have an admin run `tollgate credential confirm`"
+             `POST /auth/creds/confirm`, or have an admin run `tollgate credential confirm {ada}`"
         );
         let ada = self.ada.clone();
         self.check(name, &ada, ("credential_moved", &message));
@@ -334,9 +335,10 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
     place.share("groups/others", "others");
     place.is_kept_from("a", "https://one.example", "https://two.example");
     let moved = "was saved for https://one.example, and a now leads to https://two.example: an admin has to \
-                 confirm that with `tollgate credential confirm`";
-    let shared = |whose: &str| format!("The credential that {whose} for a {moved}");
-    let (teams, everybodys) = (shared("the group `team` shares"), shared("everybody shares"));
+                 confirm that with `tollgate credential confirm";
+    let shared = |whose: &str, how: &str| format!("The credential that {whose} for a {moved} {how}`");
+    let teams = shared("the group `team` shares", "--group team");
+    let everybodys = shared("everybody shares", "--everybody");
     place.check("a", &bob, ("credential_moved", &teams));
     place.check("a", &eve, ("credential_moved", &everybodys));
     let said = place.home.done(&["explain", "GET", "/a/get", "--as", "eve"], "");

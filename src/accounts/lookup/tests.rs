@@ -15,7 +15,7 @@ use crate::{
         watch::{POLL_DEADLINE, POLL_INTERVAL, Watcher, fill_once},
     },
     name::{AdminTokenId, FileName, Owner, TokenId, UserId},
-    store::{Names, Token, User},
+    store::{Names, Token, TokenKind, User},
 };
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -52,6 +52,7 @@ impl Fake {
             label: None,
             kind: TokenKind::Both,
             scopes: None,
+            paste: None,
             user: user.id.clone(),
             user_name: user.name.clone(),
             created_at_ms: 1,
@@ -59,7 +60,7 @@ impl Fake {
             replaced_at_ms: None,
             last_used_at_ms: None,
         };
-        let found = Found { user, token: FoundToken::Own(own), credentials: Vec::new() };
+        let found = Found { user, token: own, credentials: Vec::new() };
         self.changes.lock().unwrap().push(found.user.id.clone());
         self.tokens.lock().unwrap().insert(TokenHash::of(token), found);
     }
@@ -270,7 +271,7 @@ async fn tokens_of_a_vendors_shape_are_looked_up_among_their_own() {
         let (hash, mut tokens) = (TokenHash::of(text), world.fake.tokens.lock().unwrap());
         let provider = FileName::new("demo").unwrap();
         let mut found = tokens.remove(&hash).unwrap();
-        found.token = FoundToken::Paste { provider, expires_at_ms: None };
+        found.token.paste = Some(provider);
         world.fake.pasted.lock().unwrap().insert(hash, found);
     }
     world.poll().await;
@@ -539,8 +540,7 @@ async fn an_expired_token_is_not_found() {
     let expire = |at| {
         let mut tokens = world.fake.tokens.lock().unwrap();
         let found = tokens.get_mut(&TokenHash::of("tg_0")).unwrap();
-        let FoundToken::Own(token) = &mut found.token else { panic!("a token of the user's") };
-        token.expires_at_ms = Some(at);
+        found.token.expires_at_ms = Some(at);
         world.fake.generation.raise();
     };
     expire(clock::now_ms());
