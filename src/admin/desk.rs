@@ -25,8 +25,11 @@ use crate::{
 
 /// Calls that may wait in a queue.
 const MAX_WAITING: usize = 512;
-/// Calls of a queue that are answered at once.
-const MAX_RUNNING: usize = 4;
+/// Calls of admins that are answered at once: more than are likely to wait for somebody who holds up writing, so
+/// that others are read meanwhile.
+const MAX_OF_ADMINS: usize = 32;
+/// Calls of users that are answered at once: so many may be written before an admin's.
+const MAX_OF_USERS: usize = 4;
 /// Calls of one user that are in the queue or answered at once. Others wait until one is done.
 const MAX_TURNS: usize = 8;
 /// Calls of one user that there may be, with those that wait for a turn.
@@ -82,7 +85,7 @@ impl Desk {
     pub fn start(admin: Admin) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (desk, admins, users) = Self::new(admin.files.clone());
         let served = async move {
-            tokio::join!(serve(admin.clone(), admins), serve(admin, users));
+            tokio::join!(serve(admin.clone(), admins, MAX_OF_ADMINS), serve(admin, users, MAX_OF_USERS));
         };
         (desk, served)
     }
@@ -163,11 +166,11 @@ fn unanswered(why: &str) -> Fault {
     Fault::new(Kind::StoreUnavailable, message)
 }
 
-async fn serve(admin: Admin, mut errands: mpsc::Receiver<Errand>) {
+async fn serve(admin: Admin, mut errands: mpsc::Receiver<Errand>, most: usize) {
     let mut running = JoinSet::new();
     while let Some(errand) = errands.recv().await {
         while running.try_join_next().is_some() {}
-        if running.len() >= MAX_RUNNING {
+        if running.len() >= most {
             running.join_next().await;
         }
         // Whoever no longer waits was told that it was not done.
