@@ -74,6 +74,8 @@ faults! {
     InvalidAdminToken "invalid_admin_token" UNAUTHORIZED Client false "http_request_denied";
     /// A wrong token, from a network that so many came from that not even the refusals can be held back.
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS Client true "http_request_denied";
+    /// A call of the API by a user of whom many are not answered yet.
+    TooManyCalls "too_many_calls" TOO_MANY_REQUESTS Client true "http_request_denied";
     /// Another user of the machine at the control socket.
     Forbidden "forbidden" FORBIDDEN Client false "http_request_denied";
     /// The request is not valid HTTP for a proxy: Host missing or doubled, CONNECT.
@@ -90,6 +92,8 @@ faults! {
     TokenScope "token_scope" FORBIDDEN Client false "http_request_denied";
     /// A token that another has taken the place of.
     TokenReplaced "token_replaced" CONFLICT Client false "http_request_denied";
+    /// The user has as many tokens as one can have.
+    TooManyTokens "too_many_tokens" CONFLICT Client false "http_request_denied";
     /// The last admin token is not revoked over HTTP.
     LastAdminToken "last_admin_token" CONFLICT Client false "http_request_denied";
     /// All tokens of the user are refused for now.

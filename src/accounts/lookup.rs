@@ -245,7 +245,7 @@ impl Accounts {
                     Ok(None) if known != candidates => {} // another one may be, by now
                     Ok(answer) => return Ok(answer),
                     Err(_) => {
-                        lock(&memory.answers).pause(Instant::now());
+                        lock(&memory.answers).pause(&key, Instant::now());
                         return Ok(Some(value));
                     }
                 }

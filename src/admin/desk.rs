@@ -1,8 +1,15 @@
 //! The desk between the workers and the control runtime, which alone touches the store: a call goes there as a
-//! message and comes back as an answer. The queue has a bound, every call a deadline, and what was begun is
+//! message and comes back as an answer. The queues have a bound, every call a deadline, and what was begun is
 //! finished whether somebody still waits for it or not. What is about files alone is answered at once, here.
+//!
+//! Admins and users wait in queues of their own, and no user in more than a few places, so that a flood of one's
+//! calls holds up neither the admin who ends it nor other users.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -10,13 +17,18 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Admin, Answer, Call, Files, Request};
-use crate::fault::{Fault, Kind};
+use super::{Admin, Answer, Asker, Call, Files, Request};
+use crate::{
+    fault::{Fault, Kind},
+    name::UserId,
+};
 
-/// Calls that may wait.
+/// Calls that may wait in a queue.
 const MAX_WAITING: usize = 512;
-/// Calls that are answered at once.
-const MAX_RUNNING: usize = 8;
+/// Calls of a queue that are answered at once.
+const MAX_RUNNING: usize = 4;
+/// Calls that one user may have waiting and running.
+const MAX_OF_ONE: usize = 8;
 /// How long an answer is waited for.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -24,7 +36,9 @@ const DEADLINE: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub struct Desk {
     files: Files,
-    errands: mpsc::Sender<Errand>,
+    admins: mpsc::Sender<Errand>,
+    users: mpsc::Sender<Errand>,
+    places: Places,
     deadline: Duration,
 }
 
@@ -32,14 +46,36 @@ pub struct Desk {
 struct Errand {
     request: Request,
     reply: oneshot::Sender<Result<Answer, Fault>>,
+    /// A user's, held until it is done.
+    _place: Option<Place>,
+}
+
+/// How many errands of each user wait or run.
+#[derive(Debug, Clone, Default)]
+struct Places(Arc<Mutex<HashMap<UserId, usize>>>);
+
+/// One of a user's places. It is free again when this is dropped.
+#[derive(Debug)]
+struct Place {
+    places: Places,
+    user: UserId,
 }
 
 impl Desk {
     /// The desk, and what the control runtime runs until the last clone of it is gone.
     pub fn start(admin: Admin) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (sender, errands) = mpsc::channel(MAX_WAITING);
-        let desk = Self { files: admin.files.clone(), errands: sender, deadline: DEADLINE };
-        (desk, serve(admin, errands))
+        let (desk, admins, users) = Self::new(admin.files.clone());
+        let served = async move {
+            tokio::join!(serve(admin.clone(), admins), serve(admin, users));
+        };
+        (desk, served)
+    }
+
+    fn new(files: Files) -> (Self, mpsc::Receiver<Errand>, mpsc::Receiver<Errand>) {
+        let (admins, of_admins) = mpsc::channel(MAX_WAITING);
+        let (users, of_users) = mpsc::channel(MAX_WAITING);
+        let desk = Self { files, admins, users, places: Places::default(), deadline: DEADLINE };
+        (desk, of_admins, of_users)
     }
 
     /// Has a call answered.
@@ -47,9 +83,13 @@ impl Desk {
         if let Call::Files(call) = request.found()?.operation.call {
             return self.files.answer(call).await;
         }
+        let (queue, place) = match &request.asker {
+            Asker::Local | Asker::Admin => (&self.admins, None),
+            Asker::User(caller) => (&self.users, Some(self.places.take(&caller.id).ok_or_else(too_many)?)),
+        };
         let (reply, answer) = oneshot::channel();
-        self.errands
-            .try_send(Errand { request, reply })
+        queue
+            .try_send(Errand { request, reply, _place: place })
             .map_err(|_| unanswered("too many calls wait already"))?;
         match timeout(self.deadline, answer).await {
             Ok(Ok(answer)) => answer,
@@ -57,6 +97,39 @@ impl Desk {
             Err(_) => Err(unanswered("the store takes too long")),
         }
     }
+}
+
+impl Places {
+    /// A place for an errand of this user, if one is free.
+    fn take(&self, user: &UserId) -> Option<Place> {
+        let mut taken = self.lock();
+        let count = taken.entry(user.clone()).or_default();
+        if *count >= MAX_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Place { places: self.clone(), user: user.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.lock();
+        let Some(count) = taken.get_mut(&self.user) else { return };
+        *count -= 1;
+        if *count == 0 {
+            taken.remove(&self.user);
+        }
+    }
+}
+
+fn too_many() -> Fault {
+    let message = "Too many of your calls are not answered yet: try again when they are";
+    Fault::new(Kind::TooManyCalls, message)
 }
 
 fn unanswered(why: &str) -> Fault {
@@ -67,15 +140,16 @@ fn unanswered(why: &str) -> Fault {
 
 async fn serve(admin: Admin, mut errands: mpsc::Receiver<Errand>) {
     let mut running = JoinSet::new();
-    while let Some(Errand { request, reply }) = errands.recv().await {
+    while let Some(errand) = errands.recv().await {
         while running.try_join_next().is_some() {}
         if running.len() >= MAX_RUNNING {
             running.join_next().await;
         }
         // Whoever no longer waits was told that it was not done.
-        if !reply.is_closed() {
+        if !errand.reply.is_closed() {
             let admin = admin.clone();
             running.spawn(async move {
+                let Errand { request, reply, _place } = errand;
                 let answer = admin.answer(&request).await;
                 // Who has gone meanwhile cannot be told.
                 let _ = reply.send(answer);
@@ -87,13 +161,18 @@ async fn serve(admin: Admin, mut errands: mpsc::Receiver<Errand>) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
     use bytes::Bytes;
 
     use super::*;
     use crate::{
-        accounts::{Actor, MasterKey},
-        admin::Asker,
-        store::Store,
+        accounts::{Actor, Caller, CallerToken, MasterKey},
+        name::TokenId,
+        store::{Store, TokenHash, TokenKind},
         table::Table,
     };
 
@@ -103,9 +182,34 @@ mod tests {
         Request { method, path, query: None, body: Bytes::new(), asker: Asker::Admin, actor: Actor::own() }
     }
 
+    /// The same of a user.
+    fn request_of(number: usize) -> Request {
+        let token = CallerToken {
+            id: TokenId::new("tok_0123456789abcdef").unwrap(),
+            hash: TokenHash::of("tg_0"),
+            kind: TokenKind::Both,
+            scopes: None,
+            replaced: false,
+            expires_at_ms: None,
+            paste: None,
+        };
+        let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
+        let caller =
+            Caller { id, name: String::new(), group: None, disabled: false, token, credentials: Vec::new() };
+        Request { asker: Asker::User(caller.into()), ..request("GET /auth/me") }
+    }
+
+    fn files() -> Files {
+        Files::Read(Table::new(Vec::new(), Vec::new(), &[]).into())
+    }
+
     async fn admin(data: &std::path::Path) -> Admin {
-        let files = Files::Read(Table::new(Vec::new(), Vec::new(), &[]).into());
-        Admin { files, store: Store::open(data).await.unwrap(), key: MasterKey::generate(), rekeyer: None }
+        Admin {
+            files: files(),
+            store: Store::open(data).await.unwrap(),
+            key: MasterKey::generate(),
+            rekeyer: None,
+        }
     }
 
     #[tokio::test]
@@ -126,9 +230,9 @@ mod tests {
     /// Nobody serves: what does not fit is refused, what fits is waited for as long as it is good.
     #[tokio::test]
     async fn a_queue_that_is_full_and_a_store_that_hangs_are_told() {
-        let (errands, waiting) = mpsc::channel(1);
-        let files = Files::Read(Table::new(Vec::new(), Vec::new(), &[]).into());
-        let desk = Desk { files, errands, deadline: Duration::from_millis(20) };
+        let (admins, waiting) = mpsc::channel(1);
+        let (desk, ..) = Desk::new(files());
+        let desk = Desk { admins, deadline: Duration::from_millis(20), ..desk };
         let ask = || desk.answer(request("GET /admin/users"));
         let (slow, full) = tokio::join!(biased; ask(), ask());
         for (fault, why) in [(slow, "the store takes too long"), (full, "too many calls wait already")] {
@@ -142,5 +246,46 @@ mod tests {
         drop(waiting);
         let gone = ask().await.unwrap_err();
         assert!(gone.message.contains("since"), "{}", gone.message);
+    }
+
+    type Asked<'a> = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + 'a>>;
+
+    /// Hands in a call; what it was refused for, if that was at once.
+    fn ask(desk: &Desk, request: Request) -> (Asked<'_>, Option<Kind>) {
+        let mut asked: Asked<'_> = Box::pin(desk.answer(request));
+        let refused = match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer.unwrap_err().kind),
+            Poll::Pending => None,
+        };
+        (asked, refused)
+    }
+
+    /// Nobody serves, so that all wait.
+    #[tokio::test]
+    async fn users_shut_out_neither_the_admin_nor_one_another() {
+        let (desk, _admins, mut users) = Desk::new(files());
+        let mut waiting = Vec::new();
+        let mut check = |request, refused| {
+            let (asked, seen) = ask(&desk, request);
+            assert_eq!(seen, refused);
+            waiting.push(asked);
+        };
+        for _ in 0..MAX_OF_ONE {
+            check(request_of(0), None);
+        }
+        for _ in 0..1000 {
+            check(request_of(0), Some(Kind::TooManyCalls));
+        }
+        for number in MAX_OF_ONE..MAX_WAITING {
+            check(request_of(number), None);
+        }
+        check(request_of(MAX_WAITING), Some(Kind::StoreUnavailable));
+        check(request("GET /admin/users"), None);
+        // What is done makes room, for the user and in the queue; who was refused took none.
+        drop(users.recv().await);
+        check(request_of(0), None);
+        check(request_of(0), Some(Kind::TooManyCalls));
+        while users.try_recv().is_ok() {}
+        assert!(desk.places.lock().is_empty(), "nothing is remembered of who waits for nothing");
     }
 }

@@ -145,6 +145,7 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
             Kind::InvalidToken,
             Kind::TokenKind,
             Kind::UserDisabled,
+            Kind::TooManyCalls,
             Kind::TooManyAttempts,
             Kind::StoreUnavailable,
         ],

@@ -166,6 +166,12 @@ fn a_key_stays_behind_when_its_provider_moves() {
     place.check("a", &ada, ("one.example", "adas"));
     place.write("a", &file("a", "two.example", ""));
     place.is_kept_from("a", "https://one.example", "https://two.example");
+    let waiting = "stored credentials wait: they were not saved for where the files lead now, and requests get `credential_moved`";
+    let told = place.gateway.as_ref().unwrap().says(waiting);
+    assert_eq!(
+        (&told["credential"], &told["owners"], &told["to"]),
+        (&json!("s.key"), &json!(1), &json!("https://two.example"))
+    );
     let new = from_to(&["https://one.example"], &["https://two.example"]);
     assert_eq!(place.confirms(), new);
     place.check("a", &ada, ("two.example", "adas"));
@@ -242,8 +248,8 @@ fn a_gateway_may_be_switched_on() {
     place.write("gateways/relay", &GATEWAY.replace("relay.example", "evil.example"));
     place.is_kept_from(
         "a",
-        "https://one.example, https://{zone}.relay.example",
-        "https://{zone}.evil.example",
+        "https://one.example, https://{env:ZONE}.relay.example",
+        "https://{env:ZONE}.evil.example",
     );
     // Without it the base URL serves as before.
     place.serve(&[]);
@@ -268,7 +274,7 @@ fn an_egress_is_the_operators_or_the_files() {
     place.write("a", &egress("https://evil.example/?to={url|urlencode}"));
     place.is_kept_from("a", "https://one.example", "https://evil.example");
     place.write("a", &egress("{proxy}.evil.example/?to={url|urlencode}"));
-    place.is_kept_from("a", "https://one.example", "{proxy}.evil.example");
+    place.is_kept_from("a", "https://one.example", "{env:PROXY}.evil.example");
     // What it wraps counts too.
     place.write("a", &egress("{proxy}/?to={url|urlencode}").replace("one.example", "two.example"));
     place.is_kept_from("a", "https://one.example", "https://two.example");
