@@ -2,8 +2,8 @@
 //! message and comes back as an answer. The queues have a bound, every call a deadline, and what was begun is
 //! finished whether somebody still waits for it or not. What is about files alone is answered at once, here.
 //!
-//! Admins and users wait in queues of their own, and no user in more than a few places, so that a flood of one's
-//! calls holds up neither the admin who ends it nor other users.
+//! Admins and users wait in queues of their own, and each user has only a few turns there at once, so that a flood
+//! of one's calls holds up neither the admin who ends it nor other users.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
@@ -27,8 +27,10 @@ use crate::{
 const MAX_WAITING: usize = 512;
 /// Calls of a queue that are answered at once.
 const MAX_RUNNING: usize = 4;
-/// Calls that one user may have waiting and running.
-const MAX_OF_ONE: usize = 8;
+/// Calls of one user that are in the queue or answered at once. Others wait until one is done.
+const MAX_TURNS: usize = 8;
+/// Calls of one user that there may be, with those that wait for a turn.
+const MAX_OF_ONE: usize = 128;
 /// How long an answer is waited for.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -38,7 +40,7 @@ pub struct Desk {
     files: Files,
     admins: mpsc::Sender<Errand>,
     users: mpsc::Sender<Errand>,
-    places: Places,
+    lines: Lines,
     deadline: Duration,
 }
 
@@ -47,18 +49,32 @@ struct Errand {
     request: Request,
     reply: oneshot::Sender<Result<Answer, Fault>>,
     /// A user's, held until it is done.
-    _place: Option<Place>,
+    _turn: Option<Turn>,
 }
 
-/// How many errands of each user wait or run.
+/// The users of whom there are calls.
 #[derive(Debug, Clone, Default)]
-struct Places(Arc<Mutex<HashMap<UserId, usize>>>);
+struct Lines(Arc<Mutex<HashMap<UserId, Line>>>);
 
-/// One of a user's places. It is free again when this is dropped.
+/// A user's calls wait in line for a turn.
 #[derive(Debug)]
-struct Place {
-    places: Places,
+struct Line {
+    turns: Arc<Semaphore>,
+    calls: usize,
+}
+
+/// A call in its user's line, until this is dropped.
+#[derive(Debug)]
+struct InLine {
+    lines: Lines,
     user: UserId,
+}
+
+/// What a call needs to get into the queue.
+#[derive(Debug)]
+struct Turn {
+    _permit: OwnedSemaphorePermit,
+    _in_line: InLine,
 }
 
 impl Desk {
@@ -74,7 +90,7 @@ impl Desk {
     fn new(files: Files) -> (Self, mpsc::Receiver<Errand>, mpsc::Receiver<Errand>) {
         let (admins, of_admins) = mpsc::channel(MAX_WAITING);
         let (users, of_users) = mpsc::channel(MAX_WAITING);
-        let desk = Self { files, admins, users, places: Places::default(), deadline: DEADLINE };
+        let desk = Self { files, admins, users, lines: Lines::default(), deadline: DEADLINE };
         (desk, of_admins, of_users)
     }
 
@@ -83,46 +99,55 @@ impl Desk {
         if let Call::Files(call) = request.found()?.operation.call {
             return self.files.answer(call).await;
         }
-        let (queue, place) = match &request.asker {
+        timeout(self.deadline, self.hand_in(request))
+            .await
+            .unwrap_or_else(|_| Err(unanswered("the store takes too long")))
+    }
+
+    async fn hand_in(&self, request: Request) -> Result<Answer, Fault> {
+        let (queue, turn) = match &request.asker {
             Asker::Local | Asker::Admin => (&self.admins, None),
-            Asker::User(caller) => (&self.users, Some(self.places.take(&caller.id).ok_or_else(too_many)?)),
+            Asker::User(caller) => (&self.users, Some(self.lines.turn(&caller.id).await?)),
         };
         let (reply, answer) = oneshot::channel();
         queue
-            .try_send(Errand { request, reply, _place: place })
+            .try_send(Errand { request, reply, _turn: turn })
             .map_err(|_| unanswered("too many calls wait already"))?;
-        match timeout(self.deadline, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(unanswered("tollgate is stopping")),
-            Err(_) => Err(unanswered("the store takes too long")),
-        }
+        answer.await.map_err(|_| unanswered("tollgate is stopping"))?
     }
 }
 
-impl Places {
-    /// A place for an errand of this user, if one is free.
-    fn take(&self, user: &UserId) -> Option<Place> {
-        let mut taken = self.lock();
-        let count = taken.entry(user.clone()).or_default();
-        if *count >= MAX_OF_ONE {
-            return None;
-        }
-        *count += 1;
-        Some(Place { places: self.clone(), user: user.clone() })
+impl Lines {
+    /// Waits for a user's turn; a fault if too many calls of that user wait already.
+    async fn turn(&self, user: &UserId) -> Result<Turn, Fault> {
+        let (in_line, turns) = self.join(user).ok_or_else(too_many)?;
+        let permit = turns.acquire_owned().await.expect("nobody closes it");
+        Ok(Turn { _permit: permit, _in_line: in_line })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
+    fn join(&self, user: &UserId) -> Option<(InLine, Arc<Semaphore>)> {
+        let mut lines = self.lock();
+        let new = || Line { turns: Arc::new(Semaphore::new(MAX_TURNS)), calls: 0 };
+        let line = lines.entry(user.clone()).or_insert_with(new);
+        if line.calls >= MAX_OF_ONE {
+            return None;
+        }
+        line.calls += 1;
+        Some((InLine { lines: self.clone(), user: user.clone() }, line.turns.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Line>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for InLine {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
-        let Some(count) = taken.get_mut(&self.user) else { return };
-        *count -= 1;
-        if *count == 0 {
-            taken.remove(&self.user);
+        let mut lines = self.lines.lock();
+        let Some(line) = lines.get_mut(&self.user) else { return };
+        line.calls -= 1;
+        if line.calls == 0 {
+            lines.remove(&self.user);
         }
     }
 }
@@ -149,7 +174,7 @@ async fn serve(admin: Admin, mut errands: mpsc::Receiver<Errand>) {
         if !errand.reply.is_closed() {
             let admin = admin.clone();
             running.spawn(async move {
-                let Errand { request, reply, _place } = errand;
+                let Errand { request, reply, _turn } = errand;
                 let answer = admin.answer(&request).await;
                 // Who has gone meanwhile cannot be told.
                 let _ = reply.send(answer);
@@ -167,11 +192,11 @@ mod tests {
     };
 
     use bytes::Bytes;
+    use tokio::task::unconstrained;
 
     use super::*;
     use crate::{
         accounts::{Actor, Caller, CallerToken, MasterKey},
-        name::TokenId,
         store::{Store, TokenHash, TokenKind},
         table::Table,
     };
@@ -185,7 +210,7 @@ mod tests {
     /// The same of a user.
     fn request_of(number: usize) -> Request {
         let token = CallerToken {
-            id: TokenId::new("tok_0123456789abcdef").unwrap(),
+            id: crate::name::TokenId::new("tok_0123456789abcdef").unwrap(),
             hash: TokenHash::of("tg_0"),
             kind: TokenKind::Both,
             scopes: None,
@@ -252,7 +277,7 @@ mod tests {
 
     /// Hands in a call; what it was refused for, if that was at once.
     fn ask(desk: &Desk, request: Request) -> (Asked<'_>, Option<Kind>) {
-        let mut asked: Asked<'_> = Box::pin(desk.answer(request));
+        let mut asked: Asked<'_> = Box::pin(unconstrained(desk.answer(request)));
         let refused = match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => Some(answer.unwrap_err().kind),
             Poll::Pending => None,
@@ -276,7 +301,7 @@ mod tests {
         for _ in 0..1000 {
             check(request_of(0), Some(Kind::TooManyCalls));
         }
-        for number in MAX_OF_ONE..MAX_WAITING {
+        for number in MAX_TURNS..MAX_WAITING {
             check(request_of(number), None);
         }
         check(request_of(MAX_WAITING), Some(Kind::StoreUnavailable));
@@ -285,7 +310,9 @@ mod tests {
         drop(users.recv().await);
         check(request_of(0), None);
         check(request_of(0), Some(Kind::TooManyCalls));
+        check(request_of(MAX_WAITING), None);
+        drop(waiting);
         while users.try_recv().is_ok() {}
-        assert!(desk.places.lock().is_empty(), "nothing is remembered of who waits for nothing");
+        assert!(desk.lines.lock().is_empty(), "nothing is remembered of who waits for nothing");
     }
 }
