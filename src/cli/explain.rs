@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, io::Write as _};
 use anyhow::{Context as _, bail, ensure};
 use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
 
-use super::{check, context::find_user};
+use super::{
+    check,
+    context::{find_user, open},
+};
 use crate::{
     accounts::{self, KeySources, MasterKey, open_credential},
     compile::{self, Compiled, VarSource},
@@ -17,7 +20,7 @@ use crate::{
     secret::Secret,
     settings::Settings,
     spec::{self, nearest},
-    store::{DATABASE, SealedCredential, Store},
+    store::SealedCredential,
     table::Hit,
 };
 
@@ -195,12 +198,7 @@ async fn stored_for(
     hit: Option<&Hit>,
 ) -> anyhow::Result<Vec<Owned>> {
     let data = &settings.data;
-    ensure!(
-        data.join(DATABASE).is_file(),
-        "there are no users in `{}` yet: `tollgate user add` makes one",
-        data.display()
-    );
-    let store = Store::open(data).await.context("failed to open the store")?;
+    let store = open(data).await?;
     let user = find_user(&store, user).await?;
     let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
         return Ok(Vec::new());

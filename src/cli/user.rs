@@ -93,7 +93,7 @@ async fn add(
 ) -> anyhow::Result<Report> {
     let name = DisplayName::new(name).context("failed to add the user")?;
     let group = group.map(group_name).transpose()?;
-    let store = context.store().await?;
+    let store = context.store_or_new().await?;
     let name_text = name.as_str();
     let draft = Draft { name: name.clone(), ip, group, credentials: None };
     match add_user(&store, &Actor::command(), draft, Names::Unique).await? {

@@ -24,7 +24,7 @@ impl World {
         let dir = TempDir::new().unwrap();
         let settings = settings(dir.path());
         let world = Self { dir, settings };
-        let store = world.context().store().await.unwrap();
+        let store = world.context().store_or_new().await.unwrap();
         create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
         world
     }
