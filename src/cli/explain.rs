@@ -58,6 +58,7 @@ pub struct Args {
 /// Prints what would come of the request. Whether it has an endpoint.
 pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Result<bool> {
     let head = head(args)?;
+    check::tell_of_built_in(settings)?;
     let what = check::describe(&settings.providers);
     let mut loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
     let compiled = compile::compile(&loaded.files);
@@ -160,7 +161,7 @@ fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let owners = runtime.block_on(stored_for(user, settings, keys, hit))?;
         let otherwise = format!("`{user}` has stored nothing for it, and nobody shares any");
-        return Ok(Caller { owners, otherwise });
+        return Ok(Caller { owners, user: user.clone(), otherwise });
     }
     let mut held = Vec::new();
     for one in &args.credentials {

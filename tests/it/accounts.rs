@@ -147,6 +147,8 @@ fn commands_tell_how_they_went() {
     check(&["token", "add", "--admin", "--label", "ci"], "", 0, "tg_", "made a token for the admin");
     check(&["token", "add", "ada", "--admin"], "", 2, "", "cannot be used with");
     check(&["token", "add"], "", 2, "", "required");
+    check(&["user", "change", "ada"], "", 2, "", "required");
+    check(&["token", "revoke", "adm_0123456789abcdef"], "", 1, "", "is an admin token's id: add `--admin`");
     check(&["token", "revoke", "tg_nothing"], "", 1, "", "no token is shown as `tg_nothing`");
     check(&["credential", "list", "ada"], "", 0, "providers.t.apiKey", "");
     check(&["credential", "set", "ada", "providers.t.apikey"], "k", 1, "", "did you mean `apiKey`?");
@@ -195,6 +197,44 @@ fn no_store_is_made_where_none_is_asked_for() {
     });
     let emptied = home.run(&["audit", "verify"], "");
     assert!(emptied.code == 1 && emptied.err.contains("all of its entries were taken out"), "{emptied:?}");
+}
+
+#[test]
+fn without_a_server_it_is_told_which_files_were_looked_at() {
+    let text = |name: &str| {
+        format!(
+            "title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/{name}\"\n\
+             credentials.field = [{{ name = \"key\" }}]\nauth = [{{ field = \"key\", set = {{ x-key = \"{{secret}}\" }} }}]\n\
+             [endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n"
+        )
+    };
+    let region = "vars.region = { env = \"REGION_OF_FAR\" }\n";
+    let far = text("far")
+        .replace("https://x", "https://{region}")
+        .replace("[endpoint", &format!("{region}[endpoint"));
+    let home = Home::new(&[("near", &text("near")), ("far", &far)]);
+    home.user("ada");
+    home.credential("ada", "providers.near.key", "k");
+    home.write("near", &text("near").replace("title", "tilte"));
+    let looked = format!(
+        "note: no tollgate serves from {}: the files of {} were looked at\n",
+        home.data().display(),
+        home.providers().display()
+    );
+    for (place, wrong) in [
+        ("providers.near.key", "no provider file has this field any more"),
+        ("providers.far.key", "no provider file has such a"),
+    ] {
+        let said = home.run(&["credential", "set", "ada", place], "k");
+        let begin = format!("error: failed to store `{place}`: {wrong}");
+        assert!(said.code == 1 && said.err.starts_with(&begin) && said.err.contains(&looked), "{said:?}");
+        for part in [
+            "near.toml` does not count, since it has errors: `tollgate check` tells them\n",
+            "far.toml` does not count in this shell: var `region` is not set: environment variable `REGION_OF_FAR`",
+        ] {
+            assert!(said.err.contains(part), "`{part}` is missing in {}", said.err);
+        }
+    }
 }
 
 #[test]
