@@ -90,6 +90,8 @@ faults! {
     TokenScope "token_scope" FORBIDDEN Client false "http_request_denied";
     /// A token that another has taken the place of.
     TokenReplaced "token_replaced" CONFLICT Client false "http_request_denied";
+    /// The user has as many tokens as one can have.
+    TooManyTokens "too_many_tokens" CONFLICT Client false "http_request_denied";
     /// The last admin token is not revoked over HTTP.
     LastAdminToken "last_admin_token" CONFLICT Client false "http_request_denied";
     /// All tokens of the user are refused for now.

@@ -72,7 +72,7 @@ fuzz_target!(|data: &[u8]| {
     let fields = providers.iter().filter_map(|one| one.section.as_ref()).flat_map(|section| &section.fields);
     let held: BTreeMap<String, Held> =
         fields.map(|field| (field.value.name.clone(), Held::Value(Secret::new(SECRET)))).collect();
-    let caller = Caller { held, otherwise: "nothing is stored".into() };
+    let caller = Caller::given(held, "nothing is stored");
     let scene = Scene {
         files: &loaded.files,
         sources: &loaded.sources,

@@ -256,7 +256,8 @@ fuzz_target!(|data: &[u8]| {
     }
     let Some(hit) = TABLE.find(&head.method, path) else { return };
     check_answer(&hit, &head.headers);
-    let chosen = rewrite::choose(&hit, |_| Some(Secret::new("sk-1"))).expect("there is a key for each field");
+    let key = |_: &str| Some(rewrite::Usable::stand_in(Secret::new("sk-1")));
+    let chosen = rewrite::choose(&hit, [key]).expect("there is a key for each field");
     match rewrite::request(&hit, &head, chosen.as_ref(), &TABLE.carriers) {
         Ok(out) => check_request(&hit, &head, &out),
         Err(fault) => assert!(!fault.message.contains(TOKEN)),

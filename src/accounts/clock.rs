@@ -30,6 +30,9 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// The end of the year 9999, in seconds since 1970: RFC 3339 has four digits for a year.
+const END_S: u64 = 253_402_300_800;
+
 /// A time as RFC 3339 writes it, in UTC or at an offset, to the millisecond; `None` for anything else.
 pub fn from_utc(text: &str) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
@@ -44,10 +47,8 @@ pub fn from_utc(text: &str) -> Option<u64> {
         return None;
     }
     let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-    (i64::try_from(seconds).ok()? - offset_s(zone)?)
-        .try_into()
-        .ok()
-        .and_then(|seconds: u64| Some(seconds * 1000 + milliseconds(fraction)?))
+    let seconds = u64::try_from(i64::try_from(seconds).ok()? - offset_s(zone)?).ok()?;
+    (seconds < END_S).then_some(seconds * 1000 + milliseconds(fraction)?)
 }
 
 /// Numbers of so many digits each.
@@ -72,7 +73,7 @@ fn offset_s(zone: &str) -> Option<i64> {
     if zone.eq_ignore_ascii_case("z") {
         return Some(0);
     }
-    let (sign, zone) = zone.split_at_checked(1)?;
+    let (sign, zone) = zone.split_at_checked(1).filter(|(sign, _)| ["+", "-"].contains(sign))?;
     let [hours, minutes] = numbers(zone, ':', [2, 2])?;
     let seconds = i64::try_from(hours * 3600 + minutes * 60).ok().filter(|_| hours < 24 && minutes < 60)?;
     Some(if sign == "-" { -seconds } else { seconds })
@@ -134,6 +135,8 @@ mod tests {
             "2026-01-02T00:00:00.Z",
             "2026-01-02T00:00:00+1:00",
             "2026-01-02T00:00:00+24:00",
+            "2026-01-02T00:00:00z05:00",
+            "9999-12-31T23:59:59-23:59",
             "1969-12-31T23:59:59Z",
             "+026-01-02T03:04:05Z",
             "2026-01-02T03:04:05ZZ",

@@ -1,7 +1,7 @@
 //! Users, their tokens and credentials as the admin and the command line change them: made here, sealed
 //! here, stored by `store`. A token leaves this module once, in the answer to who made it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -16,8 +16,8 @@ use crate::{
     secret::Secret,
     store::{
         Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, FoundToken, Names, NewToken,
-        PrivateFile, Revocation, Rotation, SealedCredential, Store, StoreError, TokenKind, User, UserChange,
-        read_private, write_private,
+        PrivateFile, Revocation, Right, Rotation, SealedCredential, Store, StoreError, TokenKind, User,
+        UserChange, read_private, write_private,
     },
 };
 
@@ -91,16 +91,18 @@ pub enum NewUser {
 /// Who changes something, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// A kind and an id: `admin adm_…`, `user usr_…`, `uid 1000`, `tollgate`.
+    /// A kind and an id: `admin adm_…`, `user usr_… token tok_…`, `uid 1000`, `tollgate`.
     pub who: String,
     /// An address, or `local`.
     pub source: String,
+    /// What gives the right to what is asked for, if that may be taken away meanwhile.
+    pub right: Option<Right>,
 }
 
 impl Actor {
     /// Tollgate itself.
     pub fn own() -> Self {
-        Self { who: "tollgate".to_owned(), source: LOCAL.to_owned() }
+        Self::here("tollgate".to_owned())
     }
 
     /// The user of the machine who runs this command.
@@ -110,13 +112,30 @@ impl Actor {
 
     /// A user of the machine.
     pub fn local(uid: u32) -> Self {
-        Self { who: format!("uid {uid}"), source: LOCAL.to_owned() }
+        Self::here(format!("uid {uid}"))
+    }
+
+    fn here(who: String) -> Self {
+        Self { who, source: LOCAL.to_owned(), right: None }
+    }
+
+    /// Who came with an admin token, from an address.
+    pub fn admin(id: &AdminTokenId, from: IpAddr) -> Self {
+        let right = Some(Right::Admin(id.clone()));
+        Self { who: format!("admin {id}"), source: from.to_string(), right }
+    }
+
+    /// A user, who came with a token from an address.
+    pub fn user(caller: &Caller, from: IpAddr) -> Self {
+        let token = caller.token.id.iter().map(|id| format!(" token {id}"));
+        let who = format!("user {}{}", caller.id, token.collect::<String>());
+        Self { who, source: from.to_string(), right: Some(Right::Token(caller.token.hash)) }
     }
 
     /// What the actor does now.
     pub fn act(&self, action: &'static str, target: &(impl ToString + ?Sized), detail: Value) -> Act {
-        let (actor, source) = (self.who.clone(), self.source.clone());
-        Act { at_ms: clock::now_ms(), actor, source, action, target: target.to_string(), detail }
+        let Self { who: actor, source, right } = self.clone();
+        Act { at_ms: clock::now_ms(), actor, source, right, action, target: target.to_string(), detail }
     }
 }
 

@@ -223,10 +223,23 @@ fn unfinished(error: ReloadError) -> Fault {
 }
 
 /// The store did not do it; whoever runs this gets to know why.
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands on")]
 fn lost(error: StoreError) -> Fault {
-    tracing::error!(%error, "the store did not answer a call");
-    Fault::new(Kind::StoreUnavailable, "The store does not answer now, and nothing was changed: try again")
+    match error {
+        StoreError::Revoked { admin: false } => {
+            Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials")
+        }
+        StoreError::Revoked { admin: true } => {
+            Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials")
+        }
+        StoreError::TooManyTokens { .. } => Fault::new(Kind::TooManyTokens, error.to_string()),
+        error => {
+            tracing::error!(%error, "the store did not answer a call");
+            Fault::new(
+                Kind::StoreUnavailable,
+                "The store does not answer now, and nothing was changed: try again",
+            )
+        }
+    }
 }
 
 fn answer(status: StatusCode, document: &impl Serialize) -> Answer {

@@ -254,7 +254,7 @@ pub static OPERATIONS: &[Operation] = &[
         .may_take::<shape::Confirm>().faults(NOT_FOUND),
     new::<Tokens>(Call::UserTokens, "GET", "/admin/users/{id}/tokens", Who::Admin, "A user's tokens").paged().faults(NOT_FOUND),
     new::<shape::MadeToken>(Call::MakeUserToken, "POST", "/admin/users/{id}/tokens", Who::Admin, "Make a further token for a user")
-        .may_take::<shape::NewToken>().made().faults(NOT_FOUND),
+        .may_take::<shape::NewToken>().made().faults(&[Kind::NotFound, Kind::TooManyTokens]),
     new::<shape::Done>(Call::RemoveUserToken, "DELETE", "/admin/users/{id}/tokens/{token}", Who::Admin, "Revoke a user's token")
         .faults(NOT_FOUND),
 
@@ -291,10 +291,10 @@ pub static OPERATIONS: &[Operation] = &[
     new::<shape::Confirmation>(Call::ConfirmMyCreds, "POST", "/auth/creds/confirm", Who::User, "Let the caller's credentials go where the provider files lead now")
         .may_take::<shape::Confirm>(),
     new::<shape::Rotated>(Call::Rotate, "POST", "/auth/rotate", Who::User, "Replace the token that calls, which goes on for an hour")
-        .faults(&[Kind::TokenReplaced]),
+        .faults(&[Kind::TokenReplaced, Kind::TooManyTokens]),
     new::<Tokens>(Call::MyTokens, "GET", "/auth/tokens", Who::User, "The caller's tokens").paged(),
     new::<shape::MadeToken>(Call::MakeMyToken, "POST", "/auth/tokens", Who::User, "Make a further token, which reaches no more than the one that calls")
-        .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TokenReplaced]),
+        .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TokenReplaced, Kind::TooManyTokens]),
     new::<shape::Done>(Call::RemoveMyToken, "DELETE", "/auth/tokens/{id}", Who::User, "Revoke one of the caller's tokens").faults(NOT_FOUND),
     new::<shape::PasteToken>(Call::PasteToken, "POST", "/auth/{name}", Who::User, "Make a token of a vendor's shape, at a path that a provider file names")
         .faults(&[Kind::NotFound, Kind::InvalidRequest]),

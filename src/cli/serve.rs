@@ -1,6 +1,7 @@
 //! `tollgate serve`: starts everything in order and says where it is. How it goes on and ends is in `life`.
 
 mod life;
+mod moved;
 
 use std::{
     convert::Infallible,
@@ -131,6 +132,7 @@ async fn start(
             tokio::spawn(calls),
             tokio::spawn(errands),
             tokio::spawn(rekeys),
+            tokio::spawn(moved::watch(live.clone(), store.clone(), house.stop.clone())),
         ]
         .into(),
         tokio::spawn(logins),

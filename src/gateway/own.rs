@@ -1,5 +1,7 @@
 //! What tollgate answers itself, below its reserved first segments, and the browsers' preflight.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -10,7 +12,7 @@ use crate::{
     admin::{self, Admin, Asker, Call, Who},
     compile::RESERVED,
     fault::{Fault, Kind},
-    name::Scope,
+    name::{AdminTokenId, Scope},
     store::TokenKind,
     table::Hit,
 };
@@ -48,14 +50,13 @@ pub(super) async fn answer(
         }
         (_, "/config") if [Method::GET, Method::HEAD].contains(&head.method) => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
-            let who = check_admin(worker, head, visit).await?;
-            let actor = Actor { who, source: visit.from().to_string() };
+            let actor = Actor::admin(&*check_admin(worker, head, visit).await?, visit.from());
             call(worker, head, incoming, Asker::Admin, actor).await.map(Some)
         }
         _ if below(path, "/auth") => {
             let caller = authenticate(worker, head, visit).await?;
             may_manage(&caller)?;
-            let actor = Actor { who: format!("user {}", caller.id), source: visit.from().to_string() };
+            let actor = Actor::user(&caller, visit.from());
             call(worker, head, incoming, Asker::User(caller), actor).await.map(Some)
         }
         _ => Ok(None),
@@ -172,12 +173,12 @@ pub(super) fn below(path: &str, segment: &str) -> bool {
     path.strip_prefix(segment).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Who the admin is, for the audit log.
-async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<String, Fault> {
+/// Which admin token it is.
+async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<Arc<AdminTokenId>, Fault> {
     let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
     let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
     match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
-        Ok(Some(admin)) => Ok(format!("admin {admin}")),
+        Ok(Some(admin)) => Ok(admin),
         Ok(None) => Err(wrong_token(worker, visit, refused()).await),
         Err(error) => Err(store_fault(&error, visit)),
     }

@@ -7,7 +7,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{Result, Store, from_db, hex, to_db};
+use super::{Result, Store, StoreError, TokenHash, from_db, hex, to_db};
+use crate::name::AdminTokenId;
 
 /// Something that somebody did.
 #[derive(Debug, Clone)]
@@ -18,12 +19,23 @@ pub struct Act {
     pub actor: String,
     /// From where: an address, or `local`.
     pub source: String,
+    /// What gives the right to it, if that may have been taken away since it was asked for.
+    pub right: Option<Right>,
     /// What, such as `user.create`.
     pub action: &'static str,
     /// To what: a user's id, an owner.
     pub target: String,
     /// What else there is to tell. Never a secret.
     pub detail: Value,
+}
+
+/// What somebody came with. It has to be good still in the transaction that does what it gave the right to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Right {
+    /// A user's token.
+    Token(TokenHash),
+    /// An admin token.
+    Admin(AdminTokenId),
 }
 
 /// An entry of the log.
@@ -134,6 +146,32 @@ impl Store {
         match self.read(sqlx::query(LAST)).await?.first() {
             Some(row) => Ok((from_db(self.get(row, "seq")?), self.get(row, "hash")?)),
             None => Ok((0, BEGINNING.to_owned())),
+        }
+    }
+
+    /// A transaction that can write what somebody asked for, who has the right to it still.
+    pub(super) async fn begin_for(&self, act: &Act) -> Result<Transaction<'static, Sqlite>> {
+        let mut transaction = self.begin().await?;
+        let (query, key) = match &act.right {
+            None => return Ok(transaction),
+            // A token that was replaced has no rights left but to be told so.
+            Some(Right::Token(hash)) => (
+                "SELECT 1 FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = $1
+                 AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)
+                 AND (t.replaced_at IS NULL OR $3 = 'token.rotate')",
+                hash.hex(),
+            ),
+            Some(Right::Admin(id)) => (
+                "SELECT 1 FROM admin_tokens WHERE id = $1 AND (expires_at IS NULL OR expires_at > $2)
+                 AND $3 <> ''",
+                id.to_string(),
+            ),
+        };
+        let query = sqlx::query(query).bind(key).bind(to_db(act.at_ms)).bind(act.action);
+        let good = query.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
+        match good {
+            Some(_) => Ok(transaction),
+            None => Err(StoreError::Revoked { admin: matches!(act.right, Some(Right::Admin(_))) }),
         }
     }
 

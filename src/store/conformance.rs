@@ -4,8 +4,8 @@ use tokio::task::JoinSet;
 
 use super::{
     Act, BEGINNING, Beginning, ChangeOutcome, Changes, Creation, CredentialChange, FoundToken, KeyIds, Names,
-    NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
-    Store, StoreError, TokenHash, TokenKind, User, UserChange,
+    NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Right, Rotation,
+    SealedCredential, Store, StoreError, TokenHash, TokenKind, User, UserChange,
 };
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
@@ -16,6 +16,8 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     pages(open().await).await;
     tokens(open().await).await;
     rotation(open().await).await;
+    rights_are_looked_at_last(open().await).await;
+    tokens_are_bounded(open().await).await;
     paste_tokens(open().await).await;
     credentials(open().await).await;
     shared_credentials(open().await).await;
@@ -56,6 +58,7 @@ pub(super) fn act() -> Act {
         at_ms: 50,
         actor: "uid 0".to_owned(),
         source: "local".to_owned(),
+        right: None,
         action: "test",
         target: "it".to_owned(),
         detail: serde_json::json!({ "a": 1 }),
@@ -236,6 +239,59 @@ async fn rotation(store: Store) {
     assert_eq!(finds(&store, "after over").await, None);
 }
 
+/// Between the question and the change a right may have been taken away.
+async fn rights_are_looked_at_last(store: Store) {
+    let owner = add(&store, 1, "first").await;
+    let by = |right| Act { right: Some(right), ..act() };
+    let mut number = 0;
+    let mut may = async |text: &str| {
+        number += 1;
+        let act = by(Right::Token(TokenHash::of(text)));
+        match store.add_token(&owner.id, &token(&format!("made {number}")), &act).await {
+            Ok(done) => done,
+            Err(StoreError::Revoked { admin: false }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(may("first").await);
+    assert!(!may("never was").await);
+    let ending = NewToken { expires_at_ms: Some(act().at_ms), ..token("over") };
+    store.add_token(&owner.id, &ending, &act()).await.unwrap();
+    assert!(!may("over").await);
+    store.rotate_token(&TokenHash::of("first"), &token("second"), 90, &act()).await.unwrap();
+    assert!(!may("first").await, "another one is in its place");
+    let again = Act { action: "token.rotate", ..by(Right::Token(TokenHash::of("first"))) };
+    let again = store.rotate_token(&TokenHash::of("first"), &token("x"), 90, &again).await.unwrap();
+    assert_eq!(again, Rotation::Replaced);
+    assert!(may("second").await);
+    let disable = |since| UserChange { disabled_at_ms: Some(since), ..UserChange::default() };
+    store.update_user(&owner.id, &disable(Some(9)), &act()).await.unwrap();
+    assert!(!may("second").await);
+    store.update_user(&owner.id, &disable(None), &act()).await.unwrap();
+    let own = by(Right::Token(TokenHash::of("second")));
+    assert!(store.revoke_token(&owner.id, &token("second").id, &own).await.unwrap(), "it may revoke itself");
+    assert!(!may("second").await);
+    let gone = by(Right::Admin(AdminTokenId::new("adm_0123456789abcdef").unwrap()));
+    let error = store.delete_user(&owner.id, &gone).await.unwrap_err();
+    assert!(matches!(error, StoreError::Revoked { admin: true }), "{error}");
+}
+
+async fn tokens_are_bounded(store: Store) {
+    let owner = add(&store, 1, "first").await;
+    let day = 86_400_000;
+    let late = Act { at_ms: 2 * day, ..act() };
+    let ending = |text: String, ends| NewToken { expires_at_ms: Some(ends), ..token(&text) };
+    for number in 1..1000 {
+        let token = ending(format!("token {number}"), if number < 10 { day } else { 3 * day });
+        assert!(store.add_token(&owner.id, &token, &act()).await.unwrap());
+    }
+    let one_more = token("one more");
+    let error = store.add_token(&owner.id, &one_more, &act()).await.unwrap_err();
+    assert!(matches!(error, StoreError::TooManyTokens { limit: 1000 }), "{error}");
+    assert!(store.add_token(&owner.id, &one_more, &late).await.unwrap(), "some have long expired");
+    assert_eq!(store.tokens_page(&owner.id, None, None).await.unwrap().len(), 992);
+}
+
 async fn paste_tokens(store: Store) {
     let owner = add(&store, 1, "a").await;
     store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
@@ -343,6 +399,10 @@ async fn shared_credentials(store: Store) {
     assert_eq!(owners_for("a").await, [Owner::Everybody, owners[1].clone(), own(&member)]);
     assert_eq!(owners_for("b").await, [Owner::Everybody]);
     assert_eq!(store.sharing_owners().await.unwrap(), owners);
+    let places = store.credential_places().await.unwrap();
+    let [place] = places.as_slice() else { panic!("{places:?}") };
+    assert_eq!((place.section.as_str(), place.field.as_str(), place.owners), ("demo", "apiKey", 4));
+    assert_eq!(place.origins, ["https://demo.example"]);
     let all = store.credentials_after(None, 10).await.unwrap();
     assert_eq!(all.len(), 4);
     assert_eq!(store.credentials_after(Some(&all[1]), 1).await.unwrap(), all[2..3]);

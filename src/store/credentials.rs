@@ -3,8 +3,8 @@
 use sqlx::{Sqlite, Transaction};
 
 use super::{
-    Act, ChangeOutcome, CredentialChange, KeyIds, Query, Replace, Resealing, Result, SealedCredential, Store,
-    changes::Concerns, to_db,
+    Act, ChangeOutcome, CredentialChange, CredentialPlace, KeyIds, Query, Replace, Resealing, Result,
+    SealedCredential, Store, changes::Concerns, from_db, to_db,
 };
 use crate::name::Owner;
 
@@ -68,6 +68,19 @@ impl Store {
         self.read(query).await?.iter().map(|row| self.credential(row)).collect()
     }
 
+    /// What stands where, sealed for which origins, and how many owners have it so.
+    pub async fn credential_places(&self) -> Result<Vec<CredentialPlace>> {
+        let query = "SELECT section, field, origins, COUNT(*) AS owners FROM credentials
+             GROUP BY section, field, origins ORDER BY section, field, origins";
+        let rows = self.read(sqlx::query(query)).await?;
+        let place = |row| {
+            let (section, field) = (self.get(row, "section")?, self.get(row, "field")?);
+            let origins = self.origins(row)?.unwrap_or_default();
+            Ok(CredentialPlace { section, field, origins, owners: from_db(self.get(row, "owners")?) })
+        };
+        rows.iter().map(place).collect()
+    }
+
     /// Those that share credentials: groups that have some, and everybody.
     pub async fn sharing_owners(&self) -> Result<Vec<Owner>> {
         let query = "SELECT DISTINCT owner FROM credentials WHERE owner NOT LIKE 'usr%' ORDER BY owner";
@@ -83,7 +96,7 @@ impl Store {
         changes: &[CredentialChange],
         act: &Act,
     ) -> Result<ChangeOutcome> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         if let Owner::User(user) = owner
             && !self.exists(&mut transaction, user).await?
         {
@@ -101,6 +114,11 @@ impl Store {
             return Ok(ChangeOutcome::Done { rows });
         }
         if let Owner::User(user) = owner {
+            if changes.iter().any(|change| matches!(change, CredentialChange::RemoveAll)) {
+                // A login that stands there now is another one.
+                let all = sqlx::query("DELETE FROM paste_tokens WHERE user_id = $1").bind(user.to_string());
+                self.step(&mut transaction, all).await?;
+            }
             let orphans = "DELETE FROM paste_tokens WHERE user_id = $1 AND NOT EXISTS
                  (SELECT 1 FROM credentials c WHERE c.owner = paste_tokens.user_id
                   AND c.section = paste_tokens.section AND c.field = paste_tokens.field)";
@@ -119,7 +137,10 @@ impl Store {
         key_id: &str,
         why: Resealing<'_>,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = match why {
+            Resealing::Rekey | Resealing::Refresh => self.begin().await?,
+            Resealing::Change(act) => self.begin_for(act).await?,
+        };
         if !self.seals(&mut transaction, key_id).await? {
             return Ok(false);
         }
@@ -209,7 +230,7 @@ impl Store {
     /// From now on the key with the id `next` seals what is written, if `current` has until now. False if that
     /// is not so, or a third key is already the next.
     pub async fn begin_rekey(&self, current: &str, next: &str, act: &Act) -> Result<bool> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let recorded = self.recorded(&mut transaction, MASTER_KEY_ID).await?;
         let begun = self.recorded(&mut transaction, NEXT_KEY_ID).await?;
         if recorded.as_deref() != Some(current) || begun.as_deref().is_some_and(|begun| begun != next) {
@@ -224,7 +245,7 @@ impl Store {
 
     /// The next key is the one now: nothing is sealed by the one before.
     pub async fn finish_rekey(&self, next: &str, act: &Act) -> Result<bool> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         if self.recorded(&mut transaction, NEXT_KEY_ID).await?.as_deref() != Some(next) {
             return Ok(false);
         }

@@ -114,6 +114,18 @@ pub enum StoreError {
         "the store did not answer in time: the log says what holds it up; try again after that is mended"
     )]
     Unanswered,
+    /// The token that gave the right to a change has been revoked, or its user disabled, since it was asked for.
+    #[error("the token that asked for this was revoked meanwhile: nothing was changed")]
+    Revoked {
+        /// Whether it was an admin token.
+        admin: bool,
+    },
+    /// A user has as many tokens as a user can have.
+    #[error("the user has {limit} tokens, and can have no more: revoke some first")]
+    TooManyTokens {
+        /// How many that is.
+        limit: u64,
+    },
     /// A file beside the database could not be read or written.
     #[error("`{}`: {reason}", path.display())]
     File {

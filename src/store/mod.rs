@@ -39,7 +39,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
-    audit::{Act, BEGINNING, BrokenChain, Chain, Entry},
+    audit::{Act, BEGINNING, BrokenChain, Chain, Entry, Right},
     backup::{BackupError, Inventory, Restored, back_up, prepare},
     changes::Changes,
     error::StoreError,
@@ -51,9 +51,9 @@ pub use self::{
     },
     probe::{Probe, probe},
     rows::{
-        AdminToken, ChangeOutcome, Creation, CredentialChange, Found, FoundToken, KeyIds, Names,
-        NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
-        Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
+        AdminToken, ChangeOutcome, Creation, CredentialChange, CredentialPlace, Found, FoundToken, KeyIds,
+        Names, NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation,
+        SealedCredential, Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
     },
     users::Beginning,
 };
@@ -236,17 +236,18 @@ impl Store {
         Ok(self.get::<Option<i64>>(row, column)?.map(from_db))
     }
 
+    fn origins(&self, row: &SqliteRow) -> Result<Option<Vec<String>>> {
+        let origins = self.get::<Option<&str>>(row, "origins")?.map(serde_json::from_str);
+        origins.transpose().map_err(|_| self.corrupt("a credential's origins are none".to_owned()))
+    }
+
     fn credential(&self, row: &SqliteRow) -> Result<SealedCredential> {
-        let origins = self.get::<Option<&str>>(row, "origins")?;
-        let origins = origins.map(|text| {
-            serde_json::from_str(text).map_err(|_| self.corrupt("a credential's origins are none".to_owned()))
-        });
         Ok(SealedCredential {
             owner: self.owner(row)?,
             section: self.get(row, "section")?,
             field: self.get(row, "field")?,
             sealed: self.get(row, "sealed")?,
-            origins: origins.transpose()?,
+            origins: self.origins(row)?,
             updated_at_ms: from_db(self.get(row, "updated_at")?),
         })
     }

@@ -265,6 +265,19 @@ pub struct SealedCredential {
     pub updated_at_ms: u64,
 }
 
+/// What stands in a field, for so many owners alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialPlace {
+    /// The section of the credentials document.
+    pub section: String,
+    /// The field in the section.
+    pub field: String,
+    /// The origins that it is sealed for.
+    pub origins: Vec<String>,
+    /// How many owners have it so.
+    pub owners: u64,
+}
+
 /// What a token leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {

@@ -1,12 +1,17 @@
 //! Tokens: users', of a vendor's shape, and admins'. Only hashes of them are here.
 
-use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
     Act, AdminToken, Found, FoundToken, NewAdminToken, NewPasteToken, NewToken, Query, Result, Revocation,
-    Rotation, Store, Token, TokenHash, TokenKind, changes::Concerns, from_db, to_db,
+    Rotation, Store, StoreError, Token, TokenHash, TokenKind, changes::Concerns, from_db, to_db,
 };
 use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
+
+/// So many tokens a user can have.
+const MAX_TOKENS: u64 = 1000;
+/// How long after its end a token is still listed, in milliseconds: a day.
+const FORGOTTEN_AFTER_MS: u64 = 86_400_000;
 
 /// The columns that a `Token` is made of.
 macro_rules! token {
@@ -35,13 +40,30 @@ macro_rules! join_credentials {
 impl Store {
     /// Gives a user a further token; false if there is no such user.
     pub async fn add_token(&self, user: &UserId, token: &NewToken, act: &Act) -> Result<bool> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         if !self.exists(&mut transaction, user).await? {
             return Ok(false);
         }
+        self.make_room(&mut transaction, user, act.at_ms).await?;
         self.step(&mut transaction, insert_token(user, token)).await?;
         self.commit_act(transaction, Concerns::User(user), act).await?;
         Ok(true)
+    }
+
+    /// Forgets the tokens of a user that have long expired; refuses if there are too many even so.
+    async fn make_room(
+        &self,
+        transaction: &mut Transaction<'static, Sqlite>,
+        user: &UserId,
+        now_ms: u64,
+    ) -> Result<()> {
+        let forget = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND expires_at <= $2");
+        let long_ago = to_db(now_ms.saturating_sub(FORGOTTEN_AFTER_MS));
+        self.step(transaction, forget.bind(user.to_string()).bind(long_ago)).await?;
+        let count = sqlx::query("SELECT COUNT(*) AS count FROM tokens WHERE user_id = $1");
+        let row = count.bind(user.to_string()).fetch_one(&mut **transaction).await;
+        let count = from_db(self.get(&row.map_err(|error| self.failed(error))?, "count")?);
+        if count >= MAX_TOKENS { Err(StoreError::TooManyTokens { limit: MAX_TOKENS }) } else { Ok(()) }
     }
 
     /// All tokens, by owner, oldest first.
@@ -78,7 +100,7 @@ impl Store {
 
     /// Revokes one of a user's tokens; false if there is none of that id.
     pub async fn revoke_token(&self, user: &UserId, id: &TokenId, act: &Act) -> Result<bool> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let delete = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND id = $2");
         let delete = delete.bind(user.to_string()).bind(id.to_string());
         if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
@@ -97,7 +119,7 @@ impl Store {
         old_expires_at_ms: u64,
         act: &Act,
     ) -> Result<Rotation> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let query = "SELECT user_id, expires_at, replaced_at FROM tokens WHERE hash = $1";
         let row = sqlx::query(query).bind(old.hex()).fetch_optional(&mut *transaction).await;
         let Some(row) = row.map_err(|error| self.failed(error))? else { return Ok(Rotation::Gone) };
@@ -113,6 +135,7 @@ impl Store {
         let update = sqlx::query("UPDATE tokens SET expires_at = $1, replaced_at = $2 WHERE hash = $3");
         let update = update.bind(to_db(old_expires_at_ms)).bind(to_db(act.at_ms)).bind(old.hex());
         self.step(&mut transaction, update).await?;
+        self.make_room(&mut transaction, &user, act.at_ms).await?;
         self.step(&mut transaction, insert_token(&user, token)).await?;
         self.commit_act(transaction, Concerns::User(&user), act).await?;
         Ok(Rotation::Done { old_expires_at_ms })
@@ -241,7 +264,7 @@ impl Store {
         old_expires_at_ms: u64,
         act: &Act,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let login = "SELECT 1 FROM credentials c JOIN users u ON u.id = c.owner
              WHERE c.owner = $1 AND c.section = $2 AND c.field = $3";
         let login = sqlx::query(login)
@@ -303,7 +326,7 @@ impl Store {
 
     /// Lets an admin token in from now on.
     pub async fn add_admin_token(&self, token: &NewAdminToken, act: &Act) -> Result<()> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let insert = "INSERT INTO admin_tokens (hash, id, prefix, label, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6)";
         let insert = sqlx::query(insert)
@@ -336,7 +359,7 @@ impl Store {
 
     /// Revokes an admin token, unless it is the last one that is good.
     pub async fn revoke_admin_token(&self, id: &AdminTokenId, act: &Act) -> Result<Revocation> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let delete = sqlx::query("DELETE FROM admin_tokens WHERE id = $1").bind(id.to_string());
         if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
             return Ok(Revocation::Unknown);

@@ -32,7 +32,7 @@ impl Store {
         names: Names,
         act: &Act,
     ) -> Result<Creation> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         if names == Names::Unique {
             let same =
                 sqlx::query("SELECT id FROM users WHERE name = $1 ORDER BY id").bind(user.name.clone());
@@ -87,7 +87,7 @@ impl Store {
 
     /// Changes what is said of a user; none if there is no such user.
     pub async fn update_user(&self, id: &UserId, change: &UserChange, act: &Act) -> Result<Option<User>> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let select = sqlx::query(concat!(user!(), "WHERE id = $1")).bind(id.to_string());
         let row = select.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
         let Some(row) = row else { return Ok(None) };
@@ -115,7 +115,7 @@ impl Store {
 
     /// Removes a user with all tokens and credentials; false if there was none.
     pub async fn delete_user(&self, user: &UserId, act: &Act) -> Result<bool> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(act).await?;
         let delete = sqlx::query("DELETE FROM users WHERE id = $1").bind(user.to_string());
         if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
             return Ok(false);

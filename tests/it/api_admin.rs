@@ -438,7 +438,8 @@ fn every_change_stands_in_the_audit_log() {
         &json!({ "name": "bob", "creds": { "providers": { "t": { "apiKey": key } } } }),
     );
     let (id, token) = (made["userId"].as_str().unwrap(), made["token"].as_str().unwrap());
-    let user = format!("user {id}");
+    let me = api.with(token).done("GET /auth/me", &Value::Null);
+    let user = format!("user {id} token {}", me["token"]["id"].as_str().unwrap());
     assert_eq!(log("user.create", id, "providers.t.apiKey"), admin);
     api.done(&format!("PATCH /admin/users/{id}"), &json!({ "group": "g" }));
     assert_eq!(log("user.change", id, "\"g\""), admin);

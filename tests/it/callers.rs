@@ -6,9 +6,10 @@ use std::{
 };
 
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Row, sqlite::SqliteConnectOptions};
 
-use crate::harness::{Exchange, Fault, Home, Wire, World, eventually};
+use crate::harness::{Api, Exchange, Fault, Home, Wire, World, eventually};
 
 const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
@@ -172,4 +173,37 @@ fn last_used(home: &Home) -> Vec<i64> {
         let rows = sqlx::query(query).fetch_all(&mut store).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     })
+}
+
+/// A call whose body comes slowly: what the token may do is looked at when it is done, not when it is asked for.
+#[test]
+fn a_token_that_is_revoked_while_its_call_arrives_changes_nothing() {
+    let world = World::new();
+    let admin = Api::admin(&world);
+    let begin = |line: &str, token: &str| {
+        let mut client = world.client();
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\nContent-Length: 2\r\n\r\n{{"
+        );
+        client.send(head);
+        client
+    };
+    let (_, second) = admin.user("eve");
+    let me = Api::new(world.gateway.address, &second).done("GET /auth/me", &Value::Null);
+    let made = admin.done("POST /admin/tokens", &json!({ "label": "second" }));
+    let admin_token = made["token"].as_str().unwrap();
+    let mut slow = [
+        (begin("POST /auth/tokens", &second), NO_CALLER.1),
+        (begin("PUT /auth/creds", &second), NO_CALLER.1),
+        (begin("POST /admin/tokens", admin_token), NO_ADMIN.1),
+    ];
+    let own = (me["id"].as_str().unwrap(), me["token"]["id"].as_str().unwrap());
+    admin.done(&format!("DELETE /admin/users/{}/tokens/{}", own.0, own.1), &Value::Null);
+    admin.done(&format!("DELETE /admin/tokens/{}", made["id"].as_str().unwrap()), &Value::Null);
+    for (client, code) in &mut slow {
+        client.send("}");
+        let answer = client.answer().unwrap();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.head.status(), body["error"]["code"].as_str()), (401, Some(*code)), "{body}");
+    }
 }

@@ -1,0 +1,90 @@
+//! Tells the log of stored credentials that the files have come to send elsewhere than they were saved for: their
+//! owners get faults until they confirm, and an operator wants to know before they call.
+//!
+//! Looks at each table once; changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    live::Live,
+    store::{CredentialPlace, Store},
+    table::Table,
+};
+
+/// How often it is looked whether another table serves.
+const EVERY: Duration = Duration::from_secs(1);
+/// Fields that are told of, of one table.
+const MAX_TOLD: usize = 20;
+
+/// Looks until it is told to stop.
+pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen: Option<Arc<Table>> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let table = Arc::clone(&live.current());
+        if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &table)) {
+            continue;
+        }
+        // A store that does not answer is told of elsewhere: it is asked again.
+        if let Ok(places) = store.credential_places().await {
+            tell(&moved(&table, &places));
+            seen = Some(table);
+        }
+    }
+}
+
+/// A field whose credentials are sent where they were not saved for.
+#[derive(Debug, PartialEq, Eq)]
+struct Moved {
+    credential: String,
+    owners: u64,
+    to: String,
+}
+
+fn tell(moved: &[Moved]) {
+    for Moved { credential, owners, to } in moved.iter().take(MAX_TOLD) {
+        tracing::warn!(
+            credential,
+            owners,
+            to,
+            "stored credentials were not saved for where the files lead now: requests get `credential_moved` until their owners confirm (`POST /auth/creds/confirm`), or an admin what is shared (`tollgate credential confirm`)"
+        );
+    }
+    if let Some(more) = moved.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
+        tracing::warn!(more, "further fields have such credentials");
+    }
+}
+
+fn moved(table: &Table, places: &[CredentialPlace]) -> Vec<Moved> {
+    let mut used: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for provider in &table.providers {
+        let Some(section) = &provider.section else { continue };
+        for auth in &provider.auth {
+            let origins = used.entry((&section.name, &auth.field)).or_default();
+            origins.extend(provider.used.iter().map(|origin| &**origin));
+        }
+    }
+    let one = |place: &CredentialPlace| {
+        let used = used.get(&(place.section.as_str(), place.field.as_str()))?;
+        let new: Vec<&str> = used
+            .iter()
+            .copied()
+            .filter(|origin| !place.origins.iter().any(|saved| saved == origin))
+            .collect();
+        let credential = format!("{}.{}", place.section, place.field);
+        (!new.is_empty()).then(|| Moved { credential, owners: place.owners, to: new.join(", ") })
+    };
+    places.iter().filter_map(one).collect()
+}
