@@ -131,7 +131,7 @@ impl Keeper {
         };
         let asked = format!("/{}", place.replace('.', "/"));
         let reason = match at.strip_prefix(&asked) {
-            Some("") if value.is_string() && reason.starts_with("expected an object") => format!(
+            Some("") if value.is_string() && reason.starts_with("expected ") => format!(
                 "this field holds a login: give its JSON, as in `tollgate credential set {} {place} < login.json`",
                 self.argument
             ),
