@@ -120,10 +120,14 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         let wrap = egress.as_ref().map(|egress: &EgressUrl| &provider.egress[egress.index]);
         // Origins are shown to people, and secrets are not.
         let base_url = &provider.base_url.value;
-        let shown = if filler.is_secret(base_url) { origins::written(base_url) } else { base.to_string() };
+        let shown = if filler.is_secret(base_url) {
+            origins::written(base_url, &provider.vars)
+        } else {
+            base.to_string()
+        };
         Some(Provider {
             allowed: origins::allowed(provider, &shown),
-            used: origins::used(&shown, via.as_ref().map(|(used, _)| *used), wrap),
+            used: origins::used(provider, &shown, via.as_ref().map(|(used, _)| *used), wrap),
             name: provider.name.clone(),
             prefix: provider.prefix.clone(),
             gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),

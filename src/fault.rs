@@ -74,6 +74,8 @@ faults! {
     InvalidAdminToken "invalid_admin_token" UNAUTHORIZED Client false "http_request_denied";
     /// A wrong token, from a network that so many came from that not even the refusals can be held back.
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS Client true "http_request_denied";
+    /// A call of the API by a user of whom many are not answered yet.
+    TooManyCalls "too_many_calls" TOO_MANY_REQUESTS Client true "http_request_denied";
     /// Another user of the machine at the control socket.
     Forbidden "forbidden" FORBIDDEN Client false "http_request_denied";
     /// The request is not valid HTTP for a proxy: Host missing or doubled, CONNECT.

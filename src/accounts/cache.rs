@@ -16,7 +16,7 @@ use crate::{
     store::{Generation, TokenHash},
 };
 
-/// After the store has failed, known callers are served without asking for so long.
+/// After the store has failed about a known caller, that one is served without asking for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// A token's use is told no more often than that.
@@ -114,7 +114,8 @@ pub(super) enum Recall<T> {
 pub(super) struct Answers<T> {
     known: Segments<TokenHash, Dated<Known<T>>>,
     refused: Segments<TokenHash, Dated<()>>,
-    paused_until: Option<Instant>,
+    /// When the store last answered.
+    answered: Option<Instant>,
     /// Tokens whose use is to be told.
     used: Vec<TokenHash>,
 }
@@ -124,6 +125,8 @@ struct Dated<T> {
     content: T,
     generation: u64,
     confirmed: Instant,
+    /// When the store last did not answer about it.
+    failed: Option<Instant>,
     /// When its use was last told.
     told: Option<Instant>,
 }
@@ -131,7 +134,7 @@ struct Dated<T> {
 impl<T: Remembered> Answers<T> {
     pub(super) fn new(max_known: usize, max_refused: usize) -> Self {
         let (known, refused) = (Segments::new(max_known), Segments::new(max_refused));
-        Self { known, refused, paused_until: None, used: Vec::new() }
+        Self { known, refused, answered: None, used: Vec::new() }
     }
 
     pub(super) fn recall(&mut self, candidates: Candidates, now: Now<'_>) -> Recall<T> {
@@ -159,7 +162,7 @@ impl<T: Remembered> Answers<T> {
         match &entry.content {
             known if known.expired(now.wall_ms) && fresh => Recall::Fresh(None),
             known if known.expired(now.wall_ms) || entry.is_too_old(now) => Recall::Unknown,
-            known if fresh || self.paused_until.is_some_and(|until| now.at < until) => {
+            known if fresh || entry.is_paused(now.at, self.answered) => {
                 let value = known.value.clone();
                 self.used.extend(entry.tell(now.at).then_some(key));
                 Recall::Fresh(Some(value))
@@ -183,7 +186,7 @@ impl<T: Remembered> Answers<T> {
         generation: u64,
         at: Instant,
     ) {
-        self.paused_until = None;
+        self.answered = self.answered.max(Some(at));
         let found = answer.as_ref().map(|(key, _)| *key);
         for key in candidates.iter().take_while(|key| Some(*key) != found) {
             self.known.remove(&key);
@@ -191,11 +194,11 @@ impl<T: Remembered> Answers<T> {
         if let Some((key, content)) = answer {
             self.refused.remove(&candidates.whole);
             let told = self.known.get(&key).and_then(|entry| entry.told);
-            let mut entry = Dated { content, generation, confirmed: at, told };
+            let mut entry = Dated { content, generation, confirmed: at, failed: None, told };
             self.used.extend(entry.tell(at).then_some(key));
             self.known.insert(key, entry);
         } else {
-            let entry = Dated { content: (), generation, confirmed: at, told: None };
+            let entry = Dated { content: (), generation, confirmed: at, failed: None, told: None };
             self.refused.insert(candidates.whole, entry);
         }
     }
@@ -210,9 +213,12 @@ impl<T: Remembered> Answers<T> {
         self.known.len()
     }
 
-    /// The store did not answer: known callers do not wait for it again at once.
-    pub(super) fn pause(&mut self, at: Instant) {
-        self.paused_until = Some(at + PAUSE_AFTER_FAILURE);
+    /// The store did not answer about one that is known: that one does not wait for it again at once. The others
+    /// do, since any of them may have been revoked.
+    pub(super) fn pause(&mut self, key: &TokenHash, at: Instant) {
+        if let Some(entry) = self.known.get(key) {
+            entry.failed = Some(at);
+        }
     }
 }
 
@@ -228,6 +234,11 @@ impl<T> Dated<T> {
 
     fn is_too_old(&self, now: Now<'_>) -> bool {
         now.at.saturating_duration_since(self.confirmed) > now.grace
+    }
+
+    /// Whether the store has just not answered about it, nor anything since.
+    fn is_paused(&self, at: Instant, answered: Option<Instant>) -> bool {
+        self.failed.is_some_and(|failed| at < failed + PAUSE_AFTER_FAILURE && answered < Some(failed))
     }
 
     /// Whether it is time to tell of a use.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -12,6 +12,9 @@ use crate::secret::Secret;
 
 /// Longest secret, in bytes. Whole request heads of many servers end at 8 KiB.
 pub const MAX_SECRET_BYTES: usize = 8192;
+
+/// Milliseconds since 1970 that are less than this are seconds: they lie in the spring of 1973.
+const EARLIEST_MS: u64 = 100_000_000_000;
 
 const CANONICAL_KEYS: [&str; 3] = ["accessToken", "refreshToken", "expiresAt"];
 // The first byte of a plaintext tells what the rest is.
@@ -75,6 +78,9 @@ pub enum BadCredential {
         /// Counted from one, in characters.
         position: usize,
     },
+    /// What lists show instead of a secret.
+    #[error("this is a mask, not a secret: leave the field out to keep what is stored")]
+    Mask,
     /// Not the JSON that an OAuth login is.
     #[error(
         "an OAuth login is given as JSON, `{{\"accessToken\", \"refreshToken\", \"expiresAt\"}}`: {problem}"
@@ -96,12 +102,24 @@ impl Stored {
 
     /// A secret as it stands.
     pub fn exact(text: &str) -> Result<Self, BadCredential> {
+        if is_mask(text) {
+            return Err(BadCredential::Mask);
+        }
         checked("the secret", text).map(Self::Plain)
     }
 
     /// An OAuth login: the canonical JSON, or another shape in which the JSON pointers of `paste` lead
     /// to what the canonical keys hold.
     pub fn oauth(text: &str, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
+        match Self::login(text, paste)? {
+            Self::OAuth { expires_at_ms: Some(1..EARLIEST_MS), .. } => {
+                Err(json_error("`expiresAt` looks like seconds: milliseconds since 1970 are needed"))
+            }
+            login => Ok(login),
+        }
+    }
+
+    fn login(text: &str, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
         let value: Value = serde_json::from_str(text).map_err(|error| {
             // serde_json's own message is left out: some quote the input.
             json_error(format!("line {}, column {} is not valid JSON", error.line(), error.column()))
@@ -112,6 +130,11 @@ impl Stored {
         match (unknown, pasted) {
             (Some(_), Some(_)) => {
                 Self::from_parts(|key| paste.get(key).and_then(|pointer| value.pointer(pointer)))
+            }
+            (Some(_), None) if is_mask_of_login(object) => Err(BadCredential::Mask),
+            (Some(_), None) if object.keys().any(|key| begins(paste, key)) => {
+                let pointer = paste.get("accessToken").map(String::as_str).unwrap_or_default();
+                Err(json_error(format!("`{pointer}` is missing: is this all of it?")))
             }
             (Some(key), None) => Err(unknown_key(key)),
             (None, _) => Self::from_parts(|key| object.get(key)),
@@ -156,7 +179,7 @@ impl Stored {
         let text = str::from_utf8(text).ok()?;
         match *kind {
             PLAIN => Some(Self::Plain(Secret::new(text))),
-            OAUTH => Self::oauth(text, &BTreeMap::new()).ok(),
+            OAUTH => Self::login(text, &BTreeMap::new()).ok(),
             _ => None,
         }
     }
@@ -197,16 +220,35 @@ impl Stored {
     }
 }
 
+/// What masks show of a secret, and what they have in the place of the rest.
+const HEAD: usize = 8;
+const TAIL: usize = 4;
+const GAP: &str = "...";
+const HIDDEN: &str = "***";
+
 /// A short secret is hidden whole, a long one but for its ends.
 fn mask(secret: &str) -> String {
     const HIDDEN_WHOLE: usize = 16;
-    const HEAD: usize = 8;
-    const TAIL: usize = 4;
     let shown = secret.get(..HEAD).zip(secret.len().checked_sub(TAIL).and_then(|at| secret.get(at..)));
     match shown {
-        Some((head, tail)) if secret.len() > HIDDEN_WHOLE => format!("{head}...{tail}"),
-        Some(_) | None => "***".to_owned(),
+        Some((head, tail)) if secret.len() > HIDDEN_WHOLE => format!("{head}{GAP}{tail}"),
+        Some(_) | None => HIDDEN.to_owned(),
     }
+}
+
+/// Whether a text is such a mask, which somebody read and sends back.
+fn is_mask(text: &str) -> bool {
+    text == HIDDEN || text.len() == HEAD + GAP.len() + TAIL && text.get(HEAD..HEAD + GAP.len()) == Some(GAP)
+}
+
+/// The same of what is shown of a login.
+fn is_mask_of_login(object: &Map<String, Value>) -> bool {
+    object.contains_key("status") && object.keys().all(|key| ["status", "expiresAt"].contains(&key.as_str()))
+}
+
+/// Whether a key is where one of the pointers begins.
+fn begins(paste: &BTreeMap<String, String>, key: &str) -> bool {
+    paste.values().any(|pointer| pointer.split('/').nth(1) == Some(key))
 }
 
 pub(super) fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {

@@ -83,6 +83,11 @@ impl Filter {
         self.wanted.notify_one();
     }
 
+    /// There may be tokens that nobody told of, but hardly any: it serves on until it is filled again.
+    pub(super) fn renew(&self) {
+        self.wanted.notify_one();
+    }
+
     /// Waits until there should be another one.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;

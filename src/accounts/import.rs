@@ -8,7 +8,7 @@ use super::{
     token,
 };
 use crate::{
-    name::{FileName, Owner, UserId},
+    name::{FileName, Owner, Scope, UserId},
     secret::Secret,
     store::{Import, Imported, NewPasteToken, Store, StoreError, TokenHash, TokenKind, User},
 };
@@ -84,11 +84,17 @@ pub async fn import_user(
     let paste = |one: &NewcomerPaste| {
         let NewcomerPaste { hash, provider, section, field, expires_at_ms } = one;
         let (provider, section, field) = (provider.clone(), section.clone(), field.clone());
-        let user = id.clone();
-        (
-            NewPasteToken { hash: *hash, user, provider, section, field, created_at_ms: act.at_ms },
-            *expires_at_ms,
-        )
+        NewPasteToken {
+            id: token::generate_id(),
+            hash: *hash,
+            user: id.clone(),
+            scopes: vec![Scope { provider: provider.clone(), endpoint: None }],
+            provider,
+            section,
+            field,
+            created_at_ms: act.at_ms,
+            expires_at_ms: *expires_at_ms,
+        }
     };
     let tokens: Vec<_> = tokens.iter().map(record).collect();
     let pastes: Vec<_> = pastes.iter().map(paste).collect();

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     name::{AdminTokenId, UserId},
-    store::{AdminToken, Changes, Found, FoundToken, Generation, Store, StoreError, TokenHash, TokenKind},
+    store::{AdminToken, Changes, Found, Generation, Store, StoreError, TokenHash},
 };
 
 /// How long a caller that is not known waits for the store.
@@ -245,7 +245,7 @@ impl Accounts {
                     Ok(None) if known != candidates => {} // another one may be, by now
                     Ok(answer) => return Ok(answer),
                     Err(_) => {
-                        lock(&memory.answers).pause(Instant::now());
+                        lock(&memory.answers).pause(&key, Instant::now());
                         return Ok(Some(value));
                     }
                 }
@@ -392,7 +392,7 @@ async fn find_caller(
             found => found,
         };
         let Some(found) = found else { continue };
-        let expires_at_ms = found.token.expires_at_ms();
+        let expires_at_ms = found.token.expires_at_ms;
         let known = Known { value: found, expires_at_ms };
         if !known.expired(clock::now_ms()) {
             let value = Arc::new(open_caller(key, hash, known.value));
@@ -409,26 +409,14 @@ fn open_caller(key: &MasterKey, hash: TokenHash, found: Found) -> Caller {
     for people::Unreadable { section, field, reason } in unreadable {
         tracing::error!(user = %user.id, section, field, %reason, "a stored credential cannot be opened");
     }
-    let expires_at_ms = token.expires_at_ms();
-    let token = match token {
-        FoundToken::Own(token) => CallerToken {
-            id: Some(token.id),
-            hash,
-            kind: token.kind,
-            scopes: token.scopes,
-            replaced: token.replaced_at_ms.is_some(),
-            expires_at_ms,
-            paste: None,
-        },
-        FoundToken::Paste { provider, .. } => CallerToken {
-            id: None,
-            hash,
-            kind: TokenKind::Proxy,
-            scopes: None,
-            replaced: false,
-            expires_at_ms,
-            paste: Some(provider),
-        },
+    let token = CallerToken {
+        id: token.id,
+        hash,
+        kind: token.kind,
+        scopes: token.scopes,
+        replaced: token.replaced_at_ms.is_some(),
+        expires_at_ms: token.expires_at_ms,
+        paste: token.paste,
     };
     let disabled = user.disabled_at_ms.is_some();
     Caller { id: user.id, name: user.name, group: user.group, disabled, token, credentials }

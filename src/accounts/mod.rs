@@ -73,8 +73,8 @@ pub struct Caller {
 /// The token that came with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerToken {
-    /// Its id; one of a provider's shape has none.
-    pub id: Option<TokenId>,
+    /// Its id.
+    pub id: TokenId,
     /// What it is found by.
     pub hash: TokenHash,
     /// What it may do.

@@ -8,10 +8,14 @@ use hmac::{Hmac, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::{people::Actor, token::random};
+use super::{
+    Caller,
+    people::Actor,
+    token::{generate_id, random},
+};
 use crate::{
     bind,
-    name::UserId,
+    name::Scope,
     secret::Secret,
     store::{NewPasteToken, Store, StoreError, TokenHash, hex},
 };
@@ -19,24 +23,32 @@ use crate::{
 /// How long one goes on when another is made in its place.
 const OLD_LIVES_MS: u64 = 3_600_000;
 
-/// Makes one for a user's login in the section and field; those that the user had for this provider live on for an
-/// hour. None if no such login is stored.
+/// Makes one for a user's login with this provider, which reaches no further than the token that calls, and no
+/// longer; those that the user had for it live on for an hour. None if no such login is stored.
 pub async fn issue_paste_token(
     store: &Store,
     actor: &Actor,
-    user: &UserId,
+    caller: &Caller,
     provider: &bind::Provider,
 ) -> Result<Option<Secret>, StoreError> {
     let (Some(paste), Some(section)) = (&provider.paste_token, &provider.section) else { return Ok(None) };
-    let act = actor.act("paste_token.create", user, json!({ "provider": provider.name.as_str() }));
+    let id = generate_id();
+    let told = json!({ "token": id.as_str(), "provider": provider.name.as_str() });
+    let act = actor.act("paste_token.create", &caller.id, told);
     let token = generate(&paste.spec.claims, act.at_ms);
+    let whole = Scope { provider: provider.name.clone(), endpoint: None };
+    let within = caller.token.scopes.iter().flatten().filter(|scope| whole.includes(scope));
+    let scopes = if caller.token.scopes.is_some() { within.cloned().collect() } else { vec![whole.clone()] };
     let record = NewPasteToken {
+        id,
         hash: TokenHash::of(token.expose()),
-        user: user.clone(),
+        user: caller.id.clone(),
         provider: provider.name.clone(),
+        scopes,
         section: section.name.clone(),
         field: paste.field.clone(),
         created_at_ms: act.at_ms,
+        expires_at_ms: caller.token.expires_at_ms,
     };
     let old_expires_at_ms = act.at_ms.saturating_add(OLD_LIVES_MS);
     Ok(store.replace_paste_token(&record, old_expires_at_ms, &act).await?.then_some(token))

@@ -15,9 +15,9 @@ use crate::{
     name::{AdminTokenId, GroupName, Owner, Scope, TokenId, UserId},
     secret::Secret,
     store::{
-        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, FoundToken, Names, NewToken,
-        PrivateFile, Revocation, Right, Rotation, SealedCredential, Store, StoreError, TokenKind, User,
-        UserChange, read_private, write_private,
+        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, Names, NewToken, PrivateFile,
+        Revocation, Right, Rotation, SealedCredential, Store, StoreError, TokenKind, User, UserChange,
+        read_private, write_private,
     },
 };
 
@@ -127,8 +127,7 @@ impl Actor {
 
     /// A user, who came with a token from an address.
     pub fn user(caller: &Caller, from: IpAddr) -> Self {
-        let token = caller.token.id.iter().map(|id| format!(" token {id}"));
-        let who = format!("user {}{}", caller.id, token.collect::<String>());
+        let who = format!("user {} token {}", caller.id, caller.token.id);
         Self { who, source: from.to_string(), right: Some(Right::Token(caller.token.hash)) }
     }
 
@@ -303,7 +302,7 @@ pub async fn rotate_token(
     old_expires_at_ms: u64,
 ) -> Result<Result<(u64, Issued), NotRotated>, StoreError> {
     let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
-    let Some(FoundToken::Own(old)) = found else { return Ok(Err(NotRotated::Gone)) };
+    let Some(old) = found else { return Ok(Err(NotRotated::Gone)) };
     let draft = TokenDraft {
         label: old.label.map(DisplayName),
         kind: old.kind,

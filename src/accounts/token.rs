@@ -31,6 +31,11 @@ pub(super) fn generate_user_id() -> UserId {
     UserId::new(&id_text(UserId::PREFIX)).expect("sixteen hex digits make an id")
 }
 
+/// A new token's id.
+pub(super) fn generate_id() -> TokenId {
+    TokenId::new(&id_text(TokenId::PREFIX)).expect("sixteen hex digits make an id")
+}
+
 fn id_text(prefix: &str) -> String {
     format!("{prefix}{}", hex(&random::<8>()))
 }
@@ -59,7 +64,7 @@ pub(super) fn foreign_record(token: &Secret, draft: TokenDraft, now_ms: u64) -> 
 pub(super) fn record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken {
     let TokenDraft { label, kind, scopes, expires_at_ms } = draft;
     NewToken {
-        id: TokenId::new(&id_text(TokenId::PREFIX)).expect("sixteen hex digits make an id"),
+        id: generate_id(),
         hash: TokenHash::of(token.expose()),
         prefix: shown(token.expose()).to_owned(),
         label: label.map(|label| label.as_str().to_owned()),

@@ -104,7 +104,8 @@ impl Watcher {
                 }
                 let taken = timeout(POLL_DEADLINE, take_in(changes, directory, &pulse.filter)).await;
                 if !matches!(taken, Ok(Ok(()))) {
-                    pulse.filter.forget();
+                    // A few may be missing until it is filled anew; that is no reason to let a flood through.
+                    pulse.filter.renew();
                 }
             }
             Err(error) => {

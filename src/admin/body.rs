@@ -12,7 +12,10 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::operations::OPERATIONS;
+use super::{
+    operations::OPERATIONS,
+    shape::{GROUP, GROUP_IN_WORDS},
+};
 use crate::{
     fault::{Fault, Kind},
     spec::{backticked, nearest},
@@ -23,6 +26,9 @@ pub const MAX_BODY: usize = 256 << 10;
 
 /// Keys longer than this are not repeated: they may be secrets.
 const MAX_KEY: usize = 32;
+
+/// Words that are no longer than this, and have small letters alone, are: no secret looks so.
+const MAX_WORD: usize = 16;
 
 /// What bodies are held against, by the name of their type.
 static CHECKS: LazyLock<HashMap<Cow<'static, str>, Check>> = LazyLock::new(|| {
@@ -51,7 +57,7 @@ impl Check {
 
 /// A body's JSON.
 pub(super) fn json(body: &[u8]) -> Result<Value, Fault> {
-    serde_json::from_slice(body).map_err(|_| Fault::new(Kind::InvalidRequest, "Invalid JSON body"))
+    super::json::read(body)
 }
 
 /// The same, where no body is as good as `{}`.
@@ -116,17 +122,20 @@ fn told(schema: &Value, error: &ValidationError<'_>) -> Fault {
         ValidationErrorKind::Enum { options } => {
             let options: Vec<&str> =
                 options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            bad(&path, format!("it is none of {}", backticked(&options)))
+            let word = |text: &&str| text.len() <= MAX_WORD && text.bytes().all(|b| b.is_ascii_lowercase());
+            let given = error.instance().as_str().filter(word);
+            let given = given.map_or_else(|| "it".to_owned(), |given| format!("`{given}`"));
+            bad(&path, format!("{given} is none of {}", backticked(&options)))
         }
-        ValidationErrorKind::MinLength { limit } => {
-            bad(&path, format!("it has less than {limit} characters"))
-        }
+        ValidationErrorKind::MinLength { limit: 1 } => bad(&path, "it is empty"),
         ValidationErrorKind::MaxLength { limit } => {
             bad(&path, format!("it has more than {limit} characters"))
         }
-        ValidationErrorKind::MinItems { limit } => bad(&path, format!("it has less than {limit} entries")),
+        ValidationErrorKind::MinItems { limit: 1 } => {
+            bad(&path, "it is empty: leave it out for all, or name one")
+        }
         ValidationErrorKind::MaxItems { limit } => bad(&path, format!("it has more than {limit} entries")),
-        ValidationErrorKind::Pattern { pattern } => bad(&path, format!("it does not match `{pattern}`")),
+        ValidationErrorKind::Pattern { pattern } if pattern == GROUP => bad(&path, GROUP_IN_WORDS),
         _ => bad(&path, error.masked().to_string()),
     }
 }

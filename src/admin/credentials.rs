@@ -65,6 +65,7 @@ impl Admin {
     pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> Answered {
         let owner = Owner::User(caller.id.clone());
         let edits = self.wanted(&owner, request).await?;
+        self.may_edit(caller, &edits)?;
         self.change(&owner, &edits, request).await?;
         let mut document = self.masked(&owner).await?;
         let pasted = self.pasted(caller, &edits, request).await?;
@@ -83,6 +84,9 @@ impl Admin {
         };
         if let Owner::User(id) = owner {
             self.store.user(id).await.map_err(lost)?.ok_or_else(|| gone(request))?;
+        }
+        if let Asker::User(caller) = &request.asker {
+            self.may_confirm(caller, which).await?;
         }
         let known = &self.files.table().fields;
         let done = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;

@@ -15,6 +15,8 @@ use crate::{
     fields::{FieldKind, KnownFields},
 };
 
+const NO_SUCH: &str = "no provider file has such a section or field;";
+
 /// Section and field.
 pub(super) type Place = (String, String);
 
@@ -97,11 +99,28 @@ impl Walk<'_> {
                 if section.is_empty() { other } else { other.strip_prefix(section)?.strip_prefix('.')? };
             rest.split('.').next().map(str::to_owned)
         };
+        if let Some(whole) = self.whole(section, key) {
+            let nested =
+                whole.rsplit('.').fold("…".to_owned(), |inner, step| format!("{{\"{step}\":{inner}}}"));
+            return bad(path, format!("{NO_SUCH} did you mean `{whole}`? Nest it: `{nested}`"));
+        }
         let fields = self.places.iter().filter(|(other, _)| other == section).map(|(_, field)| field.clone());
         let below = self.places.iter().filter_map(|(other, _)| deeper(other));
         let known: BTreeSet<String> = fields.chain(below).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        bad(path, format!("no provider file has such a section or field; {}", hint(key, &known)))
+        bad(path, format!("{NO_SUCH} {}", hint(key, &known)))
+    }
+
+    /// The one section or field whose name is this, or ends so: it is written flat, or without what it stands in.
+    fn whole(&self, section: &str, key: &str) -> Option<String> {
+        let below = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+        let fields = self.places.iter().map(|(section, field)| format!("{section}.{field}"));
+        let names: BTreeSet<String> =
+            self.places.iter().map(|(section, _)| section.clone()).chain(fields).collect();
+        let mut meant = names.into_iter().filter(|name| {
+            name.strip_suffix(&below).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        });
+        meant.next().filter(|_| meant.next().is_none())
     }
 }
 
@@ -225,8 +244,8 @@ mod tests {
         check(r#"{"gone":{"by":{"key":null}}}"#, "gone.by.key-");
         check(r#"{"providers":{"example":null}}"#, "");
         check(
-            r#"{"demo":{"oauth":{"accessToken":"a","refreshToken":null,"expiresAt":7}}}"#,
-            "demo.oauth=a@Some(7)",
+            r#"{"demo":{"oauth":{"accessToken":"a","refreshToken":null,"expiresAt":1800000000000}}}"#,
+            "demo.oauth=a@Some(1800000000000)",
         );
         check(r#"{"demo":{"oauth":{"tokens":{"access":"a"}}}}"#, "demo.oauth=a@None");
     }
@@ -245,13 +264,26 @@ mod tests {
             r#"{"providers":{"other":{"apiKey":"k"}}}"#,
             &format!("/providers/other: {field} known here: `demo`, `example`, `old`"),
         );
-        check(r#"{"providers.demo":{}}"#, &format!("/providers.demo: {field} did you mean `providers`?"));
+        let nested = "did you mean `providers.demo`? Nest it: `{\"providers\":{\"demo\":…}}`";
+        check(r#"{"providers.demo":{}}"#, &format!("/providers.demo: {field} {nested}"));
+        let nested = "did you mean `providers.example`? Nest it: `{\"providers\":{\"example\":…}}`";
+        check(r#"{"example":{"apiKey":"k"}}"#, &format!("/example: {field} {nested}"));
+        let nested =
+            "did you mean `providers.demo.apiKey`? Nest it: `{\"providers\":{\"demo\":{\"apiKey\":…}}}`";
+        check(r#"{"providers.demo.apiKey":"k"}"#, &format!("/providers.demo.apiKey: {field} {nested}"));
+        check(r#"{"providers":{"demo.apiKey":"k"}}"#, &format!("/providers/demo.apiKey: {field} {nested}"));
+        let many = "known here: `demo`, `gone`, `providers`";
+        check(r#"{"apiKey":"k"}"#, &format!("/apiKey: {field} {many}"));
         check(r#"{"a/b~":1}"#, &format!("/a~1b~0: {field} known here: `demo`, `gone`, `providers`"));
         check(
             &format!(r#"{{"{}":1}}"#, "k".repeat(40)),
             &format!("/(a key of 40 bytes): {field} known here: `demo`, `gone`, `providers`"),
         );
         let old = "no provider file has this field any more: `null` takes away what is stored";
+        check(
+            r#"{"demo":{"apiKey":"01234567...cdef"}}"#,
+            "/demo/apiKey: this is a mask, not a secret: leave the field out to keep what is stored",
+        );
         check(r#"{"providers":{"old":{"key":"k"}}}"#, &format!("/providers/old/key: {old}"));
         for (value, name) in
             [("1", "a number"), ("true", "a boolean"), ("[]", "an array"), ("{}", "an object")]
@@ -307,11 +339,11 @@ mod tests {
         set(
             "demo",
             "oauth",
-            Stored::oauth(r#"{"accessToken":"a","expiresAt":7}"#, &BTreeMap::new()).unwrap(),
+            Stored::oauth(r#"{"accessToken":"a","expiresAt":1800000000000}"#, &BTreeMap::new()).unwrap(),
         );
         set("providers.demo", "apiKey", Stored::exact("0123456789abcdefg").unwrap());
         let expected = json!({
-            "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 7 } },
+            "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 1_800_000_000_000_u64 } },
             "providers": { "demo": { "apiKey": "01234567...defg" }, "old": { "key": { "status": "unreadable" } } },
         });
         let shown = masked(&credentials, [("providers.old", "key")].into_iter());

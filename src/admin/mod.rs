@@ -8,10 +8,12 @@ mod body;
 mod credentials;
 mod desk;
 mod document;
+mod json;
 mod openapi;
 mod operations;
 mod page;
 mod paste;
+mod reach;
 mod shape;
 mod tokens;
 mod users;
@@ -142,6 +144,9 @@ impl Admin {
     /// Answers a call.
     pub async fn answer(&self, request: &Request) -> Answered {
         let Found { operation, captures } = request.found()?;
+        if let Asker::User(caller) = &request.asker {
+            reach::may_change(caller, operation.method)?;
+        }
         let first = captures.first().copied().unwrap_or_default();
         let second = captures.get(1).copied().unwrap_or_default();
         match operation.call {
@@ -188,7 +193,7 @@ impl Admin {
             Call::MyTokens => self.tokens(&request.caller()?.id, request).await,
             Call::MakeMyToken => self.make_my_token(request.caller()?, request).await,
             Call::PasteToken => self.paste_token(request.caller()?, request).await,
-            Call::RemoveMyToken => self.remove_token(&request.caller()?.id, first, request).await,
+            Call::RemoveMyToken => self.remove_my_token(request.caller()?, first, request).await,
         }
     }
 }

@@ -145,12 +145,13 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
             Kind::InvalidToken,
             Kind::TokenKind,
             Kind::UserDisabled,
+            Kind::TooManyCalls,
             Kind::TooManyAttempts,
             Kind::StoreUnavailable,
         ],
     });
-    if operation.who != Who::Public {
-        all.push(Kind::TooManyAttempts);
+    if operation.who == Who::User && operation.method != "GET" {
+        all.push(Kind::TokenReplaced);
     }
     if operation.body.is_some() {
         all.extend([Kind::InvalidRequest, Kind::BodyTooLarge, Kind::BodyTimeout]);
@@ -193,5 +194,10 @@ mod tests {
         let paths = document["paths"].as_object().unwrap();
         let calls: usize = paths.values().map(|path| path.as_object().unwrap().len()).sum();
         assert_eq!(calls, OPERATIONS.len());
+        for operation in OPERATIONS {
+            let faults = faults_of(operation);
+            let once = faults.iter().filter(|kind| faults.iter().filter(|one| one == kind).count() == 1);
+            assert_eq!(once.count(), faults.len(), "{} {}: {faults:?}", operation.method, operation.path);
+        }
     }
 }

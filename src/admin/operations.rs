@@ -223,6 +223,7 @@ type Document = shape::CredentialsDocument;
 
 const NOT_FOUND: &[Kind] = &[Kind::NotFound];
 const BAD: &[Kind] = &[Kind::InvalidRequest];
+const SCOPED: &[Kind] = &[Kind::TokenScope];
 
 /// Every call.
 #[rustfmt::skip]
@@ -287,17 +288,18 @@ pub static OPERATIONS: &[Operation] = &[
     new::<shape::Me>(Call::Me, "GET", "/auth/me", Who::User, "Who calls"),
     new::<Masked>(Call::MyCreds, "GET", "/auth/creds", Who::User, "The caller's credentials, masked"),
     new::<Masked>(Call::MergeMyCreds, "PUT", "/auth/creds", Who::User, "Change some of the caller's credentials")
-        .takes::<Document>(),
+        .takes::<Document>().faults(SCOPED),
     new::<shape::Confirmation>(Call::ConfirmMyCreds, "POST", "/auth/creds/confirm", Who::User, "Let the caller's credentials go where the provider files lead now")
-        .may_take::<shape::Confirm>(),
+        .may_take::<shape::Confirm>().faults(SCOPED),
     new::<shape::Rotated>(Call::Rotate, "POST", "/auth/rotate", Who::User, "Replace the token that calls, which goes on for an hour")
-        .faults(&[Kind::TokenReplaced, Kind::TooManyTokens]),
+        .faults(&[Kind::TooManyTokens]),
     new::<Tokens>(Call::MyTokens, "GET", "/auth/tokens", Who::User, "The caller's tokens").paged(),
     new::<shape::MadeToken>(Call::MakeMyToken, "POST", "/auth/tokens", Who::User, "Make a further token, which reaches no more than the one that calls")
-        .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TokenReplaced, Kind::TooManyTokens]),
-    new::<shape::Done>(Call::RemoveMyToken, "DELETE", "/auth/tokens/{id}", Who::User, "Revoke one of the caller's tokens").faults(NOT_FOUND),
+        .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TooManyTokens]),
+    new::<shape::Done>(Call::RemoveMyToken, "DELETE", "/auth/tokens/{id}", Who::User, "Revoke one of the caller's tokens")
+        .faults(&[Kind::NotFound, Kind::TokenScope]),
     new::<shape::PasteToken>(Call::PasteToken, "POST", "/auth/{name}", Who::User, "Make a token of a vendor's shape, at a path that a provider file names")
-        .faults(&[Kind::NotFound, Kind::InvalidRequest]),
+        .faults(&[Kind::NotFound, Kind::InvalidRequest, Kind::TokenScope]),
 ];
 
 #[cfg(test)]

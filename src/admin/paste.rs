@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 
-use super::{Admin, Answered, Request, answer, lost, not_found, shape::PasteToken};
+use super::{
+    Admin, Answered, Request, answer, lost, not_found,
+    reach::{out_of_scope, reaches},
+    shape::PasteToken,
+};
 use crate::{
     accounts::{self, Caller, Edit},
     bind,
@@ -18,6 +22,12 @@ impl Admin {
         let table = self.files.table();
         let provider = table.pasting_at(&request.path).ok_or_else(not_found)?;
         let paste = provider.paste_token.as_ref().ok_or_else(not_found)?;
+        if !reaches(caller, &provider.name) {
+            let name = &provider.name;
+            return Err(out_of_scope(format!(
+                "This token's scopes do not reach `{name}`, whose token this is"
+            )));
+        }
         match self.issued(caller, provider, request).await? {
             Some(token) => {
                 let named = BTreeMap::from([(paste.spec.reply.clone(), token.expose().to_owned())]);
@@ -28,7 +38,7 @@ impl Admin {
     }
 
     /// What a change that sets logins answers besides: the name in the answer, and a token, for each provider whose
-    /// clients take one of its shape.
+    /// clients take one of its shape, and that the token which calls reaches.
     pub(super) async fn pasted(
         &self,
         caller: &Caller,
@@ -42,7 +52,8 @@ impl Admin {
                 Edit::Set { section, field, .. } => *section == login.name && *field == paste.field,
                 Edit::Remove { .. } | Edit::RemoveAll => false,
             };
-            if edits.iter().any(sets)
+            if reaches(caller, &provider.name)
+                && edits.iter().any(sets)
                 && let Some(token) = self.issued(caller, provider, request).await?
             {
                 pasted.push((paste.spec.reply.clone(), token));
@@ -57,6 +68,6 @@ impl Admin {
         provider: &bind::Provider,
         request: &Request,
     ) -> Result<Option<Secret>, Fault> {
-        accounts::issue_paste_token(&self.store, &request.actor, &caller.id, provider).await.map_err(lost)
+        accounts::issue_paste_token(&self.store, &request.actor, caller, provider).await.map_err(lost)
     }
 }

@@ -148,7 +148,10 @@ impl JsonSchema for CredentialsDocument {
 }
 
 /// What a group's name looks like.
-const GROUP: &str = "^[a-z0-9][a-z0-9-]{0,63}$";
+pub(super) const GROUP: &str = "^[a-z0-9][a-z0-9-]{0,63}$";
+/// The same for people.
+pub(super) const GROUP_IN_WORDS: &str =
+    "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`";
 
 /// Tells what is `null` from what is not there.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
@@ -254,17 +257,43 @@ pub struct MadeToken {
     pub expires_at: Option<String>,
 }
 
+/// What a listed token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListedKind {
+    /// Calls to one provider: it is of that one's shape.
+    Paste,
+    /// What it was made for.
+    #[serde(untagged)]
+    Of(KindOfToken),
+}
+
+impl JsonSchema for ListedKind {
+    fn schema_name() -> Cow<'static, str> {
+        "ListedTokenKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let description = "What a token is good for: calls to providers, self-service below `/auth`, or both; `paste` is one of a provider's shape, for calls to that one.";
+        json_schema!({ "type": "string", "enum": ["proxy", "manage", "both", "paste"], "description": description })
+    }
+}
+
 /// A token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
-    /// Its first characters.
-    pub prefix: String,
+    /// Its first characters; absent of one of a provider's shape, which all begin alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// What it is good for.
-    pub kind: KindOfToken,
+    pub kind: ListedKind,
+    /// The provider of whose shape it is, if it is of one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
@@ -342,8 +371,7 @@ pub struct Me {
 #[serde(rename_all = "camelCase")]
 pub struct MyToken {
     /// Its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    pub id: String,
     /// What it is good for.
     pub kind: KindOfToken,
     /// The providers and endpoints that it reaches; all if absent.

@@ -4,20 +4,22 @@ use http::StatusCode;
 
 use super::{
     Admin, Answer, Answered, Request, answer,
-    body::{self, bad},
+    body::{self, bad, hint},
     done, lost,
     page::Page,
+    reach::{out_of_scope, replaced},
     shape::{
-        AdminToken, ById, KindOfToken, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken, NewToken,
-        Rotated, Token,
+        AdminToken, ById, KindOfToken, ListedKind, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken,
+        NewToken, Rotated, Token,
     },
     users::{display_name, no_user},
 };
 use crate::{
     accounts::{self, Caller, Issued, NotRotated, TokenDraft, from_utc, now_ms, utc},
     fault::{Fault, Kind},
-    name::{AdminTokenId, GroupName, Scope, TokenId, UserId},
+    name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
     store::{self, Revocation, TokenKind},
+    table::Table,
 };
 
 /// How long a token goes on once another has taken its place, in milliseconds.
@@ -31,7 +33,7 @@ pub(super) fn me(caller: &Caller) -> Me {
         name: caller.name.clone(),
         group: caller.group.as_ref().map(GroupName::to_string),
         token: MyToken {
-            id: token.id.as_ref().map(TokenId::to_string),
+            id: token.id.to_string(),
             kind: token.kind.into(),
             scopes: texts(token.scopes.as_deref()),
             expires_at: token.expires_at_ms.map(utc),
@@ -48,16 +50,13 @@ impl Admin {
     }
 
     pub(super) async fn make_token(&self, user: &UserId, request: &Request) -> Answered {
-        let draft = draft(request)?;
+        let draft = draft(request, &self.files.table())?;
         self.issue(user, draft, request).await
     }
 
     /// It reaches no more than the token that calls, and no longer.
     pub(super) async fn make_my_token(&self, caller: &Caller, request: &Request) -> Answered {
-        if caller.token.replaced {
-            return Err(replaced());
-        }
-        let draft = narrowed(draft(request)?, caller)?;
+        let draft = narrowed(draft(request, &self.files.table())?, caller)?;
         self.issue(&caller.id, draft, request).await
     }
 
@@ -79,6 +78,14 @@ impl Admin {
         let id = TokenId::new(token).ok_or_else(none)?;
         let revoked = accounts::revoke_token(&self.store, &request.actor, user, &id).await.map_err(lost)?;
         if revoked { Ok(done()) } else { Err(none()) }
+    }
+
+    /// None that reaches further than the token that calls.
+    pub(super) async fn remove_my_token(&self, caller: &Caller, token: &str, request: &Request) -> Answered {
+        if let Some(id) = TokenId::new(token) {
+            self.may_revoke(caller, &id).await?;
+        }
+        self.remove_token(&caller.id, token, request).await
     }
 
     pub(super) async fn rotate(&self, caller: &Caller, request: &Request) -> Answered {
@@ -147,11 +154,10 @@ fn listed<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) -> 
 }
 
 /// The token that a body asks for.
-fn draft(request: &Request) -> Result<TokenDraft, Fault> {
+fn draft(request: &Request, table: &Table) -> Result<TokenDraft, Fault> {
     let new: NewToken = body::parse(body::json_or_nothing(&request.body)?)?;
     let scope = |(index, text): (usize, &String)| {
-        let problem = "a scope is written `provider` or `provider/endpoint`";
-        Scope::parse(text).ok_or_else(|| bad(&format!("/scopes/{index}"), problem))
+        scope(text, table).map_err(|problem| bad(&format!("/scopes/{index}"), problem))
     };
     let scopes = new.scopes.map(|all| all.iter().enumerate().map(scope).collect::<Result<Vec<_>, _>>());
     Ok(TokenDraft {
@@ -160,6 +166,26 @@ fn draft(request: &Request) -> Result<TokenDraft, Fault> {
         scopes: scopes.transpose()?,
         expires_at_ms: new.expires_at.map(|text| expiry(&text)).transpose()?,
     })
+}
+
+/// A scope that the files have. What a rejected one would have, nobody knows.
+fn scope(text: &str, table: &Table) -> Result<Scope, String> {
+    let scope = Scope::parse(text).ok_or("a scope is written `provider` or `provider/endpoint`")?;
+    let name = &scope.provider;
+    if table.rejected.iter().any(|rejected| rejected.name == *name) {
+        return Ok(scope);
+    }
+    let Some(provider) = table.providers.iter().find(|provider| provider.name == *name) else {
+        let known: Vec<&str> = table.providers.iter().map(|provider| provider.name.as_str()).collect();
+        return Err(format!("no provider file has the name `{name}`; {}", hint(name.as_str(), &known)));
+    };
+    let known: Vec<&str> = provider.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    match &scope.endpoint {
+        Some(endpoint) if !known.contains(&endpoint.as_str()) => {
+            Err(format!("`{name}` has no endpoint `{endpoint}`; {}", hint(endpoint, &known)))
+        }
+        Some(_) | None => Ok(scope),
+    }
 }
 
 fn expiry(text: &str) -> Result<u64, Fault> {
@@ -176,10 +202,7 @@ fn expiry(text: &str) -> Result<u64, Fault> {
 fn narrowed(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
     let own = &caller.token;
     let wider = |what: &str| {
-        Fault::new(
-            Kind::TokenScope,
-            format!("A token cannot make one that reaches further than itself: {what}"),
-        )
+        out_of_scope(format!("A token cannot make one that reaches further than itself: {what}"))
     };
     let scopes = match (&own.scopes, draft.scopes) {
         (None, wanted) => wanted,
@@ -199,19 +222,19 @@ fn narrowed(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
     Ok(TokenDraft { scopes, expires_at_ms, ..draft })
 }
 
-fn replaced() -> Fault {
-    Fault::new(Kind::TokenReplaced, "Another token has taken the place of this one: use that one")
-}
-
 fn texts(scopes: Option<&[Scope]>) -> Option<Vec<String>> {
     scopes.map(|scopes| scopes.iter().map(Scope::to_string).collect())
 }
 
 fn shown(token: &store::Token) -> Token {
     Token {
-        prefix: token.prefix.clone(),
+        prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),
-        kind: token.kind.into(),
+        kind: match token.paste {
+            Some(_) => ListedKind::Paste,
+            None => ListedKind::Of(token.kind.into()),
+        },
+        provider: token.paste.as_ref().map(FileName::to_string),
         scopes: texts(token.scopes.as_deref()),
         created_at: utc(token.created_at_ms),
         expires_at: token.expires_at_ms.map(utc),

@@ -9,7 +9,7 @@ use super::{
     body::{self, bad},
     done, lost,
     page::Page,
-    shape::{AuditEntry, ById, MadeUser, NewUser, User, UserPatch},
+    shape::{AuditEntry, ById, GROUP_IN_WORDS, MadeUser, NewUser, User, UserPatch},
 };
 use crate::{
     accounts::{self, DisplayName, Draft, NewUser as Outcome, now_ms, utc},
@@ -149,9 +149,7 @@ fn ip(path: &str, note: &str) -> Result<String, Fault> {
 }
 
 fn group(path: &str, name: &str) -> Result<GroupName, Fault> {
-    let bad =
-        || bad(path, "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`");
-    GroupName::new(name).ok_or_else(bad)
+    GroupName::new(name).ok_or_else(|| bad(path, GROUP_IN_WORDS))
 }
 
 fn shown(user: &store::User) -> User {

@@ -2,27 +2,32 @@
 //! held against that on every request.
 
 use crate::{
-    compile::{self, Name, Part, Text},
+    compile::{self, Name, Part, Text, VarSource, Vars},
     origin::Origin,
 };
 
 /// The origins that a key stored for the provider may go to: the base URL's, and those of its gateways and egresses,
 /// active or not. Sorted.
 pub(super) fn allowed(provider: &compile::Provider, base: &str) -> Vec<String> {
-    let gateways = provider.gateways.iter().map(|used| written(&used.gateway.base_url.value));
-    let egresses = provider.egress.iter().filter_map(|egress| by_file(egress.url.as_ref()?));
+    let gateways = provider.gateways.iter().map(through);
+    let egresses = provider.egress.iter().filter_map(|egress| by_file(egress.url.as_ref()?, &provider.vars));
     sorted([base.to_owned()].into_iter().chain(gateways).chain(egresses))
 }
 
 /// Those that a request goes to: through this gateway, by this egress.
 pub(super) fn used(
+    provider: &compile::Provider,
     base: &str,
     gateway: Option<&compile::GatewayUse>,
     egress: Option<&compile::Egress>,
 ) -> Vec<String> {
-    let last = gateway.map_or_else(|| base.to_owned(), |used| written(&used.gateway.base_url.value));
-    let first = egress.and_then(|egress| by_file(egress.url.as_ref()?));
+    let last = gateway.map_or_else(|| base.to_owned(), through);
+    let first = egress.and_then(|egress| by_file(egress.url.as_ref()?, &provider.vars));
     sorted(first.into_iter().chain([last]))
+}
+
+fn through(used: &compile::GatewayUse) -> String {
+    written(&used.gateway.base_url.value, &used.gateway.vars)
 }
 
 fn sorted(origins: impl Iterator<Item = String>) -> Vec<String> {
@@ -33,18 +38,23 @@ fn sorted(origins: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// The origin of an egress's URL, unless vars alone make it: then it is the operator's, and no file's.
-fn by_file(url: &Text) -> Option<String> {
-    let origin = written(url);
+fn by_file(url: &Text, vars: &Vars) -> Option<String> {
+    let origin = written(url, vars);
     let vars_alone = origin.split(['{', '}']).step_by(2).all(str::is_empty);
     (!vars_alone).then_some(origin)
 }
 
-/// A URL's origin with its vars in braces. Whatever a file writes before the end of the host is in it.
-pub(super) fn written(url: &Text) -> String {
+/// A URL's origin with its vars in braces, as what they are read from: a file that comes to read another variable
+/// leads elsewhere. Whatever a file writes before the end of the host is in it.
+pub(super) fn written(url: &Text, vars: &Vars) -> String {
     let mut origin = String::new();
     for part in url.parts() {
         match part {
-            Part::Name { name: Name::Var(var), .. } => origin.extend(["{", var, "}"]),
+            Part::Name { name: Name::Var(var), .. } => match vars.get(&**var).map(|var| &var.value.source) {
+                Some(VarSource::Env(name)) => origin.extend(["{env:", name, "}"]),
+                Some(VarSource::File(name)) => origin.extend(["{file:", name, "}"]),
+                None => origin.extend(["{", var, "}"]),
+            },
             // The upstream URL comes after the host.
             Part::Name { .. } => break,
             Part::Text(text) => {

@@ -207,11 +207,14 @@ fn where_a_stored_key_may_go() {
     let region = "base_url = \"https://{region}.example.com\"\nvars.region = { env = \"R\" }";
     check(region, &[("region", "eu")], &["https://eu.example.com"], &["https://eu.example.com"]);
     let secret = region.replace("\"R\"", "\"R\", secret = true");
+    check(&secret, &[("region", "hush")], &["https://{env:R}.example.com"], &["https://{env:R}.example.com"]);
+    // A secret that is read from elsewhere is another one.
+    let elsewhere = secret.replace("\"R\"", "\"S\"");
     check(
-        &secret,
+        &elsewhere,
         &[("region", "hush")],
-        &["https://{region}.example.com"],
-        &["https://{region}.example.com"],
+        &["https://{env:S}.example.com"],
+        &["https://{env:S}.example.com"],
     );
     let whole = "base_url = \"{region}\"\nvars.region = { env = \"R\" }";
     check(whole, &[("region", "http://eu:81/x")], &["http://eu:81"], &["http://eu:81"]);
@@ -219,7 +222,7 @@ fn where_a_stored_key_may_go() {
     let gateways = format!(
         "{base}gateway.g = {{ path = \"/x{{path}}\", order = 1 }}\ngateway.one = {{ path = \"/x{{path}}\", order = 2 }}"
     );
-    let (g, one) = ("https://{zone}.g.example.com", "https://{id}.example.com");
+    let (g, one) = ("https://{env:Z}.g.example.com", "https://{env:I}.example.com");
     check(&gateways, &[], &[api, one, g], &[api]);
     check(&gateways, &[("id", "i")], &[api, one, g], &[one]);
     check(&gateways, &[("id", "i"), ("zone", "z")], &[api, one, g], &[g]);
@@ -239,14 +242,14 @@ fn where_a_stored_key_may_go() {
     check("https://eg.example.com/?to={url|urlencode}", "x", "https://eg.example.com");
     check("https://eg.example.com:8443", "x", "https://eg.example.com:8443");
     check("https://eg.example.com?{e}", "x", "https://eg.example.com");
-    check("https://{e}.Eg.example.com/{f}", "x", "https://{e}.eg.example.com");
+    check("https://{e}.Eg.example.com/{f}", "x", "https://{env:E}.eg.example.com");
     check("{e}/?to={url|urlencode}", "https://eg.example.com", "");
     check("{e}?to={url|urlencode}", "https://eg.example.com", "");
     check("{e}{f}/x", "https://eg", "");
     // A file that ends the operator's host in its own way leads elsewhere.
-    check("{e}.evil.example/?to={url|urlencode}", "https://eg.example.com", "{e}.evil.example");
-    check("{e}{f}.evil.example", "https://eg", "{e}{f}.evil.example");
-    check("{e}:8443/", "https://eg.example.com", "{e}:8443");
+    check("{e}.evil.example/?to={url|urlencode}", "https://eg.example.com", "{env:E}.evil.example");
+    check("{e}{f}.evil.example", "https://eg", "{env:E}{env:F}.evil.example");
+    check("{e}:8443/", "https://eg.example.com", "{env:E}:8443");
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {

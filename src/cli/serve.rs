@@ -98,7 +98,7 @@ async fn start(
     // Before the token, so that a start that fails shows none.
     let doors = open_doors(settings)?;
     announce_admin_token(&store, settings).await?;
-    let empty = store.users().await?.is_empty();
+    let empty = store.users_page(None, Some(1)).await?.is_empty();
     let (address, admin_address) = (doors.address, doors.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
     let files = Files::Live(live.clone());

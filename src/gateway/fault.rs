@@ -14,6 +14,8 @@ use crate::{
 const RELOAD_PAUSE_S: &str = "5";
 /// When an answer that is held back has been given, at the latest, in seconds.
 const ATTEMPTS_PAUSE_S: &str = "5";
+/// When one of many calls of a user has been answered, unless the store is slow, in seconds.
+const CALLS_PAUSE_S: &str = "1";
 
 /// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
 pub(super) fn response(fault: &Fault, worker: &Worker, head: &Parts, visit: &mut Visit) -> Response<Body> {
@@ -63,11 +65,14 @@ fn made(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body>
     if words.status.is_server_error() && !kind.retry_may_help() {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
-    if kind == Kind::ReloadUnfinished {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RELOAD_PAUSE_S));
-    }
-    if kind == Kind::TooManyAttempts {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(ATTEMPTS_PAUSE_S));
+    let pause_s = match kind {
+        Kind::ReloadUnfinished => Some(RELOAD_PAUSE_S),
+        Kind::TooManyAttempts => Some(ATTEMPTS_PAUSE_S),
+        Kind::TooManyCalls => Some(CALLS_PAUSE_S),
+        _ => None,
+    };
+    if let Some(pause_s) = pause_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(pause_s));
     }
     if kind == Kind::UpgradeRefused {
         // RFC 9110, section 15.5.22: a 426 names what is spoken.

@@ -21,8 +21,6 @@ use crate::{
     table::Hit,
 };
 
-const CONFIRM_SHARED: &str = "an admin has to confirm that with `tollgate credential confirm`";
-
 /// A credential that a request may use.
 #[derive(Debug, Clone)]
 pub struct Usable<'s> {
@@ -111,14 +109,21 @@ fn stays(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>) -> Resu
 
 /// What is said of a credential that was not saved for where the provider's file now leads.
 pub fn moved(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>, new: &[&str]) -> Fault {
+    const COMMAND: &str = "tollgate credential confirm";
     let name = &provider.name;
     let (what, confirm) = match owner {
-        Owner::User(_) => (
+        Owner::User(id) => (
             "stored".to_owned(),
-            "confirm that with `POST /auth/creds/confirm`, or have an admin run `tollgate credential confirm`",
+            format!("confirm that with `POST /auth/creds/confirm`, or have an admin run `{COMMAND} {id}`"),
         ),
-        Owner::Group(group) => (format!("that the group `{group}` shares"), CONFIRM_SHARED),
-        Owner::Everybody => ("that everybody shares".to_owned(), CONFIRM_SHARED),
+        Owner::Group(group) => (
+            format!("that the group `{group}` shares"),
+            format!("an admin has to confirm that with `{COMMAND} --group {group}`"),
+        ),
+        Owner::Everybody => (
+            "that everybody shares".to_owned(),
+            format!("an admin has to confirm that with `{COMMAND} --everybody`"),
+        ),
     };
     let old = if origins.is_empty() { "no host".to_owned() } else { origins.join(", ") };
     let message = format!(

@@ -3,9 +3,9 @@
 use tokio::task::JoinSet;
 
 use super::{
-    Act, BEGINNING, Beginning, ChangeOutcome, Changes, Creation, CredentialChange, FoundToken, KeyIds, Names,
+    Act, BEGINNING, Beginning, ChangeOutcome, Changes, Creation, CredentialChange, KeyIds, Names,
     NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Right, Rotation,
-    SealedCredential, Store, StoreError, TokenHash, TokenKind, User, UserChange,
+    SealedCredential, Store, StoreError, Token, TokenHash, TokenKind, User, UserChange,
 };
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
@@ -190,8 +190,8 @@ async fn tokens(store: Store) {
     assert!(store.add_token(&owner.id, &second, &act()).await.unwrap());
     assert!(!store.add_token(&user(9).id, &token("third"), &act()).await.unwrap());
     let found = store.lookup_token(&second.hash).await.unwrap().unwrap();
-    assert_eq!((&found.user, found.token.expires_at_ms()), (&owner, Some(99)));
-    let FoundToken::Own(found) = found.token else { panic!("a token of the user's") };
+    assert_eq!((&found.user, found.token.expires_at_ms), (&owner, Some(99)));
+    let found = found.token;
     assert_eq!((found.kind, &found.scopes, &found.id), (TokenKind::Proxy, &scopes, &second.id));
     let listed = store.tokens().await.unwrap();
     assert_eq!(listed.len(), 2);
@@ -226,7 +226,7 @@ async fn rotation(store: Store) {
     assert_eq!(rotate("first", "second", 90).await, Rotation::Done { old_expires_at_ms: 90 });
     assert_eq!(rotate("first", "x", 200).await, Rotation::Replaced);
     let found = store.lookup_token(&TokenHash::of("first")).await.unwrap().unwrap();
-    assert_eq!(found.token.expires_at_ms(), Some(90));
+    assert_eq!(found.token.expires_at_ms, Some(90));
     assert_eq!(finds(&store, "second").await, Some(owner.id.clone()));
     assert_eq!(finds(&store, "x").await, None);
     for (text, ends, expected) in
@@ -299,7 +299,11 @@ async fn paste_tokens(store: Store) {
         store.change_credentials(&own(&owner), "key", changes, &act()).await.unwrap()
     };
     change(&[put("demo", "oauth", b"1"), put("demo", "apiKey", b"2")]).await;
+    let scopes = ["demo/chat", "demo/models"].map(|text| Scope::parse(text).unwrap()).to_vec();
     let paste = |text: &str, user: &User| NewPasteToken {
+        id: token(text).id,
+        scopes: scopes.clone(),
+        expires_at_ms: None,
         hash: TokenHash::of(text),
         user: user.id.clone(),
         provider: FileName::new("demo").unwrap(),
@@ -312,13 +316,9 @@ async fn paste_tokens(store: Store) {
     };
     let ends = async |text: &str| {
         let found = store.lookup_paste_token(&TokenHash::of(text)).await.unwrap()?;
-        let FoundToken::Paste { provider, expires_at_ms } = found.token else {
-            panic!("of a vendor's shape")
-        };
-        assert_eq!(
-            (provider.as_str(), found.user.id, found.credentials.len()),
-            ("demo", owner.id.clone(), 2)
-        );
+        let Token { paste, scopes: within, expires_at_ms, kind, .. } = found.token;
+        assert_eq!((paste.unwrap().as_str(), within, kind), ("demo", Some(scopes.clone()), TokenKind::Proxy));
+        assert_eq!((found.user.id, found.credentials.len()), (owner.id.clone(), 2));
         Some(expires_at_ms)
     };
     assert!(!replace("x", &user(9), 90).await);
@@ -330,6 +330,17 @@ async fn paste_tokens(store: Store) {
         [ends("one").await, ends("two").await, ends("three").await],
         [Some(Some(90)), Some(Some(95)), Some(None)]
     );
+    // They are listed and revoked as others are.
+    store.note_used(&[(TokenHash::of("one"), 7)]).await.unwrap();
+    let listed = store.tokens_page(&owner.id, None, None).await.unwrap();
+    assert_eq!(store.tokens().await.unwrap(), listed);
+    let pasted: Vec<_> = listed.iter().filter(|one| one.paste.is_some()).collect();
+    assert_eq!(pasted.len(), 3);
+    let one = pasted.iter().find(|one| one.id == token("one").id).unwrap();
+    assert_eq!((one.prefix.as_str(), one.last_used_at_ms, one.kind_shown()), ("", Some(7), "paste"));
+    assert!(!store.revoke_token(&user(9).id, &one.id, &act()).await.unwrap());
+    assert!(store.revoke_token(&owner.id, &one.id, &act()).await.unwrap());
+    assert_eq!(ends("one").await, None);
     change(&[put("demo", "oauth", b"3")]).await;
     assert_eq!(ends("three").await, Some(None), "the login is still there");
     change(&[CredentialChange::Remove { section: "demo".to_owned(), field: "oauth".to_owned() }]).await;

@@ -4,7 +4,6 @@ use super::{
     Act, CredentialChange, NewPasteToken, NewToken, Result, Store, TokenHash, User,
     changes::Concerns,
     credentials::change_query,
-    to_db,
     tokens::{insert_paste_token, insert_token},
     users::insert_user,
 };
@@ -17,8 +16,8 @@ pub struct Import<'a> {
     pub user: &'a User,
     /// Tokens.
     pub tokens: &'a [NewToken],
-    /// Paste tokens, and from when on each is refused.
-    pub pastes: &'a [(NewPasteToken, Option<u64>)],
+    /// Paste tokens.
+    pub pastes: &'a [NewPasteToken],
     /// Credentials.
     pub credentials: &'a [CredentialChange],
     /// The id of the master key that sealed them.
@@ -50,7 +49,7 @@ impl Store {
             return Ok(Imported::OtherKey);
         }
         let own = tokens.iter().map(|token| token.hash);
-        for hash in own.chain(pastes.iter().map(|(paste, _)| paste.hash)) {
+        for hash in own.chain(pastes.iter().map(|paste| paste.hash)) {
             if self.is_taken(&mut transaction, hash).await? {
                 return Ok(Imported::TokenTaken);
             }
@@ -63,12 +62,8 @@ impl Store {
         for change in credentials {
             self.step(&mut transaction, change_query(&owner, change)).await?;
         }
-        for (paste, expires_at_ms) in pastes {
+        for paste in pastes {
             self.step(&mut transaction, insert_paste_token(paste)).await?;
-            let expires = sqlx::query("UPDATE paste_tokens SET expires_at = $1 WHERE hash = $2")
-                .bind(expires_at_ms.map(to_db))
-                .bind(paste.hash.hex());
-            self.step(&mut transaction, expires).await?;
         }
         self.commit_act(transaction, Concerns::User(&user.id), act).await?;
         Ok(Imported::Done)

@@ -51,9 +51,9 @@ pub use self::{
     },
     probe::{Probe, probe},
     rows::{
-        AdminToken, ChangeOutcome, Creation, CredentialChange, CredentialPlace, Found, FoundToken, KeyIds,
-        Names, NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation,
-        SealedCredential, Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
+        AdminToken, ChangeOutcome, Creation, CredentialChange, CredentialPlace, Found, KeyIds, Names,
+        NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
+        Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
     },
     users::Beginning,
 };
@@ -62,7 +62,7 @@ use crate::name::{Owner, UserId};
 
 /// The database file in the data directory.
 pub const DATABASE: &str = "tollgate.db";
-const MAX_CONNECTIONS: u32 = 4;
+const MAX_READING: u32 = 4;
 
 /// The open store. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -70,7 +70,9 @@ pub struct Store {
     path: Arc<Path>,
     /// The file that is open, which is not always the one at `path`.
     identity: Identity,
-    pool: SqlitePool,
+    reading: SqlitePool,
+    /// One connection, since one at a time can write: who waits for others' writing keeps nobody from reading.
+    writing: SqlitePool,
     /// A connection that never writes, since `PRAGMA data_version` tells of all commits but one's own.
     watch: Arc<Mutex<SqliteConnection>>,
     generation: Generation,
@@ -96,17 +98,22 @@ impl Store {
         let mut first = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         // If a step fails, the connection closes with its transaction open, which undoes all of it.
         schema::migrate(&mut first, &path).await?;
-        let pool = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(patience);
-        let pool = pool.connect_with(options).await.map_err(failed)?;
+        let pool = async |connections, options| {
+            let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(patience);
+            pool.connect_with(options).await.map_err(failed)
+        };
+        let reading = pool(MAX_READING, options.clone().pragma("query_only", "ON")).await?;
+        let writing = pool(1, options).await?;
         let watch = Arc::new(Mutex::new(first));
         let identity = Identity::of(&path)?;
-        Ok(Self { path: path.into(), identity, pool, watch, generation: Generation::default() })
+        Ok(Self { path: path.into(), identity, reading, writing, watch, generation: Generation::default() })
     }
 
     /// Closes the connections, once they are idle; the one that watches only if there is no other clone. With
     /// it the write-ahead log moves to the database file.
     pub async fn close(self) {
-        self.pool.close().await;
+        self.reading.close().await;
+        self.writing.close().await;
         if let Some(watch) = Arc::into_inner(self.watch) {
             // What is stored is on disk whether this works or not.
             let _ = watch.into_inner().close().await;
@@ -144,7 +151,7 @@ impl Store {
     /// wanted to write could be refused without waiting.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         self.in_place()?;
-        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
+        self.writing.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
     }
 
     /// Ends a transaction with what it did.
@@ -175,13 +182,13 @@ impl Store {
     /// Runs one statement that writes what no cache remembers.
     async fn write_quietly(&self, query: Query) -> Result<u64> {
         self.in_place()?;
-        let done = query.execute(&self.pool).await.map_err(|error| self.failed(error))?;
+        let done = query.execute(&self.writing).await.map_err(|error| self.failed(error))?;
         Ok(done.rows_affected())
     }
 
     async fn read(&self, query: Query) -> Result<Vec<SqliteRow>> {
         self.in_place()?;
-        query.fetch_all(&self.pool).await.map_err(|error| self.failed(error))
+        query.fetch_all(&self.reading).await.map_err(|error| self.failed(error))
     }
 }
 

@@ -150,7 +150,7 @@ pub struct Token {
     pub id: TokenId,
     /// What it is found by.
     pub hash: TokenHash,
-    /// The first characters.
+    /// The first characters; none of one of a vendor's shape, which all begin alike.
     pub prefix: String,
     /// What it is for.
     pub label: Option<String>,
@@ -158,6 +158,8 @@ pub struct Token {
     pub kind: TokenKind,
     /// What it is narrowed to; all providers, if absent.
     pub scopes: Option<Vec<Scope>>,
+    /// The provider of whose shape it is, and whose routes it serves.
+    pub paste: Option<FileName>,
     /// Whose it is.
     pub user: UserId,
     /// The owner's name.
@@ -170,6 +172,13 @@ pub struct Token {
     pub replaced_at_ms: Option<u64>,
     /// When it was last used, to some seconds.
     pub last_used_at_ms: Option<u64>,
+}
+
+impl Token {
+    /// What lists say that it is: its kind, or `paste`.
+    pub fn kind_shown(&self) -> &'static str {
+        if self.paste.is_some() { "paste" } else { self.kind.as_str() }
+    }
 }
 
 /// What became of a rotation.
@@ -189,18 +198,24 @@ pub enum Rotation {
 /// A token of a vendor's shape, to be stored.
 #[derive(Debug, Clone)]
 pub struct NewPasteToken {
+    /// What people and documents call it by.
+    pub id: TokenId,
     /// What it is found by.
     pub hash: TokenHash,
     /// Whose it is.
     pub user: UserId,
     /// The provider whose routes it serves.
     pub provider: FileName,
+    /// What it is narrowed to: that provider, or less.
+    pub scopes: Vec<Scope>,
     /// The section of the login that it dies with.
     pub section: String,
     /// The field of that login.
     pub field: String,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: u64,
+    /// From when on it is refused; never, if absent.
+    pub expires_at_ms: Option<u64>,
 }
 
 /// An admin token, to be stored.
@@ -283,34 +298,10 @@ pub struct CredentialPlace {
 pub struct Found {
     /// Whose token it is.
     pub user: User,
-    /// The token.
-    pub token: FoundToken,
+    /// The token. The store has no clock: whoever asks, judges when it ends.
+    pub token: Token,
     /// The credentials that the user may use: own, the group's, everybody's.
     pub credentials: Vec<SealedCredential>,
-}
-
-/// The token itself. The store has no clock: whoever asks, judges when it ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FoundToken {
-    /// One of the user's tokens.
-    Own(Token),
-    /// One of a vendor's shape.
-    Paste {
-        /// The provider whose routes it serves.
-        provider: FileName,
-        /// From when on it is refused.
-        expires_at_ms: Option<u64>,
-    },
-}
-
-impl FoundToken {
-    /// From when on it is refused.
-    pub fn expires_at_ms(&self) -> Option<u64> {
-        match self {
-            Self::Own(token) => token.expires_at_ms,
-            Self::Paste { expires_at_ms, .. } => *expires_at_ms,
-        }
-    }
 }
 
 /// One step of a change to an owner's credentials.

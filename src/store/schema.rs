@@ -93,15 +93,18 @@ const ACCOUNTS: &str = "
     DROP TABLE credentials_1;
 
     CREATE TABLE paste_tokens (
-        hash       TEXT   NOT NULL PRIMARY KEY,
-        user_id    TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-        provider   TEXT   NOT NULL,
-        section    TEXT   NOT NULL,
-        field      TEXT   NOT NULL,
-        created_at BIGINT NOT NULL,
-        expires_at BIGINT
+        hash         TEXT   NOT NULL PRIMARY KEY,
+        id           TEXT   NOT NULL UNIQUE,
+        user_id      TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        provider     TEXT   NOT NULL,
+        scopes       TEXT   NOT NULL,
+        section      TEXT   NOT NULL,
+        field        TEXT   NOT NULL,
+        created_at   BIGINT NOT NULL,
+        expires_at   BIGINT,
+        last_used_at BIGINT
     );
-    CREATE INDEX paste_tokens_by_user ON paste_tokens (user_id);
+    CREATE INDEX paste_tokens_by_user ON paste_tokens (user_id, created_at, id);
 
     ALTER TABLE admin_tokens RENAME TO admin_tokens_1;
     CREATE TABLE admin_tokens (
@@ -183,7 +186,7 @@ mod tests {
     use super::*;
     use crate::{
         name::Owner,
-        store::{FoundToken, Store, TokenHash, TokenKind},
+        store::{Store, TokenHash, TokenKind},
     };
 
     #[tokio::test]
@@ -211,7 +214,7 @@ mod tests {
         let [credential] = found.credentials.as_slice() else { panic!("one credential") };
         assert_eq!((&credential.owner, &credential.origins), (&Owner::User(found.user.id.clone()), &None));
         assert_eq!((&*credential.sealed, found.user.name.as_str()), (&[1][..], "ada"));
-        let FoundToken::Own(token) = found.token else { panic!("a token of the user's") };
+        let token = found.token;
         assert_eq!((token.kind, token.label.as_deref()), (TokenKind::Both, Some("ci")));
         assert_eq!((token.created_at_ms, token.expires_at_ms), (2, Some(3)));
         assert_eq!(store.find_admin_token(&admin).await.unwrap().unwrap().label, "first start");

@@ -100,10 +100,10 @@ fn check_error(error: &StoreError, expected: &str, advice: &str) {
 async fn a_newer_schema_is_refused_and_kept() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    sqlx::query("PRAGMA user_version = 99").execute(&store.pool).await.unwrap();
+    sqlx::query("PRAGMA user_version = 99").execute(&store.writing).await.unwrap();
     let error = Store::open(dir.path()).await.unwrap_err();
     check_error(&error, "NewerSchema", "schema 99, this one knows 2");
-    let row = sqlx::query("PRAGMA user_version").fetch_one(&store.pool).await.unwrap();
+    let row = sqlx::query("PRAGMA user_version").fetch_one(&store.writing).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 99);
 }
 
@@ -194,12 +194,40 @@ async fn a_held_lock_is_told() {
     check_error(&error, "Locked", "setup.lock");
 }
 
-/// A store that waits for nobody, of one connection, so that a pragma holds for what follows.
+/// As many as there are at once.
+#[tokio::test]
+async fn reads_do_not_wait_for_writers_that_wait() {
+    let dir = TempDir::new().unwrap();
+    let (store, other) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
+    let held = other.begin().await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let store = store.clone();
+        writers.spawn(
+            async move { create(&store, &user(number), &token(&number.to_string()), Names::Any).await },
+        );
+    }
+    // Until one of them waits for the lock, and the others for it.
+    while store.writing.num_idle() > 0 || store.writing.size() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(store.users().await.unwrap(), []);
+        assert_eq!(store.lookup_token(&TokenHash::of("0")).await.unwrap(), None);
+    }
+    assert!(started.elapsed() < place::LOCK_TIMEOUT / 5, "{:?}", started.elapsed());
+    held.rollback().await.unwrap();
+    writers.join_all().await;
+    assert_eq!(store.users().await.unwrap().len(), 20);
+}
+
+/// A store that waits for nobody who writes, with a pragma.
 async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
     let mut store = Store::open(dir.path()).await.unwrap();
     let options = options(&store.path, BRIEF);
-    store.pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
-    sqlx::query(pragma).execute(&store.pool).await.unwrap();
+    store.writing = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    sqlx::query(pragma).execute(&store.writing).await.unwrap();
     store
 }
 
@@ -229,7 +257,7 @@ async fn a_row_that_tollgate_did_not_write_is_told() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     sqlx::query("INSERT INTO users (id, name, created_at) VALUES ('x', 'x', 1)")
-        .execute(&store.pool)
+        .execute(&store.writing)
         .await
         .unwrap();
     check_error(&store.users().await.unwrap_err(), "Corrupt", "`x` is no user id");

@@ -3,8 +3,8 @@
 use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
-    Act, AdminToken, Found, FoundToken, NewAdminToken, NewPasteToken, NewToken, Query, Result, Revocation,
-    Rotation, Store, StoreError, Token, TokenHash, TokenKind, changes::Concerns, from_db, to_db,
+    Act, AdminToken, Found, NewAdminToken, NewPasteToken, NewToken, Query, Result, Revocation, Rotation,
+    Store, StoreError, Token, TokenHash, TokenKind, changes::Concerns, from_db, to_db,
 };
 use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
 
@@ -16,8 +16,17 @@ const FORGOTTEN_AFTER_MS: u64 = 86_400_000;
 /// The columns that a `Token` is made of.
 macro_rules! token {
     () => {
-        "t.hash AS token_hash, t.id AS token_id, t.prefix, t.label, t.kind, t.scopes, t.user_id,
+        "t.hash AS token_hash, t.id AS token_id, t.prefix, t.label, t.kind, t.scopes, NULL AS provider, t.user_id,
          u.name AS user_name, t.created_at AS token_created_at, t.expires_at, t.replaced_at, t.last_used_at"
+    };
+}
+
+/// The same of a token of a vendor's shape.
+macro_rules! paste_token {
+    () => {
+        "t.hash AS token_hash, t.id AS token_id, '' AS prefix, NULL AS label, 'proxy' AS kind, t.scopes, t.provider,
+         t.user_id, u.name AS user_name, t.created_at AS token_created_at, t.expires_at, NULL AS replaced_at,
+         t.last_used_at"
     };
 }
 
@@ -66,19 +75,22 @@ impl Store {
         if count >= MAX_TOKENS { Err(StoreError::TooManyTokens { limit: MAX_TOKENS }) } else { Ok(()) }
     }
 
-    /// All tokens, by owner, oldest first.
+    /// All tokens, those of a vendor's shape too, by owner, oldest first.
     pub async fn tokens(&self) -> Result<Vec<Token>> {
         let query = concat!(
             "SELECT ",
             token!(),
-            " FROM tokens t JOIN users u ON u.id = t.user_id
-             ORDER BY u.created_at, u.id, t.created_at, t.id"
+            ", u.created_at AS user_created_at FROM tokens t JOIN users u ON u.id = t.user_id
+             UNION ALL SELECT ",
+            paste_token!(),
+            ", u.created_at FROM paste_tokens t JOIN users u ON u.id = t.user_id
+             ORDER BY user_created_at, user_id, token_created_at, token_id"
         );
         let rows = self.read(sqlx::query(query)).await?;
         rows.iter().map(|row| self.token(row)).collect()
     }
 
-    /// A user's tokens, oldest first: at most `limit` of those after a time and an id.
+    /// A user's tokens, those of a vendor's shape too, oldest first: at most `limit` of those after a time and an id.
     pub async fn tokens_page(
         &self,
         user: &UserId,
@@ -90,7 +102,11 @@ impl Store {
             token!(),
             " FROM tokens t JOIN users u ON u.id = t.user_id
              WHERE t.user_id = $1 AND (t.created_at > $2 OR (t.created_at = $2 AND t.id > $3))
-             ORDER BY t.created_at, t.id LIMIT $4"
+             UNION ALL SELECT ",
+            paste_token!(),
+            " FROM paste_tokens t JOIN users u ON u.id = t.user_id
+             WHERE t.user_id = $1 AND (t.created_at > $2 OR (t.created_at = $2 AND t.id > $3))
+             ORDER BY token_created_at, token_id LIMIT $4"
         );
         let (at, id) = after.map_or((-1, String::new()), |(at, id)| (to_db(at), id.to_string()));
         let query = sqlx::query(query).bind(user.to_string()).bind(at).bind(id);
@@ -101,9 +117,15 @@ impl Store {
     /// Revokes one of a user's tokens; false if there is none of that id.
     pub async fn revoke_token(&self, user: &UserId, id: &TokenId, act: &Act) -> Result<bool> {
         let mut transaction = self.begin_for(act).await?;
-        let delete = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND id = $2");
-        let delete = delete.bind(user.to_string()).bind(id.to_string());
-        if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
+        let mut gone = 0;
+        for delete in [
+            "DELETE FROM tokens WHERE user_id = $1 AND id = $2",
+            "DELETE FROM paste_tokens WHERE user_id = $1 AND id = $2",
+        ] {
+            let delete = sqlx::query(delete).bind(user.to_string()).bind(id.to_string());
+            gone += self.step(&mut transaction, delete).await?.rows_affected();
+        }
+        if gone == 0 {
             return Ok(false);
         }
         self.commit_act(transaction, Concerns::User(user), act).await?;
@@ -141,12 +163,13 @@ impl Store {
         Ok(Rotation::Done { old_expires_at_ms })
     }
 
-    /// Notes when tokens were last used, users' and admins'. That concerns no cache.
+    /// Notes when tokens were last used, of whatever kind. That concerns no cache.
     pub async fn note_used(&self, used: &[(TokenHash, u64)]) -> Result<()> {
         let mut transaction = self.begin().await?;
         for (hash, at_ms) in used {
             for update in [
                 "UPDATE tokens SET last_used_at = $1 WHERE hash = $2 AND COALESCE(last_used_at, 0) < $1",
+                "UPDATE paste_tokens SET last_used_at = $1 WHERE hash = $2 AND COALESCE(last_used_at, 0) < $1",
                 "UPDATE admin_tokens SET last_used_at = $1 WHERE hash = $2 AND COALESCE(last_used_at, 0) < $1",
             ] {
                 let update = sqlx::query(update).bind(to_db(*at_ms)).bind(hash.hex());
@@ -201,14 +224,10 @@ impl Store {
             " WHERE t.hash = $1 ORDER BY c.owner, c.section, c.field"
         );
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
-        self.found(&rows, |row| Ok(FoundToken::Own(self.token(row)?)))
+        self.found(&rows)
     }
 
-    fn found(
-        &self,
-        rows: &[SqliteRow],
-        token: impl Fn(&SqliteRow) -> Result<FoundToken>,
-    ) -> Result<Option<Found>> {
+    fn found(&self, rows: &[SqliteRow]) -> Result<Option<Found>> {
         let Some(first) = rows.first() else { return Ok(None) };
         let mut credentials = Vec::new();
         for row in rows {
@@ -216,7 +235,7 @@ impl Store {
                 credentials.push(self.credential(row)?);
             }
         }
-        Ok(Some(Found { user: self.user_row(first)?, token: token(first)?, credentials }))
+        Ok(Some(Found { user: self.user_row(first)?, token: self.token(first)?, credentials }))
     }
 
     fn token(&self, row: &SqliteRow) -> Result<Token> {
@@ -230,6 +249,7 @@ impl Store {
             kind: TokenKind::parse(kind)
                 .ok_or_else(|| self.corrupt(format!("`{kind}` is no kind of token")))?,
             scopes: self.scopes(row)?,
+            paste: self.provider(row)?,
             user: self.user_id(row, "user_id")?,
             user_name: self.get(row, "user_name")?,
             created_at_ms: from_db(self.get(row, "token_created_at")?),
@@ -242,6 +262,12 @@ impl Store {
     fn token_hash(&self, row: &SqliteRow, column: &'static str) -> Result<TokenHash> {
         let hash = TokenHash::from_hex(self.get(row, column)?);
         hash.ok_or_else(|| self.corrupt("a token's hash is none".to_owned()))
+    }
+
+    fn provider(&self, row: &SqliteRow) -> Result<Option<FileName>> {
+        let Some(name) = self.get::<Option<&str>>(row, "provider")? else { return Ok(None) };
+        let provider = FileName::new(name);
+        provider.map(Some).ok_or_else(|| self.corrupt(format!("`{name}` is no provider's name")))
     }
 
     /// What cannot be read must not widen a token: it is told.
@@ -298,21 +324,17 @@ impl Store {
     /// What the token of a provider's shape with this hash leads to.
     pub async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<Found>> {
         let query = concat!(
-            "SELECT p.provider, p.expires_at, ",
+            "SELECT ",
+            paste_token!(),
+            ", ",
             user_and_credentials!(),
-            "
-             FROM paste_tokens p JOIN users u ON u.id = p.user_id
+            " FROM paste_tokens t JOIN users u ON u.id = t.user_id
              ",
             join_credentials!(),
-            " WHERE p.hash = $1 ORDER BY c.owner, c.section, c.field"
+            " WHERE t.hash = $1 ORDER BY c.owner, c.section, c.field"
         );
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
-        self.found(&rows, |row| {
-            let name: &str = self.get(row, "provider")?;
-            let provider = FileName::new(name);
-            let provider = provider.ok_or_else(|| self.corrupt(format!("`{name}` is no provider's name")))?;
-            Ok(FoundToken::Paste { provider, expires_at_ms: self.time(row, "expires_at")? })
-        })
+        self.found(&rows)
     }
 }
 
@@ -390,8 +412,6 @@ impl Store {
 pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
     let query = "INSERT INTO tokens (hash, id, user_id, prefix, label, kind, scopes, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    let names = token.scopes.as_ref().map(|scopes| scopes.iter().map(Scope::to_string).collect::<Vec<_>>());
-    let scopes = names.map(|names| serde_json::Value::from(names).to_string());
     sqlx::query(query)
         .bind(token.hash.hex())
         .bind(token.id.to_string())
@@ -399,19 +419,29 @@ pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
         .bind(token.prefix.clone())
         .bind(token.label.clone())
         .bind(token.kind.as_str())
-        .bind(scopes)
+        .bind(token.scopes.as_deref().map(names))
         .bind(to_db(token.created_at_ms))
         .bind(token.expires_at_ms.map(to_db))
 }
 
 pub(super) fn insert_paste_token(token: &NewPasteToken) -> Query {
-    let query = "INSERT INTO paste_tokens (hash, user_id, provider, section, field, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6)";
+    let query = "INSERT INTO paste_tokens
+             (hash, id, user_id, provider, scopes, section, field, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     sqlx::query(query)
         .bind(token.hash.hex())
+        .bind(token.id.to_string())
         .bind(token.user.to_string())
         .bind(token.provider.to_string())
+        .bind(names(&token.scopes))
         .bind(token.section.clone())
         .bind(token.field.clone())
         .bind(to_db(token.created_at_ms))
+        .bind(token.expires_at_ms.map(to_db))
+}
+
+/// Scopes as they stand in the database.
+fn names(scopes: &[Scope]) -> String {
+    let names: Vec<String> = scopes.iter().map(Scope::to_string).collect();
+    serde_json::Value::from(names).to_string()
 }

@@ -127,7 +127,11 @@ fn what_is_off_is_named_and_nothing_is_stored() {
     check(users, r#"{"name":"x","nmae":1}"#, "/nmae: unknown key; did you mean `name`?");
     check(users, r#"{"name":"x","zzz":1}"#, "/zzz: unknown key; known here: `name`, `ip`, `group`, `creds`");
     check(users, r#"{"name":"x","ip":7}"#, "/ip: expected null or a string, got a number");
-    check(users, r#"{"name":"x","group":"No!"}"#, "/group: it does not match `^[a-z0-9][a-z0-9-]{0,63}$`");
+    let group = "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`";
+    check(users, r#"{"name":"x","group":"No!"}"#, &format!("/group: {group}"));
+    check(users, r#"{"name":"x","group":""}"#, &format!("/group: {group}"));
+    check(users, r#"{"name":"x","name":"y"}"#, "/name: the key is there twice");
+    check(users, r#"{"name":"x","creds":{"a":[{"b":1,"b":1}]}}"#, "/creds/a/0/b: the key is there twice");
     check(users, r#"{"name":"x","creds":7}"#, "/creds: expected an object, got a number");
     let section = "no provider file has such a section or field;";
     check(
@@ -157,8 +161,17 @@ fn what_is_off_is_named_and_nothing_is_stored() {
     check(&user, r#"{"name":null}"#, "/name: expected a string, got null");
     check(&user, r#"{"disabled":null}"#, "/disabled: expected a boolean, got null");
     let tokens = format!("POST /admin/users/{id}/tokens");
-    check(&tokens, r#"{"kind":"admin"}"#, "/kind: it is none of `proxy`, `manage`, `both`");
-    check(&tokens, r#"{"scopes":[]}"#, "/scopes: it has less than 1 entries");
+    check(&user, r#"{"name":""}"#, "/name: it is empty");
+    check(&tokens, r#"{"label":""}"#, "/label: it is empty");
+    check(&tokens, r#"{"kind":"admin"}"#, "/kind: `admin` is none of `proxy`, `manage`, `both`");
+    check(&tokens, r#"{"kind":"tg_canary"}"#, "/kind: it is none of `proxy`, `manage`, `both`");
+    check(&tokens, r#"{"scopes":[]}"#, "/scopes: it is empty: leave it out for all, or name one");
+    check(
+        &tokens,
+        r#"{"scopes":["t","tt"]}"#,
+        "/scopes/1: no provider file has the name `tt`; did you mean `t`?",
+    );
+    check(&tokens, r#"{"scopes":["t/gett"]}"#, "/scopes/0: `t` has no endpoint `gett`; did you mean `get`?");
     check(
         &tokens,
         r#"{"scopes":["t","/x"]}"#,

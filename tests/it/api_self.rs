@@ -82,6 +82,18 @@ fn credentials_are_merged() {
         ),
     );
     assert_eq!(own.done("GET /auth/creds", &Value::Null), json!({}), "nothing of it is stored");
+    // What was read is not written back over what it stands for.
+    let masked = creds(json!({ "providers": { "t": { "apiKey": crate::harness::KEY } } }));
+    own.fails(
+        "PUT /auth/creds",
+        &masked,
+        (
+            400,
+            "invalid_request",
+            "/providers/t/apiKey: this is a mask, not a secret: leave the field out to keep what is stored",
+        ),
+    );
+    reaches(&mut world, &token);
 }
 
 /// The masks, the nesting and the login of the shipped files.
@@ -143,6 +155,18 @@ fn a_token_is_rotated_once() {
     own.done("GET /auth/me", &Value::Null);
     own.fails("POST /auth/rotate", &Value::Null, REPLACED);
     own.fails("POST /auth/tokens", &json!({}), REPLACED);
+    // It reads, and changes nothing: it may be the one that leaked.
+    for line in ["GET /auth/creds", "GET /auth/tokens", "GET /auth/me"] {
+        own.done(line, &Value::Null);
+    }
+    let theirs = format!("DELETE /auth/tokens/{}", text(&rotated, "id"));
+    for (line, body) in [
+        ("PUT /auth/creds", json!({ "providers": { "t": { "apiKey": "theirs" } } })),
+        ("POST /auth/creds/confirm", json!({})),
+        (&theirs, Value::Null),
+    ] {
+        own.fails(line, &body, REPLACED);
+    }
     new.done("POST /auth/rotate", &Value::Null);
 }
 
@@ -190,7 +214,7 @@ fn scopes_narrow_a_token() {
     let make = |scopes: Value| {
         text(&own.done("POST /auth/tokens", &json!({ "scopes": scopes })), "token").to_owned()
     };
-    let (all, one, other) = (make(json!(["t"])), make(json!(["t/get"])), make(json!(["u", "t/post"])));
+    let (all, one, other) = (make(json!(["t"])), make(json!(["t/get"])), make(json!(["t/post"])));
     reaches(&mut world, &all);
     reaches(&mut world, &one);
     assert_eq!(proxied(&world, &other, "GET /t/get"), (403, "token_scope".into()));
@@ -203,16 +227,16 @@ fn a_token_makes_none_that_reaches_further() {
     let world = World::new();
     let own = caller(&world);
     let until = "2130-01-01T00:00:00Z";
-    let made = own
-        .done("POST /auth/tokens", &json!({ "kind": "both", "scopes": ["t/get", "u"], "expiresAt": until }));
+    let made =
+        own.done("POST /auth/tokens", &json!({ "kind": "both", "scopes": ["t/get"], "expiresAt": until }));
     let narrow = own.with(text(&made, "token"));
     let inherited = narrow.done("POST /auth/tokens", &json!({}));
-    assert_eq!((&inherited["scopes"], &inherited["expiresAt"]), (&json!(["t/get", "u"]), &json!(until)));
-    let narrower =
-        narrow.done("POST /auth/tokens", &json!({ "scopes": ["u/x"], "expiresAt": "2129-01-01T00:00:00Z" }));
+    assert_eq!((&inherited["scopes"], &inherited["expiresAt"]), (&json!(["t/get"]), &json!(until)));
+    let narrower = narrow
+        .done("POST /auth/tokens", &json!({ "scopes": ["t/get"], "expiresAt": "2129-01-01T00:00:00Z" }));
     assert_eq!(
         (&narrower["scopes"], &narrower["expiresAt"]),
-        (&json!(["u/x"]), &json!("2129-01-01T00:00:00Z"))
+        (&json!(["t/get"]), &json!("2129-01-01T00:00:00Z"))
     );
     let further = "A token cannot make one that reaches further than itself:";
     for (wanted, why) in [
@@ -222,6 +246,48 @@ fn a_token_makes_none_that_reaches_further() {
     ] {
         narrow.fails("POST /auth/tokens", &wanted, (403, "token_scope", &format!("{further} {why}")));
     }
+}
+
+#[test]
+fn a_scoped_token_changes_what_its_providers_use() {
+    let world = World::new();
+    let other = crate::harness::provider("http://127.0.0.1:9", "")
+        .replace("path_prefix = \"/t\"", "path_prefix = \"/u\"")
+        .replace("\"providers.t\"", "\"providers.u\"");
+    std::fs::write(world.home.providers().join("u.toml"), other).unwrap();
+    let admin = Api::admin(&world);
+    assert_eq!(admin.get("POST /admin/reload").status, 200);
+    let own = caller(&world);
+    let make = |scopes: Value| own.done("POST /auth/tokens", &json!({ "kind": "manage", "scopes": scopes }));
+    let (narrow, wide) = (make(json!(["u"])), make(json!(["u", "t"])));
+    let narrower = make(json!(["u/get"]));
+    let narrow = own.with(text(&narrow, "token"));
+    let out = |what: &str| format!("This token's scopes reach no provider that uses the section `{what}`");
+    let both = json!({ "providers": { "u": { "apiKey": "sk-mine" }, "t": { "apiKey": "sk-theirs" } } });
+    let refused = out("providers.t");
+    let refused = (403, "token_scope", refused.as_str());
+    narrow.fails("PUT /auth/creds", &both, refused);
+    narrow.fails("PUT /auth/creds", &json!({ "providers": null }), refused);
+    narrow.fails("POST /auth/creds/confirm", &json!({ "section": "providers.t" }), refused);
+    narrow.done("PUT /auth/creds", &json!({ "providers": { "u": { "apiKey": "sk-mine" } } }));
+    narrow.done("POST /auth/creds/confirm", &json!({ "section": "providers.u" }));
+    narrow.done("POST /auth/creds/confirm", &json!({}));
+    let creds = own.done("GET /auth/creds", &Value::Null);
+    assert_eq!(creds["providers"]["t"]["apiKey"], "sk-upstr...6789", "{creds}");
+    // What moved, and is none of its business, is not confirmed along with the rest.
+    let file = std::fs::read_to_string(world.home.providers().join("t.toml")).unwrap();
+    let moved = file.replacen("http://127.0.0.1", "http://localhost", 1);
+    std::fs::write(world.home.providers().join("t.toml"), moved).unwrap();
+    assert_eq!(admin.get("POST /admin/reload").status, 200);
+    narrow.fails("POST /auth/creds/confirm", &json!({}), refused);
+    // The same for tokens.
+    let mine = own.done("GET /auth/me", &Value::Null);
+    let further = (403, "token_scope", "That token reaches further than this one: this one cannot revoke it");
+    for id in [text(&wide, "id"), text(&mine["token"], "id")] {
+        narrow.fails(&format!("DELETE /auth/tokens/{id}"), &Value::Null, further);
+    }
+    narrow.fails("DELETE /auth/tokens/tok_0123456789abcdef", &Value::Null, NO_TOKEN);
+    narrow.done(&format!("DELETE /auth/tokens/{}", text(&narrower, "id")), &Value::Null);
 }
 
 #[test]

@@ -536,7 +536,8 @@ fn shared_logins_are_refreshed_for_all() {
     let mut play = Play::new(-1);
     play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
     let bob = play.world.home.user("bob");
-    let login = r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1}}}}"#;
+    let login =
+        r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":1000000000000}}}}"#;
     let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
     let (admin, length) = (admin.trim(), login.len());
     let mut client = play.world.client();

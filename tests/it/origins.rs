@@ -114,9 +114,10 @@ impl Place {
 
     /// Holds that `ada`'s key is kept back, and from where.
     fn is_kept_from(&mut self, name: &str, old: &str, new: &str) {
+        let ada = self.id("ada");
         let message = format!(
             "The credential stored for {name} was saved for {old}, and {name} now leads to {new}: confirm that with \
-             `POST /auth/creds/confirm`, or have an admin run `tollgate credential confirm`"
+             `POST /auth/creds/confirm`, or have an admin run `tollgate credential confirm {ada}`"
         );
         let ada = self.ada.clone();
         self.check(name, &ada, ("credential_moved", &message));
@@ -165,6 +166,12 @@ fn a_key_stays_behind_when_its_provider_moves() {
     place.check("a", &ada, ("one.example", "adas"));
     place.write("a", &file("a", "two.example", ""));
     place.is_kept_from("a", "https://one.example", "https://two.example");
+    let waiting = "stored credentials wait: they were not saved for where the files lead now, and requests get `credential_moved`";
+    let told = place.gateway.as_ref().unwrap().says(waiting);
+    assert_eq!(
+        (&told["credential"], &told["owners"], &told["to"]),
+        (&json!("s.key"), &json!(1), &json!("https://two.example"))
+    );
     let new = from_to(&["https://one.example"], &["https://two.example"]);
     assert_eq!(place.confirms(), new);
     place.check("a", &ada, ("two.example", "adas"));
@@ -241,8 +248,8 @@ fn a_gateway_may_be_switched_on() {
     place.write("gateways/relay", &GATEWAY.replace("relay.example", "evil.example"));
     place.is_kept_from(
         "a",
-        "https://one.example, https://{zone}.relay.example",
-        "https://{zone}.evil.example",
+        "https://one.example, https://{env:ZONE}.relay.example",
+        "https://{env:ZONE}.evil.example",
     );
     // Without it the base URL serves as before.
     place.serve(&[]);
@@ -267,7 +274,7 @@ fn an_egress_is_the_operators_or_the_files() {
     place.write("a", &egress("https://evil.example/?to={url|urlencode}"));
     place.is_kept_from("a", "https://one.example", "https://evil.example");
     place.write("a", &egress("{proxy}.evil.example/?to={url|urlencode}"));
-    place.is_kept_from("a", "https://one.example", "{proxy}.evil.example");
+    place.is_kept_from("a", "https://one.example", "{env:PROXY}.evil.example");
     // What it wraps counts too.
     place.write("a", &egress("{proxy}/?to={url|urlencode}").replace("one.example", "two.example"));
     place.is_kept_from("a", "https://one.example", "https://two.example");
@@ -329,9 +336,10 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
     place.share("groups/others", "others");
     place.is_kept_from("a", "https://one.example", "https://two.example");
     let moved = "was saved for https://one.example, and a now leads to https://two.example: an admin has to \
-                 confirm that with `tollgate credential confirm`";
-    let shared = |whose: &str| format!("The credential that {whose} for a {moved}");
-    let (teams, everybodys) = (shared("the group `team` shares"), shared("everybody shares"));
+                 confirm that with `tollgate credential confirm";
+    let shared = |whose: &str, how: &str| format!("The credential that {whose} for a {moved} {how}`");
+    let teams = shared("the group `team` shares", "--group team");
+    let everybodys = shared("everybody shares", "--everybody");
     place.check("a", &bob, ("credential_moved", &teams));
     place.check("a", &eve, ("credential_moved", &everybodys));
     let said = place.home.done(&["explain", "GET", "/a/get", "--as", "eve"], "");

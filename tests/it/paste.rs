@@ -176,3 +176,71 @@ fn they_go_with_their_login_and_their_user() {
     assert_eq!(call(&world, &format!("DELETE /admin/users/{id}"), admin, "").0, 200);
     assert_eq!(refused(&world, CODEX, &last), (401, "invalid_token".into()));
 }
+
+/// A further token of the user's for self-service.
+fn manager(world: &World, wanted: Value) -> String {
+    let mut wanted = wanted;
+    wanted["kind"] = "manage".into();
+    let (status, made) = call(world, "POST /auth/tokens", &world.token, &wanted.to_string());
+    assert_eq!(status, 201, "{made}");
+    made["token"].as_str().unwrap().to_owned()
+}
+
+/// The listed paste tokens, by id.
+fn listed(world: &World, line: &str, token: &str) -> Vec<(String, Value)> {
+    let (_, list) = call(world, line, token, "");
+    let all = list.as_object().unwrap_or_else(|| panic!("{list}")).clone();
+    all.into_iter().filter(|(_, one)| one["kind"] == "paste").collect()
+}
+
+#[test]
+fn one_reaches_no_further_than_the_token_that_asks_for_it() {
+    let mut world = World::shipped(&[]);
+    log_in(&world);
+    let elsewhere = manager(&world, json!({ "scopes": ["openai", "anthropic"] }));
+    assert_eq!(refused(&world, MAKE, &elsewhere), (403, "token_scope".into()));
+    // It may set the login, since it is of its section, and gets none with it.
+    let login = json!({ "openai": { "oauth": { "accessToken": "access-1" } } }).to_string();
+    let (status, answer) = call(&world, "PUT /auth/creds", &elsewhere, &login);
+    assert_eq!((status, answer.get("codexPasteToken")), (200, None), "{answer}");
+    let until = "2130-01-01T00:00:00Z";
+    let narrow =
+        manager(&world, json!({ "scopes": ["openai-codex/responses", "openai"], "expiresAt": until }));
+    let (status, made) = call(&world, MAKE, &narrow, "");
+    assert_eq!(status, 200, "{made}");
+    let list = listed(&world, "GET /auth/tokens", &world.token);
+    let [(_, first), (_, second)] = list.as_slice() else { panic!("{list:?}") };
+    assert_eq!((&first["provider"], &first["scopes"]), (&json!("openai-codex"), &json!(["openai-codex"])));
+    assert_eq!(
+        (&second["scopes"], &second["expiresAt"]),
+        (&json!(["openai-codex/responses"]), &json!(until))
+    );
+    served(&mut world, CODEX, made["codexPasteToken"].as_str().unwrap());
+    // Nor does a token that was replaced make one.
+    assert_eq!(call(&world, "POST /auth/rotate", &narrow, "").0, 200);
+    assert_eq!(refused(&world, MAKE, &narrow), (409, "token_replaced".into()));
+}
+
+#[test]
+fn they_are_listed_and_revoked_as_others_are() {
+    let mut world = World::shipped(&[]);
+    let (first, second) = (log_in(&world), make(&world));
+    let list = listed(&world, "GET /auth/tokens", &world.token);
+    assert_eq!(list.len(), 2);
+    for (id, one) in &list {
+        assert!(id.starts_with("tok_") && one["createdAt"].is_string(), "{one}");
+        assert_eq!((&one["provider"], one.get("prefix")), (&json!("openai-codex"), None), "{one}");
+    }
+    let me = call(&world, "GET /auth/me", &world.token, "").1["id"].as_str().unwrap().to_owned();
+    let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    let admin = admin.trim();
+    let path = format!("/admin/users/{me}/tokens");
+    assert_eq!(listed(&world, &format!("GET {path}"), admin), list);
+    served(&mut world, CODEX, &first);
+    let own = world.token.clone();
+    assert_eq!(call(&world, &format!("DELETE /auth/tokens/{}", list[0].0), &own, "").0, 200);
+    assert_eq!(refused(&world, CODEX, &first), (401, "invalid_token".into()));
+    served(&mut world, CODEX, &second);
+    assert_eq!(call(&world, &format!("DELETE {path}/{}", list[1].0), admin, "").0, 200);
+    assert_eq!(refused(&world, CODEX, &second), (401, "invalid_token".into()));
+}

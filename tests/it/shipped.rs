@@ -156,7 +156,7 @@ fn without_a_key_each_names_its_provider() {
 fn an_api_key_never_goes_to_another_host() {
     let mut world = World::shipped(&[]);
     store_keys(&world);
-    let expired = LOGIN.replace("4102444800000", "1000").replace(r#""refreshToken":"r","#, "");
+    let expired = LOGIN.replace("4102444800000", "1000000000000").replace(r#""refreshToken":"r","#, "");
     world.home.credential("ada", "openai.oauth", &expired);
     for path in ["/openai/v1/codex/responses", "/openai-codex/codex/responses"] {
         let request = Exchange::new("POST", "").at(path, "");

@@ -360,7 +360,7 @@ fn a_users_secrets_are_opened_only_where_they_decide() {
         check(&home, &["explain", "GET", path, "--as", "ada"], code, parts);
     };
     ask("/demo/items/1", 0, &["what is stored does not match `k-*`", "401 credential_missing"]);
-    home.credential("ada", "providers.demo.login", r#"{"accessToken":"t","expiresAt":1}"#);
+    home.credential("ada", "providers.demo.login", r#"{"accessToken":"t","expiresAt":1000000000000}"#);
     ask("/demo/items/1", 0, &["the login that is stored has expired", "401 credential_expired"]);
     home.credential("ada", "providers.demo.login", r#"{"accessToken":"t","expiresAt":4102444800000}"#);
     ask("/demo/items/1", 0, &["auth      `login`: it is stored", "x-login: ***"]);

@@ -71,17 +71,25 @@ fn an_entry_is_fresh_until_something_changes_and_serves_on_for_an_hour() {
 }
 
 #[test]
-fn after_a_failure_known_callers_do_not_wait_again_at_once() {
+fn after_a_failure_a_known_caller_does_not_wait_again_at_once() {
     let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
     let mut answers = Answers::new(10, 10);
-    answers.keep(one(1), Some((key(1), known(7))), 1, start);
-    answers.keep(one(2), None, 1, start);
-    answers.pause(start + Duration::from_secs(5));
+    for number in [1, 2] {
+        answers.keep(one(number), Some((key(number), known(7))), 1, start);
+    }
+    answers.keep(one(3), None, 1, start);
+    answers.pause(&key(1), after(5));
+    answers.pause(&key(4), after(5));
     assert_eq!(answers.recall(one(1), now(start, 5, 2, 5)), Recall::Fresh(Some(7)));
-    assert_eq!(answers.recall(one(2), now(start, 5, 2, 5)), Recall::Unknown);
+    // Nobody asked about the others: they may have been revoked.
+    assert_eq!(answers.recall(one(2), now(start, 5, 2, 5)), Recall::Stale(key(2), 7));
+    assert_eq!(answers.recall(one(3), now(start, 5, 2, 5)), Recall::Unknown);
+    assert_eq!(answers.recall(one(4), now(start, 5, 2, 5)), Recall::Unknown);
     assert_eq!(answers.recall(one(1), now(start, 6, 2, 5)), Recall::Stale(key(1), 7));
-    answers.pause(start + Duration::from_secs(6));
-    answers.keep(one(2), None, 2, start);
+    answers.pause(&key(1), after(6));
+    assert_eq!(answers.recall(one(1), now(start, 6, 2, 5)), Recall::Fresh(Some(7)));
+    answers.keep(one(3), None, 2, after(6));
     assert_eq!(answers.recall(one(1), now(start, 6, 2, 5)), Recall::Stale(key(1), 7), "the store is back");
 }
 

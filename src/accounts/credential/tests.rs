@@ -31,6 +31,12 @@ fn plain_secrets() {
     check("k\0", Err("position 2"));
     check("schlüssel", Err("position 5"));
     check("\u{7f}", Err("position 1"));
+    // What lists show is no secret.
+    let is_mask = "this is a mask, not a secret: leave the field out to keep what is stored";
+    check("***", Err(is_mask));
+    check(&Stored::Plain(secret("0123456789abcdefg")).mask(), Err(is_mask));
+    check("****", Ok("****"));
+    check("01234567...defgh", Ok("01234567...defgh"));
 }
 
 #[test]
@@ -44,8 +50,15 @@ fn oauth_logins() {
         }
     };
     check(r#"{"accessToken":"a"}"#, Ok(oauth("a", None, None)));
-    let all = r#" {"accessToken":"a","refreshToken":"r","expiresAt":5} "#;
-    check(all, Ok(oauth("a", Some("r"), Some(5))));
+    let all = r#" {"accessToken":"a","refreshToken":"r","expiresAt":100000000000} "#;
+    check(all, Ok(oauth("a", Some("r"), Some(100_000_000_000))));
+    check(r#"{"accessToken":"a","expiresAt":0}"#, Ok(oauth("a", None, Some(0))));
+    let seconds = "`expiresAt` looks like seconds: milliseconds since 1970 are needed";
+    check(r#"{"accessToken":"a","expiresAt":1800000000}"#, Err(seconds));
+    check(r#"{"accessToken":"a","expiresAt":99999999999}"#, Err(seconds));
+    for shown in [r#"{"status":"configured","expiresAt":1800000000000}"#, r#"{"status":"unreadable"}"#] {
+        check(shown, Err("this is a mask, not a secret"));
+    }
     check(r#"{"accessToken":"a","refreshToken":null,"expiresAt":null}"#, Ok(oauth("a", None, None)));
     check("sk-canary", Err("line 1, column 1 is not valid JSON"));
     check("[]", Err("it is no object"));
@@ -73,11 +86,16 @@ fn other_shapes_are_read_through_pointers() {
     ];
     let paste = paste.map(|(key, pointer)| (key.to_owned(), pointer.to_owned())).into();
     let check = |text: &str, expected| assert_eq!(Stored::oauth(text, &paste).ok(), expected, "{text}");
-    let pasted = r#"{"tokens":{"access_token":"a","refresh_token":"r","id":"x"},"expiry":5,"more":1}"#;
-    check(pasted, Some(oauth("a", Some("r"), Some(5))));
+    let told = |text: &str| Stored::oauth(text, &paste).unwrap_err().to_string();
+    let pasted =
+        r#"{"tokens":{"access_token":"a","refresh_token":"r","id":"x"},"expiry":1800000000000,"more":1}"#;
+    check(pasted, Some(oauth("a", Some("r"), Some(1_800_000_000_000))));
     check(r#"{"tokens":{"access_token":"a"}}"#, Some(oauth("a", None, None)));
-    check(r#"{"accessToken":"b","expiresAt":6}"#, Some(oauth("b", None, Some(6))));
-    check(r#"{"tokens":{"refresh_token":"r"}}"#, None);
+    check(r#"{"accessToken":"b","expiresAt":0}"#, Some(oauth("b", None, Some(0))));
+    for part in [r#"{"tokens":{"refresh_token":"r"}}"#, r#"{"mode":"x","expiry":1}"#] {
+        assert!(told(part).ends_with("`/tokens/access_token` is missing: is this all of it?"), "{part}");
+    }
+    assert!(told(r#"{"other":{}}"#).ends_with("the key `other` is not known"));
     check(r#"{"tokens":{"access_token":"a\n"}}"#, None);
 }
 
@@ -105,7 +123,7 @@ fn plaintexts_lead_back() {
         assert_eq!(Stored::from_plaintext(&stored.to_plaintext()), Some(stored));
     };
     check(Stored::Plain(secret(r#"{"accessToken":"a"}"#)));
-    check(oauth("a", None, None));
+    check(oauth("a", None, Some(5)));
     check(oauth("\"\\", Some("r"), Some(u64::MAX)));
     for bad in [&b""[..], b"X", b"O{", b"P\xff"] {
         assert_eq!(Stored::from_plaintext(bad), None, "{bad:?}");

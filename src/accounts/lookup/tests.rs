@@ -15,7 +15,7 @@ use crate::{
         watch::{POLL_DEADLINE, POLL_INTERVAL, Watcher, fill_once},
     },
     name::{AdminTokenId, FileName, Owner, TokenId, UserId},
-    store::{Names, Token, User},
+    store::{Names, Token, TokenKind, User},
 };
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -30,6 +30,7 @@ struct Fake {
     fails: AtomicBool,
     hangs: AtomicBool,
     polls_hang: AtomicBool,
+    lists_hang: AtomicBool,
     /// Whom each change was about.
     changes: Mutex<Vec<UserId>>,
     /// Whether the older ones are not known any more.
@@ -51,6 +52,7 @@ impl Fake {
             label: None,
             kind: TokenKind::Both,
             scopes: None,
+            paste: None,
             user: user.id.clone(),
             user_name: user.name.clone(),
             created_at_ms: 1,
@@ -58,7 +60,7 @@ impl Fake {
             replaced_at_ms: None,
             last_used_at_ms: None,
         };
-        let found = Found { user, token: FoundToken::Own(own), credentials: Vec::new() };
+        let found = Found { user, token: own, credentials: Vec::new() };
         self.changes.lock().unwrap().push(found.user.id.clone());
         self.tokens.lock().unwrap().insert(TokenHash::of(token), found);
     }
@@ -148,6 +150,9 @@ impl Directory for Arc<Fake> {
     }
 
     async fn token_hashes_of(&self, user: Option<&UserId>) -> Result<Vec<TokenHash>, StoreError> {
+        if self.lists_hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.reached().await?;
         let tokens = self.tokens.lock().unwrap();
         Ok(tokens.iter().filter(|(_, found)| Some(&found.user.id) == user).map(|(hash, _)| *hash).collect())
@@ -196,6 +201,15 @@ impl World {
     /// As `fill` does when it is told to.
     async fn fill(&self) {
         fill_once(&self.fake, &self.accounts.pulse.filter).await.unwrap();
+    }
+
+    /// How often a thousand wrong tokens reach the store.
+    async fn calls_of_a_flood(&self) -> usize {
+        for number in 0..1000 {
+            let wrong = format!("tg_wrong{number}");
+            assert!(self.accounts.authenticate(&self.cache, &wrong).await.unwrap().is_none());
+        }
+        self.fake.calls()
     }
 
     /// What `authenticate` says, and how often the store was asked for it.
@@ -257,7 +271,7 @@ async fn tokens_of_a_vendors_shape_are_looked_up_among_their_own() {
         let (hash, mut tokens) = (TokenHash::of(text), world.fake.tokens.lock().unwrap());
         let provider = FileName::new("demo").unwrap();
         let mut found = tokens.remove(&hash).unwrap();
-        found.token = FoundToken::Paste { provider, expires_at_ms: None };
+        found.token.paste = Some(provider);
         world.fake.pasted.lock().unwrap().insert(hash, found);
     }
     world.poll().await;
@@ -340,6 +354,26 @@ async fn a_silent_store_keeps_known_callers() {
     world.fake.hangs.store(true, Ordering::SeqCst);
     world.check("tg_0", Ok(true), 1).await;
     world.check("tg_0", Ok(true), 0).await;
+}
+
+/// One question that failed says nothing about those who were just revoked.
+#[tokio::test]
+async fn a_failure_about_one_does_not_keep_a_revoked_one_alive() {
+    let mut world = World::new().await;
+    for number in [0, 1] {
+        world.fake.add(&format!("tg_{number}"), number);
+    }
+    world.poll().await;
+    world.check("tg_0", Ok(true), 1).await;
+    world.check("tg_1", Ok(true), 1).await;
+    world.fake.revoke("tg_1");
+    world.poll().await;
+    world.fake.generation.raise();
+    world.fake.fails.store(true, Ordering::SeqCst);
+    world.check("tg_0", Ok(true), 1).await;
+    world.fake.fails.store(false, Ordering::SeqCst);
+    world.check("tg_1", Ok(false), 1).await;
+    world.check("tg_0", Ok(true), 1).await;
 }
 
 /// Lookups still work: what cannot be watched is looked up.
@@ -506,8 +540,7 @@ async fn an_expired_token_is_not_found() {
     let expire = |at| {
         let mut tokens = world.fake.tokens.lock().unwrap();
         let found = tokens.get_mut(&TokenHash::of("tg_0")).unwrap();
-        let FoundToken::Own(token) = &mut found.token else { panic!("a token of the user's") };
-        token.expires_at_ms = Some(at);
+        found.token.expires_at_ms = Some(at);
         world.fake.generation.raise();
     };
     expire(clock::now_ms());
@@ -574,21 +607,33 @@ async fn who_is_too_far_behind_asks_about_everybody() {
     world.poll().await;
     world.fill().await;
     world.check("tg_0", Ok(true), 1).await;
-    let wrong = async |world: &World| {
-        for number in 0..1000 {
-            let wrong = format!("tg_wrong{number}");
-            assert!(world.accounts.authenticate(&world.cache, &wrong).await.unwrap().is_none());
-        }
-        world.fake.calls()
-    };
-    assert!(wrong(&world).await < 200);
+    assert!(world.calls_of_a_flood().await < 200);
     world.fake.trimmed.store(true, Ordering::SeqCst);
     world.fake.add("tg_1", 1);
     world.poll().await;
     world.check("tg_0", Ok(true), 1).await;
-    assert_eq!(wrong(&world).await, 1000, "any may be one that was made meanwhile");
+    assert_eq!(world.calls_of_a_flood().await, 1000, "any may be one that was made meanwhile");
     let filter = &world.accounts.pulse.filter;
     timeout(LIMIT, filter.wanted()).await.expect("it is to be filled anew");
+}
+
+#[tokio::test]
+async fn a_user_whose_tokens_cannot_be_listed_in_time_opens_the_store_to_nobody() {
+    let mut world = World::new().await;
+    world.fake.add("tg_0", 0);
+    world.poll().await;
+    world.fill().await;
+    let wanted =
+        async |world: &World| timeout(POLL_DEADLINE, world.accounts.pulse.filter.wanted()).await.is_ok();
+    while wanted(&world).await {}
+    world.fake.lists_hang.store(true, Ordering::SeqCst);
+    world.fake.add("tg_1", 1);
+    world.poll().await;
+    assert!(world.calls_of_a_flood().await < 200);
+    world.check("tg_0", Ok(true), 1).await;
+    assert!(wanted(&world).await, "it is to be filled anew");
+    world.fill().await;
+    world.check("tg_1", Ok(true), 1).await;
 }
 
 #[tokio::test]

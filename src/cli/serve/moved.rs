@@ -59,7 +59,8 @@ fn tell(moved: &[Moved]) {
             credential,
             owners,
             to,
-            "stored credentials were not saved for where the files lead now: requests get `credential_moved` until their owners confirm (`POST /auth/creds/confirm`), or an admin what is shared (`tollgate credential confirm`)"
+            help = "`POST /auth/creds/confirm` by each owner, `tollgate credential confirm` for what is shared; or change the files back",
+            "stored credentials wait: they were not saved for where the files lead now, and requests get `credential_moved`"
         );
     }
     if let Some(more) = moved.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {

@@ -48,7 +48,7 @@ fn what_a_dump_holds_in_each_of_its_shapes() {
     let users_value =
         serde_json::json!({ ADA: { "name": "ada", "ip": "10.0.0.1", "createdAt": 1_700_000_000_123_u64 } });
     let creds = serde_json::json!({
-        "demo": { "apiKey": "sk-1", "oauth": { "accessToken": "a", "refreshToken": "r", "expiresAt": 5 } },
+        "demo": { "apiKey": "sk-1", "oauth": { "accessToken": "a", "refreshToken": "r", "expiresAt": 1_700_000_000_000_u64 } },
         "providers": { "demo": { "apiKey": "sk-2" } },
     });
     let paste = hex(&[7; 32]);
