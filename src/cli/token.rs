@@ -185,9 +185,9 @@ fn row(token: Token) -> [String; 10] {
     );
     [
         token.id.to_string(),
-        token.prefix,
+        if token.prefix.is_empty() { "-".to_owned() } else { token.prefix },
         token.user.to_string(),
-        token.kind.as_str().to_owned(),
+        if token.paste.is_some() { "paste" } else { token.kind.as_str() }.to_owned(),
         scopes,
         utc(token.created_at_ms),
         time(token.expires_at_ms),
@@ -268,7 +268,9 @@ async fn revoke(
 fn find<'t>(stored: &'t [Token], text: &str) -> anyhow::Result<&'t Token> {
     ensure!(AdminTokenId::new(text).is_none(), "`{text}` is an admin token's id: add `--admin`");
     let hash = TokenHash::of(text);
-    let is_it = |token: &&Token| token.hash == hash || token.id.as_str() == text || token.prefix == text;
+    // One of a provider's shape has no beginning of its own.
+    let begins = |token: &Token| !token.prefix.is_empty() && token.prefix == text;
+    let is_it = |token: &&Token| token.hash == hash || token.id.as_str() == text || begins(token);
     let matches: Vec<_> = stored.iter().filter(is_it).collect();
     match matches.as_slice() {
         [token] => Ok(token),
