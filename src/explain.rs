@@ -83,6 +83,8 @@ pub struct Owned {
 pub struct Caller {
     /// What there is for the caller: the owner that goes first stands first.
     pub owners: Vec<Owned>,
+    /// What the user is called, if one is named.
+    pub user: String,
     /// Why nothing is there of a field that is not.
     pub otherwise: String,
 }
@@ -92,7 +94,7 @@ impl Caller {
     pub fn given(fields: impl IntoIterator<Item = (String, Held)>, otherwise: impl Into<String>) -> Self {
         let kept = |(field, held)| (field, Kept { held, origins: Vec::new() });
         let owned = Owned { owner: None, fields: fields.into_iter().map(kept).collect() };
-        Self { owners: vec![owned], otherwise: otherwise.into() }
+        Self { owners: vec![owned], user: String::new(), otherwise: otherwise.into() }
     }
 }
 
@@ -289,7 +291,7 @@ impl Traveller<'_> {
             name: auth.field.clone(),
             used: used.is_some_and(|used| used.entry == index),
             reason: match used {
-                Some(used) if used.entry == index => words::fits(auth, self.owner(used)),
+                Some(used) if used.entry == index => words::fits(auth, self.owner(used), &self.caller.user),
                 Some(_) | None => self.passed_over(index, auth, used),
             },
             at: finder.place(&auth.at),
@@ -307,8 +309,17 @@ impl Traveller<'_> {
             Some(Held::Unreadable(why)) => format!("what is stored does not open: {why}"),
             Some(Held::Value(_) | Held::Something) => words::does_not_match(auth),
             None if used.is_some_and(|used| used.entry < index) => words::NOT_REACHED.to_owned(),
-            None => self.caller.otherwise.clone(),
+            None => used
+                .and_then(|used| self.outranked(auth, used))
+                .unwrap_or_else(|| self.caller.otherwise.clone()),
         }
+    }
+
+    /// That an owner further down has something for an entry, if one does.
+    fn outranked(&self, auth: &compile::Auth, used: Used) -> Option<String> {
+        let mut below = self.caller.owners.iter().skip(used.owner + 1);
+        let owner = below.find(|owned| owned.fields.contains_key(&auth.field))?.owner.as_ref()?;
+        Some(words::after(owner, self.owner(used)?, &self.caller.user))
     }
 
     fn gateways(&self, finder: &Finder<'_>) -> Vec<Choice> {

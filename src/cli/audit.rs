@@ -59,6 +59,12 @@ async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Rep
             break;
         }
     }
+    if chain.seq == 0 {
+        ensure!(
+            store.users_page(None, Some(1)).await?.is_empty() && store.admin_tokens().await?.is_empty(),
+            "the audit log is empty, though there are users or tokens: all of its entries were taken out"
+        );
+    }
     if let Some((seq, _)) = head.filter(|(seq, _)| *seq > chain.seq) {
         bail!("the audit log ends with entry {}: those up to {seq} were cut off", chain.seq);
     }

@@ -13,11 +13,12 @@ use std::{
 
 use anyhow::{Context, anyhow};
 
+use super::context::has_no_store;
 use crate::{
     diag::{self, Code, Diagnostic, Entry, MAX_FINDINGS, Severity, Sources},
     lint::Levels,
     load::{self, Loaded},
-    settings::{Given, Places, SettingsError, Source, resolve},
+    settings::{DEFAULT_PROVIDERS, Given, Places, Settings, SettingsError, Source, resolve},
 };
 
 use formats::Finding;
@@ -257,6 +258,23 @@ pub fn describe(origin: &Source) -> String {
         Source::Directory(dir) => format!("`{}`", dir.display()),
         Source::Embedded => "the built-in provider files".into(),
     }
+}
+
+/// That the built-in files are used, for who may have meant others.
+pub(super) fn built_in_note() -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    format!(
+        "the built-in provider files are used, since there is no `{DEFAULT_PROVIDERS}` in {}; `--providers` names others",
+        here.display()
+    )
+}
+
+/// Says so on stderr, where the data directory is one that a server had: that one may have other files.
+pub(super) fn tell_of_built_in(settings: &Settings) -> anyhow::Result<()> {
+    if settings.providers == Source::Embedded && !has_no_store(&settings.data) {
+        writeln!(std::io::stderr(), "note: {}", built_in_note()).context("failed to print")?;
+    }
+    Ok(())
 }
 
 /// What another command is given as this one is: directories, and the files in them that are meant.

@@ -4,7 +4,10 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     io::{self, IsTerminal, Read, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
 };
 
 use anyhow::Context as _;
@@ -14,7 +17,7 @@ use crate::{
     accounts::KeySources,
     secret::Secret,
     settings::Settings,
-    store::{Store, User},
+    store::{DATABASE, Store, StoreError, User},
 };
 
 /// What a command is given by its caller, who reads settings, environment and provider files.
@@ -35,10 +38,64 @@ pub(super) struct Report {
 }
 
 impl Context<'_> {
-    /// Opens the store, beside a running server.
+    /// Opens the store, beside a running server. None is made.
     pub(super) async fn store(&self) -> anyhow::Result<Store> {
-        Store::open(&self.settings.data).await.context("failed to open the store")
+        open(&self.settings.data).await
     }
+
+    /// The same; where there is none, it is made, and that is told: it may be the wrong place.
+    pub(super) async fn store_or_new(&self) -> anyhow::Result<Store> {
+        let data = &self.settings.data;
+        let new = has_no_store(data);
+        let store = Store::open(data).await.map_err(|error| unusable(data, error))?;
+        if new {
+            writeln!(io::stderr(), "made a new store in {}", absolute(data)).context("failed to print")?;
+        }
+        Ok(store)
+    }
+}
+
+/// Opens the store in a data directory. None is made: whoever asks for what is stored means one that is there.
+pub(super) async fn open(data: &Path) -> anyhow::Result<Store> {
+    anyhow::ensure!(
+        !has_no_store(data),
+        "there is no store in {}: no tollgate has served from there; name its data directory with --data or TOLLGATE_DATA",
+        absolute(data)
+    );
+    Store::open(data).await.map_err(|error| unusable(data, error))
+}
+
+/// Whether nothing there belongs to a store. Of what cannot be looked at, opening tells more.
+pub(super) fn has_no_store(data: &Path) -> bool {
+    let wal = format!("{DATABASE}-wal");
+    [DATABASE, &wal].iter().all(|name| data.join(name).try_exists().is_ok_and(|exists| !exists))
+}
+
+/// A path as it is meant from everywhere.
+pub(super) fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// Why a data directory does not serve, for who can name another or come as another user.
+pub(super) fn unusable(data: &Path, error: StoreError) -> anyhow::Error {
+    match &error {
+        StoreError::File { path, reason } if path == data => anyhow::anyhow!(
+            "the data directory `{}` cannot be made: {reason}; name another with `--data`",
+            absolute(data)
+        ),
+        StoreError::Forbidden { .. } if let Some((mode, owner)) = of_another(data) => anyhow::anyhow!(
+            "no right to use `{}` (mode {mode:04o}, owner uid {owner}): run this as that user, or as root",
+            absolute(data)
+        ),
+        _ => anyhow::Error::from(error).context("failed to open the store"),
+    }
+}
+
+/// The permission bits and the owner of a directory, if that is another user.
+fn of_another(data: &Path) -> Option<(u32, u32)> {
+    let found = fs::metadata(data).ok()?;
+    let owner = found.uid();
+    (owner != rustix::process::geteuid().as_raw()).then_some((found.mode() & 0o7777, owner))
 }
 
 impl Report {

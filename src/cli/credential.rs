@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    api,
+    api::{self, Refused},
     context::{Context, Report, find_user, read_secret, table},
 };
 use crate::{accounts::utc, name::GroupName, secret::Secret};
@@ -123,6 +123,25 @@ impl Keeper {
         let document = place.rsplit('.').fold(value, |inner, step| json!({ step: inner }));
         api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
     }
+
+    /// Why a value is not taken. The place that was asked for is not told once more.
+    fn refusal(&self, place: &str, value: &Value, error: anyhow::Error) -> anyhow::Error {
+        let Some(Refused { place: Some(at), reason, judged_by }) = error.downcast_ref() else {
+            return error;
+        };
+        let asked = format!("/{}", place.replace('.', "/"));
+        let reason = match at.strip_prefix(&asked) {
+            Some("") if value.is_string() && reason.starts_with("expected ") => format!(
+                "this field holds a login: give its JSON, as in `tollgate credential set {} {place} < login.json`",
+                self.argument
+            ),
+            Some(below) if below.starts_with('/') => format!("{below}: {reason}"),
+            Some("") => reason.clone(),
+            _ if asked.starts_with(at) => reason.clone(),
+            _ => return error,
+        };
+        anyhow::anyhow!("{reason}{judged_by}")
+    }
 }
 
 async fn set(
@@ -136,7 +155,9 @@ async fn set(
     // All that can fail without the value fails before somebody is asked for it.
     keeper.stored(context).await?;
     let text = read(place)?;
-    let stored = keeper.merge(place, value(text.expose()), context).await;
+    let value = value(text.expose());
+    let stored = keeper.merge(place, value.clone(), context).await;
+    let stored = stored.map_err(|error| keeper.refusal(place, &value, error));
     stored.with_context(|| format!("failed to store `{place}`"))?;
     Ok(Report::note(format!("stored `{place}` for {}\n", keeper.shown)))
 }

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, io::Write as _};
 use anyhow::{Context as _, bail, ensure};
 use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
 
-use super::{check, context::find_user};
+use super::{
+    check,
+    context::{find_user, open},
+};
 use crate::{
     accounts::{self, KeySources, MasterKey, open_credential},
     compile::{self, Compiled, VarSource},
@@ -17,7 +20,7 @@ use crate::{
     secret::Secret,
     settings::Settings,
     spec::{self, nearest},
-    store::{DATABASE, SealedCredential, Store},
+    store::SealedCredential,
     table::Hit,
 };
 
@@ -55,6 +58,7 @@ pub struct Args {
 /// Prints what would come of the request. Whether it has an endpoint.
 pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Result<bool> {
     let head = head(args)?;
+    check::tell_of_built_in(settings)?;
     let what = check::describe(&settings.providers);
     let mut loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
     let compiled = compile::compile(&loaded.files);
@@ -157,7 +161,7 @@ fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let owners = runtime.block_on(stored_for(user, settings, keys, hit))?;
         let otherwise = format!("`{user}` has stored nothing for it, and nobody shares any");
-        return Ok(Caller { owners, otherwise });
+        return Ok(Caller { owners, user: user.clone(), otherwise });
     }
     let mut held = Vec::new();
     for one in &args.credentials {
@@ -195,12 +199,7 @@ async fn stored_for(
     hit: Option<&Hit>,
 ) -> anyhow::Result<Vec<Owned>> {
     let data = &settings.data;
-    ensure!(
-        data.join(DATABASE).is_file(),
-        "there are no users in `{}` yet: `tollgate user add` makes one",
-        data.display()
-    );
-    let store = Store::open(data).await.context("failed to open the store")?;
+    let store = open(data).await?;
     let user = find_user(&store, user).await?;
     let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
         return Ok(Vec::new());

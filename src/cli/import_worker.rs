@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use zeroize::Zeroizing;
 
-use super::context::{Context, Report, counted};
+use super::context::{Context, Report, counted, has_no_store};
 use crate::{
     accounts::{Actor, MasterKey, Newcomer, import_user, now_ms},
     compile, load,
@@ -53,7 +53,11 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
             problems.join("\n  ")
         );
     }
-    let store = context.store().await?;
+    if args.dry_run && has_no_store(&context.settings.data) {
+        let lines = notes.into_iter().map(|note| format!("note: {note}\n"));
+        return Report::note(lines.chain([told(&newcomers, true)]).collect::<String>()).print();
+    }
+    let store = context.store_or_new().await?;
     let here: BTreeSet<_> = store.users().await?.into_iter().map(|user| user.id).collect();
     let mut lines: Vec<String> = notes.into_iter().map(|note| format!("note: {note}\n")).collect();
     for one in newcomers.iter().filter(|one| here.contains(&one.id)) {

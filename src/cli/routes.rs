@@ -11,6 +11,7 @@ const HIDDEN: &str = "***";
 
 /// Prints a table of all endpoints. Whether all files are good.
 pub fn run(settings: &Settings) -> anyhow::Result<bool> {
+    check::tell_of_built_in(settings)?;
     let what = check::describe(&settings.providers);
     let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
     let assembled = load::assemble(&loaded, |source| load::var_value(source, &settings.secrets));

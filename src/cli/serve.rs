@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accounts::{self, Accounts, Actor, Endpoints, KeySources, MasterKey, Refresher, Rekeyer, Vaults},
     admin::{Admin, Desk, Files},
-    cli::{check, hold::hold},
+    cli::{check, context::unusable, hold::hold},
     control,
     diag::{Diagnostic, Severity},
     gateway::{Face, Readiness},
@@ -84,7 +84,7 @@ async fn start(
     let settings = &Settings { providers: source(settings), ..settings.clone() };
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
     // First, so that a second process touches nothing; the lock's maker also makes the directory.
-    drop(DirLock::acquire(&settings.data).await?);
+    drop(DirLock::acquire(&settings.data).await.map_err(|error| unusable(&settings.data, error))?);
     let held = hold(&settings.data)?;
     if let Some(why) = store::intruders(&settings.data)? {
         let data = settings.data.display();

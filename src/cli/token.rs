@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
+use http::Method;
+use serde_json::json;
 
-use super::context::{Context, Report, find_user, read_secret, table};
+use super::{
+    api::{self, Refused},
+    context::{Context, Report, find_user, read_secret, table},
+};
 use crate::{
     accounts::{
-        Actor, DisplayName, Issued, TokenDraft, add_token, from_utc, issue_admin_token, now_ms,
-        revoke_admin_token, revoke_token, shown, utc,
+        Actor, DisplayName, from_utc, issue_admin_token, now_ms, revoke_admin_token, revoke_token, shown, utc,
     },
     name::{AdminTokenId, Scope},
     secret::Secret,
-    store::{Revocation, Token, TokenHash, TokenKind},
+    store::{Revocation, Token, TokenHash},
 };
 
 /// The arguments of `tollgate token`.
@@ -27,7 +31,7 @@ pub struct TokenArgs {
 enum TokenCommand {
     /// Make a further token for a user or the admin, and print it
     Add(AddArgs),
-    /// List tokens by their first characters
+    /// List tokens, by their ids and first characters
     List {
         /// The user's id or name; all users if left out
         user: Option<String>,
@@ -37,8 +41,8 @@ enum TokenCommand {
     },
     /// Revoke tokens
     Revoke {
-        /// Tokens as `token list` shows them, or `-` for a whole one on stdin
-        #[arg(required = true, value_name = "TOKEN_OR_PREFIX")]
+        /// Tokens' ids or beginnings as `token list` shows them, or `-` for a whole one on stdin
+        #[arg(required = true, value_name = "TOKEN")]
         tokens: Vec<String>,
         /// They are ids of the admin's tokens, as `token list --admin` shows them
         #[arg(long)]
@@ -91,44 +95,46 @@ pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
 }
 
 async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
-    let label = args.label.as_deref().map(DisplayName::new).transpose();
-    let label = label.context("failed to take the label as a name")?;
-    let Some(user) = args.user.as_deref() else { return add_admin(label, context).await };
-    let draft = TokenDraft {
-        label,
-        kind: args.kind.into(),
-        scopes: scopes(&args.scope)?,
-        expires_at_ms: args.expires.as_deref().map(expiry).transpose()?,
-    };
-    let store = context.store().await?;
-    let user = find_user(&store, user).await?;
-    let issued = add_token(&store, &Actor::command(), &user.id, draft).await?;
-    let Issued { token, record } =
-        issued.with_context(|| format!("the user {} has been removed meanwhile", user.id))?;
+    let Some(user) = args.user.as_deref() else { return add_admin(args.label.as_deref(), context).await };
+    let mut wanted = json!({ "kind": args.kind.name() });
+    if let Some(label) = &args.label {
+        wanted["label"] = label.as_str().into();
+    }
+    if !args.scope.is_empty() {
+        wanted["scopes"] = args.scope.as_slice().into();
+    }
+    if let Some(expires) = &args.expires {
+        wanted["expiresAt"] = utc(expiry(expires)?).into();
+    }
+    let user = find_user(&context.store().await?, user).await?;
+    let path = format!("/admin/users/{}/tokens", user.id);
+    let made = api::call(context, Method::POST, &path, Some(&wanted)).await.map_err(in_arguments)?;
+    let (token, id) = made["token"].as_str().zip(made["id"].as_str()).context("the answer has no token")?;
     let note = format!(
-        "made a token for `{}` ({}); it is shown this once\n\
-         `tollgate token revoke {}` takes it back\n",
-        user.name, user.id, record.prefix
+        "made a token for `{}` ({}); it is shown this once\n`tollgate token revoke {id}` takes it back\n",
+        user.name, user.id
     );
-    Ok(Report { out: format!("{}\n", token.expose()), note })
+    Ok(Report { out: format!("{token}\n"), note })
+}
+
+/// What is refused, by the argument that it came from.
+fn in_arguments(error: anyhow::Error) -> anyhow::Error {
+    const ARGUMENTS: [(&str, &str); 3] =
+        [("/label", "--label"), ("/scopes", "--scope"), ("/expiresAt", "--expires")];
+    let Some(Refused { place: Some(place), reason, judged_by }) = error.downcast_ref() else { return error };
+    let argument = ARGUMENTS.iter().find(|(begin, _)| place.starts_with(begin));
+    let told = argument.map(|(_, argument)| anyhow!("`{argument}`: {reason}{judged_by}"));
+    told.unwrap_or(error)
 }
 
 /// It takes nothing away: other admin tokens go on working.
-async fn add_admin(label: Option<DisplayName>, context: &Context<'_>) -> anyhow::Result<Report> {
-    let (token, id) = issue_admin_token(&context.store().await?, &Actor::command(), label).await?;
+async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
+    let label = label.map(DisplayName::new).transpose().context("failed to take the label as a name")?;
+    let (token, id) = issue_admin_token(&context.store_or_new().await?, &Actor::command(), label).await?;
     let note = format!(
         "made a token for the admin; it is shown this once\n`tollgate token revoke --admin {id}` takes it back\n"
     );
     Ok(Report { out: format!("{}\n", token.expose()), note })
-}
-
-fn scopes(given: &[String]) -> anyhow::Result<Option<Vec<Scope>>> {
-    let scope = |text: &String| {
-        Scope::parse(text)
-            .with_context(|| format!("`{text}` is no scope: give `provider` or `provider/endpoint`"))
-    };
-    let scopes = given.iter().map(scope).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok((!scopes.is_empty()).then_some(scopes))
 }
 
 fn expiry(text: &str) -> anyhow::Result<u64> {
@@ -145,18 +151,19 @@ fn expiry(text: &str) -> anyhow::Result<u64> {
     }
 }
 
-impl From<Kind> for TokenKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Proxy => Self::Proxy,
-            Kind::Manage => Self::Manage,
-            Kind::Both => Self::Both,
+impl Kind {
+    /// As the API names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Manage => "manage",
+            Self::Both => "both",
         }
     }
 }
 
-const COLUMNS: [&str; 9] =
-    ["TOKEN", "USER", "KIND", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "NAME", "LABEL"];
+const COLUMNS: [&str; 10] =
+    ["ID", "TOKEN", "USER", "KIND", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "NAME", "LABEL"];
 
 async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
     let store = context.store().await?;
@@ -171,15 +178,16 @@ async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Repor
     Ok(Report { out: table(COLUMNS, &rows), note: String::new() })
 }
 
-fn row(token: Token) -> [String; 9] {
+fn row(token: Token) -> [String; 10] {
     let scopes = token.scopes.map_or_else(
         || "all".to_owned(),
         |scopes| scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(","),
     );
     [
-        token.prefix,
+        token.id.to_string(),
+        if token.prefix.is_empty() { "-".to_owned() } else { token.prefix },
         token.user.to_string(),
-        token.kind.as_str().to_owned(),
+        if token.paste.is_some() { "paste" } else { token.kind.as_str() }.to_owned(),
         scopes,
         utc(token.created_at_ms),
         time(token.expires_at_ms),
@@ -256,25 +264,26 @@ async fn revoke(
     Ok(Report::note(format!("revoked {revoked} {tokens}\n")))
 }
 
-/// The one token that is this, or is shown as this.
+/// The one token that is this, or has this id, or is shown as this.
 fn find<'t>(stored: &'t [Token], text: &str) -> anyhow::Result<&'t Token> {
+    ensure!(AdminTokenId::new(text).is_none(), "`{text}` is an admin token's id: add `--admin`");
     let hash = TokenHash::of(text);
-    let matches: Vec<_> = stored.iter().filter(|token| token.hash == hash || token.prefix == text).collect();
+    // One of a provider's shape has no beginning of its own.
+    let begins = |token: &Token| !token.prefix.is_empty() && token.prefix == text;
+    let is_it = |token: &&Token| token.hash == hash || token.id.as_str() == text || begins(token);
+    let matches: Vec<_> = stored.iter().filter(is_it).collect();
     match matches.as_slice() {
         [token] => Ok(token),
         [] => {
             // Whatever it is, it may be a whole token: only its beginning is repeated.
             let beginning = shown(text);
             bail!(
-                "no token is shown as `{beginning}`: give one exactly as `tollgate token list` shows it, or a whole one"
+                "no token is shown as `{beginning}`: give its id or its beginning exactly as `tollgate token list` shows them, or all of it"
             )
         }
         several => {
             let rows: Vec<_> = several.iter().map(|token| row((*token).clone())).collect();
-            bail!(
-                "several tokens are shown as `{text}`; pipe the whole token into `tollgate token revoke -`\n{}",
-                table(COLUMNS, &rows)
-            )
+            bail!("several tokens are shown as `{text}`: give an id\n{}", table(COLUMNS, &rows))
         }
     }
 }

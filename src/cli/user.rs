@@ -42,10 +42,17 @@ enum UserCommand {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = true, args = ["name", "group", "no_group", "ip", "no_ip", "state"])]
 struct ChangeArgs {
     /// The user's id or name
     user: String,
+    #[command(flatten)]
+    to: To,
+}
+
+/// What to change: something at least.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+struct To {
     /// Another name
     #[arg(long)]
     name: Option<String>,
@@ -93,7 +100,7 @@ async fn add(
 ) -> anyhow::Result<Report> {
     let name = DisplayName::new(name).context("failed to add the user")?;
     let group = group.map(group_name).transpose()?;
-    let store = context.store().await?;
+    let store = context.store_or_new().await?;
     let name_text = name.as_str();
     let draft = Draft { name: name.clone(), ip, group, credentials: None };
     match add_user(&store, &Actor::command(), draft, Names::Unique).await? {
@@ -132,13 +139,14 @@ fn row(user: User) -> [String; 5] {
 }
 
 async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<Report> {
-    let name = args.name.as_deref().map(DisplayName::new).transpose().context("failed to rename the user")?;
-    let group = args.group.as_deref().map(group_name).transpose()?;
+    let to = &args.to;
+    let name = to.name.as_deref().map(DisplayName::new).transpose().context("failed to rename the user")?;
+    let group = to.group.as_deref().map(group_name).transpose()?;
     let change = UserChange {
         name: name.map(|name| name.as_str().to_owned()),
-        group: (group.is_some() || args.no_group).then_some(group),
-        ip: (args.ip.is_some() || args.no_ip).then(|| args.ip.clone()),
-        disabled_at_ms: args.state.map(|state| (state == State::Disabled).then(now_ms)),
+        group: (group.is_some() || to.no_group).then_some(group),
+        ip: (to.ip.is_some() || to.no_ip).then(|| to.ip.clone()),
+        disabled_at_ms: to.state.map(|state| (state == State::Disabled).then(now_ms)),
     };
     let store = context.store().await?;
     let user = find_user(&store, &args.user).await?;

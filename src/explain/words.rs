@@ -57,16 +57,26 @@ pub(super) fn own(own: Own) -> &'static str {
     }
 }
 
-pub(super) fn fits(auth: &compile::Auth, owner: Option<&Owner>) -> String {
-    let whose = match owner {
-        Some(Owner::Group(group)) => format!(" for the group `{group}`"),
-        Some(Owner::Everybody) => " for everybody".to_owned(),
-        Some(Owner::User(_)) | None => String::new(),
-    };
+pub(super) fn fits(auth: &compile::Auth, owner: Option<&Owner>, user: &str) -> String {
+    let whose = owner.map(|owner| format!(" for {}", whom(owner, user))).unwrap_or_default();
     match &auth.matches {
         Some(glob) => format!("what is stored{whose} matches `{}`", glob.as_str()),
         None => format!("it is stored{whose}"),
     }
+}
+
+/// Whose a credential is; `user` is what the caller is called.
+fn whom(owner: &Owner, user: &str) -> String {
+    match owner {
+        Owner::User(_) => format!("`{user}`"),
+        Owner::Group(group) => format!("the group `{group}`"),
+        Owner::Everybody => "everybody".to_owned(),
+    }
+}
+
+/// Why what one owner has is not used: another one has something too.
+pub(super) fn after(owner: &Owner, first: &Owner, user: &str) -> String {
+    format!("{} shares one, but what {} has goes first", whom(owner, user), whom(first, user))
 }
 
 pub(super) fn does_not_match(auth: &compile::Auth) -> String {

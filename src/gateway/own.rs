@@ -48,7 +48,7 @@ pub(super) async fn answer(
         (Some(found), _) if found.operation.who == Who::Public => {
             Ok(Some(well(worker, found.operation.call)))
         }
-        (_, "/config") if head.method == Method::GET => Ok(Some(config_page())),
+        (_, "/config") if [Method::GET, Method::HEAD].contains(&head.method) => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
             let actor = Actor::admin(&*check_admin(worker, head, visit).await?, visit.from());
             call(worker, head, incoming, Asker::Admin, actor).await.map(Some)

@@ -128,7 +128,7 @@ impl Tree {
         match source {
             Source::Embedded => {
                 for (folder, file) in embedded(&Folder::ALL) {
-                    tree.insert(&Path::new("providers.d").join(file.path()), built_in(folder, file, false));
+                    tree.insert(&Path::new(BUILT_IN).join(file.path()), built_in(folder, file, false));
                 }
             }
             Source::Directory(dir) => {

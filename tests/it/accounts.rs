@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{Exchange, Fault, KEY, LIMIT, Next, Wire, World};
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+use crate::harness::{Exchange, Fault, Home, KEY, LIMIT, Next, Wire, World};
 
 const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_KEY: Fault<'_> = Fault(401, "credential_missing", "No API key configured for t");
@@ -145,6 +147,8 @@ fn commands_tell_how_they_went() {
     check(&["token", "add", "--admin", "--label", "ci"], "", 0, "tg_", "made a token for the admin");
     check(&["token", "add", "ada", "--admin"], "", 2, "", "cannot be used with");
     check(&["token", "add"], "", 2, "", "required");
+    check(&["user", "change", "ada"], "", 2, "", "required");
+    check(&["token", "revoke", "adm_0123456789abcdef"], "", 1, "", "is an admin token's id: add `--admin`");
     check(&["token", "revoke", "tg_nothing"], "", 1, "", "no token is shown as `tg_nothing`");
     check(&["credential", "list", "ada"], "", 0, "providers.t.apiKey", "");
     check(&["credential", "set", "ada", "providers.t.apikey"], "k", 1, "", "did you mean `apiKey`?");
@@ -154,6 +158,106 @@ fn commands_tell_how_they_went() {
     check(&["user"], "", 2, "", "Usage: tollgate user");
     check(&["token", "revoke"], "", 2, "", "required");
     check(&["nonsense"], "", 2, "", "unrecognized subcommand");
+}
+
+#[test]
+fn no_store_is_made_where_none_is_asked_for() {
+    let home = Home::new(&[]);
+    let data = home.data();
+    let none = format!("error: there is no store in {}: no tollgate has served from there", data.display());
+    for args in [
+        &["user", "list"][..],
+        &["user", "remove", "ada"],
+        &["token", "add", "ada"],
+        &["token", "list"],
+        &["token", "revoke", "tg_0"],
+        &["credential", "set", "--everybody", "providers.t.apiKey"],
+        &["credential", "list", "ada"],
+        &["audit", "verify"],
+        &["explain", "GET", "/proxy/groq/v1/models", "--as", "ada"],
+    ] {
+        let said = home.run(args, "key");
+        assert!(said.code != 0 && said.out.is_empty() && said.err.contains(&none), "{args:?} {said:?}");
+        assert!(!data.exists(), "{args:?}");
+    }
+    let told = format!("made a new store in {}\n", data.display());
+    let first = home.run(&["user", "add", "ada"], "");
+    assert!(first.code == 0 && first.err.starts_with(&told), "{first:?}");
+    let next = home.run(&["user", "add", "bob"], "");
+    assert!(next.code == 0 && !next.err.contains("made a new store"), "{next:?}");
+    // Whoever takes all entries out leaves a chain that has nothing wrong in it.
+    home.done(&["audit", "verify"], "");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let path = data.join("tollgate.db");
+        let mut database = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        let statements = "DROP TRIGGER audit_is_never_shortened; DELETE FROM audit";
+        sqlx::raw_sql(statements).execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    });
+    let emptied = home.run(&["audit", "verify"], "");
+    assert!(emptied.code == 1 && emptied.err.contains("all of its entries were taken out"), "{emptied:?}");
+}
+
+#[test]
+fn without_a_server_it_is_told_which_files_were_looked_at() {
+    let text = |name: &str| {
+        format!(
+            "title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/{name}\"\n\
+             credentials.field = [{{ name = \"key\" }}]\nauth = [{{ field = \"key\", set = {{ x-key = \"{{secret}}\" }} }}]\n\
+             [endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n"
+        )
+    };
+    let region = "vars.region = { env = \"REGION_OF_FAR\" }\n";
+    let far = text("far")
+        .replace("https://x", "https://{region}")
+        .replace("[endpoint", &format!("{region}[endpoint"));
+    let home = Home::new(&[("near", &text("near")), ("far", &far)]);
+    home.user("ada");
+    home.credential("ada", "providers.near.key", "k");
+    home.write("near", &text("near").replace("title", "tilte"));
+    let looked = format!(
+        "note: no tollgate serves from {}: the files of {} were looked at\n",
+        home.data().display(),
+        home.providers().display()
+    );
+    for (place, wrong) in [
+        ("providers.near.key", "no provider file has this field any more"),
+        ("providers.far.key", "no provider file has such a"),
+    ] {
+        let said = home.run(&["credential", "set", "ada", place], "k");
+        let begin = format!("error: failed to store `{place}`: {wrong}");
+        assert!(said.code == 1 && said.err.starts_with(&begin) && said.err.contains(&looked), "{said:?}");
+        for part in [
+            "near.toml` does not count, since it has errors: `tollgate check` tells them\n",
+            "far.toml` does not count in this shell: var `region` is not set: environment variable `REGION_OF_FAR`",
+        ] {
+            assert!(said.err.contains(part), "`{part}` is missing in {}", said.err);
+        }
+    }
+}
+
+#[test]
+fn a_data_directory_that_cannot_serve_is_told_with_what_to_do() {
+    let home = Home::new(&[]);
+    let nowhere = home.run(&["serve", "--data", "/proc/nope"], "");
+    let made = "error: the data directory `/proc/nope` cannot be made: No such file or directory";
+    assert!(nowhere.code == 1 && nowhere.err.starts_with(made), "{nowhere:?}");
+    assert!(nowhere.err.contains("; name another with `--data`"), "{nowhere:?}");
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root is another user too");
+        return;
+    }
+    home.user("ada");
+    fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let owner = format!(
+        "no right to use `{}` (mode 0700, owner uid 0): run this as that user, or as root",
+        home.data().display()
+    );
+    for args in [&["user", "list"], &["serve", "--listen=127.0.0.1:0"]] {
+        let Some(said) = home.run_as(65534, args) else { return };
+        assert!(said.code == 1 && said.err.contains(&owner), "{args:?} {said:?}");
+    }
 }
 
 #[test]

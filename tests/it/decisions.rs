@@ -75,6 +75,9 @@ fn health_and_config_are_open() {
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert_eq!(config.head.get("x-frame-options"), Some("DENY"));
     assert_eq!(config.head.get("access-control-allow-origin"), None);
+    let mut client = world.client();
+    client.send(request("HEAD /config", ""));
+    assert_eq!(client.head().unwrap().status(), 200);
 }
 
 #[test]

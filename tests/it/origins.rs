@@ -326,7 +326,8 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
     for (token, key) in [(&ada, "adas"), (&bob, "teams"), (&eve, "everybodys")] {
         place.check("a", token, ("one.example", key));
     }
-    for (name, whose) in [("ada", ""), ("bob", " for the group `team`"), ("eve", " for everybody")] {
+    for (name, whose) in [("ada", " for `ada`"), ("bob", " for the group `team`"), ("eve", " for everybody")]
+    {
         let said = place.home.done(&["explain", "GET", "/a/get", "--as", name], "");
         assert!(said.contains(&format!("auth      `key`: it is stored{whose}  (")), "{said}");
     }

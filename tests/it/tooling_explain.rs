@@ -10,7 +10,7 @@ use tollgate::{
     settings::Source,
 };
 
-use crate::harness::{Answer, Exchange, Home, KEY, Said, World, root};
+use crate::harness::{Answer, Exchange, Home, KEY, Said, World, binary, root};
 
 /// What a client sends, beside its token: names that pass, that are dropped for each of the reasons, and that some
 /// file sets, removes or lets through.
@@ -289,7 +289,7 @@ fn answers_misses_and_wrong_questions() {
         2,
         &["no provider file has a var `pas`: did you mean `pass`?"],
     );
-    ask(&["GET", "/demo/items/1", "--as", "ada"], 2, &["there are no users"]);
+    ask(&["GET", "/demo/items/1", "--as", "ada"], 2, &["there is no store in "]);
     assert!(!home.data().exists(), "a question makes no data directory");
     ask(&["GET", "/demo/items/1", "--as", "ada", "--credential", "key=k"], 2, &["cannot be used with"]);
     for args in
@@ -300,6 +300,51 @@ fn answers_misses_and_wrong_questions() {
     }
     let nowhere = home.run(&["explain", "GET", "/x", "--providers", "/nonexistent"], "");
     assert_eq!(nowhere.code, 2, "{nowhere:?}");
+}
+
+#[test]
+fn it_says_whose_credential_goes_before_whose() {
+    let home = Home::new(&[("demo", DEMO)]);
+    home.done(&["user", "add", "erin", "--group", "research"], "");
+    home.done(&["credential", "set", "--everybody", "providers.demo.key"], "k-of-all");
+    let login = r#"{"accessToken":"t","expiresAt":4102444800000}"#;
+    home.done(&["credential", "set", "--group", "research", "providers.demo.login"], login);
+    let ask = |parts: &[&str]| {
+        check(&home, &["explain", "GET", "/demo/items/1", "--as", "erin"], 0, parts);
+    };
+    ask(&[
+        "auth      `login`: it is stored for the group `research`",
+        "passed over `key`: everybody shares one, but what the group `research` has goes first",
+    ]);
+    home.credential("erin", "providers.demo.login", login);
+    ask(&[
+        "auth      `login`: it is stored for `erin`",
+        "passed over `key`: everybody shares one, but what `erin` has goes first",
+    ]);
+}
+
+/// Where there is a store, there may be a server with files of its own.
+#[test]
+fn the_built_in_files_are_told_as_such() {
+    let home = Home::shipped();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(binary());
+        command.env_clear().current_dir(home.path("")).env("TOLLGATE_DATA", home.data()).args(args);
+        let output = command.output().expect("the binary runs");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let route: &[&str] = &["explain", "GET", "/proxy/groq/v1/models"];
+    for args in [&["routes"][..], route] {
+        assert_eq!(run(args).1, "", "{args:?}");
+    }
+    home.user("ada");
+    for args in [&["routes"][..], route] {
+        let (_, told) = run(args);
+        assert!(told.starts_with("note: the built-in provider files are used, since there is no "), "{told}");
+        assert!(told.contains("`--providers` names others"), "{told}");
+    }
+    let (out, _) = run(route);
+    assert!(out.contains("(built-in/groq.toml:") && !out.contains("providers.d"), "{out}");
 }
 
 #[test]

@@ -16,8 +16,9 @@ async fn the_log_is_followed_to_its_end() {
         Ok(report) => Ok(report.out.trim().to_owned()),
         Err(error) => Err(error.to_string()),
     };
+    assert!(head(None).await.unwrap_err().starts_with("there is no store in "));
+    let store = context.store_or_new().await.unwrap();
     assert_eq!(head(None).await.unwrap(), "0:");
-    let store = context.store().await.unwrap();
     let add = async |name: &str| {
         create_user(&store, &Actor::own(), &DisplayName::new(name).unwrap(), Names::Any).await.unwrap()
     };

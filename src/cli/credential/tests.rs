@@ -24,7 +24,7 @@ impl World {
         let dir = TempDir::new().unwrap();
         let settings = settings(dir.path());
         let world = Self { dir, settings };
-        let store = world.context().store().await.unwrap();
+        let store = world.context().store_or_new().await.unwrap();
         create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
         world
     }
@@ -85,15 +85,15 @@ async fn what_is_refused_is_named_and_no_value_is_told() {
         let error = world.set(place, value).await.unwrap_err();
         assert!(error.contains(expected) && !error.contains("canary"), "{error}");
     };
-    check("demo.apiKey", CANARY, "failed to store `demo.apiKey`: /demo: no provider file has such a section")
-        .await;
+    check("demo.apiKey", CANARY, "failed to store `demo.apiKey`: no provider file has such a section").await;
     check("providers.demo.apikey", CANARY, "did you mean `apiKey`?").await;
     check("apiKey", CANARY, "`apiKey` is not of the form SECTION.FIELD").await;
     check(".apiKey", CANARY, "not of the form").await;
     check("providers.", CANARY, "not of the form").await;
     check(&format!("providers.demo.apiKey={CANARY}"), "", "a value is never an argument").await;
-    check("providers.demo.apiKey", "canary key", "/providers/demo/apiKey: the secret has").await;
-    check("example.oauth", CANARY, "/example/oauth: expected an object").await;
+    check("providers.demo.apiKey", "canary key", "failed to store `providers.demo.apiKey`: the secret has")
+        .await;
+    check("example.oauth", CANARY, "failed to store `example.oauth`: this field holds a login: give its JSON, as in `tollgate credential set usr_").await;
     check("example.oauth", r#"{"accessToken":"canary","more":1}"#, "the key `more` is not known").await;
     assert!(list(&ada(), &world.context()).await.unwrap().note.contains("has no credentials yet"));
 }

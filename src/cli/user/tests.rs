@@ -40,6 +40,11 @@ async fn what_is_refused_says_how_to_go_on() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
     let context = Context { settings: &settings, keys: KeySources::default() };
+    let none = list(&context).await.err().unwrap().to_string();
+    let data = dir.path().join("data");
+    assert!(none.starts_with(&format!("there is no store in {}: ", data.display())), "{none}");
+    assert!(!data.exists());
+    context.store_or_new().await.unwrap();
     assert!(list(&context).await.unwrap().note.contains("`tollgate user add NAME`"));
     add("ada", None, None, &context).await.unwrap();
     let store = context.store().await.unwrap();
