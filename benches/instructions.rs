@@ -24,8 +24,8 @@ use tollgate::{
     name::FileName,
     rewrite::{self, Answered, Outgoing},
     secret::Secret,
-    spec::{self, Parsed},
     store::{Names, Store},
+    syntax::{self, Parsed},
     table::{Hit, Table},
 };
 
@@ -39,8 +39,8 @@ fn file_name(text: &str) -> FileName {
     FileName::new(text).expect("the name is well-formed")
 }
 
-fn parse<T: spec::Document>(file: &str, text: &str) -> Parsed<T> {
-    let (parsed, found) = spec::parse(&file.into(), text);
+fn parse<T: syntax::Document>(file: &str, text: &str) -> Parsed<T> {
+    let (parsed, found) = syntax::parse(&file.into(), text);
     assert!(found.is_empty(), "{found:?}");
     parsed.expect("a file without findings is parsed")
 }
@@ -58,9 +58,9 @@ fn text(index: usize, gateway: bool) -> String {
 
 /// The shared files as they are shipped, less their tests.
 fn shared() -> Files {
-    let mut preset = parse::<spec::Provider>("preset.toml", PRESET);
-    let mut gateway = parse::<spec::Gateway>("gateway.toml", GATEWAY);
-    let mut api = parse::<spec::Api>("api.toml", API);
+    let mut preset = parse::<syntax::Provider>("preset.toml", PRESET);
+    let mut gateway = parse::<syntax::Gateway>("gateway.toml", GATEWAY);
+    let mut api = parse::<syntax::Api>("api.toml", API);
     (preset.document.test, gateway.document.test, api.document.test) = (None, None, None);
     let mut files = Files::default();
     files.presets.insert(file_name("openai-compatible"), Ok(preset));
@@ -280,13 +280,13 @@ fn authenticate(
 #[library_benchmark]
 #[bench::five_lines(args = (false), setup = ready_to_parse)]
 #[bench::with_a_gateway(args = (true), setup = ready_to_parse)]
-fn parse_file((file, text): (Arc<str>, String)) -> Option<Parsed<spec::Provider>> {
-    spec::parse(&file, black_box(&text)).0.ok()
+fn parse_file((file, text): (Arc<str>, String)) -> Option<Parsed<syntax::Provider>> {
+    syntax::parse(&file, black_box(&text)).0.ok()
 }
 
 fn ready_to_parse(gateway: bool) -> (Arc<str>, String) {
     let file = ("p1.toml".into(), text(1, gateway));
-    warm(file, |(file, text)| spec::parse::<spec::Provider>(file, text))
+    warm(file, |(file, text)| syntax::parse::<syntax::Provider>(file, text))
 }
 
 // One provider file together with what it extends and goes through.

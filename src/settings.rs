@@ -21,7 +21,7 @@ use crate::{
     compile::{duration, size, span},
     diag::{At, Code, Diagnostic, Sources},
     lint::Levels,
-    spec::{self, Checker, Document},
+    syntax::{self, Checker, Document},
 };
 
 /// Where `tollgate.toml` is looked for when no flag names another.
@@ -282,7 +282,7 @@ pub fn schema() -> &'static serde_json::Value {
 }
 
 /// The same, as it stands under `schema/`.
-pub fn schema_text(draft: spec::Draft) -> String {
+pub fn schema_text(draft: syntax::Draft) -> String {
     CHECKER.text(draft)
 }
 
@@ -401,7 +401,7 @@ fn read(named: Option<&Path>) -> Result<Given, SettingsError> {
         Err(error) => return Err(SettingsError::Read { path: path.into(), error }),
     };
     let file: Arc<str> = path.to_string_lossy().into();
-    let (parsed, mut found) = spec::parse::<Given>(&file, &text);
+    let (parsed, mut found) = syntax::parse::<Given>(&file, &text);
     if let Ok(parsed) = parsed {
         return Ok(parsed.document);
     }

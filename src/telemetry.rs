@@ -24,7 +24,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{exchange::Exchange, settings::LogFormat};
+use crate::{access_record::AccessRecord, settings::LogFormat};
 
 /// Lines that may wait to be written.
 const MAX_LINES: usize = 4096;
@@ -149,13 +149,13 @@ impl Drop for Collected<'_> {
 /// Where finished requests go. Never waits: a record that does not fit is dropped and counted.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    records: mpsc::Sender<Exchange>,
+    records: mpsc::Sender<AccessRecord>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Recorder {
     /// Hands on a record.
-    pub fn record(&self, exchange: Exchange) {
+    pub fn record(&self, exchange: AccessRecord) {
         if self.records.try_send(exchange).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -164,7 +164,7 @@ impl Recorder {
 
 /// The recorder, and what runs until the last recorder is gone.
 pub fn recorder() -> (Recorder, impl Future<Output = ()> + Send + 'static) {
-    let (records, mut waiting) = mpsc::channel::<Exchange>(MAX_EXCHANGES);
+    let (records, mut waiting) = mpsc::channel::<AccessRecord>(MAX_EXCHANGES);
     let dropped = Arc::new(AtomicU64::new(0));
     let lost = dropped.clone();
     let task = async move {
@@ -179,7 +179,7 @@ pub fn recorder() -> (Recorder, impl Future<Output = ()> + Send + 'static) {
     (Recorder { records, dropped }, task)
 }
 
-fn access_line(exchange: &Exchange) {
+fn access_line(exchange: &AccessRecord) {
     tracing::info!(
         request_id = %exchange.request_id,
         peer = %exchange.peer,

@@ -11,17 +11,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Request};
 use libfuzzer_sys::fuzz_target;
-use tollgate::{
-    bind,
-    compile::{self, Var},
-    explain::{Action, Caller, Held, Scene, explain},
-    load::{self, Loaded},
-    name::FileName,
-    secret::Secret,
-    settings::Source,
-    spec,
-    table::Table,
-};
+use tollgate::{bind, compile::{self, Var}, explain::{Action, Caller, Held, Scene, explain}, load, pipeline::{self, Loaded}, name::FileName, secret::Secret, settings::Source, syntax, table::Table};
 
 /// What no input holds by chance.
 const SECRET: &str = "tgXsecretXofXsomebody";
@@ -40,7 +30,7 @@ static SHIPPED: LazyLock<Mutex<Loaded>> = LazyLock::new(|| {
 
 fn put(loaded: &mut Loaded, text: &str) {
     loaded.sources.insert(FILE.into(), text.into());
-    let (parsed, _) = spec::parse(&FILE.into(), text);
+    let (parsed, _) = syntax::parse(&FILE.into(), text);
     loaded.files.providers.insert(FileName::new("fuzzed").expect("the name is well-formed"), parsed);
 }
 
@@ -68,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
         .filter(|one| bound.iter().any(|bound| bound.name == one.name))
         .cloned()
         .collect();
-    let table: Table = load::table(&providers, bound, compiled.rejected);
+    let table: Table = pipeline::table(&providers, bound, compiled.rejected);
     let fields = providers.iter().filter_map(|one| one.section.as_ref()).flat_map(|section| &section.fields);
     let held: BTreeMap<String, Held> =
         fields.map(|field| (field.value.name.clone(), Held::Value(Secret::new(SECRET)))).collect();

@@ -7,15 +7,7 @@
 use std::sync::{Arc, LazyLock, Mutex};
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::{
-    bind, compile,
-    diag::{At, Diagnostic},
-    filetest,
-    load::{self, Loaded},
-    name::FileName,
-    settings::Source,
-    spec, table,
-};
+use tollgate::{bind, compile, diag::{At, Diagnostic}, filetest, load, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
 
 /// Few of the shipped providers are enough to clash with.
 const NEIGHBOURS: usize = 1;
@@ -36,12 +28,12 @@ static SHIPPED: LazyLock<Mutex<Loaded>> = LazyLock::new(|| {
 fn put(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     let name = FileName::new(NAME).expect("the name is well-formed");
     let file = |folder: &str| -> Arc<str> { format!("{folder}{NAME}.toml").into() };
-    let (provider, mut found) = spec::parse(&file(""), text);
-    let (preset, more) = spec::parse(&file("presets/"), text);
+    let (provider, mut found) = syntax::parse(&file(""), text);
+    let (preset, more) = syntax::parse(&file("presets/"), text);
     found.extend(more);
-    let (gateway, more) = spec::parse(&file("gateways/"), text);
+    let (gateway, more) = syntax::parse(&file("gateways/"), text);
     found.extend(more);
-    let (api, more) = spec::parse(&file("apis/"), text);
+    let (api, more) = syntax::parse(&file("apis/"), text);
     found.extend(more);
     loaded.files.providers.insert(name.clone(), provider);
     loaded.files.presets.insert(name.clone(), preset);

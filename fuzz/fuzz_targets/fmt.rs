@@ -6,16 +6,13 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::{
-    format::{Refused, format, says_the_same},
-    spec,
-};
+use tollgate::{format::{Refused, format, says_the_same}, syntax};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let file: Arc<str> = "fuzzed.toml".into();
-    for (kind, header) in spec::KINDS.iter().zip([None, Some("#:schema s.json"), None]) {
-        let lay_out = |text: &str| format(&file, text, spec::schema(*kind), header);
+    for (kind, header) in syntax::KINDS.iter().zip([None, Some("#:schema s.json"), None]) {
+        let lay_out = |text: &str| format(&file, text, syntax::schema(*kind), header);
         match lay_out(text) {
             Ok(laid_out) => {
                 assert!(says_the_same(text, &laid_out), "the meaning changes\n{laid_out}");

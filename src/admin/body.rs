@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     fault::{Fault, Kind},
-    spec::{backticked, nearest},
+    syntax::{backticked, nearest},
 };
 
 /// The largest body of a call, in bytes.

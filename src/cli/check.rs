@@ -17,7 +17,8 @@ use super::context::has_no_store;
 use crate::{
     diag::{self, Code, Diagnostic, Entry, MAX_FINDINGS, Severity, Sources},
     lint::Levels,
-    load::{self, Loaded},
+    load,
+    pipeline::{self, Loaded},
     settings::{DEFAULT_PROVIDERS, Given, Places, Settings, SettingsError, Source, resolve},
 };
 
@@ -142,7 +143,7 @@ fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Check
     };
     let loaded = loaded.with_context(|| format!("cannot read {what}")).map_err(Failure::Io)?;
     let loaded = Loaded { levels: levels.clone(), ..loaded };
-    let (compiled, tests, mut found) = load::check(&loaded);
+    let (compiled, tests, mut found) = pipeline::check(&loaded);
     if let Some(only) = &target.only {
         let is_there = |file: &str| loaded.sources.has(file) || found.iter().any(|one| &*one.at.file == file);
         if let Some(stray) = only.iter().find(|file| !is_there(file)) {

@@ -15,7 +15,8 @@ use crate::{
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
     live::Texts,
-    load::{self, Loaded, Tree},
+    load::{self, Tree},
+    pipeline::{self, Loaded},
     settings::Source,
 };
 
@@ -110,12 +111,12 @@ fn side(what: &str) -> anyhow::Result<Side> {
         side.take(load::load(&source).with_context(|| format!("cannot read `{what}`"))?);
     } else if let Some(data) = what.strip_prefix("socket:") {
         for tree in served(Path::new(data))?.trees() {
-            side.take(load::parse(&tree, |_| true));
+            side.take(pipeline::parse(tree.inputs(), |_| true));
         }
         return Ok(side);
     } else if what.contains(':') {
         let tree = Tree::of(what, git::files(what)?);
-        side.take(Loaded { sources: tree.sources(), ..load::parse(&tree, |_| true) });
+        side.take(Loaded { sources: tree.sources(), ..pipeline::parse(tree.inputs(), |_| true) });
     } else {
         bail!(
             "`{what}` is no directory, no `REV:PATH` of a Git revision, and no `socket:DATA_DIR` of a running tollgate"

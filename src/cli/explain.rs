@@ -14,13 +14,13 @@ use crate::{
     accounts::{self, KeySources, MasterKey, open_credential},
     compile::{self, Compiled, VarSource},
     explain::{self, Caller, Held, Kept, Owned, Scene},
-    filetest,
-    load::{self, Assembled, Loaded},
+    filetest, load,
     name::Owner,
+    pipeline::{self, Assembled, Loaded},
     secret::Secret,
     settings::Settings,
-    spec::{self, nearest},
     store::SealedCredential,
+    syntax::{self, nearest},
     table::Hit,
 };
 
@@ -70,7 +70,7 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
         Some(value) => Ok(Some(value.clone())),
         None => load::var_value(source, &settings.secrets),
     };
-    let assembled = load::assemble(&loaded, value);
+    let assembled = pipeline::assemble(&loaded, value);
     let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).cloned().collect();
     check::show(&loaded.sources, &errors)?;
     let hit = assembled.table.find_canonical(&head.method, head.uri.path());
@@ -185,7 +185,7 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
         known.contains(&field),
         "`{}` has no credentials field of that name: known are {}",
         hit.provider.name,
-        if known.is_empty() { "none".to_owned() } else { spec::backticked(&known) }
+        if known.is_empty() { "none".to_owned() } else { syntax::backticked(&known) }
     );
     Ok(())
 }
@@ -206,7 +206,7 @@ async fn stored_for(
     };
     let is_login = |field: &str| {
         let found = section.fields.iter().find(|known| known.value.name == field);
-        found.is_some_and(|known| known.value.kind == Some(spec::FieldKind::Oauth2))
+        found.is_some_and(|known| known.value.kind == Some(syntax::FieldKind::Oauth2))
     };
     let decides = |field: &str| {
         let mut entries = hit.provider.auth.iter().filter(|auth| auth.field == field);

@@ -18,9 +18,10 @@ use super::check;
 use crate::{
     diag::Sources,
     format::{self, Refused},
-    load::{self, Folder},
+    load,
+    pipeline::Folder,
     settings::{self, Source},
-    spec::{self, Kind},
+    syntax::{self, Kind},
 };
 
 /// How many lines of a difference are shown.
@@ -195,7 +196,7 @@ pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Resul
 }
 
 fn schema_of(kind: Kind) -> &'static Value {
-    spec::schema(kind)
+    syntax::schema(kind)
 }
 
 fn named_kind(text: &str) -> Kind {
@@ -203,7 +204,7 @@ fn named_kind(text: &str) -> Kind {
         let file = format!("/{}.schema.json", kind.stem());
         text.lines().any(|line| line.starts_with("#:schema ") && line.trim_end().ends_with(&file))
     };
-    spec::KINDS.iter().find(named).copied().unwrap_or(Kind::Provider)
+    syntax::KINDS.iter().find(named).copied().unwrap_or(Kind::Provider)
 }
 
 fn kind_of(path: &Path) -> Kind {

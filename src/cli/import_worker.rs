@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 use super::context::{Context, Report, counted, has_no_store};
 use crate::{
     accounts::{Actor, MasterKey, Newcomer, import_user, now_ms},
-    compile, load,
-    spec::FieldKind,
+    compile, load, pipeline,
     store::Imported,
+    syntax::FieldKind,
 };
 use dump::{Dump, Paste};
 
@@ -42,7 +42,7 @@ pub struct Args {
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
     let loaded = load::load(&context.settings.providers).context("failed to read the provider files")?;
-    let assembled = load::assemble(&loaded, |source| load::var_value(source, &context.settings.secrets));
+    let assembled = pipeline::assemble(&loaded, |source| load::var_value(source, &context.settings.secrets));
     let pastes = pastes(&loaded);
     let dump = dump::read(&text, &assembled.table.fields, &pastes, now_ms())?;
     let Dump { newcomers, problems, notes } = dump;
@@ -97,7 +97,7 @@ fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// The providers that issue paste tokens, and the login that those stand for.
-fn pastes(loaded: &load::Loaded) -> Vec<Paste> {
+fn pastes(loaded: &pipeline::Loaded) -> Vec<Paste> {
     let compiled = compile::compile(&loaded.files);
     let issuers = compiled.providers.into_iter().filter(|one| one.paste_token.is_some());
     let paste = issuers.filter_map(|one| {

@@ -14,11 +14,12 @@ use super::{check, fmt};
 use crate::{
     compile::default_preset,
     diag::Diagnostic,
-    load::{self, Loaded},
+    load,
     name::FileName,
+    pipeline::{self, Loaded},
     settings::Source,
-    spec::{self, Kind, backticked, nearest},
     starter,
+    syntax::{self, Kind, backticked, nearest},
 };
 
 /// Where providers stand if there is no providers directory yet.
@@ -62,7 +63,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         .map_err(|problem| anyhow::anyhow!("`{}` cannot be a base URL: {problem}", args.base_url))?;
     let shown: Arc<str> = path.to_string_lossy().into();
     let header = fmt::schema_line(&path, Kind::Provider);
-    let text = crate::format::format(&shown, &text, spec::schema(Kind::Provider), Some(&header))
+    let text = crate::format::format(&shown, &text, syntax::schema(Kind::Provider), Some(&header))
         .map_err(|refused| anyhow::anyhow!("cannot lay the file out: {refused:?}"))?;
     let found = findings(&mut loaded, &args.name, &shown, &text);
     if !found.is_empty() {
@@ -86,7 +87,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
 }
 
 /// The preset to extend.
-fn preset(wanted: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, spec::Provider)> {
+fn preset(wanted: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, syntax::Provider)> {
     let presets = &loaded.files.presets;
     let names: Vec<&str> = presets.keys().map(FileName::as_str).collect();
     let name = match wanted {
@@ -113,10 +114,10 @@ fn preset(wanted: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, sp
 
 /// What `check` says of the file among the others.
 fn findings(loaded: &mut Loaded, name: &FileName, shown: &Arc<str>, text: &str) -> Vec<Diagnostic> {
-    let (parsed, mut found) = spec::parse(shown, text);
+    let (parsed, mut found) = syntax::parse(shown, text);
     loaded.sources.insert(shown.clone(), text.into());
     loaded.files.providers.insert(name.clone(), parsed);
-    found.extend(load::check(loaded).2);
+    found.extend(pipeline::check(loaded).2);
     found.retain(|one| one.at.file == *shown || one.related.iter().any(|(at, _)| at.file == *shown));
     found
 }

@@ -9,7 +9,8 @@ use super::check;
 use crate::{
     compile,
     diag::{At, Sources},
-    load::{self, Loaded, Tree, policy_of},
+    load::{Tree, policy_of},
+    pipeline::{self, Loaded},
     prove::{self, Breach, Verdict},
     settings::{Given, Places, Source, resolve},
     telemetry,
@@ -69,7 +70,7 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     if tree.policy().is_none() {
         bail!("there is no policy: {}", missing(args, &source));
     }
-    let loaded = Loaded { sources: tree.sources(), ..load::parse(&tree, |_| true) };
+    let loaded = Loaded { sources: tree.sources(), ..pipeline::parse(tree.inputs(), |_| true) };
     let compiled = compile::compile(&loaded.files);
     let mut found = loaded.diagnostics;
     found.extend(compiled.diagnostics);

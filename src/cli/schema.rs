@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::{
     admin, settings,
-    spec::{self, Draft},
+    syntax::{self, Draft},
 };
 
 /// Print the JSON schema of a kind of file, or write all of them
@@ -27,7 +27,7 @@ pub struct Args {
 pub fn all() -> Vec<(String, String)> {
     let drafts = [(Draft::Current, ""), (Draft::Seven, "draft-07/")];
     let files = drafts.into_iter().flat_map(|(draft, folder)| {
-        let kinds = spec::KINDS.iter().map(move |kind| (kind.stem(), spec::schema_text(*kind, draft)));
+        let kinds = syntax::KINDS.iter().map(move |kind| (kind.stem(), syntax::schema_text(*kind, draft)));
         let all = kinds.chain([("settings", settings::schema_text(draft))]);
         all.map(move |(stem, text)| (format!("{folder}{stem}.schema.json"), text))
     });

@@ -18,7 +18,8 @@ use crate::{
     diag::{At, Code, Diagnostic},
     explain::{self, Caller, Held, Scene},
     filetest::{self, Case, Coverage, Item, Problem, Suite, Verdict, Wrong},
-    load::{self, Loaded},
+    load,
+    pipeline::Loaded,
     secret::Secret,
     settings::Source,
 };

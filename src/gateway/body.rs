@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::visit::Finish;
 use crate::{
-    exchange::End,
+    access_record::End,
     fault::{Fault, Kind},
     rewrite,
     upstream::{CutError, Download, UploadWatch},

@@ -6,8 +6,8 @@ use http::{HeaderValue, Method, Response, header, request::Parts};
 
 use super::{Body, Face, Worker};
 use crate::{
+    access_record::{AccessRecord, End, bounded_path},
     accounts::Caller,
-    exchange::{End, Exchange, bounded_path},
     fault::Kind,
     rewrite,
     table::Hit,
@@ -32,7 +32,7 @@ pub struct Finish {
     worker: Arc<Worker>,
     request_id: String,
     started: Instant,
-    record: Option<Box<Exchange>>,
+    record: Option<Box<AccessRecord>>,
 }
 
 impl Visit {
@@ -96,7 +96,7 @@ impl Visit {
         answer
     }
 
-    fn exchange(&mut self) -> Option<&mut Exchange> {
+    fn exchange(&mut self) -> Option<&mut AccessRecord> {
         self.finish.record.as_deref_mut()
     }
 }
@@ -134,8 +134,8 @@ impl Drop for Finish {
     }
 }
 
-fn exchange(from: IpAddr, head: &Parts) -> Exchange {
-    Exchange {
+fn exchange(from: IpAddr, head: &Parts) -> AccessRecord {
+    AccessRecord {
         request_id: String::new(),
         peer: from,
         method: head.method.clone(),

@@ -22,8 +22,9 @@ use crate::{
     bind,
     compile::Rejected,
     diag::{At, Diagnostic, Severity, Sources},
-    load::{self, Folder, Hash, Loaded, Made, Prints, Text, Tree, Vars, policy_of},
+    load::{self, Hash, Prints, Text, Tree, Vars, policy_of},
     name::FileName,
+    pipeline::{self, Folder, Loaded, Made},
     reconcile::{Fresh, Good, LAST_GOOD, Serving, Settled, settle},
     settings::Source,
     store::hex,
@@ -131,7 +132,7 @@ impl Files {
             tree: Tree::default(),
             known: BTreeMap::new(),
             unmade: BTreeMap::new(),
-            table: Arc::new(load::table(&[], Vec::new(), Vec::new())),
+            table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new())),
             seen: BTreeMap::new(),
             status: Status::default(),
         }
@@ -216,7 +217,7 @@ impl Files {
         let same = self.same(tree);
         let loaded = self.parse(tree, |name| !same.contains(name));
         let Made { mut fresh, because, mut diagnostics } =
-            load::make(&loaded, |source| self.vars.value(source));
+            pipeline::make(&loaded, |source| self.vars.value(source));
         let mut spoilt = BTreeMap::new();
         for (name, kept) in kept {
             if let Some(Fresh::New(good)) = fresh.get(&name) {
@@ -237,12 +238,12 @@ impl Files {
         diagnostics.extend(settled.diagnostics.iter().cloned());
         let serving = settled.serving.values().map(|one| &*one.good.compiled);
         diagnostics.extend(loaded.unused_gateways(serving, &settled.rejected));
-        load::sort(&mut diagnostics);
+        pipeline::sort(&mut diagnostics);
         Outcome { settled, diagnostics, because, ..Outcome::default() }
     }
 
     fn parse(&self, tree: &Tree, wanted: impl Fn(&FileName) -> bool) -> Loaded {
-        Loaded { levels: self.config.lints.clone(), ..load::parse(tree, wanted) }
+        Loaded { levels: self.config.lints.clone(), ..pipeline::parse(tree.inputs(), wanted) }
     }
 
     fn settle(&self, fresh: BTreeMap<FileName, Fresh>) -> Settled {
@@ -307,7 +308,7 @@ impl Files {
     fn recall(&mut self, kept: BTreeMap<FileName, Kept>) {
         for (name, kept) in kept {
             let loaded = self.parse(&Tree(kept.inputs.clone()), |_| true);
-            let mut made = load::make(&loaded, |source| self.vars.value(source));
+            let mut made = pipeline::make(&loaded, |source| self.vars.value(source));
             if let Some(Fresh::New(good)) = made.fresh.remove(&name) {
                 let prints = self.vars.prints(&good.compiled);
                 self.known.insert(name, Known { good, kept, prints });
@@ -497,7 +498,7 @@ impl Files {
         if swap {
             let compiled: Vec<_> = settled.serving.values().map(|one| one.good.compiled.clone()).collect();
             let bound = settled.serving.values().map(|one| one.good.bound.clone()).collect();
-            self.table = Arc::new(load::table(&compiled, bound, settled.rejected.clone()));
+            self.table = Arc::new(pipeline::table(&compiled, bound, settled.rejected.clone()));
         }
         (swap, done)
     }

@@ -17,8 +17,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    load::{BUILT_IN, Folder, Text, shown},
+    load::{BUILT_IN, Text, shown},
     name::FileName,
+    pipeline::Folder,
     store::hex,
 };
 

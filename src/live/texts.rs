@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::keep::Inputs;
 use crate::{
-    load::{Folder, Text, Tree},
+    load::{Text, Tree},
     name::FileName,
+    pipeline::Folder,
     store::hex,
 };
 

@@ -17,11 +17,15 @@ use rustix::{
     fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx},
     io::Errno,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{accounts::now_ms, diag::Sources, name::FileName, settings::Source};
+use crate::{
+    accounts::now_ms,
+    diag::Sources,
+    name::FileName,
+    pipeline::{Folder, InputFile},
+    settings::Source,
+};
 
 /// The files as they were when this binary was built.
 pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
@@ -41,22 +45,6 @@ const POLICY: &str = "policy.toml";
 
 /// A SHA-256: of a text, as `sha256sum` prints it.
 pub type Hash = [u8; 32];
-
-/// Which folder a file stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Folder {
-    /// The directory itself: providers.
-    Providers,
-    /// `presets`.
-    Presets,
-    /// `gateways`.
-    Gateways,
-    /// `apis`.
-    Apis,
-    /// Beside the directory: `policy.toml`, and nothing else.
-    Policy,
-}
 
 /// A file.
 #[derive(Debug)]
@@ -87,22 +75,6 @@ struct Stamp {
     times: (i128, i128),
     /// Whether it may change once more without a trace.
     racy: bool,
-}
-
-impl Folder {
-    /// Those of the directory.
-    pub const ALL: [Self; 4] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis];
-
-    /// Its name below the directory.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Providers => "",
-            Self::Presets => "presets",
-            Self::Gateways => "gateways",
-            Self::Apis => "apis",
-            Self::Policy => "..",
-        }
-    }
 }
 
 impl Stamp {
@@ -210,6 +182,15 @@ impl Tree {
         let mut both = self.0.iter().zip(&other.0);
         self.0.len() == other.0.len()
             && both.all(|(one, other)| one.0 == other.0 && one.1.hash == other.1.hash)
+    }
+
+    /// The files, as the pipeline takes them.
+    pub fn inputs(&self) -> impl Iterator<Item = (&Arc<str>, InputFile<'_>)> {
+        self.0.iter().map(|(file, text)| {
+            let contents = text.text.as_ref().map(|text| &**text).map_err(String::as_str);
+            let (folder, name, filled_in) = (text.folder, text.name.as_ref(), text.filled_in);
+            (file, InputFile { folder, name, text: contents, filled_in })
+        })
     }
 
     /// The hash of a file.

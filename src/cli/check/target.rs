@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, anyhow};
 
 use super::Failure;
-use crate::{load::Folder, settings::Source};
+use crate::{pipeline::Folder, settings::Source};
 
 /// Standard input, among paths.
 const STDIN: &str = "-";

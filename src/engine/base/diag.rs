@@ -1,0 +1,363 @@
+//! `Diagnostic`: what is said about a file to the person who wrote it. Where, what is wrong, how bad that is, and how
+//! to mend it, under a stable code; and the one way of rendering it, which looks as rustc's does.
+//!
+//! Diagnostics are collected, never thrown: a step returns what it could make of a file together with
+//! everything it found. This module reads no files: the text comes along in `Sources`. Never shows a key: what looks
+//! like one is masked in every message and every source line.
+
+mod codes;
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, LazyLock, OnceLock},
+};
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::leak;
+
+pub use codes::{Code, Entry, FILLED_IN, document};
+
+/// How far apart two places of one file may be and still be shown in one piece.
+const NEAR_LINES: usize = 100;
+
+/// Findings of one file that anybody is told: whoever mends these sees the next.
+pub const MAX_FINDINGS: usize = 1000;
+
+/// A place in a file, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct At {
+    /// The file as it is shown: relative to where the user stands.
+    pub file: Arc<str>,
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+impl At {
+    /// The bytes `span` of `file`.
+    pub fn new(file: &Arc<str>, span: Range<usize>) -> Self {
+        Self { file: file.clone(), start: span.start, end: span.end }
+    }
+
+    /// The beginning of `file`, for what is wrong with all of it.
+    pub fn file(file: &Arc<str>) -> Self {
+        Self::new(file, 0..0)
+    }
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file cannot serve as it is.
+    Error,
+    /// The file serves, and somebody should look at this.
+    Warning,
+}
+
+impl Severity {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One finding about a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    /// The place to mend.
+    pub at: At,
+    /// What kind of finding.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line: a lower-case fragment without a final full stop.
+    pub message: String,
+    /// Other places that belong to it, each with what it is.
+    pub related: Vec<(At, String)>,
+    /// How to mend it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A finding at a place, as bad as its code is by default.
+    pub fn new(code: Code, at: At, message: impl Into<String>) -> Self {
+        let message = masked(message.into());
+        Self { at, code, severity: code.severity(), message, related: Vec::new(), help: None }
+    }
+
+    /// Adds how to mend it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(masked(help.into()));
+        self
+    }
+
+    /// Adds how to mend it, where somebody knows.
+    #[must_use]
+    pub fn maybe_help(self, help: Option<String>) -> Self {
+        match help {
+            Some(help) => self.help(help),
+            None => self,
+        }
+    }
+
+    /// Adds another place that belongs to it.
+    #[must_use]
+    pub fn related(mut self, at: At, what: impl Into<String>) -> Self {
+        self.related.push((at, masked(what.into())));
+        self
+    }
+
+    /// Whether the file cannot serve as it is.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+fn masked(message: String) -> String {
+    match leak::mask(&message) {
+        Cow::Borrowed(_) => message,
+        Cow::Owned(masked) => masked,
+    }
+}
+
+/// A point in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Point {
+    /// In bytes, from 0.
+    pub byte: usize,
+    /// The line, from 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+/// The texts that diagnostics point into, by file as shown.
+#[derive(Debug, Clone, Default)]
+pub struct Sources(BTreeMap<Arc<str>, Text>);
+
+#[derive(Debug, Clone)]
+struct Text {
+    raw: Arc<str>,
+    /// Where each line starts.
+    lines: OnceLock<Vec<usize>>,
+    /// As it may be shown: as long as it is, byte by byte.
+    masked: OnceLock<String>,
+}
+
+static NOTHING: LazyLock<Text> = LazyLock::new(|| Text::new("".into()));
+
+impl Text {
+    fn new(raw: Arc<str>) -> Self {
+        Self { raw, lines: OnceLock::new(), masked: OnceLock::new() }
+    }
+
+    fn lines(&self) -> &[usize] {
+        let starts =
+            || std::iter::once(0).chain(self.raw.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        self.lines.get_or_init(starts)
+    }
+
+    fn masked(&self) -> &str {
+        self.masked.get_or_init(|| leak::mask(&self.raw).into_owned())
+    }
+
+    /// The line that a byte stands in, from 0.
+    fn line(&self, byte: usize) -> usize {
+        self.lines().partition_point(|start| *start <= byte).saturating_sub(1)
+    }
+
+    fn point(&self, byte: usize) -> Point {
+        let byte = floor_boundary(&self.raw, byte);
+        let line = self.line(byte);
+        let start = self.lines().get(line).copied().unwrap_or_default();
+        Point { byte, line: line + 1, column: self.raw[start..byte].chars().count() + 1 }
+    }
+
+    /// The span within the text, on character boundaries, so that no renderer panics on it.
+    fn span(&self, at: &At) -> Range<usize> {
+        let start = floor_boundary(&self.raw, at.start);
+        start..floor_boundary(&self.raw, at.end).max(start)
+    }
+
+    /// The whole lines around some spans, and the number of the first, from 1.
+    fn window(&self, spans: &[Range<usize>]) -> (Range<usize>, usize) {
+        let first = spans.iter().map(|span| span.start).min().unwrap_or_default();
+        let last = spans.iter().map(|span| span.end).max().unwrap_or_default();
+        let (first, last) = (self.line(first).saturating_sub(2), self.line(last) + 3);
+        let start = self.lines().get(first).copied().unwrap_or_default();
+        (start..self.lines().get(last).copied().unwrap_or(self.raw.len()), first + 1)
+    }
+}
+
+impl Sources {
+    /// Remembers a file's text.
+    pub fn insert(&mut self, file: Arc<str>, text: Arc<str>) {
+        self.0.insert(file, Text::new(text));
+    }
+
+    /// Whether the text of a file is known.
+    pub fn has(&self, file: &str) -> bool {
+        self.0.contains_key(file)
+    }
+
+    /// The files whose texts are known.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|file| &**file)
+    }
+
+    fn text(&self, file: &str) -> &Text {
+        self.0.get(file).unwrap_or(&NOTHING)
+    }
+
+    /// Line and column of a place, both from 1, the column in characters.
+    pub fn line_column(&self, at: &At) -> (usize, usize) {
+        let (start, _) = self.points(at);
+        (start.line, start.column)
+    }
+
+    /// Where a place starts, and the point after its end.
+    pub fn points(&self, at: &At) -> (Point, Point) {
+        let text = self.text(&at.file);
+        let span = text.span(at);
+        (text.point(span.start), text.point(span.end))
+    }
+
+    /// Renders findings in their order, with the source lines they point at.
+    pub fn render(&self, diagnostics: &[Diagnostic], color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for diagnostic in diagnostics {
+            out.push_str(&self.render_one(&renderer, diagnostic));
+            out.push_str("\n\n");
+        }
+        out
+    }
+
+    fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
+        let file = &diagnostic.at.file;
+        let text = self.text(file);
+        let line = text.line(diagnostic.at.start);
+        let near = |at: &At| at.file == *file && text.line(at.start).abs_diff(line) <= NEAR_LINES;
+        let (beside, apart): (Vec<_>, Vec<_>) = diagnostic.related.iter().partition(|(at, _)| near(at));
+        let mut marks = vec![(AnnotationKind::Primary, &diagnostic.at, None)];
+        marks.extend(beside.iter().map(|(at, what)| (AnnotationKind::Context, at, Some(what.as_str()))));
+        let primary = snippet(text, &marks);
+        let others = apart.iter().map(|(at, what)| {
+            snippet(self.text(&at.file), &[(AnnotationKind::Context, at, Some(what.as_str()))])
+        });
+        let level = match diagnostic.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.as_str());
+        let mut group = title.element(primary).elements(others);
+        if let Some(help) = &diagnostic.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        if let Some(lint) = diagnostic.code.entry().lint {
+            group = group.element(Level::NOTE.message(format!("lint `{lint}`")));
+        }
+        renderer.render(&[group])
+    }
+}
+
+type Mark<'a> = (AnnotationKind, &'a At, Option<&'a str>);
+
+/// Some places of one file, with the lines that they stand in.
+fn snippet<'a>(text: &'a Text, marks: &[Mark<'a>]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    let spans: Vec<_> = marks.iter().map(|(_, at, _)| text.span(at)).collect();
+    let (window, first_line) = text.window(&spans);
+    let start = window.start;
+    let annotations = marks
+        .iter()
+        .zip(spans)
+        .map(|((kind, _, label), span)| kind.span(span.start - start..span.end - start).label(*label));
+    let file = marks.first().map_or("", |(_, at, _)| &*at.file);
+    Snippet::source(&text.masked()[window]).line_start(first_line).path(file).annotations(annotations)
+}
+
+fn floor_boundary(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_place_source_line_and_help() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a.toml".into(), "b.toml".into());
+        let mut sources = Sources::default();
+        sources.insert(a.clone(), "title = \"ä\"\nbase = 1\n".into());
+        sources.insert(b.clone(), "x = 1\n".into());
+        let diagnostic = Diagnostic::new(Code::UnknownKey, At::new(&a, 13..17), "unknown key `base`")
+            .related(At::new(&b, 0..1), "first here")
+            .help("did you mean `base_url`?");
+        assert_eq!(sources.line_column(&diagnostic.at), (2, 1));
+        let text = sources.render(&[diagnostic], false);
+        for part in [
+            "TG010",
+            "unknown key `base`",
+            "a.toml:2:1",
+            "base = 1",
+            "^^^^",
+            "b.toml:1:1",
+            "first here",
+            "help: did",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_far_down_is_shown_with_its_own_line_number() {
+        let file: Arc<str> = "a.toml".into();
+        let mut sources = Sources::default();
+        let lines: Vec<_> = (1..=500).map(|line| format!("line{line}\n")).collect();
+        let text = lines.concat();
+        sources.insert(file.clone(), text.as_str().into());
+        let place = |line: &str| {
+            let start = text.find(line).unwrap();
+            At::new(&file, start..start + line.len())
+        };
+        let diagnostic =
+            Diagnostic::new(Code::Name, place("line444"), "twice").related(place("line3"), "first");
+        let shown = sources.render(&[diagnostic], false);
+        for part in ["a.toml:444:1", "\n444 | line444\n", "a.toml:3:1", "first"] {
+            assert!(shown.contains(part), "{part} is missing in\n{shown}");
+        }
+        assert!(!shown.contains("line200"), "{shown}");
+        let end = At::new(&file, text.len()..text.len() + 9);
+        assert_eq!(sources.points(&end).0, Point { byte: text.len(), line: 501, column: 1 });
+    }
+
+    #[test]
+    fn no_key_is_shown_and_carets_stay_in_place() {
+        let file: Arc<str> = "a.toml".into();
+        let key = "sk-0123456789abcdef";
+        let mut sources = Sources::default();
+        sources.insert(file.clone(), format!("x = \"{key}\"; wrong").into());
+        let found = Diagnostic::new(Code::Syntax, At::new(&file, 27..32), format!("not `{key}`"))
+            .help(format!("drop {key}"));
+        let shown = sources.render(&[found], false);
+        assert!(!shown.contains("0123") && shown.contains("x = \"*******************\"; wrong"), "{shown}");
+        let lines: Vec<&str> = shown.lines().collect();
+        let line = lines.iter().position(|line| line.contains("; wrong")).unwrap();
+        assert_eq!(lines[line].find("wrong"), lines[line + 1].find("^^^^^"), "{shown}");
+    }
+}

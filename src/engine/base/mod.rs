@@ -1,0 +1,9 @@
+//! Base: the values that every room shares. Names, origins, secrets, faults for clients, diagnostics for authors of
+//! files. Uses nothing else of the engine.
+
+pub mod leak;
+pub mod diag;
+pub mod fault;
+pub mod name;
+pub mod origin;
+pub mod secret;

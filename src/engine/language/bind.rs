@@ -1,0 +1,380 @@
+//! A provider under given vars: which gateway and which egresses are active, and every template reduced to
+//! what only a request can fill in. What comes out is what the request path runs on: a `bind::Provider`
+//! cannot be inactive, incomplete or unsendable but for what the request itself brings.
+//!
+//! Pure: where the values come from is the caller's (`load`, or a file's own test).
+
+mod fill;
+mod origins;
+mod parts;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::HeaderName;
+
+use crate::{
+    base::{
+        diag::{At, Code, Diagnostic},
+        name::FileName,
+        origin::Origin,
+    },
+    language::{
+        compile::{self, Captures, GatewayUse, Known, Template, Text, Var, Vars},
+        syntax,
+    },
+};
+
+pub use parts::*;
+
+use fill::{Filler, good_path, good_target, is_labels, plain_target, sendable, through, vars_in_host};
+
+/// The text of a capture.
+pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
+    let (start, end) = captures[usize::from(index)];
+    path.get(start as usize..end as usize).unwrap_or_default()
+}
+
+/// Where a var is declared: in the provider's file, or in that of a gateway.
+pub type Owner<'a> = Option<&'a FileName>;
+
+/// A var's value, if it is set. The error is a fragment.
+pub type Lookup = Result<Option<String>, String>;
+
+/// Binds a provider to the values that `value` has for its vars and those of its gateways. Unset and empty
+/// are the same.
+pub fn bind(
+    provider: &compile::Provider,
+    value: impl Fn(Owner<'_>, &str, &Var) -> Option<String>,
+) -> (Option<Provider>, Vec<Diagnostic>) {
+    bind_read(provider, |owner, name, var| Ok(value(owner, name, var)))
+}
+
+/// Binds a provider to values that have to be read first. One that cannot be read is not unset: what hangs on
+/// it, a gateway or an egress, would be passed by.
+pub fn bind_read(
+    provider: &compile::Provider,
+    value: impl Fn(Owner<'_>, &str, &Var) -> Lookup,
+) -> (Option<Provider>, Vec<Diagnostic>) {
+    let mut binder = Binder { value: &value, found: Vec::new() };
+    let bound = binder.provider(provider);
+    (bound.filter(|_| binder.found.is_empty()), binder.found)
+}
+
+struct Binder<'a, F> {
+    value: &'a F,
+    found: Vec<Diagnostic>,
+}
+
+/// The values that are set, of one owner.
+type Set = BTreeMap<String, Held>;
+
+/// A var's value.
+struct Held {
+    text: String,
+    secret: bool,
+}
+
+impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
+    fn say(&mut self, code: Code, at: &At, message: String) {
+        self.found.push(Diagnostic::new(code, at.clone(), message));
+    }
+
+    fn provider(&mut self, provider: &compile::Provider) -> Option<Provider> {
+        let set = self.values(None, &provider.vars);
+        for (name, var) in &provider.vars {
+            let told = self.found.iter().any(|one| one.at == var.at);
+            if !var.value.optional && !told && !set.contains_key(name) {
+                let message = format!("var `{name}` is not set: {}", source_of(&var.value));
+                let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
+                self.found.push(diagnostic.help("set it and start again, or mark the var `optional`"));
+            }
+        }
+        if !self.found.is_empty() {
+            return None;
+        }
+        let (base, base_path) = self.base(&provider.base_url, &set)?;
+        let host = base.host().to_owned();
+        let filler = Filler { set: &set, host: &host };
+        let active = self.active_gateway(&provider.gateways, &set);
+        let via = match &active {
+            Some((used, values)) => Some((*used, self.base(&used.gateway.base_url, values)?)),
+            None => None,
+        };
+        let endpoints = provider.endpoints.iter();
+        let reach = Reach { base_path: &base_path, via: via.as_ref() };
+        let endpoints = endpoints.filter_map(|endpoint| self.endpoint(endpoint, &filler, &reach)).collect();
+        let mut overlays = Vec::new();
+        if let Some((used, values)) = &active {
+            let filler = Filler { set: values, host: &host };
+            overlays.push(self.overlay(Whose::Gateway, &used.gateway.overlay, &filler, &used.at));
+        }
+        let mut egress = None;
+        let active = |one: &&compile::Egress| one.when.iter().all(|var| set.contains_key(var));
+        for (index, one) in provider.egress.iter().enumerate().filter(|(_, one)| active(one)) {
+            overlays.push(self.overlay(Whose::Egress(index), &one.overlay, &filler, &one.at));
+            if let Some(url) = &one.url {
+                if egress.is_some() {
+                    let message = "two active egresses have a `url`";
+                    let help = "only one of those whose `when` holds at once may have it";
+                    self.found.push(Diagnostic::new(Code::Condition, one.at.clone(), message).help(help));
+                }
+                egress = self.egress_url(index, url, &filler, &one.at);
+            }
+        }
+        let wrap = egress.as_ref().map(|egress: &EgressUrl| &provider.egress[egress.index]);
+        // Origins are shown to people, and secrets are not.
+        let base_url = &provider.base_url.value;
+        let shown = if filler.is_secret(base_url) {
+            origins::written(base_url, &provider.vars)
+        } else {
+            base.to_string()
+        };
+        Some(Provider {
+            allowed: origins::allowed(provider, &shown),
+            used: origins::used(provider, &shown, via.as_ref().map(|(used, _)| *used), wrap),
+            name: provider.name.clone(),
+            prefix: provider.prefix.clone(),
+            gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),
+            origin: via.as_ref().map_or(base, |(_, (origin, _))| origin.clone()),
+            egress,
+            section: provider.section.clone(),
+            auth: provider.auth.iter().map(|auth| filler.auth(auth)).collect(),
+            claimed: claimed(provider),
+            headers: self.headers(&provider.headers, &filler, &provider.at),
+            overlays,
+            endpoints,
+            caller: provider.caller.clone(),
+            max_body: provider.max_body,
+            paste_token: paste_token(provider),
+            host,
+        })
+    }
+
+    fn values(&mut self, owner: Owner<'_>, vars: &Vars) -> Set {
+        let mut set = Set::new();
+        for (name, var) in vars {
+            let value = match (self.value)(owner, name, &var.value) {
+                Ok(Some(value)) if !value.is_empty() => value,
+                Ok(_) => continue,
+                Err(problem) => {
+                    let message = format!("var `{name}` {problem}: {}", source_of(&var.value));
+                    let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
+                    self.found.push(diagnostic.help("a var is unset only where it is not there, or empty"));
+                    continue;
+                }
+            };
+            if value.bytes().any(|b| b.is_ascii_control()) {
+                let message = format!("var `{name}` holds a control character: {}", source_of(&var.value));
+                self.say(Code::Var, &var.at, message);
+            }
+            set.insert(name.clone(), Held { text: value, secret: var.value.secret });
+        }
+        set
+    }
+
+    /// The gateway to use, with its values.
+    fn active_gateway<'g>(&mut self, uses: &'g [GatewayUse], set: &Set) -> Option<(&'g GatewayUse, Set)> {
+        let mut active = Vec::new();
+        for one in uses {
+            let values = self.values(Some(&one.gateway.name), &one.gateway.vars);
+            let complete = values.len() == one.gateway.vars.len();
+            if complete && one.when.iter().all(|var| set.contains_key(var)) {
+                active.push((one, values));
+            }
+        }
+        let orders: BTreeSet<_> = active.iter().filter_map(|(one, _)| one.order).collect();
+        if active.len() > 1 && orders.len() < active.len() {
+            let (first, second) = (&active[0].0, &active[1].0);
+            let message =
+                format!("gateways `{}` and `{}` are both active", first.gateway.name, second.gateway.name);
+            let diagnostic = Diagnostic::new(Code::GatewayOrder, second.at.clone(), message);
+            let help = "give each an `order` of its own: the lowest is used";
+            self.found.push(diagnostic.related(first.at.clone(), "the other one").help(help));
+        }
+        active.into_iter().min_by_key(|(one, _)| one.order)
+    }
+
+    /// A base URL's origin and its path, without a slash at the end.
+    fn base(&mut self, url: &compile::Located<Text>, set: &Set) -> Option<(Origin, String)> {
+        if let Some(var) =
+            vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(&v.text)))
+        {
+            let message = format!("var `{var}` stands in the host, and its value is no part of one");
+            let help = "a part of a host is made of letters, digits, `-` and `.`";
+            self.found.push(Diagnostic::new(Code::Var, url.at.clone(), message).help(help));
+            return None;
+        }
+        let mut text = String::new();
+        Filler { set, host: "" }.vars(&url.value).render(&mut text, |never| match *never {});
+        let problem = match Origin::split(&text) {
+            Ok((origin, path)) if good_path(path) => {
+                return Some((origin, path.trim_end_matches('/').to_owned()));
+            }
+            Ok(_) => "its path has characters or segments that a path cannot have",
+            Err(problem) => problem,
+        };
+        self.say(Code::Var, &url.at, format!("with the vars filled in this is no base URL: {problem}"));
+        None
+    }
+
+    fn endpoint(
+        &mut self,
+        endpoint: &compile::Endpoint,
+        filler: &Filler<'_>,
+        reach: &Reach<'_>,
+    ) -> Option<Endpoint> {
+        let mut path = Template::text(reach.base_path);
+        path.append(&filler.captures(&endpoint.upstream_path), false);
+        let target = match reach.via {
+            None => path,
+            Some((used, (_, gateway_path))) => {
+                if let Some(path) = path.strip_prefix(&used.strip) {
+                    through(gateway_path, &used.path, &path, filler)
+                } else {
+                    let message = format!(
+                        "`{}` is not the front of endpoint `{}`'s upstream path",
+                        used.strip, endpoint.name
+                    );
+                    self.say(Code::Strip, &used.at, message);
+                    return None;
+                }
+            }
+        };
+        if !good_target(&target) {
+            self.say(Code::Var, &endpoint.at, "with the vars filled in this is no path".into());
+        }
+        let responses = endpoint.responses.iter().map(|rule| {
+            let mut message = String::new();
+            filler.vars(&rule.message).render(&mut message, |never| match *never {});
+            let (status, content_type) = (rule.status, rule.content_type.clone());
+            ResponseRule { status, content_type, reply_status: rule.reply_status, message }
+        });
+        Some(Endpoint {
+            name: endpoint.name.clone(),
+            method: endpoint.method.clone(),
+            paths: endpoint.paths.clone(),
+            target,
+            query: Query {
+                remove: endpoint.query.remove.clone(),
+                default: filler.query(&endpoint.query.default),
+                set: filler.query(&endpoint.query.set),
+            },
+            headers: self.headers(&endpoint.headers, filler, &endpoint.at),
+            timeouts: endpoint.timeouts,
+            responses: responses.collect(),
+            api: endpoint.api.clone(),
+        })
+    }
+
+    fn headers(&mut self, rules: &compile::HeaderRules, filler: &Filler<'_>, at: &At) -> Headers {
+        Headers {
+            pass: rules.pass.clone(),
+            remove: rules.remove.clone(),
+            default: self.header_values(&rules.default, filler, at),
+            set: self.header_values(&rules.set, filler, at),
+        }
+    }
+
+    fn header_values(
+        &mut self,
+        rules: &[(HeaderName, Text)],
+        filler: &Filler<'_>,
+        at: &At,
+    ) -> Vec<(HeaderName, Value)> {
+        let mut values = Vec::new();
+        for (name, text) in rules {
+            let template = filler.captures(text);
+            match template.as_text().map(sendable) {
+                None => values.push((name.clone(), Value::Made(template))),
+                Some(Ok(mut value)) => {
+                    value.set_sensitive(filler.is_secret(text));
+                    values.push((name.clone(), Value::Fixed(value)));
+                }
+                Some(Err(())) => self.unsendable(at, name),
+            }
+        }
+        values
+    }
+
+    fn unsendable(&mut self, at: &At, name: &HeaderName) {
+        let message = format!("with the vars filled in header `{name}` cannot be sent");
+        let help = "a header's value holds ASCII without control characters";
+        self.found.push(Diagnostic::new(Code::Var, at.clone(), message).help(help));
+    }
+
+    fn overlay(&mut self, of: Whose, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
+        let mut set = Vec::new();
+        for (name, text) in &overlay.set {
+            let mut value = String::new();
+            filler.vars(text).render(&mut value, |never| match *never {});
+            match sendable(&value) {
+                Ok(mut value) => {
+                    value.set_sensitive(true);
+                    set.push((name.clone(), value));
+                }
+                Err(()) => self.unsendable(at, name),
+            }
+        }
+        Overlay { of, remove: overlay.remove.clone(), set }
+    }
+
+    fn egress_url(&mut self, index: usize, url: &Text, filler: &Filler<'_>, at: &At) -> Option<EgressUrl> {
+        let template = filler.fill(url, |_| Known::Name(UrlName));
+        let lead = template.leading_text().to_owned();
+        let problem = match Origin::split(&lead) {
+            Ok((_, "")) if template.names().next().is_some() => "the upstream URL would stand in its host",
+            Ok((_, tail)) if !plain_target(tail) => "it has characters that a URL cannot have",
+            Ok(_) if template.mixes_queries(|UrlName| true) => {
+                "`{url}` as it is would stand beside its query"
+            }
+            Ok((origin, tail)) => {
+                let front = &lead[..lead.len() - tail.len()];
+                let rest = template.strip_prefix(front)?;
+                let mut target = Template::text(if tail.starts_with('/') { "" } else { "/" });
+                target.append(&rest, false);
+                return Some(EgressUrl { index, origin, target });
+            }
+            Err(problem) => problem,
+        };
+        self.say(Code::Var, at, format!("with the vars filled in the egress's `url` is none: {problem}"));
+        None
+    }
+}
+
+/// Where the upstream's paths lie, and the gateway in front of them with its origin and base path.
+struct Reach<'a> {
+    base_path: &'a str,
+    via: Option<&'a (&'a GatewayUse, (Origin, String))>,
+}
+
+/// The paste token, with the login that goes into requests, or else the only one that there is.
+fn paste_token(provider: &compile::Provider) -> Option<PasteToken> {
+    let fields = provider.section.iter().flat_map(|section| &section.fields).map(|field| &field.value);
+    let is_login = |field: &&syntax::Field| field.kind == Some(syntax::FieldKind::Oauth2);
+    let mut logins = fields.filter(is_login).map(|field| &field.name);
+    let sent = |name: &&String| provider.auth.iter().any(|auth| auth.field == **name);
+    let field = logins.clone().find(sent).or_else(|| logins.next())?.clone();
+    Some(PasteToken { spec: provider.paste_token.as_ref()?.value.clone(), field })
+}
+
+/// Every header name that the file sets somewhere, active or not.
+pub fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
+    let rules = provider.endpoints.iter().map(|endpoint| &endpoint.headers.set);
+    let rules = rules.chain([&provider.headers.set]).chain(provider.auth.iter().map(|auth| &auth.set));
+    let rules = rules.chain(provider.gateways.iter().map(|one| &one.gateway.overlay.set));
+    let rules = rules.chain(provider.egress.iter().map(|one| &one.overlay.set));
+    let mut names: Vec<HeaderName> = rules.flatten().map(|(name, _)| name.clone()).collect();
+    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    names
+}
+
+fn source_of(var: &Var) -> String {
+    match &var.source {
+        compile::VarSource::Env(name) => format!("environment variable `{name}`"),
+        compile::VarSource::File(name) => format!("file `{name}` in the secrets directory"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

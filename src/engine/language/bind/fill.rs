@@ -1,0 +1,135 @@
+//! Templates with their vars filled in, and what the result may be in a host, a path, a query or a header.
+
+use http::HeaderValue;
+
+use super::{Auth, SecretName, Set};
+use crate::language::compile::{self, Known, Name, Part, Template, Text, is_dots, percent_encode};
+
+/// Fills in what is known once the vars are.
+pub(super) struct Filler<'a> {
+    pub(super) set: &'a Set,
+    pub(super) host: &'a str,
+}
+
+/// A name that no bound template can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Never {}
+
+impl Filler<'_> {
+    pub(super) fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
+        text.resolve(|name| match name {
+            Name::Var(var) => {
+                Known::Text(self.set.get(&**var).map(|held| held.text.clone()).unwrap_or_default())
+            }
+            Name::Host => Known::Text(self.host.to_owned()),
+            Name::Capture(_) | Name::Secret | Name::Path | Name::Url => other(name),
+        })
+    }
+
+    /// Whether a secret var stands in a text.
+    pub(super) fn is_secret(&self, text: &Text) -> bool {
+        let secret = |var: &str| self.set.get(var).is_some_and(|held| held.secret);
+        text.names().any(|name| matches!(name, Name::Var(var) if secret(var)))
+    }
+
+    /// For texts whose scope allows vars and the host alone.
+    pub(super) fn vars(&self, text: &Text) -> Template<Never> {
+        self.fill(text, |_| Known::Text(String::new()))
+    }
+
+    /// For texts whose scope allows captures too.
+    pub(super) fn captures(&self, text: &Text) -> Template<u8> {
+        self.fill(text, |name| match name {
+            Name::Capture(index) => Known::Name(*index),
+            Name::Var(_) | Name::Host | Name::Secret | Name::Path | Name::Url => Known::Text(String::new()),
+        })
+    }
+
+    pub(super) fn auth(&self, auth: &compile::Auth) -> Auth {
+        let set =
+            auth.set.iter().map(|(name, text)| (name.clone(), self.fill(text, |_| Known::Name(SecretName))));
+        Auth { field: auth.field.clone(), matches: auth.matches.clone(), set: set.collect() }
+    }
+
+    /// Query values mean what they say: their texts are percent-encoded here, once.
+    pub(super) fn query(&self, rules: &[(String, Text)]) -> Vec<(String, Template<u8>)> {
+        let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/,@".contains(&b);
+        let one = |(name, text): &(String, Text)| {
+            let mut encoded = Template::text("");
+            for part in self.captures(text).parts() {
+                let part = match part {
+                    Part::Text(text) => Template::text(&percent_encode(text, unreserved)),
+                    Part::Name { name, urlencode } => Template::name(*name, *urlencode),
+                };
+                encoded.append(&part, false);
+            }
+            (name.clone(), encoded)
+        };
+        rules.iter().map(one).collect()
+    }
+}
+
+/// The gateway's path with the upstream path in it.
+pub(super) fn through(
+    base_path: &str,
+    written: &Text,
+    path: &Template<u8>,
+    filler: &Filler<'_>,
+) -> Template<u8> {
+    let mut target = Template::text(base_path);
+    let marked: Template<()> = filler.fill(written, |_| Known::Name(()));
+    for part in marked.parts() {
+        match part {
+            Part::Text(text) => target.append(&Template::text(text), false),
+            Part::Name { urlencode, .. } => target.append(path, *urlencode),
+        }
+    }
+    target
+}
+
+/// A header's value that every receiver reads alike.
+pub(super) fn sendable(text: &str) -> Result<HeaderValue, ()> {
+    HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()).ok_or(())
+}
+
+/// The vars that stand in a URL's host, where text before them has fixed the scheme. A slash in such a value
+/// would end the host early, and the request would go to another one.
+pub(super) fn vars_in_host(url: &Text) -> impl Iterator<Item = &str> {
+    let starts_with_var = url.leading_text().is_empty();
+    let still_in_host = |part: &&Part<Name>| match part {
+        Part::Text(text) => !text.split_once("://").map_or(&**text, |(_, rest)| rest).contains('/'),
+        Part::Name { .. } => true,
+    };
+    let in_host = url.parts().iter().take_while(still_in_host).filter(move |_| !starts_with_var);
+    in_host.filter_map(|part| match part {
+        Part::Name { name: Name::Var(var), .. } => Some(&**var),
+        Part::Name { .. } | Part::Text(_) => None,
+    })
+}
+
+pub(super) fn is_labels(value: &str) -> bool {
+    value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+}
+
+/// A base path: plain characters, no empty and no dot segment inside.
+pub(super) fn good_path(path: &str) -> bool {
+    let inner = path.trim_end_matches('/');
+    plain(path) && !inner.split('/').skip(1).any(|segment| segment.is_empty() || is_dots(segment))
+}
+
+/// An endpoint's path at the origin: plain characters and no dot segment, whatever its captures hold, which are
+/// never dots themselves.
+pub(super) fn good_target(target: &Template<u8>) -> bool {
+    let mut assumed = String::new();
+    target.render(&mut assumed, |_| "x");
+    plain(&assumed) && !assumed.split('/').any(is_dots)
+}
+
+/// What may stand in a path as it is.
+fn plain(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b))
+}
+
+pub(super) fn plain_target(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b))
+}

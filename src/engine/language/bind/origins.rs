@@ -1,0 +1,72 @@
+//! Where a provider's requests lead, as far as its files decide it: what a stored key is saved for, and what is
+//! held against that on every request.
+
+use crate::{
+    base::origin::Origin,
+    language::compile::{self, Name, Part, Text, VarSource, Vars},
+};
+
+/// The origins that a key stored for the provider may go to: the base URL's, and those of its gateways and egresses,
+/// active or not. Sorted.
+pub(super) fn allowed(provider: &compile::Provider, base: &str) -> Vec<String> {
+    let gateways = provider.gateways.iter().map(through);
+    let egresses = provider.egress.iter().filter_map(|egress| by_file(egress.url.as_ref()?, &provider.vars));
+    sorted([base.to_owned()].into_iter().chain(gateways).chain(egresses))
+}
+
+/// Those that a request goes to: through this gateway, by this egress.
+pub(super) fn used(
+    provider: &compile::Provider,
+    base: &str,
+    gateway: Option<&compile::GatewayUse>,
+    egress: Option<&compile::Egress>,
+) -> Vec<String> {
+    let last = gateway.map_or_else(|| base.to_owned(), through);
+    let first = egress.and_then(|egress| by_file(egress.url.as_ref()?, &provider.vars));
+    sorted(first.into_iter().chain([last]))
+}
+
+fn through(used: &compile::GatewayUse) -> String {
+    written(&used.gateway.base_url.value, &used.gateway.vars)
+}
+
+fn sorted(origins: impl Iterator<Item = String>) -> Vec<String> {
+    let mut origins: Vec<_> = origins.collect();
+    origins.sort();
+    origins.dedup();
+    origins
+}
+
+/// The origin of an egress's URL, unless vars alone make it: then it is the operator's, and no file's.
+fn by_file(url: &Text, vars: &Vars) -> Option<String> {
+    let origin = written(url, vars);
+    let vars_alone = origin.split(['{', '}']).step_by(2).all(str::is_empty);
+    (!vars_alone).then_some(origin)
+}
+
+/// A URL's origin with its vars in braces, as what they are read from: a file that comes to read another variable
+/// leads elsewhere. Whatever a file writes before the end of the host is in it.
+pub(super) fn written(url: &Text, vars: &Vars) -> String {
+    let mut origin = String::new();
+    for part in url.parts() {
+        match part {
+            Part::Name { name: Name::Var(var), .. } => match vars.get(&**var).map(|var| &var.value.source) {
+                Some(VarSource::Env(name)) => origin.extend(["{env:", name, "}"]),
+                Some(VarSource::File(name)) => origin.extend(["{file:", name, "}"]),
+                None => origin.extend(["{", var, "}"]),
+            },
+            // The upstream URL comes after the host.
+            Part::Name { .. } => break,
+            Part::Text(text) => {
+                let start = if origin.is_empty() { text.find("://").map_or(0, |at| at + 3) } else { 0 };
+                let end = text[start..].find(['/', '?', '#']).map(|end| start + end);
+                origin.push_str(&text[..end.unwrap_or(text.len())].to_ascii_lowercase());
+                if end.is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    // Without a port that goes without saying.
+    Origin::split(&origin).map_or(origin.clone(), |(plain, _)| plain.to_string())
+}

@@ -1,0 +1,257 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::language::{
+    compile::{Compiled, Files, compile},
+    syntax,
+};
+
+/// What `bind` says of the provider `demo` under vars `name=value`, or the URL that its endpoint's path leads to.
+fn bound(text: &str, vars: &[(&str, &str)]) -> String {
+    match bind_demo(text, vars) {
+        Ok(provider) => {
+            let mut target = String::new();
+            provider.endpoints[0].target.render(&mut target, |_| "");
+            let origin = provider.egress.as_ref().map_or(&provider.origin, |egress| &egress.origin);
+            format!("{origin}{target}")
+        }
+        Err(found) => found,
+    }
+}
+
+fn bind_demo(text: &str, vars: &[(&str, &str)]) -> Result<Provider, String> {
+    let mut files = Files::default();
+    let gateway = "title = \"G\"\nbase_url = \"https://{zone}.g.example.com/{id}\"\nvars = { zone = { env = \"Z\" }, id = { env = \"I\" } }";
+    let (gateway, _) = syntax::parse(&"g.toml".into(), gateway);
+    for name in ["one", "two"] {
+        let (copy, _) = syntax::parse(
+            &"g.toml".into(),
+            "title = \"G\"\nbase_url = \"https://{id}.example.com\"\nvars = { id = { env = \"I\" } }",
+        );
+        files.gateways.insert(FileName::new(name).unwrap(), copy);
+    }
+    files.gateways.insert(FileName::new("g").unwrap(), gateway);
+    let head =
+        "title = \"Demo\"\npath_prefix = \"/demo\"\nendpoint.a.method = \"GET\"\nendpoint.a.path = \"/a\"\n";
+    let (parsed, found) = syntax::parse(&"demo.toml".into(), &format!("{head}{text}"));
+    assert_eq!(found, [], "{text}");
+    files.providers.insert(FileName::new("demo").unwrap(), parsed);
+    let Compiled { providers, diagnostics, .. } = compile(&files);
+    assert_eq!(diagnostics, [], "{text}");
+    let vars: BTreeMap<_, _> = vars.iter().copied().collect();
+    let value = |name: &str| match vars.get(name) {
+        Some(&"UNREADABLE") => Err("cannot be read".to_owned()),
+        value => Ok(value.map(|value| (*value).to_owned())),
+    };
+    let (provider, found) = bind_read(&providers[0], |_, name, _| value(name));
+    let line = |one: &Diagnostic| {
+        let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
+        format!("{} {}{help}", one.code.as_str(), one.message)
+    };
+    provider.ok_or_else(|| found.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn headers_made_of_secrets_are_sensitive() {
+    let text = "title = \"Demo\"\npath_prefix = \"/demo\"\nbase_url = \"https://x.example.com\"\n\
+        vars = { open = { env = \"O\" }, hidden = { env = \"H\", secret = true } }\n\
+        headers.set = { x-open = \"{open}\", x-hidden = \"a {hidden}\" }\n\
+        endpoint.a = { method = \"GET\", path = \"/a\" }\n";
+    let mut files = Files::default();
+    files.providers.insert(FileName::new("demo").unwrap(), syntax::parse(&"demo.toml".into(), text).0);
+    let (provider, found) = bind(&compile(&files).providers[0], |_, name, _| Some(name.to_owned()));
+    assert_eq!(found, []);
+    let set = provider.unwrap().headers.set;
+    let sensitive = set.iter().map(|(name, value)| match value {
+        Value::Fixed(value) => (name.as_str(), value.is_sensitive()),
+        Value::Made(_) => (name.as_str(), false),
+    });
+    assert_eq!(
+        sensitive.collect::<BTreeMap<_, _>>(),
+        BTreeMap::from([("x-open", false), ("x-hidden", true)])
+    );
+}
+
+#[test]
+fn vars_in_urls() {
+    let check = |text: &str, vars: &[(&str, &str)], expected: &str| {
+        assert_eq!(bound(text, vars), expected, "{text} {vars:?}");
+    };
+    let host = "base_url = \"https://{region}.example.com/v1\"\nvars.region = { env = \"REGION\" }";
+    let no_label = "TG030 var `region` stands in the host, and its value is no part of one | a part of a host is made of letters, digits, `-` and `.`";
+    check(host, &[("region", "eu")], "https://eu.example.com/v1/a");
+    check(host, &[("region", "eu.west")], "https://eu.west.example.com/v1/a");
+    for value in ["evil.com/", "evil.com?", "evil.com#", "u@evil.com", "evil.com:1", "https://x", "a\\b", "ä"]
+    {
+        check(host, &[("region", value)], no_label);
+    }
+    check(
+        host,
+        &[],
+        "TG030 var `region` is not set: environment variable `REGION` | set it and start again, or mark the var `optional`",
+    );
+    check(
+        host,
+        &[("region", "UNREADABLE")],
+        "TG030 var `region` cannot be read: environment variable `REGION` | a var is unset only where it is not there, or empty",
+    );
+    check(
+        host,
+        &[("region", ".")],
+        "TG030 with the vars filled in this is no base URL: its host is not a DNS name or an IP address",
+    );
+    check(
+        host,
+        &[("region", "a\nb")],
+        "TG030 var `region` holds a control character: environment variable `REGION`",
+    );
+    let path = "base_url = \"https://x.example.com\"\nvars.v = { env = \"V\" }\nendpoint.a.upstream_path = \"/p/{v}/q\"";
+    let no_path = "TG030 with the vars filled in this is no path";
+    check(path, &[("v", "v/w")], "https://x.example.com/p/v/w/q");
+    check(path, &[("v", "...")], "https://x.example.com/p/.../q");
+    for value in ["..", ".", "a/../..", "%2e%2E", "..;x", "a b", "a?b"] {
+        check(path, &[("v", value)], no_path);
+    }
+    let through = "base_url = \"https://x.example.com\"\nvars.v = { env = \"V\" }\ngateway.one = { path = \"/{v}{path}\" }";
+    check(through, &[("v", "w"), ("id", "i")], "https://i.example.com/w/a");
+    check(through, &[("v", ".."), ("id", "i")], no_path);
+    let whole = "base_url = \"{base}\"\nvars.base = { env = \"BASE\" }";
+    check(whole, &[("base", "http://localhost:8080/x/")], "http://localhost:8080/x/a");
+    check(
+        whole,
+        &[("base", "localhost:8080")],
+        "TG030 with the vars filled in this is no base URL: it does not start with `https://` or `http://`",
+    );
+    check(
+        whole,
+        &[("base", "https://a.com/../b")],
+        "TG030 with the vars filled in this is no base URL: its path has characters or segments that a path cannot have",
+    );
+}
+
+#[test]
+fn gateways_and_egresses() {
+    let check = |text: &str, vars: &[(&str, &str)], expected: &str| {
+        let text = format!("base_url = \"https://api.example.com\"\n{text}");
+        assert_eq!(bound(&text, vars), expected, "{text} {vars:?}");
+    };
+    let gateway = "gateway.g = { path = \"/x{path}\" }";
+    check(gateway, &[("zone", "z"), ("id", "i")], "https://z.g.example.com/i/x/a");
+    check(gateway, &[("zone", "z")], "https://api.example.com/a");
+    check(gateway, &[("zone", "z"), ("id", "")], "https://api.example.com/a");
+    check(
+        gateway,
+        &[("zone", "z/"), ("id", "i")],
+        "TG030 var `zone` stands in the host, and its value is no part of one | a part of a host is made of letters, digits, `-` and `.`",
+    );
+    check(
+        gateway,
+        &[("zone", "z"), ("id", "a b")],
+        "TG030 with the vars filled in this is no base URL: its path has characters or segments that a path cannot have",
+    );
+    check(
+        "gateway.one = { path = \"/1{path}\" }\ngateway.two = { path = \"/2{path}\" }",
+        &[("id", "i")],
+        "TG031 gateways `one` and `two` are both active | give each an `order` of its own: the lowest is used",
+    );
+    check(
+        "gateway.one = { path = \"/1{path}\", order = 2 }\ngateway.two = { path = \"/2{path}\", order = 1 }",
+        &[("id", "i")],
+        "https://i.example.com/2/a",
+    );
+    let egress = "vars.e = { env = \"E\", optional = true }\negress = [{ when = [\"e\"], url = \"{e}?to={url|urlencode}\" }]";
+    check(egress, &[("e", "https://e.example.com/p")], "https://e.example.com/a");
+    check(egress, &[], "https://api.example.com/a");
+    check(
+        egress,
+        &[("e", "UNREADABLE")],
+        "TG030 var `e` cannot be read: environment variable `E` | a var is unset only where it is not there, or empty",
+    );
+    check(
+        gateway,
+        &[("zone", "z"), ("id", "UNREADABLE")],
+        "TG030 var `id` cannot be read: environment variable `I` | a var is unset only where it is not there, or empty",
+    );
+    check(
+        egress,
+        &[("e", "e.example.com")],
+        "TG030 with the vars filled in the egress's `url` is none: it does not start with `https://` or `http://`",
+    );
+    let bare = "vars.e = { env = \"E\" }\negress = [{ url = \"{e}/{url}\" }]";
+    check(bare, &[("e", "https://e.example.com")], "https://e.example.com/a");
+    check(
+        bare,
+        &[("e", "https://e.example.com/?to=")],
+        "TG030 with the vars filled in the egress's `url` is none: `{url}` as it is would stand beside its query",
+    );
+    check(
+        "vars.e = { env = \"E\" }\negress = [{ url = \"https://a.example.com\" }, { url = \"{e}\" }]",
+        &[("e", "https://e.example.com")],
+        "TG028 two active egresses have a `url` | only one of those whose `when` holds at once may have it",
+    );
+}
+
+#[test]
+fn where_a_stored_key_may_go() {
+    let check = |text: &str, vars: &[(&str, &str)], allowed: &[&str], used: &[&str]| {
+        let provider = bind_demo(text, vars).unwrap();
+        assert_eq!(
+            (&provider.allowed[..], &provider.used[..]),
+            (&strings(allowed)[..], &strings(used)[..]),
+            "{text} {vars:?}"
+        );
+    };
+    let api = "https://api.example.com";
+    let base = "base_url = \"https://API.example.com:443/v1\"\n";
+    check(base, &[], &[api], &[api]);
+    let region = "base_url = \"https://{region}.example.com\"\nvars.region = { env = \"R\" }";
+    check(region, &[("region", "eu")], &["https://eu.example.com"], &["https://eu.example.com"]);
+    let secret = region.replace("\"R\"", "\"R\", secret = true");
+    check(&secret, &[("region", "hush")], &["https://{env:R}.example.com"], &["https://{env:R}.example.com"]);
+    // A secret that is read from elsewhere is another one.
+    let elsewhere = secret.replace("\"R\"", "\"S\"");
+    check(
+        &elsewhere,
+        &[("region", "hush")],
+        &["https://{env:S}.example.com"],
+        &["https://{env:S}.example.com"],
+    );
+    let whole = "base_url = \"{region}\"\nvars.region = { env = \"R\" }";
+    check(whole, &[("region", "http://eu:81/x")], &["http://eu:81"], &["http://eu:81"]);
+
+    let gateways = format!(
+        "{base}gateway.g = {{ path = \"/x{{path}}\", order = 1 }}\ngateway.one = {{ path = \"/x{{path}}\", order = 2 }}"
+    );
+    let (g, one) = ("https://{env:Z}.g.example.com", "https://{env:I}.example.com");
+    check(&gateways, &[], &[api, one, g], &[api]);
+    check(&gateways, &[("id", "i")], &[api, one, g], &[one]);
+    check(&gateways, &[("id", "i"), ("zone", "z")], &[api, one, g], &[g]);
+
+    let egress = |url: &str| {
+        let vars = "vars.e = { env = \"E\", optional = true }\nvars.f = { env = \"F\" }\n";
+        format!("{base}{vars}egress = [{{ when = [\"e\", \"f\"], url = \"{url}\" }}]")
+    };
+    let check = |url: &str, e: &str, written: &str| {
+        let (text, both) = (egress(url), [written, api]);
+        let both = if written.is_empty() { &both[1..] } else { &both[..] };
+        let mut sorted = both.to_vec();
+        sorted.sort_unstable();
+        check(&text, &[("e", e), ("f", ".f.example.com")], &sorted, &sorted);
+        check(&text, &[("f", "x")], &sorted, &[api]);
+    };
+    check("https://eg.example.com/?to={url|urlencode}", "x", "https://eg.example.com");
+    check("https://eg.example.com:8443", "x", "https://eg.example.com:8443");
+    check("https://eg.example.com?{e}", "x", "https://eg.example.com");
+    check("https://{e}.Eg.example.com/{f}", "x", "https://{env:E}.eg.example.com");
+    check("{e}/?to={url|urlencode}", "https://eg.example.com", "");
+    check("{e}?to={url|urlencode}", "https://eg.example.com", "");
+    check("{e}{f}/x", "https://eg", "");
+    // A file that ends the operator's host in its own way leads elsewhere.
+    check("{e}.evil.example/?to={url|urlencode}", "https://eg.example.com", "{env:E}.evil.example");
+    check("{e}{f}.evil.example", "https://eg", "{env:E}{env:F}.evil.example");
+    check("{e}:8443/", "https://eg.example.com", "{env:E}:8443");
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}

@@ -1,0 +1,177 @@
+//! Wire formats: the shape of an error, so that a client's own library understands what tollgate says.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::{
+    Made,
+    template::{Known, Template},
+};
+use crate::{
+    base::{
+        diag::{At, Code, Diagnostic},
+        name::FileName,
+    },
+    language::syntax::{self, Parsed},
+};
+
+/// A wire format.
+#[derive(Debug)]
+pub struct Api {
+    /// Its name.
+    pub name: FileName,
+    /// Its file.
+    pub file: std::sync::Arc<str>,
+    error: Node,
+    types: BTreeMap<u16, String>,
+    default_type: String,
+}
+
+/// What an error says.
+#[derive(Debug, Clone, Copy)]
+pub struct FaultWords<'a> {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// For a person.
+    pub message: &'a str,
+    /// The stable code.
+    pub code: &'a str,
+    /// The request's id.
+    pub request_id: &'a str,
+}
+
+#[derive(Debug)]
+enum Node {
+    Text(Template<Word>),
+    Fixed(Value),
+    Array(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Message,
+    Code,
+    Type,
+    RequestId,
+}
+
+impl Api {
+    /// All that it says, as one text: the same for two that say the same.
+    pub fn shape(&self) -> String {
+        format!("{:?} {:?} {:?}", self.error, self.types, self.default_type)
+    }
+
+    /// The body of an error in this format, as compact JSON.
+    pub fn error_body(&self, words: &FaultWords<'_>) -> String {
+        let kind = self.types.get(&words.status.as_u16()).unwrap_or(&self.default_type);
+        let value = |word: &Word| match word {
+            Word::Message => words.message,
+            Word::Code => words.code,
+            Word::Type => kind,
+            Word::RequestId => words.request_id,
+        };
+        self.error.fill(&value).to_string()
+    }
+}
+
+/// The body of an error where no wire format is known.
+pub(super) fn plain_error_body(words: &FaultWords<'_>) -> String {
+    let kind = match words.status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    };
+    serde_json::json!({ "error": { "message": words.message, "type": kind, "code": words.code } }).to_string()
+}
+
+impl FaultWords<'_> {
+    /// The body in the format of `api`, or in the plain one.
+    pub fn body(&self, api: Option<&Api>) -> String {
+        api.map_or_else(|| plain_error_body(self), |api| api.error_body(self))
+    }
+}
+
+impl Node {
+    fn fill<'v>(&self, value: &impl Fn(&Word) -> &'v str) -> Value {
+        match self {
+            Self::Text(template) => {
+                let mut text = String::new();
+                template.render(&mut text, value);
+                Value::String(text)
+            }
+            Self::Fixed(fixed) => fixed.clone(),
+            Self::Array(items) => items.iter().map(|item| item.fill(value)).collect(),
+            Self::Object(fields) => {
+                fields.iter().map(|(key, node)| (key.clone(), node.fill(value))).collect::<Map<_, _>>().into()
+            }
+        }
+    }
+}
+
+pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Made<Api> {
+    let mut found = Vec::new();
+    let shape = &parsed.document.error;
+    let fields = shape.body.iter().map(|(key, value)| {
+        let pointer = format!("/error/body/{}", syntax::step(key));
+        (key.clone(), node(value, &pointer, parsed, &mut found))
+    });
+    let error = Node::Object(fields.collect());
+    let mut types = BTreeMap::new();
+    let mut default_type = "api_error".to_owned();
+    for (key, text) in shape.types.iter().flatten() {
+        match key.parse::<u16>() {
+            Ok(status @ 400..=599) => {
+                types.insert(status, text.clone());
+            }
+            _ if key == "default" => default_type.clone_from(text),
+            _ => {
+                let at = parsed.spans.key(&parsed.file, &format!("/error/types/{}", syntax::step(key)));
+                let message = format!("`{key}` is neither a status from 400 to 599 nor `default`");
+                found.push(Diagnostic::new(Code::BadValue, at, message));
+            }
+        }
+    }
+    let good = found.is_empty();
+    (good.then_some(Api { name: name.clone(), file: parsed.file.clone(), error, types, default_type }), found)
+}
+
+fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Node {
+    match value {
+        Value::String(text) => match Template::parse(text, word) {
+            Ok(template) => Node::Text(template),
+            Err(message) => {
+                let at: At = parsed.spans.value(&parsed.file, pointer);
+                found.push(Diagnostic::new(Code::Template, at, message));
+                Node::Fixed(Value::Null)
+            }
+        },
+        Value::Array(items) => {
+            let each = |(index, item)| node(item, &format!("{pointer}/{index}"), parsed, found);
+            Node::Array(items.iter().enumerate().map(each).collect())
+        }
+        Value::Object(map) => {
+            let each = |(key, item): (&String, &Value)| {
+                (key.clone(), node(item, &format!("{pointer}/{}", syntax::step(key)), parsed, found))
+            };
+            Node::Object(map.iter().map(each).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => Node::Fixed(value.clone()),
+    }
+}
+
+fn word(name: &str) -> Result<Known<Word>, String> {
+    match name {
+        "message" => Ok(Known::Name(Word::Message)),
+        "code" => Ok(Known::Name(Word::Code)),
+        "type" => Ok(Known::Name(Word::Type)),
+        "request_id" => Ok(Known::Name(Word::RequestId)),
+        _ => Err(format!(
+            "`{{{name}}}` stands for nothing here: known are `message`, `code`, `type`, `request_id`"
+        )),
+    }
+}

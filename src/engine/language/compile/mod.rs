@@ -1,0 +1,248 @@
+//! What the files mean: specs become providers whose values cannot be invalid. Templates, patterns, globs,
+//! header names and quantities are parsed here, once, and every reference is followed. What depends on vars
+//! waits for `bind`.
+//!
+//! Pure: no file, no environment, no clock. All findings of all files are gathered.
+
+mod api;
+mod blame;
+mod glob;
+mod parts;
+mod pattern;
+mod provider;
+mod quantity;
+pub mod safety;
+mod template;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    base::{
+        diag::{Code, Diagnostic},
+        name::FileName,
+    },
+    language::syntax::{self, Parsed, Slot},
+};
+
+pub use api::{Api, FaultWords};
+pub use glob::Glob;
+pub use parts::*;
+pub use pattern::{Captures, Difference, MAX_CAPTURES, Pattern, Plain, Relation, Tree, is_dots};
+pub use provider::{FIXTURE, Places, RESERVED, http_method};
+pub use quantity::{duration, size, span};
+pub use template::{Known, Part, Template, percent_encode, urlencode};
+
+/// All files of a directory, parsed. A name whose file has errors of form is there without a document, so
+/// that who refers to it is told so.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// `*.toml`.
+    pub providers: BTreeMap<FileName, Slot<syntax::Provider>>,
+    /// `presets/*.toml`.
+    pub presets: BTreeMap<FileName, Slot<syntax::Provider>>,
+    /// `gateways/*.toml`.
+    pub gateways: BTreeMap<FileName, Slot<syntax::Gateway>>,
+    /// `apis/*.toml`.
+    pub apis: BTreeMap<FileName, Slot<syntax::Api>>,
+    /// `policy.toml`, beside the directory, if there is one; and its file.
+    pub policy: Option<(Arc<str>, Slot<syntax::Policy>)>,
+}
+
+impl Files {
+    /// The same files without tests of their own.
+    pub fn forget_tests(&mut self) {
+        let providers = self.providers.values_mut().chain(self.presets.values_mut()).flatten();
+        providers.for_each(|one| one.document.test = None);
+        self.gateways.values_mut().flatten().for_each(|one| one.document.test = None);
+        self.apis.values_mut().flatten().for_each(|one| one.document.test = None);
+    }
+}
+
+/// What a set of files means.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// The good providers, by name.
+    pub providers: Vec<Arc<Provider>>,
+    /// The providers whose files have errors.
+    pub rejected: Vec<Rejected>,
+    /// The good gateways, apis and presets that have tests of their own, each as the fixtures of its tests.
+    pub fixtures: Vec<(Arc<Provider>, Test)>,
+    /// All findings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A provider that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its name.
+    pub name: FileName,
+    /// Where its client paths would have started, where that can be read.
+    pub prefix: Option<String>,
+    /// The credentials section that is still its own.
+    pub sharing: Option<Sharing>,
+    /// Where its clients put a token: it goes to no other provider either.
+    pub caller: Carriers,
+}
+
+/// A credentials section that a provider uses, and the others that it knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sharing {
+    /// The section.
+    pub section: String,
+    /// The providers that may use it too.
+    pub shared_with: Vec<FileName>,
+}
+
+impl From<&Provider> for Rejected {
+    fn from(provider: &Provider) -> Self {
+        let sharing = |section: &Section| Sharing {
+            section: section.name.clone(),
+            shared_with: section.shared_with.clone(),
+        };
+        Self {
+            name: provider.name.clone(),
+            prefix: Some(provider.prefix.clone()),
+            sharing: provider.section.as_ref().map(sharing),
+            caller: provider.caller.clone(),
+        }
+    }
+}
+
+/// What the shared files mean.
+pub(crate) struct Shared<'a> {
+    presets: BTreeMap<FileName, Option<&'a Parsed<syntax::Provider>>>,
+    gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
+    apis: BTreeMap<FileName, Option<Arc<Api>>>,
+}
+
+/// Compiles all files.
+pub fn compile(files: &Files) -> Compiled {
+    let mut compiled = Compiled::default();
+    let shared = Shared {
+        presets: files.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref().ok())).collect(),
+        gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
+        apis: each(&files.apis, &mut compiled.diagnostics, api::compile),
+    };
+    let mut findings = Vec::new();
+    for (name, slot) in &files.providers {
+        let made = slot.as_ref().map(|parsed| provider::compile(name, parsed, &shared));
+        let (provider, found) = made.unwrap_or_default();
+        findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
+        if let Some(mut provider) = provider {
+            // What the policy does not allow is bad, as what its preset does not allow.
+            provider.inputs.extend(files.policy.as_ref().map(|(file, _)| file.clone()));
+            compiled.providers.push(Arc::new(provider));
+        } else {
+            compiled.rejected.push(provider::rejected(name, slot, files));
+        }
+    }
+    compiled.diagnostics.extend(blame::settle(findings));
+    compiled.diagnostics.extend(one_default(files));
+    for (name, slot) in &files.presets {
+        if let Ok(parsed) = slot {
+            let tests = parsed.document.test.as_deref().unwrap_or_default();
+            let extends = Some(name.as_str());
+            provider::fixtures(
+                &Fixtures { file: &parsed.file, spans: &parsed.spans, tests, extends },
+                &shared,
+                &mut compiled,
+            );
+        }
+    }
+    let others = files.gateways.values().flatten().map(|p| (&p.file, &p.spans, &p.document.test));
+    let others = others.chain(files.apis.values().flatten().map(|p| (&p.file, &p.spans, &p.document.test)));
+    for (file, spans, tests) in others {
+        let tests = tests.as_deref().unwrap_or_default();
+        provider::fixtures(&Fixtures { file, spans, tests, extends: None }, &shared, &mut compiled);
+    }
+    compiled.diagnostics.sort();
+    compiled
+}
+
+/// The preset that a new file extends unless another is named.
+pub fn default_preset(files: &Files) -> Option<&FileName> {
+    defaults(files).next().map(|(name, _)| name)
+}
+
+fn defaults(files: &Files) -> impl Iterator<Item = (&FileName, &Parsed<syntax::Provider>)> {
+    let parsed = files.presets.iter().filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?)));
+    parsed.filter(|(_, preset)| preset.document.default == Some(true))
+}
+
+/// Two presets cannot both be the default.
+fn one_default(files: &Files) -> Vec<Diagnostic> {
+    let mut all = defaults(files);
+    let Some((first, preset)) = all.next() else { return Vec::new() };
+    let place = |preset: &Parsed<syntax::Provider>| preset.spans.key(&preset.file, "/default");
+    let tell = |(name, other): (&FileName, &Parsed<syntax::Provider>)| {
+        let message = format!("presets `{first}` and `{name}` both say that they are the default");
+        Diagnostic::new(Code::Name, place(other), message)
+            .related(place(preset), "first said here")
+            .help("remove `default` from one of them")
+    };
+    all.map(tell).collect()
+}
+
+fn findings_of(parsed: &Parsed<syntax::Provider>, files: &Files, found: Vec<Diagnostic>) -> blame::Findings {
+    let preset = parsed.document.extends.as_deref().and_then(FileName::new);
+    let preset = preset.and_then(|name| files.presets.get(&name)?.as_ref().ok());
+    blame::Findings {
+        file: parsed.file.clone(),
+        extends: preset.map(|_| parsed.spans.value(&parsed.file, "/extends")),
+        preset: preset.map(|preset| preset.file.clone()),
+        found,
+    }
+}
+
+/// The tests of a shared file, each with its provider.
+pub(crate) struct Fixtures<'a> {
+    file: &'a Arc<str>,
+    spans: &'a syntax::Spans,
+    tests: &'a [syntax::Test],
+    extends: Option<&'a str>,
+}
+
+type Made<T> = (Option<T>, Vec<Diagnostic>);
+
+fn each<S, T>(
+    slots: &BTreeMap<FileName, Slot<S>>,
+    found: &mut Vec<Diagnostic>,
+    compile: impl Fn(&FileName, &Parsed<S>) -> Made<T>,
+) -> BTreeMap<FileName, Option<Arc<T>>> {
+    let mut made = BTreeMap::new();
+    for (name, slot) in slots {
+        let (value, more) = slot.as_ref().map(|parsed| compile(name, parsed)).unwrap_or_default();
+        found.extend(more);
+        made.insert(name.clone(), value.map(Arc::new));
+    }
+    made
+}
+
+/// Finds a shared file by the name that another file gives it. The error is the diagnostic's code, message
+/// and help.
+fn refer<'a, T>(
+    kind: &str,
+    name: &str,
+    known: &'a BTreeMap<FileName, Option<T>>,
+) -> Result<&'a T, (Code, String, Option<String>)> {
+    match FileName::new(name).and_then(|name| known.get(&name)) {
+        Some(Some(found)) => Ok(found),
+        Some(None) => {
+            let help = "mend that file first".to_owned();
+            Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), Some(help)))
+        }
+        None => {
+            let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
+            let near = syntax::nearest(stem, known.keys().map(FileName::as_str));
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if stem != name => format!("a {kind} is named without its folder and `.toml`: `{stem}`"),
+                None => format!("there would have to be a file `{kind}s/{name}.toml`"),
+            };
+            Err((Code::Reference, format!("there is no {kind} `{name}`"), Some(help)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! One provider file, with its preset, becomes a `Provider`. The parts are in the modules below; each takes
+//! the spec's table and returns the compiled value, and leaves its findings with the `Compiler`.
+
+mod credentials;
+mod endpoints;
+mod names;
+mod places;
+mod reach;
+mod rules;
+
+use std::sync::Arc;
+
+use super::{
+    Compiled, Files, Fixtures, Made, Name, Provider, Rejected, Shared, Sharing, Test, quantity, refer,
+};
+use crate::{
+    base::{
+        diag::{At, Code, Diagnostic},
+        name::FileName,
+    },
+    language::syntax::{self, Outline, Parsed, Slot, backticked, nearest},
+};
+
+use names::Scope;
+use places::Layer;
+
+pub use endpoints::http_method;
+pub use places::Places;
+pub(super) use reach::gateway;
+
+/// The name of the provider in a shared file's test.
+pub const FIXTURE: &str = "fixture";
+
+/// First path segments that are tollgate's own.
+pub const RESERVED: &[&str] = &["admin", "auth", "config", "console", "health", "livez", "readyz", "metrics"];
+
+/// Names that no var and no capture can have: templates give them a meaning of their own.
+const RESERVED_NAMES: &[&str] = &["provider", "secret", "path", "url", "host"];
+
+const MAX_BODY_DEFAULT: u64 = 256 << 20;
+
+/// Compiles one provider file.
+pub(super) fn compile(
+    name: &FileName,
+    parsed: &Parsed<syntax::Provider>,
+    shared: &Shared<'_>,
+) -> Made<Provider> {
+    let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
+    compile_document(name, &parsed.document, layer, shared)
+}
+
+/// What can be read of a provider with errors, so that nobody takes its place: its prefix answers for it, and
+/// its credentials section stays its own. Where no section can be read it is the one of its name.
+pub(super) fn rejected(name: &FileName, slot: &Slot<syntax::Provider>, files: &Files) -> Rejected {
+    let own = outline(slot);
+    let preset = own.extends.as_deref().and_then(FileName::new);
+    let preset = preset.and_then(|preset| files.presets.get(&preset)).map(outline).unwrap_or_default();
+    let prefix = own.path_prefix.or(preset.path_prefix);
+    let prefix = prefix.map(|prefix| prefix.replace("{provider}", name.as_str()));
+    let credentials = own.credentials.or(preset.credentials).unwrap_or_default();
+    let shared_with = credentials.shared_with.iter().flatten().filter_map(|other| FileName::new(other));
+    let sharing = Sharing {
+        section: credentials::section_name(name, &credentials),
+        shared_with: shared_with.collect(),
+    };
+    Rejected {
+        name: name.clone(),
+        prefix: prefix.filter(|prefix| check_prefix(prefix).is_ok()),
+        sharing: Some(sharing),
+        caller: credentials::readable_carriers(own.caller.or(preset.caller)),
+    }
+}
+
+fn outline(slot: &Slot<syntax::Provider>) -> Outline {
+    match slot {
+        Ok(Parsed { document, .. }) => Outline {
+            extends: document.extends.clone(),
+            path_prefix: document.path_prefix.clone(),
+            credentials: document.credentials.clone(),
+            caller: document.caller.clone(),
+        },
+        Err(outline) => outline.clone(),
+    }
+}
+
+/// Compiles the providers that a shared file's tests bring along.
+pub(super) fn fixtures(source: &Fixtures<'_>, shared: &Shared<'_>, compiled: &mut Compiled) {
+    let name = FileName::new(FIXTURE).expect("the fixture's name is well-formed");
+    for (index, test) in source.tests.iter().enumerate() {
+        let root = format!("/test/{index}");
+        let Some(document) = &test.provider else {
+            let at = source.spans.key(source.file, &root);
+            let message = format!("test `{}` brings no provider", test.name);
+            let help = "a preset, gateway or api is tested through a provider of the test's own: add `[test.provider]`";
+            compiled.diagnostics.push(Diagnostic::new(Code::MissingKey, at, message).help(help));
+            continue;
+        };
+        let mut document = (**document).clone();
+        document.extends = document.extends.or_else(|| source.extends.map(str::to_owned));
+        let layer = Layer { file: source.file, spans: source.spans, root: format!("{root}/provider") };
+        let (provider, found) = compile_document(&name, &document, layer, shared);
+        compiled.diagnostics.extend(found);
+        if let Some(provider) = provider {
+            let at = source.spans.key(source.file, &format!("{root}/expect"));
+            compiled.fixtures.push((Arc::new(provider), Test { spec: test.clone(), index, at }));
+        }
+    }
+}
+
+fn compile_document(
+    name: &FileName,
+    own: &syntax::Provider,
+    layer: Layer<'_>,
+    shared: &Shared<'_>,
+) -> Made<Provider> {
+    let mut compiler = Compiler { name, layers: vec![layer], shared, found: Vec::new() };
+    let merged = compiler.merge(own);
+    // Without its preset all else that is missing would be noise.
+    let provider = merged.and_then(|merged| compiler.provider(&merged));
+    let mut found = compiler.found;
+    found.sort();
+    found.dedup();
+    (provider.filter(|_| found.is_empty()), found)
+}
+
+struct Compiler<'a> {
+    name: &'a FileName,
+    layers: Vec<Layer<'a>>,
+    shared: &'a Shared<'a>,
+    found: Vec<Diagnostic>,
+}
+
+impl Compiler<'_> {
+    /// The file over its preset: a table that the file writes replaces the preset's whole; endpoints are
+    /// merged by name, one level deep.
+    fn merge(&mut self, own: &syntax::Provider) -> Option<syntax::Provider> {
+        let mut merged = own.clone();
+        let Some(extends) = &own.extends else { return Some(merged) };
+        let shared = self.shared;
+        let preset = match refer("preset", extends, &shared.presets) {
+            Ok(preset) => *preset,
+            Err((code, message, help)) => {
+                let diagnostic = Diagnostic::new(code, self.value("/extends"), message);
+                self.found.push(diagnostic.maybe_help(help));
+                return None;
+            }
+        };
+        if preset.document.extends.is_some() {
+            let message =
+                format!("preset `{extends}` extends a preset itself, and only one level is allowed");
+            let at = preset.spans.key(&preset.file, "/extends");
+            let one = Diagnostic::new(Code::Reference, self.value("/extends"), message);
+            let help = "drop that line, and write what it would have brought into the preset itself";
+            self.found.push(one.related(at, "the preset's own").help(help));
+            return None;
+        }
+        let layer = Layer { file: &preset.file, spans: &preset.spans, root: String::new() };
+        if !self.layers.iter().any(|known| known.file == layer.file && known.root.is_empty()) {
+            self.layers.push(layer);
+        }
+        let base = preset.document.clone();
+        macro_rules! inherit {
+            ($($field:ident)*) => { $(merged.$field = merged.$field.or(base.$field);)* };
+        }
+        inherit!(base_url path_prefix group keys_url docs cors_headers vars caller credentials auth headers);
+        inherit!(gateway egress response timeouts limits paste_token probe);
+        merged.endpoint = Some(endpoints::merge(merged.endpoint, base.endpoint));
+        Some(merged)
+    }
+
+    fn provider(&mut self, spec: &syntax::Provider) -> Option<Provider> {
+        if spec.default.is_some() {
+            let help = "remove it: it says which preset a new file extends";
+            self.say_help(Code::Condition, self.key("/default"), "only a preset can be the default", help);
+        }
+        let vars = self.vars(spec.vars.as_ref(), RESERVED_NAMES);
+        self.required("title", spec.title.as_ref());
+        let prefix =
+            self.required("path_prefix", spec.path_prefix.as_ref()).and_then(|text| self.prefix(&text));
+        let base_url = self.base_url(spec, &vars);
+        let section = spec.credentials.as_ref().and_then(|credentials| self.section(credentials));
+        let auth = self.auth(spec.auth.as_deref().unwrap_or_default(), section.as_ref(), &vars);
+        let scope = Scope { vars: Some(&vars), words: &[("host", Name::Host)], ..Scope::default() };
+        let headers = self.header_rules("/headers", spec.headers.as_ref(), scope);
+        let responses = self.responses("/response", spec.response.as_deref());
+        let timeouts = self.timeouts("/timeouts", spec.timeouts.as_ref(), super::Timeouts::default());
+        let provider_wide = endpoints::Wide { responses: &responses, timeouts, vars: &vars };
+        let endpoints = self.endpoints(spec.endpoint.as_ref(), prefix.as_deref(), &provider_wide);
+        let gateways = self.gateways(spec.gateway.as_ref(), &vars);
+        self.check_strips(&gateways, base_url.as_ref(), &endpoints);
+        let egress = self.egresses(spec.egress.as_deref().unwrap_or_default(), &vars);
+        let max_body = spec.limits.as_ref().and_then(|limits| limits.max_body.as_deref());
+        let max_body = max_body.and_then(|text| self.quantity("/limits/max_body", quantity::size(text)));
+        let caller = self.carriers(spec.caller.as_ref());
+        let cors_headers = self.names("/cors_headers", spec.cors_headers.as_deref().unwrap_or_default());
+        self.check_link("keys_url", spec.keys_url.as_deref());
+        self.check_link("docs", spec.docs.as_deref());
+        self.check_probe(spec.probe.as_ref(), &endpoints);
+        let paste_token = self.paste_token(spec.paste_token.as_ref(), section.as_ref());
+        let own = self.layers.iter().map(|layer| layer.file.clone());
+        let inputs = own.chain(gateways.iter().map(|used| used.gateway.file.clone()));
+        let inputs =
+            inputs.chain(endpoints.iter().filter_map(|endpoint| Some(endpoint.api.as_ref()?.file.clone())));
+        Some(Provider {
+            name: self.name.clone(),
+            inputs: inputs.collect(),
+            at: At::file(self.layers[0].file),
+            prefix: prefix?,
+            base_url: base_url?,
+            vars,
+            caller,
+            section,
+            auth,
+            headers,
+            endpoints,
+            gateways,
+            egress,
+            cors_headers,
+            max_body: max_body.unwrap_or(MAX_BODY_DEFAULT),
+            paste_token,
+            probe: spec.probe.clone(),
+            tests: self.tests(spec.test.as_deref().unwrap_or_default()),
+        })
+    }
+
+    fn tests(&self, tests: &[syntax::Test]) -> Vec<Test> {
+        let one = |(index, test): (usize, &syntax::Test)| {
+            let at = self.key(&format!("/test/{index}/expect"));
+            Test { spec: test.clone(), index, at }
+        };
+        tests.iter().enumerate().map(one).collect()
+    }
+
+    fn required(&mut self, key: &str, value: Option<&String>) -> Option<String> {
+        // What a preset with errors would have supplied is not this file's fault.
+        let unknown =
+            self.found.iter().any(|one| one.at == self.value("/extends") && one.code == Code::Reference);
+        if value.is_none() && !unknown {
+            let extended =
+                if self.layers.len() > 1 && key != "title" { ", and its preset has none" } else { "" };
+            let message = format!("the file has no `{key}`{extended}");
+            let help = match key {
+                "title" => "for example: title = \"Example AI\"",
+                "path_prefix" => "for example: path_prefix = \"/proxy/{provider}\"; a preset may have it too",
+                _ => "for example: base_url = \"https://api.example.com\"",
+            };
+            self.say_help(Code::MissingKey, At::file(self.layers[0].file), message, help);
+        }
+        value.cloned()
+    }
+
+    fn quantity<T>(&mut self, pointer: &str, made: Result<T, String>) -> Option<T> {
+        match made {
+            Ok(value) => Some(value),
+            Err(message) => {
+                let key = pointer.rsplit('/').next().unwrap_or_default();
+                self.say(Code::BadValue, self.value(pointer), format!("`{key}`: {message}"));
+                None
+            }
+        }
+    }
+
+    fn prefix(&mut self, written: &str) -> Option<String> {
+        let prefix = written.replace("{provider}", self.name.as_str());
+        match check_prefix(&prefix) {
+            Ok(()) => Some(prefix),
+            Err(message) => {
+                let help = "for example: \"/proxy/{provider}\"";
+                let message = format!("cannot be a prefix: {message}");
+                self.say_help(Code::Path, self.value("/path_prefix"), message, help);
+                None
+            }
+        }
+    }
+
+    /// Pages link there: it is an address of the web, and no script.
+    fn check_link(&mut self, key: &str, url: Option<&str>) {
+        if url.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            let help = format!("for example: {key} = \"https://example.com\"");
+            let message = format!("`{key}` does not start with `https://` or `http://`");
+            self.say_help(Code::Url, self.value(&format!("/{key}")), message, help);
+        }
+    }
+
+    fn check_probe(&mut self, probe: Option<&syntax::Probe>, endpoints: &[super::Endpoint]) {
+        let Some(probe) = probe else { return };
+        if !endpoints.iter().any(|endpoint| endpoint.name == probe.endpoint) {
+            let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+            let message = format!("there is no endpoint `{}`", probe.endpoint);
+            let help = match nearest(&probe.endpoint, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known endpoints: {}", backticked(&names)),
+            };
+            self.say_help(Code::Reference, self.value("/probe/endpoint"), message, help);
+        }
+    }
+}
+
+fn check_prefix(prefix: &str) -> Result<(), String> {
+    let pattern = super::Pattern::parse(prefix)?;
+    if !pattern.captures().is_empty() {
+        return Err("it holds a capture".into());
+    }
+    check_reserved(prefix)
+}
+
+fn check_reserved(path: &str) -> Result<(), String> {
+    let first = path[1..].split('/').next().unwrap_or_default();
+    if RESERVED.contains(&first) {
+        Err(format!("`/{first}` is tollgate's own: choose another first segment"))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! Endpoints: method, client paths, the upstream path, and the rules of each.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Compiler, RESERVED_NAMES, Scope, check_reserved, refer};
+use crate::{
+    base::diag::{Code, Diagnostic},
+    language::{
+        compile::{Api, ClientPath, Endpoint, Name, Pattern, ResponseRule, Text, Timeouts, Vars, is_dots},
+        syntax::{self, EndpointEntry, backticked, nearest, step},
+    },
+};
+
+type Entries = BTreeMap<String, EndpointEntry>;
+
+/// What holds for all endpoints of a provider.
+pub(super) struct Wide<'a> {
+    pub(super) responses: &'a [ResponseRule],
+    pub(super) timeouts: Timeouts,
+    pub(super) vars: &'a Vars,
+}
+
+/// The file's endpoints over the preset's: by name, and key by key within one.
+pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Entries {
+    let (own, mut merged) = (own.unwrap_or_default(), preset.unwrap_or_default());
+    for (name, entry) in own {
+        let entry = match (entry, merged.remove(&name)) {
+            (EndpointEntry::Table(table), Some(EndpointEntry::Table(base))) => {
+                EndpointEntry::Table(Box::new(merge_one(*table, *base)))
+            }
+            (entry, _) => entry,
+        };
+        merged.insert(name, entry);
+    }
+    merged
+}
+
+fn merge_one(own: syntax::Endpoint, base: syntax::Endpoint) -> syntax::Endpoint {
+    syntax::Endpoint {
+        method: own.method.or(base.method),
+        path: own.path.or(base.path),
+        aliases: own.aliases.or(base.aliases),
+        upstream_path: own.upstream_path.or(base.upstream_path),
+        api: own.api.or(base.api),
+        query: own.query.or(base.query),
+        headers: own.headers.or(base.headers),
+        timeouts: own.timeouts.or(base.timeouts),
+        response: own.response.or(base.response),
+    }
+}
+
+impl Compiler<'_> {
+    pub(super) fn endpoints(
+        &mut self,
+        specs: Option<&Entries>,
+        prefix: Option<&str>,
+        wide: &Wide<'_>,
+    ) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        for (name, entry) in specs.into_iter().flatten() {
+            let pointer = format!("/endpoint/{}", step(name));
+            match entry {
+                EndpointEntry::Removed => self.check_removed(name, &pointer),
+                EndpointEntry::Table(table) => {
+                    endpoints.extend(self.endpoint(name, &pointer, table, prefix, wide));
+                }
+            }
+        }
+        if endpoints.is_empty() && self.found.is_empty() {
+            let help = "add an `[endpoint.<name>]`, or a preset that has some";
+            self.say_help(Code::MissingKey, self.key("/endpoint"), "the provider has no endpoint", help);
+        }
+        endpoints
+    }
+
+    /// `false` for an endpoint that no preset has is a typing error.
+    fn check_removed(&mut self, name: &str, pointer: &str) {
+        let in_preset =
+            self.layers[1..].iter().any(|layer| layer.spans.has(&format!("{}{pointer}", layer.root)));
+        if !in_preset {
+            let preset = self.layers.get(1).and_then(|layer| {
+                let names =
+                    self.shared.presets.values().flatten().find(|preset| preset.file == *layer.file)?;
+                let names = names.document.endpoint.as_ref()?.keys().map(String::as_str);
+                nearest(name, names)
+            });
+            let help = match preset {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`false` removes an endpoint that the preset has: drop the line".to_owned(),
+            };
+            let message = format!("no preset of this file has an endpoint `{name}`");
+            self.say_help(Code::Reference, self.key(pointer), message, help);
+        }
+    }
+
+    fn endpoint(
+        &mut self,
+        name: &str,
+        pointer: &str,
+        spec: &syntax::Endpoint,
+        prefix: Option<&str>,
+        wide: &Wide<'_>,
+    ) -> Option<Endpoint> {
+        for (key, missing) in [("method", spec.method.is_none()), ("path", spec.path.is_none())] {
+            if missing {
+                let example = if key == "method" { "POST" } else { "/v1/chat/completions" };
+                let message = format!("endpoint `{name}` has no `{key}`");
+                let help = format!("for example: {key} = \"{example}\"");
+                self.say_help(Code::MissingKey, self.key(pointer), message, help);
+            }
+        }
+        let (method, path) = (spec.method?, spec.path.as_ref()?);
+        let own = self.pattern(&format!("{pointer}/path"), path, wide.vars)?;
+        let captures = own.captures().to_vec();
+        let paths = self.client_paths(pointer, prefix?, spec, &captures);
+        let scope = Scope {
+            vars: Some(wide.vars),
+            captures: &captures,
+            words: &[("host", Name::Host)],
+            ..Scope::default()
+        };
+        let responses = self.responses(&format!("{pointer}/response"), spec.response.as_deref());
+        Some(Endpoint {
+            name: name.to_owned(),
+            at: self.value(&format!("{pointer}/path")),
+            method: http_method(method),
+            paths,
+            upstream_path: self.upstream_path(pointer, spec, path, scope)?,
+            api: self.api(pointer, spec.api.as_deref()),
+            query: self.query_rules(&format!("{pointer}/query"), spec.query.as_ref(), scope),
+            headers: self.header_rules(&format!("{pointer}/headers"), spec.headers.as_ref(), scope),
+            timeouts: self.timeouts(&format!("{pointer}/timeouts"), spec.timeouts.as_ref(), wide.timeouts),
+            responses: responses.into_iter().chain(wide.responses.iter().cloned()).collect(),
+        })
+    }
+
+    fn pattern(&mut self, pointer: &str, path: &str, vars: &Vars) -> Option<Pattern> {
+        let pattern = match Pattern::parse(path) {
+            Ok(pattern) => pattern,
+            Err(message) => {
+                self.say(Code::Path, self.value(pointer), format!("cannot be a path: {message}"));
+                return None;
+            }
+        };
+        for capture in pattern.captures() {
+            if RESERVED_NAMES.contains(&capture.as_str()) {
+                let message =
+                    format!("`{capture}` has a meaning of its own in templates: choose another name");
+                self.say(Code::Name, self.value(pointer), message);
+            }
+            if let Some(var) = vars.get(capture) {
+                let message = format!("capture `{capture}` has the name of a var");
+                let diagnostic = Diagnostic::new(Code::Name, self.value(pointer), message);
+                self.found.push(diagnostic.related(var.at.clone(), "the var"));
+            }
+        }
+        Some(pattern)
+    }
+
+    fn client_paths(
+        &mut self,
+        pointer: &str,
+        prefix: &str,
+        spec: &syntax::Endpoint,
+        captures: &[String],
+    ) -> Vec<ClientPath> {
+        let own = spec.path.iter().map(|path| (format!("{pointer}/path"), format!("{prefix}{path}")));
+        let aliases = spec.aliases.iter().flatten().enumerate();
+        let aliases = aliases.map(|(index, path)| (format!("{pointer}/aliases/{index}"), path.clone()));
+        let all: Vec<_> = own.chain(aliases).collect();
+        all.into_iter().filter_map(|(pointer, text)| self.client_path(&pointer, text, captures)).collect()
+    }
+
+    fn client_path(&mut self, pointer: &str, text: String, captures: &[String]) -> Option<ClientPath> {
+        let at = self.own_value(pointer);
+        let pattern = Pattern::parse(&text).and_then(|pattern| {
+            check_reserved(&text)?;
+            if text[1..].starts_with('{') {
+                Err("its first segment has to be literal".into())
+            } else {
+                Ok(pattern)
+            }
+        });
+        let pattern = match pattern {
+            Ok(pattern) => pattern,
+            Err(message) => {
+                self.say(Code::Path, at, format!("cannot be a client path: {message}"));
+                return None;
+            }
+        };
+        let slot = |name: &String| captures.iter().position(|known| known == name);
+        let slots: Option<Vec<usize>> = pattern.captures().iter().map(slot).collect();
+        match slots {
+            Some(slots) if slots.len() == captures.len() => {
+                let narrow = |slot| u8::try_from(slot).expect("a path has few captures");
+                let slots = slots.into_iter().map(narrow).collect();
+                Some(ClientPath { text, pattern, slots, at })
+            }
+            _ => {
+                let message = match captures {
+                    [] => "an alias has no captures, as `path` has none".to_owned(),
+                    _ => format!("an alias needs the captures of `path`: {}", backticked(captures)),
+                };
+                self.say(Code::Path, at, message);
+                None
+            }
+        }
+    }
+
+    fn upstream_path(
+        &mut self,
+        pointer: &str,
+        spec: &syntax::Endpoint,
+        path: &str,
+        scope: Scope<'_>,
+    ) -> Option<Text> {
+        let (key, text) = match &spec.upstream_path {
+            Some(text) => ("upstream_path", text.clone()),
+            None => ("path", path.replace("...}", "}")),
+        };
+        let pointer = format!("{pointer}/{key}");
+        let template = self.template(&pointer, &text, scope)?;
+        if let Err(message) = check_upstream_path(&text) {
+            self.say(Code::Path, self.value(&pointer), format!("cannot be an upstream path: {message}"));
+        }
+        Some(template)
+    }
+
+    fn api(&mut self, pointer: &str, name: Option<&str>) -> Option<Arc<Api>> {
+        let name = name?;
+        match refer("api", name, &self.shared.apis) {
+            Ok(api) => Some(api.clone()),
+            Err((code, message, help)) => {
+                let diagnostic = Diagnostic::new(code, self.value(&format!("{pointer}/api")), message);
+                self.found.push(diagnostic.maybe_help(help));
+                None
+            }
+        }
+    }
+}
+
+/// A path with names in it that may be sent as it is.
+pub(super) fn check_upstream_path(text: &str) -> Result<(), &'static str> {
+    if !text.starts_with('/') {
+        return Err("it does not start with `/`");
+    }
+    if text.contains(['?', '#']) {
+        return Err("a query is written under `query`");
+    }
+    if text[1..].split('/').rev().skip(1).any(str::is_empty) {
+        return Err("it has an empty segment");
+    }
+    if text.split('/').any(is_dots) {
+        return Err("it has a dot segment");
+    }
+    if text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`".contains(&b)) {
+        Ok(())
+    } else {
+        Err("it has characters that a path cannot have")
+    }
+}
+
+/// The method as requests have it.
+pub fn http_method(method: syntax::Method) -> http::Method {
+    match method {
+        syntax::Method::Get => http::Method::GET,
+        syntax::Method::Head => http::Method::HEAD,
+        syntax::Method::Post => http::Method::POST,
+        syntax::Method::Put => http::Method::PUT,
+        syntax::Method::Patch => http::Method::PATCH,
+        syntax::Method::Delete => http::Method::DELETE,
+    }
+}

@@ -1,0 +1,156 @@
+//! Names: vars as they are declared, and templates with the names that mean something where they stand.
+
+use std::{cell::Cell, collections::BTreeMap};
+
+use http::HeaderName;
+
+use super::Compiler;
+use crate::{
+    base::{
+        diag::{Code, Diagnostic},
+        name::FileName,
+    },
+    language::{
+        compile::{
+            Located, Name, Text, Var, VarSource, Vars,
+            template::{Known, Template},
+        },
+        syntax::{self, backticked, nearest, step},
+    },
+};
+
+/// What names a template may use.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Scope<'s> {
+    pub(super) vars: Option<&'s Vars>,
+    /// Vars that are known to be set here.
+    pub(super) when: &'s [String],
+    pub(super) captures: &'s [String],
+    pub(super) words: &'s [(&'static str, Name)],
+}
+
+impl Compiler<'_> {
+    pub(super) fn vars(&mut self, vars: Option<&BTreeMap<String, syntax::Var>>, reserved: &[&str]) -> Vars {
+        let mut known = Vars::new();
+        for (name, var) in vars.into_iter().flatten() {
+            let pointer = format!("/vars/{}", step(name));
+            let at = self.key(&pointer);
+            match compile_var(name, var, reserved) {
+                Ok(value) => {
+                    known.insert(name.clone(), Located { value, at });
+                }
+                Err((code, message)) => self.say(code, at, message),
+            }
+        }
+        known
+    }
+
+    pub(super) fn template(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Text> {
+        match parse_template(text, self.name, scope) {
+            Ok(template) => Some(template),
+            Err((code, message, help)) => {
+                let mut diagnostic = Diagnostic::new(code, self.value(pointer), message);
+                diagnostic.help = help;
+                self.found.push(diagnostic);
+                None
+            }
+        }
+    }
+
+    pub(super) fn names(&mut self, pointer: &str, names: &[String]) -> Vec<HeaderName> {
+        let each = |(index, name): (usize, &String)| self.header_name(&format!("{pointer}/{index}"), name);
+        names.iter().enumerate().filter_map(each).collect()
+    }
+}
+
+fn compile_var(name: &str, var: &syntax::Var, reserved: &[&str]) -> Result<Var, (Code, String)> {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.bytes().all(word) {
+        return Err((Code::Name, format!("`{name}` cannot be a var's name: use `[a-z][a-z0-9_]*`")));
+    }
+    if reserved.contains(&name) {
+        return Err((
+            Code::Name,
+            format!("`{name}` has a meaning of its own in templates: choose another name"),
+        ));
+    }
+    let source = match (&var.env, &var.file) {
+        (Some(env), None) if env.starts_with("TOLLGATE_") => {
+            return Err((
+                Code::Var,
+                format!("`{env}` is a setting of tollgate's own, which no file can read"),
+            ));
+        }
+        (Some(env), None) if env.is_empty() || env.contains(['=', '\0']) => {
+            return Err((Code::Var, "`env` is not the name of an environment variable".into()));
+        }
+        (Some(env), None) => VarSource::Env(env.clone()),
+        (None, Some(file))
+            if file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', '\0']) =>
+        {
+            return Err((
+                Code::Var,
+                "`file` is a plain file name below the secrets directory, without slashes".into(),
+            ));
+        }
+        (None, Some(file)) => VarSource::File(file.clone()),
+        (None, None) => {
+            return Err((Code::Var, format!("var `{name}` has neither `env` nor `file`")));
+        }
+        (Some(_), Some(_)) => {
+            return Err((
+                Code::Var,
+                format!("var `{name}` has both `env` and `file`: one of them is enough"),
+            ));
+        }
+    };
+    Ok(Var { source, optional: var.optional.unwrap_or(false), secret: var.secret.unwrap_or(false) })
+}
+
+type TemplateError = (Code, String, Option<String>);
+
+fn parse_template(text: &str, provider: &FileName, scope: Scope<'_>) -> Result<Text, TemplateError> {
+    let code = Cell::new(Code::Template);
+    let help = Cell::new(None);
+    let parsed = Template::parse(text, |name| {
+        if name == "provider" {
+            return Ok(Known::Text(provider.as_str().to_owned()));
+        }
+        if let Some((_, word)) = scope.words.iter().find(|(known, _)| *known == name) {
+            return Ok(Known::Name(word.clone()));
+        }
+        if let Some(index) = scope.captures.iter().position(|known| known == name) {
+            return Ok(Known::Name(Name::Capture(u8::try_from(index).expect("a path has few captures"))));
+        }
+        if let Some(var) = scope.vars.and_then(|vars| vars.get(name)) {
+            if var.value.optional && !scope.when.iter().any(|set| set == name) {
+                code.set(Code::OptionalVar);
+                help.set(Some("use it where a `when` names it, or drop `optional`".to_owned()));
+                return Err(format!("var `{name}` is optional, and may be unset here"));
+            }
+            return Ok(Known::Name(Name::Var(name.into())));
+        }
+        help.set(Some(known_names(name, scope)));
+        Err(format!("`{{{name}}}` stands for nothing here"))
+    });
+    let braces = || "a name stands in one pair of braces, `{name}`; a brace is never text".to_owned();
+    parsed.map_err(|message| {
+        let help = help.take().or_else(|| message.contains("without").then(braces));
+        (code.get(), message, help)
+    })
+}
+
+fn known_names(name: &str, scope: Scope<'_>) -> String {
+    if name == "secret" {
+        return "the caller's credential is known in `set` of an `[[auth]]` alone".to_owned();
+    }
+    let mut known = vec!["provider".to_owned()];
+    known.extend(scope.words.iter().map(|(word, _)| (*word).to_owned()));
+    known.extend(scope.captures.iter().cloned());
+    known.extend(scope.vars.into_iter().flatten().map(|(name, _)| name.clone()));
+    let vars = if scope.vars.is_some() { "; a var is declared under `[vars]`" } else { "" };
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{{{near}}}`?"),
+        None => format!("known here: {}{vars}", backticked(&known)),
+    }
+}

@@ -1,0 +1,152 @@
+//! Where a provider's values are written: in its own file, or in the preset that it extends.
+
+use std::sync::Arc;
+
+use super::Compiler;
+use crate::{
+    base::{
+        diag::{At, Code, Diagnostic},
+        name::FileName,
+    },
+    language::{
+        compile::Files,
+        syntax::{self, Parsed, Spans, step},
+    },
+};
+
+/// Where what a provider is made of is written. Looked up where a person asks: what serves knows no places of rules.
+pub struct Places<'a>(Vec<Layer<'a>>);
+
+impl<'a> Places<'a> {
+    /// Those of a provider.
+    pub fn of_provider(files: &'a Files, name: &FileName) -> Option<Self> {
+        let parsed = files.providers.get(name)?.as_ref().ok()?;
+        Some(Self::extended(whole(parsed), parsed.document.extends.as_deref(), files))
+    }
+
+    /// Those of the provider that a shared file's test brings along: which file, which of its tests.
+    pub fn of_fixture(files: &'a Files, file: &str, index: usize) -> Option<Self> {
+        let preset = files.presets.iter().find_map(|(name, slot)| {
+            let parsed = slot.as_ref().ok().filter(|parsed| &*parsed.file == file)?;
+            Some((Some(name.as_str()), whole(parsed), parsed.document.test.as_ref()?.get(index)?))
+        });
+        let gateways = files.gateways.values().flatten();
+        let gateway = gateways.map(|one| (None, whole(one), one.document.test.as_ref()));
+        let apis = files.apis.values().flatten().map(|one| (None, whole(one), one.document.test.as_ref()));
+        let other = || gateway.chain(apis).find(|(_, layer, _)| &**layer.file == file);
+        let other = || other().and_then(|(name, layer, tests)| Some((name, layer, tests?.get(index)?)));
+        let (preset, layer, test) = preset.or_else(other)?;
+        let extends = test.provider.as_ref()?.extends.as_deref().or(preset);
+        Some(Self::extended(Layer { root: format!("/test/{index}/provider"), ..layer }, extends, files))
+    }
+
+    /// Those of a gateway.
+    pub fn of_gateway(files: &'a Files, name: &FileName) -> Option<Self> {
+        let parsed = files.gateways.get(name)?.as_ref().ok()?;
+        Some(Self(vec![whole(parsed)]))
+    }
+
+    fn extended(own: Layer<'a>, preset: Option<&str>, files: &'a Files) -> Self {
+        let preset = preset.and_then(FileName::new).and_then(|name| files.presets.get(&name)?.as_ref().ok());
+        Self([own].into_iter().chain(preset.map(whole)).collect())
+    }
+
+    /// The key at a pointer, in the file that has it.
+    pub fn key(&self, pointer: &str) -> Option<At> {
+        let has = |layer: &&Layer<'_>| layer.spans.has(&format!("{}{pointer}", layer.root));
+        let layer = self.0.iter().find(has)?;
+        Some(layer.spans.key(layer.file, &format!("{}{pointer}", layer.root)))
+    }
+
+    /// The key of this name in the table at a pointer, written in any case.
+    pub fn key_in(&self, pointer: &str, name: &str) -> Option<At> {
+        let spelt = |layer: &Layer<'_>| {
+            let wanted = format!("{}{pointer}/{}", layer.root, step(name));
+            let found = layer.spans.spelt(&wanted)?;
+            Some(layer.spans.key(layer.file, found))
+        };
+        self.key(&format!("{pointer}/{}", step(name))).or_else(|| self.0.iter().find_map(spelt))
+    }
+}
+
+fn whole<T: syntax::Document>(parsed: &Parsed<T>) -> Layer<'_> {
+    Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() }
+}
+
+/// A file that says part of what a provider is.
+#[derive(Clone)]
+pub(super) struct Layer<'a> {
+    pub(super) file: &'a Arc<str>,
+    pub(super) spans: &'a Spans,
+    /// The pointer of the provider's table in the file.
+    pub(super) root: String,
+}
+
+/// A pointer and the layer that has it.
+struct Place<'l, 'a> {
+    layer: &'l Layer<'a>,
+    pointer: String,
+}
+
+impl Place<'_, '_> {
+    fn key(&self) -> At {
+        self.layer.spans.key(self.layer.file, &self.pointer)
+    }
+
+    fn value(&self) -> At {
+        self.layer.spans.value(self.layer.file, &self.pointer)
+    }
+}
+
+/// The layer that wrote `pointer`, or the nearest above it. The file's own layer comes first, as in merging.
+fn nearest_place<'l, 'a>(layers: &'l [Layer<'a>], pointer: &str) -> Place<'l, 'a> {
+    let mut pointer = pointer;
+    loop {
+        for layer in layers {
+            let whole = format!("{}{pointer}", layer.root);
+            if layer.spans.has(&whole) {
+                return Place { layer, pointer: whole };
+            }
+        }
+        match pointer.rfind('/') {
+            Some(slash) => pointer = &pointer[..slash],
+            None => return Place { layer: &layers[0], pointer: layers[0].root.clone() },
+        }
+    }
+}
+
+impl Compiler<'_> {
+    pub(super) fn key(&self, pointer: &str) -> At {
+        nearest_place(&self.layers, pointer).key()
+    }
+
+    pub(super) fn value(&self, pointer: &str) -> At {
+        nearest_place(&self.layers, pointer).value()
+    }
+
+    /// The value if the file itself has it; else what in the file brought it here: its prefix, its preset.
+    /// A clash with another file is this file's to mend, not its preset's.
+    pub(super) fn own_value(&self, pointer: &str) -> At {
+        let own = &self.layers[0];
+        let mut pointers =
+            [pointer, "/path_prefix", "/extends"].into_iter().map(|p| format!("{}{p}", own.root));
+        match pointers.find(|pointer| own.spans.has(pointer)) {
+            Some(pointer) => own.spans.value(own.file, &pointer),
+            None => At::file(own.file),
+        }
+    }
+
+    pub(super) fn say(&mut self, code: Code, at: At, message: impl Into<String>) {
+        self.found.push(Diagnostic::new(code, at, message));
+    }
+
+    pub(super) fn say_help(
+        &mut self,
+        code: Code,
+        at: At,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.found.push(Diagnostic::new(code, at, message).help(help));
+    }
+}

@@ -1,0 +1,259 @@
+//! How the upstream is reached: its base URL, gateways in front of it, and egresses.
+
+use std::collections::BTreeMap;
+
+use super::{Compiler, Layer, RESERVED_NAMES, Scope, Shared, endpoints::check_upstream_path, refer};
+use crate::{
+    base::{
+        diag::{Code, Diagnostic},
+        name::FileName,
+        origin::Origin,
+    },
+    language::{
+        compile::{
+            Egress, Endpoint, Gateway, GatewayUse, Located, Made, Name, Template, Text, Vars, template::Known,
+        },
+        syntax::{self, Parsed, backticked, step},
+    },
+};
+
+/// Compiles a gateway file.
+pub(crate) fn gateway(name: &FileName, parsed: &Parsed<syntax::Gateway>) -> Made<Gateway> {
+    let (presets, gateways, apis) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let shared = Shared { presets, gateways, apis };
+    let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
+    let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new() };
+    let document = &parsed.document;
+    let vars = compiler.vars(Some(&document.vars), RESERVED_NAMES);
+    // A gateway is used only when all of its vars are set.
+    let all: Vec<String> = vars.keys().cloned().collect();
+    let scope = Scope { vars: Some(&vars), when: &all, ..Scope::default() };
+    let base_url = compiler.url("/base_url", &document.base_url, scope);
+    let overlay = compiler.overlay("/headers", document.headers.as_ref(), scope);
+    if document.vars.is_empty() {
+        let message = "a gateway without vars would always be used";
+        compiler.say_help(Code::Condition, compiler.key("/vars"), message, "give it at least one var");
+    }
+    let gateway = base_url.filter(|_| compiler.found.is_empty());
+    let file = parsed.file.clone();
+    (gateway.map(|base_url| Gateway { name: name.clone(), file, vars, base_url, overlay }), compiler.found)
+}
+
+impl Compiler<'_> {
+    pub(super) fn base_url(&mut self, spec: &syntax::Provider, vars: &Vars) -> Option<Located<Text>> {
+        let text = self.required("base_url", spec.base_url.as_ref())?;
+        self.url("/base_url", &text, Scope { vars: Some(vars), ..Scope::default() })
+    }
+
+    /// A base URL: no names but vars, no query.
+    fn url(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Located<Text>> {
+        let template = self.template(pointer, text, scope)?;
+        match Origin::split(&assume(&template)) {
+            Err(message) => {
+                let message = format!("cannot be a base URL: {message}");
+                let help = if text.contains("${") {
+                    "a name is written without `$`: `{name}`"
+                } else {
+                    "for example: \"https://api.example.com/v1\""
+                };
+                self.say_help(Code::Url, self.value(pointer), message, help);
+                None
+            }
+            Ok((_, tail)) if tail.contains(['?', '#']) => {
+                let help = "what each request carries in its query stands in an endpoint's `query`";
+                self.say_help(
+                    Code::Url,
+                    self.value(pointer),
+                    "a base URL has no query and no fragment",
+                    help,
+                );
+                None
+            }
+            Ok((_, tail)) if !tail.is_empty() && check_upstream_path(tail).is_err() => {
+                self.say(
+                    Code::Url,
+                    self.value(pointer),
+                    "a base URL's path is plain: no `//`, no `..`, no space or control character",
+                );
+                None
+            }
+            Ok(_) => Some(Located { value: template, at: self.value(pointer) }),
+        }
+    }
+
+    pub(super) fn gateways(
+        &mut self,
+        specs: Option<&BTreeMap<String, syntax::GatewayUse>>,
+        vars: &Vars,
+    ) -> Vec<GatewayUse> {
+        let mut uses = Vec::new();
+        for (name, spec) in specs.into_iter().flatten() {
+            let pointer = format!("/gateway/{}", step(name));
+            let when = spec.when.clone().unwrap_or_default();
+            self.check_when(&pointer, &when, vars);
+            let scope =
+                Scope { vars: Some(vars), when: &when, words: &[("path", Name::Path)], ..Scope::default() };
+            let path = self.template(&format!("{pointer}/path"), &spec.path, scope);
+            self.check_gateway_path(&format!("{pointer}/path"), spec, path.as_ref());
+            let strip = spec.strip.clone().unwrap_or_default();
+            if !is_whole_segments(&strip) {
+                let at = self.value(&format!("{pointer}/strip"));
+                let message =
+                    "`strip` is made of whole segments: it starts with `/` and does not end with one";
+                self.say(Code::Strip, at, message);
+            }
+            let gateway = match refer("gateway", name, &self.shared.gateways) {
+                Ok(gateway) => gateway.clone(),
+                Err((code, message, help)) => {
+                    let diagnostic = Diagnostic::new(code, self.key(&pointer), message);
+                    self.found.push(diagnostic.maybe_help(help));
+                    continue;
+                }
+            };
+            let at = self.key(&pointer);
+            uses.extend(path.map(|path| GatewayUse { gateway, strip, path, when, order: spec.order, at }));
+        }
+        uses
+    }
+
+    fn check_gateway_path(&mut self, pointer: &str, spec: &syntax::GatewayUse, path: Option<&Text>) {
+        let holds_path = path.is_none_or(|path| path.names().any(|name| *name == Name::Path));
+        let problem = match check_upstream_path(&spec.path) {
+            Ok(()) if holds_path => return,
+            Ok(()) => "it does not hold `{path}`, the upstream's path",
+            Err(_) if spec.path.contains('?') => "it cannot have a query",
+            Err(problem) => problem,
+        };
+        let help = "for example: \"/example{path}\"";
+        self.say_help(
+            Code::Path,
+            self.value(pointer),
+            format!("cannot be a gateway's path: {problem}"),
+            help,
+        );
+    }
+
+    /// `strip` has to fit the upstream path of every endpoint; a base path with vars is looked at in `bind`.
+    pub(super) fn check_strips(
+        &mut self,
+        uses: &[GatewayUse],
+        base: Option<&Located<Text>>,
+        endpoints: &[Endpoint],
+    ) {
+        let Some(base) = base else { return };
+        let Some(base) = base.value.as_text() else { return };
+        let base_path = Origin::split(base).map_or("", |(_, path)| path.trim_end_matches('/'));
+        for one in uses.iter().filter(|one| is_whole_segments(&one.strip)) {
+            for endpoint in endpoints {
+                let front = format!("{base_path}{}", endpoint.upstream_path.leading_text());
+                let after = front.strip_prefix(one.strip.as_str());
+                let fits = after.is_some_and(|after| after.is_empty() || after.starts_with('/'));
+                if !fits {
+                    let name = one.gateway.name.as_str();
+                    let at = self.value(&format!("/gateway/{}/strip", step(name)));
+                    let message = format!(
+                        "`{}` is not the front of endpoint `{}`'s upstream path",
+                        one.strip, endpoint.name
+                    );
+                    let diagnostic = Diagnostic::new(Code::Strip, at, message);
+                    self.found.push(
+                        diagnostic
+                            .related(endpoint.at.clone(), format!("its upstream path starts `{front}`")),
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn egresses(&mut self, specs: &[syntax::Egress], vars: &Vars) -> Vec<Egress> {
+        let mut egresses = Vec::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let pointer = format!("/egress/{index}");
+            let when = spec.when.clone().unwrap_or_default();
+            self.check_when(&pointer, &when, vars);
+            let scope = Scope { vars: Some(vars), when: &when, ..Scope::default() };
+            let overlay = self.overlay(&format!("{pointer}/headers"), spec.headers.as_ref(), scope);
+            let url =
+                spec.url.as_ref().and_then(|text| self.egress_url(&format!("{pointer}/url"), text, scope));
+            let at = self.key(&pointer);
+            if spec.url.is_none() && spec.headers.as_ref().is_none_or(is_empty) {
+                let help = "give it a `url`, or `headers` to set or remove";
+                self.say_help(Code::Condition, at.clone(), "an egress that changes nothing", help);
+            }
+            egresses.push(Egress { when, url, overlay, at });
+        }
+        egresses
+    }
+
+    fn egress_url(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Text> {
+        let scope = Scope { words: &[("url", Name::Url)], ..scope };
+        let template = self.template(pointer, text, scope)?;
+        // Everything before `{url}` has to hold the whole authority, so that no upstream URL can end up in it.
+        match Origin::split(&assume(&template)) {
+            Err(_) | Ok((_, "")) if matches!(first_name(&template), Some(Name::Url)) => {
+                let help = "for example: \"https://egress.example.com/?target={url|urlencode}\"";
+                self.say_help(
+                    Code::Url,
+                    self.value(pointer),
+                    "`{url}` cannot stand in a URL's host: what the proxy is called comes before it",
+                    help,
+                );
+                None
+            }
+            Err(message) => {
+                self.say(Code::Url, self.value(pointer), format!("cannot be a URL: {message}"));
+                None
+            }
+            Ok(_) if template.mixes_queries(|name| *name == Name::Url) => {
+                let message =
+                    "`{url}` as it is cannot stand beside a query: the client's own would add to it";
+                self.say_help(Code::Url, self.value(pointer), message, "write `{url|urlencode}`");
+                None
+            }
+            Ok(_) => Some(template),
+        }
+    }
+
+    fn check_when(&mut self, pointer: &str, when: &[String], vars: &Vars) {
+        for (index, name) in when.iter().enumerate() {
+            if !vars.contains_key(name) {
+                let at = self.value(&format!("{pointer}/when/{index}"));
+                let known: Vec<_> = vars.keys().collect();
+                let help = if known.is_empty() {
+                    "declare it under `[vars]`".into()
+                } else {
+                    format!("known vars: {}", backticked(&known))
+                };
+                self.say_help(Code::Reference, at, format!("there is no var `{name}`"), help);
+            }
+        }
+    }
+}
+
+/// The first name that is no var.
+fn first_name(template: &Text) -> Option<&Name> {
+    template.names().find(|name| !matches!(name, Name::Var(_)))
+}
+
+fn is_empty(overlay: &syntax::Overlay) -> bool {
+    overlay.remove.as_ref().is_none_or(Vec::is_empty)
+        && overlay.set.as_ref().is_none_or(syntax::Texts::is_empty)
+}
+
+fn is_whole_segments(strip: &str) -> bool {
+    strip.is_empty() || strip.starts_with('/') && !strip.ends_with('/')
+}
+
+/// The URL up to the first name that is no var, with a stand-in for each var, to see whether it can be a URL
+/// at all. A var at the very front stands for a whole origin.
+fn assume(template: &Text) -> String {
+    let mut first = true;
+    let known: Template<()> = template.resolve(|name| match name {
+        Name::Var(_) if std::mem::take(&mut first) && template.leading_text().is_empty() => {
+            Known::Text("https://x".into())
+        }
+        Name::Var(_) => Known::Text("x".into()),
+        Name::Capture(_) | Name::Host | Name::Secret | Name::Path | Name::Url => Known::Name(()),
+    });
+    known.leading_text().to_owned()
+}

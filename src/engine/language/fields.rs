@@ -1,0 +1,238 @@
+//! `KnownFields`: which credentials the provider files declare and where each may go, so that a mistyped one is
+//! refused with a hint instead of being stored where nothing looks for it, and a stored one is bound to where
+//! the files lead today.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use thiserror::Error;
+
+use crate::{
+    base::origin::Origin,
+    language::{bind, compile, syntax},
+};
+
+/// How long before it expires a login is refreshed, where the file does not say.
+const REFRESH_BEFORE: Duration = Duration::from_mins(5);
+
+/// What a field holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A plain secret.
+    Plain,
+    /// An OAuth login.
+    OAuth2(OAuth),
+}
+
+/// How a login is taken in, and kept alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth {
+    /// JSON pointers into what users paste: `accessToken`, `refreshToken`, `expiresAt` to pointer.
+    pub paste: BTreeMap<String, String>,
+    /// Where it is refreshed.
+    pub token_url: String,
+    /// The client's id there.
+    pub client_id: String,
+    /// How long before it expires it is refreshed.
+    pub refresh_before: Duration,
+}
+
+/// A field that a file declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// What it holds.
+    pub kind: FieldKind,
+    /// Where what it holds may go: the origins of all providers that send it, and its token endpoint's. Sorted.
+    pub origins: Vec<String>,
+}
+
+/// The fields that there are, by section and name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownFields(pub BTreeMap<String, BTreeMap<String, Field>>);
+
+/// A field that no provider file declares.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UnknownField {
+    /// No file has such a section.
+    #[error("no provider file has credentials in the section `{section}`{hint}")]
+    Section {
+        /// The section.
+        section: String,
+        /// The nearest, and all that there are.
+        hint: String,
+    },
+    /// The section has no such field.
+    #[error("the section `{section}` has no field `{field}`{hint}")]
+    Field {
+        /// The section.
+        section: String,
+        /// The field.
+        field: String,
+        /// The nearest, and all that there are.
+        hint: String,
+    },
+}
+
+impl KnownFields {
+    /// The fields of all these providers.
+    pub fn of<'p>(providers: impl IntoIterator<Item = &'p bind::Provider>) -> Self {
+        let mut known = Self::default();
+        for provider in providers {
+            let Some(section) = &provider.section else { continue };
+            let fields = known.0.entry(section.name.clone()).or_default();
+            for declared in &section.fields {
+                let declared = &declared.value;
+                let field = fields.entry(declared.name.clone()).or_insert_with(|| Field::of(declared));
+                if provider.auth.iter().any(|auth| auth.field == declared.name) {
+                    let both: BTreeSet<_> = field.origins.drain(..).chain(provider.allowed.clone()).collect();
+                    field.origins = both.into_iter().collect();
+                }
+            }
+        }
+        known
+    }
+
+    /// The fields of a section.
+    pub fn section(&self, section: &str) -> Result<&BTreeMap<String, Field>, UnknownField> {
+        self.0.get(section).ok_or_else(|| UnknownField::Section {
+            section: section.to_owned(),
+            hint: hint(section, self.0.keys()),
+        })
+    }
+
+    /// A field.
+    pub fn find(&self, section: &str, field: &str) -> Result<&Field, UnknownField> {
+        let fields = self.section(section)?;
+        fields.get(field).ok_or_else(|| UnknownField::Field {
+            section: section.to_owned(),
+            field: field.to_owned(),
+            hint: hint(field, fields.keys()),
+        })
+    }
+}
+
+impl Field {
+    /// A field as declared, that no provider sends yet.
+    fn of(declared: &syntax::Field) -> Self {
+        match (declared.kind, &declared.token_url) {
+            (Some(syntax::FieldKind::Oauth2), Some(token_url)) => {
+                let before = declared.refresh_before.as_deref();
+                let oauth = OAuth {
+                    paste: declared.paste.clone().unwrap_or_default(),
+                    token_url: token_url.clone(),
+                    client_id: declared.client_id.clone().unwrap_or_default(),
+                    refresh_before: before
+                        .and_then(|text| compile::duration(text).ok())
+                        .unwrap_or(REFRESH_BEFORE),
+                };
+                let origins = oauth.origin().into_iter().collect();
+                Self { kind: FieldKind::OAuth2(oauth), origins }
+            }
+            // Without a token endpoint it does not compile.
+            (Some(_) | None, _) => Self { kind: FieldKind::Plain, origins: Vec::new() },
+        }
+    }
+}
+
+impl OAuth {
+    /// Its token endpoint's origin, as it stands among the field's.
+    pub fn origin(&self) -> Option<String> {
+        Origin::split(&self.token_url).ok().map(|(origin, _)| origin.to_string())
+    }
+}
+
+fn hint<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
+    let nearest = known.clone().map(|other| (distance(name, other), other)).min();
+    let list: Vec<_> = known.map(|other| format!("`{other}`")).collect();
+    let suggestion = match nearest {
+        Some((distance, other)) if distance <= name.len().max(3) / 3 => format!("; did you mean `{other}`?"),
+        Some(_) => String::new(),
+        None => return "; there are none at all".to_owned(),
+    };
+    format!("{suggestion} (known: {})", list.join(", "))
+}
+
+/// How far apart two names are, in letters. What stands before the last dot is easily left out.
+fn distance(name: &str, other: &str) -> usize {
+    let last = other.rsplit('.').next().unwrap_or(other);
+    let letters = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    letters(other).min(letters(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::name::FileName, language::compile::Files};
+
+    /// The fields of the files `(name, text)`.
+    fn known(files: &[(&str, &str)]) -> KnownFields {
+        let mut all = Files::default();
+        for (name, text) in files {
+            let head = "title = \"X\"\npath_prefix = \"/{provider}\"\nendpoint.one = { method = \"GET\", path = \"/one\" }\n";
+            let (parsed, found) = syntax::parse(&(*name).into(), &format!("{head}{text}"));
+            assert_eq!(found, []);
+            all.providers.insert(FileName::new(name).unwrap(), parsed);
+        }
+        let compiled = compile::compile(&all);
+        assert_eq!(compiled.diagnostics, []);
+        let bound: Vec<_> =
+            compiled.providers.iter().map(|one| bind::bind(one, |_, _, _| None).0.unwrap()).collect();
+        KnownFields::of(&bound)
+    }
+
+    const LOGIN: &str = "{ name = \"oauth\", kind = \"oauth2\", token_url = \"https://auth.example.com/token\", client_id = \"app_1\" }";
+    const KEY: &str = "{ name = \"apiKey\" }";
+    const SEND: &str = "set = { authorization = \"{secret}\" }";
+
+    #[test]
+    fn a_field_goes_where_those_lead_that_send_it() {
+        let file = |host: &str, fields: &str, auth: &str| {
+            format!(
+                "base_url = \"https://{host}.example.com\"\ncredentials = {{ section = \"s\", field = [{fields}] }}\nauth = [{auth}]"
+            )
+        };
+        let send = |field: &str| format!("{{ field = \"{field}\", {SEND} }}");
+        let both = file("one", &format!("{KEY}, {LOGIN}"), &format!("{}, {}", send("oauth"), send("apiKey")));
+        let login_alone = file("two", LOGIN, &send("oauth"));
+        let known = known(&[("a", &both), ("b", &login_alone), ("c", &file("three", KEY, ""))]);
+        let (one, two, auth) =
+            ("https://one.example.com", "https://two.example.com", "https://auth.example.com");
+        let check = |field: &str, expected: &[&str]| {
+            assert_eq!(known.find("s", field).unwrap().origins, expected, "{field}");
+        };
+        check("apiKey", &[one]);
+        check("oauth", &[auth, one, two]);
+        let FieldKind::OAuth2(login) = &known.find("s", "oauth").unwrap().kind else {
+            panic!("it is a login")
+        };
+        let expected = OAuth {
+            paste: BTreeMap::new(),
+            token_url: format!("{auth}/token"),
+            client_id: "app_1".to_owned(),
+            refresh_before: REFRESH_BEFORE,
+        };
+        assert_eq!((login, login.origin().as_deref()), (&expected, Some(auth)));
+    }
+
+    #[test]
+    fn unknown_fields_are_named_with_the_nearest() {
+        let file = format!("base_url = \"https://x.example.com\"\ncredentials.field = [{KEY}]");
+        let known =
+            known(&[("demo", &file), ("example", &format!("{file}\ncredentials.section = \"example\""))]);
+        assert_eq!(known.find("example", "apiKey").unwrap().kind, FieldKind::Plain);
+        let check = |section, field, expected: &str| {
+            assert_eq!(known.find(section, field).unwrap_err().to_string(), expected);
+        };
+        let sections = "(known: `example`, `providers.demo`)";
+        let none = "no provider file has credentials in the section";
+        check("exmaple", "apiKey", &format!("{none} `exmaple`; did you mean `example`? {sections}"));
+        check("demo", "apiKey", &format!("{none} `demo`; did you mean `providers.demo`? {sections}"));
+        check("zzz", "apiKey", &format!("{none} `zzz` {sections}"));
+        let field = "the section `example` has no field `apikey`; did you mean `apiKey`? (known: `apiKey`)";
+        check("example", "apikey", field);
+        let error = KnownFields::default().find("demo", "apiKey").unwrap_err();
+        assert_eq!(error.to_string(), format!("{none} `demo`; there are none at all"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The order of tables and keys: that of the schema's properties. What the schema leaves to the author
+//! (names of endpoints, headers, vars) stays in the author's order, as do the entries of arrays.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{Block, Entry, File, Node, read::after_last_blank};
+use crate::language::syntax::step;
+
+/// Where a name stands among its siblings: by the schema, then by who came first.
+type Rank = (usize, usize);
+
+/// Puts all tables and keys in order.
+pub(super) fn order(file: &mut File, schema: &Value) {
+    let root = Shape { root: schema, here: Some(schema) };
+    sort_blocks(&mut file.blocks, root);
+    for block in &mut file.blocks {
+        let path = block.header.iter().flat_map(|header| &header.path);
+        let shape = path.fold(root, |shape, key| shape.child(key));
+        sort_entries(&mut block.entries, shape);
+    }
+    // Comments that a blank line parts from the first key are the file's, now that the key is the first.
+    if let Some(first) = file.blocks.first_mut() {
+        let above = first.first_above();
+        let own = above.split_off(after_last_blank(above));
+        file.head.append(above);
+        *above = own;
+    }
+}
+
+/// A table's place below the root: of each key its rank and, in an array of tables, which entry it is.
+type Place = Vec<(Rank, usize)>;
+
+/// Each table follows the one that it is part of; entries of an array of tables keep their order.
+fn sort_blocks(blocks: &mut Vec<Block>, root: Shape<'_>) {
+    // By pointer: when a table was first seen, and how many entries an array of tables has had.
+    let (mut seen, mut count) = (HashMap::<String, usize>::new(), HashMap::<String, usize>::new());
+    let mut placed: Vec<(Place, Block)> = Vec::with_capacity(blocks.len());
+    for block in blocks.drain(..) {
+        let (mut place, mut shape, mut pointer) = (Place::new(), root, String::new());
+        let keys = block.header.as_ref().map_or(&[][..], |header| &header.path);
+        for (depth, key) in keys.iter().enumerate() {
+            pointer = format!("{pointer}/{}", step(key));
+            let next = seen.len();
+            let first = *seen.entry(pointer.clone()).or_insert(next);
+            let entries = count.entry(pointer.clone()).or_default();
+            let opens = block.header.as_ref().is_some_and(|header| header.array) && depth + 1 == keys.len();
+            *entries += usize::from(opens);
+            place.push(((shape.rank(key), first), *entries));
+            pointer = format!("{pointer}/{entries}");
+            shape = shape.child(key);
+        }
+        placed.push((place, block));
+    }
+    placed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    blocks.extend(placed.into_iter().map(|(_, block)| block));
+}
+
+fn sort_entries(entries: &mut Vec<Entry>, shape: Shape<'_>) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut placed: Vec<(Vec<Rank>, Entry)> = Vec::with_capacity(entries.len());
+    for mut entry in entries.drain(..) {
+        let (mut place, mut shape, mut pointer) = (Vec::new(), shape, String::new());
+        for key in &entry.path {
+            pointer = format!("{pointer}/{}", step(key));
+            let next = seen.len();
+            let first = *seen.entry(pointer.clone()).or_insert(next);
+            place.push((shape.rank(key), first));
+            shape = shape.child(key);
+        }
+        sort_within(&mut entry.value, shape);
+        placed.push((place, entry));
+    }
+    placed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries.extend(placed.into_iter().map(|(_, entry)| entry));
+}
+
+fn sort_within(node: &mut Node, shape: Shape<'_>) {
+    match node {
+        Node::Scalar(_) => {}
+        Node::Array(items, _) => items.iter_mut().for_each(|item| sort_within(&mut item.value, shape)),
+        Node::Table(entries, _) => sort_entries(entries, shape),
+    }
+}
+
+/// What the schema says of a table; nothing, where it knows none.
+#[derive(Clone, Copy)]
+struct Shape<'s> {
+    root: &'s Value,
+    here: Option<&'s Value>,
+}
+
+impl<'s> Shape<'s> {
+    fn rank(self, key: &str) -> usize {
+        let properties = self.here.and_then(|here| here.get("properties")?.as_object());
+        properties.and_then(|known| known.keys().position(|one| one == key)).unwrap_or(usize::MAX)
+    }
+
+    fn child(self, key: &str) -> Self {
+        let below = |here: &'s Value| {
+            let known = here.get("properties").and_then(|known| known.get(key));
+            known.or_else(|| here.get("additionalProperties")).and_then(|child| self.table(child))
+        };
+        Self { here: self.here.and_then(below), ..self }
+    }
+
+    /// The table that a schema is of: behind a reference, in an array, in the branch that is no boolean.
+    fn table(self, schema: &'s Value) -> Option<&'s Value> {
+        if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
+            return self.table(self.root.pointer(path.strip_prefix('#')?)?);
+        }
+        match schema.get("items").or_else(|| schema.get("else")) {
+            Some(inner) => self.table(inner),
+            None => Some(schema),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+use super::*;
+use crate::language::syntax::Kind;
+
+const HEADER: &str = "#:schema ../schema/provider.schema.json";
+
+fn lay_out(text: &str, header: Option<&str>) -> Result<String, Refused> {
+    format(&"x.toml".into(), text, syntax::schema(Kind::Provider), header)
+}
+
+/// Holds what a text becomes, and that it stays so.
+fn check(text: &str, expected: &str) {
+    let laid_out = lay_out(text, None).unwrap();
+    assert_eq!(laid_out, expected, "\nof\n{text}");
+    assert_eq!(lay_out(&laid_out, None).unwrap(), expected, "a second time");
+}
+
+#[test]
+fn keys_are_in_the_order_of_the_schema() {
+    check("base_url = \"b\"\ntitle = \"a\"\n", "title    = \"a\"\nbase_url = \"b\"\n");
+    check("typo = 1\ntitle = \"a\"\nother = 2", "title = \"a\"\ntypo  = 1\nother = 2\n");
+    check(
+        "[endpoint.b]\npath = \"/b\"\nmethod = \"GET\"\n[endpoint.a]\npath = \"/a\"",
+        "[endpoint.b]\nmethod = \"GET\"\npath   = \"/b\"\n\n[endpoint.a]\npath = \"/a\"\n",
+    );
+    check(
+        "endpoint.a = { path = \"/a\", method = \"GET\" }",
+        "endpoint.a = { method = \"GET\", path = \"/a\" }\n",
+    );
+    // Names that the schema leaves to the author stay in the author's order.
+    check("[headers]\nset = { b = \"1\", a = \"2\" }", "[headers]\nset = { b = \"1\", a = \"2\" }\n");
+}
+
+#[test]
+fn tables_are_in_the_order_of_the_schema() {
+    check(
+        "[[test]]\nname = \"1\"\n[test.provider]\ntitle = \"p\"\n[timeouts]\n[[test]]\nname = \"2\"\n[[auth]]\n[vars]\n",
+        "[vars]\n\n[[auth]]\n\n[timeouts]\n\n[[test]]\nname = \"1\"\n\n[test.provider]\ntitle = \"p\"\n\n[[test]]\nname = \"2\"\n",
+    );
+    check(
+        "[endpoint.b]\npath = \"/b\"\n[endpoint]\na = false\n",
+        "[endpoint]\na = false\n\n[endpoint.b]\npath = \"/b\"\n",
+    );
+    // The entries of an array go on in their order, each with its own tables.
+    check(
+        "[[credentials.field]]\nname = \"b\"\n[credentials]\nsection = \"s\"\n",
+        "[credentials]\nsection = \"s\"\n\n[[credentials.field]]\nname = \"b\"\n",
+    );
+}
+
+#[test]
+fn equals_signs_are_aligned_up_to_a_blank_line() {
+    check(
+        "title=\"a\"\ndocs  =  \"d\"\n\nlimits={max_body=\"1B\"}",
+        "title = \"a\"\ndocs  = \"d\"\n\nlimits = { max_body = \"1B\" }\n",
+    );
+    check(
+        "title = \"a\"\ngateway.x = { path = \"/\" }\nvars.long_name.env = \"A\"",
+        "title = \"a\"\nvars.long_name.env = \"A\"\ngateway.x          = { path = \"/\" }\n",
+    );
+    check("[vars]\na = 1\n\"b c\" = 2\n\n\n\nd = 3", "[vars]\na = 1\n\"b c\" = 2\n\nd = 3\n");
+}
+
+#[test]
+fn comments_stay_with_what_they_belong_to() {
+    // Above a key, and beside it.
+    check(
+        "# b\nbase_url = \"b\" # bb\n# t\ntitle = \"a\"   # tt",
+        "# t\ntitle    = \"a\" # tt\n# b\nbase_url = \"b\" # bb\n",
+    );
+    // Of the file, at its start and at its end.
+    check(
+        "# file\n\n# b\nbase_url = \"b\"\ntitle = \"a\"\n\n# end",
+        "# file\n\ntitle    = \"a\"\n# b\nbase_url = \"b\"\n\n# end\n",
+    );
+    // Below a table, and above one.
+    check(
+        "[timeouts] # how long\n# idle = \"1s\"\n\n# what\n[headers]\n",
+        "# what\n[headers]\n\n[timeouts] # how long\n# idle = \"1s\"\n",
+    );
+    check("# only\n\n\n# comments", "# only\n\n# comments\n");
+    // Parted by a blank line from what comes first only in the end: it is the file's.
+    check("[timeouts]\n\n# part two\n\n[headers]", "# part two\n\n[headers]\n\n[timeouts]\n");
+    // In an array, where they forbid one line.
+    check(
+        "cors_headers = [ # all\n\"a\", # one\n# two\n\"b\"\n# end\n]",
+        "cors_headers = [\n    # all\n    \"a\", # one\n    # two\n    \"b\",\n    # end\n]\n",
+    );
+    check(
+        "[vars]\na = { env = \"A\" } # one\nbb = { env = \"B\", optional = true } # two",
+        "[vars]\na  = { env = \"A\" }                  # one\nbb = { env = \"B\", optional = true } # two\n",
+    );
+}
+
+#[test]
+fn arrays_wrap_where_they_do_not_fit() {
+    check("cors_headers = [\n  \"a\",\n  \"b\",\n]", "cors_headers = [\"a\", \"b\"]\n");
+    let (long, short) = ("x".repeat(60), "y".repeat(10));
+    check(
+        &format!("cors_headers = [\"{long}\", \"{short}\", \"{long}\"]"),
+        &format!("cors_headers = [\n    \"{long}\",\n    \"{short}\",\n    \"{long}\",\n]\n"),
+    );
+    // An inline table spans no lines.
+    let wide = format!("limits = {{ max_body = \"{long}{long}\" }}\n");
+    check(&wide, &wide);
+    check("limits = {\n  max_body\n=\n\"1B\"\n,\n}", "limits = { max_body = \"1B\" }\n");
+    check(
+        "limits = { # a\nmax_body # b\n= # c\n\"1B\" # d\n}",
+        "limits = {\n    # a\n    # b\n    # c\n    max_body = \"1B\", # d\n}\n",
+    );
+    check("vars = {}\nauth = [ ]", "vars = {}\nauth = []\n");
+}
+
+#[test]
+fn strings_are_in_the_simplest_quotes() {
+    check("title = 'a'", "title = \"a\"\n");
+    check(r#"title = "say \"hi\"""#, "title = 'say \"hi\"'\n");
+    check(r#"title = "a\tb\u0041""#, "title = \"a\\tbA\"\n");
+    check(r#"title = "it's \"it\"""#, "title = \"it's \\\"it\\\"\"\n");
+    check(r#"title = """one line""""#, "title = \"one line\"\n");
+    check("title = \"\"\"\ntwo\nlines\"\"\"", "title = \"\"\"\ntwo\nlines\"\"\"\n");
+    check(
+        "'title' = \"a\"\n\"vars\".\"a b\" = { 'env' = 'A' }",
+        "title = \"a\"\nvars.\"a b\" = { env = \"A\" }\n",
+    );
+    check("limits = 0x1F\ntimeouts = 1_000", "timeouts = 1_000\nlimits   = 0x1F\n");
+}
+
+#[test]
+fn bytes_between_lines_are_the_same_everywhere() {
+    check("\u{feff}title = \"a\"\r\n\r\n\r\n[limits]\r\n", "title = \"a\"\n\n[limits]\n");
+    check("", "");
+    check("\n\n\ttitle = \"a\"   \n\n", "title = \"a\"\n");
+}
+
+#[test]
+fn the_schema_is_named_first() {
+    let check = |text: &str, expected: &str| {
+        let laid_out = lay_out(text, Some(HEADER)).unwrap();
+        assert_eq!(laid_out, expected, "\nof\n{text}");
+        assert_eq!(lay_out(&laid_out, Some(HEADER)).unwrap(), expected, "a second time");
+    };
+    check("title = \"a\"", &format!("{HEADER}\ntitle = \"a\"\n"));
+    check("# file\n\ntitle = \"a\"", &format!("{HEADER}\n# file\n\ntitle = \"a\"\n"));
+    check("[limits]", &format!("{HEADER}\n\n[limits]\n"));
+    check("", &format!("{HEADER}\n"));
+    check("# file\n#:schema ./mine.json\n\n[limits]", "#:schema ./mine.json\n# file\n\n[limits]\n");
+    check("# t\n#:schema mine.json\ntitle = \"a\"", "#:schema mine.json\n# t\ntitle = \"a\"\n");
+}
+
+#[test]
+fn what_is_not_toml_is_refused() {
+    let check = |text: &str, message: &str| match lay_out(text, None) {
+        Err(Refused::Broken(found)) => {
+            assert!(found.iter().any(|one| one.message.contains(message)), "{found:?}");
+        }
+        other => panic!("{text}: {other:?}"),
+    };
+    check("title = ", "a value is missing");
+    check("title = \"a\"\ntitle = \"b\"", "is written twice");
+    check("[a]\n[a]", "is written twice");
+    check(&format!("a = {}", "[".repeat(10_000)), "recurse");
+}
+
+#[test]
+fn whatever_the_text_its_meaning_stays() {
+    use proptest::prelude::*;
+    let line = prop::sample::select(&[
+        "title = 'a'",
+        "base_url = \"b\" # c",
+        "# c",
+        "",
+        "[vars]",
+        "[vars.a]",
+        "env = \"A\"",
+        "a = [1, # c\n2]",
+        "[[test]]",
+        "[test.provider]",
+        "name = \"\"\"x\ny\"\"\"",
+        "endpoint.a.path = \"/\"",
+        "[endpoint]",
+        "[endpoint.b]",
+        "b = false",
+        "gateway.\"x y\" = { path = '/', when = [] }",
+        "[[auth]] # c",
+        "x = {}",
+        "#:schema s",
+        "\t# c  ",
+        "[[credentials.field]]",
+        "[credentials]",
+        "y = { z = [ { q = 1 } ] }",
+    ]);
+    let text = prop::collection::vec(line, 0..14).prop_map(|lines| lines.join("\n"));
+    let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(text in text, with_header in any::<bool>())| {
+        let header = with_header.then_some(HEADER);
+        match lay_out(&text, header) {
+            Ok(laid_out) => {
+                prop_assert!(says_the_same(&text, &laid_out));
+                prop_assert_eq!(lay_out(&laid_out, header).unwrap(), laid_out);
+            }
+            Err(Refused::Broken(found)) => prop_assert!(!found.is_empty()),
+            Err(Refused::Changed) => prop_assert!(false, "changed"),
+        }
+    });
+}

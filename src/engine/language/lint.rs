@@ -1,0 +1,141 @@
+//! Lints: what is right by the letter and most likely not meant, or not wise. Each has a code and a level that the
+//! operator sets. Two sorts look at a document for itself (`document`) and at a provider as a whole (`provider`); one
+//! looks at all files together.
+//!
+//! Pure, and made for ten thousand files: each file is looked at once. Never changes what a file means.
+
+mod document;
+mod provider;
+
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    base::{
+        diag::{At, Code, Diagnostic, MAX_FINDINGS, Severity},
+        leak,
+    },
+    language::compile::{self, Compiled, Files},
+};
+
+/// What becomes of a lint's findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Level {
+    /// They are not told.
+    Allow,
+    /// They are told, and change nothing.
+    Warn,
+    /// They are errors: the file does not serve.
+    Deny,
+}
+
+/// The levels that differ from the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    /// A literal that looks like a key [default: deny]
+    #[schemars(example = &"warn")]
+    pub literal_key: Option<Level>,
+    /// A joined path that says its version twice, as `/v1/v1` [default: warn]
+    #[schemars(example = &"deny")]
+    pub doubled_path: Option<Level>,
+    /// Plain `http://` to another machine [default: warn]
+    #[schemars(example = &"deny")]
+    pub plain_http: Option<Level>,
+    /// A rule that can never fire, since another one goes before it [default: warn]
+    #[schemars(example = &"deny")]
+    pub dead_rule: Option<Level>,
+    /// An endpoint that no test covers [default: warn]
+    #[schemars(example = &"allow")]
+    pub untested_endpoint: Option<Level>,
+    /// A catch-all that widens the allowlist [default: warn]
+    #[schemars(example = &"deny")]
+    pub catch_all: Option<Level>,
+    /// A gateway that no endpoint can be reached through [default: warn]
+    #[schemars(example = &"allow")]
+    pub unreachable_gateway: Option<Level>,
+    /// `headers.pass` lets through what the engine removes [default: warn]
+    #[schemars(example = &"allow")]
+    pub header_pass: Option<Level>,
+}
+
+impl Levels {
+    fn of(&self, code: Code) -> Option<Level> {
+        match code {
+            Code::LiteralKey => self.literal_key,
+            Code::DoubledPath => self.doubled_path,
+            Code::PlainHttp => self.plain_http,
+            Code::DeadRule => self.dead_rule,
+            Code::UntestedEndpoint => self.untested_endpoint,
+            Code::CatchAll => self.catch_all,
+            Code::UnreachableGateway => self.unreachable_gateway,
+            Code::HeaderPass => self.header_pass,
+            _ => None,
+        }
+    }
+
+    /// The findings as bad as the levels say.
+    pub fn apply(&self, found: impl IntoIterator<Item = Diagnostic>) -> Vec<Diagnostic> {
+        let level = |mut one: Diagnostic| {
+            one.severity = match self.of(one.code) {
+                None => one.severity,
+                Some(Level::Allow) => return None,
+                Some(Level::Warn) => Severity::Warning,
+                Some(Level::Deny) => Severity::Error,
+            };
+            Some(one)
+        };
+        found.into_iter().filter_map(level).collect()
+    }
+}
+
+/// What a text says that looks like a key: in comments, and in files that cannot be parsed, too.
+pub fn literals(file: &Arc<str>, text: &str) -> Vec<Diagnostic> {
+    let help = "let it stand in the environment or a file, `key = { env = \"...\", secret = true }` under `[vars]`, or in the caller's credentials, as `{secret}`; one that was real is to be revoked";
+    let one = |range: Range<usize>| {
+        Diagnostic::new(Code::LiteralKey, At::new(file, range), "this looks like a key").help(help)
+    };
+    leak::find(text).into_iter().take(MAX_FINDINGS + 1).map(one).collect()
+}
+
+/// What files and providers say, each for itself. What is said of a provider stands in its own file.
+pub fn each(files: &Files, compiled: &Compiled) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for parsed in files.providers.values().chain(files.presets.values()).flatten() {
+        document::provider(parsed, &mut found);
+    }
+    for parsed in files.gateways.values().flatten() {
+        document::gateway(parsed, &mut found);
+    }
+    let tested = provider::Tested::of(compiled);
+    for one in &compiled.providers {
+        if let Some(Ok(parsed)) = files.providers.get(&one.name) {
+            provider::provider(one, parsed, &tested, &mut found);
+        }
+    }
+    found
+}
+
+/// The gateways that none of the providers names.
+pub fn unused_gateways<'p>(
+    files: &Files,
+    providers: impl Iterator<Item = &'p compile::Provider>,
+) -> Vec<Diagnostic> {
+    let used: BTreeSet<_> =
+        providers.flat_map(|one| &one.gateways).map(|one| one.gateway.file.clone()).collect();
+    let unused = files.gateways.iter().filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?)));
+    let unused = unused.filter(|(_, parsed)| !used.contains(&parsed.file));
+    let one = |(name, parsed): (_, &crate::language::syntax::Parsed<crate::language::syntax::Gateway>)| {
+        let at = parsed.spans.key(&parsed.file, "/base_url");
+        let help = format!("add `[gateway.{name}]` to a provider, or drop the file");
+        Diagnostic::new(Code::UnreachableGateway, at, "no provider names this gateway").help(help)
+    };
+    unused.map(one).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! What one document says by itself, as it is written: a preset's rules are told of in the preset, once.
+
+use std::sync::Arc;
+
+use crate::{
+    base::diag::{At, Code, Diagnostic},
+    language::{
+        compile::Glob,
+        syntax::{self, Auth, EndpointEntry, Headers, Overlay, Parsed, Query, Response, Spans, step},
+    },
+};
+
+/// A provider, or a preset.
+pub(super) fn provider(parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagnostic>) {
+    let document = &parsed.document;
+    let mut linter = Linter { file: &parsed.file, spans: &parsed.spans, found };
+    linter.url("/base_url", document.base_url.as_ref());
+    let fields = document.credentials.iter().flat_map(|one| one.field.iter().flatten());
+    for (index, field) in fields.enumerate() {
+        linter.url(&format!("/credentials/field/{index}/token_url"), field.token_url.as_ref());
+    }
+    linter.auth(document.auth.as_deref().unwrap_or_default());
+    linter.headers("/headers", document.headers.as_ref());
+    for (name, entry) in document.endpoint.iter().flatten() {
+        if let EndpointEntry::Table(endpoint) = entry {
+            let pointer = format!("/endpoint/{}", step(name));
+            linter.catch_all(&pointer, endpoint);
+            linter.headers(&format!("{pointer}/headers"), endpoint.headers.as_ref());
+            linter.query(&format!("{pointer}/query"), endpoint.query.as_ref());
+            linter.responses(&format!("{pointer}/response"), endpoint.response.as_deref());
+        }
+    }
+    for (index, egress) in document.egress.iter().flatten().enumerate() {
+        linter.url(&format!("/egress/{index}/url"), egress.url.as_ref());
+        linter.overlay(&format!("/egress/{index}/headers"), egress.headers.as_ref());
+    }
+    linter.responses("/response", document.response.as_deref());
+}
+
+/// A gateway.
+pub(super) fn gateway(parsed: &Parsed<syntax::Gateway>, found: &mut Vec<Diagnostic>) {
+    let mut linter = Linter { file: &parsed.file, spans: &parsed.spans, found };
+    linter.url("/base_url", Some(&parsed.document.base_url));
+    linter.overlay("/headers", parsed.document.headers.as_ref());
+}
+
+struct Linter<'a> {
+    file: &'a Arc<str>,
+    spans: &'a Spans,
+    found: &'a mut Vec<Diagnostic>,
+}
+
+impl Linter<'_> {
+    fn key(&self, pointer: &str) -> At {
+        self.spans.key(self.file, pointer)
+    }
+
+    fn value(&self, pointer: &str) -> At {
+        self.spans.value(self.file, pointer)
+    }
+
+    /// A rule that never fires, and the one that goes before it.
+    fn dead(&mut self, at: At, message: String, other: At, help: &str) {
+        let diagnostic = Diagnostic::new(Code::DeadRule, at, message);
+        self.found.push(diagnostic.related(other, "this one").help(help));
+    }
+
+    fn url(&mut self, pointer: &str, url: Option<&String>) {
+        let Some(rest) = url.and_then(|url| url.strip_prefix("http://")) else { return };
+        let host = host(rest);
+        if is_loopback(host) {
+            return;
+        }
+        let message = format!("`http://` to `{host}`: everybody on the way can read what goes over it");
+        let diagnostic = Diagnostic::new(Code::PlainHttp, self.value(pointer), message);
+        self.found.push(
+            diagnostic.help("write `https://`, or a loopback address if the upstream is on this machine"),
+        );
+    }
+
+    fn auth(&mut self, entries: &[Auth]) {
+        for (index, auth) in entries.iter().enumerate() {
+            // Without a `match` above it the entry is an error already.
+            let Some(mine) = &auth.r#match else { continue };
+            let hides = |other: &&Auth| {
+                other.field == auth.field && other.r#match.as_deref().is_some_and(|one| covers(one, mine))
+            };
+            if let Some(first) = entries[..index].iter().position(|other| hides(&other)) {
+                let message = format!(
+                    "never reached: an entry above takes every `{}` that matches `{mine}`",
+                    auth.field
+                );
+                let (at, other) = (self.key(&format!("/auth/{index}")), self.key(&format!("/auth/{first}")));
+                self.dead(at, message, other, "put the narrower `match` first, or drop one of the two");
+            }
+        }
+    }
+
+    fn headers(&mut self, pointer: &str, headers: Option<&Headers>) {
+        let Some(headers) = headers else { return };
+        for (index, name) in headers.pass.iter().flatten().enumerate() {
+            let at = self.value(&format!("{pointer}/pass/{index}"));
+            let message = format!("`{name}` of the client's goes up, which the engine would remove");
+            let help = "drop it unless the upstream has to have it; `[lints] header_pass = \"allow\"` in `tollgate.toml` says that it does";
+            self.found.push(Diagnostic::new(Code::HeaderPass, at, message).help(help));
+            let removed = headers.remove.iter().flatten().position(|glob| covers_name(glob, name));
+            if let Some(other) = removed {
+                let at = self.value(&format!("{pointer}/pass/{index}"));
+                let other = self.value(&format!("{pointer}/remove/{other}"));
+                self.dead(
+                    at,
+                    format!("`{name}` never passes: it is removed again"),
+                    other,
+                    "drop one of the two",
+                );
+            }
+        }
+        self.removes(pointer, headers.remove.as_deref());
+        self.defaults(pointer, headers.default.as_ref(), headers.set.as_ref(), str::eq_ignore_ascii_case);
+    }
+
+    fn overlay(&mut self, pointer: &str, overlay: Option<&Overlay>) {
+        self.removes(pointer, overlay.and_then(|one| one.remove.as_deref()));
+    }
+
+    fn query(&mut self, pointer: &str, query: Option<&Query>) {
+        let Some(query) = query else { return };
+        self.defaults(pointer, query.default.as_ref(), query.set.as_ref(), str::eq);
+    }
+
+    fn removes(&mut self, pointer: &str, globs: Option<&[String]>) {
+        let globs = globs.unwrap_or_default();
+        for (index, glob) in globs.iter().enumerate() {
+            let wider = |(at, other): &(usize, &String)| {
+                *at != index && covers_name(other, glob) && (*at < index || !covers_name(glob, other))
+            };
+            if let Some((other, hides)) = globs.iter().enumerate().find(wider) {
+                let message = format!("`{glob}` removes nothing more: `{hides}` covers it");
+                let at = self.value(&format!("{pointer}/remove/{index}"));
+                let other = self.value(&format!("{pointer}/remove/{other}"));
+                self.dead(at, message, other, "drop it");
+            }
+        }
+    }
+
+    fn defaults(
+        &mut self,
+        pointer: &str,
+        defaults: Option<&syntax::Texts>,
+        set: Option<&syntax::Texts>,
+        same: fn(&str, &str) -> bool,
+    ) {
+        for name in defaults.into_iter().flatten().map(|(name, _)| name) {
+            let hides = set.into_iter().flatten().map(|(other, _)| other).find(|other| same(other, name));
+            if let Some(other) = hides {
+                let at = self.key(&format!("{pointer}/default/{}", step(name)));
+                let other = self.key(&format!("{pointer}/set/{}", step(other)));
+                let message =
+                    format!("the default of `{name}` never counts: it is set, whatever the client sends");
+                self.dead(at, message, other, "drop one of the two");
+            }
+        }
+    }
+
+    fn responses(&mut self, pointer: &str, rules: Option<&[Response]>) {
+        let rules = rules.unwrap_or_default();
+        for (index, rule) in rules.iter().enumerate() {
+            if let Some(first) = rules[..index].iter().position(|other| answers(other, rule)) {
+                let (at, other) =
+                    (self.key(&format!("{pointer}/{index}")), self.key(&format!("{pointer}/{first}")));
+                let message = "never reached: a rule above takes every such answer".to_owned();
+                self.dead(at, message, other, "put the narrower rule first, or drop one of the two");
+            }
+        }
+    }
+
+    /// A path in which no segment says what it is for.
+    fn catch_all(&mut self, pointer: &str, endpoint: &syntax::Endpoint) {
+        let wide = |path: &&String| {
+            path.contains('{')
+                && path.split('/').filter(|one| !one.is_empty()).all(|one| is_capture(one) || is_version(one))
+        };
+        let paths = endpoint.path.iter().map(|path| (format!("{pointer}/path"), path));
+        for (pointer, path) in paths.filter(|(_, path)| wide(path)) {
+            let message = format!("`{path}` lets through whatever the upstream has there, now and later");
+            let help = "name the paths that are needed, or at least one segment that all of them share";
+            self.found.push(Diagnostic::new(Code::CatchAll, self.value(&pointer), message).help(help));
+        }
+    }
+}
+
+fn is_capture(segment: &str) -> bool {
+    segment.starts_with('{') && segment.ends_with('}') && segment.matches('{').count() == 1
+}
+
+/// `v1`, `v1beta`, `v2.1`: what says which API, not what of it.
+pub(super) fn is_version(segment: &str) -> bool {
+    let tail = segment.strip_prefix('v').filter(|tail| tail.starts_with(|c: char| c.is_ascii_digit()));
+    tail.is_some_and(|tail| tail.len() <= 10 && tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
+}
+
+/// The host of a URL after its scheme, names in braces included.
+fn host(rest: &str) -> &str {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    match authority.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
+        Some((inside, _)) => inside,
+        None => authority.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let v4 = host.starts_with("127.") && host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let host = host.to_ascii_lowercase();
+    v4 || matches!(host.as_str(), "::1" | "localhost") || host.ends_with(".localhost")
+}
+
+/// Whether every answer that `later` is for, `earlier` takes.
+fn answers(earlier: &Response, later: &Response) -> bool {
+    let (earlier, later) = (&earlier.when, &later.when);
+    let status = earlier.status.is_none() || earlier.status == later.status;
+    let content = match (&earlier.content_type, &later.content_type) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(earlier), Some(later)) => covers_name(earlier, later),
+    };
+    status && content
+}
+
+fn covers_name(wide: &str, narrow: &str) -> bool {
+    covers(&wide.to_ascii_lowercase(), &narrow.to_ascii_lowercase())
+}
+
+/// Whether the glob `wide` matches all that `narrow` does: a `*` in `narrow` is a character like any other to `wide`,
+/// which only a `*` can match.
+fn covers(wide: &str, narrow: &str) -> bool {
+    // A byte that stands in no header and in no glob.
+    Glob::new(wide).matches(&narrow.replace('*', "\u{1}"))
+}

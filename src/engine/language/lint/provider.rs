@@ -1,0 +1,203 @@
+//! What a provider says as a whole, with its preset and its gateways. It is told in the provider's own file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::document::is_version;
+use crate::{
+    base::{
+        diag::{At, Code, Diagnostic},
+        origin::Origin,
+    },
+    language::{
+        compile::{self, Compiled, GatewayUse, Located, Name, Part, Provider, Test, Text, Tree, VarSource},
+        syntax::{self, Parsed, backticked, step},
+    },
+};
+
+/// The endpoints of presets that the presets' own tests cover, by file and name.
+pub(super) struct Tested(BTreeSet<(Arc<str>, String)>);
+
+impl Tested {
+    pub(super) fn of(compiled: &Compiled) -> Self {
+        let reached = |(provider, test): &(Arc<Provider>, Test)| {
+            let name = Reach::of(provider).endpoint(test)?;
+            Some((provider.at.file.clone(), name.to_owned()))
+        };
+        Self(compiled.fixtures.iter().filter_map(reached).collect())
+    }
+}
+
+/// Which endpoint a request leads to.
+struct Reach<'p>(Tree<(&'p http::Method, &'p str)>);
+
+impl<'p> Reach<'p> {
+    fn of(provider: &'p Provider) -> Self {
+        let mut tree = Tree::default();
+        for endpoint in &provider.endpoints {
+            for path in &endpoint.paths {
+                tree.insert(&path.pattern, (&endpoint.method, endpoint.name.as_str()));
+            }
+        }
+        Self(tree)
+    }
+
+    fn endpoint(&self, test: &Test) -> Option<&'p str> {
+        let request = &test.spec.request;
+        let path = request.path.split('?').next().unwrap_or_default();
+        let method = request.method.as_deref().unwrap_or("GET");
+        self.0.find(path, |(known, name)| (known.as_str() == method).then_some(*name)).map(|(name, _)| name)
+    }
+}
+
+pub(super) fn provider(
+    provider: &Provider,
+    parsed: &Parsed<syntax::Provider>,
+    tested: &Tested,
+    found: &mut Vec<Diagnostic>,
+) {
+    untested(provider, parsed, tested, found);
+    doubled(provider, parsed, found);
+    outranked(provider, parsed, found);
+}
+
+/// In the file itself, or where it names its preset.
+fn own(at: &At, parsed: &Parsed<syntax::Provider>) -> At {
+    if at.file == parsed.file { at.clone() } else { parsed.spans.value(&parsed.file, "/extends") }
+}
+
+// === tests ===
+
+fn untested(
+    provider: &Provider,
+    parsed: &Parsed<syntax::Provider>,
+    tested: &Tested,
+    found: &mut Vec<Diagnostic>,
+) {
+    let reach = (!provider.tests.is_empty()).then(|| Reach::of(provider));
+    let covered: BTreeSet<&str> = reach
+        .iter()
+        .flat_map(|reach| provider.tests.iter().filter_map(|test| reach.endpoint(test)))
+        .collect();
+    let mut inherited = BTreeMap::<&Arc<str>, Vec<&str>>::new();
+    for endpoint in provider.endpoints.iter().filter(|one| !covered.contains(one.name.as_str())) {
+        let pointer = format!("/endpoint/{}", step(&endpoint.name));
+        if parsed.spans.has(&pointer) {
+            let message = format!("no test covers endpoint `{}`", endpoint.name);
+            let at = parsed.spans.key(&parsed.file, &pointer);
+            found
+                .push(Diagnostic::new(Code::UntestedEndpoint, at, message).help(test_of(provider, endpoint)));
+        } else if !tested.0.contains(&(endpoint.at.file.clone(), endpoint.name.clone())) {
+            inherited.entry(&endpoint.at.file).or_default().push(&endpoint.name);
+        }
+    }
+    for (preset, names) in inherited.into_iter().filter(|(preset, _)| !preset.starts_with("built-in/")) {
+        let message = format!("no test covers what `{preset}` supplies: {}", backticked(&names));
+        let at = parsed.spans.value(&parsed.file, "/extends");
+        let help = "add a test to the preset, which holds for all that extend it, or to this file";
+        found.push(Diagnostic::new(Code::UntestedEndpoint, at, message).help(help));
+    }
+}
+
+/// A test to begin with.
+fn test_of(provider: &Provider, endpoint: &compile::Endpoint) -> String {
+    let path = endpoint.paths.first().map_or(provider.prefix.as_str(), |path| path.text.as_str());
+    format!(
+        "add a `[[test]]` with `request = {{ method = \"{}\", path = \"{path}\" }}`, and `expect` what goes up",
+        endpoint.method
+    )
+}
+
+// === joined paths ===
+
+fn doubled(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagnostic>) {
+    let base = path_of(&provider.base_url);
+    let direct = provider.endpoints.iter().find_map(|one| {
+        let path = one.upstream_path.leading_text();
+        twice(&base, path).map(|version| (one, version.to_owned(), format!("{base}{path}")))
+    });
+    if let Some((endpoint, version, path)) = &direct {
+        let message = format!("the upstream path says `/{version}` twice: `{path}`");
+        let diagnostic = Diagnostic::new(Code::DoubledPath, own(&provider.base_url.at, parsed), message);
+        let diagnostic =
+            diagnostic.related(endpoint.at.clone(), format!("the path of endpoint `{}`", endpoint.name));
+        found.push(diagnostic.help(format!("drop `/{version}` from one of the two")));
+    }
+    for used in &provider.gateways {
+        let joined =
+            provider.endpoints.iter().find_map(|one| through(used, &base, one.upstream_path.leading_text()));
+        // What the direct way has wrong, every gateway has too.
+        if let Some((version, path)) = joined.filter(|_| direct.is_none()) {
+            let message = format!("the path through this gateway says `/{version}` twice: `{path}`");
+            let help = format!("drop `/{version}` from `path`, or strip it from the upstream's");
+            found.push(Diagnostic::new(Code::DoubledPath, own(&used.at, parsed), message).help(help));
+        }
+    }
+}
+
+/// The version that a gateway's path says twice at one of its two seams, and the path.
+fn through(used: &GatewayUse, base: &str, path: &str) -> Option<(String, String)> {
+    let front = path_of(&used.gateway.base_url);
+    let whole = format!("{base}{path}");
+    let upstream = whole.strip_prefix(used.strip.as_str())?;
+    let before = used.path.leading_text();
+    let joins = matches!(used.path.parts().get(1), Some(Part::Name { name: Name::Path, urlencode: false }));
+    let version = twice(&front, before).or_else(|| twice(before, upstream).filter(|_| joins));
+    version.map(|version| (version.to_owned(), format!("{front}{before}{upstream}")))
+}
+
+/// The version that ends one path and begins the next.
+fn twice<'p>(front: &str, path: &'p str) -> Option<&'p str> {
+    let first = path.strip_prefix('/')?.split('/').next().filter(|one| is_version(one))?;
+    (front.trim_end_matches('/').rsplit('/').next() == Some(first)).then_some(first)
+}
+
+/// The path of a base URL, with its names in braces.
+fn path_of(url: &Located<Text>) -> String {
+    let text: String = url
+        .value
+        .parts()
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Name { .. } => "{x}",
+        })
+        .collect();
+    let path = match Origin::split(&text.replace(['{', '}'], "")) {
+        Ok((_, path)) => path.to_owned(),
+        Err(_) => text.split_once("}/").map_or_else(String::new, |(_, path)| format!("/{path}")),
+    };
+    path.trim_end_matches('/').to_owned()
+}
+
+// === gateways ===
+
+/// A gateway that is active only where another one is that goes before it.
+fn outranked(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagnostic>) {
+    let needs: Vec<BTreeSet<&VarSource>> = provider.gateways.iter().map(|one| needs(one, provider)).collect();
+    for (index, one) in provider.gateways.iter().enumerate() {
+        let Some(order) = one.order else { continue };
+        let always = |other: usize| {
+            provider.gateways[other].order.is_some_and(|before| before < order)
+                && needs[other].is_subset(&needs[index])
+        };
+        let Some(other) = (0..provider.gateways.len()).find(|other| always(*other)) else { continue };
+        let other = &provider.gateways[other];
+        let message = format!(
+            "gateway `{}` is never used: whenever it is active `{}` is too, and goes before it",
+            one.gateway.name, other.gateway.name
+        );
+        let diagnostic = Diagnostic::new(Code::UnreachableGateway, own(&one.at, parsed), message);
+        let help = "give it the lower `order`, or drop it";
+        found.push(diagnostic.related(other.at.clone(), "this one goes before it").help(help));
+    }
+}
+
+/// What has to be set for a gateway to be active.
+fn needs<'p>(one: &'p GatewayUse, provider: &'p Provider) -> BTreeSet<&'p VarSource> {
+    let when = one.when.iter().filter_map(|name| provider.vars.get(name));
+    let when = when.filter(|var| var.value.optional);
+    one.gateway.vars.values().chain(when).map(|var| &var.value.source).collect()
+}

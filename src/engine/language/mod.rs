@@ -1,0 +1,12 @@
+//! The language of provider files: TOML texts become documents ([`syntax`]), documents become providers
+//! ([`compile`]), providers are bound to the values of their vars ([`mod@bind`]). Findings are collected as diagnostics.
+//!
+//! Uses [`base`](crate::base) alone. Knows no request.
+
+pub mod syntax;
+pub mod format;
+pub mod compile;
+pub mod starter;
+pub mod bind;
+pub mod fields;
+pub mod lint;

@@ -1,0 +1,183 @@
+//! The files as written: `parse` turns a text into a typed document, and tells everything that is wrong
+//! with its form: syntax, unknown keys, types, values out of range. Shape only: what the values mean is
+//! `compile`'s. Pure: it is handed the text and never touches a file.
+
+mod document;
+mod policy;
+mod schema;
+mod spans;
+mod toml_errors;
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use toml::de::DeTable;
+
+use crate::base::diag::{At, Code, Diagnostic};
+
+pub use document::*;
+pub use policy::*;
+pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text, toml_key};
+pub use spans::{Spans, step};
+
+/// The version of the language that this tollgate knows.
+pub const LANGUAGE: u32 = 1;
+
+/// A document together with where each of its keys and values stands.
+#[derive(Debug)]
+pub struct Parsed<T> {
+    /// The file as it is shown.
+    pub file: Arc<str>,
+    /// The document.
+    pub document: T,
+    /// Places by JSON pointer.
+    pub spans: Spans,
+}
+
+/// A file that was there: parsed, or what can be told of it all the same.
+pub type Slot<T> = Result<Parsed<T>, Outline>;
+
+/// A document that has a schema.
+pub trait Document: DeserializeOwned {
+    /// The schema, and the check against it.
+    fn checker() -> &'static Checker;
+}
+
+impl Document for Provider {
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Provider)
+    }
+}
+
+impl Document for Gateway {
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Gateway)
+    }
+}
+
+impl Document for Api {
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Api)
+    }
+}
+
+impl Document for Policy {
+    fn checker() -> &'static Checker {
+        schema::checker(Kind::Policy)
+    }
+}
+
+/// Parses one file. The document is there only if nothing is wrong with the form.
+pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnostic>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut found = Vec::new();
+    let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
+    if !errors.is_empty() {
+        let known = spans.unwrap_or_default();
+        let told = toml_errors::tell(file, text, &errors, &known);
+        return (Err(outline(&value)), told);
+    }
+    let spans = match spans {
+        Ok(spans) => spans,
+        Err(too_much) => return (Err(outline(&value)), vec![too_much]),
+    };
+    if let Some(newer) = newer_language(file, &value, &spans) {
+        return (Err(outline(&value)), vec![newer]);
+    }
+    found.extend(T::checker().check(&value, &spans, file));
+    once(&mut found);
+    if !found.is_empty() {
+        return (Err(outline(&value)), found);
+    }
+    match T::deserialize(&value).or_else(|_| serde_json::from_value(whole(value))) {
+        Ok(document) => (Ok(Parsed { file: file.clone(), document, spans }), found),
+        Err(error) => {
+            // The schema is made from the same types, so that this is a value that no schema can tell apart.
+            found.push(Diagnostic::new(Code::BadValue, At::file(file), error.to_string()));
+            (Err(Outline::default()), found)
+        }
+    }
+}
+
+/// A document with `1` for `1.0`: to a schema both are integers.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, whole(value))).collect(),
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Number(number) => {
+            let text = number.to_string();
+            text.strip_suffix(".0")
+                .and_then(|text| text.parse::<i64>().ok())
+                .map_or(number.into(), Value::from)
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => value,
+    }
+}
+
+/// All that is wrong with a text as TOML.
+pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new());
+    if !errors.is_empty() {
+        return Err(toml_errors::tell(file, text, &errors, &spans.unwrap_or_default()));
+    }
+    spans.map(drop).map_err(|too_much| vec![too_much])
+}
+
+/// What can be told of a provider file that has errors of form.
+#[derive(Debug, Clone, Default)]
+pub struct Outline {
+    /// The preset that it extends.
+    pub extends: Option<String>,
+    /// Where its client paths start.
+    pub path_prefix: Option<String>,
+    /// Which credentials section it uses and with whom, without the fields.
+    pub credentials: Option<Credentials>,
+    /// Where its clients put a token.
+    pub caller: Option<Caller>,
+}
+
+/// The outline of a document, however broken.
+fn outline(value: &Value) -> Outline {
+    let text_at = |key: &str| text_of(value.get(key)?);
+    let credentials = value.get("credentials").map(|table| Credentials {
+        section: table.get("section").and_then(text_of),
+        shared_with: table.get("shared_with").map(texts_of),
+        field: None,
+    });
+    let caller = value.get("caller").map(|table| Caller {
+        headers: table.get("headers").map(texts_of),
+        query: table.get("query").map(texts_of),
+    });
+    Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix"), credentials, caller }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn texts_of(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(text_of).collect()
+}
+
+/// Two branches of a schema can say of one value that its type is wrong, and an enumeration that it is none of its
+/// values: once is enough.
+fn once(found: &mut Vec<Diagnostic>) {
+    found.sort_by(|a, b| (&a.at, a.code).cmp(&(&b.at, b.code)));
+    found.dedup_by(|b, a| {
+        b.at == a.at && a.code == Code::WrongType && matches!(b.code, Code::WrongType | Code::BadValue)
+    });
+}
+
+/// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.
+fn newer_language(file: &Arc<str>, value: &Value, spans: &Spans) -> Option<Diagnostic> {
+    let wanted = value.get("language")?.as_u64()?;
+    (wanted > u64::from(LANGUAGE)).then(|| {
+        let message = format!("this file wants language {wanted}: this tollgate knows {LANGUAGE}");
+        Diagnostic::new(Code::Language, spans.value(file, "/language"), message).help("upgrade tollgate")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,470 @@
+//! The JSON schemas, generated from the document types, and the check of a document against them, with
+//! each finding told in the words of someone who writes TOML.
+
+use std::sync::{Arc, LazyLock};
+
+use jsonschema::{
+    ValidationError, Validator,
+    error::{TypeKind, ValidationErrorKind},
+};
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use super::{document, policy, spans::Spans};
+use crate::base::diag::{Code, Diagnostic, MAX_FINDINGS};
+
+/// What a schema's `$id` starts with.
+const ID: &str = "urn:tollgate:schema:";
+const ID_DRAFT_07: &str = "urn:tollgate:schema:draft-07:";
+
+/// The drafts of JSON Schema in which schemas are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draft {
+    /// Draft 2020-12: the current one.
+    Current,
+    /// Draft-07, for editors that know no later one.
+    Seven,
+}
+
+/// The kinds of files that have a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `providers.d/*.toml` and `providers.d/presets/*.toml`.
+    Provider,
+    /// `providers.d/gateways/*.toml`.
+    Gateway,
+    /// `providers.d/apis/*.toml`.
+    Api,
+    /// `policy.toml`, beside `providers.d`.
+    Policy,
+}
+
+/// All kinds.
+pub const KINDS: &[Kind] = &[Kind::Provider, Kind::Gateway, Kind::Api, Kind::Policy];
+
+impl Kind {
+    /// The stem of the schema's file.
+    pub fn stem(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Gateway => "gateway",
+            Self::Api => "api",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// A schema, ready to check documents.
+#[derive(Debug)]
+pub struct Checker {
+    schema: Value,
+    validator: Validator,
+}
+
+static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provider>);
+static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
+static API: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Api>);
+static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
+
+pub(super) fn checker(kind: Kind) -> &'static Checker {
+    match kind {
+        Kind::Provider => &PROVIDER,
+        Kind::Gateway => &GATEWAY,
+        Kind::Api => &API,
+        Kind::Policy => &POLICY,
+    }
+}
+
+impl Checker {
+    /// The checker of a type's schema.
+    pub fn of<T: schemars::JsonSchema>() -> Self {
+        let schema = generate::<T>();
+        let validator = jsonschema::options().build(&schema).expect("a generated schema is valid");
+        Self { schema, validator }
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    /// The schema as it stands in a file: indented, with a final newline.
+    pub fn text(&self, draft: Draft) -> String {
+        let text = match draft {
+            Draft::Current => serde_json::to_string_pretty(&self.schema),
+            Draft::Seven => serde_json::to_string_pretty(&draft_07(&self.schema)),
+        };
+        let mut text = text.expect("JSON values have a text");
+        text.push('\n');
+        text
+    }
+
+    /// All that is wrong with the form of a document.
+    pub(super) fn check(&self, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
+        let errors = self.validator.iter_errors(document);
+        errors.flat_map(|error| tell(&self.schema, &error, spans, file)).take(MAX_FINDINGS + 1).collect()
+    }
+}
+
+/// A schema (JSON Schema, draft 2020-12) of a type, with the `null` that serde takes for an absent value left
+/// out: TOML has none, and editors would offer it.
+fn generate<T: schemars::JsonSchema>() -> Value {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.untagged_enum_variant_titles = false);
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    simplify(&mut schema);
+    name(&mut schema);
+    schema
+}
+
+/// Gives the schema an `$id`, and a title to all that has none, for editors to show; what a reader looks for
+/// first comes first.
+fn name(schema: &mut Value) {
+    let stem = schema["title"].as_str().and_then(|title| title.rsplit(' ').next()).unwrap_or_default();
+    let id = Value::from(format!("{ID}{stem}"));
+    let Value::Object(root) = schema else { return };
+    root.insert("$id".into(), id);
+    lead(root, &["$schema", "$id", "title", "description"]);
+    if let Some(Value::Object(types)) = root.get_mut("$defs") {
+        entitle(types);
+    }
+    entitle_properties(schema);
+}
+
+fn entitle_properties(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get_mut("properties") {
+                entitle(properties);
+            }
+            map.iter_mut().filter(|(key, _)| *key != "examples").for_each(|(_, one)| entitle_properties(one));
+        }
+        Value::Array(items) => items.iter_mut().for_each(entitle_properties),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn entitle(schemas: &mut Map<String, Value>) {
+    for (key, schema) in schemas {
+        if let Value::Object(schema) = schema {
+            schema.entry("title").or_insert_with(|| title_of(key).into());
+            lead(schema, &["title", "description"]);
+        }
+    }
+}
+
+fn lead(schema: &mut Map<String, Value>, keys: &[&str]) {
+    for key in keys.iter().rev() {
+        if let Some(value) = schema.shift_remove(*key) {
+            schema.shift_insert(0, (*key).to_owned(), value);
+        }
+    }
+}
+
+/// A key or a type in words: `first_byte` and `FirstByte` are `First byte`.
+fn title_of(key: &str) -> String {
+    let mut title = String::new();
+    for letter in key.chars() {
+        match (title.is_empty(), letter) {
+            (true, letter) => title.push(letter.to_ascii_uppercase()),
+            (false, '_') => title.push(' '),
+            (false, letter) if letter.is_ascii_uppercase() => {
+                title.extend([' ', letter.to_ascii_lowercase()]);
+            }
+            (false, letter) => title.push(letter),
+        }
+    }
+    title
+}
+
+/// The same schema in draft-07, for editors that know no later one. Of what stands beside a reference such an
+/// editor sees nothing, so that the reference goes one level down.
+fn draft_07(schema: &Value) -> Value {
+    let mut old = schema.clone();
+    if let Value::Object(root) = &mut old {
+        root.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
+        let id = root.get("$id").and_then(Value::as_str).unwrap_or_default().replacen(ID, ID_DRAFT_07, 1);
+        root.insert("$id".into(), id.into());
+        if let Some(types) = root.shift_remove("$defs") {
+            root.insert("definitions".into(), types);
+        }
+    }
+    refer_down(&mut old);
+    old
+}
+
+fn refer_down(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::String(path)) = map.get_mut("$ref") {
+                *path = path.replacen("#/$defs/", "#/definitions/", 1);
+                if map.len() > 1
+                    && let Some(path) = map.shift_remove("$ref")
+                {
+                    map.insert("allOf".into(), serde_json::json!([{ "$ref": path }]));
+                }
+            }
+            map.iter_mut().filter(|(key, _)| *key != "examples").for_each(|(_, one)| refer_down(one));
+        }
+        Value::Array(items) => items.iter_mut().for_each(refer_down),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The schema of a kind of file.
+pub fn schema(kind: Kind) -> &'static Value {
+    checker(kind).schema()
+}
+
+/// The schema of a kind of file, as it stands under `schema/`.
+pub fn schema_text(kind: Kind, draft: Draft) -> String {
+    checker(kind).text(draft)
+}
+
+fn simplify(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Array(types)) = map.get_mut("type") {
+                types.retain(|one| one != "null");
+                if let [one] = types.as_slice() {
+                    let one = one.clone();
+                    map.insert("type".into(), one);
+                }
+            }
+            if let Some(Value::Array(options)) = map.get_mut("anyOf") {
+                options.retain(|option| option.get("type").is_none_or(|one| one != "null"));
+                if let [Value::Object(option)] = options.as_slice() {
+                    let option = option.clone();
+                    map.shift_remove("anyOf");
+                    for (key, value) in option {
+                        map.entry(key).or_insert(value);
+                    }
+                }
+            }
+            if let Some(names) = map.get("oneOf").and_then(all_constants) {
+                map.shift_remove("oneOf");
+                map.insert("type".into(), "string".into());
+                map.insert("enum".into(), names);
+            }
+            if let Some(Value::Array(values)) = map.get_mut("enum") {
+                values.retain(|value| !value.is_null());
+            }
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                // Lines of a comment are lines of the source alone.
+                *text = text.replace('\n', " ");
+            }
+            if map.get("default").is_some_and(Value::is_null) {
+                map.shift_remove("default");
+            }
+            map.values_mut().for_each(simplify);
+        }
+        Value::Array(items) => items.iter_mut().for_each(simplify),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The constants, if the alternatives are nothing else: an `enum` tells a reader more than a `oneOf`.
+fn all_constants(alternatives: &Value) -> Option<Value> {
+    alternatives.as_array()?.iter().map(|alternative| alternative.get("const").cloned()).collect()
+}
+
+fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
+    let pointer = error.instance_path().to_string();
+    let value_at = || spans.value(file, &pointer);
+    // The keyword's schema, for what it allows and for its examples.
+    let owner = error.schema_path().to_string();
+    let owner = owner.rfind('/').and_then(|slash| schema.pointer(&owner[..slash]));
+    let name = place(&pointer);
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+            .iter()
+            .take(MAX_FINDINGS + 1)
+            .map(|key| {
+                let at = spans.key(file, &format!("{pointer}/{}", super::spans::step(key)));
+                unknown_key(at, key, owner, (!pointer.is_empty()).then_some(schema))
+            })
+            .collect(),
+        ValidationErrorKind::Required { property } => {
+            let property = property.as_str().unwrap_or_default();
+            let message = format!("{name} has no `{property}`");
+            let help = example_of(schema, owner.and_then(|owner| owner.get("properties")?.get(property)));
+            let help = help.map(|example| format!("for example: {} = {example}", toml_key(property)));
+            vec![with_help(Diagnostic::new(Code::MissingKey, spans.key(file, &pointer), message), help)]
+        }
+        ValidationErrorKind::Type { kind } => {
+            let message = format!("{name} is {}, but has to be {}", type_of(error.instance()), wanted(kind));
+            let referrer = || referrer(schema, &error.evaluation_path().to_string());
+            let help = example(schema, owner).or_else(|| example(schema, referrer()));
+            vec![with_help(Diagnostic::new(Code::WrongType, value_at(), message), help)]
+        }
+        ValidationErrorKind::Constant { .. } => {
+            let message = format!("{name} is `true`, which means nothing");
+            let help = "write `false` to remove the preset's endpoint, or a table".to_owned();
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), Some(help))]
+        }
+        ValidationErrorKind::Enum { options } => {
+            let given = error.instance().as_str().unwrap_or_default();
+            let options: Vec<&str> =
+                options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let none = if options.len() == 1 { "not" } else { "none of" };
+            let message = format!("{name} is {none} {}", backticked(&options));
+            let help = nearest(given, options.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), help)]
+        }
+        ValidationErrorKind::Pattern { .. } => {
+            let message = format!("{name} is not written in the form that it has to have");
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+        ValidationErrorKind::Minimum { limit } => {
+            let message = format!("{name} has to be at least {limit}");
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            let message = format!("{name} has to be at most {limit}");
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+        _ => {
+            let message = format!("{name}: {}", error.masked());
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+    }
+}
+
+/// The place in words: the file, a key, or an entry of an array.
+fn place(pointer: &str) -> String {
+    let mut steps = pointer.rsplit('/');
+    let last = steps.next().unwrap_or_default();
+    match (last.parse::<usize>(), steps.next()) {
+        (Ok(index), Some(array)) => format!("entry {} of `{array}`", index + 1),
+        _ if last.is_empty() => "the file".to_owned(),
+        _ => format!("`{}`", last.replace("~1", "/").replace("~0", "~")),
+    }
+}
+
+/// `root` is the file's schema, where the key does not stand at the top of the file.
+fn unknown_key(
+    at: crate::base::diag::At,
+    key: &str,
+    owner: Option<&Value>,
+    root: Option<&Value>,
+) -> Diagnostic {
+    let known: Vec<&str> = owner
+        .and_then(|owner| owner.get("properties")?.as_object())
+        .map(|properties| properties.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    // A name that tables have too may have been meant for another one of them.
+    let of_table = |root: &Value| {
+        let types = root.get("$defs").and_then(Value::as_object).into_iter().flatten();
+        let mut tables = types.filter(|(name, _)| *name != "Provider");
+        tables.any(|(_, table)| table.get("properties").is_some_and(|keys| keys.get(key).is_some()))
+    };
+    let of_file = root.is_some_and(|root| root["properties"].get(key).is_some() && !of_table(root));
+    let help = match nearest(key, known.iter().copied()) {
+        _ if of_file => format!("`{key}` is a key of the file itself: it stands above the first `[table]`"),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known here: {}", backticked(&known)),
+    };
+    Diagnostic::new(Code::UnknownKey, at, format!("unknown key `{key}`")).help(help)
+}
+
+fn with_help(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
+    match help {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
+    }
+}
+
+/// What refers to the type whose keyword is evaluated at `path`: its example fits the place better than the type's.
+fn referrer<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
+    let above = path.strip_suffix("/$ref/type")?;
+    above.split('/').skip(1).try_fold(root, |schema, step| match step {
+        "$ref" => root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?),
+        _ => schema.pointer(&format!("/{step}")),
+    })
+}
+
+/// `for example ...`, in TOML, from the schema's own example.
+fn example(root: &Value, owner: Option<&Value>) -> Option<String> {
+    example_of(root, owner).map(|example| format!("for example: {example}"))
+}
+
+fn example_of(root: &Value, owner: Option<&Value>) -> Option<String> {
+    let owner = owner?;
+    let target =
+        owner.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.strip_prefix('#')?));
+    let example = owner.get("examples").or_else(|| target?.get("examples"))?.get(0)?;
+    Some(inline_toml(example))
+}
+
+/// A JSON value as TOML on one line.
+fn inline_toml(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let pairs: Vec<_> = map
+                .iter()
+                .map(|(key, value)| format!("{} = {}", toml_key(key), inline_toml(value)))
+                .collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(inline_toml).collect::<Vec<_>>().join(", ")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+/// A key as TOML writes it.
+pub fn toml_key(key: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { format!("{key:?}") }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a float",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "a table",
+    }
+}
+
+fn wanted(kind: &TypeKind) -> String {
+    let words = |name: &str| match name {
+        "object" => "a table",
+        "array" => "an array",
+        "string" => "a string",
+        "integer" => "an integer",
+        "number" => "a number",
+        "boolean" => "a boolean",
+        _ => "something else",
+    };
+    match kind {
+        TypeKind::Single(one) => words(&one.to_string()).to_owned(),
+        TypeKind::Multiple(set) => {
+            set.iter().map(|one| words(&one.to_string()).to_owned()).collect::<Vec<_>>().join(" or ")
+        }
+    }
+}
+
+/// The names in backticks, with commas.
+pub fn backticked<T: AsRef<str>>(names: &[T]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// The name that was probably meant.
+pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = given.to_ascii_lowercase();
+    // Two neighbours that changed places are the commonest slip, and hide a short name from the other measure.
+    let likeness = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        let swapped = name.len() > 2 && name.len() == lower.len() && strsim::osa_distance(&lower, &name) == 1;
+        let likeness = strsim::jaro_winkler(&lower, &name);
+        if swapped { likeness.max(0.9) } else { likeness }
+    };
+    known
+        .map(|name| (likeness(name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}

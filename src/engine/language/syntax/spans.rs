@@ -1,0 +1,155 @@
+//! Where each key and value of a TOML document stands, by JSON pointer (RFC 6901), and the document as
+//! JSON, which is what schemas speak of.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use serde_json::{Map, Value};
+use toml::de::{DeTable, DeValue};
+
+use crate::base::diag::{At, Code, Diagnostic};
+
+/// The longest key, in bytes: pointers repeat the keys above them, as often as there are keys below.
+const MAX_KEY_BYTES: usize = 256;
+
+/// The most bytes that all pointers of a document may have together, far more than any real file needs.
+const MAX_POINTER_BYTES: usize = 16 << 20;
+
+/// Places of keys and values by JSON pointer.
+#[derive(Debug, Default)]
+pub struct Spans(HashMap<String, (Range<usize>, Range<usize>)>);
+
+impl Spans {
+    /// Whether the document has something there.
+    pub fn has(&self, pointer: &str) -> bool {
+        self.0.contains_key(pointer)
+    }
+
+    /// The pointer as the document spells it, whatever the case of its letters.
+    pub fn spelt(&self, pointer: &str) -> Option<&str> {
+        self.0.keys().map(String::as_str).find(|known| known.eq_ignore_ascii_case(pointer))
+    }
+
+    /// The key at `pointer`.
+    pub fn key_of(&self, pointer: &str) -> Option<Range<usize>> {
+        self.0.get(pointer).map(|(key, _)| key.clone())
+    }
+
+    /// The key at `pointer`, or the nearest one above it.
+    pub fn key(&self, file: &Arc<str>, pointer: &str) -> At {
+        At::new(file, self.nearest(pointer).map_or(0..0, |(key, _)| key.clone()))
+    }
+
+    /// The value at `pointer`, or the nearest key above it.
+    pub fn value(&self, file: &Arc<str>, pointer: &str) -> At {
+        match self.0.get(pointer) {
+            Some((_, value)) => At::new(file, value.clone()),
+            None => self.key(file, pointer),
+        }
+    }
+
+    fn nearest(&self, pointer: &str) -> Option<&(Range<usize>, Range<usize>)> {
+        let mut pointer = pointer;
+        loop {
+            if let Some(found) = self.0.get(pointer) {
+                return Some(found);
+            }
+            pointer = &pointer[..pointer.rfind('/')?];
+        }
+    }
+}
+
+/// One step of a JSON pointer, escaped.
+pub fn step(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// The document as JSON, with the places of all it holds. What JSON cannot say is a diagnostic. If the keys are
+/// too much, the document has no more than what came before, and the error is the only thing to say of it.
+pub fn walk(
+    file: &Arc<str>,
+    table: &DeTable<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> (Value, Result<Spans, Diagnostic>) {
+    let mut walker = Walker { file, found, spans: Spans::default(), pointer_bytes: 0, too_much: None };
+    let value = walker.table("", table);
+    (value, walker.too_much.map_or(Ok(walker.spans), Err))
+}
+
+struct Walker<'a> {
+    file: &'a Arc<str>,
+    found: &'a mut Vec<Diagnostic>,
+    spans: Spans,
+    pointer_bytes: usize,
+    too_much: Option<Diagnostic>,
+}
+
+impl Walker<'_> {
+    fn table(&mut self, pointer: &str, table: &DeTable<'_>) -> Value {
+        let mut map = Map::new();
+        for (key, value) in table {
+            if key.get_ref().len() > MAX_KEY_BYTES {
+                let message = format!("a key of more than {MAX_KEY_BYTES} bytes");
+                self.found.push(Diagnostic::new(Code::BadValue, At::new(self.file, key.span()), message));
+                continue;
+            }
+            let Some(pointer) = self.keep(pointer, &step(key.get_ref()), key.span(), value.span()) else {
+                break;
+            };
+            let value = self.value(&pointer, value.get_ref());
+            map.insert(key.get_ref().to_string(), value);
+        }
+        Value::Object(map)
+    }
+
+    /// Keeps the places of a key and its value; its pointer, unless there are too many.
+    fn keep(&mut self, above: &str, step: &str, key: Range<usize>, value: Range<usize>) -> Option<String> {
+        self.pointer_bytes += above.len() + 1 + step.len();
+        if self.pointer_bytes > MAX_POINTER_BYTES {
+            let message = "too many keys, nested too deep";
+            let at = At::new(self.file, key);
+            self.too_much.get_or_insert_with(|| Diagnostic::new(Code::BadValue, at, message));
+            return None;
+        }
+        let pointer = format!("{above}/{step}");
+        self.spans.0.insert(pointer.clone(), (key, value));
+        Some(pointer)
+    }
+
+    fn value(&mut self, pointer: &str, value: &DeValue<'_>) -> Value {
+        match value {
+            DeValue::String(text) => Value::String(text.to_string()),
+            DeValue::Boolean(truth) => Value::Bool(*truth),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::from(number),
+                Err(_) => self.refuse(pointer, "a number that does not fit 64 bits", 0.into()),
+            },
+            DeValue::Float(number) => match number.as_str().parse::<f64>().ok().and_then(finite) {
+                Some(number) => number,
+                None => self.refuse(pointer, "a number that is not finite", 0.into()),
+            },
+            DeValue::Datetime(date) => {
+                self.refuse(pointer, "a date: put it in quotes, as text", date.to_string().into())
+            }
+            DeValue::Array(items) => items
+                .iter()
+                .enumerate()
+                .map_while(|(index, item)| {
+                    let pointer = self.keep(pointer, &index.to_string(), item.span(), item.span())?;
+                    Some(self.value(&pointer, item.get_ref()))
+                })
+                .collect(),
+            DeValue::Table(table) => self.table(pointer, table),
+        }
+    }
+
+    /// Tells of a value that JSON cannot say, and goes on with the nearest that it can.
+    fn refuse(&mut self, pointer: &str, what: &str, instead: Value) -> Value {
+        let at = self.spans.value(self.file, pointer);
+        self.found.push(Diagnostic::new(Code::WrongType, at, format!("this is {what}")));
+        instead
+    }
+}
+
+fn finite(number: f64) -> Option<Value> {
+    serde_json::Number::from_f64(number).map(Value::Number)
+}

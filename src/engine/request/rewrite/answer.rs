@@ -1,0 +1,88 @@
+//! The answer's head: the upstream's, less what concerns its own hop and origin, with tollgate's CORS.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::is_nominated;
+use crate::{
+    language::{bind::ResponseRule, compile::safety},
+    request::table::Hit,
+};
+
+/// What becomes of an upstream's answer.
+#[derive(Debug)]
+pub enum Answered<'h> {
+    /// It goes on to the client under these headers.
+    Relayed(HeaderMap),
+    /// A rule of the provider's file replaces it.
+    Replaced(&'h ResponseRule),
+}
+
+/// Rewrites the head of an answer. `trailers` says whether the client takes them.
+pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool) -> Answered<'_> {
+    if let Some(rule) = hit.endpoint().responses.iter().find(|rule| applies(rule, status, &headers)) {
+        return Answered::Replaced(rule);
+    }
+    let mut kept = headers;
+    let stays =
+        |name: &&HeaderName| safety::answer_stays(name.as_str()) || is_nominated(&kept, name.as_str());
+    let names: Vec<HeaderName> = kept.keys().filter(stays).cloned().collect();
+    for name in names {
+        kept.remove(name);
+    }
+    // RFC 9209: what a proxy behind us says passes; what looks like our own word does not.
+    let ours = |value: &HeaderValue| {
+        let text = value.as_bytes().to_ascii_lowercase();
+        text.split(|byte| *byte == b',').any(|one| one.trim_ascii_start().starts_with(b"tollgate"))
+    };
+    if kept.get_all("proxy-status").iter().any(ours) {
+        kept.remove("proxy-status");
+    }
+    if !trailers {
+        kept.remove(header::TRAILER);
+    }
+    Answered::Relayed(kept)
+}
+
+/// The trailers of an answer, less what may not stand in its head either, and what only a head may say
+/// (RFC 9110, section 6.5.1).
+pub fn trailers(sent: &HeaderMap) -> HeaderMap {
+    let unfit = |name: &HeaderName| {
+        let name = name.as_str();
+        safety::answer_stays(name) || name.starts_with("access-control-") || FOR_HEADS.contains(&name)
+    };
+    let mut kept = HeaderMap::with_capacity(sent.len());
+    for name in sent.keys().filter(|name| !unfit(name)) {
+        for value in sent.get_all(name) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+/// What frames, routes or authenticates a message.
+const FOR_HEADS: &[&str] = &[
+    "content-length",
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "trailer",
+    "host",
+    "authorization",
+    "tollgate-request-id",
+];
+
+fn applies(rule: &ResponseRule, status: StatusCode, headers: &HeaderMap) -> bool {
+    let content_type =
+        || headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    rule.status.is_none_or(|wanted| wanted == status.as_u16())
+        && rule.content_type.as_ref().is_none_or(|glob| glob.matches(&content_type().to_ascii_lowercase()))
+}
+
+/// Sets the four CORS headers over any of the upstream's.
+pub fn cors(headers: &mut HeaderMap, allow_headers: &HeaderValue) {
+    let fixed = HeaderValue::from_static;
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, fixed("*"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, POST, PUT, DELETE, OPTIONS"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow_headers.clone());
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed("86400"));
+}

@@ -1,0 +1,97 @@
+//! The query, as bytes: what no rule names passes exactly as sent.
+
+use super::{Fate, Reason, RuleKind, RuleTable, Witness};
+use crate::language::{
+    bind::{Query, capture},
+    compile::{Captures, Template, percent_encode},
+};
+
+/// The query that goes up, without `?`. `carriers` are the names that may hold a caller's token; `captures` are
+/// those of a path.
+pub(super) fn rewrite(
+    query: Option<&str>,
+    rules: &Query,
+    carriers: &[String],
+    (path, captures): (&str, &Captures),
+    witness: &mut impl Witness,
+) -> String {
+    let sent = query.unwrap_or_default();
+    let named = [rules.remove.len(), rules.default.len(), rules.set.len(), carriers.len()];
+    if named == [0; 4] {
+        return sent.to_owned();
+    }
+    let mut pairs: Vec<&str> = if sent.is_empty() { Vec::new() } else { sent.split('&').collect() };
+    pairs.retain(|pair| {
+        let name = name_of(pair);
+        let fate = dropped(&name, rules, carriers);
+        if let Some(fate) = fate {
+            witness.query(&name, fate);
+        }
+        fate.is_none()
+    });
+    let missing = |name: &String| !pairs.iter().any(|pair| name_of(pair) == *name);
+    let mut out = pairs.join("&");
+    let mut add = |kind, (index, (name, value)): (usize, &(String, Template<u8>))| {
+        if !out.is_empty() {
+            out.push('&');
+        }
+        out.push_str(&percent_encode(name, |b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)));
+        out.push('=');
+        push_value(&mut out, value, path, captures);
+        witness.query(name, RuleTable::Endpoint.rule(kind, index));
+    };
+    let defaults = rules.default.iter().enumerate().filter(|(_, (name, _))| missing(name));
+    defaults.for_each(|rule| add(RuleKind::Default, rule));
+    rules.set.iter().enumerate().for_each(|rule| add(RuleKind::Set, rule));
+    out
+}
+
+/// What drops a parameter of the client's, if anything does.
+fn dropped(name: &str, rules: &Query, carriers: &[String]) -> Option<Fate> {
+    if carriers.iter().any(|known| known == name) {
+        return Some(Fate::Dropped(Reason::Carrier));
+    }
+    let remove = rules.remove.iter().position(|known| known == name);
+    let remove = remove.map(|index| RuleTable::Endpoint.rule(RuleKind::Remove, index));
+    let set = || rules.set.iter().position(|(known, _)| known == name);
+    remove.or_else(|| set().map(|_| Fate::Dropped(Reason::Claimed)))
+}
+
+/// A capture is encoded as the client sent it; what would end a value or begin another is encoded as well.
+fn push_value(out: &mut String, value: &Template<u8>, path: &str, captures: &Captures) {
+    let keep = |b: u8| b.is_ascii_graphic() && !b"&=+;#".contains(&b);
+    let made: Vec<_> = (0..8).map(|index| percent_encode(capture(path, captures, index), keep)).collect();
+    value.render(out, |index| &made[usize::from(*index)]);
+}
+
+/// The decoded name of a `name=value` pair.
+pub(super) fn name_of(pair: &str) -> String {
+    decode(pair.split('=').next().unwrap_or_default())
+}
+
+/// Form decoding: `+` is a space, `%XX` a byte.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escape = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let escape = escape.filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        match (first, escape.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+                continue;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(*other),
+        }
+        rest = after;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The decoded value of the first parameter of a name.
+pub fn value_of(query: Option<&str>, name: &str) -> Option<String> {
+    let pair = query?.split('&').find(|pair| name_of(pair) == name)?;
+    pair.split_once('=').map(|(_, value)| decode(value))
+}

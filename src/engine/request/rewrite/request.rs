@@ -1,0 +1,354 @@
+//! The request's head: what the client sent, less what must not go up, under the file's rules, with the
+//! caller's credential, through gateway and egress.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+
+use super::{
+    Fate, Own, Reason, RuleKind, RuleTable, Witness, is_nominated, query, same_name, takes_trailers,
+};
+use crate::{
+    base::{
+        fault::{Fault, Kind},
+        name::Owner,
+        origin::Origin,
+        secret::Secret,
+    },
+    language::{
+        bind::{self, Auth, Headers, Value, capture},
+        compile::{
+            Carriers, Glob,
+            safety::{self, Class},
+        },
+    },
+    request::table::Hit,
+};
+
+/// A credential that a request may use, or might if it were still good.
+#[derive(Debug, Clone)]
+pub struct Usable<'s> {
+    /// The credential; nothing, if it is a login that has expired.
+    pub secret: Option<Secret>,
+    /// What it is bound to; nothing, if it is a stand-in that was never stored.
+    pub bound: Option<Bound<'s>>,
+}
+
+impl Usable<'_> {
+    /// One that was never stored.
+    pub fn stand_in(secret: Secret) -> Self {
+        Self { secret: Some(secret), bound: None }
+    }
+}
+
+/// Whose a stored credential is, and where it may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound<'s> {
+    /// Whose it is.
+    pub owner: &'s Owner,
+    /// The origins that it was saved for.
+    pub origins: &'s [String],
+}
+
+/// The credential that was chosen for a request.
+#[derive(Debug)]
+pub struct Chosen<'h> {
+    /// Whose it is, counted among those that were asked.
+    pub owner: usize,
+    /// The entry that uses it.
+    pub auth: &'h Auth,
+    /// The credential.
+    pub secret: Secret,
+}
+
+/// The head of an upstream request.
+#[derive(Debug)]
+pub struct Outgoing<'h> {
+    /// The method.
+    pub method: Method,
+    /// Where the connection goes.
+    pub origin: &'h Origin,
+    /// Path and query in origin form (RFC 9112, section 3.2.1).
+    pub target: String,
+    /// All headers, `Host` included; framing is the sender's.
+    pub headers: HeaderMap,
+}
+
+impl Outgoing<'_> {
+    /// The whole URL.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.origin, self.target)
+    }
+}
+
+/// Chooses the credential: of the first owner that has one, the first `[[auth]]` entry whose field has a usable value,
+/// and whose `match` fits. None is needed where the file has no entry. One that was not saved for where the provider
+/// leads is a fault: no other goes in its place. Nor does another owner's go in the place of what has expired or fits
+/// nowhere, which would spend what is theirs unseen.
+pub fn choose<'s, S: Fn(&str) -> Option<Usable<'s>>>(
+    hit: &Hit,
+    owners: impl IntoIterator<Item = S>,
+) -> Result<Option<Chosen<'_>>, Fault> {
+    let provider = &hit.provider;
+    if provider.auth.is_empty() {
+        return Ok(None);
+    }
+    for (owner, stored) in owners.into_iter().enumerate() {
+        let (mut has_any, mut has_expired) = (false, false);
+        for auth in &provider.auth {
+            let Some(Usable { secret, bound }) = stored(&auth.field) else { continue };
+            has_any = true;
+            let Some(secret) = secret else {
+                has_expired = true;
+                continue;
+            };
+            if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
+                bound.map_or(Ok(()), |bound| stays(provider, bound))?;
+                return Ok(Some(Chosen { owner, auth, secret }));
+            }
+        }
+        if has_expired {
+            return Err(expired(hit, false));
+        }
+        if has_any {
+            break;
+        }
+    }
+    Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
+}
+
+/// Refuses to send a credential where it was not saved for.
+fn stays(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>) -> Result<(), Fault> {
+    let new: Vec<&str> =
+        provider.used.iter().filter(|used| !origins.contains(used)).map(String::as_str).collect();
+    if new.is_empty() { Ok(()) } else { Err(moved(provider, Bound { owner, origins }, &new)) }
+}
+
+/// What is said of a credential that was not saved for where the provider's file now leads.
+pub fn moved(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>, new: &[&str]) -> Fault {
+    const COMMAND: &str = "tollgate credential confirm";
+    let name = &provider.name;
+    let (what, confirm) = match owner {
+        Owner::User(id) => (
+            "stored".to_owned(),
+            format!("confirm that with `POST /auth/creds/confirm`, or have an admin run `{COMMAND} {id}`"),
+        ),
+        Owner::Group(group) => (
+            format!("that the group `{group}` shares"),
+            format!("an admin has to confirm that with `{COMMAND} --group {group}`"),
+        ),
+        Owner::Everybody => (
+            "that everybody shares".to_owned(),
+            format!("an admin has to confirm that with `{COMMAND} --everybody`"),
+        ),
+    };
+    let old = if origins.is_empty() { "no host".to_owned() } else { origins.join(", ") };
+    let message = format!(
+        "The credential {what} for {name} was saved for {old}, and {name} now leads to {}: {confirm}",
+        new.join(", ")
+    );
+    Fault::new(Kind::CredentialMoved, message)
+}
+
+/// What a caller is told whose login has expired. One that could not be refreshed for now may be another time.
+pub fn expired(hit: &Hit, for_now: bool) -> Fault {
+    let what =
+        if for_now { "could not be refreshed for now: try again, or store it anew" } else { "store it anew" };
+    let name = &hit.provider.name;
+    let message =
+        format!("The login stored for {name} has expired{}{what}", if for_now { ", and " } else { ": " });
+    Fault::new(Kind::CredentialExpired, message)
+}
+
+/// Makes the upstream request's head. `carriers` are all places where any client may put a token.
+pub fn request<'h>(
+    hit: &'h Hit,
+    head: &Parts,
+    chosen: Option<&Chosen<'_>>,
+    carriers: &Carriers,
+) -> Result<Outgoing<'h>, Fault> {
+    watched(hit, head, chosen, carriers, &mut ())
+}
+
+/// The same, told to a witness step by step.
+pub fn watched<'h>(
+    hit: &'h Hit,
+    head: &Parts,
+    chosen: Option<&Chosen<'_>>,
+    carriers: &Carriers,
+    witness: &mut impl Witness,
+) -> Result<Outgoing<'h>, Fault> {
+    let (provider, endpoint) = (&*hit.provider, hit.endpoint());
+    let path = head.uri.path();
+    let mut target = String::with_capacity(path.len() + 64);
+    endpoint.target.render(&mut target, |index| capture(path, &hit.captures, *index));
+    let captures = (path, &hit.captures);
+    let query = query::rewrite(head.uri.query(), &endpoint.query, &carriers.query, captures, witness);
+    if !query.is_empty() {
+        target.push('?');
+        target.push_str(&query);
+    }
+    let mut headers = passed(hit, &head.headers, carriers, witness);
+    let values = |value: &Value| made(value, path, hit);
+    apply(&mut headers, &provider.headers, RuleTable::Provider, values, witness)?;
+    apply(&mut headers, &endpoint.headers, RuleTable::Endpoint, values, witness)?;
+    if let Some(chosen) = chosen {
+        set_credential(&mut headers, chosen, provider, witness)?;
+    }
+    for (index, overlay) in provider.overlays.iter().enumerate() {
+        let table = RuleTable::Overlay(index);
+        remove(&mut headers, &overlay.remove, table, witness);
+        for (index, (name, value)) in overlay.set.iter().enumerate() {
+            headers.insert(name.clone(), value.clone());
+            witness.header(name, table.rule(RuleKind::Set, index));
+        }
+    }
+    let origin = match &provider.egress {
+        None => &provider.origin,
+        Some(egress) => {
+            let url = format!("{}{target}", provider.origin);
+            target.clear();
+            egress.target.render(&mut target, |bind::UrlName| &url);
+            &egress.origin
+        }
+    };
+    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| unsendable(provider, "`host`"))?;
+    headers.insert(header::HOST, host);
+    witness.header(&header::HOST, Fate::Own(Own::Host));
+    Ok(Outgoing { method: head.method.clone(), origin, target, headers })
+}
+
+/// The client's headers that may go up at all.
+fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers, witness: &mut impl Witness) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(sent.len() + 8);
+    for (name, value) in sent {
+        let fate = fate(hit, name, sent, carriers);
+        witness.header(name, fate);
+        if !matches!(fate, Fate::Dropped(_)) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if takes_trailers(sent) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        witness.header(&header::TE, Fate::Own(Own::Trailers));
+        witness.header(&header::CONNECTION, Fate::Own(Own::Trailers));
+    }
+    headers
+}
+
+/// What becomes of a client's header, before the rules that remove and set.
+fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, carriers: &Carriers) -> Fate {
+    // Many servers take `_` for `-`: a name that means another one there is judged as that one.
+    let text = &*dashed(name.as_str());
+    let fate = match safety::request(text) {
+        Class::Plain => Fate::Kept,
+        Class::Passable => let_through(hit, text).unwrap_or(Fate::Dropped(Reason::Unpassed)),
+        Class::Stripped => Fate::Dropped(Reason::Stripped),
+        Class::Managed => Fate::Dropped(Reason::Managed),
+    };
+    if matches!(fate, Fate::Dropped(_)) {
+        fate
+    } else if hit.provider.claimed.iter().any(|known| is_same(known, name)) {
+        Fate::Dropped(Reason::Claimed)
+    } else if carriers.headers.iter().any(|known| is_same(known, name)) {
+        Fate::Dropped(Reason::Carrier)
+    } else if is_nominated(sent, text) {
+        Fate::Dropped(Reason::Nominated)
+    } else {
+        fate
+    }
+}
+
+/// The rule that lets a name through, if there is one.
+fn let_through(hit: &Hit, name: &str) -> Option<Fate> {
+    let tables = [
+        (RuleTable::Provider, &hit.provider.headers.pass),
+        (RuleTable::Endpoint, &hit.endpoint().headers.pass),
+    ];
+    tables.into_iter().find_map(|(table, globs)| {
+        let index = globs.iter().position(|glob| glob.matches(name))?;
+        Some(table.rule(RuleKind::Pass, index))
+    })
+}
+
+fn is_same(known: &HeaderName, name: &HeaderName) -> bool {
+    known == name || same_name(known.as_str().as_bytes(), name.as_str().as_bytes())
+}
+
+fn dashed(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
+}
+
+fn apply(
+    headers: &mut HeaderMap,
+    rules: &Headers,
+    table: RuleTable,
+    value: impl Fn(&Value) -> Result<HeaderValue, Fault>,
+    witness: &mut impl Witness,
+) -> Result<(), Fault> {
+    remove(headers, &rules.remove, table, witness);
+    for (index, (name, default)) in rules.default.iter().enumerate() {
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), value(default)?);
+            witness.header(name, table.rule(RuleKind::Default, index));
+        }
+    }
+    for (index, (name, set)) in rules.set.iter().enumerate() {
+        headers.insert(name.clone(), value(set)?);
+        witness.header(name, table.rule(RuleKind::Set, index));
+    }
+    Ok(())
+}
+
+/// Removes what the globs match; what the engine set for the connection stays.
+fn remove(headers: &mut HeaderMap, globs: &[Glob], table: RuleTable, witness: &mut impl Witness) {
+    if globs.is_empty() {
+        return;
+    }
+    let hit = |name: &HeaderName| {
+        let theirs = safety::request(name.as_str()) != Class::Managed;
+        let index = globs.iter().position(|glob| theirs && glob.matches(name.as_str()))?;
+        Some((name.clone(), index))
+    };
+    let names: Vec<(HeaderName, usize)> = headers.keys().filter_map(hit).collect();
+    for (name, index) in names {
+        witness.header(&name, table.rule(RuleKind::Remove, index));
+        headers.remove(name);
+    }
+}
+
+fn made(value: &Value, path: &str, hit: &Hit) -> Result<HeaderValue, Fault> {
+    match value {
+        Value::Fixed(value) => Ok(value.clone()),
+        Value::Made(template) => {
+            let mut text = String::new();
+            template.render(&mut text, |index| capture(path, &hit.captures, *index));
+            HeaderValue::from_str(&text).map_err(|_| unsendable(&hit.provider, "a header made from the path"))
+        }
+    }
+}
+
+fn set_credential(
+    headers: &mut HeaderMap,
+    chosen: &Chosen<'_>,
+    provider: &bind::Provider,
+    witness: &mut impl Witness,
+) -> Result<(), Fault> {
+    for (index, (name, template)) in chosen.auth.set.iter().enumerate() {
+        let mut text = zeroize::Zeroizing::new(String::new());
+        template.render(&mut text, |bind::SecretName| chosen.secret.expose());
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|_| unsendable(provider, "the stored credential"))?;
+        value.set_sensitive(true);
+        headers.insert(name.clone(), value);
+        witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
+    }
+    Ok(())
+}
+
+fn unsendable(provider: &bind::Provider, what: &str) -> Fault {
+    let message: Cow<'static, str> =
+        format!("The request to {} cannot be sent: {what} is malformed", provider.name).into();
+    Fault { kind: Kind::RewriteFailed, message }
+}

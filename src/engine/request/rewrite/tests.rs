@@ -1,0 +1,392 @@
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    base::{name::Owner, secret::Secret},
+    language::{
+        bind,
+        compile::{
+            self, Carriers,
+            safety::{self, Class},
+        },
+    },
+    request::table::{Hit, Table},
+};
+
+/// What no client may get to an upstream, wherever it put it.
+const TOKEN: &str = "caller-token-0123";
+const CREDENTIAL: &str = "stored-credential";
+
+/// Shipped providers by themselves, without vars and with all of them, with one client path of each endpoint.
+struct Shipped {
+    tables: Vec<(Table, Vec<(Method, String)>)>,
+    /// Header names that any file's `set` writes, by provider.
+    sets: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+fn shipped() -> Shipped {
+    let loaded = crate::shipped::load();
+    let compiled = compile::compile(&loaded.files);
+    assert_eq!(compiled.diagnostics, []);
+    let table = |providers: &[Arc<compile::Provider>], value: &dyn Fn(&str) -> Option<String>| {
+        let bound = providers.iter().map(|one| bind::bind(one, |_, name, _| value(name)).0.unwrap());
+        let bound: Vec<_> = bound.map(Arc::new).collect();
+        let paths = bound.iter().flat_map(|one| &one.endpoints).flat_map(|endpoint| {
+            endpoint.paths.iter().map(|path| (endpoint.method.clone(), path.text.replace(['{', '}'], "x")))
+        });
+        let paths = paths.collect();
+        (Table::new(bound, Vec::new(), &[]), paths)
+    };
+    let all = |name: &str| {
+        Some(if name.ends_with("url") { format!("https://{name}.example.com") } else { format!("v-{name}") })
+    };
+    let direct = table(&compiled.providers, &|_| None);
+    let through = table(&compiled.providers, &all);
+    let sets = compiled.providers.iter().map(|one| (one.name.to_string(), set_names(one))).collect();
+    Shipped { tables: vec![direct, through], sets }
+}
+
+fn set_names(provider: &compile::Provider) -> Vec<String> {
+    let sets = provider.auth.iter().map(|one| &one.set);
+    let sets = sets.chain(provider.egress.iter().map(|one| &one.overlay.set));
+    let sets = sets.chain(provider.gateways.iter().map(|one| &one.gateway.overlay.set));
+    let sets =
+        sets.chain(provider.endpoints.iter().map(|one| &one.headers.set)).chain([&provider.headers.set]);
+    sets.flatten().map(|(name, _)| name.to_string()).collect()
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let known = vec![
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "host",
+        "http2-settings",
+        "expect",
+        "cookie",
+        "proxy-authorization",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "true-client-ip",
+        "via",
+        "cdn-loop",
+        "origin",
+        "referer",
+        "cf-ray",
+        "cf-connecting-ip",
+        "cf-aig-authorization",
+        "cf-access-client-id",
+        "cf-access-client-secret",
+        "x-proxy-auth",
+        "accept",
+        "user-agent",
+        "content-type",
+        "x-nominated",
+    ];
+    prop_oneof![6 => prop::sample::select(known).prop_map(str::to_owned), 1 => "[a-zA-Z][a-zA-Z0-9_-]{0,12}"]
+}
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        2 => "[ -~]{0,16}".prop_map(String::into_bytes),
+        2 => prop::sample::select(vec!["te", "x-nominated, close", "trailers", "upgrade, accept", "chunked", "smuggled"])
+            .prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..8),
+    ]
+}
+
+/// A client's headers, with its token in any of the places where one can stand.
+fn headers() -> impl Strategy<Value = HeaderMap> {
+    let token = prop::sample::select(vec!["", "authorization", "x-api-key", "x-goog-api-key", "api-key"]);
+    (prop::collection::vec((name(), value()), 0..12), token).prop_map(|(pairs, token)| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                headers.append(name, value);
+            }
+        }
+        if token == "authorization" {
+            headers.append(token, HeaderValue::from_static("Bearer caller-token-0123"));
+        } else if !token.is_empty() {
+            headers.append(token, HeaderValue::from_static(TOKEN));
+        }
+        headers
+    })
+}
+
+fn query() -> impl Strategy<Value = Option<String>> {
+    let pair =
+        prop_oneof![3 => "[a-z]{1,3}=[a-zA-Z0-9%+.,:/?]{0,6}", 1 => Just(String::new()), 1 => "[a-z=]{0,3}"];
+    let pairs = prop::collection::vec(pair, 0..5).prop_map(|pairs| pairs.join("&"));
+    let token = prop::sample::select(vec!["", "key=", "k%65y=", "%6Bey="]);
+    prop::option::of((pairs, token).prop_map(|(pairs, token)| match token {
+        "" => pairs,
+        token => format!("{pairs}&{token}{TOKEN}"),
+    }))
+}
+
+fn head(method: &Method, path: &str, query: Option<&str>, headers: HeaderMap) -> Parts {
+    let uri = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut request = Request::builder().method(method).uri(uri).body(()).unwrap();
+    *request.headers_mut() = headers;
+    request.into_parts().0
+}
+
+/// Where any file's clients may put a token, also those of files that are not shipped.
+fn carriers() -> Carriers {
+    let names = ["x-goog-api-key", "api-key"].map(HeaderName::from_static);
+    Carriers { headers: names.to_vec(), query: vec!["key".to_owned()] }
+}
+
+fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
+    let chosen = choose(hit, [|_: &str| Some(Usable::stand_in(Secret::new(CREDENTIAL)))]).unwrap();
+    let mut last = Last::default();
+    let out = watched(hit, head, chosen.as_ref(), &carriers(), &mut last).unwrap();
+    check_told(&last, &head.headers, &out.headers);
+    (out.url(), out.headers)
+}
+
+/// The last word on each header.
+#[derive(Default)]
+struct Last(std::collections::HashMap<HeaderName, Fate>);
+
+impl Witness for Last {
+    fn header(&mut self, name: &HeaderName, fate: Fate) {
+        self.0.insert(name.clone(), fate);
+    }
+}
+
+/// What a witness is told is what happens: of each name that came in or goes up, and of no other that is there.
+fn check_told(told: &Last, came: &HeaderMap, went: &HeaderMap) {
+    for name in came.keys().chain(went.keys()) {
+        let goes = match told.0[name] {
+            Fate::Dropped(_) => false,
+            Fate::Ruled(rule) => rule.kind != RuleKind::Remove,
+            Fate::Kept | Fate::Own(_) => true,
+        };
+        assert_eq!(goes, went.contains_key(name), "{name}: {:?}", told.0[name]);
+        let kept = matches!(told.0[name], Fate::Kept);
+        assert!(!kept || went.get_all(name).iter().eq(came.get_all(name)), "{name} is not as it came");
+    }
+}
+
+/// The names that `Connection` nominates, said another way than the engine does.
+fn nominated(headers: &HeaderMap) -> Vec<String> {
+    let values = headers
+        .get_all("connection")
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    values
+        .flat_map(|value| {
+            value.split(',').map(|name| name.trim().to_lowercase().replace('_', "-")).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// What must hold of every head that goes up, whatever came in.
+fn check_sent(shipped: &Shipped, hit: &Hit, sent: &HeaderMap, url: &str, client: &HeaderMap) {
+    let nominated = nominated(client);
+    let sets = &shipped.sets[hit.provider.name.as_str()];
+    assert!(!url.contains(TOKEN), "{url}");
+    for (name, value) in sent {
+        let (text, value) = (name.as_str(), value.as_bytes());
+        let ours = sets.iter().any(|set| set == text);
+        assert!(!value.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()), "{name} holds the token");
+        assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{name} can split a head");
+        assert!(ours || !text.starts_with("cf-"), "{name} went up");
+        assert!(
+            ours || !nominated.contains(&text.replace('_', "-")) || is_trailers(text, value),
+            "{name} was nominated"
+        );
+        match safety::request(text) {
+            Class::Managed => {
+                assert!(text == "host" || is_trailers(text, value), "{name} belongs to the hop");
+            }
+            Class::Stripped | Class::Passable => assert!(ours, "{name} went up"),
+            Class::Plain => {}
+        }
+        if ours {
+            let theirs = client.get_all(name).iter().any(|one| one.as_bytes() == value && !value.is_empty());
+            assert!(!theirs, "{name} was smuggled");
+        }
+    }
+}
+
+/// The engine's own words where a client takes trailers: RFC 9110, section 10.1.4.
+fn is_trailers(name: &str, value: &[u8]) -> bool {
+    matches!((name, value), ("te", b"trailers") | ("connection", b"te"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_unwanted_goes_up(client in headers(), query in query()) {
+        let shipped = SHIPPED.get_or_init(shipped);
+        for (table, paths) in &shipped.tables {
+            for (method, path) in paths {
+                let hit = table.find(method, path).unwrap();
+                let head = head(method, path, query.as_deref(), client.clone());
+                let (url, headers) = sent(&hit, &head);
+                check_sent(shipped, &hit, &headers, &url, &client);
+            }
+        }
+    }
+
+    #[test]
+    fn the_query_passes_byte_for_byte(query in "[a-zA-Z0-9%&=+.,:;/?!*'()_~-]{0,24}") {
+        let shipped = SHIPPED.get_or_init(shipped);
+        prop_assume!(!query.is_empty());
+        let (table, paths) = &shipped.tables[0];
+        for (method, path) in paths {
+            let hit = table.find(method, path).unwrap();
+            let head = head(method, path, Some(&query), HeaderMap::new());
+            let with_key = request(&hit, &head, None, &carriers()).unwrap().target;
+            let (_, passed) = with_key.split_once('?').unwrap_or((&with_key, ""));
+            prop_assert_eq!(passed, query.as_str());
+        }
+    }
+
+    #[test]
+    fn the_answer_loses_what_concerns_its_own_hop_and_origin(upstream in headers(), trailers: bool) {
+        let shipped = SHIPPED.get_or_init(shipped);
+        let (table, paths) = &shipped.tables[0];
+        let hit = table.find(&paths[0].0, &paths[0].1).unwrap();
+        let mut upstream = upstream;
+        upstream.append("connection", HeaderValue::from_static("x-nominated"));
+        upstream.append("x-nominated", HeaderValue::from_static("1"));
+        let nominated = nominated(&upstream);
+        for name in ["set-cookie", "alt-svc", "strict-transport-security", "clear-site-data", "service-worker-allowed", "trailer"] {
+            upstream.append(name, HeaderValue::from_static("x"));
+        }
+        let Answered::Relayed(kept) = answer(&hit, StatusCode::OK, upstream.clone(), trailers) else {
+            return Err(TestCaseError::fail("no rule is about a 200"));
+        };
+        for name in kept.keys() {
+            prop_assert!(!safety::answer_stays(name.as_str()), "{} came back", name);
+            prop_assert!(!nominated.iter().any(|one| one == name.as_str()), "{} was nominated", name);
+            prop_assert!(trailers || name != "trailer");
+        }
+        for name in upstream.keys().filter(|name| !kept.contains_key(*name)) {
+            let stays = safety::answer_stays(name.as_str()) || name == "trailer" && !trailers;
+            prop_assert!(stays || nominated.iter().any(|one| one == name.as_str()), "{} was lost", name);
+        }
+    }
+}
+
+static SHIPPED: std::sync::OnceLock<Shipped> = std::sync::OnceLock::new();
+
+#[test]
+fn tokens() {
+    let shipped = SHIPPED.get_or_init(shipped);
+    let check = |pairs: &[(&'static str, &'static str)], expected: Option<&str>| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let head = head(&Method::GET, "/x", None, pairs.collect());
+        let found = token(&head, &shipped.tables[0].0);
+        assert_eq!(found.as_ref().map(Secret::expose), expected, "{:?}", head.headers);
+    };
+    check(&[], None);
+    check(&[("authorization", "Bearer t")], Some("t"));
+    check(&[("authorization", "bearer t")], None);
+    check(&[("authorization", "Bearer  t")], None);
+    check(&[("authorization", "Bearer a b")], None);
+    check(&[("authorization", "Bearer t"), ("authorization", "Bearer t")], None);
+    check(&[("x-api-key", "t"), ("x-api-key", "u")], None);
+    check(&[("authorization", "Bearer ")], None);
+    check(&[("authorization", "Basic t"), ("x-api-key", "t")], None);
+    check(&[("authorization", ""), ("x-api-key", "t")], Some("t"));
+    check(&[("x-api-key", "")], None);
+    check(&[("x-goog-api-key", "t")], None);
+}
+
+#[test]
+fn queries() {
+    let shipped = SHIPPED.get_or_init(shipped);
+    let (table, paths) = &shipped.tables[0];
+    let hit = table.find(&paths[0].0, &paths[0].1).unwrap();
+    let check = |query: &str, expected: &str| {
+        let head = head(&paths[0].0, &paths[0].1, Some(query), HeaderMap::new());
+        let target = request(&hit, &head, None, &carriers()).unwrap().target;
+        assert_eq!(target.split_once('?').map_or("", |(_, query)| query), expected, "{query}");
+    };
+    check("", "");
+    check("a=1&&b=2&", "a=1&&b=2&");
+    check("key=t", "");
+    check("a=1&key=t&b=2", "a=1&b=2");
+    check("k%65y=t&a=1", "a=1");
+    check("key&a", "a");
+    check("keys=1&%+65=2&KEY=3", "keys=1&%+65=2&KEY=3");
+}
+
+#[test]
+fn whose_credential_is_used() {
+    let text = "title = \"Demo\"\nbase_url = \"https://one.example\"\npath_prefix = \"/demo\"\n\
+        credentials.field = [{ name = \"login\" }, { name = \"key\" }]\n\
+        auth = [{ field = \"login\", match = \"l-*\", set = { x = \"{secret}\" } }, { field = \"key\", set = { x = \"{secret}\" } }]\n\
+        endpoint.get = { method = \"GET\", path = \"/get\" }\n";
+    let mut files = compile::Files::default();
+    let name = crate::base::name::FileName::new("demo").unwrap();
+    files.providers.insert(name, crate::language::syntax::parse(&"demo.toml".into(), text).0);
+    let bound = bind::bind(&compile::compile(&files).providers[0], |_, _, _| None).0.unwrap();
+    let hit = Table::new(vec![Arc::new(bound)], Vec::new(), &[]).find(&Method::GET, "/demo/get").unwrap();
+    let owners = ["usr_0123456789abcdef", "group:team", "everybody"].map(|text| Owner::parse(text).unwrap());
+    // What each owner has, as `field=secret@host`, and whose and which secret is used, or the code of the fault.
+    let check = |stored: [&str; 3], expected: &str| {
+        let held = stored.iter().zip(&owners).map(|(fields, owner)| {
+            let fields = fields.split(' ').filter_map(|field| field.split_once('='));
+            let one = |(field, value): (&str, &str)| {
+                let (secret, host) = value.split_once('@').unwrap();
+                (field.to_owned(), secret.to_owned(), vec![format!("https://{host}.example")])
+            };
+            (owner, fields.map(one).collect::<Vec<_>>())
+        });
+        let held: Vec<_> = held.collect();
+        let chosen = choose(
+            &hit,
+            held.iter().map(|(owner, fields)| {
+                move |field: &str| {
+                    let (_, secret, origins) = fields.iter().find(|(name, ..)| name == field)?;
+                    let secret = (secret != "expired").then(|| Secret::new(secret));
+                    Some(Usable { secret, bound: Some(Bound { owner, origins }) })
+                }
+            }),
+        );
+        let seen = match chosen {
+            Ok(chosen) => chosen.map(|one| format!("{} {}", one.owner, one.secret.expose())).unwrap(),
+            Err(fault) => fault.kind.code().to_owned(),
+        };
+        assert_eq!(seen, expected, "{stored:?}");
+    };
+    check(["", "", ""], "credential_missing");
+    check(["key=a@one", "key=b@one", "key=c@one"], "0 a");
+    check(["", "key=b@one", "key=c@one"], "1 b");
+    check(["", "", "key=c@one"], "2 c");
+    check(["key=a@one", "login=l-b@one", ""], "0 a");
+    check(["key=a@one login=l-a@one", "", ""], "0 l-a");
+    // Nobody pays for one whose own does not fit or has expired.
+    check(["login=a@one", "key=b@one", ""], "credential_missing");
+    check(["login=a@two", "key=b@one", ""], "credential_missing");
+    check(["login=expired@one", "key=b@one", ""], "credential_expired");
+    check(["", "key=expired@one", "key=c@one"], "credential_expired");
+    check(["login=a@one key=expired@one", "key=b@one", ""], "credential_expired");
+    check(["login=expired@one key=a@one", "key=b@one", ""], "0 a");
+    check(["other=a@one", "key=b@one", ""], "1 b");
+    // One that has moved is no reason to take the next.
+    check(["key=a@two", "key=b@one", "key=c@one"], "credential_moved");
+    check(["login=l-a@two key=a@one", "", ""], "credential_moved");
+    check(["key=a@one", "key=b@two", ""], "0 a");
+    check(["", "key=b@two", "key=c@one"], "credential_moved");
+}

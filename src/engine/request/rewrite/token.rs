@@ -1,0 +1,74 @@
+//! Where a client's gateway token stands in its request.
+
+use http::{HeaderMap, HeaderName, header, request::Parts};
+
+use super::query::value_of;
+use crate::{base::secret::Secret, request::table::Table};
+
+/// The token that the client presents, if there is one. `Authorization` goes before all else: a scheme that is
+/// not `Bearer` is no token, also beside a good `x-api-key`. Only where both are absent or empty does a
+/// provider's own `[caller]` count, below its prefix.
+pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
+    token_at(head, table).map(|(token, _)| token)
+}
+
+/// Where a token stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier<'t> {
+    /// In the header of this name.
+    Header(&'t str),
+    /// In the query parameter of this name.
+    Query(&'t str),
+}
+
+/// The token, and where it stood.
+pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, Carrier<'t>)> {
+    let in_header = |name: &'t str| move |token| (token, Carrier::Header(name));
+    match one(&head.headers, header::AUTHORIZATION.as_str()) {
+        Given::Text(text) => {
+            return text.strip_prefix("Bearer ").and_then(word).map(in_header("authorization"));
+        }
+        Given::Unclear => return None,
+        Given::Nothing => {}
+    }
+    match one(&head.headers, "x-api-key") {
+        Given::Text(text) => return word(text).map(in_header("x-api-key")),
+        Given::Unclear => return None,
+        Given::Nothing => {}
+    }
+    let header = |name: &'t HeaderName| match one(&head.headers, name.as_str()) {
+        Given::Text(text) => word(text).map(in_header(name.as_str())),
+        Given::Unclear | Given::Nothing => None,
+    };
+    let own = table.carriers_at(head.uri.path())?;
+    let query = |name: &'t String| {
+        let token = value_of(head.uri.query(), name).as_deref().and_then(word)?;
+        Some((token, Carrier::Query(name)))
+    };
+    own.headers.iter().find_map(header).or_else(|| own.query.iter().find_map(query))
+}
+
+/// What a client put into a header that is to stand once.
+enum Given<'h> {
+    /// Nothing: the header is absent or empty.
+    Nothing,
+    /// A text.
+    Text(&'h str),
+    /// Several values, or one that is no text: nobody can say which one counts.
+    Unclear,
+}
+
+fn one<'h>(headers: &'h HeaderMap, name: &str) -> Given<'h> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (None | Some(Ok("")), None) => Given::Nothing,
+        (Some(Ok(text)), None) => Given::Text(text),
+        (Some(Err(_)), None) | (_, Some(_)) => Given::Unclear,
+    }
+}
+
+/// A token is one word.
+fn word(text: &str) -> Option<Secret> {
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| Secret::new(text))
+}

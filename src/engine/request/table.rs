@@ -1,0 +1,642 @@
+//! The table that requests are looked up in: every client path of every provider in one tree. `link` sees
+//! what no file can see alone; `find` is on every request's way and costs the same for one provider and for
+//! ten thousand. Immutable once made: a reload makes a new one.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::{
+    base::{
+        diag::{Code, Diagnostic},
+        name::FileName,
+    },
+    language::{
+        bind,
+        compile::{self, Captures, Carriers, Difference, Plain, Rejected, Relation, Tree},
+        fields::KnownFields,
+        syntax,
+    },
+};
+
+/// What requests are looked up in.
+#[derive(Debug)]
+pub struct Table {
+    tree: Tree<Leaf>,
+    /// All providers, by name.
+    pub providers: Vec<Arc<bind::Provider>>,
+    /// The providers that are out because of their files, by name.
+    pub rejected: Vec<Rejected>,
+    /// Where any client may put its token: the union over all files, rejected ones too. None of it ever goes
+    /// upstream.
+    pub carriers: Carriers,
+    /// `Access-Control-Allow-Headers`: the union over all files.
+    pub cors_headers: HeaderValue,
+    /// What callers store for the providers, and where each may go.
+    pub fields: KnownFields,
+    own: OwnCarriers,
+}
+
+/// By the prefixes of the providers that have any: where clients may put a token below it, those of the
+/// prefixes that it lies below included, longest prefix first.
+#[derive(Debug, Default)]
+struct OwnCarriers {
+    by_prefix: BTreeMap<String, Carriers>,
+    longest: usize,
+}
+
+#[derive(Debug)]
+struct Leaf {
+    method: Method,
+    provider: usize,
+    endpoint: usize,
+    slots: Vec<u8>,
+}
+
+/// An endpoint that a request may use. Holds its provider to the end of the stream, not the table.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// The provider.
+    pub provider: Arc<bind::Provider>,
+    endpoint: usize,
+    /// Where the endpoint's captures stand in the client's path.
+    pub captures: Captures,
+}
+
+impl Hit {
+    /// The endpoint.
+    pub fn endpoint(&self) -> &bind::Endpoint {
+        &self.provider.endpoints[self.endpoint]
+    }
+
+    /// Which of the provider's endpoints it is.
+    pub fn index(&self) -> usize {
+        self.endpoint
+    }
+}
+
+/// The endpoint that is most like a request which has none.
+#[derive(Debug)]
+pub struct Nearest<'t> {
+    /// Its provider.
+    pub provider: &'t bind::Provider,
+    /// The endpoint.
+    pub endpoint: &'t bind::Endpoint,
+    /// The client path.
+    pub path: &'t compile::ClientPath,
+    /// What the request would have to change.
+    pub differences: Vec<Difference>,
+}
+
+/// A finding about two providers.
+#[derive(Debug)]
+pub struct Conflict {
+    /// The provider that loses, if nothing else is known of the two.
+    pub loser: FileName,
+    /// The other one.
+    pub other: FileName,
+    /// What the loser is told: its `at` lies in the loser's file, what is `related` in the other's.
+    pub diagnostic: Diagnostic,
+    /// What the other is told, should it be the one to lose; none if it is out of service.
+    turned: Option<Diagnostic>,
+}
+
+impl Conflict {
+    /// The same, with the other one as the loser; none if that cannot lose, since it does not serve.
+    pub fn turn(self) -> Option<Self> {
+        let diagnostic = self.turned?;
+        Some(Self { loser: self.other, other: self.loser, diagnostic, turned: None })
+    }
+}
+
+/// What files say about each other: endpoints that clash, where the later one of `providers` loses, and
+/// credentials sections. A provider that is out of service still owns its section.
+pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
+    let mut found = clashes(providers);
+    found.extend(sections(providers, rejected));
+    found.extend(paste_tokens(providers));
+    found
+}
+
+/// Two providers that make their paste tokens at one path.
+fn paste_tokens(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
+    let mut known = BTreeMap::new();
+    let mut found = Vec::new();
+    for provider in providers {
+        let Some(paste) = &provider.paste_token else { continue };
+        let other = match known.entry(&*paste.value.path) {
+            Entry::Vacant(free) => {
+                free.insert((provider, paste));
+                continue;
+            }
+            Entry::Occupied(taken) => *taken.get(),
+        };
+        let twice = |mine: &compile::Located<syntax::PasteToken>, theirs: &compile::Located<_>, owner| {
+            let message = format!("`{owner}` makes its paste tokens at `{}` too", mine.value.path);
+            let diagnostic = Diagnostic::new(Code::Clash, mine.at.clone(), message);
+            diagnostic.related(theirs.at.clone(), "the other one").help("give each a path of its own")
+        };
+        found.push(Conflict {
+            loser: provider.name.clone(),
+            other: other.0.name.clone(),
+            diagnostic: twice(paste, other.1, &other.0.name),
+            turned: Some(twice(other.1, paste, &provider.name)),
+        });
+    }
+    found
+}
+
+fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
+    type Known<'a> = (&'a compile::Provider, &'a Method, &'a compile::ClientPath);
+    let mut tree: Tree<Known<'_>> = Tree::default();
+    let mut found = Vec::new();
+    let endpoints =
+        providers.iter().flat_map(|provider| provider.endpoints.iter().map(move |one| (provider, one)));
+    for (provider, endpoint) in endpoints {
+        for path in &endpoint.paths {
+            let mut near = Vec::new();
+            tree.near(&path.pattern, &mut near);
+            let clash = near.into_iter().find(|(_, method, other)| {
+                **method == endpoint.method
+                    && matches!(path.pattern.relation(&other.pattern), Relation::Equal | Relation::Overlap)
+            });
+            match clash {
+                None => tree.insert(&path.pattern, (provider, &endpoint.method, path)),
+                Some((owner, method, other)) => {
+                    found.push(Conflict {
+                        loser: provider.name.clone(),
+                        other: owner.name.clone(),
+                        diagnostic: clash_of(method, path, other, &owner.name),
+                        turned: Some(clash_of(method, other, path, &provider.name)),
+                    });
+                }
+            }
+        }
+    }
+    found
+}
+
+fn clash_of(
+    method: &Method,
+    path: &compile::ClientPath,
+    other: &compile::ClientPath,
+    owner: &FileName,
+) -> Diagnostic {
+    let (mine, theirs) = (&path.text, &other.text);
+    let message = format!("`{method} {mine}` and `{theirs}` of `{owner}` can match the same request");
+    let help = "change one of the paths, or its `path_prefix`";
+    let diagnostic = Diagnostic::new(Code::Clash, path.at.clone(), message);
+    diagnostic.related(other.at.clone(), "the other one").help(help)
+}
+
+/// A provider that uses a section, good or not.
+struct SectionUser<'a> {
+    name: &'a FileName,
+    shared_with: &'a [FileName],
+    /// What is known of a good one.
+    section: Option<&'a compile::Section>,
+}
+
+impl SectionUser<'_> {
+    fn knows(&self, other: &Self) -> bool {
+        self.shared_with.contains(other.name)
+    }
+}
+
+/// Of one slip that many files share, this much is told in each.
+const MAX_STRANGERS_TOLD: usize = 3;
+
+/// A stored key goes only where all that use its section know of: a provider is out if one of them does not
+/// name it in `shared_with`, whichever came first and wherever both lead (an egress or a gateway may lead
+/// elsewhere than the base URL). Among those that agree, equal declarations of a field merge, and of differing
+/// ones the later loses.
+fn sections(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
+    let mut users: BTreeMap<&str, Vec<SectionUser<'_>>> = BTreeMap::new();
+    for provider in providers {
+        let Some(section) = &provider.section else { continue };
+        let (name, shared_with) = (&provider.name, &section.shared_with);
+        let user = SectionUser { name, shared_with, section: Some(section) };
+        users.entry(&section.name).or_default().push(user);
+    }
+    for one in rejected {
+        let Some(sharing) = &one.sharing else { continue };
+        let user = SectionUser { name: &one.name, shared_with: &sharing.shared_with, section: None };
+        users.entry(&sharing.section).or_default().push(user);
+    }
+    let mut found = Vec::new();
+    for users in users.values() {
+        for (index, user) in users.iter().enumerate() {
+            let Some(section) = user.section else { continue };
+            let others = users.iter().filter(|other| other.name != user.name);
+            let strangers = others.filter(|other| !other.knows(user)).take(MAX_STRANGERS_TOLD);
+            found.extend(strangers.map(|other| Conflict {
+                loser: user.name.clone(),
+                other: other.name.clone(),
+                diagnostic: not_agreed(user.name, section, other),
+                turned: other.section.map(|theirs| not_named(user.name, section, theirs)),
+            }));
+            let agreed = users[..index].iter().filter(|other| other.knows(user) && user.knows(other));
+            for (other, known) in agreed.filter_map(|other| Some((other, other.section?))) {
+                found.extend(fields_differ(section, known).map(|(mine, theirs)| Conflict {
+                    loser: user.name.clone(),
+                    other: other.name.clone(),
+                    diagnostic: differently(&section.name, mine, theirs),
+                    turned: Some(differently(&section.name, theirs, mine)),
+                }));
+            }
+        }
+    }
+    found
+}
+
+fn not_agreed(name: &FileName, section: &compile::Section, other: &SectionUser<'_>) -> Diagnostic {
+    let (theirs, section_name) = (other.name, &section.name);
+    let message = format!(
+        "`{theirs}` uses the section `{section_name}` too, and does not name `{name}` in `shared_with`"
+    );
+    let help = format!(
+        "a key stored there would go to both: name `{name}` in `{theirs}`'s `shared_with`, or use another section"
+    );
+    let mut diagnostic = Diagnostic::new(Code::Section, section.at.clone(), message).help(help);
+    if let Some(known) = other.section {
+        diagnostic = diagnostic.related(known.at.clone(), "the other one");
+    }
+    diagnostic
+}
+
+fn not_named(name: &FileName, section: &compile::Section, theirs: &compile::Section) -> Diagnostic {
+    let message =
+        format!("`{name}` uses the section `{}` too, and is not named in `shared_with`", section.name);
+    let help = format!(
+        "a key stored there would go to both: name `{name}` in `shared_with`, or use another section"
+    );
+    let diagnostic = Diagnostic::new(Code::Section, theirs.at.clone(), message).help(help);
+    diagnostic.related(section.at.clone(), "the other one")
+}
+
+type Declared = compile::Located<syntax::Field>;
+
+/// The fields that both declare, and not alike.
+fn fields_differ<'s>(
+    section: &'s compile::Section,
+    known: &'s compile::Section,
+) -> impl Iterator<Item = (&'s Declared, &'s Declared)> {
+    let both = section.fields.iter().filter_map(|field| {
+        let other = known.fields.iter().find(|other| other.value.name == field.value.name)?;
+        Some((field, other))
+    });
+    both.filter(|(field, other)| field.value != other.value)
+}
+
+fn differently(section: &str, mine: &Declared, theirs: &Declared) -> Diagnostic {
+    let message = format!("field `{}` of section `{section}` is declared differently", mine.value.name);
+    let diagnostic = Diagnostic::new(Code::Section, mine.at.clone(), message);
+    diagnostic.related(theirs.at.clone(), "the other declaration")
+}
+
+/// What another method counts beside other differences of `Pattern::distance`.
+const OTHER_METHOD: u32 = 3;
+
+impl Table {
+    /// The table of providers that `link` finds nothing wrong with.
+    pub fn new(providers: Vec<Arc<bind::Provider>>, rejected: Vec<Rejected>, cors: &[HeaderName]) -> Self {
+        let mut tree = Tree::default();
+        for (index, provider) in providers.iter().enumerate() {
+            for (at, endpoint) in provider.endpoints.iter().enumerate() {
+                for path in &endpoint.paths {
+                    let method = endpoint.method.clone();
+                    tree.insert(
+                        &path.pattern,
+                        Leaf { method, provider: index, endpoint: at, slots: path.slots.clone() },
+                    );
+                }
+            }
+        }
+        let callers = providers.iter().map(|one| &one.caller);
+        let carriers = union(callers.chain(rejected.iter().map(|one| &one.caller)));
+        let own = OwnCarriers::new(&providers);
+        let fields = KnownFields::of(providers.iter().map(Arc::as_ref));
+        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), fields, own }
+    }
+
+    /// The provider that makes its paste tokens at a path. Looks at all: this is never on a request's way.
+    pub fn pasting_at(&self, path: &str) -> Option<&Arc<bind::Provider>> {
+        self.providers
+            .iter()
+            .find(|one| one.paste_token.as_ref().is_some_and(|paste| paste.spec.path == path))
+    }
+
+    /// The endpoint for a method and any path: one that is not canonical has none.
+    pub fn find_canonical(&self, method: &Method, path: &str) -> Option<Hit> {
+        is_canonical(path).then(|| self.find(method, path)).flatten()
+    }
+
+    /// The endpoint for a method and a canonical path.
+    pub fn find(&self, method: &Method, path: &str) -> Option<Hit> {
+        let (leaf, found) = self.tree.find(path, |leaf| (leaf.method == *method).then_some(leaf))?;
+        let mut captures = Captures::default();
+        for (index, slot) in leaf.slots.iter().enumerate() {
+            captures[usize::from(*slot)] = found[index];
+        }
+        Some(Hit { provider: self.providers[leaf.provider].clone(), endpoint: leaf.endpoint, captures })
+    }
+
+    /// The endpoint that a request without one may have meant, if any is much like it. Looks at all: this is for
+    /// a person who asks, never for a request.
+    pub fn nearest(&self, method: &Method, path: &str) -> Option<Nearest<'_>> {
+        let plain = Plain::new(path)?;
+        let endpoints =
+            self.providers.iter().flat_map(|one| one.endpoints.iter().map(move |endpoint| (one, endpoint)));
+        let paths = endpoints
+            .flat_map(|(one, endpoint)| endpoint.paths.iter().map(move |path| (one, endpoint, path)));
+        let near = paths.filter_map(|(provider, endpoint, path)| {
+            let same = endpoint.method == *method;
+            let cost = path.pattern.distance(&plain)? + if same { 0 } else { OTHER_METHOD };
+            Some((cost, same, provider, endpoint, path))
+        });
+        let (_, same, provider, endpoint, path) = near.min_by_key(|(cost, ..)| *cost)?;
+        let method = (!same).then_some(Difference::Method).into_iter();
+        let differences = method.chain(path.pattern.differences(&plain)).collect();
+        Some(Nearest { provider, endpoint, path, differences })
+    }
+
+    /// The rejected provider below whose prefix a path lies.
+    pub fn rejected_at(&self, path: &str) -> Option<&FileName> {
+        let below = |prefix: &str| is_below(path, prefix);
+        self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below)).map(|one| &one.name)
+    }
+
+    /// Where a client may put its token on a path: what the providers below whose prefixes it lies say, the
+    /// longest prefix first.
+    pub fn carriers_at(&self, path: &str) -> Option<&Carriers> {
+        self.own.by_prefix.get(self.own.above(path).next()?)
+    }
+}
+
+impl OwnCarriers {
+    fn new(providers: &[Arc<bind::Provider>]) -> Self {
+        let mut own = Self::default();
+        for provider in providers {
+            let Carriers { headers, query } = &provider.caller;
+            if headers.is_empty() && query.is_empty() {
+                continue;
+            }
+            own.longest = own.longest.max(provider.prefix.len());
+            let known = own.by_prefix.entry(provider.prefix.clone()).or_default();
+            known.headers.extend(headers.iter().cloned());
+            known.query.extend(query.iter().cloned());
+        }
+        let with_those_above = own.by_prefix.keys().map(|prefix| {
+            let all = [prefix.as_str()].into_iter().chain(own.above(prefix));
+            let all = all.filter_map(|one| own.by_prefix.get(one));
+            let mut carriers = Carriers::default();
+            for one in all {
+                carriers.headers.extend(one.headers.iter().cloned());
+                carriers.query.extend(one.query.iter().cloned());
+            }
+            (prefix.clone(), carriers)
+        });
+        Self { by_prefix: with_those_above.collect(), longest: own.longest }
+    }
+
+    /// The known prefixes that a path lies below, longest first.
+    fn above<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        let fronts = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
+        fronts.filter(|front| front.len() <= self.longest && self.by_prefix.contains_key(*front))
+    }
+}
+
+fn union<'c>(all: impl Iterator<Item = &'c Carriers>) -> Carriers {
+    let mut union = Carriers::default();
+    for one in all {
+        union.headers.extend(one.headers.iter().cloned());
+        union.query.extend(one.query.iter().cloned());
+    }
+    union.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    union.headers.dedup();
+    union.query.sort();
+    union.query.dedup();
+    union
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// `Content-Type, Authorization, x-api-key` and what the files ask for.
+fn allow_headers(cors: &[HeaderName]) -> HeaderValue {
+    let mut names: Vec<&str> = cors.iter().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    let common = ["Content-Type", "Authorization", "x-api-key"];
+    let fresh = names.into_iter().filter(|name| !common.iter().any(|known| known.eq_ignore_ascii_case(name)));
+    let all: Vec<&str> = common.into_iter().chain(fresh).collect();
+    HeaderValue::from_str(&all.join(", ")).expect("header names are header values")
+}
+
+/// Whether a path has one reading only: no dot segments, no empty ones inside, nothing encoded that another
+/// parser would take for a separator.
+pub fn is_canonical(path: &str) -> bool {
+    let Some(inner) = path.strip_prefix('/') else { return false };
+    if path.contains("//") || path.bytes().any(|b| b <= b' ' || b == b'\\' || b == 0x7f) {
+        return false;
+    }
+    !path.contains('%') && !path.contains("/.")
+        || inner.split('/').all(|segment| !compile::is_dots(segment) && good_escapes(segment))
+}
+
+/// Every `%` begins an escape, and none stands for a separator or NUL.
+fn good_escapes(segment: &str) -> bool {
+    segment.split('%').skip(1).all(|escape| {
+        let Some(hex) = escape.as_bytes().get(..2) else { return false };
+        let value = std::str::from_utf8(hex).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        hex.iter().all(u8::is_ascii_hexdigit) && !matches!(value, None | Some(0 | b'/' | b'\\'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::{compile::Files, syntax};
+
+    /// A table of the files `(name, text)`, whose providers all have the endpoint `GET /one`.
+    fn table(files: &[(&str, &str)]) -> Table {
+        let mut all = Files::default();
+        for (name, text) in files {
+            let head = "title = \"X\"\nbase_url = \"https://x.example\"\n";
+            let text = format!("{head}endpoint.one = {{ method = \"GET\", path = \"/one\" }}\n{text}");
+            let (parsed, _) = syntax::parse(&(*name).into(), &text);
+            all.providers.insert(FileName::new(name).unwrap(), parsed);
+        }
+        let compiled = compile::compile(&all);
+        let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
+        Table::new(bound.collect(), compiled.rejected, &[])
+    }
+
+    #[test]
+    fn all_prefixes_above_a_path_say_where_a_token_may_be() {
+        let table = table(&[
+            ("a", "path_prefix = \"/p\"\ncaller = { query = [\"a\"] }"),
+            ("b", "path_prefix = \"/p/b\"\ncaller = { headers = [\"x-b\"], query = [\"b\"] }"),
+            ("c", "path_prefix = \"/p/b\"\ncaller = { query = [\"c\"] }"),
+            ("d", "path_prefix = \"/p/d\""),
+        ]);
+        let check = |path: &str, expected: &[&str]| {
+            let found = table.carriers_at(path);
+            let names = found.into_iter().flat_map(|one| {
+                one.headers.iter().map(HeaderName::as_str).chain(one.query.iter().map(String::as_str))
+            });
+            assert_eq!(names.collect::<Vec<_>>(), expected, "{path}");
+        };
+        check("/p/one", &["a"]);
+        check("/p/b/one", &["x-b", "b", "c", "a"]);
+        check("/p/b/c/d/", &["x-b", "b", "c", "a"]);
+        check("/p/b", &["a"]);
+        check("/p/d/one", &["a"]);
+        for path in ["/", "/p", "/pp/one", "/x/p/one", "", "*"] {
+            check(path, &[]);
+        }
+    }
+
+    #[test]
+    fn paste_tokens_have_a_path_each() {
+        let text = |prefix: &str, path: &str| {
+            format!(
+                "title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/{prefix}\"\n\
+                 endpoint.one = {{ method = \"GET\", path = \"/one\" }}\n\
+                 credentials = {{ field = [{{ name = \"o\", kind = \"oauth2\", token_url = \"https://a.example/t\", client_id = \"c\" }}] }}\n\
+                 paste_token = {{ path = \"/auth/{path}\", reply = \"t\", missing = \"m\", claims = {{}} }}"
+            )
+        };
+        let mut all = Files::default();
+        for (name, path) in [("a", "one"), ("b", "two"), ("c", "one")] {
+            all.providers
+                .insert(FileName::new(name).unwrap(), syntax::parse(&name.into(), &text(name, path)).0);
+        }
+        let compiled = compile::compile(&all);
+        let found = link(&compiled.providers, &[]);
+        let told = found.iter().map(|one| (one.loser.as_str(), &*one.diagnostic.message)).collect::<Vec<_>>();
+        assert_eq!(told, [("c", "`a` makes its paste tokens at `/auth/one` too")]);
+        let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
+        let table = Table::new(bound.collect(), Vec::new(), &[]);
+        let at = |path| table.pasting_at(path).map(|provider| provider.name.as_str());
+        assert_eq!([at("/auth/one"), at("/auth/two"), at("/auth/three")], [Some("a"), Some("b"), None]);
+    }
+
+    #[test]
+    fn rejected_files_still_say_where_tokens_are() {
+        let check = |text: &str, headers: &[&str], query: &[&str]| {
+            let table = table(&[("a", "path_prefix = \"/a\"\ncaller.query = [\"q\"]"), ("b", text)]);
+            assert!(table.rejected.len() == 1 && table.carriers_at("/b/one").is_none(), "{text}");
+            let found: Vec<_> = table.carriers.headers.iter().map(HeaderName::as_str).collect();
+            assert_eq!((found, &table.carriers.query[..]), (headers.to_vec(), &strings(query)[..]), "{text}");
+        };
+        let caller =
+            "path_prefix = \"/b\"\ncaller = { headers = [\"X-B\", \"x y\", \"host\"], query = [\"k\", 1] }";
+        check(caller, &["x-b"], &["k", "q"]);
+        check(&format!("{caller}\nx ="), &["x-b"], &["k", "q"]);
+        let compiles_not = caller.replace(", \"x y\", \"host\"", "").replace(", 1", "");
+        check(&format!("{compiles_not}\nprobe.endpoint = \"two\""), &["x-b"], &["k", "q"]);
+        check("path_prefix = \"/b\"\ncaller = 1", &[], &["q"]);
+    }
+
+    #[test]
+    fn the_nearest_endpoint() {
+        let paths = "endpoint.chat = { method = \"POST\", path = \"/v1/chat/completions\" }\n\
+            endpoint.item = { method = \"GET\", path = \"/v1/items/{id}\" }\n\
+            endpoint.files = { method = \"GET\", path = \"/v1/files/{rest...}\" }";
+        let table = table(&[
+            ("a", &format!("path_prefix = \"/a\"\n{paths}")),
+            ("bee", &format!("path_prefix = \"/bee\"\n{paths}")),
+        ]);
+        let check = |method: &str, path: &str, expected: &str| {
+            let found = table.nearest(&method.parse().unwrap(), path);
+            let found = found.map(|one| format!("{} {:?}", one.path.text, one.differences));
+            assert_eq!(found.unwrap_or_default(), expected, "{method} {path}");
+        };
+        check("GET", "/a/v1/chat/completions", "/a/v1/chat/completions [Method]");
+        check("POST", "/a/v1/chat/completions/", "/a/v1/chat/completions [TrailingSlash]");
+        check("POST", "/a/V1/chat/completions", "/a/v1/chat/completions [Case(2)]");
+        check("POST", "/a/v1/ch%61t/completions", "/a/v1/chat/completions [Encoding(3)]");
+        check("POST", "/a%2Fv1/chat/completions", "/a/v1/chat/completions [Encoding(0)]");
+        check("POST", "/a//v1/chat/completions", "/a/v1/chat/completions [DoubleSlash]");
+        check("POST", "/a/x/../v1/chat/completions", "/a/v1/chat/completions [Dots]");
+        check("POST", "/a/v2/chat/completions", "/a/v1/chat/completions [Segment(2)]");
+        check("POST", "/be/v1/chat/completions", "/bee/v1/chat/completions [Segment(1)]");
+        check("POST", "/a/chat/completions", "/a/v1/chat/completions [Missing(2)]");
+        check("POST", "/a/v1/v1/chat/completions", "/a/v1/chat/completions [Extra(3)]");
+        check("GET", "/a/v1/items", "/a/v1/items/{id} [Missing(4)]");
+        check("GET", "/a/v1/items/", "/a/v1/items/{id} [TrailingSlash, Missing(4)]");
+        check("GET", "/a/v1/files", "/a/v1/files/{rest...} [Missing(4)]");
+        check("GET", "/a/v1/file/x/y", "/a/v1/files/{rest...} [Segment(3)]");
+        check("DELETE", "/a/v1/items/7", "/a/v1/items/{id} [Method]");
+        check("GET", "/nothing/like/this/at/all", "");
+        check("GET", "/", "");
+        check("GET", &"/x".repeat(5000), "");
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_canonical_paths_have_endpoints() {
+        let table =
+            table(&[("a", "path_prefix = \"/a\"\nendpoint.any = { method = \"GET\", path = \"/{x...}\" }")]);
+        let check = |path: &str, expected: Option<&str>| {
+            let found = table.find_canonical(&Method::GET, path);
+            assert_eq!(found.as_ref().map(|hit| hit.endpoint().name.as_str()), expected, "{path}");
+        };
+        check("/a/one", Some("one"));
+        check("/a/two", Some("any"));
+        check("/a/../two", None);
+        check("/a//two", None);
+        check("/b/one", None);
+    }
+
+    #[test]
+    fn canonical_paths() {
+        let check = |path: &str, good: bool| assert_eq!(is_canonical(path), good, "{path}");
+        for good in
+            ["/", "/a", "/a/", "/a/b%20c", "/a/.b", "/a/b..", "/a/...", "/a:b", "/%6b", "/a;..", "/a;b/.c;d"]
+        {
+            check(good, true);
+        }
+        for bad in [
+            "",
+            "a",
+            "*",
+            "//",
+            "/a//b",
+            "/.",
+            "/..",
+            "/a/./b",
+            "/a/../b",
+            "/a/..",
+            "/%2e",
+            "/a/%2E%2e/b",
+            "/.%2e",
+            "/..;x",
+            "/a/.;/b",
+            "/a/%2e.;a=b;c/d",
+            "/a/..%3Bx",
+            "/a%2Fb",
+            "/a%2fb",
+            "/a%5Cb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a b",
+            "/a\u{7f}",
+            "/a%+2",
+        ] {
+            check(bad, false);
+        }
+    }
+}

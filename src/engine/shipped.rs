@@ -1,0 +1,60 @@
+//! For tests alone: the shipped provider files, and sets of files given as texts. Read from the source tree, since
+//! this package embeds none.
+
+#![expect(clippy::disallowed_methods, reason = "tests read the files that are shipped")]
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use crate::{
+    base::{diag::Sources, name::FileName},
+    pipeline::{self, Folder, InputFile, Loaded},
+};
+
+/// The shipped files.
+pub(crate) fn load() -> Loaded {
+    loaded(&read("providers.d"), |_| false)
+}
+
+/// These files, by path below a providers directory. Presets, gateways and apis that they lack are the shipped ones.
+pub(crate) fn load_with(files: &[(&str, &str)]) -> Loaded {
+    let mut all = read("providers.d");
+    all.retain(|path, _| path.contains('/'));
+    let shipped: Vec<String> = all.keys().cloned().collect();
+    for (path, text) in files {
+        all.insert((*path).to_owned(), (*text).to_owned());
+    }
+    let own = |path: &str| files.iter().any(|(one, _)| *one == path);
+    loaded(&all, |path| !own(path) && shipped.iter().any(|one| one == path))
+}
+
+/// The files of a directory of the source tree, by path below it.
+pub(crate) fn read(dir: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(dir);
+    let mut files = BTreeMap::new();
+    for folder in Folder::ALL {
+        let Ok(entries) = fs::read_dir(root.join(folder.name())) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let below =
+                if folder.name().is_empty() { name.to_owned() } else { format!("{}/{name}", folder.name()) };
+            files.insert(below, fs::read_to_string(&path).unwrap());
+        }
+    }
+    files
+}
+
+fn loaded(files: &BTreeMap<String, String>, filled_in: impl Fn(&str) -> bool) -> Loaded {
+    let mut sources = Sources::default();
+    let mut inputs = Vec::new();
+    for (path, text) in files {
+        let file: Arc<str> = path.as_str().into();
+        sources.insert(file.clone(), text.as_str().into());
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = Folder::ALL.into_iter().find(|one| one.name() == folder).unwrap();
+        inputs.push((file, folder, FileName::new(name.trim_end_matches(".toml")), text, filled_in(path)));
+    }
+    let inputs = inputs.iter().map(|(file, folder, name, text, filled_in)| {
+        (file, InputFile { folder: *folder, name: name.as_ref(), text: Ok(text), filled_in: *filled_in })
+    });
+    Loaded { sources, ..pipeline::parse(inputs, |_| true) }
+}

@@ -1,0 +1,262 @@
+//! Two sets of provider files, compared by what they mean: what was added, removed and changed of each provider, its
+//! preset, gateways and apis included, and what of that widens exposure. What is written another way and means the
+//! same is no difference, and neither is a test.
+//!
+//! Pure; reads no file, and never shows what looks like a key.
+
+mod facts;
+mod show;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::Serialize;
+
+use crate::{
+    base::name::FileName,
+    language::compile::{ClientPath, Glob, Provider, Relation},
+};
+
+pub use show::{human, markdown};
+
+use facts::{Fact, Facts, facts, pairs};
+
+/// What a change is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the tables and keys of a provider file, and the origins that they lead to")]
+pub enum What {
+    Endpoint,
+    Origin,
+    Credentials,
+    Auth,
+    Headers,
+    Query,
+    Gateway,
+    Egress,
+    Caller,
+    Var,
+    Timeouts,
+    Limits,
+    Response,
+    Api,
+    CorsHeaders,
+    PasteToken,
+    Probe,
+}
+
+/// A difference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Change {
+    /// What it is about.
+    pub what: What,
+    /// Which one.
+    pub name: String,
+    /// What it was, if it was there.
+    pub old: Option<String>,
+    /// What it is, if it is there.
+    pub new: Option<String>,
+    /// Why it widens exposure, if it does.
+    pub widens: Option<String>,
+}
+
+/// What became of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Became {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is another.
+    Changed,
+}
+
+/// Providers with the same differences. Where there are several, `{provider}` stands for the name of each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Their names.
+    pub providers: Vec<String>,
+    /// What became of them.
+    pub became: Became,
+    /// The differences of each.
+    pub changes: Vec<Change>,
+}
+
+/// How two sets of files stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// They mean the same.
+    Same,
+    /// They differ, and nothing more is exposed.
+    Different,
+    /// More is exposed.
+    Widened,
+}
+
+/// All differences.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    /// All in all.
+    pub verdict: Verdict,
+    /// By provider, what widens first.
+    pub groups: Vec<Group>,
+}
+
+/// Providers with the same differences, each with them in its own words.
+type Users<'a> = Vec<(&'a FileName, Vec<Change>)>;
+
+/// Compares two sets of providers.
+pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
+    // Where each secret went already, whichever provider sent it.
+    let reached: BTreeSet<(String, String)> = old.iter().flat_map(|provider| pairs(provider)).collect();
+    let by_name = |all: &[Arc<Provider>]| -> BTreeMap<FileName, Arc<Provider>> {
+        all.iter().map(|provider| (provider.name.clone(), provider.clone())).collect()
+    };
+    let (old, new) = (by_name(old), by_name(new));
+    let names: BTreeSet<&FileName> = old.keys().chain(new.keys()).collect();
+    let mut grouped: BTreeMap<(Became, Vec<Change>), Users<'_>> = BTreeMap::new();
+    for name in names {
+        let (before, after) = (old.get(name), new.get(name));
+        let became = match (before, after) {
+            (Some(_), Some(_)) => Became::Changed,
+            (None, _) => Became::Added,
+            (Some(_), None) => Became::Removed,
+        };
+        let changes = compare(before.map(AsRef::as_ref), after.map(AsRef::as_ref), &reached);
+        if !changes.is_empty() {
+            let alike = changes.iter().map(|change| change.without(name.as_str())).collect();
+            grouped.entry((became, alike)).or_default().push((name, changes));
+        }
+    }
+    let groups = grouped.into_iter().map(|((became, alike), mut users)| {
+        let providers = users.iter().map(|(name, _)| name.to_string()).collect();
+        let changes = if users.len() == 1 { users.remove(0).1 } else { alike };
+        Group { providers, became, changes }
+    });
+    let mut groups: Vec<Group> = groups.collect();
+    groups.sort_by(|a, b| (!a.widens(), &a.providers).cmp(&(!b.widens(), &b.providers)));
+    let verdict = match groups.iter().map(Group::widens).max() {
+        None => Verdict::Same,
+        Some(false) => Verdict::Different,
+        Some(true) => Verdict::Widened,
+    };
+    Diff { verdict, groups }
+}
+
+impl Group {
+    /// Whether anything of it widens exposure.
+    pub fn widens(&self) -> bool {
+        self.changes.iter().any(|change| change.widens.is_some())
+    }
+}
+
+impl Change {
+    /// The same, as it would be of any provider.
+    fn without(&self, name: &str) -> Self {
+        let text = |text: &String| facts::without(text, name);
+        let (old, new) = (self.old.as_ref().map(text), self.new.as_ref().map(text));
+        Self { what: self.what, name: text(&self.name), old, new, widens: self.widens.clone() }
+    }
+}
+
+fn compare(
+    old: Option<&Provider>,
+    new: Option<&Provider>,
+    reached: &BTreeSet<(String, String)>,
+) -> Vec<Change> {
+    let (before, after) = (old.map(facts).unwrap_or_default(), new.map(facts).unwrap_or_default());
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let mut changes = Vec::new();
+    for key in keys {
+        let (was, is) = (before.get(key), after.get(key));
+        if was == is {
+            continue;
+        }
+        let (what, name) = key;
+        let widens = match (what, new) {
+            // What is gone exposes nothing.
+            (_, None) => None,
+            (What::Endpoint, Some(new)) => more_endpoints(old, new, name),
+            (What::Origin, Some(_)) => is.and_then(|is| new_pair(is, name, reached)),
+            (_, Some(_)) => match (was, is) {
+                (None, Some(is)) => added(is, &before),
+                (Some(was), None) => removed(was, &after),
+                (Some(was), Some(is)) => changed(*what, was, is),
+                (None, None) => None,
+            },
+        };
+        let (old, new) = (was.map(|fact| fact.value.clone()), is.map(|fact| fact.value.clone()));
+        let new = if old.is_some() && old == new {
+            new.map(|new| format!("{new}, with other contents"))
+        } else {
+            new
+        };
+        changes.push(Change { what: *what, name: name.clone(), old, new, widens });
+    }
+    changes.sort_by_key(|change| change.widens.is_none());
+    changes
+}
+
+fn added(is: &Fact, before: &Facts) -> Option<String> {
+    let reason = is.added.filter(|_| !is_covered(is, before));
+    reason.map(str::to_owned).or_else(|| gains(&Fact::default(), is))
+}
+
+fn removed(was: &Fact, after: &Facts) -> Option<String> {
+    let orphan = was.owner.as_ref().is_some_and(|owner| !after.contains_key(owner));
+    was.removed.filter(|_| !orphan && !is_covered(was, after)).map(str::to_owned)
+}
+
+fn changed(what: What, was: &Fact, is: &Fact) -> Option<String> {
+    let lost = was.guards.difference(&is.guards).next().map(|guard| match what {
+        What::Var => "it is not secret any more".to_owned(),
+        _ => format!("it does not need `{guard}` any more"),
+    });
+    lost.or_else(|| gains(was, is))
+}
+
+/// Whether another glob of its kind matches all that its own does.
+fn is_covered(fact: &Fact, others: &Facts) -> bool {
+    let Some((kind, glob)) = &fact.glob else { return false };
+    let mut globs = others.values().filter_map(|other| other.glob.as_ref());
+    globs.any(|(other, wider)| other == kind && Glob::new(wider).matches(glob))
+}
+
+fn gains(was: &Fact, is: &Fact) -> Option<String> {
+    let more = is.secrets.difference(&was.secrets).next()?;
+    (!was.secrets.contains(facts::ANY)).then(|| format!("{more} goes into a new place"))
+}
+
+fn new_pair(is: &Fact, origin: &str, reached: &BTreeSet<(String, String)>) -> Option<String> {
+    let new = is.secrets.iter().find(|secret| !reached.contains(&((*secret).clone(), origin.to_owned())))?;
+    Some(format!("a new host for {new}"))
+}
+
+/// Whether an endpoint allows what none did, or leads where none did.
+fn more_endpoints(old: Option<&Provider>, new: &Provider, name: &str) -> Option<String> {
+    let endpoint = new.endpoints.iter().find(|endpoint| endpoint.name == name)?;
+    let before = old.map(|old| old.endpoints.as_slice()).unwrap_or_default();
+    if !before.iter().any(|one| one.name == name) {
+        return Some("a new endpoint".to_owned());
+    }
+    let alike = || before.iter().filter(|one| one.method == endpoint.method);
+    let known = |path: &ClientPath| {
+        let mut paths = alike().flat_map(|one| &one.paths);
+        paths.any(|one| matches!(path.pattern.relation(&one.pattern), Relation::Equal | Relation::Inside))
+    };
+    let leads = facts::upstream(endpoint);
+    if !endpoint.paths.iter().all(known) {
+        Some("it allows what was not allowed".to_owned())
+    } else if !alike().any(|one| facts::upstream(one) == leads) {
+        Some("it leads to another path of the upstream".to_owned())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

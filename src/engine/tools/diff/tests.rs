@@ -1,0 +1,199 @@
+use super::*;
+use crate::{
+    base::name::FileName,
+    language::{compile::Files, syntax},
+};
+
+const PRESET: &str = r#"
+path_prefix = "/{provider}"
+credentials = { field = [{ name = "key" }] }
+auth = [{ field = "key", set = { authorization = "Bearer {secret}" } }]
+endpoint.chat = { method = "POST", path = "/v1/chat" }
+endpoint.files = { method = "GET", path = "/v1/files/{rest...}" }
+"#;
+const DEMO: &str = r#"
+title = "Demo"
+extends = "p"
+base_url = "https://api.example"
+vars = { out = { env = "OUT", optional = true }, pass = { env = "PASS", optional = true, secret = true } }
+headers = { remove = ["x-in-*"], set = { x-fixed = "1" } }
+caller = { headers = ["x-demo-key"] }
+gateway.g = { path = "/g{path}", when = ["out"] }
+egress = [{ when = ["out", "pass"], url = "https://out.example/?to={url|urlencode}", headers = { set = { x-pass = "{pass}" } } }]
+"#;
+const GATEWAY: &str = "title = \"G\"\nbase_url = \"https://gw.example\"\nvars = { t = { env = \"T\" } }\n";
+
+/// Providers of these texts, with the preset and the gateway.
+fn providers(texts: &[(&str, String)], preset: &str) -> Vec<Arc<Provider>> {
+    fn parse<T: syntax::Document>(name: &str, text: &str) -> syntax::Parsed<T> {
+        let (slot, found) = syntax::parse(&name.into(), text);
+        assert_eq!(found, [], "{text}");
+        slot.unwrap()
+    }
+    let name = |name: &str| FileName::new(name).unwrap();
+    let mut files = Files::default();
+    files.presets.insert(name("p"), Ok(parse("p", preset)));
+    files.gateways.insert(name("g"), Ok(parse("g", GATEWAY)));
+    for (provider, text) in texts {
+        files.providers.insert(name(provider), Ok(parse(provider, text)));
+    }
+    let compiled = crate::language::compile::compile(&files);
+    assert_eq!(compiled.diagnostics, [], "{texts:?}");
+    compiled.providers
+}
+
+/// The changes as lines: what and which, `!` where it widens.
+fn lines(diff: &Diff) -> Vec<String> {
+    let one = |change: &Change| {
+        let mark = match (&change.old, &change.new) {
+            (None, _) => '+',
+            (_, None) => '-',
+            (Some(_), Some(_)) => '~',
+        };
+        format!("{}{mark}{:?} {}", if change.widens.is_some() { "!" } else { "" }, change.what, change.name)
+    };
+    diff.groups.iter().flat_map(|group| group.changes.iter().map(one)).collect()
+}
+
+/// What a change to the preset and the provider comes to; each is `from => to`, several after `; `.
+fn check(change: &str, expected: &[&str]) {
+    let (mut preset, mut demo) = (PRESET.to_owned(), DEMO.to_owned());
+    for one in change.split("; ").filter(|one| !one.is_empty()) {
+        let (from, to) = one.split_once(" => ").unwrap();
+        assert!(preset.contains(from) || demo.contains(from), "{from}");
+        (preset, demo) = (preset.replace(from, to), demo.replace(from, to));
+    }
+    let old = providers(&[("demo", DEMO.to_owned())], PRESET);
+    let new = providers(&[("demo", demo)], &preset);
+    let found = diff(&old, &new);
+    assert_eq!(lines(&found), expected, "{change}\n{found:#?}");
+    let widened = expected.iter().any(|line| line.starts_with('!'));
+    let verdict = match expected {
+        [] => Verdict::Same,
+        _ if widened => Verdict::Widened,
+        _ => Verdict::Different,
+    };
+    assert_eq!(found.verdict, verdict, "{change}");
+}
+
+#[test]
+fn endpoints() {
+    check("", &[]);
+    check("Demo => Other", &[]);
+    check("\"POST\" => \"PUT\"", &["!~Endpoint chat"]);
+    check("/v1/chat => /v1/chat/{model}", &["!~Endpoint chat"]);
+    check("files/{rest...} => files/{one}", &["!~Endpoint files"]);
+    check(
+        "\"/v1/files/{rest...}\" => \"/v1/files/{one}\", upstream_path = \"/v1/files/{one}\"",
+        &["!~Endpoint files"],
+    );
+    check("endpoint.files => endpoint.more", &["!+Endpoint more", "-Endpoint files"]);
+    check(
+        "endpoint.files = { method = \"GET\", path = \"/v1/files/{rest...}\" } => # none",
+        &["-Endpoint files"],
+    );
+    check("\"/v1/chat\" } => \"/v1/chat\", upstream_path = \"/admin\" }", &["!~Endpoint chat"]);
+    check("\"/v1/chat\" } => \"/v1/chat\", timeouts = { idle = \"1s\" } }", &["+Timeouts chat"]);
+}
+
+#[test]
+fn where_secrets_go() {
+    check(
+        "https://api.example => https://else.example",
+        &["!+Origin https://else.example", "-Origin https://api.example"],
+    );
+    check("https://api.example => https://api.example:443/v2", &[]);
+    check(
+        "set = { authorization => set = { x-other",
+        &["!+Auth `key` into `x-other`", "-Auth `key` into `authorization`"],
+    );
+    check(
+        "field = \"key\", set => field = \"key\", match = \"a*\", set",
+        &["~Auth `key` into `authorization`"],
+    );
+    check(
+        "field = [{ name => section = \"s\", field = [{ name",
+        &[
+            "!~Origin https://api.example",
+            "!~Origin https://gw.example",
+            "!~Origin https://out.example",
+            "~Credentials section",
+        ],
+    );
+    check("when = [\"out\", \"pass\"] => when = [\"pass\", \"out\"]", &[]);
+    check("{ path = \"/g{path}\", when = [\"out\"] } => { path = \"/g{path}\" }", &["!~Gateway g"]);
+    check("/g{path}\", when = [\"out\"] => /h{path}\", when = [\"out\", \"pass\"]", &["~Gateway g"]);
+    check(
+        "optional = true, secret = true => optional = true",
+        &[
+            "!~Var pass",
+            "~Origin https://out.example",
+            "~Headers egress `https://out.example/?to={url|urlencode}`: set `x-pass`",
+        ],
+    );
+}
+
+#[test]
+fn rules_on_heads() {
+    check("remove = [\"x-in-*\"], set => set", &["!-Headers remove `x-in-*`"]);
+    check("\"x-in-*\" => \"x-*\"", &["+Headers remove `x-*`", "-Headers remove `x-in-*`"]);
+    check("remove = [\"x-in-*\"] => remove = [\"x-in-*\"], pass = [\"cf-*\"]", &["!+Headers pass `cf-*`"]);
+    check(", set = { x-fixed = \"1\" } => ", &["!-Headers set `x-fixed`"]);
+    check("x-fixed = \"1\" => x-fixed = \"2\"", &["~Headers set `x-fixed`"]);
+    check("[\"x-demo-key\"] => []", &["!-Caller header `x-demo-key`"]);
+    check("\"/v1/chat\" } => \"/v1/chat\", query = { remove = [\"k\"] } }", &["+Query chat: remove `k`"]);
+}
+
+#[test]
+fn a_key_is_never_shown_and_yet_told_apart() {
+    let (old, new) = ("sk-a1b2c3d4e5f6a7b8c9d0", "sk-f0e9d8c7b6a5f4e3d2c1");
+    let with = |key: &str| {
+        providers(&[("demo", DEMO.replace("x-fixed = \"1\"", &format!("x-fixed = \"k {key}\"")))], PRESET)
+    };
+    let found = diff(&with(old), &with(new));
+    assert_eq!(lines(&found), ["~Headers set `x-fixed`"]);
+    let texts = [human(&found), markdown(&found), serde_json::to_string(&found).unwrap()];
+    assert!(texts[0].contains("***, with other contents"), "{}", texts[0]);
+    for text in texts {
+        assert!(!text.contains(old) && !text.contains(new), "{text}");
+    }
+}
+
+#[test]
+fn users_of_one_preset_are_told_at_once() {
+    let all: Vec<(String, String)> = (0..50)
+        .map(|at| (format!("u{at}"), DEMO.replace("https://api.", &format!("https://u{at}."))))
+        .collect();
+    let texts: Vec<(&str, String)> = all.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let old = providers(&texts, PRESET);
+    let new = providers(&texts, &PRESET.replace("/v1/chat", "/v2/chat"));
+    let found = diff(&old, &new);
+    let [group] = found.groups.as_slice() else { panic!("{found:#?}") };
+    assert_eq!((group.providers.len(), group.changes.len()), (50, 1));
+    assert_eq!(
+        human(&found),
+        "WIDENED: 50 providers changed; 50 changes widen exposure\n\n\
+        u0, u1, u10, u11, u12 and 45 more changed, each as {provider}:\n  \
+        ~ endpoint chat: POST /{provider}/v1/chat (upstream /v1/chat) => POST /{provider}/v2/chat (upstream /v2/chat)\n    \
+        WIDENS: it allows what was not allowed\n"
+    );
+}
+
+#[test]
+fn what_is_gone_exposes_nothing_and_what_is_new_does() {
+    let one = providers(&[("demo", DEMO.to_owned())], PRESET);
+    let found = diff(&one, &[]);
+    assert_eq!((found.verdict, found.groups[0].became), (Verdict::Different, Became::Removed));
+    let found = diff(&[], &one);
+    assert_eq!((found.verdict, found.groups[0].became), (Verdict::Widened, Became::Added));
+}
+
+#[test]
+fn markdown_ends_nowhere_but_at_its_end() {
+    let old = providers(&[("demo", DEMO.to_owned())], PRESET);
+    let odd = DEMO.replace("x-fixed = \"1\"", "x-fixed = \"`</code>|@here [x](http://y) **b**\"");
+    let text = markdown(&diff(&old, &providers(&[("demo", odd)], PRESET)));
+    for part in ["</code>|", "@here", "[x]", "**b**", "http://y"] {
+        assert!(!text.contains(part), "{part} in {text}");
+    }
+}

@@ -1,0 +1,424 @@
+//! What would come of a request: the endpoint, the credential, each header with the rule that decided about it and
+//! where that stands, gateway and egress, the URL. The request goes through the functions that all requests go
+//! through; a witness listens.
+//!
+//! Pure: nothing is sent, nothing is looked up. Secrets never get in: the request is made with stand-ins for them,
+//! which are shown as `***`.
+
+mod document;
+mod hide;
+mod places;
+mod show;
+mod words;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderMap, HeaderName, request::Parts};
+
+use crate::{
+    base::{
+        diag::Sources,
+        fault::Fault,
+        name::{FileName, Owner},
+        secret::Secret,
+    },
+    language::{
+        bind::{self, Lookup, Whose},
+        compile::{self, Files, Tree, Var},
+    },
+    request::{
+        rewrite::{self, Bound, Carrier, Chosen, Fate, Usable, Witness},
+        table::{self, Hit, Table},
+    },
+};
+
+pub use document::*;
+pub use hide::SHOWN;
+
+use hide::{HIDDEN, Mask};
+use places::Finder;
+
+/// The files that a request is held against.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The files as written.
+    pub files: &'a Files,
+    /// Their texts.
+    pub sources: &'a Sources,
+    /// The table that they make.
+    pub table: &'a Table,
+    /// The providers of the table, before their vars were filled in.
+    pub providers: &'a [Arc<compile::Provider>],
+    /// For a shared file's own test: its file, and which of its tests it is.
+    pub fixture: Option<(&'a str, usize)>,
+}
+
+/// What a caller has stored in a field.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// This.
+    Value(Secret),
+    /// Something: what it is makes no difference.
+    Something,
+    /// A login that has expired.
+    Expired,
+    /// Something that does not open, and why.
+    Unreadable(String),
+}
+
+/// What is stored in a field.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// What it is.
+    pub held: Held,
+    /// The origins that it was saved for.
+    pub origins: Vec<String>,
+}
+
+/// What one owner has stored.
+#[derive(Debug, Clone)]
+pub struct Owned {
+    /// Whose it is; nobody's, if it is given for this request alone. Then it may go anywhere.
+    pub owner: Option<Owner>,
+    /// By field of the provider's credentials section.
+    pub fields: BTreeMap<String, Kept>,
+}
+
+/// The caller of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// What there is for the caller: the owner that goes first stands first.
+    pub owners: Vec<Owned>,
+    /// What the user is called, if one is named.
+    pub user: String,
+    /// Why nothing is there of a field that is not.
+    pub otherwise: String,
+}
+
+impl Caller {
+    /// A caller for whom these fields are given, for this request alone.
+    pub fn given(fields: impl IntoIterator<Item = (String, Held)>, otherwise: impl Into<String>) -> Self {
+        let kept = |(field, held)| (field, Kept { held, origins: Vec::new() });
+        let owned = Owned { owner: None, fields: fields.into_iter().map(kept).collect() };
+        Self { owners: vec![owned], user: String::new(), otherwise: otherwise.into() }
+    }
+}
+
+impl Owned {
+    /// What a request may use of a field. A value that decides nothing is not asked for.
+    fn usable(&self, field: &str) -> Option<Usable<'_>> {
+        let kept = self.fields.get(field)?;
+        let secret = match &kept.held {
+            Held::Value(secret) => Some(secret.clone()),
+            Held::Something => Some(Secret::new(HIDDEN)),
+            Held::Expired => None,
+            // A server knows nothing of it.
+            Held::Unreadable(_) => return None,
+        };
+        let bound = self.owner.as_ref().map(|owner| Bound { owner, origins: &kept.origins });
+        Some(Usable { secret, bound })
+    }
+}
+
+/// A var's value: whose it is, its name, the var.
+pub type Values<'a> = &'a dyn Fn(bind::Owner<'_>, &str, &Var) -> Lookup;
+
+/// Says what would come of a request.
+pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explained {
+    let request = Request { method: head.method.to_string(), path: head.uri.path().to_owned() };
+    let token = rewrite::token_at(head, scene.table).map(|(_, carrier)| match carrier {
+        Carrier::Header(name) => Token { r#in: "header", name: name.to_owned() },
+        Carrier::Query(name) => Token { r#in: "query", name: name.to_owned() },
+    });
+    if let Some(own) = words::own_answer(head) {
+        let miss = Miss { own: Some(own), fault: None, nearest: None };
+        return Explained { request, token, way: None, miss: Some(miss) };
+    }
+    let hit = scene.table.find_canonical(&head.method, &request.path);
+    let found = hit.and_then(|hit| {
+        let provider = scene.providers.iter().find(|one| one.name == hit.provider.name)?;
+        Some((hit, &**provider))
+    });
+    let Some((hit, provider)) = found else {
+        return Explained { request, token, way: None, miss: Some(miss(scene, head)) };
+    };
+    let way = Traveller { scene, head, hit: &hit, provider, values, caller }.way();
+    Explained { request, token, way: Some(way), miss: None }
+}
+
+/// A request on its way.
+struct Traveller<'a> {
+    scene: Scene<'a>,
+    head: &'a Parts,
+    hit: &'a Hit,
+    provider: &'a compile::Provider,
+    values: Values<'a>,
+    caller: &'a Caller,
+}
+
+/// What a witness heard of headers and of the query, by name, in the order of the names' first mention.
+#[derive(Default)]
+struct Heard {
+    headers: Vec<(HeaderName, Vec<Fate>)>,
+    query: Vec<(String, Vec<Fate>)>,
+}
+
+impl Witness for Heard {
+    fn header(&mut self, name: &HeaderName, fate: Fate) {
+        hear(&mut self.headers, name, fate);
+    }
+
+    fn query(&mut self, name: &str, fate: Fate) {
+        hear(&mut self.query, &name.to_owned(), fate);
+    }
+}
+
+/// Once, if the same is said of each of several lines.
+fn hear<N: Clone + PartialEq>(heard: &mut Vec<(N, Vec<Fate>)>, name: &N, fate: Fate) {
+    let at = heard.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+        heard.push((name.clone(), Vec::new()));
+        heard.len() - 1
+    });
+    let fates = &mut heard[at].1;
+    if fates.last() != Some(&fate) {
+        fates.push(fate);
+    }
+}
+
+/// The credential that is used: which `[[auth]]` entry's, and which owner's.
+#[derive(Clone, Copy)]
+struct Used {
+    entry: usize,
+    owner: usize,
+}
+
+/// A request as it would go up.
+struct Made {
+    url: String,
+    headers: HeaderMap,
+    heard: Heard,
+}
+
+impl Traveller<'_> {
+    fn way(&self) -> Way {
+        let chosen = self.choose(Some);
+        // One that must not go there is shown all the same, beside what keeps it back.
+        let used = self.choose(|usable| Some(Usable { bound: None, ..usable })).ok().flatten();
+        let made = make(self.hit, self.head, used.as_ref(), self.scene.table);
+        let early = rewrite::refused(self.head);
+        let fault = early.as_ref().or(chosen.as_ref().err()).or(made.as_ref().err()).map(told);
+        let used = used.map(|used| Used { entry: self.auth_index(&used), owner: used.owner });
+        let entry = used.map(|used| used.entry);
+        let finder = Finder { scene: self.scene, provider: self.provider, hit: self.hit, auth: entry };
+        let (mask, made) = self.masked(entry, made.ok());
+        let made = made.unwrap_or_else(|| Made {
+            url: HIDDEN.to_owned(),
+            headers: HeaderMap::new(),
+            heard: Heard::default(),
+        });
+        Way {
+            endpoint: self.endpoint(&finder),
+            auth: self.auth(&finder, used),
+            owner: used.and_then(|used| self.owner(used)).map(Owner::to_string),
+            gateways: self.gateways(&finder),
+            egresses: self.egresses(&finder),
+            method: self.head.method.to_string(),
+            url: mask.shown(&made.url),
+            headers: headers(&made, &mask, &finder),
+            query: query(&made, &finder),
+            timeouts: finder.timeouts(),
+            max_body: self.hit.provider.max_body,
+            fault,
+        }
+    }
+
+    /// The credential that goes up, of those that are `allowed`.
+    fn choose<'s>(
+        &'s self,
+        allowed: impl Fn(Usable<'s>) -> Option<Usable<'s>> + Copy,
+    ) -> Result<Option<Chosen<'s>>, Fault> {
+        let owners = self.caller.owners.iter();
+        rewrite::choose(self.hit, owners.map(|owned| move |field: &str| allowed(owned.usable(field)?)))
+    }
+
+    /// Whose the credential is that is used.
+    fn owner(&self, used: Used) -> Option<&Owner> {
+        self.caller.owners.get(used.owner)?.owner.as_ref()
+    }
+
+    fn auth_index(&self, chosen: &Chosen<'_>) -> usize {
+        let auth = &self.hit.provider.auth;
+        auth.iter().position(|one| std::ptr::eq(one, chosen.auth)).unwrap_or(auth.len())
+    }
+
+    /// The request with a stand-in for each secret; if they cannot stand there, as it is, with all of it hidden.
+    fn masked(&self, used: Option<usize>, made: Option<Made>) -> (Mask, Option<Made>) {
+        let value = |owner: bind::Owner<'_>, name: &str, var: &Var| {
+            (self.values)(owner, name, var).map(|value| value.map(|value| hide::stand_in(var, value)))
+        };
+        let (bound, _) = bind::bind_read(self.provider, value);
+        let masked = bound.and_then(|bound| {
+            let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
+            let hit = table.find(&self.head.method, self.head.uri.path())?;
+            let auth = used.and_then(|index| hit.provider.auth.get(index));
+            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: Secret::new(HIDDEN) });
+            make(&hit, self.head, chosen.as_ref(), self.scene.table).ok()
+        });
+        match masked {
+            Some(masked) => (Mask::StandIns, Some(masked)),
+            None => (Mask::All, made),
+        }
+    }
+
+    fn endpoint(&self, finder: &Finder<'_>) -> Endpoint {
+        let endpoint = self.hit.endpoint();
+        let path = self.head.uri.path();
+        let matched = endpoint.paths.iter().find(|one| {
+            let mut tree = Tree::default();
+            tree.insert(&one.pattern, ());
+            tree.find(path, |()| Some(())).is_some()
+        });
+        // Captures are counted by the endpoint's own path; an alias has the same ones.
+        let names = endpoint.paths.first().map(|one| one.pattern.captures()).unwrap_or_default();
+        let slot = |index: usize| u8::try_from(index).unwrap_or_default();
+        let capture = |index| bind::capture(path, &self.hit.captures, slot(index)).to_owned();
+        Endpoint {
+            provider: self.provider.name.to_string(),
+            name: endpoint.name.clone(),
+            method: endpoint.method.to_string(),
+            path: matched.map(|one| one.text.clone()).unwrap_or_default(),
+            captures: names.iter().enumerate().map(|(index, name)| (name.clone(), capture(index))).collect(),
+            at: finder.endpoint_at().or_else(|| matched.and_then(|one| finder.place(&one.at))),
+        }
+    }
+
+    fn auth(&self, finder: &Finder<'_>, used: Option<Used>) -> Vec<Choice> {
+        let one = |(index, auth): (usize, &compile::Auth)| Choice {
+            name: auth.field.clone(),
+            used: used.is_some_and(|used| used.entry == index),
+            reason: match used {
+                Some(used) if used.entry == index => words::fits(auth, self.owner(used), &self.caller.user),
+                Some(_) | None => self.passed_over(index, auth, used),
+            },
+            at: finder.place(&auth.at),
+        };
+        self.provider.auth.iter().enumerate().map(one).collect()
+    }
+
+    /// Why what there is for an entry is not used, or that there is nothing.
+    fn passed_over(&self, index: usize, auth: &compile::Auth, used: Option<Used>) -> String {
+        let looked_at = |owner| used.is_none_or(|used| (owner, index) < (used.owner, used.entry));
+        let owners = self.caller.owners.iter().enumerate().filter(|(owner, _)| looked_at(*owner));
+        let kept = owners.filter_map(|(_, owned)| owned.fields.get(&auth.field)).map(|kept| &kept.held);
+        match kept.into_iter().next() {
+            Some(Held::Expired) => words::EXPIRED.to_owned(),
+            Some(Held::Unreadable(why)) => format!("what is stored does not open: {why}"),
+            Some(Held::Value(_) | Held::Something) => words::does_not_match(auth),
+            None if used.is_some_and(|used| used.entry < index) => words::NOT_REACHED.to_owned(),
+            None => used
+                .and_then(|used| self.outranked(auth, used))
+                .unwrap_or_else(|| self.caller.otherwise.clone()),
+        }
+    }
+
+    /// That an owner further down has something for an entry, if one does.
+    fn outranked(&self, auth: &compile::Auth, used: Used) -> Option<String> {
+        let mut below = self.caller.owners.iter().skip(used.owner + 1);
+        let owner = below.find(|owned| owned.fields.contains_key(&auth.field))?.owner.as_ref()?;
+        Some(words::after(owner, self.owner(used)?, &self.caller.user))
+    }
+
+    fn gateways(&self, finder: &Finder<'_>) -> Vec<Choice> {
+        let used = self.hit.provider.gateway.as_ref();
+        let one = |gateway: &compile::GatewayUse| {
+            let name = &gateway.gateway.name;
+            let mut unset = self.unset(Some(name), gateway.gateway.vars.keys());
+            unset.extend(self.unset(None, &gateway.when));
+            Choice {
+                name: name.to_string(),
+                used: used == Some(name),
+                reason: words::gateway(used.map(FileName::as_str), name.as_str(), &unset),
+                at: finder.place(&gateway.at),
+            }
+        };
+        self.provider.gateways.iter().map(one).collect()
+    }
+
+    fn egresses(&self, finder: &Finder<'_>) -> Vec<Choice> {
+        let one = |(index, egress): (usize, &compile::Egress)| {
+            let unset = self.unset(None, &egress.when);
+            let whose = Whose::Egress(index);
+            Choice {
+                name: (index + 1).to_string(),
+                used: self.hit.provider.overlays.iter().any(|overlay| overlay.of == whose),
+                reason: words::egress(&egress.when, &unset),
+                at: finder.place(&egress.at),
+            }
+        };
+        self.provider.egress.iter().enumerate().map(one).collect()
+    }
+
+    /// Which of these vars are not set.
+    fn unset<'n>(&self, owner: bind::Owner<'_>, names: impl IntoIterator<Item = &'n String>) -> Vec<String> {
+        let gateway = |name: &FileName| {
+            self.provider.gateways.iter().find(|one| one.gateway.name == *name).map(|one| &one.gateway.vars)
+        };
+        let vars = owner.map_or(Some(&self.provider.vars), gateway);
+        let is_set = |name: &&String| {
+            let var = vars.and_then(|vars| vars.get(*name));
+            let value = var.and_then(|var| (self.values)(owner, name, &var.value).ok().flatten());
+            value.is_some_and(|value| !value.is_empty())
+        };
+        names.into_iter().filter(|name| !is_set(name)).cloned().collect()
+    }
+}
+
+fn make(hit: &Hit, head: &Parts, chosen: Option<&Chosen<'_>>, table: &Table) -> Result<Made, Fault> {
+    let mut witness = Heard::default();
+    let out = rewrite::watched(hit, head, chosen, &table.carriers, &mut witness)?;
+    Ok(Made { url: out.url(), headers: out.headers, heard: witness })
+}
+
+/// Those that go up first, each by name.
+fn headers(made: &Made, mask: &Mask, finder: &Finder<'_>) -> Vec<Header> {
+    let one = |(name, fates): &(HeaderName, Vec<Fate>)| {
+        let values = made.headers.get_all(name).iter();
+        Header {
+            name: name.to_string(),
+            values: values.map(|value| mask.shown(&String::from_utf8_lossy(value.as_bytes()))).collect(),
+            steps: fates.iter().map(|fate| finder.header_step(name, *fate)).collect(),
+        }
+    };
+    let mut headers: Vec<Header> = made.heard.headers.iter().map(one).collect();
+    headers.sort_by(|a, b| (a.values.is_empty(), &a.name).cmp(&(b.values.is_empty(), &b.name)));
+    headers
+}
+
+fn query(made: &Made, finder: &Finder<'_>) -> Vec<Parameter> {
+    let one = |(name, fates): &(String, Vec<Fate>)| Parameter {
+        name: name.clone(),
+        steps: fates.iter().map(|fate| finder.query_step(name, *fate)).collect(),
+    };
+    made.heard.query.iter().map(one).collect()
+}
+
+fn told(fault: &Fault) -> Told {
+    Told {
+        status: fault.kind.status().as_u16(),
+        code: fault.kind.code(),
+        message: fault.message.clone().into_owned(),
+    }
+}
+
+/// Why a request has no endpoint.
+fn miss(scene: Scene<'_>, head: &Parts) -> Miss {
+    let path = head.uri.path();
+    let rejected = scene.table.rejected_at(path).filter(|_| table::is_canonical(path));
+    let fault = rewrite::refused(head).unwrap_or_else(|| rewrite::no_endpoint(scene.table, path));
+    let nearest = scene.table.nearest(&head.method, path).filter(|_| rejected.is_none());
+    let nearest = nearest.map(|near| words::nearest(&near, head, scene.sources));
+    Miss { own: None, fault: Some(told(&fault)), nearest }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What `explain` says, for a person.
+
+use std::fmt;
+
+use super::{Action, Choice, Explained, Miss, Place, Step, Timeout, Told, Way};
+use crate::base::fault::Kind;
+
+/// Columns before what a line says of its subject.
+const LABEL: usize = 10;
+
+impl fmt::Display for Explained {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{} {}", self.request.method, self.request.path)?;
+        if let Some(token) = &self.token {
+            line(out, "token", &format!("in the {} `{}`", token.r#in, token.name), None)?;
+        }
+        self.way.iter().try_for_each(|way| way.fmt(out))?;
+        self.miss.iter().try_for_each(|miss| miss.fmt(out))
+    }
+}
+
+fn line(out: &mut fmt::Formatter<'_>, label: &str, text: &str, at: Option<&Place>) -> fmt::Result {
+    write!(out, "  {label:LABEL$}{text}")?;
+    at.map_or(Ok(()), |at| write!(out, "  ({at})"))?;
+    writeln!(out)
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.file, self.line)
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = &self.endpoint;
+        let text =
+            format!("`{}` of `{}`: {} {}", endpoint.name, endpoint.provider, endpoint.method, endpoint.path);
+        line(out, "endpoint", &text, endpoint.at.as_ref())?;
+        for (name, value) in &endpoint.captures {
+            line(out, "", &format!("{{{name}}} is `{value}`"), None)?;
+        }
+        choices(out, "auth", &self.auth, "none is needed")?;
+        choices(out, "gateway", &self.gateways, "none")?;
+        choices(out, "egress", &self.egresses, "none")?;
+        line(out, "url", &format!("{} {}", self.method, self.url), None)?;
+        for (label, name, one) in [
+            ("timeouts", "connect", &self.timeouts.connect),
+            ("", "first_byte", &self.timeouts.first_byte),
+            ("", "idle", &self.timeouts.idle),
+        ] {
+            timeout(out, label, name, one)?;
+        }
+        if let Some(fault) = &self.fault {
+            refused(out, fault)?;
+        }
+        let (up, behind): (Vec<_>, Vec<_>) = self.headers.iter().partition(|one| !one.values.is_empty());
+        let would = if self.fault.is_some() { "would " } else { "" };
+        section(out, &format!("headers that {would}go up"))?;
+        for header in up {
+            for value in &header.values {
+                writeln!(out, "  {}: {value}", header.name)?;
+            }
+            steps(out, &header.steps)?;
+        }
+        if !behind.is_empty() {
+            section(out, "headers that do not")?;
+        }
+        for header in behind {
+            writeln!(out, "  {}", header.name)?;
+            steps(out, &header.steps)?;
+        }
+        if !self.query.is_empty() {
+            section(out, "query")?;
+        }
+        for parameter in &self.query {
+            writeln!(out, "  {}", parameter.name)?;
+            steps(out, &parameter.steps)?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(out: &mut fmt::Formatter<'_>, fault: &Told) -> fmt::Result {
+    line(out, "refused", &format!("{} {}: {}", fault.status, fault.code, fault.message), None)
+}
+
+fn section(out: &mut fmt::Formatter<'_>, title: &str) -> fmt::Result {
+    writeln!(out, "\n{title}")
+}
+
+/// The one that is used first, if it is one of several.
+fn choices(out: &mut fmt::Formatter<'_>, label: &str, all: &[Choice], none: &str) -> fmt::Result {
+    let mut label = label;
+    if !all.iter().any(|one| one.used) {
+        line(out, label, none_of(all, none), None)?;
+        label = "";
+    }
+    let (used, other): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.used);
+    for one in used {
+        line(out, label, &format!("`{}`: {}", one.name, one.reason), one.at.as_ref())?;
+        label = "";
+    }
+    for one in other {
+        let text = format!("passed over `{}`: {}", one.name, one.reason);
+        line(out, label, &text, one.at.as_ref())?;
+    }
+    Ok(())
+}
+
+fn none_of<'t>(all: &[Choice], none: &'t str) -> &'t str {
+    if all.is_empty() { none } else { "none" }
+}
+
+fn timeout(out: &mut fmt::Formatter<'_>, label: &str, name: &str, one: &Timeout) -> fmt::Result {
+    let shown =
+        if one.ms.is_multiple_of(1000) { format!("{}s", one.ms / 1000) } else { format!("{}ms", one.ms) };
+    line(out, label, &format!("{name} {shown}"), one.at.as_ref())
+}
+
+fn steps(out: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {
+    for step in steps {
+        write!(out, "      {}", step.action)?;
+        match (&step.rule, &step.reason) {
+            (Some(rule), _) => write!(out, " by {rule}")?,
+            (None, Some(reason)) if step.action == Action::Kept => write!(out, ": {reason}")?,
+            (None, Some(reason)) => write!(out, " by the engine: {reason}")?,
+            (None, None) => {}
+        }
+        step.at.as_ref().map_or(Ok(()), |at| write!(out, "  ({at})"))?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Kept => "kept",
+            Self::LetThrough => "let through",
+            Self::Removed => "removed",
+            Self::Added => "added",
+            Self::Set => "set",
+        })
+    }
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(own) = &self.own {
+            return line(out, "own", own, None);
+        }
+        if let Some(fault) = &self.fault {
+            refused(out, fault)?;
+        }
+        let Some(near) = &self.nearest else {
+            let unknown = self.fault.as_ref().is_some_and(|fault| fault.code == Kind::RouteNotFound.code());
+            let text = "no endpoint is like it: `tollgate routes` lists all";
+            return if unknown { line(out, "nearest", text, None) } else { Ok(()) };
+        };
+        let text = format!("`{}` of `{}`: {} {}", near.name, near.provider, near.method, near.path);
+        line(out, "nearest", &text, near.at.as_ref())?;
+        let mut label = "but";
+        for one in &near.differs {
+            line(out, label, &one.message, None)?;
+            label = "";
+        }
+        Ok(())
+    }
+}

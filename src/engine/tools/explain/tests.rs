@@ -1,0 +1,331 @@
+use super::*;
+use crate::{
+    language::syntax,
+    pipeline::{self, Assembled, Loaded},
+};
+
+const DEMO: &str = r#"title = "Demo"
+path_prefix = "/demo"
+base_url = "https://{region}.example.com/base"
+[vars]
+region = { env = "REGION" }
+pass = { env = "PASS", secret = true }
+proxy = { env = "PROXY", secret = true, optional = true }
+[caller]
+headers = ["x-demo"]
+query = ["k"]
+[credentials]
+field = [{ name = "login" }, { name = "key" }]
+[[auth]]
+field = "login"
+match = "lg-*"
+set = { Authorization = "Bearer {secret}" }
+[[auth]]
+field = "key"
+set = { X-Key = "{secret}" }
+[headers]
+pass = ["x-forwarded-*"]
+remove = ["x-internal-*"]
+default = { x-version = "1" }
+set = { x-from = "{provider}/{pass}" }
+[endpoint.item]
+method = "GET"
+path = "/items/{id}"
+aliases = ["/alias/{id}"]
+query = { remove = ["debug"], set = { api = "2" }, default = { page = "1" } }
+headers = { remove = ["x-version"] }
+timeouts = { idle = "5s" }
+[gateway.hub]
+path = "/demo{path}"
+[[egress]]
+when = ["proxy"]
+url = "{proxy}?to={url|urlencode}"
+headers = { set = { proxy-authorization = "Basic {pass}" } }
+"#;
+
+const HUB: &str = r#"title = "Hub"
+base_url = "https://hub.example.com/{token|urlencode}"
+[vars]
+token = { env = "HUB", secret = true }
+[headers]
+set = { x-hub = "{token}" }
+"#;
+
+/// All that may be seen nowhere.
+const SECRETS: [&str; 7] = ["s-pass", "s-hub", "s-login", "s-key", "s-token", "s-proxy", "s%2D"];
+
+fn loaded() -> Loaded {
+    let mut loaded = Loaded::default();
+    let add = |loaded: &mut Loaded, file: &str, text: &str| {
+        loaded.sources.insert(file.into(), text.into());
+    };
+    add(&mut loaded, "demo.toml", DEMO);
+    add(&mut loaded, "hub.toml", HUB);
+    let (hub, found) = syntax::parse(&"hub.toml".into(), HUB);
+    assert_eq!(found, []);
+    loaded.files.gateways.insert(FileName::new("hub").unwrap(), hub);
+    let (demo, found) = syntax::parse(&"demo.toml".into(), DEMO);
+    assert_eq!(found, []);
+    loaded.files.providers.insert(FileName::new("demo").unwrap(), demo);
+    loaded
+}
+
+/// A request: method and target, headers as `name: value` lines, vars and credentials as `name=value` words.
+#[derive(Clone, Copy, Default)]
+struct Case<'a> {
+    request: &'a str,
+    headers: &'a str,
+    vars: &'a str,
+    held: &'a str,
+}
+
+fn explained(case: Case<'_>) -> Explained {
+    let pairs = |text: &str| -> BTreeMap<String, String> {
+        let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let loaded = loaded();
+    let mut vars = pairs(case.vars);
+    for (name, value) in [("REGION", "eu"), ("PASS", "s-pass")] {
+        vars.insert(name.into(), value.into());
+    }
+    let value = |source: &compile::VarSource| match source {
+        compile::VarSource::Env(name) => Ok(vars.get(name).cloned()),
+        compile::VarSource::File(_) => Ok(None),
+    };
+    let Assembled { table, providers, diagnostics } = pipeline::assemble(&loaded, value);
+    assert!(!diagnostics.iter().any(crate::base::diag::Diagnostic::is_error), "{diagnostics:?}");
+    let (method, target) = case.request.split_once(' ').unwrap();
+    let mut request = http::Request::builder().method(method).uri(target);
+    for (name, value) in case.headers.lines().filter_map(|line| line.split_once(": ")) {
+        request = request.header(name.trim(), value);
+    }
+    let (head, ()) = request.body(()).unwrap().into_parts();
+    let stored = |(field, value): (String, String)| match value.as_str() {
+        "?" => (field, Held::Something),
+        "expired" => (field, Held::Expired),
+        value => (field, Held::Value(Secret::new(value))),
+    };
+    let caller = Caller::given(pairs(case.held).into_iter().map(stored), "nothing");
+    let scene = Scene {
+        files: &loaded.files,
+        sources: &loaded.sources,
+        table: &table,
+        providers: &providers,
+        fixture: None,
+    };
+    explain(scene, &head, &|_, _, var| value(&var.source), &caller)
+}
+
+/// Holds that these lines, less their indentation, are in what is said, that these are not, and no secret ever is.
+fn check(case: Case<'_>, there: &[&str], absent: &[&str]) {
+    let explained = explained(case);
+    let (text, json) = (explained.to_string(), serde_json::to_string(&explained).unwrap());
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    for line in there {
+        assert!(lines.contains(line), "{}: `{line}` is missing in\n{text}", case.request);
+    }
+    for part in absent {
+        assert!(!text.contains(part), "{}: `{part}` is in\n{text}", case.request);
+    }
+    for secret in SECRETS {
+        assert!(!text.contains(secret) && !json.contains(secret), "`{secret}` is in\n{text}\n{json}");
+    }
+    assert!(!json.contains(HIDDEN), "{json}");
+}
+
+const ITEM: Case<'_> = Case { request: "GET /demo/items/7", headers: "", vars: "", held: "key=s-key" };
+
+#[test]
+fn endpoints_and_credentials() {
+    check(
+        ITEM,
+        &[
+            "endpoint  `item` of `demo`: GET /demo/items/{id}  (demo.toml:27)",
+            "{id} is `7`",
+            "auth      `key`: it is stored  (demo.toml:17)",
+            "passed over `login`: nothing  (demo.toml:13)",
+            "url       GET https://eu.example.com/base/items/7?page=1&api=2",
+            "idle 5s  (demo.toml:31)",
+            "x-key: ***",
+            "set by auth[1].set.x-key  (demo.toml:19)",
+            "x-from: demo/***",
+        ],
+        &["refused"],
+    );
+    check(
+        Case { request: "GET /alias/7", ..ITEM },
+        &["endpoint  `item` of `demo`: GET /alias/{id}  (demo.toml:27)"],
+        &[],
+    );
+    let login = Case { held: "login=lg-s-login key=s-key", ..ITEM };
+    check(
+        login,
+        &[
+            "auth      `login`: what is stored matches `lg-*`  (demo.toml:13)",
+            "passed over `key`: not looked at: an entry above is used  (demo.toml:17)",
+            "authorization: Bearer ***",
+        ],
+        &["x-key"],
+    );
+    let other = Case { held: "login=s-login key=?", ..ITEM };
+    check(
+        other,
+        &["passed over `login`: what is stored does not match `lg-*`  (demo.toml:13)", "x-key: ***"],
+        &[],
+    );
+    check(
+        Case { held: "", ..ITEM },
+        &[
+            "auth      none",
+            "refused   401 credential_missing: No API key configured for demo",
+            "headers that would go up",
+        ],
+        &["x-key"],
+    );
+    let expired = "refused   401 credential_expired: The login stored for demo has expired: store it anew";
+    check(
+        Case { held: "login=expired", ..ITEM },
+        &[expired, "passed over `login`: the login that is stored has expired  (demo.toml:13)"],
+        &[],
+    );
+    let broken = "refused   502 rewrite_failed: The request to demo cannot be sent: the stored credential is malformed";
+    check(Case { held: "key=s-key\u{7}", ..ITEM }, &[broken], &[]);
+}
+
+#[test]
+fn headers_and_query() {
+    let headers = "X-Api-Key: s-token\nX-Demo: s-token\nX-Key: s-token\nX-Internal-A: 1\nX-Version: 2\nX-Forwarded-For: 1.2.3.4\nVia: me\nTE: trailers\nConnection: te, x-hop\nX-Hop: 1\nAccept: */*\nX_From: me";
+    let sent = Case { headers, ..ITEM };
+    check(
+        sent,
+        &[
+            "token     in the header `x-api-key`",
+            "removed by the engine: it carries the client's gateway token, which never goes up",
+            "removed by the engine: clients may put their gateway token there: it never goes up  (demo.toml:9)",
+            "removed by headers.remove[0]  (demo.toml:22)",
+            "removed by endpoint.item.headers.remove[0]  (demo.toml:30)",
+            "x-forwarded-for: 1.2.3.4",
+            "let through by headers.pass[0]  (demo.toml:21)",
+            "removed by the engine: it says where the client is, or what page it is on: `headers.pass` lets it through",
+            "removed by the engine: the request's `connection` says that it is for this hop alone",
+            "removed by the engine: framing and connection are the engine's own",
+            "te: trailers",
+            "set by the engine: the client takes trailers",
+            "accept: */*",
+            "kept: no rule is about it",
+            "removed by the engine: a file sets it: what clients send under this name never counts  (demo.toml:24)",
+            "host: eu.example.com",
+        ],
+        &[],
+    );
+    check(
+        Case { request: "GET /demo/items/7?a=1&debug=1&k=s-token&api=9", ..ITEM },
+        &[
+            "token     in the query `k`",
+            "url       GET https://eu.example.com/base/items/7?a=1&page=1&api=2",
+            "removed by endpoint.item.query.remove[0]  (demo.toml:29)",
+            "removed by the engine: clients may put their gateway token there: it never goes up  (demo.toml:10)",
+            "added by endpoint.item.query.default.page  (demo.toml:29)",
+            "set by endpoint.item.query.set.api  (demo.toml:29)",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn gateways_and_egresses() {
+    check(
+        ITEM,
+        &[
+            "passed over `hub`: `token` is not set  (demo.toml:32)",
+            "passed over `1`: `proxy` is not set  (demo.toml:34)",
+        ],
+        &[],
+    );
+    check(
+        Case { vars: "HUB=s-hub", ..ITEM },
+        &[
+            "gateway   `hub`: all of its vars are set  (demo.toml:32)",
+            "url       GET https://hub.example.com/***/demo/base/items/7?page=1&api=2",
+            "x-hub: ***",
+            "set by gateway `hub`: headers.set.x-hub  (hub.toml:6)",
+            "x-from: demo/***",
+        ],
+        &[],
+    );
+    check(
+        Case { vars: "PROXY=https://u.s-proxy.example/p", ..ITEM },
+        &[
+            "egress    `1`: `proxy` is set  (demo.toml:34)",
+            "url       GET https://***/?to=https%3A%2F%2Feu.example.com%2Fbase%2Fitems%2F7%3Fpage%3D1%26api%3D2",
+            "proxy-authorization: Basic ***",
+            "set by egress[0].headers.set.proxy-authorization  (demo.toml:37)",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn misses() {
+    let near = "nearest   `item` of `demo`: GET /demo/items/{id}  (demo.toml:27)";
+    let miss = |request: &str, message: &str| {
+        let refused = request.split_once(' ').unwrap().1;
+        let refused =
+            format!("refused   404 route_not_found: Route not implemented in AI Gateway: {refused}");
+        check(Case { request, ..ITEM }, &[near, message, &refused], &["endpoint "]);
+        let miss = explained(Case { request, ..ITEM }).miss.unwrap();
+        assert_eq!(miss.nearest.unwrap().differs.len(), 1, "{request}");
+    };
+    miss("POST /demo/items/7", "but       the method is GET, here it is POST");
+    miss("GET /demo/items/7/", "but       the path has no slash at its end");
+    miss("GET /demo/Items/7", "but       segment 2 differs in case: here it is `Items`");
+    miss("GET /demo/item/7", "but       segment 2 is another: here it is `item`");
+    miss("GET /demo/items", "but       its segment 3, `{id}`, is missing");
+    miss("GET /demo/items/7/x", "but       segment 4, `x`, is too many");
+    miss("GET //demo/items/7", "but       the path has no two slashes in a row");
+    miss("GET /demo/./items/7", "but       a path with `.` or `..` in it leads nowhere");
+    miss("GET /demo%2fitems/7", "but       the path's slashes are not percent-encoded");
+    miss(
+        "GET /demo/%69tems/7",
+        "but       segment 2 is not percent-encoded: paths are matched as sent, here it is `%69tems`",
+    );
+    let own = |request, line: &str| check(Case { request, ..ITEM }, &[line], &["refused", "nearest"]);
+    own("GET /health", "own       `/health` is tollgate's own: no provider is behind it");
+    own("OPTIONS /demo/items/7", "own       a browser's preflight, which tollgate answers on any path");
+    let upgrade = "refused   426 upgrade_refused: WebSocket is not served here: send a plain request";
+    check(
+        Case { headers: "Upgrade: websocket", ..ITEM },
+        &[upgrade, "endpoint  `item` of `demo`: GET /demo/items/{id}  (demo.toml:27)"],
+        &[],
+    );
+    let far = "nearest   no endpoint is like it: `tollgate routes` lists all";
+    check(Case { request: "GET /a/b/c/d/e/f", ..ITEM }, &[far], &[]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever is asked, there is an answer; what is told to go up is what goes up, and no secret is in it.
+    #[test]
+    fn any_request(
+        path in "(/demo|/Demo|/alias|/x)?(/items|/Items|/%69tems|/\\.\\.|/;.)?(/[a-z0-9%.{}~-]{0,6}){0,3}/?",
+        query in proptest::option::of("([a-k]{1,4}=[a-z%]{0,3}&?){0,4}"),
+        headers in proptest::collection::vec(("[a-z][a-z_-]{0,10}|x-demo|x_from|x-forwarded-for|connection", "[ -~]{0,8}"), 0..6),
+        vars in proptest::sample::select(vec!["", "HUB=s-hub", "PROXY=https://s-proxy.example"]),
+        held in proptest::sample::select(vec!["", "key=s-key", "login=lg-s-login", "login=? key=expired"]),
+    ) {
+        let target = if path.starts_with('/') { path } else { format!("/{path}") };
+        let target = query.map_or_else(|| target.clone(), |query| format!("{target}?{query}"));
+        proptest::prop_assume!(target.parse::<http::Uri>().is_ok());
+        let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}", value.trim())).collect();
+        let case = Case { request: &format!("GET {target}"), headers: &lines.join("\n"), vars, held };
+        check(case, &[], &[]);
+        let explained = explained(case);
+        assert!(explained.way.is_some() != explained.miss.is_some());
+        for header in explained.way.iter().flat_map(|way| &way.headers) {
+            let removed = header.steps.last().map(|step| step.action) == Some(Action::Removed);
+            assert_eq!(removed, header.values.is_empty(), "{header:?}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+use super::*;
+use crate::{base::diag::Sources, language::compile};
+
+/// A provider with one of everything that a test can look at; each case adds its `[[test]]`.
+const DEMO: &str = r#"
+title = "Demo"
+path_prefix = "/demo"
+base_url = "https://api.example.com"
+vars.mode = { env = "MODE", optional = true }
+caller = { headers = ["x-demo"], query = ["k"] }
+credentials.field = [{ name = "key" }]
+auth = [{ field = "key", set = { x-key = "{secret}" } }]
+headers.set = { x-from = "{provider}" }
+gateway.hub = { path = "/demo{path}" }
+response = [{ when = { status = 403 }, reply = { status = 502, message = "{host} said no" } }]
+[endpoint.items]
+method = "GET"
+path = "/items/{id}"
+[[test]]
+name = "case"
+"#;
+
+/// What comes of the case's test: empty if it passes, else its finding.
+fn outcome(test: &str) -> String {
+    let mut files = compile::Files::default();
+    let hub = "title = \"Hub\"\nbase_url = \"https://hub.example.com\"\nvars.token = { env = \"HUB\" }";
+    files.gateways.insert(FileName::new("hub").unwrap(), syntax::parse(&"hub.toml".into(), hub).0);
+    let (parsed, found) = syntax::parse(&"demo.toml".into(), &format!("{DEMO}{test}"));
+    assert_eq!(found, [], "{test}");
+    files.providers.insert(FileName::new("demo").unwrap(), parsed);
+    let compiled = compile::compile(&files);
+    assert_eq!(compiled.diagnostics, [], "{test}");
+    let outcome = run(&compiled);
+    assert_eq!(outcome.ran, 1);
+    let line = |one: &Diagnostic| {
+        assert_eq!(one.code, Code::Test);
+        let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
+        format!("{}{help}", one.message)
+    };
+    outcome.diagnostics.iter().map(line).collect()
+}
+
+fn check(test: &str, expected: &str) {
+    assert_eq!(outcome(test), expected, "\n{test}");
+}
+
+const ITEM: &str = "request.path = \"/demo/items/1\"\ncredentials.key = \"s\"\n";
+
+#[test]
+fn requests() {
+    let item = |expect: &str, expected: &str| check(&format!("{ITEM}expect = {expect}"), expected);
+    item("{}", "");
+    item(r#"{ url = "https://api.example.com/items/1", method = "GET" }"#, "");
+    item(
+        r#"{ url = "https://api.example.com/items/2" }"#,
+        "test `case` fails: the URL is `https://api.example.com/items/1`, expected `https://api.example.com/items/2`",
+    );
+    item(r#"{ method = "POST" }"#, "test `case` fails: the method is `GET`, expected `POST`");
+    item(r#"{ headers = { x-key = "s", x-from = "demo", host = "api.example.com" } }"#, "");
+    item(
+        r#"{ headers = { x-key = "t", x-no = "1" } }"#,
+        "test `case` fails: header `x-key` is `s`, expected `t` | also: header `x-no` is missing, expected `1`",
+    );
+    item(r#"{ absent = ["cf-*", "x-demo"] }"#, "");
+    item(r#"{ absent = ["X-*"] }"#, "test `case` fails: header `x-from` goes up, but `X-*` is to be absent");
+    item(r"{ status = 200 }", "test `case` fails: the status is missing, expected `200`");
+}
+
+#[test]
+fn refusals() {
+    check(
+        "request.path = \"/demo/items/1\"\nexpect = {}",
+        "test `case` fails: the request is refused: No API key configured for demo",
+    );
+    check(
+        "request.path = \"/demo/items/1\"\nexpect = { status = 401, code = \"credential_missing\", message = \"No API key configured for demo\" }",
+        "",
+    );
+    check(
+        "request.path = \"/demo/items/1\"\nexpect.body = { error = { message = \"No API key configured for demo\", type = \"authentication_error\", code = \"credential_missing\" } }",
+        "",
+    );
+    check(
+        "request.path = \"/demo/items/1\"\nexpect.body = { error = \"no\" }",
+        r#"test `case` fails: the body is `{"error":{"code":"credential_missing","message":"No API key configured for demo","type":"authentication_error"}}`, expected `{"error":"no"}`"#,
+    );
+    for path in [
+        "/demo/items",
+        "/demo/items/1/",
+        "/demo/items/..",
+        "/demo/items/%2F",
+        "/Demo/items/1",
+        "/demo//items/1",
+    ] {
+        let route = format!("Route not implemented in AI Gateway: {path}");
+        check(&format!("request.path = \"{path}\"\nexpect = {{ status = 404, message = \"{route}\" }}"), "");
+    }
+    check("request = { path = \"/demo/items/1\", method = \"PUT\" }\nexpect.code = \"route_not_found\"", "");
+    check(
+        "request.path = \"/demo/items/1\"\ncredentials.key = \"a\\nb\"\nexpect = { status = 502, code = \"rewrite_failed\" }",
+        "",
+    );
+}
+
+#[test]
+fn tokens_vars_and_answers() {
+    let item = |rest: &str, expected: &str| {
+        check(&format!("credentials.key = \"s\"\n{rest}"), expected);
+    };
+    item(
+        "request = { path = \"/demo/items/1?k=t&a=1\" }\nexpect = { token = \"t\", url = \"https://api.example.com/items/1?a=1\" }",
+        "",
+    );
+    item(
+        "request = { path = \"/demo/items/1?k=t\", headers = { x-demo = \"h\" } }\nexpect = { token = \"h\", absent = [\"x-demo\"] }",
+        "",
+    );
+    item(
+        "request = { path = \"/demo/items/1\" }\nexpect = { token = \"t\" }",
+        "test `case` fails: the client's token is missing, expected `t`",
+    );
+    item(
+        "vars.hub.token = \"h\"\nrequest.path = \"/demo/items/1\"\nexpect.url = \"https://hub.example.com/demo/items/1\"",
+        "",
+    );
+    item(
+        "vars.mood = \"m\"\nrequest.path = \"/demo/items/1\"\nexpect = {}",
+        "test `case` fails: there is no var `mood` that it could set",
+    );
+    item(
+        "vars.hob.token = \"m\"\nrequest.path = \"/demo/items/1\"\nexpect = {}",
+        "test `case` fails: the provider has no gateway `hob`",
+    );
+    item(
+        "vars.hub.key = \"m\"\nrequest.path = \"/demo/items/1\"\nexpect = {}",
+        "test `case` fails: gateway `hub` has no var `key`",
+    );
+    check(
+        "credentials.kye = \"s\"\nrequest.path = \"/demo/items/1\"\nexpect = {}",
+        "test `case` fails: the credentials section has no field `kye`",
+    );
+    item(
+        "request = { path = \"no path\" }\nexpect = {}",
+        "test `case` fails: its request cannot be sent: invalid uri character",
+    );
+    item("request.path = \"/demo/items/1\"\nanswer.status = 200\nexpect.status = 200", "");
+    item(
+        "request.path = \"/demo/items/1\"\nanswer.status = 403\nexpect = { status = 502, code = \"response_rule\", message = \"api.example.com said no\" }",
+        "",
+    );
+}
+
+#[test]
+fn a_finding_stands_at_the_test() {
+    let text = format!("{DEMO}{ITEM}expect.method = \"PUT\"");
+    let (parsed, _) =
+        syntax::parse(&"demo.toml".into(), &text.replace("gateway.hub = { path = \"/demo{path}\" }\n", ""));
+    let mut files = compile::Files::default();
+    files.providers.insert(FileName::new("demo").unwrap(), parsed);
+    let found = run(&compile::compile(&files)).diagnostics;
+    let mut sources = Sources::default();
+    sources.insert("demo.toml".into(), text.replace("gateway.hub = { path = \"/demo{path}\" }\n", "").into());
+    assert_eq!(sources.line_column(&found[0].at), (18, 1));
+}

@@ -1,0 +1,332 @@
+//! Each rule against one provider.
+
+use std::collections::BTreeSet;
+
+use http::{HeaderName, Method};
+
+use super::{Breach, Example, Kind, Step, witness::witness};
+use crate::{
+    base::{diag::At, fault},
+    language::{
+        bind,
+        compile::{
+            Endpoint, Glob, HeaderRules, Name, Provider, Text, VarSource,
+            safety::{self, Class},
+        },
+        syntax::{self, Refusal},
+    },
+    tools::ways::{self, Way},
+};
+
+/// Where the rule does not hold.
+pub(super) fn breaches(rule: &Kind, provider: &Provider) -> Vec<Breach> {
+    let judge = Judge { provider };
+    match rule {
+        Kind::Credentials { origins, .. } => judge.credentials(origins),
+        Kind::Endpoints { methods, paths } => judge.endpoints(methods.as_deref(), paths.as_deref()),
+        Kind::Tests(refusals) => judge.tests(refusals),
+        Kind::Https(allow) => judge.https(allow),
+        Kind::Headers(never) => judge.headers(never),
+    }
+}
+
+struct Judge<'p> {
+    provider: &'p Provider,
+}
+
+impl<'p> Judge<'p> {
+    fn breach(&self, at: &At, what: String, help: &str, example: Option<Example>) -> Breach {
+        let provider = self.provider;
+        let endpoint = provider.endpoints.first().and_then(|endpoint| endpoint.paths.first());
+        let own = endpoint.map_or(&provider.at, |path| &path.at).clone();
+        Breach { provider: provider.name.clone(), own, at: at.clone(), what, help: help.into(), example }
+    }
+
+    fn credentials(&self, origins: &[Glob]) -> Vec<Breach> {
+        let section = self.provider.section.as_ref().map_or("", |section| section.name.as_str());
+        let help = "call another origin, or name this one in the rule's `origins`";
+        let mut found = Found::default();
+        for (at, origin) in self.token_urls().filter(|(_, origin)| !any(origins, origin)) {
+            let what = format!("a login of section `{section}` is refreshed at `{origin}`");
+            found.add(self.breach(at, what, help, None));
+        }
+        for way in ways::ways(self.provider) {
+            let Some((header, at)) = self.secret(&way) else { continue };
+            for stop in way.stops().into_iter().filter(|stop| !any(origins, &stop.origin)) {
+                let what = format!("a credential of section `{section}` reaches `{}`", stop.origin);
+                let step = Step { kind: "auth", what: format!("`{header}`"), at: Some(at.clone()) };
+                let example = self.example(&way, None, Some(step));
+                found.add(self.breach(stop.at, what, help, example));
+            }
+        }
+        found.0
+    }
+
+    /// The first header that takes a credential out.
+    fn secret(&self, way: &Way<'p>) -> Option<(&'p HeaderName, &'p At)> {
+        let secret = |text: &Text| text.names().any(|name| *name == Name::Secret);
+        let entries = self.provider.auth.iter();
+        let mut set =
+            entries.flat_map(|auth| auth.set.iter().map(move |(name, text)| (name, text, &auth.at)));
+        set.find(|(name, text, _)| secret(text) && way.keeps(name.as_str())).map(|(name, _, at)| (name, at))
+    }
+
+    fn token_urls(&self) -> impl Iterator<Item = (&'p At, String)> {
+        let fields = self.provider.section.iter().flat_map(|section| &section.fields);
+        fields.filter_map(|field| {
+            let url = field.value.token_url.as_deref()?;
+            Some((&field.at, ways::origin(&Text::text(url), true)))
+        })
+    }
+
+    fn https(&self, allow: &[Glob]) -> Vec<Breach> {
+        let bad = |origin: &str| !origin.starts_with("https://") && !any(allow, origin);
+        let help = "call it over `https://`, or name the origin in the rule's `allow`";
+        let mut found = Found::default();
+        for (at, origin) in self.token_urls().filter(|(_, origin)| bad(origin)) {
+            found.add(self.breach(at, format!("a login is refreshed at `{origin}`"), help, None));
+        }
+        for way in ways::ways(self.provider) {
+            for stop in way.stops().into_iter().filter(|stop| bad(&stop.origin)) {
+                let what = if stop.origin.starts_with("http://") {
+                    format!("`{}` is called over plain http", stop.origin)
+                } else {
+                    format!("`{}` is called, which may be plain http", stop.origin)
+                };
+                found.add(self.breach(stop.at, what, help, self.example(&way, None, None)));
+            }
+        }
+        found.0
+    }
+
+    fn endpoints(&self, methods: Option<&[Method]>, paths: Option<&[Glob]>) -> Vec<Breach> {
+        let mut found = Vec::new();
+        for endpoint in &self.provider.endpoints {
+            let (method, name) = (&endpoint.method, &endpoint.name);
+            if !methods.is_none_or(|methods| methods.contains(method)) {
+                let what = format!("endpoint `{name}` allows `{method}`");
+                let help = "drop the endpoint, or name the method in the rule's `methods`";
+                found.push(self.breach(&endpoint.at, what, help, self.any_way(endpoint)));
+            }
+            for path in endpoint.paths.iter().filter(|path| !paths.is_none_or(|globs| any(globs, &path.text)))
+            {
+                let what = format!("endpoint `{name}` allows the path `{}`", path.text);
+                let help = "change the path, or add a glob to the rule's `paths`";
+                found.push(self.breach(&path.at, what, help, self.any_way(endpoint)));
+            }
+        }
+        found
+    }
+
+    fn any_way(&self, endpoint: &'p Endpoint) -> Option<Example> {
+        self.example(ways::ways(self.provider).first()?, Some(endpoint), None)
+    }
+
+    fn tests(&self, refusals: &[Refusal]) -> Vec<Breach> {
+        let mut found = Vec::new();
+        for refusal in refusals.iter().copied().filter(|one| self.can_refuse(*one) && !self.is_tested(*one)) {
+            let code = kind_of(refusal).code();
+            let help = format!(
+                "add a `[[test]]` with a request that is refused and `expect = {{ code = \"{code}\" }}`"
+            );
+            let what = format!("no test of the file expects `{code}`");
+            let at = self.provider.tests.last().map_or(&self.provider.at, |test| &test.at);
+            found.push(self.breach(at, what, &help, None));
+        }
+        found
+    }
+
+    fn can_refuse(&self, refusal: Refusal) -> bool {
+        match refusal {
+            Refusal::CredentialMissing => !self.provider.auth.is_empty(),
+            Refusal::RouteNotFound => true,
+            Refusal::ResponseRule => self.provider.endpoints.iter().any(|one| !one.responses.is_empty()),
+        }
+    }
+
+    fn is_tested(&self, refusal: Refusal) -> bool {
+        let kind = kind_of(refusal);
+        let rules = self.provider.endpoints.iter().flat_map(|endpoint| &endpoint.responses);
+        let replies: BTreeSet<u16> = rules.map(|rule| rule.reply_status.as_u16()).collect();
+        let by_status = |expect: &syntax::Expect, answered: bool| {
+            expect.status.is_some_and(|status| match refusal {
+                Refusal::ResponseRule => answered && expect.message.is_some() && replies.contains(&status),
+                Refusal::CredentialMissing | Refusal::RouteNotFound => {
+                    !answered && status == kind.status().as_u16()
+                }
+            })
+        };
+        self.provider.tests.iter().any(|test| {
+            let (expect, answered) = (&test.spec.expect, test.spec.answer.is_some());
+            expect.code.as_ref().map_or_else(|| by_status(expect, answered), |code| code == kind.code())
+        })
+    }
+}
+
+// === impl Judge: headers ===
+
+impl<'p> Judge<'p> {
+    /// Every header that can go out has somebody who sets it, or a client who sends it.
+    fn headers(&self, never: &[Glob]) -> Vec<Breach> {
+        let mut found = Found::default();
+        for endpoint in &self.provider.endpoints {
+            self.set_by_rules(endpoint, never, &mut found);
+            for way in ways::by_gateways(self.provider, &BTreeSet::new()) {
+                for glob in never {
+                    self.sent(endpoint, &way, glob, &mut found);
+                }
+            }
+        }
+        self.set_by_overlays(never, &mut found);
+        found.0
+    }
+
+    fn goes_out(
+        &self,
+        name: &str,
+        by: &str,
+        at: &At,
+        way: &Way<'p>,
+        endpoint: Option<&'p Endpoint>,
+    ) -> Breach {
+        let what = format!("`{name}` goes out: {by}");
+        let help = "drop what sets it or lets it through, or add it to `headers.remove`";
+        let step = Step { kind: "header", what: format!("`{name}`"), at: Some(at.clone()) };
+        self.breach(at, what, help, self.example(way, endpoint, Some(step)))
+    }
+
+    fn set_by_rules(&self, endpoint: &'p Endpoint, never: &[Glob], found: &mut Found) {
+        let provider = self.provider;
+        let removed = |name: &&HeaderName| any(&endpoint.headers.remove, name.as_str());
+        let wide = names(&provider.headers).filter(|name| !removed(name));
+        let wide = wide.map(|name| (name, provider.headers.at.as_ref().unwrap_or(&provider.at)));
+        let own = names(&endpoint.headers);
+        let own = own.map(|name| (name, endpoint.headers.at.as_ref().unwrap_or(&endpoint.at)));
+        let auth = provider.auth.iter().flat_map(|one| one.set.iter().map(|(name, _)| (name, &one.at)));
+        let by_gateways = ways::by_gateways(provider, &BTreeSet::new());
+        for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| any(never, name.as_str())) {
+            if let Some(way) = by_gateways.iter().find(|way| way.leaves(name.as_str())) {
+                found.add(self.goes_out(name.as_str(), "the file sets it", at, way, Some(endpoint)));
+            }
+        }
+    }
+
+    fn set_by_overlays(&self, never: &[Glob], found: &mut Found) {
+        let provider = self.provider;
+        for way in ways::by_gateways(provider, &BTreeSet::new()) {
+            let Some(used) = way.gateway else { continue };
+            for (name, _) in used.gateway.overlay.set.iter().filter(|(name, _)| any(never, name.as_str())) {
+                if way.leaves_after(name.as_str(), 0) {
+                    found.add(self.goes_out(name.as_str(), "the gateway sets it", &used.at, &way, None));
+                }
+            }
+        }
+        for egress in &provider.egress {
+            let wanted: BTreeSet<&VarSource> = ways::sources(provider, &egress.when);
+            for way in ways::by_gateways(provider, &wanted) {
+                let index = way.egresses.iter().position(|one| std::ptr::eq(*one, egress));
+                let Some(index) = index else { continue };
+                let named = egress.overlay.set.iter().filter(|(name, _)| any(never, name.as_str()));
+                for (name, _) in named.filter(|(name, _)| way.leaves_after(name.as_str(), index + 1)) {
+                    found.add(self.goes_out(name.as_str(), "an egress sets it", &egress.at, &way, None));
+                }
+            }
+        }
+    }
+
+    /// What a client sends, and nobody takes away.
+    fn sent(&self, endpoint: &'p Endpoint, way: &Way<'p>, never: &Glob, found: &mut Found) {
+        let provider = self.provider;
+        let engine = ["cf-*", "x-forwarded*", "proxy-*"].map(Glob::new);
+        let removed: Vec<&Glob> = provider
+            .headers
+            .remove
+            .iter()
+            .chain(&endpoint.headers.remove)
+            .chain(way.gateway.iter().flat_map(|used| &used.gateway.overlay.remove))
+            .chain(way.egresses.iter().flat_map(|egress| &egress.overlay.remove))
+            .collect();
+        let kept = bind::claimed(provider);
+        let kept: BTreeSet<String> =
+            kept.iter().chain(&provider.caller.headers).map(|name| dashed(name.as_str())).collect();
+        let free = |name: &str, class| {
+            let name = dashed(name);
+            safety::request(&name) == class && !kept.contains(&name)
+        };
+        let plain: Vec<&Glob> = removed.iter().copied().chain(&engine).collect();
+        if let Some(name) = witness(&[never], &plain, |name| free(name, Class::Plain)) {
+            let by = "a client may send it, and nothing removes it";
+            found.add(self.goes_out(&name, by, &endpoint.at, way, Some(endpoint)));
+        }
+        for rules in [&provider.headers, &endpoint.headers] {
+            for pass in &rules.pass {
+                let name = witness(&[never, pass], &removed, |name| free(name, Class::Passable));
+                let at = rules.at.as_ref().unwrap_or(&endpoint.at);
+                if let Some(name) = name {
+                    let by = "`headers.pass` lets it through";
+                    found.add(self.goes_out(&name, by, at, way, Some(endpoint)));
+                }
+            }
+        }
+    }
+}
+
+// === impl Judge: counterexamples ===
+
+impl<'p> Judge<'p> {
+    fn example(&self, way: &Way<'p>, endpoint: Option<&'p Endpoint>, more: Option<Step>) -> Option<Example> {
+        let endpoint = endpoint.or(self.provider.endpoints.first())?;
+        let path = endpoint.paths.first()?;
+        let at = |at: &At| Some(at.clone());
+        let mut steps =
+            vec![Step { kind: "endpoint", what: format!("`{}`", endpoint.name), at: at(&endpoint.at) }];
+        steps.extend(more);
+        if let Some(used) = way.gateway {
+            steps.push(Step { kind: "gateway", what: format!("`{}`", used.gateway.name), at: at(&used.at) });
+        }
+        let url = way.url(endpoint);
+        match way.wrap().and_then(|egress| Some((egress, egress.url.as_ref()?))) {
+            None => steps.push(Step { kind: "calls", what: format!("`{url}`"), at: None }),
+            Some((egress, wrap)) => {
+                let what = format!("`{}`", ways::shown(wrap, &[]));
+                steps.push(Step { kind: "egress", what, at: at(&egress.at) });
+                steps.push(Step { kind: "with the URL", what: format!("`{url}`"), at: None });
+            }
+        }
+        // Captures hold anything: their own names will do.
+        let filled = path.text.replace("...}", "}").replace(['{', '}'], "");
+        Some(Example { request: format!("{} {filled}", endpoint.method), set: way.names(), way: steps })
+    }
+}
+
+/// Breaches, each told once, by the first way that it comes to.
+#[derive(Default)]
+struct Found(Vec<Breach>);
+
+impl Found {
+    fn add(&mut self, breach: Breach) {
+        if !self.0.iter().any(|known| known.what == breach.what && known.at == breach.at) {
+            self.0.push(breach);
+        }
+    }
+}
+
+fn any(globs: &[Glob], text: &str) -> bool {
+    globs.iter().any(|glob| glob.matches(text))
+}
+
+fn names(rules: &HeaderRules) -> impl Iterator<Item = &HeaderName> {
+    rules.default.iter().chain(&rules.set).map(|(name, _)| name)
+}
+
+fn dashed(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+fn kind_of(refusal: Refusal) -> fault::Kind {
+    match refusal {
+        Refusal::CredentialMissing => fault::Kind::CredentialMissing,
+        Refusal::RouteNotFound => fault::Kind::RouteNotFound,
+        Refusal::ResponseRule => fault::Kind::ResponseRule,
+    }
+}

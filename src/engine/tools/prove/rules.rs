@@ -1,0 +1,208 @@
+//! A policy's rules, compiled: globs and origins are parsed here, once.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, Method};
+
+use crate::{
+    base::{
+        diag::{At, Code, Diagnostic},
+        origin::Origin,
+    },
+    language::{
+        compile::{Glob, Provider, http_method},
+        syntax::{Parsed, Policy, Refusal},
+    },
+};
+
+/// A rule.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub at: At,
+    /// The providers that it does not hold for.
+    pub except: Vec<Glob>,
+    /// What it says.
+    pub kind: Kind,
+}
+
+/// What a rule says.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Credentials of these sections reach only these origins.
+    Credentials {
+        /// Globs on sections; all if there is none.
+        sections: Option<Vec<Glob>>,
+        /// Globs on origins.
+        origins: Vec<Glob>,
+    },
+    /// No endpoint outside these.
+    Endpoints {
+        /// Methods.
+        methods: Option<Vec<Method>>,
+        /// Globs on client paths.
+        paths: Option<Vec<Glob>>,
+    },
+    /// Each of these refusals has a test.
+    Tests(Vec<Refusal>),
+    /// No plain HTTP, but to these.
+    Https(Vec<Glob>),
+    /// These headers never go out.
+    Headers(Vec<Glob>),
+}
+
+impl Rule {
+    /// Whether it says anything of a provider.
+    pub fn concerns(&self, provider: &Provider) -> bool {
+        let excepted = self.except.iter().any(|glob| glob.matches(provider.name.as_str()));
+        let section = |sections: &Option<Vec<Glob>>| {
+            provider.section.as_ref().is_some_and(|section| {
+                sections.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(&section.name)))
+            })
+        };
+        !excepted
+            && match &self.kind {
+                Kind::Credentials { sections, .. } => section(sections),
+                Kind::Endpoints { .. } | Kind::Tests(_) | Kind::Https(_) | Kind::Headers(_) => true,
+            }
+    }
+}
+
+/// Compiles a policy; all of it or none.
+pub fn compile(policy: &Parsed<Policy>) -> (Option<Vec<Rule>>, Vec<Diagnostic>) {
+    let mut compiler = Compiler { policy, rules: Vec::new(), found: Vec::new() };
+    compiler.rules();
+    (Some(compiler.rules).filter(|_| compiler.found.is_empty()), compiler.found)
+}
+
+struct Compiler<'a> {
+    policy: &'a Parsed<Policy>,
+    rules: Vec<Rule>,
+    found: Vec<Diagnostic>,
+}
+
+impl Compiler<'_> {
+    fn rules(&mut self) {
+        let document = &self.policy.document;
+        for (index, rule) in document.credentials.iter().flatten().enumerate() {
+            let pointer = format!("/credentials/{index}");
+            let origins = self.origins(&format!("{pointer}/origins"), &rule.origins);
+            let sections = rule.sections.as_deref().map(globs);
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Credentials { sections, origins });
+        }
+        for (index, rule) in document.endpoints.iter().flatten().enumerate() {
+            let pointer = format!("/endpoints/{index}");
+            if rule.methods.is_none() && rule.paths.is_none() {
+                self.idle(&pointer, "name the only `methods`, the only `paths`, or both");
+            }
+            let methods = rule.methods.as_ref();
+            let methods = methods.map(|methods| methods.iter().copied().map(http_method).collect());
+            let paths = rule.paths.as_deref().map(globs);
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Endpoints { methods, paths });
+        }
+        for (index, rule) in document.tests.iter().flatten().enumerate() {
+            let usual = || vec![Refusal::CredentialMissing, Refusal::RouteNotFound];
+            let kind = Kind::Tests(rule.refusals.clone().unwrap_or_else(usual));
+            self.rule(&format!("/tests/{index}"), &rule.name, rule.except.as_deref(), kind);
+        }
+        for (index, rule) in document.https.iter().flatten().enumerate() {
+            let pointer = format!("/https/{index}");
+            let allow = self.origins(&format!("{pointer}/allow"), rule.allow.as_deref().unwrap_or_default());
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Https(allow));
+        }
+        for (index, rule) in document.headers.iter().flatten().enumerate() {
+            let pointer = format!("/headers/{index}");
+            if rule.never.is_empty() {
+                self.idle(&pointer, "name the headers that `never` go out");
+            }
+            let never = self.headers(&format!("{pointer}/never"), &rule.never);
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Headers(never));
+        }
+        self.names();
+    }
+
+    fn rule(&mut self, pointer: &str, name: &str, except: Option<&[String]>, kind: Kind) {
+        let at = self.value(&format!("{pointer}/name"));
+        let except = globs(except.unwrap_or_default());
+        self.rules.push(Rule { name: name.to_owned(), at, except, kind });
+    }
+
+    fn value(&self, pointer: &str) -> At {
+        self.policy.spans.value(&self.policy.file, pointer)
+    }
+
+    fn idle(&mut self, pointer: &str, help: &str) {
+        let at = self.policy.spans.key(&self.policy.file, pointer);
+        self.found.push(Diagnostic::new(Code::Condition, at, "a rule that forbids nothing").help(help));
+    }
+
+    /// Who reads that a rule is broken has to know which.
+    fn names(&mut self) {
+        let mut first: BTreeMap<&str, &At> = BTreeMap::new();
+        for rule in &self.rules {
+            if let Some(first) = first.get(rule.name.as_str()) {
+                let message = format!("two rules are called \"{}\"", rule.name);
+                let told = Diagnostic::new(Code::Name, rule.at.clone(), message);
+                self.found.push(told.related((*first).clone(), "first here"));
+            }
+            first.entry(&rule.name).or_insert(&rule.at);
+        }
+    }
+
+    fn headers(&mut self, pointer: &str, texts: &[String]) -> Vec<Glob> {
+        for (index, text) in texts.iter().enumerate() {
+            if HeaderName::from_bytes(text.replace('*', "x").as_bytes()).is_err() {
+                let at = self.value(&format!("{pointer}/{index}"));
+                let message = format!("`{}` cannot be a header's name", text.escape_default());
+                self.found.push(Diagnostic::new(Code::Header, at, message));
+            }
+        }
+        texts.iter().map(|text| Glob::new(&text.to_ascii_lowercase())).collect()
+    }
+
+    fn origins(&mut self, pointer: &str, texts: &[String]) -> Vec<Glob> {
+        let mut compiled = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            match origin(text) {
+                Ok(origin) => compiled.push(Glob::new(&origin)),
+                Err(problem) => {
+                    let at = self.value(&format!("{pointer}/{index}"));
+                    let told = Diagnostic::new(Code::Url, at, format!("cannot be an origin: {problem}"));
+                    self.found.push(told.help(
+                        "for example: \"https://api.example.com\", or \"{egress_url}\" for what a var holds",
+                    ));
+                }
+            }
+        }
+        compiled
+    }
+}
+
+fn globs(texts: &[String]) -> Vec<Glob> {
+    texts.iter().map(|text| Glob::new(text)).collect()
+}
+
+/// An origin as `ways` writes them.
+fn origin(text: &str) -> Result<String, &'static str> {
+    if !text.contains(['*', '{']) {
+        return match Origin::split(text)? {
+            (origin, "" | "/") => Ok(origin.to_string()),
+            _ => Err("it has a path or a query"),
+        };
+    }
+    let host = text.split_once("://").map_or(text, |(_, host)| host);
+    match text {
+        _ if host.contains(['/', '?', '#', '@']) => return Err("it has more than a host and a port"),
+        _ if text.starts_with("https://") || text.starts_with("http://") => {}
+        _ if text.starts_with(['*', '{']) => {}
+        _ => return Err("it does not start with `https://` or `http://`"),
+    }
+    let mut inside = false;
+    let lower = text.chars().map(|c| {
+        inside = c == '{' || inside && c != '}';
+        if inside { c } else { c.to_ascii_lowercase() }
+    });
+    Ok(lower.collect())
+}

@@ -1,0 +1,344 @@
+use std::collections::BTreeMap;
+
+use http::Request;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    base::secret::Secret,
+    language::{
+        bind,
+        compile::{Compiled, VarSource},
+        syntax,
+    },
+    request::{rewrite, table::Table},
+};
+
+const PROVIDER: &str = r#"
+title = "Demo"
+path_prefix = "/demo"
+base_url = "https://api.example"
+credentials = { section = "s", field = [{ name = "key" }] }
+auth = [{ field = "key", set = { authorization = "Bearer {secret}" } }]
+vars = { proxy = { env = "PROXY", optional = true }, region = { env = "REGION" }, pass = { env = "PASS", optional = true } }
+endpoint.chat = { method = "POST", path = "/v1/chat/{model}" }
+"#;
+const GATEWAY: &str = "title = \"G\"\nbase_url = \"https://gw.example/{t}\"\nvars = { t = { env = \"T\" } }\nheaders = { set = { x-gw = \"{t}\" } }\n";
+
+fn parse<T: syntax::Document>(name: &str, text: &str) -> syntax::Parsed<T> {
+    let (slot, found) = syntax::parse(&format!("{name}.toml").into(), text);
+    assert_eq!(found, [], "{text}");
+    slot.unwrap()
+}
+
+fn name(name: &str) -> FileName {
+    FileName::new(name).unwrap()
+}
+
+/// A provider `demo` with gateways `first`, whose var comes from `T`, and `second`, from `T2` and `PROXY`.
+fn compiled(provider: &str) -> Compiled {
+    let mut files = Files::default();
+    files.providers.insert(name("demo"), Ok(parse("demo", provider)));
+    files.gateways.insert(name("first"), Ok(parse("first", GATEWAY)));
+    let second = GATEWAY
+        .replace("gw.", "gw2.")
+        .replace("{ t = { env = \"T\" } }", "{ t = { env = \"T2\" }, p = { env = \"PROXY\" } }");
+    files.gateways.insert(name("second"), Ok(parse("second", &second)));
+    crate::language::compile::compile(&files)
+}
+
+/// What is wrong with `PROVIDER`, with lines put in place of those of the same key, under a policy.
+fn broken(lines: &str, policy: &str) -> Vec<Breach> {
+    let mut kept: Vec<&str> = PROVIDER.lines().collect();
+    let (lines, tables) =
+        lines.split_once("\n[").map_or((lines, String::new()), |(a, b)| (a, format!("[{b}")));
+    for line in lines.lines() {
+        let key = line.split(' ').next().unwrap_or_default();
+        kept.retain(|known| !known.starts_with(&format!("{key} ")));
+        kept.push(line);
+    }
+    let compiled = compiled(&format!("{}\n{tables}", kept.join("\n")));
+    assert_eq!(compiled.diagnostics, [], "{lines}");
+    let policy = parse::<syntax::Policy>("policy", policy);
+    let (rules, found) = compile(&policy);
+    assert_eq!(found, []);
+    prove(rules.unwrap(), &compiled.providers).into_iter().flat_map(|verdict| verdict.breaches).collect()
+}
+
+fn check(lines: &str, rule: &str, expected: &[&str]) {
+    let (table, keys) = rule.split_once(' ').unwrap_or((rule, ""));
+    let policy = format!("[[{table}]]\nname = \"r\"\n{}\n", keys.replace("; ", "\n"));
+    let found: Vec<String> = broken(lines, &policy).into_iter().map(|breach| breach.what).collect();
+    assert_eq!(found, expected, "{lines} | {rule}");
+}
+
+#[test]
+fn credentials_reach_only_these_origins() {
+    let check = |lines: &str, origins: &str, expected: &[&str]| {
+        let expected: Vec<String> =
+            expected.iter().map(|origin| format!("a credential of section `s` reaches `{origin}`")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check(lines, &format!("credentials origins = [{origins}]"), &expected);
+    };
+    check("", "\"https://api.example\"", &[]);
+    check("", "\"https://API.example:443/\"", &[]);
+    check("", "\"https://x.*\"", &["https://api.example"]);
+    check("", "\"https://*example\"", &[]);
+    check("", "", &["https://api.example"]);
+    let region = "base_url = \"https://{region}.Api.example/v1\"";
+    check(region, "\"https://{region}.api.example\"", &[]);
+    check(region, "\"https://*.api.example\"", &[]);
+    check(region, "\"https://eu.api.example\"", &["https://{region}.api.example"]);
+    // Nothing is known of what a var at the front holds.
+    check("base_url = \"{region}.example/v1\"", "\"*.example\"", &["{region}"]);
+    check("base_url = \"{region}.example/v1\"", "\"{region}\"", &[]);
+    let egress = "egress = [{ when = [\"proxy\"], url = \"{proxy}/?to={url|urlencode}\" }]";
+    check(egress, "\"https://api.example\"", &["{proxy}"]);
+    check(egress, "\"https://api.example\", \"{proxy}\"", &[]);
+    let host = "egress = [{ when = [\"pass\"], url = \"https://{pass}.proxy.example/?to={url|urlencode}\" }]";
+    check(host, "\"https://api.example\", \"https://*.proxy.example\"", &["https://{pass}"]);
+    let removes = egress.replace(" }]", ", headers = { remove = [\"auth*\"] } }]");
+    check(&removes, "\"https://api.example\"", &[]);
+    check(
+        "gateway = { first = { path = \"/g{path}\" } }",
+        "\"https://api.example\"",
+        &["https://gw.example"],
+    );
+    // Two that are active together without an order do not serve: never more than one way.
+    let both = "gateway = { first = { path = \"/g{path}\" }, second = { path = \"/g{path}\" } }";
+    check(both, "\"https://api.example\", \"https://gw.example\"", &["https://gw2.example"]);
+    check("auth = [{ field = \"key\", set = { x-a = \"fixed\" } }]", "", &[]);
+}
+
+#[test]
+fn a_login_goes_to_its_token_url_too() {
+    let field = "credentials = { section = \"s\", field = [{ name = \"key\", kind = \"oauth2\", token_url = \"http://auth.example/t\", client_id = \"c\" }] }";
+    check(
+        field,
+        "credentials origins = [\"https://api.example\"]",
+        &["a login of section `s` is refreshed at `http://auth.example`"],
+    );
+    check(field, "https", &["a login is refreshed at `http://auth.example`"]);
+    check(field, "credentials sections = [\"other.*\"]; origins = []", &[]);
+    check(field, "credentials except = [\"de*\"]; origins = []", &[]);
+}
+
+#[test]
+fn no_endpoint_outside_these() {
+    check("", "endpoints methods = [\"POST\"]; paths = [\"/demo/v1/*\"]", &[]);
+    check("", "endpoints methods = [\"GET\"]", &["endpoint `chat` allows `POST`"]);
+    check(
+        "",
+        "endpoints paths = [\"/demo/v1/chat/a\"]",
+        &["endpoint `chat` allows the path `/demo/v1/chat/{model}`"],
+    );
+}
+
+#[test]
+fn refusals_have_tests() {
+    let no_key = "no test of the file expects `credential_missing`";
+    let no_route = "no test of the file expects `route_not_found`";
+    let test = |expect: &str| {
+        format!("[[test]]\nname = \"t\"\nrequest = {{ path = \"/demo/x\" }}\nexpect = {{ {expect} }}")
+    };
+    check("", "tests", &[no_key, no_route]);
+    check("", "tests refusals = [\"response_rule\"]", &[]);
+    check(&format!("\n{}", test("code = \"route_not_found\"")), "tests", &[no_key]);
+    check(&format!("\n{}", test("status = 404")), "tests", &[no_key]);
+    check("auth = []", "tests", &[no_route]);
+    let rule = "response = [{ when = { status = 403 }, reply = { status = 502, message = \"m\" } }]";
+    check(rule, "tests refusals = [\"response_rule\"]", &["no test of the file expects `response_rule`"]);
+}
+
+#[test]
+fn no_plain_http() {
+    check("", "https", &[]);
+    check("base_url = \"http://127.0.0.1:1\"", "https", &["`http://127.0.0.1:1` is called over plain http"]);
+    check("base_url = \"http://127.0.0.1:1\"", "https allow = [\"http://127.0.0.1:*\"]", &[]);
+    let egress = "egress = [{ when = [\"proxy\"], url = \"{proxy}/?to={url|urlencode}\" }]";
+    check(egress, "https", &["`{proxy}` is called, which may be plain http"]);
+    check(egress, "https allow = [\"{proxy}\"]", &[]);
+}
+
+#[test]
+fn these_headers_never_go_out() {
+    check("", "headers never = [\"x-forwarded-*\", \"cookie\", \"host\"]", &[]);
+    check("", "headers never = [\"x-a\"]", &["`x-a` goes out: a client may send it, and nothing removes it"]);
+    check("", "headers never = [\"authorization\"]", &["`authorization` goes out: the file sets it"]);
+    check(
+        "headers = { pass = [\"cf-*\"] }",
+        "headers never = [\"cf-ray\"]",
+        &["`cf-ray` goes out: `headers.pass` lets it through"],
+    );
+    check("headers = { pass = [\"cf-*\"], remove = [\"cf-r*\"] }", "headers never = [\"cf-ray\"]", &[]);
+    check("headers = { remove = [\"x-*\"] }", "headers never = [\"x-a*\"]", &[]);
+    check(
+        "headers = { remove = [\"x-a\"] }",
+        "headers never = [\"x-a*\"]",
+        &["`x-az` goes out: a client may send it, and nothing removes it"],
+    );
+    check(
+        "headers = { default = { x-a = \"1\" }, remove = [\"x-a\"] }",
+        "headers never = [\"x-a\"]",
+        &["`x-a` goes out: the file sets it"],
+    );
+    check(
+        "headers = { set = { x-a = \"1\" } }\negress = [{ headers = { remove = [\"x-a\"] } }]",
+        "headers never = [\"x-a\"]",
+        &[],
+    );
+    check(
+        "headers = { set = { x-a = \"1\" } }\negress = [{ when = [\"pass\"], headers = { remove = [\"x-a\"] } }]",
+        "headers never = [\"x-a\"]",
+        &["`x-a` goes out: the file sets it"],
+    );
+    check(
+        "gateway = { first = { path = \"/g{path}\" } }",
+        "headers never = [\"x-gw\"]",
+        &["`x-gw` goes out: the gateway sets it"],
+    );
+    check(
+        "egress = [{ when = [\"pass\"], headers = { set = { x-e = \"{pass}\" } } }]",
+        "headers never = [\"x-e\"]",
+        &["`x-e` goes out: an egress sets it"],
+    );
+}
+
+#[test]
+fn the_counterexample_is_a_request_and_its_way() {
+    let lines = "gateway = { first = { strip = \"/v1\", path = \"/x{path}\", when = [\"pass\"] } }\negress = [{ when = [\"proxy\"], url = \"{proxy}/?to={url|urlencode}\" }]";
+    let rule = "[[credentials]]\nname = \"r\"\norigins = [\"https://api.example\", \"{proxy}\"]\n";
+    let [breach] = <[Breach; 1]>::try_from(broken(lines, rule)).unwrap();
+    assert_eq!(
+        breach.example.unwrap().line(),
+        "`POST /demo/v1/chat/model` with `pass`, `first.t` set: endpoint `chat`, auth `authorization`, gateway `first`, calls `https://gw.example/{t}/x/chat/{model}`"
+    );
+}
+
+#[test]
+fn a_policy_that_means_nothing_is_refused() {
+    let check = |policy: &str, code: Code| {
+        let (rules, found) = compile(&parse::<syntax::Policy>("policy", policy));
+        assert!(rules.is_none() && found[0].code == code, "{policy} {found:?}");
+    };
+    check("[[endpoints]]\nname = \"a\"\n", Code::Condition);
+    check("[[headers]]\nname = \"a\"\nnever = []\n", Code::Condition);
+    check("[[headers]]\nname = \"a\"\nnever = [\"x y\"]\n", Code::Header);
+    check("[[https]]\nname = \"a\"\n[[tests]]\nname = \"a\"\n", Code::Name);
+    for origin in ["api.example", "https://a/b", "https://a*/b", "https://u@*", "ftp://*", "https://"] {
+        check(&format!("[[credentials]]\nname = \"a\"\norigins = [\"{origin}\"]\n"), Code::Url);
+    }
+}
+
+/// What is there under every setting of every var, by going through them all.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Seen {
+    origins: std::collections::BTreeSet<String>,
+    header: bool,
+}
+
+fn brute(provider: &Provider) -> Seen {
+    let all = ["PROXY", "PASS", "T", "T2", "B"];
+    let mut seen = Seen::default();
+    for mask in 0..1_u32 << all.len() {
+        let mut values: BTreeMap<&str, &str> = BTreeMap::from([("REGION", "eu")]);
+        let set = all.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
+        values.extend(
+            set.map(|(_, name)| (*name, if *name == "PROXY" { "http://proxy.example" } else { "v" })),
+        );
+        let (bound, _) = bind::bind(provider, |_, _, var| match &var.source {
+            VarSource::Env(name) => values.get(name.as_str()).map(|value| (*value).to_owned()),
+            VarSource::File(_) => None,
+        });
+        let Some(bound) = bound else { continue };
+        let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
+        let request = Request::post("/demo/v1/chat/m").header("x-h-y", "1").header("x-h-z", "1");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let hit = table.find_canonical(&head.method, head.uri.path()).unwrap();
+        let chosen =
+            rewrite::choose(&hit, [|_: &str| Some(rewrite::Usable::stand_in(Secret::new("secret")))])
+                .unwrap();
+        let out = rewrite::request(&hit, &head, chosen.as_ref(), &table.carriers).unwrap();
+        if out.headers.values().any(|value| value.as_bytes().ends_with(b"secret")) {
+            seen.origins.insert(out.origin.to_string());
+            seen.origins.insert(hit.provider.origin.to_string());
+        }
+        seen.header |= out.headers.keys().any(|name| name.as_str().starts_with("x-h-"));
+    }
+    seen
+}
+
+fn proved(provider: &Arc<Provider>) -> Seen {
+    let policy =
+        "[[credentials]]\nname = \"c\"\norigins = []\n[[headers]]\nname = \"h\"\nnever = [\"x-h-*\"]\n";
+    let (rules, _) = compile(&parse::<syntax::Policy>("policy", policy));
+    let verdicts = prove(rules.unwrap(), std::slice::from_ref(provider));
+    let origin = |breach: &Breach| {
+        let origin = breach.what.rsplit('`').nth(1).unwrap();
+        origin.replace("{region}", "eu").replace("{proxy}", "http://proxy.example")
+    };
+    let origins = verdicts[0].breaches.iter().map(origin).collect();
+    Seen { origins, header: !verdicts[1].breaches.is_empty() }
+}
+
+fn whens() -> impl Strategy<Value = String> {
+    prop::sample::subsequence(vec!["\"pass\"", "\"b\""], 0..=2).prop_map(|names| names.join(", "))
+}
+
+fn gateway(name: &'static str) -> impl Strategy<Value = String> {
+    (any::<bool>(), whens(), prop::option::of(0..2)).prop_map(move |(there, when, order)| {
+        let order = order.map(|order| format!(", order = {order}")).unwrap_or_default();
+        if there {
+            format!("gateway.{name} = {{ path = \"/g{{path}}\", when = [{when}]{order} }}\n")
+        } else {
+            String::new()
+        }
+    })
+}
+
+fn headers() -> impl Strategy<Value = String> {
+    let remove = prop::sample::select(vec!["", "\"x-h-*\"", "\"x-*\", \"authorization\"", "\"x-h-y\""]);
+    (remove, any::<bool>()).prop_map(|(remove, set)| {
+        let set = if set { ", set = { x-h-s = \"1\" }" } else { "" };
+        format!("{{ remove = [{remove}]{set} }}")
+    })
+}
+
+fn egress() -> impl Strategy<Value = String> {
+    (0..3, whens(), headers()).prop_map(|(url, when, headers)| {
+        let comma = if when.is_empty() { "" } else { ", " };
+        match url {
+            0 => format!("{{ when = [{when}], headers = {{ set = {{ x-o = \"1\" }} }} }}"),
+            1 => format!("{{ when = [{when}], url = \"https://e.example/?to={{url|urlencode}}\", headers = {headers} }}"),
+            _ => format!("{{ when = [{when}{comma}\"proxy\"], url = \"{{proxy}}/?to={{url|urlencode}}\", headers = {headers} }}"),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// What is proved is what is so, under every setting.
+    #[test]
+    fn proofs_agree_with_trying_everything(
+        region in any::<bool>(),
+        gateways in (gateway("first"), gateway("second")),
+        headers in headers(),
+        egresses in prop::collection::vec(egress(), 0..4),
+        required in any::<bool>(),
+    ) {
+        let mut text = PROVIDER.replace(" }\nendpoint", ", b = { env = \"B\", optional = true } }\nendpoint");
+        if region {
+            text = text.replace("https://api.", "https://{region}.");
+        }
+        if required {
+            text = text.replace("\"PASS\", optional = true", "\"PASS\"");
+        }
+        let text = format!(
+            "{text}{}{}headers = {headers}\negress = [{}]\n", gateways.0, gateways.1, egresses.join(", ")
+        );
+        let compiled = compiled(&text);
+        let Some(provider) = compiled.providers.first() else { return Err(TestCaseError::fail(format!("{:?}\n{text}", compiled.diagnostics))) };
+        prop_assert_eq!(proved(provider), brute(provider), "{}", text);
+    }
+}

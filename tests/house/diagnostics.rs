@@ -1,0 +1,99 @@
+//! Each diagnostic code's examples, really checked; and `docs/diagnostics.md`, which is generated from them.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use tollgate::{
+    compile::VarSource,
+    diag::{Code, Diagnostic, Entry, FILLED_IN, document},
+    lint::{Level, Levels},
+    load, pipeline,
+    settings::Source,
+};
+
+use super::root;
+
+/// The files of an example by path, each filled in.
+fn files(example: &str) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut path = "providers.d/example.toml".to_owned();
+    for line in example.lines() {
+        if let Some(named) =
+            line.strip_prefix("# ").filter(|one| one.starts_with("providers.d/") || *one == "policy.toml")
+        {
+            named.clone_into(&mut path);
+            files.entry(path.clone()).or_default();
+        } else {
+            let text: &mut String = files.entry(path.clone()).or_default();
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    let provider = |path: &String| path.matches('/').count() == 1;
+    files
+        .into_iter()
+        .map(|(path, text)| if provider(&path) { (path, filled_in(&text)) } else { (path, text) })
+        .collect()
+}
+
+fn filled_in(text: &str) -> String {
+    let (keys, endpoint) = FILLED_IN.split_once("\n\n").unwrap();
+    let missing = |line: &&str| {
+        let key = line.split_once('=').unwrap().0.trim_end();
+        !text.lines().any(|one| one.split_once('=').is_some_and(|(other, _)| other.trim_end() == key))
+    };
+    let keys: String = keys.lines().filter(missing).fold(String::new(), |all, line| all + line + "\n");
+    let endpoint = if text.contains("[endpoint.") { "" } else { endpoint };
+    format!("{keys}{text}{endpoint}\n")
+}
+
+fn write(dir: &Path, example: &str, latin_1: bool) {
+    for (path, text) in files(example) {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let bytes = if latin_1 {
+            text.chars().map(|c| u8::try_from(c).unwrap()).collect()
+        } else {
+            text.into_bytes()
+        };
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// All that is found of an example. Vars are unset where that is the point, else all of them are set.
+fn found(entry: &Entry, example: &str) -> Vec<Diagnostic> {
+    let dir = tempfile::tempdir().unwrap();
+    let latin_1 = entry.code == Code::File && std::ptr::eq(example, entry.bad);
+    write(dir.path(), example, latin_1);
+    let mut loaded = load::load(&Source::Directory(dir.path().join("providers.d"))).unwrap();
+    // Most examples leave out what would only make them long.
+    let untested = (entry.code != Code::UntestedEndpoint).then_some(Level::Allow);
+    loaded.levels = Levels { untested_endpoint: untested, ..Levels::default() };
+    let (_, _, found) = pipeline::check(&loaded);
+    if !matches!(entry.code, Code::Var | Code::GatewayOrder) {
+        return found;
+    }
+    assert_eq!(found, [], "{}: found where vars are looked up", entry.text);
+    let unset = entry.code == Code::Var;
+    pipeline::assemble(&loaded, |_: &VarSource| Ok((!unset).then(|| "x".to_owned()))).diagnostics
+}
+
+#[test]
+fn each_bad_example_is_told_of_and_each_good_one_is_clean() {
+    for entry in Code::all() {
+        let bad = found(entry, entry.bad);
+        assert!(!bad.is_empty() && bad.iter().all(|one| one.code == entry.code), "{}: {bad:#?}", entry.text);
+        assert!(bad.iter().all(|one| one.severity == entry.severity), "{}: {bad:#?}", entry.text);
+        let good = found(entry, entry.good);
+        assert_eq!(good, [], "{}", entry.text);
+    }
+}
+
+#[test]
+fn the_document_is_fresh() {
+    let path = root().join("docs/diagnostics.md");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, document()).unwrap();
+    }
+    let on_disk = fs::read_to_string(&path).unwrap_or_default();
+    assert!(on_disk == document(), "docs/diagnostics.md is stale: run the tests with UPDATE_EXPECT=1");
+}

@@ -1,0 +1,250 @@
+//! Rules of the repository, held by reading it: no provider is named in code, rooms use only lower floors, shipped
+//! files pass, generated files are fresh. `clippy.toml` and the compiler hold the others.
+
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+mod code;
+mod diagnostics;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tollgate::{
+    compile,
+    diff::{Verdict, diff},
+    leak, load,
+    name::FileName,
+    origin::Origin,
+    pipeline,
+    settings::Source,
+    syntax,
+};
+
+use code::{code, used_modules, words};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `dir` with an extension, by path relative to it.
+fn files(dir: &Path, extension: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|one| one == extension) {
+                let shown = path.strip_prefix(dir).unwrap().to_string_lossy().replace('\\', "/");
+                found.push((shown, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<(String, String)> {
+    files(&root().join("src"), "rs")
+}
+
+/// Where the tests of a source begin, which may use and name what they like below.
+fn without_tests<'s>(path: &str, source: &'s str) -> &'s str {
+    if path.ends_with("tests.rs") || path.contains("tests/") {
+        return "";
+    }
+    source.find("#[cfg(test)]\nmod tests {").map_or(source, |at| &source[..at])
+}
+
+/// A provider is data: what tells one from another never stands in code, strings and tests included.
+#[test]
+fn no_provider_is_named_in_src() {
+    let loaded = load::load(&Source::Embedded).unwrap();
+    let names: Vec<String> = loaded.files.providers.keys().map(|name| words(name.as_str())).collect();
+    let hosts = hosts(&loaded.files);
+    assert!(names.len() > 10 && hosts.len() > 10, "the shipped files are read");
+    for (path, source) in sources() {
+        let code = code(&source, true);
+        let spoken = words(&code);
+        let name = names.iter().find(|name| spoken.contains(name.as_str()));
+        let host = hosts.iter().find(|host| code.to_lowercase().contains(host.as_str()));
+        let found = name.or(host);
+        assert_eq!(
+            found, None,
+            "src/{path} names a provider: say it in providers.d, or use `demo` in a test"
+        );
+    }
+}
+
+fn hosts(files: &compile::Files) -> BTreeSet<String> {
+    let mut urls = Vec::new();
+    for parsed in files.providers.values().flatten() {
+        urls.extend(parsed.document.base_url.clone());
+        let fields = parsed.document.credentials.iter().flat_map(|one| one.field.iter().flatten());
+        urls.extend(fields.filter_map(|field| field.token_url.clone()));
+    }
+    urls.extend(files.gateways.values().flatten().map(|parsed| parsed.document.base_url.clone()));
+    let host = |url: &String| {
+        let fixed = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let fixed = fixed.split(['/', '{']).next().unwrap_or_default();
+        Origin::split(&format!("https://{fixed}")).ok().map(|(origin, _)| origin.host().to_owned())
+    };
+    urls.iter().filter_map(host).collect()
+}
+
+/// The rooms that a `lib.rs` or `mod.rs` declares, in order, with their floor: a comment `// floor: ...` begins one.
+fn rooms(path: &str) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(root().join(path)).unwrap();
+    let mut floor = 0;
+    let mut rooms = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("// floor: ") {
+            floor += 1;
+        } else if let Some(room) = line.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) {
+            rooms.push((floor, room.to_owned()));
+        }
+    }
+    rooms
+}
+
+/// `src/lib.rs` is the one list of the outer rooms: a room uses rooms of lower floors, and no other of its own.
+#[test]
+fn outer_rooms_use_only_lower_floors() {
+    let rooms = rooms("src/lib.rs");
+    let floor = |room: &str| rooms.iter().find(|(_, known)| known == room).map(|(floor, _)| *floor);
+    for (path, source) in sources().iter().filter(|(path, _)| !path.starts_with("engine/")) {
+        let room = path.split(['/', '.']).next().unwrap_or_default();
+        let Some(own) = floor(room) else {
+            assert!(matches!(room, "lib" | "main"), "src/{path} is in no room of src/lib.rs");
+            continue;
+        };
+        for used in used_modules(&code(without_tests(path, source), false), "crate") {
+            let lower = floor(&used).is_none_or(|other| other < own);
+            assert!(
+                lower || used == room,
+                "src/{path} uses `crate::{used}`, which is on no lower floor than `{room}`"
+            );
+        }
+    }
+}
+
+/// Inside the engine: the floors of `src/engine/lib.rs`, and on each floor the order of its `mod.rs`.
+#[test]
+fn engine_rooms_use_only_what_is_listed_before_them() {
+    let floors: Vec<String> = rooms("src/engine/lib.rs").into_iter().map(|(_, floor)| floor).collect();
+    let rank = |list: &[String], name: &str| list.iter().position(|known| known == name);
+    for (path, source) in sources() {
+        let Some((floor, rest)) = path.strip_prefix("engine/").and_then(|path| path.split_once('/')) else {
+            continue;
+        };
+        let code = code(without_tests(&path, &source), false);
+        let own = rank(&floors, floor).unwrap_or_else(|| panic!("src/{path} is on no floor of the engine"));
+        for used in used_modules(&code, "crate") {
+            let lower = rank(&floors, &used).is_some_and(|other| other <= own);
+            assert!(lower, "src/{path} uses `crate::{used}`, which is not below `{floor}`");
+        }
+        let listed: Vec<String> =
+            rooms(&format!("src/engine/{floor}/mod.rs")).into_iter().map(|(_, room)| room).collect();
+        let room = rest.split(['/', '.']).next().unwrap_or_default();
+        for used in used_modules(&code, floor) {
+            let Some(other) = rank(&listed, &used) else { continue };
+            let before = rank(&listed, room).is_none_or(|own| other <= own);
+            assert!(before, "src/{path} uses `{floor}::{used}`, which stands after `{room}` in its mod.rs");
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_owns() {
+    for (path, source) in sources() {
+        let told = source.starts_with("//!") || path.ends_with("tests.rs");
+        assert!(told, "src/{path} does not start with `//!`");
+    }
+}
+
+#[test]
+fn every_file_names_its_schema() {
+    for dir in ["providers.d", "tests/providers"] {
+        for (path, text) in files(&root().join(dir), "toml") {
+            let (folder, kind) = match path.split_once('/') {
+                Some(("gateways", _)) => (true, "gateway"),
+                Some(("apis", _)) => (true, "api"),
+                Some(_) => (true, "provider"),
+                None => (false, "provider"),
+            };
+            let up = "../".repeat(dir.split('/').count() + usize::from(folder));
+            let first = text.lines().next().unwrap_or_default();
+            assert_eq!(first, format!("#:schema {up}schema/{kind}.schema.json"), "{dir}/{path}");
+        }
+    }
+}
+
+/// What the language's own tests say passes.
+#[test]
+fn the_files_of_the_language_tests_pass() {
+    for dir in ["providers.d", "tests/providers"] {
+        let loaded = load::load(&Source::Directory(root().join(dir))).unwrap();
+        let (_, tests, found) = pipeline::check(&loaded);
+        assert_eq!(found, [], "{}", loaded.sources.render(&found, false));
+        assert!(tests.ran > 20, "{dir}");
+    }
+}
+
+/// What is shown of the shipped files and the docs is shown as it is.
+#[test]
+fn nothing_shipped_looks_like_a_key() {
+    for (dir, extension) in
+        [("providers.d", "toml"), ("tests/providers", "toml"), ("docs", "md"), ("schema", "json")]
+    {
+        let texts = files(&root().join(dir), extension);
+        for (path, text) in texts.iter().filter(|(path, _)| path != "diagnostics.md") {
+            let found: Vec<_> = leak::find(text).into_iter().map(|range| &text[range]).collect();
+            assert!(found.is_empty(), "{dir}/{path}: {found:?}");
+        }
+    }
+}
+
+/// What the guide shows can be written: whole files pass `check`, parts of files parse.
+#[test]
+fn the_guide_is_true() {
+    let guide = fs::read_to_string(root().join("docs/provider-files.md")).unwrap();
+    let blocks: Vec<&str> =
+        guide.split("```toml\n").skip(1).filter_map(|tail| tail.split("\n```").next()).collect();
+    assert!(blocks.len() > 10, "the guide shows files");
+    for block in blocks {
+        let gateway = block.contains("relay.example/v1/{account}");
+        let found = if gateway {
+            syntax::parse::<syntax::Gateway>(&"guide".into(), block).1
+        } else {
+            syntax::parse::<syntax::Provider>(&"guide".into(), block).1
+        };
+        assert_eq!(found, [], "{block}");
+    }
+    let whole = guide.split("```toml\n").nth(1).and_then(|tail| tail.split("\n```").next()).unwrap();
+    let test = guide.split("```toml\n").nth(2).and_then(|tail| tail.split("\n```").next()).unwrap();
+    let mut loaded = load::load(&Source::Embedded).unwrap();
+    let (parsed, _) = syntax::parse(&"acme.toml".into(), &format!("{whole}\n{test}"));
+    loaded.files.providers.insert(FileName::new("acme").unwrap(), parsed);
+    assert_eq!(pipeline::check(&loaded).2, []);
+}
+
+/// Files are what they are, in whatever directory and order they are read.
+#[test]
+fn nothing_differs_from_itself() {
+    let root = root();
+    let read = |source: &Source| compile::compile(&load::load(source).unwrap().files).providers;
+    for dir in ["providers.d", "tests/providers"] {
+        let one = read(&Source::Directory(root.join(dir)));
+        let other = read(&Source::Directory(root.join("src/..").join(dir)));
+        assert!(one.len() > 3);
+        let found = diff(&one, &other);
+        assert_eq!((found.verdict, found.groups), (Verdict::Same, vec![]), "{dir}");
+        assert_ne!(diff(&one, &one[1..]).verdict, Verdict::Same);
+    }
+    let shipped = read(&Source::Directory(root.join("providers.d")));
+    assert_eq!(diff(&shipped, &read(&Source::Embedded)).verdict, Verdict::Same);
+}
