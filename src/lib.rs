@@ -26,11 +26,8 @@ pub mod mock;
 // floor: accounts
 pub mod accounts;
 
-// floor: files
-pub mod load;
-
-// floor: the route table that serves
-pub mod live;
+// floor: files and the route table that serves
+pub mod files;
 
 // floor: the API of tollgate itself
 pub mod admin;

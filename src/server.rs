@@ -23,8 +23,8 @@ use patience::Patience;
 use crate::{
     accounts::{Accounts, Attempts, LocalCache, Refresher},
     admin::Desk,
+    files::Live,
     gateway::{self, Face, Readiness, Worker},
-    live::Live,
     systemd::Pulse,
     telemetry::Recorder,
     upstream::{self, Upstream},

@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Request};
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind, compile::{self, Var}, explain::{Action, Caller, Held, Scene, explain}, load, pipeline::{self, Loaded}, name::FileName, secret::Secret, settings::Source, syntax, table::Table};
+use tollgate::{bind, compile::{self, Var}, explain::{Action, Caller, Held, Scene, explain}, files, pipeline::{self, Loaded}, name::FileName, secret::Secret, settings::Source, syntax, table::Table};
 
 /// What no input holds by chance.
 const SECRET: &str = "tgXsecretXofXsomebody";
@@ -23,7 +23,7 @@ fn value(var: &Var) -> Option<String> {
 
 /// The shipped presets, gateways and apis, for the file to use.
 static SHIPPED: LazyLock<Mutex<Loaded>> = LazyLock::new(|| {
-    let mut loaded = load::load(&Source::Embedded).expect("the shipped files are there");
+    let mut loaded = files::load(&Source::Embedded).expect("the shipped files are there");
     loaded.files.providers.clear();
     Mutex::new(loaded)
 });

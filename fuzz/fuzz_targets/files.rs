@@ -7,7 +7,7 @@
 use std::sync::{Arc, LazyLock, Mutex};
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind, compile, diag::{At, Diagnostic}, filetest, load, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
+use tollgate::{bind, compile, diag::{At, Diagnostic}, filetest, files, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
 
 /// Few of the shipped providers are enough to clash with.
 const NEIGHBOURS: usize = 1;
@@ -18,7 +18,7 @@ const SHOWN: usize = 8;
 const NAME: &str = "fuzzed";
 
 static SHIPPED: LazyLock<Mutex<Loaded>> = LazyLock::new(|| {
-    let mut loaded = load::load(&Source::Embedded).expect("the shipped files are there");
+    let mut loaded = files::load(&Source::Embedded).expect("the shipped files are there");
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
     let kept: Vec<FileName> = loaded.files.providers.keys().take(NEIGHBOURS).cloned().collect();
     loaded.files.providers.retain(|name, _| kept.contains(name));

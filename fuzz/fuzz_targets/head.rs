@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, load, name::FileName, rewrite::{self, Answered, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
+use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, files, name::FileName, rewrite::{self, Answered, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
 
 /// What no input holds by chance.
 const TOKEN: &str = "tgXtokenXofXtheXcaller";
@@ -83,7 +83,7 @@ reply = { status = 502, message = "{host} blocked this" }
 ];
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let mut loaded = load::load(&Source::Embedded).expect("the shipped files are there");
+    let mut loaded = files::load(&Source::Embedded).expect("the shipped files are there");
     for (name, text) in OWN {
         let (parsed, found) = syntax::parse(&format!("{name}.toml").into(), text);
         assert!(found.is_empty(), "{found:?}");

@@ -35,7 +35,7 @@ use crate::{
     accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
     fault::{Fault, Kind},
     fields::KnownFields,
-    live::{Live, ReloadError},
+    files::{Live, ReloadError},
     name::Owner,
     store::{Store, StoreError},
     table::Table,

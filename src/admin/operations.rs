@@ -10,7 +10,7 @@ use super::shape;
 use crate::{
     accounts::RekeyStatus,
     fault::Kind,
-    live::{Status, Texts},
+    files::{Status, Texts},
 };
 
 /// Which call it is.

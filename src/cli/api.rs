@@ -17,7 +17,7 @@ use crate::{
     admin::{Admin, Asker, Files, Request},
     control::{self, CallError},
     diag::{Code, Diagnostic},
-    load,
+    files,
     pipeline::{self, Assembled},
     settings::Source,
 };
@@ -83,8 +83,8 @@ async fn here(
     body: Bytes,
 ) -> anyhow::Result<(StatusCode, Bytes, String)> {
     let store = context.store().await?;
-    let loaded = load::load(&context.settings.providers).context("failed to read the provider files")?;
-    let assembled = pipeline::assemble(&loaded, |source| load::var_value(source, &context.settings.secrets));
+    let loaded = files::load(&context.settings.providers).context("failed to read the provider files")?;
+    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &context.settings.secrets));
     let judged_by = judged_by(context, &assembled);
     let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
     let admin = Admin { files: Files::Read(assembled.table.into()), store, key, rekeyer: None };

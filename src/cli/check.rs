@@ -16,8 +16,8 @@ use anyhow::{Context, anyhow};
 use super::context::has_no_store;
 use crate::{
     diag::{self, Code, Diagnostic, Entry, MAX_FINDINGS, Severity, Sources},
+    files,
     lint::Levels,
-    load,
     pipeline::{self, Loaded},
     settings::{DEFAULT_PROVIDERS, Given, Places, Settings, SettingsError, Source, resolve},
 };
@@ -138,8 +138,8 @@ fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
 fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Checked, Failure> {
     let what = describe(&target.source);
     let loaded = match &target.given {
-        Some((path, bytes)) => load::load_with(&target.source, path, bytes.clone()),
-        None => load::load(&target.source),
+        Some((path, bytes)) => files::load_with(&target.source, path, bytes.clone()),
+        None => files::load(&target.source),
     };
     let loaded = loaded.with_context(|| format!("cannot read {what}")).map_err(Failure::Io)?;
     let loaded = Loaded { levels: levels.clone(), ..loaded };

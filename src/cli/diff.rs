@@ -14,8 +14,7 @@ use crate::{
     control,
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
-    live::Texts,
-    load::{self, Tree},
+    files::{self, Texts, Tree},
     pipeline::{self, Loaded},
     settings::Source,
 };
@@ -108,7 +107,7 @@ fn side(what: &str) -> anyhow::Result<Side> {
     let mut side = Side::default();
     if Path::new(what).is_dir() {
         let source = Source::Directory(what.into());
-        side.take(load::load(&source).with_context(|| format!("cannot read `{what}`"))?);
+        side.take(files::load(&source).with_context(|| format!("cannot read `{what}`"))?);
     } else if let Some(data) = what.strip_prefix("socket:") {
         for tree in served(Path::new(data))?.trees() {
             side.take(pipeline::parse(tree.inputs(), |_| true));

@@ -14,7 +14,7 @@ use crate::{
     accounts::{self, KeySources, MasterKey, open_credential},
     compile::{self, Compiled, VarSource},
     explain::{self, Caller, Held, Kept, Owned, Scene},
-    filetest, load,
+    files, filetest,
     name::Owner,
     pipeline::{self, Assembled, Loaded},
     secret::Secret,
@@ -60,7 +60,7 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
     let head = head(args)?;
     check::tell_of_built_in(settings)?;
     let what = check::describe(&settings.providers);
-    let mut loaded = load::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
+    let mut loaded = files::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
     let compiled = compile::compile(&loaded.files);
     let vars = overrides(&args.vars, &compiled)?;
     // Why a test fails is what somebody may want to know: the file is taken as it is.
@@ -68,7 +68,7 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
     loaded.files.forget_tests();
     let value = |source: &VarSource| match vars.get(source) {
         Some(value) => Ok(Some(value.clone())),
-        None => load::var_value(source, &settings.secrets),
+        None => files::var_value(source, &settings.secrets),
     };
     let assembled = pipeline::assemble(&loaded, value);
     let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).cloned().collect();

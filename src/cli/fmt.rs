@@ -17,8 +17,8 @@ use similar::TextDiff;
 use super::check;
 use crate::{
     diag::Sources,
+    files,
     format::{self, Refused},
-    load,
     pipeline::Folder,
     settings::{self, Source},
     syntax::{self, Kind},
@@ -93,7 +93,7 @@ fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
         } else if path.is_dir() {
             inputs.extend(directory(path)?);
         } else {
-            let text = load::read_text(path);
+            let text = files::read_text(path);
             inputs.push(Input { shown: path.display().to_string(), path: Some(path.clone()), text });
         }
     }
@@ -102,12 +102,12 @@ fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
 
 /// The files of a providers directory, those of its presets, gateways and apis included.
 fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
-    let tree = load::Tree::read(&Source::Directory(dir.to_owned()), &load::Tree::default());
+    let tree = files::Tree::read(&Source::Directory(dir.to_owned()), &files::Tree::default());
     let tree = tree
         .with_context(|| format!("cannot read `{}`", dir.display()))
         .map_err(|error| error.context(Unreached))?;
     let own = tree.0.iter().filter(|(_, text)| !text.filled_in);
-    let input = |(shown, text): (&Arc<str>, &Arc<load::Text>)| Input {
+    let input = |(shown, text): (&Arc<str>, &Arc<files::Text>)| Input {
         shown: shown.to_string(),
         path: Some(PathBuf::from(&**shown)),
         text: text.text.clone(),
@@ -117,13 +117,13 @@ fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
 
 fn standard_input(name: Option<&Path>) -> Input {
     let mut bytes = Vec::new();
-    let read = io::stdin().take(load::MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    let read = io::stdin().take(files::MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
     let text = match read {
         Err(error) => Err(format!("cannot be read: {error}")),
-        Ok(_) if bytes.len() as u64 > load::MAX_FILE_BYTES => {
-            Err(format!("is larger than {} bytes", load::MAX_FILE_BYTES))
+        Ok(_) if bytes.len() as u64 > files::MAX_FILE_BYTES => {
+            Err(format!("is larger than {} bytes", files::MAX_FILE_BYTES))
         }
-        Ok(_) => load::utf8(bytes).map(Arc::from),
+        Ok(_) => files::utf8(bytes).map(Arc::from),
     };
     let shown = name.map_or_else(|| "<stdin>".to_owned(), |name| name.display().to_string());
     Input { shown, path: None, text }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::context::{Context, Report, counted, has_no_store};
 use crate::{
     accounts::{Actor, MasterKey, Newcomer, import_user, now_ms},
-    compile, load, pipeline,
+    compile, files, pipeline,
     store::Imported,
     syntax::FieldKind,
 };
@@ -41,8 +41,8 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
-    let loaded = load::load(&context.settings.providers).context("failed to read the provider files")?;
-    let assembled = pipeline::assemble(&loaded, |source| load::var_value(source, &context.settings.secrets));
+    let loaded = files::load(&context.settings.providers).context("failed to read the provider files")?;
+    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &context.settings.secrets));
     let pastes = pastes(&loaded);
     let dump = dump::read(&text, &assembled.table.fields, &pastes, now_ms())?;
     let Dump { newcomers, problems, notes } = dump;

@@ -14,7 +14,7 @@ use super::{check, fmt};
 use crate::{
     compile::default_preset,
     diag::Diagnostic,
-    load,
+    files,
     name::FileName,
     pipeline::{self, Loaded},
     settings::Source,
@@ -57,7 +57,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         bail!("`{}` exists already: change it, or choose another name", path.display());
     }
     let what = check::describe(default);
-    let mut loaded = load::load(default).with_context(|| format!("cannot read {what}: make it first"))?;
+    let mut loaded = files::load(default).with_context(|| format!("cannot read {what}: make it first"))?;
     let (extends, preset) = preset(args.extends.as_deref(), &loaded)?;
     let text = starter::text(&args.name, &args.base_url, &extends, &preset)
         .map_err(|problem| anyhow::anyhow!("`{}` cannot be a base URL: {problem}", args.base_url))?;

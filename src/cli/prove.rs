@@ -9,7 +9,7 @@ use super::check;
 use crate::{
     compile,
     diag::{At, Sources},
-    load::{Tree, policy_of},
+    files::{Tree, policy_of},
     pipeline::{self, Loaded},
     prove::{self, Breach, Verdict},
     settings::{Given, Places, Source, resolve},

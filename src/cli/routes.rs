@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::{bind, cli::check, compile, compile::Var, diag::Diagnostic, load, pipeline, settings::Settings};
+use crate::{bind, cli::check, compile, compile::Var, diag::Diagnostic, files, pipeline, settings::Settings};
 
 /// What stands where a secret would.
 const HIDDEN: &str = "***";
@@ -13,12 +13,12 @@ const HIDDEN: &str = "***";
 pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     check::tell_of_built_in(settings)?;
     let what = check::describe(&settings.providers);
-    let loaded = load::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let assembled = pipeline::assemble(&loaded, |source| load::var_value(source, &settings.secrets));
+    let loaded = files::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
+    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &settings.secrets));
     let errors: Vec<_> = assembled.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
     check::show(&loaded.sources, &errors)?;
     let shown = |var: &Var| {
-        let value = load::var_value(&var.source, &settings.secrets);
+        let value = files::var_value(&var.source, &settings.secrets);
         value.map(|value| value.map(|value| if var.secret { hidden(&value) } else { value }))
     };
     let rows: Vec<_> = assembled.providers.iter().flat_map(|provider| rows(provider, shown)).collect();

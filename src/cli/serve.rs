@@ -22,9 +22,9 @@ use crate::{
     cli::{check, context::unusable, hold::hold},
     control,
     diag::{Diagnostic, Severity},
+    files::{self, Live, Reloader, StartError, State},
     gateway::{Face, Readiness},
     listen::listen,
-    live::{self, Live, Reloader, StartError, State},
     server::{self, House, Station},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::{self, DirLock, Store},
@@ -144,7 +144,7 @@ async fn start(
     drop(house);
     let (files, data, counts) =
         (check::describe(&settings.providers), settings.data.display(), live.status().counts);
-    let live::Counts { providers, stale, rejected, routes, .. } = counts;
+    let files::Counts { providers, stale, rejected, routes, .. } = counts;
     let shown = admin_address.map(tracing::field::display);
     tracing::info!(
         %address, admin_address = shown, files, %data, providers, stale, rejected, routes,
@@ -181,7 +181,7 @@ fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
 /// built-in files: it is waited for.
 fn source(settings: &Settings) -> Source {
     let default = Path::new(DEFAULT_PROVIDERS);
-    if settings.providers == Source::Embedded && live::served_before(&settings.data, default) {
+    if settings.providers == Source::Embedded && files::served_before(&settings.data, default) {
         let kept = settings.data.join("last-good").display().to_string();
         tracing::warn!(
             kept,
@@ -195,7 +195,7 @@ fn source(settings: &Settings) -> Source {
 /// Reads the provider files, and goes on watching them. What is wrong is told; what is good is served.
 fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloader)> {
     let what = check::describe(&settings.providers);
-    let config = live::Config {
+    let config = files::Config {
         source: settings.providers.clone(),
         secrets: settings.secrets.clone(),
         data: settings.data.clone(),
@@ -204,7 +204,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         sweep: settings.sweep,
         lints: settings.lints.clone(),
     };
-    let (live, reloader, first) = match live::start(config) {
+    let (live, reloader, first) = match files::start(config) {
         Ok(started) => started,
         Err(StartError::Strict(first)) => {
             check::show(&first.sources, &first.diagnostics)?;

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use crate::{
     control,
     diag::Severity,
-    live::{File, Finding, Place, State, Status, Watching},
+    files::{File, Finding, Place, State, Status, Watching},
     telemetry::escaped,
 };
 

@@ -17,8 +17,8 @@ use crate::{
     compile::{self, Compiled, Glob},
     diag::{At, Code, Diagnostic},
     explain::{self, Caller, Held, Scene},
+    files,
     filetest::{self, Case, Coverage, Item, Problem, Suite, Verdict, Wrong},
-    load,
     pipeline::Loaded,
     secret::Secret,
     settings::Source,
@@ -71,7 +71,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let mut missing = String::new();
     for (origin, only) in check::places(&args.paths, default)? {
         let what = check::describe(&origin);
-        let loaded = load::load(&origin).with_context(|| format!("cannot read {what}"))?;
+        let loaded = files::load(&origin).with_context(|| format!("cannot read {what}"))?;
         let unknown = only.iter().flatten().find(|only| !loaded.sources.has(only));
         ensure!(unknown.is_none(), "`{}` is no provider file", unknown.cloned().unwrap_or_default());
         let mut coverage = Coverage::default();

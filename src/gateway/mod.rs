@@ -35,7 +35,7 @@ use crate::{
     accounts::{Accounts, Attempts, Caller, LocalCache, Refresher, TooMany},
     admin::Desk,
     fault::{Fault, Kind},
-    live::Live,
+    files::Live,
     origin::is_host,
     rewrite::{self, Answered},
     store::StoreError,

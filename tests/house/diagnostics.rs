@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use tollgate::{
     compile::VarSource,
     diag::{Code, Diagnostic, Entry, FILLED_IN, document},
+    files,
     lint::{Level, Levels},
-    load, pipeline,
+    pipeline,
     settings::Source,
 };
 
@@ -64,7 +65,7 @@ fn found(entry: &Entry, example: &str) -> Vec<Diagnostic> {
     let dir = tempfile::tempdir().unwrap();
     let latin_1 = entry.code == Code::File && std::ptr::eq(example, entry.bad);
     write(dir.path(), example, latin_1);
-    let mut loaded = load::load(&Source::Directory(dir.path().join("providers.d"))).unwrap();
+    let mut loaded = files::load(&Source::Directory(dir.path().join("providers.d"))).unwrap();
     // Most examples leave out what would only make them long.
     let untested = (entry.code != Code::UntestedEndpoint).then_some(Level::Allow);
     loaded.levels = Levels { untested_endpoint: untested, ..Levels::default() };

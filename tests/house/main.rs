@@ -15,7 +15,7 @@ use std::{
 use tollgate::{
     compile,
     diff::{Verdict, diff},
-    leak, load,
+    files, leak,
     name::FileName,
     origin::Origin,
     pipeline,
@@ -63,7 +63,7 @@ fn without_tests<'s>(path: &str, source: &'s str) -> &'s str {
 /// A provider is data: what tells one from another never stands in code, strings and tests included.
 #[test]
 fn no_provider_is_named_in_src() {
-    let loaded = load::load(&Source::Embedded).unwrap();
+    let loaded = files::load(&Source::Embedded).unwrap();
     let names: Vec<String> = loaded.files.providers.keys().map(|name| words(name.as_str())).collect();
     let hosts = hosts(&loaded.files);
     assert!(names.len() > 10 && hosts.len() > 10, "the shipped files are read");
@@ -187,7 +187,7 @@ fn every_file_names_its_schema() {
 #[test]
 fn the_files_of_the_language_tests_pass() {
     for dir in ["providers.d", "tests/providers"] {
-        let loaded = load::load(&Source::Directory(root().join(dir))).unwrap();
+        let loaded = files::load(&Source::Directory(root().join(dir))).unwrap();
         let (_, tests, found) = pipeline::check(&loaded);
         assert_eq!(found, [], "{}", loaded.sources.render(&found, false));
         assert!(tests.ran > 20, "{dir}");
@@ -226,7 +226,7 @@ fn the_guide_is_true() {
     }
     let whole = guide.split("```toml\n").nth(1).and_then(|tail| tail.split("\n```").next()).unwrap();
     let test = guide.split("```toml\n").nth(2).and_then(|tail| tail.split("\n```").next()).unwrap();
-    let mut loaded = load::load(&Source::Embedded).unwrap();
+    let mut loaded = files::load(&Source::Embedded).unwrap();
     let (parsed, _) = syntax::parse(&"acme.toml".into(), &format!("{whole}\n{test}"));
     loaded.files.providers.insert(FileName::new("acme").unwrap(), parsed);
     assert_eq!(pipeline::check(&loaded).2, []);
@@ -236,7 +236,7 @@ fn the_guide_is_true() {
 #[test]
 fn nothing_differs_from_itself() {
     let root = root();
-    let read = |source: &Source| compile::compile(&load::load(source).unwrap().files).providers;
+    let read = |source: &Source| compile::compile(&files::load(source).unwrap().files).providers;
     for dir in ["providers.d", "tests/providers"] {
         let one = read(&Source::Directory(root.join(dir)));
         let other = read(&Source::Directory(root.join("src/..").join(dir)));

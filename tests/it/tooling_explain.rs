@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 use tollgate::{
     compile::{self, Provider},
-    load,
+    files,
     settings::Source,
 };
 
@@ -82,7 +82,7 @@ fn people(world: &World, providers: &[std::sync::Arc<Provider>], env: &[(&str, &
 /// Compares what `explain` says with what happens, for each client path of each provider and each person. How many
 /// requests went up.
 fn compare(home: Home, env: &[(&str, &str)]) -> usize {
-    let loaded = load::load(&Source::Directory(home.providers().to_owned())).unwrap();
+    let loaded = files::load(&Source::Directory(home.providers().to_owned())).unwrap();
     let providers = compile::compile(&loaded.files).providers;
     let mut world = World::tls(home, env);
     let people = people(&world, &providers, env);

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::Socket,
+    files::{Counts, Live, Reloader},
     gateway::Readiness,
-    live::{Counts, Live, Reloader},
     settings::Settings,
     store::Store,
     systemd,

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    live::Live,
+    files::Live,
     store::{CredentialPlace, Store},
     table::Table,
 };

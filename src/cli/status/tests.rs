@@ -1,6 +1,6 @@
 use super::*;
 use crate::diag::Severity;
-use crate::live::Counts;
+use crate::files::Counts;
 
 fn file(name: &str, state: State) -> File {
     File {

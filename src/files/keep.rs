@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    load::{BUILT_IN, Text, shown},
+    files::{BUILT_IN, Text, shown},
     name::FileName,
     pipeline::Folder,
     store::hex,

@@ -20,8 +20,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::{
-    Command, Finding, Live, MAX_WAITING, Status, Watching,
-    files::{Files, Look},
+    Finding, Live, Status, Watching,
+    live::{Command, MAX_WAITING},
+    state::{Files, Look},
     watch::{Places, Watch},
 };
 use crate::{

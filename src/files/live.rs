@@ -2,13 +2,6 @@
 //! replaces whole, and the status document beside it. A request in flight keeps the provider that it found;
 //! nothing that a request does here ever waits.
 
-mod files;
-mod keep;
-mod reload;
-mod status;
-mod texts;
-mod watch;
-
 use std::{
     path::Path,
     sync::{Arc, mpsc},
@@ -18,29 +11,26 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-pub use reload::{Config, First, Reloader, StartError, start};
-pub use status::{Counts, File, Finding, Place, State, Status, Watching};
-pub use texts::{Input, Texts};
-
+use super::{Status, Texts, keep, texts};
 use crate::{settings::Source, table::Table};
 
 /// Reloads that may wait to be done.
-const MAX_WAITING: usize = 64;
+pub(super) const MAX_WAITING: usize = 64;
 /// How long whoever asks for a reload waits for its end.
-const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
+pub(super) const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 
 /// The table that requests are looked up in now, and how it came about.
 #[derive(Debug)]
 pub struct Live {
-    table: ArcSwap<Table>,
-    status: ArcSwap<Status>,
-    served: ArcSwap<texts::Served>,
-    commands: mpsc::SyncSender<Command>,
+    pub(super) table: ArcSwap<Table>,
+    pub(super) status: ArcSwap<Status>,
+    pub(super) served: ArcSwap<texts::Served>,
+    pub(super) commands: mpsc::SyncSender<Command>,
 }
 
 /// What the reloader is told.
 #[derive(Debug)]
-enum Command {
+pub(super) enum Command {
     /// Something may have happened to the files.
     Changed,
     /// Look at all files now, and tell what came of it.
@@ -69,7 +59,7 @@ pub fn served_before(data: &Path, providers: &Path) -> bool {
 }
 
 /// Where files come from, in words.
-fn describe(source: &Source) -> String {
+pub(super) fn describe(source: &Source) -> String {
     match source {
         Source::Directory(dir) => dir.display().to_string(),
         Source::Embedded => "built-in".into(),

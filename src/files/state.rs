@@ -14,6 +14,7 @@ use std::{
 use super::{
     Config, Counts, File, Finding, First, Place, StartError, State, Status, Watching,
     keep::{Inputs, Keep, Kept},
+    live::describe,
     texts::Served,
     watch::Places,
 };
@@ -22,7 +23,7 @@ use crate::{
     bind,
     compile::Rejected,
     diag::{At, Diagnostic, Severity, Sources},
-    load::{self, Hash, Prints, Text, Tree, Vars, policy_of},
+    files::{self, Hash, Prints, Text, Tree, Vars, policy_of},
     name::FileName,
     pipeline::{self, Folder, Loaded, Made},
     reconcile::{Fresh, Good, LAST_GOOD, Serving, Settled, settle},
@@ -433,7 +434,7 @@ impl Files {
         let mut status = Status {
             ok: !outcome.has_errors() && outcome.problem.is_none(),
             generation: self.status.generation + u64::from(swap),
-            source: super::describe(&self.config.source),
+            source: describe(&self.config.source),
             watching,
             problem: outcome.problem.clone(),
             omitted: told.len().saturating_sub(MAX_FINDINGS),
@@ -548,7 +549,7 @@ impl Files {
                 &text.hash,
             ]);
         }
-        hex(&load::hash(&parts))
+        hex(&files::hash(&parts))
     }
 
     /// All texts that findings point into.
@@ -605,7 +606,7 @@ impl Files {
         // The same of what does not, while the directory is gone.
         if let Source::Directory(dir) = &self.config.source {
             for Rejected { name, .. } in &outcome.settled.rejected {
-                let shown = load::shown(dir, Folder::Providers, name);
+                let shown = files::shown(dir, Folder::Providers, name);
                 files.entry(shown).or_insert_with(|| (Some(name.clone()), State::Rejected, None));
             }
         }

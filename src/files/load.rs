@@ -1,16 +1,9 @@
-//! Files from the outside: reads a providers directory, or the copy compiled into the binary, for the engine's pipeline.
-//! Also the only place where vars are looked up.
-//!
-//! Never decides anything about a file. Read next: [`crate::pipeline`].
-
-mod tree;
-mod vars;
+//! Reads and parses a providers directory once, for the command line. The server reads it again and again
+//! ([`super::reload`]).
 
 use std::{io, path::Path};
 
-pub use tree::{BUILT_IN, Hash, MAX_FILE_BYTES, Text, Tree, hash, policy_of, read_text, shown, utf8};
-pub use vars::{Prints, Vars, var_value};
-
+use super::Tree;
 use crate::{
     pipeline::{Loaded, parse},
     settings::Source,
@@ -38,9 +31,10 @@ mod tests {
         pipeline::{assemble, check},
     };
 
-    use super::{
+    use super::*;
+    use crate::files::{
         tree::{EMBEDDED, read},
-        *,
+        var_value,
     };
 
     const PRESET: &str =

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keep::Inputs;
 use crate::{
-    load::{Text, Tree},
+    files::{Text, Tree},
     name::FileName,
     pipeline::Folder,
     store::hex,
