@@ -1,15 +1,13 @@
 //! Credentials of users, of groups and of everybody: read masked, replaced whole, or changed in parts.
 
-use std::collections::BTreeSet;
-
 use http::StatusCode;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     Admin, Answered, Asker, Request, answer,
     body::{self, bad, wrong_type},
-    document::{self, Place},
-    done, lost,
+    document, done, lost,
+    reach::may_edit,
     shape::{Confirm, Confirmation, MaskedCredentials},
     users::{no_user, other_key},
 };
@@ -31,16 +29,6 @@ pub(super) fn group(name: &str) -> Result<Owner, Fault> {
 }
 
 impl Admin {
-    /// The steps that a credentials document asks for.
-    pub(super) fn edits(
-        &self,
-        document: &Map<String, Value>,
-        path: &str,
-        stored: &BTreeSet<Place>,
-    ) -> Result<Vec<Edit>, Fault> {
-        document::edits(document, path, &self.files.table().fields, stored)
-    }
-
     pub(super) async fn creds(&self, owner: &Owner, request: &Request) -> Answered {
         if let Owner::User(id) = owner {
             self.store.user(id).await.map_err(lost)?.ok_or_else(|| gone(request))?;
@@ -65,7 +53,7 @@ impl Admin {
     pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> Answered {
         let owner = Owner::User(caller.id.clone());
         let edits = self.wanted(&owner, request).await?;
-        self.may_edit(caller, &edits)?;
+        may_edit(caller, &edits, &request.table)?;
         self.change(&owner, &edits, request).await?;
         let mut document = self.masked(&owner).await?;
         let pasted = self.pasted(caller, &edits, request).await?;
@@ -86,9 +74,9 @@ impl Admin {
             self.store.user(id).await.map_err(lost)?.ok_or_else(|| gone(request))?;
         }
         if let Asker::User(caller) = &request.asker {
-            self.may_confirm(caller, which).await?;
+            self.may_confirm(caller, which, &request.table).await?;
         }
-        let known = &self.files.table().fields;
+        let known = &request.table.fields;
         let done = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;
         match done {
             Ok(confirmed) => Ok(answer(StatusCode::OK, &Confirmation { confirmed })),
@@ -107,7 +95,7 @@ impl Admin {
         };
         let stored = self.store.credentials(owner).await.map_err(lost)?;
         let stored = stored.into_iter().map(|one| (one.section, one.field)).collect();
-        self.edits(&document, "", &stored)
+        document::edits(&document, "", &request.table.fields, &stored)
     }
 
     async fn change(&self, owner: &Owner, edits: &[Edit], request: &Request) -> Result<(), Fault> {

@@ -207,7 +207,16 @@ mod tests {
     fn request(line: &str) -> Request {
         let (method, path) = line.split_once(' ').unwrap();
         let (method, path) = (method.parse().unwrap(), path.to_owned());
-        Request { method, path, query: None, body: Bytes::new(), asker: Asker::Admin, actor: Actor::own() }
+        let table = files().snapshot();
+        Request {
+            method,
+            path,
+            query: None,
+            body: Bytes::new(),
+            table,
+            asker: Asker::Admin,
+            actor: Actor::own(),
+        }
     }
 
     /// The same of a user.

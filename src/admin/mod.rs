@@ -85,6 +85,8 @@ pub struct Request {
     pub query: Option<String>,
     /// Its body.
     pub body: Bytes,
+    /// The route table when the call began: everything that provider files decide about it comes from there.
+    pub table: Arc<Table>,
     /// Who asks, for what may be asked.
     pub asker: Asker,
     /// Who asks, for the audit log.
@@ -209,9 +211,10 @@ impl Files {
         }
     }
 
-    fn table(&self) -> Arc<Table> {
+    /// The route table of this moment, for the [`Request`] that begins now.
+    pub fn snapshot(&self) -> Arc<Table> {
         match self {
-            Self::Live(live) => Arc::clone(&live.current()),
+            Self::Live(live) => live.snapshot(),
             Self::Read(table) => Arc::clone(table),
         }
     }

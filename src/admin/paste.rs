@@ -19,8 +19,7 @@ use crate::{
 impl Admin {
     /// A token of the shape of the provider that names this path.
     pub(super) async fn paste_token(&self, caller: &Caller, request: &Request) -> Answered {
-        let table = self.files.table();
-        let provider = table.pasting_at(&request.path).ok_or_else(not_found)?;
+        let provider = request.table.pasting_at(&request.path).ok_or_else(not_found)?;
         let paste = provider.paste_token.as_ref().ok_or_else(not_found)?;
         if !reaches(caller, &provider.name) {
             let name = &provider.name;
@@ -46,7 +45,7 @@ impl Admin {
         request: &Request,
     ) -> Result<Vec<(String, Secret)>, Fault> {
         let mut pasted = Vec::new();
-        for provider in &self.files.table().providers {
+        for provider in &request.table.providers {
             let (Some(paste), Some(login)) = (&provider.paste_token, &provider.section) else { continue };
             let sets = |edit: &Edit| match edit {
                 Edit::Set { section, field, .. } => *section == login.name && *field == paste.field,

@@ -9,6 +9,7 @@ use crate::{
     bind,
     fault::{Fault, Kind},
     name::{FileName, Owner, Scope, TokenId},
+    table::Table,
 };
 
 /// Whether a token may make this call at all.
@@ -41,44 +42,50 @@ fn within(own: Option<&[Scope]>, other: Option<&[Scope]>) -> bool {
     }
 }
 
+/// Whether a token may change what stands in these sections.
+fn may_change_sections<'s>(
+    caller: &Caller,
+    sections: impl IntoIterator<Item = &'s str>,
+    table: &Table,
+) -> Result<(), Fault> {
+    let name = |provider: &bind::Provider| provider.section.as_ref().map(|section| section.name.clone());
+    let reached = table.providers.iter().filter(|provider| reaches(caller, &provider.name));
+    let reached: BTreeSet<String> = reached.filter_map(|provider| name(provider)).collect();
+    let mut out = sections.into_iter().filter(|section| !reached.contains(*section));
+    match out.next() {
+        Some(section) if caller.token.scopes.is_some() => Err(out_of_scope(format!(
+            "This token's scopes reach no provider that uses the section `{section}`"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(super) fn may_edit(caller: &Caller, edits: &[Edit], table: &Table) -> Result<(), Fault> {
+    let section = |edit: &Edit| match edit {
+        Edit::Set { section, .. } | Edit::Remove { section, .. } => Some(section.clone()),
+        Edit::RemoveAll => None,
+    };
+    let sections: Vec<String> = edits.iter().filter_map(section).collect();
+    may_change_sections(caller, sections.iter().map(String::as_str), table)
+}
+
 impl Admin {
-    /// Whether a token may change what stands in these sections.
-    fn may_change_sections<'s>(
+    /// What is named may not be there: that is told by whoever looks for it.
+    pub(super) async fn may_confirm(
         &self,
         caller: &Caller,
-        sections: impl IntoIterator<Item = &'s str>,
+        which: Which<'_>,
+        table: &Table,
     ) -> Result<(), Fault> {
-        let table = self.files.table();
-        let name = |provider: &bind::Provider| provider.section.as_ref().map(|section| section.name.clone());
-        let reached = table.providers.iter().filter(|provider| reaches(caller, &provider.name));
-        let reached: BTreeSet<String> = reached.filter_map(|provider| name(provider)).collect();
-        let mut out = sections.into_iter().filter(|section| !reached.contains(*section));
-        match out.next() {
-            Some(section) if caller.token.scopes.is_some() => Err(out_of_scope(format!(
-                "This token's scopes reach no provider that uses the section `{section}`"
-            ))),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    pub(super) fn may_edit(&self, caller: &Caller, edits: &[Edit]) -> Result<(), Fault> {
-        let section = |edit: &Edit| match edit {
-            Edit::Set { section, .. } | Edit::Remove { section, .. } => Some(section.clone()),
-            Edit::RemoveAll => None,
-        };
-        let sections: Vec<String> = edits.iter().filter_map(section).collect();
-        self.may_change_sections(caller, sections.iter().map(String::as_str))
-    }
-
-    /// What is named may not be there: that is told by whoever looks for it.
-    pub(super) async fn may_confirm(&self, caller: &Caller, which: Which<'_>) -> Result<(), Fault> {
         match which {
-            Which::Section(section) | Which::Field(section, _) => self.may_change_sections(caller, [section]),
+            Which::Section(section) | Which::Field(section, _) => {
+                may_change_sections(caller, [section], table)
+            }
             Which::All => {
                 let stored = self.store.credentials(&Owner::User(caller.id.clone())).await;
-                let (stored, table) = (stored.map_err(lost)?, self.files.table());
+                let stored = stored.map_err(lost)?;
                 let moved = stored.iter().filter(|one| accounts::moved(&table.fields, one).is_some());
-                self.may_change_sections(caller, moved.map(|one| one.section.as_str()))
+                may_change_sections(caller, moved.map(|one| one.section.as_str()), table)
             }
         }
     }

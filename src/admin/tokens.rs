@@ -50,13 +50,13 @@ impl Admin {
     }
 
     pub(super) async fn make_token(&self, user: &UserId, request: &Request) -> Answered {
-        let draft = draft(request, &self.files.table())?;
+        let draft = draft(request)?;
         self.issue(user, draft, request).await
     }
 
     /// It reaches no more than the token that calls, and no longer.
     pub(super) async fn make_my_token(&self, caller: &Caller, request: &Request) -> Answered {
-        let draft = narrowed(draft(request, &self.files.table())?, caller)?;
+        let draft = narrowed(draft(request)?, caller)?;
         self.issue(&caller.id, draft, request).await
     }
 
@@ -154,10 +154,10 @@ fn listed<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) -> 
 }
 
 /// The token that a body asks for.
-fn draft(request: &Request, table: &Table) -> Result<TokenDraft, Fault> {
+fn draft(request: &Request) -> Result<TokenDraft, Fault> {
     let new: NewToken = body::parse(body::json_or_nothing(&request.body)?)?;
     let scope = |(index, text): (usize, &String)| {
-        scope(text, table).map_err(|problem| bad(&format!("/scopes/{index}"), problem))
+        scope(text, &request.table).map_err(|problem| bad(&format!("/scopes/{index}"), problem))
     };
     let scopes = new.scopes.map(|all| all.iter().enumerate().map(scope).collect::<Result<Vec<_>, _>>());
     Ok(TokenDraft {

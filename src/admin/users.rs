@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{
     Admin, Answer, Answered, Request, answer,
     body::{self, bad},
-    done, lost,
+    document, done, lost,
     page::Page,
     shape::{AuditEntry, ById, GROUP_IN_WORDS, MadeUser, NewUser, User, UserPatch},
 };
@@ -49,7 +49,7 @@ impl Admin {
         }
         let new: NewUser = body::parse(value)?;
         let creds = new.creds.unwrap_or_default();
-        let edits = self.edits(&creds.0, "/creds", &BTreeSet::new())?;
+        let edits = document::edits(&creds.0, "/creds", &request.table.fields, &BTreeSet::new())?;
         let draft = Draft {
             name: display_name("/name", &new.name)?,
             ip: new.ip.as_deref().map(|note| ip("/ip", note)).transpose()?,

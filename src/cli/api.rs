@@ -89,7 +89,8 @@ async fn here(
     let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
     let admin = Admin { files: Files::Read(assembled.table.into()), store, key, rekeyer: None };
     let path = path.to_owned();
-    let request = Request { method, path, query: None, body, asker: Asker::Local, actor: Actor::command() };
+    let (table, asker, actor) = (admin.files.snapshot(), Asker::Local, Actor::command());
+    let request = Request { method, path, query: None, body, table, asker, actor };
     Ok(match admin.answer(&request).await {
         Ok(answer) => (answer.status, answer.body.into(), String::new()),
         Err(fault) => {

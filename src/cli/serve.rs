@@ -253,7 +253,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
 
 /// What was sealed before credentials had origins goes where the files lead today.
 async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
-    let table = Arc::clone(&live.current());
+    let table = live.snapshot();
     let origins = |section: &str, field: &str| {
         table.fields.find(section, field).map(|field| field.origins.clone()).unwrap_or_default()
     };

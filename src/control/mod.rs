@@ -128,7 +128,7 @@ async fn converse(stream: UnixStream, admin: Admin) {
         let (admin, known) = (&admin, known.clone());
         async move {
             let answered = match known {
-                Ok(actor) => gateway::administer(admin, request, actor).await,
+                Ok(actor) => gateway::administer(admin, admin.files.snapshot(), request, actor).await,
                 Err(fault) => Err(fault),
             };
             Ok::<_, std::convert::Infallible>(answered.unwrap_or_else(|fault| gateway::refuse(&fault)))

@@ -1,6 +1,6 @@
-//! The current table and what became of each file: one pointer that every request reads once and a reload
-//! replaces whole, and the status document beside it. A request in flight keeps the provider that it found;
-//! nothing that a request does here ever waits.
+//! The current table and what became of each file: one pointer that every request reads once, at its
+//! first byte, and a reload replaces whole; and the status document beside it. A request in flight keeps its
+//! snapshot up to the head of the answer. Nothing that a request does here ever waits.
 
 use std::{
     path::Path,
@@ -67,9 +67,10 @@ pub(super) fn describe(source: &Source) -> String {
 }
 
 impl Live {
-    /// The current table. Cheap: no lock, no count that workers share.
-    pub fn current(&self) -> arc_swap::Guard<Arc<Table>> {
-        self.table.load()
+    /// The route table of this moment. A request takes it once, at its first byte, and passes it on by argument:
+    /// two snapshots in one request could disagree, say on which headers may hold the caller's token.
+    pub fn snapshot(&self) -> Arc<Table> {
+        self.table.load_full()
     }
 
     /// What became of each file, as of the last look at them.

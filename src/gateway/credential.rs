@@ -44,14 +44,15 @@ impl Tried {
 /// The caller's credential for an endpoint's provider: the caller's own, the group's or everybody's.
 pub(super) async fn find<'h>(
     worker: &Worker,
+    fields: &KnownFields,
     caller: &Caller,
     hit: &'h Hit,
 ) -> Result<Option<Granted<'h>>, Fault> {
     let mut tried = Tried::default();
     loop {
-        match choose(worker, caller, hit, tried)? {
+        match choose(fields, caller, hit, tried)? {
             Some(granted) => {
-                let wanted = |need| wanted(worker, caller, hit, &granted.chosen, need);
+                let wanted = |need| wanted(fields, caller, hit, &granted.chosen, need);
                 match granted.due.and_then(wanted) {
                     Some(wanted) => tried = refresh(worker, wanted, granted.tried).await,
                     None => return Ok(Some(granted)),
@@ -64,11 +65,17 @@ pub(super) async fn find<'h>(
 
 impl<'h> Granted<'h> {
     /// Another one, since the upstream refused this; none if there is none.
-    pub(super) async fn another(self, worker: &Worker, caller: &Caller, hit: &'h Hit) -> Option<Self> {
+    pub(super) async fn another(
+        self,
+        worker: &Worker,
+        fields: &KnownFields,
+        caller: &Caller,
+        hit: &'h Hit,
+    ) -> Option<Self> {
         let Self { chosen, tried, .. } = self;
-        let wanted = wanted(worker, caller, hit, &chosen, Need::Refused)?;
+        let wanted = wanted(fields, caller, hit, &chosen, Need::Refused)?;
         let tried = refresh(worker, wanted, tried).await;
-        let granted = choose(worker, caller, hit, tried).ok()??;
+        let granted = choose(fields, caller, hit, tried).ok()??;
         let same = granted.chosen.owner == chosen.owner && granted.chosen.auth.field == chosen.auth.field;
         (same && granted.chosen.secret != chosen.secret).then_some(granted)
     }
@@ -83,17 +90,15 @@ async fn refresh(worker: &Worker, wanted: Wanted, mut tried: Tried) -> Tried {
 
 /// The first credential that can be used, or could be once it is refreshed.
 fn choose<'h>(
-    worker: &Worker,
+    fields: &KnownFields,
     caller: &Caller,
     hit: &'h Hit,
     tried: Tried,
 ) -> Result<Option<Granted<'h>>, Fault> {
-    let table = worker.live.current();
     let section = section(hit);
     let now_ms = now_ms();
     let owners = caller.credentials.iter().map(|(owner, credentials)| {
         let tried = &tried;
-        let fields = &table.fields;
         move |field: &str| {
             let stored = credentials.get(section, field)?;
             let old = || credentials.origins(section, field);
@@ -112,7 +117,7 @@ fn choose<'h>(
     let Some(chosen) = chosen else { return Ok(None) };
     let login = owned(caller, &chosen).and_then(|(owner, credentials)| {
         let stored = credentials.get(section, &chosen.auth.field)?;
-        let (.., oauth) = refreshable(&table.fields, section, &chosen.auth.field, stored)?;
+        let (.., oauth) = refreshable(fields, section, &chosen.auth.field, stored)?;
         let untried = tried.get(owner, &chosen.auth.field).is_none();
         Some(if untried { need(stored, now_ms, oauth.refresh_before) } else { None })
     });
@@ -125,12 +130,16 @@ fn owned<'c>(caller: &'c Caller, chosen: &Chosen<'_>) -> Option<&'c (Owner, Cred
 }
 
 /// Another access token than the chosen one.
-fn wanted(worker: &Worker, caller: &Caller, hit: &Hit, chosen: &Chosen<'_>, need: Need) -> Option<Wanted> {
-    let table = worker.live.current();
+fn wanted(
+    fields: &KnownFields,
+    caller: &Caller,
+    hit: &Hit,
+    chosen: &Chosen<'_>,
+    need: Need,
+) -> Option<Wanted> {
     let (section, field) = (section(hit), &*chosen.auth.field);
     let (owner, credentials) = owned(caller, chosen)?;
-    let (_, refresh_token, oauth) =
-        refreshable(&table.fields, section, field, credentials.get(section, field)?)?;
+    let (_, refresh_token, oauth) = refreshable(fields, section, field, credentials.get(section, field)?)?;
     Some(Wanted {
         place: Place { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
         seen: Tokens { access_token: chosen.secret.clone(), refresh_token: refresh_token.clone() },

@@ -2,12 +2,12 @@
 
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{Body, Worker, visit::Visit};
+use super::{Body, visit::Visit};
 use crate::{
     bind::ResponseRule,
     compile::{Api, FaultWords},
     fault::{Fault, Kind},
-    table::Hit,
+    table::{Hit, Table},
 };
 
 /// When a reload may be asked for again, in seconds.
@@ -18,9 +18,8 @@ const ATTEMPTS_PAUSE_S: &str = "5";
 const CALLS_PAUSE_S: &str = "1";
 
 /// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
-pub(super) fn response(fault: &Fault, worker: &Worker, head: &Parts, visit: &mut Visit) -> Response<Body> {
+pub(super) fn response(fault: &Fault, table: &Table, head: &Parts, visit: &mut Visit) -> Response<Body> {
     visit.fault(fault.kind);
-    let table = worker.live.current();
     let path = head.uri.path();
     let hit = table.find_canonical(&head.method, path);
     let words = FaultWords {

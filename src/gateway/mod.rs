@@ -87,15 +87,27 @@ impl Worker {
     }
 }
 
+/// A request on its way: the worker that serves it, the one configuration snapshot that decides about it, its head.
+#[derive(Debug, Clone, Copy)]
+struct InFlight<'r> {
+    worker: &'r Arc<Worker>,
+    table: &'r Arc<Table>,
+    head: &'r Parts,
+}
+
 /// Answers one request that came over a connection from `peer`.
 pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let (head, incoming) = request.into_parts();
     let from = peer::address(peer, &head.headers, &worker.trusted_proxies);
+    // One snapshot for the whole decision. It is dropped with this future, at the head of the answer: a stream of hours
+    // does not keep an old table alive.
+    let table = worker.live.snapshot();
+    let request = InFlight { worker: &worker, table: &table, head: &head };
     let mut visit = Visit::begin(&worker, from, &head);
     let mut incoming = Some(incoming);
-    let answer = match answer(&worker, &head, &mut incoming, &mut visit).await {
+    let answer = match answer(request, &mut incoming, &mut visit).await {
         Ok(answer) => answer,
-        Err(fault) => fault::response(&fault, &worker, &head, &mut visit),
+        Err(fault) => fault::response(&fault, &table, &head, &mut visit),
     };
     // An early answer. A client that still waits for `100 Continue` sends nothing.
     if let Some(unread) = incoming
@@ -103,16 +115,16 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
     {
         body::read_rest(&worker.tasks, unread);
     }
-    visit.answered(answer)
+    visit.answered(answer, &table)
 }
 
 /// The order of decisions.
 async fn answer(
-    worker: &Arc<Worker>,
-    head: &Parts,
+    request: InFlight<'_>,
     incoming: &mut Option<Incoming>,
     visit: &mut Visit,
 ) -> Result<Response<Body>, Fault> {
+    let InFlight { worker, table, head } = request;
     check_head(head)?;
     let path = head.uri.path();
     if !worker.face.shows(path) {
@@ -121,40 +133,40 @@ async fn answer(
     if head.method == Method::OPTIONS {
         return Ok(own::preflight());
     }
-    if let Some(answer) = own::answer(worker, head, incoming, visit).await? {
+    if let Some(answer) = own::answer(request, incoming, visit).await? {
         return Ok(answer);
     }
-    let caller = authenticate(worker, head, visit).await?;
+    let caller = authenticate(request, visit).await?;
     visit.caller(&caller);
     own::may_proxy(&caller)?;
     if let Some(refused) = rewrite::refused(head) {
         return Err(refused);
     }
-    let hit = find(&worker.live.current(), head, path)?;
+    let hit = find(table, head, path)?;
     visit.route(&hit);
     own::in_scope(&caller, &hit)?;
-    relay(worker, head, &hit, &caller, incoming, visit).await
+    relay(request, &hit, &caller, incoming, visit).await
 }
 
 /// From the endpoint to the head of the answer.
 async fn relay(
-    worker: &Arc<Worker>,
-    head: &Parts,
+    request: InFlight<'_>,
     hit: &Hit,
     caller: &Caller,
     incoming: &mut Option<Incoming>,
     visit: &mut Visit,
 ) -> Result<Response<Body>, Fault> {
-    let granted = credential::find(worker, caller, hit).await?;
+    let InFlight { worker, table, head } = request;
+    let granted = credential::find(worker, &table.fields, caller, hit).await?;
     let upload = upload(head, hit, incoming)?;
     // So that it can go once more, with another access token.
     let refreshable = granted.as_ref().is_some_and(|granted| granted.can_be_refreshed);
     let upload = if refreshable { upload.keep() } else { upload };
     let watch = upload.watch();
-    let sent = send(worker, head, hit, granted.as_ref(), upload).await?;
+    let sent = send(request, hit, granted.as_ref(), upload).await?;
     let reply = match sent {
         Ok(reply) if refreshable && reply.status() == StatusCode::UNAUTHORIZED => {
-            let another = again(worker, head, hit, caller, granted, watch.as_ref(), visit).await;
+            let another = again(request, hit, caller, granted, watch.as_ref(), visit).await;
             another.unwrap_or(reply)
         }
         Ok(reply) => reply,
@@ -188,16 +200,12 @@ async fn relay(
 
 /// Sends the request with a credential, up to the head of the upstream's answer.
 async fn send(
-    worker: &Worker,
-    head: &Parts,
+    InFlight { worker, table, head }: InFlight<'_>,
     hit: &Hit,
     granted: Option<&Granted<'_>>,
     upload: Upload,
 ) -> Result<Result<Response<Download>, SendError>, Fault> {
-    let request = {
-        let table = worker.live.current();
-        rewrite::request(hit, head, granted.map(|granted| &granted.chosen), &table.carriers)?
-    };
+    let request = rewrite::request(hit, head, granted.map(|granted| &granted.chosen), &table.carriers)?;
     let timeouts = hit.endpoint().timeouts;
     let deadlines =
         Deadlines { connect: timeouts.connect, first_byte: timeouts.first_byte, idle: timeouts.idle };
@@ -208,8 +216,7 @@ async fn send(
 /// The upstream's answer to a request that it has refused, sent with another access token: once, if there is one,
 /// and if all of the body was kept. None, and what it answered at first stands.
 async fn again(
-    worker: &Worker,
-    head: &Parts,
+    request: InFlight<'_>,
     hit: &Hit,
     caller: &Caller,
     granted: Option<Granted<'_>>,
@@ -220,9 +227,9 @@ async fn again(
         None => Upload::empty(),
         Some(watch) => Upload::kept(watch.take_kept()?),
     };
-    let granted = granted?.another(worker, caller, hit).await?;
+    let granted = granted?.another(request.worker, &request.table.fields, caller, hit).await?;
     // Boxed, since it is rare: a warm request should not carry its state.
-    let sent = Box::pin(send(worker, head, hit, Some(&granted), upload)).await;
+    let sent = Box::pin(send(request, hit, Some(&granted), upload)).await;
     sent.ok()?.inspect_err(|error| drop(send_fault(error, hit, visit))).ok()
 }
 
@@ -251,9 +258,12 @@ fn check_head(head: &Parts) -> Result<(), Fault> {
     }
 }
 
-async fn authenticate(worker: &Worker, head: &Parts, visit: &Visit) -> Result<Arc<Caller>, Fault> {
+async fn authenticate(
+    InFlight { worker, table, head }: InFlight<'_>,
+    visit: &Visit,
+) -> Result<Arc<Caller>, Fault> {
     let refused = || Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials");
-    let token = rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
+    let token = rewrite::token(head, table).ok_or_else(refused)?;
     let caller = worker.accounts.authenticate(&worker.cache, token.expose()).await;
     match caller.map_err(|error| store_fault(&error, visit))? {
         Some(caller) => Ok(caller),

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
-use super::{Body, Worker, authenticate, body::collect, fault::json, store_fault, visit::Visit, wrong_token};
+use super::{
+    Body, InFlight, Worker, authenticate, body::collect, fault::json, store_fault, visit::Visit, wrong_token,
+};
 use crate::{
     accounts::{Actor, Caller},
     admin::{self, Admin, Asker, Call, Who},
@@ -14,7 +16,7 @@ use crate::{
     fault::{Fault, Kind},
     name::{AdminTokenId, Scope},
     store::TokenKind,
-    table::Hit,
+    table::{Hit, Table},
 };
 
 /// The page at `/config`, until there is one that does it all.
@@ -35,29 +37,29 @@ pub(super) fn is_reserved(path: &str) -> bool {
 
 /// The answer, if the path is tollgate's own.
 pub(super) async fn answer(
-    worker: &Worker,
-    head: &Parts,
+    request: InFlight<'_>,
     incoming: &mut Option<Incoming>,
     visit: &Visit,
 ) -> Result<Option<Response<Body>>, Fault> {
+    let InFlight { worker, table, head } = request;
     let path = head.uri.path();
     if !is_reserved(path) {
         return Ok(None);
     }
     match (admin::find(&head.method, path), path) {
         (Some(found), _) if found.operation.who == Who::Public => {
-            Ok(Some(well(worker, found.operation.call)))
+            Ok(Some(well(worker, table, found.operation.call)))
         }
         (_, "/config") if [Method::GET, Method::HEAD].contains(&head.method) => Ok(Some(config_page())),
         _ if below(path, "/admin") => {
-            let actor = Actor::admin(&*check_admin(worker, head, visit).await?, visit.from());
-            call(worker, head, incoming, Asker::Admin, actor).await.map(Some)
+            let actor = Actor::admin(&*check_admin(request, visit).await?, visit.from());
+            call(request, incoming, Asker::Admin, actor).await.map(Some)
         }
         _ if below(path, "/auth") => {
-            let caller = authenticate(worker, head, visit).await?;
+            let caller = authenticate(request, visit).await?;
             may_manage(&caller)?;
             let actor = Actor::user(&caller, visit.from());
-            call(worker, head, incoming, Asker::User(caller), actor).await.map(Some)
+            call(request, incoming, Asker::User(caller), actor).await.map(Some)
         }
         _ => Ok(None),
     }
@@ -65,24 +67,24 @@ pub(super) async fn answer(
 
 /// A call of the API, by way of the control runtime.
 async fn call(
-    worker: &Worker,
-    head: &Parts,
+    InFlight { worker, table, head }: InFlight<'_>,
     incoming: &mut Option<Incoming>,
     asker: Asker,
     actor: Actor,
 ) -> Result<Response<Body>, Fault> {
-    let request = asked(head, incoming, asker, actor).await?;
+    let request = asked(head, incoming, Arc::clone(table), asker, actor).await?;
     worker.desk.answer(request).await.map(shown)
 }
 
 /// What the API answers to whoever may ask it without a token.
 pub async fn administer(
     admin: &Admin,
+    table: Arc<Table>,
     request: hyper::Request<Incoming>,
     actor: Actor,
 ) -> Result<Response<Body>, Fault> {
     let (head, incoming) = request.into_parts();
-    let request = asked(&head, &mut Some(incoming), Asker::Local, actor).await?;
+    let request = asked(&head, &mut Some(incoming), table, Asker::Local, actor).await?;
     admin.answer(&request).await.map(shown)
 }
 
@@ -90,6 +92,7 @@ pub async fn administer(
 async fn asked(
     head: &Parts,
     incoming: &mut Option<Incoming>,
+    table: Arc<Table>,
     asker: Asker,
     actor: Actor,
 ) -> Result<admin::Request, Fault> {
@@ -98,7 +101,7 @@ async fn asked(
     let takes = found.operation.body.is_some();
     let body = if takes { collect(incoming, admin::MAX_BODY).await? } else { Bytes::new() };
     let (method, path, query) = (head.method.clone(), path.to_owned(), head.uri.query().map(str::to_owned));
-    Ok(admin::Request { method, path, query, body, asker, actor })
+    Ok(admin::Request { method, path, query, body, table, asker, actor })
 }
 
 fn shown(answer: admin::Answer) -> Response<Body> {
@@ -156,10 +159,9 @@ fn not_disabled(caller: &Caller) -> Result<(), Fault> {
 }
 
 /// How the process is.
-fn well(worker: &Worker, call: Call) -> Response<Body> {
+fn well(worker: &Worker, table: &Table, call: Call) -> Response<Body> {
     if call == Call::Ready {
-        let serves = !worker.live.current().providers.is_empty();
-        let (status, word) = worker.ready.told(serves);
+        let (status, word) = worker.ready.told(!table.providers.is_empty());
         return health(status, word);
     }
     health(StatusCode::OK, "ok")
@@ -174,9 +176,12 @@ pub(super) fn below(path: &str, segment: &str) -> bool {
 }
 
 /// Which admin token it is.
-async fn check_admin(worker: &Worker, head: &Parts, visit: &Visit) -> Result<Arc<AdminTokenId>, Fault> {
+async fn check_admin(
+    InFlight { worker, table, head }: InFlight<'_>,
+    visit: &Visit,
+) -> Result<Arc<AdminTokenId>, Fault> {
     let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
-    let token = crate::rewrite::token(head, &worker.live.current()).ok_or_else(refused)?;
+    let token = crate::rewrite::token(head, table).ok_or_else(refused)?;
     match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
         Ok(Some(admin)) => Ok(admin),
         Ok(None) => Err(wrong_token(worker, visit, refused()).await),

@@ -10,7 +10,7 @@ use crate::{
     accounts::Caller,
     fault::Kind,
     rewrite,
-    table::Hit,
+    table::{Hit, Table},
     telemetry::shown,
     upstream::CutError,
 };
@@ -73,10 +73,10 @@ impl Visit {
     }
 
     /// Puts on what every answer carries, and hands the record to the body, which sees the end.
-    pub(super) fn answered(mut self, mut answer: Response<Body>) -> Response<Body> {
+    pub(super) fn answered(mut self, mut answer: Response<Body>, table: &Table) -> Response<Body> {
         let headers = answer.headers_mut();
         if self.cors {
-            rewrite::cors(headers, &self.finish.worker.live.current().cors_headers);
+            rewrite::cors(headers, &table.cors_headers);
         } else {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }

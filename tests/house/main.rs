@@ -158,6 +158,22 @@ fn engine_rooms_use_only_what_is_listed_before_them() {
     }
 }
 
+/// A request takes one configuration snapshot, at its first byte: two could disagree on where the caller's token may
+/// stand, and it would be sent upstream.
+#[test]
+fn a_request_reads_the_current_configuration_once() {
+    let reads = |room: &str| -> Vec<String> {
+        let sources = sources().into_iter().filter(|(path, _)| path.starts_with(room));
+        let code = sources.map(|(path, source)| code(without_tests(&path, &source), false));
+        let lines = code.flat_map(|code| code.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
+        lines.filter(|line| line.contains("live.") || line.contains(".snapshot(")).collect()
+    };
+    assert_eq!(reads("gateway/"), ["let table = worker.live.snapshot();"]);
+    // Calls of the API get the snapshot of the request that they came with.
+    let snapshots = reads("admin/").into_iter().filter(|line| line.contains("snapshot"));
+    assert_eq!(snapshots.collect::<Vec<_>>(), ["Self::Live(live) => live.snapshot(),"]);
+}
+
 #[test]
 fn every_module_says_what_it_owns() {
     for (path, source) in sources() {

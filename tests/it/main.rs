@@ -33,6 +33,7 @@ mod protocol;
 mod raw;
 mod raw_answers;
 mod reloading;
+mod reloading_mid_request;
 mod reloading_under_load;
 mod rewriting;
 mod serving;

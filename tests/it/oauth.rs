@@ -640,3 +640,20 @@ fn shared_logins_are_refreshed_for_all() {
     }
     play.uses("a2");
 }
+
+/// A token that came in the query stays here, though the file that says so changes before the request goes up.
+#[test]
+fn a_reload_during_a_refresh_lets_no_token_through() {
+    let mut play = Play::new(-1);
+    let file = file(&format!("http://{}", play.world.host), &format!("http://{}", play.auth.address()));
+    play.world.home.write("t", &format!("{file}\n[caller]\nquery = [\"key\"]\n"));
+    play.world.home.done(&["reload"], "");
+    let target = format!("/t/get?a=1&key={}&b=2", play.world.token);
+    let exchange = Exchange::get().at(&target, "/get?a=1&b=2").added("Authorization", "Bearer a2");
+    let mut client = play.client(&exchange);
+    let mut call = play.call("r1");
+    play.world.home.write("t", &file);
+    play.world.home.done(&["reload"], "");
+    call.send(granted("a2", "r2", 3600));
+    play.relayed(&mut client, &exchange);
+}

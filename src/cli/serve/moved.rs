@@ -33,7 +33,7 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let table = Arc::clone(&live.current());
+        let table = live.snapshot();
         if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &table)) {
             continue;
         }
