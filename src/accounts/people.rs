@@ -313,6 +313,8 @@ pub async fn rotate_token(
     let record = token::record(&token, draft, clock::now_ms());
     let told = json!({ "old": old.id.as_str(), "new": token_told(&record) });
     let act = actor.act("token.rotate", &caller.id, told);
+    // A replaced token is answered as such, not as revoked.
+    let act = Act { right: act.right.map(Right::even_if_replaced), ..act };
     Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
         Rotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
         Rotation::Gone => Err(NotRotated::Gone),

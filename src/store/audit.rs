@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{Result, Store, StoreError, TokenHash, from_db, hex, to_db};
+use super::{Query, Result, Store, StoreError, TokenHash, from_db, hex, to_db};
 use crate::name::AdminTokenId;
 
 /// Something that somebody did.
@@ -32,10 +32,24 @@ pub struct Act {
 /// What somebody came with. It has to be good still in the transaction that does what it gave the right to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Right {
-    /// A user's token.
+    /// A user's token that is still the current one: not revoked, expired or replaced by a rotation.
     Token(TokenHash),
-    /// An admin token.
+    /// The same, but a replaced token passes too. Only a rotation takes it: a token that was replaced is answered with
+    /// [`Rotation::Replaced`](super::Rotation), not as revoked.
+    TokenEvenIfReplaced(TokenHash),
+    /// An admin token that is neither revoked nor expired.
     Admin(AdminTokenId),
+}
+
+impl Right {
+    /// The same right for a call that a replaced token may make too.
+    #[must_use]
+    pub fn even_if_replaced(self) -> Self {
+        match self {
+            Self::Token(hash) | Self::TokenEvenIfReplaced(hash) => Self::TokenEvenIfReplaced(hash),
+            Self::Admin(id) => Self::Admin(id),
+        }
+    }
 }
 
 /// An entry of the log.
@@ -130,6 +144,13 @@ impl Chain {
     }
 }
 
+macro_rules! good_token {
+    () => {
+        "SELECT 1 FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = $1
+         AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)"
+    };
+}
+
 const LAST: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
 
 impl Store {
@@ -149,29 +170,16 @@ impl Store {
         }
     }
 
-    /// A transaction that can write what somebody asked for, who has the right to it still.
+    /// Begins a write transaction for `act`, and checks its right in that transaction: a token that was revoked,
+    /// expired or disabled since the call came in changes nothing.
     pub(super) async fn begin_for(&self, act: &Act) -> Result<Transaction<'static, Sqlite>> {
         let mut transaction = self.begin().await?;
-        let (query, key) = match &act.right {
-            None => return Ok(transaction),
-            // A token that was replaced has no rights left but to be told so.
-            Some(Right::Token(hash)) => (
-                "SELECT 1 FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = $1
-                 AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)
-                 AND (t.replaced_at IS NULL OR $3 = 'token.rotate')",
-                hash.hex(),
-            ),
-            Some(Right::Admin(id)) => (
-                "SELECT 1 FROM admin_tokens WHERE id = $1 AND (expires_at IS NULL OR expires_at > $2)
-                 AND $3 <> ''",
-                id.to_string(),
-            ),
-        };
-        let query = sqlx::query(query).bind(key).bind(to_db(act.at_ms)).bind(act.action);
+        let Some(right) = &act.right else { return Ok(transaction) };
+        let query = right_query(right).bind(to_db(act.at_ms));
         let good = query.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
         match good {
             Some(_) => Ok(transaction),
-            None => Err(StoreError::Revoked { admin: matches!(act.right, Some(Right::Admin(_))) }),
+            None => Err(StoreError::Revoked { admin: matches!(right, Right::Admin(_)) }),
         }
     }
 
@@ -225,6 +233,19 @@ impl Store {
             hash: self.get(row, "hash")?,
         })
     }
+}
+
+/// Finds a row if the right is good at the time `$2`, which the caller binds.
+fn right_query(right: &Right) -> Query {
+    let (query, key) = match right {
+        Right::Token(hash) => (concat!(good_token!(), " AND t.replaced_at IS NULL"), hash.hex()),
+        Right::TokenEvenIfReplaced(hash) => (good_token!(), hash.hex()),
+        Right::Admin(id) => (
+            "SELECT 1 FROM admin_tokens WHERE id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+            id.to_string(),
+        ),
+    };
+    sqlx::query(query).bind(key)
 }
 
 /// What is written to the log of the process once an entry is stored.

@@ -260,9 +260,14 @@ async fn rights_are_looked_at_last(store: Store) {
     assert!(!may("over").await);
     store.rotate_token(&TokenHash::of("first"), &token("second"), 90, &act()).await.unwrap();
     assert!(!may("first").await, "another one is in its place");
-    let again = Act { action: "token.rotate", ..by(Right::Token(TokenHash::of("first"))) };
-    let again = store.rotate_token(&TokenHash::of("first"), &token("x"), 90, &again).await.unwrap();
-    assert_eq!(again, Rotation::Replaced);
+    let rotate = async |right| {
+        let act = Act { action: "token.rotate", ..by(right) };
+        store.rotate_token(&TokenHash::of("first"), &token("x"), 90, &act).await
+    };
+    let right = Right::Token(TokenHash::of("first"));
+    let refused = rotate(right.clone()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Revoked { admin: false }), "the action gives no right: {refused}");
+    assert_eq!(rotate(right.even_if_replaced()).await.unwrap(), Rotation::Replaced);
     assert!(may("second").await);
     let disable = |since| UserChange { disabled_at_ms: Some(since), ..UserChange::default() };
     store.update_user(&owner.id, &disable(Some(9)), &act()).await.unwrap();
