@@ -9,7 +9,7 @@ pub use tollgate_engine::{
     language::{bind, compile, fields, format, lint, starter, syntax},
     pipeline,
     request::{access_record, rewrite, table},
-    tools::{diff, explain, filetest, prove, reconcile, ways},
+    tools::{diff, explain, filetest, prove, reconcile, upstream_routes},
 };
 
 // floor: settings

@@ -141,7 +141,7 @@ fn show(text: &mut String, sources: &Sources, breach: &Breach) {
     if let Some(example) = &breach.example {
         line(text, format_args!("    request   `{}`", example.request));
         line(text, format_args!("    vars      {}", example.vars()));
-        for step in &example.way {
+        for step in &example.route {
             let at = step.at.as_ref().map(|at| format!("  ({})", prove::place(sources, at)));
             line(text, format_args!("    {:<9} {}{}", step.kind, step.what, at.unwrap_or_default()));
         }
@@ -163,7 +163,7 @@ fn document(sources: &Sources, verdicts: &[Verdict]) -> Value {
 
 fn told(sources: &Sources, breach: &Breach) -> Value {
     let example = breach.example.as_ref().map(|example| {
-        let way = example.way.iter().map(|step| {
+        let way = example.route.iter().map(|step| {
             let at = step.at.as_ref().map(|place| at(sources, place));
             json!({ "kind": step.kind, "what": step.what, "at": at })
         });

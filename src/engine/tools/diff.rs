@@ -1,8 +1,8 @@
-//! Two sets of provider files, compared by what they mean: what was added, removed and changed of each provider, its
-//! preset, gateways and apis included, and what of that widens exposure. What is written another way and means the
-//! same is no difference, and neither is a test.
+//! Compares two sets of provider files by meaning: additions, removals and changes of each provider, with its preset,
+//! gateways and apis, and which of them widen exposure. Another spelling of the same meaning is no difference, nor is a
+//! test.
 //!
-//! Pure; reads no file, and never shows what looks like a key.
+//! It never shows what looks like a key. Read next: `facts`, which lists what is compared.
 
 mod facts;
 mod show;
@@ -23,7 +23,7 @@ pub use show::{human, markdown};
 
 use facts::{Fact, Facts, facts, pairs};
 
-/// What a change is about.
+/// The subject of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the tables and keys of a provider file, and the origins that they lead to")]
@@ -50,19 +50,19 @@ pub enum What {
 /// A difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Change {
-    /// What it is about.
+    /// Its subject.
     pub what: What,
-    /// Which one.
+    /// The name of the one that changed.
     pub name: String,
-    /// What it was, if it was there.
+    /// The old value; none if it was added.
     pub old: Option<String>,
-    /// What it is, if it is there.
+    /// The new value; none if it was removed.
     pub new: Option<String>,
-    /// Why it widens exposure, if it does.
+    /// The reason why it widens exposure; none if it does not.
     pub widens: Option<String>,
 }
 
-/// What became of a provider.
+/// The kind of change to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Became {
@@ -70,22 +70,22 @@ pub enum Became {
     Added,
     /// It is gone.
     Removed,
-    /// It is another.
+    /// Its meaning changed.
     Changed,
 }
 
-/// Providers with the same differences. Where there are several, `{provider}` stands for the name of each.
+/// Providers with the same differences. If there are several, `{provider}` stands for each name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// Their names.
     pub providers: Vec<String>,
-    /// What became of them.
+    /// The kind of change.
     pub became: Became,
     /// The differences of each.
     pub changes: Vec<Change>,
 }
 
-/// How two sets of files stand to each other.
+/// The result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -100,18 +100,18 @@ pub enum Verdict {
 /// All differences.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diff {
-    /// All in all.
+    /// The result of all.
     pub verdict: Verdict,
-    /// By provider, what widens first.
+    /// By provider; groups that widen exposure come first.
     pub groups: Vec<Group>,
 }
 
-/// Providers with the same differences, each with them in its own words.
+/// Providers with the same differences, each with its own texts of them.
 type Users<'a> = Vec<(&'a FileName, Vec<Change>)>;
 
 /// Compares two sets of providers.
 pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
-    // Where each secret went already, whichever provider sent it.
+    // A secret that already reached an origin, through any provider, is not exposed by reaching it again.
     let reached: BTreeSet<(String, String)> = old.iter().flat_map(|provider| pairs(provider)).collect();
     let by_name = |all: &[Arc<Provider>]| -> BTreeMap<FileName, Arc<Provider>> {
         all.iter().map(|provider| (provider.name.clone(), provider.clone())).collect()
@@ -148,14 +148,14 @@ pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
 }
 
 impl Group {
-    /// Whether anything of it widens exposure.
+    /// True if any of its changes widens exposure.
     pub fn widens(&self) -> bool {
         self.changes.iter().any(|change| change.widens.is_some())
     }
 }
 
 impl Change {
-    /// The same, as it would be of any provider.
+    /// The change without the provider's name, to compare it with those of others.
     fn without(&self, name: &str) -> Self {
         let text = |text: &String| facts::without(text, name);
         let (old, new) = (self.old.as_ref().map(text), self.new.as_ref().map(text));
@@ -178,7 +178,7 @@ fn compare(
         }
         let (what, name) = key;
         let widens = match (what, new) {
-            // What is gone exposes nothing.
+            // A removed provider exposes nothing.
             (_, None) => None,
             (What::Endpoint, Some(new)) => more_endpoints(old, new, name),
             (What::Origin, Some(_)) => is.and_then(|is| new_pair(is, name, reached)),
@@ -219,7 +219,7 @@ fn changed(what: What, was: &Fact, is: &Fact) -> Option<String> {
     lost.or_else(|| gains(was, is))
 }
 
-/// Whether another glob of its kind matches all that its own does.
+/// True if another glob of its list matches everything that its own matches.
 fn is_covered(fact: &Fact, others: &Facts) -> bool {
     let Some((kind, glob)) = &fact.glob else { return false };
     let mut globs = others.values().filter_map(|other| other.glob.as_ref());
@@ -236,7 +236,7 @@ fn new_pair(is: &Fact, origin: &str, reached: &BTreeSet<(String, String)>) -> Op
     Some(format!("a new host for {new}"))
 }
 
-/// Whether an endpoint allows what none did, or leads where none did.
+/// The reason why an endpoint widens exposure: it allows requests or reaches upstream paths that none did before.
 fn more_endpoints(old: Option<&Provider>, new: &Provider, name: &str) -> Option<String> {
     let endpoint = new.endpoints.iter().find(|endpoint| endpoint.name == name)?;
     let before = old.map(|old| old.endpoints.as_slice()).unwrap_or_default();

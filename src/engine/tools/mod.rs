@@ -5,6 +5,6 @@
 pub mod explain;
 pub mod filetest;
 pub mod reconcile;
-pub mod ways;
+pub mod upstream_routes;
 pub mod diff;
 pub mod prove;

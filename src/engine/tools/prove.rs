@@ -1,8 +1,8 @@
-//! Whether provider files keep to a policy: `policy.toml` says what has to hold of all of them, and each rule is proved
-//! or refuted over all settings of all vars (`ways`). A rule that does not hold comes with a counterexample: a request,
-//! what has to be set, and the way it takes.
+//! Proves or refutes each rule of `policy.toml` for all providers, over all settings of all vars. A rule that does not
+//! hold comes with a counterexample: a request, the vars to set, and its route to the upstream.
 //!
-//! Pure, and static: no request is made up and tried. What a var holds is unknown here and counts as anything.
+//! Static analysis: it tries out no request, and assumes any value for a var. Read next: `judge`, one rule against one
+//! provider; [`super::upstream_routes`].
 
 mod judge;
 mod rules;
@@ -20,31 +20,31 @@ use crate::{
 
 pub use rules::{Kind, Rule, compile};
 
-/// What came of a rule.
+/// The result for one rule.
 #[derive(Debug)]
 pub struct Verdict {
     /// The rule.
     pub rule: Rule,
-    /// How many providers it says something of.
+    /// Number of providers that the rule applies to.
     pub concerns: usize,
-    /// Where it does not hold.
+    /// Places where it does not hold.
     pub breaches: Vec<Breach>,
 }
 
 /// A place where a rule does not hold.
 #[derive(Debug, Clone)]
 pub struct Breach {
-    /// Of which provider.
+    /// The provider.
     pub provider: FileName,
-    /// What in the provider's own file brings it about.
+    /// The cause, in the provider's own file.
     pub own: At,
-    /// What is to mend, in that file or in one that it is made of.
+    /// The place to fix, in that file or in one that it uses.
     pub at: At,
-    /// What is wrong: a fragment.
+    /// The message, a fragment.
     pub what: String,
-    /// How to mend it.
+    /// The fix.
     pub help: String,
-    /// How it comes to it; none where no request has to be made for it.
+    /// A counterexample; none if the breach needs no request.
     pub example: Option<Example>,
 }
 
@@ -53,29 +53,29 @@ pub struct Breach {
 pub struct Example {
     /// The request: method and path.
     pub request: String,
-    /// The vars that have to be set; all others need not.
+    /// The vars to set. All others are unset.
     pub set: Vec<String>,
-    /// The way that it takes, in order.
-    pub way: Vec<Step>,
+    /// Its route, step by step.
+    pub route: Vec<Step>,
 }
 
-/// A step of a request's way.
+/// A step of a counterexample's route.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// What kind of step, in a word.
+    /// The kind of step, in a word.
     pub kind: &'static str,
-    /// What it is.
+    /// Its text.
     pub what: String,
-    /// Where it is written.
+    /// Its place in a file.
     pub at: Option<At>,
 }
 
-/// What came of a policy, where files are checked.
+/// The result of a policy for a set of files.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// What is wrong with the policy itself: nothing is known to keep to it.
+    /// Errors in the policy itself. Then no provider is known to keep it.
     pub policy: Vec<Diagnostic>,
-    /// What is wrong with each provider that does not keep to it.
+    /// Findings of each provider that breaks it.
     pub broken: BTreeMap<FileName, Vec<Diagnostic>>,
 }
 
@@ -86,16 +86,16 @@ impl Judged {
     }
 }
 
-/// Holds providers against the policy that came with their files, if one did.
+/// Checks providers against the policy beside their files, if there is one.
 pub fn judge(files: &Files, providers: &[Arc<Provider>]) -> Judged {
-    // What is wrong with its form was told where it was parsed.
+    // Parsing has already reported errors of form.
     let Some((_, Ok(policy))) = &files.policy else { return Judged::default() };
     let (rules, found) = compile(policy);
     let mut judged = Judged { policy: found, ..Judged::default() };
     for verdict in prove(rules.unwrap_or_default(), providers) {
         for breach in &verdict.breaches {
-            let told = breach.diagnostic(&verdict.rule);
-            judged.broken.entry(breach.provider.clone()).or_default().push(told);
+            let finding = breach.diagnostic(&verdict.rule);
+            judged.broken.entry(breach.provider.clone()).or_default().push(finding);
         }
     }
     judged
@@ -116,24 +116,24 @@ impl Breach {
     pub fn diagnostic(&self, rule: &Rule) -> Diagnostic {
         let at = if self.at.file == self.own.file { &self.at } else { &self.own };
         let message = format!("breaks the policy \"{}\": {}", rule.name, self.what);
-        let mut told =
+        let mut finding =
             Diagnostic::new(Code::Policy, at.clone(), message).related(rule.at.clone(), "the rule");
         if at != &self.at {
-            told = told.related(self.at.clone(), "what is said there");
+            finding = finding.related(self.at.clone(), "what is said there");
         }
         let example = self.example.as_ref().map(|example| format!("\nfor example: {}", example.line()));
-        told.help(format!("{}{}", self.help, example.unwrap_or_default()))
+        finding.help(format!("{}{}", self.help, example.unwrap_or_default()))
     }
 }
 
 impl Example {
-    /// All of it on a line.
+    /// The whole example on one line.
     pub fn line(&self) -> String {
-        let steps = self.way.iter().map(|step| format!("{} {}", step.kind, step.what));
+        let steps = self.route.iter().map(|step| format!("{} {}", step.kind, step.what));
         format!("`{}` with {}: {}", self.request, self.vars(), steps.collect::<Vec<_>>().join(", "))
     }
 
-    /// What has to be set, in words.
+    /// The vars to set, in words.
     pub fn vars(&self) -> String {
         match self.set.as_slice() {
             [] => "no optional var set".to_owned(),

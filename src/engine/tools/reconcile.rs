@@ -1,8 +1,10 @@
-//! Which text of each file serves. What served before goes before what is new: a file that broke, or that
-//! now clashes with another, falls back to what it last was when it was good, and a file that never was good
-//! is out. Falling back may free or take a path that others use, so that it goes on until nothing clashes.
+//! Chooses which version of each provider serves: the current one, its last good one, or none.
 //!
-//! Pure: what the files are now, and what they last were, is handed in. Never reads one, and keeps nothing.
+//! A provider that is broken now reverts to its last good version; one that never was good is rejected. On a conflict,
+//! the provider whose files changed reverts. If that does not resolve it, the newer provider is rejected. A provider that
+//! was serving is never displaced. Reverting can create or resolve other conflicts, so it repeats until none is left.
+//!
+//! It reads nothing and keeps nothing: current and last good versions are arguments. Read next: `docs/adr/0006`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,82 +23,82 @@ use crate::{
 /// A provider that can serve.
 #[derive(Debug, Clone)]
 pub struct Good {
-    /// What its files mean.
+    /// Compiled from its files.
     pub compiled: Arc<compile::Provider>,
-    /// The same under the vars of this process.
+    /// Bound to the values of its vars.
     pub bound: Arc<bind::Provider>,
-    /// What lints say of its file, though it can serve.
+    /// Warnings of lints about its file.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// What a provider's files are now, each for itself.
+/// The current version of a provider, compared with its last good one.
 #[derive(Debug)]
 pub enum Fresh {
-    /// What they were when they last were good.
+    /// Equal to the last good version.
     Same,
-    /// Good, and another than before, or new.
+    /// Good, and changed or new.
     New(Good),
-    /// Not good.
+    /// Broken.
     Bad(Rejected),
 }
 
 /// A provider that serves.
 #[derive(Debug, Clone)]
 pub struct Serving {
-    /// As what.
+    /// The version that serves.
     pub good: Good,
-    /// Whether its files are not that any more.
+    /// True if the files have changed since, so that this is the last good version.
     pub stale: bool,
 }
 
-/// Which providers serve, as what, and why not all do.
+/// The providers that serve and those that do not, with the reasons.
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// Those that serve.
+    /// Serving providers.
     pub serving: BTreeMap<FileName, Serving>,
-    /// Those that do not, by name.
+    /// Rejected providers, by name.
     pub rejected: Vec<Rejected>,
-    /// What was found of files that are good each for itself.
+    /// Conflicts between providers.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// What is added to the name of a file where an older text of it is meant.
+/// Suffix to a file's name in a finding about its last good version.
 pub const LAST_GOOD: &str = " (last good)";
 
-/// What a name stands for, while it is being settled.
-enum Seat {
+/// The state of one provider between two rounds.
+enum Candidate {
     Serves(Serving),
     New(Good),
     Out(Rejected),
 }
 
-/// Settles what serves. A name that `fresh` does not have is gone, whatever it last was.
+/// Chooses what serves. A provider that is not in `fresh` is removed, even if it has a last good version.
 pub fn settle(fresh: BTreeMap<FileName, Fresh>, last: &BTreeMap<FileName, Good>) -> Settled {
-    let mut seats = Seats { seats: BTreeMap::new(), last };
+    let mut candidates = Candidates { candidates: BTreeMap::new(), last };
     for (name, fresh) in fresh {
-        let seat = match (fresh, last.get(&name)) {
-            (Fresh::Same, Some(good)) => Seat::Serves(Serving { good: good.clone(), stale: false }),
-            (Fresh::New(good), _) => Seat::New(good),
-            (Fresh::Bad(_), Some(good)) => Seat::Serves(Serving { good: good.clone(), stale: true }),
-            (Fresh::Bad(rejected), None) => Seat::Out(rejected),
+        let candidate = match (fresh, last.get(&name)) {
+            (Fresh::Same, Some(good)) => Candidate::Serves(Serving { good: good.clone(), stale: false }),
+            (Fresh::New(good), _) => Candidate::New(good),
+            (Fresh::Bad(_), Some(good)) => Candidate::Serves(Serving { good: good.clone(), stale: true }),
+            (Fresh::Bad(rejected), None) => Candidate::Out(rejected),
             (Fresh::Same, None) => continue,
         };
-        seats.seats.insert(name, seat);
+        candidates.candidates.insert(name, candidate);
     }
     let mut diagnostics = Vec::new();
     loop {
-        let found = seats.round();
+        let found = candidates.round();
         if found.is_empty() {
             break;
         }
         diagnostics.extend(found);
     }
     let mut settled = Settled { diagnostics, ..Settled::default() };
-    for (name, seat) in seats.seats {
-        let serving = match seat {
-            Seat::Serves(serving) => serving,
-            Seat::New(good) => Serving { good, stale: false },
-            Seat::Out(rejected) => {
+    for (name, candidate) in candidates.candidates {
+        let serving = match candidate {
+            Candidate::Serves(serving) => serving,
+            Candidate::New(good) => Serving { good, stale: false },
+            Candidate::Out(rejected) => {
                 settled.rejected.push(rejected);
                 continue;
             }
@@ -106,95 +108,96 @@ pub fn settle(fresh: BTreeMap<FileName, Fresh>, last: &BTreeMap<FileName, Good>)
     settled
 }
 
-struct Seats<'a> {
-    seats: BTreeMap<FileName, Seat>,
+struct Candidates<'a> {
+    candidates: BTreeMap<FileName, Candidate>,
     last: &'a BTreeMap<FileName, Good>,
 }
 
-impl Seats<'_> {
-    /// Of every two that conflict, lets one give way, or both. What is told of those that did; nothing once
-    /// all that serve go together.
+impl Candidates<'_> {
+    /// Resolves each conflict by reverting or rejecting one of the two, or both. Returns their findings; empty once no
+    /// serving providers conflict.
     fn round(&mut self) -> Vec<Diagnostic> {
-        // Who served before comes first, so that of two that clash the new one is the later.
+        // Serving providers come first, since of two that conflict `link` makes the later one lose.
         let (mut providers, mut new, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-        for seat in self.seats.values() {
-            match seat {
-                Seat::Serves(one) => providers.push(one.good.compiled.clone()),
-                Seat::New(good) => new.push(good.compiled.clone()),
-                Seat::Out(one) => rejected.push(one.clone()),
+        for candidate in self.candidates.values() {
+            match candidate {
+                Candidate::Serves(one) => providers.push(one.good.compiled.clone()),
+                Candidate::New(good) => new.push(good.compiled.clone()),
+                Candidate::Out(one) => rejected.push(one.clone()),
             }
         }
         providers.append(&mut new);
         let mut moved = BTreeSet::new();
         let mut found = Vec::new();
         for conflict in table::link(&providers, &rejected) {
-            // One that gave way may have settled it: the next round tells.
+            // A provider that already moved in this round may have resolved it. The next round shows.
             if !moved.contains(&conflict.loser) && !moved.contains(&conflict.other) {
-                self.give_way(conflict, &mut moved, &mut found);
+                self.resolve(conflict, &mut moved, &mut found);
             }
         }
         found
     }
 
-    fn give_way(&mut self, conflict: Conflict, moved: &mut BTreeSet<FileName>, found: &mut Vec<Diagnostic>) {
+    fn resolve(&mut self, conflict: Conflict, moved: &mut BTreeSet<FileName>, found: &mut Vec<Diagnostic>) {
         let (loser, other) = (conflict.loser.clone(), conflict.other.clone());
-        let (loser_falls, other_falls) =
-            match (self.moved_into(&loser, &other), self.moved_into(&other, &loser)) {
-                // Neither has anything to fall back on that would help.
+        let (loser_moves, other_moves) =
+            match (self.reverting_helps(&loser, &other), self.reverting_helps(&other, &loser)) {
+                // Reverting neither would help.
                 (false, false) if self.is_newcomer(&loser) => (true, false),
                 (false, false) if self.is_newcomer(&other) => (false, true),
-                // One that is out takes nothing from one that served before.
-                (false, false) => (!matches!(self.seats.get(&other), Some(Seat::Out(_))), false),
+                // A rejected provider displaces none that was serving.
+                (false, false) => (!matches!(self.candidates.get(&other), Some(Candidate::Out(_))), false),
                 moved => moved,
             };
-        // Both are told before either falls, of the texts that they had.
-        let told = loser_falls.then(|| self.told(&conflict));
-        let turned = conflict.turn().filter(|_| other_falls).map(|turned| self.told(&turned));
-        for (name, told) in [(loser, told), (other, turned)] {
-            if let Some(told) = told {
-                found.push(told);
-                self.fall(&name);
+        // Both findings are made before either moves: they are about the versions that conflict.
+        let about_loser = loser_moves.then(|| self.finding(&conflict));
+        let about_other = conflict.turn().filter(|_| other_moves).map(|turned| self.finding(&turned));
+        for (name, finding) in [(loser, about_loser), (other, about_other)] {
+            if let Some(finding) = finding {
+                found.push(finding);
+                self.step_down(&name);
                 moved.insert(name);
             }
         }
     }
 
-    /// Whether it never was good before.
+    /// True if it is new and has no last good version.
     fn is_newcomer(&self, name: &FileName) -> bool {
-        matches!(self.seats.get(name), Some(Seat::New(_))) && !self.last.contains_key(name)
+        matches!(self.candidates.get(name), Some(Candidate::New(_))) && !self.last.contains_key(name)
     }
 
-    /// Whether it is new, and goes together with the other as what it was before.
-    fn moved_into(&self, name: &FileName, other: &FileName) -> bool {
-        let (Some(Seat::New(_)), Some(last), Some(other)) =
-            (self.seats.get(name), self.last.get(name), self.seats.get(other))
+    /// True if it changed, and its last good version does not conflict with the other.
+    fn reverting_helps(&self, name: &FileName, other: &FileName) -> bool {
+        let (Some(Candidate::New(_)), Some(last), Some(other)) =
+            (self.candidates.get(name), self.last.get(name), self.candidates.get(other))
         else {
             return false;
         };
         let last = last.compiled.clone();
         match other {
-            Seat::Serves(Serving { good, .. }) | Seat::New(good) => {
+            Candidate::Serves(Serving { good, .. }) | Candidate::New(good) => {
                 table::link(&[last, good.compiled.clone()], &[]).is_empty()
             }
-            Seat::Out(rejected) => table::link(&[last], std::slice::from_ref(rejected)).is_empty(),
+            Candidate::Out(rejected) => table::link(&[last], std::slice::from_ref(rejected)).is_empty(),
         }
     }
 
-    fn fall(&mut self, name: &FileName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        *seat = match (&*seat, self.last.get(name)) {
-            (Seat::New(_), Some(good)) => Seat::Serves(Serving { good: good.clone(), stale: true }),
-            (Seat::New(good) | Seat::Serves(Serving { good, .. }), _) => {
-                Seat::Out(Rejected::from(&*good.compiled))
+    /// Reverts a changed provider to its last good version, and rejects any other.
+    fn step_down(&mut self, name: &FileName) {
+        let Some(candidate) = self.candidates.get_mut(name) else { return };
+        *candidate = match (&*candidate, self.last.get(name)) {
+            (Candidate::New(_), Some(good)) => Candidate::Serves(Serving { good: good.clone(), stale: true }),
+            (Candidate::New(good) | Candidate::Serves(Serving { good, .. }), _) => {
+                Candidate::Out(Rejected::from(&*good.compiled))
             }
-            (Seat::Out(_), _) => return,
+            (Candidate::Out(_), _) => return,
         };
     }
 
-    /// The other's places are in the text that it serves as.
-    fn told(&self, conflict: &Conflict) -> Diagnostic {
+    /// The finding; places in a last good version are marked as such.
+    fn finding(&self, conflict: &Conflict) -> Diagnostic {
         let mut diagnostic = conflict.diagnostic.clone();
-        if let Some(Seat::Serves(Serving { stale: true, .. })) = self.seats.get(&conflict.other) {
+        if let Some(Candidate::Serves(Serving { stale: true, .. })) = self.candidates.get(&conflict.other) {
             for (at, _) in &mut diagnostic.related {
                 at.file = format!("{}{LAST_GOOD}", at.file).into();
             }
@@ -229,7 +232,7 @@ mod tests {
         bad.chain(good).collect()
     }
 
-    /// What serves as what, `~` where stale, then `-` and what is out; and the findings.
+    /// The serving providers (`~` if stale), then `-` and each rejected one; and the findings.
     fn outcome(last: &str, now: &str) -> (String, Vec<Diagnostic>) {
         let same: BTreeSet<&str> = last.split_terminator(';').map(str::trim).collect();
         let same = now.split_terminator(';').map(str::trim).filter(|one| same.contains(one));
@@ -252,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn what_served_before_goes_before_what_is_new() {
+    fn a_serving_provider_is_never_displaced() {
         let check = |last: &str, now: &str, expected: &str, files: &[&str]| {
             let (found, diagnostics) = outcome(last, now);
-            let told: Vec<&str> = diagnostics.iter().map(|one| &*one.at.file).collect();
-            assert_eq!((found.as_str(), &told[..]), (expected, files), "{last} -> {now}");
+            let at: Vec<&str> = diagnostics.iter().map(|one| &*one.at.file).collect();
+            assert_eq!((found.as_str(), &at[..]), (expected, files), "{last} -> {now}");
         };
-        // Each for itself.
+        // No conflict.
         check("", "a=x;b=y;", "a=x b=y", &[]);
         check("a=x;", "a=x;b=!;", "a=x -b", &[]);
         check("a=x;", "a=!;", "a~x", &[]);
@@ -267,31 +270,31 @@ mod tests {
         // Of two new ones the later name loses; of three in a row only the one in the middle.
         check("", "a=x;b=x;", "a=x -b", &["b.toml"]);
         check("", "a=x;b=x;c=x;", "a=x -b -c", &["b.toml", "c.toml"]);
-        // A new one loses to one that served, whatever its name, and is told so itself.
+        // A new one loses to one that served, whatever its name; the finding is about the new one.
         check("b=x;", "a=x;b=x;", "b=x -a", &["a.toml"]);
         check("b=x;", "a=x;b=!;", "b~x -a", &["a.toml"]);
-        // One that changed falls back, and what never changed does not.
+        // The one that changed reverts, the other does not.
         check("a=x;b=y;", "a=y;b=y;", "a~x b=y", &["a.toml"]);
         check("a=x;b=y;", "a=x;b=x;", "a=x b~y", &["b.toml"]);
-        // Two that changed at once into a clash both fall back.
+        // Two that changed at once into a conflict both revert.
         check("a=x;b=y;", "a=z;b=z;", "a~x b~y", &["b.toml", "a.toml"]);
-        // To swap is no clash, a move neither.
+        // A swap is no conflict, nor is a move.
         check("a=x;b=y;", "a=y;b=x;", "a=y b=x", &[]);
         check("a=x;", "b=x;", "b=x", &[]);
-        // Falling back takes a path again that another took, so that this one falls back too.
+        // Reverting takes a path back that another took, so that one reverts too.
         check("a=x;b=y;c=z;", "a=z;b=x;c=z;", "a~x b~y c=z", &["a.toml", "b.toml"]);
         check("a=x;b=y;", "a=!;b=x;", "a~x b~y", &["b.toml"]);
         check("a=x;", "a=!;b=x;", "a~x -b", &["b.toml"]);
-        // One that changed elsewhere keeps what it had, and its change is taken over: it is not in the way.
+        // A change that is not about the conflict serves: reverting it would not help.
         check("a=x;", "a=x #;b=x;", "a=x -b", &["b.toml"]);
         check("b=x;", "a=x;b=x #;", "b=x -a", &["a.toml"]);
         check("a=x;b=y;", "a=x #;b=x;", "a=x b~y", &["b.toml"]);
-        // One that moves to where a new one is gives way, for it has somewhere to go back to.
+        // One that moves to the path of a new one reverts, since it has a last good version.
         check("a=x;", "a=y;b=y;", "a~x b=y", &["a.toml"]);
     }
 
     #[test]
-    fn a_stored_key_stays_where_it_was() {
+    fn a_section_stays_with_its_provider() {
         let own = "credentials = { section = \"s\", field = [{ name = \"key\" }] }";
         let knows = |name: &str| own.replace("\"s\",", &format!("\"s\", shared_with = [\"{name}\"],"));
         let check = |last: &str, now: &str, expected: &str, codes: usize| {
@@ -310,10 +313,10 @@ mod tests {
         check("b=y OWN;", "a=x OWN;b=y OWN;", "b=y -a", 1);
         check("b=y OWN;", "a=x KNOWS-B;b=y OWN;", "b=y -a", 1);
         check("b=y OWN;", "a=x KNOWS-B;b=y KNOWS-A;", "a=x b=y", 0);
-        // A bad newcomer takes nothing from the one that has the section, which keeps others out when bad.
+        // A broken newcomer takes no section away; a broken owner keeps its section.
         check("b=y OWN;", "a=! OWN;b=y OWN;", "b=y -a", 0);
         check("b=y OWN;", "a=x OWN;b=! OWN;", "b~y -a", 1);
-        // Nor does it keep a change out, or one that is good; but nobody comes to have it by a change.
+        // Nor does it block changes of the owner; but no provider gains a section by a change.
         check("b=y OWN;", "a=! OWN;b=z OWN;", "b=z -a", 0);
         check("b=y OWN;", "a=x OWN;b=z OWN;", "b=z -a", 1);
         check("b=y;", "a=! OWN;b=y OWN;", "b~y -a", 1);
@@ -321,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_in_an_older_text_is_marked() {
+    fn a_place_in_a_last_good_version_is_marked() {
         let (found, diagnostics) = outcome("b=x;", "a=x;b=!;");
         let related: Vec<&str> = diagnostics[0].related.iter().map(|(at, _)| &*at.file).collect();
         assert_eq!((found.as_str(), related), ("b~x -a", vec!["b.toml (last good)"]));

@@ -1,5 +1,5 @@
-//! What a provider means, as facts that can be compared one by one: a fact's key says what it is about, and what is a
-//! list in a file is a fact for each entry. What is as it is without being said is no fact.
+//! Lists a provider's meaning as facts that are compared one by one. A fact has a key; a list in a file is one fact per
+//! entry. Defaults are no facts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,37 +17,37 @@ use crate::{
         },
         syntax,
     },
-    tools::ways,
+    tools::upstream_routes,
 };
 
 pub(super) type Key = (What, String);
 pub(super) type Facts = BTreeMap<Key, Fact>;
 
-/// Stands for every credential of a field, whatever it looks like.
+/// Stands for every credential of a field, of any shape.
 pub(super) const ANY: &str = "any credential";
 
-/// What is so.
+/// One fact about a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fact {
-    /// As it is shown.
+    /// Its text for people.
     pub value: String,
-    /// What is not shown, but told apart.
+    /// More to compare that is not shown.
     pub detail: String,
-    /// The secrets that it sends: one more widens.
+    /// The secrets that it sends. One more widens exposure.
     pub secrets: BTreeSet<String>,
-    /// What has to hold before it sends any: one less widens.
+    /// Conditions for sending them. One less widens exposure.
     pub guards: BTreeSet<String>,
-    /// Why it widens that it is there.
+    /// The reason why adding it widens exposure.
     pub added: Option<&'static str>,
-    /// Why it widens that it is gone.
+    /// The reason why removing it widens exposure.
     pub removed: Option<&'static str>,
-    /// What it stands below: with that, it goes without a word.
+    /// The fact that it belongs to. If that is removed, this one is not reported.
     pub owner: Option<Key>,
-    /// The globs that it is one of, and the glob: what another of them matches changes nothing.
+    /// Its list of globs and its glob. A change that another glob of the list covers exposes nothing.
     pub glob: Option<(String, String)>,
 }
 
-/// What a secret that is sent is called, and the origin that it is sent to.
+/// Pairs of a secret and an origin that it is sent to.
 pub(super) fn pairs(provider: &Provider) -> BTreeSet<(String, String)> {
     let reached = reached(provider).into_iter();
     reached.flat_map(|(origin, secrets)| secrets.into_iter().map(move |one| (one, origin.clone()))).collect()
@@ -59,13 +59,13 @@ pub(super) fn facts(provider: &Provider) -> Facts {
     listing.facts
 }
 
-/// Where an endpoint leads, below the base URL.
+/// The upstream path of an endpoint, below the base URL.
 pub(super) fn upstream(endpoint: &Endpoint) -> String {
     let names = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
-    ways::shown(&endpoint.upstream_path, names)
+    upstream_routes::shown(&endpoint.upstream_path, names)
 }
 
-/// A text with `{provider}` for a provider's name, where that is a word.
+/// Replaces a provider's name by `{provider}` where it is a whole word.
 pub(super) fn without(text: &str, name: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
@@ -169,7 +169,8 @@ impl Listing<'_> {
             let status = rule.status.map_or_else(|| "any status".to_owned(), |status| status.to_string());
             let kind =
                 rule.content_type.as_ref().map(|glob| format!(" `{}`", glob.as_str())).unwrap_or_default();
-            let value = format!("{}: {}", rule.reply_status.as_u16(), ways::shown(&rule.message, &[]));
+            let value =
+                format!("{}: {}", rule.reply_status.as_u16(), upstream_routes::shown(&rule.message, &[]));
             let fact = Fact { detail: value.clone(), ..Fact::of(masked(&value)) };
             self.say(What::Response, format!("{front}{status}{kind}"), fact);
         }
@@ -185,7 +186,7 @@ impl Listing<'_> {
         self.removes(front, owner, &rules.remove);
         for (kind, rules) in [("default", &rules.default), ("set", &rules.set)] {
             for (name, text) in rules {
-                // What a file sets anywhere, a client cannot send.
+                // A client's own header of a name that the file sets is removed: `set` closes it.
                 let opens = kind == "set" && safety::request(name.as_str()) == Class::Plain;
                 let removed = Some("what a client sends there goes up").filter(|_| opens);
                 let glob = (kind == "set").then(|| ("set".to_owned(), name.to_string()));
@@ -267,14 +268,14 @@ impl Listing<'_> {
         let name = &used.gateway.name;
         let own = used.gateway.vars.keys().map(|var| format!("{name}.{var}"));
         let when = used.when.iter().cloned().chain(own);
-        let mut value = format!("path `{}`", ways::shown(&used.path, &[]));
+        let mut value = format!("path `{}`", upstream_routes::shown(&used.path, &[]));
         if !used.strip.is_empty() {
             write!(value, ", strip `{}`", used.strip).expect("a string takes all that is written to it");
         }
         if let Some(order) = used.order {
             write!(value, ", order {order}").expect("a string takes all that is written to it");
         }
-        let detail = ways::shown(&used.gateway.base_url.value, &[]);
+        let detail = upstream_routes::shown(&used.gateway.base_url.value, &[]);
         let sends = self.sends_credentials() || sets_secret(&used.gateway.overlay, &used.gateway.vars);
         let fact = Fact { detail, ..conditional(&value, when, sends) };
         self.say(What::Gateway, name.as_str(), fact);
@@ -287,7 +288,8 @@ impl Listing<'_> {
         let mut order = Vec::new();
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
         for egress in egresses {
-            let url = egress.url.as_ref().map(|url| format!("`{}`", masked(&ways::shown(url, &[]))));
+            let url =
+                egress.url.as_ref().map(|url| format!("`{}`", masked(&upstream_routes::shown(url, &[]))));
             let mut name = url.unwrap_or_else(|| "headers".into());
             let times = times.entry(name.clone()).or_default();
             *times += 1;
@@ -326,7 +328,7 @@ impl Listing<'_> {
     }
 }
 
-/// What happens if vars are set.
+/// A fact that holds only if vars are set.
 fn conditional(value: &str, when: impl Iterator<Item = String>, sends_secrets: bool) -> Fact {
     let guards: BTreeSet<String> = when.collect();
     let list: Vec<&String> = guards.iter().collect();
@@ -341,9 +343,9 @@ fn sets_secret(overlay: &Overlay, vars: &Vars) -> bool {
 }
 
 impl Fact {
-    /// What looks like a key in it is told apart, and not shown.
+    /// A literal that looks like a key is compared, and masked where it is shown.
     fn text(text: &Text) -> Self {
-        let detail = ways::shown(text, &[]);
+        let detail = upstream_routes::shown(text, &[]);
         Self { value: masked(&detail), detail, ..Self::default() }
     }
 
@@ -352,44 +354,44 @@ impl Fact {
     }
 }
 
-/// By origin, the secrets that go there.
+/// The secrets that reach each origin.
 fn reached(provider: &Provider) -> BTreeMap<String, BTreeSet<String>> {
     let mut reached: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let section = provider.section.as_ref();
     let credential = || section.map(|section| format!("credentials of `{}`", section.name));
-    for way in ways::ways(provider) {
+    for route in upstream_routes::all(provider) {
         let mut gone = BTreeSet::new();
         let auth = provider.auth.iter().flat_map(|auth| &auth.set);
         let secret = |text: &Text| text.names().any(|name| *name == Name::Secret);
-        if auth.clone().any(|(name, text)| secret(text) && way.keeps(name.as_str())) {
+        if auth.clone().any(|(name, text)| secret(text) && route.passes_value(name.as_str())) {
             gone.extend(credential());
         }
         let own = provider.endpoints.iter().map(|endpoint| &endpoint.headers).chain([&provider.headers]);
         let own = own.flat_map(|rules| rules.default.iter().chain(&rules.set)).chain(auth);
         gone.extend(own.flat_map(|(_, text)| secrets(text, &provider.vars)));
-        if let Some(used) = way.gateway {
+        if let Some(used) = route.gateway {
             gone.extend(
                 used.gateway.overlay.set.iter().flat_map(|(_, text)| secrets(text, &used.gateway.vars)),
             );
         }
-        let stops = way.stops();
-        // What an egress adds is for who is called, not for whom a wrapping URL names.
-        let added = way.egresses.iter().flat_map(|egress| &egress.overlay.set);
+        let origins = route.called();
+        // Headers that an egress adds are for the origin that is called, not for the one in a wrapping URL.
+        let added = route.egresses.iter().flat_map(|egress| &egress.overlay.set);
         let added = added.flat_map(|(_, text)| secrets(text, &provider.vars));
-        reached.entry(stops[0].origin.clone()).or_default().extend(added);
-        for stop in stops {
-            reached.entry(stop.origin).or_default().extend(gone.clone());
+        reached.entry(origins[0].origin.clone()).or_default().extend(added);
+        for called in origins {
+            reached.entry(called.origin).or_default().extend(gone.clone());
         }
     }
     for url in
         section.iter().flat_map(|section| &section.fields).filter_map(|field| field.value.token_url.as_ref())
     {
-        reached.entry(ways::origin(&Text::text(url), true)).or_default().extend(credential());
+        reached.entry(upstream_routes::origin(&Text::text(url), true)).or_default().extend(credential());
     }
     reached
 }
 
-/// The secret vars in a text, by where they come from.
+/// The secret vars in a text, named by their sources.
 fn secrets(text: &Text, vars: &Vars) -> BTreeSet<String> {
     let var = |name: &Name| match name {
         Name::Var(var) => vars.get(&**var).filter(|var| var.value.secret),
@@ -402,7 +404,7 @@ fn secrets(text: &Text, vars: &Vars) -> BTreeSet<String> {
     text.names().filter_map(var).map(|var| source(&var.value.source)).collect()
 }
 
-/// A text without what looks like a key.
+/// The text with everything masked that looks like a key.
 fn masked(text: &str) -> String {
     leak::mask(text).into_owned()
 }

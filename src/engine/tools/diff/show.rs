@@ -1,10 +1,10 @@
-//! Differences for people: lines for a terminal, Markdown for a comment on a change.
+//! Shows differences to people: lines for a terminal, Markdown for a comment on a change.
 
 use std::fmt::Write as _;
 
 use super::{Became, Change, Diff, Group, Verdict, What};
 
-/// Names of providers that are written out.
+/// Providers of a group that are named; the others are counted.
 const NAMES: usize = 5;
 
 /// As lines.
@@ -13,7 +13,7 @@ pub fn human(diff: &Diff) -> String {
     for group in &diff.groups {
         line(&mut out, format_args!("\n{}", title(group, str::to_owned)));
         for change in &group.changes {
-            let text = told(change, plain);
+            let text = values(change, plain);
             line(&mut out, format_args!("  {} {} {text}", mark(change), change.what.word()));
             if let Some(reason) = &change.widens {
                 line(&mut out, format_args!("    WIDENS: {reason}"));
@@ -23,7 +23,7 @@ pub fn human(diff: &Diff) -> String {
     out
 }
 
-/// As Markdown: what widens in a table at once, all of it behind a fold.
+/// As Markdown: a table of the changes that widen exposure, then all changes behind a fold.
 pub fn markdown(diff: &Diff) -> String {
     let mut out = format!("### tollgate: {}\n", summary(diff));
     let widening: Vec<&Group> = diff.groups.iter().filter(|group| group.widens()).collect();
@@ -33,7 +33,7 @@ pub fn markdown(diff: &Diff) -> String {
     for group in widening {
         for change in &group.changes {
             let Some(reason) = &change.widens else { continue };
-            let text = format!("{} {} {}", mark(change), change.what.word(), told(change, code));
+            let text = format!("{} {} {}", mark(change), change.what.word(), values(change, code));
             line(&mut out, format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
         }
     }
@@ -43,7 +43,7 @@ pub fn markdown(diff: &Diff) -> String {
             line(&mut out, format_args!("\n**{}**\n", title(group, code)));
             for change in &group.changes {
                 let mark = if change.widens.is_some() { " :warning:" } else { "" };
-                let text = told(change, code);
+                let text = values(change, code);
                 line(&mut out, format_args!("- {} {} {text}{mark}", verb(change), change.what.word()));
             }
         }
@@ -107,8 +107,8 @@ fn names(group: &Group, shown: impl Fn(&str) -> String) -> String {
     }
 }
 
-/// Which one, and what it was and is.
-fn told(change: &Change, shown: impl Fn(&str) -> String) -> String {
+/// The name, the old and the new value.
+fn values(change: &Change, shown: impl Fn(&str) -> String) -> String {
     let name = shown(&change.name);
     let values = [&change.old, &change.new]
         .map(|value| value.as_deref().filter(|value| !value.is_empty()).map(&shown));
@@ -137,12 +137,12 @@ fn verb(change: &Change) -> &'static str {
     }
 }
 
-/// A text on one line of a terminal.
+/// The text on one line of a terminal, without control characters.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A text as code that ends nowhere but at its end: not in a table, and not by a backtick of its own.
+/// The text as inline code. Escaped, so that it ends neither the code nor a table cell and mentions nobody.
 fn code(text: &str) -> String {
     let text: String = text.chars().filter(|c| *c != '`').collect();
     if text.is_empty() {
@@ -162,7 +162,7 @@ fn code(text: &str) -> String {
     format!("<code>{}</code>", text.chars().map(entity).collect::<String>())
 }
 
-/// Our own words, with what is in backticks as code.
+/// One of our own sentences, with the parts in backticks as code.
 fn prose(text: &str) -> String {
     let parts = text.split('`').enumerate();
     parts.map(|(index, part)| if index % 2 == 1 { code(part) } else { part.to_owned() }).collect()

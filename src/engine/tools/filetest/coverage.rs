@@ -1,5 +1,5 @@
-//! What of the providers no test goes through: endpoints, auth entries, gateways, egresses. Counted for each provider
-//! by itself, whatever its preset's own tests say: a file that changes one line may change all of it.
+//! Test coverage of providers: endpoints, auth entries, gateways and egresses that no test exercises. Each provider
+//! counts for itself. Tests of its preset do not count, since one line of a file may change everything.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,26 +9,25 @@ use crate::{
     language::compile::Provider,
 };
 
-/// What tests went through.
+/// The items of all providers, and those that tests exercised.
 #[derive(Debug, Default)]
 pub struct Coverage {
-    /// All that there is to go through.
     all: Vec<Item>,
     gone: BTreeSet<(Arc<str>, &'static str, usize)>,
 }
 
-/// Something of a provider that a test can go through.
+/// An item of a provider that a test can exercise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// The provider.
     pub provider: FileName,
     /// `endpoint`, `auth entry`, `gateway` or `egress`.
     pub kind: &'static str,
-    /// Its name; its number from 1, if it has none.
+    /// Its name, or its number from 1 if it has none.
     pub name: String,
-    /// Where it is written; of what a preset says, where the provider's file brings it in, if that is known.
+    /// Its place. For an item of a preset: the place in the provider's file that brings it in, if known.
     pub at: At,
-    /// The provider's file, and which one it is there: two directories may have providers of one name.
+    /// The provider's file, kind and index. Not the name: two directories may have providers of the same name.
     key: (Arc<str>, &'static str, usize),
 }
 
@@ -38,7 +37,7 @@ const GATEWAY: &str = "gateway";
 const EGRESS: &str = "egress";
 
 impl Coverage {
-    /// Adds a provider, with nothing gone through.
+    /// Adds a provider's items, none of them exercised.
     pub fn add(&mut self, provider: &Provider) {
         let mut add = |kind, index, name: String, at: &At| {
             let key = (provider.at.file.clone(), kind, index);
@@ -58,7 +57,7 @@ impl Coverage {
         }
     }
 
-    /// A test of the provider went this way.
+    /// Marks the items that a test of the provider exercised.
     pub fn went(&mut self, provider: &Provider, went: &Went) {
         let gateway = |name: &FileName| provider.gateways.iter().position(|one| one.gateway.name == *name);
         let gone = went.endpoint.map(|index| (ENDPOINT, index)).into_iter();
@@ -68,18 +67,18 @@ impl Coverage {
         self.gone.extend(gone.map(|(kind, index)| (provider.at.file.clone(), kind, index)));
     }
 
-    /// Adds what is known of other providers.
+    /// Adds the coverage of other providers.
     pub fn extend(&mut self, other: Self) {
         self.all.extend(other.all);
         self.gone.extend(other.gone);
     }
 
-    /// What no test went through.
+    /// Items that no test exercised.
     pub fn missing(&self) -> impl Iterator<Item = &Item> {
         self.all.iter().filter(|item| !self.has(item))
     }
 
-    /// Of each kind that there is: its name, how many tests went through, how many there are.
+    /// For each kind that occurs: its name, the number of exercised items, the number of all.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
         [ENDPOINT, AUTH, GATEWAY, EGRESS].into_iter().filter_map(|kind| {
             let (gone, all) = self.count(|item| item.kind == kind);
@@ -87,7 +86,7 @@ impl Coverage {
         })
     }
 
-    /// How much of all tests went through, in percent. All of nothing.
+    /// Exercised items in percent. 100 if there are none.
     pub fn percent(&self) -> f64 {
         let (gone, all) = self.count(|_| true);
         let exact = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));

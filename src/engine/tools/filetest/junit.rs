@@ -1,5 +1,5 @@
-//! Test results as `JUnit` XML, of the form that CI systems read: `testsuites`, a `testsuite` for each file, a `testcase`
-//! for each test, `failure` or `error` in it.
+//! Test results as `JUnit` XML, in the form that CI systems read: `testsuites`, one `testsuite` per file, one `testcase` per
+//! test with `failure` or `error`.
 
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
@@ -17,26 +17,26 @@ pub struct Suite {
 pub struct Case {
     /// The test.
     pub name: String,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
-    /// What is wrong, if anything is.
+    /// The failure; none if it passed.
     pub problem: Option<Problem>,
 }
 
-/// What is wrong.
+/// Why a test did not pass.
 #[derive(Debug)]
 pub struct Problem {
-    /// Whether the test ran at all: it failed, or the file cannot be tested.
+    /// True if the test ran and failed; false if its file cannot be tested.
     pub ran: bool,
     /// The diagnostic's code.
     pub code: &'static str,
-    /// In one line.
+    /// The message, on one line.
     pub message: String,
-    /// All of it.
+    /// The whole text.
     pub text: String,
 }
 
-/// The document.
+/// The XML document.
 pub fn junit(suites: &[Suite]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let all: Vec<&Case> = suites.iter().flat_map(|suite| &suite.cases).collect();
@@ -93,7 +93,7 @@ fn seconds(took: Duration) -> String {
     format!("{:.6}", took.as_secs_f64())
 }
 
-/// For text and attributes alike. XML 1.0 has no way to write most control characters.
+/// Escapes text and attribute values. XML 1.0 cannot represent most control characters: they become U+FFFD.
 fn escaped(text: &str) -> Cow<'_, str> {
     let special =
         |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'' | '\u{fffe}' | '\u{ffff}') || c.is_control();

@@ -1,4 +1,4 @@
-//! Each rule against one provider.
+//! Checks one rule against one provider, and makes counterexamples.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use crate::{
         },
         syntax::{self, Refusal},
     },
-    tools::ways::{self, Way},
+    tools::upstream_routes::{self, UpstreamRoute},
 };
 
-/// Where the rule does not hold.
+/// The places where the rule does not hold.
 pub(super) fn breaches(rule: &Kind, provider: &Provider) -> Vec<Breach> {
     let judge = Judge { provider };
     match rule {
@@ -50,32 +50,33 @@ impl<'p> Judge<'p> {
             let what = format!("a login of section `{section}` is refreshed at `{origin}`");
             found.add(self.breach(at, what, help, None));
         }
-        for way in ways::ways(self.provider) {
-            let Some((header, at)) = self.secret(&way) else { continue };
-            for stop in way.stops().into_iter().filter(|stop| !any(origins, &stop.origin)) {
-                let what = format!("a credential of section `{section}` reaches `{}`", stop.origin);
+        for route in upstream_routes::all(self.provider) {
+            let Some((header, at)) = self.secret(&route) else { continue };
+            for called in route.called().into_iter().filter(|called| !any(origins, &called.origin)) {
+                let what = format!("a credential of section `{section}` reaches `{}`", called.origin);
                 let step = Step { kind: "auth", what: format!("`{header}`"), at: Some(at.clone()) };
-                let example = self.example(&way, None, Some(step));
-                found.add(self.breach(stop.at, what, help, example));
+                let example = self.example(&route, None, Some(step));
+                found.add(self.breach(called.at, what, help, example));
             }
         }
         found.0
     }
 
-    /// The first header that takes a credential out.
-    fn secret(&self, way: &Way<'p>) -> Option<(&'p HeaderName, &'p At)> {
+    /// The first header that carries a credential to the upstream.
+    fn secret(&self, route: &UpstreamRoute<'p>) -> Option<(&'p HeaderName, &'p At)> {
         let secret = |text: &Text| text.names().any(|name| *name == Name::Secret);
         let entries = self.provider.auth.iter();
         let mut set =
             entries.flat_map(|auth| auth.set.iter().map(move |(name, text)| (name, text, &auth.at)));
-        set.find(|(name, text, _)| secret(text) && way.keeps(name.as_str())).map(|(name, _, at)| (name, at))
+        set.find(|(name, text, _)| secret(text) && route.passes_value(name.as_str()))
+            .map(|(name, _, at)| (name, at))
     }
 
     fn token_urls(&self) -> impl Iterator<Item = (&'p At, String)> {
         let fields = self.provider.section.iter().flat_map(|section| &section.fields);
         fields.filter_map(|field| {
             let url = field.value.token_url.as_deref()?;
-            Some((&field.at, ways::origin(&Text::text(url), true)))
+            Some((&field.at, upstream_routes::origin(&Text::text(url), true)))
         })
     }
 
@@ -86,14 +87,14 @@ impl<'p> Judge<'p> {
         for (at, origin) in self.token_urls().filter(|(_, origin)| bad(origin)) {
             found.add(self.breach(at, format!("a login is refreshed at `{origin}`"), help, None));
         }
-        for way in ways::ways(self.provider) {
-            for stop in way.stops().into_iter().filter(|stop| bad(&stop.origin)) {
-                let what = if stop.origin.starts_with("http://") {
-                    format!("`{}` is called over plain http", stop.origin)
+        for route in upstream_routes::all(self.provider) {
+            for called in route.called().into_iter().filter(|called| bad(&called.origin)) {
+                let what = if called.origin.starts_with("http://") {
+                    format!("`{}` is called over plain http", called.origin)
                 } else {
-                    format!("`{}` is called, which may be plain http", stop.origin)
+                    format!("`{}` is called, which may be plain http", called.origin)
                 };
-                found.add(self.breach(stop.at, what, help, self.example(&way, None, None)));
+                found.add(self.breach(called.at, what, help, self.example(&route, None, None)));
             }
         }
         found.0
@@ -106,20 +107,20 @@ impl<'p> Judge<'p> {
             if !methods.is_none_or(|methods| methods.contains(method)) {
                 let what = format!("endpoint `{name}` allows `{method}`");
                 let help = "drop the endpoint, or name the method in the rule's `methods`";
-                found.push(self.breach(&endpoint.at, what, help, self.any_way(endpoint)));
+                found.push(self.breach(&endpoint.at, what, help, self.any_route(endpoint)));
             }
             for path in endpoint.paths.iter().filter(|path| !paths.is_none_or(|globs| any(globs, &path.text)))
             {
                 let what = format!("endpoint `{name}` allows the path `{}`", path.text);
                 let help = "change the path, or add a glob to the rule's `paths`";
-                found.push(self.breach(&path.at, what, help, self.any_way(endpoint)));
+                found.push(self.breach(&path.at, what, help, self.any_route(endpoint)));
             }
         }
         found
     }
 
-    fn any_way(&self, endpoint: &'p Endpoint) -> Option<Example> {
-        self.example(ways::ways(self.provider).first()?, Some(endpoint), None)
+    fn any_route(&self, endpoint: &'p Endpoint) -> Option<Example> {
+        self.example(upstream_routes::all(self.provider).first()?, Some(endpoint), None)
     }
 
     fn tests(&self, refusals: &[Refusal]) -> Vec<Breach> {
@@ -166,14 +167,14 @@ impl<'p> Judge<'p> {
 // === impl Judge: headers ===
 
 impl<'p> Judge<'p> {
-    /// Every header that can go out has somebody who sets it, or a client who sends it.
+    /// A header reaches the upstream because a rule sets it, or because a client sends it and no rule removes it.
     fn headers(&self, never: &[Glob]) -> Vec<Breach> {
         let mut found = Found::default();
         for endpoint in &self.provider.endpoints {
             self.set_by_rules(endpoint, never, &mut found);
-            for way in ways::by_gateways(self.provider, &BTreeSet::new()) {
+            for route in upstream_routes::by_gateways(self.provider, &BTreeSet::new()) {
                 for glob in never {
-                    self.sent(endpoint, &way, glob, &mut found);
+                    self.sent(endpoint, &route, glob, &mut found);
                 }
             }
         }
@@ -186,13 +187,13 @@ impl<'p> Judge<'p> {
         name: &str,
         by: &str,
         at: &At,
-        way: &Way<'p>,
+        route: &UpstreamRoute<'p>,
         endpoint: Option<&'p Endpoint>,
     ) -> Breach {
         let what = format!("`{name}` goes out: {by}");
         let help = "drop what sets it or lets it through, or add it to `headers.remove`";
         let step = Step { kind: "header", what: format!("`{name}`"), at: Some(at.clone()) };
-        self.breach(at, what, help, self.example(way, endpoint, Some(step)))
+        self.breach(at, what, help, self.example(route, endpoint, Some(step)))
     }
 
     fn set_by_rules(&self, endpoint: &'p Endpoint, never: &[Glob], found: &mut Found) {
@@ -203,39 +204,40 @@ impl<'p> Judge<'p> {
         let own = names(&endpoint.headers);
         let own = own.map(|name| (name, endpoint.headers.at.as_ref().unwrap_or(&endpoint.at)));
         let auth = provider.auth.iter().flat_map(|one| one.set.iter().map(|(name, _)| (name, &one.at)));
-        let by_gateways = ways::by_gateways(provider, &BTreeSet::new());
+        let by_gateways = upstream_routes::by_gateways(provider, &BTreeSet::new());
         for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| any(never, name.as_str())) {
-            if let Some(way) = by_gateways.iter().find(|way| way.leaves(name.as_str())) {
-                found.add(self.goes_out(name.as_str(), "the file sets it", at, way, Some(endpoint)));
+            if let Some(route) = by_gateways.iter().find(|route| route.passes_header(name.as_str())) {
+                found.add(self.goes_out(name.as_str(), "the file sets it", at, route, Some(endpoint)));
             }
         }
     }
 
     fn set_by_overlays(&self, never: &[Glob], found: &mut Found) {
         let provider = self.provider;
-        for way in ways::by_gateways(provider, &BTreeSet::new()) {
-            let Some(used) = way.gateway else { continue };
+        for route in upstream_routes::by_gateways(provider, &BTreeSet::new()) {
+            let Some(used) = route.gateway else { continue };
             for (name, _) in used.gateway.overlay.set.iter().filter(|(name, _)| any(never, name.as_str())) {
-                if way.leaves_after(name.as_str(), 0) {
-                    found.add(self.goes_out(name.as_str(), "the gateway sets it", &used.at, &way, None));
+                if route.passes_header_after(name.as_str(), 0) {
+                    found.add(self.goes_out(name.as_str(), "the gateway sets it", &used.at, &route, None));
                 }
             }
         }
         for egress in &provider.egress {
-            let wanted: BTreeSet<&VarSource> = ways::sources(provider, &egress.when);
-            for way in ways::by_gateways(provider, &wanted) {
-                let index = way.egresses.iter().position(|one| std::ptr::eq(*one, egress));
+            let wanted: BTreeSet<&VarSource> = upstream_routes::sources(provider, &egress.when);
+            for route in upstream_routes::by_gateways(provider, &wanted) {
+                let index = route.egresses.iter().position(|one| std::ptr::eq(*one, egress));
                 let Some(index) = index else { continue };
                 let named = egress.overlay.set.iter().filter(|(name, _)| any(never, name.as_str()));
-                for (name, _) in named.filter(|(name, _)| way.leaves_after(name.as_str(), index + 1)) {
-                    found.add(self.goes_out(name.as_str(), "an egress sets it", &egress.at, &way, None));
+                for (name, _) in named.filter(|(name, _)| route.passes_header_after(name.as_str(), index + 1))
+                {
+                    found.add(self.goes_out(name.as_str(), "an egress sets it", &egress.at, &route, None));
                 }
             }
         }
     }
 
-    /// What a client sends, and nobody takes away.
-    fn sent(&self, endpoint: &'p Endpoint, way: &Way<'p>, never: &Glob, found: &mut Found) {
+    /// Headers that a client sends and no rule removes.
+    fn sent(&self, endpoint: &'p Endpoint, route: &UpstreamRoute<'p>, never: &Glob, found: &mut Found) {
         let provider = self.provider;
         let engine = ["cf-*", "x-forwarded*", "proxy-*"].map(Glob::new);
         let removed: Vec<&Glob> = provider
@@ -243,8 +245,8 @@ impl<'p> Judge<'p> {
             .remove
             .iter()
             .chain(&endpoint.headers.remove)
-            .chain(way.gateway.iter().flat_map(|used| &used.gateway.overlay.remove))
-            .chain(way.egresses.iter().flat_map(|egress| &egress.overlay.remove))
+            .chain(route.gateway.iter().flat_map(|used| &used.gateway.overlay.remove))
+            .chain(route.egresses.iter().flat_map(|egress| &egress.overlay.remove))
             .collect();
         let kept = bind::claimed(provider);
         let kept: BTreeSet<String> =
@@ -256,7 +258,7 @@ impl<'p> Judge<'p> {
         let plain: Vec<&Glob> = removed.iter().copied().chain(&engine).collect();
         if let Some(name) = witness(&[never], &plain, |name| free(name, Class::Plain)) {
             let by = "a client may send it, and nothing removes it";
-            found.add(self.goes_out(&name, by, &endpoint.at, way, Some(endpoint)));
+            found.add(self.goes_out(&name, by, &endpoint.at, route, Some(endpoint)));
         }
         for rules in [&provider.headers, &endpoint.headers] {
             for pass in &rules.pass {
@@ -264,7 +266,7 @@ impl<'p> Judge<'p> {
                 let at = rules.at.as_ref().unwrap_or(&endpoint.at);
                 if let Some(name) = name {
                     let by = "`headers.pass` lets it through";
-                    found.add(self.goes_out(&name, by, at, way, Some(endpoint)));
+                    found.add(self.goes_out(&name, by, at, route, Some(endpoint)));
                 }
             }
         }
@@ -274,32 +276,37 @@ impl<'p> Judge<'p> {
 // === impl Judge: counterexamples ===
 
 impl<'p> Judge<'p> {
-    fn example(&self, way: &Way<'p>, endpoint: Option<&'p Endpoint>, more: Option<Step>) -> Option<Example> {
+    fn example(
+        &self,
+        route: &UpstreamRoute<'p>,
+        endpoint: Option<&'p Endpoint>,
+        more: Option<Step>,
+    ) -> Option<Example> {
         let endpoint = endpoint.or(self.provider.endpoints.first())?;
         let path = endpoint.paths.first()?;
         let at = |at: &At| Some(at.clone());
         let mut steps =
             vec![Step { kind: "endpoint", what: format!("`{}`", endpoint.name), at: at(&endpoint.at) }];
         steps.extend(more);
-        if let Some(used) = way.gateway {
+        if let Some(used) = route.gateway {
             steps.push(Step { kind: "gateway", what: format!("`{}`", used.gateway.name), at: at(&used.at) });
         }
-        let url = way.url(endpoint);
-        match way.wrap().and_then(|egress| Some((egress, egress.url.as_ref()?))) {
+        let url = route.url(endpoint);
+        match route.wrap().and_then(|egress| Some((egress, egress.url.as_ref()?))) {
             None => steps.push(Step { kind: "calls", what: format!("`{url}`"), at: None }),
             Some((egress, wrap)) => {
-                let what = format!("`{}`", ways::shown(wrap, &[]));
+                let what = format!("`{}`", upstream_routes::shown(wrap, &[]));
                 steps.push(Step { kind: "egress", what, at: at(&egress.at) });
                 steps.push(Step { kind: "with the URL", what: format!("`{url}`"), at: None });
             }
         }
-        // Captures hold anything: their own names will do.
+        // A capture may hold anything: its own name stands in for a value.
         let filled = path.text.replace("...}", "}").replace(['{', '}'], "");
-        Some(Example { request: format!("{} {filled}", endpoint.method), set: way.names(), way: steps })
+        Some(Example { request: format!("{} {filled}", endpoint.method), set: route.names(), route: steps })
     }
 }
 
-/// Breaches, each told once, by the first way that it comes to.
+/// Breaches without repetitions: of equal ones the first stays.
 #[derive(Default)]
 struct Found(Vec<Breach>);
 

@@ -1,4 +1,4 @@
-//! A policy's rules, compiled: globs and origins are parsed here, once.
+//! Rules of a policy, compiled. Globs and origins are parsed here, once.
 
 use std::collections::BTreeMap;
 
@@ -20,15 +20,15 @@ use crate::{
 pub struct Rule {
     /// Its name.
     pub name: String,
-    /// Where it stands.
+    /// Its place in the policy.
     pub at: At,
-    /// The providers that it does not hold for.
+    /// Providers that are exempt.
     pub except: Vec<Glob>,
-    /// What it says.
+    /// Its claim.
     pub kind: Kind,
 }
 
-/// What a rule says.
+/// The claim of a rule.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// Credentials of these sections reach only these origins.
@@ -54,7 +54,7 @@ pub enum Kind {
 }
 
 impl Rule {
-    /// Whether it says anything of a provider.
+    /// True if the rule applies to a provider.
     pub fn concerns(&self, provider: &Provider) -> bool {
         let excepted = self.except.iter().any(|glob| glob.matches(provider.name.as_str()));
         let section = |sections: &Option<Vec<Glob>>| {
@@ -70,7 +70,7 @@ impl Rule {
     }
 }
 
-/// Compiles a policy; all of it or none.
+/// Compiles a policy. Returns no rules if any of them has an error.
 pub fn compile(policy: &Parsed<Policy>) -> (Option<Vec<Rule>>, Vec<Diagnostic>) {
     let mut compiler = Compiler { policy, rules: Vec::new(), found: Vec::new() };
     compiler.rules();
@@ -138,14 +138,14 @@ impl Compiler<'_> {
         self.found.push(Diagnostic::new(Code::Condition, at, "a rule that forbids nothing").help(help));
     }
 
-    /// Who reads that a rule is broken has to know which.
+    /// Names are unique, so that a finding identifies its rule.
     fn names(&mut self) {
         let mut first: BTreeMap<&str, &At> = BTreeMap::new();
         for rule in &self.rules {
             if let Some(first) = first.get(rule.name.as_str()) {
                 let message = format!("two rules are called \"{}\"", rule.name);
-                let told = Diagnostic::new(Code::Name, rule.at.clone(), message);
-                self.found.push(told.related((*first).clone(), "first here"));
+                let finding = Diagnostic::new(Code::Name, rule.at.clone(), message);
+                self.found.push(finding.related((*first).clone(), "first here"));
             }
             first.entry(&rule.name).or_insert(&rule.at);
         }
@@ -169,8 +169,8 @@ impl Compiler<'_> {
                 Ok(origin) => compiled.push(Glob::new(&origin)),
                 Err(problem) => {
                     let at = self.value(&format!("{pointer}/{index}"));
-                    let told = Diagnostic::new(Code::Url, at, format!("cannot be an origin: {problem}"));
-                    self.found.push(told.help(
+                    let finding = Diagnostic::new(Code::Url, at, format!("cannot be an origin: {problem}"));
+                    self.found.push(finding.help(
                         "for example: \"https://api.example.com\", or \"{egress_url}\" for what a var holds",
                     ));
                 }
@@ -184,7 +184,7 @@ fn globs(texts: &[String]) -> Vec<Glob> {
     texts.iter().map(|text| Glob::new(text)).collect()
 }
 
-/// An origin as `ways` writes them.
+/// An origin in the notation of [`crate::tools::upstream_routes`].
 fn origin(text: &str) -> Result<String, &'static str> {
     if !text.contains(['*', '{']) {
         return match Origin::split(text)? {

@@ -104,7 +104,7 @@ fn credentials_reach_only_these_origins() {
         "\"https://api.example\"",
         &["https://gw.example"],
     );
-    // Two that are active together without an order do not serve: never more than one way.
+    // Two that are active together without an order do not serve: never more than one route.
     let both = "gateway = { first = { path = \"/g{path}\" }, second = { path = \"/g{path}\" } }";
     check(both, "\"https://api.example\", \"https://gw.example\"", &["https://gw2.example"]);
     check("auth = [{ field = \"key\", set = { x-a = \"fixed\" } }]", "", &[]);

@@ -1,15 +1,15 @@
-//! A name that some globs leave: one that a glob matches, and others do not. Found by going through the globs side by
-//! side, character by character, so that where none is found there is none.
+//! Searches a name that some globs match and others do not. It runs the globs as automata side by side, character by
+//! character: if it finds none, there is none.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::language::compile::Glob;
 
-/// How many names are offered that end alike. More than there are names which `accept` may refuse for themselves.
+/// Names that are tried per state of the automata. More than the number of single names that `accept` refuses.
 const TRIES: usize = 128;
 
-/// The shortest name that all of `wanted` match and none of `without` does, and that `accept` takes. `accept` may
-/// refuse a few names; what it refuses by the dozen has to stand in `without`.
+/// The shortest name that all of `wanted` match, none of `without` matches, and `accept` accepts. `accept` may refuse a
+/// few single names; whole families of names belong into `without`.
 pub(super) fn witness(wanted: &[&Glob], without: &[&Glob], accept: impl Fn(&str) -> bool) -> Option<String> {
     let globs: Vec<&[u8]> = wanted.iter().chain(without).map(|glob| glob.as_str().as_bytes()).collect();
     let wanted = wanted.len();
@@ -36,10 +36,10 @@ pub(super) fn witness(wanted: &[&Glob], without: &[&Glob], accept: impl Fn(&str)
     None
 }
 
-/// Of each glob, where in it one may be.
+/// The set of positions in each glob.
 type State = Vec<Vec<usize>>;
 
-/// What globs tell apart: their own characters, and one that stands for all others.
+/// The characters of the globs, and one that stands for all others.
 fn alphabet(globs: &[&[u8]]) -> Vec<u8> {
     let mut own: Vec<u8> =
         globs.iter().flat_map(|glob| glob.iter().copied()).filter(|b| *b != b'*').collect();
@@ -49,13 +49,13 @@ fn alphabet(globs: &[&[u8]]) -> Vec<u8> {
     other.copied().into_iter().chain(own.iter().copied()).collect()
 }
 
-/// Whether a glob that has to match cannot any more, or one that must not does, whatever follows.
+/// True if a wanted glob cannot match any more, or an unwanted one matches whatever follows.
 fn is_lost(globs: &[&[u8]], state: &State, wanted: usize) -> bool {
     let open_end = |(glob, at): (&&[u8], &Vec<usize>)| glob.ends_with(b"*") && at.contains(&(glob.len() - 1));
     state[..wanted].iter().any(Vec::is_empty) || globs.iter().zip(state).skip(wanted).any(open_end)
 }
 
-/// A star may stand for nothing.
+/// Adds the positions after stars: a star matches the empty string.
 fn closure(glob: &[u8], mut at: Vec<usize>) -> Vec<usize> {
     let mut index = 0;
     while let Some(one) = at.get(index).copied() {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     proptest! {
-        /// Where no name is found, none of the short ones is left.
+        /// If no name is found, brute force over short names finds none either.
         #[test]
         fn none_is_missed(wanted in "[ab*]{0,4}", without in prop::collection::vec("[ab*]{1,4}", 0..3)) {
             let without: Vec<&str> = without.iter().map(String::as_str).collect();

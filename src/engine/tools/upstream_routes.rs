@@ -1,12 +1,10 @@
-//! The ways that a provider's requests can take, over all settings of its vars: through which gateway, by which egress,
-//! to which origins.
+//! Routes through gateway and egress that a provider's requests can take, over all settings of its vars.
 //!
-//! No setting is tried out. What makes a gateway or an egress active is a list of vars that have to be set, and all
-//! that stands in its way is another one that must not be active too. So whatever can happen at all happens in the
-//! *least* setting that has the vars it needs: what is unset there only switches more on. That is one setting a way,
-//! however many vars there are. Vars that come from one place are one.
+//! It tries out no settings. A gateway or an egress is active if a list of vars is set and no conflicting one is active.
+//! Setting more vars only activates more. So each route that is possible at all is possible in the *minimal* setting of
+//! the vars that it needs: one setting per route, however many vars there are. Vars with the same source are one var.
 //!
-//! Pure; never asks what a var holds.
+//! It never looks at the value of a var. Read next: `prove` and `diff`, which use it.
 
 use std::collections::BTreeSet;
 
@@ -15,51 +13,51 @@ use crate::{
     language::compile::{Egress, Endpoint, GatewayUse, Glob, Name, Part, Provider, Text, VarSource, Vars},
 };
 
-/// A way, with the least that has to be set for it.
+/// A route to the upstream, with the minimal setting that leads to it.
 #[derive(Debug, Clone)]
-pub struct Way<'p> {
+pub struct UpstreamRoute<'p> {
     /// The provider.
     pub provider: &'p Provider,
-    /// What is set, beyond what has to be set for the provider to serve.
+    /// The vars that are set, beside those that the provider requires.
     pub set: BTreeSet<&'p VarSource>,
-    /// The gateway that is used.
+    /// The active gateway.
     pub gateway: Option<&'p GatewayUse>,
-    /// The egresses that apply, in order.
+    /// The active egresses, in order.
     pub egresses: Vec<&'p Egress>,
 }
 
-/// An origin that a request is sent to, or that a wrapping URL has called on.
+/// An origin that a request is sent to, or that the URL of a wrapping egress names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop<'p> {
-    /// As `https://host`, with vars in braces. `{name}` alone, or at the end, stands for what nothing is known of.
+pub struct CalledOrigin<'p> {
+    /// As `https://host`, with vars in braces. `{name}` alone or at the end stands for an unknown rest.
     pub origin: String,
-    /// Where it is written.
+    /// Its place in a file.
     pub at: &'p At,
 }
 
-/// All ways: by every gateway or none, and every egress or none that has a URL.
-pub fn ways(provider: &Provider) -> Vec<Way<'_>> {
-    let mut ways = Vec::new();
+/// All routes: each gateway or none, combined with each wrapping egress or none.
+pub fn all(provider: &Provider) -> Vec<UpstreamRoute<'_>> {
+    let mut routes = Vec::new();
     for egress in options(provider.egress.iter().filter(|egress| egress.url.is_some())) {
         let wanted = egress.map(|egress| sources(provider, &egress.when)).unwrap_or_default();
         let by = by_gateways(provider, &wanted).into_iter();
-        ways.extend(by.filter(|way| same(way.wrap(), egress)));
+        routes.extend(by.filter(|route| same(route.wrap(), egress)));
     }
-    ways
+    routes
 }
 
-/// By every gateway or none, with these set.
-pub fn by_gateways<'p>(provider: &'p Provider, wanted: &BTreeSet<&'p VarSource>) -> Vec<Way<'p>> {
+/// Routes through each gateway or none, with these vars set.
+pub fn by_gateways<'p>(provider: &'p Provider, wanted: &BTreeSet<&'p VarSource>) -> Vec<UpstreamRoute<'p>> {
     let one = |gateway: Option<&'p GatewayUse>| {
         let mut set = wanted.clone();
         set.extend(gateway.iter().flat_map(|used| needs(provider, used)));
-        least(provider, set).filter(|way| same(way.gateway, gateway))
+        minimal(provider, set).filter(|route| same(route.gateway, gateway))
     };
     options(provider.gateways.iter()).filter_map(one).collect()
 }
 
-/// The way under the least setting that has these; none where the provider does not serve then.
-pub fn least<'p>(provider: &'p Provider, wanted: BTreeSet<&'p VarSource>) -> Option<Way<'p>> {
+/// The route under the minimal setting that contains `wanted`; none if the provider cannot serve under it.
+pub fn minimal<'p>(provider: &'p Provider, wanted: BTreeSet<&'p VarSource>) -> Option<UpstreamRoute<'p>> {
     let required = provider.vars.values().filter(|var| !var.value.optional).map(|var| &var.value.source);
     let mut set: BTreeSet<&VarSource> = required.collect();
     let given = wanted.difference(&set).copied().collect();
@@ -72,11 +70,11 @@ pub fn least<'p>(provider: &'p Provider, wanted: BTreeSet<&'p VarSource>) -> Opt
     }
     let gateway = active.into_iter().min_by_key(|used| used.order);
     let egresses = provider.egress.iter().filter(|egress| is_set(sources(provider, &egress.when)));
-    let way = Way { provider, set: given, gateway, egresses: egresses.collect() };
-    (way.egresses.iter().filter(|egress| egress.url.is_some()).count() <= 1).then_some(way)
+    let route = UpstreamRoute { provider, set: given, gateway, egresses: egresses.collect() };
+    (route.egresses.iter().filter(|egress| egress.url.is_some()).count() <= 1).then_some(route)
 }
 
-/// Where the values of some of a provider's vars come from.
+/// The sources of some of a provider's vars.
 pub fn sources<'p>(provider: &'p Provider, names: &[String]) -> BTreeSet<&'p VarSource> {
     names.iter().filter_map(|name| Some(&provider.vars.get(name)?.value.source)).collect()
 }
@@ -94,40 +92,40 @@ fn same<T>(one: Option<&T>, other: Option<&T>) -> bool {
     one.map(std::ptr::from_ref) == other.map(std::ptr::from_ref)
 }
 
-impl<'p> Way<'p> {
-    /// The egress that wraps the URL.
+impl<'p> UpstreamRoute<'p> {
+    /// The active egress that wraps the URL.
     pub fn wrap(&self) -> Option<&'p Egress> {
         self.egresses.iter().copied().find(|egress| egress.url.is_some())
     }
 
-    /// Where a request goes: the origin that is called, and the one that a wrapping URL names.
-    pub fn stops(&self) -> Vec<Stop<'p>> {
+    /// The origins of a request: first the one that is called, then the one that a wrapping URL names.
+    pub fn called(&self) -> Vec<CalledOrigin<'p>> {
         let base = self.gateway.map_or(&self.provider.base_url, |used| &used.gateway.base_url);
-        let last = Stop { origin: origin(&base.value, true), at: &base.at };
+        let last = CalledOrigin { origin: origin(&base.value, true), at: &base.at };
         let wrap = self.wrap().and_then(|egress| Some((egress.url.as_ref()?, &egress.at)));
-        let first = wrap.map(|(url, at)| Stop { origin: origin(url, false), at });
+        let first = wrap.map(|(url, at)| CalledOrigin { origin: origin(url, false), at });
         first.into_iter().chain([last]).collect()
     }
 
-    /// Whether a header is still there when gateway and egresses have had their say.
-    pub fn leaves(&self, name: &str) -> bool {
+    /// True if gateway and egresses do not remove the header.
+    pub fn passes_header(&self, name: &str) -> bool {
         !self.gateway.is_some_and(|used| any(&used.gateway.overlay.remove, name))
-            && self.leaves_after(name, 0)
+            && self.passes_header_after(name, 0)
     }
 
-    /// The same, of one that is set before the egress at an index.
-    pub fn leaves_after(&self, name: &str, index: usize) -> bool {
+    /// True if the egresses from `index` on do not remove the header.
+    pub fn passes_header_after(&self, name: &str, index: usize) -> bool {
         !self.egresses.iter().skip(index).any(|egress| any(&egress.overlay.remove, name))
     }
 
-    /// Whether a header goes out with the value that it had before gateway and egresses.
-    pub fn keeps(&self, name: &str) -> bool {
+    /// True if gateway and egresses neither remove nor replace the header's value.
+    pub fn passes_value(&self, name: &str) -> bool {
         let gateway = self.gateway.iter().flat_map(|used| &used.gateway.overlay.set);
         let mut set = gateway.chain(self.egresses.iter().flat_map(|egress| &egress.overlay.set));
-        self.leaves(name) && !set.any(|(known, _)| known == name)
+        self.passes_header(name) && !set.any(|(known, _)| known == name)
     }
 
-    /// The URL that is called at an endpoint, with vars and captures in braces; that of a wrapping egress has `{url}`.
+    /// The URL of an endpoint before a wrapping egress, with vars and captures in braces.
     pub fn url(&self, endpoint: &Endpoint) -> String {
         let captures = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
         let base = shown(&self.provider.base_url.value, &[]);
@@ -141,7 +139,7 @@ impl<'p> Way<'p> {
         format!("{}{}", gateway.trim_end_matches('/'), shown(&used.path, captures).replace("{path}", path))
     }
 
-    /// The vars that have to be set, by name, those of gateways with theirs.
+    /// Names of the vars to set; a gateway's vars have the gateway's name in front.
     pub fn names(&self) -> Vec<String> {
         let named = |vars: &'p Vars, front: String| {
             let set = vars.iter().filter(|(_, var)| self.set.contains(&var.value.source));
@@ -157,7 +155,7 @@ fn any(globs: &[Glob], name: &str) -> bool {
     globs.iter().any(|glob| glob.matches(name))
 }
 
-/// A template as it was written.
+/// A template as written in the file.
 pub fn shown(text: &Text, captures: &[String]) -> String {
     let mut shown = String::new();
     for part in text.parts() {
@@ -183,8 +181,8 @@ fn name_of<'n>(name: &'n Name, captures: &'n [String]) -> &'n str {
     }
 }
 
-/// The origin of a URL. `labels` says that a var in its host can only hold a part of a host, as in base URLs; else
-/// nothing is known from the first one on.
+/// The origin of a URL. With `labels`, a var in the host holds labels only, as in base URLs. Otherwise everything after
+/// the first var is unknown.
 pub fn origin(url: &Text, labels: bool) -> String {
     let mut origin = String::new();
     for part in url.parts() {
@@ -192,7 +190,7 @@ pub fn origin(url: &Text, labels: bool) -> String {
             Part::Name { name, .. } => {
                 let first = origin.is_empty();
                 origin.extend(["{", name_of(name, &[]), "}"]);
-                // It may hold a whole URL.
+                // Its value may be a whole URL.
                 if first || !labels {
                     return origin;
                 }
@@ -207,7 +205,7 @@ pub fn origin(url: &Text, labels: bool) -> String {
             }
         }
     }
-    // Without a port that goes without saying.
+    // The scheme's default port is left out.
     match Origin::split(&origin) {
         Ok((plain, _)) => plain.to_string(),
         Err(_) => origin,
