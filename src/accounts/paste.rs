@@ -14,10 +14,10 @@ use super::{
     token::{generate_id, random},
 };
 use crate::{
-    bind,
+    bind, hex,
     name::Scope,
     secret::Secret,
-    store::{NewPasteToken, Store, StoreError, TokenHash, hex},
+    store::{NewPasteToken, Store, StoreError, TokenHash},
 };
 
 /// How long one goes on when another is made in its place.
@@ -73,7 +73,7 @@ fn filled(claim: &Value, now_ms: u64) -> Value {
         Some("now") if prefix.is_empty() => (now_ms / 1000).into(),
         Some("now") => format!("{prefix}{}", now_ms / 1000).into(),
         Some("uuid") => format!("{prefix}{}", uuid()).into(),
-        Some("hex24") => format!("{prefix}{}", hex(&random::<12>())).into(),
+        Some("hex24") => format!("{prefix}{}", hex::encode(&random::<12>())).into(),
         Some(_) | None => {
             let inner = table.iter().map(|(name, claim)| (name.clone(), filled(claim, now_ms)));
             Value::Object(inner.collect())
@@ -86,7 +86,7 @@ fn uuid() -> String {
     let mut bytes = random::<16>();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let digits = hex(&bytes);
+    let digits = hex::encode(&bytes);
     [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]).join("-")
 }
 

@@ -19,11 +19,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{locked::Locked, token::random};
-use crate::{
-    name::Owner,
-    secret::Secret,
-    store::{hex, unhex},
-};
+use crate::{hex, name::Owner, secret::Secret};
 
 /// Without origins.
 const UNBOUND: u8 = 1;
@@ -91,7 +87,7 @@ impl MasterKey {
 
     /// The key that 64 hex digits stand for.
     pub fn from_hex(text: &str) -> Option<Self> {
-        unhex(text).map(|bytes| Self::from_bytes(&Zeroizing::new(bytes)))
+        hex::decode(text).map(|bytes| Self::from_bytes(&Zeroizing::new(bytes)))
     }
 
     fn from_bytes(bytes: &Zeroizing<[u8; 32]>) -> Self {
@@ -128,12 +124,12 @@ impl MasterKey {
 
     /// The key that seals, as it stands in its file.
     pub(super) fn to_hex(&self) -> Secret {
-        Secret::new(hex(self.0.load().sealing.bytes.expose()))
+        Secret::new(hex::encode(self.0.load().sealing.bytes.expose()))
     }
 
     /// What the key that seals is recognised by. It tells nothing about the key.
     pub fn id(&self) -> String {
-        hex(&self.0.load().sealing.id)
+        hex::encode(&self.0.load().sealing.id)
     }
 
     /// Why the key may be written to swap; nothing, if it never is.
@@ -250,7 +246,7 @@ mod tests {
         let (one, two) = (key.seal(place, b"canary"), key.seal(place, b"canary"));
         assert_eq!(one.len(), 1 + 8 + 24 + 6 + 16);
         assert_eq!(one[..9], two[..9]);
-        assert_eq!((one[0], hex(&one[1..9])), (2, key.id()));
+        assert_eq!((one[0], hex::encode(&one[1..9])), (2, key.id()));
         assert_ne!(one[9..33], two[9..33]);
         assert_eq!(key.seal(Place { origins: None, ..place }, b"canary")[0], 1);
     }

@@ -5,9 +5,10 @@ use zeroize::Zeroizing;
 
 use super::people::TokenDraft;
 use crate::{
+    hex,
     name::{AdminTokenId, TokenId, UserId},
     secret::Secret,
-    store::{NewAdminToken, NewToken, TokenHash, hex, unhex},
+    store::{NewAdminToken, NewToken, TokenHash},
 };
 
 const PREFIX: &str = "tg_";
@@ -17,13 +18,13 @@ const SHOWN_CHARS: usize = PREFIX.len() + 8;
 /// A new token: `tg_` and 48 hex digits.
 pub(super) fn generate() -> Secret {
     let random = Zeroizing::new(random::<24>());
-    let digits = Zeroizing::new(hex(random.as_slice()));
+    let digits = Zeroizing::new(hex::encode(random.as_slice()));
     Secret::new(format!("{PREFIX}{}", digits.as_str()))
 }
 
 /// The token, if `text` is one as `generate` makes them.
 pub(super) fn parse(text: &str) -> Option<Secret> {
-    unhex::<24>(text.strip_prefix(PREFIX)?).map(|_| Secret::new(text))
+    hex::decode::<24>(text.strip_prefix(PREFIX)?).map(|_| Secret::new(text))
 }
 
 /// A new user id.
@@ -37,7 +38,7 @@ pub(super) fn generate_id() -> TokenId {
 }
 
 fn id_text(prefix: &str) -> String {
-    format!("{prefix}{}", hex(&random::<8>()))
+    format!("{prefix}{}", hex::encode(&random::<8>()))
 }
 
 /// Random bytes. That there are none is nothing a caller could mend.

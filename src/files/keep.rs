@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     files::{BUILT_IN, Text, shown},
+    hex,
     name::FileName,
     pipeline::Folder,
-    store::hex,
 };
 
 /// The form of the index. Another one is not read.
@@ -128,7 +128,7 @@ impl Keep {
         }
         let text = fs::read_to_string(self.path_of(&input.sha256)).ok()?;
         let text = Text::known(input.folder, name, &text, input.filled_in);
-        let text = (hex(&text.hash) == input.sha256).then(|| Arc::new(text))?;
+        let text = (hex::encode(&text.hash) == input.sha256).then(|| Arc::new(text))?;
         texts.insert(key, text.clone());
         Some((file, text))
     }
@@ -154,7 +154,7 @@ impl Keep {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let there = names(&self.dir)?;
         let texts: BTreeMap<String, &Arc<str>> = texts
-            .filter_map(|text| Some((format!("{}.toml", hex(&text.hash)), text.text.as_ref().ok()?)))
+            .filter_map(|text| Some((format!("{}.toml", hex::encode(&text.hash)), text.text.as_ref().ok()?)))
             .collect();
         let is_there = |name: &String| self.saved.is_some() && there.contains(name);
         let fresh: Vec<_> = texts.iter().filter(|(name, _)| !is_there(name)).collect();
@@ -182,7 +182,7 @@ impl Entry {
             Some(Input {
                 folder: text.folder,
                 name: text.name.as_ref()?.to_string(),
-                sha256: hex(&text.hash),
+                sha256: hex::encode(&text.hash),
                 filled_in: text.filled_in,
             })
         });
@@ -270,7 +270,7 @@ mod tests {
         let mut keep = Keep::new(data.path(), Path::new("p"));
         save(&mut keep, &[("a", kept(&[("a.toml", "A")], None)), ("b", kept(&[("b.toml", "B")], None))]);
         let text = Text::known(Folder::Providers, FileName::new("a").unwrap(), "A", false);
-        fs::write(keep.path_of(&hex(&text.hash)), "another").unwrap();
+        fs::write(keep.path_of(&hex::encode(&text.hash)), "another").unwrap();
         assert_eq!(found(data.path(), "p").unwrap(), "b: B None");
         fs::write(data.path().join("last-good/index.json"), "{\"version\":1").unwrap();
         assert!(found(data.path(), "p").unwrap_err().contains("index.json` is damaged"));

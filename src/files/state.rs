@@ -24,11 +24,11 @@ use crate::{
     compile::Rejected,
     diag::{At, Diagnostic, Severity, Sources},
     files::{self, Hash, Prints, Text, Tree, Vars, policy_of},
+    hex,
     name::FileName,
     pipeline::{self, Folder, Loaded, Made},
     reconcile::{Fresh, Good, LAST_GOOD, Serving, Settled, settle},
     settings::Source,
-    store::hex,
     table::Table,
 };
 
@@ -549,7 +549,7 @@ impl Files {
                 &text.hash,
             ]);
         }
-        hex(&files::hash(&parts))
+        hex::encode(&files::hash(&parts))
     }
 
     /// All texts that findings point into.

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::keep::Inputs;
 use crate::{
     files::{Text, Tree},
+    hex,
     name::FileName,
     pipeline::Folder,
-    store::hex,
 };
 
 /// The texts that serve.
@@ -48,7 +48,7 @@ impl Texts {
             let mut list = Vec::new();
             for (file, text) in inputs {
                 let (Ok(content), Some(name)) = (&text.text, &text.name) else { continue };
-                let sha256 = hex(&text.hash);
+                let sha256 = hex::encode(&text.hash);
                 list.push(Input {
                     file: file.to_string(),
                     folder: text.folder,

@@ -7,8 +7,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{Query, Result, Store, StoreError, TokenHash, from_db, hex, to_db};
-use crate::name::AdminTokenId;
+use super::{Query, Result, Store, StoreError, TokenHash, from_db, to_db};
+use crate::{hex, name::AdminTokenId};
 
 /// Something that somebody did.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ impl Entry {
             digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             digest.update(part.as_bytes());
         }
-        hex(&digest.finalize())
+        hex::encode(&digest.finalize())
     }
 }
 

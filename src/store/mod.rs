@@ -53,7 +53,7 @@ pub use self::{
     rows::{
         AdminToken, ChangeOutcome, Creation, CredentialChange, CredentialPlace, Found, KeyIds, Names,
         NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
-        Token, TokenHash, TokenKind, User, UserChange, hex, unhex,
+        Token, TokenHash, TokenKind, User, UserChange,
     },
     users::Beginning,
 };

@@ -11,8 +11,8 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{StoreError, hex};
-use crate::secret::Secret;
+use super::StoreError;
+use crate::{hex, secret::Secret};
 
 /// How long we wait for other processes.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -238,6 +238,6 @@ pub(super) fn draft_path(path: &Path) -> PathBuf {
     let mut random = [0; 8];
     getrandom::fill(&mut random).expect("the operating system has random numbers");
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", hex(&random)));
+    name.push(format!(".{}.tmp", hex::encode(&random)));
     name.into()
 }

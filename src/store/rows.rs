@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::Act;
+use crate::hex;
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
 /// The SHA-256 of a token. Tokens are random enough that a plain hash does; hashes are compared, never
@@ -27,12 +28,12 @@ impl TokenHash {
 
     /// As it stands in the database.
     pub(super) fn hex(&self) -> String {
-        hex(&self.0)
+        hex::encode(&self.0)
     }
 
     /// Back from the database, or from another system that keeps such hashes.
     pub fn from_hex(text: &str) -> Option<Self> {
-        unhex(text).map(Self)
+        hex::decode(text).map(Self)
     }
 }
 
@@ -40,29 +41,6 @@ impl fmt::Debug for TokenHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("TokenHash(***)")
     }
-}
-
-/// Lower-case hex digits of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-        .collect()
-}
-
-/// The bytes that exactly so many hex digits stand for.
-pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        *byte = value(pair[0])? << 4 | value(pair[1])?;
-    }
-    Some(bytes)
 }
 
 /// A user as stored.

@@ -276,11 +276,6 @@ async fn private_files_are_new_and_whole() {
 }
 
 #[test]
-fn hex_and_back() {
-    assert_eq!(hex(&[0, 0x9a, 0xff]), "009aff");
-    assert_eq!(unhex("009aff"), Some([0, 0x9a, 0xff]));
-    for bad in ["", "009af", "009aff0", "009afg", "0x9aff", "+1+1+1"] {
-        assert_eq!(unhex::<3>(bad), None, "{bad}");
-    }
+fn debug_output_of_a_token_hash_is_masked() {
     assert_eq!(format!("{:?}", TokenHash::of("a")), "TokenHash(***)");
 }

@@ -4,7 +4,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tollgate::store::hex;
+use tollgate::hex;
 
 use crate::harness::{Answer, Api, World};
 
@@ -114,7 +114,7 @@ fn one_serves_its_providers_routes_and_nothing_else() {
     }
     assert_eq!(refused(&world, "GET /admin/users", &first).0, 401);
     // Neither its stored hash is one, nor anything else that is like it.
-    let hash = hex(&Sha256::digest(&first));
+    let hash = hex::encode(&Sha256::digest(&first));
     let longer = format!("{first}.x");
     for other in [&*hash, &first[..first.len() - 1], &longer, &format!("sk.{hash}.x"), "a.b.c", ".."] {
         assert_eq!(refused(&world, CODEX, other), (401, "invalid_token".into()), "{other}");

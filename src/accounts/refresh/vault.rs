@@ -5,8 +5,9 @@ use std::future::Future;
 use super::Place;
 use crate::{
     accounts::{MasterKey, Stored, clock, seal, token::random},
+    hex,
     secret::Secret,
-    store::{Resealing, SealedCredential, Store, StoreError, hex},
+    store::{Resealing, SealedCredential, Store, StoreError},
 };
 
 /// What the names of all leases on logins begin with.
@@ -69,7 +70,7 @@ pub struct Vaults {
 impl Vaults {
     /// Of this store.
     pub fn new(store: Store, key: MasterKey) -> Self {
-        Self { store, key, holder: hex(&random::<8>()) }
+        Self { store, key, holder: hex::encode(&random::<8>()) }
     }
 }
 

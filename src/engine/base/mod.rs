@@ -1,6 +1,7 @@
 //! Base: the values that every room shares. Names, origins, secrets, faults for clients, diagnostics for authors of
 //! files. Uses nothing else of the engine.
 
+pub mod hex;
 pub mod leak;
 pub mod diag;
 pub mod fault;

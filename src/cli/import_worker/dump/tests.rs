@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     fields::{Field, FieldKind, OAuth},
-    store::hex,
+    hex,
 };
 
 const NOW: u64 = 1_800_000_000_000;
@@ -51,7 +51,7 @@ fn what_a_dump_holds_in_each_of_its_shapes() {
         "demo": { "apiKey": "sk-1", "oauth": { "accessToken": "a", "refreshToken": "r", "expiresAt": 1_700_000_000_000_u64 } },
         "providers": { "demo": { "apiKey": "sk-2" } },
     });
-    let paste = hex(&[7; 32]);
+    let paste = hex::encode(&[7; 32]);
     let (token, pasted, own) = ("token:abcdefabcdef", format!("token:{paste}"), format!("creds:{ADA}"));
     let object = serde_json::json!({ "users": users_value, token: ADA, &pasted: ADA, &own: creds });
     let texts = serde_json::json!({
@@ -106,7 +106,7 @@ fn what_is_wrong_is_told_with_its_key_and_no_secret() {
     check("token:canary canary", id.clone().into(), "is no token: one word");
     check("token:a.b.canary", id.clone().into(), "is no token: one word");
     check(
-        &format!("token:{}", hex(&[7; 32])),
+        &format!("token:{}", hex::encode(&[7; 32])),
         id.clone().into(),
         "a paste token, left out, since its user has no login",
     );
@@ -145,7 +145,7 @@ fn what_is_wrong_is_told_with_its_key_and_no_secret() {
 /// A user whose own token looks like a hash keeps it as a token; nobody else's hash is ever one.
 #[test]
 fn a_hash_is_a_token_only_where_its_user_says_so() {
-    let hash = hex(&[7; 32]);
+    let hash = hex::encode(&[7; 32]);
     let key = format!("token:{hash}");
     let all = |own: &str| serde_json::json!({ "users": { ADA: { "name": "ada", "token": own } }, &key: ADA });
     assert_eq!(users(&dump(&all(&hash))), [format!("ada [{hash}] 0 0")]);
