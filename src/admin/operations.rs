@@ -305,6 +305,7 @@ pub static OPERATIONS: &[Operation] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own_paths::{self, Served};
 
     #[test]
     fn a_call_is_found_by_method_and_path() {
@@ -333,6 +334,26 @@ mod tests {
             "get /admin/users",
         ] {
             check(none, None);
+        }
+    }
+
+    #[test]
+    fn every_call_lies_below_an_own_path_of_its_listener() {
+        for Operation { method, path, who, .. } in OPERATIONS {
+            let (_, served) = own_paths::find(path).unwrap_or_else(|| panic!("{path} is not reserved"));
+            let expected = match who {
+                Who::Public => Served::Both,
+                Who::Admin | Who::Local => Served::Admin,
+                Who::User => Served::Public,
+            };
+            assert_eq!(served, expected, "{path}");
+            // A paste token is made by POST at a path that a provider file names.
+            if let Some(name) = path.strip_prefix("/auth/").and_then(|rest| rest.split('/').next())
+                && *method != "GET"
+                && name != "{name}"
+            {
+                assert!(own_paths::SELF_SERVICE.contains(&name), "{path}");
+            }
         }
     }
 

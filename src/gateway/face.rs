@@ -1,7 +1,7 @@
 //! What is shown at an address: with an admin address of its own, admin work is there and nowhere else. Looks
 //! at a path alone; who may see what is shown is decided after it.
 
-use super::own::below;
+use crate::own_paths::{self, Served};
 
 /// What a worker's listener shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,16 @@ pub enum Face {
 impl Face {
     /// Whether there is anything at a path.
     pub(super) fn shows(self, path: &str) -> bool {
-        let admin = || ["/admin", "/console", "/metrics"].iter().any(|segment| below(path, segment));
+        let served = own_paths::find(path);
         match self {
             Self::All => true,
-            Self::Public => !admin(),
-            Self::Admin => admin() || ["/health", "/livez", "/readyz"].contains(&path),
+            Self::Public => !matches!(served, Some((_, Served::Admin))),
+            Self::Admin => match served {
+                Some((_, Served::Admin)) => true,
+                // Health checks have no paths below their segment.
+                Some((segment, Served::Both)) => path[1..] == *segment,
+                Some((_, Served::Public)) | None => false,
+            },
         }
     }
 }

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     accounts::{Actor, Caller},
     admin::{self, Admin, Asker, Call, Who},
-    compile::RESERVED,
     fault::{Fault, Kind},
     name::{AdminTokenId, Scope},
+    own_paths,
     store::TokenKind,
     table::{Hit, Table},
 };
@@ -29,12 +29,6 @@ pub(super) fn preflight() -> Response<Body> {
     response
 }
 
-/// Whether a path lies below one of tollgate's own first segments.
-pub(super) fn is_reserved(path: &str) -> bool {
-    let first = path.strip_prefix('/').and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    RESERVED.contains(&first)
-}
-
 /// The answer, if the path is tollgate's own.
 pub(super) async fn answer(
     request: InFlight<'_>,
@@ -43,7 +37,7 @@ pub(super) async fn answer(
 ) -> Result<Option<Response<Body>>, Fault> {
     let InFlight { worker, table, head } = request;
     let path = head.uri.path();
-    if !is_reserved(path) {
+    if own_paths::find(path).is_none() {
         return Ok(None);
     }
     match (admin::find(&head.method, path), path) {
@@ -171,7 +165,7 @@ fn health(status: StatusCode, word: &str) -> Response<Body> {
     json(status, format!(r#"{{"status":"{word}"}}"#))
 }
 
-pub(super) fn below(path: &str, segment: &str) -> bool {
+fn below(path: &str, segment: &str) -> bool {
     path.strip_prefix(segment).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

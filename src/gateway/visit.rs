@@ -9,7 +9,7 @@ use crate::{
     access_record::{AccessRecord, End, bounded_path},
     accounts::Caller,
     fault::Kind,
-    rewrite,
+    own_paths, rewrite,
     table::{Hit, Table},
     telemetry::shown,
     upstream::CutError,
@@ -40,7 +40,7 @@ impl Visit {
         let request_id = worker.request_id();
         let record = worker.recorder.is_some().then(|| Box::new(exchange(from, head)));
         let finish = Finish { worker: worker.clone(), request_id, started: Instant::now(), record };
-        let cors = worker.face != Face::Admin && !super::own::is_reserved(head.uri.path());
+        let cors = worker.face != Face::Admin && own_paths::find(head.uri.path()).is_none();
         Self { cors, is_head: head.method == Method::HEAD, from, finish }
     }
 

@@ -7,4 +7,5 @@ pub mod diag;
 pub mod fault;
 pub mod name;
 pub mod origin;
+pub mod own_paths;
 pub mod secret;

@@ -28,7 +28,7 @@ pub use api::{Api, FaultWords};
 pub use glob::Glob;
 pub use parts::*;
 pub use pattern::{Captures, Difference, MAX_CAPTURES, Pattern, Plain, Relation, Tree, is_dots};
-pub use provider::{FIXTURE, Places, RESERVED, http_method};
+pub use provider::{FIXTURE, Places, http_method};
 pub use quantity::{duration, size, span};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
 

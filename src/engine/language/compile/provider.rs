@@ -17,6 +17,7 @@ use crate::{
     base::{
         diag::{At, Code, Diagnostic},
         name::FileName,
+        own_paths,
     },
     language::syntax::{self, Outline, Parsed, Slot, backticked, nearest},
 };
@@ -30,9 +31,6 @@ pub(super) use reach::gateway;
 
 /// The name of the provider in a shared file's test.
 pub const FIXTURE: &str = "fixture";
-
-/// First path segments that are tollgate's own.
-pub const RESERVED: &[&str] = &["admin", "auth", "config", "console", "health", "livez", "readyz", "metrics"];
 
 /// Names that no var and no capture can have: templates give them a meaning of their own.
 const RESERVED_NAMES: &[&str] = &["provider", "secret", "path", "url", "host"];
@@ -305,10 +303,8 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
 }
 
 fn check_reserved(path: &str) -> Result<(), String> {
-    let first = path[1..].split('/').next().unwrap_or_default();
-    if RESERVED.contains(&first) {
-        Err(format!("`/{first}` is tollgate's own: choose another first segment"))
-    } else {
-        Ok(())
+    match own_paths::find(path) {
+        Some((first, _)) => Err(format!("`/{first}` is tollgate's own: choose another first segment")),
+        None => Ok(()),
     }
 }

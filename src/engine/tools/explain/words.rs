@@ -4,9 +4,9 @@ use http::{Method, request::Parts};
 
 use super::{Difference, Nearest, places::place};
 use crate::{
-    base::{diag::Sources, name::Owner},
+    base::{diag::Sources, name::Owner, own_paths},
     language::{
-        compile::{self, Plain, RESERVED},
+        compile::{self, Plain},
         syntax::backticked,
     },
     request::{
@@ -24,8 +24,8 @@ pub(super) fn own_answer(head: &Parts) -> Option<String> {
     if head.method == Method::OPTIONS {
         return Some("a browser's preflight, which tollgate answers on any path".to_owned());
     }
-    let first = head.uri.path().split('/').nth(1).unwrap_or_default();
-    RESERVED.contains(&first).then(|| format!("`/{first}` is tollgate's own: no provider is behind it"))
+    let (first, _) = own_paths::find(head.uri.path())?;
+    Some(format!("`/{first}` is tollgate's own: no provider is behind it"))
 }
 
 /// Why the engine dropped what a client sent.

@@ -7,15 +7,13 @@ use crate::{
     base::{
         diag::{Code, Diagnostic},
         name::FileName,
+        own_paths,
     },
     language::{
         compile::{Auth, Carriers, Glob, Located, Name, Section, Vars, quantity, safety},
         syntax::{self, backticked, nearest, step},
     },
 };
-
-/// Paths below `/auth` that are tollgate's own.
-const OWN_PATHS: &[&str] = &["/auth/creds", "/auth/rotate", "/auth/tokens"];
 
 impl Compiler<'_> {
     pub(super) fn section(&mut self, spec: &syntax::Credentials) -> Option<Section> {
@@ -181,13 +179,12 @@ impl Compiler<'_> {
     ) -> Option<Located<syntax::PasteToken>> {
         let paste = paste?;
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let good =
-            paste.path.strip_prefix("/auth/").is_some_and(|name| !name.is_empty() && name.bytes().all(word));
-        if !good {
+        let name = paste.path.strip_prefix("/auth/");
+        if !name.is_some_and(|name| !name.is_empty() && name.bytes().all(word)) {
             let message = "it has to be `/auth/` and one segment of lower-case letters, digits and `-`";
             self.say(Code::Path, self.value("/paste_token/path"), message);
         }
-        if OWN_PATHS.contains(&paste.path.as_str()) {
+        if name.is_some_and(|name| own_paths::SELF_SERVICE.contains(&name)) {
             let message = format!("`{}` is a path of tollgate's own", paste.path);
             self.say(Code::Path, self.value("/paste_token/path"), message);
         }
