@@ -12,12 +12,10 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    operations::OPERATIONS,
-    shape::{GROUP, GROUP_IN_WORDS},
-};
+use super::operations::OPERATIONS;
 use crate::{
     fault::{Fault, Kind},
+    name::GroupName,
     syntax::{backticked, nearest},
 };
 
@@ -135,7 +133,9 @@ fn told(schema: &Value, error: &ValidationError<'_>) -> Fault {
             bad(&path, "it is empty: leave it out for all, or name one")
         }
         ValidationErrorKind::MaxItems { limit } => bad(&path, format!("it has more than {limit} entries")),
-        ValidationErrorKind::Pattern { pattern } if pattern == GROUP => bad(&path, GROUP_IN_WORDS),
+        ValidationErrorKind::Pattern { pattern } if pattern == GroupName::PATTERN => {
+            bad(&path, GroupName::RULE)
+        }
         _ => bad(&path, error.masked().to_string()),
     }
 }
@@ -179,4 +179,22 @@ fn type_of(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::admin::shape::NewUser;
+
+    /// The schema's pattern and the constructor are two forms of one rule.
+    #[test]
+    fn group_names_have_one_rule() {
+        let long = "a".repeat(65);
+        for name in ["a", "0", "a-0-", &long[1..], "", "-a", "A", "a b", "a_b", "\u{e9}", &long] {
+            let parsed = parse::<NewUser>(json!({ "name": "ada", "group": name }));
+            assert_eq!(parsed.is_ok(), GroupName::new(name).is_some(), "{name}");
+        }
+    }
 }

@@ -21,11 +21,7 @@ use crate::{
 
 /// What stands in a path as a group's name.
 pub(super) fn group(name: &str) -> Result<Owner, Fault> {
-    let bad = || {
-        let message = "A group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`";
-        Fault::new(Kind::InvalidRequest, message)
-    };
-    GroupName::new(name).map(Owner::Group).ok_or_else(bad)
+    GroupName::new(name).map(Owner::Group).ok_or_else(|| bad("the path", GroupName::RULE))
 }
 
 impl Admin {
@@ -119,7 +115,7 @@ impl Admin {
 /// There is no such user, or not any more.
 fn gone(request: &Request) -> Fault {
     match request.asker {
-        Asker::User(_) => Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials"),
+        Asker::User(_) => Fault::invalid_token(),
         Asker::Local | Asker::Admin => no_user(),
     }
 }

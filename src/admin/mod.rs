@@ -233,12 +233,8 @@ fn unfinished(error: ReloadError) -> Fault {
 /// The store did not do it; whoever runs this gets to know why.
 fn lost(error: StoreError) -> Fault {
     match error {
-        StoreError::Revoked { admin: false } => {
-            Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials")
-        }
-        StoreError::Revoked { admin: true } => {
-            Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials")
-        }
+        StoreError::Revoked { admin: false } => Fault::invalid_token(),
+        StoreError::Revoked { admin: true } => Fault::invalid_admin_token(),
         StoreError::TooManyTokens { .. } => Fault::new(Kind::TooManyTokens, error.to_string()),
         error => {
             tracing::error!(%error, "the store did not answer a call");

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
-use crate::accounts::Confirmed;
+use crate::{accounts::Confirmed, name::GroupName};
 
 // === What comes in ===
 
@@ -26,7 +26,7 @@ pub struct NewUser {
     pub ip: Option<String>,
     /// The group that the user is in.
     #[serde(default)]
-    #[schemars(regex(pattern = GROUP), example = &"research")]
+    #[schemars(regex(pattern = GroupName::PATTERN), example = &"research")]
     pub group: Option<String>,
     /// Credentials to begin with.
     #[serde(default)]
@@ -48,7 +48,7 @@ pub struct UserPatch {
     pub ip: Option<Option<String>>,
     /// Another group; `null` for none.
     #[serde(default, deserialize_with = "present")]
-    #[schemars(regex(pattern = GROUP), example = &"research")]
+    #[schemars(regex(pattern = GroupName::PATTERN), example = &"research")]
     pub group: Option<Option<String>>,
     /// Whether all tokens of the user are refused for now.
     #[serde(default, deserialize_with = "present")]
@@ -146,12 +146,6 @@ impl JsonSchema for CredentialsDocument {
         })
     }
 }
-
-/// What a group's name looks like.
-pub(super) const GROUP: &str = "^[a-z0-9][a-z0-9-]{0,63}$";
-/// The same for people.
-pub(super) const GROUP_IN_WORDS: &str =
-    "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`";
 
 /// Tells what is `null` from what is not there.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {

@@ -102,9 +102,7 @@ impl Admin {
                 ))
             }
             Err(NotRotated::Replaced) => Err(replaced()),
-            Err(NotRotated::Gone) => {
-                Err(Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials"))
-            }
+            Err(NotRotated::Gone) => Err(Fault::invalid_token()),
         }
     }
 

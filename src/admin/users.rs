@@ -9,7 +9,7 @@ use super::{
     body::{self, bad},
     document, done, lost,
     page::Page,
-    shape::{AuditEntry, ById, GROUP_IN_WORDS, MadeUser, NewUser, User, UserPatch},
+    shape::{AuditEntry, ById, MadeUser, NewUser, User, UserPatch},
 };
 use crate::{
     accounts::{self, DisplayName, Draft, NewUser as Outcome, now_ms, utc},
@@ -149,7 +149,7 @@ fn ip(path: &str, note: &str) -> Result<String, Fault> {
 }
 
 fn group(path: &str, name: &str) -> Result<GroupName, Fault> {
-    GroupName::new(name).ok_or_else(|| bad(path, GROUP_IN_WORDS))
+    GroupName::new(name).ok_or_else(|| bad(path, GroupName::RULE))
 }
 
 fn shown(user: &store::User) -> User {

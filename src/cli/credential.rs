@@ -93,10 +93,7 @@ impl Whose {
             return Ok(Keeper { path, shown, argument: "--everybody".to_owned() });
         }
         if let Some(group) = &self.group {
-            ensure!(
-                GroupName::new(group).is_some(),
-                "a group's name has 1 to 64 letters a-z, digits and `-`"
-            );
+            ensure!(GroupName::new(group).is_some(), GroupName::RULE);
             let (path, shown) =
                 (format!("/admin/credentials/groups/{group}"), format!("the group `{group}`"));
             return Ok(Keeper { path, shown, argument: format!("--group {group}") });

@@ -119,8 +119,7 @@ async fn add(
 }
 
 fn group_name(text: &str) -> anyhow::Result<GroupName> {
-    GroupName::new(text)
-        .context("a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`")
+    GroupName::new(text).context(GroupName::RULE)
 }
 
 async fn list(context: &Context<'_>) -> anyhow::Result<Report> {

@@ -262,12 +262,11 @@ async fn authenticate(
     InFlight { worker, table, head }: InFlight<'_>,
     visit: &Visit,
 ) -> Result<Arc<Caller>, Fault> {
-    let refused = || Fault::new(Kind::InvalidToken, "Invalid or missing auth credentials");
-    let token = rewrite::token(head, table).ok_or_else(refused)?;
+    let token = rewrite::token(head, table).ok_or_else(Fault::invalid_token)?;
     let caller = worker.accounts.authenticate(&worker.cache, token.expose()).await;
     match caller.map_err(|error| store_fault(&error, visit))? {
         Some(caller) => Ok(caller),
-        None => Err(wrong_token(worker, visit, refused()).await),
+        None => Err(wrong_token(worker, visit, Fault::invalid_token()).await),
     }
 }
 

@@ -174,11 +174,10 @@ async fn check_admin(
     InFlight { worker, table, head }: InFlight<'_>,
     visit: &Visit,
 ) -> Result<Arc<AdminTokenId>, Fault> {
-    let refused = || Fault::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials");
-    let token = crate::rewrite::token(head, table).ok_or_else(refused)?;
+    let token = crate::rewrite::token(head, table).ok_or_else(Fault::invalid_admin_token)?;
     match worker.accounts.authenticate_admin(&worker.cache, token.expose()).await {
         Ok(Some(admin)) => Ok(admin),
-        Ok(None) => Err(wrong_token(worker, visit, refused()).await),
+        Ok(None) => Err(wrong_token(worker, visit, Fault::invalid_admin_token()).await),
         Err(error) => Err(store_fault(&error, visit)),
     }
 }

@@ -187,8 +187,7 @@ fn what_is_off_is_named_and_nothing_is_stored() {
         "",
         "?after=: the number of an entry is written in digits, as in `?after=100`",
     );
-    let group = "A group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`";
-    check("GET /admin/credentials/groups/No!", "", group);
+    check("GET /admin/credentials/groups/No!", "", &format!("the path: {group}"));
     let after = (api.done("GET /admin/users", &Value::Null), api.done("GET /admin/audit", &Value::Null));
     assert_eq!(after, before);
 }

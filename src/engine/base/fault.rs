@@ -33,6 +33,16 @@ impl Fault {
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into() }
     }
+
+    /// The caller's token is missing, unknown, expired or revoked.
+    pub fn invalid_token() -> Self {
+        Self::new(Kind::InvalidToken, "Invalid or missing auth credentials")
+    }
+
+    /// The admin token is missing, unknown, expired or revoked.
+    pub fn invalid_admin_token() -> Self {
+        Self::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials")
+    }
 }
 
 /// One row of the table of faults.

@@ -80,6 +80,12 @@ ids! {
 pub struct GroupName(FileName);
 
 impl GroupName {
+    /// The rule as a regular expression, for JSON schemas.
+    pub const PATTERN: &'static str = "^[a-z0-9][a-z0-9-]{0,63}$";
+    /// The rule in words, for messages.
+    pub const RULE: &'static str =
+        "a group's name has 1 to 64 letters a-z, digits and `-`, and does not begin with `-`";
+
     /// The name, if `text` is well-formed.
     pub fn new(text: &str) -> Option<Self> {
         FileName::new(text).map(Self)
