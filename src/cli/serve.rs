@@ -21,8 +21,8 @@ use crate::{
     admin::{Admin, Desk, Files},
     cli::{check, context::unusable, hold::hold},
     control,
-    diag::{Diagnostic, Severity},
-    files::{self, Live, Reloader, StartError, State},
+    diag::Diagnostic,
+    files::{self, Finding, Live, Reloader, StartError, State},
     gateway::{Face, Readiness},
     listen::listen,
     server::{self, House, Station},
@@ -221,12 +221,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         check::show(&first.sources, &told)?;
     } else {
         for one in &told {
-            let (row, column) = first.sources.line_column(&one.at);
-            let (file, code, help) = (&*one.at.file, one.code.as_str(), one.help.as_deref());
-            match one.severity {
-                Severity::Error => tracing::error!(file, line = row, column, code, help, "{}", one.message),
-                Severity::Warning => tracing::warn!(file, line = row, column, code, help, "{}", one.message),
-            }
+            files::log_finding(&Finding::new(one, &first.sources));
         }
     }
     if more > 0 {

@@ -12,16 +12,16 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    files::{BUILT_IN, Text, shown},
-    hex,
-    name::FileName,
-    pipeline::Folder,
+use super::{
+    Text, log,
+    tree::{BUILT_IN, Inputs, shown},
 };
+use crate::{hex, name::FileName, pipeline::Folder};
 
 /// The form of the index. Another one is not read.
 const VERSION: u32 = 1;
@@ -30,9 +30,6 @@ const VERSION: u32 = 1;
 const MAX_SYNCED: usize = 100;
 const DIRECTORY: &str = "last-good";
 const INDEX: &str = "index.json";
-
-/// The texts that a provider was made of when it was last good, by path as shown.
-pub(super) type Inputs = BTreeMap<Arc<str>, Arc<Text>>;
 
 /// What is kept of a provider.
 #[derive(Debug, Clone)]
@@ -52,6 +49,13 @@ pub(super) struct Keep {
     /// The directory that the files came from: what was good of another one says nothing of this one's.
     source: String,
     saved: Option<Index>,
+    /// True after a failed save, until one succeeds.
+    is_failing: bool,
+}
+
+/// True if the data directory holds last good files of this providers directory.
+pub fn served_before(data: &Path, providers: &Path) -> bool {
+    Keep::new(data, providers).is_known()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,18 +86,32 @@ impl Keep {
     pub(super) fn new(data: &Path, providers: &Path) -> Self {
         let source = std::path::absolute(providers).unwrap_or_else(|_| providers.to_owned());
         let source = source.to_string_lossy().into_owned();
-        Self { dir: data.join(DIRECTORY), providers: providers.to_owned(), source, saved: None }
+        Self {
+            dir: data.join(DIRECTORY),
+            providers: providers.to_owned(),
+            source,
+            saved: None,
+            is_failing: false,
+        }
     }
 
     /// Whether what is kept is of this directory.
-    pub(super) fn is_known(&self) -> bool {
+    fn is_known(&self) -> bool {
         let index = fs::read(self.dir.join(INDEX)).ok();
         let index = index.and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
         index.is_some_and(|index| index.source == self.source && !index.providers.is_empty())
     }
 
+    /// The stored versions; none if they cannot be read, which is logged.
+    pub(super) fn load(&mut self) -> BTreeMap<FileName, Kept> {
+        self.try_load().unwrap_or_else(|problem| {
+            log::last_good_unknown(&problem);
+            BTreeMap::new()
+        })
+    }
+
     /// What was last good. The error says why it is not known.
-    pub(super) fn load(&mut self) -> Result<BTreeMap<FileName, Kept>, String> {
+    fn try_load(&mut self) -> Result<BTreeMap<FileName, Kept>, String> {
         let path = self.dir.join(INDEX);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -133,8 +151,17 @@ impl Keep {
         Some((file, text))
     }
 
+    /// Stores these versions, and no others. A failure is logged once; each scan calls this again.
+    pub(super) fn save<'k>(&mut self, good: impl Iterator<Item = (&'k FileName, &'k Kept)> + Clone) {
+        match self.try_save(good) {
+            Ok(()) if std::mem::take(&mut self.is_failing) => log::saved_again(),
+            Err(problem) if !std::mem::replace(&mut self.is_failing, true) => log::save_failed(&problem),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
     /// Keeps what is good now, if it is something else than what is kept. The error is a fragment.
-    pub(super) fn save<'k>(
+    fn try_save<'k>(
         &mut self,
         good: impl Iterator<Item = (&'k FileName, &'k Kept)> + Clone,
     ) -> Result<(), String> {
@@ -173,6 +200,19 @@ impl Keep {
 
     fn path_of(&self, sha256: &str) -> PathBuf {
         self.dir.join(format!("{sha256}.toml"))
+    }
+}
+
+impl Kept {
+    /// True if a version that turned stale has been so for `max` at `now_ms`.
+    pub(super) fn is_expired(&self, max: Duration, now_ms: u64) -> bool {
+        self.expiry_ms(max).is_some_and(|at| at <= now_ms)
+    }
+
+    /// The time at which it expires, in milliseconds since 1970; none if it is not stale.
+    pub(super) fn expiry_ms(&self, max: Duration) -> Option<u64> {
+        let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+        self.stale_since_ms.map(|since| since.saturating_add(max))
     }
 }
 
@@ -220,7 +260,7 @@ mod tests {
 
     /// What another process finds: of each provider its texts, and since when it is stale.
     fn found(data: &Path, providers: &str) -> Result<String, String> {
-        let kept = Keep::new(data, Path::new(providers)).load()?;
+        let kept = Keep::new(data, Path::new(providers)).try_load()?;
         let shown = kept.iter().map(|(name, one)| {
             let texts: Vec<&str> = one.inputs.values().map(|text| text.text.as_deref().unwrap()).collect();
             format!("{name}: {} {:?}", texts.join("+"), one.stale_since_ms)
@@ -231,7 +271,7 @@ mod tests {
     fn save(keep: &mut Keep, all: &[(&str, Kept)]) {
         let all: BTreeMap<FileName, Kept> =
             all.iter().map(|(name, kept)| (FileName::new(name).unwrap(), kept.clone())).collect();
-        keep.save(all.iter()).unwrap();
+        keep.try_save(all.iter()).unwrap();
     }
 
     fn texts(data: &Path) -> usize {
@@ -259,7 +299,7 @@ mod tests {
         fs::remove_dir(data.path().join("last-good/lost+found")).unwrap();
         // Another process goes on where this one stopped.
         let mut other = Keep::new(data.path(), Path::new("p"));
-        other.load().unwrap();
+        other.load();
         save(&mut other, &[("c", kept(&[("c.toml", "A")], None))]);
         assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("c: A None", 1));
     }
@@ -281,7 +321,7 @@ mod tests {
         .unwrap();
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
         let error = Keep::new(&data.path().join("last-good/index.json"), Path::new("p"))
-            .save([(&FileName::new("a").unwrap(), &kept(&[("a.toml", "A")], None))].into_iter());
+            .try_save([(&FileName::new("a").unwrap(), &kept(&[("a.toml", "A")], None))].into_iter());
         assert!(error.unwrap_err().contains("cannot be written"));
     }
 }

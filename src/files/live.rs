@@ -3,7 +3,6 @@
 //! snapshot up to the head of the answer. Nothing that a request does here ever waits.
 
 use std::{
-    path::Path,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -11,8 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::{Status, Texts, keep, texts};
-use crate::{settings::Source, table::Table};
+use super::{Status, Texts, texts};
+use crate::table::Table;
 
 /// Reloads that may wait to be done.
 pub(super) const MAX_WAITING: usize = 64;
@@ -22,10 +21,10 @@ pub(super) const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 /// The table that requests are looked up in now, and how it came about.
 #[derive(Debug)]
 pub struct Live {
-    pub(super) table: ArcSwap<Table>,
-    pub(super) status: ArcSwap<Status>,
-    pub(super) served: ArcSwap<texts::Served>,
-    pub(super) commands: mpsc::SyncSender<Command>,
+    table: ArcSwap<Table>,
+    status: ArcSwap<Status>,
+    served: ArcSwap<texts::Served>,
+    commands: mpsc::SyncSender<Command>,
 }
 
 /// What the reloader is told.
@@ -53,20 +52,30 @@ pub enum ReloadError {
     Stopping,
 }
 
-/// Whether files of a providers directory served from a data directory before, and none of another since.
-pub fn served_before(data: &Path, providers: &Path) -> bool {
-    keep::Keep::new(data, providers).is_known()
-}
-
-/// Where files come from, in words.
-pub(super) fn describe(source: &Source) -> String {
-    match source {
-        Source::Directory(dir) => dir.display().to_string(),
-        Source::Embedded => "built-in".into(),
-    }
-}
-
 impl Live {
+    /// The outcome of the first scan. Reloads are requested through `commands`.
+    pub(super) fn new(
+        table: Arc<Table>,
+        status: Status,
+        served: texts::Served,
+        commands: mpsc::SyncSender<Command>,
+    ) -> Self {
+        let (table, status) = (ArcSwap::new(table), ArcSwap::from_pointee(status));
+        Self { table, status, served: ArcSwap::from_pointee(served), commands }
+    }
+
+    /// Replaces the table and the texts that it was built from. Returns the old table, which requests may still hold.
+    pub(super) fn replace(&self, table: Arc<Table>, served: texts::Served) -> Arc<Table> {
+        let old = self.table.swap(table);
+        self.served.store(Arc::new(served));
+        old
+    }
+
+    /// Replaces the status document.
+    pub(super) fn set_status(&self, status: Arc<Status>) {
+        self.status.store(status);
+    }
+
     /// The route table of this moment. A request takes it once, at its first byte, and passes it on by argument:
     /// two snapshots in one request could disagree, say on which headers may hold the caller's token.
     pub fn snapshot(&self) -> Arc<Table> {

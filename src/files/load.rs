@@ -26,15 +26,10 @@ pub fn load_with(origin: &Source, path: &Path, text: Vec<u8>) -> io::Result<Load
 mod tests {
     use std::fs;
 
-    use crate::{
-        compile::VarSource,
-        pipeline::{assemble, check},
-    };
-
     use super::*;
-    use crate::files::{
-        tree::{EMBEDDED, read},
-        var_value,
+    use crate::{
+        files::tree::EMBEDDED,
+        pipeline::{assemble, check},
     };
 
     const PRESET: &str =
@@ -119,41 +114,6 @@ mod tests {
         check(&[preset, ("m.toml", inherits), ("z.toml", &section("s.m", "[]"))], "-m -z", "TG010 TG041");
     }
 
-    fn pipe(path: &Path) {
-        use rustix::fs::{CWD, FileType, Mode, mknodat};
-        mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
-    }
-
-    #[test]
-    fn a_var_is_unset_only_where_it_is_not_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let check = |name: &str, expected: Result<Option<&str>, &str>| {
-            let found = var_value(&VarSource::File(name.into()), dir.path());
-            assert_eq!(found, expected.map(|text| text.map(str::to_owned)).map_err(str::to_owned), "{name}");
-        };
-        let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
-        write("good", b"value\r\n");
-        write("empty", b"\n");
-        write("binary", b"\xff");
-        write("full", &vec![b'x'; 64 << 10]);
-        write("large", &vec![b'x'; (64 << 10) + 1]);
-        fs::create_dir(dir.path().join("directory")).unwrap();
-        std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
-        pipe(&dir.path().join("pipe"));
-        check("missing", Ok(None));
-        check("good", Ok(Some("value")));
-        check("link", Ok(Some("value")));
-        check("empty", Ok(Some("")));
-        check("full", Ok(Some(&"x".repeat(64 << 10))));
-        check("large", Err("is larger than 65536 bytes"));
-        check("binary", Err("is not UTF-8"));
-        check("directory", Err("is a directory, not a file"));
-        check("pipe", Err("is a pipe, not a file"));
-        check("loop", Err("cannot be read: Too many levels of symbolic links (os error 40)"));
-        check("good/below", Err("cannot be read: Not a directory (os error 20)"));
-    }
-
     #[test]
     fn links_out_of_the_directory_are_not_followed() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -165,25 +125,6 @@ mod tests {
         let messages: Vec<_> = loaded.diagnostics.iter().map(|one| one.message.as_str()).collect();
         assert_eq!(messages, ["a link that leads out of the providers directory is not followed"]);
         assert_eq!(loaded.files.providers.values().filter(|slot| slot.is_ok()).count(), 1);
-    }
-
-    #[test]
-    fn only_regular_files_of_a_bounded_size_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(dir.path()).unwrap();
-        let check = |name: &str, expected: Result<usize, &str>| {
-            let found = read(&root.join(name), &root).map(|bytes| bytes.len());
-            assert_eq!(found, expected.map_err(str::to_owned), "{name}");
-        };
-        fs::write(root.join("full"), vec![b'#'; 1 << 20]).unwrap();
-        fs::write(root.join("large"), vec![b'#'; (1 << 20) + 1]).unwrap();
-        fs::create_dir(root.join("directory")).unwrap();
-        pipe(&root.join("pipe"));
-        check("full", Ok(1 << 20));
-        check("large", Err("is larger than 1048576 bytes"));
-        check("directory", Err("is a directory, not a file"));
-        check("pipe", Err("is a pipe, not a file"));
-        check("missing", Err("cannot be read: No such file or directory (os error 2)"));
     }
 
     #[test]

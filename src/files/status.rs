@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::diag::Severity;
+use crate::diag::{At, Diagnostic, Severity, Sources};
 
 /// What serves, and what became of each file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -139,4 +139,29 @@ pub struct Place {
     pub column: usize,
     /// What it is.
     pub label: String,
+}
+
+impl Finding {
+    /// A diagnostic, with lines and columns looked up in the texts.
+    pub fn new(diagnostic: &Diagnostic, sources: &Sources) -> Self {
+        let (line, column) = sources.line_column(&diagnostic.at);
+        let related = diagnostic.related.iter().map(|(at, label)| Place::new(at, label, sources));
+        Self {
+            code: diagnostic.code.as_str().into(),
+            severity: diagnostic.severity,
+            file: diagnostic.at.file.to_string(),
+            line,
+            column,
+            message: diagnostic.message.clone(),
+            help: diagnostic.help.clone(),
+            related: related.collect(),
+        }
+    }
+}
+
+impl Place {
+    fn new(at: &At, label: &str, sources: &Sources) -> Self {
+        let (line, column) = sources.line_column(at);
+        Self { file: at.file.to_string(), line, column, label: label.to_owned() }
+    }
 }

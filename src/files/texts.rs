@@ -8,13 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::keep::Inputs;
-use crate::{
-    files::{Text, Tree},
-    hex,
-    name::FileName,
-    pipeline::Folder,
-};
+use super::{Text, Tree, tree::Inputs};
+use crate::{hex, name::FileName, pipeline::Folder};
 
 /// The texts that serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

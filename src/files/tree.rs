@@ -5,22 +5,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Metadata},
-    io::{self, Read},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use include_dir::{Dir, include_dir};
-use rustix::{
-    fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx},
-    io::Errno,
-};
-use sha2::{Digest, Sha256};
 
+use super::source_file::{Hash, MAX_FILE_BYTES, Text, too_large};
 use crate::{
-    accounts::now_ms,
     diag::Sources,
     name::FileName,
     pipeline::{Folder, InputFile},
@@ -32,65 +25,18 @@ pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provider
 
 /// Where files are shown that a directory lacks and the binary has.
 pub const BUILT_IN: &str = "built-in";
-/// The largest file that is read, in bytes.
-pub const MAX_FILE_BYTES: u64 = 1 << 20;
-/// How long after its last change a file is read again although it looks the same: another change may have
-/// got the same time stamp. Some file systems keep whole seconds.
-const RACY_MS: u64 = 3_000;
 /// How often files are looked at until two looks find the same.
 const MAX_LOOKS: usize = 4;
 
 /// The file with the policy.
 const POLICY: &str = "policy.toml";
 
-/// A SHA-256: of a text, as `sha256sum` prints it.
-pub type Hash = [u8; 32];
-
-/// A file.
-#[derive(Debug)]
-pub struct Text {
-    /// Where it stands.
-    pub folder: Folder,
-    /// Its name; none if its stem cannot be one.
-    pub name: Option<FileName>,
-    /// Its text. The error is a fragment.
-    pub text: Result<Arc<str>, String>,
-    /// Tells it from any other text.
-    pub hash: Hash,
-    /// Whether it is the binary's, where a directory lacks it.
-    pub filled_in: bool,
-    /// Whether its directory does not tell of all its changes: it is a link, or a mount of its own.
-    pub apart: bool,
-    stamp: Option<Stamp>,
-}
-
 /// All files, by path as shown.
 #[derive(Debug, Clone, Default)]
-pub struct Tree(pub BTreeMap<Arc<str>, Arc<Text>>);
+pub struct Tree(pub Inputs);
 
-/// What changes when a file does: device, inode, size, and the times of change in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64, u64),
-    times: (i128, i128),
-    /// Whether it may change once more without a trace.
-    racy: bool,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        let times =
-            (nanos(metadata.mtime(), metadata.mtime_nsec()), nanos(metadata.ctime(), metadata.ctime_nsec()));
-        let age_ms = i128::from(now_ms()) - times.0.max(times.1) / 1_000_000;
-        let racy = age_ms < i128::from(RACY_MS);
-        Self { file: (metadata.dev(), metadata.ino(), metadata.size()), times, racy }
-    }
-
-    fn is_still(&self, now: &Self) -> bool {
-        !self.racy && self.file == now.file && self.times == now.times
-    }
-}
+/// The files that one provider was compiled from, by path as shown.
+pub(super) type Inputs = BTreeMap<Arc<str>, Arc<Text>>;
 
 impl Tree {
     /// Reads all files. What `before` has, and looks the same, is taken from there. The error is about the
@@ -123,8 +69,7 @@ impl Tree {
             let folder = Folder::ALL.into_iter().find(|folder| folder.name() == below);
             let Some(folder) = folder.filter(|_| is_wanted(name)) else { continue };
             let contents = contents.and_then(|bytes| {
-                let large = bytes.len() as u64 > MAX_FILE_BYTES;
-                if large { Err(format!("is larger than {MAX_FILE_BYTES} bytes")) } else { Ok(bytes) }
+                if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) }
             });
             let shown = Path::new(dir).join(&path);
             tree.insert(&shown, Arc::new(Text::new(folder, &shown, contents, false)));
@@ -239,17 +184,8 @@ impl Tree {
     }
 
     fn read_file(&mut self, folder: Folder, path: &Path, root: &Path, before: &Self) {
-        let stamp = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
-        let known = before.0.get(&*path.to_string_lossy());
-        let known =
-            known.filter(|known| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b)));
-        let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-        // Where a link leads, and whether a file can be read, is not the file's alone.
-        let known = known.filter(|known| !link && known.text.is_ok());
-        let text = known.cloned().unwrap_or_else(|| {
-            let apart = link || is_mount(path);
-            Arc::new(Text { apart, stamp, ..Text::new(folder, path, read(path, root), false) })
-        });
+        let before = before.0.get(&*path.to_string_lossy());
+        let text = Text::read(folder, path, root, before);
         self.insert(path, text);
     }
 
@@ -282,25 +218,6 @@ impl Tree {
     }
 }
 
-impl Text {
-    /// A text that was read before.
-    pub fn known(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
-        let (name, text, hash) = (Some(name), Ok(text.into()), Sha256::digest(text).into());
-        Self { folder, name, text, hash, filled_in, apart: false, stamp: None }
-    }
-
-    fn new(folder: Folder, path: &Path, contents: Result<Vec<u8>, String>, filled_in: bool) -> Self {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let text = contents.and_then(utf8);
-        let hash = match &text {
-            Ok(text) => Sha256::digest(text).into(),
-            Err(problem) => hash(&[b"problem", problem.as_bytes()]),
-        };
-        let name = FileName::new(&stem);
-        Self { folder, name, text: text.map(Arc::from), hash, filled_in, apart: false, stamp: None }
-    }
-}
-
 /// Whether a file of this name is one of ours.
 fn is_wanted(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "toml") && !name.starts_with('.')
@@ -325,79 +242,7 @@ fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Ar
     Arc::new(Text::new(folder, file.path(), Ok(file.contents().to_vec()), filled_in))
 }
 
-/// Whether a file is a mount of its own, as a single file that is mounted into a container.
-fn is_mount(path: &Path) -> bool {
-    let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
-    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
-}
-
 /// The path of a file below `root`, as shown.
 pub fn shown(root: &Path, folder: Folder, name: &FileName) -> Arc<str> {
     root.join(folder.name()).join(format!("{name}.toml")).to_string_lossy().into()
-}
-
-/// The SHA-256 of parts, each with its length, so that no two lists of parts are taken for one.
-pub fn hash(parts: &[&[u8]]) -> Hash {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.finalize().into()
-}
-
-/// The text of one file, wherever it stands. The error is a fragment.
-pub fn read_text(path: &Path) -> Result<Arc<str>, String> {
-    let file = open(path, OFlags::empty()).map_err(|error| format!("cannot be read: {error}"))?;
-    contents(file, MAX_FILE_BYTES).and_then(utf8).map(Arc::from)
-}
-
-/// The text that bytes are. The error is a fragment.
-pub fn utf8(bytes: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(bytes).map_err(|error| match error.as_bytes() {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16: save it as UTF-8".to_owned(),
-        _ => format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()),
-    })
-}
-
-/// Reads one file below `root`. The error is a fragment.
-pub(super) fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
-    let real = fs::canonicalize(path).map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => "a link that leads to itself".to_owned(),
-        Some(Errno::NOENT) if path.is_symlink() => "a link that leads nowhere".to_owned(),
-        _ => format!("cannot be read: {error}"),
-    })?;
-    if !real.starts_with(root) {
-        return Err("a link that leads out of the providers directory is not followed".into());
-    }
-    // What is looked at is what is read, whoever changes the path in between.
-    let file = open(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
-    contents(file, MAX_FILE_BYTES)
-}
-
-/// Opens a file for reading. A pipe that nobody writes to does not hold the process up.
-pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<File> {
-    let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
-    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
-}
-
-/// All of a regular file, if it is small enough. The error is a fragment.
-pub(super) fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
-    let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    let kind = file.metadata().map_err(unreadable)?.file_type();
-    if !kind.is_file() {
-        let what = match () {
-            () if kind.is_dir() => "a directory",
-            () if kind.is_fifo() => "a pipe",
-            () => "a device or a socket",
-        };
-        return Err(format!("is {what}, not a file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > max { Err(too_large(max)) } else { Ok(bytes) }
-}
-
-fn too_large(max: u64) -> String {
-    format!("is larger than {max} bytes")
 }

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::tree::{Hash, contents, hash, open};
+use super::source_file::{Hash, contents, hash, open};
 use crate::{
     bind,
     compile::{self, VarSource},
@@ -25,7 +25,15 @@ pub struct Vars {
     secrets: PathBuf,
     /// What files held when they were last looked at.
     files: BTreeMap<VarSource, Hash>,
-    env: BTreeMap<String, bool>,
+    env: BTreeMap<String, Variable>,
+}
+
+/// A variable of the environment that a file names.
+#[derive(Debug)]
+struct Variable {
+    is_set: bool,
+    /// True once [`Vars::new_variables`] returned it.
+    returned: bool,
 }
 
 /// Which files below the secrets directory a provider was made with, and what tells their values from others.
@@ -46,7 +54,9 @@ impl Vars {
     pub fn value(&mut self, source: &VarSource) -> bind::Lookup {
         let value = var_value(source, &self.secrets);
         if let VarSource::Env(name) = source {
-            self.env.insert(name.clone(), matches!(&value, Ok(Some(value)) if !value.is_empty()));
+            let is_set = matches!(&value, Ok(Some(value)) if !value.is_empty());
+            let variable = Variable { is_set, returned: false };
+            self.env.entry(name.clone()).or_insert(variable).is_set = is_set;
         } else {
             // Of two values the first counts, so that the next look finds whoever was made with it changed.
             self.files.entry(source.clone()).or_insert_with(|| hash_of(&value));
@@ -72,9 +82,15 @@ impl Vars {
         hash
     }
 
-    /// The variables of the environment that files named, and whether they are set.
-    pub fn env(&self) -> &BTreeMap<String, bool> {
-        &self.env
+    /// The variables of the environment that files name for the first time since the last call, each with `true` if
+    /// it is set.
+    pub fn new_variables(&mut self) -> Vec<(String, bool)> {
+        let new = self.env.iter_mut().filter(|(_, variable)| !variable.returned);
+        let new = new.map(|(name, variable)| {
+            variable.returned = true;
+            (name.clone(), variable.is_set)
+        });
+        new.collect()
     }
 
     /// The files that files named, with their directory.
@@ -121,6 +137,37 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::files::source_file::pipe;
+
+    #[test]
+    fn a_var_is_unset_only_where_it_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |name: &str, expected: Result<Option<&str>, &str>| {
+            let found = var_value(&VarSource::File(name.into()), dir.path());
+            assert_eq!(found, expected.map(|text| text.map(str::to_owned)).map_err(str::to_owned), "{name}");
+        };
+        let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+        write("good", b"value\r\n");
+        write("empty", b"\n");
+        write("binary", b"\xff");
+        write("full", &vec![b'x'; 64 << 10]);
+        write("large", &vec![b'x'; (64 << 10) + 1]);
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        std::os::unix::fs::symlink("good", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        pipe(&dir.path().join("pipe"));
+        check("missing", Ok(None));
+        check("good", Ok(Some("value")));
+        check("link", Ok(Some("value")));
+        check("empty", Ok(Some("")));
+        check("full", Ok(Some(&"x".repeat(64 << 10))));
+        check("large", Err("is larger than 65536 bytes"));
+        check("binary", Err("is not UTF-8"));
+        check("directory", Err("is a directory, not a file"));
+        check("pipe", Err("is a pipe, not a file"));
+        check("loop", Err("cannot be read: Too many levels of symbolic links (os error 40)"));
+        check("good/below", Err("cannot be read: Not a directory (os error 20)"));
+    }
 
     #[test]
     fn a_file_that_changes_during_a_look_is_found_changed_by_the_next() {

@@ -1,0 +1,234 @@
+//! The status document of each scan: the state of every file, and since when. It compares each document with the one
+//! before, and keeps the times of those states that did not change.
+//!
+//! It decides nothing: `evaluate` does. Read next: `status` for the document itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    Counts, File, Finding, State, Status, Tree, Watching, evaluate::Evaluation, last_good::LastGoodSet,
+    source_file::Hash, tree,
+};
+use crate::{
+    accounts::{now_ms, utc},
+    compile::Rejected,
+    diag::Severity,
+    hex,
+    name::FileName,
+    pipeline::Folder,
+    reconcile::Serving,
+    settings::Source,
+};
+
+/// The status document of the last scan, and what the next one is compared with.
+pub(super) struct StatusRecord {
+    source: Source,
+    status: Status,
+    since: BTreeMap<Arc<str>, Since>,
+}
+
+/// The state of a file with a certain text, and when it began.
+#[derive(Clone, Copy)]
+struct Since {
+    state: State,
+    hash: Option<Hash>,
+    began_ms: u64,
+}
+
+/// A file as the document lists it: one of the directory, or one that only a provider's name is left of.
+struct Listed<'a> {
+    provider: Option<&'a FileName>,
+    state: State,
+    /// `None` if the file does not exist.
+    hash: Option<Hash>,
+}
+
+/// The outcome of a scan.
+pub(super) struct Outcome<'a> {
+    pub tree: &'a Tree,
+    pub evaluation: &'a Evaluation,
+    /// The findings to show.
+    pub findings: &'a [Finding],
+    /// The number of findings beyond those.
+    pub omitted: usize,
+    /// The last good versions, this scan's included.
+    pub last_good: &'a LastGoodSet,
+    pub watching: Watching,
+    /// True if the table changed.
+    pub swap: bool,
+}
+
+impl StatusRecord {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, status: Status::default(), since: BTreeMap::new() }
+    }
+
+    pub(super) fn current(&self) -> &Status {
+        &self.status
+    }
+
+    /// Adds changes that no event reported. Returns their number since the start.
+    pub(super) fn add_missed(&mut self, more: usize) -> u64 {
+        self.status.missed += more as u64;
+        self.status.missed
+    }
+
+    /// The warnings that the current document does not list.
+    pub(super) fn fresh_warnings(&self, findings: &[Finding]) -> HashSet<Finding> {
+        let before: HashSet<_> = self.status.files.iter().flat_map(|file| &file.diagnostics).collect();
+        let warnings = findings.iter().filter(|one| one.severity == Severity::Warning);
+        warnings.filter(|one| !before.contains(one)).cloned().collect()
+    }
+
+    /// Replaces the document. Returns true if more changed than the time of the scan.
+    pub(super) fn update(&mut self, outcome: &Outcome<'_>) -> bool {
+        let &Outcome { evaluation, swap, .. } = outcome;
+        let mut status = Status {
+            generation: self.status.generation + u64::from(swap),
+            source: source_name(&self.source),
+            watching: outcome.watching,
+            problem: evaluation.problem.clone(),
+            omitted: outcome.omitted,
+            ..self.status.clone()
+        };
+        if swap {
+            status.since = utc(now_ms());
+            status.hash = hex::encode(&outcome.last_good.hash());
+        }
+        status.files = self.files(outcome);
+        status.counts = Counts::of(&status.files);
+        let all_live = status.counts.stale + status.counts.rejected == 0;
+        status.ok = !evaluation.has_errors() && evaluation.problem.is_none() && all_live;
+        let news = status != self.status;
+        status.checked = utc(now_ms());
+        self.status = status;
+        news
+    }
+
+    /// The state of each file, by path.
+    fn files(&mut self, outcome: &Outcome<'_>) -> Vec<File> {
+        let &Outcome { evaluation, .. } = outcome;
+        let mut findings = by_file(outcome.findings);
+        let listed = self.list(outcome, &findings);
+        let (mut since, mut files) = (BTreeMap::new(), Vec::with_capacity(listed.len()));
+        for (shown, Listed { provider, state, hash }) in listed {
+            let since_now = self.since(&shown, state, hash);
+            let serving = provider.and_then(|name| evaluation.settled.serving.get(name));
+            let because = provider.and_then(|name| evaluation.because.get(name)).into_iter().flatten();
+            let last_good = provider.and_then(|name| outcome.last_good.get(name));
+            // The stored time survives a restart.
+            let stored = last_good.filter(|_| state == State::Stale).and_then(|one| one.files.stale_since_ms);
+            files.push(File {
+                file: shown.to_string(),
+                provider: provider.map(ToString::to_string),
+                state,
+                since: utc(stored.unwrap_or(since_now.began_ms)),
+                routes: serving.map_or(0, |one| one.good.bound.endpoints.len()),
+                because: because.filter(|file| **file != shown).map(ToString::to_string).collect(),
+                diagnostics: findings.remove(&*shown).unwrap_or_default(),
+            });
+            since.insert(shown, since_now);
+        }
+        self.since = since;
+        files
+    }
+
+    /// The files to list: those of the directory, those that serve although they are gone, and while the whole
+    /// directory is gone, those of providers that were out of service before.
+    fn list<'a>(
+        &self,
+        outcome: &Outcome<'a>,
+        findings: &BTreeMap<&str, Vec<Finding>>,
+    ) -> BTreeMap<Arc<str>, Listed<'a>> {
+        let settled = &outcome.evaluation.settled;
+        let mut files = present(outcome, findings);
+        for (name, one) in &settled.serving {
+            let shown = one.good.compiled.at.file.clone();
+            let gone = Listed { provider: Some(name), state: State::of(Some(one)), hash: None };
+            files.entry(shown).or_insert(gone);
+        }
+        if let Source::Directory(dir) = &self.source {
+            for Rejected { name, .. } in &settled.rejected {
+                let shown = tree::shown(dir, Folder::Providers, name);
+                let gone = Listed { provider: Some(name), state: State::Rejected, hash: None };
+                files.entry(shown).or_insert(gone);
+            }
+        }
+        files
+    }
+
+    fn since(&self, shown: &str, state: State, hash: Option<Hash>) -> Since {
+        let before = self.since.get(shown).filter(|since| (since.state, since.hash) == (state, hash));
+        before.copied().unwrap_or_else(|| Since { state, hash, began_ms: now_ms() })
+    }
+}
+
+/// The files of the directory. A built-in file that stands in for a missing one is listed only with a finding.
+fn present<'a>(
+    outcome: &Outcome<'a>,
+    findings: &BTreeMap<&str, Vec<Finding>>,
+) -> BTreeMap<Arc<str>, Listed<'a>> {
+    let &Outcome { tree, evaluation, .. } = outcome;
+    let errors = evaluation.diagnostics.iter().filter(|one| one.is_error());
+    let bad: BTreeSet<&str> = errors.map(|one| &*one.at.file).collect();
+    let other_text = served_with_other_text(outcome);
+    let listed = tree.0.iter().filter(|(shown, text)| !text.filled_in || findings.contains_key(&***shown));
+    let files = listed.map(|(shown, text)| {
+        let provider = text.name.as_ref().filter(|_| text.folder == Folder::Providers);
+        let state = match provider {
+            Some(name) => State::of(evaluation.settled.serving.get(name)),
+            None if other_text.contains(&**shown) => State::Stale,
+            None if text.name.is_none() || bad.contains(&**shown) => State::Rejected,
+            None => State::Live,
+        };
+        (shown.clone(), Listed { provider, state, hash: Some(text.hash) })
+    });
+    files.collect()
+}
+
+/// The files that a provider serves with in another text than the directory holds.
+fn served_with_other_text<'a>(outcome: &Outcome<'a>) -> BTreeSet<&'a str> {
+    let inputs = outcome.last_good.iter().flat_map(|(_, one)| &one.files.inputs);
+    let other = inputs.filter(|(file, text)| outcome.tree.hash_of(file) != Some(&text.hash));
+    other.map(|(file, _)| &**file).collect()
+}
+
+fn by_file(findings: &[Finding]) -> BTreeMap<&str, Vec<Finding>> {
+    let mut by_file = BTreeMap::<&str, Vec<Finding>>::new();
+    for one in findings {
+        by_file.entry(&one.file).or_default().push(one.clone());
+    }
+    by_file
+}
+
+/// The source of the files, in words.
+fn source_name(source: &Source) -> String {
+    match source {
+        Source::Directory(dir) => dir.display().to_string(),
+        Source::Embedded => "built-in".into(),
+    }
+}
+
+impl State {
+    fn of(serving: Option<&Serving>) -> Self {
+        match serving {
+            Some(Serving { stale: false, .. }) => Self::Live,
+            Some(Serving { stale: true, .. }) => Self::Stale,
+            None => Self::Rejected,
+        }
+    }
+}
+
+impl Counts {
+    fn of(files: &[File]) -> Self {
+        let count = |state| files.iter().filter(|one| one.state == state).count();
+        let routes = files.iter().map(|one| one.routes).sum();
+        let providers =
+            files.iter().filter(|one| one.provider.is_some() && one.state != State::Rejected).count();
+        let (live, stale, rejected) = (count(State::Live), count(State::Stale), count(State::Rejected));
+        Self { live, stale, rejected, providers, routes }
+    }
+}

@@ -1,0 +1,132 @@
+//! From texts to a decision: compiles what changed, and lets [`crate::reconcile`] choose the version of each provider
+//! that serves. The three outcomes of a scan: the files are taken over, the directory is gone, `strict` refuses.
+//!
+//! It never builds the route table, and never writes the status document. Read next: `state`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Finding, Tree, compiler::Compiler, keep::Kept, last_good::LastGoodSet};
+use crate::{
+    compile::Rejected,
+    diag::{Diagnostic, Sources},
+    name::FileName,
+    pipeline::{self, Made},
+    reconcile::{Fresh, Good, LAST_GOOD, Settled, settle},
+};
+
+/// The most findings that a status document holds.
+const MAX_FINDINGS: usize = 1000;
+
+/// The outcome of a scan: the providers that are to serve, and everything to report about the files.
+#[derive(Default)]
+pub(super) struct Evaluation {
+    pub settled: Settled,
+    pub diagnostics: Vec<Diagnostic>,
+    /// For each provider that is bad only because of other files: those files.
+    pub because: BTreeMap<FileName, BTreeSet<Arc<str>>>,
+    /// The reason why the whole reload changed nothing.
+    pub problem: Option<String>,
+    /// Providers that are stale only because `strict` refused the reload: their own files are good.
+    pub held: BTreeSet<FileName>,
+}
+
+impl Evaluation {
+    pub(super) fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// The texts that diagnostics point into: those of the directory, and of stale providers the last good ones.
+    pub(super) fn sources(&self, tree: &Tree, last_good: &LastGoodSet) -> Sources {
+        if self.diagnostics.is_empty() {
+            return Sources::default();
+        }
+        let mut sources = tree.sources();
+        let stale = self.settled.serving.iter().filter(|(_, one)| one.stale);
+        let stale = stale.filter_map(|(name, _)| last_good.get(name));
+        for (file, text) in stale.flat_map(|one| &one.files.inputs) {
+            if let Ok(text) = &text.text {
+                sources.insert(format!("{file}{LAST_GOOD}").into(), text.clone());
+            }
+        }
+        sources
+    }
+
+    /// The findings to show, errors first, and the number of those beyond the limit.
+    pub(super) fn findings(&self, sources: &Sources) -> (Vec<Finding>, usize) {
+        let mut all: Vec<_> = self.diagnostics.iter().collect();
+        all.sort_by_key(|one| one.severity);
+        let shown = all.iter().take(MAX_FINDINGS).map(|one| Finding::new(one, sources)).collect();
+        (shown, all.len().saturating_sub(MAX_FINDINGS))
+    }
+}
+
+/// Evaluates the texts of the directory. `stored` are last good versions on disk whose texts are those of the
+/// directory: a start compiles them once, with all others.
+pub(super) fn evaluate(
+    tree: &Tree,
+    stored: BTreeMap<FileName, Kept>,
+    last_good: &mut LastGoodSet,
+    compiler: &mut Compiler,
+) -> Evaluation {
+    last_good.rebind(compiler);
+    let unchanged = last_good.unchanged(tree, compiler);
+    let (loaded, made) = compiler.compile(tree, |name| !unchanged.contains(name));
+    let Made { mut fresh, because, mut diagnostics } = made;
+    last_good.adopt(stored, &mut fresh, compiler);
+    for name in unchanged {
+        diagnostics
+            .extend(last_good.get(&name).into_iter().flat_map(|one| one.good.warnings.iter().cloned()));
+        fresh.insert(name, Fresh::Same);
+    }
+    let settled = settle(fresh, &last_good.good());
+    diagnostics.extend(settled.diagnostics.iter().cloned());
+    let serving = settled.serving.values().map(|one| &*one.good.compiled);
+    diagnostics.extend(loaded.unused_gateways(serving, &settled.rejected));
+    pipeline::sort(&mut diagnostics);
+    Evaluation { settled, diagnostics, because, ..Evaluation::default() }
+}
+
+/// Keeps everything as it was, since the directory is missing or empty. `rejected` are the providers that were out of
+/// service before.
+pub(super) fn hold(
+    problem: &str,
+    rejected: Vec<Rejected>,
+    last_good: &mut LastGoodSet,
+    compiler: &mut Compiler,
+) -> Evaluation {
+    last_good.rebind(compiler);
+    let known = last_good.iter().map(|(name, one)| (name.clone(), bad(&one.good)));
+    let rejected = rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
+    let fresh = rejected.chain(known).collect();
+    let problem = format!("{problem}: what served before goes on serving; put the files back");
+    let settled = settle(fresh, &last_good.good());
+    Evaluation { settled, problem: Some(problem), ..Evaluation::default() }
+}
+
+/// Keeps everything as it was, since `strict` is on and the evaluation has errors. `rejected` are the providers that
+/// were out of service before.
+pub(super) fn refuse(
+    tree: &Tree,
+    evaluation: Evaluation,
+    rejected: Vec<Rejected>,
+    last_good: &LastGoodSet,
+    compiler: &mut Compiler,
+) -> Evaluation {
+    let unchanged = last_good.unchanged(tree, compiler);
+    let fresh = last_good.iter().map(|(name, one)| {
+        let fresh = if unchanged.contains(name) { Fresh::Same } else { bad(&one.good) };
+        (name.clone(), fresh)
+    });
+    let settled = Settled { rejected, ..settle(fresh.collect(), &last_good.good()) };
+    let good = evaluation.settled.serving.iter().filter(|(_, one)| !one.stale);
+    let held = good.map(|(name, _)| name.clone()).collect();
+    let problem = "`strict` is on and not every file is good: nothing of this reload was taken over".into();
+    Evaluation { settled, problem: Some(problem), held, ..evaluation }
+}
+
+fn bad(good: &Good) -> Fresh {
+    Fresh::Bad(Rejected::from(&*good.compiled))
+}

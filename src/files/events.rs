@@ -1,0 +1,97 @@
+//! Change events of the operating system, with polling as the fallback: events need a watch on every directory that the
+//! files depend on, and a limit of the system may refuse one.
+//!
+//! It never reads a file: it sends [`Command::Changed`], and the reloader scans. Read next: `watch`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::SyncSender,
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    Watching,
+    live::Command,
+    log,
+    state::ReloadState,
+    watch::{Places, Watch},
+};
+
+/// The time between two scans where the system gives no events.
+pub(super) const POLL: Duration = Duration::from_millis(500);
+/// The time after which the system is asked for events again.
+const REARM: Duration = Duration::from_mins(1);
+
+/// The source of change events.
+pub(super) struct Events {
+    commands: SyncSender<Command>,
+    /// True while a `Command::Changed` waits in the queue: one stands for all events before it.
+    pending: Arc<AtomicBool>,
+    is_watched: bool,
+    watch: Option<Watch>,
+    tried: Instant,
+    problem: Option<String>,
+}
+
+impl Events {
+    /// Sends events to `commands`. Built-in files are not watched.
+    pub(super) fn new(commands: &SyncSender<Command>, is_watched: bool) -> Self {
+        let pending = Arc::new(AtomicBool::new(false));
+        let (commands, tried) = (commands.clone(), Instant::now());
+        Self { commands, pending, is_watched, watch: None, tried, problem: None }
+    }
+
+    pub(super) fn mode(&self) -> Watching {
+        match (self.is_watched, &self.watch) {
+            (false, _) => Watching::Nothing,
+            (true, Some(_)) => Watching::Events,
+            (true, None) => Watching::Polling,
+        }
+    }
+
+    /// Lets the next event send a command. Call it for each `Command::Changed`, before the files are read: an event
+    /// during the scan must cause another one.
+    pub(super) fn received(&self) {
+        self.pending.store(false, Ordering::Release);
+    }
+
+    /// Watches every path that the files depend on now. Returns true if one of them was not watched before.
+    pub(super) fn arm(&mut self, state: &ReloadState) -> bool {
+        let failed = self.watch.is_none() && self.problem.is_some();
+        if !self.is_watched || (failed && self.tried.elapsed() < REARM) {
+            return false;
+        }
+        self.tried = Instant::now();
+        let mut places = Places::default();
+        state.places(&mut places);
+        let watch = self.watch.take().map_or_else(|| self.open(), Ok);
+        match watch.and_then(|mut watch| watch.arm(&places).map(|more| (watch, more))) {
+            Ok((watch, more)) => {
+                if self.problem.take().is_some() {
+                    log::events_again();
+                }
+                self.watch = Some(watch);
+                more
+            }
+            Err(problem) => {
+                if self.problem.as_ref() != Some(&problem) {
+                    log::polling(&problem, POLL);
+                }
+                self.problem = Some(problem);
+                false
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Watch, String> {
+        let (commands, pending) = (self.commands.clone(), self.pending.clone());
+        Watch::new(move || {
+            if !pending.swap(true, Ordering::AcqRel) && commands.try_send(Command::Changed).is_err() {
+                pending.store(false, Ordering::Release);
+            }
+        })
+    }
+}

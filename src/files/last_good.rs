@@ -1,0 +1,220 @@
+//! The last good version of every provider, in memory: its texts, the provider compiled from them, and hashes of the
+//! secret files that it is bound to. These are the providers that serve.
+//!
+//! It guarantees that an unchanged provider is not compiled again, and that a replaced secret takes effect even for a
+//! provider whose files are bad now. It does not choose between versions: `evaluate` does. Read next: `keep` for the
+//! copy on disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Tree,
+    compiler::Compiler,
+    keep::Kept,
+    log,
+    source_file::{self, Hash},
+    texts,
+    tree::Inputs,
+    vars::Prints,
+};
+use crate::{
+    accounts::now_ms,
+    compile::Rejected,
+    name::FileName,
+    reconcile::{Fresh, Good, Serving, Settled},
+};
+
+/// One provider in its last good version.
+pub(super) struct LastGood {
+    pub good: Good,
+    pub files: Kept,
+    prints: Prints,
+}
+
+/// The last good versions of all providers.
+#[derive(Default)]
+pub(super) struct LastGoodSet {
+    providers: BTreeMap<FileName, LastGood>,
+    /// Stored versions that do not compile now, for instance because a secret is missing. Each scan tries again.
+    unrestored: BTreeMap<FileName, Kept>,
+}
+
+impl LastGoodSet {
+    pub(super) fn is_empty(&self) -> bool {
+        self.providers.is_empty()
+    }
+
+    pub(super) fn get(&self, name: &FileName) -> Option<&LastGood> {
+        self.providers.get(name)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&FileName, &LastGood)> + Clone {
+        self.providers.iter()
+    }
+
+    /// The providers alone, as `reconcile` takes them.
+    pub(super) fn good(&self) -> BTreeMap<FileName, Good> {
+        self.iter().map(|(name, one)| (name.clone(), one.good.clone())).collect()
+    }
+
+    /// The texts that serve, by provider.
+    pub(super) fn served(&self) -> texts::Served {
+        self.iter().map(|(name, one)| (name.clone(), one.files.inputs.clone())).collect()
+    }
+
+    /// Everything to store for a restart.
+    pub(super) fn stored(&self) -> impl Iterator<Item = (&FileName, &Kept)> + Clone {
+        self.iter().map(|(name, one)| (name, &one.files)).chain(&self.unrestored)
+    }
+
+    /// The providers whose texts and secret files are those of their last good version.
+    pub(super) fn unchanged(&self, tree: &Tree, compiler: &mut Compiler) -> BTreeSet<FileName> {
+        let policy = tree.policy().map(|(file, _)| file);
+        let mut unchanged = |one: &LastGood| {
+            is_same(&one.files.inputs, tree, policy) && compiler.prints(&one.good.compiled) == one.prints
+        };
+        self.iter().filter(|(_, one)| unchanged(one)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Compiles stored versions from their own texts.
+    pub(super) fn restore(&mut self, stored: BTreeMap<FileName, Kept>, compiler: &mut Compiler) {
+        for (name, files) in stored {
+            let (_, mut made) = compiler.compile(&Tree(files.inputs.clone()), |_| true);
+            if let Some(Fresh::New(good)) = made.fresh.remove(&name) {
+                self.insert(name, good, files, compiler);
+            } else {
+                self.unrestored.insert(name, files);
+            }
+        }
+    }
+
+    /// Tries again to compile the stored versions that did not compile before.
+    pub(super) fn retry(&mut self, compiler: &mut Compiler) {
+        let unrestored = std::mem::take(&mut self.unrestored);
+        self.restore(unrestored, compiler);
+    }
+
+    /// Takes over stored versions whose texts are those of the directory: `fresh` holds them compiled. Those that are
+    /// not good there are compiled from their own texts.
+    pub(super) fn adopt(
+        &mut self,
+        stored: BTreeMap<FileName, Kept>,
+        fresh: &mut BTreeMap<FileName, Fresh>,
+        compiler: &mut Compiler,
+    ) {
+        let mut spoilt = BTreeMap::new();
+        for (name, files) in stored {
+            if let Some(Fresh::New(good)) = fresh.get(&name) {
+                let (good, files) = (good.clone(), Kept { stale_since_ms: None, ..files });
+                fresh.insert(name.clone(), Fresh::Same);
+                self.insert(name, good, files, compiler);
+            } else {
+                // The test of a file outside its inputs may fail on one of its inputs.
+                spoilt.insert(name, files);
+            }
+        }
+        self.restore(spoilt, compiler);
+    }
+
+    /// Binds providers again whose secret files changed, stale ones too: a revoked secret must not stay in use.
+    pub(super) fn rebind(&mut self, compiler: &mut Compiler) {
+        for one in self.providers.values_mut() {
+            let prints = compiler.prints(&one.good.compiled);
+            if prints == one.prints {
+                continue;
+            }
+            if let Some(bound) = compiler.bind(&one.good.compiled) {
+                one.good.bound = bound;
+                one.prints = prints;
+            }
+        }
+    }
+
+    /// Removes the versions that have been stale for `max_stale` or longer. Returns the providers.
+    pub(super) fn expire(&mut self, max_stale: Option<Duration>) -> Vec<Rejected> {
+        let Some(max) = max_stale else { return Vec::new() };
+        let now = now_ms();
+        self.unrestored.retain(|_, files| !files.is_expired(max, now));
+        let expired = self.providers.extract_if(.., |_, one| one.files.is_expired(max, now));
+        let rejected = expired.map(|(name, one)| {
+            log::expired(&name);
+            Rejected::from(&*one.good.compiled)
+        });
+        rejected.collect()
+    }
+
+    /// The time until the next version expires.
+    pub(super) fn until_expiry(&self, max_stale: Option<Duration>) -> Duration {
+        let Some(max) = max_stale else { return Duration::MAX };
+        let next = self.providers.values().filter_map(|one| one.files.expiry_ms(max)).min();
+        next.map_or(Duration::MAX, |at| Duration::from_millis(at.saturating_sub(now_ms())))
+    }
+
+    /// Makes the settled providers the last good ones. `held` are stale only because `strict` refused the reload:
+    /// their own files are good, and their time does not run.
+    pub(super) fn update(
+        &mut self,
+        tree: &Tree,
+        settled: &Settled,
+        held: &BTreeSet<FileName>,
+        compiler: &mut Compiler,
+    ) {
+        // A directory that is missing has deleted nothing.
+        let out = |name: &FileName| tree.0.is_empty() || settled.rejected.iter().any(|one| one.name == *name);
+        self.unrestored.retain(|name, _| !settled.serving.contains_key(name) && out(name));
+        self.providers.retain(|name, _| settled.serving.contains_key(name));
+        let now = now_ms();
+        for (name, Serving { good, stale }) in &settled.serving {
+            match self.providers.get_mut(name) {
+                Some(_) if *stale && held.contains(name) => {}
+                Some(known) if *stale => {
+                    known.files.stale_since_ms.get_or_insert(now);
+                }
+                Some(known) if Arc::ptr_eq(&known.good.bound, &good.bound) => {
+                    known.files.stale_since_ms = None;
+                }
+                _ => {
+                    let files = Kept { inputs: inputs(good, tree), stale_since_ms: None };
+                    self.insert(name.clone(), good.clone(), files, compiler);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, name: FileName, good: Good, files: Kept, compiler: &mut Compiler) {
+        let prints = compiler.prints(&good.compiled);
+        self.providers.insert(name, LastGood { good, files, prints });
+    }
+
+    /// SHA-256 over all texts that serve. It leaves the directory's path out: nodes with the same files have the same.
+    pub(super) fn hash(&self) -> Hash {
+        let texts =
+            self.iter().flat_map(|(name, one)| one.files.inputs.values().map(move |text| (name, text)));
+        let mut texts: Vec<_> = texts.collect();
+        texts.sort_by_key(|(provider, text)| (*provider, text.folder, &text.name));
+        let mut parts = Vec::new();
+        for (provider, text) in texts {
+            let name = text.name.as_ref().map_or("", FileName::as_str);
+            let (provider, folder) = (provider.as_str(), text.folder.name());
+            parts.extend([provider.as_bytes(), folder.as_bytes(), name.as_bytes(), &text.hash]);
+        }
+        source_file::hash(&parts)
+    }
+}
+
+/// The texts of the files that a provider was compiled from.
+fn inputs(good: &Good, tree: &Tree) -> Inputs {
+    let inputs = good.compiled.inputs.iter();
+    inputs.filter_map(|file| Some((file.clone(), tree.0.get(file)?.clone()))).collect()
+}
+
+/// True if the tree holds the same texts. `policy` is the tree's policy file, found once for all providers.
+pub(super) fn is_same(inputs: &Inputs, tree: &Tree, policy: Option<&Arc<str>>) -> bool {
+    // Without the policy among its inputs, the provider was never checked against it.
+    policy.is_none_or(|file| inputs.contains_key(file))
+        && inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash))
+}

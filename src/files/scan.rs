@@ -1,0 +1,83 @@
+//! The report of one scan, as the reloader logs and publishes it: the table, the status document, and what changed.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Finding, Status};
+use crate::{
+    reconcile::{Serving, Settled},
+    table::Table,
+};
+
+/// The reason for a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// The operating system reported a change.
+    Event,
+    /// The interval between two scans is over.
+    Sweep,
+    /// A client of `Live::reload` waits for the outcome.
+    Request,
+}
+
+/// The report of one scan.
+pub(super) struct ScanReport {
+    /// The table that is to serve.
+    pub table: Arc<Table>,
+    /// True if it differs from the one before.
+    pub swap: bool,
+    /// The new status document.
+    pub status: Status,
+    /// All findings that are shown, errors first.
+    pub findings: Vec<Finding>,
+    /// The warnings that the last scan did not have.
+    pub fresh_warnings: HashSet<Finding>,
+    /// The providers by what happened to them.
+    pub changes: Changes,
+    /// The number of files that differ from the last scan.
+    pub changed_files: usize,
+    /// True if the status document differs from the one before in more than the time of the scan.
+    pub news: bool,
+    /// The duration of the scan.
+    pub took: Duration,
+}
+
+/// Names of providers: how the table differs from the one before, and which providers are not as their files say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub changed: Vec<String>,
+    pub stale: Vec<String>,
+    pub rejected: Vec<String>,
+}
+
+impl Changes {
+    /// Compares a table with the providers that are to replace it.
+    pub(super) fn between(table: &Table, settled: &Settled) -> Self {
+        let before: BTreeMap<_, _> = table.providers.iter().map(|one| (&one.name, one)).collect();
+        let mut changes = Self::default();
+        for (name, Serving { good, stale }) in &settled.serving {
+            match before.get(name) {
+                None => changes.added.push(name.to_string()),
+                Some(known) if !Arc::ptr_eq(known, &good.bound) => changes.changed.push(name.to_string()),
+                Some(_) => {}
+            }
+            if *stale {
+                changes.stale.push(name.to_string());
+            }
+        }
+        let removed = before.keys().filter(|name| !settled.serving.contains_key(**name));
+        changes.removed.extend(removed.map(ToString::to_string));
+        changes.rejected.extend(settled.rejected.iter().map(|one| one.name.to_string()));
+        changes
+    }
+
+    /// True if other providers are to serve than before.
+    pub(super) fn any(&self) -> bool {
+        !(self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty())
+    }
+}

@@ -1,0 +1,209 @@
+//! One provider file: its text, the SHA-256 of it, and the stamp by which a later scan sees that it did not change.
+//!
+//! Reads regular files of a bounded size, and never blocks on a pipe or a device. Read next: `tree` for all files.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx},
+    io::Errno,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{accounts::now_ms, name::FileName, pipeline::Folder};
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+/// How long after its last change a file is read again although it looks the same: another change may have
+/// got the same time stamp. Some file systems keep whole seconds.
+const RACY_MS: u64 = 3_000;
+
+/// A SHA-256: of a text, as `sha256sum` prints it.
+pub type Hash = [u8; 32];
+
+/// A file.
+#[derive(Debug)]
+pub struct Text {
+    /// Where it stands.
+    pub folder: Folder,
+    /// Its name; none if its stem cannot be one.
+    pub name: Option<FileName>,
+    /// Its text. The error is a fragment.
+    pub text: Result<Arc<str>, String>,
+    /// Tells it from any other text.
+    pub hash: Hash,
+    /// Whether it is the binary's, where a directory lacks it.
+    pub filled_in: bool,
+    /// Whether its directory does not tell of all its changes: it is a link, or a mount of its own.
+    pub apart: bool,
+    stamp: Option<Stamp>,
+}
+
+/// What changes when a file does: device, inode, size, and the times of change in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64, u64),
+    times: (i128, i128),
+    /// Whether it may change once more without a trace.
+    racy: bool,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let times =
+            (nanos(metadata.mtime(), metadata.mtime_nsec()), nanos(metadata.ctime(), metadata.ctime_nsec()));
+        let age_ms = i128::from(now_ms()) - times.0.max(times.1) / 1_000_000;
+        let racy = age_ms < i128::from(RACY_MS);
+        Self { file: (metadata.dev(), metadata.ino(), metadata.size()), times, racy }
+    }
+
+    fn is_still(&self, now: &Self) -> bool {
+        !self.racy && self.file == now.file && self.times == now.times
+    }
+}
+
+impl Text {
+    /// A text that was read before.
+    pub fn known(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
+        let (name, text, hash) = (Some(name), Ok(text.into()), Sha256::digest(text).into());
+        Self { folder, name, text, hash, filled_in, apart: false, stamp: None }
+    }
+
+    /// Reads the file at `path`, below `root`, or returns `before` if its stamp is the same.
+    pub(super) fn read(folder: Folder, path: &Path, root: &Path, before: Option<&Arc<Self>>) -> Arc<Self> {
+        let stamp = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
+        let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+        let is_still = |known: &Self| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b));
+        // Where a link leads, and whether a file can be read, may change without the file's stamp.
+        let before = before.filter(|known| is_still(known) && !link && known.text.is_ok());
+        before.cloned().unwrap_or_else(|| {
+            let apart = link || is_mount(path);
+            Arc::new(Self { apart, stamp, ..Self::new(folder, path, read(path, root), false) })
+        })
+    }
+
+    pub(super) fn new(
+        folder: Folder,
+        path: &Path,
+        contents: Result<Vec<u8>, String>,
+        filled_in: bool,
+    ) -> Self {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let text = contents.and_then(utf8);
+        let hash = match &text {
+            Ok(text) => Sha256::digest(text).into(),
+            Err(problem) => hash(&[b"problem", problem.as_bytes()]),
+        };
+        let name = FileName::new(&stem);
+        Self { folder, name, text: text.map(Arc::from), hash, filled_in, apart: false, stamp: None }
+    }
+}
+
+/// Whether a file is a mount of its own, as a single file that is mounted into a container.
+fn is_mount(path: &Path) -> bool {
+    let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// The SHA-256 of parts, each with its length, so that no two lists of parts are taken for one.
+pub fn hash(parts: &[&[u8]]) -> Hash {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// The text of one file, wherever it stands. The error is a fragment.
+pub fn read_text(path: &Path) -> Result<Arc<str>, String> {
+    let file = open(path, OFlags::empty()).map_err(|error| format!("cannot be read: {error}"))?;
+    contents(file, MAX_FILE_BYTES).and_then(utf8).map(Arc::from)
+}
+
+/// The text that bytes are. The error is a fragment.
+pub fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| match error.as_bytes() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16: save it as UTF-8".to_owned(),
+        _ => format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()),
+    })
+}
+
+/// Reads one file below `root`. The error is a fragment.
+fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
+    let real = fs::canonicalize(path).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => "a link that leads to itself".to_owned(),
+        Some(Errno::NOENT) if path.is_symlink() => "a link that leads nowhere".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    })?;
+    if !real.starts_with(root) {
+        return Err("a link that leads out of the providers directory is not followed".into());
+    }
+    // What is looked at is what is read, whoever changes the path in between.
+    let file = open(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
+    contents(file, MAX_FILE_BYTES)
+}
+
+/// Opens a file for reading. A pipe that nobody writes to does not hold the process up.
+pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
+    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// All of a regular file, if it is small enough. The error is a fragment.
+pub(super) fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    let kind = file.metadata().map_err(unreadable)?.file_type();
+    if !kind.is_file() {
+        let what = match () {
+            () if kind.is_dir() => "a directory",
+            () if kind.is_fifo() => "a pipe",
+            () => "a device or a socket",
+        };
+        return Err(format!("is {what}, not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > max { Err(too_large(max)) } else { Ok(bytes) }
+}
+
+pub(super) fn too_large(max: u64) -> String {
+    format!("is larger than {max} bytes")
+}
+
+#[cfg(test)]
+pub(super) fn pipe(path: &Path) {
+    use rustix::fs::{FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let check = |name: &str, expected: Result<usize, &str>| {
+            let found = read(&root.join(name), &root).map(|bytes| bytes.len());
+            assert_eq!(found, expected.map_err(str::to_owned), "{name}");
+        };
+        fs::write(root.join("full"), vec![b'#'; 1 << 20]).unwrap();
+        fs::write(root.join("large"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        fs::create_dir(root.join("directory")).unwrap();
+        pipe(&root.join("pipe"));
+        check("full", Ok(1 << 20));
+        check("large", Err("is larger than 1048576 bytes"));
+        check("directory", Err("is a directory, not a file"));
+        check("pipe", Err("is a pipe, not a file"));
+        check("missing", Err("cannot be read: No such file or directory (os error 2)"));
+    }
+}
