@@ -1,5 +1,5 @@
-//! Listeners: one per worker on one address, among which the kernel shares connections out.
-//! Never accepts: that is whoever listens.
+//! Listening sockets: one per worker on the same address (`SO_REUSEPORT`). The kernel spreads connections among them.
+//! It never accepts: workers do.
 
 use std::{
     io,
@@ -9,20 +9,20 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-/// Connections that may wait to be accepted, per listener.
+/// Backlog of connections to accept, per listener.
 const BACKLOG: i32 = 1024;
 
-/// Why nothing listens.
+/// Why listening failed.
 #[derive(Debug, Error)]
 #[error("failed to listen on {address}: {reason}; {}", advice(*address, flag, reason))]
 pub struct ListenError {
     address: SocketAddr,
-    /// The setting that named the address.
+    /// The setting with the address.
     flag: &'static str,
     reason: io::Error,
 }
 
-/// What to do about it.
+/// The fix, as a fragment.
 fn advice(address: SocketAddr, flag: &str, reason: &io::Error) -> String {
     let other = format!("choose another address with `{flag}`");
     match reason.kind() {
@@ -37,7 +37,7 @@ fn advice(address: SocketAddr, flag: &str, reason: &io::Error) -> String {
     }
 }
 
-/// One listener per worker on the address that `flag` has given. Port 0 takes a free one, the same for all.
+/// Opens one listener per worker on the address of the setting `flag`. Port 0 takes one free port for all.
 pub fn listen(
     address: SocketAddr,
     workers: usize,
@@ -47,7 +47,7 @@ pub fn listen(
 }
 
 fn sockets(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    // With `SO_REUSEPORT` alone, a second process of the same user would silently share the port.
+    // Without this probe a second process of the same user would silently share the port.
     let probe = socket(address, false)?;
     let address = probe.local_addr()?;
     drop(probe);

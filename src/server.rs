@@ -1,9 +1,9 @@
-//! Listeners and drain: sockets become requests for `gateway`, on one current-thread runtime per worker, and
-//! end in order when the process is told to.
+//! Workers: accept client connections, hand requests to `gateway`, and shut down gracefully. One current-thread runtime
+//! per worker.
 //!
-//! Decides nothing about a request; what hyper refuses of one (`400`, `414`, `431`) never comes further.
+//! It decides nothing about a request. Requests that hyper refuses (`400`, `414`, `431`) never reach `gateway`.
 
-mod patience;
+mod write_timeout;
 
 use std::{
     io,
@@ -18,152 +18,158 @@ use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use patience::Patience;
+use write_timeout::WriteTimeout;
 
 use crate::{
     accounts::{Accounts, Attempts, LocalCache, Refresher},
     admin::Desk,
     files::Live,
     gateway::{self, Face, Readiness, Worker},
-    systemd::Pulse,
+    systemd::Heartbeat,
     telemetry::Recorder,
     upstream::{self, Upstream},
 };
 
-/// Name lookups that may run at once, per worker.
+/// Maximum concurrent DNS lookups per worker.
 const MAX_LOOKUPS: usize = 32;
-/// How often a worker drops connections to upstreams that were unused for too long.
+/// Interval at which a worker closes idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How long to wait when connections cannot be accepted, as when the process has too many files open.
+/// Pause after a failed accept, as when the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long such a failure is not told again.
-const TELL_AGAIN: Duration = Duration::from_mins(1);
-/// How long a client may take nothing of its answer.
+/// Minimum interval between two warnings about that.
+const WARN_INTERVAL: Duration = Duration::from_mins(1);
+/// Write timeout of client connections.
 const CLIENT_STALL: Duration = Duration::from_mins(10);
-/// How long a client may be silent before the system asks whether it is still there.
+/// TCP keep-alive: idle time before the first probe.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
-/// What all workers share.
+/// Shared by all workers.
 #[derive(Debug, Clone)]
-pub struct House {
+pub struct Shared {
     /// The current table.
     pub live: Arc<Live>,
-    /// Where calls of the API are handed in.
+    /// The queue for calls of the API.
     pub desk: Desk,
-    /// Whether more requests are wanted.
+    /// The readiness flag.
     pub ready: Arc<Readiness>,
-    /// Who callers are.
+    /// Authentication of callers.
     pub accounts: Accounts,
-    /// Who keeps logins alive.
+    /// Refresh of OAuth logins.
     pub refresher: Refresher,
-    /// Proxies whose word for where a request came from is taken.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// The way to upstreams.
+    /// Configuration of the HTTP client.
     pub upstream: Arc<upstream::Shared>,
-    /// Where finished requests go, if anyone wants them.
+    /// The access log; none if it is off.
     pub recorder: Option<Recorder>,
-    /// How long a head may take.
+    /// Timeout for a request head.
     pub head_timeout: Duration,
-    /// The largest head, in bytes.
+    /// Maximum size of a request head, in bytes.
     pub max_head: usize,
-    /// How long streams may go on once `stop` is told.
+    /// Grace period for streams after `stop`.
     pub grace: Duration,
-    /// Told when no more connections are to be accepted.
+    /// Cancelled to stop accepting connections.
     pub stop: CancellationToken,
 }
 
-/// What a worker has to itself.
+/// A worker's own configuration.
 #[derive(Debug)]
-pub struct Station {
-    /// Where its connections come from.
+pub struct WorkerConfig {
+    /// Its listener.
     pub listener: TcpListener,
     /// What it shows there.
     pub face: Face,
-    /// What shows that it is alive.
-    pub pulse: Pulse,
-    /// Its first request's number.
+    /// Its heartbeat for the watchdog.
+    pub heartbeat: Heartbeat,
+    /// Number of its first request.
     pub first_id: u64,
 }
 
-/// Runs one worker until it has stopped and drained.
-pub fn work(station: Station, house: &House) -> io::Result<()> {
-    // Name lookups block a thread each; those that nobody waits for any more are not waited for at the end.
+/// Runs one worker until its graceful shutdown is complete.
+pub fn work(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
+    // Each DNS lookup blocks a thread. Abandoned lookups are not awaited at the end.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(MAX_LOOKUPS).build()?;
-    let pulse = station.pulse.clone();
+    let heartbeat = config.heartbeat.clone();
     let served = runtime.block_on(async {
         tokio::select! {
-            served = serve(station, house) => served,
-            never = pulse.keep() => match never {},
+            served = serve(config, shared) => served,
+            never = heartbeat.run() => match never {},
         }
     });
     runtime.shutdown_background();
     if served.is_ok() {
-        pulse.rest();
+        heartbeat.stop();
     }
     served
 }
 
-async fn sweep(house: &House, worker: &Worker) {
+async fn sweep(shared: &Shared, worker: &Worker) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            () = house.stop.cancelled() => return,
+            () = shared.stop.cancelled() => return,
             _ = tick.tick() => worker.upstream.sweep(),
         }
     }
 }
 
-async fn serve(station: Station, house: &House) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(station.listener)?;
+async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(config.listener)?;
     let tasks = TaskTracker::new();
     let worker = Arc::new(Worker {
-        face: station.face,
-        live: house.live.clone(),
-        desk: house.desk.clone(),
-        ready: house.ready.clone(),
-        accounts: house.accounts.clone(),
+        face: config.face,
+        live: shared.live.clone(),
+        desk: shared.desk.clone(),
+        ready: shared.ready.clone(),
+        accounts: shared.accounts.clone(),
         cache: LocalCache::default(),
-        refresher: house.refresher.clone(),
+        refresher: shared.refresher.clone(),
         attempts: Attempts::default(),
-        trusted_proxies: house.trusted_proxies.clone(),
-        upstream: Upstream::new(house.upstream.clone()),
+        trusted_proxies: shared.trusted_proxies.clone(),
+        upstream: Upstream::new(shared.upstream.clone()),
         tasks: tasks.clone(),
-        recorder: house.recorder.clone(),
-        next_id: AtomicU64::new(station.first_id),
+        recorder: shared.recorder.clone(),
+        next_id: AtomicU64::new(config.first_id),
     });
-    tokio::join!(accept(listener, house, &worker), sweep(house, &worker));
+    tokio::join!(accept(listener, shared, &worker), sweep(shared, &worker));
     tasks.close();
-    if tokio::time::timeout(house.grace, tasks.wait()).await.is_err() {
-        tracing::warn!(unfinished = tasks.len(), "the grace period is over: what is unfinished is cut");
+    if tokio::time::timeout(shared.grace, tasks.wait()).await.is_err() {
+        tracing::warn!(unfinished = tasks.len(), "the grace period is over: unfinished requests are cut");
     }
     Ok(())
 }
 
-async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<Worker>) {
+async fn accept(listener: tokio::net::TcpListener, shared: &Shared, worker: &Arc<Worker>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(house.head_timeout)
-        .max_buf_size(house.max_head.max(64 << 10))
-        .max_header_size(house.max_head)
-        // RFC 9110, section 6.6.1: what has no `Date` gets one on its way down.
+        .header_read_timeout(shared.head_timeout)
+        .max_buf_size(shared.max_head.max(64 << 10))
+        .max_header_size(shared.max_head)
+        // RFC 9110, section 6.6.1: adds a `Date` to responses without one.
         .auto_date_header(true);
-    let mut told: Option<Instant> = None;
+    let mut warned: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
-            () = house.stop.cancelled() => return,
+            () = shared.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
                 let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-                worker.tasks.spawn(converse(http.clone(), stream, peer, worker.clone(), house.stop.clone()));
+                worker.tasks.spawn(serve_client(
+                    http.clone(),
+                    stream,
+                    peer,
+                    worker.clone(),
+                    shared.stop.clone(),
+                ));
             }
             Err(error) => {
-                if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
-                    told = Some(Instant::now());
-                    tracing::warn!(%error, "connections cannot be accepted, and wait: if too many files are open, raise the limit (`ulimit -n`, `LimitNOFILE=` of a service)");
+                if warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(%error, "accepting connections failed; they wait in the backlog: if too many files are open, raise the limit (`ulimit -n`, or `LimitNOFILE=` of the service)");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -172,7 +178,7 @@ async fn accept(listener: tokio::net::TcpListener, house: &House, worker: &Arc<W
 }
 
 /// One client's connection, to its end.
-async fn converse(
+async fn serve_client(
     http: http1::Builder,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
@@ -184,7 +190,7 @@ async fn converse(
         async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer.ip(), request).await) }
     });
     let mut connection =
-        std::pin::pin!(http.serve_connection(TokioIo::new(Patience::new(stream, CLIENT_STALL)), service));
+        std::pin::pin!(http.serve_connection(TokioIo::new(WriteTimeout::new(stream, CLIENT_STALL)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
@@ -193,7 +199,7 @@ async fn converse(
         }
     };
     match ended {
-        // What hyper itself refuses is answered before any code of ours sees it: this is its only trace.
+        // hyper answers such requests itself: this line is their only trace.
         Err(error) if error.is_parse() => {
             tracing::info!(peer = %peer.ip(), %error, "a request was refused: not valid HTTP, or its head is too large");
         }

@@ -1,8 +1,7 @@
-//! Settings: what the operator decides about this process. Flags go before `TOLLGATE_*` variables, those
-//! before `tollgate.toml`, that before defaults; nothing is required. `clap` merges the first two, `resolve`
-//! the rest.
+//! Settings of the process. Precedence: flags, `TOLLGATE_*` variables, `tollgate.toml`, defaults. None is required.
+//! `clap` merges the first two, `resolve` the rest.
 //!
-//! Reads one file, and only when asked to; never the environment.
+//! It reads at most the settings file, and never the environment.
 
 use std::{
     collections::BTreeMap,
@@ -24,14 +23,14 @@ use crate::{
     syntax::{self, Checker, Document},
 };
 
-/// Where `tollgate.toml` is looked for when no flag names another.
+/// The default settings file.
 pub const DEFAULT_FILE: &str = "tollgate.toml";
 
-/// Where provider files are looked for when nothing names a directory.
+/// The default providers directory.
 pub const DEFAULT_PROVIDERS: &str = "providers.d";
 
-/// Every setting, as a flag, as a `TOLLGATE_*` variable and as a key of `tollgate.toml`. Where a value is
-/// given in several places, the first in this order counts.
+/// Every setting, as a flag, a `TOLLGATE_*` variable and a key of `tollgate.toml`. The first of them that gives a value
+/// counts.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tollgate settings")]
@@ -40,13 +39,13 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8787")]
     pub listen: Option<String>,
-    /// An address for `/admin`, `/console` and `/metrics` alone, plain HTTP: keep it on loopback or a private network
-    /// [default: they are with all else]
+    /// A separate address for `/admin`, `/console` and `/metrics`. Plain HTTP: keep it on loopback or a private network
+    /// [default: they are served at the address of `--listen`]
     #[arg(long, env = "TOLLGATE_ADMIN_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8789")]
     pub admin_listen: Option<String>,
-    /// Networks of proxies whose `X-Forwarded-For` tells where a request came from, `10.0.0.0/8` or an address
-    /// (repeatable) [default: none]
+    /// Trusted proxies, as a CIDR network (`10.0.0.0/8`) or an address: their `X-Forwarded-For` gives the client's
+    /// address (repeatable) [default: none]
     #[arg(
         long,
         env = "TOLLGATE_TRUSTED_PROXIES",
@@ -56,15 +55,15 @@ pub struct Given {
     )]
     #[schemars(example = ["10.0.0.0/8", "fd00::/8"])]
     pub trusted_proxies: Option<Vec<String>>,
-    /// Threads that serve [default: one per core, at most 4]
+    /// Number of worker threads [default: one per core, at most 4]
     #[arg(long, env = "TOLLGATE_WORKERS", hide_env_values = true, value_name = "N")]
     #[schemars(example = 2, range(min = 1, max = 256))]
     pub workers: Option<usize>,
-    /// Refuse to start, and any reload, if any provider file has an error; warnings do not count
+    /// Refuse the start and every reload if any provider file has an error; warnings do not count
     #[arg(long, env = "TOLLGATE_STRICT", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = true)]
     pub strict: Option<bool>,
-    /// Send a host's connections elsewhere, `host:port=address:port`, `*` for all (repeatable)
+    /// Redirect connections: `host:port=address:port`, with `*` for all hosts (repeatable)
     #[arg(
         long,
         env = "TOLLGATE_CONNECT_TO",
@@ -74,51 +73,51 @@ pub struct Given {
     )]
     #[schemars(example = ["api.example.com:443=127.0.0.1:8443"])]
     pub connect_to: Option<Vec<String>>,
-    /// Trust the certificate authorities in this PEM file too
+    /// A PEM file with additional certificate authorities to trust
     #[arg(long, env = "TOLLGATE_CA_FILE", hide_env_values = true, value_name = "PEM")]
     #[schemars(example = &"./ca.pem")]
     pub ca_file: Option<PathBuf>,
-    /// Let upstream names lead to private and loopback addresses
+    /// Allow upstream names that resolve to private and loopback addresses (turns off that part of the SSRF guard)
     #[arg(long, env = "TOLLGATE_ALLOW_PRIVATE", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = false)]
     pub allow_private: Option<bool>,
-    /// How long a file that broke may serve as it last was good [default: as long as it takes]
+    /// Maximum time that the last good version of a broken file serves [default: no limit]
     #[arg(long, env = "TOLLGATE_MAX_STALE", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"24h", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub max_stale: Option<String>,
-    /// How often files are looked through for changes that no event told of [default: 15s]
+    /// Interval of a full scan of the files, for changes without a file system event [default: 15s]
     #[arg(long, env = "TOLLGATE_SWEEP", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"15s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub sweep: Option<String>,
-    /// How long to go on accepting after SIGTERM, while `/readyz` says no [default: 0s]
+    /// Time after SIGTERM during which connections are still accepted while `/readyz` fails [default: 0s]
     #[arg(long, env = "TOLLGATE_DRAIN_DELAY", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"5s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub drain_delay: Option<String>,
-    /// How long streams may go on after SIGTERM [default: 30s]
+    /// Grace period of a graceful shutdown: time for running streams after SIGTERM and the drain delay [default: 30s]
     #[arg(long, env = "TOLLGATE_GRACE", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"30s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub grace: Option<String>,
-    /// How long callers that are known already are served while the store is down, 1s at least [default: 1h]
+    /// Time that cached callers are served while the store is down, at least 1s [default: 1h]
     #[arg(long, env = "TOLLGATE_STORE_GRACE", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"1h", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub store_grace: Option<String>,
-    /// How long a client may take to send a request's head, and a connection may idle [default: 60s]
+    /// Timeout for a request's head, and for an idle client connection [default: 60s]
     #[arg(long, env = "TOLLGATE_HEAD_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"60s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub head_timeout: Option<String>,
-    /// The largest head of a request, 8KiB at least [default: 64KiB]
+    /// Maximum size of a request's head, at least 8KiB [default: 64KiB]
     #[arg(long, env = "TOLLGATE_MAX_HEAD", hide_env_values = true, value_name = "SIZE")]
     #[schemars(example = &"64KiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
     pub max_head: Option<String>,
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace` [default: info]
+    /// Log level: `error`, `warn`, `info`, `debug`, `trace` [default: info]
     #[arg(long, env = "TOLLGATE_LOG", hide_env_values = true, value_name = "LEVEL")]
     #[schemars(example = &"info", extend("enum" = ["error", "warn", "info", "debug", "trace"]))]
     pub log: Option<String>,
-    /// How lines are logged: `human`, `json` [default: human on a terminal, else json]
+    /// Log format: `human`, `json` [default: human on a terminal, else json]
     #[arg(long, env = "TOLLGATE_LOG_FORMAT", hide_env_values = true, value_name = "FORMAT")]
     #[schemars(example = &"json")]
     pub log_format: Option<LogFormat>,
-    /// Log a line for every request [default: true]
+    /// Access log: one line per request [default: true]
     #[arg(long, env = "TOLLGATE_ACCESS_LOG", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = true)]
     pub access_log: Option<bool>,
@@ -134,11 +133,11 @@ pub struct Given {
     #[arg(skip)]
     #[schemars(example = &"./data")]
     pub data: Option<PathBuf>,
-    /// Where vars with `file = "..."` are read
+    /// The directory of vars with `file = "..."`
     #[arg(skip)]
     #[schemars(example = &"./secrets")]
     pub secrets: Option<PathBuf>,
-    /// How bad what the lints of provider files find is, by lint
+    /// Levels of lints of provider files, by lint
     #[arg(skip)]
     #[schemars(example = BTreeMap::from([("untested_endpoint", "allow")]))]
     pub lints: Option<Levels>,
@@ -147,17 +146,16 @@ pub struct Given {
 /// The settings that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Places {
-    /// The providers directory [default: ./providers.d if it is there, else the built-in files]
+    /// The providers directory [default: ./providers.d if it exists, else the built-in files]
     #[arg(long, global = true, env = "TOLLGATE_PROVIDERS", hide_env_values = true, value_name = "DIR")]
     pub providers: Option<PathBuf>,
     /// The data directory [default: ./data]
     #[arg(long, global = true, env = "TOLLGATE_DATA", hide_env_values = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Where vars with `file = "..."` are read [default: ./secrets]
+    /// The directory of vars with `file = "..."` [default: ./secrets]
     #[arg(long, global = true, env = "TOLLGATE_SECRETS", hide_env_values = true, value_name = "DIR")]
     pub secrets: Option<PathBuf>,
-    /// A file that holds the master key, 64 hex digits, and that its owner alone can read [default: the key is in the
-    /// data directory]
+    /// A file with the master key, 64 hex digits, readable by its owner alone [default: a key in the data directory]
     #[arg(
         long,
         global = true,
@@ -166,12 +164,12 @@ pub struct Places {
         value_name = "FILE"
     )]
     pub master_key_file: Option<PathBuf>,
-    /// The settings file [default: ./tollgate.toml if it is there]
+    /// The settings file [default: ./tollgate.toml if it exists]
     #[arg(long, global = true, env = "TOLLGATE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
-/// Where provider files come from.
+/// The source of provider files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A directory.
@@ -180,14 +178,14 @@ pub enum Source {
     Embedded,
 }
 
-/// How log lines look.
+/// The log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum LogFormat {
-    /// For a person.
+    /// Text for people.
     Human,
-    /// For a machine.
+    /// JSON, one object per line.
     Json,
 }
 
@@ -196,53 +194,53 @@ pub enum LogFormat {
 pub struct Settings {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// The address for admin work, if it has one of its own.
+    /// The separate admin address, if any.
     pub admin_listen: Option<SocketAddr>,
-    /// Proxies whose word for where a request came from is taken.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Threads that serve.
+    /// Number of worker threads.
     pub workers: usize,
-    /// Whether a bad file refuses the start and every reload.
+    /// True if an error in any file refuses the start and every reload.
     pub strict: bool,
-    /// Rules that send connections elsewhere, as written.
+    /// Connect rules, as written.
     pub connect_to: Vec<String>,
-    /// A PEM file with further certificate authorities.
+    /// A PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
-    /// Whether names may lead to private addresses.
+    /// True if names may resolve to private addresses.
     pub allow_private: bool,
-    /// Where provider files come from.
+    /// The source of provider files.
     pub providers: Source,
     /// The data directory.
     pub data: PathBuf,
-    /// Where vars with `file` are read.
+    /// The directory of vars with `file`.
     pub secrets: PathBuf,
-    /// A file that holds the master key.
+    /// A file with the master key.
     pub master_key_file: Option<PathBuf>,
-    /// How long a last good text may serve in place of a bad one; for ever if not given.
+    /// Maximum time that a last good version serves; none for no limit.
     pub max_stale: Option<Duration>,
-    /// How often files are looked through without an event.
+    /// Interval of full scans of the files.
     pub sweep: Duration,
-    /// How long to go on accepting after SIGTERM.
+    /// Time after SIGTERM during which connections are still accepted.
     pub drain_delay: Duration,
-    /// How long streams may go on after SIGTERM.
+    /// Grace period of a graceful shutdown.
     pub grace: Duration,
-    /// How long known callers are served while the store is down.
+    /// Time that cached callers are served while the store is down.
     pub store_grace: Duration,
-    /// How long a head may take.
+    /// Timeout for a request head.
     pub head_timeout: Duration,
-    /// The largest head, in bytes.
+    /// Maximum size of a request head, in bytes.
     pub max_head: usize,
-    /// What is logged.
+    /// The log level.
     pub log: tracing::Level,
-    /// How lines look; by the terminal if not given.
+    /// The log format; none to choose by the terminal.
     pub log_format: Option<LogFormat>,
-    /// Whether every request is logged.
+    /// True if every request is logged.
     pub access_log: bool,
-    /// How bad what the lints of provider files find is.
+    /// Levels of lints.
     pub lints: Levels,
 }
 
-/// Why settings cannot be used.
+/// Why settings are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The settings file cannot be read.
@@ -250,20 +248,20 @@ pub enum SettingsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// The settings file has errors; the text is rendered findings.
+    /// The settings file has errors: rendered diagnostics.
     #[error("the settings file has errors:\n{0}")]
     File(String),
-    /// A value that cannot be used.
+    /// An invalid value.
     #[error("`{name}` cannot be `{value}`: {problem}")]
     Value {
         /// The setting.
         name: &'static str,
-        /// What was given.
+        /// The value.
         value: String,
-        /// Why not.
+        /// The reason, a fragment.
         problem: String,
     },
 }
@@ -281,12 +279,12 @@ pub fn schema() -> &'static serde_json::Value {
     CHECKER.schema()
 }
 
-/// The same, as it stands under `schema/`.
+/// The schema's text, as in `schema/`.
 pub fn schema_text(draft: syntax::Draft) -> String {
     CHECKER.text(draft)
 }
 
-/// Settings from what was given by flags and environment, the settings file, and defaults.
+/// Settings from flags and environment (`given`), the settings file, and defaults.
 pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError> {
     let file = read(places.config.as_deref())?;
     macro_rules! pick {
@@ -356,7 +354,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
     })
 }
 
-/// A network, or an address alone. One of version 4 is that however it is written: so are all peers.
+/// Parses a CIDR network or an address. IPv4-mapped IPv6 becomes IPv4, as peers' addresses do.
 fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
     let net: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
@@ -373,7 +371,7 @@ fn default_providers() -> Source {
     if here.is_dir() { Source::Directory(here.into()) } else { Source::Embedded }
 }
 
-/// Less than a second is less than the store takes at times when all is well.
+/// At least one second: a healthy store sometimes takes almost as long.
 fn store_grace(text: &str) -> Result<Duration, String> {
     let grace = span(text)?;
     if grace < Duration::from_secs(1) {
@@ -384,7 +382,7 @@ fn store_grace(text: &str) -> Result<Duration, String> {
 
 fn head_size(text: &str) -> Result<usize, String> {
     let bytes = size(text)?;
-    // Less than 8 KiB is no head buffer for hyper, and more than 16 MiB is no head.
+    // hyper needs a buffer of at least 8 KiB. More than 16 MiB is no sensible head.
     match usize::try_from(bytes) {
         Ok(bytes) if (8 << 10..=16 << 20).contains(&bytes) => Ok(bytes),
         _ => Err("it has to be from `8KiB` to `16MiB`".into()),

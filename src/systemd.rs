@@ -1,7 +1,7 @@
-//! What the service manager is told, by the protocol of `sd_notify(3)`: that we are ready, read files anew,
-//! stop, and are alive. Where the environment names no socket for it, nothing is told.
+//! Notifies the service manager by the protocol of `sd_notify(3)`: ready, reloading, stopping, and the watchdog. Without
+//! `NOTIFY_SOCKET` it does nothing.
 //!
-//! Decides nothing about serving: a manager that cannot be told is a line in the log.
+//! A failed notification is a line in the log. It changes nothing about serving.
 
 use std::{
     convert::Infallible,
@@ -25,63 +25,63 @@ use std::{
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep};
 
-/// How long a message may wait for the service manager to take it.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// The longest time between two beats of a worker.
-const BEAT: Duration = Duration::from_secs(1);
-/// What a worker that has ended in order shows: it is never late again.
-const AT_REST: u64 = u64::MAX;
+/// Timeout for sending a message.
+const SEND_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest interval between two heartbeats of a worker.
+const MAX_BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// The heartbeat of a worker that ended in order: it is never late.
+const STOPPED: u64 = u64::MAX;
 
-/// We serve, for the first time or again.
+/// Reports that the process serves: after the start, or after a reload.
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The files are read anew; `ready` has to follow.
+/// Reports the start of a reload; `ready` has to follow.
 pub fn reloading() {
-    let mut news = vec![NotifyState::Reloading, NotifyState::Status("reading the provider files anew")];
-    // Without the time a manager from version 253 on takes it for the end of no reload that it knows of.
-    news.extend(NotifyState::monotonic_usec_now());
-    tell(&news);
+    let mut states = vec![NotifyState::Reloading, NotifyState::Status("reloading the provider files")];
+    // systemd 253 and later match the end of a reload by this time.
+    states.extend(NotifyState::monotonic_usec_now());
+    notify(&states);
 }
 
-/// We are about to end, in `within` at most: a manager that would wait less waits as long.
+/// Reports the shutdown, and asks the manager to wait at least `within`.
 pub fn stopping(within: Duration) {
     let extend = format!("EXTEND_TIMEOUT_USEC={}", within.as_micros());
-    let status = NotifyState::Status("stopping: what is under way is finished");
-    tell(&[NotifyState::Stopping, status, NotifyState::Custom(&extend)]);
+    let status = NotifyState::Status("stopping: running requests are finished");
+    notify(&[NotifyState::Stopping, status, NotifyState::Custom(&extend)]);
 }
 
-fn tell(news: &[NotifyState<'_>]) {
-    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let lines: Vec<String> = news.iter().map(ToString::to_string).collect();
-    if let Err(error) = send(&place, &lines.join("\n")) {
-        tracing::warn!(%error, "the service manager at `NOTIFY_SOCKET` cannot be told");
+fn notify(states: &[NotifyState<'_>]) {
+    let Some(socket_path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+    if let Err(error) = send(&socket_path, &lines.join("\n")) {
+        tracing::warn!(%error, "notifying the service manager at `NOTIFY_SOCKET` failed");
     }
 }
 
-/// Not `sd_notify::notify`, which waits for ever where nobody reads, as when the manager has crashed.
-fn send(place: &OsStr, text: &str) -> io::Result<()> {
-    let address = match place.as_bytes() {
+/// Sends with a timeout. `sd_notify::notify` would block for ever if the manager has crashed.
+fn send(socket_path: &OsStr, text: &str) -> io::Result<()> {
+    let address = match socket_path.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        _ => SocketAddr::from_pathname(place)?,
+        _ => SocketAddr::from_pathname(socket_path)?,
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     socket.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
-/// When a worker was last seen to be alive. Beats only if the service manager wants to know.
+/// The heartbeat of a worker. It beats only if the service manager's watchdog is on.
 #[derive(Debug, Clone)]
-pub struct Pulse {
+pub struct Heartbeat {
     every: Option<Duration>,
     started: Instant,
     last_ms: Arc<AtomicU64>,
 }
 
-impl Pulse {
-    /// Beats for as long as the runtime that polls it goes round.
-    pub async fn keep(&self) -> Infallible {
+impl Heartbeat {
+    /// Beats while the runtime that polls it makes progress.
+    pub async fn run(&self) -> Infallible {
         let Some(every) = self.every else { return pending().await };
         loop {
             self.last_ms.store(millis(self.started.elapsed()), Ordering::Relaxed);
@@ -89,48 +89,47 @@ impl Pulse {
         }
     }
 
-    /// The worker has ended in order: it is no longer missed.
-    pub fn rest(&self) {
-        self.last_ms.store(AT_REST, Ordering::Relaxed);
+    /// Marks the worker as ended in order.
+    pub fn stop(&self) {
+        self.last_ms.store(STOPPED, Ordering::Relaxed);
     }
 }
 
-/// A pulse for each worker, and what tells the service manager that we live for as long as all of them beat.
-pub fn watchdog(workers: usize) -> (Vec<Pulse>, impl Future<Output = Infallible>) {
+/// A heartbeat per worker, and the task that pings the service manager's watchdog while all of them beat.
+pub fn watchdog(workers: usize) -> (Vec<Heartbeat>, impl Future<Output = Infallible>) {
     let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
-    let every = limit.map(|limit| BEAT.min(limit / 4));
+    let every = limit.map(|limit| MAX_BEAT_INTERVAL.min(limit / 4));
     let started = Instant::now();
-    let pulse = |_| Pulse { every, started, last_ms: Arc::default() };
-    let pulses: Vec<Pulse> = (0..workers).map(pulse).collect();
-    let watched = pulses.clone();
+    let heartbeat = |_| Heartbeat { every, started, last_ms: Arc::default() };
+    let heartbeats: Vec<Heartbeat> = (0..workers).map(heartbeat).collect();
+    let watched = heartbeats.clone();
     let watch = async move {
         match limit {
             Some(limit) => watch(&watched, started, limit).await,
             None => pending().await,
         }
     };
-    (pulses, watch)
+    (heartbeats, watch)
 }
 
-async fn watch(pulses: &[Pulse], started: Instant, limit: Duration) -> Infallible {
-    let mut well = true;
+async fn watch(heartbeats: &[Heartbeat], started: Instant, limit: Duration) -> Infallible {
+    let mut alive = true;
     loop {
-        let beats = pulses.iter().map(|pulse| pulse.last_ms.load(Ordering::Relaxed));
+        let beats = heartbeats.iter().map(|heartbeat| heartbeat.last_ms.load(Ordering::Relaxed));
         let late = late(beats, millis(started.elapsed()), millis(limit));
         match late {
-            None => tell(&[NotifyState::Watchdog]),
-            Some(worker) if well => tracing::error!(
-                worker,
-                "a worker hangs: the service manager is no longer told that all is well"
-            ),
+            None => notify(&[NotifyState::Watchdog]),
+            Some(worker) if alive => {
+                tracing::error!(worker, "a worker hangs: watchdog pings to the service manager stop");
+            }
             Some(_) => {}
         }
-        well = late.is_none();
+        alive = late.is_none();
         sleep(limit / 3).await;
     }
 }
 
-/// The first that has not beaten within the limit.
+/// The first worker without a heartbeat within the limit.
 fn late(beats: impl IntoIterator<Item = u64>, now_ms: u64, limit_ms: u64) -> Option<usize> {
     beats.into_iter().position(|last_ms| now_ms.saturating_sub(last_ms) > limit_ms)
 }
@@ -154,7 +153,7 @@ mod tests {
         check(&[900, 799, 1000], 1000, Some(1));
         check(&[900, 800, 1000], 1000, None);
         check(&[1001], 1000, None);
-        check(&[AT_REST, 900], 1000, None);
-        check(&[AT_REST, 1], 1000, Some(1));
+        check(&[STOPPED, 900], 1000, None);
+        check(&[STOPPED, 1], 1000, Some(1));
     }
 }

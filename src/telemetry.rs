@@ -1,9 +1,8 @@
-//! What the process says of itself: log lines, and a line for every finished request. Lines go to standard
-//! error through a bounded queue and a thread of its own, so that no request ever waits for a terminal or a
-//! full pipe; lines that do not fit are dropped and counted.
+//! Logging and the access log. Lines go to standard error through a bounded queue and a thread of their own, so that no
+//! request waits for a terminal or a full pipe. Lines that do not fit are dropped and counted.
 //!
-//! Only this crate's own events are logged, at any level: what other crates say may hold what must not be
-//! seen. Nothing here looks at a body or a header.
+//! Only events of this crate are logged, at any level: those of other crates may contain secrets. It never looks at a
+//! body or a header.
 
 use std::{
     borrow::Cow,
@@ -19,31 +18,35 @@ use std::{
 use tokio::sync::mpsc;
 use tracing_subscriber::{
     filter::Targets,
-    fmt::{self, MakeWriter},
+    fmt::{
+        self, MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
 use crate::{access_record::AccessRecord, settings::LogFormat};
 
-/// Lines that may wait to be written.
+/// Capacity of the queue of lines.
 const MAX_LINES: usize = 4096;
-/// Finished requests that may wait to be recorded.
-const MAX_EXCHANGES: usize = 8192;
-/// How long the last lines may take to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Capacity of the queue of access records.
+const MAX_RECORDS: usize = 8192;
+/// Time limit for writing the last lines when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Keeps the log going; `close` writes what still waits.
+/// The running log. `close` flushes it.
 #[derive(Debug)]
 pub struct Log {
-    lines: SyncSender<Line>,
+    lines: SyncSender<Message>,
     ended: Receiver<()>,
-    /// Whether lines are for a person.
+    /// True if the format is for people.
     pub human: bool,
 }
 
-/// Something for the log's thread.
-enum Line {
+/// A message to the log's thread.
+enum Message {
     Text(Vec<u8>),
     End,
 }
@@ -55,12 +58,12 @@ pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
         Some(LogFormat::Json) => false,
         None => io::stderr().is_terminal(),
     };
-    let (lines, waiting) = sync_channel(MAX_LINES);
+    let (lines, queued) = sync_channel(MAX_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let (ending, ended) = sync_channel(1);
-    let lost = dropped.clone();
+    let count = dropped.clone();
     let write = move || {
-        write_lines(&waiting, &lost);
+        write_lines(&queued, &count, human);
         let _ = ending.send(());
     };
     std::thread::Builder::new()
@@ -80,36 +83,48 @@ pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
 }
 
 impl Log {
-    /// Writes what still waits, for a second at most: nobody may be reading.
+    /// Flushes the queue, for at most a second: the reader of the pipe may be gone.
     #[expect(clippy::disallowed_methods, reason = "the process is ending: no runtime is left to stop")]
     pub fn close(self) {
-        let deadline = Instant::now() + LAST_WORDS;
-        while self.lines.try_send(Line::End).is_err() && Instant::now() < deadline {
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        while self.lines.try_send(Message::End).is_err() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write_lines(waiting: &Receiver<Line>, dropped: &AtomicU64) {
-    while let Ok(Line::Text(text)) = waiting.recv() {
+fn write_lines(queued: &Receiver<Message>, dropped: &AtomicU64, human: bool) {
+    while let Ok(Message::Text(text)) = queued.recv() {
         let mut out = io::stderr().lock();
-        // A log that cannot be written is no reason to stop serving.
+        // A failing log does not stop the service.
         let _ = out.write_all(&text);
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(
-                out,
-                "{{\"level\":\"WARN\",\"message\":\"log lines were dropped\",\"lines\":{lost}}}"
-            );
+        let count = dropped.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            let _ = out.write_all(dropped_line(human, count).as_bytes());
         }
     }
 }
 
-/// One event's writer: collects the line and queues it whole.
+/// The line about dropped lines, in the format of the others. It does not go through `tracing`, whose queue is full.
+fn dropped_line(human: bool, lines: u64) -> String {
+    let mut now = String::new();
+    // Writing to a string cannot fail; without a time the line still counts.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
+    if human {
+        format!("{now}  WARN log lines were dropped lines={lines}\n")
+    } else {
+        let line = serde_json::json!({
+            "timestamp": now, "level": "WARN", "message": "log lines were dropped", "lines": lines,
+        });
+        format!("{line}\n")
+    }
+}
+
+/// The writer of one event: collects the line and queues it whole.
 #[derive(Debug, Clone)]
 struct Queue {
-    lines: SyncSender<Line>,
+    lines: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -140,13 +155,13 @@ impl Write for Collected<'_> {
 impl Drop for Collected<'_> {
     fn drop(&mut self) {
         let text = std::mem::take(&mut self.text);
-        if !text.is_empty() && self.queue.lines.try_send(Line::Text(text)).is_err() {
+        if !text.is_empty() && self.queue.lines.try_send(Message::Text(text)).is_err() {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Where finished requests go. Never waits: a record that does not fit is dropped and counted.
+/// The access log. It never waits: a record that does not fit into the queue is dropped and counted.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     records: mpsc::Sender<AccessRecord>,
@@ -154,55 +169,55 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Hands on a record.
-    pub fn record(&self, exchange: AccessRecord) {
-        if self.records.try_send(exchange).is_err() {
+    /// Queues a record.
+    pub fn record(&self, record: AccessRecord) {
+        if self.records.try_send(record).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// The recorder, and what runs until the last recorder is gone.
+/// The recorder, and its task, which ends with the last recorder.
 pub fn recorder() -> (Recorder, impl Future<Output = ()> + Send + 'static) {
-    let (records, mut waiting) = mpsc::channel::<AccessRecord>(MAX_EXCHANGES);
+    let (records, mut queued) = mpsc::channel::<AccessRecord>(MAX_RECORDS);
     let dropped = Arc::new(AtomicU64::new(0));
-    let lost = dropped.clone();
+    let count = dropped.clone();
     let task = async move {
-        while let Some(exchange) = waiting.recv().await {
-            access_line(&exchange);
-            let lost = lost.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                tracing::warn!(lost, "requests came faster than they could be logged");
+        while let Some(record) = queued.recv().await {
+            access_line(&record);
+            let count = count.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                tracing::warn!(lost = count, "requests came faster than they could be logged");
             }
         }
     };
     (Recorder { records, dropped }, task)
 }
 
-fn access_line(exchange: &AccessRecord) {
+fn access_line(record: &AccessRecord) {
     tracing::info!(
-        request_id = %exchange.request_id,
-        peer = %exchange.peer,
-        method = %exchange.method,
-        path = %shown(&exchange.path),
-        user = exchange.user.as_ref().map(tracing::field::display),
-        provider = exchange.provider.as_ref().map(tracing::field::display),
-        endpoint = exchange.endpoint.as_deref(),
-        status = exchange.status.map(|status| status.as_u16()),
-        fault = exchange.fault,
-        bytes_out = exchange.bytes_out,
-        ms = u64::try_from(exchange.duration.as_millis()).unwrap_or(u64::MAX),
-        end = exchange.end.as_str(),
+        request_id = %record.request_id,
+        peer = %record.peer,
+        method = %record.method,
+        path = %shown(&record.path),
+        user = record.user.as_ref().map(tracing::field::display),
+        provider = record.provider.as_ref().map(tracing::field::display),
+        endpoint = record.endpoint.as_deref(),
+        status = record.status.map(|status| status.as_u16()),
+        fault = record.fault,
+        bytes_out = record.bytes_out,
+        ms = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
+        end = record.end.as_str(),
         "request"
     );
 }
 
-/// What others sent, for a log line: control characters escaped, at most 300 bytes.
+/// Foreign text for a log line: control characters escaped, at most 300 bytes.
 pub fn shown(text: &str) -> Cow<'_, str> {
     escaped(&text[..text.floor_char_boundary(300)])
 }
 
-/// A text with control characters escaped, so that it stays on its line and tells a terminal nothing.
+/// Escapes control characters, so that a text stays on its line and cannot control a terminal.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
@@ -212,4 +227,18 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
         if one.is_control() { escaped.extend(one.escape_default()) } else { escaped.push(one) }
     }
     Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_lines_are_reported_in_the_format_of_the_log() {
+        let human = dropped_line(true, 3);
+        assert!(human.ends_with("Z  WARN log lines were dropped lines=3\n"), "{human}");
+        let json: serde_json::Value = serde_json::from_str(&dropped_line(false, 3)).unwrap();
+        assert_eq!((json["level"].as_str(), json["lines"].as_u64()), (Some("WARN"), Some(3)));
+        assert!(json["timestamp"].is_string());
+    }
 }

@@ -25,10 +25,10 @@ use crate::{
     files::{self, Finding, Live, Reloader, StartError, State},
     gateway::{Face, Readiness},
     listen::listen,
-    server::{self, House, Station},
+    server::{self, Shared, WorkerConfig},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::{self, DirLock, Store},
-    systemd::{self, Pulse},
+    systemd::{self, Heartbeat},
     telemetry,
     upstream::{self, ConnectRule},
 };
@@ -96,10 +96,10 @@ async fn start(
     let (live, reloader) = files(settings, human)?;
     bind_origins(&store, &key, &live).await;
     // Before the token, so that a start that fails shows none.
-    let doors = open_doors(settings)?;
+    let bound = open_listeners(settings)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users_page(None, Some(1)).await?.is_empty();
-    let (address, admin_address) = (doors.address, doors.admin_address);
+    let (address, admin_address) = (bound.address, bound.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
     let files = Files::Live(live.clone());
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
@@ -110,7 +110,7 @@ async fn start(
     let (refresher, logins) = Refresher::start(vaults, Endpoints::new(upstream.clone()));
     let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
-    let house = House {
+    let shared = Shared {
         live: live.clone(),
         desk,
         ready: Arc::new(Readiness::default()),
@@ -132,16 +132,16 @@ async fn start(
             tokio::spawn(calls),
             tokio::spawn(errands),
             tokio::spawn(rekeys),
-            tokio::spawn(moved::watch(live.clone(), store.clone(), house.stop.clone())),
+            tokio::spawn(moved::watch(live.clone(), store.clone(), shared.stop.clone())),
         ]
         .into(),
         tokio::spawn(logins),
     );
-    let (stop, ready) = (house.stop.clone(), house.ready.clone());
-    let (pulses, watchdog) = systemd::watchdog(doors.listeners.len());
-    let workers = start_workers(doors, pulses, &house)?;
+    let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
+    let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
+    let workers = start_workers(bound, heartbeats, &shared)?;
     // The workers' own clones keep lookups and records going; this one would keep them going for ever.
-    drop(house);
+    drop(shared);
     let (files, data, counts) =
         (check::describe(&settings.providers), settings.data.display(), live.status().counts);
     let files::Counts { providers, stale, rejected, routes, .. } = counts;
@@ -278,14 +278,14 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
     Ok(())
 }
 
-/// Listeners with what each shows, and where they are.
-struct Doors {
+/// Bound with what each shows, and where they are.
+struct Bound {
     listeners: Vec<(TcpListener, Face)>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
 }
 
-fn open_doors(settings: &Settings) -> anyhow::Result<Doors> {
+fn open_listeners(settings: &Settings) -> anyhow::Result<Bound> {
     let face = if settings.admin_listen.is_some() { Face::Public } else { Face::All };
     let listeners = listen(settings.listen, settings.workers, "--listen")?;
     let address = listeners[0].local_addr()?;
@@ -297,18 +297,18 @@ fn open_doors(settings: &Settings) -> anyhow::Result<Doors> {
             listeners.push((listener, Face::Admin));
         }
     }
-    Ok(Doors { listeners, address, admin_address })
+    Ok(Bound { listeners, address, admin_address })
 }
 
 /// Starts a thread for each listener.
-fn start_workers(doors: Doors, pulses: Vec<Pulse>, house: &House) -> anyhow::Result<Workers> {
+fn start_workers(bound: Bound, heartbeats: Vec<Heartbeat>, shared: &Shared) -> anyhow::Result<Workers> {
     let (done, waiting) = mpsc::channel::<()>(1);
-    for (index, ((listener, face), pulse)) in doors.listeners.into_iter().zip(pulses).enumerate() {
-        let (house, done) = (house.clone(), done.clone());
-        let station = Station { listener, face, pulse, first_id: random()? };
+    for (index, ((listener, face), heartbeat)) in bound.listeners.into_iter().zip(heartbeats).enumerate() {
+        let (shared, done) = (shared.clone(), done.clone());
+        let config = WorkerConfig { listener, face, heartbeat, first_id: random()? };
         let work = move || {
             let _done = done;
-            if let Err(error) = server::work(station, &house) {
+            if let Err(error) = server::work(config, &shared) {
                 tracing::error!(%error, "a worker cannot run");
             }
         };

@@ -1,7 +1,7 @@
-//! What the head of an answer must be like before it is relayed. hyper refuses differing or illegal
-//! `Content-Length`s where it needs them for framing; the rest of RFC 9112, section 6, stands here.
+//! Validates the head of a response before it is relayed (RFC 9112, section 6). hyper already refuses conflicting or
+//! invalid `Content-Length`s where it needs them for framing.
 //!
-//! This module never reads a body.
+//! It never reads a body.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use http::{
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// Refuses an answer whose framing two readers could take differently, and leaves one `Content-Length`
-/// at most. The error says what is wrong.
+/// Refuses a response with ambiguous framing (response splitting), and merges equal `Content-Length`s. The error is a
+/// fragment.
 pub(super) fn check<B>(answer: &mut Response<B>) -> Result<(), &'static str> {
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => Err("it switches protocols without being asked to"),
-        // A 204 has no body, whatever it says of one.
+        // A 204 has no body, whatever its headers announce.
         StatusCode::NO_CONTENT => {
             answer.headers_mut().remove(CONTENT_LENGTH);
             answer.headers_mut().remove(TRANSFER_ENCODING);
@@ -30,7 +30,7 @@ pub(super) fn check<B>(answer: &mut Response<B>) -> Result<(), &'static str> {
 fn check_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(first) = codings.next() {
-        // hyper would undo the last `chunked` and hand out what is under it as if it were the content.
+        // hyper would decode the last `chunked` and return what is under it as the content.
         if codings.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err("its transfer encoding is not `chunked` alone");
         }
@@ -41,9 +41,8 @@ fn check_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
     merge_lengths(headers)
 }
 
-/// For how long the upstream says it keeps an unused connection, less a second for what is under way:
-/// a request that crosses with the closing of its connection is lost.
-pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
+/// The upstream's keep-alive timeout, less one second: a request that crosses the closing of its connection is lost.
+pub(super) fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
     let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
     Some(Duration::from_secs(seconds.trim().parse::<u64>().ok()?.saturating_sub(1)))
@@ -70,7 +69,7 @@ fn merge_lengths(headers: &mut HeaderMap) -> Result<(), &'static str> {
 }
 
 fn parse_length(digits: &[u8]) -> Option<u64> {
-    // `u64::from_str` would take a sign.
+    // `u64::from_str` would accept a sign.
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     plain.then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
 }
@@ -83,7 +82,7 @@ mod tests {
     fn how_long_connections_are_kept() {
         let check = |value: &'static str, expected: Option<u64>| {
             let headers = HeaderMap::from_iter([(KEEP_ALIVE, HeaderValue::from_static(value))]);
-            assert_eq!(patience(&headers), expected.map(Duration::from_secs), "{value}");
+            assert_eq!(keep_alive_timeout(&headers), expected.map(Duration::from_secs), "{value}");
         };
         check("timeout=5", Some(4));
         check("timeout=5, max=100", Some(4));
@@ -92,7 +91,7 @@ mod tests {
         check("timeout=", None);
         check("timeout=-1", None);
         check("max=100", None);
-        assert_eq!(patience(&HeaderMap::new()), None);
+        assert_eq!(keep_alive_timeout(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! One new connection: connect rule, name lookup, judging every address, happy eyeballs (RFC 8305),
-//! TLS. The certificate is checked against the origin's host, wherever a rule sends the connection.
+//! Opens one connection: connect rule, DNS lookup, destination check of every address, happy eyeballs (RFC 8305), TLS.
+//! The certificate is verified against the origin's host, even if a connect rule redirects the connection.
 //!
-//! It has no deadline of its own: the caller bounds the whole.
+//! It has no deadline of its own: the caller sets one for the whole.
 
 use std::{
     future::{Future, poll_fn},
@@ -27,18 +27,18 @@ use crate::origin::{Origin, Scheme};
 
 use super::{
     Shared,
+    destination::{self, HostKind},
     error::SendError,
-    judge::{self, Claim},
 };
 
-/// A connection's bytes, plain or in TLS.
+/// The byte stream of a connection, plain or TLS.
 pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// How long one address may take before the next is tried beside it (RFC 8305, section 5).
+/// Delay before the next address is tried in parallel (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// How many addresses of one name are tried.
+/// Maximum number of addresses tried per name.
 const MAX_ADDRESSES: usize = 16;
-/// Silence after which the system asks whether the other side is still there, and between asking.
+/// TCP keep-alive: idle time before the first probe, and between probes.
 const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -48,7 +48,7 @@ pub(super) async fn connect(shared: &Shared, origin: &Origin) -> Result<Io, Send
     let addresses = resolve(target, shared.config.allow_private).await?;
     let tcp =
         dial(addresses).await.map_err(|error| SendError::Refused { host: target.host().into(), error })?;
-    // Neither is worth failing for: they only make the connection better.
+    // Optional tuning: a failure here is ignored.
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(&tcp)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL));
@@ -67,33 +67,33 @@ async fn handshake(shared: &Shared, host: &str, tcp: TcpStream) -> io::Result<Io
     Ok(Io::from(tls.connect(name, TokioIo::new(TokioIo::new(tcp))).await?))
 }
 
-/// The addresses that `target` leads to and that may be called, in the order to try them.
+/// Addresses of `target` that pass the destination check, in the order to try them.
 async fn resolve(target: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>, SendError> {
     let host = target.host();
-    let (claim, found) = if let Some(address) = target.ip() {
-        (Claim::Literal, vec![SocketAddr::new(address, target.port)])
+    let (host_kind, found) = if let Some(address) = target.ip() {
+        (HostKind::Literal, vec![SocketAddr::new(address, target.port)])
     } else if is_localhost(host) {
-        // RFC 6761: it needs no lookup, and a resolver that says otherwise is not believed.
+        // RFC 6761: `localhost` is loopback, without a lookup, whatever a resolver returns.
         let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        (Claim::Localhost, both.map(|address| SocketAddr::new(address, target.port)).to_vec())
+        (HostKind::Localhost, both.map(|address| SocketAddr::new(address, target.port)).to_vec())
     } else {
         let dns = |error| SendError::Dns { host: host.into(), error };
         let found: Vec<_> = tokio::net::lookup_host((host, target.port)).await.map_err(dns)?.collect();
-        (Claim::Name, found)
+        (HostKind::Name, found)
     };
-    permitted(host, claim, found, allow_private).map(interleave)
+    permitted(host, host_kind, found, allow_private).map(interleave)
 }
 
 fn permitted(
     host: &str,
-    claim: Claim,
+    host_kind: HostKind,
     found: Vec<SocketAddr>,
     allow_private: bool,
 ) -> Result<Vec<SocketAddr>, SendError> {
     let mut allowed = Vec::with_capacity(found.len());
     let mut refused = None;
     for address in found {
-        match judge::judge(address.ip(), claim, allow_private) {
+        match destination::check(address.ip(), host_kind, allow_private) {
             Ok(()) => allowed.push(address),
             Err(why) => refused = refused.or(Some((address.ip(), why))),
         }
@@ -115,7 +115,7 @@ fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
-/// Takes turns between the families, beginning with the resolver's first choice.
+/// Alternates between IPv6 and IPv4, starting with the resolver's first family (RFC 8305, section 4).
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mine, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
@@ -127,7 +127,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Connects to the first address that answers; the error is the first one met.
+/// Connects to the first address that accepts. The error is that of the first failed attempt.
 async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     if let [address] = addresses[..] {
         return TcpStream::connect(address).await;
@@ -141,8 +141,7 @@ async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     poll_fn(|cx| race.poll(cx)).await
 }
 
-/// Happy eyeballs: attempts run beside each other, each begun 250 ms after the one before it or as
-/// soon as one fails.
+/// Happy eyeballs: parallel attempts, each started 250 ms after the previous one or as soon as one fails.
 struct Race {
     waiting: std::vec::IntoIter<SocketAddr>,
     running: Vec<Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>>,
@@ -174,7 +173,7 @@ impl Race {
                 Poll::Ready(Err(error)) => {
                     drop(self.running.swap_remove(index));
                     self.error.get_or_insert(error);
-                    // The next need not wait for its turn.
+                    // The next attempt starts at once.
                     self.stagger.as_mut().reset(Instant::now());
                 }
                 Poll::Pending => index += 1,
@@ -216,22 +215,22 @@ mod tests {
 
     #[test]
     fn addresses_that_may_be_called() {
-        let check = |claim: Claim, found: &str, expected: Result<usize, &str>| {
+        let check = |host_kind: HostKind, found: &str, expected: Result<usize, &str>| {
             let found = found.split_whitespace().map(|ip| SocketAddr::new(ip.parse().unwrap(), 1)).collect();
-            let verdict = permitted("demo", claim, found, false);
+            let verdict = permitted("demo", host_kind, found, false);
             match (verdict, expected) {
                 (Ok(allowed), expected) => assert_eq!(Ok(allowed.len()), expected),
                 (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
                 (Err(error), Ok(_)) => panic!("{error}"),
             }
         };
-        check(Claim::Name, "1.1.1.1 2606:4700::1111", Ok(2));
-        check(Claim::Name, "10.0.0.1 1.1.1.1 169.254.169.254", Ok(1));
-        check(Claim::Name, "10.0.0.1 169.254.169.254", Err("leads to 10.0.0.1, a private"));
-        check(Claim::Name, "127.0.0.1", Err("a loopback"));
-        check(Claim::Name, "::ffff:169.254.169.254", Err("never called"));
-        check(Claim::Literal, "10.0.0.1", Ok(1));
-        check(Claim::Name, "", Err("does not resolve"));
+        check(HostKind::Name, "1.1.1.1 2606:4700::1111", Ok(2));
+        check(HostKind::Name, "10.0.0.1 1.1.1.1 169.254.169.254", Ok(1));
+        check(HostKind::Name, "10.0.0.1 169.254.169.254", Err("leads to 10.0.0.1, a private"));
+        check(HostKind::Name, "127.0.0.1", Err("a loopback"));
+        check(HostKind::Name, "::ffff:169.254.169.254", Err("never called"));
+        check(HostKind::Literal, "10.0.0.1", Ok(1));
+        check(HostKind::Name, "", Err("does not resolve"));
     }
 
     #[test]

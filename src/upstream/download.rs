@@ -1,9 +1,7 @@
-//! `Download`: the answer's body on its way down. It holds the connection, drives it while somebody
-//! waits for a frame, and gives it back when the body has ended; dropped earlier, it closes it, which
-//! cancels the request upstream.
+//! The response body from the upstream. It holds the connection and drives it while a frame is awaited. At the end of
+//! the body the connection returns to the pool. Dropped earlier, it closes the connection, which cancels the request.
 //!
-//! Frames pass as they are, trailers too. A cut shows as an error, so that the client's answer is cut
-//! as well.
+//! Frames and trailers pass unchanged. A truncated body is an error, so that the client's response is truncated too.
 
 use std::{
     pin::Pin,
@@ -23,31 +21,31 @@ use super::{
     timer,
 };
 
-/// The body of an answer.
+/// A response body.
 #[derive(Debug)]
 pub struct Download {
     body: Incoming,
     /// None once the body has ended or broken.
     lease: Option<Lease>,
     idle: Duration,
-    /// Since when somebody waits for a frame.
+    /// The time since which a frame is awaited.
     waiting: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Lease {
     live: Box<Live>,
-    /// None if the connection is not to be used again.
+    /// None if the connection must not be reused.
     pool: Option<Arc<Pool>>,
 }
 
-/// Why an answer has no proper end.
+/// Why a response body is truncated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CutError {
-    /// The connection broke, or what came is not a body.
+    /// The connection broke, or the body's framing is invalid.
     #[error("the upstream's answer broke off: {0}")]
     Broken(Box<str>),
-    /// Nothing came for too long.
+    /// No bytes came within the idle timeout.
     #[error("the upstream sent nothing more of its answer for {0:?}")]
     Idle(Duration),
 }
@@ -55,9 +53,9 @@ pub enum CutError {
 impl Download {
     pub(super) fn new(body: Incoming, live: Box<Live>, pool: Option<Arc<Pool>>, idle: Duration) -> Self {
         let mut download = Self { body, lease: Some(Lease { live, pool }), idle, waiting: None };
-        // Without a body nobody may ever ask for a frame.
+        // A response without a body may never be polled.
         if download.body.is_end_stream() {
-            download.give_back();
+            download.checkin();
         }
         download
     }
@@ -79,7 +77,7 @@ impl Download {
         Pin::new(&mut self.body).poll_frame(cx).map_err(cut)
     }
 
-    /// The time runs only while somebody waits: a client that does not read is not the upstream's fault.
+    /// The idle timeout runs only while a frame is awaited: a client that does not read is not the upstream's fault.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<CutError> {
         let Some(lease) = &mut self.lease else { return Poll::Pending };
         let waiting = *self.waiting.get_or_insert_with(Instant::now);
@@ -87,9 +85,9 @@ impl Download {
         lease.live.timer.poll(cx, deadline).map(|()| CutError::Idle(self.idle))
     }
 
-    fn give_back(&mut self) {
+    fn checkin(&mut self) {
         if let Some(Lease { live, pool: Some(pool) }) = self.lease.take() {
-            pool.give_back(live);
+            pool.checkin(live);
         }
     }
 }
@@ -109,9 +107,9 @@ impl Body for Download {
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Err(_))) => self.lease = None,
-            // With a known length, whoever reads may not ask again after the last byte.
+            // With a known length, the reader may not poll again after the last byte.
             Poll::Ready(Some(Ok(_))) if !self.body.is_end_stream() => self.waiting = None,
-            Poll::Ready(Some(Ok(_)) | None) => self.give_back(),
+            Poll::Ready(Some(Ok(_)) | None) => self.checkin(),
         }
         polled
     }

@@ -1,6 +1,5 @@
-//! `SendError`: why there is no answer. It is for our log and for `gateway`, which maps its
-//! [`SendError::kind`] to what the client is told. It may name hosts, addresses and the system's own
-//! words; never a header value or a body.
+//! Errors of the HTTP client, for the log and for `gateway`, which maps [`SendError::kind`] to the client's fault. An
+//! error may name hosts, addresses and messages of the system. It never contains a header value or a body.
 
 use std::{error::Error, fmt, io, net::IpAddr, time::Duration};
 
@@ -8,7 +7,7 @@ use crate::fault::Kind;
 
 use super::upload::UploadError;
 
-/// Why a request got no answer.
+/// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The host's name does not resolve.
@@ -16,17 +15,17 @@ pub enum SendError {
     Dns {
         /// The name looked up.
         host: Box<str>,
-        /// What the resolver said.
+        /// The resolver's error.
         error: io::Error,
     },
-    /// Every address of the host is one that must not be called.
+    /// The SSRF guard refuses every address of the host.
     #[error("`{host}` leads to {address}, {why}")]
     Forbidden {
         /// The host of the origin or of a connect rule's target.
         host: Box<str>,
         /// The first address refused.
         address: IpAddr,
-        /// What kind of address it is.
+        /// The kind of address, a fragment.
         why: &'static str,
     },
     /// The connection was refused, or the host cannot be reached.
@@ -34,10 +33,10 @@ pub enum SendError {
     Refused {
         /// The host called.
         host: Box<str>,
-        /// The first error of all addresses tried.
+        /// The error of the first address that was tried.
         error: io::Error,
     },
-    /// Name lookup, TCP and TLS took too long.
+    /// DNS lookup, TCP and TLS exceeded the connect deadline.
     #[error("`{host}` did not accept a connection within {limit:?}")]
     ConnectTimeout {
         /// The host called.
@@ -48,41 +47,41 @@ pub enum SendError {
     /// The TLS handshake failed.
     #[error("the TLS handshake with `{host}` failed: {error}")]
     Tls {
-        /// The host whose certificate was asked for.
+        /// The host that the certificate has to be for.
         host: Box<str>,
-        /// What went wrong.
+        /// The error of the TLS library.
         error: io::Error,
     },
-    /// The connection broke before an answer.
+    /// The connection broke before a response.
     #[error("the upstream {0}")]
     Reset(Box<str>),
-    /// The answer is not HTTP, or not HTTP that is safe to relay.
+    /// The response is not HTTP, or not safe to relay.
     #[error("the upstream's answer is malformed: {0}")]
     Malformed(Box<str>),
-    /// No answer in time, counted from the last progress of the upload.
+    /// No response head in time, counted from the last progress of the upload.
     #[error("the upstream did not begin its answer within {0:?}")]
     Timeout(Duration),
-    /// The request's body is larger than allowed.
+    /// The request body exceeds its limit.
     #[error("the request's body is larger than {limit} bytes")]
     BodyTooLarge {
-        /// The most bytes allowed.
+        /// The limit, in bytes.
         limit: u64,
     },
     /// The client stopped sending its body.
     #[error("the client sent nothing of its body for {0:?}")]
     BodyStalled(Duration),
-    /// The client's side broke while it was sending its body.
+    /// The client's connection broke while it was sending its body.
     #[error("the client's body broke off")]
     ClientGone,
 }
 
 impl SendError {
-    /// What the client is told.
+    /// The kind of fault for the client.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Dns { .. } => Kind::UpstreamDns,
             Self::Forbidden { .. } => Kind::UpstreamForbidden,
-            // The system gave up before our deadline did.
+            // The system's own connect timeout came before our deadline.
             Self::Refused { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
                 Kind::UpstreamConnectTimeout
             }
@@ -98,12 +97,12 @@ impl SendError {
         }
     }
 
-    /// What hyper's error means, once the upload has said whether the fault is on its side.
+    /// Classifies hyper's error. `upload` is the upload's own failure, which goes first.
     pub(super) fn classify(error: &hyper::Error, upload: Option<UploadError>) -> Self {
         match upload {
             Some(UploadError::TooLarge { limit }) => Self::BodyTooLarge { limit },
             Some(UploadError::Broken) => Self::ClientGone,
-            // The only user code in hyper's sight is the upload, here one that ended too early.
+            // The only user code that hyper calls is the upload: here one that ended too early.
             None if error.is_user() => Self::ClientGone,
             None if error.is_parse() => Self::Malformed(Chain(error).to_string().into()),
             None => Self::Reset(format!("broke the connection before an answer: {}", Chain(error)).into()),
@@ -111,7 +110,7 @@ impl SendError {
     }
 }
 
-/// An error with all its sources, on one line.
+/// Shows an error with all its sources, on one line.
 pub(super) struct Chain<'a>(pub(super) &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {

@@ -25,22 +25,22 @@ use super::{
     upload::{Progress, Upload, UploadError},
 };
 
-/// What became of a request on a connection.
+/// The outcome of one request on one connection.
 pub(super) enum Exchanged {
     /// The head of an answer.
     Answer(Response<Incoming>, Box<Live>),
-    /// Nothing was written: the connection was closed already.
+    /// The connection was already closed, and nothing was written.
     Unsent(Box<Request<Upload>>),
 }
 
-/// Gives the request the framing that its body has, whatever its head says, so that no ambiguity of a
-/// client's reaches the upstream. Refuses a body that announces more than its limit.
+/// Replaces the client's framing headers by those of the body, so that no ambiguous framing reaches the upstream
+/// (request smuggling). Refuses a body that announces more than its limit.
 pub(super) fn frame(request: &mut Request<Upload>) -> Result<(), SendError> {
     if let Err(UploadError::TooLarge { limit }) = request.body().check_size() {
         return Err(SendError::BodyTooLarge { limit });
     }
     *request.version_mut() = Version::HTTP_11;
-    // hyper reads some of its settings from there.
+    // hyper reads settings from request extensions.
     request.extensions_mut().clear();
     let size = request.body().exact_size();
     let bodyless = request.body().is_end_stream();
@@ -54,11 +54,11 @@ pub(super) fn frame(request: &mut Request<Upload>) -> Result<(), SendError> {
 
 fn set_framing(headers: &mut HeaderMap, size: Option<u64>, bodyless: bool, expects_body: bool) {
     match size {
-        // RFC 9110, section 8.6: a method that expects a body says that there is none.
+        // RFC 9110, section 8.6: for a method that expects a body, `Content-Length: 0` announces that there is none.
         _ if bodyless && !expects_body => {}
         _ if bodyless => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(0))),
         Some(size) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(size))),
-        // Said aloud, since hyper would silently drop a chunked body of a GET.
+        // Set explicitly, since hyper silently drops a chunked body of a GET.
         None => drop(headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
     }
 }
@@ -85,7 +85,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// The deadline moves with the upload, so that a long one is not cut.
+/// The first-byte deadline, extended by each progress of the upload, so that a long upload is not cut.
 fn poll_deadline(
     live: &mut Live,
     cx: &mut Context<'_>,

@@ -1,19 +1,18 @@
-//! `upstream`: sends one finished request to one origin and hands back the answer, streaming both
-//! ways. It owns connect rules, the judging of addresses, TLS, connection pools, deadlines and the
-//! one safe retry.
+//! The HTTP client: sends one finished request to one origin and returns the response, streaming both ways. It owns
+//! connect rules, the SSRF guard (`destination`), TLS, connection pools, deadlines and the one safe retry.
 //!
-//! It speaks HTTP/1.1 only, never follows a redirect, never buffers a body, never logs and never
-//! spawns a task: a connection is driven by whoever waits for it, so dropping the future of
-//! [`Upstream::send`] or the [`Download`] cancels the request upstream at once.
+//! It speaks HTTP/1.1 only. It never follows a redirect, buffers a body, logs or spawns a task. The task that awaits a
+//! response drives its connection, so that dropping the future of [`Upstream::send`] or the [`Download`] cancels the
+//! request upstream at once.
 //!
-//! Read next: `exchange` (one request on one connection), `pool`, `connect`, `judge`.
+//! Read next: `exchange` (one request on one connection), `pool`, `connect`, `destination`.
 
 mod answer;
 mod connect;
 mod download;
 mod error;
 mod exchange;
-mod judge;
+mod destination;
 mod pool;
 mod rule;
 #[cfg(test)]
@@ -41,24 +40,23 @@ use self::{
     pool::{Live, Pool},
 };
 
-/// How often one request may be put on a connection: the second time only if nothing was written the
-/// first time, and then on a fresh one.
+/// Attempts per request. The second one happens only if the first wrote nothing, and on a fresh connection.
 const ATTEMPTS: usize = 2;
 
-/// What is common to all upstreams of a process.
+/// Configuration of all upstreams of a process.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where connections really go; the first rule that matches counts.
+    /// Connect rules. The first that matches decides where a connection goes.
     pub connect_to: Vec<ConnectRule>,
-    /// Certificate authorities besides those of the system.
+    /// Certificate authorities in addition to those of the system.
     pub extra_ca: Vec<CertificateDer<'static>>,
-    /// Whether a name may lead to a private or loopback address.
+    /// True if a name may resolve to a private or loopback address.
     pub allow_private: bool,
-    /// How long a connection may wait unused.
+    /// Idle timeout of a pooled connection.
     pub pool_idle_timeout: Duration,
-    /// How many unused connections one origin may have, per worker.
+    /// Maximum idle connections per origin and worker.
     pub pool_max_idle_per_origin: usize,
-    /// How many unused connections all origins together may have, per worker.
+    /// Maximum idle connections per worker.
     pub pool_max_idle: usize,
 }
 
@@ -75,14 +73,14 @@ impl Default for Config {
     }
 }
 
-/// How long each part of an exchange may take.
+/// Deadlines of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// For name lookup, TCP and TLS together.
+    /// For DNS lookup, TCP and TLS together.
     pub connect: Duration,
-    /// From the last progress of the upload to the head of the answer.
+    /// From the last progress of the upload to the head of the response.
     pub first_byte: Duration,
-    /// Between two frames of the answer, counted only while somebody waits for one.
+    /// Between two frames of the response; runs only while a frame is awaited.
     pub idle: Duration,
 }
 
@@ -101,8 +99,8 @@ impl Shared {
     }
 }
 
-/// The way to all origins for one worker, with its own pool of connections. Its connections belong to
-/// the runtime that opened them, so it stays on one runtime.
+/// The HTTP client of one worker, with its own connection pool. It stays on one runtime, since connections belong to
+/// the runtime that opened them.
 #[derive(Debug)]
 pub struct Upstream {
     shared: Arc<Shared>,
@@ -110,17 +108,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream without any connection yet.
+    /// A client with an empty pool.
     pub fn new(shared: Arc<Shared>) -> Self {
         let pool = Arc::new(Pool::new(&shared.config));
         Self { shared, pool }
     }
 
-    /// Sends `request` to `origin` and waits for the head of the answer.
+    /// Sends `request` to `origin` and waits for the head of the response.
     ///
-    /// The request's URI is in origin form and `Host` is set. Its framing headers are replaced by what
-    /// the [`Upload`] knows of itself. When nothing of the request was written, since the connection
-    /// turned out to be closed, it goes once more on a fresh one, whatever its method.
+    /// The request's URI is in origin form and `Host` is set. Its framing headers are replaced by those of the
+    /// [`Upload`]. If a pooled connection turns out to be closed and nothing was written, the request is sent once more
+    /// on a fresh one, whatever its method.
     pub async fn send(
         &self,
         origin: &Origin,
@@ -142,18 +140,18 @@ impl Upstream {
         Err(SendError::Reset("closed each connection before the request was written".into()))
     }
 
-    /// Drops the connections that have waited too long. Call it every few seconds.
+    /// Closes connections that have been idle for too long. Call it every few seconds.
     pub fn sweep(&self) {
         self.pool.sweep();
     }
 
-    /// How many connections wait unused.
+    /// Number of idle connections.
     pub fn idle_connections(&self) -> usize {
         self.pool.len()
     }
 
     async fn open(&self, origin: &Origin, deadlines: Deadlines) -> Result<Box<Live>, SendError> {
-        // Boxed, since connecting is rare and its state large: a warm request should not carry it.
+        // Boxed: connecting is rare and its state is large, so that a warm request does not carry it.
         let opening = Box::pin(async {
             let io = connect::connect(&self.shared, origin).await?;
             Live::open(origin, io, deadlines.idle).await
@@ -170,8 +168,8 @@ impl Upstream {
         idle: Duration,
     ) -> Result<Response<Download>, SendError> {
         answer::check(&mut answer).map_err(|what| SendError::Malformed(what.into()))?;
-        live.patience = answer::patience(answer.headers());
-        // hyper would speak HTTP/1.0 on this connection from now on, and so drop a chunked body.
+        live.keep_alive = answer::keep_alive_timeout(answer.headers());
+        // hyper would use HTTP/1.0 on this connection from now on, and drop a chunked body.
         let pool = (answer.version() == http::Version::HTTP_11).then(|| Arc::clone(&self.pool));
         Ok(answer.map(|body| Download::new(body, live, pool, idle)))
     }

@@ -1,8 +1,8 @@
-//! Connections and the unused ones among them. A connection is a hyper `SendRequest` together with the
-//! `Connection` future that drives it: whoever holds the [`Live`] polls it, no task does.
+//! The connection pool of one worker. A connection is a hyper `SendRequest` with the `Connection` future that drives it.
+//! The owner of the [`Live`] polls that future; no task is spawned for it.
 //!
-//! A connection is kept only if hyper says it can take another request, and is polled once before it
-//! is used again, so that one that was closed meanwhile, or that speaks unasked, is thrown away.
+//! A connection is kept only if hyper can send another request on it. It is polled once before reuse, to discard one
+//! that was closed meanwhile or that sent bytes without a request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,9 +25,9 @@ use super::{
     upload::Upload,
 };
 
-/// The largest head of an answer, and the largest trailers.
+/// Maximum size of a response head and of trailers, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// About how much hyper reads or writes at once; not exact enough to bound a head.
+/// hyper's buffer size. Approximate, so that it cannot serve as the limit of a head.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// One open connection. Dropping it closes it.
@@ -37,12 +37,12 @@ pub(super) struct Live {
     /// None once the connection has ended.
     wire: Option<http1::Connection<Io, Upload>>,
     pub(super) timer: Timer,
-    /// For how long the upstream keeps it unused, if it said so.
-    pub(super) patience: Option<Duration>,
+    /// The upstream's announced keep-alive timeout, if any.
+    pub(super) keep_alive: Option<Duration>,
 }
 
 impl Live {
-    /// A connection over `io`; the timer first fires after `first_wait`, unless told otherwise.
+    /// A connection over `io`. Its timer first fires after `first_wait` at the latest.
     pub(super) async fn open(origin: &Origin, io: Io, first_wait: Duration) -> Result<Box<Self>, SendError> {
         let (sender, wire) = http1::Builder::new()
             .max_header_size(MAX_HEAD_BYTES)
@@ -51,11 +51,11 @@ impl Live {
             .await
             .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;
         let (origin, timer) = (Arc::new(origin.clone()), Timer::new(first_wait));
-        Ok(Box::new(Self { origin, sender, wire: Some(wire), timer, patience: None }))
+        Ok(Box::new(Self { origin, sender, wire: Some(wire), timer, keep_alive: None }))
     }
 
-    /// Reads, writes and hands on what there is. Whoever waits for an answer or a body hears of errors
-    /// there; a connection that has ended is dropped, so that they do.
+    /// Drives reads and writes. Errors surface where the response or body is awaited; a connection that has ended is
+    /// dropped, so that they do.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         if let Some(wire) = &mut self.wire
             && wire.poll_without_shutdown(cx).is_ready()
@@ -64,8 +64,8 @@ impl Live {
         }
     }
 
-    /// Whether it can take a request now. Polls with a waker that wakes nobody, so that an unused
-    /// connection keeps no finished task's memory.
+    /// True if it can take a request now. Polls with a no-op waker, so that an idle connection keeps no memory of a
+    /// finished task.
     fn is_ready(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         self.wire.is_some() && self.sender.is_ready()
@@ -78,7 +78,7 @@ impl fmt::Debug for Live {
     }
 }
 
-/// The unused connections of one worker.
+/// The idle connections of one worker.
 #[derive(Debug)]
 pub(super) struct Pool {
     idle_timeout: Duration,
@@ -89,13 +89,13 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// The one that waits longest stands first. No queue is empty.
-    origins: HashMap<Arc<Origin>, VecDeque<Waiting>>,
+    /// Oldest first. No queue is empty.
+    origins: HashMap<Arc<Origin>, VecDeque<IdleConnection>>,
     total: usize,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct IdleConnection {
     since: Instant,
     live: Box<Live>,
 }
@@ -110,26 +110,26 @@ impl Pool {
         }
     }
 
-    /// A connection to `origin` that can take a request: the one used last, since it is the most
-    /// likely to be open still, and the others then grow old and go.
+    /// An idle connection to `origin` that can take a request. Last in, first out: the one used last is the most likely
+    /// to be open, and surplus ones time out.
     pub(super) fn checkout(&self, origin: &Origin) -> Option<Box<Live>> {
         loop {
             let mut waiting = self.lock().pop(origin)?;
-            let timeout = waiting.live.patience.unwrap_or(Duration::MAX).min(self.idle_timeout);
+            let timeout = waiting.live.keep_alive.unwrap_or(Duration::MAX).min(self.idle_timeout);
             if waiting.since.elapsed() < timeout && waiting.live.is_ready() {
                 return Some(waiting.live);
             }
         }
     }
 
-    /// Keeps the connection if it can take another request, else closes it.
-    pub(super) fn give_back(&self, mut live: Box<Live>) {
+    /// Returns a connection to the pool if it can take another request, else closes it.
+    pub(super) fn checkin(&self, mut live: Box<Live>) {
         if self.max_per_origin > 0 && live.is_ready() {
             self.lock().push(live, self.max_per_origin, self.max_total);
         }
     }
 
-    /// Closes connections that have waited too long.
+    /// Closes connections that have been idle for too long.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         let mut idle = self.lock();
@@ -148,13 +148,13 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
-        // Nothing done under the lock can leave it half done.
+        // No panic under the lock can leave the pool inconsistent.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Idle {
-    fn pop(&mut self, origin: &Origin) -> Option<Waiting> {
+    fn pop(&mut self, origin: &Origin) -> Option<IdleConnection> {
         let queue = self.origins.get_mut(origin)?;
         let waiting = queue.pop_back()?;
         if queue.is_empty() {
@@ -166,7 +166,7 @@ impl Idle {
 
     fn push(&mut self, live: Box<Live>, max_per_origin: usize, max_total: usize) {
         let room = self.total < max_total;
-        let waiting = Waiting { since: Instant::now(), live };
+        let waiting = IdleConnection { since: Instant::now(), live };
         if let Some(queue) = self.origins.get_mut(&waiting.live.origin) {
             queue.push_back(waiting);
             if queue.len() > max_per_origin || !room {

@@ -1,11 +1,11 @@
-//! `ConnectRule`: "who asks for this host and port is really connected there". Only the address
-//! changes; `Host`, SNI and the certificate's name stay the origin's.
+//! Connect rules (`--connect-to`): connections to a host and port go to another address. Only the address changes;
+//! `Host`, SNI and the certificate's name stay those of the origin.
 //!
-//! This module never resolves or connects.
+//! It never resolves or connects.
 
 use crate::origin::Origin;
 
-use super::judge;
+use super::destination;
 
 /// One rule of `connect_to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +14,11 @@ pub struct ConnectRule {
     host: Option<Box<str>>,
     /// The origin's port; none for every port.
     port: Option<u16>,
-    /// Where to go; its scheme says nothing.
+    /// The destination. Its scheme is not used.
     target: Origin,
 }
 
-/// What is wrong with a rule as written.
+/// Why a rule cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{rule}` is not a connect rule: {what}; write `host:port=address:port`, or `*:port=address:port` or \
@@ -38,7 +38,7 @@ impl ConnectRule {
     fn read(rule: &str) -> Result<Self, String> {
         let (from, to) = rule.split_once('=').ok_or("it has no `=`")?;
         let target = host_and_port(to).map_err(|what| format!("after the `=`, {what}"))?;
-        if target.ip().is_some_and(judge::is_never) {
+        if target.ip().is_some_and(destination::is_never) {
             return Err("link-local, metadata, unspecified and multicast addresses are never called".into());
         }
         let (host, port) = if from == "*" {
@@ -54,7 +54,7 @@ impl ConnectRule {
         Ok(Self { host, port, target })
     }
 
-    /// Where a connection to `origin` really goes, if this rule is for it. Only host and port count.
+    /// The destination for connections to `origin`, if this rule matches its host and port.
     pub(super) fn target(&self, origin: &Origin) -> Option<&Origin> {
         let host = self.host.as_deref().is_none_or(|host| host == origin.host());
         let port = self.port.is_none_or(|port| port == origin.port);
@@ -62,7 +62,7 @@ impl ConnectRule {
     }
 }
 
-/// An authority is read exactly as in a `base_url`, save that the port must be there.
+/// Parses an authority as in a `base_url`; here the port is required.
 fn host_and_port(authority: &str) -> Result<Origin, &'static str> {
     let url = format!("http://{authority}");
     let (origin, tail) = Origin::split(&url)?;

@@ -1,5 +1,5 @@
-//! `Timer`: one sleep per connection, re-armed only when it fires or when it would fire too late.
-//! Deadlines move with every frame; the timer does not.
+//! One timer per connection. It is re-armed only when it fires or would fire too late. Deadlines move with every frame;
+//! the timer does not.
 
 use std::{
     future::Future,
@@ -10,10 +10,10 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
-/// Further away than any deadline that matters; `Instant` has no maximum to saturate at.
+/// Stands for "never": `Instant` has no maximum to saturate at.
 const FAR: Duration = Duration::from_hours(24 * 365);
 
-/// A sleep that serves one deadline after the other.
+/// One sleep, reused for one deadline after another.
 #[derive(Debug)]
 pub(super) struct Timer(Pin<Box<Sleep>>);
 
@@ -22,7 +22,7 @@ impl Timer {
         Self(Box::pin(tokio::time::sleep_until(after(Instant::now(), first))))
     }
 
-    /// Ready once `deadline` has passed. The deadline may be another one at each call.
+    /// Ready once `deadline` has passed. Each call may have another deadline.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         loop {
             if self.0.is_elapsed() || self.0.deadline() > deadline {

@@ -1,7 +1,7 @@
-//! Whom to trust, and how to speak TLS: versions 1.2 and 1.3 with ring, ALPN `http/1.1`, the system's
-//! certificate authorities (Mozilla's where the system has none) and those of the operator.
+//! TLS configuration: versions 1.2 and 1.3 with ring, ALPN `http/1.1`, the system's certificate authorities (Mozilla's
+//! if the system has none) and those of the operator.
 //!
-//! Certificates are always checked; nothing here turns that off.
+//! Certificates are always verified; no setting turns that off.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// What is wrong with the operator's certificate authorities.
+/// Why the operator's certificate authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
     /// The file cannot be read.
@@ -22,7 +22,7 @@ pub enum CaError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The file is not PEM, or holds no certificate.
@@ -30,20 +30,20 @@ pub enum CaError {
     NotPem {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason, a fragment.
         what: String,
     },
-    /// A certificate that nothing can be checked against.
+    /// A certificate that cannot serve as a trust anchor.
     #[error("CA certificate {number} is not usable: {error}")]
     Unusable {
-        /// Counted from 1.
+        /// Its number in the file, from 1.
         number: usize,
-        /// What is wrong.
+        /// The error of the TLS library.
         error: rustls::Error,
     },
 }
 
-/// Reads the certificates of a PEM file; each can be used, and there is one at least.
+/// Reads the certificates of a PEM file: at least one, and each usable.
 pub fn load_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError> {
     let pem = std::fs::read(path).map_err(|error| CaError::Read { path: path.into(), error })?;
     let not_pem = |what: String| CaError::NotPem { path: path.into(), what };
@@ -57,7 +57,7 @@ pub fn load_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError
     Ok(certificates)
 }
 
-/// The TLS side of all connections.
+/// The TLS configuration of all upstream connections.
 pub(super) fn client_config(extra_ca: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, CaError> {
     let mut roots = system_roots();
     add(&mut roots, extra_ca)?;
@@ -71,8 +71,8 @@ pub(super) fn client_config(extra_ca: &[CertificateDer<'static>]) -> Result<Arc<
     Ok(Arc::new(config))
 }
 
-/// The system's authorities, as far as they can be read; if that leaves none, as in a bare container,
-/// Mozilla's. Not both at once: who removes an authority from the system means it.
+/// The readable certificate authorities of the system. If there are none, as in a bare container, Mozilla's. Never both:
+/// an authority that was removed from the system stays removed.
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

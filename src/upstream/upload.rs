@@ -1,8 +1,7 @@
-//! `Upload`: the request's body on its way up. It counts against a limit, drops trailers, and notes
-//! when it last moved and why it broke, so that a client's fault is not taken for the upstream's.
+//! The request body to the upstream. It enforces a size limit, drops trailers, and records its last progress and its
+//! failure, so that a client's fault is not blamed on the upstream.
 //!
-//! Frames pass as they are, and at once; nothing is held back. A small body can be copied on its way, so
-//! that it can be sent again.
+//! Frames pass unchanged and at once; nothing is buffered. A small body can be copied while it is sent, for one retry.
 
 use std::{
     fmt,
@@ -17,7 +16,7 @@ use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-/// The largest body that is kept, in bytes.
+/// The largest body that is copied for a retry, in bytes.
 pub const MAX_KEPT: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -26,7 +25,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Upload {
     source: Source,
     limit: u64,
-    /// None where there is nothing to watch: without a body, or with one that is at hand.
+    /// None if there is nothing to watch: no body, or one that is complete in memory.
     progress: Option<Progress>,
 }
 
@@ -40,13 +39,13 @@ enum Source {
 /// Why an upload broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UploadError {
-    /// It was larger than allowed.
+    /// It exceeded its limit.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
-        /// The most bytes allowed.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// The client's side broke.
+    /// The client's connection broke.
     #[error("the client's body broke off")]
     Broken,
 }
@@ -62,12 +61,12 @@ pub(super) struct Progress(Arc<Mutex<State>>);
 struct State {
     bytes: u64,
     moved: Instant,
-    /// Whether the upstream would take more, but the client has not sent it.
+    /// True if the upstream is ready for more and the client has not sent it.
     starved: bool,
     ended: bool,
     failure: Option<UploadError>,
     rest: Option<Incoming>,
-    /// What has gone up so far; none if nobody asked for it, or if it was too much.
+    /// The copy of the bytes sent so far. None if no copy was requested or the body was too large.
     kept: Option<Vec<u8>>,
 }
 
@@ -77,7 +76,7 @@ impl Upload {
         Self { source: Source::Empty, limit: 0, progress: None }
     }
 
-    /// A body that is at hand.
+    /// A body that is complete in memory.
     pub fn kept(body: Bytes) -> Self {
         if body.is_empty() {
             return Self::empty();
@@ -102,7 +101,7 @@ impl Upload {
         Self { source: Source::Other(body), limit, progress: Some(Progress::new()) }
     }
 
-    /// The same body, of which a copy is kept beside it, as long as it has at most [`MAX_KEPT`] bytes.
+    /// The same body; a copy is kept while it has at most [`MAX_KEPT`] bytes.
     #[must_use]
     pub fn keep(self) -> Self {
         let small = self.size_hint().lower() <= MAX_KEPT as u64;
@@ -112,7 +111,7 @@ impl Upload {
         self
     }
 
-    /// A way to look after the upload once it has been sent; none if it is empty or was at hand.
+    /// A handle to watch the upload after it was handed over. None if it is empty or complete in memory.
     pub fn watch(&self) -> Option<UploadWatch> {
         self.progress().map(UploadWatch)
     }
@@ -126,7 +125,7 @@ impl Upload {
         self.size_hint().exact()
     }
 
-    /// Whether it announces more than is allowed.
+    /// Fails if the announced size exceeds the limit.
     pub(super) fn check_size(&self) -> Result<(), UploadError> {
         if self.size_hint().lower() > self.limit {
             return Err(self.fail(UploadError::TooLarge { limit: self.limit }));
@@ -198,7 +197,7 @@ impl Body for Upload {
         }
         match ready!(polled).map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => Poll::Ready(Some(self.count(data))),
-            // Trailers come last, and stop here.
+            // Trailers come last. They are not sent upstream.
             Some(Ok(Err(_))) | None => {
                 self.end();
                 Poll::Ready(None)
@@ -267,12 +266,12 @@ impl Progress {
         state.bytes
     }
 
-    /// When the upload last moved.
+    /// Time of the last progress.
     pub(super) fn moved(&self) -> Instant {
         self.lock().moved
     }
 
-    /// Whether the upstream waits for the client, not the other way round.
+    /// True if the upstream waits for the client, and not the client for the upstream.
     pub(super) fn is_starved(&self) -> bool {
         let state = self.lock();
         state.starved && !state.ended
@@ -284,25 +283,25 @@ impl Progress {
 }
 
 impl UploadWatch {
-    /// How many bytes have gone up.
+    /// Bytes sent upstream so far.
     pub fn bytes(&self) -> u64 {
         self.0.lock().bytes
     }
 
-    /// Why the upload broke off, if it did.
+    /// The failure; none if it has not failed.
     pub fn failure(&self) -> Option<UploadError> {
         self.0.failure()
     }
 
-    /// The copy of a body that was to be kept, if all of it has gone up, and it was small enough.
+    /// The copy of the body, if all of it was sent and it was small enough.
     pub fn take_kept(&self) -> Option<Bytes> {
         let mut state = self.0.lock();
         let kept = state.kept.take().filter(|_| state.ended && state.failure.is_none());
         kept.map(Bytes::from)
     }
 
-    /// What the upstream left of a client's body when its connection was let go, so that it can be
-    /// read to the end and the client sees an early answer.
+    /// The unread rest of a client's body after an early response. It has to be read, or else the client may not see
+    /// that response.
     pub fn take_rest(&self) -> Option<Incoming> {
         self.0.lock().rest.take()
     }

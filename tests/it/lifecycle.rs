@@ -372,7 +372,7 @@ fn a_service_manager_that_does_not_listen_holds_nothing_up() {
     let manager = Manager::new();
     let env = [("NOTIFY_SOCKET", manager.place()), ("WATCHDOG_USEC", "30000")];
     let mut world = World::with_env("", &[], &env);
-    world.gateway.says("the service manager at `NOTIFY_SOCKET` cannot be told");
+    world.gateway.says("notifying the service manager at `NOTIFY_SOCKET` failed");
     world.exchange(Exchange::get());
     world.gateway.signal(Signal::TERM);
     assert!(world.gateway.exit().success());

@@ -527,7 +527,7 @@ fn too_many_open_files_hold_up_who_is_new_and_are_told_once() {
     world.upstream.drop_idle();
     world.gateway.allow_files(4);
     let crowd: Vec<_> = (0..20).map(|_| world.client()).collect();
-    let told = world.gateway.logged("connections cannot be accepted, and wait");
+    let told = world.gateway.logged("accepting connections failed; they wait in the backlog");
     assert!(told[0].contains("Too many open files") && told[0].contains("`ulimit -n`"), "{told:?}");
     let late = world.known(Exchange::get());
     let mut client = world.client();
@@ -535,5 +535,5 @@ fn too_many_open_files_hold_up_who_is_new_and_are_told_once() {
     drop(crowd);
     world.serve(&late);
     world.receive(&mut client, &late);
-    assert_eq!(world.gateway.logged("connections cannot be accepted").len(), 1);
+    assert_eq!(world.gateway.logged("accepting connections failed").len(), 1);
 }

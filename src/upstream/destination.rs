@@ -1,22 +1,23 @@
-//! Which addresses may be called. Every address is judged at every connect, after rules and name
-//! lookup, so that a name that changes its mind gains nothing.
+//! The SSRF guard: the destination check of IP addresses. Every address is checked at every connect, after connect rules
+//! and DNS lookup, so that DNS rebinding gains nothing.
 //!
-//! This module never resolves or connects.
+//! Link-local and metadata addresses are never allowed. Private and loopback addresses are allowed if the URL or a
+//! connect rule names the address itself, or with `allow_private`. It never resolves or connects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What stands where an address comes from.
+/// The kind of host that an address comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Claim {
-    /// The address itself: whoever wrote it meant it.
+pub(super) enum HostKind {
+    /// The address itself, written on purpose.
     Literal,
     /// `localhost` or a name below it.
     Localhost,
-    /// Any other name, which somebody else may point anywhere.
+    /// Any other name. Its DNS records may be under foreign control.
     Name,
 }
 
-/// What an address is, as far as calling it goes. Ordered from harmless to harmful.
+/// Classes of addresses, from harmless to harmful.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
     Public,
@@ -27,24 +28,26 @@ enum Class {
     Never,
 }
 
-/// Judges `address`; the error says what kind of address it is.
-pub(super) fn judge(address: IpAddr, claim: Claim, allow_private: bool) -> Result<(), &'static str> {
-    match (class(address), claim) {
-        (Class::Public, Claim::Literal | Claim::Localhost | Claim::Name)
-        | (Class::Private | Class::Loopback, Claim::Literal)
-        | (Class::Loopback, Claim::Localhost) => Ok(()),
-        (Class::Private | Class::Loopback, Claim::Localhost | Claim::Name) if allow_private => Ok(()),
-        (Class::Private, Claim::Localhost | Claim::Name) => {
+/// Checks an address. The error is a fragment that names the kind of address.
+pub(super) fn check(address: IpAddr, host_kind: HostKind, allow_private: bool) -> Result<(), &'static str> {
+    match (class(address), host_kind) {
+        (Class::Public, HostKind::Literal | HostKind::Localhost | HostKind::Name)
+        | (Class::Private | Class::Loopback, HostKind::Literal)
+        | (Class::Loopback, HostKind::Localhost) => Ok(()),
+        (Class::Private | Class::Loopback, HostKind::Localhost | HostKind::Name) if allow_private => Ok(()),
+        (Class::Private, HostKind::Localhost | HostKind::Name) => {
             Err("a private address that nothing names and no setting allows")
         }
-        (Class::Loopback, Claim::Name) => Err("a loopback address that nothing names and no setting allows"),
-        (Class::Never, Claim::Literal | Claim::Localhost | Claim::Name) => {
+        (Class::Loopback, HostKind::Name) => {
+            Err("a loopback address that nothing names and no setting allows")
+        }
+        (Class::Never, HostKind::Literal | HostKind::Localhost | HostKind::Name) => {
             Err("a link-local, metadata, unspecified or multicast address, which is never called")
         }
     }
 }
 
-/// Whether no claim and no setting makes `address` one to call.
+/// True if no setting and no kind of host allows the address.
 pub(super) fn is_never(address: IpAddr) -> bool {
     class(address) == Class::Never
 }
@@ -59,8 +62,8 @@ fn class(address: IpAddr) -> Class {
 #[expect(clippy::unnested_or_patterns, reason = "a range to a line reads like the registry")]
 fn class_v4(address: Ipv4Addr) -> Class {
     match address.octets() {
-        // "This network" (Linux calls itself for it), link-local, multicast, broadcast. Then where
-        // clouds keep credentials outside of link-local: Alibaba, Azure, Oracle.
+        // "This network" (loopback on Linux), link-local, multicast, broadcast. Then the metadata services outside of
+        // link-local: Alibaba, Azure, Oracle.
         [0, ..]
         | [169, 254, ..]
         | [224..=239, ..]
@@ -98,10 +101,10 @@ fn class_v6(address: Ipv6Addr) -> Class {
         // The metadata services of AWS and of Google.
         | [0xfd00, 0x0ec2, 0, 0, ..]
         | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254]
-        // Teredo: an IPv4 address, scrambled, behind somebody else's relay.
+        // Teredo: an obfuscated IPv4 address behind a foreign relay.
         | [0x2001, 0, ..] => Class::Never,
         [0, 0, 0, 0, 0, 0, 0, 1] => Class::Loopback,
-        // An IPv4 address in IPv6 clothes: compatible, mapped, translated, NAT64, 6to4.
+        // Embedded IPv4 addresses: compatible, mapped, translated, NAT64, 6to4.
         [0, 0, 0, 0, 0 | 0xffff, 0, high, low]
         | [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0x0064, 0xff9b, 0, 0, 0, 0, high, low]
@@ -159,22 +162,26 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        let check = |address: &str, claim: Claim, without: bool, with: bool| {
+        let check = |address: &str, host_kind: HostKind, without: bool, with: bool| {
             let address = address.parse().unwrap();
-            assert_eq!(judge(address, claim, false).is_ok(), without, "{address} {claim:?}");
-            assert_eq!(judge(address, claim, true).is_ok(), with, "{address} {claim:?}, private allowed");
+            assert_eq!(super::check(address, host_kind, false).is_ok(), without, "{address} {host_kind:?}");
+            assert_eq!(
+                super::check(address, host_kind, true).is_ok(),
+                with,
+                "{address} {host_kind:?}, private allowed"
+            );
         };
-        for claim in [Claim::Literal, Claim::Localhost, Claim::Name] {
-            check("1.1.1.1", claim, true, true);
-            check("169.254.169.254", claim, false, false);
-            check("::ffff:169.254.169.254", claim, false, false);
+        for host_kind in [HostKind::Literal, HostKind::Localhost, HostKind::Name] {
+            check("1.1.1.1", host_kind, true, true);
+            check("169.254.169.254", host_kind, false, false);
+            check("::ffff:169.254.169.254", host_kind, false, false);
         }
-        check("10.0.0.1", Claim::Literal, true, true);
-        check("10.0.0.1", Claim::Localhost, false, true);
-        check("10.0.0.1", Claim::Name, false, true);
-        check("127.0.0.1", Claim::Literal, true, true);
-        check("127.0.0.1", Claim::Localhost, true, true);
-        check("127.0.0.1", Claim::Name, false, true);
-        check("::1", Claim::Name, false, true);
+        check("10.0.0.1", HostKind::Literal, true, true);
+        check("10.0.0.1", HostKind::Localhost, false, true);
+        check("10.0.0.1", HostKind::Name, false, true);
+        check("127.0.0.1", HostKind::Literal, true, true);
+        check("127.0.0.1", HostKind::Localhost, true, true);
+        check("127.0.0.1", HostKind::Name, false, true);
+        check("::1", HostKind::Name, false, true);
     }
 }

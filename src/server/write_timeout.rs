@@ -1,7 +1,7 @@
-//! `Patience`: a client's connection that is given up when it takes nothing for too long. A client that stops
-//! reading holds its upstream's connection and answer; TCP keeps such a peer for ever as long as it lives.
+//! The write timeout of client connections. A client that stops reading holds its upstream connection; TCP keeps such a
+//! peer for as long as it lives.
 //!
-//! Reads are not timed here: how long a head may take is hyper's, a body's the upload's.
+//! Reads have other timeouts: hyper's for a head, the upload's for a body.
 
 use std::{
     io,
@@ -18,16 +18,16 @@ use tokio::{
 
 /// A connection whose writes have a deadline.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct WriteTimeout {
     stream: TcpStream,
     limit: Duration,
-    /// Since when a write waits.
+    /// The time since which a write is blocked.
     waiting: Option<Instant>,
-    /// Made when a write first waits; moved, not made anew, for later ones.
+    /// Created when a write first blocks, and reset for later ones.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl WriteTimeout {
     pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
         Self { stream, limit, waiting: None, timer: None }
     }
@@ -49,7 +49,7 @@ impl Patience {
     }
 }
 
-impl AsyncRead for Patience {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -59,7 +59,7 @@ impl AsyncRead for Patience {
     }
 }
 
-impl AsyncWrite for Patience {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.timed(cx, polled)
@@ -98,10 +98,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut patience = Patience::new(stream, Duration::from_millis(50));
+        let mut writer = WriteTimeout::new(stream, Duration::from_millis(50));
         let error = async {
             loop {
-                if let Err(error) = patience.write_all(&[0; 1 << 13]).await {
+                if let Err(error) = writer.write_all(&[0; 1 << 13]).await {
                     return error;
                 }
             }
