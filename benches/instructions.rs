@@ -24,7 +24,7 @@ use tollgate::{
     name::FileName,
     rewrite::{self, Answered, Outgoing},
     secret::Secret,
-    store::{Names, Store},
+    store::{DuplicateNames, Store},
     syntax::{self, Parsed},
     table::{Hit, Table},
 };
@@ -175,7 +175,8 @@ fn known() -> (Accounts, LocalCache, Secret) {
         let dir = tempfile::TempDir::new().expect("the temporary directory is writable");
         let store = Store::open(dir.path()).await.expect("a new store");
         let name = DisplayName::new("ada").expect("a name");
-        let made = create_user(&store, &Actor::own(), &name, Names::Any).await.expect("a user is made");
+        let made =
+            create_user(&store, &Actor::own(), &name, DuplicateNames::Allow).await.expect("a user is made");
         let NewUser::Created { token, .. } = made else { panic!("nobody else is there") };
         let (accounts, task) = Accounts::start(store, MasterKey::generate(), Duration::from_hours(1));
         let cache = LocalCache::default();

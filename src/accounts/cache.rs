@@ -13,7 +13,7 @@ use std::{
 use super::{Caller, flight::Flights, segments::Segments, token::Candidates};
 use crate::{
     name::AdminTokenId,
-    store::{Generation, TokenHash},
+    store::{InvalidationCounter, TokenHash},
 };
 
 /// After the store has failed about a known caller, that one is served without asking for so long.
@@ -34,19 +34,19 @@ pub struct LocalCache {
 
 /// What a cache remembers of a token.
 pub(super) trait Remembered: Clone {
-    /// The last generation that concerned it.
-    fn changed(&self, generation: &Generation) -> u64;
+    /// The last version that concerned it.
+    fn changed(&self, invalidations: &InvalidationCounter) -> u64;
 }
 
 impl Remembered for Arc<Caller> {
-    fn changed(&self, generation: &Generation) -> u64 {
-        generation.of(&self.id)
+    fn changed(&self, invalidations: &InvalidationCounter) -> u64 {
+        invalidations.last_for(&self.id)
     }
 }
 
 impl Remembered for Arc<AdminTokenId> {
-    fn changed(&self, generation: &Generation) -> u64 {
-        generation.of_everybody()
+    fn changed(&self, invalidations: &InvalidationCounter) -> u64 {
+        invalidations.last_for_everybody()
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Now<'a> {
     /// The wall clock, which tokens expire by.
     pub(super) wall_ms: u64,
     /// What has changed in the store.
-    pub(super) generation: &'a Generation,
+    pub(super) invalidations: &'a InvalidationCounter,
     /// When the store last said that this is all that has.
     pub(super) confirmed: Instant,
     /// How long an entry serves after the store last confirmed it.
@@ -123,7 +123,7 @@ pub(super) struct Answers<T> {
 #[derive(Debug)]
 struct Dated<T> {
     content: T,
-    generation: u64,
+    version: u64,
     confirmed: Instant,
     /// When the store last did not answer about it.
     failed: Option<Instant>,
@@ -157,7 +157,7 @@ impl<T: Remembered> Answers<T> {
     /// What is known of one candidate; nobody, if it has expired.
     fn recall_known(&mut self, key: TokenHash, now: Now<'_>) -> Recall<T> {
         let Some(entry) = self.known.get(&key) else { return Recall::Unknown };
-        let changed = entry.content.value.changed(now.generation);
+        let changed = entry.content.value.changed(now.invalidations);
         let fresh = entry.is_fresh(changed, now);
         match &entry.content {
             known if known.expired(now.wall_ms) && fresh => Recall::Fresh(None),
@@ -173,17 +173,17 @@ impl<T: Remembered> Answers<T> {
 
     /// Any change may have been a new token.
     fn is_refused(&mut self, whole: &TokenHash, now: Now<'_>) -> bool {
-        let changed = now.generation.current();
+        let changed = now.invalidations.current();
         self.refused.get(whole).is_some_and(|entry| entry.is_fresh(changed, now) && !entry.is_too_old(now))
     }
 
-    /// Takes in an answer of the store about `candidates`, read at `generation` or later: which of them
+    /// Takes in an answer of the store about `candidates`, read at `version` or later: which of them
     /// is known, as the first. Those before it are not, or all of them.
     pub(super) fn keep(
         &mut self,
         candidates: Candidates,
         answer: Option<(TokenHash, Known<T>)>,
-        generation: u64,
+        version: u64,
         at: Instant,
     ) {
         self.answered = self.answered.max(Some(at));
@@ -194,11 +194,11 @@ impl<T: Remembered> Answers<T> {
         if let Some((key, content)) = answer {
             self.refused.remove(&candidates.whole);
             let told = self.known.get(&key).and_then(|entry| entry.told);
-            let mut entry = Dated { content, generation, confirmed: at, failed: None, told };
+            let mut entry = Dated { content, version, confirmed: at, failed: None, told };
             self.used.extend(entry.tell(at).then_some(key));
             self.known.insert(key, entry);
         } else {
-            let entry = Dated { content: (), generation, confirmed: at, failed: None, told: None };
+            let entry = Dated { content: (), version, confirmed: at, failed: None, told: None };
             self.refused.insert(candidates.whole, entry);
         }
     }
@@ -225,7 +225,7 @@ impl<T: Remembered> Answers<T> {
 impl<T> Dated<T> {
     /// Nothing that concerns it has changed since. That is a confirmation, and is noted as one.
     fn is_fresh(&mut self, changed: u64, now: Now<'_>) -> bool {
-        let fresh = changed <= self.generation;
+        let fresh = changed <= self.version;
         if fresh {
             self.confirmed = self.confirmed.max(now.confirmed);
         }

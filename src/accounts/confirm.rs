@@ -12,7 +12,7 @@ use super::{Actor, MasterKey, people, seal::Place};
 use crate::{
     fields::{KnownFields, UnknownField},
     name::Owner,
-    store::{Resealing, SealedCredential, Store, StoreError},
+    store::{SealedCredential, Store, StoreError, SwapReason},
 };
 
 /// How often what changes under our hands is looked at again.
@@ -101,7 +101,7 @@ pub async fn confirm(
             let place = Place { owner, section: &old.section, field: &old.field, origins: Some(today) };
             let new = people::seal_credential(key, place, &stored, old.updated_at_ms);
             // What is set meanwhile is bound to today's origins already, and wins.
-            if store.replace_sealed(&new, &old.sealed, &key.id(), Resealing::Change(&act)).await? {
+            if store.swap_credential(&new, &old.sealed, &key.id(), SwapReason::Confirm(&act)).await? {
                 confirmed.insert(name, one);
             } else {
                 lost = true;

@@ -25,7 +25,7 @@ pub(super) struct NoAnswer;
 
 #[derive(Debug)]
 struct Flight<T> {
-    generation: u64,
+    version: u64,
     landed: watch::Receiver<Option<Landed<T>>>,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Turn<'a, T> {
 pub(super) struct Asking<'a, T> {
     flights: &'a Flights<T>,
     key: Candidates,
-    generation: u64,
+    version: u64,
     tell: watch::Sender<Option<Landed<T>>>,
 }
 
@@ -54,16 +54,16 @@ impl<T> Default for Flights<T> {
 }
 
 impl<T> Flights<T> {
-    /// Whether to ask or to wait. A question of an older generation does not do: its answer may have
+    /// Whether to ask or to wait. A question of an older version does not do: its answer may have
     /// been read before the change that somebody asks about now.
-    pub(super) fn join(&self, key: Candidates, generation: u64) -> Turn<'_, T> {
+    pub(super) fn join(&self, key: Candidates, version: u64) -> Turn<'_, T> {
         let mut flights = self.lock();
-        if let Some(flight) = flights.get(&key).filter(|flight| flight.generation == generation) {
+        if let Some(flight) = flights.get(&key).filter(|flight| flight.version == version) {
             return Turn::Wait(flight.landed.clone());
         }
         let (tell, landed) = watch::channel(None);
-        flights.insert(key, Flight { generation, landed });
-        Turn::Ask(Asking { flights: self, key, generation, tell })
+        flights.insert(key, Flight { version, landed });
+        Turn::Ask(Asking { flights: self, key, version, tell })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Candidates, Flight<T>>> {
@@ -79,10 +79,10 @@ impl<T> Asking<'_, T> {
 }
 
 impl<T> Drop for Asking<'_, T> {
-    /// Answered or given up: the next one asks anew. A question of a newer generation stays.
+    /// Answered or given up: the next one asks anew. A question of a newer version stays.
     fn drop(&mut self) {
         let mut flights = self.flights.lock();
-        if flights.get(&self.key).is_some_and(|flight| flight.generation == self.generation) {
+        if flights.get(&self.key).is_some_and(|flight| flight.version == self.version) {
             flights.remove(&self.key);
         }
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn one_asks_and_the_others_wait_within_a_generation() {
+    fn one_asks_and_the_others_wait_within_a_version() {
         let (flights, [a, b]) =
             (Flights::<u32>::default(), ["a", "b"].map(|text| Candidates::of(text).unwrap()));
         let Turn::Ask(first) = flights.join(a, 1) else { panic!("nobody has asked") };

@@ -14,8 +14,8 @@ use super::seal::MasterKey;
 use crate::{
     secret::Secret,
     store::{
-        DirLock, KeyIds, PrivateFile, Readers, Replace, Store, StoreError, probe, read_private, read_small,
-        remove_private, replace_private, write_private,
+        DirLock, KeyIds, PrivateFile, Readers, ReplaceKey, Store, StoreError, probe, read_private,
+        read_small, remove_private, replace_private, write_private,
     },
 };
 
@@ -184,7 +184,7 @@ impl MasterKey {
     /// never known any. While nothing is sealed, it may be another than before. What is left to do of a key
     /// that has taken another's place is done.
     pub async fn load(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
-        let key = Self::load_as(sources, data_dir, store, Replace::IfNothingSealed).await?;
+        let key = Self::load_as(sources, data_dir, store, ReplaceKey::IfNothingSealed).await?;
         if let Some(why) = key.unlocked() {
             tracing::warn!(
                 why,
@@ -214,14 +214,14 @@ impl MasterKey {
     /// The same key for a command, beside a server or before there is one. It replaces none: the server
     /// could not open what another one seals.
     pub async fn load_beside(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
-        Self::load_as(sources, data_dir, store, Replace::Never).await
+        Self::load_as(sources, data_dir, store, ReplaceKey::Never).await
     }
 
     async fn load_as(
         sources: &KeySources,
         data_dir: &Path,
         store: &Store,
-        replace: Replace,
+        replace: ReplaceKey,
     ) -> Result<Self, KeyError> {
         // Two processes at their first start must not each make a key.
         let lock = DirLock::acquire(data_dir).await?;

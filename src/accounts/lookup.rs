@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     name::{AdminTokenId, UserId},
-    store::{AdminToken, Changes, Found, Generation, Store, StoreError, TokenHash},
+    store::{Invalidated, InvalidationCounter, Store, StoreError, StoredAdminToken, TokenHash, TokenLookup},
 };
 
 /// How long a caller that is not known waits for the store.
@@ -42,23 +42,23 @@ pub trait Directory: Send + Sync + 'static {
     fn lookup_token(
         &self,
         hash: &TokenHash,
-    ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<TokenLookup>, StoreError>> + Send;
     /// See [`Store::lookup_paste_token`].
     fn lookup_paste_token(
         &self,
         hash: &TokenHash,
-    ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<TokenLookup>, StoreError>> + Send;
     /// See [`Store::find_admin_token`].
     fn find_admin_token(
         &self,
         hash: &TokenHash,
-    ) -> impl Future<Output = Result<Option<AdminToken>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<StoredAdminToken>, StoreError>> + Send;
     /// See [`Store::data_version`].
     fn data_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// See [`Store::change_seq`].
-    fn change_seq(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
-    /// See [`Store::changes_since`].
-    fn changes_since(&self, seq: u64) -> impl Future<Output = Result<Changes, StoreError>> + Send;
+    /// See [`Store::last_invalidation`].
+    fn last_invalidation(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// See [`Store::invalidated_since`].
+    fn invalidated_since(&self, seq: u64) -> impl Future<Output = Result<Invalidated, StoreError>> + Send;
     /// See [`Store::count_tokens`].
     fn count_tokens(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// See [`Store::token_hashes_after`].
@@ -72,22 +72,25 @@ pub trait Directory: Send + Sync + 'static {
         &self,
         user: Option<&UserId>,
     ) -> impl Future<Output = Result<Vec<TokenHash>, StoreError>> + Send;
-    /// See [`Store::note_used`].
-    fn note_used(&self, used: &[(TokenHash, u64)]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// See [`Store::generation`].
-    fn generation(&self) -> Generation;
+    /// See [`Store::record_last_use`].
+    fn record_last_use(
+        &self,
+        used: &[(TokenHash, u64)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// See [`Store::invalidations`].
+    fn invalidations(&self) -> InvalidationCounter;
 }
 
 impl Directory for Store {
-    async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
+    async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
         self.lookup_token(hash).await
     }
 
-    async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
+    async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
         self.lookup_paste_token(hash).await
     }
 
-    async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<AdminToken>, StoreError> {
+    async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>, StoreError> {
         self.find_admin_token(hash).await
     }
 
@@ -95,12 +98,12 @@ impl Directory for Store {
         self.data_version().await
     }
 
-    async fn change_seq(&self) -> Result<u64, StoreError> {
-        self.change_seq().await
+    async fn last_invalidation(&self) -> Result<u64, StoreError> {
+        self.last_invalidation().await
     }
 
-    async fn changes_since(&self, seq: u64) -> Result<Changes, StoreError> {
-        self.changes_since(seq).await
+    async fn invalidated_since(&self, seq: u64) -> Result<Invalidated, StoreError> {
+        self.invalidated_since(seq).await
     }
 
     async fn count_tokens(&self) -> Result<u64, StoreError> {
@@ -119,12 +122,12 @@ impl Directory for Store {
         self.token_hashes_of(user).await
     }
 
-    async fn note_used(&self, used: &[(TokenHash, u64)]) -> Result<(), StoreError> {
-        self.note_used(used).await
+    async fn record_last_use(&self, used: &[(TokenHash, u64)]) -> Result<(), StoreError> {
+        self.record_last_use(used).await
     }
 
-    fn generation(&self) -> Generation {
-        self.generation()
+    fn invalidations(&self) -> InvalidationCounter {
+        self.invalidations()
     }
 }
 
@@ -160,8 +163,8 @@ type Reply<T> = Result<Answer<T>, StoreError>;
 struct Answer<T> {
     /// Which of the candidates is known, and as what.
     known: Option<(TokenHash, Known<T>)>,
-    /// The generation before the store was read.
-    generation: u64,
+    /// The version before the store was read.
+    version: u64,
 }
 
 // === impl Accounts ===
@@ -174,16 +177,16 @@ impl Accounts {
         key: MasterKey,
         grace: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (accounts, waiting) = Self::new(directory.generation(), grace);
+        let (accounts, waiting) = Self::new(directory.invalidations(), grace);
         let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.pulse));
         (accounts, task)
     }
 
-    fn new(generation: Generation, grace: Duration) -> (Self, Waiting) {
+    fn new(invalidations: InvalidationCounter, grace: Duration) -> (Self, Waiting) {
         let (asks, waiting_asks) = mpsc::channel(MAX_WAITING);
         let (rechecks, waiting_rechecks) = mpsc::channel(MAX_WAITING);
         let (used, waiting_used) = used::channel();
-        let pulse = Pulse::new(generation, grace);
+        let pulse = Pulse::new(invalidations, grace);
         let accounts = Self { asks, rechecks, used, pulse: Arc::new(pulse) };
         (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks, used: waiting_used })
     }
@@ -229,10 +232,10 @@ impl Accounts {
         candidates: Candidates,
         ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
-        let generation = self.pulse.generation.current();
+        let version = self.pulse.invalidations.current();
         let question = |candidates, queue, deadline| Question {
             candidates,
-            generation,
+            version,
             queue,
             until: tokio::time::Instant::now() + deadline,
         };
@@ -263,8 +266,8 @@ impl Accounts {
 #[derive(Debug, Clone, Copy)]
 struct Question<'a> {
     candidates: Candidates,
-    /// No answer from before this generation will do.
-    generation: u64,
+    /// No answer from before this version will do.
+    version: u64,
     queue: &'a mpsc::Sender<Ask>,
     until: tokio::time::Instant,
 }
@@ -276,7 +279,7 @@ async fn ask_once<T: Remembered>(
     ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
 ) -> Result<Option<T>, StoreError> {
     loop {
-        match memory.flights.join(question.candidates, question.generation) {
+        match memory.flights.join(question.candidates, question.version) {
             Turn::Ask(asking) => {
                 let asked = send(question, ask).await.map(|answer| keep(memory, question.candidates, answer));
                 asking.tell(asked.as_ref().map(Clone::clone).map_err(|_| NoAnswer));
@@ -296,9 +299,9 @@ async fn ask_once<T: Remembered>(
 }
 
 fn keep<T: Remembered>(memory: &Memory<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
-    let Answer { known, generation } = answer;
+    let Answer { known, version } = answer;
     let value = known.as_ref().map(|(_, known)| known.value.clone());
-    lock(&memory.answers).keep(candidates, known, generation, Instant::now());
+    lock(&memory.answers).keep(candidates, known, version, Instant::now());
     value
 }
 
@@ -357,25 +360,25 @@ async fn serve<D: Directory>(
 }
 
 async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
-    let generation = directory.generation().current();
+    let version = directory.invalidations().current();
     tracing::debug!("a token is looked up");
     // Whoever no longer waits has gone: there is nobody to tell.
     match ask {
         Ask::Caller { candidates, reply } if !reply.is_closed() => {
             let known = find_caller(&*directory, &key, candidates).await;
-            let _ = reply.send(known.map(|known| Answer { known, generation }));
+            let _ = reply.send(known.map(|known| Answer { known, version }));
         }
         Ask::Admin { hash, reply } if !reply.is_closed() => {
             let known = directory.find_admin_token(&hash).await.map(|found| found.map(admin));
             let known = known.map(|known| known.filter(|known| !known.expired(clock::now_ms())));
             let known = known.map(|known| known.map(|known| (hash, known)));
-            let _ = reply.send(known.map(|known| Answer { known, generation }));
+            let _ = reply.send(known.map(|known| Answer { known, version }));
         }
         Ask::Caller { .. } | Ask::Admin { .. } => {}
     }
 }
 
-fn admin(token: AdminToken) -> Known<Arc<AdminTokenId>> {
+fn admin(token: StoredAdminToken) -> Known<Arc<AdminTokenId>> {
     Known { value: Arc::new(token.id), expires_at_ms: token.expires_at_ms }
 }
 
@@ -403,8 +406,8 @@ async fn find_caller(
 }
 
 /// What cannot be opened is left out, so that a user's other credentials go on working.
-fn open_caller(key: &MasterKey, hash: TokenHash, found: Found) -> Caller {
-    let Found { user, token, credentials } = found;
+fn open_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Caller {
+    let TokenLookup { user, token, credentials } = found;
     let (credentials, unreadable) = people::open_all(key, credentials);
     for people::Unreadable { section, field, reason } in unreadable {
         tracing::error!(user = %user.id, section, field, %reason, "a stored credential cannot be opened");

@@ -15,9 +15,9 @@ use crate::{
     name::{AdminTokenId, GroupName, Owner, Scope, TokenId, UserId},
     secret::Secret,
     store::{
-        Act, Beginning, ChangeOutcome, Creation, CredentialChange, DirLock, Names, NewToken, PrivateFile,
-        Revocation, Right, Rotation, SealedCredential, Store, StoreError, TokenKind, User, UserChange,
-        read_private, write_private,
+        Act, AdminTokenRevocation, ChangeOutcome, CredentialChange, DirLock, DuplicateNames, InitialAccess,
+        NewToken, PrivateFile, Right, SealedCredential, Store, StoreError, TokenKind, TokenRotation, User,
+        UserChange, UserCreation, read_private, write_private,
     },
 };
 
@@ -159,7 +159,7 @@ pub async fn create_user(
     store: &Store,
     actor: &Actor,
     name: &DisplayName,
-    names: Names,
+    names: DuplicateNames,
 ) -> Result<NewUser, StoreError> {
     let draft = Draft { name: name.clone(), ip: None, group: None, credentials: None };
     add_user(store, actor, draft, names).await
@@ -170,7 +170,7 @@ pub async fn add_user(
     store: &Store,
     actor: &Actor,
     draft: Draft<'_>,
-    names: Names,
+    names: DuplicateNames,
 ) -> Result<NewUser, StoreError> {
     let id = token::generate_user_id();
     let Draft { name: DisplayName(name), ip, group, credentials } = draft;
@@ -188,11 +188,11 @@ pub async fn add_user(
         (key.id(), changes)
     });
     let credentials = sealed.as_ref().map(|(key_id, changes)| (key_id.as_str(), changes.as_slice()));
-    let beginning = Beginning { token: &record, credentials };
+    let beginning = InitialAccess { token: &record, credentials };
     Ok(match store.create_user(&user, beginning, names, &act).await? {
-        Creation::Created => NewUser::Created { id, token },
-        Creation::NameTaken(other) => NewUser::NameTaken(other),
-        Creation::OtherKey => NewUser::OtherKey,
+        UserCreation::Created => NewUser::Created { id, token },
+        UserCreation::NameTaken(other) => NewUser::NameTaken(other),
+        UserCreation::OtherKey => NewUser::OtherKey,
     })
 }
 
@@ -316,9 +316,9 @@ pub async fn rotate_token(
     // A replaced token is answered as such, not as revoked.
     let act = Act { right: act.right.map(Right::even_if_replaced), ..act };
     Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
-        Rotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
-        Rotation::Gone => Err(NotRotated::Gone),
-        Rotation::Replaced => Err(NotRotated::Replaced),
+        TokenRotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
+        TokenRotation::Gone => Err(NotRotated::Gone),
+        TokenRotation::Replaced => Err(NotRotated::Replaced),
     })
 }
 
@@ -360,7 +360,7 @@ pub async fn revoke_admin_token(
     store: &Store,
     actor: &Actor,
     token: &AdminTokenId,
-) -> Result<Revocation, StoreError> {
+) -> Result<AdminTokenRevocation, StoreError> {
     store.revoke_admin_token(token, &actor.act("admin_token.revoke", token, json!({}))).await
 }
 

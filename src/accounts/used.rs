@@ -53,7 +53,7 @@ fn keep(kept: &mut HashMap<TokenHash, u64>, (hash, at_ms): Use) {
 async fn write(directory: &impl Directory, kept: &mut HashMap<TokenHash, u64>) {
     let all: Vec<Use> = kept.iter().map(|(hash, at_ms)| (*hash, *at_ms)).collect();
     for batch in all.chunks(BATCH) {
-        if let Err(error) = directory.note_used(batch).await {
+        if let Err(error) = directory.record_last_use(batch).await {
             tracing::warn!(%error, "when tokens were last used cannot be written: tried again in 30 s");
             return;
         }

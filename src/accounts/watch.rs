@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::{cache::Now, clock, filter::Filter, lookup::Directory};
 use crate::{
     name::UserId,
-    store::{Changes, Generation, StoreError},
+    store::{Invalidated, InvalidationCounter, StoreError},
 };
 
 /// How often we ask whether another process has changed the store.
@@ -31,7 +31,7 @@ const MANY_USERS: usize = 500;
 /// What the workers see of the store without asking.
 #[derive(Debug)]
 pub(super) struct Pulse {
-    pub(super) generation: Generation,
+    pub(super) invalidations: InvalidationCounter,
     pub(super) filter: Filter,
     pub(super) started: Instant,
     /// When the store last answered a poll, in milliseconds since `started`.
@@ -41,9 +41,9 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    pub(super) fn new(generation: Generation, grace: Duration) -> Self {
+    pub(super) fn new(invalidations: InvalidationCounter, grace: Duration) -> Self {
         let (filter, started, confirmed_ms) = (Filter::default(), Instant::now(), AtomicU64::new(0));
-        Self { generation, filter, started, confirmed_ms, grace }
+        Self { invalidations, filter, started, confirmed_ms, grace }
     }
 
     pub(super) fn now(&self) -> Now<'_> {
@@ -51,7 +51,7 @@ impl Pulse {
         Now {
             at: Instant::now(),
             wall_ms: clock::now_ms(),
-            generation: &self.generation,
+            invalidations: &self.invalidations,
             confirmed: self.started + confirmed,
             grace: self.grace,
         }
@@ -63,7 +63,7 @@ impl Pulse {
     }
 }
 
-/// Raises the generation of whom another process has changed something for, or may have; and lets the filter know
+/// Invalidates the callers for whom another process has changed something, or may have; and lets the filter know
 /// what tokens there are now, whoever made them. Never ends.
 pub(super) async fn watch(directory: &impl Directory, pulse: &Pulse) {
     let mut ticks = interval(POLL_INTERVAL);
@@ -72,7 +72,7 @@ pub(super) async fn watch(directory: &impl Directory, pulse: &Pulse) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = pulse.generation.next_made() => {}
+            () = pulse.invalidations.local_change() => {}
         }
         watcher.poll(directory, pulse).await;
     }
@@ -94,7 +94,7 @@ struct Seen {
 impl Watcher {
     pub(super) async fn poll(&mut self, directory: &impl Directory, pulse: &Pulse) {
         let asked = Instant::now();
-        let looked = timeout(POLL_DEADLINE, look(self.seen, directory, &pulse.generation)).await;
+        let looked = timeout(POLL_DEADLINE, look(self.seen, directory, &pulse.invalidations)).await;
         match looked.unwrap_or(Err(StoreError::Unanswered)) {
             Ok((seen, changes)) => {
                 self.seen = Some(seen);
@@ -111,7 +111,7 @@ impl Watcher {
             Err(error) => {
                 // Whether something has changed is not known. So all is looked up again, by whom that
                 // still works for: a token revoked meanwhile must not stay good.
-                pulse.generation.raise();
+                pulse.invalidations.invalidate_all();
                 if !std::mem::replace(&mut self.failing, true) {
                     let for_s = pulse.grace.as_secs();
                     tracing::error!(%error, for_s, "the store does not answer; known callers are served on, for `store_grace`");
@@ -125,28 +125,32 @@ impl Watcher {
 async fn look(
     seen: Option<Seen>,
     directory: &impl Directory,
-    generation: &Generation,
-) -> Result<(Seen, Changes), StoreError> {
+    invalidations: &InvalidationCounter,
+) -> Result<(Seen, Invalidated), StoreError> {
     let version = directory.data_version().await?;
-    let unchanged = |seq, more| Changes { seq, users: Vec::new(), everybody: false, more };
+    let unchanged = |seq, gap| Invalidated { seq, users: Vec::new(), everybody: false, gap };
     let changes = match seen {
         Some(seen) if seen.version == version => unchanged(seen.seq, false),
-        Some(seen) => directory.changes_since(seen.seq).await?,
+        Some(seen) => directory.invalidated_since(seen.seq).await?,
         // What was read before it has no date.
-        None => unchanged(directory.change_seq().await?, true),
+        None => unchanged(directory.last_invalidation().await?, true),
     };
-    if changes.everybody || changes.more {
-        generation.raise();
+    if changes.everybody || changes.gap {
+        invalidations.invalidate_all();
     } else {
-        changes.users.iter().for_each(|user| generation.raise_for(user));
+        changes.users.iter().for_each(|user| invalidations.invalidate_user(user));
     }
     Ok((Seen { version, seq: changes.seq }, changes))
 }
 
 /// Puts the tokens of those concerned into the filter.
-async fn take_in(changes: Changes, directory: &impl Directory, filter: &Filter) -> Result<(), StoreError> {
+async fn take_in(
+    changes: Invalidated,
+    directory: &impl Directory,
+    filter: &Filter,
+) -> Result<(), StoreError> {
     let users: BTreeSet<UserId> = changes.users.into_iter().collect();
-    if changes.more || users.len() > MANY_USERS {
+    if changes.gap || users.len() > MANY_USERS {
         filter.forget();
         return Ok(());
     }

@@ -18,7 +18,7 @@ use crate::{
     accounts::{self, Caller, Issued, NotRotated, TokenDraft, from_utc, now_ms, utc},
     fault::{Fault, Kind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
-    store::{self, Revocation, TokenKind},
+    store::{self, AdminTokenRevocation, TokenKind},
     table::Table,
 };
 
@@ -127,9 +127,9 @@ impl Admin {
         let none = || Fault::new(Kind::NotFound, "Token not found");
         let id = AdminTokenId::new(text).ok_or_else(none)?;
         match accounts::revoke_admin_token(&self.store, &request.actor, &id).await.map_err(lost)? {
-            Revocation::Done => Ok(done()),
-            Revocation::Unknown => Err(none()),
-            Revocation::Last => Err(Fault::new(
+            AdminTokenRevocation::Done => Ok(done()),
+            AdminTokenRevocation::Unknown => Err(none()),
+            AdminTokenRevocation::Last => Err(Fault::new(
                 Kind::LastAdminToken,
                 "This is the last admin token, and nobody could call any more: make another one first",
             )),
@@ -224,7 +224,7 @@ fn texts(scopes: Option<&[Scope]>) -> Option<Vec<String>> {
     scopes.map(|scopes| scopes.iter().map(Scope::to_string).collect())
 }
 
-fn shown(token: &store::Token) -> Token {
+fn shown(token: &store::StoredToken) -> Token {
     Token {
         prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),
@@ -241,7 +241,7 @@ fn shown(token: &store::Token) -> Token {
     }
 }
 
-fn admin_shown(token: &store::AdminToken) -> AdminToken {
+fn admin_shown(token: &store::StoredAdminToken) -> AdminToken {
     AdminToken {
         prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),

@@ -15,7 +15,7 @@ use crate::{
     accounts::{self, DisplayName, Draft, NewUser as Outcome, now_ms, utc},
     fault::{Fault, Kind},
     name::{GroupName, Owner, UserId},
-    store::{self, Entry, Names, UserChange},
+    store::{self, DuplicateNames, UserChange},
 };
 
 /// The most entries of the audit log that are given at a time.
@@ -56,7 +56,10 @@ impl Admin {
             group: new.group.as_deref().map(|name| group("/group", name)).transpose()?,
             credentials: Some((&self.key, edits)),
         };
-        match accounts::add_user(&self.store, &request.actor, draft, Names::Any).await.map_err(lost)? {
+        match accounts::add_user(&self.store, &request.actor, draft, DuplicateNames::Allow)
+            .await
+            .map_err(lost)?
+        {
             Outcome::Created { id, token } => {
                 let made = MadeUser { user_id: id.to_string(), token: token.expose().to_owned() };
                 Ok(answer(StatusCode::CREATED, &made))
@@ -162,7 +165,7 @@ fn shown(user: &store::User) -> User {
     }
 }
 
-fn entry_shown(entry: Entry) -> AuditEntry {
+fn entry_shown(entry: store::AuditEntry) -> AuditEntry {
     AuditEntry {
         at: utc(entry.at_ms),
         at_ms: entry.at_ms,

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 
 use super::context::{Context, Report};
-use crate::{accounts::utc, store::Chain};
+use crate::{accounts::utc, store::HashChain};
 
 /// Entries that are read at once.
 const PAGE: u64 = 1000;
@@ -39,7 +39,7 @@ pub async fn run(args: AuditArgs, context: &Context<'_>) -> anyhow::Result<()> {
 async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
     let head = head.map(parse_head).transpose()?;
     let store = context.store().await?;
-    let (mut chain, mut first, mut last) = (Chain::default(), None, None);
+    let (mut chain, mut first, mut last) = (HashChain::default(), None, None);
     loop {
         let page = store.audit_page(chain.seq, Some(PAGE)).await?;
         for entry in &page {

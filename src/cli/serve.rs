@@ -86,7 +86,7 @@ async fn start(
     // First, so that a second process touches nothing; the lock's maker also makes the directory.
     drop(DirLock::acquire(&settings.data).await.map_err(|error| unusable(&settings.data, error))?);
     let held = hold(&settings.data)?;
-    if let Some(why) = store::intruders(&settings.data)? {
+    if let Some(why) = store::untrusted_writers(&settings.data)? {
         let data = settings.data.display();
         tracing::warn!(%data, "others can put files of their own into the data directory: {why}");
     }

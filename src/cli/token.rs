@@ -17,7 +17,7 @@ use crate::{
     },
     name::{AdminTokenId, Scope},
     secret::Secret,
-    store::{Revocation, Token, TokenHash},
+    store::{AdminTokenRevocation, StoredToken, TokenHash},
 };
 
 /// The arguments of `tollgate token`.
@@ -178,7 +178,7 @@ async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Repor
     Ok(Report { out: table(COLUMNS, &rows), note: String::new() })
 }
 
-fn row(token: Token) -> [String; 10] {
+fn row(token: StoredToken) -> [String; 10] {
     let scopes = token.scopes.map_or_else(
         || "all".to_owned(),
         |scopes| scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(","),
@@ -206,7 +206,7 @@ async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
     if tokens.is_empty() {
         return Ok(Report::note("there are no admin tokens: `tollgate token add --admin` makes one\n"));
     }
-    let row = |token: &crate::store::AdminToken| {
+    let row = |token: &crate::store::StoredAdminToken| {
         let times = [Some(token.created_at_ms), token.expires_at_ms, token.last_used_at_ms].map(time);
         let [created, expires, used] = times;
         [token.id.to_string(), token.prefix.clone(), created, expires, used, token.label.clone()]
@@ -226,11 +226,11 @@ async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<R
     let store = context.store().await?;
     for id in &ids {
         match revoke_admin_token(&store, &Actor::command(), id).await? {
-            Revocation::Done => {}
-            Revocation::Unknown => {
+            AdminTokenRevocation::Done => {}
+            AdminTokenRevocation::Unknown => {
                 bail!("no admin token has the id {id}: `tollgate token list --admin` shows them")
             }
-            Revocation::Last => bail!(
+            AdminTokenRevocation::Last => bail!(
                 "{id} is the last admin token that is good: make another one first, with `tollgate token add --admin`"
             ),
         }
@@ -265,12 +265,12 @@ async fn revoke(
 }
 
 /// The one token that is this, or has this id, or is shown as this.
-fn find<'t>(stored: &'t [Token], text: &str) -> anyhow::Result<&'t Token> {
+fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<&'t StoredToken> {
     ensure!(AdminTokenId::new(text).is_none(), "`{text}` is an admin token's id: add `--admin`");
     let hash = TokenHash::of(text);
     // One of a provider's shape has no beginning of its own.
-    let begins = |token: &Token| !token.prefix.is_empty() && token.prefix == text;
-    let is_it = |token: &&Token| token.hash == hash || token.id.as_str() == text || begins(token);
+    let begins = |token: &StoredToken| !token.prefix.is_empty() && token.prefix == text;
+    let is_it = |token: &&StoredToken| token.hash == hash || token.id.as_str() == text || begins(token);
     let matches: Vec<_> = stored.iter().filter(is_it).collect();
     match matches.as_slice() {
         [token] => Ok(token),

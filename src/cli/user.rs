@@ -7,7 +7,7 @@ use super::context::{Context, Report, find_user, table};
 use crate::{
     accounts::{Actor, DisplayName, Draft, NewUser, add_user, now_ms, remove_user, update_user, utc},
     name::GroupName,
-    store::{Names, User, UserChange},
+    store::{DuplicateNames, User, UserChange},
 };
 
 /// The arguments of `tollgate user`.
@@ -103,7 +103,7 @@ async fn add(
     let store = context.store_or_new().await?;
     let name_text = name.as_str();
     let draft = Draft { name: name.clone(), ip, group, credentials: None };
-    match add_user(&store, &Actor::command(), draft, Names::Unique).await? {
+    match add_user(&store, &Actor::command(), draft, DuplicateNames::Refuse).await? {
         NewUser::Created { id, token } => Ok(Report {
             out: format!("{}\n", token.expose()),
             note: format!(

@@ -35,7 +35,7 @@ pub enum Right {
     /// A user's token that is still the current one: not revoked, expired or replaced by a rotation.
     Token(TokenHash),
     /// The same, but a replaced token passes too. Only a rotation takes it: a token that was replaced is answered with
-    /// [`Rotation::Replaced`](super::Rotation), not as revoked.
+    /// [`TokenRotation::Replaced`](super::TokenRotation), not as revoked.
     TokenEvenIfReplaced(TokenHash),
     /// An admin token that is neither revoked nor expired.
     Admin(AdminTokenId),
@@ -54,7 +54,7 @@ impl Right {
 
 /// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct AuditEntry {
     /// Its number; the first is 1, and none is left out.
     pub seq: u64,
     /// When, in milliseconds since 1970.
@@ -74,9 +74,9 @@ pub struct Entry {
 }
 
 /// What the first entry follows.
-pub const BEGINNING: &str = "";
+pub const GENESIS_HASH: &str = "";
 
-impl Entry {
+impl AuditEntry {
     /// The hash that the entry has to have after one with the hash `before`. With each length before its
     /// part, no two entries are hashed alike.
     pub fn hash_after(&self, before: &str) -> String {
@@ -93,16 +93,16 @@ impl Entry {
 
 /// Follows the log entry by entry, and notices what was altered, taken out or put in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
+pub struct HashChain {
     /// The number of the last entry.
     pub seq: u64,
     /// Its hash.
     pub hash: String,
 }
 
-impl Default for Chain {
+impl Default for HashChain {
     fn default() -> Self {
-        Self { seq: 0, hash: BEGINNING.to_owned() }
+        Self { seq: 0, hash: GENESIS_HASH.to_owned() }
     }
 }
 
@@ -129,9 +129,9 @@ pub enum BrokenChain {
     },
 }
 
-impl Chain {
+impl HashChain {
     /// Takes the next entry.
-    pub fn follow(&mut self, entry: &Entry) -> std::result::Result<(), BrokenChain> {
+    pub fn follow(&mut self, entry: &AuditEntry) -> std::result::Result<(), BrokenChain> {
         if entry.seq != self.seq + 1 {
             return Err(BrokenChain::Gap { last: self.seq, next: entry.seq });
         }
@@ -155,7 +155,7 @@ const LAST: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
 
 impl Store {
     /// At most `limit` entries, all if there is none, that come after the one with this number.
-    pub async fn audit_page(&self, after: u64, limit: Option<u64>) -> Result<Vec<Entry>> {
+    pub async fn audit_page(&self, after: u64, limit: Option<u64>) -> Result<Vec<AuditEntry>> {
         let query = "SELECT seq, at, actor, source, action, target, detail, hash FROM audit
              WHERE seq > $1 ORDER BY seq LIMIT $2";
         let rows = self.read(sqlx::query(query).bind(to_db(after)).bind(limit.map_or(-1, to_db))).await?;
@@ -166,7 +166,7 @@ impl Store {
     pub async fn audit_head(&self) -> Result<(u64, String)> {
         match self.read(sqlx::query(LAST)).await?.first() {
             Some(row) => Ok((from_db(self.get(row, "seq")?), self.get(row, "hash")?)),
-            None => Ok((0, BEGINNING.to_owned())),
+            None => Ok((0, GENESIS_HASH.to_owned())),
         }
     }
 
@@ -188,14 +188,14 @@ impl Store {
         &self,
         transaction: &mut Transaction<'static, Sqlite>,
         act: &Act,
-    ) -> Result<Entry> {
+    ) -> Result<AuditEntry> {
         let last = sqlx::query(LAST).fetch_optional(&mut **transaction).await;
         let last = last.map_err(|error| self.failed(error))?;
         let (seq, before): (i64, String) = match &last {
             Some(row) => (self.get(row, "seq")?, self.get(row, "hash")?),
-            None => (0, BEGINNING.to_owned()),
+            None => (0, GENESIS_HASH.to_owned()),
         };
-        let mut entry = Entry {
+        let mut entry = AuditEntry {
             seq: from_db(seq) + 1,
             at_ms: act.at_ms,
             actor: act.actor.clone(),
@@ -221,8 +221,8 @@ impl Store {
         Ok(entry)
     }
 
-    fn entry(&self, row: &SqliteRow) -> Result<Entry> {
-        Ok(Entry {
+    fn entry(&self, row: &SqliteRow) -> Result<AuditEntry> {
+        Ok(AuditEntry {
             seq: from_db(self.get(row, "seq")?),
             at_ms: from_db(self.get(row, "at")?),
             actor: self.get(row, "actor")?,
@@ -249,8 +249,8 @@ fn right_query(right: &Right) -> Query {
 }
 
 /// What is written to the log of the process once an entry is stored.
-pub(super) fn tell(entry: &Entry) {
-    let Entry { seq, actor, source, action, target, detail, hash, .. } = entry;
+pub(super) fn tell(entry: &AuditEntry) {
+    let AuditEntry { seq, actor, source, action, target, detail, hash, .. } = entry;
     tracing::info!(seq, actor, source, action, target, detail, hash, "audit");
 }
 
@@ -258,13 +258,13 @@ pub(super) fn tell(entry: &Entry) {
 mod tests {
     use super::*;
 
-    fn log() -> Vec<Entry> {
-        let mut before = BEGINNING.to_owned();
+    fn log() -> Vec<AuditEntry> {
+        let mut before = GENESIS_HASH.to_owned();
         let entry = |seq| {
             let [actor, source, action, target, detail] =
                 ["uid 0", "local", "test", "it", "{}"].map(str::to_owned);
             let hash = String::new();
-            let mut entry = Entry { seq, at_ms: seq, actor, source, action, target, detail, hash };
+            let mut entry = AuditEntry { seq, at_ms: seq, actor, source, action, target, detail, hash };
             entry.hash = entry.hash_after(&before);
             before.clone_from(&entry.hash);
             entry
@@ -274,8 +274,8 @@ mod tests {
 
     #[test]
     fn a_change_to_the_log_is_noticed() {
-        let check = |change: fn(&mut Vec<Entry>), expected: std::result::Result<u64, BrokenChain>| {
-            let (mut log, mut chain) = (log(), Chain::default());
+        let check = |change: fn(&mut Vec<AuditEntry>), expected: std::result::Result<u64, BrokenChain>| {
+            let (mut log, mut chain) = (log(), HashChain::default());
             change(&mut log);
             let done = log.iter().try_for_each(|entry| chain.follow(entry)).map(|()| chain.seq);
             assert_eq!(done, expected);
@@ -292,7 +292,7 @@ mod tests {
             Err(BrokenChain::Altered { seq: 2 }),
         );
         // With its own hash made to fit, the next one does not.
-        let forge = |log: &mut Vec<Entry>| {
+        let forge = |log: &mut Vec<AuditEntry>| {
             log[1].target = "other".to_owned();
             log[1].hash = log[1].hash_after(&log[0].hash);
         };

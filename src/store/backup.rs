@@ -19,9 +19,9 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConn
 use thiserror::Error;
 
 use super::{
-    Act, BrokenChain, Chain, DATABASE, Probe, Store, StoreError,
-    changes::Concerns,
-    place::{DirLock, LOCK_TIMEOUT, draft_path, sync_dir},
+    Act, BrokenChain, DATABASE, HashChain, Probe, Store, StoreError,
+    data_dir::{DirLock, LOCK_TIMEOUT, draft_path, sync_dir},
+    invalidation::Invalidates,
     probe, schema,
 };
 
@@ -153,7 +153,7 @@ fn publish(draft: &Path, to: &Path) -> Result<()> {
 
 /// A database that was made of a backup, checked, and of today's schema, and is not in its place yet.
 #[derive(Debug)]
-pub struct Restored {
+pub struct PreparedRestore {
     data_dir: PathBuf,
     /// Held so that nobody opens the database meanwhile.
     _lock: DirLock,
@@ -163,7 +163,7 @@ pub struct Restored {
 
 /// Makes a database of a backup, beside the one that there is. Whoever calls sees to it that nobody serves.
 /// `act` goes into its audit log, which has to be as it was written.
-pub async fn prepare(data_dir: &Path, from: &Path, act: &Act) -> Result<Restored> {
+pub async fn prepare(data_dir: &Path, from: &Path, act: &Act) -> Result<PreparedRestore> {
     if !has_content(from) {
         return Err(BackupError::Nothing {
             path: from.to_owned(),
@@ -183,7 +183,7 @@ pub async fn prepare(data_dir: &Path, from: &Path, act: &Act) -> Result<Restored
     if prepared.is_err() {
         let _ = clear(&workshop);
     }
-    Ok(Restored { data_dir: data_dir.to_owned(), _lock: lock, inventory: prepared? })
+    Ok(PreparedRestore { data_dir: data_dir.to_owned(), _lock: lock, inventory: prepared? })
 }
 
 /// A copy is what is checked, and what then serves: nobody changes it in between.
@@ -193,7 +193,7 @@ async fn make(workshop: &Path, from: &Path, act: &Act) -> Result<Inventory> {
     let inventory = inspect(&draft, from).await?;
     let store = Store::open(workshop).await.map_err(|error| about(error, from))?;
     follow_log(&store, from).await?;
-    store.commit_act(store.begin().await?, Concerns::Everybody, act).await?;
+    store.commit_act(store.begin().await?, Invalidates::Everybody, act).await?;
     store.close().await;
     if has_content(&draft.with_extension("db-wal")) {
         return Err(StoreError::Locked { path: draft }.into());
@@ -206,7 +206,7 @@ async fn make(workshop: &Path, from: &Path, act: &Act) -> Result<Inventory> {
 
 async fn follow_log(store: &Store, named: &Path) -> Result<()> {
     const PAGE: u64 = 1000;
-    let mut chain = Chain::default();
+    let mut chain = HashChain::default();
     loop {
         let page = store.audit_page(chain.seq, Some(PAGE)).await.map_err(|error| about(error, named))?;
         for entry in &page {
@@ -234,7 +234,7 @@ fn copy<'p>(from: &'p Path, to: &'p Path) -> std::result::Result<(), Failed<'p>>
     Ok(())
 }
 
-impl Restored {
+impl PreparedRestore {
     /// Puts it in its place; the database that was there is kept under another name. Which one, if there was any.
     pub async fn put_in_place(self, kept_as: &str) -> Result<Option<PathBuf>> {
         let (workshop, database) = (self.data_dir.join(WORKSHOP), self.data_dir.join(DATABASE));

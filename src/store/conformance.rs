@@ -3,9 +3,9 @@
 use tokio::task::JoinSet;
 
 use super::{
-    Act, BEGINNING, Beginning, ChangeOutcome, Changes, Creation, CredentialChange, KeyIds, Names,
-    NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Right, Rotation,
-    SealedCredential, Store, StoreError, Token, TokenHash, TokenKind, User, UserChange,
+    Act, AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, GENESIS_HASH, InitialAccess,
+    Invalidated, KeyIds, NewAdminToken, NewPasteToken, NewToken, ReplaceKey, Right, SealedCredential, Store,
+    StoreError, StoredToken, SwapReason, TokenHash, TokenKind, TokenRotation, User, UserChange, UserCreation,
 };
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
@@ -85,7 +85,12 @@ fn own(user: &User) -> Owner {
 }
 
 /// Stores a user with a first token and nothing else.
-pub(super) async fn create(store: &Store, user: &User, token: &NewToken, names: Names) -> Creation {
+pub(super) async fn create(
+    store: &Store,
+    user: &User,
+    token: &NewToken,
+    names: DuplicateNames,
+) -> UserCreation {
     try_create(store, user, token, names).await.unwrap()
 }
 
@@ -94,14 +99,14 @@ pub(super) async fn try_create(
     store: &Store,
     user: &User,
     token: &NewToken,
-    names: Names,
-) -> Result<Creation, StoreError> {
-    store.create_user(user, Beginning { token, credentials: None }, names, &act()).await
+    names: DuplicateNames,
+) -> Result<UserCreation, StoreError> {
+    store.create_user(user, InitialAccess { token, credentials: None }, names, &act()).await
 }
 
 async fn add(store: &Store, number: u64, token_text: &str) -> User {
     let user = user(number);
-    assert_eq!(create(store, &user, &token(token_text), Names::Any).await, Creation::Created);
+    assert_eq!(create(store, &user, &token(token_text), DuplicateNames::Allow).await, UserCreation::Created);
     user
 }
 
@@ -147,7 +152,7 @@ async fn pages(store: Store) {
     let mut users = Vec::new();
     for number in 0..5 {
         let user = User { created_at_ms: 1000 + number / 2, ..user(number) };
-        create(&store, &user, &token(&number.to_string()), Names::Any).await;
+        create(&store, &user, &token(&number.to_string()), DuplicateNames::Allow).await;
         users.push(user);
     }
     let last = users[1].clone();
@@ -170,10 +175,10 @@ async fn pages(store: Store) {
 async fn names(store: Store) {
     let first = add(&store, 1, "a").await;
     let twin = User { name: first.name.clone(), ..user(2) };
-    let refused = create(&store, &twin, &token("b"), Names::Unique).await;
-    assert_eq!(refused, Creation::NameTaken(first.id.clone()));
+    let refused = create(&store, &twin, &token("b"), DuplicateNames::Refuse).await;
+    assert_eq!(refused, UserCreation::NameTaken(first.id.clone()));
     assert_eq!(finds(&store, "b").await, None);
-    assert_eq!(create(&store, &twin, &token("b"), Names::Any).await, Creation::Created);
+    assert_eq!(create(&store, &twin, &token("b"), DuplicateNames::Allow).await, UserCreation::Created);
     assert_eq!(store.find_users(&first.name).await.unwrap(), [first, twin]);
 }
 
@@ -199,7 +204,10 @@ async fn tokens(store: Store) {
     assert_eq!((listed.label.as_deref(), listed.expires_at_ms), (Some("ci"), Some(99)));
     assert_eq!((&listed.user, &listed.user_name), (&owner.id, &owner.name));
     assert_eq!((listed.last_used_at_ms, listed.replaced_at_ms), (None, None));
-    store.note_used(&[(second.hash, 20), (second.hash, 10), (TokenHash::of("never was"), 1)]).await.unwrap();
+    store
+        .record_last_use(&[(second.hash, 20), (second.hash, 10), (TokenHash::of("never was"), 1)])
+        .await
+        .unwrap();
     let used = store.tokens_page(&owner.id, None, None).await.unwrap();
     assert_eq!(used.iter().find(|one| one.id == second.id).unwrap().last_used_at_ms, Some(20));
     let hashes = store.token_hashes_after(None, 10).await.unwrap();
@@ -222,15 +230,15 @@ async fn rotation(store: Store) {
     let rotate = async |old: &str, new: &str, until| {
         store.rotate_token(&TokenHash::of(old), &token(new), until, &act()).await.unwrap()
     };
-    assert_eq!(rotate("never was", "x", 90).await, Rotation::Gone);
-    assert_eq!(rotate("first", "second", 90).await, Rotation::Done { old_expires_at_ms: 90 });
-    assert_eq!(rotate("first", "x", 200).await, Rotation::Replaced);
+    assert_eq!(rotate("never was", "x", 90).await, TokenRotation::Gone);
+    assert_eq!(rotate("first", "second", 90).await, TokenRotation::Done { old_expires_at_ms: 90 });
+    assert_eq!(rotate("first", "x", 200).await, TokenRotation::Replaced);
     let found = store.lookup_token(&TokenHash::of("first")).await.unwrap().unwrap();
     assert_eq!(found.token.expires_at_ms, Some(90));
     assert_eq!(finds(&store, "second").await, Some(owner.id.clone()));
     assert_eq!(finds(&store, "x").await, None);
     for (text, ends, expected) in
-        [("early", 70, Rotation::Done { old_expires_at_ms: 70 }), ("over", 50, Rotation::Gone)]
+        [("early", 70, TokenRotation::Done { old_expires_at_ms: 70 }), ("over", 50, TokenRotation::Gone)]
     {
         let ending = NewToken { expires_at_ms: Some(ends), ..token(text) };
         store.add_token(&owner.id, &ending, &act()).await.unwrap();
@@ -267,7 +275,7 @@ async fn rights_are_looked_at_last(store: Store) {
     let right = Right::Token(TokenHash::of("first"));
     let refused = rotate(right.clone()).await.unwrap_err();
     assert!(matches!(refused, StoreError::Revoked { admin: false }), "the action gives no right: {refused}");
-    assert_eq!(rotate(right.even_if_replaced()).await.unwrap(), Rotation::Replaced);
+    assert_eq!(rotate(right.even_if_replaced()).await.unwrap(), TokenRotation::Replaced);
     assert!(may("second").await);
     let disable = |since| UserChange { disabled_at_ms: Some(since), ..UserChange::default() };
     store.update_user(&owner.id, &disable(Some(9)), &act()).await.unwrap();
@@ -299,7 +307,7 @@ async fn tokens_are_bounded(store: Store) {
 
 async fn paste_tokens(store: Store) {
     let owner = add(&store, 1, "a").await;
-    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let change = async |changes: &[CredentialChange]| {
         store.change_credentials(&own(&owner), "key", changes, &act()).await.unwrap()
     };
@@ -321,7 +329,7 @@ async fn paste_tokens(store: Store) {
     };
     let ends = async |text: &str| {
         let found = store.lookup_paste_token(&TokenHash::of(text)).await.unwrap()?;
-        let Token { paste, scopes: within, expires_at_ms, kind, .. } = found.token;
+        let StoredToken { paste, scopes: within, expires_at_ms, kind, .. } = found.token;
         assert_eq!((paste.unwrap().as_str(), within, kind), ("demo", Some(scopes.clone()), TokenKind::Proxy));
         assert_eq!((found.user.id, found.credentials.len()), (owner.id.clone(), 2));
         Some(expires_at_ms)
@@ -336,13 +344,13 @@ async fn paste_tokens(store: Store) {
         [Some(Some(90)), Some(Some(95)), Some(None)]
     );
     // They are listed and revoked as others are.
-    store.note_used(&[(TokenHash::of("one"), 7)]).await.unwrap();
+    store.record_last_use(&[(TokenHash::of("one"), 7)]).await.unwrap();
     let listed = store.tokens_page(&owner.id, None, None).await.unwrap();
     assert_eq!(store.tokens().await.unwrap(), listed);
     let pasted: Vec<_> = listed.iter().filter(|one| one.paste.is_some()).collect();
     assert_eq!(pasted.len(), 3);
     let one = pasted.iter().find(|one| one.id == token("one").id).unwrap();
-    assert_eq!((one.prefix.as_str(), one.last_used_at_ms, one.kind_shown()), ("", Some(7), "paste"));
+    assert_eq!((one.prefix.as_str(), one.last_used_at_ms, one.kind_label()), ("", Some(7), "paste"));
     assert!(!store.revoke_token(&user(9).id, &one.id, &act()).await.unwrap());
     assert!(store.revoke_token(&owner.id, &one.id, &act()).await.unwrap());
     assert_eq!(ends("one").await, None);
@@ -355,7 +363,7 @@ async fn paste_tokens(store: Store) {
 
 async fn credentials(store: Store) {
     let (owner, other) = (add(&store, 1, "a").await, add(&store, 2, "b").await);
-    assert!(store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap());
+    assert!(store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap());
     let change = async |key: &str, changes: &[CredentialChange]| {
         store.change_credentials(&own(&owner), key, changes, &act()).await.unwrap()
     };
@@ -387,17 +395,17 @@ async fn credentials(store: Store) {
     let begins = [put("demo", "apiKey", b"5")];
     let creation = async |number, key| {
         let token = token(&format!("begins {number}"));
-        let beginning = Beginning { token: &token, credentials: Some((key, &begins)) };
-        store.create_user(&user(number), beginning, Names::Any, &act()).await.unwrap()
+        let beginning = InitialAccess { token: &token, credentials: Some((key, &begins)) };
+        store.create_user(&user(number), beginning, DuplicateNames::Allow, &act()).await.unwrap()
     };
-    assert_eq!(creation(5, "other key").await, Creation::OtherKey);
+    assert_eq!(creation(5, "other key").await, UserCreation::OtherKey);
     assert_eq!(store.user(&user(5).id).await.unwrap(), None);
-    assert_eq!(creation(5, "key").await, Creation::Created);
+    assert_eq!(creation(5, "key").await, UserCreation::Created);
     assert_eq!(store.credentials(&own(&user(5))).await.unwrap().len(), 1);
 }
 
 async fn shared_credentials(store: Store) {
-    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let group = |name: &str| GroupName::new(name).unwrap();
     let owners = [Owner::Everybody, Owner::Group(group("research")), Owner::Group(group("sales"))];
     for owner in &owners {
@@ -405,7 +413,7 @@ async fn shared_credentials(store: Store) {
         store.change_credentials(owner, "key", &change, &act()).await.unwrap();
     }
     let member = User { group: Some(group("research")), ..user(1) };
-    create(&store, &member, &token("a"), Names::Any).await;
+    create(&store, &member, &token("a"), DuplicateNames::Allow).await;
     store.change_credentials(&own(&member), "key", &[put("demo", "apiKey", b"own")], &act()).await.unwrap();
     add(&store, 2, "b").await;
     let owners_for = async |text: &str| {
@@ -415,7 +423,7 @@ async fn shared_credentials(store: Store) {
     assert_eq!(owners_for("a").await, [Owner::Everybody, owners[1].clone(), own(&member)]);
     assert_eq!(owners_for("b").await, [Owner::Everybody]);
     assert_eq!(store.sharing_owners().await.unwrap(), owners);
-    let places = store.credential_places().await.unwrap();
+    let places = store.stored_fields().await.unwrap();
     let [place] = places.as_slice() else { panic!("{places:?}") };
     assert_eq!((place.section.as_str(), place.field.as_str(), place.owners), ("demo", "apiKey", 4));
     assert_eq!(place.origins, ["https://demo.example"]);
@@ -425,22 +433,22 @@ async fn shared_credentials(store: Store) {
 }
 
 async fn sealed_anew(store: Store) {
-    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let owner = add(&store, 1, "a").await;
     store.change_credentials(&own(&owner), "key", &[put("demo", "oauth", b"1")], &act()).await.unwrap();
-    let replace = async |old: &[u8], new: &[u8], key, why: Resealing<'_>| {
+    let replace = async |old: &[u8], new: &[u8], key, why: SwapReason<'_>| {
         let new = SealedCredential {
             origins: Some(vec!["https://other.example".to_owned()]),
             ..sealed_credential(&own(&owner), "demo", "oauth", new)
         };
-        let done = store.replace_sealed(&new, old, key, why).await.unwrap();
+        let done = store.swap_credential(&new, old, key, why).await.unwrap();
         assert_eq!(done, store.credentials(&own(&owner)).await.unwrap() == [new]);
         done
     };
-    assert!(replace(b"1", b"2", "key", Resealing::Refresh).await);
-    assert!(!replace(b"1", b"3", "key", Resealing::Refresh).await, "another one is there by now");
-    assert!(!replace(b"2", b"3", "other key", Resealing::Refresh).await);
-    assert!(replace(b"2", b"3", "key", Resealing::Change(&act())).await);
+    assert!(replace(b"1", b"2", "key", SwapReason::Refresh).await);
+    assert!(!replace(b"1", b"3", "key", SwapReason::Refresh).await, "another one is there by now");
+    assert!(!replace(b"2", b"3", "other key", SwapReason::Refresh).await);
+    assert!(replace(b"2", b"3", "key", SwapReason::Confirm(&act())).await);
 
     assert!(!store.begin_rekey("other key", "next", &act()).await.unwrap());
     assert!(store.begin_rekey("key", "next", &act()).await.unwrap());
@@ -451,8 +459,8 @@ async fn sealed_anew(store: Store) {
         next: next.map(str::to_owned),
     };
     assert_eq!(store.key_ids().await.unwrap(), ids("key", Some("next")));
-    assert!(!replace(b"3", b"4", "key", Resealing::Rekey).await, "the next one seals now");
-    assert!(replace(b"3", b"4", "next", Resealing::Rekey).await);
+    assert!(!replace(b"3", b"4", "key", SwapReason::Rekey).await, "the next one seals now");
+    assert!(replace(b"3", b"4", "next", SwapReason::Rekey).await);
     assert!(!store.finish_rekey("third", &act()).await.unwrap());
     assert!(store.finish_rekey("next", &act()).await.unwrap());
     assert_eq!(store.key_ids().await.unwrap(), ids("next", None));
@@ -460,7 +468,7 @@ async fn sealed_anew(store: Store) {
 
 async fn a_removed_user_leaves_nothing(store: Store) {
     let owner = add(&store, 1, "a").await;
-    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     store.change_credentials(&own(&owner), "key", &[put("demo", "apiKey", b"1")], &act()).await.unwrap();
     assert!(store.delete_user(&owner.id, &act()).await.unwrap());
     assert_eq!(finds(&store, "a").await, None);
@@ -470,16 +478,16 @@ async fn a_removed_user_leaves_nothing(store: Store) {
 
 async fn master_key(store: Store) {
     assert_eq!(store.master_key_id().await.unwrap(), None);
-    assert!(store.adopt_master_key("one", Replace::IfNothingSealed).await.unwrap());
+    assert!(store.adopt_master_key("one", ReplaceKey::IfNothingSealed).await.unwrap());
     // Nothing is sealed yet, so that another key harms nobody but a server that has the first.
-    assert!(!store.adopt_master_key("two", Replace::Never).await.unwrap());
-    assert!(store.adopt_master_key("one", Replace::Never).await.unwrap());
+    assert!(!store.adopt_master_key("two", ReplaceKey::Never).await.unwrap());
+    assert!(store.adopt_master_key("one", ReplaceKey::Never).await.unwrap());
     assert_eq!(store.master_key_id().await.unwrap(), Some("one".to_owned()));
-    assert!(store.adopt_master_key("two", Replace::IfNothingSealed).await.unwrap());
+    assert!(store.adopt_master_key("two", ReplaceKey::IfNothingSealed).await.unwrap());
     let owner = add(&store, 1, "a").await;
     store.change_credentials(&own(&owner), "two", &[put("demo", "apiKey", b"1")], &act()).await.unwrap();
-    assert!(!store.adopt_master_key("one", Replace::IfNothingSealed).await.unwrap());
-    assert!(store.adopt_master_key("two", Replace::IfNothingSealed).await.unwrap());
+    assert!(!store.adopt_master_key("one", ReplaceKey::IfNothingSealed).await.unwrap());
+    assert!(store.adopt_master_key("two", ReplaceKey::IfNothingSealed).await.unwrap());
     assert_eq!(store.master_key_id().await.unwrap(), Some("two".to_owned()));
 }
 
@@ -502,57 +510,60 @@ async fn admin_tokens(store: Store) {
     assert_eq!(store.find_admin_token(&one.hash).await.unwrap().unwrap().id, one.id);
     assert_eq!(store.find_admin_token(&TokenHash::of("other")).await.unwrap(), None);
     assert_eq!(finds(&store, "admin").await, None);
-    store.note_used(&[(one.hash, 30)]).await.unwrap();
+    store.record_last_use(&[(one.hash, 30)]).await.unwrap();
     assert_eq!(store.admin_tokens().await.unwrap()[0].last_used_at_ms, Some(30));
     let over = admin("over", Some(50));
     store.add_admin_token(&over, &act()).await.unwrap();
     let revoke = async |id: &AdminTokenId| store.revoke_admin_token(id, &act()).await.unwrap();
-    assert_eq!(revoke(&one.id).await, Revocation::Last, "the other one is over");
-    assert_eq!(revoke(&over.id).await, Revocation::Done);
-    assert_eq!(revoke(&over.id).await, Revocation::Unknown);
+    assert_eq!(revoke(&one.id).await, AdminTokenRevocation::Last, "the other one is over");
+    assert_eq!(revoke(&over.id).await, AdminTokenRevocation::Done);
+    assert_eq!(revoke(&over.id).await, AdminTokenRevocation::Unknown);
     store.add_admin_token(&admin("second", None), &act()).await.unwrap();
-    assert_eq!(revoke(&one.id).await, Revocation::Done);
+    assert_eq!(revoke(&one.id).await, AdminTokenRevocation::Done);
     assert_eq!(store.find_admin_token(&one.hash).await.unwrap(), None);
 }
 
 async fn changes_are_noticed(store: Store) {
-    let before = (store.data_version().await.unwrap(), store.generation().current());
+    let before = (store.data_version().await.unwrap(), store.invalidations().current());
     assert_eq!(store.data_version().await.unwrap(), before.0);
     add(&store, 1, "a").await;
     assert_ne!(store.data_version().await.unwrap(), before.0);
-    assert_ne!(store.generation().current(), before.1);
+    assert_ne!(store.invalidations().current(), before.1);
 }
 
 async fn changes_say_whom_they_concern(store: Store) {
     let some = |seq, users: &[&User]| {
         let users = users.iter().map(|user| user.id.clone()).collect();
-        Changes { seq, users, everybody: false, more: false }
+        Invalidated { seq, users, everybody: false, gap: false }
     };
     let nothing = |seq| some(seq, &[]);
-    assert_eq!(store.changes_since(0).await.unwrap(), nothing(0));
+    assert_eq!(store.invalidated_since(0).await.unwrap(), nothing(0));
     let (one, two) = (add(&store, 1, "a").await, add(&store, 2, "b").await);
-    assert_eq!(store.changes_since(0).await.unwrap(), some(2, &[&one, &two]));
-    assert_eq!(store.changes_since(1).await.unwrap(), some(2, &[&two]));
-    let generation = store.generation();
-    assert!(generation.of(&one.id) < generation.of(&two.id));
-    store.note_used(&[(TokenHash::of("a"), 1)]).await.unwrap();
+    assert_eq!(store.invalidated_since(0).await.unwrap(), some(2, &[&one, &two]));
+    assert_eq!(store.invalidated_since(1).await.unwrap(), some(2, &[&two]));
+    let counter = store.invalidations();
+    assert!(counter.last_for(&one.id) < counter.last_for(&two.id));
+    store.record_last_use(&[(TokenHash::of("a"), 1)]).await.unwrap();
     assert!(store.try_lease("x", "me", 1, 2).await.unwrap());
-    assert_eq!((store.changes_since(2).await.unwrap(), store.change_seq().await.unwrap()), (nothing(2), 2));
-    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    assert_eq!(
+        (store.invalidated_since(2).await.unwrap(), store.last_invalidation().await.unwrap()),
+        (nothing(2), 2)
+    );
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let change = [put("demo", "apiKey", b"1")];
     store.change_credentials(&Owner::Everybody, "key", &change, &act()).await.unwrap();
-    assert_eq!(store.changes_since(2).await.unwrap(), Changes { everybody: true, ..nothing(3) });
-    assert_eq!(store.changes_since(3).await.unwrap(), nothing(3));
-    assert_eq!(generation.of(&one.id), generation.of_everybody());
+    assert_eq!(store.invalidated_since(2).await.unwrap(), Invalidated { everybody: true, ..nothing(3) });
+    assert_eq!(store.invalidated_since(3).await.unwrap(), nothing(3));
+    assert_eq!(counter.last_for(&one.id), counter.last_for_everybody());
 }
 
 async fn acts_are_chained(store: Store) {
-    assert_eq!(store.audit_head().await.unwrap(), (0, BEGINNING.to_owned()));
+    assert_eq!(store.audit_head().await.unwrap(), (0, GENESIS_HASH.to_owned()));
     for number in 0..5 {
         add(&store, number, &number.to_string()).await;
     }
     let entries = store.audit_page(0, None).await.unwrap();
-    let mut before = BEGINNING.to_owned();
+    let mut before = GENESIS_HASH.to_owned();
     for (index, entry) in entries.iter().enumerate() {
         assert_eq!(entry.seq, u64::try_from(index).unwrap() + 1);
         assert_eq!(entry.hash, entry.hash_after(&before));
@@ -592,7 +603,7 @@ async fn concurrent_creates_all_survive(store: Store) {
 
 async fn concurrent_changes_all_survive(store: Store) {
     let owner = own(&add(&store, 1, "a").await);
-    store.adopt_master_key("key", Replace::IfNothingSealed).await.unwrap();
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let mut running = JoinSet::new();
     for number in 0..20 {
         let (store, owner) = (store.clone(), owner.clone());

@@ -3,8 +3,8 @@
 use sqlx::{Sqlite, Transaction};
 
 use super::{
-    Act, ChangeOutcome, CredentialChange, CredentialPlace, KeyIds, Query, Replace, Resealing, Result,
-    SealedCredential, Store, changes::Concerns, from_db, to_db,
+    Act, ChangeOutcome, CredentialChange, KeyIds, Query, ReplaceKey, Result, SealedCredential, Store,
+    StoredField, SwapReason, from_db, invalidation::Invalidates, to_db,
 };
 use crate::name::Owner;
 
@@ -69,14 +69,14 @@ impl Store {
     }
 
     /// What stands where, sealed for which origins, and how many owners have it so.
-    pub async fn credential_places(&self) -> Result<Vec<CredentialPlace>> {
+    pub async fn stored_fields(&self) -> Result<Vec<StoredField>> {
         let query = "SELECT section, field, origins, COUNT(*) AS owners FROM credentials
              GROUP BY section, field, origins ORDER BY section, field, origins";
         let rows = self.read(sqlx::query(query)).await?;
         let place = |row| {
             let (section, field) = (self.get(row, "section")?, self.get(row, "field")?);
             let origins = self.origins(row)?.unwrap_or_default();
-            Ok(CredentialPlace { section, field, origins, owners: from_db(self.get(row, "owners")?) })
+            Ok(StoredField { section, field, origins, owners: from_db(self.get(row, "owners")?) })
         };
         rows.iter().map(place).collect()
     }
@@ -87,7 +87,7 @@ impl Store {
         self.read(sqlx::query(query)).await?.iter().map(|row| self.owner(row)).collect()
     }
 
-    /// Changes an owner's credentials: all of `changes`, in their order, or none. `key_id` is that of the
+    /// Invalidated an owner's credentials: all of `changes`, in their order, or none. `key_id` is that of the
     /// master key that sealed them. A login that goes takes its paste tokens along.
     pub async fn change_credentials(
         &self,
@@ -124,22 +124,22 @@ impl Store {
                   AND c.section = paste_tokens.section AND c.field = paste_tokens.field)";
             self.step(&mut transaction, sqlx::query(orphans).bind(user.to_string())).await?;
         }
-        self.commit_act(transaction, Concerns::from(owner), act).await?;
+        self.commit_act(transaction, Invalidates::from(owner), act).await?;
         Ok(ChangeOutcome::Done { rows })
     }
 
     /// Puts a credential, sealed anew by the key with this id, in the place of the blob that it was made of.
     /// False if that one is not there any more, or another key seals by now: then nothing is done.
-    pub async fn replace_sealed(
+    pub async fn swap_credential(
         &self,
         new: &SealedCredential,
         old: &[u8],
         key_id: &str,
-        why: Resealing<'_>,
+        why: SwapReason<'_>,
     ) -> Result<bool> {
         let mut transaction = match why {
-            Resealing::Rekey | Resealing::Refresh => self.begin().await?,
-            Resealing::Change(act) => self.begin_for(act).await?,
+            SwapReason::Rekey | SwapReason::Refresh => self.begin().await?,
+            SwapReason::Confirm(act) => self.begin_for(act).await?,
         };
         if !self.seals(&mut transaction, key_id).await? {
             return Ok(false);
@@ -147,11 +147,11 @@ impl Store {
         if self.step(&mut transaction, swap_query(new, old)).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        let concerns = Concerns::from(&new.owner);
+        let invalidates = Invalidates::from(&new.owner);
         match why {
-            Resealing::Rekey => self.commit(transaction, Concerns::Nobody).await?,
-            Resealing::Refresh => self.commit(transaction, concerns).await?,
-            Resealing::Change(act) => self.commit_act(transaction, concerns, act).await?,
+            SwapReason::Rekey => self.commit(transaction, Invalidates::Nothing).await?,
+            SwapReason::Refresh => self.commit(transaction, invalidates).await?,
+            SwapReason::Confirm(act) => self.commit_act(transaction, invalidates, act).await?,
         }
         Ok(true)
     }
@@ -176,8 +176,8 @@ impl Store {
             done += self.step(&mut transaction, swap_query(new, old)).await?.rows_affected();
         }
         match act {
-            Some(act) if done > 0 => self.commit_act(transaction, Concerns::Everybody, act).await?,
-            Some(_) | None => self.commit(transaction, Concerns::Nobody).await?,
+            Some(act) if done > 0 => self.commit_act(transaction, Invalidates::Everybody, act).await?,
+            Some(_) | None => self.commit(transaction, Invalidates::Nothing).await?,
         }
         Ok(Some(done))
     }
@@ -206,7 +206,7 @@ impl Store {
     }
 
     /// Records the id of the master key. If another one is recorded and stays, it returns false.
-    pub async fn adopt_master_key(&self, key_id: &str, replace: Replace) -> Result<bool> {
+    pub async fn adopt_master_key(&self, key_id: &str, replace: ReplaceKey) -> Result<bool> {
         if self.master_key_id().await?.as_deref() == Some(key_id) {
             return Ok(true);
         }
@@ -215,7 +215,7 @@ impl Store {
         if recorded.as_deref() == Some(key_id) {
             return Ok(true);
         }
-        if recorded.is_some() && replace == Replace::Never {
+        if recorded.is_some() && replace == ReplaceKey::Never {
             return Ok(false);
         }
         let sealed = sqlx::query("SELECT 1 FROM credentials LIMIT 1").fetch_optional(&mut *transaction).await;
@@ -223,7 +223,7 @@ impl Store {
             return Ok(false);
         }
         self.record(&mut transaction, MASTER_KEY_ID, key_id).await?;
-        self.commit(transaction, Concerns::Nobody).await?;
+        self.commit(transaction, Invalidates::Nothing).await?;
         Ok(true)
     }
 
@@ -238,7 +238,7 @@ impl Store {
         }
         if begun.is_none() {
             self.record(&mut transaction, NEXT_KEY_ID, next).await?;
-            self.commit_act(transaction, Concerns::Nobody, act).await?;
+            self.commit_act(transaction, Invalidates::Nothing, act).await?;
         }
         Ok(true)
     }
@@ -252,7 +252,7 @@ impl Store {
         self.record(&mut transaction, MASTER_KEY_ID, next).await?;
         let forget = sqlx::query("DELETE FROM meta WHERE name = $1").bind(NEXT_KEY_ID);
         self.step(&mut transaction, forget).await?;
-        self.commit_act(transaction, Concerns::Nobody, act).await?;
+        self.commit_act(transaction, Invalidates::Nothing, act).await?;
         Ok(true)
     }
 

@@ -2,8 +2,8 @@
 
 use super::{
     Act, CredentialChange, NewPasteToken, NewToken, Result, Store, TokenHash, User,
-    changes::Concerns,
     credentials::change_query,
+    invalidation::Invalidates,
     tokens::{insert_paste_token, insert_token},
     users::insert_user,
 };
@@ -65,7 +65,7 @@ impl Store {
         for paste in pastes {
             self.step(&mut transaction, insert_paste_token(paste)).await?;
         }
-        self.commit_act(transaction, Concerns::User(&user.id), act).await?;
+        self.commit_act(transaction, Invalidates::User(&user.id), act).await?;
         Ok(Imported::Done)
     }
 

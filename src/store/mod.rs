@@ -6,12 +6,13 @@
 
 mod audit;
 mod backup;
-mod changes;
 mod credentials;
+mod data_dir;
 mod error;
-mod generation;
 mod import;
-mod place;
+mod invalidation;
+mod invalidation_log;
+mod leases;
 mod probe;
 mod rows;
 mod schema;
@@ -39,25 +40,25 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
-    audit::{Act, BEGINNING, BrokenChain, Chain, Entry, Right},
-    backup::{BackupError, Inventory, Restored, back_up, prepare},
-    changes::Changes,
-    error::StoreError,
-    generation::Generation,
-    import::{Import, Imported},
-    place::{
-        DirLock, PrivateFile, Readers, intruders, read_private, read_small, remove_private, replace_private,
-        write_private,
+    audit::{Act, AuditEntry, BrokenChain, GENESIS_HASH, HashChain, Right},
+    backup::{BackupError, Inventory, PreparedRestore, back_up, prepare},
+    data_dir::{
+        DirLock, PrivateFile, Readers, read_private, read_small, remove_private, replace_private,
+        untrusted_writers, write_private,
     },
+    error::StoreError,
+    import::{Import, Imported},
+    invalidation::InvalidationCounter,
+    invalidation_log::Invalidated,
     probe::{Probe, probe},
     rows::{
-        AdminToken, ChangeOutcome, Creation, CredentialChange, CredentialPlace, Found, KeyIds, Names,
-        NewAdminToken, NewPasteToken, NewToken, Replace, Resealing, Revocation, Rotation, SealedCredential,
-        Token, TokenHash, TokenKind, User, UserChange,
+        AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, NewAdminToken,
+        NewPasteToken, NewToken, ReplaceKey, SealedCredential, StoredAdminToken, StoredField, StoredToken,
+        SwapReason, TokenHash, TokenKind, TokenLookup, TokenRotation, User, UserChange, UserCreation,
     },
-    users::Beginning,
+    users::InitialAccess,
 };
-use self::{changes::Concerns, place::Identity};
+use self::{data_dir::FileIdentity, invalidation::Invalidates};
 use crate::name::{Owner, UserId};
 
 /// The database file in the data directory.
@@ -69,13 +70,13 @@ const MAX_READING: u32 = 4;
 pub struct Store {
     path: Arc<Path>,
     /// The file that is open, which is not always the one at `path`.
-    identity: Identity,
+    identity: FileIdentity,
     reading: SqlitePool,
     /// One connection, since one at a time can write: who waits for others' writing keeps nobody from reading.
     writing: SqlitePool,
     /// A connection that never writes, since `PRAGMA data_version` tells of all commits but one's own.
     watch: Arc<Mutex<SqliteConnection>>,
-    generation: Generation,
+    invalidations: InvalidationCounter,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -85,7 +86,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 impl Store {
     /// Opens the store in `data_dir`; makes both if they are missing. Any number of processes may.
     pub async fn open(data_dir: &Path) -> Result<Self> {
-        Self::open_within(data_dir, place::LOCK_TIMEOUT).await
+        Self::open_within(data_dir, data_dir::LOCK_TIMEOUT).await
     }
 
     async fn open_within(data_dir: &Path, patience: Duration) -> Result<Self> {
@@ -93,7 +94,7 @@ impl Store {
         let failed = |error| StoreError::from_sqlx(&path, error);
         // Held to the end: two processes that switch a new file to WAL at once would see it as locked.
         let _lock = DirLock::acquire_within(data_dir, patience).await?;
-        place::make_database_file(&path)?;
+        data_dir::make_database_file(&path)?;
         let options = options(&path, patience);
         let mut first = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         // If a step fails, the connection closes with its transaction open, which undoes all of it.
@@ -105,8 +106,15 @@ impl Store {
         let reading = pool(MAX_READING, options.clone().pragma("query_only", "ON")).await?;
         let writing = pool(1, options).await?;
         let watch = Arc::new(Mutex::new(first));
-        let identity = Identity::of(&path)?;
-        Ok(Self { path: path.into(), identity, reading, writing, watch, generation: Generation::default() })
+        let identity = FileIdentity::of(&path)?;
+        Ok(Self {
+            path: path.into(),
+            identity,
+            reading,
+            writing,
+            watch,
+            invalidations: InvalidationCounter::default(),
+        })
     }
 
     /// Closes the connections, once they are idle; the one that watches only if there is no other clone. With
@@ -120,10 +128,10 @@ impl Store {
         }
     }
 
-    /// Counts changes: raised here by every write through this store that concerns a cache, and by `accounts` when
-    /// `changes_since` tells of another process's.
-    pub fn generation(&self) -> Generation {
-        self.generation.clone()
+    /// Counts changes: raised here by every write through this store that invalidates a cache, and by `accounts` when
+    /// `invalidated_since` tells of another process's.
+    pub fn invalidations(&self) -> InvalidationCounter {
+        self.invalidations.clone()
     }
 
     /// A number that is another one after every change, whoever made it. Only `!=` means anything.
@@ -137,7 +145,7 @@ impl Store {
     /// That what is open is still what others open. Else they would write what we never see, and we what
     /// nobody will ever read.
     fn in_place(&self) -> Result<()> {
-        if Identity::of(&self.path)? == self.identity {
+        if FileIdentity::of(&self.path)? == self.identity {
             return Ok(());
         }
         Err(StoreError::Moved { path: self.path.to_path_buf() })
@@ -158,11 +166,11 @@ impl Store {
     async fn commit(
         &self,
         mut transaction: Transaction<'static, Sqlite>,
-        concerns: Concerns<'_>,
+        invalidates: Invalidates<'_>,
     ) -> Result<()> {
-        self.note(&mut transaction, concerns).await?;
+        self.log_invalidation(&mut transaction, invalidates).await?;
         transaction.commit().await.map_err(|error| self.failed(error))?;
-        self.generation.made(concerns);
+        self.invalidations.invalidate(invalidates);
         Ok(())
     }
 
@@ -170,17 +178,17 @@ impl Store {
     async fn commit_act(
         &self,
         mut transaction: Transaction<'static, Sqlite>,
-        concerns: Concerns<'_>,
+        invalidates: Invalidates<'_>,
         act: &Act,
     ) -> Result<()> {
         let entry = self.append(&mut transaction, act).await?;
-        self.commit(transaction, concerns).await?;
+        self.commit(transaction, invalidates).await?;
         audit::tell(&entry);
         Ok(())
     }
 
     /// Runs one statement that writes what no cache remembers.
-    async fn write_quietly(&self, query: Query) -> Result<u64> {
+    async fn write_uncached(&self, query: Query) -> Result<u64> {
         self.in_place()?;
         let done = query.execute(&self.writing).await.map_err(|error| self.failed(error))?;
         Ok(done.rows_affected())

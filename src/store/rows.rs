@@ -1,5 +1,5 @@
-//! What goes into the store and comes out of it. A token is here only as its hash, a credential only
-//! as a sealed blob: the store could not tell either if it wanted to.
+//! The values that go into the store and come out of it. A token is here only as its hash, a credential only as an
+//! encrypted blob: the store cannot read either. Outcomes of changes are enums, so that callers match on the cause.
 
 use std::fmt;
 
@@ -9,29 +9,28 @@ use super::Act;
 use crate::hex;
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
-/// The SHA-256 of a token. Tokens are random enough that a plain hash does; hashes are compared, never
-/// tokens.
+/// The SHA-256 of a token. No salt and no key derivation: tokens have enough random bits. Only hashes are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// The hash of a token, of whatever length and shape.
+    /// The hash of a token of any length and shape.
     pub fn of(token: &str) -> Self {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
-    /// The hash as numbers.
+    /// The hash as eight big-endian words.
     pub fn numbers(&self) -> [u32; 8] {
         let (bytes, _) = self.0.as_chunks::<4>();
         std::array::from_fn(|index| u32::from_be_bytes(bytes[index]))
     }
 
-    /// As it stands in the database.
+    /// The form in the database.
     pub(super) fn hex(&self) -> String {
         hex::encode(&self.0)
     }
 
-    /// Back from the database, or from another system that keeps such hashes.
+    /// Reads the form in the database, or in another system that stores SHA-256 hashes of tokens.
     pub fn from_hex(text: &str) -> Option<Self> {
         hex::decode(text).map(Self)
     }
@@ -43,49 +42,49 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// A user as stored.
+/// A stored user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The id.
     pub id: UserId,
-    /// What people call the user.
+    /// The display name.
     pub name: String,
-    /// A note of where the user calls from. It restricts nothing.
+    /// A note of the address that the user calls from. It restricts nothing.
     pub ip: Option<String>,
     /// The group whose shared credentials the user may use.
     pub group: Option<GroupName>,
-    /// When the user was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// Since when the user may not call; may, if absent.
+    /// The time since which all calls of the user are refused; absent if they are not.
     pub disabled_at_ms: Option<u64>,
 }
 
-/// What of a user is to be another. What is absent stays.
+/// A change to a user. An absent field stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct UserChange {
-    /// The name.
+    /// The new name.
     pub name: Option<String>,
-    /// The note of where the user calls from.
+    /// The new address note.
     pub ip: Option<Option<String>>,
-    /// The group.
+    /// The new group.
     pub group: Option<Option<GroupName>>,
-    /// Since when the user may not call. One who may not already keeps the earlier time.
+    /// The time since which calls are refused. A user who is disabled already keeps the earlier time.
     pub disabled_at_ms: Option<Option<u64>>,
 }
 
-/// What a token is for.
+/// The use that a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     /// Calls to providers.
     Proxy,
-    /// The user's own credentials and tokens.
+    /// Self-service: the user's own credentials and tokens.
     Manage,
     /// Both.
     Both,
 }
 
 impl TokenKind {
-    /// As it stands in the database and in documents.
+    /// The form in the database and in documents.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
@@ -94,276 +93,276 @@ impl TokenKind {
         }
     }
 
-    /// Back from its text.
+    /// Reads the form in the database.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Proxy, Self::Manage, Self::Both].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
-/// A token to be stored.
+/// A token to store.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// What people and documents call it by.
+    /// The public id.
     pub id: TokenId,
-    /// What it is found by.
+    /// The key that it is looked up by.
     pub hash: TokenHash,
-    /// The first characters, for people to recognise it by.
+    /// The first characters, by which people recognise it.
     pub prefix: String,
-    /// What it is for, in its owner's words.
+    /// A label in its owner's words.
     pub label: Option<String>,
-    /// What it may do.
+    /// The use that it is good for.
     pub kind: TokenKind,
-    /// What it is narrowed to; all providers, if absent.
+    /// The providers and endpoints that it reaches; all, if absent.
     pub scopes: Option<Vec<Scope>>,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// From when on it is refused; never, if absent.
+    /// Expiry; never, if absent.
     pub expires_at_ms: Option<u64>,
 }
 
-/// A token as listed.
+/// A stored token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// What people and documents call it by.
+pub struct StoredToken {
+    /// The public id.
     pub id: TokenId,
-    /// What it is found by.
+    /// The key that it is looked up by.
     pub hash: TokenHash,
-    /// The first characters; none of one of a vendor's shape, which all begin alike.
+    /// The first characters. Empty for a paste token: they all begin alike.
     pub prefix: String,
-    /// What it is for.
+    /// A label in its owner's words.
     pub label: Option<String>,
-    /// What it may do.
+    /// The use that it is good for.
     pub kind: TokenKind,
-    /// What it is narrowed to; all providers, if absent.
+    /// The providers and endpoints that it reaches; all, if absent.
     pub scopes: Option<Vec<Scope>>,
-    /// The provider of whose shape it is, and whose routes it serves.
+    /// For a paste token, the provider whose token shape it has and whose endpoints it serves.
     pub paste: Option<FileName>,
-    /// Whose it is.
+    /// The owner.
     pub user: UserId,
-    /// The owner's name.
+    /// The owner's display name.
     pub user_name: String,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// From when on it is refused.
+    /// Expiry; never, if absent.
     pub expires_at_ms: Option<u64>,
-    /// When another one was made in its place.
+    /// The time at which a rotation replaced it.
     pub replaced_at_ms: Option<u64>,
-    /// When it was last used, to some seconds.
+    /// The time of the last use, to about a minute.
     pub last_used_at_ms: Option<u64>,
 }
 
-impl Token {
-    /// What lists say that it is: its kind, or `paste`.
-    pub fn kind_shown(&self) -> &'static str {
+impl StoredToken {
+    /// The kind that lists show: `paste` for a paste token.
+    pub fn kind_label(&self) -> &'static str {
         if self.paste.is_some() { "paste" } else { self.kind.as_str() }
     }
 }
 
-/// What became of a rotation.
+/// The outcome of a token rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rotation {
-    /// The new token is there.
+pub enum TokenRotation {
+    /// The new token is stored.
     Done {
-        /// From when on the old one is refused.
+        /// The time from which the old one is refused.
         old_expires_at_ms: u64,
     },
-    /// The old token is not there any more.
+    /// The old token has been revoked or has expired.
     Gone,
-    /// The old token was replaced before: only what replaced it may be.
+    /// The old token was rotated before: only its successor can be.
     Replaced,
 }
 
-/// A token of a vendor's shape, to be stored.
+/// A paste token to store: a token in the shape of a vendor's own.
 #[derive(Debug, Clone)]
 pub struct NewPasteToken {
-    /// What people and documents call it by.
+    /// The public id.
     pub id: TokenId,
-    /// What it is found by.
+    /// The key that it is looked up by.
     pub hash: TokenHash,
-    /// Whose it is.
+    /// The owner.
     pub user: UserId,
-    /// The provider whose routes it serves.
+    /// The provider whose endpoints it serves.
     pub provider: FileName,
-    /// What it is narrowed to: that provider, or less.
+    /// The scopes: that provider, or some of its endpoints.
     pub scopes: Vec<Scope>,
-    /// The section of the login that it dies with.
+    /// The section of the login that it depends on: it is deleted with it.
     pub section: String,
     /// The field of that login.
     pub field: String,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// From when on it is refused; never, if absent.
+    /// Expiry; never, if absent.
     pub expires_at_ms: Option<u64>,
 }
 
-/// An admin token, to be stored.
+/// An admin token to store.
 #[derive(Debug, Clone)]
 pub struct NewAdminToken {
-    /// What people and documents call it by.
+    /// The public id.
     pub id: AdminTokenId,
-    /// What it is found by.
+    /// The key that it is looked up by.
     pub hash: TokenHash,
-    /// The first characters, for people to recognise it by.
+    /// The first characters, by which people recognise it.
     pub prefix: String,
-    /// What it is for.
+    /// A label.
     pub label: String,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// From when on it is refused; never, if absent.
+    /// Expiry; never, if absent.
     pub expires_at_ms: Option<u64>,
 }
 
-/// An admin token as listed.
+/// A stored admin token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminToken {
-    /// What people and documents call it by.
+pub struct StoredAdminToken {
+    /// The public id.
     pub id: AdminTokenId,
-    /// The first characters; none is known of the oldest.
+    /// The first characters. Empty for tokens from before they were stored.
     pub prefix: String,
-    /// What it is for.
+    /// A label.
     pub label: String,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// From when on it is refused.
+    /// Expiry; never, if absent.
     pub expires_at_ms: Option<u64>,
-    /// When it was last used, to some seconds.
+    /// The time of the last use, to about a minute.
     pub last_used_at_ms: Option<u64>,
 }
 
-/// What became of the revoking of an admin token.
+/// The outcome of revoking an admin token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revocation {
-    /// It is gone.
+pub enum AdminTokenRevocation {
+    /// It is revoked.
     Done,
-    /// There is no such token.
+    /// No such token exists.
     Unknown,
-    /// It is the last one: nobody could be let in any more.
+    /// It is the last valid one: without it nobody could call the admin API. It stays.
     Last,
 }
 
-/// A credential as stored: unreadable without the master key.
+/// A stored credential, encrypted with the master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedCredential {
-    /// Whose it is.
+    /// The owner.
     pub owner: Owner,
     /// The section of the credentials document.
     pub section: String,
     /// The field in the section.
     pub field: String,
-    /// The sealed blob.
+    /// The encrypted blob.
     pub sealed: Vec<u8>,
-    /// The origins that it is sealed for; absent where it was sealed before any were.
+    /// The origins that the blob is bound to; absent if it is from before credentials were bound.
     pub origins: Option<Vec<String>>,
-    /// When it was last set, in milliseconds since 1970.
+    /// The time of the last change, in milliseconds since 1970.
     pub updated_at_ms: u64,
 }
 
-/// What stands in a field, for so many owners alike.
+/// A field of the credentials document with its bound origins, and the number of owners that have it so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CredentialPlace {
+pub struct StoredField {
     /// The section of the credentials document.
     pub section: String,
     /// The field in the section.
     pub field: String,
-    /// The origins that it is sealed for.
+    /// The origins that the blobs are bound to.
     pub origins: Vec<String>,
-    /// How many owners have it so.
+    /// The number of owners.
     pub owners: u64,
 }
 
-/// What a token leads to.
+/// Everything that authentication needs about a token. The store has no clock: the caller checks expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Whose token it is.
+pub struct TokenLookup {
+    /// The owner of the token.
     pub user: User,
-    /// The token. The store has no clock: whoever asks, judges when it ends.
-    pub token: Token,
-    /// The credentials that the user may use: own, the group's, everybody's.
+    /// The token.
+    pub token: StoredToken,
+    /// The credentials that the user may use: own, the group's and everybody's.
     pub credentials: Vec<SealedCredential>,
 }
 
 /// One step of a change to an owner's credentials.
 #[derive(Debug, Clone)]
 pub enum CredentialChange {
-    /// Sets a field, whatever stood there. Its owner is the one that the change is about.
+    /// Sets a field. The owner inside is ignored: the change has one.
     Put(SealedCredential),
-    /// Takes a field away.
+    /// Removes a field.
     Remove {
         /// Its section.
         section: String,
         /// Its name.
         field: String,
     },
-    /// Takes all away; first, to replace a whole document.
+    /// Removes every field. The first step of replacing a whole document.
     RemoveAll,
 }
 
-/// What became of a change to an owner's credentials: all of it, or nothing.
+/// The outcome of a change to an owner's credentials, which happens as a whole or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeOutcome {
-    /// Done; so many fields were written or removed.
+    /// It is done.
     Done {
-        /// How many rows.
+        /// Fields written or removed.
         rows: u64,
     },
-    /// There is no such user.
+    /// No such user exists.
     UnknownUser,
-    /// The store has been given another master key since: nobody could open what is to be written.
+    /// The store has another master key since: nothing could decrypt the new values.
     OtherKey,
 }
 
-/// Why a credential is sealed anew.
+/// The reason for replacing an encrypted credential.
 #[derive(Debug, Clone, Copy)]
-pub enum Resealing<'a> {
-    /// Under another master key; what it holds is the same.
+pub enum SwapReason<'a> {
+    /// Master-key rotation; the plaintext is the same.
     Rekey,
     /// A login was refreshed.
     Refresh,
-    /// Somebody changed what it is sealed for.
-    Change(&'a Act),
+    /// The owner confirmed other origins.
+    Confirm(&'a Act),
 }
 
 /// The ids of the master keys that the store knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyIds {
-    /// The one that it was set up with.
+    /// The key that the store was set up with.
     pub current: Option<String>,
-    /// The one that all is being sealed with anew.
+    /// The key of a master-key rotation that is in progress.
     pub next: Option<String>,
 }
 
 impl KeyIds {
-    /// The one that seals what is written now.
+    /// The key that encrypts new values.
     pub fn sealing(&self) -> Option<&str> {
         self.next.as_deref().or(self.current.as_deref())
     }
 }
 
-/// What became of a new user.
+/// The outcome of creating a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Creation {
-    /// Stored, with the first token.
+pub enum UserCreation {
+    /// The user and the first token are stored.
     Created,
-    /// A user of that name is there already, and the caller wanted it unique.
+    /// A user of that name exists, and [`DuplicateNames::Refuse`] was asked for.
     NameTaken(UserId),
     /// As for [`ChangeOutcome::OtherKey`].
     OtherKey,
 }
 
-/// Whether two users may have one name.
+/// A rule for a new user whose display name exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
-    /// A name that is taken is refused.
-    Unique,
-    /// Names are only for people; ids tell users apart.
-    Any,
+pub enum DuplicateNames {
+    /// Refuse it.
+    Refuse,
+    /// Allow it: ids tell users apart.
+    Allow,
 }
 
-/// Whose master key may take the place of another one, by which nothing is sealed.
+/// A rule for a store that has another master key recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
-    /// The server's, which is the only one that is served from this store.
+pub enum ReplaceKey {
+    /// Replace it unless something is encrypted with it. For the server, which is the only one on this store.
     IfNothingSealed,
-    /// Not a command's: the server beside it would go on with its own.
+    /// Keep it. For a command: a server beside it would go on with its own key.
     Never,
 }

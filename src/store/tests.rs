@@ -50,10 +50,10 @@ async fn files_are_for_their_owner_alone() {
 async fn survives_a_restart_and_is_seen_by_others() {
     let dir = TempDir::new().unwrap();
     let (one, two) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
-    let before = (two.data_version().await.unwrap(), two.generation().current());
-    create(&one, &user(1), &token("a"), Names::Any).await;
+    let before = (two.data_version().await.unwrap(), two.invalidations().current());
+    create(&one, &user(1), &token("a"), DuplicateNames::Allow).await;
     assert_ne!(two.data_version().await.unwrap(), before.0);
-    assert_eq!(two.generation().current(), before.1, "only `accounts` tells of others");
+    assert_eq!(two.invalidations().current(), before.1, "only `accounts` tells of others");
     assert_eq!(two.users().await.unwrap(), [user(1)]);
     drop((one, two));
     assert_eq!(Store::open(dir.path()).await.unwrap().users().await.unwrap(), [user(1)]);
@@ -71,7 +71,7 @@ async fn child_creates_users() {
         // Opened anew each time, since that is what a command line does.
         let store = Store::open(Path::new(dir)).await.unwrap();
         let number = number * 100 + index;
-        create(&store, &user(number), &token(&number.to_string()), Names::Unique).await;
+        create(&store, &user(number), &token(&number.to_string()), DuplicateNames::Refuse).await;
     }
 }
 
@@ -152,13 +152,13 @@ async fn a_lost_database_is_not_made_anew() {
 async fn a_database_that_others_no_longer_see_is_not_used() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    create(&store, &user(1), &token("a"), Names::Any).await;
+    create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
     let away = dir.path().join("away");
     fs::rename(&store.path, &away).unwrap();
     let told = [
         store.data_version().await.unwrap_err(),
         store.users().await.unwrap_err(),
-        try_create(&store, &user(2), &token("b"), Names::Any).await.unwrap_err(),
+        try_create(&store, &user(2), &token("b"), DuplicateNames::Allow).await.unwrap_err(),
         store.delete_user(&user(1).id, &act()).await.unwrap_err(),
     ];
     for error in told {
@@ -172,7 +172,7 @@ async fn a_database_that_others_no_longer_see_is_not_used() {
 async fn what_is_closed_is_in_one_file() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    create(&store, &user(1), &token("a"), Names::Any).await;
+    create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
     store.close().await;
     let beside = |name: &str| dir.path().join(name).exists();
     assert!(beside("tollgate.db") && !beside("tollgate.db-wal") && !beside("tollgate.db-shm"));
@@ -184,7 +184,7 @@ async fn a_held_lock_is_told() {
     let store = impatient(&dir, "PRAGMA user_version").await;
     let other = Store::open(dir.path()).await.unwrap();
     let held = other.begin().await.unwrap();
-    let error = try_create(&store, &user(1), &token("a"), Names::Any).await.unwrap_err();
+    let error = try_create(&store, &user(1), &token("a"), DuplicateNames::Allow).await.unwrap_err();
     check_error(&error, "Locked", "fuser");
     // Those who read wait for nobody.
     assert_eq!(store.users().await.unwrap(), []);
@@ -203,9 +203,9 @@ async fn reads_do_not_wait_for_writers_that_wait() {
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..20 {
         let store = store.clone();
-        writers.spawn(
-            async move { create(&store, &user(number), &token(&number.to_string()), Names::Any).await },
-        );
+        writers.spawn(async move {
+            create(&store, &user(number), &token(&number.to_string()), DuplicateNames::Allow).await
+        });
     }
     // Until one of them waits for the lock, and the others for it.
     while store.writing.num_idle() > 0 || store.writing.size() == 0 {
@@ -216,7 +216,7 @@ async fn reads_do_not_wait_for_writers_that_wait() {
         assert_eq!(store.users().await.unwrap(), []);
         assert_eq!(store.lookup_token(&TokenHash::of("0")).await.unwrap(), None);
     }
-    assert!(started.elapsed() < place::LOCK_TIMEOUT / 5, "{:?}", started.elapsed());
+    assert!(started.elapsed() < data_dir::LOCK_TIMEOUT / 5, "{:?}", started.elapsed());
     held.rollback().await.unwrap();
     writers.join_all().await;
     assert_eq!(store.users().await.unwrap().len(), 20);
@@ -235,8 +235,8 @@ async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
 async fn a_full_disk_is_told_and_nothing_is_half_done() {
     let dir = TempDir::new().unwrap();
     let store = impatient(&dir, "PRAGMA max_page_count = 1").await;
-    store.adopt_master_key("key", Replace::Never).await.unwrap();
-    create(&store, &user(1), &token("a"), Names::Any).await;
+    store.adopt_master_key("key", ReplaceKey::Never).await.unwrap();
+    create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
     let owner = Owner::User(user(1).id);
     let changes = [put("demo", "small", b"1"), put("demo", "large", &vec![0; 100_000])];
     let error = store.change_credentials(&owner, "key", &changes, &act()).await.unwrap_err();

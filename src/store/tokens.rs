@@ -3,8 +3,9 @@
 use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
-    Act, AdminToken, Found, NewAdminToken, NewPasteToken, NewToken, Query, Result, Revocation, Rotation,
-    Store, StoreError, Token, TokenHash, TokenKind, changes::Concerns, from_db, to_db,
+    Act, AdminTokenRevocation, NewAdminToken, NewPasteToken, NewToken, Query, Result, Store, StoreError,
+    StoredAdminToken, StoredToken, TokenHash, TokenKind, TokenLookup, TokenRotation, from_db,
+    invalidation::Invalidates, to_db,
 };
 use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
 
@@ -13,7 +14,7 @@ const MAX_TOKENS: u64 = 1000;
 /// How long after its end a token is still listed, in milliseconds: a day.
 const FORGOTTEN_AFTER_MS: u64 = 86_400_000;
 
-/// The columns that a `Token` is made of.
+/// The columns that a `StoredToken` is made of.
 macro_rules! token {
     () => {
         "t.hash AS token_hash, t.id AS token_id, t.prefix, t.label, t.kind, t.scopes, NULL AS provider, t.user_id,
@@ -55,7 +56,7 @@ impl Store {
         }
         self.make_room(&mut transaction, user, act.at_ms).await?;
         self.step(&mut transaction, insert_token(user, token)).await?;
-        self.commit_act(transaction, Concerns::User(user), act).await?;
+        self.commit_act(transaction, Invalidates::User(user), act).await?;
         Ok(true)
     }
 
@@ -76,7 +77,7 @@ impl Store {
     }
 
     /// All tokens, those of a vendor's shape too, by owner, oldest first.
-    pub async fn tokens(&self) -> Result<Vec<Token>> {
+    pub async fn tokens(&self) -> Result<Vec<StoredToken>> {
         let query = concat!(
             "SELECT ",
             token!(),
@@ -96,7 +97,7 @@ impl Store {
         user: &UserId,
         after: Option<(u64, &TokenId)>,
         limit: Option<u64>,
-    ) -> Result<Vec<Token>> {
+    ) -> Result<Vec<StoredToken>> {
         let query = concat!(
             "SELECT ",
             token!(),
@@ -128,7 +129,7 @@ impl Store {
         if gone == 0 {
             return Ok(false);
         }
-        self.commit_act(transaction, Concerns::User(user), act).await?;
+        self.commit_act(transaction, Invalidates::User(user), act).await?;
         Ok(true)
     }
 
@@ -140,18 +141,18 @@ impl Store {
         token: &NewToken,
         old_expires_at_ms: u64,
         act: &Act,
-    ) -> Result<Rotation> {
+    ) -> Result<TokenRotation> {
         let mut transaction = self.begin_for(act).await?;
         let query = "SELECT user_id, expires_at, replaced_at FROM tokens WHERE hash = $1";
         let row = sqlx::query(query).bind(old.hex()).fetch_optional(&mut *transaction).await;
-        let Some(row) = row.map_err(|error| self.failed(error))? else { return Ok(Rotation::Gone) };
+        let Some(row) = row.map_err(|error| self.failed(error))? else { return Ok(TokenRotation::Gone) };
         let user = self.user_id(&row, "user_id")?;
         let ends = self.get::<Option<i64>>(&row, "expires_at")?.map(from_db);
         if ends.is_some_and(|ends| ends <= act.at_ms) {
-            return Ok(Rotation::Gone);
+            return Ok(TokenRotation::Gone);
         }
         if self.get::<Option<i64>>(&row, "replaced_at")?.is_some() {
-            return Ok(Rotation::Replaced);
+            return Ok(TokenRotation::Replaced);
         }
         let old_expires_at_ms = ends.map_or(old_expires_at_ms, |ends| ends.min(old_expires_at_ms));
         let update = sqlx::query("UPDATE tokens SET expires_at = $1, replaced_at = $2 WHERE hash = $3");
@@ -159,12 +160,12 @@ impl Store {
         self.step(&mut transaction, update).await?;
         self.make_room(&mut transaction, &user, act.at_ms).await?;
         self.step(&mut transaction, insert_token(&user, token)).await?;
-        self.commit_act(transaction, Concerns::User(&user), act).await?;
-        Ok(Rotation::Done { old_expires_at_ms })
+        self.commit_act(transaction, Invalidates::User(&user), act).await?;
+        Ok(TokenRotation::Done { old_expires_at_ms })
     }
 
-    /// Notes when tokens were last used, of whatever kind. That concerns no cache.
-    pub async fn note_used(&self, used: &[(TokenHash, u64)]) -> Result<()> {
+    /// Notes when tokens were last used, of whatever kind. That invalidates no cache.
+    pub async fn record_last_use(&self, used: &[(TokenHash, u64)]) -> Result<()> {
         let mut transaction = self.begin().await?;
         for (hash, at_ms) in used {
             for update in [
@@ -212,7 +213,7 @@ impl Store {
     }
 
     /// What the token with this hash leads to. One statement, so that it is of one moment.
-    pub async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>> {
+    pub async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>> {
         let query = concat!(
             "SELECT ",
             token!(),
@@ -227,7 +228,7 @@ impl Store {
         self.found(&rows)
     }
 
-    fn found(&self, rows: &[SqliteRow]) -> Result<Option<Found>> {
+    fn found(&self, rows: &[SqliteRow]) -> Result<Option<TokenLookup>> {
         let Some(first) = rows.first() else { return Ok(None) };
         let mut credentials = Vec::new();
         for row in rows {
@@ -235,13 +236,13 @@ impl Store {
                 credentials.push(self.credential(row)?);
             }
         }
-        Ok(Some(Found { user: self.user_row(first)?, token: self.token(first)?, credentials }))
+        Ok(Some(TokenLookup { user: self.user_row(first)?, token: self.token(first)?, credentials }))
     }
 
-    fn token(&self, row: &SqliteRow) -> Result<Token> {
+    fn token(&self, row: &SqliteRow) -> Result<StoredToken> {
         let id: &str = self.get(row, "token_id")?;
         let kind: &str = self.get(row, "kind")?;
-        Ok(Token {
+        Ok(StoredToken {
             id: TokenId::new(id).ok_or_else(|| self.corrupt(format!("`{id}` is no token's id")))?,
             hash: self.token_hash(row, "token_hash")?,
             prefix: self.get(row, "prefix")?,
@@ -317,12 +318,12 @@ impl Store {
         ] {
             self.step(&mut transaction, query).await?;
         }
-        self.commit_act(transaction, Concerns::User(&token.user), act).await?;
+        self.commit_act(transaction, Invalidates::User(&token.user), act).await?;
         Ok(true)
     }
 
     /// What the token of a provider's shape with this hash leads to.
-    pub async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<Found>> {
+    pub async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>> {
         let query = concat!(
             "SELECT ",
             paste_token!(),
@@ -360,11 +361,11 @@ impl Store {
             .bind(token.expires_at_ms.map(to_db));
         self.step(&mut transaction, insert).await?;
         // Who was refused with it may be remembered as such.
-        self.commit_act(transaction, Concerns::Everybody, act).await
+        self.commit_act(transaction, Invalidates::Everybody, act).await
     }
 
     /// All admin tokens, oldest first.
-    pub async fn admin_tokens(&self) -> Result<Vec<AdminToken>> {
+    pub async fn admin_tokens(&self) -> Result<Vec<StoredAdminToken>> {
         let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at
              FROM admin_tokens ORDER BY created_at, id";
         let rows = self.read(sqlx::query(query)).await?;
@@ -372,7 +373,7 @@ impl Store {
     }
 
     /// The admin token with this hash.
-    pub async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<AdminToken>> {
+    pub async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>> {
         let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at
              FROM admin_tokens WHERE hash = $1";
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
@@ -380,24 +381,24 @@ impl Store {
     }
 
     /// Revokes an admin token, unless it is the last one that is good.
-    pub async fn revoke_admin_token(&self, id: &AdminTokenId, act: &Act) -> Result<Revocation> {
+    pub async fn revoke_admin_token(&self, id: &AdminTokenId, act: &Act) -> Result<AdminTokenRevocation> {
         let mut transaction = self.begin_for(act).await?;
         let delete = sqlx::query("DELETE FROM admin_tokens WHERE id = $1").bind(id.to_string());
         if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
-            return Ok(Revocation::Unknown);
+            return Ok(AdminTokenRevocation::Unknown);
         }
         let good = "SELECT 1 FROM admin_tokens WHERE expires_at IS NULL OR expires_at > $1 LIMIT 1";
         let good = sqlx::query(good).bind(to_db(act.at_ms)).fetch_optional(&mut *transaction).await;
         if good.map_err(|error| self.failed(error))?.is_none() {
-            return Ok(Revocation::Last);
+            return Ok(AdminTokenRevocation::Last);
         }
-        self.commit_act(transaction, Concerns::Everybody, act).await?;
-        Ok(Revocation::Done)
+        self.commit_act(transaction, Invalidates::Everybody, act).await?;
+        Ok(AdminTokenRevocation::Done)
     }
 
-    fn admin_token(&self, row: &SqliteRow) -> Result<AdminToken> {
+    fn admin_token(&self, row: &SqliteRow) -> Result<StoredAdminToken> {
         let id: &str = self.get(row, "id")?;
-        Ok(AdminToken {
+        Ok(StoredAdminToken {
             id: AdminTokenId::new(id)
                 .ok_or_else(|| self.corrupt(format!("`{id}` is no admin token's id")))?,
             prefix: self.get(row, "prefix")?,

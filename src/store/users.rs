@@ -3,8 +3,8 @@
 use sqlx::sqlite::SqliteRow;
 
 use super::{
-    Act, Creation, CredentialChange, Names, NewToken, Query, Result, Store, User, UserChange,
-    changes::Concerns, credentials::change_query, from_db, to_db, tokens::insert_token,
+    Act, CredentialChange, DuplicateNames, NewToken, Query, Result, Store, User, UserChange, UserCreation,
+    credentials::change_query, from_db, invalidation::Invalidates, to_db, tokens::insert_token,
 };
 use crate::name::{GroupName, Owner, UserId};
 
@@ -16,7 +16,7 @@ macro_rules! user {
 
 /// What a new user begins with.
 #[derive(Debug)]
-pub struct Beginning<'a> {
+pub struct InitialAccess<'a> {
     /// The first token.
     pub token: &'a NewToken,
     /// Credentials, and the id of the master key that sealed them.
@@ -28,32 +28,32 @@ impl Store {
     pub async fn create_user(
         &self,
         user: &User,
-        beginning: Beginning<'_>,
-        names: Names,
+        beginning: InitialAccess<'_>,
+        names: DuplicateNames,
         act: &Act,
-    ) -> Result<Creation> {
+    ) -> Result<UserCreation> {
         let mut transaction = self.begin_for(act).await?;
-        if names == Names::Unique {
+        if names == DuplicateNames::Refuse {
             let same =
                 sqlx::query("SELECT id FROM users WHERE name = $1 ORDER BY id").bind(user.name.clone());
             let same = same.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
             if let Some(row) = same {
-                return Ok(Creation::NameTaken(self.user_id(&row, "id")?));
+                return Ok(UserCreation::NameTaken(self.user_id(&row, "id")?));
             }
         }
         self.step(&mut transaction, insert_user(user)).await?;
         self.step(&mut transaction, insert_token(&user.id, beginning.token)).await?;
         if let Some((key_id, changes)) = beginning.credentials {
             if !self.seals(&mut transaction, key_id).await? {
-                return Ok(Creation::OtherKey);
+                return Ok(UserCreation::OtherKey);
             }
             let owner = Owner::User(user.id.clone());
             for change in changes {
                 self.step(&mut transaction, change_query(&owner, change)).await?;
             }
         }
-        self.commit_act(transaction, Concerns::User(&user.id), act).await?;
-        Ok(Creation::Created)
+        self.commit_act(transaction, Invalidates::User(&user.id), act).await?;
+        Ok(UserCreation::Created)
     }
 
     /// All users, oldest first.
@@ -85,7 +85,7 @@ impl Store {
         rows.iter().map(|row| self.user_row(row)).collect()
     }
 
-    /// Changes what is said of a user; none if there is no such user.
+    /// Invalidated what is said of a user; none if there is no such user.
     pub async fn update_user(&self, id: &UserId, change: &UserChange, act: &Act) -> Result<Option<User>> {
         let mut transaction = self.begin_for(act).await?;
         let select = sqlx::query(concat!(user!(), "WHERE id = $1")).bind(id.to_string());
@@ -109,7 +109,7 @@ impl Store {
             .bind(user.disabled_at_ms.map(to_db))
             .bind(id.to_string());
         self.step(&mut transaction, update).await?;
-        self.commit_act(transaction, Concerns::User(id), act).await?;
+        self.commit_act(transaction, Invalidates::User(id), act).await?;
         Ok(Some(user))
     }
 
@@ -122,7 +122,7 @@ impl Store {
         }
         let own = Owner::User(user.clone());
         self.step(&mut transaction, change_query(&own, &CredentialChange::RemoveAll)).await?;
-        self.commit_act(transaction, Concerns::User(user), act).await?;
+        self.commit_act(transaction, Invalidates::User(user), act).await?;
         Ok(true)
     }
 

@@ -5,15 +5,15 @@ use crate::name::UserId;
 
 /// As a caller.
 impl Remembered for UserId {
-    fn changed(&self, generation: &Generation) -> u64 {
-        generation.of(self)
+    fn changed(&self, invalidations: &InvalidationCounter) -> u64 {
+        invalidations.last_for(self)
     }
 }
 
 /// Whatever changes concerns it.
 impl Remembered for u32 {
-    fn changed(&self, generation: &Generation) -> u64 {
-        generation.current()
+    fn changed(&self, invalidations: &InvalidationCounter) -> u64 {
+        invalidations.current()
     }
 }
 
@@ -29,20 +29,20 @@ fn known(value: u32) -> Known<u32> {
     Known { value, expires_at_ms: None }
 }
 
-/// A moment `seconds` after the start, at `generation`, confirmed by a poll at `confirmed` seconds.
-fn now(start: Instant, seconds: u64, generation: usize, confirmed: u64) -> Now<'static> {
-    static GENERATIONS: LazyLock<[Generation; 4]> = LazyLock::new(|| {
+/// A moment `seconds` after the start, at version `version`, confirmed by a poll at `confirmed` seconds.
+fn now(start: Instant, seconds: u64, version: usize, confirmed: u64) -> Now<'static> {
+    static COUNTERS: LazyLock<[InvalidationCounter; 4]> = LazyLock::new(|| {
         std::array::from_fn(|count| {
-            let generation = Generation::default();
-            (0..count).for_each(|_| generation.raise());
-            generation
+            let counter = InvalidationCounter::default();
+            (0..count).for_each(|_| counter.invalidate_all());
+            counter
         })
     });
     let after = |seconds| start + Duration::from_secs(seconds);
     Now {
         at: after(seconds),
         wall_ms: seconds * 1000,
-        generation: &GENERATIONS[generation],
+        invalidations: &COUNTERS[version],
         confirmed: after(confirmed),
         grace: Duration::from_hours(1),
     }
@@ -151,7 +151,7 @@ fn a_known_token_is_one_entry_whatever_stands_before_it() {
 
 #[test]
 fn a_change_concerns_whom_it_is_about() {
-    let (start, generation) = (Instant::now(), Generation::default());
+    let (start, counter) = (Instant::now(), InvalidationCounter::default());
     let user = |number: usize| UserId::new(&format!("usr_{number:016x}")).unwrap();
     let mut answers = Answers::new(10, 10);
     for number in [1, 2] {
@@ -160,14 +160,14 @@ fn a_change_concerns_whom_it_is_about() {
     }
     answers.keep(one(3), None, 0, start);
     let mut check = |expected: [bool; 3]| {
-        let now = Now { generation: &generation, ..now(start, 0, 0, 0) };
+        let now = Now { invalidations: &counter, ..now(start, 0, 0, 0) };
         let fresh = [1, 2, 3].map(|number| matches!(answers.recall(one(number), now), Recall::Fresh(_)));
         assert_eq!(fresh, expected);
     };
     check([true, true, true]);
-    generation.raise_for(&user(2));
+    counter.invalidate_user(&user(2));
     check([true, false, false]);
-    generation.raise();
+    counter.invalidate_all();
     check([false, false, false]);
 }
 

@@ -6,7 +6,7 @@ use crate::{
         DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, read_credentials,
     },
     fields::{Field, FieldKind},
-    store::Names,
+    store::DuplicateNames,
 };
 
 const OLD: &str = "https://old.example";
@@ -38,7 +38,9 @@ impl World {
         let store = Store::open(dir.path()).await.unwrap();
         let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
         let made =
-            create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+            create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Allow)
+                .await
+                .unwrap();
         let NewUser::Created { id, .. } = made else { panic!("{made:?}") };
         Self { _dir: dir, store, key, owner: Owner::User(id) }
     }

@@ -6,7 +6,7 @@ use super::{
     super::{Actor, DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
     *,
 };
-use crate::{name::Owner, store::Names};
+use crate::{name::Owner, store::DuplicateNames};
 
 fn variable(hex: &str) -> KeySources {
     KeySources { variable: Some(Secret::new(hex)), ..KeySources::default() }
@@ -20,9 +20,11 @@ fn write(path: &Path, text: &str, mode: u32) {
 /// A data directory whose store has this many credentials, sealed with `key`.
 async fn sealed_by(dir: &Path, key: &MasterKey) -> Store {
     let store = Store::open(dir).await.unwrap();
-    assert!(store.adopt_master_key(&key.id(), Replace::Never).await.unwrap());
+    assert!(store.adopt_master_key(&key.id(), ReplaceKey::Never).await.unwrap());
     let created =
-        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Allow)
+            .await
+            .unwrap();
     let NewUser::Created { id, .. } = created else { panic!("{created:?}") };
     let stored = Stored::plain("sk-canary").unwrap();
     let set =

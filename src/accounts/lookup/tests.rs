@@ -15,7 +15,7 @@ use crate::{
         watch::{POLL_DEADLINE, POLL_INTERVAL, Watcher, fill_once},
     },
     name::{AdminTokenId, FileName, Owner, TokenId, UserId},
-    store::{Names, Token, TokenKind, User},
+    store::{DuplicateNames, StoredToken, TokenKind, User},
 };
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -24,8 +24,8 @@ const GRACE: Duration = Duration::from_hours(1);
 /// A store that counts and can fail or stay silent.
 #[derive(Default)]
 struct Fake {
-    tokens: Mutex<HashMap<TokenHash, Found>>,
-    pasted: Mutex<HashMap<TokenHash, Found>>,
+    tokens: Mutex<HashMap<TokenHash, TokenLookup>>,
+    pasted: Mutex<HashMap<TokenHash, TokenLookup>>,
     calls: Mutex<Vec<TokenHash>>,
     fails: AtomicBool,
     hangs: AtomicBool,
@@ -36,7 +36,7 @@ struct Fake {
     /// Whether the older ones are not known any more.
     trimmed: AtomicBool,
     used: Mutex<Vec<TokenHash>>,
-    generation: Generation,
+    invalidations: InvalidationCounter,
 }
 
 impl Fake {
@@ -45,7 +45,7 @@ impl Fake {
         let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
         let name = "ada".to_owned();
         let user = User { id, name, ip: None, group: None, created_at_ms: 1, disabled_at_ms: None };
-        let own = Token {
+        let own = StoredToken {
             id: TokenId::new(&format!("tok_{number:016x}")).unwrap(),
             hash: TokenHash::of(token),
             prefix: String::new(),
@@ -60,7 +60,7 @@ impl Fake {
             replaced_at_ms: None,
             last_used_at_ms: None,
         };
-        let found = Found { user, token: own, credentials: Vec::new() };
+        let found = TokenLookup { user, token: own, credentials: Vec::new() };
         self.changes.lock().unwrap().push(found.user.id.clone());
         self.tokens.lock().unwrap().insert(TokenHash::of(token), found);
     }
@@ -86,21 +86,21 @@ impl Fake {
 }
 
 impl Directory for Arc<Fake> {
-    async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
+    async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
         self.calls.lock().unwrap().push(*hash);
         self.reached().await?;
         Ok(self.tokens.lock().unwrap().get(hash).cloned())
     }
 
-    async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<Found>, StoreError> {
+    async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
         self.calls.lock().unwrap().push(*hash);
         self.reached().await?;
         Ok(self.pasted.lock().unwrap().get(hash).cloned())
     }
 
-    async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<AdminToken>, StoreError> {
+    async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>, StoreError> {
         let found = self.lookup_token(hash).await?;
-        Ok(found.map(|_| AdminToken {
+        Ok(found.map(|_| StoredAdminToken {
             id: AdminTokenId::new("adm_0123456789abcdef").unwrap(),
             prefix: String::new(),
             label: String::new(),
@@ -118,17 +118,17 @@ impl Directory for Arc<Fake> {
         Ok(i64::try_from(self.changes.lock().unwrap().len()).unwrap())
     }
 
-    async fn change_seq(&self) -> Result<u64, StoreError> {
+    async fn last_invalidation(&self) -> Result<u64, StoreError> {
         self.reached().await?;
         Ok(self.changes.lock().unwrap().len() as u64)
     }
 
-    async fn changes_since(&self, seq: u64) -> Result<Changes, StoreError> {
+    async fn invalidated_since(&self, seq: u64) -> Result<Invalidated, StoreError> {
         self.reached().await?;
         let changes = self.changes.lock().unwrap();
         let users = changes[usize::try_from(seq).unwrap()..].to_vec();
-        let more = self.trimmed.load(Ordering::SeqCst);
-        Ok(Changes { seq: changes.len() as u64, users, everybody: false, more })
+        let gap = self.trimmed.load(Ordering::SeqCst);
+        Ok(Invalidated { seq: changes.len() as u64, users, everybody: false, gap })
     }
 
     async fn count_tokens(&self) -> Result<u64, StoreError> {
@@ -158,14 +158,14 @@ impl Directory for Arc<Fake> {
         Ok(tokens.iter().filter(|(_, found)| Some(&found.user.id) == user).map(|(hash, _)| *hash).collect())
     }
 
-    async fn note_used(&self, used: &[(TokenHash, u64)]) -> Result<(), StoreError> {
+    async fn record_last_use(&self, used: &[(TokenHash, u64)]) -> Result<(), StoreError> {
         self.reached().await?;
         self.used.lock().unwrap().extend(used.iter().map(|(hash, _)| *hash));
         Ok(())
     }
 
-    fn generation(&self) -> Generation {
-        self.generation.clone()
+    fn invalidations(&self) -> InvalidationCounter {
+        self.invalidations.clone()
     }
 }
 
@@ -181,7 +181,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let fake = Arc::new(Fake::default());
-        let (accounts, waiting) = Accounts::new(fake.generation.clone(), GRACE);
+        let (accounts, waiting) = Accounts::new(fake.invalidations.clone(), GRACE);
         let Waiting { asks, rechecks, used } = waiting;
         let mut tasks = JoinSet::new();
         let directory = Arc::new(Arc::clone(&fake));
@@ -251,7 +251,7 @@ async fn a_token_behind_a_prefix_is_known_and_revoked_as_itself() {
     // Both parts may be a token.
     world.check("sk-tg_0", Ok(true), 2).await;
     world.check("tg_0", Ok(true), 0).await;
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     // Only the part that was known is looked up again.
     world.check("vendor-tg_0", Ok(true), 1).await;
     world.check("sk-tg_0", Ok(true), 0).await;
@@ -279,11 +279,11 @@ async fn tokens_of_a_vendors_shape_are_looked_up_among_their_own() {
     world.check("a.b.c.d", Ok(false), 1).await;
     world.check("a.b.c", Ok(true), 2).await;
     world.check("a.b.c", Ok(true), 0).await;
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     world.check("a.b.c", Ok(true), 2).await;
     world.fake.pasted.lock().unwrap().clear();
     world.poll().await;
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     world.check("a.b.c", Ok(false), 2).await;
 }
 
@@ -350,7 +350,7 @@ async fn a_silent_store_keeps_known_callers() {
     world.fake.add("tg_0", 1);
     world.poll().await;
     world.check("tg_0", Ok(true), 1).await;
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     world.fake.hangs.store(true, Ordering::SeqCst);
     world.check("tg_0", Ok(true), 1).await;
     world.check("tg_0", Ok(true), 0).await;
@@ -368,7 +368,7 @@ async fn a_failure_about_one_does_not_keep_a_revoked_one_alive() {
     world.check("tg_1", Ok(true), 1).await;
     world.fake.revoke("tg_1");
     world.poll().await;
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     world.fake.fails.store(true, Ordering::SeqCst);
     world.check("tg_0", Ok(true), 1).await;
     world.fake.fails.store(false, Ordering::SeqCst);
@@ -419,21 +419,21 @@ async fn many_who_ask_the_same_at_once_ask_once() {
         assert_eq!(world.fake.calls(), 1);
     };
     check(true).await;
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     check(true).await;
     world.fake.revoke("tg_0");
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     check(false).await;
     // Without an answer all who wait are told so, and known callers are served.
     world.fake.fails.store(true, Ordering::SeqCst);
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     let failed = at_once(&world, 100).await;
     assert!(failed.iter().all(Result::is_err));
     assert_eq!(world.fake.calls(), 1);
     world.fake.fails.store(false, Ordering::SeqCst);
     world.fake.add("tg_0", 1);
     check(true).await;
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     world.fake.fails.store(true, Ordering::SeqCst);
     check(true).await;
 }
@@ -472,7 +472,7 @@ async fn who_asks_after_a_change_does_not_get_an_answer_from_before() {
         () = yield_now() => {}
     }
     world.fake.revoke("tg_0");
-    world.fake.generation.raise();
+    world.fake.invalidations.invalidate_all();
     world.fake.hangs.store(false, Ordering::SeqCst);
     // The first still waits: its question is lost in the silence.
     assert!(world.accounts.authenticate(&world.cache, "tg_0").await.unwrap().is_none());
@@ -541,7 +541,7 @@ async fn an_expired_token_is_not_found() {
         let mut tokens = world.fake.tokens.lock().unwrap();
         let found = tokens.get_mut(&TokenHash::of("tg_0")).unwrap();
         found.token.expires_at_ms = Some(at);
-        world.fake.generation.raise();
+        world.fake.invalidations.invalidate_all();
     };
     expire(clock::now_ms());
     world.check("tg_0", Ok(false), 1).await;
@@ -567,7 +567,7 @@ async fn a_change_of_one_costs_the_others_nothing() {
     world.check("tg_2", Ok(false), 1).await;
     world.check("tg_x", Ok(true), 1).await;
     // A change of this process is known before any poll.
-    world.fake.generation.raise_for(&UserId::new("usr_0000000000000000").unwrap());
+    world.fake.invalidations.invalidate_user(&UserId::new("usr_0000000000000000").unwrap());
     world.check("tg_0", Ok(true), 1).await;
     world.check("tg_1", Ok(true), 0).await;
 }
@@ -696,7 +696,7 @@ async fn a_change_by_another_process_is_seen_in_time() {
     assert!(accounts.authenticate(&cache, "tg_0").await.unwrap().is_none());
 
     // By this process: at once.
-    let own = create_user(&served, &Actor::own(), &name, Names::Any).await.unwrap();
+    let own = create_user(&served, &Actor::own(), &name, DuplicateNames::Allow).await.unwrap();
     let NewUser::Created { id, token } = own else { panic!("{own:?}") };
     let caller = accounts.authenticate(&cache, token.expose()).await.unwrap().unwrap();
     assert_eq!((&caller.id, caller.name.as_str()), (&id, "ada"));
@@ -728,8 +728,9 @@ async fn workers_on_other_runtimes_ask_the_control_runtime() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
-    let made =
-        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+    let made = create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Allow)
+        .await
+        .unwrap();
     let NewUser::Created { id, token } = made else { panic!("{made:?}") };
     let stored = Stored::plain("key").unwrap();
     let edit = Edit::Set {

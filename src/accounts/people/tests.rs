@@ -12,7 +12,10 @@ async fn open(dir: &Path) -> Store {
 }
 
 async fn user(store: &Store, name: &str) -> (UserId, Secret) {
-    match create_user(store, &Actor::own(), &DisplayName::new(name).unwrap(), Names::Any).await.unwrap() {
+    match create_user(store, &Actor::own(), &DisplayName::new(name).unwrap(), DuplicateNames::Allow)
+        .await
+        .unwrap()
+    {
         NewUser::Created { id, token } => (id, token),
         NewUser::NameTaken(other) => panic!("{other} has that name"),
         NewUser::OtherKey => panic!("the key is the store's"),
@@ -145,8 +148,9 @@ async fn names_are_unique_only_where_asked() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let (ada, _) = user(&store, "ada").await;
-    let again =
-        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
+    let again = create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Refuse)
+        .await
+        .unwrap();
     assert!(matches!(again, NewUser::NameTaken(other) if other == ada));
     user(&store, "ada").await;
     assert!(issue_token(&store, &Actor::own(), &token::generate_user_id(), None).await.unwrap().is_none());

@@ -7,7 +7,7 @@ use crate::{
     accounts::{MasterKey, Stored, clock, seal, token::random},
     hex,
     secret::Secret,
-    store::{Resealing, SealedCredential, Store, StoreError},
+    store::{SealedCredential, Store, StoreError, SwapReason},
 };
 
 /// What the names of all leases on logins begin with.
@@ -85,7 +85,7 @@ impl Vault for Vaults {
         let key = self.key.as_now();
         let sealed = key.seal(sealed_for(&old.row), &new.to_plaintext());
         let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
-        self.store.replace_sealed(&row, &old.row.sealed, &key.id(), Resealing::Refresh).await
+        self.store.swap_credential(&row, &old.row.sealed, &key.id(), SwapReason::Refresh).await
     }
 
     async fn lease(&self, place: &Place, ms: u64) -> Result<bool, StoreError> {

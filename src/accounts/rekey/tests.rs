@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     name::Owner,
-    store::{ChangeOutcome, KeyIds, Names},
+    store::{ChangeOutcome, DuplicateNames, KeyIds},
 };
 
 struct World {
@@ -25,7 +25,7 @@ impl World {
         let store = Store::open(dir.path()).await.unwrap();
         let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
         let name = DisplayName::new("ada").unwrap();
-        let made = create_user(&store, &Actor::own(), &name, Names::Any).await.unwrap();
+        let made = create_user(&store, &Actor::own(), &name, DuplicateNames::Allow).await.unwrap();
         let NewUser::Created { id, .. } = made else { panic!("{made:?}") };
         let world = Self { dir, store, key, owner: Owner::User(id) };
         let edits: Vec<_> = (0..credentials).map(|number| set(&format!("field{number:04}"))).collect();

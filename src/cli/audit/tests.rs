@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     accounts::{Actor, DisplayName, KeySources, create_user},
     cli::context::settings,
-    store::Names,
+    store::DuplicateNames,
 };
 
 #[tokio::test]
@@ -20,7 +20,9 @@ async fn the_log_is_followed_to_its_end() {
     let store = context.store_or_new().await.unwrap();
     assert_eq!(head(None).await.unwrap(), "0:");
     let add = async |name: &str| {
-        create_user(&store, &Actor::own(), &DisplayName::new(name).unwrap(), Names::Any).await.unwrap()
+        create_user(&store, &Actor::own(), &DisplayName::new(name).unwrap(), DuplicateNames::Allow)
+            .await
+            .unwrap()
     };
     add("ada").await;
     let one = head(None).await.unwrap();

@@ -5,7 +5,7 @@ use crate::{
     accounts::{Actor, DisplayName, KeySources, MasterKey, create_user},
     cli::context::settings,
     settings::Settings,
-    store::Names,
+    store::DuplicateNames,
 };
 
 const CANARY: &str = "sk-canary-0123456789";
@@ -25,7 +25,9 @@ impl World {
         let settings = settings(dir.path());
         let world = Self { dir, settings };
         let store = world.context().store_or_new().await.unwrap();
-        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique).await.unwrap();
+        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Refuse)
+            .await
+            .unwrap();
         world
     }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     files::Live,
-    store::{CredentialPlace, Store},
+    store::{Store, StoredField},
     table::Table,
 };
 
@@ -38,7 +38,7 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken
             continue;
         }
         // A store that does not answer is told of elsewhere: it is asked again.
-        if let Ok(places) = store.credential_places().await {
+        if let Ok(places) = store.stored_fields().await {
             tell(&moved(&table, &places));
             seen = Some(table);
         }
@@ -68,7 +68,7 @@ fn tell(moved: &[Moved]) {
     }
 }
 
-fn moved(table: &Table, places: &[CredentialPlace]) -> Vec<Moved> {
+fn moved(table: &Table, places: &[StoredField]) -> Vec<Moved> {
     let mut used: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for provider in &table.providers {
         let Some(section) = &provider.section else { continue };
@@ -77,7 +77,7 @@ fn moved(table: &Table, places: &[CredentialPlace]) -> Vec<Moved> {
             origins.extend(provider.used.iter().map(|origin| &**origin));
         }
     }
-    let one = |place: &CredentialPlace| {
+    let one = |place: &StoredField| {
         let used = used.get(&(place.section.as_str(), place.field.as_str()))?;
         let new: Vec<&str> = used
             .iter()

@@ -6,7 +6,7 @@ use crate::{
     cli::context::settings,
     name::UserId,
     settings::Settings,
-    store::{Names, NewToken, Store, TokenKind},
+    store::{DuplicateNames, NewToken, Store, TokenKind},
 };
 
 struct World {
@@ -21,9 +21,10 @@ impl World {
         let dir = TempDir::new().unwrap();
         let settings = settings(dir.path());
         let store = Store::open(&settings.data).await.unwrap();
-        let made = create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Unique)
-            .await
-            .unwrap();
+        let made =
+            create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Refuse)
+                .await
+                .unwrap();
         let NewUser::Created { id: user, .. } = made else { panic!("{made:?}") };
         Self { _dir: dir, settings, store, user }
     }

@@ -64,8 +64,9 @@ async fn what_is_refused_says_how_to_go_on() {
         remove("bob", &context).await.err().unwrap(),
         "no user has the id or name `bob`: `tollgate user list` shows all",
     );
-    let twin =
-        create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), Names::Any).await.unwrap();
+    let twin = create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Allow)
+        .await
+        .unwrap();
     let NewUser::Created { id: twin, .. } = twin else { panic!("{twin:?}") };
     let ambiguous = format!("{:#}", remove("ada", &context).await.err().unwrap());
     assert!(ambiguous.contains(id.as_str()) && ambiguous.contains(twin.as_str()), "{ambiguous}");

@@ -61,7 +61,7 @@ fn make_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Who, besides the user of this process and root, can put other files in the place of ours in `dir`.
-pub fn intruders(dir: &Path) -> Result<Option<String>, StoreError> {
+pub fn untrusted_writers(dir: &Path) -> Result<Option<String>, StoreError> {
     const BY_GROUP_AND_OTHERS: u32 = 0o022;
     let metadata = fs::metadata(dir).map_err(|error| StoreError::from_io(dir, error))?;
     let (owner, mode) = (metadata.uid(), metadata.permissions().mode() & 0o777);
@@ -74,12 +74,12 @@ pub fn intruders(dir: &Path) -> Result<Option<String>, StoreError> {
 
 /// Which file a path leads to, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     /// That of the database file. Its metadata are in memory, so that nobody waits for a disk.
     pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
         let metadata = fs::metadata(path).map_err(|error| match error.kind() {
