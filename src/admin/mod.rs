@@ -206,7 +206,7 @@ impl Files {
         let Self::Live(live) = self else { return Err(not_found()) };
         match call {
             FileCall::Status => Ok(answer(StatusCode::OK, &*live.status())),
-            FileCall::Texts => Ok(answer(StatusCode::OK, &live.texts())),
+            FileCall::Texts => Ok(answer(StatusCode::OK, &live.served_files())),
             FileCall::Reload => reload(live).await,
         }
     }

@@ -10,7 +10,7 @@ use super::shape;
 use crate::{
     accounts::RekeyStatus,
     fault::Kind,
-    files::{Status, Texts},
+    files::{ServedFiles, Status},
 };
 
 /// Which call it is.
@@ -234,7 +234,7 @@ pub static OPERATIONS: &[Operation] = &[
         .or::<shape::Health>(503),
 
     new::<Status>(Call::Files(FileCall::Status), "GET", "/admin/providers", Who::Admin, "What serves, and what became of each file"),
-    new::<Texts>(Call::Files(FileCall::Texts), "GET", "/admin/providers/files", Who::Local, "The texts of the files that serve (over the control socket alone)"),
+    new::<ServedFiles>(Call::Files(FileCall::Texts), "GET", "/admin/providers/files", Who::Local, "The texts of the files that serve (over the control socket alone)"),
     new::<Status>(Call::Files(FileCall::Reload), "POST", "/admin/reload", Who::Admin, "Read the provider files anew")
         .or::<Status>(422).faults(&[Kind::ReloadUnfinished]),
 

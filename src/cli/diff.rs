@@ -14,7 +14,7 @@ use crate::{
     control,
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
-    files::{self, Texts, Tree},
+    files::{self, ServedFiles, SourceTree},
     pipeline::{self, Loaded},
     settings::Source,
 };
@@ -110,12 +110,12 @@ fn side(what: &str) -> anyhow::Result<Side> {
         side.take(files::load(&source).with_context(|| format!("cannot read `{what}`"))?);
     } else if let Some(data) = what.strip_prefix("socket:") {
         for tree in served(Path::new(data))?.trees() {
-            side.take(pipeline::parse(tree.inputs(), |_| true));
+            side.take(pipeline::parse(tree.input_files(), |_| true));
         }
         return Ok(side);
     } else if what.contains(':') {
-        let tree = Tree::of(what, git::files(what)?);
-        side.take(Loaded { sources: tree.sources(), ..pipeline::parse(tree.inputs(), |_| true) });
+        let tree = SourceTree::from_contents(what, git::files(what)?);
+        side.take(Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) });
     } else {
         bail!(
             "`{what}` is no directory, no `REV:PATH` of a Git revision, and no `socket:DATA_DIR` of a running tollgate"
@@ -128,7 +128,7 @@ fn side(what: &str) -> anyhow::Result<Side> {
 }
 
 /// What a running tollgate serves from.
-fn served(data: &Path) -> anyhow::Result<Texts> {
+fn served(data: &Path) -> anyhow::Result<ServedFiles> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (code, document) =
         runtime.block_on(control::call(data, Method::GET, "/admin/providers/files", Bytes::new()))?;

@@ -102,12 +102,12 @@ fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
 
 /// The files of a providers directory, those of its presets, gateways and apis included.
 fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
-    let tree = files::Tree::read(&Source::Directory(dir.to_owned()), &files::Tree::default());
+    let tree = files::SourceTree::read(&Source::Directory(dir.to_owned()), &files::SourceTree::default());
     let tree = tree
         .with_context(|| format!("cannot read `{}`", dir.display()))
         .map_err(|error| error.context(Unreached))?;
     let own = tree.0.iter().filter(|(_, text)| !text.filled_in);
-    let input = |(shown, text): (&Arc<str>, &Arc<files::Text>)| Input {
+    let input = |(shown, text): (&Arc<str>, &Arc<files::SourceFile>)| Input {
         shown: shown.to_string(),
         path: Some(PathBuf::from(&**shown)),
         text: text.text.clone(),
@@ -123,7 +123,7 @@ fn standard_input(name: Option<&Path>) -> Input {
         Ok(_) if bytes.len() as u64 > files::MAX_FILE_BYTES => {
             Err(format!("is larger than {} bytes", files::MAX_FILE_BYTES))
         }
-        Ok(_) => files::utf8(bytes).map(Arc::from),
+        Ok(_) => files::decode_utf8(bytes).map(Arc::from),
     };
     let shown = name.map_or_else(|| "<stdin>".to_owned(), |name| name.display().to_string());
     Input { shown, path: None, text }

@@ -9,7 +9,7 @@ use super::check;
 use crate::{
     compile,
     diag::{At, Sources},
-    files::{Tree, policy_of},
+    files::{SourceTree, policy_path},
     pipeline::{self, Loaded},
     prove::{self, Breach, Verdict},
     settings::{Given, Places, Source, resolve},
@@ -63,14 +63,15 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
         None => resolve(places, Given::default())?.providers,
     };
     let what = check::describe(&source);
-    let mut tree = Tree::read(&source, &Tree::default()).with_context(|| format!("cannot read {what}"))?;
+    let mut tree =
+        SourceTree::read(&source, &SourceTree::default()).with_context(|| format!("cannot read {what}"))?;
     if let Some(policy) = &args.policy {
         tree.set_policy(policy);
     }
     if tree.policy().is_none() {
         bail!("there is no policy: {}", missing(args, &source));
     }
-    let loaded = Loaded { sources: tree.sources(), ..pipeline::parse(tree.inputs(), |_| true) };
+    let loaded = Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) };
     let compiled = compile::compile(&loaded.files);
     let mut found = loaded.diagnostics;
     found.extend(compiled.diagnostics);
@@ -101,7 +102,7 @@ fn missing(args: &Args, source: &Source) -> String {
     match (&args.policy, source) {
         (Some(path), _) => format!("`{}` is not there", path.display()),
         (None, Source::Directory(dir)) => {
-            format!("write `{}`, or name one with `--policy`", policy_of(dir).display())
+            format!("write `{}`, or name one with `--policy`", policy_path(dir).display())
         }
         (None, Source::Embedded) => "the built-in files have none; name one with `--policy`".into(),
     }

@@ -22,7 +22,7 @@ use crate::{
     cli::{check, context::unusable, hold::hold},
     control,
     diag::Diagnostic,
-    files::{self, Finding, Live, Reloader, StartError, State},
+    files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::{Face, Readiness},
     listen::listen,
     server::{self, Shared, WorkerConfig},
@@ -144,7 +144,7 @@ async fn start(
     drop(shared);
     let (files, data, counts) =
         (check::describe(&settings.providers), settings.data.display(), live.status().counts);
-    let files::Counts { providers, stale, rejected, routes, .. } = counts;
+    let files::StatusCounts { providers, stale, rejected, routes, .. } = counts;
     let shown = admin_address.map(tracing::field::display);
     tracing::info!(
         %address, admin_address = shown, files, %data, providers, stale, rejected, routes,
@@ -181,7 +181,7 @@ fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
 /// built-in files: it is waited for.
 fn source(settings: &Settings) -> Source {
     let default = Path::new(DEFAULT_PROVIDERS);
-    if settings.providers == Source::Embedded && files::served_before(&settings.data, default) {
+    if settings.providers == Source::Embedded && files::has_last_good(&settings.data, default) {
         let kept = settings.data.join("last-good").display().to_string();
         tracing::warn!(
             kept,
@@ -210,7 +210,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
             check::show(&first.sources, &first.diagnostics)?;
             bail!("{what} has errors, and `--strict` is on");
         }
-        Err(StartError::Nothing(problem)) => bail!("{problem}: name another directory with `--providers`"),
+        Err(StartError::NoFiles(problem)) => bail!("{problem}: name another directory with `--providers`"),
         Err(error) => return Err(error.into()),
     };
     let (mut told, warnings): (Vec<_>, Vec<_>) =
@@ -231,9 +231,9 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
     if let Some(problem) = &status.problem {
         tracing::error!(problem, "provider files cannot be read: what was last good serves");
     }
-    for one in status.files.iter().filter(|one| one.state != State::Live) {
+    for one in status.files.iter().filter(|one| one.state != FileState::Live) {
         let (file, state, since) = (&one.file, one.state, &one.since);
-        if state == State::Stale {
+        if state == FileState::Stale {
             tracing::error!(
                 file,
                 since,

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use crate::{
     control,
     diag::Severity,
-    files::{File, Finding, Place, State, Status, Watching},
+    files::{FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
     telemetry::escaped,
 };
 
@@ -79,7 +79,7 @@ fn report(status: &Status, all: bool) -> String {
     if let Some(problem) = &status.problem {
         line(&mut text, format_args!("problem: {}", escaped(problem)));
     }
-    for one in status.files.iter().filter(|one| all || one.state != State::Live) {
+    for one in status.files.iter().filter(|one| all || one.state != FileState::Live) {
         file(&mut text, one);
     }
     if status.omitted > 0 {
@@ -116,11 +116,11 @@ fn verdict(status: &Status) -> String {
     format!("{}: {}", if status.ok { "ok" } else { "NOT OK" }, parts.join(", "))
 }
 
-fn file(text: &mut String, file: &File) {
+fn file(text: &mut String, file: &FileStatus) {
     let state = match file.state {
-        State::Live => "live",
-        State::Stale => "stale",
-        State::Rejected => "rejected",
+        FileState::Live => "live",
+        FileState::Stale => "stale",
+        FileState::Rejected => "rejected",
     };
     let because = match file.because.as_slice() {
         [] => String::new(),
@@ -130,7 +130,7 @@ fn file(text: &mut String, file: &File) {
     for Finding { code, severity, file, line: row, column, message, help, related } in &file.diagnostics {
         let (file, severity) = (escaped(file), severity.as_str());
         line(text, format_args!("  {file}:{row}:{column}: {severity}[{code}]: {}", escaped(message)));
-        for Place { file, line: row, column, label } in related {
+        for RelatedLocation { file, line: row, column, label } in related {
             line(text, format_args!("    {}:{row}:{column}: {}", escaped(file), escaped(label)));
         }
         if let Some(help) = help {

@@ -4,7 +4,7 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use super::{Tree, Vars, vars::Prints};
+use super::{SourceTree, Vars, vars::Fingerprints};
 use crate::{
     bind, compile,
     lint::Levels,
@@ -24,8 +24,12 @@ impl Compiler {
     }
 
     /// Compiles and binds the providers of `tree` that are `wanted`, each by itself.
-    pub(super) fn compile(&mut self, tree: &Tree, wanted: impl Fn(&FileName) -> bool) -> (Loaded, Made) {
-        let loaded = Loaded { levels: self.lints.clone(), ..pipeline::parse(tree.inputs(), wanted) };
+    pub(super) fn compile(
+        &mut self,
+        tree: &SourceTree,
+        wanted: impl Fn(&FileName) -> bool,
+    ) -> (Loaded, Made) {
+        let loaded = Loaded { levels: self.lints.clone(), ..pipeline::parse(tree.input_files(), wanted) };
         let made = pipeline::make(&loaded, |source| self.vars.value(source));
         (loaded, made)
     }
@@ -38,8 +42,8 @@ impl Compiler {
     }
 
     /// Hashes of the secret files that the provider's vars name.
-    pub(super) fn prints(&mut self, provider: &compile::Provider) -> Prints {
-        self.vars.prints(provider)
+    pub(super) fn fingerprints(&mut self, provider: &compile::Provider) -> Fingerprints {
+        self.vars.fingerprints(provider)
     }
 
     pub(super) fn vars(&self) -> &Vars {

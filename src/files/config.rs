@@ -33,10 +33,10 @@ pub enum StartError {
     /// The directory is missing, empty or unreadable. Either no last good version exists, or the start is strict. A
     /// fragment.
     #[error("{0}")]
-    Nothing(String),
+    NoFiles(String),
     /// A file has errors, and the start is strict.
     #[error("there are errors")]
-    Strict(First),
+    Strict(InitialDiagnostics),
     /// The operating system refused to start the thread.
     #[error("failed to start a thread: {0}")]
     Thread(io::Error),
@@ -44,7 +44,7 @@ pub enum StartError {
 
 /// The diagnostics of the first scan, with the texts that they point into.
 #[derive(Debug)]
-pub struct First {
+pub struct InitialDiagnostics {
     /// The texts.
     pub sources: Sources,
     /// All errors and warnings.

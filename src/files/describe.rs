@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Counts, File, Finding, State, Status, Tree, Watching, evaluate::Evaluation, last_good::LastGoodSet,
-    source_file::Hash, tree,
+    FileState, FileStatus, Finding, SourceTree, Status, StatusCounts, Watching, evaluate::Evaluation,
+    last_good::LastGoodSet, source_file::Hash, tree,
 };
 use crate::{
     accounts::{now_ms, utc},
@@ -27,28 +27,28 @@ use crate::{
 pub(super) struct StatusRecord {
     source: Source,
     status: Status,
-    since: BTreeMap<Arc<str>, Since>,
+    since: BTreeMap<Arc<str>, FileSince>,
 }
 
 /// The state of a file with a certain text, and when it began.
 #[derive(Clone, Copy)]
-struct Since {
-    state: State,
+struct FileSince {
+    state: FileState,
     hash: Option<Hash>,
     began_ms: u64,
 }
 
 /// A file as the document lists it: one of the directory, or one that only a provider's name is left of.
-struct Listed<'a> {
+struct ListedFile<'a> {
     provider: Option<&'a FileName>,
-    state: State,
+    state: FileState,
     /// `None` if the file does not exist.
     hash: Option<Hash>,
 }
 
 /// The outcome of a scan.
-pub(super) struct Outcome<'a> {
-    pub tree: &'a Tree,
+pub(super) struct StatusInput<'a> {
+    pub tree: &'a SourceTree,
     pub evaluation: &'a Evaluation,
     /// The findings to show.
     pub findings: &'a [Finding],
@@ -58,7 +58,7 @@ pub(super) struct Outcome<'a> {
     pub last_good: &'a LastGoodSet,
     pub watching: Watching,
     /// True if the table changed.
-    pub swap: bool,
+    pub table_changed: bool,
 }
 
 impl StatusRecord {
@@ -84,22 +84,22 @@ impl StatusRecord {
     }
 
     /// Replaces the document. Returns true if more changed than the time of the scan.
-    pub(super) fn update(&mut self, outcome: &Outcome<'_>) -> bool {
-        let &Outcome { evaluation, swap, .. } = outcome;
+    pub(super) fn update(&mut self, outcome: &StatusInput<'_>) -> bool {
+        let &StatusInput { evaluation, table_changed, .. } = outcome;
         let mut status = Status {
-            generation: self.status.generation + u64::from(swap),
+            generation: self.status.generation + u64::from(table_changed),
             source: source_name(&self.source),
             watching: outcome.watching,
             problem: evaluation.problem.clone(),
             omitted: outcome.omitted,
             ..self.status.clone()
         };
-        if swap {
+        if table_changed {
             status.since = utc(now_ms());
             status.hash = hex::encode(&outcome.last_good.hash());
         }
         status.files = self.files(outcome);
-        status.counts = Counts::of(&status.files);
+        status.counts = StatusCounts::of(&status.files);
         let all_live = status.counts.stale + status.counts.rejected == 0;
         status.ok = !evaluation.has_errors() && evaluation.problem.is_none() && all_live;
         let news = status != self.status;
@@ -109,19 +109,20 @@ impl StatusRecord {
     }
 
     /// The state of each file, by path.
-    fn files(&mut self, outcome: &Outcome<'_>) -> Vec<File> {
-        let &Outcome { evaluation, .. } = outcome;
+    fn files(&mut self, outcome: &StatusInput<'_>) -> Vec<FileStatus> {
+        let &StatusInput { evaluation, .. } = outcome;
         let mut findings = by_file(outcome.findings);
         let listed = self.list(outcome, &findings);
         let (mut since, mut files) = (BTreeMap::new(), Vec::with_capacity(listed.len()));
-        for (shown, Listed { provider, state, hash }) in listed {
+        for (shown, ListedFile { provider, state, hash }) in listed {
             let since_now = self.since(&shown, state, hash);
             let serving = provider.and_then(|name| evaluation.settled.serving.get(name));
             let because = provider.and_then(|name| evaluation.because.get(name)).into_iter().flatten();
             let last_good = provider.and_then(|name| outcome.last_good.get(name));
             // The stored time survives a restart.
-            let stored = last_good.filter(|_| state == State::Stale).and_then(|one| one.files.stale_since_ms);
-            files.push(File {
+            let stored =
+                last_good.filter(|_| state == FileState::Stale).and_then(|one| one.files.stale_since_ms);
+            files.push(FileStatus {
                 file: shown.to_string(),
                 provider: provider.map(ToString::to_string),
                 state,
@@ -140,38 +141,38 @@ impl StatusRecord {
     /// directory is gone, those of providers that were out of service before.
     fn list<'a>(
         &self,
-        outcome: &Outcome<'a>,
+        outcome: &StatusInput<'a>,
         findings: &BTreeMap<&str, Vec<Finding>>,
-    ) -> BTreeMap<Arc<str>, Listed<'a>> {
+    ) -> BTreeMap<Arc<str>, ListedFile<'a>> {
         let settled = &outcome.evaluation.settled;
         let mut files = present(outcome, findings);
         for (name, one) in &settled.serving {
             let shown = one.good.compiled.at.file.clone();
-            let gone = Listed { provider: Some(name), state: State::of(Some(one)), hash: None };
+            let gone = ListedFile { provider: Some(name), state: FileState::of(Some(one)), hash: None };
             files.entry(shown).or_insert(gone);
         }
         if let Source::Directory(dir) = &self.source {
             for Rejected { name, .. } in &settled.rejected {
-                let shown = tree::shown(dir, Folder::Providers, name);
-                let gone = Listed { provider: Some(name), state: State::Rejected, hash: None };
+                let shown = tree::display_path(dir, Folder::Providers, name);
+                let gone = ListedFile { provider: Some(name), state: FileState::Rejected, hash: None };
                 files.entry(shown).or_insert(gone);
             }
         }
         files
     }
 
-    fn since(&self, shown: &str, state: State, hash: Option<Hash>) -> Since {
+    fn since(&self, shown: &str, state: FileState, hash: Option<Hash>) -> FileSince {
         let before = self.since.get(shown).filter(|since| (since.state, since.hash) == (state, hash));
-        before.copied().unwrap_or_else(|| Since { state, hash, began_ms: now_ms() })
+        before.copied().unwrap_or_else(|| FileSince { state, hash, began_ms: now_ms() })
     }
 }
 
 /// The files of the directory. A built-in file that stands in for a missing one is listed only with a finding.
 fn present<'a>(
-    outcome: &Outcome<'a>,
+    outcome: &StatusInput<'a>,
     findings: &BTreeMap<&str, Vec<Finding>>,
-) -> BTreeMap<Arc<str>, Listed<'a>> {
-    let &Outcome { tree, evaluation, .. } = outcome;
+) -> BTreeMap<Arc<str>, ListedFile<'a>> {
+    let &StatusInput { tree, evaluation, .. } = outcome;
     let errors = evaluation.diagnostics.iter().filter(|one| one.is_error());
     let bad: BTreeSet<&str> = errors.map(|one| &*one.at.file).collect();
     let other_text = served_with_other_text(outcome);
@@ -179,18 +180,18 @@ fn present<'a>(
     let files = listed.map(|(shown, text)| {
         let provider = text.name.as_ref().filter(|_| text.folder == Folder::Providers);
         let state = match provider {
-            Some(name) => State::of(evaluation.settled.serving.get(name)),
-            None if other_text.contains(&**shown) => State::Stale,
-            None if text.name.is_none() || bad.contains(&**shown) => State::Rejected,
-            None => State::Live,
+            Some(name) => FileState::of(evaluation.settled.serving.get(name)),
+            None if other_text.contains(&**shown) => FileState::Stale,
+            None if text.name.is_none() || bad.contains(&**shown) => FileState::Rejected,
+            None => FileState::Live,
         };
-        (shown.clone(), Listed { provider, state, hash: Some(text.hash) })
+        (shown.clone(), ListedFile { provider, state, hash: Some(text.hash) })
     });
     files.collect()
 }
 
 /// The files that a provider serves with in another text than the directory holds.
-fn served_with_other_text<'a>(outcome: &Outcome<'a>) -> BTreeSet<&'a str> {
+fn served_with_other_text<'a>(outcome: &StatusInput<'a>) -> BTreeSet<&'a str> {
     let inputs = outcome.last_good.iter().flat_map(|(_, one)| &one.files.inputs);
     let other = inputs.filter(|(file, text)| outcome.tree.hash_of(file) != Some(&text.hash));
     other.map(|(file, _)| &**file).collect()
@@ -212,7 +213,7 @@ fn source_name(source: &Source) -> String {
     }
 }
 
-impl State {
+impl FileState {
     fn of(serving: Option<&Serving>) -> Self {
         match serving {
             Some(Serving { stale: false, .. }) => Self::Live,
@@ -222,13 +223,14 @@ impl State {
     }
 }
 
-impl Counts {
-    fn of(files: &[File]) -> Self {
+impl StatusCounts {
+    fn of(files: &[FileStatus]) -> Self {
         let count = |state| files.iter().filter(|one| one.state == state).count();
         let routes = files.iter().map(|one| one.routes).sum();
         let providers =
-            files.iter().filter(|one| one.provider.is_some() && one.state != State::Rejected).count();
-        let (live, stale, rejected) = (count(State::Live), count(State::Stale), count(State::Rejected));
+            files.iter().filter(|one| one.provider.is_some() && one.state != FileState::Rejected).count();
+        let (live, stale, rejected) =
+            (count(FileState::Live), count(FileState::Stale), count(FileState::Rejected));
         Self { live, stale, rejected, providers, routes }
     }
 }

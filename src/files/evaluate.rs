@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Finding, Tree, compiler::Compiler, keep::Kept, last_good::LastGoodSet};
+use super::{Finding, SourceTree, compiler::Compiler, last_good::LastGoodSet, last_good_dir::LastGoodFiles};
 use crate::{
     compile::Rejected,
     diag::{Diagnostic, Sources},
@@ -30,7 +30,7 @@ pub(super) struct Evaluation {
     /// The reason why the whole reload changed nothing.
     pub problem: Option<String>,
     /// Providers that are stale only because `strict` refused the reload: their own files are good.
-    pub held: BTreeSet<FileName>,
+    pub held_back: BTreeSet<FileName>,
 }
 
 impl Evaluation {
@@ -39,7 +39,7 @@ impl Evaluation {
     }
 
     /// The texts that diagnostics point into: those of the directory, and of stale providers the last good ones.
-    pub(super) fn sources(&self, tree: &Tree, last_good: &LastGoodSet) -> Sources {
+    pub(super) fn sources(&self, tree: &SourceTree, last_good: &LastGoodSet) -> Sources {
         if self.diagnostics.is_empty() {
             return Sources::default();
         }
@@ -66,8 +66,8 @@ impl Evaluation {
 /// Evaluates the texts of the directory. `stored` are last good versions on disk whose texts are those of the
 /// directory: a start compiles them once, with all others.
 pub(super) fn evaluate(
-    tree: &Tree,
-    stored: BTreeMap<FileName, Kept>,
+    tree: &SourceTree,
+    stored: BTreeMap<FileName, LastGoodFiles>,
     last_good: &mut LastGoodSet,
     compiler: &mut Compiler,
 ) -> Evaluation {
@@ -109,7 +109,7 @@ pub(super) fn hold(
 /// Keeps everything as it was, since `strict` is on and the evaluation has errors. `rejected` are the providers that
 /// were out of service before.
 pub(super) fn refuse(
-    tree: &Tree,
+    tree: &SourceTree,
     evaluation: Evaluation,
     rejected: Vec<Rejected>,
     last_good: &LastGoodSet,
@@ -122,9 +122,9 @@ pub(super) fn refuse(
     });
     let settled = Settled { rejected, ..settle(fresh.collect(), &last_good.good()) };
     let good = evaluation.settled.serving.iter().filter(|(_, one)| !one.stale);
-    let held = good.map(|(name, _)| name.clone()).collect();
+    let held_back = good.map(|(name, _)| name.clone()).collect();
     let problem = "`strict` is on and not every file is good: nothing of this reload was taken over".into();
-    Evaluation { settled, problem: Some(problem), held, ..evaluation }
+    Evaluation { settled, problem: Some(problem), held_back, ..evaluation }
 }
 
 fn bad(good: &Good) -> Fresh {

@@ -12,14 +12,13 @@ use std::{
 };
 
 use super::{
-    Tree,
+    SourceTree,
     compiler::Compiler,
-    keep::Kept,
-    log,
+    last_good_dir::LastGoodFiles,
+    log, served,
     source_file::{self, Hash},
-    texts,
     tree::Inputs,
-    vars::Prints,
+    vars::Fingerprints,
 };
 use crate::{
     accounts::now_ms,
@@ -31,8 +30,8 @@ use crate::{
 /// One provider in its last good version.
 pub(super) struct LastGood {
     pub good: Good,
-    pub files: Kept,
-    prints: Prints,
+    pub files: LastGoodFiles,
+    fingerprints: Fingerprints,
 }
 
 /// The last good versions of all providers.
@@ -40,7 +39,7 @@ pub(super) struct LastGood {
 pub(super) struct LastGoodSet {
     providers: BTreeMap<FileName, LastGood>,
     /// Stored versions that do not compile now, for instance because a secret is missing. Each scan tries again.
-    unrestored: BTreeMap<FileName, Kept>,
+    unrestored: BTreeMap<FileName, LastGoodFiles>,
 }
 
 impl LastGoodSet {
@@ -62,28 +61,29 @@ impl LastGoodSet {
     }
 
     /// The texts that serve, by provider.
-    pub(super) fn served(&self) -> texts::Served {
+    pub(super) fn served(&self) -> served::InputsByProvider {
         self.iter().map(|(name, one)| (name.clone(), one.files.inputs.clone())).collect()
     }
 
     /// Everything to store for a restart.
-    pub(super) fn stored(&self) -> impl Iterator<Item = (&FileName, &Kept)> + Clone {
+    pub(super) fn stored(&self) -> impl Iterator<Item = (&FileName, &LastGoodFiles)> + Clone {
         self.iter().map(|(name, one)| (name, &one.files)).chain(&self.unrestored)
     }
 
     /// The providers whose texts and secret files are those of their last good version.
-    pub(super) fn unchanged(&self, tree: &Tree, compiler: &mut Compiler) -> BTreeSet<FileName> {
+    pub(super) fn unchanged(&self, tree: &SourceTree, compiler: &mut Compiler) -> BTreeSet<FileName> {
         let policy = tree.policy().map(|(file, _)| file);
         let mut unchanged = |one: &LastGood| {
-            is_same(&one.files.inputs, tree, policy) && compiler.prints(&one.good.compiled) == one.prints
+            is_same(&one.files.inputs, tree, policy)
+                && compiler.fingerprints(&one.good.compiled) == one.fingerprints
         };
         self.iter().filter(|(_, one)| unchanged(one)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Compiles stored versions from their own texts.
-    pub(super) fn restore(&mut self, stored: BTreeMap<FileName, Kept>, compiler: &mut Compiler) {
+    pub(super) fn restore(&mut self, stored: BTreeMap<FileName, LastGoodFiles>, compiler: &mut Compiler) {
         for (name, files) in stored {
-            let (_, mut made) = compiler.compile(&Tree(files.inputs.clone()), |_| true);
+            let (_, mut made) = compiler.compile(&SourceTree(files.inputs.clone()), |_| true);
             if let Some(Fresh::New(good)) = made.fresh.remove(&name) {
                 self.insert(name, good, files, compiler);
             } else {
@@ -102,14 +102,14 @@ impl LastGoodSet {
     /// not good there are compiled from their own texts.
     pub(super) fn adopt(
         &mut self,
-        stored: BTreeMap<FileName, Kept>,
+        stored: BTreeMap<FileName, LastGoodFiles>,
         fresh: &mut BTreeMap<FileName, Fresh>,
         compiler: &mut Compiler,
     ) {
         let mut spoilt = BTreeMap::new();
         for (name, files) in stored {
             if let Some(Fresh::New(good)) = fresh.get(&name) {
-                let (good, files) = (good.clone(), Kept { stale_since_ms: None, ..files });
+                let (good, files) = (good.clone(), LastGoodFiles { stale_since_ms: None, ..files });
                 fresh.insert(name.clone(), Fresh::Same);
                 self.insert(name, good, files, compiler);
             } else {
@@ -123,13 +123,13 @@ impl LastGoodSet {
     /// Binds providers again whose secret files changed, stale ones too: a revoked secret must not stay in use.
     pub(super) fn rebind(&mut self, compiler: &mut Compiler) {
         for one in self.providers.values_mut() {
-            let prints = compiler.prints(&one.good.compiled);
-            if prints == one.prints {
+            let fingerprints = compiler.fingerprints(&one.good.compiled);
+            if fingerprints == one.fingerprints {
                 continue;
             }
             if let Some(bound) = compiler.bind(&one.good.compiled) {
                 one.good.bound = bound;
-                one.prints = prints;
+                one.fingerprints = fingerprints;
             }
         }
     }
@@ -158,9 +158,9 @@ impl LastGoodSet {
     /// their own files are good, and their time does not run.
     pub(super) fn update(
         &mut self,
-        tree: &Tree,
+        tree: &SourceTree,
         settled: &Settled,
-        held: &BTreeSet<FileName>,
+        held_back: &BTreeSet<FileName>,
         compiler: &mut Compiler,
     ) {
         // A directory that is missing has deleted nothing.
@@ -170,7 +170,7 @@ impl LastGoodSet {
         let now = now_ms();
         for (name, Serving { good, stale }) in &settled.serving {
             match self.providers.get_mut(name) {
-                Some(_) if *stale && held.contains(name) => {}
+                Some(_) if *stale && held_back.contains(name) => {}
                 Some(known) if *stale => {
                     known.files.stale_since_ms.get_or_insert(now);
                 }
@@ -178,16 +178,16 @@ impl LastGoodSet {
                     known.files.stale_since_ms = None;
                 }
                 _ => {
-                    let files = Kept { inputs: inputs(good, tree), stale_since_ms: None };
+                    let files = LastGoodFiles { inputs: inputs(good, tree), stale_since_ms: None };
                     self.insert(name.clone(), good.clone(), files, compiler);
                 }
             }
         }
     }
 
-    fn insert(&mut self, name: FileName, good: Good, files: Kept, compiler: &mut Compiler) {
-        let prints = compiler.prints(&good.compiled);
-        self.providers.insert(name, LastGood { good, files, prints });
+    fn insert(&mut self, name: FileName, good: Good, files: LastGoodFiles, compiler: &mut Compiler) {
+        let fingerprints = compiler.fingerprints(&good.compiled);
+        self.providers.insert(name, LastGood { good, files, fingerprints });
     }
 
     /// SHA-256 over all texts that serve. It leaves the directory's path out: nodes with the same files have the same.
@@ -202,18 +202,18 @@ impl LastGoodSet {
             let (provider, folder) = (provider.as_str(), text.folder.name());
             parts.extend([provider.as_bytes(), folder.as_bytes(), name.as_bytes(), &text.hash]);
         }
-        source_file::hash(&parts)
+        source_file::hash_parts(&parts)
     }
 }
 
 /// The texts of the files that a provider was compiled from.
-fn inputs(good: &Good, tree: &Tree) -> Inputs {
+fn inputs(good: &Good, tree: &SourceTree) -> Inputs {
     let inputs = good.compiled.inputs.iter();
     inputs.filter_map(|file| Some((file.clone(), tree.0.get(file)?.clone()))).collect()
 }
 
 /// True if the tree holds the same texts. `policy` is the tree's policy file, found once for all providers.
-pub(super) fn is_same(inputs: &Inputs, tree: &Tree, policy: Option<&Arc<str>>) -> bool {
+pub(super) fn is_same(inputs: &Inputs, tree: &SourceTree, policy: Option<&Arc<str>>) -> bool {
     // Without the policy among its inputs, the provider was never checked against it.
     policy.is_none_or(|file| inputs.contains_key(file))
         && inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash))

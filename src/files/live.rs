@@ -10,11 +10,11 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::{Status, Texts, texts};
+use super::{ServedFiles, Status, served};
 use crate::table::Table;
 
 /// Reloads that may wait to be done.
-pub(super) const MAX_WAITING: usize = 64;
+pub(super) const MAX_QUEUED: usize = 64;
 /// How long whoever asks for a reload waits for its end.
 pub(super) const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 
@@ -23,7 +23,7 @@ pub(super) const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 pub struct Live {
     table: ArcSwap<Table>,
     status: ArcSwap<Status>,
-    served: ArcSwap<texts::Served>,
+    served: ArcSwap<served::InputsByProvider>,
     commands: mpsc::SyncSender<Command>,
 }
 
@@ -46,10 +46,10 @@ pub enum ReloadError {
     Busy,
     /// It goes on, but not within the time that one waits.
     #[error("the reload is not done after {} s: `tollgate status` tells when it is", RELOAD_DEADLINE.as_secs())]
-    Slow,
+    TimedOut,
     /// The process is about to end, or the reloader has failed.
     #[error("nothing is read any more: tollgate is stopping, or else `tollgate status` says why")]
-    Stopping,
+    NotRunning,
 }
 
 impl Live {
@@ -57,7 +57,7 @@ impl Live {
     pub(super) fn new(
         table: Arc<Table>,
         status: Status,
-        served: texts::Served,
+        served: served::InputsByProvider,
         commands: mpsc::SyncSender<Command>,
     ) -> Self {
         let (table, status) = (ArcSwap::new(table), ArcSwap::from_pointee(status));
@@ -65,7 +65,7 @@ impl Live {
     }
 
     /// Replaces the table and the texts that it was built from. Returns the old table, which requests may still hold.
-    pub(super) fn replace(&self, table: Arc<Table>, served: texts::Served) -> Arc<Table> {
+    pub(super) fn replace(&self, table: Arc<Table>, served: served::InputsByProvider) -> Arc<Table> {
         let old = self.table.swap(table);
         self.served.store(Arc::new(served));
         old
@@ -88,8 +88,8 @@ impl Live {
     }
 
     /// The texts that serve.
-    pub fn texts(&self) -> Texts {
-        Texts::of(&self.served.load())
+    pub fn served_files(&self) -> ServedFiles {
+        ServedFiles::of(&self.served.load())
     }
 
     /// Looks at all files anew, and waits until what is good of them serves.
@@ -97,12 +97,12 @@ impl Live {
         let (tell, told) = oneshot::channel();
         self.commands.try_send(Command::Reload(tell)).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => ReloadError::Busy,
-            mpsc::TrySendError::Disconnected(_) => ReloadError::Stopping,
+            mpsc::TrySendError::Disconnected(_) => ReloadError::NotRunning,
         })?;
         match tokio::time::timeout(RELOAD_DEADLINE, told).await {
             Ok(Ok(status)) => Ok(status),
-            Ok(Err(_)) => Err(ReloadError::Stopping),
-            Err(_) => Err(ReloadError::Slow),
+            Ok(Err(_)) => Err(ReloadError::NotRunning),
+            Err(_) => Err(ReloadError::TimedOut),
         }
     }
 }

@@ -3,23 +3,23 @@
 
 use std::{io, path::Path};
 
-use super::Tree;
+use super::SourceTree;
 use crate::{
     pipeline::{Loaded, parse},
     settings::Source,
 };
 
 /// Reads and parses all files. The error is about the directory itself.
-pub fn load(origin: &Source) -> io::Result<Loaded> {
-    let tree = Tree::read(origin, &Tree::default())?;
-    Ok(Loaded { sources: tree.sources(), ..parse(tree.inputs(), |_| true) })
+pub fn load(source: &Source) -> io::Result<Loaded> {
+    let tree = SourceTree::read(source, &SourceTree::default())?;
+    Ok(Loaded { sources: tree.sources(), ..parse(tree.input_files(), |_| true) })
 }
 
 /// The same with one text in the place of the file at `path`, whatever that holds.
-pub fn load_with(origin: &Source, path: &Path, text: Vec<u8>) -> io::Result<Loaded> {
-    let mut tree = Tree::read(origin, &Tree::default())?;
+pub fn load_with(source: &Source, path: &Path, text: Vec<u8>) -> io::Result<Loaded> {
+    let mut tree = SourceTree::read(source, &SourceTree::default())?;
     tree.replace(path, text);
-    Ok(Loaded { sources: tree.sources(), ..parse(tree.inputs(), |_| true) })
+    Ok(Loaded { sources: tree.sources(), ..parse(tree.input_files(), |_| true) })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn finding(one: &Finding) {
 /// Logs one line about a scan, and one for each finding. A scan that changed nothing is logged only if it was
 /// requested.
 pub(super) fn scanned(scan: &ScanReport, trigger: Trigger) {
-    if !scan.news && trigger != Trigger::Request {
+    if !scan.status_changed && trigger != Trigger::Request {
         return;
     }
     summary(scan, &scan.status);
@@ -45,7 +45,7 @@ fn summary(scan: &ScanReport, status: &Status) {
     let Changes { added, removed, changed, stale, rejected } = &scan.changes;
     let (added, removed, changed) = (names(added), names(removed), names(changed));
     let (stale, rejected, problem) = (names(stale), names(rejected), status.problem.as_deref());
-    let (generation, routes, ms) = (status.generation, status.counts.routes, millis(scan.took));
+    let (generation, routes, ms) = (status.generation, status.counts.routes, millis(scan.duration));
     macro_rules! line {
         ($level:ident, $message:literal) => {
             tracing::$level!(
@@ -53,7 +53,7 @@ fn summary(scan: &ScanReport, status: &Status) {
             )
         };
     }
-    match (status.ok, scan.news) {
+    match (status.ok, scan.status_changed) {
         (true, true) => line!(info, "reloaded"),
         (true, false) => line!(info, "reloaded: nothing to change"),
         (false, _) => line!(warn, "reloaded: not all is good"),

@@ -11,7 +11,7 @@ mod tree;
 
 mod load;
 mod status;
-mod texts;
+mod served;
 mod vars;
 mod watch;
 
@@ -20,7 +20,7 @@ mod scan;
 
 mod log;
 
-mod keep;
+mod last_good_dir;
 
 mod compiler;
 
@@ -34,18 +34,18 @@ mod state;
 
 mod live;
 
-mod events;
+mod change_events;
 
 mod reload;
 
-pub use config::{Config, First, StartError};
-pub use keep::served_before;
+pub use config::{Config, InitialDiagnostics, StartError};
+pub use last_good_dir::has_last_good;
 pub use live::{Live, ReloadError};
 pub use load::{load, load_with};
 pub use log::finding as log_finding;
 pub use reload::{Reloader, start};
-pub use source_file::{MAX_FILE_BYTES, Text, read_text, utf8};
-pub use status::{Counts, File, Finding, Place, State, Status, Watching};
-pub use texts::{Input, Texts};
-pub use tree::{Tree, policy_of};
+pub use served::{ServedFile, ServedFiles};
+pub use source_file::{MAX_FILE_BYTES, SourceFile, decode_utf8, read_text};
+pub use status::{FileState, FileStatus, Finding, RelatedLocation, Status, StatusCounts, Watching};
+pub use tree::{SourceTree, policy_path};
 pub use vars::{Vars, var_value};

@@ -16,9 +16,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Config, First, Live, StartError, Status, Watching,
-    events::{Events, POLL},
-    live::{Command, MAX_WAITING},
+    Config, InitialDiagnostics, Live, StartError, Status, Watching,
+    change_events::{ChangeEvents, POLL_INTERVAL},
+    live::{Command, MAX_QUEUED},
     log,
     scan::{ScanReport, Trigger},
     state::ReloadState,
@@ -26,13 +26,13 @@ use super::{
 use crate::{settings::Source, table::Table};
 
 /// The quiet time after the last event before a scan: a save is several events.
-const QUIET: Duration = Duration::from_millis(150);
+const DEBOUNCE: Duration = Duration::from_millis(150);
 /// The longest time from the first event to a scan, if changes never end.
-const LONGEST: Duration = Duration::from_millis(700);
+const MAX_DEBOUNCE: Duration = Duration::from_millis(700);
 /// While polling, the pause between two scans in multiples of the last scan's duration.
-const POLL_SHARE: u32 = 20;
+const POLL_FACTOR: u32 = 20;
 /// The time that an event may arrive after its change.
-const LATE: Duration = Duration::from_millis(100);
+const EVENT_LATENCY: Duration = Duration::from_millis(100);
 /// The time that the end waits for a running scan.
 const LAST_SCAN: Duration = Duration::from_secs(2);
 
@@ -45,20 +45,20 @@ pub struct Reloader {
 }
 
 /// Scans the files once, then starts the thread that scans them after every change.
-pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError> {
-    let (commands, queue) = mpsc::sync_channel(MAX_WAITING);
-    let mut events = Events::new(&commands, matches!(config.source, Source::Directory(_)));
+pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, InitialDiagnostics), StartError> {
+    let (commands, queue) = mpsc::sync_channel(MAX_QUEUED);
+    let mut events = ChangeEvents::new(&commands, matches!(config.source, Source::Directory(_)));
     let mut state = ReloadState::new(config.clone());
     // Armed before the scan, so that no change falls between the two.
     events.arm(&state);
     let (scan, first) = state.start(events.mode())?;
     let live = Arc::new(Live::new(scan.table, scan.status, state.served(), commands.clone()));
-    let mut worker = Worker::new(config, state, events, queue, live.clone());
+    let mut worker = ReloadThread::new(config, state, events, queue, live.clone());
     worker.arm();
     let (ending, ended) = mpsc::sync_channel(1);
     let shown = live.clone();
     let work = move || {
-        watched_over(&shown, || worker.run());
+        report_panic(&shown, || worker.run());
         let _ = ending.send(());
     };
     let thread = std::thread::Builder::new().name("reload".into()).spawn(work);
@@ -66,7 +66,7 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, First), StartError>
 }
 
 /// Runs the reloader. After a panic the status document has the problem: it would go unnoticed until a change is missed.
-fn watched_over(live: &Live, work: impl FnOnce()) {
+fn report_panic(live: &Live, work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
         let problem = "the reloader has failed, as the log says: what served before goes on serving, and no file is looked at any more; start tollgate anew";
         log::reloader_failed(problem);
@@ -87,10 +87,10 @@ impl Reloader {
 }
 
 /// The thread's state.
-struct Worker {
+struct ReloadThread {
     config: Config,
     state: ReloadState,
-    events: Events,
+    events: ChangeEvents,
     queue: Receiver<Command>,
     live: Arc<Live>,
     /// Old tables that requests may still hold. The last owner frees a table, which takes time: it is this thread.
@@ -102,11 +102,11 @@ struct Worker {
     changed: Option<(Instant, Instant)>,
 }
 
-impl Worker {
+impl ReloadThread {
     fn new(
         config: Config,
         state: ReloadState,
-        events: Events,
+        events: ChangeEvents,
         queue: Receiver<Command>,
         live: Arc<Live>,
     ) -> Self {
@@ -133,7 +133,7 @@ impl Worker {
             if !self.requests.is_empty() {
                 return Some(Trigger::Request);
             }
-            let due = self.changed.map_or(next, |(first, last)| (last + QUIET).min(first + LONGEST));
+            let due = self.changed.map_or(next, |(first, last)| (last + DEBOUNCE).min(first + MAX_DEBOUNCE));
             match self.queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) if self.changed.is_none() => return Some(Trigger::Sweep),
@@ -147,7 +147,9 @@ impl Worker {
     /// The time until the next scan without an event.
     fn pause(&self, took: Duration) -> Duration {
         match self.events.mode() {
-            Watching::Polling => (took * POLL_SHARE).clamp(POLL, self.config.sweep.max(POLL)),
+            Watching::Polling => {
+                (took * POLL_FACTOR).clamp(POLL_INTERVAL, self.config.sweep.max(POLL_INTERVAL))
+            }
             Watching::Events | Watching::Nothing => self.config.sweep.min(self.state.until_expiry()),
         }
     }
@@ -204,7 +206,7 @@ impl Worker {
 
     /// Returns true if an event was only late. It may report a later change too, so that another scan follows.
     fn wait_for_late_event(&mut self) -> bool {
-        let until = Instant::now() + LATE;
+        let until = Instant::now() + EVENT_LATENCY;
         while self.changed.is_none()
             && let Ok(command) = self.queue.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
@@ -214,7 +216,7 @@ impl Worker {
     }
 
     fn publish(&mut self, scan: &ScanReport, trigger: Trigger, requests: Vec<oneshot::Sender<Arc<Status>>>) {
-        if scan.swap {
+        if scan.table_changed {
             self.old.push(self.live.replace(scan.table.clone(), self.state.served()));
         }
         let status = Arc::new(scan.status.clone());
@@ -233,7 +235,7 @@ mod tests {
     use crate::lint::Levels;
 
     /// A worker on a directory with one file, and the queue to it.
-    fn worker(dir: &std::path::Path) -> (Worker, SyncSender<Command>) {
+    fn worker(dir: &std::path::Path) -> (ReloadThread, SyncSender<Command>) {
         std::fs::write(dir.join("a.toml"), "").unwrap();
         let config = Config {
             source: Source::Directory(dir.into()),
@@ -244,12 +246,12 @@ mod tests {
             sweep: Duration::from_hours(1),
             lints: Levels::default(),
         };
-        let (commands, queue) = mpsc::sync_channel(MAX_WAITING);
+        let (commands, queue) = mpsc::sync_channel(MAX_QUEUED);
         let mut state = ReloadState::new(config.clone());
         let (scan, _) = state.start(Watching::Events).unwrap();
-        let events = Events::new(&commands, true);
+        let events = ChangeEvents::new(&commands, true);
         let live = Arc::new(Live::new(scan.table, scan.status, state.served(), commands.clone()));
-        (Worker::new(config, state, events, queue, live), commands)
+        (ReloadThread::new(config, state, events, queue, live), commands)
     }
 
     #[test]
@@ -272,9 +274,9 @@ mod tests {
         let live = worker(dir.path()).0.live;
         let shown = |live: &Live| (live.status().ok, live.status().watching, live.status().problem.is_some());
         live.set_status(Arc::new(Status { ok: true, watching: Watching::Events, ..Status::default() }));
-        watched_over(&live, || {});
+        report_panic(&live, || {});
         assert_eq!(shown(&live), (true, Watching::Events, false));
-        watched_over(&live, || panic!("on purpose"));
+        report_panic(&live, || panic!("on purpose"));
         assert_eq!(shown(&live), (false, Watching::Nothing, true));
     }
 }

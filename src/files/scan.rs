@@ -28,7 +28,7 @@ pub(super) struct ScanReport {
     /// The table that is to serve.
     pub table: Arc<Table>,
     /// True if it differs from the one before.
-    pub swap: bool,
+    pub table_changed: bool,
     /// The new status document.
     pub status: Status,
     /// All findings that are shown, errors first.
@@ -40,9 +40,9 @@ pub(super) struct ScanReport {
     /// The number of files that differ from the last scan.
     pub changed_files: usize,
     /// True if the status document differs from the one before in more than the time of the scan.
-    pub news: bool,
+    pub status_changed: bool,
     /// The duration of the scan.
-    pub took: Duration,
+    pub duration: Duration,
 }
 
 /// Names of providers: how the table differs from the one before, and which providers are not as their files say.

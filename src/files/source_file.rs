@@ -29,7 +29,7 @@ pub type Hash = [u8; 32];
 
 /// A file.
 #[derive(Debug)]
-pub struct Text {
+pub struct SourceFile {
     /// Where it stands.
     pub folder: Folder,
     /// Its name; none if its stem cannot be one.
@@ -41,7 +41,7 @@ pub struct Text {
     /// Whether it is the binary's, where a directory lacks it.
     pub filled_in: bool,
     /// Whether its directory does not tell of all its changes: it is a link, or a mount of its own.
-    pub apart: bool,
+    pub needs_own_watch: bool,
     stamp: Option<Stamp>,
 }
 
@@ -51,7 +51,7 @@ struct Stamp {
     file: (u64, u64, u64),
     times: (i128, i128),
     /// Whether it may change once more without a trace.
-    racy: bool,
+    is_racy: bool,
 }
 
 impl Stamp {
@@ -60,32 +60,37 @@ impl Stamp {
         let times =
             (nanos(metadata.mtime(), metadata.mtime_nsec()), nanos(metadata.ctime(), metadata.ctime_nsec()));
         let age_ms = i128::from(now_ms()) - times.0.max(times.1) / 1_000_000;
-        let racy = age_ms < i128::from(RACY_MS);
-        Self { file: (metadata.dev(), metadata.ino(), metadata.size()), times, racy }
+        let is_racy = age_ms < i128::from(RACY_MS);
+        Self { file: (metadata.dev(), metadata.ino(), metadata.size()), times, is_racy }
     }
 
-    fn is_still(&self, now: &Self) -> bool {
-        !self.racy && self.file == now.file && self.times == now.times
+    fn is_unchanged(&self, now: &Self) -> bool {
+        !self.is_racy && self.file == now.file && self.times == now.times
     }
 }
 
-impl Text {
+impl SourceFile {
     /// A text that was read before.
-    pub fn known(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
+    pub fn from_text(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
         let (name, text, hash) = (Some(name), Ok(text.into()), Sha256::digest(text).into());
-        Self { folder, name, text, hash, filled_in, apart: false, stamp: None }
+        Self { folder, name, text, hash, filled_in, needs_own_watch: false, stamp: None }
     }
 
     /// Reads the file at `path`, below `root`, or returns `before` if its stamp is the same.
     pub(super) fn read(folder: Folder, path: &Path, root: &Path, before: Option<&Arc<Self>>) -> Arc<Self> {
         let stamp = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
         let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-        let is_still = |known: &Self| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_still(b));
+        let is_unchanged =
+            |known: &Self| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_unchanged(b));
         // Where a link leads, and whether a file can be read, may change without the file's stamp.
-        let before = before.filter(|known| is_still(known) && !link && known.text.is_ok());
+        let before = before.filter(|known| is_unchanged(known) && !link && known.text.is_ok());
         before.cloned().unwrap_or_else(|| {
-            let apart = link || is_mount(path);
-            Arc::new(Self { apart, stamp, ..Self::new(folder, path, read(path, root), false) })
+            let needs_own_watch = link || is_mount(path);
+            Arc::new(Self {
+                needs_own_watch,
+                stamp,
+                ..Self::new(folder, path, read_below(path, root), false)
+            })
         })
     }
 
@@ -96,13 +101,13 @@ impl Text {
         filled_in: bool,
     ) -> Self {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let text = contents.and_then(utf8);
+        let text = contents.and_then(decode_utf8);
         let hash = match &text {
             Ok(text) => Sha256::digest(text).into(),
-            Err(problem) => hash(&[b"problem", problem.as_bytes()]),
+            Err(problem) => hash_parts(&[b"problem", problem.as_bytes()]),
         };
         let name = FileName::new(&stem);
-        Self { folder, name, text: text.map(Arc::from), hash, filled_in, apart: false, stamp: None }
+        Self { folder, name, text: text.map(Arc::from), hash, filled_in, needs_own_watch: false, stamp: None }
     }
 }
 
@@ -113,7 +118,7 @@ fn is_mount(path: &Path) -> bool {
 }
 
 /// The SHA-256 of parts, each with its length, so that no two lists of parts are taken for one.
-pub fn hash(parts: &[&[u8]]) -> Hash {
+pub(super) fn hash_parts(parts: &[&[u8]]) -> Hash {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
@@ -124,12 +129,12 @@ pub fn hash(parts: &[&[u8]]) -> Hash {
 
 /// The text of one file, wherever it stands. The error is a fragment.
 pub fn read_text(path: &Path) -> Result<Arc<str>, String> {
-    let file = open(path, OFlags::empty()).map_err(|error| format!("cannot be read: {error}"))?;
-    contents(file, MAX_FILE_BYTES).and_then(utf8).map(Arc::from)
+    let file = open_nonblocking(path, OFlags::empty()).map_err(|error| format!("cannot be read: {error}"))?;
+    read_bounded(file, MAX_FILE_BYTES).and_then(decode_utf8).map(Arc::from)
 }
 
 /// The text that bytes are. The error is a fragment.
-pub fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+pub fn decode_utf8(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| match error.as_bytes() {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16: save it as UTF-8".to_owned(),
         _ => format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()),
@@ -137,7 +142,7 @@ pub fn utf8(bytes: Vec<u8>) -> Result<String, String> {
 }
 
 /// Reads one file below `root`. The error is a fragment.
-fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
+fn read_below(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
     let real = fs::canonicalize(path).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => "a link that leads to itself".to_owned(),
         Some(Errno::NOENT) if path.is_symlink() => "a link that leads nowhere".to_owned(),
@@ -147,18 +152,19 @@ fn read(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
         return Err("a link that leads out of the providers directory is not followed".into());
     }
     // What is looked at is what is read, whoever changes the path in between.
-    let file = open(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
-    contents(file, MAX_FILE_BYTES)
+    let file =
+        open_nonblocking(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
+    read_bounded(file, MAX_FILE_BYTES)
 }
 
 /// Opens a file for reading. A pipe that nobody writes to does not hold the process up.
-pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+pub(super) fn open_nonblocking(path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
     File::options().read(true).custom_flags(flags.cast_signed()).open(path)
 }
 
 /// All of a regular file, if it is small enough. The error is a fragment.
-pub(super) fn contents(file: File, max: u64) -> Result<Vec<u8>, String> {
+pub(super) fn read_bounded(file: File, max: u64) -> Result<Vec<u8>, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     let kind = file.metadata().map_err(unreadable)?.file_type();
     if !kind.is_file() {
@@ -193,7 +199,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
         let check = |name: &str, expected: Result<usize, &str>| {
-            let found = read(&root.join(name), &root).map(|bytes| bytes.len());
+            let found = read_below(&root.join(name), &root).map(|bytes| bytes.len());
             assert_eq!(found, expected.map_err(str::to_owned), "{name}");
         };
         fs::write(root.join("full"), vec![b'#'; 1 << 20]).unwrap();

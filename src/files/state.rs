@@ -12,17 +12,17 @@ use std::{
 };
 
 use super::{
-    Config, First, StartError, Tree, Vars, Watching,
+    Config, InitialDiagnostics, SourceTree, StartError, Vars, Watching,
     compiler::Compiler,
-    describe::{Outcome, StatusRecord},
+    describe::{StatusInput, StatusRecord},
     evaluate::{Evaluation, evaluate, hold, refuse},
-    keep::{Keep, Kept},
     last_good::{LastGoodSet, is_same},
+    last_good_dir::{LastGoodDir, LastGoodFiles},
     log,
     scan::{Changes, ScanReport},
-    texts::Served,
-    tree::policy_of,
-    watch::Places,
+    served::InputsByProvider,
+    tree::policy_path,
+    watch::WatchPaths,
 };
 use crate::{
     compile::Rejected,
@@ -36,10 +36,10 @@ use crate::{
 /// The reloader's state.
 pub(super) struct ReloadState {
     config: Config,
-    keep: Option<Keep>,
+    last_good_dir: Option<LastGoodDir>,
     compiler: Compiler,
     /// The files as of the last scan that found any.
-    tree: Tree,
+    tree: SourceTree,
     last_good: LastGoodSet,
     table: Arc<Table>,
     record: StatusRecord,
@@ -47,14 +47,14 @@ pub(super) struct ReloadState {
 
 impl ReloadState {
     pub(super) fn new(config: Config) -> Self {
-        let keep = match &config.source {
-            Source::Directory(dir) => Some(Keep::new(&config.data, dir)),
+        let last_good_dir = match &config.source {
+            Source::Directory(dir) => Some(LastGoodDir::new(&config.data, dir)),
             Source::Embedded => None,
         };
         Self {
-            keep,
+            last_good_dir,
             compiler: Compiler::new(Vars::new(config.secrets.clone()), config.lints.clone()),
-            tree: Tree::default(),
+            tree: SourceTree::default(),
             last_good: LastGoodSet::default(),
             table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new())),
             record: StatusRecord::new(config.source.clone()),
@@ -63,7 +63,10 @@ impl ReloadState {
     }
 
     /// The first scan.
-    pub(super) fn start(&mut self, watching: Watching) -> Result<(ScanReport, First), StartError> {
+    pub(super) fn start(
+        &mut self,
+        watching: Watching,
+    ) -> Result<(ScanReport, InitialDiagnostics), StartError> {
         let began = Instant::now();
         let read = self.read();
         let (unchanged, changed) = split(self.stored(), read.as_ref().ok());
@@ -72,13 +75,13 @@ impl ReloadState {
         let evaluation = match &read {
             Ok(tree) => self.evaluate(tree, unchanged),
             Err(problem) if self.last_good.is_empty() || self.config.strict => {
-                return Err(StartError::Nothing(problem.clone()));
+                return Err(StartError::NoFiles(problem.clone()));
             }
             Err(problem) => hold(problem, rejected, &mut self.last_good, &mut self.compiler),
         };
         let tree = read.unwrap_or_default();
         let sources = evaluation.sources(&tree, &self.last_good);
-        let first = First { sources, diagnostics: evaluation.diagnostics.clone() };
+        let first = InitialDiagnostics { sources, diagnostics: evaluation.diagnostics.clone() };
         if self.config.strict && evaluation.has_errors() {
             return Err(StartError::Strict(first));
         }
@@ -113,24 +116,24 @@ impl ReloadState {
         self.conclude(tree, &evaluation, &sources, watching, began)
     }
 
-    fn stored(&mut self) -> BTreeMap<FileName, Kept> {
-        self.keep.as_mut().map(Keep::load).unwrap_or_default()
+    fn stored(&mut self) -> BTreeMap<FileName, LastGoodFiles> {
+        self.last_good_dir.as_mut().map(LastGoodDir::load).unwrap_or_default()
     }
 
     /// Reads the texts. The error is about the directory itself.
-    fn read(&self) -> Result<Tree, String> {
+    fn read(&self) -> Result<SourceTree, String> {
         let shown = match &self.config.source {
             Source::Directory(dir) => dir.display().to_string(),
             Source::Embedded => String::new(),
         };
-        match Tree::settled(&self.config.source, &self.tree) {
+        match SourceTree::read_stable(&self.config.source, &self.tree) {
             Ok(tree) if tree.has_providers() => Ok(tree),
             Ok(_) => Err(format!("`{shown}` has no provider file")),
             Err(error) => Err(format!("`{shown}` cannot be read: {error}")),
         }
     }
 
-    fn evaluate(&mut self, tree: &Tree, stored: BTreeMap<FileName, Kept>) -> Evaluation {
+    fn evaluate(&mut self, tree: &SourceTree, stored: BTreeMap<FileName, LastGoodFiles>) -> Evaluation {
         evaluate(tree, stored, &mut self.last_good, &mut self.compiler)
     }
 
@@ -145,7 +148,7 @@ impl ReloadState {
     /// Makes the outcome of a scan the last good one, the table and the status document.
     fn conclude(
         &mut self,
-        tree: Tree,
+        tree: SourceTree,
         evaluation: &Evaluation,
         sources: &Sources,
         watching: Watching,
@@ -155,38 +158,48 @@ impl ReloadState {
         let changed_files = if is_there { differences(&self.tree, &tree) } else { 0 };
         let (findings, omitted) = evaluation.findings(sources);
         let fresh_warnings = self.record.fresh_warnings(&findings);
-        let (swap, changes) = self.take_over(&tree, evaluation);
-        let news = self.record.update(&Outcome {
+        let (table_changed, changes) = self.take_over(&tree, evaluation);
+        let status_changed = self.record.update(&StatusInput {
             tree: &tree,
             evaluation,
             findings: &findings,
             omitted,
             last_good: &self.last_good,
             watching,
-            swap,
+            table_changed,
         });
         // The tree before a missing directory stays, so that its return does not read every file again.
         if is_there {
             self.tree = tree;
         }
         let (table, status) = (self.table.clone(), self.record.current().clone());
-        let took = began.elapsed();
-        ScanReport { table, swap, status, findings, fresh_warnings, changes, changed_files, news, took }
+        let duration = began.elapsed();
+        ScanReport {
+            table,
+            table_changed,
+            status,
+            findings,
+            fresh_warnings,
+            changes,
+            changed_files,
+            status_changed,
+            duration,
+        }
     }
 
     /// Makes the settled providers the last good ones, and builds a table if it would differ from the present one.
-    fn take_over(&mut self, tree: &Tree, evaluation: &Evaluation) -> (bool, Changes) {
+    fn take_over(&mut self, tree: &SourceTree, evaluation: &Evaluation) -> (bool, Changes) {
         let settled = &evaluation.settled;
         let changes = Changes::between(&self.table, settled);
         let is_first = self.record.current().generation == 0;
-        let swap = is_first || changes.any() || self.table.rejected != settled.rejected;
-        self.last_good.update(tree, settled, &evaluation.held, &mut self.compiler);
-        if swap {
+        let table_changed = is_first || changes.any() || self.table.rejected != settled.rejected;
+        self.last_good.update(tree, settled, &evaluation.held_back, &mut self.compiler);
+        if table_changed {
             let compiled: Vec<_> = settled.serving.values().map(|one| one.good.compiled.clone()).collect();
             let bound = settled.serving.values().map(|one| one.good.bound.clone()).collect();
             self.table = Arc::new(pipeline::table(&compiled, bound, settled.rejected.clone()));
         }
-        (swap, changes)
+        (table_changed, changes)
     }
 
     /// Adds changes that no event reported. Returns their number since the start.
@@ -199,39 +212,41 @@ impl ReloadState {
         self.last_good.until_expiry(self.config.max_stale)
     }
 
-    /// Adds every path whose change may change a scan's outcome.
-    pub(super) fn places(&self, places: &mut Places) {
-        let Source::Directory(dir) = &self.config.source else { return };
+    /// Every path whose change may change a scan's outcome.
+    pub(super) fn watch_paths(&self) -> WatchPaths {
+        let mut watch_paths = WatchPaths::default();
+        let Source::Directory(dir) = &self.config.source else { return watch_paths };
         for folder in Folder::ALL {
-            places.directory(&dir.join(folder.name()));
+            watch_paths.add_directory(&dir.join(folder.name()));
         }
-        for (shown, _) in self.tree.0.iter().filter(|(_, text)| text.apart) {
-            places.itself(Path::new(&**shown));
+        for (shown, _) in self.tree.0.iter().filter(|(_, text)| text.needs_own_watch) {
+            watch_paths.add_mount(Path::new(&**shown));
         }
-        places.file(&policy_of(dir));
+        watch_paths.add_file(&policy_path(dir));
         for file in self.compiler.vars().files() {
-            places.file(&file);
+            watch_paths.add_file(&file);
         }
+        watch_paths
     }
 
     /// The texts that serve, by provider.
-    pub(super) fn served(&self) -> Served {
+    pub(super) fn served(&self) -> InputsByProvider {
         self.last_good.served()
     }
 
     /// Stores the last good versions for a restart.
     pub(super) fn save(&mut self) {
-        if let Some(keep) = &mut self.keep {
-            keep.save(self.last_good.stored());
+        if let Some(last_good_dir) = &mut self.last_good_dir {
+            last_good_dir.save(self.last_good.stored());
         }
     }
 }
 
 /// Splits stored versions: those whose texts the tree holds, and those to compile from their own texts.
 fn split(
-    mut stored: BTreeMap<FileName, Kept>,
-    tree: Option<&Tree>,
-) -> (BTreeMap<FileName, Kept>, BTreeMap<FileName, Kept>) {
+    mut stored: BTreeMap<FileName, LastGoodFiles>,
+    tree: Option<&SourceTree>,
+) -> (BTreeMap<FileName, LastGoodFiles>, BTreeMap<FileName, LastGoodFiles>) {
     let Some(tree) = tree else { return (BTreeMap::new(), stored) };
     let policy = tree.policy().map(|(file, _)| file);
     let unchanged = stored.extract_if(.., |_, files| is_same(&files.inputs, tree, policy)).collect();
@@ -239,7 +254,7 @@ fn split(
 }
 
 /// The number of files that are new, gone, or have another text.
-fn differences(before: &Tree, after: &Tree) -> usize {
+fn differences(before: &SourceTree, after: &SourceTree) -> usize {
     let differs = |shown: &str, hash| before.hash_of(shown) != Some(hash);
     let changed = after.0.iter().filter(|(shown, text)| differs(shown, &text.hash)).count();
     changed + before.0.keys().filter(|shown| !after.0.contains_key(*shown)).count()

@@ -30,9 +30,9 @@ pub struct Status {
     /// Changed files that a sweep found and no event told of, since the process started.
     pub missed: u64,
     /// How many files are in which state.
-    pub counts: Counts,
+    pub counts: StatusCounts,
     /// All files, by name.
-    pub files: Vec<File>,
+    pub files: Vec<FileStatus>,
     /// Findings that are not shown, since there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted: usize,
@@ -58,7 +58,8 @@ pub enum Watching {
 
 /// How many files are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Counts {
+#[schemars(rename = "Counts")]
+pub struct StatusCounts {
     /// Files that serve as they are.
     pub live: usize,
     /// Files of which an older text serves.
@@ -73,14 +74,15 @@ pub struct Counts {
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct File {
+#[schemars(rename = "File")]
+pub struct FileStatus {
     /// Its path.
     pub file: String,
     /// The provider that it is, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// Its state.
-    pub state: State,
+    pub state: FileState,
     /// Since when it is in that state, with this text, in UTC.
     pub since: String,
     /// The provider's endpoints that serve.
@@ -96,7 +98,8 @@ pub struct File {
 /// The state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+#[schemars(rename = "State")]
+pub enum FileState {
     /// It serves as it is.
     Live,
     /// It cannot serve, and its last good text does.
@@ -125,12 +128,13 @@ pub struct Finding {
     pub help: Option<String>,
     /// Other places that belong to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub related: Vec<Place>,
+    pub related: Vec<RelatedLocation>,
 }
 
 /// A place that belongs to a diagnostic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct Place {
+#[schemars(rename = "Place")]
+pub struct RelatedLocation {
     /// The file.
     pub file: String,
     /// The line, from 1.
@@ -145,7 +149,7 @@ impl Finding {
     /// A diagnostic, with lines and columns looked up in the texts.
     pub fn new(diagnostic: &Diagnostic, sources: &Sources) -> Self {
         let (line, column) = sources.line_column(&diagnostic.at);
-        let related = diagnostic.related.iter().map(|(at, label)| Place::new(at, label, sources));
+        let related = diagnostic.related.iter().map(|(at, label)| RelatedLocation::new(at, label, sources));
         Self {
             code: diagnostic.code.as_str().into(),
             severity: diagnostic.severity,
@@ -159,7 +163,7 @@ impl Finding {
     }
 }
 
-impl Place {
+impl RelatedLocation {
     fn new(at: &At, label: &str, sources: &Sources) -> Self {
         let (line, column) = sources.line_column(at);
         Self { file: at.file.to_string(), line, column, label: label.to_owned() }

@@ -12,7 +12,7 @@ use std::{
 
 use include_dir::{Dir, include_dir};
 
-use super::source_file::{Hash, MAX_FILE_BYTES, Text, too_large};
+use super::source_file::{Hash, MAX_FILE_BYTES, SourceFile, too_large};
 use crate::{
     diag::Sources,
     name::FileName,
@@ -26,19 +26,19 @@ pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provider
 /// Where files are shown that a directory lacks and the binary has.
 pub const BUILT_IN: &str = "built-in";
 /// How often files are looked at until two looks find the same.
-const MAX_LOOKS: usize = 4;
+const MAX_READS: usize = 4;
 
 /// The file with the policy.
 const POLICY: &str = "policy.toml";
 
 /// All files, by path as shown.
 #[derive(Debug, Clone, Default)]
-pub struct Tree(pub Inputs);
+pub struct SourceTree(pub Inputs);
 
 /// The files that one provider was compiled from, by path as shown.
-pub(super) type Inputs = BTreeMap<Arc<str>, Arc<Text>>;
+pub(super) type Inputs = BTreeMap<Arc<str>, Arc<SourceFile>>;
 
-impl Tree {
+impl SourceTree {
     /// Reads all files. What `before` has, and looks the same, is taken from there. The error is about the
     /// directory itself.
     pub fn read(source: &Source, before: &Self) -> io::Result<Self> {
@@ -54,7 +54,7 @@ impl Tree {
                 for folder in Folder::ALL {
                     tree.read_folder(folder, &dir.join(folder.name()), &root, before)?;
                 }
-                tree.read_policy(&policy_of(dir), before);
+                tree.read_policy(&policy_path(dir), before);
                 tree.fill_in();
             }
         }
@@ -62,7 +62,10 @@ impl Tree {
     }
 
     /// The files of a directory that is none on this machine: folder, path below the directory, and contents.
-    pub fn of(dir: &str, files: impl IntoIterator<Item = (String, Result<Vec<u8>, String>)>) -> Self {
+    pub fn from_contents(
+        dir: &str,
+        files: impl IntoIterator<Item = (String, Result<Vec<u8>, String>)>,
+    ) -> Self {
         let mut tree = Self::default();
         for (path, contents) in files {
             let (below, name) = path.rsplit_once('/').unwrap_or(("", &path));
@@ -72,14 +75,14 @@ impl Tree {
                 if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) }
             });
             let shown = Path::new(dir).join(&path);
-            tree.insert(&shown, Arc::new(Text::new(folder, &shown, contents, false)));
+            tree.insert(&shown, Arc::new(SourceFile::new(folder, &shown, contents, false)));
         }
         tree.fill_in();
         tree
     }
 
     /// The policy that stands beside the directory, if one does.
-    pub fn policy(&self) -> Option<(&Arc<str>, &Arc<Text>)> {
+    pub fn policy(&self) -> Option<(&Arc<str>, &Arc<SourceFile>)> {
         self.0.iter().find(|(_, text)| text.folder == Folder::Policy)
     }
 
@@ -102,18 +105,18 @@ impl Tree {
             Ok(root) => self.read_file(Folder::Policy, path, &root, before),
             Err(error) => {
                 let problem = format!("cannot be read: {error}");
-                self.insert(path, Arc::new(Text::new(Folder::Policy, path, Err(problem), false)));
+                self.insert(path, Arc::new(SourceFile::new(Folder::Policy, path, Err(problem), false)));
             }
         }
     }
 
     /// The same, once two looks find the same: not half of what is being written or swapped. Where writing
     /// goes on and on, what the last look found.
-    pub fn settled(source: &Source, before: &Self) -> io::Result<Self> {
+    pub fn read_stable(source: &Source, before: &Self) -> io::Result<Self> {
         let mut tree = Self::read(source, before)?;
-        for _ in 1..MAX_LOOKS {
+        for _ in 1..MAX_READS {
             let again = Self::read(source, &tree)?;
-            let same = again.is(&tree);
+            let same = again.has_same_texts(&tree);
             tree = again;
             if same {
                 break;
@@ -123,14 +126,14 @@ impl Tree {
     }
 
     /// Whether both hold the same texts.
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn has_same_texts(&self, other: &Self) -> bool {
         let mut both = self.0.iter().zip(&other.0);
         self.0.len() == other.0.len()
             && both.all(|(one, other)| one.0 == other.0 && one.1.hash == other.1.hash)
     }
 
     /// The files, as the pipeline takes them.
-    pub fn inputs(&self) -> impl Iterator<Item = (&Arc<str>, InputFile<'_>)> {
+    pub fn input_files(&self) -> impl Iterator<Item = (&Arc<str>, InputFile<'_>)> {
         self.0.iter().map(|(file, text)| {
             let contents = text.text.as_ref().map(|text| &**text).map_err(String::as_str);
             let (folder, name, filled_in) = (text.folder, text.name.as_ref(), text.filled_in);
@@ -185,15 +188,16 @@ impl Tree {
 
     fn read_file(&mut self, folder: Folder, path: &Path, root: &Path, before: &Self) {
         let before = before.0.get(&*path.to_string_lossy());
-        let text = Text::read(folder, path, root, before);
+        let text = SourceFile::read(folder, path, root, before);
         self.insert(path, text);
     }
 
     /// Presets, gateways and apis that a directory lacks are those of the binary, so that a provider file works
     /// wherever it is put. Their tests were run when the binary was made.
     fn fill_in(&mut self) {
-        let has =
-            |text: &Text| self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name));
+        let has = |text: &SourceFile| {
+            self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name))
+        };
         let missing = embedded(&Folder::ALL[1..]).map(|(folder, file)| (file, built_in(folder, file, true)));
         let missing: Vec<_> = missing.filter(|(_, text)| !has(text)).collect();
         for (file, text) in missing {
@@ -208,12 +212,12 @@ impl Tree {
         let folder = folder.unwrap_or(Folder::Providers);
         let contents =
             if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) };
-        let text = Text::new(folder, path, contents, false);
+        let text = SourceFile::new(folder, path, contents, false);
         self.0.retain(|_, one| !(one.filled_in && one.folder == folder && one.name == text.name));
         self.insert(path, Arc::new(text));
     }
 
-    fn insert(&mut self, path: &Path, text: Arc<Text>) {
+    fn insert(&mut self, path: &Path, text: Arc<SourceFile>) {
         self.0.insert(path.to_string_lossy().into(), text);
     }
 }
@@ -224,7 +228,7 @@ fn is_wanted(name: &str) -> bool {
 }
 
 /// Where the policy of a providers directory stands: beside it, as its path is given, links not followed.
-pub fn policy_of(dir: &Path) -> PathBuf {
+pub fn policy_path(dir: &Path) -> PathBuf {
     match dir.file_name() {
         Some(_) => dir.with_file_name(POLICY),
         None => dir.join("..").join(POLICY),
@@ -238,11 +242,11 @@ fn embedded(folders: &[Folder]) -> impl Iterator<Item = (Folder, &'static includ
     })
 }
 
-fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Arc<Text> {
-    Arc::new(Text::new(folder, file.path(), Ok(file.contents().to_vec()), filled_in))
+fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Arc<SourceFile> {
+    Arc::new(SourceFile::new(folder, file.path(), Ok(file.contents().to_vec()), filled_in))
 }
 
 /// The path of a file below `root`, as shown.
-pub fn shown(root: &Path, folder: Folder, name: &FileName) -> Arc<str> {
+pub(super) fn display_path(root: &Path, folder: Folder, name: &FileName) -> Arc<str> {
     root.join(folder.name()).join(format!("{name}.toml")).to_string_lossy().into()
 }

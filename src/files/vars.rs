@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::source_file::{Hash, contents, hash, open};
+use super::source_file::{Hash, hash_parts, open_nonblocking, read_bounded};
 use crate::{
     bind,
     compile::{self, VarSource},
@@ -37,7 +37,7 @@ struct Variable {
 }
 
 /// Which files below the secrets directory a provider was made with, and what tells their values from others.
-pub type Prints = BTreeMap<VarSource, Hash>;
+pub type Fingerprints = BTreeMap<VarSource, Hash>;
 
 impl Vars {
     /// With files below `secrets`.
@@ -59,25 +59,25 @@ impl Vars {
             self.env.entry(name.clone()).or_insert(variable).is_set = is_set;
         } else {
             // Of two values the first counts, so that the next look finds whoever was made with it changed.
-            self.files.entry(source.clone()).or_insert_with(|| hash_of(&value));
+            self.files.entry(source.clone()).or_insert_with(|| hash_value(&value));
         }
         value
     }
 
     /// What tells the values of a provider's vars from others. The environment is left out: it is this
     /// process's own, and never another.
-    pub fn prints(&mut self, provider: &compile::Provider) -> Prints {
+    pub fn fingerprints(&mut self, provider: &compile::Provider) -> Fingerprints {
         let gateways = provider.gateways.iter().map(|one| &one.gateway.vars);
         let vars = gateways.chain([&provider.vars]).flat_map(BTreeMap::values).map(|var| &var.value.source);
         let files: Vec<_> = vars.filter(|source| matches!(source, VarSource::File(_))).cloned().collect();
-        files.into_iter().map(|source| (source.clone(), self.print(&source))).collect()
+        files.into_iter().map(|source| (source.clone(), self.fingerprint(&source))).collect()
     }
 
-    fn print(&mut self, source: &VarSource) -> Hash {
+    fn fingerprint(&mut self, source: &VarSource) -> Hash {
         if let Some(known) = self.files.get(source) {
             return *known;
         }
-        let hash = hash_of(&var_value(source, &self.secrets));
+        let hash = hash_value(&var_value(source, &self.secrets));
         self.files.insert(source.clone(), hash);
         hash
     }
@@ -102,11 +102,11 @@ impl Vars {
     }
 }
 
-fn hash_of(value: &bind::Lookup) -> Hash {
+fn hash_value(value: &bind::Lookup) -> Hash {
     match value {
-        Ok(Some(value)) => hash(&[b"value", value.as_bytes()]),
-        Ok(None) => hash(&[b"unset"]),
-        Err(problem) => hash(&[b"problem", problem.as_bytes()]),
+        Ok(Some(value)) => hash_parts(&[b"value", value.as_bytes()]),
+        Ok(None) => hash_parts(&[b"unset"]),
+        Err(problem) => hash_parts(&[b"problem", problem.as_bytes()]),
     }
 }
 
@@ -120,9 +120,9 @@ pub fn var_value(source: &VarSource, secrets: &Path) -> bind::Lookup {
             Err(VarError::NotPresent) => Ok(None),
             Err(VarError::NotUnicode(_)) => Err("is not UTF-8".into()),
         },
-        VarSource::File(name) => match open(&secrets.join(name), OFlags::empty()) {
+        VarSource::File(name) => match open_nonblocking(&secrets.join(name), OFlags::empty()) {
             Ok(file) => {
-                let text = String::from_utf8(contents(file, MAX_VAR_BYTES)?);
+                let text = String::from_utf8(read_bounded(file, MAX_VAR_BYTES)?);
                 let text = text.map_err(|_| "is not UTF-8")?;
                 Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
             }
@@ -177,7 +177,7 @@ mod tests {
         let read = |vars: &mut Vars, text: &str| {
             fs::write(dir.path().join("v"), text).unwrap();
             assert_eq!(vars.value(&source), Ok(Some(text.into())));
-            vars.print(&source)
+            vars.fingerprint(&source)
         };
         let first = read(&mut vars, "1");
         // Whoever was bound to the first value would else pass for being bound to the second.

@@ -33,33 +33,33 @@ enum Interest {
 
 /// The directories that something hangs on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Places(BTreeMap<PathBuf, Interest>);
+pub(super) struct WatchPaths(BTreeMap<PathBuf, Interest>);
 
-impl Places {
+impl WatchPaths {
     /// A directory: all that happens in it, and to what leads there.
-    pub(super) fn directory(&mut self, path: &Path) {
-        let real = self.file(path);
+    pub(super) fn add_directory(&mut self, path: &Path) {
+        let real = self.add_file(path);
         self.0.insert(real, Interest::All);
     }
 
     /// A file: what happens to it in its directory, and to what leads there. Where it really stands.
-    pub(super) fn file(&mut self, path: &Path) -> PathBuf {
+    pub(super) fn add_file(&mut self, path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut ahead: Vec<OsString> = Vec::new();
         let mut here = PathBuf::from("/");
-        go(&path, &mut ahead, &mut here);
+        push_parts(&path, &mut ahead, &mut here);
         let mut links = 0;
         while let Some(part) = ahead.pop() {
             if part == ".." {
                 here.pop();
                 continue;
             }
-            self.name(&here, &part);
+            self.add_name(&here, &part);
             let next = here.join(&part);
             match fs::read_link(&next) {
                 Ok(target) if links < MAX_LINKS => {
                     links += 1;
-                    go(&target, &mut ahead, &mut here);
+                    push_parts(&target, &mut ahead, &mut here);
                 }
                 _ => here = next,
             }
@@ -68,19 +68,19 @@ impl Places {
     }
 
     /// A file that is a mount of its own: its directory does not hear of what is written into it.
-    pub(super) fn itself(&mut self, path: &Path) {
-        let real = self.file(path);
+    pub(super) fn add_mount(&mut self, path: &Path) {
+        let real = self.add_file(path);
         self.0.entry(real).or_insert(Interest::Names(BTreeSet::new()));
     }
 
-    fn name(&mut self, dir: &Path, name: &OsStr) {
+    fn add_name(&mut self, dir: &Path, name: &OsStr) {
         let interest = self.0.entry(dir.to_owned()).or_insert_with(|| Interest::Names(BTreeSet::new()));
         if let Interest::Names(names) = interest {
             names.insert(name.to_owned());
         }
     }
 
-    fn concern(&self, path: &Path) -> bool {
+    fn includes(&self, path: &Path) -> bool {
         let below = |(dir, name): (&Path, &OsStr)| match self.0.get(dir) {
             Some(Interest::All) => true,
             Some(Interest::Names(names)) => names.contains(name),
@@ -91,7 +91,7 @@ impl Places {
 }
 
 /// Puts a path's parts before what is ahead.
-fn go(path: &Path, ahead: &mut Vec<OsString>, here: &mut PathBuf) {
+fn push_parts(path: &Path, ahead: &mut Vec<OsString>, here: &mut PathBuf) {
     for part in path.components().rev() {
         match part {
             Component::RootDir => *here = PathBuf::from("/"),
@@ -105,7 +105,7 @@ fn go(path: &Path, ahead: &mut Vec<OsString>, here: &mut PathBuf) {
 #[derive(Debug)]
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
-    places: Arc<Mutex<Places>>,
+    paths: Arc<Mutex<WatchPaths>>,
     /// Which directory is watched at a path.
     armed: BTreeMap<PathBuf, (u64, u64)>,
 }
@@ -113,40 +113,40 @@ pub(super) struct Watch {
 impl Watch {
     /// Calls `wake` at each event that concerns a place; of none yet. The error is a fragment.
     pub(super) fn new(wake: impl Fn() + Send + 'static) -> Result<Self, String> {
-        let places = Arc::new(Mutex::new(Places::default()));
-        let known = places.clone();
+        let paths = Arc::new(Mutex::new(WatchPaths::default()));
+        let known = paths.clone();
         let tell = move |event: notify::Result<Event>| {
-            let concerns = match event {
+            let is_watched = match event {
                 Ok(event) if event.need_rescan() => true,
                 // Reading is no change; what is read here would be heard of here again. Of what is written through
                 // a memory map nothing is told but the end.
                 Ok(Event { kind: EventKind::Access(kind), .. }) if kind != WRITTEN => false,
                 Ok(event) => {
-                    let places = known.lock().unwrap_or_else(PoisonError::into_inner);
-                    event.paths.iter().any(|path| places.concern(path))
+                    let paths = known.lock().unwrap_or_else(PoisonError::into_inner);
+                    event.paths.iter().any(|path| paths.includes(path))
                 }
                 Err(_) => true,
             };
-            if concerns {
+            if is_watched {
                 wake();
             }
         };
         let watcher = notify::recommended_watcher(tell).map_err(|error| problem(&error))?;
-        Ok(Self { watcher, places, armed: BTreeMap::new() })
+        Ok(Self { watcher, paths, armed: BTreeMap::new() })
     }
 
     /// Watches these places and no others. What is watched already is armed again: a directory of the same
     /// path, even of the same inode, may be another by now. Tells whether any was not watched until now. The
     /// error says which limit is used up.
-    pub(super) fn arm(&mut self, places: &Places) -> Result<bool, String> {
-        Places::clone_into(places, &mut self.places.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn arm(&mut self, paths: &WatchPaths) -> Result<bool, String> {
+        WatchPaths::clone_into(paths, &mut self.paths.lock().unwrap_or_else(PoisonError::into_inner));
         let gone: Vec<PathBuf> =
-            self.armed.keys().filter(|path| !places.0.contains_key(*path)).cloned().collect();
+            self.armed.keys().filter(|path| !paths.0.contains_key(*path)).cloned().collect();
         for path in gone {
             self.disarm(&path);
         }
         let mut more = false;
-        for path in places.0.keys() {
+        for path in paths.0.keys() {
             let identity = fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
             if self.armed.get(path).is_some_and(|known| Some(*known) != identity) {
                 self.disarm(path);
@@ -200,11 +200,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
         let check = |path: &str, expected: &[(&str, &str)]| {
-            let mut places = Places::default();
-            places.directory(&root.join(path));
+            let mut paths = WatchPaths::default();
+            paths.add_directory(&root.join(path));
             let below =
                 |path: &Path| path.strip_prefix(&root).ok().map(|path| path.to_string_lossy().into_owned());
-            let found = places.0.iter().filter_map(|(path, interest)| {
+            let found = paths.0.iter().filter_map(|(path, interest)| {
                 let names = match interest {
                     Interest::All => "*".to_owned(),
                     Interest::Names(names) => {
@@ -230,11 +230,11 @@ mod tests {
 
     #[test]
     fn what_happens_beside_a_place_is_of_no_concern() {
-        let mut places = Places::default();
-        places.directory(Path::new("/nowhere/p"));
-        places.itself(Path::new("/mounts/a.toml"));
+        let mut paths = WatchPaths::default();
+        paths.add_directory(Path::new("/nowhere/p"));
+        paths.add_mount(Path::new("/mounts/a.toml"));
         let check =
-            |path: &str, expected: bool| assert_eq!(places.concern(Path::new(path)), expected, "{path}");
+            |path: &str, expected: bool| assert_eq!(paths.includes(Path::new(path)), expected, "{path}");
         check("/nowhere/p/a.toml", true);
         check("/nowhere/p/..data", true);
         check("/nowhere/p", true);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::Socket,
-    files::{Counts, Live, Reloader},
+    files::{Live, Reloader, StatusCounts},
     gateway::Readiness,
     settings::Settings,
     store::Store,
@@ -134,7 +134,7 @@ async fn reload_at(hangup: &mut Signal, live: &Live) -> Infallible {
 /// What serves, in a line.
 fn status(live: &Live) -> String {
     let status = live.status();
-    let Counts { providers, stale, rejected, .. } = status.counts;
+    let StatusCounts { providers, stale, rejected, .. } = status.counts;
     let as_of = &status.checked;
     format!(
         "serving; providers: {providers}, stale files: {stale}, rejected files: {rejected}, as of {as_of}"

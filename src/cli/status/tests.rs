@@ -1,9 +1,9 @@
 use super::*;
 use crate::diag::Severity;
-use crate::files::Counts;
+use crate::files::StatusCounts;
 
-fn file(name: &str, state: State) -> File {
-    File {
+fn file(name: &str, state: FileState) -> FileStatus {
+    FileStatus {
         file: format!("providers.d/{name}.toml"),
         provider: Some(name.into()),
         state,
@@ -27,12 +27,12 @@ fn finding() -> Finding {
     }
 }
 
-fn status(files: Vec<File>) -> Status {
+fn status(files: Vec<FileStatus>) -> Status {
     let of = |state| files.iter().filter(|one| one.state == state).count();
-    let counts = Counts {
-        live: of(State::Live),
-        stale: of(State::Stale),
-        rejected: of(State::Rejected),
+    let counts = StatusCounts {
+        live: of(FileState::Live),
+        stale: of(FileState::Stale),
+        rejected: of(FileState::Rejected),
         providers: 14,
         routes: 61,
     };
@@ -53,7 +53,7 @@ fn check(status: &Status, all: bool, expected: &str) {
 
 #[test]
 fn one_line_where_all_is_well() {
-    let status = status(vec![file("demo", State::Live), file("example", State::Live)]);
+    let status = status(vec![file("demo", FileState::Live), file("example", FileState::Live)]);
     let verdict =
         "ok: generation 7 since 2026-11-22T14:30:00Z, 14 providers, 61 routes, watching by events\n";
     check(&status, false, verdict);
@@ -64,21 +64,25 @@ fn one_line_where_all_is_well() {
 
 #[test]
 fn what_is_wrong_stands_below() {
-    let other =
-        Place { file: "providers.d/twin.toml".into(), line: 8, column: 2, label: "the other one".into() };
+    let other = RelatedLocation {
+        file: "providers.d/twin.toml".into(),
+        line: 8,
+        column: 2,
+        label: "the other one".into(),
+    };
     let clash = Finding {
         message: "it clashes".into(),
         help: Some("one\n   two\u{7}".into()),
         related: vec![other],
         ..finding()
     };
-    let broken = File { diagnostics: vec![finding(), clash], ..file("demo", State::Stale) };
+    let broken = FileStatus { diagnostics: vec![finding(), clash], ..file("demo", FileState::Stale) };
     let because = vec!["providers.d/presets/p.toml".into(), "providers.d/demo.toml".into()];
-    let dragged = File { because, ..file("example", State::Rejected) };
+    let dragged = FileStatus { because, ..file("example", FileState::Rejected) };
     let status = Status {
         problem: Some("`providers.d` is\u{1b}[2J gone".into()),
         omitted: 1,
-        ..status(vec![file("fine", State::Live), broken, dragged])
+        ..status(vec![file("fine", FileState::Live), broken, dragged])
     };
     check(
         &status,

@@ -8,21 +8,23 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Text, Tree, tree::Inputs};
+use super::{SourceFile, SourceTree, tree::Inputs};
 use crate::{hex, name::FileName, pipeline::Folder};
 
 /// The texts that serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Texts {
+#[schemars(rename = "Texts")]
+pub struct ServedFiles {
     /// By provider, what it is made of.
-    pub providers: BTreeMap<String, Vec<Input>>,
+    pub providers: BTreeMap<String, Vec<ServedFile>>,
     /// The texts by their SHA-256.
     pub texts: BTreeMap<String, String>,
 }
 
 /// A file that a provider is made of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct Input {
+#[schemars(rename = "Input")]
+pub struct ServedFile {
     /// Its path, as it is shown.
     pub file: String,
     /// Its folder.
@@ -34,17 +36,17 @@ pub struct Input {
 }
 
 /// The same, as the server holds it.
-pub(super) type Served = BTreeMap<FileName, Inputs>;
+pub(super) type InputsByProvider = BTreeMap<FileName, Inputs>;
 
-impl Texts {
-    pub(super) fn of(served: &Served) -> Self {
+impl ServedFiles {
+    pub(super) fn of(served: &InputsByProvider) -> Self {
         let mut all = Self::default();
         for (provider, inputs) in served {
             let mut list = Vec::new();
             for (file, text) in inputs {
                 let (Ok(content), Some(name)) = (&text.text, &text.name) else { continue };
                 let sha256 = hex::encode(&text.hash);
-                list.push(Input {
+                list.push(ServedFile {
                     file: file.to_string(),
                     folder: text.folder,
                     name: name.to_string(),
@@ -58,8 +60,8 @@ impl Texts {
     }
 
     /// The texts as trees: in each, all providers that share their presets, gateways and apis.
-    pub fn trees(&self) -> Vec<Tree> {
-        let mut trees: BTreeMap<Vec<&Input>, Tree> = BTreeMap::new();
+    pub fn trees(&self) -> Vec<SourceTree> {
+        let mut trees: BTreeMap<Vec<&ServedFile>, SourceTree> = BTreeMap::new();
         for inputs in self.providers.values() {
             let shared: Vec<_> = inputs.iter().filter(|input| input.folder != Folder::Providers).collect();
             let tree = trees.entry(shared).or_default();
@@ -69,7 +71,7 @@ impl Texts {
                     continue;
                 };
                 // Their tests passed when they were taken over.
-                let text = Text::known(input.folder, name, text, true);
+                let text = SourceFile::from_text(input.folder, name, text, true);
                 tree.0.insert(input.file.as_str().into(), Arc::new(text));
             }
         }

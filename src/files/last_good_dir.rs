@@ -18,8 +18,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Text, log,
-    tree::{BUILT_IN, Inputs, shown},
+    SourceFile, log,
+    tree::{BUILT_IN, Inputs, display_path},
 };
 use crate::{hex, name::FileName, pipeline::Folder};
 
@@ -33,7 +33,7 @@ const INDEX: &str = "index.json";
 
 /// What is kept of a provider.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct LastGoodFiles {
     /// What it was made of.
     pub inputs: Inputs,
     /// Since when its files are something else, in milliseconds since 1970.
@@ -42,7 +42,7 @@ pub(super) struct Kept {
 
 /// Where it is kept, and what is there.
 #[derive(Debug)]
-pub(super) struct Keep {
+pub(super) struct LastGoodDir {
     dir: PathBuf,
     /// The providers directory, spelled as files are shown.
     providers: PathBuf,
@@ -54,26 +54,26 @@ pub(super) struct Keep {
 }
 
 /// True if the data directory holds last good files of this providers directory.
-pub fn served_before(data: &Path, providers: &Path) -> bool {
-    Keep::new(data, providers).is_known()
+pub fn has_last_good(data: &Path, providers: &Path) -> bool {
+    LastGoodDir::new(data, providers).has_files()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Index {
     version: u32,
     source: String,
-    providers: BTreeMap<String, Entry>,
+    providers: BTreeMap<String, IndexEntry>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
+struct IndexEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stale_since_ms: Option<u64>,
-    inputs: Vec<Input>,
+    inputs: Vec<IndexInput>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Input {
+struct IndexInput {
     folder: Folder,
     name: String,
     sha256: String,
@@ -81,7 +81,7 @@ struct Input {
     filled_in: bool,
 }
 
-impl Keep {
+impl LastGoodDir {
     /// In a data directory, of the files of a providers directory.
     pub(super) fn new(data: &Path, providers: &Path) -> Self {
         let source = std::path::absolute(providers).unwrap_or_else(|_| providers.to_owned());
@@ -96,14 +96,14 @@ impl Keep {
     }
 
     /// Whether what is kept is of this directory.
-    fn is_known(&self) -> bool {
+    fn has_files(&self) -> bool {
         let index = fs::read(self.dir.join(INDEX)).ok();
         let index = index.and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
         index.is_some_and(|index| index.source == self.source && !index.providers.is_empty())
     }
 
     /// The stored versions; none if they cannot be read, which is logged.
-    pub(super) fn load(&mut self) -> BTreeMap<FileName, Kept> {
+    pub(super) fn load(&mut self) -> BTreeMap<FileName, LastGoodFiles> {
         self.try_load().unwrap_or_else(|problem| {
             log::last_good_unknown(&problem);
             BTreeMap::new()
@@ -111,7 +111,7 @@ impl Keep {
     }
 
     /// What was last good. The error says why it is not known.
-    fn try_load(&mut self) -> Result<BTreeMap<FileName, Kept>, String> {
+    fn try_load(&mut self) -> Result<BTreeMap<FileName, LastGoodFiles>, String> {
         let path = self.dir.join(INDEX);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -124,35 +124,35 @@ impl Keep {
             return Ok(BTreeMap::new());
         }
         let mut texts = Inputs::new();
-        let kept = index.providers.iter().filter_map(|(name, entry)| {
+        let files = index.providers.iter().filter_map(|(name, entry)| {
             let inputs =
                 entry.inputs.iter().map(|input| self.input(input, &mut texts)).collect::<Option<_>>()?;
-            Some((FileName::new(name)?, Kept { inputs, stale_since_ms: entry.stale_since_ms }))
+            Some((FileName::new(name)?, LastGoodFiles { inputs, stale_since_ms: entry.stale_since_ms }))
         });
-        let kept: BTreeMap<_, _> = kept.collect();
+        let files: BTreeMap<_, _> = files.collect();
         // Where anything is damaged, all is written anew.
-        self.saved = (kept.len() == index.providers.len()).then_some(index);
-        Ok(kept)
+        self.saved = (files.len() == index.providers.len()).then_some(index);
+        Ok(files)
     }
 
     /// A text, if it is there whole. Files of one text share it.
-    fn input(&self, input: &Input, texts: &mut Inputs) -> Option<(Arc<str>, Arc<Text>)> {
+    fn input(&self, input: &IndexInput, texts: &mut Inputs) -> Option<(Arc<str>, Arc<SourceFile>)> {
         let name = FileName::new(&input.name)?;
         let root = if input.filled_in { Path::new(BUILT_IN) } else { &self.providers };
-        let file = shown(root, input.folder, &name);
+        let file = display_path(root, input.folder, &name);
         let key: Arc<str> = format!("{file} {}", input.sha256).into();
         if let Some(known) = texts.get(&key) {
             return Some((file, known.clone()));
         }
         let text = fs::read_to_string(self.path_of(&input.sha256)).ok()?;
-        let text = Text::known(input.folder, name, &text, input.filled_in);
+        let text = SourceFile::from_text(input.folder, name, &text, input.filled_in);
         let text = (hex::encode(&text.hash) == input.sha256).then(|| Arc::new(text))?;
         texts.insert(key, text.clone());
         Some((file, text))
     }
 
     /// Stores these versions, and no others. A failure is logged once; each scan calls this again.
-    pub(super) fn save<'k>(&mut self, good: impl Iterator<Item = (&'k FileName, &'k Kept)> + Clone) {
+    pub(super) fn save<'k>(&mut self, good: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone) {
         match self.try_save(good) {
             Ok(()) if std::mem::take(&mut self.is_failing) => log::saved_again(),
             Err(problem) if !std::mem::replace(&mut self.is_failing, true) => log::save_failed(&problem),
@@ -163,21 +163,21 @@ impl Keep {
     /// Keeps what is good now, if it is something else than what is kept. The error is a fragment.
     fn try_save<'k>(
         &mut self,
-        good: impl Iterator<Item = (&'k FileName, &'k Kept)> + Clone,
+        good: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
     ) -> Result<(), String> {
-        let providers = good.clone().map(|(name, kept)| (name.to_string(), Entry::of(kept))).collect();
+        let providers = good.clone().map(|(name, files)| (name.to_string(), IndexEntry::of(files))).collect();
         let index = Index { version: VERSION, source: self.source.clone(), providers };
         if self.saved.as_ref() == Some(&index) {
             return Ok(());
         }
-        let texts = good.flat_map(|(_, kept)| kept.inputs.values());
+        let texts = good.flat_map(|(_, files)| files.inputs.values());
         self.write(&index, texts)
             .map_err(|error| format!("`{}` cannot be written: {error}", self.dir.display()))?;
         self.saved = Some(index);
         Ok(())
     }
 
-    fn write<'k>(&self, index: &Index, texts: impl Iterator<Item = &'k Arc<Text>>) -> io::Result<()> {
+    fn write<'k>(&self, index: &Index, texts: impl Iterator<Item = &'k Arc<SourceFile>>) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let there = names(&self.dir)?;
         let texts: BTreeMap<String, &Arc<str>> = texts
@@ -203,7 +203,7 @@ impl Keep {
     }
 }
 
-impl Kept {
+impl LastGoodFiles {
     /// True if a version that turned stale has been so for `max` at `now_ms`.
     pub(super) fn is_expired(&self, max: Duration, now_ms: u64) -> bool {
         self.expiry_ms(max).is_some_and(|at| at <= now_ms)
@@ -216,17 +216,17 @@ impl Kept {
     }
 }
 
-impl Entry {
-    fn of(kept: &Kept) -> Self {
-        let inputs = kept.inputs.values().filter_map(|text| {
-            Some(Input {
+impl IndexEntry {
+    fn of(files: &LastGoodFiles) -> Self {
+        let inputs = files.inputs.values().filter_map(|text| {
+            Some(IndexInput {
                 folder: text.folder,
                 name: text.name.as_ref()?.to_string(),
                 sha256: hex::encode(&text.hash),
                 filled_in: text.filled_in,
             })
         });
-        Self { stale_since_ms: kept.stale_since_ms, inputs: inputs.collect() }
+        Self { stale_since_ms: files.stale_since_ms, inputs: inputs.collect() }
     }
 }
 
@@ -250,28 +250,28 @@ fn replace(path: &Path, content: &[u8], synced: bool) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn kept(files: &[(&str, &str)], stale_since_ms: Option<u64>) -> Kept {
+    fn files(files: &[(&str, &str)], stale_since_ms: Option<u64>) -> LastGoodFiles {
         let text = |(file, text): &(&str, &str)| {
             let name = FileName::new(file.trim_end_matches(".toml")).unwrap();
-            ((*file).into(), Arc::new(Text::known(Folder::Providers, name, text, false)))
+            ((*file).into(), Arc::new(SourceFile::from_text(Folder::Providers, name, text, false)))
         };
-        Kept { inputs: files.iter().map(text).collect(), stale_since_ms }
+        LastGoodFiles { inputs: files.iter().map(text).collect(), stale_since_ms }
     }
 
     /// What another process finds: of each provider its texts, and since when it is stale.
     fn found(data: &Path, providers: &str) -> Result<String, String> {
-        let kept = Keep::new(data, Path::new(providers)).try_load()?;
-        let shown = kept.iter().map(|(name, one)| {
+        let files = LastGoodDir::new(data, Path::new(providers)).try_load()?;
+        let shown = files.iter().map(|(name, one)| {
             let texts: Vec<&str> = one.inputs.values().map(|text| text.text.as_deref().unwrap()).collect();
             format!("{name}: {} {:?}", texts.join("+"), one.stale_since_ms)
         });
         Ok(shown.collect::<Vec<_>>().join("; "))
     }
 
-    fn save(keep: &mut Keep, all: &[(&str, Kept)]) {
-        let all: BTreeMap<FileName, Kept> =
-            all.iter().map(|(name, kept)| (FileName::new(name).unwrap(), kept.clone())).collect();
-        keep.try_save(all.iter()).unwrap();
+    fn save(dir: &mut LastGoodDir, all: &[(&str, LastGoodFiles)]) {
+        let all: BTreeMap<FileName, LastGoodFiles> =
+            all.iter().map(|(name, files)| (FileName::new(name).unwrap(), files.clone())).collect();
+        dir.try_save(all.iter()).unwrap();
     }
 
     fn texts(data: &Path) -> usize {
@@ -282,35 +282,35 @@ mod tests {
     fn what_was_good_is_found_again_and_what_is_not_is_let_go() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
-        let mut keep = Keep::new(data.path(), Path::new("p"));
+        let mut dir = LastGoodDir::new(data.path(), Path::new("p"));
         let (a, b) = (
-            kept(&[("a.toml", "A"), ("p.toml", "P")], None),
-            kept(&[("b.toml", "B"), ("p.toml", "P")], Some(5)),
+            files(&[("a.toml", "A"), ("p.toml", "P")], None),
+            files(&[("b.toml", "B"), ("p.toml", "P")], Some(5)),
         );
-        save(&mut keep, &[("a", a.clone()), ("b", b)]);
+        save(&mut dir, &[("a", a.clone()), ("b", b)]);
         assert_eq!(found(data.path(), "p").unwrap(), "a: A+P None; b: B+P Some(5)");
         assert_eq!((found(data.path(), "q").unwrap().as_str(), texts(data.path())), ("", 3));
-        save(&mut keep, &[("a", a)]);
+        save(&mut dir, &[("a", a)]);
         assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("a: A+P None", 2));
         // What is there besides, and cannot be removed, is in nobody's way.
         fs::create_dir(data.path().join("last-good/lost+found")).unwrap();
-        save(&mut keep, &[("a", kept(&[("a.toml", "A2")], None))]);
+        save(&mut dir, &[("a", files(&[("a.toml", "A2")], None))]);
         assert_eq!(found(data.path(), "p").unwrap(), "a: A2 None");
         fs::remove_dir(data.path().join("last-good/lost+found")).unwrap();
         // Another process goes on where this one stopped.
-        let mut other = Keep::new(data.path(), Path::new("p"));
+        let mut other = LastGoodDir::new(data.path(), Path::new("p"));
         other.load();
-        save(&mut other, &[("c", kept(&[("c.toml", "A")], None))]);
+        save(&mut other, &[("c", files(&[("c.toml", "A")], None))]);
         assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("c: A None", 1));
     }
 
     #[test]
     fn only_what_is_whole_is_believed() {
         let data = tempfile::tempdir().unwrap();
-        let mut keep = Keep::new(data.path(), Path::new("p"));
-        save(&mut keep, &[("a", kept(&[("a.toml", "A")], None)), ("b", kept(&[("b.toml", "B")], None))]);
-        let text = Text::known(Folder::Providers, FileName::new("a").unwrap(), "A", false);
-        fs::write(keep.path_of(&hex::encode(&text.hash)), "another").unwrap();
+        let mut dir = LastGoodDir::new(data.path(), Path::new("p"));
+        save(&mut dir, &[("a", files(&[("a.toml", "A")], None)), ("b", files(&[("b.toml", "B")], None))]);
+        let text = SourceFile::from_text(Folder::Providers, FileName::new("a").unwrap(), "A", false);
+        fs::write(dir.path_of(&hex::encode(&text.hash)), "another").unwrap();
         assert_eq!(found(data.path(), "p").unwrap(), "b: B None");
         fs::write(data.path().join("last-good/index.json"), "{\"version\":1").unwrap();
         assert!(found(data.path(), "p").unwrap_err().contains("index.json` is damaged"));
@@ -320,8 +320,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
-        let error = Keep::new(&data.path().join("last-good/index.json"), Path::new("p"))
-            .try_save([(&FileName::new("a").unwrap(), &kept(&[("a.toml", "A")], None))].into_iter());
+        let error = LastGoodDir::new(&data.path().join("last-good/index.json"), Path::new("p"))
+            .try_save([(&FileName::new("a").unwrap(), &files(&[("a.toml", "A")], None))].into_iter());
         assert!(error.unwrap_err().contains("cannot be written"));
     }
 }

@@ -12,21 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Watching,
-    live::Command,
-    log,
-    state::ReloadState,
-    watch::{Places, Watch},
-};
+use super::{Watching, live::Command, log, state::ReloadState, watch::Watch};
 
 /// The time between two scans where the system gives no events.
-pub(super) const POLL: Duration = Duration::from_millis(500);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The time after which the system is asked for events again.
-const REARM: Duration = Duration::from_mins(1);
+const EVENTS_RETRY: Duration = Duration::from_mins(1);
 
 /// The source of change events.
-pub(super) struct Events {
+pub(super) struct ChangeEvents {
     commands: SyncSender<Command>,
     /// True while a `Command::Changed` waits in the queue: one stands for all events before it.
     pending: Arc<AtomicBool>,
@@ -36,7 +30,7 @@ pub(super) struct Events {
     problem: Option<String>,
 }
 
-impl Events {
+impl ChangeEvents {
     /// Sends events to `commands`. Built-in files are not watched.
     pub(super) fn new(commands: &SyncSender<Command>, is_watched: bool) -> Self {
         let pending = Arc::new(AtomicBool::new(false));
@@ -61,14 +55,13 @@ impl Events {
     /// Watches every path that the files depend on now. Returns true if one of them was not watched before.
     pub(super) fn arm(&mut self, state: &ReloadState) -> bool {
         let failed = self.watch.is_none() && self.problem.is_some();
-        if !self.is_watched || (failed && self.tried.elapsed() < REARM) {
+        if !self.is_watched || (failed && self.tried.elapsed() < EVENTS_RETRY) {
             return false;
         }
         self.tried = Instant::now();
-        let mut places = Places::default();
-        state.places(&mut places);
+        let watch_paths = state.watch_paths();
         let watch = self.watch.take().map_or_else(|| self.open(), Ok);
-        match watch.and_then(|mut watch| watch.arm(&places).map(|more| (watch, more))) {
+        match watch.and_then(|mut watch| watch.arm(&watch_paths).map(|more| (watch, more))) {
             Ok((watch, more)) => {
                 if self.problem.take().is_some() {
                     log::events_again();
@@ -78,7 +71,7 @@ impl Events {
             }
             Err(problem) => {
                 if self.problem.as_ref() != Some(&problem) {
-                    log::polling(&problem, POLL);
+                    log::polling(&problem, POLL_INTERVAL);
                 }
                 self.problem = Some(problem);
                 false
