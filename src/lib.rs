@@ -8,7 +8,7 @@ pub use tollgate_engine::{
     base::{diag, fault, hex, leak, name, origin, own_paths, secret},
     language::{bind, compile, fields, format, lint, starter, syntax},
     pipeline,
-    request::{access_record, rewrite, table},
+    request::{access_record, decide, rewrite, table},
     tools::{diff, explain, filetest, prove, reconcile, upstream_routes},
 };
 

@@ -23,8 +23,9 @@ use write_timeout::WriteTimeout;
 use crate::{
     accounts::{Accounts, Attempts, LocalCache, Refresher},
     admin::Desk,
+    decide::ListenerRole,
     files::Live,
-    gateway::{self, Face, Readiness, Worker},
+    gateway::{self, Readiness, Worker},
     systemd::Heartbeat,
     telemetry::Recorder,
     upstream::{self, Upstream},
@@ -77,8 +78,8 @@ pub struct Shared {
 pub struct WorkerConfig {
     /// Its listener.
     pub listener: TcpListener,
-    /// What it shows there.
-    pub face: Face,
+    /// Which requests it serves.
+    pub role: ListenerRole,
     /// Its heartbeat for the watchdog.
     pub heartbeat: Heartbeat,
     /// Number of its first request.
@@ -118,7 +119,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(config.listener)?;
     let tasks = TaskTracker::new();
     let worker = Arc::new(Worker {
-        face: config.face,
+        role: config.role,
         live: shared.live.clone(),
         desk: shared.desk.clone(),
         ready: shared.ready.clone(),

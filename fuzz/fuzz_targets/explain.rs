@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((head, file)) = text.split_once("\n\n") else { return };
     let mut lines = head.lines();
     let Some((method, target)) = lines.next().and_then(|line| line.split_once(' ')) else { return };
-    let Ok(request) = Request::builder().method(method).uri(target).body(()) else { return };
+    let Ok(request) = Request::builder().method(method).uri(target).version(http::Version::HTTP_10).body(()) else { return };
     let (mut head, ()) = request.into_parts();
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))

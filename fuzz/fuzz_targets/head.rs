@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, files, name::FileName, rewrite::{self, Answered, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
+use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, decide::{self, Candidate}, files, name::FileName, rewrite::{self, Answered, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
 
 /// What no input holds by chance.
 const TOKEN: &str = "tgXtokenXofXtheXcaller";
@@ -246,8 +246,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let Some(hit) = TABLE.find(&head.method, path) else { return };
     check_answer(&hit, &head.headers);
-    let key = |_: &str| Some(rewrite::Usable::stand_in(Secret::new("sk-1")));
-    let chosen = rewrite::choose(&hit, [key]).expect("there is a key for each field");
+    let secret = Secret::new("sk-1");
+    let key = |_: &str| Some(Candidate::given(&secret));
+    let chosen = decide::choose(&hit, &TABLE.fields, [key], 0).expect("there is a key for each field");
     match rewrite::request(&hit, &head, chosen.as_ref(), &TABLE.carriers) {
         Ok(out) => check_request(&hit, &head, &out),
         Err(fault) => assert!(!fault.message.contains(TOKEN)),

@@ -1,7 +1,7 @@
 //! What a caller stored: how it is checked when it is set, what stands inside a sealed blob, and how it
 //! is shown to people. No message here ever holds a value.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -202,14 +202,6 @@ impl Stored {
         }
     }
 
-    /// Whether it is a login that expires within this time.
-    pub fn is_due(&self, now_ms: u64, before: Duration) -> bool {
-        match self {
-            Self::OAuth { expires_at_ms, .. } => oauth::is_due(*expires_at_ms, now_ms, before),
-            Self::Plain(_) => false,
-        }
-    }
-
     /// As it is shown to people: too little to use.
     pub fn mask(&self) -> String {
         match self {
@@ -286,6 +278,11 @@ impl Credentials {
     /// What is stored in a field.
     pub fn get(&self, section: &str, field: &str) -> Option<&Stored> {
         self.saved(section, field).map(|saved| &saved.stored)
+    }
+
+    /// What is stored in a field, and the origins that it was saved for.
+    pub fn find(&self, section: &str, field: &str) -> Option<(&Stored, &[String])> {
+        self.saved(section, field).map(|saved| (&saved.stored, &*saved.origins))
     }
 
     /// The origins that a field was saved for; none, if nothing is stored there, or it was before origins were kept.

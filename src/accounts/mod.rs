@@ -51,6 +51,7 @@ pub use self::{
     token::shown,
 };
 use crate::{
+    decide::CallerFacts,
     name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     store::{TokenHash, TokenKind},
 };
@@ -89,4 +90,12 @@ pub struct CallerToken {
     pub expires_at_ms: Option<u64>,
     /// The provider whose routes it serves, and no other's: it is of that one's shape.
     pub paste: Option<FileName>,
+}
+
+impl Caller {
+    /// What authorization needs to know.
+    pub fn facts(&self) -> CallerFacts<'_> {
+        let CallerToken { kind, ref paste, ref scopes, .. } = self.token;
+        CallerFacts { disabled: self.disabled, kind, paste: paste.as_ref(), scopes: scopes.as_deref() }
+    }
 }

@@ -141,12 +141,6 @@ pub(super) fn expiry_of(access_token: &Secret) -> Option<u64> {
     Some(seconds(&claims.exp)?.saturating_mul(1000))
 }
 
-/// Whether an access token that expires then is about to.
-pub(super) fn is_due(expires_at_ms: Option<u64>, now_ms: u64, before: Duration) -> bool {
-    let before_ms = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
-    expires_at_ms.is_some_and(|at| at <= now_ms.saturating_add(before_ms))
-}
-
 /// How long a credential is let alone after so many failures in a row.
 pub(super) fn pause(failures: u32) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);

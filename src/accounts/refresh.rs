@@ -34,12 +34,11 @@ use super::{
     clock,
     oauth::{self, Refused},
 };
-use crate::{name::Owner, origin::Origin, secret::Secret};
+pub use crate::decide::{RefreshReason as Need, WAIT_WHILE_GOOD};
+use crate::{decide::expires_within, name::Owner, origin::Origin, secret::Secret};
 
 /// How long whoever asks waits: a little longer than a refresh that another node has begun may take.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// How long whoever asks waits whose access token is still good.
-pub const WAIT_WHILE_GOOD: Duration = Duration::from_secs(1);
 /// How often tokens that could not be stored are tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 const MAX_WAITING: usize = 1024;
@@ -87,17 +86,6 @@ pub struct Wanted {
     pub refresh_before: Duration,
 }
 
-/// Why another access token is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// The one that was seen expires soon. It may be used until then.
-    Due,
-    /// It has expired, or is about to within `WAIT_WHILE_GOOD`.
-    Expired,
-    /// The upstream has refused it.
-    Refused,
-}
-
 /// An access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fresh {
@@ -112,11 +100,11 @@ pub struct Fresh {
 impl Wanted {
     /// Whether an access token that expires then will not do any more.
     fn is_due(&self, expires_at_ms: Option<u64>) -> bool {
-        oauth::is_due(expires_at_ms, clock::now_ms(), self.refresh_before)
+        expires_within(expires_at_ms, clock::now_ms(), self.refresh_before)
     }
 
     /// The token endpoint's origin, as credentials are saved for it.
-    pub fn origin(&self) -> Option<String> {
+    fn origin(&self) -> Option<String> {
         Origin::split(&self.token_url).ok().map(|(origin, _)| origin.to_string())
     }
 }

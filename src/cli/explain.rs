@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, io::Write as _};
 
 use anyhow::{Context as _, bail, ensure};
-use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Version, request::Parts};
 
 use super::{
     check,
@@ -111,7 +111,8 @@ fn head(args: &Args) -> anyhow::Result<Parts> {
         args.path.starts_with('/'),
         "the path has to start with `/`: give it as a client sends it, without scheme and host"
     );
-    let request = Request::builder().method(method).uri(&args.path).body(());
+    // A client adds `Host` itself: nobody has to give it here, and HTTP/1.0 alone allows that.
+    let request = Request::builder().method(method).uri(&args.path).version(Version::HTTP_10).body(());
     let (mut head, ()) =
         request.context("the path cannot be sent: percent-encode what a URL cannot hold")?.into_parts();
     for (index, line) in args.headers.iter().enumerate() {

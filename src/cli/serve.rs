@@ -21,9 +21,10 @@ use crate::{
     admin::{Admin, Desk, Files},
     cli::{check, context::unusable, hold::hold},
     control,
+    decide::ListenerRole,
     diag::Diagnostic,
     files::{self, FileState, Finding, Live, Reloader, StartError},
-    gateway::{Face, Readiness},
+    gateway::Readiness,
     listen::listen,
     server::{self, Shared, WorkerConfig},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
@@ -280,21 +281,21 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
 
 /// Bound with what each shows, and where they are.
 struct Bound {
-    listeners: Vec<(TcpListener, Face)>,
+    listeners: Vec<(TcpListener, ListenerRole)>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
 }
 
 fn open_listeners(settings: &Settings) -> anyhow::Result<Bound> {
-    let face = if settings.admin_listen.is_some() { Face::Public } else { Face::All };
+    let role = if settings.admin_listen.is_some() { ListenerRole::Public } else { ListenerRole::All };
     let listeners = listen(settings.listen, settings.workers, "--listen")?;
     let address = listeners[0].local_addr()?;
-    let mut listeners: Vec<_> = listeners.into_iter().map(|listener| (listener, face)).collect();
+    let mut listeners: Vec<_> = listeners.into_iter().map(|listener| (listener, role)).collect();
     let mut admin_address = None;
     if let Some(admin) = settings.admin_listen {
         for listener in listen(admin, 1, "--admin-listen")? {
             admin_address = Some(listener.local_addr()?);
-            listeners.push((listener, Face::Admin));
+            listeners.push((listener, ListenerRole::Admin));
         }
     }
     Ok(Bound { listeners, address, admin_address })
@@ -303,9 +304,9 @@ fn open_listeners(settings: &Settings) -> anyhow::Result<Bound> {
 /// Starts a thread for each listener.
 fn start_workers(bound: Bound, heartbeats: Vec<Heartbeat>, shared: &Shared) -> anyhow::Result<Workers> {
     let (done, waiting) = mpsc::channel::<()>(1);
-    for (index, ((listener, face), heartbeat)) in bound.listeners.into_iter().zip(heartbeats).enumerate() {
+    for (index, ((listener, role), heartbeat)) in bound.listeners.into_iter().zip(heartbeats).enumerate() {
         let (shared, done) = (shared.clone(), done.clone());
-        let config = WorkerConfig { listener, face, heartbeat, first_id: random()? };
+        let config = WorkerConfig { listener, role, heartbeat, first_id: random()? };
         let work = move || {
             let _done = done;
             if let Err(error) = server::work(config, &shared) {

@@ -52,15 +52,6 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(
-        download: Download,
-        trailers: bool,
-        watch: Option<UploadWatch>,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self { download, trailers, watch, tasks, finish: None, cut: None }
-    }
-
     fn end(&mut self, cut: Option<&CutError>) {
         read_rest_of(&self.tasks, self.watch.take());
         match (self.finish.take(), cut) {
@@ -75,6 +66,16 @@ impl Body {
     /// Our own bytes.
     pub(super) fn own(bytes: impl Into<Bytes>) -> Self {
         Self::Own(Some(bytes.into()), None)
+    }
+
+    /// An upstream's answer.
+    pub(super) fn relay(
+        download: Download,
+        trailers: bool,
+        watch: Option<UploadWatch>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self::Relay(Box::new(Relay { download, trailers, watch, tasks, finish: None, cut: None }))
     }
 
     /// No bytes.

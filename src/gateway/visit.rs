@@ -4,10 +4,11 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use http::{HeaderValue, Method, Response, header, request::Parts};
 
-use super::{Body, Face, Worker};
+use super::{Body, Worker};
 use crate::{
     access_record::{AccessRecord, End, bounded_path},
     accounts::Caller,
+    decide::ListenerRole,
     fault::Kind,
     own_paths, rewrite,
     table::{Hit, Table},
@@ -40,7 +41,7 @@ impl Visit {
         let request_id = worker.request_id();
         let record = worker.recorder.is_some().then(|| Box::new(exchange(from, head)));
         let finish = Finish { worker: worker.clone(), request_id, started: Instant::now(), record };
-        let cors = worker.face != Face::Admin && own_paths::find(head.uri.path()).is_none();
+        let cors = worker.role != ListenerRole::Admin && own_paths::find(head.uri.path()).is_none();
         Self { cors, is_head: head.method == Method::HEAD, from, finish }
     }
 

@@ -54,11 +54,12 @@ pub use self::{
     rows::{
         AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, NewAdminToken,
         NewPasteToken, NewToken, ReplaceKey, SealedCredential, StoredAdminToken, StoredField, StoredToken,
-        SwapReason, TokenHash, TokenKind, TokenLookup, TokenRotation, User, UserChange, UserCreation,
+        SwapReason, TokenHash, TokenLookup, TokenRotation, User, UserChange, UserCreation,
     },
     users::InitialAccess,
 };
 use self::{data_dir::FileIdentity, invalidation::Invalidates};
+pub use crate::decide::TokenKind;
 use crate::name::{Owner, UserId};
 
 /// The database file in the data directory.

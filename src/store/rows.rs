@@ -6,8 +6,11 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::Act;
-use crate::hex;
-use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
+use crate::{
+    decide::TokenKind,
+    hex,
+    name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId},
+};
 
 /// The SHA-256 of a token. No salt and no key derivation: tokens have enough random bits. Only hashes are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,33 +73,6 @@ pub struct UserChange {
     pub group: Option<Option<GroupName>>,
     /// The time since which calls are refused. A user who is disabled already keeps the earlier time.
     pub disabled_at_ms: Option<Option<u64>>,
-}
-
-/// The use that a token is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
-    /// Calls to providers.
-    Proxy,
-    /// Self-service: the user's own credentials and tokens.
-    Manage,
-    /// Both.
-    Both,
-}
-
-impl TokenKind {
-    /// The form in the database and in documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Proxy => "proxy",
-            Self::Manage => "manage",
-            Self::Both => "both",
-        }
-    }
-
-    /// Reads the form in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Proxy, Self::Manage, Self::Both].into_iter().find(|kind| kind.as_str() == text)
-    }
 }
 
 /// A token to store.

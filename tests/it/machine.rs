@@ -18,7 +18,7 @@ use crate::harness::{Exchange, Fault, Gateway, Home, KEY, Said, Upstream, World,
 
 const SERVE: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
 const NO_LOOKUP: Fault<'_> =
-    Fault(503, "store_unavailable", "Who you are cannot be looked up now: try again");
+    Fault(503, "store_unavailable", "Authentication is temporarily unavailable; try again");
 
 /// A home whose provider nobody calls.
 fn home() -> Home {

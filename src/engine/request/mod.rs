@@ -1,6 +1,7 @@
-//! What becomes of a request: routing ([`table`]), rewriting of heads ([`rewrite`]), and the record of a finished
-//! request ([`access_record`]). Heads and bound providers in, heads out; bodies never come here.
+//! What becomes of a request: routing ([`table`]), rewriting of heads ([`rewrite`]), the order of decisions
+//! ([`decide`]), and the record of a finished request ([`access_record`]). Heads and bound providers in, heads out; bodies never come here.
 
 pub mod table;
 pub mod rewrite;
+pub mod decide;
 pub mod access_record;

@@ -72,6 +72,11 @@ impl Hit {
         &self.provider.endpoints[self.endpoint]
     }
 
+    /// The credentials section of the provider; empty if it has none.
+    pub fn section(&self) -> &str {
+        self.provider.section.as_ref().map_or("", |section| section.name.as_str())
+    }
+
     /// Which of the provider's endpoints it is.
     pub fn index(&self) -> usize {
         self.endpoint

@@ -13,7 +13,7 @@ mod words;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderMap, HeaderName, request::Parts};
+use http::{HeaderMap, HeaderName, header, request::Parts};
 
 use crate::{
     base::{
@@ -27,7 +27,8 @@ use crate::{
         compile::{self, Files, Tree, Var},
     },
     request::{
-        rewrite::{self, Bound, Carrier, Chosen, Fate, Usable, Witness},
+        decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login},
+        rewrite::{self, Carrier, Chosen, Fate, Witness},
         table::{self, Hit, Table},
     },
 };
@@ -35,8 +36,11 @@ use crate::{
 pub use document::*;
 pub use hide::SHOWN;
 
-use hide::{HIDDEN, Mask};
+use hide::{HIDDEN, HIDDEN_SECRET, Mask};
 use places::Finder;
+
+/// The time of all explained requests: what has expired says so itself.
+const NOW_MS: u64 = 0;
 
 /// The files that a request is held against.
 #[derive(Clone, Copy)]
@@ -102,21 +106,27 @@ impl Caller {
         let owned = Owned { owner: None, fields: fields.into_iter().map(kept).collect() };
         Self { owners: vec![owned], user: String::new(), otherwise: otherwise.into() }
     }
+
+    /// By owner: what a request may be sent with of a field.
+    fn candidates<'c>(&'c self) -> impl Iterator<Item = impl Fn(&str) -> Option<Candidate<'c>>> {
+        self.owners.iter().map(|owned| move |field: &str| owned.candidate(field))
+    }
 }
 
 impl Owned {
-    /// What a request may use of a field. A value that decides nothing is not asked for.
-    fn usable(&self, field: &str) -> Option<Usable<'_>> {
+    /// What a request may be sent with of a field. A value that decides nothing is not asked for.
+    fn candidate(&self, field: &str) -> Option<Candidate<'_>> {
         let kept = self.fields.get(field)?;
-        let secret = match &kept.held {
-            Held::Value(secret) => Some(secret.clone()),
-            Held::Something => Some(Secret::new(HIDDEN)),
-            Held::Expired => None,
+        let expired = Login { expires_at_ms: Some(NOW_MS), refresh_token: None, attempt: None };
+        let (secret, login) = match &kept.held {
+            Held::Value(secret) => (secret, None),
+            Held::Something => (&*HIDDEN_SECRET, None),
+            Held::Expired => (&*HIDDEN_SECRET, Some(expired)),
             // A server knows nothing of it.
             Held::Unreadable(_) => return None,
         };
         let bound = self.owner.as_ref().map(|owner| Bound { owner, origins: &kept.origins });
-        Some(Usable { secret, bound })
+        Some(Candidate { secret, login, bound })
     }
 }
 
@@ -130,8 +140,9 @@ pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Call
         Carrier::Header(name) => Token { r#in: "header", name: name.to_owned() },
         Carrier::Query(name) => Token { r#in: "query", name: name.to_owned() },
     });
+    let fault = decided(scene, head, caller).err().map(|fault| told(&fault));
     if let Some(own) = words::own_answer(head) {
-        let miss = Miss { own: Some(own), fault: None, nearest: None };
+        let miss = Miss { own: Some(own), fault, nearest: None };
         return Explained { request, token, way: None, miss: Some(miss) };
     }
     let hit = scene.table.find_canonical(&head.method, &request.path);
@@ -140,10 +151,30 @@ pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Call
         Some((hit, &**provider))
     });
     let Some((hit, provider)) = found else {
-        return Explained { request, token, way: None, miss: Some(miss(scene, head)) };
+        return Explained { request, token, way: None, miss: Some(miss(scene, head, fault)) };
     };
-    let way = Traveller { scene, head, hit: &hit, provider, values, caller }.way();
+    let way = Traveller { scene, head, hit: &hit, provider, values, caller }.way(fault);
     Explained { request, token, way: Some(way), miss: None }
+}
+
+/// What [`decide`] says, without waiting: the token counts as good, and a login that can be refreshed as fresh.
+fn decided(scene: Scene<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
+    let facts = CallerFacts::UNRESTRICTED;
+    match decide::begin(head, scene.table, ListenerRole::All)? {
+        Begun::Own(_) | Begun::Admin(_) => Ok(()),
+        Begun::SelfService(call) => call.authenticated(facts).map(drop),
+        Begun::Provider(call) => {
+            let authorized = call.authenticated(facts)?.in_scope()?;
+            let sendable = authorized.credential(caller.candidates(), NOW_MS)?.without_refresh();
+            sendable.request(body_bytes(head)).map(drop)
+        }
+    }
+}
+
+/// The length of the request's body, as far as its head says it.
+fn body_bytes(head: &Parts) -> u64 {
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// A request on its way.
@@ -200,13 +231,10 @@ struct Made {
 }
 
 impl Traveller<'_> {
-    fn way(&self) -> Way {
-        let chosen = self.choose(Some);
-        // One that must not go there is shown all the same, beside what keeps it back.
-        let used = self.choose(|usable| Some(Usable { bound: None, ..usable })).ok().flatten();
+    /// What would be sent, also where a fault keeps it back.
+    fn way(&self, fault: Option<Told>) -> Way {
+        let used = self.unbound();
         let made = make(self.hit, self.head, used.as_ref(), self.scene.table);
-        let early = rewrite::refused(self.head);
-        let fault = early.as_ref().or(chosen.as_ref().err()).or(made.as_ref().err()).map(told);
         let used = used.map(|used| Used { entry: self.auth_index(&used), owner: used.owner });
         let entry = used.map(|used| used.entry);
         let finder = Finder { scene: self.scene, provider: self.provider, hit: self.hit, auth: entry };
@@ -232,13 +260,12 @@ impl Traveller<'_> {
         }
     }
 
-    /// The credential that goes up, of those that are `allowed`.
-    fn choose<'s>(
-        &'s self,
-        allowed: impl Fn(Usable<'s>) -> Option<Usable<'s>> + Copy,
-    ) -> Result<Option<Chosen<'s>>, Fault> {
-        let owners = self.caller.owners.iter();
-        rewrite::choose(self.hit, owners.map(|owned| move |field: &str| allowed(owned.usable(field)?)))
+    /// The credential that would be sent if it had been saved for where the provider leads.
+    fn unbound(&self) -> Option<Chosen<'_>> {
+        let unbound = self.caller.candidates().map(|stored| {
+            move |field: &str| stored(field).map(|candidate| Candidate { bound: None, ..candidate })
+        });
+        decide::choose(self.hit, &self.scene.table.fields, unbound, NOW_MS).ok().flatten()
     }
 
     /// Whose the credential is that is used.
@@ -261,7 +288,7 @@ impl Traveller<'_> {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
             let hit = table.find(&self.head.method, self.head.uri.path())?;
             let auth = used.and_then(|index| hit.provider.auth.get(index));
-            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: Secret::new(HIDDEN) });
+            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: &HIDDEN_SECRET });
             make(&hit, self.head, chosen.as_ref(), self.scene.table).ok()
         });
         match masked {
@@ -411,13 +438,12 @@ fn told(fault: &Fault) -> Told {
 }
 
 /// Why a request has no endpoint.
-fn miss(scene: Scene<'_>, head: &Parts) -> Miss {
+fn miss(scene: Scene<'_>, head: &Parts, fault: Option<Told>) -> Miss {
     let path = head.uri.path();
     let rejected = scene.table.rejected_at(path).filter(|_| table::is_canonical(path));
-    let fault = rewrite::refused(head).unwrap_or_else(|| rewrite::no_endpoint(scene.table, path));
     let nearest = scene.table.nearest(&head.method, path).filter(|_| rejected.is_none());
     let nearest = nearest.map(|near| words::nearest(&near, head, scene.sources));
-    Miss { own: None, fault: Some(told(&fault)), nearest }
+    Miss { own: None, fault, nearest }
 }
 
 #[cfg(test)]

@@ -11,16 +11,11 @@ mod witness;
 
 pub use answer::{Answered, answer, cors, trailers};
 pub use query::value_of;
-pub use request::{Bound, Chosen, Outgoing, Usable, choose, expired, moved, request, watched};
+pub use request::{Chosen, Outgoing, request, watched};
 pub use token::{Carrier, token, token_at};
 pub use witness::{Fate, Own, Reason, Rule, RuleKind, RuleTable, Witness};
 
-use http::{HeaderMap, header, request::Parts};
-
-use crate::{
-    base::fault::{Fault, Kind},
-    request::table::{self, Table},
-};
+use http::{HeaderMap, header};
 
 /// Whether `Connection` nominates a name: then it belongs to this hop alone (RFC 9110, section 7.6.1).
 fn is_nominated(headers: &HeaderMap, name: &str) -> bool {
@@ -39,30 +34,6 @@ fn same_name(a: &[u8], b: &[u8]) -> bool {
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-}
-
-/// What is refused of a known caller wherever it leads: a WebSocket. Any other `Upgrade` is ignored.
-pub fn refused(head: &Parts) -> Option<Fault> {
-    let values = head.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
-    let websocket =
-        values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"));
-    websocket.then(|| Fault::new(Kind::UpgradeRefused, "WebSocket is not served here: send a plain request"))
-}
-
-/// What a client is told whose path has no endpoint.
-pub fn no_endpoint(table: &Table, path: &str) -> Fault {
-    match table.rejected_at(path).filter(|_| table::is_canonical(path)) {
-        Some(name) => {
-            let message = format!("Provider {name} is out of service: its configuration is rejected");
-            Fault::new(Kind::ConfigRejected, message)
-        }
-        None => Fault::new(Kind::RouteNotFound, no_route(path)),
-    }
-}
-
-/// What a client is told whose path leads nowhere.
-pub fn no_route(path: &str) -> String {
-    format!("Route not implemented in AI Gateway: {path}")
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     base::{
         fault::{Fault, Kind},
-        name::Owner,
         origin::Origin,
         secret::Secret,
     },
@@ -25,40 +24,15 @@ use crate::{
     request::table::Hit,
 };
 
-/// A credential that a request may use, or might if it were still good.
-#[derive(Debug, Clone)]
-pub struct Usable<'s> {
-    /// The credential; nothing, if it is a login that has expired.
-    pub secret: Option<Secret>,
-    /// What it is bound to; nothing, if it is a stand-in that was never stored.
-    pub bound: Option<Bound<'s>>,
-}
-
-impl Usable<'_> {
-    /// One that was never stored.
-    pub fn stand_in(secret: Secret) -> Self {
-        Self { secret: Some(secret), bound: None }
-    }
-}
-
-/// Whose a stored credential is, and where it may go.
-#[derive(Debug, Clone, Copy)]
-pub struct Bound<'s> {
-    /// Whose it is.
-    pub owner: &'s Owner,
-    /// The origins that it was saved for.
-    pub origins: &'s [String],
-}
-
 /// The credential that was chosen for a request.
-#[derive(Debug)]
-pub struct Chosen<'h> {
-    /// Whose it is, counted among those that were asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen<'c> {
+    /// Whose it is: the position among the owners.
     pub owner: usize,
     /// The entry that uses it.
-    pub auth: &'h Auth,
-    /// The credential.
-    pub secret: Secret,
+    pub auth: &'c Auth,
+    /// The key or access token.
+    pub secret: &'c Secret,
 }
 
 /// The head of an upstream request.
@@ -79,85 +53,6 @@ impl Outgoing<'_> {
     pub fn url(&self) -> String {
         format!("{}{}", self.origin, self.target)
     }
-}
-
-/// Chooses the credential: of the first owner that has one, the first `[[auth]]` entry whose field has a usable value,
-/// and whose `match` fits. None is needed where the file has no entry. One that was not saved for where the provider
-/// leads is a fault: no other goes in its place. Nor does another owner's go in the place of what has expired or fits
-/// nowhere, which would spend what is theirs unseen.
-pub fn choose<'s, S: Fn(&str) -> Option<Usable<'s>>>(
-    hit: &Hit,
-    owners: impl IntoIterator<Item = S>,
-) -> Result<Option<Chosen<'_>>, Fault> {
-    let provider = &hit.provider;
-    if provider.auth.is_empty() {
-        return Ok(None);
-    }
-    for (owner, stored) in owners.into_iter().enumerate() {
-        let (mut has_any, mut has_expired) = (false, false);
-        for auth in &provider.auth {
-            let Some(Usable { secret, bound }) = stored(&auth.field) else { continue };
-            has_any = true;
-            let Some(secret) = secret else {
-                has_expired = true;
-                continue;
-            };
-            if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
-                bound.map_or(Ok(()), |bound| stays(provider, bound))?;
-                return Ok(Some(Chosen { owner, auth, secret }));
-            }
-        }
-        if has_expired {
-            return Err(expired(hit, false));
-        }
-        if has_any {
-            break;
-        }
-    }
-    Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
-}
-
-/// Refuses to send a credential where it was not saved for.
-fn stays(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>) -> Result<(), Fault> {
-    let new: Vec<&str> =
-        provider.used.iter().filter(|used| !origins.contains(used)).map(String::as_str).collect();
-    if new.is_empty() { Ok(()) } else { Err(moved(provider, Bound { owner, origins }, &new)) }
-}
-
-/// What is said of a credential that was not saved for where the provider's file now leads.
-pub fn moved(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>, new: &[&str]) -> Fault {
-    const COMMAND: &str = "tollgate credential confirm";
-    let name = &provider.name;
-    let (what, confirm) = match owner {
-        Owner::User(id) => (
-            "stored".to_owned(),
-            format!("confirm that with `POST /auth/creds/confirm`, or have an admin run `{COMMAND} {id}`"),
-        ),
-        Owner::Group(group) => (
-            format!("that the group `{group}` shares"),
-            format!("an admin has to confirm that with `{COMMAND} --group {group}`"),
-        ),
-        Owner::Everybody => (
-            "that everybody shares".to_owned(),
-            format!("an admin has to confirm that with `{COMMAND} --everybody`"),
-        ),
-    };
-    let old = if origins.is_empty() { "no host".to_owned() } else { origins.join(", ") };
-    let message = format!(
-        "The credential {what} for {name} was saved for {old}, and {name} now leads to {}: {confirm}",
-        new.join(", ")
-    );
-    Fault::new(Kind::CredentialMoved, message)
-}
-
-/// What a caller is told whose login has expired. One that could not be refreshed for now may be another time.
-pub fn expired(hit: &Hit, for_now: bool) -> Fault {
-    let what =
-        if for_now { "could not be refreshed for now: try again, or store it anew" } else { "store it anew" };
-    let name = &hit.provider.name;
-    let message =
-        format!("The login stored for {name} has expired{}{what}", if for_now { ", and " } else { ": " });
-    Fault::new(Kind::CredentialExpired, message)
 }
 
 /// Makes the upstream request's head. `carriers` are all places where any client may put a token.

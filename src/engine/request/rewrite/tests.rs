@@ -5,15 +5,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    base::{name::Owner, secret::Secret},
+    base::secret::Secret,
     language::{
         bind,
         compile::{
             self, Carriers,
             safety::{self, Class},
         },
+        fields::KnownFields,
     },
-    request::table::{Hit, Table},
+    request::{
+        decide::{self, Candidate},
+        table::{Hit, Table},
+    },
 };
 
 /// What no client may get to an upstream, wherever it put it.
@@ -150,7 +154,9 @@ fn carriers() -> Carriers {
 }
 
 fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
-    let chosen = choose(hit, [|_: &str| Some(Usable::stand_in(Secret::new(CREDENTIAL)))]).unwrap();
+    let secret = Secret::new(CREDENTIAL);
+    let fields = KnownFields::default();
+    let chosen = decide::choose(hit, &fields, [|_: &str| Some(Candidate::given(&secret))], 0).unwrap();
     let mut last = Last::default();
     let out = watched(hit, head, chosen.as_ref(), &carriers(), &mut last).unwrap();
     check_told(&last, &head.headers, &out.headers);
@@ -329,64 +335,4 @@ fn queries() {
     check("k%65y=t&a=1", "a=1");
     check("key&a", "a");
     check("keys=1&%+65=2&KEY=3", "keys=1&%+65=2&KEY=3");
-}
-
-#[test]
-fn whose_credential_is_used() {
-    let text = "title = \"Demo\"\nbase_url = \"https://one.example\"\npath_prefix = \"/demo\"\n\
-        credentials.field = [{ name = \"login\" }, { name = \"key\" }]\n\
-        auth = [{ field = \"login\", match = \"l-*\", set = { x = \"{secret}\" } }, { field = \"key\", set = { x = \"{secret}\" } }]\n\
-        endpoint.get = { method = \"GET\", path = \"/get\" }\n";
-    let mut files = compile::Files::default();
-    let name = crate::base::name::FileName::new("demo").unwrap();
-    files.providers.insert(name, crate::language::syntax::parse(&"demo.toml".into(), text).0);
-    let bound = bind::bind(&compile::compile(&files).providers[0], |_, _, _| None).0.unwrap();
-    let hit = Table::new(vec![Arc::new(bound)], Vec::new(), &[]).find(&Method::GET, "/demo/get").unwrap();
-    let owners = ["usr_0123456789abcdef", "group:team", "everybody"].map(|text| Owner::parse(text).unwrap());
-    // What each owner has, as `field=secret@host`, and whose and which secret is used, or the code of the fault.
-    let check = |stored: [&str; 3], expected: &str| {
-        let held = stored.iter().zip(&owners).map(|(fields, owner)| {
-            let fields = fields.split(' ').filter_map(|field| field.split_once('='));
-            let one = |(field, value): (&str, &str)| {
-                let (secret, host) = value.split_once('@').unwrap();
-                (field.to_owned(), secret.to_owned(), vec![format!("https://{host}.example")])
-            };
-            (owner, fields.map(one).collect::<Vec<_>>())
-        });
-        let held: Vec<_> = held.collect();
-        let chosen = choose(
-            &hit,
-            held.iter().map(|(owner, fields)| {
-                move |field: &str| {
-                    let (_, secret, origins) = fields.iter().find(|(name, ..)| name == field)?;
-                    let secret = (secret != "expired").then(|| Secret::new(secret));
-                    Some(Usable { secret, bound: Some(Bound { owner, origins }) })
-                }
-            }),
-        );
-        let seen = match chosen {
-            Ok(chosen) => chosen.map(|one| format!("{} {}", one.owner, one.secret.expose())).unwrap(),
-            Err(fault) => fault.kind.code().to_owned(),
-        };
-        assert_eq!(seen, expected, "{stored:?}");
-    };
-    check(["", "", ""], "credential_missing");
-    check(["key=a@one", "key=b@one", "key=c@one"], "0 a");
-    check(["", "key=b@one", "key=c@one"], "1 b");
-    check(["", "", "key=c@one"], "2 c");
-    check(["key=a@one", "login=l-b@one", ""], "0 a");
-    check(["key=a@one login=l-a@one", "", ""], "0 l-a");
-    // Nobody pays for one whose own does not fit or has expired.
-    check(["login=a@one", "key=b@one", ""], "credential_missing");
-    check(["login=a@two", "key=b@one", ""], "credential_missing");
-    check(["login=expired@one", "key=b@one", ""], "credential_expired");
-    check(["", "key=expired@one", "key=c@one"], "credential_expired");
-    check(["login=a@one key=expired@one", "key=b@one", ""], "credential_expired");
-    check(["login=expired@one key=a@one", "key=b@one", ""], "0 a");
-    check(["other=a@one", "key=b@one", ""], "1 b");
-    // One that has moved is no reason to take the next.
-    check(["key=a@two", "key=b@one", "key=c@one"], "credential_moved");
-    check(["login=l-a@two key=a@one", "", ""], "credential_moved");
-    check(["key=a@one", "key=b@two", ""], "0 a");
-    check(["", "key=b@two", "key=c@one"], "credential_moved");
 }

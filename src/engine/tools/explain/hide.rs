@@ -1,6 +1,11 @@
 //! Stand-ins for secrets, so that what is made with them can be shown.
 
-use crate::{base::origin::Origin, language::compile::Var};
+use std::sync::LazyLock;
+
+use crate::{
+    base::{origin::Origin, secret::Secret},
+    language::compile::Var,
+};
 
 /// What stands where a secret would, for a person.
 pub const SHOWN: &str = "***";
@@ -8,6 +13,9 @@ pub const SHOWN: &str = "***";
 /// What stands where a secret would, while the request is made: a word that any encoding, a host's name and a
 /// header leave as it is.
 pub(super) const HIDDEN: &str = "x0tollgate0hides0this0x";
+
+/// The same as a secret.
+pub(super) static HIDDEN_SECRET: LazyLock<Secret> = LazyLock::new(|| Secret::new(HIDDEN));
 
 /// How what was made is shown.
 pub(super) enum Mask {

@@ -148,10 +148,13 @@ impl fmt::Display for Action {
 impl fmt::Display for Miss {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(own) = &self.own {
-            return line(out, "own", own, None);
+            line(out, "own", own, None)?;
         }
         if let Some(fault) = &self.fault {
             refused(out, fault)?;
+        }
+        if self.own.is_some() {
+            return Ok(());
         }
         let Some(near) = &self.nearest else {
             let unknown = self.fault.as_ref().is_some_and(|fault| fault.code == Kind::RouteNotFound.code());

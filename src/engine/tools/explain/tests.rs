@@ -96,7 +96,7 @@ fn explained(case: Case<'_>) -> Explained {
     let Assembled { table, providers, diagnostics } = pipeline::assemble(&loaded, value);
     assert!(!diagnostics.iter().any(crate::base::diag::Diagnostic::is_error), "{diagnostics:?}");
     let (method, target) = case.request.split_once(' ').unwrap();
-    let mut request = http::Request::builder().method(method).uri(target);
+    let mut request = http::Request::builder().method(method).uri(target).version(http::Version::HTTP_10);
     for (name, value) in case.headers.lines().filter_map(|line| line.split_once(": ")) {
         request = request.header(name.trim(), value);
     }

@@ -11,7 +11,11 @@ use crate::{
         compile::{Compiled, VarSource},
         syntax,
     },
-    request::{rewrite, table::Table},
+    request::{
+        decide::{self, Candidate},
+        rewrite,
+        table::Table,
+    },
 };
 
 const PROVIDER: &str = r#"
@@ -255,9 +259,9 @@ fn brute(provider: &Provider) -> Seen {
         let request = Request::post("/demo/v1/chat/m").header("x-h-y", "1").header("x-h-z", "1");
         let (head, ()) = request.body(()).unwrap().into_parts();
         let hit = table.find_canonical(&head.method, head.uri.path()).unwrap();
-        let chosen =
-            rewrite::choose(&hit, [|_: &str| Some(rewrite::Usable::stand_in(Secret::new("secret")))])
-                .unwrap();
+        let secret = Secret::new("secret");
+        let stored = |_: &str| Some(Candidate::given(&secret));
+        let chosen = decide::choose(&hit, &table.fields, [stored], 0).unwrap();
         let out = rewrite::request(&hit, &head, chosen.as_ref(), &table.carriers).unwrap();
         if out.headers.values().any(|value| value.as_bytes().ends_with(b"secret")) {
             seen.origins.insert(out.origin.to_string());

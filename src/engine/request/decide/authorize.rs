@@ -1,0 +1,99 @@
+//! Authorization: what a caller's token may reach. The token itself is authenticated elsewhere; here are the facts that
+//! this brings, and the faults where they do not suffice.
+
+use crate::{
+    base::{
+        fault::{Fault, Kind},
+        name::{FileName, Scope},
+    },
+    request::table::Hit,
+};
+
+/// What decides about a caller.
+#[derive(Debug, Clone, Copy)]
+pub struct CallerFacts<'c> {
+    /// All tokens of the user are refused for now.
+    pub disabled: bool,
+    /// What the token is for.
+    pub kind: TokenKind,
+    /// The provider whose paste token it is: it reaches no other.
+    pub paste: Option<&'c FileName>,
+    /// What the token is narrowed to; every provider, if absent.
+    pub scopes: Option<&'c [Scope]>,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Calls to providers.
+    Proxy,
+    /// The user's own credentials and tokens.
+    Manage,
+    /// Both.
+    Both,
+}
+
+impl TokenKind {
+    /// The word for it in the database and in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Manage => "manage",
+            Self::Both => "both",
+        }
+    }
+
+    /// The kind of a word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Proxy, Self::Manage, Self::Both].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl CallerFacts<'_> {
+    /// A caller whom nothing narrows.
+    pub const UNRESTRICTED: CallerFacts<'static> =
+        CallerFacts { disabled: false, kind: TokenKind::Both, paste: None, scopes: None };
+
+    /// Refuses what may not call providers.
+    pub(super) fn check_proxy(&self) -> Result<(), Fault> {
+        self.check_enabled()?;
+        match self.kind {
+            TokenKind::Proxy | TokenKind::Both => Ok(()),
+            TokenKind::Manage => Err(Fault::new(
+                Kind::TokenKind,
+                "This token is for self-service: calls to providers take one of the kind `proxy` or `both`",
+            )),
+        }
+    }
+
+    /// Refuses what may not call the self-service API.
+    pub(super) fn check_manage(&self) -> Result<(), Fault> {
+        self.check_enabled()?;
+        match (self.paste, self.kind) {
+            (None, TokenKind::Manage | TokenKind::Both) => Ok(()),
+            _ => Err(Fault::new(
+                Kind::TokenKind,
+                "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+            )),
+        }
+    }
+
+    /// Refuses an endpoint that the token does not cover.
+    pub(super) fn check_scope(&self, hit: &Hit) -> Result<(), Fault> {
+        let (provider, endpoint) = (&hit.provider.name, &hit.endpoint().name);
+        let pasted = self.paste.is_none_or(|own| own == provider);
+        let within = |scope: &Scope| scope.covers(provider, endpoint);
+        if pasted && self.scopes.is_none_or(|scopes| scopes.iter().any(within)) {
+            return Ok(());
+        }
+        Err(Fault::new(Kind::TokenScope, format!("This token does not reach `{provider}/{endpoint}`")))
+    }
+
+    fn check_enabled(&self) -> Result<(), Fault> {
+        if self.disabled {
+            let message = "This user is disabled: whoever runs this tollgate can say why";
+            return Err(Fault::new(Kind::UserDisabled, message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! The order of decisions about a request, written once. Each step consumes the value of the previous one, so that a
+//! step left out does not compile; the waits (authentication, refresh of a login) lie between the steps.
+//!
+//! ```text
+//! begin ─► Own                                                        answered without a token
+//!       ─► AdminCall ─► ApiCall
+//!       ─► SelfServiceCall ─► ApiCall
+//!       ─► ProviderCall ─► Routed ─► Authorized ─► Credential ─► Sendable ─► Outgoing
+//!                 authenticate    scope      choose     refresh?     rewrite
+//! ```
+//!
+//! Head, one configuration snapshot and facts about the caller in; an own answer, a [`Fault`] or an upstream request
+//! out. Pure: the gateway waits between the steps, `explain` and the files' own tests take them without waiting.
+//!
+//! Read next: `authorize` (what a token may reach), `credential` (which credential is sent), `rewrite` (the heads).
+
+mod authorize;
+mod credential;
+mod head;
+mod own;
+#[cfg(test)]
+mod tests;
+
+use http::{HeaderMap, Method, Uri, request::Parts};
+
+use super::{
+    rewrite::{self, Outgoing},
+    table::{self, Hit, Table},
+};
+use crate::base::{
+    fault::{Fault, Kind},
+    origin::Origin,
+    secret::Secret,
+};
+
+pub use authorize::{CallerFacts, TokenKind};
+pub use credential::{
+    Attempt, Bound, Candidate, Credential, Login, Refresh, RefreshReason, Sendable, WAIT_WHILE_GOOD, choose,
+    expires_within,
+};
+pub use own::{ListenerRole, Own};
+
+/// The first decision: who answers, and which token that takes.
+#[derive(Debug)]
+pub enum Begun<'r> {
+    /// tollgate answers, without a token.
+    Own(Own),
+    /// A call of the admin API.
+    Admin(AdminCall),
+    /// A call of the self-service API.
+    SelfService(SelfServiceCall),
+    /// A call to a provider.
+    Provider(ProviderCall<'r>),
+}
+
+/// A call below `/admin`, before its token is authenticated.
+#[derive(Debug)]
+pub struct AdminCall {
+    token: Option<Secret>,
+}
+
+/// A call below `/auth`, before its token is authenticated.
+#[derive(Debug)]
+pub struct SelfServiceCall {
+    token: Option<Secret>,
+}
+
+/// A call of tollgate's own API that the token is good for.
+#[derive(Debug)]
+pub struct ApiCall(());
+
+/// A call to a provider, before its token is authenticated.
+#[derive(Debug)]
+pub struct ProviderCall<'r> {
+    head: &'r Parts,
+    table: &'r Table,
+    token: Option<Secret>,
+}
+
+/// A call that has an endpoint, before the token's scope is checked.
+#[derive(Debug)]
+pub struct Routed<'r> {
+    head: &'r Parts,
+    table: &'r Table,
+    caller: CallerFacts<'r>,
+    /// The endpoint.
+    pub hit: Hit,
+}
+
+/// A call that its caller may make.
+#[derive(Debug)]
+pub struct Authorized<'r> {
+    head: &'r Parts,
+    table: &'r Table,
+    /// The endpoint.
+    pub hit: Hit,
+}
+
+/// The head of the request that is sent upstream.
+#[derive(Debug)]
+pub struct UpstreamRequest<'c> {
+    /// Where the connection goes.
+    pub origin: &'c Origin,
+    /// The method.
+    pub method: Method,
+    /// Path and query in origin form (RFC 9112, section 3.2.1).
+    pub target: Uri,
+    /// All headers, `Host` included; framing is the sender's.
+    pub headers: HeaderMap,
+}
+
+/// Begins with the checks that need no caller. `table` decides about the whole request.
+pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> Result<Begun<'r>, Fault> {
+    head::check(head)?;
+    let path = head.uri.path();
+    if !listener.serves(path) {
+        return Err(Fault::new(Kind::NotFound, "Not found"));
+    }
+    if head.method == Method::OPTIONS {
+        return Ok(Begun::Own(Own::Preflight));
+    }
+    let token = || rewrite::token(head, table);
+    Ok(match own::find(&head.method, path) {
+        Some(own::Found::Answer(own)) => Begun::Own(own),
+        Some(own::Found::Admin) => Begun::Admin(AdminCall { token: token() }),
+        Some(own::Found::SelfService) => Begun::SelfService(SelfServiceCall { token: token() }),
+        None => Begun::Provider(ProviderCall { head, table, token: token() }),
+    })
+}
+
+impl AdminCall {
+    /// The token to authenticate. None at all is no guess: that needs no rate limit.
+    pub fn token(&self) -> Result<&Secret, Fault> {
+        self.token.as_ref().ok_or_else(Fault::invalid_admin_token)
+    }
+
+    /// The next step, once the token is known to be an admin's.
+    pub fn authenticated(self) -> ApiCall {
+        ApiCall(())
+    }
+}
+
+impl SelfServiceCall {
+    /// The token to authenticate.
+    pub fn token(&self) -> Result<&Secret, Fault> {
+        self.token.as_ref().ok_or_else(Fault::invalid_token)
+    }
+
+    /// The next step, once the caller is known.
+    pub fn authenticated(self, caller: CallerFacts<'_>) -> Result<ApiCall, Fault> {
+        caller.check_manage()?;
+        Ok(ApiCall(()))
+    }
+}
+
+impl<'r> ProviderCall<'r> {
+    /// The token to authenticate.
+    pub fn token(&self) -> Result<&Secret, Fault> {
+        self.token.as_ref().ok_or_else(Fault::invalid_token)
+    }
+
+    /// The endpoint, once the caller is known. Only a known caller learns which paths there are.
+    pub fn authenticated(self, caller: CallerFacts<'r>) -> Result<Routed<'r>, Fault> {
+        let Self { head, table, token: _ } = self;
+        caller.check_proxy()?;
+        if head::is_websocket(head) {
+            let message = "WebSocket is not served here: send a plain request";
+            return Err(Fault::new(Kind::UpgradeRefused, message));
+        }
+        let path = head.uri.path();
+        let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
+        Ok(Routed { head, table, caller, hit })
+    }
+}
+
+impl<'r> Routed<'r> {
+    /// The next step, if the token's scopes cover the endpoint.
+    pub fn in_scope(self) -> Result<Authorized<'r>, Fault> {
+        let Self { head, table, caller, hit } = self;
+        caller.check_scope(&hit)?;
+        Ok(Authorized { head, table, hit })
+    }
+}
+
+impl Authorized<'_> {
+    /// The credential to send, or a login to refresh first: see [`choose`]. After a refresh the owners offer its
+    /// outcome, and this is asked again.
+    pub fn credential<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
+        &'c self,
+        owners: impl IntoIterator<Item = S>,
+        now_ms: u64,
+    ) -> Result<Credential<'c>, Fault> {
+        credential::decide(self, owners, now_ms)
+    }
+}
+
+impl<'c> Sendable<'c> {
+    /// The upstream request; its body has at least so many bytes.
+    pub fn request(&self, body_bytes: u64) -> Result<UpstreamRequest<'c>, Fault> {
+        let Authorized { head, table, hit } = self.authorized;
+        let limit = hit.provider.max_body;
+        if body_bytes > limit {
+            return Err(body_too_large(limit));
+        }
+        let Outgoing { method, origin, target, headers } =
+            rewrite::request(hit, head, self.chosen.as_ref(), &table.carriers)?;
+        let target = Uri::try_from(target).map_err(|_| {
+            Fault::new(Kind::RewriteFailed, "The request's path makes no URL at the upstream")
+        })?;
+        Ok(UpstreamRequest { origin, method, target, headers })
+    }
+}
+
+impl UpstreamRequest<'_> {
+    /// The whole URL.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.origin, self.target)
+    }
+}
+
+/// The fault of a body that is larger than so many bytes.
+pub fn body_too_large(limit: u64) -> Fault {
+    Fault::new(Kind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"))
+}
+
+/// The fault of a path without an endpoint. Below the prefix of a rejected provider there may be one again.
+fn no_endpoint(table: &Table, path: &str) -> Fault {
+    match table.rejected_at(path).filter(|_| table::is_canonical(path)) {
+        Some(name) => {
+            let message = format!("Provider {name} is out of service: its configuration is rejected");
+            Fault::new(Kind::ConfigRejected, message)
+        }
+        None => Fault::new(Kind::RouteNotFound, format!("Route not implemented in AI Gateway: {path}")),
+    }
+}

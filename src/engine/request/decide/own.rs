@@ -1,0 +1,101 @@
+//! tollgate's own paths: what is answered there, at which listener. With an admin address of its own, admin work is
+//! there and nowhere else. Looks at method and path alone; who may call is decided after it.
+
+use http::{Method, StatusCode};
+
+use crate::base::own_paths::{self, Served};
+
+/// Which requests a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerRole {
+    /// All: there is no admin address.
+    All,
+    /// All but those of the admin address.
+    Public,
+    /// Admin work, and the health checks.
+    Admin,
+}
+
+/// What tollgate answers itself, without a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    /// `OPTIONS`, on any path: the preflight of browsers.
+    Preflight,
+    /// The process runs.
+    Alive,
+    /// The process wants requests.
+    Ready,
+    /// The page at `/config`.
+    ConfigPage,
+}
+
+/// What lies at a path of tollgate's own.
+pub(super) enum Found {
+    Answer(Own),
+    Admin,
+    SelfService,
+}
+
+impl ListenerRole {
+    /// Whether requests for a path are served here.
+    pub(super) fn serves(self, path: &str) -> bool {
+        let served = own_paths::find(path);
+        match self {
+            Self::All => true,
+            Self::Public => !matches!(served, Some((_, Served::Admin))),
+            Self::Admin => match served {
+                Some((_, Served::Admin)) => true,
+                // Health checks have no paths below their segment.
+                Some((segment, Served::Both)) => path[1..] == *segment,
+                Some((_, Served::Public)) | None => false,
+            },
+        }
+    }
+}
+
+impl Own {
+    /// The status of the answer; for [`Own::Ready`] of a process that wants requests.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Preflight => StatusCode::NO_CONTENT,
+            Self::Alive | Self::Ready | Self::ConfigPage => StatusCode::OK,
+        }
+    }
+}
+
+/// What is at a path of tollgate's own. Where there is nothing, also below a reserved segment, the request is taken for a
+/// call to a provider.
+pub(super) fn find(method: &Method, path: &str) -> Option<Found> {
+    let (segment, _) = own_paths::find(path)?;
+    let is_read = [Method::GET, Method::HEAD].contains(method) && path[1..] == *segment;
+    match segment {
+        "admin" => Some(Found::Admin),
+        "auth" => Some(Found::SelfService),
+        "health" | "livez" if is_read => Some(Found::Answer(Own::Alive)),
+        "readyz" if is_read => Some(Found::Answer(Own::Ready)),
+        "config" if is_read => Some(Found::Answer(Own::ConfigPage)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admin_work_is_at_one_address() {
+        let check = |path, expected| {
+            let roles = [ListenerRole::All, ListenerRole::Public, ListenerRole::Admin];
+            assert_eq!(roles.map(|role| role.serves(path)), expected, "{path}");
+        };
+        for admin in ["/admin", "/admin/providers", "/console/", "/metrics"] {
+            check(admin, [true, false, true]);
+        }
+        for health in ["/health", "/livez", "/readyz"] {
+            check(health, [true, true, true]);
+        }
+        for public in ["/", "/config", "/auth/token", "/administrator", "/healthz", "/t/admin"] {
+            check(public, [true, true, false]);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! tollgate's own API over HTTP: a call is handed to the control runtime, and its answer becomes a response.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{Body, InFlight, body::collect, fault::json};
+use crate::{
+    accounts::Actor,
+    admin::{self, Admin, Asker},
+    decide::ApiCall,
+    fault::Fault,
+    table::Table,
+};
+
+/// Answers a call that its caller may make.
+pub(super) async fn call(
+    InFlight { worker, table, head }: InFlight<'_>,
+    incoming: &mut Option<Incoming>,
+    _authorized: ApiCall,
+    asker: Asker,
+    actor: Actor,
+) -> Result<Response<Body>, Fault> {
+    let request = read(head, incoming, Arc::clone(table), asker, actor).await?;
+    worker.desk.answer(request).await.map(response)
+}
+
+/// Answers a call that needs no token: it came over the control socket.
+pub async fn administer(
+    admin: &Admin,
+    table: Arc<Table>,
+    request: hyper::Request<Incoming>,
+    actor: Actor,
+) -> Result<Response<Body>, Fault> {
+    let (head, incoming) = request.into_parts();
+    let request = read(&head, &mut Some(incoming), table, Asker::Local, actor).await?;
+    admin.answer(&request).await.map(response)
+}
+
+/// The call, with its body if it takes one.
+async fn read(
+    head: &Parts,
+    incoming: &mut Option<Incoming>,
+    table: Arc<Table>,
+    asker: Asker,
+    actor: Actor,
+) -> Result<admin::Request, Fault> {
+    let path = head.uri.path();
+    let found = admin::find(&head.method, path).ok_or_else(admin::not_found)?;
+    let takes_body = found.operation.body.is_some();
+    let body = if takes_body { collect(incoming, admin::MAX_BODY).await? } else { Bytes::new() };
+    let (method, path, query) = (head.method.clone(), path.to_owned(), head.uri.query().map(str::to_owned));
+    Ok(admin::Request { method, path, query, body, table, asker, actor })
+}
+
+fn response(answer: admin::Answer) -> Response<Body> {
+    let mut response = json(answer.status, answer.body);
+    if let Some(link) = answer.link.and_then(|link| HeaderValue::try_from(link).ok()) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}

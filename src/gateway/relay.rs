@@ -1,0 +1,174 @@
+//! A call to a provider, from its authorization to the head of the answer: credential, upstream, at most one retry after
+//! a 401 with a refreshed login. The body of the answer is relayed as it comes (`body`).
+
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use hyper::body::{Body as _, Incoming};
+
+use super::{
+    Body, InFlight, Worker, body,
+    credential::{self, Attempts},
+    fault,
+    visit::Visit,
+};
+use crate::{
+    accounts::{Caller, Wanted, now_ms},
+    decide::{Authorized, Credential, RefreshReason, UpstreamRequest, body_too_large},
+    fault::{Fault, Kind},
+    rewrite::{self, Answered},
+    table::Hit,
+    telemetry::shown,
+    upstream::{Deadlines, Download, SendError, Upload, UploadWatch},
+};
+
+/// A call that its caller may make.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outbound<'r> {
+    pub(super) request: InFlight<'r>,
+    pub(super) call: &'r Authorized<'r>,
+    pub(super) caller: &'r Caller,
+}
+
+/// Sends the call upstream, and makes the head of the answer.
+pub(super) async fn relay(
+    outbound: Outbound<'_>,
+    incoming: &mut Option<Incoming>,
+    visit: &mut Visit,
+) -> Result<Response<Body>, Fault> {
+    let Outbound { request: InFlight { worker, head, .. }, call, caller } = outbound;
+    let mut attempts = Attempts::default();
+    let sendable = loop {
+        match call.credential(credential::owners(caller, &call.hit, &attempts), now_ms())? {
+            Credential::Ready(sendable) => break sendable,
+            Credential::Refresh(refresh, _) => {
+                let wanted = credential::wanted(refresh);
+                attempts.refresh(&worker.refresher, wanted).await;
+            }
+        }
+    };
+    let upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
+    let upload = upload(head, &call.hit, incoming);
+    // Small bodies are copied, so that the request can be sent once more with another access token.
+    let upload = if sendable.is_refreshable() { upload.keep() } else { upload };
+    let watch = upload.watch();
+    let reply = match send(worker, &call.hit, upstream, upload).await {
+        Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
+            match sendable.refresh(RefreshReason::Refused).map(credential::wanted) {
+                Some(wanted) => {
+                    retry(outbound, attempts, wanted, watch.as_ref(), visit).await.unwrap_or(reply)
+                }
+                None => reply,
+            }
+        }
+        Ok(reply) => reply,
+        Err(error) => {
+            body::read_rest_of(&worker.tasks, watch);
+            return Err(send_fault(&error, &call.hit, visit));
+        }
+    };
+    Ok(response(outbound, reply, watch, visit))
+}
+
+/// The response to the client: the upstream's answer, or what a rule of the provider's file puts in its place.
+fn response(
+    Outbound { request: InFlight { worker, head, .. }, call, .. }: Outbound<'_>,
+    reply: Response<Download>,
+    watch: Option<UploadWatch>,
+    visit: &mut Visit,
+) -> Response<Body> {
+    let (reply, download) = reply.into_parts();
+    let trailers = rewrite::takes_trailers(&head.headers);
+    match rewrite::answer(&call.hit, reply.status, reply.headers, trailers) {
+        Answered::Relayed(headers) => {
+            let mut answer = Response::new(Body::relay(download, trailers, watch, worker.tasks.clone()));
+            *answer.status_mut() = reply.status;
+            *answer.headers_mut() = headers;
+            // hyper keeps a reason here that is not the status's own; without it, it invents `<none>`.
+            if let Some(reason) = reply.extensions.get::<hyper::ext::ReasonPhrase>() {
+                answer.extensions_mut().insert(reason.clone());
+            }
+            answer
+        }
+        Answered::Replaced(rule) => {
+            // Dropping it closes the connection, which gives the rest of the request's body back.
+            drop(download);
+            body::read_rest_of(&worker.tasks, watch);
+            visit.fault(Kind::ResponseRule);
+            fault::reply(rule, &call.hit, visit.request_id())
+        }
+    }
+}
+
+/// Sends one request, up to the head of the upstream's answer.
+async fn send(
+    worker: &Worker,
+    hit: &Hit,
+    upstream: UpstreamRequest<'_>,
+    upload: Upload,
+) -> Result<Response<Download>, SendError> {
+    let UpstreamRequest { origin, method, target, headers } = upstream;
+    let timeouts = hit.endpoint().timeouts;
+    let deadlines =
+        Deadlines { connect: timeouts.connect, first_byte: timeouts.first_byte, idle: timeouts.idle };
+    let mut request = Request::new(upload);
+    *request.method_mut() = method;
+    *request.uri_mut() = target;
+    *request.headers_mut() = headers;
+    worker.upstream.send(origin, request, deadlines).await
+}
+
+/// The answer to the request sent once more, with another access token. None, and the 401 stands: if the body was too
+/// large to be copied, if there is no other token, or if it cannot be sent.
+async fn retry(
+    Outbound { request: InFlight { worker, .. }, call, caller }: Outbound<'_>,
+    mut attempts: Attempts,
+    refused: Wanted,
+    watch: Option<&UploadWatch>,
+    visit: &Visit,
+) -> Option<Response<Download>> {
+    let upload = match watch {
+        None => Upload::empty(),
+        Some(watch) => Upload::kept(watch.take_kept()?),
+    };
+    attempts.refresh(&worker.refresher, refused.clone()).await;
+    let owners = credential::owners(caller, &call.hit, &attempts);
+    let sendable = call.credential(owners, now_ms()).ok()?.without_refresh();
+    let (place, seen) = (&refused.place, &refused.seen);
+    if !sendable.replaces(&place.owner, &place.field, &seen.access_token) {
+        return None;
+    }
+    let upstream = sendable.request(0).ok()?;
+    // Boxed, since it is rare: a warm request should not carry its state.
+    let sent = Box::pin(send(worker, &call.hit, upstream, upload)).await;
+    sent.inspect_err(|error| drop(send_fault(error, &call.hit, visit))).ok()
+}
+
+/// The request's body on its way upstream. A GET never carries one.
+fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>) -> Upload {
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        return Upload::empty();
+    }
+    incoming.take().map_or_else(Upload::empty, |body| Upload::incoming(body, hit.provider.max_body))
+}
+
+/// The fault of a request that got no answer. Logs it, unless the client is at fault.
+fn send_fault(error: &SendError, hit: &Hit, visit: &Visit) -> Fault {
+    let kind = error.kind();
+    let provider = &hit.provider.name;
+    let what = match kind {
+        Kind::UpstreamDns => "its name does not resolve",
+        Kind::UpstreamForbidden => "its name leads to an address that must not be called",
+        Kind::UpstreamRefused => "it refused the connection or cannot be reached",
+        Kind::UpstreamConnectTimeout => "it did not accept a connection in time",
+        Kind::UpstreamTls => "the TLS handshake failed",
+        Kind::UpstreamReset => "it closed the connection before it answered",
+        Kind::UpstreamMalformed => "its answer is not valid HTTP",
+        Kind::UpstreamTimeout => "it did not begin its answer in time",
+        Kind::BodyTooLarge => return body_too_large(hit.provider.max_body),
+        Kind::BodyTimeout => return Fault::new(kind, "The request's body did not arrive in time"),
+        _ => return Fault::new(kind, "The request's body broke off"),
+    };
+    tracing::warn!(
+        request_id = visit.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "no answer"
+    );
+    Fault::new(kind, format!("Upstream {provider} failed: {what}"))
+}
