@@ -10,7 +10,7 @@ mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue, header};
 
 use crate::{
     base::{
@@ -26,7 +26,8 @@ use crate::{
 
 pub use parts::*;
 
-use fill::{Filler, good_path, good_target, is_labels, plain_target, sendable, through, vars_in_host};
+pub(crate) use fill::Filler;
+use fill::{good_path, good_target, is_labels, plain_target, sendable, through, vars_in_host};
 
 /// The text of a capture.
 pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
@@ -129,16 +130,23 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         } else {
             base.to_string()
         };
+        let origin = via.as_ref().map_or(base, |(_, (origin, _))| origin.clone());
+        let called = egress.as_ref().map_or(&origin, |egress| &egress.origin);
+        let Ok(host_header) = HeaderValue::from_str(&called.authority()) else {
+            self.unsendable(&provider.at, &header::HOST);
+            return None;
+        };
         Some(Provider {
             allowed: origins::allowed(provider, &shown),
             used: origins::used(provider, &shown, via.as_ref().map(|(used, _)| *used), wrap),
             name: provider.name.clone(),
             prefix: provider.prefix.clone(),
             gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),
-            origin: via.as_ref().map_or(base, |(_, (origin, _))| origin.clone()),
+            origin,
+            host_header,
             egress,
             section: provider.section.clone(),
-            auth: provider.auth.iter().map(|auth| filler.auth(auth)).collect(),
+            auth: provider.auth.iter().map(|auth| filler.auth(auth, &overlays)).collect(),
             claimed: claimed(provider),
             headers: self.headers(&provider.headers, &filler, &provider.at),
             overlays,
@@ -360,10 +368,11 @@ fn paste_token(provider: &compile::Provider) -> Option<PasteToken> {
 /// Every header name that the file sets somewhere, active or not.
 pub fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
     let rules = provider.endpoints.iter().map(|endpoint| &endpoint.headers.set);
-    let rules = rules.chain([&provider.headers.set]).chain(provider.auth.iter().map(|auth| &auth.set));
+    let rules = rules.chain([&provider.headers.set]);
     let rules = rules.chain(provider.gateways.iter().map(|one| &one.gateway.overlay.set));
     let rules = rules.chain(provider.egress.iter().map(|one| &one.overlay.set));
-    let mut names: Vec<HeaderName> = rules.flatten().map(|(name, _)| name.clone()).collect();
+    let auth = provider.auth.iter().flat_map(|auth| auth.kind.outputs()).map(|output| output.header);
+    let mut names: Vec<HeaderName> = rules.flatten().map(|(name, _)| name).chain(auth).cloned().collect();
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
     names

@@ -4,6 +4,7 @@
 //! Uses [`base`](crate::base) alone. Knows no request.
 
 pub mod syntax;
+pub mod auth;
 pub mod format;
 pub mod compile;
 pub mod starter;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::{
     base::{name::FileName, origin::Origin},
     language::{
-        compile,
+        auth, compile,
         format::quoted,
         syntax::{self, Auth, Endpoint, EndpointEntry},
     },
@@ -109,7 +109,7 @@ fn expect(call: &Call, auth: Option<&Auth>, own: &impl Fn(&str) -> String) -> St
     parts.extend(call.url.as_ref().map(|url| format!("url = {}", quoted(url))));
     parts.push(format!("method = {}", quoted(&call.method)));
     let sent =
-        auth.into_iter().flat_map(|auth| auth.set.iter().map(move |(name, value)| (auth, name, value)));
+        auth.into_iter().flat_map(|auth| auth::templates(auth).map(move |(name, value)| (auth, name, value)));
     let sent = sent.map(|(auth, name, value)| (name, own(value).replace("{secret}", &secret(auth))));
     let known = sent.filter(|(_, value)| !value.contains('{'));
     let headers: Vec<String> =

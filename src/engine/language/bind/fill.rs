@@ -1,12 +1,12 @@
 //! Templates with their vars filled in, and what the result may be in a host, a path, a query or a header.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
-use super::{Auth, SecretName, Set};
+use super::{Auth, Overlay, Set};
 use crate::language::compile::{self, Known, Name, Part, Template, Text, is_dots, percent_encode};
 
 /// Fills in what is known once the vars are.
-pub(super) struct Filler<'a> {
+pub(crate) struct Filler<'a> {
     pub(super) set: &'a Set,
     pub(super) host: &'a str,
 }
@@ -16,7 +16,7 @@ pub(super) struct Filler<'a> {
 pub(super) enum Never {}
 
 impl Filler<'_> {
-    pub(super) fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
+    pub(crate) fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
         text.resolve(|name| match name {
             Name::Var(var) => {
                 Known::Text(self.set.get(&**var).map(|held| held.text.clone()).unwrap_or_default())
@@ -45,10 +45,11 @@ impl Filler<'_> {
         })
     }
 
-    pub(super) fn auth(&self, auth: &compile::Auth) -> Auth {
-        let set =
-            auth.set.iter().map(|(name, text)| (name.clone(), self.fill(text, |_| Known::Name(SecretName))));
-        Auth { field: auth.field.clone(), matches: auth.matches.clone(), set: set.collect() }
+    /// Binds an `[[auth]]` entry. Headers that an active gateway or egress removes or replaces are theirs.
+    pub(super) fn auth(&self, auth: &compile::Auth, overlays: &[Overlay]) -> Auth {
+        let overridden = |name: &HeaderName| overlays.iter().any(|overlay| overlay.overrides(name));
+        let kind = auth.kind.bind(self, overridden);
+        Auth { field: auth.field.clone(), matches: auth.matches.clone(), kind }
     }
 
     /// Query values mean what they say: their texts are percent-encoded here, once.

@@ -7,7 +7,11 @@ use http::{HeaderName, HeaderValue};
 use crate::{
     base::{name::FileName, origin::Origin},
     language::{
-        compile::{self, Api, ClientPath, Glob, Section, Template, Timeouts},
+        auth,
+        compile::{
+            self, Api, ClientPath, Glob, Section, Template, Timeouts,
+            safety::{self, Class},
+        },
         syntax,
     },
 };
@@ -27,6 +31,8 @@ pub struct Provider {
     pub origin: Origin,
     /// Where connections really go, if an egress wraps the URL.
     pub egress: Option<EgressUrl>,
+    /// The `Host` header of its requests: the authority that connections go to.
+    pub host_header: HeaderValue,
     /// The origins that a key stored for it may go to, sorted; those of gateways and egresses as they are written.
     pub allowed: Vec<String>,
     /// Those of them that its requests go to.
@@ -75,10 +81,6 @@ pub struct EgressUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UrlName;
 
-/// The only name in a bound auth header: the credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SecretName;
-
 /// How one field goes into the request.
 #[derive(Debug)]
 pub struct Auth {
@@ -86,8 +88,8 @@ pub struct Auth {
     pub field: String,
     /// What the secret has to look like.
     pub matches: Option<Glob>,
-    /// The headers it sets.
-    pub set: Vec<(HeaderName, Template<SecretName>)>,
+    /// The kind of authentication.
+    pub kind: auth::Bound,
 }
 
 /// A header's value: known, or made from the path's captures.
@@ -130,6 +132,15 @@ pub struct Overlay {
     pub remove: Vec<Glob>,
     /// Sets.
     pub set: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Overlay {
+    /// True if it removes or replaces a header of this name. It never touches framing and connection headers.
+    pub(super) fn overrides(&self, name: &HeaderName) -> bool {
+        let removes = self.remove.iter().any(|glob| glob.matches(name.as_str()));
+        let removes = removes && safety::request(name.as_str()) != Class::Managed;
+        removes || self.set.iter().any(|(known, _)| known == name)
+    }
 }
 
 /// An endpoint, ready to serve.

@@ -28,6 +28,7 @@ pub use api::{Api, FaultWords};
 pub use glob::Glob;
 pub use parts::*;
 pub use pattern::{Captures, Difference, MAX_CAPTURES, Pattern, Plain, Relation, Tree, is_dots};
+pub(crate) use provider::{Compiler, Scope};
 pub use provider::{FIXTURE, Places, http_method};
 pub use quantity::{duration, size, span};
 pub use template::{Known, Part, Template, percent_encode, urlencode};

@@ -12,7 +12,7 @@ use http::HeaderName;
 use super::{Api, Glob, Pattern, Template};
 use crate::{
     base::{diag::At, name::FileName},
-    language::syntax,
+    language::{auth, syntax},
 };
 
 /// What a name in a provider's templates stands for. The provider's own name is filled in at once.
@@ -130,16 +130,16 @@ pub struct Section {
     pub fields: Vec<Located<syntax::Field>>,
 }
 
-/// How one field goes into the request.
+/// An `[[auth]]` entry: the credential that it uses, and how that goes into the request.
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// The field.
+    /// The field of the credentials section.
     pub field: String,
-    /// What the secret has to look like.
+    /// A glob that the secret has to match.
     pub matches: Option<Glob>,
-    /// The headers it sets.
-    pub set: Vec<(HeaderName, Text)>,
-    /// Where it is written.
+    /// The kind of authentication.
+    pub kind: auth::Compiled,
+    /// Its place in a file.
     pub at: At,
 }
 

@@ -22,10 +22,10 @@ use crate::{
     language::syntax::{self, Outline, Parsed, Slot, backticked, nearest},
 };
 
-use names::Scope;
 use places::Layer;
 
 pub use endpoints::http_method;
+pub(crate) use names::Scope;
 pub use places::Places;
 pub(super) use reach::gateway;
 
@@ -121,7 +121,7 @@ fn compile_document(
     (provider.filter(|_| found.is_empty()), found)
 }
 
-struct Compiler<'a> {
+pub(crate) struct Compiler<'a> {
     name: &'a FileName,
     layers: Vec<Layer<'a>>,
     shared: &'a Shared<'a>,

@@ -92,6 +92,16 @@ impl<N> Template<N> {
         }
     }
 
+    /// An upper bound of the rendered length in bytes; `len` is the length of a value.
+    pub fn max_len(&self, len: impl Fn(&N) -> usize) -> usize {
+        let part = |part: &Part<N>| match part {
+            Part::Text(text) => text.len(),
+            Part::Name { name, urlencode: false } => len(name),
+            Part::Name { name, urlencode: true } => 3 * len(name),
+        };
+        self.parts.iter().map(part).sum()
+    }
+
     /// Appends the text as a person reads it: names stay in braces.
     pub fn render_names<'v>(&self, out: &mut String, name_of: impl Fn(&N) -> &'v str) {
         for part in &self.parts {

@@ -9,6 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::json;
 
+use crate::language::auth::syntax::Auth;
+
 /// Name to text.
 pub type Texts = BTreeMap<String, String>;
 
@@ -255,21 +257,6 @@ pub enum FieldKind {
 pub enum Grant {
     /// RFC 6749, section 6.
     RefreshToken,
-}
-
-/// How one credential field goes into the request.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// The field of the credentials section.
-    #[schemars(example = &"apiKey")]
-    pub field: String,
-    /// A glob on the secret: the entry is passed over if it does not match.
-    #[schemars(example = &"sk-oat*")]
-    pub r#match: Option<String>,
-    /// The headers it sets; `{secret}` is the secret, or an `oauth2` field's access token.
-    #[schemars(example = json!({ "authorization": "Bearer {secret}" }))]
-    pub set: Texts,
 }
 
 /// An endpoint, or `false` to remove the preset's.

@@ -16,6 +16,7 @@ use toml::de::DeTable;
 
 use crate::base::diag::{At, Code, Diagnostic};
 
+pub use crate::language::auth::syntax::Auth;
 pub use document::*;
 pub use policy::*;
 pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text, toml_key};

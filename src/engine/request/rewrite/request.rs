@@ -15,6 +15,7 @@ use crate::{
         secret::Secret,
     },
     language::{
+        auth::Malformed,
         bind::{self, Auth, Headers, Value, capture},
         compile::{
             Carriers, Glob,
@@ -88,7 +89,7 @@ pub fn watched<'h>(
     apply(&mut headers, &provider.headers, RuleTable::Provider, values, witness)?;
     apply(&mut headers, &endpoint.headers, RuleTable::Endpoint, values, witness)?;
     if let Some(chosen) = chosen {
-        set_credential(&mut headers, chosen, provider, witness)?;
+        leave_to_overlays(&mut headers, chosen, witness);
     }
     for (index, overlay) in provider.overlays.iter().enumerate() {
         let table = RuleTable::Overlay(index);
@@ -107,9 +108,14 @@ pub fn watched<'h>(
             &egress.origin
         }
     };
-    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| unsendable(provider, "`host`"))?;
-    headers.insert(header::HOST, host);
+    headers.insert(header::HOST, provider.host_header.clone());
     witness.header(&header::HOST, Fate::Own(Own::Host));
+    if let Some(chosen) = chosen {
+        let wrote =
+            |index, name: &HeaderName| witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
+        let applied = chosen.auth.kind.apply(&mut headers, chosen.secret, wrote);
+        applied.map_err(|Malformed| unsendable(provider, "the stored credential"))?;
+    }
     Ok(Outgoing { method: head.method.clone(), origin, target, headers })
 }
 
@@ -224,22 +230,13 @@ fn made(value: &Value, path: &str, hit: &Hit) -> Result<HeaderValue, Fault> {
     }
 }
 
-fn set_credential(
-    headers: &mut HeaderMap,
-    chosen: &Chosen<'_>,
-    provider: &bind::Provider,
-    witness: &mut impl Witness,
-) -> Result<(), Fault> {
-    for (index, (name, template)) in chosen.auth.set.iter().enumerate() {
-        let mut text = zeroize::Zeroizing::new(String::new());
-        template.render(&mut text, |bind::SecretName| chosen.secret.expose());
-        let mut value =
-            HeaderValue::from_str(&text).map_err(|_| unsendable(provider, "the stored credential"))?;
-        value.set_sensitive(true);
-        headers.insert(name.clone(), value);
+/// Gateway and egresses override these headers of the credential. They get a placeholder here, so that `explain` sees
+/// who set and who removed them; an overlay removes or replaces each (`bind::Overlay::overrides`).
+fn leave_to_overlays(headers: &mut HeaderMap, chosen: &Chosen<'_>, witness: &mut impl Witness) {
+    for (index, name) in chosen.auth.kind.overridden() {
+        headers.insert(name.clone(), HeaderValue::from_static(""));
         witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
     }
-    Ok(())
 }
 
 fn unsendable(provider: &bind::Provider, what: &str) -> Fault {

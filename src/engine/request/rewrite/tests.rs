@@ -54,12 +54,12 @@ fn shipped() -> Shipped {
 }
 
 fn set_names(provider: &compile::Provider) -> Vec<String> {
-    let sets = provider.auth.iter().map(|one| &one.set);
-    let sets = sets.chain(provider.egress.iter().map(|one| &one.overlay.set));
+    let sets = provider.egress.iter().map(|one| &one.overlay.set);
     let sets = sets.chain(provider.gateways.iter().map(|one| &one.gateway.overlay.set));
     let sets =
         sets.chain(provider.endpoints.iter().map(|one| &one.headers.set)).chain([&provider.headers.set]);
-    sets.flatten().map(|(name, _)| name.to_string()).collect()
+    let auth = provider.auth.iter().flat_map(|one| one.kind.outputs()).map(|output| output.header);
+    sets.flatten().map(|(name, _)| name).chain(auth).map(ToString::to_string).collect()
 }
 
 fn name() -> impl Strategy<Value = String> {

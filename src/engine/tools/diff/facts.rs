@@ -10,6 +10,7 @@ use super::What;
 use crate::{
     base::{leak, name::FileName},
     language::{
+        auth::Output,
         compile::{
             Auth, Egress, Endpoint, GatewayUse, Glob, HeaderRules, Name, Overlay, Provider, Section, Text,
             Timeouts, Var, VarSource, Vars,
@@ -247,13 +248,13 @@ impl Listing<'_> {
         }
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
         for entry in entries {
-            for (name, text) in &entry.set {
+            for Output { header: name, text, reveals } in entry.kind.outputs() {
                 let key = format!("`{}` into `{name}`", entry.field);
                 let times = times.entry(key.clone()).or_default();
                 *times += 1;
                 let key = if *times == 1 { key } else { format!("{key} ({times})") };
                 let mut fact = self.text(text);
-                if text.names().any(|name| *name == Name::Secret) {
+                if reveals {
                     let like =
                         entry.matches.as_ref().map(|glob| format!("a credential like `{}`", glob.as_str()));
                     fact.secrets.insert(like.clone().unwrap_or_else(|| ANY.to_owned()));
@@ -361,14 +362,14 @@ fn reached(provider: &Provider) -> BTreeMap<String, BTreeSet<String>> {
     let credential = || section.map(|section| format!("credentials of `{}`", section.name));
     for route in upstream_routes::all(provider) {
         let mut gone = BTreeSet::new();
-        let auth = provider.auth.iter().flat_map(|auth| &auth.set);
-        let secret = |text: &Text| text.names().any(|name| *name == Name::Secret);
-        if auth.clone().any(|(name, text)| secret(text) && route.passes_value(name.as_str())) {
+        let auth: Vec<Output<'_>> = provider.auth.iter().flat_map(|auth| auth.kind.outputs()).collect();
+        if auth.iter().any(|output| output.reveals && route.passes_value(output.header.as_str())) {
             gone.extend(credential());
         }
         let own = provider.endpoints.iter().map(|endpoint| &endpoint.headers).chain([&provider.headers]);
-        let own = own.flat_map(|rules| rules.default.iter().chain(&rules.set)).chain(auth);
-        gone.extend(own.flat_map(|(_, text)| secrets(text, &provider.vars)));
+        let own = own.flat_map(|rules| rules.default.iter().chain(&rules.set)).map(|(_, text)| text);
+        let own = own.chain(auth.iter().map(|output| output.text));
+        gone.extend(own.flat_map(|text| secrets(text, &provider.vars)));
         if let Some(used) = route.gateway {
             gone.extend(
                 used.gateway.overlay.set.iter().flat_map(|(_, text)| secrets(text, &used.gateway.vars)),

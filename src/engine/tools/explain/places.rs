@@ -115,11 +115,17 @@ impl Finder<'_> {
             RuleKind::Pass => self.listed(Action::LetThrough, table, "pass", rule.index, places),
             RuleKind::Remove => self.listed(Action::Removed, table, "remove", rule.index, places),
             RuleKind::Default => self.keyed(Action::Added, table, "default", name, places),
-            RuleKind::Set => self.keyed(Action::Set, table, "set", name, places),
+            RuleKind::Set => self.keyed(Action::Set, table, self.set_key(rule.table), name, places),
         };
         let gateway = self.hit.provider.gateway.as_ref().filter(|_| self.is_gateways(rule.table));
         let rule = gateway.map_or_else(String::new, |name| format!("gateway `{name}`: ")) + &dotted(&pointer);
         Step { action, rule: Some(rule), reason: None, at }
+    }
+
+    /// The key of a table under which its headers are set.
+    fn set_key(&self, table: RuleTable) -> &'static str {
+        let entry = self.auth.filter(|_| table == RuleTable::Auth);
+        entry.and_then(|index| self.provider.auth.get(index)).map_or("set", |entry| entry.kind.key())
     }
 
     fn listed(
@@ -151,29 +157,30 @@ impl Finder<'_> {
     /// The rule that makes a header the file's own: one that is used here, if there is one.
     fn claimed_at(&self, name: &HeaderName) -> Option<Place> {
         let own = self.own()?;
-        let names = |set: &[(HeaderName, compile::Text)]| set.iter().any(|(known, _)| same(known, name));
-        let spelt = |set: &[(HeaderName, compile::Text)]| {
-            set.iter().find(|(known, _)| same(known, name)).map(|(known, _)| known.to_string())
-        };
         let provider = self.provider;
-        let mut tables = vec![(self.endpoint(), &provider.endpoints.get(self.hit.index())?.headers.set)];
-        tables[0].0.push_str("/headers");
-        tables.push(("/headers".to_owned(), &provider.headers.set));
-        let auth = provider.auth.iter().enumerate();
-        tables.extend(auth.map(|(index, one)| (format!("/auth/{index}"), &one.set)));
+        let set = |pointer: String, rules: &[(HeaderName, compile::Text)]| {
+            (format!("{pointer}/set"), rules.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())
+        };
+        let endpoint = &provider.endpoints.get(self.hit.index())?.headers.set;
+        let mut tables = vec![set(format!("{}/headers", self.endpoint()), endpoint)];
+        tables.push(set("/headers".to_owned(), &provider.headers.set));
+        tables.extend(provider.auth.iter().enumerate().map(|(index, one)| {
+            let names = one.kind.outputs().map(|output| output.header.clone());
+            (format!("/auth/{index}/{}", one.kind.key()), names.collect())
+        }));
         let egress = provider.egress.iter().enumerate();
-        tables.extend(egress.map(|(index, one)| (format!("/egress/{index}/headers"), &one.overlay.set)));
+        tables.extend(egress.map(|(index, one)| set(format!("/egress/{index}/headers"), &one.overlay.set)));
         let endpoints = provider.endpoints.iter();
         tables.extend(
-            endpoints.map(|one| (format!("/endpoint/{}/headers", step(&one.name)), &one.headers.set)),
+            endpoints.map(|one| set(format!("/endpoint/{}/headers", step(&one.name)), &one.headers.set)),
         );
-        let at = tables
-            .into_iter()
-            .find(|(_, set)| names(set))
-            .and_then(|(table, set)| own.key_in(&format!("{table}/set"), &spelt(set)?));
+        let spelt =
+            |names: &[HeaderName]| names.iter().find(|known| same(known, name)).map(ToString::to_string);
+        let at = tables.iter().find_map(|(table, names)| Some((table, spelt(names)?)));
+        let at = at.and_then(|(table, name)| own.key_in(table, &name));
         let gateway = || {
-            let gateway = provider.gateways.iter().find(|one| names(&one.gateway.overlay.set))?;
-            let name = spelt(&gateway.gateway.overlay.set)?;
+            let set = |one: &compile::GatewayUse| set(String::new(), &one.gateway.overlay.set).1;
+            let (gateway, name) = provider.gateways.iter().find_map(|one| Some((one, spelt(&set(one))?)))?;
             Places::of_gateway(self.scene.files, &gateway.gateway.name)?.key_in("/headers/set", &name)
         };
         self.place(&at.or_else(gateway)?)

@@ -10,7 +10,7 @@ use crate::{
     language::{
         bind,
         compile::{
-            Endpoint, Glob, HeaderRules, Name, Provider, Text, VarSource,
+            Endpoint, Glob, HeaderRules, Provider, Text, VarSource,
             safety::{self, Class},
         },
         syntax::{self, Refusal},
@@ -64,12 +64,10 @@ impl<'p> Judge<'p> {
 
     /// The first header that carries a credential to the upstream.
     fn secret(&self, route: &UpstreamRoute<'p>) -> Option<(&'p HeaderName, &'p At)> {
-        let secret = |text: &Text| text.names().any(|name| *name == Name::Secret);
         let entries = self.provider.auth.iter();
-        let mut set =
-            entries.flat_map(|auth| auth.set.iter().map(move |(name, text)| (name, text, &auth.at)));
-        set.find(|(name, text, _)| secret(text) && route.passes_value(name.as_str()))
-            .map(|(name, _, at)| (name, at))
+        let mut outputs = entries.flat_map(|auth| auth.kind.outputs().map(move |output| (output, &auth.at)));
+        let (output, at) = outputs.find(|(one, _)| one.reveals && route.passes_value(one.header.as_str()))?;
+        Some((output.header, at))
     }
 
     fn token_urls(&self) -> impl Iterator<Item = (&'p At, String)> {
@@ -203,7 +201,8 @@ impl<'p> Judge<'p> {
         let wide = wide.map(|name| (name, provider.headers.at.as_ref().unwrap_or(&provider.at)));
         let own = names(&endpoint.headers);
         let own = own.map(|name| (name, endpoint.headers.at.as_ref().unwrap_or(&endpoint.at)));
-        let auth = provider.auth.iter().flat_map(|one| one.set.iter().map(|(name, _)| (name, &one.at)));
+        let auth =
+            provider.auth.iter().flat_map(|one| one.kind.outputs().map(|output| (output.header, &one.at)));
         let by_gateways = upstream_routes::by_gateways(provider, &BTreeSet::new());
         for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| any(never, name.as_str())) {
             if let Some(route) = by_gateways.iter().find(|route| route.passes_header(name.as_str())) {

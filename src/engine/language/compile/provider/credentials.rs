@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::{Compiler, names::Scope};
+use super::Compiler;
 use crate::{
     base::{
         diag::{Code, Diagnostic},
@@ -10,7 +10,8 @@ use crate::{
         own_paths,
     },
     language::{
-        compile::{Auth, Carriers, Glob, Located, Name, Section, Vars, quantity, safety},
+        auth,
+        compile::{Auth, Carriers, Glob, Located, Section, Vars, quantity, safety},
         syntax::{self, backticked, nearest, step},
     },
 };
@@ -114,44 +115,36 @@ impl Compiler<'_> {
         section: Option<&Section>,
         vars: &Vars,
     ) -> Vec<Auth> {
-        let scope = Scope { vars: Some(vars), words: &[("secret", Name::Secret)], ..Scope::default() };
         let known: Vec<&str> =
             section.iter().flat_map(|s| &s.fields).map(|field| field.value.name.as_str()).collect();
         let mut entries = Vec::new();
-        for (index, auth) in specs.iter().enumerate() {
+        for (index, spec) in specs.iter().enumerate() {
             let pointer = format!("/auth/{index}");
-            if !known.contains(&auth.field.as_str()) {
+            if !known.contains(&spec.field.as_str()) {
                 let at = self.value(&format!("{pointer}/field"));
-                let help = match nearest(&auth.field, known.iter().copied()) {
+                let help = match nearest(&spec.field, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None if known.is_empty() => "declare it under `[[credentials.field]]`".to_owned(),
                     None => format!("known fields: {}", backticked(&known)),
                 };
-                let message = format!("`{}` is no field of the credentials section", auth.field);
+                let message = format!("`{}` is no field of the credentials section", spec.field);
                 self.say_help(Code::Reference, at, message, help);
             }
-            let set = self.header_values(&format!("{pointer}/set"), Some(&auth.set), scope);
-            if set.is_empty() && auth.set.is_empty() {
-                self.say(
-                    Code::Condition,
-                    self.key(&format!("{pointer}/set")),
-                    "an auth entry that sets no header",
-                );
-            }
-            if auth.r#match.as_deref() == Some("") {
+            let kind = auth::Compiled::new(self, &pointer, spec, vars);
+            if spec.r#match.as_deref() == Some("") {
                 let at = self.value(&format!("{pointer}/match"));
                 let help = "leave `match` out for any secret, or write how it starts: \"sk-*\"";
                 self.say_help(Code::Condition, at, "no secret is empty", help);
             }
-            if let Some(first) = taken_by(&specs[..index], &auth.field) {
-                let message = format!("never reached: an entry above takes every `{}`", auth.field);
+            if let Some(first) = taken_by(&specs[..index], &spec.field) {
+                let message = format!("never reached: an entry above takes every `{}`", spec.field);
                 let at = self.key(&format!("/auth/{first}"));
                 let diagnostic = Diagnostic::new(Code::Condition, self.key(&pointer), message);
                 self.found
                     .push(diagnostic.related(at, "this one").help("give that one a `match`, or put it last"));
             }
-            let matches = auth.r#match.as_deref().map(Glob::new);
-            entries.push(Auth { field: auth.field.clone(), matches, set, at: self.key(&pointer) });
+            let matches = spec.r#match.as_deref().map(Glob::new);
+            entries.push(Auth { field: spec.field.clone(), matches, kind, at: self.key(&pointer) });
         }
         entries
     }

@@ -21,12 +21,12 @@ use crate::{
 
 /// What names a template may use.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Scope<'s> {
-    pub(super) vars: Option<&'s Vars>,
+pub(crate) struct Scope<'s> {
+    pub(crate) vars: Option<&'s Vars>,
     /// Vars that are known to be set here.
-    pub(super) when: &'s [String],
-    pub(super) captures: &'s [String],
-    pub(super) words: &'s [(&'static str, Name)],
+    pub(crate) when: &'s [String],
+    pub(crate) captures: &'s [String],
+    pub(crate) words: &'s [(&'static str, Name)],
 }
 
 impl Compiler<'_> {

@@ -116,7 +116,7 @@ fn nearest_place<'l, 'a>(layers: &'l [Layer<'a>], pointer: &str) -> Place<'l, 'a
 }
 
 impl Compiler<'_> {
-    pub(super) fn key(&self, pointer: &str) -> At {
+    pub(crate) fn key(&self, pointer: &str) -> At {
         nearest_place(&self.layers, pointer).key()
     }
 
@@ -136,7 +136,7 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn say(&mut self, code: Code, at: At, message: impl Into<String>) {
+    pub(crate) fn say(&mut self, code: Code, at: At, message: impl Into<String>) {
         self.found.push(Diagnostic::new(code, at, message));
     }
 

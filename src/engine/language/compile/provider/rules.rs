@@ -86,7 +86,7 @@ impl Compiler<'_> {
         compiled
     }
 
-    pub(super) fn header_values(
+    pub(crate) fn header_values(
         &mut self,
         pointer: &str,
         values: Option<&syntax::Texts>,

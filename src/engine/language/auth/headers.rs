@@ -1,0 +1,107 @@
+//! Static headers: `set = { authorization = "Bearer {secret}" }`. Each header is a template over the secret and vars.
+//!
+//! It needs the secret of its entry's field and nothing else: no clock, no URL, no body.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use super::Malformed;
+use crate::{
+    base::{diag::Code, secret::Secret},
+    language::{
+        bind::Filler,
+        compile::{Compiler, Known, Name, Scope, Template, Text, Vars},
+    },
+};
+
+/// Its key in an entry.
+pub(super) const KEY: &str = "set";
+
+/// The key's value as written: header names to templates.
+pub type Syntax = BTreeMap<String, String>;
+
+/// Compiled: every template is valid.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    set: Vec<(HeaderName, Text)>,
+}
+
+/// Bound to the vars: only the secret is open.
+#[derive(Debug)]
+pub struct Bound {
+    set: Vec<Header>,
+}
+
+#[derive(Debug)]
+struct Header {
+    name: HeaderName,
+    value: Template<SecretName>,
+    /// True if an active gateway or egress removes or replaces it.
+    overridden: bool,
+}
+
+/// The only name in a bound template: the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SecretName;
+
+impl Compiled {
+    /// Compiles the templates of an entry at the JSON pointer `pointer`.
+    pub(super) fn new(compiler: &mut Compiler<'_>, pointer: &str, spec: &Syntax, vars: &Vars) -> Self {
+        let scope = Scope { vars: Some(vars), words: &[("secret", Name::Secret)], ..Scope::default() };
+        let pointer = format!("{pointer}/{KEY}");
+        let set = compiler.header_values(&pointer, Some(spec), scope);
+        if set.is_empty() && spec.is_empty() {
+            compiler.say(Code::Condition, compiler.key(&pointer), "an auth entry that sets no header");
+        }
+        Self { set }
+    }
+
+    /// The headers that it writes.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&HeaderName, &Text)> {
+        self.set.iter().map(|(name, text)| (name, text))
+    }
+
+    /// Fills in the vars. `overridden`: headers that an active gateway or egress removes or replaces.
+    pub(super) fn bind(&self, filler: &Filler<'_>, overridden: impl Fn(&HeaderName) -> bool) -> Bound {
+        let one = |(name, text): &(HeaderName, Text)| Header {
+            name: name.clone(),
+            value: filler.fill(text, |_| Known::Name(SecretName)),
+            overridden: overridden(name),
+        };
+        Bound { set: self.set.iter().map(one).collect() }
+    }
+}
+
+impl Bound {
+    /// Headers that it would write if no gateway or egress removed or replaced them, with their index.
+    pub(super) fn overridden(&self) -> impl Iterator<Item = (usize, &HeaderName)> {
+        let headers = self.set.iter().enumerate().filter(|(_, header)| header.overridden);
+        headers.map(|(index, header)| (index, &header.name))
+    }
+
+    /// Writes the headers, and reports each with its index.
+    pub(super) fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        secret: &Secret,
+        mut wrote: impl FnMut(usize, &HeaderName),
+    ) -> Result<(), Malformed> {
+        for (index, header) in self.set.iter().enumerate().filter(|(_, header)| !header.overridden) {
+            let mut value = rendered(&header.value, secret)?;
+            value.set_sensitive(true);
+            headers.insert(header.name.clone(), value);
+            wrote(index, &header.name);
+        }
+        Ok(())
+    }
+}
+
+/// The value with the secret filled in. Its buffer never grows, so that no copy of the secret stays behind in memory.
+fn rendered(template: &Template<SecretName>, secret: &Secret) -> Result<HeaderValue, Malformed> {
+    let mut text =
+        Zeroizing::new(String::with_capacity(template.max_len(|SecretName| secret.expose().len())));
+    template.render(&mut text, |SecretName| secret.expose());
+    HeaderValue::from_str(&text).map_err(|_| Malformed)
+}
