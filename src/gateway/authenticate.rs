@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Worker, visit::Visit};
+use super::{Worker, context::RequestContext};
 use crate::{
     accounts::{Caller, TooMany},
     fault::{Fault, Kind},
@@ -14,37 +14,41 @@ use crate::{
 };
 
 /// The user whose token it is.
-pub(super) async fn user(worker: &Worker, token: &Secret, visit: &Visit) -> Result<Arc<Caller>, Fault> {
+pub(super) async fn user(
+    worker: &Worker,
+    token: &Secret,
+    context: &RequestContext,
+) -> Result<Arc<Caller>, Fault> {
     let found = worker.accounts.authenticate(&worker.cache, token.expose()).await;
-    known(worker, found, Fault::invalid_token, visit).await
+    known(worker, found, Fault::invalid_token, context).await
 }
 
 /// The admin token that it is.
 pub(super) async fn admin(
     worker: &Worker,
     token: &Secret,
-    visit: &Visit,
+    context: &RequestContext,
 ) -> Result<Arc<AdminTokenId>, Fault> {
     let found = worker.accounts.authenticate_admin(&worker.cache, token.expose()).await;
-    known(worker, found, Fault::invalid_admin_token, visit).await
+    known(worker, found, Fault::invalid_admin_token, context).await
 }
 
 async fn known<T>(
     worker: &Worker,
     found: Result<Option<T>, StoreError>,
     unknown: fn() -> Fault,
-    visit: &Visit,
+    context: &RequestContext,
 ) -> Result<T, Fault> {
     match found {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(rate_limited(worker, unknown(), visit).await),
-        Err(error) => Err(unavailable(&error, visit)),
+        Ok(None) => Err(rate_limited(worker, unknown(), context).await),
+        Err(error) => Err(unavailable(&error, context)),
     }
 }
 
 /// The refusal of a wrong token, delayed as the rate limit asks for.
-async fn rate_limited(worker: &Worker, refused: Fault, visit: &Visit) -> Fault {
-    match worker.attempts.wrong(visit.from()).await {
+async fn rate_limited(worker: &Worker, refused: Fault, context: &RequestContext) -> Fault {
+    match worker.attempts.wrong(context.client()).await {
         Ok(()) => refused,
         Err(TooMany) => {
             Fault::new(Kind::TooManyAttempts, "Too many wrong tokens came from your network: try again later")
@@ -52,7 +56,7 @@ async fn rate_limited(worker: &Worker, refused: Fault, visit: &Visit) -> Fault {
     }
 }
 
-fn unavailable(error: &StoreError, visit: &Visit) -> Fault {
-    tracing::error!(request_id = visit.request_id(), error = %shown(&error.to_string()), "the store did not answer");
+fn unavailable(error: &StoreError, context: &RequestContext) -> Fault {
+    tracing::error!(request_id = context.request_id(), error = %shown(&error.to_string()), "failed to authenticate: the store did not respond");
     Fault::new(Kind::StoreUnavailable, "Authentication is temporarily unavailable; try again")
 }

@@ -1,5 +1,6 @@
-//! The body of an answer on its way to the client, and what is still to come of a request's body once it is
-//! answered. Frames pass as they are; nothing is held back.
+//! The body of a response on its way to the client, and the rest of a request's body after an early response.
+//!
+//! It guarantees: frames pass as they are, at once; every read of a rest is bounded in bytes and time.
 
 use std::{
     pin::Pin,
@@ -13,7 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use super::visit::Finish;
+use super::context::AccessRecordGuard;
 use crate::{
     access_record::End,
     fault::{Fault, Kind},
@@ -21,24 +22,24 @@ use crate::{
     upstream::{CutError, Download, UploadWatch},
 };
 
-/// How much of a request's body is read after an early answer, in bytes.
+/// The most that is read of a request's body after an early response, in bytes.
 const REST_BYTES: u64 = 1 << 20;
-/// How long it is read.
+/// The longest time that it is read.
 const REST_TIME: Duration = Duration::from_secs(2);
 
-/// How long the body of a call of our own API may take.
+/// The longest time that the body of an API call may take.
 const CALL_TIME: Duration = Duration::from_secs(10);
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Debug)]
 pub enum Body {
     /// Nothing, or bytes of our own.
-    Own(Option<Bytes>, Option<Finish>),
-    /// An upstream's answer.
+    Own(Option<Bytes>, Option<AccessRecordGuard>),
+    /// The body of an upstream's response.
     Relay(Box<Relay>),
 }
 
-/// An upstream's answer on its way.
+/// The body of an upstream's response on its way.
 #[derive(Debug)]
 pub struct Relay {
     download: Download,
@@ -46,17 +47,17 @@ pub struct Relay {
     /// The request's body, if it may still be coming.
     watch: Option<UploadWatch>,
     tasks: TaskTracker,
-    finish: Option<Finish>,
-    /// Why it is cut, told once all that came before is written.
+    guard: Option<AccessRecordGuard>,
+    /// Why it was cut. hyper gets this once all that came before is written.
     cut: Option<CutError>,
 }
 
 impl Relay {
     fn end(&mut self, cut: Option<&CutError>) {
         read_rest_of(&self.tasks, self.watch.take());
-        match (self.finish.take(), cut) {
-            (Some(finish), Some(error)) => finish.cut(error),
-            (Some(finish), None) => finish.end(End::Complete),
+        match (self.guard.take(), cut) {
+            (Some(guard), Some(error)) => guard.cut(error),
+            (Some(guard), None) => guard.end(End::Complete),
             (None, _) => {}
         }
     }
@@ -68,14 +69,14 @@ impl Body {
         Self::Own(Some(bytes.into()), None)
     }
 
-    /// An upstream's answer.
+    /// The body of an upstream's response. `trailers`: whether the client takes them.
     pub(super) fn relay(
         download: Download,
         trailers: bool,
         watch: Option<UploadWatch>,
         tasks: TaskTracker,
     ) -> Self {
-        Self::Relay(Box::new(Relay { download, trailers, watch, tasks, finish: None, cut: None }))
+        Self::Relay(Box::new(Relay { download, trailers, watch, tasks, guard: None, cut: None }))
     }
 
     /// No bytes.
@@ -83,16 +84,16 @@ impl Body {
         Self::Own(None, None)
     }
 
-    /// Says who is told of the end.
-    pub(super) fn set_finish(&mut self, told: Finish) {
+    /// Passes the access record on, to be emitted at the end of the body.
+    pub(super) fn set_guard(&mut self, new: AccessRecordGuard) {
         match self {
-            Self::Own(None, _) => told.end(End::Complete),
-            Self::Own(Some(_), finish) => *finish = Some(told),
+            Self::Own(None, _) => new.end(End::Complete),
+            Self::Own(Some(_), guard) => *guard = Some(new),
             Self::Relay(relay) if relay.download.is_end_stream() => {
-                relay.finish = Some(told);
+                relay.guard = Some(new);
                 relay.end(None);
             }
-            Self::Relay(relay) => relay.finish = Some(told),
+            Self::Relay(relay) => relay.guard = Some(new),
         }
     }
 }
@@ -106,11 +107,11 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {
         match self.get_mut() {
-            Self::Own(bytes, finish) => {
+            Self::Own(bytes, guard) => {
                 let Some(bytes) = bytes.take() else { return Poll::Ready(None) };
-                if let Some(mut finish) = finish.take() {
-                    finish.sent(bytes.len());
-                    finish.end(End::Complete);
+                if let Some(mut guard) = guard.take() {
+                    guard.add_bytes(bytes.len());
+                    guard.end(End::Complete);
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
@@ -141,15 +142,15 @@ impl Relay {
         loop {
             match std::task::ready!(Pin::new(&mut self.download).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    if let (Some(data), Some(finish)) = (frame.data_ref(), &mut self.finish) {
-                        finish.sent(data.len());
+                    if let (Some(data), Some(guard)) = (frame.data_ref(), &mut self.guard) {
+                        guard.add_bytes(data.len());
                     }
                     let unwanted = frame.is_trailers() && !self.trailers;
                     let frame = match frame.into_trailers() {
                         Ok(trailers) => Frame::trailers(rewrite::trailers(&trailers)),
                         Err(frame) => frame,
                     };
-                    // With a known length nobody may ask again after the last byte.
+                    // With a known length, hyper may not poll again after the last byte.
                     if self.download.is_end_stream() {
                         self.end(None);
                     }
@@ -159,8 +160,8 @@ impl Relay {
                 }
                 Some(Err(error)) => {
                     self.end(Some(&error));
-                    // hyper drops what it has not written yet, the head too, once a body fails. Told to wait,
-                    // it writes that first.
+                    // Once a body fails, hyper drops what it has not written yet, the head too. While the body
+                    // is pending, it writes that first.
                     self.cut = Some(error);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -174,7 +175,7 @@ impl Relay {
     }
 }
 
-/// The whole body of a call of our own API, which has a limit. What is not read stays to be read.
+/// The whole body of an API call, of at most `limit` bytes. On a fault, the rest stays in `incoming`.
 pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Result<Bytes, Fault> {
     let too_large =
         || Fault::new(Kind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"));
@@ -200,15 +201,15 @@ pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Re
     Ok(all)
 }
 
-/// Reads what a client still sends after an early answer, within bounds: closing at once would reset the
-/// connection under the answer.
+/// Reads the rest of a request's body after an early response, within bounds. Closing the connection at once would reset
+/// it, and the client would lose the response.
 pub(super) fn read_rest(tasks: &TaskTracker, rest: Incoming) {
     if !rest.is_end_stream() {
         tasks.spawn(read(rest));
     }
 }
 
-/// The same, of a body whose upload is over.
+/// The same for the rest that an upload gave back.
 pub(super) fn read_rest_of(tasks: &TaskTracker, upload: Option<UploadWatch>) {
     if let Some(rest) = upload.and_then(|upload| upload.take_rest()) {
         read_rest(tasks, rest);
@@ -226,6 +227,6 @@ async fn read(mut rest: Incoming) {
             }
         }
     };
-    // Past the time the connection is closed on it; there is nobody to tell.
+    // After that time the connection is closed, and there is nothing to report.
     let _ = tokio::time::timeout(REST_TIME, all).await;
 }

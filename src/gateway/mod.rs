@@ -11,11 +11,11 @@ mod authenticate;
 mod body;
 mod credential;
 mod fault;
-mod own;
-mod peer;
-mod ready;
+mod own_answers;
+mod client_address;
+mod readiness;
 mod relay;
-mod visit;
+mod context;
 
 use std::{
     net::IpAddr,
@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 pub use api::administer;
 pub use body::Body;
 pub use fault::refuse;
-pub use ready::Readiness;
+pub use readiness::Readiness;
 
 use crate::{
     accounts::{Accounts, Actor, Attempts, LocalCache, Refresher},
@@ -45,43 +45,43 @@ use crate::{
     telemetry::Recorder,
     upstream::Upstream,
 };
+use context::RequestContext;
 use relay::Outbound;
-use visit::Visit;
 
-/// What one worker serves with. Nothing in it is waited for by another worker.
+/// What one worker serves requests with. No worker waits for another.
 #[derive(Debug)]
 pub struct Worker {
     /// Which requests its listener serves.
     pub role: ListenerRole,
-    /// The current table.
+    /// The current route table.
     pub live: Arc<Live>,
-    /// Where calls of the API are handed in.
+    /// The queues of API calls to the control runtime.
     pub desk: Desk,
-    /// Whether more requests are wanted.
+    /// The readiness flag.
     pub ready: Arc<Readiness>,
-    /// Who callers are.
+    /// Authenticates tokens.
     pub accounts: Accounts,
-    /// What this worker knows of callers.
+    /// This worker's cache of callers.
     pub cache: LocalCache,
-    /// Who keeps logins alive.
+    /// Refreshes logins.
     pub refresher: Refresher,
-    /// The wrong tokens that it was shown.
+    /// The authentication rate limit.
     pub attempts: Attempts,
-    /// Proxies whose word for where a request came from is taken.
+    /// Proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// The way to upstreams.
+    /// Sends requests to upstreams; has this worker's connection pool.
     pub upstream: Upstream,
-    /// Tasks that the drain waits for.
+    /// Tasks that a graceful shutdown waits for.
     pub tasks: TaskTracker,
-    /// Where finished requests go, if anyone wants them.
+    /// Takes access records, if they are wanted.
     pub recorder: Option<Recorder>,
-    /// The next request's number; ids are made from it.
+    /// The number of the next request; request ids derive from it.
     pub next_id: AtomicU64,
 }
 
 impl Worker {
     fn request_id(&self) -> String {
-        // splitmix64: numbers in a row give ids that look unlike each other, and no two are the same.
+        // splitmix64 is a bijection: ids of consecutive numbers look random, and no two are equal.
         let mut id = self.next_id.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -89,7 +89,7 @@ impl Worker {
     }
 }
 
-/// A request on its way: the worker that serves it, the one configuration snapshot that decides about it, its head.
+/// A request in flight: the worker that serves it, the one configuration snapshot that decides about it, its head.
 #[derive(Debug, Clone, Copy)]
 struct InFlight<'r> {
     worker: &'r Arc<Worker>,
@@ -97,56 +97,56 @@ struct InFlight<'r> {
     head: &'r Parts,
 }
 
-/// Answers one request that came over a connection from `peer`.
+/// Answers one request on a connection from `peer`.
 pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let (head, incoming) = request.into_parts();
-    let from = peer::address(peer, &head.headers, &worker.trusted_proxies);
+    let client = client_address::find(peer, &head.headers, &worker.trusted_proxies);
     // One snapshot for the whole decision. It is dropped with this future, at the head of the answer: a stream of hours
     // does not keep an old table alive.
     let table = worker.live.snapshot();
     let request = InFlight { worker: &worker, table: &table, head: &head };
-    let mut visit = Visit::begin(&worker, from, &head);
+    let mut context = RequestContext::begin(&worker, client, &head);
     let mut incoming = Some(incoming);
-    let answer = match answer(request, &mut incoming, &mut visit).await {
-        Ok(answer) => answer,
-        Err(fault) => fault::response(&fault, &table, &head, &mut visit),
+    let response = match answer(request, &mut incoming, &mut context).await {
+        Ok(response) => response,
+        Err(fault) => fault::response(&fault, &table, &head, &mut context),
     };
-    // An early answer. A client that still waits for `100 Continue` sends nothing.
+    // The response is early. A client that still waits for `100 Continue` sends no body.
     if let Some(unread) = incoming
         && !head.headers.contains_key(header::EXPECT)
     {
         body::read_rest(&worker.tasks, unread);
     }
-    visit.answered(answer, &table)
+    context.finish(response, &table)
 }
 
-/// The waits between the decisions of `decide`.
+/// Takes the steps of `decide`, and waits between them.
 async fn answer(
     request: InFlight<'_>,
     incoming: &mut Option<Incoming>,
-    visit: &mut Visit,
+    context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let InFlight { worker, table, head } = request;
     match decide::begin(head, table, worker.role)? {
-        Begun::Own(own) => Ok(own::answer(own, request)),
+        Begun::Own(own) => Ok(own_answers::answer(own, request)),
         Begun::Admin(call) => {
-            let admin = authenticate::admin(worker, call.token()?, visit).await?;
-            let actor = Actor::admin(&admin, visit.from());
+            let admin = authenticate::admin(worker, call.token()?, context).await?;
+            let actor = Actor::admin(&admin, context.client());
             api::call(request, incoming, call.authenticated(), Asker::Admin, actor).await
         }
         Begun::SelfService(call) => {
-            let caller = authenticate::user(worker, call.token()?, visit).await?;
+            let caller = authenticate::user(worker, call.token()?, context).await?;
             let call = call.authenticated(caller.facts())?;
-            let actor = Actor::user(&caller, visit.from());
+            let actor = Actor::user(&caller, context.client());
             api::call(request, incoming, call, Asker::User(caller), actor).await
         }
         Begun::Provider(call) => {
-            let caller = authenticate::user(worker, call.token()?, visit).await?;
-            visit.caller(&caller);
+            let caller = authenticate::user(worker, call.token()?, context).await?;
+            context.set_caller(&caller);
             let routed = call.authenticated(caller.facts())?;
-            visit.route(&routed.hit);
+            context.set_route(&routed.hit);
             let call = routed.in_scope()?;
-            relay::relay(Outbound { request, call: &call, caller: &caller }, incoming, visit).await
+            relay::relay(Outbound { request, call: &call, caller: &caller }, incoming, context).await
         }
     }
 }

@@ -6,9 +6,9 @@ use hyper::body::{Body as _, Incoming};
 
 use super::{
     Body, InFlight, Worker, body,
+    context::RequestContext,
     credential::{self, Attempts},
     fault,
-    visit::Visit,
 };
 use crate::{
     accounts::{Caller, Wanted, now_ms},
@@ -32,7 +32,7 @@ pub(super) struct Outbound<'r> {
 pub(super) async fn relay(
     outbound: Outbound<'_>,
     incoming: &mut Option<Incoming>,
-    visit: &mut Visit,
+    context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let Outbound { request: InFlight { worker, head, .. }, call, caller } = outbound;
     let mut attempts = Attempts::default();
@@ -54,7 +54,7 @@ pub(super) async fn relay(
         Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
             match sendable.refresh(RefreshReason::Refused).map(credential::wanted) {
                 Some(wanted) => {
-                    retry(outbound, attempts, wanted, watch.as_ref(), visit).await.unwrap_or(reply)
+                    retry(outbound, attempts, wanted, watch.as_ref(), context).await.unwrap_or(reply)
                 }
                 None => reply,
             }
@@ -62,10 +62,10 @@ pub(super) async fn relay(
         Ok(reply) => reply,
         Err(error) => {
             body::read_rest_of(&worker.tasks, watch);
-            return Err(send_fault(&error, &call.hit, visit));
+            return Err(send_fault(&error, &call.hit, context));
         }
     };
-    Ok(response(outbound, reply, watch, visit))
+    Ok(response(outbound, reply, watch, context))
 }
 
 /// The response to the client: the upstream's answer, or what a rule of the provider's file puts in its place.
@@ -73,7 +73,7 @@ fn response(
     Outbound { request: InFlight { worker, head, .. }, call, .. }: Outbound<'_>,
     reply: Response<Download>,
     watch: Option<UploadWatch>,
-    visit: &mut Visit,
+    context: &mut RequestContext,
 ) -> Response<Body> {
     let (reply, download) = reply.into_parts();
     let trailers = rewrite::takes_trailers(&head.headers);
@@ -92,8 +92,8 @@ fn response(
             // Dropping it closes the connection, which gives the rest of the request's body back.
             drop(download);
             body::read_rest_of(&worker.tasks, watch);
-            visit.fault(Kind::ResponseRule);
-            fault::reply(rule, &call.hit, visit.request_id())
+            context.set_fault(Kind::ResponseRule);
+            fault::reply(rule, &call.hit, context.request_id())
         }
     }
 }
@@ -123,7 +123,7 @@ async fn retry(
     mut attempts: Attempts,
     refused: Wanted,
     watch: Option<&UploadWatch>,
-    visit: &Visit,
+    context: &RequestContext,
 ) -> Option<Response<Download>> {
     let upload = match watch {
         None => Upload::empty(),
@@ -139,7 +139,7 @@ async fn retry(
     let upstream = sendable.request(0).ok()?;
     // Boxed, since it is rare: a warm request should not carry its state.
     let sent = Box::pin(send(worker, &call.hit, upstream, upload)).await;
-    sent.inspect_err(|error| drop(send_fault(error, &call.hit, visit))).ok()
+    sent.inspect_err(|error| drop(send_fault(error, &call.hit, context))).ok()
 }
 
 /// The request's body on its way upstream. A GET never carries one.
@@ -150,8 +150,8 @@ fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>) -> Upload {
     incoming.take().map_or_else(Upload::empty, |body| Upload::incoming(body, hit.provider.max_body))
 }
 
-/// The fault of a request that got no answer. Logs it, unless the client is at fault.
-fn send_fault(error: &SendError, hit: &Hit, visit: &Visit) -> Fault {
+/// The fault of a request without a response from upstream. Logs it, unless the client is at fault.
+fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
     let kind = error.kind();
     let provider = &hit.provider.name;
     let what = match kind {
@@ -168,7 +168,7 @@ fn send_fault(error: &SendError, hit: &Hit, visit: &Visit) -> Fault {
         _ => return Fault::new(kind, "The request's body broke off"),
     };
     tracing::warn!(
-        request_id = visit.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "no answer"
+        request_id = context.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "upstream request failed"
     );
     Fault::new(kind, format!("Upstream {provider} failed: {what}"))
 }

@@ -52,7 +52,7 @@ fn a_users_life() {
     api.with(token).fails(
         "GET /auth/me",
         &Value::Null,
-        (403, "user_disabled", "This user is disabled: whoever runs this tollgate can say why"),
+        (403, "user_disabled", "This user is disabled: ask the operator of this tollgate"),
     );
     let again = api.done(&format!("PATCH /admin/users/{id}"), &json!({ "disabled": true }));
     assert_eq!(again, patched, "who is disabled stays so since then");

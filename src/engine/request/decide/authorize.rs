@@ -91,7 +91,7 @@ impl CallerFacts<'_> {
 
     fn check_enabled(&self) -> Result<(), Fault> {
         if self.disabled {
-            let message = "This user is disabled: whoever runs this tollgate can say why";
+            let message = "This user is disabled: ask the operator of this tollgate";
             return Err(Fault::new(Kind::UserDisabled, message));
         }
         Ok(())

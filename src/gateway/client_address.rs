@@ -1,7 +1,7 @@
-//! Where a request came from: the connection's other end, or what trusted proxies tell of theirs. A header
-//! counts only if a trusted proxy sent it, and only as far as trusted proxies wrote it.
+//! The client's address: the peer of the connection, or behind trusted proxies the address in `X-Forwarded-For`. The
+//! header counts only if a trusted proxy sent it, and only as far as trusted proxies wrote it.
 //!
-//! Pure: it looks at what it is given, and knows no socket.
+//! Pure: knows no socket.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,22 +11,22 @@ use std::{
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// Each proxy appends the address that it was called from.
+/// Each proxy appends the address of its own peer.
 const FORWARDED: &str = "x-forwarded-for";
 
-/// The rightmost address on the way here that is no trusted proxy; the peer, where that cannot be told. If all
-/// are trusted, it is the one farthest away.
-pub(super) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+/// The rightmost address that is no trusted proxy's. If all are trusted, the leftmost; if the header is malformed, the
+/// peer.
+pub(super) fn find(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if !is_trusted(&peer) {
         return peer;
     }
-    told(headers, is_trusted).unwrap_or(peer)
+    forwarded(headers, is_trusted).unwrap_or(peer)
 }
 
-/// What lies further left than the answer is whatever a client wrote, and not looked at.
-fn told(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
+/// Stops at the first address that is not trusted: what lies further left was written by the client.
+fn forwarded(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
     let mut farthest = None;
     for line in headers.get_all(FORWARDED).iter().rev() {
         for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
@@ -40,7 +40,7 @@ fn told(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Option<IpA
     farthest
 }
 
-/// An address; some proxies write a port behind it, and then brackets around one of version 6.
+/// An address. Some proxies append a port, and then put IPv6 addresses in brackets.
 fn hop_address(hop: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(hop).ok()?.trim_matches([' ', '\t']);
     let bare = || text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text).parse().ok();
@@ -60,12 +60,12 @@ mod tests {
             headers.append(FORWARDED, HeaderValue::from_bytes(line).unwrap());
         }
         let trusted: Vec<IpNet> = trusted.split_whitespace().map(|net| net.parse().unwrap()).collect();
-        let got = address(peer.parse().unwrap(), &headers, &trusted);
+        let got = find(peer.parse().unwrap(), &headers, &trusted);
         assert_eq!(got.to_string(), expected, "{peer} {lines:?} {trusted:?}");
     }
 
     #[test]
-    fn without_trust_a_header_says_nothing() {
+    fn the_header_of_an_untrusted_peer_does_not_count() {
         check("192.0.2.1", &[b"203.0.113.9"], "", "192.0.2.1");
         check("192.0.2.1", &[b"203.0.113.9"], "10.0.0.0/8", "192.0.2.1");
         check("2001:db8::1", &[b"203.0.113.9"], "::/128 0.0.0.0/0", "2001:db8::1");
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rightmost_address_that_is_no_trusted_proxy_counts() {
+    fn the_rightmost_untrusted_address_counts() {
         let nets = "10.0.0.0/8 2001:db8::/32 127.0.0.1/32";
         check("10.0.0.1", &[b"203.0.113.9"], nets, "203.0.113.9");
         check("::ffff:10.0.0.1", &[b"203.0.113.9"], nets, "203.0.113.9");
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_left_off() {
+    fn ports_are_removed() {
         let nets = "10.0.0.0/8";
         check("10.0.0.1", &[b"203.0.113.9:4711"], nets, "203.0.113.9");
         check("10.0.0.1", &[b"[2001:db8::9]:4711"], nets, "2001:db8::9");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_leads_to_the_peer() {
+    fn a_malformed_header_leads_to_the_peer() {
         let nets = "10.0.0.0/8";
         let texts: [&[u8]; 10] = [
             b"",
@@ -113,7 +113,7 @@ mod tests {
             check("10.0.0.1", &[text], nets, "10.0.0.1");
         }
         check("10.0.0.1", &[], nets, "10.0.0.1");
-        // What a client wrote before the proxy's own word changes nothing.
+        // Text of the client's, left of the proxy's entry, changes nothing.
         for text in [&b"unknown, 203.0.113.9"[..], b"\xff, 203.0.113.9", b",,203.0.113.9"] {
             check("10.0.0.1", &[text], nets, "203.0.113.9");
         }

@@ -1,11 +1,11 @@
-//! What tollgate answers without a token: the browsers' preflight, the health checks, the page at `/config`.
+//! Responses that need no token: the preflight of browsers, the health checks, the page at `/config`.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{Body, InFlight, fault::json};
 use crate::decide::Own;
 
-/// The page at `/config`, until there is one that does it all.
+/// The page at `/config`: a placeholder until there is a real one.
 const CONFIG_PAGE: &str = include_str!("config.html");
 
 pub(super) fn answer(own: Own, InFlight { worker, table, .. }: InFlight<'_>) -> Response<Body> {
@@ -13,7 +13,7 @@ pub(super) fn answer(own: Own, InFlight { worker, table, .. }: InFlight<'_>) -> 
         Own::Preflight => preflight(),
         Own::Alive => health(StatusCode::OK, "ok"),
         Own::Ready => {
-            let (status, word) = worker.ready.told(!table.providers.is_empty());
+            let (status, word) = worker.ready.status(!table.providers.is_empty());
             health(status, word)
         }
         Own::ConfigPage => config_page(),

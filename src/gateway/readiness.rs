@@ -1,5 +1,5 @@
-//! Whether this process wants more requests, for whoever spreads them: one flag, set once when it is told to
-//! stop, and read by `GET /readyz`. It turns nothing away by itself.
+//! The readiness flag for load balancers: `GET /readyz` reads it. It is set once, when a graceful shutdown begins, and
+//! turns no request away by itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,13 +12,13 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// From now on `/readyz` says that no more requests are wanted.
+    /// Begins the drain: from now on `/readyz` is 503.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The status code and the one word for `/readyz`; `serves` is whether any provider does.
-    pub(super) fn told(&self, serves: bool) -> (StatusCode, &'static str) {
+    /// The status code and the word that `/readyz` answers with; `serves`: whether there is any provider.
+    pub(super) fn status(&self, serves: bool) -> (StatusCode, &'static str) {
         match (self.draining.load(Ordering::Relaxed), serves) {
             (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
             (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no_providers"),
@@ -32,11 +32,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draining_goes_before_all() {
+    fn draining_comes_before_all_else() {
         let readiness = Readiness::default();
-        assert_eq!(readiness.told(true).1, "ok");
-        assert_eq!(readiness.told(false).1, "no_providers");
+        assert_eq!(readiness.status(true).1, "ok");
+        assert_eq!(readiness.status(false).1, "no_providers");
         readiness.drain();
-        assert_eq!([true, false].map(|serves| readiness.told(serves).1), ["draining"; 2]);
+        assert_eq!([true, false].map(|serves| readiness.status(serves).1), ["draining"; 2]);
     }
 }

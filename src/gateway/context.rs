@@ -1,0 +1,155 @@
+//! The context of one request: its id, its client, and the access record in the making.
+//!
+//! It guarantees: the access record is emitted exactly once, when the response ends, breaks off or is dropped.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use http::{HeaderValue, Method, Response, header, request::Parts};
+
+use super::{Body, Worker};
+use crate::{
+    access_record::{AccessRecord, End, bounded_path},
+    accounts::Caller,
+    decide::ListenerRole,
+    fault::Kind,
+    own_paths, rewrite,
+    table::{Hit, Table},
+    telemetry::shown,
+    upstream::CutError,
+};
+
+/// The context of a request up to the head of its response.
+#[derive(Debug)]
+pub(super) struct RequestContext {
+    /// Whether pages of other origins may read the response. If not, caches may not store it.
+    cors: bool,
+    /// Whether the response has no body, whatever its head says.
+    is_head: bool,
+    client: IpAddr,
+    guard: AccessRecordGuard,
+}
+
+/// Emits the access record. Dropped before the end of the response, it records that the client left.
+#[derive(Debug)]
+pub struct AccessRecordGuard {
+    worker: Arc<Worker>,
+    request_id: String,
+    started: Instant,
+    record: Option<Box<AccessRecord>>,
+}
+
+impl RequestContext {
+    pub(super) fn begin(worker: &Arc<Worker>, client: IpAddr, head: &Parts) -> Self {
+        let request_id = worker.request_id();
+        let record = worker.recorder.is_some().then(|| Box::new(begun(client, head)));
+        let guard = AccessRecordGuard { worker: worker.clone(), request_id, started: Instant::now(), record };
+        let cors = worker.role != ListenerRole::Admin && own_paths::find(head.uri.path()).is_none();
+        Self { cors, is_head: head.method == Method::HEAD, client, guard }
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        &self.guard.request_id
+    }
+
+    /// The client's address, as far as trusted proxies say it.
+    pub(super) fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    pub(super) fn set_caller(&mut self, caller: &Caller) {
+        if let Some(record) = self.record() {
+            record.user = Some(caller.id.clone());
+        }
+    }
+
+    pub(super) fn set_route(&mut self, hit: &Hit) {
+        if let Some(record) = self.record() {
+            record.provider = Some(hit.provider.name.clone());
+            record.endpoint = Some(hit.endpoint().name.clone());
+        }
+    }
+
+    pub(super) fn set_fault(&mut self, kind: Kind) {
+        if let Some(record) = self.record() {
+            record.fault = Some(kind.code());
+        }
+    }
+
+    /// Adds the headers of every response, and passes the access record on to the body, which sees the end.
+    pub(super) fn finish(mut self, mut response: Response<Body>, table: &Table) -> Response<Body> {
+        let headers = response.headers_mut();
+        if self.cors {
+            rewrite::cors(headers, &table.cors_headers);
+        } else {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if let Ok(id) = HeaderValue::from_str(self.request_id()) {
+            headers.insert("tollgate-request-id", id);
+        }
+        let status = response.status();
+        if let Some(record) = self.record() {
+            record.status = Some(status);
+        }
+        if self.is_head {
+            // hyper never polls such a body.
+            self.guard.end(End::Complete);
+        } else {
+            response.body_mut().set_guard(self.guard);
+        }
+        response
+    }
+
+    fn record(&mut self) -> Option<&mut AccessRecord> {
+        self.guard.record.as_deref_mut()
+    }
+}
+
+impl AccessRecordGuard {
+    pub(super) fn add_bytes(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.bytes_out += bytes as u64;
+        }
+    }
+
+    /// Ends with the upstream's response, which broke off.
+    pub(super) fn cut(self, error: &CutError) {
+        tracing::warn!(request_id = self.request_id, error = %shown(&error.to_string()), "response cut");
+        self.end(End::Cut);
+    }
+
+    pub(super) fn end(mut self, end: End) {
+        self.emit(end);
+    }
+
+    fn emit(&mut self, end: End) {
+        if let (Some(mut record), Some(recorder)) = (self.record.take(), &self.worker.recorder) {
+            record.request_id = std::mem::take(&mut self.request_id);
+            record.end = end;
+            record.duration = self.started.elapsed();
+            recorder.record(*record);
+        }
+    }
+}
+
+impl Drop for AccessRecordGuard {
+    fn drop(&mut self) {
+        self.emit(End::ClientLeft);
+    }
+}
+
+fn begun(client: IpAddr, head: &Parts) -> AccessRecord {
+    AccessRecord {
+        request_id: String::new(),
+        peer: client,
+        method: head.method.clone(),
+        path: bounded_path(head.uri.path()),
+        user: None,
+        provider: None,
+        endpoint: None,
+        status: None,
+        fault: None,
+        bytes_out: 0,
+        duration: std::time::Duration::ZERO,
+        end: End::ClientLeft,
+    }
+}
