@@ -1,7 +1,6 @@
-//! Change events of the operating system, with polling as the fallback: events need a watch on every directory that the
-//! files depend on, and a limit of the system may refuse one.
+//! Change events (inotify), with polling as the fallback: a limit of the system may refuse a watch.
 //!
-//! It never reads a file: it sends [`Command::Changed`], and the reloader scans. Read next: `watch`.
+//! It never reads a file: it sends [`Command::Changed`], and the reloader scans. Read next: `watch` for the watched paths.
 
 use std::{
     sync::{
@@ -31,7 +30,7 @@ pub(super) struct ChangeEvents {
 }
 
 impl ChangeEvents {
-    /// Sends events to `commands`. Built-in files are not watched.
+    /// Sends events to `commands`. `is_watched` is false for built-in files.
     pub(super) fn new(commands: &SyncSender<Command>, is_watched: bool) -> Self {
         let pending = Arc::new(AtomicBool::new(false));
         let (commands, tried) = (commands.clone(), Instant::now());
@@ -46,8 +45,8 @@ impl ChangeEvents {
         }
     }
 
-    /// Lets the next event send a command. Call it for each `Command::Changed`, before the files are read: an event
-    /// during the scan must cause another one.
+    /// Lets the next event send a command. Call this for each `Command::Changed`, before the files are read: an event
+    /// during a scan must cause another scan.
     pub(super) fn received(&self) {
         self.pending.store(false, Ordering::Release);
     }

@@ -1,10 +1,13 @@
 //! The engine's pipeline with the vars and the lint levels of this process: texts become providers.
 //!
-//! It keeps no provider and decides nothing about one. Read next: `last_good` for the providers that serve.
+//! It stores no provider and decides nothing about one. Read next: `last_good` for the providers that serve.
 
 use std::{cell::RefCell, sync::Arc};
 
-use super::{SourceTree, Vars, vars::Fingerprints};
+use super::{
+    SourceTree,
+    vars::{Fingerprints, Vars},
+};
 use crate::{
     bind, compile,
     lint::Levels,

@@ -1,4 +1,6 @@
-//! Settings of the reloader, and what a start returns besides the table that serves.
+//! Settings of the reloader, and the outcome of a start: diagnostics, or an error.
+//!
+//! These are plain values. Read next: `reload`.
 
 use std::{io, path::PathBuf, time::Duration};
 

@@ -1,7 +1,7 @@
-//! The status document of each scan: the state of every file, and since when. It compares each document with the one
-//! before, and keeps the times of those states that did not change.
+//! Builds the status document of each scan: the state of every file, and the time at which it began. A state that did not
+//! change keeps its time.
 //!
-//! It decides nothing: `evaluate` does. Read next: `status` for the document itself.
+//! It decides nothing: `evaluate` does. Read next: `status` for the types of the document.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -23,14 +23,14 @@ use crate::{
     settings::Source,
 };
 
-/// The status document of the last scan, and what the next one is compared with.
+/// The status document of the last scan.
 pub(super) struct StatusRecord {
     source: Source,
     status: Status,
     since: BTreeMap<Arc<str>, FileSince>,
 }
 
-/// The state of a file with a certain text, and when it began.
+/// The state of a file with a certain text, and the time at which it began.
 #[derive(Clone, Copy)]
 struct FileSince {
     state: FileState,
@@ -38,11 +38,11 @@ struct FileSince {
     began_ms: u64,
 }
 
-/// A file as the document lists it: one of the directory, or one that only a provider's name is left of.
+/// A file that the document lists.
 struct ListedFile<'a> {
     provider: Option<&'a FileName>,
     state: FileState,
-    /// `None` if the file does not exist.
+    /// The hash of the text, or `None` if the file does not exist.
     hash: Option<Hash>,
 }
 
@@ -83,7 +83,7 @@ impl StatusRecord {
         warnings.filter(|one| !before.contains(one)).cloned().collect()
     }
 
-    /// Replaces the document. Returns true if more changed than the time of the scan.
+    /// Replaces the document. Returns true if more than the time of the scan changed.
     pub(super) fn update(&mut self, outcome: &StatusInput<'_>) -> bool {
         let &StatusInput { evaluation, table_changed, .. } = outcome;
         let mut status = Status {

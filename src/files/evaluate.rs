@@ -1,5 +1,6 @@
-//! From texts to a decision: compiles what changed, and lets [`crate::reconcile`] choose the version of each provider
-//! that serves. The three outcomes of a scan: the files are taken over, the directory is gone, `strict` refuses.
+//! The evaluation of a scan: compiles the providers that changed, and lets [`crate::reconcile`] choose the version of each
+//! that serves. A scan has three outcomes: it takes the files over, holds since the directory is missing, or is refused by
+//! `strict`.
 //!
 //! It never builds the route table, and never writes the status document. Read next: `state`.
 
@@ -101,7 +102,7 @@ pub(super) fn hold(
     let known = last_good.iter().map(|(name, one)| (name.clone(), bad(&one.good)));
     let rejected = rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
     let fresh = rejected.chain(known).collect();
-    let problem = format!("{problem}: what served before goes on serving; put the files back");
+    let problem = format!("{problem}: the last good files go on serving; restore the directory");
     let settled = settle(fresh, &last_good.good());
     Evaluation { settled, problem: Some(problem), ..Evaluation::default() }
 }
@@ -123,7 +124,7 @@ pub(super) fn refuse(
     let settled = Settled { rejected, ..settle(fresh.collect(), &last_good.good()) };
     let good = evaluation.settled.serving.iter().filter(|(_, one)| !one.stale);
     let held_back = good.map(|(name, _)| name.clone()).collect();
-    let problem = "`strict` is on and not every file is good: nothing of this reload was taken over".into();
+    let problem = "`strict` is on and a file has errors: the reload changed nothing".into();
     Evaluation { settled, problem: Some(problem), held_back, ..evaluation }
 }
 

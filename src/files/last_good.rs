@@ -2,8 +2,8 @@
 //! secret files that it is bound to. These are the providers that serve.
 //!
 //! It guarantees that an unchanged provider is not compiled again, and that a replaced secret takes effect even for a
-//! provider whose files are bad now. It does not choose between versions: `evaluate` does. Read next: `keep` for the
-//! copy on disk.
+//! provider whose files are bad now. It does not choose between versions: `evaluate` does. Read next: `last_good_dir` for
+//! the copy on disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -98,8 +98,8 @@ impl LastGoodSet {
         self.restore(unrestored, compiler);
     }
 
-    /// Takes over stored versions whose texts are those of the directory: `fresh` holds them compiled. Those that are
-    /// not good there are compiled from their own texts.
+    /// Takes over stored versions whose texts are those of the directory: `fresh` has them compiled. Those that are bad
+    /// there are compiled from their own texts.
     pub(super) fn adopt(
         &mut self,
         stored: BTreeMap<FileName, LastGoodFiles>,
@@ -113,7 +113,7 @@ impl LastGoodSet {
                 fresh.insert(name.clone(), Fresh::Same);
                 self.insert(name, good, files, compiler);
             } else {
-                // The test of a file outside its inputs may fail on one of its inputs.
+                // Its own texts are the same: a test in a file that is not among them made one of them bad.
                 spoilt.insert(name, files);
             }
         }
@@ -154,8 +154,8 @@ impl LastGoodSet {
         next.map_or(Duration::MAX, |at| Duration::from_millis(at.saturating_sub(now_ms())))
     }
 
-    /// Makes the settled providers the last good ones. `held` are stale only because `strict` refused the reload:
-    /// their own files are good, and their time does not run.
+    /// Makes the settled providers the last good ones. The files of `held_back` are good, and only `strict` keeps them
+    /// from serving: their `max_stale` does not run.
     pub(super) fn update(
         &mut self,
         tree: &SourceTree,
@@ -163,7 +163,7 @@ impl LastGoodSet {
         held_back: &BTreeSet<FileName>,
         compiler: &mut Compiler,
     ) {
-        // A directory that is missing has deleted nothing.
+        // A missing directory deletes no provider.
         let out = |name: &FileName| tree.0.is_empty() || settled.rejected.iter().any(|one| one.name == *name);
         self.unrestored.retain(|name, _| !settled.serving.contains_key(name) && out(name));
         self.providers.retain(|name, _| settled.serving.contains_key(name));
@@ -214,7 +214,7 @@ fn inputs(good: &Good, tree: &SourceTree) -> Inputs {
 
 /// True if the tree holds the same texts. `policy` is the tree's policy file, found once for all providers.
 pub(super) fn is_same(inputs: &Inputs, tree: &SourceTree, policy: Option<&Arc<str>>) -> bool {
-    // Without the policy among its inputs, the provider was never checked against it.
+    // Without the policy among its inputs, the provider was never checked against the policy.
     policy.is_none_or(|file| inputs.contains_key(file))
         && inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash))
 }

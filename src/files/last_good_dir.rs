@@ -1,9 +1,10 @@
-//! What was last good, kept in the data directory through a restart: `last-good/index.json` says which texts
-//! each provider was made of, and the texts stand beside it under their SHA-256. An index is replaced whole, and
-//! a text is believed only if it has its hash: a process that dies at any point loses nothing that was there, and
-//! a machine that does may lose a text that was just written, but never takes half of one for the whole.
+//! The last good versions on disk, for the next start: `data/last-good/index.json` lists the files of each provider by
+//! SHA-256, and each text is a file of that name beside it.
 //!
-//! Never keeps the value of a var, and never decides what serves.
+//! The index is replaced atomically, and a text is used only if its hash matches. A killed process loses nothing that was
+//! stored. A loss of power may lose a text that was just written, but never yields half of one.
+//!
+//! It never stores the value of a var, and never decides which version serves. Read next: `last_good`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,31 +24,32 @@ use super::{
 };
 use crate::{hex, name::FileName, pipeline::Folder};
 
-/// The form of the index. Another one is not read.
+/// The version of the index format. Other versions are ignored.
 const VERSION: u32 = 1;
-/// New texts up to which each is on disk before the index names it. Of more, as at a first start, a loss of power
-/// may lose some.
+/// The most new texts that are synced to disk before the index names them. With more, as at a first start, syncing takes
+/// too long; a loss of power may lose some of them.
 const MAX_SYNCED: usize = 100;
 const DIRECTORY: &str = "last-good";
 const INDEX: &str = "index.json";
 
-/// What is kept of a provider.
+/// The stored form of one provider's last good version.
 #[derive(Debug, Clone)]
 pub(super) struct LastGoodFiles {
-    /// What it was made of.
+    /// The files that it was compiled from.
     pub inputs: Inputs,
-    /// Since when its files are something else, in milliseconds since 1970.
+    /// The time since which its current files differ and are bad, in milliseconds since 1970.
     pub stale_since_ms: Option<u64>,
 }
 
-/// Where it is kept, and what is there.
+/// The directory `last-good` in the data directory.
 #[derive(Debug)]
 pub(super) struct LastGoodDir {
     dir: PathBuf,
-    /// The providers directory, spelled as files are shown.
+    /// The providers directory, spelled as in the paths that are shown.
     providers: PathBuf,
-    /// The directory that the files came from: what was good of another one says nothing of this one's.
+    /// The absolute path of the providers directory. The stored versions of another directory do not count.
     source: String,
+    /// The index on disk, if it is known and all its texts are intact.
     saved: Option<Index>,
     /// True after a failed save, until one succeeds.
     is_failing: bool,
@@ -82,7 +84,7 @@ struct IndexInput {
 }
 
 impl LastGoodDir {
-    /// In a data directory, of the files of a providers directory.
+    /// For the files of `providers`, in the data directory `data`.
     pub(super) fn new(data: &Path, providers: &Path) -> Self {
         let source = std::path::absolute(providers).unwrap_or_else(|_| providers.to_owned());
         let source = source.to_string_lossy().into_owned();
@@ -95,7 +97,7 @@ impl LastGoodDir {
         }
     }
 
-    /// Whether what is kept is of this directory.
+    /// True if the index is of this providers directory and lists a provider.
     fn has_files(&self) -> bool {
         let index = fs::read(self.dir.join(INDEX)).ok();
         let index = index.and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
@@ -110,7 +112,7 @@ impl LastGoodDir {
         })
     }
 
-    /// What was last good. The error says why it is not known.
+    /// The stored versions, without those whose texts are damaged. The error is about the index.
     fn try_load(&mut self) -> Result<BTreeMap<FileName, LastGoodFiles>, String> {
         let path = self.dir.join(INDEX);
         let bytes = match fs::read(&path) {
@@ -130,12 +132,12 @@ impl LastGoodDir {
             Some((FileName::new(name)?, LastGoodFiles { inputs, stale_since_ms: entry.stale_since_ms }))
         });
         let files: BTreeMap<_, _> = files.collect();
-        // Where anything is damaged, all is written anew.
+        // After any damage, the next save writes every text again.
         self.saved = (files.len() == index.providers.len()).then_some(index);
         Ok(files)
     }
 
-    /// A text, if it is there whole. Files of one text share it.
+    /// Reads a text, if it is intact. Providers that use the same file share it.
     fn input(&self, input: &IndexInput, texts: &mut Inputs) -> Option<(Arc<str>, Arc<SourceFile>)> {
         let name = FileName::new(&input.name)?;
         let root = if input.filled_in { Path::new(BUILT_IN) } else { &self.providers };
@@ -151,7 +153,7 @@ impl LastGoodDir {
         Some((file, text))
     }
 
-    /// Stores these versions, and no others. A failure is logged once; each scan calls this again.
+    /// Stores these versions and removes all others. A failure is logged once; each scan tries again.
     pub(super) fn save<'k>(&mut self, good: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone) {
         match self.try_save(good) {
             Ok(()) if std::mem::take(&mut self.is_failing) => log::saved_again(),
@@ -160,7 +162,7 @@ impl LastGoodDir {
         }
     }
 
-    /// Keeps what is good now, if it is something else than what is kept. The error is a fragment.
+    /// Writes the versions if they differ from those on disk. The error is a fragment.
     fn try_save<'k>(
         &mut self,
         good: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
@@ -192,7 +194,7 @@ impl LastGoodDir {
         replace(&self.dir.join(INDEX), &serde_json::to_vec(index)?, true)?;
         File::open(&self.dir)?.sync_all()?;
         for old in there.iter().filter(|name| *name != INDEX && !texts.contains_key(*name)) {
-            // One that cannot be removed harms nothing: the index does not name it.
+            // A file that cannot be removed does no harm: the index does not name it.
             let _ = fs::remove_file(self.dir.join(old));
         }
         Ok(())
@@ -204,12 +206,12 @@ impl LastGoodDir {
 }
 
 impl LastGoodFiles {
-    /// True if a version that turned stale has been so for `max` at `now_ms`.
+    /// True if it has been stale for `max` or longer at `now_ms`.
     pub(super) fn is_expired(&self, max: Duration, now_ms: u64) -> bool {
         self.expiry_ms(max).is_some_and(|at| at <= now_ms)
     }
 
-    /// The time at which it expires, in milliseconds since 1970; none if it is not stale.
+    /// The time at which it expires, in milliseconds since 1970; `None` if it is not stale.
     pub(super) fn expiry_ms(&self, max: Duration) -> Option<u64> {
         let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
         self.stale_since_ms.map(|since| since.saturating_add(max))
@@ -235,7 +237,7 @@ fn names(dir: &Path) -> io::Result<BTreeSet<String>> {
     fs::read_dir(dir)?.map(name).collect()
 }
 
-/// Puts a file in place, whole or not at all. Only its owner can read it: a text may hold a key by mistake.
+/// Replaces a file atomically. Only its owner can read it: a text may contain a key by mistake.
 fn replace(path: &Path, content: &[u8], synced: bool) -> io::Result<()> {
     let draft = path.with_extension("tmp");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
@@ -258,7 +260,7 @@ mod tests {
         LastGoodFiles { inputs: files.iter().map(text).collect(), stale_since_ms }
     }
 
-    /// What another process finds: of each provider its texts, and since when it is stale.
+    /// The versions that another process loads: of each provider its texts, and the time since which it is stale.
     fn found(data: &Path, providers: &str) -> Result<String, String> {
         let files = LastGoodDir::new(data, Path::new(providers)).try_load()?;
         let shown = files.iter().map(|(name, one)| {
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_good_is_found_again_and_what_is_not_is_let_go() {
+    fn stored_versions_are_loaded_again_and_removed_ones_are_deleted() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
         let mut dir = LastGoodDir::new(data.path(), Path::new("p"));
@@ -292,12 +294,12 @@ mod tests {
         assert_eq!((found(data.path(), "q").unwrap().as_str(), texts(data.path())), ("", 3));
         save(&mut dir, &[("a", a)]);
         assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("a: A+P None", 2));
-        // What is there besides, and cannot be removed, is in nobody's way.
+        // A foreign entry that cannot be removed is ignored.
         fs::create_dir(data.path().join("last-good/lost+found")).unwrap();
         save(&mut dir, &[("a", files(&[("a.toml", "A2")], None))]);
         assert_eq!(found(data.path(), "p").unwrap(), "a: A2 None");
         fs::remove_dir(data.path().join("last-good/lost+found")).unwrap();
-        // Another process goes on where this one stopped.
+        // Another process continues with the same directory.
         let mut other = LastGoodDir::new(data.path(), Path::new("p"));
         other.load();
         save(&mut other, &[("c", files(&[("c.toml", "A")], None))]);
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_whole_is_believed() {
+    fn damaged_texts_and_indexes_are_ignored() {
         let data = tempfile::tempdir().unwrap();
         let mut dir = LastGoodDir::new(data.path(), Path::new("p"));
         save(&mut dir, &[("a", files(&[("a.toml", "A")], None)), ("b", files(&[("b.toml", "B")], None))]);

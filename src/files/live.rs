@@ -1,6 +1,7 @@
-//! The current table and what became of each file: one pointer that every request reads once, at its
-//! first byte, and a reload replaces whole; and the status document beside it. A request in flight keeps its
-//! snapshot up to the head of the answer. Nothing that a request does here ever waits.
+//! The current route table and status document, each behind an atomic pointer. A request loads the table once, at its
+//! first byte; a reload replaces it whole.
+//!
+//! Reading never blocks. A request keeps its snapshot up to the head of the answer. Read next: `reload`, which writes here.
 
 use std::{
     sync::{Arc, mpsc},
@@ -13,12 +14,12 @@ use tokio::sync::oneshot;
 use super::{ServedFiles, Status, served};
 use crate::table::Table;
 
-/// Reloads that may wait to be done.
+/// The capacity of the reloader's queue.
 pub(super) const MAX_QUEUED: usize = 64;
-/// How long whoever asks for a reload waits for its end.
+/// The longest time that [`Live::reload`] waits.
 pub(super) const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 
-/// The table that requests are looked up in now, and how it came about.
+/// The current route table, the texts that it was built from, and the status document.
 #[derive(Debug)]
 pub struct Live {
     table: ArcSwap<Table>,
@@ -27,28 +28,30 @@ pub struct Live {
     commands: mpsc::SyncSender<Command>,
 }
 
-/// What the reloader is told.
+/// A command to the reloader.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Something may have happened to the files.
+    /// Scan soon: a file may have changed.
     Changed,
-    /// Look at all files now, and tell what came of it.
+    /// Scan now, and send the status document.
     Reload(oneshot::Sender<Arc<Status>>),
-    /// Look at nothing any more.
+    /// Stop the thread.
     Stop,
 }
 
-/// Why a reload that was asked for has no outcome. What serves is as before.
+/// A reload request without an outcome. The current table goes on serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadError {
-    /// More wait for one than can be told of it.
-    #[error("too many wait for a reload already: try again")]
+    /// The reloader's queue is full.
+    #[error("too many reload requests are waiting: try again")]
     Busy,
-    /// It goes on, but not within the time that one waits.
-    #[error("the reload is not done after {} s: `tollgate status` tells when it is", RELOAD_DEADLINE.as_secs())]
+    /// The reload is still running.
+    #[error("the reload is still running after {} s: `tollgate status` shows its outcome later", RELOAD_DEADLINE.as_secs())]
     TimedOut,
-    /// The process is about to end, or the reloader has failed.
-    #[error("nothing is read any more: tollgate is stopping, or else `tollgate status` says why")]
+    /// The process is shutting down, or the reloader panicked.
+    #[error(
+        "the reloader is not running: tollgate is shutting down, or the reloader failed (see `tollgate status`)"
+    )]
     NotRunning,
 }
 
@@ -76,30 +79,30 @@ impl Live {
         self.status.store(status);
     }
 
-    /// The route table of this moment. A request takes it once, at its first byte, and passes it on by argument:
-    /// two snapshots in one request could disagree, say on which headers may hold the caller's token.
+    /// The current route table. A request takes it once, at its first byte, and passes it on by argument: two snapshots
+    /// in one request could disagree, for instance on which headers may hold the caller's token.
     pub fn snapshot(&self) -> Arc<Table> {
         self.table.load_full()
     }
 
-    /// What became of each file, as of the last look at them.
+    /// The status document of the last scan.
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
     }
 
-    /// The texts that serve.
+    /// The texts that the current table was built from.
     pub fn served_files(&self) -> ServedFiles {
         ServedFiles::of(&self.served.load())
     }
 
-    /// Looks at all files anew, and waits until what is good of them serves.
+    /// Requests a scan and waits until its table serves. Returns the status document.
     pub async fn reload(&self) -> Result<Arc<Status>, ReloadError> {
-        let (tell, told) = oneshot::channel();
-        self.commands.try_send(Command::Reload(tell)).map_err(|error| match error {
+        let (reply, outcome) = oneshot::channel();
+        self.commands.try_send(Command::Reload(reply)).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => ReloadError::Busy,
             mpsc::TrySendError::Disconnected(_) => ReloadError::NotRunning,
         })?;
-        match tokio::time::timeout(RELOAD_DEADLINE, told).await {
+        match tokio::time::timeout(RELOAD_DEADLINE, outcome).await {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(_)) => Err(ReloadError::NotRunning),
             Err(_) => Err(ReloadError::TimedOut),

@@ -1,5 +1,6 @@
-//! Reads and parses a providers directory once, for the command line. The server reads it again and again
-//! ([`super::reload`]).
+//! Reads and parses a providers directory once, for the command line.
+//!
+//! It watches nothing and keeps no last good version. Read next: `reload` for the server.
 
 use std::{io, path::Path};
 
@@ -15,7 +16,7 @@ pub fn load(source: &Source) -> io::Result<Loaded> {
     Ok(Loaded { sources: tree.sources(), ..parse(tree.input_files(), |_| true) })
 }
 
-/// The same with one text in the place of the file at `path`, whatever that holds.
+/// Reads and parses all files, with `text` in place of the file at `path`. The error is about the directory itself.
 pub fn load_with(source: &Source, path: &Path, text: Vec<u8>) -> io::Result<Loaded> {
     let mut tree = SourceTree::read(source, &SourceTree::default())?;
     tree.replace(path, text);
@@ -36,7 +37,8 @@ mod tests {
         "path_prefix = \"/proxy/{provider}\"\n[endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n";
     const GOOD: &str = "title = \"X\"\nextends = \"p\"\nbase_url = \"https://x.example\"\n";
 
-    /// Which providers serve and which are out, and the codes of all errors, of a directory with these files.
+    /// Loads a directory with these files. Returns the providers that serve, those that are rejected (`-name`), and the
+    /// codes of all errors.
     fn outcome(files: &[(&str, &str)]) -> (String, String) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("presets")).unwrap();
@@ -53,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_takes_out_no_more_than_it_must() {
+    fn a_bad_file_rejects_only_the_providers_that_depend_on_it() {
         let check = |files: &[(&str, &str)], providers: &str, codes: &str| {
             assert_eq!(outcome(files), (providers.to_owned(), codes.to_owned()), "{files:?}");
         };
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_key_goes_only_where_all_that_use_its_section_know_of() {
+    fn providers_share_a_section_only_if_each_lists_the_others() {
         let check = |files: &[(&str, &str)], providers: &str, codes: &str| {
             let preset = ("presets/p.toml", PRESET);
             let files: Vec<_> = [preset].iter().chain(files).copied().collect();
@@ -91,15 +93,15 @@ mod tests {
         let knows = |name: &str| section("providers.m", &format!("[\"{name}\"]"));
         let other_host = &own.replace("x.example", "y.example");
         let egress = &format!("{own}[[egress]]\nurl = \"https://y.example/?to={{url|urlencode}}\"\n");
-        // Neither names the other: both are out, whichever name is first and wherever they lead.
+        // Neither lists the other: both are rejected, in either order of names and with any host.
         check(&[("m.toml", own), ("a.toml", other_host)], "-a -m", "TG041 TG041");
         check(&[("m.toml", own), ("z.toml", own)], "-m -z", "TG041 TG041");
         check(&[("m.toml", own), ("z.toml", egress)], "-m -z", "TG041 TG041");
-        // One names the other: the one that is not named is out.
+        // Only one lists the other: the one that is not listed is rejected.
         check(&[("m.toml", own), ("z.toml", &knows("m"))], "m -z", "TG041");
         check(&[("m.toml", &knows("z")), ("z.toml", own)], "z -m", "TG041");
         check(&[("m.toml", &knows("z")), ("z.toml", &knows("m"))], "m z", "");
-        // Whom the owner does not name stays out while the owner is out itself, for whatever reason.
+        // The owner of the section is rejected for another reason: a provider that it does not list stays rejected.
         let failing =
             "[[test]]\nname = \"t\"\nrequest = { path = \"/proxy/m/one\" }\nexpect = { status = 404 }\n";
         check(&[("m.toml", &format!("{own}{failing}")), ("z.toml", own)], "-m -z", "TG050 TG041");
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_directory_lacks_is_the_binarys() {
+    fn missing_presets_are_built_in() {
         let dir = tempfile::tempdir().unwrap();
         let preset = EMBEDDED.get_dir("presets").unwrap().files().next().unwrap().path().file_stem().unwrap();
         let preset = preset.to_str().unwrap();

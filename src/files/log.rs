@@ -1,6 +1,7 @@
-//! Every log line of this room, so that its texts and fields stand in one place.
+//! Every log line of this room.
 //!
-//! A line never holds the text of a file or the value of a var: either may be a secret.
+//! A line never holds the text of a file or the value of a var: either may be a secret. Read next: `reload`, which logs
+//! each scan.
 
 use std::time::Duration;
 
@@ -32,12 +33,15 @@ pub(super) fn scanned(scan: &ScanReport, trigger: Trigger) {
         return;
     }
     summary(scan, &scan.status);
-    // An error is repeated for as long as it is there, a warning is logged once.
+    // An error is logged again at each scan that changes the status, a warning only once.
     let is_due = |one: &&Finding| one.severity == Severity::Error || scan.fresh_warnings.contains(one);
     let due: Vec<_> = scan.findings.iter().filter(is_due).collect();
     due.iter().take(MAX_LOGGED).for_each(|one| finding(one));
     if due.len() > MAX_LOGGED {
-        tracing::warn!(more = due.len() - MAX_LOGGED, "further findings: `tollgate status` shows them");
+        tracing::warn!(
+            more = due.len() - MAX_LOGGED,
+            "further findings omitted: `tollgate status` lists them"
+        );
     }
 }
 
@@ -54,9 +58,9 @@ fn summary(scan: &ScanReport, status: &Status) {
         };
     }
     match (status.ok, scan.status_changed) {
-        (true, true) => line!(info, "reloaded"),
-        (true, false) => line!(info, "reloaded: nothing to change"),
-        (false, _) => line!(warn, "reloaded: not all is good"),
+        (true, true) => line!(info, "provider files reloaded"),
+        (true, false) => line!(info, "provider files reloaded: no change"),
+        (false, _) => line!(warn, "provider files reloaded: some are not live"),
     }
 }
 
@@ -71,15 +75,15 @@ fn names(names: &[String]) -> Option<String> {
 }
 
 pub(super) fn expired(provider: &FileName) {
-    tracing::error!(%provider, "stale for longer than `max_stale` allows: out of service until its files are good");
+    tracing::error!(%provider, "provider out of service: stale for longer than `max_stale`");
 }
 
-/// A variable that was set in a shell afterwards does not reach a running process.
+/// Warns about a variable that may have been set after the start: a running process does not see that.
 pub(super) fn new_variable(variable: &str, set: bool) {
     tracing::warn!(
         variable,
         set,
-        "a file names this environment variable anew: it counts as it was when this process started, and a change to it needs a restart"
+        "a provider file named a new environment variable: its value is that at process start, and a change needs a restart"
     );
 }
 
@@ -88,7 +92,7 @@ pub(super) fn missed(files: usize, missed: u64, sweep: Duration) {
         files,
         missed,
         sweep_ms = millis(sweep),
-        "files changed and no event told of it: a network or bind mount may not pass them on; changes there are seen by the sweep alone"
+        "files changed without an event: a network or bind mount may not report changes, and only the sweep detects them"
     );
 }
 
@@ -96,27 +100,27 @@ pub(super) fn polling(problem: &str, interval: Duration) {
     tracing::warn!(
         problem,
         every_ms = millis(interval),
-        "the system cannot tell of changes to files: they are looked at again and again instead"
+        "change events are unavailable: files are polled instead"
     );
 }
 
 pub(super) fn events_again() {
-    tracing::info!("the system tells of changes to files again");
+    tracing::info!("change events are available again");
 }
 
 pub(super) fn last_good_unknown(problem: &str) {
-    tracing::warn!(problem, "what was last good is not known: a file that is bad now is out of service");
+    tracing::warn!(problem, "last good files were not loaded: a file that has errors now is out of service");
 }
 
 pub(super) fn save_failed(problem: &str) {
     tracing::error!(
         problem,
-        "what is good cannot be kept for a restart: a file that is bad then is out of service; tried again at every look"
+        "last good files were not stored: a file that has errors at the next start will be out of service; each scan tries again"
     );
 }
 
 pub(super) fn saved_again() {
-    tracing::info!("what is good is kept for a restart again");
+    tracing::info!("last good files were stored again");
 }
 
 pub(super) fn reloader_failed(problem: &str) {

@@ -1,8 +1,10 @@
-//! Provider files from the outside: reads a providers directory, or the copy compiled into the binary, hands the texts to
-//! the engine's pipeline, and holds the route table that serves. Hot reload, last good texts and the status document.
+//! Provider files: reads a directory or the built-in copy, passes the texts to the engine's pipeline, and holds the route
+//! table that serves. Hot reload, last good versions, and the status document.
 //!
-//! Also the only place where vars are looked up. It decides nothing about a file: that is [`crate::pipeline`]'s and
-//! [`crate::reconcile`]'s. Read next: `reload` for the loop, `state` for what it keeps.
+//! It guarantees that a request never waits for a reload, and that a file with errors does not stop a provider that
+//! serves. It decides nothing about a file: [`crate::pipeline`] and [`crate::reconcile`] do. No other room looks up vars.
+//!
+//! Read next: `reload` for the loop, then `state` for one scan.
 
 // Each module uses only those above it.
 mod source_file;
@@ -48,4 +50,4 @@ pub use served::{ServedFile, ServedFiles};
 pub use source_file::{MAX_FILE_BYTES, SourceFile, decode_utf8, read_text};
 pub use status::{FileState, FileStatus, Finding, RelatedLocation, Status, StatusCounts, Watching};
 pub use tree::{SourceTree, policy_path};
-pub use vars::{Vars, var_value};
+pub use vars::var_value;

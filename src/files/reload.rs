@@ -1,7 +1,8 @@
-//! The reloader: one thread that scans the files after a change, and puts the outcome in place of the current table. It
-//! alone replaces the table, so that reloads never overlap.
+//! The reloader: one thread that scans the files after a change and replaces the current table (hot reload). Only this
+//! thread replaces it, so that reloads never overlap.
 //!
-//! It decides nothing about files: `evaluate` and [`crate::reconcile`] do. It never holds a request up. Read next: `state`.
+//! It guarantees that a reload neither delays a request nor changes one in flight. It decides nothing about files. Read
+//! next: `state` for one scan.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,13 +26,13 @@ use super::{
 };
 use crate::{settings::Source, table::Table};
 
-/// The quiet time after the last event before a scan: a save is several events.
+/// The time without an event before a scan: a save is several events.
 const DEBOUNCE: Duration = Duration::from_millis(150);
-/// The longest time from the first event to a scan, if changes never end.
+/// The longest time from the first event to a scan, while events go on.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(700);
-/// While polling, the pause between two scans in multiples of the last scan's duration.
+/// While polling, the pause after a scan in multiples of its duration.
 const POLL_FACTOR: u32 = 20;
-/// The time that an event may arrive after its change.
+/// The longest time from a change to its event.
 const EVENT_LATENCY: Duration = Duration::from_millis(100);
 /// The time that the end waits for a running scan.
 const LAST_SCAN: Duration = Duration::from_secs(2);
@@ -65,10 +66,11 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, InitialDiagnostics)
     Ok((live, Reloader { commands, ended, thread: thread.map_err(StartError::Thread)? }, first))
 }
 
-/// Runs the reloader. After a panic the status document has the problem: it would go unnoticed until a change is missed.
+/// Runs the reloader, and reports a panic in the status document: it would otherwise go unnoticed until a change has no
+/// effect.
 fn report_panic(live: &Live, work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        let problem = "the reloader has failed, as the log says: what served before goes on serving, and no file is looked at any more; start tollgate anew";
+        let problem = "the reloader panicked, see the log: the current providers go on serving, and changes to files have no effect until tollgate is restarted";
         log::reloader_failed(problem);
         let status = Status::clone(&live.status());
         let problem = Some(problem.into());
@@ -77,7 +79,7 @@ fn report_panic(live: &Live, work: impl FnOnce()) {
 }
 
 impl Reloader {
-    /// Stops the thread. Waits for a running scan, but not for ever: its stored files are whole at any time.
+    /// Stops the thread. Waits up to 2 s for a running scan: a longer one is abandoned, which leaves no half-written file.
     pub fn stop(self) {
         let _ = self.commands.try_send(Command::Stop);
         if self.ended.recv_timeout(LAST_SCAN).is_ok() {
@@ -93,7 +95,7 @@ struct ReloadThread {
     events: ChangeEvents,
     queue: Receiver<Command>,
     live: Arc<Live>,
-    /// Old tables that requests may still hold. The last owner frees a table, which takes time: it is this thread.
+    /// Old tables that requests may still hold. Freeing a table takes time, so that this thread is its last owner.
     old: Vec<Arc<Table>>,
     /// Requests for a reload that wait for the next scan.
     requests: Vec<oneshot::Sender<Arc<Status>>>,
@@ -115,9 +117,9 @@ impl ReloadThread {
     }
 
     fn run(mut self) {
-        // Requests go first. Where a sandbox forbids this, reloads take their share.
+        // Requests have priority. A sandbox may forbid this; reloads then compete with them.
         let _ = rustix::process::setpriority_process(None, 10);
-        // The outcome of the first scan is stored here, when requests are being answered already.
+        // Stored here and not in `start`, which would delay the first request.
         self.state.save();
         let mut next = Instant::now() + self.pause(Duration::ZERO);
         while let Some(trigger) = self.wait(next) {
@@ -170,7 +172,7 @@ impl ReloadThread {
         self.changed = Some((self.changed.map_or(now, |(first, _)| first), now));
     }
 
-    /// Watches what the files depend on now. A new path may have changed between the scan and the watch: it counts as
+    /// Watches every path that the files depend on now. A new path may have changed between the scan and the watch: it counts as
     /// an event.
     fn arm(&mut self) {
         if self.events.arm(&self.state) {

@@ -1,4 +1,6 @@
-//! The report of one scan, as the reloader logs and publishes it: the table, the status document, and what changed.
+//! The report of one scan, which the reloader logs and publishes: the table, the status document, and the changes.
+//!
+//! These are plain values. Read next: `state`, which makes the report.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,7 +21,7 @@ pub(super) enum Trigger {
     Event,
     /// The interval between two scans is over.
     Sweep,
-    /// A client of `Live::reload` waits for the outcome.
+    /// A caller of `Live::reload` waits for the outcome.
     Request,
 }
 
@@ -45,7 +47,7 @@ pub(super) struct ScanReport {
     pub duration: Duration,
 }
 
-/// Names of providers: how the table differs from the one before, and which providers are not as their files say.
+/// Names of providers: those that differ from the table before, and those that are not live.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub added: Vec<String>,

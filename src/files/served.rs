@@ -1,7 +1,7 @@
-//! The texts that serve, as one document: of each provider those of its own file and of all that it is made of, as
-//! they were when they were taken over. Two providers may serve with two texts of one file.
+//! The document of the texts that serve: for each provider, its own file and every file that it was compiled from. Two
+//! providers may serve with different texts of the same file.
 //!
-//! Told only to who may read the files anyway: a text may hold a key by mistake.
+//! A text may contain a key by mistake. Only the control socket returns this document, to users who may read the files.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,27 +15,27 @@ use crate::{hex, name::FileName, pipeline::Folder};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Texts")]
 pub struct ServedFiles {
-    /// By provider, what it is made of.
+    /// For each provider, the files that it was compiled from.
     pub providers: BTreeMap<String, Vec<ServedFile>>,
-    /// The texts by their SHA-256.
+    /// All texts by SHA-256.
     pub texts: BTreeMap<String, String>,
 }
 
-/// A file that a provider is made of.
+/// A file that a provider was compiled from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Input")]
 pub struct ServedFile {
-    /// Its path, as it is shown.
+    /// Path of the file, as shown.
     pub file: String,
-    /// Its folder.
+    /// Folder of the file.
     pub folder: Folder,
-    /// Its name.
+    /// Name of the file, without `.toml`.
     pub name: String,
-    /// Which text.
+    /// SHA-256 of its text.
     pub sha256: String,
 }
 
-/// The same, as the server holds it.
+/// The files that each provider was compiled from, as the server holds them.
 pub(super) type InputsByProvider = BTreeMap<FileName, Inputs>;
 
 impl ServedFiles {
@@ -59,7 +59,7 @@ impl ServedFiles {
         all
     }
 
-    /// The texts as trees: in each, all providers that share their presets, gateways and apis.
+    /// The texts as source trees. Providers with the same presets, gateways and apis share a tree.
     pub fn trees(&self) -> Vec<SourceTree> {
         let mut trees: BTreeMap<Vec<&ServedFile>, SourceTree> = BTreeMap::new();
         for inputs in self.providers.values() {
@@ -70,7 +70,7 @@ impl ServedFiles {
                 else {
                     continue;
                 };
-                // Their tests passed when they were taken over.
+                // `filled_in`: its tests passed when the server took it over, and need not run again.
                 let text = SourceFile::from_text(input.folder, name, text, true);
                 tree.0.insert(input.file.as_str().into(), Arc::new(text));
             }

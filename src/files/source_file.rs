@@ -1,6 +1,7 @@
 //! One provider file: its text, the SHA-256 of it, and the stamp by which a later scan sees that it did not change.
 //!
-//! Reads regular files of a bounded size, and never blocks on a pipe or a device. Read next: `tree` for all files.
+//! It reads regular files of a bounded size, never blocks on a pipe or a device, and never parses a text. Read next:
+//! `tree` for all files.
 
 use std::{
     fs::{self, File, Metadata},
@@ -18,39 +19,41 @@ use sha2::{Digest, Sha256};
 
 use crate::{accounts::now_ms, name::FileName, pipeline::Folder};
 
-/// The largest file that is read, in bytes.
+/// The size of the largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
-/// How long after its last change a file is read again although it looks the same: another change may have
-/// got the same time stamp. Some file systems keep whole seconds.
+/// The time after a change during which a file is read again even if its stamp is the same: a second change may have got
+/// the same time stamp, since some file systems store whole seconds.
 const RACY_MS: u64 = 3_000;
 
-/// A SHA-256: of a text, as `sha256sum` prints it.
+/// A SHA-256. That of a text is what `sha256sum` prints.
 pub type Hash = [u8; 32];
 
-/// A file.
+/// A provider file, preset, gateway, api or policy, as read.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// Where it stands.
+    /// Its folder.
     pub folder: Folder,
-    /// Its name; none if its stem cannot be one.
+    /// Its name, or `None` if its stem is not a valid name.
     pub name: Option<FileName>,
     /// Its text. The error is a fragment.
     pub text: Result<Arc<str>, String>,
-    /// Tells it from any other text.
+    /// The SHA-256 of the text, or of the error.
     pub hash: Hash,
-    /// Whether it is the binary's, where a directory lacks it.
+    /// True for a built-in file that the directory lacks.
     pub filled_in: bool,
-    /// Whether its directory does not tell of all its changes: it is a link, or a mount of its own.
+    /// True if its directory does not report all its changes: it is a symbolic link, or a mount of its own.
     pub needs_own_watch: bool,
     stamp: Option<Stamp>,
 }
 
-/// What changes when a file does: device, inode, size, and the times of change in nanoseconds.
+/// Metadata that changes with the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
+    /// Device, inode and size.
     file: (u64, u64, u64),
+    /// `mtime` and `ctime`, in nanoseconds.
     times: (i128, i128),
-    /// Whether it may change once more without a trace.
+    /// True if the next change may leave the same stamp.
     is_racy: bool,
 }
 
@@ -70,7 +73,7 @@ impl Stamp {
 }
 
 impl SourceFile {
-    /// A text that was read before.
+    /// A file with a known text, read elsewhere.
     pub fn from_text(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
         let (name, text, hash) = (Some(name), Ok(text.into()), Sha256::digest(text).into());
         Self { folder, name, text, hash, filled_in, needs_own_watch: false, stamp: None }
@@ -82,7 +85,7 @@ impl SourceFile {
         let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
         let is_unchanged =
             |known: &Self| matches!((&known.stamp, &stamp), (Some(a), Some(b)) if a.is_unchanged(b));
-        // Where a link leads, and whether a file can be read, may change without the file's stamp.
+        // A link's target, and the right to read a file, may change without the file's stamp.
         let before = before.filter(|known| is_unchanged(known) && !link && known.text.is_ok());
         before.cloned().unwrap_or_else(|| {
             let needs_own_watch = link || is_mount(path);
@@ -111,13 +114,13 @@ impl SourceFile {
     }
 }
 
-/// Whether a file is a mount of its own, as a single file that is mounted into a container.
+/// True if the file is a mount of its own, as a single file that is mounted into a container.
 fn is_mount(path: &Path) -> bool {
     let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
     stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// The SHA-256 of parts, each with its length, so that no two lists of parts are taken for one.
+/// The SHA-256 of a list of parts. Each part is prefixed with its length, so that different lists cannot collide.
 pub(super) fn hash_parts(parts: &[&[u8]]) -> Hash {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -127,13 +130,13 @@ pub(super) fn hash_parts(parts: &[&[u8]]) -> Hash {
     hasher.finalize().into()
 }
 
-/// The text of one file, wherever it stands. The error is a fragment.
+/// Reads the text of any file. The error is a fragment.
 pub fn read_text(path: &Path) -> Result<Arc<str>, String> {
     let file = open_nonblocking(path, OFlags::empty()).map_err(|error| format!("cannot be read: {error}"))?;
     read_bounded(file, MAX_FILE_BYTES).and_then(decode_utf8).map(Arc::from)
 }
 
-/// The text that bytes are. The error is a fragment.
+/// Decodes a text. The error is a fragment.
 pub fn decode_utf8(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| match error.as_bytes() {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16: save it as UTF-8".to_owned(),
@@ -141,7 +144,7 @@ pub fn decode_utf8(bytes: Vec<u8>) -> Result<String, String> {
     })
 }
 
-/// Reads one file below `root`. The error is a fragment.
+/// Reads a file, if its real path is below `root`. The error is a fragment.
 fn read_below(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
     let real = fs::canonicalize(path).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => "a link that leads to itself".to_owned(),
@@ -151,19 +154,19 @@ fn read_below(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
     if !real.starts_with(root) {
         return Err("a link that leads out of the providers directory is not followed".into());
     }
-    // What is looked at is what is read, whoever changes the path in between.
+    // `NOFOLLOW` on the checked path: a link swapped in since the check is not followed.
     let file =
         open_nonblocking(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
     read_bounded(file, MAX_FILE_BYTES)
 }
 
-/// Opens a file for reading. A pipe that nobody writes to does not hold the process up.
+/// Opens a file for reading. A pipe without a writer does not block.
 pub(super) fn open_nonblocking(path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
     File::options().read(true).custom_flags(flags.cast_signed()).open(path)
 }
 
-/// All of a regular file, if it is small enough. The error is a fragment.
+/// Reads a regular file of at most `max` bytes. The error is a fragment.
 pub(super) fn read_bounded(file: File, max: u64) -> Result<Vec<u8>, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     let kind = file.metadata().map_err(unreadable)?.file_type();

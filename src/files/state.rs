@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Config, InitialDiagnostics, SourceTree, StartError, Vars, Watching,
+    Config, InitialDiagnostics, SourceTree, StartError, Watching,
     compiler::Compiler,
     describe::{StatusInput, StatusRecord},
     evaluate::{Evaluation, evaluate, hold, refuse},
@@ -22,6 +22,7 @@ use super::{
     scan::{Changes, ScanReport},
     served::InputsByProvider,
     tree::policy_path,
+    vars::Vars,
     watch::WatchPaths,
 };
 use crate::{
@@ -85,7 +86,7 @@ impl ReloadState {
         if self.config.strict && evaluation.has_errors() {
             return Err(StartError::Strict(first));
         }
-        // Variables that files name at the start are no news.
+        // Only variables that a file names after the start need a warning.
         self.compiler.vars_mut().new_variables();
         Ok((self.conclude(tree, &evaluation, &first.sources, watching, began), first))
     }
@@ -168,7 +169,7 @@ impl ReloadState {
             watching,
             table_changed,
         });
-        // The tree before a missing directory stays, so that its return does not read every file again.
+        // While the directory is missing, its last tree stays: on its return, unchanged files are not read again.
         if is_there {
             self.tree = tree;
         }
@@ -187,7 +188,7 @@ impl ReloadState {
         }
     }
 
-    /// Makes the settled providers the last good ones, and builds a table if it would differ from the present one.
+    /// Makes the settled providers the last good ones, and builds a new table if it would differ.
     fn take_over(&mut self, tree: &SourceTree, evaluation: &Evaluation) -> (bool, Changes) {
         let settled = &evaluation.settled;
         let changes = Changes::between(&self.table, settled);

@@ -1,39 +1,40 @@
-//! The status document: what serves, since when, and what became of each file. It is what `tollgate status`
-//! and `GET /admin/providers` show. Places are told as file, line and column; the text of a file, which may
-//! hold what nobody is to see, never is.
+//! The status document of `tollgate status` and `GET /admin/providers`: the state of every file, with its findings.
+//!
+//! A finding has a file, a line and a column. The document never holds the text of a file, which may contain a secret.
+//! Types keep their names in `schema/openapi.json`. Read next: `describe`, which fills the document.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{At, Diagnostic, Severity, Sources};
 
-/// What serves, and what became of each file.
+/// The providers that serve, and the state of each file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
-    /// Whether every file is live and nothing else is wrong. Warnings change nothing of that.
+    /// True if every file is live and there is no other problem. Warnings do not count.
     pub ok: bool,
-    /// Counts the tables that have served since the process started, from 1.
+    /// Number of route tables that have served since the process started, from 1.
     pub generation: u64,
-    /// SHA-256, in hex, over the files that serve: the same wherever the same files serve.
+    /// SHA-256, in hex, over the files that serve. Two nodes have the same hash exactly if they serve the same files.
     pub hash: String,
-    /// Since when this table serves, in UTC.
+    /// Time at which this table began to serve, in UTC.
     pub since: String,
-    /// Where the files come from.
+    /// Source of the files: a directory, or `built-in`.
     pub source: String,
-    /// How changes are noticed.
+    /// Detection of file changes.
     pub watching: Watching,
-    /// When the files were last looked at, in UTC.
+    /// Time of the last scan, in UTC.
     pub checked: String,
-    /// What is wrong with the directory itself, or why a reload was refused whole.
+    /// Problem with the directory itself, or the reason why a whole reload was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Changed files that a sweep found and no event told of, since the process started.
+    /// Number of changed files that a sweep found without an event, since the process started.
     pub missed: u64,
-    /// How many files are in which state.
+    /// Number of files in each state.
     pub counts: StatusCounts,
-    /// All files, by name.
+    /// All files, by path.
     pub files: Vec<FileStatus>,
-    /// Findings that are not shown, since there are too many.
+    /// Number of findings beyond the limit of 1,000, which are left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted: usize,
 }
@@ -43,28 +44,28 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// How changes to files are noticed.
+/// Detection of file changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Watching {
-    /// The system tells of them; a sweep finds what it did not tell.
+    /// Events of the operating system, and a sweep for changes without an event.
     Events,
-    /// By looking again and again, since the system cannot tell.
+    /// Polling, since the operating system gives no events.
     Polling,
-    /// They are not: the files are those in the binary.
+    /// None: the files are built in, or the reloader failed.
     #[default]
     Nothing,
 }
 
-/// How many files are in which state.
+/// Numbers of files in each state, and of providers and routes that serve.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Counts")]
 pub struct StatusCounts {
-    /// Files that serve as they are.
+    /// Files that serve in their current text.
     pub live: usize,
-    /// Files of which an older text serves.
+    /// Files that serve in their last good text.
     pub stale: usize,
-    /// Files of which nothing serves.
+    /// Files that do not serve.
     pub rejected: usize,
     /// Providers that serve.
     pub providers: usize,
@@ -72,81 +73,81 @@ pub struct StatusCounts {
     pub routes: usize,
 }
 
-/// What became of a file.
+/// The state of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "File")]
 pub struct FileStatus {
-    /// Its path.
+    /// Path of the file.
     pub file: String,
-    /// The provider that it is, if it is one.
+    /// Name of the provider, if the file is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Its state.
+    /// State of the file.
     pub state: FileState,
-    /// Since when it is in that state, with this text, in UTC.
+    /// Time at which this state began with this text, in UTC.
     pub since: String,
-    /// The provider's endpoints that serve.
+    /// Number of the provider's endpoints that serve.
     pub routes: usize,
-    /// Other files that keep it from being live.
+    /// Other files whose errors keep this one from being live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
-    /// What is to be said of it: what is wrong, then what lints warn of.
+    /// Findings about the file: errors first, then warnings of lints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<Finding>,
 }
 
-/// The state of a file.
+/// State of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "State")]
 pub enum FileState {
-    /// It serves as it is.
+    /// The current text serves.
     Live,
-    /// It cannot serve, and its last good text does.
+    /// The current text cannot serve; the last good one does.
     Stale,
-    /// It cannot serve, and no text of it was ever good, or that was too long ago.
+    /// Nothing serves: no text was ever good, or the last good one has expired.
     Rejected,
 }
 
-/// A diagnostic, with its place.
+/// A diagnostic, with its file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// The stable code, as `TG010`.
+    /// Stable code, such as `TG010`.
     pub code: String,
-    /// Whether the file cannot serve as it is.
+    /// `error` if the file cannot serve as it is.
     pub severity: Severity,
-    /// The file.
+    /// Path of the file.
     pub file: String,
-    /// The line, from 1.
+    /// Line, from 1.
     pub line: usize,
-    /// The column, in characters, from 1.
+    /// Column, in characters, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// The error or warning.
     pub message: String,
-    /// What to do.
+    /// Advice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Other places that belong to it.
+    /// Other locations that belong to the finding.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<RelatedLocation>,
 }
 
-/// A place that belongs to a diagnostic.
+/// A location that belongs to a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Place")]
 pub struct RelatedLocation {
-    /// The file.
+    /// Path of the file.
     pub file: String,
-    /// The line, from 1.
+    /// Line, from 1.
     pub line: usize,
-    /// The column, in characters, from 1.
+    /// Column, in characters, from 1.
     pub column: usize,
-    /// What it is.
+    /// Description of the location.
     pub label: String,
 }
 
 impl Finding {
-    /// A diagnostic, with lines and columns looked up in the texts.
+    /// Converts a diagnostic. Lines and columns come from the texts in `sources`.
     pub fn new(diagnostic: &Diagnostic, sources: &Sources) -> Self {
         let (line, column) = sources.line_column(&diagnostic.at);
         let related = diagnostic.related.iter().map(|(at, label)| RelatedLocation::new(at, label, sources));

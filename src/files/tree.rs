@@ -1,7 +1,7 @@
-//! The texts of provider files: as they stand in a directory, or in the copy compiled into this binary. What
-//! has not changed since the last time is not read again.
+//! All files of a providers directory, or of the copy that is built into the binary. A file that did not change since the
+//! last read is not read again.
 //!
-//! Never looks into a text: what it means is `spec`'s and `compile`'s.
+//! It never parses a text: [`crate::pipeline`] does. Read next: `source_file` for one file.
 
 use std::{
     collections::BTreeMap,
@@ -20,15 +20,15 @@ use crate::{
     settings::Source,
 };
 
-/// The files as they were when this binary was built.
+/// The files of `providers.d` when this binary was built.
 pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
 
-/// Where files are shown that a directory lacks and the binary has.
+/// The directory in the shown path of a built-in file.
 pub const BUILT_IN: &str = "built-in";
-/// How often files are looked at until two looks find the same.
+/// The most reads of a directory until two in a row are the same.
 const MAX_READS: usize = 4;
 
-/// The file with the policy.
+/// The name of the policy file.
 const POLICY: &str = "policy.toml";
 
 /// All files, by path as shown.
@@ -39,8 +39,7 @@ pub struct SourceTree(pub Inputs);
 pub(super) type Inputs = BTreeMap<Arc<str>, Arc<SourceFile>>;
 
 impl SourceTree {
-    /// Reads all files. What `before` has, and looks the same, is taken from there. The error is about the
-    /// directory itself.
+    /// Reads all files. Those with the same stamp are taken from `before`. The error is about the directory itself.
     pub fn read(source: &Source, before: &Self) -> io::Result<Self> {
         let mut tree = Self::default();
         match source {
@@ -61,7 +60,7 @@ impl SourceTree {
         Ok(tree)
     }
 
-    /// The files of a directory that is none on this machine: folder, path below the directory, and contents.
+    /// Files that are not in this file system, for instance of a Git revision: each a path below `dir` and contents.
     pub fn from_contents(
         dir: &str,
         files: impl IntoIterator<Item = (String, Result<Vec<u8>, String>)>,
@@ -81,12 +80,12 @@ impl SourceTree {
         tree
     }
 
-    /// The policy that stands beside the directory, if one does.
+    /// The policy file beside the directory, if there is one.
     pub fn policy(&self) -> Option<(&Arc<str>, &Arc<SourceFile>)> {
         self.0.iter().find(|(_, text)| text.folder == Folder::Policy)
     }
 
-    /// Takes another policy than the one beside the directory.
+    /// Replaces the policy with the file at `path`.
     pub fn set_policy(&mut self, path: &Path) {
         self.0.retain(|_, text| text.folder != Folder::Policy);
         self.read_policy(path, &Self::default());
@@ -94,7 +93,7 @@ impl SourceTree {
 
     fn read_policy(&mut self, path: &Path, before: &Self) {
         let metadata = fs::symlink_metadata(path);
-        // One that is there and cannot be read is not taken for none.
+        // A policy that exists and cannot be read is an error, not a missing policy.
         if metadata.is_err_and(|error| {
             matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
         }) {
@@ -110,8 +109,8 @@ impl SourceTree {
         }
     }
 
-    /// The same, once two looks find the same: not half of what is being written or swapped. Where writing
-    /// goes on and on, what the last look found.
+    /// Reads until two reads in a row are the same, so that half of a write or a swap is not taken for the whole. If
+    /// writing never ends, returns the last of a few reads.
     pub fn read_stable(source: &Source, before: &Self) -> io::Result<Self> {
         let mut tree = Self::read(source, before)?;
         for _ in 1..MAX_READS {
@@ -125,14 +124,14 @@ impl SourceTree {
         Ok(tree)
     }
 
-    /// Whether both hold the same texts.
+    /// True if both have the same files with the same texts.
     pub fn has_same_texts(&self, other: &Self) -> bool {
         let mut both = self.0.iter().zip(&other.0);
         self.0.len() == other.0.len()
             && both.all(|(one, other)| one.0 == other.0 && one.1.hash == other.1.hash)
     }
 
-    /// The files, as the pipeline takes them.
+    /// The files as input of the pipeline.
     pub fn input_files(&self) -> impl Iterator<Item = (&Arc<str>, InputFile<'_>)> {
         self.0.iter().map(|(file, text)| {
             let contents = text.text.as_ref().map(|text| &**text).map_err(String::as_str);
@@ -141,17 +140,17 @@ impl SourceTree {
         })
     }
 
-    /// The hash of a file.
+    /// The hash of the file with this path.
     pub fn hash_of(&self, shown: &str) -> Option<&Hash> {
         self.0.get(shown).map(|text| &text.hash)
     }
 
-    /// Whether it has any provider file, good or not.
+    /// True if there is a provider file, good or not.
     pub fn has_providers(&self) -> bool {
         self.0.values().any(|text| text.folder == Folder::Providers)
     }
 
-    /// All texts, for showing findings.
+    /// All texts, to render diagnostics.
     pub fn sources(&self) -> Sources {
         let mut sources = Sources::default();
         for (shown, text) in &self.0 {
@@ -165,7 +164,7 @@ impl SourceTree {
     fn read_folder(&mut self, folder: Folder, dir: &Path, root: &Path, before: &Self) -> io::Result<()> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
-            // Only the providers' own folder has to be there.
+            // Only the folder of the providers itself is required.
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder != Folder::Providers => {
                 return Ok(());
             }
@@ -192,8 +191,8 @@ impl SourceTree {
         self.insert(path, text);
     }
 
-    /// Presets, gateways and apis that a directory lacks are those of the binary, so that a provider file works
-    /// wherever it is put. Their tests were run when the binary was made.
+    /// Adds the built-in presets, gateways and apis that the directory lacks, so that a provider file works in any
+    /// directory. Their tests ran when the binary was built.
     fn fill_in(&mut self) {
         let has = |text: &SourceFile| {
             self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name))
@@ -205,7 +204,7 @@ impl SourceTree {
         }
     }
 
-    /// Puts a text in the place of a file, or of the binary's where the directory lacks it.
+    /// Replaces a file, or the built-in one that stands in for it.
     pub(super) fn replace(&mut self, path: &Path, bytes: Vec<u8>) {
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
         let folder = Folder::ALL[1..].iter().find(|one| one.name() == folder).copied();
@@ -222,12 +221,12 @@ impl SourceTree {
     }
 }
 
-/// Whether a file of this name is one of ours.
+/// True for the names of provider files. Hidden files and editors' backups are ignored.
 fn is_wanted(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "toml") && !name.starts_with('.')
 }
 
-/// Where the policy of a providers directory stands: beside it, as its path is given, links not followed.
+/// The path of the policy file: beside the providers directory, whose links are not followed.
 pub fn policy_path(dir: &Path) -> PathBuf {
     match dir.file_name() {
         Some(_) => dir.with_file_name(POLICY),
@@ -246,7 +245,7 @@ fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Ar
     Arc::new(SourceFile::new(folder, file.path(), Ok(file.contents().to_vec()), filled_in))
 }
 
-/// The path of a file below `root`, as shown.
+/// The shown path of a file below `root`.
 pub(super) fn display_path(root: &Path, folder: Folder, name: &FileName) -> Arc<str> {
     root.join(folder.name()).join(format!("{name}.toml")).to_string_lossy().into()
 }

@@ -1,5 +1,7 @@
-//! The values of vars: from the environment as it was when this process started, or from a file below the
-//! secrets directory. Remembers which were asked for and whether they changed, never what they are.
+//! The values of vars: environment variables as they were when this process started, and files below the secrets
+//! directory.
+//!
+//! It remembers the names and hashes of the values that were read, never the values. Read next: `compiler`.
 
 use std::{
     collections::BTreeMap,
@@ -16,19 +18,19 @@ use crate::{
     compile::{self, VarSource},
 };
 
-/// The largest file that a var is read from, in bytes.
+/// The size of the largest secret file, in bytes.
 const MAX_VAR_BYTES: u64 = 64 << 10;
 
-/// The vars that files name.
+/// The vars that provider files name.
 #[derive(Debug)]
-pub struct Vars {
+pub(super) struct Vars {
     secrets: PathBuf,
-    /// What files held when they were last looked at.
+    /// Hashes of the secret files, as read in this scan.
     files: BTreeMap<VarSource, Hash>,
     env: BTreeMap<String, Variable>,
 }
 
-/// A variable of the environment that a file names.
+/// An environment variable that a provider file names.
 #[derive(Debug)]
 struct Variable {
     is_set: bool,
@@ -36,21 +38,21 @@ struct Variable {
     returned: bool,
 }
 
-/// Which files below the secrets directory a provider was made with, and what tells their values from others.
-pub type Fingerprints = BTreeMap<VarSource, Hash>;
+/// The secret files that a provider uses, each with a hash of its value.
+pub(super) type Fingerprints = BTreeMap<VarSource, Hash>;
 
 impl Vars {
-    /// With files below `secrets`.
-    pub fn new(secrets: PathBuf) -> Self {
+    /// Reads secret files below `secrets`.
+    pub(super) fn new(secrets: PathBuf) -> Self {
         Self { secrets, files: BTreeMap::new(), env: BTreeMap::new() }
     }
 
-    /// Forgets what files held, so that they are looked at anew.
+    /// Forgets all hashes, so that the next scan reads the secret files again.
     pub fn refresh(&mut self) {
         self.files.clear();
     }
 
-    /// A var's value.
+    /// The value of a var.
     pub fn value(&mut self, source: &VarSource) -> bind::Lookup {
         let value = var_value(source, &self.secrets);
         if let VarSource::Env(name) = source {
@@ -58,14 +60,15 @@ impl Vars {
             let variable = Variable { is_set, returned: false };
             self.env.entry(name.clone()).or_insert(variable).is_set = is_set;
         } else {
-            // Of two values the first counts, so that the next look finds whoever was made with it changed.
+            // If the file changes during a scan, the hash of the first value stays. The next scan then sees a change, and
+            // binds again the providers that got the first value.
             self.files.entry(source.clone()).or_insert_with(|| hash_value(&value));
         }
         value
     }
 
-    /// What tells the values of a provider's vars from others. The environment is left out: it is this
-    /// process's own, and never another.
+    /// Hashes of the secret files that the provider's vars name. The environment is left out: it never changes while
+    /// the process runs.
     pub fn fingerprints(&mut self, provider: &compile::Provider) -> Fingerprints {
         let gateways = provider.gateways.iter().map(|one| &one.gateway.vars);
         let vars = gateways.chain([&provider.vars]).flat_map(BTreeMap::values).map(|var| &var.value.source);
@@ -82,8 +85,7 @@ impl Vars {
         hash
     }
 
-    /// The variables of the environment that files name for the first time since the last call, each with `true` if
-    /// it is set.
+    /// The environment variables that files name and no earlier call returned, each with `true` if it is set.
     pub fn new_variables(&mut self) -> Vec<(String, bool)> {
         let new = self.env.iter_mut().filter(|(_, variable)| !variable.returned);
         let new = new.map(|(name, variable)| {
@@ -93,7 +95,7 @@ impl Vars {
         new.collect()
     }
 
-    /// The files that files named, with their directory.
+    /// The paths of the secret files that were read in this scan.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.files.keys().filter_map(|source| match source {
             VarSource::File(name) => Some(self.secrets.join(name)),
@@ -110,9 +112,9 @@ fn hash_value(value: &bind::Lookup) -> Hash {
     }
 }
 
-/// A var's value: from the environment of this process, or from a file below `secrets`, less the line's end.
-/// Only what is not there is unset: what is there and cannot be read may be what keeps requests off the
-/// direct way.
+/// The value of a var: an environment variable, or a file below `secrets` without its line end. `None` if it does not
+/// exist. A value that exists and cannot be read is an error, never `None`: an unset var may turn off a gateway or an
+/// egress, and requests would go directly to the provider.
 pub fn var_value(source: &VarSource, secrets: &Path) -> bind::Lookup {
     match source {
         VarSource::Env(name) => match std::env::var(name) {
@@ -140,7 +142,7 @@ mod tests {
     use crate::files::source_file::pipe;
 
     #[test]
-    fn a_var_is_unset_only_where_it_is_not_there() {
+    fn only_a_missing_file_leaves_a_var_unset() {
         let dir = tempfile::tempdir().unwrap();
         let check = |name: &str, expected: Result<Option<&str>, &str>| {
             let found = var_value(&VarSource::File(name.into()), dir.path());
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changes_during_a_look_is_found_changed_by_the_next() {
+    fn the_next_scan_sees_a_secret_file_that_changed_during_a_scan() {
         let dir = tempfile::tempdir().unwrap();
         let source = VarSource::File("v".into());
         let mut vars = Vars::new(dir.path().into());
@@ -180,7 +182,7 @@ mod tests {
             vars.fingerprint(&source)
         };
         let first = read(&mut vars, "1");
-        // Whoever was bound to the first value would else pass for being bound to the second.
+        // With the second hash, a provider bound to the first value would pass for one bound to the second.
         assert_eq!(read(&mut vars, "2"), first);
         vars.refresh();
         assert_ne!(read(&mut vars, "2"), first);

@@ -1,8 +1,9 @@
-//! Which directories to watch so that no change to the files goes unnoticed, and the system's events about them.
-//! Directories are watched, not files: a watch on a file dies when an editor renames another over it. So are
-//! the directories that the path leads through, links followed, since any of them may be replaced.
+//! The watched paths, and the inotify watches on them.
 //!
-//! Never looks at a file: an event says only that it is time to.
+//! Directories are watched, not files: a watch on a file ends when an editor renames another file over it. Every directory
+//! on the path is watched too, symbolic links followed, since any of them may be replaced.
+//!
+//! It never reads a file: an event only causes a scan. Read next: `change_events`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,31 +19,31 @@ use notify::{
     event::{AccessKind, AccessMode},
 };
 
-/// The links that a path may lead through, as in the kernel.
+/// The most symbolic links that are followed on one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// The end of writing.
+/// The event when a writer closes a file.
 const WRITTEN: AccessKind = AccessKind::Close(AccessMode::Write);
 
-/// What of a directory's entries is of interest.
+/// The entries of a directory whose events count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Interest {
     All,
     Names(BTreeSet<OsString>),
 }
 
-/// The directories that something hangs on.
+/// The directories to watch, each with the entries whose events count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct WatchPaths(BTreeMap<PathBuf, Interest>);
 
 impl WatchPaths {
-    /// A directory: all that happens in it, and to what leads there.
+    /// Adds a directory with all its entries, and every directory and link on the path to it.
     pub(super) fn add_directory(&mut self, path: &Path) {
         let real = self.add_file(path);
         self.0.insert(real, Interest::All);
     }
 
-    /// A file: what happens to it in its directory, and to what leads there. Where it really stands.
+    /// Adds a file as an entry of its directory, and every directory and link on the path to it. Returns its real path.
     pub(super) fn add_file(&mut self, path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut ahead: Vec<OsString> = Vec::new();
@@ -67,7 +68,7 @@ impl WatchPaths {
         here
     }
 
-    /// A file that is a mount of its own: its directory does not hear of what is written into it.
+    /// Adds a file that is a mount of its own: a watch on its directory does not report writes to it.
     pub(super) fn add_mount(&mut self, path: &Path) {
         let real = self.add_file(path);
         self.0.entry(real).or_insert(Interest::Names(BTreeSet::new()));
@@ -90,7 +91,7 @@ impl WatchPaths {
     }
 }
 
-/// Puts a path's parts before what is ahead.
+/// Pushes the parts of a path onto the stack of parts to visit.
 fn push_parts(path: &Path, ahead: &mut Vec<OsString>, here: &mut PathBuf) {
     for part in path.components().rev() {
         match part {
@@ -101,25 +102,25 @@ fn push_parts(path: &Path, ahead: &mut Vec<OsString>, here: &mut PathBuf) {
     }
 }
 
-/// The system's events.
+/// The inotify watches.
 #[derive(Debug)]
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
     paths: Arc<Mutex<WatchPaths>>,
-    /// Which directory is watched at a path.
+    /// The device and inode that are watched at each path.
     armed: BTreeMap<PathBuf, (u64, u64)>,
 }
 
 impl Watch {
-    /// Calls `wake` at each event that concerns a place; of none yet. The error is a fragment.
+    /// Calls `wake` at each event on a watched path. There are none before [`Watch::arm`]. The error is a fragment.
     pub(super) fn new(wake: impl Fn() + Send + 'static) -> Result<Self, String> {
         let paths = Arc::new(Mutex::new(WatchPaths::default()));
         let known = paths.clone();
         let tell = move |event: notify::Result<Event>| {
             let is_watched = match event {
                 Ok(event) if event.need_rescan() => true,
-                // Reading is no change; what is read here would be heard of here again. Of what is written through
-                // a memory map nothing is told but the end.
+                // A read is no change, and the scan's own reads would cause the next scan. A write through a memory map
+                // causes no event but the close.
                 Ok(Event { kind: EventKind::Access(kind), .. }) if kind != WRITTEN => false,
                 Ok(event) => {
                     let paths = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,9 +136,9 @@ impl Watch {
         Ok(Self { watcher, paths, armed: BTreeMap::new() })
     }
 
-    /// Watches these places and no others. What is watched already is armed again: a directory of the same
-    /// path, even of the same inode, may be another by now. Tells whether any was not watched until now. The
-    /// error says which limit is used up.
+    /// Watches these paths and no others. Existing watches are armed again: a directory at the same path, even with the
+    /// same inode, may be another one by now. Returns true if a path was not watched before. The error names the limit
+    /// that is exhausted.
     pub(super) fn arm(&mut self, paths: &WatchPaths) -> Result<bool, String> {
         WatchPaths::clone_into(paths, &mut self.paths.lock().unwrap_or_else(PoisonError::into_inner));
         let gone: Vec<PathBuf> =
@@ -154,7 +155,7 @@ impl Watch {
             let Some(identity) = identity else { continue };
             match self.watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => more |= self.armed.insert(path.clone(), identity).is_none(),
-                // What vanished or may not be watched is left to the directories above and to the sweep.
+                // A directory that vanished or may not be watched: its parents' watches and the sweep cover it.
                 Err(error) if !is_limit(&error) => {}
                 Err(error) => return Err(problem(&error)),
             }
@@ -164,7 +165,7 @@ impl Watch {
 
     fn disarm(&mut self, path: &Path) {
         self.armed.remove(path);
-        // The system may have ended the watch by itself, as when the directory is gone.
+        // The system may have ended the watch itself, for instance when the directory was removed.
         let _ = self.watcher.unwatch(path);
     }
 }
@@ -177,7 +178,7 @@ fn is_limit(error: &notify::Error) -> bool {
     }
 }
 
-/// What to raise, for the log.
+/// The limit to raise, for the log.
 fn problem(error: &notify::Error) -> String {
     match &error.kind {
         ErrorKind::MaxFilesWatch => "the limit fs.inotify.max_user_watches is used up".into(),
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_a_path_hangs_on_is_watched() {
+    fn every_directory_and_link_on_a_path_is_watched() {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
         let check = |path: &str, expected: &[(&str, &str)]| {
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_beside_a_place_is_of_no_concern() {
+    fn events_on_other_paths_are_ignored() {
         let mut paths = WatchPaths::default();
         paths.add_directory(Path::new("/nowhere/p"));
         paths.add_mount(Path::new("/mounts/a.toml"));

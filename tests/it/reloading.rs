@@ -580,7 +580,7 @@ fn what_editors_leave_is_ignored_in_silence() {
     {
         fs::write(site.home.providers().join(name), BROKEN).unwrap();
     }
-    hang_up(&site, "reloaded: nothing to change");
+    hang_up(&site, "provider files reloaded: no change");
     site.serves("a=1");
     assert_eq!(site.gateway().log().len(), lines + 1);
 }
@@ -639,7 +639,7 @@ fn a_secret_that_is_rotated_is_taken_up_whatever_is_wrong() {
         site.start(args);
         site.serves("a=1 b=1");
         spoil(&site);
-        site.logs(0, &["not all is good"]);
+        site.logs(0, &["some are not live"]);
         write("2");
         site.serves(expected);
     };
@@ -739,7 +739,7 @@ fn the_environment_is_that_of_the_start_and_the_log_says_so() {
         site.home.write("a", &with_var(&site, "a", &format!("env = \"{var}\"")));
         site.serves(expected);
         let variable = format!("\"{var}\"");
-        site.logs(from, &["this environment variable anew", &variable, set]);
+        site.logs(from, &["named a new environment variable", &variable, set]);
     };
     check("SECOND", "\"set\":true", "a=2");
     check("THIRD", "\"set\":false", "a=2~");
@@ -933,7 +933,7 @@ fn strict_takes_all_or_nothing() {
     check("a", BROKEN, "a=1~ b=1 c=1");
     check("b", &site.text("b", "2"), "a=1~ b=1~ c=1");
     check("d", &site.text("d", "1"), "a=1~ b=1~ c=1 d=route_not_found");
-    site.logs(0, &["`strict` is on", "nothing of this reload was taken over"]);
+    site.logs(0, &["`strict` is on", "the reload changed nothing"]);
     check("a", &site.text("a", "2"), "a=2 b=2 c=1 d=1");
     // Nor does it start with what was last good in place of a directory that is not there.
     site.stop(Signal::TERM);
@@ -1003,7 +1003,7 @@ fn what_no_event_tells_of_is_found() {
         let version = format!("2{missed}");
         hidden(&site, &version);
         site.serves(&format!("a={version} b=1"));
-        site.logs(0, &["no event told of it", &format!("\"missed\":{missed},")]);
+        site.logs(0, &["files changed without an event", &format!("\"missed\":{missed},")]);
         assert_eq!(site.status()["missed"].to_string(), missed);
     }
     // What an event told of is not missed.
@@ -1014,10 +1014,10 @@ fn what_no_event_tells_of_is_found() {
     let site = Site::new("a=1", &["--sweep", "1h"]);
     fs::hard_link(site.file("a"), site.home.path("elsewhere")).unwrap();
     hidden(&site, "2");
-    let line = hang_up(&site, "reloaded");
+    let line = hang_up(&site, "provider files reloaded");
     assert_eq!(line["changed"], "a");
     site.serves("a=2");
-    hang_up(&site, "reloaded: nothing to change");
+    hang_up(&site, "provider files reloaded: no change");
     hidden(&site, "3");
     assert_eq!(site.reload()["generation"], 3);
     site.serves("a=3");
@@ -1032,14 +1032,15 @@ fn where_the_system_cannot_tell_of_changes_files_are_looked_at_again_and_again()
             return;
         };
         site.start_in(&namespace, &["--sweep", "1h"]);
-        site.logs(0, &["looked at again and again", reason]);
+        site.logs(0, &["files are polled instead", reason]);
         for version in ["2", "3"] {
             site.write("a", version);
             site.serves(&format!("a={version} b=1"));
         }
         site.home.write("a", BROKEN);
         site.serves("a=3~ b=1");
-        let told = site.gateway().log().iter().filter(|line| line.contains("again and again")).count();
+        let told =
+            site.gateway().log().iter().filter(|line| line.contains("files are polled instead")).count();
         assert_eq!((told, &site.status()["watching"]), (1, &"polling".into()), "it says so once");
     };
     check("max_inotify_instances", "max_user_instances");
