@@ -22,7 +22,7 @@ use write_timeout::WriteTimeout;
 
 use crate::{
     accounts::{Accounts, Attempts, LocalCache, Refresher},
-    admin::Desk,
+    admin::ApiQueue,
     decide::ListenerRole,
     files::Live,
     gateway::{self, Readiness, Worker},
@@ -50,7 +50,7 @@ pub struct Shared {
     /// The current table.
     pub live: Arc<Live>,
     /// The queue for calls of the API.
-    pub desk: Desk,
+    pub api_queue: ApiQueue,
     /// The readiness flag.
     pub ready: Arc<Readiness>,
     /// Authentication of callers.
@@ -121,7 +121,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
     let worker = Arc::new(Worker {
         role: config.role,
         live: shared.live.clone(),
-        desk: shared.desk.clone(),
+        api_queue: shared.api_queue.clone(),
         ready: shared.ready.clone(),
         accounts: shared.accounts.clone(),
         cache: LocalCache::default(),

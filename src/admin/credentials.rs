@@ -1,15 +1,16 @@
-//! Credentials of users, of groups and of everybody: read masked, replaced whole, or changed in parts.
+//! Operations on the credentials of users, groups and everybody: read them masked, replace them, change some of them, or
+//! confirm that they may go to other origins.
 
 use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    Admin, Answered, Asker, Request, answer,
-    body::{self, bad, wrong_type},
-    document, done, lost,
-    reach::may_edit,
-    shape::{Confirm, Confirmation, MaskedCredentials},
-    users::{no_user, other_key},
+    Admin, ApiResult, Principal, Request, Response, body, document, json,
+    payloads::{Confirm, Confirmation, MaskedCredentials},
+    pointer::{self, wrong_type},
+    scope::check_edits,
+    store_fault,
+    users::{other_key, user_not_found},
 };
 use crate::{
     accounts::{self, Caller, ConfirmError, Edit, Which},
@@ -19,103 +20,108 @@ use crate::{
     store::ChangeOutcome,
 };
 
-/// What stands in a path as a group's name.
+/// The owner for a group's name in a path.
 pub(super) fn group(name: &str) -> Result<Owner, Fault> {
-    GroupName::new(name).map(Owner::Group).ok_or_else(|| bad("the path", GroupName::RULE))
+    GroupName::new(name).map(Owner::Group).ok_or_else(|| pointer::fault("the path", GroupName::RULE))
 }
 
 impl Admin {
-    pub(super) async fn creds(&self, owner: &Owner, request: &Request) -> Answered {
-        if let Owner::User(id) = owner {
-            self.store.user(id).await.map_err(lost)?.ok_or_else(|| gone(request))?;
-        }
-        Ok(answer(StatusCode::OK, &self.masked(owner).await?))
+    pub(super) async fn get_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
+        self.check_owner(owner, request).await?;
+        Ok(Response::json(StatusCode::OK, &self.masked_creds(owner).await?))
     }
 
-    pub(super) async fn replace_creds(&self, owner: &Owner, request: &Request) -> Answered {
-        let edits = self.wanted(owner, request).await?;
+    pub(super) async fn replace_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
+        let edits = self.requested_edits(owner, request).await?;
         let kept = edits.into_iter().filter(|edit| matches!(edit, Edit::Set { .. }));
         let edits: Vec<_> = std::iter::once(Edit::RemoveAll).chain(kept).collect();
-        self.change(owner, &edits, request).await?;
-        Ok(done())
+        self.change_creds(owner, &edits, request).await?;
+        Ok(Response::done())
     }
 
-    pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> Answered {
-        let edits = self.wanted(owner, request).await?;
-        self.change(owner, &edits, request).await?;
-        Ok(answer(StatusCode::OK, &self.masked(owner).await?))
+    pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
+        let edits = self.requested_edits(owner, request).await?;
+        self.change_creds(owner, &edits, request).await?;
+        Ok(Response::json(StatusCode::OK, &self.masked_creds(owner).await?))
     }
 
-    pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> Answered {
+    pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> ApiResult {
         let owner = Owner::User(caller.id.clone());
-        let edits = self.wanted(&owner, request).await?;
-        may_edit(caller, &edits, &request.table)?;
-        self.change(&owner, &edits, request).await?;
-        let mut document = self.masked(&owner).await?;
-        let pasted = self.pasted(caller, &edits, request).await?;
-        document.0.extend(pasted.into_iter().map(|(name, token)| (name, token.expose().into())));
-        Ok(answer(StatusCode::OK, &document))
+        let edits = self.requested_edits(&owner, request).await?;
+        check_edits(caller, &edits, &request.table)?;
+        self.change_creds(&owner, &edits, request).await?;
+        let mut document = self.masked_creds(&owner).await?;
+        let tokens = self.issue_paste_tokens(caller, &edits, request).await?;
+        document.0.extend(tokens.into_iter().map(|(name, token)| (name, token.expose().into())));
+        Ok(Response::json(StatusCode::OK, &document))
     }
 
-    /// Lets what has moved of an owner's credentials go where the files lead now.
-    pub(super) async fn confirm_creds(&self, owner: &Owner, request: &Request) -> Answered {
-        let asked: Confirm = body::parse(body::json_or_nothing(&request.body)?)?;
-        let which = match (asked.section.as_deref(), asked.field.as_deref()) {
+    /// Binds credentials to the origins that the provider files lead to now.
+    pub(super) async fn confirm_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
+        let wanted: Confirm = body::parse(json::parse_optional(&request.body)?)?;
+        let which = match (wanted.section.as_deref(), wanted.field.as_deref()) {
             (None, None) => Which::All,
             (Some(section), None) => Which::Section(section),
             (Some(section), Some(field)) => Which::Field(section, field),
-            (None, Some(_)) => return Err(bad("/field", "a field is named with its `section`")),
+            (None, Some(_)) => return Err(pointer::fault("/field", "a field is named with its `section`")),
         };
-        if let Owner::User(id) = owner {
-            self.store.user(id).await.map_err(lost)?.ok_or_else(|| gone(request))?;
-        }
-        if let Asker::User(caller) = &request.asker {
-            self.may_confirm(caller, which, &request.table).await?;
+        self.check_owner(owner, request).await?;
+        if let Principal::User(caller) = &request.principal {
+            self.check_confirm(caller, which, &request.table).await?;
         }
         let known = &request.table.fields;
-        let done = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;
-        match done {
-            Ok(confirmed) => Ok(answer(StatusCode::OK, &Confirmation { confirmed })),
-            Err(ConfirmError::Unknown(unknown)) => Err(bad("", leak::mask(&unknown.to_string()))),
+        let confirmed = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;
+        match confirmed {
+            Ok(confirmed) => Ok(Response::json(StatusCode::OK, &Confirmation { confirmed })),
+            Err(ConfirmError::Unknown(unknown)) => Err(pointer::fault("", leak::mask(&unknown.to_string()))),
             Err(ConfirmError::Contended) => {
                 Err(Fault::new(Kind::StoreUnavailable, ConfirmError::Contended.to_string()))
             }
-            Err(ConfirmError::Store(error)) => Err(lost(error)),
+            Err(ConfirmError::Store(error)) => Err(store_fault(error)),
         }
     }
 
-    /// What the body of a call asks for.
-    async fn wanted(&self, owner: &Owner, request: &Request) -> Result<Vec<Edit>, Fault> {
-        let Value::Object(document) = body::json(&request.body)? else {
-            return Err(wrong_type("", &body::json(&request.body)?, "an object"));
+    /// The owner's user has to exist: reading the credentials of an unknown user would find none.
+    async fn check_owner(&self, owner: &Owner, request: &Request) -> Result<(), Fault> {
+        if let Owner::User(id) = owner {
+            self.store.user(id).await.map_err(store_fault)?.ok_or_else(|| owner_not_found(request))?;
+        }
+        Ok(())
+    }
+
+    /// The edits that a request's document asks for.
+    async fn requested_edits(&self, owner: &Owner, request: &Request) -> Result<Vec<Edit>, Fault> {
+        let document = match json::parse(&request.body)? {
+            Value::Object(document) => document,
+            other => return Err(wrong_type("", &other, "an object")),
         };
-        let stored = self.store.credentials(owner).await.map_err(lost)?;
+        let stored = self.store.credentials(owner).await.map_err(store_fault)?;
         let stored = stored.into_iter().map(|one| (one.section, one.field)).collect();
         document::edits(&document, "", &request.table.fields, &stored)
     }
 
-    async fn change(&self, owner: &Owner, edits: &[Edit], request: &Request) -> Result<(), Fault> {
+    async fn change_creds(&self, owner: &Owner, edits: &[Edit], request: &Request) -> Result<(), Fault> {
         let changed =
             accounts::change_credentials(&self.store, &request.actor, &self.key, owner, edits).await;
-        match changed.map_err(lost)? {
+        match changed.map_err(store_fault)? {
             ChangeOutcome::Done { .. } => Ok(()),
-            ChangeOutcome::UnknownUser => Err(gone(request)),
+            ChangeOutcome::UnknownUser => Err(owner_not_found(request)),
             ChangeOutcome::OtherKey => Err(other_key()),
         }
     }
 
-    async fn masked(&self, owner: &Owner) -> Result<MaskedCredentials, Fault> {
+    async fn masked_creds(&self, owner: &Owner) -> Result<MaskedCredentials, Fault> {
         let read = accounts::read_credentials(&self.store, &self.key, owner).await;
-        let (credentials, lost) = read.map_err(lost)?;
-        let lost = lost.iter().map(|one| (one.section.as_str(), one.field.as_str()));
-        Ok(document::masked(&credentials, lost))
+        let (credentials, unreadable) = read.map_err(store_fault)?;
+        let unreadable = unreadable.iter().map(|one| (one.section.as_str(), one.field.as_str()));
+        Ok(document::masked(&credentials, unreadable))
     }
 }
 
-/// There is no such user, or not any more.
-fn gone(request: &Request) -> Fault {
-    match request.asker {
-        Asker::User(_) => Fault::invalid_token(),
-        Asker::Local | Asker::Admin => no_user(),
+/// The fault for an owner who does not exist. A calling user was deleted since the token was authenticated.
+fn owner_not_found(request: &Request) -> Fault {
+    match request.principal {
+        Principal::User(_) => Fault::invalid_token(),
+        Principal::Local | Principal::Admin => user_not_found(),
     }
 }

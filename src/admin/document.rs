@@ -1,13 +1,13 @@
-//! The credentials document: sections from the provider files, nested at their dots. What comes in becomes steps
-//! of a change, or is refused whole; what is stored is shown masked. Pure.
+//! The credentials document: the sections of the provider files, nested at their dots. An incoming document becomes a list
+//! of edits, or is refused as a whole; stored credentials become a masked document. Pure.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    body::{bad, hint, step, wrong_type},
-    shape::MaskedCredentials,
+    payloads::MaskedCredentials,
+    pointer::{self, hint, step, wrong_type},
 };
 use crate::{
     accounts::{Credentials, Edit, Stored},
@@ -15,34 +15,34 @@ use crate::{
     fields::{FieldKind, KnownFields},
 };
 
-const NO_SUCH: &str = "no provider file has such a section or field;";
+const UNKNOWN: &str = "no provider file has such a section or field;";
 
-/// Section and field.
-pub(super) type Place = (String, String);
+/// A section and a field of it.
+pub(super) type FieldKey = (String, String);
 
-/// The steps that a document asks for: a value sets, `null` takes a field or all of a section away, what is left
-/// out stays. `stored` is what there is: `null` is good for it, whether a file still declares it or not.
+/// The edits that a document asks for. A value sets a field, `null` removes a field or all of a section, and what is left
+/// out stays. `stored` are the fields that the owner has: they can be removed even if no file declares them any more.
 pub(super) fn edits(
     document: &Map<String, Value>,
     path: &str,
     known: &KnownFields,
-    stored: &BTreeSet<Place>,
+    stored: &BTreeSet<FieldKey>,
 ) -> Result<Vec<Edit>, Fault> {
     let declared = known
         .0
         .iter()
         .flat_map(|(section, fields)| fields.keys().map(|field| (section.clone(), field.clone())));
-    let places = declared.chain(stored.iter().cloned()).collect();
-    let mut walk = Walk { known, stored, places, edits: Vec::new() };
+    let fields = declared.chain(stored.iter().cloned()).collect();
+    let mut walk = Walk { known, stored, fields, edits: Vec::new() };
     walk.object("", document, path)?;
     Ok(walk.edits)
 }
 
 struct Walk<'a> {
     known: &'a KnownFields,
-    stored: &'a BTreeSet<Place>,
-    /// What is declared or stored.
-    places: BTreeSet<Place>,
+    stored: &'a BTreeSet<FieldKey>,
+    /// Every field that is declared or stored.
+    fields: BTreeSet<FieldKey>,
     edits: Vec<Edit>,
 }
 
@@ -51,9 +51,9 @@ impl Walk<'_> {
         for (key, value) in object {
             let path = format!("{path}/{}", step(key));
             let below = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-            if self.places.contains(&(section.to_owned(), key.clone())) {
+            if self.fields.contains(&(section.to_owned(), key.clone())) {
                 self.field(section, key, value, &path)?;
-            } else if !key.contains('.') && self.places.iter().any(|(other, _)| is_within(other, &below)) {
+            } else if !key.contains('.') && self.fields.iter().any(|(other, _)| is_within(other, &below)) {
                 self.section(&below, value, &path)?;
             } else {
                 return Err(self.unknown(section, key, &path));
@@ -66,9 +66,9 @@ impl Walk<'_> {
         match value {
             Value::Object(object) => self.object(section, object, path),
             Value::Null => {
-                let gone = self.stored.iter().filter(|(other, _)| is_within(other, section));
+                let removed = self.stored.iter().filter(|(other, _)| is_within(other, section));
                 self.edits.extend(
-                    gone.map(|(section, field)| Edit::Remove {
+                    removed.map(|(section, field)| Edit::Remove {
                         section: section.clone(),
                         field: field.clone(),
                     }),
@@ -86,37 +86,37 @@ impl Walk<'_> {
             return Ok(());
         }
         let known = self.known.find(section, field).map_err(|_| {
-            bad(path, "no provider file has this field any more: `null` takes away what is stored")
+            pointer::fault(path, "no provider file has this field any more: `null` takes away what is stored")
         })?;
-        let (stored, origins) = (stored(&known.kind, value, path)?, known.origins.clone());
+        let (stored, origins) = (parse_value(&known.kind, value, path)?, known.origins.clone());
         self.edits.push(Edit::Set { section: section_name, field: field_name, stored, origins });
         Ok(())
     }
 
     fn unknown(&self, section: &str, key: &str, path: &str) -> Fault {
-        let deeper = |other: &str| -> Option<String> {
+        if let Some(name) = self.full_name(section, key) {
+            let nested =
+                name.rsplit('.').fold("…".to_owned(), |inner, step| format!("{{\"{step}\":{inner}}}"));
+            return pointer::fault(path, format!("{UNKNOWN} did you mean `{name}`? Nest it: `{nested}`"));
+        }
+        let subsection = |other: &str| -> Option<String> {
             let rest =
                 if section.is_empty() { other } else { other.strip_prefix(section)?.strip_prefix('.')? };
             rest.split('.').next().map(str::to_owned)
         };
-        if let Some(whole) = self.whole(section, key) {
-            let nested =
-                whole.rsplit('.').fold("…".to_owned(), |inner, step| format!("{{\"{step}\":{inner}}}"));
-            return bad(path, format!("{NO_SUCH} did you mean `{whole}`? Nest it: `{nested}`"));
-        }
-        let fields = self.places.iter().filter(|(other, _)| other == section).map(|(_, field)| field.clone());
-        let below = self.places.iter().filter_map(|(other, _)| deeper(other));
-        let known: BTreeSet<String> = fields.chain(below).collect();
+        let fields = self.fields.iter().filter(|(other, _)| other == section).map(|(_, field)| field.clone());
+        let subsections = self.fields.iter().filter_map(|(other, _)| subsection(other));
+        let known: BTreeSet<String> = fields.chain(subsections).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        bad(path, format!("{NO_SUCH} {}", hint(key, &known)))
+        pointer::fault(path, format!("{UNKNOWN} {}", hint(key, &known)))
     }
 
-    /// The one section or field whose name is this, or ends so: it is written flat, or without what it stands in.
-    fn whole(&self, section: &str, key: &str) -> Option<String> {
+    /// The only section or field with this dotted name or suffix: the key was written flat, or without its parents.
+    fn full_name(&self, section: &str, key: &str) -> Option<String> {
         let below = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-        let fields = self.places.iter().map(|(section, field)| format!("{section}.{field}"));
+        let fields = self.fields.iter().map(|(section, field)| format!("{section}.{field}"));
         let names: BTreeSet<String> =
-            self.places.iter().map(|(section, _)| section.clone()).chain(fields).collect();
+            self.fields.iter().map(|(section, _)| section.clone()).chain(fields).collect();
         let mut meant = names.into_iter().filter(|name| {
             name.strip_suffix(&below).is_some_and(|before| before.is_empty() || before.ends_with('.'))
         });
@@ -124,12 +124,12 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a section is this one, or stands below it.
-fn is_within(section: &str, above: &str) -> bool {
-    section.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// Whether a section is `parent` or one below it.
+fn is_within(section: &str, parent: &str) -> bool {
+    section.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn stored(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fault> {
+fn parse_value(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fault> {
     let stored = match (kind, value) {
         (FieldKind::Plain, Value::String(text)) => Stored::exact(text),
         (FieldKind::OAuth2(login), Value::Object(_)) => Stored::oauth(&value.to_string(), &login.paste),
@@ -140,42 +140,42 @@ fn stored(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fault> 
             return Err(wrong_type(path, other, "an object or null"));
         }
     };
-    stored.map_err(|error| bad(path, error.to_string()))
+    stored.map_err(|error| pointer::fault(path, error.to_string()))
 }
 
-/// Credentials as they are shown. `lost` are those that do not open.
+/// The masked document of stored credentials. `unreadable` are those that cannot be decrypted.
 pub(super) fn masked<'l>(
     credentials: &Credentials,
-    lost: impl Iterator<Item = (&'l str, &'l str)>,
+    unreadable: impl Iterator<Item = (&'l str, &'l str)>,
 ) -> MaskedCredentials {
     let mut document = Map::new();
     for (section, field, stored) in credentials.iter() {
-        let shown = match stored {
+        let value = match stored {
             Stored::Plain(_) => stored.mask().into(),
             Stored::OAuth { expires_at_ms: Some(ms), .. } => {
                 json!({ "status": "configured", "expiresAt": ms })
             }
             Stored::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
         };
-        put(&mut document, section, field, shown);
+        put(&mut document, section, field, value);
     }
-    for (section, field) in lost {
+    for (section, field) in unreadable {
         put(&mut document, section, field, json!({ "status": "unreadable" }));
     }
     MaskedCredentials(document)
 }
 
-fn put(document: &mut Map<String, Value>, section: &str, field: &str, shown: Value) {
+fn put(document: &mut Map<String, Value>, section: &str, field: &str, value: Value) {
     let mut at = document;
     for step in section.split('.') {
         let next = at.entry(step).or_insert_with(|| json!({}));
         if !next.is_object() {
-            // A field and a section of one name: the section is the one that leads further.
+            // A field and a section have the same name: the section wins, since it leads to more fields.
             *next = json!({});
         }
-        at = next.as_object_mut().expect("it was made one");
+        at = next.as_object_mut().expect("it was made an object");
     }
-    at.insert(field.to_owned(), shown);
+    at.insert(field.to_owned(), value);
 }
 
 #[cfg(test)]
@@ -201,14 +201,14 @@ mod tests {
         ]))
     }
 
-    fn stored() -> BTreeSet<Place> {
-        let places =
+    fn stored() -> BTreeSet<FieldKey> {
+        let fields =
             [("demo", "apiKey"), ("providers.demo", "apiKey"), ("providers.old", "key"), ("gone.by", "key")];
-        places.into_iter().map(|(section, field)| (section.to_owned(), field.to_owned())).collect()
+        fields.into_iter().map(|(section, field)| (section.to_owned(), field.to_owned())).collect()
     }
 
-    /// The steps as text, `section.field=value` or `section.field-`, or what is wrong.
-    fn told(document: &str) -> String {
+    /// The edits as text, `section.field=value` or `section.field-`, or the fault's message.
+    fn read(document: &str) -> String {
         let document: Map<String, Value> = serde_json::from_str(document).unwrap();
         let text = |edit: &Edit| match edit {
             Edit::Set { section, field, stored: Stored::Plain(secret), .. } => {
@@ -229,8 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn a_document_becomes_steps() {
-        let check = |document: &str, expected: &str| assert_eq!(told(document), expected, "{document}");
+    fn a_document_becomes_edits() {
+        let check = |document: &str, expected: &str| assert_eq!(read(document), expected, "{document}");
         check("{}", "");
         check(r#"{"demo":{}}"#, "");
         check(
@@ -251,8 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_off_is_named_by_its_path() {
-        let check = |document: &str, expected: &str| assert_eq!(told(document), expected, "{document}");
+    fn a_fault_names_the_pointer() {
+        let check = |document: &str, expected: &str| assert_eq!(read(document), expected, "{document}");
         let field = "no provider file has such a section or field;";
         check(r#"{"dmo":{}}"#, &format!("/dmo: {field} did you mean `demo`?"));
         check(r#"{"x":null}"#, &format!("/x: {field} known here: `demo`, `gone`, `providers`"));
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_told_of_what_is_off() {
+    fn a_fault_repeats_no_secret() {
         for document in [
             r#"{"demo":{"apiKey":"canary\n"}}"#,
             r#"{"demo":{"apiKey":"canary é"}}"#,
@@ -324,13 +324,13 @@ mod tests {
             r#"{"demo":"canary"}"#,
             r#"{"demo":{"apiKey":""}}"#,
         ] {
-            let told = told(document);
-            assert!(told.starts_with("/demo") && !told.contains("canary"), "{told}");
+            let message = read(document);
+            assert!(message.starts_with("/demo") && !message.contains("canary"), "{message}");
         }
     }
 
     #[test]
-    fn credentials_are_shown_masked() {
+    fn stored_credentials_are_masked() {
         let mut credentials = Credentials::default();
         let mut set = |section: &str, field: &str, stored| {
             credentials.insert(section.into(), field.into(), stored, vec![]);
@@ -346,8 +346,8 @@ mod tests {
             "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 1_800_000_000_000_u64 } },
             "providers": { "demo": { "apiKey": "01234567...defg" }, "old": { "key": { "status": "unreadable" } } },
         });
-        let shown = masked(&credentials, [("providers.old", "key")].into_iter());
-        assert_eq!(Value::Object(shown.0), expected);
+        let document = masked(&credentials, [("providers.old", "key")].into_iter());
+        assert_eq!(Value::Object(document.0), expected);
         assert_eq!(masked(&Credentials::default(), std::iter::empty()), MaskedCredentials::default());
     }
 }

@@ -1,37 +1,44 @@
-//! JSON read strictly: a key that is there twice is refused with its path, since whoever wrote it meant one of the two.
+//! Strict JSON: a duplicate key is refused with its pointer. Most parsers keep the last value; the author of the document
+//! may have meant the other.
 
 use std::{cell::Cell, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::body::{bad, step};
+use super::pointer;
 use crate::fault::{Fault, Kind};
 
-/// The value that a text is.
-pub(super) fn read(text: &[u8]) -> Result<Value, Fault> {
-    let twice = Cell::new(None);
+/// Parses a whole body.
+pub(super) fn parse(text: &[u8]) -> Result<Value, Fault> {
+    let duplicate = Cell::new(None);
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Once { path: String::new(), twice: &twice }.deserialize(&mut reader);
-    value.and_then(|value| reader.end().map(|()| value)).map_err(|_| match twice.take() {
-        Some(path) => bad(&path, "the key is there twice"),
+    let value = Strict { pointer: String::new(), duplicate: &duplicate }.deserialize(&mut reader);
+    value.and_then(|value| reader.end().map(|()| value)).map_err(|_| match duplicate.take() {
+        Some(pointer) => pointer::fault(&pointer, "the key is there twice"),
         None => Fault::new(Kind::InvalidRequest, "Invalid JSON body"),
     })
 }
 
-/// What reads a value at a path; and where the key is that was there before, once there is one.
-struct Once<'t> {
-    path: String,
-    twice: &'t Cell<Option<String>>,
+/// Parses a body that may be left out: an empty one is `{}`.
+pub(super) fn parse_optional(text: &[u8]) -> Result<Value, Fault> {
+    if text.is_empty() { Ok(Value::Object(Map::new())) } else { parse(text) }
 }
 
-impl Once<'_> {
+/// Reads the value at a pointer, and leaves the pointer of the first duplicate key in `duplicate`: serde's errors carry
+/// text only.
+struct Strict<'d> {
+    pointer: String,
+    duplicate: &'d Cell<Option<String>>,
+}
+
+impl Strict<'_> {
     fn below(&self, step: impl fmt::Display) -> Self {
-        Self { path: format!("{}/{step}", self.path), twice: self.twice }
+        Self { pointer: format!("{}/{step}", self.pointer), duplicate: self.duplicate }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Once<'_> {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
@@ -39,7 +46,7 @@ impl<'de> DeserializeSeed<'de> for Once<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Once<'_> {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,10 +88,10 @@ impl<'de> Visitor<'de> for Once<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let below = self.below(step(&key));
+            let below = self.below(pointer::step(&key));
             if all.contains_key(&key) {
-                self.twice.set(Some(below.path));
-                return Err(A::Error::custom("a key is there twice"));
+                self.duplicate.set(Some(below.pointer));
+                return Err(A::Error::custom("duplicate key"));
             }
             let value = entries.next_value_seed(below)?;
             all.insert(key, value);

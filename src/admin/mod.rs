@@ -1,20 +1,21 @@
-//! The API of tollgate itself: a call becomes a status code and JSON, whichever way it came. What calls there are
-//! stands in `operations`; each is one arm of [`Admin::answer`].
+//! The API of tollgate itself, for admins and for users (self-service): a call becomes a status code and JSON. The table
+//! of operations is in `operations`; [`Admin::handle`] has one arm for each.
 //!
-//! Knows neither tokens nor sockets: whoever calls it has looked at who asks. The workers reach it through the
-//! `Desk`, since it touches the store.
+//! Callers are authenticated before a call gets here: nothing here reads a token or a socket. Workers reach it through
+//! `ApiQueue`, since it uses the store; the control socket calls it directly.
 
 mod body;
 mod credentials;
-mod desk;
 mod document;
 mod json;
 mod openapi;
 mod operations;
 mod page;
 mod paste;
-mod reach;
-mod shape;
+mod payloads;
+mod pointer;
+mod queue;
+mod scope;
 mod tokens;
 mod users;
 
@@ -24,13 +25,13 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Serialize;
 
-use self::shape::Done;
 pub use self::{
     body::MAX_BODY,
-    desk::Desk,
     openapi::openapi,
-    operations::{Body, Call, FileCall, Found, OPERATIONS, Operation, Reply, SchemaOf, Shape, Who, find},
+    operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
+    queue::ApiQueue,
 };
+use self::{operations::OperationId as Id, payloads::Done};
 use crate::{
     accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
     fault::{Fault, Kind},
@@ -41,70 +42,73 @@ use crate::{
     table::Table,
 };
 
-/// What the API works on.
+/// The API, with all that its calls use.
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// The provider files.
-    pub files: Files,
+    pub files: ProviderFiles,
     /// Users, tokens, credentials.
     pub store: Store,
-    /// What seals credentials.
+    /// The master key, which encrypts credentials.
     pub key: MasterKey,
-    /// What replaces that key, where something serves.
+    /// Master-key rotation. Absent in a command, which has no server.
     pub rekeyer: Option<Rekeyer>,
 }
 
-/// The provider files that calls look at.
+/// The provider files that calls use.
 #[derive(Debug, Clone)]
-pub enum Files {
-    /// Those that serve, as they are at the time of a call.
+pub enum ProviderFiles {
+    /// Those of the running server. They change with every reload.
     Live(Arc<Live>),
-    /// Those that a command has read: nothing serves.
-    Read(Arc<Table>),
+    /// Those that a command loaded, without a server.
+    Loaded(Arc<Table>),
 }
 
-/// Who asks, and may: whoever hands in a call has seen to that.
+/// The authenticated side of a call.
 #[derive(Debug, Clone)]
-pub enum Asker {
-    /// Who may read what this process can read.
+pub enum Principal {
+    /// A user of the machine, over the control socket or by a command.
     Local,
-    /// Who has an admin token.
+    /// The holder of an admin token.
     Admin,
-    /// A user, about what is that user's own.
+    /// A user, who reaches only what is the user's own.
     User(Arc<Caller>),
 }
 
 /// A call.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Its method. `HEAD` is answered as `GET` is; whoever writes the answer leaves out the body.
+    /// The method. `HEAD` is handled as `GET`; the caller drops the body of the response.
     pub method: Method,
-    /// Its path.
+    /// The path.
     pub path: String,
-    /// Its query, without `?`.
+    /// The query, without `?`.
     pub query: Option<String>,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
     /// The route table when the call began: everything that provider files decide about it comes from there.
     pub table: Arc<Table>,
-    /// Who asks, for what may be asked.
-    pub asker: Asker,
-    /// Who asks, for the audit log.
+    /// The caller, for authorization.
+    pub principal: Principal,
+    /// The caller, for the audit log.
     pub actor: Actor,
 }
 
-/// What a call came to.
+/// The response to a call that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: StatusCode,
-    /// The document, as compact JSON.
+    /// Compact JSON.
     pub body: String,
-    /// `Link`: where the next page is.
+    /// The `Link` header: the next page of a list.
     pub link: Option<String>,
 }
 
-/// The steps that store a credentials document from elsewhere, held against what the provider files declare.
+/// The result of an operation.
+type ApiResult = Result<Response, Fault>;
+
+/// The edits that store a credentials document from another system, checked against the declared fields.
 pub fn credential_edits(
     document: &serde_json::Map<String, serde_json::Value>,
     known: &KnownFields,
@@ -112,102 +116,114 @@ pub fn credential_edits(
     document::edits(document, "", known, &std::collections::BTreeSet::new())
 }
 
-/// There is no such call.
+/// The fault for a path and method that no operation has.
 pub fn not_found() -> Fault {
     Fault::new(Kind::NotFound, "Not found")
 }
 
-/// What a handler makes of a call.
-type Answered = Result<Answer, Fault>;
-
-impl Request {
-    /// The call in the table, if this one may make it.
-    fn found(&self) -> Result<Found<'_>, Fault> {
-        let found = find(&self.method, &self.path).ok_or_else(not_found)?;
-        let may = match (found.operation.who, &self.asker) {
-            (Who::Admin, Asker::Local | Asker::Admin)
-            | (Who::Local, Asker::Local)
-            | (Who::User, Asker::User(_)) => true,
-            (Who::Public | Who::Admin | Who::Local | Who::User, _) => false,
-        };
-        may.then_some(found).ok_or_else(not_found)
+impl Response {
+    fn json(status: StatusCode, payload: &impl Serialize) -> Self {
+        let body = serde_json::to_string(payload).expect("payloads have text keys and no failing parts");
+        Self { status, body, link: None }
     }
 
-    /// The user who asks; an admin has nothing of their own.
+    fn done() -> Self {
+        Self::json(StatusCode::OK, &Done { ok: true })
+    }
+}
+
+impl Request {
+    /// The operation, if the principal has access to it. One without access looks like one that does not exist.
+    fn operation(&self) -> Result<OperationMatch<'_>, Fault> {
+        let found = find(&self.method, &self.path).ok_or_else(not_found)?;
+        let allowed = match (found.operation.access, &self.principal) {
+            (Access::Admin, Principal::Local | Principal::Admin)
+            | (Access::Local, Principal::Local)
+            | (Access::User, Principal::User(_)) => true,
+            (Access::Public | Access::Admin | Access::Local | Access::User, _) => false,
+        };
+        allowed.then_some(found).ok_or_else(not_found)
+    }
+
+    /// The calling user. Admins have no account of their own.
     fn caller(&self) -> Result<&Arc<Caller>, Fault> {
-        match &self.asker {
-            Asker::User(caller) => Ok(caller),
-            Asker::Local | Asker::Admin => Err(not_found()),
+        match &self.principal {
+            Principal::User(caller) => Ok(caller),
+            Principal::Local | Principal::Admin => Err(not_found()),
         }
+    }
+
+    /// The calling user, as the owner of credentials.
+    fn own(&self) -> Result<Owner, Fault> {
+        Ok(Owner::User(self.caller()?.id.clone()))
     }
 }
 
 impl Admin {
-    /// Answers a call.
-    pub async fn answer(&self, request: &Request) -> Answered {
-        let Found { operation, captures } = request.found()?;
-        if let Asker::User(caller) = &request.asker {
-            reach::may_change(caller, operation.method)?;
+    /// Handles a call. Health checks are answered by the gateway, which knows the state of the process.
+    pub async fn handle(&self, request: &Request) -> ApiResult {
+        let OperationMatch { operation, captures } = request.operation()?;
+        if let Principal::User(caller) = &request.principal {
+            scope::check_not_replaced(caller, operation.method)?;
         }
         let first = captures.first().copied().unwrap_or_default();
         let second = captures.get(1).copied().unwrap_or_default();
-        match operation.call {
-            Call::Alive | Call::Ready => Err(not_found()),
-            Call::Files(call) => self.files.answer(call).await,
-            Call::MakeUser => self.make_user(request).await,
-            Call::Users => self.users(request).await,
-            Call::User => self.user(first).await,
-            Call::ChangeUser => self.change_user(first, request).await,
-            Call::RemoveUser => self.remove_user(first, request).await,
-            Call::UserCreds => self.creds(&users::owner(first)?, request).await,
-            Call::ReplaceUserCreds => self.replace_creds(&users::owner(first)?, request).await,
-            Call::MergeUserCreds => self.merge_creds(&users::owner(first)?, request).await,
-            Call::ConfirmUserCreds => self.confirm_creds(&users::owner(first)?, request).await,
-            Call::UserTokens => self.tokens(&users::id(first)?, request).await,
-            Call::MakeUserToken => self.make_token(&users::id(first)?, request).await,
-            Call::RemoveUserToken => self.remove_token(&users::id(first)?, second, request).await,
-            Call::SharedCreds => self.creds(&Owner::Everybody, request).await,
-            Call::ReplaceSharedCreds => self.replace_creds(&Owner::Everybody, request).await,
-            Call::MergeSharedCreds => self.merge_creds(&Owner::Everybody, request).await,
-            Call::ConfirmSharedCreds => self.confirm_creds(&Owner::Everybody, request).await,
-            Call::GroupCreds => self.creds(&credentials::group(first)?, request).await,
-            Call::ReplaceGroupCreds => self.replace_creds(&credentials::group(first)?, request).await,
-            Call::MergeGroupCreds => self.merge_creds(&credentials::group(first)?, request).await,
-            Call::ConfirmGroupCreds => self.confirm_creds(&credentials::group(first)?, request).await,
-            Call::AdminTokens => self.admin_tokens(request).await,
-            Call::MakeAdminToken => self.make_admin_token(request).await,
-            Call::RemoveAdminToken => self.remove_admin_token(first, request).await,
-            Call::Audit => self.audit(request).await,
-            Call::Rekey => {
+        match operation.id {
+            Id::Liveness | Id::Readiness => Err(not_found()),
+            Id::Files(operation) => self.files.handle(operation).await,
+            Id::CreateUser => self.create_user(request).await,
+            Id::ListUsers => self.list_users(request).await,
+            Id::GetUser => self.get_user(first).await,
+            Id::UpdateUser => self.update_user(first, request).await,
+            Id::DeleteUser => self.delete_user(first, request).await,
+            Id::GetUserCreds => self.get_creds(&users::owner(first)?, request).await,
+            Id::ReplaceUserCreds => self.replace_creds(&users::owner(first)?, request).await,
+            Id::MergeUserCreds => self.merge_creds(&users::owner(first)?, request).await,
+            Id::ConfirmUserCreds => self.confirm_creds(&users::owner(first)?, request).await,
+            Id::ListUserTokens => self.list_tokens(&users::id(first)?, request).await,
+            Id::CreateUserToken => self.create_token(&users::id(first)?, request).await,
+            Id::RevokeUserToken => self.revoke_token(&users::id(first)?, second, request).await,
+            Id::GetSharedCreds => self.get_creds(&Owner::Everybody, request).await,
+            Id::ReplaceSharedCreds => self.replace_creds(&Owner::Everybody, request).await,
+            Id::MergeSharedCreds => self.merge_creds(&Owner::Everybody, request).await,
+            Id::ConfirmSharedCreds => self.confirm_creds(&Owner::Everybody, request).await,
+            Id::GetGroupCreds => self.get_creds(&credentials::group(first)?, request).await,
+            Id::ReplaceGroupCreds => self.replace_creds(&credentials::group(first)?, request).await,
+            Id::MergeGroupCreds => self.merge_creds(&credentials::group(first)?, request).await,
+            Id::ConfirmGroupCreds => self.confirm_creds(&credentials::group(first)?, request).await,
+            Id::ListAdminTokens => self.list_admin_tokens(request).await,
+            Id::CreateAdminToken => self.create_admin_token(request).await,
+            Id::RevokeAdminToken => self.revoke_admin_token(first, request).await,
+            Id::ListAudit => self.list_audit(request).await,
+            Id::StartRekey => {
                 let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;
-                Ok(answer(StatusCode::ACCEPTED, &rekeyer.ask(request.actor.clone())))
+                Ok(Response::json(StatusCode::ACCEPTED, &rekeyer.ask(request.actor.clone())))
             }
-            Call::RekeyStatus => {
-                Ok(answer(StatusCode::OK, &self.rekeyer.as_ref().ok_or_else(not_found)?.status()))
+            Id::GetRekeyStatus => {
+                let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;
+                Ok(Response::json(StatusCode::OK, &rekeyer.status()))
             }
-            Call::Me => Ok(answer(StatusCode::OK, &tokens::me(request.caller()?))),
-            Call::MyCreds => self.creds(&Owner::User(request.caller()?.id.clone()), request).await,
-            Call::MergeMyCreds => self.merge_my_creds(request.caller()?, request).await,
-            Call::ConfirmMyCreds => {
-                self.confirm_creds(&Owner::User(request.caller()?.id.clone()), request).await
-            }
-            Call::Rotate => self.rotate(request.caller()?, request).await,
-            Call::MyTokens => self.tokens(&request.caller()?.id, request).await,
-            Call::MakeMyToken => self.make_my_token(request.caller()?, request).await,
-            Call::PasteToken => self.paste_token(request.caller()?, request).await,
-            Call::RemoveMyToken => self.remove_my_token(request.caller()?, first, request).await,
+            Id::GetMe => Ok(Response::json(StatusCode::OK, &tokens::me(request.caller()?))),
+            Id::GetMyCreds => self.get_creds(&request.own()?, request).await,
+            Id::MergeMyCreds => self.merge_my_creds(request.caller()?, request).await,
+            Id::ConfirmMyCreds => self.confirm_creds(&request.own()?, request).await,
+            Id::RotateMyToken => self.rotate_my_token(request.caller()?, request).await,
+            Id::ListMyTokens => self.list_tokens(&request.caller()?.id, request).await,
+            Id::CreateMyToken => self.create_my_token(request.caller()?, request).await,
+            Id::CreatePasteToken => self.create_paste_token(request.caller()?, request).await,
+            Id::RevokeMyToken => self.revoke_my_token(request.caller()?, first, request).await,
         }
     }
 }
 
-impl Files {
-    /// Answers a call that is about files alone. Of those that nothing serves there is nothing to tell.
-    async fn answer(&self, call: FileCall) -> Answered {
+impl ProviderFiles {
+    /// Handles an operation that needs only files. A command has loaded files, but none that serve.
+    async fn handle(&self, operation: FileOperation) -> ApiResult {
         let Self::Live(live) = self else { return Err(not_found()) };
-        match call {
-            FileCall::Status => Ok(answer(StatusCode::OK, &*live.status())),
-            FileCall::Texts => Ok(answer(StatusCode::OK, &live.served_files())),
-            FileCall::Reload => reload(live).await,
+        match operation {
+            FileOperation::Status => Ok(Response::json(StatusCode::OK, &*live.status())),
+            FileOperation::Texts => Ok(Response::json(StatusCode::OK, &live.served_files())),
+            FileOperation::Reload => reload(live).await,
         }
     }
 
@@ -215,42 +231,30 @@ impl Files {
     pub fn snapshot(&self) -> Arc<Table> {
         match self {
             Self::Live(live) => live.snapshot(),
-            Self::Read(table) => Arc::clone(table),
+            Self::Loaded(table) => Arc::clone(table),
         }
     }
 }
 
-async fn reload(live: &Live) -> Answered {
-    let status = live.reload().await.map_err(unfinished)?;
+async fn reload(live: &Live) -> ApiResult {
+    let status = live.reload().await.map_err(reload_fault)?;
     let code = if status.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok(answer(code, &*status))
+    Ok(Response::json(code, &*status))
 }
 
-fn unfinished(error: ReloadError) -> Fault {
+fn reload_fault(error: ReloadError) -> Fault {
     Fault::new(Kind::ReloadUnfinished, error.to_string())
 }
 
-/// The store did not do it; whoever runs this gets to know why.
-fn lost(error: StoreError) -> Fault {
+/// The fault for an error of the store. The cause goes to the log: it is for the operator, not for the client.
+fn store_fault(error: StoreError) -> Fault {
     match error {
         StoreError::Revoked { admin: false } => Fault::invalid_token(),
         StoreError::Revoked { admin: true } => Fault::invalid_admin_token(),
         StoreError::TooManyTokens { .. } => Fault::new(Kind::TooManyTokens, error.to_string()),
         error => {
-            tracing::error!(%error, "the store did not answer a call");
-            Fault::new(
-                Kind::StoreUnavailable,
-                "The store does not answer now, and nothing was changed: try again",
-            )
+            tracing::error!(%error, "an API call failed in the store");
+            Fault::new(Kind::StoreUnavailable, "The store is unavailable, and nothing was changed; try again")
         }
     }
-}
-
-fn answer(status: StatusCode, document: &impl Serialize) -> Answer {
-    let body = serde_json::to_string(document).expect("documents have text keys and no failing parts");
-    Answer { status, body, link: None }
-}
-
-fn done() -> Answer {
-    answer(StatusCode::OK, &Done { ok: true })
 }

@@ -1,4 +1,5 @@
-//! The `OpenAPI` 3.1 document: the table of calls, told in another way.
+//! The `OpenAPI` 3.1 document, generated from the table of operations. `tollgate schema` writes it, and
+//! `schema/openapi.json` is its output.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +8,12 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    operations::{OPERATIONS, Operation, Reply, Who},
-    shape::FaultDocument,
+    operations::{Access, OPERATIONS, Operation, ResponseBody},
+    payloads::FaultDocument,
 };
 use crate::fault::Kind;
 
-/// The document as it stands in its file.
+/// The text of the document.
 pub fn openapi() -> String {
     let mut text = serde_json::to_string_pretty(&document()).expect("JSON values have a text");
     text.push('\n');
@@ -26,7 +27,7 @@ fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in OPERATIONS {
         let at = paths.entry(operation.path).or_insert_with(|| json!({}));
-        at[operation.method.to_ascii_lowercase()] = described(operation, &mut generator);
+        at[operation.method.to_ascii_lowercase()] = describe(operation, &mut generator);
     }
     generator.subschema_for::<FaultDocument>();
     json!({
@@ -34,14 +35,14 @@ fn document() -> Value {
         "info": {
             "title": "tollgate",
             "version": env!("CARGO_PKG_VERSION"),
-            "summary": "Accounts, provider files and health of a tollgate",
-            "description": "Calls below `/admin` take an admin token, those below `/auth` a user's token of the kind `manage` or `both`. Unknown paths and methods are 404 once the token is good. `HEAD` is answered as `GET` is, and `OPTIONS` by 204 for browsers.",
+            "summary": "Accounts, provider files and health checks of a tollgate",
+            "description": "Operations below `/admin` take an admin token, those below `/auth` a user's token of the kind `manage` or `both`. With a valid token, unknown paths and methods are 404. `HEAD` is answered as `GET`, and `OPTIONS` by 204 for browsers.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "tags": [
-            { "name": "health", "description": "For whoever watches the process" },
-            { "name": "admin", "description": "For whoever runs it" },
-            { "name": "self-service", "description": "For its users" },
+            { "name": "health", "description": "Health checks" },
+            { "name": "admin", "description": "Administration" },
+            { "name": "self-service", "description": "A user's own account" },
         ],
         "paths": paths,
         "components": {
@@ -54,13 +55,13 @@ fn document() -> Value {
     })
 }
 
-fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
-    let (tag, security) = match operation.who {
-        Who::Public => ("health", json!([])),
-        Who::Admin | Who::Local => ("admin", json!([{ "adminToken": [] }])),
-        Who::User => ("self-service", json!([{ "userToken": [] }])),
+fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let (tag, security) = match operation.access {
+        Access::Public => ("health", json!([])),
+        Access::Admin | Access::Local => ("admin", json!([{ "adminToken": [] }])),
+        Access::User => ("self-service", json!([{ "userToken": [] }])),
     };
-    let mut described = json!({
+    let mut description = json!({
         "operationId": id(operation),
         "summary": operation.summary,
         "tags": [tag],
@@ -68,18 +69,18 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     });
     let parameters = parameters(operation);
     if !parameters.is_empty() {
-        described["parameters"] = parameters.into();
+        description["parameters"] = parameters.into();
     }
     if let Some(body) = &operation.body {
-        let schema = (body.shape.schema)(generator);
-        described["requestBody"] =
+        let schema = (body.schema.generate)(generator);
+        description["requestBody"] =
             json!({ "required": !body.optional, "content": { "application/json": { "schema": schema } } });
     }
-    described["responses"] = responses(operation, generator);
-    described
+    description["responses"] = responses(operation, generator);
+    description
 }
 
-/// Method and path in words: `get_admin_users_id`.
+/// The operation id: method and path in words, such as `get_admin_users_id`.
 fn id(operation: &Operation) -> String {
     let words =
         operation.path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -93,8 +94,8 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }))
         .collect();
     if operation.paged {
-        let limit = "How many to give, at most; all if left out";
-        let after = "The id after which to go on, as the `Link` of the page before has it";
+        let limit = "Maximum number of items; all if left out";
+        let after = "The id of the last item of the page before, as its `Link` has it";
         all.push(json!({ "name": "limit", "in": "query", "description": limit, "schema": { "type": "integer", "minimum": 0 } }));
         all.push(
             json!({ "name": "after", "in": "query", "description": after, "schema": { "type": "string" } }),
@@ -105,24 +106,26 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 
 fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut all: BTreeMap<u16, Value> = BTreeMap::new();
-    for Reply { status, shape } in [Some(operation.answer), operation.other].into_iter().flatten() {
+    for ResponseBody { status, schema } in
+        [Some(operation.success), operation.alternative].into_iter().flatten()
+    {
         let reason = StatusCode::from_u16(status)
             .ok()
             .and_then(|status| status.canonical_reason())
             .unwrap_or_default();
-        let schema = (shape.schema)(generator);
+        let schema = (schema.generate)(generator);
         let mut response =
             json!({ "description": reason, "content": { "application/json": { "schema": schema } } });
         if operation.paged && status == 200 {
-            let link = "The next page (`rel=\"next\"`), where there is one";
+            let link = "The next page (`rel=\"next\"`), if there is one";
             response["headers"] = json!({ "Link": { "description": link, "schema": { "type": "string" } } });
         }
         all.insert(status, response);
     }
     let mut faults: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for kind in faults_of(operation) {
-        let told = faults.entry(kind.status().as_u16()).or_default();
-        told.push(format!("`{}`", kind.code()));
+        let codes = faults.entry(kind.status().as_u16()).or_default();
+        codes.push(format!("`{}`", kind.code()));
     }
     for (status, codes) in faults {
         let schema = generator.subschema_for::<FaultDocument>();
@@ -132,16 +135,16 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     all.into_iter().map(|(status, response)| (status.to_string(), response)).collect::<Map<_, _>>().into()
 }
 
-/// All faults that a call may be answered by.
+/// All faults that an operation may return.
 pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
     let mut all = vec![Kind::MalformedRequest];
-    all.extend(match operation.who {
-        Who::Public => &[][..],
-        Who::Admin => &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable],
-        Who::Local => {
+    all.extend(match operation.access {
+        Access::Public => &[][..],
+        Access::Admin => &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable],
+        Access::Local => {
             &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable, Kind::NotFound]
         }
-        Who::User => &[
+        Access::User => &[
             Kind::InvalidToken,
             Kind::TokenKind,
             Kind::UserDisabled,
@@ -150,7 +153,7 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
             Kind::StoreUnavailable,
         ],
     });
-    if operation.who == Who::User && operation.method != "GET" {
+    if operation.access == Access::User && operation.method != "GET" {
         all.push(Kind::TokenReplaced);
     }
     if operation.body.is_some() {
@@ -166,34 +169,36 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
 mod tests {
     use super::*;
 
-    fn look(value: &Value, root: &Value, seen: &mut usize) {
+    fn check_references(value: &Value, root: &Value, seen: &mut usize) {
         match value {
             Value::Object(map) => {
                 if let Some(Value::String(path)) = map.get("$ref") {
-                    assert!(root.pointer(path.strip_prefix('#').unwrap()).is_some(), "{path} leads nowhere");
+                    assert!(
+                        root.pointer(path.strip_prefix('#').unwrap()).is_some(),
+                        "{path} resolves to nothing"
+                    );
                     *seen += 1;
                 }
-                map.values().for_each(|one| look(one, root, seen));
+                map.values().for_each(|one| check_references(one, root, seen));
             }
-            Value::Array(items) => items.iter().for_each(|one| look(one, root, seen)),
+            Value::Array(items) => items.iter().for_each(|one| check_references(one, root, seen)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 
-    /// Every reference leads somewhere, and every schema is one.
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn the_document_is_valid_and_complete() {
         let document = document();
         let mut seen = 0;
-        look(&document, &document, &mut seen);
+        check_references(&document, &document, &mut seen);
         assert!(seen > 50, "{seen}");
         for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
-            assert!(jsonschema::meta::is_valid(schema), "{name} is no schema");
-            assert!(schema["description"].is_string(), "{name} is not described");
+            assert!(jsonschema::meta::is_valid(schema), "{name} is not a schema");
+            assert!(schema["description"].is_string(), "{name} has no description");
         }
         let paths = document["paths"].as_object().unwrap();
-        let calls: usize = paths.values().map(|path| path.as_object().unwrap().len()).sum();
-        assert_eq!(calls, OPERATIONS.len());
+        let operations: usize = paths.values().map(|path| path.as_object().unwrap().len()).sum();
+        assert_eq!(operations, OPERATIONS.len());
         for operation in OPERATIONS {
             let faults = faults_of(operation);
             let once = faults.iter().filter(|kind| faults.iter().filter(|one| one == kind).count() == 1);

@@ -1,190 +1,192 @@
-//! Every call that there is, as data: calls are found in this table, and the `OpenAPI` document is made of it, so
-//! that there is none that is not documented.
+//! The table of operations of the API. Calls are looked up in it, and the `OpenAPI` document is generated from it: no
+//! operation is undocumented.
 
 use std::borrow::Cow;
 
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::shape;
+use super::payloads;
 use crate::{
     accounts::RekeyStatus,
     fault::Kind,
     files::{ServedFiles, Status},
 };
 
-/// Which call it is.
+/// An operation, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the table below says what each is")]
-pub enum Call {
-    Alive,
-    Ready,
-    Files(FileCall),
-    MakeUser,
-    Users,
-    User,
-    ChangeUser,
-    RemoveUser,
-    UserCreds,
+#[expect(missing_docs, reason = "the table below has a summary of each")]
+pub enum OperationId {
+    Liveness,
+    Readiness,
+    Files(FileOperation),
+    CreateUser,
+    ListUsers,
+    GetUser,
+    UpdateUser,
+    DeleteUser,
+    GetUserCreds,
     ReplaceUserCreds,
     MergeUserCreds,
     ConfirmUserCreds,
-    UserTokens,
-    MakeUserToken,
-    RemoveUserToken,
-    SharedCreds,
+    ListUserTokens,
+    CreateUserToken,
+    RevokeUserToken,
+    GetSharedCreds,
     ReplaceSharedCreds,
     MergeSharedCreds,
     ConfirmSharedCreds,
-    GroupCreds,
+    GetGroupCreds,
     ReplaceGroupCreds,
     MergeGroupCreds,
     ConfirmGroupCreds,
-    AdminTokens,
-    MakeAdminToken,
-    RemoveAdminToken,
-    Audit,
-    Rekey,
-    RekeyStatus,
-    Me,
-    MyCreds,
+    ListAdminTokens,
+    CreateAdminToken,
+    RevokeAdminToken,
+    ListAudit,
+    StartRekey,
+    GetRekeyStatus,
+    GetMe,
+    GetMyCreds,
     MergeMyCreds,
     ConfirmMyCreds,
-    Rotate,
-    MyTokens,
-    MakeMyToken,
-    RemoveMyToken,
-    PasteToken,
+    RotateMyToken,
+    ListMyTokens,
+    CreateMyToken,
+    RevokeMyToken,
+    CreatePasteToken,
 }
 
-/// Which call about files: those need no store.
+/// An operation on provider files. These need no store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the table below says what each is")]
-pub enum FileCall {
+#[expect(missing_docs, reason = "the table below has a summary of each")]
+pub enum FileOperation {
     Status,
     Texts,
     Reload,
 }
 
-/// Who may call.
+/// The callers that may use an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
-    /// Anybody.
+pub enum Access {
+    /// Everybody, without a token.
     Public,
-    /// Whoever has an admin token, or the control socket.
+    /// Holders of an admin token, and the control socket.
     Admin,
-    /// The user that serves, over the control socket alone.
+    /// The control socket only.
     Local,
-    /// A user, about what is that user's own.
+    /// A user, for what is the user's own.
     User,
 }
 
-/// A call.
+/// An operation.
 #[derive(Debug)]
 pub struct Operation {
-    /// Which one.
-    pub call: Call,
-    /// Its method.
+    /// The name.
+    pub id: OperationId,
+    /// The method.
     pub method: &'static str,
-    /// Its path, where `{name}` stands for any one segment.
+    /// The path. `{name}` matches any one segment.
     pub path: &'static str,
-    /// Who may call.
-    pub who: Who,
-    /// What it does, in a line.
+    /// The callers that may use it.
+    pub access: Access,
+    /// One line for the `OpenAPI` document.
     pub summary: &'static str,
     /// Whether it takes `?limit=` and `?after=`.
     pub paged: bool,
-    /// What it takes.
-    pub body: Option<Body>,
-    /// What it answers when all is well.
-    pub answer: Reply,
-    /// What else it answers, other than faults.
-    pub other: Option<Reply>,
-    /// Faults of its own, besides those that all of its kind have.
+    /// The request body, if it takes one.
+    pub body: Option<RequestBody>,
+    /// The response of a success.
+    pub success: ResponseBody,
+    /// A second response that is not a fault.
+    pub alternative: Option<ResponseBody>,
+    /// Faults besides those that all operations with this access have.
     pub faults: &'static [Kind],
 }
 
-/// The schema of a type.
+/// A function that adds a type to a schema generator and returns its schema.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// A type of a document.
+/// The schema of a type, with the type's name.
 #[derive(Debug, Clone, Copy)]
-pub struct Shape {
-    /// What it is called.
+pub struct NamedSchema {
+    /// The name.
     pub name: fn() -> Cow<'static, str>,
-    /// Its schema.
-    pub schema: SchemaOf,
+    /// The schema.
+    pub generate: SchemaOf,
 }
 
-/// What a call takes.
+/// A request body.
 #[derive(Debug, Clone, Copy)]
-pub struct Body {
+pub struct RequestBody {
     /// Its type.
-    pub shape: Shape,
-    /// Whether no body is as good as `{}`.
+    pub schema: NamedSchema,
+    /// Whether it may be left out, which means `{}`.
     pub optional: bool,
 }
 
-/// What a call answers.
+/// A response body.
 #[derive(Debug, Clone, Copy)]
-pub struct Reply {
-    /// The status.
+pub struct ResponseBody {
+    /// The status code.
     pub status: u16,
     /// Its type.
-    pub shape: Shape,
+    pub schema: NamedSchema,
 }
 
-/// A call that is in the table, and what stands in its path for the names there, in order.
+/// An operation that matches a path.
 #[derive(Debug)]
-pub struct Found<'p> {
-    /// The call.
+pub struct OperationMatch<'p> {
+    /// The operation.
     pub operation: &'static Operation,
-    /// What the path has for each name.
+    /// The segments that match its `{name}`s, in order.
     pub captures: Vec<&'p str>,
 }
 
-/// The call for a method and a path. `HEAD` is as `GET`.
-pub fn find<'p>(method: &Method, path: &'p str) -> Option<Found<'p>> {
+/// Finds the operation for a method and a path. `HEAD` is handled as `GET`.
+pub fn find<'p>(method: &Method, path: &'p str) -> Option<OperationMatch<'p>> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    let mut here = OPERATIONS.iter().filter(|operation| operation.method == method);
-    here.find_map(|operation| Some(Found { operation, captures: captures(operation.path, path)? }))
+    let mut candidates = OPERATIONS.iter().filter(|operation| operation.method == method);
+    candidates
+        .find_map(|operation| Some(OperationMatch { operation, captures: captures(operation.path, path)? }))
 }
 
 fn captures<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
-    let (mut steps, mut found) = (path.split('/'), Vec::new());
-    for wanted in template.split('/') {
-        match steps.next()? {
-            step if wanted.starts_with('{') && !step.is_empty() => found.push(step),
-            step if step == wanted => {}
+    let (mut segments, mut captures) = (path.split('/'), Vec::new());
+    for expected in template.split('/') {
+        match segments.next()? {
+            segment if expected.starts_with('{') && !segment.is_empty() => captures.push(segment),
+            segment if segment == expected => {}
             _ => return None,
         }
     }
-    steps.next().is_none().then_some(found)
+    segments.next().is_none().then_some(captures)
 }
 
-const fn shape<T: JsonSchema>() -> Shape {
-    Shape { name: T::schema_name, schema: SchemaGenerator::subschema_for::<T> }
+const fn schema<T: JsonSchema>() -> NamedSchema {
+    NamedSchema { name: T::schema_name, generate: SchemaGenerator::subschema_for::<T> }
 }
 
 const fn new<T: JsonSchema>(
-    call: Call,
+    id: OperationId,
     method: &'static str,
     path: &'static str,
-    who: Who,
+    access: Access,
     summary: &'static str,
 ) -> Operation {
-    let answer = Reply { status: 200, shape: shape::<T>() };
-    Operation { call, method, path, who, summary, paged: false, body: None, answer, other: None, faults: &[] }
+    let success = ResponseBody { status: 200, schema: schema::<T>() };
+    let (paged, body, alternative, faults) = (false, None, None, &[]);
+    Operation { id, method, path, access, summary, paged, body, success, alternative, faults }
 }
 
 impl Operation {
-    const fn takes<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(Body { shape: shape::<T>(), optional: false });
+    const fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(RequestBody { schema: schema::<T>(), optional: false });
         self
     }
 
-    const fn may_take<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(Body { shape: shape::<T>(), optional: true });
+    const fn optional_body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(RequestBody { schema: schema::<T>(), optional: true });
         self
     }
 
@@ -193,18 +195,18 @@ impl Operation {
         self
     }
 
-    const fn made(mut self) -> Self {
-        self.answer.status = 201;
+    const fn created(mut self) -> Self {
+        self.success.status = 201;
         self
     }
 
     const fn accepted(mut self) -> Self {
-        self.answer.status = 202;
+        self.success.status = 202;
         self
     }
 
     const fn or<T: JsonSchema>(mut self, status: u16) -> Self {
-        self.other = Some(Reply { status, shape: shape::<T>() });
+        self.alternative = Some(ResponseBody { status, schema: schema::<T>() });
         self
     }
 
@@ -214,91 +216,91 @@ impl Operation {
     }
 }
 
-type Users = shape::ById<shape::User>;
-type Tokens = shape::ById<shape::Token>;
-type AdminTokens = shape::ById<shape::AdminToken>;
-type Audit = shape::ById<shape::AuditEntry>;
-type Masked = shape::MaskedCredentials;
-type Document = shape::CredentialsDocument;
+type Users = payloads::ById<payloads::User>;
+type Tokens = payloads::ById<payloads::Token>;
+type AdminTokens = payloads::ById<payloads::AdminToken>;
+type Audit = payloads::ById<payloads::AuditEntry>;
+type Masked = payloads::MaskedCredentials;
+type Document = payloads::CredentialsDocument;
 
 const NOT_FOUND: &[Kind] = &[Kind::NotFound];
 const BAD: &[Kind] = &[Kind::InvalidRequest];
 const SCOPED: &[Kind] = &[Kind::TokenScope];
 
-/// Every call.
+/// Every operation.
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
-    new::<shape::Health>(Call::Alive, "GET", "/health", Who::Public, "Whether the process lives"),
-    new::<shape::Health>(Call::Alive, "GET", "/livez", Who::Public, "Whether the process lives"),
-    new::<shape::Health>(Call::Ready, "GET", "/readyz", Who::Public, "Whether more requests are wanted")
-        .or::<shape::Health>(503),
+    new::<payloads::Health>(OperationId::Liveness, "GET", "/health", Access::Public, "Liveness: the process runs"),
+    new::<payloads::Health>(OperationId::Liveness, "GET", "/livez", Access::Public, "Liveness: the process runs"),
+    new::<payloads::Health>(OperationId::Readiness, "GET", "/readyz", Access::Public, "Readiness: the process accepts more requests")
+        .or::<payloads::Health>(503),
 
-    new::<Status>(Call::Files(FileCall::Status), "GET", "/admin/providers", Who::Admin, "What serves, and what became of each file"),
-    new::<ServedFiles>(Call::Files(FileCall::Texts), "GET", "/admin/providers/files", Who::Local, "The texts of the files that serve (over the control socket alone)"),
-    new::<Status>(Call::Files(FileCall::Reload), "POST", "/admin/reload", Who::Admin, "Read the provider files anew")
+    new::<Status>(OperationId::Files(FileOperation::Status), "GET", "/admin/providers", Access::Admin, "Status of the provider files: each one's state and errors"),
+    new::<ServedFiles>(OperationId::Files(FileOperation::Texts), "GET", "/admin/providers/files", Access::Local, "The texts of the provider files that serve (control socket only)"),
+    new::<Status>(OperationId::Files(FileOperation::Reload), "POST", "/admin/reload", Access::Admin, "Reload the provider files")
         .or::<Status>(422).faults(&[Kind::ReloadUnfinished]),
 
-    new::<shape::MadeUser>(Call::MakeUser, "POST", "/admin/users", Who::Admin, "Make a user with a first token, which has both kinds")
-        .takes::<shape::NewUser>().made(),
-    new::<Users>(Call::Users, "GET", "/admin/users", Who::Admin, "All users").paged(),
-    new::<shape::User>(Call::User, "GET", "/admin/users/{id}", Who::Admin, "A user").faults(NOT_FOUND),
-    new::<shape::User>(Call::ChangeUser, "PATCH", "/admin/users/{id}", Who::Admin, "Rename a user, move to another group, or refuse all tokens for now")
-        .takes::<shape::UserPatch>().faults(NOT_FOUND),
-    new::<shape::Done>(Call::RemoveUser, "DELETE", "/admin/users/{id}", Who::Admin, "Remove a user with all tokens and credentials")
+    new::<payloads::MadeUser>(OperationId::CreateUser, "POST", "/admin/users", Access::Admin, "Create a user with a first token of the kind `both`")
+        .body::<payloads::NewUser>().created(),
+    new::<Users>(OperationId::ListUsers, "GET", "/admin/users", Access::Admin, "List users").paged(),
+    new::<payloads::User>(OperationId::GetUser, "GET", "/admin/users/{id}", Access::Admin, "Show a user").faults(NOT_FOUND),
+    new::<payloads::User>(OperationId::UpdateUser, "PATCH", "/admin/users/{id}", Access::Admin, "Change a user's name, note or group, or disable the user")
+        .body::<payloads::UserPatch>().faults(NOT_FOUND),
+    new::<payloads::Done>(OperationId::DeleteUser, "DELETE", "/admin/users/{id}", Access::Admin, "Delete a user with all tokens and credentials")
         .faults(NOT_FOUND),
-    new::<Masked>(Call::UserCreds, "GET", "/admin/users/{id}/creds", Who::Admin, "A user's credentials, masked").faults(NOT_FOUND),
-    new::<shape::Done>(Call::ReplaceUserCreds, "PUT", "/admin/users/{id}/creds", Who::Admin, "Replace all of a user's credentials")
-        .takes::<Document>().faults(NOT_FOUND),
-    new::<Masked>(Call::MergeUserCreds, "PATCH", "/admin/users/{id}/creds", Who::Admin, "Change some of a user's credentials")
-        .takes::<Document>().faults(NOT_FOUND),
-    new::<shape::Confirmation>(Call::ConfirmUserCreds, "POST", "/admin/users/{id}/creds/confirm", Who::Admin, "Let a user's credentials go where the provider files lead now")
-        .may_take::<shape::Confirm>().faults(NOT_FOUND),
-    new::<Tokens>(Call::UserTokens, "GET", "/admin/users/{id}/tokens", Who::Admin, "A user's tokens").paged().faults(NOT_FOUND),
-    new::<shape::MadeToken>(Call::MakeUserToken, "POST", "/admin/users/{id}/tokens", Who::Admin, "Make a further token for a user")
-        .may_take::<shape::NewToken>().made().faults(&[Kind::NotFound, Kind::TooManyTokens]),
-    new::<shape::Done>(Call::RemoveUserToken, "DELETE", "/admin/users/{id}/tokens/{token}", Who::Admin, "Revoke a user's token")
+    new::<Masked>(OperationId::GetUserCreds, "GET", "/admin/users/{id}/creds", Access::Admin, "Show a user's credentials, masked").faults(NOT_FOUND),
+    new::<payloads::Done>(OperationId::ReplaceUserCreds, "PUT", "/admin/users/{id}/creds", Access::Admin, "Replace all of a user's credentials")
+        .body::<Document>().faults(NOT_FOUND),
+    new::<Masked>(OperationId::MergeUserCreds, "PATCH", "/admin/users/{id}/creds", Access::Admin, "Change some of a user's credentials")
+        .body::<Document>().faults(NOT_FOUND),
+    new::<payloads::Confirmation>(OperationId::ConfirmUserCreds, "POST", "/admin/users/{id}/creds/confirm", Access::Admin, "Confirm that a user's credentials may go to the origins that the provider files lead to now")
+        .optional_body::<payloads::Confirm>().faults(NOT_FOUND),
+    new::<Tokens>(OperationId::ListUserTokens, "GET", "/admin/users/{id}/tokens", Access::Admin, "List a user's tokens").paged().faults(NOT_FOUND),
+    new::<payloads::MadeToken>(OperationId::CreateUserToken, "POST", "/admin/users/{id}/tokens", Access::Admin, "Create a token for a user")
+        .optional_body::<payloads::NewToken>().created().faults(&[Kind::NotFound, Kind::TooManyTokens]),
+    new::<payloads::Done>(OperationId::RevokeUserToken, "DELETE", "/admin/users/{id}/tokens/{token}", Access::Admin, "Revoke a user's token")
         .faults(NOT_FOUND),
 
-    new::<Masked>(Call::SharedCreds, "GET", "/admin/credentials/everybody", Who::Admin, "The credentials that everybody may use, masked"),
-    new::<shape::Done>(Call::ReplaceSharedCreds, "PUT", "/admin/credentials/everybody", Who::Admin, "Replace all credentials that everybody may use")
-        .takes::<Document>(),
-    new::<Masked>(Call::MergeSharedCreds, "PATCH", "/admin/credentials/everybody", Who::Admin, "Change some of the credentials that everybody may use")
-        .takes::<Document>(),
-    new::<shape::Confirmation>(Call::ConfirmSharedCreds, "POST", "/admin/credentials/everybody/confirm", Who::Admin, "Let the credentials that everybody may use go where the provider files lead now")
-        .may_take::<shape::Confirm>(),
-    new::<Masked>(Call::GroupCreds, "GET", "/admin/credentials/groups/{name}", Who::Admin, "The credentials that a group may use, masked").faults(BAD),
-    new::<shape::Done>(Call::ReplaceGroupCreds, "PUT", "/admin/credentials/groups/{name}", Who::Admin, "Replace all credentials that a group may use")
-        .takes::<Document>(),
-    new::<Masked>(Call::MergeGroupCreds, "PATCH", "/admin/credentials/groups/{name}", Who::Admin, "Change some of the credentials that a group may use")
-        .takes::<Document>(),
-    new::<shape::Confirmation>(Call::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Who::Admin, "Let the credentials that a group may use go where the provider files lead now")
-        .may_take::<shape::Confirm>(),
+    new::<Masked>(OperationId::GetSharedCreds, "GET", "/admin/credentials/everybody", Access::Admin, "Show the credentials that everybody may use, masked"),
+    new::<payloads::Done>(OperationId::ReplaceSharedCreds, "PUT", "/admin/credentials/everybody", Access::Admin, "Replace all credentials that everybody may use")
+        .body::<Document>(),
+    new::<Masked>(OperationId::MergeSharedCreds, "PATCH", "/admin/credentials/everybody", Access::Admin, "Change some of the credentials that everybody may use")
+        .body::<Document>(),
+    new::<payloads::Confirmation>(OperationId::ConfirmSharedCreds, "POST", "/admin/credentials/everybody/confirm", Access::Admin, "Confirm that the credentials that everybody may use may go to the origins that the provider files lead to now")
+        .optional_body::<payloads::Confirm>(),
+    new::<Masked>(OperationId::GetGroupCreds, "GET", "/admin/credentials/groups/{name}", Access::Admin, "Show the credentials that a group may use, masked").faults(BAD),
+    new::<payloads::Done>(OperationId::ReplaceGroupCreds, "PUT", "/admin/credentials/groups/{name}", Access::Admin, "Replace all credentials that a group may use")
+        .body::<Document>(),
+    new::<Masked>(OperationId::MergeGroupCreds, "PATCH", "/admin/credentials/groups/{name}", Access::Admin, "Change some of the credentials that a group may use")
+        .body::<Document>(),
+    new::<payloads::Confirmation>(OperationId::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Confirm that the credentials that a group may use may go to the origins that the provider files lead to now")
+        .optional_body::<payloads::Confirm>(),
 
-    new::<AdminTokens>(Call::AdminTokens, "GET", "/admin/tokens", Who::Admin, "All admin tokens").paged(),
-    new::<shape::MadeAdminToken>(Call::MakeAdminToken, "POST", "/admin/tokens", Who::Admin, "Make a further admin token")
-        .may_take::<shape::NewAdminToken>().made(),
-    new::<shape::Done>(Call::RemoveAdminToken, "DELETE", "/admin/tokens/{id}", Who::Admin, "Revoke an admin token; over HTTP not the last one")
+    new::<AdminTokens>(OperationId::ListAdminTokens, "GET", "/admin/tokens", Access::Admin, "List admin tokens").paged(),
+    new::<payloads::MadeAdminToken>(OperationId::CreateAdminToken, "POST", "/admin/tokens", Access::Admin, "Create an admin token")
+        .optional_body::<payloads::NewAdminToken>().created(),
+    new::<payloads::Done>(OperationId::RevokeAdminToken, "DELETE", "/admin/tokens/{id}", Access::Admin, "Revoke an admin token; the last valid one cannot be revoked")
         .faults(&[Kind::NotFound, Kind::LastAdminToken]),
-    new::<Audit>(Call::Audit, "GET", "/admin/audit", Who::Admin, "What was changed by whom, oldest first; 1000 entries at most at a time").paged(),
+    new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
 
-    new::<RekeyStatus>(Call::Rekey, "POST", "/admin/rekey", Who::Local, "Replace the master key by the one in `master-key.next` (over the control socket alone)")
+    new::<RekeyStatus>(OperationId::StartRekey, "POST", "/admin/rekey", Access::Local, "Start a master-key rotation to the key in `master-key.next` (control socket only)")
         .accepted(),
-    new::<RekeyStatus>(Call::RekeyStatus, "GET", "/admin/rekey", Who::Local, "How far that is (over the control socket alone)"),
+    new::<RekeyStatus>(OperationId::GetRekeyStatus, "GET", "/admin/rekey", Access::Local, "Progress of the master-key rotation (control socket only)"),
 
-    new::<shape::Me>(Call::Me, "GET", "/auth/me", Who::User, "Who calls"),
-    new::<Masked>(Call::MyCreds, "GET", "/auth/creds", Who::User, "The caller's credentials, masked"),
-    new::<Masked>(Call::MergeMyCreds, "PUT", "/auth/creds", Who::User, "Change some of the caller's credentials")
-        .takes::<Document>().faults(SCOPED),
-    new::<shape::Confirmation>(Call::ConfirmMyCreds, "POST", "/auth/creds/confirm", Who::User, "Let the caller's credentials go where the provider files lead now")
-        .may_take::<shape::Confirm>().faults(SCOPED),
-    new::<shape::Rotated>(Call::Rotate, "POST", "/auth/rotate", Who::User, "Replace the token that calls, which goes on for an hour")
+    new::<payloads::Me>(OperationId::GetMe, "GET", "/auth/me", Access::User, "Show the calling user and token"),
+    new::<Masked>(OperationId::GetMyCreds, "GET", "/auth/creds", Access::User, "Show the caller's credentials, masked"),
+    new::<Masked>(OperationId::MergeMyCreds, "PUT", "/auth/creds", Access::User, "Change some of the caller's credentials")
+        .body::<Document>().faults(SCOPED),
+    new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
+        .optional_body::<payloads::Confirm>().faults(SCOPED),
+    new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it stays valid for an hour")
         .faults(&[Kind::TooManyTokens]),
-    new::<Tokens>(Call::MyTokens, "GET", "/auth/tokens", Who::User, "The caller's tokens").paged(),
-    new::<shape::MadeToken>(Call::MakeMyToken, "POST", "/auth/tokens", Who::User, "Make a further token, which reaches no more than the one that calls")
-        .may_take::<shape::NewToken>().made().faults(&[Kind::TokenScope, Kind::TooManyTokens]),
-    new::<shape::Done>(Call::RemoveMyToken, "DELETE", "/auth/tokens/{id}", Who::User, "Revoke one of the caller's tokens")
+    new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),
+    new::<payloads::MadeToken>(OperationId::CreateMyToken, "POST", "/auth/tokens", Access::User, "Create a token that reaches no further than the calling one")
+        .optional_body::<payloads::NewToken>().created().faults(&[Kind::TokenScope, Kind::TooManyTokens]),
+    new::<payloads::Done>(OperationId::RevokeMyToken, "DELETE", "/auth/tokens/{id}", Access::User, "Revoke one of the caller's tokens")
         .faults(&[Kind::NotFound, Kind::TokenScope]),
-    new::<shape::PasteToken>(Call::PasteToken, "POST", "/auth/{name}", Who::User, "Make a token of a vendor's shape, at a path that a provider file names")
+    new::<payloads::PasteToken>(OperationId::CreatePasteToken, "POST", "/auth/{name}", Access::User, "Create a paste token (a token in a vendor's own shape), at a path that a provider file names")
         .faults(&[Kind::NotFound, Kind::InvalidRequest, Kind::TokenScope]),
 ];
 
@@ -308,18 +310,18 @@ mod tests {
     use crate::own_paths::{self, Served};
 
     #[test]
-    fn a_call_is_found_by_method_and_path() {
-        let check = |line: &str, expected: Option<(Call, &[&str])>| {
+    fn method_and_path_find_an_operation() {
+        let check = |line: &str, expected: Option<(OperationId, &[&str])>| {
             let (method, path) = line.split_once(' ').unwrap();
             let found = find(&method.parse().unwrap(), path);
-            let found = found.as_ref().map(|found| (found.operation.call, &*found.captures));
+            let found = found.as_ref().map(|found| (found.operation.id, &*found.captures));
             assert_eq!(found, expected, "{line}");
         };
-        check("GET /health", Some((Call::Alive, &[])));
-        check("HEAD /admin/users", Some((Call::Users, &[])));
-        check("PATCH /admin/users/u/creds", Some((Call::MergeUserCreds, &["u"])));
-        check("DELETE /admin/users/u/tokens/t", Some((Call::RemoveUserToken, &["u", "t"])));
-        check("GET /admin/users/creds", Some((Call::User, &["creds"])));
+        check("GET /health", Some((OperationId::Liveness, &[])));
+        check("HEAD /admin/users", Some((OperationId::ListUsers, &[])));
+        check("PATCH /admin/users/u/creds", Some((OperationId::MergeUserCreds, &["u"])));
+        check("DELETE /admin/users/u/tokens/t", Some((OperationId::RevokeUserToken, &["u", "t"])));
+        check("GET /admin/users/creds", Some((OperationId::GetUser, &["creds"])));
         for none in [
             "POST /health",
             "OPTIONS /admin/users",
@@ -338,13 +340,13 @@ mod tests {
     }
 
     #[test]
-    fn every_call_lies_below_an_own_path_of_its_listener() {
-        for Operation { method, path, who, .. } in OPERATIONS {
+    fn every_operation_lies_below_an_own_path_of_its_listener() {
+        for Operation { method, path, access, .. } in OPERATIONS {
             let (_, served) = own_paths::find(path).unwrap_or_else(|| panic!("{path} is not reserved"));
-            let expected = match who {
-                Who::Public => Served::Both,
-                Who::Admin | Who::Local => Served::Admin,
-                Who::User => Served::Public,
+            let expected = match access {
+                Access::Public => Served::Both,
+                Access::Admin | Access::Local => Served::Admin,
+                Access::User => Served::Public,
             };
             assert_eq!(served, expected, "{path}");
             // A paste token is made by POST at a path that a provider file names.
@@ -358,13 +360,13 @@ mod tests {
     }
 
     #[test]
-    fn no_two_calls_are_one() {
+    fn no_operation_hides_another() {
         for (index, one) in OPERATIONS.iter().enumerate() {
             for other in &OPERATIONS[index + 1..] {
                 assert!(one.method != other.method || one.path != other.path, "{} {}", one.method, one.path);
             }
             let found = find(&one.method.parse().unwrap(), one.path).unwrap();
-            assert_eq!(found.operation.path, one.path, "an earlier call hides it");
+            assert_eq!(found.operation.path, one.path, "an earlier operation hides it");
         }
     }
 }

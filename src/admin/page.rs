@@ -1,13 +1,13 @@
-//! Pages of lists: `?limit=` and `?after=`, and the link to the next page. Without a limit a list is given whole.
+//! Pagination: `?limit=` and `?after=`, and the `Link` to the next page. Without a limit a list is returned whole.
 
 use crate::{
     fault::{Fault, Kind},
     rewrite::value_of,
 };
 
-use super::{Request, shape::ById};
+use super::{Request, payloads::ById};
 
-/// Which part of a list is wanted.
+/// The requested page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) limit: Option<u64>,
@@ -21,13 +21,13 @@ impl Page {
         Ok(Self { limit, after: value("after") })
     }
 
-    /// How many to read: one more than is given, which shows whether there is a next page.
-    pub(super) fn wanted(&self) -> Option<u64> {
+    /// The number of items to read: one more than the page has, to learn whether another page follows.
+    pub(super) fn read_limit(&self) -> Option<u64> {
         self.limit.map(|limit| limit.saturating_add(1))
     }
 
-    /// Leaves the page of what was read; the `Link` to the next one, if there is one.
-    pub(super) fn cut<T>(&self, path: &str, list: &mut ById<T>) -> Option<String> {
+    /// Truncates what was read to the page. Returns the `Link` to the next page, if there is one.
+    pub(super) fn truncate<T>(&self, path: &str, list: &mut ById<T>) -> Option<String> {
         let limit = self.limit?;
         let kept = usize::try_from(limit).unwrap_or(usize::MAX);
         if list.0.len() <= kept {
@@ -39,7 +39,7 @@ impl Page {
     }
 }
 
-/// Any count. One that no machine can hold is as good as all.
+/// Parses a count. One that is too large for 64 bits is the same as no limit.
 fn limit(text: &str) -> Result<u64, Fault> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Fault::new(
@@ -55,11 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_are_cut_and_lead_on() {
+    fn a_page_links_to_the_next() {
         let check = |read: usize, limit: Option<u64>, given: usize, link: Option<&str>| {
             let page = Page { limit, after: None };
             let mut list = ById((1..=read).map(|id| (id.to_string(), ())).collect());
-            assert_eq!(page.cut("/admin/things", &mut list).as_deref(), link, "{read} {limit:?}");
+            assert_eq!(page.truncate("/admin/things", &mut list).as_deref(), link, "{read} {limit:?}");
             assert_eq!(list.0.len(), given, "{read} {limit:?}");
         };
         check(3, None, 3, None);

@@ -1,13 +1,15 @@
-//! Paste tokens: made at the paths that provider files name, and whenever their login is set.
+//! Paste tokens: tokens in the shape of a vendor's own, for clients that insist on it. They are made at the paths that
+//! provider files name, and whenever the login that they stand for is set.
 
 use std::collections::BTreeMap;
 
 use http::StatusCode;
 
 use super::{
-    Admin, Answered, Request, answer, lost, not_found,
-    reach::{out_of_scope, reaches},
-    shape::PasteToken,
+    Admin, ApiResult, Request, Response, not_found,
+    payloads::PasteToken,
+    scope::{out_of_scope, reaches},
+    store_fault,
 };
 use crate::{
     accounts::{self, Caller, Edit},
@@ -17,56 +19,56 @@ use crate::{
 };
 
 impl Admin {
-    /// A token of the shape of the provider that names this path.
-    pub(super) async fn paste_token(&self, caller: &Caller, request: &Request) -> Answered {
+    /// Makes a paste token of the provider whose file names the request's path.
+    pub(super) async fn create_paste_token(&self, caller: &Caller, request: &Request) -> ApiResult {
         let provider = request.table.pasting_at(&request.path).ok_or_else(not_found)?;
         let paste = provider.paste_token.as_ref().ok_or_else(not_found)?;
         if !reaches(caller, &provider.name) {
             let name = &provider.name;
             return Err(out_of_scope(format!(
-                "This token's scopes do not reach `{name}`, whose token this is"
+                "This token's scopes do not reach `{name}`, the provider of this paste token"
             )));
         }
-        match self.issued(caller, provider, request).await? {
+        match self.issue_paste_token(caller, provider, request).await? {
             Some(token) => {
                 let named = BTreeMap::from([(paste.spec.reply.clone(), token.expose().to_owned())]);
-                Ok(answer(StatusCode::OK, &PasteToken(named)))
+                Ok(Response::json(StatusCode::OK, &PasteToken(named)))
             }
             None => Err(Fault::new(Kind::InvalidRequest, paste.spec.missing.clone())),
         }
     }
 
-    /// What a change that sets logins answers besides: the name in the answer, and a token, for each provider whose
-    /// clients take one of its shape, and that the token which calls reaches.
-    pub(super) async fn pasted(
+    /// Makes the paste tokens of the logins that `edits` set, of each provider that the calling token reaches. Returns
+    /// each with its name in the response.
+    pub(super) async fn issue_paste_tokens(
         &self,
         caller: &Caller,
         edits: &[Edit],
         request: &Request,
     ) -> Result<Vec<(String, Secret)>, Fault> {
-        let mut pasted = Vec::new();
+        let mut tokens = Vec::new();
         for provider in &request.table.providers {
             let (Some(paste), Some(login)) = (&provider.paste_token, &provider.section) else { continue };
-            let sets = |edit: &Edit| match edit {
+            let sets_login = |edit: &Edit| match edit {
                 Edit::Set { section, field, .. } => *section == login.name && *field == paste.field,
                 Edit::Remove { .. } | Edit::RemoveAll => false,
             };
             if reaches(caller, &provider.name)
-                && edits.iter().any(sets)
-                && let Some(token) = self.issued(caller, provider, request).await?
+                && edits.iter().any(sets_login)
+                && let Some(token) = self.issue_paste_token(caller, provider, request).await?
             {
-                pasted.push((paste.spec.reply.clone(), token));
+                tokens.push((paste.spec.reply.clone(), token));
             }
         }
-        Ok(pasted)
+        Ok(tokens)
     }
 
-    async fn issued(
+    async fn issue_paste_token(
         &self,
         caller: &Caller,
         provider: &bind::Provider,
         request: &Request,
     ) -> Result<Option<Secret>, Fault> {
-        accounts::issue_paste_token(&self.store, &request.actor, caller, provider).await.map_err(lost)
+        accounts::issue_paste_token(&self.store, &request.actor, caller, provider).await.map_err(store_fault)
     }
 }

@@ -1,18 +1,18 @@
-//! Tokens, users' and admins'. Each is shown once, in the answer to who made it.
+//! Operations on tokens of users and admins. A token itself is in one response, the one to its creation, and nowhere else.
 
 use http::StatusCode;
 
 use super::{
-    Admin, Answer, Answered, Request, answer,
-    body::{self, bad, hint},
-    done, lost,
+    Admin, ApiResult, Request, Response, body, json,
     page::Page,
-    reach::{out_of_scope, replaced},
-    shape::{
+    payloads::{
         AdminToken, ById, KindOfToken, ListedKind, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken,
         NewToken, Rotated, Token,
     },
-    users::{display_name, no_user},
+    pointer::{self, hint},
+    scope::{out_of_scope, replaced},
+    store_fault,
+    users::{display_name, user_not_found},
 };
 use crate::{
     accounts::{self, Caller, Issued, NotRotated, TokenDraft, from_utc, now_ms, utc},
@@ -22,10 +22,10 @@ use crate::{
     table::Table,
 };
 
-/// How long a token goes on once another has taken its place, in milliseconds.
-const OLD_TOKEN_MS: u64 = 3_600_000;
+/// How long a replaced token stays valid, in milliseconds.
+const REPLACED_TOKEN_MS: u64 = 3_600_000;
 
-/// Who calls.
+/// The calling user and token.
 pub(super) fn me(caller: &Caller) -> Me {
     let token = &caller.token;
     Me {
@@ -42,27 +42,28 @@ pub(super) fn me(caller: &Caller) -> Me {
 }
 
 impl Admin {
-    pub(super) async fn tokens(&self, user: &UserId, request: &Request) -> Answered {
-        self.store.user(user).await.map_err(lost)?.ok_or_else(no_user)?;
-        let tokens = self.store.tokens_page(user, None, None).await.map_err(lost)?;
-        let list = tokens.iter().map(|token| (token.id.to_string(), shown(token)));
-        listed(list.collect(), request)
+    pub(super) async fn list_tokens(&self, user: &UserId, request: &Request) -> ApiResult {
+        self.store.user(user).await.map_err(store_fault)?.ok_or_else(user_not_found)?;
+        let tokens = self.store.tokens_page(user, None, None).await.map_err(store_fault)?;
+        let list = tokens.iter().map(|token| (token.id.to_string(), listed(token)));
+        page_of(list.collect(), request)
     }
 
-    pub(super) async fn make_token(&self, user: &UserId, request: &Request) -> Answered {
+    pub(super) async fn create_token(&self, user: &UserId, request: &Request) -> ApiResult {
         let draft = draft(request)?;
         self.issue(user, draft, request).await
     }
 
-    /// It reaches no more than the token that calls, and no longer.
-    pub(super) async fn make_my_token(&self, caller: &Caller, request: &Request) -> Answered {
-        let draft = narrowed(draft(request)?, caller)?;
+    /// The new token reaches no further than the calling one, and expires no later.
+    pub(super) async fn create_my_token(&self, caller: &Caller, request: &Request) -> ApiResult {
+        let draft = narrow(draft(request)?, caller)?;
         self.issue(&caller.id, draft, request).await
     }
 
-    async fn issue(&self, user: &UserId, draft: TokenDraft, request: &Request) -> Answered {
-        let issued = accounts::add_token(&self.store, &request.actor, user, draft).await.map_err(lost)?;
-        let Issued { token, record } = issued.ok_or_else(no_user)?;
+    async fn issue(&self, user: &UserId, draft: TokenDraft, request: &Request) -> ApiResult {
+        let issued =
+            accounts::add_token(&self.store, &request.actor, user, draft).await.map_err(store_fault)?;
+        let Issued { token, record } = issued.ok_or_else(user_not_found)?;
         let made = MadeToken {
             id: record.id.to_string(),
             token: token.expose().to_owned(),
@@ -70,33 +71,34 @@ impl Admin {
             scopes: texts(record.scopes.as_deref()),
             expires_at: record.expires_at_ms.map(utc),
         };
-        Ok(answer(StatusCode::CREATED, &made))
+        Ok(Response::json(StatusCode::CREATED, &made))
     }
 
-    pub(super) async fn remove_token(&self, user: &UserId, token: &str, request: &Request) -> Answered {
+    pub(super) async fn revoke_token(&self, user: &UserId, token: &str, request: &Request) -> ApiResult {
         let none = || Fault::new(Kind::NotFound, "Token not found");
         let id = TokenId::new(token).ok_or_else(none)?;
-        let revoked = accounts::revoke_token(&self.store, &request.actor, user, &id).await.map_err(lost)?;
-        if revoked { Ok(done()) } else { Err(none()) }
+        let revoked =
+            accounts::revoke_token(&self.store, &request.actor, user, &id).await.map_err(store_fault)?;
+        if revoked { Ok(Response::done()) } else { Err(none()) }
     }
 
-    /// None that reaches further than the token that calls.
-    pub(super) async fn remove_my_token(&self, caller: &Caller, token: &str, request: &Request) -> Answered {
+    /// Revokes only tokens that reach no further than the calling one.
+    pub(super) async fn revoke_my_token(&self, caller: &Caller, token: &str, request: &Request) -> ApiResult {
         if let Some(id) = TokenId::new(token) {
-            self.may_revoke(caller, &id).await?;
+            self.check_revoke(caller, &id).await?;
         }
-        self.remove_token(&caller.id, token, request).await
+        self.revoke_token(&caller.id, token, request).await
     }
 
-    pub(super) async fn rotate(&self, caller: &Caller, request: &Request) -> Answered {
-        let until = now_ms() + OLD_TOKEN_MS;
+    pub(super) async fn rotate_my_token(&self, caller: &Caller, request: &Request) -> ApiResult {
+        let until = now_ms() + REPLACED_TOKEN_MS;
         let rotated =
-            accounts::rotate_token(&self.store, &request.actor, caller, until).await.map_err(lost)?;
+            accounts::rotate_token(&self.store, &request.actor, caller, until).await.map_err(store_fault)?;
         match rotated {
             Ok((old_expires_at_ms, Issued { token, record })) => {
                 let token = token.expose().to_owned();
                 let old_tokens_expire_at = utc(old_expires_at_ms);
-                Ok(answer(
+                Ok(Response::json(
                     StatusCode::OK,
                     &Rotated { token, id: record.id.to_string(), old_tokens_expire_at },
                 ))
@@ -106,56 +108,57 @@ impl Admin {
         }
     }
 
-    pub(super) async fn admin_tokens(&self, request: &Request) -> Answered {
-        let tokens = self.store.admin_tokens().await.map_err(lost)?;
-        let list = tokens.iter().map(|token| (token.id.to_string(), admin_shown(token)));
-        listed(list.collect(), request)
+    pub(super) async fn list_admin_tokens(&self, request: &Request) -> ApiResult {
+        let tokens = self.store.admin_tokens().await.map_err(store_fault)?;
+        let list = tokens.iter().map(|token| (token.id.to_string(), listed_admin(token)));
+        page_of(list.collect(), request)
     }
 
-    pub(super) async fn make_admin_token(&self, request: &Request) -> Answered {
-        let new: NewAdminToken = body::parse(body::json_or_nothing(&request.body)?)?;
+    pub(super) async fn create_admin_token(&self, request: &Request) -> ApiResult {
+        let new: NewAdminToken = body::parse(json::parse_optional(&request.body)?)?;
         let label = new.label.map(|label| display_name("/label", &label)).transpose()?;
-        let made = accounts::issue_admin_token(&self.store, &request.actor, label).await.map_err(lost)?;
+        let made =
+            accounts::issue_admin_token(&self.store, &request.actor, label).await.map_err(store_fault)?;
         let (token, id) = made;
-        Ok(answer(
+        Ok(Response::json(
             StatusCode::CREATED,
             &MadeAdminToken { id: id.to_string(), token: token.expose().to_owned() },
         ))
     }
 
-    pub(super) async fn remove_admin_token(&self, text: &str, request: &Request) -> Answered {
+    pub(super) async fn revoke_admin_token(&self, text: &str, request: &Request) -> ApiResult {
         let none = || Fault::new(Kind::NotFound, "Token not found");
         let id = AdminTokenId::new(text).ok_or_else(none)?;
-        match accounts::revoke_admin_token(&self.store, &request.actor, &id).await.map_err(lost)? {
-            AdminTokenRevocation::Done => Ok(done()),
+        match accounts::revoke_admin_token(&self.store, &request.actor, &id).await.map_err(store_fault)? {
+            AdminTokenRevocation::Done => Ok(Response::done()),
             AdminTokenRevocation::Unknown => Err(none()),
             AdminTokenRevocation::Last => Err(Fault::new(
                 Kind::LastAdminToken,
-                "This is the last admin token, and nobody could call any more: make another one first",
+                "This is the last admin token: without it nobody could call the admin API; make another one first",
             )),
         }
     }
 }
 
-/// A list that is read whole, and the page of it that is wanted.
-fn listed<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) -> Answered {
+/// The requested page of a list that was read whole.
+fn page_of<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) -> ApiResult {
     let page = Page::of(request)?;
     if let Some(after) = &page.after {
         let none =
-            || Fault::new(Kind::InvalidRequest, "?after=: there is no such token, or no more: begin anew");
+            || Fault::new(Kind::InvalidRequest, "?after=: no such token exists: start again without it");
         let at = all.iter().position(|(id, _)| id == after).ok_or_else(none)?;
         all.drain(..=at);
     }
     let mut list = ById(all);
-    let link = page.cut(&request.path, &mut list);
-    Ok(Answer { link, ..answer(StatusCode::OK, &list) })
+    let link = page.truncate(&request.path, &mut list);
+    Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
 }
 
-/// The token that a body asks for.
+/// The token that a request asks for.
 fn draft(request: &Request) -> Result<TokenDraft, Fault> {
-    let new: NewToken = body::parse(body::json_or_nothing(&request.body)?)?;
+    let new: NewToken = body::parse(json::parse_optional(&request.body)?)?;
     let scope = |(index, text): (usize, &String)| {
-        scope(text, &request.table).map_err(|problem| bad(&format!("/scopes/{index}"), problem))
+        scope(text, &request.table).map_err(|problem| pointer::fault(&format!("/scopes/{index}"), problem))
     };
     let scopes = new.scopes.map(|all| all.iter().enumerate().map(scope).collect::<Result<Vec<_>, _>>());
     Ok(TokenDraft {
@@ -166,7 +169,7 @@ fn draft(request: &Request) -> Result<TokenDraft, Fault> {
     })
 }
 
-/// A scope that the files have. What a rejected one would have, nobody knows.
+/// A scope that the provider files have. The endpoints of a rejected file are unknown: any name of one passes.
 fn scope(text: &str, table: &Table) -> Result<Scope, String> {
     let scope = Scope::parse(text).ok_or("a scope is written `provider` or `provider/endpoint`")?;
     let name = &scope.provider;
@@ -188,18 +191,19 @@ fn scope(text: &str, table: &Table) -> Result<Scope, String> {
 
 fn expiry(text: &str) -> Result<u64, Fault> {
     let path = "/expiresAt";
-    let at = from_utc(text).ok_or_else(|| bad(path, "a time is written as `2030-01-01T00:00:00Z`"))?;
+    let at =
+        from_utc(text).ok_or_else(|| pointer::fault(path, "a time is written as `2030-01-01T00:00:00Z`"))?;
     if at <= now_ms() {
-        return Err(bad(path, "it lies in the past"));
+        return Err(pointer::fault(path, "it lies in the past"));
     }
     Ok(at)
 }
 
-/// The same token within what the caller's reaches: what is left out is the caller's, what reaches further is
+/// Limits a requested token to the caller's: scopes and expiry that were left out are the caller's, wider ones are
 /// refused.
-fn narrowed(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
+fn narrow(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
     let own = &caller.token;
-    let wider = |what: &str| {
+    let too_wide = |what: &str| {
         out_of_scope(format!("A token cannot make one that reaches further than itself: {what}"))
     };
     let scopes = match (&own.scopes, draft.scopes) {
@@ -208,13 +212,13 @@ fn narrowed(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
         (Some(own), Some(wanted)) => {
             let within = |scope: &Scope| own.iter().any(|one| one.includes(scope));
             if let Some(out) = wanted.iter().find(|scope| !within(scope)) {
-                return Err(wider(&format!("`{out}` is out of its scopes")));
+                return Err(too_wide(&format!("`{out}` is out of its scopes")));
             }
             Some(wanted)
         }
     };
     let expires_at_ms = match (own.expires_at_ms, draft.expires_at_ms) {
-        (Some(own), Some(wanted)) if wanted > own => return Err(wider("it expires earlier")),
+        (Some(own), Some(wanted)) if wanted > own => return Err(too_wide("it expires earlier")),
         (own, wanted) => wanted.or(own),
     };
     Ok(TokenDraft { scopes, expires_at_ms, ..draft })
@@ -224,7 +228,7 @@ fn texts(scopes: Option<&[Scope]>) -> Option<Vec<String>> {
     scopes.map(|scopes| scopes.iter().map(Scope::to_string).collect())
 }
 
-fn shown(token: &store::StoredToken) -> Token {
+fn listed(token: &store::StoredToken) -> Token {
     Token {
         prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),
@@ -241,7 +245,7 @@ fn shown(token: &store::StoredToken) -> Token {
     }
 }
 
-fn admin_shown(token: &store::StoredAdminToken) -> AdminToken {
+fn listed_admin(token: &store::StoredAdminToken) -> AdminToken {
     AdminToken {
         prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),

@@ -1,15 +1,14 @@
-//! Users, and what was done to all of this.
+//! Operations on users, and the audit log.
 
 use std::collections::BTreeSet;
 
 use http::StatusCode;
 
 use super::{
-    Admin, Answer, Answered, Request, answer,
-    body::{self, bad},
-    document, done, lost,
+    Admin, ApiResult, Request, Response, body, document, json,
     page::Page,
-    shape::{AuditEntry, ById, MadeUser, NewUser, User, UserPatch},
+    payloads::{AuditEntry, ById, MadeUser, NewUser, User, UserPatch},
+    pointer, store_fault,
 };
 use crate::{
     accounts::{self, DisplayName, Draft, NewUser as Outcome, now_ms, utc},
@@ -18,32 +17,32 @@ use crate::{
     store::{self, DuplicateNames, UserChange},
 };
 
-/// The most entries of the audit log that are given at a time.
+/// The largest page of the audit log.
 const MAX_ENTRIES: u64 = 1000;
 
-/// There is no such user.
-pub(super) fn no_user() -> Fault {
+/// The fault for a user who does not exist.
+pub(super) fn user_not_found() -> Fault {
     Fault::new(Kind::NotFound, "User not found")
 }
 
-/// What stands in a path as a user's id. Of one that is none there is no user.
+/// The user id in a path. A malformed id is that of no user.
 pub(super) fn id(text: &str) -> Result<UserId, Fault> {
-    UserId::new(text).ok_or_else(no_user)
+    UserId::new(text).ok_or_else(user_not_found)
 }
 
-/// The same, as the owner of credentials.
+/// The user id in a path, as the owner of credentials.
 pub(super) fn owner(text: &str) -> Result<Owner, Fault> {
     id(text).map(Owner::User)
 }
 
-/// A text as a name or a label.
+/// Parses a display name or a label.
 pub(super) fn display_name(path: &str, text: &str) -> Result<DisplayName, Fault> {
-    DisplayName::new(text).map_err(|error| bad(path, error.to_string()))
+    DisplayName::new(text).map_err(|error| pointer::fault(path, error.to_string()))
 }
 
 impl Admin {
-    pub(super) async fn make_user(&self, request: &Request) -> Answered {
-        let value = body::json(&request.body)?;
+    pub(super) async fn create_user(&self, request: &Request) -> ApiResult {
+        let value = json::parse(&request.body)?;
         if value.get("name").and_then(|name| name.as_str()).is_none_or(str::is_empty) {
             return Err(Fault::new(Kind::InvalidRequest, "Missing required field: name"));
         }
@@ -58,44 +57,44 @@ impl Admin {
         };
         match accounts::add_user(&self.store, &request.actor, draft, DuplicateNames::Allow)
             .await
-            .map_err(lost)?
+            .map_err(store_fault)?
         {
             Outcome::Created { id, token } => {
                 let made = MadeUser { user_id: id.to_string(), token: token.expose().to_owned() };
-                Ok(answer(StatusCode::CREATED, &made))
+                Ok(Response::json(StatusCode::CREATED, &made))
             }
             Outcome::NameTaken(_) | Outcome::OtherKey => Err(other_key()),
         }
     }
 
-    pub(super) async fn users(&self, request: &Request) -> Answered {
+    pub(super) async fn list_users(&self, request: &Request) -> ApiResult {
         let page = Page::of(request)?;
         let after = match &page.after {
             None => None,
-            Some(text) => Some(self.after(text).await?),
+            Some(text) => Some(self.last_of_page(text).await?),
         };
         let after = after.as_ref().map(|user| (user.created_at_ms, &user.id));
-        let users = self.store.users_page(after, page.wanted()).await.map_err(lost)?;
-        let mut list = ById(users.iter().map(|user| (user.id.to_string(), shown(user))).collect());
-        let link = page.cut(&request.path, &mut list);
-        Ok(Answer { link, ..answer(StatusCode::OK, &list) })
+        let users = self.store.users_page(after, page.read_limit()).await.map_err(store_fault)?;
+        let mut list = ById(users.iter().map(|user| (user.id.to_string(), listed(user))).collect());
+        let link = page.truncate(&request.path, &mut list);
+        Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
     }
 
-    /// The user that the page before ended with.
-    async fn after(&self, text: &str) -> Result<store::User, Fault> {
+    /// The last user of the page before.
+    async fn last_of_page(&self, text: &str) -> Result<store::User, Fault> {
         let none =
-            || Fault::new(Kind::InvalidRequest, "?after=: there is no such user, or no more: begin anew");
+            || Fault::new(Kind::InvalidRequest, "?after=: no such user exists: start again without it");
         let id = UserId::new(text).ok_or_else(none)?;
-        self.store.user(&id).await.map_err(lost)?.ok_or_else(none)
+        self.store.user(&id).await.map_err(store_fault)?.ok_or_else(none)
     }
 
-    pub(super) async fn user(&self, text: &str) -> Answered {
-        let user = self.store.user(&id(text)?).await.map_err(lost)?.ok_or_else(no_user)?;
-        Ok(answer(StatusCode::OK, &shown(&user)))
+    pub(super) async fn get_user(&self, text: &str) -> ApiResult {
+        let user = self.store.user(&id(text)?).await.map_err(store_fault)?.ok_or_else(user_not_found)?;
+        Ok(Response::json(StatusCode::OK, &listed(&user)))
     }
 
-    pub(super) async fn change_user(&self, text: &str, request: &Request) -> Answered {
-        let patch: UserPatch = body::parse(body::json(&request.body)?)?;
+    pub(super) async fn update_user(&self, text: &str, request: &Request) -> ApiResult {
+        let patch: UserPatch = body::parse(json::parse(&request.body)?)?;
         let name = patch.name.map(|name| display_name("/name", &name)).transpose()?;
         let ip = |note: Option<String>| note.map(|note| ip("/ip", &note)).transpose();
         let group = |name: Option<String>| name.map(|name| group("/group", &name)).transpose();
@@ -106,16 +105,17 @@ impl Admin {
             disabled_at_ms: patch.disabled.map(|disabled| disabled.then(now_ms)),
         };
         let user = accounts::update_user(&self.store, &request.actor, &id(text)?, &change).await;
-        let user = user.map_err(lost)?.ok_or_else(no_user)?;
-        Ok(answer(StatusCode::OK, &shown(&user)))
+        let user = user.map_err(store_fault)?.ok_or_else(user_not_found)?;
+        Ok(Response::json(StatusCode::OK, &listed(&user)))
     }
 
-    pub(super) async fn remove_user(&self, text: &str, request: &Request) -> Answered {
-        let removed = accounts::remove_user(&self.store, &request.actor, &id(text)?).await.map_err(lost)?;
-        if removed { Ok(done()) } else { Err(no_user()) }
+    pub(super) async fn delete_user(&self, text: &str, request: &Request) -> ApiResult {
+        let removed =
+            accounts::remove_user(&self.store, &request.actor, &id(text)?).await.map_err(store_fault)?;
+        if removed { Ok(Response::done()) } else { Err(user_not_found()) }
     }
 
-    pub(super) async fn audit(&self, request: &Request) -> Answered {
+    pub(super) async fn list_audit(&self, request: &Request) -> ApiResult {
         let page = Page::of(request)?;
         let page =
             Page { limit: Some(page.limit.map_or(MAX_ENTRIES, |limit| limit.min(MAX_ENTRIES))), ..page };
@@ -127,35 +127,36 @@ impl Admin {
                 "?after=: the number of an entry is written in digits, as in `?after=100`",
             )
         })?;
-        let entries = self.store.audit_page(after.unwrap_or(0), page.wanted()).await.map_err(lost)?;
+        let entries =
+            self.store.audit_page(after.unwrap_or(0), page.read_limit()).await.map_err(store_fault)?;
         let mut list =
-            ById(entries.into_iter().map(|entry| (entry.seq.to_string(), entry_shown(entry))).collect());
-        let link = page.cut(&request.path, &mut list);
-        Ok(Answer { link, ..answer(StatusCode::OK, &list) })
+            ById(entries.into_iter().map(|entry| (entry.seq.to_string(), listed_entry(entry))).collect());
+        let link = page.truncate(&request.path, &mut list);
+        Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
     }
 }
 
-/// The master key that this process has is not the one that seals any more.
+/// The fault for a master key that was rotated by another process.
 pub(super) fn other_key() -> Fault {
     Fault::new(
         Kind::StoreUnavailable,
-        "The master key has been replaced meanwhile, and nothing was changed: restart tollgate with that one",
+        "The master key was replaced meanwhile, and nothing was changed: restart tollgate with the new one",
     )
 }
 
-/// A note is text that can be seen.
+/// Parses the address note.
 fn ip(path: &str, note: &str) -> Result<String, Fault> {
     if note.chars().any(char::is_control) {
-        return Err(bad(path, "it has control characters"));
+        return Err(pointer::fault(path, "it has control characters"));
     }
     Ok(note.to_owned())
 }
 
 fn group(path: &str, name: &str) -> Result<GroupName, Fault> {
-    GroupName::new(name).ok_or_else(|| bad(path, GroupName::RULE))
+    GroupName::new(name).ok_or_else(|| pointer::fault(path, GroupName::RULE))
 }
 
-fn shown(user: &store::User) -> User {
+fn listed(user: &store::User) -> User {
     User {
         name: user.name.clone(),
         ip: user.ip.clone(),
@@ -165,7 +166,7 @@ fn shown(user: &store::User) -> User {
     }
 }
 
-fn entry_shown(entry: store::AuditEntry) -> AuditEntry {
+fn listed_entry(entry: store::AuditEntry) -> AuditEntry {
     AuditEntry {
         at: utc(entry.at_ms),
         at_ms: entry.at_ms,

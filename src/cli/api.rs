@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     accounts::{Actor, MasterKey},
-    admin::{Admin, Asker, Files, Request},
+    admin::{Admin, Principal, ProviderFiles, Request},
     control::{self, CallError},
     diag::{Code, Diagnostic},
     files,
@@ -87,11 +87,11 @@ async fn here(
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &context.settings.secrets));
     let judged_by = judged_by(context, &assembled);
     let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
-    let admin = Admin { files: Files::Read(assembled.table.into()), store, key, rekeyer: None };
+    let admin = Admin { files: ProviderFiles::Loaded(assembled.table.into()), store, key, rekeyer: None };
     let path = path.to_owned();
-    let (table, asker, actor) = (admin.files.snapshot(), Asker::Local, Actor::command());
-    let request = Request { method, path, query: None, body, table, asker, actor };
-    Ok(match admin.answer(&request).await {
+    let (table, principal, actor) = (admin.files.snapshot(), Principal::Local, Actor::command());
+    let request = Request { method, path, query: None, body, table, principal, actor };
+    Ok(match admin.handle(&request).await {
         Ok(answer) => (answer.status, answer.body.into(), String::new()),
         Err(fault) => {
             let by_files = fault.message.contains("no provider") || fault.message.starts_with("/scopes/");

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{self, Accounts, Actor, Endpoints, KeySources, MasterKey, Refresher, Rekeyer, Vaults},
-    admin::{Admin, Desk, Files},
+    admin::{Admin, ApiQueue, ProviderFiles},
     cli::{check, context::unusable, hold::hold},
     control,
     decide::ListenerRole,
@@ -102,9 +102,9 @@ async fn start(
     let empty = store.users_page(None, Some(1)).await?.is_empty();
     let (address, admin_address) = (bound.address, bound.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
-    let files = Files::Live(live.clone());
+    let files = ProviderFiles::Live(live.clone());
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
-    let (desk, errands) = Desk::start(admin.clone());
+    let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let vaults = Vaults::new(store.clone(), key.clone());
@@ -113,7 +113,7 @@ async fn start(
     let (recorder, records) = telemetry::recorder();
     let shared = Shared {
         live: live.clone(),
-        desk,
+        api_queue,
         ready: Arc::new(Readiness::default()),
         accounts,
         refresher,
@@ -131,7 +131,7 @@ async fn start(
             tokio::spawn(lookups),
             tokio::spawn(records),
             tokio::spawn(calls),
-            tokio::spawn(errands),
+            tokio::spawn(api_jobs),
             tokio::spawn(rekeys),
             tokio::spawn(moved::watch(live.clone(), store.clone(), shared.stop.clone())),
         ]

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use super::{Body, InFlight, body::collect, fault::json};
 use crate::{
     accounts::Actor,
-    admin::{self, Admin, Asker},
+    admin::{self, Admin, Principal},
     decide::ApiCall,
     fault::Fault,
     table::Table,
@@ -20,11 +20,11 @@ pub(super) async fn call(
     InFlight { worker, table, head }: InFlight<'_>,
     incoming: &mut Option<Incoming>,
     _authorized: ApiCall,
-    asker: Asker,
+    principal: Principal,
     actor: Actor,
 ) -> Result<Response<Body>, Fault> {
-    let request = read(head, incoming, Arc::clone(table), asker, actor).await?;
-    worker.desk.answer(request).await.map(response)
+    let request = read(head, incoming, Arc::clone(table), principal, actor).await?;
+    worker.api_queue.call(request).await.map(response)
 }
 
 /// Answers a call that needs no token: it came over the control socket.
@@ -35,8 +35,8 @@ pub async fn administer(
     actor: Actor,
 ) -> Result<Response<Body>, Fault> {
     let (head, incoming) = request.into_parts();
-    let request = read(&head, &mut Some(incoming), table, Asker::Local, actor).await?;
-    admin.answer(&request).await.map(response)
+    let request = read(&head, &mut Some(incoming), table, Principal::Local, actor).await?;
+    admin.handle(&request).await.map(response)
 }
 
 /// The call, with its body if it takes one.
@@ -44,7 +44,7 @@ async fn read(
     head: &Parts,
     incoming: &mut Option<Incoming>,
     table: Arc<Table>,
-    asker: Asker,
+    principal: Principal,
     actor: Actor,
 ) -> Result<admin::Request, Fault> {
     let path = head.uri.path();
@@ -52,10 +52,10 @@ async fn read(
     let takes_body = found.operation.body.is_some();
     let body = if takes_body { collect(incoming, admin::MAX_BODY).await? } else { Bytes::new() };
     let (method, path, query) = (head.method.clone(), path.to_owned(), head.uri.query().map(str::to_owned));
-    Ok(admin::Request { method, path, query, body, table, asker, actor })
+    Ok(admin::Request { method, path, query, body, table, principal, actor })
 }
 
-fn response(answer: admin::Answer) -> Response<Body> {
+fn response(answer: admin::Response) -> Response<Body> {
     let mut response = json(answer.status, answer.body);
     if let Some(link) = answer.link.and_then(|link| HeaderValue::try_from(link).ok()) {
         response.headers_mut().insert(header::LINK, link);

@@ -37,7 +37,7 @@ pub use readiness::Readiness;
 
 use crate::{
     accounts::{Accounts, Actor, Attempts, LocalCache, Refresher},
-    admin::{Asker, Desk},
+    admin::{ApiQueue, Principal},
     decide::{self, Begun, ListenerRole},
     fault::Fault,
     files::Live,
@@ -56,7 +56,7 @@ pub struct Worker {
     /// The current route table.
     pub live: Arc<Live>,
     /// The queues of API calls to the control runtime.
-    pub desk: Desk,
+    pub api_queue: ApiQueue,
     /// The readiness flag.
     pub ready: Arc<Readiness>,
     /// Authenticates tokens.
@@ -132,13 +132,13 @@ async fn answer(
         Begun::Admin(call) => {
             let admin = authenticate::admin(worker, call.token()?, context).await?;
             let actor = Actor::admin(&admin, context.client());
-            api::call(request, incoming, call.authenticated(), Asker::Admin, actor).await
+            api::call(request, incoming, call.authenticated(), Principal::Admin, actor).await
         }
         Begun::SelfService(call) => {
             let caller = authenticate::user(worker, call.token()?, context).await?;
             let call = call.authenticated(caller.facts())?;
             let actor = Actor::user(&caller, context.client());
-            api::call(request, incoming, call, Asker::User(caller), actor).await
+            api::call(request, incoming, call, Principal::User(caller), actor).await
         }
         Begun::Provider(call) => {
             let caller = authenticate::user(worker, call.token()?, context).await?;

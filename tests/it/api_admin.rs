@@ -181,7 +181,7 @@ fn what_is_off_is_named_and_nothing_is_stored() {
     check(&tokens, r#"{"expiresAt":1900000000}"#, "/expiresAt: expected null or a string, got a number");
     check(&tokens, r#"{"expiresAt":"2020-01-01T00:00:00Z"}"#, "/expiresAt: it lies in the past");
     check("GET /admin/users?limit=-1", "", "?limit=: a count is written in digits, as in `?limit=100`");
-    check("GET /admin/users?after=x", "", "?after=: there is no such user, or no more: begin anew");
+    check("GET /admin/users?after=x", "", "?after=: no such user exists: start again without it");
     check(
         "GET /admin/audit?after=x",
         "",
@@ -375,7 +375,8 @@ fn the_last_admin_token_stays() {
     let api = Api::admin(&world);
     let first = api.done("GET /admin/tokens", &Value::Null);
     let first = keys(&first)[0].to_owned();
-    let last = "This is the last admin token, and nobody could call any more: make another one first";
+    let last =
+        "This is the last admin token: without it nobody could call the admin API; make another one first";
     api.fails(&format!("DELETE /admin/tokens/{first}"), &Value::Null, (409, "last_admin_token", last));
     let made = api.call("POST /admin/tokens", &json!({ "label": "on call" }));
     assert_eq!(made.status, 201);
@@ -622,8 +623,7 @@ fn a_store_that_is_gone_is_told_and_takes_nothing_along() {
     own.done("GET /auth/creds", &Value::Null);
     let (database, away) = (world.home.data().join("tollgate.db"), world.home.data().join("away"));
     std::fs::rename(&database, &away).unwrap();
-    let gone =
-        (503, "store_unavailable", "The store does not answer now, and nothing was changed: try again");
+    let gone = (503, "store_unavailable", "The store is unavailable, and nothing was changed; try again");
     api.fails("POST /admin/users", &json!({ "name": "eve" }), gone);
     api.fails("GET /admin/users", &Value::Null, gone);
     api.fails(&format!("DELETE /admin/users/{id}"), &Value::Null, gone);

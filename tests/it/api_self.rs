@@ -13,7 +13,7 @@ const FOR_PROVIDERS: (u16, &str, &str) = (
     "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
 );
 const REPLACED: (u16, &str, &str) =
-    (409, "token_replaced", "Another token has taken the place of this one: use that one");
+    (409, "token_replaced", "This token was replaced: use the one that replaced it");
 
 fn text<'d>(document: &'d Value, key: &str) -> &'d str {
     document[key].as_str().unwrap_or_else(|| panic!("`{key}` is no text in {document}"))

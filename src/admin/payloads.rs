@@ -1,7 +1,7 @@
-//! What goes in and out of the API, as types: bodies are read into them, answers are written from them, and the
-//! `OpenAPI` document is made of them. Times are texts in UTC (RFC 3339); what may be left out may be `null` too.
+//! Request and response bodies of the API, as types. The `OpenAPI` document is generated from them: doc comments here are its
+//! descriptions. Times are texts in UTC (RFC 3339). An optional field may also be `null`.
 //!
-//! Shapes alone: what a text has to look like beyond its schema is said where it is used.
+//! Only the form is here. Rules beyond the schema are checked by the operation that reads the body.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -11,87 +11,87 @@ use serde_json::{Map, Value};
 
 use crate::{accounts::Confirmed, name::GroupName};
 
-// === What comes in ===
+// === requests ===
 
-/// A user to be made.
+/// A user to create.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewUser {
-    /// What people call the user. Others may have the same name.
+    /// The display name. It need not be unique.
     #[schemars(length(min = 1, max = 100), example = &"alice")]
     pub name: String,
-    /// A note of where the user sits. It restricts nothing.
+    /// A note of the user's address. It restricts nothing.
     #[serde(default)]
     #[schemars(length(max = 100), example = &"192.0.2.7")]
     pub ip: Option<String>,
-    /// The group that the user is in.
+    /// The user's group.
     #[serde(default)]
     #[schemars(regex(pattern = GroupName::PATTERN), example = &"research")]
     pub group: Option<String>,
-    /// Credentials to begin with.
+    /// The first credentials.
     #[serde(default)]
     pub creds: Option<CredentialsDocument>,
 }
 
-/// What to change of a user. What is left out stays.
+/// A change to a user. A field that is left out stays as it is.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(clippy::option_option, reason = "what is left out, `null` and a value are three things")]
+#[expect(clippy::option_option, reason = "absent, `null` and a value mean different things")]
 pub struct UserPatch {
-    /// Another name.
+    /// The new display name.
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "String", length(min = 1, max = 100), example = &"alice")]
     pub name: Option<String>,
-    /// Another note; `null` for none.
+    /// The new address note; `null` removes it.
     #[serde(default, deserialize_with = "present")]
     #[schemars(length(max = 100), example = &"192.0.2.7")]
     pub ip: Option<Option<String>>,
-    /// Another group; `null` for none.
+    /// The new group; `null` removes the user from the group.
     #[serde(default, deserialize_with = "present")]
     #[schemars(regex(pattern = GroupName::PATTERN), example = &"research")]
     pub group: Option<Option<String>>,
-    /// Whether all tokens of the user are refused for now.
+    /// Whether the user is disabled: all tokens are refused until this is false again.
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "bool")]
     pub disabled: Option<bool>,
 }
 
-/// A token to be made. All of it may be left out.
+/// A token to create. Every field may be left out.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewToken {
-    /// What it is for.
+    /// The label.
     #[serde(default)]
     #[schemars(length(min = 1, max = 100), example = &"laptop")]
     pub label: Option<String>,
-    /// What it is good for: `proxy` if left out.
+    /// The kind; `proxy` if left out.
     #[serde(default)]
     pub kind: Option<KindOfToken>,
-    /// The providers and endpoints that it reaches, each `provider` or `provider/endpoint`; all if left out.
+    /// Scopes: the providers and endpoints that it reaches, each `provider` or `provider/endpoint`; all if left out.
     #[serde(default)]
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 200)), example = ["demo", "demo/chat"])]
     pub scopes: Option<Vec<String>>,
-    /// From when on it is refused; never if left out.
+    /// The expiry; never if left out.
     #[serde(default)]
     #[schemars(extend("format" = "date-time"), example = &"2030-01-01T00:00:00Z")]
     pub expires_at: Option<String>,
 }
 
-/// An admin token to be made.
+/// An admin token to create.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewAdminToken {
-    /// What it is for.
+    /// The label.
     #[serde(default)]
     #[schemars(length(min = 1, max = 100), example = &"on call")]
     pub label: Option<String>,
 }
 
-/// What of somebody's credentials to confirm: all that has moved, if nothing is said.
+/// The credentials to confirm; if both fields are left out, all whose origins have changed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Confirm {
-    /// Only what stands in this section.
+    /// Only this section.
     #[serde(default)]
     #[schemars(example = &"providers.demo")]
     pub section: Option<String>,
@@ -101,7 +101,7 @@ pub struct Confirm {
     pub field: Option<String>,
 }
 
-/// What a token is good for.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KindOfToken {
@@ -119,14 +119,13 @@ impl JsonSchema for KindOfToken {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let description =
-            "What a token is good for: calls to providers, self-service below `/auth`, or both.";
+        let description = "The kind of a token: `proxy` for calls to providers, `manage` for self-service below `/auth`, or `both`.";
         json_schema!({ "type": "string", "enum": ["proxy", "manage", "both"], "description": description })
     }
 }
 
 /// Credentials by section and field, as the provider files name them: `providers.demo` is `demo` in `providers`.
-/// A text sets a field, `null` takes one or a whole section away. A login is an object with
+/// A string sets a field, `null` removes a field or a whole section. A login is an object with
 /// `accessToken`, `refreshToken` and `expiresAt` (milliseconds since 1970).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
@@ -140,21 +139,21 @@ impl JsonSchema for CredentialsDocument {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "Credentials by section and field, as the provider files name them: `providers.demo` is `demo` in `providers`. A text sets a field, `null` takes one or a whole section away. A login (OAuth2) is an object with `accessToken`, `refreshToken` and `expiresAt` (milliseconds since 1970).",
+            "description": "Credentials by section and field, as the provider files name them: `providers.demo` is `demo` in `providers`. A string sets a field, `null` removes a field or a whole section. A login (OAuth2) is an object with `accessToken`, `refreshToken` and `expiresAt` (milliseconds since 1970).",
             "additionalProperties": { "type": ["object", "string", "null"] },
             "examples": [{ "providers": { "demo": { "apiKey": "a key" } } }],
         })
     }
 }
 
-/// Tells what is `null` from what is not there.
+/// Distinguishes `null` from an absent field.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
 }
 
-// === What goes out ===
+// === responses ===
 
-/// Things by their id, in order. Each stands once.
+/// A JSON object of items by their ids, in order.
 #[derive(Debug, Clone)]
 pub struct ById<T>(pub Vec<(String, T)>);
 
@@ -176,41 +175,41 @@ impl<T: JsonSchema> JsonSchema for ById<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "By id.",
+            "description": "Items by id.",
             "additionalProperties": generator.subschema_for::<T>(),
         })
     }
 }
 
-/// Whether the process is well, in a word.
+/// The health of the process.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Health {
-    /// `ok`, or what is not.
+    /// `ok`, or the reason why not.
     pub status: String,
 }
 
-/// It is done.
+/// The operation succeeded.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Done {
-    /// True.
+    /// Always true.
     pub ok: bool,
 }
 
-/// What was confirmed, and nothing else changed.
+/// The confirmed credentials.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Confirmation {
-    /// By section and field, as `providers.demo.apiKey`. Empty, if nothing had moved.
+    /// By section and field, such as `providers.demo.apiKey`. Empty if no origins had changed.
     pub confirmed: BTreeMap<String, Confirmed>,
 }
 
-/// A user that was made.
+/// A created user.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MadeUser {
     /// The user's id.
     pub user_id: String,
-    /// The first token: it is shown this once.
+    /// The first token. It is shown only here.
     pub token: String,
 }
 
@@ -218,46 +217,46 @@ pub struct MadeUser {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
-    /// What people call the user.
+    /// The display name.
     pub name: String,
-    /// A note of where the user sits.
+    /// A note of the user's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// The group that the user is in.
+    /// The user's group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// When the user was made.
+    /// The creation time.
     pub created_at: String,
-    /// Since when all tokens of the user are refused, if they are.
+    /// The time since which the user is disabled; absent if the user is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled_at: Option<String>,
 }
 
-/// A token that was made.
+/// A created token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MadeToken {
     /// Its id.
     pub id: String,
-    /// The token: it is shown this once.
+    /// The token. It is shown only here.
     pub token: String,
-    /// What it is good for.
+    /// The kind.
     pub kind: KindOfToken,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// From when on it is refused; never if absent.
+    /// The expiry; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
 
-/// What a listed token is good for.
+/// The kind of a token in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListedKind {
-    /// Calls to one provider: it is of that one's shape.
+    /// A paste token: calls to one provider.
     Paste,
-    /// What it was made for.
+    /// The kind that it was created with.
     #[serde(untagged)]
     Of(KindOfToken),
 }
@@ -268,7 +267,7 @@ impl JsonSchema for ListedKind {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let description = "What a token is good for: calls to providers, self-service below `/auth`, or both; `paste` is one of a provider's shape, for calls to that one.";
+        let description = "The kind of a token: `proxy` for calls to providers, `manage` for self-service below `/auth`, or `both`. `paste` is a token in a vendor's own shape, for calls to one provider.";
         json_schema!({ "type": "string", "enum": ["proxy", "manage", "both", "paste"], "description": description })
     }
 }
@@ -277,42 +276,42 @@ impl JsonSchema for ListedKind {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
-    /// Its first characters; absent of one of a provider's shape, which all begin alike.
+    /// Its first characters. Absent for a paste token: they all begin alike.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// What it is for.
+    /// The label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What it is good for.
+    /// The kind.
     pub kind: ListedKind,
-    /// The provider of whose shape it is, if it is of one's.
+    /// The provider of a paste token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// When it was made.
+    /// The creation time.
     pub created_at: String,
-    /// From when on it is refused; never if absent.
+    /// The expiry; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// When it was last used, to a minute or so.
+    /// The time of the last use, to about a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<String>,
-    /// When another took its place, if one did.
+    /// The time at which a rotation replaced it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced_at: Option<String>,
 }
 
-/// The token that takes the place of the one that called.
+/// The token that replaces the calling one.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotated {
-    /// The new token: it is shown this once.
+    /// The new token. It is shown only here.
     pub token: String,
     /// Its id.
     pub id: String,
-    /// From when on the token that called is refused.
+    /// The new expiry of the calling token.
     pub old_tokens_expire_at: String,
 }
 
@@ -320,58 +319,58 @@ pub struct Rotated {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AdminToken {
-    /// What it is for.
+    /// The label.
     pub label: String,
-    /// Its first characters, where they are known.
+    /// Its first characters, if they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// When it was made.
+    /// The creation time.
     pub created_at: String,
-    /// From when on it is refused; never if absent.
+    /// The expiry; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// When it was last used, to a minute or so.
+    /// The time of the last use, to about a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<String>,
 }
 
-/// An admin token that was made.
+/// A created admin token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MadeAdminToken {
     /// Its id.
     pub id: String,
-    /// The token: it is shown this once.
+    /// The token. It is shown only here.
     pub token: String,
 }
 
-/// Who calls.
+/// The calling user and token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Me {
     /// The user's id.
     pub id: String,
-    /// What people call the user.
+    /// The display name.
     pub name: String,
-    /// The group that the user is in.
+    /// The user's group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// The token that called.
+    /// The calling token.
     pub token: MyToken,
 }
 
-/// The token that called.
+/// The calling token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MyToken {
     /// Its id.
     pub id: String,
-    /// What it is good for.
+    /// The kind.
     pub kind: KindOfToken,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// From when on it is refused; never if absent.
+    /// The expiry; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
@@ -380,26 +379,26 @@ pub struct MyToken {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// When it happened.
+    /// The time.
     pub at: String,
-    /// The same, in milliseconds since 1970, as it is hashed.
+    /// The same in milliseconds since 1970, the form that is hashed.
     pub at_ms: u64,
-    /// Who did it.
+    /// The actor: a kind and an id, such as `user usr_…`.
     pub actor: String,
-    /// From where: an address, or `local`.
+    /// The actor's address, or `local`.
     pub source: String,
-    /// What was done.
+    /// The action, such as `user.create`.
     pub action: String,
-    /// To whom or what.
+    /// The target: the id of a user or a token, or an owner of credentials.
     pub target: String,
-    /// More about it; never a secret.
+    /// Details. Never a secret.
     pub detail: Value,
-    /// SHA-256, in hex, of all of the above and the hash of the entry before.
+    /// SHA-256, in hex, over the hash of the entry before and all of the above.
     pub hash: String,
 }
 
-/// Credentials as they are shown: a text is masked, a login is `configured` until `expiresAt` (milliseconds
-/// since 1970). What is not stored is not there.
+/// Credentials as they are shown: a string is masked, a login is `configured` until `expiresAt` (milliseconds
+/// since 1970). Only stored fields are listed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct MaskedCredentials(pub Map<String, Value>);
@@ -412,33 +411,34 @@ impl JsonSchema for MaskedCredentials {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "Credentials as they are shown: a text is masked, a login is `configured` until `expiresAt` (milliseconds since 1970). What is not stored is not there.",
+            "description": "Credentials as they are shown: a string is masked, a login is `configured` until `expiresAt` (milliseconds since 1970). Only stored fields are listed.",
             "additionalProperties": { "type": ["object", "string"] },
             "examples": [{ "providers": { "demo": { "apiKey": "abcdefgh...wxyz" } } }],
         })
     }
 }
 
-/// A token of a vendor's shape, under the name that the provider file gives it.
+/// A paste token, under the name that the provider file gives it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(example = BTreeMap::from([("examplePasteToken", "eyJ...")]))]
 pub struct PasteToken(pub BTreeMap<String, String>);
 
-/// Why a call was refused, or failed.
+/// The reason why a call was refused or failed.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Fault")]
 pub struct FaultDocument {
-    /// What is wrong.
-    pub error: FaultWords,
+    /// The fault.
+    pub error: FaultDetail,
 }
 
-/// What is wrong.
+/// A fault.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct FaultWords {
-    /// For a person.
+#[schemars(rename = "FaultWords")]
+pub struct FaultDetail {
+    /// A message for people.
     pub message: String,
-    /// Of what kind it is, as clients' libraries tell them apart.
+    /// The type, by which clients' libraries tell errors apart.
     #[serde(rename = "type")]
     pub kind: String,
     /// The stable code.

@@ -1,0 +1,334 @@
+//! The job queue from the workers to the control runtime, which alone uses the store. A call is sent there as a job and
+//! comes back as a response. Operations on files need no store, and are handled in the worker.
+//!
+//! Every queue is bounded and every call has a deadline. A job that has begun runs to its end, also when the client has
+//! left. Admins and users have separate queues, and each user a concurrency limit: a flood of calls by one user delays
+//! neither other users nor the admin who disables that user.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::{Admin, ApiResult, OperationId, Principal, ProviderFiles, Request};
+use crate::{
+    fault::{Fault, Kind},
+    name::UserId,
+};
+
+/// Jobs that a queue holds.
+const QUEUE_LENGTH: usize = 512;
+/// Admins' jobs that run at once. Jobs that write wait for each other; this is more than are likely to, so that others
+/// can read meanwhile.
+const MAX_RUNNING_ADMINS: usize = 32;
+/// Users' jobs that run at once. So many may write before an admin's job does.
+const MAX_RUNNING_USERS: usize = 4;
+/// Jobs of one user that are queued or run at once. Further calls wait in the worker.
+const MAX_JOBS_PER_USER: usize = 8;
+/// Calls of one user at once, those that wait in the worker included. Further calls are refused.
+const MAX_CALLS_PER_USER: usize = 128;
+/// How long a call waits for its response.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// The sending side of the queue. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ApiQueue {
+    files: ProviderFiles,
+    admins: mpsc::Sender<Job>,
+    users: mpsc::Sender<Job>,
+    limits: UserLimits,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Job {
+    request: Request,
+    reply: oneshot::Sender<ApiResult>,
+    /// A user's permit, held until the job is done.
+    _permit: Option<Permit>,
+}
+
+/// The concurrency limit of every user who has calls.
+#[derive(Debug, Clone, Default)]
+struct UserLimits(Arc<Mutex<HashMap<UserId, UserLimit>>>);
+
+#[derive(Debug)]
+struct UserLimit {
+    jobs: Arc<Semaphore>,
+    calls: usize,
+}
+
+/// Counts one call of a user while it lives.
+#[derive(Debug)]
+struct CallGuard {
+    limits: UserLimits,
+    user: UserId,
+}
+
+/// The right to have one job in the queue.
+#[derive(Debug)]
+struct Permit {
+    _job: OwnedSemaphorePermit,
+    _call: CallGuard,
+}
+
+impl ApiQueue {
+    /// Makes the queue, and the future that runs its jobs on the control runtime until the last clone is dropped.
+    pub fn start(admin: Admin) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, admins, users) = Self::new(admin.files.clone());
+        let jobs = async move {
+            tokio::join!(
+                run(admin.clone(), admins, MAX_RUNNING_ADMINS),
+                run(admin, users, MAX_RUNNING_USERS)
+            );
+        };
+        (queue, jobs)
+    }
+
+    fn new(files: ProviderFiles) -> (Self, mpsc::Receiver<Job>, mpsc::Receiver<Job>) {
+        let (admins, admin_jobs) = mpsc::channel(QUEUE_LENGTH);
+        let (users, user_jobs) = mpsc::channel(QUEUE_LENGTH);
+        let queue = Self { files, admins, users, limits: UserLimits::default(), deadline: DEADLINE };
+        (queue, admin_jobs, user_jobs)
+    }
+
+    /// Sends a call, and waits for its response.
+    pub async fn call(&self, request: Request) -> ApiResult {
+        if let OperationId::Files(operation) = request.operation()?.operation.id {
+            return self.files.handle(operation).await;
+        }
+        timeout(self.deadline, self.send(request))
+            .await
+            .unwrap_or_else(|_| Err(unavailable("the store takes too long")))
+    }
+
+    async fn send(&self, request: Request) -> ApiResult {
+        let (queue, permit) = match &request.principal {
+            Principal::Local | Principal::Admin => (&self.admins, None),
+            Principal::User(caller) => (&self.users, Some(self.limits.acquire(&caller.id).await?)),
+        };
+        let (reply, response) = oneshot::channel();
+        queue
+            .try_send(Job { request, reply, _permit: permit })
+            .map_err(|_| unavailable("too many calls wait already"))?;
+        response.await.map_err(|_| unavailable("tollgate is stopping"))?
+    }
+}
+
+impl UserLimits {
+    /// Waits for a permit. A fault if the user has too many calls already.
+    async fn acquire(&self, user: &UserId) -> Result<Permit, Fault> {
+        let (call, jobs) = self.count(user).ok_or_else(too_many_calls)?;
+        let job = jobs.acquire_owned().await.expect("nothing closes the semaphore");
+        Ok(Permit { _job: job, _call: call })
+    }
+
+    fn count(&self, user: &UserId) -> Option<(CallGuard, Arc<Semaphore>)> {
+        let mut limits = self.lock();
+        let new = || UserLimit { jobs: Arc::new(Semaphore::new(MAX_JOBS_PER_USER)), calls: 0 };
+        let limit = limits.entry(user.clone()).or_insert_with(new);
+        if limit.calls >= MAX_CALLS_PER_USER {
+            return None;
+        }
+        limit.calls += 1;
+        Some((CallGuard { limits: self.clone(), user: user.clone() }, limit.jobs.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, UserLimit>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let mut limits = self.limits.lock();
+        let Some(limit) = limits.get_mut(&self.user) else { return };
+        limit.calls -= 1;
+        if limit.calls == 0 {
+            limits.remove(&self.user);
+        }
+    }
+}
+
+fn too_many_calls() -> Fault {
+    let message = "Too many of your calls are in progress: wait for their answers, then try again";
+    Fault::new(Kind::TooManyCalls, message)
+}
+
+/// The call may have been carried out all the same, which the message has to say.
+fn unavailable(why: &str) -> Fault {
+    let message = format!(
+        "There is no answer to this call now, since {why}: check whether it was done, then try again"
+    );
+    Fault::new(Kind::StoreUnavailable, message)
+}
+
+async fn run(admin: Admin, mut jobs: mpsc::Receiver<Job>, max_running: usize) {
+    let mut running = JoinSet::new();
+    while let Some(job) = jobs.recv().await {
+        while running.try_join_next().is_some() {}
+        if running.len() >= max_running {
+            running.join_next().await;
+        }
+        // The client of a closed reply was already answered that the call may not have been done.
+        if !job.reply.is_closed() {
+            let admin = admin.clone();
+            running.spawn(async move {
+                let Job { request, reply, _permit } = job;
+                let response = admin.handle(&request).await;
+                // The client may have left meanwhile.
+                let _ = reply.send(response);
+            });
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use bytes::Bytes;
+    use tokio::task::unconstrained;
+
+    use super::*;
+    use crate::{
+        accounts::{Actor, Caller, CallerToken, MasterKey},
+        store::{Store, TokenHash, TokenKind},
+        table::Table,
+    };
+
+    fn request(line: &str) -> Request {
+        let (method, path) = line.split_once(' ').unwrap();
+        let (method, path) = (method.parse().unwrap(), path.to_owned());
+        let table = files().snapshot();
+        Request {
+            method,
+            path,
+            query: None,
+            body: Bytes::new(),
+            table,
+            principal: Principal::Admin,
+            actor: Actor::own(),
+        }
+    }
+
+    /// A call by the user with this number.
+    fn request_of(number: usize) -> Request {
+        let token = CallerToken {
+            id: crate::name::TokenId::new("tok_0123456789abcdef").unwrap(),
+            hash: TokenHash::of("tg_0"),
+            kind: TokenKind::Both,
+            scopes: None,
+            replaced: false,
+            expires_at_ms: None,
+            paste: None,
+        };
+        let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
+        let caller =
+            Caller { id, name: String::new(), group: None, disabled: false, token, credentials: Vec::new() };
+        Request { principal: Principal::User(caller.into()), ..request("GET /auth/me") }
+    }
+
+    fn files() -> ProviderFiles {
+        ProviderFiles::Loaded(Table::new(Vec::new(), Vec::new(), &[]).into())
+    }
+
+    async fn admin(data: &std::path::Path) -> Admin {
+        Admin {
+            files: files(),
+            store: Store::open(data).await.unwrap(),
+            key: MasterKey::generate(),
+            rekeyer: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_run_until_the_last_sender_is_dropped() {
+        let data = tempfile::tempdir().unwrap();
+        let (queue, jobs) = ApiQueue::start(admin(data.path()).await);
+        let calls = async {
+            let users = queue.call(request("GET /admin/users")).await.unwrap();
+            assert_eq!(users.body, "{}");
+            let created = queue.call(request("POST /admin/tokens")).await.unwrap();
+            assert_eq!(created.status.as_u16(), 201);
+            assert_eq!(queue.call(request("GET /auth/me")).await.unwrap_err().kind, Kind::NotFound);
+            drop(queue);
+        };
+        tokio::join!(calls, jobs);
+    }
+
+    /// Nothing takes jobs from the queue of one.
+    #[tokio::test]
+    async fn a_full_queue_and_a_missed_deadline_are_503() {
+        let (admins, jobs) = mpsc::channel(1);
+        let (queue, ..) = ApiQueue::new(files());
+        let queue = ApiQueue { admins, deadline: Duration::from_millis(20), ..queue };
+        let call = || queue.call(request("GET /admin/users"));
+        let (slow, full) = tokio::join!(biased; call(), call());
+        for (fault, why) in [(slow, "the store takes too long"), (full, "too many calls wait already")] {
+            let fault = fault.unwrap_err();
+            assert_eq!(fault.kind, Kind::StoreUnavailable);
+            assert!(fault.message.contains(why), "{}", fault.message);
+        }
+        // Operations on files and unknown paths do not wait for the queue.
+        assert_eq!(queue.call(request("GET /admin/providers")).await.unwrap_err().kind, Kind::NotFound);
+        assert_eq!(queue.call(request("GET /admin/nowhere")).await.unwrap_err().kind, Kind::NotFound);
+        drop(jobs);
+        let gone = call().await.unwrap_err();
+        assert!(gone.message.contains("since"), "{}", gone.message);
+    }
+
+    type Pending<'a> = Pin<Box<dyn Future<Output = ApiResult> + 'a>>;
+
+    /// Starts a call. Returns its fault, if it was refused at once.
+    fn start(queue: &ApiQueue, request: Request) -> (Pending<'_>, Option<Kind>) {
+        let mut call: Pending<'_> = Box::pin(unconstrained(queue.call(request)));
+        let refused = match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(response) => Some(response.unwrap_err().kind),
+            Poll::Pending => None,
+        };
+        (call, refused)
+    }
+
+    /// Nothing takes jobs from the queue, so that every call waits.
+    #[tokio::test]
+    async fn a_flood_by_one_user_delays_neither_admins_nor_other_users() {
+        let (queue, _admins, mut users) = ApiQueue::new(files());
+        let mut waiting = Vec::new();
+        let mut check = |request, expected| {
+            let (call, refused) = start(&queue, request);
+            assert_eq!(refused, expected);
+            waiting.push(call);
+        };
+        for _ in 0..MAX_CALLS_PER_USER {
+            check(request_of(0), None);
+        }
+        for _ in 0..1000 {
+            check(request_of(0), Some(Kind::TooManyCalls));
+        }
+        for number in MAX_JOBS_PER_USER..QUEUE_LENGTH {
+            check(request_of(number), None);
+        }
+        check(request_of(QUEUE_LENGTH), Some(Kind::StoreUnavailable));
+        check(request("GET /admin/users"), None);
+        // A finished job makes room for its user and in the queue. Refused calls took none.
+        drop(users.recv().await);
+        check(request_of(0), None);
+        check(request_of(0), Some(Kind::TooManyCalls));
+        check(request_of(QUEUE_LENGTH), None);
+        drop(waiting);
+        while users.try_recv().is_ok() {}
+        assert!(queue.limits.lock().is_empty(), "a user without calls leaves no entry");
+    }
+}
