@@ -1,5 +1,5 @@
-//! Provider files that change while `serve` runs: whatever way they change, what is good of them serves, what
-//! is not good harms nothing else, and what last was good goes on, through a restart too.
+//! Hot reload: provider files that change in any way while `serve` runs. Good files serve, a bad one affects no other, and
+//! its last good version goes on serving, also after a restart.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,10 +21,10 @@ use crate::harness::{Site, Wire, eventually, over_socket, pause, root, save};
 
 const BROKEN: &str = "title = \n";
 
-// === How files change ===
+// === Ways to change files ===
 
 #[test]
-fn a_save_of_any_kind_is_taken_up() {
+fn every_way_of_saving_a_file_reloads_it() {
     let site = Site::new("a=1 b=1", &[]);
     let mut version = 1;
     let mut check = |saved: fn(&Path, &str)| {
@@ -32,7 +32,7 @@ fn a_save_of_any_kind_is_taken_up() {
         saved(&site.file("a"), &site.text("a", &version.to_string()));
         site.serves(&format!("a={version} b=1"));
     };
-    // Written beside, on the disk, and renamed.
+    // A synced temporary file, renamed over the old one.
     check(|path, text| {
         let draft = path.with_extension("toml.tmp");
         let mut file = File::create(&draft).unwrap();
@@ -40,13 +40,13 @@ fn a_save_of_any_kind_is_taken_up() {
         file.sync_all().unwrap();
         fs::rename(draft, path).unwrap();
     });
-    // The old one is moved away, and a new one written.
+    // The old file moved away, and a new one written.
     check(|path, text| {
         fs::rename(path, path.with_extension("toml~")).unwrap();
         fs::write(path, text).unwrap();
         fs::remove_file(path.with_extension("toml~")).unwrap();
     });
-    // Over what is there, at once and piece by piece.
+    // Written in place, at once and in pieces.
     check(|path, text| fs::write(path, text).unwrap());
     check(|path, text| {
         let mut file = OpenOptions::new().write(true).truncate(true).open(path).unwrap();
@@ -54,12 +54,12 @@ fn a_save_of_any_kind_is_taken_up() {
             file.write_all(piece).unwrap();
         }
     });
-    // Gone, and there again.
+    // Removed and written again.
     check(|path, text| {
         fs::remove_file(path).unwrap();
         fs::write(path, text).unwrap();
     });
-    // By a link to a file elsewhere, then there.
+    // Replaced by a link, then written at its target.
     check(|path, text| {
         let real = path.with_file_name("real/a");
         fs::create_dir(real.parent().unwrap()).unwrap();
@@ -86,7 +86,7 @@ fn half_of_a_file_never_serves() {
 }
 
 #[test]
-fn a_file_that_is_deleted_is_gone_until_it_is_restored() {
+fn a_deleted_file_stops_serving_until_it_is_restored() {
     let site = Site::new("a=1 b=1", &[]);
     for _ in 0..2 {
         fs::remove_file(site.file("a")).unwrap();
@@ -96,7 +96,7 @@ fn a_file_that_is_deleted_is_gone_until_it_is_restored() {
     }
 }
 
-/// Holds what serves against what another process makes of the same files from the start.
+/// Compares the table with that of another process, started with the same files.
 fn same_as_fresh(site: &Site) {
     let data = site.home.path("fresh");
     let _fresh = site.home.serve(&["--data", data.to_str().unwrap()]);
@@ -104,7 +104,7 @@ fn same_as_fresh(site: &Site) {
     assert_eq!((&status["hash"], &status["counts"]), (&fresh["hash"], &fresh["counts"]));
 }
 
-/// A directory as Kubernetes mounts it: files lead through `..data`, which is another directory at each change.
+/// A directory as Kubernetes mounts it: files are links through `..data`, which each change points to another directory.
 fn mounted(dir: &Path, generation: &str, files: &[(&str, &str)]) {
     let real = format!("..{generation}");
     fs::create_dir_all(dir.join(&real)).unwrap();
@@ -123,7 +123,7 @@ fn mounted(dir: &Path, generation: &str, files: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_config_map_is_swapped() {
+fn a_swapped_config_map_is_reloaded() {
     let mut site = Site::stopped("");
     let mount = |version: &str| {
         let (a, b) = (site.text("a", version), site.text("b", version));
@@ -143,7 +143,7 @@ fn a_config_map_is_swapped() {
 }
 
 #[test]
-fn a_single_file_that_is_mounted_is_seen_as_far_as_it_can_be() {
+fn changes_of_a_mounted_file_are_detected() {
     let mut site = Site::stopped("a=1 b=1");
     let source = site.home.path("source.toml");
     fs::write(&source, site.text("a", "2")).unwrap();
@@ -157,7 +157,7 @@ fn a_single_file_that_is_mounted_is_seen_as_far_as_it_can_be() {
     site.serves("a=3~ b=1");
     fs::write(&source, site.text("a", "4")).unwrap();
     site.serves("a=4 b=1");
-    // The mount keeps the file that it was made of.
+    // The mount shows the file that it was made with, not the one renamed over it.
     save(&source, &site.text("a", "5"));
     site.write("b", "2");
     site.serves("a=4 b=2");
@@ -166,7 +166,7 @@ fn a_single_file_that_is_mounted_is_seen_as_far_as_it_can_be() {
     site.serves("a=5 b=2");
     fs::write(&source, site.text("a", "6")).unwrap();
     site.serves("a=6 b=2");
-    // A whole directory over the one that was watched.
+    // A directory mounted over the watched one.
     let other = site.home.path("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("a.toml"), site.text("a", "7")).unwrap();
@@ -179,7 +179,7 @@ fn a_single_file_that_is_mounted_is_seen_as_far_as_it_can_be() {
 }
 
 #[test]
-fn a_write_through_a_memory_map_is_taken_up() {
+fn a_write_through_a_memory_map_is_reloaded() {
     let site = Site::new("a=1 b=1", &["--sweep", "1h"]);
     let script = "import mmap, sys\n\
         with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as map:\n    \
@@ -192,7 +192,7 @@ fn a_write_through_a_memory_map_is_taken_up() {
 }
 
 #[test]
-fn a_whole_tree_is_checked_out() {
+fn a_git_checkout_is_reloaded() {
     let site = Site::new("a=1 b=1", &[]);
     let git = |args: &[&str]| {
         let mut command = Command::new("git");
@@ -222,7 +222,7 @@ fn a_whole_tree_is_checked_out() {
 }
 
 #[test]
-fn a_directory_that_is_gone_for_a_while_serves_on() {
+fn a_missing_or_empty_directory_changes_nothing() {
     let site = Site::new("a=1 b=1", &[]);
     let (dir, away) = (site.home.providers().to_owned(), site.home.path("away"));
     let check = |go: &dyn Fn(), come: &dyn Fn()| {
@@ -234,14 +234,14 @@ fn a_directory_that_is_gone_for_a_while_serves_on() {
     for _ in 0..2 {
         check(&|| fs::rename(&dir, &away).unwrap(), &|| fs::rename(&away, &dir).unwrap());
     }
-    // Another directory of the same name.
+    // Another directory with the same name.
     let files = ["a", "b"].map(|name| (name, site.text(name, "1")));
     check(&|| fs::remove_dir_all(&dir).unwrap(), &|| {
         for (name, text) in &files {
             site.home.write(name, text);
         }
     });
-    // An empty one, which is never meant.
+    // An empty directory: nobody means that.
     check(
         &|| ["a", "b"].map(|name| fs::remove_file(site.file(name)).unwrap()).into_iter().collect(),
         &|| {
@@ -257,12 +257,12 @@ fn a_directory_that_is_gone_for_a_while_serves_on() {
         problems[0].contains("cannot be read") && problems[3].contains("has no provider file"),
         "{problems:?}"
     );
-    // It is watched as before.
+    // The directory is still watched.
     save(&site.file("a"), &site.text("a", "2"));
     site.serves("a=2 b=1");
 }
 
-/// Puts another link in a link's place at once.
+/// Replaces a link atomically.
 fn link(to: &Path, at: &Path) {
     let draft = at.with_extension("tmp");
     symlink(to, &draft).unwrap();
@@ -270,7 +270,7 @@ fn link(to: &Path, at: &Path) {
 }
 
 #[test]
-fn a_link_that_is_led_elsewhere_is_followed() {
+fn a_retargeted_link_is_followed() {
     let mut site = Site::stopped("");
     let root = site.home.path("");
     for version in ["1", "2"] {
@@ -278,7 +278,7 @@ fn a_link_that_is_led_elsewhere_is_followed() {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("a.toml"), site.text("a", version)).unwrap();
     }
-    // The directory is a link to one that leads through a link.
+    // The directory is a link to a path through another link.
     fs::remove_dir(site.home.providers()).unwrap();
     link(Path::new("release-1"), &root.join("current"));
     link(Path::new("current/files"), site.home.providers());
@@ -300,7 +300,7 @@ fn a_link_that_is_led_elsewhere_is_followed() {
 }
 
 #[test]
-fn a_storm_of_changes_is_followed_and_ends_right() {
+fn endless_changes_are_reloaded_and_end_in_the_right_state() {
     const LAST: usize = 2000;
     let site = Site::new("a=0 b=1", &[]);
     let (written, over) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -327,7 +327,7 @@ fn a_storm_of_changes_is_followed_and_ends_right() {
             let seen: usize = site.seen(&mut client, "a").parse().expect("it serves at all times");
             assert_eq!(site.seen(&mut client, "b"), "1");
             assert!(seen <= written.load(Ordering::Acquire) + 1);
-            // What was seen was replaced two or four changes later.
+            // Two or four changes later, the seen version was replaced.
             most = most.max(Instant::now().saturating_duration_since(due(seen + 4)));
             pause(Duration::from_millis(10));
         }
@@ -341,7 +341,7 @@ fn a_storm_of_changes_is_followed_and_ends_right() {
 }
 
 #[test]
-fn what_a_link_led_to_once_says_nothing_of_now() {
+fn a_link_is_checked_again_at_each_scan() {
     let mut site = Site::stopped("");
     let (root, files) = (site.home.path(""), site.home.path("files"));
     fs::remove_dir(site.home.providers()).unwrap();
@@ -350,7 +350,7 @@ fn what_a_link_led_to_once_says_nothing_of_now() {
     fs::write(files.join("inner/b.toml"), site.text("b", "1")).unwrap();
     symlink("../a.toml", files.join("inner/a.toml")).unwrap();
     symlink("files/inner", site.home.providers()).unwrap();
-    // So old that what was read of it would be believed.
+    // Old enough for its stamp to count as unchanged.
     let old =
         || fs::metadata(files.join("a.toml")).unwrap().modified().unwrap().elapsed().unwrap().as_secs() > 3;
     eventually("the file is old", old);
@@ -360,16 +360,16 @@ fn what_a_link_led_to_once_says_nothing_of_now() {
         link(Path::new(to), &root.join("providers.d"));
         site.serves(expected);
     };
-    // The same file, inside now, and outside again.
+    // The same file, moved inside and outside again.
     check("files", "a=1 b=route_not_found");
     check("files/inner", "a=1~ b=1");
     check("files", "a=1 b=route_not_found");
 }
 
-// === What is wrong with files ===
+// === Bad files ===
 
 #[test]
-fn a_broken_file_serves_as_it_was_and_harms_no_other() {
+fn a_broken_file_serves_its_last_good_version_and_affects_no_other() {
     let site = Site::new("a=1 b=1 c=1", &[]);
     let check = |file: &str, text: &str, expected: &str| {
         site.home.write(file, text);
@@ -385,7 +385,7 @@ fn a_broken_file_serves_as_it_was_and_harms_no_other() {
     check("a", &site.text("a", "1"), "a=1 b=2 c=1");
     check("a", "", "a=1~ b=2 c=1");
     check("a", &format!("{}{failing}", site.text("a", "4")).replace("POST", "GET"), "a=4 b=2 c=1");
-    // One that never was good is out.
+    // A file that was never good is rejected.
     check("d", &format!("wrong = 1\n{}", site.text("d", "1")), "a=4 b=2 c=1 d=config_rejected");
     check("d", &site.text("d", "1"), "a=4 b=2 c=1 d=1");
     check("d", BROKEN, "a=4 b=2 c=1 d=1~");
@@ -393,7 +393,7 @@ fn a_broken_file_serves_as_it_was_and_harms_no_other() {
     site.serves("a=4 b=2 c=1 d=route_not_found");
 }
 
-/// A shared file that breaks: `with` is what a provider's file has that uses it, `v` what its users are seen as.
+/// Breaks a shared file. `with` are the lines of a provider file that use it, `v` is the version its users serve.
 fn shared(file: &str, text: &str, with: &str, v: &str) {
     let mut site = Site::stopped("c=1");
     fs::create_dir(site.home.path("secrets")).unwrap();
@@ -423,7 +423,7 @@ fn shared(file: &str, text: &str, with: &str, v: &str) {
     check(user(2), "a=v~ b=v~ c=1 d=config_rejected");
     check(("c", site.text("c", "2")), "a=v~ b=v~ c=2 d=config_rejected");
     check((file, format!("wrong = 1\n{text}")), "a=v~ b=v~ c=2 d=config_rejected");
-    // Who uses it no more is good again.
+    // A provider that no longer uses the file is good again.
     check(("b", site.text("b", "2")), "a=v~ b=2 c=2 d=config_rejected");
     check((file, text.into()), "a=v b=2 c=2 d=v");
     fs::remove_file(site.file(file)).unwrap();
@@ -433,28 +433,28 @@ fn shared(file: &str, text: &str, with: &str, v: &str) {
 }
 
 #[test]
-fn a_broken_preset_harms_only_new_users_of_it() {
+fn a_broken_preset_rejects_only_its_new_users() {
     shared("presets/p", "docs = \"https://example.com/\"\n", "extends = \"p\"", "1");
 }
 
 #[test]
-fn a_broken_gateway_harms_only_new_users_of_it() {
+fn a_broken_gateway_rejects_only_its_new_users() {
     let text = "title = \"G\"\nbase_url = \"http://UPSTREAM\"\nvars = { v = { file = \"v\" } }\nheaders = { set = { x-v = \"{v}\" } }\n";
     shared("gateways/g", text, "gateway = { g = { strip = \"/NAME/1\", path = \"/NAME/g{path}\" } }", "g");
 }
 
 #[test]
-fn a_broken_api_harms_only_new_users_of_it() {
+fn a_broken_api_rejects_only_its_new_users() {
     shared("apis/x", "title = \"X\"\n[error]\nbody = { error = \"{message}\" }\n", "", "1");
 }
 
 #[test]
-fn a_shared_file_that_breaks_harms_no_user_through_a_restart() {
+fn a_broken_shared_file_affects_no_user_after_a_restart() {
     let mut site = Site::stopped("b=1");
     fs::create_dir(site.home.path("secrets")).unwrap();
     fs::write(site.home.path("secrets/v"), "v").unwrap();
     let gateway = "title = \"G\"\nbase_url = \"https://one.example\"\nvars = { v = { file = \"v\" } }\nheaders = { set = { x-v = \"{v}\" } }\n";
-    // The preset's own test goes through the gateway, and its users do not.
+    // The preset's own test goes through the gateway; requests to its users do not.
     let preset = r#"docs = "https://example.com/"
 [[test]]
 name = "t"
@@ -491,11 +491,11 @@ gateway = { g = { path = "/x{path}" } }
 }
 
 #[test]
-fn of_two_that_clash_what_served_goes_on() {
+fn on_a_conflict_the_provider_that_served_stays() {
     let mut site = Site::stopped("");
     let (root, template) = (site.home.path(""), site.text("NAME", "VERSION"));
     fs::remove_dir(site.home.providers()).unwrap();
-    // Two files change at once where the directory does.
+    // A swapped directory changes two files at once.
     let release = |site: &Site, number: &str, files: &[(&str, &str)]| {
         fs::create_dir(root.join(number)).unwrap();
         for (name, text) in files {
@@ -520,13 +520,13 @@ fn of_two_that_clash_what_served_goes_on() {
     check("3", &[("a", &a_to_b), ("b", &b)], "a=1~ b=1");
     check("4", &[("a", &a_to_z), ("b", &b_to_z)], "a=1~ b=1~ z=route_not_found");
     check("5", &[("a", &a), ("b", &b)], "a=1 b=1");
-    // A new one takes nothing, whatever its name is.
+    // A new provider displaces none, whatever its name is.
     check("6", &[("0", &at("0", "1", "a")), ("a", &a), ("b", &b)], "a=1 b=1 0=route_not_found");
     check("7", &[("a", &a), ("b", &b)], "a=1 b=1");
 }
 
 #[test]
-fn what_is_no_text_is_one_bad_file() {
+fn an_unreadable_file_rejects_only_itself() {
     let site = Site::new("a=1 b=1", &[]);
     let outside = site.home.path("outside.toml");
     fs::write(&outside, site.text("a", "2")).unwrap();
@@ -538,7 +538,7 @@ fn what_is_no_text_is_one_bad_file() {
         put(&path);
         site.serves(&format!("a=1~ b={version}"));
         site.logs(from, &["a.toml\"", reason]);
-        // Never good.
+        // A file that was never good.
         let other = site.file("other");
         put(&other);
         site.logs(from, &["other.toml\"", reason]);
@@ -572,7 +572,7 @@ fn what_is_no_text_is_one_bad_file() {
 }
 
 #[test]
-fn what_editors_leave_is_ignored_in_silence() {
+fn files_of_editors_are_ignored_without_a_log_line() {
     let site = Site::new("a=1", &[]);
     let lines = site.gateway().log().len();
     for name in
@@ -593,7 +593,7 @@ fn with_var(site: &Site, name: &str, var: &str) -> String {
 }
 
 #[test]
-fn a_secret_that_is_rotated_is_taken_up() {
+fn a_rotated_secret_takes_effect() {
     let mut site = Site::stopped("b=1");
     let secrets = site.home.path("secrets");
     fs::create_dir(&secrets).unwrap();
@@ -606,7 +606,7 @@ fn a_secret_that_is_rotated_is_taken_up() {
     site.serves("a=2 b=1");
     save(&secrets.join("v"), "3");
     site.serves("a=3 b=1");
-    // What serves although its file is bad does so with the new secret.
+    // A stale provider serves with the new secret.
     site.home.write("a", BROKEN);
     site.serves("a=3~ b=1");
     write("4");
@@ -628,7 +628,7 @@ fn a_secret_that_is_rotated_is_taken_up() {
 }
 
 #[test]
-fn a_secret_that_is_rotated_is_taken_up_whatever_is_wrong() {
+fn a_rotated_secret_takes_effect_for_stale_providers_too() {
     let check = |args: &[&str], spoil: fn(&Site), expected: &str| {
         let mut site = Site::stopped("b=1");
         let secrets = site.home.path("secrets");
@@ -643,21 +643,21 @@ fn a_secret_that_is_rotated_is_taken_up_whatever_is_wrong() {
         write("2");
         site.serves(expected);
     };
-    // It changed, and clashes now.
+    // The changed file now conflicts with another.
     let clashes = |site: &Site| {
         let text = with_var(site, "a", "file = \"v\"");
         site.home.write("a", &text.replace("path_prefix = \"/a\"", "path_prefix = \"/b\""));
     };
     check(&[], clashes, "a=2~ b=1");
-    // The directory is gone.
+    // The directory is missing.
     let gone = |site: &Site| fs::rename(site.home.providers(), site.home.path("gone")).unwrap();
     check(&[], gone, "a=2~ b=1~");
-    // Nothing of a reload is taken over.
+    // `strict` refuses the reload.
     check(&["--strict"], |site| site.home.write("c", BROKEN), "a=2 b=1");
 }
 
 #[test]
-fn what_was_good_waits_for_a_secret_that_is_not_there_yet() {
+fn a_last_good_version_waits_for_its_missing_secret() {
     let mut site = Site::stopped("b=1");
     let secret = site.home.path("secrets/v");
     fs::create_dir(site.home.path("secrets")).unwrap();
@@ -678,7 +678,7 @@ fn what_was_good_waits_for_a_secret_that_is_not_there_yet() {
 }
 
 #[test]
-fn how_the_directory_is_spelled_makes_no_difference() {
+fn the_spelling_of_the_directory_makes_no_difference() {
     let mut site = Site::stopped("b=1");
     let preset = "path_prefix = \"/{provider}\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n";
     fs::create_dir(site.home.providers().join("presets")).unwrap();
@@ -698,7 +698,7 @@ fn how_the_directory_is_spelled_makes_no_difference() {
 }
 
 #[test]
-fn the_hash_is_that_of_the_texts_wherever_they_stand() {
+fn the_hash_depends_on_the_texts_and_not_on_their_directory() {
     let shared = root().join("providers.d/presets");
     let preset = fs::read_dir(shared).unwrap().next().unwrap().unwrap().path();
     let name = preset.file_stem().unwrap().to_str().unwrap();
@@ -716,7 +716,7 @@ fn the_hash_is_that_of_the_texts_wherever_they_stand() {
 }
 
 #[test]
-fn a_rejected_file_is_told_of_while_the_directory_is_gone() {
+fn a_rejected_file_stays_in_the_status_while_the_directory_is_missing() {
     let site = Site::new("a=1", &[]);
     site.home.write("c", &site.text("c", "1").replace("title", "titel"));
     site.serves("a=1 c=config_rejected");
@@ -729,7 +729,7 @@ fn a_rejected_file_is_told_of_while_the_directory_is_gone() {
 }
 
 #[test]
-fn the_environment_is_that_of_the_start_and_the_log_says_so() {
+fn environment_variables_are_read_at_the_start_and_the_log_warns() {
     let mut site = Site::stopped("");
     site.home.write("a", &with_var(&site, "a", "env = \"FIRST\""));
     site.start_with(&[("FIRST", "1"), ("SECOND", "2")]);
@@ -746,13 +746,13 @@ fn the_environment_is_that_of_the_start_and_the_log_says_so() {
     let from = site.gateway().log().len();
     site.home.write("a", &with_var(&site, "a", "env = \"FIRST\""));
     site.serves("a=1");
-    assert!(site.gateway().log()[from..].iter().all(|line| !line.contains("anew")), "it says so once");
+    assert!(site.gateway().log()[from..].iter().all(|line| !line.contains("anew")), "logged once");
 }
 
-// === The whole directory, and restarts ===
+// === Missing directory, and restarts ===
 
-/// Waits until what is good is kept: this process may end in any way then.
-fn kept(site: &Site, name: &str, version: &str) {
+/// Waits until the last good version is stored, so that the process may be killed.
+fn wait_until_stored(site: &Site, name: &str, version: &str) {
     let kept = || {
         let files = fs::read_dir(site.home.data().join("last-good")).into_iter().flatten().flatten();
         let index = fs::read_to_string(site.home.data().join("last-good/index.json")).unwrap_or_default();
@@ -766,12 +766,12 @@ fn kept(site: &Site, name: &str, version: &str) {
 }
 
 #[test]
-fn what_was_good_outlives_a_restart() {
+fn last_good_versions_survive_a_restart() {
     for signal in [Signal::TERM, Signal::KILL] {
         let mut site = Site::new("a=1 b=1 c=1", &[]);
         site.write("a", "2");
         site.serves("a=2 b=1 c=1");
-        kept(&site, "a", "2");
+        wait_until_stored(&site, "a", "2");
         site.stop(signal);
         site.home.write("a", BROKEN);
         fs::remove_file(site.file("b")).unwrap();
@@ -789,9 +789,9 @@ fn what_was_good_outlives_a_restart() {
         let first = since(&site);
         site.write("c", "2");
         site.serves("a=2~ c=2");
-        kept(&site, "c", "2");
+        wait_until_stored(&site, "c", "2");
         site.stop(signal);
-        // Since then, whatever it is now.
+        // The time of the first error counts, also after another change.
         site.home.write("a", "title = 1\n");
         site.start(&[]);
         site.serves("a=2~ b=route_not_found c=2 d=config_rejected");
@@ -802,9 +802,9 @@ fn what_was_good_outlives_a_restart() {
 }
 
 #[test]
-fn a_process_that_is_killed_at_any_moment_loses_nothing() {
+fn a_process_killed_at_any_moment_loses_no_last_good_version() {
     let mut site = Site::new("a=0 b=1", &[]);
-    kept(&site, "a", "0");
+    wait_until_stored(&site, "a", "0");
     let mut version = 0;
     for changes in [1, 7, 12, 25] {
         for _ in 0..changes {
@@ -812,7 +812,7 @@ fn a_process_that_is_killed_at_any_moment_loses_nothing() {
             save(&site.file("a"), &site.text("a", &version.to_string()));
             site.reload();
         }
-        // It may be about to keep the last.
+        // The last version may not be stored yet.
         site.stop(Signal::KILL);
         site.home.write("a", &format!("wrong = 1\n{}", site.text("a", "-")));
         site.start(&[]);
@@ -824,7 +824,7 @@ fn a_process_that_is_killed_at_any_moment_loses_nothing() {
 }
 
 #[test]
-fn a_damaged_text_is_not_believed_and_harms_no_other() {
+fn a_damaged_text_is_ignored_and_affects_no_other() {
     let damage = |site: &Site, name: &str, with: &dyn Fn(&Path)| {
         let files = fs::read_dir(site.home.data().join("last-good")).unwrap();
         let mut files = files.map(|file| file.unwrap().path());
@@ -843,7 +843,7 @@ fn a_damaged_text_is_not_believed_and_harms_no_other() {
         site.write("a", "1");
         site.serves("a=1 b=1~ c=1");
         site.stop(Signal::TERM);
-        // What is good is kept anew, also where only what was kept is damaged.
+        // Good versions are stored again after damage to the stored ones only.
         damage(&site, "a", with);
         site.start(&[]);
         site.serves("a=1 b=1~ c=1");
@@ -855,7 +855,7 @@ fn a_damaged_text_is_not_believed_and_harms_no_other() {
     check(&|path| fs::write(path, "title = \"Another\"\n").unwrap());
     check(&|path| File::options().write(true).open(path).unwrap().set_len(10).unwrap());
     check(&|path| fs::remove_file(path).unwrap());
-    // The list of all.
+    // The index.
     let mut site = Site::new("a=1 b=1", &[]);
     site.stop(Signal::TERM);
     site.home.write("a", &format!("wrong = 1\n{}", site.text("a", "1")));
@@ -870,7 +870,7 @@ fn a_damaged_text_is_not_believed_and_harms_no_other() {
 }
 
 #[test]
-fn without_its_directory_it_starts_with_what_was_good_or_not_at_all() {
+fn a_start_without_a_directory_needs_last_good_versions() {
     let check = |spoil: fn(&Path), reason: &str| {
         let mut site = Site::stopped("a=1");
         let dir = site.home.providers().to_owned();
@@ -900,7 +900,7 @@ fn without_its_directory_it_starts_with_what_was_good_or_not_at_all() {
 }
 
 #[test]
-fn a_default_directory_that_is_gone_is_not_given_up_for_the_built_in_files() {
+fn a_missing_default_directory_is_not_replaced_by_the_built_in_files() {
     let mut site = Site::stopped("a=1");
     let default = [("TOLLGATE_PROVIDERS", "")];
     site.start_with(&default);
@@ -918,7 +918,7 @@ fn a_default_directory_that_is_gone_is_not_given_up_for_the_built_in_files() {
 }
 
 #[test]
-fn strict_takes_all_or_nothing() {
+fn strict_reloads_all_files_or_none() {
     let mut site = Site::stopped("a=1 b=1");
     site.home.write("c", BROKEN);
     let said = site.home.run(&["serve", "--listen", "127.0.0.1:0", "--strict"], "");
@@ -935,7 +935,7 @@ fn strict_takes_all_or_nothing() {
     check("d", &site.text("d", "1"), "a=1~ b=1~ c=1 d=route_not_found");
     site.logs(0, &["`strict` is on", "the reload changed nothing"]);
     check("a", &site.text("a", "2"), "a=2 b=2 c=1 d=1");
-    // Nor does it start with what was last good in place of a directory that is not there.
+    // Nor does it start with last good versions if the directory is missing.
     site.stop(Signal::TERM);
     fs::rename(site.home.providers(), site.home.path("away")).unwrap();
     let said = site.home.run(&["serve", "--listen", "127.0.0.1:0", "--strict"], "");
@@ -943,7 +943,7 @@ fn strict_takes_all_or_nothing() {
 }
 
 #[test]
-fn what_is_stale_for_too_long_is_out_until_it_is_mended() {
+fn a_provider_stale_for_longer_than_max_stale_is_rejected() {
     let mut site = Site::new("a=1 b=1", &["--max-stale", "1s"]);
     site.home.write("a", &format!("wrong = 1\n{}", site.text("a", "1")));
     site.serves("a=1~ b=1");
@@ -957,7 +957,7 @@ fn what_is_stale_for_too_long_is_out_until_it_is_mended() {
     site.serves("a=config_rejected b=config_rejected");
     fs::rename(&away, &dir).unwrap();
     site.serves("a=2 b=1");
-    // What is good, and not taken over for the sake of others, is not stale for its own.
+    // `max_stale` does not run for good files that `strict` holds back.
     site.stop(Signal::TERM);
     site.start(&["--max-stale", "1s", "--strict"]);
     site.write("b", "2");
@@ -970,7 +970,7 @@ fn what_is_stale_for_too_long_is_out_until_it_is_mended() {
     site.serves("a=2 b=3");
     site.write("b", "1");
     site.serves("a=2 b=1");
-    // Through a restart, from the first moment.
+    // `max_stale` continues through a restart.
     site.stop(Signal::TERM);
     site.home.write("a", &format!("wrong = 1\n{}", site.text("a", "3")));
     site.start(&[]);
@@ -982,9 +982,9 @@ fn what_is_stale_for_too_long_is_out_until_it_is_mended() {
     assert!(!log.contains("it serves as it last was good") && log.contains("out of service"), "{log}");
 }
 
-// === How changes are heard of ===
+// === Events, sweep and polling ===
 
-/// Asks for a reload by SIGHUP; the line that tells its outcome.
+/// Reloads by SIGHUP. Returns the log line with the outcome.
 fn hang_up(site: &Site, outcome: &str) -> Value {
     let from = site.gateway().log().len();
     site.gateway().signal(Signal::HUP);
@@ -993,8 +993,8 @@ fn hang_up(site: &Site, outcome: &str) -> Value {
 }
 
 #[test]
-fn what_no_event_tells_of_is_found() {
-    // Writing through another name of a file tells only that name's directory.
+fn changes_without_an_event_are_found_by_the_sweep() {
+    // A write through another hard link causes an event in that link's directory only.
     let hidden =
         |site: &Site, version: &str| fs::write(site.home.path("elsewhere"), site.text("a", version)).unwrap();
     let site = Site::new("a=1 b=1", &["--sweep", "1s"]);
@@ -1006,11 +1006,11 @@ fn what_no_event_tells_of_is_found() {
         site.logs(0, &["files changed without an event", &format!("\"missed\":{missed},")]);
         assert_eq!(site.status()["missed"].to_string(), missed);
     }
-    // What an event told of is not missed.
+    // A change with an event is not missed.
     site.write("b", "2");
     site.serves("a=22 b=2");
     assert_eq!((&site.status()["missed"], &site.status()["watching"]), (&2.into(), &"events".into()));
-    // Nobody waits for the sweep who asks.
+    // A requested reload does not wait for the sweep.
     let site = Site::new("a=1", &["--sweep", "1h"]);
     fs::hard_link(site.file("a"), site.home.path("elsewhere")).unwrap();
     hidden(&site, "2");
@@ -1025,7 +1025,7 @@ fn what_no_event_tells_of_is_found() {
 }
 
 #[test]
-fn where_the_system_cannot_tell_of_changes_files_are_looked_at_again_and_again() {
+fn files_are_polled_where_inotify_is_exhausted() {
     let check = |limit: &str, reason: &str| {
         let mut site = Site::stopped("a=1 b=1");
         let Some(namespace) = site.home.namespace(&format!("echo 0 > /proc/sys/user/{limit}")) else {
@@ -1041,7 +1041,7 @@ fn where_the_system_cannot_tell_of_changes_files_are_looked_at_again_and_again()
         site.serves("a=3~ b=1");
         let told =
             site.gateway().log().iter().filter(|line| line.contains("files are polled instead")).count();
-        assert_eq!((told, &site.status()["watching"]), (1, &"polling".into()), "it says so once");
+        assert_eq!((told, &site.status()["watching"]), (1, &"polling".into()), "logged once");
     };
     check("max_inotify_instances", "max_user_instances");
     check("max_inotify_watches", "max_user_watches");

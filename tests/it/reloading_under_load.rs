@@ -1,5 +1,5 @@
-//! Reloads while requests and streams are under way: none fails, none is led elsewhere, none is cut. And how
-//! long a save takes to serve.
+//! Reloads under load: no request fails, no stream is cut or sent to another upstream. And the time from a save to its
+//! first answer.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,10 +11,10 @@ use crate::harness::{Framing, Site, Wire, answered, pause, save};
 const RELOADS: usize = 1000;
 const SAVES: usize = 40;
 const NAMES: [&str; 3] = ["a", "b", "c"];
-/// How often the open loop sends.
+/// The interval between two requests of the open loop.
 const RATE: Duration = Duration::from_millis(5);
 
-/// What one client saw last of each provider: an older version never comes back.
+/// The last version of each provider that one client saw: an older one must not follow.
 #[derive(Default)]
 struct Seen([usize; NAMES.len()]);
 
@@ -30,7 +30,7 @@ fn connect(site: &Site) -> Wire {
     Wire::connect(site.gateway().address)
 }
 
-/// One request after the other, with a moment for the reloads between.
+/// Requests one after the other, with a pause for the reloads.
 fn closed_loop(site: &Site, over: &AtomicBool) -> usize {
     let (mut client, mut seen, mut count) = (connect(site), Seen::default(), 0);
     while !over.load(Ordering::Acquire) {
@@ -42,7 +42,7 @@ fn closed_loop(site: &Site, over: &AtomicBool) -> usize {
     count
 }
 
-/// Requests at a fixed rate, whether they are answered or not.
+/// Requests at a fixed rate, independent of the answers.
 fn open_loop(site: &Site, over: &AtomicBool) -> usize {
     let mut answers = connect(site);
     let mut requests = answers.twin();
@@ -76,7 +76,7 @@ fn open_loop(site: &Site, over: &AtomicBool) -> usize {
     })
 }
 
-/// A stream that is open; it has begun.
+/// Opens a stream and reads its beginning.
 fn open_stream(site: &Site, name: &str) -> Wire {
     let mut client = connect(site);
     client.send(site.request(name, "stream"));
@@ -85,7 +85,7 @@ fn open_stream(site: &Site, name: &str) -> Wire {
     client
 }
 
-/// All events of a stream, to its proper end.
+/// Reads a stream to its proper end. Returns the number of events.
 fn events(mut client: Wire) -> usize {
     let (body, _) = client.body(Framing::Chunked).unwrap_or_else(|broken| panic!("{broken:?}; {client:?}"));
     let text = String::from_utf8(body).unwrap();
@@ -97,7 +97,7 @@ fn events(mut client: Wire) -> usize {
 }
 
 #[test]
-fn a_thousand_reloads_harm_no_request() {
+fn a_thousand_reloads_disturb_no_request() {
     let site = Site::new("a=0 b=0 c=0", &["--workers", "2", "--sweep", "1h"]);
     let over = AtomicBool::new(false);
     let streams: Vec<Wire> = NAMES.iter().map(|name| open_stream(&site, name)).collect();
@@ -112,7 +112,7 @@ fn a_thousand_reloads_harm_no_request() {
             save(&site.file(name), &site.text(name, &version));
             let status = site.reload();
             let now = status["generation"].as_u64().unwrap();
-            // An event may have been quicker.
+            // The event may have caused the reload first.
             assert!(status["ok"] == true && now >= generation, "{status}");
             generation = now;
             assert_eq!(site.seen(&mut client, name), version);
@@ -128,13 +128,13 @@ fn a_thousand_reloads_harm_no_request() {
         "{RELOADS} reloads in {took:?}: closed loops {closed:?}, open loop {open} requests, streams {events:?} events"
     );
     assert!(events.iter().all(|count| *count > 10));
-    // The files have no tests, and are warned of that.
+    // Lints warn that the files have no tests.
     let log: Vec<_> = site.gateway().log().into_iter().filter(|line| !line.contains("TG064")).collect();
     assert!(!log.iter().any(|line| line.contains("\"ERROR\"") || line.contains("\"WARN\"")), "{log:?}");
 }
 
 #[test]
-fn a_save_serves_soon() {
+fn a_saved_file_serves_soon() {
     let site = Site::new("a=0 b=0 c=0", &[]);
     let mut client = connect(&site);
     let mut times: Vec<Duration> = (1..=SAVES)
