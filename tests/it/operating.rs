@@ -1,9 +1,11 @@
-//! docs/operating.md and docs/accounts.md: their commands are run as they stand there, one after the other, against the
-//! real binary; what else the first names exists.
+//! docs/operating.md and docs/accounts.md: runs their commands in order against the real binary. The settings and the
+//! messages that operating.md names exist.
 
 use std::{
+    fs,
     net::TcpListener,
     os::unix::fs::symlink,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -12,10 +14,10 @@ use tempfile::TempDir;
 use crate::harness::{Home, binary, root};
 
 fn page(name: &str) -> String {
-    std::fs::read_to_string(root().join("docs").join(name)).expect("the page is there")
+    fs::read_to_string(root().join("docs").join(name)).expect("the page is there")
 }
 
-/// The commands of all blocks. One that `exits 1` has to.
+/// The commands of all blocks. A command with the comment `exits 1` must do so.
 fn script(page: &str) -> String {
     let blocks = page.split("\n```sh\n").skip(1).filter_map(|tail| tail.split("\n```").next());
     let lines = blocks.flat_map(str::lines).map(|line| {
@@ -28,45 +30,45 @@ fn script(page: &str) -> String {
     lines.collect()
 }
 
-/// A port that is free now, for a command that has to be told one.
+/// A port that is free now, for a command that needs a fixed one.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("loopback has ports").port()
 }
 
 #[test]
-fn every_command_of_operating_does_what_the_page_says() {
+fn the_commands_of_operating_succeed() {
     let script = script(&page("operating.md"));
     assert!(script.contains("test $code = 1"), "{script}");
     run(&script);
 }
 
 #[test]
-fn every_command_of_accounts_does_what_the_page_says() {
+fn the_commands_of_accounts_succeed() {
     run(&script(&page("accounts.md")));
 }
 
 fn run(script: &str) {
     let dir = TempDir::new().expect("the temporary directory is writable");
-    std::fs::create_dir(dir.path().join("bin")).unwrap();
+    fs::create_dir(dir.path().join("bin")).unwrap();
     symlink(binary(), dir.path().join("bin/tollgate")).unwrap();
     let [port, mock] = [free_port(), free_port()].map(|port| port.to_string());
     assert!(script.matches("tollgate ").count() + script.matches("curl ").count() > 10, "{script}");
     let path = format!("{}/bin:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("timeout");
-    // What goes on in the background ends with the script.
+    // Background processes end with the script.
     let script =
         format!("trap 'kill $(jobs -p)' EXIT\n{}", script.replace("8787", &port).replace("8788", &mock));
     shell.args(["60", "bash", "-euxo", "pipefail", "-c", &script]);
     shell.env_clear().env("PATH", path).env("TOLLGATE_LISTEN", format!("127.0.0.1:{port}"));
     let output = shell.current_dir(dir.path()).stdin(Stdio::null()).output().expect("there is a shell");
-    let log = std::fs::read_to_string(dir.path().join("tollgate.log")).unwrap_or_default();
+    let log = fs::read_to_string(dir.path().join("tollgate.log")).unwrap_or_default();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}\n{log}");
 }
 
 #[test]
-fn what_the_page_names_exists() {
-    let page = page("operating.md");
+fn the_settings_and_probes_of_operating_exist() {
+    let page = page("operating.md") + &page("kubernetes.yaml");
     let home = Home::shipped();
     let help = home.done(&["serve", "--help"], "") + &home.done(&["status", "--help"], "");
     let words = |begin: &'static str| {
@@ -84,4 +86,34 @@ fn what_the_page_names_exists() {
     for path in ["/livez", "/readyz"] {
         assert!(page.contains(&format!("httpGet: {{ path: {path}, port: 8787 }}")), "{path}");
     }
+}
+
+/// Messages change their wording: an operator must find the quoted ones by search.
+#[test]
+fn the_quoted_messages_of_operating_are_in_the_code() {
+    let page = page("operating.md");
+    let (_, symptoms) = page.split_once("\n## At three in the morning\n").expect("the page has this part");
+    let code = code(&root().join("src"));
+    let mut seen = 0;
+    for row in symptoms.lines().filter(|line| line.starts_with("| ")) {
+        let symptom = row.split('|').nth(1).unwrap_or_default();
+        for quoted in symptom.split('`').skip(1).step_by(2) {
+            for piece in quoted.split("...").map(str::trim) {
+                assert!(code.contains(piece), "`{piece}` is not in src/");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+/// The text of all source files below `dir`.
+fn code(dir: &Path) -> String {
+    let entries = fs::read_dir(dir).expect("the directory is readable").map(|entry| entry.unwrap().path());
+    let texts = entries.map(|path| match path.extension() {
+        _ if path.is_dir() => code(&path),
+        Some(extension) if extension == "rs" => fs::read_to_string(path).unwrap(),
+        _ => String::new(),
+    });
+    texts.collect()
 }
