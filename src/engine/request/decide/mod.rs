@@ -19,6 +19,8 @@ mod credential;
 mod head;
 mod own;
 #[cfg(test)]
+mod snapshot_tests;
+#[cfg(test)]
 mod tests;
 
 use http::{HeaderMap, Method, Uri, request::Parts};
