@@ -9,17 +9,19 @@ use http::{HeaderName, HeaderValue, Method, Request, Version, request::Parts};
 use super::{
     check,
     context::{find_user, open},
+    token::Kind,
 };
 use crate::{
     accounts::{self, KeySources, MasterKey, open_credential},
     compile::{self, Compiled, VarSource},
-    explain::{self, Caller, Held, Kept, Owned, Scene},
+    decide::TokenKind,
+    explain::{self, Access, Caller, Held, Kept, Owned, Scene},
     files, filetest,
-    name::Owner,
+    name::{Owner, Scope},
     pipeline::{self, Assembled, Loaded},
     secret::Secret,
     settings::Settings,
-    store::SealedCredential,
+    store::{SealedCredential, Store, StoredToken, User},
     syntax::{self, nearest},
     table::Hit,
 };
@@ -44,6 +46,15 @@ pub struct Args {
     /// The user who calls, by id or name: with what the data directory has stored
     #[arg(long = "as", value_name = "USER", conflicts_with = "credentials")]
     user: Option<String>,
+    /// The user's token that comes with the request, by its id as `tollgate token list` shows it
+    #[arg(long, value_name = "TOKEN", requires = "user")]
+    token: Option<String>,
+    /// The kind of the token that comes with the request; `both`, unless said
+    #[arg(long, conflicts_with = "token")]
+    kind: Option<Kind>,
+    /// A provider, or `provider/endpoint`, that the token is narrowed to (repeatable)
+    #[arg(long, conflicts_with = "token")]
+    scope: Vec<String>,
     /// What the caller has stored, by field of the provider's credentials section (repeatable)
     #[arg(long = "credential", value_name = "FIELD=VALUE")]
     credentials: Vec<String>,
@@ -160,9 +171,14 @@ fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<V
 fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>) -> anyhow::Result<Caller> {
     if let Some(user) = &args.user {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let owners = runtime.block_on(stored_for(user, settings, keys, hit))?;
+        let (owners, access) = runtime.block_on(async {
+            let store = open(&settings.data).await?;
+            let found = find_user(&store, user).await?;
+            let access = access_of(args, &store, &found).await?;
+            anyhow::Ok((stored_for(found, &store, settings, keys, hit).await?, access))
+        })?;
         let otherwise = format!("`{user}` has stored nothing for it, and nobody shares any");
-        return Ok(Caller { owners, user: user.clone(), otherwise });
+        return Ok(Caller { owners, user: user.clone(), access, otherwise });
     }
     let mut held = Vec::new();
     for one in &args.credentials {
@@ -176,7 +192,27 @@ fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>
         [] => "no caller is named: `--as USER` or `--credential FIELD=VALUE` does",
         _ => "no `--credential` gives it",
     };
-    Ok(Caller::given(held, otherwise))
+    Ok(Caller { access: access(args)?, ..Caller::given(held, otherwise) })
+}
+
+/// What the arguments say of the token.
+fn access(args: &Args) -> anyhow::Result<Access> {
+    let scope =
+        |text: &String| Scope::parse(text).context("`--scope` is given as `provider` or `provider/endpoint`");
+    let scopes = args.scope.iter().map(scope).collect::<anyhow::Result<Vec<_>>>()?;
+    let scopes = (!scopes.is_empty()).then_some(scopes);
+    Ok(Access { kind: args.kind.map_or(TokenKind::Both, Kind::kind), scopes, ..Access::default() })
+}
+
+/// What the store says of the user, and of the token if one is named.
+async fn access_of(args: &Args, store: &Store, user: &User) -> anyhow::Result<Access> {
+    let disabled = user.disabled_at_ms.is_some();
+    let Some(token) = &args.token else { return Ok(Access { disabled, ..access(args)? }) };
+    let tokens = store.tokens_page(&user.id, None, None).await?;
+    let token = tokens.into_iter().find(|one| one.id.as_str() == token);
+    let StoredToken { kind, paste, scopes, .. } = token
+        .with_context(|| format!("`{}` has no such token: `tollgate token list` shows all", user.name))?;
+    Ok(Access { disabled, kind, paste, scopes })
 }
 
 fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
@@ -194,14 +230,12 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
 /// What there is for a user of what the provider may use. A value is looked at only where it makes a difference: for an
 /// entry's `match`, and for a login, which may have expired.
 async fn stored_for(
-    user: &str,
+    user: User,
+    store: &Store,
     settings: &Settings,
     keys: &KeySources,
     hit: Option<&Hit>,
 ) -> anyhow::Result<Vec<Owned>> {
-    let data = &settings.data;
-    let store = open(data).await?;
-    let user = find_user(&store, user).await?;
     let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
         return Ok(Vec::new());
     };
@@ -220,7 +254,7 @@ async fn stored_for(
     }
     sealed.retain(|one| one.section == section.name);
     let key = if sealed.iter().any(|one| decides(&one.field)) {
-        let key = MasterKey::load_beside(keys, data, &store).await;
+        let key = MasterKey::load_beside(keys, &settings.data, store).await;
         Some(key.context("failed to load the master key")?)
     } else {
         None

@@ -17,7 +17,7 @@ use crate::{
     },
     name::{AdminTokenId, Scope},
     secret::Secret,
-    store::{AdminTokenRevocation, StoredToken, TokenHash},
+    store::{AdminTokenRevocation, StoredToken, TokenHash, TokenKind},
 };
 
 /// The arguments of `tollgate token`.
@@ -72,8 +72,8 @@ struct AddArgs {
     expires: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Kind {
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Kind {
     /// Call providers
     Proxy,
     /// Manage the user's own tokens and credentials, below `/auth`
@@ -96,7 +96,7 @@ pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
 
 async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
     let Some(user) = args.user.as_deref() else { return add_admin(args.label.as_deref(), context).await };
-    let mut wanted = json!({ "kind": args.kind.name() });
+    let mut wanted = json!({ "kind": args.kind.kind().as_str() });
     if let Some(label) = &args.label {
         wanted["label"] = label.as_str().into();
     }
@@ -152,12 +152,11 @@ fn expiry(text: &str) -> anyhow::Result<u64> {
 }
 
 impl Kind {
-    /// As the API names it.
-    fn name(self) -> &'static str {
+    pub(super) fn kind(self) -> TokenKind {
         match self {
-            Self::Proxy => "proxy",
-            Self::Manage => "manage",
-            Self::Both => "both",
+            Self::Proxy => TokenKind::Proxy,
+            Self::Manage => TokenKind::Manage,
+            Self::Both => TokenKind::Both,
         }
     }
 }

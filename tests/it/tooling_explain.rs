@@ -323,6 +323,51 @@ fn it_says_whose_credential_goes_before_whose() {
     ]);
 }
 
+#[test]
+fn it_says_what_a_token_does_not_reach() {
+    let home = Home::new(&[("demo", DEMO)]);
+    home.user("ada");
+    home.credential("ada", "providers.demo.key", "k-1");
+    let made = home.run(&["token", "add", "ada", "--kind", "proxy", "--scope", "demo/more"], "").err;
+    let scoped = made.split('`').find(|word| word.starts_with("tollgate token revoke ")).unwrap();
+    let scoped = scoped.strip_prefix("tollgate token revoke ").unwrap();
+    let ask = |more: &[&str], code: i32, parts: &[&str]| {
+        check(&home, &[&["explain", "GET", "/demo/items/1"], more].concat(), code, parts);
+    };
+    let out_of_scope = "refused   403 token_scope: This token does not reach `demo/items`";
+    let kind = "refused   403 token_kind: This token is for self-service";
+    ask(&["--as", "ada"], 0, &["auth      `key`: what is stored for `ada`", "url       GET https://"]);
+    ask(
+        &["--as", "ada", "--token", scoped],
+        0,
+        &["a token of the kind `proxy`, scopes `demo/more`", out_of_scope],
+    );
+    ask(&["--as", "ada", "--scope", "demo/more", "--scope", "other"], 0, &[out_of_scope]);
+    ask(
+        &["--credential", "key=k-1", "--kind", "manage"],
+        0,
+        &["caller    a token of the kind `manage`", kind],
+    );
+    ask(
+        &["--credential", "key=k-1", "--kind", "manage", "--json"],
+        0,
+        &["\"kind\": \"manage\"", "token_kind"],
+    );
+    ask(
+        &["-H", "Host: a", "-H", "Host: b"],
+        0,
+        &["400 malformed_request: The request has more than one Host header"],
+    );
+    ask(&["--token", scoped], 2, &["--as <USER>"]);
+    ask(
+        &["--as", "ada", "--token", "tok_0"],
+        2,
+        &["`ada` has no such token: `tollgate token list` shows all"],
+    );
+    ask(&["--as", "ada", "--token", scoped, "--kind", "both"], 2, &["cannot be used with"]);
+    ask(&["--scope", "a/b/c"], 2, &["`--scope` is given as `provider` or `provider/endpoint`"]);
+}
+
 /// Where there is a store, there may be a server with files of its own.
 #[test]
 fn the_built_in_files_are_told_as_such() {

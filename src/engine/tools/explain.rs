@@ -13,13 +13,13 @@ mod words;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, request::Parts};
 
 use crate::{
     base::{
         diag::Sources,
         fault::Fault,
-        name::{FileName, Owner},
+        name::{FileName, Owner, Scope},
         secret::Secret,
     },
     language::{
@@ -27,7 +27,7 @@ use crate::{
         compile::{self, Files, Tree, Var},
     },
     request::{
-        decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login},
+        decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
         rewrite::{self, Carrier, Chosen, Fate, Witness},
         table::{self, Hit, Table},
     },
@@ -88,6 +88,19 @@ pub struct Owned {
     pub fields: BTreeMap<String, Kept>,
 }
 
+/// What decides about a caller beside the credentials, as [`CallerFacts`] does.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// All tokens of the user are refused for now.
+    pub disabled: bool,
+    /// What the token is for.
+    pub kind: TokenKind,
+    /// The provider whose paste token it is.
+    pub paste: Option<FileName>,
+    /// What the token is narrowed to; every provider, if absent.
+    pub scopes: Option<Vec<Scope>>,
+}
+
 /// The caller of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
@@ -95,6 +108,8 @@ pub struct Caller {
     pub owners: Vec<Owned>,
     /// What the user is called, if one is named.
     pub user: String,
+    /// What else decides about the caller.
+    pub access: Access,
     /// Why nothing is there of a field that is not.
     pub otherwise: String,
 }
@@ -104,12 +119,31 @@ impl Caller {
     pub fn given(fields: impl IntoIterator<Item = (String, Held)>, otherwise: impl Into<String>) -> Self {
         let kept = |(field, held)| (field, Kept { held, origins: Vec::new() });
         let owned = Owned { owner: None, fields: fields.into_iter().map(kept).collect() };
-        Self { owners: vec![owned], user: String::new(), otherwise: otherwise.into() }
+        Self {
+            owners: vec![owned],
+            user: String::new(),
+            access: Access::default(),
+            otherwise: otherwise.into(),
+        }
     }
 
     /// By owner: what a request may be sent with of a field.
     fn candidates<'c>(&'c self) -> impl Iterator<Item = impl Fn(&str) -> Option<Candidate<'c>>> {
         self.owners.iter().map(|owned| move |field: &str| owned.candidate(field))
+    }
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        let CallerFacts { disabled, kind, paste: _, scopes: _ } = CallerFacts::UNRESTRICTED;
+        Self { disabled, kind, paste: None, scopes: None }
+    }
+}
+
+impl Access {
+    fn facts(&self) -> CallerFacts<'_> {
+        let Self { disabled, kind, paste, scopes } = self;
+        CallerFacts { disabled: *disabled, kind: *kind, paste: paste.as_ref(), scopes: scopes.as_deref() }
     }
 }
 
@@ -141,40 +175,46 @@ pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Call
         Carrier::Query(name) => Token { r#in: "query", name: name.to_owned() },
     });
     let fault = decided(scene, head, caller).err().map(|fault| told(&fault));
-    if let Some(own) = words::own_answer(head) {
-        let miss = Miss { own: Some(own), fault, nearest: None };
-        return Explained { request, token, way: None, miss: Some(miss) };
-    }
-    let hit = scene.table.find_canonical(&head.method, &request.path);
-    let found = hit.and_then(|hit| {
-        let provider = scene.providers.iter().find(|one| one.name == hit.provider.name)?;
-        Some((hit, &**provider))
-    });
-    let Some((hit, provider)) = found else {
-        return Explained { request, token, way: None, miss: Some(miss(scene, head, fault)) };
+    let (way, miss) = match (words::own_answer(head), endpoint(scene, head)) {
+        (Some(own), _) => (None, Some(Miss { own: Some(own), fault, nearest: None })),
+        (None, Some((hit, provider))) => {
+            (Some(Traveller { scene, head, hit: &hit, provider, values, caller }.way(fault)), None)
+        }
+        (None, None) => (None, Some(miss(scene, head, fault))),
     };
-    let way = Traveller { scene, head, hit: &hit, provider, values, caller }.way(fault);
-    Explained { request, token, way: Some(way), miss: None }
+    Explained { request, token, caller: shown(caller), way, miss }
+}
+
+/// The endpoint, and its provider before its vars were filled in.
+fn endpoint<'a>(scene: Scene<'a>, head: &Parts) -> Option<(Hit, &'a compile::Provider)> {
+    let hit = scene.table.find_canonical(&head.method, head.uri.path())?;
+    let provider = scene.providers.iter().find(|one| one.name == hit.provider.name)?;
+    Some((hit, provider))
+}
+
+fn shown(caller: &Caller) -> CallerShown {
+    let Access { disabled, kind, paste, scopes } = &caller.access;
+    CallerShown {
+        user: Some(&caller.user).filter(|user| !user.is_empty()).cloned(),
+        disabled: *disabled,
+        kind: kind.as_str(),
+        paste: paste.as_ref().map(FileName::to_string),
+        scopes: scopes.as_ref().map(|scopes| scopes.iter().map(Scope::to_string).collect()),
+    }
 }
 
 /// What [`decide`] says, without waiting: the token counts as good, and a login that can be refreshed as fresh.
 fn decided(scene: Scene<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
-    let facts = CallerFacts::UNRESTRICTED;
+    let facts = caller.access.facts();
     match decide::begin(head, scene.table, ListenerRole::All)? {
         Begun::Own(_) | Begun::Admin(_) => Ok(()),
         Begun::SelfService(call) => call.authenticated(facts).map(drop),
         Begun::Provider(call) => {
             let authorized = call.authenticated(facts)?.in_scope()?;
             let sendable = authorized.credential(caller.candidates(), NOW_MS)?.without_refresh();
-            sendable.request(body_bytes(head)).map(drop)
+            sendable.request(decide::body_bytes(head)).map(drop)
         }
     }
-}
-
-/// The length of the request's body, as far as its head says it.
-fn body_bytes(head: &Parts) -> u64 {
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    length.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// A request on its way.

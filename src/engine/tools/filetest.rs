@@ -178,20 +178,20 @@ fn decided(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Seen, Str
         Ok(Begun::Admin(_) | Begun::SelfService(_)) => {
             return Err("its request is a call of tollgate's own API: no provider is behind it".to_owned());
         }
-        Ok(Begun::Provider(call)) => upstream(call, test).unwrap_or_else(refused),
+        Ok(Begun::Provider(call)) => upstream(call, head, test).unwrap_or_else(refused),
         Err(fault) => refused(fault),
     };
     seen.went.endpoint = hit.map(|hit| hit.index());
     Ok(seen)
 }
 
-fn upstream(call: ProviderCall<'_>, test: &syntax::Test) -> Result<Seen, Fault> {
+fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result<Seen, Fault> {
     let given = test.credentials.iter().flatten().map(|(field, value)| (field.as_str(), Secret::new(value)));
     let given: BTreeMap<&str, Secret> = given.collect();
     let authorized = call.authenticated(CallerFacts::UNRESTRICTED)?.in_scope()?;
     let stored = |field: &str| given.get(field).map(Candidate::given);
     let sendable = authorized.credential([stored], 0)?.without_refresh();
-    let out = sendable.request(0)?;
+    let out = sendable.request(decide::body_bytes(head))?;
     let hit = &authorized.hit;
     let answered = test.answer.as_ref().map(|answer| answered(hit, answer)).unwrap_or_default();
     let went = went(hit, sendable.chosen.as_ref());

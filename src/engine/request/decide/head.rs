@@ -39,3 +39,9 @@ pub(super) fn is_websocket(head: &Parts) -> bool {
     let values = head.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"))
 }
+
+/// The length of the request's body as its head announces it; 0 if it does not.
+pub fn body_bytes(head: &Parts) -> u64 {
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse().ok()).unwrap_or(0)
+}

@@ -40,6 +40,7 @@ pub use credential::{
     Attempt, Bound, Candidate, Credential, Login, Refresh, RefreshReason, Sendable, WAIT_WHILE_GOOD, choose,
     expires_within,
 };
+pub use head::body_bytes;
 pub use own::{ListenerRole, Own};
 
 /// The first decision: who answers, and which token that takes.

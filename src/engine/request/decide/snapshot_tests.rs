@@ -42,7 +42,7 @@ struct File {
 /// A set of files, and which vars are set.
 #[derive(Debug, Clone)]
 struct Files {
-    files: Vec<File>,
+    providers: Vec<File>,
     hub: bool,
     proxy: bool,
 }
@@ -85,7 +85,7 @@ fn file() -> impl Strategy<Value = File> {
 
 fn files() -> impl Strategy<Value = Files> {
     (prop::collection::vec(file(), 1..4), any::<bool>(), any::<bool>())
-        .prop_map(|(files, hub, proxy)| Files { files, hub, proxy })
+        .prop_map(|(providers, hub, proxy)| Files { providers, hub, proxy })
 }
 
 fn places() -> impl Strategy<Value = Vec<Place>> {
@@ -132,7 +132,7 @@ impl Files {
     fn table(&self) -> Table {
         let mut all = compile::Files::default();
         all.gateways.insert(FileName::new("hub").unwrap(), syntax::parse(&"hub.toml".into(), HUB).0);
-        for (number, file) in self.files.iter().enumerate() {
+        for (number, file) in self.providers.iter().enumerate() {
             let name = FileName::new(&format!("p{number}")).unwrap();
             let parsed = syntax::parse(&format!("p{number}.toml").into(), &file.text(number)).0;
             all.providers.insert(name, parsed);

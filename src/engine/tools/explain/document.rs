@@ -12,6 +12,8 @@ pub struct Explained {
     pub request: Request,
     /// Where the client's gateway token stands; null if the request has none.
     pub token: Option<Token>,
+    /// Who calls.
+    pub caller: CallerShown,
     /// The request's way; null on a miss.
     pub way: Option<Way>,
     /// Why there is none; null on a hit.
@@ -34,6 +36,21 @@ pub struct Token {
     pub r#in: &'static str,
     /// Of which name.
     pub name: String,
+}
+
+/// What decides about the caller beside the credentials. The token counts as known.
+#[derive(Debug, Clone, Serialize)]
+pub struct CallerShown {
+    /// What the user is called; null if none is named.
+    pub user: Option<String>,
+    /// Whether all tokens of the user are refused for now.
+    pub disabled: bool,
+    /// What the token is for: `proxy`, `manage` or `both`.
+    pub kind: &'static str,
+    /// The provider whose paste token it is; null if it is none.
+    pub paste: Option<String>,
+    /// What the token is narrowed to; null if it reaches every provider.
+    pub scopes: Option<Vec<String>>,
 }
 
 /// A place in a file.

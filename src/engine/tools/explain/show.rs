@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Action, Choice, Explained, Miss, Place, Step, Timeout, Told, Way};
-use crate::base::fault::Kind;
+use super::{Action, CallerShown, Choice, Explained, Miss, Place, Step, Timeout, Told, Way};
+use crate::{base::fault::Kind, language::syntax::backticked, request::decide::TokenKind};
 
 /// Columns before what a line says of its subject.
 const LABEL: usize = 10;
@@ -14,9 +14,23 @@ impl fmt::Display for Explained {
         if let Some(token) = &self.token {
             line(out, "token", &format!("in the {} `{}`", token.r#in, token.name), None)?;
         }
+        if let Some(limits) = limits(&self.caller) {
+            line(out, "caller", &limits, None)?;
+        }
         self.way.iter().try_for_each(|way| way.fmt(out))?;
         self.miss.iter().try_for_each(|miss| miss.fmt(out))
     }
+}
+
+/// What narrows a caller; nothing, if nothing does.
+fn limits(caller: &CallerShown) -> Option<String> {
+    let CallerShown { user: _, disabled, kind, paste, scopes } = caller;
+    let disabled = disabled.then(|| "the user is disabled".to_owned());
+    let kind = (*kind != TokenKind::Both.as_str()).then(|| format!("a token of the kind `{kind}`"));
+    let paste = paste.as_ref().map(|provider| format!("a paste token for `{provider}`"));
+    let scopes = scopes.as_ref().map(|scopes| format!("scopes {}", backticked(scopes)));
+    let all: Vec<String> = [disabled, kind, paste, scopes].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn line(out: &mut fmt::Formatter<'_>, label: &str, text: &str, at: Option<&Place>) -> fmt::Result {

@@ -77,6 +77,8 @@ struct Case<'a> {
     headers: &'a str,
     vars: &'a str,
     held: &'a str,
+    /// `disabled`, a kind of token, scopes.
+    access: &'a str,
 }
 
 fn explained(case: Case<'_>) -> Explained {
@@ -106,7 +108,15 @@ fn explained(case: Case<'_>) -> Explained {
         "expired" => (field, Held::Expired),
         value => (field, Held::Value(Secret::new(value))),
     };
-    let caller = Caller::given(pairs(case.held).into_iter().map(stored), "nothing");
+    let mut access = Access { disabled: case.access.contains("disabled"), ..Access::default() };
+    for word in case.access.split(' ').filter(|word| !["", "disabled"].contains(word)) {
+        match TokenKind::parse(word) {
+            Some(kind) => access.kind = kind,
+            None => access.scopes.get_or_insert_default().push(Scope::parse(word).unwrap()),
+        }
+    }
+    let given = Caller::given(pairs(case.held).into_iter().map(stored), "nothing");
+    let caller = Caller { access, ..given };
     let scene = Scene {
         files: &loaded.files,
         sources: &loaded.sources,
@@ -134,7 +144,8 @@ fn check(case: Case<'_>, there: &[&str], absent: &[&str]) {
     assert!(!json.contains(HIDDEN), "{json}");
 }
 
-const ITEM: Case<'_> = Case { request: "GET /demo/items/7", headers: "", vars: "", held: "key=s-key" };
+const ITEM: Case<'_> =
+    Case { request: "GET /demo/items/7", headers: "", vars: "", held: "key=s-key", access: "" };
 
 #[test]
 fn endpoints_and_credentials() {
@@ -290,17 +301,80 @@ fn misses() {
         "GET /demo/%69tems/7",
         "but       segment 2 is not percent-encoded: paths are matched as sent, here it is `%69tems`",
     );
-    let own = |request, line: &str| check(Case { request, ..ITEM }, &[line], &["refused", "nearest"]);
-    own("GET /health", "own       `/health` is tollgate's own: no provider is behind it");
-    own("OPTIONS /demo/items/7", "own       a browser's preflight, which tollgate answers on any path");
+    let answered = |request, line: &str| check(Case { request, ..ITEM }, &[line], &["refused", "nearest"]);
+    answered("GET /health", "own       `/health` is tollgate's own: no provider is behind it");
+    answered("OPTIONS /demo/items/7", "own       a browser's preflight, which tollgate answers on any path");
     let upgrade = "refused   426 upgrade_refused: WebSocket is not served here: send a plain request";
     check(
         Case { headers: "Upgrade: websocket", ..ITEM },
         &[upgrade, "endpoint  `item` of `demo`: GET /demo/items/{id}  (demo.toml:27)"],
         &[],
     );
+    let own = |request, access, lines: &[&str]| check(Case { request, access, ..ITEM }, lines, &["nearest"]);
+    let reserved = "own       `/auth` is tollgate's own: no provider is behind it";
+    own(
+        "GET /auth/me",
+        "disabled",
+        &[reserved, "refused   403 user_disabled: This user is disabled: ask the operator of this tollgate"],
+    );
+    own("GET /auth/me", "manage", &[reserved, "caller    a token of the kind `manage`"]);
+    let nothing = "refused   404 route_not_found: Route not implemented in AI Gateway: /console";
+    own("GET /console", "", &["own       `/console` is tollgate's own: no provider is behind it", nothing]);
     let far = "nearest   no endpoint is like it: `tollgate routes` lists all";
     check(Case { request: "GET /a/b/c/d/e/f", ..ITEM }, &[far], &[]);
+}
+
+/// What keeps a request back before its credential matters is told beside what would be sent.
+#[test]
+fn refusals_before_the_credential() {
+    let check = |access, headers, lines: &[&str]| {
+        check(
+            Case { headers, access, ..ITEM },
+            &[lines, &["endpoint  `item` of `demo`: GET /demo/items/{id}  (demo.toml:27)"]].concat(),
+            &[],
+        );
+    };
+    let malformed = |headers, message: &str| {
+        check("", headers, &[&format!("refused   400 malformed_request: {message}")]);
+    };
+    malformed("Host: a b", "The request's Host header is malformed");
+    malformed("Host: a\nHost: a", "The request has more than one Host header");
+    malformed("Transfer-Encoding: gzip, chunked", "The request's transfer encoding is not `chunked` alone");
+    check(
+        "disabled",
+        "Upgrade: websocket",
+        &[
+            "caller    the user is disabled",
+            "refused   403 user_disabled: This user is disabled: ask the operator of this tollgate",
+        ],
+    );
+    check(
+        "manage",
+        "Upgrade: websocket",
+        &[
+            "caller    a token of the kind `manage`",
+            "refused   403 token_kind: This token is for self-service: calls to providers take one of the kind `proxy` or `both`",
+        ],
+    );
+    let upgrade = "refused   426 upgrade_refused: WebSocket is not served here: send a plain request";
+    check(
+        "proxy other",
+        "Upgrade: websocket",
+        &["caller    a token of the kind `proxy`, scopes `other`", upgrade],
+    );
+    check(
+        "other demo/items",
+        "",
+        &[
+            "caller    scopes `other`, `demo/items`",
+            "refused   403 token_scope: This token does not reach `demo/item`",
+        ],
+    );
+    check(
+        "demo/item",
+        "Content-Length: 268435457",
+        &["refused   413 body_too_large: The request's body is larger than 268435456 bytes"],
+    );
 }
 
 proptest::proptest! {
@@ -319,7 +393,7 @@ proptest::proptest! {
         let target = query.map_or_else(|| target.clone(), |query| format!("{target}?{query}"));
         proptest::prop_assume!(target.parse::<http::Uri>().is_ok());
         let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}", value.trim())).collect();
-        let case = Case { request: &format!("GET {target}"), headers: &lines.join("\n"), vars, held };
+        let case = Case { request: &format!("GET {target}"), headers: &lines.join("\n"), vars, held, access: "" };
         check(case, &[], &[]);
         let explained = explained(case);
         assert!(explained.way.is_some() != explained.miss.is_some());

@@ -66,6 +66,33 @@ fn requests() {
     item(r"{ status = 200 }", "test `case` fails: the status is missing, expected `200`");
 }
 
+/// A test's request is decided about as a running tollgate would, but for authentication.
+#[test]
+fn refusals_before_the_credential() {
+    let check = |request: &str, status: u16, code: &str| {
+        let test =
+            format!("[test.request]\n{request}\n[test.expect]\nstatus = {status}\ncode = \"{code}\"\n");
+        check(&format!("credentials.key = \"s\"\n{test}"), "");
+    };
+    let item = "path = \"/demo/items/1\"\n";
+    check(&format!("{item}headers = {{ upgrade = \"websocket\" }}"), 426, "upgrade_refused");
+    check("path = \"/nowhere\"\nheaders = { upgrade = \"websocket\" }", 426, "upgrade_refused");
+    check(&format!("{item}headers = {{ host = \"a b\" }}"), 400, "malformed_request");
+    check(&format!("{item}headers = {{ transfer-encoding = \"gzip\" }}"), 400, "malformed_request");
+    check(&format!("{item}headers = {{ content-length = \"268435457\" }}"), 413, "body_too_large");
+    check("path = \"/console\"", 404, "route_not_found");
+}
+
+#[test]
+fn requests_that_tollgate_answers_itself() {
+    check("request = { method = \"OPTIONS\", path = \"/demo/items/1\" }\nexpect.status = 204", "");
+    check("request.path = \"/health\"\nexpect.status = 200", "");
+    check(
+        "request.path = \"/auth/me\"\nexpect.status = 200",
+        "test `case` fails: its request is a call of tollgate's own API: no provider is behind it",
+    );
+}
+
 #[test]
 fn refusals() {
     check(
