@@ -102,10 +102,10 @@ impl StatusRecord {
         status.counts = StatusCounts::of(&status.files);
         let all_live = status.counts.stale + status.counts.rejected == 0;
         status.ok = !evaluation.has_errors() && evaluation.problem.is_none() && all_live;
-        let news = status != self.status;
+        let changed = status != self.status;
         status.checked = utc(now_ms());
         self.status = status;
-        news
+        changed
     }
 
     /// The state of each file, by path.

@@ -162,6 +162,32 @@ fn engine_rooms_use_only_what_is_listed_before_them() {
     }
 }
 
+/// Inside `files`: a module uses only those above it in `mod.rs`, so that there is no circle.
+#[test]
+fn modules_of_files_use_only_those_above_them() {
+    let listing = fs::read_to_string(root().join("src/files/mod.rs")).unwrap();
+    let modules: Vec<&str> =
+        listing.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
+    assert!(modules.len() > 15, "{modules:?}");
+    // A name that `mod.rs` exports counts as its module.
+    let exports: Vec<(&str, &str)> =
+        listing.lines().filter_map(|line| line.strip_prefix("pub use ")?.split_once("::")).collect();
+    let module = |name: &str| {
+        let is_exported =
+            |names: &str| names.split(|c: char| !c.is_alphanumeric() && c != '_').any(|one| one == name);
+        let exporting = exports.iter().find(|(_, names)| is_exported(names)).map(|(module, _)| *module);
+        modules.iter().position(|one| *one == exporting.unwrap_or(name))
+    };
+    for (place, name) in modules.iter().enumerate() {
+        let path = format!("files/{name}.rs");
+        let source = fs::read_to_string(root().join("src").join(&path)).unwrap();
+        for used in used_modules(&code(without_tests(&path, &source), false), "super") {
+            let above = module(&used).is_none_or(|other| other < place);
+            assert!(above, "src/{path} uses `{used}`, which is not above it in src/files/mod.rs");
+        }
+    }
+}
+
 /// A request takes one configuration snapshot, at its first byte: two could disagree on where the caller's token may
 /// stand, and it would be sent upstream.
 #[test]
