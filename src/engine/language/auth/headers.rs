@@ -81,15 +81,19 @@ impl Bound {
         headers.map(|(index, header)| (index, &header.name))
     }
 
-    /// Writes the headers, and reports each with its index.
+    /// Writes the headers, and reports each with its index. A value that is malformed is an error also where a gateway
+    /// or an egress would remove it.
     pub(super) fn apply(
         &self,
         headers: &mut HeaderMap,
         secret: &Secret,
         mut wrote: impl FnMut(usize, &HeaderName),
     ) -> Result<(), Malformed> {
-        for (index, header) in self.set.iter().enumerate().filter(|(_, header)| !header.overridden) {
+        for (index, header) in self.set.iter().enumerate() {
             let mut value = rendered(&header.value, secret)?;
+            if header.overridden {
+                continue;
+            }
             value.set_sensitive(true);
             headers.insert(header.name.clone(), value);
             wrote(index, &header.name);
