@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     accounts::{Caller, Wanted, now_ms},
-    decide::{Authorized, Credential, RefreshReason, UpstreamRequest, body_too_large},
+    decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, Kind},
     rewrite::{self, Answered},
     table::Hit,
@@ -45,6 +45,8 @@ pub(super) async fn relay(
             }
         }
     };
+    // A kind of authentication that depends on the body has to wait for it here.
+    let BodyInput::Nothing = sendable.body_input();
     let upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
     let upload = upload(head, &call.hit, incoming);
     // Small bodies are copied, so that the request can be sent once more with another access token.

@@ -85,7 +85,7 @@ impl KnownFields {
             for declared in &section.fields {
                 let declared = &declared.value;
                 let field = fields.entry(declared.name.clone()).or_insert_with(|| Field::of(declared));
-                if provider.auth.iter().any(|auth| auth.field == declared.name) {
+                if provider.auth.iter().any(|auth| auth.reads(&declared.name)) {
                     let both: BTreeSet<_> = field.origins.drain(..).chain(provider.allowed.clone()).collect();
                     field.origins = both.into_iter().collect();
                 }

@@ -328,7 +328,7 @@ impl Traveller<'_> {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
             let hit = table.find(&self.head.method, self.head.uri.path())?;
             let auth = used.and_then(|index| hit.provider.auth.get(index));
-            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: &HIDDEN_SECRET });
+            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: &HIDDEN_SECRET, now_ms: NOW_MS });
             make(&hit, self.head, chosen.as_ref(), self.scene.table).ok()
         });
         match masked {

@@ -1,23 +1,24 @@
 //! Static headers: `set = { authorization = "Bearer {secret}" }`. Each header is a template over the secret and vars.
-//!
-//! It needs the secret of its entry's field and nothing else: no clock, no URL, no body.
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::Malformed;
+use super::{BodyInput, FinishedHead, Inputs, Malformed, Needs, Output, SecretFields};
 use crate::{
     base::{diag::Code, secret::Secret},
     language::{
         bind::Filler,
         compile::{Compiler, Known, Name, Scope, Template, Text, Vars},
+        syntax::step,
     },
 };
 
 /// Its key in an entry.
-pub(super) const KEY: &str = "set";
+const KEY: &str = "set";
+
+pub(super) const NEEDS: Needs = Needs { secrets: SecretFields::OfEntry, body: BodyInput::Nothing };
 
 /// The key's value as written: header names to templates.
 pub type Syntax = BTreeMap<String, String>;
@@ -46,6 +47,11 @@ struct Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SecretName;
 
+/// The pointer of the template of a header, below the entry.
+pub(super) fn pointer(header: &HeaderName) -> String {
+    format!("/{KEY}/{}", step(header.as_str()))
+}
+
 impl Compiled {
     /// Compiles the templates of an entry at the JSON pointer `pointer`.
     pub(super) fn new(compiler: &mut Compiler<'_>, pointer: &str, spec: &Syntax, vars: &Vars) -> Self {
@@ -58,9 +64,11 @@ impl Compiled {
         Self { set }
     }
 
-    /// The headers that it writes.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&HeaderName, &Text)> {
-        self.set.iter().map(|(name, text)| (name, text))
+    pub(super) fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.set.iter().map(|(header, text)| {
+            let reveals = text.names().any(|name| *name == Name::Secret);
+            Output { header, text, reveals }
+        })
     }
 
     /// Fills in the vars. `overridden`: headers that an active gateway or egress removes or replaces.
@@ -85,8 +93,8 @@ impl Bound {
     /// or an egress would remove it.
     pub(super) fn apply(
         &self,
-        headers: &mut HeaderMap,
-        secret: &Secret,
+        FinishedHead { headers, .. }: FinishedHead<'_>,
+        Inputs { secret, .. }: Inputs<'_>,
         mut wrote: impl FnMut(usize, &HeaderName),
     ) -> Result<(), Malformed> {
         for (index, header) in self.set.iter().enumerate() {

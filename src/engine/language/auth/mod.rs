@@ -1,32 +1,42 @@
 //! Kinds of authentication: how a stored credential is put into a request. Everything about a kind is here: its keys in
-//! `[[auth]]`, its compiled and its bound form, and how it is applied.
+//! `[[auth]]`, its compiled and its bound form, what it needs, and how it is applied.
 //!
-//! A kind is applied to the finished request, after the rules of the file and after gateway and egress. No other module
-//! matches on kinds. A new kind is a module here and an arm in the two enums below; see CONTRIBUTING.md.
+//! A kind is applied to the finished head, after the rules of the file and after gateway and egress. No other module can
+//! match on kinds: the two enums below are private. A new kind is a module here and an arm in each match of this file; see
+//! CONTRIBUTING.md.
 
-pub mod headers;
+mod headers;
+mod inputs;
 pub mod syntax;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use crate::{
-    base::secret::Secret,
-    language::{
-        bind::Filler,
-        compile::{Compiler, Name, Text, Vars},
-    },
+use crate::language::{
+    bind::Filler,
+    compile::{Compiler, Text, Vars},
 };
+
+pub use inputs::{BodyInput, FinishedHead, Inputs, Needs, SecretFields};
+
+/// The keys in whose templates `{secret}` has a meaning, for messages.
+pub(crate) const SECRET_SCOPE: &str = "`set` of an `[[auth]]`";
 
 /// A kind, compiled from an entry.
 #[derive(Debug, Clone)]
-pub enum Compiled {
+pub struct Compiled(CompiledKind);
+
+/// A kind, bound to the values of the vars: what requests run on.
+#[derive(Debug)]
+pub struct Bound(BoundKind);
+
+#[derive(Debug, Clone)]
+enum CompiledKind {
     /// Static headers.
     Headers(headers::Compiled),
 }
 
-/// A kind, bound to the values of the vars: what requests run on.
 #[derive(Debug)]
-pub enum Bound {
+enum BoundKind {
     /// Static headers.
     Headers(headers::Bound),
 }
@@ -49,50 +59,56 @@ pub struct Malformed;
 impl Compiled {
     /// Compiles the keys of an entry at the JSON pointer `pointer`; findings go to the compiler.
     pub(crate) fn new(compiler: &mut Compiler<'_>, pointer: &str, spec: &syntax::Auth, vars: &Vars) -> Self {
-        Self::Headers(headers::Compiled::new(compiler, pointer, &spec.set, vars))
+        Self(CompiledKind::Headers(headers::Compiled::new(compiler, pointer, &spec.set, vars)))
     }
 
     /// The headers that it writes. A client's own headers of these names are removed.
     pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        let Self::Headers(headers) = self;
-        headers.headers().map(|(header, text)| {
-            let reveals = text.names().any(|name| *name == Name::Secret);
-            Output { header, text, reveals }
-        })
+        match &self.0 {
+            CompiledKind::Headers(kind) => kind.outputs(),
+        }
     }
 
-    /// The key of an entry that its headers are written under.
-    pub fn key(&self) -> &'static str {
-        match self {
-            Self::Headers(_) => headers::KEY,
+    /// The JSON pointer, below the entry, of the key that makes it write a header.
+    pub fn pointer(&self, header: &HeaderName) -> String {
+        match &self.0 {
+            CompiledKind::Headers(_) => headers::pointer(header),
         }
     }
 
     /// Fills in the vars. `overridden`: headers that an active gateway or egress removes or replaces.
     pub(crate) fn bind(&self, filler: &Filler<'_>, overridden: impl Fn(&HeaderName) -> bool) -> Bound {
-        match self {
-            Self::Headers(headers) => Bound::Headers(headers.bind(filler, overridden)),
-        }
+        Bound(match &self.0 {
+            CompiledKind::Headers(kind) => BoundKind::Headers(kind.bind(filler, overridden)),
+        })
     }
 }
 
 impl Bound {
-    /// Headers that it does not write since a gateway or an egress removes or replaces them, with their index.
-    pub fn overridden(&self) -> impl Iterator<Item = (usize, &HeaderName)> {
-        let Self::Headers(headers) = self;
-        headers.overridden()
+    /// The inputs that have to be obtained before the head is made.
+    pub fn needs(&self) -> Needs {
+        match &self.0 {
+            BoundKind::Headers(_) => headers::NEEDS,
+        }
     }
 
-    /// Authenticates a finished request, and reports each header that it writes with its index. On an error the request
+    /// Headers that it does not write since a gateway or an egress removes or replaces them, with their index.
+    pub fn overridden(&self) -> impl Iterator<Item = (usize, &HeaderName)> {
+        match &self.0 {
+            BoundKind::Headers(kind) => kind.overridden(),
+        }
+    }
+
+    /// Authenticates the finished head, and reports each header that it writes with its index. On an error the request
     /// must not be sent.
     pub fn apply(
         &self,
-        headers: &mut HeaderMap,
-        secret: &Secret,
+        head: FinishedHead<'_>,
+        inputs: Inputs<'_>,
         wrote: impl FnMut(usize, &HeaderName),
     ) -> Result<(), Malformed> {
-        match self {
-            Self::Headers(kind) => kind.apply(headers, secret, wrote),
+        match &self.0 {
+            BoundKind::Headers(kind) => kind.apply(head, inputs, wrote),
         }
     }
 }

@@ -18,5 +18,5 @@ pub struct Auth {
     pub r#match: Option<String>,
     /// The headers it sets; `{secret}` is the secret, or an `oauth2` field's access token.
     #[schemars(example = json!({ "authorization": "Bearer {secret}" }))]
-    pub set: headers::Syntax,
+    pub(super) set: headers::Syntax,
 }

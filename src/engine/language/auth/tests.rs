@@ -61,7 +61,7 @@ fn sent(gateway: &str, egress: &str) -> ([Option<String>; 2], Vec<String>) {
     assert!(errors.is_empty(), "{errors:?}");
     let hit = made.table.find(&Method::GET, "/demo/get").unwrap();
     let head = Request::builder().uri("/demo/get").header("x-key", "theirs").body(()).unwrap().into_parts().0;
-    let chosen = Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new("s3cret") };
+    let chosen = Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new("s3cret"), now_ms: 0 };
     let mut seen = Steps::default();
     let out = rewrite::watched(&hit, &head, Some(&chosen), &made.table.carriers, &mut seen).unwrap();
     let value = |name| out.headers.get(name).map(|one| one.to_str().unwrap().to_owned());
@@ -114,7 +114,8 @@ fn a_malformed_credential_is_not_sent() {
         assert_eq!(hit.provider.gateway.is_some(), gateway.is_some());
         let head = Request::builder().uri("/demo/get").body(()).unwrap().into_parts().0;
         for secret in ["a\nb", "a\0", "\u{7f}"] {
-            let chosen = Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new(secret) };
+            let chosen =
+                Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new(secret), now_ms: 0 };
             let fault = rewrite::request(&hit, &head, Some(&chosen), &made.table.carriers).unwrap_err();
             assert_eq!(fault.kind.code(), "rewrite_failed", "{secret:?}");
             assert!(!fault.message.contains(secret));

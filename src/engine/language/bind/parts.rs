@@ -92,6 +92,15 @@ pub struct Auth {
     pub kind: auth::Bound,
 }
 
+impl Auth {
+    /// True if what it sends depends on the value of this field.
+    pub fn reads(&self, field: &str) -> bool {
+        match self.kind.needs().secrets {
+            auth::SecretFields::OfEntry => self.field == field,
+        }
+    }
+}
+
 /// A header's value: known, or made from the path's captures.
 #[derive(Debug)]
 pub enum Value {

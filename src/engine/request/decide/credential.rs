@@ -15,6 +15,7 @@ use crate::{
         secret::Secret,
     },
     language::{
+        auth::{BodyInput, SecretFields},
         bind,
         fields::{FieldKind, KnownFields, OAuth},
     },
@@ -185,6 +186,7 @@ fn pick<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
     for (owner, stored) in owners.into_iter().enumerate() {
         let (mut has_any, mut expired) = (false, None);
         for auth in &provider.auth {
+            let SecretFields::OfEntry = auth.kind.needs().secrets;
             let Some(candidate) = stored(&auth.field) else { continue };
             has_any = true;
             let refreshable = refreshable(candidate, fields, section, &auth.field);
@@ -194,7 +196,7 @@ fn pick<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
             };
             if auth.matches.as_ref().is_none_or(|glob| glob.matches(secret.expose())) {
                 bound.map_or(Ok(()), |bound| stays(provider, bound))?;
-                let chosen = Chosen { owner, auth, secret };
+                let chosen = Chosen { owner, auth, secret, now_ms };
                 let owner = candidate.bound.map(|bound| bound.owner);
                 return Ok(Some(Choice { chosen, owner, login: candidate.login, refreshable }));
             }
@@ -338,6 +340,11 @@ impl<'c> Credential<'c> {
 }
 
 impl<'c> Sendable<'c> {
+    /// The part of the request's body that the head depends on, and that has to be there before [`Self::request`].
+    pub fn body_input(&self) -> BodyInput {
+        self.chosen.map_or(BodyInput::Nothing, |chosen| chosen.auth.kind.needs().body)
+    }
+
     /// Whether the credential is a login that can be refreshed: then a 401 of the upstream is no last word.
     pub fn is_refreshable(&self) -> bool {
         self.refreshable.is_some()

@@ -35,6 +35,7 @@ use crate::base::{
     secret::Secret,
 };
 
+pub use crate::language::auth::BodyInput;
 pub use authorize::{CallerFacts, TokenKind};
 pub use credential::{
     Attempt, Bound, Candidate, Credential, Login, Refresh, RefreshReason, Sendable, WAIT_WHILE_GOOD, choose,

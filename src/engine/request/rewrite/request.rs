@@ -15,7 +15,7 @@ use crate::{
         secret::Secret,
     },
     language::{
-        auth::Malformed,
+        auth::{FinishedHead, Inputs, Malformed},
         bind::{self, Auth, Headers, Value, capture},
         compile::{
             Carriers, Glob,
@@ -34,6 +34,8 @@ pub struct Chosen<'c> {
     pub auth: &'c Auth,
     /// The key or access token.
     pub secret: &'c Secret,
+    /// The time of the choice, in milliseconds since 1970.
+    pub now_ms: u64,
 }
 
 /// The head of an upstream request.
@@ -111,10 +113,9 @@ pub fn watched<'h>(
     headers.insert(header::HOST, provider.host_header.clone());
     witness.header(&header::HOST, Fate::Own(Own::Host));
     if let Some(chosen) = chosen {
-        let wrote =
-            |index, name: &HeaderName| witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
-        let applied = chosen.auth.kind.apply(&mut headers, chosen.secret, wrote);
-        applied.map_err(|Malformed| unsendable(provider, "the stored credential"))?;
+        let head = FinishedHead { method: &head.method, origin, target: &target, headers: &mut headers };
+        authenticate(head, chosen, witness)
+            .map_err(|Malformed| unsendable(provider, "the stored credential"))?;
     }
     Ok(Outgoing { method: head.method.clone(), origin, target, headers })
 }
@@ -237,6 +238,17 @@ fn leave_to_overlays(headers: &mut HeaderMap, chosen: &Chosen<'_>, witness: &mut
         headers.insert(name.clone(), HeaderValue::from_static(""));
         witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
     }
+}
+
+/// The last step: whatever the kind signs does not change after it.
+fn authenticate(
+    head: FinishedHead<'_>,
+    chosen: &Chosen<'_>,
+    witness: &mut impl Witness,
+) -> Result<(), Malformed> {
+    let inputs = Inputs { secret: chosen.secret, now_ms: chosen.now_ms };
+    let wrote = |index, name: &HeaderName| witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
+    chosen.auth.kind.apply(head, inputs, wrote)
 }
 
 fn unsendable(provider: &bind::Provider, what: &str) -> Fault {

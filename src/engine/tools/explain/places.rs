@@ -101,7 +101,8 @@ impl Finder<'_> {
                 Step { at, ..engine(Action::Removed, words::dropped(name, Reason::Carrier)) }
             }
             Fate::Dropped(reason) => {
-                let at = self.own().and_then(|own| own.key_in(&format!("{table}/set"), name));
+                let set = format!("{table}/set/{}", step(name));
+                let at = self.own().and_then(|own| own.key_in_any_case(&set));
                 let at = at.and_then(|at| self.place(&at));
                 Step { at, ..engine(Action::Removed, words::dropped(name, reason)) }
             }
@@ -114,18 +115,20 @@ impl Finder<'_> {
         let (action, pointer, at) = match rule.kind {
             RuleKind::Pass => self.listed(Action::LetThrough, table, "pass", rule.index, places),
             RuleKind::Remove => self.listed(Action::Removed, table, "remove", rule.index, places),
-            RuleKind::Default => self.keyed(Action::Added, table, "default", name, places),
-            RuleKind::Set => self.keyed(Action::Set, table, self.set_key(rule.table), name, places),
+            RuleKind::Default => self.keyed(Action::Added, format!("{table}/default/{}", step(name)), places),
+            RuleKind::Set => self.keyed(Action::Set, self.set_pointer(table, rule, name), places),
         };
         let gateway = self.hit.provider.gateway.as_ref().filter(|_| self.is_gateways(rule.table));
         let rule = gateway.map_or_else(String::new, |name| format!("gateway `{name}`: ")) + &dotted(&pointer);
         Step { action, rule: Some(rule), reason: None, at }
     }
 
-    /// The key of a table under which its headers are set.
-    fn set_key(&self, table: RuleTable) -> &'static str {
-        let entry = self.auth.filter(|_| table == RuleTable::Auth);
-        entry.and_then(|index| self.provider.auth.get(index)).map_or("set", |entry| entry.kind.key())
+    /// The pointer of a rule that sets a header or a query parameter.
+    fn set_pointer(&self, table: &str, rule: Rule, name: &str) -> String {
+        let entry = self.auth.filter(|_| rule.table == RuleTable::Auth);
+        let kind = entry.and_then(|index| self.provider.auth.get(index)).map(|entry| &entry.kind);
+        let header = kind.and_then(|kind| kind.outputs().nth(rule.index).map(|one| kind.pointer(one.header)));
+        header.map_or_else(|| format!("{table}/set/{}", step(name)), |pointer| format!("{table}{pointer}"))
     }
 
     fn listed(
@@ -144,46 +147,46 @@ impl Finder<'_> {
     fn keyed(
         &self,
         action: Action,
-        table: &str,
-        list: &str,
-        name: &str,
+        pointer: String,
         places: Option<Places<'_>>,
     ) -> (Action, String, Option<Place>) {
-        let table = format!("{table}/{list}");
-        let at = places.and_then(|places| places.key_in(&table, name));
-        (action, format!("{table}/{}", step(name)), at.and_then(|at| self.place(&at)))
+        let at = places.and_then(|places| places.key_in_any_case(&pointer));
+        (action, pointer, at.and_then(|at| self.place(&at)))
     }
 
     /// The rule that makes a header the file's own: one that is used here, if there is one.
     fn claimed_at(&self, name: &HeaderName) -> Option<Place> {
         let own = self.own()?;
-        let provider = self.provider;
-        let set = |pointer: String, rules: &[(HeaderName, compile::Text)]| {
-            (format!("{pointer}/set"), rules.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())
-        };
-        let endpoint = &provider.endpoints.get(self.hit.index())?.headers.set;
-        let mut tables = vec![set(format!("{}/headers", self.endpoint()), endpoint)];
-        tables.push(set("/headers".to_owned(), &provider.headers.set));
-        tables.extend(provider.auth.iter().enumerate().map(|(index, one)| {
-            let names = one.kind.outputs().map(|output| output.header.clone());
-            (format!("/auth/{index}/{}", one.kind.key()), names.collect())
-        }));
-        let egress = provider.egress.iter().enumerate();
-        tables.extend(egress.map(|(index, one)| set(format!("/egress/{index}/headers"), &one.overlay.set)));
-        let endpoints = provider.endpoints.iter();
-        tables.extend(
-            endpoints.map(|one| set(format!("/endpoint/{}/headers", step(&one.name)), &one.headers.set)),
-        );
-        let spelt =
-            |names: &[HeaderName]| names.iter().find(|known| same(known, name)).map(ToString::to_string);
-        let at = tables.iter().find_map(|(table, names)| Some((table, spelt(names)?)));
-        let at = at.and_then(|(table, name)| own.key_in(table, &name));
+        let at = self.claims()?.into_iter().find(|(_, claimed)| same(claimed, name));
+        let at = at.and_then(|(pointer, _)| own.key_in_any_case(&pointer));
         let gateway = || {
-            let set = |one: &compile::GatewayUse| set(String::new(), &one.gateway.overlay.set).1;
-            let (gateway, name) = provider.gateways.iter().find_map(|one| Some((one, spelt(&set(one))?)))?;
-            Places::of_gateway(self.scene.files, &gateway.gateway.name)?.key_in("/headers/set", &name)
+            let (gateway, pointer) = self.provider.gateways.iter().find_map(|used| {
+                let claims = sets("/headers", &used.gateway.overlay.set);
+                let (pointer, _) = claims.into_iter().find(|(_, claimed)| same(claimed, name))?;
+                Some((&used.gateway.name, pointer))
+            })?;
+            Places::of_gateway(self.scene.files, gateway)?.key_in_any_case(&pointer)
         };
         self.place(&at.or_else(gateway)?)
+    }
+
+    /// The headers that the provider's own file sets, with the pointers of the keys; those of the endpoint first.
+    fn claims(&self) -> Option<Vec<(String, &HeaderName)>> {
+        let provider = self.provider;
+        let endpoint = provider.endpoints.get(self.hit.index())?;
+        let mut claims = sets(&format!("{}/headers", self.endpoint()), &endpoint.headers.set);
+        claims.extend(sets("/headers", &provider.headers.set));
+        for (index, entry) in provider.auth.iter().enumerate() {
+            let headers = entry.kind.outputs().map(|output| output.header);
+            claims.extend(headers.map(|name| (format!("/auth/{index}{}", entry.kind.pointer(name)), name)));
+        }
+        for (index, egress) in provider.egress.iter().enumerate() {
+            claims.extend(sets(&format!("/egress/{index}/headers"), &egress.overlay.set));
+        }
+        for one in &provider.endpoints {
+            claims.extend(sets(&format!("/endpoint/{}/headers", step(&one.name)), &one.headers.set));
+        }
+        Some(claims)
     }
 
     /// Where a file says that clients may put their token there; the provider's own, if it does.
@@ -216,6 +219,11 @@ impl Finder<'_> {
             idle: Timeout { ms: timeouts.idle.as_millis(), at: at("idle") },
         }
     }
+}
+
+/// The headers of a table's `set`, with the pointers of their keys.
+fn sets<'r>(table: &str, rules: &'r [(HeaderName, compile::Text)]) -> Vec<(String, &'r HeaderName)> {
+    rules.iter().map(|(name, _)| (format!("{table}/set/{}", step(name.as_str())), name)).collect()
 }
 
 fn same(known: &HeaderName, name: &HeaderName) -> bool {

@@ -11,6 +11,7 @@ use crate::{
         name::FileName,
     },
     language::{
+        auth,
         compile::{
             Located, Name, Text, Var, VarSource, Vars,
             template::{Known, Template},
@@ -45,7 +46,7 @@ impl Compiler<'_> {
         known
     }
 
-    pub(super) fn template(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Text> {
+    pub(crate) fn template(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Text> {
         match parse_template(text, self.name, scope) {
             Ok(template) => Some(template),
             Err((code, message, help)) => {
@@ -142,7 +143,7 @@ fn parse_template(text: &str, provider: &FileName, scope: Scope<'_>) -> Result<T
 
 fn known_names(name: &str, scope: Scope<'_>) -> String {
     if name == "secret" {
-        return "the caller's credential is known in `set` of an `[[auth]]` alone".to_owned();
+        return format!("the caller's credential is known in {} alone", auth::SECRET_SCOPE);
     }
     let mut known = vec!["provider".to_owned()];
     known.extend(scope.words.iter().map(|(word, _)| (*word).to_owned()));

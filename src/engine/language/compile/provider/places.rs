@@ -10,7 +10,7 @@ use crate::{
     },
     language::{
         compile::Files,
-        syntax::{self, Parsed, Spans, step},
+        syntax::{self, Parsed, Spans},
     },
 };
 
@@ -58,14 +58,13 @@ impl<'a> Places<'a> {
         Some(layer.spans.key(layer.file, &format!("{}{pointer}", layer.root)))
     }
 
-    /// The key of this name in the table at a pointer, written in any case.
-    pub fn key_in(&self, pointer: &str, name: &str) -> Option<At> {
+    /// The key at a pointer whose last step is written in any case.
+    pub fn key_in_any_case(&self, pointer: &str) -> Option<At> {
         let spelt = |layer: &Layer<'_>| {
-            let wanted = format!("{}{pointer}/{}", layer.root, step(name));
-            let found = layer.spans.spelt(&wanted)?;
+            let found = layer.spans.spelt(&format!("{}{pointer}", layer.root))?;
             Some(layer.spans.key(layer.file, found))
         };
-        self.key(&format!("{pointer}/{}", step(name))).or_else(|| self.0.iter().find_map(spelt))
+        self.key(pointer).or_else(|| self.0.iter().find_map(spelt))
     }
 }
 
@@ -120,7 +119,7 @@ impl Compiler<'_> {
         nearest_place(&self.layers, pointer).key()
     }
 
-    pub(super) fn value(&self, pointer: &str) -> At {
+    pub(crate) fn value(&self, pointer: &str) -> At {
         nearest_place(&self.layers, pointer).value()
     }
 
@@ -140,7 +139,7 @@ impl Compiler<'_> {
         self.found.push(Diagnostic::new(code, at, message));
     }
 
-    pub(super) fn say_help(
+    pub(crate) fn say_help(
         &mut self,
         code: Code,
         at: At,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Compiler<'_> {
-    pub(super) fn header_name(&mut self, pointer: &str, text: &str) -> Option<HeaderName> {
+    pub(crate) fn header_name(&mut self, pointer: &str, text: &str) -> Option<HeaderName> {
         self.header_name_of(pointer, text, text)
     }
 
