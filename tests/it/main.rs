@@ -16,6 +16,7 @@ mod broken;
 mod callers;
 mod cli;
 mod crowd;
+mod decision_table;
 mod decisions;
 mod durability;
 mod failures;

@@ -1,0 +1,504 @@
+//! The decision table: requests, callers, and the decision about each. Every row is played through the gateway over real
+//! sockets, through `tollgate explain`, and, where it can be said there, through a provider file's own test. All three
+//! decide the same. `docs/decisions.md` is generated from it.
+
+use std::{collections::BTreeSet, fmt::Write as _, fs};
+
+use serde_json::{Value, json};
+use tollgate::{compile, filetest, name::FileName, syntax};
+
+use crate::harness::{Answer, Api, Home, KEY, Message, Next, Upstream, Wire, World, root};
+
+/// A row: what it shows, the listener, the request's line and headers, the caller, the decision.
+struct Row(&'static str, At, &'static str, &'static [&'static str], Caller, Decision);
+
+/// The listener that the request comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// The only one.
+    Only,
+    /// The public one, where there is an admin listener.
+    Public,
+    /// The admin listener.
+    Admin,
+}
+
+/// The token that comes with the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Nobody,
+    Unknown,
+    /// A user's first token: of the kind `both`, without scopes.
+    Known,
+    Disabled,
+    Manage,
+    Proxy,
+    /// Scopes `t/post` and `small`.
+    Scoped,
+    Admin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    /// The fault.
+    Refused(u16, &'static str, &'static str),
+    /// tollgate answers without a token.
+    Own(u16),
+    /// A call of tollgate's own API.
+    Api(u16),
+    /// The request that is sent upstream: its target.
+    Sent(&'static str),
+}
+
+use At::{Admin as AdminListener, Only, Public};
+use Caller::{Admin, Disabled, Known, Manage, Nobody, Proxy, Scoped, Unknown};
+use Decision::{Api as Called, Own, Refused, Sent};
+
+const NO_TOKEN: Decision = Refused(401, "invalid_token", "Invalid or missing auth credentials");
+const NO_ADMIN: Decision = Refused(401, "invalid_admin_token", "Invalid or missing admin credentials");
+const DISABLED: Decision =
+    Refused(403, "user_disabled", "This user is disabled: ask the operator of this tollgate");
+const FOR_SELF_SERVICE: Decision = Refused(
+    403,
+    "token_kind",
+    "This token is for self-service: calls to providers take one of the kind `proxy` or `both`",
+);
+const FOR_PROVIDERS: Decision = Refused(
+    403,
+    "token_kind",
+    "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+);
+const WEBSOCKET: Decision =
+    Refused(426, "upgrade_refused", "WebSocket is not served here: send a plain request");
+const NOT_HERE: Decision = Refused(404, "not_found", "Not found");
+const OUT_OF_SCOPE: Decision = Refused(403, "token_scope", "This token does not reach `t/get`");
+
+const fn malformed(message: &'static str) -> Decision {
+    Refused(400, "malformed_request", message)
+}
+
+const fn no_route(message: &'static str) -> Decision {
+    Refused(404, "route_not_found", message)
+}
+
+/// A header `-Host` leaves `Host` out.
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // The head.
+    Row("No `Host`", Only, "GET /t/get", &["-Host"], Known, malformed("The request has no Host header")),
+    Row("Two `Host`s", Only, "GET /t/get", &["Host: a", "Host: a"], Known, malformed("The request has more than one Host header")),
+    Row("A `Host` that is none", Only, "GET /t/get", &["Host: a b"], Known, malformed("The request's Host header is malformed")),
+    Row("A transfer encoding beside `chunked`", Only, "POST /t/post", &["Transfer-Encoding: gzip, chunked"], Known, malformed("The request's transfer encoding is not `chunked` alone")),
+    Row("`CONNECT`", Only, "CONNECT gateway.test:443", &[], Known, malformed("CONNECT is not served here")),
+    Row("A malformed head comes before all else", Only, "OPTIONS /health", &["Host: a b", "Upgrade: websocket"], Nobody, malformed("The request's Host header is malformed")),
+    // The listener.
+    Row("Admin work at the public listener", Public, "GET /admin/users", &[], Admin, NOT_HERE),
+    Row("", Public, "OPTIONS /console", &[], Nobody, NOT_HERE),
+    Row("A provider's path at the admin listener", AdminListener, "GET /t/get", &[], Known, NOT_HERE),
+    Row("", AdminListener, "OPTIONS /t/get", &[], Nobody, NOT_HERE),
+    Row("Self-service at the admin listener", AdminListener, "GET /auth/me", &[], Known, NOT_HERE),
+    Row("Health checks are at both", AdminListener, "GET /readyz", &[], Nobody, Own(200)),
+    Row("", Public, "GET /readyz", &[], Nobody, Own(200)),
+    Row("", AdminListener, "GET /readyz/x", &[], Nobody, NOT_HERE),
+    Row("Admin work at the admin listener", AdminListener, "GET /admin/users", &[], Admin, Called(200)),
+    // Without a token.
+    Row("The preflight of browsers, on any path", Only, "OPTIONS /t/get", &[], Nobody, Own(204)),
+    Row("", Only, "OPTIONS /nowhere", &["Upgrade: websocket"], Unknown, Own(204)),
+    Row("", Only, "OPTIONS /admin/users", &[], Nobody, Own(204)),
+    Row("Health checks", Only, "GET /health", &[], Nobody, Own(200)),
+    Row("", Only, "GET /livez", &[], Disabled, Own(200)),
+    Row("", Only, "HEAD /readyz", &[], Nobody, Own(200)),
+    Row("The page at `/config`", Only, "GET /config", &["Upgrade: websocket"], Nobody, Own(200)),
+    Row("Nothing is there: as any other path", Only, "POST /health", &[], Nobody, NO_TOKEN),
+    Row("", Only, "POST /health", &[], Known, no_route("Route not implemented in AI Gateway: /health")),
+    Row("", Only, "GET /console", &[], Known, no_route("Route not implemented in AI Gateway: /console")),
+    Row("", Only, "GET /config/", &[], Known, no_route("Route not implemented in AI Gateway: /config/")),
+    // The admin API.
+    Row("The admin API takes an admin token", Only, "GET /admin/users", &[], Nobody, NO_ADMIN),
+    Row("", Only, "GET /admin/users", &[], Unknown, NO_ADMIN),
+    Row("", Only, "GET /admin/users", &[], Known, NO_ADMIN),
+    Row("", Only, "GET /admin/users", &["Upgrade: websocket"], Admin, Called(200)),
+    Row("", Only, "GET /admin/nowhere", &[], Admin, NOT_HERE),
+    // Self-service.
+    Row("Self-service takes a user's token", Only, "GET /auth/me", &[], Nobody, NO_TOKEN),
+    Row("", Only, "GET /auth/me", &[], Admin, NO_TOKEN),
+    Row("", Only, "GET /auth/me", &[], Known, Called(200)),
+    Row("", Only, "GET /auth/me", &["Upgrade: websocket"], Manage, Called(200)),
+    Row("", Only, "GET /auth/me", &[], Scoped, Called(200)),
+    Row("", Only, "GET /auth/me", &[], Proxy, FOR_PROVIDERS),
+    Row("", Only, "GET /auth/nowhere", &[], Disabled, DISABLED),
+    // Providers: the caller.
+    Row("A provider's path takes a user's token", Only, "GET /t/get", &[], Nobody, NO_TOKEN),
+    Row("", Only, "GET /t/get", &[], Unknown, NO_TOKEN),
+    Row("", Only, "GET /t/get", &[], Admin, NO_TOKEN),
+    Row("The caller comes before the path", Only, "GET /nowhere", &["Upgrade: websocket"], Nobody, NO_TOKEN),
+    Row("A disabled user", Only, "GET /t/get", &["Upgrade: websocket"], Disabled, DISABLED),
+    Row("", Only, "GET /nowhere", &[], Disabled, DISABLED),
+    Row("The kind of the token", Only, "GET /t/get", &["Upgrade: websocket"], Manage, FOR_SELF_SERVICE),
+    Row("", Only, "GET /nowhere", &[], Manage, FOR_SELF_SERVICE),
+    // Providers: the endpoint.
+    Row("A WebSocket, on any path", Only, "GET /t/get", &["Upgrade: websocket"], Known, WEBSOCKET),
+    Row("", Only, "GET /nowhere", &["Upgrade: WebSocket, h2c"], Known, WEBSOCKET),
+    Row("", Only, "GET /t/get", &["Upgrade: websocket"], Scoped, WEBSOCKET),
+    Row("Any other upgrade is ignored", Only, "GET /t/get", &["Upgrade: h2c"], Known, Sent("/get")),
+    Row("No endpoint", Only, "GET /nowhere", &[], Known, no_route("Route not implemented in AI Gateway: /nowhere")),
+    Row("", Only, "PUT /t/get", &[], Known, no_route("Route not implemented in AI Gateway: /t/get")),
+    Row("", Only, "GET /t//get", &[], Scoped, no_route("Route not implemented in AI Gateway: /t//get")),
+    Row("The provider's file is rejected", Only, "GET /broken/get", &[], Known, Refused(503, "config_rejected", "Provider broken is out of service: its configuration is rejected")),
+    Row("", Only, "GET /broken/get", &[], Scoped, Refused(503, "config_rejected", "Provider broken is out of service: its configuration is rejected")),
+    // Providers: the scope.
+    Row("The scopes of the token", Only, "GET /t/get", &[], Scoped, OUT_OF_SCOPE),
+    Row("", Only, "POST /t/post", &[], Scoped, Sent("/post")),
+    Row("They come before the credential", Only, "GET /empty/get", &[], Scoped, Refused(403, "token_scope", "This token does not reach `empty/get`")),
+    // Providers: the credential.
+    Row("No credential", Only, "GET /empty/get", &[], Known, Refused(401, "credential_missing", "No API key configured for empty")),
+    Row("", Only, "POST /empty/post", &["Content-Length: 9"], Known, Refused(401, "credential_missing", "No API key configured for empty")),
+    Row("An expired login", Only, "GET /expired/get", &[], Known, Refused(401, "credential_expired", "The login stored for expired has expired: store it anew")),
+    Row("A credential that was saved for another host", Only, "GET /moved/get", &[], Known, Refused(403, "credential_moved", "The credential stored for moved was saved for http://old.example, and moved now leads to http://...")),
+    // Providers: the body.
+    Row("A body that is too large", Only, "POST /small/post", &["Content-Length: 9"], Known, Refused(413, "body_too_large", "The request's body is larger than 8 bytes")),
+    Row("", Only, "POST /small/post", &["Content-Length: 9"], Scoped, Refused(413, "body_too_large", "The request's body is larger than 8 bytes")),
+    // What is sent.
+    Row("Everything is good", Only, "GET /t/get?a=1", &[], Known, Sent("/get?a=1")),
+    Row("", Only, "GET /t/get", &[], Proxy, Sent("/get")),
+    Row("No credential is needed", Only, "GET /open/get", &[], Known, Sent("/get")),
+];
+
+/// What a player decided, comparable between players.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    Refused(u16, String, String),
+    /// tollgate answers; the status, where the player says it.
+    Answered(Option<u16>),
+    /// The target upstream.
+    Sent(String),
+}
+
+impl Row {
+    fn method(&self) -> &str {
+        self.2.split(' ').next().unwrap()
+    }
+
+    fn target(&self) -> &str {
+        self.2.split(' ').nth(1).unwrap()
+    }
+
+    /// The headers as names and values; nothing for `Host` that is left out.
+    fn headers(&self) -> Vec<(&str, &str)> {
+        self.3.iter().filter_map(|line| line.split_once(": ")).collect()
+    }
+
+    /// Whether authentication decides, which only the gateway does.
+    fn is_unauthenticated(&self) -> bool {
+        matches!(self.5, Refused(_, "invalid_token" | "invalid_admin_token", _))
+    }
+
+    /// Compares what a player decided with the row.
+    fn check(&self, player: &str, seen: &Outcome) {
+        let expected = match self.5 {
+            Refused(status, code, message) => Outcome::Refused(status, code.into(), message.into()),
+            Own(status) | Called(status) => Outcome::Answered(Some(status)),
+            Sent(target) => Outcome::Sent(target.into()),
+        };
+        let same = match (seen, &expected) {
+            (Outcome::Answered(None), Outcome::Answered(_)) => true,
+            (Outcome::Refused(status, code, message), Outcome::Refused(wanted, wanted_code, text)) => {
+                let front = text.strip_suffix("...");
+                let message = front.map_or(message == text, |front| message.starts_with(front));
+                (status, code) == (wanted, wanted_code) && message
+            }
+            (seen, expected) => seen == expected,
+        };
+        assert!(same, "{player}: {} {:?} as {:?}: {seen:?}, expected {expected:?}", self.2, self.3, self.4);
+    }
+}
+
+const FILES: [&str; 7] = ["t", "open", "empty", "small", "expired", "moved", "broken"];
+
+/// The text of a provider file.
+fn file(name: &str, base: &str) -> String {
+    let auth = match name {
+        "open" => String::new(),
+        "expired" => format!(
+            "[credentials]\nsection = \"providers.{name}\"\nfield = [{{ name = \"login\", kind = \"oauth2\", \
+             token_url = \"{base}/token\", client_id = \"app\" }}]\n\
+             [[auth]]\nfield = \"login\"\nset = {{ authorization = \"Bearer {{secret}}\" }}\n"
+        ),
+        _ => format!(
+            "[credentials]\nsection = \"providers.{name}\"\nfield = [{{ name = \"apiKey\" }}]\n\
+             [[auth]]\nfield = \"apiKey\"\nset = {{ authorization = \"Bearer {{secret}}\" }}\n"
+        ),
+    };
+    let limits = if ["small", "empty"].contains(&name) { "limits = { max_body = \"8B\" }" } else { "" };
+    let broken = if name == "broken" { "unknown = 1" } else { "" };
+    format!(
+        "title = \"Demo\"\nbase_url = \"{base}\"\npath_prefix = \"/{name}\"\n{limits}\n{broken}\n{auth}\
+         [endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n[endpoint.post]\nmethod = \"POST\"\npath = \"/post\"\n"
+    )
+}
+
+/// A running gateway with these files, users and tokens.
+struct Stage {
+    world: World,
+    /// The token that each caller sends, and its id where it has one to name.
+    tokens: Vec<(Caller, String, Option<String>)>,
+}
+
+impl Stage {
+    fn new(args: &[&str]) -> Self {
+        let upstream = Upstream::plain();
+        let host = upstream.address().to_string();
+        let base = format!("http://{host}");
+        let home = Home::new(&[]);
+        for name in FILES.iter().filter(|name| **name != "broken") {
+            home.write(name, &file(name, if *name == "moved" { "http://old.example" } else { &base }));
+        }
+        let token = home.user("ada");
+        for name in ["t", "small", "moved"] {
+            home.credential("ada", &format!("providers.{name}.apiKey"), KEY);
+        }
+        let login = r#"{"accessToken":"a1","expiresAt":1000000000000}"#;
+        home.credential("ada", "providers.expired.login", login);
+        for name in ["moved", "broken"] {
+            home.write(name, &file(name, &base));
+        }
+        let gateway = home.serve(args);
+        let world = World { upstream, gateway, home, token, host, cors: String::new() };
+        let tokens = tokens(&world);
+        Self { world, tokens }
+    }
+
+    fn token(&self, caller: Caller) -> Option<&(Caller, String, Option<String>)> {
+        self.tokens.iter().find(|(known, ..)| *known == caller)
+    }
+}
+
+fn tokens(world: &World) -> Vec<(Caller, String, Option<String>)> {
+    let admin = fs::read_to_string(world.home.data().join("admin-token")).unwrap().trim_end().to_owned();
+    let address = if world.gateway.admin_address.port() == 0 {
+        world.gateway.address
+    } else {
+        world.gateway.admin_address
+    };
+    let api = Api::new(address, &admin);
+    let users = api.done("GET /admin/users", &Value::Null);
+    let ada = users.as_object().unwrap().keys().next().unwrap();
+    let further = |caller: Caller, wanted: &Value| {
+        let made = api.done(&format!("POST /admin/users/{ada}/tokens"), wanted);
+        let text = |key: &str| made[key].as_str().unwrap().to_owned();
+        (caller, text("token"), Some(text("id")))
+    };
+    let (dan, disabled) = api.user("dan");
+    api.done(&format!("PATCH /admin/users/{dan}"), &json!({ "disabled": true }));
+    vec![
+        (Unknown, "tg_unknown".to_owned(), None),
+        (Admin, admin.clone(), None),
+        (Known, world.token.clone(), None),
+        (Disabled, disabled, None),
+        further(Manage, &json!({ "kind": "manage" })),
+        further(Proxy, &json!({ "kind": "proxy" })),
+        further(Scoped, &json!({ "kind": "both", "scopes": ["t/post", "small"] })),
+    ]
+}
+
+// === The gateway ===
+
+fn over_sockets(stage: &mut Stage, row: &Row) -> Outcome {
+    let gateway = &stage.world.gateway;
+    let mut client =
+        Wire::connect(if row.1 == AdminListener { gateway.admin_address } else { gateway.address });
+    let mut request = format!("{} HTTP/1.1\r\n", row.2);
+    if !row.3.iter().any(|line| line.contains("Host")) {
+        request.push_str("Host: gateway.test\r\n");
+    }
+    for (name, value) in row.headers() {
+        let _ = write!(request, "{name}: {value}\r\n");
+    }
+    if let Some((_, token, _)) = stage.token(row.4) {
+        let _ = write!(request, "x-api-key: {token}\r\n");
+    }
+    client.send(format!("{request}\r\n"));
+    match stage.world.upstream.next_or(&client) {
+        Next::Request(mut wire) => {
+            let request = wire.request().unwrap();
+            wire.send(Answer::new("200 OK").bytes());
+            assert_eq!(client.answer().unwrap().head.status(), 200);
+            stage.world.upstream.keep(wire);
+            let key = (row.target().split('/').nth(1) != Some("open")).then(|| format!("Bearer {KEY}"));
+            assert_eq!(request.head.get("authorization"), key.as_deref(), "{}", row.2);
+            Outcome::Sent(request.head.start.split(' ').nth(1).unwrap().to_owned())
+        }
+        Next::Client if row.method() == "HEAD" => Outcome::Answered(Some(client.head().unwrap().status())),
+        Next::Client => answered(&client.answer().unwrap()),
+    }
+}
+
+fn answered(answer: &Message) -> Outcome {
+    let status = answer.head.status();
+    if status < 400 {
+        return Outcome::Answered(Some(status));
+    }
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    refused(status, &body["error"])
+}
+
+fn refused(status: u16, fault: &Value) -> Outcome {
+    let text = |key: &str| fault[key].as_str().unwrap().to_owned();
+    Outcome::Refused(status, text("code"), text("message"))
+}
+
+// === `tollgate explain` ===
+
+/// What it says; none, if the row is about what it never looks at: the listener, authentication, a missing `Host`.
+fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
+    let is_said =
+        row.1 == Only && !row.3.contains(&"-Host") && row.method() != "CONNECT" && !row.is_unauthenticated();
+    let needs_nobody = matches!(row.5, Own(_)) || matches!(row.5, Refused(400, ..));
+    let by_token = [Nobody, Unknown, Admin].contains(&row.4) && !needs_nobody;
+    if !is_said || by_token {
+        return None;
+    }
+    let mut args = vec!["explain", row.method(), row.target(), "--json"];
+    match row.4 {
+        Nobody | Unknown | Admin => {}
+        Disabled => args.extend(["--as", "dan"]),
+        Known | Manage | Proxy | Scoped => args.extend(["--as", "ada"]),
+    }
+    if let Some((_, _, Some(id))) = stage.token(row.4) {
+        args.extend(["--token", id]);
+    }
+    args.extend(row.3.iter().flat_map(|line| ["-H", line]));
+    let said = stage.world.home.run(&args, "");
+    let document: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{args:?}: {said:?}"));
+    let (way, miss) = (&document["way"], &document["miss"]);
+    let fault = if way.is_null() { &miss["fault"] } else { &way["fault"] };
+    Some(match fault["status"].as_u64() {
+        Some(status) => refused(u16::try_from(status).unwrap(), fault),
+        None if miss["own"].is_string() => Outcome::Answered(None),
+        None => {
+            let base = format!("http://{}", stage.world.host);
+            Outcome::Sent(way["url"].as_str().unwrap().strip_prefix(&base).unwrap().to_owned())
+        }
+    })
+}
+
+// === A file's own test ===
+
+/// Whether a provider file's own test, which expects what the row says, passes. None, if a test cannot say the row: it is
+/// about one provider alone, and nothing is stored.
+fn tested(row: &Row) -> Option<Result<(), String>> {
+    const BASE: &str = "https://api.example";
+    let name = row.target().split(['/', '?']).nth(1).filter(|name| FILES.contains(name)).unwrap_or("t");
+    let once = row.headers().iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len() == row.3.len();
+    let is_said = row.1 == Only
+        && once
+        && row.method() != "CONNECT"
+        && !matches!(row.5, Called(_))
+        && !row.is_unauthenticated();
+    let by_caller = row.4 != Known && !matches!(row.5, Own(_) | Refused(400, ..));
+    if !is_said || by_caller || ["expired", "moved", "broken"].contains(&name) {
+        return None;
+    }
+    let headers = row.headers().into_iter().map(|(name, value)| format!("{name} = {value:?}"));
+    let headers = headers.collect::<Vec<_>>().join(", ");
+    let credentials = if ["t", "small"].contains(&name) {
+        format!("credentials = {{ apiKey = \"{KEY}\" }}\n")
+    } else {
+        String::new()
+    };
+    let expect = match row.5 {
+        Refused(status, code, message) => {
+            format!("{{ status = {status}, code = {code:?}, message = {message:?} }}")
+        }
+        Own(status) | Called(status) => format!("{{ status = {status} }}"),
+        Sent(target) => format!("{{ url = \"{BASE}{target}\" }}"),
+    };
+    let text = format!(
+        "{}[[test]]\nname = \"row\"\n{credentials}request = {{ method = {:?}, path = {:?}, headers = {{ {headers} }} }}\nexpect = {expect}\n",
+        file(name, BASE),
+        row.method(),
+        row.target()
+    );
+    let (parsed, found) = syntax::parse(&"row.toml".into(), &text);
+    assert_eq!(found, [], "{text}");
+    let mut files = compile::Files::default();
+    files.providers.insert(FileName::new(name).unwrap(), parsed);
+    let outcome = filetest::run(&compile::compile(&files));
+    assert_eq!(outcome.ran, 1, "{text}");
+    Some(outcome.diagnostics.first().map_or(Ok(()), |first| Err(first.message.clone())))
+}
+
+// === The table ===
+
+#[test]
+fn gateway_explain_and_file_tests_decide_alike() {
+    let mut only = Stage::new(&[]);
+    let mut two = Stage::new(&["--admin-listen", "127.0.0.1:0"]);
+    let (mut explains, mut tests) = (0, 0);
+    for row in ROWS {
+        let stage = if row.1 == Only { &mut only } else { &mut two };
+        row.check("the gateway", &over_sockets(stage, row));
+        if let Some(outcome) = explained(stage, row) {
+            row.check("explain", &outcome);
+            explains += 1;
+        }
+        if let Some(outcome) = tested(row) {
+            assert_eq!(outcome, Ok(()), "{} {:?}", row.2, row.3);
+            tests += 1;
+        }
+    }
+    // No row is left out unnoticed.
+    assert!(explains >= 44 && tests >= 23, "explain says {explains} of {} rows, tests {tests}", ROWS.len());
+}
+
+/// The table as a document.
+fn document() -> String {
+    let mut text = String::from(
+        "# The order of decisions\n\n\
+         Generated from `tests/it/decision_table.rs`, which plays each row through the gateway over real sockets, through\n\
+         `tollgate explain` and through a provider file's own test. Change it there, then run `tests/update.sh`.\n\n\
+         The first line that applies decides. `t` and `small` are providers with a stored key, `empty` has none, `open` needs none;\n\
+         bodies for `small` and `empty` may have 8 bytes. `/nowhere` is no provider's path.\n\n\
+         | | request | token | decision |\n|---|---|---|---|\n",
+    );
+    for row in ROWS {
+        let header = |line: &&str| match line.strip_prefix('-') {
+            Some(name) => format!(", without `{name}`"),
+            None => format!(", `{line}`"),
+        };
+        let headers: String = row.3.iter().map(header).collect();
+        let listener = match row.1 {
+            Only => "",
+            Public => ", public listener",
+            AdminListener => ", admin listener",
+        };
+        let token = match row.4 {
+            Nobody => "none",
+            Unknown => "unknown",
+            Known => "a user's",
+            Disabled => "a disabled user's",
+            Manage => "of the kind `manage`",
+            Proxy => "of the kind `proxy`",
+            Scoped => "scopes `t/post`, `small`",
+            Admin => "an admin's",
+        };
+        let decision = match row.5 {
+            Refused(status, code, message) => format!("{status} `{code}`: {message}"),
+            Own(status) => format!("{status}"),
+            Called(status) => format!("{status}, from tollgate's API"),
+            Sent(target) => format!("sent upstream, to `{target}`"),
+        };
+        let _ = writeln!(text, "| {} | `{}`{headers}{listener} | {token} | {decision} |", row.0, row.2);
+    }
+    text
+}
+
+#[test]
+fn the_document_is_fresh() {
+    let path = root().join("docs/decisions.md");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, document()).unwrap();
+    }
+    let on_disk = fs::read_to_string(&path).unwrap_or_default();
+    assert!(on_disk == document(), "docs/decisions.md is stale: run tests/update.sh");
+}
