@@ -229,7 +229,8 @@ async fn reseal_all(
             }
         }
         if !swaps.is_empty() {
-            let swapped = store.reseal(&swaps, &key.id(), None).await?.ok_or(RekeyError::Replaced)?;
+            let swapped =
+                store.swap_credentials(&swaps, &key.id(), None).await?.ok_or(RekeyError::Replaced)?;
             done.credentials += swapped;
         }
         told(done);
@@ -272,7 +273,7 @@ pub async fn bind_origins(
             .collect();
         if !swaps.is_empty() {
             let act = actor.act("credentials.bind", "credentials", json!({ "count": swaps.len() }));
-            bound += store.reseal(&swaps, &key.id(), Some(&act)).await?.unwrap_or_default();
+            bound += store.swap_credentials(&swaps, &key.id(), Some(&act)).await?.unwrap_or_default();
         }
     }
 }

@@ -124,7 +124,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a section is `parent` or one below it.
+/// True if a section is `parent` or one below it.
 fn is_within(section: &str, parent: &str) -> bool {
     section.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -249,8 +249,8 @@ fn reload_fault(error: ReloadError) -> Fault {
 /// The fault for an error of the store. The cause goes to the log: it is for the operator, not for the client.
 fn store_fault(error: StoreError) -> Fault {
     match error {
-        StoreError::Revoked { admin: false } => Fault::invalid_token(),
-        StoreError::Revoked { admin: true } => Fault::invalid_admin_token(),
+        StoreError::TokenRevoked => Fault::invalid_token(),
+        StoreError::AdminTokenRevoked => Fault::invalid_admin_token(),
         StoreError::TooManyTokens { .. } => Fault::new(Kind::TooManyTokens, error.to_string()),
         error => {
             tracing::error!(%error, "an API call failed in the store");

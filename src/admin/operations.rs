@@ -92,7 +92,7 @@ pub struct Operation {
     pub access: Access,
     /// One line for the `OpenAPI` document.
     pub summary: &'static str,
-    /// Whether it takes `?limit=` and `?after=`.
+    /// True if it takes `?limit=` and `?after=`.
     pub paged: bool,
     /// The request body, if it takes one.
     pub body: Option<RequestBody>,
@@ -121,7 +121,7 @@ pub struct NamedSchema {
 pub struct RequestBody {
     /// Its type.
     pub schema: NamedSchema,
-    /// Whether it may be left out, which means `{}`.
+    /// True if it may be left out, which means `{}`.
     pub optional: bool,
 }
 

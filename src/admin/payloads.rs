@@ -50,7 +50,7 @@ pub struct UserPatch {
     #[serde(default, deserialize_with = "present")]
     #[schemars(regex(pattern = GroupName::PATTERN), example = &"research")]
     pub group: Option<Option<String>>,
-    /// Whether the user is disabled: all tokens are refused until this is false again.
+    /// True to disable the user, which refuses all tokens; false to enable the user again.
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "bool")]
     pub disabled: Option<bool>,
@@ -124,9 +124,7 @@ impl JsonSchema for KindOfToken {
     }
 }
 
-/// Credentials by section and field, as the provider files name them: `providers.demo` is `demo` in `providers`.
-/// A string sets a field, `null` removes a field or a whole section. A login is an object with
-/// `accessToken`, `refreshToken` and `expiresAt` (milliseconds since 1970).
+/// Credentials to set or remove. The schema describes the form.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct CredentialsDocument(pub Map<String, Value>);
@@ -397,8 +395,7 @@ pub struct AuditEntry {
     pub hash: String,
 }
 
-/// Credentials as they are shown: a string is masked, a login is `configured` until `expiresAt` (milliseconds
-/// since 1970). Only stored fields are listed.
+/// Stored credentials, masked. The schema describes the form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct MaskedCredentials(pub Map<String, Value>);
@@ -411,7 +408,7 @@ impl JsonSchema for MaskedCredentials {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "Credentials as they are shown: a string is masked, a login is `configured` until `expiresAt` (milliseconds since 1970). Only stored fields are listed.",
+            "description": "Stored credentials by section and field. A string is masked. A login is an object with the status `configured` and, if it expires, `expiresAt` (milliseconds since 1970). A value that cannot be decrypted has the status `unreadable`.",
             "additionalProperties": { "type": ["object", "string"] },
             "examples": [{ "providers": { "demo": { "apiKey": "abcdefgh...wxyz" } } }],
         })

@@ -34,7 +34,7 @@ const MAX_RUNNING_USERS: usize = 4;
 const MAX_JOBS_PER_USER: usize = 8;
 /// Calls of one user at once, those that wait in the worker included. Further calls are refused.
 const MAX_CALLS_PER_USER: usize = 128;
-/// How long a call waits for its response.
+/// The time that a call waits for its response.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The sending side of the queue. Cheap to clone.

@@ -22,7 +22,7 @@ pub(super) fn replaced() -> Fault {
     Fault::new(Kind::TokenReplaced, "This token was replaced: use the one that replaced it")
 }
 
-/// Whether the caller's token reaches any endpoint of a provider.
+/// True if the caller's token reaches any endpoint of a provider.
 pub(super) fn reaches(caller: &Caller, provider: &FileName) -> bool {
     let scopes = caller.token.scopes.as_ref();
     scopes.is_none_or(|scopes| scopes.iter().any(|scope| scope.provider == *provider))
@@ -33,7 +33,7 @@ pub(super) fn out_of_scope(message: String) -> Fault {
     Fault::new(Kind::TokenScope, message)
 }
 
-/// Whether everything that `inner` reaches is within `outer`.
+/// True if everything that `inner` reaches is within `outer`.
 fn is_within(inner: Option<&[Scope]>, outer: Option<&[Scope]>) -> bool {
     match (outer, inner) {
         (None, _) => true,

@@ -22,7 +22,7 @@ use crate::{
     table::Table,
 };
 
-/// How long a replaced token stays valid, in milliseconds.
+/// The time that a replaced token stays valid, in milliseconds.
 const REPLACED_TOKEN_MS: u64 = 3_600_000;
 
 /// The calling user and token.

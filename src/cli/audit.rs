@@ -43,7 +43,7 @@ async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Rep
     loop {
         let page = store.audit_page(chain.seq, Some(PAGE)).await?;
         for entry in &page {
-            chain.follow(entry)?;
+            chain.verify(entry)?;
             if let Some((seq, hash)) = &head
                 && *seq == entry.seq
             {

@@ -26,11 +26,11 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
     drop(DirLock::acquire(data).await?);
     let _held = hold(data)?;
     let act = Actor::command().act("store.restore", &*args.file.to_string_lossy(), json!({}));
-    let restored = store::prepare(data, &args.file, &act).await?;
+    let restored = store::prepare_restore(data, &args.file, &act).await?;
     let held = contents(&restored.inventory);
     let probe = restored.inventory.probe.clone();
     let moment = utc(now_ms()).replace(['-', ':'], "");
-    let kept = restored.put_in_place(&format!("{DATABASE}.before-restore-{moment}")).await?;
+    let kept = restored.activate(&format!("{DATABASE}.before-restore-{moment}")).await?;
     let mut lines = vec![format!("restored `{}`: {held}\n", args.file.display())];
     if let Some(kept) = kept {
         lines.push(format!("the database that was there is kept as `{}`\n", kept.display()));

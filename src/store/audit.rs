@@ -1,7 +1,7 @@
-//! The audit log: every change to accounts, in the transaction that makes it, each entry hashed with the one
-//! before it, so that none can be altered or taken out unseen. It is only ever added to.
+//! The audit log: an append-only hash chain of all changes to accounts. An entry is written in the transaction of its
+//! change. Its hash covers the entry before, so that altered or missing entries show.
 //!
-//! Holds no secret: what is changed is named, never told.
+//! It has names and ids of what was changed, and never a secret. Nothing is decided by its texts.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -10,26 +10,27 @@ use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 use super::{Query, Result, Store, StoreError, TokenHash, from_db, to_db};
 use crate::{hex, name::AdminTokenId};
 
-/// Something that somebody did.
+/// A change, for the audit log: who makes it, from where, to what, and by which right.
 #[derive(Debug, Clone)]
 pub struct Act {
-    /// When, in milliseconds since 1970.
+    /// The time, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Who: a kind and an id, such as `admin adm_…`, `user usr_…`, `uid 1000`.
+    /// The actor: a kind and an id, such as `admin adm_…`, `user usr_…`, `uid 1000`.
     pub actor: String,
-    /// From where: an address, or `local`.
+    /// The actor's address, or `local`.
     pub source: String,
-    /// What gives the right to it, if that may have been taken away since it was asked for.
+    /// The right to it, which is checked in the transaction. Absent for actors whose right cannot be revoked.
     pub right: Option<Right>,
-    /// What, such as `user.create`.
+    /// The action, such as `user.create`.
     pub action: &'static str,
-    /// To what: a user's id, an owner.
+    /// The target: the id of a user or a token, or an owner of credentials.
     pub target: String,
-    /// What else there is to tell. Never a secret.
+    /// Details. Never a secret.
     pub detail: Value,
 }
 
-/// What somebody came with. It has to be good still in the transaction that does what it gave the right to.
+/// The token that gives an actor the right to a change. It may be revoked between authentication and the change, so it is
+/// checked again in the transaction of the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Right {
     /// A user's token that is still the current one: not revoked, expired or replaced by a rotation.
@@ -55,30 +56,30 @@ impl Right {
 /// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Its number; the first is 1, and none is left out.
+    /// The number: from 1, without gaps.
     pub seq: u64,
-    /// When, in milliseconds since 1970.
+    /// The time, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Who.
+    /// The actor.
     pub actor: String,
-    /// From where.
+    /// The actor's address.
     pub source: String,
-    /// What.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// The target.
     pub target: String,
-    /// What else, as compact JSON.
+    /// Details, as compact JSON.
     pub detail: String,
-    /// SHA-256, in hex, of the hash before and all of the above.
+    /// SHA-256, in hex, over the hash of the entry before and all of the above.
     pub hash: String,
 }
 
-/// What the first entry follows.
+/// The hash before the first entry.
 pub const GENESIS_HASH: &str = "";
 
 impl AuditEntry {
-    /// The hash that the entry has to have after one with the hash `before`. With each length before its
-    /// part, no two entries are hashed alike.
+    /// The hash of the entry after one with the hash `before`. Every part is hashed with its length, so that text moved
+    /// from one part to the next changes the hash.
     pub fn hash_after(&self, before: &str) -> String {
         let (seq, at) = (self.seq.to_string(), self.at_ms.to_string());
         let parts = [before, &seq, &at, &self.actor, &self.source, &self.action, &self.target, &self.detail];
@@ -91,10 +92,10 @@ impl AuditEntry {
     }
 }
 
-/// Follows the log entry by entry, and notices what was altered, taken out or put in.
+/// Verifies the log entry by entry: finds altered, missing and inserted entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HashChain {
-    /// The number of the last entry.
+    /// The number of the last verified entry.
     pub seq: u64,
     /// Its hash.
     pub hash: String,
@@ -106,32 +107,30 @@ impl Default for HashChain {
     }
 }
 
-/// Where the log is not as it was written.
+/// The first place where the log is not as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenChain {
     /// Entries are missing.
     #[error(
-        "the audit log goes from entry {last} to {next}: what was between is missing: see who can write to the data directory; an earlier backup has them"
+        "the audit log has a gap between the entries {last} and {next}: find out who can write to the data directory; an earlier backup has the missing entries"
     )]
     Gap {
-        /// The last one before.
+        /// The last entry before the gap.
         last: u64,
-        /// The next that is there.
+        /// The first entry after it.
         next: u64,
     },
-    /// An entry is not the one that was written.
-    #[error(
-        "entry {seq} of the audit log does not fit its hash: it, or one before it, is not as it was written"
-    )]
+    /// An entry was altered.
+    #[error("entry {seq} of the audit log does not match its hash: this entry or one before it was altered")]
     Altered {
-        /// The first one that does not fit.
+        /// The first entry that does not match its hash.
         seq: u64,
     },
 }
 
 impl HashChain {
-    /// Takes the next entry.
-    pub fn follow(&mut self, entry: &AuditEntry) -> std::result::Result<(), BrokenChain> {
+    /// Verifies the next entry.
+    pub fn verify(&mut self, entry: &AuditEntry) -> std::result::Result<(), BrokenChain> {
         if entry.seq != self.seq + 1 {
             return Err(BrokenChain::Gap { last: self.seq, next: entry.seq });
         }
@@ -154,7 +153,7 @@ macro_rules! good_token {
 const LAST: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
 
 impl Store {
-    /// At most `limit` entries, all if there is none, that come after the one with this number.
+    /// The entries after the one with this number: at most `limit`, or all.
     pub async fn audit_page(&self, after: u64, limit: Option<u64>) -> Result<Vec<AuditEntry>> {
         let query = "SELECT seq, at, actor, source, action, target, detail, hash FROM audit
              WHERE seq > $1 ORDER BY seq LIMIT $2";
@@ -162,7 +161,7 @@ impl Store {
         rows.iter().map(|row| self.entry(row)).collect()
     }
 
-    /// The number and the hash of the last entry; zero and nothing before the first.
+    /// The number and the hash of the last entry; zero and the genesis hash if there is none.
     pub async fn audit_head(&self) -> Result<(u64, String)> {
         match self.read(sqlx::query(LAST)).await?.first() {
             Some(row) => Ok((from_db(self.get(row, "seq")?), self.get(row, "hash")?)),
@@ -179,11 +178,14 @@ impl Store {
         let good = query.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
         match good {
             Some(_) => Ok(transaction),
-            None => Err(StoreError::Revoked { admin: matches!(right, Right::Admin(_)) }),
+            None => Err(match right {
+                Right::Token(_) | Right::TokenEvenIfReplaced(_) => StoreError::TokenRevoked,
+                Right::Admin(_) => StoreError::AdminTokenRevoked,
+            }),
         }
     }
 
-    /// Adds an entry to what a transaction does.
+    /// Appends an entry in the transaction of its change.
     pub(super) async fn append(
         &self,
         transaction: &mut Transaction<'static, Sqlite>,
@@ -235,7 +237,7 @@ impl Store {
     }
 }
 
-/// Finds a row if the right is good at the time `$2`, which the caller binds.
+/// A query that finds a row if the right is valid at the time `$2`, which the caller binds.
 fn right_query(right: &Right) -> Query {
     let (query, key) = match right {
         Right::Token(hash) => (concat!(good_token!(), " AND t.replaced_at IS NULL"), hash.hex()),
@@ -248,8 +250,8 @@ fn right_query(right: &Right) -> Query {
     sqlx::query(query).bind(key)
 }
 
-/// What is written to the log of the process once an entry is stored.
-pub(super) fn tell(entry: &AuditEntry) {
+/// Writes a stored entry to the log of the process.
+pub(super) fn log(entry: &AuditEntry) {
     let AuditEntry { seq, actor, source, action, target, detail, hash, .. } = entry;
     tracing::info!(seq, actor, source, action, target, detail, hash, "audit");
 }
@@ -258,7 +260,7 @@ pub(super) fn tell(entry: &AuditEntry) {
 mod tests {
     use super::*;
 
-    fn log() -> Vec<AuditEntry> {
+    fn entries() -> Vec<AuditEntry> {
         let mut before = GENESIS_HASH.to_owned();
         let entry = |seq| {
             let [actor, source, action, target, detail] =
@@ -273,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn a_change_to_the_log_is_noticed() {
+    fn altered_and_missing_entries_are_found() {
         let check = |change: fn(&mut Vec<AuditEntry>), expected: std::result::Result<u64, BrokenChain>| {
-            let (mut log, mut chain) = (log(), HashChain::default());
+            let (mut log, mut chain) = (entries(), HashChain::default());
             change(&mut log);
-            let done = log.iter().try_for_each(|entry| chain.follow(entry)).map(|()| chain.seq);
-            assert_eq!(done, expected);
+            let verified = log.iter().try_for_each(|entry| chain.verify(entry)).map(|()| chain.seq);
+            assert_eq!(verified, expected);
         };
         check(|_| {}, Ok(4));
         check(|log| drop(log.pop()), Ok(3));
@@ -286,12 +288,12 @@ mod tests {
         check(|log| log.swap(1, 2), Err(BrokenChain::Gap { last: 1, next: 3 }));
         check(|log| log[2].actor.push('1'), Err(BrokenChain::Altered { seq: 3 }));
         check(|log| log[2].at_ms += 1, Err(BrokenChain::Altered { seq: 3 }));
-        // What moves from one part to the next is another entry too.
+        // The same text, split differently between two parts.
         check(
             |log| (log[1].action, log[1].target) = ("testi".into(), "t".into()),
             Err(BrokenChain::Altered { seq: 2 }),
         );
-        // With its own hash made to fit, the next one does not.
+        // With a forged hash of its own, the next entry does not match.
         let forge = |log: &mut Vec<AuditEntry>| {
             log[1].target = "other".to_owned();
             log[1].hash = log[1].hash_after(&log[0].hash);

@@ -1,8 +1,8 @@
-//! Backups: a copy of the database of one moment, made while others write; and the way back, which puts one in
-//! the place of a database that is kept. Neither ever holds a key: what is sealed stays sealed.
+//! Backup and restore. A backup is a consistent copy of the database, made while others write. A restore puts one in the
+//! place of the current database, which is kept. Neither has the master key: encrypted values stay encrypted.
 //!
-//! Nothing here is half done: a file has its name only once it is whole and on disk, so that whoever stops this
-//! at any point finds the old one, or the new one.
+//! Both are atomic: a file gets its name only when it is complete and synced to disk. A crash at any point leaves either
+//! the old file or the new one.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -25,50 +25,50 @@ use super::{
     probe, schema,
 };
 
-/// Where a backup becomes a database, below the data directory.
-const WORKSHOP: &str = "restore.tmp";
+/// The directory below the data directory in which a restore is prepared.
+const STAGING: &str = "restore.tmp";
 
-/// What a database holds.
+/// The contents of a database, in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
-    /// Its schema, and the keys that it was sealed with.
+    /// Its schema, and the ids of its master keys.
     pub probe: Probe,
-    /// How many users there are.
+    /// The number of users.
     pub users: i64,
-    /// How many tokens of theirs.
+    /// The number of their tokens.
     pub tokens: i64,
-    /// How many sealed credentials.
+    /// The number of credentials.
     pub credentials: i64,
-    /// How large the file is.
+    /// The size of the file, in bytes.
     pub bytes: u64,
 }
 
-/// Why there is no backup, or none to restore.
+/// An error of a backup or a restore.
 #[derive(Debug, Error)]
 pub enum BackupError {
-    /// A backup takes nothing's place.
-    #[error("`{}` is there already: name another file", path.display())]
+    /// The file of a backup exists already.
+    #[error("`{}` exists already: name another file", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// There is nothing to read.
+    /// The file to read is missing or empty.
     #[error("`{}` is missing or empty: {advice}", path.display())]
     Nothing {
         /// The file.
         path: PathBuf,
-        /// What to do.
+        /// The advice for the operator.
         advice: &'static str,
     },
-    /// Something else, or not whole.
-    #[error("`{}` is no tollgate database, or is damaged ({detail}): nothing was changed; take another backup", path.display())]
+    /// The file is not a tollgate database, or is damaged.
+    #[error("`{}` is not a tollgate database, or is damaged ({detail}): nothing was changed; use another backup", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The problem that was found.
         detail: String,
     },
-    /// A database that is in use, or was when it was copied.
+    /// The file is a copy of a database that was in use: part of its data is in the write-ahead log.
     #[error(
         "`{}` was copied while it was in use: part of it is in `{0}-wal`; make a backup of its directory with `tollgate --data DIR backup FILE`, and restore that",
         path.display()
@@ -77,7 +77,7 @@ pub enum BackupError {
         /// The file.
         path: PathBuf,
     },
-    /// The database could not be read, or a file not written.
+    /// The database could not be read, or a file could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -86,7 +86,7 @@ type Result<T> = std::result::Result<T, BackupError>;
 
 // === backup ===
 
-/// Copies the database of `data_dir`, as it is at one moment, into a new file that its owner alone can read.
+/// Writes a consistent copy of the database of `data_dir` to a new file with mode 0600.
 pub async fn back_up(data_dir: &Path, to: &Path) -> Result<Inventory> {
     let database = data_dir.join(DATABASE);
     if !has_content(&database) {
@@ -104,13 +104,13 @@ pub async fn back_up(data_dir: &Path, to: &Path) -> Result<Inventory> {
         Err(error) => Err(error),
     };
     if done.is_err() {
-        // The error that matters is the one above.
+        // The error to report is the one above.
         let _ = fs::remove_file(&draft);
     }
     done
 }
 
-/// Into an empty file that is there already, so that nobody else can ever read it. `SQLite` syncs nothing here.
+/// Copies into an empty file of mode 0600, so that no other user can read it at any time. `VACUUM INTO` does not sync.
 async fn fill(data_dir: &Path, draft: &Path) -> Result<Inventory> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft);
     let file = made.map_err(|error| StoreError::from_io(draft, error))?;
@@ -121,7 +121,7 @@ async fn fill(data_dir: &Path, draft: &Path) -> Result<Inventory> {
         connect(&database).await.map_err(failed)?
     };
     let text = draft.to_str().ok_or_else(|| {
-        StoreError::from_io(draft, io::Error::new(io::ErrorKind::InvalidInput, "its name is no text"))
+        StoreError::from_io(draft, io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8"))
     })?;
     let copied = sqlx::query("VACUUM INTO $1").bind(text.to_owned()).execute(&mut connection).await;
     let closed = connection.close().await;
@@ -134,12 +134,12 @@ async fn fill(data_dir: &Path, draft: &Path) -> Result<Inventory> {
     inspect(draft, draft).await
 }
 
-/// Gives the draft its name, unless something has that by now.
+/// Renames the draft, unless another file has the name by now.
 fn publish(draft: &Path, to: &Path) -> Result<()> {
     let failed = |error: Errno| StoreError::from_io(to, error.into());
     match renameat_with(CWD, draft, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => return Err(BackupError::Exists { path: to.to_owned() }),
-        // Some file systems cannot promise it.
+        // Some file systems have no atomic rename without replacement.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             fs::rename(draft, to).map_err(|error| StoreError::from_io(to, error))?;
         }
@@ -151,19 +151,19 @@ fn publish(draft: &Path, to: &Path) -> Result<()> {
 
 // === restore ===
 
-/// A database that was made of a backup, checked, and of today's schema, and is not in its place yet.
+/// A database made from a backup: verified and migrated to the current schema, but not active yet.
 #[derive(Debug)]
 pub struct PreparedRestore {
     data_dir: PathBuf,
-    /// Held so that nobody opens the database meanwhile.
+    /// Held so that no process opens the database meanwhile.
     _lock: DirLock,
-    /// What it holds.
+    /// Its contents.
     pub inventory: Inventory,
 }
 
-/// Makes a database of a backup, beside the one that there is. Whoever calls sees to it that nobody serves.
-/// `act` goes into its audit log, which has to be as it was written.
-pub async fn prepare(data_dir: &Path, from: &Path, act: &Act) -> Result<PreparedRestore> {
+/// Prepares a database from a backup, beside the current one. The caller ensures that no server runs. `act` is appended to
+/// its audit log, after the log's hash chain was verified.
+pub async fn prepare_restore(data_dir: &Path, from: &Path, act: &Act) -> Result<PreparedRestore> {
     if !has_content(from) {
         return Err(BackupError::Nothing {
             path: from.to_owned(),
@@ -176,23 +176,23 @@ pub async fn prepare(data_dir: &Path, from: &Path, act: &Act) -> Result<Prepared
         return Err(BackupError::Torn { path: from.to_owned() });
     }
     let lock = DirLock::acquire(data_dir).await?;
-    let workshop = data_dir.join(WORKSHOP);
-    // One that was stopped has left its own.
-    clear(&workshop)?;
-    let prepared = make(&workshop, from, act).await;
+    let staging = data_dir.join(STAGING);
+    // An interrupted restore leaves its directory.
+    clear(&staging)?;
+    let prepared = stage(&staging, from, act).await;
     if prepared.is_err() {
-        let _ = clear(&workshop);
+        let _ = clear(&staging);
     }
     Ok(PreparedRestore { data_dir: data_dir.to_owned(), _lock: lock, inventory: prepared? })
 }
 
-/// A copy is what is checked, and what then serves: nobody changes it in between.
-async fn make(workshop: &Path, from: &Path, act: &Act) -> Result<Inventory> {
-    let draft = workshop.join(DATABASE);
+/// Copies first, then verifies the copy: the backup may change in between.
+async fn stage(staging: &Path, from: &Path, act: &Act) -> Result<Inventory> {
+    let draft = staging.join(DATABASE);
     copy(from, &draft).map_err(|error| StoreError::from_io(error.1, error.0))?;
     let inventory = inspect(&draft, from).await?;
-    let store = Store::open(workshop).await.map_err(|error| about(error, from))?;
-    follow_log(&store, from).await?;
+    let store = Store::open(staging).await.map_err(|error| named_error(error, from))?;
+    verify_audit_log(&store, from).await?;
     store.commit_act(store.begin().await?, Invalidates::Everybody, act).await?;
     store.close().await;
     if has_content(&draft.with_extension("db-wal")) {
@@ -204,17 +204,18 @@ async fn make(workshop: &Path, from: &Path, act: &Act) -> Result<Inventory> {
     Ok(inventory)
 }
 
-async fn follow_log(store: &Store, named: &Path) -> Result<()> {
+async fn verify_audit_log(store: &Store, named: &Path) -> Result<()> {
     const PAGE: u64 = 1000;
     let mut chain = HashChain::default();
     loop {
-        let page = store.audit_page(chain.seq, Some(PAGE)).await.map_err(|error| about(error, named))?;
+        let page =
+            store.audit_page(chain.seq, Some(PAGE)).await.map_err(|error| named_error(error, named))?;
         for entry in &page {
             let damaged = |error: BrokenChain| BackupError::Damaged {
                 path: named.to_owned(),
                 detail: error.to_string(),
             };
-            chain.follow(entry).map_err(damaged)?;
+            chain.verify(entry).map_err(damaged)?;
         }
         if page.is_empty() {
             return Ok(());
@@ -222,9 +223,10 @@ async fn follow_log(store: &Store, named: &Path) -> Result<()> {
     }
 }
 
-type Failed<'p> = (io::Error, &'p Path);
+/// An error, with the path that it is about.
+type CopyError<'p> = (io::Error, &'p Path);
 
-fn copy<'p>(from: &'p Path, to: &'p Path) -> std::result::Result<(), Failed<'p>> {
+fn copy<'p>(from: &'p Path, to: &'p Path) -> std::result::Result<(), CopyError<'p>> {
     use std::os::unix::fs::DirBuilderExt;
     let dir = to.parent().unwrap_or(to);
     fs::DirBuilder::new().mode(0o700).create(dir).map_err(|error| (error, dir))?;
@@ -235,56 +237,56 @@ fn copy<'p>(from: &'p Path, to: &'p Path) -> std::result::Result<(), Failed<'p>>
 }
 
 impl PreparedRestore {
-    /// Puts it in its place; the database that was there is kept under another name. Which one, if there was any.
-    pub async fn put_in_place(self, kept_as: &str) -> Result<Option<PathBuf>> {
-        let (workshop, database) = (self.data_dir.join(WORKSHOP), self.data_dir.join(DATABASE));
+    /// Activates it. Returns the path under which the previous database is kept, if there was one.
+    pub async fn activate(self, kept_as: &str) -> Result<Option<PathBuf>> {
+        let (staging, database) = (self.data_dir.join(STAGING), self.data_dir.join(DATABASE));
         let kept = if fs::symlink_metadata(&database).is_ok() {
-            settle(&database).await?;
-            Some(keep(&database, &free(&self.data_dir, kept_as))?)
+            checkpoint(&database).await?;
+            Some(keep(&database, &unused_path(&self.data_dir, kept_as))?)
         } else {
             None
         };
         let failed = |error| StoreError::from_io(&database, error);
-        // Of another database: they would be taken for this one's.
+        // The log of the previous database: `SQLite` would apply it to this one.
         for beside in ["db-wal", "db-shm"].map(|extension| database.with_extension(extension)) {
             match fs::remove_file(&beside) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error).into()),
                 _ => {}
             }
         }
-        fs::rename(workshop.join(DATABASE), &database).map_err(failed)?;
+        fs::rename(staging.join(DATABASE), &database).map_err(failed)?;
         sync_dir(&database).map_err(failed)?;
-        clear(&workshop)?;
+        clear(&staging)?;
         Ok(kept)
     }
 }
 
-/// Moves what is in the write-ahead log to the database itself, unless that is too damaged for it.
-async fn settle(database: &Path) -> Result<()> {
-    let settled = async {
+/// Moves the write-ahead log into the database file, unless that file is too damaged.
+async fn checkpoint(database: &Path) -> Result<()> {
+    let checkpointed = async {
         let mut connection = connect(database).await?;
         let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
         let busy: i64 = row.try_get(0)?;
         connection.close().await?;
         Ok(busy)
     };
-    match settled.await.map_err(|error| StoreError::from_sqlx(database, error)) {
+    match checkpointed.await.map_err(|error| StoreError::from_sqlx(database, error)) {
         Ok(0) | Err(StoreError::Corrupt { .. } | StoreError::Disk { .. }) => Ok(()),
         Ok(_) => Err(StoreError::Locked { path: database.to_owned() }.into()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A path that nothing has yet: the name itself, or with a number.
-fn free(dir: &Path, name: &str) -> PathBuf {
+/// An unused path: the name itself, or with a number.
+fn unused_path(dir: &Path, name: &str) -> PathBuf {
     let taken = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
     let numbered = (2_u32..).map(|number| dir.join(format!("{name}-{number}")));
     let mut paths = std::iter::once(dir.join(name)).chain(numbered).skip_while(taken);
     paths.next().expect("there are fewer files than numbers")
 }
 
-/// Gives the database a second name, and what could not be moved out of its write-ahead log with it, so that the
-/// first one leads to it until it leads to the new one.
+/// Gives the database a second name, and its write-ahead log if that could not be emptied. The first name stays, until a
+/// rename replaces it: at no time is there no database.
 fn keep(database: &Path, kept: &Path) -> Result<PathBuf> {
     let mut kept_log = kept.as_os_str().to_owned();
     kept_log.push("-wal");
@@ -300,7 +302,7 @@ fn keep(database: &Path, kept: &Path) -> Result<PathBuf> {
 
 fn link(old: &Path, new: &Path) -> io::Result<()> {
     match fs::hard_link(old, new) {
-        // Some file systems have no links.
+        // Some file systems have no hard links.
         Err(error)
             if error.kind() == io::ErrorKind::Unsupported
                 || error.kind() == io::ErrorKind::PermissionDenied =>
@@ -313,24 +315,24 @@ fn link(old: &Path, new: &Path) -> io::Result<()> {
     }
 }
 
-fn clear(workshop: &Path) -> Result<()> {
-    match fs::remove_dir_all(workshop) {
+fn clear(staging: &Path) -> Result<()> {
+    match fs::remove_dir_all(staging) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::from_io(workshop, error).into())
+            Err(StoreError::from_io(staging, error).into())
         }
         _ => Ok(()),
     }
 }
 
-// === what both look at ===
+// === inspection ===
 
-/// What a file holds that nobody has open, if it is whole; what is wrong is told of `named`.
+/// Verifies a file that no process has open, and counts its contents. Errors name the file `named`.
 async fn inspect(file: &Path, named: &Path) -> Result<Inventory> {
     let damaged = |detail: String| BackupError::Damaged { path: named.to_owned(), detail };
-    let failed = |error: sqlx::Error| about(StoreError::from_sqlx(file, error), named);
+    let failed = |error: sqlx::Error| named_error(StoreError::from_sqlx(file, error), named);
     let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
     let mut connection = options.disable_statement_logging().connect().await.map_err(failed)?;
-    let found = look(&mut connection).await;
+    let found = read_inventory(&mut connection).await;
     connection.close().await.map_err(failed)?;
     let (problem, inventory) = found.map_err(failed)?;
     if let Some(problem) = problem {
@@ -345,12 +347,14 @@ async fn inspect(file: &Path, named: &Path) -> Result<Inventory> {
     Ok(inventory)
 }
 
-async fn look(connection: &mut SqliteConnection) -> sqlx::Result<(Option<String>, Option<Inventory>)> {
+async fn read_inventory(
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<(Option<String>, Option<Inventory>)> {
     let verdict: String = one(connection, "PRAGMA integrity_check(1)").await?;
     if verdict != "ok" {
         return Ok((Some(verdict.replace('\n', " ")), None));
     }
-    let Some(probe) = probe::look(connection).await? else { return Ok((None, None)) };
+    let Some(probe) = probe::read(connection).await? else { return Ok((None, None)) };
     if probe.schema > schema::known() {
         return Ok((None, Some(Inventory { probe, users: 0, tokens: 0, credentials: 0, bytes: 0 })));
     }
@@ -367,8 +371,8 @@ where
     sqlx::query(query).fetch_one(connection).await?.try_get(0)
 }
 
-/// An error of the copy, told of the file that it is a copy of.
-fn about(error: StoreError, named: &Path) -> BackupError {
+/// An error of the staged copy, as one of the backup that it was copied from.
+fn named_error(error: StoreError, named: &Path) -> BackupError {
     match error {
         StoreError::Corrupt { detail, .. } => BackupError::Damaged { path: named.to_owned(), detail },
         StoreError::Database { reason, .. } => {

@@ -1,4 +1,4 @@
-//! What every backend is held to. Each function gets an empty store; `all` runs them one by one.
+//! The conformance suite: tests that every backend has to pass. Each function gets an empty store.
 
 use tokio::task::JoinSet;
 
@@ -9,28 +9,28 @@ use super::{
 };
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
-/// Runs every check, each on a store of its own.
+/// Runs every test, each on a new store.
 pub(super) async fn all(open: impl AsyncFn() -> Store) {
     users(open().await).await;
     names(open().await).await;
     pages(open().await).await;
     tokens(open().await).await;
     rotation(open().await).await;
-    rights_are_looked_at_last(open().await).await;
-    tokens_are_bounded(open().await).await;
+    rights_are_checked_in_the_transaction(open().await).await;
+    the_number_of_tokens_is_limited(open().await).await;
     paste_tokens(open().await).await;
     credentials(open().await).await;
     shared_credentials(open().await).await;
-    sealed_anew(open().await).await;
-    a_removed_user_leaves_nothing(open().await).await;
+    credentials_are_swapped(open().await).await;
+    deleting_a_user_deletes_everything(open().await).await;
     master_key(open().await).await;
     admin_tokens(open().await).await;
-    changes_are_noticed(open().await).await;
-    changes_say_whom_they_concern(open().await).await;
-    acts_are_chained(open().await).await;
+    commits_change_the_data_version(open().await).await;
+    invalidations_name_the_affected_users(open().await).await;
+    audit_entries_are_chained(open().await).await;
     leases(open().await).await;
-    concurrent_creates_all_survive(open().await).await;
-    concurrent_changes_all_survive(open().await).await;
+    concurrent_creates_are_all_kept(open().await).await;
+    concurrent_changes_are_all_kept(open().await).await;
 }
 
 pub(super) fn user(number: u64) -> User {
@@ -84,7 +84,7 @@ fn own(user: &User) -> Owner {
     Owner::User(user.id.clone())
 }
 
-/// Stores a user with a first token and nothing else.
+/// Stores a user with a first token only.
 pub(super) async fn create(
     store: &Store,
     user: &User,
@@ -94,7 +94,7 @@ pub(super) async fn create(
     try_create(store, user, token, names).await.unwrap()
 }
 
-/// The same, which may fail.
+/// The same, with the error of the store.
 pub(super) async fn try_create(
     store: &Store,
     user: &User,
@@ -110,7 +110,7 @@ async fn add(store: &Store, number: u64, token_text: &str) -> User {
     user
 }
 
-async fn finds(store: &Store, token_text: &str) -> Option<UserId> {
+async fn owner_of(store: &Store, token_text: &str) -> Option<UserId> {
     store.lookup_token(&TokenHash::of(token_text)).await.unwrap().map(|found| found.user.id)
 }
 
@@ -161,7 +161,7 @@ async fn pages(store: Store) {
     assert_eq!(store.users_page(None, Some(0)).await.unwrap(), []);
     store.delete_user(&last.id, &act()).await.unwrap();
     let page = store.users_page(Some((last.created_at_ms, &last.id)), Some(u64::MAX)).await.unwrap();
-    assert_eq!(page, users[2..], "a page begins also after one that is gone");
+    assert_eq!(page, users[2..], "a page may start after a deleted user");
     let owner = &users[0].id;
     for text in ["x", "y", "z"] {
         store.add_token(owner, &token(text), &act()).await.unwrap();
@@ -177,7 +177,7 @@ async fn names(store: Store) {
     let twin = User { name: first.name.clone(), ..user(2) };
     let refused = create(&store, &twin, &token("b"), DuplicateNames::Refuse).await;
     assert_eq!(refused, UserCreation::NameTaken(first.id.clone()));
-    assert_eq!(finds(&store, "b").await, None);
+    assert_eq!(owner_of(&store, "b").await, None);
     assert_eq!(create(&store, &twin, &token("b"), DuplicateNames::Allow).await, UserCreation::Created);
     assert_eq!(store.find_users(&first.name).await.unwrap(), [first, twin]);
 }
@@ -218,11 +218,11 @@ async fn tokens(store: Store) {
     own.sort_unstable();
     assert_eq!((own, store.token_hashes_of(None).await.unwrap()), (hashes, Vec::new()));
     let revoke = async |user: &UserId| store.revoke_token(user, &second.id, &act()).await.unwrap();
-    assert!(!revoke(&user(9).id).await, "it is another user's");
+    assert!(!revoke(&user(9).id).await, "the token belongs to another user");
     assert!(revoke(&owner.id).await);
     assert!(!revoke(&owner.id).await);
-    assert_eq!(finds(&store, "second").await, None);
-    assert_eq!(finds(&store, "first").await, Some(owner.id));
+    assert_eq!(owner_of(&store, "second").await, None);
+    assert_eq!(owner_of(&store, "first").await, Some(owner.id));
 }
 
 async fn rotation(store: Store) {
@@ -235,8 +235,8 @@ async fn rotation(store: Store) {
     assert_eq!(rotate("first", "x", 200).await, TokenRotation::Replaced);
     let found = store.lookup_token(&TokenHash::of("first")).await.unwrap().unwrap();
     assert_eq!(found.token.expires_at_ms, Some(90));
-    assert_eq!(finds(&store, "second").await, Some(owner.id.clone()));
-    assert_eq!(finds(&store, "x").await, None);
+    assert_eq!(owner_of(&store, "second").await, Some(owner.id.clone()));
+    assert_eq!(owner_of(&store, "x").await, None);
     for (text, ends, expected) in
         [("early", 70, TokenRotation::Done { old_expires_at_ms: 70 }), ("over", 50, TokenRotation::Gone)]
     {
@@ -244,11 +244,11 @@ async fn rotation(store: Store) {
         store.add_token(&owner.id, &ending, &act()).await.unwrap();
         assert_eq!(rotate(text, &format!("after {text}"), 90).await, expected, "{text}");
     }
-    assert_eq!(finds(&store, "after over").await, None);
+    assert_eq!(owner_of(&store, "after over").await, None);
 }
 
-/// Between the question and the change a right may have been taken away.
-async fn rights_are_looked_at_last(store: Store) {
+/// A right may be revoked between authentication and the change.
+async fn rights_are_checked_in_the_transaction(store: Store) {
     let owner = add(&store, 1, "first").await;
     let by = |right| Act { right: Some(right), ..act() };
     let mut number = 0;
@@ -257,7 +257,7 @@ async fn rights_are_looked_at_last(store: Store) {
         let act = by(Right::Token(TokenHash::of(text)));
         match store.add_token(&owner.id, &token(&format!("made {number}")), &act).await {
             Ok(done) => done,
-            Err(StoreError::Revoked { admin: false }) => false,
+            Err(StoreError::TokenRevoked) => false,
             Err(error) => panic!("{error}"),
         }
     };
@@ -267,14 +267,14 @@ async fn rights_are_looked_at_last(store: Store) {
     store.add_token(&owner.id, &ending, &act()).await.unwrap();
     assert!(!may("over").await);
     store.rotate_token(&TokenHash::of("first"), &token("second"), 90, &act()).await.unwrap();
-    assert!(!may("first").await, "another one is in its place");
+    assert!(!may("first").await, "it was replaced");
     let rotate = async |right| {
         let act = Act { action: "token.rotate", ..by(right) };
         store.rotate_token(&TokenHash::of("first"), &token("x"), 90, &act).await
     };
     let right = Right::Token(TokenHash::of("first"));
     let refused = rotate(right.clone()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Revoked { admin: false }), "the action gives no right: {refused}");
+    assert!(matches!(refused, StoreError::TokenRevoked), "the action gives no right: {refused}");
     assert_eq!(rotate(right.even_if_replaced()).await.unwrap(), TokenRotation::Replaced);
     assert!(may("second").await);
     let disable = |since| UserChange { disabled_at_ms: Some(since), ..UserChange::default() };
@@ -282,14 +282,17 @@ async fn rights_are_looked_at_last(store: Store) {
     assert!(!may("second").await);
     store.update_user(&owner.id, &disable(None), &act()).await.unwrap();
     let own = by(Right::Token(TokenHash::of("second")));
-    assert!(store.revoke_token(&owner.id, &token("second").id, &own).await.unwrap(), "it may revoke itself");
+    assert!(
+        store.revoke_token(&owner.id, &token("second").id, &own).await.unwrap(),
+        "a token may revoke itself"
+    );
     assert!(!may("second").await);
     let gone = by(Right::Admin(AdminTokenId::new("adm_0123456789abcdef").unwrap()));
     let error = store.delete_user(&owner.id, &gone).await.unwrap_err();
-    assert!(matches!(error, StoreError::Revoked { admin: true }), "{error}");
+    assert!(matches!(error, StoreError::AdminTokenRevoked), "{error}");
 }
 
-async fn tokens_are_bounded(store: Store) {
+async fn the_number_of_tokens_is_limited(store: Store) {
     let owner = add(&store, 1, "first").await;
     let day = 86_400_000;
     let late = Act { at_ms: 2 * day, ..act() };
@@ -301,7 +304,7 @@ async fn tokens_are_bounded(store: Store) {
     let one_more = token("one more");
     let error = store.add_token(&owner.id, &one_more, &act()).await.unwrap_err();
     assert!(matches!(error, StoreError::TooManyTokens { limit: 1000 }), "{error}");
-    assert!(store.add_token(&owner.id, &one_more, &late).await.unwrap(), "some have long expired");
+    assert!(store.add_token(&owner.id, &one_more, &late).await.unwrap(), "some expired more than a day ago");
     assert_eq!(store.tokens_page(&owner.id, None, None).await.unwrap().len(), 992);
 }
 
@@ -336,14 +339,18 @@ async fn paste_tokens(store: Store) {
     };
     assert!(!replace("x", &user(9), 90).await);
     assert!(replace("one", &owner, 90).await);
-    assert_eq!((ends("one").await, finds(&store, "one").await), (Some(None), None), "they are no tokens");
+    assert_eq!(
+        (ends("one").await, owner_of(&store, "one").await),
+        (Some(None), None),
+        "a paste token is not found as a token"
+    );
     assert!(replace("two", &owner, 90).await);
     assert!(replace("three", &owner, 95).await);
     assert_eq!(
         [ends("one").await, ends("two").await, ends("three").await],
         [Some(Some(90)), Some(Some(95)), Some(None)]
     );
-    // They are listed and revoked as others are.
+    // Paste tokens are listed and revoked like other tokens.
     store.record_last_use(&[(TokenHash::of("one"), 7)]).await.unwrap();
     let listed = store.tokens_page(&owner.id, None, None).await.unwrap();
     assert_eq!(store.tokens().await.unwrap(), listed);
@@ -355,10 +362,10 @@ async fn paste_tokens(store: Store) {
     assert!(store.revoke_token(&owner.id, &one.id, &act()).await.unwrap());
     assert_eq!(ends("one").await, None);
     change(&[put("demo", "oauth", b"3")]).await;
-    assert_eq!(ends("three").await, Some(None), "the login is still there");
+    assert_eq!(ends("three").await, Some(None), "the login still exists");
     change(&[CredentialChange::Remove { section: "demo".to_owned(), field: "oauth".to_owned() }]).await;
     assert_eq!([ends("two").await, ends("three").await], [None; 2]);
-    assert!(!replace("four", &owner, 90).await, "there is nothing that it could die with");
+    assert!(!replace("four", &owner, 90).await, "the login was removed");
 }
 
 async fn credentials(store: Store) {
@@ -384,9 +391,9 @@ async fn credentials(store: Store) {
 
     let remove = [CredentialChange::Remove { section: "demo".to_owned(), field: "oauth".to_owned() }];
     let (seq, _) = store.audit_head().await.unwrap();
-    assert_eq!(change("", &remove).await, ChangeOutcome::Done { rows: 1 }, "this needs no key");
+    assert_eq!(change("", &remove).await, ChangeOutcome::Done { rows: 1 }, "removing needs no key");
     assert_eq!(change("", &remove).await, ChangeOutcome::Done { rows: 0 });
-    assert_eq!(store.audit_head().await.unwrap().0, seq + 1, "nothing was done the second time");
+    assert_eq!(store.audit_head().await.unwrap().0, seq + 1, "the second removal changed nothing");
     let document = [CredentialChange::RemoveAll, put("demo", "apiKey", b"4")];
     assert_eq!(change("key", &document).await, ChangeOutcome::Done { rows: 2 });
     let expected = [sealed("demo", "apiKey", b"4")];
@@ -432,7 +439,7 @@ async fn shared_credentials(store: Store) {
     assert_eq!(store.credentials_after(Some(&all[1]), 1).await.unwrap(), all[2..3]);
 }
 
-async fn sealed_anew(store: Store) {
+async fn credentials_are_swapped(store: Store) {
     store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let owner = add(&store, 1, "a").await;
     store.change_credentials(&own(&owner), "key", &[put("demo", "oauth", b"1")], &act()).await.unwrap();
@@ -446,32 +453,35 @@ async fn sealed_anew(store: Store) {
         done
     };
     assert!(replace(b"1", b"2", "key", SwapReason::Refresh).await);
-    assert!(!replace(b"1", b"3", "key", SwapReason::Refresh).await, "another one is there by now");
+    assert!(!replace(b"1", b"3", "key", SwapReason::Refresh).await, "another blob is stored by now");
     assert!(!replace(b"2", b"3", "other key", SwapReason::Refresh).await);
     assert!(replace(b"2", b"3", "key", SwapReason::Confirm(&act())).await);
 
     assert!(!store.begin_rekey("other key", "next", &act()).await.unwrap());
     assert!(store.begin_rekey("key", "next", &act()).await.unwrap());
-    assert!(store.begin_rekey("key", "next", &act()).await.unwrap(), "it may be taken up again");
+    assert!(
+        store.begin_rekey("key", "next", &act()).await.unwrap(),
+        "an interrupted rotation may be resumed"
+    );
     assert!(!store.begin_rekey("key", "third", &act()).await.unwrap());
     let ids = |current: &str, next: Option<&str>| KeyIds {
         current: Some(current.to_owned()),
         next: next.map(str::to_owned),
     };
     assert_eq!(store.key_ids().await.unwrap(), ids("key", Some("next")));
-    assert!(!replace(b"3", b"4", "key", SwapReason::Rekey).await, "the next one seals now");
+    assert!(!replace(b"3", b"4", "key", SwapReason::Rekey).await, "the next key encrypts now");
     assert!(replace(b"3", b"4", "next", SwapReason::Rekey).await);
     assert!(!store.finish_rekey("third", &act()).await.unwrap());
     assert!(store.finish_rekey("next", &act()).await.unwrap());
     assert_eq!(store.key_ids().await.unwrap(), ids("next", None));
 }
 
-async fn a_removed_user_leaves_nothing(store: Store) {
+async fn deleting_a_user_deletes_everything(store: Store) {
     let owner = add(&store, 1, "a").await;
     store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     store.change_credentials(&own(&owner), "key", &[put("demo", "apiKey", b"1")], &act()).await.unwrap();
     assert!(store.delete_user(&owner.id, &act()).await.unwrap());
-    assert_eq!(finds(&store, "a").await, None);
+    assert_eq!(owner_of(&store, "a").await, None);
     assert_eq!(store.tokens().await.unwrap(), []);
     assert_eq!(store.credentials(&own(&owner)).await.unwrap(), []);
 }
@@ -479,7 +489,7 @@ async fn a_removed_user_leaves_nothing(store: Store) {
 async fn master_key(store: Store) {
     assert_eq!(store.master_key_id().await.unwrap(), None);
     assert!(store.adopt_master_key("one", ReplaceKey::IfNothingSealed).await.unwrap());
-    // Nothing is sealed yet, so that another key harms nobody but a server that has the first.
+    // Nothing is encrypted yet, but a server may use the first key.
     assert!(!store.adopt_master_key("two", ReplaceKey::Never).await.unwrap());
     assert!(store.adopt_master_key("one", ReplaceKey::Never).await.unwrap());
     assert_eq!(store.master_key_id().await.unwrap(), Some("one".to_owned()));
@@ -509,13 +519,13 @@ async fn admin_tokens(store: Store) {
     assert!(store.has_admin_token().await.unwrap());
     assert_eq!(store.find_admin_token(&one.hash).await.unwrap().unwrap().id, one.id);
     assert_eq!(store.find_admin_token(&TokenHash::of("other")).await.unwrap(), None);
-    assert_eq!(finds(&store, "admin").await, None);
+    assert_eq!(owner_of(&store, "admin").await, None);
     store.record_last_use(&[(one.hash, 30)]).await.unwrap();
     assert_eq!(store.admin_tokens().await.unwrap()[0].last_used_at_ms, Some(30));
     let over = admin("over", Some(50));
     store.add_admin_token(&over, &act()).await.unwrap();
     let revoke = async |id: &AdminTokenId| store.revoke_admin_token(id, &act()).await.unwrap();
-    assert_eq!(revoke(&one.id).await, AdminTokenRevocation::Last, "the other one is over");
+    assert_eq!(revoke(&one.id).await, AdminTokenRevocation::Last, "the other one has expired");
     assert_eq!(revoke(&over.id).await, AdminTokenRevocation::Done);
     assert_eq!(revoke(&over.id).await, AdminTokenRevocation::Unknown);
     store.add_admin_token(&admin("second", None), &act()).await.unwrap();
@@ -523,7 +533,7 @@ async fn admin_tokens(store: Store) {
     assert_eq!(store.find_admin_token(&one.hash).await.unwrap(), None);
 }
 
-async fn changes_are_noticed(store: Store) {
+async fn commits_change_the_data_version(store: Store) {
     let before = (store.data_version().await.unwrap(), store.invalidations().current());
     assert_eq!(store.data_version().await.unwrap(), before.0);
     add(&store, 1, "a").await;
@@ -531,7 +541,7 @@ async fn changes_are_noticed(store: Store) {
     assert_ne!(store.invalidations().current(), before.1);
 }
 
-async fn changes_say_whom_they_concern(store: Store) {
+async fn invalidations_name_the_affected_users(store: Store) {
     let some = |seq, users: &[&User]| {
         let users = users.iter().map(|user| user.id.clone()).collect();
         Invalidated { seq, users, everybody: false, gap: false }
@@ -557,7 +567,7 @@ async fn changes_say_whom_they_concern(store: Store) {
     assert_eq!(counter.last_for(&one.id), counter.last_for_everybody());
 }
 
-async fn acts_are_chained(store: Store) {
+async fn audit_entries_are_chained(store: Store) {
     assert_eq!(store.audit_head().await.unwrap(), (0, GENESIS_HASH.to_owned()));
     for number in 0..5 {
         add(&store, number, &number.to_string()).await;
@@ -578,19 +588,19 @@ async fn leases(store: Store) {
     let take = async |holder, now, until| store.try_lease("refresh", holder, now, until).await.unwrap();
     assert!(take("one", 10, 20).await);
     assert!(!take("two", 19, 30).await);
-    assert!(take("one", 19, 30).await, "whoever holds it may go on");
-    assert!(take("two", 30, 40).await, "it was over");
+    assert!(take("one", 19, 30).await, "the holder may extend it");
+    assert!(take("two", 30, 40).await, "it had ended");
     store.release_lease("refresh", "one").await.unwrap();
-    assert!(!take("one", 31, 40).await, "it is not one's to give back");
+    assert!(!take("one", 31, 40).await, "only the holder can release it");
     store.release_lease("refresh", "two").await.unwrap();
     assert!(take("one", 31, 40).await);
     assert!(store.try_lease("other", "one", 31, 40).await.unwrap());
     store.drop_leases("ref").await.unwrap();
     assert!(take("two", 31, 40).await);
-    assert!(!store.try_lease("other", "two", 31, 40).await.unwrap(), "it has another name");
+    assert!(!store.try_lease("other", "two", 31, 40).await.unwrap(), "its name has another prefix");
 }
 
-async fn concurrent_creates_all_survive(store: Store) {
+async fn concurrent_creates_are_all_kept(store: Store) {
     let mut running = JoinSet::new();
     for number in 0..20 {
         let store = store.clone();
@@ -601,7 +611,7 @@ async fn concurrent_creates_all_survive(store: Store) {
     assert_eq!(store.tokens().await.unwrap().len(), 20);
 }
 
-async fn concurrent_changes_all_survive(store: Store) {
+async fn concurrent_changes_are_all_kept(store: Store) {
     let owner = own(&add(&store, 1, "a").await);
     store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let mut running = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Sealed credentials, and the ids of the keys that sealed them.
+//! The SQL statements on encrypted credentials, and on the ids of the master keys that encrypted them.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::name::Owner;
 
 pub(super) const MASTER_KEY_ID: &str = "master_key_id";
-/// Of the key that all is being sealed with anew.
+/// The next key, while a master-key rotation is in progress.
 pub(super) const NEXT_KEY_ID: &str = "next_master_key_id";
 
 macro_rules! credential {
@@ -28,7 +28,7 @@ impl Store {
         rows.iter().map(|row| self.credential(row)).collect()
     }
 
-    /// At most `limit` credentials of whomever, that come after one in the order of owner, section and field.
+    /// The credentials of all owners after one, in the order of owner, section and field; at most `limit`.
     pub async fn credentials_after(
         &self,
         after: Option<&SealedCredential>,
@@ -41,7 +41,7 @@ impl Store {
         self.page(query, after, limit).await
     }
 
-    /// The same of those that were sealed before credentials had origins.
+    /// The same, of credentials that are not bound to origins: they were stored before credentials were bound.
     pub async fn unbound_credentials_after(
         &self,
         after: Option<&SealedCredential>,
@@ -68,27 +68,27 @@ impl Store {
         self.read(query).await?.iter().map(|row| self.credential(row)).collect()
     }
 
-    /// What stands where, sealed for which origins, and how many owners have it so.
+    /// Every stored field with its bound origins, and the number of owners that have it so.
     pub async fn stored_fields(&self) -> Result<Vec<StoredField>> {
         let query = "SELECT section, field, origins, COUNT(*) AS owners FROM credentials
              GROUP BY section, field, origins ORDER BY section, field, origins";
         let rows = self.read(sqlx::query(query)).await?;
-        let place = |row| {
+        let field = |row| {
             let (section, field) = (self.get(row, "section")?, self.get(row, "field")?);
             let origins = self.origins(row)?.unwrap_or_default();
             Ok(StoredField { section, field, origins, owners: from_db(self.get(row, "owners")?) })
         };
-        rows.iter().map(place).collect()
+        rows.iter().map(field).collect()
     }
 
-    /// Those that share credentials: groups that have some, and everybody.
+    /// The owners of shared credentials: groups and everybody, if they have any.
     pub async fn sharing_owners(&self) -> Result<Vec<Owner>> {
         let query = "SELECT DISTINCT owner FROM credentials WHERE owner NOT LIKE 'usr%' ORDER BY owner";
         self.read(sqlx::query(query)).await?.iter().map(|row| self.owner(row)).collect()
     }
 
-    /// Invalidated an owner's credentials: all of `changes`, in their order, or none. `key_id` is that of the
-    /// master key that sealed them. A login that goes takes its paste tokens along.
+    /// Applies `changes` to an owner's credentials in order: all or none. `key_id` is the id of the master key that
+    /// encrypted them. The paste tokens of a removed login are deleted with it.
     pub async fn change_credentials(
         &self,
         owner: &Owner,
@@ -103,7 +103,7 @@ impl Store {
             return Ok(ChangeOutcome::UnknownUser);
         }
         let puts = changes.iter().any(|change| matches!(change, CredentialChange::Put(_)));
-        if puts && !self.seals(&mut transaction, key_id).await? {
+        if puts && !self.is_sealing_key(&mut transaction, key_id).await? {
             return Ok(ChangeOutcome::OtherKey);
         }
         let mut rows = 0;
@@ -115,7 +115,7 @@ impl Store {
         }
         if let Owner::User(user) = owner {
             if changes.iter().any(|change| matches!(change, CredentialChange::RemoveAll)) {
-                // A login that stands there now is another one.
+                // A login that was set after that is another one.
                 let all = sqlx::query("DELETE FROM paste_tokens WHERE user_id = $1").bind(user.to_string());
                 self.step(&mut transaction, all).await?;
             }
@@ -128,27 +128,27 @@ impl Store {
         Ok(ChangeOutcome::Done { rows })
     }
 
-    /// Puts a credential, sealed anew by the key with this id, in the place of the blob that it was made of.
-    /// False if that one is not there any more, or another key seals by now: then nothing is done.
+    /// Compare-and-swap: replaces the blob `old` by a new one, which the key with this id encrypted. Returns false, and
+    /// changes nothing, if another blob is stored by now, or another key encrypts new values.
     pub async fn swap_credential(
         &self,
         new: &SealedCredential,
         old: &[u8],
         key_id: &str,
-        why: SwapReason<'_>,
+        reason: SwapReason<'_>,
     ) -> Result<bool> {
-        let mut transaction = match why {
+        let mut transaction = match reason {
             SwapReason::Rekey | SwapReason::Refresh => self.begin().await?,
             SwapReason::Confirm(act) => self.begin_for(act).await?,
         };
-        if !self.seals(&mut transaction, key_id).await? {
+        if !self.is_sealing_key(&mut transaction, key_id).await? {
             return Ok(false);
         }
         if self.step(&mut transaction, swap_query(new, old)).await?.rows_affected() == 0 {
             return Ok(false);
         }
         let invalidates = Invalidates::from(&new.owner);
-        match why {
+        match reason {
             SwapReason::Rekey => self.commit(transaction, Invalidates::Nothing).await?,
             SwapReason::Refresh => self.commit(transaction, invalidates).await?,
             SwapReason::Confirm(act) => self.commit_act(transaction, invalidates, act).await?,
@@ -158,17 +158,16 @@ impl Store {
 }
 
 impl Store {
-    /// The same for many, each put in the place of the blob that it was made of, if that is still there; how many
-    /// were. None if another key seals by now. What they hold is the same, so that this is nobody's change; `act`
-    /// tells of it if there is more to tell.
-    pub async fn reseal(
+    /// Compare-and-swap for many credentials whose plaintext stays the same. Returns the number of replaced blobs, or
+    /// `None` if another key encrypts new values. Without `act`, caches stay valid; with it, the bound origins change.
+    pub async fn swap_credentials(
         &self,
         swaps: &[(SealedCredential, Vec<u8>)],
         key_id: &str,
         act: Option<&Act>,
     ) -> Result<Option<u64>> {
         let mut transaction = self.begin().await?;
-        if !self.seals(&mut transaction, key_id).await? {
+        if !self.is_sealing_key(&mut transaction, key_id).await? {
             return Ok(None);
         }
         let mut done = 0;
@@ -183,7 +182,7 @@ impl Store {
     }
 }
 
-// === impl Store: the master keys' ids ===
+// === impl Store: master-key ids ===
 
 impl Store {
     /// The ids of the master keys that the store knows.
@@ -200,12 +199,12 @@ impl Store {
         Ok(ids)
     }
 
-    /// The id of the master key that the store was set up with, if it has been.
+    /// The id of the recorded master key, if there is one.
     pub async fn master_key_id(&self) -> Result<Option<String>> {
         Ok(self.key_ids().await?.current)
     }
 
-    /// Records the id of the master key. If another one is recorded and stays, it returns false.
+    /// Records the id of the master key. Returns false if another one is recorded and stays.
     pub async fn adopt_master_key(&self, key_id: &str, replace: ReplaceKey) -> Result<bool> {
         if self.master_key_id().await?.as_deref() == Some(key_id) {
             return Ok(true);
@@ -227,8 +226,8 @@ impl Store {
         Ok(true)
     }
 
-    /// From now on the key with the id `next` seals what is written, if `current` has until now. False if that
-    /// is not so, or a third key is already the next.
+    /// Begins a master-key rotation: the key `next` encrypts new values from now on. Returns false if `current` is not the
+    /// recorded key, or a rotation to a third key is in progress.
     pub async fn begin_rekey(&self, current: &str, next: &str, act: &Act) -> Result<bool> {
         let mut transaction = self.begin_for(act).await?;
         let recorded = self.recorded(&mut transaction, MASTER_KEY_ID).await?;
@@ -243,7 +242,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The next key is the one now: nothing is sealed by the one before.
+    /// Ends a master-key rotation, after the last value of the old key was re-encrypted.
     pub async fn finish_rekey(&self, next: &str, act: &Act) -> Result<bool> {
         let mut transaction = self.begin_for(act).await?;
         if self.recorded(&mut transaction, NEXT_KEY_ID).await?.as_deref() != Some(next) {
@@ -256,8 +255,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether the key with this id is the one that seals what is written now.
-    pub(super) async fn seals(
+    /// True if the key with this id encrypts new values.
+    pub(super) async fn is_sealing_key(
         &self,
         transaction: &mut Transaction<'static, Sqlite>,
         key_id: &str,
@@ -303,7 +302,7 @@ fn swap_query(new: &SealedCredential, old: &[u8]) -> Query {
         .bind(old.to_owned())
 }
 
-/// The origins as they stand in the database.
+/// The database form of bound origins.
 fn origins(credential: &SealedCredential) -> Option<String> {
     credential.origins.as_ref().map(|origins| serde_json::Value::from(origins.clone()).to_string())
 }

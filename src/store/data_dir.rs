@@ -1,5 +1,5 @@
-//! The data directory and the private files in it: made with rights for their owner alone, whole or
-//! not at all, and guarded against two processes that both make them.
+//! The data directory and the private files in it. They are created with permissions for their owner only, atomically, and
+//! under a lock, so that two processes do not both create them.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -14,26 +14,26 @@ use tokio::time::{Instant, sleep};
 use super::StoreError;
 use crate::{hex, secret::Secret};
 
-/// How long we wait for other processes.
+/// The timeout for locks of other processes.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(5);
 
-/// Held while something in the data directory is made that must be made once. Released when dropped,
-/// and by the operating system when the process dies.
+/// The lock of the data directory (`setup.lock`), held while something is created there that must be created once.
+/// Released when dropped, and by the operating system when the process dies.
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    /// Waits for the lock on `dir`, which is made if it is missing.
+    /// Waits for the lock on `dir`, which is created if it is missing.
     pub async fn acquire(dir: &Path) -> Result<Self, StoreError> {
         Self::acquire_within(dir, LOCK_TIMEOUT).await
     }
 
     pub(super) async fn acquire_within(dir: &Path, timeout: Duration) -> Result<Self, StoreError> {
         make_dir(dir)?;
-        // Not the database file: to close any handle on that one would drop SQLite's own locks.
+        // Not the database file: closing any handle on it would release the locks of SQLite (POSIX advisory locks).
         let path = dir.join("setup.lock");
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         let file = file.map_err(|error| StoreError::from_io(&path, error))?;
@@ -49,7 +49,7 @@ impl DirLock {
     }
 }
 
-/// Makes the data directory, for its owner alone. One that exists is left as its owner made it.
+/// Creates the data directory with mode 0700. One that exists keeps its mode.
 fn make_dir(dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {
         return Ok(());
@@ -60,7 +60,8 @@ fn make_dir(dir: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Who, besides the user of this process and root, can put other files in the place of ours in `dir`.
+/// The reason why users other than that of this process and root can replace files in `dir`, with advice. `None` if they
+/// cannot.
 pub fn untrusted_writers(dir: &Path) -> Result<Option<String>, StoreError> {
     const BY_GROUP_AND_OTHERS: u32 = 0o022;
     let metadata = fs::metadata(dir).map_err(|error| StoreError::from_io(dir, error))?;
@@ -72,7 +73,7 @@ pub fn untrusted_writers(dir: &Path) -> Result<Option<String>, StoreError> {
     Ok(exposed.then(|| format!("its mode is {mode:o}: run `chmod 700` on it")))
 }
 
-/// Which file a path leads to, whatever its name.
+/// The identity of a file, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileIdentity {
     device: u64,
@@ -80,7 +81,7 @@ pub(super) struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// That of the database file. Its metadata are in memory, so that nobody waits for a disk.
+    /// The identity of the database file. It is open, so its metadata are in memory: no disk access.
     pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
         let metadata = fs::metadata(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::Moved { path: path.to_owned() },
@@ -93,8 +94,8 @@ impl FileIdentity {
     }
 }
 
-/// Makes the empty database file if there is none, and sees to it that only its owner can read it.
-/// `SQLite` gives the files beside it (`-wal`, `-shm`) the same rights. One that was lost is not made anew.
+/// Creates an empty database file if there is none, and restricts it to its owner. `SQLite` gives the files beside it
+/// (`-wal`, `-shm`) the same permissions. A lost database is not replaced by an empty one: that is an error.
 pub(super) fn make_database_file(path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_io(path, error);
     let (found, traces) = match fs::metadata(path) {
@@ -102,7 +103,7 @@ pub(super) fn make_database_file(path: &Path) -> Result<(), StoreError> {
             return Err(StoreError::Corrupt { path: path.to_owned(), detail: "it is not a file".to_owned() });
         }
         Ok(metadata) if metadata.len() > 0 => (true, &[][..]),
-        // A first start that went no further leaves an empty one, but none of these.
+        // An interrupted first start leaves an empty file, but none of these.
         Ok(_) => (true, &["tollgate.db-wal", "tollgate.db-shm", "admin-token", "master-key"][..]),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             (false, &["tollgate.db-wal", "tollgate.db-shm"][..])
@@ -117,7 +118,7 @@ pub(super) fn make_database_file(path: &Path) -> Result<(), StoreError> {
         return tighten(path).map_err(failed);
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    tracing::info!(file = %path.display(), "a new database was made");
+    tracing::info!(file = %path.display(), "a new database was created");
     Ok(())
 }
 
@@ -128,35 +129,35 @@ fn tighten(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
-/// Whether group and others have no rights.
+/// True if group and others have no permissions.
 fn only_for_owner(metadata: &fs::Metadata) -> bool {
     const GROUP_AND_OTHERS: u32 = 0o077;
     metadata.permissions().mode() & GROUP_AND_OTHERS == 0
 }
 
-/// Writes a new file that only its owner can read: whole and on disk, or not at all. One that exists is
-/// an error and stays as it is.
+/// Writes a new private file (mode 0600) atomically, and syncs it to disk. A file that exists is an error, and stays as it
+/// is.
 pub fn write_private(_held: &DirLock, path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_io(path, error);
     if fs::symlink_metadata(path).is_ok() {
-        let advice = "something else exists there: look at it, move it away, then try again";
+        let advice = "another file exists there: look at it, move it away, then try again";
         return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, advice)));
     }
     let draft = draft_path(path);
     let written = write_and_rename(&draft, path, content);
     if written.is_err() {
-        // The error that matters is the one above; a draft that stays behind does no harm.
+        // The error to report is the one above. A draft that stays behind does no harm.
         let _ = fs::remove_file(&draft);
     }
     written.map_err(failed)
 }
 
-/// Puts a private file in the place of another, on disk when this returns.
+/// Renames a private file to `to`, replacing what is there, and syncs the directory.
 pub fn replace_private(_held: &DirLock, from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).and_then(|()| sync_dir(to)).map_err(|error| StoreError::from_io(to, error))
 }
 
-/// Removes a private file.
+/// Removes a private file, and syncs the directory.
 pub fn remove_private(_held: &DirLock, path: &Path) -> Result<(), StoreError> {
     fs::remove_file(path).and_then(|()| sync_dir(path)).map_err(|error| StoreError::from_io(path, error))
 }
@@ -170,7 +171,7 @@ fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()>
     sync_dir(path)
 }
 
-/// What root writes beside a server, that is to be able to read.
+/// A file that root writes has to be readable for the server, whose user owns the directory.
 fn give_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
     let Some(dir) = path.parent() else { return Ok(()) };
     let owner = fs::metadata(dir)?;
@@ -180,7 +181,7 @@ fn give_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file's name is on disk only once its directory is.
+/// Syncs the directory of a file: only then is the file's name on disk.
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
@@ -188,34 +189,34 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What stands in the place of a private file.
+/// The result of reading a private file.
 pub enum PrivateFile {
-    /// Nothing.
+    /// No such file exists.
     Missing,
-    /// A file that others may read too, with these rights. It was not read.
+    /// Other users may read the file. It was not read.
     Exposed {
         /// The permission bits.
         mode: u32,
     },
-    /// A file for its owner alone.
+    /// The contents of a file that only its owner can read.
     Text(Secret),
 }
 
-/// Who may be able to read a file that holds a secret.
+/// The users that may have permission to read a file with a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// Its owner, and root.
+    /// Only its owner, and root.
     Owner,
-    /// Whomever somebody else lets in, whose business that is.
+    /// Any: another program manages the permissions, such as systemd or Kubernetes.
     Any,
 }
 
-/// Reads a small private file.
+/// Reads a private file of at most 4 KiB.
 pub fn read_private(path: &Path) -> Result<PrivateFile, StoreError> {
     read_small(path, Readers::Owner)
 }
 
-/// Reads a small file, if nobody else can who should not.
+/// Reads a file of at most 4 KiB, unless its permissions are wider than `readers`.
 pub fn read_small(path: &Path, readers: Readers) -> Result<PrivateFile, StoreError> {
     const MAX_BYTES: u64 = 4096;
     let failed = |error| StoreError::from_io(path, error);
@@ -223,7 +224,7 @@ pub fn read_small(path: &Path, readers: Readers) -> Result<PrivateFile, StoreErr
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(PrivateFile::Missing),
         file => file.map_err(failed)?,
     };
-    // The rights of what was opened, not of what may stand there by now.
+    // The permissions of the open file, not of the one that may be at the path by now.
     let metadata = file.metadata().map_err(failed)?;
     if readers == Readers::Owner && !only_for_owner(&metadata) {
         return Ok(PrivateFile::Exposed { mode: metadata.permissions().mode() & 0o777 });
@@ -233,7 +234,7 @@ pub fn read_small(path: &Path, readers: Readers) -> Result<PrivateFile, StoreErr
     Ok(PrivateFile::Text(Secret::new(text)))
 }
 
-/// A name of its own for each draft, so that one left by a crash is in nobody's way.
+/// A unique path for a draft: one left by a crash does not block the next.
 pub(super) fn draft_path(path: &Path) -> PathBuf {
     let mut random = [0; 8];
     getrandom::fill(&mut random).expect("the operating system has random numbers");

@@ -1,5 +1,5 @@
-//! `StoreError`: what can go wrong with the database or a file beside it, told so that an operator
-//! knows what to do. It never holds a value that was read or written.
+//! `StoreError`: errors of the database and of the files beside it. Each message says what the operator has to do, and
+//! none has a value that was read or written.
 
 use std::{
     fs::File,
@@ -9,33 +9,33 @@ use std::{
 
 use thiserror::Error;
 
-/// Why the store could not answer.
+/// An error of the store.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another process held the database, or the lock file, for longer than we wait.
-    #[error("`{}` stays locked by another process: find it (`fuser {0}`), end it, then try again", path.display())]
+    /// Another process held the database or the lock file for longer than the timeout.
+    #[error("`{}` is locked by another process: find it (`fuser {0}`), stop it, then try again", path.display())]
     Locked {
         /// The database or lock file.
         path: PathBuf,
     },
-    /// The disk, or the quota, is used up.
-    #[error("no space is left to write `{}`: free some, then try again", path.display())]
+    /// The disk is full, or the quota is used up.
+    #[error("no space left to write `{}`: free some, then try again", path.display())]
     Full {
-        /// The file that was to grow.
+        /// The file to write.
         path: PathBuf,
     },
-    /// The file system takes no writes.
+    /// The file system is read-only.
     #[error(
-        "`{}` is on a read-only file system: make that writable (the system's log says why it is not), then try again",
+        "`{}` is on a read-only file system: remount it writable (the system log has the cause), then try again",
         path.display()
     )]
     ReadOnly {
         /// The file or directory.
         path: PathBuf,
     },
-    /// The rights of a file or its directory forbid what we need.
+    /// The permissions of a file or its directory are too narrow.
     #[error(
-        "`{}` cannot be written or read: give the user that runs tollgate the right to both, for the file and its directory",
+        "no permission to read and write `{}`: give the user that runs tollgate both rights, on the file and its directory",
         path.display()
     )]
     Forbidden {
@@ -44,59 +44,59 @@ pub enum StoreError {
     },
     /// The process, or the machine, has too many files open.
     #[error(
-        "too many files are open already to open `{}`: raise the limit (`ulimit -n`, `LimitNOFILE=` of a service), then try again",
+        "too many open files to open `{}`: raise the limit (`ulimit -n`, `LimitNOFILE=` of a service), then try again",
         path.display()
     )]
     TooManyFiles {
-        /// The file that was to be opened.
+        /// The file to open.
         path: PathBuf,
     },
-    /// Something else is in the place of the data directory.
+    /// The data directory is a file, or below one.
     #[error(
-        "`{}` is not a directory, or is below a file: name another data directory with `--data`, or move the file away",
+        "`{}` is not a directory, or is below a file: choose another data directory with `--data`, or move the file away",
         path.display()
     )]
     NoDirectory {
-        /// What was to be the directory.
+        /// The path of the data directory.
         path: PathBuf,
     },
     /// The disk failed.
-    #[error("the disk failed under `{}` ({detail}): the system's log says why; try again after that is mended", path.display())]
+    #[error("disk error at `{}` ({detail}): the system log has the cause; repair it, then try again", path.display())]
     Disk {
         /// The database.
         path: PathBuf,
-        /// What the database said.
+        /// The error of the database.
         detail: String,
     },
-    /// The database has gone from its path while we had it open. What is open is nobody else's any more.
+    /// The database was removed or replaced while it was open: other processes no longer use the open file.
     #[error(
-        "`{}` was removed or replaced while tollgate had it open: put that file back; or stop tollgate, see to it that the right one is there, without the `{0}-wal` and `{0}-shm` of another, and start again",
+        "`{}` was removed or replaced while tollgate had it open: put that file back; or stop tollgate, put the right file there without the `{0}-wal` and `{0}-shm` of another, and start it again",
         path.display()
     )]
     Moved {
         /// The database.
         path: PathBuf,
     },
-    /// There is no database, or nothing in it, but there was.
+    /// The database is missing or empty, but files beside it show that it existed.
     #[error(
-        "`{}` is missing or empty, though `{}` shows that it was in use: stop tollgate, move all of `{0}*` away, then restore a backup, or begin anew",
+        "`{}` is missing or empty, though `{}` shows that it was in use: stop tollgate, move all of `{0}*` away, then restore a backup, or start with an empty database",
         path.display(), trace.display()
     )]
     Lost {
         /// The database.
         path: PathBuf,
-        /// What shows it.
+        /// The file that shows it.
         trace: PathBuf,
     },
-    /// What stands in the file is no database, or not one that tollgate wrote.
+    /// The file is not a database, or not one that tollgate wrote.
     #[error("`{}` is damaged ({detail}): stop tollgate, move all of `{0}*` away, and restore the file from a backup", path.display())]
     Corrupt {
         /// The database.
         path: PathBuf,
-        /// What was found wrong.
+        /// The problem that was found.
         detail: String,
     },
-    /// A newer tollgate has been here; to go on could lose what it wrote.
+    /// A newer tollgate wrote the database. An older one could lose data of it.
     #[error(
         "`{}` was written by a newer tollgate (schema {found}, this one knows {known}): run that version, or restore a backup from before the upgrade",
         path.display()
@@ -106,24 +106,22 @@ pub enum StoreError {
         path: PathBuf,
         /// The schema in the file.
         found: i64,
-        /// The newest schema that this program knows.
+        /// The newest schema that this version knows.
         known: i64,
     },
-    /// The store took too long, or has stopped.
-    #[error(
-        "the store did not answer in time: the log says what holds it up; try again after that is mended"
-    )]
+    /// The store took too long, or was stopped.
+    #[error("the store did not answer in time: the log has the cause; try again after it is repaired")]
     Unanswered,
-    /// The token that gave the right to a change has been revoked, or its user disabled, since it was asked for.
-    #[error("the token that asked for this was revoked meanwhile: nothing was changed")]
-    Revoked {
-        /// Whether it was an admin token.
-        admin: bool,
-    },
-    /// A user has as many tokens as a user can have.
-    #[error("the user has {limit} tokens, and can have no more: revoke some first")]
+    /// The user's token that gave the right to a change was revoked or has expired, or the user was disabled.
+    #[error("the token for this change was revoked meanwhile: nothing was changed")]
+    TokenRevoked,
+    /// The admin token that gave the right to a change was revoked or has expired.
+    #[error("the admin token for this change was revoked meanwhile: nothing was changed")]
+    AdminTokenRevoked,
+    /// The user has the maximum number of tokens.
+    #[error("the user has {limit} tokens, the maximum: revoke some first")]
     TooManyTokens {
-        /// How many that is.
+        /// The maximum.
         limit: u64,
     },
     /// A file beside the database could not be read or written.
@@ -131,21 +129,21 @@ pub enum StoreError {
     File {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: io::Error,
     },
-    /// Anything else that the database said.
-    #[error("the database `{}` refused: {reason}", path.display())]
+    /// Any other error of the database.
+    #[error("error of the database `{}`: {reason}", path.display())]
     Database {
         /// The database.
         path: PathBuf,
-        /// What it said.
+        /// The error.
         reason: sqlx::Error,
     },
 }
 
 impl StoreError {
-    /// Sorts an error of the operating system about `path`.
+    /// Classifies an error of the operating system about `path`.
     pub fn from_io(path: &Path, reason: io::Error) -> Self {
         let path = path.to_owned();
         let too_many = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
@@ -162,7 +160,7 @@ impl StoreError {
         }
     }
 
-    /// Sorts an error of the database at `path`.
+    /// Classifies an error of the database at `path`.
     pub(super) fn from_sqlx(path: &Path, error: sqlx::Error) -> Self {
         let (at, path) = (path, path.to_owned());
         let Some((code, detail)) = sqlite(&error) else {
@@ -178,7 +176,7 @@ impl StoreError {
         // https://www.sqlite.org/rescode.html: the primary code is the low byte of the extended one.
         match (code & 0xff, code) {
             (5 | 6, _) => Self::Locked { path },
-            // The second: the index of the write-ahead log cannot grow.
+            // SQLITE_FULL; SQLITE_IOERR_SHMSIZE: the index of the write-ahead log cannot grow.
             (13, _) | (_, 4874) => Self::Full { path },
             (_, 1032) => Self::Moved { path },
             (3 | 8 | 14, _) => forbidden(at),
@@ -189,15 +187,15 @@ impl StoreError {
     }
 }
 
-/// `SQLite`'s extended result code, and what it says.
+/// The extended result code of `SQLite`, and its message.
 fn sqlite(error: &sqlx::Error) -> Option<(i32, String)> {
     let error = error.as_database_error()?;
     let code: i32 = error.code()?.parse().ok()?;
     Some((code, format!("{}, code {code}", error.message())))
 }
 
-/// `SQLite` does not tell why it may not: the directory does. Not the database file: to close any handle on
-/// that one would drop `SQLite`'s own locks.
+/// The cause of a refused access, from the directory: `SQLite` does not return it. The database file itself is not opened:
+/// closing any handle on it would release the locks of `SQLite` (POSIX advisory locks).
 fn forbidden(path: &Path) -> StoreError {
     use rustix::fs::{StatVfsMountFlags, fstatvfs};
     let opened = path.parent().map(|dir| File::open(dir).and_then(|dir| Ok(fstatvfs(&dir)?)));

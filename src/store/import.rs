@@ -1,4 +1,4 @@
-//! A user from elsewhere, with everything at once: tokens, paste tokens and credentials, or nothing.
+//! Import of a user from another system, with tokens, paste tokens and credentials: all in one transaction.
 
 use super::{
     Act, CredentialChange, NewPasteToken, NewToken, Result, Store, TokenHash, User,
@@ -9,43 +9,43 @@ use super::{
 };
 use crate::name::Owner;
 
-/// A user, and what comes along.
+/// A user to import.
 #[derive(Debug)]
 pub struct Import<'a> {
     /// The user.
     pub user: &'a User,
-    /// Tokens.
+    /// The user's tokens.
     pub tokens: &'a [NewToken],
-    /// Paste tokens.
+    /// The user's paste tokens.
     pub pastes: &'a [NewPasteToken],
-    /// Credentials.
+    /// The user's credentials.
     pub credentials: &'a [CredentialChange],
-    /// The id of the master key that sealed them.
+    /// The id of the master key that encrypted the credentials.
     pub key_id: &'a str,
 }
 
-/// What became of it.
+/// The outcome of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Imported {
-    /// All of it is there.
+    /// Everything is stored.
     Done,
-    /// A user of this id is there already, and stays as it is.
+    /// A user with this id exists, and was not changed.
     Exists,
-    /// One of the tokens is somebody's already.
+    /// One of the tokens exists already.
     TokenTaken,
-    /// Another master key seals by now.
+    /// As for [`ChangeOutcome::OtherKey`](super::ChangeOutcome::OtherKey).
     OtherKey,
 }
 
 impl Store {
-    /// Takes a user in.
+    /// Imports a user.
     pub async fn import_user(&self, import: Import<'_>, act: &Act) -> Result<Imported> {
         let Import { user, tokens, pastes, credentials, key_id } = import;
         let mut transaction = self.begin().await?;
         if self.exists(&mut transaction, &user.id).await? {
             return Ok(Imported::Exists);
         }
-        if !credentials.is_empty() && !self.seals(&mut transaction, key_id).await? {
+        if !credentials.is_empty() && !self.is_sealing_key(&mut transaction, key_id).await? {
             return Ok(Imported::OtherKey);
         }
         let own = tokens.iter().map(|token| token.hash);

@@ -1,7 +1,7 @@
 //! Cache invalidation: `InvalidationCounter` counts the changes to the store, and keeps the last one that affects each
 //! user, so that a change for one user does not empty the cache of the others.
 //!
-//! Readers take two atomic loads and wait for nobody. The log of these changes for other processes is `invalidation_log`;
+//! Readers take two atomic loads and take no lock. The log of these changes for other processes is `invalidation_log`;
 //! the cache that reads the counter is `accounts/cache.rs`.
 
 use std::sync::{

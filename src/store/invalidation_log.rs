@@ -18,9 +18,9 @@ pub struct Invalidated {
     pub seq: u64,
     /// The affected users, in the order of the changes. A user may be listed twice.
     pub users: Vec<UserId>,
-    /// Whether one affects everybody.
+    /// True if one affects everybody.
     pub everybody: bool,
-    /// Whether entries are missing that the log no longer keeps.
+    /// True if entries are missing that the log no longer keeps.
     pub gap: bool,
 }
 

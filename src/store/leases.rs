@@ -20,7 +20,7 @@ impl Store {
         Ok(())
     }
 
-    /// Drops every lease whose name has this prefix, whoever holds it. Only for a process that has the store to itself.
+    /// Drops every lease whose name has this prefix, of any holder. Only for a process that has the store to itself.
     pub async fn drop_leases(&self, prefix: &'static str) -> Result<()> {
         let query = sqlx::query("DELETE FROM leases WHERE substr(name, 1, length($1)) = $1");
         self.write_uncached(query.bind(prefix)).await?;

@@ -1,8 +1,9 @@
-//! The store: users, the hashes of their tokens, their sealed credentials, in `SQLite` in the data
-//! directory. It owns the files there and their rights, the schema, and every SQL statement.
+//! The store: users, hashes of tokens, encrypted credentials and the audit log, in `SQLite` in the data directory. It owns
+//! the files there, their permissions, the schema, and every SQL statement.
 //!
-//! It never sees a token or a credential in clear, and it has no clock: times are handed in. On the
-//! request path `accounts` stands before it. Whatever backend comes next is held to `conformance`.
+//! It never sees a token or a credential in plaintext, and has no clock: the caller passes times. Every change runs in
+//! one transaction, with its audit entry and its cache invalidation. On the request path `accounts` caches what is here.
+//! Another backend would have to pass `conformance`.
 
 mod audit;
 mod backup;
@@ -41,7 +42,7 @@ use tokio::sync::Mutex;
 
 pub use self::{
     audit::{Act, AuditEntry, BrokenChain, GENESIS_HASH, HashChain, Right},
-    backup::{BackupError, Inventory, PreparedRestore, back_up, prepare},
+    backup::{BackupError, Inventory, PreparedRestore, back_up, prepare_restore},
     data_dir::{
         DirLock, PrivateFile, Readers, read_private, read_small, remove_private, replace_private,
         untrusted_writers, write_private,
@@ -64,18 +65,19 @@ use crate::name::{Owner, UserId};
 
 /// The database file in the data directory.
 pub const DATABASE: &str = "tollgate.db";
-const MAX_READING: u32 = 4;
+/// Connections for reading.
+const MAX_READERS: u32 = 4;
 
 /// The open store. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Store {
     path: Arc<Path>,
-    /// The file that is open, which is not always the one at `path`.
+    /// The open file. Another one may be at `path` by now.
     identity: FileIdentity,
-    reading: SqlitePool,
-    /// One connection, since one at a time can write: who waits for others' writing keeps nobody from reading.
-    writing: SqlitePool,
-    /// A connection that never writes, since `PRAGMA data_version` tells of all commits but one's own.
+    readers: SqlitePool,
+    /// One connection: `SQLite` has one writer at a time. Writers that wait for it do not take connections from readers.
+    writer: SqlitePool,
+    /// A connection that never writes: `PRAGMA data_version` does not count the commits of its own connection.
     watch: Arc<Mutex<SqliteConnection>>,
     invalidations: InvalidationCounter,
 }
@@ -85,67 +87,67 @@ type Result<T> = std::result::Result<T, StoreError>;
 // === impl Store: open and watch ===
 
 impl Store {
-    /// Opens the store in `data_dir`; makes both if they are missing. Any number of processes may.
+    /// Opens the store in `data_dir`, and creates both if they are missing. Several processes may have it open.
     pub async fn open(data_dir: &Path) -> Result<Self> {
         Self::open_within(data_dir, data_dir::LOCK_TIMEOUT).await
     }
 
-    async fn open_within(data_dir: &Path, patience: Duration) -> Result<Self> {
+    async fn open_within(data_dir: &Path, lock_timeout: Duration) -> Result<Self> {
         let path: PathBuf = data_dir.join(DATABASE);
         let failed = |error| StoreError::from_sqlx(&path, error);
-        // Held to the end: two processes that switch a new file to WAL at once would see it as locked.
-        let _lock = DirLock::acquire_within(data_dir, patience).await?;
+        // Held to the end: two processes that switch a new file to WAL mode at once would see it as locked.
+        let _lock = DirLock::acquire_within(data_dir, lock_timeout).await?;
         data_dir::make_database_file(&path)?;
-        let options = options(&path, patience);
+        let options = options(&path, lock_timeout);
         let mut first = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-        // If a step fails, the connection closes with its transaction open, which undoes all of it.
+        // If a step fails, the connection closes with its transaction open, which rolls it back.
         schema::migrate(&mut first, &path).await?;
         let pool = async |connections, options| {
-            let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(patience);
+            let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(lock_timeout);
             pool.connect_with(options).await.map_err(failed)
         };
-        let reading = pool(MAX_READING, options.clone().pragma("query_only", "ON")).await?;
-        let writing = pool(1, options).await?;
+        let readers = pool(MAX_READERS, options.clone().pragma("query_only", "ON")).await?;
+        let writer = pool(1, options).await?;
         let watch = Arc::new(Mutex::new(first));
         let identity = FileIdentity::of(&path)?;
         Ok(Self {
             path: path.into(),
             identity,
-            reading,
-            writing,
+            readers,
+            writer,
             watch,
             invalidations: InvalidationCounter::default(),
         })
     }
 
-    /// Closes the connections, once they are idle; the one that watches only if there is no other clone. With
-    /// it the write-ahead log moves to the database file.
+    /// Closes the connections when they are idle; the watching one only if this is the last clone. Closing the last
+    /// connection moves the write-ahead log into the database file.
     pub async fn close(self) {
-        self.reading.close().await;
-        self.writing.close().await;
+        self.readers.close().await;
+        self.writer.close().await;
         if let Some(watch) = Arc::into_inner(self.watch) {
-            // What is stored is on disk whether this works or not.
+            // Committed data is on disk whether this works or not.
             let _ = watch.into_inner().close().await;
         }
     }
 
-    /// Counts changes: raised here by every write through this store that invalidates a cache, and by `accounts` when
-    /// `invalidated_since` tells of another process's.
+    /// The counter for cache invalidation. Every write through this store counts; `accounts` adds the changes of other
+    /// processes, which it learns by `invalidated_since`.
     pub fn invalidations(&self) -> InvalidationCounter {
         self.invalidations.clone()
     }
 
-    /// A number that is another one after every change, whoever made it. Only `!=` means anything.
+    /// A number that differs after every commit of any process. It has no order: compare it by `!=` only.
     pub async fn data_version(&self) -> Result<i64> {
-        self.in_place()?;
+        self.check_in_place()?;
         let mut watch = self.watch.lock().await;
         let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *watch).await;
         row.and_then(|row| row.try_get(0)).map_err(|error| self.failed(error))
     }
 
-    /// That what is open is still what others open. Else they would write what we never see, and we what
-    /// nobody will ever read.
-    fn in_place(&self) -> Result<()> {
+    /// Checks that the open file is still the one at the path. Otherwise other processes would write data that we never
+    /// see, and we would write data that nothing ever reads.
+    fn check_in_place(&self) -> Result<()> {
         if FileIdentity::of(&self.path)? == self.identity {
             return Ok(());
         }
@@ -156,14 +158,14 @@ impl Store {
         StoreError::from_sqlx(&self.path, error)
     }
 
-    /// A transaction that can write. It takes the write lock at once: one that read first and then
-    /// wanted to write could be refused without waiting.
+    /// Begins a write transaction. It takes the write lock at once: a transaction that reads first and writes later could
+    /// be refused without waiting (`SQLITE_BUSY_SNAPSHOT`).
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
-        self.in_place()?;
-        self.writing.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
+        self.check_in_place()?;
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
     }
 
-    /// Ends a transaction with what it did.
+    /// Commits a transaction, and invalidates caches.
     async fn commit(
         &self,
         mut transaction: Transaction<'static, Sqlite>,
@@ -175,7 +177,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a transaction with what somebody did, and tells the logs.
+    /// Commits a transaction with its audit entry, and logs the entry.
     async fn commit_act(
         &self,
         mut transaction: Transaction<'static, Sqlite>,
@@ -184,32 +186,32 @@ impl Store {
     ) -> Result<()> {
         let entry = self.append(&mut transaction, act).await?;
         self.commit(transaction, invalidates).await?;
-        audit::tell(&entry);
+        audit::log(&entry);
         Ok(())
     }
 
-    /// Runs one statement that writes what no cache remembers.
+    /// Runs one statement on data that no cache holds.
     async fn write_uncached(&self, query: Query) -> Result<u64> {
-        self.in_place()?;
-        let done = query.execute(&self.writing).await.map_err(|error| self.failed(error))?;
+        self.check_in_place()?;
+        let done = query.execute(&self.writer).await.map_err(|error| self.failed(error))?;
         Ok(done.rows_affected())
     }
 
     async fn read(&self, query: Query) -> Result<Vec<SqliteRow>> {
-        self.in_place()?;
-        query.fetch_all(&self.reading).await.map_err(|error| self.failed(error))
+        self.check_in_place()?;
+        query.fetch_all(&self.readers).await.map_err(|error| self.failed(error))
     }
 }
 
 type Query = sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments>;
 
-fn options(path: &Path, patience: Duration) -> SqliteConnectOptions {
+fn options(path: &Path, lock_timeout: Duration) -> SqliteConnectOptions {
     use sqlx::ConnectOptions;
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(patience)
+        .busy_timeout(lock_timeout)
         .foreign_keys(true)
         .disable_statement_logging()
 }
@@ -240,12 +242,12 @@ impl Store {
 
     fn user_id(&self, row: &SqliteRow, column: &'static str) -> Result<UserId> {
         let text: &str = self.get(row, column)?;
-        UserId::new(text).ok_or_else(|| self.corrupt(format!("`{text}` is no user id")))
+        UserId::new(text).ok_or_else(|| self.corrupt(format!("`{text}` is not a user id")))
     }
 
     fn owner(&self, row: &SqliteRow) -> Result<Owner> {
         let text: &str = self.get(row, "owner")?;
-        Owner::parse(text).ok_or_else(|| self.corrupt(format!("`{text}` owns no credentials")))
+        Owner::parse(text).ok_or_else(|| self.corrupt(format!("`{text}` is not an owner of credentials")))
     }
 
     fn time(&self, row: &SqliteRow, column: &'static str) -> Result<Option<u64>> {
@@ -254,7 +256,7 @@ impl Store {
 
     fn origins(&self, row: &SqliteRow) -> Result<Option<Vec<String>>> {
         let origins = self.get::<Option<&str>>(row, "origins")?.map(serde_json::from_str);
-        origins.transpose().map_err(|_| self.corrupt("a credential's origins are none".to_owned()))
+        origins.transpose().map_err(|_| self.corrupt("the origins of a credential cannot be read".to_owned()))
     }
 
     fn credential(&self, row: &SqliteRow) -> Result<SealedCredential> {
@@ -273,7 +275,7 @@ impl Store {
     }
 }
 
-/// SQL has no unsigned integers. A time beyond the end of them is as good as their end.
+/// SQL has no unsigned integers. A time beyond their range becomes the last one in it.
 fn to_db(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! What a database tells of itself before it is opened as the store: not a byte of it is written, nor of what
-//! stands beside it.
+//! Reads the schema and the master-key ids of a database without opening it as the store. Writes nothing, neither to the
+//! database nor beside it.
 
 use std::{path::Path, time::Duration};
 
@@ -11,37 +11,37 @@ use super::{
     schema,
 };
 
-/// What was found.
+/// The schema and keys of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probe {
-    /// The schema of the tables.
+    /// The version of the schema.
     pub schema: i64,
-    /// The ids of the master keys that it knows.
+    /// The ids of its master keys.
     pub keys: KeyIds,
-    /// Whether anything is sealed.
+    /// True if it has encrypted credentials.
     pub sealed: bool,
 }
 
-/// Looks into the database in `data_dir`; nothing, if there is none or it has no tables yet. Whoever calls holds
-/// the lock of the directory, so that nobody opens it meanwhile.
+/// Probes the database in `data_dir`. Returns `None` if there is none, or it has no tables yet. The caller holds the lock
+/// of the directory, so that no process opens the database meanwhile.
 pub async fn probe(data_dir: &Path) -> sqlx::Result<Option<Probe>> {
     let path = data_dir.join(DATABASE);
     if !path.metadata().is_ok_and(|found| found.is_file() && found.len() > 0) {
         return Ok(None);
     }
-    // Whoever has it open, or had when it crashed, has a write-ahead log: that is to be read too, and is there
-    // already. Without one, nothing has to be made for reading.
-    let alone = !path.with_extension("db-wal").exists();
-    let options = SqliteConnectOptions::new().filename(&path).read_only(true).immutable(alone);
-    // Whoever waits for others, waits when it is opened.
+    // A process that has it open, or crashed, leaves a write-ahead log, which has to be read too. Without one, the
+    // database is opened as immutable: otherwise `SQLite` would create a log.
+    let immutable = !path.with_extension("db-wal").exists();
+    let options = SqliteConnectOptions::new().filename(&path).read_only(true).immutable(immutable);
+    // No waiting here: opening the store waits.
     let options = options.busy_timeout(Duration::ZERO);
     let mut connection = options.disable_statement_logging().connect().await?;
-    let found = look(&mut connection).await;
+    let found = read(&mut connection).await;
     connection.close().await?;
     found
 }
 
-pub(super) async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Option<Probe>> {
+pub(super) async fn read(connection: &mut SqliteConnection) -> sqlx::Result<Option<Probe>> {
     let schema = schema::version(connection).await?;
     if schema == 0 {
         return Ok(None);

@@ -1,8 +1,8 @@
-//! The tables, and how an older database becomes one of today. Steps only go forward and are never
-//! edited once released: a change is a new step.
+//! The schema, and its migrations. Migrations only go forward, and are never edited after a release: a change is a new
+//! migration.
 //!
-//! Types are plain enough that `PostgreSQL` can have the same tables: text, 64-bit integers, blobs.
-//! Times are milliseconds since 1970, UTC; hashes are lower-case hex.
+//! Column types are text, 64-bit integers and blobs, so that `PostgreSQL` could have the same tables. Times are milliseconds
+//! since 1970, UTC; hashes are lower-case hex.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use sqlx::{Row, SqliteConnection};
 
 use super::StoreError;
 
-/// Step `n` leads from schema `n` to `n + 1`. Each ends by saying where it has led.
-const STEPS: &[&str] = &[FIRST, ACCOUNTS];
+/// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
+const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -49,8 +49,8 @@ const FIRST: &str = "
     PRAGMA user_version = 1;
 ";
 
-/// Tokens with ids, kinds and scopes; credentials of users, groups and everybody, with the origins that they
-/// are sealed for; paste tokens; what changed; the audit log; leases. The tokens that there were could do all.
+/// Tokens get ids, kinds and scopes; existing ones become tokens of both kinds. Credentials get owners other than users,
+/// and bound origins. New: paste tokens, the invalidation log (`changes`), the audit log, leases.
 const ACCOUNTS: &str = "
     ALTER TABLE users ADD COLUMN ip TEXT;
     ALTER TABLE users ADD COLUMN group_name TEXT;
@@ -148,15 +148,15 @@ const ACCOUNTS: &str = "
     PRAGMA user_version = 2;
 ";
 
-/// The newest schema that this program knows.
+/// The newest schema that this version knows.
 pub(super) fn known() -> i64 {
-    i64::try_from(STEPS.len()).expect("there are few steps")
+    i64::try_from(MIGRATIONS.len()).expect("there are few migrations")
 }
 
-/// Brings the database to today's schema, all steps or none.
+/// Migrates the database to the newest schema: all migrations or none.
 pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_sqlx(path, error);
-    // One that needs nothing is only read: that waits for nobody, and needs no space.
+    // A current database is only read: that waits for no lock, and needs no disk space.
     if version(connection).await.map_err(failed)? == known() {
         return Ok(());
     }
@@ -164,11 +164,11 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     let found = version(connection).await.map_err(failed)?;
     let done = usize::try_from(found)
         .map_err(|_| StoreError::Corrupt { path: path.to_owned(), detail: format!("schema {found}") })?;
-    let Some(steps) = STEPS.get(done..) else {
+    let Some(migrations) = MIGRATIONS.get(done..) else {
         return Err(StoreError::NewerSchema { path: path.to_owned(), found, known: known() });
     };
-    for &step in steps {
-        sqlx::raw_sql(step).execute(&mut *connection).await.map_err(failed)?;
+    for &migration in migrations {
+        sqlx::raw_sql(migration).execute(&mut *connection).await.map_err(failed)?;
     }
     sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(failed)?;
     Ok(())
@@ -190,7 +190,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn what_the_first_schema_held_is_all_there() {
+    async fn migration_from_the_first_schema_keeps_all_data() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join(super::super::DATABASE);
         let mut old =

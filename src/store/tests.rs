@@ -1,4 +1,4 @@
-//! What is particular to `SQLite`: files and their rights, several processes, and its errors.
+//! Tests of what is specific to `SQLite`: files and their permissions, several processes, errors.
 
 use std::{
     env, fs,
@@ -32,7 +32,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn files_are_for_their_owner_alone() {
+async fn files_are_readable_by_their_owner_only() {
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("a/data");
     let store = Store::open(&dir).await.unwrap();
@@ -47,13 +47,17 @@ async fn files_are_for_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn survives_a_restart_and_is_seen_by_others() {
+async fn data_survives_a_restart_and_other_processes_see_it() {
     let dir = TempDir::new().unwrap();
     let (one, two) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
     let before = (two.data_version().await.unwrap(), two.invalidations().current());
     create(&one, &user(1), &token("a"), DuplicateNames::Allow).await;
     assert_ne!(two.data_version().await.unwrap(), before.0);
-    assert_eq!(two.invalidations().current(), before.1, "only `accounts` tells of others");
+    assert_eq!(
+        two.invalidations().current(),
+        before.1,
+        "only `accounts` counts the changes of other processes"
+    );
     assert_eq!(two.users().await.unwrap(), [user(1)]);
     drop((one, two));
     assert_eq!(Store::open(dir.path()).await.unwrap().users().await.unwrap(), [user(1)]);
@@ -61,14 +65,14 @@ async fn survives_a_restart_and_is_seen_by_others() {
 
 const CHILD: &str = "STORE_TEST_CHILD";
 
-/// Runs in the children of the test below; alone it does nothing.
+/// Runs in the child processes of the test below. Alone it does nothing.
 #[tokio::test]
 async fn child_creates_users() {
     let Ok(job) = env::var(CHILD) else { return };
     let (number, dir) = job.split_once(' ').unwrap();
     let number: u64 = number.parse().unwrap();
     for index in 0..5 {
-        // Opened anew each time, since that is what a command line does.
+        // Opened each time, as a command does.
         let store = Store::open(Path::new(dir)).await.unwrap();
         let number = number * 100 + index;
         create(&store, &user(number), &token(&number.to_string()), DuplicateNames::Refuse).await;
@@ -90,7 +94,7 @@ async fn creates_by_several_processes_all_survive() {
     assert_eq!(Store::open(dir.path()).await.unwrap().users().await.unwrap().len(), 30);
 }
 
-/// The error is of the variant that `expected` begins to spell, and says `advice`.
+/// The error's variant starts with `expected`, and its message has `advice`.
 fn check_error(error: &StoreError, expected: &str, advice: &str) {
     assert!(format!("{error:?}").starts_with(expected), "{error:?}");
     assert!(error.to_string().contains(advice), "{error}");
@@ -100,18 +104,18 @@ fn check_error(error: &StoreError, expected: &str, advice: &str) {
 async fn a_newer_schema_is_refused_and_kept() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    sqlx::query("PRAGMA user_version = 99").execute(&store.writing).await.unwrap();
+    sqlx::query("PRAGMA user_version = 99").execute(&store.writer).await.unwrap();
     let error = Store::open(dir.path()).await.unwrap_err();
     check_error(&error, "NewerSchema", "schema 99, this one knows 2");
-    let row = sqlx::query("PRAGMA user_version").fetch_one(&store.writing).await.unwrap();
+    let row = sqlx::query("PRAGMA user_version").fetch_one(&store.writer).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 99);
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_told_and_kept() {
+async fn a_damaged_file_is_refused_and_kept() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join(DATABASE);
-    let garbage = "this is no database ".repeat(1000);
+    let garbage = "this is not a database ".repeat(1000);
     fs::write(&path, &garbage).unwrap();
     let error = Store::open(dir.path()).await.unwrap_err();
     check_error(&error, "Corrupt", "from a backup");
@@ -119,7 +123,7 @@ async fn a_damaged_file_is_told_and_kept() {
 }
 
 #[tokio::test]
-async fn a_file_in_the_place_of_the_directory_is_told() {
+async fn a_file_instead_of_the_directory_is_refused() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "").unwrap();
@@ -129,7 +133,7 @@ async fn a_file_in_the_place_of_the_directory_is_told() {
 }
 
 #[tokio::test]
-async fn a_lost_database_is_not_made_anew() {
+async fn a_lost_database_is_not_replaced_by_an_empty_one() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join(DATABASE);
     let check = async |traces: &[&str], lost: bool| {
@@ -144,24 +148,24 @@ async fn a_lost_database_is_not_made_anew() {
         }
     };
     check(&["tollgate.db-wal", "tollgate.db-shm"], true).await;
-    // A key or a token may be there before the first start.
+    // The operator may put a key or a token there before the first start.
     check(&["master-key", "admin-token"], false).await;
 }
 
 #[tokio::test]
-async fn a_database_that_others_no_longer_see_is_not_used() {
+async fn a_replaced_database_is_not_used() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
     let away = dir.path().join("away");
     fs::rename(&store.path, &away).unwrap();
-    let told = [
+    let errors = [
         store.data_version().await.unwrap_err(),
         store.users().await.unwrap_err(),
         try_create(&store, &user(2), &token("b"), DuplicateNames::Allow).await.unwrap_err(),
         store.delete_user(&user(1).id, &act()).await.unwrap_err(),
     ];
-    for error in told {
+    for error in errors {
         check_error(&error, "Moved", "put that file back");
     }
     fs::rename(&away, &store.path).unwrap();
@@ -169,7 +173,7 @@ async fn a_database_that_others_no_longer_see_is_not_used() {
 }
 
 #[tokio::test]
-async fn what_is_closed_is_in_one_file() {
+async fn a_closed_store_is_one_file() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
@@ -179,14 +183,14 @@ async fn what_is_closed_is_in_one_file() {
 }
 
 #[tokio::test]
-async fn a_held_lock_is_told() {
+async fn a_held_lock_is_an_error_after_the_timeout() {
     let dir = TempDir::new().unwrap();
-    let store = impatient(&dir, "PRAGMA user_version").await;
+    let store = with_short_timeout(&dir, "PRAGMA user_version").await;
     let other = Store::open(dir.path()).await.unwrap();
     let held = other.begin().await.unwrap();
     let error = try_create(&store, &user(1), &token("a"), DuplicateNames::Allow).await.unwrap_err();
     check_error(&error, "Locked", "fuser");
-    // Those who read wait for nobody.
+    // Readers wait for no lock.
     assert_eq!(store.users().await.unwrap(), []);
     drop(held);
     let _lock = DirLock::acquire(dir.path()).await.unwrap();
@@ -194,7 +198,7 @@ async fn a_held_lock_is_told() {
     check_error(&error, "Locked", "setup.lock");
 }
 
-/// As many as there are at once.
+/// With more waiting writers than connections.
 #[tokio::test]
 async fn reads_do_not_wait_for_writers_that_wait() {
     let dir = TempDir::new().unwrap();
@@ -207,8 +211,8 @@ async fn reads_do_not_wait_for_writers_that_wait() {
             create(&store, &user(number), &token(&number.to_string()), DuplicateNames::Allow).await
         });
     }
-    // Until one of them waits for the lock, and the others for it.
-    while store.writing.num_idle() > 0 || store.writing.size() == 0 {
+    // Until one writer waits for the lock, and the others wait for its connection.
+    while store.writer.num_idle() > 0 || store.writer.size() == 0 {
         tokio::task::yield_now().await;
     }
     let started = std::time::Instant::now();
@@ -222,19 +226,19 @@ async fn reads_do_not_wait_for_writers_that_wait() {
     assert_eq!(store.users().await.unwrap().len(), 20);
 }
 
-/// A store that waits for nobody who writes, with a pragma.
-async fn impatient(dir: &TempDir, pragma: &'static str) -> Store {
+/// A store whose writer has a short lock timeout and a pragma.
+async fn with_short_timeout(dir: &TempDir, pragma: &'static str) -> Store {
     let mut store = Store::open(dir.path()).await.unwrap();
     let options = options(&store.path, BRIEF);
-    store.writing = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
-    sqlx::query(pragma).execute(&store.writing).await.unwrap();
+    store.writer = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    sqlx::query(pragma).execute(&store.writer).await.unwrap();
     store
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_nothing_is_half_done() {
+async fn a_full_disk_is_an_error_and_rolls_back() {
     let dir = TempDir::new().unwrap();
-    let store = impatient(&dir, "PRAGMA max_page_count = 1").await;
+    let store = with_short_timeout(&dir, "PRAGMA max_page_count = 1").await;
     store.adopt_master_key("key", ReplaceKey::Never).await.unwrap();
     create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
     let owner = Owner::User(user(1).id);
@@ -245,26 +249,26 @@ async fn a_full_disk_is_told_and_nothing_is_half_done() {
 }
 
 #[tokio::test]
-async fn a_read_only_database_is_told() {
+async fn a_read_only_database_is_an_error() {
     let dir = TempDir::new().unwrap();
-    let store = impatient(&dir, "PRAGMA query_only = ON").await;
+    let store = with_short_timeout(&dir, "PRAGMA query_only = ON").await;
     let error = store.delete_user(&user(1).id, &act()).await.unwrap_err();
-    check_error(&error, "Forbidden", "the right");
+    check_error(&error, "Forbidden", "no permission");
 }
 
 #[tokio::test]
-async fn a_row_that_tollgate_did_not_write_is_told() {
+async fn a_malformed_row_is_an_error() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     sqlx::query("INSERT INTO users (id, name, created_at) VALUES ('x', 'x', 1)")
-        .execute(&store.writing)
+        .execute(&store.writer)
         .await
         .unwrap();
-    check_error(&store.users().await.unwrap_err(), "Corrupt", "`x` is no user id");
+    check_error(&store.users().await.unwrap_err(), "Corrupt", "`x` is not a user id");
 }
 
 #[tokio::test]
-async fn private_files_are_new_and_whole() {
+async fn private_files_are_new_and_complete() {
     let dir = TempDir::new().unwrap();
     let lock = DirLock::acquire(dir.path()).await.unwrap();
     let path = dir.path().join("file");

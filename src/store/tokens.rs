@@ -1,4 +1,4 @@
-//! Tokens: users', of a vendor's shape, and admins'. Only hashes of them are here.
+//! The SQL statements on tokens: of users, paste tokens, and of admins. Only their hashes are stored.
 
 use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
@@ -9,12 +9,12 @@ use super::{
 };
 use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
 
-/// So many tokens a user can have.
+/// The maximum number of tokens of a user.
 const MAX_TOKENS: u64 = 1000;
-/// How long after its end a token is still listed, in milliseconds: a day.
-const FORGOTTEN_AFTER_MS: u64 = 86_400_000;
+/// The time that an expired token is still listed, in milliseconds: a day.
+const EXPIRED_KEPT_MS: u64 = 86_400_000;
 
-/// The columns that a `StoredToken` is made of.
+/// The columns of a `StoredToken`.
 macro_rules! token {
     () => {
         "t.hash AS token_hash, t.id AS token_id, t.prefix, t.label, t.kind, t.scopes, NULL AS provider, t.user_id,
@@ -22,7 +22,7 @@ macro_rules! token {
     };
 }
 
-/// The same of a token of a vendor's shape.
+/// The same for a paste token.
 macro_rules! paste_token {
     () => {
         "t.hash AS token_hash, t.id AS token_id, '' AS prefix, NULL AS label, 'proxy' AS kind, t.scopes, t.provider,
@@ -48,35 +48,35 @@ macro_rules! join_credentials {
 // === impl Store: users' tokens ===
 
 impl Store {
-    /// Gives a user a further token; false if there is no such user.
+    /// Stores a token of a user. Returns false if no such user exists.
     pub async fn add_token(&self, user: &UserId, token: &NewToken, act: &Act) -> Result<bool> {
         let mut transaction = self.begin_for(act).await?;
         if !self.exists(&mut transaction, user).await? {
             return Ok(false);
         }
-        self.make_room(&mut transaction, user, act.at_ms).await?;
+        self.enforce_token_limit(&mut transaction, user, act.at_ms).await?;
         self.step(&mut transaction, insert_token(user, token)).await?;
         self.commit_act(transaction, Invalidates::User(user), act).await?;
         Ok(true)
     }
 
-    /// Forgets the tokens of a user that have long expired; refuses if there are too many even so.
-    async fn make_room(
+    /// Deletes tokens that expired more than a day ago. Fails if the user has the maximum number even so.
+    async fn enforce_token_limit(
         &self,
         transaction: &mut Transaction<'static, Sqlite>,
         user: &UserId,
         now_ms: u64,
     ) -> Result<()> {
-        let forget = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND expires_at <= $2");
-        let long_ago = to_db(now_ms.saturating_sub(FORGOTTEN_AFTER_MS));
-        self.step(transaction, forget.bind(user.to_string()).bind(long_ago)).await?;
+        let delete = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND expires_at <= $2");
+        let before = to_db(now_ms.saturating_sub(EXPIRED_KEPT_MS));
+        self.step(transaction, delete.bind(user.to_string()).bind(before)).await?;
         let count = sqlx::query("SELECT COUNT(*) AS count FROM tokens WHERE user_id = $1");
         let row = count.bind(user.to_string()).fetch_one(&mut **transaction).await;
         let count = from_db(self.get(&row.map_err(|error| self.failed(error))?, "count")?);
         if count >= MAX_TOKENS { Err(StoreError::TooManyTokens { limit: MAX_TOKENS }) } else { Ok(()) }
     }
 
-    /// All tokens, those of a vendor's shape too, by owner, oldest first.
+    /// All tokens of users, paste tokens included, by owner, oldest first.
     pub async fn tokens(&self) -> Result<Vec<StoredToken>> {
         let query = concat!(
             "SELECT ",
@@ -91,7 +91,7 @@ impl Store {
         rows.iter().map(|row| self.token(row)).collect()
     }
 
-    /// A user's tokens, those of a vendor's shape too, oldest first: at most `limit` of those after a time and an id.
+    /// A user's tokens, paste tokens included, oldest first: those after a creation time and an id, at most `limit`.
     pub async fn tokens_page(
         &self,
         user: &UserId,
@@ -115,7 +115,7 @@ impl Store {
         rows.iter().map(|row| self.token(row)).collect()
     }
 
-    /// Revokes one of a user's tokens; false if there is none of that id.
+    /// Revokes a token of a user. Returns false if the user has none with that id.
     pub async fn revoke_token(&self, user: &UserId, id: &TokenId, act: &Act) -> Result<bool> {
         let mut transaction = self.begin_for(act).await?;
         let mut gone = 0;
@@ -133,8 +133,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Puts a token in another one's place. The old one goes on until `old_expires_at_ms`, or its own end if
-    /// that comes earlier.
+    /// Rotates a token: stores a new one, and lets the old one expire at `old_expires_at_ms`, or at its own expiry if that is
+    /// earlier.
     pub async fn rotate_token(
         &self,
         old: &TokenHash,
@@ -158,13 +158,13 @@ impl Store {
         let update = sqlx::query("UPDATE tokens SET expires_at = $1, replaced_at = $2 WHERE hash = $3");
         let update = update.bind(to_db(old_expires_at_ms)).bind(to_db(act.at_ms)).bind(old.hex());
         self.step(&mut transaction, update).await?;
-        self.make_room(&mut transaction, &user, act.at_ms).await?;
+        self.enforce_token_limit(&mut transaction, &user, act.at_ms).await?;
         self.step(&mut transaction, insert_token(&user, token)).await?;
         self.commit_act(transaction, Invalidates::User(&user), act).await?;
         Ok(TokenRotation::Done { old_expires_at_ms })
     }
 
-    /// Notes when tokens were last used, of whatever kind. That invalidates no cache.
+    /// Records the last use of tokens of every kind. No cache holds it.
     pub async fn record_last_use(&self, used: &[(TokenHash, u64)]) -> Result<()> {
         let mut transaction = self.begin().await?;
         for (hash, at_ms) in used {
@@ -180,7 +180,7 @@ impl Store {
         transaction.commit().await.map_err(|error| self.failed(error))
     }
 
-    /// How many tokens there are, of whatever kind.
+    /// The number of tokens of every kind.
     pub async fn count_tokens(&self) -> Result<u64> {
         let query = "SELECT (SELECT COUNT(*) FROM tokens) + (SELECT COUNT(*) FROM paste_tokens)
              + (SELECT COUNT(*) FROM admin_tokens) AS count";
@@ -188,7 +188,7 @@ impl Store {
         rows.first().map_or(Ok(0), |row| Ok(from_db(self.get(row, "count")?)))
     }
 
-    /// The hashes of a user's tokens, of whatever kind; of the admins', if nobody is named.
+    /// The hashes of a user's tokens of every kind; without a user, those of the admin tokens.
     pub async fn token_hashes_of(&self, user: Option<&UserId>) -> Result<Vec<TokenHash>> {
         let query = match user {
             Some(user) => sqlx::query(
@@ -202,7 +202,7 @@ impl Store {
         rows.iter().map(|row| self.token_hash(row, "hash")).collect()
     }
 
-    /// At most `limit` hashes of tokens, of whatever kind, that come after one in order.
+    /// The hashes of tokens of every kind after one, in order; at most `limit`.
     pub async fn token_hashes_after(&self, after: Option<&TokenHash>, limit: u64) -> Result<Vec<TokenHash>> {
         let query = "SELECT hash FROM tokens WHERE hash > $1
              UNION ALL SELECT hash FROM paste_tokens WHERE hash > $1
@@ -212,7 +212,7 @@ impl Store {
         rows.iter().map(|row| self.token_hash(row, "hash")).collect()
     }
 
-    /// What the token with this hash leads to. One statement, so that it is of one moment.
+    /// Looks up the token with this hash, its user and their credentials: one statement, for a consistent read.
     pub async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>> {
         let query = concat!(
             "SELECT ",
@@ -225,10 +225,10 @@ impl Store {
             " WHERE t.hash = $1 ORDER BY c.owner, c.section, c.field"
         );
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
-        self.found(&rows)
+        self.token_lookup(&rows)
     }
 
-    fn found(&self, rows: &[SqliteRow]) -> Result<Option<TokenLookup>> {
+    fn token_lookup(&self, rows: &[SqliteRow]) -> Result<Option<TokenLookup>> {
         let Some(first) = rows.first() else { return Ok(None) };
         let mut credentials = Vec::new();
         for row in rows {
@@ -243,12 +243,12 @@ impl Store {
         let id: &str = self.get(row, "token_id")?;
         let kind: &str = self.get(row, "kind")?;
         Ok(StoredToken {
-            id: TokenId::new(id).ok_or_else(|| self.corrupt(format!("`{id}` is no token's id")))?,
+            id: TokenId::new(id).ok_or_else(|| self.corrupt(format!("`{id}` is not a token id")))?,
             hash: self.token_hash(row, "token_hash")?,
             prefix: self.get(row, "prefix")?,
             label: self.get(row, "label")?,
             kind: TokenKind::parse(kind)
-                .ok_or_else(|| self.corrupt(format!("`{kind}` is no kind of token")))?,
+                .ok_or_else(|| self.corrupt(format!("`{kind}` is not a kind of token")))?,
             scopes: self.scopes(row)?,
             paste: self.provider(row)?,
             user: self.user_id(row, "user_id")?,
@@ -262,29 +262,29 @@ impl Store {
 
     fn token_hash(&self, row: &SqliteRow, column: &'static str) -> Result<TokenHash> {
         let hash = TokenHash::from_hex(self.get(row, column)?);
-        hash.ok_or_else(|| self.corrupt("a token's hash is none".to_owned()))
+        hash.ok_or_else(|| self.corrupt("the hash of a token cannot be read".to_owned()))
     }
 
     fn provider(&self, row: &SqliteRow) -> Result<Option<FileName>> {
         let Some(name) = self.get::<Option<&str>>(row, "provider")? else { return Ok(None) };
         let provider = FileName::new(name);
-        provider.map(Some).ok_or_else(|| self.corrupt(format!("`{name}` is no provider's name")))
+        provider.map(Some).ok_or_else(|| self.corrupt(format!("`{name}` is not a provider name")))
     }
 
-    /// What cannot be read must not widen a token: it is told.
+    /// Unreadable scopes are an error: without scopes a token reaches everything.
     fn scopes(&self, row: &SqliteRow) -> Result<Option<Vec<Scope>>> {
         let Some(text) = self.get::<Option<&str>>(row, "scopes")? else { return Ok(None) };
         let names: Option<Vec<String>> = serde_json::from_str(text).ok();
         let scopes = names.and_then(|names| names.iter().map(|name| Scope::parse(name)).collect());
-        scopes.map(Some).ok_or_else(|| self.corrupt("a token's scopes are none".to_owned()))
+        scopes.map(Some).ok_or_else(|| self.corrupt("the scopes of a token cannot be read".to_owned()))
     }
 }
 
-// === impl Store: tokens of a vendor's shape ===
+// === impl Store: paste tokens ===
 
 impl Store {
-    /// Gives a user a token of a provider's shape. Those that there were go on until `old_expires_at_ms`, or
-    /// their own end if that comes earlier. False if the user has no such login, or there is no such user.
+    /// Stores a paste token of a user and provider. Earlier ones expire at `old_expires_at_ms`, or at their own expiry if
+    /// that is earlier. Returns false if the user or the login does not exist.
     pub async fn replace_paste_token(
         &self,
         token: &NewPasteToken,
@@ -322,7 +322,7 @@ impl Store {
         Ok(true)
     }
 
-    /// What the token of a provider's shape with this hash leads to.
+    /// Looks up the paste token with this hash, its user and their credentials.
     pub async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>> {
         let query = concat!(
             "SELECT ",
@@ -335,19 +335,19 @@ impl Store {
             " WHERE t.hash = $1 ORDER BY c.owner, c.section, c.field"
         );
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
-        self.found(&rows)
+        self.token_lookup(&rows)
     }
 }
 
 // === impl Store: admin tokens ===
 
 impl Store {
-    /// Whether anybody could be let in as the admin.
+    /// True if an admin token exists.
     pub async fn has_admin_token(&self) -> Result<bool> {
         Ok(!self.read(sqlx::query("SELECT 1 FROM admin_tokens LIMIT 1")).await?.is_empty())
     }
 
-    /// Lets an admin token in from now on.
+    /// Stores an admin token.
     pub async fn add_admin_token(&self, token: &NewAdminToken, act: &Act) -> Result<()> {
         let mut transaction = self.begin_for(act).await?;
         let insert = "INSERT INTO admin_tokens (hash, id, prefix, label, created_at, expires_at)
@@ -360,7 +360,7 @@ impl Store {
             .bind(to_db(token.created_at_ms))
             .bind(token.expires_at_ms.map(to_db));
         self.step(&mut transaction, insert).await?;
-        // Who was refused with it may be remembered as such.
+        // A cache may hold that this token was refused.
         self.commit_act(transaction, Invalidates::Everybody, act).await
     }
 
@@ -380,7 +380,7 @@ impl Store {
         rows.first().map(|row| self.admin_token(row)).transpose()
     }
 
-    /// Revokes an admin token, unless it is the last one that is good.
+    /// Revokes an admin token, unless it is the last valid one.
     pub async fn revoke_admin_token(&self, id: &AdminTokenId, act: &Act) -> Result<AdminTokenRevocation> {
         let mut transaction = self.begin_for(act).await?;
         let delete = sqlx::query("DELETE FROM admin_tokens WHERE id = $1").bind(id.to_string());
@@ -400,7 +400,7 @@ impl Store {
         let id: &str = self.get(row, "id")?;
         Ok(StoredAdminToken {
             id: AdminTokenId::new(id)
-                .ok_or_else(|| self.corrupt(format!("`{id}` is no admin token's id")))?,
+                .ok_or_else(|| self.corrupt(format!("`{id}` is not an admin token id")))?,
             prefix: self.get(row, "prefix")?,
             label: self.get(row, "label")?,
             created_at_ms: from_db(self.get(row, "created_at")?),
@@ -420,7 +420,7 @@ pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
         .bind(token.prefix.clone())
         .bind(token.label.clone())
         .bind(token.kind.as_str())
-        .bind(token.scopes.as_deref().map(names))
+        .bind(token.scopes.as_deref().map(scopes_json))
         .bind(to_db(token.created_at_ms))
         .bind(token.expires_at_ms.map(to_db))
 }
@@ -434,15 +434,15 @@ pub(super) fn insert_paste_token(token: &NewPasteToken) -> Query {
         .bind(token.id.to_string())
         .bind(token.user.to_string())
         .bind(token.provider.to_string())
-        .bind(names(&token.scopes))
+        .bind(scopes_json(&token.scopes))
         .bind(token.section.clone())
         .bind(token.field.clone())
         .bind(to_db(token.created_at_ms))
         .bind(token.expires_at_ms.map(to_db))
 }
 
-/// Scopes as they stand in the database.
-fn names(scopes: &[Scope]) -> String {
+/// The database form of scopes.
+fn scopes_json(scopes: &[Scope]) -> String {
     let names: Vec<String> = scopes.iter().map(Scope::to_string).collect();
     serde_json::Value::from(names).to_string()
 }

@@ -1,4 +1,4 @@
-//! Users: the statements, and how rows become what they mean.
+//! The SQL statements on users.
 
 use sqlx::sqlite::SqliteRow;
 
@@ -14,21 +14,21 @@ macro_rules! user {
     };
 }
 
-/// What a new user begins with.
+/// The first token and credentials of a new user.
 #[derive(Debug)]
 pub struct InitialAccess<'a> {
     /// The first token.
     pub token: &'a NewToken,
-    /// Credentials, and the id of the master key that sealed them.
+    /// The id of the master key, and the credentials that it encrypted.
     pub credentials: Option<(&'a str, &'a [CredentialChange])>,
 }
 
 impl Store {
-    /// Stores a user together with what it begins with.
+    /// Creates a user with the first token and credentials.
     pub async fn create_user(
         &self,
         user: &User,
-        beginning: InitialAccess<'_>,
+        initial: InitialAccess<'_>,
         names: DuplicateNames,
         act: &Act,
     ) -> Result<UserCreation> {
@@ -42,9 +42,9 @@ impl Store {
             }
         }
         self.step(&mut transaction, insert_user(user)).await?;
-        self.step(&mut transaction, insert_token(&user.id, beginning.token)).await?;
-        if let Some((key_id, changes)) = beginning.credentials {
-            if !self.seals(&mut transaction, key_id).await? {
+        self.step(&mut transaction, insert_token(&user.id, initial.token)).await?;
+        if let Some((key_id, changes)) = initial.credentials {
+            if !self.is_sealing_key(&mut transaction, key_id).await? {
                 return Ok(UserCreation::OtherKey);
             }
             let owner = Owner::User(user.id.clone());
@@ -61,7 +61,7 @@ impl Store {
         self.users_page(None, None).await
     }
 
-    /// Users, oldest first: at most `limit` of those after a time and an id.
+    /// Users, oldest first: those after a creation time and an id, at most `limit`.
     pub async fn users_page(&self, after: Option<(u64, &UserId)>, limit: Option<u64>) -> Result<Vec<User>> {
         let query = concat!(
             user!(),
@@ -85,7 +85,7 @@ impl Store {
         rows.iter().map(|row| self.user_row(row)).collect()
     }
 
-    /// Invalidated what is said of a user; none if there is no such user.
+    /// Changes a user. Returns `None` if no such user exists.
     pub async fn update_user(&self, id: &UserId, change: &UserChange, act: &Act) -> Result<Option<User>> {
         let mut transaction = self.begin_for(act).await?;
         let select = sqlx::query(concat!(user!(), "WHERE id = $1")).bind(id.to_string());
@@ -113,7 +113,7 @@ impl Store {
         Ok(Some(user))
     }
 
-    /// Removes a user with all tokens and credentials; false if there was none.
+    /// Deletes a user with all tokens and credentials. Returns false if no such user exists.
     pub async fn delete_user(&self, user: &UserId, act: &Act) -> Result<bool> {
         let mut transaction = self.begin_for(act).await?;
         let delete = sqlx::query("DELETE FROM users WHERE id = $1").bind(user.to_string());
@@ -128,7 +128,7 @@ impl Store {
 
     pub(super) fn user_row(&self, row: &SqliteRow) -> Result<User> {
         let group = self.get::<Option<&str>>(row, "group_name")?;
-        let no_group = |name| self.corrupt(format!("`{name}` is no group's name"));
+        let no_group = |name| self.corrupt(format!("`{name}` is not a group's name"));
         Ok(User {
             id: self.user_id(row, "id")?,
             name: self.get(row, "name")?,

@@ -62,7 +62,7 @@ fn a_backup_is_made_while_it_serves_and_brings_all_back() {
     for secret in [KEY, &world.token, key.trim(), admin.trim()] {
         assert!(!contains(&bytes, secret), "a secret stands in the backup");
     }
-    failed(&world.home.run(&["backup", name], ""), "backup.db` is there already: name another file");
+    failed(&world.home.run(&["backup", name], ""), "backup.db` exists already: name another file");
     assert_eq!(fs::read(&file).unwrap(), bytes);
 
     let bob = world.home.user("bob");
@@ -144,12 +144,12 @@ fn what_is_no_backup_is_refused() {
     };
     check("none", &|_| (), "none` is missing or empty: name a file that `tollgate backup` wrote");
     check("empty", &put(b""), "empty` is missing or empty");
-    check("garbage", &put(&b"garbage".repeat(1000)), "garbage` is no tollgate database, or is damaged (");
-    check("short", &put(&good[..good.len() - 5000]), "short` is no tollgate database, or is damaged (");
+    check("garbage", &put(&b"garbage".repeat(1000)), "garbage` is not a tollgate database, or is damaged (");
+    check("short", &put(&good[..good.len() - 5000]), "short` is not a tollgate database, or is damaged (");
     let mut flipped = good.clone();
     let middle = flipped.len() / 2;
     flipped[middle..middle + 4096].fill(0x5a);
-    check("flipped", &put(&flipped), "flipped` is no tollgate database, or is damaged (");
+    check("flipped", &put(&flipped), "flipped` is not a tollgate database, or is damaged (");
     let sql = |statements: &'static str, bytes: &[u8]| {
         let bytes = bytes.to_owned();
         move |path: &Path| {
@@ -165,11 +165,11 @@ fn what_is_no_backup_is_refused() {
     check(
         "other",
         &sql("CREATE TABLE a (b); PRAGMA user_version = 1", b""),
-        "other` is no tollgate database",
+        "other` is not a tollgate database",
     );
-    check("tables", &sql("CREATE TABLE a (b)", b""), "tables` is no tollgate database");
+    check("tables", &sql("CREATE TABLE a (b)", b""), "tables` is not a tollgate database");
     let forged = "DROP TRIGGER audit_is_never_changed; UPDATE audit SET actor = 'nobody' WHERE seq = 3";
-    check("forged", &sql(forged, &good), "entry 3 of the audit log does not fit its hash");
+    check("forged", &sql(forged, &good), "entry 3 of the audit log does not match its hash");
     let torn = |path: &Path| {
         fs::write(path, &good).unwrap();
         fs::write(path.with_extension("db-wal"), "something").unwrap();

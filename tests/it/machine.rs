@@ -88,7 +88,7 @@ fn disk(home: &Home, size: &str) -> Option<(Gateway, Home)> {
 
 const FILL: &str = "cat /dev/zero > \"$TOLLGATE_DATA/fill\" 2> /dev/null || true";
 const FREE: &str = "rm \"$TOLLGATE_DATA/fill\"";
-const NO_SPACE: &str = "no space is left to write `";
+const NO_SPACE: &str = "no space left to write `";
 
 /// The same world on a disk of its own.
 fn on_disk() -> Option<(Faulty, Gateway, Home)> {
@@ -158,7 +158,7 @@ fn a_full_disk_stops_only_what_writes() {
     check_users(&faulty.world.home, &disk, &["ada", "bob", "dan"].map(str::to_owned));
 }
 
-const READ_ONLY: &str = "is on a read-only file system: make that writable";
+const READ_ONLY: &str = "is on a read-only file system: remount it writable";
 
 #[test]
 fn a_read_only_disk_at_the_first_start_is_told() {
@@ -211,7 +211,7 @@ impl Held {
 
 #[test]
 fn a_locked_database_is_told_and_waited_for() {
-    const MESSAGE: &str = "stays locked by another process: find it (`fuser /";
+    const MESSAGE: &str = "is locked by another process: find it (`fuser /";
     let mut faulty = Faulty::new();
     let lock = hold(&faulty.world.home, "BEGIN EXCLUSIVE");
     // One that nobody else can even open.
@@ -352,7 +352,7 @@ fn a_place_that_is_no_directory_is_told() {
         fs::remove_dir_all(data).unwrap();
         fs::write(data, "").unwrap();
     };
-    unusable(file, "is not a directory, or is below a file: name another data directory with `--data`");
+    unusable(file, "is not a directory, or is below a file: choose another data directory with `--data`");
     let home = home();
     fs::write(home.path("file"), "").unwrap();
     let below = home.path("file").join("data").display().to_string();
@@ -372,7 +372,7 @@ fn forbidden(name: &str, mode: u32, commands: &[&[&str]]) {
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
     for command in commands {
         let said = home.run(command, "");
-        failed(&said, "cannot be written or read: give the user that runs tollgate the right to both");
+        failed(&said, "no permission to read and write `");
         assert!(said.err.contains(&*home.data().to_string_lossy()), "{said:?}");
     }
     fs::set_permissions(&path, had).unwrap();
@@ -398,7 +398,7 @@ fn a_data_directory_cannot_be_made_everywhere() {
     fs::create_dir(home.path("closed")).unwrap();
     fs::set_permissions(home.path("closed"), Permissions::from_mode(0o500)).unwrap();
     let data = home.path("closed/data").display().to_string();
-    failed(&home.run(&[SERVE, &["--data", &data]].concat(), ""), "cannot be written or read");
+    failed(&home.run(&[SERVE, &["--data", &data]].concat(), ""), "no permission to read and write `");
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn a_right_that_goes_away_is_noticed_and_may_come_back() {
     let gateway = home.serve(&[]);
     fs::set_permissions(home.data(), Permissions::from_mode(0o000)).unwrap();
     let told = gateway.logged("the store does not answer");
-    assert!(told[0].contains("the right to both"), "{told:?}");
+    assert!(told[0].contains("no permission to read and write"), "{told:?}");
     fs::set_permissions(home.data(), Permissions::from_mode(0o700)).unwrap();
     gateway.logged("the store answers again");
 }
@@ -515,7 +515,7 @@ fn too_few_open_files_for_a_start_are_told() {
     let home = home();
     let Some(namespace) = home.namespace("ulimit -n 14") else { return };
     for command in [SERVE, &["user", "add", "ada"]] {
-        failed(&home.run_in(&namespace, command, ""), "too many files are open already to open `");
+        failed(&home.run_in(&namespace, command, ""), "too many open files to open `");
     }
     home.user("ada");
 }
