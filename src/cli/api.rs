@@ -64,7 +64,7 @@ pub(super) async fn call(
     let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
     let served = control::call(&context.settings.data, method.clone(), path, body.clone()).await;
     let (status, text, judged_by) = match served {
-        Err(CallError::Nobody { .. }) => here(context, method, path, body).await?,
+        Err(CallError::NotRunning { .. }) => here(context, method, path, body).await?,
         served => served.map(|(status, text)| (status, text, String::new()))?,
     };
     let answer: Value = serde_json::from_slice(&text).context("the answer is no JSON")?;

@@ -50,7 +50,7 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
         Ok((status, _)) => {
             bail!("the running tollgate answers {status}: is it of another version than this command?")
         }
-        Err(CallError::Nobody { .. }) => here(args, data, keys).await?,
+        Err(CallError::NotRunning { .. }) => here(args, data, keys).await?,
         Err(error) => return Err(error.into()),
     };
     Report::note(told(&done, data)).print()

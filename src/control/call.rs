@@ -1,5 +1,5 @@
-//! A call of the admin API of the tollgate that serves from a data directory. What goes wrong on the way there
-//! is told as what to do about it; what the API answers is the caller's to read.
+//! The client of the control socket: calls the admin API of the tollgate that serves from a data directory. Errors here are
+//! of the connection, and say what to do. Responses of the API, refusals included, are returned as they are.
 
 use std::{
     fs, io,
@@ -15,72 +15,74 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
 
-/// How long to wait for an answer that needs no work.
-const READ_TIME: Duration = Duration::from_secs(10);
-/// How long to wait for a change: a little longer than the other side does.
-const CHANGE_TIME: Duration = Duration::from_secs(75);
-/// The largest answer that is taken.
-const MAX_ANSWER: usize = 64 << 20;
+/// The timeout for a call that reads.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout for a call that changes something: longer than that of the server.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The largest response, in bytes.
+const MAX_RESPONSE: usize = 64 << 20;
 
-/// Why there is no answer.
+/// An error of the connection.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// Nothing listens.
+    /// No server runs.
     #[error(
         "no tollgate serves from `{}`: start one with `tollgate serve`, or name its data directory with `--data`",
         data.display()
     )]
-    Nobody {
+    NotRunning {
         /// The data directory.
         data: PathBuf,
     },
-    /// The socket is not ours to use.
+    /// This user has no permission to connect.
     #[error("no right to use `{}` (mode {mode:04o}, owner uid {owner}): run this as that user, or as root", path.display())]
     Forbidden {
-        /// What keeps us out: the socket, or a directory above it.
+        /// The socket, or the directory above it that denies access.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
         /// Its owner.
         owner: u32,
     },
-    /// It listens, but does not answer.
-    #[error("the tollgate that serves from `{}` does not answer within {} s: see its log", data.display(), after.as_secs())]
-    Slow {
+    /// The server did not answer within the timeout.
+    #[error("the tollgate that serves from `{}` did not answer within {} s: see its log", data.display(), after.as_secs())]
+    TimedOut {
         /// The data directory.
         data: PathBuf,
-        /// How long it was waited for.
+        /// The timeout.
         after: Duration,
     },
-    /// The answer broke off, or there never was one.
-    #[error("failed to talk to the tollgate that serves from `{}`: {detail}: try again, and see its log", data.display())]
+    /// The connection failed.
+    #[error("the connection to the tollgate that serves from `{}` failed ({detail}): try again, and see its log", data.display())]
     Broken {
         /// The data directory.
         data: PathBuf,
-        /// What happened.
+        /// The cause.
         detail: String,
     },
 }
 
-/// Asks the tollgate that serves from `data`. `path` may have a query; of a call without a body it is empty.
+/// Calls the tollgate that serves from `data`. `path` may have a query; `body` is empty for a call without one.
 pub async fn call(
     data: &Path,
     method: Method,
     path: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), CallError> {
-    let after = if method == Method::GET { READ_TIME } else { CHANGE_TIME };
+    let after = if method == Method::GET { READ_TIMEOUT } else { CHANGE_TIMEOUT };
     let exchange = async {
         let stream = connect(data).await.map_err(|error| connect_error(data, &error))?;
         let broken = |detail: String| CallError::Broken { data: data.to_owned(), detail };
         exchange(stream, method, path, body).await.map_err(broken)
     };
-    timeout(after, exchange).await.unwrap_or_else(|_| Err(CallError::Slow { data: data.to_owned(), after }))
+    timeout(after, exchange)
+        .await
+        .unwrap_or_else(|_| Err(CallError::TimedOut { data: data.to_owned(), after }))
 }
 
 async fn connect(data: &Path) -> io::Result<UnixStream> {
     let (address, _held) = super::address(data, super::NAME)?;
-    let path = address.as_pathname().expect("it was made of a path");
+    let path = address.as_pathname().expect("the address was made from a path");
     UnixStream::connect(path).await
 }
 
@@ -88,15 +90,15 @@ fn connect_error(data: &Path, error: &io::Error) -> CallError {
     let path = data.join(super::NAME);
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            CallError::Nobody { data: data.to_owned() }
+            CallError::NotRunning { data: data.to_owned() }
         }
-        io::ErrorKind::PermissionDenied if let Some(closed) = closed(&path) => closed,
+        io::ErrorKind::PermissionDenied if let Some(denied) = denied_by(&path) => denied,
         _ => CallError::Broken { data: data.to_owned(), detail: error.to_string() },
     }
 }
 
-/// What keeps us out: where the socket's own rights cannot be seen, it is what stands above it.
-fn closed(path: &Path) -> Option<CallError> {
+/// The file that denies access: the socket, or the nearest directory above it whose mode can be read.
+fn denied_by(path: &Path) -> Option<CallError> {
     path.ancestors().find_map(|path| {
         let found = fs::metadata(path).ok()?;
         Some(CallError::Forbidden { path: path.to_owned(), mode: found.mode() & 0o7777, owner: found.uid() })
@@ -114,12 +116,12 @@ async fn exchange(
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let exchange = async move {
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
         Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
     };
-    // What ends the connection early shows in the exchange.
-    let (answer, _) = tokio::join!(exchange, connection);
-    answer
+    // An error of the connection shows in the exchange too.
+    let (result, _) = tokio::join!(exchange, connection);
+    result
 }

@@ -1,8 +1,9 @@
-//! The control socket: `control.sock` in the data directory, which answers the admin API without a token to
-//! the user that serves and to root, and to nobody else. The commands that talk to a running tollgate go
-//! through it (`call`).
+//! The control socket: `control.sock` in the data directory. It serves the admin API without a token, to the user that runs
+//! the server and to root only: the file has mode 0600, and the uid of every peer is checked. Commands that talk to a
+//! running tollgate use it, by `call`.
 //!
-//! Knows no call of the API. Whoever binds it holds `serve.lock`: a socket that is there already is a dead one's.
+//! It knows no operation of the API. The process that binds it holds `serve.lock`, so a socket that exists already is left
+//! over from a dead process.
 
 mod call;
 
@@ -34,22 +35,22 @@ use crate::{
 };
 
 const NAME: &str = "control.sock";
-/// The socket's name until it is ready.
+/// The name of the socket until it is ready.
 const DRAFT: &str = "control.new";
-/// Connections that are answered at once; more wait to be accepted.
+/// Connections that are served at once. Further ones wait in the backlog.
 const MAX_CONNECTIONS: usize = 16;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
-/// How long a request's head may take.
-const HEAD_TIME: Duration = Duration::from_secs(5);
-/// How long a whole exchange may take: longer than a reload is waited for.
-const EXCHANGE_TIME: Duration = Duration::from_secs(70);
-/// How long exchanges that are under way may go on once serving stops.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How long to wait when connections cannot be accepted, as when the process has too many files open.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The timeout for a request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The timeout for a whole exchange: longer than that for a reload.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(70);
+/// The grace period for exchanges in progress at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+/// The pause after a failed accept, such as with too many open files.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The socket in the data directory. Dropped, it is gone, and nobody is answered any more.
+/// The listening socket. Dropping it removes the file and stops the server.
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
@@ -58,13 +59,13 @@ pub struct Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // One that stays behind does no harm: the next to serve puts its own there.
+        // A file that stays behind does no harm: the next server replaces it.
         let _ = fs::remove_file(&self.path);
         self.stop.cancel();
     }
 }
 
-/// Puts the socket into the data directory; whoever calls is answered while the future runs.
+/// Creates the socket in the data directory. Calls are served while the future runs.
 pub fn start(data: &Path, admin: Admin) -> io::Result<(Socket, impl Future<Output = ()> + use<>)> {
     let listener = bind(data)?;
     let socket = Socket { path: data.join(NAME), stop: CancellationToken::new() };
@@ -72,9 +73,9 @@ pub fn start(data: &Path, admin: Admin) -> io::Result<(Socket, impl Future<Outpu
     Ok((socket, calls))
 }
 
-/// It is its owner's alone before anybody can connect.
+/// Binds under a draft name, sets the mode, listens, then renames: at no time can another user connect.
 fn bind(data: &Path) -> io::Result<UnixListener> {
-    let (draft, place) = (data.join(DRAFT), data.join(NAME));
+    let (draft, path) = (data.join(DRAFT), data.join(NAME));
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -85,12 +86,12 @@ fn bind(data: &Path) -> io::Result<UnixListener> {
     fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    fs::rename(&draft, &place)?;
+    fs::rename(&draft, &path)?;
     UnixListener::from_std(socket.into())
 }
 
-/// A socket's address, and what has to be held while it is used: a socket's path has room for some 100
-/// bytes, and a longer one is spelled from an open directory.
+/// The address of a socket, and a directory handle to hold while it is used. A socket path has room for about 100 bytes;
+/// a longer one is written as `/proc/self/fd/N/NAME`.
 fn address(dir: &Path, name: &str) -> io::Result<(SockAddr, Option<fs::File>)> {
     if let Ok(address) = SockAddr::unix(dir.join(name)) {
         return Ok((address, None));
@@ -100,7 +101,7 @@ fn address(dir: &Path, name: &str) -> io::Result<(SockAddr, Option<fs::File>)> {
     Ok((address, Some(held)))
 }
 
-/// Answers until it is told to stop, and a moment longer what is under way.
+/// Serves until `stop`, and exchanges in progress for a grace period longer.
 async fn serve(listener: UnixListener, admin: Admin, stop: CancellationToken) {
     let mut exchanges = JoinSet::new();
     loop {
@@ -108,49 +109,50 @@ async fn serve(listener: UnixListener, admin: Admin, stop: CancellationToken) {
             () = stop.cancelled() => break,
             Some(_) = exchanges.join_next() => {}
             accepted = listener.accept(), if exchanges.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(exchanges.spawn(converse(stream, admin.clone()))),
+                Ok((stream, _)) => drop(exchanges.spawn(serve_connection(stream, admin.clone()))),
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection on the control socket");
-                    sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_BACKOFF).await;
                 }
             },
         }
     }
     drop(listener);
-    let _ = timeout(LAST_WORDS, async { while exchanges.join_next().await.is_some() {} }).await;
+    let _ = timeout(SHUTDOWN_GRACE, async { while exchanges.join_next().await.is_some() {} }).await;
     exchanges.shutdown().await;
 }
 
-/// One connection, one exchange.
-async fn converse(stream: UnixStream, admin: Admin) {
-    let known = known(&stream);
+/// Serves one connection, which has one exchange.
+async fn serve_connection(stream: UnixStream, admin: Admin) {
+    let actor = peer(&stream);
     let service = service_fn(|request: Request<Incoming>| {
-        let (admin, known) = (&admin, known.clone());
+        let (admin, actor) = (&admin, actor.clone());
         async move {
-            let answered = match known {
+            let response = match actor {
                 Ok(actor) => gateway::administer(admin, admin.files.snapshot(), request, actor).await,
                 Err(fault) => Err(fault),
             };
-            Ok::<_, std::convert::Infallible>(answered.unwrap_or_else(|fault| gateway::refuse(&fault)))
+            Ok::<_, std::convert::Infallible>(response.unwrap_or_else(|fault| gateway::refuse(&fault)))
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).keep_alive(false);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
     let exchange = http.serve_connection(TokioIo::new(stream), service);
-    match timeout(EXCHANGE_TIME, exchange).await {
+    match timeout(EXCHANGE_TIMEOUT, exchange).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an exchange on the control socket broke off"),
-        Err(_) => tracing::debug!("an exchange on the control socket took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "an exchange on the control socket failed"),
+        Err(_) => tracing::debug!("an exchange on the control socket timed out"),
     }
 }
 
-/// The other side, if it may ask, whatever rights the socket's file has got meanwhile.
-fn known(stream: &UnixStream) -> Result<Actor, Fault> {
+/// The user at the other end, if it has the right to call: the mode of the file may have been changed.
+fn peer(stream: &UnixStream) -> Result<Actor, Fault> {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
         Ok(peer) if peer.uid() == own || peer.uid() == 0 => Ok(Actor::local(peer.uid())),
         _ => {
-            let message = format!("Only the user that serves (uid {own}) and root may use this socket");
+            let message =
+                format!("Only the user that runs the server (uid {own}) and root may use this socket");
             Err(Fault::new(Kind::Forbidden, message))
         }
     }

@@ -137,7 +137,7 @@ fn the_socket_is_its_owners_alone() {
     rights(&world.home.data(), 0o755);
     check("/data/control.sock` (mode 0600, owner uid 0): run this as that user, or as root");
     rights(&world.home.data().join("control.sock"), 0o666);
-    check("Only the user that serves (uid 0) and root may use this socket");
+    check("Only the user that runs the server (uid 0) and root may use this socket");
 }
 
 #[test]
