@@ -64,11 +64,8 @@ impl Compiled {
         Self { set }
     }
 
-    pub(super) fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.set.iter().map(|(header, text)| {
-            let reveals = text.names().any(|name| *name == Name::Secret);
-            Output { header, text, reveals }
-        })
+    pub(super) fn outputs(&self) -> Vec<Output<'_>> {
+        self.set.iter().map(|(header, text)| Output { header, text, reveals: reveals(text) }).collect()
     }
 
     /// Fills in the vars. `overridden`: headers that an active gateway or egress removes or replaces.
@@ -83,12 +80,6 @@ impl Compiled {
 }
 
 impl Bound {
-    /// Headers that it would write if no gateway or egress removed or replaced them, with their index.
-    pub(super) fn overridden(&self) -> impl Iterator<Item = (usize, &HeaderName)> {
-        let headers = self.set.iter().enumerate().filter(|(_, header)| header.overridden);
-        headers.map(|(index, header)| (index, &header.name))
-    }
-
     /// Writes the headers, and reports each with its index. A value that is malformed is an error also where a gateway
     /// or an egress would remove it.
     pub(super) fn apply(
@@ -108,6 +99,10 @@ impl Bound {
         }
         Ok(())
     }
+}
+
+fn reveals(text: &Text) -> bool {
+    text.names().any(|name| *name == Name::Secret)
 }
 
 /// The value with the secret filled in. Its buffer never grows, so that no copy of the secret stays behind in memory.

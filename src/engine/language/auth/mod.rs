@@ -27,7 +27,11 @@ pub struct Compiled(CompiledKind);
 
 /// A kind, bound to the values of the vars: what requests run on.
 #[derive(Debug)]
-pub struct Bound(BoundKind);
+pub struct Bound {
+    kind: BoundKind,
+    /// Headers that an active gateway or egress removes or replaces, with their index among the outputs.
+    overridden: Vec<(usize, HeaderName)>,
+}
 
 #[derive(Debug, Clone)]
 enum CompiledKind {
@@ -63,7 +67,7 @@ impl Compiled {
     }
 
     /// The headers that it writes. A client's own headers of these names are removed.
-    pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+    pub fn outputs(&self) -> Vec<Output<'_>> {
         match &self.0 {
             CompiledKind::Headers(kind) => kind.outputs(),
         }
@@ -78,25 +82,27 @@ impl Compiled {
 
     /// Fills in the vars. `overridden`: headers that an active gateway or egress removes or replaces.
     pub(crate) fn bind(&self, filler: &Filler<'_>, overridden: impl Fn(&HeaderName) -> bool) -> Bound {
-        Bound(match &self.0 {
+        let outputs = self.outputs().into_iter().enumerate();
+        let yielded = outputs.filter(|(_, output)| overridden(output.header));
+        let yielded = yielded.map(|(index, output)| (index, output.header.clone())).collect();
+        let kind = match &self.0 {
             CompiledKind::Headers(kind) => BoundKind::Headers(kind.bind(filler, overridden)),
-        })
+        };
+        Bound { kind, overridden: yielded }
     }
 }
 
 impl Bound {
     /// The inputs that have to be obtained before the head is made.
     pub fn needs(&self) -> Needs {
-        match &self.0 {
+        match &self.kind {
             BoundKind::Headers(_) => headers::NEEDS,
         }
     }
 
     /// Headers that it does not write since a gateway or an egress removes or replaces them, with their index.
-    pub fn overridden(&self) -> impl Iterator<Item = (usize, &HeaderName)> {
-        match &self.0 {
-            BoundKind::Headers(kind) => kind.overridden(),
-        }
+    pub fn overridden(&self) -> &[(usize, HeaderName)] {
+        &self.overridden
     }
 
     /// Authenticates the finished head, and reports each header that it writes with its index. On an error the request
@@ -107,7 +113,7 @@ impl Bound {
         inputs: Inputs<'_>,
         wrote: impl FnMut(usize, &HeaderName),
     ) -> Result<(), Malformed> {
-        match &self.0 {
+        match &self.kind {
             BoundKind::Headers(kind) => kind.apply(head, inputs, wrote),
         }
     }

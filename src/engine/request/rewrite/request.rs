@@ -236,7 +236,7 @@ fn made(value: &Value, path: &str, hit: &Hit) -> Result<HeaderValue, Fault> {
 fn leave_to_overlays(headers: &mut HeaderMap, chosen: &Chosen<'_>, witness: &mut impl Witness) {
     for (index, name) in chosen.auth.kind.overridden() {
         headers.insert(name.clone(), HeaderValue::from_static(""));
-        witness.header(name, RuleTable::Auth.rule(RuleKind::Set, index));
+        witness.header(name, RuleTable::Auth.rule(RuleKind::Set, *index));
     }
 }
 

@@ -127,7 +127,7 @@ impl Finder<'_> {
     fn set_pointer(&self, table: &str, rule: Rule, name: &str) -> String {
         let entry = self.auth.filter(|_| rule.table == RuleTable::Auth);
         let kind = entry.and_then(|index| self.provider.auth.get(index)).map(|entry| &entry.kind);
-        let header = kind.and_then(|kind| kind.outputs().nth(rule.index).map(|one| kind.pointer(one.header)));
+        let header = kind.and_then(|kind| kind.outputs().get(rule.index).map(|one| kind.pointer(one.header)));
         header.map_or_else(|| format!("{table}/set/{}", step(name)), |pointer| format!("{table}{pointer}"))
     }
 
@@ -177,7 +177,7 @@ impl Finder<'_> {
         let mut claims = sets(&format!("{}/headers", self.endpoint()), &endpoint.headers.set);
         claims.extend(sets("/headers", &provider.headers.set));
         for (index, entry) in provider.auth.iter().enumerate() {
-            let headers = entry.kind.outputs().map(|output| output.header);
+            let headers = entry.kind.outputs().into_iter().map(|output| output.header);
             claims.extend(headers.map(|name| (format!("/auth/{index}{}", entry.kind.pointer(name)), name)));
         }
         for (index, egress) in provider.egress.iter().enumerate() {

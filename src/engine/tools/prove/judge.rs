@@ -65,7 +65,8 @@ impl<'p> Judge<'p> {
     /// The first header that carries a credential to the upstream.
     fn secret(&self, route: &UpstreamRoute<'p>) -> Option<(&'p HeaderName, &'p At)> {
         let entries = self.provider.auth.iter();
-        let mut outputs = entries.flat_map(|auth| auth.kind.outputs().map(move |output| (output, &auth.at)));
+        let mut outputs =
+            entries.flat_map(|auth| auth.kind.outputs().into_iter().map(move |output| (output, &auth.at)));
         let (output, at) = outputs.find(|(one, _)| one.reveals && route.passes_value(one.header.as_str()))?;
         Some((output.header, at))
     }
@@ -201,8 +202,10 @@ impl<'p> Judge<'p> {
         let wide = wide.map(|name| (name, provider.headers.at.as_ref().unwrap_or(&provider.at)));
         let own = names(&endpoint.headers);
         let own = own.map(|name| (name, endpoint.headers.at.as_ref().unwrap_or(&endpoint.at)));
-        let auth =
-            provider.auth.iter().flat_map(|one| one.kind.outputs().map(|output| (output.header, &one.at)));
+        let auth = provider
+            .auth
+            .iter()
+            .flat_map(|one| one.kind.outputs().into_iter().map(|output| (output.header, &one.at)));
         let by_gateways = upstream_routes::by_gateways(provider, &BTreeSet::new());
         for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| any(never, name.as_str())) {
             if let Some(route) = by_gateways.iter().find(|route| route.passes_header(name.as_str())) {
