@@ -12,6 +12,9 @@ pub use tollgate_engine::{
     tools::{diff, explain, filetest, prove, reconcile, upstream_routes},
 };
 
+// floor: the clock
+pub mod clock;
+
 // floor: settings
 pub mod settings;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
-use super::{Actor, MasterKey, people, seal::Place};
+use super::{Actor, MasterKey, credentials, seal::Place};
 use crate::{
     fields::{KnownFields, UnknownField},
     name::Owner,
@@ -93,13 +93,13 @@ pub async fn confirm(
         let mut lost = false;
         for old in store.credentials(owner).await?.iter().filter(|one| which.names(one)) {
             let Some(today) = moved(known, old) else { continue };
-            let Ok(stored) = people::open_credential(key, old) else { continue };
+            let Ok(stored) = credentials::open_credential(key, old) else { continue };
             let name = format!("{}.{}", old.section, old.field);
             let one = Confirmed { from: old.origins.clone().unwrap_or_default(), to: today.to_vec() };
             let detail = json!({ "field": name, "from": one.from, "to": one.to });
             let act = actor.act("credentials.confirm", owner, detail);
             let place = Place { owner, section: &old.section, field: &old.field, origins: Some(today) };
-            let new = people::seal_credential(key, place, &stored, old.updated_at_ms);
+            let new = credentials::encrypt_credential(key, place, &stored, old.updated_at_ms);
             // What is set meanwhile is bound to today's origins already, and wins.
             if store.swap_credential(&new, &old.sealed, &key.id(), SwapReason::Confirm(&act)).await? {
                 confirmed.insert(name, one);

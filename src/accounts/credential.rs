@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{clock::utc, oauth};
+use super::expiry;
+use crate::clock::utc;
 use crate::secret::Secret;
 
 /// Longest secret, in bytes. Whole request heads of many servers end at 8 KiB.
@@ -152,7 +153,7 @@ impl Stored {
             value.as_u64().ok_or_else(|| json_error("`expiresAt` is no count of milliseconds since 1970"))
         });
         let access_token = secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?;
-        let expires_at_ms = expires_at.transpose()?.or_else(|| oauth::expiry_of(&access_token));
+        let expires_at_ms = expires_at.transpose()?.or_else(|| expiry::expiry_of(&access_token));
         Ok(Self::OAuth { access_token, refresh_token: secret("refreshToken")?, expires_at_ms })
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Actor, DisplayName, Edit, MasterKey, TokenDraft,
-    people::{sealed, told},
+    credentials::{audit_entry, encrypted},
     token,
 };
 use crate::{
@@ -64,7 +64,7 @@ pub async fn import_user(
     newcomer: &Newcomer,
 ) -> Result<Imported, StoreError> {
     let Newcomer { id, name, ip, created_at_ms, tokens, pastes, edits } = newcomer;
-    let stored: Vec<Value> = edits.iter().map(told).collect();
+    let stored: Vec<Value> = edits.iter().map(audit_entry).collect();
     let detail = json!({ "name": name.as_str(), "tokens": tokens.len(), "credentials": stored });
     let act = actor.act("user.import", id, detail);
     let (owner, key) = (Owner::User(id.clone()), key.as_now());
@@ -76,7 +76,7 @@ pub async fn import_user(
         created_at_ms: *created_at_ms,
         disabled_at_ms: None,
     };
-    let credentials: Vec<_> = edits.iter().map(|edit| sealed(&key, &owner, edit, act.at_ms)).collect();
+    let credentials: Vec<_> = edits.iter().map(|edit| encrypted(&key, &owner, edit, act.at_ms)).collect();
     let record = |one: &NewcomerToken| {
         let draft = TokenDraft { expires_at_ms: one.expires_at_ms, ..TokenDraft::new(None, TokenKind::Both) };
         token::foreign_record(&one.token, draft, act.at_ms)

@@ -3,7 +3,6 @@
 //! here has a deadline, every queue a bound.
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,16 +16,17 @@ use tokio::{
 use super::{
     Caller, CallerToken, MasterKey,
     cache::{Answers, Known, LocalCache, Memory, Recall, Remembered},
-    clock,
+    credentials,
+    directory::Directory,
     flight::{NoAnswer, Turn},
-    people,
     token::Candidates,
     used::{self, Use},
     watch::{Pulse, fill, watch},
 };
 use crate::{
-    name::{AdminTokenId, UserId},
-    store::{Invalidated, InvalidationCounter, Store, StoreError, StoredAdminToken, TokenHash, TokenLookup},
+    clock,
+    name::AdminTokenId,
+    store::{InvalidationCounter, StoreError, StoredAdminToken, TokenHash, TokenLookup},
 };
 
 /// How long a caller that is not known waits for the store.
@@ -35,101 +35,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const STALE_DEADLINE: Duration = Duration::from_millis(500);
 const MAX_WAITING: usize = 1024;
 const MAX_RUNNING: usize = 16;
-
-/// What is asked of the store. A trait only so that tests can count and fail.
-pub trait Directory: Send + Sync + 'static {
-    /// See [`Store::lookup_token`].
-    fn lookup_token(
-        &self,
-        hash: &TokenHash,
-    ) -> impl Future<Output = Result<Option<TokenLookup>, StoreError>> + Send;
-    /// See [`Store::lookup_paste_token`].
-    fn lookup_paste_token(
-        &self,
-        hash: &TokenHash,
-    ) -> impl Future<Output = Result<Option<TokenLookup>, StoreError>> + Send;
-    /// See [`Store::find_admin_token`].
-    fn find_admin_token(
-        &self,
-        hash: &TokenHash,
-    ) -> impl Future<Output = Result<Option<StoredAdminToken>, StoreError>> + Send;
-    /// See [`Store::data_version`].
-    fn data_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// See [`Store::last_invalidation`].
-    fn last_invalidation(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
-    /// See [`Store::invalidated_since`].
-    fn invalidated_since(&self, seq: u64) -> impl Future<Output = Result<Invalidated, StoreError>> + Send;
-    /// See [`Store::count_tokens`].
-    fn count_tokens(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
-    /// See [`Store::token_hashes_after`].
-    fn token_hashes_after(
-        &self,
-        after: Option<&TokenHash>,
-        limit: u64,
-    ) -> impl Future<Output = Result<Vec<TokenHash>, StoreError>> + Send;
-    /// See [`Store::token_hashes_of`].
-    fn token_hashes_of(
-        &self,
-        user: Option<&UserId>,
-    ) -> impl Future<Output = Result<Vec<TokenHash>, StoreError>> + Send;
-    /// See [`Store::record_last_use`].
-    fn record_last_use(
-        &self,
-        used: &[(TokenHash, u64)],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// See [`Store::invalidations`].
-    fn invalidations(&self) -> InvalidationCounter;
-}
-
-impl Directory for Store {
-    async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
-        self.lookup_token(hash).await
-    }
-
-    async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
-        self.lookup_paste_token(hash).await
-    }
-
-    async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>, StoreError> {
-        self.find_admin_token(hash).await
-    }
-
-    async fn data_version(&self) -> Result<i64, StoreError> {
-        self.data_version().await
-    }
-
-    async fn last_invalidation(&self) -> Result<u64, StoreError> {
-        self.last_invalidation().await
-    }
-
-    async fn invalidated_since(&self, seq: u64) -> Result<Invalidated, StoreError> {
-        self.invalidated_since(seq).await
-    }
-
-    async fn count_tokens(&self) -> Result<u64, StoreError> {
-        self.count_tokens().await
-    }
-
-    async fn token_hashes_after(
-        &self,
-        after: Option<&TokenHash>,
-        limit: u64,
-    ) -> Result<Vec<TokenHash>, StoreError> {
-        self.token_hashes_after(after, limit).await
-    }
-
-    async fn token_hashes_of(&self, user: Option<&UserId>) -> Result<Vec<TokenHash>, StoreError> {
-        self.token_hashes_of(user).await
-    }
-
-    async fn record_last_use(&self, used: &[(TokenHash, u64)]) -> Result<(), StoreError> {
-        self.record_last_use(used).await
-    }
-
-    fn invalidations(&self) -> InvalidationCounter {
-        self.invalidations()
-    }
-}
 
 /// The way to ask who somebody is. Cheap to clone; each worker has one, and a `LocalCache`.
 #[derive(Debug, Clone)]
@@ -408,8 +313,8 @@ async fn find_caller(
 /// What cannot be opened is left out, so that a user's other credentials go on working.
 fn open_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Caller {
     let TokenLookup { user, token, credentials } = found;
-    let (credentials, unreadable) = people::open_all(key, credentials);
-    for people::Unreadable { section, field, reason } in unreadable {
+    let (credentials, unreadable) = credentials::open_all(key, credentials);
+    for credentials::Unreadable { section, field, reason } in unreadable {
         tracing::error!(user = %user.id, section, field, %reason, "a stored credential cannot be opened");
     }
     let token = CallerToken {

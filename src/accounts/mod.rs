@@ -4,11 +4,15 @@
 //! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
+mod actor;
 mod attempts;
 mod cache;
-mod clock;
 mod confirm;
 mod credential;
+mod credentials;
+mod directory;
+mod display_name;
+mod expiry;
 mod filter;
 mod flight;
 mod import;
@@ -17,38 +21,44 @@ mod locked;
 mod lookup;
 mod oauth;
 mod paste;
-mod people;
+mod random;
 mod refresh;
 mod rekey;
 mod seal;
 mod segments;
 mod token;
+mod tokens;
 mod used;
+mod users;
 mod watch;
 
 pub use self::{
+    actor::Actor,
     attempts::{Attempts, TooMany},
     cache::LocalCache,
-    clock::{from_utc, now_ms, utc},
     confirm::{ConfirmError, Confirmed, Which, confirm, moved},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
+    credentials::{
+        Edit, Unreadable, change_credentials, open_credential, read_credentials, remove_credential,
+    },
+    directory::Directory,
+    display_name::{BadName, DisplayName},
     import::{Newcomer, NewcomerPaste, NewcomerToken, import_user},
     key::{KeyError, KeySources, Settled},
-    lookup::{Accounts, Directory},
+    lookup::Accounts,
     oauth::Refused,
     paste::issue_paste_token,
-    people::{
-        Actor, BadName, DisplayName, Draft, Edit, Issued, NewUser, NotRotated, TokenDraft, Unreadable,
-        add_token, add_user, change_credentials, create_user, ensure_admin_token, issue_admin_token,
-        issue_token, open_credential, read_credentials, remove_credential, remove_user, revoke_admin_token,
-        revoke_token, rotate_token, update_user,
-    },
     refresh::{
         Endpoints, Fresh, Need, NotRefreshed, Place, Refresher, Tokens, Vaults, WAIT_WHILE_GOOD, Wanted,
     },
     rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},
-    token::shown,
+    token::{TokenDraft, shown},
+    tokens::{
+        Issued, NotRotated, add_token, ensure_admin_token, issue_admin_token, issue_token,
+        revoke_admin_token, revoke_token, rotate_token,
+    },
+    users::{Draft, NewUser, add_user, create_user, remove_user, update_user},
 };
 use crate::{
     decide::CallerFacts,

@@ -5,13 +5,15 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::credential::{Stored, checked};
+use super::{
+    credential::{Stored, checked},
+    expiry::{expiry_of, seconds},
+};
 use crate::secret::Secret;
 
 /// The longest answer that is read, in bytes.
@@ -115,32 +117,6 @@ fn is_error(body: &[u8]) -> bool {
     !matches!(code, None | Some("" | "server_error" | "slow_down" | "temporarily_unavailable"))
 }
 
-/// A lifetime: a number, or a text that is one, as some endpoints have it. None at all is as good as missing.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float that is cast saturates")]
-fn seconds(value: &serde_json::Value) -> Option<u64> {
-    let number = match value {
-        serde_json::Value::String(text) => text.trim().parse().ok()?,
-        other => other.as_f64()?,
-    };
-    Some(number as u64).filter(|seconds| *seconds > 0)
-}
-
-/// When an access token expires that is a JSON Web Token and says so, in milliseconds since 1970. Its signature
-/// is for whoever it was made for; here it only says when to ask for the next.
-pub(super) fn expiry_of(access_token: &Secret) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: serde_json::Value,
-    }
-    let mut parts = access_token.expose().split('.');
-    let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
-        return None;
-    };
-    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
-    let claims: Claims = serde_json::from_slice(&payload).ok()?;
-    Some(seconds(&claims.exp)?.saturating_mul(1000))
-}
-
 /// How long a credential is let alone after so many failures in a row.
 pub(super) fn pause(failures: u32) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -149,6 +125,8 @@ pub(super) fn pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
     use super::*;
 
     const NOW_MS: u64 = 1_000_000_000_000;

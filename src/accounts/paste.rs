@@ -8,11 +8,7 @@ use hmac::{Hmac, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::{
-    Caller,
-    people::Actor,
-    token::{generate_id, random},
-};
+use super::{Caller, actor::Actor, random::random, token::generate_id};
 use crate::{
     bind, hex,
     name::Scope,

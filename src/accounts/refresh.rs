@@ -30,12 +30,9 @@ use self::{
     obtained::Obtained,
     once::{Ended, Unsaved, once},
 };
-use super::{
-    clock,
-    oauth::{self, Refused},
-};
+use super::oauth::{self, Refused};
 pub use crate::decide::{RefreshReason as Need, WAIT_WHILE_GOOD};
-use crate::{decide::expires_within, name::Owner, origin::Origin, secret::Secret};
+use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::Secret};
 
 /// How long whoever asks waits: a little longer than a refresh that another node has begun may take.
 const DEADLINE: Duration = Duration::from_secs(15);

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{locked::Locked, token::random};
+use super::{locked::Locked, random::random};
 use crate::{hex, name::Owner, secret::Secret};
 
 /// Without origins.

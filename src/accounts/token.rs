@@ -3,17 +3,37 @@
 
 use zeroize::Zeroizing;
 
-use super::people::TokenDraft;
+use super::{DisplayName, random::random};
 use crate::{
     hex,
-    name::{AdminTokenId, TokenId, UserId},
+    name::{AdminTokenId, Scope, TokenId, UserId},
     secret::Secret,
-    store::{NewAdminToken, NewToken, TokenHash},
+    store::{NewAdminToken, NewToken, TokenHash, TokenKind},
 };
 
 const PREFIX: &str = "tg_";
 /// What a list shows of a token: enough to tell it apart, too little to guess the rest.
 const SHOWN_CHARS: usize = PREFIX.len() + 8;
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct TokenDraft {
+    /// What it is for.
+    pub label: Option<DisplayName>,
+    /// What it may do.
+    pub kind: TokenKind,
+    /// What it is narrowed to; all providers, if absent.
+    pub scopes: Option<Vec<Scope>>,
+    /// From when on it is refused; never, if absent.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl TokenDraft {
+    /// A token that is narrowed to nothing and does not expire.
+    pub fn new(label: Option<DisplayName>, kind: TokenKind) -> Self {
+        Self { label, kind, scopes: None, expires_at_ms: None }
+    }
+}
 
 /// A new token: `tg_` and 48 hex digits.
 pub(super) fn generate() -> Secret {
@@ -39,13 +59,6 @@ pub(super) fn generate_id() -> TokenId {
 
 fn id_text(prefix: &str) -> String {
     format!("{prefix}{}", hex::encode(&random::<8>()))
-}
-
-/// Random bytes. That there are none is nothing a caller could mend.
-pub(super) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
-    bytes
 }
 
 /// How a token is recognised in lists: its first characters.

@@ -8,7 +8,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::lookup::Directory;
+use super::directory::Directory;
 use crate::store::TokenHash;
 
 /// How often it is written.

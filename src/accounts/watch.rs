@@ -11,8 +11,9 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::{cache::Now, clock, filter::Filter, lookup::Directory};
+use super::{cache::Now, directory::Directory, filter::Filter};
 use crate::{
+    clock,
     name::UserId,
     store::{Invalidated, InvalidationCounter, StoreError},
 };

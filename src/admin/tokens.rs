@@ -15,7 +15,8 @@ use super::{
     users::{display_name, user_not_found},
 };
 use crate::{
-    accounts::{self, Caller, Issued, NotRotated, TokenDraft, from_utc, now_ms, utc},
+    accounts::{self, Caller, Issued, NotRotated, TokenDraft},
+    clock::{from_utc, now_ms, utc},
     fault::{Fault, Kind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
     store::{self, AdminTokenRevocation, TokenKind},

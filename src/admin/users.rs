@@ -11,7 +11,8 @@ use super::{
     pointer, store_fault,
 };
 use crate::{
-    accounts::{self, DisplayName, Draft, NewUser as Outcome, now_ms, utc},
+    accounts::{self, DisplayName, Draft, NewUser as Outcome},
+    clock::{now_ms, utc},
     fault::{Fault, Kind},
     name::{GroupName, Owner, UserId},
     store::{self, DuplicateNames, UserChange},

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 
 use super::context::{Context, Report};
-use crate::{accounts::utc, store::HashChain};
+use crate::{clock::utc, store::HashChain};
 
 /// Entries that are read at once.
 const PAGE: u64 = 1000;

@@ -10,7 +10,7 @@ use super::{
     api::{self, Refused},
     context::{Context, Report, find_user, read_secret, table},
 };
-use crate::{accounts::utc, name::GroupName, secret::Secret};
+use crate::{clock::utc, name::GroupName, secret::Secret};
 
 /// The arguments of `tollgate credential`.
 #[derive(Args)]

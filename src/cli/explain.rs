@@ -12,7 +12,8 @@ use super::{
     token::Kind,
 };
 use crate::{
-    accounts::{self, KeySources, MasterKey, open_credential},
+    accounts::{KeySources, MasterKey, open_credential},
+    clock,
     compile::{self, Compiled, VarSource},
     decide::TokenKind,
     explain::{self, Access, Caller, Held, Kept, Owned, Scene},
@@ -273,7 +274,7 @@ fn held(key: &MasterKey, sealed: &SealedCredential) -> Held {
     match open_credential(key, sealed) {
         // One that has expired would be refreshed first, if it can be.
         Ok(stored) => {
-            let usable = stored.usable(accounts::now_ms()).or_else(|| stored.refreshable());
+            let usable = stored.usable(clock::now_ms()).or_else(|| stored.refreshable());
             usable.map_or(Held::Expired, |secret| Held::Value(secret.clone()))
         }
         Err(reason) => Held::Unreadable(reason.to_string()),

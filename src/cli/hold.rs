@@ -11,7 +11,7 @@ use std::{
 use anyhow::bail;
 
 use crate::{
-    accounts::{now_ms, utc},
+    clock::{now_ms, utc},
     store::StoreError,
 };
 

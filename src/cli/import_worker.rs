@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 use super::context::{Context, Report, counted, has_no_store};
 use crate::{
-    accounts::{Actor, MasterKey, Newcomer, import_user, now_ms},
+    accounts::{Actor, MasterKey, Newcomer, import_user},
+    clock::now_ms,
     compile, files, pipeline,
     store::Imported,
     syntax::FieldKind,

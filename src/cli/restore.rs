@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{backup::contents, context::Report, hold::hold};
 use crate::{
-    accounts::{Actor, KeySources, MasterKey, now_ms, utc},
+    accounts::{Actor, KeySources, MasterKey},
+    clock::{now_ms, utc},
     store::{self, DATABASE, DirLock},
 };
 

@@ -12,9 +12,8 @@ use super::{
     context::{Context, Report, find_user, read_secret, table},
 };
 use crate::{
-    accounts::{
-        Actor, DisplayName, from_utc, issue_admin_token, now_ms, revoke_admin_token, revoke_token, shown, utc,
-    },
+    accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown},
+    clock::{from_utc, now_ms, utc},
     name::{AdminTokenId, Scope},
     secret::Secret,
     store::{AdminTokenRevocation, StoredToken, TokenHash, TokenKind},

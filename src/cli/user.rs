@@ -5,7 +5,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::{Context, Report, find_user, table};
 use crate::{
-    accounts::{Actor, DisplayName, Draft, NewUser, add_user, now_ms, remove_user, update_user, utc},
+    accounts::{Actor, DisplayName, Draft, NewUser, add_user, remove_user, update_user},
+    clock::{now_ms, utc},
     name::GroupName,
     store::{DuplicateNames, User, UserChange},
 };

@@ -13,7 +13,7 @@ use super::{
     last_good::LastGoodSet, source_file::Hash, tree,
 };
 use crate::{
-    accounts::{now_ms, utc},
+    clock::{now_ms, utc},
     compile::Rejected,
     diag::Severity,
     hex,

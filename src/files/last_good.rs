@@ -21,7 +21,7 @@ use super::{
     vars::Fingerprints,
 };
 use crate::{
-    accounts::now_ms,
+    clock::now_ms,
     compile::Rejected,
     name::FileName,
     reconcile::{Fresh, Good, Serving, Settled},

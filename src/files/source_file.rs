@@ -17,7 +17,7 @@ use rustix::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{accounts::now_ms, name::FileName, pipeline::Folder};
+use crate::{clock::now_ms, name::FileName, pipeline::Folder};
 
 /// The size of the largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -11,7 +11,8 @@ use super::{
     fault,
 };
 use crate::{
-    accounts::{Caller, Wanted, now_ms},
+    accounts::{Caller, Wanted},
+    clock::now_ms,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, Kind},
     rewrite::{self, Answered},

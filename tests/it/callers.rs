@@ -164,7 +164,7 @@ fn the_last_use_of_a_token_is_known_after_a_restart() {
 }
 
 fn now_ms() -> i64 {
-    i64::try_from(tollgate::accounts::now_ms()).unwrap()
+    i64::try_from(tollgate::clock::now_ms()).unwrap()
 }
 
 /// When tokens were last used, of those that were.

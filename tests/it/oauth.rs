@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
-use tollgate::accounts::now_ms;
+use tollgate::clock::now_ms;
 
 use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Next, Upstream, Wire, World};
 

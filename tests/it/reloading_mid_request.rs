@@ -4,7 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tollgate::accounts::now_ms;
+use tollgate::clock::now_ms;
 
 use crate::harness::{
     Answer, Api, Exchange, Fault, Framing, Home, Message, Upstream, Wire, World, over_socket,

@@ -14,8 +14,9 @@ use crate::{
         Actor, DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, issue_token,
         watch::{POLL_DEADLINE, POLL_INTERVAL, Watcher, fill_once},
     },
+    clock,
     name::{AdminTokenId, FileName, Owner, TokenId, UserId},
-    store::{DuplicateNames, StoredToken, TokenKind, User},
+    store::{DuplicateNames, Invalidated, Store, StoredToken, TokenKind, User},
 };
 
 const LIMIT: Duration = Duration::from_secs(5);

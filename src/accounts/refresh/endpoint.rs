@@ -10,10 +10,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::{
-        clock,
-        oauth::{self, Brought, MAX_ANSWER, Refused},
-    },
+    accounts::oauth::{self, Brought, MAX_ANSWER, Refused},
+    clock,
     origin::Origin,
     secret::Secret,
     upstream::{Deadlines, Download, Shared, Upload, Upstream},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Fresh, Need, Place, Wanted};
-use crate::{accounts::clock, secret::Secret};
+use crate::{clock, secret::Secret};
 
 /// How many are remembered. Forgetting one costs a refresh that was not needed.
 const MAX: usize = 10_000;

@@ -12,7 +12,8 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{vault::Login, *};
 use crate::{
-    accounts::{Stored, clock::now_ms, oauth::Brought},
+    accounts::{Stored, oauth::Brought},
+    clock::now_ms,
     store::{SealedCredential, StoreError},
 };
 

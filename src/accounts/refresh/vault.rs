@@ -4,8 +4,8 @@ use std::future::Future;
 
 use super::Place;
 use crate::{
-    accounts::{MasterKey, Stored, clock, seal, token::random},
-    hex,
+    accounts::{MasterKey, Stored, random::random, seal},
+    clock, hex,
     secret::Secret,
     store::{SealedCredential, Store, StoreError, SwapReason},
 };

@@ -11,8 +11,9 @@ use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use crate::{
-    accounts::{DisplayName, Edit, Newcomer, NewcomerPaste, NewcomerToken, from_utc},
+    accounts::{DisplayName, Edit, Newcomer, NewcomerPaste, NewcomerToken},
     admin::credential_edits,
+    clock::from_utc,
     fields::KnownFields,
     name::{FileName, UserId},
     secret::Secret,

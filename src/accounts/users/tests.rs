@@ -2,8 +2,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use tempfile::TempDir;
 
-use super::{super::KeySources, *};
-use crate::store::TokenHash;
+use super::{super::*, *};
+use crate::store::{ChangeOutcome, CredentialChange, TokenHash};
 
 const CANARY: &str = "sk-canary-0123456789";
 

@@ -1,0 +1,160 @@
+//! Changes and reads stored credentials. They are encrypted here before they reach the store.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    Actor, Credentials, MasterKey, Stored,
+    seal::{OpenError, Place},
+};
+use crate::{
+    name::Owner,
+    store::{ChangeOutcome, CredentialChange, SealedCredential, Store, StoreError},
+};
+
+/// One step of a change to a user's credentials.
+#[derive(Debug, Clone)]
+pub enum Edit {
+    /// Sets a field.
+    Set {
+        /// Its section.
+        section: String,
+        /// Its name.
+        field: String,
+        /// What it then holds.
+        stored: Stored,
+        /// The origins that it is for.
+        origins: Vec<String>,
+    },
+    /// Takes a field away.
+    Remove {
+        /// Its section.
+        section: String,
+        /// Its name.
+        field: String,
+    },
+    /// Takes all away; first, to replace a whole document.
+    RemoveAll,
+}
+
+/// Changes an owner's credentials: all of `edits`, in their order, or none.
+pub async fn change_credentials(
+    store: &Store,
+    actor: &Actor,
+    key: &MasterKey,
+    owner: &Owner,
+    edits: &[Edit],
+) -> Result<ChangeOutcome, StoreError> {
+    let act = actor.act(
+        "credentials.change",
+        owner,
+        Value::from(edits.iter().map(audit_entry).collect::<Vec<_>>()),
+    );
+    let key = &key.as_now();
+    let changes: Vec<_> = edits.iter().map(|edit| encrypted(key, owner, edit, act.at_ms)).collect();
+    store.change_credentials(owner, &key.id(), &changes, &act).await
+}
+
+/// Takes a credential away; false if there was none. This needs no master key.
+pub async fn remove_credential(
+    store: &Store,
+    actor: &Actor,
+    owner: &Owner,
+    section: &str,
+    field: &str,
+) -> Result<bool, StoreError> {
+    let change = CredentialChange::Remove { section: section.to_owned(), field: field.to_owned() };
+    let act = actor.act("credentials.change", owner, json!([{ "remove": format!("{section}.{field}") }]));
+    let done = store.change_credentials(owner, "", &[change], &act).await?;
+    Ok(matches!(done, ChangeOutcome::Done { rows: 1.. }))
+}
+
+/// What the audit log says of an edit.
+pub(super) fn audit_entry(edit: &Edit) -> Value {
+    match edit {
+        Edit::Set { section, field, origins, .. } => {
+            json!({ "set": format!("{section}.{field}"), "origins": origins })
+        }
+        Edit::Remove { section, field } => json!({ "remove": format!("{section}.{field}") }),
+        Edit::RemoveAll => json!({ "remove": "all" }),
+    }
+}
+
+pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
+    match edit {
+        Edit::Set { section, field, stored, origins } => {
+            let place = Place { owner, section, field, origins: Some(origins) };
+            CredentialChange::Put(encrypt_credential(key, place, stored, updated_at_ms))
+        }
+        Edit::Remove { section, field } => {
+            CredentialChange::Remove { section: section.clone(), field: field.clone() }
+        }
+        Edit::RemoveAll => CredentialChange::RemoveAll,
+    }
+}
+
+/// Seals what a field holds.
+pub(super) fn encrypt_credential(
+    key: &MasterKey,
+    place: Place<'_>,
+    stored: &Stored,
+    updated_at_ms: u64,
+) -> SealedCredential {
+    SealedCredential {
+        owner: place.owner.clone(),
+        section: place.section.to_owned(),
+        field: place.field.to_owned(),
+        sealed: key.seal(place, &stored.to_plaintext()),
+        origins: place.origins.map(<[String]>::to_vec),
+        updated_at_ms,
+    }
+}
+
+/// A stored credential that does not open.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its section.
+    pub section: String,
+    /// Its field.
+    pub field: String,
+    /// Why.
+    pub reason: OpenError,
+}
+
+/// An owner's credentials in clear, and those that do not open.
+pub async fn read_credentials(
+    store: &Store,
+    key: &MasterKey,
+    owner: &Owner,
+) -> Result<(Credentials, Vec<Unreadable>), StoreError> {
+    let (credentials, unreadable) = open_all(key, store.credentials(owner).await?);
+    Ok((credentials.into_iter().next().map(|(_, own)| own).unwrap_or_default(), unreadable))
+}
+
+/// Opens sealed credentials: by owner, in the order in which they go before each other.
+pub(super) fn open_all(
+    key: &MasterKey,
+    sealed: Vec<SealedCredential>,
+) -> (Vec<(Owner, Credentials)>, Vec<Unreadable>) {
+    let (mut credentials, mut unreadable) = (BTreeMap::<_, Credentials>::new(), Vec::new());
+    for one in sealed {
+        let stored = open_credential(key, &one);
+        let SealedCredential { owner, section, field, origins, .. } = one;
+        match stored {
+            Ok(stored) => {
+                let credentials = credentials.entry(owner).or_default();
+                credentials.insert(section, field, stored, origins.unwrap_or_default());
+            }
+            Err(reason) => unreadable.push(Unreadable { section, field, reason }),
+        }
+    }
+    (credentials.into_iter().collect(), unreadable)
+}
+
+/// Opens a sealed credential.
+pub fn open_credential(key: &MasterKey, sealed: &SealedCredential) -> Result<Stored, OpenError> {
+    let SealedCredential { owner, section, field, sealed, origins, .. } = sealed;
+    let plaintext = key.open(Place { owner, section, field, origins: origins.as_deref() }, sealed)?;
+    Stored::from_plaintext(&plaintext).ok_or(OpenError::Unknown)
+}

@@ -1,0 +1,53 @@
+//! Names that people give: of users and of tokens.
+
+use thiserror::Error;
+
+use crate::name::UserId;
+
+const MAX_NAME_CHARS: usize = 100;
+
+/// A user's name or a token's label: 1 to 100 printable characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisplayName(pub(super) String);
+
+/// Why a name is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BadName {
+    /// Nothing, or too much.
+    #[error("a name has 1 to {MAX_NAME_CHARS} characters")]
+    Length,
+    /// A character that cannot be seen, or blanks at an end.
+    #[error("a name has printable characters only, and no blanks at its ends")]
+    Character,
+    /// It would be taken for an id.
+    #[error("a name cannot look like a user id: choose another")]
+    LooksLikeId,
+}
+
+impl DisplayName {
+    /// The name, if it is well-formed.
+    pub fn new(text: &str) -> Result<Self, BadName> {
+        if !(1..=MAX_NAME_CHARS).contains(&text.chars().count()) {
+            return Err(BadName::Length);
+        }
+        if text.trim() != text || !text.chars().all(is_printable) {
+            return Err(BadName::Character);
+        }
+        if UserId::new(text).is_some() {
+            return Err(BadName::LooksLikeId);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Not a control character, nor one that hides or turns around what stands beside it.
+fn is_printable(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}

@@ -1,0 +1,33 @@
+//! When an access token expires.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// When an access token expires that is a JSON Web Token and says so, in milliseconds since 1970. Its signature
+/// is for whoever it was made for; here it only says when to ask for the next.
+pub(super) fn expiry_of(access_token: &Secret) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: serde_json::Value,
+    }
+    let mut parts = access_token.expose().split('.');
+    let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+        return None;
+    };
+    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
+    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    Some(seconds(&claims.exp)?.saturating_mul(1000))
+}
+
+/// A lifetime: a number, or a text that is one, as some endpoints have it. None at all is as good as missing.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float that is cast saturates")]
+pub(super) fn seconds(value: &serde_json::Value) -> Option<u64> {
+    let number = match value {
+        serde_json::Value::String(text) => text.trim().parse().ok()?,
+        other => other.as_f64()?,
+    };
+    Some(number as u64).filter(|seconds| *seconds > 0)
+}

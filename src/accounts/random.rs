@@ -1,0 +1,8 @@
+//! Random bytes of the operating system.
+
+/// Random bytes. That there are none is nothing a caller could mend.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    bytes
+}

@@ -1,0 +1,176 @@
+//! Creates, rotates and revokes tokens of users and of admins. A token leaves this module once, in the result.
+
+use serde_json::{Value, json};
+
+use super::{Actor, Caller, DisplayName, TokenDraft, token};
+use crate::{
+    clock,
+    name::{AdminTokenId, Scope, TokenId, UserId},
+    secret::Secret,
+    store::{
+        Act, AdminTokenRevocation, DirLock, NewToken, PrivateFile, Right, Store, StoreError, TokenKind,
+        TokenRotation, read_private, write_private,
+    },
+};
+
+const ADMIN_TOKEN_FILE: &str = "admin-token";
+const ADMIN_TOKEN_LABEL: &str = "first start";
+const FURTHER_ADMIN_TOKEN_LABEL: &str = "command line";
+
+/// A token that was made. It is known nowhere else.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Secret,
+    /// What the store keeps of it.
+    pub record: NewToken,
+}
+
+/// Makes a further token for calls to all providers; `None` if there is no such user.
+pub async fn issue_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    label: Option<DisplayName>,
+) -> Result<Option<Secret>, StoreError> {
+    let issued = add_token(store, actor, user, TokenDraft::new(label, TokenKind::Proxy)).await?;
+    Ok(issued.map(|issued| issued.token))
+}
+
+/// Makes a further token; `None` if there is no such user.
+pub async fn add_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    draft: TokenDraft,
+) -> Result<Option<Issued>, StoreError> {
+    let token = token::generate();
+    let record = token::record(&token, draft, clock::now_ms());
+    let act = actor.act("token.create", user, audit_entry_of(&record));
+    Ok(store.add_token(user, &record, &act).await?.then_some(Issued { token, record }))
+}
+
+/// What the audit log says of a new token.
+fn audit_entry_of(record: &NewToken) -> Value {
+    let scopes = record.scopes.as_ref().map(|all| all.iter().map(Scope::to_string).collect::<Vec<_>>());
+    json!({
+        "token": record.id.as_str(),
+        "label": record.label,
+        "kind": record.kind.as_str(),
+        "scopes": scopes,
+        "expires": record.expires_at_ms.map(clock::utc),
+    })
+}
+
+/// Revokes one of a user's tokens; false if there is none of that id.
+pub async fn revoke_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    token: &TokenId,
+) -> Result<bool, StoreError> {
+    let act = actor.act("token.revoke", user, json!({ "token": token.as_str() }));
+    store.revoke_token(user, token, &act).await
+}
+
+/// Puts a token of the same label, kind, scopes and end in the place of the one that called, which goes on until
+/// `old_expires_at_ms` at most.
+pub async fn rotate_token(
+    store: &Store,
+    actor: &Actor,
+    caller: &Caller,
+    old_expires_at_ms: u64,
+) -> Result<Result<(u64, Issued), NotRotated>, StoreError> {
+    let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
+    let Some(old) = found else { return Ok(Err(NotRotated::Gone)) };
+    let draft = TokenDraft {
+        label: old.label.map(DisplayName),
+        kind: old.kind,
+        scopes: old.scopes,
+        expires_at_ms: old.expires_at_ms,
+    };
+    let token = token::generate();
+    let record = token::record(&token, draft, clock::now_ms());
+    let told = json!({ "old": old.id.as_str(), "new": audit_entry_of(&record) });
+    let act = actor.act("token.rotate", &caller.id, told);
+    // A replaced token is answered as such, not as revoked.
+    let act = Act { right: act.right.map(Right::even_if_replaced), ..act };
+    Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
+        TokenRotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
+        TokenRotation::Gone => Err(NotRotated::Gone),
+        TokenRotation::Replaced => Err(NotRotated::Replaced),
+    })
+}
+
+/// Why a token was not rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRotated {
+    /// It is not there any more.
+    Gone,
+    /// Another one is in its place already.
+    Replaced,
+}
+
+/// Makes a further admin token. Those that there are stay.
+pub async fn issue_admin_token(
+    store: &Store,
+    actor: &Actor,
+    label: Option<DisplayName>,
+) -> Result<(Secret, AdminTokenId), StoreError> {
+    let label = label.map_or_else(|| FURTHER_ADMIN_TOKEN_LABEL.to_owned(), |label| label.0);
+    let token = token::generate();
+    let id = add_admin_token(store, actor, &token, label).await?;
+    Ok((token, id))
+}
+
+async fn add_admin_token(
+    store: &Store,
+    actor: &Actor,
+    token: &Secret,
+    label: String,
+) -> Result<AdminTokenId, StoreError> {
+    let record = token::admin_record(token, label, clock::now_ms());
+    let act = actor.act("admin_token.create", &record.id, json!({ "label": record.label }));
+    store.add_admin_token(&record, &act).await?;
+    Ok(record.id)
+}
+
+/// Revokes an admin token, unless it is the last one that is good.
+pub async fn revoke_admin_token(
+    store: &Store,
+    actor: &Actor,
+    token: &AdminTokenId,
+) -> Result<AdminTokenRevocation, StoreError> {
+    store.revoke_admin_token(token, &actor.act("admin_token.revoke", token, json!({}))).await
+}
+
+/// Makes the first admin token if there is none at all. With a terminal it is returned, to be printed
+/// once; without one it goes into the private file `admin-token` in the data directory.
+pub async fn ensure_admin_token(
+    store: &Store,
+    data_dir: &std::path::Path,
+    stdout_is_terminal: bool,
+) -> Result<Option<Secret>, StoreError> {
+    let lock = DirLock::acquire(data_dir).await?;
+    if store.has_admin_token().await? {
+        return Ok(None);
+    }
+    let token = if stdout_is_terminal { token::generate() } else { token_file(&lock, data_dir)? };
+    add_admin_token(store, &Actor::own(), &token, ADMIN_TOKEN_LABEL.to_owned()).await?;
+    Ok(stdout_is_terminal.then_some(token))
+}
+
+/// The file comes before the row, or a crash between the two would lose the token. So one that is there
+/// already, of our making, is such a crash's, and is taken.
+fn token_file(lock: &DirLock, data_dir: &std::path::Path) -> Result<Secret, StoreError> {
+    let path = data_dir.join(ADMIN_TOKEN_FILE);
+    if let PrivateFile::Text(text) = read_private(&path)?
+        && let Some(token) = token::parse(text.expose().trim_ascii())
+    {
+        return Ok(token);
+    }
+    let token = token::generate();
+    let line = Secret::new(format!("{}\n", token.expose()));
+    write_private(lock, &path, line.expose().as_bytes())?;
+    Ok(token)
+}

@@ -1,0 +1,109 @@
+//! Creates, changes and removes users. A first token leaves this module once, in the result.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Actor, DisplayName, Edit, MasterKey, TokenDraft,
+    credentials::{audit_entry, encrypted},
+    token,
+};
+use crate::{
+    name::{GroupName, Owner, UserId},
+    secret::Secret,
+    store::{DuplicateNames, InitialAccess, Store, StoreError, TokenKind, User, UserChange, UserCreation},
+};
+
+/// What became of a new user.
+#[derive(Debug)]
+pub enum NewUser {
+    /// Made. The token is known nowhere else.
+    Created {
+        /// The user's id.
+        id: UserId,
+        /// The first token.
+        token: Secret,
+    },
+    /// Another user has that name.
+    NameTaken(UserId),
+    /// The store has been given another master key since.
+    OtherKey,
+}
+
+/// A user to be made.
+#[derive(Debug)]
+pub struct Draft<'k> {
+    /// What people call the user.
+    pub name: DisplayName,
+    /// A note of where the user calls from.
+    pub ip: Option<String>,
+    /// The user's group.
+    pub group: Option<GroupName>,
+    /// What to store at once, and the key that seals it.
+    pub credentials: Option<(&'k MasterKey, Vec<Edit>)>,
+}
+
+/// Makes a user of whom only the name is known, and the first token, which may do all.
+pub async fn create_user(
+    store: &Store,
+    actor: &Actor,
+    name: &DisplayName,
+    names: DuplicateNames,
+) -> Result<NewUser, StoreError> {
+    let draft = Draft { name: name.clone(), ip: None, group: None, credentials: None };
+    add_user(store, actor, draft, names).await
+}
+
+/// Makes a user and the first token, which may do all.
+pub async fn add_user(
+    store: &Store,
+    actor: &Actor,
+    draft: Draft<'_>,
+    names: DuplicateNames,
+) -> Result<NewUser, StoreError> {
+    let id = token::generate_user_id();
+    let Draft { name: DisplayName(name), ip, group, credentials } = draft;
+    let edits = credentials.iter().flat_map(|(_, edits)| edits);
+    let stored: Vec<Value> = edits.map(audit_entry).collect();
+    let told = json!({ "name": name, "group": group.as_ref().map(GroupName::as_str), "credentials": stored });
+    let act = actor.act("user.create", &id, told);
+    let owner = Owner::User(id.clone());
+    let user = User { id: id.clone(), name, ip, group, created_at_ms: act.at_ms, disabled_at_ms: None };
+    let token = token::generate();
+    let record = token::record(&token, TokenDraft::new(None, TokenKind::Both), act.at_ms);
+    let sealed = credentials.filter(|(_, edits)| !edits.is_empty()).map(|(key, edits)| {
+        let key = &key.as_now();
+        let changes: Vec<_> = edits.iter().map(|edit| encrypted(key, &owner, edit, act.at_ms)).collect();
+        (key.id(), changes)
+    });
+    let credentials = sealed.as_ref().map(|(key_id, changes)| (key_id.as_str(), changes.as_slice()));
+    let beginning = InitialAccess { token: &record, credentials };
+    Ok(match store.create_user(&user, beginning, names, &act).await? {
+        UserCreation::Created => NewUser::Created { id, token },
+        UserCreation::NameTaken(other) => NewUser::NameTaken(other),
+        UserCreation::OtherKey => NewUser::OtherKey,
+    })
+}
+
+/// Changes what is said of a user; `None` if there is no such user.
+pub async fn update_user(
+    store: &Store,
+    actor: &Actor,
+    id: &UserId,
+    change: &UserChange,
+) -> Result<Option<User>, StoreError> {
+    let mut told = Map::new();
+    let mut tell = |key: &str, value: Option<Value>| told.extend(value.map(|value| (key.to_owned(), value)));
+    tell("name", change.name.clone().map(Value::from));
+    tell("ip", change.ip.clone().map(Value::from));
+    tell("group", change.group.as_ref().map(|group| group.as_ref().map(GroupName::as_str).into()));
+    tell("disabled", change.disabled_at_ms.map(|since| since.is_some().into()));
+    store.update_user(id, change, &actor.act("user.change", id, told.into())).await
+}
+
+/// Removes a user with all tokens and credentials; false if there is no such user.
+pub async fn remove_user(store: &Store, actor: &Actor, id: &UserId) -> Result<bool, StoreError> {
+    store.delete_user(id, &actor.act("user.delete", id, json!({}))).await
+}
+
+#[cfg(test)]
+mod tests;
