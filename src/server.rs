@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use write_timeout::WriteTimeout;
 
 use crate::{
-    accounts::{Accounts, Attempts, LocalCache, Refresher},
+    accounts::{Accounts, AuthRateLimit, LocalCache, Refresher},
     admin::ApiQueue,
     decide::ListenerRole,
     files::Live,
@@ -126,7 +126,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         accounts: shared.accounts.clone(),
         cache: LocalCache::default(),
         refresher: shared.refresher.clone(),
-        attempts: Attempts::default(),
+        attempts: AuthRateLimit::default(),
         trusted_proxies: shared.trusted_proxies.clone(),
         upstream: Upstream::new(shared.upstream.clone()),
         tasks: tasks.clone(),

@@ -10,17 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Caller, flight::Flights, segments::Segments, token::Candidates};
+use super::{Caller, segments::Segments, single_flight::SingleFlight, token::Candidates};
 use crate::{
     name::AdminTokenId,
     store::{InvalidationCounter, TokenHash},
 };
 
 /// After the store has failed about a known caller, that one is served without asking for so long.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+const BACKOFF_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// A token's use is told no more often than that.
-const TOLD_EVERY: Duration = Duration::from_mins(1);
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
 const MAX_KNOWN: usize = 100_000;
 const MAX_REFUSED: usize = 10_000;
@@ -28,8 +28,8 @@ const MAX_REFUSED: usize = 10_000;
 /// The cache of one worker. Its locks are for the compiler: no other thread ever takes them.
 #[derive(Debug)]
 pub struct LocalCache {
-    pub(super) callers: Memory<Arc<Caller>>,
-    pub(super) admins: Memory<Arc<AdminTokenId>>,
+    pub(super) callers: TokenCache<Arc<Caller>>,
+    pub(super) admins: TokenCache<Arc<AdminTokenId>>,
 }
 
 /// What a cache remembers of a token.
@@ -52,20 +52,20 @@ impl Remembered for Arc<AdminTokenId> {
 
 /// What is remembered of one kind of token, and what is being asked.
 #[derive(Debug)]
-pub(super) struct Memory<T> {
-    pub(super) answers: Mutex<Answers<T>>,
-    pub(super) flights: Flights<T>,
+pub(super) struct TokenCache<T> {
+    pub(super) answers: Mutex<Entries<T>>,
+    pub(super) flights: SingleFlight<T>,
 }
 
 impl Default for LocalCache {
     fn default() -> Self {
-        Self { callers: Memory::new(), admins: Memory::new() }
+        Self { callers: TokenCache::new(), admins: TokenCache::new() }
     }
 }
 
-impl<T: Remembered> Memory<T> {
+impl<T: Remembered> TokenCache<T> {
     fn new() -> Self {
-        Self { answers: Mutex::new(Answers::new(MAX_KNOWN, MAX_REFUSED)), flights: Flights::default() }
+        Self { answers: Mutex::new(Entries::new(MAX_KNOWN, MAX_REFUSED)), flights: SingleFlight::default() }
     }
 }
 
@@ -109,11 +109,11 @@ pub(super) enum Recall<T> {
     Unknown,
 }
 
-/// Answers about one kind of token.
+/// Entries about one kind of token.
 #[derive(Debug)]
-pub(super) struct Answers<T> {
-    known: Segments<TokenHash, Dated<Known<T>>>,
-    refused: Segments<TokenHash, Dated<()>>,
+pub(super) struct Entries<T> {
+    known: Segments<TokenHash, Entry<Known<T>>>,
+    refused: Segments<TokenHash, Entry<()>>,
     /// When the store last answered.
     answered: Option<Instant>,
     /// Tokens whose use is to be told.
@@ -121,7 +121,7 @@ pub(super) struct Answers<T> {
 }
 
 #[derive(Debug)]
-struct Dated<T> {
+struct Entry<T> {
     content: T,
     version: u64,
     confirmed: Instant,
@@ -131,7 +131,7 @@ struct Dated<T> {
     told: Option<Instant>,
 }
 
-impl<T: Remembered> Answers<T> {
+impl<T: Remembered> Entries<T> {
     pub(super) fn new(max_known: usize, max_refused: usize) -> Self {
         let (known, refused) = (Segments::new(max_known), Segments::new(max_refused));
         Self { known, refused, answered: None, used: Vec::new() }
@@ -194,11 +194,11 @@ impl<T: Remembered> Answers<T> {
         if let Some((key, content)) = answer {
             self.refused.remove(&candidates.whole);
             let told = self.known.get(&key).and_then(|entry| entry.told);
-            let mut entry = Dated { content, version, confirmed: at, failed: None, told };
+            let mut entry = Entry { content, version, confirmed: at, failed: None, told };
             self.used.extend(entry.tell(at).then_some(key));
             self.known.insert(key, entry);
         } else {
-            let entry = Dated { content: (), version, confirmed: at, failed: None, told: None };
+            let entry = Entry { content: (), version, confirmed: at, failed: None, told: None };
             self.refused.insert(candidates.whole, entry);
         }
     }
@@ -222,7 +222,7 @@ impl<T: Remembered> Answers<T> {
     }
 }
 
-impl<T> Dated<T> {
+impl<T> Entry<T> {
     /// Nothing that concerns it has changed since. That is a confirmation, and is noted as one.
     fn is_fresh(&mut self, changed: u64, now: Now<'_>) -> bool {
         let fresh = changed <= self.version;
@@ -238,12 +238,12 @@ impl<T> Dated<T> {
 
     /// Whether the store has just not answered about it, nor anything since.
     fn is_paused(&self, at: Instant, answered: Option<Instant>) -> bool {
-        self.failed.is_some_and(|failed| at < failed + PAUSE_AFTER_FAILURE && answered < Some(failed))
+        self.failed.is_some_and(|failed| at < failed + BACKOFF_AFTER_FAILURE && answered < Some(failed))
     }
 
     /// Whether it is time to tell of a use.
     fn tell(&mut self, at: Instant) -> bool {
-        let due = self.told.is_none_or(|told| at.saturating_duration_since(told) >= TOLD_EVERY);
+        let due = self.told.is_none_or(|told| at.saturating_duration_since(told) >= REPORT_INTERVAL);
         if due {
             self.told = Some(at);
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
-use super::{Actor, MasterKey, credentials, seal::Place};
+use super::{Actor, MasterKey, credentials, seal::RowIdentity};
 use crate::{
     fields::{KnownFields, UnknownField},
     name::Owner,
@@ -88,7 +88,7 @@ pub async fn confirm(
     which: Which<'_>,
 ) -> Result<BTreeMap<String, Confirmed>, ConfirmError> {
     which.check(known)?;
-    let (mut confirmed, key) = (BTreeMap::new(), &key.as_now());
+    let (mut confirmed, key) = (BTreeMap::new(), &key.snapshot());
     for _ in 0..ATTEMPTS {
         let mut lost = false;
         for old in store.credentials(owner).await?.iter().filter(|one| which.names(one)) {
@@ -98,7 +98,7 @@ pub async fn confirm(
             let one = Confirmed { from: old.origins.clone().unwrap_or_default(), to: today.to_vec() };
             let detail = json!({ "field": name, "from": one.from, "to": one.to });
             let act = actor.act("credentials.confirm", owner, detail);
-            let place = Place { owner, section: &old.section, field: &old.field, origins: Some(today) };
+            let place = RowIdentity { owner, section: &old.section, field: &old.field, origins: Some(today) };
             let new = credentials::encrypt_credential(key, place, &stored, old.updated_at_ms);
             // What is set meanwhile is bound to today's origins already, and wins.
             if store.swap_credential(&new, &old.sealed, &key.id(), SwapReason::Confirm(&act)).await? {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Actor, Credentials, MasterKey, Stored,
-    seal::{OpenError, Place},
+    seal::{OpenError, RowIdentity},
 };
 use crate::{
     name::Owner,
@@ -51,7 +51,7 @@ pub async fn change_credentials(
         owner,
         Value::from(edits.iter().map(audit_entry).collect::<Vec<_>>()),
     );
-    let key = &key.as_now();
+    let key = &key.snapshot();
     let changes: Vec<_> = edits.iter().map(|edit| encrypted(key, owner, edit, act.at_ms)).collect();
     store.change_credentials(owner, &key.id(), &changes, &act).await
 }
@@ -84,7 +84,7 @@ pub(super) fn audit_entry(edit: &Edit) -> Value {
 pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
     match edit {
         Edit::Set { section, field, stored, origins } => {
-            let place = Place { owner, section, field, origins: Some(origins) };
+            let place = RowIdentity { owner, section, field, origins: Some(origins) };
             CredentialChange::Put(encrypt_credential(key, place, stored, updated_at_ms))
         }
         Edit::Remove { section, field } => {
@@ -97,7 +97,7 @@ pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_
 /// Seals what a field holds.
 pub(super) fn encrypt_credential(
     key: &MasterKey,
-    place: Place<'_>,
+    place: RowIdentity<'_>,
     stored: &Stored,
     updated_at_ms: u64,
 ) -> SealedCredential {
@@ -155,6 +155,6 @@ pub(super) fn open_all(
 /// Opens a sealed credential.
 pub fn open_credential(key: &MasterKey, sealed: &SealedCredential) -> Result<Stored, OpenError> {
     let SealedCredential { owner, section, field, sealed, origins, .. } = sealed;
-    let plaintext = key.open(Place { owner, section, field, origins: origins.as_deref() }, sealed)?;
+    let plaintext = key.open(RowIdentity { owner, section, field, origins: origins.as_deref() }, sealed)?;
     Stored::from_plaintext(&plaintext).ok_or(OpenError::Unknown)
 }

@@ -67,7 +67,7 @@ pub async fn import_user(
     let stored: Vec<Value> = edits.iter().map(audit_entry).collect();
     let detail = json!({ "name": name.as_str(), "tokens": tokens.len(), "credentials": stored });
     let act = actor.act("user.import", id, detail);
-    let (owner, key) = (Owner::User(id.clone()), key.as_now());
+    let (owner, key) = (Owner::User(id.clone()), key.snapshot());
     let user = User {
         id: id.clone(),
         name: name.as_str().to_owned(),

@@ -239,7 +239,7 @@ impl MasterKey {
             fits(&found, store.master_key_id().await?)?;
         }
         if let Some(next) = next {
-            found.key.give_way_to(&next.key);
+            found.key.replace_with(&next.key);
         }
         Ok(found.key)
     }

@@ -15,13 +15,13 @@ use tokio::{
 
 use super::{
     Caller, CallerToken, MasterKey,
-    cache::{Answers, Known, LocalCache, Memory, Recall, Remembered},
+    cache::{Entries, Known, LocalCache, Recall, Remembered, TokenCache},
     credentials,
     directory::Directory,
-    flight::{NoAnswer, Turn},
+    last_used::{self, Use},
+    single_flight::{NoAnswer, Role},
     token::Candidates,
-    used::{self, Use},
-    watch::{Pulse, fill, watch},
+    watch::{StoreView, fill, watch},
 };
 use crate::{
     clock,
@@ -45,7 +45,7 @@ pub struct Accounts {
     rechecks: mpsc::Sender<Ask>,
     /// Uses of tokens.
     used: mpsc::Sender<Use>,
-    pulse: Arc<Pulse>,
+    view: Arc<StoreView>,
 }
 
 /// The other end of it.
@@ -83,16 +83,16 @@ impl Accounts {
         grace: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (accounts, waiting) = Self::new(directory.invalidations(), grace);
-        let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.pulse));
+        let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.view));
         (accounts, task)
     }
 
     fn new(invalidations: InvalidationCounter, grace: Duration) -> (Self, Waiting) {
         let (asks, waiting_asks) = mpsc::channel(MAX_WAITING);
         let (rechecks, waiting_rechecks) = mpsc::channel(MAX_WAITING);
-        let (used, waiting_used) = used::channel();
-        let pulse = Pulse::new(invalidations, grace);
-        let accounts = Self { asks, rechecks, used, pulse: Arc::new(pulse) };
+        let (used, waiting_used) = last_used::channel();
+        let view = StoreView::new(invalidations, grace);
+        let accounts = Self { asks, rechecks, used, view: Arc::new(view) };
         (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks, used: waiting_used })
     }
 
@@ -119,7 +119,7 @@ impl Accounts {
 
     async fn answer<T: Remembered>(
         &self,
-        memory: &Memory<T>,
+        memory: &TokenCache<T>,
         candidates: Candidates,
         ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
@@ -133,18 +133,18 @@ impl Accounts {
 
     async fn recall_or_ask<T: Remembered>(
         &self,
-        memory: &Memory<T>,
+        memory: &TokenCache<T>,
         candidates: Candidates,
         ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
     ) -> Result<Option<T>, StoreError> {
-        let version = self.pulse.invalidations.current();
-        let question = |candidates, queue, deadline| Question {
+        let version = self.view.invalidations.current();
+        let question = |candidates, queue, deadline| Query {
             candidates,
             version,
             queue,
             until: tokio::time::Instant::now() + deadline,
         };
-        let recalled = lock(&memory.answers).recall(candidates, self.pulse.now());
+        let recalled = lock(&memory.answers).recall(candidates, self.view.now());
         match recalled {
             Recall::Fresh(answer) => return Ok(answer),
             Recall::Stale(key, value) => {
@@ -160,7 +160,7 @@ impl Accounts {
             }
             Recall::Unknown => {}
         }
-        if !self.pulse.filter.lets_through(candidates, self.pulse.started.elapsed()) {
+        if !self.view.filter.lets_through(candidates, self.view.started.elapsed()) {
             return Ok(None);
         }
         ask_once(memory, question(candidates, &self.asks, DEADLINE), &ask).await
@@ -169,7 +169,7 @@ impl Accounts {
 
 /// What to ask of the store, and how.
 #[derive(Debug, Clone, Copy)]
-struct Question<'a> {
+struct Query<'a> {
     candidates: Candidates,
     /// No answer from before this version will do.
     version: u64,
@@ -179,18 +179,18 @@ struct Question<'a> {
 
 /// Asks, or waits for the answer to who has asked the same.
 async fn ask_once<T: Remembered>(
-    memory: &Memory<T>,
-    question: Question<'_>,
+    memory: &TokenCache<T>,
+    question: Query<'_>,
     ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
 ) -> Result<Option<T>, StoreError> {
     loop {
         match memory.flights.join(question.candidates, question.version) {
-            Turn::Ask(asking) => {
+            Role::Ask(asking) => {
                 let asked = send(question, ask).await.map(|answer| keep(memory, question.candidates, answer));
                 asking.tell(asked.as_ref().map(Clone::clone).map_err(|_| NoAnswer));
                 return asked;
             }
-            Turn::Wait(mut landed) => {
+            Role::Wait(mut landed) => {
                 let landed = timeout_at(question.until, landed.wait_for(Option::is_some)).await;
                 let landed = landed.map_err(|_| StoreError::Unanswered)?;
                 // If who asked has gone away, this one goes on.
@@ -203,7 +203,7 @@ async fn ask_once<T: Remembered>(
     }
 }
 
-fn keep<T: Remembered>(memory: &Memory<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
+fn keep<T: Remembered>(memory: &TokenCache<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
     let Answer { known, version } = answer;
     let value = known.as_ref().map(|(_, known)| known.value.clone());
     lock(&memory.answers).keep(candidates, known, version, Instant::now());
@@ -211,7 +211,7 @@ fn keep<T: Remembered>(memory: &Memory<T>, candidates: Candidates, answer: Answe
 }
 
 async fn send<T>(
-    question: Question<'_>,
+    question: Query<'_>,
     ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
 ) -> Reply<T> {
     let (reply, answer) = oneshot::channel();
@@ -223,25 +223,25 @@ async fn send<T>(
     timeout_at(question.until, asked).await.map_err(|_| StoreError::Unanswered)?
 }
 
-fn lock<T>(answers: &Mutex<Answers<T>>) -> MutexGuard<'_, Answers<T>> {
+fn lock<T>(answers: &Mutex<Entries<T>>) -> MutexGuard<'_, Entries<T>> {
     answers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === the task ===
 
-async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, waiting: Waiting, pulse: Arc<Pulse>) {
+async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, waiting: Waiting, view: Arc<StoreView>) {
     let Waiting { asks, rechecks, used } = waiting;
     let served = async {
         tokio::select! {
             () = serve(&directory, key, asks, rechecks) => {}
-            () = watch(&*directory, &pulse) => {}
-            () = fill(&*directory, &pulse.filter) => {}
+            () = watch(&*directory, &view) => {}
+            () = fill(&*directory, &view.filter) => {}
         }
     };
-    tokio::join!(served, used::note(&*directory, used));
+    tokio::join!(served, last_used::note(&*directory, used));
 }
 
-/// Answers until the last handle is gone.
+/// Entries until the last handle is gone.
 async fn serve<D: Directory>(
     directory: &Arc<D>,
     key: MasterKey,

@@ -5,7 +5,7 @@
 //! line. `lookup` is the request path, `people` what the admin and the command line call.
 
 mod actor;
-mod attempts;
+mod rate_limit;
 mod cache;
 mod confirm;
 mod credential;
@@ -13,8 +13,8 @@ mod credentials;
 mod directory;
 mod display_name;
 mod expiry;
-mod filter;
-mod flight;
+mod bloom_filter;
+mod single_flight;
 mod import;
 mod key;
 mod locked;
@@ -28,13 +28,12 @@ mod seal;
 mod segments;
 mod token;
 mod tokens;
-mod used;
+mod last_used;
 mod users;
 mod watch;
 
 pub use self::{
     actor::Actor,
-    attempts::{Attempts, TooMany},
     cache::LocalCache,
     confirm::{ConfirmError, Confirmed, Which, confirm, moved},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, Stored},
@@ -46,10 +45,12 @@ pub use self::{
     import::{Newcomer, NewcomerPaste, NewcomerToken, import_user},
     key::{KeyError, KeySources, Settled},
     lookup::Accounts,
-    oauth::Refused,
+    oauth::TokenEndpointError,
     paste::issue_paste_token,
+    rate_limit::{AuthRateLimit, TooMany},
     refresh::{
-        Endpoints, Fresh, Need, NotRefreshed, Place, Refresher, Tokens, Vaults, WAIT_WHILE_GOOD, Wanted,
+        CredentialKey, Endpoints, Need, RefreshError, RefreshRequest, Refreshed, Refresher, StoredLogins,
+        TokenPair, WAIT_WHILE_GOOD,
     },
     rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},
@@ -58,7 +59,7 @@ pub use self::{
         Issued, NotRotated, add_token, ensure_admin_token, issue_admin_token, issue_token,
         revoke_admin_token, revoke_token, rotate_token,
     },
-    users::{Draft, NewUser, add_user, create_user, remove_user, update_user},
+    users::{NewUser, UserDraft, add_user, create_user, remove_user, update_user},
 };
 use crate::{
     decide::CallerFacts,

@@ -20,12 +20,12 @@ use crate::secret::Secret;
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
 /// How long an access token lasts of which nothing says how long.
 const LIFETIME_MS: u64 = 3_600_000;
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+pub(super) const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
 /// Why a login was not refreshed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refused {
+pub enum TokenEndpointError {
     /// It says so, and would again: only another login helps.
     #[error("the token endpoint refuses the login")]
     Revoked,
@@ -45,11 +45,11 @@ pub enum Refused {
 
 /// What an answer brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Brought {
+pub enum Grant {
     /// A login.
     Login(Stored),
     /// The next refresh token alone, since the access token beside it cannot be taken.
-    RefreshToken(Secret, Refused),
+    RefreshToken(Secret, TokenEndpointError),
 }
 
 /// The body of the request for a new access token.
@@ -80,24 +80,26 @@ pub(super) fn answer(
     body: &[u8],
     refresh_token: &Secret,
     now_ms: u64,
-) -> Result<Brought, Refused> {
+) -> Result<Grant, TokenEndpointError> {
     if status != 200 {
         let for_good = matches!(status, 400 | 401 | 403) && is_error(body);
-        return Err(if for_good { Refused::Revoked } else { Refused::Status(status) });
+        return Err(if for_good { TokenEndpointError::Revoked } else { TokenEndpointError::Status(status) });
     }
-    let granted: Granted<'_> =
-        serde_json::from_slice(body).map_err(|_| Refused::Garbage("is not the JSON that it should be"))?;
-    let token =
-        |text: &str| checked("", text).map_err(|_| Refused::Garbage("holds a token that cannot be sent"));
+    let granted: Granted<'_> = serde_json::from_slice(body)
+        .map_err(|_| TokenEndpointError::Garbage("is not the JSON that it should be"))?;
+    let token = |text: &str| {
+        checked("", text).map_err(|_| TokenEndpointError::Garbage("holds a token that cannot be sent"))
+    };
     let access_token = granted.access_token.filter(|text| !text.is_empty());
-    let access_token =
-        access_token.ok_or(Refused::Garbage("holds no access token")).and_then(|text| token(&text));
+    let access_token = access_token
+        .ok_or(TokenEndpointError::Garbage("holds no access token"))
+        .and_then(|text| token(&text));
     let rotated =
         granted.refresh_token.filter(|text| !text.is_empty()).map(|text| token(&text)).transpose()?;
     let access_token = match (access_token, rotated.clone()) {
         (Ok(access_token), _) => access_token,
         // The one before may be spent.
-        (Err(why), Some(rotated)) => return Ok(Brought::RefreshToken(rotated, why)),
+        (Err(why), Some(rotated)) => return Ok(Grant::RefreshToken(rotated, why)),
         (Err(why), None) => return Err(why),
     };
     let refresh_token = rotated.or_else(|| Some(refresh_token.clone()));
@@ -105,7 +107,7 @@ pub(super) fn answer(
     let expires_at_ms = lasts_ms.map(|lasts_ms| now_ms.saturating_add(lasts_ms));
     let own = || expiry_of(&access_token).filter(|expires_at_ms| *expires_at_ms > now_ms);
     let expires_at_ms = expires_at_ms.or_else(own).unwrap_or(now_ms.saturating_add(LIFETIME_MS));
-    Ok(Brought::Login(Stored::OAuth { access_token, refresh_token, expires_at_ms: Some(expires_at_ms) }))
+    Ok(Grant::Login(Stored::OAuth { access_token, refresh_token, expires_at_ms: Some(expires_at_ms) }))
 }
 
 /// Whether a body is the error of a token endpoint (section 5.2), whose code some put into an object, and one that
@@ -120,7 +122,7 @@ fn is_error(body: &[u8]) -> bool {
 /// How long a credential is let alone after so many failures in a row.
 pub(super) fn pause(failures: u32) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
+    MIN_BACKOFF.saturating_mul(factor).min(MAX_BACKOFF)
 }
 
 #[cfg(test)]
@@ -138,9 +140,9 @@ mod tests {
         assert_eq!(form, expected);
     }
 
-    fn granted(body: &str) -> Result<(String, String, u64), Refused> {
+    fn granted(body: &str) -> Result<(String, String, u64), TokenEndpointError> {
         answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|brought| match brought {
-            Brought::Login(Stored::OAuth {
+            Grant::Login(Stored::OAuth {
                 access_token,
                 refresh_token: Some(refresh),
                 expires_at_ms: Some(expires),
@@ -182,7 +184,11 @@ mod tests {
         let check = |access: &str, why: &'static str| {
             let body = format!(r#"{{{access}"refresh_token":"r","expires_in":60}}"#);
             let brought = answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS);
-            assert_eq!(brought, Ok(Brought::RefreshToken(Secret::new("r"), Refused::Garbage(why))), "{body}");
+            assert_eq!(
+                brought,
+                Ok(Grant::RefreshToken(Secret::new("r"), TokenEndpointError::Garbage(why))),
+                "{body}"
+            );
         };
         check("", "holds no access token");
         check(r#""access_token":"","#, "holds no access token");

@@ -5,9 +5,9 @@
 //! Whoever asks may go away: the refresh goes on, since the old refresh token may be spent already.
 
 mod endpoint;
-mod obtained;
+mod recent;
 mod once;
-mod vault;
+mod login_store;
 
 use std::{
     collections::HashMap,
@@ -24,31 +24,31 @@ use tokio::{
 
 pub use self::{
     endpoint::{Endpoints, TokenEndpoint},
-    vault::{Vault, Vaults},
+    login_store::{LoginStore, StoredLogins},
 };
 use self::{
-    obtained::Obtained,
     once::{Ended, Unsaved, once},
+    recent::RecentTokens,
 };
-use super::oauth::{self, Refused};
+use super::oauth::{self, TokenEndpointError};
 pub use crate::decide::{RefreshReason as Need, WAIT_WHILE_GOOD};
 use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::Secret};
 
 /// How long whoever asks waits: a little longer than a refresh that another node has begun may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// How often tokens that could not be stored are tried again.
-const SAVE_AGAIN: Duration = Duration::from_secs(1);
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_WAITING: usize = 1024;
 /// How many logins are refreshed at once.
 const MAX_RUNNING: usize = 64;
 /// How many logins that failed are remembered.
-const MAX_SETBACKS: usize = 10_000;
+const MAX_BACKOFFS: usize = 10_000;
 /// With so many tokens that cannot be stored, none is asked for.
 const MAX_UNSAVED: usize = 1_000;
 
 /// Where a login is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct CredentialKey {
     /// Whose it is.
     pub owner: Owner,
     /// Its section.
@@ -59,7 +59,7 @@ pub struct Place {
 
 /// A login's two tokens, by which it is known again however it is sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokens {
+pub struct TokenPair {
     /// What is sent.
     pub access_token: Secret,
     /// What gets the next access token.
@@ -68,11 +68,11 @@ pub struct Tokens {
 
 /// What is asked for: another access token than the one that was seen.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct RefreshRequest {
     /// Where the login is stored.
-    pub place: Place,
+    pub place: CredentialKey,
     /// The login whose access token will not do.
-    pub seen: Tokens,
+    pub seen: TokenPair,
     /// Why it will not.
     pub need: Need,
     /// Where the login is refreshed.
@@ -85,7 +85,7 @@ pub struct Wanted {
 
 /// An access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fresh {
+pub struct Refreshed {
     /// The token.
     pub access_token: Secret,
     /// Until when it is good, in milliseconds since 1970, if that is known.
@@ -94,7 +94,7 @@ pub struct Fresh {
     pub origins: Vec<String>,
 }
 
-impl Wanted {
+impl RefreshRequest {
     /// Whether an access token that expires then will not do any more.
     fn is_due(&self, expires_at_ms: Option<u64>) -> bool {
         expires_within(expires_at_ms, clock::now_ms(), self.refresh_before)
@@ -108,10 +108,10 @@ impl Wanted {
 
 /// Why there is no other access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NotRefreshed {
+pub enum RefreshError {
     /// The token endpoint refused, or gave no proper answer.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] TokenEndpointError),
     /// It failed a moment ago, and is let alone.
     #[error("it failed a moment ago, and is not tried again yet")]
     Paused,
@@ -135,14 +135,17 @@ pub enum NotRefreshed {
     Late,
 }
 
-impl NotRefreshed {
+impl RefreshError {
     /// Whether it may go better another time, with the same login.
     pub fn may_pass(self) -> bool {
-        !matches!(self, Self::Refused(Refused::Revoked) | Self::Gone | Self::NoRefreshToken | Self::Moved)
+        !matches!(
+            self,
+            Self::Refused(TokenEndpointError::Revoked) | Self::Gone | Self::NoRefreshToken | Self::Moved
+        )
     }
 }
 
-type Outcome = Result<Fresh, NotRefreshed>;
+type Outcome = Result<Refreshed, RefreshError>;
 
 /// The way to ask. Cheap to clone; each worker has one.
 #[derive(Debug, Clone)]
@@ -150,44 +153,44 @@ pub struct Refresher(mpsc::Sender<Ask>);
 
 #[derive(Debug)]
 struct Ask {
-    wanted: Wanted,
+    wanted: RefreshRequest,
     reply: oneshot::Sender<Outcome>,
 }
 
 impl Refresher {
     /// The handle, and what the control runtime runs until the last handle is gone and what is under way is done.
     pub fn start(
-        vault: impl Vault,
+        logins: impl LoginStore,
         endpoint: impl TokenEndpoint,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (asks, waiting) = mpsc::channel(MAX_WAITING);
-        (Self(asks), Desk::new(vault, endpoint).run(waiting))
+        (Self(asks), Queue::new(logins, endpoint).run(waiting))
     }
 
     /// Another access token. Dropping this does not stop a refresh.
-    pub async fn refresh(&self, wanted: Wanted) -> Outcome {
+    pub async fn refresh(&self, wanted: RefreshRequest) -> Outcome {
         let patience = if wanted.need == Need::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let asked = async {
             let (reply, answer) = oneshot::channel();
-            self.0.send(Ask { wanted, reply }).await.map_err(|_| NotRefreshed::Late)?;
-            answer.await.map_err(|_| NotRefreshed::Late)?
+            self.0.send(Ask { wanted, reply }).await.map_err(|_| RefreshError::Late)?;
+            answer.await.map_err(|_| RefreshError::Late)?
         };
-        timeout(patience, asked).await.unwrap_or(Err(NotRefreshed::Late))
+        timeout(patience, asked).await.unwrap_or(Err(RefreshError::Late))
     }
 }
 
 /// What the task knows.
-struct Desk<V, E> {
-    vault: Arc<V>,
+struct Queue<V, E> {
+    logins: Arc<V>,
     endpoint: Arc<E>,
     /// Who waits for what is under way.
-    waiting: HashMap<Place, Waiting>,
-    running: JoinSet<(Wanted, Ended)>,
-    setbacks: HashMap<Place, Setback>,
+    waiting: HashMap<CredentialKey, Waiting>,
+    running: JoinSet<(RefreshRequest, Ended)>,
+    backoffs: HashMap<CredentialKey, Backoff>,
     /// Token endpoints that did not answer, by their URLs.
-    silent: HashMap<String, Silence>,
-    unsaved: HashMap<Place, Unsaved>,
-    obtained: Obtained,
+    silent: HashMap<String, EndpointBackoff>,
+    unsaved: HashMap<CredentialKey, Unsaved>,
+    obtained: RecentTokens,
 }
 
 /// Who waits for a refresh.
@@ -200,48 +203,48 @@ struct Waiting {
 
 /// A failure.
 #[derive(Debug)]
-struct Setback {
+struct Backoff {
     /// The login that it happened to. Of another one it says nothing,
-    login: Tokens,
+    login: TokenPair,
     /// nor of another place to refresh it,
     token_url: String,
     /// or as another client.
     client_id: String,
     /// How many there were in a row.
     failures: u32,
-    outcome: NotRefreshed,
+    outcome: RefreshError,
     /// Until when it is let alone; until another login is stored, if absent.
     until: Option<Instant>,
 }
 
 /// That a token endpoint did not answer: others need not wait for it too.
 #[derive(Debug)]
-struct Silence {
+struct EndpointBackoff {
     /// How often in a row.
     failures: u32,
     /// Until when it is let alone.
     until: Instant,
 }
 
-impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
-    fn new(vault: V, endpoint: E) -> Self {
+impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
+    fn new(logins: V, endpoint: E) -> Self {
         Self {
-            vault: Arc::new(vault),
+            logins: Arc::new(logins),
             endpoint: Arc::new(endpoint),
             waiting: HashMap::new(),
             running: JoinSet::new(),
-            setbacks: HashMap::new(),
+            backoffs: HashMap::new(),
             silent: HashMap::new(),
             unsaved: HashMap::new(),
-            obtained: Obtained::default(),
+            obtained: RecentTokens::default(),
         }
     }
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
-        if let Err(error) = self.vault.drop_leases().await {
+        if let Err(error) = self.logins.drop_leases().await {
             tracing::warn!(%error, "leases that an earlier process may have left are waited out");
         }
-        let mut ticks = interval(SAVE_AGAIN);
+        let mut ticks = interval(SAVE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -267,7 +270,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
         if let Some(waiting) = self.waiting.get_mut(&wanted.place) {
             if wanted.need == Need::Due && waiting.since.elapsed() >= WAIT_WHILE_GOOD {
-                let _ = reply.send(Err(NotRefreshed::Late));
+                let _ = reply.send(Err(RefreshError::Late));
             } else {
                 waiting.replies.push(reply);
             }
@@ -285,26 +288,31 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
     }
 
     /// Why nothing is tried now.
-    fn refusal(&self, wanted: &Wanted) -> Option<NotRefreshed> {
+    fn refusal(&self, wanted: &RefreshRequest) -> Option<RefreshError> {
         if self.obtained.is_recent(wanted, Instant::now()) {
-            return Some(NotRefreshed::Recent);
+            return Some(RefreshError::Recent);
         }
-        match self.setbacks.get(&wanted.place) {
+        match self.backoffs.get(&wanted.place) {
             Some(setback) if setback.holds(wanted) => return Some(setback.outcome),
             _ => {}
         }
         if self.silent.get(&wanted.token_url).is_some_and(|silence| Instant::now() < silence.until) {
-            return Some(NotRefreshed::Paused);
+            return Some(RefreshError::Paused);
         }
-        (self.unsaved.len() >= MAX_UNSAVED).then_some(NotRefreshed::Store)
+        (self.unsaved.len() >= MAX_UNSAVED).then_some(RefreshError::Store)
     }
 
-    fn begin(&mut self, wanted: Wanted, replies: Vec<oneshot::Sender<Outcome>>, unsaved: Option<Unsaved>) {
+    fn begin(
+        &mut self,
+        wanted: RefreshRequest,
+        replies: Vec<oneshot::Sender<Outcome>>,
+        unsaved: Option<Unsaved>,
+    ) {
         let place = wanted.place.clone();
-        let (vault, endpoint) = (Arc::clone(&self.vault), Arc::clone(&self.endpoint));
+        let (logins, endpoint) = (Arc::clone(&self.logins), Arc::clone(&self.endpoint));
         let serving = self.obtained.serving(&wanted, Instant::now()).cloned();
         let running = self.running.spawn(async move {
-            let ended = once(&*vault, &*endpoint, &wanted, serving, unsaved).await;
+            let ended = once(&*logins, &*endpoint, &wanted, serving, unsaved).await;
             (wanted, ended)
         });
         self.waiting.insert(place, Waiting { task: running.id(), since: Instant::now(), replies });
@@ -312,7 +320,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
 
     fn save_again(&mut self) {
         let room = MAX_RUNNING.saturating_sub(self.running.len());
-        let places: Vec<Place> = self.unsaved.keys().take(room).cloned().collect();
+        let places: Vec<CredentialKey> = self.unsaved.keys().take(room).cloned().collect();
         for place in places {
             if let Some(unsaved) = self.unsaved.remove(&place) {
                 self.begin(unsaved.wanted.clone(), Vec::new(), Some(unsaved));
@@ -320,7 +328,7 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Wanted, Ended), JoinError>) {
+    fn ended(&mut self, ended: Result<(RefreshRequest, Ended), JoinError>) {
         match ended {
             Ok((wanted, ended)) => self.land(wanted, ended),
             // It has panicked, and told so. Who waits hears that it takes too long; who comes next begins anew.
@@ -328,63 +336,63 @@ impl<V: Vault, E: TokenEndpoint> Desk<V, E> {
         }
     }
 
-    fn land(&mut self, wanted: Wanted, Ended { outcome, obtained, refused, unsaved }: Ended) {
+    fn land(&mut self, wanted: RefreshRequest, Ended { outcome, obtained, refused, unsaved }: Ended) {
         for reply in self.waiting.remove(&wanted.place).into_iter().flat_map(|waiting| waiting.replies) {
             let _ = reply.send(outcome.clone());
         }
         if let Some(unsaved) = unsaved {
             self.unsaved.insert(wanted.place.clone(), unsaved);
         }
-        let Place { owner, section, field } = &wanted.place;
+        let CredentialKey { owner, section, field } = &wanted.place;
         match &outcome {
             Ok(fresh) => {
                 if obtained {
                     self.obtained.note(&wanted, fresh, Instant::now());
                 }
                 tracing::debug!(%owner, section, field, "a login is fresh");
-                self.setbacks.remove(&wanted.place);
+                self.backoffs.remove(&wanted.place);
                 self.silent.remove(&wanted.token_url);
             }
             Err(why) => {
                 tracing::warn!(%owner, section, field, %why, "a login was not refreshed");
-                if let (NotRefreshed::Refused(why), Some(login)) = (*why, refused) {
-                    self.set_back(wanted, login, why);
+                if let (RefreshError::Refused(why), Some(login)) = (*why, refused) {
+                    self.back_off(wanted, login, why);
                 }
             }
         }
     }
 
-    fn set_back(&mut self, wanted: Wanted, login: Tokens, refused: Refused) {
-        let Wanted { place, token_url, client_id, .. } = wanted;
-        if refused == Refused::Silent {
+    fn back_off(&mut self, wanted: RefreshRequest, login: TokenPair, refused: TokenEndpointError) {
+        let RefreshRequest { place, token_url, client_id, .. } = wanted;
+        if refused == TokenEndpointError::Silent {
             let before = self.silent.get(&token_url).map_or(0, |silence| silence.failures);
             let failures = before.saturating_add(1);
             let until = Instant::now() + oauth::pause(failures);
-            self.silent.insert(token_url.clone(), Silence { failures, until });
+            self.silent.insert(token_url.clone(), EndpointBackoff { failures, until });
         }
         let before =
-            self.setbacks.get(&place).filter(|before| before.login.access_token == login.access_token);
+            self.backoffs.get(&place).filter(|before| before.login.access_token == login.access_token);
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
-        if self.setbacks.len() >= MAX_SETBACKS {
-            self.setbacks.retain(|_, setback| !setback.is_over());
+        if self.backoffs.len() >= MAX_BACKOFFS {
+            self.backoffs.retain(|_, setback| !setback.is_over());
             // Forgetting one costs a call that fails again.
             if let Some(any) =
-                self.setbacks.keys().next().filter(|_| self.setbacks.len() >= MAX_SETBACKS).cloned()
+                self.backoffs.keys().next().filter(|_| self.backoffs.len() >= MAX_BACKOFFS).cloned()
             {
-                self.setbacks.remove(&any);
+                self.backoffs.remove(&any);
             }
         }
         let (outcome, until) = match refused {
-            Refused::Revoked => (refused.into(), None),
-            _ => (NotRefreshed::Paused, Some(Instant::now() + oauth::pause(failures))),
+            TokenEndpointError::Revoked => (refused.into(), None),
+            _ => (RefreshError::Paused, Some(Instant::now() + oauth::pause(failures))),
         };
-        self.setbacks.insert(place, Setback { login, token_url, client_id, failures, outcome, until });
+        self.backoffs.insert(place, Backoff { login, token_url, client_id, failures, outcome, until });
     }
 }
 
-impl Setback {
+impl Backoff {
     /// Whether what is wanted is to be let alone.
-    fn holds(&self, wanted: &Wanted) -> bool {
+    fn holds(&self, wanted: &RefreshRequest) -> bool {
         let Self { login, token_url, client_id, .. } = self;
         (login, token_url, client_id) == (&wanted.seen, &wanted.token_url, &wanted.client_id)
             && self.until.is_none_or(|until| Instant::now() < until)
@@ -392,7 +400,7 @@ impl Setback {
 
     /// Whether it says nothing any more, not even how many there were in a row.
     fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| until + oauth::LONGEST_PAUSE < Instant::now())
+        self.until.is_some_and(|until| until + oauth::MAX_BACKOFF < Instant::now())
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Actor, KeyError, KeySources, MasterKey,
     key::{self, Settled},
-    seal::Place,
+    seal::RowIdentity,
 };
 use crate::store::{DirLock, SealedCredential, Store, StoreError};
 
@@ -194,14 +194,14 @@ pub async fn rekey(
     if !store.begin_rekey(&current, &next.id(), &act("master_key.replace")).await? {
         return Err(RekeyError::Replaced);
     }
-    key.give_way_to(&next);
+    key.replace_with(&next);
     let mut done = Rekeyed { id: next.id(), ..Rekeyed::default() };
     // What was sealed by the old key before it gave way, and stored after, was refused: once is enough.
     reseal_all(store, key, &mut done, told).await?;
     if !store.finish_rekey(&next.id(), &act("master_key.replaced")).await? {
         return Err(RekeyError::Replaced);
     }
-    key.forget_before();
+    key.drop_previous();
     let lock = DirLock::acquire(data_dir).await?;
     done.settled = key::settle(&lock, sources, data_dir, &next.id())?;
     Ok(done)
@@ -244,7 +244,7 @@ fn resealed(
     origins: Option<Vec<String>>,
 ) -> Option<SealedCredential> {
     let SealedCredential { owner, section, field, .. } = old;
-    let place = |origins| Place { owner, section, field, origins };
+    let place = |origins| RowIdentity { owner, section, field, origins };
     let plaintext = key.open(place(old.origins.as_deref()), &old.sealed).ok()?;
     let sealed = key.seal(place(origins.as_deref()), &plaintext);
     Some(SealedCredential { sealed, origins, ..old.clone() })
@@ -263,7 +263,7 @@ pub async fn bind_origins(
         let batch = store.unbound_credentials_after(last.as_ref(), BATCH).await?;
         let Some(end) = batch.last().cloned() else { return Ok(bound) };
         last = Some(end);
-        let key = key.as_now();
+        let key = key.snapshot();
         let swaps: Vec<_> = batch
             .into_iter()
             .filter_map(|old| {

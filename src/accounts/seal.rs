@@ -48,7 +48,7 @@ struct Key {
 
 /// The row that a blob belongs to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct RowIdentity<'a> {
     /// Whose credential it is.
     pub(super) owner: &'a Owner,
     /// The section of the credentials document.
@@ -59,7 +59,7 @@ pub(super) struct Place<'a> {
     pub(super) origins: Option<&'a [String]>,
 }
 
-impl Place<'_> {
+impl RowIdentity<'_> {
     fn version(&self) -> u8 {
         if self.origins.is_some() { BOUND } else { UNBOUND }
     }
@@ -102,7 +102,7 @@ impl MasterKey {
     }
 
     /// From now on `next` seals, and what this one sealed still opens.
-    pub(super) fn give_way_to(&self, next: &Self) {
+    pub(super) fn replace_with(&self, next: &Self) {
         let (before, sealing) = (self.0.load().sealing.clone(), next.0.load().sealing.clone());
         if before.id != sealing.id {
             self.0.store(Arc::new(Keys { sealing, before: Some(before) }));
@@ -110,14 +110,14 @@ impl MasterKey {
     }
 
     /// Nothing that the key before sealed is left to open.
-    pub(super) fn forget_before(&self) {
+    pub(super) fn drop_previous(&self) {
         let sealing = self.0.load().sealing.clone();
         self.0.store(Arc::new(Keys { sealing, before: None }));
     }
 
     /// The same as it is now, whatever the others are told: for what has to be sealed by the key whose id is told
     /// with it.
-    pub(super) fn as_now(&self) -> Self {
+    pub(super) fn snapshot(&self) -> Self {
         let now = self.0.load();
         Self::of(now.sealing.clone(), now.before.clone())
     }
@@ -143,12 +143,12 @@ impl MasterKey {
     }
 
     /// Seals a plaintext for its row.
-    pub(super) fn seal(&self, place: Place<'_>, plaintext: &[u8]) -> Vec<u8> {
+    pub(super) fn seal(&self, place: RowIdentity<'_>, plaintext: &[u8]) -> Vec<u8> {
         self.0.load().sealing.seal(place, plaintext)
     }
 
     /// Opens what was sealed for this row.
-    pub(super) fn open(&self, place: Place<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    pub(super) fn open(&self, place: RowIdentity<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let keys = self.0.load();
         match (keys.sealing.open(place, blob), &keys.before) {
             (Err(OpenError::OtherKey), Some(before)) => before.open(place, blob),
@@ -158,7 +158,7 @@ impl MasterKey {
 }
 
 impl Key {
-    fn seal(&self, place: Place<'_>, plaintext: &[u8]) -> Vec<u8> {
+    fn seal(&self, place: RowIdentity<'_>, plaintext: &[u8]) -> Vec<u8> {
         let nonce = random::<NONCE_BYTES>();
         let payload = Payload { msg: plaintext, aad: &associated_data(place) };
         let ciphertext = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
@@ -166,7 +166,7 @@ impl Key {
         [&[place.version()], self.id.as_slice(), &nonce, &ciphertext].concat()
     }
 
-    fn open(&self, place: Place<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    fn open(&self, place: RowIdentity<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let (&version, rest) = blob.split_first().ok_or(OpenError::Unknown)?;
         if version != UNBOUND && version != BOUND {
             return Err(OpenError::Unknown);
@@ -196,7 +196,7 @@ impl std::fmt::Debug for MasterKey {
 }
 
 /// The row's identity. With each length before its part, no two rows have the same.
-fn associated_data(place: Place<'_>) -> Vec<u8> {
+fn associated_data(place: RowIdentity<'_>) -> Vec<u8> {
     let owner = place.owner.to_string();
     let origins = place.origins.unwrap_or_default().iter().map(String::as_str);
     let mut data = Vec::new();
@@ -221,20 +221,20 @@ mod tests {
     fn opens_only_where_it_was_sealed() {
         let (key, one, two) = (MasterKey::generate(), owner(1), owner(2));
         let [origins, others] = ["https://a.example", "https://b.example"].map(|one| vec![one.to_owned()]);
-        let unbound = Place { owner: &one, section: "providers.demo", field: "apiKey", origins: None };
-        for place in [unbound, Place { origins: Some(&origins), ..unbound }] {
+        let unbound = RowIdentity { owner: &one, section: "providers.demo", field: "apiKey", origins: None };
+        for place in [unbound, RowIdentity { origins: Some(&origins), ..unbound }] {
             let blob = key.seal(place, b"canary");
             assert_eq!(key.open(place, &blob).unwrap().as_slice(), b"canary");
             let check =
                 |place| assert_eq!(key.open(place, &blob).unwrap_err(), OpenError::Broken, "{place:?}");
-            check(Place { owner: &two, ..place });
-            check(Place { section: "providers.demo2", ..place });
-            check(Place { field: "apiKe", ..place });
-            check(Place { section: "providers.demoa", field: "piKey", ..place });
-            check(Place { origins: Some(&others), ..place });
-            check(Place { origins: Some(&[]), ..place });
+            check(RowIdentity { owner: &two, ..place });
+            check(RowIdentity { section: "providers.demo2", ..place });
+            check(RowIdentity { field: "apiKe", ..place });
+            check(RowIdentity { section: "providers.demoa", field: "piKey", ..place });
+            check(RowIdentity { origins: Some(&others), ..place });
+            check(RowIdentity { origins: Some(&[]), ..place });
             if place.origins.is_some() {
-                check(Place { origins: None, ..place });
+                check(RowIdentity { origins: None, ..place });
             }
         }
     }
@@ -242,19 +242,19 @@ mod tests {
     #[test]
     fn a_blob_is_as_documented_and_never_the_same() {
         let (key, owner) = (MasterKey::from_hex(HEX).unwrap(), owner(1));
-        let place = Place { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
+        let place = RowIdentity { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
         let (one, two) = (key.seal(place, b"canary"), key.seal(place, b"canary"));
         assert_eq!(one.len(), 1 + 8 + 24 + 6 + 16);
         assert_eq!(one[..9], two[..9]);
         assert_eq!((one[0], hex::encode(&one[1..9])), (2, key.id()));
         assert_ne!(one[9..33], two[9..33]);
-        assert_eq!(key.seal(Place { origins: None, ..place }, b"canary")[0], 1);
+        assert_eq!(key.seal(RowIdentity { origins: None, ..place }, b"canary")[0], 1);
     }
 
     #[test]
     fn what_is_no_blob_of_ours_stays_closed() {
         let (key, owner) = (MasterKey::from_hex(HEX).unwrap(), owner(1));
-        let place = Place { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
+        let place = RowIdentity { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
         let good = key.seal(place, b"canary");
         let check = |blob: &[u8], expected| assert_eq!(key.open(place, blob).unwrap_err(), expected);
         check(b"", OpenError::Unknown);
@@ -273,18 +273,18 @@ mod tests {
     #[test]
     fn while_one_gives_way_both_open_and_the_next_seals() {
         let (old, next, owner) = (MasterKey::generate(), MasterKey::generate(), owner(1));
-        let place = Place { owner: &owner, section: "demo", field: "apiKey", origins: None };
-        let (shared, before) = (old.clone(), old.as_now());
+        let place = RowIdentity { owner: &owner, section: "demo", field: "apiKey", origins: None };
+        let (shared, before) = (old.clone(), old.snapshot());
         let one = old.seal(place, b"one");
-        old.give_way_to(&next);
+        old.replace_with(&next);
         let two = shared.seal(place, b"two");
         assert_eq!((shared.id(), before.id() == shared.id()), (next.id(), false));
         assert!(shared.sealed(&two) && !shared.sealed(&one) && before.sealed(&one));
         let opens = |key: &MasterKey| [&one, &two].map(|blob| key.open(place, blob).is_ok());
         assert_eq!((opens(&shared), opens(&before), opens(&next)), ([true; 2], [true, false], [false, true]));
-        shared.give_way_to(&next);
+        shared.replace_with(&next);
         assert_eq!(opens(&old), [true; 2], "told twice, the one before is still known");
-        old.forget_before();
+        old.drop_previous();
         assert_eq!(opens(&shared), [false, true]);
     }
 

@@ -31,7 +31,7 @@ pub enum NewUser {
 
 /// A user to be made.
 #[derive(Debug)]
-pub struct Draft<'k> {
+pub struct UserDraft<'k> {
     /// What people call the user.
     pub name: DisplayName,
     /// A note of where the user calls from.
@@ -49,7 +49,7 @@ pub async fn create_user(
     name: &DisplayName,
     names: DuplicateNames,
 ) -> Result<NewUser, StoreError> {
-    let draft = Draft { name: name.clone(), ip: None, group: None, credentials: None };
+    let draft = UserDraft { name: name.clone(), ip: None, group: None, credentials: None };
     add_user(store, actor, draft, names).await
 }
 
@@ -57,11 +57,11 @@ pub async fn create_user(
 pub async fn add_user(
     store: &Store,
     actor: &Actor,
-    draft: Draft<'_>,
+    draft: UserDraft<'_>,
     names: DuplicateNames,
 ) -> Result<NewUser, StoreError> {
     let id = token::generate_user_id();
-    let Draft { name: DisplayName(name), ip, group, credentials } = draft;
+    let UserDraft { name: DisplayName(name), ip, group, credentials } = draft;
     let edits = credentials.iter().flat_map(|(_, edits)| edits);
     let stored: Vec<Value> = edits.map(audit_entry).collect();
     let told = json!({ "name": name, "group": group.as_ref().map(GroupName::as_str), "credentials": stored });
@@ -71,7 +71,7 @@ pub async fn add_user(
     let token = token::generate();
     let record = token::record(&token, TokenDraft::new(None, TokenKind::Both), act.at_ms);
     let sealed = credentials.filter(|(_, edits)| !edits.is_empty()).map(|(key, edits)| {
-        let key = &key.as_now();
+        let key = &key.snapshot();
         let changes: Vec<_> = edits.iter().map(|edit| encrypted(key, &owner, edit, act.at_ms)).collect();
         (key.id(), changes)
     });

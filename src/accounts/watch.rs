@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::{cache::Now, directory::Directory, filter::Filter};
+use super::{bloom_filter::BloomFilter, cache::Now, directory::Directory};
 use crate::{
     clock,
     name::UserId,
@@ -23,7 +23,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long we wait for the answer to that.
 pub(super) const POLL_DEADLINE: Duration = Duration::from_millis(500);
 /// When to try again to fill the filter.
-const FILL_AGAIN: Duration = Duration::from_secs(1);
+const FILL_RETRY: Duration = Duration::from_secs(1);
 /// So many tokens are read at once to fill it.
 const PAGE: u64 = 2000;
 /// If something changed for more users than that at once, it is filled anew.
@@ -31,9 +31,9 @@ const MANY_USERS: usize = 500;
 
 /// What the workers see of the store without asking.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct StoreView {
     pub(super) invalidations: InvalidationCounter,
-    pub(super) filter: Filter,
+    pub(super) filter: BloomFilter,
     pub(super) started: Instant,
     /// When the store last answered a poll, in milliseconds since `started`.
     confirmed_ms: AtomicU64,
@@ -41,9 +41,9 @@ pub(super) struct Pulse {
     grace: Duration,
 }
 
-impl Pulse {
+impl StoreView {
     pub(super) fn new(invalidations: InvalidationCounter, grace: Duration) -> Self {
-        let (filter, started, confirmed_ms) = (Filter::default(), Instant::now(), AtomicU64::new(0));
+        let (filter, started, confirmed_ms) = (BloomFilter::default(), Instant::now(), AtomicU64::new(0));
         Self { invalidations, filter, started, confirmed_ms, grace }
     }
 
@@ -66,16 +66,16 @@ impl Pulse {
 
 /// Invalidates the callers for whom another process has changed something, or may have; and lets the filter know
 /// what tokens there are now, whoever made them. Never ends.
-pub(super) async fn watch(directory: &impl Directory, pulse: &Pulse) {
+pub(super) async fn watch(directory: &impl Directory, view: &StoreView) {
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watcher = Watcher::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = pulse.invalidations.local_change() => {}
+            () = view.invalidations.local_change() => {}
         }
-        watcher.poll(directory, pulse).await;
+        watcher.poll(directory, view).await;
     }
 }
 
@@ -93,28 +93,28 @@ struct Seen {
 }
 
 impl Watcher {
-    pub(super) async fn poll(&mut self, directory: &impl Directory, pulse: &Pulse) {
+    pub(super) async fn poll(&mut self, directory: &impl Directory, view: &StoreView) {
         let asked = Instant::now();
-        let looked = timeout(POLL_DEADLINE, look(self.seen, directory, &pulse.invalidations)).await;
+        let looked = timeout(POLL_DEADLINE, look(self.seen, directory, &view.invalidations)).await;
         match looked.unwrap_or(Err(StoreError::Unanswered)) {
             Ok((seen, changes)) => {
                 self.seen = Some(seen);
-                pulse.confirm(asked);
+                view.confirm(asked);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the store answers again");
                 }
-                let taken = timeout(POLL_DEADLINE, take_in(changes, directory, &pulse.filter)).await;
+                let taken = timeout(POLL_DEADLINE, take_in(changes, directory, &view.filter)).await;
                 if !matches!(taken, Ok(Ok(()))) {
                     // A few may be missing until it is filled anew; that is no reason to let a flood through.
-                    pulse.filter.renew();
+                    view.filter.renew();
                 }
             }
             Err(error) => {
                 // Whether something has changed is not known. So all is looked up again, by whom that
                 // still works for: a token revoked meanwhile must not stay good.
-                pulse.invalidations.invalidate_all();
+                view.invalidations.invalidate_all();
                 if !std::mem::replace(&mut self.failing, true) {
-                    let for_s = pulse.grace.as_secs();
+                    let for_s = view.grace.as_secs();
                     tracing::error!(%error, for_s, "the store does not answer; known callers are served on, for `store_grace`");
                 }
             }
@@ -148,7 +148,7 @@ async fn look(
 async fn take_in(
     changes: Invalidated,
     directory: &impl Directory,
-    filter: &Filter,
+    filter: &BloomFilter,
 ) -> Result<(), StoreError> {
     let users: BTreeSet<UserId> = changes.users.into_iter().collect();
     if changes.gap || users.len() > MANY_USERS {
@@ -163,7 +163,7 @@ async fn take_in(
 }
 
 /// Fills the filter whenever there should be another one. Never ends.
-pub(super) async fn fill(directory: &impl Directory, filter: &Filter) {
+pub(super) async fn fill(directory: &impl Directory, filter: &BloomFilter) {
     loop {
         filter.wanted().await;
         let mut told = false;
@@ -171,12 +171,12 @@ pub(super) async fn fill(directory: &impl Directory, filter: &Filter) {
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(%error, "the tokens cannot be listed: until they can, all that come are looked up");
             }
-            tokio::time::sleep(FILL_AGAIN).await;
+            tokio::time::sleep(FILL_RETRY).await;
         }
     }
 }
 
-pub(super) async fn fill_once(directory: &impl Directory, filter: &Filter) -> Result<(), StoreError> {
+pub(super) async fn fill_once(directory: &impl Directory, filter: &BloomFilter) -> Result<(), StoreError> {
     let tokens = directory.count_tokens().await?;
     let bits = filter.begin(tokens);
     let mut last = None;

@@ -11,7 +11,7 @@ use super::{
     pointer, store_fault,
 };
 use crate::{
-    accounts::{self, DisplayName, Draft, NewUser as Outcome},
+    accounts::{self, DisplayName, NewUser as Outcome, UserDraft},
     clock::{now_ms, utc},
     fault::{Fault, Kind},
     name::{GroupName, Owner, UserId},
@@ -50,7 +50,7 @@ impl Admin {
         let new: NewUser = body::parse(value)?;
         let creds = new.creds.unwrap_or_default();
         let edits = document::edits(&creds.0, "/creds", &request.table.fields, &BTreeSet::new())?;
-        let draft = Draft {
+        let draft = UserDraft {
             name: display_name("/name", &new.name)?,
             ip: new.ip.as_deref().map(|note| ip("/ip", note)).transpose()?,
             group: new.group.as_deref().map(|name| group("/group", name)).transpose()?,

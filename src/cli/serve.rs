@@ -107,7 +107,7 @@ async fn start(
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
-    let vaults = Vaults::new(store.clone(), key.clone());
+    let vaults = StoredLogins::new(store.clone(), key.clone());
     let (refresher, logins) = Refresher::start(vaults, Endpoints::new(upstream.clone()));
     let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::{Context, Report, find_user, table};
 use crate::{
-    accounts::{Actor, DisplayName, Draft, NewUser, add_user, remove_user, update_user},
+    accounts::{Actor, DisplayName, NewUser, UserDraft, add_user, remove_user, update_user},
     clock::{now_ms, utc},
     name::GroupName,
     store::{DuplicateNames, User, UserChange},
@@ -103,7 +103,7 @@ async fn add(
     let group = group.map(group_name).transpose()?;
     let store = context.store_or_new().await?;
     let name_text = name.as_str();
-    let draft = Draft { name: name.clone(), ip, group, credentials: None };
+    let draft = UserDraft { name: name.clone(), ip, group, credentials: None };
     match add_user(&store, &Actor::command(), draft, DuplicateNames::Refuse).await? {
         NewUser::Created { id, token } => Ok(Report {
             out: format!("{}\n", token.expose()),

@@ -2,7 +2,9 @@
 //! among them; here are the waits.
 
 use crate::{
-    accounts::{Caller, Fresh, NotRefreshed, Place, Refresher, Stored, Tokens, Wanted},
+    accounts::{
+        Caller, CredentialKey, RefreshError, RefreshRequest, Refreshed, Refresher, Stored, TokenPair,
+    },
     decide::{Attempt, Bound, Candidate, Login, Refresh},
     name::Owner,
     table::Hit,
@@ -10,24 +12,25 @@ use crate::{
 
 /// The refreshes that a request has asked for, and their outcomes.
 #[derive(Debug, Default)]
-pub(super) struct Attempts(Vec<(Wanted, Result<Fresh, NotRefreshed>)>);
+pub(super) struct AuthRateLimit(Vec<(RefreshRequest, Result<Refreshed, RefreshError>)>);
 
-impl Attempts {
+impl AuthRateLimit {
     /// Refreshes a login. Boxed, since it is rare: a warm request should not carry its state.
-    pub(super) async fn refresh(&mut self, refresher: &Refresher, wanted: Wanted) {
+    pub(super) async fn refresh(&mut self, refresher: &Refresher, wanted: RefreshRequest) {
         let outcome = Box::pin(refresher.refresh(wanted.clone())).await;
         self.0.push((wanted, outcome));
     }
 
     /// The last outcome for a login.
     fn of(&self, owner: &Owner, field: &str) -> Option<Attempt<'_>> {
-        let same = |(wanted, _): &&(Wanted, _)| wanted.place.owner == *owner && wanted.place.field == field;
+        let same =
+            |(wanted, _): &&(RefreshRequest, _)| wanted.place.owner == *owner && wanted.place.field == field;
         let (_, outcome) = self.0.iter().rev().find(same)?;
         Some(match outcome {
-            Ok(Fresh { access_token, expires_at_ms, origins }) => {
+            Ok(Refreshed { access_token, expires_at_ms, origins }) => {
                 Attempt::Refreshed { access_token, expires_at_ms: *expires_at_ms, origins }
             }
-            Err(NotRefreshed::Moved) => Attempt::Moved,
+            Err(RefreshError::Moved) => Attempt::Moved,
             Err(why) if why.may_pass() => Attempt::FailedForNow,
             Err(_) => Attempt::Failed,
         })
@@ -38,7 +41,7 @@ impl Attempts {
 pub(super) fn owners<'c>(
     caller: &'c Caller,
     hit: &'c Hit,
-    attempts: &'c Attempts,
+    attempts: &'c AuthRateLimit,
 ) -> impl Iterator<Item = impl Fn(&str) -> Option<Candidate<'c>>> {
     let section = hit.section();
     caller.credentials.iter().map(move |(owner, credentials)| {
@@ -58,11 +61,11 @@ pub(super) fn owners<'c>(
 }
 
 /// What the refresher needs to know: all of it, since the files may change meanwhile.
-pub(super) fn wanted(refresh: Refresh<'_>) -> Wanted {
+pub(super) fn wanted(refresh: Refresh<'_>) -> RefreshRequest {
     let Refresh { owner, section, field, access_token, refresh_token, oauth, reason } = refresh;
-    Wanted {
-        place: Place { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
-        seen: Tokens { access_token: access_token.clone(), refresh_token: refresh_token.clone() },
+    RefreshRequest {
+        place: CredentialKey { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
+        seen: TokenPair { access_token: access_token.clone(), refresh_token: refresh_token.clone() },
         need: reason,
         token_url: oauth.token_url.clone(),
         client_id: oauth.client_id.clone(),

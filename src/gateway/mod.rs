@@ -36,7 +36,7 @@ pub use fault::refuse;
 pub use readiness::Readiness;
 
 use crate::{
-    accounts::{Accounts, Actor, Attempts, LocalCache, Refresher},
+    accounts::{Accounts, Actor, AuthRateLimit, LocalCache, Refresher},
     admin::{ApiQueue, Principal},
     decide::{self, Begun, ListenerRole},
     fault::Fault,
@@ -66,7 +66,7 @@ pub struct Worker {
     /// Refreshes logins.
     pub refresher: Refresher,
     /// The authentication rate limit.
-    pub attempts: Attempts,
+    pub attempts: AuthRateLimit,
     /// Proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Sends requests to upstreams; has this worker's connection pool.

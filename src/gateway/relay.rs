@@ -7,11 +7,11 @@ use hyper::body::{Body as _, Incoming};
 use super::{
     Body, InFlight, Worker, body,
     context::RequestContext,
-    credential::{self, Attempts},
+    credential::{self, AuthRateLimit},
     fault,
 };
 use crate::{
-    accounts::{Caller, Wanted},
+    accounts::{Caller, RefreshRequest},
     clock::now_ms,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, Kind},
@@ -36,7 +36,7 @@ pub(super) async fn relay(
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let Outbound { request: InFlight { worker, head, .. }, call, caller } = outbound;
-    let mut attempts = Attempts::default();
+    let mut attempts = AuthRateLimit::default();
     let sendable = loop {
         match call.credential(credential::owners(caller, &call.hit, &attempts), now_ms())? {
             Credential::Ready(sendable) => break sendable,
@@ -123,8 +123,8 @@ async fn send(
 /// large to be copied, if there is no other token, or if it cannot be sent.
 async fn retry(
     Outbound { request: InFlight { worker, .. }, call, caller }: Outbound<'_>,
-    mut attempts: Attempts,
-    refused: Wanted,
+    mut attempts: AuthRateLimit,
+    refused: RefreshRequest,
     watch: Option<&UploadWatch>,
     context: &RequestContext,
 ) -> Option<Response<Download>> {

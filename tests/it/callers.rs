@@ -17,7 +17,7 @@ const TOO_MANY: Fault<'_> =
     Fault(429, "too_many_attempts", "Too many wrong tokens came from your network: try again later");
 
 const NO_KEY: &str = "credential_missing";
-const DOWN: &str = "the store does not answer; known callers are served on, for `store_grace`";
+const DOWN: &str = "the store does not respond; known callers are served for `store_grace`";
 
 /// So many wrong tokens of one address are answered at once.
 const FREE: usize = 10;
@@ -99,7 +99,7 @@ fn wrong_tokens_are_held_back_and_right_ones_never() {
 #[test]
 fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
     let mut world = World::with("", &["--trusted-proxies", "127.0.0.1", "--log", "debug"]);
-    world.gateway.says("the tokens are listed: others are hardly looked up");
+    world.gateway.says("the Bloom filter of token hashes is filled");
     let mut client = world.client();
     // Each from elsewhere, so that none is held back.
     let mut flood = |numbers: std::ops::Range<u32>| {
@@ -143,7 +143,7 @@ fn known_callers_are_served_without_the_store_for_so_long() {
         client.answer().unwrap().head.status() == 503
     });
     fs::rename(database.with_extension("away"), database).unwrap();
-    world.gateway.says("the store answers again");
+    world.gateway.says("the store responds again");
     world.exchange(Exchange::get());
 }
 

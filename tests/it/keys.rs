@@ -80,7 +80,7 @@ fn a_key_serves_from_wherever_it_is_given() {
     refused(
         &world.home,
         &[other, named],
-        &["TOLLGATE_MASTER_KEY holds", "key` the one with id", "take away the wrong"],
+        &["TOLLGATE_MASTER_KEY holds", "key` the one with id", "remove the wrong"],
     );
     refused(
         &world.home,
@@ -90,10 +90,10 @@ fn a_key_serves_from_wherever_it_is_given() {
     refused(
         &world.home,
         &[("TOLLGATE_MASTER_KEY_FILE", "none")],
-        &["`none` is missing, which `master_key_file` names"],
+        &["`none`, named by `master_key_file`, is missing"],
     );
     write(Path::new(file), &key, 0o644);
-    refused(&world.home, &[named], &["can be read by others (its mode is 644): run `chmod 600 "]);
+    refused(&world.home, &[named], &["is readable by others (mode 644): run `chmod 600 "]);
     // Another one in the default place is not used, and told of.
     write(&made, &wrong, 0o600);
     world.gateway = world.home.serve_with(&[], &[variable]);
@@ -249,9 +249,9 @@ fn what_cannot_be_the_next_key_is_told() {
     write(&file, "no key", 0o600);
     check("key` does not hold a master key");
     write(&file, &"01".repeat(32), 0o644);
-    check("can be read by others (its mode is 644)");
+    check("is readable by others (mode 644)");
     write(&file, &key_file(&world.home), 0o600);
-    check("is the one that is in use: give another one");
+    check("is the current one: give another key");
     let empty = Home::new(&[]);
     let said = empty.run(&["rekey"], "");
     assert!(said.code == 1 && said.err.contains("has no database yet"), "{said:?}");

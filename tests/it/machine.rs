@@ -246,18 +246,18 @@ fn broken(break_it: impl Fn(&Path), message: &str, mend: Option<&dyn Fn(&Path)>)
     settle(&faulty.world.home);
     let data = faulty.world.home.data();
     break_it(&data);
-    let told = faulty.world.gateway.logged("the store does not answer");
+    let told = faulty.world.gateway.logged("the store does not respond");
     assert!(told.len() == 1 && told[0].contains(message), "{told:?}");
     faulty.stranger_has_to_wait();
     faulty.known_is_served();
     if let Some(mend) = mend {
         mend(&data);
-        faulty.world.gateway.logged("the store answers again");
+        faulty.world.gateway.logged("the store responds again");
         faulty.stranger_is_served();
         faulty.known_is_served();
         faulty.world.home.user("dan");
     }
-    assert_eq!(faulty.world.gateway.logged("the store does not answer").len(), 1);
+    assert_eq!(faulty.world.gateway.logged("the store does not respond").len(), 1);
 }
 
 const MOVED: &str = "was removed or replaced while tollgate had it open: put that file back";
@@ -406,10 +406,10 @@ fn a_right_that_goes_away_is_noticed_and_may_come_back() {
     let home = home().without_rights();
     let gateway = home.serve(&[]);
     fs::set_permissions(home.data(), Permissions::from_mode(0o000)).unwrap();
-    let told = gateway.logged("the store does not answer");
+    let told = gateway.logged("the store does not respond");
     assert!(told[0].contains("no permission to read and write"), "{told:?}");
     fs::set_permissions(home.data(), Permissions::from_mode(0o700)).unwrap();
-    gateway.logged("the store answers again");
+    gateway.logged("the store responds again");
 }
 
 #[test]
@@ -497,7 +497,7 @@ fn a_master_key_that_is_not_here_is_told_and_nothing_changes() {
     keyless(other, &[], "but the store was set up with `");
     keyless(|key| fs::write(key, "garbage").unwrap(), &[], "master-key` does not hold a master key");
     let exposed = |key: &Path| fs::set_permissions(key, Permissions::from_mode(0o644)).unwrap();
-    keyless(exposed, &[], "can be read by others (its mode is 644): run `chmod 600 /");
+    keyless(exposed, &[], "is readable by others (mode 644): run `chmod 600 /");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn now(start: Instant, seconds: u64, version: usize, confirmed: u64) -> Now<'sta
 #[test]
 fn an_entry_is_fresh_until_something_changes_and_serves_on_for_an_hour() {
     let start = Instant::now();
-    let mut answers = Answers::new(10, 10);
+    let mut answers = Entries::new(10, 10);
     answers.keep(one(1), Some((key(1), known(7))), 1, start);
     answers.keep(one(2), None, 1, start);
     let mut check = |number, now, expected| assert_eq!(answers.recall(one(number), now), expected, "{now:?}");
@@ -74,7 +74,7 @@ fn an_entry_is_fresh_until_something_changes_and_serves_on_for_an_hour() {
 fn after_a_failure_a_known_caller_does_not_wait_again_at_once() {
     let start = Instant::now();
     let after = |seconds| start + Duration::from_secs(seconds);
-    let mut answers = Answers::new(10, 10);
+    let mut answers = Entries::new(10, 10);
     for number in [1, 2] {
         answers.keep(one(number), Some((key(number), known(7))), 1, start);
     }
@@ -96,7 +96,7 @@ fn after_a_failure_a_known_caller_does_not_wait_again_at_once() {
 #[test]
 fn a_token_expires_while_it_is_cached() {
     let start = Instant::now();
-    let mut answers = Answers::new(10, 10);
+    let mut answers = Entries::new(10, 10);
     answers.keep(one(1), Some((key(1), Known { value: 7, expires_at_ms: Some(10_000) })), 1, start);
     assert_eq!(answers.recall(one(1), now(start, 9, 1, 9)), Recall::Fresh(Some(7)));
     assert_eq!(answers.recall(one(1), now(start, 10, 1, 10)), Recall::Fresh(None));
@@ -107,7 +107,7 @@ fn a_token_expires_while_it_is_cached() {
 #[test]
 fn a_token_is_either_known_or_refused() {
     let start = Instant::now();
-    let mut answers = Answers::new(10, 10);
+    let mut answers = Entries::new(10, 10);
     answers.keep(one(1), Some((key(1), known(7))), 1, start);
     answers.keep(one(1), None, 1, start);
     assert_eq!(answers.recall(one(1), now(start, 0, 1, 0)), Recall::Fresh(None));
@@ -118,7 +118,7 @@ fn a_token_is_either_known_or_refused() {
 #[test]
 fn a_flood_of_wrong_tokens_is_bounded_and_drives_out_no_known_one() {
     let start = Instant::now();
-    let mut answers = Answers::new(10, 100);
+    let mut answers = Entries::new(10, 100);
     answers.keep(one(0), Some((key(0), known(7))), 1, start);
     for number in 1..=10_000 {
         answers.keep(one(number), None, 1, start);
@@ -131,7 +131,7 @@ fn a_flood_of_wrong_tokens_is_bounded_and_drives_out_no_known_one() {
 #[test]
 fn a_known_token_is_one_entry_whatever_stands_before_it() {
     let start = Instant::now();
-    let mut answers = Answers::new(10, 10);
+    let mut answers = Entries::new(10, 10);
     let [bare, prefixed, other] = ["tg_0", "a-tg_0", "b-tg_0"].map(|text| Candidates::of(text).unwrap());
     answers.keep(prefixed, Some((bare.whole, known(7))), 1, start);
     for candidates in [bare, prefixed, other] {
@@ -153,7 +153,7 @@ fn a_known_token_is_one_entry_whatever_stands_before_it() {
 fn a_change_concerns_whom_it_is_about() {
     let (start, counter) = (Instant::now(), InvalidationCounter::default());
     let user = |number: usize| UserId::new(&format!("usr_{number:016x}")).unwrap();
-    let mut answers = Answers::new(10, 10);
+    let mut answers = Entries::new(10, 10);
     for number in [1, 2] {
         let known = Known { value: user(number), expires_at_ms: None };
         answers.keep(one(number), Some((key(number), known)), 0, start);
@@ -174,7 +174,7 @@ fn a_change_concerns_whom_it_is_about() {
 #[test]
 fn a_use_is_told_once_a_minute() {
     let start = Instant::now();
-    let mut answers = Answers::new(10, 10);
+    let mut answers = Entries::new(10, 10);
     answers.keep(one(1), Some((key(1), known(7))), 1, start);
     assert_eq!(answers.take_used(), [key(1)]);
     let mut check = |seconds, expected: &[TokenHash]| {

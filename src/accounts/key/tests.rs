@@ -105,7 +105,7 @@ async fn every_source_serves_and_two_have_to_agree() {
     {
         check(two, other).await;
     }
-    check(".+-", "take away the wrong one").await;
+    check(".+-", "remove the wrong one").await;
     check("-+-", "the store was set up with").await;
     assert_eq!(store.master_key_id().await.unwrap(), Some(right.id()));
     assert!(!data.join("master-key").exists() && !below.exists());
@@ -136,10 +136,10 @@ async fn what_is_no_key_or_not_private_is_told() {
     check(variable("abc"), "TOLLGATE_MASTER_KEY does not hold a master key: it takes 64 hex digits").await;
     check(variable(&format!("{}0", key.to_hex().expose())), "does not hold a master key").await;
     let file = dir.path().join("key");
-    check(named(&file), "key` is missing, which `master_key_file` names").await;
+    check(named(&file), "key`, named by `master_key_file`, is missing").await;
     for mode in [0o640, 0o604, 0o660] {
         write(&file, key.to_hex().expose(), mode);
-        check(named(&file), &format!("can be read by others (its mode is {mode:o}): run `chmod 600 ")).await;
+        check(named(&file), &format!("is readable by others (mode {mode:o}): run `chmod 600 ")).await;
     }
     write(&file, "not a key", 0o600);
     check(named(&file), "key` does not hold a master key").await;
@@ -148,7 +148,7 @@ async fn what_is_no_key_or_not_private_is_told() {
     write(&below, key.to_hex().expose(), 0o440);
     assert_eq!(MasterKey::load(&named(&below), &data, &store).await.unwrap().id(), key.id());
     write(&data.join("master-key"), key.to_hex().expose(), 0o644);
-    check(KeySources::default(), "can be read by others (its mode is 644)").await;
+    check(KeySources::default(), "is readable by others (mode 644)").await;
 }
 
 /// As an operator meets it: the server has its key from the environment, and a shell has not.

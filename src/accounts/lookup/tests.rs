@@ -188,7 +188,7 @@ impl World {
         let directory = Arc::new(Arc::clone(&fake));
         let noted = directory.clone();
         tasks.spawn(async move { serve(&directory, MasterKey::generate(), asks, rechecks).await });
-        tasks.spawn(async move { used::note(&*noted, used).await });
+        tasks.spawn(async move { last_used::note(&*noted, used).await });
         let (cache, watcher) = (LocalCache::default(), Watcher::default());
         let mut world = Self { fake, accounts, cache, watcher, tasks };
         world.poll().await;
@@ -196,12 +196,12 @@ impl World {
     }
 
     async fn poll(&mut self) {
-        self.watcher.poll(&self.fake, &self.accounts.pulse).await;
+        self.watcher.poll(&self.fake, &self.accounts.view).await;
     }
 
     /// As `fill` does when it is told to.
     async fn fill(&self) {
-        fill_once(&self.fake, &self.accounts.pulse.filter).await.unwrap();
+        fill_once(&self.fake, &self.accounts.view.filter).await.unwrap();
     }
 
     /// How often a thousand wrong tokens reach the store.
@@ -586,7 +586,7 @@ async fn a_flood_of_wrong_tokens_hardly_reaches_the_store() {
         assert!(world.accounts.authenticate_admin(&world.cache, &wrong).await.unwrap().is_none());
     }
     let calls = world.fake.calls();
-    let seconds = usize::try_from(world.accounts.pulse.started.elapsed().as_secs()).unwrap();
+    let seconds = usize::try_from(world.accounts.view.started.elapsed().as_secs()).unwrap();
     assert!((50..=60 * (seconds + 2)).contains(&calls), "the store was asked {calls} times");
     // Right ones are looked up all the same: those that were there, and those that others make.
     world.check("tg_0", Ok(true), 1).await;
@@ -614,7 +614,7 @@ async fn who_is_too_far_behind_asks_about_everybody() {
     world.poll().await;
     world.check("tg_0", Ok(true), 1).await;
     assert_eq!(world.calls_of_a_flood().await, 1000, "any may be one that was made meanwhile");
-    let filter = &world.accounts.pulse.filter;
+    let filter = &world.accounts.view.filter;
     timeout(LIMIT, filter.wanted()).await.expect("it is to be filled anew");
 }
 
@@ -625,7 +625,7 @@ async fn a_user_whose_tokens_cannot_be_listed_in_time_opens_the_store_to_nobody(
     world.poll().await;
     world.fill().await;
     let wanted =
-        async |world: &World| timeout(POLL_DEADLINE, world.accounts.pulse.filter.wanted()).await.is_ok();
+        async |world: &World| timeout(POLL_DEADLINE, world.accounts.view.filter.wanted()).await.is_ok();
     while wanted(&world).await {}
     world.fake.lists_hang.store(true, Ordering::SeqCst);
     world.fake.add("tg_1", 1);

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::oauth::{self, Brought, MAX_ANSWER, Refused},
+    accounts::oauth::{self, Grant, MAX_ANSWER, TokenEndpointError},
     clock,
     origin::Origin,
     secret::Secret,
@@ -28,7 +28,7 @@ pub trait TokenEndpoint: Send + Sync + 'static {
         token_url: &str,
         client_id: &str,
         refresh_token: &Secret,
-    ) -> impl Future<Output = Result<Brought, Refused>> + Send;
+    ) -> impl Future<Output = Result<Grant, TokenEndpointError>> + Send;
 }
 
 /// The real ones, reached as upstreams are.
@@ -45,13 +45,13 @@ impl Endpoints {
         &self,
         origin: &Origin,
         request: Request<Upload>,
-    ) -> Result<(u16, Zeroizing<Vec<u8>>), Refused> {
+    ) -> Result<(u16, Zeroizing<Vec<u8>>), TokenEndpointError> {
         // Calls are rare: each has a connection of its own, and none waits unused.
         let upstream = Upstream::new(Arc::clone(&self.0));
         let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };
         let answer = upstream.send(origin, request, deadlines).await.map_err(|error| {
             tracing::warn!(%error, "a token endpoint gave no answer");
-            Refused::Silent
+            TokenEndpointError::Silent
         })?;
         read(answer).await
     }
@@ -63,21 +63,21 @@ impl TokenEndpoint for Endpoints {
         token_url: &str,
         client_id: &str,
         refresh_token: &Secret,
-    ) -> Result<Brought, Refused> {
+    ) -> Result<Grant, TokenEndpointError> {
         let (origin, request) = request(token_url, oauth::form(refresh_token, client_id))?;
         let called = timeout(DEADLINE, self.call(&origin, request)).await;
-        let (status, body) = called.unwrap_or(Err(Refused::Silent))?;
+        let (status, body) = called.unwrap_or(Err(TokenEndpointError::Silent))?;
         oauth::answer(status, &body, refresh_token, clock::now_ms())
     }
 }
 
-fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), Refused> {
-    let (origin, target) = Origin::split(token_url).map_err(|_| Refused::Url)?;
+fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), TokenEndpointError> {
+    let (origin, target) = Origin::split(token_url).map_err(|_| TokenEndpointError::Url)?;
     let mut request = Request::new(Upload::kept(form));
     *request.method_mut() = Method::POST;
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    *request.uri_mut() = target.parse().map_err(|_| Refused::Url)?;
-    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| Refused::Url)?;
+    *request.uri_mut() = target.parse().map_err(|_| TokenEndpointError::Url)?;
+    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| TokenEndpointError::Url)?;
     let headers = request.headers_mut();
     headers.insert(header::HOST, host);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -86,15 +86,15 @@ fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), Re
 }
 
 /// The status, and the whole body.
-async fn read(answer: Response<Download>) -> Result<(u16, Zeroizing<Vec<u8>>), Refused> {
+async fn read(answer: Response<Download>) -> Result<(u16, Zeroizing<Vec<u8>>), TokenEndpointError> {
     let status = answer.status().as_u16();
     let mut download = answer.into_body();
     let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
     while let Some(frame) = download.frame().await {
-        let frame = frame.map_err(|_| Refused::Garbage("is cut"))?;
+        let frame = frame.map_err(|_| TokenEndpointError::Garbage("is cut"))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
         if body.len() + data.len() > MAX_ANSWER {
-            return Err(Refused::Garbage("is too long"));
+            return Err(TokenEndpointError::Garbage("is too long"));
         }
         body.extend_from_slice(data);
     }

@@ -10,9 +10,9 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::{vault::Login, *};
+use super::{login_store::Login, *};
 use crate::{
-    accounts::{Stored, oauth::Brought},
+    accounts::{Stored, oauth::Grant},
     clock::now_ms,
     store::{SealedCredential, StoreError},
 };
@@ -32,7 +32,7 @@ struct State {
     /// Replacements that fail before one works; each that does not is told.
     failures: AtomicUsize,
     replaced: Notify,
-    answers: Mutex<VecDeque<Result<Brought, Refused>>>,
+    answers: Mutex<VecDeque<Result<Grant, TokenEndpointError>>>,
     /// The refresh tokens that came to the endpoint.
     spent: Mutex<Vec<String>>,
     /// How many calls the endpoint may answer.
@@ -99,7 +99,7 @@ impl Play {
         (login.access_token.expose().to_owned(), login.refresh_token.unwrap().expose().to_owned())
     }
 
-    fn answers(&self, answer: Result<(&str, &str), Refused>) {
+    fn answers(&self, answer: Result<(&str, &str), TokenEndpointError>) {
         let answer = answer.map(|(access, refresh)| login(access, refresh, later()));
         self.0.answers.lock().unwrap().push_back(answer);
     }
@@ -113,8 +113,8 @@ impl Play {
     }
 }
 
-impl Vault for Play {
-    async fn read(&self, _: &Place) -> Result<Option<Login>, StoreError> {
+impl LoginStore for Play {
+    async fn read(&self, _: &CredentialKey) -> Result<Option<Login>, StoreError> {
         Ok(self.0.login.lock().unwrap().clone())
     }
 
@@ -135,7 +135,7 @@ impl Vault for Play {
         Ok(true)
     }
 
-    async fn lease(&self, _: &Place, _: u64) -> Result<bool, StoreError> {
+    async fn lease(&self, _: &CredentialKey, _: u64) -> Result<bool, StoreError> {
         Ok(self.0.leased.lock().unwrap().get_or_insert("us") == &"us")
     }
 
@@ -144,24 +144,29 @@ impl Vault for Play {
         Ok(())
     }
 
-    async fn release(&self, _: &Place) -> Result<(), StoreError> {
+    async fn release(&self, _: &CredentialKey) -> Result<(), StoreError> {
         assert_eq!(self.0.leased.lock().unwrap().take(), Some("us"));
         Ok(())
     }
 }
 
 impl TokenEndpoint for Play {
-    async fn refresh(&self, token_url: &str, client_id: &str, token: &Secret) -> Result<Brought, Refused> {
+    async fn refresh(
+        &self,
+        token_url: &str,
+        client_id: &str,
+        token: &Secret,
+    ) -> Result<Grant, TokenEndpointError> {
         assert!(token_url == TOKEN_URL && client_id.starts_with("app_"), "{token_url} {client_id}");
         self.0.spent.lock().unwrap().push(token.expose().to_owned());
         self.0.called.notify_one();
         self.0.open.acquire().await.unwrap().forget();
-        self.0.answers.lock().unwrap().pop_front().unwrap_or(Err(Refused::Status(418)))
+        self.0.answers.lock().unwrap().pop_front().unwrap_or(Err(TokenEndpointError::Status(418)))
     }
 }
 
-fn login(access: &str, refresh: &str, expires_at_ms: u64) -> Brought {
-    Brought::Login(Stored::OAuth {
+fn login(access: &str, refresh: &str, expires_at_ms: u64) -> Grant {
+    Grant::Login(Stored::OAuth {
         access_token: Secret::new(access),
         refresh_token: Some(Secret::new(refresh)),
         expires_at_ms: Some(expires_at_ms),
@@ -172,13 +177,13 @@ fn later() -> u64 {
     now_ms() + 3_600_000
 }
 
-fn tokens(access: &str, refresh: &str) -> Tokens {
-    Tokens { access_token: Secret::new(access), refresh_token: Secret::new(refresh) }
+fn tokens(access: &str, refresh: &str) -> TokenPair {
+    TokenPair { access_token: Secret::new(access), refresh_token: Secret::new(refresh) }
 }
 
-fn wanted(seen: &str) -> Wanted {
-    Wanted {
-        place: Place { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
+fn wanted(seen: &str) -> RefreshRequest {
+    RefreshRequest {
+        place: CredentialKey { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
         seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
         need: Need::Due,
         token_url: TOKEN_URL.into(),
@@ -187,7 +192,7 @@ fn wanted(seen: &str) -> Wanted {
     }
 }
 
-async fn asked(refresher: &Refresher, seen: &str) -> Result<String, NotRefreshed> {
+async fn asked(refresher: &Refresher, seen: &str) -> Result<String, RefreshError> {
     refresher.refresh(wanted(seen)).await.map(|fresh| fresh.access_token.expose().to_owned())
 }
 
@@ -209,7 +214,7 @@ async fn many_who_ask_at_once_are_answered_by_one_refresh() {
     assert_eq!(play.spent(), ["r1"]);
     // Who comes late with the old token gets what is stored.
     assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-    assert_eq!(asked(&refresher, "a2").await, Err(NotRefreshed::Recent), "it will do");
+    assert_eq!(asked(&refresher, "a2").await, Err(RefreshError::Recent), "it will do");
     assert_eq!(play.spent(), ["r1"]);
     assert_eq!(play.stored(), ("a2".into(), "r2".into()));
     assert_eq!(*play.0.leased.lock().unwrap(), None);
@@ -220,14 +225,14 @@ async fn what_was_obtained_a_moment_ago_is_not_replaced_because_it_is_refused() 
     let play = Play::default();
     let refresher = play.start();
     let refused = async |seen| {
-        let wanted = Wanted { need: Need::Refused, ..wanted(seen) };
+        let wanted = RefreshRequest { need: Need::Refused, ..wanted(seen) };
         refresher.refresh(wanted).await.map(|fresh| fresh.access_token.expose().to_owned())
     };
     play.put("a1", "r1", later());
     play.answers(Ok(("a2", "r2")));
     assert_eq!(refused("a1").await, Ok("a2".into()));
     for _ in 0..10 {
-        assert_eq!(refused("a2").await, Err(NotRefreshed::Recent));
+        assert_eq!(refused("a2").await, Err(RefreshError::Recent));
         assert_eq!(refused("a1").await, Ok("a2".into()), "whoever has seen the old one only");
     }
     assert_eq!(play.spent(), ["r1"]);
@@ -242,12 +247,12 @@ async fn what_was_obtained_a_moment_ago_is_not_replaced_because_it_is_refused() 
 fn how_long_what_was_obtained_stays() {
     let start = Instant::now();
     let after = |seconds| start + Duration::from_secs(seconds);
-    let mut obtained = Obtained::default();
+    let mut obtained = RecentTokens::default();
     let due = wanted("a1");
-    let refused = |seen: &str| Wanted { need: Need::Refused, ..wanted(seen) };
+    let refused = |seen: &str| RefreshRequest { need: Need::Refused, ..wanted(seen) };
     let fresh = |access: &str, seconds: Option<u64>| {
         let expires_at_ms = seconds.map(|seconds| now_ms() + seconds * 1000);
-        Fresh { access_token: Secret::new(access), expires_at_ms, origins: Vec::new() }
+        Refreshed { access_token: Secret::new(access), expires_at_ms, origins: Vec::new() }
     };
     obtained.note(&due, &fresh("a2", None), start);
     let mut check = |seen: &str, from: u64, stays: u64, next: &str| {
@@ -293,18 +298,18 @@ async fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
     play.0.answers.lock().unwrap().push_back(Ok(login("a2", "r2", now_ms() + 300_000)));
     for _ in 0..5 {
         assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-        assert_eq!(asked(&refresher, "a2").await, Err(NotRefreshed::Recent));
+        assert_eq!(asked(&refresher, "a2").await, Err(RefreshError::Recent));
     }
     assert_eq!(play.spent(), ["r1"]);
 }
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let mut obtained = Obtained::default();
+    let mut obtained = RecentTokens::default();
     for index in 0..=10_000 {
         let mut wanted = wanted("a1");
         wanted.place.field = format!("f{index}");
-        let fresh = Fresh { access_token: Secret::new("a2"), expires_at_ms: None, origins: Vec::new() };
+        let fresh = Refreshed { access_token: Secret::new("a2"), expires_at_ms: None, origins: Vec::new() };
         obtained.note(&wanted, &fresh, Instant::now());
     }
     assert_eq!(obtained.known(), 10_000);
@@ -329,7 +334,7 @@ async fn a_refresh_goes_on_when_who_asked_has_gone() {
 
 #[tokio::test]
 async fn what_fails_is_let_alone_until_another_login_is_stored() {
-    let check = async |refused: Refused, again: NotRefreshed| {
+    let check = async |refused: TokenEndpointError, again: RefreshError| {
         let play = Play::default();
         let refresher = play.start();
         play.put("a1", "r1", 0);
@@ -345,20 +350,22 @@ async fn what_fails_is_let_alone_until_another_login_is_stored() {
         assert_eq!(asked(&refresher, "b1").await, Ok("b2".into()));
         assert_eq!(play.spent(), ["r1", "s1"]);
     };
-    check(Refused::Revoked, Refused::Revoked.into()).await;
-    for refused in [Refused::Status(429), Refused::Status(500), Refused::Garbage("x")] {
-        check(refused, NotRefreshed::Paused).await;
+    check(TokenEndpointError::Revoked, TokenEndpointError::Revoked.into()).await;
+    for refused in
+        [TokenEndpointError::Status(429), TokenEndpointError::Status(500), TokenEndpointError::Garbage("x")]
+    {
+        check(refused, RefreshError::Paused).await;
     }
 }
 
 #[tokio::test]
 async fn what_was_corrected_is_tried_again() {
-    let check = async |correct: fn(&Play) -> Wanted, spends: [&str; 2]| {
+    let check = async |correct: fn(&Play) -> RefreshRequest, spends: [&str; 2]| {
         let play = Play::default();
         let refresher = play.start();
         play.put("a1", "r1", 0);
-        play.answers(Err(Refused::Revoked));
-        assert_eq!(asked(&refresher, "a1").await, Err(Refused::Revoked.into()));
+        play.answers(Err(TokenEndpointError::Revoked));
+        assert_eq!(asked(&refresher, "a1").await, Err(TokenEndpointError::Revoked.into()));
         let wanted = correct(&play);
         play.answers(Ok(("a2", "r2")));
         let fresh = refresher.refresh(wanted).await.unwrap();
@@ -367,36 +374,36 @@ async fn what_was_corrected_is_tried_again() {
     };
     let another_refresh_token = |play: &Play| {
         play.put("a1", "s1", 0);
-        Wanted { seen: tokens("a1", "s1"), ..wanted("a1") }
+        RefreshRequest { seen: tokens("a1", "s1"), ..wanted("a1") }
     };
     check(another_refresh_token, ["r1", "s1"]).await;
-    check(|_| Wanted { client_id: "app_2".into(), ..wanted("a1") }, ["r1", "r1"]).await;
+    check(|_| RefreshRequest { client_id: "app_2".into(), ..wanted("a1") }, ["r1", "r1"]).await;
 }
 
 #[tokio::test]
 async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
-    let why = Refused::Garbage("x");
+    let why = TokenEndpointError::Garbage("x");
     for failures in [0, 1] {
         let play = Play::default();
         let refresher = play.start();
         play.put("a1", "r1", later());
-        play.0.answers.lock().unwrap().push_back(Ok(Brought::RefreshToken(Secret::new("r2"), why)));
+        play.0.answers.lock().unwrap().push_back(Ok(Grant::RefreshToken(Secret::new("r2"), why)));
         play.0.failures.store(failures, SeqCst);
         if failures > 0 {
-            assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+            assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
         }
         assert_eq!(asked(&refresher, "a1").await, Err(why.into()));
         assert_eq!(play.stored(), ("a1".into(), "r2".into()));
         // It has failed, and is not tried again at once with the next one.
-        let rotated = Wanted { seen: tokens("a1", "r2"), ..wanted("a1") };
-        assert_eq!(refresher.refresh(rotated).await, Err(NotRefreshed::Paused));
+        let rotated = RefreshRequest { seen: tokens("a1", "r2"), ..wanted("a1") };
+        assert_eq!(refresher.refresh(rotated).await, Err(RefreshError::Paused));
         assert_eq!(play.spent(), ["r1"]);
     }
 }
 
 #[tokio::test]
 async fn an_endpoint_that_does_not_answer_is_let_alone_by_all() {
-    let check = async |refused: Refused, expected: Result<(), NotRefreshed>, calls: usize| {
+    let check = async |refused: TokenEndpointError, expected: Result<(), RefreshError>, calls: usize| {
         let play = Play::default();
         let refresher = play.start();
         play.put("a1", "r1", 0);
@@ -408,28 +415,28 @@ async fn an_endpoint_that_does_not_answer_is_let_alone_by_all() {
         assert_eq!(refresher.refresh(other).await.map(drop), expected);
         assert_eq!(play.spent().len(), calls);
     };
-    check(Refused::Silent, Err(NotRefreshed::Paused), 1).await;
-    check(Refused::Status(500), Ok(()), 2).await;
+    check(TokenEndpointError::Silent, Err(RefreshError::Paused), 1).await;
+    check(TokenEndpointError::Status(500), Ok(()), 2).await;
 }
 
 #[tokio::test]
 async fn what_is_not_refreshed_at_all() {
     let play = Play::default();
     let refresher = play.start();
-    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Gone));
+    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Gone));
     play.put("a1", "", 0);
-    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::NoRefreshToken));
+    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::NoRefreshToken));
     play.put("a1", "r1", 0);
     for origins in [None, Some(vec!["https://api.example.com".to_owned()])] {
         play.0.login.lock().unwrap().as_mut().unwrap().row.origins = origins;
-        assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Moved));
+        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Moved));
     }
     assert_eq!(play.spent(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_login_that_is_stored_meanwhile_wins() {
-    for answer in [Ok(("a2", "r2")), Err(Refused::Revoked)] {
+    for answer in [Ok(("a2", "r2")), Err(TokenEndpointError::Revoked)] {
         let play = Play::default();
         let refresher = play.start();
         play.put("a1", "r1", 0);
@@ -470,8 +477,8 @@ async fn tokens_that_cannot_be_stored_are_kept_and_handed_out_once_they_are() {
     play.put("a1", "r1", 0);
     play.answers(Ok(("a2", "r2")));
     play.0.failures.store(2, SeqCst);
-    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
-    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
+    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
     assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
     assert_eq!(play.stored(), ("a2".into(), "r2".into()));
     assert_eq!(play.spent(), ["r1"], "the spent one is not sent again");
@@ -484,7 +491,7 @@ async fn tokens_that_could_not_be_stored_are_tried_again_unasked() {
     play.put("a1", "r1", 0);
     play.answers(Ok(("a2", "r2")));
     play.0.failures.store(1, SeqCst);
-    assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Store));
+    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
     play.0.replaced.notified().await;
     assert_eq!(play.stored(), ("a2".into(), "r2".into()));
 }
@@ -544,16 +551,16 @@ async fn who_has_a_good_access_token_waits_a_moment() {
     play.put("a1", "r1", 0);
     play.answers(Ok(("a2", "r2")));
     play.shut();
-    let expired = Wanted { need: Need::Expired, ..wanted("a1") };
+    let expired = RefreshRequest { need: Need::Expired, ..wanted("a1") };
     let patient = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
     let others = async {
         let start = Instant::now();
-        assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Late));
+        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Late));
         assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
         // The next ones need not try.
         let start = Instant::now();
         for _ in 0..10 {
-            assert_eq!(asked(&refresher, "a1").await, Err(NotRefreshed::Late));
+            assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Late));
         }
         assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
         play.0.open.add_permits(1);
@@ -569,10 +576,10 @@ async fn a_refresh_that_panics_blocks_nobody() {
     let refresher = play.start();
     play.put("a1", "r1", 0);
     // Nothing that can be stored here.
-    let plain = Brought::Login(Stored::Plain(Secret::new("a2")));
+    let plain = Grant::Login(Stored::Plain(Secret::new("a2")));
     play.0.answers.lock().unwrap().push_back(Ok(plain));
-    let expired = || Wanted { need: Need::Expired, ..wanted("a1") };
-    assert_eq!(refresher.refresh(expired()).await, Err(NotRefreshed::Late));
+    let expired = || RefreshRequest { need: Need::Expired, ..wanted("a1") };
+    assert_eq!(refresher.refresh(expired()).await, Err(RefreshError::Late));
     play.answers(Ok(("a2", "r2")));
     let fresh = refresher.refresh(expired()).await.unwrap();
     assert_eq!(fresh.access_token.expose(), "a2");

@@ -70,7 +70,7 @@ fn set(field: &str) -> Edit {
 #[tokio::test]
 async fn all_is_sealed_anew_and_the_file_takes_the_old_ones_place() {
     let world = World::new(450).await;
-    let (dir, before) = (world.dir.path(), world.key.as_now());
+    let (dir, before) = (world.dir.path(), world.key.snapshot());
     let old_file = fs::read(dir.join("master-key")).unwrap();
     let error = world.rekey(|_| {}).await.unwrap_err();
     assert!(matches!(error, RekeyError::NotBegun { .. }), "{error}");
@@ -210,7 +210,7 @@ async fn what_knew_no_origins_is_bound_once() {
     let (owner, section) = (&world.owner, "demo");
     let mut changes = Vec::new();
     for field in ["apiKey", "other"] {
-        let place = Place { owner, section, field, origins: None };
+        let place = RowIdentity { owner, section, field, origins: None };
         let sealed = world.key.seal(place, &Stored::plain(&secret(field)).unwrap().to_plaintext());
         changes.push(crate::store::CredentialChange::Put(SealedCredential {
             owner: owner.clone(),

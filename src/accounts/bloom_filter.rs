@@ -1,4 +1,4 @@
-//! `Filter`: which tokens can be known at all, so that a flood of wrong ones does not reach the store. It is a
+//! `BloomFilter`: which tokens can be known at all, so that a flood of wrong ones does not reach the store. It is a
 //! Bloom filter of all tokens' hashes: it may take a wrong token for a right one, now and then, and never a
 //! right one for a wrong one. What it does not know asks the store only so often, since a token that another
 //! process has just made is not in it yet.
@@ -25,12 +25,12 @@ const BITS_PER_TOKEN: u64 = 32;
 const FEW_TOKENS: u64 = 1 << 12;
 const MANY_TOKENS: u64 = 1 << 25;
 /// How often a token that is not in it may ask the store: every 20 ms, and 50 times at once.
-const ASKED_EVERY: Duration = Duration::from_millis(20);
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(20);
 const ASKED_AT_ONCE: Duration = Duration::from_secs(1);
 
 /// The filter that all workers share.
 #[derive(Debug, Default)]
-pub(super) struct Filter {
+pub(super) struct BloomFilter {
     /// None until it is filled: then every token may be a right one.
     current: ArcSwapOption<Bits>,
     /// The one that is being filled.
@@ -48,7 +48,7 @@ pub(super) struct Bits {
     set: AtomicU64,
 }
 
-impl Filter {
+impl BloomFilter {
     /// Whether to ask the store about these, `since_start` after the start.
     pub(super) fn lets_through(&self, candidates: Candidates, since_start: Duration) -> bool {
         let bits = self.current.load();
@@ -59,7 +59,7 @@ impl Filter {
 
     fn within_budget(&self, since_start: Duration) -> bool {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let (now, every) = (micros(since_start), micros(ASKED_EVERY));
+        let (now, every) = (micros(since_start), micros(LOOKUP_INTERVAL));
         let latest = now + micros(ASKED_AT_ONCE) - every;
         let next = |from: u64| (from <= latest).then_some(from.max(now) + every);
         self.ask_from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
@@ -150,12 +150,12 @@ mod tests {
     }
 
     /// How many of these pass, within no time.
-    fn passing(filter: &Filter, numbers: std::ops::Range<u64>) -> usize {
+    fn passing(filter: &BloomFilter, numbers: std::ops::Range<u64>) -> usize {
         let start = Duration::from_hours(1);
         numbers.filter(|number| filter.lets_through(one(*number), start)).count()
     }
 
-    fn filled(filter: &Filter, tokens: u64) {
+    fn filled(filter: &BloomFilter, tokens: u64) {
         let bits = filter.begin(tokens);
         (0..tokens).for_each(|number| bits.insert(&one(number).whole));
         filter.finish(&bits);
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn right_tokens_always_pass_and_wrong_ones_hardly_ever() {
         for tokens in [0, 1, 1000, 20_000] {
-            let filter = Filter::default();
+            let filter = BloomFilter::default();
             assert_eq!(passing(&filter, 100_000..100_100), 100, "it knows nothing yet");
             filled(&filter, tokens);
             assert_eq!(passing(&filter, 0..tokens) as u64, tokens);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_asks_so_often() {
-        let filter = Filter::default();
+        let filter = BloomFilter::default();
         filled(&filter, 10);
         let asks = |millis: u64, count: u64| {
             let since_start = Duration::from_millis(millis);
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_grows_and_forgets() {
-        let filter = Filter::default();
+        let filter = BloomFilter::default();
         filled(&filter, 10);
         let is_wanted = async || tokio::time::timeout(Duration::ZERO, filter.wanted()).await.is_ok();
         assert!(!is_wanted().await);

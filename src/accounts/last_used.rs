@@ -12,23 +12,23 @@ use super::directory::Directory;
 use crate::store::TokenHash;
 
 /// How often it is written.
-const WRITTEN_EVERY: Duration = Duration::from_secs(30);
+const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 /// How many are written at once, since others wait meanwhile.
 const BATCH: usize = 500;
 /// What may wait to be taken in, and to be written.
-const MAX_TOLD: usize = 4096;
+const QUEUE: usize = 4096;
 const MAX_KEPT: usize = 100_000;
 
 /// A use of a token: which, and when, in milliseconds since 1970.
 pub(super) type Use = (TokenHash, u64);
 
 pub(super) fn channel() -> (mpsc::Sender<Use>, mpsc::Receiver<Use>) {
-    mpsc::channel(MAX_TOLD)
+    mpsc::channel(QUEUE)
 }
 
 /// Takes in uses, and writes them, until nobody is left to tell any.
 pub(super) async fn note(directory: &impl Directory, mut told: mpsc::Receiver<Use>) {
-    let mut ticks = interval(WRITTEN_EVERY);
+    let mut ticks = interval(WRITE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept = HashMap::new();
     loop {

@@ -1,4 +1,4 @@
-//! `Attempts`: wrong tokens, by the address that they came from, in one worker. The answer to a wrong token
+//! `AuthRateLimit`: wrong tokens, by the address that they came from, in one worker. The answer to a wrong token
 //! comes later the more of them there were. A right one is never held up: it never comes here.
 //!
 //! Bounded in the addresses that are remembered, and in the answers that are held back at once.
@@ -14,21 +14,21 @@ use tokio::sync::Semaphore;
 use super::segments::Segments;
 
 /// So many wrong tokens are answered at once, and one more each time that `FORGIVEN_IN` has passed.
-const FREE: u32 = 10;
+const FREE_ATTEMPTS: u32 = 10;
 const FORGIVEN_IN: Duration = Duration::from_secs(6);
 /// How long the first answer is held back that is; each further one takes twice as long.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
+const MIN_DELAY: Duration = Duration::from_millis(100);
 /// The longest that an answer is held back.
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 /// More than so many do not count: then the delay is at its longest.
-const MOST: u32 = FREE + 7;
+const MAX_COUNTED: u32 = FREE_ATTEMPTS + 7;
 const MAX_ADDRESSES: usize = 20_000;
-/// Answers that may be held back at once.
+/// Entries that may be held back at once.
 const MAX_DELAYED: usize = 128;
 
 /// What one worker remembers of wrong tokens. Its lock is for the compiler: no other thread ever takes it.
 #[derive(Debug)]
-pub struct Attempts {
+pub struct AuthRateLimit {
     buckets: Mutex<Buckets>,
     delayed: Semaphore,
 }
@@ -37,17 +37,17 @@ pub struct Attempts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
 
-impl Default for Attempts {
+impl Default for AuthRateLimit {
     fn default() -> Self {
         Self { buckets: Mutex::new(Buckets::new(MAX_ADDRESSES)), delayed: Semaphore::new(MAX_DELAYED) }
     }
 }
 
-impl Attempts {
+impl AuthRateLimit {
     /// Notes a wrong token, and waits for as long as its answer is to be held back.
     pub async fn wrong(&self, from: IpAddr) -> Result<(), TooMany> {
         let delay = self.note(from, Instant::now());
-        if delay == FIRST_DELAY {
+        if delay == MIN_DELAY {
             tracing::info!(peer = %from, "many wrong tokens come from there: their answers are held back");
         }
         if !delay.is_zero() {
@@ -84,18 +84,18 @@ impl Buckets {
     /// Notes a wrong token; for how long its answer is to be held back.
     fn wrong(&mut self, network: u128, now: Instant) -> Duration {
         let empty_at = self.empty_at.get(&network).map_or(now, |at| *at).max(now);
-        let empty_at = (empty_at + FORGIVEN_IN).min(now + FORGIVEN_IN * MOST);
+        let empty_at = (empty_at + FORGIVEN_IN).min(now + FORGIVEN_IN * MAX_COUNTED);
         self.empty_at.insert(network, empty_at);
         let counted = (empty_at - now).as_millis().div_ceil(FORGIVEN_IN.as_millis());
-        delay(u32::try_from(counted).unwrap_or(MOST))
+        delay(u32::try_from(counted).unwrap_or(MAX_COUNTED))
     }
 }
 
 /// How long the last of so many answers is held back.
 fn delay(counted: u32) -> Duration {
-    match counted.checked_sub(FREE + 1) {
+    match counted.checked_sub(FREE_ATTEMPTS + 1) {
         None => Duration::ZERO,
-        Some(doublings) => (FIRST_DELAY * 2_u32.pow(doublings.min(MOST))).min(LONGEST_DELAY),
+        Some(doublings) => (MIN_DELAY * 2_u32.pow(doublings.min(MAX_COUNTED))).min(MAX_DELAY),
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_bound_there_is_no_waiting() {
-        let attempts = Attempts::default();
+        let attempts = AuthRateLimit::default();
         let [flooder, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
         let ask = |from| {
             let mut answer = Box::pin(attempts.wrong(from));
@@ -170,7 +170,7 @@ mod tests {
         };
         let mut held_back = Vec::new();
         for number in 0..1000_usize {
-            let expected = match number.checked_sub(FREE as usize) {
+            let expected = match number.checked_sub(FREE_ATTEMPTS as usize) {
                 None => Poll::Ready(Ok(())),
                 Some(delayed) if delayed < MAX_DELAYED => Poll::Pending,
                 Some(_) => Poll::Ready(Err(TooMany)),

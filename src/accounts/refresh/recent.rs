@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Fresh, Need, Place, Wanted};
+use super::{CredentialKey, Need, RefreshRequest, Refreshed};
 use crate::{clock, secret::Secret};
 
 /// How many are remembered. Forgetting one costs a refresh that was not needed.
@@ -18,7 +18,7 @@ const LONGEST_STAY: Duration = Duration::from_hours(1);
 
 /// The last one of each place.
 #[derive(Debug, Default)]
-pub(super) struct Obtained(HashMap<Place, Token>);
+pub(super) struct RecentTokens(HashMap<CredentialKey, Token>);
 
 #[derive(Debug)]
 struct Token {
@@ -30,9 +30,9 @@ struct Token {
     refusals: u32,
 }
 
-impl Obtained {
+impl RecentTokens {
     /// Whether an access token is too new to be replaced for what it is asked.
-    pub(super) fn is_recent(&self, wanted: &Wanted, now: Instant) -> bool {
+    pub(super) fn is_recent(&self, wanted: &RefreshRequest, now: Instant) -> bool {
         self.get(wanted).is_some_and(|token| match wanted.need {
             Need::Due => token.serves(wanted.refresh_before, now),
             Need::Expired => false,
@@ -41,13 +41,13 @@ impl Obtained {
     }
 
     /// The access token of a place, while it need not be replaced.
-    pub(super) fn serving(&self, wanted: &Wanted, now: Instant) -> Option<&Secret> {
+    pub(super) fn serving(&self, wanted: &RefreshRequest, now: Instant) -> Option<&Secret> {
         let token = self.0.get(&wanted.place)?;
         token.serves(wanted.refresh_before, now).then_some(&token.text)
     }
 
     /// Remembers what has come in the place of the one that was seen.
-    pub(super) fn note(&mut self, wanted: &Wanted, fresh: &Fresh, now: Instant) {
+    pub(super) fn note(&mut self, wanted: &RefreshRequest, fresh: &Refreshed, now: Instant) {
         let refusals = match wanted.need {
             Need::Due | Need::Expired => 0,
             Need::Refused => self.get(wanted).map_or(0, |token| token.refusals).saturating_add(1),
@@ -70,7 +70,7 @@ impl Obtained {
     }
 
     /// What is known of the one that was seen.
-    fn get(&self, wanted: &Wanted) -> Option<&Token> {
+    fn get(&self, wanted: &RefreshRequest) -> Option<&Token> {
         self.0.get(&wanted.place).filter(|token| token.text == wanted.seen.access_token)
     }
 }

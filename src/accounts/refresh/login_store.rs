@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::Place;
+use super::CredentialKey;
 use crate::{
     accounts::{MasterKey, Stored, random::random, seal},
     clock, hex,
@@ -44,51 +44,51 @@ impl Login {
 }
 
 /// What is asked of the store. A trait only so that tests can count and fail.
-pub trait Vault: Send + Sync + 'static {
+pub trait LoginStore: Send + Sync + 'static {
     /// What is stored at a place, if that is a login that opens.
-    fn read(&self, place: &Place) -> impl Future<Output = Result<Option<Login>, StoreError>> + Send;
+    fn read(&self, place: &CredentialKey) -> impl Future<Output = Result<Option<Login>, StoreError>> + Send;
     /// Puts new tokens in the place of those of `old`, sealed for the same origins. False if `old` is not what
     /// is stored.
     fn replace(&self, old: &Login, new: &Stored) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Takes the lease on a place; false if another node has it.
-    fn lease(&self, place: &Place, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn lease(&self, place: &CredentialKey, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Gives all leases back that an earlier process on the same store may have left.
     fn drop_leases(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Gives it back.
-    fn release(&self, place: &Place) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn release(&self, place: &CredentialKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// The store, with the key that opens what is in it.
 #[derive(Debug)]
-pub struct Vaults {
+pub struct StoredLogins {
     store: Store,
     key: MasterKey,
     /// What this process is known by to other nodes.
     holder: String,
 }
 
-impl Vaults {
+impl StoredLogins {
     /// Of this store.
     pub fn new(store: Store, key: MasterKey) -> Self {
         Self { store, key, holder: hex::encode(&random::<8>()) }
     }
 }
 
-impl Vault for Vaults {
-    async fn read(&self, place: &Place) -> Result<Option<Login>, StoreError> {
+impl LoginStore for StoredLogins {
+    async fn read(&self, place: &CredentialKey) -> Result<Option<Login>, StoreError> {
         let rows = self.store.credentials(&place.owner).await?;
         let row = rows.into_iter().find(|row| row.section == place.section && row.field == place.field);
         Ok(row.and_then(|row| self.opened(row)))
     }
 
     async fn replace(&self, old: &Login, new: &Stored) -> Result<bool, StoreError> {
-        let key = self.key.as_now();
+        let key = self.key.snapshot();
         let sealed = key.seal(sealed_for(&old.row), &new.to_plaintext());
         let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
         self.store.swap_credential(&row, &old.row.sealed, &key.id(), SwapReason::Refresh).await
     }
 
-    async fn lease(&self, place: &Place, ms: u64) -> Result<bool, StoreError> {
+    async fn lease(&self, place: &CredentialKey, ms: u64) -> Result<bool, StoreError> {
         let now_ms = clock::now_ms();
         self.store.try_lease(&lease_name(place), &self.holder, now_ms, now_ms.saturating_add(ms)).await
     }
@@ -97,12 +97,12 @@ impl Vault for Vaults {
         self.store.drop_leases(LEASES).await
     }
 
-    async fn release(&self, place: &Place) -> Result<(), StoreError> {
+    async fn release(&self, place: &CredentialKey) -> Result<(), StoreError> {
         self.store.release_lease(&lease_name(place), &self.holder).await
     }
 }
 
-impl Vaults {
+impl StoredLogins {
     fn opened(&self, row: SealedCredential) -> Option<Login> {
         // One that does not open was told when its caller was looked up.
         let plaintext = self.key.open(sealed_for(&row), &row.sealed).ok()?;
@@ -115,12 +115,12 @@ impl Vaults {
     }
 }
 
-fn sealed_for(row: &SealedCredential) -> seal::Place<'_> {
+fn sealed_for(row: &SealedCredential) -> seal::RowIdentity<'_> {
     let SealedCredential { owner, section, field, origins, .. } = row;
-    seal::Place { owner, section, field, origins: origins.as_deref() }
+    seal::RowIdentity { owner, section, field, origins: origins.as_deref() }
 }
 
-fn lease_name(place: &Place) -> String {
-    let Place { owner, section, field } = place;
+fn lease_name(place: &CredentialKey) -> String {
+    let CredentialKey { owner, section, field } = place;
     format!("{LEASES}{owner} {section} {field}")
 }
