@@ -1,4 +1,4 @@
-//! The wall clock, and how its times are shown: UTC, to the second. Nothing else here reads it.
+//! The wall clock, and times as text: UTC, RFC 3339, to the second. No other room reads the wall clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,7 +51,7 @@ pub fn from_utc(text: &str) -> Option<u64> {
     (seconds < END_S).then_some(seconds * 1000 + milliseconds(fraction)?)
 }
 
-/// Numbers of so many digits each.
+/// Numbers with a fixed count of digits each.
 fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[u64; N]> {
     let mut parts = text.split(separator);
     let mut found = [0; N];
@@ -83,7 +83,7 @@ fn is_leap(year: u64) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
-/// The way back from `civil`.
+/// The inverse of `civil`.
 fn days(year: u64, month: u64, day: u64) -> u64 {
     let (year, shifted) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, year_of_era) = (year / 400, year % 400);

@@ -11,29 +11,29 @@ use crate::{
     store::{Act, Right},
 };
 
-/// Who changes something, and from where.
+/// Who makes a change, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// A kind and an id: `admin adm_…`, `user usr_… token tok_…`, `uid 1000`, `tollgate`.
     pub who: String,
     /// An address, or `local`.
     pub source: String,
-    /// What gives the right to what is asked for, if that may be taken away meanwhile.
+    /// The right to make the change, if it can be revoked meanwhile. The store checks it in the same transaction.
     pub right: Option<Right>,
 }
 
 impl Actor {
-    /// Tollgate itself.
+    /// The tollgate process itself.
     pub fn own() -> Self {
         Self::here("tollgate".to_owned())
     }
 
-    /// The user of the machine who runs this command.
+    /// The operating system's user who runs this command.
     pub fn command() -> Self {
         Self::local(rustix::process::getuid().as_raw())
     }
 
-    /// A user of the machine.
+    /// A user of the operating system.
     pub fn local(uid: u32) -> Self {
         Self::here(format!("uid {uid}"))
     }
@@ -42,24 +42,24 @@ impl Actor {
         Self { who, source: LOCAL.to_owned(), right: None }
     }
 
-    /// Who came with an admin token, from an address.
+    /// A caller with an admin token, from an address.
     pub fn admin(id: &AdminTokenId, from: IpAddr) -> Self {
         let right = Some(Right::Admin(id.clone()));
         Self { who: format!("admin {id}"), source: from.to_string(), right }
     }
 
-    /// A user, who came with a token from an address.
+    /// A user with a token, from an address.
     pub fn user(caller: &Caller, from: IpAddr) -> Self {
         let who = format!("user {} token {}", caller.id, caller.token.id);
         Self { who, source: from.to_string(), right: Some(Right::Token(caller.token.hash)) }
     }
 
-    /// What the actor does now.
+    /// The audit entry of a change that the actor makes now.
     pub fn act(&self, action: &'static str, target: &(impl ToString + ?Sized), detail: Value) -> Act {
         let Self { who: actor, source, right } = self.clone();
         Act { at_ms: clock::now_ms(), actor, source, right, action, target: target.to_string(), detail }
     }
 }
 
-/// Where an actor is who came over no network.
+/// The source of an actor who came over no network.
 const LOCAL: &str = "local";

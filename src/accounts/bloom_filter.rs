@@ -1,9 +1,8 @@
-//! `BloomFilter`: which tokens can be known at all, so that a flood of wrong ones does not reach the store. It is a
-//! Bloom filter of all tokens' hashes: it may take a wrong token for a right one, now and then, and never a
-//! right one for a wrong one. What it does not know asks the store only so often, since a token that another
-//! process has just made is not in it yet.
+//! A Bloom filter of all token hashes, so that a flood of wrong tokens does not reach the store. It has rare false
+//! positives and no false negatives. Tokens that it does not contain are looked up within a small budget, since another
+//! process may have just created them.
 //!
-//! It asks nobody and has no clock: `fill` and `watch` put in what there is. No reader waits for anybody.
+//! It does no lookups and has no clock: `fill` and `watch` insert the hashes. Readers never wait.
 
 use std::{
     sync::{
@@ -19,29 +18,29 @@ use tokio::sync::Notify;
 use super::token::Candidates;
 use crate::store::TokenHash;
 
-/// With so many bits for a token, one in 200,000 wrong tokens passes; with half of the bits set, one in 256.
+/// False positives: one in 200,000 with this many bits per token, one in 256 with half of the bits set.
 const BITS_PER_TOKEN: u64 = 32;
-/// It has room for so many tokens at least, and at most: 16 KiB, 128 MiB.
+/// Smallest and largest capacity in tokens: 16 KiB, 128 MiB.
 const FEW_TOKENS: u64 = 1 << 12;
 const MANY_TOKENS: u64 = 1 << 25;
-/// How often a token that is not in it may ask the store: every 20 ms, and 50 times at once.
+/// Budget of lookups for tokens that it does not contain: one per interval, with a burst of 50.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(20);
 const ASKED_AT_ONCE: Duration = Duration::from_secs(1);
 
-/// The filter that all workers share.
+/// The filter, shared by all workers.
 #[derive(Debug, Default)]
 pub(super) struct BloomFilter {
-    /// None until it is filled: then every token may be a right one.
+    /// None until it is filled. Until then every token is looked up.
     current: ArcSwapOption<Bits>,
     /// The one that is being filled.
     next: ArcSwapOption<Bits>,
-    /// Told when there should be another one.
+    /// Notified when it has to be filled again.
     wanted: Notify,
-    /// When the next token that is not in it may ask, in microseconds since the start.
+    /// Time of the next lookup in the budget, in microseconds since the start.
     ask_from: AtomicU64,
 }
 
-/// Eight bits for each token.
+/// The bits: eight per token.
 #[derive(Debug)]
 pub(super) struct Bits {
     words: Box<[AtomicU64]>,
@@ -49,7 +48,7 @@ pub(super) struct Bits {
 }
 
 impl BloomFilter {
-    /// Whether to ask the store about these, `since_start` after the start.
+    /// True if these candidates may be looked up, `since_start` after the start.
     pub(super) fn lets_through(&self, candidates: Candidates, since_start: Duration) -> bool {
         let bits = self.current.load();
         let may_be_known =
@@ -65,7 +64,7 @@ impl BloomFilter {
         self.ask_from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
-    /// Takes in a token that is there now.
+    /// Inserts a new token.
     pub(super) fn insert(&self, hash: &TokenHash) {
         let (current, next) = (self.current.load_full(), self.next.load_full());
         for bits in [&current, &next].into_iter().flatten() {
@@ -76,31 +75,31 @@ impl BloomFilter {
         }
     }
 
-    /// There are tokens that nobody told of: all may be right ones until it is filled again.
+    /// Drops the filter, since tokens may be missing: every token is looked up until it is filled again.
     pub(super) fn forget(&self) {
         self.next.store(None);
         self.current.store(None);
         self.wanted.notify_one();
     }
 
-    /// There may be tokens that nobody told of, but hardly any: it serves on until it is filled again.
+    /// Requests a new one, since few tokens may be missing. The current one serves meanwhile.
     pub(super) fn renew(&self) {
         self.wanted.notify_one();
     }
 
-    /// Waits until there should be another one.
+    /// Waits until a new one is requested.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// Begins another one, for so many tokens and some more. From now on it takes in what is inserted.
+    /// Starts a new one with room for `tokens` and some more. Insertions go into it from now on.
     pub(super) fn begin(&self, tokens: u64) -> Arc<Bits> {
         let bits = Arc::new(Bits::new(tokens));
         self.next.store(Some(bits.clone()));
         bits
     }
 
-    /// All that there was is in it. It serves from now on, unless it was forgotten meanwhile.
+    /// Activates the new one, unless it was dropped meanwhile.
     pub(super) fn finish(&self, bits: &Arc<Bits>) {
         let next = self.next.swap(None);
         if next.is_some_and(|next| Arc::ptr_eq(&next, bits)) {
@@ -126,12 +125,12 @@ impl Bits {
         self.places(hash).all(|(word, bit)| self.words[word].load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// Whether so many bits are set that it lets through too much.
+    /// True if too many bits are set, so that false positives get frequent.
     fn is_crowded(&self) -> bool {
         self.set.load(Ordering::Relaxed) > self.words.len() as u64 * 64 / 2
     }
 
-    /// A hash is eight numbers as random as any; each, scaled to the size, is a place.
+    /// The bit positions of a hash: its eight 32-bit numbers, scaled to the size.
     fn places(&self, hash: &TokenHash) -> impl Iterator<Item = (usize, u64)> + use<> {
         let size = self.words.len() as u64 * 64;
         hash.numbers().into_iter().map(move |number| {
@@ -149,7 +148,7 @@ mod tests {
         Candidates::of(&format!("tg_{number}")).unwrap()
     }
 
-    /// How many of these pass, within no time.
+    /// The number of these that pass at one moment.
     fn passing(filter: &BloomFilter, numbers: std::ops::Range<u64>) -> usize {
         let start = Duration::from_hours(1);
         numbers.filter(|number| filter.lets_through(one(*number), start)).count()
@@ -168,7 +167,7 @@ mod tests {
             assert_eq!(passing(&filter, 100_000..100_100), 100, "it knows nothing yet");
             filled(&filter, tokens);
             assert_eq!(passing(&filter, 0..tokens) as u64, tokens);
-            // Fifty are within the budget.
+            // Fifty lookups are within the budget.
             let wrong = passing(&filter, 100_000..200_000);
             assert!((50..60).contains(&wrong), "{wrong} of 100,000 pass among {tokens}");
         }

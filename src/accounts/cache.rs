@@ -1,9 +1,9 @@
-//! `LocalCache`: what one worker remembers of tokens, bounded in both the known and the refused ones.
-//! It holds hashes, never tokens; it asks nobody and reads no clock. `lookup` fills it. A caller is kept
-//! under the token alone, whatever vendor's prefix it came with, so that nobody is known under many keys.
+//! The token cache of one worker: known and refused tokens by hash, both bounded. It holds hashes, never tokens. It does
+//! no lookups and reads no clock; `lookup` fills it. The key is the token without a vendor's prefix, so that a caller has
+//! one entry.
 //!
-//! An entry is fresh as long as nothing in the store that concerns it has changed since it was read. After that it
-//! is looked up again; only if that fails does a known caller's stale entry serve on, for a time.
+//! Cache invalidation: an entry is fresh while nothing in the store that concerns it has changed since it was read.
+//! Otherwise it is looked up again. Only if that fails, a known caller's stale entry serves on, for the grace period.
 
 use std::{
     sync::{Arc, Mutex},
@@ -16,25 +16,25 @@ use crate::{
     store::{InvalidationCounter, TokenHash},
 };
 
-/// After the store has failed about a known caller, that one is served without asking for so long.
+/// Backoff after a failed lookup of a known caller: the stale entry serves meanwhile.
 const BACKOFF_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// A token's use is told no more often than that.
+/// Minimum interval between two reports of a token's use.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
 const MAX_KNOWN: usize = 100_000;
 const MAX_REFUSED: usize = 10_000;
 
-/// The cache of one worker. Its locks are for the compiler: no other thread ever takes them.
+/// The cache of one worker. Its locks are never contended: no other thread takes them.
 #[derive(Debug)]
 pub struct LocalCache {
     pub(super) callers: TokenCache<Arc<Caller>>,
     pub(super) admins: TokenCache<Arc<AdminTokenId>>,
 }
 
-/// What a cache remembers of a token.
+/// A value that the cache holds for a token.
 pub(super) trait Remembered: Clone {
-    /// The last version that concerned it.
+    /// The last invalidation that concerns it.
     fn changed(&self, invalidations: &InvalidationCounter) -> u64;
 }
 
@@ -50,7 +50,7 @@ impl Remembered for Arc<AdminTokenId> {
     }
 }
 
-/// What is remembered of one kind of token, and what is being asked.
+/// The cache of one kind of token, with the lookups in flight.
 #[derive(Debug)]
 pub(super) struct TokenCache<T> {
     pub(super) answers: Mutex<Entries<T>>,
@@ -69,26 +69,26 @@ impl<T: Remembered> TokenCache<T> {
     }
 }
 
-/// The moment of a question.
+/// Time and store state at a cache access.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now<'a> {
     /// The monotonic clock.
     pub(super) at: Instant,
-    /// The wall clock, which tokens expire by.
+    /// The wall clock, for the expiry of tokens.
     pub(super) wall_ms: u64,
-    /// What has changed in the store.
+    /// Invalidations by changes of the store.
     pub(super) invalidations: &'a InvalidationCounter,
-    /// When the store last said that this is all that has.
+    /// The time up to which the invalidations are known to be complete.
     pub(super) confirmed: Instant,
-    /// How long an entry serves after the store last confirmed it.
+    /// The grace period of an entry after its last confirmation.
     pub(super) grace: Duration,
 }
 
-/// What a token was found to be.
+/// A token that the store knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known<T> {
     pub(super) value: T,
-    /// From when on the token is refused, in milliseconds since 1970.
+    /// The token's expiry, in milliseconds since 1970.
     pub(super) expires_at_ms: Option<u64>,
 }
 
@@ -98,25 +98,25 @@ impl<T> Known<T> {
     }
 }
 
-/// What the cache says.
+/// The result of a cache access.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Recall<T> {
-    /// An answer to give: who it is, or nobody.
+    /// A valid entry: the caller, or none for a refused token.
     Fresh(Option<T>),
-    /// This candidate was known when last asked: ask again, and give this answer if the store cannot.
+    /// An entry that has to be looked up again. It serves if the store fails.
     Stale(TokenHash, T),
-    /// Ask.
+    /// No entry.
     Unknown,
 }
 
-/// Entries about one kind of token.
+/// Cached entries of one kind of token.
 #[derive(Debug)]
 pub(super) struct Entries<T> {
     known: Segments<TokenHash, Entry<Known<T>>>,
     refused: Segments<TokenHash, Entry<()>>,
-    /// When the store last answered.
+    /// Time of the store's last response.
     answered: Option<Instant>,
-    /// Tokens whose use is to be told.
+    /// Tokens whose use is to be reported.
     used: Vec<TokenHash>,
 }
 
@@ -125,9 +125,9 @@ struct Entry<T> {
     content: T,
     version: u64,
     confirmed: Instant,
-    /// When the store last did not answer about it.
+    /// Time of the last failed lookup.
     failed: Option<Instant>,
-    /// When its use was last told.
+    /// Time of the last report of its use.
     told: Option<Instant>,
 }
 
@@ -154,7 +154,7 @@ impl<T: Remembered> Entries<T> {
         if nobody { Recall::Fresh(None) } else { Recall::Unknown }
     }
 
-    /// What is known of one candidate; nobody, if it has expired.
+    /// The entry of one candidate; an expired token counts as refused.
     fn recall_known(&mut self, key: TokenHash, now: Now<'_>) -> Recall<T> {
         let Some(entry) = self.known.get(&key) else { return Recall::Unknown };
         let changed = entry.content.value.changed(now.invalidations);
@@ -171,14 +171,14 @@ impl<T: Remembered> Entries<T> {
         }
     }
 
-    /// Any change may have been a new token.
+    /// A refused token is fresh only if nothing has changed at all: any change may have been a new token.
     fn is_refused(&mut self, whole: &TokenHash, now: Now<'_>) -> bool {
         let changed = now.invalidations.current();
         self.refused.get(whole).is_some_and(|entry| entry.is_fresh(changed, now) && !entry.is_too_old(now))
     }
 
-    /// Takes in an answer of the store about `candidates`, read at `version` or later: which of them
-    /// is known, as the first. Those before it are not, or all of them.
+    /// Stores the result of a lookup of `candidates`, read at `version` or later: the first one that is known. Those
+    /// before it are unknown; all of them, if none is.
     pub(super) fn keep(
         &mut self,
         candidates: Candidates,
@@ -203,7 +203,7 @@ impl<T: Remembered> Entries<T> {
         }
     }
 
-    /// The tokens whose use is to be told now.
+    /// Takes the tokens whose use is to be reported.
     pub(super) fn take_used(&mut self) -> Vec<TokenHash> {
         std::mem::take(&mut self.used)
     }
@@ -213,8 +213,8 @@ impl<T: Remembered> Entries<T> {
         self.known.len()
     }
 
-    /// The store did not answer about one that is known: that one does not wait for it again at once. The others
-    /// do, since any of them may have been revoked.
+    /// Starts the backoff of a known caller after a failed lookup. Others still wait for the store, since any of them
+    /// may have been revoked.
     pub(super) fn pause(&mut self, key: &TokenHash, at: Instant) {
         if let Some(entry) = self.known.get(key) {
             entry.failed = Some(at);
@@ -223,7 +223,7 @@ impl<T: Remembered> Entries<T> {
 }
 
 impl<T> Entry<T> {
-    /// Nothing that concerns it has changed since. That is a confirmation, and is noted as one.
+    /// True if no invalidation concerns it since it was read. That confirms it, and is recorded.
     fn is_fresh(&mut self, changed: u64, now: Now<'_>) -> bool {
         let fresh = changed <= self.version;
         if fresh {
@@ -236,12 +236,12 @@ impl<T> Entry<T> {
         now.at.saturating_duration_since(self.confirmed) > now.grace
     }
 
-    /// Whether the store has just not answered about it, nor anything since.
+    /// True during its backoff, as long as the store has not responded to anything since.
     fn is_paused(&self, at: Instant, answered: Option<Instant>) -> bool {
         self.failed.is_some_and(|failed| at < failed + BACKOFF_AFTER_FAILURE && answered < Some(failed))
     }
 
-    /// Whether it is time to tell of a use.
+    /// True if a use is to be reported now.
     fn tell(&mut self, at: Instant) -> bool {
         let due = self.told.is_none_or(|told| at.saturating_duration_since(told) >= REPORT_INTERVAL);
         if due {

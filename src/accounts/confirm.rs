@@ -1,5 +1,5 @@
-//! Confirming: a credential that was saved for other origins than the files lead to today is bound to today's, once
-//! its owner, or an admin, has said that this is right. What it holds stays as it is.
+//! Confirmation of moved credentials: a credential that is bound to other origins than the files lead to now is bound to
+//! the current ones, after its owner or an admin has confirmed that. The secret itself stays.
 
 use std::collections::BTreeMap;
 
@@ -15,25 +15,25 @@ use crate::{
     store::{SealedCredential, Store, StoreError, SwapReason},
 };
 
-/// How often what changes under our hands is looked at again.
+/// Attempts if a credential changes at the same time.
 const ATTEMPTS: usize = 5;
 
-/// Where a credential may go.
+/// A confirmed credential: its old and new origins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Confirmed {
-    /// The origins that it was saved for.
+    /// The origins that it was bound to.
     pub from: Vec<String>,
-    /// Those that it may go to from now on.
+    /// The origins that it is bound to now.
     pub to: Vec<String>,
 }
 
-/// Why nothing, or not all, was confirmed.
+/// Why the confirmation failed or is incomplete.
 #[derive(Debug, Error)]
 pub enum ConfirmError {
-    /// What was named is no field of any file.
+    /// No file has such a field.
     #[error(transparent)]
     Unknown(#[from] UnknownField),
-    /// Another master key seals by now, or somebody else changes the same without end.
+    /// The master key was replaced, or the credentials keep changing.
     #[error("the credentials change at the same time, or the master key has been replaced: try again")]
     Contended,
     /// The store failed.
@@ -41,7 +41,7 @@ pub enum ConfirmError {
     Store(#[from] StoreError),
 }
 
-/// What is to be confirmed.
+/// The credentials to confirm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which<'a> {
     /// All of an owner's.
@@ -70,15 +70,15 @@ impl Which<'_> {
     }
 }
 
-/// The origins that a credential would go to today; none if it was saved for all of them.
+/// The current origins of a credential; none if it is bound to all of them already.
 pub fn moved<'k>(known: &'k KnownFields, one: &SealedCredential) -> Option<&'k [String]> {
     let today = &known.find(&one.section, &one.field).ok()?.origins;
     let saved = one.origins.as_deref().unwrap_or_default();
     today.iter().any(|origin| !saved.contains(origin)).then_some(today)
 }
 
-/// Binds what has moved of an owner's credentials to the origins that the files lead to now. What was done, by
-/// `section.field`. What does not open stays as it is.
+/// Binds an owner's moved credentials to the current origins. Returns the result by `section.field`. Credentials that
+/// cannot be decrypted stay as they are.
 pub async fn confirm(
     store: &Store,
     actor: &Actor,
@@ -100,7 +100,7 @@ pub async fn confirm(
             let act = actor.act("credentials.confirm", owner, detail);
             let place = RowIdentity { owner, section: &old.section, field: &old.field, origins: Some(today) };
             let new = credentials::encrypt_credential(key, place, &stored, old.updated_at_ms);
-            // What is set meanwhile is bound to today's origins already, and wins.
+            // A credential that is set meanwhile is bound to the current origins already, and wins.
             if store.swap_credential(&new, &old.sealed, &key.id(), SwapReason::Confirm(&act)).await? {
                 confirmed.insert(name, one);
             } else {

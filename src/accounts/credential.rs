@@ -1,24 +1,24 @@
-//! What a caller stored: how it is checked when it is set, what stands inside a sealed blob, and how it
-//! is shown to people. No message here ever holds a value.
+//! A stored credential: validation of input, the plaintext inside an encrypted blob, and the mask for people. No message
+//! contains a value.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::expiry;
-use crate::clock::utc;
-use crate::secret::Secret;
+use crate::{clock::utc, secret::Secret};
 
-/// Longest secret, in bytes. Whole request heads of many servers end at 8 KiB.
+/// Maximum length of a secret, in bytes. Many servers limit the whole request head to 8 KiB.
 pub const MAX_SECRET_BYTES: usize = 8192;
 
-/// Milliseconds since 1970 that are less than this are seconds: they lie in the spring of 1973.
+/// A smaller number of milliseconds since 1970 (spring of 1973) is taken for seconds.
 const EARLIEST_MS: u64 = 100_000_000_000;
 
 const CANONICAL_KEYS: [&str; 3] = ["accessToken", "refreshToken", "expiresAt"];
-// The first byte of a plaintext tells what the rest is.
+// The first byte of a plaintext is its kind.
 const PLAIN: u8 = b'P';
 const OAUTH: u8 = b'O';
 
@@ -29,17 +29,17 @@ pub enum Stored {
     Plain(Secret),
     /// An OAuth login.
     OAuth {
-        /// What is sent.
+        /// The access token.
         access_token: Secret,
-        /// What gets the next access token.
+        /// The refresh token.
         refresh_token: Option<Secret>,
-        /// Until when the access token is good, in milliseconds since 1970.
+        /// Expiry of the access token, in milliseconds since 1970.
         expires_at_ms: Option<u64>,
     },
 }
 
-/// One owner's credentials, by section and field. Most owners have one or two, and a hundred thousand of them are
-/// remembered: a map would be mostly air.
+/// One owner's credentials, by section and field. A sorted vector: most owners have one or two, and 100,000 owners are
+/// cached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials(Vec<Saved>);
 
@@ -52,16 +52,16 @@ struct Saved {
     origins: Vec<String>,
 }
 
-/// Why a credential is refused. Says what and where, never the value.
+/// Why a credential is refused: the reason and the position, never the value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadCredential {
-    /// A secret of no length.
+    /// An empty secret.
     #[error("{what} is empty: give 1 to {MAX_SECRET_BYTES} characters")]
     Empty {
         /// Which part.
         what: String,
     },
-    /// A secret of too great a length.
+    /// A secret that is too long.
     #[error("{what} has {bytes} bytes: at most {MAX_SECRET_BYTES} are stored")]
     TooLong {
         /// Which part.
@@ -69,7 +69,7 @@ pub enum BadCredential {
         /// Its length.
         bytes: usize,
     },
-    /// A character that cannot stand in a header.
+    /// A character that a header cannot contain.
     #[error(
         "{what} has a forbidden character at position {position}: printable ASCII only, without spaces or line breaks"
     )]
@@ -79,10 +79,10 @@ pub enum BadCredential {
         /// Counted from one, in characters.
         position: usize,
     },
-    /// What lists show instead of a secret.
+    /// A mask from a list, and not a secret.
     #[error("this is a mask, not a secret: leave the field out to keep what is stored")]
     Mask,
-    /// Not the JSON that an OAuth login is.
+    /// Not the JSON of an OAuth login.
     #[error(
         "an OAuth login is given as JSON, `{{\"accessToken\", \"refreshToken\", \"expiresAt\"}}`: {problem}"
     )]
@@ -109,10 +109,15 @@ impl Stored {
         checked("the secret", text).map(Self::Plain)
     }
 
-    /// An OAuth login: the canonical JSON, or another shape in which the JSON pointers of `paste` lead
-    /// to what the canonical keys hold.
+    /// An OAuth login: the canonical JSON, or another document in which the JSON pointers of `paste` lead to the values of
+    /// the canonical keys.
     pub fn oauth(text: &str, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
-        match Self::login(text, paste)? {
+        Self::oauth_value(&parsed(text)?, paste)
+    }
+
+    /// An OAuth login that is parsed already; otherwise as [`Self::oauth`].
+    pub fn oauth_value(value: &Value, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
+        match Self::login(value, paste)? {
             Self::OAuth { expires_at_ms: Some(1..EARLIEST_MS), .. } => {
                 Err(json_error("`expiresAt` looks like seconds: milliseconds since 1970 are needed"))
             }
@@ -120,12 +125,8 @@ impl Stored {
         }
     }
 
-    fn login(text: &str, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
-        let value: Value = serde_json::from_str(text).map_err(|error| {
-            // serde_json's own message is left out: some quote the input.
-            json_error(format!("line {}, column {} is not valid JSON", error.line(), error.column()))
-        })?;
-        let Value::Object(object) = &value else { return Err(json_error("it is no object")) };
+    fn login(value: &Value, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
+        let Value::Object(object) = value else { return Err(json_error("it is no object")) };
         let unknown = object.keys().find(|key| !CANONICAL_KEYS.contains(&key.as_str()));
         let pasted = paste.get("accessToken").and_then(|pointer| value.pointer(pointer));
         match (unknown, pasted) {
@@ -157,35 +158,49 @@ impl Stored {
         Ok(Self::OAuth { access_token, refresh_token: secret("refreshToken")?, expires_at_ms })
     }
 
-    /// What is sealed.
+    /// The plaintext to encrypt.
     pub(super) fn to_plaintext(&self) -> Zeroizing<Vec<u8>> {
-        let (kind, text) = match self {
-            Self::Plain(secret) => (PLAIN, Zeroizing::new(secret.expose().to_owned())),
+        match self {
+            Self::Plain(secret) => Zeroizing::new([&[PLAIN], secret.expose().as_bytes()].concat()),
             Self::OAuth { access_token, refresh_token, expires_at_ms } => {
-                let refresh_token = refresh_token.as_ref().map(Secret::expose);
-                let json = json!({
-                    "accessToken": access_token.expose(),
-                    "refreshToken": refresh_token,
-                    "expiresAt": expires_at_ms,
-                });
-                (OAUTH, Zeroizing::new(json.to_string()))
+                let login = PlainLogin {
+                    access_token: access_token.expose().into(),
+                    refresh_token: refresh_token.as_ref().map(|secret| secret.expose().into()),
+                    expires_at: *expires_at_ms,
+                };
+                let secrets =
+                    access_token.expose().len() + refresh_token.as_ref().map_or(0, |one| one.expose().len());
+                // An escaped byte takes two; the buffer must not grow, or else a copy of the secret stays behind.
+                let mut plaintext = Zeroizing::new(Vec::with_capacity(128 + 2 * secrets));
+                plaintext.push(OAUTH);
+                serde_json::to_writer(&mut *plaintext, &login).expect("a vector takes every byte");
+                plaintext
             }
-        };
-        Zeroizing::new([&[kind], text.as_bytes()].concat())
+        }
     }
 
-    /// Back from a blob.
+    /// Parses a decrypted plaintext.
     pub(super) fn from_plaintext(plaintext: &[u8]) -> Option<Self> {
         let (kind, text) = plaintext.split_first()?;
         let text = str::from_utf8(text).ok()?;
         match *kind {
             PLAIN => Some(Self::Plain(Secret::new(text))),
-            OAUTH => Self::login(text, &BTreeMap::new()).ok(),
+            OAUTH => {
+                let login: PlainLogin<'_> = serde_json::from_str(text).ok()?;
+                let access_token = checked("`accessToken`", &login.access_token).ok()?;
+                let refresh_token = login.refresh_token.map(|text| checked("`refreshToken`", &text));
+                let expires_at_ms = login.expires_at.or_else(|| expiry::expiry_of(&access_token));
+                Some(Self::OAuth {
+                    access_token,
+                    refresh_token: refresh_token.transpose().ok()?,
+                    expires_at_ms,
+                })
+            }
             _ => None,
         }
     }
 
-    /// What goes into a header: an OAuth login only until it expires.
+    /// The secret to send; none for an OAuth login that has expired.
     pub fn usable(&self, now_ms: u64) -> Option<&Secret> {
         match self {
             Self::Plain(secret) => Some(secret),
@@ -203,7 +218,7 @@ impl Stored {
         }
     }
 
-    /// As it is shown to people: too little to use.
+    /// The mask for people.
     pub fn mask(&self) -> String {
         match self {
             Self::Plain(secret) => mask(secret.expose()),
@@ -213,13 +228,31 @@ impl Stored {
     }
 }
 
-/// What masks show of a secret, and what they have in the place of the rest.
+/// An OAuth login inside a blob. Borrowed, so that the secrets are not copied.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PlainLogin<'a> {
+    #[serde(borrow)]
+    access_token: Cow<'a, str>,
+    #[serde(borrow)]
+    refresh_token: Option<Cow<'a, str>>,
+    expires_at: Option<u64>,
+}
+
+fn parsed(text: &str) -> Result<Value, BadCredential> {
+    serde_json::from_str(text).map_err(|error| {
+        // serde_json's own message is left out: some quote the input.
+        json_error(format!("line {}, column {} is not valid JSON", error.line(), error.column()))
+    })
+}
+
+/// Characters that a mask shows of a secret, and the replacement of the rest.
 const HEAD: usize = 8;
 const TAIL: usize = 4;
 const GAP: &str = "...";
 const HIDDEN: &str = "***";
 
-/// A short secret is hidden whole, a long one but for its ends.
+/// Masks a secret: a short one completely, a long one except for its ends.
 fn mask(secret: &str) -> String {
     const HIDDEN_WHOLE: usize = 16;
     let shown = secret.get(..HEAD).zip(secret.len().checked_sub(TAIL).and_then(|at| secret.get(at..)));
@@ -229,17 +262,17 @@ fn mask(secret: &str) -> String {
     }
 }
 
-/// Whether a text is such a mask, which somebody read and sends back.
+/// True if a text is such a mask, sent back by mistake.
 fn is_mask(text: &str) -> bool {
     text == HIDDEN || text.len() == HEAD + GAP.len() + TAIL && text.get(HEAD..HEAD + GAP.len()) == Some(GAP)
 }
 
-/// The same of what is shown of a login.
+/// True if an object is the mask of a login.
 fn is_mask_of_login(object: &Map<String, Value>) -> bool {
     object.contains_key("status") && object.keys().all(|key| ["status", "expiresAt"].contains(&key.as_str()))
 }
 
-/// Whether a key is where one of the pointers begins.
+/// True if one of the pointers starts with this key.
 fn begins(paste: &BTreeMap<String, String>, key: &str) -> bool {
     paste.values().any(|pointer| pointer.split('/').nth(1) == Some(key))
 }
@@ -262,7 +295,7 @@ fn json_error(problem: impl Into<String>) -> BadCredential {
     BadCredential::Json { problem: problem.into() }
 }
 
-/// What is said of a key that nobody knows. A long one may be a secret in the wrong place.
+/// The error for an unknown key. A long key is not quoted: it may be a misplaced secret.
 fn unknown_key(key: &str) -> BadCredential {
     const MAX_NAME_BYTES: usize = 32;
     let name = key.len() <= MAX_NAME_BYTES && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -276,17 +309,17 @@ fn unknown_key(key: &str) -> BadCredential {
 // === impl Credentials ===
 
 impl Credentials {
-    /// What is stored in a field.
+    /// The credential of a field.
     pub fn get(&self, section: &str, field: &str) -> Option<&Stored> {
         self.saved(section, field).map(|saved| &saved.stored)
     }
 
-    /// What is stored in a field, and the origins that it was saved for.
+    /// The credential of a field, and the origins that it is bound to.
     pub fn find(&self, section: &str, field: &str) -> Option<(&Stored, &[String])> {
         self.saved(section, field).map(|saved| (&saved.stored, &*saved.origins))
     }
 
-    /// The origins that a field was saved for; none, if nothing is stored there, or it was before origins were kept.
+    /// The origins that a field's credential is bound to. Empty if there is none, or if it is older than origin binding.
     pub fn origins(&self, section: &str, field: &str) -> &[String] {
         self.saved(section, field).map(|saved| &*saved.origins).unwrap_or_default()
     }
@@ -295,7 +328,7 @@ impl Credentials {
         self.place(section, field).ok().map(|at| &self.0[at])
     }
 
-    /// Where a field stands, or would.
+    /// The index of a field, or the index to insert it at.
     fn place(&self, section: &str, field: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|saved| (&*saved.section, &*saved.field).cmp(&(section, field)))
     }
@@ -313,7 +346,7 @@ impl Credentials {
         }
     }
 
-    /// All fields: section, field, what is stored; in the order of their names.
+    /// All fields (section, field, credential), ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Stored)> {
         self.0.iter().map(|saved| (&*saved.section, &*saved.field, &saved.stored))
     }

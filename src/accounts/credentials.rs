@@ -22,23 +22,23 @@ pub enum Edit {
         section: String,
         /// Its name.
         field: String,
-        /// What it then holds.
+        /// The credential.
         stored: Stored,
-        /// The origins that it is for.
+        /// The origins that it is bound to.
         origins: Vec<String>,
     },
-    /// Takes a field away.
+    /// Removes a field.
     Remove {
         /// Its section.
         section: String,
         /// Its name.
         field: String,
     },
-    /// Takes all away; first, to replace a whole document.
+    /// Removes everything: the first step of replacing a whole document.
     RemoveAll,
 }
 
-/// Changes an owner's credentials: all of `edits`, in their order, or none.
+/// Changes an owner's credentials atomically: all of `edits`, in order, or none.
 pub async fn change_credentials(
     store: &Store,
     actor: &Actor,
@@ -56,7 +56,7 @@ pub async fn change_credentials(
     store.change_credentials(owner, &key.id(), &changes, &act).await
 }
 
-/// Takes a credential away; false if there was none. This needs no master key.
+/// Removes a credential; false if there was none. Needs no master key.
 pub async fn remove_credential(
     store: &Store,
     actor: &Actor,
@@ -70,7 +70,7 @@ pub async fn remove_credential(
     Ok(matches!(done, ChangeOutcome::Done { rows: 1.. }))
 }
 
-/// What the audit log says of an edit.
+/// The audit log's entry of an edit.
 pub(super) fn audit_entry(edit: &Edit) -> Value {
     match edit {
         Edit::Set { section, field, origins, .. } => {
@@ -94,7 +94,7 @@ pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_
     }
 }
 
-/// Seals what a field holds.
+/// Encrypts the credential of a field.
 pub(super) fn encrypt_credential(
     key: &MasterKey,
     place: RowIdentity<'_>,
@@ -111,18 +111,18 @@ pub(super) fn encrypt_credential(
     }
 }
 
-/// A stored credential that does not open.
+/// A stored credential that cannot be decrypted.
 #[derive(Debug)]
 pub struct Unreadable {
     /// Its section.
     pub section: String,
     /// Its field.
     pub field: String,
-    /// Why.
+    /// The reason.
     pub reason: OpenError,
 }
 
-/// An owner's credentials in clear, and those that do not open.
+/// An owner's decrypted credentials, and those that cannot be decrypted.
 pub async fn read_credentials(
     store: &Store,
     key: &MasterKey,
@@ -132,7 +132,7 @@ pub async fn read_credentials(
     Ok((credentials.into_iter().next().map(|(_, own)| own).unwrap_or_default(), unreadable))
 }
 
-/// Opens sealed credentials: by owner, in the order in which they go before each other.
+/// Decrypts credentials: by owner, in order of precedence.
 pub(super) fn open_all(
     key: &MasterKey,
     sealed: Vec<SealedCredential>,
@@ -152,7 +152,7 @@ pub(super) fn open_all(
     (credentials.into_iter().collect(), unreadable)
 }
 
-/// Opens a sealed credential.
+/// Decrypts a credential.
 pub fn open_credential(key: &MasterKey, sealed: &SealedCredential) -> Result<Stored, OpenError> {
     let SealedCredential { owner, section, field, sealed, origins, .. } = sealed;
     let plaintext = key.open(RowIdentity { owner, section, field, origins: origins.as_deref() }, sealed)?;

@@ -7,7 +7,7 @@ use crate::{
     store::{Invalidated, InvalidationCounter, Store, StoreError, StoredAdminToken, TokenHash, TokenLookup},
 };
 
-/// What is asked of the store. A trait only so that tests can count and fail.
+/// The reads of the store that authentication needs. A trait only for tests, which count and fail calls.
 pub trait Directory: Send + Sync + 'static {
     /// See [`Store::lookup_token`].
     fn lookup_token(

@@ -13,13 +13,13 @@ pub struct DisplayName(pub(super) String);
 /// Why a name is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BadName {
-    /// Nothing, or too much.
+    /// Empty or too long.
     #[error("a name has 1 to {MAX_NAME_CHARS} characters")]
     Length,
-    /// A character that cannot be seen, or blanks at an end.
+    /// An unprintable character, or blanks at an end.
     #[error("a name has printable characters only, and no blanks at its ends")]
     Character,
-    /// It would be taken for an id.
+    /// It looks like an id.
     #[error("a name cannot look like a user id: choose another")]
     LooksLikeId,
 }
@@ -45,7 +45,7 @@ impl DisplayName {
     }
 }
 
-/// Not a control character, nor one that hides or turns around what stands beside it.
+/// True if it is neither a control character nor one that hides or reorders its neighbours.
 fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

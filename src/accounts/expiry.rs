@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// When an access token expires that is a JSON Web Token and says so, in milliseconds since 1970. Its signature
-/// is for whoever it was made for; here it only says when to ask for the next.
+/// The `exp` claim of an access token that is a JSON Web Token (RFC 7519), in milliseconds since 1970. The signature is
+/// not verified: the time only decides when to refresh.
 pub(super) fn expiry_of(access_token: &Secret) -> Option<u64> {
     #[derive(Deserialize)]
     struct Claims {
@@ -22,7 +22,7 @@ pub(super) fn expiry_of(access_token: &Secret) -> Option<u64> {
     Some(seconds(&claims.exp)?.saturating_mul(1000))
 }
 
-/// A lifetime: a number, or a text that is one, as some endpoints have it. None at all is as good as missing.
+/// A lifetime in seconds: a number, or a string with one, as some endpoints send it. Zero counts as missing.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float that is cast saturates")]
 pub(super) fn seconds(value: &serde_json::Value) -> Option<u64> {
     let number = match value {

@@ -1,4 +1,4 @@
-//! Users who come from another system, with the tokens and credentials that they have there.
+//! Imports users from another system, with their tokens and credentials.
 
 use serde_json::{Value, json};
 
@@ -13,18 +13,18 @@ use crate::{
     store::{Import, Imported, NewPasteToken, Store, StoreError, TokenHash, TokenKind, User},
 };
 
-/// A user, and what comes along.
+/// A user to import.
 #[derive(Debug)]
 pub struct Newcomer {
-    /// The id, which stays.
+    /// The id, which is kept.
     pub id: UserId,
     /// The name.
     pub name: DisplayName,
-    /// A note of where the user calls from.
+    /// A note of the user's address.
     pub ip: Option<String>,
-    /// When the user was made, in milliseconds since 1970.
+    /// Time of creation, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// Tokens, which may do all.
+    /// Tokens, of kind `both`.
     pub tokens: Vec<NewcomerToken>,
     /// Paste tokens.
     pub pastes: Vec<NewcomerPaste>,
@@ -37,26 +37,26 @@ pub struct Newcomer {
 pub struct NewcomerToken {
     /// The token itself.
     pub token: Secret,
-    /// From when on it is refused.
+    /// Its expiry, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,
 }
 
-/// A paste token, of which only the hash is known.
+/// A paste token. Only its hash is known.
 #[derive(Debug)]
 pub struct NewcomerPaste {
     /// SHA-256 of the token.
     pub hash: TokenHash,
-    /// The provider whose routes it serves.
+    /// The provider that it is valid for.
     pub provider: FileName,
-    /// The section of the login that it dies with.
+    /// The section of its login. It becomes invalid with that login.
     pub section: String,
-    /// The field of that login.
+    /// The field of its login.
     pub field: String,
-    /// From when on it is refused.
+    /// Its expiry, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,
 }
 
-/// Takes a user in, whole; or leaves one alone who is there.
+/// Imports a user atomically. An existing user is left unchanged.
 pub async fn import_user(
     store: &Store,
     actor: &Actor,

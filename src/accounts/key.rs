@@ -1,8 +1,8 @@
-//! Where the master key comes from: the environment, a file, or a systemd credential, whichever is given;
-//! else the file `master-key` in the data directory, made at first use: before the store has known any. Which
-//! one it has known is recorded there, by its id. A key that does not fit changes nothing.
+//! Loads the master key: from the environment, a file or a systemd credential; otherwise from `master-key` in the data
+//! directory, which is created at first use. The store records the key's id: no key is created after that, and a key that
+//! does not match changes nothing.
 //!
-//! Reads no environment: what is in it is handed in.
+//! It reads no environment variable: their values are arguments.
 
 use std::path::{Path, PathBuf};
 
@@ -19,37 +19,37 @@ use crate::{
     },
 };
 
-/// In the data directory.
+/// File name in the data directory.
 const FILE: &str = "master-key";
-/// Beside it: the key that is to take its place.
+/// File name of the next key, during a rotation.
 const NEXT_FILE: &str = "master-key.next";
-/// In the directory of systemd's credentials.
+/// Name of the systemd credential.
 const CREDENTIAL: &str = "tollgate-master-key";
 const VARIABLE: &str = "TOLLGATE_MASTER_KEY";
 
-/// What was given to find the master key by.
+/// Given sources of the master key.
 #[derive(Debug, Clone, Default)]
 pub struct KeySources {
     /// `TOLLGATE_MASTER_KEY`, if it is set.
     pub variable: Option<Secret>,
     /// The file that the settings name.
     pub file: Option<PathBuf>,
-    /// `$CREDENTIALS_DIRECTORY`, where systemd puts what it has decrypted, and lets in whom it means to.
+    /// `$CREDENTIALS_DIRECTORY`, with systemd's decrypted credentials.
     pub credentials: Option<PathBuf>,
 }
 
-/// Why there is no master key to work with.
+/// Why the master key cannot be loaded.
 #[derive(Debug, Error)]
 pub enum KeyError {
-    /// What was given is no key.
+    /// A source contains no key.
     #[error("{origin} does not hold a master key: it takes 64 hex digits, as `openssl rand -hex 32` prints")]
     Malformed {
-        /// Where it was given.
+        /// The source.
         origin: String,
     },
     /// Others can read the file.
     #[error(
-        "`{}` can be read by others (its mode is {mode:o}): run `chmod 600 {0}`, and if somebody may have read it, replace the key",
+        "`{}` is readable by others (mode {mode:o}): run `chmod 600 {0}`; if somebody may have read it, replace the key with `tollgate rekey`",
         path.display()
     )]
     Exposed {
@@ -58,27 +58,27 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The settings name a file that is not there.
-    #[error("`{}` is missing, which `master_key_file` names: put it there, or name another", path.display())]
+    /// The settings name a missing file.
+    #[error("`{}`, named by `master_key_file`, is missing: create it, or name another file", path.display())]
     NoFile {
-        /// What was named.
+        /// The file.
         path: PathBuf,
     },
-    /// Two keys were given.
-    #[error("{one} holds the master key with id `{one_id}`, and {other} the one with id `{other_id}`{}: take away the wrong one", of_store(recorded.as_deref()))]
+    /// Two sources give different keys.
+    #[error("{one} holds the master key with id `{one_id}`, and {other} the one with id `{other_id}`{}: remove the wrong one", of_store(recorded.as_deref()))]
     Two {
-        /// Where the one was given.
+        /// One source.
         one: String,
         /// Its id.
         one_id: String,
-        /// Where the other was given.
+        /// The other source.
         other: String,
         /// Its id.
         other_id: String,
         /// The id of the key that the store knows.
         recorded: Option<String>,
     },
-    /// The store knows a key, but it is not here.
+    /// The key that the store records is missing.
     #[error(
         "the store was set up with the master key `{id}`, and `{}` is missing: set {VARIABLE} to it, or put the file back",
         path.display()
@@ -89,21 +89,21 @@ pub enum KeyError {
         /// The id of the key that the store knows.
         id: String,
     },
-    /// There is a key, but not the one that the store knows.
+    /// Another key than the one that the store records.
     #[error(
         "{origin} holds the master key with id `{given}`, but the store was set up with `{recorded}`: give that one, or remove all credentials and start the server with the other"
     )]
     Different {
-        /// Where the key was given.
+        /// The source of the key.
         origin: String,
         /// Its id.
         given: String,
         /// The id of the key that the store knows.
         recorded: String,
     },
-    /// Another key is taking the place of the one there is, and is not here.
+    /// A rotation is in progress, and its next key is missing.
     #[error(
-        "all is being sealed anew with the master key `{id}`, and `{}` is missing or holds another: put it back, since some opens with that key alone",
+        "a master-key rotation to `{id}` is in progress, but `{}` is missing or holds another key. Restore it: some credentials are already encrypted with that key only",
         path.display()
     )]
     NextMissing {
@@ -112,15 +112,15 @@ pub enum KeyError {
         /// The id of the key that is missing.
         id: String,
     },
-    /// What was named as the next key is not there.
-    #[error("`{}` is missing: name a file with the new key, or none, and a new key is made", path.display())]
+    /// The named file with the next key is missing.
+    #[error("`{}` is missing: name a file with the new key, or none to create a new key", path.display())]
     NoNext {
-        /// What was named.
+        /// The file.
         path: PathBuf,
     },
-    /// Where the key is given still has the one before.
+    /// The source of the key still has the previous one.
     #[error(
-        "the master key `{id}` is in use already, from `{}`: put it where the old one is given, and start the server with it; then there can be another",
+        "the master key `{id}` is already in use, from `{}`: move it to where the old key is given, and start the server with it before another rotation",
         path.display()
     )]
     Waiting {
@@ -129,16 +129,16 @@ pub enum KeyError {
         /// Its id.
         id: String,
     },
-    /// All is being sealed with a third key.
+    /// A rotation to a third key is in progress.
     #[error(
-        "all is being sealed anew with the master key `{id}` already: let that be finished by `tollgate rekey` alone"
+        "a master-key rotation to `{id}` is already in progress: finish it with `tollgate rekey`, without a file"
     )]
     UnderWay {
         /// Its id.
         id: String,
     },
     /// The new key is the old one.
-    #[error("the master key `{id}` is the one that is in use: give another one")]
+    #[error("the master key `{id}` is the current one: give another key")]
     Same {
         /// Its id.
         id: String,
@@ -152,7 +152,7 @@ fn of_store(recorded: Option<&str>) -> String {
     recorded.map(|id| format!(" (the store was set up with `{id}`)")).unwrap_or_default()
 }
 
-/// A key, and where it was found.
+/// A key and its source.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) key: MasterKey,
@@ -162,12 +162,11 @@ pub(super) struct Found {
 // === impl MasterKey: load ===
 
 impl MasterKey {
-    /// That the key which the server would load fits the store, before that is even opened: an older one is
-    /// brought to today's schema then, and without its key it is to stay as it is. Whoever calls holds the
-    /// directory.
+    /// Checks that the key which the server would load matches the store, before the store is opened. Opening migrates an
+    /// older store, which must not happen without its key. The caller holds the lock of the directory.
     pub async fn check(sources: &KeySources, data_dir: &Path) -> Result<(), KeyError> {
         let _lock = DirLock::acquire(data_dir).await?;
-        // What is wrong with the store itself, `Store::open` tells.
+        // `Store::open` reports errors of the store itself.
         let probe = probe(data_dir).await.ok().flatten().unwrap_or_default();
         let at_hand = AtHand::read(sources, data_dir, &probe.keys)?;
         if let Some(id) = &probe.keys.next {
@@ -180,9 +179,9 @@ impl MasterKey {
         }
     }
 
-    /// The server's key: what is given, else that in the data directory, where one is made if the store has
-    /// never known any. While nothing is sealed, it may be another than before. What is left to do of a key
-    /// that has taken another's place is done.
+    /// Loads the server's key: the given one, or the one in the data directory, which is created if the store has never
+    /// recorded any. While nothing is encrypted, it may differ from the recorded one. Finishes a completed rotation's
+    /// cleanup.
     pub async fn load(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
         let key = Self::load_as(sources, data_dir, store, ReplaceKey::IfNothingSealed).await?;
         if let Some(why) = key.unlocked() {
@@ -211,8 +210,8 @@ impl MasterKey {
         Ok(key)
     }
 
-    /// The same key for a command, beside a server or before there is one. It replaces none: the server
-    /// could not open what another one seals.
+    /// Loads the key for a command, beside a server or before its first start. It never replaces a key: the server could
+    /// not decrypt what another key encrypts.
     pub async fn load_beside(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
         Self::load_as(sources, data_dir, store, ReplaceKey::Never).await
     }
@@ -223,7 +222,7 @@ impl MasterKey {
         store: &Store,
         replace: ReplaceKey,
     ) -> Result<Self, KeyError> {
-        // Two processes at their first start must not each make a key.
+        // Two processes at their first start must not each create a key.
         let lock = DirLock::acquire(data_dir).await?;
         let ids = store.key_ids().await?;
         let at_hand = AtHand::read(sources, data_dir, &ids)?;
@@ -245,9 +244,9 @@ impl MasterKey {
     }
 }
 
-/// The keys that are at hand.
+/// The keys that are available.
 struct AtHand {
-    /// The one that was given, else that of the data directory.
+    /// The given key, or that of the data directory.
     first: Option<Found>,
     /// The others.
     others: Vec<Found>,
@@ -257,7 +256,7 @@ impl AtHand {
     fn read(sources: &KeySources, data_dir: &Path, ids: &KeyIds) -> Result<Self, KeyError> {
         let given = sources.given(ids.current.as_deref())?;
         let mut others = Vec::new();
-        // Where another key takes the place of the one of the data directory, either may be given already.
+        // During a rotation of the data directory's key, either key may be given already.
         let file = if given.is_none() || ids.next.is_some() { private(&data_dir.join(FILE))? } else { None };
         let first = match given {
             Some(given) => {
@@ -274,18 +273,18 @@ impl AtHand {
         self.first.iter().chain(&self.others).find(|found| found.key.id() == id)
     }
 
-    /// The key that all is being sealed with anew: some is sealed with it already.
+    /// The next key of a rotation in progress.
     fn next(&self, id: &str, data_dir: &Path) -> Result<Found, KeyError> {
         let missing = || KeyError::NextMissing { path: data_dir.join(NEXT_FILE), id: id.to_owned() };
         self.with(id).cloned().ok_or_else(missing)
     }
 }
 
-/// The key that the store knows, else the first at hand.
+/// The key that the store records, or the first available one.
 fn choose(at_hand: AtHand, ids: &KeyIds) -> Result<Option<Found>, KeyError> {
     let known = ids.current.as_deref().and_then(|id| at_hand.with(id)).cloned();
     if known.is_none() && ids.next.is_some() {
-        // Nothing but the two of them will do.
+        // During a rotation only these two keys are valid.
         return at_hand.first.map(|found| fits(&found, ids.current.clone()).map(|()| found)).transpose();
     }
     Ok(known.or(at_hand.first))
@@ -301,32 +300,32 @@ fn fits(found: &Found, recorded: Option<String>) -> Result<(), KeyError> {
     }
 }
 
-/// Without a key there can be no store that knows one.
+/// Fails if the store records a key, but none is available.
 fn missing(data_dir: &Path, recorded: Option<String>) -> Result<(), KeyError> {
     recorded.map_or(Ok(()), |id| Err(KeyError::Missing { path: data_dir.join(FILE), id }))
 }
 
 // === the file of the next key ===
 
-/// What became of the file of the next key, once that is the one of the store.
+/// Location of the new key after a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Settled {
-    /// There is none, or it has not yet.
+    /// No next key's file, or the rotation is not complete.
     #[default]
     Nothing,
-    /// It took the place of the one of the data directory.
+    /// It replaced the file in the data directory.
     InPlace,
-    /// Where the key is given has it too: the file is gone.
+    /// The source of the key has it: the next key's file was removed.
     Given,
-    /// It stays until where the key is given has it.
+    /// The next key's file stays until the source of the key has it.
     Waits {
-        /// Which still has the old one.
+        /// The source that still has the old key.
         origin: String,
     },
 }
 
-/// Does what is left to do with the file of the next key, if that has become the one of the store, `id`.
+/// Cleans up the next key's file, if that key is now the store's, `id`.
 pub(super) fn settle(
     lock: &DirLock,
     sources: &KeySources,
@@ -350,8 +349,7 @@ pub(super) fn settle(
     }
 }
 
-/// Sees to it that the file of the next key holds one: that of `from` if it is given, else what is there already,
-/// else a new one.
+/// Ensures that the next key's file holds a key: that of `from` if given, or the one already there, or a new one.
 pub(super) fn provide_next(
     lock: &DirLock,
     data_dir: &Path,
@@ -374,7 +372,7 @@ pub(super) fn provide_next(
         if !other {
             return Ok(there.clone());
         }
-        // Of one that never came to be used.
+        // A leftover that was never used.
         remove_private(lock, &path)?;
     }
     if let Some(id) = &ids.next
@@ -390,7 +388,7 @@ pub(super) fn provide_next(
     Ok(next)
 }
 
-/// The key in the file of the next one.
+/// The key in the next key's file.
 pub(super) fn next(data_dir: &Path) -> Result<Option<MasterKey>, KeyError> {
     Ok(private(&data_dir.join(NEXT_FILE))?.map(|found| found.key))
 }
@@ -398,7 +396,7 @@ pub(super) fn next(data_dir: &Path) -> Result<Option<MasterKey>, KeyError> {
 // === impl KeySources: read ===
 
 impl KeySources {
-    /// The one key that was given, by whatever ways.
+    /// The given key, from any source. Fails if sources differ.
     pub(super) fn given(&self, recorded: Option<&str>) -> Result<Option<Found>, KeyError> {
         let mut given = self.read()?.into_iter();
         let Some(first) = given.next() else { return Ok(None) };
@@ -414,7 +412,7 @@ impl KeySources {
         }
     }
 
-    /// All that were given, in the order in which they count.
+    /// All given keys, in order of precedence.
     fn read(&self) -> Result<Vec<Found>, KeyError> {
         let variable = self.variable.as_ref().map(|text| parse(text, VARIABLE.to_owned())).transpose()?;
         let file = self.file.as_deref().map(|path| self.named(path)).transpose()?;
@@ -432,8 +430,8 @@ impl KeySources {
     }
 }
 
-/// Whom systemd lets read it is systemd's business: to a service's user it gives the right by an access control
-/// list, which shows as a right of the group.
+/// Reads the systemd credential. Its mode is not checked: systemd grants access by an access control list, which shows as
+/// a right of the group.
 fn credential(path: &Path) -> Result<Option<Found>, KeyError> {
     match read_small(path, Readers::Any)? {
         PrivateFile::Text(text) => parse(&text, quoted(path)).map(Some),

@@ -1,5 +1,5 @@
-//! When tokens were last used: workers tell, and now and then it is written, many at once. Nobody waits for it,
-//! and what there is no room for is not told: the next use is.
+//! Times of last use of tokens: workers report them over a bounded queue, and they are written in batches. Nothing waits
+//! for it. A report that does not fit is dropped; the next use reports again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,22 +11,22 @@ use tokio::{
 use super::directory::Directory;
 use crate::store::TokenHash;
 
-/// How often it is written.
+/// Interval of writes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
-/// How many are written at once, since others wait meanwhile.
+/// Batch size of a write, since other changes wait meanwhile.
 const BATCH: usize = 500;
-/// What may wait to be taken in, and to be written.
+/// Capacity of the queue, and of the unwritten times.
 const QUEUE: usize = 4096;
 const MAX_KEPT: usize = 100_000;
 
-/// A use of a token: which, and when, in milliseconds since 1970.
+/// A use of a token: its hash, and the time in milliseconds since 1970.
 pub(super) type Use = (TokenHash, u64);
 
 pub(super) fn channel() -> (mpsc::Sender<Use>, mpsc::Receiver<Use>) {
     mpsc::channel(QUEUE)
 }
 
-/// Takes in uses, and writes them, until nobody is left to tell any.
+/// Collects and writes uses until the last sender is gone.
 pub(super) async fn note(directory: &impl Directory, mut told: mpsc::Receiver<Use>) {
     let mut ticks = interval(WRITE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,12 +49,12 @@ fn keep(kept: &mut HashMap<TokenHash, u64>, (hash, at_ms): Use) {
     }
 }
 
-/// What cannot be written is kept for the next time.
+/// Writes all. Times that cannot be written are kept for the next interval.
 async fn write(directory: &impl Directory, kept: &mut HashMap<TokenHash, u64>) {
     let all: Vec<Use> = kept.iter().map(|(hash, at_ms)| (*hash, *at_ms)).collect();
     for batch in all.chunks(BATCH) {
         if let Err(error) = directory.record_last_use(batch).await {
-            tracing::warn!(%error, "when tokens were last used cannot be written: tried again in 30 s");
+            tracing::warn!(%error, "writing the times of last use failed; retried in 30 s");
             return;
         }
         for (hash, _) in batch {

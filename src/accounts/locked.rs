@@ -1,29 +1,29 @@
-//! Bytes that stay in memory: on pages of their own, which the system is asked not to write to swap, and
-//! overwritten before they are let go. Where its limits forbid that, they are there all the same.
+//! Locked memory for a key: on pages of its own, excluded from swap (`mlock`) if the system's limits allow it, and zeroed
+//! before it is freed.
 
 use std::sync::Arc;
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// More than most systems' pages have; where they are larger, a neighbour is locked too.
+/// The page size of most systems. If pages are larger, neighbouring memory is locked too.
 const PAGE: usize = 4096;
 
-/// A key's bytes. All clones are the one place.
+/// A key's bytes. All clones share them.
 #[derive(Clone)]
 pub(super) struct Locked(Arc<Place>);
 
 struct Place {
-    // First, so that the page is let go before it is freed.
+    // Declared first, so that the page is unlocked before it is freed.
     guard: Result<region::LockGuard, String>,
     page: Box<Page>,
 }
 
-/// Of no other's page: to let go of one lock on a page lets go of all.
+/// Alone on its page: releasing one lock on a page releases all.
 #[repr(align(4096))]
 struct Page([u8; PAGE]);
 
 impl Locked {
-    /// Moves the bytes to their place.
+    /// Copies the bytes to locked memory.
     pub(super) fn new(bytes: &Zeroizing<[u8; 32]>) -> Self {
         let mut page = Box::new(Page([0; PAGE]));
         let guard = region::lock(page.0.as_ptr(), PAGE).map_err(|error| error.to_string());
@@ -36,7 +36,7 @@ impl Locked {
         &self.0.page.0[..32]
     }
 
-    /// Why they may be written to swap; nothing, if they never are.
+    /// The reason why they may be written to swap; none if they never are.
     pub(super) fn refusal(&self) -> Option<&str> {
         self.0.guard.as_ref().err().map(String::as_str)
     }
@@ -52,7 +52,7 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    /// Whether the system says that these bytes stay in memory.
+    /// True if the system reports these bytes as locked.
     fn stays(bytes: &[u8]) -> bool {
         let at = bytes.as_ptr().addr();
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();

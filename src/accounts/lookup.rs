@@ -1,6 +1,7 @@
-//! Who presents this token? A worker's cache answers; what it does not know goes as a message to the
-//! one task that touches the store, on the control runtime. Beside it `watch` looks for changes. Every wait
-//! here has a deadline, every queue a bound.
+//! Authentication: finds the caller of a presented token. A worker's cache answers; a cold lookup is a message to the one
+//! task on the control runtime that reads the store. `watch` runs beside it for cache invalidation.
+//!
+//! Every wait has a deadline and every queue a bound.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -29,26 +30,26 @@ use crate::{
     store::{InvalidationCounter, StoreError, StoredAdminToken, TokenHash, TokenLookup},
 };
 
-/// How long a caller that is not known waits for the store.
+/// Deadline of a lookup for an unknown caller.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long a caller waits whom we could serve without the store.
+/// Deadline of a lookup if a stale entry could serve.
 const STALE_DEADLINE: Duration = Duration::from_millis(500);
 const MAX_WAITING: usize = 1024;
 const MAX_RUNNING: usize = 16;
 
-/// The way to ask who somebody is. Cheap to clone; each worker has one, and a `LocalCache`.
+/// The handle for authentication. Cheap to clone; each worker has one, and a [`LocalCache`].
 #[derive(Debug, Clone)]
 pub struct Accounts {
     asks: mpsc::Sender<Ask>,
-    /// About callers who were known. They go first, so that a flood of wrong tokens can neither hold up
-    /// known callers nor keep a revoked one alive.
+    /// Lookups of callers who were known. They go first, so that a flood of wrong tokens can neither delay known callers
+    /// nor keep a revoked one alive.
     rechecks: mpsc::Sender<Ask>,
     /// Uses of tokens.
     used: mpsc::Sender<Use>,
     view: Arc<StoreView>,
 }
 
-/// The other end of it.
+/// The receiving end.
 #[derive(Debug)]
 struct Waiting {
     asks: mpsc::Receiver<Ask>,
@@ -66,17 +67,17 @@ type Reply<T> = Result<Answer<T>, StoreError>;
 
 #[derive(Debug)]
 struct Answer<T> {
-    /// Which of the candidates is known, and as what.
+    /// The candidate that is known, and its value.
     known: Option<(TokenHash, Known<T>)>,
-    /// The version before the store was read.
+    /// The invalidation version before the store was read.
     version: u64,
 }
 
 // === impl Accounts ===
 
 impl Accounts {
-    /// The handle, and what the control runtime runs until the last handle is gone. While the store is down,
-    /// known callers are served for `grace`.
+    /// The handle, and the task for the control runtime, which ends with the last handle. While the store is down, known
+    /// callers are served for `grace`.
     pub fn start<D: Directory>(
         directory: D,
         key: MasterKey,
@@ -96,7 +97,7 @@ impl Accounts {
         (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks, used: waiting_used })
     }
 
-    /// Who presents this token; `None` if nobody known. An error only if that could not be found out.
+    /// The caller with this token; `None` if the token is unknown. An error if the lookup failed.
     pub async fn authenticate(
         &self,
         cache: &LocalCache,
@@ -106,7 +107,7 @@ impl Accounts {
         self.answer(&cache.callers, candidates, |candidates, reply| Ask::Caller { candidates, reply }).await
     }
 
-    /// Which admin token this is; exactly, without a vendor's prefix.
+    /// The admin token's id; `None` if it is unknown. No vendor's prefix is allowed.
     pub async fn authenticate_admin(
         &self,
         cache: &LocalCache,
@@ -125,7 +126,7 @@ impl Accounts {
     ) -> Result<Option<T>, StoreError> {
         let answer = self.recall_or_ask(memory, candidates, ask).await;
         for hash in lock(&memory.answers).take_used() {
-            // What there is no room for, the next use tells.
+            // If the queue is full, the next use reports it.
             let _ = self.used.try_send((hash, clock::now_ms()));
         }
         answer
@@ -167,17 +168,17 @@ impl Accounts {
     }
 }
 
-/// What to ask of the store, and how.
+/// A lookup to do.
 #[derive(Debug, Clone, Copy)]
 struct Query<'a> {
     candidates: Candidates,
-    /// No answer from before this version will do.
+    /// The minimum version: older results do not count.
     version: u64,
     queue: &'a mpsc::Sender<Ask>,
     until: tokio::time::Instant,
 }
 
-/// Asks, or waits for the answer to who has asked the same.
+/// Does the lookup, or waits for the same one in flight.
 async fn ask_once<T: Remembered>(
     memory: &TokenCache<T>,
     question: Query<'_>,
@@ -193,9 +194,9 @@ async fn ask_once<T: Remembered>(
             Role::Wait(mut landed) => {
                 let landed = timeout_at(question.until, landed.wait_for(Option::is_some)).await;
                 let landed = landed.map_err(|_| StoreError::Unanswered)?;
-                // If who asked has gone away, this one goes on.
+                // If the leader has gone, this request joins again.
                 if let Some(landed) = landed.ok().and_then(|landed| landed.clone()) {
-                    // Why not is in the log, with the request that asked.
+                    // The leader's request logs the reason.
                     return landed.map_err(|NoAnswer| StoreError::Unanswered);
                 }
             }
@@ -241,7 +242,7 @@ async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, waiting: Waiting, 
     tokio::join!(served, last_used::note(&*directory, used));
 }
 
-/// Entries until the last handle is gone.
+/// Serves lookups until the last handle is gone.
 async fn serve<D: Directory>(
     directory: &Arc<D>,
     key: MasterKey,
@@ -267,7 +268,7 @@ async fn serve<D: Directory>(
 async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
     let version = directory.invalidations().current();
     tracing::debug!("a token is looked up");
-    // Whoever no longer waits has gone: there is nobody to tell.
+    // A receiver that is gone needs no reply.
     match ask {
         Ask::Caller { candidates, reply } if !reply.is_closed() => {
             let known = find_caller(&*directory, &key, candidates).await;
@@ -310,12 +311,12 @@ async fn find_caller(
     Ok(None)
 }
 
-/// What cannot be opened is left out, so that a user's other credentials go on working.
+/// Credentials that cannot be decrypted are left out, so that the others go on working.
 fn open_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Caller {
     let TokenLookup { user, token, credentials } = found;
     let (credentials, unreadable) = credentials::open_all(key, credentials);
     for credentials::Unreadable { section, field, reason } in unreadable {
-        tracing::error!(user = %user.id, section, field, %reason, "a stored credential cannot be opened");
+        tracing::error!(user = %user.id, section, field, %reason, "decrypting a stored credential failed");
     }
     let token = CallerToken {
         id: token.id,

@@ -1,8 +1,7 @@
-//! Accounts: who calls, and what they stored. It owns tokens (how they are made and looked up), the
-//! sealing of credentials, what may be stored, and the cache that the request path uses.
+//! Accounts: authentication of callers, users, tokens, encrypted credentials, and the refresh of OAuth logins.
 //!
-//! It writes no SQL (`store` does), reads no environment, and never tells a secret in an error or a log
-//! line. `lookup` is the request path, `people` what the admin and the command line call.
+//! It writes no SQL (`store` does), reads no environment, and puts no secret into an error or a log line. Read next:
+//! `lookup` for the request path; `users`, `tokens` and `credentials` for the admin and the command line; `refresh`.
 
 mod actor;
 mod rate_limit;
@@ -72,15 +71,15 @@ use crate::{
 pub struct Caller {
     /// The user's id.
     pub id: UserId,
-    /// What people call the user.
+    /// The user's name.
     pub name: String,
     /// The user's group.
     pub group: Option<GroupName>,
-    /// Whether the user may not call.
+    /// True if all of the user's tokens are refused.
     pub disabled: bool,
     /// The token.
     pub token: CallerToken,
-    /// What the user may use, in clear, by owner: the user's own stand first, then the group's, then everybody's.
+    /// The decrypted credentials that the user may use, by owner: first the user's own, then the group's, then everybody's.
     pub credentials: Vec<(Owner, Credentials)>,
 }
 
@@ -89,22 +88,22 @@ pub struct Caller {
 pub struct CallerToken {
     /// Its id.
     pub id: TokenId,
-    /// What it is found by.
+    /// Its SHA-256.
     pub hash: TokenHash,
-    /// What it may do.
+    /// Its kind.
     pub kind: TokenKind,
-    /// What it is narrowed to; all providers, if absent.
+    /// Its scopes; none for all providers.
     pub scopes: Option<Vec<Scope>>,
-    /// Whether another one was made in its place.
+    /// True if a rotation has replaced it.
     pub replaced: bool,
-    /// From when on it is refused, in milliseconds since 1970.
+    /// Its expiry, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,
-    /// The provider whose routes it serves, and no other's: it is of that one's shape.
+    /// For a paste token: the only provider that it is valid for.
     pub paste: Option<FileName>,
 }
 
 impl Caller {
-    /// What authorization needs to know.
+    /// The facts for authorization.
     pub fn facts(&self) -> CallerFacts<'_> {
         let CallerToken { kind, ref paste, ref scopes, .. } = self.token;
         CallerFacts { disabled: self.disabled, kind, paste: paste.as_ref(), scopes: scopes.as_deref() }

@@ -1,7 +1,7 @@
-//! OAuth 2.0 as its texts: what is asked of a token endpoint (RFC 6749, section 6), what its answer means,
-//! and when it may be asked again after a failure. `refresh` does the asking.
+//! The messages of an OAuth 2.0 refresh: the request to a token endpoint (RFC 6749, section 6), its response, and the
+//! backoff after failures. `refresh` makes the calls.
 //!
-//! Pure. No message here ever holds a token, or anything of an answer's text.
+//! Pure. No message contains a token or text of a response.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -16,45 +16,45 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// The longest answer that is read, in bytes.
+/// Maximum size of a response, in bytes.
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
-/// How long an access token lasts of which nothing says how long.
+/// Default lifetime of an access token without an announced one.
 const LIFETIME_MS: u64 = 3_600_000;
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 pub(super) const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
-/// Why a login was not refreshed.
+/// Why a token endpoint granted nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenEndpointError {
-    /// It says so, and would again: only another login helps.
+    /// It refuses the login permanently: only another login helps.
     #[error("the token endpoint refuses the login")]
     Revoked,
-    /// It was not reached, or not in time.
+    /// It was not reached in time.
     #[error("the token endpoint did not answer")]
     Silent,
-    /// There is no such place.
+    /// The URL is invalid.
     #[error("the provider file's `token_url` is no URL to call")]
     Url,
     /// Another status code.
     #[error("the token endpoint answered {0}")]
     Status(u16),
-    /// What came is no answer of a token endpoint.
+    /// The body is no response of a token endpoint.
     #[error("the token endpoint's answer {0}")]
     Garbage(&'static str),
 }
 
-/// What an answer brings.
+/// A successful response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
     /// A login.
     Login(Stored),
-    /// The next refresh token alone, since the access token beside it cannot be taken.
+    /// Only the next refresh token, since the access token beside it is invalid.
     RefreshToken(Secret, TokenEndpointError),
 }
 
 /// The body of the request for a new access token.
 pub(super) fn form(refresh_token: &Secret, client_id: &str) -> Bytes {
-    // Each byte becomes three at most; a text that grew would leave copies of itself behind.
+    // A byte becomes three at most. The buffer must not grow, or else copies of the secret stay behind.
     let room = 64 + 3 * (refresh_token.expose().len() + client_id.len());
     let mut form = Zeroizing::new(String::with_capacity(room));
     form.push_str("grant_type=refresh_token&refresh_token=");
@@ -64,7 +64,7 @@ pub(super) fn form(refresh_token: &Secret, client_id: &str) -> Bytes {
     Bytes::from_owner(Zeroizing::new(std::mem::take(&mut *form).into_bytes()))
 }
 
-/// What a token endpoint grants (RFC 6749, section 5.1).
+/// The body of a successful response (RFC 6749, section 5.1).
 #[derive(Deserialize)]
 struct Granted<'a> {
     #[serde(borrow)]
@@ -74,7 +74,7 @@ struct Granted<'a> {
     expires_in: Option<serde_json::Value>,
 }
 
-/// What an answer makes of a login with this refresh token. Without a token that can be taken nothing is changed.
+/// Interprets a response to this refresh token. Without a valid token nothing changes.
 pub(super) fn answer(
     status: u16,
     body: &[u8],
@@ -98,7 +98,7 @@ pub(super) fn answer(
         granted.refresh_token.filter(|text| !text.is_empty()).map(|text| token(&text)).transpose()?;
     let access_token = match (access_token, rotated.clone()) {
         (Ok(access_token), _) => access_token,
-        // The one before may be spent.
+        // The previous refresh token may be spent.
         (Err(why), Some(rotated)) => return Ok(Grant::RefreshToken(rotated, why)),
         (Err(why), None) => return Err(why),
     };
@@ -110,8 +110,7 @@ pub(super) fn answer(
     Ok(Grant::Login(Stored::OAuth { access_token, refresh_token, expires_at_ms: Some(expires_at_ms) }))
 }
 
-/// Whether a body is the error of a token endpoint (section 5.2), whose code some put into an object, and one that
-/// does not go away by itself.
+/// True if a body is a permanent error of a token endpoint (section 5.2). Some endpoints put the code into an object.
 fn is_error(body: &[u8]) -> bool {
     let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
     let error = &body["error"];
@@ -119,7 +118,7 @@ fn is_error(body: &[u8]) -> bool {
     !matches!(code, None | Some("" | "server_error" | "slow_down" | "temporarily_unavailable"))
 }
 
-/// How long a credential is let alone after so many failures in a row.
+/// Exponential backoff after so many failures in a row.
 pub(super) fn pause(failures: u32) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     MIN_BACKOFF.saturating_mul(factor).min(MAX_BACKOFF)

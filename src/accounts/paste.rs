@@ -1,5 +1,5 @@
-//! Paste tokens: gateway tokens of a vendor's shape, for clients that take no other. Made from the claims in
-//! a provider's file and signed with a key that is thrown away, so that one holds nothing real.
+//! Paste tokens: gateway tokens in a vendor's format, for clients that accept no other. They contain the claims of a
+//! provider's file and are signed with a throwaway key, so that they hold nothing real.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use crate::{
     store::{NewPasteToken, Store, StoreError, TokenHash},
 };
 
-/// How long one goes on when another is made in its place.
+/// Remaining validity of a paste token after it is replaced.
 const OLD_LIVES_MS: u64 = 3_600_000;
 
-/// Makes one for a user's login with this provider, which reaches no further than the token that calls, and no
-/// longer; those that the user had for it live on for an hour. None if no such login is stored.
+/// Creates one for a user's login with this provider. Its scopes and expiry are those of the calling token at most. The
+/// user's earlier ones for it expire within an hour. None if no such login is stored.
 pub async fn issue_paste_token(
     store: &Store,
     actor: &Actor,
@@ -50,7 +50,7 @@ pub async fn issue_paste_token(
     Ok(store.replace_paste_token(&record, old_expires_at_ms, &act).await?.then_some(token))
 }
 
-/// A new one.
+/// A new paste token.
 fn generate(claims: &BTreeMap<String, Value>, now_ms: u64) -> Secret {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims: Map<String, Value> =
@@ -61,7 +61,7 @@ fn generate(claims: &BTreeMap<String, Value>, now_ms: u64) -> Secret {
     Secret::new(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signer.finalize().into_bytes())))
 }
 
-/// A claim, with what is to be generated in it.
+/// A claim, with its generated parts filled in.
 fn filled(claim: &Value, now_ms: u64) -> Value {
     let Value::Object(table) = claim else { return claim.clone() };
     let prefix = table.get("prefix").and_then(Value::as_str).unwrap_or_default();
@@ -77,7 +77,7 @@ fn filled(claim: &Value, now_ms: u64) -> Value {
     }
 }
 
-/// A random one (RFC 9562, section 5.4).
+/// A random UUID, version 4 (RFC 9562, section 5.4).
 fn uuid() -> String {
     let mut bytes = random::<16>();
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -1,7 +1,7 @@
-//! `AuthRateLimit`: wrong tokens, by the address that they came from, in one worker. The answer to a wrong token
-//! comes later the more of them there were. A right one is never held up: it never comes here.
+//! The authentication rate limit: failed authentications per IP address (IPv6: per /64), in one worker. The response to
+//! each further failure is delayed for longer. A valid token is never delayed: it never gets here.
 //!
-//! Bounded in the addresses that are remembered, and in the answers that are held back at once.
+//! The number of addresses and the number of concurrently delayed responses are bounded.
 
 use std::{
     net::IpAddr,
@@ -13,27 +13,27 @@ use tokio::sync::Semaphore;
 
 use super::segments::Segments;
 
-/// So many wrong tokens are answered at once, and one more each time that `FORGIVEN_IN` has passed.
+/// Failures without delay. Every `FORGIVEN_IN` allows one more.
 const FREE_ATTEMPTS: u32 = 10;
 const FORGIVEN_IN: Duration = Duration::from_secs(6);
-/// How long the first answer is held back that is; each further one takes twice as long.
+/// The first delay. Each further one is twice as long.
 const MIN_DELAY: Duration = Duration::from_millis(100);
-/// The longest that an answer is held back.
+/// The longest delay.
 const MAX_DELAY: Duration = Duration::from_secs(5);
-/// More than so many do not count: then the delay is at its longest.
+/// Failures that are counted at most: then the delay is the longest.
 const MAX_COUNTED: u32 = FREE_ATTEMPTS + 7;
 const MAX_ADDRESSES: usize = 20_000;
-/// Entries that may be held back at once.
+/// Maximum concurrently delayed responses.
 const MAX_DELAYED: usize = 128;
 
-/// What one worker remembers of wrong tokens. Its lock is for the compiler: no other thread ever takes it.
+/// The rate limit of one worker. Its lock is never contended: no other thread takes it.
 #[derive(Debug)]
 pub struct AuthRateLimit {
     buckets: Mutex<Buckets>,
     delayed: Semaphore,
 }
 
-/// So many answers are held back that this one has to be a refusal.
+/// Too many responses are delayed already: this one has to be a 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
 
@@ -44,11 +44,11 @@ impl Default for AuthRateLimit {
 }
 
 impl AuthRateLimit {
-    /// Notes a wrong token, and waits for as long as its answer is to be held back.
+    /// Counts a failed authentication, and waits for the delay of its response.
     pub async fn wrong(&self, from: IpAddr) -> Result<(), TooMany> {
         let delay = self.note(from, Instant::now());
         if delay == MIN_DELAY {
-            tracing::info!(peer = %from, "many wrong tokens come from there: their answers are held back");
+            tracing::info!(peer = %from, "authentication rate limit: responses to this address are delayed");
         }
         if !delay.is_zero() {
             let _held_back = self.delayed.try_acquire().map_err(|_| TooMany)?;
@@ -62,7 +62,7 @@ impl AuthRateLimit {
     }
 }
 
-/// Who is counted as one: an address, or the 64 bits that a customer is given of version 6.
+/// The unit that is counted: an IPv4 address, or the /64 prefix of an IPv6 address.
 fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -70,7 +70,7 @@ fn network(address: IpAddr) -> u128 {
     }
 }
 
-/// A leaky bucket for each network, kept as the moment at which it is empty.
+/// A leaky bucket per network, stored as the time at which it is empty.
 #[derive(Debug)]
 struct Buckets {
     empty_at: Segments<u128, Instant>,
@@ -81,7 +81,7 @@ impl Buckets {
         Self { empty_at: Segments::new(max_addresses) }
     }
 
-    /// Notes a wrong token; for how long its answer is to be held back.
+    /// Counts a failure and returns the delay of its response.
     fn wrong(&mut self, network: u128, now: Instant) -> Duration {
         let empty_at = self.empty_at.get(&network).map_or(now, |at| *at).max(now);
         let empty_at = (empty_at + FORGIVEN_IN).min(now + FORGIVEN_IN * MAX_COUNTED);
@@ -91,7 +91,7 @@ impl Buckets {
     }
 }
 
-/// How long the last of so many answers is held back.
+/// The delay after so many counted failures.
 fn delay(counted: u32) -> Duration {
     match counted.checked_sub(FREE_ATTEMPTS + 1) {
         None => Duration::ZERO,
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// The delays, in milliseconds, of the last of the wrong tokens at these seconds.
+    /// The delays, in milliseconds, of the last of the failures at these seconds.
     fn check(seconds: &[u64], expected: &[u128]) {
         let (start, mut buckets) = (Instant::now(), Buckets::new(10));
         let delay = |second: &u64| buckets.wrong(1, start + Duration::from_secs(*second)).as_millis();
@@ -119,9 +119,9 @@ mod tests {
         let mut expected = vec![0; 10];
         expected.extend([100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
         check(&[0; 19], &expected);
-        // One in six seconds goes on for ever.
+        // One failure every six seconds is never delayed.
         check(&(0..600).step_by(6).collect::<Vec<_>>(), &[0; 100]);
-        // However many there were, after 48 seconds one is answered at once, and after 102 ten are.
+        // After any flood, one failure is free again after 48 seconds, and ten after 102.
         let flood = [0; 1000];
         check(&[&flood[..], &[41]].concat(), &[200]);
         check(&[&flood[..], &[48, 48]].concat(), &[0, 100]);

@@ -1,8 +1,8 @@
-//! Keeping OAuth logins alive. A worker that meets one about to expire asks here, over a message to the control
-//! runtime, where each login is refreshed by one task at a time, whoever waits for it; `once` is that task. A
-//! login that failed is let alone for a while; new tokens that cannot be stored are kept until they can.
+//! Refresh of OAuth logins, on the control runtime. A worker that needs another access token sends a message and waits.
+//! Single flight: each login is refreshed by one task (`once`), however many wait. Failures lead to a backoff per login
+//! and per token endpoint. New tokens that cannot be stored are kept in memory and retried.
 //!
-//! Whoever asks may go away: the refresh goes on, since the old refresh token may be spent already.
+//! A waiter that leaves does not cancel the refresh, since the old refresh token may be spent already.
 
 mod endpoint;
 mod recent;
@@ -34,22 +34,22 @@ use super::oauth::{self, TokenEndpointError};
 pub use crate::decide::{RefreshReason as Need, WAIT_WHILE_GOOD};
 use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::Secret};
 
-/// How long whoever asks waits: a little longer than a refresh that another node has begun may take.
+/// Deadline of a waiter: a little longer than a refresh by another node may take.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// How often tokens that could not be stored are tried again.
+/// Interval of retries for tokens that could not be stored.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_WAITING: usize = 1024;
-/// How many logins are refreshed at once.
+/// Maximum concurrent refreshes.
 const MAX_RUNNING: usize = 64;
-/// How many logins that failed are remembered.
+/// Maximum logins in backoff.
 const MAX_BACKOFFS: usize = 10_000;
-/// With so many tokens that cannot be stored, none is asked for.
+/// Maximum logins whose tokens could not be stored. Then no refresh starts.
 const MAX_UNSAVED: usize = 1_000;
 
-/// Where a login is stored.
+/// The identity of a stored login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CredentialKey {
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
     /// Its section.
     pub section: String,
@@ -57,29 +57,29 @@ pub struct CredentialKey {
     pub field: String,
 }
 
-/// A login's two tokens, by which it is known again however it is sealed.
+/// The two tokens of a login. They identify its version, however it is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenPair {
-    /// What is sent.
+    /// The access token.
     pub access_token: Secret,
-    /// What gets the next access token.
+    /// The refresh token.
     pub refresh_token: Secret,
 }
 
-/// What is asked for: another access token than the one that was seen.
+/// A request for another access token than the one that was seen.
 #[derive(Debug, Clone)]
 pub struct RefreshRequest {
-    /// Where the login is stored.
+    /// The login.
     pub place: CredentialKey,
-    /// The login whose access token will not do.
+    /// The version whose access token does not do.
     pub seen: TokenPair,
-    /// Why it will not.
+    /// The reason.
     pub need: Need,
-    /// Where the login is refreshed.
+    /// The token endpoint.
     pub token_url: String,
-    /// The client's id there.
+    /// The client id there.
     pub client_id: String,
-    /// How long before it expires an access token will not do either.
+    /// Time before its expiry from which an access token counts as expired.
     pub refresh_before: Duration,
 }
 
@@ -88,55 +88,55 @@ pub struct RefreshRequest {
 pub struct Refreshed {
     /// The token.
     pub access_token: Secret,
-    /// Until when it is good, in milliseconds since 1970, if that is known.
+    /// Its expiry, in milliseconds since 1970, if known.
     pub expires_at_ms: Option<u64>,
-    /// The origins that its login was saved for.
+    /// The origins that its login is bound to.
     pub origins: Vec<String>,
 }
 
 impl RefreshRequest {
-    /// Whether an access token that expires then will not do any more.
+    /// True if an access token with this expiry has to be refreshed.
     fn is_due(&self, expires_at_ms: Option<u64>) -> bool {
         expires_within(expires_at_ms, clock::now_ms(), self.refresh_before)
     }
 
-    /// The token endpoint's origin, as credentials are saved for it.
+    /// The origin of the token endpoint, as credentials are bound to it.
     fn origin(&self) -> Option<String> {
         Origin::split(&self.token_url).ok().map(|(origin, _)| origin.to_string())
     }
 }
 
-/// Why there is no other access token.
+/// Why a refresh brought no access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RefreshError {
-    /// The token endpoint refused, or gave no proper answer.
+    /// The token endpoint refused, or gave no valid response.
     #[error(transparent)]
     Refused(#[from] TokenEndpointError),
-    /// It failed a moment ago, and is let alone.
+    /// The login is in backoff after a failure.
     #[error("it failed a moment ago, and is not tried again yet")]
     Paused,
-    /// It was a moment ago, and that is not repeated yet.
+    /// The login was refreshed a moment ago.
     #[error("it was refreshed a moment ago, and is not yet again")]
     Recent,
-    /// There is no login any more.
+    /// The login has been removed.
     #[error("the login is gone")]
     Gone,
-    /// There is no way to refresh it.
+    /// The login has no refresh token.
     #[error("the login has no refresh token")]
     NoRefreshToken,
-    /// It was not stored for the token endpoint that the files name now.
+    /// The login is not bound to the token endpoint that the files name now.
     #[error("the login was not stored for this token endpoint")]
     Moved,
     /// The store could not be read or written.
     #[error("the store does not answer")]
     Store,
-    /// Another node refreshes it, and takes its time, or too many others are refreshed.
+    /// Another node's refresh takes too long, or too many refreshes are running.
     #[error("it takes too long")]
     Late,
 }
 
 impl RefreshError {
-    /// Whether it may go better another time, with the same login.
+    /// True if a later refresh of the same login may succeed.
     pub fn may_pass(self) -> bool {
         !matches!(
             self,
@@ -147,7 +147,7 @@ impl RefreshError {
 
 type Outcome = Result<Refreshed, RefreshError>;
 
-/// The way to ask. Cheap to clone; each worker has one.
+/// The handle for refreshes. Cheap to clone; each worker has one.
 #[derive(Debug, Clone)]
 pub struct Refresher(mpsc::Sender<Ask>);
 
@@ -158,7 +158,7 @@ struct Ask {
 }
 
 impl Refresher {
-    /// The handle, and what the control runtime runs until the last handle is gone and what is under way is done.
+    /// The handle, and the task for the control runtime. The task ends after the last handle and all running refreshes.
     pub fn start(
         logins: impl LoginStore,
         endpoint: impl TokenEndpoint,
@@ -167,7 +167,7 @@ impl Refresher {
         (Self(asks), Queue::new(logins, endpoint).run(waiting))
     }
 
-    /// Another access token. Dropping this does not stop a refresh.
+    /// Gets another access token. Dropping the future does not cancel the refresh.
     pub async fn refresh(&self, wanted: RefreshRequest) -> Outcome {
         let patience = if wanted.need == Need::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let asked = async {
@@ -179,21 +179,21 @@ impl Refresher {
     }
 }
 
-/// What the task knows.
+/// The state of the task.
 struct Queue<V, E> {
     logins: Arc<V>,
     endpoint: Arc<E>,
-    /// Who waits for what is under way.
+    /// Running refreshes and their waiters.
     waiting: HashMap<CredentialKey, Waiting>,
     running: JoinSet<(RefreshRequest, Ended)>,
     backoffs: HashMap<CredentialKey, Backoff>,
-    /// Token endpoints that did not answer, by their URLs.
+    /// Token endpoints in backoff, by URL.
     silent: HashMap<String, EndpointBackoff>,
     unsaved: HashMap<CredentialKey, Unsaved>,
     obtained: RecentTokens,
 }
 
-/// Who waits for a refresh.
+/// A running refresh and its waiters.
 #[derive(Debug)]
 struct Waiting {
     task: task::Id,
@@ -201,7 +201,7 @@ struct Waiting {
     replies: Vec<oneshot::Sender<Outcome>>,
 }
 
-/// A failure.
+/// The backoff of a login after a failure.
 #[derive(Debug)]
 struct Backoff {
     /// The login that it happened to. Of another one it says nothing,
@@ -217,12 +217,12 @@ struct Backoff {
     until: Option<Instant>,
 }
 
-/// That a token endpoint did not answer: others need not wait for it too.
+/// The backoff of a token endpoint that did not respond, for all its logins.
 #[derive(Debug)]
 struct EndpointBackoff {
-    /// How often in a row.
+    /// Failures in a row.
     failures: u32,
-    /// Until when it is let alone.
+    /// Its end.
     until: Instant,
 }
 
@@ -242,7 +242,7 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
         if let Err(error) = self.logins.drop_leases().await {
-            tracing::warn!(%error, "leases that an earlier process may have left are waited out");
+            tracing::warn!(%error, "dropping the leases of an earlier process failed; they expire by themselves");
         }
         let mut ticks = interval(SAVE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -256,7 +256,7 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
                 _ = ticks.tick(), if !self.unsaved.is_empty() => self.save_again(),
             }
         }
-        // Nobody asks any more: what is under way comes to its end, and what is not stored is tried once more.
+        // Shutdown: running refreshes end, and unsaved tokens are stored in one more attempt.
         while let Some(ended) = self.running.join_next().await {
             self.ended(ended);
         }
@@ -280,14 +280,14 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
         if unsaved.is_none()
             && let Some(refused) = self.refusal(&wanted)
         {
-            // Whoever no longer waits has gone.
+            // A receiver that is gone needs no reply.
             let _ = reply.send(Err(refused));
             return;
         }
         self.begin(wanted, vec![reply], unsaved);
     }
 
-    /// Why nothing is tried now.
+    /// The reason not to try now, if any.
     fn refusal(&self, wanted: &RefreshRequest) -> Option<RefreshError> {
         if self.obtained.is_recent(wanted, Instant::now()) {
             return Some(RefreshError::Recent);
@@ -331,7 +331,7 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
     fn ended(&mut self, ended: Result<(RefreshRequest, Ended), JoinError>) {
         match ended {
             Ok((wanted, ended)) => self.land(wanted, ended),
-            // It has panicked, and told so. Who waits hears that it takes too long; who comes next begins anew.
+            // The task has panicked, which is logged. Its waiters get `Slow`; the next request starts a new refresh.
             Err(error) => self.waiting.retain(|_, waiting| waiting.task != error.id()),
         }
     }
@@ -349,12 +349,12 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
                 if obtained {
                     self.obtained.note(&wanted, fresh, Instant::now());
                 }
-                tracing::debug!(%owner, section, field, "a login is fresh");
+                tracing::debug!(%owner, section, field, "a login was refreshed");
                 self.backoffs.remove(&wanted.place);
                 self.silent.remove(&wanted.token_url);
             }
             Err(why) => {
-                tracing::warn!(%owner, section, field, %why, "a login was not refreshed");
+                tracing::warn!(%owner, section, field, %why, "refreshing a login failed");
                 if let (RefreshError::Refused(why), Some(login)) = (*why, refused) {
                     self.back_off(wanted, login, why);
                 }
@@ -375,7 +375,7 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         if self.backoffs.len() >= MAX_BACKOFFS {
             self.backoffs.retain(|_, setback| !setback.is_over());
-            // Forgetting one costs a call that fails again.
+            // Dropping one costs one more failing call.
             if let Some(any) =
                 self.backoffs.keys().next().filter(|_| self.backoffs.len() >= MAX_BACKOFFS).cloned()
             {
@@ -391,14 +391,14 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
 }
 
 impl Backoff {
-    /// Whether what is wanted is to be let alone.
+    /// True if the backoff applies to this request.
     fn holds(&self, wanted: &RefreshRequest) -> bool {
         let Self { login, token_url, client_id, .. } = self;
         (login, token_url, client_id) == (&wanted.seen, &wanted.token_url, &wanted.client_id)
             && self.until.is_none_or(|until| Instant::now() < until)
     }
 
-    /// Whether it says nothing any more, not even how many there were in a row.
+    /// True if it ended so long ago that its count of failures does not matter any more.
     fn is_over(&self) -> bool {
         self.until.is_some_and(|until| until + oauth::MAX_BACKOFF < Instant::now())
     }

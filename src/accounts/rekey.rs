@@ -1,9 +1,8 @@
-//! Another master key takes the place of the one there is, while all goes on: its file first, then the store knows
-//! its id and takes no blob of another, then all that the old one sealed is sealed anew, a batch at a time, and each
-//! blob only if it is still the one that was read. Stopped at any point it goes on from there; both keys open until
-//! the end.
+//! Master-key rotation while serving. First the new key's file is written, then the store records its id and accepts no
+//! blob of another key, then everything is re-encrypted in batches, each blob by compare-and-swap. It can be interrupted
+//! and resumed at any point; both keys decrypt until the end.
 //!
-//! Also binds what was sealed before credentials had origins.
+//! Also binds credentials to origins that are older than origin binding.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,36 +22,36 @@ use super::{
 };
 use crate::store::{DirLock, SealedCredential, Store, StoreError};
 
-/// Blobs that are sealed anew at once: the store takes no other change meanwhile.
+/// Batch size: the store accepts no other change during a batch.
 const BATCH: u64 = 200;
 
-/// What has become of it so far, or in the end.
+/// Progress or result of a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rekeyed {
     /// The id of the new key.
     pub id: String,
-    /// How many credentials were sealed anew.
+    /// Number of re-encrypted credentials.
     pub credentials: u64,
-    /// How many are as they were, since no key opens them.
+    /// Number of credentials left unchanged, since no key decrypts them.
     pub unreadable: u64,
-    /// Where the new key is.
+    /// Location of the new key.
     pub settled: Settled,
 }
 
-/// Why it has not come to its end. What was done stays done.
+/// Why a rotation is incomplete. Finished parts stay finished.
 #[derive(Debug, Error)]
 pub enum RekeyError {
-    /// The keys are not what they have to be.
+    /// The keys do not fit.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Somebody else has done something with the keys.
+    /// Another process changed the keys.
     #[error("the master key has been replaced meanwhile: try again")]
     Replaced,
-    /// There is nothing to go on with.
+    /// There is no rotation to resume.
     #[error("no master key is to take the place of `{id}`: `tollgate rekey` begins")]
     NotBegun {
-        /// The id of the key there is.
+        /// The id of the current key.
         id: String,
     },
 }
@@ -63,34 +62,34 @@ impl From<StoreError> for RekeyError {
     }
 }
 
-/// How it stands with a server's key.
+/// Status of a server's rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RekeyStatus {
-    /// Where it is.
+    /// Its state.
     pub state: RekeyState,
-    /// What has become of it.
+    /// Its progress.
     pub done: Rekeyed,
-    /// Why it has not come to its end.
+    /// The problem that stopped it.
     pub problem: Option<String>,
 }
 
-/// Where a change of the key is.
+/// State of a rotation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RekeyState {
-    /// Nobody has asked for one.
+    /// Not requested.
     #[default]
     Idle,
-    /// On its way.
+    /// Running.
     Running,
-    /// At its end.
+    /// Complete.
     Done,
-    /// Stopped by a problem: to ask again goes on from there.
+    /// Stopped by a problem. Another request resumes it.
     Failed,
 }
 
-/// The way to have a server change its key while it serves.
+/// The handle for rotations of a running server.
 #[derive(Debug, Clone)]
 pub struct Rekeyer {
     asks: mpsc::Sender<Actor>,
@@ -98,8 +97,8 @@ pub struct Rekeyer {
 }
 
 impl Rekeyer {
-    /// The handle, and what the control runtime runs until the last handle is gone. One that was begun before is
-    /// gone on with at once.
+    /// The handle, and the task for the control runtime, which ends with the last handle. An interrupted rotation is
+    /// resumed at once.
     pub fn start(
         store: Store,
         key: MasterKey,
@@ -112,7 +111,7 @@ impl Rekeyer {
         (Self { asks, status }, task)
     }
 
-    /// Asks for one, whose key's file is there. One that is under way is the one that is asked for.
+    /// Requests a rotation to the key in the next key's file. A running one satisfies the request.
     pub fn ask(&self, actor: Actor) -> RekeyStatus {
         let begin = |status: &mut RekeyStatus| {
             let begins = status.state != RekeyState::Running && self.asks.try_send(actor).is_ok();
@@ -125,7 +124,7 @@ impl Rekeyer {
         self.status()
     }
 
-    /// How it stands.
+    /// The status.
     pub fn status(&self) -> RekeyStatus {
         self.status.borrow().clone()
     }
@@ -164,8 +163,8 @@ async fn run(
     }
 }
 
-/// Puts the next key into its file: that of another file if one is named, else a new one. From then on whoever has
-/// the key there is can go on.
+/// Writes the next key's file: the key of a named file, or a new one. From then on the rotation can be resumed by anyone
+/// with the current key.
 pub async fn prepare_rekey(
     store: &Store,
     data_dir: &Path,
@@ -176,7 +175,7 @@ pub async fn prepare_rekey(
     Ok(key::provide_next(&lock, data_dir, from, &ids)?.id())
 }
 
-/// Seals all with the next key, whose file is there, and makes it the one there is. `told` hears how it goes on.
+/// Re-encrypts everything with the next key and makes it the current one. Progress is published to `told`.
 pub async fn rekey(
     store: &Store,
     key: &MasterKey,
@@ -196,7 +195,7 @@ pub async fn rekey(
     }
     key.replace_with(&next);
     let mut done = Rekeyed { id: next.id(), ..Rekeyed::default() };
-    // What was sealed by the old key before it gave way, and stored after, was refused: once is enough.
+    // The store refuses blobs of the old key from now on, so that one pass is enough.
     reseal_all(store, key, &mut done, told).await?;
     if !store.finish_rekey(&next.id(), &act("master_key.replaced")).await? {
         return Err(RekeyError::Replaced);
@@ -224,7 +223,7 @@ async fn reseal_all(
                 swaps.push((new, old.sealed));
             } else {
                 let (owner, section, field) = (&old.owner, &old.section, &old.field);
-                tracing::error!(%owner, section, field, "no key opens this credential: it stays as it is");
+                tracing::error!(%owner, section, field, "no key decrypts this credential; it is left unchanged");
                 done.unreadable += 1;
             }
         }
@@ -237,7 +236,7 @@ async fn reseal_all(
     }
 }
 
-/// The same credential, sealed by the key that seals now, for these origins. None if it does not open.
+/// The credential re-encrypted with the current key, for these origins. None if it cannot be decrypted.
 fn resealed(
     key: &MasterKey,
     old: &SealedCredential,
@@ -250,8 +249,8 @@ fn resealed(
     Some(SealedCredential { sealed, origins, ..old.clone() })
 }
 
-/// Binds what was sealed before credentials had origins to those that `origins` gives for its section and field: to
-/// none where no file declares it, or whichever comes to do that would get it. How many were bound.
+/// Binds credentials of version 1 to the origins of their section and field. A credential that no file declares is bound
+/// to none, or else the first file to declare it would get it. Returns the number of bound credentials.
 pub async fn bind_origins(
     store: &Store,
     key: &MasterKey,

@@ -1,11 +1,9 @@
-//! Sealing: XChaCha20-Poly1305 under the master key. A blob opens only in the row that it was sealed
-//! for, so that nobody who can write to the store can make one user's key serve another.
+//! Encryption of credentials: XChaCha20-Poly1305 under the master key. A row's identity and origins are the associated
+//! data: a blob decrypts only in its own row and with its own origins. Write access to the store is thus not enough to use
+//! one user's key for another, or to send it elsewhere.
 //!
-//! It opens also only with the origins that it was sealed for, so that nobody who can write to the store can
-//! send it elsewhere.
-//!
-//! A blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. Version 1 knew no origins. While a key
-//! takes another's place, blobs of both open. This module reads no file and no environment: `key` does.
+//! A sealed blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. Version 1 has no origins. During a
+//! master-key rotation, blobs of both keys decrypt. This module reads no file and no environment: `key` does.
 
 use std::sync::Arc;
 
@@ -29,14 +27,13 @@ const KEY_ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 const KEY_ID_CONTEXT: &[u8] = b"tollgate master key id";
 
-/// The key that seals every credential; and while another one takes its place, both. All clones are one: each
-/// sees at once what one is told.
+/// The master key; both keys during a rotation. All clones share it and see a rotation at once.
 #[derive(Clone)]
 pub struct MasterKey(Arc<ArcSwap<Keys>>);
 
 struct Keys {
     sealing: Key,
-    /// What sealed until now, and is only to open.
+    /// The previous key, for decryption only.
     before: Option<Key>,
 }
 
@@ -46,16 +43,16 @@ struct Key {
     id: [u8; KEY_ID_BYTES],
 }
 
-/// The row that a blob belongs to.
+/// The identity of the row that a blob belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowIdentity<'a> {
-    /// Whose credential it is.
+    /// The owner.
     pub(super) owner: &'a Owner,
     /// The section of the credentials document.
     pub(super) section: &'a str,
     /// The field in the section.
     pub(super) field: &'a str,
-    /// The origins that it is for; absent where it was sealed before any were.
+    /// The origins that it is bound to; none for a blob of version 1.
     pub(super) origins: Option<&'a [String]>,
 }
 
@@ -65,17 +62,19 @@ impl RowIdentity<'_> {
     }
 }
 
-/// Why a blob stays closed.
+/// Why a blob cannot be decrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OpenError {
-    /// Too short, or of a version that this program does not know.
-    #[error("it is damaged, or was sealed by a newer tollgate")]
+    /// Too short, or of an unknown version.
+    #[error("it is damaged, or was encrypted by a newer tollgate")]
     Unknown,
-    /// Another key sealed it.
-    #[error("another master key sealed it: start tollgate with that one, or set the credential anew")]
+    /// It was encrypted with another key.
+    #[error(
+        "it was encrypted with another master key: start tollgate with that key, or store the credential again"
+    )]
     OtherKey,
     /// Changed since, or moved here from another row.
-    #[error("it was changed, or moved from another row: set the credential anew")]
+    #[error("it was changed, or moved from another row: store the credential again")]
     Broken,
 }
 
@@ -85,7 +84,7 @@ impl MasterKey {
         Self::from_bytes(&Zeroizing::new(random()))
     }
 
-    /// The key that 64 hex digits stand for.
+    /// The key from 64 hex digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         hex::decode(text).map(|bytes| Self::from_bytes(&Zeroizing::new(bytes)))
     }
@@ -101,7 +100,7 @@ impl MasterKey {
         Self(Arc::new(ArcSwap::from_pointee(Keys { sealing, before })))
     }
 
-    /// From now on `next` seals, and what this one sealed still opens.
+    /// Starts a rotation: `next` encrypts from now on; both decrypt.
     pub(super) fn replace_with(&self, next: &Self) {
         let (before, sealing) = (self.0.load().sealing.clone(), next.0.load().sealing.clone());
         if before.id != sealing.id {
@@ -109,45 +108,44 @@ impl MasterKey {
         }
     }
 
-    /// Nothing that the key before sealed is left to open.
+    /// Ends a rotation: the previous key is dropped.
     pub(super) fn drop_previous(&self) {
         let sealing = self.0.load().sealing.clone();
         self.0.store(Arc::new(Keys { sealing, before: None }));
     }
 
-    /// The same as it is now, whatever the others are told: for what has to be sealed by the key whose id is told
-    /// with it.
+    /// A copy that does not see later rotations, for encrypting with the key whose id is stored beside.
     pub(super) fn snapshot(&self) -> Self {
         let now = self.0.load();
         Self::of(now.sealing.clone(), now.before.clone())
     }
 
-    /// The key that seals, as it stands in its file.
+    /// The current key as hex, as in its file.
     pub(super) fn to_hex(&self) -> Secret {
         Secret::new(hex::encode(self.0.load().sealing.bytes.expose()))
     }
 
-    /// What the key that seals is recognised by. It tells nothing about the key.
+    /// The id of the current key. It reveals nothing about the key.
     pub fn id(&self) -> String {
         hex::encode(&self.0.load().sealing.id)
     }
 
-    /// Why the key may be written to swap; nothing, if it never is.
+    /// The reason why the key may be written to swap; none if it never is.
     pub fn unlocked(&self) -> Option<String> {
         self.0.load().sealing.bytes.refusal().map(str::to_owned)
     }
 
-    /// Whether the key that seals sealed this blob.
+    /// True if the current key encrypted this blob.
     pub(super) fn sealed(&self, blob: &[u8]) -> bool {
         blob.get(1..=KEY_ID_BYTES) == Some(&self.0.load().sealing.id)
     }
 
-    /// Seals a plaintext for its row.
+    /// Encrypts a plaintext for its row.
     pub(super) fn seal(&self, place: RowIdentity<'_>, plaintext: &[u8]) -> Vec<u8> {
         self.0.load().sealing.seal(place, plaintext)
     }
 
-    /// Opens what was sealed for this row.
+    /// Decrypts the blob of this row.
     pub(super) fn open(&self, place: RowIdentity<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let keys = self.0.load();
         match (keys.sealing.open(place, blob), &keys.before) {
@@ -195,7 +193,7 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
-/// The row's identity. With each length before its part, no two rows have the same.
+/// The associated data of a row. Each part is preceded by its length, so that it is unique.
 fn associated_data(place: RowIdentity<'_>) -> Vec<u8> {
     let owner = place.owner.to_string();
     let origins = place.origins.unwrap_or_default().iter().map(String::as_str);

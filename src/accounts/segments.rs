@@ -1,9 +1,9 @@
-//! `Segments`: a bounded map that forgets what was not used for longest, roughly. It has no clock.
+//! A bounded map with approximate LRU eviction (two generations). It has no clock.
 
 use std::{collections::HashMap, hash::Hash};
 
-/// When the young half is full, it becomes the old one, and the old one goes. What is used in the old half
-/// becomes young again.
+/// When the young generation is full, it becomes the old one, and the old one is dropped. An entry of the old generation
+/// that is used becomes young again.
 #[derive(Debug)]
 pub(super) struct Segments<K, V> {
     young: HashMap<K, V>,

@@ -1,7 +1,7 @@
-//! `SingleFlight`: questions that a worker has asked and not been answered yet, so that who asks the same
-//! meanwhile waits for that answer instead of asking too. Bounded by what is under way.
+//! Single flight: of concurrent lookups of the same token in one worker, one runs, and the others wait for its result.
+//! Bounded by the number of requests.
 //!
-//! It asks nobody and has no clock: `lookup` does, and sees to deadlines.
+//! It does no lookups and has no clock: `lookup` does, and sets the deadlines.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,14 @@ use tokio::sync::watch;
 
 use super::token::Candidates;
 
-/// The questions under way, by what they are about.
+/// Lookups in flight, by their candidates.
 #[derive(Debug)]
 pub(super) struct SingleFlight<T>(Mutex<HashMap<Candidates, InFlight<T>>>);
 
-/// What the others are told. Why there is no answer only the one who asked gets to know.
+/// The result for followers. Only the leader gets the reason of a failure.
 pub(super) type Shared<T> = Result<Option<T>, NoAnswer>;
 
-/// The store gave no answer.
+/// The lookup failed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NoAnswer;
 
@@ -29,16 +29,16 @@ struct InFlight<T> {
     landed: watch::Receiver<Option<Shared<T>>>,
 }
 
-/// What to do.
+/// The role of a request in a lookup.
 #[derive(Debug)]
 pub(super) enum Role<'a, T> {
-    /// Ask, and tell the others.
+    /// Do the lookup, and publish the result.
     Ask(Leader<'a, T>),
-    /// Somebody has asked: wait. If the sender is gone, so is who asked, and the next one has to.
+    /// Wait for the leader's result. If the sender is dropped, the leader has gone: join again.
     Wait(watch::Receiver<Option<Shared<T>>>),
 }
 
-/// Held by the one who asks.
+/// The leader's handle.
 #[derive(Debug)]
 pub(super) struct Leader<'a, T> {
     flights: &'a SingleFlight<T>,
@@ -54,8 +54,8 @@ impl<T> Default for SingleFlight<T> {
 }
 
 impl<T> SingleFlight<T> {
-    /// Whether to ask or to wait. A question of an older version does not do: its answer may have
-    /// been read before the change that somebody asks about now.
+    /// Joins a lookup. One of an older version does not count: it may have read the store before the change that this
+    /// request has to see.
     pub(super) fn join(&self, key: Candidates, version: u64) -> Role<'_, T> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(&key).filter(|flight| flight.version == version) {
@@ -72,14 +72,14 @@ impl<T> SingleFlight<T> {
 }
 
 impl<T> Leader<'_, T> {
-    /// Tells all who wait.
+    /// Publishes the result to the followers.
     pub(super) fn tell(self, landed: Shared<T>) {
         self.tell.send_replace(Some(landed));
     }
 }
 
 impl<T> Drop for Leader<'_, T> {
-    /// Answered or given up: the next one asks anew. A question of a newer version stays.
+    /// Done or abandoned: the next request starts a new lookup. One of a newer version stays.
     fn drop(&mut self) {
         let mut flights = self.flights.lock();
         if flights.get(&self.key).is_some_and(|flight| flight.version == self.version) {

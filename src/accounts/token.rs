@@ -1,5 +1,5 @@
-//! Gateway tokens and ids: how they are made, and which parts of what a client presents may be one.
-//! Tokens are never compared: their hashes are looked up.
+//! Gateway tokens and ids: generates them, and finds the token in the text that a client presents. Tokens are never
+//! compared: their hashes are looked up.
 
 use zeroize::Zeroizing;
 
@@ -12,24 +12,24 @@ use crate::{
 };
 
 const PREFIX: &str = "tg_";
-/// What a list shows of a token: enough to tell it apart, too little to guess the rest.
+/// Characters of a token that lists show: enough to recognise it, too few to guess the rest.
 const SHOWN_CHARS: usize = PREFIX.len() + 8;
 
-/// A token to be made.
+/// A token to create.
 #[derive(Debug, Clone)]
 pub struct TokenDraft {
-    /// What it is for.
+    /// Its label.
     pub label: Option<DisplayName>,
-    /// What it may do.
+    /// Its kind.
     pub kind: TokenKind,
-    /// What it is narrowed to; all providers, if absent.
+    /// Its scopes; none for all providers.
     pub scopes: Option<Vec<Scope>>,
-    /// From when on it is refused; never, if absent.
+    /// Its expiry, in milliseconds since 1970; none for no expiry.
     pub expires_at_ms: Option<u64>,
 }
 
 impl TokenDraft {
-    /// A token that is narrowed to nothing and does not expire.
+    /// A token for all providers that does not expire.
     pub fn new(label: Option<DisplayName>, kind: TokenKind) -> Self {
         Self { label, kind, scopes: None, expires_at_ms: None }
     }
@@ -42,7 +42,7 @@ pub(super) fn generate() -> Secret {
     Secret::new(format!("{PREFIX}{}", digits.as_str()))
 }
 
-/// The token, if `text` is one as `generate` makes them.
+/// The token, if `text` has the form of [`generate`].
 pub(super) fn parse(text: &str) -> Option<Secret> {
     hex::decode::<24>(text.strip_prefix(PREFIX)?).map(|_| Secret::new(text))
 }
@@ -61,20 +61,20 @@ fn id_text(prefix: &str) -> String {
     format!("{prefix}{}", hex::encode(&random::<8>()))
 }
 
-/// How a token is recognised in lists: its first characters.
+/// The first characters of a token, as lists show it.
 pub fn shown(token: &str) -> &str {
     token.get(..SHOWN_CHARS).unwrap_or(token)
 }
 
-/// What the store keeps of a token that another system has made, of whatever length: less of it is shown, that
-/// nobody guesses the rest.
+/// The record of a token from another system, of any length. Fewer characters are shown, so that nobody can guess the
+/// rest.
 pub(super) fn foreign_record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken {
     let text = token.expose();
     let shown = text.get(..SHOWN_CHARS.min(text.len() / 4)).unwrap_or_default().to_owned();
     NewToken { prefix: shown, ..record(token, draft, now_ms) }
 }
 
-/// What the store keeps of a token.
+/// The record of a token.
 pub(super) fn record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken {
     let TokenDraft { label, kind, scopes, expires_at_ms } = draft;
     NewToken {
@@ -89,7 +89,7 @@ pub(super) fn record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken
     }
 }
 
-/// What the store keeps of an admin token.
+/// The record of an admin token.
 pub(super) fn admin_record(token: &Secret, label: String, now_ms: u64) -> NewAdminToken {
     NewAdminToken {
         id: AdminTokenId::new(&id_text(AdminTokenId::PREFIX)).expect("sixteen hex digits make an id"),
@@ -101,9 +101,8 @@ pub(super) fn admin_record(token: &Secret, label: String, now_ms: u64) -> NewAdm
     }
 }
 
-/// What may be the token in what a client presents: all of it, or its last part after a `-`, since some
-/// clients insist on a vendor's prefix (`sk-ant-oat-<token>`). With a blank or a control character in it
-/// there is none: that is a sentence, or two tokens, not a token behind a prefix.
+/// The possible tokens in a presented text: the whole text, or its last part after a `-`, since some clients insist on a
+/// vendor's prefix (`sk-ant-oat-<token>`). A text with a blank or a control character contains no token.
 fn parts(presented: &str) -> impl Iterator<Item = &str> {
     let is_one_word =
         !presented.contains(|character: char| character.is_whitespace() || character.is_control());
@@ -112,7 +111,7 @@ fn parts(presented: &str) -> impl Iterator<Item = &str> {
     whole.into_iter().chain(last.filter(|last| !last.is_empty()))
 }
 
-/// The hashes of what may be the token in what a client presents.
+/// Hashes of the possible tokens in a presented text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Candidates {
     /// All of it.

@@ -17,16 +17,16 @@ const ADMIN_TOKEN_FILE: &str = "admin-token";
 const ADMIN_TOKEN_LABEL: &str = "first start";
 const FURTHER_ADMIN_TOKEN_LABEL: &str = "command line";
 
-/// A token that was made. It is known nowhere else.
+/// A new token. Its text is returned here only.
 #[derive(Debug)]
 pub struct Issued {
     /// The token.
     pub token: Secret,
-    /// What the store keeps of it.
+    /// The stored record.
     pub record: NewToken,
 }
 
-/// Makes a further token for calls to all providers; `None` if there is no such user.
+/// Creates a further token of kind `proxy` for all providers; `None` if there is no such user.
 pub async fn issue_token(
     store: &Store,
     actor: &Actor,
@@ -37,7 +37,7 @@ pub async fn issue_token(
     Ok(issued.map(|issued| issued.token))
 }
 
-/// Makes a further token; `None` if there is no such user.
+/// Creates a further token; `None` if there is no such user.
 pub async fn add_token(
     store: &Store,
     actor: &Actor,
@@ -50,7 +50,7 @@ pub async fn add_token(
     Ok(store.add_token(user, &record, &act).await?.then_some(Issued { token, record }))
 }
 
-/// What the audit log says of a new token.
+/// The audit log's entry of a new token.
 fn audit_entry_of(record: &NewToken) -> Value {
     let scopes = record.scopes.as_ref().map(|all| all.iter().map(Scope::to_string).collect::<Vec<_>>());
     json!({
@@ -62,7 +62,7 @@ fn audit_entry_of(record: &NewToken) -> Value {
     })
 }
 
-/// Revokes one of a user's tokens; false if there is none of that id.
+/// Revokes one of a user's tokens; false if there is none with that id.
 pub async fn revoke_token(
     store: &Store,
     actor: &Actor,
@@ -73,7 +73,7 @@ pub async fn revoke_token(
     store.revoke_token(user, token, &act).await
 }
 
-/// Puts a token of the same label, kind, scopes and end in the place of the one that called, which goes on until
+/// Rotates the caller's token: the new one has the same label, kind, scopes and expiry. The old one stays valid until
 /// `old_expires_at_ms` at most.
 pub async fn rotate_token(
     store: &Store,
@@ -91,9 +91,9 @@ pub async fn rotate_token(
     };
     let token = token::generate();
     let record = token::record(&token, draft, clock::now_ms());
-    let told = json!({ "old": old.id.as_str(), "new": audit_entry_of(&record) });
-    let act = actor.act("token.rotate", &caller.id, told);
-    // A replaced token is answered as such, not as revoked.
+    let detail = json!({ "old": old.id.as_str(), "new": audit_entry_of(&record) });
+    let act = actor.act("token.rotate", &caller.id, detail);
+    // A replaced token gets 409 `token_replaced`, and not the 401 of a revoked one.
     let act = Act { right: act.right.map(Right::even_if_replaced), ..act };
     Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
         TokenRotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
@@ -105,13 +105,13 @@ pub async fn rotate_token(
 /// Why a token was not rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotRotated {
-    /// It is not there any more.
+    /// It has been revoked.
     Gone,
-    /// Another one is in its place already.
+    /// It was replaced before.
     Replaced,
 }
 
-/// Makes a further admin token. Those that there are stay.
+/// Creates a further admin token. The existing ones stay valid.
 pub async fn issue_admin_token(
     store: &Store,
     actor: &Actor,
@@ -135,7 +135,7 @@ async fn add_admin_token(
     Ok(record.id)
 }
 
-/// Revokes an admin token, unless it is the last one that is good.
+/// Revokes an admin token, unless it is the last valid one.
 pub async fn revoke_admin_token(
     store: &Store,
     actor: &Actor,
@@ -144,8 +144,8 @@ pub async fn revoke_admin_token(
     store.revoke_admin_token(token, &actor.act("admin_token.revoke", token, json!({}))).await
 }
 
-/// Makes the first admin token if there is none at all. With a terminal it is returned, to be printed
-/// once; without one it goes into the private file `admin-token` in the data directory.
+/// Creates the first admin token if there is none. With a terminal it is returned, to be printed once; otherwise it is
+/// written to the private file `admin-token` in the data directory.
 pub async fn ensure_admin_token(
     store: &Store,
     data_dir: &std::path::Path,
@@ -160,8 +160,8 @@ pub async fn ensure_admin_token(
     Ok(stdout_is_terminal.then_some(token))
 }
 
-/// The file comes before the row, or a crash between the two would lose the token. So one that is there
-/// already, of our making, is such a crash's, and is taken.
+/// The file is written before the row: a crash between the two would otherwise lose the token. A token file that is
+/// already there comes from such a crash, and is used.
 fn token_file(lock: &DirLock, data_dir: &std::path::Path) -> Result<Secret, StoreError> {
     let path = data_dir.join(ADMIN_TOKEN_FILE);
     if let PrivateFile::Text(text) = read_private(&path)?

@@ -13,10 +13,10 @@ use crate::{
     store::{DuplicateNames, InitialAccess, Store, StoreError, TokenKind, User, UserChange, UserCreation},
 };
 
-/// What became of a new user.
+/// The outcome of creating a user.
 #[derive(Debug)]
 pub enum NewUser {
-    /// Made. The token is known nowhere else.
+    /// Created. The token is returned here only.
     Created {
         /// The user's id.
         id: UserId,
@@ -25,24 +25,24 @@ pub enum NewUser {
     },
     /// Another user has that name.
     NameTaken(UserId),
-    /// The store has been given another master key since.
+    /// The master key has been replaced meanwhile.
     OtherKey,
 }
 
-/// A user to be made.
+/// A user to create.
 #[derive(Debug)]
 pub struct UserDraft<'k> {
-    /// What people call the user.
+    /// The user's name.
     pub name: DisplayName,
-    /// A note of where the user calls from.
+    /// A note of the user's address.
     pub ip: Option<String>,
     /// The user's group.
     pub group: Option<GroupName>,
-    /// What to store at once, and the key that seals it.
+    /// Credentials to store in the same transaction, and the key that encrypts them.
     pub credentials: Option<(&'k MasterKey, Vec<Edit>)>,
 }
 
-/// Makes a user of whom only the name is known, and the first token, which may do all.
+/// Creates a user with just a name, and the first token, of kind `both`.
 pub async fn create_user(
     store: &Store,
     actor: &Actor,
@@ -53,7 +53,7 @@ pub async fn create_user(
     add_user(store, actor, draft, names).await
 }
 
-/// Makes a user and the first token, which may do all.
+/// Creates a user and the first token, of kind `both`.
 pub async fn add_user(
     store: &Store,
     actor: &Actor,
@@ -84,20 +84,20 @@ pub async fn add_user(
     })
 }
 
-/// Changes what is said of a user; `None` if there is no such user.
+/// Changes a user's properties; `None` if there is no such user.
 pub async fn update_user(
     store: &Store,
     actor: &Actor,
     id: &UserId,
     change: &UserChange,
 ) -> Result<Option<User>, StoreError> {
-    let mut told = Map::new();
-    let mut tell = |key: &str, value: Option<Value>| told.extend(value.map(|value| (key.to_owned(), value)));
-    tell("name", change.name.clone().map(Value::from));
-    tell("ip", change.ip.clone().map(Value::from));
-    tell("group", change.group.as_ref().map(|group| group.as_ref().map(GroupName::as_str).into()));
-    tell("disabled", change.disabled_at_ms.map(|since| since.is_some().into()));
-    store.update_user(id, change, &actor.act("user.change", id, told.into())).await
+    let mut detail = Map::new();
+    let mut add = |key: &str, value: Option<Value>| detail.extend(value.map(|value| (key.to_owned(), value)));
+    add("name", change.name.clone().map(Value::from));
+    add("ip", change.ip.clone().map(Value::from));
+    add("group", change.group.as_ref().map(|group| group.as_ref().map(GroupName::as_str).into()));
+    add("disabled", change.disabled_at_ms.map(|since| since.is_some().into()));
+    store.update_user(id, change, &actor.act("user.change", id, detail.into())).await
 }
 
 /// Removes a user with all tokens and credentials; false if there is no such user.

@@ -1,7 +1,7 @@
-//! What the workers see of the store without asking: what has changed, and which tokens there can be. Here is
-//! the one that looks, on the control runtime, for changes of its own process and of others.
+//! Watches the store for changes by this and by other processes, on the control runtime, and publishes cache
+//! invalidations and token hashes to the workers.
 //!
-//! It never looks at a token that somebody presents: `lookup` does.
+//! It never handles a presented token: `lookup` does.
 
 use std::{
     collections::BTreeSet,
@@ -18,26 +18,26 @@ use crate::{
     store::{Invalidated, InvalidationCounter, StoreError},
 };
 
-/// How often we ask whether another process has changed the store.
+/// Interval of polls for changes by other processes.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long we wait for the answer to that.
+/// Deadline of a poll.
 pub(super) const POLL_DEADLINE: Duration = Duration::from_millis(500);
-/// When to try again to fill the filter.
+/// Delay before filling the Bloom filter is retried.
 const FILL_RETRY: Duration = Duration::from_secs(1);
-/// So many tokens are read at once to fill it.
+/// Page size for reading the token hashes.
 const PAGE: u64 = 2000;
-/// If something changed for more users than that at once, it is filled anew.
+/// If more users than that changed at once, the filter is filled again.
 const MANY_USERS: usize = 500;
 
-/// What the workers see of the store without asking.
+/// The workers' view of the store, readable without a lookup.
 #[derive(Debug)]
 pub(super) struct StoreView {
     pub(super) invalidations: InvalidationCounter,
     pub(super) filter: BloomFilter,
     pub(super) started: Instant,
-    /// When the store last answered a poll, in milliseconds since `started`.
+    /// Time of the last successful poll, in milliseconds since `started`.
     confirmed_ms: AtomicU64,
-    /// For how long after that known callers are served.
+    /// Grace period for known callers after that.
     grace: Duration,
 }
 
@@ -64,8 +64,8 @@ impl StoreView {
     }
 }
 
-/// Invalidates the callers for whom another process has changed something, or may have; and lets the filter know
-/// what tokens there are now, whoever made them. Never ends.
+/// Polls for changes by other processes, invalidates the callers concerned, and inserts new tokens into the Bloom
+/// filter. Never ends.
 pub(super) async fn watch(directory: &impl Directory, view: &StoreView) {
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -81,7 +81,7 @@ pub(super) async fn watch(directory: &impl Directory, view: &StoreView) {
 
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
-    /// How far we know of everything.
+    /// The state up to which all changes are known.
     seen: Option<Seen>,
     pub(super) failing: bool,
 }
@@ -101,28 +101,28 @@ impl Watcher {
                 self.seen = Some(seen);
                 view.confirm(asked);
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("the store answers again");
+                    tracing::info!("the store responds again");
                 }
                 let taken = timeout(POLL_DEADLINE, take_in(changes, directory, &view.filter)).await;
                 if !matches!(taken, Ok(Ok(()))) {
-                    // A few may be missing until it is filled anew; that is no reason to let a flood through.
+                    // A few tokens may be missing until it is filled again. Dropping it would let a flood through.
                     view.filter.renew();
                 }
             }
             Err(error) => {
-                // Whether something has changed is not known. So all is looked up again, by whom that
-                // still works for: a token revoked meanwhile must not stay good.
+                // Changes are unknown now. Everything is invalidated: a token revoked meanwhile must not stay valid where
+                // lookups still work.
                 view.invalidations.invalidate_all();
                 if !std::mem::replace(&mut self.failing, true) {
                     let for_s = view.grace.as_secs();
-                    tracing::error!(%error, for_s, "the store does not answer; known callers are served on, for `store_grace`");
+                    tracing::error!(%error, for_s, "the store does not respond; known callers are served for `store_grace`");
                 }
             }
         }
     }
 }
 
-/// Asks what has changed since, and lets those concerned know at once.
+/// Reads the changes since `seen`, and publishes the invalidations at once.
 async fn look(
     seen: Option<Seen>,
     directory: &impl Directory,
@@ -133,7 +133,7 @@ async fn look(
     let changes = match seen {
         Some(seen) if seen.version == version => unchanged(seen.seq, false),
         Some(seen) => directory.invalidated_since(seen.seq).await?,
-        // What was read before it has no date.
+        // Entries read before the first poll have no known version.
         None => unchanged(directory.last_invalidation().await?, true),
     };
     if changes.everybody || changes.gap {
@@ -144,7 +144,7 @@ async fn look(
     Ok((Seen { version, seq: changes.seq }, changes))
 }
 
-/// Puts the tokens of those concerned into the filter.
+/// Inserts the tokens of the users concerned into the filter.
 async fn take_in(
     changes: Invalidated,
     directory: &impl Directory,
@@ -162,14 +162,14 @@ async fn take_in(
     Ok(())
 }
 
-/// Fills the filter whenever there should be another one. Never ends.
+/// Fills the filter whenever a new one is requested. Never ends.
 pub(super) async fn fill(directory: &impl Directory, filter: &BloomFilter) {
     loop {
         filter.wanted().await;
-        let mut told = false;
+        let mut warned = false;
         while let Err(error) = fill_once(directory, filter).await {
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(%error, "the tokens cannot be listed: until they can, all that come are looked up");
+            if !std::mem::replace(&mut warned, true) {
+                tracing::warn!(%error, "listing the tokens failed; until it succeeds, every presented token is looked up");
             }
             tokio::time::sleep(FILL_RETRY).await;
         }
@@ -191,6 +191,6 @@ pub(super) async fn fill_once(directory: &impl Directory, filter: &BloomFilter) 
         }
     }
     filter.finish(&bits);
-    tracing::debug!(tokens, "the tokens are listed: others are hardly looked up");
+    tracing::debug!(tokens, "the Bloom filter of token hashes is filled");
     Ok(())
 }

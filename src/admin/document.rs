@@ -132,7 +132,7 @@ fn is_within(section: &str, parent: &str) -> bool {
 fn parse_value(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fault> {
     let stored = match (kind, value) {
         (FieldKind::Plain, Value::String(text)) => Stored::exact(text),
-        (FieldKind::OAuth2(login), Value::Object(_)) => Stored::oauth(&value.to_string(), &login.paste),
+        (FieldKind::OAuth2(login), Value::Object(_)) => Stored::oauth_value(value, &login.paste),
         (FieldKind::Plain, other) => {
             return Err(wrong_type(path, other, "a string or null"));
         }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, Actor, Endpoints, KeySources, MasterKey, Refresher, Rekeyer, Vaults},
+    accounts::{self, Accounts, Actor, Endpoints, KeySources, MasterKey, Refresher, Rekeyer, StoredLogins},
     admin::{Admin, ApiQueue, ProviderFiles},
     cli::{check, context::unusable, hold::hold},
     control,
@@ -107,8 +107,8 @@ async fn start(
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
-    let vaults = StoredLogins::new(store.clone(), key.clone());
-    let (refresher, logins) = Refresher::start(vaults, Endpoints::new(upstream.clone()));
+    let logins = StoredLogins::new(store.clone(), key.clone());
+    let (refresher, logins) = Refresher::start(logins, Endpoints::new(upstream.clone()));
     let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let shared = Shared {

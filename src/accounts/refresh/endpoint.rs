@@ -1,5 +1,5 @@
-//! One call to a token endpoint: a form goes up, a small JSON comes down, within a deadline. Redirects are not
-//! followed: a refresh token goes where the file says, and nowhere else.
+//! One call to a token endpoint: sends a form and reads a small JSON document, within a deadline. Redirects are not
+//! followed: a refresh token is sent to the URL in the file only.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ use crate::{
     upstream::{Deadlines, Download, Shared, Upload, Upstream},
 };
 
-/// How long the whole call may take.
+/// Deadline of the whole call.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What is asked of a token endpoint. A trait only so that tests can play it.
+/// The call to a token endpoint. A trait only for tests, which fake it.
 pub trait TokenEndpoint: Send + Sync + 'static {
-    /// What comes of a refresh token.
+    /// Uses a refresh token.
     fn refresh(
         &self,
         token_url: &str,
@@ -31,12 +31,12 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Grant, TokenEndpointError>> + Send;
 }
 
-/// The real ones, reached as upstreams are.
+/// Real token endpoints, called by the HTTP client of upstreams.
 #[derive(Debug)]
 pub struct Endpoints(Arc<Shared>);
 
 impl Endpoints {
-    /// Reached by these rules.
+    /// With this configuration of the HTTP client.
     pub fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
     }
@@ -46,11 +46,11 @@ impl Endpoints {
         origin: &Origin,
         request: Request<Upload>,
     ) -> Result<(u16, Zeroizing<Vec<u8>>), TokenEndpointError> {
-        // Calls are rare: each has a connection of its own, and none waits unused.
+        // Calls are rare: each opens a connection, and none is pooled.
         let upstream = Upstream::new(Arc::clone(&self.0));
         let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };
         let answer = upstream.send(origin, request, deadlines).await.map_err(|error| {
-            tracing::warn!(%error, "a token endpoint gave no answer");
+            tracing::warn!(%error, "a token endpoint did not respond");
             TokenEndpointError::Silent
         })?;
         read(answer).await
@@ -85,7 +85,7 @@ fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), To
     Ok((origin, request))
 }
 
-/// The status, and the whole body.
+/// The status and the whole body.
 async fn read(answer: Response<Download>) -> Result<(u16, Zeroizing<Vec<u8>>), TokenEndpointError> {
     let status = answer.status().as_u16();
     let mut download = answer.into_body();

@@ -1,4 +1,4 @@
-//! Logins as the store has them, opened, and the leases on them.
+//! Stored logins, decrypted, and the leases on them.
 
 use std::future::Future;
 
@@ -10,24 +10,24 @@ use crate::{
     store::{SealedCredential, Store, StoreError, SwapReason},
 };
 
-/// What the names of all leases on logins begin with.
+/// Prefix of the names of leases on logins.
 const LEASES: &str = "refresh ";
 
-/// A login, and the sealed row that it came from.
+/// A login, and its encrypted row.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// What is sent.
+    /// The access token.
     pub access_token: Secret,
-    /// What gets the next access token.
+    /// The refresh token.
     pub refresh_token: Option<Secret>,
-    /// Until when the access token is good, in milliseconds since 1970.
+    /// Expiry of the access token, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,
     /// The row.
     pub row: SealedCredential,
 }
 
 impl Login {
-    /// The same with another refresh token.
+    /// The same login with another refresh token.
     pub(super) fn with(&self, refresh_token: Secret) -> Stored {
         let Self { access_token, expires_at_ms, .. } = self;
         Stored::OAuth {
@@ -37,33 +37,32 @@ impl Login {
         }
     }
 
-    /// Whether another row holds the same tokens: sealed anew, but not set anew.
+    /// True if another row holds the same tokens: re-encrypted, but not replaced.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.access_token == other.access_token && self.refresh_token == other.refresh_token
     }
 }
 
-/// What is asked of the store. A trait only so that tests can count and fail.
+/// The operations of the store that a refresh needs. A trait only for tests, which count and fail calls.
 pub trait LoginStore: Send + Sync + 'static {
-    /// What is stored at a place, if that is a login that opens.
+    /// The login of a key, if there is one that can be decrypted.
     fn read(&self, place: &CredentialKey) -> impl Future<Output = Result<Option<Login>, StoreError>> + Send;
-    /// Puts new tokens in the place of those of `old`, sealed for the same origins. False if `old` is not what
-    /// is stored.
+    /// Compare-and-swap: replaces the tokens of `old`, bound to the same origins. False if `old` is not stored any more.
     fn replace(&self, old: &Login, new: &Stored) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Takes the lease on a place; false if another node has it.
+    /// Takes the lease on a login; false if another node holds it.
     fn lease(&self, place: &CredentialKey, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Gives all leases back that an earlier process on the same store may have left.
+    /// Releases all leases that an earlier process on the same store may have left.
     fn drop_leases(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Gives it back.
+    /// Releases the lease.
     fn release(&self, place: &CredentialKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// The store, with the key that opens what is in it.
+/// The real store, with the master key.
 #[derive(Debug)]
 pub struct StoredLogins {
     store: Store,
     key: MasterKey,
-    /// What this process is known by to other nodes.
+    /// This process's id as a holder of leases.
     holder: String,
 }
 
@@ -104,7 +103,7 @@ impl LoginStore for StoredLogins {
 
 impl StoredLogins {
     fn opened(&self, row: SealedCredential) -> Option<Login> {
-        // One that does not open was told when its caller was looked up.
+        // A login that cannot be decrypted was logged when its caller was looked up.
         let plaintext = self.key.open(sealed_for(&row), &row.sealed).ok()?;
         match Stored::from_plaintext(&plaintext)? {
             Stored::OAuth { access_token, refresh_token, expires_at_ms } => {

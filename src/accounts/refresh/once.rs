@@ -1,5 +1,5 @@
-//! One refresh, from the lease to the stored tokens: what is stored is read first, since somebody may have
-//! refreshed or replaced it, and new tokens are stored before anybody gets them.
+//! One refresh, from the lease to the stored tokens. The stored login is read first, since another node may have refreshed
+//! or a user replaced it. New tokens are stored by compare-and-swap before any waiter gets them.
 
 use std::time::Duration;
 
@@ -18,35 +18,35 @@ use crate::{
     store::StoreError,
 };
 
-/// How long the lease holds: as long as one call and what is stored of it may take.
+/// Duration of the lease: one call, and storing its result.
 const LEASE_MS: u64 = 13_000;
-/// How long another node's lease is waited out: until it is over, should that node have died.
+/// Longest wait for another node's lease: until it expires, if that node has died.
 const PATIENCE: Duration = Duration::from_secs(14);
-/// How often what is stored is looked at meanwhile.
+/// Interval of reads of the store meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// How often new tokens are put in the place of a row that others seal anew at the same time.
+/// Attempts to store new tokens while others re-encrypt the row at the same time.
 const MAX_TRIES: u32 = 16;
 
-/// New tokens that are not stored yet.
+/// New tokens that have not been stored yet.
 #[derive(Debug)]
 pub(super) struct Unsaved {
-    /// What was asked for.
+    /// The request.
     pub(super) wanted: RefreshRequest,
     old: Login,
     new: Stored,
-    /// Why there is no other access token among them.
+    /// Why they contain no access token.
     refused: Option<TokenEndpointError>,
 }
 
-/// How it ended.
+/// The result of a refresh.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
-    /// Whether that is an access token that this refresh has obtained.
+    /// True if this refresh obtained the access token.
     pub(super) obtained: bool,
     /// The login that was refused.
     pub(super) refused: Option<TokenPair>,
-    /// What is still to be stored.
+    /// Tokens that still have to be stored.
     pub(super) unsaved: Option<Unsaved>,
 }
 
@@ -56,7 +56,7 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// Brings about another access token than the one that was seen; `serving` is one that would do.
+/// Gets another access token than the one that was seen. `serving` is one that would do.
 pub(super) async fn once(
     logins: &impl LoginStore,
     endpoint: &impl TokenEndpoint,
@@ -64,7 +64,7 @@ pub(super) async fn once(
     serving: Option<Secret>,
     unsaved: Option<Unsaved>,
 ) -> Ended {
-    // The old refresh token may be spent: nothing is asked for before what it brought is stored.
+    // The old refresh token may be spent: its result is stored before another refresh.
     if let Some(unsaved) = unsaved {
         return save(logins, unsaved).await;
     }
@@ -75,15 +75,15 @@ pub(super) async fn once(
     };
     let ended = with_lease(logins, endpoint, wanted, leased).await;
     if let Err(error) = logins.release(&wanted.place).await {
-        tracing::warn!(%error, "a lease is not given back, and ends by itself");
+        tracing::warn!(%error, "releasing a lease failed; it expires by itself");
     }
     ended
 }
 
 enum Leased {
-    /// Somebody was faster.
+    /// Another one has refreshed it.
     Fresh(Refreshed),
-    /// It is ours to refresh.
+    /// This task has to refresh it.
     Due(Login, Secret),
 }
 
@@ -100,7 +100,7 @@ async fn lease(
             return Ok(stored);
         }
         if logins.lease(&wanted.place, LEASE_MS).await.map_err(|error| unstored(&error))? {
-            // Whoever had the lease a moment ago may have stored another one since.
+            // The previous holder of the lease may have stored new tokens.
             let stored = look(logins, wanted, serving).await;
             if !matches!(stored, Ok(Leased::Due(..))) {
                 let _ = logins.release(&wanted.place).await;
@@ -114,7 +114,7 @@ async fn lease(
     }
 }
 
-/// What is stored, and whether it will do.
+/// Reads the stored login and decides if it will do.
 async fn look(
     logins: &impl LoginStore,
     wanted: &RefreshRequest,
@@ -133,7 +133,7 @@ async fn look(
     Ok(Leased::Due(login, refresh_token))
 }
 
-/// Whether a login was saved for its token endpoint.
+/// True if a login is bound to its token endpoint.
 fn goes_to(login: &Login, wanted: &RefreshRequest) -> bool {
     let saved_for = login.row.origins.as_deref().unwrap_or_default();
     wanted.origin().is_some_and(|origin| saved_for.contains(&origin))
@@ -166,7 +166,7 @@ async fn with_lease(
     }
 }
 
-/// Where a refresh has failed, but another login was stored meanwhile, that one counts.
+/// After a failure: if another login was stored meanwhile, that one counts.
 async fn instead(
     logins: &impl LoginStore,
     wanted: &RefreshRequest,
@@ -179,7 +179,7 @@ async fn instead(
     }
 }
 
-/// Stores new tokens, unless another login was stored meanwhile: then that one counts.
+/// Stores new tokens by compare-and-swap. If another login was stored meanwhile, that one counts.
 async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Ended {
     for _ in 0..MAX_TRIES {
         match logins.replace(&unsaved.old, &unsaved.new).await {
@@ -188,7 +188,7 @@ async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Ended {
             Err(error) => return keep(unsaved, &error),
         }
         match logins.read(&unsaved.wanted.place).await {
-            // Sealed anew, by another key or for other origins.
+            // The same login, re-encrypted by another key or for other origins: try again.
             Ok(Some(login)) if login.is_same(&unsaved.old) => unsaved.old = login,
             Ok(Some(login)) => return Ok(fresh(&login)).into(),
             Ok(None) => return Err(RefreshError::Gone).into(),
@@ -215,6 +215,6 @@ fn keep(unsaved: Unsaved, error: &StoreError) -> Ended {
 }
 
 fn unstored(error: &StoreError) -> RefreshError {
-    tracing::error!(%error, "the store does not answer while a login is refreshed");
+    tracing::error!(%error, "the store failed during the refresh of a login");
     RefreshError::Store
 }

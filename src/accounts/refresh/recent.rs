@@ -1,6 +1,5 @@
-//! The access tokens that were obtained a short time ago. What has just come is not replaced again because an
-//! upstream refuses it, since that may have nothing to do with the login; nor because it is to last no longer than
-//! the file's `refresh_before`. In memory, and bounded.
+//! Recently obtained access tokens. A new token is not refreshed again because an upstream refuses it, since the reason
+//! may be another one; nor because its lifetime is shorter than the file's `refresh_before`. In memory and bounded.
 
 use std::{
     collections::HashMap,
@@ -10,13 +9,13 @@ use std::{
 use super::{CredentialKey, Need, RefreshRequest, Refreshed};
 use crate::{clock, secret::Secret};
 
-/// How many are remembered. Forgetting one costs a refresh that was not needed.
+/// Maximum number of tokens. Dropping one costs a needless refresh.
 const MAX: usize = 10_000;
-/// How long one stays however an upstream refuses it, if it was not itself obtained after a refusal.
+/// Time for which a token is kept despite refusals, if it was not itself obtained after a refusal.
 const STAYS: Duration = Duration::from_mins(1);
 const LONGEST_STAY: Duration = Duration::from_hours(1);
 
-/// The last one of each place.
+/// The latest token of each login.
 #[derive(Debug, Default)]
 pub(super) struct RecentTokens(HashMap<CredentialKey, Token>);
 
@@ -24,14 +23,14 @@ pub(super) struct RecentTokens(HashMap<CredentialKey, Token>);
 struct Token {
     text: Secret,
     at: Instant,
-    /// How long it was good for then, if that is known.
+    /// Its lifetime when it was obtained, if known.
     lasts: Option<Duration>,
-    /// How many refreshes in a row refusals have led to, the last one to this.
+    /// Number of refreshes in a row that refusals caused, up to this one.
     refusals: u32,
 }
 
 impl RecentTokens {
-    /// Whether an access token is too new to be replaced for what it is asked.
+    /// True if the token is too new to be refreshed for this reason.
     pub(super) fn is_recent(&self, wanted: &RefreshRequest, now: Instant) -> bool {
         self.get(wanted).is_some_and(|token| match wanted.need {
             Need::Due => token.serves(wanted.refresh_before, now),
@@ -40,13 +39,13 @@ impl RecentTokens {
         })
     }
 
-    /// The access token of a place, while it need not be replaced.
+    /// The access token of a login, while it need not be refreshed.
     pub(super) fn serving(&self, wanted: &RefreshRequest, now: Instant) -> Option<&Secret> {
         let token = self.0.get(&wanted.place)?;
         token.serves(wanted.refresh_before, now).then_some(&token.text)
     }
 
-    /// Remembers what has come in the place of the one that was seen.
+    /// Records the successor of the token that was seen.
     pub(super) fn note(&mut self, wanted: &RefreshRequest, fresh: &Refreshed, now: Instant) {
         let refusals = match wanted.need {
             Need::Due | Need::Expired => 0,
@@ -69,14 +68,14 @@ impl RecentTokens {
         self.0.len()
     }
 
-    /// What is known of the one that was seen.
+    /// The record of the token that was seen.
     fn get(&self, wanted: &RefreshRequest) -> Option<&Token> {
         self.0.get(&wanted.place).filter(|token| token.text == wanted.seen.access_token)
     }
 }
 
 impl Token {
-    /// Whether it is not due yet, be it that it never lasts as long as the file wants it to.
+    /// True if it is not due yet. Half of its lifetime counts if that is shorter than `refresh_before`.
     fn serves(&self, before: Duration, now: Instant) -> bool {
         self.lasts.is_none_or(|lasts| self.age(now) < lasts.saturating_sub(before.min(lasts / 2)))
     }
@@ -86,7 +85,7 @@ impl Token {
     }
 }
 
-/// How long an access token stays that so many refusals in a row have led to.
+/// Time for which a token is kept after so many refusals in a row.
 fn pause(refusals: u32) -> Duration {
     let factor = 1_u32.checked_shl(refusals).unwrap_or(u32::MAX);
     STAYS.saturating_mul(factor).min(LONGEST_STAY)
