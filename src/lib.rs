@@ -22,7 +22,6 @@ pub mod settings;
 pub mod upstream;
 pub mod store;
 pub mod systemd;
-pub mod listen;
 pub mod telemetry;
 pub mod mock;
 

@@ -11,8 +11,8 @@ use std::{
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::listen::listen;
 use crate::mock::{self, Authority, Behaviour, Mock, Options};
+use crate::server::listen::listen;
 
 /// Run a fast fake upstream, for trying things without a key
 ///

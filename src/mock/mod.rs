@@ -70,7 +70,7 @@ pub fn serve(listener: TcpListener, options: Options) -> Result<Mock, StartError
     serve_all(vec![listener], options)
 }
 
-/// Serves on several listeners (see [`crate::listen::listen`]), with a worker thread each.
+/// Serves on several listeners, with a worker thread each.
 pub fn serve_all(listeners: Vec<TcpListener>, options: Options) -> Result<Mock, StartError> {
     let first = listeners.first().ok_or_else(|| io::Error::other("no listener was given"))?;
     let mut mock = Mock {

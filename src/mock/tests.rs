@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const JSON_TYPE: &str = "content-type: application/json";
 
 fn start(behaviour: Behaviour) -> Mock {
-    let listeners = crate::listen::listen(([127, 0, 0, 1], 0).into(), 1, "--listen").unwrap();
+    let listeners = crate::server::listen::listen(([127, 0, 0, 1], 0).into(), 1, "--listen").unwrap();
     serve_all(listeners, Options { behaviour, tls: None }).unwrap()
 }
 

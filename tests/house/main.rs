@@ -294,3 +294,38 @@ fn nothing_differs_from_itself() {
     let shipped = read(&Source::Directory(root.join("providers.d")));
     assert_eq!(diff(&shipped, &read(&Source::Embedded)).verdict, Verdict::Same);
 }
+
+/// The table of rooms in docs/architecture.md is the list of `src/lib.rs`, in its order.
+#[test]
+fn the_architecture_lists_every_room() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let (_, table) = text.split_once("<!-- rooms: held by tests/house -->\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|')).skip(2);
+    let listed: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    let rooms = rooms("src/lib.rs");
+    assert_eq!(listed, rooms.iter().map(|(_, room)| room.as_str()).collect::<Vec<_>>());
+}
+
+/// Links between the documents of the repository, and from them into the code, lead somewhere.
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let mut documents: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md"].map(|one| root().join(one)).into();
+    for dir in ["docs", "docs/adr"] {
+        documents
+            .extend(files(&root().join(dir), "md").into_iter().map(|(path, _)| root().join(dir).join(path)));
+    }
+    for path in documents {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|tail| tail.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") || target.contains(' ') {
+                continue;
+            }
+            assert!(
+                path.parent().unwrap().join(target).exists(),
+                "{}: `{link}` leads nowhere",
+                path.display()
+            );
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //!
 //! It decides nothing about a request. Requests that hyper refuses (`400`, `414`, `431`) never reach `gateway`.
 
+pub mod listen;
 mod write_timeout;
 
 use std::{
