@@ -1,59 +1,60 @@
-//! `Behaviour`: everything that can be set about an answer. A flag sets it for all requests; a request
-//! header `x-mock-NAME` or a query parameter `mock_NAME` for one, the query parameter last. The three
-//! share names and parsers. What no answer can be made of is refused, never rounded.
+//! `Behaviour`: all settings of a response. A flag applies to all requests; a request header `x-mock-NAME` or a query
+//! parameter `mock_NAME` applies to one. The query parameter wins. All three share names and parsers.
+//!
+//! An invalid value is an error. It is never rounded or clamped.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 
-/// What a request gets.
+/// The settings of a response.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Behaviour {
-    /// Events of text in a stream, also the output tokens
+    /// Number of text events in a stream, and of output tokens
     #[arg(long, value_name = "N", default_value_t = Self::COUNT, value_parser = parse_number::<u32>)]
     pub count: u32,
-    /// Bytes of text in an event, or in a unary answer
+    /// Bytes of text in an event, or in a unary response
     #[arg(long, value_name = "BYTES", default_value_t = Self::SIZE, value_parser = parse_number::<u32>)]
     pub size: u32,
-    /// Wait before each event of text
+    /// Delay before each text event
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_time)]
     pub interval: Duration,
-    /// Wait before the head of the answer
+    /// Delay before the response head
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_time)]
     pub delay: Duration,
-    /// Answer with this status; from 400 on with an error body
+    /// Respond with this status; from 400 with an error body
     #[arg(long, value_name = "CODE", default_value = "200", value_parser = parse_status)]
     pub status: StatusCode,
-    /// Add a field to the head of the answer (repeatable; percent-decoded)
+    /// Add a header to the response (repeatable; percent-decoded)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_field)]
     pub header: Vec<Field>,
-    /// End the body with a trailer field, for clients that send `TE: trailers` (repeatable)
+    /// Add a trailer for clients that send `TE: trailers` (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_field)]
     pub trailers: Vec<Field>,
-    /// Close the connection after so many bytes of the body, or instead of an answer (`head`)
+    /// Close the connection after this many body bytes, or before the response head (`head`)
     #[arg(long, value_name = "BYTES|head", num_args = 0..=1, default_missing_value = "head", value_parser = parse_at)]
     pub cut: Option<At>,
     /// Like `--cut`, with a TCP reset
     #[arg(long, value_name = "BYTES|head", num_args = 0..=1, default_missing_value = "head", value_parser = parse_at)]
     pub reset: Option<At>,
-    /// Like `--cut`, but stay connected and silent
+    /// Like `--cut`, but keep the connection open and idle
     #[arg(long, value_name = "BYTES|head", num_args = 0..=1, default_missing_value = "head", value_parser = parse_at)]
     pub hang: Option<At>,
-    /// Send these bytes as the whole answer, head and all, then close (percent-decoded)
+    /// Send these raw bytes instead of an HTTP response, then close (percent-decoded)
     #[arg(long, value_name = "BYTES", num_args = 0..=1, default_missing_value = "", value_parser = parse_garbage)]
     pub garbage: Option<Bytes>,
-    /// Answer with a description of the request
+    /// Respond with a description of the request as JSON
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = parse_switch)]
     pub echo: bool,
 }
 
-/// Where in an answer something happens.
+/// A position in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
     /// Before the head.
     Head,
-    /// After so many bytes of the body.
+    /// After this many body bytes.
     Bytes(u64),
 }
 
@@ -66,7 +67,7 @@ pub struct Field {
     pub value: HeaderValue,
 }
 
-/// How an answer ends early.
+/// The way a response ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Cut,
@@ -77,13 +78,13 @@ pub(super) enum Ending {
 impl Behaviour {
     const COUNT: u32 = 8;
     const SIZE: u32 = 16;
-    /// The names of the settings, as flags, headers and query parameters use them.
+    /// Names of all settings, as used by flags, headers and query parameters.
     pub const NAMES: &'static [&'static str] = &[
         "count", "size", "interval", "delay", "status", "header", "trailers", "cut", "reset", "hang",
         "garbage", "echo",
     ];
 
-    /// Sets one setting from text.
+    /// Parses and sets one setting. The error is a message for the client.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "count" => self.count = parse_number(value)?,
@@ -98,12 +99,12 @@ impl Behaviour {
             "hang" => self.hang = Some(parse_at(value)?),
             "garbage" => self.garbage = Some(parse_garbage(value)?),
             "echo" => self.echo = parse_switch(value)?,
-            _ => return Err(format!("no such setting; there are {}", Self::NAMES.join(", "))),
+            _ => return Err(format!("unknown setting; use one of {}", Self::NAMES.join(", "))),
         }
         Ok(())
     }
 
-    /// This behaviour with what the request asks for on top; `None` if it asks for nothing.
+    /// This behaviour with the request's overrides; `None` if it has none.
     pub(super) fn overridden(&self, head: &Parts) -> Result<Option<Self>, String> {
         let mut changed = None;
         for (name, value) in &head.headers {
@@ -123,7 +124,7 @@ impl Behaviour {
         Ok(changed)
     }
 
-    /// Where and how the answer ends early, if it does. A reset goes before a cut, a cut before a hang.
+    /// The position and kind of an early end. Precedence: reset, cut, hang.
     pub(super) fn ending(&self) -> Option<(At, Ending)> {
         let reset = self.reset.map(|at| (at, Ending::Reset));
         let cut = self.cut.map(|at| (at, Ending::Cut));
@@ -157,18 +158,18 @@ fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 fn parse_time(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
-    let number: u32 = digits.parse().map_err(|_| say_time(text))?;
+    let number: u32 = digits.parse().map_err(|_| time_error(text))?;
     let unit = match unit {
         "us" => Duration::from_micros(1),
         "ms" => Duration::from_millis(1),
         "s" => Duration::from_secs(1),
         "" if number == 0 => Duration::ZERO,
-        _ => return Err(say_time(text)),
+        _ => return Err(time_error(text)),
     };
     Ok(unit * number)
 }
 
-fn say_time(text: &str) -> String {
+fn time_error(text: &str) -> String {
     format!("`{text}` is not a time; write it like `250us`, `20ms` or `5s`")
 }
 
@@ -208,7 +209,7 @@ fn parse_field(text: &str) -> Result<Field, String> {
     })
 }
 
-/// Decodes `%XX`. A percent sign for itself is written `%25`.
+/// Decodes `%XX`. A literal percent sign is `%25`.
 fn percent_decode(text: &str) -> Result<Vec<u8>, String> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut decoded = Vec::with_capacity(text.len());
@@ -232,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_as_text() {
+    fn parses_settings() {
         let check = |name: &str, value: &str, good: bool| {
             assert_eq!(Behaviour::default().set(name, value).is_ok(), good, "{name}={value}");
         };
@@ -275,18 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_known_and_is_a_flag() {
+    fn every_setting_is_parsed_and_is_a_flag() {
         let command = <Behaviour as clap::Args>::augment_args(clap::Command::new("mock"));
         let flags: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
         assert_eq!(flags, Behaviour::NAMES);
         for name in Behaviour::NAMES {
             let refused = Behaviour::default().set(name, "\u{0}").err().unwrap_or_default();
-            assert!(!refused.contains("no such setting"), "{name}");
+            assert!(!refused.contains("unknown setting"), "{name}");
         }
     }
 
     #[test]
-    fn percent() {
+    fn decodes_percent_escapes() {
         let check = |text: &str, decoded: Option<&[u8]>| {
             assert_eq!(percent_decode(text).ok().as_deref(), decoded, "{text}");
         };

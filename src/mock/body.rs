@@ -1,6 +1,7 @@
-//! The body of an answer: one piece, or a script of events at a pace, either of which may stop short.
-//! A body that stops short decides the connection's fate and then stays pending; it never ends early
-//! by itself, since an HTTP library would then finish the message in its own way.
+//! Response bodies: one chunk, or a paced stream of events. Either may be truncated.
+//!
+//! A truncated body sets the connection's `AbortHandle` and stays pending. It must not end early: hyper would then
+//! complete the message.
 
 use std::{
     convert::Infallible,
@@ -15,13 +16,13 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::{
+    abort::{Abort, AbortHandle},
     answers::Events,
     behaviour::Ending,
     counts::Guard,
-    wire::{Fate, Stop},
 };
 
-/// The body of an answer.
+/// A response body.
 pub(super) struct Body {
     source: Source,
     limit: Option<Limit>,
@@ -29,12 +30,12 @@ pub(super) struct Body {
     guard: Guard,
 }
 
-/// Where a body stops short.
+/// The truncation point of a body.
 pub(super) struct Limit {
-    /// Bytes that may still go out.
+    /// Bytes left to send.
     pub(super) left: u64,
     pub(super) ending: Ending,
-    pub(super) fate: Fate,
+    pub(super) abort: AbortHandle,
 }
 
 enum Source {
@@ -67,17 +68,17 @@ impl Body {
         Self { source: Source::Stream(Box::new(stream)), limit: None, trailers: None, guard }
     }
 
-    /// An answer to HEAD, or with a status that has no body: there is nothing to send but the head.
-    pub(super) fn only_described(mut self) -> Self {
+    /// For a response to HEAD, or a status without a body: only the head is sent.
+    pub(super) fn head_only(mut self) -> Self {
         self.guard.finish();
         self
     }
 
-    pub(super) fn stopping(self, limit: Option<Limit>) -> Self {
+    pub(super) fn truncated_at(self, limit: Option<Limit>) -> Self {
         Self { limit, ..self }
     }
 
-    pub(super) fn ending_with(self, trailers: Option<Box<HeaderMap>>) -> Self {
+    pub(super) fn with_trailers(self, trailers: Option<Box<HeaderMap>>) -> Self {
         Self { trailers, ..self }
     }
 }
@@ -103,7 +104,7 @@ impl http_body::Body for Body {
             return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))));
         };
         let sent = this.limit.as_mut().map_or_else(|| chunk.clone(), |limit| limit.take(&chunk));
-        // A body of declared length is not polled again after its last byte.
+        // hyper does not poll a body of known length again after its last byte.
         if this.source.is_done() && sent.len() == chunk.len() {
             this.guard.finish();
         }
@@ -130,15 +131,15 @@ impl Limit {
     }
 
     fn stop(&self, guard: &mut Guard) {
-        stop(self.ending, &self.fate, guard);
+        stop(self.ending, &self.abort, guard);
     }
 }
 
-/// Ends an answer early; the caller stays pending. A hanging answer is left to the client to end.
-pub(super) fn stop(ending: Ending, fate: &Fate, guard: &mut Guard) {
+/// Ends a response early. The caller must stay pending. A hanging response ends when the client closes.
+pub(super) fn stop(ending: Ending, abort: &AbortHandle, guard: &mut Guard) {
     match ending {
-        Ending::Cut => fate.decide(Stop::Close),
-        Ending::Reset => fate.decide(Stop::Reset),
+        Ending::Cut => abort.set(Abort::Close),
+        Ending::Reset => abort.set(Abort::Reset),
         Ending::Hang => return,
     }
     guard.finish();
@@ -188,7 +189,7 @@ impl Stream {
         Poll::Ready(Some(chunk))
     }
 
-    /// Waits the interval out. One timer serves the whole stream, on a fixed beat.
+    /// Waits for the interval. One timer at a fixed rate serves the whole stream.
     fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.interval.is_zero() {
             return Poll::Ready(());

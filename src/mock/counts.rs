@@ -1,5 +1,5 @@
-//! What a mock has seen: connections, requests, and clients that left early. Counting never blocks a
-//! request; waiting for a count needs no sleep.
+//! Counters: connections, requests, and requests cancelled by the client. Counting never blocks a request; a test can
+//! await a count without polling.
 
 use std::sync::{
     Arc,
@@ -17,40 +17,40 @@ pub struct Counts {
     cancelled: watch::Sender<u64>,
 }
 
-/// The counters at one moment.
+/// A snapshot of the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub struct Snapshot {
     /// Connections accepted.
     pub connections: u64,
     /// Request heads read.
     pub requests: u64,
-    /// Requests whose client went away before the mock had given its whole answer.
+    /// Requests whose client disconnected before the complete response was sent.
     pub cancelled: u64,
 }
 
 impl Counts {
-    /// The counters now.
-    pub fn tally(&self) -> Tally {
-        Tally {
+    /// A snapshot of the counters.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
             connections: self.connections.load(Relaxed),
             requests: self.requests.load(Relaxed),
             cancelled: *self.cancelled.borrow(),
         }
     }
 
-    /// Waits until at least `count` clients went away early. It never gives up: put a deadline on it.
+    /// Waits until at least `count` requests were cancelled. It has no timeout of its own.
     pub async fn cancelled_reaches(&self, count: u64) {
         let mut receiver = self.cancelled.subscribe();
-        // An error would mean that the sender is gone, but it is borrowed for as long as this waits.
+        // It cannot fail: the sender is borrowed for the whole wait.
         let _reached = receiver.wait_for(|cancelled| *cancelled >= count).await;
     }
 
-    /// Counts a connection and gives its number, from 1.
+    /// Counts a connection. Returns its number, from 1.
     pub(super) fn connection(&self) -> u64 {
         self.connections.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts a request.
+    /// Counts a request. The guard counts it as cancelled unless it is finished.
     pub(super) fn request(self: &Arc<Self>) -> Guard {
         self.requests.fetch_add(1, Relaxed);
         Guard { counts: Some(Arc::clone(self)) }
@@ -64,7 +64,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// The mock has nothing more to say: whatever comes now is no cancellation.
+    /// Marks the response as complete: a later disconnect is no cancellation.
     pub(super) fn finish(&mut self) {
         self.counts = None;
     }

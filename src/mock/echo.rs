@@ -1,12 +1,12 @@
-//! The echo: what a mock saw of a request, as JSON, for tests of what a proxy really sends.
+//! The echo response: the received request as JSON, for tests of what a proxy sends.
 
 use bytes::Bytes;
 use http::{HeaderMap, request::Parts};
 use serde::Serialize;
 
-use super::{counts::Tally, receive::Received};
+use super::{counts::Snapshot, receive::Received};
 
-/// The largest body that is shown as text.
+/// Maximum size of a body that is included as text.
 const SHOW_MAX_BYTES: usize = 64 << 10;
 
 #[derive(Serialize)]
@@ -15,7 +15,7 @@ struct Echo<'a> {
     path: &'a str,
     query: Option<&'a str>,
     version: String,
-    /// In the order they came in, save that equal names stand together.
+    /// In order of receipt; fields with equal names are grouped.
     headers: Vec<(&'a str, String)>,
     body: Body<'a>,
     trailers: Vec<(&'a str, String)>,
@@ -23,23 +23,23 @@ struct Echo<'a> {
     server_name: Option<&'a str>,
     /// The number of the connection, from 1.
     connection: u64,
-    counts: Tally,
+    counts: Snapshot,
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
     length: u64,
     sha256: &'a str,
-    /// If it is valid UTF-8 and small.
+    /// Present if the body is valid UTF-8 and at most `SHOW_MAX_BYTES` long.
     text: Option<&'a str>,
 }
 
-/// Describes a request.
+/// Returns the echo of a request.
 pub(super) fn describe(
     head: &Parts,
     received: &Received,
     connection: (u64, Option<&str>),
-    counts: Tally,
+    counts: Snapshot,
 ) -> Bytes {
     let (connection, server_name) = connection;
     let shown = received.kept.len() as u64 == received.length && received.kept.len() <= SHOW_MAX_BYTES;

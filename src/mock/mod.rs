@@ -1,19 +1,20 @@
-//! A fast fake upstream: it speaks the wire formats of chat completions, messages, responses and
-//! embeddings, unary and streamed, and misbehaves on request. For tests, benchmarks and people without
-//! a key. Everything it says is the same each time; it never calls anybody and checks no credential.
+//! A fast mock upstream for tests, benchmarks and users without a key. It speaks the wire formats of chat completions,
+//! messages, responses and embeddings, unary and streamed, and injects faults on request.
 //!
-//! Read next: `behaviour` (what can be set), `service` (a request's way), `answers` (the texts).
+//! Its responses are deterministic. It opens no connection and checks no credential.
+//!
+//! Read next: `behaviour` (the settings), `service` (the steps of a request), `answers` (the response texts).
 
+mod abort;
 mod answers;
 mod behaviour;
 mod body;
 mod counts;
 mod echo;
 mod receive;
+mod rendered;
 mod service;
-mod settled;
 mod tls;
-mod wire;
 mod worker;
 
 use std::{
@@ -27,35 +28,35 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     behaviour::{At, Behaviour, Field},
-    counts::{Counts, Tally},
+    counts::{Counts, Snapshot},
     tls::Authority,
 };
-use self::{settled::Settled, worker::Worker};
+use self::{rendered::Rendered, worker::Worker};
 
-/// How a mock listens and behaves.
+/// Options of a mock.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What every request gets unless it asks for something else itself.
+    /// The default behaviour. A request may override it.
     pub behaviour: Behaviour,
-    /// Speak TLS with leaves of this authority; `None` speaks plain HTTP.
+    /// Serve TLS with certificates of this authority; `None` serves plain HTTP.
     pub tls: Option<Arc<Authority>>,
 }
 
-/// Why a mock could not be started.
+/// An error at the start of a mock.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A socket could not be set up.
     #[error("set up the listening socket: {0}")]
     Socket(#[from] io::Error),
-    /// The settings ask for more than the mock gives.
+    /// A setting exceeds a limit.
     #[error("{0}")]
     Behaviour(String),
-    /// The certificate authority or its default leaf could not be made.
-    #[error("make a certificate: {0}")]
+    /// The certificate authority or its default certificate could not be created.
+    #[error("create a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
 }
 
-/// A running mock. Dropping it ends every connection at once.
+/// A running mock. Drop closes every connection at once.
 #[derive(Debug)]
 pub struct Mock {
     address: SocketAddr,
@@ -81,7 +82,7 @@ pub fn serve_all(listeners: Vec<TcpListener>, options: Options) -> Result<Mock, 
         threads: Vec::with_capacity(listeners.len()),
     };
     let worker = Worker {
-        settled: Settled::new(options.behaviour).map(Arc::new).map_err(StartError::Behaviour)?,
+        rendered: Rendered::new(options.behaviour).map(Arc::new).map_err(StartError::Behaviour)?,
         tls: options.tls.map(tls::server_config).transpose()?,
         counts: Arc::clone(&mock.counts),
         stop: mock.stop.clone(),
@@ -93,18 +94,18 @@ pub fn serve_all(listeners: Vec<TcpListener>, options: Options) -> Result<Mock, 
 }
 
 impl Mock {
-    /// Where it listens.
+    /// The listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its base URL, without a slash at the end.
+    /// The base URL, without a trailing slash.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
-    /// What it has seen so far.
+    /// Its counters.
     pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
@@ -114,7 +115,7 @@ impl Drop for Mock {
     fn drop(&mut self) {
         self.stop.cancel();
         for thread in self.threads.drain(..) {
-            // A panic of the worker is a failure of the test that owns the mock, unless it fails already.
+            // A worker's panic fails the test that owns the mock, unless that test is panicking already.
             if let Err(panic) = thread.join()
                 && !std::thread::panicking()
             {

@@ -1,5 +1,5 @@
-//! Reading a request: its whole body, and as much of its meaning as decides the answer. Nothing but the
-//! echo hashes a body, and none is kept beyond what may decide the answer.
+//! Reads a request body and parses the fields that select the response. The body is hashed only for the echo, and kept
+//! only up to `KEEP_MAX_BYTES`.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,39 +9,39 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::answers::{MODEL, Wants};
+use super::answers::{MODEL, ResponseOptions};
 
-/// The largest body that is read.
+/// Maximum size of a body.
 pub(super) const BODY_MAX_BYTES: u64 = 1 << 30;
-/// The largest body that is kept and looked into; a larger one counts as an empty object.
+/// Maximum size of a body that is kept and parsed. A larger one is treated as an empty object.
 const KEEP_MAX_BYTES: usize = 16 << 20;
 
-/// A request's body after it was read.
+/// A request body, read to its end.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     pub(super) length: u64,
     /// Empty if the body was too large to keep.
     pub(super) kept: Bytes,
-    /// In hex; empty if nobody asked for it.
+    /// In hex; empty if no digest was requested.
     pub(super) sha256: String,
     pub(super) trailers: HeaderMap,
 }
 
-/// Why a body was not read to its end.
+/// An error while reading a body.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(super) enum ReadError {
     TooLarge,
     Broken(hyper::Error),
 }
 
-/// Reads a body to its end.
-pub(super) async fn receive(mut body: Incoming, digest: bool) -> Result<Received, Unread> {
+/// Reads a body to its end, hashing it if `digest` is set.
+pub(super) async fn receive(mut body: Incoming, digest: bool) -> Result<Received, ReadError> {
     let mut received = Received::default();
-    let mut keep = Keep::default();
+    let mut keep = BodyBuffer::default();
     let mut hasher = digest.then(Sha256::new);
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
-        let data = match frame.map_err(Unread::Broken)?.into_data() {
+        let data = match frame.map_err(ReadError::Broken)?.into_data() {
             Ok(data) => data,
             Err(frame) => {
                 received.trailers = frame.into_trailers().unwrap_or_default();
@@ -50,7 +50,7 @@ pub(super) async fn receive(mut body: Incoming, digest: bool) -> Result<Received
         };
         received.length += data.len() as u64;
         if received.length > BODY_MAX_BYTES {
-            return Err(Unread::TooLarge);
+            return Err(ReadError::TooLarge);
         }
         if let Some(hasher) = &mut hasher {
             hasher.update(&data);
@@ -62,20 +62,20 @@ pub(super) async fn receive(mut body: Incoming, digest: bool) -> Result<Received
     Ok(received)
 }
 
-/// The body so far. One chunk, the usual case, is not copied.
-enum Keep {
+/// The body so far. A single chunk, the usual case, is not copied.
+enum BodyBuffer {
     One(Bytes),
     Many(Vec<u8>),
     TooLarge,
 }
 
-impl Default for Keep {
+impl Default for BodyBuffer {
     fn default() -> Self {
         Self::One(Bytes::new())
     }
 }
 
-impl Keep {
+impl BodyBuffer {
     fn with(self, data: Bytes) -> Self {
         let mut many = match self {
             Self::One(first) if first.is_empty() => return Self::One(data),
@@ -99,10 +99,10 @@ impl Keep {
     }
 }
 
-/// What a request asks for. Everything else in it is skipped; what does not parse asks for nothing.
+/// The fields that select a response. Others are ignored; a body that does not parse has none of them.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Asked {
+struct RequestBody {
     model: Option<String>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -114,13 +114,13 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-/// The model that a body names, as JSON, and what shape of answer it wants.
-pub(super) fn look_into(body: &[u8]) -> (String, Wants) {
-    let asked: Asked = serde_json::from_slice(body).unwrap_or_default();
-    let usage = asked.stream_options.and_then(|options| options.include_usage);
-    let wants = Wants { stream: asked.stream.unwrap_or(false), usage: usage.unwrap_or(false) };
+/// Returns the requested model as JSON, and the requested response options.
+pub(super) fn parse_body(body: &[u8]) -> (String, ResponseOptions) {
+    let asked: RequestBody = serde_json::from_slice(body).unwrap_or_default();
+    let usage = asked.stream_options.and_then(|stream| stream.include_usage);
+    let options = ResponseOptions { stream: asked.stream.unwrap_or(false), usage: usage.unwrap_or(false) };
     let model = asked.model.as_deref().unwrap_or(MODEL);
-    (serde_json::to_string(model).expect("a string is always JSON"), wants)
+    (serde_json::to_string(model).expect("a string is always JSON"), options)
 }
 
 #[cfg(test)]
@@ -128,9 +128,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies() {
+    fn parses_bodies() {
         let check = |body: &str, model: &str, stream: bool, usage: bool| {
-            assert_eq!(look_into(body.as_bytes()), (model.to_owned(), Wants { stream, usage }), "{body}");
+            assert_eq!(
+                parse_body(body.as_bytes()),
+                (model.to_owned(), ResponseOptions { stream, usage }),
+                "{body}"
+            );
         };
         check("", "\"mock-model\"", false, false);
         check("{}", "\"mock-model\"", false, false);

@@ -1,5 +1,6 @@
-//! A request's way through a mock: settle what applies, read the body, wait, misbehave or answer. One
-//! `Peer` stands for one connection. Nothing here depends on who asks or with what credential.
+//! The steps of a request: apply its overrides, read the body, delay, inject a fault or respond.
+//!
+//! No response depends on the client or its credential.
 
 use std::{convert::Infallible, future::pending, sync::Arc};
 
@@ -8,14 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use hyper::{Request, body::Incoming};
 
 use super::{
+    abort::{Abort, AbortHandle},
     answers::{SERVED, Shape},
     behaviour::{At, Behaviour, Ending, Field},
     body::{Body, Limit, stop},
     counts::{Counts, Guard},
     echo,
-    receive::{BODY_MAX_BYTES, Received, Unread, look_into, receive},
-    settled::Settled,
-    wire::{Fate, Stop},
+    receive::{BODY_MAX_BYTES, ReadError, Received, parse_body, receive},
+    rendered::Rendered,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -23,109 +24,117 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; c
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_VALUE: HeaderValue = HeaderValue::from_static("req_mock00000000000000000001");
 
-/// One connection and what its requests share.
-pub(super) struct Peer {
-    pub(super) settled: Arc<Settled>,
+/// State that the requests of one connection share.
+pub(super) struct Connection {
+    pub(super) rendered: Arc<Rendered>,
     pub(super) counts: Arc<Counts>,
     /// The number of the connection, from 1.
     pub(super) number: u64,
-    /// The TLS server name that the client asked for.
+    /// The TLS server name (SNI) that the client sent.
     pub(super) server_name: Option<String>,
-    pub(super) fate: Fate,
+    pub(super) abort: AbortHandle,
 }
 
-/// What an answer says, before anything is made of how.
+/// The content of a response, before framing.
 enum Content {
     Json(StatusCode, Bytes),
     Script(Shape, String),
 }
 
-/// Answers one request, unless it is told not to. It is counted here and not in the future, which hyper
-/// drops unpolled when the client is gone already.
+/// Handles one request. It is counted here, not in the future: hyper drops the future unpolled if the client has
+/// disconnected.
 pub(super) fn answer(
-    peer: Arc<Peer>,
+    connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
-    let guard = peer.counts.request();
-    attend(peer, request, guard)
+    let guard = connection.counts.request();
+    handle(connection, request, guard)
 }
 
-async fn attend(
-    peer: Arc<Peer>,
+async fn handle(
+    connection: Arc<Connection>,
     request: Request<Incoming>,
     mut guard: Guard,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
-    let settled = match peer.settled.for_request(&head) {
-        Ok(settled) => settled,
+    let rendered = match connection.rendered.for_request(&head) {
+        Ok(rendered) => rendered,
         Err(why) => return Ok(refuse(StatusCode::BAD_REQUEST, &why, guard)),
     };
-    let behaviour = settled.behaviour();
+    let behaviour = rendered.behaviour();
     let received = match receive(body, behaviour.echo).await {
         Ok(received) => received,
-        Err(unread) => return Ok(refuse_body(&unread, guard)),
+        Err(error) => return Ok(refuse_body(&error, guard)),
     };
     if !behaviour.delay.is_zero() {
         tokio::time::sleep(behaviour.delay).await;
     }
     if let Some(garbage) = &behaviour.garbage {
-        peer.fate.decide(Stop::Garbage(garbage.clone()));
+        connection.abort.set(Abort::Garbage(garbage.clone()));
         guard.finish();
         return pending().await;
     }
     let limit = match behaviour.ending() {
         None => None,
-        Some((At::Bytes(left), ending)) => Some(Limit { left, ending, fate: peer.fate.clone() }),
-        Some((At::Head, ending)) => return never(ending, &peer.fate, guard).await,
+        Some((At::Bytes(left), ending)) => Some(Limit { left, ending, abort: connection.abort.clone() }),
+        Some((At::Head, ending)) => return end_before_head(ending, &connection.abort, guard).await,
     };
-    let content = choose(&peer, behaviour, &head, &received);
-    let response = assemble(&settled, content, limit, guard);
+    let content = choose(&connection, behaviour, &head, &received);
+    let response = assemble(&rendered, content, limit, guard);
     let bodiless = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(if bodiless || head.method == Method::HEAD { response.map(Body::only_described) } else { response })
+    Ok(if bodiless || head.method == Method::HEAD { response.map(Body::head_only) } else { response })
 }
 
-/// Never answers, in one way or another. The guard waits with it for the client to leave.
-async fn never(ending: Ending, fate: &Fate, mut guard: Guard) -> Result<Response<Body>, Infallible> {
-    stop(ending, fate, &mut guard);
+/// Sends no response head. The guard is held until the client disconnects.
+async fn end_before_head(
+    ending: Ending,
+    abort: &AbortHandle,
+    mut guard: Guard,
+) -> Result<Response<Body>, Infallible> {
+    stop(ending, abort, &mut guard);
     let answer = pending().await;
     drop(guard);
     answer
 }
 
-fn choose(peer: &Peer, behaviour: &Behaviour, head: &Parts, received: &Received) -> Content {
+fn choose(connection: &Connection, behaviour: &Behaviour, head: &Parts, received: &Received) -> Content {
     let status = behaviour.status;
     if behaviour.echo {
-        let connection = (peer.number, peer.server_name.as_deref());
-        return Content::Json(status, echo::describe(head, received, connection, peer.counts.tally()));
+        let (number, name) = (connection.number, connection.server_name.as_deref());
+        return Content::Json(
+            status,
+            echo::describe(head, received, (number, name), connection.counts.snapshot()),
+        );
     }
     if status.as_u16() >= 400 {
-        return Content::Json(status, error(&format!("the mock was asked for status {}", status.as_u16())));
+        return Content::Json(status, error(&format!("this request set status {}", status.as_u16())));
     }
-    let (model, wants) = look_into(&received.kept);
-    let shape = Shape::find(&head.method, head.uri.path(), wants);
+    let (model, options) = parse_body(&received.kept);
+    let shape = Shape::find(&head.method, head.uri.path(), options);
     shape.map_or_else(|| not_found(head), |shape| Content::Script(shape, model))
 }
 
 fn not_found(head: &Parts) -> Content {
     let (method, path) = (&head.method, head.uri.path());
-    let message =
-        format!("no answer to {method} {path}; the mock serves {SERVED}, and everything with `x-mock-echo`");
+    let message = format!(
+        "no response for {method} {path}; the mock serves {SERVED}, and everything with `x-mock-echo`"
+    );
     Content::Json(StatusCode::NOT_FOUND, error(&message))
 }
 
-fn assemble(settled: &Settled, content: Content, limit: Option<Limit>, guard: Guard) -> Response<Body> {
-    let behaviour = settled.behaviour();
+fn assemble(rendered: &Rendered, content: Content, limit: Option<Limit>, guard: Guard) -> Response<Body> {
+    let behaviour = rendered.behaviour();
     let (status, kind, body) = match content {
         Content::Json(status, bytes) => (status, JSON, Body::whole(bytes, guard)),
         Content::Script(shape, model) if shape.is_stream() => {
-            let events = settled.script(shape).events(&model);
+            let events = rendered.script(shape).events(&model);
             (behaviour.status, EVENT_STREAM, Body::stream(events, behaviour.interval, guard))
         }
         Content::Script(shape, model) => {
-            (behaviour.status, JSON, Body::whole(settled.script(shape).unary(&model), guard))
+            (behaviour.status, JSON, Body::whole(rendered.script(shape).unary(&model), guard))
         }
     };
-    let body = body.stopping(limit).ending_with(trailers(&behaviour.trailers));
+    let body = body.truncated_at(limit).with_trailers(trailers(&behaviour.trailers));
     let mut response = respond(status, kind, body);
     add_fields(response.headers_mut(), behaviour);
     response
@@ -139,7 +148,7 @@ fn respond(status: StatusCode, kind: HeaderValue, body: Body) -> Response<Body> 
     response
 }
 
-/// Adds the fields asked for; one for the content type replaces the mock's own.
+/// Adds the configured headers and announces trailers. A `content-type` replaces the mock's own.
 fn add_fields(headers: &mut HeaderMap, behaviour: &Behaviour) {
     for Field { name, value } in &behaviour.header {
         if *name == header::CONTENT_TYPE {
@@ -163,17 +172,19 @@ fn refuse(status: StatusCode, why: &str, guard: Guard) -> Response<Body> {
     respond(status, JSON, Body::whole(error(why), guard))
 }
 
-fn refuse_body(unread: &Unread, guard: Guard) -> Response<Body> {
-    match unread {
-        Unread::TooLarge => {
+fn refuse_body(error: &ReadError, guard: Guard) -> Response<Body> {
+    match error {
+        ReadError::TooLarge => {
             let why = format!("the body is larger than {BODY_MAX_BYTES} bytes");
             refuse(StatusCode::PAYLOAD_TOO_LARGE, &why, guard)
         }
-        Unread::Broken(error) => refuse(StatusCode::BAD_REQUEST, &format!("read the body: {error}"), guard),
+        ReadError::Broken(cause) => {
+            refuse(StatusCode::BAD_REQUEST, &format!("read the body: {cause}"), guard)
+        }
     }
 }
 
-/// An error body that fits both shapes that clients know.
+/// An error body that is valid in both common error formats.
 fn error(message: &str) -> Bytes {
     let error = serde_json::json!({
         "type": "error",

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// Longer than any answer takes; only a broken mock waits for it.
+/// Longer than any response takes; reached only if the mock is broken.
 const DEADLINE: Duration = Duration::from_secs(10);
 const JSON_TYPE: &str = "content-type: application/json";
 
@@ -24,7 +24,7 @@ fn send(mock: &Mock, request: &str) -> TcpStream {
     stream
 }
 
-/// A POST that asks for the connection to be closed after the answer.
+/// A POST with `connection: close`.
 fn post(path: &str, fields: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -32,7 +32,7 @@ fn post(path: &str, fields: &str, body: &str) -> String {
     )
 }
 
-/// All that comes before the connection ends, and how it ends.
+/// Reads until the connection ends. Returns the text and the error, if any.
 fn read(mut stream: TcpStream) -> (String, Option<ErrorKind>) {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes).err().map(|error| error.kind());
@@ -46,7 +46,7 @@ fn echo_of(request: &str) -> Value {
 }
 
 #[test]
-fn answers_over_the_wire() {
+fn responds_over_sockets() {
     let mock = start(Behaviour::default());
     let check = |request: &str, parts: &[&str]| {
         let (answer, end) = read(send(&mock, request));
@@ -80,7 +80,7 @@ fn answers_over_the_wire() {
 }
 
 #[test]
-fn misbehaviour() {
+fn injects_faults() {
     let mock = start(Behaviour::default());
     let check = |fields: &str, body: &str, expected: &str, ends: &[Option<ErrorKind>]| {
         let (answer, end) = read(send(&mock, &post("/v1/chat/completions", fields, body)));
@@ -98,11 +98,11 @@ fn misbehaviour() {
     check("x-mock-reset: 5\r\n", "", "{\"id\"", reset);
     check("x-mock-garbage: hello\r\n", "", "hello", closed);
     check("x-mock-status: 204\r\n", "", "", closed);
-    assert_eq!(mock.counts().tally(), Tally { connections: 8, requests: 8, cancelled: 0 });
+    assert_eq!(mock.counts().snapshot(), Snapshot { connections: 8, requests: 8, cancelled: 0 });
 }
 
 #[test]
-fn a_cut_keeps_the_declared_length() {
+fn a_truncated_body_keeps_the_declared_length() {
     let (answer, _) =
         read(send(&start(Behaviour::default()), &post("/v1/messages", "x-mock-cut: 1\r\n", "")));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -112,7 +112,7 @@ fn a_cut_keeps_the_declared_length() {
 }
 
 #[test]
-fn echo_tells_what_came() {
+fn echo_describes_the_request() {
     let request = "PUT /a/b?c=d&c=d HTTP/1.1\r\nHost: h\r\nX-B: 1\r\nx-mock-echo: true\r\nX-A: 2\r\n\
                    connection: close\r\ncontent-length: 3\r\n\r\nabc";
     let echo = echo_of(request);
@@ -134,7 +134,7 @@ fn echo_tells_what_came() {
 }
 
 #[test]
-fn clients_that_leave_are_counted() {
+fn cancelled_requests_are_counted() {
     let mock = start(Behaviour::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut left = 0;
@@ -156,7 +156,7 @@ fn clients_that_leave_are_counted() {
 }
 
 #[test]
-fn behaviour_of_the_mock_and_of_the_request_meet() {
+fn a_request_overrides_the_behaviour_of_the_mock() {
     let mut behaviour = Behaviour::default();
     behaviour.set("size", "1").unwrap();
     behaviour.set("count", "1").unwrap();

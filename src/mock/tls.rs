@@ -1,5 +1,5 @@
-//! TLS for a mock: an authority of its own, and a leaf for whatever name a client asks for. The
-//! authority lives in memory only; whoever wants to trust it takes its PEM.
+//! TLS for a mock: a certificate authority that issues a certificate for every requested server name (SNI). The
+//! authority exists in memory only; clients trust its PEM.
 
 use std::{
     collections::HashMap,
@@ -19,15 +19,15 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
-/// The most leaves that are kept; when there are more, all are made anew.
+/// Maximum number of cached certificates. When it is reached, the cache is cleared.
 const LEAVES_MAX: usize = 1024;
 
-/// A certificate authority that mints a leaf for every name asked for.
+/// A certificate authority that issues a leaf certificate for every requested name.
 pub struct Authority {
     certificate: CertificateDer<'static>,
     pem: String,
     issuer: Issuer<'static, KeyPair>,
-    /// All leaves share one key: making keys is what would take the time.
+    /// Shared by all leaves, since key generation is slow.
     leaf_pair: KeyPair,
     leaf_key: Arc<dyn SigningKey>,
     default: Vec<String>,
@@ -35,13 +35,12 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new authority. Clients that name no server get a leaf for `localhost`, the loopback addresses
-    /// and `names`.
+    /// Creates an authority. Clients without SNI get a leaf for `localhost`, the loopback addresses and `names`.
     pub fn new(names: &[String]) -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        date(&mut params, "mock authority");
+        set_validity_and_name(&mut params, "mock authority");
         let pair = KeyPair::generate()?;
         let certificate = params.self_signed(&pair)?;
         let leaf_pair = KeyPair::generate()?;
@@ -71,7 +70,7 @@ impl Authority {
         if let Some(leaf) = leaves.get(&name) {
             return Ok(Arc::clone(leaf));
         }
-        let leaf = Arc::new(self.mint(&name)?);
+        let leaf = Arc::new(self.issue(&name)?);
         if leaves.len() >= LEAVES_MAX {
             leaves.clear();
         }
@@ -79,13 +78,13 @@ impl Authority {
         Ok(leaf)
     }
 
-    fn mint(&self, name: &str) -> Result<CertifiedKey, rcgen::Error> {
+    fn issue(&self, name: &str) -> Result<CertifiedKey, rcgen::Error> {
         let names = if name.is_empty() { self.default.clone() } else { vec![name.to_owned()] };
         let mut params = CertificateParams::new(names)?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        date(&mut params, "mock");
+        set_validity_and_name(&mut params, "mock");
         let leaf = params.signed_by(&self.leaf_pair, &self.issuer)?;
         let chain = vec![leaf.der().clone(), self.certificate.clone()];
         Ok(CertifiedKey::new(chain, Arc::clone(&self.leaf_key)))
@@ -104,8 +103,8 @@ impl ResolvesServerCert for Authority {
     }
 }
 
-/// A server configuration that speaks HTTP/1.1 with leaves of `authority`. The default leaf is made
-/// here, so that a bad name is told at the start.
+/// Returns a server configuration for HTTP/1.1 with certificates of `authority`. The default leaf is created here, so
+/// that an invalid name fails at the start.
 pub(super) fn server_config(authority: Arc<Authority>) -> Result<Arc<ServerConfig>, rcgen::Error> {
     authority.leaf(None)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -117,8 +116,8 @@ pub(super) fn server_config(authority: Arc<Authority>) -> Result<Arc<ServerConfi
     Ok(Arc::new(config))
 }
 
-/// A fixed validity, so that this module reads no clock.
-fn date(params: &mut CertificateParams, common_name: &str) {
+/// Sets a fixed validity, since this module reads no clock, and the common name.
+fn set_validity_and_name(params: &mut CertificateParams, common_name: &str) {
     params.not_before = rcgen::date_time_ymd(2025, 1, 1);
     params.not_after = rcgen::date_time_ymd(2049, 12, 31);
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaves() {
+    fn leaves_are_cached_by_lowercase_name() {
         let authority = Authority::new(&["gateway.test".to_owned()]).unwrap();
         let check = |name: Option<&str>, kept: usize| {
             let leaf = authority.leaf(name).unwrap();
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_leaves_are_bounded() {
+    fn the_leaf_cache_is_bounded() {
         let authority = Authority::new(&[]).unwrap();
         for number in 0..=LEAVES_MAX {
             authority.leaf(Some(&format!("h{number}.example"))).unwrap();

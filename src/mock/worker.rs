@@ -1,5 +1,5 @@
-//! A worker: one thread, one runtime, one listener. It accepts until it is told to stop, and takes its
-//! connections with it. Workers share nothing but counters and rendered answers.
+//! A worker: one thread, one runtime, one listener. It accepts until `stop` is cancelled, and closes its connections then.
+//! Workers share only counters and rendered responses.
 
 use std::{io, net::TcpListener, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -10,25 +10,25 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    abort::{AbortHandle, AbortableIo, Socket},
     counts::Counts,
-    service::{Peer, answer},
-    settled::Settled,
-    wire::{Fate, Socket, Wire},
+    rendered::Rendered,
+    service::{Connection, answer},
 };
 
-/// The wait after a failed accept, which mostly means that the process has no file descriptor left.
+/// Pause after a failed accept, usually because the process has too many open files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
-/// What a worker needs.
+/// State of a worker.
 #[derive(Clone)]
 pub(super) struct Worker {
-    pub(super) settled: Arc<Settled>,
+    pub(super) rendered: Arc<Rendered>,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) counts: Arc<Counts>,
     pub(super) stop: CancellationToken,
 }
 
-/// Starts a worker on its own thread.
+/// Starts a worker on a thread of its own.
 pub(super) fn start(worker: Worker, listener: TcpListener) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -44,7 +44,7 @@ pub(super) fn start(worker: Worker, listener: TcpListener) -> io::Result<JoinHan
 
 impl Worker {
     async fn accept(self, listener: tokio::net::TcpListener) {
-        // Connections end with the runtime, so nobody waits for the tracker.
+        // Connections end with the runtime: the tracker is not awaited.
         let connections = TaskTracker::new();
         loop {
             match listener.accept().await {
@@ -56,7 +56,7 @@ impl Worker {
         }
     }
 
-    /// Serves one connection to its end. Clients that fail at TLS or HTTP learn so from the connection.
+    /// Serves one connection to its end. TLS and HTTP errors are not reported: the client sees them.
     async fn connection(self, socket: TcpStream) {
         let number = self.counts.connection();
         if socket.set_nodelay(true).is_err() {
@@ -72,12 +72,12 @@ impl Worker {
     }
 
     async fn http<S: Socket>(self, socket: S, number: u64, server_name: Option<String>) {
-        let fate = Fate::default();
-        let wire = Wire::new(socket, fate.clone());
-        let Self { settled, counts, .. } = self;
-        let peer = Arc::new(Peer { settled, counts, number, server_name, fate });
-        let service = service_fn(|request| answer(Arc::clone(&peer), request));
-        // The error is the client's doing, or ours on purpose.
-        let _ended = http1::Builder::new().serve_connection(wire, service).await;
+        let abort = AbortHandle::default();
+        let io = AbortableIo::new(socket, abort.clone());
+        let Self { rendered, counts, .. } = self;
+        let connection = Arc::new(Connection { rendered, counts, number, server_name, abort });
+        let service = service_fn(|request| answer(Arc::clone(&connection), request));
+        // The error is the client's, or an injected fault.
+        let _ended = http1::Builder::new().serve_connection(io, service).await;
     }
 }

@@ -1,16 +1,16 @@
-//! Chat completions, unary and streamed. With `stream_options.include_usage` every chunk says
-//! `"usage":null` save the one before the end, which has the numbers and no choice.
+//! Chat completions, unary and streamed. With `stream_options.include_usage` every chunk has `"usage":null`, except the
+//! last one: it has the token counts and no choice.
 
-use super::Text;
+use super::ScriptSource;
 
-pub(super) const UNARY: Text = Text {
+pub(super) const UNARY: ScriptSource = ScriptSource {
     head: r#"{"id":"chatcmpl-mock00000000000000000001","object":"chat.completion","created":1750000000,"model":$model,"choices":[{"index":0,"message":{"role":"assistant","content":"$text","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":$input,"completion_tokens":$output,"total_tokens":$total,"prompt_tokens_details":{"cached_tokens":$cached},"completion_tokens_details":{"reasoning_tokens":0}},"system_fingerprint":"fp_mock000001"}"#,
     delta: "",
     tail: "",
     first_seq: 0,
 };
 
-pub(super) const STREAM: Text = Text {
+pub(super) const STREAM: ScriptSource = ScriptSource {
     head: r#"data: {"id":"chatcmpl-mock00000000000000000001","object":"chat.completion.chunk","created":1750000000,"model":$model,"system_fingerprint":"fp_mock000001","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}]}
 
 "#,
@@ -25,7 +25,7 @@ data: [DONE]
     first_seq: 0,
 };
 
-pub(super) const STREAM_USAGE: Text = Text {
+pub(super) const STREAM_USAGE: ScriptSource = ScriptSource {
     head: r#"data: {"id":"chatcmpl-mock00000000000000000001","object":"chat.completion.chunk","created":1750000000,"model":$model,"system_fingerprint":"fp_mock000001","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}
 
 "#,

@@ -1,16 +1,16 @@
-//! Messages, unary and streamed. The stream's first event has the input tokens, its last but one the
-//! final output tokens.
+//! Messages, unary and streamed. The first event of a stream has the input tokens; the last but one has the final
+//! output tokens.
 
-use super::Text;
+use super::ScriptSource;
 
-pub(super) const UNARY: Text = Text {
+pub(super) const UNARY: ScriptSource = ScriptSource {
     head: r#"{"id":"msg_mock00000000000000000001","type":"message","role":"assistant","model":$model,"content":[{"type":"text","text":"$text"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":$uncached,"cache_creation_input_tokens":0,"cache_read_input_tokens":$cached,"output_tokens":$output}}"#,
     delta: "",
     tail: "",
     first_seq: 0,
 };
 
-pub(super) const STREAM: Text = Text {
+pub(super) const STREAM: ScriptSource = ScriptSource {
     head: r#"event: message_start
 data: {"type":"message_start","message":{"id":"msg_mock00000000000000000001","type":"message","role":"assistant","model":$model,"content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":$uncached,"cache_creation_input_tokens":0,"cache_read_input_tokens":$cached,"output_tokens":1}}}
 

@@ -1,8 +1,8 @@
-//! The answers of a mock: which request gets which shape, and the text of each. Pure: a shape and the
-//! wanted size go in, bytes come out. The texts are wire formats; they name no provider.
+//! Responses of a mock: selects the shape for a request and renders it. Pure: a shape and sizes in, bytes out. The texts
+//! are wire formats and name no provider.
 //!
-//! In a text, `$model` is the model as JSON and `$seq` the number of a numbered event; both are filled in
-//! per request. Every other `$word` is filled in when a shape is rendered.
+//! In a text, `$model` (the model as JSON) and `$seq` (the number of an event) are filled in per request. Every other
+//! `$word` is filled in when a shape is rendered.
 
 mod chat;
 mod messages;
@@ -12,7 +12,7 @@ mod responses;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 
-/// What a mock can answer with.
+/// A response format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Chat,
@@ -27,8 +27,8 @@ pub(super) enum Shape {
     Models,
 }
 
-/// The text of a shape. A unary one is all `head`.
-struct Text {
+/// The text of a shape. A unary response has only a `head`.
+struct ScriptSource {
     head: &'static str,
     delta: &'static str,
     tail: &'static str,
@@ -36,17 +36,17 @@ struct Text {
     first_seq: u32,
 }
 
-/// The part of a request's body that decides the shape.
+/// The part of a request body that selects the shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Wants {
+pub(super) struct ResponseOptions {
     pub(super) stream: bool,
     pub(super) usage: bool,
 }
 
-/// What a 404 says the mock serves.
+/// The served paths, for the message of a 404.
 pub(super) const SERVED: &str = "POST */chat/completions, */messages, */messages/count_tokens, */responses, \
                                  */embeddings and GET */models at any prefix";
-/// The model of an answer to a request that names none.
+/// The model in responses to requests without one.
 pub(super) const MODEL: &str = "mock-model";
 
 const INPUT_TOKENS: u32 = 25;
@@ -67,13 +67,13 @@ impl Shape {
         Self::Models,
     ];
 
-    /// The shape of the answer to a request, by the end of its path; `None` is a 404.
-    pub(super) fn find(method: &Method, path: &str, wants: Wants) -> Option<Self> {
+    /// Selects the shape by the end of the path; `None` is a 404.
+    pub(super) fn find(method: &Method, path: &str, options: ResponseOptions) -> Option<Self> {
         if method == Method::GET {
             return path.ends_with("/models").then_some(Self::Models);
         }
         let by_suffix = [
-            ("/chat/completions", Self::Chat, Self::chat_stream(wants)),
+            ("/chat/completions", Self::Chat, Self::chat_stream(options)),
             ("/messages", Self::Messages, Self::MessagesStream),
             ("/messages/count_tokens", Self::CountTokens, Self::CountTokens),
             ("/responses", Self::Responses, Self::ResponsesStream),
@@ -81,19 +81,19 @@ impl Shape {
         ];
         let served = method == Method::POST;
         let (_, unary, stream) = by_suffix.into_iter().find(|(end, ..)| served && path.ends_with(end))?;
-        Some(if wants.stream { stream } else { unary })
+        Some(if options.stream { stream } else { unary })
     }
 
-    /// Whether the answer is a stream of events.
+    /// True for a stream of events.
     pub(super) fn is_stream(self) -> bool {
         !self.text().delta.is_empty()
     }
 
-    fn chat_stream(wants: Wants) -> Self {
-        if wants.usage { Self::ChatStreamUsage } else { Self::ChatStream }
+    fn chat_stream(options: ResponseOptions) -> Self {
+        if options.usage { Self::ChatStreamUsage } else { Self::ChatStream }
     }
 
-    fn text(self) -> &'static Text {
+    fn text(self) -> &'static ScriptSource {
         match self {
             Self::Chat => &chat::UNARY,
             Self::ChatStream => &chat::STREAM,
@@ -109,7 +109,7 @@ impl Shape {
     }
 }
 
-/// A shape rendered for a behaviour: all but the model and the event numbers is fixed.
+/// A shape rendered for a behaviour. Only the model and the event numbers vary.
 #[derive(Debug)]
 pub(super) struct Script {
     head: Template,
@@ -118,7 +118,7 @@ pub(super) struct Script {
     count: u32,
 }
 
-/// A stream for one request.
+/// The events of one response.
 #[derive(Debug)]
 pub(super) struct Events {
     pub(super) head: Bytes,
@@ -127,7 +127,7 @@ pub(super) struct Events {
     pub(super) tail: Bytes,
 }
 
-/// An event of text: the same each time, or with its number in it.
+/// A text event: constant, or with a sequence number.
 #[derive(Debug)]
 pub(super) enum Delta {
     Same(Bytes),
@@ -142,7 +142,7 @@ impl Script {
         Self { head: render(text.head), delta: render(text.delta), tail: render(text.tail), count }
     }
 
-    /// The whole of a unary answer. `model` is JSON.
+    /// The complete unary response. `model` is JSON.
     pub(super) fn unary(&self, model: &str) -> Bytes {
         self.head.fill(model, 0)
     }
@@ -159,7 +159,7 @@ impl Script {
 }
 
 impl Delta {
-    /// The event of text with this number, from 0.
+    /// The text event with this index, from 0.
     pub(super) fn number(&self, number: u32) -> Bytes {
         match self {
             Self::Same(bytes) => bytes.clone(),
@@ -168,7 +168,7 @@ impl Delta {
     }
 }
 
-/// A text with gaps.
+/// A text with placeholders.
 #[derive(Debug, Clone)]
 pub(super) struct Template {
     pieces: Vec<Piece>,
@@ -191,7 +191,9 @@ impl Template {
             let is_model = rest[at..].starts_with("$model");
             let (piece, word) = if is_model { (Piece::Model, "$model") } else { (Piece::Seq, "$seq") };
             pieces.push(piece);
-            rest = rest[at..].strip_prefix(word).expect("a test renders every text: no other word is left");
+            rest = rest[at..]
+                .strip_prefix(word)
+                .expect("a test renders every text: no other placeholder remains");
         }
         pieces.push(Piece::Text(Bytes::copy_from_slice(rest.as_bytes())));
         Self { pieces, first_seq }
@@ -201,7 +203,7 @@ impl Template {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Seq))
     }
 
-    /// The text with its gaps filled. Without gaps it is shared, not copied.
+    /// Fills the placeholders. A text without placeholders is shared, not copied.
     pub(super) fn fill(&self, model: &str, number: u32) -> Bytes {
         if let [Piece::Text(bytes)] = self.pieces.as_slice() {
             return bytes.clone();
@@ -227,7 +229,7 @@ impl Template {
     }
 }
 
-/// Fills in what a behaviour fixes.
+/// Fills in the placeholders that a behaviour determines.
 fn render(source: &str, count: u32, size: u32, first_seq: u32) -> String {
     let text: String = FILLER.chars().cycle().take(size as usize).collect();
     let after = |offset: u32| (first_seq + count + offset).to_string();

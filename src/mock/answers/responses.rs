@@ -1,16 +1,16 @@
-//! Responses, unary and streamed. Every event is numbered; the last ones repeat the whole text, and the
-//! very last has the usage.
+//! Responses, unary and streamed. Every event has a sequence number. The last events repeat the complete text; the final
+//! one has the usage.
 
-use super::Text;
+use super::ScriptSource;
 
-pub(super) const UNARY: Text = Text {
+pub(super) const UNARY: ScriptSource = ScriptSource {
     head: r#"{"id":"resp_mock00000000000000000001","object":"response","created_at":1750000000,"status":"completed","error":null,"incomplete_details":null,"instructions":null,"max_output_tokens":null,"model":$model,"output":[{"id":"msg_mock00000000000000000001","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"$text","annotations":[]}]}],"parallel_tool_calls":true,"temperature":1.0,"tool_choice":"auto","tools":[],"top_p":1.0,"usage":{"input_tokens":$input,"input_tokens_details":{"cached_tokens":$cached},"output_tokens":$output,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":$total},"metadata":{}}"#,
     delta: "",
     tail: "",
     first_seq: 0,
 };
 
-pub(super) const STREAM: Text = Text {
+pub(super) const STREAM: ScriptSource = ScriptSource {
     head: r#"event: response.created
 data: {"type":"response.created","sequence_number":0,"response":{"id":"resp_mock00000000000000000001","object":"response","created_at":1750000000,"status":"in_progress","error":null,"incomplete_details":null,"instructions":null,"max_output_tokens":null,"model":$model,"output":[],"parallel_tool_calls":true,"temperature":1.0,"tool_choice":"auto","tools":[],"top_p":1.0,"usage":null,"metadata":{}}}
 

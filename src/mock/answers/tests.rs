@@ -4,7 +4,7 @@ use super::*;
 
 const MODEL_JSON: &str = "\"m\"";
 
-/// The data of every event, with the name of its `event:` line.
+/// The data of every event, with the name from its `event:` line.
 fn events(shape: Shape, count: u32) -> Vec<(Option<String>, String)> {
     let events = Script::render(shape, count, 5).events(MODEL_JSON);
     let mut stream = events.head.to_vec();
@@ -24,9 +24,9 @@ fn events(shape: Shape, count: u32) -> Vec<(Option<String>, String)> {
 }
 
 #[test]
-fn shapes() {
+fn selects_shapes_by_method_and_path() {
     let check = |method: &Method, path: &str, stream: bool, usage: bool, expected: Option<Shape>| {
-        assert_eq!(Shape::find(method, path, Wants { stream, usage }), expected, "{method} {path}");
+        assert_eq!(Shape::find(method, path, ResponseOptions { stream, usage }), expected, "{method} {path}");
     };
     let (get, post) = (&Method::GET, &Method::POST);
     check(post, "/chat/completions", false, false, Some(Shape::Chat));
@@ -59,7 +59,7 @@ fn unary_answers_are_json() {
 }
 
 #[test]
-fn streams() {
+fn streams_have_their_events_in_order() {
     let check = |shape: Shape, count: u32, sequence: &[&str]| {
         let found = events(shape, count);
         let kinds: Vec<_> = found.iter().map(|(name, data)| kind(name.as_deref(), data)).collect();
@@ -99,7 +99,7 @@ fn streams() {
     );
 }
 
-/// What an event is: its type, which its name must equal, or what a chat chunk holds.
+/// The kind of an event: its type, which must equal its name, or the content of a chat chunk.
 fn kind(name: Option<&str>, data: &str) -> String {
     if data == "[DONE]" {
         return data.to_owned();
@@ -121,7 +121,7 @@ fn kind(name: Option<&str>, data: &str) -> String {
 }
 
 #[test]
-fn numbered_events_count_up_and_the_end_has_the_whole_text() {
+fn sequence_numbers_increase_and_the_last_event_has_the_complete_text() {
     let found = events(Shape::ResponsesStream, 12);
     let json: Vec<Value> = found.iter().map(|(_, data)| serde_json::from_str(data).unwrap()).collect();
     for (number, event) in json.iter().enumerate() {

@@ -1,9 +1,8 @@
-//! `Wire`: the connection below HTTP, where a mock does what an HTTP library will not: send bytes that
-//! are no HTTP, close in the middle, reset. It knows nothing of requests; `Fate` tells it when.
+//! Fault injection below HTTP: sends non-HTTP bytes, closes mid-message, or resets. It knows nothing of requests; an
+//! `AbortHandle` triggers it.
 //!
-//! hyper flushes after it has written everything it holds, and does so at the end of each turn, also
-//! when a service or a body is pending. So whoever sets a fate and then stays pending knows that
-//! everything said before went out, and nothing after.
+//! hyper flushes after it has written its whole buffer, at the end of each poll, also while a service or body is
+//! pending. A task that sets an abort and stays pending can therefore rely on it: all earlier bytes are sent, no later ones.
 
 use std::{
     io,
@@ -21,24 +20,24 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// How a connection ends by the mock's own will.
+/// The way the mock aborts a connection.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum Abort {
     /// Close it; over TLS without `close_notify`.
     Close,
     /// Reset it.
     Reset,
-    /// Send this, then close.
+    /// Send these bytes, then close.
     Garbage(Bytes),
 }
 
-/// The end of one connection, once it is decided. The first decision stays.
+/// The abort of one connection, shared with its requests. It is set at most once; later calls have no effect.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fate(Arc<OnceLock<Stop>>);
+pub(super) struct AbortHandle(Arc<OnceLock<Abort>>);
 
-impl Fate {
-    /// Decides. The caller stays pending from now on.
-    pub(super) fn decide(&self, stop: Stop) {
+impl AbortHandle {
+    /// Aborts the connection at its next flush. The caller must stay pending.
+    pub(super) fn set(&self, stop: Abort) {
         self.0.get_or_init(|| stop);
     }
 }
@@ -60,24 +59,24 @@ impl Socket for TlsStream<TcpStream> {
     }
 }
 
-/// A connection that meets its fate when it is flushed.
-pub(super) struct Wire<S> {
+/// A connection that executes its abort when it is flushed.
+pub(super) struct AbortableIo<S> {
     io: TokioIo<S>,
-    fate: Fate,
+    abort: AbortHandle,
     garbage_sent: usize,
 }
 
-impl<S: Socket> Wire<S> {
-    pub(super) fn new(socket: S, fate: Fate) -> Self {
-        Self { io: TokioIo::new(socket), fate, garbage_sent: 0 }
+impl<S: Socket> AbortableIo<S> {
+    pub(super) fn new(socket: S, abort: AbortHandle) -> Self {
+        Self { io: TokioIo::new(socket), abort, garbage_sent: 0 }
     }
 
-    /// Does what was decided. Always ends in an error, on which hyper drops the connection.
-    fn meet(&mut self, stop: &Stop, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Executes the abort. Always returns an error, on which hyper drops the connection.
+    fn execute(&mut self, stop: &Abort, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match stop {
-            Stop::Close => {}
-            Stop::Reset => self.io.inner().tcp().set_zero_linger()?,
-            Stop::Garbage(bytes) => ready!(self.send_garbage(bytes.clone(), cx))?,
+            Abort::Close => {}
+            Abort::Reset => self.io.inner().tcp().set_zero_linger()?,
+            Abort::Garbage(bytes) => ready!(self.send_garbage(bytes.clone(), cx))?,
         }
         Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
     }
@@ -93,7 +92,7 @@ impl<S: Socket> Wire<S> {
     }
 }
 
-impl<S: Socket> Read for Wire<S> {
+impl<S: Socket> Read for AbortableIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -103,18 +102,18 @@ impl<S: Socket> Read for Wire<S> {
     }
 }
 
-impl<S: Socket> Write for Wire<S> {
+impl<S: Socket> Write for AbortableIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-        if self.fate.0.get().is_none() {
+        if self.abort.0.get().is_none() {
             return Poll::Ready(Ok(()));
         }
-        let fate = self.fate.clone();
-        fate.0.get().map_or(Poll::Ready(Ok(())), |stop| self.meet(stop, cx))
+        let abort = self.abort.clone();
+        abort.0.get().map_or(Poll::Ready(Ok(())), |stop| self.execute(stop, cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
