@@ -1,4 +1,4 @@
-//! Against small servers that speak raw bytes over real sockets.
+//! Tests against scripted servers that write raw bytes to real sockets.
 
 mod bodies;
 mod faults;
@@ -14,9 +14,9 @@ use http_body_util::BodyExt;
 
 use super::*;
 
-/// Long enough never to fire in a test that passes.
+/// A timeout that no passing test reaches.
 const LONG: Duration = Duration::from_secs(20);
-/// Short enough to wait for.
+/// A timeout that tests wait for.
 const SHORT: Duration = Duration::from_millis(50);
 
 const DEADLINES: Deadlines = Deadlines { connect: LONG, first_byte: LONG, idle: LONG };
@@ -51,7 +51,7 @@ async fn text(answer: Result<Response<Download>, SendError>) -> String {
 }
 
 #[test]
-fn what_may_cross_threads() {
+fn futures_are_send_and_small() {
     fn send<T: Send>(_: &T) {}
     fn sync<T: Sync>() {}
     sync::<Upstream>();
@@ -60,6 +60,6 @@ fn what_may_cross_threads() {
     let (origin, _) = Origin::split("http://demo.example.test").unwrap();
     let sending = upstream.send(&origin, get(), DEADLINES);
     send(&sending);
-    // It is carried by every request in flight.
+    // Every request in flight holds one.
     assert!(size_of_val(&sending) < 2048, "{}", size_of_val(&sending));
 }

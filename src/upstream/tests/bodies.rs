@@ -1,4 +1,4 @@
-//! Bodies, both ways.
+//! Request and response bodies.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn framing_is_ours() {
+async fn request_framing_follows_the_body_size() {
     let check = async |method: &str, body: Upload, expected: &str| {
         let server = Server::run(|_, mut peer| async move {
             peer.head().await;
@@ -42,7 +42,7 @@ async fn framing_is_ours() {
 }
 
 #[tokio::test]
-async fn uploads_arrive_and_trailers_do_not() {
+async fn uploads_are_sent_without_trailers() {
     let check = async |size: Option<u64>, expected: &'static str| {
         let (tell, mut told) = mpsc::channel(1);
         let server = Server::run(move |_, mut peer| {
@@ -75,7 +75,7 @@ async fn uploads_arrive_and_trailers_do_not() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_down_and_up() {
+async fn ten_megabytes_in_both_directions() {
     const SIZE: usize = 10 << 20;
     let server = Server::run(|_, mut peer| async move {
         peer.head().await;
@@ -95,7 +95,7 @@ async fn ten_megabytes_down_and_up() {
 }
 
 #[tokio::test]
-async fn chunks_arrive_one_by_one_as_they_are_sent() {
+async fn chunks_are_relayed_without_buffering() {
     let (next, turn) = mpsc::channel::<u8>(1);
     let turn = std::sync::Mutex::new(Some(turn));
     let server = Server::run(move |_, mut peer| {
@@ -113,7 +113,7 @@ async fn chunks_arrive_one_by_one_as_they_are_sent() {
     .await;
     let upstream = upstream();
     let mut body = upstream.send(&server.origin, get(), DEADLINES).await.unwrap().into_body();
-    // Each byte is sent only after the one before it has arrived: nothing is held back.
+    // Each byte is sent only after the previous one has arrived: nothing is buffered.
     for byte in b'a'..=b'z' {
         next.send(byte).await.unwrap();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), [byte].as_slice());
@@ -126,7 +126,7 @@ async fn chunks_arrive_one_by_one_as_they_are_sent() {
 }
 
 #[tokio::test]
-async fn cuts_show() {
+async fn truncated_bodies_are_errors() {
     let check = async |pieces: &'static [&'static str], arrived: &str| {
         let server = Server::answering_once(pieces).await;
         let mut body = upstream().send(&server.origin, get(), DEADLINES).await.unwrap().into_body();
@@ -150,7 +150,7 @@ async fn cuts_show() {
 }
 
 #[tokio::test]
-async fn silence_in_the_middle() {
+async fn an_idle_upstream_times_out() {
     let server = Server::run(|_, mut peer| async move {
         peer.head().await;
         peer.write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome").await;
@@ -159,19 +159,19 @@ async fn silence_in_the_middle() {
     .await;
     let deadlines = Deadlines { idle: SHORT, ..DEADLINES };
     let mut body = upstream().send(&server.origin, get(), deadlines).await.unwrap().into_body();
-    // A reader that takes its time is not the upstream's silence.
+    // A slow reader does not count as an idle upstream.
     tokio::time::sleep(2 * SHORT).await;
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "some");
     tokio::time::sleep(2 * SHORT).await;
     let waiting = std::time::Instant::now();
     let error = body.frame().await.unwrap().unwrap_err();
     assert_eq!(error, CutError::Idle(SHORT));
-    assert!(waiting.elapsed() >= SHORT, "the time runs only while somebody waits");
+    assert!(waiting.elapsed() >= SHORT, "the idle timeout runs only during a read");
 }
 
-/// A real client's body, cut short by an early answer: what is left can be read and thrown away.
+/// After an early response the rest of a client's body can be drained.
 #[tokio::test]
-async fn the_rest_of_a_clients_body() {
+async fn the_rest_of_a_client_body_can_be_drained() {
     let server = Server::run(|_, mut peer| async move {
         peer.head().await;
         peer.write("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await;
@@ -205,14 +205,14 @@ async fn the_rest_of_a_clients_body() {
     result.unwrap();
 }
 
-/// A copy is there once all has gone up, of a small body alone, and for the asking alone.
+/// A copy exists only if it was requested, the body is small, and all of it was sent.
 #[tokio::test]
-async fn what_is_kept_of_a_body() {
+async fn a_copy_of_the_body_is_kept_for_a_retry() {
     let check = async |pieces: &[usize], ended: bool, keep: bool, expected: bool| {
         let server = Server::run(move |_, mut peer| async move {
             let head = peer.head().await;
             if ended && head.is_some_and(|head| head.contains("chunked")) {
-                // The last chunk alone begins so, since the pieces are made of `x`.
+                // Only the last chunk begins with `0`: the pieces consist of `x`.
                 while peer.stream.read_u8().await.unwrap() != b'0' || peer.read(4).await != "\r\n\r\n" {}
             }
             peer.write("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n").await;

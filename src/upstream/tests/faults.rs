@@ -1,4 +1,4 @@
-//! What goes wrong, and what it is called.
+//! Failures and their fault kinds.
 
 use std::io::{Error, ErrorKind};
 
@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// A server that says this to the first request and closes.
+/// Expects this fault from a server that writes `pieces` and closes.
 async fn check_answer(pieces: &'static [&'static str], expected: Kind) {
     let server = Server::answering_once(pieces).await;
     let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
@@ -18,7 +18,7 @@ async fn check_answer(pieces: &'static [&'static str], expected: Kind) {
 }
 
 #[tokio::test]
-async fn answers_that_are_none() {
+async fn responses_that_are_not_http() {
     check_answer(&[], Kind::UpstreamReset).await;
     check_answer(&["HTTP/1.1 200 OK\r\ncontent-le"], Kind::UpstreamReset).await;
     check_answer(&["SSH-2.0-OpenSSH_9.6\r\n"], Kind::UpstreamMalformed).await;
@@ -34,7 +34,7 @@ async fn answers_that_are_none() {
 }
 
 #[tokio::test]
-async fn answers_with_two_meanings() {
+async fn ambiguous_framing_is_malformed() {
     let check = async |headers: &'static [&'static str]| check_answer(headers, Kind::UpstreamMalformed).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nokk"]).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 2, 3\r\n\r\nokk"]).await;
@@ -49,7 +49,7 @@ async fn answers_with_two_meanings() {
 }
 
 #[tokio::test]
-async fn heads_that_are_too_large() {
+async fn oversized_heads_are_malformed() {
     let check = async |head: String, fits: bool| {
         let server = Server::run(move |_, mut peer| {
             let head = head.clone();
@@ -74,7 +74,7 @@ async fn heads_that_are_too_large() {
 }
 
 #[tokio::test]
-async fn resets() {
+async fn connection_resets() {
     let server = Server::run(|_, mut peer| async move {
         peer.head().await;
         peer.reset();
@@ -97,7 +97,7 @@ async fn resets() {
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn connect_failures() {
     let check = async |url: &str, config: Config, expected: Kind| {
         let (origin, _) = Origin::split(url).unwrap();
         let error = upstream_with(config).send(&origin, get(), DEADLINES).await.unwrap_err();
@@ -119,7 +119,7 @@ async fn nobody_there() {
 }
 
 #[tokio::test]
-async fn a_name_is_allowed_what_it_says() {
+async fn a_loopback_name_may_resolve_to_loopback() {
     let server = Server::answering(&["HTTP/1.1 204 No Content\r\n\r\n"]).await;
     for host in ["localhost", "demo.localhost", "127.0.0.1"] {
         let (origin, _) = Origin::split(&format!("http://{host}:{}", server.port)).unwrap();
@@ -128,7 +128,7 @@ async fn a_name_is_allowed_what_it_says() {
 }
 
 #[tokio::test]
-async fn too_late() {
+async fn timeouts() {
     let silent = Server::run(|_, mut peer| async move {
         peer.head().await;
         peer.hang().await;
@@ -153,7 +153,7 @@ async fn too_late() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_read_is_not_the_clients_fault() {
+async fn an_upstream_that_does_not_read_is_an_upstream_timeout() {
     let deaf = Server::run(|_, peer| peer.hang()).await;
     let first_byte = Deadlines { first_byte: SHORT, ..DEADLINES };
     let body = Upload::other(http_body_util::Full::new(Bytes::from(vec![b'x'; 64 << 20])), u64::MAX);
@@ -162,7 +162,7 @@ async fn a_server_that_does_not_read_is_not_the_clients_fault() {
 }
 
 #[tokio::test]
-async fn a_long_upload_is_not_cut() {
+async fn an_upload_in_progress_does_not_time_out() {
     let server = Server::run(|_, mut peer| async move {
         peer.head().await;
         peer.read(20).await;
@@ -184,7 +184,7 @@ async fn a_long_upload_is_not_cut() {
 }
 
 #[tokio::test]
-async fn the_clients_side_breaks() {
+async fn a_broken_client_upload() {
     let server = Server::run(|_, mut peer| async move {
         peer.rest().await;
     })
@@ -202,7 +202,7 @@ async fn the_clients_side_breaks() {
 }
 
 #[tokio::test]
-async fn uploads_that_are_too_large() {
+async fn oversized_uploads() {
     let server = Server::run(|_, mut peer| async move {
         peer.rest().await;
     })
@@ -225,9 +225,9 @@ async fn uploads_that_are_too_large() {
     assert_eq!(error.kind(), Kind::BodyTooLarge, "{error}");
 }
 
-/// The server answers before it has read the body, and closes: the answer counts, not the failed write.
+/// The server responds before it has read the body, and closes. The response is relayed; the failed write is ignored.
 #[tokio::test]
-async fn an_early_answer_survives_the_broken_upload() {
+async fn an_early_response_survives_a_failed_upload() {
     let server = Server::run(|_, mut peer| async move {
         peer.head().await;
         peer.write("HTTP/1.1 401 Unauthorized\r\ncontent-length: 6\r\n\r\nno key").await;

@@ -1,4 +1,4 @@
-//! The other side: a server that does what a script says, byte for byte, and a body fed by hand.
+//! A scripted server, byte for byte, and a request body that a test feeds chunk by chunk.
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
@@ -24,7 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::origin::Origin;
 
-/// A listening script. Dropped, it stops.
+/// A scripted server. Drop stops it.
 pub(super) struct Server {
     pub(super) origin: Origin,
     pub(super) port: u16,
@@ -40,7 +40,7 @@ pub(super) struct Peer<S = TcpStream> {
 }
 
 impl Server {
-    /// Listens, and runs `script` with the number of each connection, from 0.
+    /// Listens, and runs `script` with the index of each connection, from 0.
     pub(super) async fn run<F, Fut>(script: F) -> Self
     where
         F: Fn(usize, Peer) -> Fut + Send + 'static,
@@ -60,7 +60,7 @@ impl Server {
         Self { origin, port, connections, heads, task }
     }
 
-    /// Answers every request on every connection with the same pieces, each written by itself.
+    /// Answers every request on every connection with the same pieces, one write each.
     pub(super) async fn answering(pieces: &'static [&'static str]) -> Self {
         Self::run(move |_, mut peer| async move {
             while peer.head().await.is_some() {
@@ -99,7 +99,7 @@ impl Drop for Server {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    /// Reads up to the blank line; none at the end of the stream.
+    /// Reads up to the blank line; `None` at the end of the stream.
     pub(super) async fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -117,12 +117,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     pub(super) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        // The other side may have gone, if that is what is tested.
+        // In some tests the client has disconnected.
         let _ = self.stream.write_all(bytes.as_ref()).await;
         let _ = self.stream.flush().await;
     }
 
-    /// Reads until the other side closes or resets; what came.
+    /// Reads until the client closes or resets. Returns the bytes.
     pub(super) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest).await;
@@ -136,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 }
 
 impl Peer {
-    /// Accepts TLS; none if the client breaks it off.
+    /// Accepts TLS; `None` if the client aborts the handshake.
     pub(super) async fn secure(self, acceptor: TlsAcceptor) -> Option<Peer<TlsStream<TcpStream>>> {
         let stream = acceptor.accept(self.stream).await.ok()?;
         Some(Peer { stream, heads: self.heads })
@@ -150,7 +150,7 @@ impl Peer {
 
 pub(super) type Sent = Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A body fed by hand; it ends when the sender is dropped.
+/// A body fed through a channel. It ends when the sender is dropped.
 pub(super) struct Fed {
     frames: mpsc::Receiver<Sent>,
     size: SizeHint,

@@ -1,4 +1,4 @@
-//! When a connection is used again, and when it must not be.
+//! Connection reuse, and the cases that forbid it.
 
 use tokio::sync::{Notify, mpsc};
 
@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-/// Two requests, one after the other, over as many connections as expected.
+/// Sends two sequential requests and checks the number of connections.
 async fn check(pieces: &'static [&'static str], body: &str, connections: usize) {
     let server = Server::answering(pieces).await;
     check_server(server, body, connections).await;
@@ -23,7 +23,7 @@ async fn check_server(server: Server, body: &str, connections: usize) {
 }
 
 #[tokio::test]
-async fn after_answers_with_an_end() {
+async fn reused_after_delimited_responses() {
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"], "ok", 1).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-", "length: 2\r\n\r\no", "k"], "ok", 1).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"], "", 1).await;
@@ -45,7 +45,7 @@ async fn after_answers_with_an_end() {
 }
 
 #[tokio::test]
-async fn not_after_answers_that_end_the_connection() {
+async fn not_reused_after_close_delimited_responses() {
     check(&["HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"], "ok", 2).await;
     check(&["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"], "", 2).await;
     check(&["HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"], "ok", 2).await;
@@ -57,7 +57,7 @@ async fn not_after_answers_that_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_read_to_its_end_closes_the_connection() {
+async fn an_unfinished_body_closes_the_connection() {
     let (gone, mut closed) = mpsc::channel(1);
     let server = Server::run(move |_, mut peer| {
         let gone = gone.clone();
@@ -100,7 +100,7 @@ async fn dropping_the_send_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn not_while_the_upload_still_runs() {
+async fn not_reused_during_an_upload() {
     let (gone, mut closed) = mpsc::channel(1);
     let server = Server::run(move |_, mut peer| {
         let gone = gone.clone();
@@ -124,7 +124,7 @@ async fn not_while_the_upload_still_runs() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_while_unused_is_noticed_whatever_the_method() {
+async fn a_closed_idle_connection_is_detected_for_every_method() {
     for method in ["GET", "POST"] {
         let (close, closed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let gates = (Arc::clone(&close), Arc::clone(&closed));
@@ -144,7 +144,7 @@ async fn a_connection_closed_while_unused_is_noticed_whatever_the_method() {
         assert_eq!(upstream.idle_connections(), 1);
         close.notify_one();
         closed.notified().await;
-        // The runtime looks at its sockets once more.
+        // Lets the runtime poll its sockets.
         tokio::task::yield_now().await;
         let again = request(method, Upload::kept("body".into()));
         assert_eq!(text(upstream.send(&server.origin, again, DEADLINES).await).await, "ok");
@@ -152,9 +152,9 @@ async fn a_connection_closed_while_unused_is_noticed_whatever_the_method() {
     }
 }
 
-/// The pool looks at a connection before it hands it out; what closes after that comes back here.
+/// The pool checks a connection before reuse. If it closes after that check, the unsent request is returned.
 #[tokio::test]
-async fn a_request_that_was_not_written_comes_back_whole() {
+async fn an_unwritten_request_is_returned_for_a_retry() {
     let closed = Arc::new(Notify::new());
     let close = Arc::clone(&closed);
     let server = Server::run(move |_, peer: Peer| {
@@ -177,7 +177,7 @@ async fn a_request_that_was_not_written_comes_back_whole() {
 }
 
 #[tokio::test]
-async fn a_connection_that_dies_after_the_request_is_written_is_no_reason_to_repeat_it() {
+async fn a_written_request_is_never_retried() {
     let server = Server::run(|number, mut peer| async move {
         peer.head().await;
         if number == 0 {
@@ -195,7 +195,7 @@ async fn a_connection_that_dies_after_the_request_is_written_is_no_reason_to_rep
 }
 
 #[tokio::test]
-async fn origins_do_not_share_and_bounds_hold() {
+async fn pools_are_per_origin_and_bounded() {
     const OK: &[&str] = &["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"];
     let (first, second) = (Server::answering(OK).await, Server::answering(OK).await);
     let check = async |config: Config, expected: usize| {

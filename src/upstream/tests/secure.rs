@@ -1,4 +1,4 @@
-//! TLS, and where a connection goes.
+//! TLS and `connect_to` rules.
 
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -33,30 +33,30 @@ fn acceptor(issuer: &CertifiedIssuer<'_, KeyPair>, names: &[&str]) -> TlsAccepto
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// What the client asked for in its hello: server name and the protocol agreed on.
+/// The server name (SNI) and the negotiated protocol (ALPN) of a TLS handshake.
 type Hello = (Option<String>, Option<Vec<u8>>);
 
 async fn secure_server(acceptor: TlsAcceptor) -> (Server, mpsc::Receiver<Hello>) {
-    let (tell, told) = mpsc::channel(9);
+    let (sender, hellos) = mpsc::channel(9);
     let server = Server::run(move |_, peer| {
-        let (acceptor, tell) = (acceptor.clone(), tell.clone());
+        let (acceptor, sender) = (acceptor.clone(), sender.clone());
         async move {
             let Some(mut peer) = peer.secure(acceptor).await else { return };
             let connection = peer.stream.get_ref().1;
             let hello =
                 (connection.server_name().map(str::to_owned), connection.alpn_protocol().map(<[u8]>::to_vec));
-            tell.send(hello).await.unwrap();
+            sender.send(hello).await.unwrap();
             while peer.head().await.is_some() {
                 peer.write(OK).await;
             }
         }
     })
     .await;
-    (server, told)
+    (server, hellos)
 }
 
 #[tokio::test]
-async fn own_authority_and_rules() {
+async fn an_extra_ca_and_a_connect_rule() {
     let issuer = certificate_authority();
     let (server, mut hellos) = secure_server(acceptor(&issuer, &["api.example.test", "127.0.0.1"])).await;
     let config = |extra_ca: bool| Config {
@@ -86,7 +86,7 @@ async fn own_authority_and_rules() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_speak_tls() {
+async fn a_server_without_tls() {
     let server =
         Server::run(|_, mut peer| async move { peer.write("HTTP/1.1 400 Bad Request\r\n\r\n").await }).await;
     let (origin, _) = Origin::split(&format!("https://127.0.0.1:{}", server.port)).unwrap();
@@ -95,7 +95,7 @@ async fn a_server_that_does_not_speak_tls() {
 }
 
 #[tokio::test]
-async fn a_first_rule_that_matches_counts() {
+async fn the_first_matching_rule_applies() {
     let (first, second) = (Server::answering(&[OK]).await, Server::answering(&[OK]).await);
     let rule = |rule: String| ConnectRule::parse(&rule).unwrap();
     let connect_to = vec![
