@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""Measures accounts: requests of a known caller beside ten tokens and beside a million in the store; memory with
-both, and after many callers were seen; and what a flood of wrong tokens costs. It needs a release build, wrk and
-python3:
+"""Measures accounts: throughput and latency of a cached caller with 10 and with a million tokens in the store; memory in
+both cases and after many callers; and the cost of a flood of wrong tokens. Requires a release build, wrk and python3:
 
     cargo build --release && benches/accounts.py
 """
@@ -28,7 +27,7 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer %s"
 """
 PACED = "function delay() return math.random(5, 35) end"
-# Each from another address, so that none is held back.
+# Random client addresses, so that the authentication rate limit delays none.
 FLOOD = """
 math.randomseed(os.time())
 local function any(most) return math.random(0, most) end
@@ -46,7 +45,7 @@ def token(number):
 
 
 def seed(data, users, tokens):
-    """So many users, and so many tokens of theirs, straight into the store, which is there already."""
+    """Inserts users and their tokens directly into the existing database."""
     with sqlite3.connect(data / "tollgate.db") as store:
         store.execute("PRAGMA synchronous = OFF")
         rows = ((f"usr_{number:016x}", f"user {number}", 1) for number in range(users))
@@ -68,7 +67,7 @@ def seed(data, users, tokens):
 
 
 class Seeded(Gateway):
-    """A gateway with so many users and tokens, and one key for all of them."""
+    """A gateway with seeded users and tokens, and one shared credential."""
 
     def __init__(self, binary, work, users, tokens):
         work = Path(work) / str(tokens)
@@ -88,7 +87,7 @@ class Seeded(Gateway):
 
     def spawn(self, command, *arguments):
         if command == "serve":
-            # The log counts what reaches the store.
+            # Lookups in the store are counted in the debug log.
             arguments += ("--trusted-proxies", "127.0.0.1", "--log", "debug")
         return super().spawn(command, *arguments)
 
@@ -100,10 +99,10 @@ class Seeded(Gateway):
             control.sendall(f"{head}\r\nContent-Type: application/json\r\n\r\n{body}".encode())
             answer = control.recv(1 << 16)
         if b" 200 " not in answer.split(b"\r\n", 1)[0]:
-            raise SystemExit(f"the key is not shared: {answer[:500]}")
+            raise SystemExit(f"the key was not shared: {answer[:500]}")
 
-    def knows_all(self):
-        """Waits until the filter is filled; seconds since the server's start are not worth the telling."""
+    def wait_until_ready(self):
+        """Waits until the Bloom filter of token hashes is filled."""
         while "the tokens are listed" not in Path(self.log.name).read_text():
             time.sleep(0.01)
 
@@ -124,14 +123,14 @@ def millis(text, percentile):
 
 
 def figures(text):
-    """Requests a second, and the median and the 99th percentile in milliseconds, of requests that succeeded."""
+    """Requests per second, p50 and p99 in milliseconds. Fails if any request failed."""
     if "Non-2xx" in text or "Socket errors" in text:
         raise SystemExit(f"requests failed:\n{text}")
     return float(re.search(r"Requests/sec: +([\d.]+)", text).group(1)), millis(text, 50), millis(text, 99)
 
 
 def warm(gateways, rounds, seconds):
-    """Of each gateway, in turns: the medians."""
+    """Medians for each gateway; rounds alternate."""
     seen = [[] for _ in gateways]
     for _ in range(rounds):
         for gateway, rows in zip(gateways, seen):
@@ -139,8 +138,8 @@ def warm(gateways, rounds, seconds):
     return [[statistics.median(column) for column in zip(*rows)] for rows in seen]
 
 
-def see(gateway, callers):
-    """Has it see so many callers, 100 requests at a time on a connection."""
+def authenticate(gateway, callers):
+    """Sends one request for each of `callers` tokens, pipelined in batches of 100."""
     client = socket.create_connection(("127.0.0.1", gateway.port))
     answers = client.makefile("rb")
     for first in range(0, callers, 100):
@@ -154,12 +153,12 @@ def see(gateway, callers):
                     length = int(line.split(b":")[1])
             answers.read(length)
             if status != b"404":
-                raise SystemExit(f"a caller is not known: {status}")
+                raise SystemExit(f"a token was not accepted: {status}")
     client.close()
 
 
 def flood(gateway, seconds, most_delay):
-    """What a paced caller sees alone and beside a flood, how many wrong tokens came, how many were looked up."""
+    """Returns the p99 of a paced caller alone and during a flood, wrong tokens sent, store lookups, memory before and after."""
     paced = CALL % gateway.token + PACED
     alone = figures(gateway.wrk(paced, 16, seconds))[2]
     before, resident, texts = gateway.lookups(), gateway.resident(), []
@@ -187,21 +186,21 @@ def main():
         many = Seeded(arguments.binary, work, arguments.users, arguments.tokens)
         try:
             for gateway in (few, many):
-                gateway.knows_all()
-            print(f"{arguments.tokens:,} tokens are seeded within {many.seeded:.0f} s")
+                gateway.wait_until_ready()
+            print(f"{arguments.tokens:,} tokens seeded in {many.seeded:.0f} s")
             print(f"resident: 10 tokens {few.resident():.1f} MiB, {arguments.tokens:,} tokens {many.resident():.1f} MiB")
             rows = warm((few, many), arguments.rounds, arguments.seconds)
             for name, (rate, median, tail) in zip(("10", f"{arguments.tokens:,}"), rows):
                 print(f"{name} tokens: {rate:,.0f} requests/s, p50 {median:.2f} ms, p99 {tail:.2f} ms", flush=True)
             print(f"ratio: {rows[1][0] / rows[0][0]:.3f} of the requests/s, {rows[1][2] / rows[0][2]:.2f} x the p99")
             begun = time.monotonic()
-            see(many, arguments.users)
+            authenticate(many, arguments.users)
             seconds = time.monotonic() - begun
-            print(f"{arguments.users:,} callers seen in {seconds:.1f} s: resident {many.resident():.1f} MiB", flush=True)
+            print(f"{arguments.users:,} callers authenticated in {seconds:.1f} s: resident {many.resident():.1f} MiB", flush=True)
             for most_delay in (60, 0):
                 alone, beside, came, lookups, before, after = flood(many, 5, most_delay)
                 print(f"flood of {came / 5:,.0f} wrong tokens/s: {lookups} of {came:,} looked up, resident {before:.1f} -> {after:.1f} MiB")
-                print(f"p99 of a paced caller: alone {alone:.2f} ms, beside it {beside:.2f} ms: {beside / alone:.2f} x", flush=True)
+                print(f"p99 of a paced caller: alone {alone:.2f} ms, during the flood {beside:.2f} ms: {beside / alone:.2f} x", flush=True)
         finally:
             few.stop()
             many.stop()

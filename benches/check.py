@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures `tollgate check` of the shipped files, of 1,000 and of 10,000: from the start of the process to its exit, the
-CPU time for it, and the most memory that was resident. Medians of several runs. It needs a release build:
+"""Measures `tollgate check` with the shipped files, 1,000 and 10,000 files: wall time, CPU time and peak resident memory.
+Reports medians of several runs. Requires a release build:
 
     cargo build --release && benches/check.py
 """
@@ -17,7 +17,7 @@ from start import ROOT, make
 
 
 def check(binary, providers):
-    """Seconds, seconds of CPU, MiB, with no error in any file."""
+    """Returns wall seconds, CPU seconds and peak MiB. Fails if a file has an error."""
     begun = time.monotonic()
     process = subprocess.Popen([binary, "check", providers], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,7 +1,7 @@
-//! Counts the instructions of what is on every request's way, and of what a provider file costs at start.
-//! One binary on one machine counts the same each time, whatever else runs there.
+//! Instruction counts of the hot path, and of compiling a provider file at start. Counts of one binary on one machine are
+//! reproducible, also under load.
 //!
-//! It needs valgrind and `cargo install gungraun-runner --version 0.20.0`. Read next: `docs/benchmarks.md`.
+//! Requires valgrind and `cargo install gungraun-runner --version 0.20.0`. Read next: `docs/benchmarks.md`.
 
 #![expect(missing_docs, reason = "the macros make public modules and functions that nobody calls")]
 #![expect(clippy::disallowed_methods, reason = "the macros end the process themselves")]
@@ -34,7 +34,7 @@ const PRESET: &str = include_str!("../providers.d/presets/openai-compatible.toml
 const GATEWAY: &str = include_str!("../providers.d/gateways/cloudflare.toml");
 const API: &str = include_str!("../providers.d/apis/chat-completions.toml");
 
-// === what is measured with ===
+// === inputs ===
 
 fn file_name(text: &str) -> FileName {
     FileName::new(text).expect("the name is well-formed")
@@ -57,7 +57,7 @@ fn text(index: usize, gateway: bool) -> String {
     )
 }
 
-/// The shared files as they are shipped, less their tests.
+/// The shipped shared files, without their tests.
 fn shared() -> Files {
     let mut preset = parse::<syntax::Provider>("preset.toml", PRESET);
     let mut gateway = parse::<syntax::Gateway>("gateway.toml", GATEWAY);
@@ -70,14 +70,14 @@ fn shared() -> Files {
     files
 }
 
-/// Does once what is to be measured: the first time also tidies up what the setup left to the allocator.
+/// Runs the measured work once: the first run also pays for allocator state left by the setup.
 fn warm<T, R>(value: T, work: impl FnOnce(&T) -> R) -> T {
     drop(black_box(vec![0_u8; 1 << 17]));
     drop(black_box(work(&value)));
     value
 }
 
-/// So many providers beside them: `p0`, `p1`, ...
+/// The shared files and `count` providers: `p0`, `p1`, ...
 fn files(count: usize, gateway: bool) -> Files {
     let mut files = shared();
     for index in 0..count {
@@ -87,7 +87,7 @@ fn files(count: usize, gateway: bool) -> Files {
     files
 }
 
-/// The gateway's vars are set if there is a gateway.
+/// Sets the gateway's vars if there is a gateway.
 fn table_of(files: &Files) -> Table {
     let compiled = compile::compile(files);
     assert!(compiled.diagnostics.is_empty(), "{:?}", compiled.diagnostics);
@@ -102,7 +102,7 @@ fn table(count: usize) -> Table {
     table_of(&files(count, false))
 }
 
-/// The head that an official client sends: 12 fields.
+/// The request head of an official client: 12 fields.
 fn head(path: &str) -> Parts {
     let fields = [
         ("host", "127.0.0.1:8787"),
@@ -129,14 +129,14 @@ fn path(provider: usize) -> String {
     format!("/proxy/p{provider}/v1/chat/completions")
 }
 
-/// A table, a head, and the endpoint that it is for.
+/// A table, a request head, and the endpoint that it matches.
 fn found(gateway: bool) -> (Table, Parts, Hit) {
     let (table, head) = (table_of(&files(10, gateway)), head(&path(5)));
     let hit = table.find(&head.method, head.uri.path()).expect("the endpoint is there");
     warm((table, head, hit), |(table, head, hit)| rewritten(table, head, hit))
 }
 
-/// What an upstream answers behind a content network.
+/// The response head of an upstream behind a CDN.
 fn answer() -> (Hit, HeaderMap) {
     let fields = [
         ("date", "Sun, 22 Nov 2026 12:00:00 GMT"),
@@ -169,7 +169,7 @@ fn no_token() -> (Table, Parts) {
     (table(10_000), head)
 }
 
-/// A worker's cache that knows a caller, and the caller's token.
+/// A worker's cache with one caller, and the caller's token.
 fn known() -> (Accounts, LocalCache, Secret) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let known = runtime.block_on(async {
@@ -182,7 +182,7 @@ fn known() -> (Accounts, LocalCache, Secret) {
         let (accounts, task) = Accounts::start(store, MasterKey::generate(), Duration::from_hours(1));
         let cache = LocalCache::default();
         let asked = async {
-            // The first look at the store counts as a change.
+            // The first poll of the store counts as a change.
             tokio::time::sleep(Duration::from_millis(300)).await;
             accounts.authenticate(&cache, token.expose()).await.expect("the store answers");
         };
@@ -203,7 +203,7 @@ fn recalled(accounts: &Accounts, cache: &LocalCache, token: &Secret) -> bool {
     }
 }
 
-// === what is measured ===
+// === benchmarks ===
 
 #[library_benchmark]
 #[bench::first_of_10(args = (10, 0), setup = look_up)]
@@ -278,7 +278,7 @@ fn authenticate(
     (accounts, cache, token, known)
 }
 
-// The first parse of a process also compiles the schema: that is the setup's.
+// The first parse of a process also compiles the schema; the setup pays for that.
 #[library_benchmark]
 #[bench::five_lines(args = (false), setup = ready_to_parse)]
 #[bench::with_a_gateway(args = (true), setup = ready_to_parse)]
@@ -291,7 +291,7 @@ fn ready_to_parse(gateway: bool) -> (Arc<str>, String) {
     warm(file, |(file, text)| syntax::parse::<syntax::Provider>(file, text))
 }
 
-// One provider file together with what it extends and goes through.
+// One provider file with its preset and gateway.
 #[library_benchmark]
 #[bench::with_shared_files(setup = one_file)]
 fn compile_file(files: Files) -> (Files, Compiled) {

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""Measures hot reload: from the save of a file to the first request that it serves; how long a reload of many files
-takes; what it does to the latency of requests meanwhile; and the memory after many reloads with streams open. It needs
-a release build, wrk and python3:
+"""Measures hot reload: time from saving a file to its first request; duration of a reload of many files; request latency
+during reloads; and memory after many reloads with open streams. Requires a release build, wrk and python3:
 
     cargo build --release && benches/reload.py
 """
@@ -37,7 +36,7 @@ def port():
 
 
 class Gateway:
-    """A fake upstream, and a tollgate before it that serves the files of a directory."""
+    """A mock upstream and a tollgate in front of it, serving a directory of provider files."""
 
     def __init__(self, binary, work, providers):
         self.binary, self.data = binary, Path(work) / "data"
@@ -72,7 +71,7 @@ class Gateway:
             return 0
 
     def reload(self):
-        """Over the control socket; the status document."""
+        """Reloads through the control socket. Returns the status document."""
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(str(self.data / "control.sock"))
             control.sendall(b"POST /admin/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -105,7 +104,7 @@ def save(path, text):
 
 
 def versions(providers, name="p0"):
-    """Endless other texts of a file: its endpoint `extra` moves."""
+    """Generates versions of a file; each has another path for the endpoint `extra`."""
     path = providers / f"{name}.toml"
     text = path.read_text().split("\n[endpoint.extra]")[0]
     number = time.monotonic_ns()
@@ -119,7 +118,7 @@ def save_to_served(gateway, providers, saves):
     for _, (path, text, route) in zip(range(saves), versions(providers)):
         save(path, text)
         begun = time.monotonic()
-        # 401: there is a route, and no key for it.
+        # 401 means that the route exists without a credential.
         while gateway.status(route) == 404:
             time.sleep(0.002)
         took.append((time.monotonic() - begun) * 1000)
@@ -127,7 +126,7 @@ def save_to_served(gateway, providers, saves):
 
 
 def reloads(gateway, providers, rounds):
-    """Milliseconds: with one file changed, and with the preset that all extend changed."""
+    """Reload times in milliseconds: one file changed, and the shared preset changed."""
     one, all_files = [], []
     preset = providers / "presets" / "openai-compatible.toml"
     text = preset.read_text()
@@ -159,7 +158,7 @@ def latency(gateway, work, seconds):
 
 
 def during_reloads(gateway, providers, work, seconds):
-    """The 99th percentile in milliseconds, without and with one reload of all files after the other."""
+    """p99 latency in milliseconds, without reloads and during back-to-back reloads of all files."""
     quiet = latency(gateway, work, seconds)
     preset, ended, done = providers / "presets" / "openai-compatible.toml", threading.Event(), []
     text = preset.read_text()
@@ -193,7 +192,7 @@ def streams(gateway, count):
 
 
 def memory(gateway, providers, count, steps):
-    """MiB after so many reloads, with streams open."""
+    """Resident MiB after each number of reloads in `steps`, with open streams."""
     opened, figures, done = streams(gateway, count), [], 0
     texts = versions(providers)
     for step in steps:

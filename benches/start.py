@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures the start with many provider files: from the start of the process to the line `listening`, the CPU time
-for it, and the most memory that was resident until then. Medians of several starts. It needs a release build:
+"""Measures startup with many provider files: wall time until the log line `listening`, CPU time and peak resident memory.
+Reports medians of several starts. Requires a release build:
 
     cargo build --release && benches/start.py
 """
@@ -25,7 +25,7 @@ keys_url = "https://console.p{0}.example.com/keys"
 
 
 def make(directory, count):
-    """The shared files as shipped, and so many ordinary provider files."""
+    """Creates a directory with the shipped shared files and `count` provider files."""
     providers = Path(directory) / f"providers-{count}"
     providers.mkdir()
     for folder in ("presets", "gateways", "apis"):
@@ -36,7 +36,7 @@ def make(directory, count):
 
 
 def start(binary, providers, count):
-    """Seconds, seconds of CPU, MiB, with all files good."""
+    """Returns wall seconds, CPU seconds and peak MiB. Fails unless every provider is served."""
     with tempfile.TemporaryDirectory() as data:
         command = [binary, "serve", "--providers", providers, "--data", data, "--listen", "127.0.0.1:0"]
         command += ["--workers", "1", "--log-format", "json"]

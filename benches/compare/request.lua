@@ -1,4 +1,4 @@
--- A unary chat completion with the head that an official Python client sends.
+-- A unary chat completion with the request head of an official Python client.
 wrk.method = "POST"
 wrk.path = "/proxy/mock/v1/chat/completions"
 wrk.body = '{"model":"any","messages":[{"role":"user","content":"Say hello, please."}],"temperature":0.7}'

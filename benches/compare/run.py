@@ -2,8 +2,8 @@
 """Measures tollgate beside nginx, in one run on one machine, and prints a markdown table.
 
 Both take a unary chat completion on loopback, map the caller's token to a key, and pass it to `tollgate mock`.
-What counts is CPU time (utime + stime) per request, not the rate: the load generator and the upstream share the
-machine. Runs of the two alternate, and medians are told. It needs nginx and wrk, and a release build:
+The figure that counts is CPU time (utime + stime) per request, not the rate: the load generator and the upstream share
+the machine. Runs alternate; medians are reported. Requires nginx, wrk and a release build:
 
     cargo build --release && benches/compare/run.py
 """
@@ -48,7 +48,7 @@ def wait_for(port):
 
 
 class Server:
-    """A process, its children included, that is measured."""
+    """A measured process with its children."""
 
     def __init__(self, name, port, command, env=None):
         self.name, self.port = name, port
@@ -63,12 +63,12 @@ class Server:
         return [own, *children]
 
     def cpu(self):
-        """Seconds of CPU so far."""
+        """CPU seconds so far."""
         stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in self.pids()]
         return sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICKS
 
     def rss(self):
-        """Resident memory in KiB, master and worker together: what they share counts twice."""
+        """Resident memory in KiB of master and worker. Shared pages count twice."""
         texts = [Path(f"/proc/{pid}/status").read_text() for pid in self.pids()]
         return sum(int(text.split("VmRSS:")[1].split()[0]) for text in texts)
 
@@ -77,8 +77,8 @@ class Server:
         self.process.wait(20)
 
 
-class House:
-    """Both contenders before one upstream."""
+class Setup:
+    """tollgate and nginx in front of one upstream."""
 
     def __init__(self, binary, directory, tls, mock_flags=()):
         self.binary, self.directory, self.tls = str(binary), Path(directory), tls
@@ -139,7 +139,7 @@ class House:
 
 
 def load(server, token, connections, seconds):
-    """CPU microseconds per request, and the rate."""
+    """Returns CPU microseconds per request, and requests per second."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "request.lua")]
     before = server.cpu()
     done = subprocess.run(
@@ -155,7 +155,7 @@ def load(server, token, connections, seconds):
 
 
 def unary(house, connections, rounds, seconds):
-    """Medians of CPU per request and rate, by contender; the two take turns."""
+    """Medians of CPU per request and rate for each proxy. Runs alternate."""
     servers = house.contenders()
     seen = {server.name: [] for server in servers}
     for server in servers:
@@ -187,7 +187,7 @@ def open_streams(server, token, count):
 
 
 def memory(house, rounds):
-    """Medians of KiB after the start, and KiB per open stream. Each round begins with fresh processes."""
+    """Medians of KiB after start, and KiB per open stream. Each round starts new processes."""
     seen = {"tollgate": [], "nginx": []}
     for _ in range(rounds):
         for start in (house.tollgate, house.nginx):
@@ -224,7 +224,7 @@ def main():
         for part, tls, upstream in (("unary", False, "plain upstream"), ("tls", True, "TLS upstream")):
             if args.only not in (None, part):
                 continue
-            house = House(args.binary, f"{directory}/{part}", tls)
+            house = Setup(args.binary, f"{directory}/{part}", tls)
             for connections in (1, 32):
                 found = unary(house, connections, args.rounds, args.seconds)
                 (cpu, rate), (nginx_cpu, nginx_rate) = found["tollgate"], found["nginx"]
@@ -233,7 +233,7 @@ def main():
                 row(f"{case}: requests a second", "", rate, nginx_rate)
             house.stop()
         if args.only in (None, "memory"):
-            house = House(args.binary, f"{directory}/memory", False, ["--count", "100000", "--interval", "1s"])
+            house = Setup(args.binary, f"{directory}/memory", False, ["--count", "100000", "--interval", "1s"])
             found = memory(house, min(args.rounds, 3))
             (idle, stream), (nginx_idle, nginx_stream) = found["tollgate"], found["nginx"]
             row("resident after the start", "MiB", idle / 1024, nginx_idle / 1024)
