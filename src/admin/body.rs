@@ -15,7 +15,11 @@ use super::{
     operations::{OPERATIONS, SchemaOf},
     pointer::{self, hint, step, type_in_words, wrong_type},
 };
-use crate::{fault::Fault, name::GroupName, syntax::backticked};
+use crate::{
+    fault::{Cause, Fault},
+    name::GroupName,
+    syntax::backticked,
+};
 
 /// The largest body of a call, in bytes.
 pub const MAX_BODY: usize = 256 << 10;
@@ -55,8 +59,11 @@ pub(super) fn parse<T: DeserializeOwned + JsonSchema>(value: Value) -> Result<T,
         return Err(violation(&body.schema, &error));
     }
     // The schema is generated from the same type. What is left are values that no schema tells apart, such as `1.0`.
-    serde_json::from_value(value)
-        .map_err(|_| pointer::fault("", "it is not of the form that the schema shows"))
+    serde_json::from_value(value).map_err(|_| invalid("", "it is not of the form that the schema shows"))
+}
+
+fn invalid(path: &str, problem: impl AsRef<str>) -> Fault {
+    pointer::fault(path, Cause::InvalidValue, problem)
 }
 
 fn violation(schema: &Value, error: &ValidationError<'_>) -> Fault {
@@ -66,16 +73,18 @@ fn violation(schema: &Value, error: &ValidationError<'_>) -> Fault {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let key = unexpected.first().map(String::as_str).unwrap_or_default();
             let known = properties(schema, error);
-            pointer::fault(&format!("{path}/{}", step(key)), format!("unknown key; {}", hint(key, &known)))
+            let path = format!("{path}/{}", step(key));
+            pointer::fault(&path, Cause::UnknownKey, format!("unknown key; {}", hint(key, &known)))
         }
         ValidationErrorKind::Required { property } => {
-            pointer::fault(&format!("{path}/{}", property.as_str().unwrap_or_default()), "it is missing")
+            let path = format!("{path}/{}", property.as_str().unwrap_or_default());
+            pointer::fault(&path, Cause::MissingKey, "it is missing")
         }
         ValidationErrorKind::Type { kind } => wrong_type(&path, error.instance(), &expected(kind)),
         // An optional field is `null` or of its type: the first alternative has the error that helps.
         ValidationErrorKind::AnyOf { context } => match context.iter().flatten().next() {
             Some(inner) => violation(schema, inner),
-            None => pointer::fault(&path, error.masked().to_string()),
+            None => invalid(&path, error.masked().to_string()),
         },
         ValidationErrorKind::Enum { options } => {
             let options: Vec<&str> =
@@ -83,22 +92,22 @@ fn violation(schema: &Value, error: &ValidationError<'_>) -> Fault {
             let word = |text: &&str| text.len() <= MAX_WORD && text.bytes().all(|b| b.is_ascii_lowercase());
             let given = error.instance().as_str().filter(word);
             let given = given.map_or_else(|| "it".to_owned(), |given| format!("`{given}`"));
-            pointer::fault(&path, format!("{given} is none of {}", backticked(&options)))
+            invalid(&path, format!("{given} is none of {}", backticked(&options)))
         }
-        ValidationErrorKind::MinLength { limit: 1 } => pointer::fault(&path, "it is empty"),
+        ValidationErrorKind::MinLength { limit: 1 } => invalid(&path, "it is empty"),
         ValidationErrorKind::MaxLength { limit } => {
-            pointer::fault(&path, format!("it has more than {limit} characters"))
+            invalid(&path, format!("it has more than {limit} characters"))
         }
         ValidationErrorKind::MinItems { limit: 1 } => {
-            pointer::fault(&path, "it is empty: leave it out for all, or name one")
+            invalid(&path, "it is empty: leave it out for all, or name one")
         }
         ValidationErrorKind::MaxItems { limit } => {
-            pointer::fault(&path, format!("it has more than {limit} entries"))
+            invalid(&path, format!("it has more than {limit} entries"))
         }
         ValidationErrorKind::Pattern { pattern } if pattern == GroupName::PATTERN => {
-            pointer::fault(&path, GroupName::RULE)
+            invalid(&path, GroupName::RULE)
         }
-        _ => pointer::fault(&path, error.masked().to_string()),
+        _ => invalid(&path, error.masked().to_string()),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     accounts::{self, Caller, ConfirmError, Edit, Which},
-    fault::{Fault, Kind},
+    fault::{Cause, Fault, Kind},
     leak,
     name::{GroupName, Owner},
     store::ChangeOutcome,
@@ -22,7 +22,11 @@ use crate::{
 
 /// The owner for a group's name in a path.
 pub(super) fn group(name: &str) -> Result<Owner, Fault> {
-    GroupName::new(name).map(Owner::Group).ok_or_else(|| pointer::fault("the path", GroupName::RULE))
+    let invalid = || {
+        let message = format!("the path: {}", GroupName::RULE);
+        Fault::new(Kind::InvalidRequest, message).because(Cause::InvalidPath)
+    };
+    GroupName::new(name).map(Owner::Group).ok_or_else(invalid)
 }
 
 impl Admin {
@@ -63,7 +67,10 @@ impl Admin {
             (None, None) => Which::All,
             (Some(section), None) => Which::Section(section),
             (Some(section), Some(field)) => Which::Field(section, field),
-            (None, Some(_)) => return Err(pointer::fault("/field", "a field is named with its `section`")),
+            (None, Some(_)) => {
+                let problem = "a field is named with its `section`";
+                return Err(pointer::fault("/field", Cause::MissingKey, problem));
+            }
         };
         self.check_owner(owner, request).await?;
         if let Principal::User(caller) = &request.principal {
@@ -73,7 +80,9 @@ impl Admin {
         let confirmed = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;
         match confirmed {
             Ok(confirmed) => Ok(Response::json(StatusCode::OK, &Confirmation { confirmed })),
-            Err(ConfirmError::Unknown(unknown)) => Err(pointer::fault("", leak::mask(&unknown.to_string()))),
+            Err(ConfirmError::Unknown(unknown)) => {
+                Err(pointer::fault("", Cause::UnknownCredential, leak::mask(&unknown.to_string())))
+            }
             Err(ConfirmError::Contended) => {
                 Err(Fault::new(Kind::StoreUnavailable, ConfirmError::Contended.to_string()))
             }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     accounts::{Credentials, Edit, Stored},
-    fault::Fault,
+    fault::{Cause, Fault},
     fields::{FieldKind, KnownFields},
 };
 
@@ -86,7 +86,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let known = self.known.find(section, field).map_err(|_| {
-            pointer::fault(path, "no provider file has this field any more: `null` takes away what is stored")
+            undeclared(path, "no provider file has this field any more: `null` takes away what is stored")
         })?;
         let (stored, origins) = (parse_value(&known.kind, value, path)?, known.origins.clone());
         self.edits.push(Edit::Set { section: section_name, field: field_name, stored, origins });
@@ -97,7 +97,7 @@ impl Walk<'_> {
         if let Some(name) = self.full_name(section, key) {
             let nested =
                 name.rsplit('.').fold("…".to_owned(), |inner, step| format!("{{\"{step}\":{inner}}}"));
-            return pointer::fault(path, format!("{UNKNOWN} did you mean `{name}`? Nest it: `{nested}`"));
+            return undeclared(path, format!("{UNKNOWN} did you mean `{name}`? Nest it: `{nested}`"));
         }
         let subsection = |other: &str| -> Option<String> {
             let rest =
@@ -108,7 +108,7 @@ impl Walk<'_> {
         let subsections = self.fields.iter().filter_map(|(other, _)| subsection(other));
         let known: BTreeSet<String> = fields.chain(subsections).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        pointer::fault(path, format!("{UNKNOWN} {}", hint(key, &known)))
+        undeclared(path, format!("{UNKNOWN} {}", hint(key, &known)))
     }
 
     /// The only section or field with this dotted name or suffix: the key was written flat, or without its parents.
@@ -137,10 +137,16 @@ fn parse_value(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fa
             return Err(wrong_type(path, other, "a string or null"));
         }
         (FieldKind::OAuth2(_), other) => {
-            return Err(wrong_type(path, other, "an object or null"));
+            let cause = if other.is_string() { Cause::LoginExpected } else { Cause::WrongType };
+            return Err(wrong_type(path, other, "an object or null").because(cause));
         }
     };
-    stored.map_err(|error| pointer::fault(path, error.to_string()))
+    stored.map_err(|error| pointer::fault(path, Cause::InvalidValue, error.to_string()))
+}
+
+/// The fault for a section or field that no provider file declares.
+fn undeclared(path: &str, problem: impl AsRef<str>) -> Fault {
+    pointer::fault(path, Cause::UnknownCredential, problem)
 }
 
 /// The masked document of stored credentials. `unreadable` are those that cannot be decrypted.

@@ -1,7 +1,7 @@
 //! Pagination: `?limit=` and `?after=`, and the `Link` to the next page. Without a limit a list is returned whole.
 
 use crate::{
-    fault::{Fault, Kind},
+    fault::{Cause, Fault, Kind},
     rewrite::value_of,
 };
 
@@ -42,12 +42,14 @@ impl Page {
 /// Parses a count. One that is too large for 64 bits is the same as no limit.
 fn limit(text: &str) -> Result<u64, Fault> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Fault::new(
-            Kind::InvalidRequest,
-            "?limit=: a count is written in digits, as in `?limit=100`",
-        ));
+        return Err(invalid_query("?limit=: a count is written in digits, as in `?limit=100`"));
     }
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+/// The fault for a query parameter.
+pub(super) fn invalid_query(message: &'static str) -> Fault {
+    Fault::new(Kind::InvalidRequest, message).because(Cause::InvalidQuery)
 }
 
 #[cfg(test)]

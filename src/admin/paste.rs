@@ -14,7 +14,7 @@ use super::{
 use crate::{
     accounts::{self, Caller, Edit},
     bind,
-    fault::{Fault, Kind},
+    fault::{Cause, Fault, Kind},
     secret::Secret,
 };
 
@@ -29,13 +29,14 @@ impl Admin {
                 "This token's scopes do not reach `{name}`, the provider of this paste token"
             )));
         }
-        match self.issue_paste_token(caller, provider, request).await? {
-            Some(token) => {
-                let named = BTreeMap::from([(paste.spec.reply.clone(), token.expose().to_owned())]);
-                Ok(Response::json(StatusCode::OK, &PasteToken(named)))
-            }
-            None => Err(Fault::new(Kind::InvalidRequest, paste.spec.missing.clone())),
-        }
+        let token = self.issue_paste_token(caller, provider, request).await?;
+        let missing = || {
+            let message = paste.spec.missing.clone();
+            Fault::new(Kind::InvalidRequest, message).because(Cause::LoginMissing)
+        };
+        let token = token.ok_or_else(missing)?;
+        let named = BTreeMap::from([(paste.spec.reply.clone(), token.expose().to_owned())]);
+        Ok(Response::json(StatusCode::OK, &PasteToken(named)))
     }
 
     /// Makes the paste tokens of the logins that `edits` set, of each provider that the calling token reaches. Returns

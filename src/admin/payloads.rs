@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
-use crate::{accounts::Confirmed, name::GroupName};
+use crate::{accounts::Confirmed, fault::Cause, name::GroupName};
 
 // === requests ===
 
@@ -440,4 +440,17 @@ pub struct FaultDetail {
     pub kind: String,
     /// The stable code.
     pub code: String,
+    /// The exact cause, a stable code. Refused calls of this API have one where a code stands for several causes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = causes()))]
+    pub cause: Option<String>,
+    /// The JSON pointer (RFC 6901) of the part of the body that caused the fault; empty for the whole body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "json-pointer"))]
+    pub at: Option<String>,
+}
+
+/// The codes of all causes.
+fn causes() -> Vec<&'static str> {
+    Cause::ALL.iter().map(|cause| cause.code()).collect()
 }

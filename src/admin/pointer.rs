@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::{
-    fault::{Fault, Kind},
+    fault::{Cause, Fault},
     leak,
     syntax::{backticked, nearest},
 };
@@ -14,9 +14,8 @@ use crate::{
 const MAX_KEY: usize = 32;
 
 /// The fault for a problem at a pointer. The empty pointer is the body itself.
-pub(super) fn fault(pointer: &str, problem: impl AsRef<str>) -> Fault {
-    let place = if pointer.is_empty() { "the body" } else { pointer };
-    Fault::new(Kind::InvalidRequest, format!("{place}: {}", problem.as_ref()))
+pub(super) fn fault(pointer: &str, cause: Cause, problem: impl AsRef<str>) -> Fault {
+    Fault::invalid_at(pointer, cause, problem.as_ref())
 }
 
 /// The fault for a value of the wrong JSON type.
@@ -29,7 +28,7 @@ pub(super) fn wrong_type(pointer: &str, value: &Value, expected: &str) -> Fault 
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    fault(pointer, format!("expected {expected}, got {}", type_in_words(actual)))
+    fault(pointer, Cause::WrongType, format!("expected {expected}, got {}", type_in_words(actual)))
 }
 
 /// A JSON type with its article.

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::{
     Admin, ApiResult, Request, Response, body, json,
-    page::Page,
+    page::{Page, invalid_query},
     payloads::{
         AdminToken, ById, KindOfToken, ListedKind, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken,
         NewToken, Rotated, Token,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     accounts::{self, Caller, Issued, NotRotated, TokenDraft},
     clock::{from_utc, now_ms, utc},
-    fault::{Fault, Kind},
+    fault::{Cause, Fault, Kind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
     store::{self, AdminTokenRevocation, TokenKind},
     table::Table,
@@ -76,7 +76,7 @@ impl Admin {
     }
 
     pub(super) async fn revoke_token(&self, user: &UserId, token: &str, request: &Request) -> ApiResult {
-        let none = || Fault::new(Kind::NotFound, "Token not found");
+        let none = token_not_found;
         let id = TokenId::new(token).ok_or_else(none)?;
         let revoked =
             accounts::revoke_token(&self.store, &request.actor, user, &id).await.map_err(store_fault)?;
@@ -128,7 +128,7 @@ impl Admin {
     }
 
     pub(super) async fn revoke_admin_token(&self, text: &str, request: &Request) -> ApiResult {
-        let none = || Fault::new(Kind::NotFound, "Token not found");
+        let none = token_not_found;
         let id = AdminTokenId::new(text).ok_or_else(none)?;
         match accounts::revoke_admin_token(&self.store, &request.actor, &id).await.map_err(store_fault)? {
             AdminTokenRevocation::Done => Ok(Response::done()),
@@ -145,8 +145,7 @@ impl Admin {
 fn page_of<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) -> ApiResult {
     let page = Page::of(request)?;
     if let Some(after) = &page.after {
-        let none =
-            || Fault::new(Kind::InvalidRequest, "?after=: no such token exists: start again without it");
+        let none = || invalid_query("?after=: no such token exists: start again without it");
         let at = all.iter().position(|(id, _)| id == after).ok_or_else(none)?;
         all.drain(..=at);
     }
@@ -158,9 +157,7 @@ fn page_of<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) ->
 /// The token that a request asks for.
 fn draft(request: &Request) -> Result<TokenDraft, Fault> {
     let new: NewToken = body::parse(json::parse_optional(&request.body)?)?;
-    let scope = |(index, text): (usize, &String)| {
-        scope(text, &request.table).map_err(|problem| pointer::fault(&format!("/scopes/{index}"), problem))
-    };
+    let scope = |(index, text): (usize, &String)| scope(&format!("/scopes/{index}"), text, &request.table);
     let scopes = new.scopes.map(|all| all.iter().enumerate().map(scope).collect::<Result<Vec<_>, _>>());
     Ok(TokenDraft {
         label: new.label.map(|label| display_name("/label", &label)).transpose()?,
@@ -171,31 +168,36 @@ fn draft(request: &Request) -> Result<TokenDraft, Fault> {
 }
 
 /// A scope that the provider files have. The endpoints of a rejected file are unknown: any name of one passes.
-fn scope(text: &str, table: &Table) -> Result<Scope, String> {
-    let scope = Scope::parse(text).ok_or("a scope is written `provider` or `provider/endpoint`")?;
+fn scope(path: &str, text: &str, table: &Table) -> Result<Scope, Fault> {
+    let malformed = "a scope is written `provider` or `provider/endpoint`";
+    let scope = Scope::parse(text).ok_or_else(|| pointer::fault(path, Cause::InvalidValue, malformed))?;
+    let unknown = |problem: String| Err(pointer::fault(path, Cause::UnknownScope, problem));
     let name = &scope.provider;
     if table.rejected.iter().any(|rejected| rejected.name == *name) {
         return Ok(scope);
     }
     let Some(provider) = table.providers.iter().find(|provider| provider.name == *name) else {
         let known: Vec<&str> = table.providers.iter().map(|provider| provider.name.as_str()).collect();
-        return Err(format!("no provider file has the name `{name}`; {}", hint(name.as_str(), &known)));
+        return unknown(format!("no provider file has the name `{name}`; {}", hint(name.as_str(), &known)));
     };
     let known: Vec<&str> = provider.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     match &scope.endpoint {
         Some(endpoint) if !known.contains(&endpoint.as_str()) => {
-            Err(format!("`{name}` has no endpoint `{endpoint}`; {}", hint(endpoint, &known)))
+            unknown(format!("`{name}` has no endpoint `{endpoint}`; {}", hint(endpoint, &known)))
         }
         Some(_) | None => Ok(scope),
     }
 }
 
+fn token_not_found() -> Fault {
+    Fault::new(Kind::NotFound, "Token not found").because(Cause::UnknownToken)
+}
+
 fn expiry(text: &str) -> Result<u64, Fault> {
-    let path = "/expiresAt";
-    let at =
-        from_utc(text).ok_or_else(|| pointer::fault(path, "a time is written as `2030-01-01T00:00:00Z`"))?;
+    let invalid = |problem| pointer::fault("/expiresAt", Cause::InvalidValue, problem);
+    let at = from_utc(text).ok_or_else(|| invalid("a time is written as `2030-01-01T00:00:00Z`"))?;
     if at <= now_ms() {
-        return Err(pointer::fault(path, "it lies in the past"));
+        return Err(invalid("it lies in the past"));
     }
     Ok(at)
 }

@@ -6,14 +6,14 @@ use http::StatusCode;
 
 use super::{
     Admin, ApiResult, Request, Response, body, document, json,
-    page::Page,
+    page::{Page, invalid_query},
     payloads::{AuditEntry, ById, MadeUser, NewUser, User, UserPatch},
     pointer, store_fault,
 };
 use crate::{
     accounts::{self, DisplayName, NewUser as Outcome, UserDraft},
     clock::{now_ms, utc},
-    fault::{Fault, Kind},
+    fault::{Cause, Fault, Kind},
     name::{GroupName, Owner, UserId},
     store::{self, DuplicateNames, UserChange},
 };
@@ -23,7 +23,13 @@ const MAX_ENTRIES: u64 = 1000;
 
 /// The fault for a user who does not exist.
 pub(super) fn user_not_found() -> Fault {
-    Fault::new(Kind::NotFound, "User not found")
+    Fault::new(Kind::NotFound, "User not found").because(Cause::UnknownUser)
+}
+
+/// The fault for a new user without a name, which is also refused if it is empty or not a text.
+fn missing_name() -> Fault {
+    let fault = Fault::new(Kind::InvalidRequest, "Missing required field: name");
+    Fault { at: Some("/name".to_owned()), ..fault.because(Cause::MissingKey) }
 }
 
 /// The user id in a path. A malformed id is that of no user.
@@ -38,14 +44,14 @@ pub(super) fn owner(text: &str) -> Result<Owner, Fault> {
 
 /// Parses a display name or a label.
 pub(super) fn display_name(path: &str, text: &str) -> Result<DisplayName, Fault> {
-    DisplayName::new(text).map_err(|error| pointer::fault(path, error.to_string()))
+    DisplayName::new(text).map_err(|error| pointer::fault(path, Cause::InvalidValue, error.to_string()))
 }
 
 impl Admin {
     pub(super) async fn create_user(&self, request: &Request) -> ApiResult {
         let value = json::parse(&request.body)?;
         if value.get("name").and_then(|name| name.as_str()).is_none_or(str::is_empty) {
-            return Err(Fault::new(Kind::InvalidRequest, "Missing required field: name"));
+            return Err(missing_name());
         }
         let new: NewUser = body::parse(value)?;
         let creds = new.creds.unwrap_or_default();
@@ -83,8 +89,7 @@ impl Admin {
 
     /// The last user of the page before.
     async fn last_of_page(&self, text: &str) -> Result<store::User, Fault> {
-        let none =
-            || Fault::new(Kind::InvalidRequest, "?after=: no such user exists: start again without it");
+        let none = || invalid_query("?after=: no such user exists: start again without it");
         let id = UserId::new(text).ok_or_else(none)?;
         self.store.user(&id).await.map_err(store_fault)?.ok_or_else(none)
     }
@@ -123,10 +128,7 @@ impl Admin {
         let number = |text: &String| text.parse::<u64>().ok();
         let after = page.after.as_ref().map(|text| number(text).ok_or(text)).transpose();
         let after = after.map_err(|_| {
-            Fault::new(
-                Kind::InvalidRequest,
-                "?after=: the number of an entry is written in digits, as in `?after=100`",
-            )
+            invalid_query("?after=: the number of an entry is written in digits, as in `?after=100`")
         })?;
         let entries =
             self.store.audit_page(after.unwrap_or(0), page.read_limit()).await.map_err(store_fault)?;
@@ -148,13 +150,13 @@ pub(super) fn other_key() -> Fault {
 /// Parses the address note.
 fn ip(path: &str, note: &str) -> Result<String, Fault> {
     if note.chars().any(char::is_control) {
-        return Err(pointer::fault(path, "it has control characters"));
+        return Err(pointer::fault(path, Cause::InvalidValue, "it has control characters"));
     }
     Ok(note.to_owned())
 }
 
 fn group(path: &str, name: &str) -> Result<GroupName, Fault> {
-    GroupName::new(name).ok_or_else(|| pointer::fault(path, GroupName::RULE))
+    GroupName::new(name).ok_or_else(|| pointer::fault(path, Cause::InvalidValue, GroupName::RULE))
 }
 
 fn listed(user: &store::User) -> User {

@@ -15,46 +15,57 @@ use super::{
 use crate::{
     accounts::{Actor, MasterKey},
     admin::{Admin, Principal, ProviderFiles, Request},
+    compile::FaultWords,
     control::{self, CallError},
     diag::{Code, Diagnostic},
+    fault::{Basis, Cause},
     files,
     pipeline::{self, Assembled},
     settings::Source,
 };
 
-/// Why a call was refused.
+/// A refused call.
 #[derive(Debug)]
-pub(super) struct Refused {
-    /// The JSON pointer that it is about, if it is about one.
-    pub(super) place: Option<String>,
-    /// What is wrong.
-    pub(super) reason: String,
-    /// By which files that was judged, where no server told.
-    pub(super) judged_by: String,
+pub(super) struct CallRefused {
+    /// The code of the exact cause (see [`Cause`]).
+    cause: Option<String>,
+    /// The JSON pointer of the part of the body that caused the refusal.
+    pub(super) pointer: Option<String>,
+    /// The message, which begins with the pointer.
+    message: String,
+    /// The provider files that the call was checked against, if no server did that.
+    pub(super) files_note: String,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for CallRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
-        }
-        write!(f, "{}{}", self.reason, self.judged_by)
+        write!(f, "{}{}", self.message, self.files_note)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for CallRefused {}
 
-impl Refused {
-    fn new(message: &str, judged_by: String) -> Self {
-        let (place, reason) = match message.split_once(": ") {
-            Some((place, reason)) if place.starts_with('/') => (Some(place.to_owned()), reason),
-            _ => (None, message),
-        };
-        Self { place, reason: reason.to_owned(), judged_by }
+impl CallRefused {
+    /// Reads an error document.
+    fn parse(document: &Value, files_note: String) -> Self {
+        let text = |key| document["error"][key].as_str().map(str::to_owned);
+        let message = text("message").unwrap_or_else(|| "the call was refused, without a reason".to_owned());
+        Self { cause: text("cause"), pointer: text("at"), message, files_note }
+    }
+
+    pub(super) fn is(&self, cause: Cause) -> bool {
+        self.cause.as_deref() == Some(cause.code())
+    }
+
+    /// The message without the pointer, for a reader who knows the place.
+    pub(super) fn problem(&self) -> &str {
+        let pointer = self.pointer.as_deref().unwrap_or_default();
+        let problem = self.message.strip_prefix(pointer).and_then(|rest| rest.strip_prefix(": "));
+        problem.unwrap_or(&self.message)
     }
 }
 
-/// Makes a call; what it answers, or why not.
+/// Makes a call. Returns the response, or a [`CallRefused`].
 pub(super) async fn call(
     context: &Context<'_>,
     method: Method,
@@ -63,7 +74,7 @@ pub(super) async fn call(
 ) -> anyhow::Result<Value> {
     let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
     let served = control::call(&context.settings.data, method.clone(), path, body.clone()).await;
-    let (status, text, judged_by) = match served {
+    let (status, text, files_note) = match served {
         Err(CallError::NotRunning { .. }) => here(context, method, path, body).await?,
         served => served.map(|(status, text)| (status, text, String::new()))?,
     };
@@ -71,11 +82,10 @@ pub(super) async fn call(
     if status.is_success() {
         return Ok(answer);
     }
-    let message = answer["error"]["message"].as_str();
-    Err(Refused::new(message.unwrap_or("the call was refused, without a reason"), judged_by).into())
+    Err(CallRefused::parse(&answer, files_note).into())
 }
 
-/// The answer of the same API without a server, and, where it hangs on provider files, which those were.
+/// Handles a call without a server. Returns also a note about the provider files if the response depends on them.
 async fn here(
     context: &Context<'_>,
     method: Method,
@@ -85,7 +95,7 @@ async fn here(
     let store = context.store().await?;
     let loaded = files::load(&context.settings.providers).context("failed to read the provider files")?;
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &context.settings.secrets));
-    let judged_by = judged_by(context, &assembled);
+    let files_note = files_note(context, &assembled);
     let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
     let admin = Admin { files: ProviderFiles::Loaded(assembled.table.into()), store, key, rekeyer: None };
     let path = path.to_owned();
@@ -94,16 +104,15 @@ async fn here(
     Ok(match admin.handle(&request).await {
         Ok(answer) => (answer.status, answer.body.into(), String::new()),
         Err(fault) => {
-            let by_files = fault.message.contains("no provider") || fault.message.starts_with("/scopes/");
-            let error = serde_json::json!({ "error": { "message": fault.message } });
-            let judged_by = if by_files { judged_by } else { String::new() };
-            (fault.kind.status(), error.to_string().into(), judged_by)
+            let by_files = fault.cause.is_some_and(|cause| cause.basis() == Basis::Files);
+            let files_note = if by_files { files_note } else { String::new() };
+            (fault.kind.status(), FaultWords::of(&fault, "").body(None).into(), files_note)
         }
     })
 }
 
-/// Which files were looked at, and which of them count for nothing here. A server may have others, or other vars.
-fn judged_by(context: &Context<'_>, assembled: &Assembled) -> String {
+/// Notes on the files that were used and on those that were skipped. A server may have others, or other vars.
+fn files_note(context: &Context<'_>, assembled: &Assembled) -> String {
     let settings = context.settings;
     let data = absolute(&settings.data);
     let files = match &settings.providers {

@@ -7,10 +7,10 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    api::{self, Refused},
+    api::{self, CallRefused},
     context::{Context, Report, find_user, read_secret, table},
 };
-use crate::{clock::utc, name::GroupName, secret::Secret};
+use crate::{clock::utc, fault::Cause, name::GroupName, secret::Secret};
 
 /// The arguments of `tollgate credential`.
 #[derive(Args)]
@@ -121,23 +121,22 @@ impl Keeper {
         api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
     }
 
-    /// Why a value is not taken. The place that was asked for is not told once more.
-    fn refusal(&self, place: &str, value: &Value, error: anyhow::Error) -> anyhow::Error {
-        let Some(Refused { place: Some(at), reason, judged_by }) = error.downcast_ref() else {
-            return error;
-        };
-        let asked = format!("/{}", place.replace('.', "/"));
-        let reason = match at.strip_prefix(&asked) {
-            Some("") if value.is_string() && reason.starts_with("expected ") => format!(
+    /// The error of a refused value, without the place, which the user has named.
+    fn refusal(&self, place: &str, error: anyhow::Error) -> anyhow::Error {
+        let Some(refused) = error.downcast_ref::<CallRefused>() else { return error };
+        let Some(pointer) = &refused.pointer else { return error };
+        let (named, problem) = (format!("/{}", place.replace('.', "/")), refused.problem());
+        let problem = match pointer.strip_prefix(&named) {
+            _ if refused.is(Cause::LoginExpected) => format!(
                 "this field holds a login: give its JSON, as in `tollgate credential set {} {place} < login.json`",
                 self.argument
             ),
-            Some(below) if below.starts_with('/') => format!("{below}: {reason}"),
-            Some("") => reason.clone(),
-            _ if asked.starts_with(at) => reason.clone(),
+            Some(below) if below.starts_with('/') => format!("{below}: {problem}"),
+            Some("") => problem.to_owned(),
+            _ if named.starts_with(pointer) => problem.to_owned(),
             _ => return error,
         };
-        anyhow::anyhow!("{reason}{judged_by}")
+        anyhow::anyhow!("{problem}{}", refused.files_note)
     }
 }
 
@@ -153,8 +152,8 @@ async fn set(
     keeper.stored(context).await?;
     let text = read(place)?;
     let value = value(text.expose());
-    let stored = keeper.merge(place, value.clone(), context).await;
-    let stored = stored.map_err(|error| keeper.refusal(place, &value, error));
+    let stored = keeper.merge(place, value, context).await;
+    let stored = stored.map_err(|error| keeper.refusal(place, error));
     stored.with_context(|| format!("failed to store `{place}`"))?;
     Ok(Report::note(format!("stored `{place}` for {}\n", keeper.shown)))
 }

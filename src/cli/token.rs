@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{
-    api::{self, Refused},
+    api::{self, CallRefused},
     context::{Context, Report, find_user, read_secret, table},
 };
 use crate::{
@@ -116,14 +116,16 @@ async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
     Ok(Report { out: format!("{token}\n"), note })
 }
 
-/// What is refused, by the argument that it came from.
+/// Names the argument that a refused value came from.
 fn in_arguments(error: anyhow::Error) -> anyhow::Error {
-    const ARGUMENTS: [(&str, &str); 3] =
-        [("/label", "--label"), ("/scopes", "--scope"), ("/expiresAt", "--expires")];
-    let Some(Refused { place: Some(place), reason, judged_by }) = error.downcast_ref() else { return error };
-    let argument = ARGUMENTS.iter().find(|(begin, _)| place.starts_with(begin));
-    let told = argument.map(|(_, argument)| anyhow!("`{argument}`: {reason}{judged_by}"));
-    told.unwrap_or(error)
+    let Some(refused) = error.downcast_ref::<CallRefused>() else { return error };
+    let argument = match refused.pointer.as_deref().and_then(|pointer| pointer.split('/').nth(1)) {
+        Some("label") => "--label",
+        Some("scopes") => "--scope",
+        Some("expiresAt") => "--expires",
+        _ => return error,
+    };
+    anyhow!("`{argument}`: {}{}", refused.problem(), refused.files_note)
 }
 
 /// It takes nothing away: other admin tokens go on working.

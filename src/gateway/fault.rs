@@ -27,27 +27,21 @@ pub(super) fn response(
     context.set_fault(fault.kind);
     let path = head.uri.path();
     let hit = table.find_canonical(&head.method, path);
-    let words = FaultWords {
-        status: fault.kind.status(),
-        message: &fault.message,
-        code: fault.kind.code(),
-        request_id: context.request_id(),
-    };
+    let words = FaultWords::of(fault, context.request_id());
     build(&words, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()), fault.kind)
 }
 
 /// The response that a rule of the provider's file puts in place of the upstream's.
 pub(super) fn reply(rule: &ResponseRule, hit: &Hit, request_id: &str) -> Response<Body> {
     let kind = Kind::ResponseRule;
-    let words =
-        FaultWords { status: rule.reply_status, message: &rule.message, code: kind.code(), request_id };
+    let fault = Fault::new(kind, rule.message.clone());
+    let words = FaultWords { status: rule.reply_status, ..FaultWords::of(&fault, request_id) };
     build(&words, hit.endpoint().api.as_deref(), kind)
 }
 
 /// The response for a fault outside of a client's request, which has no request id.
 pub fn refuse(fault: &Fault) -> Response<Body> {
-    let (status, code) = (fault.kind.status(), fault.kind.code());
-    build(&FaultWords { status, message: &fault.message, code, request_id: "" }, None, fault.kind)
+    build(&FaultWords::of(fault, ""), None, fault.kind)
 }
 
 fn build(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body> {

@@ -15,6 +15,7 @@ use std::{
 use tollgate::{
     compile,
     diff::{Verdict, diff},
+    fault::Cause,
     files, leak,
     name::FileName,
     origin::Origin,
@@ -328,4 +329,14 @@ fn links_of_documents_lead_somewhere() {
             );
         }
     }
+}
+
+#[test]
+fn the_docs_list_every_cause_of_a_refusal() {
+    let docs = fs::read_to_string(root().join("docs/accounts.md")).unwrap();
+    let (_, table) = docs.split_once("| `cause` | meaning |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with("| `"));
+    let listed: Vec<&str> = rows.filter_map(|line| line.split('`').nth(1)).collect();
+    let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.code()).collect();
+    assert_eq!(listed, causes);
 }

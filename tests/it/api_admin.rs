@@ -539,6 +539,37 @@ fn concurrent_merges_leave_all_fields() {
 }
 
 #[test]
+fn a_refusal_has_a_cause_and_a_pointer() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let (id, _) = api.user("bob");
+    let check = |line: &str, body: &str, cause: Option<&str>, at: Option<&str>| {
+        let error = &api.send(line, body.as_bytes()).body["error"];
+        let text = |key: &str| error.get(key).map(|value| value.as_str().unwrap());
+        assert_eq!((text("cause"), text("at")), (cause, at), "{line} {body}");
+    };
+    let users = "POST /admin/users";
+    check(users, "{", Some("invalid_json"), None);
+    check(users, "{}", Some("missing_key"), Some("/name"));
+    check(users, r#"{"name":"x","name":"y"}"#, Some("duplicate_key"), Some("/name"));
+    check(users, r#"{"name":"x","nmae":1}"#, Some("unknown_key"), Some("/nmae"));
+    check(users, r#"{"name":"x","ip":7}"#, Some("wrong_type"), Some("/ip"));
+    check(users, r#"{"name":"x","group":"No!"}"#, Some("invalid_value"), Some("/group"));
+    check(users, r#"{"name":"x","creds":{"nope":{}}}"#, Some("unknown_credential"), Some("/creds/nope"));
+    let creds = format!("PUT /admin/users/{id}/creds");
+    check(&creds, "[]", Some("wrong_type"), Some(""));
+    check(&creds, r#"{"providers":{"t":{"apiKey":7}}}"#, Some("wrong_type"), Some("/providers/t/apiKey"));
+    let tokens = format!("POST /admin/users/{id}/tokens");
+    check(&tokens, r#"{"scopes":["a b"]}"#, Some("invalid_value"), Some("/scopes/0"));
+    check(&tokens, r#"{"scopes":["t","nope"]}"#, Some("unknown_scope"), Some("/scopes/1"));
+    check("GET /admin/users?limit=x", "", Some("invalid_query"), None);
+    check("GET /admin/credentials/groups/No!", "", Some("invalid_path"), None);
+    check(&format!("GET /admin/users/{NOBODY}"), "", Some("unknown_user"), None);
+    check(&format!("DELETE /admin/users/{id}/tokens/x"), "", Some("unknown_token"), None);
+    check("GET /admin/nothing", "", None, None);
+}
+
+#[test]
 fn bodies_have_a_bound() {
     let world = World::new();
     let api = Api::admin(&world);

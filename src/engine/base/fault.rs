@@ -15,6 +15,10 @@ pub struct Fault {
     pub kind: Kind,
     /// One sentence for a person, naming the provider where there is one.
     pub message: Cow<'static, str>,
+    /// The exact cause, for programs. Only refused calls of tollgate's own API have one.
+    pub cause: Option<Cause>,
+    /// The JSON pointer (RFC 6901) of the part of the body that caused the fault. The empty one is the whole body.
+    pub at: Option<String>,
 }
 
 /// Who has to act for the fault to go away.
@@ -31,7 +35,20 @@ pub enum Blame {
 impl Fault {
     /// A fault of `kind` with a message for a person.
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), cause: None, at: None }
+    }
+
+    /// The same fault with its exact cause.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// A fault about the part of a body at a JSON pointer. The message begins with the pointer.
+    pub fn invalid_at(pointer: &str, cause: Cause, problem: &str) -> Self {
+        let place = if pointer.is_empty() { "the body" } else { pointer };
+        let message = format!("{place}: {problem}");
+        Self { at: Some(pointer.to_owned()), ..Self::new(Kind::InvalidRequest, message).because(cause) }
     }
 
     /// The caller's token is missing, unknown, expired or revoked.
@@ -175,9 +192,83 @@ impl Kind {
     }
 }
 
+macro_rules! causes {
+    ($($(#[$doc:meta])* $cause:ident $code:literal $basis:ident;)*) => {
+        /// The exact cause of a refused call of tollgate's own API, within its [`Kind`]. The code of each is stable:
+        /// programs may match on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Cause { $($(#[$doc])* $cause,)* }
+
+        impl Cause {
+            /// All causes, in the order of the table.
+            pub const ALL: &'static [Cause] = &[$(Cause::$cause,)*];
+
+            /// The stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Cause::$cause => $code,)* }
+            }
+
+            /// The input that has to change for the call to pass.
+            pub fn basis(self) -> Basis {
+                match self { $(Cause::$cause => Basis::$basis,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    /// The body is not JSON.
+    InvalidJson "invalid_json" Call;
+    /// An object has a key twice.
+    DuplicateKey "duplicate_key" Call;
+    /// A key that the operation does not know.
+    UnknownKey "unknown_key" Call;
+    /// A required key is missing.
+    MissingKey "missing_key" Call;
+    /// A value of another JSON type than the operation takes.
+    WrongType "wrong_type" Call;
+    /// A value of the right type that is not allowed: too long, empty, in the past, of the wrong form.
+    InvalidValue "invalid_value" Call;
+    /// A part of the path that cannot be a name.
+    InvalidPath "invalid_path" Call;
+    /// A query parameter that is not allowed.
+    InvalidQuery "invalid_query" Call;
+    /// A credentials section or field that no provider file declares.
+    UnknownCredential "unknown_credential" Files;
+    /// A text for a field that holds an OAuth login, which is an object.
+    LoginExpected "login_expected" Call;
+    /// There is no login to make a token for.
+    LoginMissing "login_missing" Accounts;
+    /// A scope for a provider or endpoint that no provider file declares.
+    UnknownScope "unknown_scope" Files;
+    /// The user does not exist.
+    UnknownUser "unknown_user" Accounts;
+    /// The token does not exist.
+    UnknownToken "unknown_token" Accounts;
+}
+
+/// The input that a [`Cause`] depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The call alone.
+    Call,
+    /// The provider files that serve: another set of files may allow the same call.
+    Files,
+    /// Users, tokens and credentials.
+    Accounts,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_have_unique_codes() {
+        let mut codes: Vec<_> = Cause::ALL.iter().map(|cause| cause.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Cause::ALL.len());
+    }
 
     #[test]
     fn codes_are_unique_and_blame_fits_the_status() {

@@ -229,7 +229,7 @@ fn answered(hit: &Hit, answer: &TestAnswer) -> Seen {
 /// What the client is told of a fault.
 fn told(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Seen {
     let code = fault.kind.code();
-    let words = FaultWords { status, message: &fault.message, code, request_id: "test" };
+    let words = FaultWords { status, ..FaultWords::of(fault, "test") };
     Seen {
         status: Some(status),
         message: Some(fault.message.clone().into_owned()),

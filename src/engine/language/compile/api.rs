@@ -12,6 +12,7 @@ use super::{
 use crate::{
     base::{
         diag::{At, Code, Diagnostic},
+        fault::{Cause, Fault},
         name::FileName,
     },
     language::syntax::{self, Parsed},
@@ -40,6 +41,11 @@ pub struct FaultWords<'a> {
     pub code: &'a str,
     /// The request's id.
     pub request_id: &'a str,
+    /// The code of the exact cause, and the JSON pointer of the part of the body. Only refused calls of tollgate's own
+    /// API have them, and only the plain format shows them.
+    pub cause: Option<&'a str>,
+    /// See `cause`.
+    pub at: Option<&'a str>,
 }
 
 #[derive(Debug)]
@@ -86,10 +92,28 @@ pub(super) fn plain_error_body(words: &FaultWords<'_>) -> String {
         400..500 => "invalid_request_error",
         _ => "api_error",
     };
-    serde_json::json!({ "error": { "message": words.message, "type": kind, "code": words.code } }).to_string()
+    let mut error = serde_json::json!({ "message": words.message, "type": kind, "code": words.code });
+    for (key, value) in [("cause", words.cause), ("at", words.at)] {
+        if let Some(value) = value {
+            error[key] = value.into();
+        }
+    }
+    serde_json::json!({ "error": error }).to_string()
 }
 
-impl FaultWords<'_> {
+impl<'a> FaultWords<'a> {
+    /// The error of a fault.
+    pub fn of(fault: &'a Fault, request_id: &'a str) -> Self {
+        Self {
+            status: fault.kind.status(),
+            message: &fault.message,
+            code: fault.kind.code(),
+            request_id,
+            cause: fault.cause.map(Cause::code),
+            at: fault.at.as_deref(),
+        }
+    }
+
     /// The body in the format of `api`, or in the plain one.
     pub fn body(&self, api: Option<&Api>) -> String {
         api.map_or_else(|| plain_error_body(self), |api| api.error_body(self))

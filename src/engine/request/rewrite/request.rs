@@ -254,5 +254,5 @@ fn authenticate(
 fn unsendable(provider: &bind::Provider, what: &str) -> Fault {
     let message: Cow<'static, str> =
         format!("The request to {} cannot be sent: {what} is malformed", provider.name).into();
-    Fault { kind: Kind::RewriteFailed, message }
+    Fault::new(Kind::RewriteFailed, message)
 }
