@@ -3,6 +3,7 @@
 //!
 //! A failed notification is a line in the log. It changes nothing about serving.
 
+use crate::numbers::millis;
 use std::{
     convert::Infallible,
     ffi::OsStr,
@@ -132,10 +133,6 @@ async fn watch(heartbeats: &[Heartbeat], started: Instant, limit: Duration) -> I
 /// The first worker without a heartbeat within the limit.
 fn late(beats: impl IntoIterator<Item = u64>, now_ms: u64, limit_ms: u64) -> Option<usize> {
     beats.into_iter().position(|last_ms| now_ms.saturating_sub(last_ms) > limit_ms)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

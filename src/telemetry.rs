@@ -27,7 +27,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{access_record::AccessRecord, settings::LogFormat};
+use crate::{access_record::AccessRecord, numbers::millis, settings::LogFormat};
 
 /// Capacity of the queue of lines.
 const MAX_LINES: usize = 4096;
@@ -206,7 +206,7 @@ fn access_line(record: &AccessRecord) {
         status = record.status.map(|status| status.as_u16()),
         fault = record.fault,
         bytes_out = record.bytes_out,
-        ms = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
+        ms = millis(record.duration),
         end = record.end.as_str(),
         "request"
     );

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{Report, counted};
-use crate::store::{self, Inventory};
+use super::context::Report;
+use crate::{
+    numbers::counted,
+    store::{self, Inventory},
+};
 
 /// Copy the database to a new file, also while tollgate serves
 ///

@@ -18,6 +18,7 @@ use crate::{
     diag::{self, Code, Diagnostic, Entry, MAX_FINDINGS, Severity, Sources},
     files,
     lint::Levels,
+    numbers::counted,
     pipeline::{self, Loaded},
     settings::{DEFAULT_PROVIDERS, Given, Places, Settings, SettingsError, Source, resolve},
 };
@@ -213,7 +214,7 @@ impl Checked {
         let wrong: Vec<_> = wrong
             .into_iter()
             .filter(|(number, _)| *number > 0)
-            .map(|(number, what)| count(number, what))
+            .map(|(number, what)| counted(number, what))
             .collect();
         if number(Severity::Error) > 0 {
             return format!("{what}: {} in {providers} providers", wrong.join(", "));
@@ -287,10 +288,6 @@ pub(super) fn places(
         Failure::Usage(error) | Failure::Io(error) => error,
     })?;
     Ok(found.into_iter().map(|one| (one.source, one.only)).collect())
-}
-
-pub(super) fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// A path as it is written relative to where the user stands.

@@ -165,11 +165,6 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     text
 }
 
-/// How many of what, in words.
-pub(super) fn counted(number: i64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 /// The settings of a test: all below one directory, with the provider `demo` and two sections.
 #[cfg(test)]
 pub(super) fn settings(dir: &std::path::Path) -> Settings {

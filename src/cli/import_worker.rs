@@ -12,11 +12,13 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use zeroize::Zeroizing;
 
-use super::context::{Context, Report, counted, has_no_store};
+use super::context::{Context, Report, has_no_store};
 use crate::{
     accounts::{Actor, MasterKey, Newcomer, import_user},
     clock::now_ms,
-    compile, files, pipeline,
+    compile, files,
+    numbers::counted,
+    pipeline,
     store::Imported,
     syntax::FieldKind,
 };
@@ -118,9 +120,7 @@ fn counted_are(number: usize) -> String {
 }
 
 fn told(newcomers: &[Newcomer], dry_run: bool) -> String {
-    let sum = |of: fn(&Newcomer) -> usize| {
-        i64::try_from(newcomers.iter().map(of).sum::<usize>()).unwrap_or(i64::MAX)
-    };
+    let sum = |of: fn(&Newcomer) -> usize| newcomers.iter().map(of).sum::<usize>();
     let counts = [
         counted(sum(|_| 1), "user"),
         counted(sum(|one| one.tokens.len()), "token"),

@@ -10,6 +10,7 @@ use crate::{
     compile,
     diag::{At, Sources},
     files::{SourceTree, policy_path},
+    numbers::counted,
     pipeline::{self, Loaded},
     prove::{self, Breach, Verdict},
     settings::{Given, Places, Source, resolve},
@@ -114,7 +115,7 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
         let word = if breaches.is_empty() { "holds " } else { "BROKEN" };
         let concerns = match concerns {
             0 => "says something of no provider".to_owned(),
-            number => count(*number, "provider"),
+            number => counted(number, "provider"),
         };
         line(
             &mut text,
@@ -131,7 +132,11 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
     let broken = verdicts.iter().filter(|verdict| !verdict.breaches.is_empty()).count();
     line(
         &mut text,
-        format_args!("{}: {} hold, {broken} broken", count(verdicts.len(), "rule"), verdicts.len() - broken),
+        format_args!(
+            "{}: {} hold, {broken} broken",
+            counted(verdicts.len(), "rule"),
+            verdicts.len() - broken
+        ),
     );
     text
 }
@@ -179,10 +184,6 @@ fn told(sources: &Sources, breach: &Breach) -> Value {
 fn at(sources: &Sources, at: &At) -> Value {
     let (line, column) = sources.line_column(at);
     json!({ "file": &*at.file, "line": line, "column": column })
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {

@@ -10,15 +10,13 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::sleep;
 
-use super::{
-    context::{Report, counted},
-    hold::hold,
-};
+use super::{context::Report, hold::hold};
 use crate::{
     accounts::{
         Actor, KeySources, MasterKey, RekeyState, RekeyStatus, Rekeyed, Settled, prepare_rekey, rekey,
     },
     control::{self, CallError},
+    numbers::counted,
     store::{DATABASE, Store},
 };
 
@@ -87,7 +85,7 @@ async fn by_server(args: &Args, data: &Path) -> anyhow::Result<Rekeyed> {
 
 fn told(done: &Rekeyed, data: &Path) -> String {
     let Rekeyed { id, credentials, unreadable, settled } = done;
-    let sealed = counted(i64::try_from(*credentials).unwrap_or(i64::MAX), "credential");
+    let sealed = counted(credentials, "credential");
     let mut lines = vec![format!("the master key is `{id}` now: {sealed} sealed anew\n")];
     if *unreadable > 0 {
         lines.push(format!(

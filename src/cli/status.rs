@@ -14,6 +14,7 @@ use crate::{
     control,
     diag::Severity,
     files::{FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
+    numbers::counted,
     telemetry::escaped,
 };
 
@@ -85,7 +86,7 @@ fn report(status: &Status, all: bool) -> String {
     if status.omitted > 0 {
         line(
             &mut text,
-            format_args!("and {} more, not shown: mend these first", count(status.omitted, "finding")),
+            format_args!("and {} more, not shown: mend these first", counted(status.omitted, "finding")),
         );
     }
     text
@@ -104,14 +105,14 @@ fn verdict(status: &Status) -> String {
     };
     parts.extend([
         format!("generation {} since {}", status.generation, status.since),
-        count(counts.providers, "provider"),
-        count(counts.routes, "route"),
+        counted(counts.providers, "provider"),
+        counted(counts.routes, "route"),
         watching.to_owned(),
     ]);
     let told = status.files.iter().flat_map(|file| &file.diagnostics);
     let warnings = told.filter(|one| one.severity == Severity::Warning).count();
     if warnings > 0 {
-        parts.push(count(warnings, "warning"));
+        parts.push(counted(warnings, "warning"));
     }
     format!("{}: {}", if status.ok { "ok" } else { "NOT OK" }, parts.join(", "))
 }
@@ -143,10 +144,6 @@ fn file(text: &mut String, file: &FileStatus) {
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("a string takes all that is written to it");
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::{
     explain::{self, Caller, Held, Scene},
     files,
     filetest::{self, Case, Coverage, Item, Problem, Suite, Verdict, Wrong},
+    numbers::counted,
     pipeline::Loaded,
     secret::Secret,
     settings::Source,
@@ -258,10 +259,9 @@ fn not_covered(text: &mut String, loaded: &Loaded, item: &Item) {
 
 fn summary(results: &Results, coverage: bool) -> String {
     let passed = results.ran - results.failed;
-    let mut text =
-        format!("{}: {passed} passed, {} failed", check::count(results.ran, "test"), results.failed);
+    let mut text = format!("{}: {passed} passed, {} failed", counted(results.ran, "test"), results.failed);
     if results.broken > 0 {
-        put(&mut text, format_args!("; {} in the files", check::count(results.broken, "error")));
+        put(&mut text, format_args!("; {} in the files", counted(results.broken, "error")));
     }
     text.push('\n');
     if coverage {
@@ -281,10 +281,9 @@ fn shown_percent(percent: f64) -> String {
 }
 
 fn plural(count: usize, kind: &str) -> String {
-    match (count, kind) {
-        (1, kind) => format!("1 {kind}"),
-        (_, "egress") => format!("{count} egresses"),
-        (_, "auth entry") => format!("{count} auth entries"),
-        (_, kind) => format!("{count} {kind}s"),
+    match kind {
+        "egress" if count != 1 => format!("{count} egresses"),
+        "auth entry" if count != 1 => format!("{count} auth entries"),
+        kind => counted(count, kind),
     }
 }

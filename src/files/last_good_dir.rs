@@ -22,7 +22,7 @@ use super::{
     SourceFile, log,
     tree::{BUILT_IN, Inputs, display_path},
 };
-use crate::{hex, name::FileName, pipeline::Folder};
+use crate::{hex, name::FileName, numbers::millis, pipeline::Folder};
 
 /// The version of the index format. Other versions are ignored.
 const VERSION: u32 = 1;
@@ -213,8 +213,7 @@ impl LastGoodFiles {
 
     /// The time at which it expires, in milliseconds since 1970; `None` if it is not stale.
     pub(super) fn expiry_ms(&self, max: Duration) -> Option<u64> {
-        let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
-        self.stale_since_ms.map(|since| since.saturating_add(max))
+        self.stale_since_ms.map(|since| since.saturating_add(millis(max)))
     }
 }
 

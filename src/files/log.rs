@@ -9,7 +9,7 @@ use super::{
     Finding, Status,
     scan::{Changes, ScanReport, Trigger},
 };
-use crate::{diag::Severity, name::FileName};
+use crate::{diag::Severity, name::FileName, numbers::millis};
 
 /// The most findings that are logged for one scan.
 const MAX_LOGGED: usize = 50;
@@ -125,8 +125,4 @@ pub(super) fn saved_again() {
 
 pub(super) fn reloader_failed(problem: &str) {
     tracing::error!("{problem}");
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

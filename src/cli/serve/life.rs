@@ -18,6 +18,7 @@ use crate::{
     control::Socket,
     files::{Live, Reloader, StatusCounts},
     gateway::Readiness,
+    numbers::millis,
     settings::Settings,
     store::Store,
     systemd,
@@ -99,8 +100,8 @@ pub(super) async fn live(mut running: Running, signals: Signals, settings: &Sett
     let (delay, grace) = (settings.drain_delay, settings.grace);
     tracing::info!(
         signal,
-        drain_delay_ms = as_millis(delay),
-        grace_ms = as_millis(grace),
+        drain_delay_ms = millis(delay),
+        grace_ms = millis(grace),
         "stopping: `/readyz` says so"
     );
     systemd::stopping(delay + grace + LAST_STEPS);
@@ -165,8 +166,4 @@ async fn finish(running: Running) {
     }
     reloader.stop();
     let _ = timeout(LAST_WORDS, store.close()).await;
-}
-
-fn as_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

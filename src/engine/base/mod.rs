@@ -6,6 +6,7 @@ pub mod leak;
 pub mod diag;
 pub mod fault;
 pub mod name;
+pub mod numbers;
 pub mod origin;
 pub mod own_paths;
 pub mod secret;

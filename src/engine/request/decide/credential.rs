@@ -12,6 +12,7 @@ use crate::{
     base::{
         fault::{Fault, Kind},
         name::Owner,
+        numbers::millis,
         secret::Secret,
     },
     language::{
@@ -249,8 +250,7 @@ fn reason(login: Login<'_>, oauth: &OAuth, now_ms: u64) -> Option<RefreshReason>
 
 /// Whether an access token expires within this time. One without a known end does not.
 pub fn expires_within(expires_at_ms: Option<u64>, now_ms: u64, time: Duration) -> bool {
-    let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    expires_at_ms.is_some_and(|at| at <= now_ms.saturating_add(time_ms))
+    expires_at_ms.is_some_and(|at| at <= now_ms.saturating_add(millis(time)))
 }
 
 /// Refuses to send a credential where it was not saved for.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Became, Change, Diff, Group, Verdict, What};
+use crate::base::numbers::counted;
 
 /// Providers of a group that are named; the others are counted.
 const NAMES: usize = 5;
@@ -68,7 +69,7 @@ fn summary(diff: &Diff) -> String {
     let counts: Vec<String> = counts
         .iter()
         .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| format!("{} {what}", plural(*number, "provider")))
+        .map(|(number, what)| format!("{} {what}", counted(number, "provider")))
         .collect();
     match diff.verdict {
         Verdict::Same => "the same: nothing that is served differs".to_owned(),
@@ -82,10 +83,6 @@ fn summary(diff: &Diff) -> String {
 
 fn widen(number: usize) -> String {
     if number == 1 { "1 change widens".to_owned() } else { format!("{number} changes widen") }
-}
-
-fn plural(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn title(group: &Group, shown: impl Fn(&str) -> String) -> String {
