@@ -21,9 +21,9 @@ use crate::{
 /// The context of a request up to the head of its response.
 #[derive(Debug)]
 pub(super) struct RequestContext {
-    /// Whether pages of other origins may read the response. If not, caches may not store it.
+    /// Pages of other origins may read the response. If not, caches may not store it.
     cors: bool,
-    /// Whether the response has no body, whatever its head says.
+    /// The response has no body, even where its head announces one.
     is_head: bool,
     client: IpAddr,
     guard: AccessRecordGuard,

@@ -12,9 +12,9 @@ use crate::{
 
 /// The refreshes that a request has asked for, and their outcomes.
 #[derive(Debug, Default)]
-pub(super) struct AuthRateLimit(Vec<(RefreshRequest, Result<Refreshed, RefreshError>)>);
+pub(super) struct RefreshAttempts(Vec<(RefreshRequest, Result<Refreshed, RefreshError>)>);
 
-impl AuthRateLimit {
+impl RefreshAttempts {
     /// Refreshes a login. Boxed, since it is rare: a warm request should not carry its state.
     pub(super) async fn refresh(&mut self, refresher: &Refresher, wanted: RefreshRequest) {
         let outcome = Box::pin(refresher.refresh(wanted.clone())).await;
@@ -37,11 +37,11 @@ impl AuthRateLimit {
     }
 }
 
-/// What each owner offers for the fields of an endpoint's provider: the user, the group, everybody.
+/// The candidates of each owner (the user, the group, everybody) for the fields of an endpoint's provider.
 pub(super) fn owners<'c>(
     caller: &'c Caller,
     hit: &'c Hit,
-    attempts: &'c AuthRateLimit,
+    attempts: &'c RefreshAttempts,
 ) -> impl Iterator<Item = impl Fn(&str) -> Option<Candidate<'c>>> {
     let section = hit.section();
     caller.credentials.iter().map(move |(owner, credentials)| {
@@ -60,8 +60,8 @@ pub(super) fn owners<'c>(
     })
 }
 
-/// What the refresher needs to know: all of it, since the files may change meanwhile.
-pub(super) fn wanted(refresh: Refresh<'_>) -> RefreshRequest {
+/// The request to the refresher. It has everything from this request's snapshot: the files may change meanwhile.
+pub(super) fn refresh_request(refresh: Refresh<'_>) -> RefreshRequest {
     let Refresh { owner, section, field, access_token, refresh_token, oauth, reason } = refresh;
     RefreshRequest {
         place: CredentialKey { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },

@@ -48,7 +48,7 @@ use crate::{
 use context::RequestContext;
 use relay::Outbound;
 
-/// What one worker serves requests with. No worker waits for another.
+/// Everything that one worker serves requests with. No worker waits for another.
 #[derive(Debug)]
 pub struct Worker {
     /// Which requests its listener serves.

@@ -3,20 +3,20 @@
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{Body, InFlight, fault::json};
-use crate::decide::Own;
+use crate::decide::OwnAnswer;
 
 /// The page at `/config`: a placeholder until there is a real one.
 const CONFIG_PAGE: &str = include_str!("config.html");
 
-pub(super) fn answer(own: Own, InFlight { worker, table, .. }: InFlight<'_>) -> Response<Body> {
+pub(super) fn answer(own: OwnAnswer, InFlight { worker, table, .. }: InFlight<'_>) -> Response<Body> {
     match own {
-        Own::Preflight => preflight(),
-        Own::Alive => health(StatusCode::OK, "ok"),
-        Own::Ready => {
+        OwnAnswer::Preflight => preflight(),
+        OwnAnswer::Alive => health(StatusCode::OK, "ok"),
+        OwnAnswer::Ready => {
             let (status, word) = worker.ready.status(!table.providers.is_empty());
             health(status, word)
         }
-        Own::ConfigPage => config_page(),
+        OwnAnswer::ConfigPage => config_page(),
     }
 }
 

@@ -7,7 +7,7 @@ use hyper::body::{Body as _, Incoming};
 use super::{
     Body, InFlight, Worker, body,
     context::RequestContext,
-    credential::{self, AuthRateLimit},
+    credential::{self, RefreshAttempts},
     fault,
 };
 use crate::{
@@ -36,12 +36,12 @@ pub(super) async fn relay(
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let Outbound { request: InFlight { worker, head, .. }, call, caller } = outbound;
-    let mut attempts = AuthRateLimit::default();
+    let mut attempts = RefreshAttempts::default();
     let sendable = loop {
         match call.credential(credential::owners(caller, &call.hit, &attempts), now_ms())? {
             Credential::Ready(sendable) => break sendable,
             Credential::Refresh(refresh, _) => {
-                let wanted = credential::wanted(refresh);
+                let wanted = credential::refresh_request(refresh);
                 attempts.refresh(&worker.refresher, wanted).await;
             }
         }
@@ -55,7 +55,7 @@ pub(super) async fn relay(
     let watch = upload.watch();
     let reply = match send(worker, &call.hit, upstream, upload).await {
         Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
-            match sendable.refresh(RefreshReason::Refused).map(credential::wanted) {
+            match sendable.refresh(RefreshReason::Refused).map(credential::refresh_request) {
                 Some(wanted) => {
                     retry(outbound, attempts, wanted, watch.as_ref(), context).await.unwrap_or(reply)
                 }
@@ -71,7 +71,7 @@ pub(super) async fn relay(
     Ok(response(outbound, reply, watch, context))
 }
 
-/// The response to the client: the upstream's answer, or what a rule of the provider's file puts in its place.
+/// The response to the client: the upstream's answer, or the reply that a rule of the provider's file puts in its place.
 fn response(
     Outbound { request: InFlight { worker, head, .. }, call, .. }: Outbound<'_>,
     reply: Response<Download>,
@@ -119,11 +119,11 @@ async fn send(
     worker.upstream.send(origin, request, deadlines).await
 }
 
-/// The answer to the request sent once more, with another access token. None, and the 401 stands: if the body was too
+/// The answer to the request sent once more, with another access token. None, and the 401 is relayed: if the body was too
 /// large to be copied, if there is no other token, or if it cannot be sent.
 async fn retry(
     Outbound { request: InFlight { worker, .. }, call, caller }: Outbound<'_>,
-    mut attempts: AuthRateLimit,
+    mut attempts: RefreshAttempts,
     refused: RefreshRequest,
     watch: Option<&UploadWatch>,
     context: &RequestContext,
@@ -157,18 +157,22 @@ fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>) -> Upload {
 fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
     let kind = error.kind();
     let provider = &hit.provider.name;
-    let what = match kind {
-        Kind::UpstreamDns => "its name does not resolve",
-        Kind::UpstreamForbidden => "its name leads to an address that must not be called",
-        Kind::UpstreamRefused => "it refused the connection or cannot be reached",
-        Kind::UpstreamConnectTimeout => "it did not accept a connection in time",
-        Kind::UpstreamTls => "the TLS handshake failed",
-        Kind::UpstreamReset => "it closed the connection before it answered",
-        Kind::UpstreamMalformed => "its answer is not valid HTTP",
-        Kind::UpstreamTimeout => "it did not begin its answer in time",
-        Kind::BodyTooLarge => return body_too_large(hit.provider.max_body),
-        Kind::BodyTimeout => return Fault::new(kind, "The request's body did not arrive in time"),
-        _ => return Fault::new(kind, "The request's body broke off"),
+    let what = match error {
+        SendError::Dns { .. } => "its name does not resolve",
+        SendError::Forbidden { .. } => "its name leads to an address that must not be called",
+        SendError::Refused { .. } if kind != Kind::UpstreamConnectTimeout => {
+            "it refused the connection or cannot be reached"
+        }
+        SendError::Refused { .. } | SendError::ConnectTimeout { .. } => {
+            "it did not accept a connection in time"
+        }
+        SendError::Tls { .. } => "the TLS handshake failed",
+        SendError::Reset(_) => "it closed the connection before it answered",
+        SendError::Malformed(_) => "its answer is not valid HTTP",
+        SendError::Timeout(_) => "it did not begin its answer in time",
+        SendError::BodyTooLarge { .. } => return body_too_large(hit.provider.max_body),
+        SendError::BodyStalled(_) => return Fault::new(kind, "The request's body did not arrive in time"),
+        SendError::ClientGone => return Fault::new(kind, "The request's body broke off"),
     };
     tracing::warn!(
         request_id = context.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "upstream request failed"

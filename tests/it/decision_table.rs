@@ -153,7 +153,7 @@ const ROWS: &[Row] = &[
     // Providers: the credential.
     Row("No credential", Only, "GET /empty/get", &[], Known, Refused(401, "credential_missing", "No API key configured for empty")),
     Row("", Only, "POST /empty/post", &["Content-Length: 9"], Known, Refused(401, "credential_missing", "No API key configured for empty")),
-    Row("An expired login", Only, "GET /expired/get", &[], Known, Refused(401, "credential_expired", "The login stored for expired has expired: store it anew")),
+    Row("An expired login", Only, "GET /expired/get", &[], Known, Refused(401, "credential_expired", "The login stored for expired has expired: store it again")),
     Row("A credential that was saved for another host", Only, "GET /moved/get", &[], Known, Refused(403, "credential_moved", "The credential stored for moved was saved for http://old.example, and moved now leads to http://...")),
     // Providers: the body.
     Row("A body that is too large", Only, "POST /small/post", &["Content-Length: 9"], Known, Refused(413, "body_too_large", "The request's body is larger than 8 bytes")),
@@ -164,7 +164,7 @@ const ROWS: &[Row] = &[
     Row("No credential is needed", Only, "GET /open/get", &[], Known, Sent("/get")),
 ];
 
-/// What a player decided, comparable between players.
+/// The decision of a player, comparable between players.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     Refused(u16, String, String),
@@ -188,7 +188,7 @@ impl Row {
         self.3.iter().filter_map(|line| line.split_once(": ")).collect()
     }
 
-    /// Whether authentication decides, which only the gateway does.
+    /// True if authentication decides, which only the gateway does.
     fn is_unauthenticated(&self) -> bool {
         matches!(self.5, Refused(_, "invalid_token" | "invalid_admin_token", _))
     }
@@ -349,7 +349,7 @@ fn refused(status: u16, fault: &Value) -> Outcome {
 
 // === `tollgate explain` ===
 
-/// What it says; none, if the row is about what it never looks at: the listener, authentication, a missing `Host`.
+/// Its decision; none, if the row is about something that it never looks at: the listener, authentication, a missing `Host`.
 fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
     let is_said =
         row.1 == Only && !row.3.contains(&"-Host") && row.method() != "CONNECT" && !row.is_unauthenticated();
@@ -384,7 +384,7 @@ fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
 
 // === A file's own test ===
 
-/// Whether a provider file's own test, which expects what the row says, passes. None, if a test cannot say the row: it is
+/// The outcome of a provider file's own test that expects the row's decision. None, if a test cannot say the row: it is
 /// about one provider alone, and nothing is stored.
 fn tested(row: &Row) -> Option<Result<(), String>> {
     const BASE: &str = "https://api.example";

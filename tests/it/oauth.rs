@@ -10,11 +10,11 @@ use tollgate::clock::now_ms;
 use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Next, Upstream, Wire, World};
 
 const EXPIRED: Fault<'_> =
-    Fault(401, "credential_expired", "The login stored for t has expired: store it anew");
+    Fault(401, "credential_expired", "The login stored for t has expired: store it again");
 const EXPIRED_FOR_NOW: Fault<'_> = Fault(
     401,
     "credential_expired",
-    "The login stored for t has expired, and could not be refreshed for now: try again, or store it anew",
+    "The login stored for t has expired, and could not be refreshed for now: try again, or store it again",
 );
 const KEY: &str = "sk-demo-0123456789";
 

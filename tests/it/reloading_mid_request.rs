@@ -14,7 +14,7 @@ use crate::harness::{
 const CASES: usize = 64;
 const BODY: &[u8] = b"{\"stream\": true}";
 
-/// What a provider file has. Each part changes something about an exchange.
+/// The parts of a provider file. Each changes something about an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Parts {
     /// The query may carry the caller's token.
@@ -33,7 +33,7 @@ struct Case {
     after: After,
 }
 
-/// What becomes of a provider file.
+/// The change of a provider file.
 #[derive(Debug, Clone, Copy)]
 enum After {
     Changed(Parts),
@@ -144,7 +144,7 @@ impl Stage {
         assert_eq!(served, (self.cases.len() + 1 - gone) as u64, "{document}");
     }
 
-    /// What a request of a case looks like on both sides, as its file was before.
+    /// A request of a case on both sides, as its file was before.
     fn exchange(&self, case: Case, exchange: Exchange, path: &str, access: &str) -> Exchange {
         let Case { number, before, .. } = case;
         let token = &self.world.token;
@@ -152,7 +152,7 @@ impl Stage {
             let sent = format!("/t{number}{path}?a=1&key{number}={token}&b=2");
             exchange.at(&sent, &format!("{path}?a=1&b=2"))
         } else {
-            // A parameter of the client's own, whatever the file says later.
+            // A parameter of the client's own: it passes, even if the file takes tokens there later.
             let query = format!("a=1&key{number}=mine&b=2");
             let exchange = exchange.at(&format!("/t{number}{path}?{query}"), &format!("{path}?{query}"));
             exchange.removed("X-Api-Key", token)

@@ -161,7 +161,7 @@ fn an_api_key_never_goes_to_another_host() {
     for path in ["/openai/v1/codex/responses", "/openai-codex/codex/responses"] {
         let request = Exchange::new("POST", "").at(path, "");
         let request = request.removed("Authorization", &format!("Bearer {}", world.token)).bytes();
-        let message = "The login stored for openai-codex has expired: store it anew";
+        let message = "The login stored for openai-codex has expired: store it again";
         world.fault(request, Fault(401, "credential_expired", message));
     }
 }

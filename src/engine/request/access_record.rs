@@ -1,5 +1,6 @@
-//! `AccessRecord`: the record of one finished request, made once, at its end. What is known of a request rides
-//! here to whoever counts, writes or exports it; never a body, a header or a query.
+//! The access record of one finished request: made once, at its end, for the access log and for metrics.
+//!
+//! It never holds a body, a header or a query.
 
 use core::net::IpAddr;
 use std::time::Duration;
@@ -8,43 +9,43 @@ use http::{Method, StatusCode};
 
 use crate::base::name::{FileName, UserId};
 
-/// One finished request.
+/// The access record of one finished request.
 #[derive(Debug, Clone)]
 pub struct AccessRecord {
-    /// The id that the client was given in `tollgate-request-id`.
+    /// The id, as in the response's `tollgate-request-id`.
     pub request_id: String,
-    /// The address that the request came from; behind trusted proxies, what they tell of it.
+    /// The client's address, as far as trusted proxies say it.
     pub peer: IpAddr,
     /// The client's method.
     pub method: Method,
     /// The client's path, cut at `MAX_PATH` bytes, without the query.
     pub path: String,
-    /// Who called.
+    /// The caller.
     pub user: Option<UserId>,
     /// The provider.
     pub provider: Option<FileName>,
     /// The endpoint's name in the provider's file.
     pub endpoint: Option<String>,
-    /// What the client was answered; none if it left before.
+    /// The status of the response; none if the client left before it.
     pub status: Option<StatusCode>,
-    /// The code of the fault, if the answer was tollgate's own.
+    /// The code of the fault, if the response was tollgate's own.
     pub fault: Option<&'static str>,
-    /// Bytes of the answer's body that were handed on.
+    /// Bytes of the response's body that were passed on.
     pub bytes_out: u64,
-    /// From the request's head to the end of the answer.
+    /// From the request's head to the end of the response.
     pub duration: Duration,
-    /// How it ended.
+    /// The way it ended.
     pub end: End,
 }
 
-/// How a request ended.
+/// The way a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The whole answer was handed on.
+    /// The whole response was passed on.
     Complete,
-    /// The client left before that.
+    /// The client left before the end.
     ClientLeft,
-    /// The upstream's answer was cut, and so was the client's.
+    /// The upstream's response broke off, and so did the client's.
     Cut,
 }
 
@@ -59,10 +60,10 @@ impl End {
     }
 }
 
-/// How much of a path is kept, in bytes.
+/// The most that is kept of a path, in bytes.
 pub const MAX_PATH: usize = 256;
 
-/// The path as it is kept: bounded, cut at a character.
+/// A path as it is kept: bounded, cut at a character.
 pub fn bounded_path(path: &str) -> String {
     path[..path.floor_char_boundary(MAX_PATH)].to_owned()
 }

@@ -9,20 +9,20 @@ use crate::{
     request::table::Hit,
 };
 
-/// What decides about a caller.
+/// The facts about a caller that decide.
 #[derive(Debug, Clone, Copy)]
 pub struct CallerFacts<'c> {
     /// All tokens of the user are refused for now.
     pub disabled: bool,
-    /// What the token is for.
+    /// The use that the token is good for.
     pub kind: TokenKind,
     /// The provider whose paste token it is: it reaches no other.
     pub paste: Option<&'c FileName>,
-    /// What the token is narrowed to; every provider, if absent.
+    /// The providers and endpoints that the token reaches; all, if absent.
     pub scopes: Option<&'c [Scope]>,
 }
 
-/// What a token is for.
+/// The use that a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     /// Calls to providers.
@@ -54,7 +54,7 @@ impl CallerFacts<'_> {
     pub const UNRESTRICTED: CallerFacts<'static> =
         CallerFacts { disabled: false, kind: TokenKind::Both, paste: None, scopes: None };
 
-    /// Refuses what may not call providers.
+    /// Refuses a token that may not call providers.
     pub(super) fn check_proxy(&self) -> Result<(), Fault> {
         self.check_enabled()?;
         match self.kind {
@@ -66,7 +66,7 @@ impl CallerFacts<'_> {
         }
     }
 
-    /// Refuses what may not call the self-service API.
+    /// Refuses a token that may not call the self-service API.
     pub(super) fn check_manage(&self) -> Result<(), Fault> {
         self.check_enabled()?;
         match (self.paste, self.kind) {

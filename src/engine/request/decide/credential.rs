@@ -23,7 +23,7 @@ use crate::{
     request::{rewrite::Chosen, table::Hit},
 };
 
-/// How long a request whose access token is still good waits for the next one. A token that expires within this
+/// The time that a request whose access token is still good waits for the next one. A token that expires within this
 /// counts as expired.
 pub const WAIT_WHILE_GOOD: Duration = Duration::from_secs(1);
 
@@ -32,16 +32,16 @@ pub const WAIT_WHILE_GOOD: Duration = Duration::from_secs(1);
 pub struct Candidate<'s> {
     /// The key, or the login's access token.
     pub secret: &'s Secret,
-    /// What makes it a login; a key never expires.
+    /// The rest of a login; none for a key, which never expires.
     pub login: Option<Login<'s>>,
-    /// What it is bound to; nothing, if it was never stored but given for this request alone.
+    /// Its owner and origins; none, if it was never stored but given for this request alone.
     pub bound: Option<Bound<'s>>,
 }
 
-/// Whose a stored credential is, and where it may go.
+/// The owner of a stored credential, and the origins that it may be sent to.
 #[derive(Debug, Clone, Copy)]
 pub struct Bound<'s> {
-    /// Whose it is.
+    /// Its owner.
     pub owner: &'s Owner,
     /// The origins that it was saved for.
     pub origins: &'s [String],
@@ -52,7 +52,7 @@ pub struct Bound<'s> {
 pub struct Login<'s> {
     /// When its access token expires, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,
-    /// What refreshes it.
+    /// The token that refreshes it.
     pub refresh_token: Option<&'s Secret>,
     /// The outcome of this request's own refresh, if there was one.
     pub attempt: Option<Attempt<'s>>,
@@ -93,7 +93,7 @@ pub struct Sendable<'c> {
     pub(super) authorized: &'c Authorized<'c>,
     /// The credential; none where the provider's file has no `auth`.
     pub chosen: Option<Chosen<'c>>,
-    /// Whose the credential is, if it is a stored one.
+    /// The owner of the credential, if it is a stored one.
     owner: Option<&'c Owner>,
     refreshable: Option<Refreshable<'c>>,
 }
@@ -101,7 +101,7 @@ pub struct Sendable<'c> {
 /// A refresh that is needed.
 #[derive(Debug, Clone, Copy)]
 pub struct Refresh<'c> {
-    /// Whose login it is.
+    /// The owner of the login.
     pub owner: &'c Owner,
     /// Its section.
     pub section: &'c str,
@@ -109,15 +109,15 @@ pub struct Refresh<'c> {
     pub field: &'c str,
     /// The access token that will not do.
     pub access_token: &'c Secret,
-    /// What gets the next one.
+    /// The token that gets the next one.
     pub refresh_token: &'c Secret,
-    /// Where and how, as the file says.
+    /// The token endpoint, from the provider's file.
     pub oauth: &'c OAuth,
-    /// Why.
+    /// The reason.
     pub reason: RefreshReason,
 }
 
-/// Why another access token is needed.
+/// The reason for which another access token is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshReason {
     /// The present one expires soon. It may be used until then.
@@ -212,7 +212,7 @@ fn pick<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
     Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
 }
 
-/// How a login is refreshed: it needs a refresh token, and a file that says where.
+/// The way to refresh a login. It needs a refresh token, and a file that names the token endpoint.
 fn refreshable<'c>(
     candidate: Candidate<'c>,
     fields: &'c KnownFields,
@@ -226,7 +226,7 @@ fn refreshable<'c>(
     }
 }
 
-/// What can be sent of a candidate, or could be once it is refreshed; none, if it has expired.
+/// The secret to send, now or once it is refreshed; none, if it has expired for good.
 fn usable(candidate: Candidate<'_>, refreshable: bool, now_ms: u64) -> Option<(&Secret, Option<Bound<'_>>)> {
     let Candidate { secret, login, bound } = candidate;
     let is_good = |expires_at_ms: Option<u64>| expires_at_ms.is_none_or(|at| at > now_ms);
@@ -240,7 +240,7 @@ fn usable(candidate: Candidate<'_>, refreshable: bool, now_ms: u64) -> Option<(&
     }
 }
 
-/// Why a login is to be refreshed before it is used, if it is.
+/// The reason to refresh a login before it is used; none, if it is good for long enough.
 fn reason(login: Login<'_>, oauth: &OAuth, now_ms: u64) -> Option<RefreshReason> {
     if expires_within(login.expires_at_ms, now_ms, WAIT_WHILE_GOOD) {
         return Some(RefreshReason::Expired);
@@ -248,7 +248,7 @@ fn reason(login: Login<'_>, oauth: &OAuth, now_ms: u64) -> Option<RefreshReason>
     expires_within(login.expires_at_ms, now_ms, oauth.refresh_before).then_some(RefreshReason::Due)
 }
 
-/// Whether an access token expires within this time. One without a known end does not.
+/// True if an access token expires within this time. One without a known end does not.
 pub fn expires_within(expires_at_ms: Option<u64>, now_ms: u64, time: Duration) -> bool {
     expires_at_ms.is_some_and(|at| at <= now_ms.saturating_add(millis(time)))
 }
@@ -291,7 +291,7 @@ fn moved(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>, new: &[
 struct Expired<'c> {
     /// The first that was not saved for its token endpoint, and that endpoint.
     moved: Option<(Bound<'c>, &'c OAuth)>,
-    /// Whether one could not be refreshed for now.
+    /// A refresh failed for now: a later one may succeed.
     for_now: bool,
 }
 
@@ -314,10 +314,10 @@ impl<'c> Expired<'c> {
         let name = &provider.name;
         let message = if self.for_now {
             format!(
-                "The login stored for {name} has expired, and could not be refreshed for now: try again, or store it anew"
+                "The login stored for {name} has expired, and could not be refreshed for now: try again, or store it again"
             )
         } else {
-            format!("The login stored for {name} has expired: store it anew")
+            format!("The login stored for {name} has expired: store it again")
         };
         Fault::new(Kind::CredentialExpired, message)
     }
@@ -345,7 +345,7 @@ impl<'c> Sendable<'c> {
         self.chosen.map_or(BodyInput::Nothing, |chosen| chosen.auth.kind.needs().body)
     }
 
-    /// Whether the credential is a login that can be refreshed: then a 401 of the upstream is no last word.
+    /// True for a login that can be refreshed: then a 401 of the upstream is answered by one retry.
     pub fn is_refreshable(&self) -> bool {
         self.refreshable.is_some()
     }
@@ -358,7 +358,7 @@ impl<'c> Sendable<'c> {
         Some(Refresh { owner, section, field, access_token, refresh_token, oauth, reason })
     }
 
-    /// Whether it is sent with another access token of the same login than a refused one.
+    /// True if it is sent with another access token of the same login than a refused one.
     pub fn replaces(&self, owner: &Owner, field: &str, access_token: &Secret) -> bool {
         let same = self.owner.is_some_and(|mine| mine == owner);
         same && self.chosen.is_some_and(|new| new.auth.field == field && new.secret != access_token)

@@ -34,7 +34,7 @@ fn malformed(message: &'static str) -> Fault {
     Fault::new(Kind::MalformedRequest, message)
 }
 
-/// Whether the client asks for a WebSocket. Any other `Upgrade` is ignored, as RFC 9110, section 7.8 allows.
+/// True if the client asks for a WebSocket. Any other `Upgrade` is ignored, as RFC 9110, section 7.8 allows.
 pub(super) fn is_websocket(head: &Parts) -> bool {
     let values = head.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"))

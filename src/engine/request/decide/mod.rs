@@ -42,13 +42,13 @@ pub use credential::{
     expires_within,
 };
 pub use head::body_bytes;
-pub use own::{ListenerRole, Own};
+pub use own::{ListenerRole, OwnAnswer};
 
 /// The first decision: who answers, and which token that takes.
 #[derive(Debug)]
 pub enum Begun<'r> {
     /// tollgate answers, without a token.
-    Own(Own),
+    Own(OwnAnswer),
     /// A call of the admin API.
     Admin(AdminCall),
     /// A call of the self-service API.
@@ -103,7 +103,7 @@ pub struct Authorized<'r> {
 /// The head of the request that is sent upstream.
 #[derive(Debug)]
 pub struct UpstreamRequest<'c> {
-    /// Where the connection goes.
+    /// The origin that the connection goes to.
     pub origin: &'c Origin,
     /// The method.
     pub method: Method,
@@ -121,7 +121,7 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
         return Err(Fault::new(Kind::NotFound, "Not found"));
     }
     if head.method == Method::OPTIONS {
-        return Ok(Begun::Own(Own::Preflight));
+        return Ok(Begun::Own(OwnAnswer::Preflight));
     }
     let token = || rewrite::token(head, table);
     Ok(match own::find(&head.method, path) {

@@ -1,11 +1,11 @@
-//! tollgate's own paths: what is answered there, at which listener. With an admin address of its own, admin work is
+//! tollgate's own paths: the answers there, and the listeners that serve them. With an admin address of its own, admin work is
 //! there and nowhere else. Looks at method and path alone; who may call is decided after it.
 
 use http::{Method, StatusCode};
 
 use crate::base::own_paths::{self, Served};
 
-/// Which requests a listener serves.
+/// The requests that a listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerRole {
     /// All: there is no admin address.
@@ -16,9 +16,9 @@ pub enum ListenerRole {
     Admin,
 }
 
-/// What tollgate answers itself, without a token.
+/// The answers of tollgate itself that need no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Own {
+pub enum OwnAnswer {
     /// `OPTIONS`, on any path: the preflight of browsers.
     Preflight,
     /// The process runs.
@@ -29,15 +29,15 @@ pub enum Own {
     ConfigPage,
 }
 
-/// What lies at a path of tollgate's own.
+/// The meaning of a path of tollgate's own.
 pub(super) enum Found {
-    Answer(Own),
+    Answer(OwnAnswer),
     Admin,
     SelfService,
 }
 
 impl ListenerRole {
-    /// Whether requests for a path are served here.
+    /// True if requests for a path are served here.
     pub(super) fn serves(self, path: &str) -> bool {
         let served = own_paths::find(path);
         match self {
@@ -53,8 +53,8 @@ impl ListenerRole {
     }
 }
 
-impl Own {
-    /// The status of the answer; for [`Own::Ready`] of a process that wants requests.
+impl OwnAnswer {
+    /// The status of the answer; for [`OwnAnswer::Ready`] of a process that wants requests.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Preflight => StatusCode::NO_CONTENT,
@@ -63,7 +63,7 @@ impl Own {
     }
 }
 
-/// What is at a path of tollgate's own. Where there is nothing, also below a reserved segment, the request is taken for a
+/// The meaning of a path of tollgate's own. Where there is none, also below a reserved segment, the request is taken for a
 /// call to a provider.
 pub(super) fn find(method: &Method, path: &str) -> Option<Found> {
     let (segment, _) = own_paths::find(path)?;
@@ -71,9 +71,9 @@ pub(super) fn find(method: &Method, path: &str) -> Option<Found> {
     match segment {
         "admin" => Some(Found::Admin),
         "auth" => Some(Found::SelfService),
-        "health" | "livez" if is_read => Some(Found::Answer(Own::Alive)),
-        "readyz" if is_read => Some(Found::Answer(Own::Ready)),
-        "config" if is_read => Some(Found::Answer(Own::ConfigPage)),
+        "health" | "livez" if is_read => Some(Found::Answer(OwnAnswer::Alive)),
+        "readyz" if is_read => Some(Found::Answer(OwnAnswer::Ready)),
+        "config" if is_read => Some(Found::Answer(OwnAnswer::ConfigPage)),
         _ => None,
     }
 }

@@ -149,7 +149,7 @@ impl Files {
     }
 }
 
-/// A request whose token stands in those of these places where the snapshot's files take tokens.
+/// A request with its token in those of these places where the snapshot's files take tokens.
 fn head(path: &str, places: &[Place], snapshot: &Table) -> Parts {
     let (mut query, mut headers) = (vec!["page=1".to_owned()], Vec::new());
     for place in places {
@@ -195,7 +195,7 @@ fn decoded(url: &str) -> String {
     }
 }
 
-/// Whether the request was sent; fails if the token was.
+/// True if the request was sent; fails if the token was.
 fn sent(head: &Parts, snapshot: &Table) -> bool {
     let Ok(Begun::Provider(call)) = begin(head, snapshot, ListenerRole::All) else { return false };
     let Ok(token) = call.token() else { return false };

@@ -23,7 +23,7 @@ endpoint.get = { method = "GET", path = "/get" }
 "#;
 
 const NOW_MS: u64 = 1_000_000_000;
-/// What the files say if they say nothing.
+/// The default of the files.
 const REFRESH_BEFORE_MS: u64 = 300_000;
 
 fn table() -> Table {
@@ -171,7 +171,7 @@ fn logins_are_refreshed_before_they_are_sent() {
     check(Stored { expires_in_ms: 1000, ..STORED }, "Expired");
     check(Stored { expires_in_ms: -1, ..STORED }, "Expired");
     check(Stored { expires_in_ms: 1, refresh_token: false, ..STORED }, "l-1 final");
-    let expired = "credential_expired: The login stored for demo has expired: store it anew";
+    let expired = "credential_expired: The login stored for demo has expired: store it again";
     check(Stored { expires_in_ms: 0, refresh_token: false, ..STORED }, expired);
     check(Stored { expires_in_ms: 0, refresh_token: false, key: true, ..STORED }, "key final");
     // After a refresh that succeeded, however soon the new one expires.
@@ -185,7 +185,7 @@ fn logins_are_refreshed_before_they_are_sent() {
         check(Stored { expires_in_ms: -1, attempt, key: true, ..STORED }, "key final");
     }
     check(Stored { expires_in_ms: -1, attempt: "failed", ..STORED }, expired);
-    let for_now = "credential_expired: The login stored for demo has expired, and could not be refreshed for now: try again, or store it anew";
+    let for_now = "credential_expired: The login stored for demo has expired, and could not be refreshed for now: try again, or store it again";
     check(Stored { expires_in_ms: -1, attempt: "failed for now", ..STORED }, for_now);
     let moved = "credential_moved: The credential that everybody shares for demo was saved for https://one.example, https://auth.example, \
          and demo now leads to https://auth.example: an admin has to confirm that with `tollgate credential confirm --everybody`";

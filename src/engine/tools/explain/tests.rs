@@ -194,7 +194,7 @@ fn endpoints_and_credentials() {
         ],
         &["x-key"],
     );
-    let expired = "refused   401 credential_expired: The login stored for demo has expired: store it anew";
+    let expired = "refused   401 credential_expired: The login stored for demo has expired: store it again";
     check(
         Case { held: "login=expired", ..ITEM },
         &[expired, "passed over `login`: the login that is stored has expired  (demo.toml:13)"],
