@@ -48,8 +48,8 @@ pub use self::{
     paste::issue_paste_token,
     rate_limit::{AuthRateLimit, TooMany},
     refresh::{
-        CredentialKey, Endpoints, Need, RefreshError, RefreshRequest, Refreshed, Refresher, StoredLogins,
-        TokenPair, WAIT_WHILE_GOOD,
+        CredentialKey, Endpoints, RefreshError, RefreshReason, RefreshRequest, Refreshed, Refresher,
+        StoredLogins, TokenPair, WAIT_WHILE_GOOD,
     },
     rekey::{RekeyError, RekeyState, RekeyStatus, Rekeyed, Rekeyer, bind_origins, prepare_rekey, rekey},
     seal::{MasterKey, OpenError},

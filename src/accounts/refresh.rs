@@ -31,7 +31,7 @@ use self::{
     recent::RecentTokens,
 };
 use super::oauth::{self, TokenEndpointError};
-pub use crate::decide::{RefreshReason as Need, WAIT_WHILE_GOOD};
+pub use crate::decide::{RefreshReason, WAIT_WHILE_GOOD};
 use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::Secret};
 
 /// Deadline of a waiter: a little longer than a refresh by another node may take.
@@ -74,7 +74,7 @@ pub struct RefreshRequest {
     /// The version whose access token does not do.
     pub seen: TokenPair,
     /// The reason.
-    pub need: Need,
+    pub reason: RefreshReason,
     /// The token endpoint.
     pub token_url: String,
     /// The client id there.
@@ -169,7 +169,7 @@ impl Refresher {
 
     /// Gets another access token. Dropping the future does not cancel the refresh.
     pub async fn refresh(&self, wanted: RefreshRequest) -> Outcome {
-        let patience = if wanted.need == Need::Due { WAIT_WHILE_GOOD } else { DEADLINE };
+        let patience = if wanted.reason == RefreshReason::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let asked = async {
             let (reply, answer) = oneshot::channel();
             self.0.send(Ask { wanted, reply }).await.map_err(|_| RefreshError::Late)?;
@@ -269,7 +269,7 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
             return;
         }
         if let Some(waiting) = self.waiting.get_mut(&wanted.place) {
-            if wanted.need == Need::Due && waiting.since.elapsed() >= WAIT_WHILE_GOOD {
+            if wanted.reason == RefreshReason::Due && waiting.since.elapsed() >= WAIT_WHILE_GOOD {
                 let _ = reply.send(Err(RefreshError::Late));
             } else {
                 waiting.replies.push(reply);

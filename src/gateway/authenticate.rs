@@ -48,7 +48,7 @@ async fn known<T>(
 
 /// The refusal of a wrong token, delayed as the rate limit asks for.
 async fn rate_limited(worker: &Worker, refused: Fault, context: &RequestContext) -> Fault {
-    match worker.attempts.wrong(context.client()).await {
+    match worker.auth_rate_limit.wrong(context.client()).await {
         Ok(()) => refused,
         Err(TooMany) => {
             Fault::new(Kind::TooManyAttempts, "Too many wrong tokens came from your network: try again later")

@@ -16,15 +16,16 @@ pub(super) struct RefreshAttempts(Vec<(RefreshRequest, Result<Refreshed, Refresh
 
 impl RefreshAttempts {
     /// Refreshes a login. Boxed, since it is rare: a warm request should not carry its state.
-    pub(super) async fn refresh(&mut self, refresher: &Refresher, wanted: RefreshRequest) {
-        let outcome = Box::pin(refresher.refresh(wanted.clone())).await;
-        self.0.push((wanted, outcome));
+    pub(super) async fn refresh(&mut self, refresher: &Refresher, request: RefreshRequest) {
+        let outcome = Box::pin(refresher.refresh(request.clone())).await;
+        self.0.push((request, outcome));
     }
 
     /// The last outcome for a login.
     fn of(&self, owner: &Owner, field: &str) -> Option<Attempt<'_>> {
-        let same =
-            |(wanted, _): &&(RefreshRequest, _)| wanted.place.owner == *owner && wanted.place.field == field;
+        let same = |(request, _): &&(RefreshRequest, _)| {
+            request.place.owner == *owner && request.place.field == field
+        };
         let (_, outcome) = self.0.iter().rev().find(same)?;
         Some(match outcome {
             Ok(Refreshed { access_token, expires_at_ms, origins }) => {
@@ -66,7 +67,7 @@ pub(super) fn refresh_request(refresh: Refresh<'_>) -> RefreshRequest {
     RefreshRequest {
         place: CredentialKey { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
         seen: TokenPair { access_token: access_token.clone(), refresh_token: refresh_token.clone() },
-        need: reason,
+        reason,
         token_url: oauth.token_url.clone(),
         client_id: oauth.client_id.clone(),
         refresh_before: oauth.refresh_before,

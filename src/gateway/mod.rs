@@ -66,7 +66,7 @@ pub struct Worker {
     /// Refreshes logins.
     pub refresher: Refresher,
     /// The authentication rate limit.
-    pub attempts: AuthRateLimit,
+    pub auth_rate_limit: AuthRateLimit,
     /// Proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Sends requests to upstreams; has this worker's connection pool.

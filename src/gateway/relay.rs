@@ -41,8 +41,8 @@ pub(super) async fn relay(
         match call.credential(credential::owners(caller, &call.hit, &attempts), now_ms())? {
             Credential::Ready(sendable) => break sendable,
             Credential::Refresh(refresh, _) => {
-                let wanted = credential::refresh_request(refresh);
-                attempts.refresh(&worker.refresher, wanted).await;
+                let request = credential::refresh_request(refresh);
+                attempts.refresh(&worker.refresher, request).await;
             }
         }
     };
@@ -56,8 +56,8 @@ pub(super) async fn relay(
     let reply = match send(worker, &call.hit, upstream, upload).await {
         Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
             match sendable.refresh(RefreshReason::Refused).map(credential::refresh_request) {
-                Some(wanted) => {
-                    retry(outbound, attempts, wanted, watch.as_ref(), context).await.unwrap_or(reply)
+                Some(refused) => {
+                    retry(outbound, attempts, refused, watch.as_ref(), context).await.unwrap_or(reply)
                 }
                 None => reply,
             }

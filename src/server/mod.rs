@@ -127,7 +127,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         accounts: shared.accounts.clone(),
         cache: LocalCache::default(),
         refresher: shared.refresher.clone(),
-        attempts: AuthRateLimit::default(),
+        auth_rate_limit: AuthRateLimit::default(),
         trusted_proxies: shared.trusted_proxies.clone(),
         upstream: Upstream::new(shared.upstream.clone()),
         tasks: tasks.clone(),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CredentialKey, Need, RefreshRequest, Refreshed};
+use super::{CredentialKey, RefreshReason, RefreshRequest, Refreshed};
 use crate::{clock, secret::Secret};
 
 /// Maximum number of tokens. Dropping one costs a needless refresh.
@@ -32,10 +32,10 @@ struct Token {
 impl RecentTokens {
     /// True if the token is too new to be refreshed for this reason.
     pub(super) fn is_recent(&self, wanted: &RefreshRequest, now: Instant) -> bool {
-        self.get(wanted).is_some_and(|token| match wanted.need {
-            Need::Due => token.serves(wanted.refresh_before, now),
-            Need::Expired => false,
-            Need::Refused => token.age(now) < pause(token.refusals),
+        self.get(wanted).is_some_and(|token| match wanted.reason {
+            RefreshReason::Due => token.serves(wanted.refresh_before, now),
+            RefreshReason::Expired => false,
+            RefreshReason::Refused => token.age(now) < pause(token.refusals),
         })
     }
 
@@ -47,9 +47,9 @@ impl RecentTokens {
 
     /// Records the successor of the token that was seen.
     pub(super) fn note(&mut self, wanted: &RefreshRequest, fresh: &Refreshed, now: Instant) {
-        let refusals = match wanted.need {
-            Need::Due | Need::Expired => 0,
-            Need::Refused => self.get(wanted).map_or(0, |token| token.refusals).saturating_add(1),
+        let refusals = match wanted.reason {
+            RefreshReason::Due | RefreshReason::Expired => 0,
+            RefreshReason::Refused => self.get(wanted).map_or(0, |token| token.refusals).saturating_add(1),
         };
         if self.0.len() >= MAX
             && !self.0.contains_key(&wanted.place)

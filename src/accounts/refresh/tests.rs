@@ -185,7 +185,7 @@ fn wanted(seen: &str) -> RefreshRequest {
     RefreshRequest {
         place: CredentialKey { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
         seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
-        need: Need::Due,
+        reason: RefreshReason::Due,
         token_url: TOKEN_URL.into(),
         client_id: "app_1".into(),
         refresh_before: Duration::from_mins(5),
@@ -225,7 +225,7 @@ async fn what_was_obtained_a_moment_ago_is_not_replaced_because_it_is_refused() 
     let play = Play::default();
     let refresher = play.start();
     let refused = async |seen| {
-        let wanted = RefreshRequest { need: Need::Refused, ..wanted(seen) };
+        let wanted = RefreshRequest { reason: RefreshReason::Refused, ..wanted(seen) };
         refresher.refresh(wanted).await.map(|fresh| fresh.access_token.expose().to_owned())
     };
     play.put("a1", "r1", later());
@@ -249,7 +249,7 @@ fn how_long_what_was_obtained_stays() {
     let after = |seconds| start + Duration::from_secs(seconds);
     let mut obtained = RecentTokens::default();
     let due = wanted("a1");
-    let refused = |seen: &str| RefreshRequest { need: Need::Refused, ..wanted(seen) };
+    let refused = |seen: &str| RefreshRequest { reason: RefreshReason::Refused, ..wanted(seen) };
     let fresh = |access: &str, seconds: Option<u64>| {
         let expires_at_ms = seconds.map(|seconds| now_ms() + seconds * 1000);
         Refreshed { access_token: Secret::new(access), expires_at_ms, origins: Vec::new() }
@@ -551,7 +551,7 @@ async fn who_has_a_good_access_token_waits_a_moment() {
     play.put("a1", "r1", 0);
     play.answers(Ok(("a2", "r2")));
     play.shut();
-    let expired = RefreshRequest { need: Need::Expired, ..wanted("a1") };
+    let expired = RefreshRequest { reason: RefreshReason::Expired, ..wanted("a1") };
     let patient = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
     let others = async {
         let start = Instant::now();
@@ -578,7 +578,7 @@ async fn a_refresh_that_panics_blocks_nobody() {
     // Nothing that can be stored here.
     let plain = Grant::Login(Stored::Plain(Secret::new("a2")));
     play.0.answers.lock().unwrap().push_back(Ok(plain));
-    let expired = || RefreshRequest { need: Need::Expired, ..wanted("a1") };
+    let expired = || RefreshRequest { reason: RefreshReason::Expired, ..wanted("a1") };
     assert_eq!(refresher.refresh(expired()).await, Err(RefreshError::Late));
     play.answers(Ok(("a2", "r2")));
     let fresh = refresher.refresh(expired()).await.unwrap();
