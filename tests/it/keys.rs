@@ -245,7 +245,7 @@ fn what_cannot_be_the_next_key_is_told() {
         assert!(said.code == 1 && said.err.contains(expected), "{said:?}");
         assert!(before == world.home.contents(), "something was changed");
     };
-    check("key` is missing: name a file with the new key, or none, and a new key is made");
+    check("key` is missing: name a file with the new key, or none to create a new key");
     write(&file, "no key", 0o600);
     check("key` does not hold a master key");
     write(&file, &"01".repeat(32), 0o644);
