@@ -103,7 +103,7 @@ class Seeded(Gateway):
 
     def wait_until_ready(self):
         """Waits until the Bloom filter of token hashes is filled."""
-        while "the tokens are listed" not in Path(self.log.name).read_text():
+        while "the Bloom filter of token hashes is filled" not in Path(self.log.name).read_text():
             time.sleep(0.01)
 
     def lookups(self):
