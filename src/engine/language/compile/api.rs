@@ -168,9 +168,9 @@ fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut 
     match value {
         Value::String(text) => match Template::parse(text, word) {
             Ok(template) => Node::Text(template),
-            Err(message) => {
+            Err(error) => {
                 let at: At = parsed.spans.value(&parsed.file, pointer);
-                found.push(Diagnostic::new(Code::Template, at, message));
+                found.push(Diagnostic::new(Code::Template, at, error.to_string()));
                 Node::Fixed(Value::Null)
             }
         },
@@ -188,14 +188,17 @@ fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut 
     }
 }
 
-fn word(name: &str) -> Result<Known<Word>, String> {
+/// A name that no fault has.
+#[derive(Debug, thiserror::Error)]
+#[error("`{{{0}}}` stands for nothing here: known are `message`, `code`, `type`, `request_id`")]
+struct UnknownWord(String);
+
+fn word(name: &str) -> Result<Known<Word>, UnknownWord> {
     match name {
         "message" => Ok(Known::Name(Word::Message)),
         "code" => Ok(Known::Name(Word::Code)),
         "type" => Ok(Known::Name(Word::Type)),
         "request_id" => Ok(Known::Name(Word::RequestId)),
-        _ => Err(format!(
-            "`{{{name}}}` stands for nothing here: known are `message`, `code`, `type`, `request_id`"
-        )),
+        _ => Err(UnknownWord(name.to_owned())),
     }
 }

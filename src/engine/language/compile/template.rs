@@ -24,6 +24,23 @@ pub enum Part<N> {
     },
 }
 
+/// The reason why a text is not a template. The messages are fragments.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError<E> {
+    /// A closing brace without an opening one.
+    #[error("`}}` without `{{` before it")]
+    Unopened,
+    /// An opening brace without a closing one.
+    #[error("`{{` without `}}` after it")]
+    Unclosed,
+    /// A filter other than `urlencode`.
+    #[error("unknown filter `{0}`: the only one is `urlencode`")]
+    UnknownFilter(String),
+    /// A name that the caller refuses.
+    #[error(transparent)]
+    Name(E),
+}
+
 /// What a name turns into when a template is made more definite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known<N> {
@@ -34,23 +51,24 @@ pub enum Known<N> {
 }
 
 impl<N> Template<N> {
-    /// Parses `text`; `known` says what a name stands for. The error is a fragment.
-    pub fn parse(text: &str, known: impl Fn(&str) -> Result<Known<N>, String>) -> Result<Self, String> {
+    /// Parses a text. `known` resolves each name.
+    pub fn parse<E>(
+        text: &str,
+        known: impl Fn(&str) -> Result<Known<N>, E>,
+    ) -> Result<Self, TemplateError<E>> {
         let mut template = Self { parts: Vec::new() };
         let mut rest = text;
         while let Some(brace) = rest.find(['{', '}']) {
             template.push_text(&rest[..brace]);
-            let inside = rest[brace..].strip_prefix('{').ok_or("`}` without `{` before it")?;
+            let inside = rest[brace..].strip_prefix('{').ok_or(TemplateError::Unopened)?;
             let end = inside.find(['{', '}']).filter(|end| inside[*end..].starts_with('}'));
-            let end = end.ok_or("`{` without `}` after it")?;
+            let end = end.ok_or(TemplateError::Unclosed)?;
             let (name, urlencode) = match inside[..end].split_once('|') {
                 None => (&inside[..end], false),
                 Some((name, "urlencode")) => (name, true),
-                Some((_, filter)) => {
-                    return Err(format!("unknown filter `{filter}`: the only one is `urlencode`"));
-                }
+                Some((_, filter)) => return Err(TemplateError::UnknownFilter(filter.to_owned())),
             };
-            template.push(known(name)?, urlencode);
+            template.push(known(name).map_err(TemplateError::Name)?, urlencode);
             rest = &inside[end + 1..];
         }
         template.push_text(rest);
@@ -222,11 +240,15 @@ pub fn percent_encode(text: &str, keep: impl Fn(u8) -> bool) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn known(name: &str) -> Result<Known<char>, String> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("no `{0}`")]
+    struct Unknown(String);
+
+    fn known(name: &str) -> Result<Known<char>, Unknown> {
         match name {
             "a" => Ok(Known::Text("A/B".into())),
             "x" | "y" => Ok(Known::Name(name.chars().next().expect("one letter"))),
-            other => Err(format!("no `{other}`")),
+            other => Err(Unknown(other.to_owned())),
         }
     }
 
@@ -238,6 +260,7 @@ mod tests {
                 template.render(&mut out, |name| if *name == 'x' { "1&2" } else { "ü" });
                 out
             });
+            let rendered = rendered.map_err(|error| error.to_string());
             assert_eq!(rendered.as_deref().map_err(String::as_str), expected, "{text}");
         };
         check("", Ok(""));

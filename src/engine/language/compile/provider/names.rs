@@ -1,6 +1,6 @@
 //! Names: vars as they are declared, and templates with the names that mean something where they stand.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use http::HeaderName;
 
@@ -14,7 +14,7 @@ use crate::{
         auth,
         compile::{
             Located, Name, Text, Var, VarSource, Vars,
-            template::{Known, Template},
+            template::{Known, Template, TemplateError},
         },
         syntax::{self, backticked, nearest, step},
     },
@@ -49,10 +49,10 @@ impl Compiler<'_> {
     pub(crate) fn template(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Text> {
         match parse_template(text, self.name, scope) {
             Ok(template) => Some(template),
-            Err((code, message, help)) => {
-                let mut diagnostic = Diagnostic::new(code, self.value(pointer), message);
-                diagnostic.help = help;
-                self.found.push(diagnostic);
+            Err(error) => {
+                let (code, help) = advice(&error, scope);
+                let diagnostic = Diagnostic::new(code, self.value(pointer), error.to_string());
+                self.found.push(diagnostic.maybe_help(help));
                 None
             }
         }
@@ -108,12 +108,21 @@ fn compile_var(name: &str, var: &syntax::Var, reserved: &[&str]) -> Result<Var, 
     Ok(Var { source, optional: var.optional.unwrap_or(false), secret: var.secret.unwrap_or(false) })
 }
 
-type TemplateError = (Code, String, Option<String>);
+/// The reason why a template cannot use a name.
+#[derive(Debug, thiserror::Error)]
+enum NameError {
+    #[error("var `{0}` is optional, and may be unset here")]
+    OptionalVar(String),
+    #[error("`{{{0}}}` stands for nothing here")]
+    Unknown(String),
+}
 
-fn parse_template(text: &str, provider: &FileName, scope: Scope<'_>) -> Result<Text, TemplateError> {
-    let code = Cell::new(Code::Template);
-    let help = Cell::new(None);
-    let parsed = Template::parse(text, |name| {
+fn parse_template(
+    text: &str,
+    provider: &FileName,
+    scope: Scope<'_>,
+) -> Result<Text, TemplateError<NameError>> {
+    Template::parse(text, |name| {
         if name == "provider" {
             return Ok(Known::Text(provider.as_str().to_owned()));
         }
@@ -125,20 +134,24 @@ fn parse_template(text: &str, provider: &FileName, scope: Scope<'_>) -> Result<T
         }
         if let Some(var) = scope.vars.and_then(|vars| vars.get(name)) {
             if var.value.optional && !scope.when.iter().any(|set| set == name) {
-                code.set(Code::OptionalVar);
-                help.set(Some("use it where a `when` names it, or drop `optional`".to_owned()));
-                return Err(format!("var `{name}` is optional, and may be unset here"));
+                return Err(NameError::OptionalVar(name.to_owned()));
             }
             return Ok(Known::Name(Name::Var(name.into())));
         }
-        help.set(Some(known_names(name, scope)));
-        Err(format!("`{{{name}}}` stands for nothing here"))
-    });
-    let braces = || "a name stands in one pair of braces, `{name}`; a brace is never text".to_owned();
-    parsed.map_err(|message| {
-        let help = help.take().or_else(|| message.contains("without").then(braces));
-        (code.get(), message, help)
+        Err(NameError::Unknown(name.to_owned()))
     })
+}
+
+/// The code and the help for an error of a template.
+fn advice(error: &TemplateError<NameError>, scope: Scope<'_>) -> (Code, Option<String>) {
+    let braces = "a name stands in one pair of braces, `{name}`; a brace is never text";
+    let optional = "use it where a `when` names it, or drop `optional`";
+    match error {
+        TemplateError::Unopened | TemplateError::Unclosed => (Code::Template, Some(braces.to_owned())),
+        TemplateError::UnknownFilter(_) => (Code::Template, None),
+        TemplateError::Name(NameError::OptionalVar(_)) => (Code::OptionalVar, Some(optional.to_owned())),
+        TemplateError::Name(NameError::Unknown(name)) => (Code::Template, Some(known_names(name, scope))),
+    }
 }
 
 fn known_names(name: &str, scope: Scope<'_>) -> String {
