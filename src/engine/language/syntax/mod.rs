@@ -76,7 +76,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
         let known = spans.unwrap_or_default();
-        let told = toml_errors::tell(file, text, &errors, &known);
+        let told = toml_errors::diagnose(file, text, &errors, &known);
         return (Err(outline(&value)), told);
     }
     let spans = match spans {
@@ -121,7 +121,7 @@ pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new());
     if !errors.is_empty() {
-        return Err(toml_errors::tell(file, text, &errors, &spans.unwrap_or_default()));
+        return Err(toml_errors::diagnose(file, text, &errors, &spans.unwrap_or_default()));
     }
     spans.map(drop).map_err(|too_much| vec![too_much])
 }

@@ -1,6 +1,6 @@
-//! What is said of a text that is no TOML. The parser tells what it expected next; an author wants to know what is
-//! wrong, and how to mend it. Never reads on where the parser lost its way: of each line the first error is told, and
-//! of what is never closed only where the way was lost.
+//! Diagnostics for text that is not TOML. The parser reports the token that it expected next; an author needs the
+//! problem and its fix. Only the first error of a line is shown. After something that is never closed, the parser's
+//! further errors are noise: they are dropped.
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
@@ -9,21 +9,78 @@ use toml::de::Error;
 use super::spans::Spans;
 use crate::base::diag::{At, Code, Diagnostic, MAX_FINDINGS};
 
-const LOST: &str = "something above is never closed";
-const JSON: &str = "this is JSON";
+/// A kind of error of the parser. The toml crate has none: its errors carry text only, which [`Flaw::of`] alone reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    DuplicateKey,
+    CarriageReturn,
+    Escape,
+    ControlCharacter,
+    UnclosedText,
+    UnclosedLines,
+    Boolean,
+    Unquoted,
+    KeyAlone,
+    SecondValue,
+    UnclosedHeader,
+    UnclosedList,
+    UnclosedInline,
+    MissingComma,
+    MissingInlineKey,
+    Other,
+}
 
-/// A syntax error as a person reads it.
-struct Said {
+/// The first words of the crate's messages. A test provokes each of them, so that an update of the crate that rewords
+/// one does not pass.
+const FIRST_WORDS: [(&str, Flaw); 15] = [
+    ("duplicate key", Flaw::DuplicateKey),
+    ("carriage return", Flaw::CarriageReturn),
+    (ESCAPE, Flaw::Escape),
+    ("invalid basic string, expected non", Flaw::ControlCharacter),
+    ("invalid basic string, expected `\"`", Flaw::UnclosedText),
+    ("invalid multi-line basic string, expected `\"`", Flaw::UnclosedLines),
+    ("invalid boolean", Flaw::Boolean),
+    ("string values must be quoted", Flaw::Unquoted),
+    ("key with no value", Flaw::KeyAlone),
+    ("unexpected key or value", Flaw::SecondValue),
+    ("unclosed table", Flaw::UnclosedHeader),
+    ("unclosed array", Flaw::UnclosedList),
+    ("unclosed inline", Flaw::UnclosedInline),
+    ("missing comma", Flaw::MissingComma),
+    ("missing key for inline", Flaw::MissingInlineKey),
+];
+
+/// The escapes follow.
+const ESCAPE: &str = "missing escaped value, expected ";
+
+impl Flaw {
+    fn of(message: &str) -> Self {
+        let row = FIRST_WORDS.iter().find(|(words, _)| message.starts_with(words));
+        row.map_or(Self::Other, |(_, flaw)| *flaw)
+    }
+
+    fn is_unclosed(self) -> bool {
+        matches!(self, Self::UnclosedList | Self::UnclosedInline)
+    }
+
+    /// Whether the parser reports this on the first line after something that is never closed.
+    fn is_lost(self) -> bool {
+        matches!(self, Self::MissingComma | Self::MissingInlineKey)
+    }
+}
+
+/// A syntax error in words.
+struct Explanation {
     message: String,
     help: Option<&'static str>,
     related: Option<(Range<usize>, &'static str)>,
 }
 
-/// The syntax errors of a text; `spans` are of what could be read of it.
-pub(super) fn tell(file: &Arc<str>, text: &str, errors: &[Error], spans: &Spans) -> Vec<Diagnostic> {
+/// The syntax errors of a text. `spans` are those of its readable part.
+pub(super) fn diagnose(file: &Arc<str>, text: &str, errors: &[Error], spans: &Spans) -> Vec<Diagnostic> {
     let conflicts = conflicts(text);
     let mut found: Vec<_> = conflicts.iter().map(|(all, end)| conflict(file, text, all, end)).collect();
-    let unclosed = errors.iter().any(|error| is_unclosed(error.message()));
+    let unclosed = errors.iter().any(|error| Flaw::of(error.message()).is_unclosed());
     let mut errors: Vec<_> =
         errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
     errors.sort_by_key(|(span, _)| span.start);
@@ -36,31 +93,33 @@ pub(super) fn tell(file: &Arc<str>, text: &str, errors: &[Error], spans: &Spans)
         if in_conflict || !lines.insert(line) {
             continue;
         }
-        if message.starts_with("duplicate key") {
+        let flaw = Flaw::of(message);
+        if flaw == Flaw::DuplicateKey {
             let header = header_above(text, line);
-            // What stands in a table that is there twice is there twice with it.
+            // A table that is there twice has all its keys twice.
             if header != line && twice.contains(&header) {
                 continue;
             }
             twice.insert(line);
         }
-        let Said { message: words, help, related } = said(message, text, &span, spans);
-        let end_here =
-            words == JSON || message.starts_with("carriage return") || unclosed && is_lost(message);
+        let json = flaw != Flaw::DuplicateKey && is_json(text, span.start);
+        let Explanation { message: words, help, related } =
+            if json { json_document() } else { explain(flaw, message, text, &span, spans) };
+        let last = json || flaw == Flaw::CarriageReturn || unclosed && flaw.is_lost();
         let one = Diagnostic::new(Code::Syntax, At::new(file, span), words);
         let one = one.maybe_help(help.map(str::to_owned));
         found.push(match related {
             Some((span, what)) => one.related(At::new(file, span), what),
             None => one,
         });
-        if end_here {
+        if last {
             break;
         }
     }
     found
 }
 
-/// Where the line starts that is the header of the table in which the line at `line` stands.
+/// The start of the header line of the table that the line at `line` is in.
 fn header_above(text: &str, line: usize) -> usize {
     let mut at = 0;
     let mut header = 0;
@@ -76,16 +135,7 @@ fn header_above(text: &str, line: usize) -> usize {
     header
 }
 
-fn is_unclosed(message: &str) -> bool {
-    message.starts_with("unclosed array") || message.starts_with("unclosed inline")
-}
-
-/// Whether this is what the parser says of the first line after something that is never closed.
-fn is_lost(message: &str) -> bool {
-    message.starts_with("missing comma") || message.starts_with("missing key for inline")
-}
-
-/// Merge conflicts: each from its first marker to the end of its last one, and that last one.
+/// Merge conflicts: the range from the first marker to the end of the last one, and the range of the last one.
 fn conflicts(text: &str) -> Vec<(Range<usize>, Range<usize>)> {
     let mut found = Vec::new();
     let (mut at, mut start) = (0, None);
@@ -110,44 +160,60 @@ fn conflict(file: &Arc<str>, text: &str, all: &Range<usize>, end: &Range<usize>)
         .help("keep one of the two sides, and delete the three marker lines")
 }
 
-fn said(message: &str, text: &str, span: &Range<usize>, spans: &Spans) -> Said {
+/// The part of the line before an offset.
+fn line_before(text: &str, at: usize) -> &str {
+    text.get(..at).and_then(|before| before.rsplit('\n').next()).unwrap_or_default()
+}
+
+fn is_json(text: &str, at: usize) -> bool {
+    line_before(text, at).is_empty() && text[at..].starts_with('{')
+}
+
+fn json_document() -> Explanation {
+    let help = Some("TOML has no outer braces, and `key = value` on each line");
+    Explanation { message: "this is JSON".into(), help, related: None }
+}
+
+fn explain(flaw: Flaw, message: &str, text: &str, span: &Range<usize>, spans: &Spans) -> Explanation {
     let line = message.lines().next().unwrap_or("not TOML");
     let here = text.get(span.clone()).unwrap_or_default();
-    let say = |message: String, help| Said { message, help: Some(help), related: None };
     let before = text.get(..span.start).unwrap_or_default();
-    let own_line = || before.rsplit('\n').next().unwrap_or_default();
-    if line == "duplicate key" {
+    if flaw == Flaw::DuplicateKey {
         let first = first_place(before, here, spans);
         let related = first.map(|span| (span, "first written here"));
         let help = Some("keep one of them, or join both");
-        return Said { message: format!("`{here}` is written twice"), help, related };
+        return Explanation { message: format!("`{here}` is written twice"), help, related };
     }
-    if own_line().is_empty() && text[span.start..].starts_with('{') {
-        return say(JSON.into(), "TOML has no outer braces, and `key = value` on each line");
+    let own_line = line_before(text, span.start);
+    let mut found = in_text(flaw, line)
+        .or_else(|| in_value(flaw, here))
+        .or_else(|| in_key(flaw, here, own_line, &text[span.start..]))
+        .unwrap_or_else(|| Explanation { message: line.to_owned(), help: None, related: None });
+    if flaw.is_lost() {
+        found.related = open_above(before).map(|span| (span, "this is not closed on its line"));
     }
-    if line.starts_with("carriage return") {
-        return say("a line ends in CR alone".into(), "save the file with LF or CRLF line ends");
+    found
+}
+
+/// Errors inside a quoted text, and of line ends.
+fn in_text(flaw: Flaw, line: &str) -> Option<Explanation> {
+    let say = |message: String, help| Some(Explanation { message, help: Some(help), related: None });
+    match flaw {
+        Flaw::CarriageReturn => {
+            say("a line ends in CR alone".into(), "save the file with LF or CRLF line ends")
+        }
+        Flaw::Escape => {
+            let expected = line.strip_prefix(ESCAPE).unwrap_or_default();
+            let help = r"a backslash itself is `\\`; or put the text in single quotes, which know no escapes";
+            say(format!("`\\` starts an escape, and needs one of {expected} after it"), help)
+        }
+        Flaw::ControlCharacter => {
+            say("a control character in a text".into(), r"drop it, or write it as an escape: `\u001b`")
+        }
+        Flaw::UnclosedLines => say("a text of several lines is never closed".into(), r#"it ends in `"""`"#),
+        Flaw::UnclosedText => say("a text is not closed on its line".into(), r#"it ends in `"`"#),
+        _ => None,
     }
-    if let Some((_, expected)) = line.split_once("missing escaped value, expected ") {
-        let help = r"a backslash itself is `\\`; or put the text in single quotes, which know no escapes";
-        return say(format!("`\\` starts an escape, and needs one of {expected} after it"), help);
-    }
-    if line.starts_with("invalid basic string, expected non") {
-        return say("a control character in a text".into(), r"drop it, or write it as an escape: `\u001b`");
-    }
-    if line.starts_with("invalid multi-line basic string, expected `\"`") {
-        return say("a text of several lines is never closed".into(), r#"it ends in `"""`"#);
-    }
-    if line.starts_with("invalid basic string, expected `\"`") {
-        return say("a text is not closed on its line".into(), r#"it ends in `"`"#);
-    }
-    let mut said = value(line, here)
-        .or_else(|| key(line, here, own_line(), &text[span.start..]))
-        .unwrap_or_else(|| Said { message: line.to_owned(), help: None, related: None });
-    if is_lost(line) {
-        said.related = open_above(before).map(|span| (span, "this is not closed on its line"));
-    }
-    said
 }
 
 /// The last line that opens more than it closes, without being a table's header.
@@ -164,16 +230,16 @@ fn open_above(before: &str) -> Option<Range<usize>> {
     None
 }
 
-/// What is wrong with a value.
-fn value(line: &str, here: &str) -> Option<Said> {
-    let say = |message: String, help| Some(Said { message, help: Some(help), related: None });
+/// Errors of a value.
+fn in_value(flaw: Flaw, here: &str) -> Option<Explanation> {
+    let say = |message: String, help| Some(Explanation { message, help: Some(help), related: None });
     match here {
-        _ if line.starts_with("invalid boolean") => say(
+        _ if flaw == Flaw::Boolean => say(
             format!("`{here}` is no value"),
             "it is `true` or `false`, in small letters, or a text in quotes",
         ),
         "null" | "nil" | "None" => say(format!("TOML has no `{here}`"), "leave the key out, or write `[]`"),
-        _ if !line.starts_with("string values must be quoted") => None,
+        _ if flaw != Flaw::Unquoted => None,
         "" => say("a value is missing".into(), r#"for example: "text", or `[]` for a list of nothing"#),
         _ if here.starts_with(['“', '”', '‘', '’']) => {
             say("these are quotes for prose".into(), r#"write straight ones: "text""#)
@@ -182,38 +248,37 @@ fn value(line: &str, here: &str) -> Option<Said> {
     }
 }
 
-/// What is wrong with a line that is to be `key = value`.
-fn key(line: &str, here: &str, before: &str, after: &str) -> Option<Said> {
-    let say = |message: &str, help| Some(Said { message: message.into(), help: Some(help), related: None });
+/// Errors of a line that has to be `key = value`, or a header.
+fn in_key(flaw: Flaw, here: &str, before: &str, after: &str) -> Option<Explanation> {
+    let say =
+        |message: &str, help| Some(Explanation { message: message.into(), help: Some(help), related: None });
     if before.is_empty() && here.starts_with("//") {
         return say("`//` starts no comment", "a comment starts with `#`");
     }
     if before.trim_end().ends_with(':') || here.starts_with(':') || after.starts_with(':') {
         return say("`:` between key and value", "TOML has `=` there: `key = value`");
     }
-    if line.starts_with("key with no value") {
-        return say("a key without `=` and a value", "for example: title = \"Example AI\"");
-    }
-    if line.starts_with("unexpected key or value") {
-        return say("there is more on this line than one value", "one `key = value` stands on a line");
-    }
-    if line.starts_with("unclosed table") {
-        return say(
+    match flaw {
+        Flaw::KeyAlone => say("a key without `=` and a value", "for example: title = \"Example AI\""),
+        Flaw::SecondValue => {
+            say("there is more on this line than one value", "one `key = value` stands on a line")
+        }
+        Flaw::UnclosedHeader => say(
             "the name of a table is not closed",
             "it ends in `]`, and its parts are joined by dots: `[endpoint.chat]`",
-        );
+        ),
+        Flaw::MissingComma | Flaw::MissingInlineKey => {
+            say("something above is never closed", "look for a `[` without `]`, or a `{` without `}`")
+        }
+        Flaw::UnclosedList | Flaw::UnclosedInline => say(
+            "a list or an inline table is never closed",
+            "look for a `[` without `]`, or a `{` without `}`",
+        ),
+        _ => None,
     }
-    if is_lost(line) {
-        return say(LOST, "look for a `[` without `]`, or a `{` without `}`");
-    }
-    is_unclosed(line).then(|| Said {
-        message: "a list or an inline table is never closed".into(),
-        help: Some("look for a `[` without `]`, or a `{` without `}`"),
-        related: None,
-    })
 }
 
-/// Where a key that is written twice stands first, as far as the text before its second place tells.
+/// The first place of a key that is written twice, if the text before the second place shows it.
 fn first_place(before: &str, key: &str, spans: &Spans) -> Option<Range<usize>> {
     let line = before.rsplit('\n').next()?;
     let name = |line: &str| line.trim().trim_start_matches('[').trim_end_matches(']').trim().to_owned();
@@ -232,4 +297,41 @@ fn first_place(before: &str, key: &str, spans: &Spans) -> Option<Range<usize>> {
         at += one.len();
     }
     spans.key_of(&format!("/{}", whole.replace('.', "/"))).filter(|span| span.start < before.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::de::DeTable;
+
+    use super::*;
+
+    /// The wording of the toml crate is no promise of it.
+    #[test]
+    fn each_flaw_is_recognized_in_the_words_of_the_parser() {
+        let check = |text: &str, expected: Flaw| {
+            let (_, errors) = DeTable::parse_recoverable(text);
+            let flaws: Vec<_> = errors.iter().map(|error| Flaw::of(error.message())).collect();
+            let messages: Vec<_> = errors.iter().map(Error::message).collect();
+            assert!(flaws.contains(&expected), "{text:?} is not {expected:?}: {messages:?}");
+            expected
+        };
+        let seen = [
+            check("a = 1\na = 2\n", Flaw::DuplicateKey),
+            check("a = 1\rb = 2\n", Flaw::CarriageReturn),
+            check("a = \"\\q\"\n", Flaw::Escape),
+            check("a = \"\u{1b}\"\n", Flaw::ControlCharacter),
+            check("a = \"x\n", Flaw::UnclosedText),
+            check("a = \"\"\"x\n", Flaw::UnclosedLines),
+            check("a = True\n", Flaw::Boolean),
+            check("a = x\n", Flaw::Unquoted),
+            check("a\n", Flaw::KeyAlone),
+            check("a = \"x\" b\n", Flaw::SecondValue),
+            check("[a\n", Flaw::UnclosedHeader),
+            check("a = [1\n", Flaw::UnclosedList),
+            check("a = { b = 1\n", Flaw::UnclosedInline),
+            check("a = [1\nb = 2\n", Flaw::MissingComma),
+            check("a = { b = 1,\n[c]\n", Flaw::MissingInlineKey),
+        ];
+        assert!(FIRST_WORDS.iter().all(|(_, flaw)| seen.contains(flaw)));
+    }
 }
