@@ -250,7 +250,7 @@ fn rewritten(table: &Table, head: &Parts, hit: &Hit) -> usize {
     let secret = Secret::new("sk-0123456789");
     let chosen = decide::choose(hit, &table.fields, [|_: &str| Some(Candidate::given(&secret))], 0)
         .expect("there is a key");
-    let out = rewrite::request(hit, black_box(head), chosen.as_ref(), &table.carriers);
+    let out = rewrite::request(hit, black_box(head), chosen.as_ref(), &table.token_locations);
     let out: Outgoing<'_> = black_box(out.expect("it can be sent"));
     out.headers.len()
 }

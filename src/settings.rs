@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::{
     compile::{duration, size, span},
-    diag::{At, Code, Diagnostic, Sources},
+    diag::{Code, Diagnostic, Location, Sources},
     lint::Levels,
     syntax::{self, Checker, Document},
 };
@@ -404,7 +404,7 @@ fn read(named: Option<&Path>) -> Result<Given, SettingsError> {
         return Ok(parsed.document);
     }
     if found.is_empty() {
-        found.push(Diagnostic::new(Code::BadValue, At::file(&file), "cannot be used"));
+        found.push(Diagnostic::new(Code::BadValue, Location::file(&file), "cannot be used"));
     }
     let mut sources = Sources::default();
     sources.insert(file, text.into());

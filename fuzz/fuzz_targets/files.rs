@@ -7,7 +7,7 @@
 use std::sync::{Arc, LazyLock, Mutex};
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind, compile, diag::{At, Diagnostic}, filetest, files, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
+use tollgate::{bind, compile, diag::{Location, Diagnostic}, filetest, files, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
 
 /// Few of the shipped providers are enough to clash with.
 const NEIGHBOURS: usize = 1;
@@ -61,7 +61,7 @@ fn all(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     found
 }
 
-fn check_place(at: &At, text: &str) {
+fn check_place(at: &Location, text: &str) {
     if at.file.ends_with(&format!("{NAME}.toml")) {
         assert!(at.start <= at.end && at.end <= text.len(), "{at:?} lies outside of {} bytes", text.len());
         assert!(text.is_char_boundary(at.start) && text.is_char_boundary(at.end), "{at:?} cuts a character");

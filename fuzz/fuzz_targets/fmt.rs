@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::{format::{Refused, format, says_the_same}, syntax};
+use tollgate::{format::{FormatError, format, says_the_same}, syntax};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -18,8 +18,8 @@ fuzz_target!(|data: &[u8]| {
                 assert!(says_the_same(text, &laid_out), "the meaning changes\n{laid_out}");
                 assert_eq!(lay_out(&laid_out), Ok(laid_out.clone()), "the second time it changes");
             }
-            Err(Refused::Broken(found)) => assert!(!found.is_empty()),
-            Err(Refused::Changed) => panic!("the meaning, or a comment, would have changed"),
+            Err(FormatError::Broken(found)) => assert!(!found.is_empty()),
+            Err(FormatError::Changed) => panic!("the meaning, or a comment, would have changed"),
         }
     }
 });

@@ -14,7 +14,7 @@ use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, decide::{se
 /// What no input holds by chance.
 const TOKEN: &str = "tgXtokenXofXtheXcaller";
 
-/// Captures in paths, headers and queries; rest captures; an egress that wraps the URL; carriers of its own.
+/// Captures in paths, headers and queries; rest captures; an egress that wraps the URL; token locations of its own.
 const OWN: &[(&str, &str)] = &[
     (
         "captures",
@@ -151,7 +151,7 @@ fn check_request(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     let trailers = rewrite::takes_trailers(&head.headers);
     assert_eq!(values(header::TE), if trailers { vec!["trailers"] } else { vec![] });
     assert_eq!(values(header::CONNECTION), if trailers { vec!["te"] } else { vec![] });
-    for name in out.headers.keys().filter(|name| safety::request(name.as_str()) == safety::Class::Passable) {
+    for name in out.headers.keys().filter(|name| safety::request(name.as_str()) == safety::HeaderClass::Passable) {
         let globs = hit.provider.headers.pass.iter().chain(&hit.endpoint().headers.pass);
         let passed = globs.into_iter().any(|glob| glob.matches(name.as_str()));
         assert!(passed || owned.contains(&name), "{name} goes up");
@@ -249,7 +249,7 @@ fuzz_target!(|data: &[u8]| {
     let secret = Secret::new("sk-1");
     let key = |_: &str| Some(Candidate::given(&secret));
     let chosen = decide::choose(&hit, &TABLE.fields, [key], 0).expect("there is a key for each field");
-    match rewrite::request(&hit, &head, chosen.as_ref(), &TABLE.carriers) {
+    match rewrite::request(&hit, &head, chosen.as_ref(), &TABLE.token_locations) {
         Ok(out) => check_request(&hit, &head, &out),
         Err(fault) => assert!(!fault.message.contains(TOKEN)),
     }

@@ -73,7 +73,7 @@ fn look_up(tree: &Tree<usize>, known: &[Known], method: u8, path: &str) {
     let all = known.iter().enumerate().filter(|(_, one)| one.method == method);
     let mut fitting: Vec<(usize, Vec<&str>)> =
         all.filter_map(|(index, one)| Some((index, matches(&one.text, path)?))).collect();
-    let inside = |a: usize, b: usize| known[a].pattern.relation(&known[b].pattern) == Relation::Inside;
+    let inside = |a: usize, b: usize| known[a].pattern.relation(&known[b].pattern) == Relation::Subset;
     let best = fitting.iter().position(|(a, _)| fitting.iter().all(|(b, _)| a == b || inside(*a, *b)));
     assert_eq!(best.is_some(), !fitting.is_empty(), "no pattern is the most specific one for {path}");
     match (by_tree, best.map(|best| fitting.swap_remove(best))) {

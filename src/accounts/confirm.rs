@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{Actor, MasterKey, credentials, seal::RowIdentity};
 use crate::{
-    fields::{KnownFields, UnknownField},
+    fields::{DeclaredFields, UnknownField},
     name::Owner,
     store::{SealedCredential, Store, StoreError, SwapReason},
 };
@@ -53,7 +53,7 @@ pub enum Which<'a> {
 }
 
 impl Which<'_> {
-    fn check(self, known: &KnownFields) -> Result<(), UnknownField> {
+    fn check(self, known: &DeclaredFields) -> Result<(), UnknownField> {
         match self {
             Self::All => Ok(()),
             Self::Section(section) => known.section(section).map(|_| ()),
@@ -71,7 +71,7 @@ impl Which<'_> {
 }
 
 /// The current origins of a credential; none if it is bound to all of them already.
-pub fn moved<'k>(known: &'k KnownFields, one: &SealedCredential) -> Option<&'k [String]> {
+pub fn moved<'k>(known: &'k DeclaredFields, one: &SealedCredential) -> Option<&'k [String]> {
     let today = &known.find(&one.section, &one.field).ok()?.origins;
     let saved = one.origins.as_deref().unwrap_or_default();
     today.iter().any(|origin| !saved.contains(origin)).then_some(today)
@@ -84,7 +84,7 @@ pub async fn confirm(
     actor: &Actor,
     key: &MasterKey,
     owner: &Owner,
-    known: &KnownFields,
+    known: &DeclaredFields,
     which: Which<'_>,
 ) -> Result<BTreeMap<String, Confirmed>, ConfirmError> {
     which.check(known)?;

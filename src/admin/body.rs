@@ -18,7 +18,7 @@ use super::{
 use crate::{
     fault::{Cause, Fault},
     name::GroupName,
-    syntax::backticked,
+    suggest::backticked,
 };
 
 /// The largest body of a call, in bytes.

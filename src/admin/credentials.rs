@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     accounts::{self, Caller, ConfirmError, Edit, Which},
-    fault::{Cause, Fault, Kind},
-    leak,
+    fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner},
+    secret_scan,
     store::ChangeOutcome,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub(super) fn group(name: &str) -> Result<Owner, Fault> {
     let invalid = || {
         let message = format!("the path: {}", GroupName::RULE);
-        Fault::new(Kind::InvalidRequest, message).because(Cause::InvalidPath)
+        Fault::new(FaultKind::InvalidRequest, message).because(Cause::InvalidPath)
     };
     GroupName::new(name).map(Owner::Group).ok_or_else(invalid)
 }
@@ -81,10 +81,10 @@ impl Admin {
         match confirmed {
             Ok(confirmed) => Ok(Response::json(StatusCode::OK, &Confirmation { confirmed })),
             Err(ConfirmError::Unknown(unknown)) => {
-                Err(pointer::fault("", Cause::UnknownCredential, leak::mask(&unknown.to_string())))
+                Err(pointer::fault("", Cause::UnknownCredential, secret_scan::mask(&unknown.to_string())))
             }
             Err(ConfirmError::Contended) => {
-                Err(Fault::new(Kind::StoreUnavailable, ConfirmError::Contended.to_string()))
+                Err(Fault::new(FaultKind::StoreUnavailable, ConfirmError::Contended.to_string()))
             }
             Err(ConfirmError::Store(error)) => Err(store_fault(error)),
         }

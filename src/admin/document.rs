@@ -12,7 +12,7 @@ use super::{
 use crate::{
     accounts::{Credentials, Edit, Stored},
     fault::{Cause, Fault},
-    fields::{FieldKind, KnownFields},
+    fields::{DeclaredFields, FieldKind},
 };
 
 const UNKNOWN: &str = "no provider file has such a section or field;";
@@ -25,7 +25,7 @@ pub(super) type FieldKey = (String, String);
 pub(super) fn edits(
     document: &Map<String, Value>,
     path: &str,
-    known: &KnownFields,
+    known: &DeclaredFields,
     stored: &BTreeSet<FieldKey>,
 ) -> Result<Vec<Edit>, Fault> {
     let declared = known
@@ -39,7 +39,7 @@ pub(super) fn edits(
 }
 
 struct Walk<'a> {
-    known: &'a KnownFields,
+    known: &'a DeclaredFields,
     stored: &'a BTreeSet<FieldKey>,
     /// Every field that is declared or stored.
     fields: BTreeSet<FieldKey>,
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::fields::{Field, OAuth};
 
-    fn known() -> KnownFields {
+    fn known() -> DeclaredFields {
         let fields = |names: &[(&str, FieldKind)]| -> BTreeMap<String, Field> {
             let field =
                 |kind: &FieldKind| Field { kind: kind.clone(), origins: vec!["https://demo.example".into()] };
@@ -200,7 +200,7 @@ mod tests {
         let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
         let (token_url, client_id) = ("https://demo.example/token".to_owned(), "demo".to_owned());
         let login = FieldKind::OAuth2(OAuth { paste, token_url, client_id, refresh_before: Duration::ZERO });
-        KnownFields(BTreeMap::from([
+        DeclaredFields(BTreeMap::from([
             ("demo".to_owned(), fields(&[("apiKey", FieldKind::Plain), ("oauth", login)])),
             ("providers.demo".to_owned(), fields(&[("apiKey", FieldKind::Plain)])),
             ("providers.example".to_owned(), fields(&[("apiKey", FieldKind::Plain)])),

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use super::pointer;
-use crate::fault::{Cause, Fault, Kind};
+use crate::fault::{Cause, Fault, FaultKind};
 
 /// Parses a whole body.
 pub(super) fn parse(text: &[u8]) -> Result<Value, Fault> {
@@ -16,7 +16,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, Fault> {
     let value = Strict { pointer: String::new(), duplicate: &duplicate }.deserialize(&mut reader);
     value.and_then(|value| reader.end().map(|()| value)).map_err(|_| match duplicate.take() {
         Some(pointer) => pointer::fault(&pointer, Cause::DuplicateKey, "the key is there twice"),
-        None => Fault::new(Kind::InvalidRequest, "Invalid JSON body").because(Cause::InvalidJson),
+        None => Fault::new(FaultKind::InvalidRequest, "Invalid JSON body").because(Cause::InvalidJson),
     })
 }
 

@@ -34,8 +34,8 @@ pub use self::{
 use self::{operations::OperationId as Id, payloads::Done};
 use crate::{
     accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
-    fault::{Fault, Kind},
-    fields::KnownFields,
+    fault::{Fault, FaultKind},
+    fields::DeclaredFields,
     files::{Live, ReloadError},
     name::Owner,
     store::{Store, StoreError},
@@ -111,14 +111,14 @@ type ApiResult = Result<Response, Fault>;
 /// The edits that store a credentials document from another system, checked against the declared fields.
 pub fn credential_edits(
     document: &serde_json::Map<String, serde_json::Value>,
-    known: &KnownFields,
+    known: &DeclaredFields,
 ) -> Result<Vec<Edit>, Fault> {
     document::edits(document, "", known, &std::collections::BTreeSet::new())
 }
 
 /// The fault for a path and method that no operation has.
 pub fn not_found() -> Fault {
-    Fault::new(Kind::NotFound, "Not found")
+    Fault::new(FaultKind::NotFound, "Not found")
 }
 
 impl Response {
@@ -243,7 +243,7 @@ async fn reload(live: &Live) -> ApiResult {
 }
 
 fn reload_fault(error: ReloadError) -> Fault {
-    Fault::new(Kind::ReloadUnfinished, error.to_string())
+    Fault::new(FaultKind::ReloadUnfinished, error.to_string())
 }
 
 /// The fault for an error of the store. The cause goes to the log: it is for the operator, not for the client.
@@ -251,10 +251,13 @@ fn store_fault(error: StoreError) -> Fault {
     match error {
         StoreError::TokenRevoked => Fault::invalid_token(),
         StoreError::AdminTokenRevoked => Fault::invalid_admin_token(),
-        StoreError::TooManyTokens { .. } => Fault::new(Kind::TooManyTokens, error.to_string()),
+        StoreError::TooManyTokens { .. } => Fault::new(FaultKind::TooManyTokens, error.to_string()),
         error => {
             tracing::error!(%error, "an API call failed in the store");
-            Fault::new(Kind::StoreUnavailable, "The store is unavailable, and nothing was changed; try again")
+            Fault::new(
+                FaultKind::StoreUnavailable,
+                "The store is unavailable, and nothing was changed; try again",
+            )
         }
     }
 }

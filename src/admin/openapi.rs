@@ -11,7 +11,7 @@ use super::{
     operations::{Access, OPERATIONS, Operation, ResponseBody},
     payloads::FaultDocument,
 };
-use crate::fault::Kind;
+use crate::fault::FaultKind;
 
 /// The text of the document.
 pub fn openapi() -> String {
@@ -136,30 +136,35 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 }
 
 /// All faults that an operation may return.
-pub(super) fn faults_of(operation: &Operation) -> Vec<Kind> {
-    let mut all = vec![Kind::MalformedRequest];
+pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
+    let mut all = vec![FaultKind::MalformedRequest];
     all.extend(match operation.access {
         Access::Public => &[][..],
-        Access::Admin => &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable],
-        Access::Local => {
-            &[Kind::InvalidAdminToken, Kind::TooManyAttempts, Kind::StoreUnavailable, Kind::NotFound]
+        Access::Admin => {
+            &[FaultKind::InvalidAdminToken, FaultKind::TooManyAttempts, FaultKind::StoreUnavailable]
         }
+        Access::Local => &[
+            FaultKind::InvalidAdminToken,
+            FaultKind::TooManyAttempts,
+            FaultKind::StoreUnavailable,
+            FaultKind::NotFound,
+        ],
         Access::User => &[
-            Kind::InvalidToken,
-            Kind::TokenKind,
-            Kind::UserDisabled,
-            Kind::TooManyCalls,
-            Kind::TooManyAttempts,
-            Kind::StoreUnavailable,
+            FaultKind::InvalidToken,
+            FaultKind::TokenKind,
+            FaultKind::UserDisabled,
+            FaultKind::TooManyCalls,
+            FaultKind::TooManyAttempts,
+            FaultKind::StoreUnavailable,
         ],
     });
     if operation.access == Access::User && operation.method != "GET" {
-        all.push(Kind::TokenReplaced);
+        all.push(FaultKind::TokenReplaced);
     }
     if operation.body.is_some() {
-        all.extend([Kind::InvalidRequest, Kind::BodyTooLarge, Kind::BodyTimeout]);
+        all.extend([FaultKind::InvalidRequest, FaultKind::BodyTooLarge, FaultKind::BodyTimeout]);
     } else if operation.paged {
-        all.push(Kind::InvalidRequest);
+        all.push(FaultKind::InvalidRequest);
     }
     all.extend(operation.faults);
     all

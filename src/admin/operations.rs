@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::payloads;
 use crate::{
     accounts::RekeyStatus,
-    fault::Kind,
+    fault::FaultKind,
     files::{ServedFiles, Status},
 };
 
@@ -101,7 +101,7 @@ pub struct Operation {
     /// A second response that is not a fault.
     pub alternative: Option<ResponseBody>,
     /// Faults besides those that all operations with this access have.
-    pub faults: &'static [Kind],
+    pub faults: &'static [FaultKind],
 }
 
 /// A function that adds a type to a schema generator and returns its schema.
@@ -210,7 +210,7 @@ impl Operation {
         self
     }
 
-    const fn faults(mut self, faults: &'static [Kind]) -> Self {
+    const fn faults(mut self, faults: &'static [FaultKind]) -> Self {
         self.faults = faults;
         self
     }
@@ -223,9 +223,9 @@ type Audit = payloads::ById<payloads::AuditEntry>;
 type Masked = payloads::MaskedCredentials;
 type Document = payloads::CredentialsDocument;
 
-const NOT_FOUND: &[Kind] = &[Kind::NotFound];
-const BAD: &[Kind] = &[Kind::InvalidRequest];
-const SCOPED: &[Kind] = &[Kind::TokenScope];
+const NOT_FOUND: &[FaultKind] = &[FaultKind::NotFound];
+const BAD: &[FaultKind] = &[FaultKind::InvalidRequest];
+const SCOPED: &[FaultKind] = &[FaultKind::TokenScope];
 
 /// Every operation.
 #[rustfmt::skip]
@@ -238,7 +238,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<Status>(OperationId::Files(FileOperation::Status), "GET", "/admin/providers", Access::Admin, "Status of the provider files: each one's state and errors"),
     new::<ServedFiles>(OperationId::Files(FileOperation::Texts), "GET", "/admin/providers/files", Access::Local, "The texts of the provider files that serve (control socket only)"),
     new::<Status>(OperationId::Files(FileOperation::Reload), "POST", "/admin/reload", Access::Admin, "Reload the provider files")
-        .or::<Status>(422).faults(&[Kind::ReloadUnfinished]),
+        .or::<Status>(422).faults(&[FaultKind::ReloadUnfinished]),
 
     new::<payloads::MadeUser>(OperationId::CreateUser, "POST", "/admin/users", Access::Admin, "Create a user with a first token of the kind `both`")
         .body::<payloads::NewUser>().created(),
@@ -257,7 +257,7 @@ pub static OPERATIONS: &[Operation] = &[
         .optional_body::<payloads::Confirm>().faults(NOT_FOUND),
     new::<Tokens>(OperationId::ListUserTokens, "GET", "/admin/users/{id}/tokens", Access::Admin, "List a user's tokens").paged().faults(NOT_FOUND),
     new::<payloads::MadeToken>(OperationId::CreateUserToken, "POST", "/admin/users/{id}/tokens", Access::Admin, "Create a token for a user")
-        .optional_body::<payloads::NewToken>().created().faults(&[Kind::NotFound, Kind::TooManyTokens]),
+        .optional_body::<payloads::NewToken>().created().faults(&[FaultKind::NotFound, FaultKind::TooManyTokens]),
     new::<payloads::Done>(OperationId::RevokeUserToken, "DELETE", "/admin/users/{id}/tokens/{token}", Access::Admin, "Revoke a user's token")
         .faults(NOT_FOUND),
 
@@ -280,7 +280,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::MadeAdminToken>(OperationId::CreateAdminToken, "POST", "/admin/tokens", Access::Admin, "Create an admin token")
         .optional_body::<payloads::NewAdminToken>().created(),
     new::<payloads::Done>(OperationId::RevokeAdminToken, "DELETE", "/admin/tokens/{id}", Access::Admin, "Revoke an admin token; the last valid one cannot be revoked")
-        .faults(&[Kind::NotFound, Kind::LastAdminToken]),
+        .faults(&[FaultKind::NotFound, FaultKind::LastAdminToken]),
     new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
 
     new::<RekeyStatus>(OperationId::StartRekey, "POST", "/admin/rekey", Access::Local, "Start a master-key rotation to the key in `master-key.next` (control socket only)")
@@ -294,14 +294,14 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
         .optional_body::<payloads::Confirm>().faults(SCOPED),
     new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it stays valid for an hour")
-        .faults(&[Kind::TooManyTokens]),
+        .faults(&[FaultKind::TooManyTokens]),
     new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),
     new::<payloads::MadeToken>(OperationId::CreateMyToken, "POST", "/auth/tokens", Access::User, "Create a token that reaches no further than the calling one")
-        .optional_body::<payloads::NewToken>().created().faults(&[Kind::TokenScope, Kind::TooManyTokens]),
+        .optional_body::<payloads::NewToken>().created().faults(&[FaultKind::TokenScope, FaultKind::TooManyTokens]),
     new::<payloads::Done>(OperationId::RevokeMyToken, "DELETE", "/auth/tokens/{id}", Access::User, "Revoke one of the caller's tokens")
-        .faults(&[Kind::NotFound, Kind::TokenScope]),
+        .faults(&[FaultKind::NotFound, FaultKind::TokenScope]),
     new::<payloads::PasteToken>(OperationId::CreatePasteToken, "POST", "/auth/{name}", Access::User, "Create a paste token (a token in a vendor's own shape), at a path that a provider file names")
-        .faults(&[Kind::NotFound, Kind::InvalidRequest, Kind::TokenScope]),
+        .faults(&[FaultKind::NotFound, FaultKind::InvalidRequest, FaultKind::TokenScope]),
 ];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Pagination: `?limit=` and `?after=`, and the `Link` to the next page. Without a limit a list is returned whole.
 
 use crate::{
-    fault::{Cause, Fault, Kind},
+    fault::{Cause, Fault, FaultKind},
     rewrite::value_of,
 };
 
@@ -49,7 +49,7 @@ fn limit(text: &str) -> Result<u64, Fault> {
 
 /// The fault for a query parameter.
 pub(super) fn invalid_query(message: &'static str) -> Fault {
-    Fault::new(Kind::InvalidRequest, message).because(Cause::InvalidQuery)
+    Fault::new(FaultKind::InvalidRequest, message).because(Cause::InvalidQuery)
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
             assert_eq!(limit(text).unwrap(), expected);
         }
         for text in ["", "-1", "1.0", "x", "1 ", "+1", "٣"] {
-            assert_eq!(limit(text).unwrap_err().kind, Kind::InvalidRequest, "{text}");
+            assert_eq!(limit(text).unwrap_err().kind, FaultKind::InvalidRequest, "{text}");
         }
     }
 }

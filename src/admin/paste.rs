@@ -14,7 +14,7 @@ use super::{
 use crate::{
     accounts::{self, Caller, Edit},
     bind,
-    fault::{Cause, Fault, Kind},
+    fault::{Cause, Fault, FaultKind},
     secret::Secret,
 };
 
@@ -32,7 +32,7 @@ impl Admin {
         let token = self.issue_paste_token(caller, provider, request).await?;
         let missing = || {
             let message = paste.spec.missing.clone();
-            Fault::new(Kind::InvalidRequest, message).because(Cause::LoginMissing)
+            Fault::new(FaultKind::InvalidRequest, message).because(Cause::LoginMissing)
         };
         let token = token.ok_or_else(missing)?;
         let named = BTreeMap::from([(paste.spec.reply.clone(), token.expose().to_owned())]);

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{
     fault::{Cause, Fault},
-    leak,
-    syntax::{backticked, nearest},
+    secret_scan,
+    suggest::{backticked, nearest},
 };
 
 /// The longest key that is repeated, in bytes. A longer one may be a secret.
@@ -46,7 +46,8 @@ pub(super) fn type_in_words(name: &str) -> &'static str {
 
 /// A key as a step of a pointer, escaped. A key that may be a secret is replaced by its length.
 pub(super) fn step(key: &str) -> String {
-    let safe = key.len() <= MAX_KEY && !key.chars().any(char::is_control) && leak::find(key).is_empty();
+    let safe =
+        key.len() <= MAX_KEY && !key.chars().any(char::is_control) && secret_scan::find(key).is_empty();
     if safe { key.replace('~', "~0").replace('/', "~1") } else { format!("(a key of {} bytes)", key.len()) }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Admin, ApiResult, OperationId, Principal, ProviderFiles, Request};
 use crate::{
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     name::UserId,
 };
 
@@ -159,7 +159,7 @@ impl Drop for CallGuard {
 
 fn too_many_calls() -> Fault {
     let message = "Too many of your calls are in progress: wait for their answers, then try again";
-    Fault::new(Kind::TooManyCalls, message)
+    Fault::new(FaultKind::TooManyCalls, message)
 }
 
 /// The call may have been carried out all the same, which the message has to say.
@@ -167,7 +167,7 @@ fn unavailable(why: &str) -> Fault {
     let message = format!(
         "There is no answer to this call now, since {why}: check whether it was done, then try again"
     );
-    Fault::new(Kind::StoreUnavailable, message)
+    Fault::new(FaultKind::StoreUnavailable, message)
 }
 
 async fn run(admin: Admin, mut jobs: mpsc::Receiver<Job>, max_running: usize) {
@@ -262,7 +262,7 @@ mod tests {
             assert_eq!(users.body, "{}");
             let created = queue.call(request("POST /admin/tokens")).await.unwrap();
             assert_eq!(created.status.as_u16(), 201);
-            assert_eq!(queue.call(request("GET /auth/me")).await.unwrap_err().kind, Kind::NotFound);
+            assert_eq!(queue.call(request("GET /auth/me")).await.unwrap_err().kind, FaultKind::NotFound);
             drop(queue);
         };
         tokio::join!(calls, jobs);
@@ -278,12 +278,12 @@ mod tests {
         let (slow, full) = tokio::join!(biased; call(), call());
         for (fault, why) in [(slow, "the store takes too long"), (full, "too many calls wait already")] {
             let fault = fault.unwrap_err();
-            assert_eq!(fault.kind, Kind::StoreUnavailable);
+            assert_eq!(fault.kind, FaultKind::StoreUnavailable);
             assert!(fault.message.contains(why), "{}", fault.message);
         }
         // Operations on files and unknown paths do not wait for the queue.
-        assert_eq!(queue.call(request("GET /admin/providers")).await.unwrap_err().kind, Kind::NotFound);
-        assert_eq!(queue.call(request("GET /admin/nowhere")).await.unwrap_err().kind, Kind::NotFound);
+        assert_eq!(queue.call(request("GET /admin/providers")).await.unwrap_err().kind, FaultKind::NotFound);
+        assert_eq!(queue.call(request("GET /admin/nowhere")).await.unwrap_err().kind, FaultKind::NotFound);
         drop(jobs);
         let gone = call().await.unwrap_err();
         assert!(gone.message.contains("since"), "{}", gone.message);
@@ -292,7 +292,7 @@ mod tests {
     type Pending<'a> = Pin<Box<dyn Future<Output = ApiResult> + 'a>>;
 
     /// Starts a call. Returns its fault, if it was refused at once.
-    fn start(queue: &ApiQueue, request: Request) -> (Pending<'_>, Option<Kind>) {
+    fn start(queue: &ApiQueue, request: Request) -> (Pending<'_>, Option<FaultKind>) {
         let mut call: Pending<'_> = Box::pin(unconstrained(queue.call(request)));
         let refused = match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(response) => Some(response.unwrap_err().kind),
@@ -315,17 +315,17 @@ mod tests {
             check(request_of(0), None);
         }
         for _ in 0..1000 {
-            check(request_of(0), Some(Kind::TooManyCalls));
+            check(request_of(0), Some(FaultKind::TooManyCalls));
         }
         for number in MAX_JOBS_PER_USER..QUEUE_LENGTH {
             check(request_of(number), None);
         }
-        check(request_of(QUEUE_LENGTH), Some(Kind::StoreUnavailable));
+        check(request_of(QUEUE_LENGTH), Some(FaultKind::StoreUnavailable));
         check(request("GET /admin/users"), None);
         // A finished job makes room for its user and in the queue. Refused calls took none.
         drop(users.recv().await);
         check(request_of(0), None);
-        check(request_of(0), Some(Kind::TooManyCalls));
+        check(request_of(0), Some(FaultKind::TooManyCalls));
         check(request_of(QUEUE_LENGTH), None);
         drop(waiting);
         while users.try_recv().is_ok() {}

@@ -7,7 +7,7 @@ use super::{Admin, store_fault};
 use crate::{
     accounts::{self, Caller, Edit, Which},
     bind,
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     name::{FileName, Owner, Scope, TokenId},
     table::Table,
 };
@@ -19,7 +19,7 @@ pub(super) fn check_not_replaced(caller: &Caller, method: &str) -> Result<(), Fa
 
 /// The fault for a token that a rotation replaced.
 pub(super) fn replaced() -> Fault {
-    Fault::new(Kind::TokenReplaced, "This token was replaced: use the one that replaced it")
+    Fault::new(FaultKind::TokenReplaced, "This token was replaced: use the one that replaced it")
 }
 
 /// True if the caller's token reaches any endpoint of a provider.
@@ -30,7 +30,7 @@ pub(super) fn reaches(caller: &Caller, provider: &FileName) -> bool {
 
 /// The fault for a call beyond the token's scopes.
 pub(super) fn out_of_scope(message: String) -> Fault {
-    Fault::new(Kind::TokenScope, message)
+    Fault::new(FaultKind::TokenScope, message)
 }
 
 /// True if everything that `inner` reaches is within `outer`.

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     accounts::{self, Caller, Issued, NotRotated, TokenDraft},
     clock::{from_utc, now_ms, utc},
-    fault::{Cause, Fault, Kind},
+    fault::{Cause, Fault, FaultKind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
     store::{self, AdminTokenRevocation, TokenKind},
     table::Table,
@@ -134,7 +134,7 @@ impl Admin {
             AdminTokenRevocation::Done => Ok(Response::done()),
             AdminTokenRevocation::Unknown => Err(none()),
             AdminTokenRevocation::Last => Err(Fault::new(
-                Kind::LastAdminToken,
+                FaultKind::LastAdminToken,
                 "This is the last admin token: without it nobody could call the admin API; make another one first",
             )),
         }
@@ -190,7 +190,7 @@ fn scope(path: &str, text: &str, table: &Table) -> Result<Scope, Fault> {
 }
 
 fn token_not_found() -> Fault {
-    Fault::new(Kind::NotFound, "Token not found").because(Cause::UnknownToken)
+    Fault::new(FaultKind::NotFound, "Token not found").because(Cause::UnknownToken)
 }
 
 fn expiry(text: &str) -> Result<u64, Fault> {

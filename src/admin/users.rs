@@ -13,7 +13,7 @@ use super::{
 use crate::{
     accounts::{self, DisplayName, NewUser as Outcome, UserDraft},
     clock::{now_ms, utc},
-    fault::{Cause, Fault, Kind},
+    fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner, UserId},
     store::{self, DuplicateNames, UserChange},
 };
@@ -23,12 +23,12 @@ const MAX_ENTRIES: u64 = 1000;
 
 /// The fault for a user who does not exist.
 pub(super) fn user_not_found() -> Fault {
-    Fault::new(Kind::NotFound, "User not found").because(Cause::UnknownUser)
+    Fault::new(FaultKind::NotFound, "User not found").because(Cause::UnknownUser)
 }
 
 /// The fault for a new user without a name, which is also refused if it is empty or not a text.
 fn missing_name() -> Fault {
-    let fault = Fault::new(Kind::InvalidRequest, "Missing required field: name");
+    let fault = Fault::new(FaultKind::InvalidRequest, "Missing required field: name");
     Fault { at: Some("/name".to_owned()), ..fault.because(Cause::MissingKey) }
 }
 
@@ -142,7 +142,7 @@ impl Admin {
 /// The fault for a master key that was rotated by another process.
 pub(super) fn other_key() -> Fault {
     Fault::new(
-        Kind::StoreUnavailable,
+        FaultKind::StoreUnavailable,
         "The master key was replaced meanwhile, and nothing was changed: restart tollgate with the new one",
     )
 }

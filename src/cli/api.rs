@@ -15,7 +15,7 @@ use super::{
 use crate::{
     accounts::{Actor, MasterKey},
     admin::{Admin, Principal, ProviderFiles, Request},
-    compile::FaultWords,
+    compile::ErrorValues,
     control::{self, CallError},
     diag::{Code, Diagnostic},
     fault::{Basis, Cause},
@@ -106,7 +106,7 @@ async fn here(
         Err(fault) => {
             let by_files = fault.cause.is_some_and(|cause| cause.basis() == Basis::Files);
             let files_note = if by_files { files_note } else { String::new() };
-            (fault.kind.status(), FaultWords::of(&fault, "").body(None).into(), files_note)
+            (fault.kind.status(), ErrorValues::of(&fault, "").body(None).into(), files_note)
         }
     })
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow};
 
 use super::context::has_no_store;
 use crate::{
-    diag::{self, Code, Diagnostic, Entry, MAX_FINDINGS, Severity, Sources},
+    diag::{self, Code, CodeInfo, Diagnostic, MAX_FINDINGS, Severity, Sources},
     files,
     lint::Levels,
     numbers::counted,
@@ -58,7 +58,7 @@ enum Format {
 /// What is to be explained.
 #[derive(Debug, Clone, Copy)]
 enum Explained {
-    One(&'static Entry),
+    One(&'static CodeInfo),
     All,
 }
 

@@ -23,7 +23,8 @@ use crate::{
     secret::Secret,
     settings::Settings,
     store::{SealedCredential, Store, StoredToken, User},
-    syntax::{self, nearest},
+    suggest::{backticked, nearest},
+    syntax,
     table::Hit,
 };
 
@@ -223,7 +224,7 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
         known.contains(&field),
         "`{}` has no credentials field of that name: known are {}",
         hit.provider.name,
-        if known.is_empty() { "none".to_owned() } else { syntax::backticked(&known) }
+        if known.is_empty() { "none".to_owned() } else { backticked(&known) }
     );
     Ok(())
 }

@@ -18,10 +18,10 @@ use super::check;
 use crate::{
     diag::Sources,
     files,
-    format::{self, Refused},
+    format::{self, FormatError},
     pipeline::Folder,
     settings::{self, Source},
-    syntax::{self, Kind},
+    syntax::{self, FileKind},
 };
 
 /// How many lines of a difference are shown.
@@ -165,15 +165,15 @@ fn one(input: &Input, args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn refuse(shown: &str, text: &Arc<str>, refused: &Refused) -> anyhow::Result<()> {
+fn refuse(shown: &str, text: &Arc<str>, refused: &FormatError) -> anyhow::Result<()> {
     match refused {
-        Refused::Broken(found) => {
+        FormatError::Broken(found) => {
             let mut sources = Sources::default();
             sources.insert(shown.into(), text.clone());
             check::show(&sources, found)?;
             writeln!(io::stderr(), "error: `{shown}` is not TOML, and stays as it is")?;
         }
-        Refused::Changed => writeln!(
+        FormatError::Changed => writeln!(
             io::stderr(),
             "error: `{shown}` stays as it is: formatting would change what it says, which is a fault of tollgate's: please report it"
         )?,
@@ -182,7 +182,7 @@ fn refuse(shown: &str, text: &Arc<str>, refused: &Refused) -> anyhow::Result<()>
 }
 
 /// The text in its layout. The kind comes from where the file stands, or from the schema that it names.
-pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Result<String, Refused> {
+pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Result<String, FormatError> {
     let Some(path) = path else {
         return format::format(shown, text, schema_of(named_kind(text)), None);
     };
@@ -191,28 +191,28 @@ pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Resul
         return format::format(shown, text, settings::schema(), None);
     }
     // A provider may be called `policy`, too.
-    let kind = if named_kind(text) == Kind::Policy { Kind::Policy } else { kind_of(path) };
+    let kind = if named_kind(text) == FileKind::Policy { FileKind::Policy } else { kind_of(path) };
     format::format(shown, text, schema_of(kind), Some(&schema_line(path, kind)))
 }
 
-fn schema_of(kind: Kind) -> &'static Value {
+fn schema_of(kind: FileKind) -> &'static Value {
     syntax::schema(kind)
 }
 
-fn named_kind(text: &str) -> Kind {
-    let named = |kind: &&Kind| {
+fn named_kind(text: &str) -> FileKind {
+    let named = |kind: &&FileKind| {
         let file = format!("/{}.schema.json", kind.stem());
         text.lines().any(|line| line.starts_with("#:schema ") && line.trim_end().ends_with(&file))
     };
-    syntax::KINDS.iter().find(named).copied().unwrap_or(Kind::Provider)
+    FileKind::ALL.iter().find(named).copied().unwrap_or(FileKind::Provider)
 }
 
-fn kind_of(path: &Path) -> Kind {
+fn kind_of(path: &Path) -> FileKind {
     match folder_of(path) {
-        Folder::Providers | Folder::Presets => Kind::Provider,
-        Folder::Gateways => Kind::Gateway,
-        Folder::Apis => Kind::Api,
-        Folder::Policy => Kind::Policy,
+        Folder::Providers | Folder::Presets => FileKind::Provider,
+        Folder::Gateways => FileKind::Gateway,
+        Folder::Apis => FileKind::Api,
+        Folder::Policy => FileKind::Policy,
     }
 }
 
@@ -224,13 +224,13 @@ fn folder_of(path: &Path) -> Folder {
 
 /// The line by which an editor finds the schema: the nearest `schema` directory above the file, or the one that
 /// would stand beside the providers directory.
-pub(super) fn schema_line(path: &Path, kind: Kind) -> String {
+pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     let file = format!("schema/{}.schema.json", kind.stem());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = fs::canonicalize(parent).unwrap_or_default();
     let near = dir.ancestors().position(|above| above.join(&file).is_file());
     let beside = match folder_of(path) {
-        _ if kind == Kind::Policy => 0,
+        _ if kind == FileKind::Policy => 0,
         Folder::Providers => 1,
         Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => 2,
     };

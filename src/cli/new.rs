@@ -19,7 +19,8 @@ use crate::{
     pipeline::{self, Loaded},
     settings::Source,
     starter,
-    syntax::{self, Kind, backticked, nearest},
+    suggest::{backticked, nearest},
+    syntax::{self, FileKind},
 };
 
 /// Where providers stand if there is no providers directory yet.
@@ -62,8 +63,8 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let text = starter::text(&args.name, &args.base_url, &extends, &preset)
         .map_err(|problem| anyhow::anyhow!("`{}` cannot be a base URL: {problem}", args.base_url))?;
     let shown: Arc<str> = path.to_string_lossy().into();
-    let header = fmt::schema_line(&path, Kind::Provider);
-    let text = crate::format::format(&shown, &text, syntax::schema(Kind::Provider), Some(&header))
+    let header = fmt::schema_line(&path, FileKind::Provider);
+    let text = crate::format::format(&shown, &text, syntax::schema(FileKind::Provider), Some(&header))
         .map_err(|refused| anyhow::anyhow!("cannot lay the file out: {refused:?}"))?;
     let found = findings(&mut loaded, &args.name, &shown, &text);
     if !found.is_empty() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::check;
 use crate::{
     compile,
-    diag::{At, Sources},
+    diag::{Location, Sources},
     files::{SourceTree, policy_path},
     numbers::counted,
     pipeline::{self, Loaded},
@@ -181,7 +181,7 @@ fn told(sources: &Sources, breach: &Breach) -> Value {
     })
 }
 
-fn at(sources: &Sources, at: &At) -> Value {
+fn at(sources: &Sources, at: &Location) -> Value {
     let (line, column) = sources.line_column(at);
     json!({ "file": &*at.file, "line": line, "column": column })
 }

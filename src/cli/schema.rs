@@ -27,7 +27,8 @@ pub struct Args {
 pub fn all() -> Vec<(String, String)> {
     let drafts = [(Draft::Current, ""), (Draft::Seven, "draft-07/")];
     let files = drafts.into_iter().flat_map(|(draft, folder)| {
-        let kinds = syntax::KINDS.iter().map(move |kind| (kind.stem(), syntax::schema_text(*kind, draft)));
+        let kinds =
+            syntax::FileKind::ALL.iter().map(move |kind| (kind.stem(), syntax::schema_text(*kind, draft)));
         let all = kinds.chain([("settings", settings::schema_text(draft))]);
         all.map(move |(stem, text)| (format!("{folder}{stem}.schema.json"), text))
     });

@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use super::check;
 use crate::{
     compile::{self, Compiled, Glob},
-    diag::{At, Code, Diagnostic},
+    diag::{Code, Diagnostic, Location},
     explain::{self, Caller, Held, Scene},
     files,
     filetest::{self, Case, Coverage, Item, Problem, Suite, Verdict, Wrong},
@@ -222,7 +222,7 @@ impl Target<'_> {
         out
     }
 
-    fn place(&self, at: &At) -> String {
+    fn place(&self, at: &Location) -> String {
         place(self.loaded, at)
     }
 }
@@ -239,7 +239,7 @@ fn put(text: &mut String, more: std::fmt::Arguments<'_>) {
     text.write_fmt(more).expect("a string takes all that is written to it");
 }
 
-fn place(loaded: &Loaded, at: &At) -> String {
+fn place(loaded: &Loaded, at: &Location) -> String {
     format!("{}:{}", at.file, loaded.sources.line_column(at).0)
 }
 

@@ -30,7 +30,7 @@ pub use call::{CallError, call};
 use crate::{
     accounts::Actor,
     admin::Admin,
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     gateway,
 };
 
@@ -153,7 +153,7 @@ fn peer(stream: &UnixStream) -> Result<Actor, Fault> {
         _ => {
             let message =
                 format!("Only the user that runs the server (uid {own}) and root may use this socket");
-            Err(Fault::new(Kind::Forbidden, message))
+            Err(Fault::new(FaultKind::Forbidden, message))
         }
     }
 }

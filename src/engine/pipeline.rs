@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic, Sources},
+        diag::{Code, Diagnostic, Location, Sources},
         name::FileName,
     },
     language::{
@@ -142,7 +142,7 @@ fn no_name(file: &Arc<str>) -> Diagnostic {
         Some(better) => format!("rename the file to `{better}.toml`"),
         None => "rename the file".to_owned(),
     };
-    Diagnostic::new(Code::FileName, At::file(file), message).help(help)
+    Diagnostic::new(Code::FileName, Location::file(file), message).help(help)
 }
 
 impl Loaded {
@@ -228,7 +228,7 @@ fn slot<T: syntax::Document>(file: &Arc<str>, text: &InputFile<'_>) -> (syntax::
     match text.text {
         Ok(text) => syntax::parse(file, text),
         Err(problem) => {
-            let found = Diagnostic::new(Code::File, At::file(file), problem.to_owned());
+            let found = Diagnostic::new(Code::File, Location::file(file), problem.to_owned());
             (Err(syntax::Outline::default()), vec![found])
         }
     }

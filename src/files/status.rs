@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::diag::{At, Diagnostic, Severity, Sources};
+use crate::diag::{Diagnostic, Location, Severity, Sources};
 
 /// The providers that serve, and the state of each file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -165,7 +165,7 @@ impl Finding {
 }
 
 impl RelatedLocation {
-    fn new(at: &At, label: &str, sources: &Sources) -> Self {
+    fn new(at: &Location, label: &str, sources: &Sources) -> Self {
         let (line, column) = sources.line_column(at);
         Self { file: at.file.to_string(), line, column, label: label.to_owned() }
     }

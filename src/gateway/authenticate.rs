@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Worker, context::RequestContext};
 use crate::{
     accounts::{Caller, TooMany},
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     name::AdminTokenId,
     secret::Secret,
     store::StoreError,
@@ -50,13 +50,14 @@ async fn known<T>(
 async fn rate_limited(worker: &Worker, refused: Fault, context: &RequestContext) -> Fault {
     match worker.auth_rate_limit.wrong(context.client()).await {
         Ok(()) => refused,
-        Err(TooMany) => {
-            Fault::new(Kind::TooManyAttempts, "Too many wrong tokens came from your network: try again later")
-        }
+        Err(TooMany) => Fault::new(
+            FaultKind::TooManyAttempts,
+            "Too many wrong tokens came from your network: try again later",
+        ),
     }
 }
 
 fn unavailable(error: &StoreError, context: &RequestContext) -> Fault {
     tracing::error!(request_id = context.request_id(), error = %shown(&error.to_string()), "failed to authenticate: the store did not respond");
-    Fault::new(Kind::StoreUnavailable, "Authentication is temporarily unavailable; try again")
+    Fault::new(FaultKind::StoreUnavailable, "Authentication is temporarily unavailable; try again")
 }

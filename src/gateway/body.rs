@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::context::AccessRecordGuard;
 use crate::{
     access_record::End,
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     rewrite,
     upstream::{CutError, Download, UploadWatch},
 };
@@ -178,7 +178,7 @@ impl Relay {
 /// The whole body of an API call, of at most `limit` bytes. On a fault, the rest stays in `incoming`.
 pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Result<Bytes, Fault> {
     let too_large =
-        || Fault::new(Kind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"));
+        || Fault::new(FaultKind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"));
     let Some(body) = incoming else { return Ok(Bytes::new()) };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
@@ -186,7 +186,7 @@ pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Re
     let all = async {
         let mut all = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let broken = |_| Fault::new(Kind::MalformedRequest, "The request's body broke off");
+            let broken = |_| Fault::new(FaultKind::MalformedRequest, "The request's body broke off");
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             if all.len() + data.len() > limit {
                 return Err(too_large());
@@ -195,7 +195,7 @@ pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Re
         }
         Ok(all.freeze())
     };
-    let slow = |_| Fault::new(Kind::BodyTimeout, "The request's body did not arrive in time");
+    let slow = |_| Fault::new(FaultKind::BodyTimeout, "The request's body did not arrive in time");
     let all = tokio::time::timeout(CALL_TIME, all).await.map_err(slow)??;
     *incoming = None;
     Ok(all)

@@ -11,7 +11,7 @@ use crate::{
     access_record::{AccessRecord, End, bounded_path},
     accounts::Caller,
     decide::ListenerRole,
-    fault::Kind,
+    fault::FaultKind,
     own_paths, rewrite,
     table::{Hit, Table},
     telemetry::shown,
@@ -69,7 +69,7 @@ impl RequestContext {
         }
     }
 
-    pub(super) fn set_fault(&mut self, kind: Kind) {
+    pub(super) fn set_fault(&mut self, kind: FaultKind) {
         if let Some(record) = self.record() {
             record.fault = Some(kind.code());
         }

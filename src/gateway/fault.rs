@@ -5,8 +5,8 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use super::{Body, context::RequestContext};
 use crate::{
     bind::ResponseRule,
-    compile::{Api, FaultWords},
-    fault::{Fault, Kind},
+    compile::{Api, ErrorValues},
+    fault::{Fault, FaultKind},
     table::{Hit, Table},
 };
 
@@ -27,24 +27,24 @@ pub(super) fn response(
     context.set_fault(fault.kind);
     let path = head.uri.path();
     let hit = table.find_canonical(&head.method, path);
-    let words = FaultWords::of(fault, context.request_id());
+    let words = ErrorValues::of(fault, context.request_id());
     build(&words, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()), fault.kind)
 }
 
 /// The response that a rule of the provider's file puts in place of the upstream's.
 pub(super) fn reply(rule: &ResponseRule, hit: &Hit, request_id: &str) -> Response<Body> {
-    let kind = Kind::ResponseRule;
+    let kind = FaultKind::ResponseRule;
     let fault = Fault::new(kind, rule.message.clone());
-    let words = FaultWords { status: rule.reply_status, ..FaultWords::of(&fault, request_id) };
+    let words = ErrorValues { status: rule.reply_status, ..ErrorValues::of(&fault, request_id) };
     build(&words, hit.endpoint().api.as_deref(), kind)
 }
 
 /// The response for a fault outside of a client's request, which has no request id.
 pub fn refuse(fault: &Fault) -> Response<Body> {
-    build(&FaultWords::of(fault, ""), None, fault.kind)
+    build(&ErrorValues::of(fault, ""), None, fault.kind)
 }
 
-fn build(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body> {
+fn build(words: &ErrorValues<'_>, api: Option<&Api>, kind: FaultKind) -> Response<Body> {
     let mut response = json(words.status, words.body(api));
     let headers = response.headers_mut();
     // RFC 9209: marks our own errors; relayed ones never carry this.
@@ -64,20 +64,20 @@ fn build(words: &FaultWords<'_>, api: Option<&Api>, kind: Kind) -> Response<Body
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     let pause_s = match kind {
-        Kind::ReloadUnfinished => Some(RELOAD_PAUSE_S),
-        Kind::TooManyAttempts => Some(ATTEMPTS_PAUSE_S),
-        Kind::TooManyCalls => Some(CALLS_PAUSE_S),
+        FaultKind::ReloadUnfinished => Some(RELOAD_PAUSE_S),
+        FaultKind::TooManyAttempts => Some(ATTEMPTS_PAUSE_S),
+        FaultKind::TooManyCalls => Some(CALLS_PAUSE_S),
         _ => None,
     };
     if let Some(pause_s) = pause_s {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(pause_s));
     }
-    if kind == Kind::UpgradeRefused {
+    if kind == FaultKind::UpgradeRefused {
         // RFC 9110, section 15.5.22: a 426 names the protocol to use.
         headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    if kind == Kind::MalformedRequest {
+    if kind == FaultKind::MalformedRequest {
         // Nobody can say where a malformed request ends, so that no other may follow on the connection.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

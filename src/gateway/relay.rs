@@ -14,7 +14,7 @@ use crate::{
     accounts::{Caller, RefreshRequest},
     clock::now_ms,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     rewrite::{self, Answered},
     table::Hit,
     telemetry::shown,
@@ -95,7 +95,7 @@ fn response(
             // Dropping it closes the connection, which gives the rest of the request's body back.
             drop(download);
             body::read_rest_of(&worker.tasks, watch);
-            context.set_fault(Kind::ResponseRule);
+            context.set_fault(FaultKind::ResponseRule);
             fault::reply(rule, &call.hit, context.request_id())
         }
     }
@@ -160,7 +160,7 @@ fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
     let what = match error {
         SendError::Dns { .. } => "its name does not resolve",
         SendError::Forbidden { .. } => "its name leads to an address that must not be called",
-        SendError::Refused { .. } if kind != Kind::UpstreamConnectTimeout => {
+        SendError::Refused { .. } if kind != FaultKind::UpstreamConnectTimeout => {
             "it refused the connection or cannot be reached"
         }
         SendError::Refused { .. } | SendError::ConnectTimeout { .. } => {

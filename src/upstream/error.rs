@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt, io, net::IpAddr, time::Duration};
 
-use crate::fault::Kind;
+use crate::fault::FaultKind;
 
 use super::upload::UploadError;
 
@@ -77,23 +77,23 @@ pub enum SendError {
 
 impl SendError {
     /// The kind of fault for the client.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Dns { .. } => Kind::UpstreamDns,
-            Self::Forbidden { .. } => Kind::UpstreamForbidden,
+            Self::Dns { .. } => FaultKind::UpstreamDns,
+            Self::Forbidden { .. } => FaultKind::UpstreamForbidden,
             // The system's own connect timeout came before our deadline.
             Self::Refused { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
-                Kind::UpstreamConnectTimeout
+                FaultKind::UpstreamConnectTimeout
             }
-            Self::Refused { .. } => Kind::UpstreamRefused,
-            Self::ConnectTimeout { .. } => Kind::UpstreamConnectTimeout,
-            Self::Tls { .. } => Kind::UpstreamTls,
-            Self::Reset(_) => Kind::UpstreamReset,
-            Self::Malformed(_) => Kind::UpstreamMalformed,
-            Self::Timeout(_) => Kind::UpstreamTimeout,
-            Self::BodyTooLarge { .. } => Kind::BodyTooLarge,
-            Self::BodyStalled(_) => Kind::BodyTimeout,
-            Self::ClientGone => Kind::MalformedRequest,
+            Self::Refused { .. } => FaultKind::UpstreamRefused,
+            Self::ConnectTimeout { .. } => FaultKind::UpstreamConnectTimeout,
+            Self::Tls { .. } => FaultKind::UpstreamTls,
+            Self::Reset(_) => FaultKind::UpstreamReset,
+            Self::Malformed(_) => FaultKind::UpstreamMalformed,
+            Self::Timeout(_) => FaultKind::UpstreamTimeout,
+            Self::BodyTooLarge { .. } => FaultKind::BodyTooLarge,
+            Self::BodyStalled(_) => FaultKind::BodyTimeout,
+            Self::ClientGone => FaultKind::MalformedRequest,
         }
     }
 

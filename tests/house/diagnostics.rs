@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use tollgate::{
     compile::VarSource,
-    diag::{Code, Diagnostic, Entry, FILLED_IN, document},
+    diag::{Code, CodeInfo, Diagnostic, EXAMPLE_BASE, document},
     files,
     lint::{Level, Levels},
     pipeline,
@@ -37,7 +37,7 @@ fn files(example: &str) -> BTreeMap<String, String> {
 }
 
 fn filled_in(text: &str) -> String {
-    let (keys, endpoint) = FILLED_IN.split_once("\n\n").unwrap();
+    let (keys, endpoint) = EXAMPLE_BASE.split_once("\n\n").unwrap();
     let missing = |line: &&str| {
         let key = line.split_once('=').unwrap().0.trim_end();
         !text.lines().any(|one| one.split_once('=').is_some_and(|(other, _)| other.trim_end() == key))
@@ -61,7 +61,7 @@ fn write(dir: &Path, example: &str, latin_1: bool) {
 }
 
 /// All that is found of an example. Vars are unset where that is the point, else all of them are set.
-fn found(entry: &Entry, example: &str) -> Vec<Diagnostic> {
+fn found(entry: &CodeInfo, example: &str) -> Vec<Diagnostic> {
     let dir = tempfile::tempdir().unwrap();
     let latin_1 = entry.code == Code::File && std::ptr::eq(example, entry.bad);
     write(dir.path(), example, latin_1);

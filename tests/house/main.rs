@@ -16,10 +16,10 @@ use tollgate::{
     compile,
     diff::{Verdict, diff},
     fault::Cause,
-    files, leak,
+    files,
     name::FileName,
     origin::Origin,
-    pipeline,
+    pipeline, secret_scan,
     settings::Source,
     syntax,
 };
@@ -249,7 +249,7 @@ fn nothing_shipped_looks_like_a_key() {
     {
         let texts = files(&root().join(dir), extension);
         for (path, text) in texts.iter().filter(|(path, _)| path != "diagnostics.md") {
-            let found: Vec<_> = leak::find(text).into_iter().map(|range| &text[range]).collect();
+            let found: Vec<_> = secret_scan::find(text).into_iter().map(|range| &text[range]).collect();
             assert!(found.is_empty(), "{dir}/{path}: {found:?}");
         }
     }

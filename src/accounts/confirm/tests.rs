@@ -13,12 +13,12 @@ const OLD: &str = "https://old.example";
 const NEW: &str = "https://new.example";
 
 /// Fields of the section `s`, and where each leads: `key=old login=new,old`.
-fn known(fields: &str) -> KnownFields {
+fn known(fields: &str) -> DeclaredFields {
     let one = |pair: &str| {
         let (name, origins) = pair.split_once('=').unwrap();
         (name.to_owned(), Field { kind: FieldKind::Plain, origins: list(origins) })
     };
-    KnownFields(BTreeMap::from([("s".to_owned(), fields.split(' ').map(one).collect())]))
+    DeclaredFields(BTreeMap::from([("s".to_owned(), fields.split(' ').map(one).collect())]))
 }
 
 fn list(origins: &str) -> Vec<String> {
@@ -58,7 +58,7 @@ impl World {
         change_credentials(&self.store, &Actor::own(), &self.key, &self.owner, &edits).await.unwrap();
     }
 
-    async fn confirm(&self, known: &KnownFields, which: Which<'_>) -> Result<String, String> {
+    async fn confirm(&self, known: &DeclaredFields, which: Which<'_>) -> Result<String, String> {
         let done = confirm(&self.store, &Actor::own(), &self.key, &self.owner, known, which).await;
         done.map(|done| serde_json::to_string(&done).unwrap()).map_err(|error| error.to_string())
     }
@@ -104,7 +104,7 @@ async fn what_has_moved_is_bound_anew_and_nothing_else() {
 async fn what_no_file_declares_is_not_confirmed() {
     let world = World::new().await;
     world.set("a=old").await;
-    let none = "the section `s` has no field `z`; did you mean `a`? (known: `a`)";
+    let none = "the section `s` has no field `z` (known: `a`)";
     assert_eq!(world.confirm(&known("a=old"), Which::Field("s", "z")).await.unwrap_err(), none);
     let error = world.confirm(&known("a=old"), Which::Section("t")).await.unwrap_err();
     assert!(error.starts_with("no provider file has credentials in the section `t`"), "{error}");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::relative;
 use crate::{
     compile::percent_encode,
-    diag::{At, Code, Diagnostic, Point, Severity, Sources},
+    diag::{Code, Diagnostic, Location, Point, Severity, Sources},
 };
 
 /// The version of the JSON document: another one where something is taken away or means something else.
@@ -45,7 +45,7 @@ struct Related<'a> {
 
 impl<'a> Finding<'a> {
     pub(super) fn of(one: &'a Diagnostic, sources: &Sources) -> Self {
-        let span = |at: &'a At| {
+        let span = |at: &'a Location| {
             let (start, end) = sources.points(at);
             Span { file: relative(&at.file), start, end }
         };
@@ -149,7 +149,7 @@ pub(super) fn sarif(findings: &[Finding<'_>]) -> String {
     }))
 }
 
-fn rule(entry: &crate::diag::Entry) -> Value {
+fn rule(entry: &crate::diag::CodeInfo) -> Value {
     json!({
         "id": entry.text,
         "name": entry.lint.unwrap_or(entry.text),

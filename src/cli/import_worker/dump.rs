@@ -14,7 +14,7 @@ use crate::{
     accounts::{DisplayName, Edit, Newcomer, NewcomerPaste, NewcomerToken},
     admin::credential_edits,
     clock::from_utc,
-    fields::KnownFields,
+    fields::DeclaredFields,
     name::{FileName, UserId},
     secret::Secret,
     store::TokenHash,
@@ -45,7 +45,12 @@ struct Entry {
 }
 
 /// Reads a dump.
-pub(super) fn read(text: &str, known: &KnownFields, pastes: &[Paste], now_ms: u64) -> anyhow::Result<Dump> {
+pub(super) fn read(
+    text: &str,
+    known: &DeclaredFields,
+    pastes: &[Paste],
+    now_ms: u64,
+) -> anyhow::Result<Dump> {
     // The message of the error itself may hold what it found.
     let value: Value = serde_json::from_str(text).map_err(|error| {
         anyhow::anyhow!("the dump is no JSON: see line {}, column {}", error.line(), error.column())
@@ -159,7 +164,7 @@ fn time(value: &Value) -> Option<u64> {
     }
 }
 
-fn edits(document: Value, known: &KnownFields) -> Result<Vec<Edit>, String> {
+fn edits(document: Value, known: &DeclaredFields) -> Result<Vec<Edit>, String> {
     let Value::Object(document) = document else { return Err(": expected an object".to_owned()) };
     let edits = credential_edits(&document, known).map_err(|fault| fault.message.into_owned())?;
     Ok(edits.into_iter().filter(|edit| matches!(edit, Edit::Set { .. })).collect())

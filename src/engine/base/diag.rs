@@ -18,9 +18,9 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::leak;
+use crate::base::secret_scan;
 
-pub use codes::{Code, Entry, FILLED_IN, document};
+pub use codes::{Code, CodeInfo, EXAMPLE_BASE, document};
 
 /// How far apart two places of one file may be and still be shown in one piece.
 const NEAR_LINES: usize = 100;
@@ -30,7 +30,7 @@ pub const MAX_FINDINGS: usize = 1000;
 
 /// A place in a file, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct At {
+pub struct Location {
     /// The file as it is shown: relative to where the user stands.
     pub file: Arc<str>,
     /// First byte.
@@ -39,7 +39,7 @@ pub struct At {
     pub end: usize,
 }
 
-impl At {
+impl Location {
     /// The bytes `span` of `file`.
     pub fn new(file: &Arc<str>, span: Range<usize>) -> Self {
         Self { file: file.clone(), start: span.start, end: span.end }
@@ -75,7 +75,7 @@ impl Severity {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
     /// The place to mend.
-    pub at: At,
+    pub at: Location,
     /// What kind of finding.
     pub code: Code,
     /// How bad it is.
@@ -83,14 +83,14 @@ pub struct Diagnostic {
     /// One line: a lower-case fragment without a final full stop.
     pub message: String,
     /// Other places that belong to it, each with what it is.
-    pub related: Vec<(At, String)>,
+    pub related: Vec<(Location, String)>,
     /// How to mend it.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
     /// A finding at a place, as bad as its code is by default.
-    pub fn new(code: Code, at: At, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, at: Location, message: impl Into<String>) -> Self {
         let message = masked(message.into());
         Self { at, code, severity: code.severity(), message, related: Vec::new(), help: None }
     }
@@ -113,7 +113,7 @@ impl Diagnostic {
 
     /// Adds another place that belongs to it.
     #[must_use]
-    pub fn related(mut self, at: At, what: impl Into<String>) -> Self {
+    pub fn related(mut self, at: Location, what: impl Into<String>) -> Self {
         self.related.push((at, masked(what.into())));
         self
     }
@@ -125,7 +125,7 @@ impl Diagnostic {
 }
 
 fn masked(message: String) -> String {
-    match leak::mask(&message) {
+    match secret_scan::mask(&message) {
         Cow::Borrowed(_) => message,
         Cow::Owned(masked) => masked,
     }
@@ -169,7 +169,7 @@ impl Text {
     }
 
     fn masked(&self) -> &str {
-        self.masked.get_or_init(|| leak::mask(&self.raw).into_owned())
+        self.masked.get_or_init(|| secret_scan::mask(&self.raw).into_owned())
     }
 
     /// The line that a byte stands in, from 0.
@@ -185,7 +185,7 @@ impl Text {
     }
 
     /// The span within the text, on character boundaries, so that no renderer panics on it.
-    fn span(&self, at: &At) -> Range<usize> {
+    fn span(&self, at: &Location) -> Range<usize> {
         let start = floor_boundary(&self.raw, at.start);
         start..floor_boundary(&self.raw, at.end).max(start)
     }
@@ -221,13 +221,13 @@ impl Sources {
     }
 
     /// Line and column of a place, both from 1, the column in characters.
-    pub fn line_column(&self, at: &At) -> (usize, usize) {
+    pub fn line_column(&self, at: &Location) -> (usize, usize) {
         let (start, _) = self.points(at);
         (start.line, start.column)
     }
 
     /// Where a place starts, and the point after its end.
-    pub fn points(&self, at: &At) -> (Point, Point) {
+    pub fn points(&self, at: &Location) -> (Point, Point) {
         let text = self.text(&at.file);
         let span = text.span(at);
         (text.point(span.start), text.point(span.end))
@@ -248,7 +248,7 @@ impl Sources {
         let file = &diagnostic.at.file;
         let text = self.text(file);
         let line = text.line(diagnostic.at.start);
-        let near = |at: &At| at.file == *file && text.line(at.start).abs_diff(line) <= NEAR_LINES;
+        let near = |at: &Location| at.file == *file && text.line(at.start).abs_diff(line) <= NEAR_LINES;
         let (beside, apart): (Vec<_>, Vec<_>) = diagnostic.related.iter().partition(|(at, _)| near(at));
         let mut marks = vec![(AnnotationKind::Primary, &diagnostic.at, None)];
         marks.extend(beside.iter().map(|(at, what)| (AnnotationKind::Context, at, Some(what.as_str()))));
@@ -272,7 +272,7 @@ impl Sources {
     }
 }
 
-type Mark<'a> = (AnnotationKind, &'a At, Option<&'a str>);
+type Mark<'a> = (AnnotationKind, &'a Location, Option<&'a str>);
 
 /// Some places of one file, with the lines that they stand in.
 fn snippet<'a>(text: &'a Text, marks: &[Mark<'a>]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
@@ -305,8 +305,8 @@ mod tests {
         let mut sources = Sources::default();
         sources.insert(a.clone(), "title = \"ä\"\nbase = 1\n".into());
         sources.insert(b.clone(), "x = 1\n".into());
-        let diagnostic = Diagnostic::new(Code::UnknownKey, At::new(&a, 13..17), "unknown key `base`")
-            .related(At::new(&b, 0..1), "first here")
+        let diagnostic = Diagnostic::new(Code::UnknownKey, Location::new(&a, 13..17), "unknown key `base`")
+            .related(Location::new(&b, 0..1), "first here")
             .help("did you mean `base_url`?");
         assert_eq!(sources.line_column(&diagnostic.at), (2, 1));
         let text = sources.render(&[diagnostic], false);
@@ -333,7 +333,7 @@ mod tests {
         sources.insert(file.clone(), text.as_str().into());
         let place = |line: &str| {
             let start = text.find(line).unwrap();
-            At::new(&file, start..start + line.len())
+            Location::new(&file, start..start + line.len())
         };
         let diagnostic =
             Diagnostic::new(Code::Name, place("line444"), "twice").related(place("line3"), "first");
@@ -342,7 +342,7 @@ mod tests {
             assert!(shown.contains(part), "{part} is missing in\n{shown}");
         }
         assert!(!shown.contains("line200"), "{shown}");
-        let end = At::new(&file, text.len()..text.len() + 9);
+        let end = Location::new(&file, text.len()..text.len() + 9);
         assert_eq!(sources.points(&end).0, Point { byte: text.len(), line: 501, column: 1 });
     }
 
@@ -352,7 +352,7 @@ mod tests {
         let key = "sk-0123456789abcdef";
         let mut sources = Sources::default();
         sources.insert(file.clone(), format!("x = \"{key}\"; wrong").into());
-        let found = Diagnostic::new(Code::Syntax, At::new(&file, 27..32), format!("not `{key}`"))
+        let found = Diagnostic::new(Code::Syntax, Location::new(&file, 27..32), format!("not `{key}`"))
             .help(format!("drop {key}"));
         let shown = sources.render(&[found], false);
         assert!(!shown.contains("0123") && shown.contains("x = \"*******************\"; wrong"), "{shown}");

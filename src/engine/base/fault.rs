@@ -12,7 +12,7 @@ use http::StatusCode;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What kind of fault; fixes the status and the stable code.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// One sentence for a person, naming the provider where there is one.
     pub message: Cow<'static, str>,
     /// The exact cause, for programs. Only refused calls of tollgate's own API have one.
@@ -34,7 +34,7 @@ pub enum Blame {
 
 impl Fault {
     /// A fault of `kind` with a message for a person.
-    pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(kind: FaultKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), cause: None, at: None }
     }
 
@@ -48,17 +48,17 @@ impl Fault {
     pub fn invalid_at(pointer: &str, cause: Cause, problem: &str) -> Self {
         let place = if pointer.is_empty() { "the body" } else { pointer };
         let message = format!("{place}: {problem}");
-        Self { at: Some(pointer.to_owned()), ..Self::new(Kind::InvalidRequest, message).because(cause) }
+        Self { at: Some(pointer.to_owned()), ..Self::new(FaultKind::InvalidRequest, message).because(cause) }
     }
 
     /// The caller's token is missing, unknown, expired or revoked.
     pub fn invalid_token() -> Self {
-        Self::new(Kind::InvalidToken, "Invalid or missing auth credentials")
+        Self::new(FaultKind::InvalidToken, "Invalid or missing auth credentials")
     }
 
     /// The admin token is missing, unknown, expired or revoked.
     pub fn invalid_admin_token() -> Self {
-        Self::new(Kind::InvalidAdminToken, "Invalid or missing admin credentials")
+        Self::new(FaultKind::InvalidAdminToken, "Invalid or missing admin credentials")
     }
 }
 
@@ -76,15 +76,15 @@ macro_rules! faults {
     ($($(#[$doc:meta])* $kind:ident $code:literal $status:ident $blame:ident $retry:literal $proxy:literal;)*) => {
         /// Every kind of fault. The code of each is stable: clients may match on it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Kind { $($(#[$doc])* $kind,)* }
+        pub enum FaultKind { $($(#[$doc])* $kind,)* }
 
-        impl Kind {
+        impl FaultKind {
             /// All kinds, in the order of the table.
-            pub const ALL: &'static [Kind] = &[$(Kind::$kind,)*];
+            pub const ALL: &'static [FaultKind] = &[$(FaultKind::$kind,)*];
 
             fn row(self) -> Row {
                 match self {
-                    $(Kind::$kind => Row {
+                    $(FaultKind::$kind => Row {
                         code: $code, status: StatusCode::$status,
                         blame: Blame::$blame, retry: $retry, proxy_error: $proxy,
                     },)*
@@ -165,7 +165,7 @@ faults! {
     ResponseRule "response_rule" BAD_GATEWAY Upstream false "http_request_denied";
 }
 
-impl Kind {
+impl FaultKind {
     /// The stable code that clients may match on.
     pub fn code(self) -> &'static str {
         self.row().code
@@ -194,7 +194,7 @@ impl Kind {
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $cause:ident $code:literal $basis:ident;)*) => {
-        /// The exact cause of a refused call of tollgate's own API, within its [`Kind`]. The code of each is stable:
+        /// The exact cause of a refused call of tollgate's own API, within its [`FaultKind`]. The code of each is stable:
         /// programs may match on it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Cause { $($(#[$doc])* $cause,)* }
@@ -272,11 +272,11 @@ mod tests {
 
     #[test]
     fn codes_are_unique_and_blame_fits_the_status() {
-        let mut codes: Vec<_> = Kind::ALL.iter().map(|kind| kind.code()).collect();
+        let mut codes: Vec<_> = FaultKind::ALL.iter().map(|kind| kind.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes.len(), Kind::ALL.len());
-        for kind in Kind::ALL {
+        assert_eq!(codes.len(), FaultKind::ALL.len());
+        for kind in FaultKind::ALL {
             let row = kind.row();
             assert_eq!(row.status.is_client_error(), row.blame == Blame::Client, "{}", row.code);
         }

@@ -1,8 +1,10 @@
 //! Base: the values that every room shares. Names, origins, secrets, faults for clients, diagnostics for authors of
 //! files. Uses nothing else of the engine.
 
+pub mod header_name;
 pub mod hex;
-pub mod leak;
+pub mod secret_scan;
+pub mod suggest;
 pub mod diag;
 pub mod fault;
 pub mod name;

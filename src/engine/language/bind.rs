@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         name::FileName,
         origin::Origin,
     },
@@ -76,7 +76,7 @@ struct Held {
 }
 
 impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
-    fn say(&mut self, code: Code, at: &At, message: String) {
+    fn say(&mut self, code: Code, at: &Location, message: String) {
         self.found.push(Diagnostic::new(code, at.clone(), message));
     }
 
@@ -107,12 +107,12 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         let mut overlays = Vec::new();
         if let Some((used, values)) = &active {
             let filler = Filler { set: values, host: &host };
-            overlays.push(self.overlay(Whose::Gateway, &used.gateway.overlay, &filler, &used.at));
+            overlays.push(self.overlay(OverlaySource::Gateway, &used.gateway.overlay, &filler, &used.at));
         }
         let mut egress = None;
         let active = |one: &&compile::Egress| one.when.iter().all(|var| set.contains_key(var));
         for (index, one) in provider.egress.iter().enumerate().filter(|(_, one)| active(one)) {
-            overlays.push(self.overlay(Whose::Egress(index), &one.overlay, &filler, &one.at));
+            overlays.push(self.overlay(OverlaySource::Egress(index), &one.overlay, &filler, &one.at));
             if let Some(url) = &one.url {
                 if egress.is_some() {
                     let message = "two active egresses have a `url`";
@@ -274,7 +274,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         })
     }
 
-    fn headers(&mut self, rules: &compile::HeaderRules, filler: &Filler<'_>, at: &At) -> Headers {
+    fn headers(&mut self, rules: &compile::HeaderRules, filler: &Filler<'_>, at: &Location) -> Headers {
         Headers {
             pass: rules.pass.clone(),
             remove: rules.remove.clone(),
@@ -287,7 +287,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         &mut self,
         rules: &[(HeaderName, Text)],
         filler: &Filler<'_>,
-        at: &At,
+        at: &Location,
     ) -> Vec<(HeaderName, Value)> {
         let mut values = Vec::new();
         for (name, text) in rules {
@@ -304,13 +304,19 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         values
     }
 
-    fn unsendable(&mut self, at: &At, name: &HeaderName) {
+    fn unsendable(&mut self, at: &Location, name: &HeaderName) {
         let message = format!("with the vars filled in header `{name}` cannot be sent");
         let help = "a header's value holds ASCII without control characters";
         self.found.push(Diagnostic::new(Code::Var, at.clone(), message).help(help));
     }
 
-    fn overlay(&mut self, of: Whose, overlay: &compile::Overlay, filler: &Filler<'_>, at: &At) -> Overlay {
+    fn overlay(
+        &mut self,
+        of: OverlaySource,
+        overlay: &compile::Overlay,
+        filler: &Filler<'_>,
+        at: &Location,
+    ) -> Overlay {
         let mut set = Vec::new();
         for (name, text) in &overlay.set {
             let mut value = String::new();
@@ -326,7 +332,13 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         Overlay { of, remove: overlay.remove.clone(), set }
     }
 
-    fn egress_url(&mut self, index: usize, url: &Text, filler: &Filler<'_>, at: &At) -> Option<EgressUrl> {
+    fn egress_url(
+        &mut self,
+        index: usize,
+        url: &Text,
+        filler: &Filler<'_>,
+        at: &Location,
+    ) -> Option<EgressUrl> {
         let template = filler.fill(url, |_| Known::Name(UrlName));
         let lead = template.leading_text().to_owned();
         let problem = match Origin::split(&lead) {

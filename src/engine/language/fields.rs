@@ -1,4 +1,4 @@
-//! `KnownFields`: which credentials the provider files declare and where each may go, so that a mistyped one is
+//! `DeclaredFields`: which credentials the provider files declare and where each may go, so that a mistyped one is
 //! refused with a hint instead of being stored where nothing looks for it, and a stored one is bound to where
 //! the files lead today.
 
@@ -10,7 +10,10 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    base::origin::Origin,
+    base::{
+        origin::Origin,
+        suggest::{backticked, nearest},
+    },
     language::{bind, compile, syntax},
 };
 
@@ -50,7 +53,7 @@ pub struct Field {
 
 /// The fields that there are, by section and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KnownFields(pub BTreeMap<String, BTreeMap<String, Field>>);
+pub struct DeclaredFields(pub BTreeMap<String, BTreeMap<String, Field>>);
 
 /// A field that no provider file declares.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -75,7 +78,7 @@ pub enum UnknownField {
     },
 }
 
-impl KnownFields {
+impl DeclaredFields {
     /// The fields of all these providers.
     pub fn of<'p>(providers: impl IntoIterator<Item = &'p bind::Provider>) -> Self {
         let mut known = Self::default();
@@ -98,7 +101,7 @@ impl KnownFields {
     pub fn section(&self, section: &str) -> Result<&BTreeMap<String, Field>, UnknownField> {
         self.0.get(section).ok_or_else(|| UnknownField::Section {
             section: section.to_owned(),
-            hint: hint(section, self.0.keys()),
+            hint: hint(section, &self.0),
         })
     }
 
@@ -108,7 +111,7 @@ impl KnownFields {
         fields.get(field).ok_or_else(|| UnknownField::Field {
             section: section.to_owned(),
             field: field.to_owned(),
-            hint: hint(field, fields.keys()),
+            hint: hint(field, fields),
         })
     }
 }
@@ -143,22 +146,22 @@ impl OAuth {
     }
 }
 
-fn hint<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
-    let nearest = known.clone().map(|other| (distance(name, other), other)).min();
-    let list: Vec<_> = known.map(|other| format!("`{other}`")).collect();
-    let suggestion = match nearest {
-        Some((distance, other)) if distance <= name.len().max(3) / 3 => format!("; did you mean `{other}`?"),
-        Some(_) => String::new(),
-        None => return "; there are none at all".to_owned(),
+/// The most similar known name, and all of them.
+fn hint<T>(name: &str, known: &BTreeMap<String, T>) -> String {
+    let names = || known.keys().map(String::as_str);
+    let Some(_) = names().next() else { return "; there are none at all".to_owned() };
+    // Users leave out what precedes the last dot of a section's name.
+    let by_last_part = || {
+        let part = nearest(name, names().map(last_part))?;
+        names().find(|name| last_part(name) == part)
     };
-    format!("{suggestion} (known: {})", list.join(", "))
+    let near = nearest(name, names()).or_else(by_last_part);
+    let suggestion = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    format!("{suggestion} (known: {})", backticked(names()))
 }
 
-/// How far apart two names are, in letters. What stands before the last dot is easily left out.
-fn distance(name: &str, other: &str) -> usize {
-    let last = other.rsplit('.').next().unwrap_or(other);
-    let letters = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    letters(other).min(letters(last))
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -167,7 +170,7 @@ mod tests {
     use crate::{base::name::FileName, language::compile::Files};
 
     /// The fields of the files `(name, text)`.
-    fn known(files: &[(&str, &str)]) -> KnownFields {
+    fn known(files: &[(&str, &str)]) -> DeclaredFields {
         let mut all = Files::default();
         for (name, text) in files {
             let head = "title = \"X\"\npath_prefix = \"/{provider}\"\nendpoint.one = { method = \"GET\", path = \"/one\" }\n";
@@ -179,7 +182,7 @@ mod tests {
         assert_eq!(compiled.diagnostics, []);
         let bound: Vec<_> =
             compiled.providers.iter().map(|one| bind::bind(one, |_, _, _| None).0.unwrap()).collect();
-        KnownFields::of(&bound)
+        DeclaredFields::of(&bound)
     }
 
     const LOGIN: &str = "{ name = \"oauth\", kind = \"oauth2\", token_url = \"https://auth.example.com/token\", client_id = \"app_1\" }";
@@ -232,7 +235,7 @@ mod tests {
         check("zzz", "apiKey", &format!("{none} `zzz` {sections}"));
         let field = "the section `example` has no field `apikey`; did you mean `apiKey`? (known: `apiKey`)";
         check("example", "apikey", field);
-        let error = KnownFields::default().find("demo", "apiKey").unwrap_err();
+        let error = DeclaredFields::default().find("demo", "apiKey").unwrap_err();
         assert_eq!(error.to_string(), format!("{none} `demo`; there are none at all"));
     }
 }

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic, MAX_FINDINGS, Severity},
-        leak,
+        diag::{Code, Diagnostic, Location, MAX_FINDINGS, Severity},
+        secret_scan,
     },
     language::compile::{self, Compiled, Files},
 };
@@ -97,9 +97,9 @@ impl Levels {
 pub fn literals(file: &Arc<str>, text: &str) -> Vec<Diagnostic> {
     let help = "let it stand in the environment or a file, `key = { env = \"...\", secret = true }` under `[vars]`, or in the caller's credentials, as `{secret}`; one that was real is to be revoked";
     let one = |range: Range<usize>| {
-        Diagnostic::new(Code::LiteralKey, At::new(file, range), "this looks like a key").help(help)
+        Diagnostic::new(Code::LiteralKey, Location::new(file, range), "this looks like a key").help(help)
     };
-    leak::find(text).into_iter().take(MAX_FINDINGS + 1).map(one).collect()
+    secret_scan::find(text).into_iter().take(MAX_FINDINGS + 1).map(one).collect()
 }
 
 /// What files and providers say, each for itself. What is said of a provider stands in its own file.

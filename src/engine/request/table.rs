@@ -16,8 +16,8 @@ use crate::{
     },
     language::{
         bind,
-        compile::{self, Captures, Carriers, Difference, Plain, Rejected, Relation, Tree},
-        fields::KnownFields,
+        compile::{self, Captures, Difference, Plain, Rejected, Relation, TokenLocations, Tree},
+        fields::DeclaredFields,
         syntax,
     },
 };
@@ -32,19 +32,19 @@ pub struct Table {
     pub rejected: Vec<Rejected>,
     /// Where any client may put its token: the union over all files, rejected ones too. None of it ever goes
     /// upstream.
-    pub carriers: Carriers,
+    pub token_locations: TokenLocations,
     /// `Access-Control-Allow-Headers`: the union over all files.
     pub cors_headers: HeaderValue,
     /// What callers store for the providers, and where each may go.
-    pub fields: KnownFields,
-    own: OwnCarriers,
+    pub fields: DeclaredFields,
+    own: LocationsByPrefix,
 }
 
 /// By the prefixes of the providers that have any: where clients may put a token below it, those of the
 /// prefixes that it lies below included, longest prefix first.
 #[derive(Debug, Default)]
-struct OwnCarriers {
-    by_prefix: BTreeMap<String, Carriers>,
+struct LocationsByPrefix {
+    by_prefix: BTreeMap<String, TokenLocations>,
     longest: usize,
 }
 
@@ -321,10 +321,10 @@ impl Table {
             }
         }
         let callers = providers.iter().map(|one| &one.caller);
-        let carriers = union(callers.chain(rejected.iter().map(|one| &one.caller)));
-        let own = OwnCarriers::new(&providers);
-        let fields = KnownFields::of(providers.iter().map(Arc::as_ref));
-        Self { tree, providers, rejected, carriers, cors_headers: allow_headers(cors), fields, own }
+        let token_locations = union(callers.chain(rejected.iter().map(|one| &one.caller)));
+        let own = LocationsByPrefix::new(&providers);
+        let fields = DeclaredFields::of(providers.iter().map(Arc::as_ref));
+        Self { tree, providers, rejected, token_locations, cors_headers: allow_headers(cors), fields, own }
     }
 
     /// The provider that makes its paste tokens at a path. Looks at all: this is never on a request's way.
@@ -376,16 +376,16 @@ impl Table {
 
     /// Where a client may put its token on a path: what the providers below whose prefixes it lies say, the
     /// longest prefix first.
-    pub fn carriers_at(&self, path: &str) -> Option<&Carriers> {
+    pub fn token_locations_at(&self, path: &str) -> Option<&TokenLocations> {
         self.own.by_prefix.get(self.own.above(path).next()?)
     }
 }
 
-impl OwnCarriers {
+impl LocationsByPrefix {
     fn new(providers: &[Arc<bind::Provider>]) -> Self {
         let mut own = Self::default();
         for provider in providers {
-            let Carriers { headers, query } = &provider.caller;
+            let TokenLocations { headers, query } = &provider.caller;
             if headers.is_empty() && query.is_empty() {
                 continue;
             }
@@ -397,12 +397,12 @@ impl OwnCarriers {
         let with_those_above = own.by_prefix.keys().map(|prefix| {
             let all = [prefix.as_str()].into_iter().chain(own.above(prefix));
             let all = all.filter_map(|one| own.by_prefix.get(one));
-            let mut carriers = Carriers::default();
+            let mut token_locations = TokenLocations::default();
             for one in all {
-                carriers.headers.extend(one.headers.iter().cloned());
-                carriers.query.extend(one.query.iter().cloned());
+                token_locations.headers.extend(one.headers.iter().cloned());
+                token_locations.query.extend(one.query.iter().cloned());
             }
-            (prefix.clone(), carriers)
+            (prefix.clone(), token_locations)
         });
         Self { by_prefix: with_those_above.collect(), longest: own.longest }
     }
@@ -414,8 +414,8 @@ impl OwnCarriers {
     }
 }
 
-fn union<'c>(all: impl Iterator<Item = &'c Carriers>) -> Carriers {
-    let mut union = Carriers::default();
+fn union<'c>(all: impl Iterator<Item = &'c TokenLocations>) -> TokenLocations {
+    let mut union = TokenLocations::default();
     for one in all {
         union.headers.extend(one.headers.iter().cloned());
         union.query.extend(one.query.iter().cloned());
@@ -490,7 +490,7 @@ mod tests {
             ("d", "path_prefix = \"/p/d\""),
         ]);
         let check = |path: &str, expected: &[&str]| {
-            let found = table.carriers_at(path);
+            let found = table.token_locations_at(path);
             let names = found.into_iter().flat_map(|one| {
                 one.headers.iter().map(HeaderName::as_str).chain(one.query.iter().map(String::as_str))
             });
@@ -535,9 +535,13 @@ mod tests {
     fn rejected_files_still_say_where_tokens_are() {
         let check = |text: &str, headers: &[&str], query: &[&str]| {
             let table = table(&[("a", "path_prefix = \"/a\"\ncaller.query = [\"q\"]"), ("b", text)]);
-            assert!(table.rejected.len() == 1 && table.carriers_at("/b/one").is_none(), "{text}");
-            let found: Vec<_> = table.carriers.headers.iter().map(HeaderName::as_str).collect();
-            assert_eq!((found, &table.carriers.query[..]), (headers.to_vec(), &strings(query)[..]), "{text}");
+            assert!(table.rejected.len() == 1 && table.token_locations_at("/b/one").is_none(), "{text}");
+            let found: Vec<_> = table.token_locations.headers.iter().map(HeaderName::as_str).collect();
+            assert_eq!(
+                (found, &table.token_locations.query[..]),
+                (headers.to_vec(), &strings(query)[..]),
+                "{text}"
+            );
         };
         let caller =
             "path_prefix = \"/b\"\ncaller = { headers = [\"X-B\", \"x y\", \"host\"], query = [\"k\", 1] }";

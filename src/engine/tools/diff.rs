@@ -246,7 +246,7 @@ fn more_endpoints(old: Option<&Provider>, new: &Provider, name: &str) -> Option<
     let alike = || before.iter().filter(|one| one.method == endpoint.method);
     let known = |path: &ClientPath| {
         let mut paths = alike().flat_map(|one| &one.paths);
-        paths.any(|one| matches!(path.pattern.relation(&one.pattern), Relation::Equal | Relation::Inside))
+        paths.any(|one| matches!(path.pattern.relation(&one.pattern), Relation::Equal | Relation::Subset))
     };
     let leads = facts::upstream(endpoint);
     if !endpoint.paths.iter().all(known) {

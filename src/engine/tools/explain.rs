@@ -23,12 +23,12 @@ use crate::{
         secret::Secret,
     },
     language::{
-        bind::{self, Lookup, Whose},
+        bind::{self, Lookup, OverlaySource},
         compile::{self, Files, Tree, Var},
     },
     request::{
         decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
-        rewrite::{self, Carrier, Chosen, Fate, Witness},
+        rewrite::{self, Chosen, Fate, TokenLocation, Witness},
         table::{self, Hit, Table},
     },
 };
@@ -170,9 +170,9 @@ pub type Values<'a> = &'a dyn Fn(bind::Owner<'_>, &str, &Var) -> Lookup;
 /// Says what would come of a request.
 pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explained {
     let request = Request { method: head.method.to_string(), path: head.uri.path().to_owned() };
-    let token = rewrite::token_at(head, scene.table).map(|(_, carrier)| match carrier {
-        Carrier::Header(name) => Token { r#in: "header", name: name.to_owned() },
-        Carrier::Query(name) => Token { r#in: "query", name: name.to_owned() },
+    let token = rewrite::token_at(head, scene.table).map(|(_, token_location)| match token_location {
+        TokenLocation::Header(name) => Token { r#in: "header", name: name.to_owned() },
+        TokenLocation::Query(name) => Token { r#in: "query", name: name.to_owned() },
     });
     let fault = decided(scene, head, caller).err().map(|fault| told(&fault));
     let (way, miss) = match (words::own_answer(head), endpoint(scene, head)) {
@@ -414,7 +414,7 @@ impl Traveller<'_> {
     fn egresses(&self, finder: &Finder<'_>) -> Vec<Choice> {
         let one = |(index, egress): (usize, &compile::Egress)| {
             let unset = self.unset(None, &egress.when);
-            let whose = Whose::Egress(index);
+            let whose = OverlaySource::Egress(index);
             Choice {
                 name: (index + 1).to_string(),
                 used: self.hit.provider.overlays.iter().any(|overlay| overlay.of == whose),
@@ -442,7 +442,7 @@ impl Traveller<'_> {
 
 fn make(hit: &Hit, head: &Parts, chosen: Option<&Chosen<'_>>, table: &Table) -> Result<Made, Fault> {
     let mut witness = Heard::default();
-    let out = rewrite::watched(hit, head, chosen, &table.carriers, &mut witness)?;
+    let out = rewrite::watched(hit, head, chosen, &table.token_locations, &mut witness)?;
     Ok(Made { url: out.url(), headers: out.headers, heard: witness })
 }
 

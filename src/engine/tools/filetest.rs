@@ -11,13 +11,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, req
 use crate::{
     base::{
         diag::{Code, Diagnostic},
-        fault::{Fault, Kind},
+        fault::{Fault, FaultKind},
         name::FileName,
         secret::Secret,
     },
     language::{
-        bind::{self, Whose},
-        compile::{Api, Compiled, FaultWords, Glob, Provider, Test},
+        bind::{self, OverlaySource},
+        compile::{Api, Compiled, ErrorValues, Glob, Provider, Test},
         syntax::{self, TestAnswer, VarValue},
     },
     request::{
@@ -203,8 +203,8 @@ fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result
 fn went(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Went {
     let provider = &hit.provider;
     let egress = |whose| match whose {
-        Whose::Egress(index) => Some(index),
-        Whose::Gateway => None,
+        OverlaySource::Egress(index) => Some(index),
+        OverlaySource::Gateway => None,
     };
     Went {
         endpoint: None,
@@ -220,7 +220,7 @@ fn answered(hit: &Hit, answer: &TestAnswer) -> Seen {
     match rewrite::answer(hit, status, answer_headers(answer), false) {
         Answered::Relayed(_) => Seen { status: Some(status), ..Seen::default() },
         Answered::Replaced(rule) => {
-            let fault = Fault::new(Kind::ResponseRule, rule.message.clone());
+            let fault = Fault::new(FaultKind::ResponseRule, rule.message.clone());
             told(rule.reply_status, &fault, hit.endpoint().api.as_deref())
         }
     }
@@ -229,7 +229,7 @@ fn answered(hit: &Hit, answer: &TestAnswer) -> Seen {
 /// What the client is told of a fault.
 fn told(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Seen {
     let code = fault.kind.code();
-    let words = FaultWords { status, ..FaultWords::of(fault, "test") };
+    let words = ErrorValues { status, ..ErrorValues::of(fault, "test") };
     Seen {
         status: Some(status),
         message: Some(fault.message.clone().into_owned()),

@@ -12,13 +12,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic, Sources},
+        diag::{Code, Diagnostic, Location, Sources},
         name::FileName,
+        suggest::backticked,
     },
     language::compile::{Files, Provider},
 };
 
-pub use rules::{Kind, Rule, compile};
+pub use rules::{Claim, Rule, compile};
 
 /// The result for one rule.
 #[derive(Debug)]
@@ -37,9 +38,9 @@ pub struct Breach {
     /// The provider.
     pub provider: FileName,
     /// The cause, in the provider's own file.
-    pub own: At,
+    pub own: Location,
     /// The place to fix, in that file or in one that it uses.
-    pub at: At,
+    pub at: Location,
     /// The message, a fragment.
     pub what: String,
     /// The fix.
@@ -67,7 +68,7 @@ pub struct Step {
     /// Its text.
     pub what: String,
     /// Its place in a file.
-    pub at: Option<At>,
+    pub at: Option<Location>,
 }
 
 /// The result of a policy for a set of files.
@@ -137,13 +138,13 @@ impl Example {
     pub fn vars(&self) -> String {
         match self.set.as_slice() {
             [] => "no optional var set".to_owned(),
-            set => format!("{} set", crate::language::syntax::backticked(set)),
+            set => format!("{} set", backticked(set)),
         }
     }
 }
 
 /// A place as `file:line:column`.
-pub fn place(sources: &Sources, at: &At) -> String {
+pub fn place(sources: &Sources, at: &Location) -> String {
     let (line, column) = sources.line_column(at);
     format!("{}:{line}:{column}", at.file)
 }

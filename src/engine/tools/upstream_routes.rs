@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    base::{diag::At, origin::Origin},
+    base::{diag::Location, origin::Origin},
     language::compile::{Egress, Endpoint, GatewayUse, Glob, Name, Part, Provider, Text, VarSource, Vars},
 };
 
@@ -32,7 +32,7 @@ pub struct CalledOrigin<'p> {
     /// As `https://host`, with vars in braces. `{name}` alone or at the end stands for an unknown rest.
     pub origin: String,
     /// Its place in a file.
-    pub at: &'p At,
+    pub at: &'p Location,
 }
 
 /// All routes: each gateway or none, combined with each wrapping egress or none.

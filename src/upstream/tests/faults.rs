@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 
-use crate::{fault::Kind, origin::Origin};
+use crate::{fault::FaultKind, origin::Origin};
 
 use super::{
     peer::{Fed, Server, data},
@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Expects this fault from a server that writes `pieces` and closes.
-async fn check_answer(pieces: &'static [&'static str], expected: Kind) {
+async fn check_answer(pieces: &'static [&'static str], expected: FaultKind) {
     let server = Server::answering_once(pieces).await;
     let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
     assert_eq!(error.kind(), expected, "{pieces:?}: {error}");
@@ -19,23 +19,24 @@ async fn check_answer(pieces: &'static [&'static str], expected: Kind) {
 
 #[tokio::test]
 async fn responses_that_are_not_http() {
-    check_answer(&[], Kind::UpstreamReset).await;
-    check_answer(&["HTTP/1.1 200 OK\r\ncontent-le"], Kind::UpstreamReset).await;
-    check_answer(&["SSH-2.0-OpenSSH_9.6\r\n"], Kind::UpstreamMalformed).await;
-    check_answer(&["HTTP/1.1 200 OK\r\nno colon\r\n\r\n"], Kind::UpstreamMalformed).await;
-    check_answer(&["HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n"], Kind::UpstreamMalformed).await;
-    check_answer(&["HTTP/1.1 200 OK\r\na : b\r\n\r\n"], Kind::UpstreamMalformed).await;
-    check_answer(&["HTTP/2 200\r\n\r\n"], Kind::UpstreamMalformed).await;
+    check_answer(&[], FaultKind::UpstreamReset).await;
+    check_answer(&["HTTP/1.1 200 OK\r\ncontent-le"], FaultKind::UpstreamReset).await;
+    check_answer(&["SSH-2.0-OpenSSH_9.6\r\n"], FaultKind::UpstreamMalformed).await;
+    check_answer(&["HTTP/1.1 200 OK\r\nno colon\r\n\r\n"], FaultKind::UpstreamMalformed).await;
+    check_answer(&["HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n"], FaultKind::UpstreamMalformed).await;
+    check_answer(&["HTTP/1.1 200 OK\r\na : b\r\n\r\n"], FaultKind::UpstreamMalformed).await;
+    check_answer(&["HTTP/2 200\r\n\r\n"], FaultKind::UpstreamMalformed).await;
     check_answer(
         &["HTTP/1.1 101 Switching Protocols\r\nupgrade: demo\r\nconnection: upgrade\r\n\r\n"],
-        Kind::UpstreamMalformed,
+        FaultKind::UpstreamMalformed,
     )
     .await;
 }
 
 #[tokio::test]
 async fn ambiguous_framing_is_malformed() {
-    let check = async |headers: &'static [&'static str]| check_answer(headers, Kind::UpstreamMalformed).await;
+    let check =
+        async |headers: &'static [&'static str]| check_answer(headers, FaultKind::UpstreamMalformed).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nokk"]).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: 2, 3\r\n\r\nokk"]).await;
     check(&["HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok"]).await;
@@ -63,7 +64,7 @@ async fn oversized_heads_are_malformed() {
         let answer = upstream().send(&server.origin, get(), DEADLINES).await;
         assert_eq!(
             answer.map(drop).map_err(|error| error.kind()),
-            if fits { Ok(()) } else { Err(Kind::UpstreamMalformed) }
+            if fits { Ok(()) } else { Err(FaultKind::UpstreamMalformed) }
         );
     };
     let head = |lines: String| format!("HTTP/1.1 204 No Content\r\n{lines}\r\n");
@@ -81,7 +82,7 @@ async fn connection_resets() {
     })
     .await;
     let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::UpstreamReset, "{error}");
+    assert_eq!(error.kind(), FaultKind::UpstreamReset, "{error}");
     let server = Server::run(|_, mut peer| async move {
         peer.head().await;
         peer.write("HTTP/1.1 200 OK\r\n\r\n").await;
@@ -98,24 +99,24 @@ async fn connection_resets() {
 
 #[tokio::test]
 async fn connect_failures() {
-    let check = async |url: &str, config: Config, expected: Kind| {
+    let check = async |url: &str, config: Config, expected: FaultKind| {
         let (origin, _) = Origin::split(url).unwrap();
         let error = upstream_with(config).send(&origin, get(), DEADLINES).await.unwrap_err();
         assert_eq!(error.kind(), expected, "{url}: {error}");
     };
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    check(&format!("http://{closed}"), Config::default(), Kind::UpstreamRefused).await;
-    check("http://nonexistent.invalid", Config::default(), Kind::UpstreamDns).await;
+    check(&format!("http://{closed}"), Config::default(), FaultKind::UpstreamRefused).await;
+    check("http://nonexistent.invalid", Config::default(), FaultKind::UpstreamDns).await;
     for url in
         ["http://169.254.169.254", "https://[fe80::1]", "http://[::ffff:169.254.169.254]", "http://0.0.0.0"]
     {
-        check(url, Config::default(), Kind::UpstreamForbidden).await;
-        check(url, Config { allow_private: true, ..Config::default() }, Kind::UpstreamForbidden).await;
+        check(url, Config::default(), FaultKind::UpstreamForbidden).await;
+        check(url, Config { allow_private: true, ..Config::default() }, FaultKind::UpstreamForbidden).await;
     }
     let connect_to = vec![ConnectRule::parse(&format!("*:81={closed}")).unwrap()];
     let config = Config { connect_to, ..Config::default() };
-    check("http://demo.example.test:81", config.clone(), Kind::UpstreamRefused).await;
-    check("http://nonexistent.invalid:82", config, Kind::UpstreamDns).await;
+    check("http://demo.example.test:81", config.clone(), FaultKind::UpstreamRefused).await;
+    check("http://nonexistent.invalid:82", config, FaultKind::UpstreamDns).await;
 }
 
 #[tokio::test]
@@ -144,12 +145,12 @@ async fn timeouts() {
         .send(&silent.origin, request("POST", Upload::other(body, 9)), first_byte)
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::BodyTimeout, "{error}");
+    assert_eq!(error.kind(), FaultKind::BodyTimeout, "{error}");
 
     let (origin, _) = Origin::split(&format!("https://127.0.0.1:{}", silent.port)).unwrap();
     let connect = Deadlines { connect: SHORT, ..DEADLINES };
     let error = upstream().send(&origin, get(), connect).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::UpstreamConnectTimeout, "{error}");
+    assert_eq!(error.kind(), FaultKind::UpstreamConnectTimeout, "{error}");
 }
 
 #[tokio::test]
@@ -158,7 +159,7 @@ async fn an_upstream_that_does_not_read_is_an_upstream_timeout() {
     let first_byte = Deadlines { first_byte: SHORT, ..DEADLINES };
     let body = Upload::other(http_body_util::Full::new(Bytes::from(vec![b'x'; 64 << 20])), u64::MAX);
     let error = upstream().send(&deaf.origin, request("POST", body), first_byte).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::UpstreamTimeout, "{error}");
+    assert_eq!(error.kind(), FaultKind::UpstreamTimeout, "{error}");
 }
 
 #[tokio::test]
@@ -222,7 +223,7 @@ async fn oversized_uploads() {
         .send(&server.origin, request("POST", Upload::other(body, 9)), DEADLINES)
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::BodyTooLarge, "{error}");
+    assert_eq!(error.kind(), FaultKind::BodyTooLarge, "{error}");
 }
 
 /// The server responds before it has read the body, and closes. The response is relayed; the failed write is ignored.

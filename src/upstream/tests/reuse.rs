@@ -173,7 +173,7 @@ async fn an_unwritten_request_is_returned_for_a_retry() {
         }
     }
     let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
-    assert_eq!(error.kind(), crate::fault::Kind::UpstreamReset, "{error}");
+    assert_eq!(error.kind(), crate::fault::FaultKind::UpstreamReset, "{error}");
 }
 
 #[tokio::test]

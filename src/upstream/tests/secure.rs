@@ -5,7 +5,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{fault::Kind, origin::Origin};
+use crate::{fault::FaultKind, origin::Origin};
 
 use super::{peer::Server, *};
 
@@ -78,11 +78,11 @@ async fn an_extra_ca_and_a_connect_rule() {
 
     let (wrong, _) = Origin::split("https://wrong.example.test").unwrap();
     let error = upstream.send(&wrong, get(), DEADLINES).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::UpstreamTls, "{error}");
+    assert_eq!(error.kind(), FaultKind::UpstreamTls, "{error}");
     assert!(error.to_string().contains("wrong.example.test"), "{error}");
 
     let error = upstream_with(config(false)).send(&origin, get(), DEADLINES).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::UpstreamTls, "{error}");
+    assert_eq!(error.kind(), FaultKind::UpstreamTls, "{error}");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn a_server_without_tls() {
         Server::run(|_, mut peer| async move { peer.write("HTTP/1.1 400 Bad Request\r\n\r\n").await }).await;
     let (origin, _) = Origin::split(&format!("https://127.0.0.1:{}", server.port)).unwrap();
     let error = upstream().send(&origin, get(), DEADLINES).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::UpstreamTls, "{error}");
+    assert_eq!(error.kind(), FaultKind::UpstreamTls, "{error}");
 }
 
 #[tokio::test]

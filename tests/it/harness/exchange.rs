@@ -2,7 +2,7 @@
 //! upstream gets and of the answer that the client gets is expected, and every expected one is there. What
 //! is sent passes unless the case says otherwise; a header that nobody asked for fails the test.
 
-use tollgate::fault::Kind;
+use tollgate::fault::FaultKind;
 
 use super::wire::{Framing, Head, Lines, Message};
 
@@ -283,7 +283,7 @@ impl Fault<'_> {
     /// that of most APIs where nothing says otherwise. `cors` is none below reserved prefixes.
     pub fn check(self, cors: Option<&str>, seen: &Message) {
         let Self(status, code, text) = self;
-        let kind = Kind::ALL.iter().find(|kind| kind.code() == code);
+        let kind = FaultKind::ALL.iter().find(|kind| kind.code() == code);
         let kind = kind.unwrap_or_else(|| panic!("`{code}` is no code"));
         assert_eq!(seen.head.status(), status, "{:?} {}", seen.head, seen.body.escape_ascii());
         let body: serde_json::Value = serde_json::from_slice(&seen.body).expect("a fault is JSON");
@@ -305,10 +305,10 @@ impl Fault<'_> {
         if status >= 500 && !kind.retry_may_help() {
             expected.push(("x-should-retry".into(), "false".into()));
         }
-        if *kind == Kind::TooManyAttempts {
+        if *kind == FaultKind::TooManyAttempts {
             expected.push(("retry-after".into(), "5".into()));
         }
-        if *kind == Kind::UpgradeRefused {
+        if *kind == FaultKind::UpgradeRefused {
             expected.push(("upgrade".into(), "HTTP/1.1".into()));
             expected.push(("connection".into(), "upgrade".into()));
         }

@@ -7,7 +7,7 @@ use crate::{
 const NOW: u64 = 1_800_000_000_000;
 const ADA: &str = "usr_0123456789abcdef";
 
-fn known() -> KnownFields {
+fn known() -> DeclaredFields {
     let field = |kind| Field { kind, origins: vec!["https://demo.example".to_owned()] };
     let login = OAuth {
         paste: BTreeMap::new(),
@@ -17,7 +17,7 @@ fn known() -> KnownFields {
     };
     let demo = [("apiKey", FieldKind::Plain), ("oauth", FieldKind::OAuth2(login))];
     let fields = demo.into_iter().map(|(name, kind)| (name.to_owned(), field(kind)));
-    KnownFields(BTreeMap::from([
+    DeclaredFields(BTreeMap::from([
         ("demo".to_owned(), fields.collect()),
         ("providers.demo".to_owned(), BTreeMap::from([("apiKey".to_owned(), field(FieldKind::Plain))])),
     ]))

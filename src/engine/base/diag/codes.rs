@@ -1,7 +1,7 @@
 //! The kinds of findings: one table from which the codes, `check --explain` and `docs/diagnostics.md` come. A code's text
 //! is stable, and never used again for something else.
 //!
-//! The examples are real: a test checks each of them. What an example of a provider leaves out is what `FILLED_IN` says.
+//! The examples are real: a test checks each of them. What an example of a provider leaves out is what `EXAMPLE_BASE` says.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use super::Severity;
 
 /// What is told of a code.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CodeInfo {
     /// The code.
     pub code: Code,
     /// Its stable text, `TG` and three digits.
@@ -29,7 +29,7 @@ pub struct Entry {
 }
 
 /// What the examples leave out.
-pub const FILLED_IN: &str = r#"title       = "Example"
+pub const EXAMPLE_BASE: &str = r#"title       = "Example"
 base_url    = "https://api.example.com"
 path_prefix = "/{provider}"
 
@@ -46,7 +46,7 @@ macro_rules! codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Code { $(#[doc = $what] $name,)* }
 
-        static ENTRIES: &[Entry] = &[$(Entry {
+        static CODES: &[CodeInfo] = &[$(CodeInfo {
             code: Code::$name,
             text: $text,
             severity: Severity::$severity,
@@ -406,14 +406,14 @@ never = ["x-trace", "x-debug-*"]"#,
 
 impl Code {
     /// All codes, with what is told of each.
-    pub fn all() -> &'static [Entry] {
-        ENTRIES
+    pub fn all() -> &'static [CodeInfo] {
+        CODES
     }
 
     /// What is told of it.
-    pub fn entry(self) -> &'static Entry {
+    pub fn entry(self) -> &'static CodeInfo {
         // The table makes the enumeration: both have the same order.
-        &ENTRIES[self as usize]
+        &CODES[self as usize]
     }
 
     /// The stable text, `TG` and three digits.
@@ -427,16 +427,16 @@ impl Code {
     }
 
     /// The code of a text, or of a lint's name, in any case.
-    pub fn find(text: &str) -> Option<&'static Entry> {
-        let named = |entry: &&Entry| {
+    pub fn find(text: &str) -> Option<&'static CodeInfo> {
+        let named = |entry: &&CodeInfo| {
             entry.text.eq_ignore_ascii_case(text)
                 || entry.lint.is_some_and(|lint| lint.eq_ignore_ascii_case(text))
         };
-        ENTRIES.iter().find(named)
+        CODES.iter().find(named)
     }
 }
 
-impl Entry {
+impl CodeInfo {
     /// What, why, and an example of both, as Markdown.
     pub fn explain(&self) -> String {
         let Self { text, what, why, bad, good, .. } = self;
@@ -465,9 +465,9 @@ pub fn document() -> String {
          Lints have a level: `allow`, `warn` or `deny`, by name under `[lints]` in `tollgate.toml`; see \
          [tooling.md](tooling.md#check).\n\n\
          A comment with a path starts a file; without one it is `providers.d/example.toml`. What an example of a \
-         provider leaves out is this:\n\n```toml\n{FILLED_IN}\n```\n"
+         provider leaves out is this:\n\n```toml\n{EXAMPLE_BASE}\n```\n"
     );
-    for entry in ENTRIES {
+    for entry in CODES {
         out.push('\n');
         out.push_str(&entry.explain());
     }

@@ -63,7 +63,7 @@ fn sent(gateway: &str, egress: &str) -> ([Option<String>; 2], Vec<String>) {
     let head = Request::builder().uri("/demo/get").header("x-key", "theirs").body(()).unwrap().into_parts().0;
     let chosen = Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new("s3cret"), now_ms: 0 };
     let mut seen = Steps::default();
-    let out = rewrite::watched(&hit, &head, Some(&chosen), &made.table.carriers, &mut seen).unwrap();
+    let out = rewrite::watched(&hit, &head, Some(&chosen), &made.table.token_locations, &mut seen).unwrap();
     let value = |name| out.headers.get(name).map(|one| one.to_str().unwrap().to_owned());
     (["authorization", "x-key"].map(value), seen.0)
 }
@@ -116,7 +116,8 @@ fn a_malformed_credential_is_not_sent() {
         for secret in ["a\nb", "a\0", "\u{7f}"] {
             let chosen =
                 Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new(secret), now_ms: 0 };
-            let fault = rewrite::request(&hit, &head, Some(&chosen), &made.table.carriers).unwrap_err();
+            let fault =
+                rewrite::request(&hit, &head, Some(&chosen), &made.table.token_locations).unwrap_err();
             assert_eq!(fault.kind.code(), "rewrite_failed", "{secret:?}");
             assert!(!fault.message.contains(secret));
         }

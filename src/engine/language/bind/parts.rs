@@ -10,7 +10,7 @@ use crate::{
         auth,
         compile::{
             self, Api, ClientPath, Glob, Section, Template, Timeouts,
-            safety::{self, Class},
+            safety::{self, HeaderClass},
         },
         syntax,
     },
@@ -50,7 +50,7 @@ pub struct Provider {
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
     /// Where its clients may put a token.
-    pub caller: compile::Carriers,
+    pub caller: compile::TokenLocations,
     /// The largest request body, in bytes.
     pub max_body: u64,
     /// Its paste token.
@@ -125,7 +125,7 @@ pub struct Headers {
 
 /// What an overlay belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub enum OverlaySource {
     /// The gateway that is used.
     Gateway,
     /// This one of the file's egresses.
@@ -136,7 +136,7 @@ pub enum Whose {
 #[derive(Debug)]
 pub struct Overlay {
     /// Whose it is.
-    pub of: Whose,
+    pub of: OverlaySource,
     /// Removes.
     pub remove: Vec<Glob>,
     /// Sets.
@@ -147,7 +147,7 @@ impl Overlay {
     /// True if it removes or replaces a header of this name. It never touches framing and connection headers.
     pub(super) fn overrides(&self, name: &HeaderName) -> bool {
         let removes = self.remove.iter().any(|glob| glob.matches(name.as_str()));
-        let removes = removes && safety::request(name.as_str()) != Class::Managed;
+        let removes = removes && safety::request(name.as_str()) != HeaderClass::Managed;
         removes || self.set.iter().any(|(known, _)| known == name)
     }
 }

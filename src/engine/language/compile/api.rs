@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         fault::{Cause, Fault},
         name::FileName,
     },
@@ -32,7 +32,7 @@ pub struct Api {
 
 /// What an error says.
 #[derive(Debug, Clone, Copy)]
-pub struct FaultWords<'a> {
+pub struct ErrorValues<'a> {
     /// The HTTP status.
     pub status: StatusCode,
     /// For a person.
@@ -71,7 +71,7 @@ impl Api {
     }
 
     /// The body of an error in this format, as compact JSON.
-    pub fn error_body(&self, words: &FaultWords<'_>) -> String {
+    pub fn error_body(&self, words: &ErrorValues<'_>) -> String {
         let kind = self.types.get(&words.status.as_u16()).unwrap_or(&self.default_type);
         let value = |word: &Word| match word {
             Word::Message => words.message,
@@ -84,7 +84,7 @@ impl Api {
 }
 
 /// The body of an error where no wire format is known.
-pub(super) fn plain_error_body(words: &FaultWords<'_>) -> String {
+pub(super) fn plain_error_body(words: &ErrorValues<'_>) -> String {
     let kind = match words.status.as_u16() {
         401 => "authentication_error",
         403 => "permission_error",
@@ -101,7 +101,7 @@ pub(super) fn plain_error_body(words: &FaultWords<'_>) -> String {
     serde_json::json!({ "error": error }).to_string()
 }
 
-impl<'a> FaultWords<'a> {
+impl<'a> ErrorValues<'a> {
     /// The error of a fault.
     pub fn of(fault: &'a Fault, request_id: &'a str) -> Self {
         Self {
@@ -169,7 +169,7 @@ fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut 
         Value::String(text) => match Template::parse(text, word) {
             Ok(template) => Node::Text(template),
             Err(error) => {
-                let at: At = parsed.spans.value(&parsed.file, pointer);
+                let at: Location = parsed.spans.value(&parsed.file, pointer);
                 found.push(Diagnostic::new(Code::Template, at, error.to_string()));
                 Node::Fixed(Value::Null)
             }

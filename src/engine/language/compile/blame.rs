@@ -4,14 +4,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::base::diag::{At, Diagnostic};
+use crate::base::diag::{Diagnostic, Location};
 
 /// What was found while one provider was compiled.
 pub(super) struct Findings {
     /// The provider's file.
     pub file: Arc<str>,
     /// Where it names its preset.
-    pub extends: Option<At>,
+    pub extends: Option<Location>,
     /// The file of its preset.
     pub preset: Option<Arc<str>>,
     /// The findings.
@@ -43,7 +43,7 @@ pub(super) fn settle(all: Vec<Findings>) -> Vec<Diagnostic> {
     settled
 }
 
-fn moved(mut finding: Diagnostic, extends: &At) -> Diagnostic {
+fn moved(mut finding: Diagnostic, extends: &Location) -> Diagnostic {
     let written = std::mem::replace(&mut finding.at, extends.clone());
     finding.related.insert(0, (written, "what its preset says there".to_owned()));
     finding

@@ -20,16 +20,17 @@ use crate::{
     base::{
         diag::{Code, Diagnostic},
         name::FileName,
+        suggest::nearest,
     },
     language::syntax::{self, Parsed, Slot},
 };
 
-pub use api::{Api, FaultWords};
+pub use api::{Api, ErrorValues};
 pub use glob::Glob;
 pub use parts::*;
 pub use pattern::{Captures, Difference, MAX_CAPTURES, Pattern, Plain, Relation, Tree, is_dots};
 pub(crate) use provider::{Compiler, Scope};
-pub use provider::{FIXTURE, Places, http_method};
+pub use provider::{FIXTURE, SourceMap, http_method};
 pub use quantity::{duration, size, span};
 pub use template::{Known, Part, Template, percent_encode, urlencode};
 
@@ -82,7 +83,7 @@ pub struct Rejected {
     /// The credentials section that is still its own.
     pub sharing: Option<Sharing>,
     /// Where its clients put a token: it goes to no other provider either.
-    pub caller: Carriers,
+    pub caller: TokenLocations,
 }
 
 /// A credentials section that a provider uses, and the others that it knows of.
@@ -234,7 +235,7 @@ fn refer<'a, T>(
         }
         None => {
             let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
-            let near = syntax::nearest(stem, known.keys().map(FileName::as_str));
+            let near = nearest(stem, known.keys().map(FileName::as_str));
             let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if stem != name => format!("a {kind} is named without its folder and `.toml`: `{stem}`"),

@@ -11,7 +11,7 @@ use http::HeaderName;
 
 use super::{Api, Glob, Pattern, Template};
 use crate::{
-    base::{diag::At, name::FileName},
+    base::{diag::Location, name::FileName},
     language::{auth, syntax},
 };
 
@@ -41,7 +41,7 @@ pub struct Provider {
     /// Its name.
     pub name: FileName,
     /// Where its file starts.
-    pub at: At,
+    pub at: Location,
     /// All files that it is made of: its own, its preset's, its gateways' and its apis'.
     pub inputs: BTreeSet<Arc<str>>,
     /// Where its client paths start.
@@ -51,7 +51,7 @@ pub struct Provider {
     /// Its vars.
     pub vars: Vars,
     /// Further places where its clients put a token.
-    pub caller: Carriers,
+    pub caller: TokenLocations,
     /// Its credentials section.
     pub section: Option<Section>,
     /// How a credential goes in, in order.
@@ -82,7 +82,7 @@ pub struct Located<T> {
     /// The value.
     pub value: T,
     /// Its place.
-    pub at: At,
+    pub at: Location,
 }
 
 /// Declared vars, with the place of each.
@@ -110,7 +110,7 @@ pub enum VarSource {
 
 /// Where a client puts its token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Carriers {
+pub struct TokenLocations {
     /// Headers.
     pub headers: Vec<HeaderName>,
     /// Query parameters.
@@ -123,7 +123,7 @@ pub struct Section {
     /// Where it stands.
     pub name: String,
     /// Where the file says so.
-    pub at: At,
+    pub at: Location,
     /// Providers that use it too.
     pub shared_with: Vec<FileName>,
     /// Its fields, each with its place.
@@ -140,14 +140,14 @@ pub struct Auth {
     /// The kind of authentication.
     pub kind: auth::Compiled,
     /// Its place in a file.
-    pub at: At,
+    pub at: Location,
 }
 
 /// Header rules, in this order.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderRules {
     /// Where they are written.
-    pub at: Option<At>,
+    pub at: Option<Location>,
     /// Lets through what the engine strips.
     pub pass: Vec<Glob>,
     /// Removes.
@@ -173,7 +173,7 @@ pub struct Endpoint {
     /// Its name in the file.
     pub name: String,
     /// Where its path is written.
-    pub at: At,
+    pub at: Location,
     /// Its method.
     pub method: http::Method,
     /// The client paths that lead to it, each as written and parsed.
@@ -202,7 +202,7 @@ pub struct ClientPath {
     /// For each of the pattern's captures, its index among the endpoint's.
     pub slots: Vec<u8>,
     /// Where it is written.
-    pub at: At,
+    pub at: Location,
 }
 
 /// What happens to the query, in this order.
@@ -276,7 +276,7 @@ pub struct GatewayUse {
     /// Which one goes first.
     pub order: Option<i32>,
     /// Where the provider's file says so.
-    pub at: At,
+    pub at: Location,
 }
 
 /// An overlay on the finished request.
@@ -289,7 +289,7 @@ pub struct Egress {
     /// What it does to headers.
     pub overlay: Overlay,
     /// Where it is written.
-    pub at: At,
+    pub at: Location,
 }
 
 /// A test of a file.
@@ -300,5 +300,5 @@ pub struct Test {
     /// Which of its file's tests it is.
     pub index: usize,
     /// Where its `expect` is written.
-    pub at: At,
+    pub at: Location,
 }

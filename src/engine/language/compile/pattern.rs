@@ -45,9 +45,9 @@ pub enum Relation {
     /// The same requests.
     Equal,
     /// All that the first matches, the second matches too.
-    Inside,
+    Subset,
     /// All that the second matches, the first matches too.
-    Around,
+    Superset,
     /// Some match both, and each matches others too.
     Overlap,
 }
@@ -147,8 +147,8 @@ impl Segment {
         match (self, other) {
             (Self::Literal(a), Self::Literal(b)) if a == b => Relation::Equal,
             (Self::Literal(_), Self::Literal(_)) => Relation::Disjoint,
-            (Self::Literal(a), Self::Capture { .. }) if other.matches(a) => Relation::Inside,
-            (Self::Capture { .. }, Self::Literal(b)) if self.matches(b) => Relation::Around,
+            (Self::Literal(a), Self::Capture { .. }) if other.matches(a) => Relation::Subset,
+            (Self::Capture { .. }, Self::Literal(b)) if self.matches(b) => Relation::Superset,
             (Self::Literal(_), Self::Capture { .. }) | (Self::Capture { .. }, Self::Literal(_)) => {
                 Relation::Disjoint
             }
@@ -181,8 +181,8 @@ fn ends_inside_escape(text: &str) -> bool {
 fn affix(length: Ordering, a_extends_b: bool, b_extends_a: bool) -> Relation {
     match length {
         Ordering::Equal if a_extends_b => Relation::Equal,
-        Ordering::Greater if a_extends_b => Relation::Inside,
-        Ordering::Less if b_extends_a => Relation::Around,
+        Ordering::Greater if a_extends_b => Relation::Subset,
+        Ordering::Less if b_extends_a => Relation::Superset,
         Ordering::Equal | Ordering::Greater | Ordering::Less => Relation::Disjoint,
     }
 }
@@ -190,13 +190,13 @@ fn affix(length: Ordering, a_extends_b: bool, b_extends_a: bool) -> Relation {
 impl Relation {
     /// Both hold: the relation of pairs whose parts stand like this.
     fn and(self, other: Self) -> Self {
-        use Relation::{Around, Disjoint, Equal, Inside, Overlap};
+        use Relation::{Disjoint, Equal, Overlap, Subset, Superset};
         match (self, other) {
             (Disjoint, _) | (_, Disjoint) => Disjoint,
             (Equal, one) | (one, Equal) => one,
-            (Inside, Inside) => Inside,
-            (Around, Around) => Around,
-            (Inside | Around | Overlap, Inside | Around | Overlap) => Overlap,
+            (Subset, Subset) => Subset,
+            (Superset, Superset) => Superset,
+            (Subset | Superset | Overlap, Subset | Superset | Overlap) => Overlap,
         }
     }
 }
@@ -208,8 +208,8 @@ impl Pattern {
         let front = shared.fold(Relation::Equal, |all, (a, b)| all.and(a.relation(b)));
         let tail = match (self.segments.len().cmp(&other.segments.len()), self.rest, other.rest) {
             (Ordering::Equal, a, b) if a == b => Relation::Equal,
-            (Ordering::Greater, _, true) => Relation::Inside,
-            (Ordering::Less, true, _) => Relation::Around,
+            (Ordering::Greater, _, true) => Relation::Subset,
+            (Ordering::Less, true, _) => Relation::Superset,
             (Ordering::Equal | Ordering::Greater | Ordering::Less, _, _) => Relation::Disjoint,
         };
         front.and(tail)

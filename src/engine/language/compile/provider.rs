@@ -4,7 +4,7 @@
 mod credentials;
 mod endpoints;
 mod names;
-mod places;
+mod source_map;
 mod reach;
 mod rules;
 
@@ -15,19 +15,20 @@ use super::{
 };
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         name::FileName,
         own_paths,
+        suggest::{backticked, nearest},
     },
-    language::syntax::{self, Outline, Parsed, Slot, backticked, nearest},
+    language::syntax::{self, Outline, Parsed, Slot},
 };
 
-use places::Layer;
+use source_map::Layer;
 
 pub use endpoints::http_method;
 pub(crate) use names::Scope;
-pub use places::Places;
 pub(super) use reach::gateway;
+pub use source_map::SourceMap;
 
 /// The name of the provider in a shared file's test.
 pub const FIXTURE: &str = "fixture";
@@ -65,7 +66,7 @@ pub(super) fn rejected(name: &FileName, slot: &Slot<syntax::Provider>, files: &F
         name: name.clone(),
         prefix: prefix.filter(|prefix| check_prefix(prefix).is_ok()),
         sharing: Some(sharing),
-        caller: credentials::readable_carriers(own.caller.or(preset.caller)),
+        caller: credentials::readable_token_locations(own.caller.or(preset.caller)),
     }
 }
 
@@ -189,7 +190,7 @@ impl Compiler<'_> {
         let egress = self.egresses(spec.egress.as_deref().unwrap_or_default(), &vars);
         let max_body = spec.limits.as_ref().and_then(|limits| limits.max_body.as_deref());
         let max_body = max_body.and_then(|text| self.quantity("/limits/max_body", quantity::size(text)));
-        let caller = self.carriers(spec.caller.as_ref());
+        let caller = self.token_locations(spec.caller.as_ref());
         let cors_headers = self.names("/cors_headers", spec.cors_headers.as_deref().unwrap_or_default());
         self.check_link("keys_url", spec.keys_url.as_deref());
         self.check_link("docs", spec.docs.as_deref());
@@ -202,7 +203,7 @@ impl Compiler<'_> {
         Some(Provider {
             name: self.name.clone(),
             inputs: inputs.collect(),
-            at: At::file(self.layers[0].file),
+            at: Location::file(self.layers[0].file),
             prefix: prefix?,
             base_url: base_url?,
             vars,
@@ -242,7 +243,7 @@ impl Compiler<'_> {
                 "path_prefix" => "for example: path_prefix = \"/proxy/{provider}\"; a preset may have it too",
                 _ => "for example: base_url = \"https://api.example.com\"",
             };
-            self.say_help(Code::MissingKey, At::file(self.layers[0].file), message, help);
+            self.say_help(Code::MissingKey, Location::file(self.layers[0].file), message, help);
         }
         value.cloned()
     }

@@ -4,7 +4,7 @@
 
 /// What a name means on a client's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum HeaderClass {
     /// Passes as sent.
     Plain,
     /// Removed, unless a file's `headers.pass` lets it through: where the client is, and what page it is on.
@@ -16,16 +16,16 @@ pub enum Class {
 }
 
 /// The class of a request header, by its lower-case name.
-pub fn request(name: &str) -> Class {
+pub fn request(name: &str) -> HeaderClass {
     match name {
         // Hop-by-hop: RFC 9110, section 7.6.1; framing: RFC 9112, section 6.
         "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding"
-        | "upgrade" | "content-length" | "host" | "http2-settings" | "expect" => Class::Managed,
+        | "upgrade" | "content-length" | "host" | "http2-settings" | "expect" => HeaderClass::Managed,
         // What carries a caller's token, and what a browser adds of its own.
         "authorization" | "x-api-key" | "cookie" | "cookie2"
         // What some servers take for the method or the path, past the endpoint that was allowed.
         | "x-http-method" | "x-http-method-override" | "x-method-override" | "x-original-url" | "x-original-uri"
-        | "x-rewrite-url" => Class::Stripped,
+        | "x-rewrite-url" => HeaderClass::Stripped,
         "forwarded"
         | "x-real-ip"
         | "true-client-ip"
@@ -44,23 +44,23 @@ pub fn request(name: &str) -> Class {
         | "x-originating-ip"
         | "x-azure-clientip"
         | "x-appengine-user-ip"
-        | "x-envoy-external-address" => Class::Passable,
-        _ if name.starts_with("cf-") || name.starts_with("x-forwarded") => Class::Passable,
-        _ if name.starts_with("proxy-") => Class::Stripped,
-        _ => Class::Plain,
+        | "x-envoy-external-address" => HeaderClass::Passable,
+        _ if name.starts_with("cf-") || name.starts_with("x-forwarded") => HeaderClass::Passable,
+        _ if name.starts_with("proxy-") => HeaderClass::Stripped,
+        _ => HeaderClass::Plain,
     }
 }
 
 /// Whether an entry of `headers.pass`, a name or a glob, can only match passable names.
 pub fn may_pass(entry: &str) -> bool {
     match entry.split_once('*') {
-        None => request(entry) == Class::Passable,
+        None => request(entry) == HeaderClass::Passable,
         Some((prefix, _)) => prefix.starts_with("cf-") || prefix.starts_with("x-forwarded"),
     }
 }
 
 /// Whether an answer's header stays behind: hop-by-hop, or an order to the client about our own origin.
-pub fn answer_stays(name: &str) -> bool {
+pub fn is_removed_from_response(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -86,17 +86,17 @@ mod tests {
 
     #[test]
     fn classes() {
-        let check = |name: &str, class: Class| assert_eq!(request(name), class, "{name}");
-        check("example-version", Class::Plain);
-        check("x-stainless-os", Class::Plain);
-        check("accept-encoding", Class::Plain);
-        check("cf-ray", Class::Passable);
-        check("x-forwarded-for", Class::Passable);
-        check("x-forwarded", Class::Passable);
-        check("cookie", Class::Stripped);
-        check("proxy-authorization", Class::Stripped);
-        check("proxy-connection", Class::Managed);
-        check("content-length", Class::Managed);
+        let check = |name: &str, class: HeaderClass| assert_eq!(request(name), class, "{name}");
+        check("example-version", HeaderClass::Plain);
+        check("x-stainless-os", HeaderClass::Plain);
+        check("accept-encoding", HeaderClass::Plain);
+        check("cf-ray", HeaderClass::Passable);
+        check("x-forwarded-for", HeaderClass::Passable);
+        check("x-forwarded", HeaderClass::Passable);
+        check("cookie", HeaderClass::Stripped);
+        check("proxy-authorization", HeaderClass::Stripped);
+        check("proxy-connection", HeaderClass::Managed);
+        check("content-length", HeaderClass::Managed);
     }
 
     #[test]

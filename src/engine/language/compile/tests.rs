@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    base::diag::{At, Sources},
+    base::diag::{Location, Sources},
     request::table,
 };
 
@@ -89,7 +89,7 @@ impl Made {
     }
 
     fn tell(&self, case: Case) -> String {
-        let place = |at: &At| {
+        let place = |at: &Location| {
             let (line, column) = self.sources.line_column(at);
             match &*at.file {
                 "demo.toml" if case == Case::Provider => match line.checked_sub(HEAD.lines().count()) {

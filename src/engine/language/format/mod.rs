@@ -19,7 +19,7 @@ pub use read::quoted;
 
 /// Why a text is not formatted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
+pub enum FormatError {
     /// It is not TOML; these are the errors.
     Broken(Vec<Diagnostic>),
     /// What was laid out says something else, or lacks a comment. A fault of this module's.
@@ -73,8 +73,13 @@ enum Node {
 }
 
 /// Lays a text out by the schema of its kind. `header` is the first line that it gets if it names no schema.
-pub fn format(file: &Arc<str>, text: &str, schema: &Value, header: Option<&str>) -> Result<String, Refused> {
-    syntax::syntax(file, text).map_err(Refused::Broken)?;
+pub fn format(
+    file: &Arc<str>,
+    text: &str,
+    schema: &Value,
+    header: Option<&str>,
+) -> Result<String, FormatError> {
+    syntax::syntax(file, text).map_err(FormatError::Broken)?;
     let (mut parsed, named) = read::read(text);
     order::order(&mut parsed, schema);
     // One in the middle may have come to stand first.
@@ -84,7 +89,7 @@ pub fn format(file: &Arc<str>, text: &str, schema: &Value, header: Option<&str>)
     if says_the_same(text, &laid_out) && comments(text, added) == comments(&laid_out, None) {
         Ok(laid_out)
     } else {
-        Err(Refused::Changed)
+        Err(FormatError::Changed)
     }
 }
 

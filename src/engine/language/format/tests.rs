@@ -1,10 +1,10 @@
 use super::*;
-use crate::language::syntax::Kind;
+use crate::language::syntax::FileKind;
 
 const HEADER: &str = "#:schema ../schema/provider.schema.json";
 
-fn lay_out(text: &str, header: Option<&str>) -> Result<String, Refused> {
-    format(&"x.toml".into(), text, syntax::schema(Kind::Provider), header)
+fn lay_out(text: &str, header: Option<&str>) -> Result<String, FormatError> {
+    format(&"x.toml".into(), text, syntax::schema(FileKind::Provider), header)
 }
 
 /// Holds what a text becomes, and that it stays so.
@@ -150,7 +150,7 @@ fn the_schema_is_named_first() {
 #[test]
 fn what_is_not_toml_is_refused() {
     let check = |text: &str, message: &str| match lay_out(text, None) {
-        Err(Refused::Broken(found)) => {
+        Err(FormatError::Broken(found)) => {
             assert!(found.iter().any(|one| one.message.contains(message)), "{found:?}");
         }
         other => panic!("{text}: {other:?}"),
@@ -198,8 +198,8 @@ fn whatever_the_text_its_meaning_stays() {
                 prop_assert!(says_the_same(&text, &laid_out));
                 prop_assert_eq!(lay_out(&laid_out, header).unwrap(), laid_out);
             }
-            Err(Refused::Broken(found)) => prop_assert!(!found.is_empty()),
-            Err(Refused::Changed) => prop_assert!(false, "changed"),
+            Err(FormatError::Broken(found)) => prop_assert!(!found.is_empty()),
+            Err(FormatError::Changed) => prop_assert!(false, "changed"),
         }
     });
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    base::diag::{At, Code, Diagnostic},
+    base::diag::{Code, Diagnostic, Location},
     language::{
         compile::Glob,
         syntax::{self, Auth, EndpointEntry, Headers, Overlay, Parsed, Query, Response, Spans, step},
@@ -51,16 +51,16 @@ struct Linter<'a> {
 }
 
 impl Linter<'_> {
-    fn key(&self, pointer: &str) -> At {
+    fn key(&self, pointer: &str) -> Location {
         self.spans.key(self.file, pointer)
     }
 
-    fn value(&self, pointer: &str) -> At {
+    fn value(&self, pointer: &str) -> Location {
         self.spans.value(self.file, pointer)
     }
 
     /// A rule that never fires, and the one that goes before it.
-    fn dead(&mut self, at: At, message: String, other: At, help: &str) {
+    fn dead(&mut self, at: Location, message: String, other: Location, help: &str) {
         let diagnostic = Diagnostic::new(Code::DeadRule, at, message);
         self.found.push(diagnostic.related(other, "this one").help(help));
     }
@@ -146,8 +146,8 @@ impl Linter<'_> {
     fn defaults(
         &mut self,
         pointer: &str,
-        defaults: Option<&syntax::Texts>,
-        set: Option<&syntax::Texts>,
+        defaults: Option<&syntax::StringMap>,
+        set: Option<&syntax::StringMap>,
         same: fn(&str, &str) -> bool,
     ) {
         for name in defaults.into_iter().flatten().map(|(name, _)| name) {

@@ -8,12 +8,13 @@ use std::{
 use super::document::is_version;
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         origin::Origin,
+        suggest::backticked,
     },
     language::{
         compile::{self, Compiled, GatewayUse, Located, Name, Part, Provider, Test, Text, Tree, VarSource},
-        syntax::{self, Parsed, backticked, step},
+        syntax::{self, Parsed, step},
     },
 };
 
@@ -64,7 +65,7 @@ pub(super) fn provider(
 }
 
 /// In the file itself, or where it names its preset.
-fn own(at: &At, parsed: &Parsed<syntax::Provider>) -> At {
+fn own(at: &Location, parsed: &Parsed<syntax::Provider>) -> Location {
     if at.file == parsed.file { at.clone() } else { parsed.spans.value(&parsed.file, "/extends") }
 }
 

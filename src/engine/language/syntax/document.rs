@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::language::auth::syntax::Auth;
 
 /// Name to text.
-pub type Texts = BTreeMap<String, String>;
+pub type StringMap = BTreeMap<String, String>;
 
 /// A provider: one upstream API, its allowed endpoints, and how a request to it is rewritten.
 /// The file's stem is its name. Presets have the same keys.
@@ -155,7 +155,7 @@ pub struct ErrorShape {
     pub body: BTreeMap<String, serde_json::Value>,
     /// What `{type}` stands for, by status; `default` for all others.
     #[schemars(example = json!({ "401": "authentication_error", "default": "api_error" }))]
-    pub types: Option<Texts>,
+    pub types: Option<StringMap>,
 }
 
 /// A named value from the environment or from a file.
@@ -236,7 +236,7 @@ pub struct Field {
     pub refresh_before: Option<String>,
     /// `oauth2`: JSON pointers into what a user pastes, by the name of what stands there.
     #[schemars(example = json!({ "accessToken": "/tokens/access_token" }))]
-    pub paste: Option<Texts>,
+    pub paste: Option<StringMap>,
 }
 
 /// The kinds of stored fields.
@@ -326,10 +326,10 @@ pub struct Query {
     pub remove: Option<Vec<String>>,
     /// Added if the client sent none of that name.
     #[schemars(example = json!({ "api-version": "2024-10-21" }))]
-    pub default: Option<Texts>,
+    pub default: Option<StringMap>,
     /// Replaces what the client sent.
     #[schemars(example = json!({ "alt": "sse" }))]
-    pub set: Option<Texts>,
+    pub set: Option<StringMap>,
 }
 
 /// What happens to headers, in this order.
@@ -344,10 +344,10 @@ pub struct Headers {
     pub remove: Option<Vec<String>>,
     /// Added if the client sent none.
     #[schemars(example = json!({ "api-version": "1" }))]
-    pub default: Option<Texts>,
+    pub default: Option<StringMap>,
     /// Set, whatever the client sent. Templates over vars; at an endpoint also over its captures.
     #[schemars(example = json!({ "x-source": "gateway" }))]
-    pub set: Option<Texts>,
+    pub set: Option<StringMap>,
 }
 
 /// What a gateway or an egress changes in the headers.
@@ -359,7 +359,7 @@ pub struct Overlay {
     pub remove: Option<Vec<String>>,
     /// Headers set on this way.
     #[schemars(example = json!({ "x-proxy-auth": "Bearer {token}" }))]
-    pub set: Option<Texts>,
+    pub set: Option<StringMap>,
 }
 
 /// How the provider is reached through a gateway.
@@ -503,7 +503,7 @@ pub struct Test {
     pub request: TestRequest,
     /// The caller's stored credentials, by field; an `oauth2` field by its access token.
     #[schemars(example = json!({ "apiKey": "secret" }))]
-    pub credentials: Option<Texts>,
+    pub credentials: Option<StringMap>,
     /// What the upstream answers.
     #[schemars(example = json!({ "status": 200 }))]
     pub answer: Option<TestAnswer>,
@@ -518,7 +518,7 @@ pub enum VarValue {
     /// A value.
     Text(String),
     /// The vars of the gateway of this name.
-    Gateway(Texts),
+    Gateway(StringMap),
 }
 
 /// A client's request in a test.
@@ -533,7 +533,7 @@ pub struct TestRequest {
     pub path: String,
     /// Headers.
     #[schemars(example = json!({ "cf-ray": "1" }))]
-    pub headers: Option<Texts>,
+    pub headers: Option<StringMap>,
 }
 
 /// An upstream's answer in a test.
@@ -545,7 +545,7 @@ pub struct TestAnswer {
     pub status: u16,
     /// Headers.
     #[schemars(example = json!({ "content-type": "text/html" }))]
-    pub headers: Option<Texts>,
+    pub headers: Option<StringMap>,
 }
 
 /// What must come of a test; what is left out is not looked at.
@@ -560,7 +560,7 @@ pub struct Expect {
     pub method: Option<String>,
     /// Headers of the upstream request that must be there, with their values.
     #[schemars(example = json!({ "authorization": "Bearer secret" }))]
-    pub headers: Option<Texts>,
+    pub headers: Option<StringMap>,
     /// Names or globs of headers that must not go up.
     #[schemars(example = json!(["cf-*", "x-api-key"]))]
     pub absent: Option<Vec<String>>,
@@ -619,7 +619,7 @@ impl<'de> Deserialize<'de> for VarValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match serde_json::Value::deserialize(deserializer)? {
             serde_json::Value::String(text) => Ok(Self::Text(text)),
-            other => Texts::deserialize(other).map(Self::Gateway).map_err(de::Error::custom),
+            other => StringMap::deserialize(other).map(Self::Gateway).map_err(de::Error::custom),
         }
     }
 }

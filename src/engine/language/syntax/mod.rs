@@ -14,12 +14,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
 
-use crate::base::diag::{At, Code, Diagnostic};
+use crate::base::diag::{Code, Diagnostic, Location};
 
 pub use crate::language::auth::syntax::Auth;
 pub use document::*;
 pub use policy::*;
-pub use schema::{Checker, Draft, KINDS, Kind, backticked, nearest, schema, schema_text, toml_key};
+pub use schema::{Checker, Draft, FileKind, schema, schema_text, toml_key};
 pub use spans::{Spans, step};
 
 /// The version of the language that this tollgate knows.
@@ -47,25 +47,25 @@ pub trait Document: DeserializeOwned {
 
 impl Document for Provider {
     fn checker() -> &'static Checker {
-        schema::checker(Kind::Provider)
+        schema::checker(FileKind::Provider)
     }
 }
 
 impl Document for Gateway {
     fn checker() -> &'static Checker {
-        schema::checker(Kind::Gateway)
+        schema::checker(FileKind::Gateway)
     }
 }
 
 impl Document for Api {
     fn checker() -> &'static Checker {
-        schema::checker(Kind::Api)
+        schema::checker(FileKind::Api)
     }
 }
 
 impl Document for Policy {
     fn checker() -> &'static Checker {
-        schema::checker(Kind::Policy)
+        schema::checker(FileKind::Policy)
     }
 }
 
@@ -95,7 +95,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
         Ok(document) => (Ok(Parsed { file: file.clone(), document, spans }), found),
         Err(error) => {
             // The schema is made from the same types, so that this is a value that no schema can tell apart.
-            found.push(Diagnostic::new(Code::BadValue, At::file(file), error.to_string()));
+            found.push(Diagnostic::new(Code::BadValue, Location::file(file), error.to_string()));
             (Err(Outline::default()), found)
         }
     }

@@ -11,7 +11,10 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::{document, policy, spans::Spans};
-use crate::base::diag::{Code, Diagnostic, MAX_FINDINGS};
+use crate::base::{
+    diag::{Code, Diagnostic, MAX_FINDINGS},
+    suggest::{backticked, nearest},
+};
 
 /// What a schema's `$id` starts with.
 const ID: &str = "urn:tollgate:schema:";
@@ -28,7 +31,7 @@ pub enum Draft {
 
 /// The kinds of files that have a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// `providers.d/*.toml` and `providers.d/presets/*.toml`.
     Provider,
     /// `providers.d/gateways/*.toml`.
@@ -39,10 +42,10 @@ pub enum Kind {
     Policy,
 }
 
-/// All kinds.
-pub const KINDS: &[Kind] = &[Kind::Provider, Kind::Gateway, Kind::Api, Kind::Policy];
+impl FileKind {
+    /// All kinds.
+    pub const ALL: &'static [Self] = &[Self::Provider, Self::Gateway, Self::Api, Self::Policy];
 
-impl Kind {
     /// The stem of the schema's file.
     pub fn stem(self) -> &'static str {
         match self {
@@ -66,12 +69,12 @@ static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gatewa
 static API: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Api>);
 static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
 
-pub(super) fn checker(kind: Kind) -> &'static Checker {
+pub(super) fn checker(kind: FileKind) -> &'static Checker {
     match kind {
-        Kind::Provider => &PROVIDER,
-        Kind::Gateway => &GATEWAY,
-        Kind::Api => &API,
-        Kind::Policy => &POLICY,
+        FileKind::Provider => &PROVIDER,
+        FileKind::Gateway => &GATEWAY,
+        FileKind::Api => &API,
+        FileKind::Policy => &POLICY,
     }
 }
 
@@ -212,12 +215,12 @@ fn refer_down(schema: &mut Value) {
 }
 
 /// The schema of a kind of file.
-pub fn schema(kind: Kind) -> &'static Value {
+pub fn schema(kind: FileKind) -> &'static Value {
     checker(kind).schema()
 }
 
 /// The schema of a kind of file, as it stands under `schema/`.
-pub fn schema_text(kind: Kind, draft: Draft) -> String {
+pub fn schema_text(kind: FileKind, draft: Draft) -> String {
     checker(kind).text(draft)
 }
 
@@ -343,7 +346,7 @@ fn place(pointer: &str) -> String {
 
 /// `root` is the file's schema, where the key does not stand at the top of the file.
 fn unknown_key(
-    at: crate::base::diag::At,
+    at: crate::base::diag::Location,
     key: &str,
     owner: Option<&Value>,
     root: Option<&Value>,
@@ -445,26 +448,4 @@ fn wanted(kind: &TypeKind) -> String {
             set.iter().map(|one| words(&one.to_string()).to_owned()).collect::<Vec<_>>().join(" or ")
         }
     }
-}
-
-/// The names in backticks, with commas.
-pub fn backticked<T: AsRef<str>>(names: &[T]) -> String {
-    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
-}
-
-/// The name that was probably meant.
-pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = given.to_ascii_lowercase();
-    // Two neighbours that changed places are the commonest slip, and hide a short name from the other measure.
-    let likeness = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        let swapped = name.len() > 2 && name.len() == lower.len() && strsim::osa_distance(&lower, &name) == 1;
-        let likeness = strsim::jaro_winkler(&lower, &name);
-        if swapped { likeness.max(0.9) } else { likeness }
-    };
-    known
-        .map(|name| (likeness(name), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-use crate::base::diag::{At, Code, Diagnostic};
+use crate::base::diag::{Code, Diagnostic, Location};
 
 /// The longest key, in bytes: pointers repeat the keys above them, as often as there are keys below.
 const MAX_KEY_BYTES: usize = 256;
@@ -35,14 +35,14 @@ impl Spans {
     }
 
     /// The key at `pointer`, or the nearest one above it.
-    pub fn key(&self, file: &Arc<str>, pointer: &str) -> At {
-        At::new(file, self.nearest(pointer).map_or(0..0, |(key, _)| key.clone()))
+    pub fn key(&self, file: &Arc<str>, pointer: &str) -> Location {
+        Location::new(file, self.nearest(pointer).map_or(0..0, |(key, _)| key.clone()))
     }
 
     /// The value at `pointer`, or the nearest key above it.
-    pub fn value(&self, file: &Arc<str>, pointer: &str) -> At {
+    pub fn value(&self, file: &Arc<str>, pointer: &str) -> Location {
         match self.0.get(pointer) {
-            Some((_, value)) => At::new(file, value.clone()),
+            Some((_, value)) => Location::new(file, value.clone()),
             None => self.key(file, pointer),
         }
     }
@@ -89,7 +89,11 @@ impl Walker<'_> {
         for (key, value) in table {
             if key.get_ref().len() > MAX_KEY_BYTES {
                 let message = format!("a key of more than {MAX_KEY_BYTES} bytes");
-                self.found.push(Diagnostic::new(Code::BadValue, At::new(self.file, key.span()), message));
+                self.found.push(Diagnostic::new(
+                    Code::BadValue,
+                    Location::new(self.file, key.span()),
+                    message,
+                ));
                 continue;
             }
             let Some(pointer) = self.keep(pointer, &step(key.get_ref()), key.span(), value.span()) else {
@@ -106,7 +110,7 @@ impl Walker<'_> {
         self.pointer_bytes += above.len() + 1 + step.len();
         if self.pointer_bytes > MAX_POINTER_BYTES {
             let message = "too many keys, nested too deep";
-            let at = At::new(self.file, key);
+            let at = Location::new(self.file, key);
             self.too_much.get_or_insert_with(|| Diagnostic::new(Code::BadValue, at, message));
             return None;
         }

@@ -188,15 +188,16 @@ impl Near<'_> {
 #[test]
 fn schemas_and_parse_agree() {
     use proptest::prelude::*;
-    fn agree<T: Document>(kind: Kind, bytes: &[u8], verdicts: &mut [usize; 2]) {
+    fn agree<T: Document>(kind: FileKind, bytes: &[u8], verdicts: &mut [usize; 2]) {
         static EDITORS: std::sync::LazyLock<Vec<[jsonschema::Validator; 2]>> =
             std::sync::LazyLock::new(|| {
-                let validator = |kind: Kind, draft: Draft| {
+                let validator = |kind: FileKind, draft: Draft| {
                     let schema: serde_json::Value = serde_json::from_str(&schema_text(kind, draft)).unwrap();
                     jsonschema::validator_for(&schema).unwrap()
                 };
-                let both = |kind: &Kind| [Draft::Current, Draft::Seven].map(|draft| validator(*kind, draft));
-                KINDS.iter().map(both).collect()
+                let both =
+                    |kind: &FileKind| [Draft::Current, Draft::Seven].map(|draft| validator(*kind, draft));
+                FileKind::ALL.iter().map(both).collect()
             });
         let mut near = Near { root: schema(kind), bytes: bytes.iter() };
         let text = near.pairs(schema(kind), 0).join("\n");
@@ -205,7 +206,7 @@ fn schemas_and_parse_agree() {
         let table: toml::Table = text.parse().unwrap();
         let document = serde_json::to_value(table).unwrap();
         let no_date = !text.contains("2020-01-01");
-        for editor in &EDITORS[KINDS.iter().position(|one| *one == kind).unwrap()] {
+        for editor in &EDITORS[FileKind::ALL.iter().position(|one| *one == kind).unwrap()] {
             let good = editor.is_valid(&document) && no_date;
             assert_eq!(good, found.is_empty(), "{found:#?}\n{text}");
         }
@@ -223,9 +224,9 @@ fn schemas_and_parse_agree() {
     runner
         .run(&bytes, |bytes| {
             let mut verdicts = verdicts.borrow_mut();
-            agree::<Provider>(Kind::Provider, &bytes, &mut verdicts);
-            agree::<Gateway>(Kind::Gateway, &bytes, &mut verdicts);
-            agree::<Api>(Kind::Api, &bytes, &mut verdicts);
+            agree::<Provider>(FileKind::Provider, &bytes, &mut verdicts);
+            agree::<Gateway>(FileKind::Gateway, &bytes, &mut verdicts);
+            agree::<Api>(FileKind::Api, &bytes, &mut verdicts);
             Ok(())
         })
         .unwrap();

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use toml::de::Error;
 
 use super::spans::Spans;
-use crate::base::diag::{At, Code, Diagnostic, MAX_FINDINGS};
+use crate::base::diag::{Code, Diagnostic, Location, MAX_FINDINGS};
 
 /// A kind of error of the parser. The toml crate has none: its errors carry text only, which [`Flaw::of`] alone reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +106,10 @@ pub(super) fn diagnose(file: &Arc<str>, text: &str, errors: &[Error], spans: &Sp
         let Explanation { message: words, help, related } =
             if json { json_document() } else { explain(flaw, message, text, &span, spans) };
         let last = json || flaw == Flaw::CarriageReturn || unclosed && flaw.is_lost();
-        let one = Diagnostic::new(Code::Syntax, At::new(file, span), words);
+        let one = Diagnostic::new(Code::Syntax, Location::new(file, span), words);
         let one = one.maybe_help(help.map(str::to_owned));
         found.push(match related {
-            Some((span, what)) => one.related(At::new(file, span), what),
+            Some((span, what)) => one.related(Location::new(file, span), what),
             None => one,
         });
         if last {
@@ -155,8 +155,8 @@ fn conflicts(text: &str) -> Vec<(Range<usize>, Range<usize>)> {
 
 fn conflict(file: &Arc<str>, text: &str, all: &Range<usize>, end: &Range<usize>) -> Diagnostic {
     let first_line = text[all.clone()].lines().next().unwrap_or_default().len();
-    Diagnostic::new(Code::Syntax, At::new(file, all.start..all.start + first_line), "a merge conflict")
-        .related(At::new(file, end.clone()), "it ends here")
+    Diagnostic::new(Code::Syntax, Location::new(file, all.start..all.start + first_line), "a merge conflict")
+        .related(Location::new(file, end.clone()), "it ends here")
         .help("keep one of the two sides, and delete the three marker lines")
 }
 

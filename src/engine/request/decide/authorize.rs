@@ -3,7 +3,7 @@
 
 use crate::{
     base::{
-        fault::{Fault, Kind},
+        fault::{Fault, FaultKind},
         name::{FileName, Scope},
     },
     request::table::Hit,
@@ -60,7 +60,7 @@ impl CallerFacts<'_> {
         match self.kind {
             TokenKind::Proxy | TokenKind::Both => Ok(()),
             TokenKind::Manage => Err(Fault::new(
-                Kind::TokenKind,
+                FaultKind::TokenKind,
                 "This token is for self-service: calls to providers take one of the kind `proxy` or `both`",
             )),
         }
@@ -72,7 +72,7 @@ impl CallerFacts<'_> {
         match (self.paste, self.kind) {
             (None, TokenKind::Manage | TokenKind::Both) => Ok(()),
             _ => Err(Fault::new(
-                Kind::TokenKind,
+                FaultKind::TokenKind,
                 "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
             )),
         }
@@ -86,13 +86,13 @@ impl CallerFacts<'_> {
         if pasted && self.scopes.is_none_or(|scopes| scopes.iter().any(within)) {
             return Ok(());
         }
-        Err(Fault::new(Kind::TokenScope, format!("This token does not reach `{provider}/{endpoint}`")))
+        Err(Fault::new(FaultKind::TokenScope, format!("This token does not reach `{provider}/{endpoint}`")))
     }
 
     fn check_enabled(&self) -> Result<(), Fault> {
         if self.disabled {
             let message = "This user is disabled: ask the operator of this tollgate";
-            return Err(Fault::new(Kind::UserDisabled, message));
+            return Err(Fault::new(FaultKind::UserDisabled, message));
         }
         Ok(())
     }

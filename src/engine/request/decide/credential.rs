@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Authorized;
 use crate::{
     base::{
-        fault::{Fault, Kind},
+        fault::{Fault, FaultKind},
         name::Owner,
         numbers::millis,
         secret::Secret,
@@ -18,7 +18,7 @@ use crate::{
     language::{
         auth::{BodyInput, SecretFields},
         bind,
-        fields::{FieldKind, KnownFields, OAuth},
+        fields::{DeclaredFields, FieldKind, OAuth},
     },
     request::{rewrite::Chosen, table::Hit},
 };
@@ -166,7 +166,7 @@ pub(super) fn decide<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
 /// not saved for where the provider leads.
 pub fn choose<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
     hit: &'c Hit,
-    fields: &'c KnownFields,
+    fields: &'c DeclaredFields,
     owners: impl IntoIterator<Item = S>,
     now_ms: u64,
 ) -> Result<Option<Chosen<'c>>, Fault> {
@@ -175,7 +175,7 @@ pub fn choose<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
 
 fn pick<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
     hit: &'c Hit,
-    fields: &'c KnownFields,
+    fields: &'c DeclaredFields,
     owners: impl IntoIterator<Item = S>,
     now_ms: u64,
 ) -> Result<Option<Choice<'c>>, Fault> {
@@ -209,13 +209,13 @@ fn pick<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
             break;
         }
     }
-    Err(Fault::new(Kind::CredentialMissing, format!("No API key configured for {}", provider.name)))
+    Err(Fault::new(FaultKind::CredentialMissing, format!("No API key configured for {}", provider.name)))
 }
 
 /// The way to refresh a login. It needs a refresh token, and a file that names the token endpoint.
 fn refreshable<'c>(
     candidate: Candidate<'c>,
-    fields: &'c KnownFields,
+    fields: &'c DeclaredFields,
     section: &str,
     field: &str,
 ) -> Option<Refreshable<'c>> {
@@ -283,7 +283,7 @@ fn moved(provider: &bind::Provider, Bound { owner, origins }: Bound<'_>, new: &[
         "The credential {what} for {name} was saved for {old}, and {name} now leads to {}: {confirm}",
         new.join(", ")
     );
-    Fault::new(Kind::CredentialMoved, message)
+    Fault::new(FaultKind::CredentialMoved, message)
 }
 
 /// The logins of one owner that have expired.
@@ -319,7 +319,7 @@ impl<'c> Expired<'c> {
         } else {
             format!("The login stored for {name} has expired: store it again")
         };
-        Fault::new(Kind::CredentialExpired, message)
+        Fault::new(FaultKind::CredentialExpired, message)
     }
 }
 

@@ -3,7 +3,7 @@
 use http::{HeaderValue, Method, Version, header, request::Parts};
 
 use crate::base::{
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     origin::is_host,
 };
 
@@ -31,7 +31,7 @@ pub(super) fn check(head: &Parts) -> Result<(), Fault> {
 }
 
 fn malformed(message: &'static str) -> Fault {
-    Fault::new(Kind::MalformedRequest, message)
+    Fault::new(FaultKind::MalformedRequest, message)
 }
 
 /// True if the client asks for a WebSocket. Any other `Upgrade` is ignored, as RFC 9110, section 7.8 allows.

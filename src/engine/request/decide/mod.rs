@@ -30,7 +30,7 @@ use super::{
     table::{self, Hit, Table},
 };
 use crate::base::{
-    fault::{Fault, Kind},
+    fault::{Fault, FaultKind},
     origin::Origin,
     secret::Secret,
 };
@@ -118,7 +118,7 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
     head::check(head)?;
     let path = head.uri.path();
     if !listener.serves(path) {
-        return Err(Fault::new(Kind::NotFound, "Not found"));
+        return Err(Fault::new(FaultKind::NotFound, "Not found"));
     }
     if head.method == Method::OPTIONS {
         return Ok(Begun::Own(OwnAnswer::Preflight));
@@ -169,7 +169,7 @@ impl<'r> ProviderCall<'r> {
         caller.check_proxy()?;
         if head::is_websocket(head) {
             let message = "WebSocket is not served here: send a plain request";
-            return Err(Fault::new(Kind::UpgradeRefused, message));
+            return Err(Fault::new(FaultKind::UpgradeRefused, message));
         }
         let path = head.uri.path();
         let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
@@ -207,9 +207,9 @@ impl<'c> Sendable<'c> {
             return Err(body_too_large(limit));
         }
         let Outgoing { method, origin, target, headers } =
-            rewrite::request(hit, head, self.chosen.as_ref(), &table.carriers)?;
+            rewrite::request(hit, head, self.chosen.as_ref(), &table.token_locations)?;
         let target = Uri::try_from(target).map_err(|_| {
-            Fault::new(Kind::RewriteFailed, "The request's path makes no URL at the upstream")
+            Fault::new(FaultKind::RewriteFailed, "The request's path makes no URL at the upstream")
         })?;
         Ok(UpstreamRequest { origin, method, target, headers })
     }
@@ -224,7 +224,7 @@ impl UpstreamRequest<'_> {
 
 /// The fault of a body that is larger than so many bytes.
 pub fn body_too_large(limit: u64) -> Fault {
-    Fault::new(Kind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"))
+    Fault::new(FaultKind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"))
 }
 
 /// The fault of a path without an endpoint. Below the prefix of a rejected provider there may be one again.
@@ -232,8 +232,8 @@ fn no_endpoint(table: &Table, path: &str) -> Fault {
     match table.rejected_at(path).filter(|_| table::is_canonical(path)) {
         Some(name) => {
             let message = format!("Provider {name} is out of service: its configuration is rejected");
-            Fault::new(Kind::ConfigRejected, message)
+            Fault::new(FaultKind::ConfigRejected, message)
         }
-        None => Fault::new(Kind::RouteNotFound, format!("Route not implemented in AI Gateway: {path}")),
+        None => Fault::new(FaultKind::RouteNotFound, format!("Route not implemented in AI Gateway: {path}")),
     }
 }

@@ -154,9 +154,11 @@ fn head(path: &str, places: &[Place], snapshot: &Table) -> Parts {
     let (mut query, mut headers) = (vec!["page=1".to_owned()], Vec::new());
     for place in places {
         let known = match place {
-            Place { in_query: true, name, .. } => snapshot.carriers.query.iter().any(|one| one == name),
+            Place { in_query: true, name, .. } => {
+                snapshot.token_locations.query.iter().any(|one| one == name)
+            }
             Place { name: "authorization" | "x-api-key", .. } => true,
-            Place { name, .. } => snapshot.carriers.headers.iter().any(|one| one == name),
+            Place { name, .. } => snapshot.token_locations.headers.iter().any(|one| one == name),
         };
         match *place {
             _ if !known => {}
@@ -228,7 +230,7 @@ fn no_token_is_sent_whichever_files_are_current() {
                 for snapshot in &tables {
                     let mut places = places.clone();
                     places.retain(|place| {
-                        !place.in_query || client.carriers.query.iter().any(|one| one == place.name)
+                        !place.in_query || client.token_locations.query.iter().any(|one| one == place.name)
                     });
                     count.set(count.get() + usize::from(sent(&head(&path, &places, snapshot), snapshot)));
                 }

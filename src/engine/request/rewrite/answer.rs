@@ -23,8 +23,9 @@ pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool)
         return Answered::Replaced(rule);
     }
     let mut kept = headers;
-    let stays =
-        |name: &&HeaderName| safety::answer_stays(name.as_str()) || is_nominated(&kept, name.as_str());
+    let stays = |name: &&HeaderName| {
+        safety::is_removed_from_response(name.as_str()) || is_nominated(&kept, name.as_str())
+    };
     let names: Vec<HeaderName> = kept.keys().filter(stays).cloned().collect();
     for name in names {
         kept.remove(name);
@@ -48,7 +49,9 @@ pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool)
 pub fn trailers(sent: &HeaderMap) -> HeaderMap {
     let unfit = |name: &HeaderName| {
         let name = name.as_str();
-        safety::answer_stays(name) || name.starts_with("access-control-") || FOR_HEADS.contains(&name)
+        safety::is_removed_from_response(name)
+            || name.starts_with("access-control-")
+            || FOR_HEADS.contains(&name)
     };
     let mut kept = HeaderMap::with_capacity(sent.len());
     for name in sent.keys().filter(|name| !unfit(name)) {

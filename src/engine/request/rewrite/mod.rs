@@ -12,22 +12,18 @@ mod witness;
 pub use answer::{Answered, answer, cors, trailers};
 pub use query::value_of;
 pub use request::{Chosen, Outgoing, request, watched};
-pub use token::{Carrier, token, token_at};
+pub use token::{TokenLocation, token, token_at};
 pub use witness::{Fate, Own, Reason, Rule, RuleKind, RuleTable, Witness};
 
 use http::{HeaderMap, header};
+
+use crate::base::header_name::is_same_bytes;
 
 /// Whether `Connection` nominates a name: then it belongs to this hop alone (RFC 9110, section 7.6.1).
 fn is_nominated(headers: &HeaderMap, name: &str) -> bool {
     let values = headers.get_all(header::CONNECTION).iter();
     let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names.any(|one| same_name(one.trim_ascii(), name.as_bytes()))
-}
-
-/// Whether two header names mean the same one to some server: many take `_` for `-`, none looks at case.
-fn same_name(a: &[u8], b: &[u8]) -> bool {
-    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    a.len() == b.len() && a.iter().map(plain).eq(b.iter().map(plain))
+    names.any(|one| is_same_bytes(one.trim_ascii(), name.as_bytes()))
 }
 
 /// Whether the client takes trailers (RFC 9110, section 10.1.4).

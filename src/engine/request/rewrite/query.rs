@@ -6,24 +6,24 @@ use crate::language::{
     compile::{Captures, Template, percent_encode},
 };
 
-/// The query that goes up, without `?`. `carriers` are the names that may hold a caller's token; `captures` are
-/// those of a path.
+/// The query that goes up, without `?`. `token_locations`: parameters that may hold a caller's token. `captures`: those
+/// of a path.
 pub(super) fn rewrite(
     query: Option<&str>,
     rules: &Query,
-    carriers: &[String],
+    token_locations: &[String],
     (path, captures): (&str, &Captures),
     witness: &mut impl Witness,
 ) -> String {
     let sent = query.unwrap_or_default();
-    let named = [rules.remove.len(), rules.default.len(), rules.set.len(), carriers.len()];
+    let named = [rules.remove.len(), rules.default.len(), rules.set.len(), token_locations.len()];
     if named == [0; 4] {
         return sent.to_owned();
     }
     let mut pairs: Vec<&str> = if sent.is_empty() { Vec::new() } else { sent.split('&').collect() };
     pairs.retain(|pair| {
         let name = name_of(pair);
-        let fate = dropped(&name, rules, carriers);
+        let fate = dropped(&name, rules, token_locations);
         if let Some(fate) = fate {
             witness.query(&name, fate);
         }
@@ -47,9 +47,9 @@ pub(super) fn rewrite(
 }
 
 /// What drops a parameter of the client's, if anything does.
-fn dropped(name: &str, rules: &Query, carriers: &[String]) -> Option<Fate> {
-    if carriers.iter().any(|known| known == name) {
-        return Some(Fate::Dropped(Reason::Carrier));
+fn dropped(name: &str, rules: &Query, token_locations: &[String]) -> Option<Fate> {
+    if token_locations.iter().any(|known| known == name) {
+        return Some(Fate::Dropped(Reason::TokenLocation));
     }
     let remove = rules.remove.iter().position(|known| known == name);
     let remove = remove.map(|index| RuleTable::Endpoint.rule(RuleKind::Remove, index));

@@ -5,12 +5,11 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
-use super::{
-    Fate, Own, Reason, RuleKind, RuleTable, Witness, is_nominated, query, same_name, takes_trailers,
-};
+use super::{Fate, Own, Reason, RuleKind, RuleTable, Witness, is_nominated, query, takes_trailers};
 use crate::{
     base::{
-        fault::{Fault, Kind},
+        fault::{Fault, FaultKind},
+        header_name::{dashed, is_same},
         origin::Origin,
         secret::Secret,
     },
@@ -18,8 +17,8 @@ use crate::{
         auth::{FinishedHead, Inputs, Malformed},
         bind::{self, Auth, Headers, Value, capture},
         compile::{
-            Carriers, Glob,
-            safety::{self, Class},
+            Glob, TokenLocations,
+            safety::{self, HeaderClass},
         },
     },
     request::table::Hit,
@@ -58,14 +57,14 @@ impl Outgoing<'_> {
     }
 }
 
-/// Makes the upstream request's head. `carriers` are all places where any client may put a token.
+/// Makes the upstream request's head. `token_locations` are all places where any client may put a token.
 pub fn request<'h>(
     hit: &'h Hit,
     head: &Parts,
     chosen: Option<&Chosen<'_>>,
-    carriers: &Carriers,
+    token_locations: &TokenLocations,
 ) -> Result<Outgoing<'h>, Fault> {
-    watched(hit, head, chosen, carriers, &mut ())
+    watched(hit, head, chosen, token_locations, &mut ())
 }
 
 /// The same, told to a witness step by step.
@@ -73,7 +72,7 @@ pub fn watched<'h>(
     hit: &'h Hit,
     head: &Parts,
     chosen: Option<&Chosen<'_>>,
-    carriers: &Carriers,
+    token_locations: &TokenLocations,
     witness: &mut impl Witness,
 ) -> Result<Outgoing<'h>, Fault> {
     let (provider, endpoint) = (&*hit.provider, hit.endpoint());
@@ -81,12 +80,12 @@ pub fn watched<'h>(
     let mut target = String::with_capacity(path.len() + 64);
     endpoint.target.render(&mut target, |index| capture(path, &hit.captures, *index));
     let captures = (path, &hit.captures);
-    let query = query::rewrite(head.uri.query(), &endpoint.query, &carriers.query, captures, witness);
+    let query = query::rewrite(head.uri.query(), &endpoint.query, &token_locations.query, captures, witness);
     if !query.is_empty() {
         target.push('?');
         target.push_str(&query);
     }
-    let mut headers = passed(hit, &head.headers, carriers, witness);
+    let mut headers = passed(hit, &head.headers, token_locations, witness);
     let values = |value: &Value| made(value, path, hit);
     apply(&mut headers, &provider.headers, RuleTable::Provider, values, witness)?;
     apply(&mut headers, &endpoint.headers, RuleTable::Endpoint, values, witness)?;
@@ -121,10 +120,15 @@ pub fn watched<'h>(
 }
 
 /// The client's headers that may go up at all.
-fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers, witness: &mut impl Witness) -> HeaderMap {
+fn passed(
+    hit: &Hit,
+    sent: &HeaderMap,
+    token_locations: &TokenLocations,
+    witness: &mut impl Witness,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(sent.len() + 8);
     for (name, value) in sent {
-        let fate = fate(hit, name, sent, carriers);
+        let fate = fate(hit, name, sent, token_locations);
         witness.header(name, fate);
         if !matches!(fate, Fate::Dropped(_)) {
             headers.append(name.clone(), value.clone());
@@ -140,21 +144,21 @@ fn passed(hit: &Hit, sent: &HeaderMap, carriers: &Carriers, witness: &mut impl W
 }
 
 /// What becomes of a client's header, before the rules that remove and set.
-fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, carriers: &Carriers) -> Fate {
+fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, token_locations: &TokenLocations) -> Fate {
     // Many servers take `_` for `-`: a name that means another one there is judged as that one.
     let text = &*dashed(name.as_str());
     let fate = match safety::request(text) {
-        Class::Plain => Fate::Kept,
-        Class::Passable => let_through(hit, text).unwrap_or(Fate::Dropped(Reason::Unpassed)),
-        Class::Stripped => Fate::Dropped(Reason::Stripped),
-        Class::Managed => Fate::Dropped(Reason::Managed),
+        HeaderClass::Plain => Fate::Kept,
+        HeaderClass::Passable => let_through(hit, text).unwrap_or(Fate::Dropped(Reason::Unpassed)),
+        HeaderClass::Stripped => Fate::Dropped(Reason::Stripped),
+        HeaderClass::Managed => Fate::Dropped(Reason::Managed),
     };
     if matches!(fate, Fate::Dropped(_)) {
         fate
     } else if hit.provider.claimed.iter().any(|known| is_same(known, name)) {
         Fate::Dropped(Reason::Claimed)
-    } else if carriers.headers.iter().any(|known| is_same(known, name)) {
-        Fate::Dropped(Reason::Carrier)
+    } else if token_locations.headers.iter().any(|known| is_same(known, name)) {
+        Fate::Dropped(Reason::TokenLocation)
     } else if is_nominated(sent, text) {
         Fate::Dropped(Reason::Nominated)
     } else {
@@ -172,14 +176,6 @@ fn let_through(hit: &Hit, name: &str) -> Option<Fate> {
         let index = globs.iter().position(|glob| glob.matches(name))?;
         Some(table.rule(RuleKind::Pass, index))
     })
-}
-
-fn is_same(known: &HeaderName, name: &HeaderName) -> bool {
-    known == name || same_name(known.as_str().as_bytes(), name.as_str().as_bytes())
-}
-
-fn dashed(name: &str) -> Cow<'_, str> {
-    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
 fn apply(
@@ -209,7 +205,7 @@ fn remove(headers: &mut HeaderMap, globs: &[Glob], table: RuleTable, witness: &m
         return;
     }
     let hit = |name: &HeaderName| {
-        let theirs = safety::request(name.as_str()) != Class::Managed;
+        let theirs = safety::request(name.as_str()) != HeaderClass::Managed;
         let index = globs.iter().position(|glob| theirs && glob.matches(name.as_str()))?;
         Some((name.clone(), index))
     };
@@ -254,5 +250,5 @@ fn authenticate(
 fn unsendable(provider: &bind::Provider, what: &str) -> Fault {
     let message: Cow<'static, str> =
         format!("The request to {} cannot be sent: {what} is malformed", provider.name).into();
-    Fault::new(Kind::RewriteFailed, message)
+    Fault::new(FaultKind::RewriteFailed, message)
 }

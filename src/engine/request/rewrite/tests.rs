@@ -9,10 +9,10 @@ use crate::{
     language::{
         bind,
         compile::{
-            self, Carriers,
-            safety::{self, Class},
+            self, TokenLocations,
+            safety::{self, HeaderClass},
         },
-        fields::KnownFields,
+        fields::DeclaredFields,
     },
     request::{
         decide::{self, Candidate},
@@ -148,17 +148,17 @@ fn head(method: &Method, path: &str, query: Option<&str>, headers: HeaderMap) ->
 }
 
 /// Where any file's clients may put a token, also those of files that are not shipped.
-fn carriers() -> Carriers {
+fn token_locations() -> TokenLocations {
     let names = ["x-goog-api-key", "api-key"].map(HeaderName::from_static);
-    Carriers { headers: names.to_vec(), query: vec!["key".to_owned()] }
+    TokenLocations { headers: names.to_vec(), query: vec!["key".to_owned()] }
 }
 
 fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
     let secret = Secret::new(CREDENTIAL);
-    let fields = KnownFields::default();
+    let fields = DeclaredFields::default();
     let chosen = decide::choose(hit, &fields, [|_: &str| Some(Candidate::given(&secret))], 0).unwrap();
     let mut last = Last::default();
-    let out = watched(hit, head, chosen.as_ref(), &carriers(), &mut last).unwrap();
+    let out = watched(hit, head, chosen.as_ref(), &token_locations(), &mut last).unwrap();
     check_told(&last, &head.headers, &out.headers);
     (out.url(), out.headers)
 }
@@ -216,11 +216,11 @@ fn check_sent(shipped: &Shipped, hit: &Hit, sent: &HeaderMap, url: &str, client:
             "{name} was nominated"
         );
         match safety::request(text) {
-            Class::Managed => {
+            HeaderClass::Managed => {
                 assert!(text == "host" || is_trailers(text, value), "{name} belongs to the hop");
             }
-            Class::Stripped | Class::Passable => assert!(ours, "{name} went up"),
-            Class::Plain => {}
+            HeaderClass::Stripped | HeaderClass::Passable => assert!(ours, "{name} went up"),
+            HeaderClass::Plain => {}
         }
         if ours {
             let theirs = client.get_all(name).iter().any(|one| one.as_bytes() == value && !value.is_empty());
@@ -258,7 +258,7 @@ proptest! {
         for (method, path) in paths {
             let hit = table.find(method, path).unwrap();
             let head = head(method, path, Some(&query), HeaderMap::new());
-            let with_key = request(&hit, &head, None, &carriers()).unwrap().target;
+            let with_key = request(&hit, &head, None, &token_locations()).unwrap().target;
             let (_, passed) = with_key.split_once('?').unwrap_or((&with_key, ""));
             prop_assert_eq!(passed, query.as_str());
         }
@@ -280,12 +280,12 @@ proptest! {
             return Err(TestCaseError::fail("no rule is about a 200"));
         };
         for name in kept.keys() {
-            prop_assert!(!safety::answer_stays(name.as_str()), "{} came back", name);
+            prop_assert!(!safety::is_removed_from_response(name.as_str()), "{} came back", name);
             prop_assert!(!nominated.iter().any(|one| one == name.as_str()), "{} was nominated", name);
             prop_assert!(trailers || name != "trailer");
         }
         for name in upstream.keys().filter(|name| !kept.contains_key(*name)) {
-            let stays = safety::answer_stays(name.as_str()) || name == "trailer" && !trailers;
+            let stays = safety::is_removed_from_response(name.as_str()) || name == "trailer" && !trailers;
             prop_assert!(stays || nominated.iter().any(|one| one == name.as_str()), "{} was lost", name);
         }
     }
@@ -325,7 +325,7 @@ fn queries() {
     let hit = table.find(&paths[0].0, &paths[0].1).unwrap();
     let check = |query: &str, expected: &str| {
         let head = head(&paths[0].0, &paths[0].1, Some(query), HeaderMap::new());
-        let target = request(&hit, &head, None, &carriers()).unwrap().target;
+        let target = request(&hit, &head, None, &token_locations()).unwrap().target;
         assert_eq!(target.split_once('?').map_or("", |(_, query)| query), expected, "{query}");
     };
     check("", "");

@@ -14,7 +14,7 @@ pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
 
 /// Where a token stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier<'t> {
+pub enum TokenLocation<'t> {
     /// In the header of this name.
     Header(&'t str),
     /// In the query parameter of this name.
@@ -22,8 +22,8 @@ pub enum Carrier<'t> {
 }
 
 /// The token, and where it stood.
-pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, Carrier<'t>)> {
-    let in_header = |name: &'t str| move |token| (token, Carrier::Header(name));
+pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, TokenLocation<'t>)> {
+    let in_header = |name: &'t str| move |token| (token, TokenLocation::Header(name));
     match one(&head.headers, header::AUTHORIZATION.as_str()) {
         Given::Text(text) => {
             return text.strip_prefix("Bearer ").and_then(word).map(in_header("authorization"));
@@ -40,10 +40,10 @@ pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, Carrier<'
         Given::Text(text) => word(text).map(in_header(name.as_str())),
         Given::Unclear | Given::Nothing => None,
     };
-    let own = table.carriers_at(head.uri.path())?;
+    let own = table.token_locations_at(head.uri.path())?;
     let query = |name: &'t String| {
         let token = value_of(head.uri.query(), name).as_deref().and_then(word)?;
-        Some((token, Carrier::Query(name)))
+        Some((token, TokenLocation::Query(name)))
     };
     own.headers.iter().find_map(header).or_else(|| own.query.iter().find_map(query))
 }

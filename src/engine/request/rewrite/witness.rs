@@ -38,7 +38,7 @@ pub enum Reason {
     /// The provider's file sets it somewhere.
     Claimed,
     /// A client may put its gateway token there.
-    Carrier,
+    TokenLocation,
     /// The client's `Connection` names it.
     Nominated,
 }

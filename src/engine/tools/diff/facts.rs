@@ -8,15 +8,14 @@ use std::{
 
 use super::What;
 use crate::{
-    base::{leak, name::FileName},
+    base::{name::FileName, secret_scan, suggest::backticked},
     language::{
         auth::Output,
         compile::{
             Auth, Egress, Endpoint, GatewayUse, Glob, HeaderRules, Name, Overlay, Provider, Section, Text,
             Timeouts, Var, VarSource, Vars,
-            safety::{self, Class},
+            safety::{self, HeaderClass},
         },
-        syntax,
     },
     tools::upstream_routes,
 };
@@ -106,10 +105,10 @@ impl Listing<'_> {
         self.egresses(&provider.egress);
         self.vars("", &provider.vars);
         for name in &provider.caller.headers {
-            self.carrier(format!("header `{name}`"));
+            self.token_location(format!("header `{name}`"));
         }
         for name in &provider.caller.query {
-            self.carrier(format!("query parameter `{name}`"));
+            self.token_location(format!("query parameter `{name}`"));
         }
         for name in &provider.cors_headers {
             self.say(What::CorsHeaders, name.as_str(), Fact::default());
@@ -131,7 +130,7 @@ impl Listing<'_> {
         }
     }
 
-    fn carrier(&mut self, name: String) {
+    fn token_location(&mut self, name: String) {
         let removed = Some("a token that a client puts there goes up");
         self.say(What::Caller, name, Fact { removed, ..Fact::default() });
     }
@@ -188,7 +187,7 @@ impl Listing<'_> {
         for (kind, rules) in [("default", &rules.default), ("set", &rules.set)] {
             for (name, text) in rules {
                 // A client's own header of a name that the file sets is removed: `set` closes it.
-                let opens = kind == "set" && safety::request(name.as_str()) == Class::Plain;
+                let opens = kind == "set" && safety::request(name.as_str()) == HeaderClass::Plain;
                 let removed = Some("what a client sends there goes up").filter(|_| opens);
                 let glob = (kind == "set").then(|| ("set".to_owned(), name.to_string()));
                 let fact = Fact { removed, glob, owner: owner.cloned(), ..self.text(text) };
@@ -221,11 +220,8 @@ impl Listing<'_> {
 
     fn section(&mut self, section: &Section) {
         let shared: Vec<&str> = section.shared_with.iter().map(FileName::as_str).collect();
-        let shared = if shared.is_empty() {
-            String::new()
-        } else {
-            format!(", shared with {}", syntax::backticked(&shared))
-        };
+        let shared =
+            if shared.is_empty() { String::new() } else { format!(", shared with {}", backticked(&shared)) };
         self.say(What::Credentials, "section", Fact::of(format!("`{}`{shared}", section.name)));
         for field in &section.fields {
             let value = match &field.value.token_url {
@@ -333,8 +329,7 @@ impl Listing<'_> {
 fn conditional(value: &str, when: impl Iterator<Item = String>, sends_secrets: bool) -> Fact {
     let guards: BTreeSet<String> = when.collect();
     let list: Vec<&String> = guards.iter().collect();
-    let when =
-        if list.is_empty() { "always".to_owned() } else { format!("when {} set", syntax::backticked(&list)) };
+    let when = if list.is_empty() { "always".to_owned() } else { format!("when {} set", backticked(&list)) };
     let value = if value.is_empty() { when } else { format!("{value}, {when}") };
     Fact { guards: if sends_secrets { guards } else { BTreeSet::new() }, ..Fact::of(value) }
 }
@@ -407,5 +402,5 @@ fn secrets(text: &Text, vars: &Vars) -> BTreeSet<String> {
 
 /// The text with everything masked that looks like a key.
 fn masked(text: &str) -> String {
-    leak::mask(text).into_owned()
+    secret_scan::mask(text).into_owned()
 }

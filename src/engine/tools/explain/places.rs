@@ -5,10 +5,13 @@ use http::HeaderName;
 
 use super::{Action, Place, Scene, Step, Timeout, Timeouts, words};
 use crate::{
-    base::diag::{At, Sources},
+    base::{
+        diag::{Location, Sources},
+        header_name::is_same,
+    },
     language::{
-        bind::Whose,
-        compile::{self, Places},
+        bind::OverlaySource,
+        compile::{self, SourceMap},
         syntax::step,
     },
     request::{
@@ -18,7 +21,7 @@ use crate::{
 };
 
 /// A place by line and column.
-pub(super) fn place(sources: &Sources, at: &At) -> Option<Place> {
+pub(super) fn place(sources: &Sources, at: &Location) -> Option<Place> {
     let (line, column) = sources.line_column(at);
     sources.has(&at.file).then(|| Place { file: at.file.to_string(), line, column })
 }
@@ -33,19 +36,19 @@ pub(super) struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    pub(super) fn place(&self, at: &At) -> Option<Place> {
+    pub(super) fn place(&self, at: &Location) -> Option<Place> {
         place(self.scene.sources, at)
     }
 
-    fn own(&self) -> Option<Places<'_>> {
+    fn own(&self) -> Option<SourceMap<'_>> {
         match self.scene.fixture {
-            Some((file, index)) => Places::of_fixture(self.scene.files, file, index),
-            None => Places::of_provider(self.scene.files, &self.provider.name),
+            Some((file, index)) => SourceMap::of_fixture(self.scene.files, file, index),
+            None => SourceMap::of_provider(self.scene.files, &self.provider.name),
         }
     }
 
-    fn gateway(&self) -> Option<Places<'_>> {
-        Places::of_gateway(self.scene.files, self.hit.provider.gateway.as_ref()?)
+    fn gateway(&self) -> Option<SourceMap<'_>> {
+        SourceMap::of_gateway(self.scene.files, self.hit.provider.gateway.as_ref()?)
     }
 
     fn endpoint(&self) -> String {
@@ -64,15 +67,15 @@ impl Finder<'_> {
             RuleTable::Endpoint => format!("{}/headers", self.endpoint()),
             RuleTable::Auth => format!("/auth/{}", self.auth.unwrap_or_default()),
             RuleTable::Overlay(index) => match self.hit.provider.overlays.get(index).map(|one| one.of) {
-                Some(Whose::Egress(index)) => format!("/egress/{index}/headers"),
-                Some(Whose::Gateway) | None => "/headers".to_owned(),
+                Some(OverlaySource::Egress(index)) => format!("/egress/{index}/headers"),
+                Some(OverlaySource::Gateway) | None => "/headers".to_owned(),
             },
         }
     }
 
     fn is_gateways(&self, table: RuleTable) -> bool {
         let RuleTable::Overlay(index) = table else { return false };
-        self.hit.provider.overlays.get(index).is_some_and(|one| one.of == Whose::Gateway)
+        self.hit.provider.overlays.get(index).is_some_and(|one| one.of == OverlaySource::Gateway)
     }
 
     pub(super) fn header_step(&self, name: &HeaderName, fate: Fate) -> Step {
@@ -83,7 +86,7 @@ impl Finder<'_> {
             Fate::Dropped(reason) => {
                 let at = match reason {
                     Reason::Claimed => self.claimed_at(name),
-                    Reason::Carrier => self.carrier_at("headers", text),
+                    Reason::TokenLocation => self.token_location_at("headers", text),
                     Reason::Managed | Reason::Stripped | Reason::Unpassed | Reason::Nominated => None,
                 };
                 Step { at, ..engine(Action::Removed, words::dropped(text, reason)) }
@@ -96,9 +99,9 @@ impl Finder<'_> {
         let table = format!("{}/query", self.endpoint());
         match fate {
             Fate::Ruled(rule) => self.ruled(&table, rule, name),
-            Fate::Dropped(Reason::Carrier) => {
-                let at = self.carrier_at("query", name);
-                Step { at, ..engine(Action::Removed, words::dropped(name, Reason::Carrier)) }
+            Fate::Dropped(Reason::TokenLocation) => {
+                let at = self.token_location_at("query", name);
+                Step { at, ..engine(Action::Removed, words::dropped(name, Reason::TokenLocation)) }
             }
             Fate::Dropped(reason) => {
                 let set = format!("{table}/set/{}", step(name));
@@ -137,7 +140,7 @@ impl Finder<'_> {
         table: &str,
         list: &str,
         index: usize,
-        places: Option<Places<'_>>,
+        places: Option<SourceMap<'_>>,
     ) -> (Action, String, Option<Place>) {
         let pointer = format!("{table}/{list}/{index}");
         let at = places.and_then(|places| places.key(&pointer));
@@ -148,7 +151,7 @@ impl Finder<'_> {
         &self,
         action: Action,
         pointer: String,
-        places: Option<Places<'_>>,
+        places: Option<SourceMap<'_>>,
     ) -> (Action, String, Option<Place>) {
         let at = places.and_then(|places| places.key_in_any_case(&pointer));
         (action, pointer, at.and_then(|at| self.place(&at)))
@@ -157,15 +160,15 @@ impl Finder<'_> {
     /// The rule that makes a header the file's own: one that is used here, if there is one.
     fn claimed_at(&self, name: &HeaderName) -> Option<Place> {
         let own = self.own()?;
-        let at = self.claims()?.into_iter().find(|(_, claimed)| same(claimed, name));
+        let at = self.claims()?.into_iter().find(|(_, claimed)| is_same(claimed, name));
         let at = at.and_then(|(pointer, _)| own.key_in_any_case(&pointer));
         let gateway = || {
             let (gateway, pointer) = self.provider.gateways.iter().find_map(|used| {
                 let claims = sets("/headers", &used.gateway.overlay.set);
-                let (pointer, _) = claims.into_iter().find(|(_, claimed)| same(claimed, name))?;
+                let (pointer, _) = claims.into_iter().find(|(_, claimed)| is_same(claimed, name))?;
                 Some((&used.gateway.name, pointer))
             })?;
-            Places::of_gateway(self.scene.files, gateway)?.key_in_any_case(&pointer)
+            SourceMap::of_gateway(self.scene.files, gateway)?.key_in_any_case(&pointer)
         };
         self.place(&at.or_else(gateway)?)
     }
@@ -190,17 +193,18 @@ impl Finder<'_> {
     }
 
     /// Where a file says that clients may put their token there; the provider's own, if it does.
-    fn carrier_at(&self, list: &str, name: &str) -> Option<Place> {
+    fn token_location_at(&self, list: &str, name: &str) -> Option<Place> {
         let position = |provider: &compile::Provider| match list {
             "headers" => provider.caller.headers.iter().position(|known| known.as_str() == name),
             _ => provider.caller.query.iter().position(|known| known == name),
         };
-        let at = |index: usize, places: Option<Places<'_>>| places?.key(&format!("/caller/{list}/{index}"));
+        let at =
+            |index: usize, places: Option<SourceMap<'_>>| places?.key(&format!("/caller/{list}/{index}"));
         let own = position(self.provider).and_then(|index| at(index, self.own()));
         let other = || {
             let all = self.scene.providers.iter();
             all.filter(|_| self.scene.fixture.is_none())
-                .find_map(|one| at(position(one)?, Places::of_provider(self.scene.files, &one.name)))
+                .find_map(|one| at(position(one)?, SourceMap::of_provider(self.scene.files, &one.name)))
         };
         self.place(&own.or_else(other)?)
     }
@@ -224,10 +228,6 @@ impl Finder<'_> {
 /// The headers of a table's `set`, with the pointers of their keys.
 fn sets<'r>(table: &str, rules: &'r [(HeaderName, compile::Text)]) -> Vec<(String, &'r HeaderName)> {
     rules.iter().map(|(name, _)| (format!("{table}/set/{}", step(name.as_str())), name)).collect()
-}
-
-fn same(known: &HeaderName, name: &HeaderName) -> bool {
-    known.as_str().replace('_', "-") == name.as_str().replace('_', "-")
 }
 
 fn engine(action: Action, reason: &str) -> Step {

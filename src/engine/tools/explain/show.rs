@@ -3,7 +3,10 @@
 use std::fmt;
 
 use super::{Action, CallerShown, Choice, Explained, Miss, Place, Step, Timeout, Told, Way};
-use crate::{base::fault::Kind, language::syntax::backticked, request::decide::TokenKind};
+use crate::{
+    base::{fault::FaultKind, suggest::backticked},
+    request::decide::TokenKind,
+};
 
 /// Columns before what a line says of its subject.
 const LABEL: usize = 10;
@@ -171,7 +174,8 @@ impl fmt::Display for Miss {
             return Ok(());
         }
         let Some(near) = &self.nearest else {
-            let unknown = self.fault.as_ref().is_some_and(|fault| fault.code == Kind::RouteNotFound.code());
+            let unknown =
+                self.fault.as_ref().is_some_and(|fault| fault.code == FaultKind::RouteNotFound.code());
             let text = "no endpoint is like it: `tollgate routes` lists all";
             return if unknown { line(out, "nearest", text, None) } else { Ok(()) };
         };

@@ -4,11 +4,8 @@ use http::{Method, request::Parts};
 
 use super::{Difference, Nearest, places::place};
 use crate::{
-    base::{diag::Sources, name::Owner, own_paths},
-    language::{
-        compile::{self, Plain},
-        syntax::backticked,
-    },
+    base::{diag::Sources, name::Owner, own_paths, suggest::backticked},
+    language::compile::{self, Plain},
     request::{
         rewrite::{Own, Reason},
         table,
@@ -38,7 +35,7 @@ pub(super) fn dropped(name: &str, reason: Reason) -> &'static str {
             "it says where the client is, or what page it is on: `headers.pass` lets it through"
         }
         Reason::Claimed => "a file sets it: what clients send under this name never counts",
-        Reason::Carrier => "clients may put their gateway token there: it never goes up",
+        Reason::TokenLocation => "clients may put their gateway token there: it never goes up",
         Reason::Nominated => "the request's `connection` says that it is for this hop alone",
     }
 }

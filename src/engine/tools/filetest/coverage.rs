@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::Went;
 use crate::{
-    base::{diag::At, name::FileName},
+    base::{diag::Location, name::FileName},
     language::compile::Provider,
 };
 
@@ -26,7 +26,7 @@ pub struct Item {
     /// Its name, or its number from 1 if it has none.
     pub name: String,
     /// Its place. For an item of a preset: the place in the provider's file that brings it in, if known.
-    pub at: At,
+    pub at: Location,
     /// The provider's file, kind and index. Not the name: two directories may have providers of the same name.
     key: (Arc<str>, &'static str, usize),
 }
@@ -39,7 +39,7 @@ const EGRESS: &str = "egress";
 impl Coverage {
     /// Adds a provider's items, none of them exercised.
     pub fn add(&mut self, provider: &Provider) {
-        let mut add = |kind, index, name: String, at: &At| {
+        let mut add = |kind, index, name: String, at: &Location| {
             let key = (provider.at.file.clone(), kind, index);
             self.all.push(Item { provider: provider.name.clone(), kind, name, at: at.clone(), key });
         };

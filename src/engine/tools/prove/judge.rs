@@ -1,17 +1,17 @@
 //! Checks one rule against one provider, and makes counterexamples.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use http::{HeaderName, Method};
 
-use super::{Breach, Example, Kind, Step, witness::witness};
+use super::{Breach, Claim, Example, Step, witness::witness};
 use crate::{
-    base::{diag::At, fault},
+    base::{diag::Location, fault::FaultKind, header_name::dashed},
     language::{
         bind,
         compile::{
             Endpoint, Glob, HeaderRules, Provider, Text, VarSource,
-            safety::{self, Class},
+            safety::{self, HeaderClass},
         },
         syntax::{self, Refusal},
     },
@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// The places where the rule does not hold.
-pub(super) fn breaches(rule: &Kind, provider: &Provider) -> Vec<Breach> {
+pub(super) fn breaches(rule: &Claim, provider: &Provider) -> Vec<Breach> {
     let judge = Judge { provider };
     match rule {
-        Kind::Credentials { origins, .. } => judge.credentials(origins),
-        Kind::Endpoints { methods, paths } => judge.endpoints(methods.as_deref(), paths.as_deref()),
-        Kind::Tests(refusals) => judge.tests(refusals),
-        Kind::Https(allow) => judge.https(allow),
-        Kind::Headers(never) => judge.headers(never),
+        Claim::Credentials { origins, .. } => judge.credentials(origins),
+        Claim::Endpoints { methods, paths } => judge.endpoints(methods.as_deref(), paths.as_deref()),
+        Claim::Tests(refusals) => judge.tests(refusals),
+        Claim::Https(allow) => judge.https(allow),
+        Claim::Headers(never) => judge.headers(never),
     }
 }
 
@@ -35,7 +35,7 @@ struct Judge<'p> {
 }
 
 impl<'p> Judge<'p> {
-    fn breach(&self, at: &At, what: String, help: &str, example: Option<Example>) -> Breach {
+    fn breach(&self, at: &Location, what: String, help: &str, example: Option<Example>) -> Breach {
         let provider = self.provider;
         let endpoint = provider.endpoints.first().and_then(|endpoint| endpoint.paths.first());
         let own = endpoint.map_or(&provider.at, |path| &path.at).clone();
@@ -63,7 +63,7 @@ impl<'p> Judge<'p> {
     }
 
     /// The first header that carries a credential to the upstream.
-    fn secret(&self, route: &UpstreamRoute<'p>) -> Option<(&'p HeaderName, &'p At)> {
+    fn secret(&self, route: &UpstreamRoute<'p>) -> Option<(&'p HeaderName, &'p Location)> {
         let entries = self.provider.auth.iter();
         let mut outputs =
             entries.flat_map(|auth| auth.kind.outputs().into_iter().map(move |output| (output, &auth.at)));
@@ -71,7 +71,7 @@ impl<'p> Judge<'p> {
         Some((output.header, at))
     }
 
-    fn token_urls(&self) -> impl Iterator<Item = (&'p At, String)> {
+    fn token_urls(&self) -> impl Iterator<Item = (&'p Location, String)> {
         let fields = self.provider.section.iter().flat_map(|section| &section.fields);
         fields.filter_map(|field| {
             let url = field.value.token_url.as_deref()?;
@@ -185,7 +185,7 @@ impl<'p> Judge<'p> {
         &self,
         name: &str,
         by: &str,
-        at: &At,
+        at: &Location,
         route: &UpstreamRoute<'p>,
         endpoint: Option<&'p Endpoint>,
     ) -> Breach {
@@ -251,20 +251,20 @@ impl<'p> Judge<'p> {
             .chain(route.egresses.iter().flat_map(|egress| &egress.overlay.remove))
             .collect();
         let kept = bind::claimed(provider);
-        let kept: BTreeSet<String> =
+        let kept: BTreeSet<Cow<'_, str>> =
             kept.iter().chain(&provider.caller.headers).map(|name| dashed(name.as_str())).collect();
         let free = |name: &str, class| {
             let name = dashed(name);
-            safety::request(&name) == class && !kept.contains(&name)
+            safety::request(&name) == class && !kept.contains(&*name)
         };
         let plain: Vec<&Glob> = removed.iter().copied().chain(&engine).collect();
-        if let Some(name) = witness(&[never], &plain, |name| free(name, Class::Plain)) {
+        if let Some(name) = witness(&[never], &plain, |name| free(name, HeaderClass::Plain)) {
             let by = "a client may send it, and nothing removes it";
             found.add(self.goes_out(&name, by, &endpoint.at, route, Some(endpoint)));
         }
         for rules in [&provider.headers, &endpoint.headers] {
             for pass in &rules.pass {
-                let name = witness(&[never, pass], &removed, |name| free(name, Class::Passable));
+                let name = witness(&[never, pass], &removed, |name| free(name, HeaderClass::Passable));
                 let at = rules.at.as_ref().unwrap_or(&endpoint.at);
                 if let Some(name) = name {
                     let by = "`headers.pass` lets it through";
@@ -286,7 +286,7 @@ impl<'p> Judge<'p> {
     ) -> Option<Example> {
         let endpoint = endpoint.or(self.provider.endpoints.first())?;
         let path = endpoint.paths.first()?;
-        let at = |at: &At| Some(at.clone());
+        let at = |at: &Location| Some(at.clone());
         let mut steps =
             vec![Step { kind: "endpoint", what: format!("`{}`", endpoint.name), at: at(&endpoint.at) }];
         steps.extend(more);
@@ -328,14 +328,10 @@ fn names(rules: &HeaderRules) -> impl Iterator<Item = &HeaderName> {
     rules.default.iter().chain(&rules.set).map(|(name, _)| name)
 }
 
-fn dashed(name: &str) -> String {
-    name.replace('_', "-")
-}
-
-fn kind_of(refusal: Refusal) -> fault::Kind {
+fn kind_of(refusal: Refusal) -> FaultKind {
     match refusal {
-        Refusal::CredentialMissing => fault::Kind::CredentialMissing,
-        Refusal::RouteNotFound => fault::Kind::RouteNotFound,
-        Refusal::ResponseRule => fault::Kind::ResponseRule,
+        Refusal::CredentialMissing => FaultKind::CredentialMissing,
+        Refusal::RouteNotFound => FaultKind::RouteNotFound,
+        Refusal::ResponseRule => FaultKind::ResponseRule,
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, Method};
 
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         origin::Origin,
     },
     language::{
@@ -21,16 +21,16 @@ pub struct Rule {
     /// Its name.
     pub name: String,
     /// Its place in the policy.
-    pub at: At,
+    pub at: Location,
     /// Providers that are exempt.
     pub except: Vec<Glob>,
     /// Its claim.
-    pub kind: Kind,
+    pub kind: Claim,
 }
 
 /// The claim of a rule.
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub enum Claim {
     /// Credentials of these sections reach only these origins.
     Credentials {
         /// Globs on sections; all if there is none.
@@ -64,8 +64,8 @@ impl Rule {
         };
         !excepted
             && match &self.kind {
-                Kind::Credentials { sections, .. } => section(sections),
-                Kind::Endpoints { .. } | Kind::Tests(_) | Kind::Https(_) | Kind::Headers(_) => true,
+                Claim::Credentials { sections, .. } => section(sections),
+                Claim::Endpoints { .. } | Claim::Tests(_) | Claim::Https(_) | Claim::Headers(_) => true,
             }
     }
 }
@@ -90,7 +90,7 @@ impl Compiler<'_> {
             let pointer = format!("/credentials/{index}");
             let origins = self.origins(&format!("{pointer}/origins"), &rule.origins);
             let sections = rule.sections.as_deref().map(globs);
-            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Credentials { sections, origins });
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Credentials { sections, origins });
         }
         for (index, rule) in document.endpoints.iter().flatten().enumerate() {
             let pointer = format!("/endpoints/{index}");
@@ -100,17 +100,17 @@ impl Compiler<'_> {
             let methods = rule.methods.as_ref();
             let methods = methods.map(|methods| methods.iter().copied().map(http_method).collect());
             let paths = rule.paths.as_deref().map(globs);
-            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Endpoints { methods, paths });
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Endpoints { methods, paths });
         }
         for (index, rule) in document.tests.iter().flatten().enumerate() {
             let usual = || vec![Refusal::CredentialMissing, Refusal::RouteNotFound];
-            let kind = Kind::Tests(rule.refusals.clone().unwrap_or_else(usual));
+            let kind = Claim::Tests(rule.refusals.clone().unwrap_or_else(usual));
             self.rule(&format!("/tests/{index}"), &rule.name, rule.except.as_deref(), kind);
         }
         for (index, rule) in document.https.iter().flatten().enumerate() {
             let pointer = format!("/https/{index}");
             let allow = self.origins(&format!("{pointer}/allow"), rule.allow.as_deref().unwrap_or_default());
-            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Https(allow));
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Https(allow));
         }
         for (index, rule) in document.headers.iter().flatten().enumerate() {
             let pointer = format!("/headers/{index}");
@@ -118,18 +118,18 @@ impl Compiler<'_> {
                 self.idle(&pointer, "name the headers that `never` go out");
             }
             let never = self.headers(&format!("{pointer}/never"), &rule.never);
-            self.rule(&pointer, &rule.name, rule.except.as_deref(), Kind::Headers(never));
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Headers(never));
         }
         self.names();
     }
 
-    fn rule(&mut self, pointer: &str, name: &str, except: Option<&[String]>, kind: Kind) {
+    fn rule(&mut self, pointer: &str, name: &str, except: Option<&[String]>, kind: Claim) {
         let at = self.value(&format!("{pointer}/name"));
         let except = globs(except.unwrap_or_default());
         self.rules.push(Rule { name: name.to_owned(), at, except, kind });
     }
 
-    fn value(&self, pointer: &str) -> At {
+    fn value(&self, pointer: &str) -> Location {
         self.policy.spans.value(&self.policy.file, pointer)
     }
 
@@ -140,7 +140,7 @@ impl Compiler<'_> {
 
     /// Names are unique, so that a finding identifies its rule.
     fn names(&mut self) {
-        let mut first: BTreeMap<&str, &At> = BTreeMap::new();
+        let mut first: BTreeMap<&str, &Location> = BTreeMap::new();
         for rule in &self.rules {
             if let Some(first) = first.get(rule.name.as_str()) {
                 let message = format!("two rules are called \"{}\"", rule.name);

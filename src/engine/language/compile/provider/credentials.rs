@@ -8,11 +8,12 @@ use crate::{
         diag::{Code, Diagnostic},
         name::FileName,
         own_paths,
+        suggest::{backticked, nearest},
     },
     language::{
         auth,
-        compile::{Auth, Carriers, Glob, Located, Section, Vars, quantity, safety},
-        syntax::{self, backticked, nearest, step},
+        compile::{Auth, Glob, Located, Section, TokenLocations, Vars, quantity, safety},
+        syntax::{self, step},
     },
 };
 
@@ -149,11 +150,11 @@ impl Compiler<'_> {
         entries
     }
 
-    pub(super) fn carriers(&mut self, spec: Option<&syntax::Caller>) -> Carriers {
-        let Some(spec) = spec else { return Carriers::default() };
+    pub(super) fn token_locations(&mut self, spec: Option<&syntax::Caller>) -> TokenLocations {
+        let Some(spec) = spec else { return TokenLocations::default() };
         let headers = self.names("/caller/headers", spec.headers.as_deref().unwrap_or_default());
         for (index, name) in headers.iter().enumerate() {
-            if matches!(safety::request(name.as_str()), safety::Class::Managed) {
+            if matches!(safety::request(name.as_str()), safety::HeaderClass::Managed) {
                 let at = self.value(&format!("/caller/headers/{index}"));
                 self.say(
                     Code::Header,
@@ -162,7 +163,7 @@ impl Compiler<'_> {
                 );
             }
         }
-        Carriers { headers, query: spec.query.clone().unwrap_or_default() }
+        TokenLocations { headers, query: spec.query.clone().unwrap_or_default() }
     }
 
     pub(super) fn paste_token(
@@ -224,13 +225,14 @@ pub(super) fn section_name(provider: &FileName, spec: &syntax::Credentials) -> S
     spec.section.as_deref().unwrap_or("providers.{provider}").replace("{provider}", provider.as_str())
 }
 
-/// The carriers of a file with errors, less what can be none.
-pub(super) fn readable_carriers(spec: Option<syntax::Caller>) -> Carriers {
+/// The token locations of a file with errors, less what can be none.
+pub(super) fn readable_token_locations(spec: Option<syntax::Caller>) -> TokenLocations {
     let spec = spec.unwrap_or_default();
     let name = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
     let headers = spec.headers.iter().flatten().filter_map(name);
-    let headers = headers.filter(|name| !matches!(safety::request(name.as_str()), safety::Class::Managed));
-    Carriers { headers: headers.collect(), query: spec.query.unwrap_or_default() }
+    let headers =
+        headers.filter(|name| !matches!(safety::request(name.as_str()), safety::HeaderClass::Managed));
+    TokenLocations { headers: headers.collect(), query: spec.query.unwrap_or_default() }
 }
 
 /// Whether a URL can be called as it is written.

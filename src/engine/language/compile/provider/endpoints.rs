@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Compiler, RESERVED_NAMES, Scope, check_reserved, refer};
 use crate::{
-    base::diag::{Code, Diagnostic},
+    base::{
+        diag::{Code, Diagnostic},
+        suggest::{backticked, nearest},
+    },
     language::{
         compile::{Api, ClientPath, Endpoint, Name, Pattern, ResponseRule, Text, Timeouts, Vars, is_dots},
-        syntax::{self, EndpointEntry, backticked, nearest, step},
+        syntax::{self, EndpointEntry, step},
     },
 };
 

@@ -9,6 +9,7 @@ use crate::{
     base::{
         diag::{Code, Diagnostic},
         name::FileName,
+        suggest::{backticked, nearest},
     },
     language::{
         auth,
@@ -16,7 +17,7 @@ use crate::{
             Located, Name, Text, Var, VarSource, Vars,
             template::{Known, Template, TemplateError},
         },
-        syntax::{self, backticked, nearest, step},
+        syntax::{self, step},
     },
 };
 

@@ -8,12 +8,13 @@ use crate::{
         diag::{Code, Diagnostic},
         name::FileName,
         origin::Origin,
+        suggest::backticked,
     },
     language::{
         compile::{
             Egress, Endpoint, Gateway, GatewayUse, Located, Made, Name, Template, Text, Vars, template::Known,
         },
-        syntax::{self, Parsed, backticked, step},
+        syntax::{self, Parsed, step},
     },
 };
 
@@ -237,7 +238,7 @@ fn first_name(template: &Text) -> Option<&Name> {
 
 fn is_empty(overlay: &syntax::Overlay) -> bool {
     overlay.remove.as_ref().is_none_or(Vec::is_empty)
-        && overlay.set.as_ref().is_none_or(syntax::Texts::is_empty)
+        && overlay.set.as_ref().is_none_or(syntax::StringMap::is_empty)
 }
 
 fn is_whole_segments(strip: &str) -> bool {

@@ -9,7 +9,7 @@ use crate::{
         compile::{
             Glob, HeaderRules, Name, Overlay, QueryRules, ResponseRule, Text, Timeouts,
             quantity::duration,
-            safety::{self, Class},
+            safety::{self, HeaderClass},
         },
         syntax::{self, step},
     },
@@ -89,14 +89,14 @@ impl Compiler<'_> {
     pub(crate) fn header_values(
         &mut self,
         pointer: &str,
-        values: Option<&syntax::Texts>,
+        values: Option<&syntax::StringMap>,
         scope: Scope<'_>,
     ) -> Vec<(HeaderName, Text)> {
         let mut compiled: Vec<(HeaderName, Text)> = Vec::new();
         for (key, text) in values.into_iter().flatten() {
             let pointer = format!("{pointer}/{}", step(key));
             let Some(name) = self.header_name(&pointer, key) else { continue };
-            if safety::request(name.as_str()) == Class::Managed {
+            if safety::request(name.as_str()) == HeaderClass::Managed {
                 let message = format!("`{name}` is the engine's own: framing and connection cannot be set");
                 self.say(Code::Header, self.key(&pointer), message);
                 continue;
@@ -127,7 +127,7 @@ impl Compiler<'_> {
         scope: Scope<'_>,
     ) -> QueryRules {
         let Some(spec) = spec else { return QueryRules::default() };
-        let mut values = |kind: &str, values: Option<&syntax::Texts>| {
+        let mut values = |kind: &str, values: Option<&syntax::StringMap>| {
             let each = |(key, text): (&String, &String)| {
                 let template = self.template(&format!("{pointer}/{kind}/{}", step(key)), text, scope)?;
                 Some((key.clone(), template))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Compiler;
 use crate::{
     base::{
-        diag::{At, Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         name::FileName,
     },
     language::{
@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// Where what a provider is made of is written. Looked up where a person asks: what serves knows no places of rules.
-pub struct Places<'a>(Vec<Layer<'a>>);
+pub struct SourceMap<'a>(Vec<Layer<'a>>);
 
-impl<'a> Places<'a> {
+impl<'a> SourceMap<'a> {
     /// Those of a provider.
     pub fn of_provider(files: &'a Files, name: &FileName) -> Option<Self> {
         let parsed = files.providers.get(name)?.as_ref().ok()?;
@@ -52,14 +52,14 @@ impl<'a> Places<'a> {
     }
 
     /// The key at a pointer, in the file that has it.
-    pub fn key(&self, pointer: &str) -> Option<At> {
+    pub fn key(&self, pointer: &str) -> Option<Location> {
         let has = |layer: &&Layer<'_>| layer.spans.has(&format!("{}{pointer}", layer.root));
         let layer = self.0.iter().find(has)?;
         Some(layer.spans.key(layer.file, &format!("{}{pointer}", layer.root)))
     }
 
     /// The key at a pointer whose last step is written in any case.
-    pub fn key_in_any_case(&self, pointer: &str) -> Option<At> {
+    pub fn key_in_any_case(&self, pointer: &str) -> Option<Location> {
         let spelt = |layer: &Layer<'_>| {
             let found = layer.spans.spelt(&format!("{}{pointer}", layer.root))?;
             Some(layer.spans.key(layer.file, found))
@@ -88,11 +88,11 @@ struct Place<'l, 'a> {
 }
 
 impl Place<'_, '_> {
-    fn key(&self) -> At {
+    fn key(&self) -> Location {
         self.layer.spans.key(self.layer.file, &self.pointer)
     }
 
-    fn value(&self) -> At {
+    fn value(&self) -> Location {
         self.layer.spans.value(self.layer.file, &self.pointer)
     }
 }
@@ -115,34 +115,34 @@ fn nearest_place<'l, 'a>(layers: &'l [Layer<'a>], pointer: &str) -> Place<'l, 'a
 }
 
 impl Compiler<'_> {
-    pub(crate) fn key(&self, pointer: &str) -> At {
+    pub(crate) fn key(&self, pointer: &str) -> Location {
         nearest_place(&self.layers, pointer).key()
     }
 
-    pub(crate) fn value(&self, pointer: &str) -> At {
+    pub(crate) fn value(&self, pointer: &str) -> Location {
         nearest_place(&self.layers, pointer).value()
     }
 
     /// The value if the file itself has it; else what in the file brought it here: its prefix, its preset.
     /// A clash with another file is this file's to mend, not its preset's.
-    pub(super) fn own_value(&self, pointer: &str) -> At {
+    pub(super) fn own_value(&self, pointer: &str) -> Location {
         let own = &self.layers[0];
         let mut pointers =
             [pointer, "/path_prefix", "/extends"].into_iter().map(|p| format!("{}{p}", own.root));
         match pointers.find(|pointer| own.spans.has(pointer)) {
             Some(pointer) => own.spans.value(own.file, &pointer),
-            None => At::file(own.file),
+            None => Location::file(own.file),
         }
     }
 
-    pub(crate) fn say(&mut self, code: Code, at: At, message: impl Into<String>) {
+    pub(crate) fn say(&mut self, code: Code, at: Location, message: impl Into<String>) {
         self.found.push(Diagnostic::new(code, at, message));
     }
 
     pub(crate) fn say_help(
         &mut self,
         code: Code,
-        at: At,
+        at: Location,
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
