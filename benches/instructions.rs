@@ -18,7 +18,7 @@ use std::{
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use tollgate::{
-    accounts::{Accounts, Actor, DisplayName, LocalCache, MasterKey, NewUser, create_user},
+    accounts::{Actor, Authenticator, DisplayName, LocalCache, MasterKey, NewUser, create_user},
     bind,
     compile::{self, Compiled, Files, Var, VarSource},
     decide::{self, Candidate},
@@ -170,7 +170,7 @@ fn no_token() -> (Table, Parts) {
 }
 
 /// A worker's cache with one caller, and the caller's token.
-fn known() -> (Accounts, LocalCache, Secret) {
+fn known() -> (Authenticator, LocalCache, Secret) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let known = runtime.block_on(async {
         let dir = tempfile::TempDir::new().expect("the temporary directory is writable");
@@ -179,7 +179,7 @@ fn known() -> (Accounts, LocalCache, Secret) {
         let made =
             create_user(&store, &Actor::own(), &name, DuplicateNames::Allow).await.expect("a user is made");
         let NewUser::Created { token, .. } = made else { panic!("nobody else is there") };
-        let (accounts, task) = Accounts::start(store, MasterKey::generate(), Duration::from_hours(1));
+        let (accounts, task) = Authenticator::start(store, MasterKey::generate(), Duration::from_hours(1));
         let cache = LocalCache::default();
         let asked = async {
             // The first poll of the store counts as a change.
@@ -195,7 +195,7 @@ fn known() -> (Accounts, LocalCache, Secret) {
     warm(known, |(accounts, cache, token)| recalled(accounts, cache, token))
 }
 
-fn recalled(accounts: &Accounts, cache: &LocalCache, token: &Secret) -> bool {
+fn recalled(accounts: &Authenticator, cache: &LocalCache, token: &Secret) -> bool {
     let asked = pin!(accounts.authenticate(cache, black_box(token.expose())));
     match asked.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(caller)) => caller.is_some(),
@@ -272,8 +272,8 @@ fn relayed(hit: &Hit, headers: HeaderMap) -> usize {
 #[library_benchmark]
 #[bench::known(setup = known)]
 fn authenticate(
-    (accounts, cache, token): (Accounts, LocalCache, Secret),
-) -> (Accounts, LocalCache, Secret, bool) {
+    (accounts, cache, token): (Authenticator, LocalCache, Secret),
+) -> (Authenticator, LocalCache, Secret, bool) {
     let known = recalled(&accounts, &cache, &token);
     (accounts, cache, token, known)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
-use super::{Actor, MasterKey, credentials, seal::RowIdentity};
+use super::{Actor, MasterKey, credentials, seal::AssociatedData};
 use crate::{
     fields::{DeclaredFields, UnknownField},
     name::Owner,
@@ -43,7 +43,7 @@ pub enum ConfirmError {
 
 /// The credentials to confirm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which<'a> {
+pub enum CredentialSelector<'a> {
     /// All of an owner's.
     All,
     /// One section.
@@ -52,7 +52,7 @@ pub enum Which<'a> {
     Field(&'a str, &'a str),
 }
 
-impl Which<'_> {
+impl CredentialSelector<'_> {
     fn check(self, known: &DeclaredFields) -> Result<(), UnknownField> {
         match self {
             Self::All => Ok(()),
@@ -71,7 +71,7 @@ impl Which<'_> {
 }
 
 /// The current origins of a credential; none if it is bound to all of them already.
-pub fn moved<'k>(known: &'k DeclaredFields, one: &SealedCredential) -> Option<&'k [String]> {
+pub fn unconfirmed_origins<'k>(known: &'k DeclaredFields, one: &SealedCredential) -> Option<&'k [String]> {
     let today = &known.find(&one.section, &one.field).ok()?.origins;
     let saved = one.origins.as_deref().unwrap_or_default();
     today.iter().any(|origin| !saved.contains(origin)).then_some(today)
@@ -85,20 +85,21 @@ pub async fn confirm(
     key: &MasterKey,
     owner: &Owner,
     known: &DeclaredFields,
-    which: Which<'_>,
+    which: CredentialSelector<'_>,
 ) -> Result<BTreeMap<String, Confirmed>, ConfirmError> {
     which.check(known)?;
     let (mut confirmed, key) = (BTreeMap::new(), &key.snapshot());
     for _ in 0..ATTEMPTS {
         let mut lost = false;
         for old in store.credentials(owner).await?.iter().filter(|one| which.names(one)) {
-            let Some(today) = moved(known, old) else { continue };
-            let Ok(stored) = credentials::open_credential(key, old) else { continue };
+            let Some(today) = unconfirmed_origins(known, old) else { continue };
+            let Ok(stored) = credentials::decrypt_credential(key, old) else { continue };
             let name = format!("{}.{}", old.section, old.field);
             let one = Confirmed { from: old.origins.clone().unwrap_or_default(), to: today.to_vec() };
             let detail = json!({ "field": name, "from": one.from, "to": one.to });
             let act = actor.act("credentials.confirm", owner, detail);
-            let place = RowIdentity { owner, section: &old.section, field: &old.field, origins: Some(today) };
+            let place =
+                AssociatedData { owner, section: &old.section, field: &old.field, origins: Some(today) };
             let new = credentials::encrypt_credential(key, place, &stored, old.updated_at_ms);
             // A credential that is set meanwhile is bound to the current origins already, and wins.
             if store.swap_credential(&new, &old.sealed, &key.id(), SwapReason::Confirm(&act)).await? {

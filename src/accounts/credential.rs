@@ -24,7 +24,7 @@ const OAUTH: u8 = b'O';
 
 /// One stored credential, in clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
+pub enum StoredCredential {
     /// A secret that is sent as it is.
     Plain(Secret),
     /// An OAuth login.
@@ -48,7 +48,7 @@ pub struct Credentials(Vec<Saved>);
 struct Saved {
     section: Box<str>,
     field: Box<str>,
-    stored: Stored,
+    stored: StoredCredential,
     origins: Vec<String>,
 }
 
@@ -94,7 +94,7 @@ pub enum BadCredential {
 
 // === impl Stored ===
 
-impl Stored {
+impl StoredCredential {
     /// A secret as typed or piped in; one line break at its end does not count.
     pub fn plain(text: &str) -> Result<Self, BadCredential> {
         let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
@@ -310,12 +310,12 @@ fn unknown_key(key: &str) -> BadCredential {
 
 impl Credentials {
     /// The credential of a field.
-    pub fn get(&self, section: &str, field: &str) -> Option<&Stored> {
+    pub fn get(&self, section: &str, field: &str) -> Option<&StoredCredential> {
         self.saved(section, field).map(|saved| &saved.stored)
     }
 
     /// The credential of a field, and the origins that it is bound to.
-    pub fn find(&self, section: &str, field: &str) -> Option<(&Stored, &[String])> {
+    pub fn find(&self, section: &str, field: &str) -> Option<(&StoredCredential, &[String])> {
         self.saved(section, field).map(|saved| (&saved.stored, &*saved.origins))
     }
 
@@ -334,7 +334,7 @@ impl Credentials {
     }
 
     /// Sets a field.
-    pub fn insert(&mut self, section: String, field: String, stored: Stored, origins: Vec<String>) {
+    pub fn insert(&mut self, section: String, field: String, stored: StoredCredential, origins: Vec<String>) {
         let place = self.place(&section, &field);
         let saved = Saved { section: section.into(), field: field.into(), stored, origins };
         match place {
@@ -347,7 +347,7 @@ impl Credentials {
     }
 
     /// All fields (section, field, credential), ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Stored)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &StoredCredential)> {
         self.0.iter().map(|saved| (&*saved.section, &*saved.field, &saved.stored))
     }
 }

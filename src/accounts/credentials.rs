@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    Actor, Credentials, MasterKey, Stored,
-    seal::{OpenError, RowIdentity},
+    Actor, Credentials, MasterKey, StoredCredential,
+    seal::{AssociatedData, DecryptError},
 };
 use crate::{
     name::Owner,
@@ -23,7 +23,7 @@ pub enum Edit {
         /// Its name.
         field: String,
         /// The credential.
-        stored: Stored,
+        stored: StoredCredential,
         /// The origins that it is bound to.
         origins: Vec<String>,
     },
@@ -84,7 +84,7 @@ pub(super) fn audit_entry(edit: &Edit) -> Value {
 pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
     match edit {
         Edit::Set { section, field, stored, origins } => {
-            let place = RowIdentity { owner, section, field, origins: Some(origins) };
+            let place = AssociatedData { owner, section, field, origins: Some(origins) };
             CredentialChange::Put(encrypt_credential(key, place, stored, updated_at_ms))
         }
         Edit::Remove { section, field } => {
@@ -97,8 +97,8 @@ pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_
 /// Encrypts the credential of a field.
 pub(super) fn encrypt_credential(
     key: &MasterKey,
-    place: RowIdentity<'_>,
-    stored: &Stored,
+    place: AssociatedData<'_>,
+    stored: &StoredCredential,
     updated_at_ms: u64,
 ) -> SealedCredential {
     SealedCredential {
@@ -119,7 +119,7 @@ pub struct Unreadable {
     /// Its field.
     pub field: String,
     /// The reason.
-    pub reason: OpenError,
+    pub reason: DecryptError,
 }
 
 /// An owner's decrypted credentials, and those that cannot be decrypted.
@@ -139,7 +139,7 @@ pub(super) fn open_all(
 ) -> (Vec<(Owner, Credentials)>, Vec<Unreadable>) {
     let (mut credentials, mut unreadable) = (BTreeMap::<_, Credentials>::new(), Vec::new());
     for one in sealed {
-        let stored = open_credential(key, &one);
+        let stored = decrypt_credential(key, &one);
         let SealedCredential { owner, section, field, origins, .. } = one;
         match stored {
             Ok(stored) => {
@@ -153,8 +153,12 @@ pub(super) fn open_all(
 }
 
 /// Decrypts a credential.
-pub fn open_credential(key: &MasterKey, sealed: &SealedCredential) -> Result<Stored, OpenError> {
+pub fn decrypt_credential(
+    key: &MasterKey,
+    sealed: &SealedCredential,
+) -> Result<StoredCredential, DecryptError> {
     let SealedCredential { owner, section, field, sealed, origins, .. } = sealed;
-    let plaintext = key.open(RowIdentity { owner, section, field, origins: origins.as_deref() }, sealed)?;
-    Stored::from_plaintext(&plaintext).ok_or(OpenError::Unknown)
+    let plaintext =
+        key.open(AssociatedData { owner, section, field, origins: origins.as_deref() }, sealed)?;
+    StoredCredential::from_plaintext(&plaintext).ok_or(DecryptError::Unknown)
 }

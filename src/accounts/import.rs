@@ -15,7 +15,7 @@ use crate::{
 
 /// A user to import.
 #[derive(Debug)]
-pub struct Newcomer {
+pub struct ImportedUser {
     /// The id, which is kept.
     pub id: UserId,
     /// The name.
@@ -25,16 +25,16 @@ pub struct Newcomer {
     /// Time of creation, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// Tokens, of kind `both`.
-    pub tokens: Vec<NewcomerToken>,
+    pub tokens: Vec<ImportedToken>,
     /// Paste tokens.
-    pub pastes: Vec<NewcomerPaste>,
+    pub pastes: Vec<ImportedPasteToken>,
     /// Credentials.
     pub edits: Vec<Edit>,
 }
 
 /// A token.
 #[derive(Debug)]
-pub struct NewcomerToken {
+pub struct ImportedToken {
     /// The token itself.
     pub token: Secret,
     /// Its expiry, in milliseconds since 1970.
@@ -43,7 +43,7 @@ pub struct NewcomerToken {
 
 /// A paste token. Only its hash is known.
 #[derive(Debug)]
-pub struct NewcomerPaste {
+pub struct ImportedPasteToken {
     /// SHA-256 of the token.
     pub hash: TokenHash,
     /// The provider that it is valid for.
@@ -61,9 +61,9 @@ pub async fn import_user(
     store: &Store,
     actor: &Actor,
     key: &MasterKey,
-    newcomer: &Newcomer,
+    newcomer: &ImportedUser,
 ) -> Result<Imported, StoreError> {
-    let Newcomer { id, name, ip, created_at_ms, tokens, pastes, edits } = newcomer;
+    let ImportedUser { id, name, ip, created_at_ms, tokens, pastes, edits } = newcomer;
     let stored: Vec<Value> = edits.iter().map(audit_entry).collect();
     let detail = json!({ "name": name.as_str(), "tokens": tokens.len(), "credentials": stored });
     let act = actor.act("user.import", id, detail);
@@ -77,12 +77,12 @@ pub async fn import_user(
         disabled_at_ms: None,
     };
     let credentials: Vec<_> = edits.iter().map(|edit| encrypted(&key, &owner, edit, act.at_ms)).collect();
-    let record = |one: &NewcomerToken| {
+    let record = |one: &ImportedToken| {
         let draft = TokenDraft { expires_at_ms: one.expires_at_ms, ..TokenDraft::new(None, TokenKind::Both) };
         token::foreign_record(&one.token, draft, act.at_ms)
     };
-    let paste = |one: &NewcomerPaste| {
-        let NewcomerPaste { hash, provider, section, field, expires_at_ms } = one;
+    let paste = |one: &ImportedPasteToken| {
+        let ImportedPasteToken { hash, provider, section, field, expires_at_ms } = one;
         let (provider, section, field) = (provider.clone(), section.clone(), field.clone());
         NewPasteToken {
             id: token::generate_id(),

@@ -60,13 +60,13 @@ pub enum KeyError {
     },
     /// The settings name a missing file.
     #[error("`{}`, named by `master_key_file`, is missing: create it, or name another file", path.display())]
-    NoFile {
+    SettingsFileMissing {
         /// The file.
         path: PathBuf,
     },
     /// Two sources give different keys.
     #[error("{one} holds the master key with id `{one_id}`, and {other} the one with id `{other_id}`{}: remove the wrong one", of_store(recorded.as_deref()))]
-    Two {
+    Conflict {
         /// One source.
         one: String,
         /// Its id.
@@ -93,7 +93,7 @@ pub enum KeyError {
     #[error(
         "{origin} holds the master key with id `{given}`, but the store was set up with `{recorded}`: give that one, or remove all credentials and start the server with the other"
     )]
-    Different {
+    Mismatch {
         /// The source of the key.
         origin: String,
         /// Its id.
@@ -106,7 +106,7 @@ pub enum KeyError {
         "a master-key rotation to `{id}` is in progress, but `{}` is missing or holds another key. Restore it: some credentials are already encrypted with that key only",
         path.display()
     )]
-    NextMissing {
+    NextKeyMissing {
         /// The file of the next key.
         path: PathBuf,
         /// The id of the key that is missing.
@@ -114,7 +114,7 @@ pub enum KeyError {
     },
     /// The named file with the next key is missing.
     #[error("`{}` is missing: name a file with the new key, or none to create a new key", path.display())]
-    NoNext {
+    NamedKeyMissing {
         /// The file.
         path: PathBuf,
     },
@@ -123,7 +123,7 @@ pub enum KeyError {
         "the master key `{id}` is already in use, from `{}`: move it to where the old key is given, and start the server with it before another rotation",
         path.display()
     )]
-    Waiting {
+    NotMovedYet {
         /// The file of the key.
         path: PathBuf,
         /// Its id.
@@ -133,13 +133,13 @@ pub enum KeyError {
     #[error(
         "a master-key rotation to `{id}` is already in progress: finish it with `tollgate rekey`, without a file"
     )]
-    UnderWay {
+    RotationInProgress {
         /// Its id.
         id: String,
     },
     /// The new key is the old one.
     #[error("the master key `{id}` is the current one: give another key")]
-    Same {
+    AlreadyCurrent {
         /// Its id.
         id: String,
     },
@@ -184,7 +184,7 @@ impl MasterKey {
     /// cleanup.
     pub async fn load(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
         let key = Self::load_as(sources, data_dir, store, ReplaceKey::IfNothingSealed).await?;
-        if let Some(why) = key.unlocked() {
+        if let Some(why) = key.lock_error() {
             tracing::warn!(
                 why,
                 "the master key may be written to swap: raise the limit of locked memory (`ulimit -l`, `LimitMEMLOCK=`)"
@@ -193,7 +193,8 @@ impl MasterKey {
         let ids = store.key_ids().await?;
         if let (Some(current), None) = (&ids.current, &ids.next) {
             let lock = DirLock::acquire(data_dir).await?;
-            if let Settled::Waits { origin } = settle(&lock, sources, data_dir, current)? {
+            if let NextKeyFile::Waits { origin } = clean_up_next_key_file(&lock, sources, data_dir, current)?
+            {
                 let next = data_dir.join(NEXT_FILE).display().to_string();
                 tracing::warn!(
                     next,
@@ -275,7 +276,7 @@ impl AtHand {
 
     /// The next key of a rotation in progress.
     fn next(&self, id: &str, data_dir: &Path) -> Result<Found, KeyError> {
-        let missing = || KeyError::NextMissing { path: data_dir.join(NEXT_FILE), id: id.to_owned() };
+        let missing = || KeyError::NextKeyMissing { path: data_dir.join(NEXT_FILE), id: id.to_owned() };
         self.with(id).cloned().ok_or_else(missing)
     }
 }
@@ -294,7 +295,7 @@ fn fits(found: &Found, recorded: Option<String>) -> Result<(), KeyError> {
     let given = found.key.id();
     match recorded {
         Some(recorded) if recorded != given => {
-            Err(KeyError::Different { origin: found.origin.clone(), given, recorded })
+            Err(KeyError::Mismatch { origin: found.origin.clone(), given, recorded })
         }
         _ => Ok(()),
     }
@@ -310,7 +311,7 @@ fn missing(data_dir: &Path, recorded: Option<String>) -> Result<(), KeyError> {
 /// Location of the new key after a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Settled {
+pub enum NextKeyFile {
     /// No next key's file, or the rotation is not complete.
     #[default]
     Nothing,
@@ -326,26 +327,26 @@ pub enum Settled {
 }
 
 /// Cleans up the next key's file, if that key is now the store's, `id`.
-pub(super) fn settle(
+pub(super) fn clean_up_next_key_file(
     lock: &DirLock,
     sources: &KeySources,
     data_dir: &Path,
     id: &str,
-) -> Result<Settled, KeyError> {
+) -> Result<NextKeyFile, KeyError> {
     let next = data_dir.join(NEXT_FILE);
     if private(&next)?.is_none_or(|found| found.key.id() != id) {
-        return Ok(Settled::Nothing);
+        return Ok(NextKeyFile::Nothing);
     }
     match sources.given(Some(id))? {
         None => {
             replace_private(lock, &next, &data_dir.join(FILE))?;
-            Ok(Settled::InPlace)
+            Ok(NextKeyFile::InPlace)
         }
         Some(given) if given.key.id() == id => {
             remove_private(lock, &next)?;
-            Ok(Settled::Given)
+            Ok(NextKeyFile::Given)
         }
-        Some(given) => Ok(Settled::Waits { origin: given.origin }),
+        Some(given) => Ok(NextKeyFile::Waits { origin: given.origin }),
     }
 }
 
@@ -357,17 +358,18 @@ pub(super) fn provide_next(
     ids: &KeyIds,
 ) -> Result<MasterKey, KeyError> {
     let path = data_dir.join(NEXT_FILE);
-    let wanted = from.map(|from| private(from)?.ok_or_else(|| KeyError::NoNext { path: from.to_owned() }));
+    let wanted =
+        from.map(|from| private(from)?.ok_or_else(|| KeyError::NamedKeyMissing { path: from.to_owned() }));
     let wanted = wanted.transpose()?.map(|found| found.key);
     let there = private(&path)?.map(|found| found.key);
     if let Some(there) = &there {
         let id = there.id();
         if ids.current.as_ref() == Some(&id) {
-            return Err(KeyError::Waiting { path, id });
+            return Err(KeyError::NotMovedYet { path, id });
         }
         let other = wanted.as_ref().is_some_and(|wanted| wanted.id() != id);
         if other && ids.next.as_ref() == Some(&id) {
-            return Err(KeyError::UnderWay { id });
+            return Err(KeyError::RotationInProgress { id });
         }
         if !other {
             return Ok(there.clone());
@@ -378,11 +380,11 @@ pub(super) fn provide_next(
     if let Some(id) = &ids.next
         && wanted.as_ref().is_none_or(|wanted| wanted.id() != *id)
     {
-        return Err(KeyError::NextMissing { path, id: id.clone() });
+        return Err(KeyError::NextKeyMissing { path, id: id.clone() });
     }
     let next = wanted.unwrap_or_else(MasterKey::generate);
     if ids.current == Some(next.id()) {
-        return Err(KeyError::Same { id: next.id() });
+        return Err(KeyError::AlreadyCurrent { id: next.id() });
     }
     write_key(lock, &path, &next)?;
     Ok(next)
@@ -401,7 +403,7 @@ impl KeySources {
         let mut given = self.read()?.into_iter();
         let Some(first) = given.next() else { return Ok(None) };
         match given.find(|other| other.key.id() != first.key.id()) {
-            Some(other) => Err(KeyError::Two {
+            Some(other) => Err(KeyError::Conflict {
                 one: first.origin,
                 one_id: first.key.id(),
                 other: other.origin,
@@ -426,7 +428,7 @@ impl KeySources {
     fn named(&self, path: &Path) -> Result<Found, KeyError> {
         let below = self.credentials.as_deref().is_some_and(|dir| path.starts_with(dir));
         let found = if below { credential(path)? } else { private(path)? };
-        found.ok_or_else(|| KeyError::NoFile { path: path.to_owned() })
+        found.ok_or_else(|| KeyError::SettingsFileMissing { path: path.to_owned() })
     }
 }
 

@@ -10,9 +10,9 @@ const PAGE: usize = 4096;
 
 /// A key's bytes. All clones share them.
 #[derive(Clone)]
-pub(super) struct Locked(Arc<Place>);
+pub(super) struct Locked(Arc<LockedPage>);
 
-struct Place {
+struct LockedPage {
     // Declared first, so that the page is unlocked before it is freed.
     guard: Result<region::LockGuard, String>,
     page: Box<Page>,
@@ -28,7 +28,7 @@ impl Locked {
         let mut page = Box::new(Page([0; PAGE]));
         let guard = region::lock(page.0.as_ptr(), PAGE).map_err(|error| error.to_string());
         page.0[..32].copy_from_slice(bytes.as_slice());
-        Self(Arc::new(Place { guard, page }))
+        Self(Arc::new(LockedPage { guard, page }))
     }
 
     /// The bytes.
@@ -37,12 +37,12 @@ impl Locked {
     }
 
     /// The reason why they may be written to swap; none if they never are.
-    pub(super) fn refusal(&self) -> Option<&str> {
+    pub(super) fn lock_error(&self) -> Option<&str> {
         self.0.guard.as_ref().err().map(String::as_str)
     }
 }
 
-impl Drop for Place {
+impl Drop for LockedPage {
     fn drop(&mut self) {
         self.page.0.zeroize();
     }
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn clones_share_one_place_that_stays_in_memory_till_the_last_is_gone() {
         let one = Locked::new(&Zeroizing::new([7; 32]));
-        if let Some(why) = one.refusal() {
+        if let Some(why) = one.lock_error() {
             eprintln!("not tested here, where memory cannot be locked: {why}");
             return;
         }

@@ -39,7 +39,7 @@ const MAX_RUNNING: usize = 16;
 
 /// The handle for authentication. Cheap to clone; each worker has one, and a [`LocalCache`].
 #[derive(Debug, Clone)]
-pub struct Accounts {
+pub struct Authenticator {
     asks: mpsc::Sender<Ask>,
     /// Lookups of callers who were known. They go first, so that a flood of wrong tokens can neither delay known callers
     /// nor keep a revoked one alive.
@@ -73,9 +73,9 @@ struct Answer<T> {
     version: u64,
 }
 
-// === impl Accounts ===
+// === impl Authenticator ===
 
-impl Accounts {
+impl Authenticator {
     /// The handle, and the task for the control runtime, which ends with the last handle. While the store is down, known
     /// callers are served for `grace`.
     pub fn start<D: Directory>(

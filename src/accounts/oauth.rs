@@ -11,7 +11,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{
-    credential::{Stored, checked},
+    credential::{StoredCredential, checked},
     expiry::{expiry_of, seconds},
 };
 use crate::secret::Secret;
@@ -28,26 +28,26 @@ pub(super) const MAX_BACKOFF: Duration = Duration::from_mins(5);
 pub enum TokenEndpointError {
     /// It refuses the login permanently: only another login helps.
     #[error("the token endpoint refuses the login")]
-    Revoked,
+    Rejected,
     /// It was not reached in time.
     #[error("the token endpoint did not answer")]
-    Silent,
+    NoResponse,
     /// The URL is invalid.
     #[error("the provider file's `token_url` is no URL to call")]
-    Url,
+    InvalidUrl,
     /// Another status code.
     #[error("the token endpoint answered {0}")]
     Status(u16),
     /// The body is no response of a token endpoint.
     #[error("the token endpoint's answer {0}")]
-    Garbage(&'static str),
+    InvalidResponse(&'static str),
 }
 
 /// A successful response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
     /// A login.
-    Login(Stored),
+    Login(StoredCredential),
     /// Only the next refresh token, since the access token beside it is invalid.
     RefreshToken(Secret, TokenEndpointError),
 }
@@ -83,16 +83,17 @@ pub(super) fn answer(
 ) -> Result<Grant, TokenEndpointError> {
     if status != 200 {
         let for_good = matches!(status, 400 | 401 | 403) && is_error(body);
-        return Err(if for_good { TokenEndpointError::Revoked } else { TokenEndpointError::Status(status) });
+        return Err(if for_good { TokenEndpointError::Rejected } else { TokenEndpointError::Status(status) });
     }
     let granted: Granted<'_> = serde_json::from_slice(body)
-        .map_err(|_| TokenEndpointError::Garbage("is not the JSON that it should be"))?;
+        .map_err(|_| TokenEndpointError::InvalidResponse("is not the JSON that it should be"))?;
     let token = |text: &str| {
-        checked("", text).map_err(|_| TokenEndpointError::Garbage("holds a token that cannot be sent"))
+        checked("", text)
+            .map_err(|_| TokenEndpointError::InvalidResponse("holds a token that cannot be sent"))
     };
     let access_token = granted.access_token.filter(|text| !text.is_empty());
     let access_token = access_token
-        .ok_or(TokenEndpointError::Garbage("holds no access token"))
+        .ok_or(TokenEndpointError::InvalidResponse("holds no access token"))
         .and_then(|text| token(&text));
     let rotated =
         granted.refresh_token.filter(|text| !text.is_empty()).map(|text| token(&text)).transpose()?;
@@ -107,7 +108,11 @@ pub(super) fn answer(
     let expires_at_ms = lasts_ms.map(|lasts_ms| now_ms.saturating_add(lasts_ms));
     let own = || expiry_of(&access_token).filter(|expires_at_ms| *expires_at_ms > now_ms);
     let expires_at_ms = expires_at_ms.or_else(own).unwrap_or(now_ms.saturating_add(LIFETIME_MS));
-    Ok(Grant::Login(Stored::OAuth { access_token, refresh_token, expires_at_ms: Some(expires_at_ms) }))
+    Ok(Grant::Login(StoredCredential::OAuth {
+        access_token,
+        refresh_token,
+        expires_at_ms: Some(expires_at_ms),
+    }))
 }
 
 /// True if a body is a permanent error of a token endpoint (section 5.2). Some endpoints put the code into an object.
@@ -141,7 +146,7 @@ mod tests {
 
     fn granted(body: &str) -> Result<(String, String, u64), TokenEndpointError> {
         answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|brought| match brought {
-            Grant::Login(Stored::OAuth {
+            Grant::Login(StoredCredential::OAuth {
                 access_token,
                 refresh_token: Some(refresh),
                 expires_at_ms: Some(expires),
@@ -185,7 +190,7 @@ mod tests {
             let brought = answer(200, body.as_bytes(), &Secret::new("old"), NOW_MS);
             assert_eq!(
                 brought,
-                Ok(Grant::RefreshToken(Secret::new("r"), TokenEndpointError::Garbage(why))),
+                Ok(Grant::RefreshToken(Secret::new("r"), TokenEndpointError::InvalidResponse(why))),
                 "{body}"
             );
         };

@@ -35,7 +35,7 @@ pub struct AuthRateLimit {
 
 /// Too many responses are delayed already: this one has to be a 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany;
+pub struct TooManyDelayed;
 
 impl Default for AuthRateLimit {
     fn default() -> Self {
@@ -45,13 +45,13 @@ impl Default for AuthRateLimit {
 
 impl AuthRateLimit {
     /// Counts a failed authentication, and waits for the delay of its response.
-    pub async fn wrong(&self, from: IpAddr) -> Result<(), TooMany> {
+    pub async fn record_failure(&self, from: IpAddr) -> Result<(), TooManyDelayed> {
         let delay = self.note(from, Instant::now());
         if delay == MIN_DELAY {
             tracing::info!(peer = %from, "authentication rate limit: responses to this address are delayed");
         }
         if !delay.is_zero() {
-            let _held_back = self.delayed.try_acquire().map_err(|_| TooMany)?;
+            let _held_back = self.delayed.try_acquire().map_err(|_| TooManyDelayed)?;
             tokio::time::sleep(delay).await;
         }
         Ok(())
@@ -161,10 +161,10 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_bound_there_is_no_waiting() {
-        let attempts = AuthRateLimit::default();
+        let limit = AuthRateLimit::default();
         let [flooder, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
         let ask = |from| {
-            let mut answer = Box::pin(attempts.wrong(from));
+            let mut answer = Box::pin(limit.record_failure(from));
             let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             (polled, answer)
         };
@@ -173,7 +173,7 @@ mod tests {
             let expected = match number.checked_sub(FREE_ATTEMPTS as usize) {
                 None => Poll::Ready(Ok(())),
                 Some(delayed) if delayed < MAX_DELAYED => Poll::Pending,
-                Some(_) => Poll::Ready(Err(TooMany)),
+                Some(_) => Poll::Ready(Err(TooManyDelayed)),
             };
             let (polled, answer) = ask(flooder);
             assert_eq!(polled, expected, "{number}");

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 pub use self::{
-    endpoint::{Endpoints, TokenEndpoint},
+    endpoint::{HttpTokenEndpoints, TokenEndpoint},
     login_store::{LoginStore, StoredLogins},
 };
 use self::{
@@ -48,7 +48,7 @@ const MAX_UNSAVED: usize = 1_000;
 
 /// The identity of a stored login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CredentialKey {
+pub struct CredentialId {
     /// Its owner.
     pub owner: Owner,
     /// Its section.
@@ -70,7 +70,7 @@ pub struct TokenPair {
 #[derive(Debug, Clone)]
 pub struct RefreshRequest {
     /// The login.
-    pub place: CredentialKey,
+    pub credential: CredentialId,
     /// The version whose access token does not do.
     pub seen: TokenPair,
     /// The reason.
@@ -111,36 +111,39 @@ impl RefreshRequest {
 pub enum RefreshError {
     /// The token endpoint refused, or gave no valid response.
     #[error(transparent)]
-    Refused(#[from] TokenEndpointError),
+    TokenEndpoint(#[from] TokenEndpointError),
     /// The login is in backoff after a failure.
     #[error("it failed a moment ago, and is not tried again yet")]
-    Paused,
+    Backoff,
     /// The login was refreshed a moment ago.
     #[error("it was refreshed a moment ago, and is not yet again")]
     Recent,
     /// The login has been removed.
     #[error("the login is gone")]
-    Gone,
+    NotFound,
     /// The login has no refresh token.
     #[error("the login has no refresh token")]
     NoRefreshToken,
     /// The login is not bound to the token endpoint that the files name now.
     #[error("the login was not stored for this token endpoint")]
-    Moved,
+    OriginMismatch,
     /// The store could not be read or written.
     #[error("the store does not answer")]
     Store,
     /// Another node's refresh takes too long, or too many refreshes are running.
     #[error("it takes too long")]
-    Late,
+    Timeout,
 }
 
 impl RefreshError {
     /// True if a later refresh of the same login may succeed.
-    pub fn may_pass(self) -> bool {
+    pub fn is_retryable(self) -> bool {
         !matches!(
             self,
-            Self::Refused(TokenEndpointError::Revoked) | Self::Gone | Self::NoRefreshToken | Self::Moved
+            Self::TokenEndpoint(TokenEndpointError::Rejected)
+                | Self::NotFound
+                | Self::NoRefreshToken
+                | Self::OriginMismatch
         )
     }
 }
@@ -172,10 +175,10 @@ impl Refresher {
         let patience = if wanted.reason == RefreshReason::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let asked = async {
             let (reply, answer) = oneshot::channel();
-            self.0.send(Ask { wanted, reply }).await.map_err(|_| RefreshError::Late)?;
-            answer.await.map_err(|_| RefreshError::Late)?
+            self.0.send(Ask { wanted, reply }).await.map_err(|_| RefreshError::Timeout)?;
+            answer.await.map_err(|_| RefreshError::Timeout)?
         };
-        timeout(patience, asked).await.unwrap_or(Err(RefreshError::Late))
+        timeout(patience, asked).await.unwrap_or(Err(RefreshError::Timeout))
     }
 }
 
@@ -184,12 +187,12 @@ struct Queue<V, E> {
     logins: Arc<V>,
     endpoint: Arc<E>,
     /// Running refreshes and their waiters.
-    waiting: HashMap<CredentialKey, Waiting>,
+    waiting: HashMap<CredentialId, Waiting>,
     running: JoinSet<(RefreshRequest, Ended)>,
-    backoffs: HashMap<CredentialKey, Backoff>,
+    backoffs: HashMap<CredentialId, Backoff>,
     /// Token endpoints in backoff, by URL.
     silent: HashMap<String, EndpointBackoff>,
-    unsaved: HashMap<CredentialKey, Unsaved>,
+    unsaved: HashMap<CredentialId, Unsaved>,
     obtained: RecentTokens,
 }
 
@@ -268,15 +271,15 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
         if reply.is_closed() {
             return;
         }
-        if let Some(waiting) = self.waiting.get_mut(&wanted.place) {
+        if let Some(waiting) = self.waiting.get_mut(&wanted.credential) {
             if wanted.reason == RefreshReason::Due && waiting.since.elapsed() >= WAIT_WHILE_GOOD {
-                let _ = reply.send(Err(RefreshError::Late));
+                let _ = reply.send(Err(RefreshError::Timeout));
             } else {
                 waiting.replies.push(reply);
             }
             return;
         }
-        let unsaved = self.unsaved.remove(&wanted.place);
+        let unsaved = self.unsaved.remove(&wanted.credential);
         if unsaved.is_none()
             && let Some(refused) = self.refusal(&wanted)
         {
@@ -292,12 +295,12 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
         if self.obtained.is_recent(wanted, Instant::now()) {
             return Some(RefreshError::Recent);
         }
-        match self.backoffs.get(&wanted.place) {
+        match self.backoffs.get(&wanted.credential) {
             Some(setback) if setback.holds(wanted) => return Some(setback.outcome),
             _ => {}
         }
         if self.silent.get(&wanted.token_url).is_some_and(|silence| Instant::now() < silence.until) {
-            return Some(RefreshError::Paused);
+            return Some(RefreshError::Backoff);
         }
         (self.unsaved.len() >= MAX_UNSAVED).then_some(RefreshError::Store)
     }
@@ -308,7 +311,7 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
         replies: Vec<oneshot::Sender<Outcome>>,
         unsaved: Option<Unsaved>,
     ) {
-        let place = wanted.place.clone();
+        let place = wanted.credential.clone();
         let (logins, endpoint) = (Arc::clone(&self.logins), Arc::clone(&self.endpoint));
         let serving = self.obtained.serving(&wanted, Instant::now()).cloned();
         let running = self.running.spawn(async move {
@@ -320,7 +323,7 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
 
     fn save_again(&mut self) {
         let room = MAX_RUNNING.saturating_sub(self.running.len());
-        let places: Vec<CredentialKey> = self.unsaved.keys().take(room).cloned().collect();
+        let places: Vec<CredentialId> = self.unsaved.keys().take(room).cloned().collect();
         for place in places {
             if let Some(unsaved) = self.unsaved.remove(&place) {
                 self.begin(unsaved.wanted.clone(), Vec::new(), Some(unsaved));
@@ -337,25 +340,25 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
     }
 
     fn land(&mut self, wanted: RefreshRequest, Ended { outcome, obtained, refused, unsaved }: Ended) {
-        for reply in self.waiting.remove(&wanted.place).into_iter().flat_map(|waiting| waiting.replies) {
+        for reply in self.waiting.remove(&wanted.credential).into_iter().flat_map(|waiting| waiting.replies) {
             let _ = reply.send(outcome.clone());
         }
         if let Some(unsaved) = unsaved {
-            self.unsaved.insert(wanted.place.clone(), unsaved);
+            self.unsaved.insert(wanted.credential.clone(), unsaved);
         }
-        let CredentialKey { owner, section, field } = &wanted.place;
+        let CredentialId { owner, section, field } = &wanted.credential;
         match &outcome {
             Ok(fresh) => {
                 if obtained {
                     self.obtained.note(&wanted, fresh, Instant::now());
                 }
                 tracing::debug!(%owner, section, field, "a login was refreshed");
-                self.backoffs.remove(&wanted.place);
+                self.backoffs.remove(&wanted.credential);
                 self.silent.remove(&wanted.token_url);
             }
             Err(why) => {
                 tracing::warn!(%owner, section, field, %why, "refreshing a login failed");
-                if let (RefreshError::Refused(why), Some(login)) = (*why, refused) {
+                if let (RefreshError::TokenEndpoint(why), Some(login)) = (*why, refused) {
                     self.back_off(wanted, login, why);
                 }
             }
@@ -363,8 +366,8 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
     }
 
     fn back_off(&mut self, wanted: RefreshRequest, login: TokenPair, refused: TokenEndpointError) {
-        let RefreshRequest { place, token_url, client_id, .. } = wanted;
-        if refused == TokenEndpointError::Silent {
+        let RefreshRequest { credential: place, token_url, client_id, .. } = wanted;
+        if refused == TokenEndpointError::NoResponse {
             let before = self.silent.get(&token_url).map_or(0, |silence| silence.failures);
             let failures = before.saturating_add(1);
             let until = Instant::now() + oauth::pause(failures);
@@ -383,8 +386,8 @@ impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
             }
         }
         let (outcome, until) = match refused {
-            TokenEndpointError::Revoked => (refused.into(), None),
-            _ => (RefreshError::Paused, Some(Instant::now() + oauth::pause(failures))),
+            TokenEndpointError::Rejected => (refused.into(), None),
+            _ => (RefreshError::Backoff, Some(Instant::now() + oauth::pause(failures))),
         };
         self.backoffs.insert(place, Backoff { login, token_url, client_id, failures, outcome, until });
     }

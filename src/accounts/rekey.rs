@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Actor, KeyError, KeySources, MasterKey,
-    key::{self, Settled},
-    seal::RowIdentity,
+    key::{self, NextKeyFile},
+    seal::AssociatedData,
 };
 use crate::store::{DirLock, SealedCredential, Store, StoreError};
 
@@ -28,7 +28,7 @@ const BATCH: u64 = 200;
 /// Progress or result of a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Rekeyed {
+pub struct RekeyProgress {
     /// The id of the new key.
     pub id: String,
     /// Number of re-encrypted credentials.
@@ -36,7 +36,7 @@ pub struct Rekeyed {
     /// Number of credentials left unchanged, since no key decrypts them.
     pub unreadable: u64,
     /// Location of the new key.
-    pub settled: Settled,
+    pub settled: NextKeyFile,
 }
 
 /// Why a rotation is incomplete. Finished parts stay finished.
@@ -69,7 +69,7 @@ pub struct RekeyStatus {
     /// Its state.
     pub state: RekeyState,
     /// Its progress.
-    pub done: Rekeyed,
+    pub done: RekeyProgress,
     /// The problem that stopped it.
     pub problem: Option<String>,
 }
@@ -141,14 +141,14 @@ async fn run(
     let begun = store.key_ids().await.is_ok_and(|ids| ids.next.is_some());
     let mut next = if begun { Some(Actor::own()) } else { asked.recv().await };
     while let Some(actor) = next {
-        let told = |done: &Rekeyed| {
+        let told = |done: &RekeyProgress| {
             let (state, done) = (RekeyState::Running, done.clone());
             tell.send_replace(RekeyStatus { state, done, problem: None });
         };
-        told(&Rekeyed::default());
+        told(&RekeyProgress::default());
         let status = match rekey(&store, &key, &sources, &data_dir, &actor, told).await {
             Ok(done) => {
-                let Rekeyed { id, credentials, unreadable, .. } = &done;
+                let RekeyProgress { id, credentials, unreadable, .. } = &done;
                 tracing::info!(id, credentials, unreadable, "the master key was replaced");
                 RekeyStatus { state: RekeyState::Done, done, problem: None }
             }
@@ -182,8 +182,8 @@ pub async fn rekey(
     sources: &KeySources,
     data_dir: &Path,
     actor: &Actor,
-    told: impl Fn(&Rekeyed) + Send,
-) -> Result<Rekeyed, RekeyError> {
+    told: impl Fn(&RekeyProgress) + Send,
+) -> Result<RekeyProgress, RekeyError> {
     let ids = store.key_ids().await?;
     let current = ids.current.unwrap_or_default();
     let next = key::next(data_dir)?.filter(|next| next.id() != current);
@@ -194,7 +194,7 @@ pub async fn rekey(
         return Err(RekeyError::Replaced);
     }
     key.replace_with(&next);
-    let mut done = Rekeyed { id: next.id(), ..Rekeyed::default() };
+    let mut done = RekeyProgress { id: next.id(), ..RekeyProgress::default() };
     // The store refuses blobs of the old key from now on, so that one pass is enough.
     reseal_all(store, key, &mut done, told).await?;
     if !store.finish_rekey(&next.id(), &act("master_key.replaced")).await? {
@@ -202,15 +202,15 @@ pub async fn rekey(
     }
     key.drop_previous();
     let lock = DirLock::acquire(data_dir).await?;
-    done.settled = key::settle(&lock, sources, data_dir, &next.id())?;
+    done.settled = key::clean_up_next_key_file(&lock, sources, data_dir, &next.id())?;
     Ok(done)
 }
 
 async fn reseal_all(
     store: &Store,
     key: &MasterKey,
-    done: &mut Rekeyed,
-    told: impl Fn(&Rekeyed) + Send,
+    done: &mut RekeyProgress,
+    told: impl Fn(&RekeyProgress) + Send,
 ) -> Result<(), RekeyError> {
     let mut last = None;
     loop {
@@ -243,7 +243,7 @@ fn resealed(
     origins: Option<Vec<String>>,
 ) -> Option<SealedCredential> {
     let SealedCredential { owner, section, field, .. } = old;
-    let place = |origins| RowIdentity { owner, section, field, origins };
+    let place = |origins| AssociatedData { owner, section, field, origins };
     let plaintext = key.open(place(old.origins.as_deref()), &old.sealed).ok()?;
     let sealed = key.seal(place(origins.as_deref()), &plaintext);
     Some(SealedCredential { sealed, origins, ..old.clone() })

@@ -45,7 +45,7 @@ struct Key {
 
 /// The identity of the row that a blob belongs to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RowIdentity<'a> {
+pub(super) struct AssociatedData<'a> {
     /// The owner.
     pub(super) owner: &'a Owner,
     /// The section of the credentials document.
@@ -56,7 +56,7 @@ pub(super) struct RowIdentity<'a> {
     pub(super) origins: Option<&'a [String]>,
 }
 
-impl RowIdentity<'_> {
+impl AssociatedData<'_> {
     fn version(&self) -> u8 {
         if self.origins.is_some() { BOUND } else { UNBOUND }
     }
@@ -64,7 +64,7 @@ impl RowIdentity<'_> {
 
 /// Why a blob cannot be decrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum OpenError {
+pub enum DecryptError {
     /// Too short, or of an unknown version.
     #[error("it is damaged, or was encrypted by a newer tollgate")]
     Unknown,
@@ -131,8 +131,8 @@ impl MasterKey {
     }
 
     /// The reason why the key may be written to swap; none if it never is.
-    pub fn unlocked(&self) -> Option<String> {
-        self.0.load().sealing.bytes.refusal().map(str::to_owned)
+    pub fn lock_error(&self) -> Option<String> {
+        self.0.load().sealing.bytes.lock_error().map(str::to_owned)
     }
 
     /// True if the current key encrypted this blob.
@@ -141,22 +141,26 @@ impl MasterKey {
     }
 
     /// Encrypts a plaintext for its row.
-    pub(super) fn seal(&self, place: RowIdentity<'_>, plaintext: &[u8]) -> Vec<u8> {
+    pub(super) fn seal(&self, place: AssociatedData<'_>, plaintext: &[u8]) -> Vec<u8> {
         self.0.load().sealing.seal(place, plaintext)
     }
 
     /// Decrypts the blob of this row.
-    pub(super) fn open(&self, place: RowIdentity<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    pub(super) fn open(
+        &self,
+        place: AssociatedData<'_>,
+        blob: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let keys = self.0.load();
         match (keys.sealing.open(place, blob), &keys.before) {
-            (Err(OpenError::OtherKey), Some(before)) => before.open(place, blob),
+            (Err(DecryptError::OtherKey), Some(before)) => before.open(place, blob),
             (opened, _) => opened,
         }
     }
 }
 
 impl Key {
-    fn seal(&self, place: RowIdentity<'_>, plaintext: &[u8]) -> Vec<u8> {
+    fn seal(&self, place: AssociatedData<'_>, plaintext: &[u8]) -> Vec<u8> {
         let nonce = random::<NONCE_BYTES>();
         let payload = Payload { msg: plaintext, aad: &associated_data(place) };
         let ciphertext = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
@@ -164,22 +168,22 @@ impl Key {
         [&[place.version()], self.id.as_slice(), &nonce, &ciphertext].concat()
     }
 
-    fn open(&self, place: RowIdentity<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let (&version, rest) = blob.split_first().ok_or(OpenError::Unknown)?;
+    fn open(&self, place: AssociatedData<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        let (&version, rest) = blob.split_first().ok_or(DecryptError::Unknown)?;
         if version != UNBOUND && version != BOUND {
-            return Err(OpenError::Unknown);
+            return Err(DecryptError::Unknown);
         }
         if version != place.version() {
-            return Err(OpenError::Broken);
+            return Err(DecryptError::Broken);
         }
-        let (id, rest) = rest.split_first_chunk::<KEY_ID_BYTES>().ok_or(OpenError::Unknown)?;
+        let (id, rest) = rest.split_first_chunk::<KEY_ID_BYTES>().ok_or(DecryptError::Unknown)?;
         if *id != self.id {
-            return Err(OpenError::OtherKey);
+            return Err(DecryptError::OtherKey);
         }
-        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError::Unknown)?;
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(DecryptError::Unknown)?;
         let payload = Payload { msg: ciphertext, aad: &associated_data(place) };
         let plaintext = self.cipher().decrypt(XNonce::from_slice(nonce), payload);
-        plaintext.map(Zeroizing::new).map_err(|_| OpenError::Broken)
+        plaintext.map(Zeroizing::new).map_err(|_| DecryptError::Broken)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -194,7 +198,7 @@ impl std::fmt::Debug for MasterKey {
 }
 
 /// The associated data of a row. Each part is preceded by its length, so that it is unique.
-fn associated_data(place: RowIdentity<'_>) -> Vec<u8> {
+fn associated_data(place: AssociatedData<'_>) -> Vec<u8> {
     let owner = place.owner.to_string();
     let origins = place.origins.unwrap_or_default().iter().map(String::as_str);
     let mut data = Vec::new();
@@ -219,20 +223,21 @@ mod tests {
     fn opens_only_where_it_was_sealed() {
         let (key, one, two) = (MasterKey::generate(), owner(1), owner(2));
         let [origins, others] = ["https://a.example", "https://b.example"].map(|one| vec![one.to_owned()]);
-        let unbound = RowIdentity { owner: &one, section: "providers.demo", field: "apiKey", origins: None };
-        for place in [unbound, RowIdentity { origins: Some(&origins), ..unbound }] {
+        let unbound =
+            AssociatedData { owner: &one, section: "providers.demo", field: "apiKey", origins: None };
+        for place in [unbound, AssociatedData { origins: Some(&origins), ..unbound }] {
             let blob = key.seal(place, b"canary");
             assert_eq!(key.open(place, &blob).unwrap().as_slice(), b"canary");
             let check =
-                |place| assert_eq!(key.open(place, &blob).unwrap_err(), OpenError::Broken, "{place:?}");
-            check(RowIdentity { owner: &two, ..place });
-            check(RowIdentity { section: "providers.demo2", ..place });
-            check(RowIdentity { field: "apiKe", ..place });
-            check(RowIdentity { section: "providers.demoa", field: "piKey", ..place });
-            check(RowIdentity { origins: Some(&others), ..place });
-            check(RowIdentity { origins: Some(&[]), ..place });
+                |place| assert_eq!(key.open(place, &blob).unwrap_err(), DecryptError::Broken, "{place:?}");
+            check(AssociatedData { owner: &two, ..place });
+            check(AssociatedData { section: "providers.demo2", ..place });
+            check(AssociatedData { field: "apiKe", ..place });
+            check(AssociatedData { section: "providers.demoa", field: "piKey", ..place });
+            check(AssociatedData { origins: Some(&others), ..place });
+            check(AssociatedData { origins: Some(&[]), ..place });
             if place.origins.is_some() {
-                check(RowIdentity { origins: None, ..place });
+                check(AssociatedData { origins: None, ..place });
             }
         }
     }
@@ -240,38 +245,38 @@ mod tests {
     #[test]
     fn a_blob_is_as_documented_and_never_the_same() {
         let (key, owner) = (MasterKey::from_hex(HEX).unwrap(), owner(1));
-        let place = RowIdentity { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
+        let place = AssociatedData { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
         let (one, two) = (key.seal(place, b"canary"), key.seal(place, b"canary"));
         assert_eq!(one.len(), 1 + 8 + 24 + 6 + 16);
         assert_eq!(one[..9], two[..9]);
         assert_eq!((one[0], hex::encode(&one[1..9])), (2, key.id()));
         assert_ne!(one[9..33], two[9..33]);
-        assert_eq!(key.seal(RowIdentity { origins: None, ..place }, b"canary")[0], 1);
+        assert_eq!(key.seal(AssociatedData { origins: None, ..place }, b"canary")[0], 1);
     }
 
     #[test]
     fn what_is_no_blob_of_ours_stays_closed() {
         let (key, owner) = (MasterKey::from_hex(HEX).unwrap(), owner(1));
-        let place = RowIdentity { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
+        let place = AssociatedData { owner: &owner, section: "demo", field: "apiKey", origins: Some(&[]) };
         let good = key.seal(place, b"canary");
         let check = |blob: &[u8], expected| assert_eq!(key.open(place, blob).unwrap_err(), expected);
-        check(b"", OpenError::Unknown);
-        check(&good[..20], OpenError::Unknown);
-        check(&good[..40], OpenError::Broken);
-        check(&[&[1], &good[1..]].concat(), OpenError::Broken);
-        check(&[&[3], &good[1..]].concat(), OpenError::Unknown);
-        check(&MasterKey::generate().seal(place, b"canary"), OpenError::OtherKey);
+        check(b"", DecryptError::Unknown);
+        check(&good[..20], DecryptError::Unknown);
+        check(&good[..40], DecryptError::Broken);
+        check(&[&[1], &good[1..]].concat(), DecryptError::Broken);
+        check(&[&[3], &good[1..]].concat(), DecryptError::Unknown);
+        check(&MasterKey::generate().seal(place, b"canary"), DecryptError::OtherKey);
         for index in 9..good.len() {
             let mut changed = good.clone();
             changed[index] ^= 1;
-            check(&changed, OpenError::Broken);
+            check(&changed, DecryptError::Broken);
         }
     }
 
     #[test]
     fn while_one_gives_way_both_open_and_the_next_seals() {
         let (old, next, owner) = (MasterKey::generate(), MasterKey::generate(), owner(1));
-        let place = RowIdentity { owner: &owner, section: "demo", field: "apiKey", origins: None };
+        let place = AssociatedData { owner: &owner, section: "demo", field: "apiKey", origins: None };
         let (shared, before) = (old.clone(), old.snapshot());
         let one = old.seal(place, b"one");
         old.replace_with(&next);

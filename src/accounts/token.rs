@@ -62,7 +62,7 @@ fn id_text(prefix: &str) -> String {
 }
 
 /// The first characters of a token, as lists show it.
-pub fn shown(token: &str) -> &str {
+pub fn shown_prefix(token: &str) -> &str {
     token.get(..SHOWN_CHARS).unwrap_or(token)
 }
 
@@ -80,7 +80,7 @@ pub(super) fn record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken
     NewToken {
         id: generate_id(),
         hash: TokenHash::of(token.expose()),
-        prefix: shown(token.expose()).to_owned(),
+        prefix: shown_prefix(token.expose()).to_owned(),
         label: label.map(|label| label.as_str().to_owned()),
         kind,
         scopes,
@@ -94,7 +94,7 @@ pub(super) fn admin_record(token: &Secret, label: String, now_ms: u64) -> NewAdm
     NewAdminToken {
         id: AdminTokenId::new(&id_text(AdminTokenId::PREFIX)).expect("sixteen hex digits make an id"),
         hash: TokenHash::of(token.expose()),
-        prefix: shown(token.expose()).to_owned(),
+        prefix: shown_prefix(token.expose()).to_owned(),
         label,
         created_at_ms: now_ms,
         expires_at_ms: None,
@@ -160,8 +160,8 @@ mod tests {
         let digits = one.expose().strip_prefix("tg_").unwrap();
         assert_eq!(digits.len(), 48);
         assert!(digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
-        assert_eq!(shown(one.expose()), &one.expose()[..11]);
-        assert_eq!(shown("tg_é"), "tg_é");
+        assert_eq!(shown_prefix(one.expose()), &one.expose()[..11]);
+        assert_eq!(shown_prefix("tg_é"), "tg_é");
         assert_ne!(generate_user_id(), generate_user_id());
     }
 

@@ -19,7 +19,7 @@ const FURTHER_ADMIN_TOKEN_LABEL: &str = "command line";
 
 /// A new token. Its text is returned here only.
 #[derive(Debug)]
-pub struct Issued {
+pub struct IssuedToken {
     /// The token.
     pub token: Secret,
     /// The stored record.
@@ -43,11 +43,11 @@ pub async fn add_token(
     actor: &Actor,
     user: &UserId,
     draft: TokenDraft,
-) -> Result<Option<Issued>, StoreError> {
+) -> Result<Option<IssuedToken>, StoreError> {
     let token = token::generate();
     let record = token::record(&token, draft, clock::now_ms());
     let act = actor.act("token.create", user, audit_entry_of(&record));
-    Ok(store.add_token(user, &record, &act).await?.then_some(Issued { token, record }))
+    Ok(store.add_token(user, &record, &act).await?.then_some(IssuedToken { token, record }))
 }
 
 /// The audit log's entry of a new token.
@@ -80,9 +80,9 @@ pub async fn rotate_token(
     actor: &Actor,
     caller: &Caller,
     old_expires_at_ms: u64,
-) -> Result<Result<(u64, Issued), NotRotated>, StoreError> {
+) -> Result<Result<(u64, IssuedToken), RotateError>, StoreError> {
     let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
-    let Some(old) = found else { return Ok(Err(NotRotated::Gone)) };
+    let Some(old) = found else { return Ok(Err(RotateError::Gone)) };
     let draft = TokenDraft {
         label: old.label.map(DisplayName),
         kind: old.kind,
@@ -96,15 +96,15 @@ pub async fn rotate_token(
     // A replaced token gets 409 `token_replaced`, and not the 401 of a revoked one.
     let act = Act { right: act.right.map(Right::even_if_replaced), ..act };
     Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
-        TokenRotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, Issued { token, record })),
-        TokenRotation::Gone => Err(NotRotated::Gone),
-        TokenRotation::Replaced => Err(NotRotated::Replaced),
+        TokenRotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, IssuedToken { token, record })),
+        TokenRotation::Gone => Err(RotateError::Gone),
+        TokenRotation::Replaced => Err(RotateError::Replaced),
     })
 }
 
 /// Why a token was not rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotRotated {
+pub enum RotateError {
     /// It has been revoked.
     Gone,
     /// It was replaced before.

@@ -13,7 +13,7 @@ use super::{
     users::{other_key, user_not_found},
 };
 use crate::{
-    accounts::{self, Caller, ConfirmError, Edit, Which},
+    accounts::{self, Caller, ConfirmError, CredentialSelector, Edit},
     fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner},
     secret_scan,
@@ -64,9 +64,9 @@ impl Admin {
     pub(super) async fn confirm_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
         let wanted: Confirm = body::parse(json::parse_optional(&request.body)?)?;
         let which = match (wanted.section.as_deref(), wanted.field.as_deref()) {
-            (None, None) => Which::All,
-            (Some(section), None) => Which::Section(section),
-            (Some(section), Some(field)) => Which::Field(section, field),
+            (None, None) => CredentialSelector::All,
+            (Some(section), None) => CredentialSelector::Section(section),
+            (Some(section), Some(field)) => CredentialSelector::Field(section, field),
             (None, Some(_)) => {
                 let problem = "a field is named with its `section`";
                 return Err(pointer::fault("/field", Cause::MissingKey, problem));

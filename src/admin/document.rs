@@ -10,7 +10,7 @@ use super::{
     pointer::{self, hint, step, wrong_type},
 };
 use crate::{
-    accounts::{Credentials, Edit, Stored},
+    accounts::{Credentials, Edit, StoredCredential},
     fault::{Cause, Fault},
     fields::{DeclaredFields, FieldKind},
 };
@@ -129,10 +129,10 @@ fn is_within(section: &str, parent: &str) -> bool {
     section.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn parse_value(kind: &FieldKind, value: &Value, path: &str) -> Result<Stored, Fault> {
+fn parse_value(kind: &FieldKind, value: &Value, path: &str) -> Result<StoredCredential, Fault> {
     let stored = match (kind, value) {
-        (FieldKind::Plain, Value::String(text)) => Stored::exact(text),
-        (FieldKind::OAuth2(login), Value::Object(_)) => Stored::oauth_value(value, &login.paste),
+        (FieldKind::Plain, Value::String(text)) => StoredCredential::exact(text),
+        (FieldKind::OAuth2(login), Value::Object(_)) => StoredCredential::oauth_value(value, &login.paste),
         (FieldKind::Plain, other) => {
             return Err(wrong_type(path, other, "a string or null"));
         }
@@ -157,11 +157,11 @@ pub(super) fn masked<'l>(
     let mut document = Map::new();
     for (section, field, stored) in credentials.iter() {
         let value = match stored {
-            Stored::Plain(_) => stored.mask().into(),
-            Stored::OAuth { expires_at_ms: Some(ms), .. } => {
+            StoredCredential::Plain(_) => stored.mask().into(),
+            StoredCredential::OAuth { expires_at_ms: Some(ms), .. } => {
                 json!({ "status": "configured", "expiresAt": ms })
             }
-            Stored::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
+            StoredCredential::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
         };
         put(&mut document, section, field, value);
     }
@@ -217,11 +217,14 @@ mod tests {
     fn read(document: &str) -> String {
         let document: Map<String, Value> = serde_json::from_str(document).unwrap();
         let text = |edit: &Edit| match edit {
-            Edit::Set { section, field, stored: Stored::Plain(secret), .. } => {
+            Edit::Set { section, field, stored: StoredCredential::Plain(secret), .. } => {
                 format!("{section}.{field}={}", secret.expose())
             }
             Edit::Set {
-                section, field, stored: Stored::OAuth { access_token, expires_at_ms, .. }, ..
+                section,
+                field,
+                stored: StoredCredential::OAuth { access_token, expires_at_ms, .. },
+                ..
             } => {
                 format!("{section}.{field}={}@{expires_at_ms:?}", access_token.expose())
             }
@@ -341,13 +344,14 @@ mod tests {
         let mut set = |section: &str, field: &str, stored| {
             credentials.insert(section.into(), field.into(), stored, vec![]);
         };
-        set("demo", "apiKey", Stored::exact("0123456789abcdef").unwrap());
+        set("demo", "apiKey", StoredCredential::exact("0123456789abcdef").unwrap());
         set(
             "demo",
             "oauth",
-            Stored::oauth(r#"{"accessToken":"a","expiresAt":1800000000000}"#, &BTreeMap::new()).unwrap(),
+            StoredCredential::oauth(r#"{"accessToken":"a","expiresAt":1800000000000}"#, &BTreeMap::new())
+                .unwrap(),
         );
-        set("providers.demo", "apiKey", Stored::exact("0123456789abcdefg").unwrap());
+        set("providers.demo", "apiKey", StoredCredential::exact("0123456789abcdefg").unwrap());
         let expected = json!({
             "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 1_800_000_000_000_u64 } },
             "providers": { "demo": { "apiKey": "01234567...defg" }, "old": { "key": { "status": "unreadable" } } },

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Admin, store_fault};
 use crate::{
-    accounts::{self, Caller, Edit, Which},
+    accounts::{self, Caller, CredentialSelector, Edit},
     bind,
     fault::{Fault, FaultKind},
     name::{FileName, Owner, Scope, TokenId},
@@ -77,15 +77,18 @@ impl Admin {
     pub(super) async fn check_confirm(
         &self,
         caller: &Caller,
-        which: Which<'_>,
+        which: CredentialSelector<'_>,
         table: &Table,
     ) -> Result<(), Fault> {
         match which {
-            Which::Section(section) | Which::Field(section, _) => check_sections(caller, [section], table),
-            Which::All => {
+            CredentialSelector::Section(section) | CredentialSelector::Field(section, _) => {
+                check_sections(caller, [section], table)
+            }
+            CredentialSelector::All => {
                 let stored = self.store.credentials(&Owner::User(caller.id.clone())).await;
                 let stored = stored.map_err(store_fault)?;
-                let moved = stored.iter().filter(|one| accounts::moved(&table.fields, one).is_some());
+                let moved =
+                    stored.iter().filter(|one| accounts::unconfirmed_origins(&table.fields, one).is_some());
                 check_sections(caller, moved.map(|one| one.section.as_str()), table)
             }
         }

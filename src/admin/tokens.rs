@@ -15,7 +15,7 @@ use super::{
     users::{display_name, user_not_found},
 };
 use crate::{
-    accounts::{self, Caller, Issued, NotRotated, TokenDraft},
+    accounts::{self, Caller, IssuedToken, RotateError, TokenDraft},
     clock::{from_utc, now_ms, utc},
     fault::{Cause, Fault, FaultKind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
@@ -64,7 +64,7 @@ impl Admin {
     async fn issue(&self, user: &UserId, draft: TokenDraft, request: &Request) -> ApiResult {
         let issued =
             accounts::add_token(&self.store, &request.actor, user, draft).await.map_err(store_fault)?;
-        let Issued { token, record } = issued.ok_or_else(user_not_found)?;
+        let IssuedToken { token, record } = issued.ok_or_else(user_not_found)?;
         let made = MadeToken {
             id: record.id.to_string(),
             token: token.expose().to_owned(),
@@ -96,7 +96,7 @@ impl Admin {
         let rotated =
             accounts::rotate_token(&self.store, &request.actor, caller, until).await.map_err(store_fault)?;
         match rotated {
-            Ok((old_expires_at_ms, Issued { token, record })) => {
+            Ok((old_expires_at_ms, IssuedToken { token, record })) => {
                 let token = token.expose().to_owned();
                 let old_tokens_expire_at = utc(old_expires_at_ms);
                 Ok(Response::json(
@@ -104,8 +104,8 @@ impl Admin {
                     &Rotated { token, id: record.id.to_string(), old_tokens_expire_at },
                 ))
             }
-            Err(NotRotated::Replaced) => Err(replaced()),
-            Err(NotRotated::Gone) => Err(Fault::invalid_token()),
+            Err(RotateError::Replaced) => Err(replaced()),
+            Err(RotateError::Gone) => Err(Fault::invalid_token()),
         }
     }
 

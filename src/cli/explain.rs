@@ -12,7 +12,7 @@ use super::{
     token::Kind,
 };
 use crate::{
-    accounts::{KeySources, MasterKey, open_credential},
+    accounts::{KeySources, MasterKey, decrypt_credential},
     clock,
     compile::{self, Compiled, VarSource},
     decide::TokenKind,
@@ -272,7 +272,7 @@ async fn stored_for(
 }
 
 fn held(key: &MasterKey, sealed: &SealedCredential) -> Held {
-    match open_credential(key, sealed) {
+    match decrypt_credential(key, sealed) {
         // One that has expired would be refreshed first, if it can be.
         Ok(stored) => {
             let usable = stored.usable(clock::now_ms()).or_else(|| stored.refreshable());

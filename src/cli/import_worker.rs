@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::context::{Context, Report, has_no_store};
 use crate::{
-    accounts::{Actor, MasterKey, Newcomer, import_user},
+    accounts::{Actor, ImportedUser, MasterKey, import_user},
     clock::now_ms,
     compile, files,
     numbers::counted,
@@ -119,8 +119,8 @@ fn counted_are(number: usize) -> String {
     format!("{number} {}", if number == 1 { "thing is" } else { "things are" })
 }
 
-fn told(newcomers: &[Newcomer], dry_run: bool) -> String {
-    let sum = |of: fn(&Newcomer) -> usize| newcomers.iter().map(of).sum::<usize>();
+fn told(newcomers: &[ImportedUser], dry_run: bool) -> String {
+    let sum = |of: fn(&ImportedUser) -> usize| newcomers.iter().map(of).sum::<usize>();
     let counts = [
         counted(sum(|_| 1), "user"),
         counted(sum(|one| one.tokens.len()), "token"),

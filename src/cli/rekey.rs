@@ -13,7 +13,8 @@ use tokio::time::sleep;
 use super::{context::Report, hold::hold};
 use crate::{
     accounts::{
-        Actor, KeySources, MasterKey, RekeyState, RekeyStatus, Rekeyed, Settled, prepare_rekey, rekey,
+        Actor, KeySources, MasterKey, NextKeyFile, RekeyProgress, RekeyState, RekeyStatus, prepare_rekey,
+        rekey,
     },
     control::{self, CallError},
     numbers::counted,
@@ -54,7 +55,7 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
     Report::note(told(&done, data)).print()
 }
 
-async fn here(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<Rekeyed> {
+async fn here(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<RekeyProgress> {
     let _held = hold(data)?;
     MasterKey::check(keys, data).await?;
     let store = Store::open(data).await.context("failed to open the store")?;
@@ -65,7 +66,7 @@ async fn here(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<Rek
     Ok(done)
 }
 
-async fn by_server(args: &Args, data: &Path) -> anyhow::Result<Rekeyed> {
+async fn by_server(args: &Args, data: &Path) -> anyhow::Result<RekeyProgress> {
     let store = Store::open(data).await.context("failed to open the store")?;
     prepare_rekey(&store, data, args.to.as_deref()).await?;
     let mut method = Method::POST;
@@ -83,8 +84,8 @@ async fn by_server(args: &Args, data: &Path) -> anyhow::Result<Rekeyed> {
     }
 }
 
-fn told(done: &Rekeyed, data: &Path) -> String {
-    let Rekeyed { id, credentials, unreadable, settled } = done;
+fn told(done: &RekeyProgress, data: &Path) -> String {
+    let RekeyProgress { id, credentials, unreadable, settled } = done;
     let sealed = counted(credentials, "credential");
     let mut lines = vec![format!("the master key is `{id}` now: {sealed} sealed anew\n")];
     if *unreadable > 0 {
@@ -94,12 +95,12 @@ fn told(done: &Rekeyed, data: &Path) -> String {
     }
     let (file, next) = (data.join("master-key"), data.join("master-key.next"));
     lines.push(match settled {
-        Settled::Waits { origin } => format!(
+        NextKeyFile::Waits { origin } => format!(
             "before the next start, put the key in `{}` where the old one is: {origin}; that file goes when it is found there\n",
             next.display()
         ),
-        Settled::Given => "it is where the key is given already\n".to_owned(),
-        Settled::InPlace | Settled::Nothing => format!("it stands in `{}`: back that up, apart from the database\n", file.display()),
+        NextKeyFile::Given => "it is where the key is given already\n".to_owned(),
+        NextKeyFile::InPlace | NextKeyFile::Nothing => format!("it stands in `{}`: back that up, apart from the database\n", file.display()),
     });
     lines.concat()
 }

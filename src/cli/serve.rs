@@ -17,7 +17,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{self, Accounts, Actor, Endpoints, KeySources, MasterKey, Refresher, Rekeyer, StoredLogins},
+    accounts::{
+        self, Actor, Authenticator, HttpTokenEndpoints, KeySources, MasterKey, Refresher, Rekeyer,
+        StoredLogins,
+    },
     admin::{Admin, ApiQueue, ProviderFiles},
     cli::{check, context::unusable, hold::hold},
     control,
@@ -107,8 +110,8 @@ async fn start(
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
     let logins = StoredLogins::new(store.clone(), key.clone());
-    let (refresher, logins) = Refresher::start(logins, Endpoints::new(upstream.clone()));
-    let (accounts, lookups) = Accounts::start(store.clone(), key, settings.store_grace);
+    let (refresher, logins) = Refresher::start(logins, HttpTokenEndpoints::new(upstream.clone()));
+    let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let shared = Shared {
         live: live.clone(),

@@ -12,7 +12,7 @@ use super::{
     context::{Context, Report, find_user, read_secret, table},
 };
 use crate::{
-    accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown},
+    accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown_prefix},
     clock::{from_utc, now_ms, utc},
     name::{AdminTokenId, Scope},
     secret::Secret,
@@ -219,7 +219,10 @@ async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
 async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<Report> {
     let parse = |text: &String| {
         AdminTokenId::new(text).with_context(|| {
-            format!("no admin token has this id: `tollgate token list --admin` shows them ({})", shown(text))
+            format!(
+                "no admin token has this id: `tollgate token list --admin` shows them ({})",
+                shown_prefix(text)
+            )
         })
     };
     let ids = ids.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
@@ -276,7 +279,7 @@ fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<&'t StoredT
         [token] => Ok(token),
         [] => {
             // Whatever it is, it may be a whole token: only its beginning is repeated.
-            let beginning = shown(text);
+            let beginning = shown_prefix(text);
             bail!(
                 "no token is shown as `{beginning}`: give its id or its beginning exactly as `tollgate token list` shows them, or all of it"
             )

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Worker, context::RequestContext};
 use crate::{
-    accounts::{Caller, TooMany},
+    accounts::{Caller, TooManyDelayed},
     fault::{Fault, FaultKind},
     name::AdminTokenId,
     secret::Secret,
@@ -48,12 +48,11 @@ async fn known<T>(
 
 /// The refusal of a wrong token, delayed as the rate limit asks for.
 async fn rate_limited(worker: &Worker, refused: Fault, context: &RequestContext) -> Fault {
-    match worker.auth_rate_limit.wrong(context.client()).await {
+    match worker.auth_rate_limit.record_failure(context.client()).await {
         Ok(()) => refused,
-        Err(TooMany) => Fault::new(
-            FaultKind::TooManyAttempts,
-            "Too many wrong tokens came from your network: try again later",
-        ),
+        Err(TooManyDelayed) => {
+            Fault::new(FaultKind::TooManyAttempts, "Too many wrong tokens came from your network: try again later")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     accounts::{
-        Caller, CredentialKey, RefreshError, RefreshRequest, Refreshed, Refresher, Stored, TokenPair,
+        Caller, CredentialId, RefreshError, RefreshRequest, Refreshed, Refresher, StoredCredential, TokenPair,
     },
     decide::{Attempt, Bound, Candidate, Login, Refresh},
     name::Owner,
@@ -24,15 +24,15 @@ impl RefreshAttempts {
     /// The last outcome for a login.
     fn of(&self, owner: &Owner, field: &str) -> Option<Attempt<'_>> {
         let same = |(request, _): &&(RefreshRequest, _)| {
-            request.place.owner == *owner && request.place.field == field
+            request.credential.owner == *owner && request.credential.field == field
         };
         let (_, outcome) = self.0.iter().rev().find(same)?;
         Some(match outcome {
             Ok(Refreshed { access_token, expires_at_ms, origins }) => {
                 Attempt::Refreshed { access_token, expires_at_ms: *expires_at_ms, origins }
             }
-            Err(RefreshError::Moved) => Attempt::Moved,
-            Err(why) if why.may_pass() => Attempt::FailedForNow,
+            Err(RefreshError::OriginMismatch) => Attempt::Moved,
+            Err(why) if why.is_retryable() => Attempt::FailedForNow,
             Err(_) => Attempt::Failed,
         })
     }
@@ -50,8 +50,8 @@ pub(super) fn owners<'c>(
             let (stored, origins) = credentials.find(section, field)?;
             let bound = Some(Bound { owner, origins });
             Some(match stored {
-                Stored::Plain(secret) => Candidate { secret, login: None, bound },
-                Stored::OAuth { access_token, refresh_token, expires_at_ms } => {
+                StoredCredential::Plain(secret) => Candidate { secret, login: None, bound },
+                StoredCredential::OAuth { access_token, refresh_token, expires_at_ms } => {
                     let (refresh_token, attempt) = (refresh_token.as_ref(), attempts.of(owner, field));
                     let login = Login { expires_at_ms: *expires_at_ms, refresh_token, attempt };
                     Candidate { secret: access_token, login: Some(login), bound }
@@ -65,7 +65,11 @@ pub(super) fn owners<'c>(
 pub(super) fn refresh_request(refresh: Refresh<'_>) -> RefreshRequest {
     let Refresh { owner, section, field, access_token, refresh_token, oauth, reason } = refresh;
     RefreshRequest {
-        place: CredentialKey { owner: owner.clone(), section: section.to_owned(), field: field.to_owned() },
+        credential: CredentialId {
+            owner: owner.clone(),
+            section: section.to_owned(),
+            field: field.to_owned(),
+        },
         seen: TokenPair { access_token: access_token.clone(), refresh_token: refresh_token.clone() },
         reason,
         token_url: oauth.token_url.clone(),

@@ -36,7 +36,7 @@ pub use fault::refuse;
 pub use readiness::Readiness;
 
 use crate::{
-    accounts::{Accounts, Actor, AuthRateLimit, LocalCache, Refresher},
+    accounts::{Actor, AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::{ApiQueue, Principal},
     decide::{self, Begun, ListenerRole},
     fault::Fault,
@@ -60,7 +60,7 @@ pub struct Worker {
     /// The readiness flag.
     pub ready: Arc<Readiness>,
     /// Authenticates tokens.
-    pub accounts: Accounts,
+    pub accounts: Authenticator,
     /// This worker's cache of callers.
     pub cache: LocalCache,
     /// Refreshes logins.

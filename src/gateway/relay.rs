@@ -135,7 +135,7 @@ async fn retry(
     attempts.refresh(&worker.refresher, refused.clone()).await;
     let owners = credential::owners(caller, &call.hit, &attempts);
     let sendable = call.credential(owners, now_ms()).ok()?.without_refresh();
-    let (place, seen) = (&refused.place, &refused.seen);
+    let (place, seen) = (&refused.credential, &refused.seen);
     if !sendable.replaces(&place.owner, &place.field, &seen.access_token) {
         return None;
     }

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use write_timeout::WriteTimeout;
 
 use crate::{
-    accounts::{Accounts, AuthRateLimit, LocalCache, Refresher},
+    accounts::{AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::ApiQueue,
     decide::ListenerRole,
     files::Live,
@@ -55,7 +55,7 @@ pub struct Shared {
     /// The readiness flag.
     pub ready: Arc<Readiness>,
     /// Authentication of callers.
-    pub accounts: Accounts,
+    pub accounts: Authenticator,
     /// Refresh of OAuth logins.
     pub refresher: Refresher,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.

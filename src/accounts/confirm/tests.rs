@@ -3,7 +3,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     accounts::{
-        DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, read_credentials,
+        DisplayName, Edit, KeySources, NewUser, StoredCredential, change_credentials, create_user,
+        read_credentials,
     },
     fields::{Field, FieldKind},
     store::DuplicateNames,
@@ -51,14 +52,14 @@ impl World {
             fields.split(' ').filter_map(|pair| pair.split_once('=')).map(|(field, origins)| Edit::Set {
                 section: "s".to_owned(),
                 field: field.to_owned(),
-                stored: Stored::plain(field).unwrap(),
+                stored: StoredCredential::plain(field).unwrap(),
                 origins: list(origins),
             });
         let edits: Vec<_> = edits.collect();
         change_credentials(&self.store, &Actor::own(), &self.key, &self.owner, &edits).await.unwrap();
     }
 
-    async fn confirm(&self, known: &DeclaredFields, which: Which<'_>) -> Result<String, String> {
+    async fn confirm(&self, known: &DeclaredFields, which: CredentialSelector<'_>) -> Result<String, String> {
         let done = confirm(&self.store, &Actor::own(), &self.key, &self.owner, known, which).await;
         done.map(|done| serde_json::to_string(&done).unwrap()).map_err(|error| error.to_string())
     }
@@ -68,7 +69,7 @@ impl World {
         let (credentials, unreadable) = read_credentials(&self.store, &self.key, &self.owner).await.unwrap();
         assert!(unreadable.is_empty(), "{unreadable:?}");
         let shown = credentials.iter().map(|(section, field, stored)| {
-            assert_eq!(*stored, Stored::plain(field).unwrap());
+            assert_eq!(*stored, StoredCredential::plain(field).unwrap());
             let origins = credentials.origins(section, field).join(",");
             format!("{field}={}", origins.replace("https://", "").replace(".example", ""))
         });
@@ -88,13 +89,13 @@ async fn what_has_moved_is_bound_anew_and_nothing_else() {
     let known = known("a=new b=old c=new,old d=new");
     let field = |name: &str, from: &str, to: &str| format!(r#""s.{name}":{{"from":[{from}],"to":[{to}]}}"#);
     let (old, new) = (format!("\"{OLD}\""), format!("\"{NEW}\""));
-    let done = world.confirm(&known, Which::Field("s", "a")).await.unwrap();
+    let done = world.confirm(&known, CredentialSelector::Field("s", "a")).await.unwrap();
     assert_eq!(done, format!("{{{}}}", field("a", &old, &new)));
     assert_eq!(world.stored().await, "a=new b=old,new c=old d=");
-    let done = world.confirm(&known, Which::Section("s")).await.unwrap();
+    let done = world.confirm(&known, CredentialSelector::Section("s")).await.unwrap();
     assert_eq!(done, format!("{{{},{}}}", field("c", &old, &format!("{new},{old}")), field("d", "", &new)));
     assert_eq!(world.stored().await, "a=new b=old,new c=new,old d=new");
-    assert_eq!(world.confirm(&known, Which::All).await.unwrap(), "{}");
+    assert_eq!(world.confirm(&known, CredentialSelector::All).await.unwrap(), "{}");
     let audited = world.audited().await;
     assert_eq!(audited[0], format!(r#"{{"field":"s.a","from":[{old}],"to":[{new}]}}"#));
     assert_eq!(audited.len(), 3);
@@ -105,10 +106,10 @@ async fn what_no_file_declares_is_not_confirmed() {
     let world = World::new().await;
     world.set("a=old").await;
     let none = "the section `s` has no field `z` (known: `a`)";
-    assert_eq!(world.confirm(&known("a=old"), Which::Field("s", "z")).await.unwrap_err(), none);
-    let error = world.confirm(&known("a=old"), Which::Section("t")).await.unwrap_err();
+    assert_eq!(world.confirm(&known("a=old"), CredentialSelector::Field("s", "z")).await.unwrap_err(), none);
+    let error = world.confirm(&known("a=old"), CredentialSelector::Section("t")).await.unwrap_err();
     assert!(error.starts_with("no provider file has credentials in the section `t`"), "{error}");
-    assert_eq!(world.confirm(&known("z=new"), Which::All).await.unwrap(), "{}");
+    assert_eq!(world.confirm(&known("z=new"), CredentialSelector::All).await.unwrap(), "{}");
     assert_eq!(world.stored().await, "a=old");
 }
 
@@ -117,7 +118,7 @@ async fn one_that_another_key_sealed_is_left_as_it_is() {
     let mut world = World::new().await;
     world.set("a=old").await;
     world.key = MasterKey::generate();
-    assert_eq!(world.confirm(&known("a=new"), Which::All).await.unwrap(), "{}");
+    assert_eq!(world.confirm(&known("a=new"), CredentialSelector::All).await.unwrap(), "{}");
     assert_eq!(world.audited().await, [""; 0]);
 }
 
@@ -128,7 +129,7 @@ async fn what_is_set_meanwhile_wins() {
     for round in 0..50 {
         world.set("a=old").await;
         // Whichever comes first, the one that is set is what is there in the end, for where it was set for.
-        let ((), done) = tokio::join!(world.set("a=old,new"), world.confirm(&known, Which::All));
+        let ((), done) = tokio::join!(world.set("a=old,new"), world.confirm(&known, CredentialSelector::All));
         done.unwrap();
         assert_eq!(world.stored().await, "a=old,new", "round {round}");
     }

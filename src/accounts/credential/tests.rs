@@ -6,16 +6,20 @@ fn secret(text: &str) -> Secret {
     Secret::new(text)
 }
 
-fn oauth(access: &str, refresh: Option<&str>, expires_at_ms: Option<u64>) -> Stored {
-    Stored::OAuth { access_token: secret(access), refresh_token: refresh.map(secret), expires_at_ms }
+fn oauth(access: &str, refresh: Option<&str>, expires_at_ms: Option<u64>) -> StoredCredential {
+    StoredCredential::OAuth {
+        access_token: secret(access),
+        refresh_token: refresh.map(secret),
+        expires_at_ms,
+    }
 }
 
 #[test]
 fn plain_secrets() {
     let check = |text: &str, expected: Result<&str, &str>| {
-        let got = Stored::plain(text).map_err(|error| error.to_string());
+        let got = StoredCredential::plain(text).map_err(|error| error.to_string());
         match (got, expected) {
-            (Ok(got), Ok(expected)) => assert_eq!(got, Stored::Plain(secret(expected))),
+            (Ok(got), Ok(expected)) => assert_eq!(got, StoredCredential::Plain(secret(expected))),
             (Err(got), Err(expected)) => assert!(got.contains(expected), "{got}"),
             (got, expected) => panic!("{got:?} against {expected:?}"),
         }
@@ -36,15 +40,15 @@ fn plain_secrets() {
     // What lists show is no secret.
     let is_mask = "this is a mask, not a secret: leave the field out to keep what is stored";
     check("***", Err(is_mask));
-    check(&Stored::Plain(secret("0123456789abcdefg")).mask(), Err(is_mask));
+    check(&StoredCredential::Plain(secret("0123456789abcdefg")).mask(), Err(is_mask));
     check("****", Ok("****"));
     check("01234567...defgh", Ok("01234567...defgh"));
 }
 
 #[test]
 fn oauth_logins() {
-    let check = |text: &str, expected: Result<Stored, &str>| {
-        let got = Stored::oauth(text, &BTreeMap::new()).map_err(|error| error.to_string());
+    let check = |text: &str, expected: Result<StoredCredential, &str>| {
+        let got = StoredCredential::oauth(text, &BTreeMap::new()).map_err(|error| error.to_string());
         match (got, expected) {
             (Ok(got), Ok(expected)) => assert_eq!(got, expected),
             (Err(got), Err(expected)) => assert!(got.contains(expected), "{got}"),
@@ -72,7 +76,7 @@ fn oauth_logins() {
     check(r#"{"accessToken":"a","refreshToken":"r\n"}"#, Err("`refreshToken` has a forbidden"));
     for bad in ["-1", "1.5", "\"5\"", "true", "[]", "1e400"] {
         let text = format!(r#"{{"accessToken":"a","expiresAt":{bad}}}"#);
-        assert!(Stored::oauth(&text, &BTreeMap::new()).is_err(), "{bad}");
+        assert!(StoredCredential::oauth(&text, &BTreeMap::new()).is_err(), "{bad}");
     }
     check(r#"{"accessToken":"a","scope":"x"}"#, Err("the key `scope` is not known"));
     let in_a_key = r#"{"sk-canary-in-the-place-of-a-key":"x"}"#;
@@ -87,8 +91,9 @@ fn other_shapes_are_read_through_pointers() {
         ("expiresAt", "/expiry"),
     ];
     let paste = paste.map(|(key, pointer)| (key.to_owned(), pointer.to_owned())).into();
-    let check = |text: &str, expected| assert_eq!(Stored::oauth(text, &paste).ok(), expected, "{text}");
-    let told = |text: &str| Stored::oauth(text, &paste).unwrap_err().to_string();
+    let check =
+        |text: &str, expected| assert_eq!(StoredCredential::oauth(text, &paste).ok(), expected, "{text}");
+    let told = |text: &str| StoredCredential::oauth(text, &paste).unwrap_err().to_string();
     let pasted =
         r#"{"tokens":{"access_token":"a","refresh_token":"r","id":"x"},"expiry":1800000000000,"more":1}"#;
     check(pasted, Some(oauth("a", Some("r"), Some(1_800_000_000_000))));
@@ -106,12 +111,16 @@ fn no_message_holds_the_value() {
     let long = format!("canary {}", "x".repeat(9000));
     for text in ["canary one", "canary\u{e9}", "\ncanary", &long] {
         let messages = [
-            Stored::plain(text).unwrap_err(),
-            Stored::oauth(text, &BTreeMap::new()).unwrap_err(),
-            Stored::oauth(&json!({"accessToken": text}).to_string(), &BTreeMap::new()).unwrap_err(),
-            Stored::oauth(&json!({"accessToken": [text]}).to_string(), &BTreeMap::new()).unwrap_err(),
-            Stored::oauth(&json!({"accessToken": "a", "expiresAt": text}).to_string(), &BTreeMap::new())
+            StoredCredential::plain(text).unwrap_err(),
+            StoredCredential::oauth(text, &BTreeMap::new()).unwrap_err(),
+            StoredCredential::oauth(&json!({"accessToken": text}).to_string(), &BTreeMap::new()).unwrap_err(),
+            StoredCredential::oauth(&json!({"accessToken": [text]}).to_string(), &BTreeMap::new())
                 .unwrap_err(),
+            StoredCredential::oauth(
+                &json!({"accessToken": "a", "expiresAt": text}).to_string(),
+                &BTreeMap::new(),
+            )
+            .unwrap_err(),
         ];
         for error in messages {
             assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
@@ -121,23 +130,23 @@ fn no_message_holds_the_value() {
 
 #[test]
 fn plaintexts_lead_back() {
-    let check = |stored: Stored| {
-        assert_eq!(Stored::from_plaintext(&stored.to_plaintext()), Some(stored));
+    let check = |stored: StoredCredential| {
+        assert_eq!(StoredCredential::from_plaintext(&stored.to_plaintext()), Some(stored));
     };
-    check(Stored::Plain(secret(r#"{"accessToken":"a"}"#)));
+    check(StoredCredential::Plain(secret(r#"{"accessToken":"a"}"#)));
     check(oauth("a", None, Some(5)));
     check(oauth("\"\\", Some("r"), Some(u64::MAX)));
     for bad in [&b""[..], b"X", b"O{", b"P\xff"] {
-        assert_eq!(Stored::from_plaintext(bad), None, "{bad:?}");
+        assert_eq!(StoredCredential::from_plaintext(bad), None, "{bad:?}");
     }
 }
 
 #[test]
 fn masks() {
-    let check = |stored: &Stored, expected| assert_eq!(stored.mask(), expected);
-    check(&Stored::Plain(secret("k")), "***");
-    check(&Stored::Plain(secret("0123456789abcdef")), "***");
-    check(&Stored::Plain(secret("0123456789abcdefg")), "01234567...defg");
+    let check = |stored: &StoredCredential, expected| assert_eq!(stored.mask(), expected);
+    check(&StoredCredential::Plain(secret("k")), "***");
+    check(&StoredCredential::Plain(secret("0123456789abcdef")), "***");
+    check(&StoredCredential::Plain(secret("0123456789abcdefg")), "01234567...defg");
     check(&oauth("canary-canary-canary", None, None), "configured");
     check(&oauth("canary", None, Some(1_767_323_045_000)), "configured, expires 2026-01-02T03:04:05Z");
 }
@@ -146,10 +155,10 @@ fn masks() {
 fn credentials_are_found_by_section_and_field() {
     let mut credentials = Credentials::default();
     let origins = vec!["https://a.example".to_owned()];
-    let key = Stored::Plain(secret("k"));
+    let key = StoredCredential::Plain(secret("k"));
     credentials.insert("providers.demo".to_owned(), "apiKey".to_owned(), key, origins.clone());
     credentials.insert("demo".to_owned(), "oauth".to_owned(), oauth("a", None, None), Vec::new());
-    assert_eq!(credentials.get("providers.demo", "apiKey"), Some(&Stored::Plain(secret("k"))));
+    assert_eq!(credentials.get("providers.demo", "apiKey"), Some(&StoredCredential::Plain(secret("k"))));
     assert_eq!(credentials.origins("providers.demo", "apiKey"), origins);
     assert_eq!(credentials.get("providers.demo", "oauth"), None);
     assert_eq!(credentials.origins("providers.demo", "oauth"), [""; 0]);

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use tempfile::TempDir;
 
 use super::{
-    super::{Actor, DisplayName, Edit, NewUser, Stored, change_credentials, create_user},
+    super::{Actor, DisplayName, Edit, NewUser, StoredCredential, change_credentials, create_user},
     *,
 };
 use crate::{name::Owner, store::DuplicateNames};
@@ -26,7 +26,7 @@ async fn sealed_by(dir: &Path, key: &MasterKey) -> Store {
             .await
             .unwrap();
     let NewUser::Created { id, .. } = created else { panic!("{created:?}") };
-    let stored = Stored::plain("sk-canary").unwrap();
+    let stored = StoredCredential::plain("sk-canary").unwrap();
     let set =
         Edit::Set { section: "demo".to_owned(), field: "apiKey".to_owned(), stored, origins: Vec::new() };
     change_credentials(&store, &Actor::own(), key, &Owner::User(id), &[set]).await.unwrap();

@@ -11,7 +11,8 @@ use tokio::{task::yield_now, time::timeout};
 use super::*;
 use crate::{
     accounts::{
-        Actor, DisplayName, Edit, KeySources, NewUser, Stored, change_credentials, create_user, issue_token,
+        Actor, DisplayName, Edit, KeySources, NewUser, StoredCredential, change_credentials, create_user,
+        issue_token,
         watch::{POLL_DEADLINE, POLL_INTERVAL, Watcher, fill_once},
     },
     clock,
@@ -173,7 +174,7 @@ impl Directory for Arc<Fake> {
 /// A worker and its store. The tests poll themselves, so that nothing here waits for a clock.
 struct World {
     fake: Arc<Fake>,
-    accounts: Accounts,
+    accounts: Authenticator,
     cache: LocalCache,
     watcher: Watcher,
     tasks: JoinSet<()>,
@@ -182,7 +183,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let fake = Arc::new(Fake::default());
-        let (accounts, waiting) = Accounts::new(fake.invalidations.clone(), GRACE);
+        let (accounts, waiting) = Authenticator::new(fake.invalidations.clone(), GRACE);
         let Waiting { asks, rechecks, used } = waiting;
         let mut tasks = JoinSet::new();
         let directory = Arc::new(Arc::clone(&fake));
@@ -663,7 +664,7 @@ async fn uses_are_written_at_the_end() {
 
 #[tokio::test]
 async fn the_task_ends_with_the_last_handle() {
-    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
+    let (accounts, task) = Authenticator::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
     let other = accounts.clone();
     drop(accounts);
     let mut task = pin!(task);
@@ -678,7 +679,7 @@ async fn the_task_ends_with_the_last_handle() {
 
 #[tokio::test]
 async fn without_the_task_there_is_an_error_not_a_wait() {
-    let (accounts, task) = Accounts::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
+    let (accounts, task) = Authenticator::start(Arc::new(Fake::default()), MasterKey::generate(), GRACE);
     drop(task);
     let error = accounts.authenticate(&LocalCache::default(), "tg_0").await.unwrap_err();
     assert!(matches!(error, StoreError::Unanswered));
@@ -690,7 +691,7 @@ async fn without_the_task_there_is_an_error_not_a_wait() {
 async fn a_change_by_another_process_is_seen_in_time() {
     let dir = TempDir::new().unwrap();
     let (served, other) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
-    let (accounts, task) = Accounts::start(served.clone(), MasterKey::generate(), GRACE);
+    let (accounts, task) = Authenticator::start(served.clone(), MasterKey::generate(), GRACE);
     let mut tasks = JoinSet::new();
     tasks.spawn(task);
     let (cache, name) = (LocalCache::default(), DisplayName::new("ada").unwrap());
@@ -733,7 +734,7 @@ async fn workers_on_other_runtimes_ask_the_control_runtime() {
         .await
         .unwrap();
     let NewUser::Created { id, token } = made else { panic!("{made:?}") };
-    let stored = Stored::plain("key").unwrap();
+    let stored = StoredCredential::plain("key").unwrap();
     let edit = Edit::Set {
         section: "demo".to_owned(),
         field: "apiKey".to_owned(),
@@ -741,8 +742,8 @@ async fn workers_on_other_runtimes_ask_the_control_runtime() {
         origins: Vec::new(),
     };
     change_credentials(&store, &Actor::own(), &key, &Owner::User(id.clone()), &[edit]).await.unwrap();
-    let (accounts, task) = Accounts::start(store, key, GRACE);
-    let worker = |accounts: Accounts| {
+    let (accounts, task) = Authenticator::start(store, key, GRACE);
+    let worker = |accounts: Authenticator| {
         let (token, stored, owner) = (token.clone(), stored.clone(), Owner::User(id.clone()));
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

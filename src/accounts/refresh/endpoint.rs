@@ -33,9 +33,9 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 
 /// Real token endpoints, called by the HTTP client of upstreams.
 #[derive(Debug)]
-pub struct Endpoints(Arc<Shared>);
+pub struct HttpTokenEndpoints(Arc<Shared>);
 
-impl Endpoints {
+impl HttpTokenEndpoints {
     /// With this configuration of the HTTP client.
     pub fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
@@ -51,13 +51,13 @@ impl Endpoints {
         let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };
         let answer = upstream.send(origin, request, deadlines).await.map_err(|error| {
             tracing::warn!(%error, "a token endpoint did not respond");
-            TokenEndpointError::Silent
+            TokenEndpointError::NoResponse
         })?;
         read(answer).await
     }
 }
 
-impl TokenEndpoint for Endpoints {
+impl TokenEndpoint for HttpTokenEndpoints {
     async fn refresh(
         &self,
         token_url: &str,
@@ -66,18 +66,18 @@ impl TokenEndpoint for Endpoints {
     ) -> Result<Grant, TokenEndpointError> {
         let (origin, request) = request(token_url, oauth::form(refresh_token, client_id))?;
         let called = timeout(DEADLINE, self.call(&origin, request)).await;
-        let (status, body) = called.unwrap_or(Err(TokenEndpointError::Silent))?;
+        let (status, body) = called.unwrap_or(Err(TokenEndpointError::NoResponse))?;
         oauth::answer(status, &body, refresh_token, clock::now_ms())
     }
 }
 
 fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), TokenEndpointError> {
-    let (origin, target) = Origin::split(token_url).map_err(|_| TokenEndpointError::Url)?;
+    let (origin, target) = Origin::split(token_url).map_err(|_| TokenEndpointError::InvalidUrl)?;
     let mut request = Request::new(Upload::kept(form));
     *request.method_mut() = Method::POST;
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    *request.uri_mut() = target.parse().map_err(|_| TokenEndpointError::Url)?;
-    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| TokenEndpointError::Url)?;
+    *request.uri_mut() = target.parse().map_err(|_| TokenEndpointError::InvalidUrl)?;
+    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| TokenEndpointError::InvalidUrl)?;
     let headers = request.headers_mut();
     headers.insert(header::HOST, host);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -91,10 +91,10 @@ async fn read(answer: Response<Download>) -> Result<(u16, Zeroizing<Vec<u8>>), T
     let mut download = answer.into_body();
     let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
     while let Some(frame) = download.frame().await {
-        let frame = frame.map_err(|_| TokenEndpointError::Garbage("is cut"))?;
+        let frame = frame.map_err(|_| TokenEndpointError::InvalidResponse("is cut"))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
         if body.len() + data.len() > MAX_ANSWER {
-            return Err(TokenEndpointError::Garbage("is too long"));
+            return Err(TokenEndpointError::InvalidResponse("is too long"));
         }
         body.extend_from_slice(data);
     }

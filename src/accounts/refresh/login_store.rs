@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use super::CredentialKey;
+use super::CredentialId;
 use crate::{
-    accounts::{MasterKey, Stored, random::random, seal},
+    accounts::{MasterKey, StoredCredential, random::random, seal},
     clock, hex,
     secret::Secret,
     store::{SealedCredential, Store, StoreError, SwapReason},
@@ -28,9 +28,9 @@ pub struct Login {
 
 impl Login {
     /// The same login with another refresh token.
-    pub(super) fn with(&self, refresh_token: Secret) -> Stored {
+    pub(super) fn with(&self, refresh_token: Secret) -> StoredCredential {
         let Self { access_token, expires_at_ms, .. } = self;
-        Stored::OAuth {
+        StoredCredential::OAuth {
             access_token: access_token.clone(),
             refresh_token: Some(refresh_token),
             expires_at_ms: *expires_at_ms,
@@ -46,15 +46,19 @@ impl Login {
 /// The operations of the store that a refresh needs. A trait only for tests, which count and fail calls.
 pub trait LoginStore: Send + Sync + 'static {
     /// The login of a key, if there is one that can be decrypted.
-    fn read(&self, place: &CredentialKey) -> impl Future<Output = Result<Option<Login>, StoreError>> + Send;
+    fn read(&self, place: &CredentialId) -> impl Future<Output = Result<Option<Login>, StoreError>> + Send;
     /// Compare-and-swap: replaces the tokens of `old`, bound to the same origins. False if `old` is not stored any more.
-    fn replace(&self, old: &Login, new: &Stored) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn replace(
+        &self,
+        old: &Login,
+        new: &StoredCredential,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Takes the lease on a login; false if another node holds it.
-    fn lease(&self, place: &CredentialKey, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn lease(&self, place: &CredentialId, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Releases all leases that an earlier process on the same store may have left.
     fn drop_leases(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Releases the lease.
-    fn release(&self, place: &CredentialKey) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn release(&self, place: &CredentialId) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// The real store, with the master key.
@@ -74,20 +78,20 @@ impl StoredLogins {
 }
 
 impl LoginStore for StoredLogins {
-    async fn read(&self, place: &CredentialKey) -> Result<Option<Login>, StoreError> {
+    async fn read(&self, place: &CredentialId) -> Result<Option<Login>, StoreError> {
         let rows = self.store.credentials(&place.owner).await?;
         let row = rows.into_iter().find(|row| row.section == place.section && row.field == place.field);
         Ok(row.and_then(|row| self.opened(row)))
     }
 
-    async fn replace(&self, old: &Login, new: &Stored) -> Result<bool, StoreError> {
+    async fn replace(&self, old: &Login, new: &StoredCredential) -> Result<bool, StoreError> {
         let key = self.key.snapshot();
         let sealed = key.seal(sealed_for(&old.row), &new.to_plaintext());
         let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
         self.store.swap_credential(&row, &old.row.sealed, &key.id(), SwapReason::Refresh).await
     }
 
-    async fn lease(&self, place: &CredentialKey, ms: u64) -> Result<bool, StoreError> {
+    async fn lease(&self, place: &CredentialId, ms: u64) -> Result<bool, StoreError> {
         let now_ms = clock::now_ms();
         self.store.try_lease(&lease_name(place), &self.holder, now_ms, now_ms.saturating_add(ms)).await
     }
@@ -96,7 +100,7 @@ impl LoginStore for StoredLogins {
         self.store.drop_leases(LEASES).await
     }
 
-    async fn release(&self, place: &CredentialKey) -> Result<(), StoreError> {
+    async fn release(&self, place: &CredentialId) -> Result<(), StoreError> {
         self.store.release_lease(&lease_name(place), &self.holder).await
     }
 }
@@ -105,21 +109,21 @@ impl StoredLogins {
     fn opened(&self, row: SealedCredential) -> Option<Login> {
         // A login that cannot be decrypted was logged when its caller was looked up.
         let plaintext = self.key.open(sealed_for(&row), &row.sealed).ok()?;
-        match Stored::from_plaintext(&plaintext)? {
-            Stored::OAuth { access_token, refresh_token, expires_at_ms } => {
+        match StoredCredential::from_plaintext(&plaintext)? {
+            StoredCredential::OAuth { access_token, refresh_token, expires_at_ms } => {
                 Some(Login { access_token, refresh_token, expires_at_ms, row })
             }
-            Stored::Plain(_) => None,
+            StoredCredential::Plain(_) => None,
         }
     }
 }
 
-fn sealed_for(row: &SealedCredential) -> seal::RowIdentity<'_> {
+fn sealed_for(row: &SealedCredential) -> seal::AssociatedData<'_> {
     let SealedCredential { owner, section, field, origins, .. } = row;
-    seal::RowIdentity { owner, section, field, origins: origins.as_deref() }
+    seal::AssociatedData { owner, section, field, origins: origins.as_deref() }
 }
 
-fn lease_name(place: &CredentialKey) -> String {
-    let CredentialKey { owner, section, field } = place;
+fn lease_name(place: &CredentialId) -> String {
+    let CredentialId { owner, section, field } = place;
     format!("{LEASES}{owner} {section} {field}")
 }

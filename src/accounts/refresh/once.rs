@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     accounts::{
-        Stored,
+        StoredCredential,
         oauth::{Grant, TokenEndpointError},
     },
     secret::Secret,
@@ -33,7 +33,7 @@ pub(super) struct Unsaved {
     /// The request.
     pub(super) wanted: RefreshRequest,
     old: Login,
-    new: Stored,
+    new: StoredCredential,
     /// Why they contain no access token.
     refused: Option<TokenEndpointError>,
 }
@@ -74,7 +74,7 @@ pub(super) async fn once(
         Err(why) => return Err(why).into(),
     };
     let ended = with_lease(logins, endpoint, wanted, leased).await;
-    if let Err(error) = logins.release(&wanted.place).await {
+    if let Err(error) = logins.release(&wanted.credential).await {
         tracing::warn!(%error, "releasing a lease failed; it expires by itself");
     }
     ended
@@ -99,16 +99,16 @@ async fn lease(
         if matches!(stored, Leased::Fresh(_)) {
             return Ok(stored);
         }
-        if logins.lease(&wanted.place, LEASE_MS).await.map_err(|error| unstored(&error))? {
+        if logins.lease(&wanted.credential, LEASE_MS).await.map_err(|error| unstored(&error))? {
             // The previous holder of the lease may have stored new tokens.
             let stored = look(logins, wanted, serving).await;
             if !matches!(stored, Ok(Leased::Due(..))) {
-                let _ = logins.release(&wanted.place).await;
+                let _ = logins.release(&wanted.credential).await;
             }
             return stored;
         }
         if Instant::now() >= until {
-            return Err(RefreshError::Late);
+            return Err(RefreshError::Timeout);
         }
         sleep(POLL_INTERVAL).await;
     }
@@ -120,15 +120,15 @@ async fn look(
     wanted: &RefreshRequest,
     serving: Option<&Secret>,
 ) -> Result<Leased, RefreshError> {
-    let login = logins.read(&wanted.place).await.map_err(|error| unstored(&error))?;
-    let login = login.ok_or(RefreshError::Gone)?;
+    let login = logins.read(&wanted.credential).await.map_err(|error| unstored(&error))?;
+    let login = login.ok_or(RefreshError::NotFound)?;
     let serves = serving == Some(&login.access_token) || !wanted.is_due(login.expires_at_ms);
     if login.access_token != wanted.seen.access_token && serves {
         return Ok(Leased::Fresh(fresh(&login)));
     }
     let refresh_token = login.refresh_token.clone().ok_or(RefreshError::NoRefreshToken)?;
     if !goes_to(&login, wanted) {
-        return Err(RefreshError::Moved);
+        return Err(RefreshError::OriginMismatch);
     }
     Ok(Leased::Due(login, refresh_token))
 }
@@ -173,7 +173,7 @@ async fn instead(
     old: &Login,
     refused: TokenEndpointError,
 ) -> Outcome {
-    match logins.read(&wanted.place).await {
+    match logins.read(&wanted.credential).await {
         Ok(Some(login)) if !login.is_same(old) => Ok(fresh(&login)),
         _ => Err(refused.into()),
     }
@@ -187,20 +187,20 @@ async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Ended {
             Ok(false) => {}
             Err(error) => return keep(unsaved, &error),
         }
-        match logins.read(&unsaved.wanted.place).await {
+        match logins.read(&unsaved.wanted.credential).await {
             // The same login, re-encrypted by another key or for other origins: try again.
             Ok(Some(login)) if login.is_same(&unsaved.old) => unsaved.old = login,
             Ok(Some(login)) => return Ok(fresh(&login)).into(),
-            Ok(None) => return Err(RefreshError::Gone).into(),
+            Ok(None) => return Err(RefreshError::NotFound).into(),
             Err(error) => return keep(unsaved, &error),
         }
     }
-    Ended { unsaved: Some(unsaved), ..Err(RefreshError::Late).into() }
+    Ended { unsaved: Some(unsaved), ..Err(RefreshError::Timeout).into() }
 }
 
 fn granted(Unsaved { old, new, refused, .. }: Unsaved) -> Ended {
-    let Stored::OAuth { access_token, refresh_token, expires_at_ms } = new else {
-        return Err(RefreshError::Gone).into();
+    let StoredCredential::OAuth { access_token, refresh_token, expires_at_ms } = new else {
+        return Err(RefreshError::NotFound).into();
     };
     if let (Some(why), Some(refresh_token)) = (refused, refresh_token) {
         let tokens = TokenPair { access_token, refresh_token };

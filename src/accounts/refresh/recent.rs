@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CredentialKey, RefreshReason, RefreshRequest, Refreshed};
+use super::{CredentialId, RefreshReason, RefreshRequest, Refreshed};
 use crate::{clock, secret::Secret};
 
 /// Maximum number of tokens. Dropping one costs a needless refresh.
@@ -17,7 +17,7 @@ const LONGEST_STAY: Duration = Duration::from_hours(1);
 
 /// The latest token of each login.
 #[derive(Debug, Default)]
-pub(super) struct RecentTokens(HashMap<CredentialKey, Token>);
+pub(super) struct RecentTokens(HashMap<CredentialId, Token>);
 
 #[derive(Debug)]
 struct Token {
@@ -41,7 +41,7 @@ impl RecentTokens {
 
     /// The access token of a login, while it need not be refreshed.
     pub(super) fn serving(&self, wanted: &RefreshRequest, now: Instant) -> Option<&Secret> {
-        let token = self.0.get(&wanted.place)?;
+        let token = self.0.get(&wanted.credential)?;
         token.serves(wanted.refresh_before, now).then_some(&token.text)
     }
 
@@ -52,7 +52,7 @@ impl RecentTokens {
             RefreshReason::Refused => self.get(wanted).map_or(0, |token| token.refusals).saturating_add(1),
         };
         if self.0.len() >= MAX
-            && !self.0.contains_key(&wanted.place)
+            && !self.0.contains_key(&wanted.credential)
             && let Some(any) = self.0.keys().next().cloned()
         {
             self.0.remove(&any);
@@ -60,7 +60,7 @@ impl RecentTokens {
         let left_ms = fresh.expires_at_ms.map(|at| at.saturating_sub(clock::now_ms()));
         let lasts = left_ms.map(Duration::from_millis);
         let token = Token { text: fresh.access_token.clone(), at: now, lasts, refusals };
-        self.0.insert(wanted.place.clone(), token);
+        self.0.insert(wanted.credential.clone(), token);
     }
 
     #[cfg(test)]
@@ -70,7 +70,7 @@ impl RecentTokens {
 
     /// The record of the token that was seen.
     fn get(&self, wanted: &RefreshRequest) -> Option<&Token> {
-        self.0.get(&wanted.place).filter(|token| token.text == wanted.seen.access_token)
+        self.0.get(&wanted.credential).filter(|token| token.text == wanted.seen.access_token)
     }
 }
 

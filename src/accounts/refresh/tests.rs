@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{login_store::Login, *};
 use crate::{
-    accounts::{Stored, oauth::Grant},
+    accounts::{StoredCredential, oauth::Grant},
     clock::now_ms,
     store::{SealedCredential, StoreError},
 };
@@ -114,11 +114,11 @@ impl Play {
 }
 
 impl LoginStore for Play {
-    async fn read(&self, _: &CredentialKey) -> Result<Option<Login>, StoreError> {
+    async fn read(&self, _: &CredentialId) -> Result<Option<Login>, StoreError> {
         Ok(self.0.login.lock().unwrap().clone())
     }
 
-    async fn replace(&self, old: &Login, new: &Stored) -> Result<bool, StoreError> {
+    async fn replace(&self, old: &Login, new: &StoredCredential) -> Result<bool, StoreError> {
         if self.0.failures.load(SeqCst) > 0 {
             self.0.failures.fetch_sub(1, SeqCst);
             return Err(StoreError::Unanswered);
@@ -126,7 +126,11 @@ impl LoginStore for Play {
         if self.0.login.lock().unwrap().as_ref().is_none_or(|login| login.row != old.row) {
             return Ok(false);
         }
-        let Stored::OAuth { access_token, refresh_token: Some(refresh), expires_at_ms: Some(expires) } = new
+        let StoredCredential::OAuth {
+            access_token,
+            refresh_token: Some(refresh),
+            expires_at_ms: Some(expires),
+        } = new
         else {
             panic!("{new:?}")
         };
@@ -135,7 +139,7 @@ impl LoginStore for Play {
         Ok(true)
     }
 
-    async fn lease(&self, _: &CredentialKey, _: u64) -> Result<bool, StoreError> {
+    async fn lease(&self, _: &CredentialId, _: u64) -> Result<bool, StoreError> {
         Ok(self.0.leased.lock().unwrap().get_or_insert("us") == &"us")
     }
 
@@ -144,7 +148,7 @@ impl LoginStore for Play {
         Ok(())
     }
 
-    async fn release(&self, _: &CredentialKey) -> Result<(), StoreError> {
+    async fn release(&self, _: &CredentialId) -> Result<(), StoreError> {
         assert_eq!(self.0.leased.lock().unwrap().take(), Some("us"));
         Ok(())
     }
@@ -166,7 +170,7 @@ impl TokenEndpoint for Play {
 }
 
 fn login(access: &str, refresh: &str, expires_at_ms: u64) -> Grant {
-    Grant::Login(Stored::OAuth {
+    Grant::Login(StoredCredential::OAuth {
         access_token: Secret::new(access),
         refresh_token: Some(Secret::new(refresh)),
         expires_at_ms: Some(expires_at_ms),
@@ -183,7 +187,7 @@ fn tokens(access: &str, refresh: &str) -> TokenPair {
 
 fn wanted(seen: &str) -> RefreshRequest {
     RefreshRequest {
-        place: CredentialKey { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
+        credential: CredentialId { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
         seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
         reason: RefreshReason::Due,
         token_url: TOKEN_URL.into(),
@@ -308,7 +312,7 @@ fn what_is_remembered_is_bounded() {
     let mut obtained = RecentTokens::default();
     for index in 0..=10_000 {
         let mut wanted = wanted("a1");
-        wanted.place.field = format!("f{index}");
+        wanted.credential.field = format!("f{index}");
         let fresh = Refreshed { access_token: Secret::new("a2"), expires_at_ms: None, origins: Vec::new() };
         obtained.note(&wanted, &fresh, Instant::now());
     }
@@ -350,11 +354,13 @@ async fn what_fails_is_let_alone_until_another_login_is_stored() {
         assert_eq!(asked(&refresher, "b1").await, Ok("b2".into()));
         assert_eq!(play.spent(), ["r1", "s1"]);
     };
-    check(TokenEndpointError::Revoked, TokenEndpointError::Revoked.into()).await;
-    for refused in
-        [TokenEndpointError::Status(429), TokenEndpointError::Status(500), TokenEndpointError::Garbage("x")]
-    {
-        check(refused, RefreshError::Paused).await;
+    check(TokenEndpointError::Rejected, TokenEndpointError::Rejected.into()).await;
+    for refused in [
+        TokenEndpointError::Status(429),
+        TokenEndpointError::Status(500),
+        TokenEndpointError::InvalidResponse("x"),
+    ] {
+        check(refused, RefreshError::Backoff).await;
     }
 }
 
@@ -364,8 +370,8 @@ async fn what_was_corrected_is_tried_again() {
         let play = Play::default();
         let refresher = play.start();
         play.put("a1", "r1", 0);
-        play.answers(Err(TokenEndpointError::Revoked));
-        assert_eq!(asked(&refresher, "a1").await, Err(TokenEndpointError::Revoked.into()));
+        play.answers(Err(TokenEndpointError::Rejected));
+        assert_eq!(asked(&refresher, "a1").await, Err(TokenEndpointError::Rejected.into()));
         let wanted = correct(&play);
         play.answers(Ok(("a2", "r2")));
         let fresh = refresher.refresh(wanted).await.unwrap();
@@ -382,7 +388,7 @@ async fn what_was_corrected_is_tried_again() {
 
 #[tokio::test]
 async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
-    let why = TokenEndpointError::Garbage("x");
+    let why = TokenEndpointError::InvalidResponse("x");
     for failures in [0, 1] {
         let play = Play::default();
         let refresher = play.start();
@@ -396,7 +402,7 @@ async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
         assert_eq!(play.stored(), ("a1".into(), "r2".into()));
         // It has failed, and is not tried again at once with the next one.
         let rotated = RefreshRequest { seen: tokens("a1", "r2"), ..wanted("a1") };
-        assert_eq!(refresher.refresh(rotated).await, Err(RefreshError::Paused));
+        assert_eq!(refresher.refresh(rotated).await, Err(RefreshError::Backoff));
         assert_eq!(play.spent(), ["r1"]);
     }
 }
@@ -411,11 +417,11 @@ async fn an_endpoint_that_does_not_answer_is_let_alone_by_all() {
         play.answers(Ok(("a2", "r2")));
         assert_eq!(asked(&refresher, "a1").await, Err(refused.into()));
         let mut other = wanted("a1");
-        other.place.field = "other".into();
+        other.credential.field = "other".into();
         assert_eq!(refresher.refresh(other).await.map(drop), expected);
         assert_eq!(play.spent().len(), calls);
     };
-    check(TokenEndpointError::Silent, Err(RefreshError::Paused), 1).await;
+    check(TokenEndpointError::NoResponse, Err(RefreshError::Backoff), 1).await;
     check(TokenEndpointError::Status(500), Ok(()), 2).await;
 }
 
@@ -423,20 +429,20 @@ async fn an_endpoint_that_does_not_answer_is_let_alone_by_all() {
 async fn what_is_not_refreshed_at_all() {
     let play = Play::default();
     let refresher = play.start();
-    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Gone));
+    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::NotFound));
     play.put("a1", "", 0);
     assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::NoRefreshToken));
     play.put("a1", "r1", 0);
     for origins in [None, Some(vec!["https://api.example.com".to_owned()])] {
         play.0.login.lock().unwrap().as_mut().unwrap().row.origins = origins;
-        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Moved));
+        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::OriginMismatch));
     }
     assert_eq!(play.spent(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_login_that_is_stored_meanwhile_wins() {
-    for answer in [Ok(("a2", "r2")), Err(TokenEndpointError::Revoked)] {
+    for answer in [Ok(("a2", "r2")), Err(TokenEndpointError::Rejected)] {
         let play = Play::default();
         let refresher = play.start();
         play.put("a1", "r1", 0);
@@ -555,12 +561,12 @@ async fn who_has_a_good_access_token_waits_a_moment() {
     let patient = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
     let others = async {
         let start = Instant::now();
-        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Late));
+        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Timeout));
         assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
         // The next ones need not try.
         let start = Instant::now();
         for _ in 0..10 {
-            assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Late));
+            assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Timeout));
         }
         assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
         play.0.open.add_permits(1);
@@ -576,10 +582,10 @@ async fn a_refresh_that_panics_blocks_nobody() {
     let refresher = play.start();
     play.put("a1", "r1", 0);
     // Nothing that can be stored here.
-    let plain = Grant::Login(Stored::Plain(Secret::new("a2")));
+    let plain = Grant::Login(StoredCredential::Plain(Secret::new("a2")));
     play.0.answers.lock().unwrap().push_back(Ok(plain));
     let expired = || RefreshRequest { reason: RefreshReason::Expired, ..wanted("a1") };
-    assert_eq!(refresher.refresh(expired()).await, Err(RefreshError::Late));
+    assert_eq!(refresher.refresh(expired()).await, Err(RefreshError::Timeout));
     play.answers(Ok(("a2", "r2")));
     let fresh = refresher.refresh(expired()).await.unwrap();
     assert_eq!(fresh.access_token.expose(), "a2");

@@ -3,7 +3,9 @@ use std::{fs, sync::Mutex};
 use tempfile::TempDir;
 
 use super::{
-    super::{DisplayName, Edit, NewUser, Stored, change_credentials, create_user, read_credentials},
+    super::{
+        DisplayName, Edit, NewUser, StoredCredential, change_credentials, create_user, read_credentials,
+    },
     *,
 };
 use crate::{
@@ -38,7 +40,7 @@ impl World {
         change_credentials(&self.store, &Actor::own(), key, &self.owner, edits).await.unwrap()
     }
 
-    async fn rekey(&self, told: impl Fn(&Rekeyed) + Send) -> Result<Rekeyed, RekeyError> {
+    async fn rekey(&self, told: impl Fn(&RekeyProgress) + Send) -> Result<RekeyProgress, RekeyError> {
         let (dir, none) = (self.dir.path(), KeySources::default());
         rekey(&self.store, &self.key, &none, dir, &Actor::own(), told).await
     }
@@ -48,7 +50,9 @@ impl World {
         let (credentials, unreadable) = read_credentials(&self.store, key, &self.owner).await.unwrap();
         assert_eq!((credentials.iter().count(), unreadable.len()), (expected, 0));
         assert!(
-            credentials.iter().all(|(_, field, stored)| *stored == Stored::plain(&secret(field)).unwrap())
+            credentials
+                .iter()
+                .all(|(_, field, stored)| *stored == StoredCredential::plain(&secret(field)).unwrap())
         );
     }
 
@@ -63,7 +67,7 @@ fn secret(field: &str) -> String {
 }
 
 fn set(field: &str) -> Edit {
-    let stored = Stored::plain(&secret(field)).unwrap();
+    let stored = StoredCredential::plain(&secret(field)).unwrap();
     Edit::Set { section: "demo".to_owned(), field: field.to_owned(), stored, origins: Vec::new() }
 }
 
@@ -82,7 +86,10 @@ async fn all_is_sealed_anew_and_the_file_takes_the_old_ones_place() {
     );
     let progress = Mutex::new(Vec::new());
     let done = world.rekey(|done| progress.lock().unwrap().push(done.credentials)).await.unwrap();
-    assert_eq!(done, Rekeyed { id: id.clone(), credentials: 450, unreadable: 0, settled: Settled::InPlace });
+    assert_eq!(
+        done,
+        RekeyProgress { id: id.clone(), credentials: 450, unreadable: 0, settled: NextKeyFile::InPlace }
+    );
     assert_eq!(*progress.lock().unwrap(), [200, 400, 450]);
     assert_eq!((world.key.id(), world.store.key_ids().await.unwrap().next), (id, None));
     assert!(!dir.join("master-key.next").exists() && fs::read(dir.join("master-key")).unwrap() != old_file);
@@ -111,7 +118,7 @@ async fn whoever_writes_meanwhile_is_read_by_all() {
     world.opens(&command, 4).await;
     assert_eq!(world.change(&world.key, &[set("old")]).await, ChangeOutcome::OtherKey);
     let error = prepare_rekey(&world.store, dir, Some(&write(dir, "other", &MasterKey::generate()))).await;
-    assert!(matches!(error, Err(RekeyError::Key(KeyError::UnderWay { .. }))), "{error:?}");
+    assert!(matches!(error, Err(RekeyError::Key(KeyError::RotationInProgress { .. }))), "{error:?}");
     let done = world.rekey(|_| {}).await.unwrap();
     assert_eq!(done.credentials, 2, "what the next key sealed already stays");
     world.opens(&world.key, 4).await;
@@ -136,7 +143,7 @@ async fn a_key_that_is_given_elsewhere_waits_for_its_source() {
     prepare_rekey(&world.store, dir, Some(&from)).await.unwrap();
     let actor = Actor::own();
     let done = rekey(&world.store, &world.key, &old, dir, &actor, |_| {}).await.unwrap();
-    assert_eq!(done.settled, Settled::Waits { origin: "TOLLGATE_MASTER_KEY".to_owned() });
+    assert_eq!(done.settled, NextKeyFile::Waits { origin: "TOLLGATE_MASTER_KEY".to_owned() });
     // The next start finds the key, wherever it is.
     for sources in [&old, &given(&new)] {
         MasterKey::check(sources, dir).await.unwrap();
@@ -148,14 +155,14 @@ async fn a_key_that_is_given_elsewhere_waits_for_its_source() {
         );
         if dir.join("master-key.next").exists() {
             let again = prepare_rekey(&world.store, dir, None).await.unwrap_err();
-            assert!(matches!(again, RekeyError::Key(KeyError::Waiting { .. })), "{again}");
+            assert!(matches!(again, RekeyError::Key(KeyError::NotMovedYet { .. })), "{again}");
         }
     }
     let refused = MasterKey::check(&old, dir).await.unwrap_err();
-    assert!(matches!(refused, KeyError::Different { .. }), "{refused}");
+    assert!(matches!(refused, KeyError::Mismatch { .. }), "{refused}");
     assert!(!file.exists());
     let same = prepare_rekey(&world.store, dir, Some(&from)).await.unwrap_err();
-    assert!(matches!(same, RekeyError::Key(KeyError::Same { .. })), "{same}");
+    assert!(matches!(same, RekeyError::Key(KeyError::AlreadyCurrent { .. })), "{same}");
 }
 
 /// After its last step in the store, and before that with the file.
@@ -193,12 +200,12 @@ async fn without_the_next_key_nothing_goes_on() {
         MasterKey::check(&KeySources::default(), dir).await.unwrap_err(),
         MasterKey::load(&KeySources::default(), dir, &Store::open(dir).await.unwrap()).await.unwrap_err(),
     ] {
-        assert!(matches!(&error, KeyError::NextMissing { id, .. } if *id == next.id()), "{error}");
+        assert!(matches!(&error, KeyError::NextKeyMissing { id, .. } if *id == next.id()), "{error}");
     }
     let store = Store::open(dir).await.unwrap();
     assert_eq!(store.key_ids().await.unwrap(), ids);
     let error = prepare_rekey(&store, dir, None).await.unwrap_err();
-    assert!(matches!(error, RekeyError::Key(KeyError::NextMissing { .. })), "{error}");
+    assert!(matches!(error, RekeyError::Key(KeyError::NextKeyMissing { .. })), "{error}");
     // Given anew, it goes on.
     prepare_rekey(&store, dir, Some(&write(dir, "found", &next))).await.unwrap();
     assert_eq!(MasterKey::load(&KeySources::default(), dir, &store).await.unwrap().id(), next.id());
@@ -210,8 +217,8 @@ async fn what_knew_no_origins_is_bound_once() {
     let (owner, section) = (&world.owner, "demo");
     let mut changes = Vec::new();
     for field in ["apiKey", "other"] {
-        let place = RowIdentity { owner, section, field, origins: None };
-        let sealed = world.key.seal(place, &Stored::plain(&secret(field)).unwrap().to_plaintext());
+        let place = AssociatedData { owner, section, field, origins: None };
+        let sealed = world.key.seal(place, &StoredCredential::plain(&secret(field)).unwrap().to_plaintext());
         changes.push(crate::store::CredentialChange::Put(SealedCredential {
             owner: owner.clone(),
             section: section.to_owned(),

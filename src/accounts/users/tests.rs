@@ -31,7 +31,7 @@ async fn is_admin(store: &Store, token: &str) -> bool {
 }
 
 fn set(section: &str, text: &str) -> Edit {
-    let stored = Stored::plain(text).unwrap();
+    let stored = StoredCredential::plain(text).unwrap();
     Edit::Set { section: section.to_owned(), field: "apiKey".to_owned(), stored, origins: Vec::new() }
 }
 
@@ -58,7 +58,7 @@ async fn no_secret_is_in_the_files() {
     let (id, first) = user(&store, "ada").await;
     let second = issue_token(&store, &Actor::own(), &id, None).await.unwrap().unwrap();
     let admin = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
-    let login = Stored::OAuth {
+    let login = StoredCredential::OAuth {
         access_token: Secret::new(CANARY.to_uppercase()),
         refresh_token: Some(Secret::new(CANARY)),
         expires_at_ms: Some(5),
@@ -99,7 +99,7 @@ async fn credentials_lead_back_and_a_moved_row_does_not_open() {
     let ((ada, _), (bob, _)) = (user(&store, "ada").await, user(&store, "bob").await);
     change_credentials(&store, &Actor::own(), &key, &own(&ada), &[set("demo", CANARY)]).await.unwrap();
     let (credentials, unreadable) = read_credentials(&store, &key, &own(&ada)).await.unwrap();
-    assert_eq!(credentials.get("demo", "apiKey"), Some(&Stored::plain(CANARY).unwrap()));
+    assert_eq!(credentials.get("demo", "apiKey"), Some(&StoredCredential::plain(CANARY).unwrap()));
     assert_eq!(unreadable.len(), 0);
 
     let stolen = store.credentials(&own(&ada)).await.unwrap().remove(0);
@@ -111,7 +111,7 @@ async fn credentials_lead_back_and_a_moved_row_does_not_open() {
     change_credentials(&store, &Actor::own(), &key, &own(&bob), &[set("example", "key")]).await.unwrap();
     let (credentials, unreadable) = read_credentials(&store, &key, &own(&bob)).await.unwrap();
     assert_eq!(credentials.iter().count(), 1, "the good one");
-    assert_eq!((unreadable[0].section.as_str(), unreadable[0].reason), ("demo", OpenError::Broken));
+    assert_eq!((unreadable[0].section.as_str(), unreadable[0].reason), ("demo", DecryptError::Broken));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use crate::{
-    accounts::{DisplayName, Edit, Newcomer, NewcomerPaste, NewcomerToken},
+    accounts::{DisplayName, Edit, ImportedPasteToken, ImportedToken, ImportedUser},
     admin::credential_edits,
     clock::from_utc,
     fields::DeclaredFields,
@@ -31,7 +31,7 @@ pub(super) struct Paste {
 /// What is in a dump.
 #[derive(Debug, Default)]
 pub(super) struct Dump {
-    pub(super) newcomers: Vec<Newcomer>,
+    pub(super) newcomers: Vec<ImportedUser>,
     /// What is wrong, each with its key.
     pub(super) problems: Vec<String>,
     /// What is left out, and why.
@@ -136,7 +136,7 @@ fn listed(at: usize, entry: Value, dump: &mut Dump) -> Option<(String, Value, Op
     Some((key, value, expires))
 }
 
-fn newcomer(id: &str, record: &Value, now_ms: u64) -> Result<Newcomer, String> {
+fn newcomer(id: &str, record: &Value, now_ms: u64) -> Result<ImportedUser, String> {
     let id = UserId::new(id).ok_or("a user's id is `usr_` and 16 hex digits")?;
     let Value::Object(record) = record else { return Err("expected an object".to_owned()) };
     let name = record.get("name").and_then(Value::as_str).ok_or("name: expected a string")?;
@@ -153,7 +153,7 @@ fn newcomer(id: &str, record: &Value, now_ms: u64) -> Result<Newcomer, String> {
             .ok_or("createdAt: expected milliseconds since 1970, or a text as `2026-01-02T03:04:05Z`")?,
     };
     let (tokens, pastes, edits) = Default::default();
-    Ok(Newcomer { id, name, ip, created_at_ms, tokens, pastes, edits })
+    Ok(ImportedUser { id, name, ip, created_at_ms, tokens, pastes, edits })
 }
 
 fn time(value: &Value) -> Option<u64> {
@@ -174,7 +174,7 @@ fn take_token(
     token: &str,
     entry: &Entry,
     users: &Map<String, Value>,
-    newcomers: &mut BTreeMap<String, Newcomer>,
+    newcomers: &mut BTreeMap<String, ImportedUser>,
     pastes: &[Paste],
     now_ms: u64,
     dump: &mut Dump,
@@ -211,7 +211,7 @@ fn take_token(
         };
         match pastes.iter().find(login).cloned() {
             Some(Paste { provider, section, field }) => {
-                one.pastes.push(NewcomerPaste { hash, provider, section, field, expires_at_ms });
+                one.pastes.push(ImportedPasteToken { hash, provider, section, field, expires_at_ms });
             }
             None => dump.notes.push(format!(
                 "{key}: a paste token, left out, since its user has no login that it stands for"
@@ -223,7 +223,7 @@ fn take_token(
     if token.is_empty() || !token.chars().all(word) || token.matches('.').count() == 2 {
         return dump.problems.push(format!("{key}: is no token: one word, without two dots in it"));
     }
-    one.tokens.push(NewcomerToken { token: Secret::new(token), expires_at_ms });
+    one.tokens.push(ImportedToken { token: Secret::new(token), expires_at_ms });
 }
 
 /// A key as it is told: of a token only the beginning.

@@ -34,10 +34,10 @@ fn dump(value: &Value) -> Dump {
 
 /// What came of it, in a line for each user: name, tokens, paste tokens, credentials.
 fn users(dump: &Dump) -> Vec<String> {
-    let tokens = |one: &Newcomer| {
+    let tokens = |one: &ImportedUser| {
         one.tokens.iter().map(|one| one.token.expose().to_owned()).collect::<Vec<_>>().join(" ")
     };
-    let line = |one: &Newcomer| {
+    let line = |one: &ImportedUser| {
         format!("{} [{}] {} {}", one.name.as_str(), tokens(one), one.pastes.len(), one.edits.len())
     };
     dump.newcomers.iter().map(line).collect()
