@@ -11,10 +11,10 @@ use crate::{
     store::{Act, Right},
 };
 
-/// Who makes a change, and from where.
+/// The author of a change, and the address it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// A kind and an id: `admin adm_…`, `user usr_… token tok_…`, `uid 1000`, `tollgate`.
+    /// Its kind and id: `admin adm_…`, `user usr_… token tok_…`, `uid 1000`, `tollgate`.
     pub who: String,
     /// An address, or `local`.
     pub source: String,

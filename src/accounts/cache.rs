@@ -1,22 +1,21 @@
 //! The token cache of one worker: known and refused tokens by hash, both bounded. It holds hashes, never tokens. It does
-//! no lookups and reads no clock; `lookup` fills it. The key is the token without a vendor's prefix, so that a caller has
-//! one entry.
+//! no lookups and reads no clock; `lookup` fills it. A known token's key has no vendor's prefix, so that it has one entry.
 //!
-//! Cache invalidation: an entry is fresh while nothing in the store that concerns it has changed since it was read.
-//! Otherwise it is looked up again. Only if that fails, a known caller's stale entry serves on, for the grace period.
+//! Cache invalidation: an entry is fresh while no change in the store has invalidated it. A stale entry is looked up
+//! again. If that lookup fails, a known caller's stale entry is used, for the grace period.
 
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use super::{Caller, segments::Segments, single_flight::SingleFlight, token::Candidates};
+use super::{Caller, lru::LruMap, single_flight::SingleFlight, token::Candidates};
 use crate::{
     name::AdminTokenId,
     store::{InvalidationCounter, TokenHash},
 };
 
-/// Backoff after a failed lookup of a known caller: the stale entry serves meanwhile.
+/// Backoff after a failed lookup of a known caller. Its stale entry is used meanwhile.
 const BACKOFF_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Minimum interval between two reports of a token's use.
@@ -33,18 +32,18 @@ pub struct LocalCache {
 }
 
 /// A value that the cache holds for a token.
-pub(super) trait Remembered: Clone {
+pub(super) trait Cached: Clone {
     /// The last invalidation that concerns it.
     fn changed(&self, invalidations: &InvalidationCounter) -> u64;
 }
 
-impl Remembered for Arc<Caller> {
+impl Cached for Arc<Caller> {
     fn changed(&self, invalidations: &InvalidationCounter) -> u64 {
         invalidations.last_for(&self.id)
     }
 }
 
-impl Remembered for Arc<AdminTokenId> {
+impl Cached for Arc<AdminTokenId> {
     fn changed(&self, invalidations: &InvalidationCounter) -> u64 {
         invalidations.last_for_everybody()
     }
@@ -53,8 +52,8 @@ impl Remembered for Arc<AdminTokenId> {
 /// The cache of one kind of token, with the lookups in flight.
 #[derive(Debug)]
 pub(super) struct TokenCache<T> {
-    pub(super) answers: Mutex<Entries<T>>,
-    pub(super) flights: SingleFlight<T>,
+    pub(super) entries: Mutex<Entries<T>>,
+    pub(super) single_flight: SingleFlight<T>,
 }
 
 impl Default for LocalCache {
@@ -63,9 +62,12 @@ impl Default for LocalCache {
     }
 }
 
-impl<T: Remembered> TokenCache<T> {
+impl<T: Cached> TokenCache<T> {
     fn new() -> Self {
-        Self { answers: Mutex::new(Entries::new(MAX_KNOWN, MAX_REFUSED)), flights: SingleFlight::default() }
+        Self {
+            entries: Mutex::new(Entries::new(MAX_KNOWN, MAX_REFUSED)),
+            single_flight: SingleFlight::default(),
+        }
     }
 }
 
@@ -100,23 +102,23 @@ impl<T> Known<T> {
 
 /// The result of a cache access.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Recall<T> {
-    /// A valid entry: the caller, or none for a refused token.
-    Fresh(Option<T>),
-    /// An entry that has to be looked up again. It serves if the store fails.
+pub(super) enum CacheResult<T> {
+    /// A fresh entry: the caller, or none for a refused token.
+    Hit(Option<T>),
+    /// An entry that has to be looked up again. It is used if the store fails.
     Stale(TokenHash, T),
     /// No entry.
-    Unknown,
+    Miss,
 }
 
 /// Cached entries of one kind of token.
 #[derive(Debug)]
 pub(super) struct Entries<T> {
-    known: Segments<TokenHash, Entry<Known<T>>>,
-    refused: Segments<TokenHash, Entry<()>>,
+    known: LruMap<TokenHash, Entry<Known<T>>>,
+    refused: LruMap<TokenHash, Entry<()>>,
     /// Time of the store's last response.
-    answered: Option<Instant>,
-    /// Tokens whose use is to be reported.
+    responded: Option<Instant>,
+    /// Tokens whose use has to be reported.
     used: Vec<TokenHash>,
 }
 
@@ -128,46 +130,46 @@ struct Entry<T> {
     /// Time of the last failed lookup.
     failed: Option<Instant>,
     /// Time of the last report of its use.
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
-impl<T: Remembered> Entries<T> {
+impl<T: Cached> Entries<T> {
     pub(super) fn new(max_known: usize, max_refused: usize) -> Self {
-        let (known, refused) = (Segments::new(max_known), Segments::new(max_refused));
-        Self { known, refused, answered: None, used: Vec::new() }
+        let (known, refused) = (LruMap::new(max_known), LruMap::new(max_refused));
+        Self { known, refused, responded: None, used: Vec::new() }
     }
 
-    pub(super) fn recall(&mut self, candidates: Candidates, now: Now<'_>) -> Recall<T> {
+    pub(super) fn get(&mut self, candidates: Candidates, now: Now<'_>) -> CacheResult<T> {
         let (mut stale, mut all_expired) = (None, true);
         for key in candidates.iter() {
-            match self.recall_known(key, now) {
-                Recall::Fresh(None) => {}
-                Recall::Fresh(found) => return Recall::Fresh(found),
-                Recall::Stale(key, value) => stale = stale.or(Some(Recall::Stale(key, value))),
-                Recall::Unknown => all_expired = false,
+            match self.get_known(key, now) {
+                CacheResult::Hit(None) => {}
+                CacheResult::Hit(found) => return CacheResult::Hit(found),
+                CacheResult::Stale(key, value) => stale = stale.or(Some(CacheResult::Stale(key, value))),
+                CacheResult::Miss => all_expired = false,
             }
         }
         if let Some(stale) = stale {
             return stale;
         }
-        let nobody = all_expired || self.is_refused(&candidates.whole, now);
-        if nobody { Recall::Fresh(None) } else { Recall::Unknown }
+        let refused = all_expired || self.is_refused(&candidates.whole, now);
+        if refused { CacheResult::Hit(None) } else { CacheResult::Miss }
     }
 
     /// The entry of one candidate; an expired token counts as refused.
-    fn recall_known(&mut self, key: TokenHash, now: Now<'_>) -> Recall<T> {
-        let Some(entry) = self.known.get(&key) else { return Recall::Unknown };
+    fn get_known(&mut self, key: TokenHash, now: Now<'_>) -> CacheResult<T> {
+        let Some(entry) = self.known.get(&key) else { return CacheResult::Miss };
         let changed = entry.content.value.changed(now.invalidations);
         let fresh = entry.is_fresh(changed, now);
         match &entry.content {
-            known if known.expired(now.wall_ms) && fresh => Recall::Fresh(None),
-            known if known.expired(now.wall_ms) || entry.is_too_old(now) => Recall::Unknown,
-            known if fresh || entry.is_paused(now.at, self.answered) => {
+            known if known.expired(now.wall_ms) && fresh => CacheResult::Hit(None),
+            known if known.expired(now.wall_ms) || entry.is_too_old(now) => CacheResult::Miss,
+            known if fresh || entry.is_in_backoff(now.at, self.responded) => {
                 let value = known.value.clone();
-                self.used.extend(entry.tell(now.at).then_some(key));
-                Recall::Fresh(Some(value))
+                self.used.extend(entry.report_use(now.at).then_some(key));
+                CacheResult::Hit(Some(value))
             }
-            known => Recall::Stale(key, known.value.clone()),
+            known => CacheResult::Stale(key, known.value.clone()),
         }
     }
 
@@ -177,33 +179,33 @@ impl<T: Remembered> Entries<T> {
         self.refused.get(whole).is_some_and(|entry| entry.is_fresh(changed, now) && !entry.is_too_old(now))
     }
 
-    /// Stores the result of a lookup of `candidates`, read at `version` or later: the first one that is known. Those
-    /// before it are unknown; all of them, if none is.
-    pub(super) fn keep(
+    /// Stores the result of a lookup of `candidates`, read at `version` or later: the first candidate that is known. The
+    /// candidates before it are unknown; all of them, if there is no result.
+    pub(super) fn insert(
         &mut self,
         candidates: Candidates,
-        answer: Option<(TokenHash, Known<T>)>,
+        result: Option<(TokenHash, Known<T>)>,
         version: u64,
         at: Instant,
     ) {
-        self.answered = self.answered.max(Some(at));
-        let found = answer.as_ref().map(|(key, _)| *key);
+        self.responded = self.responded.max(Some(at));
+        let found = result.as_ref().map(|(key, _)| *key);
         for key in candidates.iter().take_while(|key| Some(*key) != found) {
             self.known.remove(&key);
         }
-        if let Some((key, content)) = answer {
+        if let Some((key, content)) = result {
             self.refused.remove(&candidates.whole);
-            let told = self.known.get(&key).and_then(|entry| entry.told);
-            let mut entry = Entry { content, version, confirmed: at, failed: None, told };
-            self.used.extend(entry.tell(at).then_some(key));
+            let reported = self.known.get(&key).and_then(|entry| entry.reported);
+            let mut entry = Entry { content, version, confirmed: at, failed: None, reported };
+            self.used.extend(entry.report_use(at).then_some(key));
             self.known.insert(key, entry);
         } else {
-            let entry = Entry { content: (), version, confirmed: at, failed: None, told: None };
+            let entry = Entry { content: (), version, confirmed: at, failed: None, reported: None };
             self.refused.insert(candidates.whole, entry);
         }
     }
 
-    /// Takes the tokens whose use is to be reported.
+    /// Takes the tokens whose use has to be reported.
     pub(super) fn take_used(&mut self) -> Vec<TokenHash> {
         std::mem::take(&mut self.used)
     }
@@ -213,9 +215,9 @@ impl<T: Remembered> Entries<T> {
         self.known.len()
     }
 
-    /// Starts the backoff of a known caller after a failed lookup. Others still wait for the store, since any of them
+    /// Starts the backoff of a known caller after a failed lookup. Other callers are still looked up, since any of them
     /// may have been revoked.
-    pub(super) fn pause(&mut self, key: &TokenHash, at: Instant) {
+    pub(super) fn back_off(&mut self, key: &TokenHash, at: Instant) {
         if let Some(entry) = self.known.get(key) {
             entry.failed = Some(at);
         }
@@ -223,7 +225,7 @@ impl<T: Remembered> Entries<T> {
 }
 
 impl<T> Entry<T> {
-    /// True if no invalidation concerns it since it was read. That confirms it, and is recorded.
+    /// True if no change has invalidated it since it was read. The time of this confirmation is recorded.
     fn is_fresh(&mut self, changed: u64, now: Now<'_>) -> bool {
         let fresh = changed <= self.version;
         if fresh {
@@ -236,16 +238,17 @@ impl<T> Entry<T> {
         now.at.saturating_duration_since(self.confirmed) > now.grace
     }
 
-    /// True during its backoff, as long as the store has not responded to anything since.
-    fn is_paused(&self, at: Instant, answered: Option<Instant>) -> bool {
-        self.failed.is_some_and(|failed| at < failed + BACKOFF_AFTER_FAILURE && answered < Some(failed))
+    /// True during its backoff. The backoff ends early if the store responds to any lookup.
+    fn is_in_backoff(&self, at: Instant, responded: Option<Instant>) -> bool {
+        self.failed.is_some_and(|failed| at < failed + BACKOFF_AFTER_FAILURE && responded < Some(failed))
     }
 
-    /// True if a use is to be reported now.
-    fn tell(&mut self, at: Instant) -> bool {
-        let due = self.told.is_none_or(|told| at.saturating_duration_since(told) >= REPORT_INTERVAL);
+    /// True if a use has to be reported now. The time is recorded.
+    fn report_use(&mut self, at: Instant) -> bool {
+        let due =
+            self.reported.is_none_or(|reported| at.saturating_duration_since(reported) >= REPORT_INTERVAL);
         if due {
-            self.told = Some(at);
+            self.reported = Some(at);
         }
         due
     }

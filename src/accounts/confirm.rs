@@ -1,5 +1,5 @@
-//! Confirmation of moved credentials: a credential that is bound to other origins than the files lead to now is bound to
-//! the current ones, after its owner or an admin has confirmed that. The secret itself stays.
+//! Confirmation of origins. The files may lead to origins that a credential is not bound to. Its owner or an admin can
+//! confirm them, which binds the credential to the current origins. The secret itself does not change.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
-use super::{Actor, MasterKey, credentials, seal::AssociatedData};
+use super::{Actor, MasterKey, credentials, encryption::AssociatedData};
 use crate::{
     fields::{DeclaredFields, UnknownField},
     name::Owner,
@@ -30,11 +30,11 @@ pub struct Confirmed {
 /// Why the confirmation failed or is incomplete.
 #[derive(Debug, Error)]
 pub enum ConfirmError {
-    /// No file has such a field.
+    /// No provider file declares the field or section.
     #[error(transparent)]
     Unknown(#[from] UnknownField),
     /// The master key was replaced, or the credentials keep changing.
-    #[error("the credentials change at the same time, or the master key has been replaced: try again")]
+    #[error("the credentials were changed at the same time, or the master key was replaced: try again")]
     Contended,
     /// The store failed.
     #[error(transparent)]
@@ -72,9 +72,9 @@ impl CredentialSelector<'_> {
 
 /// The current origins of a credential; none if it is bound to all of them already.
 pub fn unconfirmed_origins<'k>(known: &'k DeclaredFields, one: &SealedCredential) -> Option<&'k [String]> {
-    let today = &known.find(&one.section, &one.field).ok()?.origins;
-    let saved = one.origins.as_deref().unwrap_or_default();
-    today.iter().any(|origin| !saved.contains(origin)).then_some(today)
+    let current = &known.find(&one.section, &one.field).ok()?.origins;
+    let bound_to = one.origins.as_deref().unwrap_or_default();
+    current.iter().any(|origin| !bound_to.contains(origin)).then_some(current)
 }
 
 /// Binds an owner's moved credentials to the current origins. Returns the result by `section.field`. Credentials that
@@ -92,15 +92,15 @@ pub async fn confirm(
     for _ in 0..ATTEMPTS {
         let mut lost = false;
         for old in store.credentials(owner).await?.iter().filter(|one| which.names(one)) {
-            let Some(today) = unconfirmed_origins(known, old) else { continue };
+            let Some(current) = unconfirmed_origins(known, old) else { continue };
             let Ok(stored) = credentials::decrypt_credential(key, old) else { continue };
             let name = format!("{}.{}", old.section, old.field);
-            let one = Confirmed { from: old.origins.clone().unwrap_or_default(), to: today.to_vec() };
+            let one = Confirmed { from: old.origins.clone().unwrap_or_default(), to: current.to_vec() };
             let detail = json!({ "field": name, "from": one.from, "to": one.to });
             let act = actor.act("credentials.confirm", owner, detail);
-            let place =
-                AssociatedData { owner, section: &old.section, field: &old.field, origins: Some(today) };
-            let new = credentials::encrypt_credential(key, place, &stored, old.updated_at_ms);
+            let data =
+                AssociatedData { owner, section: &old.section, field: &old.field, origins: Some(current) };
+            let new = credentials::encrypt_credential(key, data, &stored, old.updated_at_ms);
             // A credential that is set meanwhile is bound to the current origins already, and wins.
             if store.swap_credential(&new, &old.sealed, &key.id(), SwapReason::Confirm(&act)).await? {
                 confirmed.insert(name, one);

@@ -1,14 +1,14 @@
 //! A stored credential: validation of input, the plaintext inside an encrypted blob, and the mask for people. No message
 //! contains a value.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::expiry;
+use super::{expiry, json_secret::JsonSecret};
 use crate::{clock::utc, secret::Secret};
 
 /// Maximum length of a secret, in bytes. Many servers limit the whole request head to 8 KiB.
@@ -41,11 +41,11 @@ pub enum StoredCredential {
 /// One owner's credentials, by section and field. A sorted vector: most owners have one or two, and 100,000 owners are
 /// cached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Credentials(Vec<Saved>);
+pub struct Credentials(Vec<BoundCredential>);
 
-/// A stored credential, and the origins that it was saved for.
+/// A stored credential, and the origins that it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Saved {
+struct BoundCredential {
     section: Box<str>,
     field: Box<str>,
     stored: StoredCredential,
@@ -58,13 +58,13 @@ pub enum BadCredential {
     /// An empty secret.
     #[error("{what} is empty: give 1 to {MAX_SECRET_BYTES} characters")]
     Empty {
-        /// Which part.
+        /// The part that is refused.
         what: String,
     },
     /// A secret that is too long.
     #[error("{what} has {bytes} bytes: at most {MAX_SECRET_BYTES} are stored")]
     TooLong {
-        /// Which part.
+        /// The part that is refused.
         what: String,
         /// Its length.
         bytes: usize,
@@ -74,7 +74,7 @@ pub enum BadCredential {
         "{what} has a forbidden character at position {position}: printable ASCII only, without spaces or line breaks"
     )]
     Character {
-        /// Which part.
+        /// The part that is refused.
         what: String,
         /// Counted from one, in characters.
         position: usize,
@@ -87,7 +87,7 @@ pub enum BadCredential {
         "an OAuth login is given as JSON, `{{\"accessToken\", \"refreshToken\", \"expiresAt\"}}`: {problem}"
     )]
     Json {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }
@@ -95,13 +95,13 @@ pub enum BadCredential {
 // === impl Stored ===
 
 impl StoredCredential {
-    /// A secret as typed or piped in; one line break at its end does not count.
+    /// A secret as typed or piped in. One line break at its end is removed.
     pub fn plain(text: &str) -> Result<Self, BadCredential> {
         let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
         Self::exact(text)
     }
 
-    /// A secret as it stands.
+    /// A secret, unchanged.
     pub fn exact(text: &str) -> Result<Self, BadCredential> {
         if is_mask(text) {
             return Err(BadCredential::Mask);
@@ -109,7 +109,7 @@ impl StoredCredential {
         checked("the secret", text).map(Self::Plain)
     }
 
-    /// An OAuth login: the canonical JSON, or another document in which the JSON pointers of `paste` lead to the values of
+    /// An OAuth login in the canonical JSON, or in another document. The JSON pointers of `paste` then lead to the values of
     /// the canonical keys.
     pub fn oauth(text: &str, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
         Self::oauth_value(&parsed(text)?, paste)
@@ -126,7 +126,7 @@ impl StoredCredential {
     }
 
     fn login(value: &Value, paste: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
-        let Value::Object(object) = value else { return Err(json_error("it is no object")) };
+        let Value::Object(object) = value else { return Err(json_error("it is not an object")) };
         let unknown = object.keys().find(|key| !CANONICAL_KEYS.contains(&key.as_str()));
         let pasted = paste.get("accessToken").and_then(|pointer| value.pointer(pointer));
         match (unknown, pasted) {
@@ -134,9 +134,9 @@ impl StoredCredential {
                 Self::from_parts(|key| paste.get(key).and_then(|pointer| value.pointer(pointer)))
             }
             (Some(_), None) if is_mask_of_login(object) => Err(BadCredential::Mask),
-            (Some(_), None) if object.keys().any(|key| begins(paste, key)) => {
+            (Some(_), None) if object.keys().any(|key| starts_with_key(paste, key)) => {
                 let pointer = paste.get("accessToken").map(String::as_str).unwrap_or_default();
-                Err(json_error(format!("`{pointer}` is missing: is this all of it?")))
+                Err(json_error(format!("`{pointer}` is missing: is the text complete?")))
             }
             (Some(key), None) => Err(unknown_key(key)),
             (None, _) => Self::from_parts(|key| object.get(key)),
@@ -147,11 +147,11 @@ impl StoredCredential {
         let part = |key: &str| part(key).filter(|value| !value.is_null());
         let secret = |key: &str| -> Result<Option<Secret>, BadCredential> {
             let Some(value) = part(key) else { return Ok(None) };
-            let text = value.as_str().ok_or_else(|| json_error(format!("`{key}` is no string")))?;
+            let text = value.as_str().ok_or_else(|| json_error(format!("`{key}` is not a string")))?;
             checked(&format!("`{key}`"), text).map(Some)
         };
         let expires_at = part("expiresAt").map(|value| {
-            value.as_u64().ok_or_else(|| json_error("`expiresAt` is no count of milliseconds since 1970"))
+            value.as_u64().ok_or_else(|| json_error("`expiresAt` is not a number of milliseconds since 1970"))
         });
         let access_token = secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?;
         let expires_at_ms = expires_at.transpose()?.or_else(|| expiry::expiry_of(&access_token));
@@ -230,12 +230,12 @@ impl StoredCredential {
 
 /// An OAuth login inside a blob. Borrowed, so that the secrets are not copied.
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PlainLogin<'a> {
     #[serde(borrow)]
-    access_token: Cow<'a, str>,
+    access_token: JsonSecret<'a>,
     #[serde(borrow)]
-    refresh_token: Option<Cow<'a, str>>,
+    refresh_token: Option<JsonSecret<'a>>,
     expires_at: Option<u64>,
 }
 
@@ -273,7 +273,7 @@ fn is_mask_of_login(object: &Map<String, Value>) -> bool {
 }
 
 /// True if one of the pointers starts with this key.
-fn begins(paste: &BTreeMap<String, String>, key: &str) -> bool {
+fn starts_with_key(paste: &BTreeMap<String, String>, key: &str) -> bool {
     paste.values().any(|pointer| pointer.split('/').nth(1) == Some(key))
 }
 
@@ -311,44 +311,44 @@ fn unknown_key(key: &str) -> BadCredential {
 impl Credentials {
     /// The credential of a field.
     pub fn get(&self, section: &str, field: &str) -> Option<&StoredCredential> {
-        self.saved(section, field).map(|saved| &saved.stored)
+        self.bound(section, field).map(|bound| &bound.stored)
     }
 
     /// The credential of a field, and the origins that it is bound to.
     pub fn find(&self, section: &str, field: &str) -> Option<(&StoredCredential, &[String])> {
-        self.saved(section, field).map(|saved| (&saved.stored, &*saved.origins))
+        self.bound(section, field).map(|bound| (&bound.stored, &*bound.origins))
     }
 
     /// The origins that a field's credential is bound to. Empty if there is none, or if it is older than origin binding.
     pub fn origins(&self, section: &str, field: &str) -> &[String] {
-        self.saved(section, field).map(|saved| &*saved.origins).unwrap_or_default()
+        self.bound(section, field).map(|bound| &*bound.origins).unwrap_or_default()
     }
 
-    fn saved(&self, section: &str, field: &str) -> Option<&Saved> {
-        self.place(section, field).ok().map(|at| &self.0[at])
+    fn bound(&self, section: &str, field: &str) -> Option<&BoundCredential> {
+        self.position(section, field).ok().map(|at| &self.0[at])
     }
 
     /// The index of a field, or the index to insert it at.
-    fn place(&self, section: &str, field: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|saved| (&*saved.section, &*saved.field).cmp(&(section, field)))
+    fn position(&self, section: &str, field: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|bound| (&*bound.section, &*bound.field).cmp(&(section, field)))
     }
 
     /// Sets a field.
     pub fn insert(&mut self, section: String, field: String, stored: StoredCredential, origins: Vec<String>) {
-        let place = self.place(&section, &field);
-        let saved = Saved { section: section.into(), field: field.into(), stored, origins };
-        match place {
-            Ok(at) => self.0[at] = saved,
+        let position = self.position(&section, &field);
+        let bound = BoundCredential { section: section.into(), field: field.into(), stored, origins };
+        match position {
+            Ok(at) => self.0[at] = bound,
             Err(at) => {
                 self.0.reserve_exact(1);
-                self.0.insert(at, saved);
+                self.0.insert(at, bound);
             }
         }
     }
 
     /// All fields (section, field, credential), ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &StoredCredential)> {
-        self.0.iter().map(|saved| (&*saved.section, &*saved.field, &saved.stored))
+        self.0.iter().map(|bound| (&*bound.section, &*bound.field, &bound.stored))
     }
 }
 

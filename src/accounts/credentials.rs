@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Actor, Credentials, MasterKey, StoredCredential,
-    seal::{AssociatedData, DecryptError},
+    encryption::{AssociatedData, DecryptError},
 };
 use crate::{
     name::Owner,
@@ -84,8 +84,8 @@ pub(super) fn audit_entry(edit: &Edit) -> Value {
 pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
     match edit {
         Edit::Set { section, field, stored, origins } => {
-            let place = AssociatedData { owner, section, field, origins: Some(origins) };
-            CredentialChange::Put(encrypt_credential(key, place, stored, updated_at_ms))
+            let data = AssociatedData { owner, section, field, origins: Some(origins) };
+            CredentialChange::Put(encrypt_credential(key, data, stored, updated_at_ms))
         }
         Edit::Remove { section, field } => {
             CredentialChange::Remove { section: section.clone(), field: field.clone() }
@@ -97,16 +97,16 @@ pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_
 /// Encrypts the credential of a field.
 pub(super) fn encrypt_credential(
     key: &MasterKey,
-    place: AssociatedData<'_>,
+    data: AssociatedData<'_>,
     stored: &StoredCredential,
     updated_at_ms: u64,
 ) -> SealedCredential {
     SealedCredential {
-        owner: place.owner.clone(),
-        section: place.section.to_owned(),
-        field: place.field.to_owned(),
-        sealed: key.seal(place, &stored.to_plaintext()),
-        origins: place.origins.map(<[String]>::to_vec),
+        owner: data.owner.clone(),
+        section: data.section.to_owned(),
+        field: data.field.to_owned(),
+        sealed: key.encrypt(data, &stored.to_plaintext()),
+        origins: data.origins.map(<[String]>::to_vec),
         updated_at_ms,
     }
 }
@@ -128,12 +128,12 @@ pub async fn read_credentials(
     key: &MasterKey,
     owner: &Owner,
 ) -> Result<(Credentials, Vec<Unreadable>), StoreError> {
-    let (credentials, unreadable) = open_all(key, store.credentials(owner).await?);
+    let (credentials, unreadable) = decrypt_all(key, store.credentials(owner).await?);
     Ok((credentials.into_iter().next().map(|(_, own)| own).unwrap_or_default(), unreadable))
 }
 
 /// Decrypts credentials: by owner, in order of precedence.
-pub(super) fn open_all(
+pub(super) fn decrypt_all(
     key: &MasterKey,
     sealed: Vec<SealedCredential>,
 ) -> (Vec<(Owner, Credentials)>, Vec<Unreadable>) {
@@ -159,6 +159,6 @@ pub fn decrypt_credential(
 ) -> Result<StoredCredential, DecryptError> {
     let SealedCredential { owner, section, field, sealed, origins, .. } = sealed;
     let plaintext =
-        key.open(AssociatedData { owner, section, field, origins: origins.as_deref() }, sealed)?;
+        key.decrypt(AssociatedData { owner, section, field, origins: origins.as_deref() }, sealed)?;
     StoredCredential::from_plaintext(&plaintext).ok_or(DecryptError::Unknown)
 }

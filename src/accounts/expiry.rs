@@ -1,4 +1,4 @@
-//! When an access token expires.
+//! The expiry time of an access token.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde::Deserialize;

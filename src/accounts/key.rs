@@ -1,8 +1,8 @@
-//! Loads the master key: from the environment, a file or a systemd credential; otherwise from `master-key` in the data
-//! directory, which is created at first use. The store records the key's id: no key is created after that, and a key that
-//! does not match changes nothing.
+//! Loads the master key from the environment, a file or a systemd credential. If none is given, the key is in the file
+//! `master-key` in the data directory, which is created at first use.
 //!
-//! It reads no environment variable: their values are arguments.
+//! The store records the key's id. After that, no key is created, and a key with another id is refused. This module reads
+//! no environment variables: their values are arguments.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::seal::MasterKey;
+use super::encryption::MasterKey;
 use crate::{
     secret::Secret,
     store::{
@@ -75,10 +75,10 @@ pub enum KeyError {
         other: String,
         /// Its id.
         other_id: String,
-        /// The id of the key that the store knows.
+        /// The id of the key that the store records.
         recorded: Option<String>,
     },
-    /// The key that the store records is missing.
+    /// The recorded key is missing.
     #[error(
         "the store was set up with the master key `{id}`, and `{}` is missing: set {VARIABLE} to it, or put the file back",
         path.display()
@@ -86,19 +86,19 @@ pub enum KeyError {
     Missing {
         /// The key file.
         path: PathBuf,
-        /// The id of the key that the store knows.
+        /// The id of the key that the store records.
         id: String,
     },
     /// Another key than the one that the store records.
     #[error(
-        "{origin} holds the master key with id `{given}`, but the store was set up with `{recorded}`: give that one, or remove all credentials and start the server with the other"
+        "{origin} holds the master key with id `{given}`, but the store was set up with `{recorded}`: provide that key, or remove all credentials and start the server with the other key"
     )]
     Mismatch {
         /// The source of the key.
         origin: String,
         /// Its id.
         given: String,
-        /// The id of the key that the store knows.
+        /// The id of the key that the store records.
         recorded: String,
     },
     /// A rotation is in progress, and its next key is missing.
@@ -120,7 +120,7 @@ pub enum KeyError {
     },
     /// The source of the key still has the previous one.
     #[error(
-        "the master key `{id}` is already in use, from `{}`: move it to where the old key is given, and start the server with it before another rotation",
+        "an earlier rotation is incomplete: the current master key `{id}` is only in `{}`. Copy it to where the old key comes from, and restart the server, before another rotation",
         path.display()
     )]
     NotMovedYet {
@@ -154,7 +154,7 @@ fn of_store(recorded: Option<&str>) -> String {
 
 /// A key and its source.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct SourcedKey {
     pub(super) key: MasterKey,
     pub(super) origin: String,
 }
@@ -168,20 +168,20 @@ impl MasterKey {
         let _lock = DirLock::acquire(data_dir).await?;
         // `Store::open` reports errors of the store itself.
         let probe = probe(data_dir).await.ok().flatten().unwrap_or_default();
-        let at_hand = AtHand::read(sources, data_dir, &probe.keys)?;
+        let available = AvailableKeys::read(sources, data_dir, &probe.keys)?;
         if let Some(id) = &probe.keys.next {
-            at_hand.next(id, data_dir)?;
+            available.next(id, data_dir)?;
         }
-        match choose(at_hand, &probe.keys)? {
+        match choose(available, &probe.keys)? {
             Some(found) if probe.sealed => fits(&found, probe.keys.current),
             Some(_) => Ok(()),
             None => missing(data_dir, probe.keys.current),
         }
     }
 
-    /// Loads the server's key: the given one, or the one in the data directory, which is created if the store has never
-    /// recorded any. While nothing is encrypted, it may differ from the recorded one. Finishes a completed rotation's
-    /// cleanup.
+    /// Loads the server's key: the given one, or the one in the data directory. That one is created if the store has never
+    /// recorded a key. While nothing is encrypted, the key may differ from the recorded one. Also finishes the cleanup of a
+    /// completed rotation.
     pub async fn load(sources: &KeySources, data_dir: &Path, store: &Store) -> Result<Self, KeyError> {
         let key = Self::load_as(sources, data_dir, store, ReplaceKey::IfNothingSealed).await?;
         if let Some(why) = key.lock_error() {
@@ -198,13 +198,13 @@ impl MasterKey {
                 let next = data_dir.join(NEXT_FILE).display().to_string();
                 tracing::warn!(
                     next,
-                    "{origin} holds a master key that was replaced: put the one in `next` there; that file goes when it is found there"
+                    "{origin} holds a master key that was replaced: copy the key from the file `next` there; the next start then removes that file"
                 );
-            } else if let Some(left) = private(&data_dir.join(FILE))?.filter(|left| left.key.id() != key.id())
-            {
+            } else if private(&data_dir.join(FILE))?.is_some_and(|unused| unused.key.id() != key.id()) {
                 tracing::warn!(
-                    "{} holds another master key than the one that is used: take it away",
-                    left.origin
+                    file = %data_dir.join(FILE).display(),
+                    current = key.id(),
+                    "a master key that is not in use was found: remove the file"
                 );
             }
         }
@@ -226,14 +226,14 @@ impl MasterKey {
         // Two processes at their first start must not each create a key.
         let lock = DirLock::acquire(data_dir).await?;
         let ids = store.key_ids().await?;
-        let at_hand = AtHand::read(sources, data_dir, &ids)?;
-        let next = ids.next.as_deref().map(|id| at_hand.next(id, data_dir)).transpose()?;
-        let found = if let Some(found) = choose(at_hand, &ids)? {
+        let available = AvailableKeys::read(sources, data_dir, &ids)?;
+        let next = ids.next.as_deref().map(|id| available.next(id, data_dir)).transpose()?;
+        let found = if let Some(found) = choose(available, &ids)? {
             found
         } else {
             missing(data_dir, ids.current)?;
             let path = data_dir.join(FILE);
-            Found { key: make_file(&lock, &path)?, origin: quoted(&path) }
+            SourcedKey { key: make_file(&lock, &path)?, origin: quoted(&path) }
         };
         if !store.adopt_master_key(&found.key.id(), replace).await? {
             fits(&found, store.master_key_id().await?)?;
@@ -246,14 +246,14 @@ impl MasterKey {
 }
 
 /// The keys that are available.
-struct AtHand {
+struct AvailableKeys {
     /// The given key, or that of the data directory.
-    first: Option<Found>,
+    first: Option<SourcedKey>,
     /// The others.
-    others: Vec<Found>,
+    others: Vec<SourcedKey>,
 }
 
-impl AtHand {
+impl AvailableKeys {
     fn read(sources: &KeySources, data_dir: &Path, ids: &KeyIds) -> Result<Self, KeyError> {
         let given = sources.given(ids.current.as_deref())?;
         let mut others = Vec::new();
@@ -270,28 +270,28 @@ impl AtHand {
         Ok(Self { first, others })
     }
 
-    fn with(&self, id: &str) -> Option<&Found> {
+    fn with(&self, id: &str) -> Option<&SourcedKey> {
         self.first.iter().chain(&self.others).find(|found| found.key.id() == id)
     }
 
     /// The next key of a rotation in progress.
-    fn next(&self, id: &str, data_dir: &Path) -> Result<Found, KeyError> {
+    fn next(&self, id: &str, data_dir: &Path) -> Result<SourcedKey, KeyError> {
         let missing = || KeyError::NextKeyMissing { path: data_dir.join(NEXT_FILE), id: id.to_owned() };
         self.with(id).cloned().ok_or_else(missing)
     }
 }
 
 /// The key that the store records, or the first available one.
-fn choose(at_hand: AtHand, ids: &KeyIds) -> Result<Option<Found>, KeyError> {
-    let known = ids.current.as_deref().and_then(|id| at_hand.with(id)).cloned();
+fn choose(available: AvailableKeys, ids: &KeyIds) -> Result<Option<SourcedKey>, KeyError> {
+    let known = ids.current.as_deref().and_then(|id| available.with(id)).cloned();
     if known.is_none() && ids.next.is_some() {
         // During a rotation only these two keys are valid.
-        return at_hand.first.map(|found| fits(&found, ids.current.clone()).map(|()| found)).transpose();
+        return available.first.map(|found| fits(&found, ids.current.clone()).map(|()| found)).transpose();
     }
-    Ok(known.or(at_hand.first))
+    Ok(known.or(available.first))
 }
 
-fn fits(found: &Found, recorded: Option<String>) -> Result<(), KeyError> {
+fn fits(found: &SourcedKey, recorded: Option<String>) -> Result<(), KeyError> {
     let given = found.key.id();
     match recorded {
         Some(recorded) if recorded != given => {
@@ -350,7 +350,7 @@ pub(super) fn clean_up_next_key_file(
     }
 }
 
-/// Ensures that the next key's file holds a key: that of `from` if given, or the one already there, or a new one.
+/// Ensures that the next key's file holds a key: that of `from`, or the one already there, or a new one.
 pub(super) fn provide_next(
     lock: &DirLock,
     data_dir: &Path,
@@ -399,7 +399,7 @@ pub(super) fn next(data_dir: &Path) -> Result<Option<MasterKey>, KeyError> {
 
 impl KeySources {
     /// The given key, from any source. Fails if sources differ.
-    pub(super) fn given(&self, recorded: Option<&str>) -> Result<Option<Found>, KeyError> {
+    pub(super) fn given(&self, recorded: Option<&str>) -> Result<Option<SourcedKey>, KeyError> {
         let mut given = self.read()?.into_iter();
         let Some(first) = given.next() else { return Ok(None) };
         match given.find(|other| other.key.id() != first.key.id()) {
@@ -415,7 +415,7 @@ impl KeySources {
     }
 
     /// All given keys, in order of precedence.
-    fn read(&self) -> Result<Vec<Found>, KeyError> {
+    fn read(&self) -> Result<Vec<SourcedKey>, KeyError> {
         let variable = self.variable.as_ref().map(|text| parse(text, VARIABLE.to_owned())).transpose()?;
         let file = self.file.as_deref().map(|path| self.named(path)).transpose()?;
         let credential = match &self.credentials {
@@ -425,23 +425,23 @@ impl KeySources {
         Ok([variable, file, credential].into_iter().flatten().collect())
     }
 
-    fn named(&self, path: &Path) -> Result<Found, KeyError> {
+    fn named(&self, path: &Path) -> Result<SourcedKey, KeyError> {
         let below = self.credentials.as_deref().is_some_and(|dir| path.starts_with(dir));
         let found = if below { credential(path)? } else { private(path)? };
         found.ok_or_else(|| KeyError::SettingsFileMissing { path: path.to_owned() })
     }
 }
 
-/// Reads the systemd credential. Its mode is not checked: systemd grants access by an access control list, which shows as
-/// a right of the group.
-fn credential(path: &Path) -> Result<Option<Found>, KeyError> {
+/// Reads a systemd credential. Its mode is not checked. Systemd grants access by an access control list, which the mode
+/// shows as a right of the group.
+fn credential(path: &Path) -> Result<Option<SourcedKey>, KeyError> {
     match read_small(path, Readers::Any)? {
         PrivateFile::Text(text) => parse(&text, quoted(path)).map(Some),
         PrivateFile::Missing | PrivateFile::Exposed { .. } => Ok(None),
     }
 }
 
-fn private(path: &Path) -> Result<Option<Found>, KeyError> {
+fn private(path: &Path) -> Result<Option<SourcedKey>, KeyError> {
     match read_private(path)? {
         PrivateFile::Text(text) => parse(&text, quoted(path)).map(Some),
         PrivateFile::Exposed { mode } => Err(KeyError::Exposed { path: path.to_owned(), mode }),
@@ -449,9 +449,9 @@ fn private(path: &Path) -> Result<Option<Found>, KeyError> {
     }
 }
 
-fn parse(text: &Secret, origin: String) -> Result<Found, KeyError> {
+fn parse(text: &Secret, origin: String) -> Result<SourcedKey, KeyError> {
     match MasterKey::from_hex(text.expose().trim_ascii()) {
-        Some(key) => Ok(Found { key, origin }),
+        Some(key) => Ok(SourcedKey { key, origin }),
         None => Err(KeyError::Malformed { origin }),
     }
 }

@@ -1,5 +1,5 @@
-//! Times of last use of tokens: workers report them over a bounded queue, and they are written in batches. Nothing waits
-//! for it. A report that does not fit is dropped; the next use reports again.
+//! The times of last use of tokens. Workers report them over a bounded queue; a task writes them in batches. No request
+//! waits for it. A report is dropped if the queue is full; the next use is reported again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,11 +13,11 @@ use crate::store::TokenHash;
 
 /// Interval of writes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
-/// Batch size of a write, since other changes wait meanwhile.
+/// Batch size of a write. Other changes of the store wait meanwhile.
 const BATCH: usize = 500;
-/// Capacity of the queue, and of the unwritten times.
+/// Capacity of the queue, and maximum number of unwritten times.
 const QUEUE: usize = 4096;
-const MAX_KEPT: usize = 100_000;
+const MAX_UNWRITTEN: usize = 100_000;
 
 /// A use of a token: its hash, and the time in milliseconds since 1970.
 pub(super) type Use = (TokenHash, u64);
@@ -27,38 +27,38 @@ pub(super) fn channel() -> (mpsc::Sender<Use>, mpsc::Receiver<Use>) {
 }
 
 /// Collects and writes uses until the last sender is gone.
-pub(super) async fn note(directory: &impl Directory, mut told: mpsc::Receiver<Use>) {
+pub(super) async fn collect(directory: &impl Directory, mut uses: mpsc::Receiver<Use>) {
     let mut ticks = interval(WRITE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut kept = HashMap::new();
+    let mut unwritten = HashMap::new();
     loop {
         tokio::select! {
-            used = told.recv() => match used {
-                Some(used) => keep(&mut kept, used),
+            report = uses.recv() => match report {
+                Some(report) => insert(&mut unwritten, report),
                 None => break,
             },
-            _ = ticks.tick() => write(directory, &mut kept).await,
+            _ = ticks.tick() => write(directory, &mut unwritten).await,
         }
     }
-    write(directory, &mut kept).await;
+    write(directory, &mut unwritten).await;
 }
 
-fn keep(kept: &mut HashMap<TokenHash, u64>, (hash, at_ms): Use) {
-    if kept.len() < MAX_KEPT || kept.contains_key(&hash) {
-        kept.insert(hash, at_ms);
+fn insert(unwritten: &mut HashMap<TokenHash, u64>, (hash, at_ms): Use) {
+    if unwritten.len() < MAX_UNWRITTEN || unwritten.contains_key(&hash) {
+        unwritten.insert(hash, at_ms);
     }
 }
 
-/// Writes all. Times that cannot be written are kept for the next interval.
-async fn write(directory: &impl Directory, kept: &mut HashMap<TokenHash, u64>) {
-    let all: Vec<Use> = kept.iter().map(|(hash, at_ms)| (*hash, *at_ms)).collect();
+/// Writes all. Times that cannot be written are unwritten for the next interval.
+async fn write(directory: &impl Directory, unwritten: &mut HashMap<TokenHash, u64>) {
+    let all: Vec<Use> = unwritten.iter().map(|(hash, at_ms)| (*hash, *at_ms)).collect();
     for batch in all.chunks(BATCH) {
         if let Err(error) = directory.record_last_use(batch).await {
             tracing::warn!(%error, "writing the times of last use failed; retried in 30 s");
             return;
         }
         for (hash, _) in batch {
-            kept.remove(hash);
+            unwritten.remove(hash);
         }
     }
 }

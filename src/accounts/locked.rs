@@ -1,5 +1,5 @@
-//! Locked memory for a key: on pages of its own, excluded from swap (`mlock`) if the system's limits allow it, and zeroed
-//! before it is freed.
+//! Locked memory for a key: a page of its own, kept out of swap (`mlock`) and zeroed before it is freed. If the
+//! system's limits forbid locking, the key is held in normal memory.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Locked {
         &self.0.page.0[..32]
     }
 
-    /// The reason why they may be written to swap; none if they never are.
+    /// The error that kept them from being locked; none if they are never written to swap.
     pub(super) fn lock_error(&self) -> Option<&str> {
         self.0.guard.as_ref().err().map(String::as_str)
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     /// True if the system reports these bytes as locked.
-    fn stays(bytes: &[u8]) -> bool {
+    fn is_locked(bytes: &[u8]) -> bool {
         let at = bytes.as_ptr().addr();
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mut here = false;
@@ -70,17 +70,17 @@ mod tests {
     }
 
     #[test]
-    fn clones_share_one_place_that_stays_in_memory_till_the_last_is_gone() {
+    fn clones_share_locked_memory_until_the_last_is_dropped() {
         let one = Locked::new(&Zeroizing::new([7; 32]));
         if let Some(why) = one.lock_error() {
-            eprintln!("not tested here, where memory cannot be locked: {why}");
+            eprintln!("skipped: memory cannot be locked here: {why}");
             return;
         }
         let (two, other) = (one.clone(), Locked::new(&Zeroizing::new([8; 32])));
         assert_eq!(two.expose().as_ptr(), one.expose().as_ptr());
-        assert!(stays(one.expose()) && stays(other.expose()) && !stays(&[0; 32]));
+        assert!(is_locked(one.expose()) && is_locked(other.expose()) && !is_locked(&[0; 32]));
         drop((one, other));
-        assert!(stays(two.expose()), "another one's end is not its own");
+        assert!(is_locked(two.expose()), "dropping one key does not unlock another");
         assert_eq!(two.expose(), [7; 32]);
     }
 }

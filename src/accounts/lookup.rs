@@ -1,7 +1,7 @@
-//! Authentication: finds the caller of a presented token. A worker's cache answers; a cold lookup is a message to the one
-//! task on the control runtime that reads the store. `watch` runs beside it for cache invalidation.
+//! Authentication: finds the caller of a presented token. A worker looks into its cache first. A cache miss becomes a
+//! message to the one task that reads the store, on the control runtime. `watch` runs beside it for cache invalidation.
 //!
-//! Every wait has a deadline and every queue a bound.
+//! Every wait has a deadline, and every queue a bound. Read next: `cache`, `single_flight`, `watch`.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,11 +16,11 @@ use tokio::{
 
 use super::{
     Caller, CallerToken, MasterKey,
-    cache::{Entries, Known, LocalCache, Recall, Remembered, TokenCache},
+    cache::{CacheResult, Cached, Entries, Known, LocalCache, TokenCache},
     credentials,
     directory::Directory,
     last_used::{self, Use},
-    single_flight::{NoAnswer, Role},
+    single_flight::{LookupFailed, Role},
     token::Candidates,
     watch::{StoreView, fill, watch},
 };
@@ -34,16 +34,18 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Deadline of a lookup if a stale entry could serve.
 const STALE_DEADLINE: Duration = Duration::from_millis(500);
-const MAX_WAITING: usize = 1024;
+/// Capacity of each queue.
+const QUEUE: usize = 1024;
+/// Maximum concurrent lookups.
 const MAX_RUNNING: usize = 16;
 
 /// The handle for authentication. Cheap to clone; each worker has one, and a [`LocalCache`].
 #[derive(Debug, Clone)]
 pub struct Authenticator {
-    asks: mpsc::Sender<Ask>,
-    /// Lookups of callers who were known. They go first, so that a flood of wrong tokens can neither delay known callers
-    /// nor keep a revoked one alive.
-    rechecks: mpsc::Sender<Ask>,
+    lookups: mpsc::Sender<LookupRequest>,
+    /// Lookups of callers with a stale entry. They have priority: a flood of wrong tokens must neither delay known callers
+    /// nor keep a revoked token valid.
+    rechecks: mpsc::Sender<LookupRequest>,
     /// Uses of tokens.
     used: mpsc::Sender<Use>,
     view: Arc<StoreView>,
@@ -51,23 +53,23 @@ pub struct Authenticator {
 
 /// The receiving end.
 #[derive(Debug)]
-struct Waiting {
-    asks: mpsc::Receiver<Ask>,
-    rechecks: mpsc::Receiver<Ask>,
+struct Receivers {
+    lookups: mpsc::Receiver<LookupRequest>,
+    rechecks: mpsc::Receiver<LookupRequest>,
     used: mpsc::Receiver<Use>,
 }
 
 #[derive(Debug)]
-enum Ask {
-    Caller { candidates: Candidates, reply: oneshot::Sender<Reply<Arc<Caller>>> },
-    Admin { hash: TokenHash, reply: oneshot::Sender<Reply<Arc<AdminTokenId>>> },
+enum LookupRequest {
+    Caller { candidates: Candidates, reply: oneshot::Sender<LookupReply<Arc<Caller>>> },
+    Admin { hash: TokenHash, reply: oneshot::Sender<LookupReply<Arc<AdminTokenId>>> },
 }
 
-type Reply<T> = Result<Answer<T>, StoreError>;
+type LookupReply<T> = Result<LookupResult<T>, StoreError>;
 
 #[derive(Debug)]
-struct Answer<T> {
-    /// The candidate that is known, and its value.
+struct LookupResult<T> {
+    /// The first candidate that is known, and its value.
     known: Option<(TokenHash, Known<T>)>,
     /// The invalidation version before the store was read.
     version: u64,
@@ -83,18 +85,21 @@ impl Authenticator {
         key: MasterKey,
         grace: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (accounts, waiting) = Self::new(directory.invalidations(), grace);
-        let task = run(Arc::new(directory), key, waiting, Arc::clone(&accounts.view));
-        (accounts, task)
+        let (authenticator, receivers) = Self::new(directory.invalidations(), grace);
+        let task = run(Arc::new(directory), key, receivers, Arc::clone(&authenticator.view));
+        (authenticator, task)
     }
 
-    fn new(invalidations: InvalidationCounter, grace: Duration) -> (Self, Waiting) {
-        let (asks, waiting_asks) = mpsc::channel(MAX_WAITING);
-        let (rechecks, waiting_rechecks) = mpsc::channel(MAX_WAITING);
-        let (used, waiting_used) = last_used::channel();
+    fn new(invalidations: InvalidationCounter, grace: Duration) -> (Self, Receivers) {
+        let (lookups, lookups_receiver) = mpsc::channel(QUEUE);
+        let (rechecks, rechecks_receiver) = mpsc::channel(QUEUE);
+        let (used, used_receiver) = last_used::channel();
         let view = StoreView::new(invalidations, grace);
-        let accounts = Self { asks, rechecks, used, view: Arc::new(view) };
-        (accounts, Waiting { asks: waiting_asks, rechecks: waiting_rechecks, used: waiting_used })
+        let authenticator = Self { lookups, rechecks, used, view: Arc::new(view) };
+        (
+            authenticator,
+            Receivers { lookups: lookups_receiver, rechecks: rechecks_receiver, used: used_receiver },
+        )
     }
 
     /// The caller with this token; `None` if the token is unknown. An error if the lookup failed.
@@ -104,7 +109,11 @@ impl Authenticator {
         presented: &str,
     ) -> Result<Option<Arc<Caller>>, StoreError> {
         let Some(candidates) = Candidates::of(presented) else { return Ok(None) };
-        self.answer(&cache.callers, candidates, |candidates, reply| Ask::Caller { candidates, reply }).await
+        self.resolve(&cache.callers, candidates, |candidates, reply| LookupRequest::Caller {
+            candidates,
+            reply,
+        })
+        .await
     }
 
     /// The admin token's id; `None` if it is unknown. No vendor's prefix is allowed.
@@ -114,140 +123,145 @@ impl Authenticator {
         presented: &str,
     ) -> Result<Option<Arc<AdminTokenId>>, StoreError> {
         let Some(hash) = Candidates::exactly(presented) else { return Ok(None) };
-        let ask = |hash: Candidates, reply| Ask::Admin { hash: hash.whole, reply };
-        self.answer(&cache.admins, hash, ask).await
+        let request = |hash: Candidates, reply| LookupRequest::Admin { hash: hash.whole, reply };
+        self.resolve(&cache.admins, hash, request).await
     }
 
-    async fn answer<T: Remembered>(
+    async fn resolve<T: Cached>(
         &self,
-        memory: &TokenCache<T>,
+        cache: &TokenCache<T>,
         candidates: Candidates,
-        ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
+        request: impl Fn(Candidates, oneshot::Sender<LookupReply<T>>) -> LookupRequest,
     ) -> Result<Option<T>, StoreError> {
-        let answer = self.recall_or_ask(memory, candidates, ask).await;
-        for hash in lock(&memory.answers).take_used() {
+        let found = self.find(cache, candidates, request).await;
+        for hash in lock(&cache.entries).take_used() {
             // If the queue is full, the next use reports it.
             let _ = self.used.try_send((hash, clock::now_ms()));
         }
-        answer
+        found
     }
 
-    async fn recall_or_ask<T: Remembered>(
+    async fn find<T: Cached>(
         &self,
-        memory: &TokenCache<T>,
+        cache: &TokenCache<T>,
         candidates: Candidates,
-        ask: impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
+        request: impl Fn(Candidates, oneshot::Sender<LookupReply<T>>) -> LookupRequest,
     ) -> Result<Option<T>, StoreError> {
         let version = self.view.invalidations.current();
-        let question = |candidates, queue, deadline| Query {
+        let query = |candidates, queue, deadline| Query {
             candidates,
             version,
             queue,
             until: tokio::time::Instant::now() + deadline,
         };
-        let recalled = lock(&memory.answers).recall(candidates, self.view.now());
-        match recalled {
-            Recall::Fresh(answer) => return Ok(answer),
-            Recall::Stale(key, value) => {
+        let cached = lock(&cache.entries).get(candidates, self.view.now());
+        match cached {
+            CacheResult::Hit(found) => return Ok(found),
+            CacheResult::Stale(key, value) => {
                 let known = candidates.only(key);
-                match ask_once(memory, question(known, &self.rechecks, STALE_DEADLINE), &ask).await {
-                    Ok(None) if known != candidates => {} // another one may be, by now
-                    Ok(answer) => return Ok(answer),
+                match lookup_once(cache, query(known, &self.rechecks, STALE_DEADLINE), &request).await {
+                    Ok(None) if known != candidates => {} // another candidate may be known by now
+                    Ok(found) => return Ok(found),
                     Err(_) => {
-                        lock(&memory.answers).pause(&key, Instant::now());
+                        lock(&cache.entries).back_off(&key, Instant::now());
                         return Ok(Some(value));
                     }
                 }
             }
-            Recall::Unknown => {}
+            CacheResult::Miss => {}
         }
-        if !self.view.filter.lets_through(candidates, self.view.started.elapsed()) {
+        if !self.view.filter.allows_lookup(candidates, self.view.started.elapsed()) {
             return Ok(None);
         }
-        ask_once(memory, question(candidates, &self.asks, DEADLINE), &ask).await
+        lookup_once(cache, query(candidates, &self.lookups, DEADLINE), &request).await
     }
 }
 
-/// A lookup to do.
+/// A lookup, and the queue and deadline for it.
 #[derive(Debug, Clone, Copy)]
 struct Query<'a> {
     candidates: Candidates,
-    /// The minimum version: older results do not count.
+    /// The current invalidation version. A lookup in flight of an older version is not joined.
     version: u64,
-    queue: &'a mpsc::Sender<Ask>,
+    queue: &'a mpsc::Sender<LookupRequest>,
     until: tokio::time::Instant,
 }
 
-/// Does the lookup, or waits for the same one in flight.
-async fn ask_once<T: Remembered>(
-    memory: &TokenCache<T>,
-    question: Query<'_>,
-    ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
+/// Single flight: does the lookup, or waits for the same one in flight.
+async fn lookup_once<T: Cached>(
+    cache: &TokenCache<T>,
+    query: Query<'_>,
+    request: &impl Fn(Candidates, oneshot::Sender<LookupReply<T>>) -> LookupRequest,
 ) -> Result<Option<T>, StoreError> {
     loop {
-        match memory.flights.join(question.candidates, question.version) {
-            Role::Ask(asking) => {
-                let asked = send(question, ask).await.map(|answer| keep(memory, question.candidates, answer));
-                asking.tell(asked.as_ref().map(Clone::clone).map_err(|_| NoAnswer));
-                return asked;
+        match cache.single_flight.join(query.candidates, query.version) {
+            Role::Leader(leader) => {
+                let result =
+                    send(query, request).await.map(|result| store_result(cache, query.candidates, result));
+                leader.publish(result.as_ref().map(Clone::clone).map_err(|_| LookupFailed));
+                return result;
             }
-            Role::Wait(mut landed) => {
-                let landed = timeout_at(question.until, landed.wait_for(Option::is_some)).await;
-                let landed = landed.map_err(|_| StoreError::Unanswered)?;
+            Role::Follower(mut result) => {
+                let result = timeout_at(query.until, result.wait_for(Option::is_some)).await;
+                let result = result.map_err(|_| StoreError::Unanswered)?;
                 // If the leader has gone, this request joins again.
-                if let Some(landed) = landed.ok().and_then(|landed| landed.clone()) {
+                if let Some(result) = result.ok().and_then(|result| result.clone()) {
                     // The leader's request logs the reason.
-                    return landed.map_err(|NoAnswer| StoreError::Unanswered);
+                    return result.map_err(|LookupFailed| StoreError::Unanswered);
                 }
             }
         }
     }
 }
 
-fn keep<T: Remembered>(memory: &TokenCache<T>, candidates: Candidates, answer: Answer<T>) -> Option<T> {
-    let Answer { known, version } = answer;
+fn store_result<T: Cached>(
+    cache: &TokenCache<T>,
+    candidates: Candidates,
+    result: LookupResult<T>,
+) -> Option<T> {
+    let LookupResult { known, version } = result;
     let value = known.as_ref().map(|(_, known)| known.value.clone());
-    lock(&memory.answers).keep(candidates, known, version, Instant::now());
+    lock(&cache.entries).insert(candidates, known, version, Instant::now());
     value
 }
 
 async fn send<T>(
-    question: Query<'_>,
-    ask: &impl Fn(Candidates, oneshot::Sender<Reply<T>>) -> Ask,
-) -> Reply<T> {
-    let (reply, answer) = oneshot::channel();
-    let asked = async {
-        let ask = ask(question.candidates, reply);
-        question.queue.send(ask).await.map_err(|_| StoreError::Unanswered)?;
-        answer.await.map_err(|_| StoreError::Unanswered)?
+    query: Query<'_>,
+    request: &impl Fn(Candidates, oneshot::Sender<LookupReply<T>>) -> LookupRequest,
+) -> LookupReply<T> {
+    let (reply, response) = oneshot::channel();
+    let replied = async {
+        let request = request(query.candidates, reply);
+        query.queue.send(request).await.map_err(|_| StoreError::Unanswered)?;
+        response.await.map_err(|_| StoreError::Unanswered)?
     };
-    timeout_at(question.until, asked).await.map_err(|_| StoreError::Unanswered)?
+    timeout_at(query.until, replied).await.map_err(|_| StoreError::Unanswered)?
 }
 
-fn lock<T>(answers: &Mutex<Entries<T>>) -> MutexGuard<'_, Entries<T>> {
-    answers.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(entries: &Mutex<Entries<T>>) -> MutexGuard<'_, Entries<T>> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === the task ===
 
-async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, waiting: Waiting, view: Arc<StoreView>) {
-    let Waiting { asks, rechecks, used } = waiting;
-    let served = async {
+async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, receivers: Receivers, view: Arc<StoreView>) {
+    let Receivers { lookups, rechecks, used } = receivers;
+    let serving = async {
         tokio::select! {
-            () = serve(&directory, key, asks, rechecks) => {}
+            () = serve(&directory, key, lookups, rechecks) => {}
             () = watch(&*directory, &view) => {}
             () = fill(&*directory, &view.filter) => {}
         }
     };
-    tokio::join!(served, last_used::note(&*directory, used));
+    tokio::join!(serving, last_used::collect(&*directory, used));
 }
 
 /// Serves lookups until the last handle is gone.
 async fn serve<D: Directory>(
     directory: &Arc<D>,
     key: MasterKey,
-    mut asks: mpsc::Receiver<Ask>,
-    mut rechecks: mpsc::Receiver<Ask>,
+    mut lookups: mpsc::Receiver<LookupRequest>,
+    mut rechecks: mpsc::Receiver<LookupRequest>,
 ) {
     let mut running = JoinSet::new();
     loop {
@@ -255,36 +269,36 @@ async fn serve<D: Directory>(
         if running.len() >= MAX_RUNNING {
             running.join_next().await;
         }
-        let ask = tokio::select! {
+        let request = tokio::select! {
             biased;
-            Some(ask) = rechecks.recv() => ask,
-            Some(ask) = asks.recv() => ask,
+            Some(request) = rechecks.recv() => request,
+            Some(request) = lookups.recv() => request,
             else => return,
         };
-        running.spawn(answer(Arc::clone(directory), key.clone(), ask));
+        running.spawn(handle(Arc::clone(directory), key.clone(), request));
     }
 }
 
-async fn answer<D: Directory>(directory: Arc<D>, key: MasterKey, ask: Ask) {
+async fn handle<D: Directory>(directory: Arc<D>, key: MasterKey, request: LookupRequest) {
     let version = directory.invalidations().current();
-    tracing::debug!("a token is looked up");
+    tracing::debug!("looking up a token in the store");
     // A receiver that is gone needs no reply.
-    match ask {
-        Ask::Caller { candidates, reply } if !reply.is_closed() => {
+    match request {
+        LookupRequest::Caller { candidates, reply } if !reply.is_closed() => {
             let known = find_caller(&*directory, &key, candidates).await;
-            let _ = reply.send(known.map(|known| Answer { known, version }));
+            let _ = reply.send(known.map(|known| LookupResult { known, version }));
         }
-        Ask::Admin { hash, reply } if !reply.is_closed() => {
-            let known = directory.find_admin_token(&hash).await.map(|found| found.map(admin));
+        LookupRequest::Admin { hash, reply } if !reply.is_closed() => {
+            let known = directory.find_admin_token(&hash).await.map(|found| found.map(known_admin));
             let known = known.map(|known| known.filter(|known| !known.expired(clock::now_ms())));
             let known = known.map(|known| known.map(|known| (hash, known)));
-            let _ = reply.send(known.map(|known| Answer { known, version }));
+            let _ = reply.send(known.map(|known| LookupResult { known, version }));
         }
-        Ask::Caller { .. } | Ask::Admin { .. } => {}
+        LookupRequest::Caller { .. } | LookupRequest::Admin { .. } => {}
     }
 }
 
-fn admin(token: StoredAdminToken) -> Known<Arc<AdminTokenId>> {
+fn known_admin(token: StoredAdminToken) -> Known<Arc<AdminTokenId>> {
     Known { value: Arc::new(token.id), expires_at_ms: token.expires_at_ms }
 }
 
@@ -304,7 +318,7 @@ async fn find_caller(
         let expires_at_ms = found.token.expires_at_ms;
         let known = Known { value: found, expires_at_ms };
         if !known.expired(clock::now_ms()) {
-            let value = Arc::new(open_caller(key, hash, known.value));
+            let value = Arc::new(decrypted_caller(key, hash, known.value));
             return Ok(Some((hash, Known { value, expires_at_ms })));
         }
     }
@@ -312,9 +326,9 @@ async fn find_caller(
 }
 
 /// Credentials that cannot be decrypted are left out, so that the others go on working.
-fn open_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Caller {
+fn decrypted_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Caller {
     let TokenLookup { user, token, credentials } = found;
-    let (credentials, unreadable) = credentials::open_all(key, credentials);
+    let (credentials, unreadable) = credentials::decrypt_all(key, credentials);
     for credentials::Unreadable { section, field, reason } in unreadable {
         tracing::error!(user = %user.id, section, field, %reason, "decrypting a stored credential failed");
     }

@@ -4,30 +4,31 @@
 //! `lookup` for the request path; `users`, `tokens` and `credentials` for the admin and the command line; `refresh`.
 
 mod actor;
-mod rate_limit;
+mod bloom_filter;
 mod cache;
 mod confirm;
 mod credential;
 mod credentials;
 mod directory;
 mod display_name;
+mod encryption;
 mod expiry;
-mod bloom_filter;
-mod single_flight;
 mod import;
+mod json_secret;
 mod key;
+mod last_used;
 mod locked;
 mod lookup;
+mod lru;
 mod oauth;
 mod paste;
 mod random;
+mod rate_limit;
 mod refresh;
 mod rekey;
-mod seal;
-mod segments;
+mod single_flight;
 mod token;
 mod tokens;
-mod last_used;
 mod users;
 mod watch;
 
@@ -41,6 +42,7 @@ pub use self::{
     },
     directory::Directory,
     display_name::{BadName, DisplayName},
+    encryption::{DecryptError, MasterKey},
     import::{ImportedPasteToken, ImportedToken, ImportedUser, import_user},
     key::{KeyError, KeySources, NextKeyFile},
     lookup::Authenticator,
@@ -54,7 +56,6 @@ pub use self::{
     rekey::{
         RekeyError, RekeyProgress, RekeyState, RekeyStatus, Rekeyer, bind_origins, prepare_rekey, rekey,
     },
-    seal::{DecryptError, MasterKey},
     token::{TokenDraft, shown_prefix},
     tokens::{
         IssuedToken, RotateError, add_token, ensure_admin_token, issue_admin_token, issue_token,
@@ -68,7 +69,7 @@ use crate::{
     store::{TokenHash, TokenKind},
 };
 
-/// The user whose token came with a request.
+/// An authenticated user, the token of the request, and the credentials to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user's id.
@@ -105,7 +106,7 @@ pub struct CallerToken {
 }
 
 impl Caller {
-    /// The facts for authorization.
+    /// The caller's properties that authorization decides on.
     pub fn facts(&self) -> CallerFacts<'_> {
         let CallerToken { kind, ref paste, ref scopes, .. } = self.token;
         CallerFacts { disabled: self.disabled, kind, paste: paste.as_ref(), scopes: scopes.as_deref() }

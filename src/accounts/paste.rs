@@ -1,5 +1,5 @@
-//! Paste tokens: gateway tokens in a vendor's format, for clients that accept no other. They contain the claims of a
-//! provider's file and are signed with a throwaway key, so that they hold nothing real.
+//! Paste tokens: gateway tokens in a vendor's format, for clients that accept no other. They contain the claims from a
+//! provider file, are signed with a throwaway key, and hold no real secret.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Remaining validity of a paste token after it is replaced.
-const OLD_LIVES_MS: u64 = 3_600_000;
+const REPLACED_VALIDITY_MS: u64 = 3_600_000;
 
-/// Creates one for a user's login with this provider. Its scopes and expiry are those of the calling token at most. The
-/// user's earlier ones for it expire within an hour. None if no such login is stored.
+/// Creates a paste token for a user's login with this provider. It has no more scopes than the calling token, and expires
+/// no later. The user's earlier ones for this provider expire within an hour. None if no such login is stored.
 pub async fn issue_paste_token(
     store: &Store,
     actor: &Actor,
@@ -29,8 +29,8 @@ pub async fn issue_paste_token(
 ) -> Result<Option<Secret>, StoreError> {
     let (Some(paste), Some(section)) = (&provider.paste_token, &provider.section) else { return Ok(None) };
     let id = generate_id();
-    let told = json!({ "token": id.as_str(), "provider": provider.name.as_str() });
-    let act = actor.act("paste_token.create", &caller.id, told);
+    let detail = json!({ "token": id.as_str(), "provider": provider.name.as_str() });
+    let act = actor.act("paste_token.create", &caller.id, detail);
     let token = generate(&paste.spec.claims, act.at_ms);
     let whole = Scope { provider: provider.name.clone(), endpoint: None };
     let within = caller.token.scopes.iter().flatten().filter(|scope| whole.includes(scope));
@@ -46,7 +46,7 @@ pub async fn issue_paste_token(
         created_at_ms: act.at_ms,
         expires_at_ms: caller.token.expires_at_ms,
     };
-    let old_expires_at_ms = act.at_ms.saturating_add(OLD_LIVES_MS);
+    let old_expires_at_ms = act.at_ms.saturating_add(REPLACED_VALIDITY_MS);
     Ok(store.replace_paste_token(&record, old_expires_at_ms, &act).await?.then_some(token))
 }
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shaped_as_the_file_says() {
+    fn a_token_contains_the_claims_of_the_file() {
         let claims = json!({
             "exp": 9_999_999_999_u64,
             "iat": { "gen": "now" },
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_are_the_same() {
+    fn two_tokens_differ() {
         let make = || generate(&BTreeMap::new(), 0);
         assert_ne!(make(), make());
     }

@@ -11,11 +11,11 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::segments::Segments;
+use super::lru::LruMap;
 
-/// Failures without delay. Every `FORGIVEN_IN` allows one more.
+/// Failures without delay. Every `LEAK_INTERVAL` allows one more.
 const FREE_ATTEMPTS: u32 = 10;
-const FORGIVEN_IN: Duration = Duration::from_secs(6);
+const LEAK_INTERVAL: Duration = Duration::from_secs(6);
 /// The first delay. Each further one is twice as long.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 /// The longest delay.
@@ -46,19 +46,19 @@ impl Default for AuthRateLimit {
 impl AuthRateLimit {
     /// Counts a failed authentication, and waits for the delay of its response.
     pub async fn record_failure(&self, from: IpAddr) -> Result<(), TooManyDelayed> {
-        let delay = self.note(from, Instant::now());
+        let delay = self.count(from, Instant::now());
         if delay == MIN_DELAY {
             tracing::info!(peer = %from, "authentication rate limit: responses to this address are delayed");
         }
         if !delay.is_zero() {
-            let _held_back = self.delayed.try_acquire().map_err(|_| TooManyDelayed)?;
+            let _permit = self.delayed.try_acquire().map_err(|_| TooManyDelayed)?;
             tokio::time::sleep(delay).await;
         }
         Ok(())
     }
 
-    fn note(&self, from: IpAddr, now: Instant) -> Duration {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).wrong(network(from), now)
+    fn count(&self, from: IpAddr, now: Instant) -> Duration {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).add(network(from), now)
     }
 }
 
@@ -73,20 +73,20 @@ fn network(address: IpAddr) -> u128 {
 /// A leaky bucket per network, stored as the time at which it is empty.
 #[derive(Debug)]
 struct Buckets {
-    empty_at: Segments<u128, Instant>,
+    empty_at: LruMap<u128, Instant>,
 }
 
 impl Buckets {
     fn new(max_addresses: usize) -> Self {
-        Self { empty_at: Segments::new(max_addresses) }
+        Self { empty_at: LruMap::new(max_addresses) }
     }
 
     /// Counts a failure and returns the delay of its response.
-    fn wrong(&mut self, network: u128, now: Instant) -> Duration {
+    fn add(&mut self, network: u128, now: Instant) -> Duration {
         let empty_at = self.empty_at.get(&network).map_or(now, |at| *at).max(now);
-        let empty_at = (empty_at + FORGIVEN_IN).min(now + FORGIVEN_IN * MAX_COUNTED);
+        let empty_at = (empty_at + LEAK_INTERVAL).min(now + LEAK_INTERVAL * MAX_COUNTED);
         self.empty_at.insert(network, empty_at);
-        let counted = (empty_at - now).as_millis().div_ceil(FORGIVEN_IN.as_millis());
+        let counted = (empty_at - now).as_millis().div_ceil(LEAK_INTERVAL.as_millis());
         delay(u32::try_from(counted).unwrap_or(MAX_COUNTED))
     }
 }
@@ -108,13 +108,13 @@ mod tests {
     /// The delays, in milliseconds, of the last of the failures at these seconds.
     fn check(seconds: &[u64], expected: &[u128]) {
         let (start, mut buckets) = (Instant::now(), Buckets::new(10));
-        let delay = |second: &u64| buckets.wrong(1, start + Duration::from_secs(*second)).as_millis();
+        let delay = |second: &u64| buckets.add(1, start + Duration::from_secs(*second)).as_millis();
         let delays: Vec<u128> = seconds.iter().map(delay).collect();
         assert_eq!(&delays[delays.len() - expected.len()..], expected);
     }
 
     #[test]
-    fn delays_grow_and_are_forgiven() {
+    fn the_delay_grows_with_failures_and_decays_with_time() {
         check(&[0; 10], &[0; 10]);
         let mut expected = vec![0; 10];
         expected.extend([100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_counted_apart() {
+    fn each_ipv4_address_and_each_ipv6_64_is_counted_separately() {
         let check = |one: &str, other: &str, same: bool| {
             let [one, other] = [one, other].map(|text| network(text.parse().unwrap()));
             assert_eq!(one == other, same);
@@ -144,43 +144,43 @@ mod tests {
         check("0.0.0.0", "::", false);
         let (now, mut buckets) = (Instant::now(), Buckets::new(10));
         for _ in 0..11 {
-            buckets.wrong(1, now);
+            buckets.add(1, now);
         }
-        assert!(buckets.wrong(1, now) > Duration::ZERO);
-        assert_eq!(buckets.wrong(2, now), Duration::ZERO);
+        assert!(buckets.add(1, now) > Duration::ZERO);
+        assert_eq!(buckets.add(2, now), Duration::ZERO);
     }
 
     #[test]
-    fn a_flood_from_everywhere_is_bounded() {
+    fn the_number_of_counted_networks_is_bounded() {
         let (now, mut buckets) = (Instant::now(), Buckets::new(100));
         for network in 0..10_000 {
-            buckets.wrong(network, now);
+            buckets.add(network, now);
         }
         assert!(buckets.empty_at.len() <= 100);
     }
 
     #[tokio::test]
-    async fn beyond_the_bound_there_is_no_waiting() {
+    async fn responses_above_the_maximum_of_delayed_ones_fail_at_once() {
         let limit = AuthRateLimit::default();
         let [flooder, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
-        let ask = |from| {
+        let fail = |from| {
             let mut answer = Box::pin(limit.record_failure(from));
             let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             (polled, answer)
         };
-        let mut held_back = Vec::new();
+        let mut delayed_responses = Vec::new();
         for number in 0..1000_usize {
             let expected = match number.checked_sub(FREE_ATTEMPTS as usize) {
                 None => Poll::Ready(Ok(())),
                 Some(delayed) if delayed < MAX_DELAYED => Poll::Pending,
                 Some(_) => Poll::Ready(Err(TooManyDelayed)),
             };
-            let (polled, answer) = ask(flooder);
+            let (polled, answer) = fail(flooder);
             assert_eq!(polled, expected, "{number}");
-            held_back.extend(polled.is_pending().then_some(answer));
+            delayed_responses.extend(polled.is_pending().then_some(answer));
         }
-        assert_eq!(ask(other).0, Poll::Ready(Ok(())));
-        held_back.pop();
-        assert_eq!(ask(flooder).0, Poll::Pending, "who went away makes room");
+        assert_eq!(fail(other).0, Poll::Ready(Ok(())));
+        delayed_responses.pop();
+        assert_eq!(fail(flooder).0, Poll::Pending, "a dropped response frees its permit");
     }
 }

@@ -1,13 +1,14 @@
 //! Refresh of OAuth logins, on the control runtime. A worker that needs another access token sends a message and waits.
-//! Single flight: each login is refreshed by one task (`once`), however many wait. Failures lead to a backoff per login
-//! and per token endpoint. New tokens that cannot be stored are kept in memory and retried.
+//! Single flight: one task refreshes a login (`attempt`), and all its waiters get the result. After a failure, a login or
+//! a token endpoint is in `backoff`. New tokens that cannot be stored are kept in memory, and storing them is retried.
 //!
 //! A waiter that leaves does not cancel the refresh, since the old refresh token may be spent already.
 
+mod attempt;
+mod backoff;
 mod endpoint;
-mod recent;
-mod once;
 mod login_store;
+mod recent;
 
 use std::{
     collections::HashMap,
@@ -22,28 +23,28 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
+use self::{
+    attempt::{Completed, Unsaved, attempt},
+    backoff::Backoffs,
+    recent::RecentTokens,
+};
 pub use self::{
     endpoint::{HttpTokenEndpoints, TokenEndpoint},
     login_store::{LoginStore, StoredLogins},
 };
-use self::{
-    once::{Ended, Unsaved, once},
-    recent::RecentTokens,
-};
-use super::oauth::{self, TokenEndpointError};
+use super::oauth::TokenEndpointError;
 pub use crate::decide::{RefreshReason, WAIT_WHILE_GOOD};
 use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::Secret};
 
-/// Deadline of a waiter: a little longer than a refresh by another node may take.
+/// Deadline of a waiter: slightly longer than another node's refresh may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Interval of retries for tokens that could not be stored.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-const MAX_WAITING: usize = 1024;
+/// Capacity of the queue of requests.
+const QUEUE: usize = 1024;
 /// Maximum concurrent refreshes.
 const MAX_RUNNING: usize = 64;
-/// Maximum logins in backoff.
-const MAX_BACKOFFS: usize = 10_000;
-/// Maximum logins whose tokens could not be stored. Then no refresh starts.
+/// Maximum number of logins whose new tokens could not be stored. At the maximum, no refresh starts.
 const MAX_UNSAVED: usize = 1_000;
 
 /// The identity of a stored login.
@@ -71,15 +72,15 @@ pub struct TokenPair {
 pub struct RefreshRequest {
     /// The login.
     pub credential: CredentialId,
-    /// The version whose access token does not do.
+    /// The tokens that have to be replaced.
     pub seen: TokenPair,
-    /// The reason.
+    /// Why they have to be replaced.
     pub reason: RefreshReason,
     /// The token endpoint.
     pub token_url: String,
     /// The client id there.
     pub client_id: String,
-    /// Time before its expiry from which an access token counts as expired.
+    /// An access token is due for a refresh this long before it expires.
     pub refresh_before: Duration,
 }
 
@@ -113,25 +114,25 @@ pub enum RefreshError {
     #[error(transparent)]
     TokenEndpoint(#[from] TokenEndpointError),
     /// The login is in backoff after a failure.
-    #[error("it failed a moment ago, and is not tried again yet")]
+    #[error("an earlier refresh failed; the backoff has not ended")]
     Backoff,
     /// The login was refreshed a moment ago.
-    #[error("it was refreshed a moment ago, and is not yet again")]
+    #[error("the login was refreshed only a moment ago")]
     Recent,
     /// The login has been removed.
-    #[error("the login is gone")]
+    #[error("the login was removed")]
     NotFound,
     /// The login has no refresh token.
     #[error("the login has no refresh token")]
     NoRefreshToken,
     /// The login is not bound to the token endpoint that the files name now.
-    #[error("the login was not stored for this token endpoint")]
+    #[error("the login is not bound to this token endpoint")]
     OriginMismatch,
     /// The store could not be read or written.
-    #[error("the store does not answer")]
+    #[error("the store did not respond")]
     Store,
-    /// Another node's refresh takes too long, or too many refreshes are running.
-    #[error("it takes too long")]
+    /// The refresh, here or on another node, takes too long, or too many others are running.
+    #[error("the refresh did not finish in time")]
     Timeout,
 }
 
@@ -148,16 +149,16 @@ impl RefreshError {
     }
 }
 
-type Outcome = Result<Refreshed, RefreshError>;
+type RefreshResult = Result<Refreshed, RefreshError>;
 
 /// The handle for refreshes. Cheap to clone; each worker has one.
 #[derive(Debug, Clone)]
-pub struct Refresher(mpsc::Sender<Ask>);
+pub struct Refresher(mpsc::Sender<Message>);
 
 #[derive(Debug)]
-struct Ask {
-    wanted: RefreshRequest,
-    reply: oneshot::Sender<Outcome>,
+struct Message {
+    request: RefreshRequest,
+    reply: oneshot::Sender<RefreshResult>,
 }
 
 impl Refresher {
@@ -166,244 +167,175 @@ impl Refresher {
         logins: impl LoginStore,
         endpoint: impl TokenEndpoint,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (asks, waiting) = mpsc::channel(MAX_WAITING);
-        (Self(asks), Queue::new(logins, endpoint).run(waiting))
+        let (messages, receiver) = mpsc::channel(QUEUE);
+        (Self(messages), RefreshTask::new(logins, endpoint).run(receiver))
     }
 
     /// Gets another access token. Dropping the future does not cancel the refresh.
-    pub async fn refresh(&self, wanted: RefreshRequest) -> Outcome {
-        let patience = if wanted.reason == RefreshReason::Due { WAIT_WHILE_GOOD } else { DEADLINE };
-        let asked = async {
-            let (reply, answer) = oneshot::channel();
-            self.0.send(Ask { wanted, reply }).await.map_err(|_| RefreshError::Timeout)?;
-            answer.await.map_err(|_| RefreshError::Timeout)?
+    pub async fn refresh(&self, request: RefreshRequest) -> RefreshResult {
+        let deadline = if request.reason == RefreshReason::Due { WAIT_WHILE_GOOD } else { DEADLINE };
+        let refreshed = async {
+            let (reply, response) = oneshot::channel();
+            self.0.send(Message { request, reply }).await.map_err(|_| RefreshError::Timeout)?;
+            response.await.map_err(|_| RefreshError::Timeout)?
         };
-        timeout(patience, asked).await.unwrap_or(Err(RefreshError::Timeout))
+        timeout(deadline, refreshed).await.unwrap_or(Err(RefreshError::Timeout))
     }
 }
 
 /// The state of the task.
-struct Queue<V, E> {
+struct RefreshTask<V, E> {
     logins: Arc<V>,
     endpoint: Arc<E>,
     /// Running refreshes and their waiters.
-    waiting: HashMap<CredentialId, Waiting>,
-    running: JoinSet<(RefreshRequest, Ended)>,
-    backoffs: HashMap<CredentialId, Backoff>,
-    /// Token endpoints in backoff, by URL.
-    silent: HashMap<String, EndpointBackoff>,
+    running: HashMap<CredentialId, RunningRefresh>,
+    tasks: JoinSet<(RefreshRequest, Completed)>,
+    backoffs: Backoffs,
     unsaved: HashMap<CredentialId, Unsaved>,
-    obtained: RecentTokens,
+    recent: RecentTokens,
 }
 
 /// A running refresh and its waiters.
 #[derive(Debug)]
-struct Waiting {
+struct RunningRefresh {
     task: task::Id,
     since: Instant,
-    replies: Vec<oneshot::Sender<Outcome>>,
+    replies: Vec<oneshot::Sender<RefreshResult>>,
 }
 
-/// The backoff of a login after a failure.
-#[derive(Debug)]
-struct Backoff {
-    /// The login that it happened to. Of another one it says nothing,
-    login: TokenPair,
-    /// nor of another place to refresh it,
-    token_url: String,
-    /// or as another client.
-    client_id: String,
-    /// How many there were in a row.
-    failures: u32,
-    outcome: RefreshError,
-    /// Until when it is let alone; until another login is stored, if absent.
-    until: Option<Instant>,
-}
-
-/// The backoff of a token endpoint that did not respond, for all its logins.
-#[derive(Debug)]
-struct EndpointBackoff {
-    /// Failures in a row.
-    failures: u32,
-    /// Its end.
-    until: Instant,
-}
-
-impl<V: LoginStore, E: TokenEndpoint> Queue<V, E> {
+impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
     fn new(logins: V, endpoint: E) -> Self {
         Self {
             logins: Arc::new(logins),
             endpoint: Arc::new(endpoint),
-            waiting: HashMap::new(),
-            running: JoinSet::new(),
-            backoffs: HashMap::new(),
-            silent: HashMap::new(),
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+            backoffs: Backoffs::default(),
             unsaved: HashMap::new(),
-            obtained: RecentTokens::default(),
+            recent: RecentTokens::default(),
         }
     }
 
-    async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         if let Err(error) = self.logins.drop_leases().await {
-            tracing::warn!(%error, "dropping the leases of an earlier process failed; they expire by themselves");
+            tracing::warn!(%error, "releasing the leases of an earlier process failed; they expire by themselves");
         }
         let mut ticks = interval(SAVE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(ended) = self.running.join_next() => self.ended(ended),
-                ask = asks.recv(), if self.running.len() < MAX_RUNNING => match ask {
-                    Some(ask) => self.take(ask),
+                Some(ended) = self.tasks.join_next() => self.task_ended(ended),
+                message = messages.recv(), if self.tasks.len() < MAX_RUNNING => match message {
+                    Some(message) => self.accept(message),
                     None => break,
                 },
-                _ = ticks.tick(), if !self.unsaved.is_empty() => self.save_again(),
+                _ = ticks.tick(), if !self.unsaved.is_empty() => self.retry_saves(),
             }
         }
         // Shutdown: running refreshes end, and unsaved tokens are stored in one more attempt.
-        while let Some(ended) = self.running.join_next().await {
-            self.ended(ended);
+        while let Some(ended) = self.tasks.join_next().await {
+            self.task_ended(ended);
         }
-        self.save_again();
-        while self.running.join_next().await.is_some() {}
+        self.retry_saves();
+        while self.tasks.join_next().await.is_some() {}
     }
 
-    fn take(&mut self, Ask { wanted, reply }: Ask) {
+    fn accept(&mut self, Message { request, reply }: Message) {
         if reply.is_closed() {
             return;
         }
-        if let Some(waiting) = self.waiting.get_mut(&wanted.credential) {
-            if wanted.reason == RefreshReason::Due && waiting.since.elapsed() >= WAIT_WHILE_GOOD {
+        if let Some(running) = self.running.get_mut(&request.credential) {
+            if request.reason == RefreshReason::Due && running.since.elapsed() >= WAIT_WHILE_GOOD {
                 let _ = reply.send(Err(RefreshError::Timeout));
             } else {
-                waiting.replies.push(reply);
+                running.replies.push(reply);
             }
             return;
         }
-        let unsaved = self.unsaved.remove(&wanted.credential);
+        let unsaved = self.unsaved.remove(&request.credential);
         if unsaved.is_none()
-            && let Some(refused) = self.refusal(&wanted)
+            && let Some(error) = self.reason_to_skip(&request)
         {
             // A receiver that is gone needs no reply.
-            let _ = reply.send(Err(refused));
+            let _ = reply.send(Err(error));
             return;
         }
-        self.begin(wanted, vec![reply], unsaved);
+        self.start_attempt(request, vec![reply], unsaved);
     }
 
     /// The reason not to try now, if any.
-    fn refusal(&self, wanted: &RefreshRequest) -> Option<RefreshError> {
-        if self.obtained.is_recent(wanted, Instant::now()) {
+    fn reason_to_skip(&self, request: &RefreshRequest) -> Option<RefreshError> {
+        if self.recent.is_recent(request, Instant::now()) {
             return Some(RefreshError::Recent);
         }
-        match self.backoffs.get(&wanted.credential) {
-            Some(setback) if setback.holds(wanted) => return Some(setback.outcome),
-            _ => {}
-        }
-        if self.silent.get(&wanted.token_url).is_some_and(|silence| Instant::now() < silence.until) {
-            return Some(RefreshError::Backoff);
+        if let Some(error) = self.backoffs.error(request, Instant::now()) {
+            return Some(error);
         }
         (self.unsaved.len() >= MAX_UNSAVED).then_some(RefreshError::Store)
     }
 
-    fn begin(
+    fn start_attempt(
         &mut self,
-        wanted: RefreshRequest,
-        replies: Vec<oneshot::Sender<Outcome>>,
+        request: RefreshRequest,
+        replies: Vec<oneshot::Sender<RefreshResult>>,
         unsaved: Option<Unsaved>,
     ) {
-        let place = wanted.credential.clone();
+        let credential = request.credential.clone();
         let (logins, endpoint) = (Arc::clone(&self.logins), Arc::clone(&self.endpoint));
-        let serving = self.obtained.serving(&wanted, Instant::now()).cloned();
-        let running = self.running.spawn(async move {
-            let ended = once(&*logins, &*endpoint, &wanted, serving, unsaved).await;
-            (wanted, ended)
+        let serving = self.recent.serving(&request, Instant::now()).cloned();
+        let task = self.tasks.spawn(async move {
+            let ended = attempt(&*logins, &*endpoint, &request, serving, unsaved).await;
+            (request, ended)
         });
-        self.waiting.insert(place, Waiting { task: running.id(), since: Instant::now(), replies });
+        self.running.insert(credential, RunningRefresh { task: task.id(), since: Instant::now(), replies });
     }
 
-    fn save_again(&mut self) {
-        let room = MAX_RUNNING.saturating_sub(self.running.len());
-        let places: Vec<CredentialId> = self.unsaved.keys().take(room).cloned().collect();
-        for place in places {
-            if let Some(unsaved) = self.unsaved.remove(&place) {
-                self.begin(unsaved.wanted.clone(), Vec::new(), Some(unsaved));
+    fn retry_saves(&mut self) {
+        let room = MAX_RUNNING.saturating_sub(self.tasks.len());
+        let credentials: Vec<CredentialId> = self.unsaved.keys().take(room).cloned().collect();
+        for credential in credentials {
+            if let Some(unsaved) = self.unsaved.remove(&credential) {
+                self.start_attempt(unsaved.request.clone(), Vec::new(), Some(unsaved));
             }
         }
     }
 
-    fn ended(&mut self, ended: Result<(RefreshRequest, Ended), JoinError>) {
+    fn task_ended(&mut self, ended: Result<(RefreshRequest, Completed), JoinError>) {
         match ended {
-            Ok((wanted, ended)) => self.land(wanted, ended),
-            // The task has panicked, which is logged. Its waiters get `Slow`; the next request starts a new refresh.
-            Err(error) => self.waiting.retain(|_, waiting| waiting.task != error.id()),
+            Ok((request, ended)) => self.complete(request, ended),
+            // The task has panicked, which is logged. Its waiters get `Timeout`; the next request starts a new refresh.
+            Err(error) => self.running.retain(|_, running| running.task != error.id()),
         }
     }
 
-    fn land(&mut self, wanted: RefreshRequest, Ended { outcome, obtained, refused, unsaved }: Ended) {
-        for reply in self.waiting.remove(&wanted.credential).into_iter().flat_map(|waiting| waiting.replies) {
+    fn complete(
+        &mut self,
+        request: RefreshRequest,
+        Completed { outcome, obtained, refused, unsaved }: Completed,
+    ) {
+        for reply in self.running.remove(&request.credential).into_iter().flat_map(|running| running.replies)
+        {
             let _ = reply.send(outcome.clone());
         }
         if let Some(unsaved) = unsaved {
-            self.unsaved.insert(wanted.credential.clone(), unsaved);
+            self.unsaved.insert(request.credential.clone(), unsaved);
         }
-        let CredentialId { owner, section, field } = &wanted.credential;
+        let CredentialId { owner, section, field } = &request.credential;
         match &outcome {
             Ok(fresh) => {
                 if obtained {
-                    self.obtained.note(&wanted, fresh, Instant::now());
+                    self.recent.insert(&request, fresh, Instant::now());
                 }
                 tracing::debug!(%owner, section, field, "a login was refreshed");
-                self.backoffs.remove(&wanted.credential);
-                self.silent.remove(&wanted.token_url);
+                self.backoffs.clear(&request);
             }
             Err(why) => {
                 tracing::warn!(%owner, section, field, %why, "refreshing a login failed");
-                if let (RefreshError::TokenEndpoint(why), Some(login)) = (*why, refused) {
-                    self.back_off(wanted, login, why);
+                if let (RefreshError::TokenEndpoint(error), Some(tokens)) = (*why, refused) {
+                    self.backoffs.fail(request, tokens, error, Instant::now());
                 }
             }
         }
-    }
-
-    fn back_off(&mut self, wanted: RefreshRequest, login: TokenPair, refused: TokenEndpointError) {
-        let RefreshRequest { credential: place, token_url, client_id, .. } = wanted;
-        if refused == TokenEndpointError::NoResponse {
-            let before = self.silent.get(&token_url).map_or(0, |silence| silence.failures);
-            let failures = before.saturating_add(1);
-            let until = Instant::now() + oauth::pause(failures);
-            self.silent.insert(token_url.clone(), EndpointBackoff { failures, until });
-        }
-        let before =
-            self.backoffs.get(&place).filter(|before| before.login.access_token == login.access_token);
-        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
-        if self.backoffs.len() >= MAX_BACKOFFS {
-            self.backoffs.retain(|_, setback| !setback.is_over());
-            // Dropping one costs one more failing call.
-            if let Some(any) =
-                self.backoffs.keys().next().filter(|_| self.backoffs.len() >= MAX_BACKOFFS).cloned()
-            {
-                self.backoffs.remove(&any);
-            }
-        }
-        let (outcome, until) = match refused {
-            TokenEndpointError::Rejected => (refused.into(), None),
-            _ => (RefreshError::Backoff, Some(Instant::now() + oauth::pause(failures))),
-        };
-        self.backoffs.insert(place, Backoff { login, token_url, client_id, failures, outcome, until });
-    }
-}
-
-impl Backoff {
-    /// True if the backoff applies to this request.
-    fn holds(&self, wanted: &RefreshRequest) -> bool {
-        let Self { login, token_url, client_id, .. } = self;
-        (login, token_url, client_id) == (&wanted.seen, &wanted.token_url, &wanted.client_id)
-            && self.until.is_none_or(|until| Instant::now() < until)
-    }
-
-    /// True if it ended so long ago that its count of failures does not matter any more.
-    fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| until + oauth::MAX_BACKOFF < Instant::now())
     }
 }
 

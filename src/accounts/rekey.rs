@@ -1,8 +1,11 @@
-//! Master-key rotation while serving. First the new key's file is written, then the store records its id and accepts no
-//! blob of another key, then everything is re-encrypted in batches, each blob by compare-and-swap. It can be interrupted
-//! and resumed at any point; both keys decrypt until the end.
+//! Master-key rotation while serving, in three steps:
 //!
-//! Also binds credentials to origins that are older than origin binding.
+//! 1. The new key's file is written.
+//! 2. The store records its id, and from then on accepts no blob of another key.
+//! 3. Everything is re-encrypted in batches, each blob by compare-and-swap.
+//!
+//! A rotation can be interrupted at any point and resumed; both keys decrypt until its end. This module also binds
+//! credentials to origins that were stored before origin binding existed.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Actor, KeyError, KeySources, MasterKey,
+    encryption::AssociatedData,
     key::{self, NextKeyFile},
-    seal::AssociatedData,
 };
 use crate::store::{DirLock, SealedCredential, Store, StoreError};
 
@@ -33,10 +36,11 @@ pub struct RekeyProgress {
     pub id: String,
     /// Number of re-encrypted credentials.
     pub credentials: u64,
-    /// Number of credentials left unchanged, since no key decrypts them.
+    /// Number of unchanged credentials, since no key decrypts them.
     pub unreadable: u64,
-    /// Location of the new key.
-    pub settled: NextKeyFile,
+    /// The state of the next key's file.
+    #[serde(rename = "settled")]
+    pub next_key_file: NextKeyFile,
 }
 
 /// Why a rotation is incomplete. Finished parts stay finished.
@@ -46,10 +50,10 @@ pub enum RekeyError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Another process changed the keys.
-    #[error("the master key has been replaced meanwhile: try again")]
+    #[error("another process replaced the master key meanwhile: try again")]
     Replaced,
     /// There is no rotation to resume.
-    #[error("no master key is to take the place of `{id}`: `tollgate rekey` begins")]
+    #[error("no rotation of the master key `{id}` is in progress: start one with `tollgate rekey`")]
     NotBegun {
         /// The id of the current key.
         id: String,
@@ -92,7 +96,7 @@ pub enum RekeyState {
 /// The handle for rotations of a running server.
 #[derive(Debug, Clone)]
 pub struct Rekeyer {
-    asks: mpsc::Sender<Actor>,
+    requests: mpsc::Sender<Actor>,
     status: Arc<watch::Sender<RekeyStatus>>,
 }
 
@@ -105,16 +109,16 @@ impl Rekeyer {
         sources: KeySources,
         data_dir: PathBuf,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (asks, asked) = mpsc::channel(1);
+        let (requests, receiver) = mpsc::channel(1);
         let status = Arc::new(watch::Sender::new(RekeyStatus::default()));
-        let task = run(store, key, sources, data_dir, asked, Arc::clone(&status));
-        (Self { asks, status }, task)
+        let task = run(store, key, sources, data_dir, receiver, Arc::clone(&status));
+        (Self { requests, status }, task)
     }
 
     /// Requests a rotation to the key in the next key's file. A running one satisfies the request.
     pub fn ask(&self, actor: Actor) -> RekeyStatus {
         let begin = |status: &mut RekeyStatus| {
-            let begins = status.state != RekeyState::Running && self.asks.try_send(actor).is_ok();
+            let begins = status.state != RekeyState::Running && self.requests.try_send(actor).is_ok();
             if begins {
                 *status = RekeyStatus { state: RekeyState::Running, ..RekeyStatus::default() };
             }
@@ -135,31 +139,31 @@ async fn run(
     key: MasterKey,
     sources: KeySources,
     data_dir: PathBuf,
-    mut asked: mpsc::Receiver<Actor>,
-    tell: Arc<watch::Sender<RekeyStatus>>,
+    mut requests: mpsc::Receiver<Actor>,
+    publish: Arc<watch::Sender<RekeyStatus>>,
 ) {
     let begun = store.key_ids().await.is_ok_and(|ids| ids.next.is_some());
-    let mut next = if begun { Some(Actor::own()) } else { asked.recv().await };
+    let mut next = if begun { Some(Actor::own()) } else { requests.recv().await };
     while let Some(actor) = next {
-        let told = |done: &RekeyProgress| {
+        let report = |done: &RekeyProgress| {
             let (state, done) = (RekeyState::Running, done.clone());
-            tell.send_replace(RekeyStatus { state, done, problem: None });
+            publish.send_replace(RekeyStatus { state, done, problem: None });
         };
-        told(&RekeyProgress::default());
-        let status = match rekey(&store, &key, &sources, &data_dir, &actor, told).await {
+        report(&RekeyProgress::default());
+        let status = match rekey(&store, &key, &sources, &data_dir, &actor, report).await {
             Ok(done) => {
                 let RekeyProgress { id, credentials, unreadable, .. } = &done;
-                tracing::info!(id, credentials, unreadable, "the master key was replaced");
+                tracing::info!(id, credentials, unreadable, "master-key rotation completed");
                 RekeyStatus { state: RekeyState::Done, done, problem: None }
             }
             Err(error) => {
-                tracing::error!(%error, "the master key is not replaced yet");
-                let done = tell.borrow().done.clone();
+                tracing::error!(%error, "master-key rotation failed; another request resumes it");
+                let done = publish.borrow().done.clone();
                 RekeyStatus { state: RekeyState::Failed, done, problem: Some(error.to_string()) }
             }
         };
-        tell.send_replace(status);
-        next = asked.recv().await;
+        publish.send_replace(status);
+        next = requests.recv().await;
     }
 }
 
@@ -175,14 +179,14 @@ pub async fn prepare_rekey(
     Ok(key::provide_next(&lock, data_dir, from, &ids)?.id())
 }
 
-/// Re-encrypts everything with the next key and makes it the current one. Progress is published to `told`.
+/// Re-encrypts everything with the next key and makes it the current one. Calls `report` with the progress.
 pub async fn rekey(
     store: &Store,
     key: &MasterKey,
     sources: &KeySources,
     data_dir: &Path,
     actor: &Actor,
-    told: impl Fn(&RekeyProgress) + Send,
+    report: impl Fn(&RekeyProgress) + Send,
 ) -> Result<RekeyProgress, RekeyError> {
     let ids = store.key_ids().await?;
     let current = ids.current.unwrap_or_default();
@@ -196,21 +200,21 @@ pub async fn rekey(
     key.replace_with(&next);
     let mut done = RekeyProgress { id: next.id(), ..RekeyProgress::default() };
     // The store refuses blobs of the old key from now on, so that one pass is enough.
-    reseal_all(store, key, &mut done, told).await?;
+    reencrypt_all(store, key, &mut done, report).await?;
     if !store.finish_rekey(&next.id(), &act("master_key.replaced")).await? {
         return Err(RekeyError::Replaced);
     }
     key.drop_previous();
     let lock = DirLock::acquire(data_dir).await?;
-    done.settled = key::clean_up_next_key_file(&lock, sources, data_dir, &next.id())?;
+    done.next_key_file = key::clean_up_next_key_file(&lock, sources, data_dir, &next.id())?;
     Ok(done)
 }
 
-async fn reseal_all(
+async fn reencrypt_all(
     store: &Store,
     key: &MasterKey,
     done: &mut RekeyProgress,
-    told: impl Fn(&RekeyProgress) + Send,
+    report: impl Fn(&RekeyProgress) + Send,
 ) -> Result<(), RekeyError> {
     let mut last = None;
     loop {
@@ -218,8 +222,8 @@ async fn reseal_all(
         let Some(end) = batch.last().cloned() else { return Ok(()) };
         last = Some(end);
         let mut swaps = Vec::new();
-        for old in batch.into_iter().filter(|one| !key.sealed(&one.sealed)) {
-            if let Some(new) = resealed(key, &old, old.origins.clone()) {
+        for old in batch.into_iter().filter(|one| !key.encrypted(&one.sealed)) {
+            if let Some(new) = reencrypted(key, &old, old.origins.clone()) {
                 swaps.push((new, old.sealed));
             } else {
                 let (owner, section, field) = (&old.owner, &old.section, &old.field);
@@ -232,25 +236,25 @@ async fn reseal_all(
                 store.swap_credentials(&swaps, &key.id(), None).await?.ok_or(RekeyError::Replaced)?;
             done.credentials += swapped;
         }
-        told(done);
+        report(done);
     }
 }
 
 /// The credential re-encrypted with the current key, for these origins. None if it cannot be decrypted.
-fn resealed(
+fn reencrypted(
     key: &MasterKey,
     old: &SealedCredential,
     origins: Option<Vec<String>>,
 ) -> Option<SealedCredential> {
     let SealedCredential { owner, section, field, .. } = old;
-    let place = |origins| AssociatedData { owner, section, field, origins };
-    let plaintext = key.open(place(old.origins.as_deref()), &old.sealed).ok()?;
-    let sealed = key.seal(place(origins.as_deref()), &plaintext);
+    let data = |origins| AssociatedData { owner, section, field, origins };
+    let plaintext = key.decrypt(data(old.origins.as_deref()), &old.sealed).ok()?;
+    let sealed = key.encrypt(data(origins.as_deref()), &plaintext);
     Some(SealedCredential { sealed, origins, ..old.clone() })
 }
 
 /// Binds credentials of version 1 to the origins of their section and field. A credential that no file declares is bound
-/// to none, or else the first file to declare it would get it. Returns the number of bound credentials.
+/// to none. Otherwise the first file to declare it would receive it. Returns the number of bound credentials.
 pub async fn bind_origins(
     store: &Store,
     key: &MasterKey,
@@ -267,7 +271,7 @@ pub async fn bind_origins(
             .into_iter()
             .filter_map(|old| {
                 let origins = origins(&old.section, &old.field);
-                Some((resealed(&key, &old, Some(origins))?, old.sealed))
+                Some((reencrypted(&key, &old, Some(origins))?, old.sealed))
             })
             .collect();
         if !swaps.is_empty() {

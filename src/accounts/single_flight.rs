@@ -1,5 +1,5 @@
-//! Single flight: of concurrent lookups of the same token in one worker, one runs, and the others wait for its result.
-//! Bounded by the number of requests.
+//! Single flight: concurrent lookups of the same token in one worker share one lookup. One request leads, and the others
+//! wait for its result. The map is bounded by the number of concurrent requests.
 //!
 //! It does no lookups and has no clock: `lookup` does, and sets the deadlines.
 
@@ -16,35 +16,35 @@ use super::token::Candidates;
 #[derive(Debug)]
 pub(super) struct SingleFlight<T>(Mutex<HashMap<Candidates, InFlight<T>>>);
 
-/// The result for followers. Only the leader gets the reason of a failure.
-pub(super) type Shared<T> = Result<Option<T>, NoAnswer>;
+/// The result for the followers. Only the leader gets the reason of a failure.
+pub(super) type Shared<T> = Result<Option<T>, LookupFailed>;
 
 /// The lookup failed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NoAnswer;
+pub(super) struct LookupFailed;
 
 #[derive(Debug)]
 struct InFlight<T> {
     version: u64,
-    landed: watch::Receiver<Option<Shared<T>>>,
+    result: watch::Receiver<Option<Shared<T>>>,
 }
 
 /// The role of a request in a lookup.
 #[derive(Debug)]
 pub(super) enum Role<'a, T> {
-    /// Do the lookup, and publish the result.
-    Ask(Leader<'a, T>),
-    /// Wait for the leader's result. If the sender is dropped, the leader has gone: join again.
-    Wait(watch::Receiver<Option<Shared<T>>>),
+    /// Does the lookup, and publishes the result.
+    Leader(Leader<'a, T>),
+    /// Waits for the leader's result. If the sender is dropped, the leader was dropped: join again.
+    Follower(watch::Receiver<Option<Shared<T>>>),
 }
 
 /// The leader's handle.
 #[derive(Debug)]
 pub(super) struct Leader<'a, T> {
-    flights: &'a SingleFlight<T>,
+    single_flight: &'a SingleFlight<T>,
     key: Candidates,
     version: u64,
-    tell: watch::Sender<Option<Shared<T>>>,
+    sender: watch::Sender<Option<Shared<T>>>,
 }
 
 impl<T> Default for SingleFlight<T> {
@@ -54,16 +54,16 @@ impl<T> Default for SingleFlight<T> {
 }
 
 impl<T> SingleFlight<T> {
-    /// Joins a lookup. One of an older version does not count: it may have read the store before the change that this
-    /// request has to see.
+    /// Joins a lookup in flight of the same version. A lookup of an older version may have read the store before a change
+    /// that this request has to see.
     pub(super) fn join(&self, key: Candidates, version: u64) -> Role<'_, T> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(&key).filter(|flight| flight.version == version) {
-            return Role::Wait(flight.landed.clone());
+            return Role::Follower(flight.result.clone());
         }
-        let (tell, landed) = watch::channel(None);
-        flights.insert(key, InFlight { version, landed });
-        Role::Ask(Leader { flights: self, key, version, tell })
+        let (sender, result) = watch::channel(None);
+        flights.insert(key, InFlight { version, result });
+        Role::Leader(Leader { single_flight: self, key, version, sender })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Candidates, InFlight<T>>> {
@@ -73,15 +73,15 @@ impl<T> SingleFlight<T> {
 
 impl<T> Leader<'_, T> {
     /// Publishes the result to the followers.
-    pub(super) fn tell(self, landed: Shared<T>) {
-        self.tell.send_replace(Some(landed));
+    pub(super) fn publish(self, result: Shared<T>) {
+        self.sender.send_replace(Some(result));
     }
 }
 
 impl<T> Drop for Leader<'_, T> {
-    /// Done or abandoned: the next request starts a new lookup. One of a newer version stays.
+    /// Done or abandoned: the next request starts a new lookup. A lookup of a newer version stays.
     fn drop(&mut self) {
-        let mut flights = self.flights.lock();
+        let mut flights = self.single_flight.lock();
         if flights.get(&self.key).is_some_and(|flight| flight.version == self.version) {
             flights.remove(&self.key);
         }
@@ -92,35 +92,35 @@ impl<T> Drop for Leader<'_, T> {
 mod tests {
     use super::*;
 
-    fn asks(turn: &Role<'_, u32>) -> bool {
-        matches!(turn, Role::Ask(_))
+    fn leads(role: &Role<'_, u32>) -> bool {
+        matches!(role, Role::Leader(_))
     }
 
     #[test]
-    fn one_asks_and_the_others_wait_within_a_version() {
+    fn one_request_leads_and_the_others_follow_within_a_version() {
         let (flights, [a, b]) =
             (SingleFlight::<u32>::default(), ["a", "b"].map(|text| Candidates::of(text).unwrap()));
-        let Role::Ask(first) = flights.join(a, 1) else { panic!("nobody has asked") };
-        let Role::Wait(waiting) = flights.join(a, 1) else { panic!("somebody has asked") };
+        let Role::Leader(first) = flights.join(a, 1) else { panic!("no lookup is in flight") };
+        let Role::Follower(follower) = flights.join(a, 1) else { panic!("a lookup is in flight") };
         let other = flights.join(b, 1);
-        assert!(asks(&other));
+        assert!(leads(&other));
         let newer = flights.join(a, 2);
-        assert!(asks(&newer));
-        first.tell(Ok(Some(7)));
-        assert!(matches!(*waiting.borrow(), Some(Ok(Some(7)))));
-        assert!(!asks(&flights.join(a, 2)), "the newer one is under way");
+        assert!(leads(&newer));
+        first.publish(Ok(Some(7)));
+        assert!(matches!(*follower.borrow(), Some(Ok(Some(7)))));
+        assert!(!leads(&flights.join(a, 2)), "the newer lookup is in flight");
         drop((newer, other));
         assert!(flights.lock().is_empty());
-        assert!(asks(&flights.join(a, 2)));
+        assert!(leads(&flights.join(a, 2)));
     }
 
     #[test]
-    fn who_gives_up_is_followed() {
+    fn a_leader_that_is_dropped_is_replaced() {
         let (flights, key) = (SingleFlight::<u32>::default(), Candidates::of("a").unwrap());
         let first = flights.join(key, 1);
-        let Role::Wait(waiting) = flights.join(key, 1) else { panic!("somebody has asked") };
+        let Role::Follower(follower) = flights.join(key, 1) else { panic!("a lookup is in flight") };
         drop(first);
-        assert!(waiting.has_changed().is_err());
-        assert!(asks(&flights.join(key, 1)));
+        assert!(follower.has_changed().is_err());
+        assert!(leads(&flights.join(key, 1)));
     }
 }

@@ -66,8 +66,8 @@ pub fn shown_prefix(token: &str) -> &str {
     token.get(..SHOWN_CHARS).unwrap_or(token)
 }
 
-/// The record of a token from another system, of any length. Fewer characters are shown, so that nobody can guess the
-/// rest.
+/// The record of a token from another system, of any length. Lists show fewer characters of a short one: the rest must be
+/// hard to guess.
 pub(super) fn foreign_record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken {
     let text = token.expose();
     let shown = text.get(..SHOWN_CHARS.min(text.len() / 4)).unwrap_or_default().to_owned();
@@ -101,8 +101,8 @@ pub(super) fn admin_record(token: &Secret, label: String, now_ms: u64) -> NewAdm
     }
 }
 
-/// The possible tokens in a presented text: the whole text, or its last part after a `-`, since some clients insist on a
-/// vendor's prefix (`sk-ant-oat-<token>`). A text with a blank or a control character contains no token.
+/// The possible tokens in a presented text: all of it, and its last part after a `-`. Some clients insist on a vendor's
+/// prefix (`sk-ant-oat-<token>`). A text with a blank or a control character contains no token.
 fn parts(presented: &str) -> impl Iterator<Item = &str> {
     let is_one_word =
         !presented.contains(|character: char| character.is_whitespace() || character.is_control());
@@ -114,32 +114,32 @@ fn parts(presented: &str) -> impl Iterator<Item = &str> {
 /// Hashes of the possible tokens in a presented text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Candidates {
-    /// All of it.
+    /// The whole text.
     pub(super) whole: TokenHash,
     last: Option<TokenHash>,
-    /// Whether all of it may be of a vendor's shape: it has three parts between dots.
+    /// True if it has the form of a paste token: three parts between dots.
     pub(super) pasted: bool,
 }
 
 impl Candidates {
-    /// Of a text that may have a vendor's prefix; `None` if it holds no token.
+    /// The candidates in a text that may have a vendor's prefix; `None` if it contains no token.
     pub(super) fn of(presented: &str) -> Option<Self> {
         let mut hashes = parts(presented).map(TokenHash::of);
         let pasted = presented.bytes().filter(|byte| *byte == b'.').count() == 2;
         Some(Self { whole: hashes.next()?, last: hashes.next(), pasted })
     }
 
-    /// Of a text that is a token as it stands, or none.
+    /// The whole text as the only candidate; `None` if it is no token.
     pub(super) fn exactly(presented: &str) -> Option<Self> {
         parts(presented).next().map(TokenHash::of).map(Self::one)
     }
 
-    /// The only one.
+    /// A single candidate.
     pub(super) fn one(whole: TokenHash) -> Self {
         Self { whole, last: None, pasted: false }
     }
 
-    /// This one of them.
+    /// Only the candidate with this hash.
     pub(super) fn only(self, hash: TokenHash) -> Self {
         Self { whole: hash, last: None, pasted: self.pasted && hash == self.whole }
     }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_random_and_of_one_shape() {
+    fn tokens_are_random_hex_digits_after_the_prefix() {
         let (one, two) = (generate(), generate());
         assert_ne!(one, two);
         let digits = one.expose().strip_prefix("tg_").unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vendors_prefix_is_looked_behind() {
+    fn the_part_after_a_vendors_prefix_is_a_candidate() {
         let check = |presented: &str, expected: &[&str]| {
             assert_eq!(parts(presented).collect::<Vec<_>>(), expected);
         };
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_word_is_no_token() {
+    fn a_text_with_blanks_or_control_characters_has_no_candidates() {
         for text in
             ["some text-tg_0", "tg_0 ", " tg_0", "a\t-tg_0", "a-tg_0\0", "a\n-tg_0", "\u{7f}-tg_0", " "]
         {

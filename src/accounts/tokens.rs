@@ -144,8 +144,8 @@ pub async fn revoke_admin_token(
     store.revoke_admin_token(token, &actor.act("admin_token.revoke", token, json!({}))).await
 }
 
-/// Creates the first admin token if there is none. With a terminal it is returned, to be printed once; otherwise it is
-/// written to the private file `admin-token` in the data directory.
+/// Creates the first admin token if there is none. If stdout is a terminal, it is returned, to be printed once. Otherwise
+/// it is written to the private file `admin-token` in the data directory.
 pub async fn ensure_admin_token(
     store: &Store,
     data_dir: &std::path::Path,

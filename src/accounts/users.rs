@@ -64,8 +64,9 @@ pub async fn add_user(
     let UserDraft { name: DisplayName(name), ip, group, credentials } = draft;
     let edits = credentials.iter().flat_map(|(_, edits)| edits);
     let stored: Vec<Value> = edits.map(audit_entry).collect();
-    let told = json!({ "name": name, "group": group.as_ref().map(GroupName::as_str), "credentials": stored });
-    let act = actor.act("user.create", &id, told);
+    let detail =
+        json!({ "name": name, "group": group.as_ref().map(GroupName::as_str), "credentials": stored });
+    let act = actor.act("user.create", &id, detail);
     let owner = Owner::User(id.clone());
     let user = User { id: id.clone(), name, ip, group, created_at_ms: act.at_ms, disabled_at_ms: None };
     let token = token::generate();
@@ -76,8 +77,8 @@ pub async fn add_user(
         (key.id(), changes)
     });
     let credentials = sealed.as_ref().map(|(key_id, changes)| (key_id.as_str(), changes.as_slice()));
-    let beginning = InitialAccess { token: &record, credentials };
-    Ok(match store.create_user(&user, beginning, names, &act).await? {
+    let access = InitialAccess { token: &record, credentials };
+    Ok(match store.create_user(&user, access, names, &act).await? {
         UserCreation::Created => NewUser::Created { id, token },
         UserCreation::NameTaken(other) => NewUser::NameTaken(other),
         UserCreation::OtherKey => NewUser::OtherKey,

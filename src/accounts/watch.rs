@@ -1,4 +1,4 @@
-//! Watches the store for changes by this and by other processes, on the control runtime, and publishes cache
+//! Watches the store for changes, by this process and by others. It runs on the control runtime and publishes cache
 //! invalidations and token hashes to the workers.
 //!
 //! It never handles a presented token: `lookup` does.
@@ -26,7 +26,7 @@ pub(super) const POLL_DEADLINE: Duration = Duration::from_millis(500);
 const FILL_RETRY: Duration = Duration::from_secs(1);
 /// Page size for reading the token hashes.
 const PAGE: u64 = 2000;
-/// If more users than that changed at once, the filter is filled again.
+/// If more users than this changed at once, the filter is filled again.
 const MANY_USERS: usize = 500;
 
 /// The workers' view of the store, readable without a lookup.
@@ -81,7 +81,7 @@ pub(super) async fn watch(directory: &impl Directory, view: &StoreView) {
 
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
-    /// The state up to which all changes are known.
+    /// The state of the store at the last successful poll.
     seen: Option<Seen>,
     pub(super) failing: bool,
 }
@@ -94,19 +94,19 @@ struct Seen {
 
 impl Watcher {
     pub(super) async fn poll(&mut self, directory: &impl Directory, view: &StoreView) {
-        let asked = Instant::now();
-        let looked = timeout(POLL_DEADLINE, look(self.seen, directory, &view.invalidations)).await;
-        match looked.unwrap_or(Err(StoreError::Unanswered)) {
+        let started = Instant::now();
+        let read = timeout(POLL_DEADLINE, read_changes(self.seen, directory, &view.invalidations)).await;
+        match read.unwrap_or(Err(StoreError::Unanswered)) {
             Ok((seen, changes)) => {
                 self.seen = Some(seen);
-                view.confirm(asked);
+                view.confirm(started);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the store responds again");
                 }
-                let taken = timeout(POLL_DEADLINE, take_in(changes, directory, &view.filter)).await;
-                if !matches!(taken, Ok(Ok(()))) {
-                    // A few tokens may be missing until it is filled again. Dropping it would let a flood through.
-                    view.filter.renew();
+                let inserted = timeout(POLL_DEADLINE, insert_tokens(changes, directory, &view.filter)).await;
+                if !matches!(inserted, Ok(Ok(()))) {
+                    // A few tokens may be missing until it is filled again. Clearing it would let a flood through.
+                    view.filter.request_fill();
                 }
             }
             Err(error) => {
@@ -123,7 +123,7 @@ impl Watcher {
 }
 
 /// Reads the changes since `seen`, and publishes the invalidations at once.
-async fn look(
+async fn read_changes(
     seen: Option<Seen>,
     directory: &impl Directory,
     invalidations: &InvalidationCounter,
@@ -145,19 +145,19 @@ async fn look(
 }
 
 /// Inserts the tokens of the users concerned into the filter.
-async fn take_in(
+async fn insert_tokens(
     changes: Invalidated,
     directory: &impl Directory,
     filter: &BloomFilter,
 ) -> Result<(), StoreError> {
     let users: BTreeSet<UserId> = changes.users.into_iter().collect();
     if changes.gap || users.len() > MANY_USERS {
-        filter.forget();
+        filter.clear();
         return Ok(());
     }
     let admins = changes.everybody.then_some(None);
-    for whose in users.iter().map(Some).chain(admins) {
-        directory.token_hashes_of(whose).await?.iter().for_each(|hash| filter.insert(hash));
+    for user in users.iter().map(Some).chain(admins) {
+        directory.token_hashes_of(user).await?.iter().for_each(|hash| filter.insert(hash));
     }
     Ok(())
 }
@@ -165,11 +165,11 @@ async fn take_in(
 /// Fills the filter whenever a new one is requested. Never ends.
 pub(super) async fn fill(directory: &impl Directory, filter: &BloomFilter) {
     loop {
-        filter.wanted().await;
+        filter.fill_requested().await;
         let mut warned = false;
         while let Err(error) = fill_once(directory, filter).await {
             if !std::mem::replace(&mut warned, true) {
-                tracing::warn!(%error, "listing the tokens failed; until it succeeds, every presented token is looked up");
+                tracing::warn!(%error, "listing the tokens failed; until it succeeds, every presented token is read up");
             }
             tokio::time::sleep(FILL_RETRY).await;
         }

@@ -85,7 +85,7 @@ async fn by_server(args: &Args, data: &Path) -> anyhow::Result<RekeyProgress> {
 }
 
 fn told(done: &RekeyProgress, data: &Path) -> String {
-    let RekeyProgress { id, credentials, unreadable, settled } = done;
+    let RekeyProgress { id, credentials, unreadable, next_key_file } = done;
     let sealed = counted(credentials, "credential");
     let mut lines = vec![format!("the master key is `{id}` now: {sealed} sealed anew\n")];
     if *unreadable > 0 {
@@ -94,7 +94,7 @@ fn told(done: &RekeyProgress, data: &Path) -> String {
         ));
     }
     let (file, next) = (data.join("master-key"), data.join("master-key.next"));
-    lines.push(match settled {
+    lines.push(match next_key_file {
         NextKeyFile::Waits { origin } => format!(
             "before the next start, put the key in `{}` where the old one is: {origin}; that file goes when it is found there\n",
             next.display()

@@ -117,14 +117,14 @@ fn logins_are_shown_as_configured() {
     let at = "/providers/t/login: an OAuth login is given as JSON, `{\"accessToken\", \"refreshToken\", \"expiresAt\"}`:";
     for (value, problem) in [
         (json!({}), "`accessToken` is missing"),
-        (json!({ "accessToken": 7 }), "`accessToken` is no string"),
+        (json!({ "accessToken": 7 }), "`accessToken` is not a string"),
         (
             json!({ "accessToken": "a", "expiresAt": "soon" }),
-            "`expiresAt` is no count of milliseconds since 1970",
+            "`expiresAt` is not a number of milliseconds since 1970",
         ),
         (
             json!({ "accessToken": "a", "expiresAt": -1 }),
-            "`expiresAt` is no count of milliseconds since 1970",
+            "`expiresAt` is not a number of milliseconds since 1970",
         ),
         (json!({ "accessToken": "a", "extra": 1 }), "the key `extra` is not known"),
     ] {

@@ -97,7 +97,7 @@ fn a_key_serves_from_wherever_it_is_given() {
     // Another one in the default place is not used, and told of.
     write(&made, &wrong, 0o600);
     world.gateway = world.home.serve_with(&[], &[variable]);
-    world.gateway.logged("holds another master key than the one that is used");
+    world.gateway.logged("a master key that is not in use was found");
     world.exchange(Exchange::get());
 }
 

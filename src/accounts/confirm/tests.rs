@@ -13,7 +13,7 @@ use crate::{
 const OLD: &str = "https://old.example";
 const NEW: &str = "https://new.example";
 
-/// Fields of the section `s`, and where each leads: `key=old login=new,old`.
+/// Fields of the section `s` and their current origins: `key=old login=new,old`.
 fn known(fields: &str) -> DeclaredFields {
     let one = |pair: &str| {
         let (name, origins) = pair.split_once('=').unwrap();
@@ -46,7 +46,7 @@ impl World {
         Self { _dir: dir, store, key, owner: Owner::User(id) }
     }
 
-    /// Sets fields of the section `s`: each holds its own name.
+    /// Sets fields of the section `s`. The secret of each is its own name.
     async fn set(&self, fields: &str) {
         let edits =
             fields.split(' ').filter_map(|pair| pair.split_once('=')).map(|(field, origins)| Edit::Set {
@@ -64,7 +64,7 @@ impl World {
         done.map(|done| serde_json::to_string(&done).unwrap()).map_err(|error| error.to_string())
     }
 
-    /// What is stored, and for where: `key=old`.
+    /// The stored fields and the origins that they are bound to: `key=old`.
     async fn stored(&self) -> String {
         let (credentials, unreadable) = read_credentials(&self.store, &self.key, &self.owner).await.unwrap();
         assert!(unreadable.is_empty(), "{unreadable:?}");
@@ -83,7 +83,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn what_has_moved_is_bound_anew_and_nothing_else() {
+async fn only_credentials_with_unconfirmed_origins_are_bound_again() {
     let world = World::new().await;
     world.set("a=old b=old,new c=old d=").await;
     let known = known("a=new b=old c=new,old d=new");
@@ -102,7 +102,7 @@ async fn what_has_moved_is_bound_anew_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_no_file_declares_is_not_confirmed() {
+async fn undeclared_fields_are_not_confirmed() {
     let world = World::new().await;
     world.set("a=old").await;
     let none = "the section `s` has no field `z` (known: `a`)";
@@ -114,7 +114,7 @@ async fn what_no_file_declares_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn one_that_another_key_sealed_is_left_as_it_is() {
+async fn a_credential_of_another_key_is_left_unchanged() {
     let mut world = World::new().await;
     world.set("a=old").await;
     world.key = MasterKey::generate();
@@ -123,12 +123,12 @@ async fn one_that_another_key_sealed_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_set_meanwhile_wins() {
+async fn a_credential_that_is_set_meanwhile_wins() {
     let world = World::new().await;
     let known = known("a=new");
     for round in 0..50 {
         world.set("a=old").await;
-        // Whichever comes first, the one that is set is what is there in the end, for where it was set for.
+        // In either order, the result is the value that was set, bound to the origins that it was set with.
         let ((), done) = tokio::join!(world.set("a=old,new"), world.confirm(&known, CredentialSelector::All));
         done.unwrap();
         assert_eq!(world.stored().await, "a=old,new", "round {round}");

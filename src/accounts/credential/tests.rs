@@ -15,7 +15,7 @@ fn oauth(access: &str, refresh: Option<&str>, expires_at_ms: Option<u64>) -> Sto
 }
 
 #[test]
-fn plain_secrets() {
+fn plain_secrets_are_printable_ascii() {
     let check = |text: &str, expected: Result<&str, &str>| {
         let got = StoredCredential::plain(text).map_err(|error| error.to_string());
         match (got, expected) {
@@ -37,7 +37,7 @@ fn plain_secrets() {
     check("k\0", Err("position 2"));
     check("schlüssel", Err("position 5"));
     check("\u{7f}", Err("position 1"));
-    // What lists show is no secret.
+    // A mask from a list is not a secret.
     let is_mask = "this is a mask, not a secret: leave the field out to keep what is stored";
     check("***", Err(is_mask));
     check(&StoredCredential::Plain(secret("0123456789abcdefg")).mask(), Err(is_mask));
@@ -46,7 +46,7 @@ fn plain_secrets() {
 }
 
 #[test]
-fn oauth_logins() {
+fn an_oauth_login_is_canonical_json() {
     let check = |text: &str, expected: Result<StoredCredential, &str>| {
         let got = StoredCredential::oauth(text, &BTreeMap::new()).map_err(|error| error.to_string());
         match (got, expected) {
@@ -67,10 +67,10 @@ fn oauth_logins() {
     }
     check(r#"{"accessToken":"a","refreshToken":null,"expiresAt":null}"#, Ok(oauth("a", None, None)));
     check("sk-canary", Err("line 1, column 1 is not valid JSON"));
-    check("[]", Err("it is no object"));
+    check("[]", Err("it is not an object"));
     check("{}", Err("`accessToken` is missing"));
     check(r#"{"accessToken":null}"#, Err("`accessToken` is missing"));
-    check(r#"{"accessToken":5}"#, Err("`accessToken` is no string"));
+    check(r#"{"accessToken":5}"#, Err("`accessToken` is not a string"));
     check(r#"{"accessToken":""}"#, Err("`accessToken` is empty"));
     check(r#"{"accessToken":"a b"}"#, Err("`accessToken` has a forbidden character at position 2"));
     check(r#"{"accessToken":"a","refreshToken":"r\n"}"#, Err("`refreshToken` has a forbidden"));
@@ -84,7 +84,7 @@ fn oauth_logins() {
 }
 
 #[test]
-fn other_shapes_are_read_through_pointers() {
+fn other_documents_are_read_through_json_pointers() {
     let paste = [
         ("accessToken", "/tokens/access_token"),
         ("refreshToken", "/tokens/refresh_token"),
@@ -93,21 +93,21 @@ fn other_shapes_are_read_through_pointers() {
     let paste = paste.map(|(key, pointer)| (key.to_owned(), pointer.to_owned())).into();
     let check =
         |text: &str, expected| assert_eq!(StoredCredential::oauth(text, &paste).ok(), expected, "{text}");
-    let told = |text: &str| StoredCredential::oauth(text, &paste).unwrap_err().to_string();
+    let error = |text: &str| StoredCredential::oauth(text, &paste).unwrap_err().to_string();
     let pasted =
         r#"{"tokens":{"access_token":"a","refresh_token":"r","id":"x"},"expiry":1800000000000,"more":1}"#;
     check(pasted, Some(oauth("a", Some("r"), Some(1_800_000_000_000))));
     check(r#"{"tokens":{"access_token":"a"}}"#, Some(oauth("a", None, None)));
     check(r#"{"accessToken":"b","expiresAt":0}"#, Some(oauth("b", None, Some(0))));
     for part in [r#"{"tokens":{"refresh_token":"r"}}"#, r#"{"mode":"x","expiry":1}"#] {
-        assert!(told(part).ends_with("`/tokens/access_token` is missing: is this all of it?"), "{part}");
+        assert!(error(part).ends_with("`/tokens/access_token` is missing: is the text complete?"), "{part}");
     }
-    assert!(told(r#"{"other":{}}"#).ends_with("the key `other` is not known"));
+    assert!(error(r#"{"other":{}}"#).ends_with("the key `other` is not known"));
     check(r#"{"tokens":{"access_token":"a\n"}}"#, None);
 }
 
 #[test]
-fn no_message_holds_the_value() {
+fn no_error_contains_the_value() {
     let long = format!("canary {}", "x".repeat(9000));
     for text in ["canary one", "canary\u{e9}", "\ncanary", &long] {
         let messages = [
@@ -129,7 +129,7 @@ fn no_message_holds_the_value() {
 }
 
 #[test]
-fn plaintexts_lead_back() {
+fn a_plaintext_decodes_to_the_same_credential() {
     let check = |stored: StoredCredential| {
         assert_eq!(StoredCredential::from_plaintext(&stored.to_plaintext()), Some(stored));
     };
@@ -142,7 +142,7 @@ fn plaintexts_lead_back() {
 }
 
 #[test]
-fn masks() {
+fn masks_show_too_little_to_use() {
     let check = |stored: &StoredCredential, expected| assert_eq!(stored.mask(), expected);
     check(&StoredCredential::Plain(secret("k")), "***");
     check(&StoredCredential::Plain(secret("0123456789abcdef")), "***");

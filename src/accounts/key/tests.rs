@@ -17,8 +17,8 @@ fn write(path: &Path, text: &str, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A data directory whose store has this many credentials, sealed with `key`.
-async fn sealed_by(dir: &Path, key: &MasterKey) -> Store {
+/// The store of a data directory, with one credential that is encrypted with `key`.
+async fn encrypted_with(dir: &Path, key: &MasterKey) -> Store {
     let store = Store::open(dir).await.unwrap();
     assert!(store.adopt_master_key(&key.id(), ReplaceKey::Never).await.unwrap());
     let created =
@@ -34,7 +34,7 @@ async fn sealed_by(dir: &Path, key: &MasterKey) -> Store {
 }
 
 #[tokio::test]
-async fn a_key_is_made_once_where_none_is_given() {
+async fn a_key_is_created_once_if_none_is_given() {
     let dir = TempDir::new().unwrap();
     let (dir, none) = (dir.path(), KeySources::default());
     MasterKey::check(&none, dir).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_key_is_made_once_where_none_is_given() {
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", one.to_hex().expose()));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(MasterKey::load_beside(&none, dir, &store).await.unwrap().id(), one.id());
-    // One that was there at the first start is as good.
+    // A key that was there before the first start is used.
     let other = TempDir::new().unwrap();
     write(&other.path().join("master-key"), one.to_hex().expose(), 0o600);
     let store = Store::open(other.path()).await.unwrap();
@@ -55,11 +55,11 @@ async fn a_key_is_made_once_where_none_is_given() {
 }
 
 #[tokio::test]
-async fn every_source_serves_and_two_have_to_agree() {
+async fn any_source_is_enough_and_several_must_agree() {
     let dir = TempDir::new().unwrap();
     let (right, wrong) = (MasterKey::generate(), MasterKey::generate());
     let data = dir.path().join("data");
-    let store = sealed_by(&data, &right).await;
+    let store = encrypted_with(&data, &right).await;
     let (file, below) = (dir.path().join("key"), dir.path().join("below"));
     let credentials = dir.path().join("credentials");
     fs::create_dir_all(credentials.join("more")).unwrap();
@@ -112,11 +112,11 @@ async fn every_source_serves_and_two_have_to_agree() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_or_not_private_is_told() {
+async fn malformed_and_exposed_keys_are_refused() {
     let dir = TempDir::new().unwrap();
     let key = MasterKey::generate();
     let data = dir.path().join("data");
-    let store = sealed_by(&data, &key).await;
+    let store = encrypted_with(&data, &key).await;
     let credentials = dir.path().join("credentials");
     fs::create_dir(&credentials).unwrap();
     let check = async |sources: KeySources, expected: &str| {
@@ -143,7 +143,7 @@ async fn what_is_no_key_or_not_private_is_told() {
     }
     write(&file, "not a key", 0o600);
     check(named(&file), "key` does not hold a master key").await;
-    // What systemd lets others read below its directory is its own business, by whatever name.
+    // The mode of a systemd credential is not checked, whatever its name.
     let below = credentials.join("mine");
     write(&below, key.to_hex().expose(), 0o440);
     assert_eq!(MasterKey::load(&named(&below), &data, &store).await.unwrap().id(), key.id());
@@ -151,9 +151,9 @@ async fn what_is_no_key_or_not_private_is_told() {
     check(KeySources::default(), "is readable by others (mode 644)").await;
 }
 
-/// As an operator meets it: the server has its key from the environment, and a shell has not.
+/// The server has its key from the environment; the operator's shell does not.
 #[tokio::test]
-async fn a_command_does_not_replace_the_servers_key() {
+async fn a_command_never_replaces_the_servers_key() {
     let dir = TempDir::new().unwrap();
     let (dir, store) = (dir.path(), Store::open(dir.path()).await.unwrap());
     let hex = |key: &MasterKey| variable(key.to_hex().expose());
@@ -169,7 +169,7 @@ async fn a_command_does_not_replace_the_servers_key() {
     check(&KeySources::default(), "set TOLLGATE_MASTER_KEY to it, or put the file back").await;
     check(&hex(&other), "TOLLGATE_MASTER_KEY holds the master key with id").await;
     assert_eq!(MasterKey::load_beside(&hex(&key), dir, &store).await.unwrap().id(), key.id());
-    // Nor does a server make one over another's; but while nothing is sealed it may be given one.
+    // Neither does a server create another key. But while nothing is encrypted, another key may be given.
     let error = MasterKey::load(&KeySources::default(), dir, &store).await.unwrap_err();
     assert!(matches!(error, KeyError::Missing { .. }), "{error}");
     MasterKey::check(&hex(&other), dir).await.unwrap();

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::oauth::{self, Grant, MAX_ANSWER, TokenEndpointError},
+    accounts::oauth::{self, Grant, MAX_RESPONSE, TokenEndpointError},
     clock,
     origin::Origin,
     secret::Secret,
@@ -67,7 +67,7 @@ impl TokenEndpoint for HttpTokenEndpoints {
         let (origin, request) = request(token_url, oauth::form(refresh_token, client_id))?;
         let called = timeout(DEADLINE, self.call(&origin, request)).await;
         let (status, body) = called.unwrap_or(Err(TokenEndpointError::NoResponse))?;
-        oauth::answer(status, &body, refresh_token, clock::now_ms())
+        oauth::parse_response(status, &body, refresh_token, clock::now_ms())
     }
 }
 
@@ -89,11 +89,11 @@ fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), To
 async fn read(answer: Response<Download>) -> Result<(u16, Zeroizing<Vec<u8>>), TokenEndpointError> {
     let status = answer.status().as_u16();
     let mut download = answer.into_body();
-    let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+    let mut body = Zeroizing::new(Vec::with_capacity(MAX_RESPONSE));
     while let Some(frame) = download.frame().await {
         let frame = frame.map_err(|_| TokenEndpointError::InvalidResponse("is cut"))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
-        if body.len() + data.len() > MAX_ANSWER {
+        if body.len() + data.len() > MAX_RESPONSE {
             return Err(TokenEndpointError::InvalidResponse("is too long"));
         }
         body.extend_from_slice(data);

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::CredentialId;
 use crate::{
-    accounts::{MasterKey, StoredCredential, random::random, seal},
+    accounts::{MasterKey, StoredCredential, encryption, random::random},
     clock, hex,
     secret::Secret,
     store::{SealedCredential, Store, StoreError, SwapReason},
@@ -71,7 +71,7 @@ pub struct StoredLogins {
 }
 
 impl StoredLogins {
-    /// Of this store.
+    /// The logins in this store.
     pub fn new(store: Store, key: MasterKey) -> Self {
         Self { store, key, holder: hex::encode(&random::<8>()) }
     }
@@ -81,12 +81,12 @@ impl LoginStore for StoredLogins {
     async fn read(&self, place: &CredentialId) -> Result<Option<Login>, StoreError> {
         let rows = self.store.credentials(&place.owner).await?;
         let row = rows.into_iter().find(|row| row.section == place.section && row.field == place.field);
-        Ok(row.and_then(|row| self.opened(row)))
+        Ok(row.and_then(|row| self.decrypted(row)))
     }
 
     async fn replace(&self, old: &Login, new: &StoredCredential) -> Result<bool, StoreError> {
         let key = self.key.snapshot();
-        let sealed = key.seal(sealed_for(&old.row), &new.to_plaintext());
+        let sealed = key.encrypt(associated_data(&old.row), &new.to_plaintext());
         let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
         self.store.swap_credential(&row, &old.row.sealed, &key.id(), SwapReason::Refresh).await
     }
@@ -106,9 +106,9 @@ impl LoginStore for StoredLogins {
 }
 
 impl StoredLogins {
-    fn opened(&self, row: SealedCredential) -> Option<Login> {
+    fn decrypted(&self, row: SealedCredential) -> Option<Login> {
         // A login that cannot be decrypted was logged when its caller was looked up.
-        let plaintext = self.key.open(sealed_for(&row), &row.sealed).ok()?;
+        let plaintext = self.key.decrypt(associated_data(&row), &row.sealed).ok()?;
         match StoredCredential::from_plaintext(&plaintext)? {
             StoredCredential::OAuth { access_token, refresh_token, expires_at_ms } => {
                 Some(Login { access_token, refresh_token, expires_at_ms, row })
@@ -118,9 +118,9 @@ impl StoredLogins {
     }
 }
 
-fn sealed_for(row: &SealedCredential) -> seal::AssociatedData<'_> {
+fn associated_data(row: &SealedCredential) -> encryption::AssociatedData<'_> {
     let SealedCredential { owner, section, field, origins, .. } = row;
-    seal::AssociatedData { owner, section, field, origins: origins.as_deref() }
+    encryption::AssociatedData { owner, section, field, origins: origins.as_deref() }
 }
 
 fn lease_name(place: &CredentialId) -> String {

@@ -1,5 +1,5 @@
-//! Recently obtained access tokens. A new token is not refreshed again because an upstream refuses it, since the reason
-//! may be another one; nor because its lifetime is shorter than the file's `refresh_before`. In memory and bounded.
+//! Recently obtained access tokens. An upstream's 401 does not cause another refresh of a new token, since the reason may
+//! be another one. Nor does a lifetime shorter than the file's `refresh_before`. In memory and bounded.
 
 use std::{
     collections::HashMap,
@@ -11,82 +11,83 @@ use crate::{clock, secret::Secret};
 
 /// Maximum number of tokens. Dropping one costs a needless refresh.
 const MAX: usize = 10_000;
-/// Time for which a token is kept despite refusals, if it was not itself obtained after a refusal.
-const STAYS: Duration = Duration::from_mins(1);
-const LONGEST_STAY: Duration = Duration::from_hours(1);
+/// The age below which a refused token is not refreshed. It doubles with each refresh in a row that a refusal caused.
+const MIN_AGE: Duration = Duration::from_mins(1);
+const MAX_MIN_AGE: Duration = Duration::from_hours(1);
 
 /// The latest token of each login.
 #[derive(Debug, Default)]
-pub(super) struct RecentTokens(HashMap<CredentialId, Token>);
+pub(super) struct RecentTokens(HashMap<CredentialId, RecentToken>);
 
 #[derive(Debug)]
-struct Token {
-    text: Secret,
-    at: Instant,
+struct RecentToken {
+    access_token: Secret,
+    obtained: Instant,
     /// Its lifetime when it was obtained, if known.
-    lasts: Option<Duration>,
+    lifetime: Option<Duration>,
     /// Number of refreshes in a row that refusals caused, up to this one.
     refusals: u32,
 }
 
 impl RecentTokens {
     /// True if the token is too new to be refreshed for this reason.
-    pub(super) fn is_recent(&self, wanted: &RefreshRequest, now: Instant) -> bool {
-        self.get(wanted).is_some_and(|token| match wanted.reason {
-            RefreshReason::Due => token.serves(wanted.refresh_before, now),
+    pub(super) fn is_recent(&self, request: &RefreshRequest, now: Instant) -> bool {
+        self.get(request).is_some_and(|token| match request.reason {
+            RefreshReason::Due => token.serves(request.refresh_before, now),
             RefreshReason::Expired => false,
-            RefreshReason::Refused => token.age(now) < pause(token.refusals),
+            RefreshReason::Refused => token.age(now) < min_age(token.refusals),
         })
     }
 
     /// The access token of a login, while it need not be refreshed.
-    pub(super) fn serving(&self, wanted: &RefreshRequest, now: Instant) -> Option<&Secret> {
-        let token = self.0.get(&wanted.credential)?;
-        token.serves(wanted.refresh_before, now).then_some(&token.text)
+    pub(super) fn serving(&self, request: &RefreshRequest, now: Instant) -> Option<&Secret> {
+        let token = self.0.get(&request.credential)?;
+        token.serves(request.refresh_before, now).then_some(&token.access_token)
     }
 
     /// Records the successor of the token that was seen.
-    pub(super) fn note(&mut self, wanted: &RefreshRequest, fresh: &Refreshed, now: Instant) {
-        let refusals = match wanted.reason {
+    pub(super) fn insert(&mut self, request: &RefreshRequest, fresh: &Refreshed, now: Instant) {
+        let refusals = match request.reason {
             RefreshReason::Due | RefreshReason::Expired => 0,
-            RefreshReason::Refused => self.get(wanted).map_or(0, |token| token.refusals).saturating_add(1),
+            RefreshReason::Refused => self.get(request).map_or(0, |token| token.refusals).saturating_add(1),
         };
         if self.0.len() >= MAX
-            && !self.0.contains_key(&wanted.credential)
+            && !self.0.contains_key(&request.credential)
             && let Some(any) = self.0.keys().next().cloned()
         {
             self.0.remove(&any);
         }
         let left_ms = fresh.expires_at_ms.map(|at| at.saturating_sub(clock::now_ms()));
-        let lasts = left_ms.map(Duration::from_millis);
-        let token = Token { text: fresh.access_token.clone(), at: now, lasts, refusals };
-        self.0.insert(wanted.credential.clone(), token);
+        let lifetime = left_ms.map(Duration::from_millis);
+        let token =
+            RecentToken { access_token: fresh.access_token.clone(), obtained: now, lifetime, refusals };
+        self.0.insert(request.credential.clone(), token);
     }
 
     #[cfg(test)]
-    pub(super) fn known(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The record of the token that was seen.
-    fn get(&self, wanted: &RefreshRequest) -> Option<&Token> {
-        self.0.get(&wanted.credential).filter(|token| token.text == wanted.seen.access_token)
+    fn get(&self, request: &RefreshRequest) -> Option<&RecentToken> {
+        self.0.get(&request.credential).filter(|token| token.access_token == request.seen.access_token)
     }
 }
 
-impl Token {
-    /// True if it is not due yet. Half of its lifetime counts if that is shorter than `refresh_before`.
+impl RecentToken {
+    /// True if it is not due yet: `before` its expiry, but not before half of its lifetime.
     fn serves(&self, before: Duration, now: Instant) -> bool {
-        self.lasts.is_none_or(|lasts| self.age(now) < lasts.saturating_sub(before.min(lasts / 2)))
+        self.lifetime.is_none_or(|lifetime| self.age(now) < lifetime.saturating_sub(before.min(lifetime / 2)))
     }
 
     fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.at)
+        now.saturating_duration_since(self.obtained)
     }
 }
 
-/// Time for which a token is kept after so many refusals in a row.
-fn pause(refusals: u32) -> Duration {
+/// The age below which a token is not refreshed, after so many refusals in a row.
+fn min_age(refusals: u32) -> Duration {
     let factor = 1_u32.checked_shl(refusals).unwrap_or(u32::MAX);
-    STAYS.saturating_mul(factor).min(LONGEST_STAY)
+    MIN_AGE.saturating_mul(factor).min(MAX_MIN_AGE)
 }

@@ -1,4 +1,4 @@
-//! Against a store and a token endpoint that a test plays.
+//! Tests with a fake store and a fake token endpoint.
 
 use std::{
     collections::VecDeque,
@@ -19,32 +19,32 @@ use crate::{
 
 const TOKEN_URL: &str = "https://auth.example.com/token";
 
-/// What all clones share.
+/// The fake. All clones share its state.
 #[derive(Clone, Default)]
-struct Play(Arc<State>);
+struct Fake(Arc<FakeState>);
 
-struct State {
+struct FakeState {
     login: Mutex<Option<Login>>,
-    /// Counts up, so that no two rows are sealed alike.
-    seals: AtomicUsize,
-    /// Who has the lease.
+    /// A counter, so that no two blobs are equal.
+    blobs: AtomicUsize,
+    /// The holder of the lease.
     leased: Mutex<Option<&'static str>>,
-    /// Replacements that fail before one works; each that does not is told.
+    /// The number of replacements that fail before one succeeds.
     failures: AtomicUsize,
     replaced: Notify,
     answers: Mutex<VecDeque<Result<Grant, TokenEndpointError>>>,
-    /// The refresh tokens that came to the endpoint.
+    /// The refresh tokens that the endpoint received.
     spent: Mutex<Vec<String>>,
-    /// How many calls the endpoint may answer.
+    /// The number of calls that the endpoint may answer.
     open: Semaphore,
     called: Notify,
 }
 
-impl Default for State {
+impl Default for FakeState {
     fn default() -> Self {
         Self {
             login: Mutex::default(),
-            seals: AtomicUsize::default(),
+            blobs: AtomicUsize::default(),
             leased: Mutex::default(),
             failures: AtomicUsize::default(),
             replaced: Notify::default(),
@@ -56,7 +56,7 @@ impl Default for State {
     }
 }
 
-impl Play {
+impl Fake {
     fn start(&self) -> Refresher {
         let (refresher, task) = Refresher::start(self.clone(), self.clone());
         #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
@@ -66,7 +66,7 @@ impl Play {
 
     /// Stores a login.
     fn put(&self, access: &str, refresh: &str, expires_at_ms: u64) {
-        let number = self.0.seals.fetch_add(1, SeqCst);
+        let number = self.0.blobs.fetch_add(1, SeqCst);
         let row = SealedCredential {
             owner: Owner::Everybody,
             section: "demo".into(),
@@ -84,8 +84,8 @@ impl Play {
         });
     }
 
-    /// The same login, sealed anew.
-    fn reseal(&self) {
+    /// Re-encrypts the login.
+    fn re_encrypt(&self) {
         let login = self.0.login.lock().unwrap().clone().unwrap();
         self.put(
             login.access_token.expose(),
@@ -113,7 +113,7 @@ impl Play {
     }
 }
 
-impl LoginStore for Play {
+impl LoginStore for Fake {
     async fn read(&self, _: &CredentialId) -> Result<Option<Login>, StoreError> {
         Ok(self.0.login.lock().unwrap().clone())
     }
@@ -154,7 +154,7 @@ impl LoginStore for Play {
     }
 }
 
-impl TokenEndpoint for Play {
+impl TokenEndpoint for Fake {
     async fn refresh(
         &self,
         token_url: &str,
@@ -185,7 +185,7 @@ fn tokens(access: &str, refresh: &str) -> TokenPair {
     TokenPair { access_token: Secret::new(access), refresh_token: Secret::new(refresh) }
 }
 
-fn wanted(seen: &str) -> RefreshRequest {
+fn request(seen: &str) -> RefreshRequest {
     RefreshRequest {
         credential: CredentialId { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
         seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
@@ -196,73 +196,74 @@ fn wanted(seen: &str) -> RefreshRequest {
     }
 }
 
-async fn asked(refresher: &Refresher, seen: &str) -> Result<String, RefreshError> {
-    refresher.refresh(wanted(seen)).await.map(|fresh| fresh.access_token.expose().to_owned())
+async fn refresh(refresher: &Refresher, seen: &str) -> Result<String, RefreshError> {
+    refresher.refresh(request(seen)).await.map(|fresh| fresh.access_token.expose().to_owned())
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_are_answered_by_one_refresh() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    play.shut();
-    let all =
-        async { tokio::join!(asked(&refresher, "a1"), asked(&refresher, "a1"), asked(&refresher, "a1")) };
+async fn concurrent_requests_share_one_refresh() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    fake.shut();
+    let all = async {
+        tokio::join!(refresh(&refresher, "a1"), refresh(&refresher, "a1"), refresh(&refresher, "a1"))
+    };
     let open = async {
-        play.0.called.notified().await;
-        play.0.open.add_permits(1000);
+        fake.0.called.notified().await;
+        fake.0.open.add_permits(1000);
     };
     let (all, ()) = tokio::join!(all, open);
     assert_eq!(all, (Ok("a2".into()), Ok("a2".into()), Ok("a2".into())));
-    assert_eq!(play.spent(), ["r1"]);
-    // Who comes late with the old token gets what is stored.
-    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-    assert_eq!(asked(&refresher, "a2").await, Err(RefreshError::Recent), "it will do");
-    assert_eq!(play.spent(), ["r1"]);
-    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
-    assert_eq!(*play.0.leased.lock().unwrap(), None);
+    assert_eq!(fake.spent(), ["r1"]);
+    // A later request with the old token gets the stored one.
+    assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
+    assert_eq!(refresh(&refresher, "a2").await, Err(RefreshError::Recent), "the token is not due");
+    assert_eq!(fake.spent(), ["r1"]);
+    assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
+    assert_eq!(*fake.0.leased.lock().unwrap(), None);
 }
 
 #[tokio::test]
-async fn what_was_obtained_a_moment_ago_is_not_replaced_because_it_is_refused() {
-    let play = Play::default();
-    let refresher = play.start();
+async fn a_recent_token_is_not_refreshed_after_a_refusal() {
+    let fake = Fake::default();
+    let refresher = fake.start();
     let refused = async |seen| {
-        let wanted = RefreshRequest { reason: RefreshReason::Refused, ..wanted(seen) };
-        refresher.refresh(wanted).await.map(|fresh| fresh.access_token.expose().to_owned())
+        let request = RefreshRequest { reason: RefreshReason::Refused, ..request(seen) };
+        refresher.refresh(request).await.map(|fresh| fresh.access_token.expose().to_owned())
     };
-    play.put("a1", "r1", later());
-    play.answers(Ok(("a2", "r2")));
+    fake.put("a1", "r1", later());
+    fake.answers(Ok(("a2", "r2")));
     assert_eq!(refused("a1").await, Ok("a2".into()));
     for _ in 0..10 {
         assert_eq!(refused("a2").await, Err(RefreshError::Recent));
-        assert_eq!(refused("a1").await, Ok("a2".into()), "whoever has seen the old one only");
+        assert_eq!(refused("a1").await, Ok("a2".into()), "a request with the old token gets the recent one");
     }
-    assert_eq!(play.spent(), ["r1"]);
-    // Another login is another matter.
-    play.put("b1", "s1", later());
-    play.answers(Ok(("b2", "s2")));
+    assert_eq!(fake.spent(), ["r1"]);
+    // Another login is refreshed.
+    fake.put("b1", "s1", later());
+    fake.answers(Ok(("b2", "s2")));
     assert_eq!(refused("b1").await, Ok("b2".into()));
-    assert_eq!(play.spent(), ["r1", "s1"]);
+    assert_eq!(fake.spent(), ["r1", "s1"]);
 }
 
 #[test]
-fn how_long_what_was_obtained_stays() {
+fn the_minimum_age_doubles_with_each_refusal() {
     let start = Instant::now();
     let after = |seconds| start + Duration::from_secs(seconds);
-    let mut obtained = RecentTokens::default();
-    let due = wanted("a1");
-    let refused = |seen: &str| RefreshRequest { reason: RefreshReason::Refused, ..wanted(seen) };
+    let mut recent = RecentTokens::default();
+    let due = request("a1");
+    let refused = |seen: &str| RefreshRequest { reason: RefreshReason::Refused, ..request(seen) };
     let fresh = |access: &str, seconds: Option<u64>| {
         let expires_at_ms = seconds.map(|seconds| now_ms() + seconds * 1000);
         Refreshed { access_token: Secret::new(access), expires_at_ms, origins: Vec::new() }
     };
-    obtained.note(&due, &fresh("a2", None), start);
+    recent.insert(&due, &fresh("a2", None), start);
     let mut check = |seen: &str, from: u64, stays: u64, next: &str| {
-        assert!(obtained.is_recent(&refused(seen), after(from + stays - 1)), "{seen}");
-        assert!(!obtained.is_recent(&refused(seen), after(from + stays)), "{seen}");
-        obtained.note(&refused(seen), &fresh(next, None), after(from + stays));
+        assert!(recent.is_recent(&refused(seen), after(from + stays - 1)), "{seen}");
+        assert!(!recent.is_recent(&refused(seen), after(from + stays)), "{seen}");
+        recent.insert(&refused(seen), &fresh(next, None), after(from + stays));
     };
     check("a2", 0, 60, "a3");
     check("a3", 60, 120, "a4");
@@ -272,18 +273,18 @@ fn how_long_what_was_obtained_stays() {
     check("a7", 1860, 1920, "a8");
     check("a8", 3780, 3600, "a9");
     check("a9", 7380, 3600, "b1");
-    // What time has brought about counts for nothing.
-    obtained.note(&wanted("b1"), &fresh("b2", None), start);
-    assert!(!obtained.is_recent(&refused("b2"), after(60)));
-    assert!(!obtained.is_recent(&refused("a2"), start), "another one");
-    // It is due `refresh_before` its end, but not before half of its time.
+    // A refresh that was due does not count as caused by a refusal.
+    recent.insert(&request("b1"), &fresh("b2", None), start);
+    assert!(!recent.is_recent(&refused("b2"), after(60)));
+    assert!(!recent.is_recent(&refused("a2"), start), "another token");
+    // A token is due `refresh_before` its expiry, but not before half of its lifetime.
     let mut check = |lasts: Option<u64>, due_after: u64| {
-        obtained.note(&wanted("c1"), &fresh("c2", lasts), start);
-        assert!(obtained.is_recent(&wanted("c2"), after(due_after - 2)), "{lasts:?}");
-        assert!(obtained.serving(&wanted("c1"), after(due_after - 2)).is_some(), "{lasts:?}");
+        recent.insert(&request("c1"), &fresh("c2", lasts), start);
+        assert!(recent.is_recent(&request("c2"), after(due_after - 2)), "{lasts:?}");
+        assert!(recent.serving(&request("c1"), after(due_after - 2)).is_some(), "{lasts:?}");
         if lasts.is_some() {
-            assert!(!obtained.is_recent(&wanted("c2"), after(due_after)), "{lasts:?}");
-            assert_eq!(obtained.serving(&wanted("c1"), after(due_after)), None, "{lasts:?}");
+            assert!(!recent.is_recent(&request("c2"), after(due_after)), "{lasts:?}");
+            assert_eq!(recent.serving(&request("c1"), after(due_after)), None, "{lasts:?}");
         }
     };
     check(Some(3600), 3300);
@@ -295,64 +296,64 @@ fn how_long_what_was_obtained_stays() {
 }
 
 #[tokio::test]
-async fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", now_ms() + 300_000);
-    play.0.answers.lock().unwrap().push_back(Ok(login("a2", "r2", now_ms() + 300_000)));
+async fn a_lifetime_shorter_than_refresh_before_causes_one_refresh() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", now_ms() + 300_000);
+    fake.0.answers.lock().unwrap().push_back(Ok(login("a2", "r2", now_ms() + 300_000)));
     for _ in 0..5 {
-        assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-        assert_eq!(asked(&refresher, "a2").await, Err(RefreshError::Recent));
+        assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
+        assert_eq!(refresh(&refresher, "a2").await, Err(RefreshError::Recent));
     }
-    assert_eq!(play.spent(), ["r1"]);
+    assert_eq!(fake.spent(), ["r1"]);
 }
 
 #[test]
-fn what_is_remembered_is_bounded() {
-    let mut obtained = RecentTokens::default();
+fn the_number_of_recent_tokens_is_bounded() {
+    let mut recent = RecentTokens::default();
     for index in 0..=10_000 {
-        let mut wanted = wanted("a1");
-        wanted.credential.field = format!("f{index}");
+        let mut request = request("a1");
+        request.credential.field = format!("f{index}");
         let fresh = Refreshed { access_token: Secret::new("a2"), expires_at_ms: None, origins: Vec::new() };
-        obtained.note(&wanted, &fresh, Instant::now());
+        recent.insert(&request, &fresh, Instant::now());
     }
-    assert_eq!(obtained.known(), 10_000);
+    assert_eq!(recent.len(), 10_000);
 }
 
 #[tokio::test]
-async fn a_refresh_goes_on_when_who_asked_has_gone() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    play.shut();
+async fn a_refresh_continues_when_its_waiter_is_dropped() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    fake.shut();
     tokio::select! {
-        outcome = asked(&refresher, "a1") => panic!("{outcome:?}"),
-        () = play.0.called.notified() => {}
+        outcome = refresh(&refresher, "a1") => panic!("{outcome:?}"),
+        () = fake.0.called.notified() => {}
     }
-    play.0.open.add_permits(1);
-    play.0.replaced.notified().await;
-    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-    assert_eq!(play.spent(), ["r1"]);
+    fake.0.open.add_permits(1);
+    fake.0.replaced.notified().await;
+    assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
+    assert_eq!(fake.spent(), ["r1"]);
 }
 
 #[tokio::test]
-async fn what_fails_is_let_alone_until_another_login_is_stored() {
+async fn a_failed_login_is_in_backoff_until_another_one_is_stored() {
     let check = async |refused: TokenEndpointError, again: RefreshError| {
-        let play = Play::default();
-        let refresher = play.start();
-        play.put("a1", "r1", 0);
-        play.answers(Err(refused));
-        assert_eq!(asked(&refresher, "a1").await, Err(refused.into()));
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", 0);
+        fake.answers(Err(refused));
+        assert_eq!(refresh(&refresher, "a1").await, Err(refused.into()));
         for _ in 0..3 {
-            assert_eq!(asked(&refresher, "a1").await, Err(again));
+            assert_eq!(refresh(&refresher, "a1").await, Err(again));
         }
-        assert_eq!(play.stored(), ("a1".into(), "r1".into()), "nothing is destroyed");
-        assert_eq!(play.spent(), ["r1"]);
-        play.put("b1", "s1", 0);
-        play.answers(Ok(("b2", "s2")));
-        assert_eq!(asked(&refresher, "b1").await, Ok("b2".into()));
-        assert_eq!(play.spent(), ["r1", "s1"]);
+        assert_eq!(fake.stored(), ("a1".into(), "r1".into()), "the stored login is unchanged");
+        assert_eq!(fake.spent(), ["r1"]);
+        fake.put("b1", "s1", 0);
+        fake.answers(Ok(("b2", "s2")));
+        assert_eq!(refresh(&refresher, "b1").await, Ok("b2".into()));
+        assert_eq!(fake.spent(), ["r1", "s1"]);
     };
     check(TokenEndpointError::Rejected, TokenEndpointError::Rejected.into()).await;
     for refused in [
@@ -365,228 +366,228 @@ async fn what_fails_is_let_alone_until_another_login_is_stored() {
 }
 
 #[tokio::test]
-async fn what_was_corrected_is_tried_again() {
-    let check = async |correct: fn(&Play) -> RefreshRequest, spends: [&str; 2]| {
-        let play = Play::default();
-        let refresher = play.start();
-        play.put("a1", "r1", 0);
-        play.answers(Err(TokenEndpointError::Rejected));
-        assert_eq!(asked(&refresher, "a1").await, Err(TokenEndpointError::Rejected.into()));
-        let wanted = correct(&play);
-        play.answers(Ok(("a2", "r2")));
-        let fresh = refresher.refresh(wanted).await.unwrap();
+async fn a_corrected_login_or_client_id_is_tried_at_once() {
+    let check = async |correct: fn(&Fake) -> RefreshRequest, spends: [&str; 2]| {
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", 0);
+        fake.answers(Err(TokenEndpointError::Rejected));
+        assert_eq!(refresh(&refresher, "a1").await, Err(TokenEndpointError::Rejected.into()));
+        let request = correct(&fake);
+        fake.answers(Ok(("a2", "r2")));
+        let fresh = refresher.refresh(request).await.unwrap();
         assert_eq!(fresh.access_token.expose(), "a2");
-        assert_eq!(play.spent(), spends);
+        assert_eq!(fake.spent(), spends);
     };
-    let another_refresh_token = |play: &Play| {
-        play.put("a1", "s1", 0);
-        RefreshRequest { seen: tokens("a1", "s1"), ..wanted("a1") }
+    let another_refresh_token = |fake: &Fake| {
+        fake.put("a1", "s1", 0);
+        RefreshRequest { seen: tokens("a1", "s1"), ..request("a1") }
     };
     check(another_refresh_token, ["r1", "s1"]).await;
-    check(|_| RefreshRequest { client_id: "app_2".into(), ..wanted("a1") }, ["r1", "r1"]).await;
+    check(|_| RefreshRequest { client_id: "app_2".into(), ..request("a1") }, ["r1", "r1"]).await;
 }
 
 #[tokio::test]
 async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
     let why = TokenEndpointError::InvalidResponse("x");
     for failures in [0, 1] {
-        let play = Play::default();
-        let refresher = play.start();
-        play.put("a1", "r1", later());
-        play.0.answers.lock().unwrap().push_back(Ok(Grant::RefreshToken(Secret::new("r2"), why)));
-        play.0.failures.store(failures, SeqCst);
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", later());
+        fake.0.answers.lock().unwrap().push_back(Ok(Grant::RefreshToken(Secret::new("r2"), why)));
+        fake.0.failures.store(failures, SeqCst);
         if failures > 0 {
-            assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
+            assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
         }
-        assert_eq!(asked(&refresher, "a1").await, Err(why.into()));
-        assert_eq!(play.stored(), ("a1".into(), "r2".into()));
-        // It has failed, and is not tried again at once with the next one.
-        let rotated = RefreshRequest { seen: tokens("a1", "r2"), ..wanted("a1") };
+        assert_eq!(refresh(&refresher, "a1").await, Err(why.into()));
+        assert_eq!(fake.stored(), ("a1".into(), "r2".into()));
+        // The next refresh token is in backoff too.
+        let rotated = RefreshRequest { seen: tokens("a1", "r2"), ..request("a1") };
         assert_eq!(refresher.refresh(rotated).await, Err(RefreshError::Backoff));
-        assert_eq!(play.spent(), ["r1"]);
+        assert_eq!(fake.spent(), ["r1"]);
     }
 }
 
 #[tokio::test]
-async fn an_endpoint_that_does_not_answer_is_let_alone_by_all() {
+async fn an_endpoint_that_does_not_respond_is_in_backoff_for_all_logins() {
     let check = async |refused: TokenEndpointError, expected: Result<(), RefreshError>, calls: usize| {
-        let play = Play::default();
-        let refresher = play.start();
-        play.put("a1", "r1", 0);
-        play.answers(Err(refused));
-        play.answers(Ok(("a2", "r2")));
-        assert_eq!(asked(&refresher, "a1").await, Err(refused.into()));
-        let mut other = wanted("a1");
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", 0);
+        fake.answers(Err(refused));
+        fake.answers(Ok(("a2", "r2")));
+        assert_eq!(refresh(&refresher, "a1").await, Err(refused.into()));
+        let mut other = request("a1");
         other.credential.field = "other".into();
         assert_eq!(refresher.refresh(other).await.map(drop), expected);
-        assert_eq!(play.spent().len(), calls);
+        assert_eq!(fake.spent().len(), calls);
     };
     check(TokenEndpointError::NoResponse, Err(RefreshError::Backoff), 1).await;
     check(TokenEndpointError::Status(500), Ok(()), 2).await;
 }
 
 #[tokio::test]
-async fn what_is_not_refreshed_at_all() {
-    let play = Play::default();
-    let refresher = play.start();
-    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::NotFound));
-    play.put("a1", "", 0);
-    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::NoRefreshToken));
-    play.put("a1", "r1", 0);
+async fn logins_that_cannot_be_refreshed_are_not_sent() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::NotFound));
+    fake.put("a1", "", 0);
+    assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::NoRefreshToken));
+    fake.put("a1", "r1", 0);
     for origins in [None, Some(vec!["https://api.example.com".to_owned()])] {
-        play.0.login.lock().unwrap().as_mut().unwrap().row.origins = origins;
-        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::OriginMismatch));
+        fake.0.login.lock().unwrap().as_mut().unwrap().row.origins = origins;
+        assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::OriginMismatch));
     }
-    assert_eq!(play.spent(), Vec::<String>::new());
+    assert_eq!(fake.spent(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_login_that_is_stored_meanwhile_wins() {
     for answer in [Ok(("a2", "r2")), Err(TokenEndpointError::Rejected)] {
-        let play = Play::default();
-        let refresher = play.start();
-        play.put("a1", "r1", 0);
-        play.answers(answer);
-        play.shut();
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", 0);
+        fake.answers(answer);
+        fake.shut();
         let change = async {
-            play.0.called.notified().await;
-            play.put("b1", "s1", later());
-            play.0.open.add_permits(1);
+            fake.0.called.notified().await;
+            fake.put("b1", "s1", later());
+            fake.0.open.add_permits(1);
         };
-        let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), change);
+        let (outcome, ()) = tokio::join!(refresh(&refresher, "a1"), change);
         assert_eq!(outcome, Ok("b1".into()));
-        assert_eq!(play.stored(), ("b1".into(), "s1".into()));
+        assert_eq!(fake.stored(), ("b1".into(), "s1".into()));
     }
 }
 
 #[tokio::test]
-async fn a_login_that_is_only_sealed_anew_gets_its_new_tokens() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    play.shut();
-    let reseal = async {
-        play.0.called.notified().await;
-        play.reseal();
-        play.0.open.add_permits(1);
+async fn a_login_that_is_re_encrypted_meanwhile_gets_the_new_tokens() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    fake.shut();
+    let re_encrypt = async {
+        fake.0.called.notified().await;
+        fake.re_encrypt();
+        fake.0.open.add_permits(1);
     };
-    let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), reseal);
+    let (outcome, ()) = tokio::join!(refresh(&refresher, "a1"), re_encrypt);
     assert_eq!(outcome, Ok("a2".into()));
-    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
+    assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
 }
 
 #[tokio::test]
-async fn tokens_that_cannot_be_stored_are_kept_and_handed_out_once_they_are() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    play.0.failures.store(2, SeqCst);
-    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
-    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
-    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
-    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
-    assert_eq!(play.spent(), ["r1"], "the spent one is not sent again");
+async fn tokens_that_cannot_be_stored_are_returned_only_after_they_are() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    fake.0.failures.store(2, SeqCst);
+    assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
+    assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
+    assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
+    assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
+    assert_eq!(fake.spent(), ["r1"], "the spent refresh token is not sent again");
 }
 
 #[tokio::test]
-async fn tokens_that_could_not_be_stored_are_tried_again_unasked() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    play.0.failures.store(1, SeqCst);
-    assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Store));
-    play.0.replaced.notified().await;
-    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
+async fn storing_tokens_is_retried_without_a_request() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    fake.0.failures.store(1, SeqCst);
+    assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
+    fake.0.replaced.notified().await;
+    assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
 }
 
 #[tokio::test]
-async fn the_task_ends_with_what_is_under_way() {
-    let play = Play::default();
-    let (refresher, task) = Refresher::start(play.clone(), play.clone());
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    play.0.failures.store(1, SeqCst);
-    play.shut();
+async fn the_task_ends_after_running_refreshes() {
+    let fake = Fake::default();
+    let (refresher, task) = Refresher::start(fake.clone(), fake.clone());
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    fake.0.failures.store(1, SeqCst);
+    fake.shut();
     let ask = async move {
         tokio::select! {
-            outcome = asked(&refresher, "a1") => panic!("{outcome:?}"),
-            () = play.0.called.notified() => play.0.open.add_permits(1),
+            outcome = refresh(&refresher, "a1") => panic!("{outcome:?}"),
+            () = fake.0.called.notified() => fake.0.open.add_permits(1),
         }
-        play
+        fake
     };
-    let ((), play) = tokio::join!(task, ask);
-    assert_eq!(play.stored(), ("a2".into(), "r2".into()));
+    let ((), fake) = tokio::join!(task, ask);
+    assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
 }
 
 #[tokio::test]
-async fn another_nodes_refresh_is_waited_for() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    // Once ours has begun.
+async fn a_refresh_by_another_node_is_awaited() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    // After the task has started.
     tokio::task::yield_now().await;
-    *play.0.leased.lock().unwrap() = Some("them");
+    *fake.0.leased.lock().unwrap() = Some("them");
     let them = async {
-        // Polled once more after we have looked, and found the lease taken.
+        // Polled again after the task has found the lease taken.
         tokio::task::yield_now().await;
-        play.put("a2", "r2", later());
+        fake.put("a2", "r2", later());
     };
-    let (outcome, ()) = tokio::join!(asked(&refresher, "a1"), them);
+    let (outcome, ()) = tokio::join!(refresh(&refresher, "a1"), them);
     assert_eq!(outcome, Ok("a2".into()));
-    assert_eq!(play.spent(), Vec::<String>::new());
+    assert_eq!(fake.spent(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_lease_that_a_dead_process_has_left_is_not_waited_for() {
-    let play = Play::default();
-    *play.0.leased.lock().unwrap() = Some("dead");
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    assert_eq!(asked(&refresher, "a1").await, Ok("a2".into()));
+async fn a_lease_of_a_dead_process_is_not_awaited() {
+    let fake = Fake::default();
+    *fake.0.leased.lock().unwrap() = Some("dead");
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
 }
 
-/// A refresh that takes its time is waited for only by those who have nothing else.
+/// Only requests without a valid access token wait for a slow refresh.
 #[tokio::test]
-async fn who_has_a_good_access_token_waits_a_moment() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    play.answers(Ok(("a2", "r2")));
-    play.shut();
-    let expired = RefreshRequest { reason: RefreshReason::Expired, ..wanted("a1") };
-    let patient = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
+async fn a_request_with_a_valid_access_token_waits_briefly() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    fake.answers(Ok(("a2", "r2")));
+    fake.shut();
+    let expired = RefreshRequest { reason: RefreshReason::Expired, ..request("a1") };
+    let waiting = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
     let others = async {
         let start = Instant::now();
-        assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Timeout));
+        assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Timeout));
         assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
-        // The next ones need not try.
+        // Later requests do not wait.
         let start = Instant::now();
         for _ in 0..10 {
-            assert_eq!(asked(&refresher, "a1").await, Err(RefreshError::Timeout));
+            assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Timeout));
         }
         assert!(start.elapsed() < WAIT_WHILE_GOOD * 3, "{:?}", start.elapsed());
-        play.0.open.add_permits(1);
+        fake.0.open.add_permits(1);
     };
-    let (outcome, ()) = tokio::join!(patient, others);
+    let (outcome, ()) = tokio::join!(waiting, others);
     assert_eq!(outcome, Ok(Secret::new("a2")));
-    assert_eq!(play.spent(), ["r1"]);
+    assert_eq!(fake.spent(), ["r1"]);
 }
 
 #[tokio::test]
-async fn a_refresh_that_panics_blocks_nobody() {
-    let play = Play::default();
-    let refresher = play.start();
-    play.put("a1", "r1", 0);
-    // Nothing that can be stored here.
+async fn a_panic_does_not_block_later_refreshes() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", 0);
+    // A plain secret, which this fake cannot store: it panics.
     let plain = Grant::Login(StoredCredential::Plain(Secret::new("a2")));
-    play.0.answers.lock().unwrap().push_back(Ok(plain));
-    let expired = || RefreshRequest { reason: RefreshReason::Expired, ..wanted("a1") };
+    fake.0.answers.lock().unwrap().push_back(Ok(plain));
+    let expired = || RefreshRequest { reason: RefreshReason::Expired, ..request("a1") };
     assert_eq!(refresher.refresh(expired()).await, Err(RefreshError::Timeout));
-    play.answers(Ok(("a2", "r2")));
+    fake.answers(Ok(("a2", "r2")));
     let fresh = refresher.refresh(expired()).await.unwrap();
     assert_eq!(fresh.access_token.expose(), "a2");
 }

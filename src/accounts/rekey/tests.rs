@@ -21,7 +21,7 @@ struct World {
 }
 
 impl World {
-    /// A user with so many credentials.
+    /// A user with this number of credentials.
     async fn new(credentials: usize) -> Self {
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
@@ -40,13 +40,13 @@ impl World {
         change_credentials(&self.store, &Actor::own(), key, &self.owner, edits).await.unwrap()
     }
 
-    async fn rekey(&self, told: impl Fn(&RekeyProgress) + Send) -> Result<RekeyProgress, RekeyError> {
+    async fn rekey(&self, report: impl Fn(&RekeyProgress) + Send) -> Result<RekeyProgress, RekeyError> {
         let (dir, none) = (self.dir.path(), KeySources::default());
-        rekey(&self.store, &self.key, &none, dir, &Actor::own(), told).await
+        rekey(&self.store, &self.key, &none, dir, &Actor::own(), report).await
     }
 
-    /// So many open with this key, and no others are there.
-    async fn opens(&self, key: &MasterKey, expected: usize) {
+    /// Asserts that this number of credentials decrypts with this key, and that there are no others.
+    async fn assert_decrypts(&self, key: &MasterKey, expected: usize) {
         let (credentials, unreadable) = read_credentials(&self.store, key, &self.owner).await.unwrap();
         assert_eq!((credentials.iter().count(), unreadable.len()), (expected, 0));
         assert!(
@@ -56,7 +56,7 @@ impl World {
         );
     }
 
-    /// As the next start, or a command, finds it.
+    /// The key that the next start, or a command, loads.
     async fn loaded(&self) -> MasterKey {
         MasterKey::load(&KeySources::default(), self.dir.path(), &self.store).await.unwrap()
     }
@@ -72,56 +72,57 @@ fn set(field: &str) -> Edit {
 }
 
 #[tokio::test]
-async fn all_is_sealed_anew_and_the_file_takes_the_old_ones_place() {
+async fn everything_is_re_encrypted_and_the_key_file_is_replaced() {
     let world = World::new(450).await;
     let (dir, before) = (world.dir.path(), world.key.snapshot());
     let old_file = fs::read(dir.join("master-key")).unwrap();
     let error = world.rekey(|_| {}).await.unwrap_err();
     assert!(matches!(error, RekeyError::NotBegun { .. }), "{error}");
     let id = prepare_rekey(&world.store, dir, None).await.unwrap();
-    assert_eq!(
-        prepare_rekey(&world.store, dir, None).await.unwrap(),
-        id,
-        "one that was begun is gone on with"
-    );
+    assert_eq!(prepare_rekey(&world.store, dir, None).await.unwrap(), id, "a second call keeps the next key");
     let progress = Mutex::new(Vec::new());
     let done = world.rekey(|done| progress.lock().unwrap().push(done.credentials)).await.unwrap();
     assert_eq!(
         done,
-        RekeyProgress { id: id.clone(), credentials: 450, unreadable: 0, settled: NextKeyFile::InPlace }
+        RekeyProgress {
+            id: id.clone(),
+            credentials: 450,
+            unreadable: 0,
+            next_key_file: NextKeyFile::InPlace
+        }
     );
     assert_eq!(*progress.lock().unwrap(), [200, 400, 450]);
     assert_eq!((world.key.id(), world.store.key_ids().await.unwrap().next), (id, None));
     assert!(!dir.join("master-key.next").exists() && fs::read(dir.join("master-key")).unwrap() != old_file);
-    world.opens(&world.key, 450).await;
-    world.opens(&world.loaded().await, 450).await;
+    world.assert_decrypts(&world.key, 450).await;
+    world.assert_decrypts(&world.loaded().await, 450).await;
     let (_, unreadable) = read_credentials(&world.store, &before, &world.owner).await.unwrap();
-    assert_eq!(unreadable.len(), 450, "the old key opens nothing any more");
+    assert_eq!(unreadable.len(), 450, "the old key decrypts nothing any more");
     assert_eq!(world.change(&before, &[set("late")]).await, ChangeOutcome::OtherKey);
 }
 
 #[tokio::test]
-async fn whoever_writes_meanwhile_is_read_by_all() {
+async fn writes_during_a_rotation_decrypt_with_both_keys() {
     let world = World::new(3).await;
     let (dir, none) = (world.dir.path(), KeySources::default());
     prepare_rekey(&world.store, dir, None).await.unwrap();
     let next = key::next(dir).unwrap().unwrap();
     let act = Actor::own().act("test", "it", json!({}));
     assert!(world.store.begin_rekey(&world.key.id(), &next.id(), &act).await.unwrap());
-    // Here it was stopped. Whoever comes later, or has known it, goes on with both.
+    // Here the rotation was interrupted. Processes that start now have both keys.
     let command = MasterKey::load_beside(&none, dir, &world.store).await.unwrap();
     assert_eq!(command.id(), next.id());
     assert!(matches!(
         world.change(&command, &[set("new"), set("field0001")]).await,
         ChangeOutcome::Done { .. }
     ));
-    world.opens(&command, 4).await;
+    world.assert_decrypts(&command, 4).await;
     assert_eq!(world.change(&world.key, &[set("old")]).await, ChangeOutcome::OtherKey);
     let error = prepare_rekey(&world.store, dir, Some(&write(dir, "other", &MasterKey::generate()))).await;
     assert!(matches!(error, Err(RekeyError::Key(KeyError::RotationInProgress { .. }))), "{error:?}");
     let done = world.rekey(|_| {}).await.unwrap();
-    assert_eq!(done.credentials, 2, "what the next key sealed already stays");
-    world.opens(&world.key, 4).await;
+    assert_eq!(done.credentials, 2, "blobs of the next key are left unchanged");
+    world.assert_decrypts(&world.key, 4).await;
 }
 
 fn write(dir: &Path, name: &str, key: &MasterKey) -> PathBuf {
@@ -133,7 +134,7 @@ fn write(dir: &Path, name: &str, key: &MasterKey) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_key_that_is_given_elsewhere_waits_for_its_source() {
+async fn the_next_keys_file_stays_until_the_source_has_the_key() {
     let world = World::new(2).await;
     let (dir, new) = (world.dir.path(), MasterKey::generate());
     let given = |key: &MasterKey| KeySources { variable: Some(key.to_hex()), ..KeySources::default() };
@@ -143,12 +144,12 @@ async fn a_key_that_is_given_elsewhere_waits_for_its_source() {
     prepare_rekey(&world.store, dir, Some(&from)).await.unwrap();
     let actor = Actor::own();
     let done = rekey(&world.store, &world.key, &old, dir, &actor, |_| {}).await.unwrap();
-    assert_eq!(done.settled, NextKeyFile::Waits { origin: "TOLLGATE_MASTER_KEY".to_owned() });
-    // The next start finds the key, wherever it is.
+    assert_eq!(done.next_key_file, NextKeyFile::Waits { origin: "TOLLGATE_MASTER_KEY".to_owned() });
+    // The next start finds the key at its source or in the file.
     for sources in [&old, &given(&new)] {
         MasterKey::check(sources, dir).await.unwrap();
         let key = MasterKey::load(sources, dir, &world.store).await.unwrap();
-        world.opens(&key, 2).await;
+        world.assert_decrypts(&key, 2).await;
         assert_eq!(
             dir.join("master-key.next").exists(),
             *sources.variable.as_ref().unwrap() == *old.variable.as_ref().unwrap()
@@ -165,9 +166,9 @@ async fn a_key_that_is_given_elsewhere_waits_for_its_source() {
     assert!(matches!(same, RekeyError::Key(KeyError::AlreadyCurrent { .. })), "{same}");
 }
 
-/// After its last step in the store, and before that with the file.
+/// The rotation stopped after its last step in the store and before the step with the file.
 #[tokio::test]
-async fn a_start_does_what_was_left_to_do() {
+async fn a_start_finishes_the_cleanup_of_a_rotation() {
     let world = World::new(1).await;
     let dir = world.dir.path();
     let old = fs::read(dir.join("master-key")).unwrap();
@@ -176,7 +177,7 @@ async fn a_start_does_what_was_left_to_do() {
     world.rekey(|_| {}).await.unwrap();
     fs::write(dir.join("master-key"), &old).unwrap();
     write(dir, "master-key.next", &key_of(&next));
-    world.opens(&world.loaded().await, 1).await;
+    world.assert_decrypts(&world.loaded().await, 1).await;
     assert_eq!(fs::read(dir.join("master-key")).unwrap(), next.trim_ascii());
     assert!(!dir.join("master-key.next").exists());
 }
@@ -186,7 +187,7 @@ fn key_of(line: &[u8]) -> MasterKey {
 }
 
 #[tokio::test]
-async fn without_the_next_key_nothing_goes_on() {
+async fn a_rotation_without_its_next_key_cannot_continue() {
     let world = World::new(1).await;
     let dir = world.dir.path();
     prepare_rekey(&world.store, dir, None).await.unwrap();
@@ -206,19 +207,20 @@ async fn without_the_next_key_nothing_goes_on() {
     assert_eq!(store.key_ids().await.unwrap(), ids);
     let error = prepare_rekey(&store, dir, None).await.unwrap_err();
     assert!(matches!(error, RekeyError::Key(KeyError::NextKeyMissing { .. })), "{error}");
-    // Given anew, it goes on.
+    // With the key given again, the rotation continues.
     prepare_rekey(&store, dir, Some(&write(dir, "found", &next))).await.unwrap();
     assert_eq!(MasterKey::load(&KeySources::default(), dir, &store).await.unwrap().id(), next.id());
 }
 
 #[tokio::test]
-async fn what_knew_no_origins_is_bound_once() {
+async fn credentials_without_origins_are_bound_once() {
     let world = World::new(0).await;
     let (owner, section) = (&world.owner, "demo");
     let mut changes = Vec::new();
     for field in ["apiKey", "other"] {
         let place = AssociatedData { owner, section, field, origins: None };
-        let sealed = world.key.seal(place, &StoredCredential::plain(&secret(field)).unwrap().to_plaintext());
+        let sealed =
+            world.key.encrypt(place, &StoredCredential::plain(&secret(field)).unwrap().to_plaintext());
         changes.push(crate::store::CredentialChange::Put(SealedCredential {
             owner: owner.clone(),
             section: section.to_owned(),
@@ -236,7 +238,7 @@ async fn what_knew_no_origins_is_bound_once() {
         bind_origins(&world.store, &world.key, &Actor::own(), origins).await.unwrap()
     };
     assert_eq!(bind().await, 2);
-    world.opens(&world.key, 2).await;
+    world.assert_decrypts(&world.key, 2).await;
     let stored = world.store.credentials(owner).await.unwrap();
     assert_eq!(
         stored.iter().map(|one| one.origins.clone()).collect::<Vec<_>>(),

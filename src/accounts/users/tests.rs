@@ -18,7 +18,7 @@ async fn user(store: &Store, name: &str) -> (UserId, Secret) {
     {
         NewUser::Created { id, token } => (id, token),
         NewUser::NameTaken(other) => panic!("{other} has that name"),
-        NewUser::OtherKey => panic!("the key is the store's"),
+        NewUser::OtherKey => panic!("the key is the current one"),
     }
 }
 
@@ -36,7 +36,7 @@ fn set(section: &str, text: &str) -> Edit {
 }
 
 #[test]
-fn names() {
+fn names_are_short_and_printable() {
     let check = |text: &str, expected| assert_eq!(DisplayName::new(text).err(), expected, "{text:?}");
     for good in ["a", "Ada Lovelace", "日本", "usr_", &"é".repeat(100)] {
         check(good, None);
@@ -51,7 +51,7 @@ fn names() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_the_files() {
+async fn no_secret_is_in_the_database_files() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
@@ -92,7 +92,7 @@ async fn no_secret_is_in_the_files() {
 }
 
 #[tokio::test]
-async fn credentials_lead_back_and_a_moved_row_does_not_open() {
+async fn credentials_decrypt_again_and_a_row_of_another_owner_does_not() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
@@ -110,12 +110,12 @@ async fn credentials_lead_back_and_a_moved_row_does_not_open() {
         .unwrap();
     change_credentials(&store, &Actor::own(), &key, &own(&bob), &[set("example", "key")]).await.unwrap();
     let (credentials, unreadable) = read_credentials(&store, &key, &own(&bob)).await.unwrap();
-    assert_eq!(credentials.iter().count(), 1, "the good one");
-    assert_eq!((unreadable[0].section.as_str(), unreadable[0].reason), ("demo", DecryptError::Broken));
+    assert_eq!(credentials.iter().count(), 1, "the one that decrypts");
+    assert_eq!((unreadable[0].section.as_str(), unreadable[0].reason), ("demo", DecryptError::Altered));
 }
 
 #[tokio::test]
-async fn changes_are_whole_or_not_at_all() {
+async fn changes_are_atomic() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
@@ -144,7 +144,7 @@ async fn changes_are_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn names_are_unique_only_where_asked() {
+async fn names_are_unique_only_on_request() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let (ada, _) = user(&store, "ada").await;
@@ -157,7 +157,7 @@ async fn names_are_unique_only_where_asked() {
 }
 
 #[tokio::test]
-async fn the_first_admin_token_is_shown_or_written_once() {
+async fn the_first_admin_token_is_returned_or_written_once() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let path = dir.path().join("admin-token");
@@ -177,7 +177,7 @@ async fn the_first_admin_token_is_shown_or_written_once() {
 }
 
 #[tokio::test]
-async fn an_admin_token_that_a_crash_left_behind_is_taken() {
+async fn an_admin_token_file_from_a_crash_is_used() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let path = dir.path().join("admin-token");

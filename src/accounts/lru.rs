@@ -2,16 +2,16 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-/// When the young generation is full, it becomes the old one, and the old one is dropped. An entry of the old generation
-/// that is used becomes young again.
+/// A full young generation becomes the old one, and the old one is dropped. An entry of the old generation moves to the
+/// young one when it is used.
 #[derive(Debug)]
-pub(super) struct Segments<K, V> {
+pub(super) struct LruMap<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     half: usize,
 }
 
-impl<K: Copy + Eq + Hash, V> Segments<K, V> {
+impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
     pub(super) fn new(limit: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), half: (limit / 2).max(1) }
     }
@@ -47,15 +47,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_stays() {
-        let mut segments = Segments::new(10);
+    fn recently_used_entries_are_kept() {
+        let mut map = LruMap::new(10);
         for number in 0..1000 {
-            segments.insert(number, number);
-            assert_eq!(segments.get(&0), Some(&mut 0), "after {number}");
-            assert!(segments.len() <= 10);
+            map.insert(number, number);
+            assert_eq!(map.get(&0), Some(&mut 0), "after {number}");
+            assert!(map.len() <= 10);
         }
-        assert_eq!(segments.get(&1), None);
-        segments.remove(&0);
-        assert_eq!(segments.get(&0), None);
+        assert_eq!(map.get(&1), None);
+        map.remove(&0);
+        assert_eq!(map.get(&0), None);
     }
 }
