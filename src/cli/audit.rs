@@ -18,12 +18,12 @@ pub struct AuditArgs {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// Follow the log from its beginning: exits with 1 if an entry was altered or taken out
+    /// Verify the hash chain from its beginning; exit code 1 if an entry was altered or removed
     ///
-    /// That the end was not cut off shows only beside something kept elsewhere: an earlier `head`, or the hash that
-    /// each entry has in the log of the process.
+    /// A truncated end shows only by comparison with a hash kept elsewhere: an earlier head, or the hash of an entry in the log
+    /// of the process.
     Verify {
-        /// A head that was printed earlier, or `seq` and `hash` of a log line: it has to be in the log
+        /// An earlier printed head, or `seq` and `hash` of a log line, which the log has to contain
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
     },

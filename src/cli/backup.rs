@@ -10,11 +10,10 @@ use crate::{
 
 /// Copy the database to a new file, also while tollgate serves
 ///
-/// The copy is of one moment, whole, and has what is stored, as it is stored: hashes of tokens, sealed credentials. The
-/// master key is not in it.
+/// The copy is consistent. It contains hashes of tokens and encrypted credentials, and never the master key.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The new file; one that exists stays as it is
+    /// The new file; an existing file is not overwritten
     file: PathBuf,
 }
 

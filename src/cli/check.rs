@@ -29,19 +29,19 @@ use target::{Target, targets};
 /// Checks provider files: parses, compiles, links them, runs their own tests, and lints them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Provider directories, or files in one; the providers directory if none is named. `-` reads standard input
+    /// Provider directories, or files in one; `-` for standard input [default: the providers directory]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The file that standard input stands for, as `providers.d/example.toml`
     #[arg(long, value_name = "FILE")]
     name: Option<PathBuf>,
-    /// How findings are shown: for a person, as one JSON document, as GitHub's workflow commands, or as SARIF 2.1.0
+    /// Output format: text for people, one JSON document, GitHub workflow commands, or SARIF 2.1.0
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
-    /// Let warnings fail as errors do
+    /// Treat warnings as errors
     #[arg(long)]
     deny_warnings: bool,
-    /// Show what a code or a lint means, with examples; `all` shows all
+    /// Explain a code or a lint, with examples; `all` for all
     #[arg(long, value_name = "CODE", value_parser = code, conflicts_with_all = ["paths", "name", "format", "deny_warnings"])]
     explain: Option<Explained>,
 }

@@ -21,12 +21,12 @@ pub struct CredentialArgs {
 
 #[derive(Subcommand)]
 enum CredentialCommand {
-    /// Store a credential, read from stdin or asked for
+    /// Store a credential, read from standard input or a prompt
     #[command(allow_missing_positional = true)]
     Set {
         #[command(flatten)]
         whose: Whose,
-        /// Where it belongs, such as `providers.example.apiKey`
+        /// Its section and field, such as `providers.example.apiKey`
         #[arg(value_name = "SECTION.FIELD")]
         place: String,
     },
@@ -35,7 +35,7 @@ enum CredentialCommand {
         #[command(flatten)]
         whose: Whose,
     },
-    /// Let credentials go where the provider files send them now
+    /// Confirm that credentials may go to the hosts that the provider files name now
     Confirm {
         #[command(flatten)]
         whose: Whose,
@@ -45,7 +45,7 @@ enum CredentialCommand {
     Remove {
         #[command(flatten)]
         whose: Whose,
-        /// Where it stands, as `credential list` shows it
+        /// Its section and field, as `credential list` shows them
         #[arg(value_name = "SECTION.FIELD")]
         place: String,
     },
@@ -57,10 +57,10 @@ enum CredentialCommand {
 struct Whose {
     /// The user's id or name
     user: Option<String>,
-    /// Those that a group shares
+    /// The shared credentials of a group
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Those that everybody shares
+    /// The shared credentials of everybody
     #[arg(long)]
     everybody: bool,
 }

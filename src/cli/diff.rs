@@ -19,18 +19,18 @@ use crate::{
     settings::Source,
 };
 
-/// Compare two sets of provider files by what they mean, and mark what widens exposure
+/// Compare two sets of provider files by meaning, and mark changes that widen exposure
 ///
-/// OLD and NEW each are a directory, `REV:PATH` for a directory in a Git revision, or `socket:DATA_DIR` for what the
-/// tollgate that serves from there serves now.
+/// OLD and NEW are a directory, `REV:PATH` for a directory in a Git revision, or `socket:DATA_DIR` for the files that the running
+/// tollgate with that data directory serves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 the same, 1 different, 4 different and wider, 2 cannot be compared")]
 pub struct Args {
-    /// What was: a directory, `REV:PATH`, or `socket:DATA_DIR`
+    /// The old files: a directory, `REV:PATH`, or `socket:DATA_DIR`
     old: String,
-    /// What is to be: the same
+    /// The new files: likewise
     new: String,
-    /// How to print the differences
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -38,11 +38,11 @@ pub struct Args {
 /// How differences are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// Lines for a person
+    /// Text for people
     Human,
-    /// One document
+    /// One JSON document
     Json,
-    /// For a comment on a change
+    /// Markdown, for a comment on a pull request
     Markdown,
 }
 

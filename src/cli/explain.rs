@@ -30,8 +30,8 @@ use crate::{
 
 /// The arguments of `tollgate explain`.
 ///
-/// Vars come from the environment and the secrets directory, as for `serve`. Secrets are shown as `***`. Exits with 0
-/// if there is an endpoint, with 1 if there is none, and with 2 if that cannot be told.
+/// Vars come from the environment and the secrets directory, as for `serve`. Secrets are shown as `***`. Exit codes: 0 if there
+/// is an endpoint; 1 if there is none; 2 if that cannot be determined.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 there is an endpoint, 1 there is none, 2 the question cannot be answered"
@@ -45,22 +45,22 @@ pub struct Args {
     /// A header of the request, `name: value` (repeatable)
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
-    /// The user who calls, by id or name: with what the data directory has stored
+    /// The calling user, by id or name, with the credentials stored in the data directory
     #[arg(long = "as", value_name = "USER", conflicts_with = "credentials")]
     user: Option<String>,
-    /// The user's token that comes with the request, by its id as `tollgate token list` shows it
+    /// The user's token for the request, by its id as `tollgate token list` shows it
     #[arg(long, value_name = "TOKEN", requires = "user")]
     token: Option<String>,
-    /// The kind of the token that comes with the request; `both`, unless said
+    /// The kind of the request's token [default: both]
     #[arg(long, conflicts_with = "token")]
     kind: Option<Kind>,
-    /// A provider, or `provider/endpoint`, that the token is narrowed to (repeatable)
+    /// A scope of the request's token: `provider` or `provider/endpoint` (repeatable)
     #[arg(long, conflicts_with = "token")]
     scope: Vec<String>,
-    /// What the caller has stored, by field of the provider's credentials section (repeatable)
+    /// A credential of the caller, by field of the provider's credentials section (repeatable)
     #[arg(long = "credential", value_name = "FIELD=VALUE")]
     credentials: Vec<String>,
-    /// Set a var, by its name or its environment variable; `GATEWAY.NAME` for one of a gateway (repeatable)
+    /// Set a var, by its name or its environment variable; `GATEWAY.NAME` for a gateway's var (repeatable)
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<String>,
     /// Print a JSON document

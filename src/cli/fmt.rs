@@ -27,19 +27,19 @@ use crate::{
 /// How many lines of a difference are shown.
 const SHOWN_LINES: usize = 20;
 
-/// Lay provider files out in the one way: order of keys, alignment, blank lines, quotes; comments stay
+/// Format provider files: order of keys, alignment, blank lines, quotes; comments are kept
 ///
-/// Exits with 0 if all is well, with 1 if `--check` finds a file that is not formatted or if one is not TOML, with
-/// 2 if it was called wrongly, with 3 if a file cannot be read or written.
+/// Exit codes: 0 if all files are formatted; 1 if `--check` finds one that is not, or a file is not TOML; 2 for invalid
+/// arguments; 3 if a file cannot be read or written.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Provider directories, or files; `-` is standard input; the providers directory if none is named
+    /// Provider directories or files; `-` for standard input [default: the providers directory]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Write nothing: list what is not formatted, with the difference
+    /// Write nothing; list files that are not formatted, with the difference
     #[arg(long)]
     check: bool,
-    /// Which file standard input is, for its kind and its schema's place
+    /// The file that standard input stands for: decides its kind and the path of its schema
     #[arg(long, value_name = "PATH")]
     name: Option<PathBuf>,
 }

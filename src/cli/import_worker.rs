@@ -27,16 +27,16 @@ use dump::{Dump, Paste};
 /// The largest dump that is read.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Take in the users of the hosted worker, with their tokens and credentials
+/// Import the users of the hosted worker, with their tokens and credentials
 ///
-/// Reads a dump of its key-value store: a JSON list of entries with `key` and `value`, or one object. Nothing is taken
-/// in if anything in it is wrong. Each user is taken in whole or not at all; one who is here already stays as is, so that
-/// the same dump can be read again.
+/// Reads a dump of its key-value store: a JSON list of entries with `key` and `value`, or one object. Nothing is imported if
+/// the dump has an error. Each user is imported atomically; existing users are left unchanged, so that a dump can be imported
+/// again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The dump
     file: PathBuf,
-    /// Say what would be done, and what is wrong, and do nothing
+    /// Report what would be imported, and all errors, without importing
     #[arg(long)]
     dry_run: bool,
 }

@@ -14,26 +14,26 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::mock::{self, Authority, Behaviour, Mock, Options};
 use crate::server::listen::listen;
 
-/// Run a fast fake upstream, for trying things without a key
+/// Run a fast fake upstream, for tests without a key
 ///
-/// It answers chat completions, messages, responses, embeddings and the list of models, at any prefix, as
-/// a stream where the request's JSON says so. A single request changes any setting of the answer with a
-/// header `x-mock-NAME: VALUE` or a query parameter `mock_NAME=VALUE`.
+/// It responds to chat completions, messages, responses, embeddings and the list of models, at any prefix, as a stream if the
+/// request asks for one. A request changes any setting of its response with a header `x-mock-NAME: VALUE` or a query parameter
+/// `mock_NAME=VALUE`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen; port 0 takes a free one
+    /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8788")]
     listen: SocketAddr,
-    /// Threads that serve, each with a runtime of its own
+    /// Number of worker threads
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
-    /// Speak TLS, with a certificate for whatever name is asked for
+    /// Use TLS, with a certificate for every requested name
     #[arg(long)]
     tls: bool,
     /// Write the certificate authority's PEM to this file
     #[arg(long, value_name = "FILE", requires = "tls")]
     ca_out: Option<PathBuf>,
-    /// A further name or address in the certificate for clients that ask for none (repeatable)
+    /// A further name or address in the certificate for clients without SNI (repeatable)
     #[arg(long, value_name = "HOST", requires = "tls")]
     tls_name: Vec<String>,
     #[command(flatten)]

@@ -38,8 +38,8 @@ use crate::{
 
 /// A declarative, data-driven proxy for LLM providers: one binary, one folder of TOML files
 ///
-/// Without a command it serves. `TOLLGATE_MASTER_KEY` (64 hex digits) seals what users store; without it a key file is
-/// made in the data directory.
+/// Without a command it serves. `TOLLGATE_MASTER_KEY` (64 hex digits) encrypts stored credentials; without it a key file is
+/// created in the data directory.
 #[derive(Parser)]
 #[command(name = "tollgate", version)]
 struct Cli {
@@ -53,26 +53,26 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Serve: take clients' requests to providers
+    /// Run the proxy (the default)
     Serve(Box<Given>),
-    /// Check provider files: everything that is wrong, without network, environment or secrets
+    /// Report all errors and lints of provider files; needs no network, environment or secrets
     ///
-    /// Exits with 0 if nothing is wrong, warnings or not; 1 with findings; 2 if the command or the settings cannot be understood, or no
-    /// provider file is named; 3 if what is named cannot be read. The levels of lints stand under `[lints]` in the settings file.
+    /// Exit codes: 0 without errors, warnings or not; 1 with findings; 2 for invalid arguments or settings, or if no provider file is
+    /// named; 3 if a file cannot be read. Set the levels of lints under `[lints]` in the settings file.
     Check(check::Args),
     Fmt(fmt::Args),
     New(new::Args),
     Diff(diff::Args),
     Prove(prove::Args),
-    /// Run the tests that provider files bring along, and tell what no test goes through
+    /// Run the provider files' own tests, and report what they do not cover
     Test(test::Args),
-    /// Tell what would come of a request, and why, without sending it
+    /// Show what a request would do, and which rule decides it, without sending it
     Explain(explain::Args),
-    /// Show what the running tollgate makes of its provider files; exits with 1 unless all are live
+    /// Show the state of each provider file in the running server; exit code 1 unless all are live
     Status(status::Args),
-    /// Let the running tollgate look at its provider files now; exits with 1 unless all are live
+    /// Reload the provider files of the running server now; exit code 1 unless all are live
     Reload(reload::Args),
-    /// List what can be called, and where it leads
+    /// List all endpoints and their upstream URLs
     Routes,
     /// Print or write the JSON schemas of the files
     Schema(schema::Args),
@@ -82,7 +82,7 @@ enum Command {
     Token(token::TokenArgs),
     /// Set, list and remove users' credentials
     Credential(credential::CredentialArgs),
-    /// Verify the log of changes to accounts
+    /// Verify the audit log
     Audit(audit::AuditArgs),
     Backup(backup::Args),
     Restore(restore::Args),

@@ -26,19 +26,18 @@ use crate::{
 /// Where providers stand if there is no providers directory yet.
 const DIRECTORY: &str = "providers.d";
 
-/// Make a provider file from a preset, with two tests, ready to serve
+/// Create a provider file from a preset, with two tests, ready to serve
 ///
-/// Exits with 0 if the file was written; with 1 if it was not: there is one already, or `check` would find something
-/// wrong with it; with 2 if it was called wrongly.
+/// Exit codes: 0 if the file was written; 1 if not, since it exists or `check` would report errors; 2 for invalid arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The provider's name, `[a-z0-9][a-z0-9-]*`: the file is NAME.toml in the providers directory
     #[arg(value_parser = name)]
     name: FileName,
-    /// Where the upstream's paths start, as `https://api.example.com`
+    /// The base URL of the upstream, such as `https://api.example.com`
     #[arg(long, value_name = "URL")]
     base_url: String,
-    /// The preset [default: the one that says `default = true`]
+    /// The preset [default: the one with `default = true`]
     #[arg(long, value_name = "PRESET")]
     extends: Option<String>,
 }

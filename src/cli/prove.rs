@@ -19,18 +19,18 @@ use crate::{
 
 /// Prove or refute each rule of `policy.toml` over all provider files and all settings of their vars
 ///
-/// The policy stands beside the providers directory. A rule that does not hold is shown with a request that breaks it, what
-/// has to be set for it, and the way that the request takes.
+/// The policy is beside the providers directory. A rule that does not hold is shown with a counterexample: a request, the vars
+/// to set, and its route to the upstream.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 all rules hold, 1 one does not, 2 there is no answer")]
 pub struct Args {
-    /// The providers directory; that of the settings if none is named
+    /// The providers directory [default: that of the settings]
     #[arg(value_name = "DIR")]
     path: Option<PathBuf>,
-    /// The policy, if it is not the one beside the directory
+    /// The policy file [default: `policy.toml` beside the directory]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// How to print the answers
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -38,9 +38,9 @@ pub struct Args {
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// Lines for a person
+    /// Text for people
     Human,
-    /// One document
+    /// One JSON document
     Json,
 }
 

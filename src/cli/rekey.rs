@@ -25,14 +25,13 @@ const PATH: &str = "/admin/rekey";
 /// How often a server is asked how far it is.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Replace the master key, and seal all that is stored with the new one, also while tollgate serves
+/// Rotate the master key: re-encrypt all credentials with a new key, also while tollgate serves
 ///
-/// The new key stands in `master-key.next` in the data directory until it has taken the old one's place. Stopped at any
-/// point, the same command goes on, and so does the next start. Backups from before need the old key: copy that away
-/// first if you mean to keep them.
+/// The new key is in `master-key.next` in the data directory until the rotation is complete. After an interruption, the same
+/// command resumes it, and so does the next start. Earlier backups need the old key: keep a copy of it with them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A file with the new key, 64 hex digits, which its owner alone can read [default: a new random key]
+    /// A file with the new key, 64 hex digits, readable by its owner alone [default: a new random key]
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use super::status::{Look, show};
 /// The arguments of `tollgate reload`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print the whole document, as `POST /admin/reload` has it
+    /// Print the whole JSON document, as `POST /admin/reload` does
     #[arg(long)]
     json: bool,
 }

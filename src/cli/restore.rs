@@ -11,13 +11,13 @@ use crate::{
     store::{self, DATABASE, DirLock},
 };
 
-/// Put a backup in the place of the database, while no tollgate serves
+/// Replace the database by a backup, while no tollgate serves
 ///
-/// The backup is checked first: whole, of a schema that this tollgate knows. The database that was there stays beside it,
+/// The backup is checked first: undamaged, with a schema that this tollgate knows. The previous database is kept beside it,
 /// under another name.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What `tollgate backup` wrote; it stays as it is
+    /// A file written by `tollgate backup`; it is not changed
     file: PathBuf,
 }
 

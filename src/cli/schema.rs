@@ -9,16 +9,16 @@ use crate::{
     syntax::{self, Draft},
 };
 
-/// Print the JSON schema of a kind of file, or write all of them
+/// Print the JSON schema of a kind of file, or write all schemas
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// `provider`, `gateway`, `api`, `policy` or `settings`; or `openapi`, the document of the HTTP API
     #[arg(value_parser = ["provider", "gateway", "api", "policy", "settings", "openapi"], default_value = "provider")]
     kind: String,
-    /// The draft of JSON Schema; `07` is for editors that know no later one
+    /// The draft of JSON Schema; `07` for editors without support for 2020-12
     #[arg(long, value_parser = ["2020-12", "07"], default_value = "2020-12")]
     draft: String,
-    /// Write all schemas into this directory instead, those of draft-07 below `draft-07`
+    /// Write all schemas into this directory; those of draft 07 into `draft-07`
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -21,10 +21,10 @@ use crate::{
 /// The arguments of `tollgate status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print the whole document, as `GET /admin/providers` has it
+    /// Print the whole JSON document, as `GET /admin/providers` does
     #[arg(long)]
     json: bool,
-    /// List the files that are live, too, with their warnings
+    /// Also list live files, with their warnings
     #[arg(long, conflicts_with = "json")]
     all: bool,
 }

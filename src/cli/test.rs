@@ -27,23 +27,23 @@ use crate::{
 
 /// The arguments of `tollgate test`.
 ///
-/// Needs no network, no environment and no secret. Coverage counts the endpoints, `[[auth]]` entries, gateways and
-/// egresses of each provider that its own tests go through.
+/// Needs no network, environment or secret. Coverage counts the endpoints, `[[auth]]` entries, gateways and egresses of each
+/// provider that its own tests exercise.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 all tests pass, 1 one fails or coverage is too low, 2 they cannot be run"
 )]
 pub struct Args {
-    /// Provider directories, or files in one; the providers directory if none is named
+    /// Provider directories, or files in one [default: the providers directory]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Run only tests whose `FILE::NAME` holds this text, or is matched by it if it has a `*`
+    /// Run only tests whose `FILE::NAME` contains this text, or matches it as a glob if it has a `*`
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Fail if tests go through less than this, in percent
+    /// Fail if coverage is below this, in percent
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fail_under: Option<f64>,
-    /// Write the results as `JUnit` XML, too
+    /// Also write the results as `JUnit` XML to this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }

@@ -28,22 +28,22 @@ pub struct TokenArgs {
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Make a further token for a user or the admin, and print it
+    /// Create a further token for a user or the admin, and print it
     Add(AddArgs),
-    /// List tokens, by their ids and first characters
+    /// List tokens, with their ids and first characters
     List {
-        /// The user's id or name; all users if left out
+        /// The user's id or name [default: all users]
         user: Option<String>,
-        /// The admin's tokens
+        /// List admin tokens
         #[arg(long, conflicts_with = "user")]
         admin: bool,
     },
     /// Revoke tokens
     Revoke {
-        /// Tokens' ids or beginnings as `token list` shows them, or `-` for a whole one on stdin
+        /// Ids or first characters as `token list` shows them, or `-` to read a whole token from standard input
         #[arg(required = true, value_name = "TOKEN")]
         tokens: Vec<String>,
-        /// They are ids of the admin's tokens, as `token list --admin` shows them
+        /// Revoke admin tokens, by their ids as `token list --admin` shows them
         #[arg(long)]
         admin: bool,
     },
@@ -54,30 +54,30 @@ struct AddArgs {
     /// The user's id or name
     #[arg(required_unless_present = "admin")]
     user: Option<String>,
-    /// A token for the admin, such as when the one that the first start showed is lost
+    /// Create an admin token, for example when the first one is lost
     #[arg(long, conflicts_with_all = ["user", "kind", "scope", "expires"])]
     admin: bool,
-    /// What the token is for
+    /// A label: the purpose of the token
     #[arg(long)]
     label: Option<String>,
-    /// What it may do
+    /// The kind of token
     #[arg(long, default_value = "proxy")]
     kind: Kind,
-    /// A provider, or `provider/endpoint`, that it is narrowed to (repeatable)
+    /// A scope: `provider` or `provider/endpoint` (repeatable) [default: all providers]
     #[arg(long)]
     scope: Vec<String>,
-    /// From when on it is refused: a time such as `2030-01-01T00:00:00Z`, or how long it lives, such as `12h` or `30d`
+    /// Its expiry: a time such as `2030-01-01T00:00:00Z`, or a lifetime such as `12h` or `30d` [default: never]
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Kind {
-    /// Call providers
+    /// For calls to providers
     Proxy,
-    /// Manage the user's own tokens and credentials, below `/auth`
+    /// For self-service below `/auth`: the user's own tokens and credentials
     Manage,
-    /// Both
+    /// For both
     Both,
 }
 

@@ -20,20 +20,20 @@ pub struct UserArgs {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// Make a user with a first token, and print the token
+    /// Create a user with a first token, and print the token
     Add {
-        /// What to call the user
+        /// The user's name
         name: String,
         /// The group whose shared credentials the user may use
         #[arg(long)]
         group: Option<String>,
-        /// A note of where the user calls from; it restricts nothing
+        /// A note of the user's address; it restricts nothing
         #[arg(long, value_name = "NOTE")]
         ip: Option<String>,
     },
     /// List all users
     List,
-    /// Rename a user, move to another group, or let in no more
+    /// Rename a user, change the group, or disable all tokens
     Change(Box<ChangeArgs>),
     /// Remove a user with all tokens and credentials
     Remove {
@@ -54,31 +54,31 @@ struct ChangeArgs {
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 struct To {
-    /// Another name
+    /// The new name
     #[arg(long)]
     name: Option<String>,
-    /// Another group
+    /// The new group
     #[arg(long, conflicts_with = "no_group")]
     group: Option<String>,
-    /// No group
+    /// Remove from the group
     #[arg(long)]
     no_group: bool,
-    /// Another note of where the user calls from
+    /// The new note of the user's address
     #[arg(long, value_name = "NOTE", conflicts_with = "no_ip")]
     ip: Option<String>,
-    /// No such note
+    /// Remove the note
     #[arg(long)]
     no_ip: bool,
-    /// Whether the user's tokens are let in
+    /// Accept or refuse all of the user's tokens
     #[arg(long)]
     state: Option<State>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum State {
-    /// They are
+    /// The user's tokens are accepted
     Active,
-    /// They are refused, all of them
+    /// All of the user's tokens are refused
     Disabled,
 }
 

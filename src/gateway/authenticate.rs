@@ -50,9 +50,10 @@ async fn known<T>(
 async fn rate_limited(worker: &Worker, refused: Fault, context: &RequestContext) -> Fault {
     match worker.auth_rate_limit.record_failure(context.client()).await {
         Ok(()) => refused,
-        Err(TooManyDelayed) => {
-            Fault::new(FaultKind::TooManyAttempts, "Too many wrong tokens came from your network: try again later")
-        }
+        Err(TooManyDelayed) => Fault::new(
+            FaultKind::TooManyAttempts,
+            "Too many wrong tokens came from your network: try again later",
+        ),
     }
 }
 

@@ -379,7 +379,7 @@ fn what_is_confirmed_can_be_narrowed() {
     fails(json!({ "field": "key" }), "/field: a field is named with its `section`");
     fails(
         json!({ "section": "t" }),
-        "the body: no provider file has credentials in the section `t`; did you mean `s`? (known: `s`)",
+        "the body: no provider file has credentials in the section `t` (known: `s`)",
     );
     fails(
         json!({ "section": "s", "field": "x" }),

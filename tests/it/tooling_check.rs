@@ -46,7 +46,7 @@ fn exit_codes_tell_what_happened() {
         assert_eq!(said.code, code, "{args:?}: {said:?}");
     };
     let help = home.run(&["check", "--help"], "");
-    assert!(help.out.contains("3 if what is named cannot be read"), "{help:?}");
+    assert!(help.out.contains("3 if a file cannot be read"), "{help:?}");
     check(&home, &[], 0);
     check(&warned, &[], 0);
     check(&warned, &["--deny-warnings"], 1);
