@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::{format::{FormatError, format, says_the_same}, syntax};
+use tollgate::{format::{FormatError, format, is_same_document}, syntax};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
         let lay_out = |text: &str| format(&file, text, syntax::schema(*kind), header);
         match lay_out(text) {
             Ok(laid_out) => {
-                assert!(says_the_same(text, &laid_out), "the meaning changes\n{laid_out}");
+                assert!(is_same_document(text, &laid_out), "the meaning changes\n{laid_out}");
                 assert_eq!(lay_out(&laid_out), Ok(laid_out.clone()), "the second time it changes");
             }
             Err(FormatError::Broken(found)) => assert!(!found.is_empty()),

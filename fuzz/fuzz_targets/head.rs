@@ -189,7 +189,7 @@ fn check_target(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     let client = head.uri.path();
     let slashes = endpoint.target.parts().iter().map(|part| match part {
         Part::Text(text) => text.matches('/').count(),
-        Part::Name { name, .. } => capture(client, &hit.captures, *name).matches('/').count(),
+        Part::Placeholder { name, .. } => capture(client, &hit.captures, *name).matches('/').count(),
     });
     assert_eq!(path.matches('/').count(), slashes.sum::<usize>(), "{} from {client}", out.target);
     assert!(table::is_canonical(path), "{path} from {client}");
@@ -197,7 +197,7 @@ fn check_target(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     if !endpoint.paths.iter().any(|path| path.text.contains("...}")) {
         let own = endpoint.target.parts().iter().filter_map(|part| match part {
             Part::Text(text) => Some(text.matches('/').count()),
-            Part::Name { .. } => None,
+            Part::Placeholder { .. } => None,
         });
         assert_eq!(path.matches('/').count(), own.sum::<usize>(), "{} from {client}", out.target);
     }

@@ -100,7 +100,7 @@ fuzz_target!(|data: &[u8]| {
         let one = Known { method, text: line.to_owned(), pattern };
         let by_scan = known.iter().any(|other| clash(&one, other));
         let mut near = Vec::new();
-        tree.near(&one.pattern, &mut near);
+        tree.candidates(&one.pattern, &mut near);
         assert_eq!(near.iter().any(|index| clash(&one, &known[**index])), by_scan, "clashes of {line}");
         if !by_scan && known.len() < MAX_PATTERNS {
             tree.insert(&one.pattern, known.len());

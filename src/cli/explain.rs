@@ -78,7 +78,7 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
     let vars = overrides(&args.vars, &compiled)?;
     // Why a test fails is what somebody may want to know: the file is taken as it is.
     let failing = filetest::run(&compiled).diagnostics;
-    loaded.files.forget_tests();
+    loaded.files.drop_tests();
     let value = |source: &VarSource| match vars.get(source) {
         Some(value) => Ok(Some(value.clone())),
         None => files::var_value(source, &settings.secrets),

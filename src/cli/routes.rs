@@ -33,7 +33,7 @@ fn hidden(value: &str) -> String {
 }
 
 fn rows(provider: &compile::Provider, shown: impl Fn(&Var) -> bind::Lookup) -> Vec<[String; 4]> {
-    let (bound, _) = bind::bind_read(provider, |_, _, var| shown(var));
+    let (bound, _) = bind::try_bind(provider, |_, _, var| shown(var));
     let mut rows = Vec::new();
     for (index, endpoint) in provider.endpoints.iter().enumerate() {
         // What leads elsewhere without its secrets, a host of one say, is hidden whole.

@@ -209,7 +209,7 @@ impl Target<'_> {
             let held = test.spec.credentials.iter().flatten();
             let held = held.map(|(field, value)| (field.clone(), Held::Value(Secret::new(value))));
             let caller = Caller::given(held, "the test's `credentials` have none");
-            let values = |owner: crate::bind::Owner<'_>, name: &str, _: &compile::Var| {
+            let values = |owner: crate::bind::VarOwner<'_>, name: &str, _: &compile::Var| {
                 Ok(filetest::var(&test.spec, owner, name))
             };
             let explained = explain::explain(scene, &head, &values, &caller).to_string();

@@ -93,11 +93,11 @@ pub struct Loaded {
 
 /// What files amount to, each for itself.
 #[derive(Debug, Default)]
-pub struct Made {
+pub struct Built {
     /// The providers.
     pub fresh: BTreeMap<FileName, Fresh>,
     /// Of those that are good but for other files that they are made of: which.
-    pub because: BTreeMap<FileName, BTreeSet<Arc<str>>>,
+    pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
     /// What is to be said of them.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -251,7 +251,7 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
 
 /// Makes providers of files, each for itself. One is out if it does not compile, if a file that it is made of
 /// has errors of form or a test that fails, if it breaks the policy, or if its vars cannot be filled in.
-pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Made {
+pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Built {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
     let mut diagnostics = loaded.diagnostics.clone();
@@ -269,31 +269,31 @@ pub fn make(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) 
     diagnostics.extend(judged.broken.values().flatten().cloned());
     let mut fresh: BTreeMap<FileName, Fresh> =
         compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one))).collect();
-    let mut because = BTreeMap::new();
+    let mut blocked_by = BTreeMap::new();
     for provider in compiled.providers {
         let rejected = || Fresh::Bad(Rejected::from(&*provider));
         let made = if judged.broken.contains_key(&provider.name) {
             rejected()
         } else if provider.inputs.is_disjoint(&bad) {
             let value = std::cell::RefCell::new(&mut value);
-            let (bound, found) = bind::bind_read(&provider, |_, _, var| (value.borrow_mut())(&var.source));
+            let (bound, found) = bind::try_bind(&provider, |_, _, var| (value.borrow_mut())(&var.source));
             diagnostics.extend(found);
             let bound = bound.map(Arc::new);
             let warnings = warnings.remove(&provider.at.file).unwrap_or_default();
             let good = |bound| Fresh::New(Good { compiled: provider.clone(), bound, warnings });
             bound.map_or_else(rejected, good)
         } else {
-            because.insert(provider.name.clone(), provider.inputs.intersection(&bad).cloned().collect());
+            blocked_by.insert(provider.name.clone(), provider.inputs.intersection(&bad).cloned().collect());
             rejected()
         };
         fresh.insert(provider.name.clone(), made);
     }
-    Made { fresh, because, diagnostics }
+    Built { fresh, blocked_by, diagnostics }
 }
 
 /// Makes the table of all that is good.
 pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
-    let Made { fresh, mut diagnostics, .. } = make(loaded, value);
+    let Built { fresh, mut diagnostics, .. } = build(loaded, value);
     let settled = settle(fresh, &BTreeMap::new());
     diagnostics.extend(settled.diagnostics);
     let serving = settled.serving.values().map(|one| &*one.good.compiled);

@@ -12,7 +12,7 @@ use crate::{
     bind, compile,
     lint::Levels,
     name::FileName,
-    pipeline::{self, Loaded, Made},
+    pipeline::{self, Built, Loaded},
 };
 
 /// Compiles provider files and binds them to vars.
@@ -31,16 +31,16 @@ impl Compiler {
         &mut self,
         tree: &SourceTree,
         wanted: impl Fn(&FileName) -> bool,
-    ) -> (Loaded, Made) {
+    ) -> (Loaded, Built) {
         let loaded = Loaded { levels: self.lints.clone(), ..pipeline::parse(tree.input_files(), wanted) };
-        let made = pipeline::make(&loaded, |source| self.vars.value(source));
+        let made = pipeline::build(&loaded, |source| self.vars.value(source));
         (loaded, made)
     }
 
     /// The provider under the present values of its vars, or `None` if one of them is missing.
     pub(super) fn bind(&mut self, provider: &compile::Provider) -> Option<Arc<bind::Provider>> {
         let vars = RefCell::new(&mut self.vars);
-        let (bound, _) = bind::bind_read(provider, |_, _, var| vars.borrow_mut().value(&var.source));
+        let (bound, _) = bind::try_bind(provider, |_, _, var| vars.borrow_mut().value(&var.source));
         bound.map(Arc::new)
     }
 

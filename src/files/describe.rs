@@ -117,7 +117,7 @@ impl StatusRecord {
         for (shown, ListedFile { provider, state, hash }) in listed {
             let since_now = self.since(&shown, state, hash);
             let serving = provider.and_then(|name| evaluation.settled.serving.get(name));
-            let because = provider.and_then(|name| evaluation.because.get(name)).into_iter().flatten();
+            let because = provider.and_then(|name| evaluation.blocked_by.get(name)).into_iter().flatten();
             let last_good = provider.and_then(|name| outcome.last_good.get(name));
             // The stored time survives a restart.
             let stored =

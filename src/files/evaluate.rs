@@ -14,7 +14,7 @@ use crate::{
     compile::Rejected,
     diag::{Diagnostic, Sources},
     name::FileName,
-    pipeline::{self, Made},
+    pipeline::{self, Built},
     reconcile::{Fresh, Good, LAST_GOOD, Settled, settle},
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Evaluation {
     pub settled: Settled,
     pub diagnostics: Vec<Diagnostic>,
     /// For each provider that is bad only because of other files: those files.
-    pub because: BTreeMap<FileName, BTreeSet<Arc<str>>>,
+    pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
     /// The reason why the whole reload changed nothing.
     pub problem: Option<String>,
     /// Providers that are stale only because `strict` refused the reload: their own files are good.
@@ -75,7 +75,7 @@ pub(super) fn evaluate(
     last_good.rebind(compiler);
     let unchanged = last_good.unchanged(tree, compiler);
     let (loaded, made) = compiler.compile(tree, |name| !unchanged.contains(name));
-    let Made { mut fresh, because, mut diagnostics } = made;
+    let Built { mut fresh, blocked_by, mut diagnostics } = made;
     last_good.adopt(stored, &mut fresh, compiler);
     for name in unchanged {
         diagnostics
@@ -87,7 +87,7 @@ pub(super) fn evaluate(
     let serving = settled.serving.values().map(|one| &*one.good.compiled);
     diagnostics.extend(loaded.unused_gateways(serving, &settled.rejected));
     pipeline::sort(&mut diagnostics);
-    Evaluation { settled, diagnostics, because, ..Evaluation::default() }
+    Evaluation { settled, diagnostics, blocked_by, ..Evaluation::default() }
 }
 
 /// Keeps everything as it was, since the directory is missing or empty. `rejected` are the providers that were out of

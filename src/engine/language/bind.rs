@@ -19,7 +19,7 @@ use crate::{
         origin::Origin,
     },
     language::{
-        compile::{self, Captures, GatewayUse, Known, Template, Text, Var, Vars},
+        compile::{self, Captures, GatewayUse, ProviderTemplate, Resolved, Template, Var, Vars},
         syntax,
     },
 };
@@ -36,7 +36,7 @@ pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
 }
 
 /// Where a var is declared: in the provider's file, or in that of a gateway.
-pub type Owner<'a> = Option<&'a FileName>;
+pub type VarOwner<'a> = Option<&'a FileName>;
 
 /// A var's value, if it is set. The error is a fragment.
 pub type Lookup = Result<Option<String>, String>;
@@ -45,16 +45,16 @@ pub type Lookup = Result<Option<String>, String>;
 /// are the same.
 pub fn bind(
     provider: &compile::Provider,
-    value: impl Fn(Owner<'_>, &str, &Var) -> Option<String>,
+    value: impl Fn(VarOwner<'_>, &str, &Var) -> Option<String>,
 ) -> (Option<Provider>, Vec<Diagnostic>) {
-    bind_read(provider, |owner, name, var| Ok(value(owner, name, var)))
+    try_bind(provider, |owner, name, var| Ok(value(owner, name, var)))
 }
 
 /// Binds a provider to values that have to be read first. One that cannot be read is not unset: what hangs on
 /// it, a gateway or an egress, would be passed by.
-pub fn bind_read(
+pub fn try_bind(
     provider: &compile::Provider,
-    value: impl Fn(Owner<'_>, &str, &Var) -> Lookup,
+    value: impl Fn(VarOwner<'_>, &str, &Var) -> Lookup,
 ) -> (Option<Provider>, Vec<Diagnostic>) {
     let mut binder = Binder { value: &value, found: Vec::new() };
     let bound = binder.provider(provider);
@@ -67,16 +67,16 @@ struct Binder<'a, F> {
 }
 
 /// The values that are set, of one owner.
-type Set = BTreeMap<String, Held>;
+type VarValues = BTreeMap<String, SetVar>;
 
 /// A var's value.
-struct Held {
+struct SetVar {
     text: String,
     secret: bool,
 }
 
-impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
-    fn say(&mut self, code: Code, at: &Location, message: String) {
+impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
+    fn report(&mut self, code: Code, at: &Location, message: String) {
         self.found.push(Diagnostic::new(code, at.clone(), message));
     }
 
@@ -102,7 +102,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             None => None,
         };
         let endpoints = provider.endpoints.iter();
-        let reach = Reach { base_path: &base_path, via: via.as_ref() };
+        let reach = UpstreamBase { base_path: &base_path, via: via.as_ref() };
         let endpoints = endpoints.filter_map(|endpoint| self.endpoint(endpoint, &filler, &reach)).collect();
         let mut overlays = Vec::new();
         if let Some((used, values)) = &active {
@@ -158,8 +158,8 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         })
     }
 
-    fn values(&mut self, owner: Owner<'_>, vars: &Vars) -> Set {
-        let mut set = Set::new();
+    fn values(&mut self, owner: VarOwner<'_>, vars: &Vars) -> VarValues {
+        let mut set = VarValues::new();
         for (name, var) in vars {
             let value = match (self.value)(owner, name, &var.value) {
                 Ok(Some(value)) if !value.is_empty() => value,
@@ -173,15 +173,19 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             };
             if value.bytes().any(|b| b.is_ascii_control()) {
                 let message = format!("var `{name}` holds a control character: {}", source_of(&var.value));
-                self.say(Code::Var, &var.at, message);
+                self.report(Code::Var, &var.at, message);
             }
-            set.insert(name.clone(), Held { text: value, secret: var.value.secret });
+            set.insert(name.clone(), SetVar { text: value, secret: var.value.secret });
         }
         set
     }
 
     /// The gateway to use, with its values.
-    fn active_gateway<'g>(&mut self, uses: &'g [GatewayUse], set: &Set) -> Option<(&'g GatewayUse, Set)> {
+    fn active_gateway<'g>(
+        &mut self,
+        uses: &'g [GatewayUse],
+        set: &VarValues,
+    ) -> Option<(&'g GatewayUse, VarValues)> {
         let mut active = Vec::new();
         for one in uses {
             let values = self.values(Some(&one.gateway.name), &one.gateway.vars);
@@ -203,7 +207,11 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     }
 
     /// A base URL's origin and its path, without a slash at the end.
-    fn base(&mut self, url: &compile::Located<Text>, set: &Set) -> Option<(Origin, String)> {
+    fn base(
+        &mut self,
+        url: &compile::Located<ProviderTemplate>,
+        set: &VarValues,
+    ) -> Option<(Origin, String)> {
         if let Some(var) =
             vars_in_host(&url.value).find(|var| !set.get(*var).is_some_and(|v| is_labels(&v.text)))
         {
@@ -221,7 +229,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             Ok(_) => "its path has characters or segments that a path cannot have",
             Err(problem) => problem,
         };
-        self.say(Code::Var, &url.at, format!("with the vars filled in this is no base URL: {problem}"));
+        self.report(Code::Var, &url.at, format!("with the vars filled in this is no base URL: {problem}"));
         None
     }
 
@@ -229,7 +237,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         &mut self,
         endpoint: &compile::Endpoint,
         filler: &Filler<'_>,
-        reach: &Reach<'_>,
+        reach: &UpstreamBase<'_>,
     ) -> Option<Endpoint> {
         let mut path = Template::text(reach.base_path);
         path.append(&filler.captures(&endpoint.upstream_path), false);
@@ -243,13 +251,13 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                         "`{}` is not the front of endpoint `{}`'s upstream path",
                         used.strip, endpoint.name
                     );
-                    self.say(Code::Strip, &used.at, message);
+                    self.report(Code::Strip, &used.at, message);
                     return None;
                 }
             }
         };
         if !good_target(&target) {
-            self.say(Code::Var, &endpoint.at, "with the vars filled in this is no path".into());
+            self.report(Code::Var, &endpoint.at, "with the vars filled in this is no path".into());
         }
         let responses = endpoint.responses.iter().map(|rule| {
             let mut message = String::new();
@@ -285,7 +293,7 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
 
     fn header_values(
         &mut self,
-        rules: &[(HeaderName, Text)],
+        rules: &[(HeaderName, ProviderTemplate)],
         filler: &Filler<'_>,
         at: &Location,
     ) -> Vec<(HeaderName, Value)> {
@@ -335,16 +343,18 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     fn egress_url(
         &mut self,
         index: usize,
-        url: &Text,
+        url: &ProviderTemplate,
         filler: &Filler<'_>,
         at: &Location,
     ) -> Option<EgressUrl> {
-        let template = filler.fill(url, |_| Known::Name(UrlName));
+        let template = filler.fill(url, |_| Resolved::Placeholder(UrlPlaceholder));
         let lead = template.leading_text().to_owned();
         let problem = match Origin::split(&lead) {
-            Ok((_, "")) if template.names().next().is_some() => "the upstream URL would stand in its host",
+            Ok((_, "")) if template.placeholders().next().is_some() => {
+                "the upstream URL would stand in its host"
+            }
             Ok((_, tail)) if !plain_target(tail) => "it has characters that a URL cannot have",
-            Ok(_) if template.mixes_queries(|UrlName| true) => {
+            Ok(_) if template.mixes_queries(|UrlPlaceholder| true) => {
                 "`{url}` as it is would stand beside its query"
             }
             Ok((origin, tail)) => {
@@ -356,13 +366,13 @@ impl<F: Fn(Owner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             }
             Err(problem) => problem,
         };
-        self.say(Code::Var, at, format!("with the vars filled in the egress's `url` is none: {problem}"));
+        self.report(Code::Var, at, format!("with the vars filled in the egress's `url` is none: {problem}"));
         None
     }
 }
 
 /// Where the upstream's paths lie, and the gateway in front of them with its origin and base path.
-struct Reach<'a> {
+struct UpstreamBase<'a> {
     base_path: &'a str,
     via: Option<&'a (&'a GatewayUse, (Origin, String))>,
 }

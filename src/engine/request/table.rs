@@ -16,7 +16,7 @@ use crate::{
     },
     language::{
         bind,
-        compile::{self, Captures, Difference, Plain, Rejected, Relation, TokenLocations, Tree},
+        compile::{self, Captures, Difference, NormalizedPath, Rejected, Relation, TokenLocations, Tree},
         fields::DeclaredFields,
         syntax,
     },
@@ -163,7 +163,7 @@ fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
     for (provider, endpoint) in endpoints {
         for path in &endpoint.paths {
             let mut near = Vec::new();
-            tree.near(&path.pattern, &mut near);
+            tree.candidates(&path.pattern, &mut near);
             let clash = near.into_iter().find(|(_, method, other)| {
                 **method == endpoint.method
                     && matches!(path.pattern.relation(&other.pattern), Relation::Equal | Relation::Overlap)
@@ -352,7 +352,7 @@ impl Table {
     /// The endpoint that a request without one may have meant, if any is much like it. Looks at all: this is for
     /// a person who asks, never for a request.
     pub fn nearest(&self, method: &Method, path: &str) -> Option<Nearest<'_>> {
-        let plain = Plain::new(path)?;
+        let plain = NormalizedPath::new(path)?;
         let endpoints =
             self.providers.iter().flat_map(|one| one.endpoints.iter().map(move |endpoint| (one, endpoint)));
         let paths = endpoints

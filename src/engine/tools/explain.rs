@@ -165,7 +165,7 @@ impl Owned {
 }
 
 /// A var's value: whose it is, its name, the var.
-pub type Values<'a> = &'a dyn Fn(bind::Owner<'_>, &str, &Var) -> Lookup;
+pub type Values<'a> = &'a dyn Fn(bind::VarOwner<'_>, &str, &Var) -> Lookup;
 
 /// Says what would come of a request.
 pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explained {
@@ -320,10 +320,10 @@ impl Traveller<'_> {
 
     /// The request with a stand-in for each secret; if they cannot stand there, as it is, with all of it hidden.
     fn masked(&self, used: Option<usize>, made: Option<Made>) -> (Mask, Option<Made>) {
-        let value = |owner: bind::Owner<'_>, name: &str, var: &Var| {
+        let value = |owner: bind::VarOwner<'_>, name: &str, var: &Var| {
             (self.values)(owner, name, var).map(|value| value.map(|value| hide::stand_in(var, value)))
         };
-        let (bound, _) = bind::bind_read(self.provider, value);
+        let (bound, _) = bind::try_bind(self.provider, value);
         let masked = bound.and_then(|bound| {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
             let hit = table.find(&self.head.method, self.head.uri.path())?;
@@ -426,7 +426,11 @@ impl Traveller<'_> {
     }
 
     /// Which of these vars are not set.
-    fn unset<'n>(&self, owner: bind::Owner<'_>, names: impl IntoIterator<Item = &'n String>) -> Vec<String> {
+    fn unset<'n>(
+        &self,
+        owner: bind::VarOwner<'_>,
+        names: impl IntoIterator<Item = &'n String>,
+    ) -> Vec<String> {
         let gateway = |name: &FileName| {
             self.provider.gateways.iter().find(|one| one.gateway.name == *name).map(|one| &one.gateway.vars)
         };

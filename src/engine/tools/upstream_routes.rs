@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     base::{diag::Location, origin::Origin},
-    language::compile::{Egress, Endpoint, GatewayUse, Glob, Name, Part, Provider, Text, VarSource, Vars},
+    language::compile::{
+        Egress, Endpoint, GatewayUse, Glob, Part, Placeholder, Provider, ProviderTemplate, VarSource, Vars,
+    },
 };
 
 /// A route to the upstream, with the minimal setting that leads to it.
@@ -156,12 +158,12 @@ fn any(globs: &[Glob], name: &str) -> bool {
 }
 
 /// A template as written in the file.
-pub fn shown(text: &Text, captures: &[String]) -> String {
+pub fn shown(text: &ProviderTemplate, captures: &[String]) -> String {
     let mut shown = String::new();
     for part in text.parts() {
         match part {
             Part::Text(text) => shown.push_str(text),
-            Part::Name { name, urlencode } => {
+            Part::Placeholder { name, urlencode } => {
                 let filter = if *urlencode { "|urlencode" } else { "" };
                 shown.extend(["{", name_of(name, captures), filter, "}"]);
             }
@@ -170,24 +172,24 @@ pub fn shown(text: &Text, captures: &[String]) -> String {
     shown
 }
 
-fn name_of<'n>(name: &'n Name, captures: &'n [String]) -> &'n str {
+fn name_of<'n>(name: &'n Placeholder, captures: &'n [String]) -> &'n str {
     match name {
-        Name::Var(var) => var,
-        Name::Capture(index) => captures.get(usize::from(*index)).map_or("", String::as_str),
-        Name::Host => "host",
-        Name::Secret => "secret",
-        Name::Path => "path",
-        Name::Url => "url",
+        Placeholder::Var(var) => var,
+        Placeholder::Capture(index) => captures.get(usize::from(*index)).map_or("", String::as_str),
+        Placeholder::Host => "host",
+        Placeholder::Secret => "secret",
+        Placeholder::Path => "path",
+        Placeholder::Url => "url",
     }
 }
 
 /// The origin of a URL. With `labels`, a var in the host holds labels only, as in base URLs. Otherwise everything after
 /// the first var is unknown.
-pub fn origin(url: &Text, labels: bool) -> String {
+pub fn origin(url: &ProviderTemplate, labels: bool) -> String {
     let mut origin = String::new();
     for part in url.parts() {
         match part {
-            Part::Name { name, .. } => {
+            Part::Placeholder { name, .. } => {
                 let first = origin.is_empty();
                 origin.extend(["{", name_of(name, &[]), "}"]);
                 // Its value may be a whole URL.

@@ -10,8 +10,8 @@ use crate::{
     base::{diag::Code, secret::Secret},
     language::{
         bind::Filler,
-        compile::{Compiler, Known, Name, Scope, Template, Text, Vars},
-        syntax::step,
+        compile::{Compiler, Placeholder, ProviderTemplate, Resolved, Template, TemplateScope, Vars},
+        syntax::pointer_step,
     },
 };
 
@@ -26,7 +26,7 @@ pub type Syntax = BTreeMap<String, String>;
 /// Compiled: every template is valid.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    set: Vec<(HeaderName, Text)>,
+    set: Vec<(HeaderName, ProviderTemplate)>,
 }
 
 /// Bound to the vars: only the secret is open.
@@ -38,28 +38,32 @@ pub struct Bound {
 #[derive(Debug)]
 struct Header {
     name: HeaderName,
-    value: Template<SecretName>,
+    value: Template<SecretPlaceholder>,
     /// True if an active gateway or egress removes or replaces it.
     overridden: bool,
 }
 
 /// The only name in a bound template: the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SecretName;
+struct SecretPlaceholder;
 
 /// The pointer of the template of a header, below the entry.
 pub(super) fn pointer(header: &HeaderName) -> String {
-    format!("/{KEY}/{}", step(header.as_str()))
+    format!("/{KEY}/{}", pointer_step(header.as_str()))
 }
 
 impl Compiled {
     /// Compiles the templates of an entry at the JSON pointer `pointer`.
     pub(super) fn new(compiler: &mut Compiler<'_>, pointer: &str, spec: &Syntax, vars: &Vars) -> Self {
-        let scope = Scope { vars: Some(vars), words: &[("secret", Name::Secret)], ..Scope::default() };
+        let scope = TemplateScope {
+            vars: Some(vars),
+            words: &[("secret", Placeholder::Secret)],
+            ..TemplateScope::default()
+        };
         let pointer = format!("{pointer}/{KEY}");
         let set = compiler.header_values(&pointer, Some(spec), scope);
         if set.is_empty() && spec.is_empty() {
-            compiler.say(Code::Condition, compiler.key(&pointer), "an auth entry that sets no header");
+            compiler.report(Code::Condition, compiler.key(&pointer), "an auth entry that sets no header");
         }
         Self { set }
     }
@@ -70,9 +74,9 @@ impl Compiled {
 
     /// Fills in the vars. `overridden`: headers that an active gateway or egress removes or replaces.
     pub(super) fn bind(&self, filler: &Filler<'_>, overridden: impl Fn(&HeaderName) -> bool) -> Bound {
-        let one = |(name, text): &(HeaderName, Text)| Header {
+        let one = |(name, text): &(HeaderName, ProviderTemplate)| Header {
             name: name.clone(),
-            value: filler.fill(text, |_| Known::Name(SecretName)),
+            value: filler.fill(text, |_| Resolved::Placeholder(SecretPlaceholder)),
             overridden: overridden(name),
         };
         Bound { set: self.set.iter().map(one).collect() }
@@ -101,14 +105,14 @@ impl Bound {
     }
 }
 
-fn reveals(text: &Text) -> bool {
-    text.names().any(|name| *name == Name::Secret)
+fn reveals(text: &ProviderTemplate) -> bool {
+    text.placeholders().any(|name| *name == Placeholder::Secret)
 }
 
 /// The value with the secret filled in. Its buffer never grows, so that no copy of the secret stays behind in memory.
-fn rendered(template: &Template<SecretName>, secret: &Secret) -> Result<HeaderValue, Malformed> {
+fn rendered(template: &Template<SecretPlaceholder>, secret: &Secret) -> Result<HeaderValue, Malformed> {
     let mut text =
-        Zeroizing::new(String::with_capacity(template.max_len(|SecretName| secret.expose().len())));
-    template.render(&mut text, |SecretName| secret.expose());
+        Zeroizing::new(String::with_capacity(template.max_len(|SecretPlaceholder| secret.expose().len())));
+    template.render(&mut text, |SecretPlaceholder| secret.expose());
     HeaderValue::from_str(&text).map_err(|_| Malformed)
 }

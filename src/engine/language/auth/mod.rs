@@ -13,7 +13,7 @@ use http::HeaderName;
 
 use crate::language::{
     bind::Filler,
-    compile::{Compiler, Text, Vars},
+    compile::{Compiler, ProviderTemplate, Vars},
 };
 
 pub use inputs::{BodyInput, FinishedHead, Inputs, Needs, SecretFields};
@@ -51,7 +51,7 @@ pub struct Output<'k> {
     /// Its name.
     pub header: &'k HeaderName,
     /// Its value, as far as it is known without a request.
-    pub text: &'k Text,
+    pub text: &'k ProviderTemplate,
     /// True if the upstream can read the credential from it.
     pub reveals: bool,
 }

@@ -2,12 +2,14 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Auth, Overlay, Set};
-use crate::language::compile::{self, Known, Name, Part, Template, Text, is_dots, percent_encode};
+use super::{Auth, Overlay, VarValues};
+use crate::language::compile::{
+    self, Part, Placeholder, ProviderTemplate, Resolved, Template, is_dots, percent_encode,
+};
 
 /// Fills in what is known once the vars are.
 pub(crate) struct Filler<'a> {
-    pub(super) set: &'a Set,
+    pub(super) set: &'a VarValues,
     pub(super) host: &'a str,
 }
 
@@ -16,32 +18,42 @@ pub(crate) struct Filler<'a> {
 pub(super) enum Never {}
 
 impl Filler<'_> {
-    pub(crate) fn fill<M>(&self, text: &Text, mut other: impl FnMut(&Name) -> Known<M>) -> Template<M> {
+    pub(crate) fn fill<M>(
+        &self,
+        text: &ProviderTemplate,
+        mut other: impl FnMut(&Placeholder) -> Resolved<M>,
+    ) -> Template<M> {
         text.resolve(|name| match name {
-            Name::Var(var) => {
-                Known::Text(self.set.get(&**var).map(|held| held.text.clone()).unwrap_or_default())
+            Placeholder::Var(var) => {
+                Resolved::Text(self.set.get(&**var).map(|held| held.text.clone()).unwrap_or_default())
             }
-            Name::Host => Known::Text(self.host.to_owned()),
-            Name::Capture(_) | Name::Secret | Name::Path | Name::Url => other(name),
+            Placeholder::Host => Resolved::Text(self.host.to_owned()),
+            Placeholder::Capture(_) | Placeholder::Secret | Placeholder::Path | Placeholder::Url => {
+                other(name)
+            }
         })
     }
 
     /// Whether a secret var stands in a text.
-    pub(super) fn is_secret(&self, text: &Text) -> bool {
+    pub(super) fn is_secret(&self, text: &ProviderTemplate) -> bool {
         let secret = |var: &str| self.set.get(var).is_some_and(|held| held.secret);
-        text.names().any(|name| matches!(name, Name::Var(var) if secret(var)))
+        text.placeholders().any(|name| matches!(name, Placeholder::Var(var) if secret(var)))
     }
 
     /// For texts whose scope allows vars and the host alone.
-    pub(super) fn vars(&self, text: &Text) -> Template<Never> {
-        self.fill(text, |_| Known::Text(String::new()))
+    pub(super) fn vars(&self, text: &ProviderTemplate) -> Template<Never> {
+        self.fill(text, |_| Resolved::Text(String::new()))
     }
 
     /// For texts whose scope allows captures too.
-    pub(super) fn captures(&self, text: &Text) -> Template<u8> {
+    pub(super) fn captures(&self, text: &ProviderTemplate) -> Template<u8> {
         self.fill(text, |name| match name {
-            Name::Capture(index) => Known::Name(*index),
-            Name::Var(_) | Name::Host | Name::Secret | Name::Path | Name::Url => Known::Text(String::new()),
+            Placeholder::Capture(index) => Resolved::Placeholder(*index),
+            Placeholder::Var(_)
+            | Placeholder::Host
+            | Placeholder::Secret
+            | Placeholder::Path
+            | Placeholder::Url => Resolved::Text(String::new()),
         })
     }
 
@@ -53,14 +65,14 @@ impl Filler<'_> {
     }
 
     /// Query values mean what they say: their texts are percent-encoded here, once.
-    pub(super) fn query(&self, rules: &[(String, Text)]) -> Vec<(String, Template<u8>)> {
+    pub(super) fn query(&self, rules: &[(String, ProviderTemplate)]) -> Vec<(String, Template<u8>)> {
         let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/,@".contains(&b);
-        let one = |(name, text): &(String, Text)| {
+        let one = |(name, text): &(String, ProviderTemplate)| {
             let mut encoded = Template::text("");
             for part in self.captures(text).parts() {
                 let part = match part {
                     Part::Text(text) => Template::text(&percent_encode(text, unreserved)),
-                    Part::Name { name, urlencode } => Template::name(*name, *urlencode),
+                    Part::Placeholder { name, urlencode } => Template::placeholder(*name, *urlencode),
                 };
                 encoded.append(&part, false);
             }
@@ -73,16 +85,16 @@ impl Filler<'_> {
 /// The gateway's path with the upstream path in it.
 pub(super) fn through(
     base_path: &str,
-    written: &Text,
+    written: &ProviderTemplate,
     path: &Template<u8>,
     filler: &Filler<'_>,
 ) -> Template<u8> {
     let mut target = Template::text(base_path);
-    let marked: Template<()> = filler.fill(written, |_| Known::Name(()));
+    let marked: Template<()> = filler.fill(written, |_| Resolved::Placeholder(()));
     for part in marked.parts() {
         match part {
             Part::Text(text) => target.append(&Template::text(text), false),
-            Part::Name { urlencode, .. } => target.append(path, *urlencode),
+            Part::Placeholder { urlencode, .. } => target.append(path, *urlencode),
         }
     }
     target
@@ -95,16 +107,16 @@ pub(super) fn sendable(text: &str) -> Result<HeaderValue, ()> {
 
 /// The vars that stand in a URL's host, where text before them has fixed the scheme. A slash in such a value
 /// would end the host early, and the request would go to another one.
-pub(super) fn vars_in_host(url: &Text) -> impl Iterator<Item = &str> {
+pub(super) fn vars_in_host(url: &ProviderTemplate) -> impl Iterator<Item = &str> {
     let starts_with_var = url.leading_text().is_empty();
-    let still_in_host = |part: &&Part<Name>| match part {
+    let still_in_host = |part: &&Part<Placeholder>| match part {
         Part::Text(text) => !text.split_once("://").map_or(&**text, |(_, rest)| rest).contains('/'),
-        Part::Name { .. } => true,
+        Part::Placeholder { .. } => true,
     };
     let in_host = url.parts().iter().take_while(still_in_host).filter(move |_| !starts_with_var);
     in_host.filter_map(|part| match part {
-        Part::Name { name: Name::Var(var), .. } => Some(&**var),
-        Part::Name { .. } | Part::Text(_) => None,
+        Part::Placeholder { name: Placeholder::Var(var), .. } => Some(&**var),
+        Part::Placeholder { .. } | Part::Text(_) => None,
     })
 }
 

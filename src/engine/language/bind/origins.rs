@@ -3,7 +3,7 @@
 
 use crate::{
     base::origin::Origin,
-    language::compile::{self, Name, Part, Text, VarSource, Vars},
+    language::compile::{self, Part, Placeholder, ProviderTemplate, VarSource, Vars},
 };
 
 /// The origins that a key stored for the provider may go to: the base URL's, and those of its gateways and egresses,
@@ -38,7 +38,7 @@ fn sorted(origins: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// The origin of an egress's URL, unless vars alone make it: then it is the operator's, and no file's.
-fn by_file(url: &Text, vars: &Vars) -> Option<String> {
+fn by_file(url: &ProviderTemplate, vars: &Vars) -> Option<String> {
     let origin = written(url, vars);
     let vars_alone = origin.split(['{', '}']).step_by(2).all(str::is_empty);
     (!vars_alone).then_some(origin)
@@ -46,17 +46,19 @@ fn by_file(url: &Text, vars: &Vars) -> Option<String> {
 
 /// A URL's origin with its vars in braces, as what they are read from: a file that comes to read another variable
 /// leads elsewhere. Whatever a file writes before the end of the host is in it.
-pub(super) fn written(url: &Text, vars: &Vars) -> String {
+pub(super) fn written(url: &ProviderTemplate, vars: &Vars) -> String {
     let mut origin = String::new();
     for part in url.parts() {
         match part {
-            Part::Name { name: Name::Var(var), .. } => match vars.get(&**var).map(|var| &var.value.source) {
-                Some(VarSource::Env(name)) => origin.extend(["{env:", name, "}"]),
-                Some(VarSource::File(name)) => origin.extend(["{file:", name, "}"]),
-                None => origin.extend(["{", var, "}"]),
-            },
+            Part::Placeholder { name: Placeholder::Var(var), .. } => {
+                match vars.get(&**var).map(|var| &var.value.source) {
+                    Some(VarSource::Env(name)) => origin.extend(["{env:", name, "}"]),
+                    Some(VarSource::File(name)) => origin.extend(["{file:", name, "}"]),
+                    None => origin.extend(["{", var, "}"]),
+                }
+            }
             // The upstream URL comes after the host.
-            Part::Name { .. } => break,
+            Part::Placeholder { .. } => break,
             Part::Text(text) => {
                 let start = if origin.is_empty() { text.find("://").map_or(0, |at| at + 3) } else { 0 };
                 let end = text[start..].find(['/', '?', '#']).map(|end| start + end);

@@ -74,12 +74,12 @@ pub struct EgressUrl {
     /// Its origin.
     pub origin: Origin,
     /// Path and query there; the name stands for the upstream URL.
-    pub target: Template<UrlName>,
+    pub target: Template<UrlPlaceholder>,
 }
 
 /// The only name in a bound egress: the upstream URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UrlName;
+pub struct UrlPlaceholder;
 
 /// How one field goes into the request.
 #[derive(Debug)]

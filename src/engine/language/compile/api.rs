@@ -6,8 +6,8 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::{
-    Made,
-    template::{Known, Template},
+    Compilation,
+    template::{Resolved, Template},
 };
 use crate::{
     base::{
@@ -137,11 +137,11 @@ impl Node {
     }
 }
 
-pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Made<Api> {
+pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Compilation<Api> {
     let mut found = Vec::new();
     let shape = &parsed.document.error;
     let fields = shape.body.iter().map(|(key, value)| {
-        let pointer = format!("/error/body/{}", syntax::step(key));
+        let pointer = format!("/error/body/{}", syntax::pointer_step(key));
         (key.clone(), node(value, &pointer, parsed, &mut found))
     });
     let error = Node::Object(fields.collect());
@@ -154,7 +154,8 @@ pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Made<Api
             }
             _ if key == "default" => default_type.clone_from(text),
             _ => {
-                let at = parsed.spans.key(&parsed.file, &format!("/error/types/{}", syntax::step(key)));
+                let at =
+                    parsed.spans.key(&parsed.file, &format!("/error/types/{}", syntax::pointer_step(key)));
                 let message = format!("`{key}` is neither a status from 400 to 599 nor `default`");
                 found.push(Diagnostic::new(Code::BadValue, at, message));
             }
@@ -180,7 +181,7 @@ fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut 
         }
         Value::Object(map) => {
             let each = |(key, item): (&String, &Value)| {
-                (key.clone(), node(item, &format!("{pointer}/{}", syntax::step(key)), parsed, found))
+                (key.clone(), node(item, &format!("{pointer}/{}", syntax::pointer_step(key)), parsed, found))
             };
             Node::Object(map.iter().map(each).collect())
         }
@@ -193,12 +194,12 @@ fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut 
 #[error("`{{{0}}}` stands for nothing here: known are `message`, `code`, `type`, `request_id`")]
 struct UnknownWord(String);
 
-fn word(name: &str) -> Result<Known<Word>, UnknownWord> {
+fn word(name: &str) -> Result<Resolved<Word>, UnknownWord> {
     match name {
-        "message" => Ok(Known::Name(Word::Message)),
-        "code" => Ok(Known::Name(Word::Code)),
-        "type" => Ok(Known::Name(Word::Type)),
-        "request_id" => Ok(Known::Name(Word::RequestId)),
+        "message" => Ok(Resolved::Placeholder(Word::Message)),
+        "code" => Ok(Resolved::Placeholder(Word::Code)),
+        "type" => Ok(Resolved::Placeholder(Word::Type)),
+        "request_id" => Ok(Resolved::Placeholder(Word::RequestId)),
         _ => Err(UnknownWord(name.to_owned())),
     }
 }

@@ -28,11 +28,11 @@ use crate::{
 pub use api::{Api, ErrorValues};
 pub use glob::Glob;
 pub use parts::*;
-pub use pattern::{Captures, Difference, MAX_CAPTURES, Pattern, Plain, Relation, Tree, is_dots};
-pub(crate) use provider::{Compiler, Scope};
+pub use pattern::{Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree, is_dots};
+pub(crate) use provider::{Compiler, TemplateScope};
 pub use provider::{FIXTURE, SourceMap, http_method};
 pub use quantity::{duration, size, span};
-pub use template::{Known, Part, Template, percent_encode, urlencode};
+pub use template::{Part, Resolved, Template, percent_encode, urlencode};
 
 /// All files of a directory, parsed. A name whose file has errors of form is there without a document, so
 /// that who refers to it is told so.
@@ -52,7 +52,7 @@ pub struct Files {
 
 impl Files {
     /// The same files without tests of their own.
-    pub fn forget_tests(&mut self) {
+    pub fn drop_tests(&mut self) {
         let providers = self.providers.values_mut().chain(self.presets.values_mut()).flatten();
         providers.for_each(|one| one.document.test = None);
         self.gateways.values_mut().flatten().for_each(|one| one.document.test = None);
@@ -122,8 +122,8 @@ pub fn compile(files: &Files) -> Compiled {
     let mut compiled = Compiled::default();
     let shared = Shared {
         presets: files.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref().ok())).collect(),
-        gateways: each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
-        apis: each(&files.apis, &mut compiled.diagnostics, api::compile),
+        gateways: compile_each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
+        apis: compile_each(&files.apis, &mut compiled.diagnostics, api::compile),
     };
     let mut findings = Vec::new();
     for (name, slot) in &files.providers {
@@ -204,12 +204,12 @@ pub(crate) struct Fixtures<'a> {
     extends: Option<&'a str>,
 }
 
-type Made<T> = (Option<T>, Vec<Diagnostic>);
+type Compilation<T> = (Option<T>, Vec<Diagnostic>);
 
-fn each<S, T>(
+fn compile_each<S, T>(
     slots: &BTreeMap<FileName, Slot<S>>,
     found: &mut Vec<Diagnostic>,
-    compile: impl Fn(&FileName, &Parsed<S>) -> Made<T>,
+    compile: impl Fn(&FileName, &Parsed<S>) -> Compilation<T>,
 ) -> BTreeMap<FileName, Option<Arc<T>>> {
     let mut made = BTreeMap::new();
     for (name, slot) in slots {
@@ -222,7 +222,7 @@ fn each<S, T>(
 
 /// Finds a shared file by the name that another file gives it. The error is the diagnostic's code, message
 /// and help.
-fn refer<'a, T>(
+fn resolve<'a, T>(
     kind: &str,
     name: &str,
     known: &'a BTreeMap<FileName, Option<T>>,

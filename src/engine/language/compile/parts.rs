@@ -17,7 +17,7 @@ use crate::{
 
 /// What a name in a provider's templates stands for. The provider's own name is filled in at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Name {
+pub enum Placeholder {
     /// A var.
     Var(Box<str>),
     /// A capture of the endpoint's path, by its index.
@@ -33,7 +33,7 @@ pub enum Name {
 }
 
 /// A template in a provider's file.
-pub type Text = Template<Name>;
+pub type ProviderTemplate = Template<Placeholder>;
 
 /// A provider.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Provider {
     /// Where its client paths start.
     pub prefix: String,
     /// Where the upstream's paths start.
-    pub base_url: Located<Text>,
+    pub base_url: Located<ProviderTemplate>,
     /// Its vars.
     pub vars: Vars,
     /// Further places where its clients put a token.
@@ -153,9 +153,9 @@ pub struct HeaderRules {
     /// Removes.
     pub remove: Vec<Glob>,
     /// Adds where the client sent none.
-    pub default: Vec<(HeaderName, Text)>,
+    pub default: Vec<(HeaderName, ProviderTemplate)>,
     /// Sets.
-    pub set: Vec<(HeaderName, Text)>,
+    pub set: Vec<(HeaderName, ProviderTemplate)>,
 }
 
 /// What a gateway or an egress does to headers.
@@ -164,7 +164,7 @@ pub struct Overlay {
     /// Removes.
     pub remove: Vec<Glob>,
     /// Sets.
-    pub set: Vec<(HeaderName, Text)>,
+    pub set: Vec<(HeaderName, ProviderTemplate)>,
 }
 
 /// An endpoint.
@@ -179,7 +179,7 @@ pub struct Endpoint {
     /// The client paths that lead to it, each as written and parsed.
     pub paths: Vec<ClientPath>,
     /// The path at the upstream, below the base path.
-    pub upstream_path: Text,
+    pub upstream_path: ProviderTemplate,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
     /// What happens to the query.
@@ -211,9 +211,9 @@ pub struct QueryRules {
     /// Names that never go up.
     pub remove: Vec<String>,
     /// Added where the client sent none.
-    pub default: Vec<(String, Text)>,
+    pub default: Vec<(String, ProviderTemplate)>,
     /// Replaces what the client sent.
-    pub set: Vec<(String, Text)>,
+    pub set: Vec<(String, ProviderTemplate)>,
 }
 
 /// How long to wait for the upstream.
@@ -244,7 +244,7 @@ pub struct ResponseRule {
     /// The status that the client gets.
     pub reply_status: http::StatusCode,
     /// The message that the client gets.
-    pub message: Text,
+    pub message: ProviderTemplate,
 }
 
 /// A gateway file.
@@ -257,7 +257,7 @@ pub struct Gateway {
     /// Its vars.
     pub vars: Vars,
     /// Where its paths start.
-    pub base_url: Located<Text>,
+    pub base_url: Located<ProviderTemplate>,
     /// What it does to headers.
     pub overlay: Overlay,
 }
@@ -270,7 +270,7 @@ pub struct GatewayUse {
     /// Taken from the front of the upstream path.
     pub strip: String,
     /// The path below the gateway's base path.
-    pub path: Text,
+    pub path: ProviderTemplate,
     /// Vars of the provider that must be set too.
     pub when: Vec<String>,
     /// Which one goes first.
@@ -285,7 +285,7 @@ pub struct Egress {
     /// Vars that must all be set.
     pub when: Vec<String>,
     /// Where the request goes instead.
-    pub url: Option<Text>,
+    pub url: Option<ProviderTemplate>,
     /// What it does to headers.
     pub overlay: Overlay,
     /// Where it is written.

@@ -5,11 +5,11 @@
 //! takes one or more whole segments. Precedence is one rule: literal before capture before rest, segment by
 //! segment; `relation` tells where that rule would have to guess.
 
-mod near;
+mod difference;
 
 use std::{cmp::Ordering, collections::HashMap};
 
-pub use near::{Difference, Plain};
+pub use difference::{Difference, NormalizedPath};
 
 /// The most captures that a path may have.
 pub const MAX_CAPTURES: usize = 8;
@@ -315,21 +315,21 @@ impl<T> Tree<T> {
     /// The first item, most specific pattern first, that `choose` takes, with the captures of its pattern.
     pub fn find<'t, R>(&'t self, path: &str, choose: impl Fn(&'t T) -> Option<R>) -> Option<(R, Captures)> {
         let start = path.strip_prefix('/').map(|_| 1)?;
-        let mut walk = Walk { tree: self, path, choose, captures: [(0, 0); MAX_CAPTURES], depth: 0 };
-        walk.node(0, start).map(|found| (found, walk.captures))
+        let mut search = Search { tree: self, path, choose, captures: [(0, 0); MAX_CAPTURES], depth: 0 };
+        search.node(0, start).map(|found| (found, search.captures))
     }
 
     /// All items whose patterns may match a request that `pattern` matches too.
-    pub fn near<'t>(&'t self, pattern: &Pattern, found: &mut Vec<&'t T>) {
-        self.near_node(0, &pattern.segments, pattern.rest, found);
+    pub fn candidates<'t>(&'t self, pattern: &Pattern, found: &mut Vec<&'t T>) {
+        self.candidates_below(0, &pattern.segments, pattern.rest, found);
     }
 
-    fn near_node<'t>(&'t self, at: usize, segments: &[Segment], rest: bool, found: &mut Vec<&'t T>) {
+    fn candidates_below<'t>(&'t self, at: usize, segments: &[Segment], rest: bool, found: &mut Vec<&'t T>) {
         let node = &self.nodes[at];
         let Some((segment, after)) = segments.split_first() else {
             if rest {
                 found.extend(&node.rests);
-                node.children(|child| self.near_all(child, found));
+                node.children(|child| self.all_below(child, found));
             } else {
                 found.extend(&node.ends);
             }
@@ -338,26 +338,26 @@ impl<T> Tree<T> {
         found.extend(&node.rests);
         if let Segment::Literal(text) = segment {
             if let Some(child) = node.literals.get(text) {
-                self.near_node(*child, after, rest, found);
+                self.candidates_below(*child, after, rest, found);
             }
         } else {
             for (text, child) in &node.literals {
                 if segment.matches(text) {
-                    self.near_node(*child, after, rest, found);
+                    self.candidates_below(*child, after, rest, found);
                 }
             }
         }
         for (other, child) in &node.captures {
             if segment.relation(other) != Relation::Disjoint {
-                self.near_node(*child, after, rest, found);
+                self.candidates_below(*child, after, rest, found);
             }
         }
     }
 
-    fn near_all<'t>(&'t self, at: usize, found: &mut Vec<&'t T>) {
+    fn all_below<'t>(&'t self, at: usize, found: &mut Vec<&'t T>) {
         let node = &self.nodes[at];
         found.extend(node.ends.iter().chain(&node.rests));
-        node.children(|child| self.near_all(child, found));
+        node.children(|child| self.all_below(child, found));
     }
 }
 
@@ -369,7 +369,7 @@ fn fixed_len(segment: &Segment) -> usize {
 }
 
 /// One search: depth first, most specific child first, coming back where a branch leads to nothing.
-struct Walk<'t, 'p, T, F> {
+struct Search<'t, 'p, T, F> {
     tree: &'t Tree<T>,
     path: &'p str,
     choose: F,
@@ -377,7 +377,7 @@ struct Walk<'t, 'p, T, F> {
     depth: usize,
 }
 
-impl<'t, T, R, F: Fn(&'t T) -> Option<R>> Walk<'t, '_, T, F> {
+impl<'t, T, R, F: Fn(&'t T) -> Option<R>> Search<'t, '_, T, F> {
     /// `start` is where the next segment begins, one past the end if there is none.
     fn node(&mut self, at: usize, start: usize) -> Option<R> {
         let tree = self.tree;

@@ -11,7 +11,8 @@ mod rules;
 use std::sync::Arc;
 
 use super::{
-    Compiled, Files, Fixtures, Made, Name, Provider, Rejected, Shared, Sharing, Test, quantity, refer,
+    Compilation, Compiled, Files, Fixtures, Placeholder, Provider, Rejected, Shared, Sharing, Test, quantity,
+    resolve,
 };
 use crate::{
     base::{
@@ -26,7 +27,7 @@ use crate::{
 use source_map::Layer;
 
 pub use endpoints::http_method;
-pub(crate) use names::Scope;
+pub(crate) use names::TemplateScope;
 pub(super) use reach::gateway;
 pub use source_map::SourceMap;
 
@@ -43,7 +44,7 @@ pub(super) fn compile(
     name: &FileName,
     parsed: &Parsed<syntax::Provider>,
     shared: &Shared<'_>,
-) -> Made<Provider> {
+) -> Compilation<Provider> {
     let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
     compile_document(name, &parsed.document, layer, shared)
 }
@@ -111,7 +112,7 @@ fn compile_document(
     own: &syntax::Provider,
     layer: Layer<'_>,
     shared: &Shared<'_>,
-) -> Made<Provider> {
+) -> Compilation<Provider> {
     let mut compiler = Compiler { name, layers: vec![layer], shared, found: Vec::new() };
     let merged = compiler.merge(own);
     // Without its preset all else that is missing would be noise.
@@ -136,7 +137,7 @@ impl Compiler<'_> {
         let mut merged = own.clone();
         let Some(extends) = &own.extends else { return Some(merged) };
         let shared = self.shared;
-        let preset = match refer("preset", extends, &shared.presets) {
+        let preset = match resolve("preset", extends, &shared.presets) {
             Ok(preset) => *preset,
             Err((code, message, help)) => {
                 let diagnostic = Diagnostic::new(code, self.value("/extends"), message);
@@ -170,7 +171,12 @@ impl Compiler<'_> {
     fn provider(&mut self, spec: &syntax::Provider) -> Option<Provider> {
         if spec.default.is_some() {
             let help = "remove it: it says which preset a new file extends";
-            self.say_help(Code::Condition, self.key("/default"), "only a preset can be the default", help);
+            self.report_with_help(
+                Code::Condition,
+                self.key("/default"),
+                "only a preset can be the default",
+                help,
+            );
         }
         let vars = self.vars(spec.vars.as_ref(), RESERVED_NAMES);
         self.required("title", spec.title.as_ref());
@@ -179,11 +185,15 @@ impl Compiler<'_> {
         let base_url = self.base_url(spec, &vars);
         let section = spec.credentials.as_ref().and_then(|credentials| self.section(credentials));
         let auth = self.auth(spec.auth.as_deref().unwrap_or_default(), section.as_ref(), &vars);
-        let scope = Scope { vars: Some(&vars), words: &[("host", Name::Host)], ..Scope::default() };
+        let scope = TemplateScope {
+            vars: Some(&vars),
+            words: &[("host", Placeholder::Host)],
+            ..TemplateScope::default()
+        };
         let headers = self.header_rules("/headers", spec.headers.as_ref(), scope);
         let responses = self.responses("/response", spec.response.as_deref());
         let timeouts = self.timeouts("/timeouts", spec.timeouts.as_ref(), super::Timeouts::default());
-        let provider_wide = endpoints::Wide { responses: &responses, timeouts, vars: &vars };
+        let provider_wide = endpoints::ProviderWide { responses: &responses, timeouts, vars: &vars };
         let endpoints = self.endpoints(spec.endpoint.as_ref(), prefix.as_deref(), &provider_wide);
         let gateways = self.gateways(spec.gateway.as_ref(), &vars);
         self.check_strips(&gateways, base_url.as_ref(), &endpoints);
@@ -243,7 +253,7 @@ impl Compiler<'_> {
                 "path_prefix" => "for example: path_prefix = \"/proxy/{provider}\"; a preset may have it too",
                 _ => "for example: base_url = \"https://api.example.com\"",
             };
-            self.say_help(Code::MissingKey, Location::file(self.layers[0].file), message, help);
+            self.report_with_help(Code::MissingKey, Location::file(self.layers[0].file), message, help);
         }
         value.cloned()
     }
@@ -253,7 +263,7 @@ impl Compiler<'_> {
             Ok(value) => Some(value),
             Err(message) => {
                 let key = pointer.rsplit('/').next().unwrap_or_default();
-                self.say(Code::BadValue, self.value(pointer), format!("`{key}`: {message}"));
+                self.report(Code::BadValue, self.value(pointer), format!("`{key}`: {message}"));
                 None
             }
         }
@@ -266,7 +276,7 @@ impl Compiler<'_> {
             Err(message) => {
                 let help = "for example: \"/proxy/{provider}\"";
                 let message = format!("cannot be a prefix: {message}");
-                self.say_help(Code::Path, self.value("/path_prefix"), message, help);
+                self.report_with_help(Code::Path, self.value("/path_prefix"), message, help);
                 None
             }
         }
@@ -277,7 +287,7 @@ impl Compiler<'_> {
         if url.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
             let help = format!("for example: {key} = \"https://example.com\"");
             let message = format!("`{key}` does not start with `https://` or `http://`");
-            self.say_help(Code::Url, self.value(&format!("/{key}")), message, help);
+            self.report_with_help(Code::Url, self.value(&format!("/{key}")), message, help);
         }
     }
 
@@ -290,7 +300,7 @@ impl Compiler<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known endpoints: {}", backticked(&names)),
             };
-            self.say_help(Code::Reference, self.value("/probe/endpoint"), message, help);
+            self.report_with_help(Code::Reference, self.value("/probe/endpoint"), message, help);
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum Part<N> {
     /// Stands for itself.
     Text(String),
     /// Stands for a value.
-    Name {
+    Placeholder {
         /// Which value.
         name: N,
         /// Whether all but RFC 3986's unreserved characters is percent-encoded.
@@ -43,18 +43,18 @@ pub enum TemplateError<E> {
 
 /// What a name turns into when a template is made more definite.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known<N> {
+pub enum Resolved<N> {
     /// The value is known now.
     Text(String),
     /// It stays a name.
-    Name(N),
+    Placeholder(N),
 }
 
 impl<N> Template<N> {
     /// Parses a text. `known` resolves each name.
     pub fn parse<E>(
         text: &str,
-        known: impl Fn(&str) -> Result<Known<N>, E>,
+        known: impl Fn(&str) -> Result<Resolved<N>, E>,
     ) -> Result<Self, TemplateError<E>> {
         let mut template = Self { parts: Vec::new() };
         let mut rest = text;
@@ -76,12 +76,12 @@ impl<N> Template<N> {
     }
 
     /// The same template with more known: names become texts, or other names.
-    pub fn resolve<M>(&self, mut known: impl FnMut(&N) -> Known<M>) -> Template<M> {
+    pub fn resolve<M>(&self, mut known: impl FnMut(&N) -> Resolved<M>) -> Template<M> {
         let mut template = Template { parts: Vec::new() };
         for part in &self.parts {
             match part {
                 Part::Text(text) => template.push_text(text),
-                Part::Name { name, urlencode } => template.push(known(name), *urlencode),
+                Part::Placeholder { name, urlencode } => template.push(known(name), *urlencode),
             }
         }
         template
@@ -95,8 +95,8 @@ impl<N> Template<N> {
     }
 
     /// The template that is this name.
-    pub fn name(name: N, urlencode: bool) -> Self {
-        Self { parts: vec![Part::Name { name, urlencode }] }
+    pub fn placeholder(name: N, urlencode: bool) -> Self {
+        Self { parts: vec![Part::Placeholder { name, urlencode }] }
     }
 
     /// Appends the text with all names filled in.
@@ -104,8 +104,8 @@ impl<N> Template<N> {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Name { name, urlencode: false } => out.push_str(value(name)),
-                Part::Name { name, urlencode: true } => out.push_str(&urlencode(value(name))),
+                Part::Placeholder { name, urlencode: false } => out.push_str(value(name)),
+                Part::Placeholder { name, urlencode: true } => out.push_str(&urlencode(value(name))),
             }
         }
     }
@@ -114,8 +114,8 @@ impl<N> Template<N> {
     pub fn max_len(&self, len: impl Fn(&N) -> usize) -> usize {
         let part = |part: &Part<N>| match part {
             Part::Text(text) => text.len(),
-            Part::Name { name, urlencode: false } => len(name),
-            Part::Name { name, urlencode: true } => 3 * len(name),
+            Part::Placeholder { name, urlencode: false } => len(name),
+            Part::Placeholder { name, urlencode: true } => 3 * len(name),
         };
         self.parts.iter().map(part).sum()
     }
@@ -125,16 +125,16 @@ impl<N> Template<N> {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Name { name, .. } => out.extend(["{", name_of(name), "}"]),
+                Part::Placeholder { name, .. } => out.extend(["{", name_of(name), "}"]),
             }
         }
     }
 
-    /// The names in it.
-    pub fn names(&self) -> impl Iterator<Item = &N> {
+    /// Its placeholders, in order.
+    pub fn placeholders(&self) -> impl Iterator<Item = &N> {
         self.parts.iter().filter_map(|part| match part {
             Part::Text(_) => None,
-            Part::Name { name, .. } => Some(name),
+            Part::Placeholder { name, .. } => Some(name),
         })
     }
 
@@ -142,7 +142,8 @@ impl<N> Template<N> {
     /// query would go on in this one's.
     pub fn mixes_queries(&self, whole: impl Fn(&N) -> bool) -> bool {
         let query = |part: &Part<N>| matches!(part, Part::Text(text) if text.contains('?'));
-        let bare = |part: &Part<N>| matches!(part, Part::Name { name, urlencode: false } if whole(name));
+        let bare =
+            |part: &Part<N>| matches!(part, Part::Placeholder { name, urlencode: false } if whole(name));
         self.parts.iter().any(query) && self.parts.iter().any(bare)
     }
 
@@ -164,7 +165,7 @@ impl<N> Template<N> {
     pub fn leading_text(&self) -> &str {
         match self.parts.first() {
             Some(Part::Text(text)) => text,
-            Some(Part::Name { .. }) | None => "",
+            Some(Part::Placeholder { .. }) | None => "",
         }
     }
 
@@ -188,17 +189,19 @@ impl<N> Template<N> {
     {
         for part in &other.parts {
             match part {
-                Part::Text(text) => self.push(Known::Text(text.clone()), encode),
-                Part::Name { name, urlencode } => self.push(Known::Name(name.clone()), *urlencode || encode),
+                Part::Text(text) => self.push(Resolved::Text(text.clone()), encode),
+                Part::Placeholder { name, urlencode } => {
+                    self.push(Resolved::Placeholder(name.clone()), *urlencode || encode);
+                }
             }
         }
     }
 
-    fn push(&mut self, known: Known<N>, encode: bool) {
+    fn push(&mut self, known: Resolved<N>, encode: bool) {
         match known {
-            Known::Text(text) if encode => self.push_text(&urlencode(&text)),
-            Known::Text(text) => self.push_text(&text),
-            Known::Name(name) => self.parts.push(Part::Name { name, urlencode: encode }),
+            Resolved::Text(text) if encode => self.push_text(&urlencode(&text)),
+            Resolved::Text(text) => self.push_text(&text),
+            Resolved::Placeholder(name) => self.parts.push(Part::Placeholder { name, urlencode: encode }),
         }
     }
 
@@ -208,7 +211,7 @@ impl<N> Template<N> {
         }
         match self.parts.last_mut() {
             Some(Part::Text(last)) => last.push_str(text),
-            Some(Part::Name { .. }) | None => self.parts.push(Part::Text(text.to_owned())),
+            Some(Part::Placeholder { .. }) | None => self.parts.push(Part::Text(text.to_owned())),
         }
     }
 }
@@ -244,10 +247,10 @@ mod tests {
     #[error("no `{0}`")]
     struct Unknown(String);
 
-    fn known(name: &str) -> Result<Known<char>, Unknown> {
+    fn known(name: &str) -> Result<Resolved<char>, Unknown> {
         match name {
-            "a" => Ok(Known::Text("A/B".into())),
-            "x" | "y" => Ok(Known::Name(name.chars().next().expect("one letter"))),
+            "a" => Ok(Resolved::Text("A/B".into())),
+            "x" | "y" => Ok(Resolved::Placeholder(name.chars().next().expect("one letter"))),
             other => Err(Unknown(other.to_owned())),
         }
     }

@@ -40,7 +40,7 @@ struct File {
 struct Block {
     above: Vec<String>,
     header: Option<Header>,
-    entries: Vec<Entry>,
+    entries: Vec<Item>,
     below: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ struct Header {
 
 /// A key with its value, or an array's item, whose path is empty.
 #[derive(Debug)]
-struct Entry {
+struct Item {
     above: Vec<String>,
     path: Vec<String>,
     value: Node,
@@ -67,9 +67,9 @@ enum Node {
     /// As it is written.
     Scalar(String),
     /// `[...]`, with the comments before its end.
-    Array(Vec<Entry>, Vec<String>),
+    Array(Vec<Item>, Vec<String>),
     /// `{...}`, with the comments before its end.
-    Table(Vec<Entry>, Vec<String>),
+    Table(Vec<Item>, Vec<String>),
 }
 
 /// Lays a text out by the schema of its kind. `header` is the first line that it gets if it names no schema.
@@ -86,7 +86,7 @@ pub fn format(
     let named = named.or_else(|| parsed.take_schema());
     let laid_out = write::write(&parsed, named.as_deref().or(header));
     let added = if named.is_none() { header } else { None };
-    if says_the_same(text, &laid_out) && comments(text, added) == comments(&laid_out, None) {
+    if is_same_document(text, &laid_out) && comments(text, added) == comments(&laid_out, None) {
         Ok(laid_out)
     } else {
         Err(FormatError::Changed)
@@ -94,7 +94,7 @@ pub fn format(
 }
 
 /// Whether two texts are the same document.
-pub fn says_the_same(a: &str, b: &str) -> bool {
+pub fn is_same_document(a: &str, b: &str) -> bool {
     match (DeTable::parse(a), DeTable::parse(b)) {
         (Ok(a), Ok(b)) => same_table(a.get_ref(), b.get_ref()),
         (Err(_), _) | (_, Err(_)) => false,

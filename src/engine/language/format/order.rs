@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Block, Entry, File, Node, read::after_last_blank};
-use crate::language::syntax::step;
+use super::{Block, File, Item, Node, read::after_last_blank};
+use crate::language::syntax::pointer_step;
 
 /// Where a name stands among its siblings: by the schema, then by who came first.
 type Rank = (usize, usize);
@@ -30,50 +30,50 @@ pub(super) fn order(file: &mut File, schema: &Value) {
 }
 
 /// A table's place below the root: of each key its rank and, in an array of tables, which entry it is.
-type Place = Vec<(Rank, usize)>;
+type SortKey = Vec<(Rank, usize)>;
 
 /// Each table follows the one that it is part of; entries of an array of tables keep their order.
 fn sort_blocks(blocks: &mut Vec<Block>, root: Shape<'_>) {
     // By pointer: when a table was first seen, and how many entries an array of tables has had.
     let (mut seen, mut count) = (HashMap::<String, usize>::new(), HashMap::<String, usize>::new());
-    let mut placed: Vec<(Place, Block)> = Vec::with_capacity(blocks.len());
+    let mut keyed: Vec<(SortKey, Block)> = Vec::with_capacity(blocks.len());
     for block in blocks.drain(..) {
-        let (mut place, mut shape, mut pointer) = (Place::new(), root, String::new());
+        let (mut key_path, mut shape, mut pointer) = (SortKey::new(), root, String::new());
         let keys = block.header.as_ref().map_or(&[][..], |header| &header.path);
         for (depth, key) in keys.iter().enumerate() {
-            pointer = format!("{pointer}/{}", step(key));
+            pointer = format!("{pointer}/{}", pointer_step(key));
             let next = seen.len();
             let first = *seen.entry(pointer.clone()).or_insert(next);
             let entries = count.entry(pointer.clone()).or_default();
             let opens = block.header.as_ref().is_some_and(|header| header.array) && depth + 1 == keys.len();
             *entries += usize::from(opens);
-            place.push(((shape.rank(key), first), *entries));
+            key_path.push(((shape.rank(key), first), *entries));
             pointer = format!("{pointer}/{entries}");
             shape = shape.child(key);
         }
-        placed.push((place, block));
+        keyed.push((key_path, block));
     }
-    placed.sort_by(|(a, _), (b, _)| a.cmp(b));
-    blocks.extend(placed.into_iter().map(|(_, block)| block));
+    keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    blocks.extend(keyed.into_iter().map(|(_, block)| block));
 }
 
-fn sort_entries(entries: &mut Vec<Entry>, shape: Shape<'_>) {
+fn sort_entries(entries: &mut Vec<Item>, shape: Shape<'_>) {
     let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut placed: Vec<(Vec<Rank>, Entry)> = Vec::with_capacity(entries.len());
+    let mut keyed: Vec<(Vec<Rank>, Item)> = Vec::with_capacity(entries.len());
     for mut entry in entries.drain(..) {
-        let (mut place, mut shape, mut pointer) = (Vec::new(), shape, String::new());
+        let (mut key_path, mut shape, mut pointer) = (Vec::new(), shape, String::new());
         for key in &entry.path {
-            pointer = format!("{pointer}/{}", step(key));
+            pointer = format!("{pointer}/{}", pointer_step(key));
             let next = seen.len();
             let first = *seen.entry(pointer.clone()).or_insert(next);
-            place.push((shape.rank(key), first));
+            key_path.push((shape.rank(key), first));
             shape = shape.child(key);
         }
         sort_within(&mut entry.value, shape);
-        placed.push((place, entry));
+        keyed.push((key_path, entry));
     }
-    placed.sort_by(|(a, _), (b, _)| a.cmp(b));
-    entries.extend(placed.into_iter().map(|(_, entry)| entry));
+    keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries.extend(keyed.into_iter().map(|(_, entry)| entry));
 }
 
 fn sort_within(node: &mut Node, shape: Shape<'_>) {

@@ -9,7 +9,7 @@ use toml_parser::{
 };
 use toml_writer::{ToTomlValue as _, TomlStringBuilder};
 
-use super::{Block, Entry, File, Header, Node};
+use super::{Block, File, Header, Item, Node};
 
 /// What a comment that names the file's schema begins with.
 const SCHEMA: &str = "#:schema ";
@@ -193,13 +193,13 @@ impl Reader<'_> {
         key.into_owned()
     }
 
-    fn entry(&mut self, mut above: Vec<String>) -> Entry {
+    fn entry(&mut self, mut above: Vec<String>) -> Item {
         let path = self.path();
         // In an inline table lines may end, with comments, on both sides of `=`.
         self.lines(&mut above);
         self.next += 1;
         self.lines(&mut above);
-        Entry { above, path, value: self.value(), beside: None }
+        Item { above, path, value: self.value(), beside: None }
     }
 
     fn lines(&mut self, comments: &mut Vec<String>) {
@@ -228,8 +228,8 @@ impl Reader<'_> {
     }
 
     /// The items up to the end of an array or an inline table, and the comments after the last of them.
-    fn items(&mut self, close: EventKind) -> (Vec<Entry>, Vec<String>) {
-        let mut items: Vec<Entry> = Vec::new();
+    fn items(&mut self, close: EventKind) -> (Vec<Item>, Vec<String>) {
+        let mut items: Vec<Item> = Vec::new();
         let mut above = Vec::new();
         let mut same_line = false;
         while let Some(event) = self.peek() {
@@ -257,7 +257,7 @@ impl Reader<'_> {
                 }
                 _ => {
                     let above = std::mem::take(&mut above);
-                    items.push(Entry { above, path: Vec::new(), value: self.value(), beside: None });
+                    items.push(Item { above, path: Vec::new(), value: self.value(), beside: None });
                     same_line = true;
                 }
             }

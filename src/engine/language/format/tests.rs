@@ -195,7 +195,7 @@ fn whatever_the_text_its_meaning_stays() {
         let header = with_header.then_some(HEADER);
         match lay_out(&text, header) {
             Ok(laid_out) => {
-                prop_assert!(says_the_same(&text, &laid_out));
+                prop_assert!(is_same_document(&text, &laid_out));
                 prop_assert_eq!(lay_out(&laid_out, header).unwrap(), laid_out);
             }
             Err(FormatError::Broken(found)) => prop_assert!(!found.is_empty()),

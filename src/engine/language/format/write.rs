@@ -4,7 +4,7 @@
 
 use toml_writer::{ToTomlKey as _, TomlKeyBuilder};
 
-use super::{Block, Entry, File, Node};
+use super::{Block, File, Item, Node};
 
 /// The widest line that an array may make, in characters.
 const WIDTH: usize = 120;
@@ -62,7 +62,7 @@ fn block(block: &Block) -> Vec<String> {
 }
 
 /// A table's entries. What is aligned goes up to the next blank line.
-fn entries(all: &[Entry]) -> Vec<String> {
+fn entries(all: &[Item]) -> Vec<String> {
     let shown: Vec<Vec<String>> =
         all.iter().enumerate().map(|(at, one)| above(&one.above, at == 0)).collect();
     let starts = (0..all.len()).filter(|at| *at == 0 || shown[*at].iter().any(String::is_empty));
@@ -78,7 +78,7 @@ fn entries(all: &[Entry]) -> Vec<String> {
     lines
 }
 
-fn aligned(group: &[Entry]) -> Vec<String> {
+fn aligned(group: &[Item]) -> Vec<String> {
     let keys: Vec<String> = group.iter().map(|entry| dotted(&entry.path)).collect();
     // Dotted and quoted keys are often far longer than plain ones: each kind is aligned for itself.
     let kind = |key: &str| usize::from(key.contains('.')) + 2 * usize::from(key.contains(['"', '\'']));
@@ -96,7 +96,7 @@ fn aligned(group: &[Entry]) -> Vec<String> {
 }
 
 /// Adds the comments at the ends of lines, those of successive lines in one column.
-fn beside(mut lines: Vec<String>, group: &[Entry]) -> Vec<String> {
+fn beside(mut lines: Vec<String>, group: &[Item]) -> Vec<String> {
     let mut start = 0;
     while start < group.len() {
         let run = group[start..].iter().take_while(|entry| entry.beside.is_some()).count();
@@ -148,7 +148,7 @@ fn flat(node: &Node) -> Option<String> {
         Node::Array(items, below) => (items, below, "[", "]"),
         Node::Table(items, below) => (items, below, "{ ", " }"),
     };
-    let bare = |item: &Entry| item.above.is_empty() && item.beside.is_none();
+    let bare = |item: &Item| item.above.is_empty() && item.beside.is_none();
     if !below.is_empty() || !items.iter().all(bare) {
         return None;
     }
@@ -159,7 +159,7 @@ fn flat(node: &Node) -> Option<String> {
     Some(format!("{open}{}{close}", items?.join(", ")))
 }
 
-fn named(item: &Entry, value: String) -> String {
+fn named(item: &Item, value: String) -> String {
     if item.path.is_empty() { value } else { format!("{} = {value}", dotted(&item.path)) }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     base::diag::{Code, Diagnostic, Location},
     language::{
         compile::Glob,
-        syntax::{self, Auth, EndpointEntry, Headers, Overlay, Parsed, Query, Response, Spans, step},
+        syntax::{self, Auth, EndpointEntry, Headers, Overlay, Parsed, Query, Response, Spans, pointer_step},
     },
 };
 
@@ -23,7 +23,7 @@ pub(super) fn provider(parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagno
     linter.headers("/headers", document.headers.as_ref());
     for (name, entry) in document.endpoint.iter().flatten() {
         if let EndpointEntry::Table(endpoint) = entry {
-            let pointer = format!("/endpoint/{}", step(name));
+            let pointer = format!("/endpoint/{}", pointer_step(name));
             linter.catch_all(&pointer, endpoint);
             linter.headers(&format!("{pointer}/headers"), endpoint.headers.as_ref());
             linter.query(&format!("{pointer}/query"), endpoint.query.as_ref());
@@ -153,8 +153,8 @@ impl Linter<'_> {
         for name in defaults.into_iter().flatten().map(|(name, _)| name) {
             let hides = set.into_iter().flatten().map(|(other, _)| other).find(|other| same(other, name));
             if let Some(other) = hides {
-                let at = self.key(&format!("{pointer}/default/{}", step(name)));
-                let other = self.key(&format!("{pointer}/set/{}", step(other)));
+                let at = self.key(&format!("{pointer}/default/{}", pointer_step(name)));
+                let other = self.key(&format!("{pointer}/set/{}", pointer_step(other)));
                 let message =
                     format!("the default of `{name}` never counts: it is set, whatever the client sends");
                 self.dead(at, message, other, "drop one of the two");

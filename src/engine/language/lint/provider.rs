@@ -13,8 +13,11 @@ use crate::{
         suggest::backticked,
     },
     language::{
-        compile::{self, Compiled, GatewayUse, Located, Name, Part, Provider, Test, Text, Tree, VarSource},
-        syntax::{self, Parsed, step},
+        compile::{
+            self, Compiled, GatewayUse, Located, Part, Placeholder, Provider, ProviderTemplate, Test, Tree,
+            VarSource,
+        },
+        syntax::{self, Parsed, pointer_step},
     },
 };
 
@@ -24,7 +27,7 @@ pub(super) struct Tested(BTreeSet<(Arc<str>, String)>);
 impl Tested {
     pub(super) fn of(compiled: &Compiled) -> Self {
         let reached = |(provider, test): &(Arc<Provider>, Test)| {
-            let name = Reach::of(provider).endpoint(test)?;
+            let name = EndpointLookup::of(provider).endpoint(test)?;
             Some((provider.at.file.clone(), name.to_owned()))
         };
         Self(compiled.fixtures.iter().filter_map(reached).collect())
@@ -32,9 +35,9 @@ impl Tested {
 }
 
 /// Which endpoint a request leads to.
-struct Reach<'p>(Tree<(&'p http::Method, &'p str)>);
+struct EndpointLookup<'p>(Tree<(&'p http::Method, &'p str)>);
 
-impl<'p> Reach<'p> {
+impl<'p> EndpointLookup<'p> {
     fn of(provider: &'p Provider) -> Self {
         let mut tree = Tree::default();
         for endpoint in &provider.endpoints {
@@ -77,14 +80,14 @@ fn untested(
     tested: &Tested,
     found: &mut Vec<Diagnostic>,
 ) {
-    let reach = (!provider.tests.is_empty()).then(|| Reach::of(provider));
+    let reach = (!provider.tests.is_empty()).then(|| EndpointLookup::of(provider));
     let covered: BTreeSet<&str> = reach
         .iter()
         .flat_map(|reach| provider.tests.iter().filter_map(|test| reach.endpoint(test)))
         .collect();
     let mut inherited = BTreeMap::<&Arc<str>, Vec<&str>>::new();
     for endpoint in provider.endpoints.iter().filter(|one| !covered.contains(one.name.as_str())) {
-        let pointer = format!("/endpoint/{}", step(&endpoint.name));
+        let pointer = format!("/endpoint/{}", pointer_step(&endpoint.name));
         if parsed.spans.has(&pointer) {
             let message = format!("no test covers endpoint `{}`", endpoint.name);
             let at = parsed.spans.key(&parsed.file, &pointer);
@@ -144,7 +147,10 @@ fn through(used: &GatewayUse, base: &str, path: &str) -> Option<(String, String)
     let whole = format!("{base}{path}");
     let upstream = whole.strip_prefix(used.strip.as_str())?;
     let before = used.path.leading_text();
-    let joins = matches!(used.path.parts().get(1), Some(Part::Name { name: Name::Path, urlencode: false }));
+    let joins = matches!(
+        used.path.parts().get(1),
+        Some(Part::Placeholder { name: Placeholder::Path, urlencode: false })
+    );
     let version = twice(&front, before).or_else(|| twice(before, upstream).filter(|_| joins));
     version.map(|version| (version.to_owned(), format!("{front}{before}{upstream}")))
 }
@@ -156,14 +162,14 @@ fn twice<'p>(front: &str, path: &'p str) -> Option<&'p str> {
 }
 
 /// The path of a base URL, with its names in braces.
-fn path_of(url: &Located<Text>) -> String {
+fn path_of(url: &Located<ProviderTemplate>) -> String {
     let text: String = url
         .value
         .parts()
         .iter()
         .map(|part| match part {
             Part::Text(text) => text.as_str(),
-            Part::Name { .. } => "{x}",
+            Part::Placeholder { .. } => "{x}",
         })
         .collect();
     let path = match Origin::split(&text.replace(['{', '}'], "")) {

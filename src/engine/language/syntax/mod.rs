@@ -20,7 +20,7 @@ pub use crate::language::auth::syntax::Auth;
 pub use document::*;
 pub use policy::*;
 pub use schema::{Checker, Draft, FileKind, schema, schema_text, toml_key};
-pub use spans::{Spans, step};
+pub use spans::{Spans, pointer_step};
 
 /// The version of the language that this tollgate knows.
 pub const LANGUAGE: u32 = 1;
@@ -87,7 +87,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
         return (Err(outline(&value)), vec![newer]);
     }
     found.extend(T::checker().check(&value, &spans, file));
-    once(&mut found);
+    deduplicate(&mut found);
     if !found.is_empty() {
         return (Err(outline(&value)), found);
     }
@@ -164,7 +164,7 @@ fn texts_of(value: &Value) -> Vec<String> {
 
 /// Two branches of a schema can say of one value that its type is wrong, and an enumeration that it is none of its
 /// values: once is enough.
-fn once(found: &mut Vec<Diagnostic>) {
+fn deduplicate(found: &mut Vec<Diagnostic>) {
     found.sort_by(|a, b| (&a.at, a.code).cmp(&(&b.at, b.code)));
     found.dedup_by(|b, a| {
         b.at == a.at && a.code == Code::WrongType && matches!(b.code, Code::WrongType | Code::BadValue)

@@ -105,7 +105,7 @@ impl Checker {
     /// All that is wrong with the form of a document.
     pub(super) fn check(&self, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
         let errors = self.validator.iter_errors(document);
-        errors.flat_map(|error| tell(&self.schema, &error, spans, file)).take(MAX_FINDINGS + 1).collect()
+        errors.flat_map(|error| diagnose(&self.schema, &error, spans, file)).take(MAX_FINDINGS + 1).collect()
     }
 }
 
@@ -271,7 +271,7 @@ fn all_constants(alternatives: &Value) -> Option<Value> {
     alternatives.as_array()?.iter().map(|alternative| alternative.get("const").cloned()).collect()
 }
 
-fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
+fn diagnose(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
     let pointer = error.instance_path().to_string();
     let value_at = || spans.value(file, &pointer);
     // The keyword's schema, for what it allows and for its examples.
@@ -283,7 +283,7 @@ fn tell(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<s
             .iter()
             .take(MAX_FINDINGS + 1)
             .map(|key| {
-                let at = spans.key(file, &format!("{pointer}/{}", super::spans::step(key)));
+                let at = spans.key(file, &format!("{pointer}/{}", super::spans::pointer_step(key)));
                 unknown_key(at, key, owner, (!pointer.is_empty()).then_some(schema))
             })
             .collect(),

@@ -59,7 +59,7 @@ impl Spans {
 }
 
 /// One step of a JSON pointer, escaped.
-pub fn step(name: &str) -> String {
+pub fn pointer_step(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -96,7 +96,8 @@ impl Walker<'_> {
                 ));
                 continue;
             }
-            let Some(pointer) = self.keep(pointer, &step(key.get_ref()), key.span(), value.span()) else {
+            let Some(pointer) = self.keep(pointer, &pointer_step(key.get_ref()), key.span(), value.span())
+            else {
                 break;
             };
             let value = self.value(&pointer, value.get_ref());

@@ -105,7 +105,7 @@ pub fn watched<'h>(
         Some(egress) => {
             let url = format!("{}{target}", provider.origin);
             target.clear();
-            egress.target.render(&mut target, |bind::UrlName| &url);
+            egress.target.render(&mut target, |bind::UrlPlaceholder| &url);
             &egress.origin
         }
     };

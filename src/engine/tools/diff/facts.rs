@@ -12,8 +12,8 @@ use crate::{
     language::{
         auth::Output,
         compile::{
-            Auth, Egress, Endpoint, GatewayUse, Glob, HeaderRules, Name, Overlay, Provider, Section, Text,
-            Timeouts, Var, VarSource, Vars,
+            Auth, Egress, Endpoint, GatewayUse, Glob, HeaderRules, Overlay, Placeholder, Provider,
+            ProviderTemplate, Section, Timeouts, Var, VarSource, Vars,
             safety::{self, HeaderClass},
         },
     },
@@ -213,7 +213,7 @@ impl Listing<'_> {
         }
     }
 
-    fn text(&self, text: &Text) -> Fact {
+    fn text(&self, text: &ProviderTemplate) -> Fact {
         let secrets = secrets(text, &self.provider.vars);
         Fact { secrets, ..Fact::text(text) }
     }
@@ -340,7 +340,7 @@ fn sets_secret(overlay: &Overlay, vars: &Vars) -> bool {
 
 impl Fact {
     /// A literal that looks like a key is compared, and masked where it is shown.
-    fn text(text: &Text) -> Self {
+    fn text(text: &ProviderTemplate) -> Self {
         let detail = upstream_routes::shown(text, &[]);
         Self { value: masked(&detail), detail, ..Self::default() }
     }
@@ -382,22 +382,29 @@ fn reached(provider: &Provider) -> BTreeMap<String, BTreeSet<String>> {
     for url in
         section.iter().flat_map(|section| &section.fields).filter_map(|field| field.value.token_url.as_ref())
     {
-        reached.entry(upstream_routes::origin(&Text::text(url), true)).or_default().extend(credential());
+        reached
+            .entry(upstream_routes::origin(&ProviderTemplate::text(url), true))
+            .or_default()
+            .extend(credential());
     }
     reached
 }
 
 /// The secret vars in a text, named by their sources.
-fn secrets(text: &Text, vars: &Vars) -> BTreeSet<String> {
-    let var = |name: &Name| match name {
-        Name::Var(var) => vars.get(&**var).filter(|var| var.value.secret),
-        Name::Capture(_) | Name::Host | Name::Secret | Name::Path | Name::Url => None,
+fn secrets(text: &ProviderTemplate, vars: &Vars) -> BTreeSet<String> {
+    let var = |name: &Placeholder| match name {
+        Placeholder::Var(var) => vars.get(&**var).filter(|var| var.value.secret),
+        Placeholder::Capture(_)
+        | Placeholder::Host
+        | Placeholder::Secret
+        | Placeholder::Path
+        | Placeholder::Url => None,
     };
     let source = |source: &VarSource| match source {
         VarSource::Env(name) => format!("secret `{name}`"),
         VarSource::File(name) => format!("secret file `{name}`"),
     };
-    text.names().filter_map(var).map(|var| source(&var.value.source)).collect()
+    text.placeholders().filter_map(var).map(|var| source(&var.value.source)).collect()
 }
 
 /// The text with everything masked that looks like a key.

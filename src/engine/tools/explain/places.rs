@@ -12,7 +12,7 @@ use crate::{
     language::{
         bind::OverlaySource,
         compile::{self, SourceMap},
-        syntax::step,
+        syntax::pointer_step,
     },
     request::{
         rewrite::{Fate, Reason, Rule, RuleKind, RuleTable},
@@ -52,7 +52,7 @@ impl Finder<'_> {
     }
 
     fn endpoint(&self) -> String {
-        format!("/endpoint/{}", step(&self.hit.endpoint().name))
+        format!("/endpoint/{}", pointer_step(&self.hit.endpoint().name))
     }
 
     /// Where the endpoint's path is written.
@@ -104,7 +104,7 @@ impl Finder<'_> {
                 Step { at, ..engine(Action::Removed, words::dropped(name, Reason::TokenLocation)) }
             }
             Fate::Dropped(reason) => {
-                let set = format!("{table}/set/{}", step(name));
+                let set = format!("{table}/set/{}", pointer_step(name));
                 let at = self.own().and_then(|own| own.key_in_any_case(&set));
                 let at = at.and_then(|at| self.place(&at));
                 Step { at, ..engine(Action::Removed, words::dropped(name, reason)) }
@@ -118,7 +118,9 @@ impl Finder<'_> {
         let (action, pointer, at) = match rule.kind {
             RuleKind::Pass => self.listed(Action::LetThrough, table, "pass", rule.index, places),
             RuleKind::Remove => self.listed(Action::Removed, table, "remove", rule.index, places),
-            RuleKind::Default => self.keyed(Action::Added, format!("{table}/default/{}", step(name)), places),
+            RuleKind::Default => {
+                self.keyed(Action::Added, format!("{table}/default/{}", pointer_step(name)), places)
+            }
             RuleKind::Set => self.keyed(Action::Set, self.set_pointer(table, rule, name), places),
         };
         let gateway = self.hit.provider.gateway.as_ref().filter(|_| self.is_gateways(rule.table));
@@ -131,7 +133,10 @@ impl Finder<'_> {
         let entry = self.auth.filter(|_| rule.table == RuleTable::Auth);
         let kind = entry.and_then(|index| self.provider.auth.get(index)).map(|entry| &entry.kind);
         let header = kind.and_then(|kind| kind.outputs().get(rule.index).map(|one| kind.pointer(one.header)));
-        header.map_or_else(|| format!("{table}/set/{}", step(name)), |pointer| format!("{table}{pointer}"))
+        header.map_or_else(
+            || format!("{table}/set/{}", pointer_step(name)),
+            |pointer| format!("{table}{pointer}"),
+        )
     }
 
     fn listed(
@@ -187,7 +192,7 @@ impl Finder<'_> {
             claims.extend(sets(&format!("/egress/{index}/headers"), &egress.overlay.set));
         }
         for one in &provider.endpoints {
-            claims.extend(sets(&format!("/endpoint/{}/headers", step(&one.name)), &one.headers.set));
+            claims.extend(sets(&format!("/endpoint/{}/headers", pointer_step(&one.name)), &one.headers.set));
         }
         Some(claims)
     }
@@ -226,8 +231,11 @@ impl Finder<'_> {
 }
 
 /// The headers of a table's `set`, with the pointers of their keys.
-fn sets<'r>(table: &str, rules: &'r [(HeaderName, compile::Text)]) -> Vec<(String, &'r HeaderName)> {
-    rules.iter().map(|(name, _)| (format!("{table}/set/{}", step(name.as_str())), name)).collect()
+fn sets<'r>(
+    table: &str,
+    rules: &'r [(HeaderName, compile::ProviderTemplate)],
+) -> Vec<(String, &'r HeaderName)> {
+    rules.iter().map(|(name, _)| (format!("{table}/set/{}", pointer_step(name.as_str())), name)).collect()
 }
 
 fn engine(action: Action, reason: &str) -> Step {

@@ -5,7 +5,7 @@ use http::{Method, request::Parts};
 use super::{Difference, Nearest, places::place};
 use crate::{
     base::{diag::Sources, name::Owner, own_paths, suggest::backticked},
-    language::compile::{self, Plain},
+    language::compile::{self, NormalizedPath},
     request::{
         rewrite::{Own, Reason},
         table,
@@ -111,7 +111,7 @@ fn are(names: &[String]) -> &'static str {
 /// The nearest endpoint, and what differs.
 pub(super) fn nearest(near: &table::Nearest<'_>, head: &Parts, sources: &Sources) -> Nearest {
     let path = head.uri.path();
-    let differs = match (near.differences.as_slice(), Plain::new(path)) {
+    let differs = match (near.differences.as_slice(), NormalizedPath::new(path)) {
         ([], _) | (_, None) => {
             let message = "the path is not in its one plain form".to_owned();
             vec![Difference { what: "encoding", message }]
@@ -134,7 +134,7 @@ fn difference(
     one: &compile::Difference,
     near: &table::Nearest<'_>,
     head: &Parts,
-    plain: &Plain,
+    plain: &NormalizedPath,
 ) -> Difference {
     use compile::Difference as D;
     let written = |number: usize| near.path.text.split('/').nth(number).unwrap_or_default();

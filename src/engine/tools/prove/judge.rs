@@ -10,7 +10,7 @@ use crate::{
     language::{
         bind,
         compile::{
-            Endpoint, Glob, HeaderRules, Provider, Text, VarSource,
+            Endpoint, Glob, HeaderRules, Provider, ProviderTemplate, VarSource,
             safety::{self, HeaderClass},
         },
         syntax::{self, Refusal},
@@ -75,7 +75,7 @@ impl<'p> Judge<'p> {
         let fields = self.provider.section.iter().flat_map(|section| &section.fields);
         fields.filter_map(|field| {
             let url = field.value.token_url.as_deref()?;
-            Some((&field.at, upstream_routes::origin(&Text::text(url), true)))
+            Some((&field.at, upstream_routes::origin(&ProviderTemplate::text(url), true)))
         })
     }
 

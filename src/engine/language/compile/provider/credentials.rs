@@ -13,7 +13,7 @@ use crate::{
     language::{
         auth,
         compile::{Auth, Glob, Located, Section, TokenLocations, Vars, quantity, safety},
-        syntax::{self, step},
+        syntax::{self, pointer_step},
     },
 };
 
@@ -25,7 +25,7 @@ impl Compiler<'_> {
         if !name.split('.').all(|part| !part.is_empty() && part.bytes().all(word)) {
             let message =
                 format!("`{name}` cannot be a section: use words of letters, digits, `-` and `_`, with dots");
-            self.say(Code::BadValue, at, message);
+            self.report(Code::BadValue, at, message);
             return None;
         }
         let shared_with = spec.shared_with.iter().flatten().enumerate();
@@ -33,7 +33,7 @@ impl Compiler<'_> {
             let found = FileName::new(other);
             if found.is_none() {
                 let at = self.value(&format!("/credentials/shared_with/{index}"));
-                self.say(Code::Reference, at, format!("`{other}` cannot be a provider's name"));
+                self.report(Code::Reference, at, format!("`{other}` cannot be a provider's name"));
             }
             found
         });
@@ -49,7 +49,7 @@ impl Compiler<'_> {
             let at = self.own_value(&format!("{pointer}/name"));
             let good = field.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
             if field.name.is_empty() || !good {
-                self.say(
+                self.report(
                     Code::BadValue,
                     at.clone(),
                     "a field's name is made of letters, digits, `-` and `_`",
@@ -81,19 +81,19 @@ impl Compiler<'_> {
         for (key, there) in given {
             if there && !is_oauth {
                 let message = format!("`{key}` means nothing here: the field's kind is not `oauth2`");
-                self.say(Code::Condition, self.key(&format!("{pointer}/{key}")), message);
+                self.report(Code::Condition, self.key(&format!("{pointer}/{key}")), message);
             }
             if !there && is_oauth && matches!(key, "token_url" | "client_id") {
                 let example = if key == "client_id" { "app_123" } else { "https://auth.example.com/token" };
                 let message = format!("an `oauth2` field has to have `{key}`");
                 let help = format!("for example: {key} = \"{example}\"");
-                self.say_help(Code::MissingKey, self.key(pointer), message, help);
+                self.report_with_help(Code::MissingKey, self.key(pointer), message, help);
             }
         }
         if let Some(url) = &field.token_url
             && let Err(message) = callable(url)
         {
-            self.say(
+            self.report(
                 Code::Url,
                 self.value(&format!("{pointer}/token_url")),
                 format!("cannot be a URL: {message}"),
@@ -104,8 +104,8 @@ impl Compiler<'_> {
         }
         for (key, target) in field.paste.iter().flatten() {
             if !target.starts_with('/') {
-                let at = self.value(&format!("{pointer}/paste/{}", step(key)));
-                self.say(Code::BadValue, at, "a JSON pointer starts with `/` (RFC 6901)");
+                let at = self.value(&format!("{pointer}/paste/{}", pointer_step(key)));
+                self.report(Code::BadValue, at, "a JSON pointer starts with `/` (RFC 6901)");
             }
         }
     }
@@ -129,13 +129,13 @@ impl Compiler<'_> {
                     None => format!("known fields: {}", backticked(&known)),
                 };
                 let message = format!("`{}` is no field of the credentials section", spec.field);
-                self.say_help(Code::Reference, at, message, help);
+                self.report_with_help(Code::Reference, at, message, help);
             }
             let kind = auth::Compiled::new(self, &pointer, spec, vars);
             if spec.r#match.as_deref() == Some("") {
                 let at = self.value(&format!("{pointer}/match"));
                 let help = "leave `match` out for any secret, or write how it starts: \"sk-*\"";
-                self.say_help(Code::Condition, at, "no secret is empty", help);
+                self.report_with_help(Code::Condition, at, "no secret is empty", help);
             }
             if let Some(first) = taken_by(&specs[..index], &spec.field) {
                 let message = format!("never reached: an entry above takes every `{}`", spec.field);
@@ -156,7 +156,7 @@ impl Compiler<'_> {
         for (index, name) in headers.iter().enumerate() {
             if matches!(safety::request(name.as_str()), safety::HeaderClass::Managed) {
                 let at = self.value(&format!("/caller/headers/{index}"));
-                self.say(
+                self.report(
                     Code::Header,
                     at,
                     format!("`{name}` belongs to the connection and cannot carry a token"),
@@ -176,21 +176,21 @@ impl Compiler<'_> {
         let name = paste.path.strip_prefix("/auth/");
         if !name.is_some_and(|name| !name.is_empty() && name.bytes().all(word)) {
             let message = "it has to be `/auth/` and one segment of lower-case letters, digits and `-`";
-            self.say(Code::Path, self.value("/paste_token/path"), message);
+            self.report(Code::Path, self.value("/paste_token/path"), message);
         }
         if name.is_some_and(|name| own_paths::SELF_SERVICE.contains(&name)) {
             let message = format!("`{}` is a path of tollgate's own", paste.path);
-            self.say(Code::Path, self.value("/paste_token/path"), message);
+            self.report(Code::Path, self.value("/paste_token/path"), message);
         }
         let login =
             section.iter().flat_map(|s| &s.fields).any(|f| f.value.kind == Some(syntax::FieldKind::Oauth2));
         if !login {
             let message =
                 "a paste token stands for a login, but the credentials section has no `oauth2` field";
-            self.say(Code::Reference, self.key("/paste_token"), message);
+            self.report(Code::Reference, self.key("/paste_token"), message);
         }
         for (claim, value) in &paste.claims {
-            self.check_claim(&format!("/paste_token/claims/{}", step(claim)), value);
+            self.check_claim(&format!("/paste_token/claims/{}", pointer_step(claim)), value);
         }
         Some(Located { value: paste.clone(), at: self.value("/paste_token/path") })
     }
@@ -198,19 +198,19 @@ impl Compiler<'_> {
     fn check_claim(&mut self, pointer: &str, value: &serde_json::Value) {
         let Some(table) = value.as_object() else { return };
         let Some(generator) = table.get("gen") else {
-            table
-                .iter()
-                .for_each(|(key, value)| self.check_claim(&format!("{pointer}/{}", step(key)), value));
+            table.iter().for_each(|(key, value)| {
+                self.check_claim(&format!("{pointer}/{}", pointer_step(key)), value);
+            });
             return;
         };
         if !matches!(generator.as_str(), Some("uuid" | "hex24" | "now")) {
             let at = self.value(&format!("{pointer}/gen"));
-            self.say(Code::BadValue, at, "`gen` is none of `uuid`, `hex24`, `now`");
+            self.report(Code::BadValue, at, "`gen` is none of `uuid`, `hex24`, `now`");
         }
         for (key, value) in table {
             if key != "gen" && !(key == "prefix" && value.is_string()) {
-                let at = self.key(&format!("{pointer}/{}", step(key)));
-                self.say(
+                let at = self.key(&format!("{pointer}/{}", pointer_step(key)));
+                self.report(
                     Code::UnknownKey,
                     at,
                     format!("a generated claim has `gen` and a text `prefix`, not `{key}`"),

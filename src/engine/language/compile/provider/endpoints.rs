@@ -2,22 +2,25 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Compiler, RESERVED_NAMES, Scope, check_reserved, refer};
+use super::{Compiler, RESERVED_NAMES, TemplateScope, check_reserved, resolve};
 use crate::{
     base::{
         diag::{Code, Diagnostic},
         suggest::{backticked, nearest},
     },
     language::{
-        compile::{Api, ClientPath, Endpoint, Name, Pattern, ResponseRule, Text, Timeouts, Vars, is_dots},
-        syntax::{self, EndpointEntry, step},
+        compile::{
+            Api, ClientPath, Endpoint, Pattern, Placeholder, ProviderTemplate, ResponseRule, Timeouts, Vars,
+            is_dots,
+        },
+        syntax::{self, EndpointEntry, pointer_step},
     },
 };
 
 type Entries = BTreeMap<String, EndpointEntry>;
 
 /// What holds for all endpoints of a provider.
-pub(super) struct Wide<'a> {
+pub(super) struct ProviderWide<'a> {
     pub(super) responses: &'a [ResponseRule],
     pub(super) timeouts: Timeouts,
     pub(super) vars: &'a Vars,
@@ -57,11 +60,11 @@ impl Compiler<'_> {
         &mut self,
         specs: Option<&Entries>,
         prefix: Option<&str>,
-        wide: &Wide<'_>,
+        wide: &ProviderWide<'_>,
     ) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
         for (name, entry) in specs.into_iter().flatten() {
-            let pointer = format!("/endpoint/{}", step(name));
+            let pointer = format!("/endpoint/{}", pointer_step(name));
             match entry {
                 EndpointEntry::Removed => self.check_removed(name, &pointer),
                 EndpointEntry::Table(table) => {
@@ -71,7 +74,12 @@ impl Compiler<'_> {
         }
         if endpoints.is_empty() && self.found.is_empty() {
             let help = "add an `[endpoint.<name>]`, or a preset that has some";
-            self.say_help(Code::MissingKey, self.key("/endpoint"), "the provider has no endpoint", help);
+            self.report_with_help(
+                Code::MissingKey,
+                self.key("/endpoint"),
+                "the provider has no endpoint",
+                help,
+            );
         }
         endpoints
     }
@@ -92,7 +100,7 @@ impl Compiler<'_> {
                 None => "`false` removes an endpoint that the preset has: drop the line".to_owned(),
             };
             let message = format!("no preset of this file has an endpoint `{name}`");
-            self.say_help(Code::Reference, self.key(pointer), message, help);
+            self.report_with_help(Code::Reference, self.key(pointer), message, help);
         }
     }
 
@@ -102,25 +110,25 @@ impl Compiler<'_> {
         pointer: &str,
         spec: &syntax::Endpoint,
         prefix: Option<&str>,
-        wide: &Wide<'_>,
+        wide: &ProviderWide<'_>,
     ) -> Option<Endpoint> {
         for (key, missing) in [("method", spec.method.is_none()), ("path", spec.path.is_none())] {
             if missing {
                 let example = if key == "method" { "POST" } else { "/v1/chat/completions" };
                 let message = format!("endpoint `{name}` has no `{key}`");
                 let help = format!("for example: {key} = \"{example}\"");
-                self.say_help(Code::MissingKey, self.key(pointer), message, help);
+                self.report_with_help(Code::MissingKey, self.key(pointer), message, help);
             }
         }
         let (method, path) = (spec.method?, spec.path.as_ref()?);
         let own = self.pattern(&format!("{pointer}/path"), path, wide.vars)?;
         let captures = own.captures().to_vec();
         let paths = self.client_paths(pointer, prefix?, spec, &captures);
-        let scope = Scope {
+        let scope = TemplateScope {
             vars: Some(wide.vars),
             captures: &captures,
-            words: &[("host", Name::Host)],
-            ..Scope::default()
+            words: &[("host", Placeholder::Host)],
+            ..TemplateScope::default()
         };
         let responses = self.responses(&format!("{pointer}/response"), spec.response.as_deref());
         Some(Endpoint {
@@ -141,7 +149,7 @@ impl Compiler<'_> {
         let pattern = match Pattern::parse(path) {
             Ok(pattern) => pattern,
             Err(message) => {
-                self.say(Code::Path, self.value(pointer), format!("cannot be a path: {message}"));
+                self.report(Code::Path, self.value(pointer), format!("cannot be a path: {message}"));
                 return None;
             }
         };
@@ -149,7 +157,7 @@ impl Compiler<'_> {
             if RESERVED_NAMES.contains(&capture.as_str()) {
                 let message =
                     format!("`{capture}` has a meaning of its own in templates: choose another name");
-                self.say(Code::Name, self.value(pointer), message);
+                self.report(Code::Name, self.value(pointer), message);
             }
             if let Some(var) = vars.get(capture) {
                 let message = format!("capture `{capture}` has the name of a var");
@@ -187,7 +195,7 @@ impl Compiler<'_> {
         let pattern = match pattern {
             Ok(pattern) => pattern,
             Err(message) => {
-                self.say(Code::Path, at, format!("cannot be a client path: {message}"));
+                self.report(Code::Path, at, format!("cannot be a client path: {message}"));
                 return None;
             }
         };
@@ -204,7 +212,7 @@ impl Compiler<'_> {
                     [] => "an alias has no captures, as `path` has none".to_owned(),
                     _ => format!("an alias needs the captures of `path`: {}", backticked(captures)),
                 };
-                self.say(Code::Path, at, message);
+                self.report(Code::Path, at, message);
                 None
             }
         }
@@ -215,8 +223,8 @@ impl Compiler<'_> {
         pointer: &str,
         spec: &syntax::Endpoint,
         path: &str,
-        scope: Scope<'_>,
-    ) -> Option<Text> {
+        scope: TemplateScope<'_>,
+    ) -> Option<ProviderTemplate> {
         let (key, text) = match &spec.upstream_path {
             Some(text) => ("upstream_path", text.clone()),
             None => ("path", path.replace("...}", "}")),
@@ -224,14 +232,14 @@ impl Compiler<'_> {
         let pointer = format!("{pointer}/{key}");
         let template = self.template(&pointer, &text, scope)?;
         if let Err(message) = check_upstream_path(&text) {
-            self.say(Code::Path, self.value(&pointer), format!("cannot be an upstream path: {message}"));
+            self.report(Code::Path, self.value(&pointer), format!("cannot be an upstream path: {message}"));
         }
         Some(template)
     }
 
     fn api(&mut self, pointer: &str, name: Option<&str>) -> Option<Arc<Api>> {
         let name = name?;
-        match refer("api", name, &self.shared.apis) {
+        match resolve("api", name, &self.shared.apis) {
             Ok(api) => Some(api.clone()),
             Err((code, message, help)) => {
                 let diagnostic = Diagnostic::new(code, self.value(&format!("{pointer}/api")), message);

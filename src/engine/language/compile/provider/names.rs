@@ -14,40 +14,45 @@ use crate::{
     language::{
         auth,
         compile::{
-            Located, Name, Text, Var, VarSource, Vars,
-            template::{Known, Template, TemplateError},
+            Located, Placeholder, ProviderTemplate, Var, VarSource, Vars,
+            template::{Resolved, Template, TemplateError},
         },
-        syntax::{self, step},
+        syntax::{self, pointer_step},
     },
 };
 
 /// What names a template may use.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Scope<'s> {
+pub(crate) struct TemplateScope<'s> {
     pub(crate) vars: Option<&'s Vars>,
     /// Vars that are known to be set here.
     pub(crate) when: &'s [String],
     pub(crate) captures: &'s [String],
-    pub(crate) words: &'s [(&'static str, Name)],
+    pub(crate) words: &'s [(&'static str, Placeholder)],
 }
 
 impl Compiler<'_> {
     pub(super) fn vars(&mut self, vars: Option<&BTreeMap<String, syntax::Var>>, reserved: &[&str]) -> Vars {
         let mut known = Vars::new();
         for (name, var) in vars.into_iter().flatten() {
-            let pointer = format!("/vars/{}", step(name));
+            let pointer = format!("/vars/{}", pointer_step(name));
             let at = self.key(&pointer);
             match compile_var(name, var, reserved) {
                 Ok(value) => {
                     known.insert(name.clone(), Located { value, at });
                 }
-                Err((code, message)) => self.say(code, at, message),
+                Err((code, message)) => self.report(code, at, message),
             }
         }
         known
     }
 
-    pub(crate) fn template(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Text> {
+    pub(crate) fn template(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        scope: TemplateScope<'_>,
+    ) -> Option<ProviderTemplate> {
         match parse_template(text, self.name, scope) {
             Ok(template) => Some(template),
             Err(error) => {
@@ -121,30 +126,32 @@ enum NameError {
 fn parse_template(
     text: &str,
     provider: &FileName,
-    scope: Scope<'_>,
-) -> Result<Text, TemplateError<NameError>> {
+    scope: TemplateScope<'_>,
+) -> Result<ProviderTemplate, TemplateError<NameError>> {
     Template::parse(text, |name| {
         if name == "provider" {
-            return Ok(Known::Text(provider.as_str().to_owned()));
+            return Ok(Resolved::Text(provider.as_str().to_owned()));
         }
         if let Some((_, word)) = scope.words.iter().find(|(known, _)| *known == name) {
-            return Ok(Known::Name(word.clone()));
+            return Ok(Resolved::Placeholder(word.clone()));
         }
         if let Some(index) = scope.captures.iter().position(|known| known == name) {
-            return Ok(Known::Name(Name::Capture(u8::try_from(index).expect("a path has few captures"))));
+            return Ok(Resolved::Placeholder(Placeholder::Capture(
+                u8::try_from(index).expect("a path has few captures"),
+            )));
         }
         if let Some(var) = scope.vars.and_then(|vars| vars.get(name)) {
             if var.value.optional && !scope.when.iter().any(|set| set == name) {
                 return Err(NameError::OptionalVar(name.to_owned()));
             }
-            return Ok(Known::Name(Name::Var(name.into())));
+            return Ok(Resolved::Placeholder(Placeholder::Var(name.into())));
         }
         Err(NameError::Unknown(name.to_owned()))
     })
 }
 
 /// The code and the help for an error of a template.
-fn advice(error: &TemplateError<NameError>, scope: Scope<'_>) -> (Code, Option<String>) {
+fn advice(error: &TemplateError<NameError>, scope: TemplateScope<'_>) -> (Code, Option<String>) {
     let braces = "a name stands in one pair of braces, `{name}`; a brace is never text";
     let optional = "use it where a `when` names it, or drop `optional`";
     match error {
@@ -155,7 +162,7 @@ fn advice(error: &TemplateError<NameError>, scope: Scope<'_>) -> (Code, Option<S
     }
 }
 
-fn known_names(name: &str, scope: Scope<'_>) -> String {
+fn known_names(name: &str, scope: TemplateScope<'_>) -> String {
     if name == "secret" {
         return format!("the caller's credential is known in {} alone", auth::SECRET_SCOPE);
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Compiler, Layer, RESERVED_NAMES, Scope, Shared, endpoints::check_upstream_path, refer};
+use super::{
+    Compiler, Layer, RESERVED_NAMES, Shared, TemplateScope, endpoints::check_upstream_path, resolve,
+};
 use crate::{
     base::{
         diag::{Code, Diagnostic},
@@ -12,14 +14,15 @@ use crate::{
     },
     language::{
         compile::{
-            Egress, Endpoint, Gateway, GatewayUse, Located, Made, Name, Template, Text, Vars, template::Known,
+            Compilation, Egress, Endpoint, Gateway, GatewayUse, Located, Placeholder, ProviderTemplate,
+            Template, Vars, template::Resolved,
         },
-        syntax::{self, Parsed, step},
+        syntax::{self, Parsed, pointer_step},
     },
 };
 
 /// Compiles a gateway file.
-pub(crate) fn gateway(name: &FileName, parsed: &Parsed<syntax::Gateway>) -> Made<Gateway> {
+pub(crate) fn gateway(name: &FileName, parsed: &Parsed<syntax::Gateway>) -> Compilation<Gateway> {
     let (presets, gateways, apis) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let shared = Shared { presets, gateways, apis };
     let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
@@ -28,12 +31,17 @@ pub(crate) fn gateway(name: &FileName, parsed: &Parsed<syntax::Gateway>) -> Made
     let vars = compiler.vars(Some(&document.vars), RESERVED_NAMES);
     // A gateway is used only when all of its vars are set.
     let all: Vec<String> = vars.keys().cloned().collect();
-    let scope = Scope { vars: Some(&vars), when: &all, ..Scope::default() };
+    let scope = TemplateScope { vars: Some(&vars), when: &all, ..TemplateScope::default() };
     let base_url = compiler.url("/base_url", &document.base_url, scope);
     let overlay = compiler.overlay("/headers", document.headers.as_ref(), scope);
     if document.vars.is_empty() {
         let message = "a gateway without vars would always be used";
-        compiler.say_help(Code::Condition, compiler.key("/vars"), message, "give it at least one var");
+        compiler.report_with_help(
+            Code::Condition,
+            compiler.key("/vars"),
+            message,
+            "give it at least one var",
+        );
     }
     let gateway = base_url.filter(|_| compiler.found.is_empty());
     let file = parsed.file.clone();
@@ -41,13 +49,22 @@ pub(crate) fn gateway(name: &FileName, parsed: &Parsed<syntax::Gateway>) -> Made
 }
 
 impl Compiler<'_> {
-    pub(super) fn base_url(&mut self, spec: &syntax::Provider, vars: &Vars) -> Option<Located<Text>> {
+    pub(super) fn base_url(
+        &mut self,
+        spec: &syntax::Provider,
+        vars: &Vars,
+    ) -> Option<Located<ProviderTemplate>> {
         let text = self.required("base_url", spec.base_url.as_ref())?;
-        self.url("/base_url", &text, Scope { vars: Some(vars), ..Scope::default() })
+        self.url("/base_url", &text, TemplateScope { vars: Some(vars), ..TemplateScope::default() })
     }
 
     /// A base URL: no names but vars, no query.
-    fn url(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Located<Text>> {
+    fn url(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        scope: TemplateScope<'_>,
+    ) -> Option<Located<ProviderTemplate>> {
         let template = self.template(pointer, text, scope)?;
         match Origin::split(&assume(&template)) {
             Err(message) => {
@@ -57,12 +74,12 @@ impl Compiler<'_> {
                 } else {
                     "for example: \"https://api.example.com/v1\""
                 };
-                self.say_help(Code::Url, self.value(pointer), message, help);
+                self.report_with_help(Code::Url, self.value(pointer), message, help);
                 None
             }
             Ok((_, tail)) if tail.contains(['?', '#']) => {
                 let help = "what each request carries in its query stands in an endpoint's `query`";
-                self.say_help(
+                self.report_with_help(
                     Code::Url,
                     self.value(pointer),
                     "a base URL has no query and no fragment",
@@ -71,7 +88,7 @@ impl Compiler<'_> {
                 None
             }
             Ok((_, tail)) if !tail.is_empty() && check_upstream_path(tail).is_err() => {
-                self.say(
+                self.report(
                     Code::Url,
                     self.value(pointer),
                     "a base URL's path is plain: no `//`, no `..`, no space or control character",
@@ -89,11 +106,15 @@ impl Compiler<'_> {
     ) -> Vec<GatewayUse> {
         let mut uses = Vec::new();
         for (name, spec) in specs.into_iter().flatten() {
-            let pointer = format!("/gateway/{}", step(name));
+            let pointer = format!("/gateway/{}", pointer_step(name));
             let when = spec.when.clone().unwrap_or_default();
             self.check_when(&pointer, &when, vars);
-            let scope =
-                Scope { vars: Some(vars), when: &when, words: &[("path", Name::Path)], ..Scope::default() };
+            let scope = TemplateScope {
+                vars: Some(vars),
+                when: &when,
+                words: &[("path", Placeholder::Path)],
+                ..TemplateScope::default()
+            };
             let path = self.template(&format!("{pointer}/path"), &spec.path, scope);
             self.check_gateway_path(&format!("{pointer}/path"), spec, path.as_ref());
             let strip = spec.strip.clone().unwrap_or_default();
@@ -101,9 +122,9 @@ impl Compiler<'_> {
                 let at = self.value(&format!("{pointer}/strip"));
                 let message =
                     "`strip` is made of whole segments: it starts with `/` and does not end with one";
-                self.say(Code::Strip, at, message);
+                self.report(Code::Strip, at, message);
             }
-            let gateway = match refer("gateway", name, &self.shared.gateways) {
+            let gateway = match resolve("gateway", name, &self.shared.gateways) {
                 Ok(gateway) => gateway.clone(),
                 Err((code, message, help)) => {
                     let diagnostic = Diagnostic::new(code, self.key(&pointer), message);
@@ -117,8 +138,13 @@ impl Compiler<'_> {
         uses
     }
 
-    fn check_gateway_path(&mut self, pointer: &str, spec: &syntax::GatewayUse, path: Option<&Text>) {
-        let holds_path = path.is_none_or(|path| path.names().any(|name| *name == Name::Path));
+    fn check_gateway_path(
+        &mut self,
+        pointer: &str,
+        spec: &syntax::GatewayUse,
+        path: Option<&ProviderTemplate>,
+    ) {
+        let holds_path = path.is_none_or(|path| path.placeholders().any(|name| *name == Placeholder::Path));
         let problem = match check_upstream_path(&spec.path) {
             Ok(()) if holds_path => return,
             Ok(()) => "it does not hold `{path}`, the upstream's path",
@@ -126,7 +152,7 @@ impl Compiler<'_> {
             Err(problem) => problem,
         };
         let help = "for example: \"/example{path}\"";
-        self.say_help(
+        self.report_with_help(
             Code::Path,
             self.value(pointer),
             format!("cannot be a gateway's path: {problem}"),
@@ -138,7 +164,7 @@ impl Compiler<'_> {
     pub(super) fn check_strips(
         &mut self,
         uses: &[GatewayUse],
-        base: Option<&Located<Text>>,
+        base: Option<&Located<ProviderTemplate>>,
         endpoints: &[Endpoint],
     ) {
         let Some(base) = base else { return };
@@ -151,7 +177,7 @@ impl Compiler<'_> {
                 let fits = after.is_some_and(|after| after.is_empty() || after.starts_with('/'));
                 if !fits {
                     let name = one.gateway.name.as_str();
-                    let at = self.value(&format!("/gateway/{}/strip", step(name)));
+                    let at = self.value(&format!("/gateway/{}/strip", pointer_step(name)));
                     let message = format!(
                         "`{}` is not the front of endpoint `{}`'s upstream path",
                         one.strip, endpoint.name
@@ -172,28 +198,33 @@ impl Compiler<'_> {
             let pointer = format!("/egress/{index}");
             let when = spec.when.clone().unwrap_or_default();
             self.check_when(&pointer, &when, vars);
-            let scope = Scope { vars: Some(vars), when: &when, ..Scope::default() };
+            let scope = TemplateScope { vars: Some(vars), when: &when, ..TemplateScope::default() };
             let overlay = self.overlay(&format!("{pointer}/headers"), spec.headers.as_ref(), scope);
             let url =
                 spec.url.as_ref().and_then(|text| self.egress_url(&format!("{pointer}/url"), text, scope));
             let at = self.key(&pointer);
             if spec.url.is_none() && spec.headers.as_ref().is_none_or(is_empty) {
                 let help = "give it a `url`, or `headers` to set or remove";
-                self.say_help(Code::Condition, at.clone(), "an egress that changes nothing", help);
+                self.report_with_help(Code::Condition, at.clone(), "an egress that changes nothing", help);
             }
             egresses.push(Egress { when, url, overlay, at });
         }
         egresses
     }
 
-    fn egress_url(&mut self, pointer: &str, text: &str, scope: Scope<'_>) -> Option<Text> {
-        let scope = Scope { words: &[("url", Name::Url)], ..scope };
+    fn egress_url(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        scope: TemplateScope<'_>,
+    ) -> Option<ProviderTemplate> {
+        let scope = TemplateScope { words: &[("url", Placeholder::Url)], ..scope };
         let template = self.template(pointer, text, scope)?;
         // Everything before `{url}` has to hold the whole authority, so that no upstream URL can end up in it.
         match Origin::split(&assume(&template)) {
-            Err(_) | Ok((_, "")) if matches!(first_name(&template), Some(Name::Url)) => {
+            Err(_) | Ok((_, "")) if matches!(first_name(&template), Some(Placeholder::Url)) => {
                 let help = "for example: \"https://egress.example.com/?target={url|urlencode}\"";
-                self.say_help(
+                self.report_with_help(
                     Code::Url,
                     self.value(pointer),
                     "`{url}` cannot stand in a URL's host: what the proxy is called comes before it",
@@ -202,13 +233,13 @@ impl Compiler<'_> {
                 None
             }
             Err(message) => {
-                self.say(Code::Url, self.value(pointer), format!("cannot be a URL: {message}"));
+                self.report(Code::Url, self.value(pointer), format!("cannot be a URL: {message}"));
                 None
             }
-            Ok(_) if template.mixes_queries(|name| *name == Name::Url) => {
+            Ok(_) if template.mixes_queries(|name| *name == Placeholder::Url) => {
                 let message =
                     "`{url}` as it is cannot stand beside a query: the client's own would add to it";
-                self.say_help(Code::Url, self.value(pointer), message, "write `{url|urlencode}`");
+                self.report_with_help(Code::Url, self.value(pointer), message, "write `{url|urlencode}`");
                 None
             }
             Ok(_) => Some(template),
@@ -225,15 +256,15 @@ impl Compiler<'_> {
                 } else {
                     format!("known vars: {}", backticked(&known))
                 };
-                self.say_help(Code::Reference, at, format!("there is no var `{name}`"), help);
+                self.report_with_help(Code::Reference, at, format!("there is no var `{name}`"), help);
             }
         }
     }
 }
 
 /// The first name that is no var.
-fn first_name(template: &Text) -> Option<&Name> {
-    template.names().find(|name| !matches!(name, Name::Var(_)))
+fn first_name(template: &ProviderTemplate) -> Option<&Placeholder> {
+    template.placeholders().find(|name| !matches!(name, Placeholder::Var(_)))
 }
 
 fn is_empty(overlay: &syntax::Overlay) -> bool {
@@ -247,14 +278,18 @@ fn is_whole_segments(strip: &str) -> bool {
 
 /// The URL up to the first name that is no var, with a stand-in for each var, to see whether it can be a URL
 /// at all. A var at the very front stands for a whole origin.
-fn assume(template: &Text) -> String {
+fn assume(template: &ProviderTemplate) -> String {
     let mut first = true;
     let known: Template<()> = template.resolve(|name| match name {
-        Name::Var(_) if std::mem::take(&mut first) && template.leading_text().is_empty() => {
-            Known::Text("https://x".into())
+        Placeholder::Var(_) if std::mem::take(&mut first) && template.leading_text().is_empty() => {
+            Resolved::Text("https://x".into())
         }
-        Name::Var(_) => Known::Text("x".into()),
-        Name::Capture(_) | Name::Host | Name::Secret | Name::Path | Name::Url => Known::Name(()),
+        Placeholder::Var(_) => Resolved::Text("x".into()),
+        Placeholder::Capture(_)
+        | Placeholder::Host
+        | Placeholder::Secret
+        | Placeholder::Path
+        | Placeholder::Url => Resolved::Placeholder(()),
     });
     known.leading_text().to_owned()
 }

@@ -2,16 +2,16 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Compiler, Scope};
+use super::{Compiler, TemplateScope};
 use crate::{
     base::diag::Code,
     language::{
         compile::{
-            Glob, HeaderRules, Name, Overlay, QueryRules, ResponseRule, Text, Timeouts,
+            Glob, HeaderRules, Overlay, Placeholder, ProviderTemplate, QueryRules, ResponseRule, Timeouts,
             quantity::duration,
             safety::{self, HeaderClass},
         },
-        syntax::{self, step},
+        syntax::{self, pointer_step},
     },
 };
 
@@ -30,7 +30,7 @@ impl Compiler<'_> {
                 format!("`{}` cannot be a header's name", written.escape_debug())
             };
             let help = "a name is of letters, digits, `-` and `_`, without spaces or `:`";
-            self.say_help(Code::Header, self.key(pointer), message, help);
+            self.report_with_help(Code::Header, self.key(pointer), message, help);
         }
         name.ok()
     }
@@ -39,7 +39,7 @@ impl Compiler<'_> {
         &mut self,
         pointer: &str,
         spec: Option<&syntax::Headers>,
-        scope: Scope<'_>,
+        scope: TemplateScope<'_>,
     ) -> HeaderRules {
         let Some(spec) = spec else { return HeaderRules::default() };
         let pass = self.globs(&format!("{pointer}/pass"), spec.pass.as_deref());
@@ -48,7 +48,7 @@ impl Compiler<'_> {
                 let at = self.value(&format!("{pointer}/pass/{index}"));
                 let message = format!("`{}` cannot be let through", glob.as_str());
                 let help = "only forwarding and client-address headers, `cf-*`, `origin` and `referer` can";
-                self.say_help(Code::Header, at, message, help);
+                self.report_with_help(Code::Header, at, message, help);
             }
         }
         HeaderRules {
@@ -64,7 +64,7 @@ impl Compiler<'_> {
         &mut self,
         pointer: &str,
         spec: Option<&syntax::Overlay>,
-        scope: Scope<'_>,
+        scope: TemplateScope<'_>,
     ) -> Overlay {
         let Some(spec) = spec else { return Overlay::default() };
         Overlay {
@@ -90,19 +90,19 @@ impl Compiler<'_> {
         &mut self,
         pointer: &str,
         values: Option<&syntax::StringMap>,
-        scope: Scope<'_>,
-    ) -> Vec<(HeaderName, Text)> {
-        let mut compiled: Vec<(HeaderName, Text)> = Vec::new();
+        scope: TemplateScope<'_>,
+    ) -> Vec<(HeaderName, ProviderTemplate)> {
+        let mut compiled: Vec<(HeaderName, ProviderTemplate)> = Vec::new();
         for (key, text) in values.into_iter().flatten() {
-            let pointer = format!("{pointer}/{}", step(key));
+            let pointer = format!("{pointer}/{}", pointer_step(key));
             let Some(name) = self.header_name(&pointer, key) else { continue };
             if safety::request(name.as_str()) == HeaderClass::Managed {
                 let message = format!("`{name}` is the engine's own: framing and connection cannot be set");
-                self.say(Code::Header, self.key(&pointer), message);
+                self.report(Code::Header, self.key(&pointer), message);
                 continue;
             }
             if compiled.iter().any(|(known, _)| *known == name) {
-                self.say(
+                self.report(
                     Code::Name,
                     self.key(&pointer),
                     format!("`{name}` is set twice, in different cases"),
@@ -110,7 +110,7 @@ impl Compiler<'_> {
             }
             if !text.is_ascii() || HeaderValue::from_str(text).is_err() {
                 let message = "a header's value cannot hold control or non-ASCII characters";
-                self.say(Code::Header, self.value(&pointer), message);
+                self.report(Code::Header, self.value(&pointer), message);
                 continue;
             }
             if let Some(template) = self.template(&pointer, text, scope) {
@@ -124,12 +124,13 @@ impl Compiler<'_> {
         &mut self,
         pointer: &str,
         spec: Option<&syntax::Query>,
-        scope: Scope<'_>,
+        scope: TemplateScope<'_>,
     ) -> QueryRules {
         let Some(spec) = spec else { return QueryRules::default() };
         let mut values = |kind: &str, values: Option<&syntax::StringMap>| {
             let each = |(key, text): (&String, &String)| {
-                let template = self.template(&format!("{pointer}/{kind}/{}", step(key)), text, scope)?;
+                let template =
+                    self.template(&format!("{pointer}/{kind}/{}", pointer_step(key)), text, scope)?;
                 Some((key.clone(), template))
             };
             values.into_iter().flatten().filter_map(each).collect()
@@ -165,16 +166,21 @@ impl Compiler<'_> {
         let mut rules = Vec::new();
         for (index, rule) in specs.unwrap_or_default().iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
-            let scope = Scope { words: &[("host", Name::Host)], ..Scope::default() };
+            let scope = TemplateScope { words: &[("host", Placeholder::Host)], ..TemplateScope::default() };
             let message = self.template(&format!("{pointer}/reply/message"), &rule.reply.message, scope);
             let Ok(reply_status) = StatusCode::from_u16(rule.reply.status) else { continue };
             if rule.when.content_type.as_deref() == Some("") {
                 let at = self.value(&format!("{pointer}/when/content_type"));
-                self.say_help(Code::Condition, at, "no content type is empty", "for example: \"text/html*\"");
+                self.report_with_help(
+                    Code::Condition,
+                    at,
+                    "no content type is empty",
+                    "for example: \"text/html*\"",
+                );
             }
             if rule.when.status.is_none() && rule.when.content_type.is_none() {
                 let help = "name a `status`, a `content_type`, or both";
-                self.say_help(
+                self.report_with_help(
                     Code::Condition,
                     self.key(&format!("{pointer}/when")),
                     "it holds for every answer",

@@ -135,11 +135,11 @@ impl Compiler<'_> {
         }
     }
 
-    pub(crate) fn say(&mut self, code: Code, at: Location, message: impl Into<String>) {
+    pub(crate) fn report(&mut self, code: Code, at: Location, message: impl Into<String>) {
         self.found.push(Diagnostic::new(code, at, message));
     }
 
-    pub(crate) fn say_help(
+    pub(crate) fn report_with_help(
         &mut self,
         code: Code,
         at: Location,

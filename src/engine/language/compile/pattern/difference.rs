@@ -28,7 +28,7 @@ pub enum Difference {
 
 /// A path, made plain: its segments, and what had to be mended for it.
 #[derive(Debug)]
-pub struct Plain {
+pub struct NormalizedPath {
     segments: Vec<String>,
     mended: Vec<Difference>,
 }
@@ -42,7 +42,7 @@ const REPLACE: u32 = 4;
 /// What is named goes before what anything fits.
 const REST: u32 = 1;
 
-impl Plain {
+impl NormalizedPath {
     /// None if it is longer than anybody means.
     pub fn new(path: &str) -> Option<Self> {
         let mut mended = Vec::new();
@@ -87,7 +87,7 @@ fn note(mended: &mut Vec<Difference>, difference: Difference) {
 
 impl Pattern {
     /// How much would have to change for the path to match; none if they have too little in common.
-    pub fn distance(&self, path: &Plain) -> Option<u32> {
+    pub fn distance(&self, path: &NormalizedPath) -> Option<u32> {
         let differences = self.differences(path);
         let other = |one: &&Difference| {
             matches!(one, Difference::Segment(_) | Difference::Extra(_) | Difference::Missing(_))
@@ -99,7 +99,7 @@ impl Pattern {
     }
 
     /// What would have to change for the path to match.
-    pub fn differences(&self, path: &Plain) -> Vec<Difference> {
+    pub fn differences(&self, path: &NormalizedPath) -> Vec<Difference> {
         let costs = self.costs(path);
         let mut differences = path.mended.clone();
         let (mut i, mut j) = (0, 0);
@@ -128,7 +128,7 @@ impl Pattern {
     }
 
     /// For each pair of tails, what it costs to make one of the other.
-    fn costs(&self, path: &Plain) -> Vec<Vec<u32>> {
+    fn costs(&self, path: &NormalizedPath) -> Vec<Vec<u32>> {
         let (n, m) = (self.len(), path.segments.len());
         let mut costs = vec![vec![0_u32; m + 1]; n + 1];
         for (i, j) in (0..=n).rev().flat_map(|i| (0..=m).rev().map(move |j| (i, j))) {
