@@ -1,8 +1,8 @@
-//! The pipeline of files: texts become documents, documents become providers, providers become the route table.
-//! `parse -> compile -> bind -> link`, with the files' own tests, lints and the policy on the way.
+//! The pipeline of files: `parse -> compile -> bind -> link`. Texts become documents, providers, and the route table. It
+//! also runs the files' own tests, the lints and the policy.
 //!
-//! It decides nothing about findings: it returns what is good, what is not, and why. It reads no files and looks up no
-//! vars: both come from the caller. Read next: [`crate::tools::reconcile`], which chooses the text that serves.
+//! Returns good providers, rejected ones, and all findings. Reads no files and no vars: the caller supplies them.
+//! Read next: [`crate::tools::reconcile`], which chooses between a new and the last good version.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Which folder a file stands in.
+/// The folder of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Folder {
@@ -41,7 +41,7 @@ pub enum Folder {
     Gateways,
     /// `apis`.
     Apis,
-    /// Beside the directory: `policy.toml`, and nothing else.
+    /// Next to the directory: `policy.toml` only.
     Policy,
 }
 
@@ -50,19 +50,19 @@ pub enum Folder {
 pub struct InputFile<'t> {
     /// Its folder.
     pub folder: Folder,
-    /// Its name; none if the stem is no valid name.
+    /// Its name. None if the stem is no valid name.
     pub name: Option<&'t FileName>,
-    /// Its text. The error is a fragment.
+    /// Its text, or the reason why it cannot be read, as a fragment.
     pub text: Result<&'t str, &'t str>,
-    /// True for a file of the binary that stands in for one the directory lacks. Its tests do not run again.
+    /// True for a built-in file that the directory lacks. Its tests are not run.
     pub filled_in: bool,
 }
 
 impl Folder {
-    /// Those of the directory.
+    /// The folders of the directory.
     pub const ALL: [Self; 4] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis];
 
-    /// Its name below the directory.
+    /// Its path below the directory.
     pub fn name(self) -> &'static str {
         match self {
             Self::Providers => "",
@@ -74,46 +74,46 @@ impl Folder {
     }
 }
 
-/// Files, read and parsed.
+/// Parsed files.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// All texts, for showing findings.
+    /// All texts, for rendering findings.
     pub sources: Sources,
     /// The documents.
     pub files: Files,
-    /// What is wrong with the form of a file, or with reading it.
+    /// Errors of form, and unreadable files.
     pub diagnostics: Vec<Diagnostic>,
-    /// What texts hold that looks like a key.
+    /// Likely keys in the texts.
     pub literals: Vec<Diagnostic>,
-    /// The files that are the binary's: nobody here can mend them.
+    /// The built-in files. Their lints are not reported, since the author cannot change them.
     pub filled_in: BTreeSet<Arc<str>>,
-    /// How bad what lints find is.
+    /// The levels of lints.
     pub levels: lint::Levels,
 }
 
-/// What files amount to, each for itself.
+/// The result for each file by itself.
 #[derive(Debug, Default)]
 pub struct Built {
     /// The providers.
     pub fresh: BTreeMap<FileName, Fresh>,
-    /// Of those that are good but for other files that they are made of: which.
+    /// For each provider that is bad only because of its preset, gateway, api or the policy: those files.
     pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
-    /// What is to be said of them.
+    /// All findings.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// What a set of files amounts to.
+/// The result for a set of files.
 #[derive(Debug)]
 pub struct Assembled {
-    /// What is good, ready to serve.
+    /// The table of the good providers.
     pub table: Table,
-    /// The same providers before their vars were filled in, by name.
+    /// The same providers without values of vars, by name.
     pub providers: Vec<Arc<compile::Provider>>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Parses files: of the providers those that are wanted, and everything they may refer to.
+/// Parses files: the wanted providers and all shared files.
 pub fn parse<'t>(
     files: impl IntoIterator<Item = (&'t Arc<str>, InputFile<'t>)>,
     wanted: impl Fn(&FileName) -> bool,
@@ -146,7 +146,7 @@ fn no_name(file: &Arc<str>) -> Diagnostic {
 }
 
 impl Loaded {
-    /// A preset of the binary's is not the default where a directory has a default of its own.
+    /// A default preset of the directory replaces the built-in one.
     fn own_default(&mut self) {
         let filled_in = |file: &Arc<str>| self.filled_in.contains(file);
         let mut presets: Vec<_> = self.files.presets.values_mut().flatten().collect();
@@ -178,21 +178,21 @@ impl Loaded {
         }
     }
 
-    /// What lints find, as bad as their levels say.
+    /// Applies the levels of lints.
     fn lint(&self, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
         let mut found = self.levels.apply(found);
         found.retain(|one| !self.filled_in.contains(&one.at.file));
         found
     }
 
-    /// What lints say of each file.
+    /// The lints of each file.
     fn lint_each(&self, compiled: &Compiled) -> Vec<Diagnostic> {
         let mut found = lint::each(&self.files, compiled);
         found.extend(self.literals.iter().cloned());
         self.lint(found)
     }
 
-    /// What lints say of gateways that none of `providers` names. Where one is out nobody knows what it names.
+    /// Unused gateways. None are reported while a provider is rejected, since it may use them.
     pub fn unused_gateways<'p>(
         &self,
         providers: impl Iterator<Item = &'p compile::Provider>,
@@ -206,7 +206,7 @@ impl Loaded {
     }
 }
 
-/// A text that cannot be read or parsed leaves its name behind, so that who refers to it is told why.
+/// Adds a file. A file that cannot be read or parsed is kept by name, for findings about references to it.
 fn keep<T: syntax::Document>(
     slots: &mut BTreeMap<FileName, syntax::Slot<T>>,
     name: &FileName,
@@ -234,7 +234,7 @@ fn slot<T: syntax::Document>(file: &Arc<str>, text: &InputFile<'_>) -> (syntax::
     }
 }
 
-/// All that `check` says of files: no vars, no environment, no secret.
+/// All findings of `tollgate check`. Needs no vars.
 pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
@@ -249,8 +249,8 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     (compiled, tests, all)
 }
 
-/// Makes providers of files, each for itself. One is out if it does not compile, if a file that it is made of
-/// has errors of form or a test that fails, if it breaks the policy, or if its vars cannot be filled in.
+/// Builds each provider by itself. It is rejected if it does not compile, if one of its files has an error or a failing
+/// test, if it breaks the policy, or if its vars cannot be filled in.
 pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Built {
     let compiled = compile::compile(&loaded.files);
     let tests = filetest::run(&compiled);
@@ -291,7 +291,7 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     Built { fresh, blocked_by, diagnostics }
 }
 
-/// Makes the table of all that is good.
+/// Builds the table of all good providers.
 pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
     let Built { fresh, mut diagnostics, .. } = build(loaded, value);
     let settled = settle(fresh, &BTreeMap::new());
@@ -305,7 +305,7 @@ pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) 
     Assembled { table, providers, diagnostics }
 }
 
-/// The table of providers that go together.
+/// The table of providers without conflicts.
 pub fn table(
     compiled: &[Arc<compile::Provider>],
     bound: Vec<Arc<bind::Provider>>,
@@ -315,8 +315,7 @@ pub fn table(
     Table::new(bound, rejected, &cors)
 }
 
-/// In the order in which they are shown, each once: a var of a gateway is looked up by each provider that uses
-/// the gateway.
+/// Sorts findings and removes repetitions: each provider of a gateway reports the gateway's vars.
 pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort();
     diagnostics.dedup();

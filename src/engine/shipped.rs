@@ -1,5 +1,5 @@
-//! For tests alone: the shipped provider files, and sets of files given as texts. Read from the source tree, since
-//! this package embeds none.
+//! For tests: the shipped provider files, and sets of files given as texts. Reads the source tree, since this package
+//! embeds no files.
 
 #![expect(clippy::disallowed_methods, reason = "tests read the files that are shipped")]
 
@@ -15,7 +15,7 @@ pub(crate) fn load() -> Loaded {
     loaded(&read("providers.d"), |_| false)
 }
 
-/// These files, by path below a providers directory. Presets, gateways and apis that they lack are the shipped ones.
+/// Parses these files, by path below a providers directory. The shipped presets, gateways and apis are added.
 pub(crate) fn load_with(files: &[(&str, &str)]) -> Loaded {
     let mut all = read("providers.d");
     all.retain(|path, _| path.contains('/'));

@@ -266,7 +266,7 @@ fn codes_are_explained() {
     let home = Home::new(&[]);
     let said = home.run(&["check", "--explain", "tg012"], "");
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
-    for part in ["## TG012", "A key that has to be there.", "Bad:", "Good:", "```toml"] {
+    for part in ["## TG012", "A required key is missing.", "Bad:", "Good:", "```toml"] {
         assert!(said.out.contains(part), "`{part}` is missing in\n{}", said.out);
     }
     assert_eq!(

@@ -153,7 +153,7 @@ fn rule(entry: &crate::diag::CodeInfo) -> Value {
     json!({
         "id": entry.text,
         "name": entry.lint.unwrap_or(entry.text),
-        "shortDescription": { "text": entry.what },
+        "shortDescription": { "text": entry.meaning },
         "fullDescription": { "text": entry.why },
         "help": { "text": entry.why, "markdown": entry.explain() },
         "defaultConfiguration": { "level": entry.severity.as_str() },

@@ -1,9 +1,9 @@
-//! `Diagnostic`: what is said about a file to the person who wrote it. Where, what is wrong, how bad that is, and how
-//! to mend it, under a stable code; and the one way of rendering it, which looks as rustc's does.
+//! Diagnostics: findings about files, for their authors. Each has a location, a stable code, a severity, a message and a
+//! help. [`Sources`] renders them in the style of rustc.
 //!
-//! Diagnostics are collected, never thrown: a step returns what it could make of a file together with
-//! everything it found. This module reads no files: the text comes along in `Sources`. Never shows a key: what looks
-//! like one is masked in every message and every source line.
+//! Diagnostics are collected: a step returns a value together with all findings, not the first error. Reads no files;
+//! the texts come in `Sources`. Likely keys are masked in every message and source line ([`secret_scan`]).
+//! Read next: `codes`, the table of codes.
 
 mod codes;
 
@@ -22,16 +22,16 @@ use crate::base::secret_scan;
 
 pub use codes::{Code, CodeInfo, EXAMPLE_BASE, document};
 
-/// How far apart two places of one file may be and still be shown in one piece.
+/// Two locations of one file that are at most this far apart are rendered in one snippet.
 const NEAR_LINES: usize = 100;
 
-/// Findings of one file that anybody is told: whoever mends these sees the next.
+/// The most findings that are shown of one file.
 pub const MAX_FINDINGS: usize = 1000;
 
-/// A place in a file, in bytes.
+/// A file and a range of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
-    /// The file as it is shown: relative to where the user stands.
+    /// The file's path as shown to the user.
     pub file: Arc<str>,
     /// First byte.
     pub start: usize,
@@ -40,29 +40,29 @@ pub struct Location {
 }
 
 impl Location {
-    /// The bytes `span` of `file`.
+    /// The range `span` of `file`.
     pub fn new(file: &Arc<str>, span: Range<usize>) -> Self {
         Self { file: file.clone(), start: span.start, end: span.end }
     }
 
-    /// The beginning of `file`, for what is wrong with all of it.
+    /// The start of `file`, for findings about the whole file.
     pub fn file(file: &Arc<str>) -> Self {
         Self::new(file, 0..0)
     }
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file cannot serve as it is.
     Error,
-    /// The file serves, and somebody should look at this.
+    /// The file serves, but somebody should look at it.
     Warning,
 }
 
 impl Severity {
-    /// In one word.
+    /// `error` or `warning`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -71,38 +71,38 @@ impl Severity {
     }
 }
 
-/// One finding about a file.
+/// A finding about a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
-    /// The place to mend.
+    /// The location to mend.
     pub at: Location,
-    /// What kind of finding.
+    /// The kind of finding.
     pub code: Code,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// One line: a lower-case fragment without a final full stop.
     pub message: String,
-    /// Other places that belong to it, each with what it is.
+    /// Related locations, each with a label.
     pub related: Vec<(Location, String)>,
-    /// How to mend it.
+    /// The way to mend it.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// A finding at a place, as bad as its code is by default.
+    /// A finding with the default severity of its code.
     pub fn new(code: Code, at: Location, message: impl Into<String>) -> Self {
         let message = masked(message.into());
         Self { at, code, severity: code.severity(), message, related: Vec::new(), help: None }
     }
 
-    /// Adds how to mend it.
+    /// Adds a help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(masked(help.into()));
         self
     }
 
-    /// Adds how to mend it, where somebody knows.
+    /// Adds a help, if there is one.
     #[must_use]
     pub fn maybe_help(self, help: Option<String>) -> Self {
         match help {
@@ -111,14 +111,14 @@ impl Diagnostic {
         }
     }
 
-    /// Adds another place that belongs to it.
+    /// Adds a related location with a label.
     #[must_use]
-    pub fn related(mut self, at: Location, what: impl Into<String>) -> Self {
-        self.related.push((at, masked(what.into())));
+    pub fn related(mut self, at: Location, label: impl Into<String>) -> Self {
+        self.related.push((at, masked(label.into())));
         self
     }
 
-    /// Whether the file cannot serve as it is.
+    /// True if the file cannot serve.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -131,7 +131,7 @@ fn masked(message: String) -> String {
     }
 }
 
-/// A point in a text.
+/// A position in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Point {
     /// In bytes, from 0.
@@ -142,22 +142,22 @@ pub struct Point {
     pub column: usize,
 }
 
-/// The texts that diagnostics point into, by file as shown.
+/// The texts of files, for rendering diagnostics.
 #[derive(Debug, Clone, Default)]
-pub struct Sources(BTreeMap<Arc<str>, Text>);
+pub struct Sources(BTreeMap<Arc<str>, SourceText>);
 
 #[derive(Debug, Clone)]
-struct Text {
+struct SourceText {
     raw: Arc<str>,
-    /// Where each line starts.
+    /// The first byte of each line.
     lines: OnceLock<Vec<usize>>,
-    /// As it may be shown: as long as it is, byte by byte.
+    /// The text with likely keys masked. It has the same length, so that spans stay valid.
     masked: OnceLock<String>,
 }
 
-static NOTHING: LazyLock<Text> = LazyLock::new(|| Text::new("".into()));
+static EMPTY: LazyLock<SourceText> = LazyLock::new(|| SourceText::new("".into()));
 
-impl Text {
+impl SourceText {
     fn new(raw: Arc<str>) -> Self {
         Self { raw, lines: OnceLock::new(), masked: OnceLock::new() }
     }
@@ -172,7 +172,7 @@ impl Text {
         self.masked.get_or_init(|| secret_scan::mask(&self.raw).into_owned())
     }
 
-    /// The line that a byte stands in, from 0.
+    /// The line of a byte, from 0.
     fn line(&self, byte: usize) -> usize {
         self.lines().partition_point(|start| *start <= byte).saturating_sub(1)
     }
@@ -184,13 +184,13 @@ impl Text {
         Point { byte, line: line + 1, column: self.raw[start..byte].chars().count() + 1 }
     }
 
-    /// The span within the text, on character boundaries, so that no renderer panics on it.
+    /// The span within the text, moved to character boundaries: a renderer would panic on others.
     fn span(&self, at: &Location) -> Range<usize> {
         let start = floor_boundary(&self.raw, at.start);
         start..floor_boundary(&self.raw, at.end).max(start)
     }
 
-    /// The whole lines around some spans, and the number of the first, from 1.
+    /// The lines around some spans, and the number of the first line, from 1.
     fn window(&self, spans: &[Range<usize>]) -> (Range<usize>, usize) {
         let first = spans.iter().map(|span| span.start).min().unwrap_or_default();
         let last = spans.iter().map(|span| span.end).max().unwrap_or_default();
@@ -201,39 +201,39 @@ impl Text {
 }
 
 impl Sources {
-    /// Remembers a file's text.
+    /// Adds a file's text.
     pub fn insert(&mut self, file: Arc<str>, text: Arc<str>) {
-        self.0.insert(file, Text::new(text));
+        self.0.insert(file, SourceText::new(text));
     }
 
-    /// Whether the text of a file is known.
+    /// True if the text of the file is known.
     pub fn has(&self, file: &str) -> bool {
         self.0.contains_key(file)
     }
 
-    /// The files whose texts are known.
+    /// The files with a known text.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(|file| &**file)
     }
 
-    fn text(&self, file: &str) -> &Text {
-        self.0.get(file).unwrap_or(&NOTHING)
+    fn text(&self, file: &str) -> &SourceText {
+        self.0.get(file).unwrap_or(&EMPTY)
     }
 
-    /// Line and column of a place, both from 1, the column in characters.
+    /// Line and column of a location, both from 1, the column in characters.
     pub fn line_column(&self, at: &Location) -> (usize, usize) {
         let (start, _) = self.points(at);
         (start.line, start.column)
     }
 
-    /// Where a place starts, and the point after its end.
+    /// The start of a location, and the point after its end.
     pub fn points(&self, at: &Location) -> (Point, Point) {
         let text = self.text(&at.file);
         let span = text.span(at);
         (text.point(span.start), text.point(span.end))
     }
 
-    /// Renders findings in their order, with the source lines they point at.
+    /// Renders findings in order, with their source lines.
     pub fn render(&self, diagnostics: &[Diagnostic], color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
@@ -274,8 +274,8 @@ impl Sources {
 
 type Mark<'a> = (AnnotationKind, &'a Location, Option<&'a str>);
 
-/// Some places of one file, with the lines that they stand in.
-fn snippet<'a>(text: &'a Text, marks: &[Mark<'a>]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+/// Some locations of one file, with their lines.
+fn snippet<'a>(text: &'a SourceText, marks: &[Mark<'a>]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
     let spans: Vec<_> = marks.iter().map(|(_, at, _)| text.span(at)).collect();
     let (window, first_line) = text.window(&spans);
     let start = window.start;
@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn renders_place_source_line_and_help() {
+    fn rendering_has_location_source_line_and_help() {
         let (a, b): (Arc<str>, Arc<str>) = ("a.toml".into(), "b.toml".into());
         let mut sources = Sources::default();
         sources.insert(a.clone(), "title = \"ä\"\nbase = 1\n".into());
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_far_down_is_shown_with_its_own_line_number() {
+    fn a_location_far_down_is_rendered_with_its_line_number() {
         let file: Arc<str> = "a.toml".into();
         let mut sources = Sources::default();
         let lines: Vec<_> = (1..=500).map(|line| format!("line{line}\n")).collect();
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_shown_and_carets_stay_in_place() {
+    fn keys_are_masked_and_carets_stay_aligned() {
         let file: Arc<str> = "a.toml".into();
         let key = "sk-0123456789abcdef";
         let mut sources = Sources::default();

@@ -1,17 +1,17 @@
-//! `Fault`: what a client is told when tollgate itself answers instead of an upstream. It says whose
-//! fault it is, under a stable code, and whether a retry may help; never a secret or an internal text.
+//! Faults: error responses to clients. A fault has a stable code, a status, the party that has to act, and whether a
+//! retry may help. It never holds a secret or an internal text.
 //!
-//! Making a fault neither logs nor counts. `codes` below is the one place where codes, statuses and
-//! RFC 9209 error types meet; `gateway` is the one place that turns a fault into a response.
+//! Making a fault neither logs nor counts. The table below is the only place for codes, statuses and RFC 9209 error
+//! types. Only `gateway` turns a fault into a response.
 
 use std::borrow::Cow;
 
 use http::StatusCode;
 
-/// Why tollgate refused or failed a request.
+/// The reason why tollgate refused or failed a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What kind of fault; fixes the status and the stable code.
+    /// The kind of fault. It fixes the status and the stable code.
     pub kind: FaultKind,
     /// One sentence for a person, naming the provider where there is one.
     pub message: Cow<'static, str>,
@@ -21,12 +21,12 @@ pub struct Fault {
     pub at: Option<String>,
 }
 
-/// Who has to act for the fault to go away.
+/// The party that has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The client: another request is needed.
     Client,
-    /// The upstream, or the way to it.
+    /// The upstream, or the network on the way to it.
     Upstream,
     /// This gateway or its operator.
     Gateway,
@@ -74,7 +74,7 @@ struct Row {
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $kind:ident $code:literal $status:ident $blame:ident $retry:literal $proxy:literal;)*) => {
-        /// Every kind of fault. The code of each is stable: clients may match on it.
+        /// The kinds of faults. Their codes are stable: clients may match on them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum FaultKind { $($(#[$doc])* $kind,)* }
 
@@ -95,59 +95,59 @@ macro_rules! faults {
 }
 
 faults! {
-    /// No token, or one that is not known.
+    /// The token is missing or unknown.
     InvalidToken "invalid_token" UNAUTHORIZED Client false "http_request_denied";
-    /// No admin token, or one that is not known, under `/admin`.
+    /// Under `/admin`: the admin token is missing or unknown.
     InvalidAdminToken "invalid_admin_token" UNAUTHORIZED Client false "http_request_denied";
-    /// A wrong token, from a network that so many came from that not even the refusals can be held back.
+    /// A wrong token from a network beyond its authentication rate limit.
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS Client true "http_request_denied";
-    /// A call of the API by a user of whom many are not answered yet.
+    /// A call of the API by a user with too many calls in progress.
     TooManyCalls "too_many_calls" TOO_MANY_REQUESTS Client true "http_request_denied";
-    /// Another user of the machine at the control socket.
+    /// Another user of the machine called the control socket.
     Forbidden "forbidden" FORBIDDEN Client false "http_request_denied";
-    /// The request is not valid HTTP for a proxy: Host missing or doubled, CONNECT.
+    /// The request is not valid HTTP for a proxy: `Host` missing or doubled, `CONNECT`.
     MalformedRequest "malformed_request" BAD_REQUEST Client false "http_request_error";
     /// No endpoint matches method and path.
     RouteNotFound "route_not_found" NOT_FOUND Client false "http_request_denied";
-    /// A reserved path without anything at it.
+    /// A reserved path that does not exist.
     NotFound "not_found" NOT_FOUND Client false "http_request_denied";
-    /// A call of our own API that is not what it has to be; the message names the JSON path.
+    /// A malformed call of tollgate's own API. The message names the JSON path.
     InvalidRequest "invalid_request" BAD_REQUEST Client false "http_request_error";
-    /// A token of a kind that does not reach what was asked for.
+    /// The kind of the token does not allow the request.
     TokenKind "token_kind" FORBIDDEN Client false "http_request_denied";
-    /// A token whose scopes do not reach what was asked for.
+    /// The scopes of the token do not cover the request.
     TokenScope "token_scope" FORBIDDEN Client false "http_request_denied";
-    /// A token that another has taken the place of.
+    /// The token was replaced by another.
     TokenReplaced "token_replaced" CONFLICT Client false "http_request_denied";
-    /// The user has as many tokens as one can have.
+    /// The user has the greatest number of tokens.
     TooManyTokens "too_many_tokens" CONFLICT Client false "http_request_denied";
-    /// The last admin token is not revoked over HTTP.
+    /// The last admin token cannot be revoked over HTTP.
     LastAdminToken "last_admin_token" CONFLICT Client false "http_request_denied";
-    /// All tokens of the user are refused for now.
+    /// The user is disabled.
     UserDisabled "user_disabled" FORBIDDEN Client false "http_request_denied";
     /// The caller has stored no usable credential for the provider.
     CredentialMissing "credential_missing" UNAUTHORIZED Client false "http_request_denied";
-    /// The caller's login for the provider has expired, and nothing else is stored.
+    /// The caller's login for the provider has expired, and no other credential is stored.
     CredentialExpired "credential_expired" UNAUTHORIZED Client false "http_request_denied";
-    /// The provider leads to where the credential was not saved for, and nobody has confirmed that.
+    /// The provider sends to an origin that the credential was not saved for, and nobody has confirmed it.
     CredentialMoved "credential_moved" FORBIDDEN Client false "http_request_denied";
-    /// WebSocket is not spoken here; clients fall back to plain requests on this.
+    /// WebSocket is not supported. Clients fall back to plain requests on this status.
     UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client false "http_upgrade_failed";
     /// The body is larger than the endpoint's limit.
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Client false "http_request_denied";
-    /// The client stopped sending its body.
+    /// The client stopped sending the body.
     BodyTimeout "body_timeout" REQUEST_TIMEOUT Client true "http_request_error";
-    /// A request made by the rules cannot be sent: a value with forbidden characters, a path that does not fit its gateway.
+    /// The rewritten request cannot be sent: a malformed value, or a path that does not fit its gateway.
     RewriteFailed "rewrite_failed" BAD_GATEWAY Gateway false "proxy_configuration_error";
-    /// The provider's file is rejected and nothing good stands in for it.
+    /// The provider's file is rejected, and no last good version serves.
     ConfigRejected "config_rejected" SERVICE_UNAVAILABLE Gateway true "proxy_configuration_error";
-    /// A reload was asked for, and how it ends is not known yet.
+    /// A reload has not finished in time.
     ReloadUnfinished "reload_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
-    /// The store does not answer: who the caller is cannot be looked up, or nothing can be changed.
+    /// The store does not respond: authentication or a change is not possible now.
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The upstream's name does not resolve.
     UpstreamDns "upstream_dns" BAD_GATEWAY Upstream true "dns_error";
-    /// The upstream's name leads to an address that must not be called.
+    /// SSRF guard: the upstream's name resolves to a forbidden address.
     UpstreamForbidden "upstream_forbidden" BAD_GATEWAY Gateway false "destination_ip_prohibited";
     /// The upstream refused the connection or is unreachable.
     UpstreamRefused "upstream_refused" BAD_GATEWAY Upstream true "connection_refused";
@@ -155,13 +155,13 @@ faults! {
     UpstreamConnectTimeout "upstream_connect_timeout" GATEWAY_TIMEOUT Upstream true "connection_timeout";
     /// The TLS handshake with the upstream failed.
     UpstreamTls "upstream_tls" BAD_GATEWAY Upstream true "tls_protocol_error";
-    /// The upstream closed the connection before it answered.
+    /// The upstream closed the connection before it responded.
     UpstreamReset "upstream_reset" BAD_GATEWAY Upstream true "connection_terminated";
-    /// The upstream's answer is not HTTP.
+    /// The upstream's response is not valid HTTP.
     UpstreamMalformed "upstream_malformed" BAD_GATEWAY Upstream true "http_protocol_error";
-    /// The upstream did not begin its answer in time.
+    /// The upstream did not begin its response in time.
     UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT Upstream true "http_response_timeout";
-    /// A response rule of the provider's file replaced the upstream's answer.
+    /// A response rule of the provider's file replaced the upstream's response.
     ResponseRule "response_rule" BAD_GATEWAY Upstream false "http_request_denied";
 }
 
@@ -171,17 +171,17 @@ impl FaultKind {
         self.row().code
     }
 
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     pub fn status(self) -> StatusCode {
         self.row().status
     }
 
-    /// Who has to act.
+    /// The party that has to act.
     pub fn blame(self) -> Blame {
         self.row().blame
     }
 
-    /// Whether sending the same request again may help.
+    /// True if sending the same request again may help.
     pub fn retry_may_help(self) -> bool {
         self.row().retry
     }

@@ -1,15 +1,15 @@
-//! Lower-case hex digits: encoding bytes, and decoding a text of a known length. Neither runs in constant time.
+//! Hex encoding in lower case, and decoding of a known length. Neither runs in constant time.
 
 /// The lower-case hex digits of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
-    // Reserved at once: a text that grows leaves a copy behind, and `bytes` may be a secret.
+    // Reserved at once: a string that grows leaves a copy in memory, and `bytes` may be a secret.
     let mut text = String::with_capacity(2 * bytes.len());
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     text.extend(digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
     text
 }
 
-/// The `N` bytes that exactly `2 * N` hex digits, of either case, stand for.
+/// The `N` bytes of exactly `2 * N` hex digits of either case.
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {

@@ -1,5 +1,6 @@
-//! Base: the values that every room shares. Names, origins, secrets, faults for clients, diagnostics for authors of
-//! files. Uses nothing else of the engine.
+//! Values that every room shares: names, origins, secrets, faults for clients, diagnostics for authors of files.
+//!
+//! Uses nothing else of the engine. Read next: [`diag`], [`fault`].
 
 pub mod header_name;
 pub mod hex;

@@ -1,14 +1,15 @@
-//! Names as newtypes, so that a provider's name is not passed where a user's id is meant.
-//! A name that exists is well-formed: the constructors are the only check.
+//! Names and ids as newtypes: a provider's name cannot be passed for a user's id.
+//!
+//! Every value is well-formed: the constructors check it, and nothing else does.
 
 use std::{fmt, sync::Arc};
 
-/// The name of a provider, preset, gateway or api: its file's stem, `[a-z0-9][a-z0-9-]*`.
+/// The name of a provider, preset, gateway or api: the stem of its file, `[a-z0-9][a-z0-9-]*`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName(Arc<str>);
 
 impl FileName {
-    /// Longest name, in bytes. It stands in paths, metrics and log lines.
+    /// The greatest length in bytes. Names occur in paths, metrics and log lines.
     pub const MAX_LEN: usize = 64;
 
     /// The name, if `stem` is well-formed.
@@ -34,7 +35,7 @@ impl fmt::Display for FileName {
     }
 }
 
-/// Ids: a prefix that tells what they are of, and 16 hex digits.
+/// Ids: a prefix for the kind, and 16 hex digits.
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => { $(
         $(#[$doc])*
@@ -42,7 +43,7 @@ macro_rules! ids {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// What every id of this kind begins with.
+            /// The prefix of all ids of this kind.
             pub const PREFIX: &'static str = $prefix;
 
             /// The id, if `text` is well-formed.
@@ -69,13 +70,13 @@ macro_rules! ids {
 ids! {
     /// The id of a user: `usr_` and 16 hex digits.
     UserId "usr_";
-    /// The id of a user's token: `tok_` and 16 hex digits. It tells nothing about the token.
+    /// The id of a user's token: `tok_` and 16 hex digits. The token cannot be derived from it.
     TokenId "tok_";
     /// The id of an admin token: `adm_` and 16 hex digits.
     AdminTokenId "adm_";
 }
 
-/// The name of a group of users, formed as file names are.
+/// The name of a group of users. It has the form of a file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupName(FileName);
 
@@ -103,14 +104,14 @@ impl fmt::Display for GroupName {
     }
 }
 
-/// Whose a stored credential is. As text: a user's id, `group:` and the group's name, or `everybody`.
+/// The owner of a stored credential. As text: a user's id, `group:` and the group's name, or `everybody`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
-    /// One user's own.
+    /// One user.
     User(UserId),
-    /// Shared by the users of a group.
+    /// The users of a group.
     Group(GroupName),
-    /// Shared by all users.
+    /// All users.
     Everybody,
 }
 
@@ -118,7 +119,7 @@ impl Owner {
     const GROUP: &'static str = "group:";
     const EVERYBODY: &'static str = "everybody";
 
-    /// Back from its text.
+    /// Parses its text.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix(Self::GROUP) {
             Some(group) => GroupName::new(group).map(Self::Group),
@@ -138,12 +139,12 @@ impl fmt::Display for Owner {
     }
 }
 
-/// What a token is narrowed to: a provider, or one endpoint of it. As text: `provider` or `provider/endpoint`.
+/// The scope of a token: a provider, or one of its endpoints. As text: `provider` or `provider/endpoint`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     /// The provider.
     pub provider: FileName,
-    /// The endpoint's name; all of the provider's, if absent.
+    /// The endpoint's name. None: all endpoints.
     pub endpoint: Option<String>,
 }
 
@@ -160,12 +161,12 @@ impl Scope {
         Some(Self { provider, endpoint: endpoint.map(str::to_owned) })
     }
 
-    /// Whether it lets through to an endpoint.
+    /// True if it allows requests to an endpoint.
     pub fn covers(&self, provider: &FileName, endpoint: &str) -> bool {
         self.provider == *provider && self.endpoint.as_deref().is_none_or(|own| own == endpoint)
     }
 
-    /// Whether whatever `other` lets through to, this does too.
+    /// True if it allows everything that `other` allows.
     pub fn includes(&self, other: &Self) -> bool {
         self.provider == other.provider && (self.endpoint.is_none() || self.endpoint == other.endpoint)
     }
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_and_scopes_go_to_text_and_back() {
+    fn owners_and_scopes_round_trip_as_text() {
         for text in ["usr_0123456789abcdef", "group:research", "everybody"] {
             assert_eq!(Owner::parse(text).unwrap().to_string(), text);
         }
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_scope_covers() {
+    fn scopes_cover_their_endpoints() {
         let check = |scope: &str, provider: &str, endpoint: &str, expected: bool| {
             let covers = Scope::parse(scope).unwrap().covers(&FileName::new(provider).unwrap(), endpoint);
             assert_eq!(covers, expected, "{scope} {provider} {endpoint}");

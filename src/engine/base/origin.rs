@@ -1,15 +1,14 @@
-//! `Origin`: scheme, host and port of an upstream; what a URL's authority comes down to. Parsing is
-//! strict, since an authority that two parsers read differently is how keys reach strangers: no user
-//! info, no percent-encoding, no empty label, no control or non-ASCII character.
+//! Origins: scheme, host and port of an upstream (RFC 6454).
 //!
-//! This module never resolves or connects.
+//! Parsing is strict: no user info, no percent-encoding, no empty label, no control or non-ASCII character. An authority
+//! that two parsers read differently could send a key to another host. Never resolves names, never connects.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// How to speak to an origin.
+/// The scheme of an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
     /// Plain HTTP.
@@ -19,7 +18,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme as it stands in a URL.
+    /// The scheme as written in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -27,7 +26,7 @@ impl Scheme {
         }
     }
 
-    /// The port when a URL names none.
+    /// The port of URLs without one.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -43,13 +42,13 @@ pub struct Origin {
     pub scheme: Scheme,
     /// A lower-case DNS name or an IPv4 address, or an IPv6 address without brackets.
     host: Box<str>,
-    /// The port, explicit or the scheme's own.
+    /// The port, explicit or the scheme's default.
     pub port: u16,
 }
 
 impl Origin {
-    /// Splits an absolute `http` or `https` URL into its origin and what follows it (a path, a query,
-    /// or nothing). The error is a fragment that says what is wrong with the URL.
+    /// Splits an absolute `http` or `https` URL into its origin and the rest (a path, a query, or nothing). The error is a
+    /// fragment that names the problem.
     pub fn split(url: &str) -> Result<(Self, &str), &'static str> {
         let (scheme, rest) = if let Some(rest) = url.strip_prefix("https://") {
             (Scheme::Https, rest)
@@ -75,7 +74,7 @@ impl Origin {
         self.host.parse().ok()
     }
 
-    /// What stands in `Host`: the port only if it is not the scheme's own, IPv6 in brackets.
+    /// The value of `Host`: without the scheme's default port, IPv6 in brackets.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
         if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
@@ -88,8 +87,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Whether a text can be what a client puts into `Host`: a host and perhaps a port (RFC 9110, section 7.2).
-/// Looser than what is dialled, since nothing goes there, but without what a URL's authority has beside it.
+/// True if a client's `Host` is a host with an optional port (RFC 9110, section 7.2). Looser than [`Origin::split`],
+/// since tollgate does not connect to it, but user info and paths are rejected.
 pub fn is_host(text: &str) -> bool {
     let bracket = text.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match text[bracket..].find(':') {

@@ -1,7 +1,7 @@
-//! tollgate's own paths: the first segments that no provider file can use, and the listener that serves each.
+//! tollgate's own paths: reserved first segments that no provider file can use, and the listener that serves each.
 //!
-//! The one list of them. `compile` rejects files that use one, `gateway` answers them, and `admin` has a test that every
-//! call of its API lies below one.
+//! The only list of them. `compile` rejects files that use one, `gateway` serves them, and a test in `admin` holds that
+//! every call of its API lies below one.
 
 /// The listeners that serve a path, where the admin API has a listener of its own (`admin_listen`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Served {
     Both,
 }
 
-/// Each first segment, and who serves it.
+/// Each reserved first segment, and its listener.
 pub const SEGMENTS: &[(&str, Served)] = &[
     ("admin", Served::Admin),
     ("auth", Served::Public),
@@ -29,7 +29,7 @@ pub const SEGMENTS: &[(&str, Served)] = &[
 /// Segments below `/auth` that calls of the API use to change something. A paste token's path is none of them.
 pub const SELF_SERVICE: &[&str] = &["creds", "rotate", "tokens"];
 
-/// The reserved first segment of a path, and who serves it, if it has one.
+/// The reserved first segment of a path, and its listener, if there is one.
 pub fn find(path: &str) -> Option<(&'static str, Served)> {
     let first = path.strip_prefix('/')?.split('/').next()?;
     SEGMENTS.iter().find(|(segment, _)| *segment == first).copied()

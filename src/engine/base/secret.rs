@@ -1,22 +1,23 @@
-//! `Secret`: a string that must not be seen. Redacted in `Debug`, zeroed when dropped, without
-//! `Display`, and with exactly one way to read it. It never leaves the process except into an
-//! upstream request head or a sealed blob.
+//! `Secret`: a string that must not be shown. `Debug` is redacted, there is no `Display`, the memory is zeroed on drop,
+//! and [`Secret::expose`] is the only way to read it.
+//!
+//! A secret leaves the process only in an upstream request's head or encrypted in the store.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret text: a gateway token, a provider's API key, a master key in hex.
+/// A gateway token, a provider's API key, or a master key in hex.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text; the caller drops its own copies.
+    /// Takes the text. The caller must drop its own copies.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. Every use of this is a place where a secret can leak: keep them few.
+    /// The text. Every use can leak the secret: keep them few.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,11 +1,11 @@
-//! What looks like a key in a text, and the same text with every key masked. Decided by the text alone, so that it
-//! holds for a file that cannot be parsed, a comment and a message as well.
+//! Secret scanning: finds likely API keys in a text, and masks them.
 //!
-//! Never decides what becomes of a key: that is a lint's, or the one's who shows a text.
+//! Looks at the text alone, so that it also works for comments, messages and files that cannot be parsed. Reports and
+//! masks only; the lint `literal_key` rejects files.
 
 use std::{borrow::Cow, ops::Range};
 
-/// How keys of known kinds start, and how many bytes have to follow.
+/// Prefixes of known kinds of keys, with the least number of bytes that follow.
 const PREFIXES: &[(&str, usize)] = &[
     ("sk-", 16),
     ("sk_", 16),
@@ -31,16 +31,16 @@ const PREFIXES: &[(&str, usize)] = &[
     ("ya29.", 20),
 ];
 
-/// Of a key whose prefix is not known, how long the part after it has to be: `vendor-` and a long run.
+/// The least length of a key after an unknown prefix, as in `vendor-...`.
 const LONG_RUN: usize = 32;
-/// What is shorter is no random key.
+/// Shorter words do not count as random.
 const SHORTEST: usize = 20;
-/// What a header's value looks like before a key.
+/// Authentication schemes that precede a key in a header's value.
 const SCHEMES: &[&str] = &["bearer ", "basic ", "token "];
-/// What the name of a value that is a key often holds.
-const TELLING: &[&str] = &["authorization", "key", "token", "secret", "password", "cookie"];
+/// Parts of names whose values are often keys.
+const SENSITIVE_NAMES: &[&str] = &["authorization", "key", "token", "secret", "password", "cookie"];
 
-/// Where `text` holds what looks like a key, in order, without overlaps. All of it is ASCII.
+/// The ranges of likely keys, in order, without overlaps. Their bytes are ASCII.
 pub fn find(text: &str) -> Vec<Range<usize>> {
     let mut found = words(text);
     found.extend(after_schemes(text));
@@ -49,8 +49,8 @@ pub fn find(text: &str) -> Vec<Range<usize>> {
     merged(found)
 }
 
-/// The text with `*` for every byte of what looks like a key: what stands after it stays where it was. What is shown is
-/// judged more strictly: any long random word is masked, whatever its name.
+/// The text with `*` for every byte of a likely key; its length stays the same. Stricter than [`find`]: masks every long
+/// random word, whatever its name.
 pub fn mask(text: &str) -> Cow<'_, str> {
     let mut found = find(text);
     found.extend(runs(text, is_word).filter(|range| is_random(&text[range.clone()])));
@@ -83,7 +83,7 @@ fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-// === by the word itself ===
+// === keys recognised by their form ===
 
 fn words(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<_> = runs(text, is_word).filter(|range| is_key(&text[range.clone()])).collect();
@@ -110,7 +110,7 @@ fn is_access_key_id(word: &str) -> bool {
     })
 }
 
-/// A short word, `-` or `_`, and a long random run: how most vendors' keys look.
+/// A short word, `-` or `_`, and a long random run: the form of most vendors' keys.
 fn any_prefix(word: &str) -> bool {
     let Some((prefix, tail)) = word.split_once(['-', '_']) else { return false };
     let short = (2..=10).contains(&prefix.len()) && prefix.starts_with(|c: char| c.is_ascii_lowercase());
@@ -123,7 +123,7 @@ fn is_jwt(word: &str) -> bool {
     matches!(parts.as_slice(), [head, body, _] if head.starts_with("eyJ") && head.len() >= 12 && body.len() >= 12)
 }
 
-// === by what stands before it ===
+// === keys recognised by the text before them ===
 
 fn after_schemes(text: &str) -> Vec<Range<usize>> {
     let lower = text.to_ascii_lowercase();
@@ -136,7 +136,7 @@ fn after_schemes(text: &str) -> Vec<Range<usize>> {
     starts.map(value).filter(|range| is_random(&text[range.clone()])).collect()
 }
 
-/// The values of headers, and of all whose name tells: `name = "value"`.
+/// Values of headers and of sensitive names: `name = "value"`.
 fn values(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (equals, _) in text.match_indices('=') {
@@ -145,12 +145,12 @@ fn values(text: &str) -> Vec<Range<usize>> {
         let Some(quote) = text[start..].chars().next().filter(|c| matches!(c, '"' | '\'')) else { continue };
         let before = text[..equals].trim_end_matches([' ', '\t', '"', '\'']);
         let name = &before[before.len() - before.bytes().rev().take_while(|b| is_word(*b)).count()..];
-        if !is_telling(name) {
+        if !is_sensitive(name) {
             continue;
         }
         let mut at = start + text[start..].bytes().take(3).take_while(|b| char::from(*b) == quote).count();
         if at == start + 2 {
-            continue; // an empty text
+            continue; // an empty string
         }
         let value = text[at..].split(quote).next().unwrap_or_default();
         for part in value.split([' ', ',', ';', '\n']) {
@@ -161,10 +161,10 @@ fn values(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Keys of the language have no `-`; those that have are the names of headers and query parameters.
-fn is_telling(name: &str) -> bool {
+/// No key of the language has a `-`: names with one are headers or query parameters.
+fn is_sensitive(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.contains('-') || TELLING.iter().any(|word| name.contains(word))
+    name.contains('-') || SENSITIVE_NAMES.iter().any(|word| name.contains(word))
 }
 
 /// `https://user:password@host`.
@@ -188,7 +188,7 @@ fn passwords(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-// === kinds of texts ===
+// === character classes ===
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
@@ -198,7 +198,7 @@ fn is_token(byte: u8) -> bool {
     is_word(byte) || matches!(byte, b'.' | b'~' | b'+' | b'/' | b'=')
 }
 
-/// Whether nobody thought this up: long, and going to and fro between capitals, small letters and digits.
+/// True for a long word that often changes between capitals, small letters and digits, as generated keys do.
 fn is_random(text: &str) -> bool {
     let kind = |b: u8| match b {
         b'a'..=b'z' => Some(0),
@@ -207,7 +207,7 @@ fn is_random(text: &str) -> bool {
         _ => None,
     };
     let kinds: Vec<_> = text.bytes().map(kind).collect();
-    let turns =
+    let changes =
         kinds.windows(2).filter(|two| two[0] != two[1] && two[0].is_some() && two[1].is_some()).count();
     let digits = kinds.iter().filter(|kind| **kind == Some(2)).count();
     let all_tokens = text.bytes().all(is_token);
@@ -215,7 +215,7 @@ fn is_random(text: &str) -> bool {
         && text.len() >= SHORTEST
         && digits > 0
         && digits < text.len()
-        && turns * 5 >= text.len()
+        && changes * 5 >= text.len()
         && distinct(text) >= 8
 }
 
@@ -223,7 +223,7 @@ fn distinct(text: &str) -> usize {
     text.bytes().collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// The longest runs of bytes of a kind.
+/// The maximal runs of bytes of a class.
 fn runs(text: &str, kind: impl Fn(u8) -> bool + Copy) -> impl Iterator<Item = Range<usize>> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_masked_and_all_else_stays() {
+    fn only_keys_are_masked() {
         let check = |text: &str, expected: &str| assert_eq!(mask(text), expected, "{text}");
         let same = |text: &str| check(text, text);
         check("k = \"sk-0123456789abcdef\" # x", "k = \"*******************\" # x");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_public_is_masked_and_no_finding() {
+    fn random_words_that_may_be_public_are_masked_but_not_reported() {
         for text in [
             "client_id = \"app_EMoamEEZ73f0CkXaXp7hrann\"",
             "# sha256 d41d8cd98f00b204e9800998ecf8427e",

@@ -1,6 +1,6 @@
 //! Suggestions for a misspelt name: "did you mean ...?", and the list of known names.
 
-/// How alike two names must be for one to be suggested, as a Jaro-Winkler similarity.
+/// The least Jaro-Winkler similarity of a suggestion.
 const MIN_SIMILARITY: f64 = 0.8;
 /// The similarity of two names that differ by one swap of neighbouring letters.
 const SWAPPED: f64 = 0.9;

@@ -1,34 +1,34 @@
-//! The kinds of findings: one table from which the codes, `check --explain` and `docs/diagnostics.md` come. A code's text
-//! is stable, and never used again for something else.
+//! The table of diagnostic codes: the source of `check --explain` and `docs/diagnostics.md`. A code's text is stable and
+//! never reused.
 //!
-//! The examples are real: a test checks each of them. What an example of a provider leaves out is what `EXAMPLE_BASE` says.
+//! A test checks each example. [`EXAMPLE_BASE`] supplies the keys that an example of a provider leaves out.
 
 use std::fmt::Write;
 
 use super::Severity;
 
-/// What is told of a code.
+/// The description of a code.
 #[derive(Debug)]
 pub struct CodeInfo {
     /// The code.
     pub code: Code,
     /// Its stable text, `TG` and three digits.
     pub text: &'static str,
-    /// How bad it is if nobody says otherwise.
+    /// The default severity.
     pub severity: Severity,
-    /// The name of the lint, if it is one: its severity is the operator's to say.
+    /// The name of the lint, if it is one. The operator can set the severity of a lint.
     pub lint: Option<&'static str>,
-    /// What it means.
-    pub what: &'static str,
-    /// Why it is told.
+    /// Its meaning, in a sentence.
+    pub meaning: &'static str,
+    /// The reason for the rule.
     pub why: &'static str,
-    /// Files that have it.
+    /// Files with this finding.
     pub bad: &'static str,
-    /// The same files, mended.
+    /// The same files, corrected.
     pub good: &'static str,
 }
 
-/// What the examples leave out.
+/// The keys that the examples leave out.
 pub const EXAMPLE_BASE: &str = r#"title       = "Example"
 base_url    = "https://api.example.com"
 path_prefix = "/{provider}"
@@ -39,19 +39,19 @@ path   = "/v1/chat""#;
 
 macro_rules! codes {
     ($(
-        #[doc = $what:literal]
+        #[doc = $meaning:literal]
         $name:ident = $text:literal, $severity:ident, $lint:expr => { why: $why:literal, bad: $bad:literal, good: $good:literal, }
     )*) => {
-        /// The kinds of findings. The text of each code is stable.
+        /// The kinds of findings. Their texts are stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Code { $(#[doc = $what] $name,)* }
+        pub enum Code { $(#[doc = $meaning] $name,)* }
 
         static CODES: &[CodeInfo] = &[$(CodeInfo {
             code: Code::$name,
             text: $text,
             severity: Severity::$severity,
             lint: $lint,
-            what: $what.trim_ascii_start(),
+            meaning: $meaning.trim_ascii_start(),
             why: $why,
             bad: $bad,
             good: $good,
@@ -60,87 +60,88 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The file cannot be read: unreadable, too large, not UTF-8, not a regular file.
+    /// The file cannot be read: unreadable, too large, not UTF-8, or not a regular file.
     File = "TG001", Error, None => {
-        why: "A file that cannot be read whole means nothing that could be served. The limit is 1 MiB; links \
-            that lead out of the directory are not followed.",
+        why: "A file that cannot be read completely is not served. The limit is 1 MiB. Links that lead out of \
+            the directory are not followed.",
         bad: r#"title = "Café"  # saved as Latin-1"#,
         good: r#"title = "Café"  # saved as UTF-8"#,
     }
     /// The file's name cannot be a provider's name.
     FileName = "TG002", Error, None => {
-        why: "The stem of the file is the provider's name, and part of paths, of credentials sections and of \
-            the log.",
+        why: "The stem of the file is the provider's name. It occurs in paths, in names of credentials \
+            sections and in the log.",
         bad: "# providers.d/Example_AI.toml",
         good: "# providers.d/example-ai.toml",
     }
-    /// Not TOML.
+    /// The file is not valid TOML.
     Syntax = "TG003", Error, None => {
-        why: "Nothing is guessed of a text that is no TOML: what was last good goes on serving.",
+        why: "tollgate does not guess the meaning of invalid TOML: the last good version of the file continues \
+            to serve.",
         bad: "title = Example",
         good: r#"title = "Example""#,
     }
-    /// A key that the language does not know.
+    /// The language has no such key.
     UnknownKey = "TG010", Error, None => {
-        why: "A key that is passed over in silence is a rule that somebody believes in and that does not \
-            hold.",
+        why: "If tollgate ignored an unknown key, its author would rely on a rule that has no effect.",
         bad: r#"base_ulr = "https://api.example.com""#,
         good: r#"base_url = "https://api.example.com""#,
     }
-    /// A value of the wrong type.
+    /// The value has the wrong type.
     WrongType = "TG011", Error, None => {
-        why: "A number is not read as a text, nor one value as a list of one.",
+        why: "Types are not converted: a number is not a string, and a single value is not a list.",
         bad: r#"cors_headers = "example-version""#,
         good: r#"cors_headers = ["example-version"]"#,
     }
-    /// A key that has to be there.
+    /// A required key is missing.
     MissingKey = "TG012", Error, None => {
-        why: "What is not said has no safe default here: an endpoint without a method would be all methods.",
+        why: "A required key has no safe default: an endpoint without a method would allow all methods.",
         bad: r#"[endpoint.chat]
 path = "/v1/chat""#,
         good: r#"[endpoint.chat]
 method = "POST"
 path = "/v1/chat""#,
     }
-    /// A value out of its range or form.
+    /// The value is out of range or malformed.
     BadValue = "TG013", Error, None => {
-        why: "Quantities carry their unit, and enumerations have the values that the schema lists.",
+        why: "Durations and sizes carry a unit. Enumerations have the values that the schema lists.",
         bad: r#"[timeouts]
 idle = "5 minutes""#,
         good: r#"[timeouts]
 idle = "5m""#,
     }
-    /// The file wants a newer language.
+    /// The file needs a newer version of the language.
     Language = "TG014", Error, None => {
-        why: "A file that says which language it is written in is not half understood by an older tollgate.",
+        why: "A file for a newer version is rejected: this tollgate would understand only a part of it.",
         bad: "language = 99",
         good: "language = 1",
     }
-    /// A template that cannot be read, or that uses a name which stands for nothing there.
+    /// A template is malformed, or uses a name that is not defined there.
     Template = "TG020", Error, None => {
-        why: "Names are vars of the file, captures of the path, and a few words of the place; a brace is \
-            never text.",
+        why: "A template may use the file's vars, the path's captures, and a few names of its place. A brace \
+            always encloses a name.",
         bad: r#"base_url = "https://{region}.example.com""#,
         good: r#"base_url = "https://{region}.example.com"
 [vars]
 region = { env = "EXAMPLE_REGION" }"#,
     }
-    /// A URL that cannot be an upstream's.
+    /// The URL cannot be an upstream's URL.
     Url = "TG021", Error, None => {
-        why: "An upstream is `https://` or `http://`, a host, and a plain path: no user, query or fragment.",
+        why: "An upstream URL is `https://` or `http://`, a host, and a plain path, without user, query or \
+            fragment.",
         bad: r#"base_url = "ftp://api.example.com""#,
         good: r#"base_url = "https://api.example.com""#,
     }
-    /// A header name or value that cannot be sent, or that the engine keeps to itself.
+    /// A header name or value cannot be sent, or belongs to the engine.
     Header = "TG022", Error, None => {
-        why: "Framing and connection are the engine's own: a file that could set them could smuggle \
+        why: "The engine alone sets framing and connection headers: a file that could set them could smuggle \
             requests.",
         bad: r#"[headers.set]
 content-length = "1""#,
         good: r#"[headers.set]
 x-source = "gateway""#,
     }
-    /// A client path that cannot be matched.
+    /// The client path cannot be matched.
     Path = "TG023", Error, None => {
         why: "A path has one spelling: it starts with `/`, and has no empty segment, no dot segment and no \
             percent-encoding.",
@@ -151,17 +152,17 @@ path = "v1/chat""#,
 method = "POST"
 path = "/v1/chat""#,
     }
-    /// Two things of one name, or a reserved name.
+    /// A name is reserved, or used twice.
     Name = "TG024", Error, None => {
-        why: "A name leads to one thing; which of two was meant is not guessed.",
+        why: "A name must be unique: tollgate does not guess which of two things is meant.",
         bad: r#"[credentials]
 field = [{ name = "apiKey" }, { name = "apiKey" }]"#,
         good: r#"[credentials]
 field = [{ name = "apiKey" }, { name = "login" }]"#,
     }
-    /// A name that leads to nothing: a preset, gateway, api, field or endpoint that is not there.
+    /// A reference to a preset, gateway, api, field or endpoint that does not exist.
     Reference = "TG025", Error, None => {
-        why: "What a file refers to is part of what it means.",
+        why: "A file is complete only with everything that it refers to.",
         bad: r#"[probe]
 endpoint = "chta""#,
         good: r#"[probe]
@@ -169,8 +170,8 @@ endpoint = "chat""#,
     }
     /// An optional var is used where it may be unset.
     OptionalVar = "TG026", Error, None => {
-        why: "An unset var would leave a hole in a URL or a header. An optional one is used only below a \
-            `when` that names it.",
+        why: "An unset var would leave a gap in a URL or a header. Use an optional var only below a `when` \
+            that names it.",
         bad: r#"base_url = "https://{region}.example.com"
 [vars]
 region = { env = "EXAMPLE_REGION", optional = true }"#,
@@ -180,8 +181,8 @@ region = { env = "EXAMPLE_REGION" }"#,
     }
     /// The gateway's `strip` does not fit an endpoint.
     Strip = "TG027", Error, None => {
-        why: "What is stripped is the front of every endpoint's upstream path, in whole segments: else some \
-            would go astray.",
+        why: "`strip` must be the front of every endpoint's upstream path, in whole segments. Otherwise \
+            requests to some endpoints would go to a wrong path.",
         bad: r#"# providers.d/gateways/relay.toml
 title    = "Relay"
 base_url = "https://relay.example/{account}"
@@ -199,9 +200,9 @@ vars     = { account = { env = "RELAY_ACCOUNT" } }
 strip = "/v1"
 path  = "/example{path}""#,
     }
-    /// A condition that can never hold, or a rule without effect.
+    /// A condition can never hold, or a rule has no effect.
     Condition = "TG028", Error, None => {
-        why: "A rule that does nothing, or that holds for everything, was meant otherwise.",
+        why: "A rule without effect, or one that always applies, is most likely a mistake.",
         bad: r#"[[response]]
 when  = {}
 reply = { status = 502, message = "{host} refused this" }"#,
@@ -209,20 +210,20 @@ reply = { status = 502, message = "{host} refused this" }"#,
 when  = { status = 403 }
 reply = { status = 502, message = "{host} refused this" }"#,
     }
-    /// A var that is not set, or whose value cannot be used.
+    /// A var is not set, or its value cannot be used.
     Var = "TG030", Error, None => {
-        why: "Found where vars are looked up, by `serve` and `routes`: `check` needs no environment. A \
-            provider whose var is missing is out of service, the others are not.",
+        why: "`serve` and `routes` read vars and report this; `check` needs no environment. Only the provider \
+            of the var is out of service.",
         bad: r#"# EXAMPLE_REGION is not set
 base_url = "https://{region}.example.com"
 [vars]
 region = { env = "EXAMPLE_REGION" }"#,
         good: r#"base_url = "https://eu.example.com""#,
     }
-    /// Several gateways are active and no order is given.
+    /// Several gateways are active, and no order is given.
     GatewayOrder = "TG031", Error, None => {
-        why: "Which way a request takes must not hang on the order of names. Found where vars are looked up, \
-            by `serve` and `routes`.",
+        why: "The choice of the gateway must not depend on the order of names. `serve` and `routes` read vars \
+            and report this.",
         bad: r#"# providers.d/gateways/one.toml
 title    = "One"
 base_url = "https://one.example"
@@ -250,7 +251,7 @@ two = { path = "/example{path}", order = 2 }"#,
     }
     /// Two endpoints can match the same request.
     Clash = "TG040", Error, None => {
-        why: "Which of the two would take it would hang on the order of files.",
+        why: "The order of files must not decide which endpoint handles a request.",
         bad: r#"# providers.d/one.toml
 path_prefix = "/example"
 # providers.d/two.toml
@@ -262,7 +263,8 @@ path_prefix = "/two""#,
     }
     /// Files that share a credentials section disagree.
     Section = "TG041", Error, None => {
-        why: "A stored key goes only where all files that use its section know of: each names the others.",
+        why: "Providers may share a section only if each lists all the others in `shared_with`. So a stored \
+            key is never sent to a provider that the others do not know of.",
         bad: r#"# providers.d/one.toml
 [credentials]
 section = "shared"
@@ -283,7 +285,7 @@ shared_with = ["one"]"#,
     }
     /// One of the file's own tests fails.
     Test = "TG050", Error, None => {
-        why: "The file says what it means twice, and the two do not agree. One of them is wrong.",
+        why: "The rules of the file and its test contradict each other: one of them is wrong.",
         bad: r#"[[test]]
 name    = "chat"
 request = { method = "POST", path = "/example/v1/chat" }
@@ -293,11 +295,10 @@ name    = "chat"
 request = { method = "POST", path = "/example/v1/chat" }
 expect  = { url = "https://api.example.com/v1/chat" }"#,
     }
-    /// A literal that looks like a key.
+    /// A literal looks like a key.
     LiteralKey = "TG060", Error, Some("literal_key") => {
-        why: "A provider file is shared, reviewed and kept in Git: a key in it is everybody's, in a comment \
-            or a test too. It is never shown: what looks like a key is masked in every message and source \
-            line. One that was real is to be revoked.",
+        why: "Provider files are shared, reviewed and kept in Git: a key in one is public, also in a comment \
+            or a test. tollgate masks likely keys in every message and source line. Revoke the key if it was real.",
         bad: r#"[headers.set]
 x-api-key = "sk-0a1b2c3d4e5f6a7b8c9d""#,
         good: r#"[vars]
@@ -305,10 +306,10 @@ key = { env = "EXAMPLE_KEY", secret = true }
 [headers.set]
 x-api-key = "{key}""#,
     }
-    /// A joined path that says its version twice, as `/v1/v1`.
+    /// A joined path repeats its version, as in `/v1/v1`.
     DoubledPath = "TG061", Warning, Some("doubled_path") => {
-        why: "The upstream path is appended to the base URL's, and a gateway's to the gateway's: each part \
-            has the version, and most upstreams answer 404.",
+        why: "The upstream path is appended to the path of the base URL, and a gateway's path to that of the \
+            gateway. Here both parts hold the version, and most upstreams respond with 404.",
         bad: r#"base_url = "https://api.example.com/v1"
 [endpoint.chat]
 method = "POST"
@@ -320,24 +321,24 @@ path   = "/v1/chat""#,
     }
     /// Plain `http://` to another machine.
     PlainHttp = "TG062", Warning, Some("plain_http") => {
-        why: "The caller's key and all that is said go over the network for everybody on the way to read. \
-            Loopback addresses are fine.",
+        why: "Everybody on the network path can read the caller's key and all content. Loopback addresses are \
+            fine.",
         bad: r#"base_url = "http://api.example.com""#,
         good: r#"base_url = "http://127.0.0.1:8080""#,
     }
-    /// A rule that can never fire, since another one goes before it.
+    /// A rule can never apply, since another one precedes it.
     DeadRule = "TG063", Warning, Some("dead_rule") => {
-        why: "Somebody believes in it. Drop it, or mend the one that hides it.",
+        why: "Its author relies on it. Remove it, or correct the rule that hides it.",
         bad: r#"[headers]
 default = { x-source = "a" }
 set     = { x-source = "b" }"#,
         good: r#"[headers]
 set = { x-source = "b" }"#,
     }
-    /// An endpoint that no test covers.
+    /// No test covers the endpoint.
     UntestedEndpoint = "TG064", Warning, Some("untested_endpoint") => {
-        why: "A test of the file or of its preset says what goes up, and fails when an edit changes that. \
-            Covered is an endpoint that the request of a test leads to.",
+        why: "A test of the file or of its preset fixes the upstream request, and fails when an edit changes \
+            it. It covers the endpoints that its requests lead to.",
         bad: r#"[endpoint.chat]
 method = "POST"
 path   = "/v1/chat""#,
@@ -349,10 +350,10 @@ name    = "chat"
 request = { method = "POST", path = "/example/v1/chat" }
 expect  = { url = "https://api.example.com/v1/chat" }"#,
     }
-    /// A catch-all that widens the allowlist.
+    /// A catch-all path widens the allowlist.
     CatchAll = "TG065", Warning, Some("catch_all") => {
-        why: "What the upstream adds tomorrow is open at once, with the caller's key: files, billing, other \
-            people's models. Name the endpoints, or at least a segment that all of them share.",
+        why: "Everything that the upstream adds later is allowed at once, with the caller's key: files, \
+            billing, other people's models. Name the endpoints, or at least a segment that all of them share.",
         bad: r#"[endpoint.all]
 method = "GET"
 path   = "/v1/{rest...}""#,
@@ -360,9 +361,9 @@ path   = "/v1/{rest...}""#,
 method = "GET"
 path   = "/v1/files/{rest...}""#,
     }
-    /// A gateway that no endpoint can be reached through.
+    /// No endpoint can be reached through the gateway.
     UnreachableGateway = "TG066", Warning, Some("unreachable_gateway") => {
-        why: "No provider names it, or whenever it is active another one of the provider goes before it.",
+        why: "No provider names it, or whenever it is active another gateway of the provider takes precedence.",
         bad: r#"# providers.d/gateways/relay.toml
 title    = "Relay"
 base_url = "https://relay.example/{account}"
@@ -376,10 +377,9 @@ vars     = { account = { env = "RELAY_ACCOUNT" } }
 [gateway.relay]
 path = "/example{path}""#,
     }
-    /// `headers.pass` lets through what the engine removes.
+    /// `headers.pass` passes headers that the engine removes by default.
     HeaderPass = "TG067", Warning, Some("header_pass") => {
-        why: "Client addresses and the places that requests come from are private: an upstream gets them \
-            only where it has to.",
+        why: "Client addresses and referring pages are private: send them only to upstreams that need them.",
         bad: r#"[headers]
 pass = ["x-forwarded-for"]"#,
         good: r#"[headers]
@@ -387,8 +387,8 @@ remove = ["x-debug-*"]"#,
     }
     /// The policy does not allow it.
     Policy = "TG070", Error, None => {
-        why: "`policy.toml` beside the providers directory says what all files keep to, whatever their vars are set \
-            to. `tollgate prove` shows the request that would break it, and the way that it would take.",
+        why: "`policy.toml` beside the providers directory holds rules for all files, whatever the values of \
+            vars. `tollgate prove` shows a request that would break the rule, and its route.",
         bad: r#"[headers]
 remove = ["x-trace"]
 # policy.toml
@@ -405,12 +405,12 @@ never = ["x-trace", "x-debug-*"]"#,
 }
 
 impl Code {
-    /// All codes, with what is told of each.
+    /// All codes.
     pub fn all() -> &'static [CodeInfo] {
         CODES
     }
 
-    /// What is told of it.
+    /// Its description.
     pub fn entry(self) -> &'static CodeInfo {
         // The table makes the enumeration: both have the same order.
         &CODES[self as usize]
@@ -421,12 +421,12 @@ impl Code {
         self.entry().text
     }
 
-    /// How bad it is if nobody says otherwise.
+    /// Its default severity.
     pub fn severity(self) -> Severity {
         self.entry().severity
     }
 
-    /// The code of a text, or of a lint's name, in any case.
+    /// The code with this text or lint name, ignoring case.
     pub fn find(text: &str) -> Option<&'static CodeInfo> {
         let named = |entry: &&CodeInfo| {
             entry.text.eq_ignore_ascii_case(text)
@@ -437,16 +437,15 @@ impl Code {
 }
 
 impl CodeInfo {
-    /// What, why, and an example of both, as Markdown.
+    /// The description as Markdown, with examples.
     pub fn explain(&self) -> String {
-        let Self { text, what, why, bad, good, .. } = self;
-        let mut out = format!("## {text}\n\n{what} {}\n\n{why}\n\n", self.standing());
+        let Self { text, meaning, why, bad, good, .. } = self;
+        let mut out = format!("## {text}\n\n{meaning} {}\n\n{why}\n\n", self.severity_in_words());
         let _ = write!(out, "Bad:\n\n```toml\n{bad}\n```\n\nGood:\n\n```toml\n{good}\n```\n");
         out
     }
 
-    /// How bad it is, and who says so.
-    fn standing(&self) -> String {
+    fn severity_in_words(&self) -> String {
         match (self.lint, self.severity) {
             (None, severity) => format!("Always an {}.", severity.as_str()),
             (Some(lint), Severity::Error) => format!("The lint `{lint}`, an error by default."),
@@ -458,14 +457,14 @@ impl CodeInfo {
 /// `docs/diagnostics.md`.
 pub fn document() -> String {
     let mut out = format!(
-        "<!-- Made from src/diag/codes.rs by `cargo run -- check --explain all`; a test holds that it is fresh. -->\n\n\
+        "<!-- Generated from src/engine/base/diag/codes.rs; a test keeps it fresh. -->\n\n\
          # Diagnostics\n\n\
-         What `tollgate check` says, and the log and the status of a running tollgate, by code. A code's text is stable. \
-         `tollgate check --explain TG012` shows one.\n\n\
+         The findings of `tollgate check`, by code. A running tollgate reports them in its log and its status. Codes are \
+         stable. `tollgate check --explain TG012` shows one.\n\n\
          Lints have a level: `allow`, `warn` or `deny`, by name under `[lints]` in `tollgate.toml`; see \
          [tooling.md](tooling.md#check).\n\n\
-         A comment with a path starts a file; without one it is `providers.d/example.toml`. What an example of a \
-         provider leaves out is this:\n\n```toml\n{EXAMPLE_BASE}\n```\n"
+         In the examples, a comment with a path starts a file. Without one the file is `providers.d/example.toml`. Keys that \
+         an example leaves out are these:\n\n```toml\n{EXAMPLE_BASE}\n```\n"
     );
     for entry in CODES {
         out.push('\n');
