@@ -1,8 +1,7 @@
-//! Lints: what is right by the letter and most likely not meant, or not wise. Each has a code and a level that the
-//! operator sets. Two sorts look at a document for itself (`document`) and at a provider as a whole (`provider`); one
-//! looks at all files together.
+//! Lints: valid rules that are most likely mistakes or unsafe. Each has a code, and a level that the operator can set.
 //!
-//! Pure, and made for ten thousand files: each file is looked at once. Never changes what a file means.
+//! Lints of a document are in `document`, lints of a compiled provider in `provider`. Each file is read once, so that
+//! lints scale to ten thousand files. A lint never changes the meaning of a file.
 
 mod document;
 mod provider;
@@ -20,16 +19,16 @@ use crate::{
     language::compile::{self, Compiled, Files},
 };
 
-/// What becomes of a lint's findings.
+/// The level of a lint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Level {
-    /// They are not told.
+    /// Not reported.
     Allow,
-    /// They are told, and change nothing.
+    /// A warning.
     Warn,
-    /// They are errors: the file does not serve.
+    /// An error: the file is rejected.
     Deny,
 }
 
@@ -40,25 +39,25 @@ pub struct Levels {
     /// A literal that looks like a key [default: deny]
     #[schemars(example = &"warn")]
     pub literal_key: Option<Level>,
-    /// A joined path that says its version twice, as `/v1/v1` [default: warn]
+    /// A joined path that repeats its version, as in `/v1/v1` [default: warn]
     #[schemars(example = &"deny")]
     pub doubled_path: Option<Level>,
     /// Plain `http://` to another machine [default: warn]
     #[schemars(example = &"deny")]
     pub plain_http: Option<Level>,
-    /// A rule that can never fire, since another one goes before it [default: warn]
+    /// A rule that can never apply, since another one precedes it [default: warn]
     #[schemars(example = &"deny")]
     pub dead_rule: Option<Level>,
     /// An endpoint that no test covers [default: warn]
     #[schemars(example = &"allow")]
     pub untested_endpoint: Option<Level>,
-    /// A catch-all that widens the allowlist [default: warn]
+    /// A catch-all path that widens the allowlist [default: warn]
     #[schemars(example = &"deny")]
     pub catch_all: Option<Level>,
     /// A gateway that no endpoint can be reached through [default: warn]
     #[schemars(example = &"allow")]
     pub unreachable_gateway: Option<Level>,
-    /// `headers.pass` lets through what the engine removes [default: warn]
+    /// `headers.pass` passes headers that tollgate removes by default [default: warn]
     #[schemars(example = &"allow")]
     pub header_pass: Option<Level>,
 }
@@ -78,7 +77,7 @@ impl Levels {
         }
     }
 
-    /// The findings as bad as the levels say.
+    /// Sets the severity of findings by the levels, and drops those that are allowed.
     pub fn apply(&self, found: impl IntoIterator<Item = Diagnostic>) -> Vec<Diagnostic> {
         let level = |mut one: Diagnostic| {
             one.severity = match self.of(one.code) {
@@ -93,7 +92,7 @@ impl Levels {
     }
 }
 
-/// What a text says that looks like a key: in comments, and in files that cannot be parsed, too.
+/// Likely keys in a text, also in comments and in files that cannot be parsed.
 pub fn literals(file: &Arc<str>, text: &str) -> Vec<Diagnostic> {
     let help = "let it stand in the environment or a file, `key = { env = \"...\", secret = true }` under `[vars]`, or in the caller's credentials, as `{secret}`; one that was real is to be revoked";
     let one = |range: Range<usize>| {
@@ -102,7 +101,7 @@ pub fn literals(file: &Arc<str>, text: &str) -> Vec<Diagnostic> {
     secret_scan::find(text).into_iter().take(MAX_FINDINGS + 1).map(one).collect()
 }
 
-/// What files and providers say, each for itself. What is said of a provider stands in its own file.
+/// The findings of each file and each provider by itself. Findings about a provider are in its own file.
 pub fn each(files: &Files, compiled: &Compiled) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for parsed in files.providers.values().chain(files.presets.values()).flatten() {
@@ -120,7 +119,7 @@ pub fn each(files: &Files, compiled: &Compiled) -> Vec<Diagnostic> {
     found
 }
 
-/// The gateways that none of the providers names.
+/// The gateways that no provider uses.
 pub fn unused_gateways<'p>(
     files: &Files,
     providers: impl Iterator<Item = &'p compile::Provider>,

@@ -1,4 +1,4 @@
-//! The `[[auth]]` table as written: which credential an entry uses, and the keys of each kind.
+//! The `[[auth]]` table as written: the credential of an entry, and the keys of each kind of authentication.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -6,17 +6,17 @@ use serde_json::json;
 
 use super::headers;
 
-/// How one credential field goes into the request.
+/// An entry of `auth`: puts the credential of one field into the request.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// The field of the credentials section.
     #[schemars(example = &"apiKey")]
     pub field: String,
-    /// A glob on the secret: the entry is passed over if it does not match.
+    /// A glob on the secret. If it does not match, the next entry is tried.
     #[schemars(example = &"sk-oat*")]
     pub r#match: Option<String>,
-    /// The headers it sets; `{secret}` is the secret, or an `oauth2` field's access token.
+    /// The headers to set. `{secret}` is the secret, or the access token of an `oauth2` field. Templates over vars.
     #[schemars(example = json!({ "authorization": "Bearer {secret}" }))]
     pub(super) set: headers::Syntax,
 }

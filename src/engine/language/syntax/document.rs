@@ -1,7 +1,7 @@
-//! The files as they are written: one struct per table, every field optional that a file may leave out.
-//! The comments here are the reference of the language: they become the schema's descriptions.
+//! The documents of provider, gateway and api files: one struct per table. A key that a file may leave out is an `Option`.
 //!
-//! Nothing is decided here; what the values mean is `compile`'s.
+//! The doc comments of keys are the reference of the language: they become the descriptions in `schema/*.json`, which
+//! editors show. Values are not checked here beyond their types. Read next: `compile`, which gives them a meaning.
 
 use std::collections::BTreeMap;
 
@@ -11,87 +11,90 @@ use serde_json::json;
 
 use crate::language::auth::syntax::Auth;
 
-/// Name to text.
+/// A table of strings.
 pub type StringMap = BTreeMap<String, String>;
 
-/// A provider: one upstream API, its allowed endpoints, and how a request to it is rewritten.
-/// The file's stem is its name. Presets have the same keys.
+/// A provider: one upstream API, its allowed endpoints, and the rules that rewrite requests to it.
+/// The stem of the file is its name. Presets have the same keys.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tollgate provider")]
 pub struct Provider {
-    /// The version of this language that the file is written in.
+    /// The version of the language that the file is written in.
     #[schemars(example = 1, range(min = 1, max = 1))]
     pub language: Option<u32>,
-    /// The provider's name for people.
+    /// The display name.
     #[schemars(example = &"Example AI")]
     pub title: Option<String>,
-    /// A preset, `presets/<name>.toml`, that supplies what this file leaves out. A top-level table written
-    /// here replaces the preset's whole; endpoints are merged by name.
+    /// The preset, `presets/<name>.toml`, that supplies the keys which this file leaves out. A top-level table written here
+    /// replaces the preset's table as a whole. Endpoints are merged by name, and within an endpoint key by key.
     #[schemars(example = &"example-preset")]
     pub extends: Option<String>,
-    /// In a preset: whether it is the one that a new file extends unless another is named. One at most says `true`.
+    /// In a preset: `true` makes it the preset of new files (`tollgate new` without `--extends`). At most one preset can be
+    /// the default.
     #[schemars(example = true)]
     pub default: Option<bool>,
-    /// Where the upstream's paths start: scheme, host, and a base path if it has one. A template over vars.
+    /// The base URL of the upstream: scheme, host and an optional base path. A template over vars.
     #[schemars(example = &"https://api.example.com")]
     pub base_url: Option<String>,
-    /// Where client paths start. `{provider}` stands for the provider's name.
+    /// The prefix of all client paths. `{provider}` is the name of the provider.
     #[schemars(example = &"/proxy/{provider}")]
     pub path_prefix: Option<String>,
-    /// How pages group the provider.
+    /// The group of the provider on pages.
     #[schemars(example = &"additional")]
     pub group: Option<String>,
-    /// Where a person gets a key.
+    /// The page where users get an API key.
     #[schemars(example = &"https://example.com/keys")]
     pub keys_url: Option<String>,
     /// The upstream's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
-    /// Headers that browsers may send beyond `Content-Type`, `Authorization` and `x-api-key`.
+    /// CORS: headers that browsers may send, besides `Content-Type`, `Authorization` and `x-api-key`.
     #[schemars(example = json!(["example-version"]))]
     pub cors_headers: Option<Vec<String>>,
-    /// Named values from the environment or a file: the only place where either is read.
+    /// Named values from environment variables or secret files. Nothing else in a file reads either.
     #[schemars(example = example_vars())]
     pub vars: Option<BTreeMap<String, Var>>,
-    /// Where this provider's own clients put a gateway token, beside `Authorization` and `x-api-key`.
+    /// Further token locations: where clients of this provider may put their gateway token, besides `Authorization` and
+    /// `x-api-key`.
     #[schemars(example = json!({ "headers": ["x-example-key"] }))]
     pub caller: Option<Caller>,
-    /// Where a caller's credentials for this provider are stored.
+    /// The credentials that users store for this provider.
     #[schemars(example = json!({ "section": "providers.{provider}" }))]
     pub credentials: Option<Credentials>,
-    /// How a credential goes into the request: the first entry whose field is stored and usable wins.
-    /// No entry at all: no credential is needed.
+    /// Authentication at the upstream. The first entry whose field is stored, usable and matches is applied. A provider
+    /// without entries needs no credential.
     #[schemars(example = example_auth())]
     pub auth: Option<Vec<Auth>>,
-    /// The allowed endpoints by name; `false` removes the preset's endpoint of that name.
+    /// The allowed endpoints by name. `false` removes the preset's endpoint of that name.
     #[schemars(example = example_endpoint())]
     pub endpoint: Option<BTreeMap<String, EndpointEntry>>,
-    /// What happens to the request's headers, at every endpoint.
+    /// Rules for request headers at every endpoint.
     #[schemars(example = json!({ "default": { "api-version": "1" } }))]
     pub headers: Option<Headers>,
-    /// Upstream gateways, `gateways/<name>.toml`, through which the provider can be reached.
+    /// Upstream gateways, `gateways/<name>.toml`, that requests can go through.
     #[schemars(example = example_gateway())]
     pub gateway: Option<BTreeMap<String, GatewayUse>>,
-    /// Overlays on the finished request. Those whose `when` vars are all set apply, in the file's order.
+    /// Overlays on the finished request, such as an outbound proxy. Those whose `when` vars are all set apply, in order.
     #[schemars(example = json!([{ "url": "{egress_url}?target={url|urlencode}" }]))]
     pub egress: Option<Vec<Egress>>,
-    /// Rules on the upstream's answer; the first that matches applies.
+    /// Rules that replace responses of the upstream. The first that matches applies.
     #[schemars(example = example_response())]
     pub response: Option<Vec<Response>>,
-    /// How long to wait for the upstream.
+    /// Timeouts of upstream requests.
     #[schemars(example = json!({ "first_byte": "600s" }))]
     pub timeouts: Option<Timeouts>,
-    /// How much a request may carry.
+    /// Limits of requests.
     #[schemars(example = json!({ "max_body": "256MiB" }))]
     pub limits: Option<Limits>,
-    /// A token of a vendor's shape, for clients that insist on one.
+    /// A gateway token in the format of a vendor, for clients that accept no other.
     #[schemars(example = json!({ "path": "/auth/example-token" }))]
     pub paste_token: Option<PasteToken>,
-    /// What a page's "try it" calls.
+    /// The request that the "try it" button of a page sends.
     #[schemars(example = json!({ "endpoint": "chat" }))]
     pub probe: Option<Probe>,
-    /// The file's own tests: a request in, what goes upstream out. No network, no environment, no clock.
+    /// Tests of the file: a client's request, and the expected upstream request or response. They use no network, no
+    /// environment and no clock.
     #[schemars(example = example_test())]
     pub test: Option<Vec<Test>>,
 }
@@ -101,104 +104,106 @@ pub struct Provider {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tollgate gateway")]
 pub struct Gateway {
-    /// The version of this language that the file is written in.
+    /// The version of the language that the file is written in.
     #[schemars(example = 1, range(min = 1, max = 1))]
     pub language: Option<u32>,
-    /// The gateway's name for people.
+    /// The display name.
     #[schemars(example = &"Example Gateway")]
     pub title: String,
     /// The gateway's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
-    /// Where the gateway's paths start. A template over its vars.
+    /// The base URL of the gateway. A template over its vars.
     #[schemars(example = &"https://gateway.example.com/v1/{account}")]
     pub base_url: String,
-    /// The gateway's vars; it is active when all of them are set.
+    /// The vars of the gateway. It is active when all of them are set.
     #[schemars(example = example_vars())]
     pub vars: BTreeMap<String, Var>,
-    /// What the gateway changes in the request's headers.
+    /// Changes to the headers of requests through the gateway.
     #[schemars(example = json!({ "set": { "x-gateway-token": "{token}" } }))]
     pub headers: Option<Overlay>,
-    /// The file's own tests; each brings its provider in `[test.provider]`.
+    /// Tests of the file. Each has a provider of its own in `[test.provider]`.
     #[schemars(example = example_test())]
     pub test: Option<Vec<Test>>,
 }
 
-/// A wire format: how it says that something went wrong.
+/// An api: the error format of a wire format.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tollgate api")]
 pub struct Api {
-    /// The version of this language that the file is written in.
+    /// The version of the language that the file is written in.
     #[schemars(example = 1, range(min = 1, max = 1))]
     pub language: Option<u32>,
-    /// The format's name for people.
+    /// The display name.
     #[schemars(example = &"Example chat")]
     pub title: String,
     /// The format's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
-    /// The shape of an error.
+    /// The format of an error.
     #[schemars(example = json!({ "body": { "message": "{message}" } }))]
     pub error: ErrorShape,
-    /// The file's own tests; each brings its provider in `[test.provider]`.
+    /// Tests of the file. Each has a provider of its own in `[test.provider]`.
     #[schemars(example = example_test())]
     pub test: Option<Vec<Test>>,
 }
 
-/// The shape of an api's errors.
+/// The format of errors, so that client libraries understand errors of tollgate itself.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorShape {
-    /// The JSON body. Texts in it are templates over `{message}`, `{code}`, `{type}` and `{request_id}`.
+    /// The JSON body. Its strings are templates over `{message}`, `{code}`, `{type}` and `{request_id}`.
     #[schemars(example = json!({ "message": "{message}" }))]
     pub body: BTreeMap<String, serde_json::Value>,
-    /// What `{type}` stands for, by status; `default` for all others.
+    /// The values of `{type}` by status; `default` for all others.
     #[schemars(example = json!({ "401": "authentication_error", "default": "api_error" }))]
     pub types: Option<StringMap>,
 }
 
-/// A named value from the environment or from a file.
+/// A value from an environment variable or from a secret file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Var {
-    /// The environment variable. Empty counts as unset; `TOLLGATE_*` is refused.
+    /// The environment variable. An empty value counts as unset. `TOLLGATE_*` is rejected.
     #[schemars(example = &"EXAMPLE_TOKEN")]
     pub env: Option<String>,
-    /// A file's name below the secrets directory.
+    /// The name of a file in the secrets directory.
     #[schemars(example = &"example-token")]
     pub file: Option<String>,
-    /// Whether it may be unset. An optional var is used only where a `when` names it.
+    /// `true`: the var may be unset. An optional var can be used only where a `when` names it.
     #[schemars(example = true)]
     pub optional: Option<bool>,
-    /// Whether its value is never shown.
+    /// `true`: the value is never shown.
     #[schemars(example = true)]
     pub secret: Option<bool>,
 }
 
-/// Further places where a client of this provider puts its gateway token.
+/// Further token locations: where clients of this provider may put their gateway token. tollgate removes them from every
+/// request, on every route.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Caller {
-    /// Headers, looked at in this order after `Authorization` and `x-api-key`.
+    /// Headers, checked in this order after `Authorization` and `x-api-key`.
     #[schemars(example = json!(["x-example-key"]))]
     pub headers: Option<Vec<String>>,
-    /// Query parameters, looked at last.
+    /// Query parameters, checked last.
     #[schemars(example = json!(["key"]))]
     pub query: Option<Vec<String>>,
 }
 
-/// A section of the caller's credentials.
+/// A section of the credentials that users store.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
-    /// Where the section stands in the credentials document. `{provider}` stands for the provider's name.
+    /// The path of the section in the credentials document; `providers.{provider}` by default. `{provider}` is the name of
+    /// the provider.
     #[schemars(example = &"providers.{provider}")]
     pub section: Option<String>,
-    /// Other providers that use the same section; each names the others.
+    /// The other providers that use the section. Each of them must list all the others.
     #[schemars(example = json!(["example-login"]))]
     pub shared_with: Option<Vec<String>>,
-    /// The section's fields.
+    /// The fields of the section.
     #[schemars(example = json!([{ "label": "API key", "name": "apiKey" }]))]
     pub field: Option<Vec<Field>>,
 }
@@ -210,47 +215,47 @@ pub struct Field {
     /// The field's name in the credentials document.
     #[schemars(example = &"apiKey")]
     pub name: String,
-    /// What pages call it.
+    /// The label of the field on pages.
     #[schemars(example = &"API key")]
     pub label: Option<String>,
-    /// What pages say below it.
+    /// The hint below the field on pages.
     #[schemars(example = &"starts with sk-")]
     pub hint: Option<String>,
-    /// What pages show in the empty field.
+    /// The placeholder of the empty field on pages.
     #[schemars(example = &"sk-...")]
     pub placeholder: Option<String>,
-    /// What is stored: a `secret` (the default) or an `oauth2` login.
+    /// The kind of credential: a `secret` (the default) or an `oauth2` login.
     #[schemars(example = &"secret")]
     pub kind: Option<FieldKind>,
-    /// `oauth2`: where a login is refreshed.
+    /// `oauth2`: the token endpoint that refreshes a login.
     #[schemars(example = &"https://auth.example.com/oauth/token")]
     pub token_url: Option<String>,
-    /// `oauth2`: the client's id at the token endpoint.
+    /// `oauth2`: the client id at the token endpoint.
     #[schemars(example = &"app_123")]
     pub client_id: Option<String>,
-    /// `oauth2`: the grant. Only `refresh_token` is known.
+    /// `oauth2`: the grant. Only `refresh_token` is supported.
     #[schemars(example = &"refresh_token")]
     pub grant: Option<Grant>,
-    /// `oauth2`: how long before it expires a login is refreshed.
+    /// `oauth2`: a login is refreshed this long before it expires; `300s` by default.
     #[schemars(example = &"300s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub refresh_before: Option<String>,
-    /// `oauth2`: JSON pointers into what a user pastes, by the name of what stands there.
+    /// `oauth2`: JSON pointers into the document that a user pastes, for `accessToken`, `refreshToken` and `expiresAt`.
     #[schemars(example = json!({ "accessToken": "/tokens/access_token" }))]
     pub paste: Option<StringMap>,
 }
 
-/// The kinds of stored fields.
+/// The kinds of credential fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum FieldKind {
-    /// A text such as an API key.
+    /// A string such as an API key.
     Secret,
     /// An OAuth 2.0 login.
     Oauth2,
 }
 
-/// The grants of RFC 6749 by which a login is kept alive.
+/// The grants of RFC 6749 that refresh a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -259,7 +264,7 @@ pub enum Grant {
     RefreshToken,
 }
 
-/// An endpoint, or `false` to remove the preset's.
+/// An endpoint, or `false` to remove the preset's endpoint.
 #[derive(Debug, Clone)]
 pub enum EndpointEntry {
     /// `false`.
@@ -268,42 +273,41 @@ pub enum EndpointEntry {
     Table(Box<Endpoint>),
 }
 
-/// One allowed method and path.
+/// An endpoint: one allowed method and path.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// The method, in capitals.
     #[schemars(example = &"POST")]
     pub method: Option<Method>,
-    /// The path below the prefix. A segment may hold a capture, `{model}` or `{model}:generate`; `{rest...}`
-    /// as the last one takes all that follows.
+    /// The path below the prefix. A segment may hold one capture, as `{model}` or `{model}:generate`. `{rest...}` as the last
+    /// segment captures all that follow.
     #[schemars(example = &"/v1/chat/completions")]
     pub path: Option<String>,
-    /// Further whole client paths, with the same captures.
+    /// Further client paths, written in full, with the same captures.
     #[schemars(example = json!(["/v1/chat/completions"]))]
     pub aliases: Option<Vec<String>>,
-    /// The path at the upstream, below the base path; the same as `path` if left out. A template over captures
-    /// and vars.
+    /// The path at the upstream, below the base path; the same as `path` by default. A template over captures and vars.
     #[schemars(example = &"/chat/completions")]
     pub upstream_path: Option<String>,
-    /// The wire format, `apis/<name>.toml`: how faults are shaped.
+    /// The wire format, `apis/<name>.toml`, which defines the format of errors.
     #[schemars(example = &"chat-completions")]
     pub api: Option<String>,
-    /// What happens to the query.
+    /// Rules for the query.
     #[schemars(example = json!({ "remove": ["beta"] }))]
     pub query: Option<Query>,
-    /// What happens to the request's headers, at this endpoint, after the provider's rules.
+    /// Rules for request headers at this endpoint. They apply after the provider's rules.
     #[schemars(example = json!({ "remove": ["x-debug"] }))]
     pub headers: Option<Headers>,
-    /// How long to wait for the upstream, at this endpoint.
+    /// Timeouts of upstream requests at this endpoint.
     #[schemars(example = json!({ "first_byte": "60s" }))]
     pub timeouts: Option<Timeouts>,
-    /// Rules on the upstream's answer, at this endpoint, before the provider's.
+    /// Rules that replace responses at this endpoint. They precede the provider's rules.
     #[schemars(example = example_response())]
     pub response: Option<Vec<Response>>,
 }
 
-/// The methods that an endpoint may have.
+/// The method of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[schemars(inline)]
@@ -317,215 +321,216 @@ pub enum Method {
     Delete,
 }
 
-/// What happens to the query, in this order. All else passes as sent.
+/// Rules for the query, applied in this order. Other parameters pass unchanged.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
-    /// Names that never go up.
+    /// Parameters to remove.
     #[schemars(example = json!(["beta"]))]
     pub remove: Option<Vec<String>>,
-    /// Added if the client sent none of that name.
+    /// Parameters to add if the client sent none of that name.
     #[schemars(example = json!({ "api-version": "2024-10-21" }))]
     pub default: Option<StringMap>,
-    /// Replaces what the client sent.
+    /// Parameters to set. They replace those of the client.
     #[schemars(example = json!({ "alt": "sse" }))]
     pub set: Option<StringMap>,
 }
 
-/// What happens to headers, in this order.
+/// Rules for request headers, applied in this order.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Headers {
-    /// Lets through what the engine strips: forwarding and client-address headers, `cf-*`, `origin`, `referer`.
+    /// Headers to pass that tollgate removes by default: forwarding and client-address headers, `cf-*`, `origin`, `referer`.
     #[schemars(example = json!(["x-forwarded-for"]))]
     pub pass: Option<Vec<String>>,
-    /// Names or globs that never go up.
+    /// Headers to remove, as names or globs.
     #[schemars(example = json!(["x-debug-*"]))]
     pub remove: Option<Vec<String>>,
-    /// Added if the client sent none.
+    /// Headers to add if the client sent none of that name. Templates as in `set`.
     #[schemars(example = json!({ "api-version": "1" }))]
     pub default: Option<StringMap>,
-    /// Set, whatever the client sent. Templates over vars; at an endpoint also over its captures.
+    /// Headers to set. They replace those of the client. Templates over vars, and at an endpoint over its captures.
     #[schemars(example = json!({ "x-source": "gateway" }))]
     pub set: Option<StringMap>,
 }
 
-/// What a gateway or an egress changes in the headers.
+/// Changes of a gateway or an egress to the headers.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Overlay {
-    /// Names or globs that do not go this way.
+    /// Headers to remove, as names or globs.
     #[schemars(example = json!(["x-real-ip"]))]
     pub remove: Option<Vec<String>>,
-    /// Headers set on this way.
+    /// Headers to set. Templates over vars.
     #[schemars(example = json!({ "x-proxy-auth": "Bearer {token}" }))]
     pub set: Option<StringMap>,
 }
 
-/// How the provider is reached through a gateway.
+/// The way to the provider through a gateway.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayUse {
-    /// Taken from the front of the upstream path, base path included; it must fit every endpoint.
+    /// The prefix to remove from the upstream path, base path included. It must be a prefix of every endpoint's path.
     #[schemars(example = &"/base/v1")]
     pub strip: Option<String>,
-    /// The path below the gateway's base URL. `{path}` is the upstream path less `strip`.
+    /// The path below the base URL of the gateway. `{path}` is the upstream path without `strip`.
     #[schemars(example = &"/example{path}")]
     pub path: String,
-    /// Vars of this file that must be set too.
+    /// Vars of this file that must also be set.
     #[schemars(example = json!(["custom_gateway"]))]
     pub when: Option<Vec<String>>,
-    /// Which gateway is used when several are active: the lowest.
+    /// The rank among active gateways: the lowest is used. Required if several can be active.
     #[schemars(example = 1, range(min = i32::MIN, max = i32::MAX))]
     pub order: Option<i32>,
 }
 
-/// An overlay on the finished request.
+/// An overlay on the finished request: another URL, or changes to the headers.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
-    /// Vars that must all be set for it to apply.
+    /// Vars that must all be set for the overlay to apply.
     #[schemars(example = json!(["egress_url"]))]
     pub when: Option<Vec<String>>,
-    /// Where the request goes instead; `{url}` is the upstream URL. At most one active egress has it.
+    /// The URL to send the request to instead. `{url}` is the upstream URL. At most one active egress can have it.
     #[schemars(example = &"{egress_url}?target={url|urlencode}")]
     pub url: Option<String>,
-    /// What changes in the headers.
+    /// Changes to the headers.
     #[schemars(example = json!({ "remove": ["x-real-ip"] }))]
     pub headers: Option<Overlay>,
 }
 
-/// A rule on the upstream's answer.
+/// A rule that replaces responses of the upstream.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Response {
-    /// The answers it applies to.
+    /// The responses that it replaces.
     #[schemars(example = json!({ "content_type": "text/html*" }))]
     pub when: ResponseWhen,
-    /// What the client gets instead.
+    /// The response to the client.
     #[schemars(example = serde_json::json!({ "status": 502, "message": "{host} refused this" }))]
     pub reply: Reply,
 }
 
-/// Which answers a rule applies to: all that is named must hold.
+/// The responses that a rule replaces. All conditions must hold.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResponseWhen {
-    /// The answer's status.
+    /// The status of the response.
     #[schemars(example = 403, range(min = 200, max = 599))]
     pub status: Option<u16>,
-    /// A glob on the answer's content type.
+    /// A glob on the content type of the response.
     #[schemars(example = &"text/html*")]
     pub content_type: Option<String>,
 }
 
-/// An answer of tollgate's own, in the error shape of the endpoint's api.
+/// An error response in the format of the endpoint's `api`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reply {
     /// The status.
     #[schemars(example = 502, range(min = 400, max = 599))]
     pub status: u16,
-    /// The message. `{host}` is the `base_url`'s host, `{provider}` the provider's name.
+    /// The message. `{host}` is the host of `base_url`, `{provider}` the name of the provider.
     #[schemars(example = &"Upstream {host} blocked this request (403).")]
     pub message: String,
 }
 
-/// How long to wait, as a number and `ms`, `s`, `m` or `h`.
+/// Timeouts, each a number and `ms`, `s`, `m` or `h`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// For name lookup, connection and TLS together.
+    /// The timeout of DNS lookup, connection and TLS handshake together; `10s` by default.
     #[schemars(example = &"10s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub connect: Option<String>,
-    /// From the last progress of the request's upload to the head of the answer.
+    /// The timeout from the last progress of the upload to the head of the response; `600s` by default.
     #[schemars(example = &"600s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub first_byte: Option<String>,
-    /// Between two pieces of the answer; not counted while the client does not read.
+    /// The timeout between two pieces of the response; `300s` by default. It does not run while the client does not read.
     #[schemars(example = &"300s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub idle: Option<String>,
 }
 
-/// How much a request may carry.
+/// Limits of requests.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// The largest request body, as a number and `B`, `KiB`, `MiB` or `GiB`.
+    /// The greatest size of a request body, a number and `B`, `KiB`, `MiB` or `GiB`; `256MiB` by default.
     #[schemars(example = &"256MiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
     pub max_body: Option<String>,
 }
 
-/// A token of a vendor's shape. It holds nothing real and serves only this provider's routes.
+/// A gateway token in the format of a vendor's token. Its claims are not real, and it is valid only on the routes of this
+/// provider.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasteToken {
-    /// The self-service path that makes one, below `/auth/`.
+    /// The path, below `/auth/`, where users get a token.
     #[schemars(example = &"/auth/example-token")]
     pub path: String,
-    /// The answer's key that holds the token.
+    /// The key of the response that holds the token.
     #[schemars(example = &"pasteToken")]
     pub reply: String,
-    /// What is said when the caller has stored no login.
+    /// The error message for callers without a stored login.
     #[schemars(example = &"no login is stored: add one first")]
     pub missing: String,
-    /// The token's claims. A table `{ gen = "uuid" | "hex24" | "now", prefix = "..." }` is generated.
+    /// The claims of the token. The value of a table `{ gen = "uuid" | "hex24" | "now", prefix = "..." }` is generated.
     #[schemars(example = json!({ "sub": "gateway-proxy" }))]
     pub claims: BTreeMap<String, serde_json::Value>,
 }
 
-/// What a page's "try it" calls.
+/// The request that the "try it" button of a page sends.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// An endpoint's name.
+    /// The name of the endpoint.
     #[schemars(example = &"chat")]
     pub endpoint: String,
-    /// The request's JSON body.
+    /// The JSON body of the request.
     #[schemars(example = json!({ "model": "example-1" }))]
     pub body: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// A test of the file: a request in, what goes upstream out.
+/// A test of the file: a client's request, and the expected upstream request or response.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
-    /// What it shows.
+    /// The name of the test.
     #[schemars(example = &"the caller's key")]
     pub name: String,
-    /// In a preset, gateway or api: the provider that uses it, named `fixture`.
+    /// In a preset, gateway or api: a provider that uses it. Its name is `fixture`.
     #[schemars(example = json!({ "title": "Fixture" }))]
     pub provider: Option<Box<Provider>>,
-    /// The vars that are set, by name; a gateway's in a table of its name. All others are unset.
+    /// The vars that are set. Those of a gateway are in a table of its name. All others are unset.
     #[schemars(example = json!({ "egress_url": "https://egress.example.com" }))]
     pub vars: Option<BTreeMap<String, VarValue>>,
-    /// The client's request, as an authenticated caller sends it.
+    /// The request of an authenticated client.
     #[schemars(example = json!({ "path": "/proxy/example/v1/models" }))]
     pub request: TestRequest,
-    /// The caller's stored credentials, by field; an `oauth2` field by its access token.
+    /// The stored credentials of the caller, by field. The value of an `oauth2` field is its access token.
     #[schemars(example = json!({ "apiKey": "secret" }))]
     pub credentials: Option<StringMap>,
-    /// What the upstream answers.
+    /// The response of the upstream.
     #[schemars(example = json!({ "status": 200 }))]
     pub answer: Option<TestAnswer>,
-    /// What must come of it.
+    /// The expected result.
     #[schemars(example = json!({ "url": "https://api.example.com/v1/models" }))]
     pub expect: Expect,
 }
 
-/// A var's value in a test, or a gateway's vars.
+/// The value of a var in a test, or the vars of a gateway.
 #[derive(Debug, Clone)]
 pub enum VarValue {
     /// A value.
     Text(String),
-    /// The vars of the gateway of this name.
+    /// The vars of a gateway.
     Gateway(StringMap),
 }
 
-/// A client's request in a test.
+/// The request of a client in a test.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestRequest {
-    /// The method; `GET` if left out.
+    /// The method; `GET` by default.
     #[schemars(example = &"POST")]
     pub method: Option<String>,
     /// Path and query.
@@ -536,7 +541,7 @@ pub struct TestRequest {
     pub headers: Option<StringMap>,
 }
 
-/// An upstream's answer in a test.
+/// The response of the upstream in a test.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestAnswer {
@@ -548,40 +553,40 @@ pub struct TestAnswer {
     pub headers: Option<StringMap>,
 }
 
-/// What must come of a test; what is left out is not looked at.
+/// The expected result of a test. Properties that are left out are not checked.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
-    /// The whole URL that is called.
+    /// The URL of the upstream request.
     #[schemars(example = &"https://api.example.com/v1/models")]
     pub url: Option<String>,
     /// The method of the upstream request.
     #[schemars(example = &"POST")]
     pub method: Option<String>,
-    /// Headers of the upstream request that must be there, with their values.
+    /// Headers that the upstream request must have, with their values.
     #[schemars(example = json!({ "authorization": "Bearer secret" }))]
     pub headers: Option<StringMap>,
-    /// Names or globs of headers that must not go up.
+    /// Headers, as names or globs, that the upstream request must not have.
     #[schemars(example = json!(["cf-*", "x-api-key"]))]
     pub absent: Option<Vec<String>>,
-    /// The status that the client gets: of a fault, a reply rule, or the answer.
+    /// The status of the response to the client.
     #[schemars(example = 401, range(min = 200, max = 599))]
     pub status: Option<u16>,
-    /// The message that the client gets from a fault or a reply rule.
+    /// The message of an error response to the client.
     #[schemars(example = &"No API key configured for example")]
     pub message: Option<String>,
-    /// The stable code of the fault that the client gets.
+    /// The stable code of an error response to the client.
     #[schemars(example = &"credential_missing")]
     pub code: Option<String>,
-    /// The JSON body that the client gets of a fault or a reply rule. The request's id in it is `test`.
+    /// The JSON body of an error response to the client. The id of the request in it is `test`.
     #[schemars(example = json!({ "error": { "message": "no key" } }))]
     pub body: Option<BTreeMap<String, serde_json::Value>>,
-    /// The gateway token that is found in the client's request.
+    /// The gateway token found in the client's request.
     #[schemars(example = &"client-token")]
     pub token: Option<String>,
 }
 
-// === impl EndpointEntry and VarValue: two shapes, told apart by type ===
+// === impl EndpointEntry and VarValue: untagged, distinguished by JSON type ===
 
 impl<'de> Deserialize<'de> for EndpointEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -642,7 +647,7 @@ impl JsonSchema for VarValue {
     }
 }
 
-// === examples that are more than a literal ===
+// === examples with several keys ===
 
 fn example_vars() -> serde_json::Value {
     serde_json::json!({ "token": { "env": "EXAMPLE_TOKEN", "optional": true, "secret": true } })

@@ -1,6 +1,7 @@
-//! The files as written: `parse` turns a text into a typed document, and tells everything that is wrong
-//! with its form: syntax, unknown keys, types, values out of range. Shape only: what the values mean is
-//! `compile`'s. Pure: it is handed the text and never touches a file.
+//! Syntax: [`parse`] turns a TOML text into a typed document, and reports all errors of form: syntax, unknown keys, wrong
+//! types, values out of range.
+//!
+//! Form only: `compile` gives the values a meaning. Reads no files. Read next: `document`, the keys of the language.
 
 mod document;
 mod policy;
@@ -22,26 +23,26 @@ pub use policy::*;
 pub use schema::{Checker, Draft, FileKind, schema, schema_text, toml_key};
 pub use spans::{Spans, pointer_step};
 
-/// The version of the language that this tollgate knows.
+/// The version of the language that this tollgate supports.
 pub const LANGUAGE: u32 = 1;
 
-/// A document together with where each of its keys and values stands.
+/// A document with the locations of its keys and values.
 #[derive(Debug)]
 pub struct Parsed<T> {
-    /// The file as it is shown.
+    /// The file's path as shown to the user.
     pub file: Arc<str>,
     /// The document.
     pub document: T,
-    /// Places by JSON pointer.
+    /// Locations by JSON pointer.
     pub spans: Spans,
 }
 
-/// A file that was there: parsed, or what can be told of it all the same.
+/// A file: its document, or the outline of a file with errors of form.
 pub type Slot<T> = Result<Parsed<T>, Outline>;
 
 /// A document that has a schema.
 pub trait Document: DeserializeOwned {
-    /// The schema, and the check against it.
+    /// The schema, ready to check documents.
     fn checker() -> &'static Checker;
 }
 
@@ -69,15 +70,15 @@ impl Document for Policy {
     }
 }
 
-/// Parses one file. The document is there only if nothing is wrong with the form.
+/// Parses a file. A file with errors of form has an outline instead of a document.
 pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnostic>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
     if !errors.is_empty() {
         let known = spans.unwrap_or_default();
-        let told = toml_errors::diagnose(file, text, &errors, &known);
-        return (Err(outline(&value)), told);
+        let errors = toml_errors::diagnose(file, text, &errors, &known);
+        return (Err(outline(&value)), errors);
     }
     let spans = match spans {
         Ok(spans) => spans,
@@ -94,14 +95,14 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     match T::deserialize(&value).or_else(|_| serde_json::from_value(whole(value))) {
         Ok(document) => (Ok(Parsed { file: file.clone(), document, spans }), found),
         Err(error) => {
-            // The schema is made from the same types, so that this is a value that no schema can tell apart.
+            // The schema is generated from the same types, so that only values that no schema can reject get here.
             found.push(Diagnostic::new(Code::BadValue, Location::file(file), error.to_string()));
             (Err(Outline::default()), found)
         }
     }
 }
 
-/// A document with `1` for `1.0`: to a schema both are integers.
+/// The document with `1` for `1.0`: a schema takes both for integers.
 fn whole(value: Value) -> Value {
     match value {
         Value::Object(map) => map.into_iter().map(|(key, value)| (key, whole(value))).collect(),
@@ -116,7 +117,7 @@ fn whole(value: Value) -> Value {
     }
 }
 
-/// All that is wrong with a text as TOML.
+/// Checks that a text is TOML; the error is all findings.
 pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new());
@@ -126,20 +127,20 @@ pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     spans.map(drop).map_err(|too_much| vec![too_much])
 }
 
-/// What can be told of a provider file that has errors of form.
+/// The readable part of a provider file with errors of form.
 #[derive(Debug, Clone, Default)]
 pub struct Outline {
     /// The preset that it extends.
     pub extends: Option<String>,
-    /// Where its client paths start.
+    /// The prefix of its client paths.
     pub path_prefix: Option<String>,
-    /// Which credentials section it uses and with whom, without the fields.
+    /// Its credentials section and `shared_with`, without the fields.
     pub credentials: Option<Credentials>,
-    /// Where its clients put a token.
+    /// Its token locations.
     pub caller: Option<Caller>,
 }
 
-/// The outline of a document, however broken.
+/// The outline of a document with any errors.
 fn outline(value: &Value) -> Outline {
     let text_at = |key: &str| text_of(value.get(key)?);
     let credentials = value.get("credentials").map(|table| Credentials {
@@ -162,8 +163,8 @@ fn texts_of(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(text_of).collect()
 }
 
-/// Two branches of a schema can say of one value that its type is wrong, and an enumeration that it is none of its
-/// values: once is enough.
+/// Two branches of a schema can both report the wrong type of one value, and an enumeration also its value. Keeps one
+/// finding.
 fn deduplicate(found: &mut Vec<Diagnostic>) {
     found.sort_by(|a, b| (&a.at, a.code).cmp(&(&b.at, b.code)));
     found.dedup_by(|b, a| {
@@ -171,7 +172,7 @@ fn deduplicate(found: &mut Vec<Diagnostic>) {
     });
 }
 
-/// A file for a newer tollgate gets one clear sentence, not a list of the keys that this one lacks.
+/// A file for a newer tollgate gets one clear finding instead of one for each key that this tollgate lacks.
 fn newer_language(file: &Arc<str>, value: &Value, spans: &Spans) -> Option<Diagnostic> {
     let wanted = value.get("language")?.as_u64()?;
     (wanted > u64::from(LANGUAGE)).then(|| {

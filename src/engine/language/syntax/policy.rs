@@ -1,7 +1,7 @@
-//! `policy.toml`: what has to hold of all provider files together, as it is written. The comments here are its
-//! reference: they become the schema's descriptions.
+//! The document of `policy.toml`: rules for all provider files together. The doc comments of keys are its reference: they
+//! become the descriptions in the schema.
 //!
-//! Nothing is decided here; whether the files keep to it is `prove`'s.
+//! Rules are not checked here. Read next: `tools/prove`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,122 +9,122 @@ use serde_json::json;
 
 use super::Method;
 
-/// A policy: rules that all providers keep, whatever is set. It stands beside the providers directory.
+/// A policy: rules that hold for all providers, whatever the values of vars. The file is next to the providers directory.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tollgate policy")]
 pub struct Policy {
-    /// The version of this language that the file is written in.
+    /// The version of the language that the file is written in.
     #[schemars(example = 1)]
     pub language: Option<u32>,
-    /// Where stored credentials may go.
+    /// The origins that stored credentials may be sent to.
     #[schemars(example = example_credentials())]
     pub credentials: Option<Vec<CredentialsRule>>,
-    /// Which endpoints there may be.
+    /// The endpoints that providers may have.
     #[schemars(example = example_endpoints())]
     pub endpoints: Option<Vec<EndpointsRule>>,
-    /// Which tests every provider has to have.
+    /// The tests that every provider must have.
     #[schemars(example = json!([{ "name": "what is refused is tested" }]))]
     pub tests: Option<Vec<TestsRule>>,
-    /// Nothing is called over plain `http://`.
+    /// No plain `http://`.
     #[schemars(example = json!([{ "name": "no plain http" }]))]
     pub https: Option<Vec<HttpsRule>>,
-    /// Which headers never go to an upstream.
+    /// The headers that are never sent upstream.
     #[schemars(example = example_headers())]
     pub headers: Option<Vec<HeadersRule>>,
 }
 
-/// The credentials of some sections reach only these origins.
+/// Credentials of some sections are sent only to these origins.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialsRule {
-    /// What the rule is called when it is broken.
+    /// The name of the rule, for messages.
     #[schemars(example = &"keys go to their vendors alone")]
     pub name: String,
-    /// The sections, as globs; all if left out.
+    /// The sections, as globs; all by default.
     #[schemars(example = json!(["providers.example"]))]
     pub sections: Option<Vec<String>>,
-    /// The only origins, as globs on `https://host` or `https://host:port`. A var stands as `{name}`: what it may hold is not
-    /// known, so that only `*` and its own name match it.
+    /// The allowed origins, as globs on `https://host` or `https://host:port`. A var is written `{name}`. Its value is
+    /// unknown, so that only `*` and its own name match it.
     #[schemars(example = json!(["https://api.example.com", "https://{region}.example.com", "{egress_url}"]))]
     pub origins: Vec<String>,
-    /// The providers that the rule does not hold for, as globs.
+    /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
     pub except: Option<Vec<String>>,
 }
 
-/// There is no endpoint but of these methods and below these paths.
+/// Endpoints have only these methods and client paths.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointsRule {
-    /// What the rule is called when it is broken.
+    /// The name of the rule, for messages.
     #[schemars(example = &"nothing is deleted")]
     pub name: String,
-    /// The only methods; all if left out.
+    /// The allowed methods; all by default.
     #[schemars(example = json!(["GET", "POST"]))]
     pub methods: Option<Vec<Method>>,
-    /// The only client paths, as globs; all if left out. A capture is matched by `*` alone.
+    /// The allowed client paths, as globs; all by default. Only `*` matches a capture.
     #[schemars(example = json!(["/proxy/*"]))]
     pub paths: Option<Vec<String>>,
-    /// The providers that the rule does not hold for, as globs.
+    /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
     pub except: Option<Vec<String>>,
 }
 
-/// Every provider has a test for each of its refusals.
+/// Every provider has a test for each of these refusals.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestsRule {
-    /// What the rule is called when it is broken.
+    /// The name of the rule, for messages.
     #[schemars(example = &"what is refused is tested")]
     pub name: String,
-    /// The refusals; `credential_missing` and `route_not_found` if left out. One that a provider cannot come to needs
-    /// no test there.
+    /// The refusals; `credential_missing` and `route_not_found` by default. A provider needs no test for a refusal that it
+    /// cannot produce.
     #[schemars(example = json!(["credential_missing"]))]
     pub refusals: Option<Vec<Refusal>>,
-    /// The providers that the rule does not hold for, as globs.
+    /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
     pub except: Option<Vec<String>>,
 }
 
-/// What a provider answers instead of its upstream.
+/// An error response instead of the upstream's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// The caller has stored no key that the provider can use.
+    /// The caller has stored no credential that the provider can use.
     CredentialMissing,
     /// The path or the method is not allowed.
     RouteNotFound,
-    /// A rule on answers replaces the upstream's.
+    /// A response rule replaces the upstream's response.
     ResponseRule,
 }
 
-/// Nothing is called over plain `http://`.
+/// Requests use no plain `http://`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpsRule {
-    /// What the rule is called when it is broken.
+    /// The name of the rule, for messages.
     #[schemars(example = &"no plain http")]
     pub name: String,
-    /// Origins that may be called all the same, as globs; a var stands as `{name}`.
+    /// Exempt origins, as globs. A var is written `{name}`.
     #[schemars(example = json!(["http://127.0.0.1:*", "{egress_url}"]))]
     pub allow: Option<Vec<String>>,
-    /// The providers that the rule does not hold for, as globs.
+    /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
     pub except: Option<Vec<String>>,
 }
 
-/// These headers never go to an upstream, whoever set them.
+/// These headers are never sent upstream, neither by a client nor by a file.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeadersRule {
-    /// What the rule is called when it is broken.
+    /// The name of the rule, for messages.
     #[schemars(example = &"nobody learns where a client is")]
     pub name: String,
     /// The headers, as globs on names.
     #[schemars(example = json!(["x-forwarded-*", "forwarded"]))]
     pub never: Vec<String>,
-    /// The providers that the rule does not hold for, as globs.
+    /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
     pub except: Option<Vec<String>>,
 }

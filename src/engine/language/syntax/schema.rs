@@ -1,5 +1,5 @@
-//! The JSON schemas, generated from the document types, and the check of a document against them, with
-//! each finding told in the words of someone who writes TOML.
+//! JSON schemas, generated from the document types, and the validation of documents against them. Findings use the terms
+//! of TOML, not those of JSON Schema.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,16 +16,16 @@ use crate::base::{
     suggest::{backticked, nearest},
 };
 
-/// What a schema's `$id` starts with.
+/// The prefix of a schema's `$id`.
 const ID: &str = "urn:tollgate:schema:";
 const ID_DRAFT_07: &str = "urn:tollgate:schema:draft-07:";
 
-/// The drafts of JSON Schema in which schemas are written.
+/// The drafts of JSON Schema that schemas are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draft {
     /// Draft 2020-12: the current one.
     Current,
-    /// Draft-07, for editors that know no later one.
+    /// Draft-07, for editors that support no later one.
     Seven,
 }
 
@@ -38,7 +38,7 @@ pub enum FileKind {
     Gateway,
     /// `providers.d/apis/*.toml`.
     Api,
-    /// `policy.toml`, beside `providers.d`.
+    /// `policy.toml`, next to `providers.d`.
     Policy,
 }
 
@@ -46,7 +46,7 @@ impl FileKind {
     /// All kinds.
     pub const ALL: &'static [Self] = &[Self::Provider, Self::Gateway, Self::Api, Self::Policy];
 
-    /// The stem of the schema's file.
+    /// The stem of the schema file.
     pub fn stem(self) -> &'static str {
         match self {
             Self::Provider => "provider",
@@ -91,7 +91,7 @@ impl Checker {
         &self.schema
     }
 
-    /// The schema as it stands in a file: indented, with a final newline.
+    /// The schema as the text of a file: indented, with a final newline.
     pub fn text(&self, draft: Draft) -> String {
         let text = match draft {
             Draft::Current => serde_json::to_string_pretty(&self.schema),
@@ -102,15 +102,15 @@ impl Checker {
         text
     }
 
-    /// All that is wrong with the form of a document.
+    /// All errors of form of a document.
     pub(super) fn check(&self, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
         let errors = self.validator.iter_errors(document);
         errors.flat_map(|error| diagnose(&self.schema, &error, spans, file)).take(MAX_FINDINGS + 1).collect()
     }
 }
 
-/// A schema (JSON Schema, draft 2020-12) of a type, with the `null` that serde takes for an absent value left
-/// out: TOML has none, and editors would offer it.
+/// The schema (JSON Schema, draft 2020-12) of a type. Without the `null` that serde accepts for an absent value: TOML has
+/// none, and editors would offer it.
 fn generate<T: schemars::JsonSchema>() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.untagged_enum_variant_titles = false);
@@ -120,8 +120,7 @@ fn generate<T: schemars::JsonSchema>() -> Value {
     schema
 }
 
-/// Gives the schema an `$id`, and a title to all that has none, for editors to show; what a reader looks for
-/// first comes first.
+/// Adds an `$id`, and titles where there are none, since editors show them. Moves the important keywords to the front.
 fn name(schema: &mut Value) {
     let stem = schema["title"].as_str().and_then(|title| title.rsplit(' ').next()).unwrap_or_default();
     let id = Value::from(format!("{ID}{stem}"));
@@ -164,7 +163,7 @@ fn lead(schema: &mut Map<String, Value>, keys: &[&str]) {
     }
 }
 
-/// A key or a type in words: `first_byte` and `FirstByte` are `First byte`.
+/// The title of a key or a type: `first_byte` and `FirstByte` become `First byte`.
 fn title_of(key: &str) -> String {
     let mut title = String::new();
     for letter in key.chars() {
@@ -180,8 +179,7 @@ fn title_of(key: &str) -> String {
     title
 }
 
-/// The same schema in draft-07, for editors that know no later one. Of what stands beside a reference such an
-/// editor sees nothing, so that the reference goes one level down.
+/// The schema in draft-07. That draft ignores the siblings of a `$ref`, so that the reference moves into an `allOf`.
 fn draft_07(schema: &Value) -> Value {
     let mut old = schema.clone();
     if let Value::Object(root) = &mut old {
@@ -219,7 +217,7 @@ pub fn schema(kind: FileKind) -> &'static Value {
     checker(kind).schema()
 }
 
-/// The schema of a kind of file, as it stands under `schema/`.
+/// The schema of a kind of file, as the text of a file under `schema/`.
 pub fn schema_text(kind: FileKind, draft: Draft) -> String {
     checker(kind).text(draft)
 }
@@ -253,7 +251,7 @@ fn simplify(schema: &mut Value) {
                 values.retain(|value| !value.is_null());
             }
             if let Some(Value::String(text)) = map.get_mut("description") {
-                // Lines of a comment are lines of the source alone.
+                // Line breaks of a doc comment have no meaning.
                 *text = text.replace('\n', " ");
             }
             if map.get("default").is_some_and(Value::is_null) {
@@ -266,7 +264,7 @@ fn simplify(schema: &mut Value) {
     }
 }
 
-/// The constants, if the alternatives are nothing else: an `enum` tells a reader more than a `oneOf`.
+/// The constants, if all alternatives are constants: an `enum` is easier to read than a `oneOf`.
 fn all_constants(alternatives: &Value) -> Option<Value> {
     alternatives.as_array()?.iter().map(|alternative| alternative.get("const").cloned()).collect()
 }
@@ -274,10 +272,10 @@ fn all_constants(alternatives: &Value) -> Option<Value> {
 fn diagnose(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
     let pointer = error.instance_path().to_string();
     let value_at = || spans.value(file, &pointer);
-    // The keyword's schema, for what it allows and for its examples.
+    // The schema of the failed keyword, for its limits and examples.
     let owner = error.schema_path().to_string();
     let owner = owner.rfind('/').and_then(|slash| schema.pointer(&owner[..slash]));
-    let name = place(&pointer);
+    let name = described(&pointer);
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
@@ -333,8 +331,8 @@ fn diagnose(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &A
     }
 }
 
-/// The place in words: the file, a key, or an entry of an array.
-fn place(pointer: &str) -> String {
+/// The value at a pointer in words: the file, a key, or an entry of an array.
+fn described(pointer: &str) -> String {
     let mut steps = pointer.rsplit('/');
     let last = steps.next().unwrap_or_default();
     match (last.parse::<usize>(), steps.next()) {
@@ -344,7 +342,7 @@ fn place(pointer: &str) -> String {
     }
 }
 
-/// `root` is the file's schema, where the key does not stand at the top of the file.
+/// `root`: the schema of the file, if the key is not at its top level.
 fn unknown_key(
     at: crate::base::diag::Location,
     key: &str,
@@ -355,7 +353,7 @@ fn unknown_key(
         .and_then(|owner| owner.get("properties")?.as_object())
         .map(|properties| properties.keys().map(String::as_str).collect())
         .unwrap_or_default();
-    // A name that tables have too may have been meant for another one of them.
+    // A name that tables have too may belong to another table.
     let of_table = |root: &Value| {
         let types = root.get("$defs").and_then(Value::as_object).into_iter().flatten();
         let mut tables = types.filter(|(name, _)| *name != "Provider");
@@ -377,7 +375,7 @@ fn with_help(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
     }
 }
 
-/// What refers to the type whose keyword is evaluated at `path`: its example fits the place better than the type's.
+/// The schema with the reference to the type whose keyword is evaluated at `path`. Its example fits better than the type's.
 fn referrer<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
     let above = path.strip_suffix("/$ref/type")?;
     above.split('/').skip(1).try_fold(root, |schema, step| match step {
@@ -386,7 +384,7 @@ fn referrer<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
-/// `for example ...`, in TOML, from the schema's own example.
+/// `for example: ...` in TOML, from an example of the schema.
 fn example(root: &Value, owner: Option<&Value>) -> Option<String> {
     example_of(root, owner).map(|example| format!("for example: {example}"))
 }
@@ -399,7 +397,7 @@ fn example_of(root: &Value, owner: Option<&Value>) -> Option<String> {
     Some(inline_toml(example))
 }
 
-/// A JSON value as TOML on one line.
+/// A JSON value as inline TOML.
 fn inline_toml(value: &Value) -> String {
     match value {
         Value::Object(map) => {
@@ -414,7 +412,7 @@ fn inline_toml(value: &Value) -> String {
     }
 }
 
-/// A key as TOML writes it.
+/// A key in TOML, quoted if needed.
 pub fn toml_key(key: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { format!("{key:?}") }

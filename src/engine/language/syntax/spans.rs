@@ -1,5 +1,5 @@
-//! Where each key and value of a TOML document stands, by JSON pointer (RFC 6901), and the document as
-//! JSON, which is what schemas speak of.
+//! The locations of the keys and values of a TOML document, by JSON pointer (RFC 6901), and the document as JSON, for the
+//! check against a schema.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -8,23 +8,23 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::diag::{Code, Diagnostic, Location};
 
-/// The longest key, in bytes: pointers repeat the keys above them, as often as there are keys below.
+/// The greatest length of a key in bytes: the pointer of every nested key repeats it.
 const MAX_KEY_BYTES: usize = 256;
 
-/// The most bytes that all pointers of a document may have together, far more than any real file needs.
+/// The greatest total length of all pointers of a document in bytes, far more than any real file needs.
 const MAX_POINTER_BYTES: usize = 16 << 20;
 
-/// Places of keys and values by JSON pointer.
+/// Locations of keys and values by JSON pointer.
 #[derive(Debug, Default)]
 pub struct Spans(HashMap<String, (Range<usize>, Range<usize>)>);
 
 impl Spans {
-    /// Whether the document has something there.
+    /// True if the document has a value at the pointer.
     pub fn has(&self, pointer: &str) -> bool {
         self.0.contains_key(pointer)
     }
 
-    /// The pointer as the document spells it, whatever the case of its letters.
+    /// The pointer in the spelling of the document, found ignoring case.
     pub fn spelt(&self, pointer: &str) -> Option<&str> {
         self.0.keys().map(String::as_str).find(|known| known.eq_ignore_ascii_case(pointer))
     }
@@ -34,12 +34,12 @@ impl Spans {
         self.0.get(pointer).map(|(key, _)| key.clone())
     }
 
-    /// The key at `pointer`, or the nearest one above it.
+    /// The key at `pointer`, or at its nearest parent.
     pub fn key(&self, file: &Arc<str>, pointer: &str) -> Location {
         Location::new(file, self.nearest(pointer).map_or(0..0, |(key, _)| key.clone()))
     }
 
-    /// The value at `pointer`, or the nearest key above it.
+    /// The value at `pointer`, or the key of its nearest parent.
     pub fn value(&self, file: &Arc<str>, pointer: &str) -> Location {
         match self.0.get(pointer) {
             Some((_, value)) => Location::new(file, value.clone()),
@@ -58,13 +58,13 @@ impl Spans {
     }
 }
 
-/// One step of a JSON pointer, escaped.
+/// A key as a step of a JSON pointer, escaped.
 pub fn pointer_step(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The document as JSON, with the places of all it holds. What JSON cannot say is a diagnostic. If the keys are
-/// too much, the document has no more than what came before, and the error is the only thing to say of it.
+/// The document as JSON, with the locations of its keys and values. A value that JSON cannot represent is a diagnostic. If
+/// the keys exceed a bound, the document is cut there, and the error is its only finding.
 pub fn walk(
     file: &Arc<str>,
     table: &DeTable<'_>,
@@ -106,7 +106,7 @@ impl Walker<'_> {
         Value::Object(map)
     }
 
-    /// Keeps the places of a key and its value; its pointer, unless there are too many.
+    /// Adds the locations of a key and its value. Returns the pointer, unless the bound is exceeded.
     fn keep(&mut self, above: &str, step: &str, key: Range<usize>, value: Range<usize>) -> Option<String> {
         self.pointer_bytes += above.len() + 1 + step.len();
         if self.pointer_bytes > MAX_POINTER_BYTES {
@@ -147,7 +147,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Tells of a value that JSON cannot say, and goes on with the nearest that it can.
+    /// Reports a value that JSON cannot represent, and returns a substitute.
     fn refuse(&mut self, pointer: &str, what: &str, instead: Value) -> Value {
         let at = self.spans.value(self.file, pointer);
         self.found.push(Diagnostic::new(Code::WrongType, at, format!("this is {what}")));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::base::diag::Sources;
 
-/// What `parse` says of a provider file, one line a finding: `code line:column message | help`.
+/// The findings of `parse`, one a line: `code line:column message | help`.
 fn findings<T: Document>(text: &str) -> String {
     let file: Arc<str> = "x.toml".into();
     let mut sources = Sources::default();
@@ -65,7 +65,7 @@ fn keys_have_a_bound() {
     let long = "k".repeat(257);
     check(&format!("title = \"x\"\n{long}.a = 1"), "TG013 2:1 a key of more than 256 bytes");
     check(&format!("title = \"x\"\nvars.{long}.env = \"A\""), "TG013 2:6 a key of more than 256 bytes");
-    // A megabyte of which each pointer would be a copy of what is above it.
+    // A megabyte in which every pointer would repeat a long key.
     let huge: String = std::iter::once(format!("[\"{}\"]\n", "k".repeat(400 << 10)))
         .chain((0..80_000).map(|index| format!("{index}=1\n")))
         .collect();
@@ -80,18 +80,18 @@ fn keys_have_a_bound() {
     check(&wide, "");
 }
 
-/// Documents near the shape of a schema, out of the bytes that chance gives: mostly right, now and then wrong.
-struct Near<'b> {
+/// Generates documents from random bytes that mostly conform to a schema.
+struct RandomDocument<'b> {
     root: &'b serde_json::Value,
     bytes: std::slice::Iter<'b, u8>,
 }
 
-impl Near<'_> {
+impl RandomDocument<'_> {
     fn byte(&mut self) -> usize {
         self.bytes.next().copied().map_or(0, usize::from)
     }
 
-    /// One time in `n`.
+    /// True once in `n` times.
     fn once_in(&mut self, n: usize) -> bool {
         self.byte() % n == n - 1
     }
@@ -184,7 +184,7 @@ impl Near<'_> {
     }
 }
 
-/// What an editor says by the schemas, in either draft, is what `parse` says of the shape.
+/// An editor that validates by the schemas, in either draft, accepts the same documents as `parse`.
 #[test]
 fn schemas_and_parse_agree() {
     use proptest::prelude::*;
@@ -199,8 +199,8 @@ fn schemas_and_parse_agree() {
                     |kind: &FileKind| [Draft::Current, Draft::Seven].map(|draft| validator(*kind, draft));
                 FileKind::ALL.iter().map(both).collect()
             });
-        let mut near = Near { root: schema(kind), bytes: bytes.iter() };
-        let text = near.pairs(schema(kind), 0).join("\n");
+        let mut document = RandomDocument { root: schema(kind), bytes: bytes.iter() };
+        let text = document.pairs(schema(kind), 0).join("\n");
         let (slot, found) = parse::<T>(&"x.toml".into(), &text);
         assert_eq!(slot.is_ok(), found.is_empty(), "{text}");
         let table: toml::Table = text.parse().unwrap();
@@ -210,7 +210,7 @@ fn schemas_and_parse_agree() {
             let good = editor.is_valid(&document) && no_date;
             assert_eq!(good, found.is_empty(), "{found:#?}\n{text}");
         }
-        // Each finding has a place of its own, none is told of the file as such.
+        // Each finding has a location of its own, not that of the whole file.
         for one in found.iter().filter(|one| one.code == Code::BadValue) {
             assert_ne!(one.at.end, 0, "{one:?}\n{text}");
         }

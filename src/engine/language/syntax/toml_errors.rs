@@ -63,7 +63,7 @@ impl Flaw {
         matches!(self, Self::UnclosedList | Self::UnclosedInline)
     }
 
-    /// Whether the parser reports this on the first line after something that is never closed.
+    /// True if the parser reports this on the first line after an unclosed bracket.
     fn is_lost(self) -> bool {
         matches!(self, Self::MissingComma | Self::MissingInlineKey)
     }
@@ -216,7 +216,7 @@ fn in_text(flaw: Flaw, line: &str) -> Option<Explanation> {
     }
 }
 
-/// The last line that opens more than it closes, without being a table's header.
+/// The last line, other than a table's header, that opens more brackets than it closes.
 fn open_above(before: &str) -> Option<Range<usize>> {
     let mut end = before.len();
     for line in before.split_inclusive('\n').rev() {
