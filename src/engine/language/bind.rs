@@ -1,8 +1,8 @@
-//! A provider under given vars: which gateway and which egresses are active, and every template reduced to
-//! what only a request can fill in. What comes out is what the request path runs on: a `bind::Provider`
-//! cannot be inactive, incomplete or unsendable but for what the request itself brings.
+//! Binding: fills the values of vars into a provider. Chooses the active gateway and egresses, and resolves every template
+//! as far as possible without a request.
 //!
-//! Pure: where the values come from is the caller's (`load`, or a file's own test).
+//! Requests run on the result: a `bind::Provider` is complete, and all its values can be sent. Reads neither environment
+//! nor files: the caller supplies the values (`files`, or a file's own test). Read next: `parts`, the bound types.
 
 mod fill;
 mod origins;
@@ -35,14 +35,13 @@ pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
     path.get(start as usize..end as usize).unwrap_or_default()
 }
 
-/// Where a var is declared: in the provider's file, or in that of a gateway.
+/// The file that declares a var: none is the provider's, otherwise that of a gateway.
 pub type VarOwner<'a> = Option<&'a FileName>;
 
-/// A var's value, if it is set. The error is a fragment.
+/// The value of a var, if it is set. The error is a fragment.
 pub type Lookup = Result<Option<String>, String>;
 
-/// Binds a provider to the values that `value` has for its vars and those of its gateways. Unset and empty
-/// are the same.
+/// Binds a provider to the values of its vars and of its gateways' vars. An empty value counts as unset.
 pub fn bind(
     provider: &compile::Provider,
     value: impl Fn(VarOwner<'_>, &str, &Var) -> Option<String>,
@@ -50,8 +49,8 @@ pub fn bind(
     try_bind(provider, |owner, name, var| Ok(value(owner, name, var)))
 }
 
-/// Binds a provider to values that have to be read first. One that cannot be read is not unset: what hangs on
-/// it, a gateway or an egress, would be passed by.
+/// Binds a provider to values that may be unreadable. An unreadable value is an error and does not count as unset:
+/// otherwise requests would bypass the gateway or egress that depends on it.
 pub fn try_bind(
     provider: &compile::Provider,
     value: impl Fn(VarOwner<'_>, &str, &Var) -> Lookup,
@@ -66,7 +65,7 @@ struct Binder<'a, F> {
     found: Vec<Diagnostic>,
 }
 
-/// The values that are set, of one owner.
+/// The values of the vars of one file that are set.
 type VarValues = BTreeMap<String, SetVar>;
 
 /// A var's value.
@@ -83,8 +82,8 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     fn provider(&mut self, provider: &compile::Provider) -> Option<Provider> {
         let set = self.values(None, &provider.vars);
         for (name, var) in &provider.vars {
-            let told = self.found.iter().any(|one| one.at == var.at);
-            if !var.value.optional && !told && !set.contains_key(name) {
+            let reported = self.found.iter().any(|one| one.at == var.at);
+            if !var.value.optional && !reported && !set.contains_key(name) {
                 let message = format!("var `{name}` is not set: {}", source_of(&var.value));
                 let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
                 self.found.push(diagnostic.help("set it and start again, or mark the var `optional`"));
@@ -123,7 +122,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             }
         }
         let wrap = egress.as_ref().map(|egress: &EgressUrl| &provider.egress[egress.index]);
-        // Origins are shown to people, and secrets are not.
+        // Origins are shown to users: no secret may occur in them.
         let base_url = &provider.base_url.value;
         let shown = if filler.is_secret(base_url) {
             origins::written(base_url, &provider.vars)
@@ -180,7 +179,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         set
     }
 
-    /// The gateway to use, with its values.
+    /// The active gateway with the lowest order, and the values of its vars.
     fn active_gateway<'g>(
         &mut self,
         uses: &'g [GatewayUse],
@@ -206,7 +205,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         active.into_iter().min_by_key(|(one, _)| one.order)
     }
 
-    /// A base URL's origin and its path, without a slash at the end.
+    /// The origin and the path of a base URL, without a trailing slash.
     fn base(
         &mut self,
         url: &compile::Located<ProviderTemplate>,
@@ -371,13 +370,13 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     }
 }
 
-/// Where the upstream's paths lie, and the gateway in front of them with its origin and base path.
+/// The base path of the upstream, and the active gateway with its origin and base path.
 struct UpstreamBase<'a> {
     base_path: &'a str,
     via: Option<&'a (&'a GatewayUse, (Origin, String))>,
 }
 
-/// The paste token, with the login that goes into requests, or else the only one that there is.
+/// The paste token, with the first login that an `auth` entry uses, or else the first login.
 fn paste_token(provider: &compile::Provider) -> Option<PasteToken> {
     let fields = provider.section.iter().flat_map(|section| &section.fields).map(|field| &field.value);
     let is_login = |field: &&syntax::Field| field.kind == Some(syntax::FieldKind::Oauth2);
@@ -387,7 +386,7 @@ fn paste_token(provider: &compile::Provider) -> Option<PasteToken> {
     Some(PasteToken { spec: provider.paste_token.as_ref()?.value.clone(), field })
 }
 
-/// Every header name that the file sets somewhere, active or not.
+/// All headers that the file sets anywhere, also in inactive gateways and egresses.
 pub fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
     let rules = provider.endpoints.iter().map(|endpoint| &endpoint.headers.set);
     let rules = rules.chain([&provider.headers.set]);

@@ -1,6 +1,7 @@
-//! `DeclaredFields`: which credentials the provider files declare and where each may go, so that a mistyped one is
-//! refused with a hint instead of being stored where nothing looks for it, and a stored one is bound to where
-//! the files lead today.
+//! The credential fields that provider files declare, each with its kind and its allowed origins.
+//!
+//! A misspelt section or field is rejected with a suggestion: nothing would ever read it. A stored credential is bound to
+//! the origins that the files define at that time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +18,10 @@ use crate::{
     language::{bind, compile, syntax},
 };
 
-/// How long before it expires a login is refreshed, where the file does not say.
+/// A login is refreshed this long before it expires, if the file has no `refresh_before`.
 const REFRESH_BEFORE: Duration = Duration::from_mins(5);
 
-/// What a field holds.
+/// The kind of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldKind {
     /// A plain secret.
@@ -29,57 +30,57 @@ pub enum FieldKind {
     OAuth2(OAuth),
 }
 
-/// How a login is taken in, and kept alive.
+/// The keys of an OAuth login: import and refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth {
-    /// JSON pointers into what users paste: `accessToken`, `refreshToken`, `expiresAt` to pointer.
+    /// JSON pointers into the document that users paste, by `accessToken`, `refreshToken` and `expiresAt`.
     pub paste: BTreeMap<String, String>,
-    /// Where it is refreshed.
+    /// The token endpoint.
     pub token_url: String,
-    /// The client's id there.
+    /// The client id at the token endpoint.
     pub client_id: String,
-    /// How long before it expires it is refreshed.
+    /// The login is refreshed this long before it expires.
     pub refresh_before: Duration,
 }
 
 /// A field that a file declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// What it holds.
+    /// Its kind.
     pub kind: FieldKind,
-    /// Where what it holds may go: the origins of all providers that send it, and its token endpoint's. Sorted.
+    /// The origins that its credential may be sent to: those of all providers that send it, and of the token endpoint. Sorted.
     pub origins: Vec<String>,
 }
 
-/// The fields that there are, by section and name.
+/// All declared fields, by section and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeclaredFields(pub BTreeMap<String, BTreeMap<String, Field>>);
 
 /// A field that no provider file declares.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UnknownField {
-    /// No file has such a section.
+    /// No file declares the section.
     #[error("no provider file has credentials in the section `{section}`{hint}")]
     Section {
         /// The section.
         section: String,
-        /// The nearest, and all that there are.
+        /// The most similar name, and all names.
         hint: String,
     },
-    /// The section has no such field.
+    /// No file declares the field in the section.
     #[error("the section `{section}` has no field `{field}`{hint}")]
     Field {
         /// The section.
         section: String,
         /// The field.
         field: String,
-        /// The nearest, and all that there are.
+        /// The most similar name, and all names.
         hint: String,
     },
 }
 
 impl DeclaredFields {
-    /// The fields of all these providers.
+    /// The fields of these providers.
     pub fn of<'p>(providers: impl IntoIterator<Item = &'p bind::Provider>) -> Self {
         let mut known = Self::default();
         for provider in providers {
@@ -117,7 +118,7 @@ impl DeclaredFields {
 }
 
 impl Field {
-    /// A field as declared, that no provider sends yet.
+    /// A field as declared, without the origins of providers.
     fn of(declared: &syntax::Field) -> Self {
         match (declared.kind, &declared.token_url) {
             (Some(syntax::FieldKind::Oauth2), Some(token_url)) => {
@@ -133,14 +134,14 @@ impl Field {
                 let origins = oauth.origin().into_iter().collect();
                 Self { kind: FieldKind::OAuth2(oauth), origins }
             }
-            // Without a token endpoint it does not compile.
+            // A login without a token endpoint does not compile.
             (Some(_) | None, _) => Self { kind: FieldKind::Plain, origins: Vec::new() },
         }
     }
 }
 
 impl OAuth {
-    /// Its token endpoint's origin, as it stands among the field's.
+    /// The origin of its token endpoint, as one of the field's origins.
     pub fn origin(&self) -> Option<String> {
         Origin::split(&self.token_url).ok().map(|(origin, _)| origin.to_string())
     }
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
     use crate::{base::name::FileName, language::compile::Files};
 
-    /// The fields of the files `(name, text)`.
+    /// The fields declared by the files `(name, text)`.
     fn known(files: &[(&str, &str)]) -> DeclaredFields {
         let mut all = Files::default();
         for (name, text) in files {
@@ -190,7 +191,7 @@ mod tests {
     const SEND: &str = "set = { authorization = \"{secret}\" }";
 
     #[test]
-    fn a_field_goes_where_those_lead_that_send_it() {
+    fn a_field_has_the_origins_of_the_providers_that_send_it() {
         let file = |host: &str, fields: &str, auth: &str| {
             format!(
                 "base_url = \"https://{host}.example.com\"\ncredentials = {{ section = \"s\", field = [{fields}] }}\nauth = [{auth}]"
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_named_with_the_nearest() {
+    fn unknown_fields_come_with_a_suggestion() {
         let file = format!("base_url = \"https://x.example.com\"\ncredentials.field = [{KEY}]");
         let known =
             known(&[("demo", &file), ("example", &format!("{file}\ncredentials.section = \"example\""))]);

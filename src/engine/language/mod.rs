@@ -1,7 +1,7 @@
-//! The language of provider files: TOML texts become documents ([`syntax`]), documents become providers
-//! ([`compile`]), providers are bound to the values of their vars ([`mod@bind`]). Findings are collected as diagnostics.
+//! The language of provider files. TOML texts become documents ([`syntax`]), documents become providers ([`compile`]),
+//! and providers are bound to the values of their vars ([`mod@bind`]). Findings are collected as diagnostics.
 //!
-//! Uses [`base`](crate::base) alone. Knows no request.
+//! Uses [`base`](crate::base) alone. Knows nothing of requests. Read next: `docs/provider-files.md`.
 
 pub mod syntax;
 pub mod auth;

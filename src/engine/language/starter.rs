@@ -1,5 +1,6 @@
-//! The first text of a new provider file: what a preset leaves to say, and two tests. Made of what the preset
-//! says, whatever that is; the caller lets `check` judge it.
+//! The text of a new provider file (`tollgate new`): the keys that a preset leaves out, and two tests.
+//!
+//! Derived from the preset alone. The caller checks the result.
 
 use std::fmt::Write as _;
 
@@ -12,17 +13,17 @@ use crate::{
     },
 };
 
-/// The status of a caller without a credential, and of a path that no endpoint has.
+/// The faults of a missing credential and of an unknown path.
 const REFUSALS: [(u16, &str); 2] = [(401, "credential_missing"), (404, "route_not_found")];
 
-/// What the file's tests call.
+/// The request of the file's tests.
 struct Call {
     method: String,
     path: String,
     url: Option<String>,
 }
 
-/// The text of a provider that extends a preset. The error says why the URL cannot be a base URL.
+/// The text of a provider that extends a preset. The error is the reason why the URL cannot be a base URL.
 pub fn text(
     name: &FileName,
     base_url: &str,
@@ -49,7 +50,7 @@ pub fn text(
         format!("{vars}request = {{ method = {method}, path = {path} }}\n")
     };
     let stored = auth.map(credentials).unwrap_or_default();
-    let _ = write!(text, "\n[[test]]\nname = \"what goes up\"\n{}{stored}", request(&call.path));
+    let _ = write!(text, "\n[[test]]\nname = \"upstream request\"\n{}{stored}", request(&call.path));
     let _ = writeln!(text, "expect = {}", expect(&call, auth, &own));
     let (what, path, (status, code)) = match auth {
         Some(_) => ("no credential", call.path.clone(), REFUSALS[0]),
@@ -60,14 +61,14 @@ pub fn text(
     Ok(text)
 }
 
-/// `acme-ai` is `Acme Ai`.
+/// The title for a name: `Acme Ai` for `acme-ai`.
 fn title(name: &FileName) -> String {
     let words = name.as_str().split('-').filter(|word| !word.is_empty());
     let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
     words.map(capital).collect::<Vec<_>>().join(" ")
 }
 
-/// A call of the first of the preset's endpoints, its captures by their names.
+/// A request to the first endpoint of the preset. The names of captures are their values.
 fn call(preset: &syntax::Provider, base: &str, prefix: &str) -> Option<Call> {
     let whole = |entry: &EndpointEntry| match entry {
         EndpointEntry::Removed => None,
@@ -81,14 +82,14 @@ fn call(preset: &syntax::Provider, base: &str, prefix: &str) -> Option<Call> {
     Some(Call { method, path: format!("{prefix}{}", filled(&path)), url })
 }
 
-/// Whether the upstream's URL can be told from the paths alone.
+/// True if the upstream URL follows from the paths alone.
 fn plain(endpoint: &Endpoint) -> bool {
     let adds = |query: &syntax::Query| query.default.is_some() || query.set.is_some();
     let template = endpoint.upstream_path.as_deref().unwrap_or_default();
     !endpoint.query.as_ref().is_some_and(adds) && !template.contains('{')
 }
 
-/// A secret that the entry takes.
+/// A secret that matches the entry.
 fn secret(auth: &Auth) -> String {
     auth.r#match.as_deref().map_or_else(|| "key".to_owned(), |glob| glob.replace(['*', '?'], "x"))
 }
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_preset_leaves_to_say() {
+    fn the_text_has_what_the_preset_lacks() {
         let start = "title = \"Acme Ai\"\nextends = \"p\"\nbase_url = \"https://a.example/b\"\n";
         check("", "https://A.example:443/b/", &format!("{start}path_prefix = \"/{{provider}}\"\n"));
         check(
@@ -143,7 +144,7 @@ mod tests {
             &format!(
                 "{start}
 [[test]]
-name = \"what goes up\"
+name = \"upstream request\"
 request = {{ method = \"GET\", path = \"/x/acme-ai/v1/model:go/rest\" }}
 expect = {{ url = \"https://a.example/b/v1/model:go/rest\", method = \"GET\" }}
 
@@ -162,7 +163,7 @@ expect = {{ status = 404, code = \"route_not_found\" }}
             &format!(
                 "{start}
 [[test]]
-name = \"what goes up\"
+name = \"upstream request\"
 vars = {{ v = \"value\" }}
 request = {{ method = \"POST\", path = \"/x/a\" }}
 credentials = {{ k = \"sk-x\" }}

@@ -43,7 +43,7 @@ struct Header {
     overridden: bool,
 }
 
-/// The only name in a bound template: the secret.
+/// The only placeholder in a bound template: the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SecretPlaceholder;
 

@@ -1,4 +1,4 @@
-//! Kinds of authentication as requests see them: applied last, and never against a gateway or an egress.
+//! Kinds of authentication in requests: applied last, and overridden by gateway and egress.
 
 use http::{HeaderName, Method, Request};
 use proptest::{prelude::*, sample::subsequence};
@@ -21,7 +21,7 @@ endpoint.get = { method = "GET", path = "/get" }
 gateway.hub = { path = "/g{path}" }
 "#;
 
-/// What became of each header, in order, as `name` and the table of the rule.
+/// The decisions about headers, in order, as the table of the rule, its kind and the name.
 #[derive(Default)]
 struct Steps(Vec<String>);
 

@@ -1,4 +1,4 @@
-//! Templates with their vars filled in, and what the result may be in a host, a path, a query or a header.
+//! Fills vars into templates, and checks the results for use in a host, a path, a query or a header.
 
 use http::{HeaderName, HeaderValue};
 
@@ -7,13 +7,13 @@ use crate::language::compile::{
     self, Part, Placeholder, ProviderTemplate, Resolved, Template, is_dots, percent_encode,
 };
 
-/// Fills in what is known once the vars are.
+/// Fills in vars and `{host}`.
 pub(crate) struct Filler<'a> {
     pub(super) set: &'a VarValues,
     pub(super) host: &'a str,
 }
 
-/// A name that no bound template can hold.
+/// The placeholder type of templates without placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Never {}
 
@@ -34,18 +34,18 @@ impl Filler<'_> {
         })
     }
 
-    /// Whether a secret var stands in a text.
+    /// True if a template holds a secret var.
     pub(super) fn is_secret(&self, text: &ProviderTemplate) -> bool {
         let secret = |var: &str| self.set.get(var).is_some_and(|held| held.secret);
         text.placeholders().any(|name| matches!(name, Placeholder::Var(var) if secret(var)))
     }
 
-    /// For texts whose scope allows vars and the host alone.
+    /// For templates that may hold vars and the host only.
     pub(super) fn vars(&self, text: &ProviderTemplate) -> Template<Never> {
         self.fill(text, |_| Resolved::Text(String::new()))
     }
 
-    /// For texts whose scope allows captures too.
+    /// For templates that may also hold captures.
     pub(super) fn captures(&self, text: &ProviderTemplate) -> Template<u8> {
         self.fill(text, |name| match name {
             Placeholder::Capture(index) => Resolved::Placeholder(*index),
@@ -64,7 +64,7 @@ impl Filler<'_> {
         Auth { field: auth.field.clone(), matches: auth.matches.clone(), kind }
     }
 
-    /// Query values mean what they say: their texts are percent-encoded here, once.
+    /// Literal text in query values is percent-encoded here, once.
     pub(super) fn query(&self, rules: &[(String, ProviderTemplate)]) -> Vec<(String, Template<u8>)> {
         let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/,@".contains(&b);
         let one = |(name, text): &(String, ProviderTemplate)| {
@@ -82,7 +82,7 @@ impl Filler<'_> {
     }
 }
 
-/// The gateway's path with the upstream path in it.
+/// The gateway's path with the upstream path filled in.
 pub(super) fn through(
     base_path: &str,
     written: &ProviderTemplate,
@@ -100,13 +100,13 @@ pub(super) fn through(
     target
 }
 
-/// A header's value that every receiver reads alike.
+/// A header's value, if it is plain ASCII: receivers disagree on other values.
 pub(super) fn sendable(text: &str) -> Result<HeaderValue, ()> {
     HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()).ok_or(())
 }
 
-/// The vars that stand in a URL's host, where text before them has fixed the scheme. A slash in such a value
-/// would end the host early, and the request would go to another one.
+/// The vars in a URL's host, after literal text with the scheme. A slash in such a value would end the host early, and the
+/// request would go to another host.
 pub(super) fn vars_in_host(url: &ProviderTemplate) -> impl Iterator<Item = &str> {
     let starts_with_var = url.leading_text().is_empty();
     let still_in_host = |part: &&Part<Placeholder>| match part {
@@ -124,21 +124,21 @@ pub(super) fn is_labels(value: &str) -> bool {
     value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
-/// A base path: plain characters, no empty and no dot segment inside.
+/// True for a valid base path: plain characters, no empty and no dot segment.
 pub(super) fn good_path(path: &str) -> bool {
     let inner = path.trim_end_matches('/');
     plain(path) && !inner.split('/').skip(1).any(|segment| segment.is_empty() || is_dots(segment))
 }
 
-/// An endpoint's path at the origin: plain characters and no dot segment, whatever its captures hold, which are
-/// never dots themselves.
+/// True for a valid path at the origin: plain characters and no dot segment, for any captures. Captures are never dot
+/// segments.
 pub(super) fn good_target(target: &Template<u8>) -> bool {
     let mut assumed = String::new();
     target.render(&mut assumed, |_| "x");
     plain(&assumed) && !assumed.split('/').any(is_dots)
 }
 
-/// What may stand in a path as it is.
+/// True if all characters may occur in a path.
 fn plain(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b))
 }

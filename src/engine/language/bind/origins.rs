@@ -1,20 +1,20 @@
-//! Where a provider's requests lead, as far as its files decide it: what a stored key is saved for, and what is
-//! held against that on every request.
+//! The origins of a provider's requests, as its files define them. A stored credential is encrypted for the allowed
+//! origins, and every request checks the used ones against them.
 
 use crate::{
     base::origin::Origin,
     language::compile::{self, Part, Placeholder, ProviderTemplate, VarSource, Vars},
 };
 
-/// The origins that a key stored for the provider may go to: the base URL's, and those of its gateways and egresses,
-/// active or not. Sorted.
+/// The origins that a stored credential may be sent to: of the base URL, and of all gateways and egresses, active or not.
+/// Sorted.
 pub(super) fn allowed(provider: &compile::Provider, base: &str) -> Vec<String> {
     let gateways = provider.gateways.iter().map(through);
     let egresses = provider.egress.iter().filter_map(|egress| by_file(egress.url.as_ref()?, &provider.vars));
     sorted([base.to_owned()].into_iter().chain(gateways).chain(egresses))
 }
 
-/// Those that a request goes to: through this gateway, by this egress.
+/// The origins that a request through this gateway and egress reaches. Sorted.
 pub(super) fn used(
     provider: &compile::Provider,
     base: &str,
@@ -37,15 +37,15 @@ fn sorted(origins: impl Iterator<Item = String>) -> Vec<String> {
     origins
 }
 
-/// The origin of an egress's URL, unless vars alone make it: then it is the operator's, and no file's.
+/// The origin of an egress's URL. None if it consists of vars only: then the operator decides it, not a file.
 fn by_file(url: &ProviderTemplate, vars: &Vars) -> Option<String> {
     let origin = written(url, vars);
     let vars_alone = origin.split(['{', '}']).step_by(2).all(str::is_empty);
     (!vars_alone).then_some(origin)
 }
 
-/// A URL's origin with its vars in braces, as what they are read from: a file that comes to read another variable
-/// leads elsewhere. Whatever a file writes before the end of the host is in it.
+/// The origin of a URL with vars as their sources in braces, `{env:NAME}`: a file that reads another variable has another
+/// origin. All text before the end of the host is part of it.
 pub(super) fn written(url: &ProviderTemplate, vars: &Vars) -> String {
     let mut origin = String::new();
     for part in url.parts() {
@@ -57,7 +57,7 @@ pub(super) fn written(url: &ProviderTemplate, vars: &Vars) -> String {
                     None => origin.extend(["{", var, "}"]),
                 }
             }
-            // The upstream URL comes after the host.
+            // `{url}` comes after the host.
             Part::Placeholder { .. } => break,
             Part::Text(text) => {
                 let start = if origin.is_empty() { text.find("://").map_or(0, |at| at + 3) } else { 0 };
@@ -69,6 +69,6 @@ pub(super) fn written(url: &ProviderTemplate, vars: &Vars) -> String {
             }
         }
     }
-    // Without a port that goes without saying.
+    // Removes a default port.
     Origin::split(&origin).map_or(origin.clone(), |(plain, _)| plain.to_string())
 }

@@ -1,4 +1,4 @@
-//! The bound types: what the request path runs on. All that a var can change is settled in them.
+//! The bound types, which requests run on. Vars are filled in.
 
 use std::sync::Arc;
 
@@ -21,72 +21,72 @@ use crate::{
 pub struct Provider {
     /// Its name.
     pub name: FileName,
-    /// Where its client paths start.
+    /// The prefix of its client paths.
     pub prefix: String,
-    /// The `base_url`'s host, as messages name it.
+    /// The host of `base_url`, for messages.
     pub host: String,
-    /// The gateway that is used.
+    /// The active gateway.
     pub gateway: Option<FileName>,
-    /// Where its URLs lead: the base URL's origin or the gateway's.
+    /// The origin of upstream URLs: of the base URL or of the gateway.
     pub origin: Origin,
-    /// Where connections really go, if an egress wraps the URL.
+    /// The URL of the active egress, if one replaces the upstream URL.
     pub egress: Option<EgressUrl>,
-    /// The `Host` header of its requests: the authority that connections go to.
+    /// The `Host` header of its requests: the authority of the connection.
     pub host_header: HeaderValue,
-    /// The origins that a key stored for it may go to, sorted; those of gateways and egresses as they are written.
+    /// The origins that stored credentials may be sent to, sorted. Those of gateways and egresses as written.
     pub allowed: Vec<String>,
-    /// Those of them that its requests go to.
+    /// The allowed origins that its requests reach.
     pub used: Vec<String>,
     /// Its credentials section.
     pub section: Option<Section>,
-    /// How a credential goes in, in order.
+    /// The entries of `auth`, in order.
     pub auth: Vec<Auth>,
-    /// Names that the file sets somewhere: a client's own are removed.
+    /// Headers that the file sets anywhere. The client's own are removed.
     pub claimed: Vec<HeaderName>,
     /// Header rules for every endpoint.
     pub headers: Headers,
-    /// What the gateway, then the egresses do to headers.
+    /// Changes to headers by the gateway, then by the egresses.
     pub overlays: Vec<Overlay>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
-    /// Where its clients may put a token.
+    /// Its further token locations.
     pub caller: compile::TokenLocations,
-    /// The largest request body, in bytes.
+    /// The greatest size of a request body in bytes.
     pub max_body: u64,
     /// Its paste token.
     pub paste_token: Option<PasteToken>,
 }
 
-/// A token of a vendor's shape, and the login that it stands for.
+/// A gateway token in the format of a vendor, and the login that it represents.
 #[derive(Debug)]
 pub struct PasteToken {
-    /// As it is written.
+    /// The table as written.
     pub spec: syntax::PasteToken,
     /// The login's field in the provider's section.
     pub field: String,
 }
 
-/// Where an egress sends requests.
+/// The URL of an egress.
 #[derive(Debug)]
 pub struct EgressUrl {
-    /// Which of the file's egresses it is.
+    /// The index of the egress in the file.
     pub index: usize,
     /// Its origin.
     pub origin: Origin,
-    /// Path and query there; the name stands for the upstream URL.
+    /// Path and query. The placeholder is the upstream URL.
     pub target: Template<UrlPlaceholder>,
 }
 
-/// The only name in a bound egress: the upstream URL.
+/// The only placeholder in a bound egress: the upstream URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UrlPlaceholder;
 
-/// How one field goes into the request.
+/// A bound `[[auth]]` entry.
 #[derive(Debug)]
 pub struct Auth {
     /// The field.
     pub field: String,
-    /// What the secret has to look like.
+    /// A glob that the secret must match.
     pub matches: Option<Glob>,
     /// The kind of authentication.
     pub kind: auth::Bound,
@@ -101,7 +101,7 @@ impl Auth {
     }
 }
 
-/// A header's value: known, or made from the path's captures.
+/// A header's value.
 #[derive(Debug)]
 pub enum Value {
     /// The same for every request.
@@ -113,33 +113,33 @@ pub enum Value {
 /// Header rules.
 #[derive(Debug, Default)]
 pub struct Headers {
-    /// Lets through what the engine strips.
+    /// Headers to pass that the engine removes by default.
     pub pass: Vec<Glob>,
-    /// Removes.
+    /// Headers to remove.
     pub remove: Vec<Glob>,
-    /// Adds where the client sent none.
+    /// Headers to add if the client sent none.
     pub default: Vec<(HeaderName, Value)>,
-    /// Sets.
+    /// Headers to set.
     pub set: Vec<(HeaderName, Value)>,
 }
 
-/// What an overlay belongs to.
+/// The source of an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverlaySource {
-    /// The gateway that is used.
+    /// The active gateway.
     Gateway,
-    /// This one of the file's egresses.
+    /// The egress with this index in the file.
     Egress(usize),
 }
 
-/// What a gateway or an egress does to headers.
+/// Changes of a gateway or an egress to the headers.
 #[derive(Debug)]
 pub struct Overlay {
-    /// Whose it is.
+    /// Its source.
     pub of: OverlaySource,
-    /// Removes.
+    /// Headers to remove.
     pub remove: Vec<Glob>,
-    /// Sets.
+    /// Headers to set.
     pub set: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -159,42 +159,42 @@ pub struct Endpoint {
     pub name: String,
     /// Its method.
     pub method: http::Method,
-    /// The client paths that lead to it.
+    /// Its client paths.
     pub paths: Vec<ClientPath>,
-    /// The path at the origin, gateway and base path included, over captures by index.
+    /// The path at the origin, including gateway and base path. Placeholders are captures by index.
     pub target: Template<u8>,
-    /// What happens to the query.
+    /// Its query rules.
     pub query: Query,
     /// Its header rules.
     pub headers: Headers,
-    /// How long to wait.
+    /// Its timeouts.
     pub timeouts: Timeouts,
-    /// Rules on the answer.
+    /// Its response rules, then those of the provider.
     pub responses: Vec<ResponseRule>,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
 }
 
-/// What happens to the query; texts in values are encoded already.
+/// Rules for the query. Literal text in values is already percent-encoded.
 #[derive(Debug, Default)]
 pub struct Query {
-    /// Names that never go up.
+    /// Parameters to remove.
     pub remove: Vec<String>,
-    /// Added where the client sent none.
+    /// Parameters to add if the client sent none.
     pub default: Vec<(String, Template<u8>)>,
-    /// Replaces what the client sent.
+    /// Parameters to set.
     pub set: Vec<(String, Template<u8>)>,
 }
 
-/// A rule on the upstream's answer.
+/// A rule that replaces responses of the upstream.
 #[derive(Debug)]
 pub struct ResponseRule {
-    /// The answer's status.
+    /// The status of the replaced response.
     pub status: Option<u16>,
-    /// What the answer's content type has to look like, in lower case.
+    /// The content type of the replaced response, in lower case.
     pub content_type: Option<Glob>,
-    /// The status that the client gets.
+    /// The status for the client.
     pub reply_status: http::StatusCode,
-    /// The message that the client gets.
+    /// The message for the client.
     pub message: String,
 }

@@ -6,7 +6,7 @@ use crate::language::{
     syntax,
 };
 
-/// What `bind` says of the provider `demo` under vars `name=value`, or the URL that its endpoint's path leads to.
+/// The findings of `bind` for the provider `demo` with vars `name=value`, or the URL of its endpoint.
 fn bound(text: &str, vars: &[(&str, &str)]) -> String {
     match bind_demo(text, vars) {
         Ok(provider) => {
@@ -192,7 +192,7 @@ fn gateways_and_egresses() {
 }
 
 #[test]
-fn where_a_stored_key_may_go() {
+fn allowed_origins_of_a_stored_credential() {
     let check = |text: &str, vars: &[(&str, &str)], allowed: &[&str], used: &[&str]| {
         let provider = bind_demo(text, vars).unwrap();
         assert_eq!(
@@ -208,7 +208,7 @@ fn where_a_stored_key_may_go() {
     check(region, &[("region", "eu")], &["https://eu.example.com"], &["https://eu.example.com"]);
     let secret = region.replace("\"R\"", "\"R\", secret = true");
     check(&secret, &[("region", "hush")], &["https://{env:R}.example.com"], &["https://{env:R}.example.com"]);
-    // A secret that is read from elsewhere is another one.
+    // A var with another source is another origin, also if its value is secret.
     let elsewhere = secret.replace("\"R\"", "\"S\"");
     check(
         &elsewhere,
@@ -246,7 +246,7 @@ fn where_a_stored_key_may_go() {
     check("{e}/?to={url|urlencode}", "https://eg.example.com", "");
     check("{e}?to={url|urlencode}", "https://eg.example.com", "");
     check("{e}{f}/x", "https://eg", "");
-    // A file that ends the operator's host in its own way leads elsewhere.
+    // A file that appends to the operator's host has an origin of its own.
     check("{e}.evil.example/?to={url|urlencode}", "https://eg.example.com", "{env:E}.evil.example");
     check("{e}{f}.evil.example", "https://eg", "{env:E}{env:F}.evil.example");
     check("{e}:8443/", "https://eg.example.com", "{env:E}:8443");

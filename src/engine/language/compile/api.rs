@@ -1,4 +1,4 @@
-//! Wire formats: the shape of an error, so that a client's own library understands what tollgate says.
+//! Wire formats: the format of errors, so that client libraries understand errors of tollgate itself.
 
 use std::collections::BTreeMap;
 
@@ -30,12 +30,12 @@ pub struct Api {
     default_type: String,
 }
 
-/// What an error says.
+/// The values of an error, for the templates of a format.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorValues<'a> {
     /// The HTTP status.
     pub status: StatusCode,
-    /// For a person.
+    /// The message for a person.
     pub message: &'a str,
     /// The stable code.
     pub code: &'a str,
@@ -65,7 +65,7 @@ enum Word {
 }
 
 impl Api {
-    /// All that it says, as one text: the same for two that say the same.
+    /// A text that is equal for equal formats.
     pub fn shape(&self) -> String {
         format!("{:?} {:?} {:?}", self.error, self.types, self.default_type)
     }
@@ -83,7 +83,7 @@ impl Api {
     }
 }
 
-/// The body of an error where no wire format is known.
+/// The body of an error without a wire format.
 pub(super) fn plain_error_body(words: &ErrorValues<'_>) -> String {
     let kind = match words.status.as_u16() {
         401 => "authentication_error",

@@ -1,11 +1,11 @@
-//! Globs: text in which `*` stands for any run of characters, none included.
+//! Globs: `*` matches any run of characters, also an empty one.
 
 /// A glob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(Box<str>);
 
 impl Glob {
-    /// A glob that matches as written, case included.
+    /// A glob that respects case.
     pub fn new(pattern: &str) -> Self {
         Self(pattern.into())
     }
@@ -15,7 +15,7 @@ impl Glob {
         &self.0
     }
 
-    /// Whether all of `text` matches.
+    /// True if the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut p, mut t) = (0, 0);

@@ -1,8 +1,8 @@
-//! What the files mean: specs become providers whose values cannot be invalid. Templates, patterns, globs,
-//! header names and quantities are parsed here, once, and every reference is followed. What depends on vars
-//! waits for `bind`.
+//! Compilation: documents become providers whose values cannot be invalid. Parses templates, path patterns, globs, header
+//! names and quantities once, merges presets, and resolves references.
 //!
-//! Pure: no file, no environment, no clock. All findings of all files are gathered.
+//! Collects all findings of all files. Values of vars are not known here: `bind` fills them in. Read next: `parts`, the
+//! compiled types; `provider`, which compiles one file.
 
 mod api;
 mod blame;
@@ -34,8 +34,8 @@ pub use provider::{FIXTURE, SourceMap, http_method};
 pub use quantity::{duration, size, span};
 pub use template::{Part, Resolved, Template, percent_encode, urlencode};
 
-/// All files of a directory, parsed. A name whose file has errors of form is there without a document, so
-/// that who refers to it is told so.
+/// All parsed files of a directory. A file with errors of form is present without a document, so that references to it
+/// get a fitting finding.
 #[derive(Debug, Default)]
 pub struct Files {
     /// `*.toml`.
@@ -46,12 +46,12 @@ pub struct Files {
     pub gateways: BTreeMap<FileName, Slot<syntax::Gateway>>,
     /// `apis/*.toml`.
     pub apis: BTreeMap<FileName, Slot<syntax::Api>>,
-    /// `policy.toml`, beside the directory, if there is one; and its file.
+    /// `policy.toml`, next to the directory, with its path.
     pub policy: Option<(Arc<str>, Slot<syntax::Policy>)>,
 }
 
 impl Files {
-    /// The same files without tests of their own.
+    /// Removes the files' own tests.
     pub fn drop_tests(&mut self) {
         let providers = self.providers.values_mut().chain(self.presets.values_mut()).flatten();
         providers.for_each(|one| one.document.test = None);
@@ -60,38 +60,38 @@ impl Files {
     }
 }
 
-/// What a set of files means.
+/// The result of compiling a set of files.
 #[derive(Debug, Default)]
 pub struct Compiled {
     /// The good providers, by name.
     pub providers: Vec<Arc<Provider>>,
     /// The providers whose files have errors.
     pub rejected: Vec<Rejected>,
-    /// The good gateways, apis and presets that have tests of their own, each as the fixtures of its tests.
+    /// The tests of gateways, apis and presets, each with its compiled provider.
     pub fixtures: Vec<(Arc<Provider>, Test)>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// A provider that cannot be served.
+/// A provider that cannot serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     /// Its name.
     pub name: FileName,
-    /// Where its client paths would have started, where that can be read.
+    /// The prefix of its client paths, if readable.
     pub prefix: Option<String>,
-    /// The credentials section that is still its own.
+    /// Its credentials section, which no other provider may take.
     pub sharing: Option<Sharing>,
-    /// Where its clients put a token: it goes to no other provider either.
+    /// Its token locations: its clients' tokens must not reach other providers.
     pub caller: TokenLocations,
 }
 
-/// A credentials section that a provider uses, and the others that it knows of.
+/// A credentials section, and the providers that may share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sharing {
     /// The section.
     pub section: String,
-    /// The providers that may use it too.
+    /// The other providers that may use it.
     pub shared_with: Vec<FileName>,
 }
 
@@ -110,7 +110,7 @@ impl From<&Provider> for Rejected {
     }
 }
 
-/// What the shared files mean.
+/// The compiled shared files. None: the file has errors.
 pub(crate) struct Shared<'a> {
     presets: BTreeMap<FileName, Option<&'a Parsed<syntax::Provider>>>,
     gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
@@ -131,14 +131,14 @@ pub fn compile(files: &Files) -> Compiled {
         let (provider, found) = made.unwrap_or_default();
         findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
         if let Some(mut provider) = provider {
-            // What the policy does not allow is bad, as what its preset does not allow.
+            // The policy is an input like the preset: a provider that breaks it is rejected.
             provider.inputs.extend(files.policy.as_ref().map(|(file, _)| file.clone()));
             compiled.providers.push(Arc::new(provider));
         } else {
             compiled.rejected.push(provider::rejected(name, slot, files));
         }
     }
-    compiled.diagnostics.extend(blame::settle(findings));
+    compiled.diagnostics.extend(blame::attribute(findings));
     compiled.diagnostics.extend(one_default(files));
     for (name, slot) in &files.presets {
         if let Ok(parsed) = slot {
@@ -161,7 +161,7 @@ pub fn compile(files: &Files) -> Compiled {
     compiled
 }
 
-/// The preset that a new file extends unless another is named.
+/// The preset of new files.
 pub fn default_preset(files: &Files) -> Option<&FileName> {
     defaults(files).next().map(|(name, _)| name)
 }
@@ -171,18 +171,18 @@ fn defaults(files: &Files) -> impl Iterator<Item = (&FileName, &Parsed<syntax::P
     parsed.filter(|(_, preset)| preset.document.default == Some(true))
 }
 
-/// Two presets cannot both be the default.
+/// Reports presets that are all the default.
 fn one_default(files: &Files) -> Vec<Diagnostic> {
     let mut all = defaults(files);
     let Some((first, preset)) = all.next() else { return Vec::new() };
-    let place = |preset: &Parsed<syntax::Provider>| preset.spans.key(&preset.file, "/default");
-    let tell = |(name, other): (&FileName, &Parsed<syntax::Provider>)| {
+    let key = |preset: &Parsed<syntax::Provider>| preset.spans.key(&preset.file, "/default");
+    let twice = |(name, other): (&FileName, &Parsed<syntax::Provider>)| {
         let message = format!("presets `{first}` and `{name}` both say that they are the default");
-        Diagnostic::new(Code::Name, place(other), message)
-            .related(place(preset), "first said here")
+        Diagnostic::new(Code::Name, key(other), message)
+            .related(key(preset), "first said here")
             .help("remove `default` from one of them")
     };
-    all.map(tell).collect()
+    all.map(twice).collect()
 }
 
 fn findings_of(parsed: &Parsed<syntax::Provider>, files: &Files, found: Vec<Diagnostic>) -> blame::Findings {
@@ -196,7 +196,7 @@ fn findings_of(parsed: &Parsed<syntax::Provider>, files: &Files, found: Vec<Diag
     }
 }
 
-/// The tests of a shared file, each with its provider.
+/// The tests of a shared file.
 pub(crate) struct Fixtures<'a> {
     file: &'a Arc<str>,
     spans: &'a syntax::Spans,
@@ -204,6 +204,7 @@ pub(crate) struct Fixtures<'a> {
     extends: Option<&'a str>,
 }
 
+/// A compiled value and the findings. None if there is an error.
 type Compilation<T> = (Option<T>, Vec<Diagnostic>);
 
 fn compile_each<S, T>(
@@ -220,8 +221,7 @@ fn compile_each<S, T>(
     made
 }
 
-/// Finds a shared file by the name that another file gives it. The error is the diagnostic's code, message
-/// and help.
+/// Resolves a reference to a shared file. The error is the code, message and help of a diagnostic.
 fn resolve<'a, T>(
     kind: &str,
     name: &str,

@@ -1,5 +1,5 @@
-//! The compiled types: what a provider, a gateway and their rules mean. Private invariants live in the
-//! types they are made of; here every value is fine, and all fields are public.
+//! The compiled types of providers, gateways and their rules. Their invariants are in the types of their fields, so that
+//! all fields are public.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use crate::{
     language::{auth, syntax},
 };
 
-/// What a name in a provider's templates stands for. The provider's own name is filled in at once.
+/// A placeholder in a provider's templates. `{provider}` is filled in by `compile` itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placeholder {
     /// A var.
@@ -26,9 +26,9 @@ pub enum Placeholder {
     Host,
     /// The credential.
     Secret,
-    /// The upstream path less what the gateway strips.
+    /// The upstream path without what the gateway strips.
     Path,
-    /// The finished upstream URL.
+    /// The upstream URL.
     Url,
 }
 
@@ -40,75 +40,75 @@ pub type ProviderTemplate = Template<Placeholder>;
 pub struct Provider {
     /// Its name.
     pub name: FileName,
-    /// Where its file starts.
+    /// The start of its file.
     pub at: Location,
-    /// All files that it is made of: its own, its preset's, its gateways' and its apis'.
+    /// All its files: its own and those of its preset, gateways, apis and the policy.
     pub inputs: BTreeSet<Arc<str>>,
-    /// Where its client paths start.
+    /// The prefix of its client paths.
     pub prefix: String,
-    /// Where the upstream's paths start.
+    /// The base URL of the upstream.
     pub base_url: Located<ProviderTemplate>,
     /// Its vars.
     pub vars: Vars,
-    /// Further places where its clients put a token.
+    /// Its further token locations.
     pub caller: TokenLocations,
     /// Its credentials section.
     pub section: Option<Section>,
-    /// How a credential goes in, in order.
+    /// The entries of `auth`, in order.
     pub auth: Vec<Auth>,
     /// Header rules for every endpoint.
     pub headers: HeaderRules,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
-    /// The gateways that it can be reached through.
+    /// The gateways that its requests can go through.
     pub gateways: Vec<GatewayUse>,
     /// Its egresses, in order.
     pub egress: Vec<Egress>,
-    /// Headers that browsers may send.
+    /// CORS: headers that browsers may send.
     pub cors_headers: Vec<HeaderName>,
-    /// The largest request body, in bytes.
+    /// The greatest size of a request body in bytes.
     pub max_body: u64,
     /// Its paste token.
     pub paste_token: Option<Located<syntax::PasteToken>>,
-    /// What "try it" calls.
+    /// The request of "try it".
     pub probe: Option<syntax::Probe>,
     /// Its tests.
     pub tests: Vec<Test>,
 }
 
-/// A value and where it was written.
+/// A value and its location.
 #[derive(Debug, Clone)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Its place.
+    /// Its location.
     pub at: Location,
 }
 
-/// Declared vars, with the place of each.
+/// Declared vars with their locations.
 pub type Vars = BTreeMap<String, Located<Var>>;
 
 /// A declared var.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Var {
-    /// Where its value comes from.
+    /// The source of its value.
     pub source: VarSource,
-    /// Whether it may be unset.
+    /// True if it may be unset.
     pub optional: bool,
-    /// Whether its value is never shown.
+    /// True if its value is never shown.
     pub secret: bool,
 }
 
-/// Where a var's value comes from.
+/// The source of a var's value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VarSource {
     /// An environment variable.
     Env(String),
-    /// A file below the secrets directory.
+    /// A file in the secrets directory.
     File(String),
 }
 
-/// Where a client puts its token.
+/// Token locations: where clients may put a gateway token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenLocations {
     /// Headers.
@@ -120,50 +120,50 @@ pub struct TokenLocations {
 /// A section of the credentials document.
 #[derive(Debug, Clone)]
 pub struct Section {
-    /// Where it stands.
+    /// Its path in the document.
     pub name: String,
-    /// Where the file says so.
+    /// Its location.
     pub at: Location,
-    /// Providers that use it too.
+    /// The other providers that use it.
     pub shared_with: Vec<FileName>,
-    /// Its fields, each with its place.
+    /// Its fields with their locations.
     pub fields: Vec<Located<syntax::Field>>,
 }
 
-/// An `[[auth]]` entry: the credential that it uses, and how that goes into the request.
+/// An `[[auth]]` entry: a credential, and the kind of authentication that puts it into the request.
 #[derive(Debug, Clone)]
 pub struct Auth {
     /// The field of the credentials section.
     pub field: String,
-    /// A glob that the secret has to match.
+    /// A glob that the secret must match.
     pub matches: Option<Glob>,
     /// The kind of authentication.
     pub kind: auth::Compiled,
-    /// Its place in a file.
+    /// Its location.
     pub at: Location,
 }
 
-/// Header rules, in this order.
+/// Rules for request headers, applied in this order.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderRules {
-    /// Where they are written.
+    /// Their location.
     pub at: Option<Location>,
-    /// Lets through what the engine strips.
+    /// Headers to pass that the engine removes by default.
     pub pass: Vec<Glob>,
-    /// Removes.
+    /// Headers to remove.
     pub remove: Vec<Glob>,
-    /// Adds where the client sent none.
+    /// Headers to add if the client sent none.
     pub default: Vec<(HeaderName, ProviderTemplate)>,
-    /// Sets.
+    /// Headers to set.
     pub set: Vec<(HeaderName, ProviderTemplate)>,
 }
 
-/// What a gateway or an egress does to headers.
+/// Changes of a gateway or an egress to the headers.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
-    /// Removes.
+    /// Headers to remove.
     pub remove: Vec<Glob>,
-    /// Sets.
+    /// Headers to set.
     pub set: Vec<(HeaderName, ProviderTemplate)>,
 }
 
@@ -172,58 +172,58 @@ pub struct Overlay {
 pub struct Endpoint {
     /// Its name in the file.
     pub name: String,
-    /// Where its path is written.
+    /// The location of its path.
     pub at: Location,
     /// Its method.
     pub method: http::Method,
-    /// The client paths that lead to it, each as written and parsed.
+    /// Its client paths.
     pub paths: Vec<ClientPath>,
     /// The path at the upstream, below the base path.
     pub upstream_path: ProviderTemplate,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
-    /// What happens to the query.
+    /// Its query rules.
     pub query: QueryRules,
     /// Its header rules.
     pub headers: HeaderRules,
-    /// How long to wait.
+    /// Its timeouts.
     pub timeouts: Timeouts,
-    /// Rules on the answer: its own, then the provider's.
+    /// Response rules: its own, then the provider's.
     pub responses: Vec<ResponseRule>,
 }
 
 /// A client path.
 #[derive(Debug, Clone)]
 pub struct ClientPath {
-    /// As written, with the prefix.
+    /// The path as written, with the prefix.
     pub text: String,
-    /// Parsed.
+    /// The parsed path.
     pub pattern: Pattern,
     /// For each of the pattern's captures, its index among the endpoint's.
     pub slots: Vec<u8>,
-    /// Where it is written.
+    /// Its location.
     pub at: Location,
 }
 
-/// What happens to the query, in this order.
+/// Rules for the query, applied in this order.
 #[derive(Debug, Clone, Default)]
 pub struct QueryRules {
-    /// Names that never go up.
+    /// Parameters to remove.
     pub remove: Vec<String>,
-    /// Added where the client sent none.
+    /// Parameters to add if the client sent none.
     pub default: Vec<(String, ProviderTemplate)>,
-    /// Replaces what the client sent.
+    /// Parameters to set.
     pub set: Vec<(String, ProviderTemplate)>,
 }
 
-/// How long to wait for the upstream.
+/// Timeouts of upstream requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For name lookup, connection and TLS together.
+    /// For DNS lookup, connection and TLS handshake together.
     pub connect: Duration,
-    /// From the last progress of the request's upload to the head of the answer.
+    /// From the last progress of the upload to the head of the response.
     pub first_byte: Duration,
-    /// Between two pieces of the answer.
+    /// Between two pieces of the response.
     pub idle: Duration,
 }
 
@@ -234,16 +234,16 @@ impl Default for Timeouts {
     }
 }
 
-/// A rule on the upstream's answer.
+/// A rule that replaces responses of the upstream.
 #[derive(Debug, Clone)]
 pub struct ResponseRule {
-    /// The answer's status.
+    /// The status of the replaced response.
     pub status: Option<u16>,
-    /// What the answer's content type has to look like, in lower case.
+    /// The content type of the replaced response, in lower case.
     pub content_type: Option<Glob>,
-    /// The status that the client gets.
+    /// The status for the client.
     pub reply_status: http::StatusCode,
-    /// The message that the client gets.
+    /// The message for the client.
     pub message: ProviderTemplate,
 }
 
@@ -256,26 +256,26 @@ pub struct Gateway {
     pub file: Arc<str>,
     /// Its vars.
     pub vars: Vars,
-    /// Where its paths start.
+    /// Its base URL.
     pub base_url: Located<ProviderTemplate>,
-    /// What it does to headers.
+    /// Its changes to headers.
     pub overlay: Overlay,
 }
 
-/// How a provider is reached through a gateway.
+/// The way to a provider through a gateway.
 #[derive(Debug)]
 pub struct GatewayUse {
     /// The gateway.
     pub gateway: Arc<Gateway>,
-    /// Taken from the front of the upstream path.
+    /// The prefix to remove from the upstream path.
     pub strip: String,
     /// The path below the gateway's base path.
     pub path: ProviderTemplate,
-    /// Vars of the provider that must be set too.
+    /// Vars of the provider that must also be set.
     pub when: Vec<String>,
-    /// Which one goes first.
+    /// The rank among active gateways: the lowest is used.
     pub order: Option<i32>,
-    /// Where the provider's file says so.
+    /// Its location in the provider's file.
     pub at: Location,
 }
 
@@ -284,11 +284,11 @@ pub struct GatewayUse {
 pub struct Egress {
     /// Vars that must all be set.
     pub when: Vec<String>,
-    /// Where the request goes instead.
+    /// The URL to send the request to instead.
     pub url: Option<ProviderTemplate>,
-    /// What it does to headers.
+    /// Its changes to headers.
     pub overlay: Overlay,
-    /// Where it is written.
+    /// Its location.
     pub at: Location,
 }
 
@@ -297,8 +297,8 @@ pub struct Egress {
 pub struct Test {
     /// The test as written.
     pub spec: syntax::Test,
-    /// Which of its file's tests it is.
+    /// Its index among the tests of its file.
     pub index: usize,
-    /// Where its `expect` is written.
+    /// The location of its `expect`.
     pub at: Location,
 }

@@ -1,9 +1,9 @@
-//! Path patterns, how two of them stand to each other, and the tree that finds the patterns which match a
-//! path, at a cost that does not grow with their number.
+//! Routing: path patterns, the relation of two patterns, and the tree (a trie by segment) that finds the patterns of a
+//! path. The cost of a lookup does not grow with the number of patterns.
 //!
-//! A segment is literal or holds one capture, with literal text before or after it; `{rest...}` at the end
-//! takes one or more whole segments. Precedence is one rule: literal before capture before rest, segment by
-//! segment; `relation` tells where that rule would have to guess.
+//! A segment is literal, or holds one capture with literal text before or after it. `{rest...}` at the end captures one
+//! or more whole segments. Precedence, segment by segment: literal, capture, rest. [`Pattern::relation`] finds pairs
+//! without a clear precedence.
 
 mod difference;
 
@@ -11,7 +11,7 @@ use std::{cmp::Ordering, collections::HashMap};
 
 pub use difference::{Difference, NormalizedPath};
 
-/// The most captures that a path may have.
+/// The greatest number of captures in a path.
 pub const MAX_CAPTURES: usize = 8;
 
 /// A parsed path.
@@ -28,31 +28,31 @@ pub struct Pattern {
 pub enum Segment {
     /// Matches itself.
     Literal(Box<str>),
-    /// Matches what starts and ends like this, with at least one character between.
+    /// Matches a segment with this prefix and suffix, and at least one character between.
     Capture {
-        /// What stands before the capture.
+        /// The text before the capture.
         prefix: Box<str>,
-        /// What stands after it.
+        /// The text after it.
         suffix: Box<str>,
     },
 }
 
-/// How the requests that two patterns match stand to each other.
+/// The relation of the sets of paths that two patterns match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// No request matches both.
+    /// No path matches both.
     Disjoint,
-    /// The same requests.
+    /// Both match the same paths.
     Equal,
-    /// All that the first matches, the second matches too.
+    /// The second matches all paths of the first, and others.
     Subset,
-    /// All that the second matches, the first matches too.
+    /// The first matches all paths of the second, and others.
     Superset,
-    /// Some match both, and each matches others too.
+    /// Some paths match both, and each matches others.
     Overlap,
 }
 
-/// Where captures stand in a path: first byte, and one past the last.
+/// The ranges of captures in a path: first byte, and one past the last.
 pub type Captures = [(u32, u32); MAX_CAPTURES];
 
 impl Pattern {
@@ -110,8 +110,8 @@ fn check_name(name: &str) -> Result<(), String> {
     if good { Ok(()) } else { Err(format!("`{name}` cannot be a capture's name: use `[a-z][a-z0-9_]*`")) }
 }
 
-/// What may stand for itself in a path: RFC 3986's `pchar`, less percent-encoding, so that a path has one
-/// spelling; no empty and no dot segment.
+/// Checks literal text of a path: RFC 3986's `pchar` without percent-encoding, so that a path has one spelling. `whole`:
+/// the text is a whole segment, and must not be empty or a dot segment.
 fn check_literal(text: &str, whole: bool) -> Result<(), String> {
     if whole && matches!(text, "" | "." | "..") {
         return Err("it has an empty or a dot segment".into());
@@ -137,7 +137,7 @@ impl Segment {
             Self::Literal(literal) => &**literal == text,
             Self::Capture { prefix, suffix } => {
                 let captured = text.strip_prefix(&**prefix).and_then(|rest| rest.strip_suffix(&**suffix));
-                // A capture of `..:x` could become a whole segment at the upstream.
+                // The `..` of `..:x` could become a whole segment at the upstream.
                 captured.is_some_and(|one| !one.is_empty() && !is_dots(one) && !ends_inside_escape(one))
             }
         }
@@ -161,8 +161,8 @@ impl Segment {
     }
 }
 
-/// `.` and `..`, encoded or not, with or without parameters after it: some servers cut `;x` off before they
-/// look at a segment.
+/// True for `.` and `..`, also percent-encoded or with a parameter: some servers remove `;x` before they resolve dot
+/// segments.
 pub fn is_dots(segment: &str) -> bool {
     if !segment.starts_with(['.', '%']) {
         return false;
@@ -171,13 +171,13 @@ pub fn is_dots(segment: &str) -> bool {
     matches!(plain.split(';').next(), Some("." | ".."))
 }
 
-/// Whether a text that was cut from a path ends with a part of a percent escape: `%2` of `%20` is no value.
+/// True if a captured text ends with a part of a percent escape, as `%2` of `%20`.
 fn ends_inside_escape(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().rev().take(2).any(|byte| *byte == b'%')
 }
 
-/// Longer fixed text matches less.
+/// The relation of two prefixes or suffixes: the longer one matches less.
 fn affix(length: Ordering, a_extends_b: bool, b_extends_a: bool) -> Relation {
     match length {
         Ordering::Equal if a_extends_b => Relation::Equal,
@@ -188,7 +188,7 @@ fn affix(length: Ordering, a_extends_b: bool, b_extends_a: bool) -> Relation {
 }
 
 impl Relation {
-    /// Both hold: the relation of pairs whose parts stand like this.
+    /// The relation of pairs, from the relations of their parts.
     fn and(self, other: Self) -> Self {
         use Relation::{Disjoint, Equal, Overlap, Subset, Superset};
         match (self, other) {
@@ -202,7 +202,7 @@ impl Relation {
 }
 
 impl Pattern {
-    /// How the requests that `self` matches stand to those that `other` matches.
+    /// The relation of the paths that `self` and `other` match.
     pub fn relation(&self, other: &Self) -> Relation {
         let shared = self.segments.iter().zip(&other.segments);
         let front = shared.fold(Relation::Equal, |all, (a, b)| all.and(a.relation(b)));
@@ -215,7 +215,7 @@ impl Pattern {
         front.and(tail)
     }
 
-    /// Whether the pattern matches, and its captures: the naive way, which the tree has to equal.
+    /// The captures, if the path matches. The naive algorithm, for comparison with the tree.
     #[cfg(test)]
     pub fn matches(&self, path: &str) -> Option<Vec<String>> {
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
@@ -238,7 +238,7 @@ impl Pattern {
     }
 }
 
-/// Patterns with something at each, found by path.
+/// A trie of patterns with items, searched by path.
 #[derive(Debug)]
 pub struct Tree<T> {
     nodes: Vec<Node<T>>,
@@ -247,7 +247,7 @@ pub struct Tree<T> {
 #[derive(Debug)]
 struct Node<T> {
     literals: HashMap<Box<str>, usize>,
-    /// Longest fixed text first: of two that can match the same text, that is the more specific.
+    /// Longest literal text first: of two that match the same segment, that one is more specific.
     captures: Vec<(Segment, usize)>,
     ends: Vec<T>,
     rests: Vec<T>,
@@ -273,7 +273,7 @@ impl<T> Default for Tree<T> {
 }
 
 impl<T> Tree<T> {
-    /// Puts `item` at `pattern`.
+    /// Adds an item at a pattern.
     pub fn insert(&mut self, pattern: &Pattern, item: T) {
         let mut at = 0;
         for segment in &pattern.segments {
@@ -312,14 +312,14 @@ impl<T> Tree<T> {
         child
     }
 
-    /// The first item, most specific pattern first, that `choose` takes, with the captures of its pattern.
+    /// The first item that `choose` accepts, most specific pattern first, with the captures of its pattern.
     pub fn find<'t, R>(&'t self, path: &str, choose: impl Fn(&'t T) -> Option<R>) -> Option<(R, Captures)> {
         let start = path.strip_prefix('/').map(|_| 1)?;
         let mut search = Search { tree: self, path, choose, captures: [(0, 0); MAX_CAPTURES], depth: 0 };
         search.node(0, start).map(|found| (found, search.captures))
     }
 
-    /// All items whose patterns may match a request that `pattern` matches too.
+    /// All items whose patterns may have a path in common with `pattern`.
     pub fn candidates<'t>(&'t self, pattern: &Pattern, found: &mut Vec<&'t T>) {
         self.candidates_below(0, &pattern.segments, pattern.rest, found);
     }
@@ -368,7 +368,7 @@ fn fixed_len(segment: &Segment) -> usize {
     }
 }
 
-/// One search: depth first, most specific child first, coming back where a branch leads to nothing.
+/// A depth-first search with backtracking, most specific child first.
 struct Search<'t, 'p, T, F> {
     tree: &'t Tree<T>,
     path: &'p str,
@@ -378,7 +378,7 @@ struct Search<'t, 'p, T, F> {
 }
 
 impl<'t, T, R, F: Fn(&'t T) -> Option<R>> Search<'t, '_, T, F> {
-    /// `start` is where the next segment begins, one past the end if there is none.
+    /// `start`: the first byte of the next segment; one past the end of the path if there is none.
     fn node(&mut self, at: usize, start: usize) -> Option<R> {
         let tree = self.tree;
         let node = &tree.nodes[at];
@@ -413,7 +413,7 @@ impl<'t, T, R, F: Fn(&'t T) -> Option<R>> Search<'t, '_, T, F> {
     }
 
     fn capture(&mut self, start: usize, end: usize) {
-        // A head is bounded far below 4 GiB, and a pattern has at most `MAX_CAPTURES` captures.
+        // A head is far smaller than 4 GiB, and a pattern has at most `MAX_CAPTURES` captures.
         let narrow = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
         self.captures[self.depth] = (narrow(start), narrow(end));
         self.depth += 1;

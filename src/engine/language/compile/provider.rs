@@ -1,5 +1,5 @@
-//! One provider file, with its preset, becomes a `Provider`. The parts are in the modules below; each takes
-//! the spec's table and returns the compiled value, and leaves its findings with the `Compiler`.
+//! Compiles a provider file and its preset to a `Provider`. Each module below compiles some of the tables and adds its
+//! findings to the [`Compiler`].
 
 mod credentials;
 mod endpoints;
@@ -31,10 +31,10 @@ pub(crate) use names::TemplateScope;
 pub(super) use reach::gateway;
 pub use source_map::SourceMap;
 
-/// The name of the provider in a shared file's test.
+/// The name of the provider in the test of a shared file.
 pub const FIXTURE: &str = "fixture";
 
-/// Names that no var and no capture can have: templates give them a meaning of their own.
+/// Names that no var and no capture can have, since templates define them.
 const RESERVED_NAMES: &[&str] = &["provider", "secret", "path", "url", "host"];
 
 const MAX_BODY_DEFAULT: u64 = 256 << 20;
@@ -49,8 +49,8 @@ pub(super) fn compile(
     compile_document(name, &parsed.document, layer, shared)
 }
 
-/// What can be read of a provider with errors, so that nobody takes its place: its prefix answers for it, and
-/// its credentials section stays its own. Where no section can be read it is the one of its name.
+/// The readable part of a provider with errors. Requests below its prefix get a fault, and its credentials section is not
+/// free for others. If no section is readable, the default one is assumed.
 pub(super) fn rejected(name: &FileName, slot: &Slot<syntax::Provider>, files: &Files) -> Rejected {
     let own = outline(slot);
     let preset = own.extends.as_deref().and_then(FileName::new);
@@ -115,7 +115,7 @@ fn compile_document(
 ) -> Compilation<Provider> {
     let mut compiler = Compiler { name, layers: vec![layer], shared, found: Vec::new() };
     let merged = compiler.merge(own);
-    // Without its preset all else that is missing would be noise.
+    // Without its preset, findings about missing keys would be noise.
     let provider = merged.and_then(|merged| compiler.provider(&merged));
     let mut found = compiler.found;
     found.sort();
@@ -131,8 +131,8 @@ pub(crate) struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// The file over its preset: a table that the file writes replaces the preset's whole; endpoints are
-    /// merged by name, one level deep.
+    /// Merges the file with its preset. A table in the file replaces the preset's table as a whole. Endpoints are merged by
+    /// name, and within an endpoint key by key.
     fn merge(&mut self, own: &syntax::Provider) -> Option<syntax::Provider> {
         let mut merged = own.clone();
         let Some(extends) = &own.extends else { return Some(merged) };
@@ -241,7 +241,7 @@ impl Compiler<'_> {
     }
 
     fn required(&mut self, key: &str, value: Option<&String>) -> Option<String> {
-        // What a preset with errors would have supplied is not this file's fault.
+        // A preset with errors might have supplied the key.
         let unknown =
             self.found.iter().any(|one| one.at == self.value("/extends") && one.code == Code::Reference);
         if value.is_none() && !unknown {
@@ -282,7 +282,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Pages link there: it is an address of the web, and no script.
+    /// Pages link to it: a `javascript:` URL would run there.
     fn check_link(&mut self, key: &str, url: Option<&str>) {
         if url.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
             let help = format!("for example: {key} = \"https://example.com\"");

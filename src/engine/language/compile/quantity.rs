@@ -1,8 +1,8 @@
-//! Durations and sizes as files write them: a whole number and a unit.
+//! Durations and sizes in files: a whole number and a unit.
 
 use std::time::Duration;
 
-/// `250ms`, `10s`, `5m`, `1h`: more than nothing, and at most a day.
+/// A duration such as `250ms`, `10s`, `5m` or `1h`: more than zero, at most a day.
 pub fn duration(text: &str) -> Result<Duration, String> {
     match span(text)? {
         Duration::ZERO => Err("it has to be more than nothing".into()),
@@ -11,7 +11,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same, nothing and up to a year included.
+/// A duration from zero to a year.
 pub fn span(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text).ok_or("it has to be a whole number and `ms`, `s`, `m` or `h`")?;
     let millis = match unit {
@@ -27,7 +27,7 @@ pub fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it has to be at most `8760h`".into())
 }
 
-/// `512B`, `64KiB`, `256MiB`, `1GiB`; at most 1024 GiB.
+/// A size such as `512B`, `64KiB`, `256MiB` or `1GiB`, in bytes: at most 1024 GiB.
 pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text).ok_or("it has to be a whole number and `B`, `KiB`, `MiB` or `GiB`")?;
     let unit = match unit {

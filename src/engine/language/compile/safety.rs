@@ -1,17 +1,18 @@
-//! What the engine does to headers whatever the files say: the one table of names that never pass, that
-//! pass only on request, and that only the engine itself writes. `compile` refuses rules against it, and
-//! `rewrite` holds it on every message.
+//! The engine's own rules for headers, which no file can override: headers that never pass, that pass only by
+//! `headers.pass`, and that only the engine sets.
+//!
+//! `compile` rejects rules against them, and `rewrite` applies them to every message.
 
-/// What a name means on a client's request.
+/// The class of a client's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderClass {
-    /// Passes as sent.
+    /// Passes unchanged.
     Plain,
-    /// Removed, unless a file's `headers.pass` lets it through: where the client is, and what page it is on.
+    /// Removed unless a file's `headers.pass` names it: the client's address, and the page that it is on.
     Passable,
-    /// Always removed; a file may set it.
+    /// Always removed. A file may set it.
     Stripped,
-    /// Always removed, and never set by a file: framing and connection are the engine's own.
+    /// Always removed. Only the engine sets it: framing and connection.
     Managed,
 }
 
@@ -21,9 +22,9 @@ pub fn request(name: &str) -> HeaderClass {
         // Hop-by-hop: RFC 9110, section 7.6.1; framing: RFC 9112, section 6.
         "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding"
         | "upgrade" | "content-length" | "host" | "http2-settings" | "expect" => HeaderClass::Managed,
-        // What carries a caller's token, and what a browser adds of its own.
+        // The caller's token, and cookies of a browser.
         "authorization" | "x-api-key" | "cookie" | "cookie2"
-        // What some servers take for the method or the path, past the endpoint that was allowed.
+        // Some servers take these for the method or the path: they would bypass the allowed endpoint.
         | "x-http-method" | "x-http-method-override" | "x-method-override" | "x-original-url" | "x-original-uri"
         | "x-rewrite-url" => HeaderClass::Stripped,
         "forwarded"
@@ -51,7 +52,7 @@ pub fn request(name: &str) -> HeaderClass {
     }
 }
 
-/// Whether an entry of `headers.pass`, a name or a glob, can only match passable names.
+/// True if an entry of `headers.pass`, a name or a glob, matches only passable names.
 pub fn may_pass(entry: &str) -> bool {
     match entry.split_once('*') {
         None => request(entry) == HeaderClass::Passable,
@@ -59,7 +60,8 @@ pub fn may_pass(entry: &str) -> bool {
     }
 }
 
-/// Whether an answer's header stays behind: hop-by-hop, or an order to the client about our own origin.
+/// True for headers that are removed from responses: hop-by-hop headers, and instructions to the client about tollgate's
+/// own origin.
 pub fn is_removed_from_response(name: &str) -> bool {
     matches!(
         name,
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_passable_names_can_be_let_through() {
+    fn headers_pass_accepts_only_passable_names() {
         let check = |entry: &str, good: bool| assert_eq!(may_pass(entry), good, "{entry}");
         for good in ["cf-*", "cf-ipcountry", "x-forwarded-*", "x-forwarded-for", "origin", "via"] {
             check(good, true);

@@ -1,25 +1,27 @@
-//! Templates: text with `{name}` and `{name|urlencode}`, nothing more. Parsed once; what a name may be is
-//! the caller's to say, so that the same parser serves URLs, headers, messages and error bodies.
+//! Templates: text with placeholders, `{name}` and `{name|urlencode}`. Parsed once, rendered for each request.
+//!
+//! The caller defines the names, so that URLs, headers, messages and error bodies share one parser. Nothing else is
+//! supported: no conditions, no loops, no escape for a brace.
 
 use std::borrow::Cow;
 
-/// A text with names in it.
+/// A text with placeholders of type `N`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template<N> {
-    /// Neighbouring texts are always one part.
+    /// Two texts are never adjacent.
     parts: Vec<Part<N>>,
 }
 
-/// A piece of a template.
+/// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part<N> {
-    /// Stands for itself.
+    /// Literal text.
     Text(String),
-    /// Stands for a value.
+    /// A placeholder.
     Placeholder {
-        /// Which value.
+        /// Its name.
         name: N,
-        /// Whether all but RFC 3986's unreserved characters is percent-encoded.
+        /// True if the value is percent-encoded, all but RFC 3986's unreserved characters.
         urlencode: bool,
     },
 }
@@ -41,12 +43,12 @@ pub enum TemplateError<E> {
     Name(E),
 }
 
-/// What a name turns into when a template is made more definite.
+/// A placeholder, resolved as far as possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolved<N> {
-    /// The value is known now.
+    /// Its value is known.
     Text(String),
-    /// It stays a name.
+    /// It remains a placeholder.
     Placeholder(N),
 }
 
@@ -75,7 +77,7 @@ impl<N> Template<N> {
         Ok(template)
     }
 
-    /// The same template with more known: names become texts, or other names.
+    /// Resolves the placeholders to values or to other placeholders.
     pub fn resolve<M>(&self, mut known: impl FnMut(&N) -> Resolved<M>) -> Template<M> {
         let mut template = Template { parts: Vec::new() };
         for part in &self.parts {
@@ -87,19 +89,19 @@ impl<N> Template<N> {
         template
     }
 
-    /// The template that is this text.
+    /// A template without placeholders.
     pub fn text(text: &str) -> Self {
         let mut template = Self { parts: Vec::new() };
         template.push_text(text);
         template
     }
 
-    /// The template that is this name.
+    /// A template of one placeholder.
     pub fn placeholder(name: N, urlencode: bool) -> Self {
         Self { parts: vec![Part::Placeholder { name, urlencode }] }
     }
 
-    /// Appends the text with all names filled in.
+    /// Appends the text with all values filled in.
     pub fn render<'v>(&self, out: &mut String, value: impl Fn(&N) -> &'v str) {
         for part in &self.parts {
             match part {
@@ -110,7 +112,7 @@ impl<N> Template<N> {
         }
     }
 
-    /// An upper bound of the rendered length in bytes; `len` is the length of a value.
+    /// An upper bound of the rendered length in bytes. `len`: the length of a value.
     pub fn max_len(&self, len: impl Fn(&N) -> usize) -> usize {
         let part = |part: &Part<N>| match part {
             Part::Text(text) => text.len(),
@@ -120,7 +122,7 @@ impl<N> Template<N> {
         self.parts.iter().map(part).sum()
     }
 
-    /// Appends the text as a person reads it: names stay in braces.
+    /// Appends the text with the placeholders in braces, for messages.
     pub fn render_names<'v>(&self, out: &mut String, name_of: impl Fn(&N) -> &'v str) {
         for part in &self.parts {
             match part {
@@ -138,8 +140,8 @@ impl<N> Template<N> {
         })
     }
 
-    /// Whether it is a URL with a query and has a name as it is that `whole` says is a whole URL: that one's own
-    /// query would go on in this one's.
+    /// True for a URL with a query that also holds a whole URL (by `whole`) without percent-encoding: the query of the inner
+    /// URL would run into its own.
     pub fn mixes_queries(&self, whole: impl Fn(&N) -> bool) -> bool {
         let query = |part: &Part<N>| matches!(part, Part::Text(text) if text.contains('?'));
         let bare =
@@ -152,7 +154,7 @@ impl<N> Template<N> {
         &self.parts
     }
 
-    /// The text, if there is no name in it.
+    /// The text, if there is no placeholder.
     pub fn as_text(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [] => Some(""),
@@ -161,7 +163,7 @@ impl<N> Template<N> {
         }
     }
 
-    /// The text before the first name.
+    /// The text before the first placeholder.
     pub fn leading_text(&self) -> &str {
         match self.parts.first() {
             Some(Part::Text(text)) => text,
@@ -169,7 +171,7 @@ impl<N> Template<N> {
         }
     }
 
-    /// The template without the text that it starts with, if it does.
+    /// The template without this prefix; none if its leading text has another.
     pub fn strip_prefix(mut self, prefix: &str) -> Option<Self> {
         if prefix.is_empty() {
             return Some(self);
@@ -182,7 +184,7 @@ impl<N> Template<N> {
         Some(self)
     }
 
-    /// Appends another template; with `encode`, all of it percent-encoded.
+    /// Appends another template. `encode`: percent-encodes all of it.
     pub fn append(&mut self, other: &Self, encode: bool)
     where
         N: Clone,
@@ -222,7 +224,7 @@ pub fn urlencode(text: &str) -> Cow<'_, str> {
     percent_encode(text, unreserved)
 }
 
-/// Percent-encodes the bytes that `keep` does not keep.
+/// Percent-encodes all bytes but those that `keep` accepts.
 pub fn percent_encode(text: &str, keep: impl Fn(u8) -> bool) -> Cow<'_, str> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if text.bytes().all(&keep) {

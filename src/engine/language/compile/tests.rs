@@ -1,4 +1,4 @@
-//! Broken files and what is said of them. A test is data: a text, and its findings a line each.
+//! Findings about broken files. A test is data: a text, and its findings, one a line.
 
 mod parts;
 mod whole;
@@ -11,7 +11,7 @@ use crate::{
     request::table,
 };
 
-/// The lines before a case's own, so that a case holds only what it is about.
+/// The first lines of a case, so that a case holds only what it tests.
 const HEAD: &str = "title = \"Demo\"\nextends = \"base\"\nbase_url = \"https://api.example.com\"\n";
 
 const BASE: &str = "path_prefix = \"/{provider}\"\n\
@@ -19,7 +19,7 @@ const BASE: &str = "path_prefix = \"/{provider}\"\n\
     auth = [{ field = \"key\", set = { x-key = \"{secret}\" } }]\n\
     endpoint.items = { method = \"GET\", path = \"/v1/items\" }\n";
 
-/// What a case's text is.
+/// The kind of file of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     /// The provider `demo`, below `HEAD`.
@@ -34,46 +34,47 @@ enum Case {
     Api,
 }
 
-/// Parses, compiles and links the case among a few good files, and the names `broken` that stand for files
-/// with errors of form. A finding a line: `code line:column message | help`, and ` ~ file:line:column what`
-/// for each other place; the file before the place if it is not the case's own.
+/// Parses, compiles and links the case with a few good files, and files `broken` with errors of form. One finding a line:
+/// `code line:column message | help`, with ` ~ file:line:column label` for each related location. Locations in other
+/// files have a file name.
 fn findings(case: Case, text: &str) -> String {
-    let mut made = Made::default();
+    let mut world = World::default();
     let gateway = "title = \"Hub\"\nbase_url = \"https://hub.example.com\"\nvars.token = { env = \"HUB\" }";
-    made.take("presets/base.toml", BASE, |files| &mut files.presets);
-    made.take("presets/layered.toml", "extends = \"base\"", |files| &mut files.presets);
-    made.take("presets/broken.toml", "?", |files| &mut files.presets);
-    made.take("gateways/hub.toml", gateway, |files| &mut files.gateways);
-    made.take("gateways/other.toml", "?", |files| &mut files.gateways);
-    made.take("apis/chat.toml", "title = \"Chat\"\nerror.body = {}", |files| &mut files.apis);
-    made.take("apis/broken.toml", "?", |files| &mut files.apis);
-    made.found.clear();
+    world.take("presets/base.toml", BASE, |files| &mut files.presets);
+    world.take("presets/layered.toml", "extends = \"base\"", |files| &mut files.presets);
+    world.take("presets/broken.toml", "?", |files| &mut files.presets);
+    world.take("gateways/hub.toml", gateway, |files| &mut files.gateways);
+    world.take("gateways/other.toml", "?", |files| &mut files.gateways);
+    world.take("apis/chat.toml", "title = \"Chat\"\nerror.body = {}", |files| &mut files.apis);
+    world.take("apis/broken.toml", "?", |files| &mut files.apis);
+    world.found.clear();
     let (first, second) = text.split_once("\n=====\n").unwrap_or((text, ""));
     match case {
-        Case::Provider => made.take("demo.toml", &format!("{HEAD}{text}"), |files| &mut files.providers),
-        Case::Whole => made.take("demo.toml", text, |files| &mut files.providers),
+        Case::Provider => world.take("demo.toml", &format!("{HEAD}{text}"), |files| &mut files.providers),
+        Case::Whole => world.take("demo.toml", text, |files| &mut files.providers),
         Case::Two => {
-            made.take("demo.toml", first, |files| &mut files.providers);
-            made.take("other.toml", second, |files| &mut files.providers);
+            world.take("demo.toml", first, |files| &mut files.providers);
+            world.take("other.toml", second, |files| &mut files.providers);
         }
-        Case::Gateway => made.take("case.toml", text, |files| &mut files.gateways),
-        Case::Api => made.take("case.toml", text, |files| &mut files.apis),
+        Case::Gateway => world.take("case.toml", text, |files| &mut files.gateways),
+        Case::Api => world.take("case.toml", text, |files| &mut files.apis),
     }
-    let compiled = compile(&made.files);
-    made.found.extend(compiled.diagnostics);
-    made.found
+    let compiled = compile(&world.files);
+    world.found.extend(compiled.diagnostics);
+    world
+        .found
         .extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
-    made.tell(case)
+    world.tell(case)
 }
 
 #[derive(Default)]
-struct Made {
+struct World {
     files: Files,
     sources: Sources,
     found: Vec<Diagnostic>,
 }
 
-impl Made {
+impl World {
     fn take<T: syntax::Document>(
         &mut self,
         path: &str,

@@ -1,8 +1,8 @@
-//! The one layout of the files that people write: a text becomes the same text, laid out. Keys in the order of
-//! the schema, `=` aligned, one blank line between tables, strings in the simplest quotes, comments with what
-//! they belong to.
+//! The formatter (`tollgate fmt`): keys in the order of the schema, `=` aligned, one blank line between tables, strings in
+//! the simplest quotes, comments next to their keys.
 //!
-//! Never changes what a file says: the result is parsed and compared before it is handed out. Reads no files.
+//! Never changes the meaning of a file: the result is parsed and compared with the original. Reads no files.
+//! Read next: `read`, `order`, `write`, the three steps.
 
 mod order;
 mod read;
@@ -17,16 +17,16 @@ use crate::{base::diag::Diagnostic, language::syntax};
 
 pub use read::quoted;
 
-/// Why a text is not formatted.
+/// The reason why a text cannot be formatted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormatError {
-    /// It is not TOML; these are the errors.
+    /// It is not TOML.
     Broken(Vec<Diagnostic>),
-    /// What was laid out says something else, or lacks a comment. A fault of this module's.
+    /// The result has another meaning, or lacks a comment: a bug of this module.
     Changed,
 }
 
-/// A file: lines of comments at its start and its end, and its tables between them.
+/// A file: comments at its start and its end, and its tables. An empty comment line is a blank line.
 #[derive(Debug, Default)]
 struct File {
     head: Vec<String>,
@@ -34,8 +34,7 @@ struct File {
     foot: Vec<String>,
 }
 
-/// A table with a header, or the keys before the first one. Lines of comments stand above and below it; an
-/// empty one is a blank line.
+/// A table with a header, or the keys before the first header, with the comments above and below.
 #[derive(Debug, Default)]
 struct Block {
     above: Vec<String>,
@@ -52,7 +51,7 @@ struct Header {
     beside: Option<String>,
 }
 
-/// A key with its value, or an array's item, whose path is empty.
+/// A key with its value, or an item of an array, whose path is empty.
 #[derive(Debug)]
 struct Item {
     above: Vec<String>,
@@ -64,15 +63,15 @@ struct Item {
 /// A value.
 #[derive(Debug)]
 enum Node {
-    /// As it is written.
+    /// A scalar as written.
     Scalar(String),
-    /// `[...]`, with the comments before its end.
+    /// `[...]`, with the comments before the closing bracket.
     Array(Vec<Item>, Vec<String>),
-    /// `{...}`, with the comments before its end.
+    /// `{...}`, with the comments before the closing brace.
     Table(Vec<Item>, Vec<String>),
 }
 
-/// Lays a text out by the schema of its kind. `header` is the first line that it gets if it names no schema.
+/// Formats a text by the schema of its kind. `header`: the first line to add if the text names no schema.
 pub fn format(
     file: &Arc<str>,
     text: &str,
@@ -82,7 +81,7 @@ pub fn format(
     syntax::syntax(file, text).map_err(FormatError::Broken)?;
     let (mut parsed, named) = read::read(text);
     order::order(&mut parsed, schema);
-    // One in the middle may have come to stand first.
+    // After ordering, a schema line from the middle may be at the start.
     let named = named.or_else(|| parsed.take_schema());
     let laid_out = write::write(&parsed, named.as_deref().or(header));
     let added = if named.is_none() { header } else { None };
@@ -93,7 +92,7 @@ pub fn format(
     }
 }
 
-/// Whether two texts are the same document.
+/// True if two texts are the same TOML document.
 pub fn is_same_document(a: &str, b: &str) -> bool {
     match (DeTable::parse(a), DeTable::parse(b)) {
         (Ok(a), Ok(b)) => same_table(a.get_ref(), b.get_ref()),
@@ -122,7 +121,7 @@ fn same_value(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
     }
 }
 
-/// All comments of a text and one that is added to it, in no order.
+/// All comments of a text and an added one, sorted.
 fn comments(text: &str, added: Option<&str>) -> Vec<String> {
     let mut comments = read::comments(text);
     comments.extend(added.map(str::to_owned));

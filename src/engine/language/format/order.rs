@@ -1,5 +1,5 @@
-//! The order of tables and keys: that of the schema's properties. What the schema leaves to the author
-//! (names of endpoints, headers, vars) stays in the author's order, as do the entries of arrays.
+//! Orders tables and keys as the schema's properties. Names that the author chooses (endpoints, headers, vars) and items
+//! of arrays keep the author's order.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Block, File, Item, Node, read::after_last_blank};
 use crate::language::syntax::pointer_step;
 
-/// Where a name stands among its siblings: by the schema, then by who came first.
+/// The rank of a name among its siblings: by the schema, then by first occurrence.
 type Rank = (usize, usize);
 
 /// Puts all tables and keys in order.
@@ -20,7 +20,7 @@ pub(super) fn order(file: &mut File, schema: &Value) {
         let shape = path.fold(root, |shape, key| shape.child(key));
         sort_entries(&mut block.entries, shape);
     }
-    // Comments that a blank line parts from the first key are the file's, now that the key is the first.
+    // Comments that a blank line separates from the first key belong to the file.
     if let Some(first) = file.blocks.first_mut() {
         let above = first.first_above();
         let own = above.split_off(after_last_blank(above));
@@ -29,12 +29,12 @@ pub(super) fn order(file: &mut File, schema: &Value) {
     }
 }
 
-/// A table's place below the root: of each key its rank and, in an array of tables, which entry it is.
+/// The sort key of a table: for each part of its path the rank, and its index in an array of tables.
 type SortKey = Vec<(Rank, usize)>;
 
-/// Each table follows the one that it is part of; entries of an array of tables keep their order.
+/// Sorts tables: each follows its parent, and items of an array of tables keep their order.
 fn sort_blocks(blocks: &mut Vec<Block>, root: Shape<'_>) {
-    // By pointer: when a table was first seen, and how many entries an array of tables has had.
+    // By pointer: the order of first occurrence, and the number of items of an array of tables so far.
     let (mut seen, mut count) = (HashMap::<String, usize>::new(), HashMap::<String, usize>::new());
     let mut keyed: Vec<(SortKey, Block)> = Vec::with_capacity(blocks.len());
     for block in blocks.drain(..) {
@@ -84,7 +84,7 @@ fn sort_within(node: &mut Node, shape: Shape<'_>) {
     }
 }
 
-/// What the schema says of a table; nothing, where it knows none.
+/// The schema of a table, if there is one.
 #[derive(Clone, Copy)]
 struct Shape<'s> {
     root: &'s Value,
@@ -105,7 +105,7 @@ impl<'s> Shape<'s> {
         Self { here: self.here.and_then(below), ..self }
     }
 
-    /// The table that a schema is of: behind a reference, in an array, in the branch that is no boolean.
+    /// The schema of the table behind a reference, in an array, or in the branch for tables.
     fn table(self, schema: &'s Value) -> Option<&'s Value> {
         if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
             return self.table(self.root.pointer(path.strip_prefix('#')?)?);

@@ -1,6 +1,7 @@
-//! A text, known to be TOML, becomes tables and entries in the order in which they stand there, each with its
-//! comments: what stands directly above belongs to what follows; what stands directly below a table, with a
-//! blank line after it, belongs to that table; what a blank line parts from the first key belongs to the file.
+//! Reads a valid TOML text into tables and items, in order and with their comments.
+//!
+//! A comment directly above an item or a header belongs to it. A comment directly below a table, with a blank line after
+//! it, belongs to the table. A comment that a blank line separates from the first key belongs to the file.
 
 use toml_parser::{
     Raw, Source,
@@ -11,10 +12,10 @@ use toml_writer::{ToTomlValue as _, TomlStringBuilder};
 
 use super::{Block, File, Header, Item, Node};
 
-/// What a comment that names the file's schema begins with.
+/// The start of a comment that names the file's schema.
 const SCHEMA: &str = "#:schema ";
 
-/// The file, and the line that names its schema if it has one.
+/// The file, and the line that names its schema, if there is one.
 pub(super) fn read(text: &str) -> (File, Option<String>) {
     let mut reader = Reader { text, events: events(text), next: 0 };
     let mut file = File::default();
@@ -71,7 +72,7 @@ fn part<'t>(text: &'t str, event: &Event) -> &'t str {
 }
 
 impl File {
-    /// What stands above the next header or key, less what belongs to the table before it, or to the file.
+    /// The comments of the next header or key. Moves those of the preceding table or of the file there.
     fn take_above(&mut self, lines: &mut Vec<String>, header: bool) -> Vec<String> {
         let mut lines = std::mem::take(lines);
         match self.blocks.last_mut() {
@@ -92,7 +93,7 @@ impl File {
         match self.blocks.last_mut() {
             None => self.head = lines,
             Some(block) => {
-                // At the end of the file no blank line is needed.
+                // A table at the end of the file needs no blank line.
                 lines.push(String::new());
                 block.below = take_first_paragraph(&mut lines);
                 self.foot = lines;
@@ -100,7 +101,7 @@ impl File {
         }
     }
 
-    /// Takes out the line that names the schema, from among the lines at the start.
+    /// Removes the line that names the schema from the lines at the start.
     pub(super) fn take_schema(&mut self) -> Option<String> {
         let own = self.head.iter().any(|line| line.starts_with(SCHEMA));
         let lines = if own { &mut self.head } else { self.blocks.first_mut()?.first_above() };
@@ -110,7 +111,7 @@ impl File {
 }
 
 impl Block {
-    /// The lines above the first thing in it.
+    /// The lines above its first item or header.
     pub(super) fn first_above(&mut self) -> &mut Vec<String> {
         match self.entries.first_mut() {
             Some(first) if self.header.is_none() => &mut first.above,
@@ -158,7 +159,7 @@ impl Reader<'_> {
         part(self.text, &event).trim_end().to_owned()
     }
 
-    /// What stands beside an entry or a header, and the end of its line.
+    /// The comment after an item or a header, on the same line.
     fn line_end(&mut self) -> Option<String> {
         let beside = self.is(EventKind::Comment).then(|| self.comment());
         self.next += usize::from(self.is(EventKind::Newline));
@@ -195,7 +196,7 @@ impl Reader<'_> {
 
     fn entry(&mut self, mut above: Vec<String>) -> Item {
         let path = self.path();
-        // In an inline table lines may end, with comments, on both sides of `=`.
+        // In an inline table, line breaks and comments may occur on both sides of `=`.
         self.lines(&mut above);
         self.next += 1;
         self.lines(&mut above);
@@ -227,7 +228,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The items up to the end of an array or an inline table, and the comments after the last of them.
+    /// The items of an array or an inline table, and the comments after the last one.
     fn items(&mut self, close: EventKind) -> (Vec<Item>, Vec<String>) {
         let mut items: Vec<Item> = Vec::new();
         let mut above = Vec::new();
@@ -266,7 +267,7 @@ impl Reader<'_> {
     }
 }
 
-/// A scalar in the simplest way to write it. What spans lines stays as it is.
+/// A scalar in its simplest form. A string with several lines stays unchanged.
 fn scalar(written: &str, event: &Event) -> String {
     let many_lines = match event.encoding() {
         None => true,
@@ -281,7 +282,7 @@ fn scalar(written: &str, event: &Event) -> String {
     quoted(&text)
 }
 
-/// A text in quotes: the plain ones if nothing has to be escaped, else literal ones if they can hold it.
+/// A text in quotes: plain ones if nothing must be escaped, otherwise literal ones if possible.
 pub fn quoted(text: &str) -> String {
     let builder = TomlStringBuilder::new(text);
     let simplest = builder.as_basic_pretty().or_else(|| builder.as_literal());

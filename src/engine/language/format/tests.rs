@@ -7,7 +7,7 @@ fn lay_out(text: &str, header: Option<&str>) -> Result<String, FormatError> {
     format(&"x.toml".into(), text, syntax::schema(FileKind::Provider), header)
 }
 
-/// Holds what a text becomes, and that it stays so.
+/// Checks the formatted text, and that formatting it again changes nothing.
 fn check(text: &str, expected: &str) {
     let laid_out = lay_out(text, None).unwrap();
     assert_eq!(laid_out, expected, "\nof\n{text}");
@@ -26,7 +26,7 @@ fn keys_are_in_the_order_of_the_schema() {
         "endpoint.a = { path = \"/a\", method = \"GET\" }",
         "endpoint.a = { method = \"GET\", path = \"/a\" }\n",
     );
-    // Names that the schema leaves to the author stay in the author's order.
+    // Names that the author chooses keep their order.
     check("[headers]\nset = { b = \"1\", a = \"2\" }", "[headers]\nset = { b = \"1\", a = \"2\" }\n");
 }
 
@@ -40,7 +40,7 @@ fn tables_are_in_the_order_of_the_schema() {
         "[endpoint.b]\npath = \"/b\"\n[endpoint]\na = false\n",
         "[endpoint]\na = false\n\n[endpoint.b]\npath = \"/b\"\n",
     );
-    // The entries of an array go on in their order, each with its own tables.
+    // Items of an array of tables keep their order, each with its tables.
     check(
         "[[credentials.field]]\nname = \"b\"\n[credentials]\nsection = \"s\"\n",
         "[credentials]\nsection = \"s\"\n\n[[credentials.field]]\nname = \"b\"\n",
@@ -61,13 +61,13 @@ fn equals_signs_are_aligned_up_to_a_blank_line() {
 }
 
 #[test]
-fn comments_stay_with_what_they_belong_to() {
-    // Above a key, and beside it.
+fn comments_move_with_their_item() {
+    // Above a key, and after it.
     check(
         "# b\nbase_url = \"b\" # bb\n# t\ntitle = \"a\"   # tt",
         "# t\ntitle    = \"a\" # tt\n# b\nbase_url = \"b\" # bb\n",
     );
-    // Of the file, at its start and at its end.
+    // At the start and at the end of the file.
     check(
         "# file\n\n# b\nbase_url = \"b\"\ntitle = \"a\"\n\n# end",
         "# file\n\ntitle    = \"a\"\n# b\nbase_url = \"b\"\n\n# end\n",
@@ -78,9 +78,9 @@ fn comments_stay_with_what_they_belong_to() {
         "# what\n[headers]\n\n[timeouts] # how long\n# idle = \"1s\"\n",
     );
     check("# only\n\n\n# comments", "# only\n\n# comments\n");
-    // Parted by a blank line from what comes first only in the end: it is the file's.
+    // Separated by a blank line from the item that is first after ordering: it belongs to the file.
     check("[timeouts]\n\n# part two\n\n[headers]", "# part two\n\n[headers]\n\n[timeouts]\n");
-    // In an array, where they forbid one line.
+    // In an array, which then has several lines.
     check(
         "cors_headers = [ # all\n\"a\", # one\n# two\n\"b\"\n# end\n]",
         "cors_headers = [\n    # all\n    \"a\", # one\n    # two\n    \"b\",\n    # end\n]\n",
@@ -99,7 +99,7 @@ fn arrays_wrap_where_they_do_not_fit() {
         &format!("cors_headers = [\"{long}\", \"{short}\", \"{long}\"]"),
         &format!("cors_headers = [\n    \"{long}\",\n    \"{short}\",\n    \"{long}\",\n]\n"),
     );
-    // An inline table spans no lines.
+    // An inline table stays on one line.
     let wide = format!("limits = {{ max_body = \"{long}{long}\" }}\n");
     check(&wide, &wide);
     check("limits = {\n  max_body\n=\n\"1B\"\n,\n}", "limits = { max_body = \"1B\" }\n");
@@ -126,7 +126,7 @@ fn strings_are_in_the_simplest_quotes() {
 }
 
 #[test]
-fn bytes_between_lines_are_the_same_everywhere() {
+fn line_ends_and_bom_are_normalized() {
     check("\u{feff}title = \"a\"\r\n\r\n\r\n[limits]\r\n", "title = \"a\"\n\n[limits]\n");
     check("", "");
     check("\n\n\ttitle = \"a\"   \n\n", "title = \"a\"\n");
@@ -148,7 +148,7 @@ fn the_schema_is_named_first() {
 }
 
 #[test]
-fn what_is_not_toml_is_refused() {
+fn invalid_toml_is_rejected() {
     let check = |text: &str, message: &str| match lay_out(text, None) {
         Err(FormatError::Broken(found)) => {
             assert!(found.iter().any(|one| one.message.contains(message)), "{found:?}");
@@ -162,7 +162,7 @@ fn what_is_not_toml_is_refused() {
 }
 
 #[test]
-fn whatever_the_text_its_meaning_stays() {
+fn formatting_keeps_the_meaning() {
     use proptest::prelude::*;
     let line = prop::sample::select(&[
         "title = 'a'",

@@ -1,22 +1,21 @@
-//! Tables and entries become a text. One blank line between tables; in a table `=` aligned, and comments at
-//! the end of successive lines; what was written as an inline table stays one, since TOML lets it span no
-//! lines; an array that does not fit has one item a line.
+//! Writes tables and items as a text: one blank line between tables, `=` and trailing comments aligned, an array that does
+//! not fit with one item a line. An inline table stays one, on one line.
 
 use toml_writer::{ToTomlKey as _, TomlKeyBuilder};
 
 use super::{Block, File, Item, Node};
 
-/// The widest line that an array may make, in characters.
+/// The greatest width of an array on one line, in characters.
 const WIDTH: usize = 120;
 const INDENT: usize = 4;
 
-/// The text of a file, below the line that names its schema.
+/// The text of a file. `schema`: the line that names its schema.
 pub(super) fn write(file: &File, schema: Option<&str>) -> String {
     let mut parts = Vec::new();
     let (head, foot) = (paragraphs(&file.head), paragraphs(&file.foot));
     let mut start: Vec<String> = schema.map(str::to_owned).into_iter().chain(head.clone()).collect();
     let mut blocks = file.blocks.iter().map(block).peekable();
-    // The first keys follow the schema at once, unless the file's own comments come between.
+    // The first keys directly follow the schema line, unless the file has comments.
     if head.is_empty() && file.blocks.first().is_some_and(|first| first.header.is_none()) {
         start.extend(blocks.next().unwrap_or_default());
     }
@@ -28,7 +27,7 @@ pub(super) fn write(file: &File, schema: Option<&str>) -> String {
     if parts.is_empty() { String::new() } else { parts.join("\n\n") + "\n" }
 }
 
-/// Lines of comments without blank lines at either end, and with one at most between.
+/// Comment lines without blank lines at either end, and with single blank lines between.
 fn paragraphs(lines: &[String]) -> Vec<String> {
     let lines: Vec<String> = lines.iter().skip_while(|line| line.is_empty()).cloned().collect();
     let mut lines = squeezed(lines);
@@ -41,7 +40,7 @@ fn squeezed(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// What stands above something: a blank line only where it is not the first, or after a comment.
+/// The lines above an item. The first item has no blank line before its comments.
 fn above(lines: &[String], first: bool) -> Vec<String> {
     let lines = squeezed(lines.to_vec());
     let skip = usize::from(first && lines.first().is_some_and(String::is_empty));
@@ -61,7 +60,7 @@ fn block(block: &Block) -> Vec<String> {
     lines
 }
 
-/// A table's entries. What is aligned goes up to the next blank line.
+/// The items of a table. Alignment ends at a blank line.
 fn entries(all: &[Item]) -> Vec<String> {
     let shown: Vec<Vec<String>> =
         all.iter().enumerate().map(|(at, one)| above(&one.above, at == 0)).collect();
@@ -80,7 +79,7 @@ fn entries(all: &[Item]) -> Vec<String> {
 
 fn aligned(group: &[Item]) -> Vec<String> {
     let keys: Vec<String> = group.iter().map(|entry| dotted(&entry.path)).collect();
-    // Dotted and quoted keys are often far longer than plain ones: each kind is aligned for itself.
+    // Dotted and quoted keys are often far longer than plain ones: each kind is aligned separately.
     let kind = |key: &str| usize::from(key.contains('.')) + 2 * usize::from(key.contains(['"', '\'']));
     let mut widths = [0; 4];
     for key in &keys {
@@ -95,7 +94,7 @@ fn aligned(group: &[Item]) -> Vec<String> {
     beside(lines.collect(), group)
 }
 
-/// Adds the comments at the ends of lines, those of successive lines in one column.
+/// Adds trailing comments, those of successive lines in one column.
 fn beside(mut lines: Vec<String>, group: &[Item]) -> Vec<String> {
     let mut start = 0;
     while start < group.len() {
@@ -131,7 +130,7 @@ fn key_of(key: &str) -> String {
     simplest.unwrap_or_else(|| builder.as_basic()).to_toml_key()
 }
 
-/// A value whose first line starts after `used` columns, and whose others are indented.
+/// A value. `used`: the columns before it; `indent`: that of its further lines.
 fn node(node: &Node, indent: usize, used: usize) -> String {
     let one_line = flat(node);
     match (node, one_line) {
@@ -141,7 +140,7 @@ fn node(node: &Node, indent: usize, used: usize) -> String {
     }
 }
 
-/// A value on one line, unless it has comments.
+/// A value on one line. None if it has comments.
 fn flat(node: &Node) -> Option<String> {
     let (items, below, open, close) = match node {
         Node::Scalar(text) => return Some(text.clone()),
@@ -163,7 +162,7 @@ fn named(item: &Item, value: String) -> String {
     if item.path.is_empty() { value } else { format!("{} = {value}", dotted(&item.path)) }
 }
 
-/// An array or an inline table with an item a line. The latter only where comments forbid another way.
+/// An array or an inline table with one item a line. An inline table only if it has comments.
 fn lines_of(value: &Node, indent: usize) -> String {
     let (items, below, open, close) = match value {
         Node::Scalar(text) => return text.clone(),

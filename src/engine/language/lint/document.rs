@@ -1,4 +1,4 @@
-//! What one document says by itself, as it is written: a preset's rules are told of in the preset, once.
+//! Lints of one document as written. Findings about a preset's rules are in the preset, once.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Linter<'_> {
         self.spans.value(self.file, pointer)
     }
 
-    /// A rule that never fires, and the one that goes before it.
+    /// Reports a rule that never applies, with the rule that hides it.
     fn dead(&mut self, at: Location, message: String, other: Location, help: &str) {
         let diagnostic = Diagnostic::new(Code::DeadRule, at, message);
         self.found.push(diagnostic.related(other, "this one").help(help));
@@ -174,7 +174,7 @@ impl Linter<'_> {
         }
     }
 
-    /// A path in which no segment says what it is for.
+    /// Reports paths that have only captures and versions.
     fn catch_all(&mut self, pointer: &str, endpoint: &syntax::Endpoint) {
         let wide = |path: &&String| {
             path.contains('{')
@@ -193,13 +193,13 @@ fn is_capture(segment: &str) -> bool {
     segment.starts_with('{') && segment.ends_with('}') && segment.matches('{').count() == 1
 }
 
-/// `v1`, `v1beta`, `v2.1`: what says which API, not what of it.
+/// True for version segments such as `v1`, `v1beta` and `v2.1`.
 pub(super) fn is_version(segment: &str) -> bool {
     let tail = segment.strip_prefix('v').filter(|tail| tail.starts_with(|c: char| c.is_ascii_digit()));
     tail.is_some_and(|tail| tail.len() <= 10 && tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
 }
 
-/// The host of a URL after its scheme, names in braces included.
+/// The host of a URL after its scheme, with placeholders.
 fn host(rest: &str) -> &str {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let authority = authority.rsplit('@').next().unwrap_or_default();
@@ -215,7 +215,7 @@ fn is_loopback(host: &str) -> bool {
     v4 || matches!(host.as_str(), "::1" | "localhost") || host.ends_with(".localhost")
 }
 
-/// Whether every answer that `later` is for, `earlier` takes.
+/// True if `earlier` replaces every response that `later` matches.
 fn answers(earlier: &Response, later: &Response) -> bool {
     let (earlier, later) = (&earlier.when, &later.when);
     let status = earlier.status.is_none() || earlier.status == later.status;
@@ -231,9 +231,8 @@ fn covers_name(wide: &str, narrow: &str) -> bool {
     covers(&wide.to_ascii_lowercase(), &narrow.to_ascii_lowercase())
 }
 
-/// Whether the glob `wide` matches all that `narrow` does: a `*` in `narrow` is a character like any other to `wide`,
-/// which only a `*` can match.
+/// True if the glob `wide` matches everything that `narrow` matches. Only a `*` in `wide` can match a `*` in `narrow`.
 fn covers(wide: &str, narrow: &str) -> bool {
-    // A byte that stands in no header and in no glob.
+    // A byte that occurs in no header and in no glob.
     Glob::new(wide).matches(&narrow.replace('*', "\u{1}"))
 }

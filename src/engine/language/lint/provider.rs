@@ -1,4 +1,4 @@
-//! What a provider says as a whole, with its preset and its gateways. It is told in the provider's own file.
+//! Lints of a compiled provider, with its preset and its gateways. Findings are in the provider's own file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The endpoints of presets that the presets' own tests cover, by file and name.
+/// The endpoints that tests of presets cover, by file and name.
 pub(super) struct Tested(BTreeSet<(Arc<str>, String)>);
 
 impl Tested {
@@ -34,7 +34,7 @@ impl Tested {
     }
 }
 
-/// Which endpoint a request leads to.
+/// Finds the endpoint of a request.
 struct EndpointLookup<'p>(Tree<(&'p http::Method, &'p str)>);
 
 impl<'p> EndpointLookup<'p> {
@@ -67,7 +67,7 @@ pub(super) fn provider(
     outranked(provider, parsed, found);
 }
 
-/// In the file itself, or where it names its preset.
+/// The location, if it is in the file itself; otherwise the file's `extends`.
 fn own(at: &Location, parsed: &Parsed<syntax::Provider>) -> Location {
     if at.file == parsed.file { at.clone() } else { parsed.spans.value(&parsed.file, "/extends") }
 }
@@ -105,7 +105,7 @@ fn untested(
     }
 }
 
-/// A test to begin with.
+/// A help with the request of a test.
 fn test_of(provider: &Provider, endpoint: &compile::Endpoint) -> String {
     let path = endpoint.paths.first().map_or(provider.prefix.as_str(), |path| path.text.as_str());
     format!(
@@ -132,7 +132,7 @@ fn doubled(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut V
     for used in &provider.gateways {
         let joined =
             provider.endpoints.iter().find_map(|one| through(used, &base, one.upstream_path.leading_text()));
-        // What the direct way has wrong, every gateway has too.
+        // The same mistake would be reported again for every gateway.
         if let Some((version, path)) = joined.filter(|_| direct.is_none()) {
             let message = format!("the path through this gateway says `/{version}` twice: `{path}`");
             let help = format!("drop `/{version}` from `path`, or strip it from the upstream's");
@@ -141,7 +141,7 @@ fn doubled(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut V
     }
 }
 
-/// The version that a gateway's path says twice at one of its two seams, and the path.
+/// The version that a gateway's path repeats where it is joined, and the path.
 fn through(used: &GatewayUse, base: &str, path: &str) -> Option<(String, String)> {
     let front = path_of(&used.gateway.base_url);
     let whole = format!("{base}{path}");
@@ -155,13 +155,13 @@ fn through(used: &GatewayUse, base: &str, path: &str) -> Option<(String, String)
     version.map(|version| (version.to_owned(), format!("{front}{before}{upstream}")))
 }
 
-/// The version that ends one path and begins the next.
+/// The version at the end of one path and at the start of the next.
 fn twice<'p>(front: &str, path: &'p str) -> Option<&'p str> {
     let first = path.strip_prefix('/')?.split('/').next().filter(|one| is_version(one))?;
     (front.trim_end_matches('/').rsplit('/').next() == Some(first)).then_some(first)
 }
 
-/// The path of a base URL, with its names in braces.
+/// The path of a base URL, with `{x}` for placeholders.
 fn path_of(url: &Located<ProviderTemplate>) -> String {
     let text: String = url
         .value
@@ -181,7 +181,7 @@ fn path_of(url: &Located<ProviderTemplate>) -> String {
 
 // === gateways ===
 
-/// A gateway that is active only where another one is that goes before it.
+/// Reports gateways that are active only if another one with a lower order is.
 fn outranked(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagnostic>) {
     let needs: Vec<BTreeSet<&VarSource>> = provider.gateways.iter().map(|one| needs(one, provider)).collect();
     for (index, one) in provider.gateways.iter().enumerate() {
@@ -202,7 +202,7 @@ fn outranked(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut
     }
 }
 
-/// What has to be set for a gateway to be active.
+/// The sources of the vars that make a gateway active.
 fn needs<'p>(one: &'p GatewayUse, provider: &'p Provider) -> BTreeSet<&'p VarSource> {
     let when = one.when.iter().filter_map(|name| provider.vars.get(name));
     let when = when.filter(|var| var.value.optional);

@@ -1,4 +1,4 @@
-//! What each lint tells of, and what it does not.
+//! The findings of each lint.
 
 use crate::{
     base::diag::{Code, Severity},
@@ -21,7 +21,7 @@ fn loaded(files: &[(&str, &str)], levels: Levels) -> Loaded {
     Loaded { levels, ..loaded }
 }
 
-/// What is found, each as `TG060 file:line`.
+/// The findings, each as `TG060 file:line`.
 fn found(files: &[(&str, &str)]) -> String {
     let loaded = loaded(files, Levels::default());
     let (_, _, found) = pipeline::check(&loaded);
@@ -40,7 +40,7 @@ fn check(keys: &str, tables: &str, expected: &str) {
 }
 
 #[test]
-fn literals_are_found_wherever_they_stand() {
+fn literals_are_found_anywhere_in_a_file() {
     check("", "[headers.set]\nx-a = \"Bearer 9fK2mQ7xL4pR8tW1zB6n\"\n", "TG060 x.toml:5");
     check("docs = \"https://x.example\" # sk-0123456789abcdefghij\n", "", "TG060 x.toml:3");
     check("docs = \"https://x.example\" # sk-...\n", "[headers.set]\nx-a = \"2025-04-20\"\n", "");
@@ -48,7 +48,7 @@ fn literals_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn plain_http_is_for_this_machine() {
+fn plain_http_is_allowed_to_this_machine_only() {
     for host in ["127.0.0.1:80", "localhost", "[::1]:8080", "app.localhost", "127.9.9.9"] {
         check(&format!("base_url = \"http://{host}/a\"\n"), "", "");
     }
@@ -59,7 +59,7 @@ fn plain_http_is_for_this_machine() {
 }
 
 #[test]
-fn a_version_is_said_once() {
+fn repeated_versions_are_found() {
     check("base_url = \"https://x.example/v1\"\n", "", "TG061 x.toml:3");
     check("base_url = \"https://x.example/api/v1/\"\n", "", "TG061 x.toml:3");
     check("base_url = \"https://x.example/v2\"\n", "", "");
@@ -75,7 +75,7 @@ fn a_version_is_said_once() {
 }
 
 #[test]
-fn rules_that_never_fire() {
+fn rules_that_never_apply() {
     check("", "[headers]\nremove = [\"x-a\", \"x-*\"]\n", "TG063 x.toml:5");
     check("", "[headers]\nremove = [\"X-A\", \"x-a\"]\n", "TG063 x.toml:5");
     check(
@@ -127,13 +127,13 @@ fn endpoints_are_covered_by_their_own_tests_or_those_of_their_preset() {
     let tested = format!("{preset}{test}");
     assert_eq!(found(&[("presets/p", &tested), ("x", &own)]), "");
     assert_eq!(found(&[("presets/p", preset), ("x", &own)]), "TG064 x.toml:2");
-    // What a file changes of it is its own.
+    // An endpoint that the file changes is its own.
     let changed = format!("{own}[endpoint.chat]\nupstream_path = \"/other\"\n");
     assert_eq!(found(&[("presets/p", &tested), ("x", &changed)]), "TG064 x.toml:4");
 }
 
 #[test]
-fn catch_alls_are_paths_that_name_nothing() {
+fn catch_alls_are_paths_without_a_literal_segment() {
     let with = |path: &str, request: &str, expected: &str| {
         let text = format!(
             "{HEAD}{URL}[endpoint.one]\nmethod = \"GET\"\npath = \"{path}\"\n[[test]]\nname = \"t\"\nrequest = {{ path = \"{request}\" }}\nexpect = {{}}\n"
@@ -149,10 +149,10 @@ fn catch_alls_are_paths_that_name_nothing() {
 }
 
 #[test]
-fn gateways_that_nobody_comes_through() {
+fn unreachable_gateways() {
     let text = format!("{HEAD}{URL}{CHAT}{CHAT_TEST}");
     assert_eq!(found(&[("gateways/relay", RELAY), ("x", &text)]), "TG066 relay.toml:2");
-    // What a broken file would name is not known.
+    // A broken file may use the gateway.
     assert_eq!(found(&[("gateways/relay", RELAY), ("x", &text), ("y", "x =")]), "TG003 y.toml:1");
     let both = |one: &str, two: &str, expected: &str| {
         let gateways = format!(
@@ -172,7 +172,7 @@ fn gateways_that_nobody_comes_through() {
 }
 
 #[test]
-fn levels_decide() {
+fn levels_set_the_severity() {
     let text = format!("{HEAD}{URL}[headers]\npass = [\"origin\"]\n{CHAT}{CHAT_TEST}");
     let check = |level: Option<Level>, expected: &[Severity]| {
         let levels = Levels { header_pass: level, ..Levels::default() };

@@ -1,9 +1,9 @@
-//! How a path that does not match a pattern differs from it: for telling a person which endpoint was meant. Never
-//! on a request's way.
+//! The differences between a path and a pattern that it does not match, to find the endpoint that was meant. For tools;
+//! never used on the request path.
 
 use super::{Pattern, Segment, is_dots};
 
-/// One thing in which a request differs from an endpoint. Segments count from 1, in the request's path.
+/// A difference between a request and an endpoint. Segments count from 1, in the request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// The method.
@@ -14,51 +14,51 @@ pub enum Difference {
     DoubleSlash,
     /// `.` or `..` as a segment.
     Dots,
-    /// Percent-encoding, where the path is matched as it is sent.
+    /// Percent-encoding: paths are matched as sent.
     Encoding(usize),
-    /// Upper case for lower case, or the other way round.
+    /// Upper case instead of lower case, or the reverse.
     Case(usize),
     /// Another segment.
     Segment(usize),
-    /// A segment too many.
+    /// An additional segment.
     Extra(usize),
-    /// No segment where the pattern has this one, counted in the pattern.
+    /// A missing segment, counted in the pattern.
     Missing(usize),
 }
 
-/// A path, made plain: its segments, and what had to be mended for it.
+/// A normalized path: its segments, and the corrections that were needed.
 #[derive(Debug)]
 pub struct NormalizedPath {
     segments: Vec<String>,
-    mended: Vec<Difference>,
+    corrected: Vec<Difference>,
 }
 
-/// More segments than any endpoint's path has.
+/// The greatest number of segments. No endpoint's path has so many.
 const MAX_SEGMENTS: usize = 64;
 
-const MEND: u32 = 2;
+const CORRECT: u32 = 2;
 const INSERT: u32 = 7;
 const REPLACE: u32 = 4;
-/// What is named goes before what anything fits.
+/// Above zero, so that a named segment is preferred to a rest capture.
 const REST: u32 = 1;
 
 impl NormalizedPath {
-    /// None if it is longer than anybody means.
+    /// Normalizes a path. None if it has too many segments.
     pub fn new(path: &str) -> Option<Self> {
-        let mut mended = Vec::new();
+        let mut corrected = Vec::new();
         let mut path = path.to_owned();
         if ["%2f", "%5c"].iter().any(|escape| path.to_ascii_lowercase().contains(escape)) {
             path = decode(&path).replace('\\', "/");
-            mended.push(Difference::Encoding(0));
+            corrected.push(Difference::Encoding(0));
         }
         let mut segments = Vec::new();
         let inner = path.strip_prefix('/').unwrap_or(&path);
         let (inner, slash) = inner.strip_suffix('/').map_or((inner, false), |inner| (inner, true));
         for segment in inner.split('/').take(MAX_SEGMENTS + 1) {
             if segment.is_empty() && !inner.is_empty() {
-                note(&mut mended, Difference::DoubleSlash);
+                note(&mut corrected, Difference::DoubleSlash);
             } else if is_dots(segment) {
-                note(&mut mended, Difference::Dots);
+                note(&mut corrected, Difference::Dots);
                 if segment.to_ascii_lowercase().replace("%2e", ".").starts_with("..") {
                     segments.pop();
                 }
@@ -67,9 +67,9 @@ impl NormalizedPath {
             }
         }
         if slash {
-            mended.push(Difference::TrailingSlash);
+            corrected.push(Difference::TrailingSlash);
         }
-        (segments.len() <= MAX_SEGMENTS).then_some(Self { segments, mended })
+        (segments.len() <= MAX_SEGMENTS).then_some(Self { segments, corrected })
     }
 
     /// A segment of the path, counted from 1; the whole path for 0.
@@ -79,34 +79,34 @@ impl NormalizedPath {
     }
 }
 
-fn note(mended: &mut Vec<Difference>, difference: Difference) {
-    if !mended.contains(&difference) {
-        mended.push(difference);
+fn note(corrected: &mut Vec<Difference>, difference: Difference) {
+    if !corrected.contains(&difference) {
+        corrected.push(difference);
     }
 }
 
 impl Pattern {
-    /// How much would have to change for the path to match; none if they have too little in common.
+    /// The edit distance to a matching path. None if they have too little in common.
     pub fn distance(&self, path: &NormalizedPath) -> Option<u32> {
         let differences = self.differences(path);
         let other = |one: &&Difference| {
             matches!(one, Difference::Segment(_) | Difference::Extra(_) | Difference::Missing(_))
         };
         let others = differences.iter().filter(other).count();
-        let mends = u32::try_from(path.mended.len()).unwrap_or(u32::MAX).saturating_mul(MEND);
-        let cost = self.costs(path)[0][0].saturating_add(mends);
+        let corrections = u32::try_from(path.corrected.len()).unwrap_or(u32::MAX).saturating_mul(CORRECT);
+        let cost = self.costs(path)[0][0].saturating_add(corrections);
         (others <= (self.len() / 2).max(1) && others < self.len().max(2)).then_some(cost)
     }
 
-    /// What would have to change for the path to match.
+    /// The differences to a matching path.
     pub fn differences(&self, path: &NormalizedPath) -> Vec<Difference> {
         let costs = self.costs(path);
-        let mut differences = path.mended.clone();
+        let mut differences = path.corrected.clone();
         let (mut i, mut j) = (0, 0);
         while i < self.len() || j < path.segments.len() {
             let segment = path.segments.get(j);
             if self.is_rest(i) {
-                // It takes all that is left.
+                // It captures all remaining segments.
                 differences.extend(segment.is_none().then_some(Difference::Missing(i + 1)));
                 break;
             }
@@ -127,7 +127,7 @@ impl Pattern {
         differences
     }
 
-    /// For each pair of tails, what it costs to make one of the other.
+    /// The edit distance of each pair of tails (dynamic programming).
     fn costs(&self, path: &NormalizedPath) -> Vec<Vec<u32>> {
         let (n, m) = (self.len(), path.segments.len());
         let mut costs = vec![vec![0_u32; m + 1]; n + 1];
@@ -163,7 +163,7 @@ impl Pattern {
     fn cost(&self, index: usize, text: &str) -> u32 {
         match (self.difference(index, text, 0), self.segments.get(index)) {
             (None, _) => 0,
-            (Some(Difference::Case(_) | Difference::Encoding(_)), _) => MEND,
+            (Some(Difference::Case(_) | Difference::Encoding(_)), _) => CORRECT,
             (Some(_), Some(Segment::Literal(literal))) => {
                 let far = 1.0 - strsim::normalized_levenshtein(literal, text);
                 let steps = [0.0, 0.25, 0.5, 0.75].into_iter().filter(|step| far > *step);
@@ -174,7 +174,7 @@ impl Pattern {
     }
 }
 
-/// The text with its escapes undone.
+/// The percent-decoded text.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

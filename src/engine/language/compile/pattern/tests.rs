@@ -100,8 +100,7 @@ fn path() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Among patterns that pass the check for clashes, the tree finds what a naive scan for the one most
-    /// specific match finds, with the same captures.
+    /// Among patterns without conflicts, the tree and a naive scan find the same most specific match, with the same captures.
     #[test]
     fn tree_equals_naive_scan(patterns in prop::collection::vec(pattern(), 1..12), path in path()) {
         let mut tree = Tree::default();

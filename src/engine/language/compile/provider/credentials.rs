@@ -1,4 +1,4 @@
-//! What a caller stores for a provider, how it goes into the request, and the tokens that stand for a caller.
+//! Compiles `credentials`, `auth`, `caller` and `paste_token`: stored credentials, their use, and token locations.
 
 use http::HeaderName;
 
@@ -68,7 +68,7 @@ impl Compiler<'_> {
         fields
     }
 
-    /// What an `oauth2` field needs, and what any other has no use for.
+    /// Checks the keys of an `oauth2` field, and reports them on other fields.
     fn oauth_field(&mut self, pointer: &str, field: &syntax::Field) {
         let given = [
             ("token_url", field.token_url.is_some()),
@@ -137,7 +137,7 @@ impl Compiler<'_> {
                 let help = "leave `match` out for any secret, or write how it starts: \"sk-*\"";
                 self.report_with_help(Code::Condition, at, "no secret is empty", help);
             }
-            if let Some(first) = taken_by(&specs[..index], &spec.field) {
+            if let Some(first) = shadowed_by(&specs[..index], &spec.field) {
                 let message = format!("never reached: an entry above takes every `{}`", spec.field);
                 let at = self.key(&format!("/auth/{first}"));
                 let diagnostic = Diagnostic::new(Code::Condition, self.key(&pointer), message);
@@ -220,12 +220,12 @@ impl Compiler<'_> {
     }
 }
 
-/// Where a provider's section stands in the credentials document.
+/// The path of a provider's section in the credentials document.
 pub(super) fn section_name(provider: &FileName, spec: &syntax::Credentials) -> String {
     spec.section.as_deref().unwrap_or("providers.{provider}").replace("{provider}", provider.as_str())
 }
 
-/// The token locations of a file with errors, less what can be none.
+/// The valid token locations of a file with errors.
 pub(super) fn readable_token_locations(spec: Option<syntax::Caller>) -> TokenLocations {
     let spec = spec.unwrap_or_default();
     let name = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
@@ -235,14 +235,14 @@ pub(super) fn readable_token_locations(spec: Option<syntax::Caller>) -> TokenLoc
     TokenLocations { headers: headers.collect(), query: spec.query.unwrap_or_default() }
 }
 
-/// Whether a URL can be called as it is written.
+/// Checks that a request can be sent to a URL as written.
 fn callable(url: &str) -> Result<(), &'static str> {
     let (_, target) = crate::base::origin::Origin::split(url)?;
     let plain = target.bytes().all(|b| b.is_ascii_graphic() && !b"#\\\"<>{}".contains(&b));
     if plain { Ok(()) } else { Err("it has characters that a URL to call cannot have") }
 }
 
-/// The entry among those before that takes every secret of a field.
-fn taken_by(before: &[syntax::Auth], field: &str) -> Option<usize> {
+/// The earlier entry that matches every secret of a field.
+fn shadowed_by(before: &[syntax::Auth], field: &str) -> Option<usize> {
     before.iter().position(|auth| auth.field == field && auth.r#match.is_none())
 }

@@ -1,4 +1,4 @@
-//! Endpoints: method, client paths, the upstream path, and the rules of each.
+//! Compiles endpoints: method, client paths, upstream path and rules.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,14 +19,14 @@ use crate::{
 
 type Entries = BTreeMap<String, EndpointEntry>;
 
-/// What holds for all endpoints of a provider.
+/// Settings that all endpoints of a provider inherit.
 pub(super) struct ProviderWide<'a> {
     pub(super) responses: &'a [ResponseRule],
     pub(super) timeouts: Timeouts,
     pub(super) vars: &'a Vars,
 }
 
-/// The file's endpoints over the preset's: by name, and key by key within one.
+/// Merges the endpoints of the file with those of the preset: by name, and within an endpoint key by key.
 pub(super) fn merge(own: Option<Entries>, preset: Option<Entries>) -> Entries {
     let (own, mut merged) = (own.unwrap_or_default(), preset.unwrap_or_default());
     for (name, entry) in own {
@@ -84,7 +84,7 @@ impl Compiler<'_> {
         endpoints
     }
 
-    /// `false` for an endpoint that no preset has is a typing error.
+    /// Reports `false` for an endpoint that the preset does not have: most likely a typing error.
     fn check_removed(&mut self, name: &str, pointer: &str) {
         let in_preset =
             self.layers[1..].iter().any(|layer| layer.spans.has(&format!("{}{pointer}", layer.root)));
@@ -250,7 +250,7 @@ impl Compiler<'_> {
     }
 }
 
-/// A path with names in it that may be sent as it is.
+/// Checks that a path with placeholders can be sent as written.
 pub(super) fn check_upstream_path(text: &str) -> Result<(), &'static str> {
     if !text.starts_with('/') {
         return Err("it does not start with `/`");
@@ -271,7 +271,7 @@ pub(super) fn check_upstream_path(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The method as requests have it.
+/// The method of the `http` crate.
 pub fn http_method(method: syntax::Method) -> http::Method {
     match method {
         syntax::Method::Get => http::Method::GET,

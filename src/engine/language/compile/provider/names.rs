@@ -1,4 +1,4 @@
-//! Names: vars as they are declared, and templates with the names that mean something where they stand.
+//! Compiles vars and templates, and resolves the names in templates.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ use crate::{
     },
 };
 
-/// What names a template may use.
+/// The names that a template may use.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct TemplateScope<'s> {
     pub(crate) vars: Option<&'s Vars>,
-    /// Vars that are known to be set here.
+    /// Optional vars that a `when` guarantees to be set.
     pub(crate) when: &'s [String],
     pub(crate) captures: &'s [String],
     pub(crate) words: &'s [(&'static str, Placeholder)],

@@ -1,4 +1,4 @@
-//! How the upstream is reached: its base URL, gateways in front of it, and egresses.
+//! Compiles the way to the upstream: base URL, gateways and egresses.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(crate) fn gateway(name: &FileName, parsed: &Parsed<syntax::Gateway>) -> Comp
     let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new() };
     let document = &parsed.document;
     let vars = compiler.vars(Some(&document.vars), RESERVED_NAMES);
-    // A gateway is used only when all of its vars are set.
+    // A gateway is active only if all its vars are set.
     let all: Vec<String> = vars.keys().cloned().collect();
     let scope = TemplateScope { vars: Some(&vars), when: &all, ..TemplateScope::default() };
     let base_url = compiler.url("/base_url", &document.base_url, scope);
@@ -58,7 +58,7 @@ impl Compiler<'_> {
         self.url("/base_url", &text, TemplateScope { vars: Some(vars), ..TemplateScope::default() })
     }
 
-    /// A base URL: no names but vars, no query.
+    /// Compiles a base URL: no placeholders but vars, no query.
     fn url(
         &mut self,
         pointer: &str,
@@ -160,7 +160,7 @@ impl Compiler<'_> {
         );
     }
 
-    /// `strip` has to fit the upstream path of every endpoint; a base path with vars is looked at in `bind`.
+    /// Checks that `strip` is a prefix of every endpoint's upstream path. `bind` checks base paths with vars.
     pub(super) fn check_strips(
         &mut self,
         uses: &[GatewayUse],
@@ -220,7 +220,7 @@ impl Compiler<'_> {
     ) -> Option<ProviderTemplate> {
         let scope = TemplateScope { words: &[("url", Placeholder::Url)], ..scope };
         let template = self.template(pointer, text, scope)?;
-        // Everything before `{url}` has to hold the whole authority, so that no upstream URL can end up in it.
+        // The whole authority must precede `{url}`: no upstream URL may become part of it.
         match Origin::split(&assume(&template)) {
             Err(_) | Ok((_, "")) if matches!(first_name(&template), Some(Placeholder::Url)) => {
                 let help = "for example: \"https://egress.example.com/?target={url|urlencode}\"";
@@ -262,7 +262,7 @@ impl Compiler<'_> {
     }
 }
 
-/// The first name that is no var.
+/// The first placeholder that is no var.
 fn first_name(template: &ProviderTemplate) -> Option<&Placeholder> {
     template.placeholders().find(|name| !matches!(name, Placeholder::Var(_)))
 }
@@ -276,8 +276,8 @@ fn is_whole_segments(strip: &str) -> bool {
     strip.is_empty() || strip.starts_with('/') && !strip.ends_with('/')
 }
 
-/// The URL up to the first name that is no var, with a stand-in for each var, to see whether it can be a URL
-/// at all. A var at the very front stands for a whole origin.
+/// The URL up to the first placeholder that is no var, with a sample value for each var, to check that it can be a URL. A
+/// var at the front holds a whole origin.
 fn assume(template: &ProviderTemplate) -> String {
     let mut first = true;
     let known: Template<()> = template.resolve(|name| match name {

@@ -1,4 +1,4 @@
-//! Rules on heads: headers, query, answers, timeouts.
+//! Compiles rules for headers, query and responses, and timeouts.
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -20,7 +20,7 @@ impl Compiler<'_> {
         self.header_name_of(pointer, text, text)
     }
 
-    /// The header's name that `text` is, which the file writes as `written`.
+    /// Parses a header's name. `written`: its text in the file, for messages.
     fn header_name_of(&mut self, pointer: &str, text: &str, written: &str) -> Option<HeaderName> {
         let name = HeaderName::from_bytes(text.as_bytes());
         if name.is_err() {
@@ -73,7 +73,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Globs on header names, in lower case, as names are compared.
+    /// Globs on header names, in lower case.
     fn globs(&mut self, pointer: &str, globs: Option<&[String]>) -> Vec<Glob> {
         let mut compiled = Vec::new();
         for (index, text) in globs.unwrap_or_default().iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Where a provider's values are written: in its own file, or in the preset that it extends.
+//! The locations of a provider's keys and values: in its own file, or in its preset.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::{
     },
 };
 
-/// Where what a provider is made of is written. Looked up where a person asks: what serves knows no places of rules.
+/// The locations of a provider's keys, for tools. Bound providers hold no locations of rules.
 pub struct SourceMap<'a>(Vec<Layer<'a>>);
 
 impl<'a> SourceMap<'a> {
-    /// Those of a provider.
+    /// Of a provider.
     pub fn of_provider(files: &'a Files, name: &FileName) -> Option<Self> {
         let parsed = files.providers.get(name)?.as_ref().ok()?;
         Some(Self::extended(whole(parsed), parsed.document.extends.as_deref(), files))
@@ -40,7 +40,7 @@ impl<'a> SourceMap<'a> {
         Some(Self::extended(Layer { root: format!("/test/{index}/provider"), ..layer }, extends, files))
     }
 
-    /// Those of a gateway.
+    /// Of a gateway.
     pub fn of_gateway(files: &'a Files, name: &FileName) -> Option<Self> {
         let parsed = files.gateways.get(name)?.as_ref().ok()?;
         Some(Self(vec![whole(parsed)]))
@@ -51,14 +51,14 @@ impl<'a> SourceMap<'a> {
         Self([own].into_iter().chain(preset.map(whole)).collect())
     }
 
-    /// The key at a pointer, in the file that has it.
+    /// The key at a pointer, in the provider's file or else in its preset.
     pub fn key(&self, pointer: &str) -> Option<Location> {
         let has = |layer: &&Layer<'_>| layer.spans.has(&format!("{}{pointer}", layer.root));
         let layer = self.0.iter().find(has)?;
         Some(layer.spans.key(layer.file, &format!("{}{pointer}", layer.root)))
     }
 
-    /// The key at a pointer whose last step is written in any case.
+    /// The same, ignoring the case of the last step.
     pub fn key_in_any_case(&self, pointer: &str) -> Option<Location> {
         let spelt = |layer: &Layer<'_>| {
             let found = layer.spans.spelt(&format!("{}{pointer}", layer.root))?;
@@ -72,7 +72,7 @@ fn whole<T: syntax::Document>(parsed: &Parsed<T>) -> Layer<'_> {
     Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() }
 }
 
-/// A file that says part of what a provider is.
+/// A file with a part of a provider.
 #[derive(Clone)]
 pub(super) struct Layer<'a> {
     pub(super) file: &'a Arc<str>,
@@ -82,12 +82,12 @@ pub(super) struct Layer<'a> {
 }
 
 /// A pointer and the layer that has it.
-struct Place<'l, 'a> {
+struct LayerPointer<'l, 'a> {
     layer: &'l Layer<'a>,
     pointer: String,
 }
 
-impl Place<'_, '_> {
+impl LayerPointer<'_, '_> {
     fn key(&self) -> Location {
         self.layer.spans.key(self.layer.file, &self.pointer)
     }
@@ -97,34 +97,34 @@ impl Place<'_, '_> {
     }
 }
 
-/// The layer that wrote `pointer`, or the nearest above it. The file's own layer comes first, as in merging.
-fn nearest_place<'l, 'a>(layers: &'l [Layer<'a>], pointer: &str) -> Place<'l, 'a> {
+/// The first layer with the pointer or its nearest parent. The provider's own file comes first, as in merging.
+fn nearest_layer<'l, 'a>(layers: &'l [Layer<'a>], pointer: &str) -> LayerPointer<'l, 'a> {
     let mut pointer = pointer;
     loop {
         for layer in layers {
             let whole = format!("{}{pointer}", layer.root);
             if layer.spans.has(&whole) {
-                return Place { layer, pointer: whole };
+                return LayerPointer { layer, pointer: whole };
             }
         }
         match pointer.rfind('/') {
             Some(slash) => pointer = &pointer[..slash],
-            None => return Place { layer: &layers[0], pointer: layers[0].root.clone() },
+            None => return LayerPointer { layer: &layers[0], pointer: layers[0].root.clone() },
         }
     }
 }
 
 impl Compiler<'_> {
     pub(crate) fn key(&self, pointer: &str) -> Location {
-        nearest_place(&self.layers, pointer).key()
+        nearest_layer(&self.layers, pointer).key()
     }
 
     pub(crate) fn value(&self, pointer: &str) -> Location {
-        nearest_place(&self.layers, pointer).value()
+        nearest_layer(&self.layers, pointer).value()
     }
 
-    /// The value if the file itself has it; else what in the file brought it here: its prefix, its preset.
-    /// A clash with another file is this file's to mend, not its preset's.
+    /// The value in the provider's own file, or else its `path_prefix` or `extends`. For conflicts with other files, which
+    /// the author of this file must resolve, not that of its preset.
     pub(super) fn own_value(&self, pointer: &str) -> Location {
         let own = &self.layers[0];
         let mut pointers =

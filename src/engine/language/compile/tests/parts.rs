@@ -327,7 +327,7 @@ endpoint.files = { method = "GET", path = "/files/{id}" }"#,
 }
 
 #[test]
-fn upstream_paths_and_what_endpoints_refer_to() {
+fn upstream_paths_and_references_of_endpoints() {
     provider(
         r#"endpoint.files = { method = "GET", path = "/files/{id}", upstream_path = "/files/{ident}" }"#,
         "TG020 1:74 `{ident}` stands for nothing here | did you mean `{id}`?",
@@ -400,7 +400,7 @@ endpoint.b = { method = "GET", path = "/{kind}/y" }"#,
 }
 
 #[test]
-fn answers_limits_and_the_rest() {
+fn responses_limits_and_other_tables() {
     provider(
         r#"response = [{ when = {}, reply = { status = 502, message = "no" } }]"#,
         "TG028 1:15 it holds for every answer | name a `status`, a `content_type`, or both",

@@ -1,4 +1,4 @@
-//! Whole files: what has to be there, presets, base URLs and prefixes, shared files, and files together.
+//! Whole files: required keys, presets, base URLs and prefixes, shared files, and conflicts between files.
 
 use super::{api, gateway, two, whole};
 
@@ -262,7 +262,7 @@ error = { body = { message = "{message}" }, types = { default = 1 } }"#,
 }
 
 #[test]
-fn files_whose_paths_meet() {
+fn files_with_conflicting_paths() {
     two(
         r#"title = "Demo"
 extends = "base"
