@@ -11,7 +11,7 @@ use tollgate::{format::{FormatError, format, is_same_document}, syntax};
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let file: Arc<str> = "fuzzed.toml".into();
-    for (kind, header) in syntax::KINDS.iter().zip([None, Some("#:schema s.json"), None]) {
+    for (kind, header) in syntax::FileKind::ALL.iter().zip([None, Some("#:schema s.json"), None]) {
         let lay_out = |text: &str| format(&file, text, syntax::schema(*kind), header);
         match lay_out(text) {
             Ok(laid_out) => {
