@@ -1,8 +1,8 @@
-//! Rust source as text: comments and literals told apart from code, the words in it, the modules it uses.
+//! Rust source as text: separates code from comments and literals, and finds words and used modules.
 
 use std::collections::BTreeSet;
 
-/// Rust without its comments; with `texts`, string literals stay, else they are emptied.
+/// Rust without comments. Without `texts`, string literals are emptied.
 pub(super) fn code(source: &str, texts: bool) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -28,7 +28,7 @@ pub(super) fn code(source: &str, texts: bool) -> String {
     out
 }
 
-/// The length of the string literal that `text` starts with, raw ones included.
+/// The length of a string literal, also a raw one, at the start of `text`.
 fn string_literal(text: &str, before: Option<char>) -> Option<usize> {
     let after_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let raw = text.strip_prefix('r').filter(|_| !after_word || before == Some('b'));
@@ -53,7 +53,7 @@ fn string_literal(text: &str, before: Option<char>) -> Option<usize> {
     Some(text.len())
 }
 
-/// The length of a character literal, or of the quote alone where a lifetime begins.
+/// The length of a character literal, or of the quote of a lifetime.
 fn char_literal(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match (chars.next(), chars.next()) {

@@ -1,4 +1,4 @@
-//! Each diagnostic code's examples, really checked; and `docs/diagnostics.md`, which is generated from them.
+//! Checks the examples of each diagnostic code, and that `docs/diagnostics.md` is fresh.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -13,7 +13,7 @@ use tollgate::{
 
 use super::root;
 
-/// The files of an example by path, each filled in.
+/// The files of an example by path, with the keys that they leave out.
 fn files(example: &str) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut path = "providers.d/example.toml".to_owned();
@@ -60,13 +60,13 @@ fn write(dir: &Path, example: &str, latin_1: bool) {
     }
 }
 
-/// All that is found of an example. Vars are unset where that is the point, else all of them are set.
+/// The findings of an example. All vars are set, except where the code is about unset vars.
 fn found(entry: &CodeInfo, example: &str) -> Vec<Diagnostic> {
     let dir = tempfile::tempdir().unwrap();
     let latin_1 = entry.code == Code::File && std::ptr::eq(example, entry.bad);
     write(dir.path(), example, latin_1);
     let mut loaded = files::load(&Source::Directory(dir.path().join("providers.d"))).unwrap();
-    // Most examples leave out what would only make them long.
+    // Most examples leave out tests.
     let untested = (entry.code != Code::UntestedEndpoint).then_some(Level::Allow);
     loaded.levels = Levels { untested_endpoint: untested, ..Levels::default() };
     let (_, _, found) = pipeline::check(&loaded);
@@ -79,7 +79,7 @@ fn found(entry: &CodeInfo, example: &str) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn each_bad_example_is_told_of_and_each_good_one_is_clean() {
+fn bad_examples_have_the_finding_and_good_ones_have_none() {
     for entry in Code::all() {
         let bad = found(entry, entry.bad);
         assert!(!bad.is_empty() && bad.iter().all(|one| one.code == entry.code), "{}: {bad:#?}", entry.text);

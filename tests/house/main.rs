@@ -53,7 +53,7 @@ fn sources() -> Vec<(String, String)> {
     files(&root().join("src"), "rs")
 }
 
-/// Where the tests of a source begin, which may use and name what they like below.
+/// The source up to its tests, which may use and name anything.
 fn without_tests<'s>(path: &str, source: &'s str) -> &'s str {
     if path.ends_with("tests.rs") || path.contains("tests/") {
         return "";
@@ -61,7 +61,7 @@ fn without_tests<'s>(path: &str, source: &'s str) -> &'s str {
     source.find("#[cfg(test)]\nmod tests {").map_or(source, |at| &source[..at])
 }
 
-/// A provider is data: what tells one from another never stands in code, strings and tests included.
+/// A provider is data: its name and host occur nowhere in code, also not in strings and tests.
 #[test]
 fn no_provider_is_named_in_src() {
     let loaded = files::load(&Source::Embedded).unwrap();
@@ -230,7 +230,7 @@ fn every_file_names_its_schema() {
     }
 }
 
-/// What the language's own tests say passes.
+/// The shipped files and the test files pass `check`.
 #[test]
 fn the_files_of_the_language_tests_pass() {
     for dir in ["providers.d", "tests/providers"] {
@@ -241,7 +241,7 @@ fn the_files_of_the_language_tests_pass() {
     }
 }
 
-/// What is shown of the shipped files and the docs is shown as it is.
+/// Nothing in shipped files and documents is masked as a likely key.
 #[test]
 fn nothing_shipped_looks_like_a_key() {
     for (dir, extension) in
@@ -255,7 +255,7 @@ fn nothing_shipped_looks_like_a_key() {
     }
 }
 
-/// What the guide shows can be written: whole files pass `check`, parts of files parse.
+/// The examples of the guide are valid: complete files pass `check`, parts of files parse.
 #[test]
 fn the_guide_is_true() {
     let guide = fs::read_to_string(root().join("docs/provider-files.md")).unwrap();
@@ -279,7 +279,7 @@ fn the_guide_is_true() {
     assert_eq!(pipeline::check(&loaded).2, []);
 }
 
-/// Files are what they are, in whatever directory and order they are read.
+/// Files read from another directory or in another order are equal.
 #[test]
 fn nothing_differs_from_itself() {
     let root = root();
