@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{settings::Source, table::Table};
 
-/// The time without an event before a scan: a save is several events.
+/// The debounce time: a scan begins after this time without an event, since one save causes several events.
 const DEBOUNCE: Duration = Duration::from_millis(150);
 /// The longest time from the first event to a scan, while events go on.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(700);
@@ -95,7 +95,7 @@ struct ReloadThread {
     events: ChangeEvents,
     queue: Receiver<Command>,
     live: Arc<Live>,
-    /// Old tables that requests may still hold. Freeing a table takes time, so that this thread is its last owner.
+    /// Old tables that requests may still hold. They are freed on this thread, not on a worker, since that takes time.
     old: Vec<Arc<Table>>,
     /// Requests for a reload that wait for the next scan.
     requests: Vec<oneshot::Sender<Arc<Status>>>,
@@ -172,8 +172,8 @@ impl ReloadThread {
         self.changed = Some((self.changed.map_or(now, |(first, _)| first), now));
     }
 
-    /// Watches every path that the files depend on now. A new path may have changed between the scan and the watch: it counts as
-    /// an event.
+    /// Watches the paths that the files depend on now. A new path may have changed between the scan and the watch, so it
+    /// counts as an event.
     fn arm(&mut self) {
         if self.events.arm(&self.state) {
             self.mark_changed();
@@ -193,8 +193,9 @@ impl ReloadThread {
             self.count_missed(&mut scan);
         }
         self.publish(&scan, trigger, requests);
-        self.state.save();
+        // Before the save, which waits for the disk.
         self.arm();
+        self.state.save();
         self.old.retain(|table| Arc::strong_count(table) > 1);
     }
 
@@ -206,7 +207,8 @@ impl ReloadThread {
         }
     }
 
-    /// Returns true if an event was only late. It may report a later change too, so that another scan follows.
+    /// Waits up to [`EVENT_LATENCY`] for an event. Returns true if one arrives: the sweep was only faster. The event may
+    /// also report a later change, so another scan follows.
     fn wait_for_late_event(&mut self) -> bool {
         let until = Instant::now() + EVENT_LATENCY;
         while self.changed.is_none()

@@ -81,6 +81,15 @@ impl WatchPaths {
         }
     }
 
+    /// True if every event that `other` includes is included here.
+    fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|(dir, interest)| match (self.0.get(dir), interest) {
+            (Some(Interest::All), _) => true,
+            (Some(Interest::Names(known)), Interest::Names(names)) => names.is_subset(known),
+            (Some(Interest::Names(_)), Interest::All) | (None, _) => false,
+        })
+    }
+
     fn includes(&self, path: &Path) -> bool {
         let below = |(dir, name): (&Path, &OsStr)| match self.0.get(dir) {
             Some(Interest::All) => true,
@@ -116,7 +125,7 @@ impl Watch {
     pub(super) fn new(wake: impl Fn() + Send + 'static) -> Result<Self, String> {
         let paths = Arc::new(Mutex::new(WatchPaths::default()));
         let known = paths.clone();
-        let tell = move |event: notify::Result<Event>| {
+        let on_event = move |event: notify::Result<Event>| {
             let is_watched = match event {
                 Ok(event) if event.need_rescan() => true,
                 // A read is no change, and the scan's own reads would cause the next scan. A write through a memory map
@@ -132,21 +141,20 @@ impl Watch {
                 wake();
             }
         };
-        let watcher = notify::recommended_watcher(tell).map_err(|error| problem(&error))?;
+        let watcher = notify::recommended_watcher(on_event).map_err(|error| problem(&error))?;
         Ok(Self { watcher, paths, armed: BTreeMap::new() })
     }
 
     /// Watches these paths and no others. Existing watches are armed again: a directory at the same path, even with the
-    /// same inode, may be another one by now. Returns true if a path was not watched before. The error names the limit
-    /// that is exhausted.
+    /// same inode, may be another one by now. Returns true if a path or a name was not watched before: events on it so far
+    /// were ignored. The error names the limit that is exhausted.
     pub(super) fn arm(&mut self, paths: &WatchPaths) -> Result<bool, String> {
-        WatchPaths::clone_into(paths, &mut self.paths.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut more = self.replace_paths(paths);
         let gone: Vec<PathBuf> =
             self.armed.keys().filter(|path| !paths.0.contains_key(*path)).cloned().collect();
         for path in gone {
             self.disarm(&path);
         }
-        let mut more = false;
         for path in paths.0.keys() {
             let identity = fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
             if self.armed.get(path).is_some_and(|known| Some(*known) != identity) {
@@ -161,6 +169,16 @@ impl Watch {
             }
         }
         Ok(more)
+    }
+
+    /// Returns true if the new paths include one that the old ones do not.
+    fn replace_paths(&self, paths: &WatchPaths) -> bool {
+        let mut known = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = !known.covers(paths);
+        if *known != *paths {
+            known.clone_from(paths);
+        }
+        more
     }
 
     fn disarm(&mut self, path: &Path) {
@@ -227,6 +245,28 @@ mod tests {
         check("p", &[("", "current p v1"), ("v1", "p"), ("v1/p", "*")]);
         check("missing/p", &[("", "missing"), ("missing", "p"), ("missing/p", "*")]);
         check("round", &[("", "round"), ("round", "*")]);
+    }
+
+    /// A name that is added to a watched directory: its event may have come, and been ignored, before it was added.
+    #[test]
+    fn a_name_that_is_added_counts_as_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(|| {}).unwrap();
+        let paths = |names: &[&str]| {
+            let mut paths = WatchPaths::default();
+            for name in names {
+                paths.add_file(&dir.path().join(name));
+            }
+            paths
+        };
+        let mut check = |names: &[&str], expected: bool| {
+            assert_eq!(watch.arm(&paths(names)), Ok(expected), "{names:?}");
+        };
+        check(&["a"], true);
+        check(&["a"], false);
+        check(&["a", "b"], true);
+        check(&["b"], false);
+        check(&["a"], true);
     }
 
     #[test]
