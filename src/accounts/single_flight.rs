@@ -1,7 +1,7 @@
 //! Single flight: concurrent lookups of the same token in one worker share one lookup. One request leads, and the others
 //! wait for its result. The map is bounded by the number of concurrent requests.
 //!
-//! It does no lookups and has no clock: `lookup` does, and sets the deadlines.
+//! It does no lookups and has no clock: `lookup` does the lookups and sets the deadlines.
 
 use std::{
     collections::HashMap,

@@ -51,7 +51,7 @@ use relay::Outbound;
 /// Everything that one worker serves requests with. No worker waits for another.
 #[derive(Debug)]
 pub struct Worker {
-    /// Which requests its listener serves.
+    /// The requests that its listener serves.
     pub role: ListenerRole,
     /// The current route table.
     pub live: Arc<Live>,

@@ -79,7 +79,7 @@ pub struct Shared {
 pub struct WorkerConfig {
     /// Its listener.
     pub listener: TcpListener,
-    /// Which requests it serves.
+    /// The requests that it serves.
     pub role: ListenerRole,
     /// Its heartbeat for the watchdog.
     pub heartbeat: Heartbeat,

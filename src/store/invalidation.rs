@@ -16,7 +16,7 @@ use crate::name::{Owner, UserId};
 /// Slots of users, by the last four hex digits of their ids. A change for a user costs the others in the slot a lookup.
 const SLOTS: usize = 1 << 16;
 
-/// Which cached callers a change invalidates.
+/// The cached callers that a change invalidates.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Invalidates<'a> {
     /// None: the change is to something that no cache holds.
@@ -61,7 +61,7 @@ impl Default for InvalidationCounter {
 }
 
 impl InvalidationCounter {
-    /// The number of the last change. Read it before the value that it is to date.
+    /// The number of the last change. Read it before reading the value: a change in between then counts as newer.
     pub fn current(&self) -> u64 {
         self.0.current.load(Ordering::Acquire)
     }

@@ -2,7 +2,8 @@
 //! and DNS lookup, so that DNS rebinding gains nothing.
 //!
 //! Link-local and metadata addresses are never allowed. Private and loopback addresses are allowed if the URL or a
-//! connect rule names the address itself, or with `allow_private`. It never resolves or connects.
+//! connect rule names the address itself, or with `allow_private`; `localhost` may resolve to loopback. It never resolves
+//! or connects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

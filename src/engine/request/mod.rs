@@ -1,5 +1,7 @@
-//! What becomes of a request: routing ([`table`]), rewriting of heads ([`rewrite`]), the order of decisions
-//! ([`decide`]), and the record of a finished request ([`access_record`]). Heads and bound providers in, heads out; bodies never come here.
+//! One request: routing ([`table`]), rewriting of heads ([`rewrite`]), the order of decisions ([`decide`]), and the record
+//! of a finished request ([`access_record`]).
+//!
+//! Heads and bound providers in, heads out; it never sees a body.
 
 pub mod table;
 pub mod rewrite;

@@ -1,6 +1,7 @@
-//! The table that requests are looked up in: every client path of every provider in one tree. `link` sees
-//! what no file can see alone; `find` is on every request's way and costs the same for one provider and for
-//! ten thousand. Immutable once made: a reload makes a new one.
+//! The routing table: every client path of every provider in one tree.
+//!
+//! [`link`] finds conflicts between files. [`Table::find`] is the hot path: it costs the same for one provider and for ten
+//! thousand. A table is immutable; a reload makes a new one.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -22,26 +23,24 @@ use crate::{
     },
 };
 
-/// What requests are looked up in.
+/// The routing table.
 #[derive(Debug)]
 pub struct Table {
     tree: Tree<Leaf>,
     /// All providers, by name.
     pub providers: Vec<Arc<bind::Provider>>,
-    /// The providers that are out because of their files, by name.
+    /// The providers whose files are rejected, by name.
     pub rejected: Vec<Rejected>,
-    /// Where any client may put its token: the union over all files, rejected ones too. None of it ever goes
-    /// upstream.
+    /// The token locations of all files, rejected ones too. None of them is ever sent upstream.
     pub token_locations: TokenLocations,
     /// `Access-Control-Allow-Headers`: the union over all files.
     pub cors_headers: HeaderValue,
-    /// What callers store for the providers, and where each may go.
+    /// The credential fields of all providers, and the origins that each may be sent to.
     pub fields: DeclaredFields,
     own: LocationsByPrefix,
 }
 
-/// By the prefixes of the providers that have any: where clients may put a token below it, those of the
-/// prefixes that it lies below included, longest prefix first.
+/// The token locations below each provider's prefix. Those of the prefixes above it are included, longest prefix first.
 #[derive(Debug, Default)]
 struct LocationsByPrefix {
     by_prefix: BTreeMap<String, TokenLocations>,
@@ -56,13 +55,13 @@ struct Leaf {
     slots: Vec<u8>,
 }
 
-/// An endpoint that a request may use. Holds its provider to the end of the stream, not the table.
+/// The endpoint of a request. It keeps its provider alive until the stream ends, but not the table.
 #[derive(Debug, Clone)]
 pub struct Hit {
     /// The provider.
     pub provider: Arc<bind::Provider>,
     endpoint: usize,
-    /// Where the endpoint's captures stand in the client's path.
+    /// The endpoint's captures, as ranges of the client's path.
     pub captures: Captures,
 }
 
@@ -77,13 +76,13 @@ impl Hit {
         self.provider.section.as_ref().map_or("", |section| section.name.as_str())
     }
 
-    /// Which of the provider's endpoints it is.
+    /// The endpoint's index in the provider.
     pub fn index(&self) -> usize {
         self.endpoint
     }
 }
 
-/// The endpoint that is most like a request which has none.
+/// The endpoint closest to a request that matches none.
 #[derive(Debug)]
 pub struct Nearest<'t> {
     /// Its provider.
@@ -92,33 +91,33 @@ pub struct Nearest<'t> {
     pub endpoint: &'t bind::Endpoint,
     /// The client path.
     pub path: &'t compile::ClientPath,
-    /// What the request would have to change.
+    /// The differences between the request and the endpoint.
     pub differences: Vec<Difference>,
 }
 
-/// A finding about two providers.
+/// A conflict between two providers.
 #[derive(Debug)]
 pub struct Conflict {
-    /// The provider that loses, if nothing else is known of the two.
+    /// The provider to reject, unless [`Conflict::turn`] is used.
     pub loser: FileName,
     /// The other one.
     pub other: FileName,
-    /// What the loser is told: its `at` lies in the loser's file, what is `related` in the other's.
+    /// The diagnostic in the loser's file; its `related` place is in the other file.
     pub diagnostic: Diagnostic,
-    /// What the other is told, should it be the one to lose; none if it is out of service.
+    /// The diagnostic in the other's file, if that one is to be rejected; none if it already is.
     turned: Option<Diagnostic>,
 }
 
 impl Conflict {
-    /// The same, with the other one as the loser; none if that cannot lose, since it does not serve.
+    /// The same conflict with the other provider as the loser; none if that one is already rejected.
     pub fn turn(self) -> Option<Self> {
         let diagnostic = self.turned?;
         Some(Self { loser: self.other, other: self.loser, diagnostic, turned: None })
     }
 }
 
-/// What files say about each other: endpoints that clash, where the later one of `providers` loses, and
-/// credentials sections. A provider that is out of service still owns its section.
+/// The conflicts between files: endpoints, credentials sections, paste tokens. The later one of `providers` loses. A
+/// rejected provider still owns its section.
 pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
     let mut found = clashes(providers);
     found.extend(sections(providers, rejected));
@@ -126,7 +125,7 @@ pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<
     found
 }
 
-/// Two providers that make their paste tokens at one path.
+/// Conflicts of two providers that issue paste tokens at one path.
 fn paste_tokens(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
     let mut known = BTreeMap::new();
     let mut found = Vec::new();
@@ -197,11 +196,11 @@ fn clash_of(
     diagnostic.related(other.at.clone(), "the other one").help(help)
 }
 
-/// A provider that uses a section, good or not.
+/// A provider that uses a section, valid or rejected.
 struct SectionUser<'a> {
     name: &'a FileName,
     shared_with: &'a [FileName],
-    /// What is known of a good one.
+    /// The section, if the provider is valid.
     section: Option<&'a compile::Section>,
 }
 
@@ -211,13 +210,12 @@ impl SectionUser<'_> {
     }
 }
 
-/// Of one slip that many files share, this much is told in each.
-const MAX_STRANGERS_TOLD: usize = 3;
+/// The most providers that one file's missing `shared_with` is reported for.
+const MAX_STRANGERS_REPORTED: usize = 3;
 
-/// A stored key goes only where all that use its section know of: a provider is out if one of them does not
-/// name it in `shared_with`, whichever came first and wherever both lead (an egress or a gateway may lead
-/// elsewhere than the base URL). Among those that agree, equal declarations of a field merge, and of differing
-/// ones the later loses.
+/// Providers may share a section only if each lists all the others in `shared_with`. A provider that another one does
+/// not list is rejected, regardless of order and of `base_url` (gateway or egress may lead to other hosts). Among
+/// providers that agree, equal declarations of a field merge; if they differ, the later provider loses.
 fn sections(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
     let mut users: BTreeMap<&str, Vec<SectionUser<'_>>> = BTreeMap::new();
     for provider in providers {
@@ -236,7 +234,7 @@ fn sections(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<
         for (index, user) in users.iter().enumerate() {
             let Some(section) = user.section else { continue };
             let others = users.iter().filter(|other| other.name != user.name);
-            let strangers = others.filter(|other| !other.knows(user)).take(MAX_STRANGERS_TOLD);
+            let strangers = others.filter(|other| !other.knows(user)).take(MAX_STRANGERS_REPORTED);
             found.extend(strangers.map(|other| Conflict {
                 loser: user.name.clone(),
                 other: other.name.clone(),
@@ -284,7 +282,7 @@ fn not_named(name: &FileName, section: &compile::Section, theirs: &compile::Sect
 
 type Declared = compile::Located<syntax::Field>;
 
-/// The fields that both declare, and not alike.
+/// The fields that both sections declare differently.
 fn fields_differ<'s>(
     section: &'s compile::Section,
     known: &'s compile::Section,
@@ -302,11 +300,11 @@ fn differently(section: &str, mine: &Declared, theirs: &Declared) -> Diagnostic 
     diagnostic.related(theirs.at.clone(), "the other declaration")
 }
 
-/// What another method counts beside other differences of `Pattern::distance`.
+/// The cost of another method, in the unit of `Pattern::distance`.
 const OTHER_METHOD: u32 = 3;
 
 impl Table {
-    /// The table of providers that `link` finds nothing wrong with.
+    /// The table of providers without conflicts (see [`link`]).
     pub fn new(providers: Vec<Arc<bind::Provider>>, rejected: Vec<Rejected>, cors: &[HeaderName]) -> Self {
         let mut tree = Tree::default();
         for (index, provider) in providers.iter().enumerate() {
@@ -327,14 +325,14 @@ impl Table {
         Self { tree, providers, rejected, token_locations, cors_headers: allow_headers(cors), fields, own }
     }
 
-    /// The provider that makes its paste tokens at a path. Looks at all: this is never on a request's way.
+    /// The provider that issues paste tokens at a path. Linear in the providers: never called for a proxied request.
     pub fn pasting_at(&self, path: &str) -> Option<&Arc<bind::Provider>> {
         self.providers
             .iter()
             .find(|one| one.paste_token.as_ref().is_some_and(|paste| paste.spec.path == path))
     }
 
-    /// The endpoint for a method and any path: one that is not canonical has none.
+    /// The endpoint for a method and a path. None for a path that is not canonical.
     pub fn find_canonical(&self, method: &Method, path: &str) -> Option<Hit> {
         is_canonical(path).then(|| self.find(method, path)).flatten()
     }
@@ -349,8 +347,8 @@ impl Table {
         Some(Hit { provider: self.providers[leaf.provider].clone(), endpoint: leaf.endpoint, captures })
     }
 
-    /// The endpoint that a request without one may have meant, if any is much like it. Looks at all: this is for
-    /// a person who asks, never for a request.
+    /// The endpoint that is closest to a request without one, if any is close. Linear in the endpoints: for `explain`,
+    /// never called for a request.
     pub fn nearest(&self, method: &Method, path: &str) -> Option<Nearest<'_>> {
         let plain = NormalizedPath::new(path)?;
         let endpoints =
@@ -374,8 +372,7 @@ impl Table {
         self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below)).map(|one| &one.name)
     }
 
-    /// Where a client may put its token on a path: what the providers below whose prefixes it lies say, the
-    /// longest prefix first.
+    /// The token locations for a path: those of the providers whose prefixes it lies below, longest prefix first.
     pub fn token_locations_at(&self, path: &str) -> Option<&TokenLocations> {
         self.own.by_prefix.get(self.own.above(path).next()?)
     }
@@ -431,7 +428,7 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// `Content-Type, Authorization, x-api-key` and what the files ask for.
+/// `Content-Type, Authorization, x-api-key` and the files' `cors` headers.
 fn allow_headers(cors: &[HeaderName]) -> HeaderValue {
     let mut names: Vec<&str> = cors.iter().map(HeaderName::as_str).collect();
     names.sort_unstable();
@@ -442,8 +439,7 @@ fn allow_headers(cors: &[HeaderName]) -> HeaderValue {
     HeaderValue::from_str(&all.join(", ")).expect("header names are header values")
 }
 
-/// Whether a path has one reading only: no dot segments, no empty ones inside, nothing encoded that another
-/// parser would take for a separator.
+/// True if every parser reads the path alike: no dot segments, no empty segments inside, no encoded separators.
 pub fn is_canonical(path: &str) -> bool {
     let Some(inner) = path.strip_prefix('/') else { return false };
     if path.contains("//") || path.bytes().any(|b| b <= b' ' || b == b'\\' || b == 0x7f) {
@@ -453,7 +449,7 @@ pub fn is_canonical(path: &str) -> bool {
         || inner.split('/').all(|segment| !compile::is_dots(segment) && good_escapes(segment))
 }
 
-/// Every `%` begins an escape, and none stands for a separator or NUL.
+/// True if every `%` begins an escape, and none encodes a separator or NUL.
 fn good_escapes(segment: &str) -> bool {
     segment.split('%').skip(1).all(|escape| {
         let Some(hex) = escape.as_bytes().get(..2) else { return false };
@@ -523,8 +519,8 @@ mod tests {
         }
         let compiled = compile::compile(&all);
         let found = link(&compiled.providers, &[]);
-        let told = found.iter().map(|one| (one.loser.as_str(), &*one.diagnostic.message)).collect::<Vec<_>>();
-        assert_eq!(told, [("c", "`a` makes its paste tokens at `/auth/one` too")]);
+        let found = found.iter().map(|one| (one.loser.as_str(), &*one.diagnostic.message)).collect::<Vec<_>>();
+        assert_eq!(found, [("c", "`a` makes its paste tokens at `/auth/one` too")]);
         let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
         let table = Table::new(bound.collect(), Vec::new(), &[]);
         let at = |path| table.pasting_at(path).map(|provider| provider.name.as_str());

@@ -44,12 +44,12 @@ async fn request_framing_follows_the_body_size() {
 #[tokio::test]
 async fn uploads_are_sent_without_trailers() {
     let check = async |size: Option<u64>, expected: &'static str| {
-        let (tell, mut told) = mpsc::channel(1);
+        let (sender, mut bodies) = mpsc::channel(1);
         let server = Server::run(move |_, mut peer| {
-            let tell = tell.clone();
+            let sender = sender.clone();
             async move {
                 peer.head().await;
-                tell.send(peer.read(expected.len()).await).await.unwrap();
+                sender.send(peer.read(expected.len()).await).await.unwrap();
                 peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
                 peer.hang().await;
             }
@@ -67,7 +67,7 @@ async fn uploads_are_sent_without_trailers() {
         let upstream = upstream();
         let answer = upstream.send(&server.origin, request("POST", Upload::other(body, 6)), DEADLINES).await;
         assert_eq!(text(answer).await, "");
-        assert_eq!(told.recv().await.unwrap(), expected);
+        assert_eq!(bodies.recv().await.unwrap(), expected);
         assert_eq!(upstream.idle_connections(), 1, "a finished upload leaves the connection usable");
     };
     check(Some(6), "onetwo").await;

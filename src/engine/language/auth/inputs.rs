@@ -1,11 +1,11 @@
-//! The inputs of a kind: the finished head, the credential, the time, and what it declares that it needs beyond these.
+//! The inputs of a kind: the finished head, the credential, the time, and the further inputs that it declares ([`Needs`]).
 
 use http::{HeaderMap, Method};
 
 use crate::base::{origin::Origin, secret::Secret};
 
-/// Inputs that somebody has to obtain before the head can be authenticated. A kind declares them; each has one case so
-/// far. A further case does not compile until those who provide the input know it.
+/// The inputs that the gateway has to obtain before it can authenticate the head. A kind declares them; each has one case
+/// so far. A further case does not compile until the code that provides the input handles it.
 ///
 /// All else is always there, since it costs nothing: the method, the final URL and the headers ([`FinishedHead`]), and the
 /// time ([`Inputs`]).

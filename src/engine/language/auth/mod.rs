@@ -2,8 +2,7 @@
 //! `[[auth]]`, its compiled and its bound form, what it needs, and how it is applied.
 //!
 //! A kind is applied to the finished head, after the rules of the file and after gateway and egress. No other module can
-//! match on kinds: the two enums below are private. A new kind is a module here and an arm in each match of this file; see
-//! CONTRIBUTING.md.
+//! match on kinds: the two enums below are private. CONTRIBUTING.md lists the files that a new kind touches.
 
 mod headers;
 mod inputs;

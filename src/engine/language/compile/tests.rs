@@ -64,7 +64,7 @@ fn findings(case: Case, text: &str) -> String {
     world
         .found
         .extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
-    world.tell(case)
+    world.describe(case)
 }
 
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl World {
         self.found.extend(found);
     }
 
-    fn tell(&self, case: Case) -> String {
+    fn describe(&self, case: Case) -> String {
         let place = |at: &Location| {
             let (line, column) = self.sources.line_column(at);
             match &*at.file {

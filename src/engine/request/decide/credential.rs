@@ -1,4 +1,4 @@
-//! Which stored credential a request is sent with, and whether its login has to be refreshed first.
+//! Chooses the stored credential of a request, and decides whether its login has to be refreshed first.
 //!
 //! It guarantees: of the owners (the user, the group, everybody) the first that has anything decides. Another owner's
 //! credential never stands in for one that has expired or was saved for another host: that would spend theirs unseen.

@@ -44,7 +44,7 @@ pub use credential::{
 pub use head::body_bytes;
 pub use own::{ListenerRole, OwnAnswer};
 
-/// The first decision: who answers, and which token that takes.
+/// The first decision: the handler of the request, and the token that it needs.
 #[derive(Debug)]
 pub enum Begun<'r> {
     /// tollgate answers, without a token.
@@ -109,7 +109,7 @@ pub struct UpstreamRequest<'c> {
     pub method: Method,
     /// Path and query in origin form (RFC 9112, section 3.2.1).
     pub target: Uri,
-    /// All headers, `Host` included; framing is the sender's.
+    /// All headers with `Host`, without framing: the sender adds it.
     pub headers: HeaderMap,
 }
 
@@ -133,7 +133,7 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
 }
 
 impl AdminCall {
-    /// The token to authenticate. None at all is no guess: that needs no rate limit.
+    /// The token to authenticate. The fault if there is none: no rate limit counts it, since it is no guess.
     pub fn token(&self) -> Result<&Secret, Fault> {
         self.token.as_ref().ok_or_else(Fault::invalid_admin_token)
     }
@@ -163,7 +163,7 @@ impl<'r> ProviderCall<'r> {
         self.token.as_ref().ok_or_else(Fault::invalid_token)
     }
 
-    /// The endpoint, once the caller is known. Only a known caller learns which paths there are.
+    /// The endpoint, once the caller is authenticated: nobody else learns the paths.
     pub fn authenticated(self, caller: CallerFacts<'r>) -> Result<Routed<'r>, Fault> {
         let Self { head, table, token: _ } = self;
         caller.check_proxy()?;
@@ -187,8 +187,7 @@ impl<'r> Routed<'r> {
 }
 
 impl Authorized<'_> {
-    /// The credential to send, or a login to refresh first: see [`choose`]. After a refresh the owners offer its
-    /// outcome, and this is asked again.
+    /// The credential to send, or a login to refresh first (see [`choose`]). Call it again after the refresh.
     pub fn credential<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
         &'c self,
         owners: impl IntoIterator<Item = S>,
@@ -199,7 +198,7 @@ impl Authorized<'_> {
 }
 
 impl<'c> Sendable<'c> {
-    /// The upstream request; its body has at least so many bytes.
+    /// The upstream request. Fails if `body_bytes`, which is at most the body's size, exceeds the provider's limit.
     pub fn request(&self, body_bytes: u64) -> Result<UpstreamRequest<'c>, Fault> {
         let Authorized { head, table, hit } = self.authorized;
         let limit = hit.provider.max_body;
@@ -222,12 +221,12 @@ impl UpstreamRequest<'_> {
     }
 }
 
-/// The fault of a body that is larger than so many bytes.
+/// The fault of a body that is larger than `limit` bytes.
 pub fn body_too_large(limit: u64) -> Fault {
     Fault::new(FaultKind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"))
 }
 
-/// The fault of a path without an endpoint. Below the prefix of a rejected provider there may be one again.
+/// The fault of a path without an endpoint: 503 below the prefix of a rejected provider, else 404.
 fn no_endpoint(table: &Table, path: &str) -> Fault {
     match table.rejected_at(path).filter(|_| table::is_canonical(path)) {
         Some(name) => {

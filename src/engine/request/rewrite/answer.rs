@@ -1,4 +1,4 @@
-//! The answer's head: the upstream's, less what concerns its own hop and origin, with tollgate's CORS.
+//! The response's head: the upstream's without its hop-by-hop and origin-bound headers, and tollgate's CORS headers.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -8,16 +8,16 @@ use crate::{
     request::table::Hit,
 };
 
-/// What becomes of an upstream's answer.
+/// A rewritten response.
 #[derive(Debug)]
 pub enum Answered<'h> {
-    /// It goes on to the client under these headers.
+    /// It is relayed to the client with these headers.
     Relayed(HeaderMap),
     /// A rule of the provider's file replaces it.
     Replaced(&'h ResponseRule),
 }
 
-/// Rewrites the head of an answer. `trailers` says whether the client takes them.
+/// Rewrites the head of a response. `trailers`: the client accepts them.
 pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool) -> Answered<'_> {
     if let Some(rule) = hit.endpoint().responses.iter().find(|rule| applies(rule, status, &headers)) {
         return Answered::Replaced(rule);
@@ -30,7 +30,7 @@ pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool)
     for name in names {
         kept.remove(name);
     }
-    // RFC 9209: what a proxy behind us says passes; what looks like our own word does not.
+    // RFC 9209: other proxies' members pass. One that claims to be tollgate's does not: clients rely on ours.
     let ours = |value: &HeaderValue| {
         let text = value.as_bytes().to_ascii_lowercase();
         text.split(|byte| *byte == b',').any(|one| one.trim_ascii_start().starts_with(b"tollgate"))
@@ -44,8 +44,8 @@ pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool)
     Answered::Relayed(kept)
 }
 
-/// The trailers of an answer, less what may not stand in its head either, and what only a head may say
-/// (RFC 9110, section 6.5.1).
+/// The trailers of a response, without the headers that are removed from its head, and without those that are allowed in
+/// a head only (RFC 9110, section 6.5.1).
 pub fn trailers(sent: &HeaderMap) -> HeaderMap {
     let unfit = |name: &HeaderName| {
         let name = name.as_str();
@@ -62,7 +62,7 @@ pub fn trailers(sent: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// What frames, routes or authenticates a message.
+/// Fields that frame, route or authenticate a message.
 const FOR_HEADS: &[&str] = &[
     "content-length",
     "content-encoding",

@@ -1,7 +1,7 @@
-//! Heads, rewritten: the client's request becomes the upstream's, the upstream's answer the client's. The
-//! rules are compiled; the engine's own removals (`compile::safety`) hold whatever the rules say.
+//! Rewrites heads: the client's request to the upstream's, the upstream's response to the client's.
 //!
-//! Pure: heads in, heads out. Bodies never come here.
+//! It guarantees the removals of `compile::safety`, whatever the files' rules are. Pure: heads in, heads out; it never
+//! sees a body.
 
 mod answer;
 mod query;
@@ -19,14 +19,14 @@ use http::{HeaderMap, header};
 
 use crate::base::header_name::is_same_bytes;
 
-/// Whether `Connection` nominates a name: then it belongs to this hop alone (RFC 9110, section 7.6.1).
+/// True if `Connection` lists the name, which makes the header hop-by-hop (RFC 9110, section 7.6.1).
 fn is_nominated(headers: &HeaderMap, name: &str) -> bool {
     let values = headers.get_all(header::CONNECTION).iter();
     let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     names.any(|one| is_same_bytes(one.trim_ascii(), name.as_bytes()))
 }
 
-/// Whether the client takes trailers (RFC 9110, section 10.1.4).
+/// True if the client accepts trailers (RFC 9110, section 10.1.4).
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))

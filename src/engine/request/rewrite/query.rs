@@ -1,4 +1,4 @@
-//! The query, as bytes: what no rule names passes exactly as sent.
+//! Rewrites the query. A parameter that no rule names keeps its bytes.
 
 use super::{Fate, Reason, RuleKind, RuleTable, Witness};
 use crate::language::{
@@ -6,7 +6,7 @@ use crate::language::{
     compile::{Captures, Template, percent_encode},
 };
 
-/// The query that goes up, without `?`. `token_locations`: parameters that may hold a caller's token. `captures`: those
+/// The upstream query, without `?`. `token_locations`: parameters that may hold a caller's token. `captures`: those
 /// of a path.
 pub(super) fn rewrite(
     query: Option<&str>,
@@ -46,7 +46,7 @@ pub(super) fn rewrite(
     out
 }
 
-/// What drops a parameter of the client's, if anything does.
+/// The decision that drops a client's parameter, if one does.
 fn dropped(name: &str, rules: &Query, token_locations: &[String]) -> Option<Fate> {
     if token_locations.iter().any(|known| known == name) {
         return Some(Fate::Dropped(Reason::TokenLocation));
@@ -57,7 +57,7 @@ fn dropped(name: &str, rules: &Query, token_locations: &[String]) -> Option<Fate
     remove.or_else(|| set().map(|_| Fate::Dropped(Reason::Claimed)))
 }
 
-/// A capture is encoded as the client sent it; what would end a value or begin another is encoded as well.
+/// Captures keep the client's encoding. Characters that end a value or begin another are encoded too.
 fn push_value(out: &mut String, value: &Template<u8>, path: &str, captures: &Captures) {
     let keep = |b: u8| b.is_ascii_graphic() && !b"&=+;#".contains(&b);
     let made: Vec<_> = (0..8).map(|index| percent_encode(capture(path, captures, index), keep)).collect();

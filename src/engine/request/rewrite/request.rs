@@ -1,5 +1,5 @@
-//! The request's head: what the client sent, less what must not go up, under the file's rules, with the
-//! caller's credential, through gateway and egress.
+//! The upstream request's head, in this order: the client's headers that may be sent, the file's rules, gateway and
+//! egress, the stored credential.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ use crate::{
 /// The credential that was chosen for a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Chosen<'c> {
-    /// Whose it is: the position among the owners.
+    /// The owner's position among the owners.
     pub owner: usize,
     /// The entry that uses it.
     pub auth: &'c Auth,
@@ -42,11 +42,11 @@ pub struct Chosen<'c> {
 pub struct Outgoing<'h> {
     /// The method.
     pub method: Method,
-    /// Where the connection goes.
+    /// The destination of the connection.
     pub origin: &'h Origin,
     /// Path and query in origin form (RFC 9112, section 3.2.1).
     pub target: String,
-    /// All headers, `Host` included; framing is the sender's.
+    /// All headers with `Host`, without framing: the sender adds it.
     pub headers: HeaderMap,
 }
 
@@ -57,7 +57,7 @@ impl Outgoing<'_> {
     }
 }
 
-/// Makes the upstream request's head. `token_locations` are all places where any client may put a token.
+/// The upstream request's head. `token_locations`: those of all files. Fails if a value makes no valid header.
 pub fn request<'h>(
     hit: &'h Hit,
     head: &Parts,
@@ -67,7 +67,7 @@ pub fn request<'h>(
     watched(hit, head, chosen, token_locations, &mut ())
 }
 
-/// The same, told to a witness step by step.
+/// The same as [`request`], with an observer.
 pub fn watched<'h>(
     hit: &'h Hit,
     head: &Parts,
@@ -119,7 +119,7 @@ pub fn watched<'h>(
     Ok(Outgoing { method: head.method.clone(), origin, target, headers })
 }
 
-/// The client's headers that may go up at all.
+/// The client's headers that may be sent upstream.
 fn passed(
     hit: &Hit,
     sent: &HeaderMap,
@@ -143,9 +143,9 @@ fn passed(
     headers
 }
 
-/// What becomes of a client's header, before the rules that remove and set.
+/// The decision about a client's header, before the rules that remove and set.
 fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, token_locations: &TokenLocations) -> Fate {
-    // Many servers take `_` for `-`: a name that means another one there is judged as that one.
+    // Many servers treat `_` as `-`, so `x_api_key` is checked as `x-api-key`.
     let text = &*dashed(name.as_str());
     let fate = match safety::request(text) {
         HeaderClass::Plain => Fate::Kept,
@@ -166,7 +166,7 @@ fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, token_locations: &TokenL
     }
 }
 
-/// The rule that lets a name through, if there is one.
+/// The `pass` rule that allows a name.
 fn let_through(hit: &Hit, name: &str) -> Option<Fate> {
     let tables = [
         (RuleTable::Provider, &hit.provider.headers.pass),
@@ -199,7 +199,7 @@ fn apply(
     Ok(())
 }
 
-/// Removes what the globs match; what the engine set for the connection stays.
+/// Removes the headers that the globs match, except those that the engine sets for the connection.
 fn remove(headers: &mut HeaderMap, globs: &[Glob], table: RuleTable, witness: &mut impl Witness) {
     if globs.is_empty() {
         return;
@@ -227,8 +227,8 @@ fn made(value: &Value, path: &str, hit: &Hit) -> Result<HeaderValue, Fault> {
     }
 }
 
-/// Gateway and egresses override these headers of the credential. They get a placeholder here, so that `explain` sees
-/// who set and who removed them; an overlay removes or replaces each (`bind::Overlay::overrides`).
+/// Inserts placeholders for the credential's headers that gateway and egress override, so that `explain` sees both rules.
+/// An overlay removes or replaces each of them (`bind::Overlay::overrides`).
 fn leave_to_overlays(headers: &mut HeaderMap, chosen: &Chosen<'_>, witness: &mut impl Witness) {
     for (index, name) in chosen.auth.kind.overridden() {
         headers.insert(name.clone(), HeaderValue::from_static(""));
@@ -236,7 +236,7 @@ fn leave_to_overlays(headers: &mut HeaderMap, chosen: &Chosen<'_>, witness: &mut
     }
 }
 
-/// The last step: whatever the kind signs does not change after it.
+/// Applies the credential. The last step, so that nothing changes after a signature.
 fn authenticate(
     head: FinishedHead<'_>,
     chosen: &Chosen<'_>,

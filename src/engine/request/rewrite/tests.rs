@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// What no client may get to an upstream, wherever it put it.
+/// The caller's token, which must never reach an upstream.
 const TOKEN: &str = "caller-token-0123";
 const CREDENTIAL: &str = "stored-credential";
 
@@ -147,7 +147,7 @@ fn head(method: &Method, path: &str, query: Option<&str>, headers: HeaderMap) ->
     request.into_parts().0
 }
 
-/// Where any file's clients may put a token, also those of files that are not shipped.
+/// Token locations of files that are not shipped.
 fn token_locations() -> TokenLocations {
     let names = ["x-goog-api-key", "api-key"].map(HeaderName::from_static);
     TokenLocations { headers: names.to_vec(), query: vec!["key".to_owned()] }
@@ -159,11 +159,11 @@ fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
     let chosen = decide::choose(hit, &fields, [|_: &str| Some(Candidate::given(&secret))], 0).unwrap();
     let mut last = Last::default();
     let out = watched(hit, head, chosen.as_ref(), &token_locations(), &mut last).unwrap();
-    check_told(&last, &head.headers, &out.headers);
+    check_observed(&last, &head.headers, &out.headers);
     (out.url(), out.headers)
 }
 
-/// The last word on each header.
+/// The last decision about each header.
 #[derive(Default)]
 struct Last(std::collections::HashMap<HeaderName, Fate>);
 
@@ -173,21 +173,21 @@ impl Witness for Last {
     }
 }
 
-/// What a witness is told is what happens: of each name that came in or goes up, and of no other that is there.
-fn check_told(told: &Last, came: &HeaderMap, went: &HeaderMap) {
+/// Compares a witness's decisions with the two heads, for each name of either.
+fn check_observed(observed: &Last, came: &HeaderMap, went: &HeaderMap) {
     for name in came.keys().chain(went.keys()) {
-        let goes = match told.0[name] {
+        let goes = match observed.0[name] {
             Fate::Dropped(_) => false,
             Fate::Ruled(rule) => rule.kind != RuleKind::Remove,
             Fate::Kept | Fate::Own(_) => true,
         };
-        assert_eq!(goes, went.contains_key(name), "{name}: {:?}", told.0[name]);
-        let kept = matches!(told.0[name], Fate::Kept);
+        assert_eq!(goes, went.contains_key(name), "{name}: {:?}", observed.0[name]);
+        let kept = matches!(observed.0[name], Fate::Kept);
         assert!(!kept || went.get_all(name).iter().eq(came.get_all(name)), "{name} is not as it came");
     }
 }
 
-/// The names that `Connection` nominates, said another way than the engine does.
+/// The names that `Connection` nominates, computed in another way than the engine's.
 fn nominated(headers: &HeaderMap) -> Vec<String> {
     let values = headers
         .get_all("connection")
@@ -200,7 +200,7 @@ fn nominated(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// What must hold of every head that goes up, whatever came in.
+/// Checks what holds for every upstream head, whatever came in.
 fn check_sent(shipped: &Shipped, hit: &Hit, sent: &HeaderMap, url: &str, client: &HeaderMap) {
     let nominated = nominated(client);
     let sets = &shipped.sets[hit.provider.name.as_str()];
@@ -229,7 +229,7 @@ fn check_sent(shipped: &Shipped, hit: &Hit, sent: &HeaderMap, url: &str, client:
     }
 }
 
-/// The engine's own words where a client takes trailers: RFC 9110, section 10.1.4.
+/// The engine's own headers for a client that accepts trailers: RFC 9110, section 10.1.4.
 fn is_trailers(name: &str, value: &[u8]) -> bool {
     matches!((name, value), ("te", b"trailers") | ("connection", b"te"))
 }

@@ -1,18 +1,17 @@
-//! Where a client's gateway token stands in its request.
+//! Finds the client's gateway token in its request.
 
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
 use super::query::value_of;
 use crate::{base::secret::Secret, request::table::Table};
 
-/// The token that the client presents, if there is one. `Authorization` goes before all else: a scheme that is
-/// not `Bearer` is no token, also beside a good `x-api-key`. Only where both are absent or empty does a
-/// provider's own `[caller]` count, below its prefix.
+/// The token that the client presents. `Authorization` has priority: a scheme other than `Bearer` is no token, even beside
+/// a good `x-api-key`. If both are absent or empty, the provider's `[caller]` counts, below its prefix.
 pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
     token_at(head, table).map(|(token, _)| token)
 }
 
-/// Where a token stood.
+/// The place of a token in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenLocation<'t> {
     /// In the header of this name.
@@ -21,7 +20,7 @@ pub enum TokenLocation<'t> {
     Query(&'t str),
 }
 
-/// The token, and where it stood.
+/// The token, and its place.
 pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, TokenLocation<'t>)> {
     let in_header = |name: &'t str| move |token| (token, TokenLocation::Header(name));
     match one(&head.headers, header::AUTHORIZATION.as_str()) {
@@ -48,13 +47,13 @@ pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, TokenLoca
     own.headers.iter().find_map(header).or_else(|| own.query.iter().find_map(query))
 }
 
-/// What a client put into a header that is to stand once.
+/// The client's value of a header that may occur once.
 enum Given<'h> {
-    /// Nothing: the header is absent or empty.
+    /// The header is absent or empty.
     Nothing,
     /// A text.
     Text(&'h str),
-    /// Several values, or one that is no text: nobody can say which one counts.
+    /// Several values, or one that is no text.
     Unclear,
 }
 
@@ -67,7 +66,7 @@ fn one<'h>(headers: &'h HeaderMap, name: &str) -> Given<'h> {
     }
 }
 
-/// A token is one word.
+/// The token, if the text is one word.
 fn word(text: &str) -> Option<Secret> {
     let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     good.then(|| Secret::new(text))

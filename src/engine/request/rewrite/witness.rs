@@ -1,41 +1,43 @@
-//! What is told of a request while its head is made: which rule, or what of the engine's own, decided about each
-//! header and query parameter. `()` listens to nothing, and costs nothing: that is what requests run with.
+//! [`Witness`]: an observer of a rewrite. It receives the rule, or the reason of the engine, that decided about each
+//! header and query parameter.
+//!
+//! `explain` and tests observe; requests run with `()`, which compiles to nothing.
 
 use http::HeaderName;
 
-/// Listens while a head is made.
+/// Observes the rewrite of a head.
 pub trait Witness {
-    /// Something was decided about a header. The last word on a name counts.
+    /// A decision about a header. The last one for a name counts.
     fn header(&mut self, _name: &HeaderName, _fate: Fate) {}
-    /// Something was decided about a query parameter, by its decoded name.
+    /// A decision about a query parameter, by its decoded name.
     fn query(&mut self, _name: &str, _fate: Fate) {}
 }
 
 impl Witness for () {}
 
-/// What became of a header or a query parameter.
+/// The decision about a header or a query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It goes up as the client sent it: nothing is about it.
+    /// Sent upstream as the client sent it: no rule applies.
     Kept,
-    /// The engine dropped what the client sent.
+    /// The engine dropped the client's value.
     Dropped(Reason),
-    /// The engine wrote it.
+    /// The engine set it.
     Own(Own),
-    /// A rule of a file did what its kind says.
+    /// A rule of a file applied.
     Ruled(Rule),
 }
 
-/// Why the engine drops what a client sent, whatever the rules say.
+/// The reason for which the engine drops a client's value. No rule overrides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Framing and connection are the engine's own.
+    /// The engine controls framing and connection itself.
     Managed,
-    /// It carries a token, a session, or another path or method than the one that was allowed.
+    /// It holds a token or a session, or overrides the path or method that was allowed.
     Stripped,
-    /// It says where the client is, or what page it is on, and no `headers.pass` lets it through.
+    /// It reveals the client's address or page, and no `headers.pass` allows it.
     Unpassed,
-    /// The provider's file sets it somewhere.
+    /// The provider's file sets it.
     Claimed,
     /// A client may put its gateway token there.
     TokenLocation,
@@ -43,10 +45,10 @@ pub enum Reason {
     Nominated,
 }
 
-/// What the engine writes itself.
+/// A header that the engine sets itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Own {
-    /// `Host`: where the request goes.
+    /// `Host`: the destination.
     Host,
     /// `TE` and `Connection`: the client takes trailers.
     Trailers,
@@ -55,15 +57,15 @@ pub enum Own {
 /// A rule, by its place in the bound provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// The table that it stands in.
+    /// Its table.
     pub table: RuleTable,
-    /// Which of the table's lists.
+    /// Its list in the table.
     pub kind: RuleKind,
-    /// Which one of the list.
+    /// Its position in the list.
     pub index: usize,
 }
 
-/// Where rules stand.
+/// The tables that hold rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleTable {
     /// The provider's `headers`.
@@ -72,20 +74,20 @@ pub enum RuleTable {
     Endpoint,
     /// The `[[auth]]` entry of the chosen credential.
     Auth,
-    /// An overlay's `headers`: which one.
+    /// The `headers` of the overlay with this index.
     Overlay(usize),
 }
 
-/// What a rule does.
+/// The effect of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleKind {
-    /// Lets through what the engine would drop.
+    /// Allows a header that the engine would drop.
     Pass,
     /// Removes.
     Remove,
-    /// Adds where the client sent none.
+    /// Adds a value if the client sent none.
     Default,
-    /// Sets, whatever was there.
+    /// Sets, and replaces any earlier value.
     Set,
 }
 
