@@ -1,5 +1,5 @@
-//! Users, tokens and credentials beside a running server: what the command line changes is seen by the next
-//! request that begins a moment later, and what it says is for people and scripts.
+//! Users, tokens and credentials beside a running server: requests see a change by the command line a moment later.
+//! The output is for people and scripts.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::harness::{Exchange, Fault, Home, KEY, LIMIT, Next, Wire, World};
 const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_KEY: Fault<'_> = Fault(401, "credential_missing", "No API key configured for t");
 
-/// A request that begins later than this after a change has to see it.
+/// A request that begins later than this after a change must see it.
 const SEEN: Duration = Duration::from_millis(250);
 
 fn get(token: &str, key: &str) -> Exchange {
@@ -23,7 +23,7 @@ fn get(token: &str, key: &str) -> Exchange {
     exchange.added("Authorization", &format!("Bearer {key}"))
 }
 
-/// What a request of `token` comes to: the key that the upstream saw, or the code of a fault.
+/// The outcome of a request with `token`: the key that the upstream saw, or the code of a fault.
 fn outcome(world: &mut World, token: &str) -> String {
     let mut client = world.client();
     client.send(get(token, "").bytes());
@@ -38,7 +38,7 @@ fn outcome(world: &mut World, token: &str) -> String {
     serde_json::from_slice::<serde_json::Value>(&body).unwrap()["error"]["code"].as_str().unwrap().to_owned()
 }
 
-/// Asks again and again until it comes to `expected`; a request that begins too late with another outcome
+/// Repeats a request until its outcome is `expected`. A request that begins later than `SEEN` with another outcome
 /// fails the test.
 fn becomes(world: &mut World, token: &str, expected: &str) {
     let changed = Instant::now();
@@ -83,9 +83,9 @@ fn changes_are_seen_at_once() {
 }
 
 #[test]
-fn users_are_made_while_strangers_knock() {
+fn users_are_created_during_a_flood_of_wrong_tokens() {
     let mut world = World::new();
-    // Most of their answers are held back.
+    // The rate limit delays most of their answers.
     let _knocking: Vec<Wire> = (0..50)
         .map(|number| {
             let mut client = world.client();
@@ -98,7 +98,7 @@ fn users_are_made_while_strangers_knock() {
 }
 
 #[test]
-fn a_stream_goes_on_when_its_token_is_revoked() {
+fn a_stream_continues_when_its_token_is_revoked() {
     let mut world = World::new();
     let token = world.token.clone();
     let exchange = get(&token, KEY);
@@ -128,7 +128,7 @@ fn keys_are_each_users_own() {
 }
 
 #[test]
-fn commands_tell_how_they_went() {
+fn commands_report_their_outcome() {
     let world = World::new();
     let check = |args: &[&str], stdin: &str, code: i32, out: &str, err: &str| {
         let said = world.home.run(args, stdin);
@@ -161,7 +161,7 @@ fn commands_tell_how_they_went() {
 }
 
 #[test]
-fn no_store_is_made_where_none_is_asked_for() {
+fn only_adding_a_user_creates_a_store() {
     let home = Home::new(&[]);
     let data = home.data();
     let none = format!("error: there is no store in {}: no tollgate has served from there", data.display());
@@ -180,12 +180,12 @@ fn no_store_is_made_where_none_is_asked_for() {
         assert!(said.code != 0 && said.out.is_empty() && said.err.contains(&none), "{args:?} {said:?}");
         assert!(!data.exists(), "{args:?}");
     }
-    let told = format!("made a new store in {}\n", data.display());
+    let note = format!("made a new store in {}\n", data.display());
     let first = home.run(&["user", "add", "ada"], "");
-    assert!(first.code == 0 && first.err.starts_with(&told), "{first:?}");
+    assert!(first.code == 0 && first.err.starts_with(&note), "{first:?}");
     let next = home.run(&["user", "add", "bob"], "");
     assert!(next.code == 0 && !next.err.contains("made a new store"), "{next:?}");
-    // Whoever takes all entries out leaves a chain that has nothing wrong in it.
+    // Deleting all entries leaves a valid empty chain.
     home.done(&["audit", "verify"], "");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -200,7 +200,7 @@ fn no_store_is_made_where_none_is_asked_for() {
 }
 
 #[test]
-fn without_a_server_it_is_told_which_files_were_looked_at() {
+fn without_a_server_commands_report_the_files_they_read() {
     let text = |name: &str| {
         format!(
             "title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/{name}\"\n\
@@ -238,7 +238,7 @@ fn without_a_server_it_is_told_which_files_were_looked_at() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_serve_is_told_with_what_to_do() {
+fn an_unusable_data_directory_is_reported_with_advice() {
     let home = Home::new(&[]);
     let nowhere = home.run(&["serve", "--data", "/proc/nope"], "");
     let made = "error: the data directory `/proc/nope` cannot be made: No such file or directory";

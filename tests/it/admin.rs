@@ -1,5 +1,5 @@
-//! The admin API: over HTTP with an admin token, over the control socket without one, and by the commands that
-//! go through the socket.
+//! The admin API: over HTTP with an admin token, over the control socket without one, and through the commands that
+//! use the socket.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ fn request(line: &str, token: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// A call over HTTP: the status code, and the document.
+/// A call over HTTP. Returns the status code and the document.
 fn over_http(world: &World, line: &str, token: &str) -> (u16, Value) {
     let mut client = world.client();
     client.send(request(line, token));
@@ -37,7 +37,7 @@ fn over_http(world: &World, line: &str, token: &str) -> (u16, Value) {
     (answer.head.status(), serde_json::from_slice(&answer.body).unwrap())
 }
 
-/// What a status says of a provider's file.
+/// A provider file's entry in the status.
 fn file<'s>(status: &'s Value, provider: &str) -> &'s Value {
     status["files"].as_array().unwrap().iter().find(|file| file["provider"] == provider).unwrap()
 }
@@ -47,23 +47,23 @@ fn admin_token(world: &World) -> String {
 }
 
 #[test]
-fn a_status_is_told_in_every_way() {
+fn the_status_is_available_in_every_way() {
     let world = World::new();
     let (code, status) = over_http(&world, "GET /admin/providers", &admin_token(&world));
     assert_eq!((code, &status["ok"], &status["generation"]), (200, &true.into(), &1.into()));
     assert_eq!(file(&status, "t")["state"], "live");
     assert_eq!(over_socket(&world.home.data(), "GET /admin/providers?x=1"), (200, status.clone()));
     assert_eq!(over_socket(&world.home.data(), "HEAD /admin/providers"), (200, Value::Null));
-    let told = world.home.done(&["status", "--json"], "");
-    assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), status);
-    let told = world.home.done(&["status"], "");
-    assert!(told.starts_with("ok: generation 1 since ") && told.lines().count() == 1, "{told}");
-    let told = world.home.done(&["status", "--all"], "");
-    assert!(told.contains("\nlive ") && told.contains("/t.toml since "), "{told}");
+    let output = world.home.done(&["status", "--json"], "");
+    assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), status);
+    let output = world.home.done(&["status"], "");
+    assert!(output.starts_with("ok: generation 1 since ") && output.lines().count() == 1, "{output}");
+    let output = world.home.done(&["status", "--all"], "");
+    assert!(output.contains("\nlive ") && output.contains("/t.toml since "), "{output}");
 }
 
 #[test]
-fn only_the_admin_asks_over_http() {
+fn only_admins_get_the_status_over_http() {
     let mut world = World::new();
     let (user, admin) = (world.token.clone(), admin_token(&world));
     for line in ["GET /admin/providers", "POST /admin/reload", "GET /admin/nowhere"] {
@@ -83,7 +83,7 @@ fn only_the_admin_asks_over_http() {
 }
 
 #[test]
-fn a_reload_tells_what_came_of_it() {
+fn a_reload_reports_its_outcome() {
     let mut world = World::new();
     let admin = admin_token(&world);
     let generation = |status: &Value| status["generation"].as_u64().unwrap();
@@ -107,8 +107,8 @@ fn a_reload_tells_what_came_of_it() {
     assert_eq!((said.code, &status["ok"]), (1, &false.into()));
 
     world.home.write("broken", &BROKEN.replace("paht", "path"));
-    let told = world.home.done(&["reload"], "");
-    assert!(told.starts_with("ok: generation "), "{told}");
+    let output = world.home.done(&["reload"], "");
+    assert!(output.starts_with("ok: generation "), "{output}");
     let (code, mended) = over_http(&world, "POST /admin/reload", &admin);
     assert_eq!((code, &mended["ok"], &mended["counts"]["rejected"]), (200, &true.into(), &0.into()));
     assert!(generation(&mended) >= generation(&status));
@@ -116,7 +116,7 @@ fn a_reload_tells_what_came_of_it() {
 }
 
 #[test]
-fn the_socket_is_its_owners_alone() {
+fn only_its_owner_may_use_the_socket() {
     let world = World::new();
     let socket = fs::symlink_metadata(world.home.data().join("control.sock")).unwrap();
     assert!(socket.file_type().is_socket());
@@ -148,7 +148,7 @@ fn a_second_server_leaves_the_first_ones_socket_alone() {
     world.home.done(&["status"], "");
 }
 
-/// Holds what the commands say where nothing serves.
+/// Checks the output of the commands without a server.
 fn nobody_serves(home: &Home) {
     for command in ["status", "reload"] {
         let said = home.run(&[command], "");
@@ -165,7 +165,7 @@ fn nobody_serves(home: &Home) {
 }
 
 #[test]
-fn a_dead_ones_socket_is_replaced() {
+fn a_stale_socket_is_replaced() {
     let home = Home::new(&[("t", &provider("https://t.example", ""))]);
     nobody_serves(&home);
     let mut gateway = home.serve(&[]);
@@ -182,7 +182,7 @@ fn a_dead_ones_socket_is_replaced() {
 }
 
 #[test]
-fn the_path_of_the_data_may_be_long() {
+fn the_data_path_may_be_long() {
     let home = Home::new(&[("t", &provider("https://t.example", ""))]);
     let data = home.path(&format!("{}/{}", "a".repeat(100), "b".repeat(100)));
     let data = data.to_str().unwrap();
@@ -195,13 +195,13 @@ fn the_path_of_the_data_may_be_long() {
 }
 
 #[test]
-fn while_it_drains_it_still_tells() {
+fn the_status_is_available_while_draining() {
     let mut world = World::new();
     let exchange = world.known(Exchange::get());
     let mut client = world.client();
     client.send(exchange.bytes());
     let (_, mut wire) = world.upstream.request();
-    // A head of which a part has come is waited for; whoever sends nothing is let go.
+    // A connection with part of a head is waited for; one without any byte is closed.
     let mut probe = world.client();
     probe.send("GET /readyz HTTP/1.1\r\n");
     let mut idle = world.client();
@@ -220,7 +220,7 @@ fn while_it_drains_it_still_tells() {
 }
 
 #[test]
-fn an_open_socket_does_not_hold_up_the_end() {
+fn an_open_socket_does_not_delay_the_end() {
     let mut world = World::new();
     let mut silent = connect(&world.home.data());
     over_socket(&world.home.data(), "GET /admin/providers");
@@ -243,9 +243,9 @@ fn without_a_provider_it_is_not_ready() {
     assert_eq!(ready("/livez"), (200, r#"{"status":"ok"}"#.into()));
 }
 
-/// As many as are answered at once say nothing: the next one waits until they are let go.
+/// The connection limit is reached by silent ones: the next one waits until they are closed.
 #[test]
-fn silent_connections_are_let_go() {
+fn silent_connections_are_closed() {
     let world = World::new();
     let silent: Vec<UnixStream> = (0..16).map(|_| connect(&world.home.data())).collect();
     let began = Instant::now();

@@ -17,7 +17,7 @@ fn keys(document: &Value) -> Vec<&str> {
     document.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// The status that a provider route answers a token with.
+/// The status of a provider route for a token.
 fn proxied(world: &World, token: &str) -> u16 {
     let mut client = world.client();
     client.send(format!("GET /t/nowhere HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n"));
@@ -82,7 +82,7 @@ fn a_users_life() {
 }
 
 #[test]
-fn users_are_told_apart_by_their_ids() {
+fn users_are_distinguished_by_their_ids() {
     let world = World::new();
     let api = Api::admin(&world);
     let ids: BTreeSet<String> = (0..3).map(|_| api.user("twin").0).collect();
@@ -90,7 +90,7 @@ fn users_are_told_apart_by_their_ids() {
 }
 
 #[test]
-fn what_is_off_is_named_and_nothing_is_stored() {
+fn an_invalid_body_is_refused_with_its_error_and_nothing_is_stored() {
     let world = World::new();
     let api = Api::admin(&world);
     let (id, _) = api.user("bob");
@@ -192,7 +192,7 @@ fn what_is_off_is_named_and_nothing_is_stored() {
     assert_eq!(after, before);
 }
 
-/// Every kind of JSON in every place: never a 500, and nothing is stored.
+/// Each JSON type in each place: never a 500, and nothing is stored.
 #[test]
 fn no_type_in_any_place_is_a_500() {
     let world = World::new();
@@ -280,7 +280,7 @@ fn credentials_are_replaced_merged_and_shown_masked() {
 }
 
 #[test]
-fn shared_credentials_serve_who_has_none() {
+fn shared_credentials_serve_users_without_their_own() {
     let mut world = World::new();
     let api = Api::admin(&world);
     let (id, token) = api.user("bob");
@@ -309,14 +309,14 @@ fn shared_credentials_serve_who_has_none() {
 }
 
 #[test]
-fn what_no_file_declares_any_more_can_only_be_taken_away() {
+fn undeclared_credentials_can_only_be_removed() {
     let world = World::new();
     let api = Api::admin(&world);
     let users = api.done("GET /admin/users", &Value::Null);
     let creds = format!("/admin/users/{}/creds", keys(&users)[0]);
     let stored = api.done(&format!("GET {creds}"), &Value::Null);
     assert!(stored["providers"]["t"]["apiKey"].is_string());
-    // Another section from now on.
+    // The provider now uses another section.
     let text = std::fs::read_to_string(world.home.providers().join("t.toml")).unwrap();
     world.home.write("t", &text.replace("providers.t", "t"));
     assert_eq!(over_socket(&world.home.data(), "POST /admin/reload").0, 200);
@@ -427,7 +427,7 @@ fn lists_come_in_pages() {
 }
 
 #[test]
-fn every_change_stands_in_the_audit_log() {
+fn every_change_is_in_the_audit_log() {
     let world = World::new();
     let api = Api::admin(&world);
     let admin = keys(&api.done("GET /admin/tokens", &Value::Null))[0].to_owned();
@@ -483,9 +483,9 @@ fn every_change_stands_in_the_audit_log() {
     let whole = api.done("GET /admin/audit", &Value::Null).to_string();
     let lines = world.gateway.logged("user.delete");
     assert!(lines.len() == 1 && lines[0].contains(id), "{lines:?}");
-    let told = format!("{whole}{}", world.gateway.log().join("\n"));
+    let output = format!("{whole}{}", world.gateway.log().join("\n"));
     for secret in [key, token, rotated["token"].as_str().unwrap(), made["token"].as_str().unwrap(), KEY] {
-        assert!(!told.contains(secret), "a secret is told");
+        assert!(!output.contains(secret), "a secret is shown");
     }
 }
 
@@ -582,7 +582,7 @@ fn bodies_have_a_bound() {
         &json!("x".repeat(262_144 - 2)),
         (400, "invalid_request", "Missing required field: name"),
     );
-    // Without a length the same.
+    // The same without a length.
     let mut client = Wire::connect(world.gateway.address);
     let token = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
     client.send(format!(
@@ -613,7 +613,7 @@ fn the_control_socket_needs_no_token() {
 }
 
 #[test]
-fn a_wrong_method_is_as_no_path() {
+fn a_wrong_method_is_not_found() {
     let world = World::new();
     let api = Api::admin(&world);
     for line in [
@@ -646,7 +646,7 @@ fn a_wrong_method_is_as_no_path() {
 }
 
 #[test]
-fn a_store_that_is_gone_is_told_and_takes_nothing_along() {
+fn a_missing_store_is_reported_and_nothing_is_lost() {
     let world = World::new();
     let api = Api::admin(&world);
     let (id, token) = api.user("bob");

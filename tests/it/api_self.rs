@@ -1,5 +1,4 @@
-//! Self-service over HTTP: what users do with their own tokens and credentials, and what kinds and scopes of
-//! tokens reach.
+//! Self-service over HTTP: users manage their own tokens and credentials, within the kinds and scopes of tokens.
 
 use serde_json::{Value, json};
 
@@ -19,7 +18,7 @@ fn text<'d>(document: &'d Value, key: &str) -> &'d str {
     document[key].as_str().unwrap_or_else(|| panic!("`{key}` is no text in {document}"))
 }
 
-/// What a provider route answers: the status, and the code of a fault.
+/// The answer of a provider route: the status, and the code of a fault.
 fn proxied(world: &World, token: &str, line: &str) -> (u16, String) {
     let mut client = world.client();
     client.send(format!("{line} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n"));
@@ -28,7 +27,7 @@ fn proxied(world: &World, token: &str, line: &str) -> (u16, String) {
     (answer.head.status(), text(&body["error"], "code").to_owned())
 }
 
-/// That a token gets through to the upstream.
+/// Checks that a token's request reaches the upstream.
 fn reaches(world: &mut World, token: &str) {
     let exchange = Exchange::get().removed("Authorization", &format!("Bearer {token}"));
     let exchange = exchange.added("Authorization", &format!("Bearer {}", crate::harness::KEY));
@@ -49,7 +48,7 @@ fn who_am_i() {
     for token in ["", "tg_nothing", "Basic", &world.token[..20], &format!("{}x", world.token)] {
         caller(&world).with(token).fails("GET /auth/me", &Value::Null, NO_CALLER);
     }
-    // A vendor's prefix is looked behind here too.
+    // A vendor's prefix is removed here too.
     caller(&world).with(&format!("sk-vendor-{}", world.token)).done("GET /auth/me", &Value::Null);
 }
 
@@ -82,7 +81,7 @@ fn credentials_are_merged() {
         ),
     );
     assert_eq!(own.done("GET /auth/creds", &Value::Null), json!({}), "nothing of it is stored");
-    // What was read is not written back over what it stands for.
+    // A masked value that was read is not written over the real one.
     let masked = creds(json!({ "providers": { "t": { "apiKey": crate::harness::KEY } } }));
     own.fails(
         "PUT /auth/creds",
@@ -147,7 +146,7 @@ fn a_token_is_rotated_once() {
     let old = tokens.values().find(|token| token.get("replacedAt").is_some()).unwrap();
     assert_eq!(text(old, "expiresAt"), text(&rotated, "oldTokensExpireAt"));
     assert_eq!(tokens[text(&rotated, "id")]["kind"], "both");
-    // The old one goes on for a time, and makes no others.
+    // The old token stays valid for a while, and creates no others.
     let old_token = world.token.clone();
     for token in [&old_token, &other, text(&rotated, "token")] {
         reaches(&mut world, token);
@@ -155,7 +154,7 @@ fn a_token_is_rotated_once() {
     own.done("GET /auth/me", &Value::Null);
     own.fails("POST /auth/rotate", &Value::Null, REPLACED);
     own.fails("POST /auth/tokens", &json!({}), REPLACED);
-    // It reads, and changes nothing: it may be the one that leaked.
+    // It reads and changes nothing: it may be the leaked one.
     for line in ["GET /auth/creds", "GET /auth/tokens", "GET /auth/me"] {
         own.done(line, &Value::Null);
     }
@@ -187,7 +186,7 @@ fn rotation_keeps_what_a_token_is() {
 }
 
 #[test]
-fn kinds_of_tokens_reach_what_they_are_for() {
+fn a_tokens_kind_limits_its_routes() {
     let mut world = World::new();
     let own = caller(&world);
     let make =
@@ -223,7 +222,7 @@ fn scopes_narrow_a_token() {
 }
 
 #[test]
-fn a_token_makes_none_that_reaches_further() {
+fn a_token_creates_none_with_wider_scopes() {
     let world = World::new();
     let own = caller(&world);
     let until = "2130-01-01T00:00:00Z";
@@ -274,7 +273,7 @@ fn a_scoped_token_changes_what_its_providers_use() {
     narrow.done("POST /auth/creds/confirm", &json!({}));
     let creds = own.done("GET /auth/creds", &Value::Null);
     assert_eq!(creds["providers"]["t"]["apiKey"], "sk-upstr...6789", "{creds}");
-    // What moved, and is none of its business, is not confirmed along with the rest.
+    // A moved credential outside the token's scope is not confirmed with the rest.
     let file = std::fs::read_to_string(world.home.providers().join("t.toml")).unwrap();
     let moved = file.replacen("http://127.0.0.1", "http://localhost", 1);
     std::fs::write(world.home.providers().join("t.toml"), moved).unwrap();

@@ -1,5 +1,5 @@
-//! Backups, made while users are, and the way back: whole or not at all, never with a key, and never over what
-//! there was.
+//! Backups, made while accounts change, and restores: complete or not at all, never with a key, and never over the
+//! existing database.
 
 use std::{
     fs,
@@ -11,14 +11,14 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::harness::{Exchange, Gateway, Home, KEY, Said, World, pause};
+use crate::harness::{CommandOutput, Exchange, Gateway, Home, KEY, World, pause};
 
 fn stop(gateway: &mut Gateway) {
     gateway.signal(Signal::TERM);
     assert!(gateway.exit().success());
 }
 
-fn failed(said: &Said, expected: &str) {
+fn failed(said: &CommandOutput, expected: &str) {
     assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
     assert!(
         said.err.starts_with("error: ") && said.err.contains(expected),
@@ -39,7 +39,7 @@ fn users(home: &Home) -> Vec<String> {
     names
 }
 
-/// Names of what is kept of databases that others have taken the place of.
+/// Names of replaced databases that were kept.
 fn kept(home: &Home) -> Vec<String> {
     let names =
         fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -47,7 +47,7 @@ fn kept(home: &Home) -> Vec<String> {
 }
 
 #[test]
-fn a_backup_is_made_while_it_serves_and_brings_all_back() {
+fn a_backup_is_made_while_serving_and_restores_everything() {
     let mut world = World::new();
     world.exchange(Exchange::get());
     let file = world.home.path("backup.db");
@@ -79,7 +79,7 @@ fn a_backup_is_made_while_it_serves_and_brings_all_back() {
     assert_eq!(users(&world.home), ["ada"]);
     stop(&mut world.gateway);
 
-    // What was there before is a database like any other.
+    // The replaced database is a database like any other.
     let [old] = &*kept(&world.home) else { panic!("{:?}", kept(&world.home)) };
     let old = world.home.data().join(old);
     assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o600);
@@ -90,7 +90,7 @@ fn a_backup_is_made_while_it_serves_and_brings_all_back() {
 }
 
 #[test]
-fn a_backup_is_of_one_moment() {
+fn a_backup_is_consistent() {
     let home = Home::new(&[]);
     home.user("u000");
     let done = AtomicBool::new(false);
@@ -121,9 +121,9 @@ fn a_backup_is_of_one_moment() {
     }
 }
 
-/// A file that is no whole backup of ours is refused, and nothing changes.
+/// An incomplete or foreign file is refused, and nothing changes.
 #[test]
-fn what_is_no_backup_is_refused() {
+fn an_invalid_backup_is_refused() {
     let home = Home::new(&[]);
     for number in 0..40 {
         home.user(&format!("u{number}"));
@@ -183,12 +183,12 @@ fn what_is_no_backup_is_refused() {
 }
 
 #[test]
-fn the_key_that_a_backup_needs_is_told() {
+fn a_restore_reports_the_key_that_it_needs() {
     let world = World::new();
     let file = world.home.path("backup.db");
     let file = file.to_str().unwrap();
-    let told = world.home.run(&["backup", file], "").err;
-    let id = told.split("master key `").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    let output = world.home.run(&["backup", file], "").err;
+    let id = output.split("master key `").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
     let other = Home::new(&[]);
     let said = other.run(&["restore", file], "");
     assert!(said.code == 0 && said.err.contains("does not open yet: the store was set up with"), "{said:?}");
@@ -206,9 +206,9 @@ fn the_key_that_a_backup_needs_is_told() {
     assert!(said.code == 0 && said.err.contains(&format!("its master key `{id}` is at hand")), "{said:?}");
 }
 
-/// A database that is damaged is what a backup is for; it is kept too, with its write-ahead log.
+/// A backup replaces a damaged database, which is kept with its write-ahead log.
 #[test]
-fn a_damaged_database_gives_way_and_is_kept() {
+fn a_damaged_database_is_replaced_and_kept() {
     let home = Home::new(&[]);
     home.user("ada");
     let file = home.path("backup.db");
@@ -227,9 +227,9 @@ fn a_damaged_database_gives_way_and_is_kept() {
     assert_eq!(fs::read(home.data().join(log)).unwrap(), b"its log");
 }
 
-/// Stopped at any point, it leaves the old database or the new one, and the old one somewhere.
+/// Killed at any point, a restore leaves the old database or the new one, and keeps the old one.
 #[test]
-fn a_restore_that_is_killed_loses_nothing() {
+fn a_killed_restore_loses_nothing() {
     let home = Home::new(&[]);
     home.user("old");
     let file = home.path("backup.db");

@@ -1,8 +1,8 @@
-//! What `tollgate check` says of broken files: whole, beside each file, for a person to read. `UPDATE_EXPECT=1` writes
-//! what it says anew. What cannot be stored well, or stands in no text, is made here.
+//! Complete output of `tollgate check` on broken files, stored beside each file. `UPDATE_EXPECT=1` writes it again.
+//! Files that cannot be stored well are generated here.
 //!
-//! `tests/broken/providers/x.toml` is checked alone, as the file that its folder says; `tests/broken/sets/x` is a
-//! providers directory. What is said of either stands in `x.txt`.
+//! `tests/broken/providers/x.toml` is checked alone, as a file of that folder; `tests/broken/sets/x` is a whole
+//! providers directory. The output of either is in `x.txt`.
 
 use std::{
     ffi::OsStr,
@@ -16,16 +16,16 @@ use std::{
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::harness::{Home, Said, root};
+use crate::harness::{CommandOutput, Home, root};
 
-/// How many files are checked at the same time.
+/// The number of files checked at the same time.
 const AT_ONCE: usize = 4;
-/// The address space that a hostile file may make `check` take, in KiB.
+/// The address space that `check` may use for a hostile file, in KiB.
 const MAX_KIB: u32 = 200 << 10;
-/// Far more than an optimized build needs: this one is not.
+/// Far more than an optimized build needs: this is a debug build.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// A broken file or directory, what is to be said of it, and in which folder of a providers directory it stands.
+/// A broken file or directory, its expected output, and its folder in a providers directory.
 struct Case {
     path: PathBuf,
     expected: PathBuf,
@@ -49,7 +49,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Copies a file, or a directory and all below it.
+/// Copies a file or a directory tree.
 fn copy(from: &Path, to: &Path) {
     if !from.is_dir() {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -62,7 +62,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// An empty providers directory in which only what is broken is told of.
+/// An empty providers directory, without lints about missing tests.
 fn home() -> Home {
     let home = Home::new(&[]);
     fs::write(home.path("tollgate.toml"), "[lints]\nuntested_endpoint = \"allow\"\n").unwrap();
@@ -70,7 +70,7 @@ fn home() -> Home {
 }
 
 impl Case {
-    fn said(&self) -> Said {
+    fn output(&self) -> CommandOutput {
         let home = home();
         let folder = home.providers().join(self.folder);
         let name = self.path.file_name().unwrap();
@@ -78,9 +78,9 @@ impl Case {
         home.run(&["check", "providers.d"], "")
     }
 
-    /// What is wrong with what is said of it.
+    /// Compares the output. Returns the difference.
     fn check(&self) -> Option<String> {
-        let said = self.said();
+        let said = self.output();
         let name = self.path.display();
         if said.code != 1 {
             return Some(format!("{name}: {said:?}"));
@@ -90,12 +90,12 @@ impl Case {
             fs::write(&self.expected, &text).unwrap();
         }
         let expected = fs::read_to_string(&self.expected).unwrap_or_default();
-        (text != expected).then(|| format!("{name} says\n{text}\nand not\n{expected}"))
+        (text != expected).then(|| format!("{name} reports\n{text}\ninstead of\n{expected}"))
     }
 }
 
 #[test]
-fn what_is_said_of_broken_files_helps() {
+fn broken_files_have_the_expected_findings() {
     let cases = cases();
     assert!(cases.len() > 150, "{}", cases.len());
     let next = AtomicUsize::new(0);
@@ -110,15 +110,15 @@ fn what_is_said_of_broken_files_helps() {
     assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-/// Runs `check` with no more memory than a file may cost, and sees to the time that it takes.
-fn check_within_bounds(home: &Home) -> Said {
+/// Runs `check` within the limits of memory and time.
+fn check_within_bounds(home: &Home) -> CommandOutput {
     let start = Instant::now();
     let said = home.run_within(MAX_KIB, &["check", "providers.d"]);
     assert!(start.elapsed() < MAX_TIME, "{:?}", start.elapsed());
     said
 }
 
-/// A file of these bytes is refused, in little memory, with this among what is said.
+/// Checks that a file of these bytes is rejected within the limits, with this message.
 fn bytes(text: impl AsRef<[u8]>, expected: &str) {
     let home = home();
     fs::write(home.providers().join("x.toml"), text).unwrap();
@@ -129,7 +129,7 @@ fn bytes(text: impl AsRef<[u8]>, expected: &str) {
 }
 
 #[test]
-fn no_bytes_cost_much() {
+fn hostile_bytes_cost_little() {
     const DEEP: usize = 10_000;
     let repeated = |text: fn(usize) -> String, times: usize| (0..times).map(text).collect::<String>();
     bytes(b"title = \"\xff\"\n", "not UTF-8 at byte 9");
@@ -150,7 +150,7 @@ fn no_bytes_cost_much() {
     bytes(vec![0; 1 << 20], "error[TG003]");
 }
 
-/// What stands at `x.toml`, made by `make`, is refused with this message.
+/// Checks that the file `x.toml` created by `make` is rejected with this message.
 fn no_file(make: impl Fn(&Path), expected: &str) {
     let home = home().without_rights();
     make(&home.providers().join("x.toml"));
@@ -160,7 +160,7 @@ fn no_file(make: impl Fn(&Path), expected: &str) {
 }
 
 #[test]
-fn what_is_no_plain_file_is_told_and_not_waited_for() {
+fn a_special_file_is_reported_without_waiting_for_it() {
     let fifo = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::ROTH, 0).unwrap();
     let unreadable = |path: &Path| {
         fs::write(path, "title = \"X\"\n").unwrap();

@@ -1,4 +1,4 @@
-//! Where requests come from, and what becomes of wrong tokens.
+//! Client addresses, and the authentication rate limit.
 
 use std::{
     fs,
@@ -19,26 +19,26 @@ const TOO_MANY: Fault<'_> =
 const NO_KEY: &str = "credential_missing";
 const DOWN: &str = "the store does not respond; known callers are served for `store_grace`";
 
-/// So many wrong tokens of one address are answered at once.
+/// Wrong tokens of one address that are answered without delay.
 const FREE: usize = 10;
-/// So many further ones may be held back at once, these few for less than five seconds.
+/// Further ones that may be delayed at once; `SHORT` of them for less than five seconds.
 const DELAYED: usize = 128;
 const SHORT: usize = 8;
 
-/// A request with a token, told to have come from an address.
+/// A request with a token, forwarded for an address.
 fn request(line: &str, token: &str, from: &str) -> String {
     format!(
         "{line} HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\nX-Forwarded-For: {from}\r\n\r\n"
     )
 }
 
-/// What the access log says of where the last request came from.
+/// The client address of the last request in the access log.
 fn peer(world: &World) -> String {
     world.gateway.says("request")["peer"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn only_trusted_proxies_tell_where_a_request_came_from() {
+fn only_trusted_proxies_set_the_client_address() {
     let mut world = World::with("", &["--trusted-proxies", "127.0.0.0/8,2001:db8::/32"]);
     let mut check = |from: &str, expected: &str| {
         world.fault(request("GET /t/get", "wrong", from), NO_CALLER);
@@ -55,7 +55,7 @@ fn only_trusted_proxies_tell_where_a_request_came_from() {
 
 const STATUS: &str = "GET /admin/providers";
 
-/// Asks for the status with wrong tokens, each on a connection of its own, and waits for nothing.
+/// Asks for the status with wrong tokens, each on its own connection. Reads no answer.
 fn guess(world: &World, count: usize, from: &str) -> Vec<Wire> {
     let sent = (0..count).map(|_| {
         let mut client = world.client();
@@ -65,7 +65,7 @@ fn guess(world: &World, count: usize, from: &str) -> Vec<Wire> {
     sent.collect()
 }
 
-/// The next answer there, and whether it was a refusal for being one too many.
+/// Reads the next answer. Returns true if it is the rate limit's 429.
 fn refused(world: &World, client: &mut Wire) -> bool {
     let answer = client.answer().unwrap();
     let too_many = answer.head.status() == 429;
@@ -74,19 +74,19 @@ fn refused(world: &World, client: &mut Wire) -> bool {
 }
 
 #[test]
-fn wrong_tokens_are_held_back_and_right_ones_never() {
+fn wrong_tokens_are_rate_limited_and_valid_ones_never() {
     let mut world = World::with("", &["--trusted-proxies", "127.0.0.1"]);
     let (here, elsewhere) = ("203.0.113.9", "203.0.113.10");
     for mut free in guess(&world, FREE, here) {
         assert!(!refused(&world, &mut free));
     }
-    // These are held back for ever longer, most of them for five seconds, and so the last are too many.
+    // The delays grow up to five seconds, so the last of these exceed the limit.
     let held_back = guess(&world, DELAYED + 2 * SHORT, here);
-    // Which of them came last nobody knows: they came at once.
+    // They are sent at once, so the order in which they arrive is unknown.
     let is_refusal = |line: &String| line.contains("\"status\":429");
     eventually("a refusal", || world.gateway.log().iter().any(is_refusal));
     assert!(refused(&world, &mut guess(&world, 1, here)[0]));
-    // Meanwhile right ones from there are answered, the first wrong ones from elsewhere, and who has none.
+    // Meanwhile valid tokens from there, the first wrong ones from elsewhere, and requests without one are answered.
     let exchange = world.known(Exchange::get().removed("X-Forwarded-For", here));
     let mut client = world.client();
     world.exchange_on(&mut client, &exchange);
@@ -101,7 +101,7 @@ fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
     let mut world = World::with("", &["--trusted-proxies", "127.0.0.1", "--log", "debug"]);
     world.gateway.says("the Bloom filter of token hashes is filled");
     let mut client = world.client();
-    // Each from elsewhere, so that none is held back.
+    // Each comes from another address, so that none is delayed.
     let mut flood = |numbers: std::ops::Range<u32>| {
         for number in numbers {
             let from = std::net::Ipv4Addr::from_bits(number << 8);
@@ -119,7 +119,7 @@ fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
     let lookups = log.iter().filter(|line| line.contains("a token is looked up")).count();
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
     assert!(lookups <= 51 + 50 * (seconds + 2), "{lookups} lookups in {seconds} s");
-    // One who is new comes through: with what is left of the budget, or once the change has been noticed.
+    // A new user is admitted: with the rest of the lookup budget, or once the change has been noticed.
     let bob = world.home.user("bob");
     eventually("bob is known", || {
         let mut client = world.client();
@@ -130,7 +130,7 @@ fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
 }
 
 #[test]
-fn known_callers_are_served_without_the_store_for_so_long() {
+fn cached_callers_are_served_without_the_store_for_a_limited_time() {
     let mut world = World::with("", &["--store-grace", "1s"]);
     world.exchange(Exchange::get());
     let database = world.home.data().join("tollgate.db");
@@ -167,7 +167,7 @@ fn now_ms() -> i64 {
     i64::try_from(tollgate::clock::now_ms()).unwrap()
 }
 
-/// When tokens were last used, of those that were.
+/// The times of last use, of all tokens that have one.
 fn last_used(home: &Home) -> Vec<i64> {
     let query = "SELECT last_used_at FROM tokens WHERE last_used_at IS NOT NULL
          UNION ALL SELECT last_used_at FROM admin_tokens WHERE last_used_at IS NOT NULL";
@@ -180,9 +180,9 @@ fn last_used(home: &Home) -> Vec<i64> {
     })
 }
 
-/// A call whose body comes slowly: what the token may do is looked at when it is done, not when it is asked for.
+/// A token's rights are checked when a call is executed, not when its slow body begins.
 #[test]
-fn a_token_that_is_revoked_while_its_call_arrives_changes_nothing() {
+fn a_token_revoked_during_its_call_changes_nothing() {
     let world = World::new();
     let admin = Api::admin(&world);
     let begin = |line: &str, token: &str| {

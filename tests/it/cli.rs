@@ -1,6 +1,6 @@
-//! What the commands that need no server say, whole, with their exit codes.
+//! Commands that need no server: complete outputs and exit codes.
 
-use crate::harness::{Home, Said, root};
+use crate::harness::{CommandOutput, Home, root};
 
 const GOOD: &str = r#"title = "Good"
 base_url = "https://good.example/api"
@@ -23,9 +23,9 @@ request = { path = "/good/v1/models/m" }
 expect = { url = "https://good.example/api/models/m" }
 "#;
 
-/// Holds what a command says against `expected`; `{dir}` stands for the provider directory.
+/// Compares a command's output with `expected`; `{dir}` is the provider directory.
 fn check(home: &Home, args: &[&str], code: i32, out: &str, err: &str) {
-    let Said { code: seen, out: seen_out, err: seen_err } = home.run(args, "");
+    let CommandOutput { code: seen, out: seen_out, err: seen_err } = home.run(args, "");
     let shown = |text: String| text.replace(&home.providers().display().to_string(), "{dir}");
     let (seen_out, seen_err) = (shown(seen_out), shown(seen_err));
     assert_eq!(
@@ -42,7 +42,7 @@ fn check_is_quiet_about_good_files() {
 }
 
 #[test]
-fn check_tells_all_that_is_wrong() {
+fn check_reports_all_errors() {
     let bad = "title = \"Bad\"\nbase_url = \"https://bad.example\"\npath_prefx = \"/bad\"\n[endpoint.chat]\nmethod = \"post\"\npath = \"/v1/chat\"\n";
     let home = Home::new(&[("good", GOOD), ("bad", bad)]);
     let said = home.run(&["check"], "");
@@ -55,7 +55,7 @@ fn check_tells_all_that_is_wrong() {
 }
 
 #[test]
-fn check_tells_of_a_test_that_fails() {
+fn check_reports_a_failing_test() {
     let home = Home::new(&[("good", &GOOD.replace("api/v1/chat\" }", "api/v2/chat\" }"))]);
     let said = home.run(&["check"], "");
     assert_eq!(said.code, 1, "{said:?}");
@@ -64,7 +64,7 @@ fn check_tells_of_a_test_that_fails() {
 }
 
 #[test]
-fn check_tells_of_two_files_that_clash() {
+fn check_reports_two_conflicting_files() {
     let home = Home::new(&[("good", GOOD), ("twin", GOOD)]);
     let said = home.run(&["check"], "");
     assert_eq!(said.code, 1, "{said:?}");

@@ -1,4 +1,4 @@
-//! Many requests at once: each client gets its own answer, in whatever order the upstream gives them.
+//! Many requests at once: each client gets its own answer, in whatever order the upstream answers.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ fn crowd(mut world: World) {
                 client
             })
             .collect();
-        // All are there at once before any is answered, and the last is answered first.
+        // All requests arrive before any is answered, and the last is answered first.
         let mut waiting: Vec<(usize, Wire)> = (0..CROWD)
             .map(|_| {
                 let (request, wire) = world.upstream.request();

@@ -12,7 +12,7 @@ use crate::harness::{Answer, Api, Home, KEY, Message, Next, Upstream, Wire, Worl
 /// A row: what it shows, the listener, the request's line and headers, the caller, the decision.
 struct Row(&'static str, At, &'static str, &'static [&'static str], Caller, Decision);
 
-/// The listener that the request comes to.
+/// The listener of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     /// The only one.
@@ -168,7 +168,7 @@ const ROWS: &[Row] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     Refused(u16, String, String),
-    /// tollgate answers; the status, where the player says it.
+    /// tollgate answers; the status, if the player reports it.
     Answered(Option<u16>),
     /// The target upstream.
     Sent(String),
@@ -384,8 +384,8 @@ fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
 
 // === A file's own test ===
 
-/// The outcome of a provider file's own test that expects the row's decision. None, if a test cannot say the row: it is
-/// about one provider alone, and nothing is stored.
+/// The outcome of a provider file's own test that expects the row's decision. None if a test cannot express the row:
+/// a test is about one provider alone, without stored state.
 fn tested(row: &Row) -> Option<Result<(), String>> {
     const BASE: &str = "https://api.example";
     let name = row.target().split(['/', '?']).nth(1).filter(|name| FILES.contains(name)).unwrap_or("t");

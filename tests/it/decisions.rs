@@ -1,4 +1,4 @@
-//! The order of decisions, and who a caller is: what tollgate answers itself, before any upstream.
+//! The order of decisions, and authentication: the answers of tollgate itself, before any upstream.
 
 use crate::harness::{Exchange, Fault, KEY, Message, World};
 
@@ -18,7 +18,7 @@ fn own(world: &mut World, request: &str) -> Message {
     answer
 }
 
-/// Names and values, sorted; the request id without its value, and no date.
+/// Sorted names and values, with the request id's value and the date removed.
 fn lines(answer: &Message) -> Vec<String> {
     let shown = answer.head.lines.iter().filter(|(name, _)| name != "date").map(|(name, value)| {
         if name == "tollgate-request-id" { name.clone() } else { format!("{name}: {value}") }
@@ -36,7 +36,7 @@ const CORS: [&str; 5] = [
     "tollgate-request-id",
 ];
 
-/// Below tollgate's own first segments.
+/// Paths below tollgate's own first segments.
 const RESERVED: [&str; 2] = ["cache-control: no-store", "tollgate-request-id"];
 
 #[test]
@@ -97,7 +97,7 @@ fn the_caller_comes_before_the_path() {
 }
 
 #[test]
-fn admin_and_self_service_ask_who_calls() {
+fn admin_and_self_service_require_a_caller() {
     let mut world = World::new();
     let bearer = format!("Authorization: Bearer {}\r\n", world.token);
     for path in ["/admin", "/admin/", "/admin/users", "/admin/nowhere?x=1"] {
@@ -127,7 +127,7 @@ fn a_key_is_needed_where_the_file_asks_for_one() {
 }
 
 #[test]
-fn what_is_reserved_is_no_route() {
+fn reserved_paths_are_no_routes() {
     let mut world = World::new();
     let bearer = format!("Authorization: Bearer {}\r\n", world.token);
     for line in [
@@ -197,7 +197,7 @@ const BAD_TOKENS: [&[(&str, &str)]; 19] = [
 ];
 
 #[test]
-fn tokens_that_are_known() {
+fn known_tokens() {
     let mut world = World::new();
     for headers in GOOD_TOKENS {
         let mut exchange = Exchange::get();
@@ -211,7 +211,7 @@ fn tokens_that_are_known() {
 }
 
 #[test]
-fn tokens_that_are_not() {
+fn unknown_tokens() {
     let mut world = World::new();
     let token = world.token.clone();
     for headers in BAD_TOKENS {
@@ -229,7 +229,7 @@ fn tokens_that_are_not() {
 }
 
 #[test]
-fn a_provider_names_further_places_for_the_token() {
+fn a_provider_names_further_token_locations() {
     let more = "[caller]\nheaders = [\"x-test-key\"]\nquery = [\"key\"]";
     let mut world = World::with(more, &[]);
     let token = world.token.clone();

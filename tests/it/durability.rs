@@ -1,4 +1,4 @@
-//! What was acknowledged stays, whatever ends the process; and no secret is ever anywhere but where it belongs.
+//! Acknowledged changes survive every end of the process, and secrets are only where they belong.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Exchange, Gateway, Home, KEY, LIMIT, World, eventually, over_socket, pause, provider};
 
-/// A call of the API, which may break off: the status, and the document.
+/// A call of the API that may be cut off. Returns the status and the document.
 fn call(gateway: &Gateway, token: &str, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect(gateway.address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
@@ -35,7 +35,7 @@ fn admin_token(home: &Home) -> String {
     fs::read_to_string(home.data().join("admin-token")).unwrap().trim().to_owned()
 }
 
-/// A user with a token and a credential is made at once: so many are acknowledged, none is there in part.
+/// A user is created with a token and a credential in one change: all acknowledged ones exist, and none in part.
 #[test]
 fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     const KILLS: u32 = 100;
@@ -69,7 +69,7 @@ fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
                     })
                 })
                 .collect();
-            // At another moment each time, and never before something was written.
+            // At a different moment each time, and never before the first write.
             eventually("a user is made", || count.load(Ordering::Acquire) > 0);
             pause(std::time::Duration::from_micros(u64::from(round) * 97 % 4000));
             gateway.signal(Signal::KILL);
@@ -96,7 +96,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// Every secret that there is goes through everything that there is; then all that was written is looked at.
+/// Sends every secret through every interface, then searches all that was written.
 #[test]
 fn no_secret_is_anywhere_but_where_it_belongs() {
     const CANARIES: [&str; 5] = [
@@ -116,7 +116,7 @@ fn no_secret_is_anywhere_but_where_it_belongs() {
     let mut said = String::new();
     let ask = |said: &mut String, token: &str, method: &str, path: &str, body: Value| {
         let (status, answer) = call(&world.gateway, token, method, path, &body).unwrap();
-        // A token is told once, to who made it.
+        // A token is shown once, to its creator.
         if answer.get("token").is_none() {
             said.push_str(&answer.to_string());
         }
@@ -149,7 +149,7 @@ fn no_secret_is_anywhere_but_where_it_belongs() {
         (404, &admin, "GET", "/metrics".to_owned(), Value::Null),
     ] {
         let (found, answer) = call(&world.gateway, token, method, &path, &body).unwrap_or_default();
-        // A key that is refused is named: that is the caller's own, told to the caller alone.
+        // A refused key is named: it is the caller's own, and only the caller sees it.
         if body.get(CANARIES[1]).is_none() {
             said.push_str(&answer.to_string());
         }
@@ -190,7 +190,7 @@ fn no_secret_is_anywhere_but_where_it_belongs() {
     assert!(world.gateway.exit().success());
     let log = world.gateway.log().join("\n");
     assert!(log.contains("\"level\":\"DEBUG\"") || log.contains("\"level\":\"TRACE\""), "{log}");
-    // Its own file is where a key belongs.
+    // A key belongs in its own file.
     let mut files = world.home.files();
     files.retain(|path, _| !path.ends_with("master-key") && !path.ends_with("admin-token"));
     files.insert(backup.clone(), fs::read(&backup).unwrap());
@@ -200,6 +200,6 @@ fn no_secret_is_anywhere_but_where_it_belongs() {
             assert!(!holds(bytes, secret), "{secret} stands in {}", path.display());
         }
         assert!(!log.contains(secret.as_str()), "{secret} is logged");
-        assert!(!said.contains(secret.as_str()), "{secret} is told");
+        assert!(!said.contains(secret.as_str()), "{secret} is shown");
     }
 }

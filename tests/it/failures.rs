@@ -1,5 +1,5 @@
-//! Upstreams that fail: each failure has a code, a status and the provider's name, and an answer that was
-//! cut short looks cut to the client.
+//! Failing upstreams: each failure has a code, a status and the provider's name, and a truncated answer is visibly
+//! truncated for the client.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -14,13 +14,13 @@ use crate::harness::{
     Answer, Broken, Exchange, Fault, Framing, Home, Message, PROVIDER, Upstream, Wire, World, chunk,
 };
 
-/// Further providers, one for each way in which the upstream cannot be reached.
+/// More providers, one for each reason why an upstream cannot be reached.
 fn reach(name: &str, base_url: &str) -> String {
     let file = format!("base_url = \"{base_url}\"\n{PROVIDER}\n[timeouts]\nconnect = \"1s\"\n");
     file.replace("/t\"", &format!("/{name}\"")).replace("providers.t", &format!("providers.{name}"))
 }
 
-/// A port of loopback at which nobody listens.
+/// A closed port of loopback.
 fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
@@ -80,7 +80,7 @@ fn a_connection_is_not_accepted_in_time() {
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
-    // Once its queue is full the system leaves further connections without an answer.
+    // A full backlog leaves further connections unanswered.
     let waiting: Vec<Socket> = (0..4)
         .map(|_| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -104,14 +104,14 @@ fn a_handshake_does_not_end_in_time() {
 }
 
 #[test]
-fn an_authority_that_nobody_knows() {
+fn an_unknown_certificate_authority() {
     let authority = Arc::new(Authority::new(&[]).unwrap());
     let mut upstream = Upstream::tls(authority);
     let (home, request) = home("masked", &format!("https://{}", upstream.address()));
     let gateway = home.serve(&[]);
     let mut client = Wire::connect(gateway.address);
     client.send(request);
-    // The handshake is the upstream's part; it ends without a request.
+    // The upstream completes the handshake; no request follows.
     assert_eq!(upstream.next().request().unwrap_err(), Broken::Closed);
     let fault = Fault(502, "upstream_tls", "Upstream masked failed: the TLS handshake failed");
     fault.check(Some("Content-Type, Authorization, x-api-key"), &client.answer().unwrap());
@@ -131,7 +131,7 @@ fn a_plain_upstream_where_tls_is_expected() {
     fault.check(Some("Content-Type, Authorization, x-api-key"), &client.answer().unwrap());
 }
 
-/// A request of a known caller whose upstream does `act` with the connection, once it has read the request.
+/// A request of a known caller; the upstream reads it, and then runs `act` on the connection.
 fn fails(world: &mut World, act: impl FnOnce(Wire) -> Option<Wire>, fault: Fault<'_>) {
     let exchange = world.known(Exchange::post("prompt"));
     let mut client = world.client();
@@ -177,7 +177,7 @@ fn an_upstream_closes_before_it_answers() {
         },
         RESET,
     );
-    // Each failed once: the request was written, so it is never sent again.
+    // Each failed once: a request that was written is never sent again.
     world.upstream.saw_nothing();
     world.exchange(Exchange::get());
 }
@@ -227,13 +227,13 @@ fn an_answer_begins_too_late() {
 }
 
 #[test]
-fn an_endpoint_has_its_own_patience() {
+fn an_endpoint_has_its_own_timeouts() {
     let more = "[endpoint.post.timeouts]\nfirst_byte = \"100ms\"\n";
     let mut world = World::with(more, &[]);
     fails(&mut world, Some, LATE);
 }
 
-/// The client's view of an answer that the upstream breaks off after `sent`.
+/// The client's view of an answer that the upstream cuts after `sent`.
 fn cut(world: &mut World, answer: &Answer, sent: &[u8], reset: bool) -> Result<Message, Broken> {
     let exchange = world.known(Exchange::get());
     let mut client = world.client();
@@ -279,7 +279,7 @@ fn a_cut_answer_looks_cut() {
 }
 
 #[test]
-fn what_came_before_a_cut_arrives() {
+fn bytes_before_a_cut_arrive() {
     let mut world = World::new();
     let answer = Answer::new("200 OK").framed(Framing::Chunked);
     for size in [1, 100, 10_000, 100_000] {
@@ -287,7 +287,7 @@ fn what_came_before_a_cut_arrives() {
         let mut client = world.client();
         client.send(exchange.bytes());
         let (_, mut wire) = world.upstream.request();
-        // All at once, so that the end may be known before the head was written.
+        // In one write, so that the end may be known before the head was written.
         wire.send([answer.head_bytes(), chunk(&vec![b'x'; size])].concat());
         drop(wire);
         answer.check_head(&world.cors, &client.head().unwrap());
@@ -300,7 +300,7 @@ fn what_came_before_a_cut_arrives() {
 }
 
 #[test]
-fn an_answer_that_stalls_is_cut() {
+fn a_stalled_answer_is_cut() {
     let mut world = World::with("[timeouts]\nidle = \"200ms\"", &[]);
     let exchange = world.known(Exchange::get());
     let answer = Answer::new("200 OK").framed(Framing::Chunked);
@@ -386,7 +386,7 @@ fn a_kept_connection_that_breaks_under_a_request_is_not_tried_again() {
 
 #[test]
 fn a_client_that_ends_its_side_has_left() {
-    // TCP tells nobody whether it still reads; a model that goes on for nobody costs money.
+    // TCP does not show whether the client still reads. A model that generates for nobody costs money.
     let mut world = World::new();
     let exchange = world.known(Exchange::post("prompt"));
     let mut client = world.client();
@@ -407,7 +407,7 @@ fn connections_are_used_again() {
     assert_eq!(world.upstream.connections, 1);
 }
 
-/// How soon the upstream has to learn that the client left.
+/// The time within which the upstream must notice that the client left.
 const SOON: Duration = Duration::from_millis(500);
 
 #[test]

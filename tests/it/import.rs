@@ -1,4 +1,4 @@
-//! Users of the hosted worker move over: with their tokens, which work as they did there, and their credentials.
+//! Users of the hosted worker are imported with their tokens, which stay valid, and their credentials.
 
 use std::fs;
 
@@ -8,9 +8,9 @@ use crate::harness::{Exchange, Fault, KEY, World};
 
 const ADA: &str = "usr_00000000000000aa";
 const BOB: &str = "usr_00000000000000bb";
-/// As the worker makes them.
+/// A token in the worker's format.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
-/// Of a paste token.
+/// The hash of a paste token.
 const HASH: &str = "abababababababababababababababababababababababababababababababab";
 
 fn dump() -> Value {
@@ -26,7 +26,7 @@ fn dump() -> Value {
 }
 
 #[test]
-fn users_move_over_with_what_they_have() {
+fn users_are_imported_with_tokens_and_credentials() {
     let mut world = World::new();
     let file = world.home.path("dump.json");
     fs::write(&file, dump().to_string()).unwrap();
@@ -45,7 +45,7 @@ fn users_move_over_with_what_they_have() {
     );
     assert!(said.err.contains("note: token:ababab...: a paste token, left out"), "{said:?}");
     assert!(!said.err.contains(HASH) && !said.err.contains(TOKEN), "{said:?}");
-    // As it is, and behind a vendor's prefix; a hash never.
+    // Unchanged, and behind a vendor's prefix; never by its hash.
     for token in [TOKEN.to_owned(), format!("sk-ant-oat-{TOKEN}")] {
         let exchange = Exchange::get().removed("Authorization", &format!("Bearer {token}"));
         let mut client = world.client();
@@ -55,7 +55,7 @@ fn users_move_over_with_what_they_have() {
     world.fault(wrong.bytes(), Fault(401, "invalid_token", "Invalid or missing auth credentials"));
     let list = world.home.done(&["user", "list"], "");
     assert!(list.contains(ADA) && list.contains("2026-01-02T03:04:05Z"), "{list}");
-    // Again, it changes nothing.
+    // A second import changes nothing.
     let said = world.home.run(&["import-worker", name], "");
     assert!(
         said.code == 0 && said.err.contains(&format!("users/{ADA}: is here already, and stays as it is")),
@@ -66,7 +66,7 @@ fn users_move_over_with_what_they_have() {
 }
 
 #[test]
-fn a_dump_with_anything_wrong_is_refused_whole() {
+fn a_dump_with_any_error_is_refused_whole() {
     let world = World::new();
     let file = world.home.path("dump.json");
     let mut dump = dump();

@@ -1,5 +1,5 @@
-//! The master key, as an operator gives it: by whatever way, never two, never a wrong one; and what is lost
-//! without it is told before anything is touched.
+//! The master key as an operator provides it: from each source, never from two, never a wrong one. A loss without it
+//! is reported before anything is changed.
 
 use std::{
     fs::{self, Permissions},
@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::harness::{Exchange, Gateway, Home, KEY, Said, World, pause};
+use crate::harness::{CommandOutput, Exchange, Gateway, Home, KEY, World, pause};
 
 const SERVE: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
 
@@ -25,7 +25,7 @@ fn write(path: &Path, text: &str, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// It refused, saying all of this and no key, and nothing has changed.
+/// Checks that a start fails with all of these messages, shows no key, and changes nothing.
 fn refused(home: &Home, env: &[(&str, &str)], words: &[&str]) {
     let before = home.contents();
     let said = home.run_with(SERVE, env, "");
@@ -40,7 +40,7 @@ fn refused(home: &Home, env: &[(&str, &str)], words: &[&str]) {
 }
 
 #[test]
-fn a_key_serves_from_wherever_it_is_given() {
+fn a_key_works_from_each_source() {
     let mut world = World::new();
     world.exchange(Exchange::get());
     stop(&mut world.gateway);
@@ -94,7 +94,7 @@ fn a_key_serves_from_wherever_it_is_given() {
     );
     write(Path::new(file), &key, 0o644);
     refused(&world.home, &[named], &["is readable by others (mode 644): run `chmod 600 "]);
-    // Another one in the default place is not used, and told of.
+    // Another key in the default place is reported and not used.
     write(&made, &wrong, 0o600);
     world.gateway = world.home.serve_with(&[], &[variable]);
     world.gateway.logged("a master key that is not in use was found");
@@ -102,19 +102,19 @@ fn a_key_serves_from_wherever_it_is_given() {
 }
 
 #[test]
-fn memory_that_cannot_be_locked_is_told_and_no_more() {
+fn memory_that_cannot_be_locked_causes_only_a_warning() {
     let home = Home::shipped();
     let Some(namespace) = home.namespace("ulimit -l 0") else { return };
     let gateway = home.serve_in(&namespace, &[]);
-    let told = gateway.logged("the master key may be written to swap");
-    assert!(told.len() == 1 && told[0].contains("`LimitMEMLOCK=`"), "{told:?}");
+    let lines = gateway.logged("the master key may be written to swap");
+    assert!(lines.len() == 1 && lines[0].contains("`LimitMEMLOCK=`"), "{lines:?}");
     let home = Home::shipped();
     let gateway = home.serve(&[]);
     let locked: u64 = gateway.proc_status("VmLck:").trim_end_matches(" kB").parse().unwrap();
     assert!(locked >= 4, "{locked}");
 }
 
-/// As it was before there was anything but users, tokens and credentials.
+/// The first schema: users, tokens and credentials alone.
 const FIRST_SCHEMA: &str = "
     CREATE TABLE users (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, created_at BIGINT NOT NULL);
     CREATE INDEX users_by_name ON users (name);
@@ -132,7 +132,7 @@ const FIRST_SCHEMA: &str = "
 ";
 
 #[test]
-fn without_its_key_an_older_store_stays_as_it_is() {
+fn without_its_key_an_older_store_stays_unchanged() {
     let home = Home::new(&[]);
     fs::create_dir(home.data()).unwrap();
     home.database("PRAGMA journal_mode = WAL");
@@ -151,7 +151,7 @@ fn key_file(home: &Home) -> String {
     fs::read_to_string(home.data().join("master-key")).unwrap()
 }
 
-fn rekeyed(said: &Said, credentials: usize) {
+fn rekeyed(said: &CommandOutput, credentials: usize) {
     assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
     assert!(said.err.starts_with("the master key is `"), "{said:?}");
     let sealed =
@@ -160,7 +160,7 @@ fn rekeyed(said: &Said, credentials: usize) {
 }
 
 #[test]
-fn a_key_is_replaced_while_it_serves() {
+fn a_key_is_replaced_while_serving() {
     let mut world = World::new();
     world.exchange(Exchange::get());
     let first = key_file(&world.home);
@@ -168,7 +168,7 @@ fn a_key_is_replaced_while_it_serves() {
     let second = key_file(&world.home);
     assert_ne!(first, second);
     assert!(!world.home.data().join("master-key.next").exists());
-    // It was not told of it by the change: it knew.
+    // The server did not learn the new key from this change: it had it already.
     world.exchange(Exchange::get());
     world.home.credential("ada", "providers.t.apiKey", KEY);
     world.exchange(Exchange::get());
@@ -201,7 +201,7 @@ fn a_key_is_replaced_while_it_serves() {
 }
 
 #[test]
-fn a_key_from_elsewhere_is_replaced_where_it_is_given() {
+fn a_key_from_elsewhere_is_replaced_at_its_source() {
     let (old, new) = ("0123456789abcdef".repeat(4), "fedcba9876543210".repeat(4));
     let old = ("TOLLGATE_MASTER_KEY", old.as_str());
     let mut world = World::new();
@@ -221,7 +221,7 @@ fn a_key_from_elsewhere_is_replaced_where_it_is_given() {
     );
     world.exchange(Exchange::get());
     stop(&mut world.gateway);
-    // With the old one it starts all the same, since the new one is at hand.
+    // It starts even with the old key, since the new one is available.
     world.gateway = world.home.serve_with(&[], &[old]);
     world.gateway.logged("TOLLGATE_MASTER_KEY holds a master key that was replaced");
     world.exchange(Exchange::get());
@@ -235,7 +235,7 @@ fn a_key_from_elsewhere_is_replaced_where_it_is_given() {
 }
 
 #[test]
-fn what_cannot_be_the_next_key_is_told() {
+fn an_invalid_next_key_is_reported() {
     let world = World::new();
     let file = world.home.path("key");
     let name = file.to_str().unwrap();
@@ -258,9 +258,9 @@ fn what_cannot_be_the_next_key_is_told() {
     assert!(!empty.data().exists());
 }
 
-/// Killed at any point, whether the command or the server does it, nothing is lost, and it goes on.
+/// Killing the command or the server at any point loses nothing, and the rekey continues.
 #[test]
-fn a_rekey_that_is_killed_goes_on() {
+fn a_killed_rekey_continues() {
     let mut world = World::new();
     stop(&mut world.gateway);
     let began = Instant::now();
@@ -276,7 +276,7 @@ fn a_rekey_that_is_killed_goes_on() {
         assert!(listed.contains("sk-upstr...6789"), "{round}: {listed}");
     }
     assert_ne!(first, key_file(&world.home), "none was done");
-    // What is left over, the next start goes on with.
+    // The next start continues with the rest.
     world.gateway = world.home.serve(&[]);
     world.exchange(Exchange::get());
     for round in 0..8 {

@@ -1,5 +1,5 @@
-//! The life of the process: its hold on the data directory, its addresses, signals from start to end, and what
-//! the service manager is told.
+//! The process: its lock on the data directory, its addresses, signals from startup to shutdown, and its
+//! notifications of the service manager.
 
 use std::{fs::File, net::TcpStream, time::Instant};
 
@@ -9,7 +9,7 @@ use crate::harness::{
     Answer, Exchange, Fault, Framing, Gateway, Home, KEY, Manager, Message, Upstream, Wire, World, provider,
 };
 
-/// A stream in the middle, and the way to end it.
+/// An unfinished stream, and its upstream connection.
 fn streaming(world: &mut World) -> (Wire, Wire) {
     let exchange = world.known(Exchange::post("{}"));
     let mut client = world.client();
@@ -24,12 +24,12 @@ fn streaming(world: &mut World) -> (Wire, Wire) {
 }
 
 #[test]
-fn streams_are_finished_before_the_end() {
+fn streams_finish_before_the_process_ends() {
     let mut world = World::new();
     let (mut client, mut wire) = streaming(&mut world);
     let mut idle = world.client();
     world.gateway.signal(Signal::TERM);
-    // What waits for a first request has nothing to finish, and nobody new gets in.
+    // A connection without a first request has nothing to finish, and new ones are refused.
     idle.ends();
     if let Ok(socket) = TcpStream::connect(world.gateway.address) {
         assert_eq!(Wire::plain(socket).rest(), b"");
@@ -80,7 +80,7 @@ fn grace_has_an_end() {
 }
 
 #[test]
-fn a_hang_up_does_not_end_it() {
+fn sighup_does_not_end_the_process() {
     let mut world = World::new();
     let (mut client, mut wire) = streaming(&mut world);
     world.gateway.signal(Signal::HUP);
@@ -91,7 +91,7 @@ fn a_hang_up_does_not_end_it() {
 }
 
 #[test]
-fn an_end_in_order_leaves_one_database_file() {
+fn a_clean_shutdown_leaves_one_database_file() {
     let mut world = World::new();
     world.exchange(Exchange::get());
     world.gateway.signal(Signal::TERM);
@@ -103,7 +103,7 @@ fn an_end_in_order_leaves_one_database_file() {
 }
 
 #[test]
-fn a_second_signal_ends_the_delay_too() {
+fn a_second_signal_ends_the_drain_delay_too() {
     let mut world = World::with("", &["--drain-delay", "1h"]);
     let (mut client, mut wire) = streaming(&mut world);
     world.gateway.signal(Signal::TERM);
@@ -126,7 +126,7 @@ fn ask(address: std::net::SocketAddr, method: &str, path: &str, lines: &str) -> 
 }
 
 #[test]
-fn during_the_delay_all_is_served() {
+fn during_the_drain_delay_all_requests_are_served() {
     let mut world = World::with("", &["--drain-delay", "1h"]);
     let exchange = world.known(Exchange::get());
     let mut kept = world.client();
@@ -145,7 +145,7 @@ fn during_the_delay_all_is_served() {
 }
 
 #[test]
-fn after_the_delay_streams_end_and_nothing_new_begins() {
+fn after_the_drain_delay_streams_end_and_nothing_new_begins() {
     let mut world = World::with("", &["--drain-delay", "300ms"]);
     let start = Instant::now();
     let (mut client, mut wire) = streaming(&mut world);
@@ -164,7 +164,7 @@ fn after_the_delay_streams_end_and_nothing_new_begins() {
     assert!(world.gateway.log().last().unwrap().contains("stopped"));
 }
 
-/// A gateway that waits, half started, for what the test holds.
+/// A gateway whose startup waits for a lock that the test holds.
 fn half_started(env: &[(&str, &str)]) -> (World, File) {
     let upstream = Upstream::plain();
     let host = upstream.address().to_string();
@@ -180,7 +180,7 @@ fn half_started(env: &[(&str, &str)]) -> (World, File) {
 }
 
 #[test]
-fn a_signal_during_the_start_ends_it() {
+fn a_signal_during_startup_ends_the_process() {
     for signal in [Signal::TERM, Signal::INT] {
         let (mut world, _lock) = half_started(&[]);
         world.gateway.signal(signal);
@@ -191,7 +191,7 @@ fn a_signal_during_the_start_ends_it() {
 }
 
 #[test]
-fn a_hang_up_during_the_start_makes_a_reload_after_it() {
+fn sighup_during_startup_causes_a_reload_after_it() {
     let manager = Manager::new();
     let (mut world, lock) = half_started(&[("NOTIFY_SOCKET", manager.place())]);
     world.gateway.signal(Signal::HUP);
@@ -223,7 +223,7 @@ fn one_data_directory_serves_once() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named_with_its_flag() {
+fn an_address_in_use_is_named_with_its_flag() {
     let taken = Upstream::plain();
     let taken = taken.address().to_string();
     let home = Home::new(&[("t", &provider("http://127.0.0.1:1", ""))]);
@@ -240,7 +240,7 @@ fn an_address_that_is_taken_is_named_with_its_flag() {
 }
 
 #[test]
-fn admin_work_has_an_address_of_its_own() {
+fn the_admin_api_has_its_own_listener() {
     let mut world = World::with("", &["--admin-listen", "127.0.0.1:0"]);
     let (public, admin) = (world.gateway.address, world.gateway.admin_address);
     let admin_token = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
@@ -278,7 +278,7 @@ const READY: &[&str] = &["READY=1", "STATUS="];
 const RELOADING: &[&str] = &["RELOADING=1", "STATUS=", "MONOTONIC_USEC="];
 const STOPPING: &[&str] = &["STOPPING=1", "STATUS=", "EXTEND_TIMEOUT_USEC="];
 
-/// A gateway that tells how it is.
+/// A gateway that notifies a service manager.
 fn managed(args: &[&str]) -> (Home, Manager, Gateway) {
     let home = Home::new(&[("t", &provider("http://127.0.0.1:1", ""))]);
     let manager = Manager::new();
@@ -287,7 +287,7 @@ fn managed(args: &[&str]) -> (Home, Manager, Gateway) {
 }
 
 #[test]
-fn the_service_manager_is_told_of_each_step() {
+fn the_service_manager_is_notified_of_each_step() {
     let (home, manager, mut gateway) = managed(&["--drain-delay", "100ms", "--grace", "5m"]);
     let ready = manager.expect(READY);
     assert!(
@@ -305,11 +305,11 @@ fn the_service_manager_is_told_of_each_step() {
     let stopping = manager.expect(STOPPING);
     assert_eq!(stopping[2], "EXTEND_TIMEOUT_USEC=320100000");
     assert!(gateway.exit().success());
-    manager.heard_all();
+    manager.expect_no_more();
 }
 
 #[test]
-fn a_service_manager_without_a_file_is_told() {
+fn an_abstract_notify_socket_is_notified() {
     let manager = Manager::abstracted();
     let home = Home::new(&[("t", &provider("http://127.0.0.1:1", ""))]);
     let _gateway = home.serve_with(&[], &[("NOTIFY_SOCKET", manager.place())]);
@@ -317,7 +317,7 @@ fn a_service_manager_without_a_file_is_told() {
 }
 
 #[test]
-fn a_slow_reload_holds_up_no_other_signal() {
+fn a_slow_reload_delays_no_other_signal() {
     let (home, manager, mut gateway) = managed(&[]);
     manager.expect(READY);
     for index in 0..1000 {
@@ -336,27 +336,27 @@ fn a_slow_reload_holds_up_no_other_signal() {
     gateway.signal(Signal::TERM);
     manager.expect(STOPPING);
     assert!(gateway.exit().success());
-    manager.heard_all();
+    manager.expect_no_more();
 }
 
 #[test]
-fn the_watchdog_is_fed_to_the_end() {
+fn the_watchdog_is_notified_until_the_end() {
     let manager = Manager::new();
     let env = [("NOTIFY_SOCKET", manager.place()), ("WATCHDOG_USEC", "200000")];
     let mut world = World::with_env("", &["--workers", "2", "--admin-listen", "127.0.0.1:0"], &env);
     let fed = |times: usize| {
         let start = Instant::now();
-        let mut heard = Vec::new();
-        while heard.len() < times {
-            match manager.hears() {
-                lines if lines == ["WATCHDOG=1"] => heard.push(start.elapsed()),
+        let mut pings = Vec::new();
+        while pings.len() < times {
+            match manager.next_message() {
+                lines if lines == ["WATCHDOG=1"] => pings.push(start.elapsed()),
                 lines => assert!(lines[0] == "READY=1" || lines[0] == "STOPPING=1", "{lines:?}"),
             }
         }
-        assert!(start.elapsed().as_millis() < 200 * times as u128, "{heard:?}");
+        assert!(start.elapsed().as_millis() < 200 * times as u128, "{pings:?}");
     };
     fed(10);
-    // The other workers have ended by themselves: they are not missed.
+    // The other workers have ended as planned: the watchdog does not count them as missing.
     let (mut client, mut wire) = streaming(&mut world);
     world.gateway.signal(Signal::TERM);
     fed(10);
@@ -368,7 +368,7 @@ fn the_watchdog_is_fed_to_the_end() {
 }
 
 #[test]
-fn a_service_manager_that_does_not_listen_holds_nothing_up() {
+fn an_unresponsive_service_manager_delays_nothing() {
     let manager = Manager::new();
     let env = [("NOTIFY_SOCKET", manager.place()), ("WATCHDOG_USEC", "30000")];
     let mut world = World::with_env("", &[], &env);

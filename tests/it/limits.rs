@@ -1,4 +1,4 @@
-//! What a client may send, and how long it may take: beyond it, the client is told, and sees what it is told.
+//! Limits on size and time of a client's request: beyond them the client gets an error, and can read it.
 
 use std::time::{Duration, Instant};
 
@@ -42,14 +42,14 @@ fn a_larger_body_is_refused_while_it_streams() {
         world.check_fault(exchange.bytes(), TOO_LARGE, &client.answer().unwrap());
         return;
     };
-    // What went up is no whole request.
+    // The upstream got no whole request.
     assert!(matches!(wire.request(), Err(Broken::Cut | Broken::Closed)));
     world.check_fault(exchange.bytes(), TOO_LARGE, &client.answer().unwrap());
     world.exchange(Exchange::get());
 }
 
-/// An answer that comes before the body was read: the client, which sends all of it first, sees the answer,
-/// and the connection serves another request.
+/// An answer before the body was read: the client, which first sends all of it, gets the answer, and the connection
+/// serves another request.
 fn early(world: &mut World, exchange: &Exchange, fault: Fault<'_>) {
     let mut client = world.client();
     let mut sender = client.twin();
@@ -115,7 +115,7 @@ fn heads_have_a_limit() {
     refused(&mut small, &request);
 }
 
-/// hyper's own answer, and the end of the connection.
+/// hyper's own answer, then the end of the connection.
 fn refused(world: &mut World, request: &[u8]) {
     let mut client = world.client();
     client.try_send(request).ok();
@@ -125,12 +125,12 @@ fn refused(world: &mut World, request: &[u8]) {
     world.upstream.saw_nothing();
 }
 
-/// The least and the most that a timeout of 300 ms may take on a busy machine.
+/// The shortest and the longest duration of a 300 ms timeout on a busy machine.
 const LEAST: Duration = Duration::from_millis(250);
 const MOST: Duration = Duration::from_secs(3);
 
 #[test]
-fn a_head_has_its_time() {
+fn a_head_has_a_timeout() {
     let mut world = World::with("", &["--head-timeout", "300ms"]);
     let whole = world.known(Exchange::get()).bytes();
     for sent in [0, 1, 20, whole.len() - 1] {
@@ -138,7 +138,7 @@ fn a_head_has_its_time() {
         client.send(&whole[..sent]);
         ends_in_time(&mut client, Instant::now());
     }
-    // The time is for the whole head: a byte now and then does not prolong it.
+    // The timeout is for the whole head: occasional bytes do not extend it.
     let mut client = world.client();
     let start = Instant::now();
     for byte in &whole[..40] {
@@ -167,7 +167,7 @@ fn ends_in_time(client: &mut Wire, start: Instant) {
 }
 
 #[test]
-fn a_body_that_stops_coming_is_given_up() {
+fn a_stalled_body_times_out() {
     let mut world = World::with("[timeouts]\nfirst_byte = \"300ms\"\nidle = \"300ms\"", &[]);
     for framing in [Framing::Chunked, Framing::Length(100)] {
         let exchange = world.known(Exchange::post("").framed(framing));
@@ -204,9 +204,9 @@ fn an_early_answer_that_a_rule_replaces_is_seen() {
     }
 }
 
-/// Once it was asked to go on, a client sends all of its body, and has to see why that was too much.
+/// After `100 Continue` a client sends all of its body, and must get the 413.
 #[test]
-fn a_client_that_was_asked_to_go_on_sees_that_it_was_too_much() {
+fn a_client_sees_the_413_after_100_continue() {
     let world = small();
     let body = vec![b'x'; 500_000];
     let exchange = world.known(Exchange::post("").chunked(body).removed("Expect", "100-continue"));

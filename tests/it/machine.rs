@@ -1,6 +1,6 @@
-//! The machine fails the house: a disk that is full or read-only, a database that others hold, replace or
-//! damage, wrong rights, a port that is taken, a key that is gone, too many open files. Each is told clearly,
-//! damages nothing, and is over when its cause is.
+//! A failing machine: a full or read-only disk, a database that others lock, replace or damage, wrong permissions, a
+//! port in use, a missing master key, too many open files. Each is reported clearly, damages nothing, and ends with
+//! its cause.
 
 use std::{
     fs::{self, Permissions},
@@ -14,19 +14,19 @@ use std::{
 use rustix::process::Signal;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::harness::{Exchange, Fault, Gateway, Home, KEY, Said, Upstream, World, provider};
+use crate::harness::{CommandOutput, Exchange, Fault, Gateway, Home, KEY, Upstream, World, provider};
 
 const SERVE: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
 const NO_LOOKUP: Fault<'_> =
     Fault(503, "store_unavailable", "Authentication is temporarily unavailable; try again");
 
-/// A home whose provider nobody calls.
+/// A home whose provider is never called.
 fn home() -> Home {
     Home::new(&[("t", &provider("http://127.0.0.1:1", ""))])
 }
 
-/// It failed, saying this.
-fn failed(said: &Said, expected: &str) {
+/// Checks that the command failed with this error.
+fn failed(said: &CommandOutput, expected: &str) {
     assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
     assert!(said.err.contains(expected), "`{expected}` is missing: {said:?}");
     let message = said.err.lines().last().unwrap();
@@ -38,46 +38,46 @@ fn stop(mut gateway: Gateway) {
     assert!(gateway.exit().success());
 }
 
-/// A world in which one caller is known to the gateway, and another one is in the store alone.
+/// A world with one caller that the gateway has cached, and another that only the store has.
 struct Faulty {
     world: World,
-    stranger: String,
+    uncached: String,
 }
 
 impl Faulty {
     fn new() -> Self {
         let mut world = World::new();
-        let stranger = world.home.user("bob");
+        let uncached = world.home.user("bob");
         world.home.credential("bob", "providers.t.apiKey", KEY);
         world.exchange(Exchange::get());
-        Self { world, stranger }
+        Self { world, uncached }
     }
 
-    fn known_is_served(&mut self) {
+    fn cached_is_served(&mut self) {
         self.world.exchange(Exchange::get());
     }
 
-    fn stranger(&self) -> Exchange {
-        let exchange = Exchange::get().removed("Authorization", &format!("Bearer {}", self.stranger));
+    fn uncached(&self) -> Exchange {
+        let exchange = Exchange::get().removed("Authorization", &format!("Bearer {}", self.uncached));
         exchange.added("Authorization", &format!("Bearer {KEY}"))
     }
 
-    fn stranger_is_served(&mut self) {
-        let exchange = self.stranger();
+    fn uncached_is_served(&mut self) {
+        let exchange = self.uncached();
         let mut client = self.world.client();
         self.world.exchange_on(&mut client, &exchange);
     }
 
-    fn stranger_has_to_wait(&mut self) {
-        let request = self.stranger().bytes();
+    fn uncached_has_to_wait(&mut self) {
+        let request = self.uncached().bytes();
         self.world.fault(request, NO_LOOKUP);
     }
 }
 
 // === the disk ===
 
-/// A gateway in a namespace in which the data directory of `home` is a file system of this size. The
-/// gateway itself is another home's: it holds the namespace.
+/// A gateway in a namespace in which the data directory of `home` is a file system of this size. The gateway serves
+/// another home: it only holds the namespace.
 fn disk(home: &Home, size: &str) -> Option<(Gateway, Home)> {
     let holder = self::home();
     let data = home.data();
@@ -90,7 +90,7 @@ const FILL: &str = "cat /dev/zero > \"$TOLLGATE_DATA/fill\" 2> /dev/null || true
 const FREE: &str = "rm \"$TOLLGATE_DATA/fill\"";
 const NO_SPACE: &str = "no space left to write `";
 
-/// The same world on a disk of its own.
+/// The same world on its own disk.
 fn on_disk() -> Option<(Faulty, Gateway, Home)> {
     let upstream = Upstream::plain();
     let host = upstream.address().to_string();
@@ -103,10 +103,10 @@ fn on_disk() -> Option<(Faulty, Gateway, Home)> {
         assert_eq!((said.code, home.run_beside(&holder, &set, KEY).code), (0, 0), "{said:?}");
         said.out.trim_end().to_owned()
     };
-    let (token, stranger) = (user("ada"), user("bob"));
+    let (token, uncached) = (user("ada"), user("bob"));
     let cors = "Content-Type, Authorization, x-api-key".into();
-    let mut faulty = Faulty { world: World { upstream, gateway, home, token, host, cors }, stranger };
-    faulty.known_is_served();
+    let mut faulty = Faulty { world: World { upstream, gateway, home, token, host, cors }, uncached };
+    faulty.cached_is_served();
     Some((faulty, holder, other))
 }
 
@@ -117,7 +117,7 @@ fn a_full_disk_at_the_first_start_leaves_nothing_half_made() {
     home.sh_beside(&disk, FILL);
     failed(&home.run_beside(&disk, SERVE, ""), NO_SPACE);
     let mut users = Vec::new();
-    // Each time a little more works, upon what the time before has left.
+    // Each attempt gets a little further, and starts from the last one's remains.
     for kib in (0..256).rev().step_by(16) {
         home.sh_beside(&disk, &format!("truncate -s {kib}k \"$TOLLGATE_DATA/fill\""));
         let name = format!("user{kib}");
@@ -136,7 +136,7 @@ fn a_full_disk_at_the_first_start_leaves_nothing_half_made() {
     assert!(disk.inside(&database).exists() && !database.exists(), "the disk is not the namespace's own");
 }
 
-/// These users are there, and no others.
+/// Checks that exactly these users exist.
 fn check_users(home: &Home, beside: &Gateway, expected: &[String]) {
     let said = home.run_beside(beside, &["user", "list"], "");
     let users: Vec<_> = said.out.lines().skip(1).filter_map(|line| line.split(' ').next_back()).collect();
@@ -144,24 +144,24 @@ fn check_users(home: &Home, beside: &Gateway, expected: &[String]) {
 }
 
 #[test]
-fn a_full_disk_stops_only_what_writes() {
+fn a_full_disk_stops_only_writes() {
     let Some((mut faulty, disk, _other)) = on_disk() else { return };
     let add = |faulty: &Faulty, name| faulty.world.home.run_beside(&disk, &["user", "add", name], "");
     faulty.world.home.sh_beside(&disk, FILL);
     failed(&add(&faulty, "eve"), NO_SPACE);
-    faulty.known_is_served();
-    faulty.stranger_is_served();
+    faulty.cached_is_served();
+    faulty.uncached_is_served();
     failed(&faulty.world.home.run_beside(&disk, &["user", "remove", "ada"], ""), NO_SPACE);
     faulty.world.home.sh_beside(&disk, FREE);
     assert_eq!(add(&faulty, "dan").code, 0);
-    faulty.known_is_served();
+    faulty.cached_is_served();
     check_users(&faulty.world.home, &disk, &["ada", "bob", "dan"].map(str::to_owned));
 }
 
 const READ_ONLY: &str = "is on a read-only file system: remount it writable";
 
 #[test]
-fn a_read_only_disk_at_the_first_start_is_told() {
+fn a_read_only_disk_at_the_first_start_is_reported() {
     let home = home();
     let mount = "mkdir -p \"$TOLLGATE_DATA\"; mount -t tmpfs -o ro none \"$TOLLGATE_DATA\"";
     let Some(namespace) = home.namespace(mount) else { return };
@@ -171,17 +171,17 @@ fn a_read_only_disk_at_the_first_start_is_told() {
 }
 
 #[test]
-fn a_read_only_disk_stops_only_what_writes() {
+fn a_read_only_disk_stops_only_writes() {
     let Some((mut faulty, disk, _other)) = on_disk() else { return };
     let add = |faulty: &Faulty, name| faulty.world.home.run_beside(&disk, &["user", "add", name], "");
-    // A file system is not made read-only while files on it are open for writing: but a new mount can be.
+    // A file system with files open for writing cannot be remounted read-only, but a new mount can be read-only.
     let read_only =
         "mount --bind \"$TOLLGATE_DATA\" \"$TOLLGATE_DATA\"; mount -o remount,bind,ro \"$TOLLGATE_DATA\"";
     faulty.world.home.sh_beside(&disk, read_only);
     failed(&add(&faulty, "eve"), READ_ONLY);
     failed(&faulty.world.home.run_beside(&disk, SERVE, ""), READ_ONLY);
-    faulty.known_is_served();
-    faulty.stranger_is_served();
+    faulty.cached_is_served();
+    faulty.uncached_is_served();
     faulty.world.home.sh_beside(&disk, "umount \"$TOLLGATE_DATA\"");
     assert_eq!(add(&faulty, "dan").code, 0);
     check_users(&faulty.world.home, &disk, &["ada", "bob", "dan"].map(str::to_owned));
@@ -189,7 +189,7 @@ fn a_read_only_disk_stops_only_what_writes() {
 
 // === the database ===
 
-/// Runs statements on a home's database, and holds the connection as they leave it.
+/// Runs statements on a home's database, and keeps the connection open in that state.
 struct Held(tokio::runtime::Runtime, SqliteConnection);
 
 fn hold(home: &Home, statements: &'static str) -> Held {
@@ -210,11 +210,11 @@ impl Held {
 }
 
 #[test]
-fn a_locked_database_is_told_and_waited_for() {
+fn a_locked_database_is_reported_and_waited_for() {
     const MESSAGE: &str = "is locked by another process: find it (`fuser /";
     let mut faulty = Faulty::new();
     let lock = hold(&faulty.world.home, "BEGIN EXCLUSIVE");
-    // One that nobody else can even open.
+    // A database that nobody else can even open.
     let closed = home();
     closed.user("ada");
     let closing = hold(
@@ -225,8 +225,8 @@ fn a_locked_database_is_told_and_waited_for() {
         scope.spawn(|| failed(&faulty.world.home.run(&["user", "add", "eve"], ""), MESSAGE));
         scope.spawn(|| failed(&closed.run(SERVE, ""), MESSAGE));
     });
-    faulty.known_is_served();
-    faulty.stranger_is_served();
+    faulty.cached_is_served();
+    faulty.uncached_is_served();
     assert!(faulty.world.home.done(&["user", "list"], "").contains("bob"), "to read waits for nobody");
     lock.release();
     closing.release();
@@ -234,27 +234,27 @@ fn a_locked_database_is_told_and_waited_for() {
     assert!(closed.done(&["user", "list"], "").contains("ada"));
 }
 
-/// The database as it is when nobody has it open: nothing is left in the write-ahead log.
+/// Closes the database cleanly: the write-ahead log is empty.
 fn settle(home: &Home) {
     hold(home, "PRAGMA wal_checkpoint(TRUNCATE)").release();
 }
 
-/// Breaks the data directory under a running gateway. Those whom it knows are served on, all others have to
-/// wait, the log says why, once, and if `mend` mends it, all is well without a restart.
-fn broken(break_it: impl Fn(&Path), message: &str, mend: Option<&dyn Fn(&Path)>) {
+/// Breaks the data directory under a running gateway. Cached callers are still served, all others get errors, and the
+/// log reports the reason once. After `repair`, if any, everything works again without a restart.
+fn broken(break_it: impl Fn(&Path), message: &str, repair: Option<&dyn Fn(&Path)>) {
     let mut faulty = Faulty::new();
     settle(&faulty.world.home);
     let data = faulty.world.home.data();
     break_it(&data);
-    let told = faulty.world.gateway.logged("the store does not respond");
-    assert!(told.len() == 1 && told[0].contains(message), "{told:?}");
-    faulty.stranger_has_to_wait();
-    faulty.known_is_served();
-    if let Some(mend) = mend {
-        mend(&data);
+    let lines = faulty.world.gateway.logged("the store does not respond");
+    assert!(lines.len() == 1 && lines[0].contains(message), "{lines:?}");
+    faulty.uncached_has_to_wait();
+    faulty.cached_is_served();
+    if let Some(repair) = repair {
+        repair(&data);
         faulty.world.gateway.logged("the store responds again");
-        faulty.stranger_is_served();
-        faulty.known_is_served();
+        faulty.uncached_is_served();
+        faulty.cached_is_served();
         faulty.world.home.user("dan");
     }
     assert_eq!(faulty.world.gateway.logged("the store does not respond").len(), 1);
@@ -264,7 +264,7 @@ const MOVED: &str = "was removed or replaced while tollgate had it open: put tha
 const DAMAGED: &str = "stop tollgate, move all of";
 
 #[test]
-fn a_database_that_goes_away_is_noticed_and_may_come_back() {
+fn a_missing_database_is_noticed_and_may_come_back() {
     broken(
         |data| fs::rename(data.join("tollgate.db"), data.join("away")).unwrap(),
         MOVED,
@@ -278,7 +278,7 @@ fn a_database_that_goes_away_is_noticed_and_may_come_back() {
 }
 
 #[test]
-fn a_database_that_is_deleted_or_replaced_is_not_served_for_ever() {
+fn a_deleted_or_replaced_database_serves_no_new_caller() {
     broken(|data| fs::remove_dir_all(data).unwrap(), MOVED, None);
     broken(
         |data| {
@@ -293,12 +293,12 @@ fn a_database_that_is_deleted_or_replaced_is_not_served_for_ever() {
 }
 
 #[test]
-fn a_database_that_is_damaged_under_a_gateway_is_told() {
+fn a_database_damaged_under_a_gateway_is_reported() {
     broken(|data| fs::write(data.join("tollgate.db"), "").unwrap(), DAMAGED, None);
     broken(|data| fs::write(data.join("tollgate.db"), "garbage".repeat(10_000)).unwrap(), DAMAGED, None);
 }
 
-/// Breaks the data directory of a home that was in use. Every command says so, and leaves it as it is.
+/// Breaks the data directory of a home that was in use. Every command reports it and changes nothing.
 fn unusable(break_it: impl Fn(&Path), message: &str) {
     let home = home();
     home.user("ada");
@@ -312,8 +312,7 @@ fn unusable(break_it: impl Fn(&Path), message: &str) {
     assert_eq!(contents(&data), before, "something was changed");
 }
 
-/// Every file in a data directory that holds something, and a hash of it; less those in which processes only
-/// tell each other something.
+/// Every non-empty file in a data directory, with a hash; without locks and shared memory.
 fn contents(data: &Path) -> Vec<(String, u64)> {
     let Ok(entries) = fs::read_dir(data) else { return Vec::new() };
     let mut files = Vec::new();
@@ -331,7 +330,7 @@ fn contents(data: &Path) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_told_and_kept() {
+fn an_unusable_database_is_reported_and_kept() {
     let database = |data: &Path| data.join("tollgate.db");
     unusable(|data| fs::write(database(data), "garbage".repeat(10_000)).unwrap(), DAMAGED);
     unusable(|data| fs::write(database(data), "").unwrap(), "is missing or empty, though");
@@ -347,7 +346,7 @@ fn a_database_that_cannot_be_used_is_told_and_kept() {
 }
 
 #[test]
-fn a_place_that_is_no_directory_is_told() {
+fn a_path_that_is_no_directory_is_reported() {
     let file = |data: &Path| {
         fs::remove_dir_all(data).unwrap();
         fs::write(data, "").unwrap();
@@ -359,9 +358,9 @@ fn a_place_that_is_no_directory_is_told() {
     failed(&home.run(&[SERVE, &["--data", &below]].concat(), ""), "is not a directory, or is below a file");
 }
 
-// === rights ===
+// === permissions ===
 
-/// Every command says that it lacks a right, and changes nothing; with the right, all is well again.
+/// Every command reports the missing permission and changes nothing. With the permission everything works again.
 fn forbidden(name: &str, mode: u32, commands: &[&[&str]]) {
     let home = home().without_rights();
     home.user("ada");
@@ -381,7 +380,7 @@ fn forbidden(name: &str, mode: u32, commands: &[&[&str]]) {
 }
 
 #[test]
-fn a_right_that_is_missing_is_told() {
+fn a_missing_permission_is_reported() {
     let add: &[&str] = &["user", "add", "eve"];
     forbidden("", 0o000, &[SERVE, add]);
     forbidden("", 0o500, &[SERVE, add]);
@@ -402,18 +401,18 @@ fn a_data_directory_cannot_be_made_everywhere() {
 }
 
 #[test]
-fn a_right_that_goes_away_is_noticed_and_may_come_back() {
+fn a_removed_permission_is_noticed_and_may_come_back() {
     let home = home().without_rights();
     let gateway = home.serve(&[]);
     fs::set_permissions(home.data(), Permissions::from_mode(0o000)).unwrap();
-    let told = gateway.logged("the store does not respond");
-    assert!(told[0].contains("no permission to read and write"), "{told:?}");
+    let lines = gateway.logged("the store does not respond");
+    assert!(lines[0].contains("no permission to read and write"), "{lines:?}");
     fs::set_permissions(home.data(), Permissions::from_mode(0o700)).unwrap();
     gateway.logged("the store responds again");
 }
 
 #[test]
-fn a_data_directory_that_others_can_change_is_warned_of() {
+fn a_data_directory_writable_by_others_causes_a_warning() {
     const WARNING: &str = "others can put files of their own into the data directory";
     let home = home();
     let gateway = home.serve(&[]);
@@ -434,7 +433,7 @@ fn a_data_directory_that_others_can_change_is_warned_of() {
 // === the address ===
 
 #[test]
-fn an_address_that_cannot_be_had_is_told() {
+fn an_unavailable_address_is_reported() {
     let home = home().without_rights();
     let check = |address: &str, message: &str| {
         let said = home.run(&["serve", "--listen", address], "");
@@ -460,8 +459,8 @@ fn an_address_that_cannot_be_had_is_told() {
 
 // === the master key ===
 
-/// A home with a sealed credential, whose master key is then broken: what needs the key says so and changes
-/// nothing, and with the key, all is well again.
+/// A home with an encrypted credential, whose master key is then broken. Commands that need the key report it and
+/// change nothing. With the key everything works again.
 fn keyless(break_it: impl Fn(&Path), env: &[(&str, &str)], message: &str) {
     let mut faulty = Faulty::new();
     let home = &faulty.world.home;
@@ -470,10 +469,10 @@ fn keyless(break_it: impl Fn(&Path), env: &[(&str, &str)], message: &str) {
     let kept = fs::read(&key).unwrap();
     break_it(&key);
     let set = ["credential", "set", "ada", "providers.t.apiKey"];
-    // The one that serves has the key, and seals.
+    // The running server has the key, and encrypts.
     assert_eq!(home.run_with(&set, env, KEY).code, 0);
-    faulty.known_is_served();
-    faulty.stranger_is_served();
+    faulty.cached_is_served();
+    faulty.uncached_is_served();
     faulty.world.gateway.signal(Signal::TERM);
     assert!(faulty.world.gateway.exit().success());
     settle(&faulty.world.home);
@@ -486,11 +485,11 @@ fn keyless(break_it: impl Fn(&Path), env: &[(&str, &str)], message: &str) {
     fs::write(&key, kept).unwrap();
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
     faulty.world.gateway = faulty.world.home.serve(&[]);
-    faulty.known_is_served();
+    faulty.cached_is_served();
 }
 
 #[test]
-fn a_master_key_that_is_not_here_is_told_and_nothing_changes() {
+fn a_missing_master_key_is_reported_and_nothing_changes() {
     let remove = |key: &Path| fs::remove_file(key).unwrap();
     keyless(remove, &[], "is missing: set TOLLGATE_MASTER_KEY to it, or put the file back");
     let other = |key: &Path| fs::write(key, "0123456789abcdef".repeat(4)).unwrap();
@@ -501,7 +500,7 @@ fn a_master_key_that_is_not_here_is_told_and_nothing_changes() {
 }
 
 #[test]
-fn a_master_key_in_the_environment_that_does_not_fit_is_told() {
+fn a_wrong_master_key_in_the_environment_is_reported() {
     let malformed = "TOLLGATE_MASTER_KEY does not hold a master key: it takes 64 hex digits";
     keyless(|_| (), &[("TOLLGATE_MASTER_KEY", "0123")], malformed);
     let other = "0123456789abcdef".repeat(4);
@@ -511,7 +510,7 @@ fn a_master_key_in_the_environment_that_does_not_fit_is_told() {
 // === open files ===
 
 #[test]
-fn too_few_open_files_for_a_start_are_told() {
+fn a_file_limit_too_low_for_startup_is_reported() {
     let home = home();
     let Some(namespace) = home.namespace("ulimit -n 14") else { return };
     for command in [SERVE, &["user", "add", "ada"]] {
@@ -521,14 +520,14 @@ fn too_few_open_files_for_a_start_are_told() {
 }
 
 #[test]
-fn too_many_open_files_hold_up_who_is_new_and_are_told_once() {
+fn too_many_open_files_delay_new_clients_and_are_reported_once() {
     let mut world = World::new();
     world.exchange(Exchange::get());
     world.upstream.drop_idle();
     world.gateway.allow_files(4);
     let crowd: Vec<_> = (0..20).map(|_| world.client()).collect();
-    let told = world.gateway.logged("accepting connections failed; they wait in the backlog");
-    assert!(told[0].contains("Too many open files") && told[0].contains("`ulimit -n`"), "{told:?}");
+    let lines = world.gateway.logged("accepting connections failed; they wait in the backlog");
+    assert!(lines[0].contains("Too many open files") && lines[0].contains("`ulimit -n`"), "{lines:?}");
     let late = world.known(Exchange::get());
     let mut client = world.client();
     client.send(late.bytes());

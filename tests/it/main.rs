@@ -1,6 +1,6 @@
 //! The integration suite: the real binary, over real sockets, against an upstream that the test plays.
 //!
-//! Every exchange is checked whole: a header that nobody asked for fails the test, in both directions.
+//! Every exchange is checked completely: an unexpected header fails the test, in both directions.
 
 #![expect(
     clippy::unwrap_used,

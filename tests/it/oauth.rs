@@ -1,5 +1,5 @@
-//! OAuth logins against a token endpoint that the test plays: when one is refreshed, by whom, and what comes of
-//! each way in which that can fail.
+//! OAuth logins against a token endpoint that the test plays: the time of a refresh, its single flight, and each of
+//! its failures.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const EXPIRED_FOR_NOW: Fault<'_> = Fault(
 );
 const KEY: &str = "sk-demo-0123456789";
 
-/// A world whose provider takes a login, or else a key, and the login's token endpoint.
+/// A world whose provider takes a login or else a key, and the login's token endpoint.
 struct Play {
     world: World,
     auth: Upstream,
@@ -56,7 +56,7 @@ path = "/post"
 }
 
 impl Play {
-    /// With a login that is good for so many seconds.
+    /// With a login that is valid for this many seconds.
     fn new(seconds: i64) -> Self {
         Self::with(seconds, &[])
     }
@@ -73,7 +73,7 @@ impl Play {
         Self { world: World { upstream, gateway, home, token, host, cors }, auth }
     }
 
-    /// What a request looks like on both sides with this credential.
+    /// An exchange on both sides with this credential.
     fn with_credential(&self, exchange: Exchange, credential: &str) -> Exchange {
         let exchange = exchange.removed("Authorization", &format!("Bearer {}", self.world.token));
         exchange.added("Authorization", credential)
@@ -90,13 +90,13 @@ impl Play {
         client
     }
 
-    /// The whole of an exchange but the client's sending.
+    /// The rest of an exchange after the client has sent its request.
     fn relayed(&mut self, client: &mut Wire, exchange: &Exchange) {
         self.world.serve(exchange);
         self.world.receive(client, exchange);
     }
 
-    /// A request that takes this access token, without a refresh.
+    /// A request that uses this access token, without a refresh.
     fn uses(&mut self, access: &str) {
         let exchange = self.get(access);
         let mut client = self.client(&exchange);
@@ -104,14 +104,14 @@ impl Play {
         self.auth.saw_nothing();
     }
 
-    /// The next call at the token endpoint, which spends this refresh token.
+    /// The next call to the token endpoint, which spends this refresh token.
     fn call(&mut self, refresh: &str) -> Wire {
         let (request, wire) = self.auth.request();
         check_call(&request, &self.auth.address().to_string(), refresh);
         wire
     }
 
-    /// A request that comes to this call and this answer, and what it is then sent with.
+    /// A request that causes this call with this answer, and is then sent with `credential`.
     fn refreshed(&mut self, refresh: &str, answer: &[u8], credential: &str) {
         let exchange = self.with_credential(Exchange::get(), credential);
         let mut client = self.client(&exchange);
@@ -119,14 +119,14 @@ impl Play {
         self.relayed(&mut client, &exchange);
     }
 
-    /// One access token is used until it is due, and then the next.
+    /// Uses one access token until a refresh is due, and then the next.
     fn replaced(&mut self, access: &str, refresh: &str, answer: &[u8], next: &str) {
         let mut client = self.asks_until_called(refresh, &format!("Bearer {access}"), answer);
         let exchange = self.get(next);
         self.relayed(&mut client, &exchange);
     }
 
-    /// A client whose request comes to this call and this answer, once others that go with `credential` did not.
+    /// The client of the first request that causes this call. Requests before it are sent with `credential`.
     fn asks_until_called(&mut self, refresh: &str, credential: &str, answer: &[u8]) -> Wire {
         let exchange = self.with_credential(Exchange::get(), credential);
         let start = Instant::now();
@@ -196,7 +196,7 @@ fn five_requests_at_once_make_one_refresh_across_workers() {
 }
 
 #[test]
-fn a_login_is_used_as_it_is_until_shortly_before_its_end() {
+fn a_login_is_used_until_shortly_before_it_expires() {
     let mut play = Play::new(310);
     play.uses("a1");
     store(&play.world.home, "b1", "s1", 290);
@@ -217,7 +217,7 @@ fn without_a_refresh_token_it_is_used_to_its_end() {
 #[test]
 fn refresh_tokens_rotate() {
     let mut play = Play::new(-1);
-    // Each is about to expire as soon as it is used.
+    // Each token is about to expire at its first use.
     play.refreshed("r1", &granted("a2", "r2", 2), "Bearer a2");
     play.replaced("a2", "r2", &granted("a3", "r3", 2), "a3");
     let third = answer("200 OK", r#"{"access_token":"a4","expires_in":"2"}"#);
@@ -227,7 +227,7 @@ fn refresh_tokens_rotate() {
 }
 
 #[test]
-fn what_never_lasts_as_long_as_the_file_wants_is_refreshed_once() {
+fn a_token_that_never_lasts_long_enough_is_refreshed_once() {
     let mut play = Play::new(-1);
     play.refreshed("r1", &granted("a2", "r2", 300), "Bearer a2");
     for _ in 0..6 {
@@ -259,7 +259,7 @@ fn a_refresh_that_fails_destroys_nothing() {
         b"canary\r\n\r\n".to_vec(),
     ];
     for answer in answers {
-        // The old access token, as long as it is good.
+        // The old access token, while it is valid.
         let mut play = Play::new(100);
         play.refreshed("r1", &answer, "Bearer a1");
         let mut logs = play.world.gateway.log();
@@ -268,7 +268,7 @@ fn a_refresh_that_fails_destroys_nothing() {
         play.world.home.credential("ada", "providers.t.apiKey", KEY);
         play.refreshed("r1", &answer, &format!("Key {KEY}"));
         logs.extend(play.world.gateway.log());
-        // And without one, what is wrong.
+        // Without another entry, the fault.
         let mut play = Play::new(-1);
         let exchange = play.get("");
         let mut client = play.client(&exchange);
@@ -308,13 +308,13 @@ fn a_login_whose_refresh_token_alone_is_corrected_is_tried_again() {
 }
 
 #[test]
-fn calls_to_an_endpoint_that_fails_become_rare() {
+fn a_failing_endpoint_is_called_with_backoff() {
     let mut play = Play::new(100);
     let failure = answer("503 Service Unavailable", "");
     let start = Instant::now();
     play.refreshed("r1", &failure, "Bearer a1");
     let exchange = play.get("a1");
-    // The same refresh token is good still.
+    // The same refresh token is still valid.
     let calls = [(); 2].map(|()| {
         let mut client = play.asks_until_called("r1", "Bearer a1", &failure);
         let called = start.elapsed();
@@ -329,13 +329,13 @@ fn calls_to_an_endpoint_that_fails_become_rare() {
 }
 
 #[test]
-fn an_endpoint_that_hangs_has_a_deadline() {
+fn a_hanging_endpoint_has_a_deadline() {
     let mut play = Play::new(100);
     let exchange = play.get("a1");
     let mut client = play.client(&exchange);
     let start = Instant::now();
     let mut call = play.call("r1");
-    // Who has an access token that is good waits for a moment; the next ones do not.
+    // The first caller with a valid access token waits for a moment; the next ones do not.
     play.relayed(&mut client, &exchange);
     for _ in 0..5 {
         play.uses("a1");
@@ -367,7 +367,7 @@ fn a_rotated_refresh_token_is_kept_though_its_access_token_cannot_be() {
 }
 
 #[test]
-fn what_else_is_stored_during_a_refresh_stays() {
+fn other_fields_stored_during_a_refresh_stay() {
     let mut play = Play::new(-1);
     let exchange = play.get("a2");
     let mut client = play.client(&exchange);
@@ -405,7 +405,7 @@ fn a_kill_between_a_refresh_and_its_use_loses_nothing() {
 }
 
 #[test]
-fn a_kill_during_a_refresh_is_not_waited_out() {
+fn a_restart_after_a_kill_during_a_refresh_does_not_wait() {
     let mut play = Play::new(-1);
     let client = play.client(&play.get(""));
     let call = play.call("r1");
@@ -421,7 +421,7 @@ fn a_kill_during_a_refresh_is_not_waited_out() {
 const NO: &str = "401 Unauthorized";
 
 #[test]
-fn a_401_is_met_with_one_refresh_and_the_same_request_again() {
+fn a_401_causes_one_refresh_and_one_retry() {
     let bodies = |play: &Play| -> Vec<[Exchange; 2]> {
         let both = |exchange: Exchange| {
             ["Bearer a1", "Bearer a2"].map(|secret| play.with_credential(exchange.clone(), secret))
@@ -433,7 +433,7 @@ fn a_401_is_met_with_one_refresh_and_the_same_request_again() {
             both(Exchange::post(all.clone()).header("X-Demo", "1")),
             [
                 both(Exchange::post("").chunked(all.clone()))[0].clone(),
-                // Now its length is known.
+                // The retry has a known length.
                 both(Exchange::post("").chunked(all.clone()).framed_up(Framing::Length(65_536)))[1].clone(),
             ],
         ]
@@ -452,7 +452,7 @@ fn a_401_is_met_with_one_refresh_and_the_same_request_again() {
 
 #[test]
 fn a_401_is_relayed_where_nothing_helps() {
-    // The body is larger than what is kept.
+    // The body is larger than the copy for a retry.
     let mut play = Play::new(3600);
     for exchange in [Exchange::post(vec![b'x'; 65_537]), Exchange::post("").chunked(vec![b'x'; 65_537])] {
         let exchange = play.with_credential(exchange, "Bearer a1").answer(Answer::new(NO).body("no"));
@@ -466,7 +466,7 @@ fn a_401_is_relayed_where_nothing_helps() {
     play.world.serve(&exchange);
     play.call("r1").send(answer("500 No", ""));
     play.world.receive(&mut client, &exchange);
-    // The new one is refused too: once is enough, for whoever comes next as well.
+    // The new token is refused too: there is one retry, also for later requests.
     let mut play = Play::new(3600);
     let exchange = play.get("a1").answer(Answer::new(NO).body("no"));
     let mut client = play.client(&exchange);
@@ -486,7 +486,7 @@ fn a_401_to_a_key_is_relayed() {
     let mut play = Play::new(3600);
     play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
     play.world.home.credential("ada", "providers.t.apiKey", KEY);
-    // Nobody has asked with this token yet.
+    // No request has used this token yet.
     let exchange = play.with_credential(Exchange::get(), &format!("Key {KEY}"));
     let exchange = exchange.answer(Answer::new(NO).body("no"));
     let mut client = play.client(&exchange);
@@ -494,11 +494,11 @@ fn a_401_to_a_key_is_relayed() {
     play.auth.saw_nothing();
 }
 
-/// The shipped files, whose token endpoint has a host and TLS of its own.
+/// The shipped files, whose token endpoint has another host, with TLS.
 #[test]
 fn the_shipped_login_is_refreshed_where_its_file_says() {
     let mut world = World::shipped(&[]);
-    // When it expires stands in the access token itself, here long ago.
+    // The access token contains its expiry, here long ago.
     let access = format!("e30.{}.e30", URL_SAFE_NO_PAD.encode(r#"{"exp":1700000000}"#));
     let login = serde_json::json!({ "tokens": { "access_token": access, "refresh_token": "r1" }, "more": 1 });
     world.home.credential("ada", "openai.oauth", &login.to_string());
@@ -519,7 +519,7 @@ fn the_shipped_login_is_refreshed_where_its_file_says() {
     assert_eq!(client.answer().unwrap().body, b"ok");
 }
 
-/// A play whose file names another token endpoint than when the login was stored.
+/// A play whose file names another token endpoint than at the time the login was stored.
 fn moved(seconds: i64) -> (Play, Upstream) {
     let (play, stranger) = (Play::new(seconds), Upstream::plain());
     let file = file(&format!("http://{}", play.world.host), &format!("http://{}", stranger.address()));
@@ -529,8 +529,8 @@ fn moved(seconds: i64) -> (Play, Upstream) {
 }
 
 #[test]
-fn a_refresh_token_goes_nowhere_that_it_was_not_saved_for() {
-    // The access token is used to its end, and then the owner has to say that it may go there.
+fn a_refresh_token_goes_only_to_origins_it_was_saved_for() {
+    // The access token is used until it expires; then the owner must confirm the new token endpoint.
     let (mut play, mut stranger) = moved(100);
     play.uses("a1");
     stranger.saw_nothing();
@@ -543,12 +543,12 @@ fn a_refresh_token_goes_nowhere_that_it_was_not_saved_for() {
     assert!(message.contains(&format!("http://{}", stranger.address())), "{message}");
     stranger.saw_nothing();
     play.auth.saw_nothing();
-    // Stored anew, it is stored for there.
+    // A login that is stored again is bound to the new token endpoint.
     store(&play.world.home, "b1", "s1", 3600);
     becomes(&mut play, "b1", "credential_moved");
 }
 
-/// Asks until the access token is used; before that, it comes to this fault.
+/// Repeats a request until it uses the access token; before that, it must get this fault.
 fn becomes(play: &mut Play, access: &str, code: &str) {
     let exchange = play.get(access);
     let start = Instant::now();
@@ -567,7 +567,7 @@ fn becomes(play: &mut Play, access: &str, code: &str) {
     }
 }
 
-/// The store is away while new tokens come: they are kept, and stored once it is back, before anybody gets them.
+/// New tokens arrive while the store is unavailable: they are kept, and stored before any request uses them.
 #[test]
 fn tokens_that_cannot_be_stored_are_kept() {
     let mut play = Play::new(-1);
@@ -579,7 +579,7 @@ fn tokens_that_cannot_be_stored_are_kept() {
     call.send(granted("a2", "r2", 3600));
     play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
     play.auth.saw_nothing();
-    // Nor is anything asked for that could not be stored.
+    // No further token is requested that could not be stored.
     let mut client = play.client(&exchange);
     play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
     play.auth.saw_nothing();
@@ -589,9 +589,9 @@ fn tokens_that_cannot_be_stored_are_kept() {
     play.uses("a2");
 }
 
-/// Nobody else pays for one whose own login has failed.
+/// A user whose own login has failed does not fall back to a shared one.
 #[test]
-fn an_expired_login_of_ones_own_is_replaced_by_nobody_elses() {
+fn an_expired_own_login_is_not_replaced_by_a_shared_one() {
     let mut play = Play::new(-1);
     share(&play, &format!(r#"{{"providers":{{"t":{{"apiKey":"{KEY}"}}}}}}"#));
     let exchange = play.get("");
@@ -605,7 +605,7 @@ fn an_expired_login_of_ones_own_is_replaced_by_nobody_elses() {
     assert!(!explained.contains("everybody"), "{explained}");
 }
 
-/// Stores credentials for everybody.
+/// Stores shared credentials for everybody.
 fn share(play: &Play, credentials: &str) {
     let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
     let (admin, length) = (admin.trim(), credentials.len());
@@ -618,7 +618,7 @@ fn share(play: &Play, credentials: &str) {
     assert_eq!(answer.head.status(), 200, "{answer:?}");
 }
 
-/// Shared logins are refreshed like a user's own, and once for all who share them.
+/// Shared logins are refreshed like a user's own, once for all users.
 #[test]
 fn shared_logins_are_refreshed_for_all() {
     let mut play = Play::new(-1);
@@ -641,7 +641,7 @@ fn shared_logins_are_refreshed_for_all() {
     play.uses("a2");
 }
 
-/// A token that came in the query stays here, though the file that says so changes before the request goes up.
+/// A token in the query is removed, even if the file that declares it changes before the request is sent.
 #[test]
 fn a_reload_during_a_refresh_lets_no_token_through() {
     let mut play = Play::new(-1);

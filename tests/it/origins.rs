@@ -1,6 +1,6 @@
-//! A stored key reaches no host that it was not saved for, whatever becomes of the provider files, until somebody
-//! confirms that; and keys that a group or everybody shares. All hosts here are one upstream, which sees what it was
-//! called for and with which key.
+//! A stored key goes only to the hosts it was saved for, however the provider files change, until its owner or an
+//! admin confirms another. Also keys shared by a group or everybody. All hosts are one upstream, which sees the host
+//! and the key.
 
 use std::{fs, sync::Arc, time::Instant};
 
@@ -9,7 +9,7 @@ use tollgate::mock::Authority;
 
 use crate::harness::{Api, Gateway, Home, LIMIT, Next, Upstream, Wire, over_socket};
 
-/// A provider `name` at a host, that sends a key of the section `s`.
+/// A provider `name` at a host, which sends a key of the section `s`.
 fn file(name: &str, host: &str, more: &str) -> String {
     format!(
         r#"title = "{name}"
@@ -58,7 +58,7 @@ impl Place {
         Self { upstream, home, args, gateway: None, ada }
     }
 
-    /// Serves from now on with these variables.
+    /// Starts `serve` with these variables.
     fn serve(&mut self, env: &[(&str, &str)]) {
         self.gateway = None;
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
@@ -76,7 +76,7 @@ impl Place {
         assert_eq!(code, 200, "{status}");
     }
 
-    /// What a request comes to: the host that was called and the key that it got, or the code of a fault and its message.
+    /// The outcome of a request: the host called and its key, or a fault's code and message.
     fn answer(&mut self, name: &str, token: &str) -> (String, String) {
         let mut client = Wire::connect(self.gateway.as_ref().unwrap().address);
         client.send(format!("GET /{name}/get HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n"));
@@ -100,8 +100,8 @@ impl Place {
         assert_eq!((first.as_str(), second.as_str()), expected);
     }
 
-    /// The same; what another process changed may take a moment to be seen.
-    fn comes_to(&mut self, name: &str, token: &str, expected: (&str, &str)) {
+    /// The same; a change by another process may take a moment to be noticed.
+    fn eventually(&mut self, name: &str, token: &str, expected: (&str, &str)) {
         let start = Instant::now();
         loop {
             let (first, second) = self.answer(name, token);
@@ -112,7 +112,7 @@ impl Place {
         }
     }
 
-    /// Holds that `ada`'s key is kept back, and from where.
+    /// Checks that `ada`'s key is bound to `old` and held back from `new`.
     fn is_kept_from(&mut self, name: &str, old: &str, new: &str) {
         let ada = self.id("ada");
         let message = format!(
@@ -135,28 +135,28 @@ impl Place {
         user.unwrap().0.clone()
     }
 
-    /// `ada` says that all is right; what was confirmed.
+    /// `ada` confirms all. Returns the confirmed fields.
     fn confirms(&self) -> Value {
         self.api().with(&self.ada).done("POST /auth/creds/confirm", &Value::Null)["confirmed"].clone()
     }
 
-    /// An admin says so: below this path.
+    /// An admin confirms, below this path.
     fn admin_confirms(&self, path: &str) -> Value {
         self.api().done(&format!("POST /admin/{path}/confirm"), &Value::Null)["confirmed"].clone()
     }
 
-    /// Stores a key that others than a user have.
+    /// Stores a shared key.
     fn share(&self, path: &str, key: &str) {
         self.api().done(&format!("PATCH /admin/credentials/{path}"), &json!({ "s": { "key": key } }));
     }
 }
 
-/// What a confirmation says of the key.
+/// A confirmation's description of the key.
 fn from_to(from: &[&str], to: &[&str]) -> Value {
     json!({ "s.key": { "from": from, "to": to } })
 }
 
-// === What moves ===
+// === A provider moves ===
 
 #[test]
 fn a_key_stays_behind_when_its_provider_moves() {
@@ -167,9 +167,9 @@ fn a_key_stays_behind_when_its_provider_moves() {
     place.write("a", &file("a", "two.example", ""));
     place.is_kept_from("a", "https://one.example", "https://two.example");
     let waiting = "stored credentials wait: they were not saved for where the files lead now, and requests get `credential_moved`";
-    let told = place.gateway.as_ref().unwrap().says(waiting);
+    let line = place.gateway.as_ref().unwrap().says(waiting);
     assert_eq!(
-        (&told["credential"], &told["owners"], &told["to"]),
+        (&line["credential"], &line["owners"], &line["to"]),
         (&json!("s.key"), &json!(1), &json!("https://two.example"))
     );
     let new = from_to(&["https://one.example"], &["https://two.example"]);
@@ -177,15 +177,16 @@ fn a_key_stays_behind_when_its_provider_moves() {
     place.check("a", &ada, ("two.example", "adas"));
     assert_eq!(place.confirms(), json!({}));
     let audit = place.api().done("GET /admin/audit", &Value::Null);
-    let told = audit.as_object().unwrap().values().filter(|entry| entry["action"] == "credentials.confirm");
-    assert_eq!(told.count(), 1, "{audit}");
-    // It was bound to the new one, not to both.
+    let entries =
+        audit.as_object().unwrap().values().filter(|entry| entry["action"] == "credentials.confirm");
+    assert_eq!(entries.count(), 1, "{audit}");
+    // The key was bound to the new one, not to both.
     place.write("a", &file("a", "one.example", ""));
     place.is_kept_from("a", "https://two.example", "https://one.example");
-    // One that is set anew is for where the files lead now.
+    // A key that is set again is bound to the files' current hosts.
     place.home.credential("ada", "s.key", "another");
-    place.comes_to("a", &ada, ("one.example", "another"));
-    // Another path, or another way to write the same, is no other origin.
+    place.eventually("a", &ada, ("one.example", "another"));
+    // Another path or spelling is the same origin.
     place.write("a", &file("a", "ONE.example:443/base", ""));
     place.check("a", &ada, ("one.example", "another"));
     place.write("a", &file("a", "one.example:8443", ""));
@@ -198,7 +199,7 @@ fn another_file_that_takes_a_section_does_not_get_its_keys() {
     place.serve(&[]);
     let ada = place.ada.clone();
     place.check("a", &ada, ("one.example", "adas"));
-    // Beside the first it is out of service: the two do not name each other.
+    // Beside the first it is rejected: the two do not name each other.
     place.home.write("b", &file("b", "two.example", ""));
     over_socket(&place.home.data(), "POST /admin/reload");
     let out = "Provider b is out of service: its configuration is rejected";
@@ -207,13 +208,13 @@ fn another_file_that_takes_a_section_does_not_get_its_keys() {
     place.reload();
     place.is_kept_from("b", "https://one.example", "https://two.example");
     let said = place.home.run(&["credential", "confirm", "ada"], "");
-    let told = "confirmed `s.key`: it may go to https://two.example; until now to https://one.example";
-    assert!(said.code == 0 && (said.out.contains(told) || said.err.contains(told)), "{said:?}");
+    let expected = "confirmed `s.key`: it may go to https://two.example; until now to https://one.example";
+    assert!(said.code == 0 && (said.out.contains(expected) || said.err.contains(expected)), "{said:?}");
     place.check("b", &ada, ("two.example", "adas"));
 }
 
 #[test]
-fn those_that_share_a_section_are_all_allowed_when_a_key_is_saved() {
+fn a_saved_key_is_allowed_for_all_providers_of_its_section() {
     let shared = |name: &str, host: &str, other: &str| {
         file(name, host, "")
             .replace("section = \"s\"", &format!("section = \"s\"\nshared_with = [\"{other}\"]"))
@@ -224,7 +225,7 @@ fn those_that_share_a_section_are_all_allowed_when_a_key_is_saved() {
     let ada = place.ada.clone();
     place.check("a", &ada, ("one.example", "adas"));
     place.check("b", &ada, ("two.example", "adas"));
-    // A third one that both name was not there when it was saved.
+    // A third provider that both name was not there when the key was saved.
     let three = shared("c", "three.example", "a\", \"b");
     place.home.write("a", &shared("a", "one.example", "b\", \"c"));
     place.home.write("b", &shared("b", "two.example", "a\", \"c"));
@@ -244,7 +245,7 @@ fn a_gateway_may_be_switched_on() {
     place.check("a", &ada, ("eu.relay.example", "adas"));
     place.serve(&[("ZONE", "us")]);
     place.check("a", &ada, ("us.relay.example", "adas"));
-    // One that leads elsewhere under the same name is another one.
+    // A gateway of the same name with another URL is another one.
     place.write("gateways/relay", &GATEWAY.replace("relay.example", "evil.example"));
     place.is_kept_from(
         "a",
@@ -270,12 +271,12 @@ fn an_egress_is_the_operators_or_the_files() {
     place.check("a", &ada, ("proxy.example", "adas"));
     place.serve(&[("PROXY", "https://another.example")]);
     place.check("a", &ada, ("another.example", "adas"));
-    // A host that the file names, or ends in its own way, is the file's.
+    // A host that the file names, or whose end it sets, is the file's.
     place.write("a", &egress("https://evil.example/?to={url|urlencode}"));
     place.is_kept_from("a", "https://one.example", "https://evil.example");
     place.write("a", &egress("{proxy}.evil.example/?to={url|urlencode}"));
     place.is_kept_from("a", "https://one.example", "{env:PROXY}.evil.example");
-    // What it wraps counts too.
+    // The wrapped URL counts too.
     place.write("a", &egress("{proxy}/?to={url|urlencode}").replace("one.example", "two.example"));
     place.is_kept_from("a", "https://one.example", "https://two.example");
     assert_eq!(place.confirms(), from_to(&["https://one.example"], &["https://two.example"]));
@@ -295,7 +296,7 @@ fn a_token_url_that_moves_is_confirmed_too() {
     place.serve(&[]);
     let ada = place.ada.clone();
     place.check("a", &ada, ("one.example", "adas"));
-    // What is still good goes where it always went; nothing of it goes to the new one.
+    // A valid access token still goes to the old host; nothing goes to the new one.
     place.write("a", &login("evil.example"));
     place.check("a", &ada, ("one.example", "adas"));
     let (old, new) = ("https://auth.example", "https://evil.example");
@@ -305,10 +306,10 @@ fn a_token_url_that_moves_is_confirmed_too() {
     place.check("a", &ada, ("one.example", "adas"));
 }
 
-// === What is shared ===
+// === Shared keys ===
 
 #[test]
-fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
+fn a_users_key_precedes_the_groups_and_that_everybodys() {
     let mut place = Place::new(&[("a", &file("a", "one.example", ""))]);
     let (ada, bob, eve) = (place.ada.clone(), place.home.user("bob"), place.home.user("eve"));
     place.serve(&[]);
@@ -331,7 +332,7 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
         let said = place.home.done(&["explain", "GET", "/a/get", "--as", name], "");
         assert!(said.contains(&format!("auth      `key`: it is stored{whose}  (")), "{said}");
     }
-    // One's own that has moved keeps the others out: which key is used is no accident.
+    // A user's own key that has moved still excludes the shared ones: the key in use is never accidental.
     place.write("a", &file("a", "two.example", ""));
     place.share("groups/others", "others");
     place.is_kept_from("a", "https://one.example", "https://two.example");
@@ -344,7 +345,7 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
     place.check("a", &eve, ("credential_moved", &everybodys));
     let said = place.home.done(&["explain", "GET", "/a/get", "--as", "eve"], "");
     assert!(said.contains(&format!("refused   403 credential_moved: {everybodys}\n")), "{said}");
-    // Those who share it cannot say that it is right.
+    // Users of a shared key cannot confirm it.
     assert_eq!(
         place.api().with(&eve).done("POST /auth/creds/confirm", &Value::Null),
         json!({ "confirmed": {} })
@@ -362,7 +363,7 @@ fn ones_own_key_goes_before_the_groups_and_that_before_everybodys() {
 }
 
 #[test]
-fn what_is_confirmed_can_be_narrowed() {
+fn a_confirmation_can_be_narrowed() {
     let two = |host: &str| {
         let more = "[[credentials.field]]\nname = \"key\"\n[[credentials.field]]\nname = \"more\"\n[[auth]]\nfield = \"more\"\nset = { x-more = \"{secret}\" }";
         file("a", host, "").replace("[[credentials.field]]\nname = \"key\"", more)

@@ -1,4 +1,4 @@
-//! Paste tokens, with the shipped files: made where a file says, good for that provider alone, and gone with their
+//! Paste tokens, with the shipped files: created for a login, valid for its provider alone, and removed with the
 //! login.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,7 +12,7 @@ const MAKE: &str = "POST /auth/codex-token";
 const CODEX: &str = "POST /openai-codex/codex/responses";
 const MISSING: &str = "No Codex OAuth credentials configured — add them first";
 
-/// What a call that the gateway answers itself comes to.
+/// The outcome of a call that the gateway answers itself.
 fn call(world: &World, line: &str, token: &str, body: &str) -> (u16, Value) {
     if line.contains(" /auth/") || line.contains(" /admin/") {
         let reply = Api::new(world.gateway.address, token).send(line, body.as_bytes());
@@ -33,7 +33,7 @@ fn refused(world: &World, line: &str, token: &str) -> (u16, String) {
     (status, document["error"]["code"].as_str().unwrap_or_else(|| panic!("{document}")).to_owned())
 }
 
-/// A call that reaches the upstream, with the login's access token.
+/// A call that reaches the upstream with the login's access token.
 fn served(world: &mut World, line: &str, token: &str) {
     let mut client = world.client();
     client.send(format!(
@@ -45,7 +45,7 @@ fn served(world: &mut World, line: &str, token: &str) {
     assert_eq!(client.answer().unwrap().body, b"ok");
 }
 
-/// Sets the login; the paste token that comes with it.
+/// Stores the login. Returns the paste token created with it.
 fn log_in(world: &World) -> String {
     let login =
         json!({ "accessToken": "access-1", "refreshToken": "refresh-1", "expiresAt": 4_102_444_800_000_u64 });
@@ -66,11 +66,11 @@ fn make(world: &World) -> String {
 }
 
 #[test]
-fn one_is_shaped_as_the_file_says_and_holds_nothing_real() {
+fn a_paste_token_has_the_declared_shape_and_no_real_secret() {
     let world = World::shipped(&[]);
     assert_eq!(refused(&world, MAKE, &world.token), (400, "invalid_request".into()));
     assert_eq!(call(&world, MAKE, &world.token, "").1["error"]["message"], MISSING);
-    // Another change brings none.
+    // Another change creates none.
     let (_, answer) =
         call(&world, "PUT /auth/creds", &world.token, r#"{"openai":{"apiKey":"sk-0123456789abcdefgh"}}"#);
     assert_eq!(answer, json!({ "openai": { "apiKey": "sk-01234...efgh" } }));
@@ -102,7 +102,7 @@ fn log_in_with_key(world: &World) {
 }
 
 #[test]
-fn one_serves_its_providers_routes_and_nothing_else() {
+fn a_paste_token_serves_its_providers_routes_alone() {
     let mut world = World::shipped(&[]);
     let first = log_in(&world);
     served(&mut world, CODEX, &first);
@@ -113,13 +113,13 @@ fn one_serves_its_providers_routes_and_nothing_else() {
         assert_eq!(refused(&world, line, &first), (403, "token_kind".into()), "{line}");
     }
     assert_eq!(refused(&world, "GET /admin/users", &first).0, 401);
-    // Neither its stored hash is one, nor anything else that is like it.
+    // Neither its stored hash nor anything similar is a token.
     let hash = hex::encode(&Sha256::digest(&first));
     let longer = format!("{first}.x");
     for other in [&*hash, &first[..first.len() - 1], &longer, &format!("sk.{hash}.x"), "a.b.c", ".."] {
         assert_eq!(refused(&world, CODEX, other), (401, "invalid_token".into()), "{other}");
     }
-    // The one before goes on for a while.
+    // The previous token stays valid for a while.
     let second = make(&world);
     assert_ne!(first, second);
     served(&mut world, CODEX, &first);
@@ -129,7 +129,7 @@ fn one_serves_its_providers_routes_and_nothing_else() {
 }
 
 #[test]
-fn who_may_make_one() {
+fn only_self_service_tokens_create_paste_tokens() {
     let world = World::shipped(&[]);
     log_in(&world);
     let (_, made) = call(&world, "POST /auth/tokens", &world.token, "{}");
@@ -144,7 +144,7 @@ fn who_may_make_one() {
 }
 
 #[test]
-fn they_go_with_their_login_and_their_user() {
+fn paste_tokens_are_removed_with_their_login_and_their_user() {
     let mut world = World::shipped(&[]);
     let id = call(&world, "GET /auth/me", &world.token, "").1["id"].as_str().unwrap().to_owned();
     let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
@@ -167,7 +167,7 @@ fn they_go_with_their_login_and_their_user() {
             assert_eq!(refused(&world, CODEX, paste), (401, "invalid_token".into()), "{line} {body}");
         }
         call(&world, &replace, admin, "{}");
-        // Those of before do not come back with another login.
+        // Earlier tokens do not return with another login.
         log_in(&world);
         assert_eq!(refused(&world, CODEX, &before[1]), (401, "invalid_token".into()));
     }
@@ -177,7 +177,7 @@ fn they_go_with_their_login_and_their_user() {
     assert_eq!(refused(&world, CODEX, &last), (401, "invalid_token".into()));
 }
 
-/// A further token of the user's for self-service.
+/// Another token of the user's, for self-service.
 fn manager(world: &World, wanted: Value) -> String {
     let mut wanted = wanted;
     wanted["kind"] = "manage".into();
@@ -186,7 +186,7 @@ fn manager(world: &World, wanted: Value) -> String {
     made["token"].as_str().unwrap().to_owned()
 }
 
-/// The listed paste tokens, by id.
+/// The user's paste tokens, by id.
 fn listed(world: &World, line: &str, token: &str) -> Vec<(String, Value)> {
     let (_, list) = call(world, line, token, "");
     let all = list.as_object().unwrap_or_else(|| panic!("{list}")).clone();
@@ -194,12 +194,12 @@ fn listed(world: &World, line: &str, token: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn one_reaches_no_further_than_the_token_that_asks_for_it() {
+fn a_paste_token_has_no_wider_scope_than_its_creator() {
     let mut world = World::shipped(&[]);
     log_in(&world);
     let elsewhere = manager(&world, json!({ "scopes": ["openai", "anthropic"] }));
     assert_eq!(refused(&world, MAKE, &elsewhere), (403, "token_scope".into()));
-    // It may set the login, since it is of its section, and gets none with it.
+    // It may set the login, which is in its section, and gets no paste token for it.
     let login = json!({ "openai": { "oauth": { "accessToken": "access-1" } } }).to_string();
     let (status, answer) = call(&world, "PUT /auth/creds", &elsewhere, &login);
     assert_eq!((status, answer.get("codexPasteToken")), (200, None), "{answer}");
@@ -216,13 +216,13 @@ fn one_reaches_no_further_than_the_token_that_asks_for_it() {
         (&json!(["openai-codex/responses"]), &json!(until))
     );
     served(&mut world, CODEX, made["codexPasteToken"].as_str().unwrap());
-    // Nor does a token that was replaced make one.
+    // Nor does a replaced token create one.
     assert_eq!(call(&world, "POST /auth/rotate", &narrow, "").0, 200);
     assert_eq!(refused(&world, MAKE, &narrow), (409, "token_replaced".into()));
 }
 
 #[test]
-fn they_are_listed_and_revoked_as_others_are() {
+fn paste_tokens_are_listed_and_revoked_like_others() {
     let mut world = World::shipped(&[]);
     let (first, second) = (log_in(&world), make(&world));
     let list = listed(&world, "GET /auth/tokens", &world.token);

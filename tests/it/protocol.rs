@@ -1,4 +1,4 @@
-//! HTTP/1.1 beyond one request and its answer: upgrades, `Expect`, kept connections, older versions, interim
+//! HTTP/1.1 beyond a request and its answer: upgrades, `Expect`, persistent connections, older versions, interim
 //! answers, and methods without a body.
 
 use crate::harness::{Answer, Exchange, Fault, Framing, World};
@@ -160,7 +160,7 @@ fn upstreams_of_http_1_0_are_understood() {
 }
 
 #[test]
-fn interim_answers_stay_behind() {
+fn interim_answers_are_dropped() {
     let mut world = World::new();
     for interim in ["100 Continue", "102 Processing", "103 Early Hints\r\nLink: </a>"] {
         let exchange = world.known(Exchange::post("{}"));
@@ -187,7 +187,7 @@ fn all_methods_that_a_file_may_name() {
         world.exchange(Exchange::new(method, "/any").body("{}"));
     }
     world.exchange(Exchange::new("DELETE", "/any"));
-    // The length is that of the answer to a GET; there is no body.
+    // The length is that of the answer to a GET, without a body.
     let exchange = world.known(Exchange::new("HEAD", "/any"));
     let answer = Answer::new("200 OK").framed(Framing::Length(5));
     let mut client = world.client();

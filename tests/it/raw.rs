@@ -1,15 +1,15 @@
-//! Bytes that two parsers might read differently. Each shape is either refused before the upstream sees
-//! anything of it, or reaches the upstream as one well-framed request (the upstream here reads strictly);
-//! what follows it on the connection is never taken for a request that the client did not send.
+//! Bytes that two parsers might read differently. Each shape is refused before the upstream sees any of it, or
+//! reaches the upstream as one well-framed request (the upstream here reads strictly). The bytes after it on the
+//! connection are never taken for a request that the client did not send.
 //!
-//! What becomes of each stands in `raw.txt`; `UPDATE_EXPECT=1` writes it anew, for a person to read.
+//! The results are in `raw.txt`; `UPDATE_EXPECT=1` writes it again, for review.
 
 use std::fmt::Write as _;
 
 use crate::harness::{Broken, Framing, Message, Next, Wire, World, root};
 
-/// What `{h}` and `{s}` stand for in a case: the headers that every good request has, and a whole request
-/// that must never be taken for one of its own.
+/// Values of `{h}` and `{s}` in a case: the headers of every good request, and a whole request that must never be
+/// taken for a separate one.
 const HEADERS: &str = "Host: a\r\nAuthorization: Bearer {token}\r\n";
 const SMUGGLED: &str = "GET /t/get?smuggled HTTP/1.1\r\n{h}\r\n";
 const FENCE: &str = "GET /t/get?fence HTTP/1.1\r\n{h}\r\n";
@@ -125,7 +125,7 @@ const CODINGS: [(&str, &str); 24] = [
     ),
 ];
 
-/// What stands between `Transfer-Encoding: chunked` and the fence.
+/// Bytes between `Transfer-Encoding: chunked` and the fence.
 const CHUNKS: [(&str, &str); 27] = [
     ("size in capitals", "A\r\n0123456789\r\n0\r\n\r\n"),
     ("size with leading noughts", "0000005\r\nhello\r\n0\r\n\r\n"),
@@ -219,7 +219,7 @@ const TARGETS: [(&str, &str); 26] = [
 ];
 
 const AUTH: &str = "Authorization: Bearer {token}\r\n";
-/// The header lines for `Host`, `{a}` being those for the caller.
+/// The header lines for `Host`; `{a}` is the caller's lines.
 const HOSTS: [(&str, &str); 14] = [
     ("none", "{a}"),
     ("empty", "Host:\r\n{a}"),
@@ -252,7 +252,7 @@ const VERSIONS: [(&str, &str); 12] = [
     ("close is asked for", "GET /t/get HTTP/1.1\r\n{h}Connection: close\r\n\r\n"),
 ];
 
-/// Every shape, under the name of its kind.
+/// Every shape, by the name of its kind.
 fn cases() -> Vec<(String, String)> {
     let mut cases = Vec::new();
     let mut add = |kind: &str, name: &str, text: String| cases.push((format!("{kind}: {name}"), text));
@@ -308,7 +308,7 @@ fn fill(text: &str, token: &str) -> Vec<u8> {
     text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
 }
 
-/// What the upstream sees of a request, in words.
+/// The upstream's request in words.
 fn shown(request: &Message) -> String {
     let line = request.head.start.trim_end_matches(" HTTP/1.1");
     let framing = match request.framing {
@@ -319,9 +319,9 @@ fn shown(request: &Message) -> String {
     format!("{line} with {framing}")
 }
 
-/// Sends `bytes` and then a good request, the fence, on one connection, and tells what the upstream sees, in
-/// order, and what the client hears, in order, until the fence is answered or the connection ends.
-fn tell(world: &mut World, bytes: &[u8], piecewise: bool) -> String {
+/// Sends `bytes` and then a good request, the fence, on one connection. Returns the upstream's requests and the
+/// client's answers, in order, until the fence is answered or the connection ends.
+fn outcome(world: &mut World, bytes: &[u8], piecewise: bool) -> String {
     let mut client = world.client();
     let fence = fill(FENCE, &world.token);
     // The gateway may close before it has read everything.
@@ -334,19 +334,19 @@ fn tell(world: &mut World, bytes: &[u8], piecewise: bool) -> String {
     } else {
         client.try_send(&[bytes, &fence].concat()).ok();
     }
-    let (mut seen, mut heard) = (Vec::new(), Vec::new());
+    let (mut seen, mut answers) = (Vec::new(), Vec::new());
     loop {
         match world.upstream.next_or(&client) {
             Next::Request(wire) => seen.extend(serve(world, wire)),
-            Next::Client => heard.push(hear(&mut client)),
+            Next::Client => answers.push(read_answer(&mut client)),
         }
-        if matches!(heard.last().map(|last| &**last), Some("closed" | "fence")) {
-            return format!("{} => {}", seen.join(", "), heard.join(", ")).trim_start().to_owned();
+        if matches!(answers.last().map(|last| &**last), Some("closed" | "fence")) {
+            return format!("{} => {}", seen.join(", "), answers.join(", ")).trim_start().to_owned();
         }
     }
 }
 
-/// Serves what arrives at the upstream. One that was cut is no request: its body has no end.
+/// Serves a request at the upstream. A truncated one is no request: its body has no end.
 fn serve(world: &mut World, mut wire: Wire) -> Option<String> {
     match wire.request() {
         Ok(request) => {
@@ -360,7 +360,7 @@ fn serve(world: &mut World, mut wire: Wire) -> Option<String> {
     }
 }
 
-fn hear(client: &mut Wire) -> String {
+fn read_answer(client: &mut Wire) -> String {
     match client.answer() {
         Ok(answer) if answer.head.status() == 299 => "fence".into(),
         Ok(answer) => {
@@ -380,26 +380,26 @@ fn quick_world() -> World {
 #[test]
 fn every_shape_is_refused_or_unambiguous() {
     let mut world = quick_world();
-    let mut told = String::new();
+    let mut outcomes = String::new();
     for (name, text) in cases() {
         let bytes = fill(&text, &world.token);
-        let story = tell(&mut world, &bytes, false);
+        let outcome = outcome(&mut world, &bytes, false);
         world.upstream.saw_nothing();
-        writeln!(told, "{name}\n    {story}").unwrap();
+        writeln!(outcomes, "{name}\n    {outcome}").unwrap();
     }
     let path = root().join("tests/it/raw.txt");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(&path, &told).unwrap();
+        std::fs::write(&path, &outcomes).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap();
-    for (seen, expected) in told.lines().zip(expected.lines()) {
+    for (seen, expected) in outcomes.lines().zip(expected.lines()) {
         assert_eq!(seen, expected);
     }
-    assert_eq!(told, expected);
+    assert_eq!(outcomes, expected);
 }
 
-/// RFC 9112, section 2.2, lets a recipient take a lone LF for a line end, and hyper does. A front hop that
-/// does not would see one request here where there are two; it would be better to refuse both.
+/// RFC 9112, section 2.2, lets a recipient accept a lone LF as a line end, and hyper does. A front hop that does not
+/// would see one request here instead of two; refusing both would be better.
 const LENIENT: &str = "head: LF that ends the head early";
 
 #[test]
@@ -412,21 +412,21 @@ fn nothing_is_smuggled() {
     }
 }
 
-/// Every shape again, with what `before` adds to what is seen and heard.
+/// Every shape again, with `before` added to the expected requests and answers.
 fn again(before: (&str, &str), change: impl Fn(&mut World, &[u8]) -> String) {
     let mut world = quick_world();
     let expected = std::fs::read_to_string(root().join("tests/it/raw.txt")).unwrap();
     let mut expected = expected.lines().skip(1).step_by(2);
     for (name, text) in cases() {
         let bytes = fill(&text, &world.token);
-        let story = change(&mut world, &bytes);
-        let (seen, heard) = expected.next().unwrap().trim().split_once("=> ").unwrap();
+        let outcome = change(&mut world, &bytes);
+        let (seen, answers) = expected.next().unwrap().trim().split_once("=> ").unwrap();
         let seen = if seen.is_empty() {
             format!("{} ", before.0.trim_end_matches([',', ' ']))
         } else {
             format!("{}{seen}", before.0)
         };
-        assert_eq!(story, format!("{seen}=> {}{heard}", before.1).trim_start(), "{name}");
+        assert_eq!(outcome, format!("{seen}=> {}{answers}", before.1).trim_start(), "{name}");
         world.upstream.saw_nothing();
     }
 }
@@ -435,15 +435,15 @@ fn again(before: (&str, &str), change: impl Fn(&mut World, &[u8]) -> String) {
 fn second_requests_are_no_different() {
     again(("GET /get?good with no body, ", "200, "), |world, bytes| {
         let good = fill(GOOD, &world.token);
-        tell(world, &[&good[..], bytes].concat(), false)
+        outcome(world, &[&good[..], bytes].concat(), false)
     });
 }
 
 #[test]
 fn pieces_are_no_different() {
     again(("", ""), |world, bytes| {
-        let story = tell(world, bytes, bytes.len() < 2000);
-        // hyper closes without a word on the preface of HTTP/2 only where it comes in one piece.
-        if bytes.starts_with(b"PRI") { story.replace("400, ", "") } else { story }
+        let outcome = outcome(world, bytes, bytes.len() < 2000);
+        // hyper closes without an answer on the HTTP/2 preface only if it arrives in one piece.
+        if bytes.starts_with(b"PRI") { outcome.replace("400, ", "") } else { outcome }
     });
 }

@@ -1,8 +1,8 @@
-//! Answers that two parsers might read differently. Each either becomes a 502, or looks cut, or reaches the
-//! client as one well-framed answer (the client here reads strictly); and nothing that an upstream sends
-//! beyond its answer ever reaches a client.
+//! Answers that two parsers might read differently. Each becomes a 502, is visibly cut, or reaches the client as one
+//! well-framed answer (the client here reads strictly). Bytes that an upstream sends beyond its answer never reach a
+//! client.
 //!
-//! What becomes of each stands in `raw_answers.txt`; `UPDATE_EXPECT=1` writes it anew, for a person to read.
+//! The results are in `raw_answers.txt`; `UPDATE_EXPECT=1` writes it again, for review.
 
 use std::fmt::Write as _;
 
@@ -48,7 +48,7 @@ const HEADS: [(&str, &str); 34] = [
     ("205 with a body", "HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok"),
 ];
 
-/// What follows `Transfer-Encoding: chunked`.
+/// Bodies after `Transfer-Encoding: chunked`.
 const CHUNKS: [(&str, &str); 15] = [
     ("size in capitals", "A\r\n0123456789\r\n0\r\n\r\n"),
     ("size with leading noughts", "00000002\r\nok\r\n0\r\n\r\n"),
@@ -67,10 +67,10 @@ const CHUNKS: [(&str, &str); 15] = [
     ("no end", "2\r\nok\r\n"),
 ];
 
-/// A whole answer that nobody asked for.
+/// A whole unsolicited answer.
 const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
 
-/// Answers with something after them.
+/// Answers followed by further bytes.
 const AFTER: [(&str, &str); 8] = [
     ("length, then an answer", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{poison}"),
     (
@@ -114,7 +114,7 @@ fn cases() -> Vec<(String, String)> {
     cases
 }
 
-/// What the client gets, in words.
+/// The client's answer in words.
 fn shown(answer: Result<Message, Broken>) -> String {
     match answer {
         Ok(answer) => {
@@ -123,60 +123,60 @@ fn shown(answer: Result<Message, Broken>) -> String {
             code.unwrap_or_else(|| format!("{} `{}`", &answer.head.start[9..], answer.body.escape_ascii()))
         }
         Err(Broken::Cut) => "cut".into(),
-        // What is broken at once breaks before the head was written: as cut as can be.
+        // An answer that is broken from the start fails before its head is written: the clearest cut.
         Err(Broken::Closed) => "cut before the head".into(),
         Err(broken) => panic!("{broken:?}"),
     }
 }
 
-/// Answers a request with these bytes and the end of the connection, or its being kept open.
-fn tell(world: &mut World, text: &str, keep: bool) -> String {
+/// Answers a request with these bytes, and then closes the connection or keeps it open.
+fn outcome(world: &mut World, text: &str, keep: bool) -> String {
     let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
     let exchange = world.known(Exchange::post("{}"));
     let mut client = world.client();
     client.send(exchange.bytes());
     let (request, mut wire) = world.upstream.request();
     exchange.check(&world.host, &request);
-    // The gateway may have seen enough before the end.
+    // The gateway may close before it has read everything.
     wire.try_send(&bytes).ok();
     let mut open = Some(wire).filter(|_| keep);
-    let story = shown(client.answer());
+    let outcome = shown(client.answer());
     if let Some(wire) = open.take() {
         world.upstream.keep(wire);
     }
-    // Whatever was left over on the connection is not the next one's answer.
+    // Leftover bytes on the connection are not the next request's answer.
     for _ in 0..2 {
         let next = world.known(Exchange::get());
         world.exchange_on(&mut world.client(), &next);
     }
-    story
+    outcome
 }
 
 #[test]
 fn every_answer_is_refused_cut_or_unambiguous() {
     let mut world = World::with("[timeouts]\nfirst_byte = \"300ms\"\nidle = \"300ms\"", &[]);
-    let mut told = String::new();
+    let mut outcomes = String::new();
     for (name, text) in cases() {
-        let story = tell(&mut world, &text, false);
-        writeln!(told, "{name}\n    {story}").unwrap();
+        let outcome = outcome(&mut world, &text, false);
+        writeln!(outcomes, "{name}\n    {outcome}").unwrap();
     }
     let path = root().join("tests/it/raw_answers.txt");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(&path, &told).unwrap();
+        std::fs::write(&path, &outcomes).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap();
-    for (seen, expected) in told.lines().zip(expected.lines()) {
+    for (seen, expected) in outcomes.lines().zip(expected.lines()) {
         assert_eq!(seen, expected);
     }
-    assert_eq!(told, expected);
-    assert!(!told.contains("poison"));
+    assert_eq!(outcomes, expected);
+    assert!(!outcomes.contains("poison"));
 }
 
 #[test]
 fn nothing_left_over_is_the_next_answer() {
     let mut world = World::new();
     for (name, text) in AFTER {
-        let story = tell(&mut world, &text.replace("{poison}", POISON), true);
-        assert!(!story.contains("poison"), "{name}: {story}");
+        let outcome = outcome(&mut world, &text.replace("{poison}", POISON), true);
+        assert!(!outcome.contains("poison"), "{name}: {outcome}");
     }
 }

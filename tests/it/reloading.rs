@@ -1039,9 +1039,9 @@ fn files_are_polled_where_inotify_is_exhausted() {
         }
         site.home.write("a", BROKEN);
         site.serves("a=3~ b=1");
-        let told =
+        let count =
             site.gateway().log().iter().filter(|line| line.contains("files are polled instead")).count();
-        assert_eq!((told, &site.status()["watching"]), (1, &"polling".into()), "logged once");
+        assert_eq!((count, &site.status()["watching"]), (1, &"polling".into()), "logged once");
     };
     check("max_inotify_instances", "max_user_instances");
     check("max_inotify_watches", "max_user_watches");

@@ -1,5 +1,5 @@
-//! Reloads in the middle of a request: whatever changed, the exchange goes on as the files said at its first byte.
-//! In every combination of what can change, and at every moment where a request waits.
+//! Reloads in the middle of a request: an exchange follows the files as they were at its first byte. All combinations
+//! of changes, at every moment when a request waits.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::harness::{
     Answer, Api, Exchange, Fault, Framing, Home, Message, Upstream, Wire, World, over_socket,
 };
 
-/// Refreshes that run at a time, and so the cases that one world has.
+/// Concurrent refreshes, and so the cases of one world.
 const CASES: usize = 64;
 const BODY: &[u8] = b"{\"stream\": true}";
 
@@ -19,9 +19,9 @@ const BODY: &[u8] = b"{\"stream\": true}";
 struct Parts {
     /// The query may carry the caller's token.
     carriers: bool,
-    /// Headers are set and removed, browsers may send one more, an answer is replaced, faults have another shape.
+    /// Header rules, one more header for browsers, a replaced answer, another error shape.
     headers: bool,
-    /// The credential goes into `Authorization`, and is refreshed by another client id.
+    /// The credential is in `Authorization`, and another client id refreshes it.
     auth: bool,
 }
 
@@ -91,14 +91,14 @@ struct Stage {
 }
 
 impl Stage {
-    /// The logins are good for so many seconds.
+    /// Creates logins that are valid for this many seconds.
     fn new(cases: &[Case], seconds: i64) -> Self {
         let (upstream, auth) = (Upstream::plain(), Upstream::plain());
         let home = Home::new(&[]);
         let token = home.user("ada");
         let host = upstream.address().to_string();
         let urls = (format!("http://{host}"), format!("http://{}", auth.address()));
-        // One provider stays: a directory without any would change nothing.
+        // One provider stays: an empty directory would change nothing.
         let stays = Case { number: 1000, after: After::Changed(cases[0].before), ..cases[0] };
         let all = || cases.iter().chain([&stays]);
         for Case { number, before, .. } in all() {
@@ -123,7 +123,7 @@ impl Stage {
         Self { world, auth, cases: cases.to_vec() }
     }
 
-    /// Makes the changes of all cases, and waits until they serve.
+    /// Applies the changes of all cases, and waits until they serve.
     fn change(&self) {
         let (base, auth) = (format!("http://{}", self.world.host), format!("http://{}", self.auth.address()));
         for Case { number, after, .. } in &self.cases {
@@ -144,7 +144,7 @@ impl Stage {
         assert_eq!(served, (self.cases.len() + 1 - gone) as u64, "{document}");
     }
 
-    /// A request of a case on both sides, as its file was before.
+    /// A case's request on both sides, by its old file.
     fn exchange(&self, case: Case, exchange: Exchange, path: &str, access: &str) -> Exchange {
         let Case { number, before, .. } = case;
         let token = &self.world.token;
@@ -152,7 +152,7 @@ impl Stage {
             let sent = format!("/t{number}{path}?a=1&key{number}={token}&b=2");
             exchange.at(&sent, &format!("{path}?a=1&b=2"))
         } else {
-            // A parameter of the client's own: it passes, even if the file takes tokens there later.
+            // A client's own parameter passes, even if the file later takes tokens there.
             let query = format!("a=1&key{number}=mine&b=2");
             let exchange = exchange.at(&format!("/t{number}{path}?{query}"), &format!("{path}?{query}"));
             exchange.removed("X-Api-Key", token)
@@ -173,7 +173,7 @@ impl Stage {
         self.exchange(case, Exchange::post(BODY), "/post", access)
     }
 
-    /// The call at the token endpoint for a case's login, with the client id that its file had.
+    /// The call to the token endpoint for a case's login, with the old file's client id.
     fn call(&mut self, case: Case) -> Wire {
         let (request, wire) = self.auth.request();
         let client = if case.before.auth { 1 } else { 2 };
@@ -197,7 +197,7 @@ impl Stage {
         self.world.receive(client, exchange);
     }
 
-    /// Holds a fault against the shape that the case's file gave it.
+    /// Checks that a fault has the shape of the case's old file.
     fn check_fault(&self, case: Case, fault: Fault<'_>, answer: &Message) {
         fault.check(Some(&self.world.cors), answer);
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -205,7 +205,7 @@ impl Stage {
     }
 }
 
-/// Plays all cases: each begins an exchange up to where it waits, then all files change, then each ends.
+/// Plays all cases: each begins an exchange up to its wait, then all files change, then each ends.
 fn play<W>(
     seconds: i64,
     start: impl Fn(&mut Stage, Case, &mut Wire) -> W,
@@ -306,9 +306,9 @@ fn during_a_slow_first_byte() {
     );
 }
 
-/// The request goes once more: with another access token, which the old client id gets, and under the old rules.
+/// The retry follows the old rules, with another access token, which the old client id obtains.
 #[test]
-fn before_a_401_that_is_met_with_a_refresh() {
+fn before_a_401_that_causes_a_refresh() {
     play(
         3600,
         |stage, case, client| {
@@ -345,7 +345,7 @@ fn before_an_answer_that_never_comes() {
     );
 }
 
-/// A call of tollgate's own API: what its body may name is what the files declared when it began.
+/// A call of tollgate's own API: its body may name the fields that the files declared when it began.
 #[test]
 fn during_a_slow_call_of_the_api() {
     let stage = Stage::new(&cases()[15..16], 3600);
@@ -363,7 +363,7 @@ fn during_a_slow_call_of_the_api() {
     client.send(&body);
     let answer = client.answer().unwrap();
     assert_eq!(answer.head.status(), 200, "{}", answer.body.escape_ascii());
-    // The next one finds the new files.
+    // The next call sees the new files.
     let fault = Api::new(stage.world.gateway.address, token).call("PUT /auth/creds", &body.parse().unwrap());
     assert_eq!(fault.status, 400, "{fault:?}");
 }

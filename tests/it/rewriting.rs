@@ -1,5 +1,5 @@
-//! What of a request goes up and what of an answer comes down: the engine's own removals, whatever the
-//! files say, and the files' rules, line by line.
+//! Headers and queries sent to the upstream and back to the client: the engine's own removals, whatever the files
+//! declare, and the files' rules, line by line.
 
 use crate::harness::{Answer, Exchange, Fault, Framing, World};
 
@@ -25,7 +25,7 @@ const PASS: [(&str, &str); 18] = [
     ("X-Latin", "caf\u{e9}"),
 ];
 
-/// Never goes up, without a `headers.pass` in the file.
+/// Never sent upstream, without a `headers.pass` in the file.
 const STRIP: [(&str, &str); 40] = [
     ("X-Api-Key", "another"),
     ("Cookie", "a=b"),
@@ -97,7 +97,7 @@ fn doubled_headers_stay_doubled_and_in_order() {
 }
 
 #[test]
-fn what_the_file_sets_no_client_smuggles_in() {
+fn a_client_cannot_smuggle_in_headers_that_the_file_sets() {
     let more = r#"
 [vars]
 egress_url = { env = "IT_EGRESS_URL", optional = true }
@@ -125,7 +125,7 @@ fn a_file_may_let_passable_headers_through() {
     let exchange =
         exchange.header("Origin", "https://page.example").removed("Referer", "https://page.example/");
     world.exchange(exchange.removed("CF-Ray", "1").removed("X-Real-IP", "1.2.3.4").removed("Via", "1.1 a"));
-    // Nominated headers belong to the client's hop, whatever a file says.
+    // Headers named in `Connection` belong to the client's hop, whatever a file declares.
     let nominated = Exchange::get().removed("Connection", "x-forwarded-for, origin");
     world.exchange(nominated.removed("X-Forwarded-For", "1.2.3.4").removed("Origin", "https://page.example"));
 }
@@ -300,7 +300,7 @@ fn a_get_never_carries_a_body() {
 }
 
 #[test]
-fn a_post_without_a_body_has_the_length_nought() {
+fn a_post_without_a_body_has_length_zero() {
     let mut world = World::new();
     world.exchange(Exchange::post(""));
 }

@@ -1,4 +1,4 @@
-//! `serve` itself: how it starts, what it does with files that are wrong, and what it logs.
+//! `serve` itself: startup, its treatment of bad files, and its log.
 
 use rustix::process::Signal;
 
@@ -21,7 +21,7 @@ fn beside(files: &[(&str, &str)]) -> World {
     World { upstream, gateway, home, token, host, cors: "Content-Type, Authorization, x-api-key".into() }
 }
 
-/// Each way in which a file can be wrong, and what the log says of it.
+/// Kinds of bad files, each with its log text.
 const WRONG: [(&str, &str); 4] = [
     (BROKEN, "base_urll"),
     ("title = \"Broken\"\npath_prefix = \"/broken\"\nbase_url = \"ftp://a.example\"\n", "https://"),
@@ -47,19 +47,19 @@ fn rejected(text: &str, reason: &str) {
 }
 
 #[test]
-fn a_bad_file_is_out_and_the_others_serve() {
+fn a_bad_file_is_rejected_and_the_others_serve() {
     rejected(WRONG[1].0, WRONG[1].1);
     rejected(WRONG[3].0, WRONG[3].1);
 }
 
 #[test]
-fn a_file_of_a_bad_form_is_out_and_its_prefix_says_so() {
+fn a_malformed_file_is_rejected_and_its_prefix_is_not_found() {
     rejected(WRONG[0].0, WRONG[0].1);
     rejected(WRONG[2].0, WRONG[2].1);
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_out_and_the_others_serve() {
+fn invalid_toml_is_rejected_and_the_others_serve() {
     let mut world = beside(&[("broken", "path_prefix = \"/broken\"\ntitle = \n[[[")]);
     world.exchange(Exchange::get());
     let log = world.gateway.log().join("\n");
@@ -67,7 +67,7 @@ fn a_file_that_is_no_toml_is_out_and_the_others_serve() {
 }
 
 #[test]
-fn a_file_whose_own_tests_fail_is_out() {
+fn a_file_whose_own_tests_fail_is_rejected() {
     let test = "[[test]]\nname = \"wrong\"\nrequest = { path = \"/u/get\" }\ncredentials = { apiKey = \"k\" }\nexpect = { url = \"http://elsewhere/\" }\n";
     let file =
         provider("http://127.0.0.1:1", test).replace("/t\"", "/u\"").replace("providers.t", "providers.u");
@@ -79,7 +79,7 @@ fn a_file_whose_own_tests_fail_is_out() {
 }
 
 #[test]
-fn of_two_files_that_clash_one_serves() {
+fn of_two_conflicting_files_one_serves() {
     let mut world = beside(&[(
         "u",
         &format!("base_url = \"http://127.0.0.1:1\"\n{PROVIDER}").replace("providers.t", "providers.u"),
@@ -100,7 +100,7 @@ fn strict_refuses_to_start() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_at_the_start() {
+fn invalid_settings_are_refused_at_startup() {
     let home = Home::new(&[("t", &provider("http://127.0.0.1:1", ""))]);
     let check = |args: &[&str], code: i32, expected: &str| {
         let said = home.run(&[&["serve"], args].concat(), "");
@@ -126,7 +126,7 @@ fn several_workers_serve_alike() {
 }
 
 #[test]
-fn settings_may_stand_in_the_environment() {
+fn settings_may_come_from_the_environment() {
     let upstream = Upstream::plain();
     let home = Home::new(&[("t", &provider("http://name.invalid", ""))]);
     let token = home.user("ada");
@@ -139,7 +139,7 @@ fn settings_may_stand_in_the_environment() {
     world.client().ends();
 }
 
-/// Everything that must not be in a log, wherever a client or an upstream may put it.
+/// Secrets that must not be in a log, in every place where a client or an upstream may put them.
 const CANARIES: [&str; 7] = [
     "canary-prompt",
     "canary-answer",
@@ -151,7 +151,7 @@ const CANARIES: [&str; 7] = [
 ];
 
 #[test]
-fn the_log_tells_no_secret() {
+fn the_log_contains_no_secret() {
     for level in ["trace", "debug", "info"] {
         let upstream = Upstream::plain();
         let host = upstream.address().to_string();
@@ -177,7 +177,7 @@ fn the_log_tells_no_secret() {
     }
 }
 
-/// Requests that go well and ill, with a canary wherever one can be.
+/// Requests that succeed and fail, with a canary in every possible place.
 fn talk(world: &mut World) {
     let answer = Answer::new("200 OK")
         .header("X-Up", "canary-header")

@@ -1,17 +1,16 @@
-//! The files under `providers.d`, unchanged, with all their hosts led to one upstream that speaks TLS: which
-//! client paths there are, where each goes, and with which key; through a gateway and an egress too.
+//! The files under `providers.d`, unchanged, with all hosts resolved to one TLS upstream: the client paths, the
+//! destination and the key of each, also through a gateway and an egress.
 
 use crate::harness::{Answer, Exchange, Fault, World};
 
-/// Method, client path, host, upstream path, path below the Cloudflare gateway (empty: the request does not
-/// go that way).
+/// Method, client path, host, upstream path, path below the Cloudflare gateway (empty: the route does not use it).
 type Route = (&'static str, String, &'static str, String, String);
 
 fn route(method: &'static str, client: &str, host: &'static str, upstream: &str, gateway: &str) -> Route {
     (method, client.into(), host, upstream.into(), gateway.into())
 }
 
-/// Name, host, base path, and where the base's `/v1` is at the Cloudflare gateway.
+/// Name, host, base path, and the place of the base's `/v1` at the Cloudflare gateway.
 const ADDITIONAL: [(&str, &str, &str, &str); 11] = [
     ("cohere", "api.cohere.ai", "/compatibility", "/cohere/compatibility/v1"),
     ("deepseek", "api.deepseek.com", "", "/deepseek"),
@@ -69,7 +68,7 @@ fn routes() -> Vec<Route> {
     routes
 }
 
-/// Stores a key of its own for every provider, so that one that goes astray is seen.
+/// Stores a different key for every provider, so that a misrouted key is visible.
 fn store_keys(world: &World) {
     world.home.credential("ada", "openai.apiKey", "key-openai");
     world.home.credential("ada", "anthropic.apiKey", "key-anthropic");
@@ -80,7 +79,7 @@ fn store_keys(world: &World) {
 
 const LOGIN: &str = r#"{"accessToken":"login-openai","refreshToken":"r","expiresAt":4102444800000}"#;
 
-/// The request of a route, as the token's user sends it; the upstream gets `secret` as the provider wants it.
+/// A route's request by the token's user; the upstream gets `secret` in the provider's format.
 fn exchange(world: &World, route: &Route, secret: &str) -> Exchange {
     let (method, client, host, upstream, _) = route;
     let exchange = Exchange::new(method, "").at(&format!("{client}?a=1"), &format!("{upstream}?a=1"));
@@ -222,7 +221,7 @@ const NOWHERE: [(&str, &str); 52] = [
 ];
 
 #[test]
-fn every_other_path_leads_nowhere() {
+fn every_other_path_is_not_found() {
     let mut world = World::shipped(&[]);
     store_keys(&world);
     world.home.credential("ada", "openai.oauth", LOGIN);
@@ -287,7 +286,7 @@ const SMUGGLED: [(&str, &str); 6] = [
     ("X-Forwarded-Proto", "https"),
 ];
 
-/// The codex routes under these settings: where they lead, and what they have beyond the login.
+/// The codex routes under these settings: their destination, and their headers besides the login.
 fn egress(env: &[(&str, &str)], host: &str, target: &str, added: &[(&str, &str)]) {
     let mut world = World::shipped(env);
     world.home.credential("ada", "openai.oauth", LOGIN);
@@ -300,7 +299,7 @@ fn egress(env: &[(&str, &str)], host: &str, target: &str, added: &[(&str, &str)]
         let mut client = world.client();
         world.exchange_on(&mut client, &sent);
     }
-    // No other route goes round, nor knows of the egress.
+    // No other route uses the egress.
     world.host = "api.openai.com".into();
     let mut client = world.client();
     let sent = exchange(&world, &routes()[0], "login-openai");
@@ -308,7 +307,7 @@ fn egress(env: &[(&str, &str)], host: &str, target: &str, added: &[(&str, &str)]
 }
 
 #[test]
-fn round_through_an_egress() {
+fn through_an_egress() {
     let direct = "/backend-api/codex/responses?a=1";
     let auth = ("x-proxy-auth", "Bearer pt");
     let access = [("cf-access-client-id", "id"), ("cf-access-client-secret", "cs")];

@@ -1,11 +1,10 @@
-//! Bodies in both directions: byte for byte, as they come, at the pace of the slower side, and without
-//! growing the process.
+//! Bodies in both directions: unchanged, unbuffered, at the pace of the slower side, in constant memory.
 
 use std::time::Duration;
 
 use crate::harness::{Answer, Exchange, Framing, World, chunk};
 
-/// What a body may look like.
+/// Bodies to relay.
 fn bodies() -> [Vec<u8>; 6] {
     let every_byte: Vec<u8> = (0..=255).collect();
     [
@@ -13,7 +12,7 @@ fn bodies() -> [Vec<u8>; 6] {
         b"x".to_vec(),
         b"{\"text\":\"\xc3\xa4\"}\r\n\r\n".to_vec(),
         every_byte.clone(),
-        // What looks like framing, or gzip, is only bytes.
+        // Framing and gzip in a body are only bytes.
         b"0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\x1f\x8b\x08\x00".to_vec(),
         every_byte.repeat(1000),
     ]
@@ -41,7 +40,7 @@ fn encoded_bytes_stay_encoded() {
     }
 }
 
-/// Ten megabytes each way; both ends work at once, as sockets hold far less.
+/// Ten megabytes each way. Both ends work at once, since socket buffers hold far less.
 fn large(up: fn(Exchange, Vec<u8>) -> Exchange, down: fn(Answer, Vec<u8>) -> Answer) {
     let mut world = World::new();
     let body: Vec<u8> = (0..10_000_000_u32).map(|n| n.to_le_bytes()[(n % 3) as usize]).collect();
@@ -70,7 +69,7 @@ fn ten_megabytes_in_chunks() {
 }
 
 #[test]
-fn ten_megabytes_until_the_end() {
+fn ten_megabytes_until_the_connection_closes() {
     large(Exchange::chunked, Answer::until_close);
 }
 
@@ -89,7 +88,7 @@ fn one_byte_after_the_other() {
     // The head arrives before any of the body.
     answer.check_head(&world.cors, &client.head().unwrap());
     for byte in STREAM {
-        // The next one leaves only after the client has seen this one.
+        // The client has seen this one before the next leaves.
         wire.send(chunk(&[*byte]));
         assert_eq!(client.chunk().unwrap().unwrap(), [*byte]);
     }
@@ -164,7 +163,7 @@ fn read_piece(wire: &mut crate::harness::Wire, framing: Framing) -> Vec<u8> {
 }
 
 #[test]
-fn both_sides_talk_at_once() {
+fn both_sides_send_at_once() {
     let mut world = World::new();
     let exchange = world.known(Exchange::post("").framed(Framing::Chunked));
     let answer = Answer::new("200 OK").framed(Framing::Chunked);
@@ -188,7 +187,7 @@ fn both_sides_talk_at_once() {
     assert_eq!(client.chunk().unwrap(), None);
 }
 
-/// What a client sees of announced trailers.
+/// The client's view of announced trailers.
 fn trailers(world: &mut World, te: Option<&str>, announced: bool) -> (Option<String>, Vec<(String, String)>) {
     let mut exchange = world.known(Exchange::get());
     if let Some(te) = te {
@@ -211,7 +210,7 @@ fn trailers(world: &mut World, te: Option<&str>, announced: bool) -> (Option<Str
 }
 
 #[test]
-fn trailers_go_to_those_who_asked() {
+fn trailers_go_to_clients_that_asked() {
     let mut world = World::new();
     let checksum = vec![("x-checksum".to_owned(), "1".to_owned())];
     let announced = Some("X-Checksum, Set-Cookie, Content-Length".to_owned());
@@ -222,7 +221,7 @@ fn trailers_go_to_those_who_asked() {
 }
 
 #[test]
-fn a_requests_trailers_stay_behind() {
+fn a_requests_trailers_are_dropped() {
     let mut world = World::new();
     let exchange = world.known(Exchange::post("").removed("Trailer", "X-Sum").chunked("hello"));
     let bytes = String::from_utf8(exchange.bytes()).unwrap();
@@ -233,9 +232,9 @@ fn a_requests_trailers_stay_behind() {
     world.receive(&mut client, &exchange);
 }
 
-/// Long enough for a worker to move what it can, even on a busy machine.
+/// Enough time for a worker to move all it can, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Socket buffers on both hops and hyper's own, with room to spare; far below what is offered.
+/// More than the socket buffers of both hops and hyper's own hold; far less than is offered.
 const MOST_HELD: usize = 24 << 20;
 const MOST_GROWTH: usize = 8 << 20;
 const OFFERED: usize = 200_000_000;
@@ -256,7 +255,7 @@ fn a_client_that_does_not_read_holds_the_upstream_back() {
     eprintln!("took {taken} bytes, grew by {grown}");
     assert!(taken < MOST_HELD, "{taken} bytes were taken for a client that reads nothing");
     assert!(grown < MOST_GROWTH, "grew by {grown} bytes");
-    // Once it reads, everything comes.
+    // The rest arrives as soon as the client reads.
     std::thread::scope(|scope| {
         scope.spawn(move || assert_eq!(wire.push(OFFERED - taken, Duration::from_secs(10)), OFFERED - taken));
         answer.check_head(&world.cors, &client.head().unwrap());
@@ -301,7 +300,7 @@ fn a_pause_of_the_client_is_not_the_upstreams() {
     let (_, mut wire) = world.upstream.request();
     let answer = Answer::new("200 OK").framed(Framing::Length(OFFERED as u64));
     wire.send(answer.head_bytes());
-    // The write that is refused for a whole second is the pause, and longer than the upstream may be silent.
+    // A write that blocks for a whole second is the pause. It exceeds the upstream's idle timeout.
     let taken = wire.push(OFFERED, PATIENCE);
     std::thread::scope(|scope| {
         scope.spawn(move || assert_eq!(wire.push(OFFERED - taken, Duration::from_secs(10)), OFFERED - taken));

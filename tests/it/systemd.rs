@@ -1,4 +1,4 @@
-//! The unit in `docs/`, held by systemd's own tools: it is right, and as tight as it was. It is never started.
+//! Checks the unit in `docs/` with systemd's own tools: it is valid and stays as hardened. Nothing starts it.
 
 use std::{
     fs,
@@ -7,12 +7,11 @@ use std::{
 
 use crate::harness::{Home, binary, root};
 
-/// The highest exposure that the unit may have, in tenths: systemd calls 0 to 20 safe, and one that says nothing
-/// has 96.
+/// The highest exposure allowed, in tenths. systemd calls 0 to 20 safe; a unit without hardening has 96.
 const MOST_EXPOSED: &str = "15";
 
-/// What `systemd-analyze` says of the unit, with the binary under test in the place of the installed one; nothing
-/// where there is no such tool.
+/// The output of `systemd-analyze` on the unit, with the binary under test in place of the installed one.
+/// None if the tool is missing.
 fn analyze(args: &[&str]) -> Option<Output> {
     let home = Home::new(&[]);
     let text = fs::read_to_string(root().join("docs/tollgate.service")).expect("it is shipped");
@@ -31,7 +30,7 @@ fn analyze(args: &[&str]) -> Option<Output> {
 #[test]
 fn the_unit_is_right() {
     let Some(output) = analyze(&["verify", "--man=no"]) else { return };
-    // A key that it does not know is no error to it, but a line; those on other units are not ours.
+    // systemd reports an unknown key without an error. Lines about other units do not matter.
     let said = String::from_utf8_lossy(&output.stderr);
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("tollgate.service")).collect();
     assert!(output.status.success() && ours.is_empty(), "{said}");

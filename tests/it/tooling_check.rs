@@ -1,11 +1,11 @@
-//! `tollgate check` as programs and people use it: formats, exit codes, standard input, levels of lints; that no key is
-//! ever shown; and that a running tollgate says the same.
+//! `tollgate check` for programs and people: formats, exit codes, standard input, lint levels. No key is ever shown.
+//! A running tollgate reports the same.
 
 use std::fs;
 
 use serde_json::Value;
 
-use crate::harness::{Home, Said, root};
+use crate::harness::{CommandOutput, Home, root};
 
 const KEY: &str = "sk-live0123456789abcdef";
 
@@ -21,7 +21,7 @@ request = { method = "POST", path = "/good/v1/chat" }
 expect = { url = "https://good.example/v1/chat" }
 "#;
 
-/// Good, but for a warning.
+/// Valid, with one warning.
 fn warned() -> String {
     GOOD.replace("[endpoint", "[headers]\npass = [\"origin\"]\n[endpoint")
 }
@@ -31,12 +31,12 @@ fn bad() -> String {
     GOOD.replace("path_prefix", "path_prefx")
 }
 
-fn json(said: &Said) -> Value {
+fn json(said: &CommandOutput) -> Value {
     serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
 }
 
 #[test]
-fn exit_codes_tell_what_happened() {
+fn exit_codes_distinguish_the_outcomes() {
     let home = Home::new(&[("good", GOOD)]);
     let bad_home = Home::new(&[("bad", &bad())]);
     let warned = Home::new(&[("warned", &warned())]);
@@ -64,7 +64,7 @@ fn exit_codes_tell_what_happened() {
     check(&home, &["note.txt"], 2);
     fs::create_dir(home.path("empty")).unwrap();
     check(&home, &["empty"], 2);
-    // What is wrong with a file's content is a finding.
+    // An error in a file's content is a finding.
     fs::write(home.providers().join("latin.toml"), b"title = \"Caf\xe9\"").unwrap();
     check(&home, &["providers.d/latin.toml"], 1);
     fs::write(home.providers().join("latin.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
@@ -72,13 +72,13 @@ fn exit_codes_tell_what_happened() {
 }
 
 #[test]
-fn levels_stand_in_the_settings() {
+fn lint_levels_come_from_the_settings() {
     let home = Home::new(&[("warned", &warned())]);
-    let check = |lints: &str, args: &[&str], code: i32, told: &str| {
+    let check = |lints: &str, args: &[&str], code: i32, expected: &str| {
         fs::write(home.path("tollgate.toml"), lints).unwrap();
         let said = home.run(&[&["check"], args].concat(), "");
         assert_eq!(said.code, code, "{said:?}");
-        assert!(said.err.contains(told) && said.err.is_empty() == told.is_empty(), "{said:?}");
+        assert!(said.err.contains(expected) && said.err.is_empty() == expected.is_empty(), "{said:?}");
     };
     check("", &[], 0, "warning[TG067]");
     check("", &["--deny-warnings"], 1, "error[TG067]");
@@ -118,7 +118,7 @@ fn json_is_one_document() {
 }
 
 #[test]
-fn github_reads_lines() {
+fn github_output_is_a_line_per_finding() {
     let home = Home::new(&[("bad", &bad()), ("warned", &warned())]);
     let said = home.run(&["check", "providers.d", "--format", "github"], "");
     assert_eq!((said.code, said.err.as_str()), (1, ""), "{said:?}");
@@ -132,9 +132,9 @@ fn github_reads_lines() {
 }
 
 #[test]
-fn sarif_keeps_to_its_schema() {
+fn sarif_output_matches_its_schema() {
     let path = root().join("tests/sarif/sarif-schema-2.1.0.json");
-    // A `]` that stands for itself is none to this validator's regular expressions unless it is escaped.
+    // This validator's regular expressions need a literal `]` escaped.
     let text = fs::read_to_string(path).unwrap().replace("{2}]?$", "{2}\\\\]?$");
     let schema: Value = serde_json::from_str(&text).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -176,16 +176,16 @@ fn sarif_keeps_to_its_schema() {
 }
 
 #[test]
-fn standard_input_stands_for_a_file_in_its_place() {
+fn standard_input_replaces_a_file_of_the_directory() {
     let home = Home::new(&[("good", GOOD), ("other", &GOOD.replace("good", "other"))]);
-    let check = |name: &str, text: &str, code: i32, told: &str| {
+    let check = |name: &str, text: &str, code: i32, expected: &str| {
         let said = home.run(&["check", "-", "--name", name], text);
         assert_eq!(said.code, code, "{name}: {said:?}");
-        assert!(said.err.contains(told), "{name}: {said:?}");
+        assert!(said.err.contains(expected), "{name}: {said:?}");
     };
     check("providers.d/good.toml", GOOD, 0, "");
     check("providers.d/good.toml", &bad(), 1, "providers.d/good.toml:3:1");
-    // A new file, beside those that are there.
+    // A new file beside the existing ones.
     check("providers.d/new.toml", GOOD, 1, "TG040");
     check("providers.d/new.toml", &GOOD.replace("good", "new"), 0, "");
     check("providers.d/New.toml", GOOD, 1, "TG002");
@@ -194,13 +194,13 @@ fn standard_input_stands_for_a_file_in_its_place() {
     check("nowhere/new.toml", GOOD, 3, "cannot read");
     let preset = "path_prefix = \"/{provider}\"\ntest = 1\n";
     check("providers.d/presets/p.toml", preset, 1, "providers.d/presets/p.toml:2:8");
-    // What the directory has of it is neither read nor told.
+    // The file on disk is neither read nor reported.
     home.write("good", "x =");
     check("providers.d/good.toml", GOOD, 0, "");
 }
 
 #[test]
-fn a_file_is_found_in_its_directory_wherever_one_stands() {
+fn a_file_is_checked_in_its_directory_by_any_path() {
     let gateway = "title = \"G\"\nbase_url = \"https://g.example\"\nvars.key = { env = \"K\" }\nwrong = 1\n";
     let home = Home::new(&[("good", GOOD), ("gateways/g", gateway)]);
     let absolute = home.providers().join("gateways/g.toml").display().to_string();
@@ -217,7 +217,7 @@ fn no_key_is_ever_shown() {
     let literal = GOOD.replace("[endpoint", &format!("[headers.set]\nx-api-key = \"{KEY}\"\n[endpoint"));
     let faulty = [
         literal.clone(),
-        // The key is the faulty value, or stands on the line of another error.
+        // The key is the faulty value, or is on the line of another error.
         GOOD.replace("\"POST\"\npath", &format!("\"{KEY}\"\npath")),
         GOOD.replace("title = \"Good\"", &format!("title = {{ a = \"{KEY}\", b = 1 }}")),
         GOOD.replace("title", &format!("title = \"{KEY}\" x # title")),
@@ -247,7 +247,7 @@ fn no_key_is_ever_shown() {
 }
 
 #[test]
-fn of_very_many_findings_the_first_are_told() {
+fn only_the_first_of_many_findings_are_reported() {
     let many: String = (0..5000).map(|number| format!("[t{number}]\n")).collect::<Vec<_>>().concat();
     let home = Home::new(&[("many", &many), ("good", GOOD)]);
     let said = home.run(&["check", "providers.d", "--format", "json"], "");
@@ -278,7 +278,7 @@ fn codes_are_explained() {
 }
 
 #[test]
-fn a_running_tollgate_says_the_same_and_serves_on() {
+fn a_running_tollgate_reports_the_same_and_keeps_serving() {
     let home = Home::new(&[("warned", &warned()), ("good", GOOD.replace("good", "other").as_str())]);
     let home_of = |file: &Value| file["file"].as_str().unwrap_or_default().ends_with("warned.toml");
     let findings = || {
@@ -288,15 +288,15 @@ fn a_running_tollgate_says_the_same_and_serves_on() {
         assert_eq!(status["ok"], true);
         let file = status["files"].as_array().unwrap().iter().find(|file| home_of(file)).unwrap().clone();
         assert_eq!(file["state"], "live");
-        let told = file["diagnostics"].as_array().cloned().unwrap_or_default();
-        told.iter().map(|one| format!("{} {}", one["code"], one["severity"])).collect::<Vec<_>>()
+        let diagnostics = file["diagnostics"].as_array().cloned().unwrap_or_default();
+        diagnostics.iter().map(|one| format!("{} {}", one["code"], one["severity"])).collect::<Vec<_>>()
     };
     let gateway = home.serve(&["--strict"]);
     let logged = gateway.logged("TG067");
     assert!(logged.iter().all(|line| line.contains("\"WARN\"")), "{logged:?}");
     let warning = ["\"TG067\" \"warning\""];
     assert_eq!(findings(), warning);
-    // Another file changes: what is said of this one stays.
+    // Another file changes: the findings of this one stay.
     home.write("good", &GOOD.replace("good", "another"));
     assert_eq!(findings(), warning);
     let said = home.run(&["status"], "");
@@ -312,7 +312,7 @@ fn a_running_tollgate_says_the_same_and_serves_on() {
 }
 
 #[test]
-fn a_denied_lint_keeps_a_file_out() {
+fn a_denied_lint_rejects_a_file() {
     let home = Home::new(&[("warned", &warned()), ("good", GOOD.replace("good", "other").as_str())]);
     fs::write(home.path("tollgate.toml"), "[lints]\nheader_pass = \"deny\"\n").unwrap();
     let _gateway = home.serve(&[]);

@@ -1,11 +1,11 @@
-//! `tollgate diff` and `tollgate prove`, and what a policy does to `check` and to what serves: over directories, a real
-//! Git repository and a running server.
+//! `tollgate diff`, `tollgate prove`, and policies in `check` and `serve`: over directories, a Git repository and a
+//! running server.
 
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use crate::harness::{Home, Said, Site, over_socket};
+use crate::harness::{CommandOutput, Home, Site, over_socket};
 
 const DEMO: &str = "title = \"Demo\"\nbase_url = \"https://demo.example\"\npath_prefix = \"/demo\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n";
 const HTTPS: &str = "[[https]]\nname = \"nobody's plain http\"\n";
@@ -17,7 +17,7 @@ fn git(home: &Home, args: &[&str]) {
     assert!(output.status.success(), "git {args:?}: {output:?}");
 }
 
-fn check(said: &Said, code: i32, out: &[&str], err: &[&str]) {
+fn check(said: &CommandOutput, code: i32, out: &[&str], err: &[&str]) {
     assert_eq!(said.code, code, "{said:?}");
     for (text, parts) in [(&said.out, out), (&said.err, err)] {
         for part in parts {
@@ -27,7 +27,7 @@ fn check(said: &Said, code: i32, out: &[&str], err: &[&str]) {
 }
 
 #[test]
-fn a_revision_is_compared_with_what_is_there_now() {
+fn a_revision_is_compared_with_the_current_files() {
     let home = Home::new(&[("demo", DEMO), ("presets/one", "path_prefix = \"/{provider}\"\n")]);
     git(&home, &["init", "-q"]);
     git(&home, &["add", "providers.d"]);
@@ -50,13 +50,13 @@ fn a_revision_is_compared_with_what_is_there_now() {
     let said = diff("providers.d", &["--format", "markdown"]);
     check(&said, 4, &["### tollgate: WIDENED", "| <code>other</code> |", "<details>"], &[]);
     git(&home, &["commit", "-qam", "second"]);
-    // From below the root of the repository too, and by a tag.
+    // Also from a subdirectory of the repository, and by a tag.
     git(&home, &["tag", "v2"]);
     check(&home.run(&["diff", "v2~1:providers.d", "v2:providers.d"], ""), 4, &["demo changed"], &[]);
 }
 
 #[test]
-fn what_cannot_be_compared_is_no_difference() {
+fn a_failed_comparison_is_not_a_difference() {
     let home = Home::new(&[("demo", DEMO)]);
     git(&home, &["init", "-q"]);
     for (old, said) in [
@@ -71,19 +71,19 @@ fn what_cannot_be_compared_is_no_difference() {
     fs::create_dir(home.path("new")).unwrap();
     fs::write(home.path("new/demo.toml"), "title = 1").unwrap();
     check(&home.run(&["diff", "providers.d", "new"], ""), 2, &[], &["TG011", "mend them first"]);
-    // What did not serve is added by who mends it.
+    // A fix adds a provider that did not serve before.
     check(&home.run(&["diff", "new", "providers.d"], ""), 4, &["demo added"], &["counts as not there"]);
 }
 
 #[test]
-fn a_running_server_tells_what_it_serves_from() {
+fn a_directory_is_compared_with_a_running_server() {
     let site = Site::new("a=1 b=1", &[]);
     let socket = format!("socket:{}", site.home.data().display());
     check(&site.home.run(&["diff", &socket, "providers.d"], ""), 0, &["the same"], &[]);
     site.write("b", "2");
     site.serves("a=1 b=2");
     check(&site.home.run(&["diff", &socket, "providers.d"], ""), 0, &["the same"], &[]);
-    // What is stale serves as it was.
+    // A stale provider serves its last good version.
     fs::write(site.file("b"), "title = 1").unwrap();
     site.serves("a=1 b=2~");
     let (code, texts) = over_socket(&site.home.data(), "GET /admin/providers/files");
@@ -97,7 +97,7 @@ fn a_running_server_tells_what_it_serves_from() {
 }
 
 #[test]
-fn the_texts_are_not_told_over_http() {
+fn the_texts_are_not_served_over_http() {
     let site = Site::new("a=1", &[]);
     let admin = site.home.done(&["token", "add", "--admin"], "");
     let mut client = crate::harness::Wire::connect(site.gateway().address);
@@ -135,7 +135,7 @@ fn rules_are_proved_and_refuted() {
         &[],
         &["error[TG070]", "breaks the policy \"nobody's plain http\"", "policy.toml:2:8"],
     );
-    // Another policy, for this question alone.
+    // Another policy for one command.
     fs::write(home.path("other.toml"), format!("{HTTPS}allow = [\"http://demo.*\"]\n")).unwrap();
     check(&home.run(&["prove", "--policy", "other.toml"], ""), 0, &["holds"], &[]);
     check(&home.run(&["prove", "--policy", "gone.toml"], ""), 2, &[], &["`gone.toml` is not there"]);
@@ -156,9 +156,9 @@ fn write_policy(site: &Site, text: &str) {
 }
 
 #[test]
-fn what_serves_obeys_the_policy() {
+fn served_files_obey_the_policy() {
     let site = Site::new("a=1", &[]);
-    // Nothing may be called but what the upstream of the test is.
+    // The policy allows the test's upstream alone.
     write_policy(
         &site,
         "[[endpoints]]\nname = \"these paths\"\npaths = [\"/a/*\", \"/b/get\", \"/b/stream\"]\n",
@@ -174,10 +174,10 @@ fn what_serves_obeys_the_policy() {
     check(&said, 1, &["TG070", "breaks the policy \"these paths\"", "policy.toml:2:8"], &[]);
     site.write("c", "1");
     site.serves("a=1 b=1~ c=config_rejected");
-    // The policy allows it now: nobody has to touch the files.
+    // The policy allows the files now; they need no edit.
     write_policy(&site, "[[endpoints]]\nname = \"these paths\"\npaths = [\"/*\"]\n");
     site.serves("a=1 b=2 c=1");
-    // One that cannot be read is not taken for none: what is good goes on, and nothing new is taken over.
+    // An unreadable policy is not an absent one: good versions keep serving, and no change is adopted.
     write_policy(&site, "[[endpoint");
     site.write("a", "2");
     site.serves("a=1~ b=2~ c=1~");
@@ -186,12 +186,12 @@ fn what_serves_obeys_the_policy() {
 }
 
 #[test]
-fn a_policy_is_held_against_what_serves_already() {
+fn a_new_policy_applies_to_files_that_serve_already() {
     let mut site = Site::new("a=1", &[]);
     site.serves("a=1");
     write_policy(&site, HTTPS);
     site.serves("a=1~");
-    // Through a restart too.
+    // Also after a restart.
     site.stop(rustix::process::Signal::TERM);
     site.start(&[]);
     site.serves("a=1~");

@@ -1,5 +1,4 @@
-//! `tollgate explain` and `tollgate test`: what they say, whole, with their exit codes; and that `explain` tells of a
-//! request what the gateway does with it.
+//! `tollgate explain` and `tollgate test`: complete outputs and exit codes. `explain` must agree with the gateway.
 
 use std::fs;
 
@@ -10,10 +9,10 @@ use tollgate::{
     settings::Source,
 };
 
-use crate::harness::{Answer, Exchange, Home, KEY, Said, World, binary, root};
+use crate::harness::{Answer, CommandOutput, Exchange, Home, KEY, World, binary, root};
 
-/// What a client sends, beside its token: names that pass, that are dropped for each of the reasons, and that some
-/// file sets, removes or lets through.
+/// A client's headers beside its token: some pass, some are dropped for each reason, some are set, removed or passed
+/// by a file.
 const SENT: [(&str, &str); 22] = [
     ("Host", "gateway.test"),
     ("User-Agent", "sdk"),
@@ -39,13 +38,13 @@ const SENT: [(&str, &str); 22] = [
     ("TE", "trailers"),
 ];
 
-/// A user, the token, and which credentials they have stored.
+/// A user and the token.
 struct Person {
     name: &'static str,
     token: String,
 }
 
-/// A value that the field's first entry takes, or one that only an entry without `match` does.
+/// A value for the field's first entry, or one that only an entry without `match` accepts.
 fn stored(provider: &Provider, field: &str, fitting: bool) -> String {
     let name = &provider.section.as_ref().unwrap().name;
     let plain = format!("stored-{}-{field}", name.replace('.', "-"));
@@ -54,7 +53,7 @@ fn stored(provider: &Provider, field: &str, fitting: bool) -> String {
     glob.map_or_else(|| plain.clone(), |glob| glob.as_str().replace('*', &plain))
 }
 
-/// Stores for `ada` all that there is, and for `bob` what the last entry of each provider asks for; `eve` has nothing.
+/// Stores every field for `ada`, and for `bob` the field of each provider's last entry; `eve` has nothing.
 fn people(world: &World, providers: &[std::sync::Arc<Provider>], env: &[(&str, &str)]) -> Vec<Person> {
     let (bob, eve) = (world.home.user("bob"), world.home.user("eve"));
     for provider in providers {
@@ -67,7 +66,7 @@ fn people(world: &World, providers: &[std::sync::Arc<Provider>], env: &[(&str, &
                 let secret = stored(provider, &field.value.name, fitting);
                 let json = format!(r#"{{"accessToken":"{secret}","expiresAt":4102444800000}}"#);
                 if wanted {
-                    // Where a key may go hangs on the vars, as it does for `serve`.
+                    // The origins of a key depend on the vars, as in `serve`.
                     let value = if login { &json } else { &secret };
                     let said = world.home.run_with(&["credential", "set", user, &place], env, value);
                     assert_eq!(said.code, 0, "{said:?}");
@@ -79,8 +78,8 @@ fn people(world: &World, providers: &[std::sync::Arc<Provider>], env: &[(&str, &
     vec![person("ada", &world.token), person("bob", &bob), person("eve", &eve)]
 }
 
-/// Compares what `explain` says with what happens, for each client path of each provider and each person. How many
-/// requests went up.
+/// Compares `explain` with the gateway for each client path of each provider and each user. Returns the number of
+/// requests sent upstream.
 fn compare(home: Home, env: &[(&str, &str)]) -> usize {
     let loaded = files::load(&Source::Directory(home.providers().to_owned())).unwrap();
     let providers = compile::compile(&loaded.files).providers;
@@ -101,7 +100,7 @@ fn compare(home: Home, env: &[(&str, &str)]) -> usize {
     count
 }
 
-/// One request, told and sent. Whether it went up.
+/// Explains and sends one request. Returns true if it was sent upstream.
 fn one(world: &mut World, person: &Person, (method, target): (&str, &str), env: &[(&str, &str)]) -> bool {
     let token = format!("Bearer {}", person.token);
     let mut headers = SENT.to_vec();
@@ -109,13 +108,13 @@ fn one(world: &mut World, person: &Person, (method, target): (&str, &str), env: 
     let mut args = vec!["explain", method, target, "--as", person.name, "--json"];
     let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     args.extend(lines.iter().flat_map(|line| ["-H", line.as_str()]));
-    let Said { code, out, err } = world.home.run_with(&args, env, "");
+    let CommandOutput { code, out, err } = world.home.run_with(&args, env, "");
     assert_eq!((code, err.as_str()), (0, ""), "{method} {target}: {out}");
     for secret in ["stored-", "hidden-", person.token.as_str()] {
         assert!(!out.contains(secret), "{method} {target} as {}: `{secret}` is in {out}", person.name);
     }
-    let told: Value = serde_json::from_str(&out).unwrap();
-    let (way, token) = (&told["way"], &told["token"]);
+    let explained: Value = serde_json::from_str(&out).unwrap();
+    let (way, token) = (&explained["way"], &explained["token"]);
     assert_eq!((&token["in"], &token["name"]), (&"header".into(), &"authorization".into()));
     if way["url"].as_str().unwrap().starts_with("http://") {
         return false; // The upstream of this world speaks TLS alone.
@@ -146,7 +145,7 @@ fn one(world: &mut World, person: &Person, (method, target): (&str, &str), env: 
     true
 }
 
-/// Framing is the sender's; all else is told, and nothing more than what is there.
+/// Compares all headers except framing, which is the sender's.
 fn check_headers(way: &Value, seen: &[(String, String)]) {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let headers = way["headers"].as_array().unwrap();
@@ -154,14 +153,18 @@ fn check_headers(way: &Value, seen: &[(String, String)]) {
         let values = header["values"].as_array().unwrap();
         values.iter().map(move |value| (text(&header["name"]), text(value)))
     });
-    let mut told: Vec<(String, String)> = lines.collect();
+    let mut reported: Vec<(String, String)> = lines.collect();
     let mut seen = seen.to_vec();
     seen.retain(|(name, _)| !matches!(name.as_str(), "content-length" | "transfer-encoding"));
-    // A secret is hidden from the start of what it may be sorted by; lines of one name keep their order.
-    told.sort_by(|a, b| a.0.cmp(&b.0));
+    // Values may be masked, so the sort is by name alone; lines of one name keep their order.
+    reported.sort_by(|a, b| a.0.cmp(&b.0));
     seen.sort_by(|a, b| a.0.cmp(&b.0));
-    let same = |((a, told), (b, seen)): (&(String, String), &(String, String))| a == b && fits(told, seen);
-    assert!(told.len() == seen.len() && told.iter().zip(&seen).all(same), "told {told:?}\nseen {seen:?}");
+    let same =
+        |((a, reported), (b, seen)): (&(String, String), &(String, String))| a == b && fits(reported, seen);
+    assert!(
+        reported.len() == seen.len() && reported.iter().zip(&seen).all(same),
+        "reported {reported:?}\nseen {seen:?}"
+    );
     for header in headers {
         let last = header["steps"].as_array().unwrap().last().unwrap();
         let stays = last["action"] == "removed";
@@ -171,18 +174,18 @@ fn check_headers(way: &Value, seen: &[(String, String)]) {
     }
 }
 
-/// Whether a text is what was told, where `***` is anything.
-fn fits(told: &str, seen: &str) -> bool {
-    compile::Glob::new(&told.replace("***", "*")).matches(seen)
+/// True if a text matches the reported one, in which `***` matches anything.
+fn fits(reported: &str, seen: &str) -> bool {
+    compile::Glob::new(&reported.replace("***", "*")).matches(seen)
 }
 
 #[test]
-fn it_tells_what_happens_to_the_shipped_files() {
+fn explain_agrees_with_the_gateway_on_the_shipped_files() {
     assert!(compare(Home::shipped(), &[]) > 80);
 }
 
 #[test]
-fn it_tells_what_happens_behind_gateways_and_egresses() {
+fn explain_agrees_with_the_gateway_behind_gateways_and_egresses() {
     let env = [
         ("CF_AI_GATEWAY_TOKEN", "hidden-cf"),
         ("CF_AI_GATEWAY_ACCOUNT_ID", "acc"),
@@ -215,7 +218,7 @@ fn language() -> Home {
 }
 
 #[test]
-fn it_tells_what_happens_to_every_kind_of_rule() {
+fn explain_agrees_with_the_gateway_on_every_kind_of_rule() {
     let required = [("AZURE_RESOURCE_NAME", "res"), ("AZURE_PREVIEW_VERSION", "v1")];
     assert!(compare(language(), &required) > 10);
     let more = [
@@ -250,13 +253,13 @@ credentials.key = "k-1"
 expect.url = "https://api.example.com/items/1"
 "#;
 
-/// Runs a command; its exit code, and all that has to be in what it prints, on standard output if it says 0 or 1.
-fn check(home: &Home, args: &[&str], code: i32, parts: &[&str]) -> Said {
+/// Runs a command. Checks its exit code and parts of its output: stdout for 0 and 1, stderr for 2.
+fn check(home: &Home, args: &[&str], code: i32, parts: &[&str]) -> CommandOutput {
     let said = home.run(args, "");
     assert_eq!(said.code, code, "{args:?}: {said:?}");
-    let (told, other) = if code == 2 { (&said.err, &said.out) } else { (&said.out, &said.err) };
+    let (output, other) = if code == 2 { (&said.err, &said.out) } else { (&said.out, &said.err) };
     for part in parts {
-        assert!(told.contains(part), "{args:?}: `{part}` is missing in\n{told}");
+        assert!(output.contains(part), "{args:?}: `{part}` is missing in\n{output}");
     }
     assert_eq!(other, "", "{args:?}");
     said
@@ -303,7 +306,7 @@ fn answers_misses_and_wrong_questions() {
 }
 
 #[test]
-fn it_says_whose_credential_goes_before_whose() {
+fn explain_shows_the_precedence_of_credentials() {
     let home = Home::new(&[("demo", DEMO)]);
     home.done(&["user", "add", "erin", "--group", "research"], "");
     home.done(&["credential", "set", "--everybody", "providers.demo.key"], "k-of-all");
@@ -324,7 +327,7 @@ fn it_says_whose_credential_goes_before_whose() {
 }
 
 #[test]
-fn it_says_what_a_token_does_not_reach() {
+fn explain_shows_the_limits_of_a_token() {
     let home = Home::new(&[("demo", DEMO)]);
     home.user("ada");
     home.credential("ada", "providers.demo.key", "k-1");
@@ -368,9 +371,9 @@ fn it_says_what_a_token_does_not_reach() {
     ask(&["--scope", "a/b/c"], 2, &["`--scope` is given as `provider` or `provider/endpoint`"]);
 }
 
-/// Where there is a store, there may be a server with files of its own.
+/// If there is a store, there may be a server with other files.
 #[test]
-fn the_built_in_files_are_told_as_such() {
+fn a_note_reports_the_built_in_files() {
     let home = Home::shipped();
     let run = |args: &[&str]| {
         let mut command = std::process::Command::new(binary());
@@ -384,16 +387,19 @@ fn the_built_in_files_are_told_as_such() {
     }
     home.user("ada");
     for args in [&["routes"][..], route] {
-        let (_, told) = run(args);
-        assert!(told.starts_with("note: the built-in provider files are used, since there is no "), "{told}");
-        assert!(told.contains("`--providers` names others"), "{told}");
+        let (_, notes) = run(args);
+        assert!(
+            notes.starts_with("note: the built-in provider files are used, since there is no "),
+            "{notes}"
+        );
+        assert!(notes.contains("`--providers` names others"), "{notes}");
     }
     let (out, _) = run(route);
     assert!(out.contains("(built-in/groq.toml:") && !out.contains("providers.d"), "{out}");
 }
 
 #[test]
-fn a_users_secrets_are_opened_only_where_they_decide() {
+fn a_users_secrets_are_decrypted_only_where_they_decide() {
     let home = Home::new(&[
         ("demo", DEMO),
         ("plain", &DEMO.replace("match = \"k-*\", ", "").replace("demo", "plain")),
@@ -422,7 +428,7 @@ fn a_users_secrets_are_opened_only_where_they_decide() {
 }
 
 #[test]
-fn files_with_errors_are_told_of() {
+fn files_with_errors_are_reported() {
     let home = Home::new(&[("demo", DEMO), ("bad", "path_prefix = \"/bad\"\nbase_url = 1")]);
     let said = home.run(&["explain", "GET", "/bad/x"], "");
     assert_eq!(said.code, 1, "{said:?}");
@@ -430,7 +436,7 @@ fn files_with_errors_are_told_of() {
 }
 
 #[test]
-fn tests_and_what_they_go_through() {
+fn tests_and_their_coverage() {
     let home = Home::new(&[("demo", DEMO)]);
     let half = "coverage 40 %: 1 of 2 endpoints, 1 of 2 auth entries, 0 of 1 egress\n";
     let said = check(&home, &["test"], 0, &["1 test: 1 passed, 0 failed\n", half]);
@@ -454,7 +460,7 @@ fn tests_and_what_they_go_through() {
 }
 
 #[test]
-fn a_test_that_fails_shows_the_way() {
+fn a_failing_test_shows_the_decision() {
     let wrong = DEMO.replace(
         "com/items/1\"\n",
         "com/items/2\"\nexpect.headers.x-key = \"k-2\"\nexpect.absent = [\"host\"]\n",
@@ -507,8 +513,8 @@ fn files_with_errors_do_not_pass() {
     check(&home, &["test", &good], 0, &["1 test: 1 passed"]);
 }
 
-/// The shape that readers of `JUnit` XML agree on: each element below the one that it belongs to, with the attributes
-/// that it has to have, and counts that are right.
+/// The `JUnit` XML shape that readers agree on: the parent of each element, its required attributes, and correct
+/// counts.
 fn check_junit(xml: &str, tests: usize, failures: usize, errors: usize) {
     assert!(xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites "), "{xml}");
     let mut open: Vec<String> = Vec::new();
@@ -555,9 +561,9 @@ fn check_junit(xml: &str, tests: usize, failures: usize, errors: usize) {
     assert_eq!((open.len(), cases, failed, broken), (0, tests, failures, errors));
 }
 
-/// `docs/tooling.md` shows a file, and commands with what they say about it.
+/// `docs/tooling.md` shows a file, and commands with their output about it.
 #[test]
-fn the_page_is_true() {
+fn the_commands_in_the_documentation_are_right() {
     let page = fs::read_to_string(root().join("docs/tooling.md")).unwrap();
     let blocks = |begin: &str| {
         let tails = page.split(&format!("\n```{begin}\n")).skip(1).map(str::to_owned).collect::<Vec<_>>();

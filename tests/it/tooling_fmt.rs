@@ -1,4 +1,4 @@
-//! `tollgate fmt` and `new`, and the schemas before the editors' own judge, taplo.
+//! `tollgate fmt` and `new`, and the schemas, checked by taplo as editors do.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-use crate::harness::{Home, Said, root};
+use crate::harness::{CommandOutput, Home, root};
 
 const ROUGH: &str = "base_url='https://good.example'\ntitle = \"Good\" # ours\npath_prefix=\"/good\"\n\
                      [endpoint.chat]\npath = \"/v1/chat\"\nmethod = \"POST\"\n";
@@ -23,7 +23,7 @@ path   = \"/v1/chat\"
 ";
 
 fn check(home: &Home, args: &[&str], stdin: &str, code: i32, out: &str, err: &str) {
-    let Said { code: seen, out: seen_out, err: seen_err } = home.run(args, stdin);
+    let CommandOutput { code: seen, out: seen_out, err: seen_err } = home.run(args, stdin);
     let shown = |text: String| text.replace(&home.providers().display().to_string(), "{dir}");
     let (seen_out, seen_err) = (shown(seen_out), shown(seen_err));
     assert_eq!((seen, &*seen_out, &*seen_err), (code, out, err), "{args:?}\n{seen_out}\n{seen_err}");
@@ -34,7 +34,7 @@ fn read(home: &Home, name: &str) -> String {
 }
 
 #[test]
-fn files_are_laid_out_once() {
+fn a_formatted_file_is_not_written_again() {
     let home = Home::new(&[("good", ROUGH)]);
     let file = home.providers().join("good.toml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
@@ -67,7 +67,7 @@ fn check_writes_nothing_and_shows_the_difference() {
 }
 
 #[test]
-fn what_is_not_toml_stays_as_it_is() {
+fn invalid_toml_is_left_unchanged() {
     let home = Home::new(&[("bad", "title = \nbase_url = 'x'\n"), ("good", ROUGH)]);
     let said = home.run(&["fmt"], "");
     assert_eq!(said.code, 1, "{said:?}");
@@ -79,7 +79,7 @@ fn what_is_not_toml_stays_as_it_is() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_told() {
+fn read_and_write_errors_are_reported() {
     let home = Home::new(&[("good", ROUGH)]);
     let missing = home.providers().join("missing.toml").display().to_string();
     let said = home.run(&["fmt", &missing], "");
@@ -94,7 +94,7 @@ fn what_cannot_be_read_or_written_is_told() {
 }
 
 #[test]
-fn a_link_stays_one() {
+fn a_link_stays_a_link() {
     let home = Home::new(&[("good", ROUGH)]);
     let link = home.path("link.toml");
     symlink(home.providers().join("good.toml"), &link).unwrap();
@@ -105,7 +105,7 @@ fn a_link_stays_one() {
 }
 
 #[test]
-fn standard_input_is_laid_out_to_standard_output() {
+fn standard_input_is_formatted_to_standard_output() {
     let home = Home::new(&[]);
     let (_, without_header) = SMOOTH.split_once('\n').unwrap();
     check(&home, &["fmt", "-"], ROUGH, 0, without_header, "");
@@ -116,7 +116,7 @@ fn standard_input_is_laid_out_to_standard_output() {
     let said = home.run(&["fmt", "-"], "title =");
     assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
     assert!(said.err.contains("<stdin>:1:"), "{}", said.err);
-    // The kind comes from the place, or else from the schema that the text names.
+    // The kind comes from the path, or else from the schema that the text names.
     let gateway = "vars = {}\nbase_url = 'x'\ntitle = 'G'\n";
     let laid_out =
         "#:schema ../../schema/gateway.schema.json\ntitle    = \"G\"\nbase_url = \"x\"\nvars     = {}\n";
@@ -196,7 +196,7 @@ fn a_new_file_extends_the_default_preset() {
 }
 
 #[test]
-fn a_new_file_that_would_be_wrong_is_not_written() {
+fn a_new_file_with_errors_is_not_written() {
     let wrong = |args: &[&str], code: i32, message: &str| {
         let home = Home::new(&[(
             "taken",
@@ -219,7 +219,7 @@ fn a_new_file_that_would_be_wrong_is_not_written() {
     wrong(&["acme"], 2, "--base-url");
 }
 
-/// taplo, installed below `target` unless it is there; nothing where npm is missing.
+/// taplo, installed below `target` if missing. None without npm.
 fn taplo() -> Option<&'static Path> {
     static TAPLO: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         let dir = root().join("target/taplo");
@@ -248,7 +248,7 @@ fn taplo() -> Option<&'static Path> {
     TAPLO.as_deref()
 }
 
-/// What taplo says of files, and whether it finds nothing wrong.
+/// Runs taplo on files. Returns true if it finds no error, and its output.
 fn lint(files: &[PathBuf]) -> Option<(bool, String)> {
     let output = Command::new(taplo()?).arg("lint").args(files).current_dir(root()).output().unwrap();
     Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
@@ -261,13 +261,13 @@ fn toml_files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn taplo_finds_nothing_wrong_with_the_shipped_files() {
+fn taplo_accepts_the_shipped_files() {
     let files =
         [toml_files(&root().join("providers.d")), toml_files(&root().join("tests/providers"))].concat();
     assert!(files.len() > 20);
     let Some((good, said)) = lint(&files) else { return };
     assert!(good, "{said}");
-    // The same by the copies of draft-07.
+    // The same with the draft-07 copies.
     let dir = tempfile::tempdir_in(root().join("target")).unwrap();
     let copies = files.iter().enumerate().map(|(index, file)| {
         let text = fs::read_to_string(file).unwrap();
@@ -281,7 +281,7 @@ fn taplo_finds_nothing_wrong_with_the_shipped_files() {
     assert!(good, "{said}");
 }
 
-/// A kind of file, what is wrong in one, and what taplo says of that.
+/// A kind of file, a text with an error, and taplo's message.
 const WRONG: [(&str, &str, &str); 12] = [
     ("provider", "title = 1", "1 is not of type \"string\""),
     ("provider", "titel = \"x\"", "'titel' was unexpected"),
@@ -302,7 +302,7 @@ const WRONG: [(&str, &str, &str); 12] = [
 ];
 
 #[test]
-fn taplo_finds_what_is_wrong() {
+fn taplo_finds_each_error() {
     let dir = tempfile::tempdir_in(root().join("target")).unwrap();
     let mut files = Vec::new();
     for draft in ["", "draft-07/"] {
@@ -318,9 +318,9 @@ fn taplo_finds_what_is_wrong() {
     assert!(!good, "{said}");
     let lines: Vec<&str> = said.lines().collect();
     for (file, message) in files {
-        // `error: ...`, and below it the place.
+        // `error: ...`, then the position on the next line.
         let place = format!("{}:", file.display());
-        let told = lines.windows(2).any(|pair| pair[0].contains(message) && pair[1].contains(&place));
-        assert!(told, "{message} in {place}\n{said}");
+        let found = lines.windows(2).any(|pair| pair[0].contains(message) && pair[1].contains(&place));
+        assert!(found, "{message} in {place}\n{said}");
     }
 }

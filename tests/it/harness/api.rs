@@ -1,5 +1,5 @@
-//! The API of a running gateway as a client calls it. Every answer is held against the `OpenAPI` document: a
-//! call, a status or a shape that is not documented fails the test.
+//! The API of a running gateway as a client calls it. Every answer is checked against the `OpenAPI` document: an
+//! undocumented call, status or shape fails the test.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::LazyLock};
 
@@ -33,7 +33,7 @@ static SCHEMAS: LazyLock<BTreeMap<(String, String, u16), Validator>> = LazyLock:
     answers.collect()
 });
 
-/// What a call came to.
+/// The answer to a call.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The status.
@@ -44,7 +44,7 @@ pub struct Reply {
     pub link: Option<String>,
 }
 
-/// A caller: a token, and where to call.
+/// A caller: a token, and the address to call.
 #[derive(Debug, Clone)]
 pub struct Api {
     address: SocketAddr,
@@ -64,12 +64,12 @@ impl Api {
         Self::new(world.gateway.address, token.trim_end())
     }
 
-    /// The same place with another token.
+    /// The same address with another token.
     pub fn with(&self, token: &str) -> Self {
         Self::new(self.address, token)
     }
 
-    /// A call with a body as it is.
+    /// A call with a raw body.
     pub fn send(&self, line: &str, body: &[u8]) -> Reply {
         let mut client = Wire::connect(self.address);
         let length =
@@ -99,14 +99,14 @@ impl Api {
         self.send(line, b"")
     }
 
-    /// A call that has to succeed; its document.
+    /// A call that must succeed. Returns its document.
     pub fn done(&self, line: &str, body: &Value) -> Value {
         let reply = if body.is_null() { self.get(line) } else { self.call(line, body) };
         assert!(reply.status < 300, "{line} {body}: {reply:?}");
         reply.body
     }
 
-    /// A call that has to fail, with this status, code and message.
+    /// A call that must fail with this status, code and message.
     pub fn fails(&self, line: &str, body: &Value, (status, code, message): (u16, &str, &str)) {
         let reply = if body.is_null() { self.get(line) } else { self.call(line, body) };
         let error = &reply.body["error"];
@@ -115,7 +115,7 @@ impl Api {
         assert!(error["type"].is_string(), "{line} {body}");
     }
 
-    /// Makes a user; the id and the token.
+    /// Creates a user. Returns the id and the token.
     pub fn user(&self, name: &str) -> (String, String) {
         let made = self.done("POST /admin/users", &json!({ "name": name }));
         let text = |key: &str| made[key].as_str().expect("it is a text").to_owned();
@@ -123,7 +123,7 @@ impl Api {
     }
 }
 
-/// Holds an answer against the document.
+/// Checks an answer against the document.
 fn hold(line: &str, status: u16, body: &Value) {
     let (method, target) = line.split_once(' ').expect("a line has a method and a path");
     let path = target.split('?').next().unwrap_or_default();
@@ -134,7 +134,7 @@ fn hold(line: &str, status: u16, body: &Value) {
                 .zip(path.split('/'))
                 .all(|(wanted, step)| wanted == step || wanted.starts_with('{'))
     };
-    // A call with literal steps goes before one with captures: that one has more of them.
+    // Paths with literal segments precede those with captures.
     let templates = DOCUMENT["paths"].as_object().expect("it has paths").iter();
     let known =
         templates.filter(|(path, calls)| matches(path) && calls.get(method.to_ascii_lowercase()).is_some());

@@ -1,4 +1,4 @@
-//! An upstream that answers by itself: each request with its own target, so that a test sees where it was led.
+//! An upstream that answers each request by itself, with the request's target, so that tests see the route taken.
 //! A target that ends in `/stream` gets an event every few milliseconds until the test ends all streams.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use super::{exchange::chunk, wire::Wire};
 
-/// How long between two events of a stream.
+/// The pause between two events of a stream.
 const TICK: Duration = Duration::from_millis(20);
 
 /// A server that answers by itself.
@@ -18,12 +18,12 @@ pub struct Echo {
     ended: Arc<Ended>,
 }
 
-/// Whether streams are to end.
+/// True once streams are to end.
 #[derive(Default)]
 struct Ended(Mutex<bool>, Condvar);
 
 impl Echo {
-    /// Starts it. Its threads end with the gateway's connections, and the test's process.
+    /// Starts it. Its threads end with the gateway's connections and the test's process.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a listener has an address");
@@ -41,12 +41,12 @@ impl Echo {
         Self { address, ended }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets all streams come to their end.
+    /// Ends all streams properly.
     pub fn end_streams(&self) {
         *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.ended.1.notify_all();
@@ -75,7 +75,7 @@ fn answer(mut wire: Wire, ended: &Ended) {
     }
 }
 
-/// Numbered events, so that a client knows that it got all of them.
+/// Numbered events, so that a client notices a missing one.
 fn stream(wire: &mut Wire, ended: &Ended) -> std::io::Result<()> {
     wire.try_send(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",

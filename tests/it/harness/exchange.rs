@@ -1,12 +1,12 @@
-//! One exchange, as data, and the one way in which all are checked: every header of the request that the
-//! upstream gets and of the answer that the client gets is expected, and every expected one is there. What
-//! is sent passes unless the case says otherwise; a header that nobody asked for fails the test.
+//! Exchanges as data, checked in one way: the upstream gets exactly the expected request headers, and the client
+//! exactly the expected response headers. Sent headers pass unless the case expects otherwise. An unexpected
+//! header fails the test.
 
 use tollgate::fault::FaultKind;
 
 use super::wire::{Framing, Head, Lines, Message};
 
-/// What becomes of a header line.
+/// The expected treatment of a header line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Passes,
@@ -18,7 +18,7 @@ enum Fate {
 #[derive(Debug, Clone, Default)]
 struct Fates(Vec<(Fate, String, String)>);
 
-/// A client's request, and what the upstream is to see of it.
+/// A client's request, and the request that the upstream is to get.
 #[derive(Debug, Clone)]
 pub struct Exchange {
     method: String,
@@ -28,11 +28,11 @@ pub struct Exchange {
     body: Vec<u8>,
     framing: Framing,
     upstream_framing: Framing,
-    /// What the upstream answers.
+    /// The upstream's answer.
     pub answer: Answer,
 }
 
-/// An upstream's answer, and what the client is to see of it.
+/// An upstream's answer, and the answer that the client is to get.
 #[derive(Debug, Clone)]
 pub struct Answer {
     status: String,
@@ -42,7 +42,7 @@ pub struct Answer {
     client_framing: Framing,
 }
 
-/// An answer of the gateway's own.
+/// An answer that the gateway itself generates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault<'a>(pub u16, pub &'a str, pub &'a str);
 
@@ -90,7 +90,7 @@ impl Exchange {
         Self::new("POST", "/post").body(body)
     }
 
-    /// At another client path.
+    /// Changes the client's path.
     pub fn at(mut self, target: &str, upstream_target: &str) -> Self {
         self.target = target.into();
         self.upstream_target = upstream_target.into();
@@ -113,13 +113,13 @@ impl Exchange {
         self
     }
 
-    /// Framed alike on both sides, for a test that writes the body itself.
+    /// Keeps the framing on both sides, for a test that writes the body itself.
     pub fn framed(mut self, framing: Framing) -> Self {
         self.framing = framing;
         self.framed_up(framing)
     }
 
-    /// The framing that the upstream is to see; none means no body.
+    /// The framing that the upstream is to get; `Framing::None` means no body.
     pub fn framed_up(mut self, framing: Framing) -> Self {
         self.upstream_framing = framing;
         self
@@ -143,7 +143,7 @@ impl Exchange {
         self
     }
 
-    /// What the upstream answers.
+    /// Sets the upstream's answer.
     pub fn answer(mut self, answer: Answer) -> Self {
         self.answer = answer;
         self
@@ -169,16 +169,16 @@ impl Exchange {
         (format!("{} {} HTTP/1.1", self.method, self.target), lines)
     }
 
-    /// Holds what the upstream received against what it was to receive.
+    /// Checks the request that the upstream received.
     pub fn check(&self, host: &str, seen: &Message) {
         self.check_head(host, &seen.head);
         assert_eq!(seen.framing, self.upstream_framing);
         let body = if self.upstream_framing == Framing::None { &[][..] } else { &self.body };
         same_bytes(&seen.body, body);
-        assert_eq!(seen.trailers, [], "no trailer goes up");
+        assert_eq!(seen.trailers, [], "no trailer is sent upstream");
     }
 
-    /// The same, of the head alone.
+    /// Checks its head alone.
     pub fn check_head(&self, host: &str, seen: &Head) {
         assert_eq!(seen.start, format!("{} {} HTTP/1.1", self.method, self.upstream_target));
         let mut expected = self.lines.received();
@@ -209,7 +209,7 @@ impl Answer {
         self.framed(Framing::Chunked)
     }
 
-    /// A body that ends with the connection: the client gets it in chunks.
+    /// A body that ends with the connection; the client gets it in chunks.
     pub fn until_close(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self.framing = Framing::Close;
@@ -222,7 +222,7 @@ impl Answer {
         self.framed(Framing::None)
     }
 
-    /// Framed alike on both sides.
+    /// Keeps the framing on both sides.
     pub fn framed(mut self, framing: Framing) -> Self {
         self.framing = framing;
         self.client_framing = framing;
@@ -247,7 +247,7 @@ impl Answer {
         self
     }
 
-    /// Whether the upstream's connection ends with it.
+    /// True if the upstream closes the connection after it.
     pub fn closes(&self) -> bool {
         self.framing == Framing::Close
     }
@@ -262,14 +262,14 @@ impl Answer {
         head(&format!("HTTP/1.1 {}", self.status), &self.lines.sent(), self.framing)
     }
 
-    /// Holds what the client received against what it was to receive.
+    /// Checks the answer that the client received.
     pub fn check(&self, cors: &str, seen: &Message) {
         self.check_head(cors, &seen.head);
         same_bytes(&seen.body, &self.body);
         assert_eq!(seen.trailers, [], "no trailer that nobody asked for");
     }
 
-    /// The same, of the head alone.
+    /// Checks its head alone.
     pub fn check_head(&self, cors: &str, seen: &Head) {
         assert_eq!(seen.start, format!("HTTP/1.1 {}", self.status));
         let mut expected = self.lines.received();
@@ -279,8 +279,8 @@ impl Answer {
 }
 
 impl Fault<'_> {
-    /// Holds an answer of the gateway's own against this status, code and message: the error's shape is
-    /// that of most APIs where nothing says otherwise. `cors` is none below reserved prefixes.
+    /// Checks an answer of the gateway's own: status, code and message. The error has the shape of most APIs,
+    /// unless a file defines another. `cors` is empty below reserved prefixes.
     pub fn check(self, cors: Option<&str>, seen: &Message) {
         let Self(status, code, text) = self;
         let kind = FaultKind::ALL.iter().find(|kind| kind.code() == code);
@@ -313,13 +313,13 @@ impl Fault<'_> {
             expected.push(("connection".into(), "upgrade".into()));
         }
         let mut head = seen.head.clone();
-        // The gateway is where this answer begins, so its clock counts; the end may be the connection's too.
+        // The gateway generates this answer, so its clock counts. The end may be the connection's too.
         head.lines.retain(|line| line.0 != "date" && *line != ("connection".into(), "close".into()));
         compare("the gateway's own answer", &head, expected, Framing::Length(seen.body.len() as u64));
     }
 }
 
-/// The lines that every answer has: CORS, then the request id, whatever it is.
+/// The lines of every answer: CORS, then the request id with any value.
 fn own_lines(cors: &str) -> Lines {
     let lines = [
         ("access-control-allow-origin", "*"),
@@ -331,7 +331,7 @@ fn own_lines(cors: &str) -> Lines {
     lines.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
-/// Compares header lines as sets of lines, case aside in names; framing headers as the framing says.
+/// Compares header lines as sets, ignoring the case of names. Framing headers follow the framing.
 fn compare(what: &str, seen: &Head, mut expected: Lines, framing: Framing) {
     match framing {
         Framing::Length(length) => expected.push(("content-length".into(), length.to_string())),
@@ -345,7 +345,7 @@ fn compare(what: &str, seen: &Head, mut expected: Lines, framing: Framing) {
     );
 }
 
-/// The lines that are too many, and those that are missing.
+/// The unexpected lines, and the missing ones.
 fn differences(seen: &Head, mut expected: Lines) -> (Lines, Lines) {
     let mut seen = seen.lines.clone();
     for line in &mut seen {
@@ -373,7 +373,7 @@ fn without(lines: &Lines, others: &Lines) -> Lines {
     alone
 }
 
-/// Not `assert_eq`, which would print both.
+/// A plain comparison: `assert_eq` would print both bodies.
 fn same_bytes(seen: &[u8], expected: &[u8]) {
     let differ = seen.iter().zip(expected).position(|(a, b)| a != b);
     let (seen_len, expected_len) = (seen.len(), expected.len());
@@ -416,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_too_many_or_too_few_is_found() {
+    fn an_unexpected_or_missing_header_is_found() {
         let lines = |text: &str| -> Lines {
             let pairs = text.split_terminator(';').map(|line| line.split_once('=').unwrap());
             pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

@@ -1,5 +1,5 @@
-//! The real binary: its data and provider directories, its command line, and a running `serve` whose
-//! port is learned from its log. What it logged is shown when a test fails.
+//! The real binary: its data and provider directories, its command line, and a running `serve`. The port is read
+//! from the log, which is shown if a test fails.
 
 use std::{
     collections::BTreeMap,
@@ -43,14 +43,14 @@ pub fn root() -> &'static Path {
 pub struct Home {
     dir: TempDir,
     providers: PathBuf,
-    /// Whom commands run as, if not as whoever runs the tests.
+    /// The user that runs the commands, if not the one that runs the tests.
     user: Option<u32>,
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// Its exit code; of one that a signal ended, the signal below zero.
+pub struct CommandOutput {
+    /// Its exit code; if a signal ended it, the signal's negative number.
     pub code: i32,
     /// Its standard output.
     pub out: String,
@@ -59,7 +59,7 @@ pub struct Said {
 }
 
 impl Home {
-    /// With provider files of the test's own: name (a path below the directory, without `.toml`) and text.
+    /// With the test's own provider files: name (a path below the directory, without `.toml`) and text.
     pub fn new(files: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
         let home = Self { providers: dir.path().join("providers.d"), dir, user: None };
@@ -70,13 +70,13 @@ impl Home {
         home
     }
 
-    /// With the files that are shipped, unchanged.
+    /// With the shipped files, unchanged.
     pub fn shipped() -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
         Self { dir, providers: root().join("providers.d"), user: None }
     }
 
-    /// Commands run as somebody who has no special rights, and to whom all of this belongs.
+    /// Runs commands as an unprivileged user, who owns all of this.
     pub fn without_rights(mut self) -> Self {
         const NOBODY: u32 = 65534;
         if rustix::process::geteuid().is_root() {
@@ -116,7 +116,7 @@ impl Home {
 
     fn command_of(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        // Only what the test sets: neither keys nor settings of whoever runs it.
+        // Only the test's environment: neither keys nor settings of the developer.
         command.env_clear().current_dir(self.dir.path());
         command.env("TOLLGATE_PROVIDERS", &self.providers).env("TOLLGATE_DATA", self.data());
         if let Some(user) = self.user {
@@ -126,18 +126,18 @@ impl Home {
     }
 
     /// Runs a command to its end, with environment variables.
-    pub fn run_with(&self, args: &[&str], env: &[(&str, &str)], stdin: &str) -> Said {
+    pub fn run_with(&self, args: &[&str], env: &[(&str, &str)], stdin: &str) -> CommandOutput {
         let mut command = self.command();
         command.envs(env.iter().copied());
         run(command, args, stdin)
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, args: &[&str], stdin: &str) -> Said {
+    pub fn run(&self, args: &[&str], stdin: &str) -> CommandOutput {
         run(self.command(), args, stdin)
     }
 
-    /// Starts a command whose end the test awaits, or brings about.
+    /// Starts a command. The test waits for its end or causes it.
     pub fn spawn(&self, args: &[&str]) -> Child {
         let mut command = self.command();
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -149,8 +149,7 @@ impl Home {
         database(&self.data().join("tollgate.db"), statements)
     }
 
-    /// Every file of the store in the data directory that holds something, and its bytes; less those in which
-    /// processes only tell each other something.
+    /// Every non-empty file of the store in the data directory, and its bytes; without locks and shared memory.
     pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         const TALK: [&str; 3] = ["serve.lock", "setup.lock", "tollgate.db-shm"];
         let mut files = self.files();
@@ -181,55 +180,54 @@ impl Home {
         found
     }
 
-    /// Runs a command to its end in so much address space, in KiB.
-    pub fn run_within(&self, kib: u32, args: &[&str]) -> Said {
+    /// Runs a command to its end in this address space, in KiB.
+    pub fn run_within(&self, kib: u32, args: &[&str]) -> CommandOutput {
         let limited = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
         run(self.command_of("/bin/sh"), &[&["-c", &limited, BINARY], args].concat(), "")
     }
 
-    /// A namespace for `run_in` and `serve_in`; none, with a word on stderr, where the machine refuses. See
-    /// [`Namespace::new`].
+    /// A namespace for `run_in` and `serve_in`. None if the machine does not allow it; see [`Namespace::new`].
     pub fn namespace(&self, set_up: &str) -> Option<Namespace> {
         Namespace::new(&self.command(), set_up)
     }
 
     /// Runs a command to its end in a namespace of its own.
-    pub fn run_in(&self, namespace: &Namespace, args: &[&str], stdin: &str) -> Said {
+    pub fn run_in(&self, namespace: &Namespace, args: &[&str], stdin: &str) -> CommandOutput {
         run(namespace.around(&self.command(), BINARY), args, stdin)
     }
 
     /// Runs a command to its end in the namespace of a running gateway.
-    pub fn run_beside(&self, gateway: &Gateway, args: &[&str], stdin: &str) -> Said {
+    pub fn run_beside(&self, gateway: &Gateway, args: &[&str], stdin: &str) -> CommandOutput {
         run(beside(&self.command(), gateway.child.id(), BINARY), args, stdin)
     }
 
-    /// Runs lines of shell in the namespace of a running gateway, as its root; they have to succeed.
+    /// Runs lines of shell in the namespace of a running gateway, as its root. They must succeed.
     pub fn sh_beside(&self, gateway: &Gateway, lines: &str) -> String {
         let said = run(beside(&self.command(), gateway.child.id(), "sh"), &["-ec", lines], "");
         assert_eq!(said.code, 0, "{lines}: {said:?}");
         said.out
     }
 
-    /// Runs a command without input as another user, which only root can; none if that user may not run the
-    /// binary, wherever the repository lies.
-    pub fn run_as(&self, uid: u32, args: &[&str]) -> Option<Said> {
+    /// Runs a command without input as another user; only root can do so. None if that user may not execute the
+    /// binary, whose path depends on the repository's.
+    pub fn run_as(&self, uid: u32, args: &[&str]) -> Option<CommandOutput> {
         match self.command().args(args).uid(uid).stdin(Stdio::null()).output() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 eprintln!("skipped: uid {uid} may not run {BINARY}");
                 None
             }
-            output => Some(said(output.expect("the binary runs"))),
+            output => Some(command_output(output.expect("the binary runs"))),
         }
     }
 
-    /// Runs a command that has to succeed; its standard output.
+    /// Runs a command that must succeed. Returns its standard output.
     pub fn done(&self, args: &[&str], stdin: &str) -> String {
         let said = self.run(args, stdin);
         assert_eq!(said.code, 0, "tollgate {args:?}: {said:?}");
         said.out
     }
 
-    /// Makes a user; the token.
+    /// Creates a user. Returns the token.
     pub fn user(&self, name: &str) -> String {
         let out = self.done(&["user", "add", name], "");
         let token = out.strip_suffix('\n').expect("a token and a line end");
@@ -254,7 +252,7 @@ impl Home {
         gateway
     }
 
-    /// Starts `serve`, and waits for nothing. A variable that is empty is not set.
+    /// Starts `serve` without waiting. An empty variable is not set.
     pub fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = self.command();
         for (name, value) in env {
@@ -291,15 +289,15 @@ fn started(mut command: Command, args: &[&str]) -> Gateway {
     Gateway::start(command)
 }
 
-fn run(mut command: Command, args: &[&str], stdin: &str) -> Said {
+fn run(mut command: Command, args: &[&str], stdin: &str) -> CommandOutput {
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary runs");
-    // One that reads nothing may be gone already.
+    // A command that reads nothing may have ended.
     let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
     let process = Pid::from_child(&child);
     let (ended, end) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
-        // One that serves, where it was to fail, would never end.
+        // `serve` would never end if it started where it should fail.
         if end.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             let _ = kill_process(process, Signal::KILL);
         }
@@ -307,11 +305,11 @@ fn run(mut command: Command, args: &[&str], stdin: &str) -> Said {
     let output = child.wait_with_output();
     drop(ended);
     watch.join().expect("the watch does not panic");
-    said(output.expect("the child is ours"))
+    command_output(output.expect("the child is ours"))
 }
 
-fn said(output: Output) -> Said {
-    Said {
+fn command_output(output: Output) -> CommandOutput {
+    CommandOutput {
         code: output.status.code().or_else(|| Some(-output.status.signal()?)).expect("it has ended"),
         out: String::from_utf8(output.stdout).expect("text"),
         err: String::from_utf8(output.stderr).expect("text"),
@@ -321,9 +319,9 @@ fn said(output: Output) -> Said {
 /// A running `serve`.
 pub struct Gateway {
     child: Child,
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// Where admin work is, if that has an address of its own.
+    /// The admin listener's address, if there is one.
     pub admin_address: SocketAddr,
     log: Arc<(Mutex<Vec<String>>, Condvar)>,
     /// Threads of a test may share a gateway.
@@ -336,14 +334,14 @@ impl Gateway {
         let mut child = command.spawn().expect("the binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let log = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
-        let (told, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         let kept = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 kept.0.lock().expect("no reader panics").push(line.clone());
                 kept.1.notify_all();
-                // Whether anybody waits for it is not the reader's business.
-                let _ = told.send(line);
+                // The test may have stopped reading.
+                let _ = sender.send(line);
             }
         });
         let lines = Mutex::new(lines);
@@ -351,7 +349,7 @@ impl Gateway {
         Self { child, address: unknown, admin_address: unknown, log, lines, reader: Some(reader) }
     }
 
-    /// Waits until it says where it listens.
+    /// Waits for its address.
     pub fn listens(&mut self) {
         let line = self.says("listening");
         let address = |key: &str| line[key].as_str()?.parse().ok();
@@ -359,7 +357,7 @@ impl Gateway {
         self.admin_address = address("admin_address").unwrap_or(self.admin_address);
     }
 
-    /// Waits until it logs this message; the line. Those before it are not waited for again.
+    /// Waits for this log message. Returns its line; lines before it are consumed.
     pub fn says(&self, message: &str) -> Value {
         loop {
             let line = self.line().unwrap_or_else(|_| panic!("it does not say `{message}`"));
@@ -371,7 +369,7 @@ impl Gateway {
         }
     }
 
-    /// The next line that it logs.
+    /// Its next log line.
     fn line(&self) -> Result<String, mpsc::RecvTimeoutError> {
         self.lines.lock().expect("no other waits for it").recv_timeout(LIMIT)
     }
@@ -381,7 +379,7 @@ impl Gateway {
         self.child.id()
     }
 
-    /// Waits until it answers these signals itself.
+    /// Waits until it handles these signals itself.
     pub fn catches(&self, signals: &[Signal]) {
         let wanted: u64 = signals.iter().map(|signal| 1 << (signal.as_raw() - 1)).sum();
         let start = Instant::now();
@@ -395,26 +393,26 @@ impl Gateway {
         }
     }
 
-    /// A line of what the kernel tells of it.
+    /// A value of its `/proc/PID/status`.
     pub fn proc_status(&self, name: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells it");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel reports it");
         line.trim().to_owned()
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.0.lock().expect("no reader panics").clone()
     }
 
-    /// Waits until it has logged more than so many lines; false if it does not in time.
-    pub fn logs_more_than(&self, lines: usize, patience: Duration) -> bool {
+    /// Waits until it has logged more lines than this. False if it does not in time.
+    pub fn logs_more_than(&self, lines: usize, timeout: Duration) -> bool {
         let log = self.log.0.lock().expect("no reader panics");
         let few = |log: &mut Vec<String>| log.len() <= lines;
-        !self.log.1.wait_timeout_while(log, patience, few).expect("no reader panics").1.timed_out()
+        !self.log.1.wait_timeout_while(log, timeout, few).expect("no reader panics").1.timed_out()
     }
 
-    /// Waits until it has logged a line with this text; all such lines.
+    /// Waits for a log line with this text. Returns all such lines.
     pub fn logged(&self, text: &str) -> Vec<String> {
         let log = self.log.0.lock().expect("no reader panics");
         let none = |log: &mut Vec<String>| !log.iter().any(|line| line.contains(text));
@@ -423,14 +421,14 @@ impl Gateway {
         log.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
-    /// Lets it open so many files more, and no others.
+    /// Limits it to this many more open files.
     pub fn allow_files(&self, more: usize) {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count();
         let limit = Rlimit { current: Some((open + more) as u64), ..getrlimit(Resource::Nofile) };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("it is our child");
     }
 
-    /// A path as this process sees it, which may have mounts of its own there.
+    /// A path as this process sees it: it may have its own mounts there.
     pub fn inside(&self, path: &Path) -> PathBuf {
         let path = path.strip_prefix("/").expect("the path is absolute");
         Path::new(&format!("/proc/{}/root", self.child.id())).join(path)
@@ -449,9 +447,9 @@ impl Gateway {
         kill_process(pid, signal).expect("it is our child");
     }
 
-    /// Waits for its end, and for all that it logged.
+    /// Waits for its end and its whole log.
     pub fn exit(&mut self) -> ExitStatus {
-        // The end of its log is the end of the process, and lets the reader go.
+        // The log ends with the process, and with it the reader.
         let ended = loop {
             if let Err(ended) = self.line() {
                 break ended;
@@ -483,7 +481,7 @@ pub fn connect(data: &Path) -> UnixStream {
     stream
 }
 
-/// A call of the admin API over it: the status code, and the document.
+/// A call of the admin API over it. Returns status code and document.
 pub fn over_socket(data: &Path, line: &str) -> (u16, Value) {
     let mut stream = connect(data);
     write!(stream, "{line} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is read");
@@ -495,8 +493,8 @@ pub fn over_socket(data: &Path, line: &str) -> (u16, Value) {
     (code, serde_json::from_str(body).unwrap_or_default())
 }
 
-/// Runs statements on a database that nobody else has open, which is made if it is missing; the first value of the
-/// last one's first row.
+/// Runs statements on a database that nobody else has open; creates it if missing. Returns the first value of the
+/// last statement's first row.
 pub fn database(path: &Path, statements: &'static str) -> String {
     use sqlx::{ConnectOptions, Connection, Row};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it runs");

@@ -1,4 +1,4 @@
-//! The service manager, played by the test itself: a socket on which the gateway tells how it is.
+//! A service manager played by the test: a notification socket (`NOTIFY_SOCKET`).
 
 use std::os::{
     linux::net::SocketAddrExt,
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::wire::LIMIT;
 
-/// The socket, and its place.
+/// The socket, and its address.
 pub struct Manager {
     socket: UnixDatagram,
     place: String,
@@ -25,7 +25,7 @@ impl Manager {
         Self::at(socket, place, dir)
     }
 
-    /// Listens where no file system is involved, as managers of containers may.
+    /// Listens on an abstract address, as container managers may.
     pub fn abstracted() -> Self {
         let dir = TempDir::new().expect("the temporary directory is writable");
         let name = dir.path().join("notify").to_str().expect("text").to_owned();
@@ -39,13 +39,13 @@ impl Manager {
         Self { socket, place, _dir: dir }
     }
 
-    /// What `NOTIFY_SOCKET` has to say.
+    /// The value of `NOTIFY_SOCKET`.
     pub fn place(&self) -> &str {
         &self.place
     }
 
     /// The lines of the next message.
-    pub fn hears(&self) -> Vec<String> {
+    pub fn next_message(&self) -> Vec<String> {
         let mut block = [0; 4096];
         let count = self.socket.recv(&mut block).expect("a message comes");
         let text = str::from_utf8(&block[..count]).expect("text");
@@ -54,17 +54,17 @@ impl Manager {
 
     /// Fails the test unless the next message has these lines; one that ends in `=` may have any value.
     pub fn expect(&self, lines: &[&str]) -> Vec<String> {
-        let heard = self.hears();
-        let same = |(heard, line): (&String, &&str)| {
-            heard == line || (line.ends_with('=') && heard.len() > line.len() && heard.starts_with(line))
+        let message = self.next_message();
+        let same = |(seen, line): (&String, &&str)| {
+            seen == line || (line.ends_with('=') && seen.len() > line.len() && seen.starts_with(line))
         };
-        let all = heard.len() == lines.len() && heard.iter().zip(lines).all(same);
-        assert!(all, "{heard:?} for {lines:?}");
-        heard
+        let all = message.len() == lines.len() && message.iter().zip(lines).all(same);
+        assert!(all, "{message:?} for {lines:?}");
+        message
     }
 
-    /// Fails the test if there is a message that was not heard.
-    pub fn heard_all(&self) {
+    /// Fails the test if there is another message.
+    pub fn expect_no_more(&self) {
         self.socket.set_nonblocking(true).expect("a socket can");
         let mut block = [0; 4096];
         let more = self.socket.recv(&mut block);

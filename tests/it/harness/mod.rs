@@ -1,7 +1,7 @@
-//! What the suites stand on: the real binary (`gateway`), the upstream that a test plays itself
-//! (`upstream`) or that answers by itself (`echo`), files that change (`site`), the service manager
-//! (`manager`), the API as a client calls it (`api`), exact connections (`wire`), a machine that fails (`namespace`), and the one way in which
-//! exchanges are checked (`exchange`).
+//! The harness of the suites: the real binary (`gateway`), an upstream that the test plays (`upstream`) or that
+//! answers by itself (`echo`), files that change (`site`), the service manager (`manager`), the API as a client
+//! calls it (`api`), exact connections (`wire`), a machine that fails (`namespace`), and the check of
+//! every exchange (`exchange`).
 
 mod api;
 mod echo;
@@ -16,7 +16,7 @@ mod world;
 
 pub use api::Api;
 pub use exchange::{Answer, Exchange, Fault, chunk};
-pub use gateway::{Gateway, Home, Said, binary, connect, database, over_socket, root};
+pub use gateway::{CommandOutput, Gateway, Home, binary, connect, database, over_socket, root};
 pub use manager::Manager;
 pub use site::{Site, answered, eventually, pause, save};
 pub use upstream::{Next, Upstream};

@@ -1,18 +1,16 @@
-//! A user and mount namespace for the binary: file systems that are small, read-only or gone, and limits of
-//! the kernel, with no effect on anything else. The test looks into that of a running gateway through
-//! `Gateway::inside` and `Gateway::sh`.
+//! A user and mount namespace for the binary: small, read-only or missing file systems, and kernel limits, without
+//! any effect outside. Tests look into a running gateway's namespace through `Gateway::inside` and `Gateway::sh`.
 
 use std::process::{Command, Stdio};
 
-/// How a namespace of one's own is set up. Each process that is started in it gets a new one.
+/// The setup of a namespace. Each process started in it gets a new one.
 pub struct Namespace {
     set_up: String,
 }
 
 impl Namespace {
-    /// A namespace that these lines of shell set up, as its root, in the environment of `home`'s commands:
-    /// `$TOLLGATE_DATA` and `$TOLLGATE_PROVIDERS` are there. None, with a word on stderr, where the machine
-    /// refuses.
+    /// A namespace that these lines of shell set up, as its root, in the environment of `home`'s commands
+    /// (`$TOLLGATE_DATA`, `$TOLLGATE_PROVIDERS`). None, with a line on stderr, if the machine does not allow it.
     pub(super) fn new(home: &Command, set_up: &str) -> Option<Self> {
         let namespace = Self { set_up: format!("set -e\n{set_up}\n") };
         let mut probe = namespace.around(home, "true");
@@ -26,8 +24,8 @@ impl Namespace {
         None
     }
 
-    /// A command that runs `program` inside, with `home`'s environment. The process stays the same one, so
-    /// signals and the process id are those of the program.
+    /// A command that runs `program` inside, with `home`'s environment. The process is replaced, not forked, so
+    /// signals and the process id are the program's.
     pub(super) fn around(&self, home: &Command, program: &str) -> Command {
         let script = format!("{}exec \"$0\" \"$@\"", self.set_up);
         let mut command = within(home, "unshare");
@@ -36,7 +34,7 @@ impl Namespace {
     }
 }
 
-/// A command that runs `program` in the namespace of a process that runs.
+/// A command that runs `program` in the namespace of a running process.
 pub(super) fn beside(home: &Command, process: u32, program: &str) -> Command {
     let mut command = within(home, "nsenter");
     command.args(["--target", &process.to_string(), "--user", "--mount", "--preserve-credentials", program]);

@@ -1,5 +1,5 @@
-//! A gateway whose provider files change while it runs. A provider here is told by the version that serves:
-//! its file's URL has it, and the upstream says where it was called.
+//! A gateway whose provider files change while it runs. A provider's version is part of its file's URL, so the
+//! upstream reports the version that serves.
 
 use std::{
     fs,
@@ -17,12 +17,12 @@ use super::{
     wire::{LIMIT, Wire},
 };
 
-/// Arguments of every `serve`: what is logged is about files alone.
+/// Arguments of every `serve`: the log is about files alone.
 const QUIET: [&str; 2] = ["--access-log", "false"];
 
 /// A running gateway, its files, and an upstream that answers by itself.
 pub struct Site {
-    /// Where requests end up.
+    /// The upstream of all requests.
     pub upstream: Echo,
     /// Its directories.
     pub home: Home,
@@ -39,7 +39,7 @@ impl Site {
         site
     }
 
-    /// The same, not running yet.
+    /// The same, not started yet.
     pub fn stopped(providers: &str) -> Self {
         let (upstream, home) = (Echo::start(), Home::new(&[]));
         let token = home.user("ada");
@@ -65,7 +65,7 @@ impl Site {
         self.gateway = Some(self.home.serve_in(namespace, &[&QUIET, args].concat()));
     }
 
-    /// Ends `serve` by a signal, and waits for its end.
+    /// Stops `serve` by a signal, and waits for its end.
     pub fn stop(&mut self, signal: Signal) {
         let mut gateway = self.gateway.take().expect("it runs");
         gateway.signal(signal);
@@ -86,7 +86,7 @@ impl Site {
         )
     }
 
-    /// Where a provider's file is.
+    /// The path of a provider's file.
     pub fn file(&self, name: &str) -> PathBuf {
         self.home.providers().join(format!("{name}.toml"))
     }
@@ -101,14 +101,14 @@ impl Site {
         format!("GET /{name}/{path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\n\r\n", self.token)
     }
 
-    /// The version of a provider that serves, or the code of the fault that answers for it.
+    /// The version of a provider that serves, or the code of the fault that it returns.
     pub fn seen(&self, client: &mut Wire, name: &str) -> String {
         client.send(self.request(name, "get"));
         answered(client, name)
     }
 
-    /// Waits until all is as expected: of each provider what is seen of it, and `~` if the status calls it stale,
-    /// as `a=2 b=1~ c=config_rejected`. Every change has to show in the log too.
+    /// Waits for these versions or faults, with `~` if the status reports the provider as stale:
+    /// `a=2 b=1~ c=config_rejected`. Every change must be in the log too.
     pub fn serves(&self, expected: &str) {
         let start = Instant::now();
         let mut client = Wire::connect(self.gateway().address);
@@ -144,17 +144,17 @@ impl Site {
         over_socket(&self.home.data(), "GET /admin/providers").1
     }
 
-    /// Looks at all files now; the status then.
+    /// Reloads all files now. Returns the status.
     pub fn reload(&self) -> Value {
         over_socket(&self.home.data(), "POST /admin/reload").1
     }
 
-    /// What it logged.
+    /// Its log.
     pub fn lines(&self) -> Vec<Value> {
         self.gateway().log().iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 
-    /// Waits for a log line that has all of these words, from a line on; which it is.
+    /// Waits for a log line with all of these words, from a line on. Returns its index.
     pub fn logs(&self, from: usize, words: &[&str]) -> usize {
         let start = Instant::now();
         loop {
@@ -169,7 +169,7 @@ impl Site {
     }
 }
 
-/// The version of a provider that answers a request, or the code of the fault that does.
+/// The version of a provider that answers a request, or the code of the fault.
 pub fn answered(client: &mut Wire, name: &str) -> String {
     let answer = client.answer().unwrap_or_else(|broken| panic!("{broken:?}; {client:?}"));
     if answer.head.status() == 200 {
@@ -181,14 +181,14 @@ pub fn answered(client: &mut Wire, name: &str) -> String {
     details.expect("a fault of the gateway has a code").to_owned()
 }
 
-/// Saves as editors do: whole under another name, then in place of the old file.
+/// Saves as editors do: a new file under another name replaces the old one.
 pub fn save(path: &Path, text: &str) {
     let draft = path.with_file_name(".draft");
     fs::write(&draft, text).expect("the directory is ours");
     fs::rename(draft, path).expect("the directory is ours");
 }
 
-/// Waits for something that no log tells.
+/// Waits for a condition that no log line reports.
 pub fn eventually(what: &str, is: impl Fn() -> bool) {
     let start = Instant::now();
     while !is() {
@@ -197,7 +197,7 @@ pub fn eventually(what: &str, is: impl Fn() -> bool) {
     }
 }
 
-/// Lets time pass, for what has a rate.
+/// Sleeps, for a test of a rate.
 pub fn pause(time: Duration) {
     std::thread::park_timeout(time);
 }

@@ -1,6 +1,6 @@
-//! The upstream, played by the test itself: it takes the next request where the gateway sends it, reads
-//! it, and writes whatever the test wants, when the test wants it. No thread, so nothing to wait for: what
-//! the test has not written, the gateway cannot have read.
+//! The upstream, played by the test itself: it accepts the next request, reads it, and writes the test's bytes at
+//! the test's time. There is no thread, so no race: the gateway cannot have read bytes that the test has not
+//! written.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -15,16 +15,16 @@ use tollgate::mock::Authority;
 
 use super::wire::{LIMIT, Message, Wire};
 
-/// A server that the test plays.
+/// A server played by the test.
 pub struct Upstream {
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     idle: Vec<Wire>,
-    /// How many connections were accepted.
+    /// The number of accepted connections.
     pub connections: usize,
 }
 
-/// What happens next at the gateway's two sides.
+/// The next event at the gateway's two sides.
 pub enum Next {
     /// A request begins to arrive on this connection.
     Request(Wire),
@@ -33,13 +33,13 @@ pub enum Next {
 }
 
 impl Upstream {
-    /// A plain one.
+    /// A server without TLS.
     pub fn plain() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         Self { listener, tls: None, idle: Vec::new(), connections: 0 }
     }
 
-    /// One that speaks TLS under whatever name is asked for.
+    /// A server with TLS, for any name.
     pub fn tls(authority: Arc<Authority>) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -50,7 +50,7 @@ impl Upstream {
         Self { tls: Some(Arc::new(config)), ..Self::plain() }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("a listener has an address")
     }
@@ -63,19 +63,19 @@ impl Upstream {
         }
     }
 
-    /// The next whole request, and the connection it came on.
+    /// The next whole request, and its connection.
     pub fn request(&mut self) -> (Message, Wire) {
         let mut wire = self.next();
         let request = wire.request().unwrap_or_else(|broken| panic!("{broken:?}; {wire:?}"));
         (request, wire)
     }
 
-    /// Whatever comes first: a request here, or something on the client's connection.
+    /// The next event: a request here, or something on the client's connection.
     pub fn next_or(&mut self, client: &Wire) -> Next {
         self.wait(&[client.as_fd()], true).unwrap_or_else(|| panic!("nothing happened within {LIMIT:?}"))
     }
 
-    /// The connection on which the next request arrives; none if one arrives at another upstream first.
+    /// The connection of the next request. None if one arrives at another upstream first.
     pub fn next_unless(&mut self, other: &Self) -> Option<Wire> {
         let others: Vec<_> =
             [other.listener.as_fd()].into_iter().chain(other.idle.iter().map(AsFd::as_fd)).collect();
@@ -118,7 +118,7 @@ impl Upstream {
         }
     }
 
-    /// Which is ready: 0 the others, 1 the listener, above it the unused connections. Connections go before
+    /// Index of a ready source: 0 the others, 1 the listener, above it the unused connections. Connections precede
     /// the others, so that nothing that reached the upstream is missed.
     fn poll(&self, others: &[BorrowedFd<'_>], left: Timespec) -> Option<usize> {
         let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
@@ -129,7 +129,7 @@ impl Upstream {
         Some(if ready > self.idle.len() { 0 } else { ready + 1 })
     }
 
-    /// The connection at a place that is ready; none if it was one that has ended.
+    /// The connection of a ready source. None if it has ended.
     fn take(&mut self, place: usize) -> Option<Wire> {
         if place > 0 {
             let wire = self.idle.remove(place - 1);

@@ -1,6 +1,6 @@
-//! `Wire`: one end of a connection, exact in both directions. It writes the bytes that it is given and
-//! reads HTTP/1.1 as strictly as RFC 9112 allows: whatever two parsers could read differently is
-//! `Malformed` here. Every read and write has a deadline; reaching it fails the test.
+//! `Wire`: one end of a connection, exact in both directions. It writes the given bytes unchanged and reads HTTP/1.1
+//! as strictly as RFC 9112 allows: anything that two parsers could read differently is `Malformed`. Every read
+//! and write has a deadline; reaching it fails the test.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use std::{
 use rustls::{ServerConnection, StreamOwned};
 use socket2::SockRef;
 
-/// How long anything may take before the test fails.
+/// The deadline of every read and write.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Header lines in order: lower-case name, value as Latin-1.
@@ -28,7 +28,7 @@ pub struct Head {
     pub lines: Lines,
 }
 
-/// How the end of a body is told.
+/// The framing of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// There is no body.
@@ -46,7 +46,7 @@ pub enum Framing {
 pub struct Message {
     /// Its head.
     pub head: Head,
-    /// How its body was framed.
+    /// The framing of its body.
     pub framing: Framing,
     /// The body without framing.
     pub body: Vec<u8>,
@@ -54,18 +54,18 @@ pub struct Message {
     pub trailers: Lines,
 }
 
-/// Why a message could not be read whole.
+/// The reason why a message could not be read whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broken {
     /// The connection ended before the first byte.
     Closed,
     /// The connection ended in the middle.
     Cut,
-    /// What came is not strict HTTP.
+    /// It is not strict HTTP.
     Malformed(String),
 }
 
-/// What `Wire` reads.
+/// Anything that `Wire` reads from.
 pub type Reading<T> = Result<T, Broken>;
 
 enum Stream {
@@ -85,20 +85,20 @@ impl Wire {
         Self::plain(TcpStream::connect_timeout(&address, LIMIT).expect("the gateway accepts connections"))
     }
 
-    /// Speaks plainly on an open connection.
+    /// Uses an open connection without TLS.
     pub fn plain(socket: TcpStream) -> Self {
         limit(&socket);
         Self { stream: Stream::Plain(socket), buffer: Vec::new() }
     }
 
-    /// Speaks TLS, as a server, on an open connection. The handshake happens at the first read.
+    /// Uses an open connection with TLS, as a server. The handshake happens at the first read.
     pub fn tls(socket: TcpStream, connection: ServerConnection) -> Self {
         limit(&socket);
         let stream = Stream::Tls(Box::new(StreamOwned::new(connection, socket)));
         Self { stream, buffer: Vec::new() }
     }
 
-    /// The socket below.
+    /// The underlying socket.
     pub fn socket(&self) -> &TcpStream {
         match &self.stream {
             Stream::Plain(socket) => socket,
@@ -119,10 +119,10 @@ impl Wire {
         }
     }
 
-    /// Writes until the other side takes nothing for `patience`, and at most `most` bytes; how many it took.
-    pub fn push(&mut self, most: usize, patience: Duration) -> usize {
+    /// Writes until the other side takes nothing for `timeout`, at most `most` bytes. Returns the number taken.
+    pub fn push(&mut self, most: usize, timeout: Duration) -> usize {
         let block = vec![b'x'; 64 * 1024];
-        self.socket().set_write_timeout(Some(patience)).expect("a socket takes a timeout");
+        self.socket().set_write_timeout(Some(timeout)).expect("a socket takes a timeout");
         let mut taken = 0;
         while taken < most {
             let wanted = block.len().min(most - taken);
@@ -136,12 +136,12 @@ impl Wire {
         taken
     }
 
-    /// Another hold on the same plain connection, to send from another thread.
+    /// Another handle of the same plain connection, to send from another thread.
     pub fn twin(&self) -> Self {
         Self::plain(self.socket().try_clone().expect("a socket can be held twice"))
     }
 
-    /// Reads up to `most` bytes and forgets them; how many came before the end.
+    /// Reads and discards up to `most` bytes. Returns the number read before the end.
     pub fn skip(&mut self, most: usize) -> usize {
         let mut count = 0;
         loop {
@@ -154,7 +154,7 @@ impl Wire {
         }
     }
 
-    /// Whether nothing comes for a while, neither bytes nor the end.
+    /// True if nothing arrives for a while, neither bytes nor the end.
     pub fn is_quiet_for(&self, time: Duration) -> bool {
         let mut byte = [0];
         self.socket().set_read_timeout(Some(time)).expect("a socket takes a timeout");
@@ -173,8 +173,8 @@ impl Wire {
         self.socket().shutdown(Shutdown::Write).expect("the connection is open");
     }
 
-    /// Whether the other side has ended the connection; the test fails if it sends anything, or neither
-    /// ends nor sends. How long that took.
+    /// Waits for the other side to close. Fails the test if it sends anything, or does neither. Returns the time
+    /// taken.
     pub fn ends(&mut self) -> Duration {
         let start = Instant::now();
         let more = self.fill();
@@ -188,7 +188,7 @@ impl Wire {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Bytes that were read from the connection, but not yet as part of a message.
+    /// Bytes that were read but belong to no message yet.
     pub fn left_over(&self) -> &[u8] {
         &self.buffer
     }
@@ -217,14 +217,14 @@ impl Wire {
         parse_head(&head[..end])
     }
 
-    /// The next request, whole.
+    /// The next whole request.
     pub fn request(&mut self) -> Reading<Message> {
         let head = self.head()?;
         let framing = head.request_framing()?;
         self.whole(head, framing)
     }
 
-    /// The next answer, whole; an interim one counts.
+    /// The next whole answer; an interim one counts.
     pub fn answer(&mut self) -> Reading<Message> {
         let head = self.head()?;
         let framing = head.answer_framing()?;
@@ -255,7 +255,7 @@ impl Wire {
         }
     }
 
-    /// The next chunk; none after the last. Trailers follow that one.
+    /// The next chunk. None after the last, which trailers follow.
     pub fn chunk(&mut self) -> Reading<Option<Vec<u8>>> {
         let line = self.line()?;
         let digits = !line.is_empty() && line.len() <= 16 && line.bytes().all(|b| b.is_ascii_hexdigit());
@@ -271,7 +271,7 @@ impl Wire {
         Ok(Some(data))
     }
 
-    /// What follows the last chunk.
+    /// The trailers after the last chunk.
     pub fn trailers(&mut self) -> Reading<Lines> {
         let mut lines = Vec::new();
         loop {
@@ -295,7 +295,7 @@ impl Wire {
         }
     }
 
-    /// Reads what is there, waiting for the first byte. False at the end of the connection.
+    /// Reads the available bytes, and waits for the first. False at the end of the connection.
     fn fill(&mut self) -> bool {
         let mut block = vec![0; 64 * 1024];
         let read = match &mut self.stream {
@@ -309,7 +309,7 @@ impl Wire {
             }
             Err(error) if is_timeout(&error) => panic!("nothing came within {LIMIT:?}; {self:?}"),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.fill(),
-            // A reset, or TLS without its goodbye: an end as well.
+            // A reset, or TLS without `close_notify`, is an end as well.
             Err(_) => false,
         }
     }
@@ -329,7 +329,7 @@ impl AsFd for Wire {
 }
 
 impl Head {
-    /// The only value of a header; none if it is absent or doubled.
+    /// The only value of a header. None if it is absent or repeated.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.lines.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value);
         values.next().filter(|_| values.next().is_none())
@@ -371,7 +371,7 @@ impl Head {
         self.framing()
     }
 
-    /// How the body of an answer ends.
+    /// The framing of an answer's body.
     pub fn answer_framing(&self) -> Reading<Framing> {
         let framing = self.framing()?;
         match self.status() {

@@ -1,5 +1,5 @@
-//! A world to run exchanges in: an upstream, a provider `t` that leads there, a gateway, and a user with a
-//! token and a key. All exchanges go through `World::exchange` or `World::fault`.
+//! The setting of an exchange: an upstream, a provider `t` for it, a gateway, and a user with a token and a key.
+//! All exchanges go through `World::exchange` or `World::fault`.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::{
     wire::{Message, Wire},
 };
 
-/// The key that the user has stored.
+/// The user's stored key.
 pub const KEY: &str = "sk-upstream-0123456789";
 
-/// The provider `t`, less `base_url`, which each world fills in.
+/// The provider `t` without `base_url`, which each world adds.
 pub const PROVIDER: &str = r#"
 title = "Test"
 path_prefix = "/t"
@@ -35,14 +35,14 @@ method = "POST"
 path = "/post"
 "#;
 
-/// A provider file that leads to `base_url`.
+/// A provider file with this `base_url`.
 pub fn provider(base_url: &str, more: &str) -> String {
     format!("base_url = \"{base_url}\"\n{PROVIDER}\n{more}")
 }
 
 /// Everything that an exchange needs.
 pub struct World {
-    /// Where requests end up.
+    /// The upstream of all requests.
     pub upstream: Upstream,
     /// The binary under test.
     pub gateway: Gateway,
@@ -50,14 +50,14 @@ pub struct World {
     pub home: Home,
     /// The user's token.
     pub token: String,
-    /// What the upstream is to see as `Host`.
+    /// The upstream's expected `Host`.
     pub host: String,
     /// `Access-Control-Allow-Headers`.
     pub cors: String,
 }
 
 impl World {
-    /// With the provider `t` as it is.
+    /// With the provider `t` unchanged.
     pub fn new() -> Self {
         Self::with("", &[])
     }
@@ -79,8 +79,7 @@ impl World {
         Self { upstream, gateway, home, token, host, cors }
     }
 
-    /// With the shipped files as they are, all of whose hosts are this one upstream, and these environment
-    /// variables.
+    /// With the shipped files, whose hosts all resolve to this one upstream, and environment variables.
     pub fn shipped(env: &[(&str, &str)]) -> Self {
         Self::tls(Home::shipped(), env)
     }
@@ -104,20 +103,20 @@ impl World {
         Wire::connect(self.gateway.address)
     }
 
-    /// Adds what every call of a known caller has: the caller's token goes, the stored key comes.
+    /// Adds the headers of every known caller: the caller's token is removed, the stored key is added.
     pub fn known(&self, exchange: Exchange) -> Exchange {
         let exchange = exchange.removed("Authorization", &format!("Bearer {}", self.token));
         exchange.added("Authorization", &format!("Bearer {KEY}"))
     }
 
-    /// One exchange of a known caller on a connection of its own.
+    /// An exchange of a known caller on its own connection.
     pub fn exchange(&mut self, exchange: Exchange) {
         let exchange = self.known(exchange);
         let mut client = self.client();
         self.exchange_on(&mut client, &exchange);
     }
 
-    /// One exchange, as it is, on an open connection.
+    /// An exchange, unchanged, on an open connection.
     pub fn exchange_on(&mut self, client: &mut Wire, exchange: &Exchange) {
         client.send(exchange.bytes());
         self.serve(exchange);
@@ -134,7 +133,7 @@ impl World {
         }
     }
 
-    /// The client's last part of an exchange.
+    /// The client's part of an exchange after its request.
     pub fn receive(&self, client: &mut Wire, exchange: &Exchange) -> Message {
         let answer = client.answer().unwrap_or_else(|broken| panic!("{broken:?}; {client:?}"));
         exchange.answer.check(&self.cors, &answer);
@@ -142,8 +141,7 @@ impl World {
         answer
     }
 
-    /// A request that the gateway answers itself, without the upstream. Below a reserved prefix there is no
-    /// CORS.
+    /// A request that the gateway answers itself, without the upstream. There is no CORS below reserved prefixes.
     pub fn fault(&mut self, request: impl AsRef<[u8]>, fault: Fault<'_>) {
         let mut client = self.client();
         client.send(&request);
@@ -152,7 +150,7 @@ impl World {
         self.upstream.saw_nothing();
     }
 
-    /// Holds an answer against a fault of the gateway.
+    /// Checks that an answer is this fault.
     pub fn check_fault(&self, request: impl AsRef<[u8]>, fault: Fault<'_>, answer: &Message) {
         let target = request.as_ref().split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         let reserved = matches!(target.split(|byte| b"/?".contains(byte)).nth(1), Some(b"admin" | b"auth"));
