@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the first inputs: all shipped files, and heads and patterns that lead somewhere.
+# Creates the first inputs: all shipped files, and heads and patterns that match.
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p corpus/explain corpus/files corpus/fmt corpus/head corpus/table

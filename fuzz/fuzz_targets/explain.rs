@@ -1,6 +1,6 @@
-//! Any request to any provider file, explained: there is always an answer, it can be shown, and no secret is in it.
+//! Explains any request to any provider file: there is always an answer, it can be displayed, and it has no secret.
 //!
-//! The input is text: `METHOD TARGET`, a header a line, an empty line, then a provider file.
+//! The input is text: `METHOD TARGET`, a header per line, an empty line, then a provider file.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Request};
 use libfuzzer_sys::fuzz_target;
 use tollgate::{bind, compile::{self, Var}, explain::{Action, Caller, Held, Scene, explain}, files, pipeline::{self, Loaded}, name::FileName, secret::Secret, settings::Source, syntax, table::Table};
 
-/// What no input holds by chance.
+/// A value that no input contains by chance.
 const SECRET: &str = "tgXsecretXofXsomebody";
 const FILE: &str = "fuzzed.toml";
 

@@ -1,6 +1,5 @@
-//! Any text as a provider file, and as a preset, a gateway and an api of the same name, beside the shipped
-//! files. Nothing panics; each finding stands within its file; what is found can be shown; the same text
-//! gives the same findings again.
+//! Any text as a provider file, and as a preset, a gateway and an api of the same name, beside the shipped files.
+//! Nothing panics; each finding is within its file and can be displayed; the same text gives the same findings again.
 
 #![no_main]
 
@@ -9,11 +8,11 @@ use std::sync::{Arc, LazyLock, Mutex};
 use libfuzzer_sys::fuzz_target;
 use tollgate::{bind, compile, diag::{Location, Diagnostic}, filetest, files, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
 
-/// Few of the shipped providers are enough to clash with.
+/// Enough shipped providers to conflict with.
 const NEIGHBOURS: usize = 1;
-/// Every so many lengths of text are taken twice.
+/// Texts whose length is a multiple of this are compiled twice.
 const AGAIN: usize = 8;
-/// Showing findings costs more than making them.
+/// The number of findings displayed: displaying them costs more than finding them.
 const SHOWN: usize = 8;
 const NAME: &str = "fuzzed";
 
@@ -45,7 +44,7 @@ fn put(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     found
 }
 
-/// All findings, from the form to the vars.
+/// All findings, from syntax to vars.
 fn all(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     let mut found = put(loaded, text);
     let compiled = compile::compile(&loaded.files);
@@ -81,6 +80,6 @@ fuzz_target!(|data: &[u8]| {
     let some = &found[..found.len().min(SHOWN)];
     assert_eq!(some.is_empty(), loaded.sources.render(some, true).is_empty());
     if text.len().is_multiple_of(AGAIN) {
-        assert_eq!(found, all(&mut loaded, text), "the second time other things are found");
+        assert_eq!(found, all(&mut loaded, text), "the second run has other findings");
     }
 });

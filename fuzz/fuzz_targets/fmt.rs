@@ -1,5 +1,5 @@
-//! Any text as a provider file, gateway and api, laid out: nothing panics; what is TOML stays the same document,
-//! with the same comments; the second time nothing changes.
+//! Formats any text as a provider file, gateway and api: nothing panics; valid TOML stays the same document with the
+//! same comments; a second run changes nothing.
 
 #![no_main]
 

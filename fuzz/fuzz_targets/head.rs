@@ -1,7 +1,7 @@
-//! Any request head through token, find, choose and both rewrites, and what holds of the outcome whatever the
-//! files and the client say.
+//! Any request head through token, find, choose and both rewrites: invariants of the outcome, whatever the files and
+//! the client declare.
 //!
-//! The input is text: a digit for where the caller's token stands, `METHOD TARGET`, then a header a line.
+//! The input is text: a digit for the location of the caller's token, `METHOD TARGET`, then a header per line.
 
 #![no_main]
 
@@ -11,10 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, requ
 use libfuzzer_sys::fuzz_target;
 use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, decide::{self, Candidate}, files, name::FileName, rewrite::{self, Answered, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
 
-/// What no input holds by chance.
+/// A value that no input contains by chance.
 const TOKEN: &str = "tgXtokenXofXtheXcaller";
 
-/// Captures in paths, headers and queries; rest captures; an egress that wraps the URL; token locations of its own.
+/// Captures in paths, headers and queries; rest captures; an egress that wraps the URL; further token locations.
 const OWN: &[(&str, &str)] = &[
     (
         "captures",
@@ -93,7 +93,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     assert!(compiled.diagnostics.is_empty(), "{:?}", compiled.diagnostics);
     let own = ["captures", "wrapped"];
     let bound = compiled.providers.iter().filter_map(|provider| {
-        // The shipped ones are bound without vars: direct, where they have to have none.
+        // The shipped files are bound without vars: direct, where a gateway would need them.
         let value = own.contains(&provider.name.as_str()).then(|| "https://egress.example".to_owned());
         let (bound, found) = bind::bind(provider, |_, _, _| value.clone());
         assert!(value.is_none() || found.is_empty(), "{found:?}");
@@ -102,7 +102,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(bound.collect(), Vec::new(), &[])
 });
 
-/// The head, and the text in which it stands; none if hyper would not hand it on.
+/// The head and its text. None if hyper would reject it.
 fn head(text: &str) -> Option<Parts> {
     let (first, rest) = text.split_at_checked(1)?;
     let mut lines = rest.lines();
@@ -129,7 +129,7 @@ fn head(text: &str) -> Option<Parts> {
     parts.uri.path().starts_with('/').then_some(parts)
 }
 
-/// The names in `Connection`, and what belongs to a hop anyhow.
+/// The names in `Connection`, and the fixed hop-by-hop headers.
 fn hop_by_hop(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let nominated = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
@@ -143,10 +143,10 @@ fn check_request(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     let owned: Vec<&HeaderName> = hit.provider.claimed.iter().collect();
     for name in hop_by_hop(&head.headers) {
         let set_by_us = name == "host" || owned.iter().any(|own| own.as_str() == name) || name == "accept";
-        assert!(set_by_us || !out.headers.contains_key(name.as_str()), "{name} goes up");
+        assert!(set_by_us || !out.headers.contains_key(name.as_str()), "{name} is sent upstream");
     }
     for name in ["content-length", "trailer", "expect", "cookie", "http2-settings", "x-api-key"] {
-        assert!(!out.headers.contains_key(name), "{name} goes up");
+        assert!(!out.headers.contains_key(name), "{name} is sent upstream");
     }
     let trailers = rewrite::takes_trailers(&head.headers);
     assert_eq!(values(header::TE), if trailers { vec!["trailers"] } else { vec![] });
@@ -154,32 +154,32 @@ fn check_request(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     for name in out.headers.keys().filter(|name| safety::request(name.as_str()) == safety::HeaderClass::Passable) {
         let globs = hit.provider.headers.pass.iter().chain(&hit.endpoint().headers.pass);
         let passed = globs.into_iter().any(|glob| glob.matches(name.as_str()));
-        assert!(passed || owned.contains(&name), "{name} goes up");
+        assert!(passed || owned.contains(&name), "{name} is sent upstream");
     }
     assert_eq!(values(header::HOST), [&out.origin.authority()]);
     for (name, value) in &out.headers {
         let bytes = value.as_bytes();
         assert!(
             !bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()),
-            "the token goes up in {name}"
+            "the token is sent upstream in {name}"
         );
         assert!(
             !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
-            "{name} holds a control character"
+            "{name} contains a control character"
         );
     }
     check_target(hit, head, out);
 }
 
 fn check_target(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
-    assert!(!out.target.contains(TOKEN), "the token goes up in {}", out.target);
+    assert!(!out.target.contains(TOKEN), "the token is sent upstream in {}", out.target);
     assert!(!out.target.bytes().any(|byte| byte <= b' ' || byte == 0x7f), "{:?}", out.target);
     assert!(out.target.starts_with('/'));
     let (provider, endpoint) = (&hit.provider, hit.endpoint());
     if let Some(egress) = &provider.egress {
         assert_eq!(*out.origin, egress.origin);
         assert!(out.target.starts_with(egress.target.leading_text()));
-        // The wrapped URL is one value: nothing in it ends it.
+        // The wrapped URL is one value: no character in it ends it.
         assert_eq!(out.target.matches(['&', '=', '?', '#']).count(), 4, "{}", out.target);
         return;
     }
@@ -193,7 +193,7 @@ fn check_target(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     });
     assert_eq!(path.matches('/').count(), slashes.sum::<usize>(), "{} from {client}", out.target);
     assert!(table::is_canonical(path), "{path} from {client}");
-    // A capture without a rest is within a segment.
+    // A capture that is not a rest stays within a segment.
     if !endpoint.paths.iter().any(|path| path.text.contains("...}")) {
         let own = endpoint.target.parts().iter().filter_map(|part| match part {
             Part::Text(text) => Some(text.matches('/').count()),

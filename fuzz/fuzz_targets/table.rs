@@ -1,7 +1,7 @@
-//! Patterns and paths: the tree finds what a scan of all patterns finds, with the same captures, and sees
-//! every clash that comparing each with each sees.
+//! Patterns and paths: the tree finds the same match and captures as a scan of all patterns, and the same conflicts
+//! as a comparison of all pairs.
 //!
-//! The input is lines. `PATTERN` adds a pattern, `=PATH` looks one up, each after a digit for the method.
+//! The input is lines: `PATTERN` adds a pattern, `=PATH` looks one up, each after a digit for the method.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ struct Known {
     pattern: Pattern,
 }
 
-/// The captures of a pattern's text in a path, if it matches: by the book, segment by segment.
+/// The captures of a pattern's text in a path, if it matches: the specification, segment by segment.
 fn matches<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
     let segments: Vec<&str> = pattern[1..].split('/').collect();
     let mut rest = path.strip_prefix('/')?;
@@ -53,7 +53,7 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
     None
 }
 
-/// What a capture takes: not nothing, no dot segment in any spelling, no torn percent escape.
+/// Valid captures: not empty, no dot segment in any spelling, no incomplete percent escape.
 fn is_value(text: &str) -> bool {
     let plain = text.to_ascii_lowercase().replace("%2e", ".").replace("%3b", ";");
     let torn = text.ends_with('%') || text.bytes().nth_back(1) == Some(b'%');
