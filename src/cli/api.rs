@@ -73,10 +73,10 @@ pub(super) async fn call(
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
     let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-    let served = control::call(&context.settings.data, method.clone(), path, body.clone()).await;
-    let (status, text, files_note) = match served {
-        Err(CallError::NotRunning { .. }) => here(context, method, path, body).await?,
-        served => served.map(|(status, text)| (status, text, String::new()))?,
+    let called = control::call(&context.settings.data, method.clone(), path, body.clone()).await;
+    let (status, text, files_note) = match called {
+        Err(CallError::NotRunning { .. }) => handle_locally(context, method, path, body).await?,
+        called => called.map(|(status, text)| (status, text, String::new()))?,
     };
     let answer: Value = serde_json::from_slice(&text).context("the answer is no JSON")?;
     if status.is_success() {
@@ -86,7 +86,7 @@ pub(super) async fn call(
 }
 
 /// Handles a call without a server. Returns also a note about the provider files if the response depends on them.
-async fn here(
+async fn handle_locally(
     context: &Context<'_>,
     method: Method,
     path: &str,

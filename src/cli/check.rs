@@ -36,8 +36,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     name: Option<PathBuf>,
     /// Output format: text for people, one JSON document, GitHub workflow commands, or SARIF 2.1.0
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
+    format: CheckFormat,
     /// Treat warnings as errors
     #[arg(long)]
     deny_warnings: bool,
@@ -48,7 +48,7 @@ pub struct Args {
 
 /// How findings are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum CheckFormat {
     Human,
     Json,
     Github,
@@ -101,11 +101,11 @@ struct Checked {
 
 /// Checks, and prints what was found as the format says.
 pub fn run(args: &Args, places: &Places) -> ExitCode {
-    let told = match args.explain {
+    let result = match args.explain {
         Some(explained) => explain(explained).map(|()| true).map_err(Failure::Io),
         None => check(args, places),
     };
-    let (code, error) = match told {
+    let (code, error) = match result {
         Ok(true) => return ExitCode::SUCCESS,
         Ok(false) => return ExitCode::FAILURE,
         Err(Failure::Usage(error)) => (USAGE, error),
@@ -132,7 +132,7 @@ fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
     let targets = targets(&args.paths, args.name.as_deref(), &settings.providers)?;
     let one = |target| checked(target, &settings.lints, args.deny_warnings);
     let all = targets.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
-    tell(&all, args.format).map_err(Failure::Io)?;
+    print_all(&all, args.format).map_err(Failure::Io)?;
     Ok(all.iter().all(|one| one.good))
 }
 
@@ -171,10 +171,10 @@ fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Check
 
 /// Leaves so many findings of each file as somebody may want to read.
 fn cut(found: &mut Vec<Diagnostic>) -> BTreeSet<Arc<str>> {
-    let mut told = BTreeMap::<Arc<str>, usize>::new();
+    let mut counts = BTreeMap::<Arc<str>, usize>::new();
     let mut cut = BTreeSet::new();
     found.retain(|one| {
-        let number = told.entry(one.at.file.clone()).or_default();
+        let number = counts.entry(one.at.file.clone()).or_default();
         *number += 1;
         let keep = *number <= MAX_FINDINGS;
         if !keep {
@@ -226,23 +226,25 @@ impl Checked {
 
 /// A person gets findings on standard error and the summary on standard output; what a program reads is all of standard
 /// output.
-fn tell(all: &[Checked], format: Format) -> anyhow::Result<()> {
+fn print_all(all: &[Checked], format: CheckFormat) -> anyhow::Result<()> {
     let files = || all.iter().flat_map(Checked::files).collect::<BTreeSet<_>>();
     let findings: Vec<_> = match format {
-        Format::Human => Vec::new(),
-        Format::Json | Format::Github | Format::Sarif => all.iter().flat_map(Checked::findings).collect(),
+        CheckFormat::Human => Vec::new(),
+        CheckFormat::Json | CheckFormat::Github | CheckFormat::Sarif => {
+            all.iter().flat_map(Checked::findings).collect()
+        }
     };
     let text = match format {
-        Format::Human => {
+        CheckFormat::Human => {
             all.iter().try_for_each(Checked::show)?;
             all.iter().map(|one| one.summary() + "\n").collect()
         }
-        Format::Json => {
+        CheckFormat::Json => {
             let cut = all.iter().flat_map(|one| &one.cut).map(|file| &**file).collect();
             formats::json(&files(), &findings, &cut)
         }
-        Format::Github => formats::github(&findings),
-        Format::Sarif => formats::sarif(&findings),
+        CheckFormat::Github => formats::github(&findings),
+        CheckFormat::Sarif => formats::sarif(&findings),
     };
     io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
@@ -272,7 +274,7 @@ pub(super) fn built_in_note() -> String {
 }
 
 /// Says so on stderr, where the data directory is one that a server had: that one may have other files.
-pub(super) fn tell_of_built_in(settings: &Settings) -> anyhow::Result<()> {
+pub(super) fn note_built_in_files(settings: &Settings) -> anyhow::Result<()> {
     if settings.providers == Source::Embedded && !has_no_store(&settings.data) {
         writeln!(std::io::stderr(), "note: {}", built_in_note()).context("failed to print")?;
     }
@@ -280,7 +282,7 @@ pub(super) fn tell_of_built_in(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// What another command is given as this one is: directories, and the files in them that are meant.
-pub(super) fn places(
+pub(super) fn selected_files(
     paths: &[PathBuf],
     default: &Source,
 ) -> anyhow::Result<Vec<(Source, Option<BTreeSet<String>>)>> {

@@ -165,6 +165,11 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     text
 }
 
+/// Appends a line to a text.
+pub(super) fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string takes all that is written to it");
+}
+
 /// The settings of a test: all below one directory, with the provider `demo` and two sections.
 #[cfg(test)]
 pub(super) fn settings(dir: &std::path::Path) -> Settings {

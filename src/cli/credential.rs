@@ -25,7 +25,7 @@ enum CredentialCommand {
     #[command(allow_missing_positional = true)]
     Set {
         #[command(flatten)]
-        whose: Whose,
+        owner: CredentialOwner,
         /// Its section and field, such as `providers.example.apiKey`
         #[arg(value_name = "SECTION.FIELD")]
         place: String,
@@ -33,28 +33,28 @@ enum CredentialCommand {
     /// List credentials, masked
     List {
         #[command(flatten)]
-        whose: Whose,
+        owner: CredentialOwner,
     },
     /// Confirm that credentials may go to the hosts that the provider files name now
     Confirm {
         #[command(flatten)]
-        whose: Whose,
+        owner: CredentialOwner,
     },
     /// Remove a credential
     #[command(allow_missing_positional = true)]
     Remove {
         #[command(flatten)]
-        whose: Whose,
+        owner: CredentialOwner,
         /// Its section and field, as `credential list` shows them
         #[arg(value_name = "SECTION.FIELD")]
         place: String,
     },
 }
 
-/// Whose credentials.
+/// The owner of the credentials: a user, a group or everybody.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct Whose {
+struct CredentialOwner {
     /// The user's id or name
     user: Option<String>,
     /// The shared credentials of a group
@@ -68,43 +68,47 @@ struct Whose {
 /// Runs the command.
 pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        CredentialCommand::Set { whose, place } => set(&whose, &place, read_secret, context).await?,
-        CredentialCommand::List { whose } => list(&whose, context).await?,
-        CredentialCommand::Confirm { whose } => confirm(&whose, context).await?,
-        CredentialCommand::Remove { whose, place } => remove(&whose, &place, context).await?,
+        CredentialCommand::Set { owner, place } => set(&owner, &place, read_secret, context).await?,
+        CredentialCommand::List { owner } => list(&owner, context).await?,
+        CredentialCommand::Confirm { owner } => confirm(&owner, context).await?,
+        CredentialCommand::Remove { owner, place } => remove(&owner, &place, context).await?,
     };
     report.print()
 }
 
 /// Somebody's credentials in the API.
-struct Keeper {
+struct CredentialsResource {
     /// Where they are.
     path: String,
-    /// Whose they are, for a person.
+    /// The owner, for messages.
     shown: String,
     /// The same, as an argument of this command.
     argument: String,
 }
 
-impl Whose {
-    async fn find(&self, context: &Context<'_>) -> anyhow::Result<Keeper> {
+impl CredentialOwner {
+    async fn resource(&self, context: &Context<'_>) -> anyhow::Result<CredentialsResource> {
         if self.everybody {
             let (path, shown) = ("/admin/credentials/everybody".to_owned(), "everybody".to_owned());
-            return Ok(Keeper { path, shown, argument: "--everybody".to_owned() });
+            return Ok(CredentialsResource { path, shown, argument: "--everybody".to_owned() });
         }
         if let Some(group) = &self.group {
             ensure!(GroupName::new(group).is_some(), GroupName::RULE);
             let (path, shown) =
                 (format!("/admin/credentials/groups/{group}"), format!("the group `{group}`"));
-            return Ok(Keeper { path, shown, argument: format!("--group {group}") });
+            return Ok(CredentialsResource { path, shown, argument: format!("--group {group}") });
         }
         let user = find_user(&context.store().await?, self.user.as_deref().unwrap_or_default()).await?;
         let path = format!("/admin/users/{}/creds", user.id);
-        Ok(Keeper { path, shown: format!("`{}` ({})", user.name, user.id), argument: user.id.to_string() })
+        Ok(CredentialsResource {
+            path,
+            shown: format!("`{}` ({})", user.name, user.id),
+            argument: user.id.to_string(),
+        })
     }
 }
 
-impl Keeper {
+impl CredentialsResource {
     /// What is stored, masked: by place.
     async fn stored(&self, context: &Context<'_>) -> anyhow::Result<Vec<[String; 2]>> {
         let document = api::call(context, Method::GET, &self.path, None).await?;
@@ -141,21 +145,21 @@ impl Keeper {
 }
 
 async fn set(
-    whose: &Whose,
+    owner: &CredentialOwner,
     place: &str,
     read: impl Fn(&str) -> anyhow::Result<Secret>,
     context: &Context<'_>,
 ) -> anyhow::Result<Report> {
     check_place(place)?;
-    let keeper = whose.find(context).await?;
+    let resource = owner.resource(context).await?;
     // All that can fail without the value fails before somebody is asked for it.
-    keeper.stored(context).await?;
+    resource.stored(context).await?;
     let text = read(place)?;
     let value = value(text.expose());
-    let stored = keeper.merge(place, value, context).await;
-    let stored = stored.map_err(|error| keeper.refusal(place, error));
+    let stored = resource.merge(place, value, context).await;
+    let stored = stored.map_err(|error| resource.refusal(place, error));
     stored.with_context(|| format!("failed to store `{place}`"))?;
-    Ok(Report::note(format!("stored `{place}` for {}\n", keeper.shown)))
+    Ok(Report::note(format!("stored `{place}` for {}\n", resource.shown)))
 }
 
 /// A login is given as JSON. One line break at the end of what is typed or piped in does not count.
@@ -167,12 +171,12 @@ fn value(text: &str) -> Value {
     }
 }
 
-async fn list(whose: &Whose, context: &Context<'_>) -> anyhow::Result<Report> {
-    let keeper = whose.find(context).await?;
-    let rows = keeper.stored(context).await?;
+async fn list(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<Report> {
+    let resource = owner.resource(context).await?;
+    let rows = resource.stored(context).await?;
     if rows.is_empty() {
-        let advice = format!("`tollgate credential set {} SECTION.FIELD` stores one", keeper.argument);
-        return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", keeper.shown)));
+        let advice = format!("`tollgate credential set {} SECTION.FIELD` stores one", resource.argument);
+        return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", resource.shown)));
     }
     Ok(Report { out: table(["CREDENTIAL", "VALUE"], &rows), note: String::new() })
 }
@@ -195,19 +199,19 @@ fn flatten(section: &str, object: &Map<String, Value>, rows: &mut Vec<[String; 2
     }
 }
 
-async fn confirm(whose: &Whose, context: &Context<'_>) -> anyhow::Result<Report> {
-    let keeper = whose.find(context).await?;
-    let path = format!("{}/confirm", keeper.path);
+async fn confirm(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<Report> {
+    let resource = owner.resource(context).await?;
+    let path = format!("{}/confirm", resource.path);
     let done = api::call(context, Method::POST, &path, None).await?;
-    let moved: Vec<String> = done["confirmed"].as_object().into_iter().flatten().map(told).collect();
+    let moved: Vec<String> = done["confirmed"].as_object().into_iter().flatten().map(confirmation).collect();
     if moved.is_empty() {
-        return Ok(Report::note(format!("nothing that {} keeps has moved\n", keeper.shown)));
+        return Ok(Report::note(format!("nothing that {} keeps has moved\n", resource.shown)));
     }
     Ok(Report::note(format!("{}\n", moved.join("\n"))))
 }
 
 /// What was confirmed of a place.
-fn told((place, moved): (&String, &Value)) -> String {
+fn confirmation((place, moved): (&String, &Value)) -> String {
     let list = |key: &str| {
         let origins = moved[key].as_array().into_iter().flatten().filter_map(Value::as_str);
         origins.collect::<Vec<_>>().join(", ")
@@ -216,15 +220,15 @@ fn told((place, moved): (&String, &Value)) -> String {
 }
 
 /// Takes whatever is stored, also what no provider file declares any more.
-async fn remove(whose: &Whose, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
+async fn remove(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     check_place(place)?;
-    let keeper = whose.find(context).await?;
-    let (shown, argument) = (&keeper.shown, &keeper.argument);
+    let resource = owner.resource(context).await?;
+    let (shown, argument) = (&resource.shown, &resource.argument);
     ensure!(
-        keeper.stored(context).await?.iter().any(|[stored, _]| stored == place),
+        resource.stored(context).await?.iter().any(|[stored, _]| stored == place),
         "{shown} has no credential `{place}`: `tollgate credential list {argument}` shows what is stored"
     );
-    keeper.merge(place, Value::Null, context).await?;
+    resource.merge(place, Value::Null, context).await?;
     Ok(Report::note(format!("removed `{place}` of {shown}\n")))
 }
 

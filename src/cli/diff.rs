@@ -31,13 +31,13 @@ pub struct Args {
     /// The new files: likewise
     new: String,
     /// The output format
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = DiffFormat::Human)]
+    format: DiffFormat,
 }
 
 /// How differences are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum DiffFormat {
     /// Text for people
     Human,
     /// One JSON document
@@ -61,7 +61,7 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<Verdict> {
-    let (old, new) = (side(&args.old)?, side(&args.new)?);
+    let (old, new) = (file_set(&args.old)?, file_set(&args.new)?);
     if !new.found.is_empty() {
         check::show(&new.sources, &new.found)?;
         bail!("`{}` has errors: mend them first, what does not compile cannot be compared", args.new);
@@ -75,9 +75,9 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     let diff = diff::diff(&old.providers, &new.providers);
     let text = match args.format {
-        Format::Human => diff::human(&diff),
-        Format::Markdown => diff::markdown(&diff),
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&diff)?),
+        DiffFormat::Human => diff::human(&diff),
+        DiffFormat::Markdown => diff::markdown(&diff),
+        DiffFormat::Json => format!("{}\n", serde_json::to_string_pretty(&diff)?),
     };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to print")?;
@@ -86,13 +86,13 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
 
 /// One of the two sets.
 #[derive(Default)]
-struct Side {
+struct FileSet {
     providers: Vec<Arc<Provider>>,
     sources: Sources,
     found: Vec<Diagnostic>,
 }
 
-impl Side {
+impl FileSet {
     fn take(&mut self, loaded: Loaded) {
         let compiled = compile::compile(&loaded.files);
         self.providers.extend(compiled.providers);
@@ -103,28 +103,28 @@ impl Side {
     }
 }
 
-fn side(what: &str) -> anyhow::Result<Side> {
-    let mut side = Side::default();
+fn file_set(what: &str) -> anyhow::Result<FileSet> {
+    let mut set = FileSet::default();
     if Path::new(what).is_dir() {
         let source = Source::Directory(what.into());
-        side.take(files::load(&source).with_context(|| format!("cannot read `{what}`"))?);
+        set.take(files::load(&source).with_context(|| format!("cannot read `{what}`"))?);
     } else if let Some(data) = what.strip_prefix("socket:") {
         for tree in served(Path::new(data))?.trees() {
-            side.take(pipeline::parse(tree.input_files(), |_| true));
+            set.take(pipeline::parse(tree.input_files(), |_| true));
         }
-        return Ok(side);
+        return Ok(set);
     } else if what.contains(':') {
         let tree = SourceTree::from_contents(what, git::files(what)?);
-        side.take(Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) });
+        set.take(Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) });
     } else {
         bail!(
             "`{what}` is no directory, no `REV:PATH` of a Git revision, and no `socket:DATA_DIR` of a running tollgate"
         );
     }
-    if side.providers.is_empty() && side.found.is_empty() {
+    if set.providers.is_empty() && set.found.is_empty() {
         bail!("`{what}` has no provider file: name a directory that has some");
     }
-    Ok(side)
+    Ok(set)
 }
 
 /// What a running tollgate serves from.

@@ -71,7 +71,7 @@ pub struct Args {
 /// Prints what would come of the request. Whether it has an endpoint.
 pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Result<bool> {
     let head = head(args)?;
-    check::tell_of_built_in(settings)?;
+    check::note_built_in_files(settings)?;
     let what = check::describe(&settings.providers);
     let mut loaded = files::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
     let compiled = compile::compile(&loaded.files);
@@ -129,10 +129,10 @@ fn head(args: &Args) -> anyhow::Result<Parts> {
     let (mut head, ()) =
         request.context("the path cannot be sent: percent-encode what a URL cannot hold")?.into_parts();
     for (index, line) in args.headers.iter().enumerate() {
-        let told = || format!("header {} is not of the form `name: value`", index + 1);
-        let (name, value) = line.split_once(':').with_context(told)?;
-        let name = HeaderName::from_bytes(name.trim().as_bytes()).with_context(told)?;
-        let value = HeaderValue::from_str(value.trim()).ok().with_context(told)?;
+        let malformed = || format!("header {} is not of the form `name: value`", index + 1);
+        let (name, value) = line.split_once(':').with_context(malformed)?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).with_context(malformed)?;
+        let value = HeaderValue::from_str(value.trim()).ok().with_context(malformed)?;
         head.headers.append(name, value);
     }
     Ok(head)

@@ -47,7 +47,7 @@ pub struct Args {
 /// A file could not be read or written; what and why has been said.
 #[derive(Debug, thiserror::Error)]
 #[error("not every file could be read and written")]
-pub struct Unreached;
+pub struct FileAccessError;
 
 /// A text and where it comes from; standard input has no path.
 struct Input {
@@ -58,22 +58,22 @@ struct Input {
 
 /// What came of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
-    Good,
-    Bad,
-    Unreached,
+enum FormatResult {
+    Formatted,
+    Rejected,
+    Inaccessible,
 }
 
 /// Formats, or checks. Whether all is well.
 pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
-    let mut worst = Outcome::Good;
+    let mut worst = FormatResult::Formatted;
     for input in inputs(args, default)? {
-        worst = worst.max(one(&input, args)?);
+        worst = worst.max(format_input(&input, args)?);
     }
     match worst {
-        Outcome::Good => Ok(true),
-        Outcome::Bad => Ok(false),
-        Outcome::Unreached => Err(Unreached.into()),
+        FormatResult::Formatted => Ok(true),
+        FormatResult::Rejected => Ok(false),
+        FormatResult::Inaccessible => Err(FileAccessError.into()),
     }
 }
 
@@ -105,7 +105,7 @@ fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
     let tree = files::SourceTree::read(&Source::Directory(dir.to_owned()), &files::SourceTree::default());
     let tree = tree
         .with_context(|| format!("cannot read `{}`", dir.display()))
-        .map_err(|error| error.context(Unreached))?;
+        .map_err(|error| error.context(FileAccessError))?;
     let own = tree.0.iter().filter(|(_, text)| !text.filled_in);
     let input = |(shown, text): (&Arc<str>, &Arc<files::SourceFile>)| Input {
         shown: shown.to_string(),
@@ -129,43 +129,43 @@ fn standard_input(name: Option<&Path>) -> Input {
     Input { shown, path: None, text }
 }
 
-fn one(input: &Input, args: &Args) -> anyhow::Result<Outcome> {
+fn format_input(input: &Input, args: &Args) -> anyhow::Result<FormatResult> {
     let shown = &input.shown;
     let text = match &input.text {
         Ok(text) => text,
         Err(problem) => {
             writeln!(io::stderr(), "error: `{shown}`: {problem}")?;
-            return Ok(Outcome::Unreached);
+            return Ok(FormatResult::Inaccessible);
         }
     };
     let path = input.path.as_deref().or(args.name.as_deref());
-    let laid_out = match layout(&shown.as_str().into(), text, path) {
-        Ok(laid_out) => laid_out,
-        Err(refused) => return refuse(shown, text, &refused).map(|()| Outcome::Bad),
+    let formatted = match layout(&shown.as_str().into(), text, path) {
+        Ok(formatted) => formatted,
+        Err(refused) => return report_refusal(shown, text, &refused).map(|()| FormatResult::Rejected),
     };
-    let same = *laid_out == **text;
+    let same = *formatted == **text;
     if args.check {
         if !same {
-            write!(io::stdout(), "{shown}: not formatted\n{}", difference(text, &laid_out))?;
+            write!(io::stdout(), "{shown}: not formatted\n{}", difference(text, &formatted))?;
         }
-        return Ok(if same { Outcome::Good } else { Outcome::Bad });
+        return Ok(if same { FormatResult::Formatted } else { FormatResult::Rejected });
     }
     let Some(path) = &input.path else {
-        io::stdout().write_all(laid_out.as_bytes())?;
-        return Ok(Outcome::Good);
+        io::stdout().write_all(formatted.as_bytes())?;
+        return Ok(FormatResult::Formatted);
     };
     if same {
-        return Ok(Outcome::Good);
+        return Ok(FormatResult::Formatted);
     }
-    if let Err(error) = replace(path, &laid_out) {
+    if let Err(error) = replace(path, &formatted) {
         writeln!(io::stderr(), "error: `{shown}`: cannot be written: {error}")?;
-        return Ok(Outcome::Unreached);
+        return Ok(FormatResult::Inaccessible);
     }
     writeln!(io::stdout(), "{shown}: formatted")?;
-    Ok(Outcome::Good)
+    Ok(FormatResult::Formatted)
 }
 
-fn refuse(shown: &str, text: &Arc<str>, refused: &FormatError) -> anyhow::Result<()> {
+fn report_refusal(shown: &str, text: &Arc<str>, refused: &FormatError) -> anyhow::Result<()> {
     match refused {
         FormatError::Broken(found) => {
             let mut sources = Sources::default();

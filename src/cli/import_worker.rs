@@ -22,7 +22,7 @@ use crate::{
     store::Imported,
     syntax::FieldKind,
 };
-use dump::{Dump, Paste};
+use dump::{Dump, PasteLogin};
 
 /// The largest dump that is read.
 const MAX_BYTES: u64 = 256 << 20;
@@ -48,7 +48,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &context.settings.secrets));
     let pastes = pastes(&loaded);
     let dump = dump::read(&text, &assembled.table.fields, &pastes, now_ms())?;
-    let Dump { newcomers, problems, notes } = dump;
+    let Dump { users, problems, notes } = dump;
     if !problems.is_empty() {
         bail!(
             "nothing was imported, since {} wrong:\n  {}",
@@ -58,19 +58,19 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     }
     if args.dry_run && has_no_store(&context.settings.data) {
         let lines = notes.into_iter().map(|note| format!("note: {note}\n"));
-        return Report::note(lines.chain([told(&newcomers, true)]).collect::<String>()).print();
+        return Report::note(lines.chain([summary(&users, true)]).collect::<String>()).print();
     }
     let store = context.store_or_new().await?;
-    let here: BTreeSet<_> = store.users().await?.into_iter().map(|user| user.id).collect();
+    let existing: BTreeSet<_> = store.users().await?.into_iter().map(|user| user.id).collect();
     let mut lines: Vec<String> = notes.into_iter().map(|note| format!("note: {note}\n")).collect();
-    for one in newcomers.iter().filter(|one| here.contains(&one.id)) {
+    for one in users.iter().filter(|one| existing.contains(&one.id)) {
         lines.push(format!("note: users/{}: is here already, and stays as it is\n", one.id));
     }
-    let newcomers: Vec<_> = newcomers.into_iter().filter(|one| !here.contains(&one.id)).collect();
+    let users: Vec<_> = users.into_iter().filter(|one| !existing.contains(&one.id)).collect();
     if !args.dry_run {
         let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await;
         let key = key.context("failed to load the master key")?;
-        for one in &newcomers {
+        for one in &users {
             let id = &one.id;
             match import_user(&store, &Actor::command(), &key, one).await? {
                 Imported::Done => {}
@@ -84,7 +84,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
             }
         }
     }
-    lines.push(told(&newcomers, args.dry_run));
+    lines.push(summary(&users, args.dry_run));
     Report::note(lines.concat()).print()
 }
 
@@ -100,13 +100,13 @@ fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// The providers that issue paste tokens, and the login that those stand for.
-fn pastes(loaded: &pipeline::Loaded) -> Vec<Paste> {
+fn pastes(loaded: &pipeline::Loaded) -> Vec<PasteLogin> {
     let compiled = compile::compile(&loaded.files);
     let issuers = compiled.providers.into_iter().filter(|one| one.paste_token.is_some());
     let paste = issuers.filter_map(|one| {
         let section = one.section.as_ref()?;
         let login = section.fields.iter().find(|field| field.value.kind == Some(FieldKind::Oauth2))?;
-        Some(Paste {
+        Some(PasteLogin {
             provider: one.name.clone(),
             section: section.name.clone(),
             field: login.value.name.clone(),
@@ -119,8 +119,8 @@ fn counted_are(number: usize) -> String {
     format!("{number} {}", if number == 1 { "thing is" } else { "things are" })
 }
 
-fn told(newcomers: &[ImportedUser], dry_run: bool) -> String {
-    let sum = |of: fn(&ImportedUser) -> usize| newcomers.iter().map(of).sum::<usize>();
+fn summary(users: &[ImportedUser], dry_run: bool) -> String {
+    let sum = |of: fn(&ImportedUser) -> usize| users.iter().map(of).sum::<usize>();
     let counts = [
         counted(sum(|_| 1), "user"),
         counted(sum(|one| one.tokens.len()), "token"),

@@ -10,7 +10,6 @@ pub mod credential;
 pub mod diff;
 pub mod explain;
 pub mod fmt;
-mod hold;
 pub mod import_worker;
 pub mod mock;
 pub mod new;
@@ -21,6 +20,7 @@ pub mod restore;
 pub mod routes;
 pub mod schema;
 pub mod serve;
+mod serve_lock;
 pub mod status;
 pub mod test;
 pub mod token;
@@ -96,7 +96,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Where 1 is an answer, not to have one is another thing.
-    let unanswered = match &cli.command {
+    let failure = match &cli.command {
         Some(Command::Test(_) | Command::Explain(_)) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     };
@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Standard error may be gone; there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            if error.is::<fmt::Unreached>() { ExitCode::from(3) } else { unanswered }
+            if error.is::<fmt::FileAccessError>() { ExitCode::from(3) } else { failure }
         }
     }
 }
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let places = cli.places;
     let plain = || resolve(&places, Given::default());
-    let well = match cli.command {
+    let success = match cli.command {
         None => serve(&resolve(&places, cli.given)?),
         Some(Command::Serve(given)) => serve(&resolve(&places, *given)?),
         Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
@@ -138,24 +138,24 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Credential(args)) => {
             with_context(&plain()?, async |context| credential::run(args, &context).await)
         }
-        Some(Command::Backup(args)) => waited_for(backup::run(&args, &plain()?.data)),
+        Some(Command::Backup(args)) => block_on(backup::run(&args, &plain()?.data)),
         Some(Command::Restore(args)) => {
             let settings = plain()?;
-            waited_for(restore::run(&args, &settings.data, &key_sources(&settings)))
+            block_on(restore::run(&args, &settings.data, &key_sources(&settings)))
         }
         Some(Command::ImportWorker(args)) => {
             with_context(&plain()?, async |context| import_worker::run(&args, &context).await)
         }
         Some(Command::Rekey(args)) => {
             let settings = plain()?;
-            waited_for(rekey::run(&args, &settings.data, &key_sources(&settings)))
+            block_on(rekey::run(&args, &settings.data, &key_sources(&settings)))
         }
         Some(Command::Audit(args)) => {
             with_context(&plain()?, async |context| audit::run(args, &context).await)
         }
         Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
     }?;
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn serve(settings: &Settings) -> anyhow::Result<bool> {
@@ -177,10 +177,10 @@ fn with_context(
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let context = context::Context { settings, keys: key_sources(settings) };
-    waited_for(command(context))
+    block_on(command(context))
 }
 
-fn waited_for(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<bool> {
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command).map(|()| true)
 }

@@ -81,8 +81,8 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
             "note: `{DIRECTORY}` is new, and tollgate serves what stands there from now on: not the providers that it has built in"
         )?;
     }
-    place(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
-    tell(&args.name, &shown, &extends, &loaded, &header)?;
+    create_file(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
+    print_summary(&args.name, &shown, &extends, &loaded, &header)?;
     Ok(true)
 }
 
@@ -123,7 +123,7 @@ fn findings(loaded: &mut Loaded, name: &FileName, shown: &Arc<str>, text: &str) 
 }
 
 /// Puts a file where none is, whole.
-fn place(path: &Path, text: &str) -> io::Result<()> {
+fn create_file(path: &Path, text: &str) -> io::Result<()> {
     let draft = fmt::write_draft(path, text)?;
     // Unlike renaming, linking never replaces what came to stand there in the meantime.
     let placed = fs::hard_link(&draft, path);
@@ -131,7 +131,7 @@ fn place(path: &Path, text: &str) -> io::Result<()> {
     placed
 }
 
-fn tell(
+fn print_summary(
     name: &FileName,
     shown: &str,
     extends: &FileName,

@@ -1,11 +1,11 @@
 //! `tollgate prove`: whether the provider files keep to `policy.toml`, rule by rule, over all settings of all vars.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use super::check;
+use super::{check, context::push_line};
 use crate::{
     compile,
     diag::{Location, Sources},
@@ -31,13 +31,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// The output format
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ProveFormat::Human)]
+    format: ProveFormat,
 }
 
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum ProveFormat {
     /// Text for people
     Human,
     /// One JSON document
@@ -91,8 +91,10 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     };
     let verdicts = prove::prove(rules, &compiled.providers);
     let text = match args.format {
-        Format::Human => human(&loaded.sources, &verdicts),
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document(&loaded.sources, &verdicts))?),
+        ProveFormat::Human => human(&loaded.sources, &verdicts),
+        ProveFormat::Json => {
+            format!("{}\n", serde_json::to_string_pretty(&document(&loaded.sources, &verdicts))?)
+        }
     };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to print")?;
@@ -117,7 +119,7 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
             0 => "says something of no provider".to_owned(),
             number => counted(number, "provider"),
         };
-        line(
+        push_line(
             &mut text,
             format_args!(
                 "{word}  {} ({}): {concerns}",
@@ -130,7 +132,7 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
         }
     }
     let broken = verdicts.iter().filter(|verdict| !verdict.breaches.is_empty()).count();
-    line(
+    push_line(
         &mut text,
         format_args!(
             "{}: {} hold, {broken} broken",
@@ -142,24 +144,24 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
 }
 
 fn show(text: &mut String, sources: &Sources, breach: &Breach) {
-    line(text, format_args!("  {}: {}", prove::place(sources, &breach.at), breach.what));
-    line(text, format_args!("    provider  {}", breach.provider));
+    push_line(text, format_args!("  {}: {}", prove::place(sources, &breach.at), breach.what));
+    push_line(text, format_args!("    provider  {}", breach.provider));
     if let Some(example) = &breach.example {
-        line(text, format_args!("    request   `{}`", example.request));
-        line(text, format_args!("    vars      {}", example.vars()));
+        push_line(text, format_args!("    request   `{}`", example.request));
+        push_line(text, format_args!("    vars      {}", example.vars()));
         for step in &example.route {
             let at = step.at.as_ref().map(|at| format!("  ({})", prove::place(sources, at)));
-            line(text, format_args!("    {:<9} {}{}", step.kind, step.what, at.unwrap_or_default()));
+            push_line(text, format_args!("    {:<9} {}{}", step.kind, step.what, at.unwrap_or_default()));
         }
     }
-    line(text, format_args!("    help: {}", breach.help));
+    push_line(text, format_args!("    help: {}", breach.help));
 }
 
 fn document(sources: &Sources, verdicts: &[Verdict]) -> Value {
     let rules = verdicts.iter().map(|Verdict { rule, concerns, breaches }| {
-        let breaches: Vec<Value> = breaches.iter().map(|breach| told(sources, breach)).collect();
+        let breaches: Vec<Value> = breaches.iter().map(|breach| breach_json(sources, breach)).collect();
         json!({
-            "name": rule.name, "at": at(sources, &rule.at), "holds": breaches.is_empty(), "concerns": concerns,
+            "name": rule.name, "at": location_json(sources, &rule.at), "holds": breaches.is_empty(), "concerns": concerns,
             "breaches": breaches,
         })
     });
@@ -167,25 +169,21 @@ fn document(sources: &Sources, verdicts: &[Verdict]) -> Value {
     json!({ "holds": holds, "rules": rules.collect::<Vec<_>>() })
 }
 
-fn told(sources: &Sources, breach: &Breach) -> Value {
+fn breach_json(sources: &Sources, breach: &Breach) -> Value {
     let example = breach.example.as_ref().map(|example| {
         let way = example.route.iter().map(|step| {
-            let at = step.at.as_ref().map(|place| at(sources, place));
+            let at = step.at.as_ref().map(|place| location_json(sources, place));
             json!({ "kind": step.kind, "what": step.what, "at": at })
         });
         json!({ "request": example.request, "set": example.set, "way": way.collect::<Vec<_>>() })
     });
     json!({
-        "provider": breach.provider.as_str(), "at": at(sources, &breach.at), "what": breach.what, "help": breach.help,
+        "provider": breach.provider.as_str(), "at": location_json(sources, &breach.at), "what": breach.what, "help": breach.help,
         "example": example,
     })
 }
 
-fn at(sources: &Sources, at: &Location) -> Value {
+fn location_json(sources: &Sources, at: &Location) -> Value {
     let (line, column) = sources.line_column(at);
     json!({ "file": &*at.file, "line": line, "column": column })
-}
-
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a string takes all that is written to it");
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::sleep;
 
-use super::{context::Report, hold::hold};
+use super::{context::Report, serve_lock::acquire_serve_lock};
 use crate::{
     accounts::{
         Actor, KeySources, MasterKey, NextKeyFile, RekeyProgress, RekeyState, RekeyStatus, prepare_rekey,
@@ -23,7 +23,7 @@ use crate::{
 
 const PATH: &str = "/admin/rekey";
 /// How often a server is asked how far it is.
-const PAUSE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Rotate the master key: re-encrypt all credentials with a new key, also while tollgate serves
 ///
@@ -44,18 +44,18 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
         data.display()
     );
     let done = match control::call(data, Method::GET, PATH, Bytes::new()).await {
-        Ok((StatusCode::OK, _)) => by_server(args, data).await?,
+        Ok((StatusCode::OK, _)) => rekey_on_server(args, data).await?,
         Ok((status, _)) => {
             bail!("the running tollgate answers {status}: is it of another version than this command?")
         }
-        Err(CallError::NotRunning { .. }) => here(args, data, keys).await?,
+        Err(CallError::NotRunning { .. }) => rekey_locally(args, data, keys).await?,
         Err(error) => return Err(error.into()),
     };
-    Report::note(told(&done, data)).print()
+    Report::note(summary(&done, data)).print()
 }
 
-async fn here(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<RekeyProgress> {
-    let _held = hold(data)?;
+async fn rekey_locally(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<RekeyProgress> {
+    let _lock = acquire_serve_lock(data)?;
     MasterKey::check(keys, data).await?;
     let store = Store::open(data).await.context("failed to open the store")?;
     let key = MasterKey::load(keys, data, &store).await?;
@@ -65,7 +65,7 @@ async fn here(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<Rek
     Ok(done)
 }
 
-async fn by_server(args: &Args, data: &Path) -> anyhow::Result<RekeyProgress> {
+async fn rekey_on_server(args: &Args, data: &Path) -> anyhow::Result<RekeyProgress> {
     let store = Store::open(data).await.context("failed to open the store")?;
     prepare_rekey(&store, data, args.to.as_deref()).await?;
     let mut method = Method::POST;
@@ -77,13 +77,13 @@ async fn by_server(args: &Args, data: &Path) -> anyhow::Result<RekeyProgress> {
         match status.state {
             RekeyState::Done => return Ok(status.done),
             RekeyState::Failed => bail!("{}", status.problem.unwrap_or_default()),
-            RekeyState::Idle | RekeyState::Running => sleep(PAUSE).await,
+            RekeyState::Idle | RekeyState::Running => sleep(POLL_INTERVAL).await,
         }
         method = Method::GET;
     }
 }
 
-fn told(done: &RekeyProgress, data: &Path) -> String {
+fn summary(done: &RekeyProgress, data: &Path) -> String {
     let RekeyProgress { id, credentials, unreadable, next_key_file } = done;
     let sealed = counted(credentials, "credential");
     let mut lines = vec![format!("the master key is `{id}` now: {sealed} sealed anew\n")];

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use http::Method;
 
-use super::status::{Look, show};
+use super::status::{StatusView, show};
 
 /// The arguments of `tollgate reload`.
 #[derive(Debug, clap::Args)]
@@ -16,5 +16,5 @@ pub struct Args {
 
 /// Reloads; whether all is well.
 pub fn run(args: &Args, data: &Path) -> anyhow::Result<bool> {
-    show(data, Method::POST, "/admin/reload", if args.json { Look::Json } else { Look::Wrong })
+    show(data, Method::POST, "/admin/reload", if args.json { StatusView::Json } else { StatusView::Problems })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{backup::contents, context::Report, hold::hold};
+use super::{backup::contents, context::Report, serve_lock::acquire_serve_lock};
 use crate::{
     accounts::{Actor, KeySources, MasterKey},
     clock::{now_ms, utc},
@@ -25,7 +25,7 @@ pub struct Args {
 pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
     // The lock's maker also makes the directory.
     drop(DirLock::acquire(data).await?);
-    let _held = hold(data)?;
+    let _lock = acquire_serve_lock(data)?;
     let act = Actor::command().act("store.restore", &*args.file.to_string_lossy(), json!({}));
     let restored = store::prepare_restore(data, &args.file, &act).await?;
     let held = contents(&restored.inventory);

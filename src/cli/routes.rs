@@ -11,7 +11,7 @@ const HIDDEN: &str = "***";
 
 /// Prints a table of all endpoints. Whether all files are good.
 pub fn run(settings: &Settings) -> anyhow::Result<bool> {
-    check::tell_of_built_in(settings)?;
+    check::note_built_in_files(settings)?;
     let what = check::describe(&settings.providers);
     let loaded = files::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &settings.secrets));

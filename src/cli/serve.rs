@@ -1,7 +1,7 @@
 //! `tollgate serve`: starts everything in order and says where it is. How it goes on and ends is in `life`.
 
-mod life;
-mod moved;
+mod lifecycle;
+mod origin_changes;
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,7 @@ use crate::{
         StoredLogins,
     },
     admin::{Admin, ApiQueue, ProviderFiles},
-    cli::{check, context::unusable, hold::hold},
+    cli::{check, context::unusable, serve_lock::acquire_serve_lock},
     control,
     decide::ListenerRole,
     diag::Diagnostic,
@@ -35,12 +35,12 @@ use crate::{
     telemetry,
     upstream::{self, ConnectRule},
 };
-use life::{Running, Signals, Workers};
+use lifecycle::{Running, Signals, Workers};
 
 /// Warnings that are logged at the start.
 const MAX_WARNINGS: usize = 50;
 
-/// Serves until it is told to stop.
+/// Serves until it is reported to stop.
 pub fn run(settings: &Settings, keys: &KeySources) -> anyhow::Result<()> {
     harden();
     let log = telemetry::start(settings.log, settings.log_format);
@@ -62,8 +62,8 @@ fn harden() {
 
 async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Result<()> {
     // Before anything else, so that a signal never ends a half-started process the hard way.
-    let mut signals = Signals::catch()?;
-    let (_held, running, watchdog) = tokio::select! {
+    let mut signals = Signals::register()?;
+    let (_lock, running, watchdog) = tokio::select! {
         started = start(settings, keys, human) => started?,
         signal = signals.stop.next() => {
             tracing::info!(signal, "stopped before it listened");
@@ -73,7 +73,7 @@ async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::R
     tokio::select! {
         // Ready goes before alive.
         biased;
-        ended = life::live(running, signals, settings) => ended,
+        ended = lifecycle::run_until_stopped(running, signals, settings) => ended,
         never = watchdog => match never {},
     }
 }
@@ -88,7 +88,7 @@ async fn start(
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
     // First, so that a second process touches nothing; the lock's maker also makes the directory.
     drop(DirLock::acquire(&settings.data).await.map_err(|error| unusable(&settings.data, error))?);
-    let held = hold(&settings.data)?;
+    let lock = acquire_serve_lock(&settings.data)?;
     if let Some(why) = store::untrusted_writers(&settings.data)? {
         let data = settings.data.display();
         tracing::warn!(%data, "others can put files of their own into the data directory: {why}");
@@ -127,7 +127,7 @@ async fn start(
         grace: settings.grace,
         stop: CancellationToken::new(),
     };
-    #[expect(clippy::disallowed_methods, reason = "`life` waits for all, once the workers are done")]
+    #[expect(clippy::disallowed_methods, reason = "`lifecycle` waits for all, once the workers are done")]
     let (control, logins) = (
         [
             tokio::spawn(lookups),
@@ -135,7 +135,7 @@ async fn start(
             tokio::spawn(calls),
             tokio::spawn(api_jobs),
             tokio::spawn(rekeys),
-            tokio::spawn(moved::watch(live.clone(), store.clone(), shared.stop.clone())),
+            tokio::spawn(origin_changes::watch(live.clone(), store.clone(), shared.stop.clone())),
         ]
         .into(),
         tokio::spawn(logins),
@@ -156,7 +156,7 @@ async fn start(
     if human {
         next_steps(address, admin_address, settings, empty)?;
     }
-    Ok((held, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
+    Ok((lock, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
 }
 
 fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
@@ -195,7 +195,7 @@ fn source(settings: &Settings) -> Source {
     settings.providers.clone()
 }
 
-/// Reads the provider files, and goes on watching them. What is wrong is told; what is good is served.
+/// Reads the provider files, and goes on watching them. What is wrong is reported; what is good is served.
 fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloader)> {
     let what = check::describe(&settings.providers);
     let config = files::Config {
@@ -216,14 +216,14 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         Err(StartError::NoFiles(problem)) => bail!("{problem}: name another directory with `--providers`"),
         Err(error) => return Err(error.into()),
     };
-    let (mut told, warnings): (Vec<_>, Vec<_>) =
+    let (mut reported, warnings): (Vec<_>, Vec<_>) =
         first.diagnostics.into_iter().partition(Diagnostic::is_error);
     let more = warnings.len().saturating_sub(MAX_WARNINGS);
-    told.extend(warnings.into_iter().take(MAX_WARNINGS));
+    reported.extend(warnings.into_iter().take(MAX_WARNINGS));
     if human {
-        check::show(&first.sources, &told)?;
+        check::show(&first.sources, &reported)?;
     } else {
-        for one in &told {
+        for one in &reported {
             files::log_finding(&Finding::new(one, &first.sources));
         }
     }
@@ -281,14 +281,14 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
     Ok(())
 }
 
-/// Bound with what each shows, and where they are.
-struct Bound {
+/// BoundSockets with what each shows, and where they are.
+struct BoundSockets {
     listeners: Vec<(TcpListener, ListenerRole)>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
 }
 
-fn open_listeners(settings: &Settings) -> anyhow::Result<Bound> {
+fn open_listeners(settings: &Settings) -> anyhow::Result<BoundSockets> {
     let role = if settings.admin_listen.is_some() { ListenerRole::Public } else { ListenerRole::All };
     let listeners = listen(settings.listen, settings.workers, "--listen")?;
     let address = listeners[0].local_addr()?;
@@ -300,11 +300,15 @@ fn open_listeners(settings: &Settings) -> anyhow::Result<Bound> {
             listeners.push((listener, ListenerRole::Admin));
         }
     }
-    Ok(Bound { listeners, address, admin_address })
+    Ok(BoundSockets { listeners, address, admin_address })
 }
 
 /// Starts a thread for each listener.
-fn start_workers(bound: Bound, heartbeats: Vec<Heartbeat>, shared: &Shared) -> anyhow::Result<Workers> {
+fn start_workers(
+    bound: BoundSockets,
+    heartbeats: Vec<Heartbeat>,
+    shared: &Shared,
+) -> anyhow::Result<Workers> {
     let (done, waiting) = mpsc::channel::<()>(1);
     for (index, ((listener, role), heartbeat)) in bound.listeners.into_iter().zip(heartbeats).enumerate() {
         let (shared, done) = (shared.clone(), done.clone());

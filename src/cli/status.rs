@@ -1,7 +1,6 @@
 //! `tollgate status`: what the running tollgate makes of its provider files, with what is wrong first.
 
 use std::{
-    fmt::Write as _,
     io::{self, Write as _},
     path::Path,
 };
@@ -10,6 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
+use super::context::push_line;
 use crate::{
     control,
     diag::Severity,
@@ -31,30 +31,30 @@ pub struct Args {
 
 /// Shows the status; whether all is well.
 pub fn run(args: &Args, data: &Path) -> anyhow::Result<bool> {
-    let look = if args.all { Look::All } else { Look::Wrong };
-    show(data, Method::GET, "/admin/providers", if args.json { Look::Json } else { look })
+    let view = if args.all { StatusView::All } else { StatusView::Problems };
+    show(data, Method::GET, "/admin/providers", if args.json { StatusView::Json } else { view })
 }
 
 /// What to show of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum StatusView {
     /// The document.
     Json,
     /// The verdict, and what is wrong.
-    Wrong,
+    Problems,
     /// The same, and what is not.
     All,
 }
 
 /// Makes a call that is answered by a status, and shows that; whether all is well.
-pub(super) fn show(data: &Path, method: Method, path: &str, look: Look) -> anyhow::Result<bool> {
+pub(super) fn show(data: &Path, method: Method, path: &str, view: StatusView) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (code, document) = runtime.block_on(control::call(data, method, path, Bytes::new()))?;
     let status = read(code, &document)?;
-    let text = match look {
-        Look::Json => [&document, &b"\n"[..]].concat(),
-        Look::Wrong => report(&status, false).into_bytes(),
-        Look::All => report(&status, true).into_bytes(),
+    let text = match view {
+        StatusView::Json => [&document, &b"\n"[..]].concat(),
+        StatusView::Problems => report(&status, false).into_bytes(),
+        StatusView::All => report(&status, true).into_bytes(),
     };
     let mut out = io::stdout().lock();
     out.write_all(&text).and_then(|()| out.flush()).context("failed to print")?;
@@ -78,13 +78,13 @@ fn report(status: &Status, all: bool) -> String {
     let mut text = verdict(status);
     text.push('\n');
     if let Some(problem) = &status.problem {
-        line(&mut text, format_args!("problem: {}", escaped(problem)));
+        push_line(&mut text, format_args!("problem: {}", escaped(problem)));
     }
     for one in status.files.iter().filter(|one| all || one.state != FileState::Live) {
         file(&mut text, one);
     }
     if status.omitted > 0 {
-        line(
+        push_line(
             &mut text,
             format_args!("and {} more, not shown: mend these first", counted(status.omitted, "finding")),
         );
@@ -109,8 +109,8 @@ fn verdict(status: &Status) -> String {
         counted(counts.routes, "route"),
         watching.to_owned(),
     ]);
-    let told = status.files.iter().flat_map(|file| &file.diagnostics);
-    let warnings = told.filter(|one| one.severity == Severity::Warning).count();
+    let findings = status.files.iter().flat_map(|file| &file.diagnostics);
+    let warnings = findings.filter(|one| one.severity == Severity::Warning).count();
     if warnings > 0 {
         parts.push(counted(warnings, "warning"));
     }
@@ -127,23 +127,19 @@ fn file(text: &mut String, file: &FileStatus) {
         [] => String::new(),
         files => format!(", because of {}", escaped(&files.join(", "))),
     };
-    line(text, format_args!("{state} {} since {}{because}", escaped(&file.file), file.since));
+    push_line(text, format_args!("{state} {} since {}{because}", escaped(&file.file), file.since));
     for Finding { code, severity, file, line: row, column, message, help, related } in &file.diagnostics {
         let (file, severity) = (escaped(file), severity.as_str());
-        line(text, format_args!("  {file}:{row}:{column}: {severity}[{code}]: {}", escaped(message)));
+        push_line(text, format_args!("  {file}:{row}:{column}: {severity}[{code}]: {}", escaped(message)));
         for RelatedLocation { file, line: row, column, label } in related {
-            line(text, format_args!("    {}:{row}:{column}: {}", escaped(file), escaped(label)));
+            push_line(text, format_args!("    {}:{row}:{column}: {}", escaped(file), escaped(label)));
         }
         if let Some(help) = help {
             // What a test has to say more goes over several lines.
             let lines: Vec<_> = help.lines().map(|one| escaped(one.trim_start())).collect();
-            line(text, format_args!("    help: {}", lines.join("\n          ")));
+            push_line(text, format_args!("    help: {}", lines.join("\n          ")));
         }
     }
-}
-
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a string takes all that is written to it");
 }
 
 #[cfg(test)]

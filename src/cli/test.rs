@@ -70,13 +70,13 @@ struct Results {
 pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let mut results = Results::default();
     let mut missing = String::new();
-    for (origin, only) in check::places(&args.paths, default)? {
+    for (origin, only) in check::selected_files(&args.paths, default)? {
         let what = check::describe(&origin);
         let loaded = files::load(&origin).with_context(|| format!("cannot read {what}"))?;
         let unknown = only.iter().flatten().find(|only| !loaded.sources.has(only));
         ensure!(unknown.is_none(), "`{}` is no provider file", unknown.cloned().unwrap_or_default());
         let mut coverage = Coverage::default();
-        Target { loaded: &loaded, only: only.as_ref(), filter: args.filter.as_deref() }
+        TestRun { loaded: &loaded, only: only.as_ref(), filter: args.filter.as_deref() }
             .run(&mut results, &mut coverage)?;
         coverage.missing().for_each(|item| not_covered(&mut missing, &loaded, item));
         results.coverage.extend(coverage);
@@ -91,28 +91,28 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     }
     let enough = args.fail_under.is_none_or(|bar| results.coverage.percent() >= bar);
     // Of a part of the tests nobody expects that they go through all.
-    let told = args.filter.is_none() || args.fail_under.is_some();
+    let show_coverage = args.filter.is_none() || args.fail_under.is_some();
     let mut text = results.shown.clone();
-    if told {
+    if show_coverage {
         text.push_str(&missing);
     }
-    text.push_str(&summary(&results, told));
+    text.push_str(&summary(&results, show_coverage));
     if !enough {
         let bar = args.fail_under.unwrap_or_default();
-        put(&mut text, format_args!("tests go through less than {bar} %\n"));
+        append(&mut text, format_args!("tests go through less than {bar} %\n"));
     }
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     Ok(results.failed == 0 && results.broken == 0 && enough)
 }
 
 /// One providers directory, and which of its tests run.
-struct Target<'a> {
+struct TestRun<'a> {
     loaded: &'a Loaded,
     only: Option<&'a BTreeSet<String>>,
     filter: Option<&'a str>,
 }
 
-impl Target<'_> {
+impl TestRun<'_> {
     fn run(&self, results: &mut Results, coverage: &mut Coverage) -> anyhow::Result<()> {
         let compiled = compile::compile(&self.loaded.files);
         self.broken(&compiled, results)?;
@@ -187,11 +187,11 @@ impl Target<'_> {
             format!("FAIL {}::{}  ({})\n", short(&test.at.file), test.spec.name, self.place(&test.at));
         for wrong in &verdict.wrong {
             match wrong {
-                Wrong::Says(sentence) => put(&mut out, format_args!("  {sentence}\n")),
+                Wrong::Says(sentence) => append(&mut out, format_args!("  {sentence}\n")),
                 Wrong::Differs { what, expected, actual } => {
                     let actual =
                         actual.as_deref().map_or_else(|| "(missing)".to_owned(), |one| format!("`{one}`"));
-                    put(
+                    append(
                         &mut out,
                         format_args!("  {what}\n    - expected `{expected}`\n    + actual   {actual}\n"),
                     );
@@ -215,7 +215,7 @@ impl Target<'_> {
             let explained = explain::explain(scene, &head, &values, &caller).to_string();
             out.push_str("  the way that led there\n");
             for line in explained.lines() {
-                put(&mut out, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
+                append(&mut out, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
             }
         }
         out.push('\n');
@@ -235,7 +235,7 @@ impl Results {
     }
 }
 
-fn put(text: &mut String, more: std::fmt::Arguments<'_>) {
+fn append(text: &mut String, more: std::fmt::Arguments<'_>) {
     text.write_fmt(more).expect("a string takes all that is written to it");
 }
 
@@ -254,14 +254,14 @@ fn short(file: &str) -> &str {
 
 fn not_covered(text: &mut String, loaded: &Loaded, item: &Item) {
     let Item { kind, name, provider, at, .. } = item;
-    put(text, format_args!("not covered: {kind} `{name}` of `{provider}`  ({})\n", place(loaded, at)));
+    append(text, format_args!("not covered: {kind} `{name}` of `{provider}`  ({})\n", place(loaded, at)));
 }
 
 fn summary(results: &Results, coverage: bool) -> String {
     let passed = results.ran - results.failed;
     let mut text = format!("{}: {passed} passed, {} failed", counted(results.ran, "test"), results.failed);
     if results.broken > 0 {
-        put(&mut text, format_args!("; {} in the files", counted(results.broken, "error")));
+        append(&mut text, format_args!("; {} in the files", counted(results.broken, "error")));
     }
     text.push('\n');
     if coverage {
@@ -269,7 +269,7 @@ fn summary(results: &Results, coverage: bool) -> String {
             results.coverage.kinds().map(|(kind, gone, all)| format!("{gone} of {}", plural(all, kind)));
         let kinds: Vec<String> = kinds.collect();
         let percent = shown_percent(results.coverage.percent());
-        put(&mut text, format_args!("coverage {percent} %: {}\n", kinds.join(", ")));
+        append(&mut text, format_args!("coverage {percent} %: {}\n", kinds.join(", ")));
     }
     text
 }

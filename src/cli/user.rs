@@ -47,13 +47,13 @@ struct ChangeArgs {
     /// The user's id or name
     user: String,
     #[command(flatten)]
-    to: To,
+    fields: ChangedFields,
 }
 
 /// What to change: something at least.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
-struct To {
+struct ChangedFields {
     /// The new name
     #[arg(long)]
     name: Option<String>,
@@ -139,14 +139,15 @@ fn row(user: User) -> [String; 5] {
 }
 
 async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<Report> {
-    let to = &args.to;
-    let name = to.name.as_deref().map(DisplayName::new).transpose().context("failed to rename the user")?;
-    let group = to.group.as_deref().map(group_name).transpose()?;
+    let fields = &args.fields;
+    let name =
+        fields.name.as_deref().map(DisplayName::new).transpose().context("failed to rename the user")?;
+    let group = fields.group.as_deref().map(group_name).transpose()?;
     let change = UserChange {
         name: name.map(|name| name.as_str().to_owned()),
-        group: (group.is_some() || to.no_group).then_some(group),
-        ip: (to.ip.is_some() || to.no_ip).then(|| to.ip.clone()),
-        disabled_at_ms: to.state.map(|state| (state == State::Disabled).then(now_ms)),
+        group: (group.is_some() || fields.no_group).then_some(group),
+        ip: (fields.ip.is_some() || fields.no_ip).then(|| fields.ip.clone()),
+        disabled_at_ms: fields.state.map(|state| (state == State::Disabled).then(now_ms)),
     };
     let store = context.store().await?;
     let user = find_user(&store, &args.user).await?;

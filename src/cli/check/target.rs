@@ -47,7 +47,7 @@ pub(super) fn targets(
     }
     let mut targets: Vec<Target> = Vec::new();
     for path in paths {
-        let (dir, only) = place(path).map_err(Failure::Io)?;
+        let (dir, only) = locate(path).map_err(Failure::Io)?;
         let source = Source::Directory(dir);
         match (targets.iter_mut().find(|known| known.source == source), only) {
             (None, only) => {
@@ -62,7 +62,7 @@ pub(super) fn targets(
 }
 
 fn standard_input(name: &Path) -> Result<Target, Failure> {
-    let (dir, shown) = stands_in(name);
+    let (dir, shown) = split_file_path(name);
     let shown_text = shown.to_string_lossy().into_owned();
     if shown.extension().is_none_or(|extension| extension != "toml") {
         return Err(Failure::Usage(anyhow!(
@@ -78,7 +78,7 @@ fn standard_input(name: &Path) -> Result<Target, Failure> {
 }
 
 /// A providers directory, and the file in it that is meant, if it is one.
-fn place(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
+fn locate(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
     let unreadable = || format!("cannot read `{}`", path.display());
     let metadata = fs::metadata(path).with_context(unreadable)?;
     if metadata.is_dir() {
@@ -88,12 +88,12 @@ fn place(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
     if metadata.is_file() {
         File::open(path).with_context(unreadable)?;
     }
-    let (dir, shown) = stands_in(path);
+    let (dir, shown) = split_file_path(path);
     Ok((dir, Some(shown.to_string_lossy().into_owned())))
 }
 
 /// The providers directory of a file, and the file's path as that directory's files are shown.
-fn stands_in(path: &Path) -> (PathBuf, PathBuf) {
+fn split_file_path(path: &Path) -> (PathBuf, PathBuf) {
     let here = || PathBuf::from(".");
     let or_here =
         |dir: Option<&Path>| dir.filter(|dir| !dir.as_os_str().is_empty()).map_or_else(here, Path::to_owned);

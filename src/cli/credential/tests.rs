@@ -15,8 +15,8 @@ struct World {
     settings: Settings,
 }
 
-fn ada() -> Whose {
-    Whose { user: Some("ada".to_owned()), group: None, everybody: false }
+fn ada() -> CredentialOwner {
+    CredentialOwner { user: Some("ada".to_owned()), group: None, everybody: false }
 }
 
 impl World {
@@ -69,14 +69,14 @@ async fn what_is_stored_is_listed_masked_and_can_be_removed() {
 #[tokio::test]
 async fn groups_and_everybody_share() {
     let world = World::new().await;
-    let group = Whose { user: None, group: Some("research".to_owned()), everybody: false };
-    let all = Whose { user: None, group: None, everybody: true };
-    for (whose, shown) in [(&group, "the group `research`"), (&all, "everybody")] {
+    let group = CredentialOwner { user: None, group: Some("research".to_owned()), everybody: false };
+    let all = CredentialOwner { user: None, group: None, everybody: true };
+    for (owner, shown) in [(&group, "the group `research`"), (&all, "everybody")] {
         let place = "providers.demo.apiKey";
-        let said = set(whose, place, |_| Ok(Secret::new(CANARY)), &world.context()).await.unwrap().note;
+        let said = set(owner, place, |_| Ok(Secret::new(CANARY)), &world.context()).await.unwrap().note;
         assert_eq!(said, format!("stored `{place}` for {shown}\n"));
-        assert!(list(whose, &world.context()).await.unwrap().out.contains("sk-canar...6789"));
-        remove(whose, place, &world.context()).await.unwrap();
+        assert!(list(owner, &world.context()).await.unwrap().out.contains("sk-canar...6789"));
+        remove(owner, place, &world.context()).await.unwrap();
     }
 }
 

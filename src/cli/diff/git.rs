@@ -24,11 +24,11 @@ pub(super) fn files(revision: &str) -> anyhow::Result<Vec<File>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listed =
-            ask(&["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", revision], Vec::new()).await;
+            run_git(&["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", revision], Vec::new()).await;
         let listed = listed.with_context(|| format!("cannot read `{revision}`"))?;
         let entries: Vec<Entry> = listed.split(|byte| *byte == 0).filter_map(entry).collect();
         let wanted: String = entries.iter().flat_map(|entry| [entry.object.as_str(), "\n"]).collect();
-        let contents = ask(&["cat-file", "--batch"], wanted.into_bytes()).await;
+        let contents = run_git(&["cat-file", "--batch"], wanted.into_bytes()).await;
         let contents = contents.with_context(|| format!("cannot read the files of `{revision}`"))?;
         let mut rest = contents.as_slice();
         entries.into_iter().map(|entry| Ok((entry.path, next(&mut rest)?))).collect()
@@ -43,9 +43,9 @@ struct Entry {
 
 /// Of `MODE TYPE OBJECT<tab>PATH`, a plain TOML file. A link is none: it may lead anywhere.
 fn entry(line: &[u8]) -> Option<Entry> {
-    let (told, path) = str::from_utf8(line).ok()?.split_once('\t')?;
-    let mut told = told.split(' ');
-    let (mode, kind, object) = (told.next()?, told.next()?, told.next()?);
+    let (metadata, path) = str::from_utf8(line).ok()?.split_once('\t')?;
+    let mut metadata = metadata.split(' ');
+    let (mode, kind, object) = (metadata.next()?, metadata.next()?, metadata.next()?);
     let plain = mode.starts_with("100")
         && kind == "blob"
         && Path::new(path).extension().is_some_and(|one| one == "toml");
@@ -68,14 +68,14 @@ fn next(rest: &mut &[u8]) -> anyhow::Result<Result<Vec<u8>, String>> {
 }
 
 /// Runs git with an input; its output.
-async fn ask(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+async fn run_git(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let mut command = Command::new("git");
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // It has nobody to ask, and nothing to fetch.
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_LAZY_FETCH", "1").kill_on_drop(true);
     let child =
         command.spawn().context("cannot run `git`: it has to be installed to compare with a Git revision")?;
-    let output = timeout(DEADLINE, talk(child, input)).await;
+    let output = timeout(DEADLINE, exchange(child, input)).await;
     let output = output.map_err(|_| anyhow!("git did not answer within {} s", DEADLINE.as_secs()))??;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -85,7 +85,7 @@ async fn ask(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Writes while it reads: git answers before it has been asked for all.
-async fn talk(mut child: Child, input: Vec<u8>) -> anyhow::Result<Output> {
+async fn exchange(mut child: Child, input: Vec<u8>) -> anyhow::Result<Output> {
     let stdin = child.stdin.take();
     let write = async move {
         if let Some(mut stdin) = stdin {

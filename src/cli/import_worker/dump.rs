@@ -22,7 +22,7 @@ use crate::{
 
 /// What a paste token stands for: a login, for the routes of the provider that issues it.
 #[derive(Debug, Clone)]
-pub(super) struct Paste {
+pub(super) struct PasteLogin {
     pub(super) provider: FileName,
     pub(super) section: String,
     pub(super) field: String,
@@ -31,7 +31,7 @@ pub(super) struct Paste {
 /// What is in a dump.
 #[derive(Debug, Default)]
 pub(super) struct Dump {
-    pub(super) newcomers: Vec<ImportedUser>,
+    pub(super) users: Vec<ImportedUser>,
     /// What is wrong, each with its key.
     pub(super) problems: Vec<String>,
     /// What is left out, and why.
@@ -48,7 +48,7 @@ struct Entry {
 pub(super) fn read(
     text: &str,
     known: &DeclaredFields,
-    pastes: &[Paste],
+    pastes: &[PasteLogin],
     now_ms: u64,
 ) -> anyhow::Result<Dump> {
     // The message of the error itself may hold what it found.
@@ -59,11 +59,11 @@ pub(super) fn read(
     let mut entries = entries(value, &mut dump)?;
     let users = entries.remove("users").context("the dump has no key `users`: it is none of the worker's")?;
     let Value::Object(users) = users.value else { anyhow::bail!("users: expected an object, by user id") };
-    let mut newcomers = BTreeMap::new();
+    let mut imported = BTreeMap::new();
     for (id, record) in &users {
-        match newcomer(id, record, now_ms) {
-            Ok(one) => drop(newcomers.insert(one.id.to_string(), one)),
-            Err(problem) => dump.problems.push(format!("users/{}: {problem}", brief(id))),
+        match parse_user(id, record, now_ms) {
+            Ok(one) => drop(imported.insert(one.id.to_string(), one)),
+            Err(problem) => dump.problems.push(format!("users/{}: {problem}", truncated(id))),
         }
     }
     // Credentials first: a paste token stands for a login.
@@ -71,27 +71,27 @@ pub(super) fn read(
         entries.into_iter().partition(|(key, _)| key.starts_with("creds:"));
     for (key, entry) in creds {
         let id = &key["creds:".len()..];
-        match (newcomers.get_mut(id), users.contains_key(id)) {
+        match (imported.get_mut(id), users.contains_key(id)) {
             (Some(one), _) => match edits(entry.value, known) {
                 Ok(edits) => one.edits = edits,
-                Err(problem) => dump.problems.push(format!("creds:{}{problem}", brief(id))),
+                Err(problem) => dump.problems.push(format!("creds:{}{problem}", truncated(id))),
             },
             (None, true) => {}
             (None, false) => {
-                dump.notes.push(format!("creds:{}: left out, since there is no such user", brief(id)));
+                dump.notes.push(format!("creds:{}: left out, since there is no such user", truncated(id)));
             }
         }
     }
     for (key, entry) in others {
         if let Some(token) = key.strip_prefix("token:") {
-            take_token(token, &entry, &users, &mut newcomers, pastes, now_ms, &mut dump);
+            take_token(token, &entry, &users, &mut imported, pastes, now_ms, &mut dump);
         } else {
             // What stands behind the first `:` may be secret.
-            let kind = brief(key.split(':').next().unwrap_or_default());
+            let kind = truncated(key.split(':').next().unwrap_or_default());
             dump.notes.push(format!("{kind}...: left out, since it is not known what it is"));
         }
     }
-    dump.newcomers = newcomers.into_values().collect();
+    dump.users = imported.into_values().collect();
     Ok(dump)
 }
 
@@ -111,7 +111,7 @@ fn entries(value: Value, dump: &mut Dump) -> anyhow::Result<BTreeMap<String, Ent
             value => value,
         };
         if found.insert(key.clone(), Entry { value, expires_at_ms }).is_some() {
-            dump.problems.push(format!("{}: is there twice", named(&key)));
+            dump.problems.push(format!("{}: is there twice", redacted_key(&key)));
         }
     }
     Ok(found)
@@ -128,7 +128,7 @@ fn listed(at: usize, entry: Value, dump: &mut Dump) -> Option<(String, Value, Op
         return None;
     };
     if entry.get("base64").is_some_and(|base64| base64 == true) {
-        dump.problems.push(format!("{}: its value is base64: dump it as text", named(&key)));
+        dump.problems.push(format!("{}: its value is base64: dump it as text", redacted_key(&key)));
         return None;
     }
     // Seconds, as the worker's store has it.
@@ -136,7 +136,7 @@ fn listed(at: usize, entry: Value, dump: &mut Dump) -> Option<(String, Value, Op
     Some((key, value, expires))
 }
 
-fn newcomer(id: &str, record: &Value, now_ms: u64) -> Result<ImportedUser, String> {
+fn parse_user(id: &str, record: &Value, now_ms: u64) -> Result<ImportedUser, String> {
     let id = UserId::new(id).ok_or("a user's id is `usr_` and 16 hex digits")?;
     let Value::Object(record) = record else { return Err("expected an object".to_owned()) };
     let name = record.get("name").and_then(Value::as_str).ok_or("name: expected a string")?;
@@ -174,12 +174,12 @@ fn take_token(
     token: &str,
     entry: &Entry,
     users: &Map<String, Value>,
-    newcomers: &mut BTreeMap<String, ImportedUser>,
-    pastes: &[Paste],
+    imported: &mut BTreeMap<String, ImportedUser>,
+    pastes: &[PasteLogin],
     now_ms: u64,
     dump: &mut Dump,
 ) {
-    let key = named(&format!("token:{token}"));
+    let key = redacted_key(&format!("token:{token}"));
     let (id, expires) = match &entry.value {
         Value::String(id) => (Some(id.as_str()), None),
         Value::Object(record) => (record.get("userId").and_then(Value::as_str), record.get("expiresAt")),
@@ -193,7 +193,7 @@ fn take_token(
         Some(at) => at,
         None => entry.expires_at_ms,
     };
-    let Some(one) = newcomers.get_mut(id) else {
+    let Some(one) = imported.get_mut(id) else {
         if !users.contains_key(id) {
             dump.notes.push(format!("{key}: left out, since its user is not there"));
         }
@@ -204,13 +204,13 @@ fn take_token(
     }
     let own = users.get(id).and_then(|user| user.get("token")).is_some_and(|own| own == token);
     if !own && let Some(hash) = TokenHash::from_hex(token) {
-        let login = |paste: &&Paste| {
+        let login = |paste: &&PasteLogin| {
             one.edits.iter().any(|edit| {
                 matches!(edit, Edit::Set { section, field, .. } if *section == paste.section && *field == paste.field)
             })
         };
         match pastes.iter().find(login).cloned() {
-            Some(Paste { provider, section, field }) => {
+            Some(PasteLogin { provider, section, field }) => {
                 one.pastes.push(ImportedPasteToken { hash, provider, section, field, expires_at_ms });
             }
             None => dump.notes.push(format!(
@@ -226,20 +226,20 @@ fn take_token(
     one.tokens.push(ImportedToken { token: Secret::new(token), expires_at_ms });
 }
 
-/// A key as it is told: of a token only the beginning.
-fn named(key: &str) -> String {
+/// A key for messages: of a token only the beginning.
+fn redacted_key(key: &str) -> String {
     const SHOWN: usize = 6;
     match key.strip_prefix("token:") {
         Some(token) => {
             let shown: String = token.chars().take(SHOWN.min(token.chars().count() / 4)).collect();
             format!("token:{shown}...")
         }
-        None => brief(key),
+        None => truncated(key),
     }
 }
 
 /// A text that may be anything, cut.
-fn brief(text: &str) -> String {
+fn truncated(text: &str) -> String {
     const SHOWN: usize = 40;
     let plain: String =
         text.chars().take(SHOWN).map(|one| if one.is_control() { '?' } else { one }).collect();

@@ -24,7 +24,7 @@ fn known() -> DeclaredFields {
 }
 
 fn dump(value: &Value) -> Dump {
-    let paste = Paste {
+    let paste = PasteLogin {
         provider: FileName::new("demo").unwrap(),
         section: "demo".to_owned(),
         field: "oauth".to_owned(),
@@ -40,7 +40,7 @@ fn users(dump: &Dump) -> Vec<String> {
     let line = |one: &ImportedUser| {
         format!("{} [{}] {} {}", one.name.as_str(), tokens(one), one.pastes.len(), one.edits.len())
     };
-    dump.newcomers.iter().map(line).collect()
+    dump.users.iter().map(line).collect()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn what_a_dump_holds_in_each_of_its_shapes() {
         let dump = dump(value);
         assert_eq!((dump.problems.clone(), dump.notes.clone()), (vec![], vec![]));
         assert_eq!(users(&dump), ["ada [abcdefabcdef] 1 3"]);
-        let ada = &dump.newcomers[0];
+        let ada = &dump.users[0];
         assert_eq!((ada.created_at_ms, ada.ip.as_deref()), (1_700_000_000_123, Some("10.0.0.1")));
         assert_eq!(ada.pastes[0].hash, TokenHash::from_hex(&paste).unwrap());
     }
@@ -79,15 +79,15 @@ fn outcome(key: &str, value: Value) -> String {
         serde_json::json!({ "users": { ADA: { "name": "ada", "createdAt": "2026-01-02T03:04:05.678Z" } } });
     all[key] = value;
     let dump = dump(&all);
-    let told: Vec<String> = dump.problems.iter().chain(&dump.notes).cloned().collect();
-    if told.is_empty() { users(&dump).join(", ") } else { told.join("; ") }
+    let messages: Vec<String> = dump.problems.iter().chain(&dump.notes).cloned().collect();
+    if messages.is_empty() { users(&dump).join(", ") } else { messages.join("; ") }
 }
 
 #[test]
 fn what_is_wrong_is_told_with_its_key_and_no_secret() {
     let check = |key: &str, value: Value, expected: &str| {
-        let told = outcome(key, value);
-        assert!(told.contains(expected) && !told.contains("canary"), "{told}");
+        let messages = outcome(key, value);
+        assert!(messages.contains(expected) && !messages.contains("canary"), "{messages}");
     };
     let (id, json) = (ADA.to_owned(), |text: &str| serde_json::from_str::<Value>(text).unwrap());
     check("token:abc", id.clone().into(), "ada [abc] 0 0");

@@ -16,33 +16,33 @@ use crate::{
 };
 
 /// Takes the directory for as long as the file is open; if it is taken, the error says by whom.
-pub(super) fn hold(data: &Path) -> anyhow::Result<File> {
+pub(super) fn acquire_serve_lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("serve.lock");
     let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let failed = |error| StoreError::from_io(&path, error);
     let mut file = open.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
-            sign(&mut file).map_err(failed)?;
+            write_holder(&mut file).map_err(failed)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => bail!(
             "another tollgate serves from `{}`{}: stop it, or choose another data directory with `--data`",
             data.display(),
-            holder(&mut file)
+            read_holder(&mut file)
         ),
         Err(TryLockError::Error(error)) => Err(failed(error).into()),
     }
 }
 
-fn sign(file: &mut File) -> std::io::Result<()> {
+fn write_holder(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(format!("{}\n{}\n", std::process::id(), utc(now_ms())).as_bytes())
 }
 
 /// What the holder wrote; nothing if it is about to.
-fn holder(file: &mut File) -> String {
+fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
     let _ = file.take(100).read_to_string(&mut text);
     match text.lines().collect::<Vec<_>>()[..] {

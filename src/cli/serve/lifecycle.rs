@@ -25,33 +25,35 @@ use crate::{
 };
 
 /// How long what is left to be done may take at the end, each part of it.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const TASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the end takes beside the delay and the grace period, at most.
-const LAST_STEPS: Duration = Duration::from_secs(20);
+const SHUTDOWN_OVERHEAD: Duration = Duration::from_secs(20);
 /// How long a login's refresh may still take: cut short, its new tokens would be lost.
-const LAST_REFRESH: Duration = Duration::from_secs(12);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The signals that are answered, from when this is made.
 pub(super) struct Signals {
     hangup: Signal,
-    pub(super) stop: Stop,
+    pub(super) stop: StopSignals,
 }
 
 /// The signals that end the process.
-pub(super) struct Stop {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    pub(super) fn catch() -> io::Result<Self> {
-        let stop =
-            Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    pub(super) fn register() -> io::Result<Self> {
+        let stop = StopSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
         Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
     }
 }
 
-impl Stop {
+impl StopSignals {
     /// The next one; its name.
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
@@ -88,13 +90,17 @@ impl Workers {
 }
 
 /// From the first request to the last.
-pub(super) async fn live(mut running: Running, signals: Signals, settings: &Settings) -> anyhow::Result<()> {
+pub(super) async fn run_until_stopped(
+    mut running: Running,
+    signals: Signals,
+    settings: &Settings,
+) -> anyhow::Result<()> {
     let Signals { mut hangup, mut stop } = signals;
     systemd::ready(&status(&running.live));
     let signal = tokio::select! {
         signal = stop.next() => signal,
         () = running.workers.ended() => bail!("all workers have ended: the log says why"),
-        never = reload_at(&mut hangup, &running.live) => match never {},
+        never = reload_on_hangup(&mut hangup, &running.live) => match never {},
     };
     running.ready.drain();
     let (delay, grace) = (settings.drain_delay, settings.grace);
@@ -104,7 +110,7 @@ pub(super) async fn live(mut running: Running, signals: Signals, settings: &Sett
         grace_ms = millis(grace),
         "stopping: `/readyz` says so"
     );
-    systemd::stopping(delay + grace + LAST_STEPS);
+    systemd::stopping(delay + grace + SHUTDOWN_OVERHEAD);
     tokio::select! {
         () = drain(&mut running, delay, grace) => {}
         signal = stop.next() => {
@@ -118,7 +124,7 @@ pub(super) async fn live(mut running: Running, signals: Signals, settings: &Sett
 }
 
 /// Has the files read anew at each SIGHUP, one time after the other. All that come during one make one more.
-async fn reload_at(hangup: &mut Signal, live: &Live) -> Infallible {
+async fn reload_on_hangup(hangup: &mut Signal, live: &Live) -> Infallible {
     while hangup.recv().await.is_some() {
         systemd::reloading();
         match live.reload().await {
@@ -150,7 +156,7 @@ async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
     tracing::info!("draining: nothing new is accepted, and streams go on to their end");
     running.stop.cancel();
     // Each cuts its own streams once `grace` is over.
-    if timeout(grace + LAST_WORDS, running.workers.ended()).await.is_err() {
+    if timeout(grace + TASK_TIMEOUT, running.workers.ended()).await.is_err() {
         tracing::error!("a worker hangs: what it has under way is cut");
     }
 }
@@ -159,11 +165,11 @@ async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
 async fn finish(running: Running) {
     let Running { reloader, store, socket, logins, control, .. } = running;
     drop(socket);
-    let _ = timeout(LAST_REFRESH, logins).await;
+    let _ = timeout(REFRESH_TIMEOUT, logins).await;
     // Without workers these come to their end by themselves: no lookup is left, and nothing to record.
     for task in control {
-        let _ = timeout(LAST_WORDS, task).await;
+        let _ = timeout(TASK_TIMEOUT, task).await;
     }
     reloader.stop();
-    let _ = timeout(LAST_WORDS, store.close()).await;
+    let _ = timeout(TASK_TIMEOUT, store.close()).await;
 }

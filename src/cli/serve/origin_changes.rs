@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// How often it is looked whether another table serves.
-const EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Fields that are told of, of one table.
-const MAX_TOLD: usize = 20;
+const MAX_LOGGED: usize = 20;
 
 /// Looks until it is told to stop.
 pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen: Option<Arc<Table>> = None;
     loop {
@@ -38,8 +38,8 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken
             continue;
         }
         // A store that does not answer is told of elsewhere: it is asked again.
-        if let Ok(places) = store.stored_fields().await {
-            tell(&moved(&table, &places));
+        if let Ok(fields) = store.stored_fields().await {
+            log_changes(&origin_changes(&table, &fields));
             seen = Some(table);
         }
     }
@@ -47,14 +47,14 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken
 
 /// A field whose credentials are sent where they were not saved for.
 #[derive(Debug, PartialEq, Eq)]
-struct Moved {
+struct OriginChange {
     credential: String,
     owners: u64,
     to: String,
 }
 
-fn tell(moved: &[Moved]) {
-    for Moved { credential, owners, to } in moved.iter().take(MAX_TOLD) {
+fn log_changes(changes: &[OriginChange]) {
+    for OriginChange { credential, owners, to } in changes.iter().take(MAX_LOGGED) {
         tracing::warn!(
             credential,
             owners,
@@ -63,12 +63,12 @@ fn tell(moved: &[Moved]) {
             "stored credentials wait: they were not saved for where the files lead now, and requests get `credential_moved`"
         );
     }
-    if let Some(more) = moved.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
+    if let Some(more) = changes.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
         tracing::warn!(more, "further fields have such credentials");
     }
 }
 
-fn moved(table: &Table, places: &[StoredField]) -> Vec<Moved> {
+fn origin_changes(table: &Table, fields: &[StoredField]) -> Vec<OriginChange> {
     let mut used: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for provider in &table.providers {
         let Some(section) = &provider.section else { continue };
@@ -77,15 +77,15 @@ fn moved(table: &Table, places: &[StoredField]) -> Vec<Moved> {
             origins.extend(provider.used.iter().map(|origin| &**origin));
         }
     }
-    let one = |place: &StoredField| {
-        let used = used.get(&(place.section.as_str(), place.field.as_str()))?;
+    let one = |field: &StoredField| {
+        let used = used.get(&(field.section.as_str(), field.field.as_str()))?;
         let new: Vec<&str> = used
             .iter()
             .copied()
-            .filter(|origin| !place.origins.iter().any(|saved| saved == origin))
+            .filter(|origin| !field.origins.iter().any(|saved| saved == origin))
             .collect();
-        let credential = format!("{}.{}", place.section, place.field);
-        (!new.is_empty()).then(|| Moved { credential, owners: place.owners, to: new.join(", ") })
+        let credential = format!("{}.{}", field.section, field.field);
+        (!new.is_empty()).then(|| OriginChange { credential, owners: field.owners, to: new.join(", ") })
     };
-    places.iter().filter_map(one).collect()
+    fields.iter().filter_map(one).collect()
 }
