@@ -1,5 +1,5 @@
-//! The admin API, for commands: the tollgate that serves from the data directory answers over its control socket,
-//! with its files and its key. Where none serves, the same API answers here, from the store.
+//! Client of the admin API for commands. A running tollgate handles the call over its control socket, with its own
+//! files and key. If none runs, the same API handles the call in this process, on the store.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -33,7 +33,7 @@ pub(super) struct CallRefused {
     pub(super) pointer: Option<String>,
     /// The message, which begins with the pointer.
     message: String,
-    /// The provider files that the call was checked against, if no server did that.
+    /// A note on the provider files that the call was checked against. Empty if a server handled the call.
     pub(super) files_note: String,
 }
 
@@ -57,7 +57,7 @@ impl CallRefused {
         self.cause.as_deref() == Some(cause.code())
     }
 
-    /// The message without the pointer, for a reader who knows the place.
+    /// The message without the pointer, for messages that name the field themselves.
     pub(super) fn problem(&self) -> &str {
         let pointer = self.pointer.as_deref().unwrap_or_default();
         let problem = self.message.strip_prefix(pointer).and_then(|rest| rest.strip_prefix(": "));
@@ -85,7 +85,7 @@ pub(super) async fn call(
     Err(CallRefused::parse(&answer, files_note).into())
 }
 
-/// Handles a call without a server. Returns also a note about the provider files if the response depends on them.
+/// Handles a call without a server. Also returns a note about the provider files if the response depends on them.
 async fn handle_locally(
     context: &Context<'_>,
     method: Method,
@@ -111,7 +111,7 @@ async fn handle_locally(
     })
 }
 
-/// Notes on the files that were used and on those that were skipped. A server may have others, or other vars.
+/// Notes on used and skipped provider files. A server may have other files or other vars.
 fn files_note(context: &Context<'_>, assembled: &Assembled) -> String {
     let settings = context.settings;
     let data = absolute(&settings.data);

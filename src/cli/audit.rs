@@ -1,4 +1,4 @@
-//! `tollgate audit`: whether the log of changes is as it was written.
+//! `tollgate audit`: verifies the hash chain of the audit log.
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use super::context::{Context, Report};
 use crate::{clock::utc, store::HashChain};
 
-/// Entries that are read at once.
+/// Entries per read.
 const PAGE: u64 = 1000;
 
 /// The arguments of `tollgate audit`.

@@ -1,4 +1,4 @@
-//! `tollgate backup`: the database of one moment as a file, beside a running server or without one.
+//! `tollgate backup`: copies a consistent snapshot of the database to a file, with or without a running server.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub async fn run(args: &Args, data: &Path) -> anyhow::Result<()> {
     Report::note(format!("wrote `{}`: {}\n{needs}\n", args.file.display(), contents(&held))).print()
 }
 
-/// What a database holds.
+/// A summary of a database: counts of its records, schema and size.
 pub(super) fn contents(held: &Inventory) -> String {
     let Inventory { probe, users, tokens, credentials, bytes } = held;
     let parts = [(*users, "user"), (*tokens, "token"), (*credentials, "credential")];

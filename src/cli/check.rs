@@ -1,4 +1,4 @@
-//! `tollgate check`: everything that is wrong with provider files, without network, environment or secrets.
+//! `tollgate check`: reports all errors and lints of provider files. Needs no network, environment or secrets.
 
 mod formats;
 mod target;
@@ -46,7 +46,7 @@ pub struct Args {
     explain: Option<Explained>,
 }
 
-/// How findings are shown.
+/// Output format of the findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum CheckFormat {
     Human,
@@ -55,7 +55,7 @@ enum CheckFormat {
     Sarif,
 }
 
-/// What is to be explained.
+/// Argument of `--explain`.
 #[derive(Debug, Clone, Copy)]
 enum Explained {
     One(&'static CodeInfo),
@@ -73,25 +73,25 @@ fn code(text: &str) -> Result<Explained, String> {
         .ok_or_else(|| format!("codes are from {first} to {last}, as TG012; or name a lint, or `all`"))
 }
 
-/// Why there is nothing to tell of files.
+/// A failure of the command itself, apart from findings.
 #[derive(Debug)]
 enum Failure {
-    /// The command cannot be done as it is given.
+    /// Invalid arguments or settings.
     Usage(anyhow::Error),
-    /// Something cannot be read or written.
+    /// A failed read or write.
     Io(anyhow::Error),
 }
 
 const USAGE: u8 = 2;
 const IO: u8 = 3;
 
-/// What was found in one directory.
+/// The findings of one directory.
 struct Checked {
     what: String,
     loaded: Loaded,
     only: Option<BTreeSet<String>>,
     found: Vec<Diagnostic>,
-    /// Files of which more was found than is told.
+    /// Files with more findings than the limit.
     cut: BTreeSet<Arc<str>>,
     good: bool,
     providers: usize,
@@ -99,7 +99,7 @@ struct Checked {
     tests: usize,
 }
 
-/// Checks, and prints what was found as the format says.
+/// Checks and prints the findings. Returns the exit code.
 pub fn run(args: &Args, places: &Places) -> ExitCode {
     let result = match args.explain {
         Some(explained) => explain(explained).map(|()| true).map_err(Failure::Io),
@@ -111,7 +111,7 @@ pub fn run(args: &Args, places: &Places) -> ExitCode {
         Err(Failure::Usage(error)) => (USAGE, error),
         Err(Failure::Io(error)) => (IO, error),
     };
-    // Standard error may be gone; there is nobody left to tell.
+    // Standard error may be closed. Nothing can report that.
     let _ = writeln!(io::stderr(), "error: {error:#}");
     ExitCode::from(code)
 }
@@ -169,7 +169,7 @@ fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Check
     Ok(Checked { what, only, found, cut, good, providers, endpoints, tests: tests.ran, loaded })
 }
 
-/// Leaves so many findings of each file as somebody may want to read.
+/// Truncates the findings of each file to `MAX_FINDINGS`. Returns the files with more.
 fn cut(found: &mut Vec<Diagnostic>) -> BTreeSet<Arc<str>> {
     let mut counts = BTreeMap::<Arc<str>, usize>::new();
     let mut cut = BTreeSet::new();
@@ -198,7 +198,7 @@ impl Checked {
         self.cut.iter().try_for_each(more).context("cannot write to standard error")
     }
 
-    /// The files that it speaks of.
+    /// The files that the report covers.
     fn files(&self) -> BTreeSet<&str> {
         if let Some(only) = &self.only {
             return only.iter().map(String::as_str).collect();
@@ -224,8 +224,8 @@ impl Checked {
     }
 }
 
-/// A person gets findings on standard error and the summary on standard output; what a program reads is all of standard
-/// output.
+/// Prints all results. In the human format, findings go to standard error and the summary to standard output. In the
+/// other formats, standard output has only the document, for programs.
 fn print_all(all: &[Checked], format: CheckFormat) -> anyhow::Result<()> {
     let files = || all.iter().flat_map(Checked::files).collect::<BTreeSet<_>>();
     let findings: Vec<_> = match format {
@@ -256,7 +256,7 @@ pub fn show(sources: &Sources, found: &[Diagnostic]) -> anyhow::Result<()> {
     out.write_all(sources.render(found, color).as_bytes()).context("cannot write to standard error")
 }
 
-/// Where files come from, in words.
+/// The source of provider files, for messages.
 pub fn describe(origin: &Source) -> String {
     match origin {
         Source::Directory(dir) => format!("`{}`", dir.display()),
@@ -264,7 +264,7 @@ pub fn describe(origin: &Source) -> String {
     }
 }
 
-/// That the built-in files are used, for who may have meant others.
+/// A note that the built-in files are in use, in case the user meant other ones.
 pub(super) fn built_in_note() -> String {
     let here = std::env::current_dir().unwrap_or_default();
     format!(
@@ -273,7 +273,7 @@ pub(super) fn built_in_note() -> String {
     )
 }
 
-/// Says so on stderr, where the data directory is one that a server had: that one may have other files.
+/// Prints the note if a server has used the data directory: that server may have other files.
 pub(super) fn note_built_in_files(settings: &Settings) -> anyhow::Result<()> {
     if settings.providers == Source::Embedded && !has_no_store(&settings.data) {
         writeln!(std::io::stderr(), "note: {}", built_in_note()).context("failed to print")?;
@@ -281,7 +281,7 @@ pub(super) fn note_built_in_files(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What another command is given as this one is: directories, and the files in them that are meant.
+/// Parses path arguments for other commands: each directory, with the selected files in it (all if `None`).
 pub(super) fn selected_files(
     paths: &[PathBuf],
     default: &Source,
@@ -292,7 +292,7 @@ pub(super) fn selected_files(
     Ok(found.into_iter().map(|one| (one.source, one.only)).collect())
 }
 
-/// A path as it is written relative to where the user stands.
+/// A path relative to the working directory, if it is below it.
 fn relative(file: &str) -> &str {
     let here = std::env::current_dir().ok();
     let below = here.as_ref().and_then(|here| Path::new(file).strip_prefix(here).ok()?.to_str());

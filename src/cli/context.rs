@@ -1,6 +1,6 @@
-//! What the account commands share: where the data is, how a user is named, how a secret is read and
-//! how a result is printed. A secret is read from stdin or a prompt, never from the arguments, where
-//! other users and the shell's history would see it.
+//! Shared by the commands: opening the store, finding a user, reading a secret, printing a result.
+//!
+//! A secret is read from stdin or a prompt, never from an argument: other users and the shell's history see those.
 
 use std::{
     fmt::Write as _,
@@ -20,30 +20,30 @@ use crate::{
     store::{DATABASE, Store, StoreError, User},
 };
 
-/// What a command is given by its caller, who reads settings, environment and provider files.
+/// Settings and master-key sources of an account command.
 pub struct Context<'a> {
-    /// Where things are.
+    /// The resolved settings, with all directories.
     pub settings: &'a Settings,
-    /// What was given to find the master key by.
+    /// The possible sources of the master key.
     pub keys: KeySources,
 }
 
-/// What a command has to say. Without `Debug`, since a new token is a result too.
+/// The result of a command. Not `Debug`: it may hold a new token.
 #[derive(Default)]
 pub(super) struct Report {
-    /// For the next program: stdout.
+    /// The result, for stdout.
     pub(super) out: String,
-    /// For the person: stderr.
+    /// Messages for the user, for stderr.
     pub(super) note: String,
 }
 
 impl Context<'_> {
-    /// Opens the store, beside a running server. None is made.
+    /// Opens the store, also while a server runs. Never creates one.
     pub(super) async fn store(&self) -> anyhow::Result<Store> {
         open(&self.settings.data).await
     }
 
-    /// The same; where there is none, it is made, and that is told: it may be the wrong place.
+    /// Opens the store, or creates one. Reports a new store, since the path may be wrong.
     pub(super) async fn store_or_new(&self) -> anyhow::Result<Store> {
         let data = &self.settings.data;
         let new = has_no_store(data);
@@ -55,7 +55,7 @@ impl Context<'_> {
     }
 }
 
-/// Opens the store in a data directory. None is made: whoever asks for what is stored means one that is there.
+/// Opens the store in a data directory. Never creates one: a command that reads expects stored data.
 pub(super) async fn open(data: &Path) -> anyhow::Result<Store> {
     anyhow::ensure!(
         !has_no_store(data),
@@ -65,18 +65,18 @@ pub(super) async fn open(data: &Path) -> anyhow::Result<Store> {
     Store::open(data).await.map_err(|error| unusable(data, error))
 }
 
-/// Whether nothing there belongs to a store. Of what cannot be looked at, opening tells more.
+/// True if the directory has no file of a store. If that cannot be read, false: opening returns a better error.
 pub(super) fn has_no_store(data: &Path) -> bool {
     let wal = format!("{DATABASE}-wal");
     [DATABASE, &wal].iter().all(|name| data.join(name).try_exists().is_ok_and(|exists| !exists))
 }
 
-/// A path as it is meant from everywhere.
+/// The absolute path, for messages.
 pub(super) fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-/// Why a data directory does not serve, for who can name another or come as another user.
+/// The error for an unusable data directory, with advice: another directory, or another system user.
 pub(super) fn unusable(data: &Path, error: StoreError) -> anyhow::Error {
     match &error {
         StoreError::File { path, reason } if path == data => anyhow::anyhow!(
@@ -103,7 +103,7 @@ impl Report {
         Self { out: String::new(), note: note.into() }
     }
 
-    /// Prints both parts. The note comes last, so that advice stands below what it is about.
+    /// Prints both parts. The note comes last, so that advice follows the result.
     pub(super) fn print(self) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(self.out.as_bytes()).and_then(|()| stdout.flush()).context("failed to print")?;
@@ -111,7 +111,7 @@ impl Report {
     }
 }
 
-/// The one user with this id or name.
+/// The user with this id or name. Errors if there is none, or several.
 pub(super) async fn find_user(store: &Store, id_or_name: &str) -> anyhow::Result<User> {
     let mut users = store.find_users(id_or_name).await?;
     match (users.pop(), users.as_slice()) {
@@ -126,7 +126,7 @@ pub(super) async fn find_user(store: &Store, id_or_name: &str) -> anyhow::Result
     }
 }
 
-/// Asks for a secret if stdin is a terminal, and takes all of stdin if it is not.
+/// Reads a secret: from a prompt if stdin is a terminal, otherwise all of stdin.
 pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
     const MAX_BYTES: u64 = 64 * 1024;
     let stdin = io::stdin();
@@ -141,12 +141,12 @@ pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
         bytes.len() as u64 <= MAX_BYTES,
         "stdin holds more than {MAX_BYTES} bytes: give one secret alone"
     );
-    // The error of the conversion would hold the bytes.
+    // The conversion's own error would contain the bytes.
     let text = str::from_utf8(&bytes).map_err(|_| anyhow::anyhow!("stdin is not valid UTF-8: give text"))?;
     Ok(Secret::new(text))
 }
 
-/// Columns of text, each as wide as its widest cell.
+/// A text table; each column is as wide as its widest cell.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -170,7 +170,7 @@ pub(super) fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("a string takes all that is written to it");
 }
 
-/// The settings of a test: all below one directory, with the provider `demo` and two sections.
+/// Settings for tests: all below one directory, with the provider `demo` and two sections.
 #[cfg(test)]
 pub(super) fn settings(dir: &std::path::Path) -> Settings {
     use crate::settings::{Given, Places, resolve};

@@ -1,5 +1,5 @@
-//! `tollgate credential`: stores, lists, confirms and removes what a user, a group or everybody keeps for the
-//! providers. Values come from stdin or a prompt; they are shown only masked.
+//! `tollgate credential`: stores, lists, confirms and removes credentials of a user, a group or everybody. Values
+//! come from stdin or a prompt, and are printed only masked.
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
@@ -76,13 +76,13 @@ pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<
     report.print()
 }
 
-/// Somebody's credentials in the API.
+/// The credentials of an owner, as a resource of the admin API.
 struct CredentialsResource {
-    /// Where they are.
+    /// The URL path.
     path: String,
     /// The owner, for messages.
     shown: String,
-    /// The same, as an argument of this command.
+    /// The owner, as an argument of this command.
     argument: String,
 }
 
@@ -109,7 +109,7 @@ impl CredentialOwner {
 }
 
 impl CredentialsResource {
-    /// What is stored, masked: by place.
+    /// The stored credentials: `SECTION.FIELD` and masked value, sorted.
     async fn stored(&self, context: &Context<'_>) -> anyhow::Result<Vec<[String; 2]>> {
         let document = api::call(context, Method::GET, &self.path, None).await?;
         let mut rows = Vec::new();
@@ -125,7 +125,7 @@ impl CredentialsResource {
         api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
     }
 
-    /// The error of a refused value, without the place, which the user has named.
+    /// The error of a rejected value, without its field: the user has named it.
     fn refusal(&self, place: &str, error: anyhow::Error) -> anyhow::Error {
         let Some(refused) = error.downcast_ref::<CallRefused>() else { return error };
         let Some(pointer) = &refused.pointer else { return error };
@@ -152,7 +152,7 @@ async fn set(
 ) -> anyhow::Result<Report> {
     check_place(place)?;
     let resource = owner.resource(context).await?;
-    // All that can fail without the value fails before somebody is asked for it.
+    // All other failures come before the prompt for the value.
     resource.stored(context).await?;
     let text = read(place)?;
     let value = value(text.expose());
@@ -162,7 +162,8 @@ async fn set(
     Ok(Report::note(format!("stored `{place}` for {}\n", resource.shown)))
 }
 
-/// A login is given as JSON. One line break at the end of what is typed or piped in does not count.
+/// Parses a value: a login is a JSON object, all else is text. One line break at the end is removed, since terminals
+/// and `echo` add it.
 fn value(text: &str) -> Value {
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     match serde_json::from_str(text) {
@@ -210,7 +211,7 @@ async fn confirm(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Resu
     Ok(Report::note(format!("{}\n", moved.join("\n"))))
 }
 
-/// What was confirmed of a place.
+/// The message on a confirmed credential: its new and old origins.
 fn confirmation((place, moved): (&String, &Value)) -> String {
     let list = |key: &str| {
         let origins = moved[key].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -219,7 +220,7 @@ fn confirmation((place, moved): (&String, &Value)) -> String {
     format!("confirmed `{place}`: it may go to {}; until now to {}", list("to"), list("from"))
 }
 
-/// Takes whatever is stored, also what no provider file declares any more.
+/// Removes a stored credential, also one that no provider file declares now.
 async fn remove(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     check_place(place)?;
     let resource = owner.resource(context).await?;
@@ -232,10 +233,10 @@ async fn remove(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> 
     Ok(Report::note(format!("removed `{place}` of {shown}\n")))
 }
 
-/// Section and field. The section may hold dots, the field does not.
+/// Checks the form SECTION.FIELD. The section may contain dots, the field may not.
 fn check_place(place: &str) -> anyhow::Result<()> {
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
-    // Not repeated: it may be `field=secret`.
+    // The message does not quote it: it may be `field=secret`.
     ensure!(
         place.chars().all(plain),
         "SECTION.FIELD holds letters, digits, `.`, `-` and `_` only; a value is never an argument: pipe it in, or run the command without it and be asked"

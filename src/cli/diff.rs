@@ -1,4 +1,4 @@
-//! `tollgate diff`: what two sets of provider files differ in, and what of that widens exposure.
+//! `tollgate diff`: compares two sets of provider files, and marks changes that widen exposure.
 
 mod git;
 
@@ -35,7 +35,7 @@ pub struct Args {
     format: DiffFormat,
 }
 
-/// How differences are printed.
+/// Output format of the differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum DiffFormat {
     /// Text for people
@@ -46,14 +46,14 @@ enum DiffFormat {
     Markdown,
 }
 
-/// Compares and prints; how to exit.
+/// Compares and prints. Returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(Verdict::Same) => ExitCode::SUCCESS,
         Ok(Verdict::Different) => ExitCode::from(1),
         Ok(Verdict::Widened) => ExitCode::from(4),
         Err(error) => {
-            // Standard error may be gone; there is nobody left to tell.
+            // Standard error may be closed. Nothing can report that.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(2)
         }
@@ -66,7 +66,7 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
         check::show(&new.sources, &new.found)?;
         bail!("`{}` has errors: mend them first, what does not compile cannot be compared", args.new);
     }
-    // What was broken did not serve. A change that mends it adds it.
+    // A file with errors did not serve, so a change that mends it adds its provider.
     if !old.found.is_empty() {
         check::show(&old.sources, &old.found)?;
         let note =
@@ -84,7 +84,7 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
     Ok(diff.verdict)
 }
 
-/// One of the two sets.
+/// One of the two compared sets of provider files.
 #[derive(Default)]
 struct FileSet {
     providers: Vec<Arc<Provider>>,
@@ -127,7 +127,7 @@ fn file_set(what: &str) -> anyhow::Result<FileSet> {
     Ok(set)
 }
 
-/// What a running tollgate serves from.
+/// The files that a running tollgate serves.
 fn served(data: &Path) -> anyhow::Result<ServedFiles> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (code, document) =

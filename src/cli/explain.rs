@@ -1,5 +1,5 @@
-//! `tollgate explain`: what would come of a request, from the files as they are on disk. Nothing is sent, and no
-//! running server is asked.
+//! `tollgate explain`: shows the routing and rewriting of a request, from the files on disk. Sends nothing, and uses no
+//! running server.
 
 use std::{collections::BTreeMap, io::Write as _};
 
@@ -68,7 +68,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Prints what would come of the request. Whether it has an endpoint.
+/// Prints the explanation. Returns true if the request has an endpoint.
 pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Result<bool> {
     let head = head(args)?;
     check::note_built_in_files(settings)?;
@@ -76,7 +76,7 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
     let mut loaded = files::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
     let compiled = compile::compile(&loaded.files);
     let vars = overrides(&args.vars, &compiled)?;
-    // Why a test fails is what somebody may want to know: the file is taken as it is.
+    // A provider whose own tests fail is explained too: the user may be looking for the reason.
     let failing = filetest::run(&compiled).diagnostics;
     loaded.files.drop_tests();
     let value = |source: &VarSource| match vars.get(source) {
@@ -116,7 +116,7 @@ fn scene<'a>(loaded: &'a Loaded, assembled: &'a Assembled) -> Scene<'a> {
     }
 }
 
-/// The request's head. What is given is never repeated: it may hold a token.
+/// The request's head. Errors never quote the arguments: they may contain a token.
 fn head(args: &Args) -> anyhow::Result<Parts> {
     let method = Method::from_bytes(args.method.to_ascii_uppercase().as_bytes());
     let method = method.context("the method cannot be one: give it as `POST`")?;
@@ -124,7 +124,7 @@ fn head(args: &Args) -> anyhow::Result<Parts> {
         args.path.starts_with('/'),
         "the path has to start with `/`: give it as a client sends it, without scheme and host"
     );
-    // A client adds `Host` itself: nobody has to give it here, and HTTP/1.0 alone allows that.
+    // Clients add `Host` themselves, so the arguments need none. Only HTTP/1.0 allows that.
     let request = Request::builder().method(method).uri(&args.path).version(Version::HTTP_10).body(());
     let (mut head, ()) =
         request.context("the path cannot be sent: percent-encode what a URL cannot hold")?.into_parts();
@@ -138,7 +138,7 @@ fn head(args: &Args) -> anyhow::Result<Parts> {
     Ok(head)
 }
 
-/// The values that arguments give to vars, by where they would come from.
+/// The values of `--var`, by the source that each replaces.
 fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<VarSource, String>> {
     let mut known: Vec<(String, &VarSource)> = Vec::new();
     for provider in &compiled.providers {
@@ -156,7 +156,7 @@ fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<V
     }
     let mut values = BTreeMap::new();
     for one in given {
-        // Only the name is repeated: the value may be a secret.
+        // Errors quote only the name: the value may be a secret.
         let (name, value) = one.split_once('=').context("`--var` is given as NAME=VALUE")?;
         let mut sources = known.iter().filter(|(known, _)| known == name).peekable();
         if sources.peek().is_none() {
@@ -169,7 +169,7 @@ fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<V
     Ok(values)
 }
 
-/// Who calls: what is stored of what the endpoint's provider may use.
+/// The caller, with the credentials that the endpoint's provider may use.
 fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>) -> anyhow::Result<Caller> {
     if let Some(user) = &args.user {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -197,7 +197,7 @@ fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>
     Ok(Caller { access: access(args)?, ..Caller::given(held, otherwise) })
 }
 
-/// What the arguments say of the token.
+/// The token's kind and scopes from the arguments.
 fn access(args: &Args) -> anyhow::Result<Access> {
     let scope =
         |text: &String| Scope::parse(text).context("`--scope` is given as `provider` or `provider/endpoint`");
@@ -206,7 +206,7 @@ fn access(args: &Args) -> anyhow::Result<Access> {
     Ok(Access { kind: args.kind.map_or(TokenKind::Both, Kind::kind), scopes, ..Access::default() })
 }
 
-/// What the store says of the user, and of the token if one is named.
+/// The access of the stored user, and of the stored token if `--token` names one.
 async fn access_of(args: &Args, store: &Store, user: &User) -> anyhow::Result<Access> {
     let disabled = user.disabled_at_ms.is_some();
     let Some(token) = &args.token else { return Ok(Access { disabled, ..access(args)? }) };
@@ -229,8 +229,8 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What there is for a user of what the provider may use. A value is looked at only where it makes a difference: for an
-/// entry's `match`, and for a login, which may have expired.
+/// The stored credentials that the provider may use for a user, by owner. A value is decrypted only if it affects the
+/// decision: for an entry's `match`, and for a login, which may have expired.
 async fn stored_for(
     user: User,
     store: &Store,
@@ -273,7 +273,7 @@ async fn stored_for(
 
 fn held(key: &MasterKey, sealed: &SealedCredential) -> Held {
     match decrypt_credential(key, sealed) {
-        // One that has expired would be refreshed first, if it can be.
+        // A request would first refresh an expired login, if it has a refresh token.
         Ok(stored) => {
             let usable = stored.usable(clock::now_ms()).or_else(|| stored.refreshable());
             usable.map_or(Held::Expired, |secret| Held::Value(secret.clone()))

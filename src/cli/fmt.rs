@@ -1,5 +1,5 @@
-//! `tollgate fmt`: lays provider files out in the one way, or says which are not. A file is replaced whole, so
-//! that a server that watches it never sees half of one; what is not TOML stays as it is.
+//! `tollgate fmt`: formats provider files, or lists those that are not formatted. Replaces a file atomically, so that a
+//! watching server never reads half of it. A file that is not TOML stays unchanged.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ use crate::{
     syntax::{self, FileKind},
 };
 
-/// How many lines of a difference are shown.
+/// The maximum number of lines of a printed difference.
 const SHOWN_LINES: usize = 20;
 
 /// Format provider files: order of keys, alignment, blank lines, quotes; comments are kept
@@ -44,19 +44,19 @@ pub struct Args {
     name: Option<PathBuf>,
 }
 
-/// A file could not be read or written; what and why has been said.
+/// A file could not be read or written. The reason has been printed.
 #[derive(Debug, thiserror::Error)]
 #[error("not every file could be read and written")]
 pub struct FileAccessError;
 
-/// A text and where it comes from; standard input has no path.
+/// A text and its source; standard input has no path.
 struct Input {
     shown: String,
     path: Option<PathBuf>,
     text: Result<Arc<str>, String>,
 }
 
-/// What came of a file.
+/// The result for one file, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum FormatResult {
     Formatted,
@@ -64,7 +64,7 @@ enum FormatResult {
     Inaccessible,
 }
 
-/// Formats, or checks. Whether all is well.
+/// Formats or checks all files. Returns true if all are formatted.
 pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let mut worst = FormatResult::Formatted;
     for input in inputs(args, default)? {
@@ -181,7 +181,7 @@ fn report_refusal(shown: &str, text: &Arc<str>, refused: &FormatError) -> anyhow
     Ok(())
 }
 
-/// The text in its layout. The kind comes from where the file stands, or from the schema that it names.
+/// The formatted text. The kind of file comes from its path, or from the schema that it names.
 pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Result<String, FormatError> {
     let Some(path) = path else {
         return format::format(shown, text, schema_of(named_kind(text)), None);
@@ -190,7 +190,7 @@ pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Resul
     if name == settings::DEFAULT_FILE {
         return format::format(shown, text, settings::schema(), None);
     }
-    // A provider may be called `policy`, too.
+    // The path is no proof: a provider may be called `policy`, too.
     let kind = if named_kind(text) == FileKind::Policy { FileKind::Policy } else { kind_of(path) };
     format::format(shown, text, schema_of(kind), Some(&schema_line(path, kind)))
 }
@@ -222,8 +222,8 @@ fn folder_of(path: &Path) -> Folder {
     known.copied().unwrap_or(Folder::Providers)
 }
 
-/// The line by which an editor finds the schema: the nearest `schema` directory above the file, or the one that
-/// would stand beside the providers directory.
+/// The schema line for editors. It names the nearest `schema` directory above the file, or one beside the providers
+/// directory.
 pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     let file = format!("schema/{}.schema.json", kind.stem());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -247,21 +247,21 @@ fn difference(before: &str, after: &str) -> String {
     format!("{}\n{rest}", lines.join("\n"))
 }
 
-/// Puts a text in a file's place, whole or not at all, with the rights that the file has. A link stays one.
+/// Replaces a file atomically, and keeps its permissions. A symbolic link stays one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let real = fs::canonicalize(path)?;
-    // A file that may not be written is not replaced either.
+    // Renaming would also replace a read-only file: opening it for writing checks the permission.
     let metadata = fs::File::options().write(true).open(&real)?.metadata()?;
     let draft = write_draft(&real, text)?;
     let done = fs::set_permissions(&draft, metadata.permissions()).and_then(|()| fs::rename(&draft, &real));
     if done.is_err() {
-        // The error that matters is the one above.
+        // The error above is the one to return.
         let _ = fs::remove_file(&draft);
     }
     done
 }
 
-/// Writes a text beside the file that it is to become, under a name that no server takes for a provider's.
+/// Writes a text to a temporary file beside its target, under a name that no server reads as a provider file.
 pub(super) fn write_draft(path: &Path, text: &str) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));

@@ -1,4 +1,4 @@
-//! `tollgate import-worker`: users of the hosted worker move over, with their tokens and credentials.
+//! `tollgate import-worker`: imports users of the hosted worker, with their tokens and credentials.
 
 mod dump;
 
@@ -24,7 +24,7 @@ use crate::{
 };
 use dump::{Dump, PasteLogin};
 
-/// The largest dump that is read.
+/// The size limit of a dump.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// Import the users of the hosted worker, with their tokens and credentials
@@ -99,7 +99,7 @@ fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// The providers that issue paste tokens, and the login that those stand for.
+/// The providers that issue paste tokens, each with the login that its tokens use.
 fn pastes(loaded: &pipeline::Loaded) -> Vec<PasteLogin> {
     let compiled = compile::compile(&loaded.files);
     let issuers = compiled.providers.into_iter().filter(|one| one.paste_token.is_some());

@@ -1,5 +1,5 @@
-//! `tollgate mock`: runs the fake upstream until it is told to stop. It owns the flags and what is
-//! printed; what the mock does is in `crate::mock`.
+//! `tollgate mock`: runs the fake upstream until a signal stops it. Owns the flags and the output; the server itself is
+//! in `crate::mock`.
 
 use std::{
     io::Write,
@@ -53,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = Options { behaviour: args.behaviour, tls: authority };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
-        // Signals first: whoever has read the line below may send one.
+        // Before the announcement: a reader of that line may send a signal at once.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mock = mock::serve_all(listeners, options).context("failed to start the mock")?;
@@ -66,7 +66,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     })
 }
 
-/// Writes a file so that whoever waits for it never reads half of it.
+/// Writes a file atomically, so that a waiting process never reads half of it.
 fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
     let mut draft = file.as_os_str().to_owned();
     draft.push(".new");

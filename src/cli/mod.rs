@@ -1,5 +1,5 @@
-//! The command line: one file a command. A command parses its arguments, calls the modules below, and
-//! tells a person what happened: results on stdout, everything else on stderr.
+//! The command line: one file per command. A command parses its arguments, calls the other modules and prints:
+//! results on stdout, everything else on stderr.
 
 mod api;
 pub mod audit;
@@ -92,10 +92,10 @@ enum Command {
     Mock(Box<mock::Args>),
 }
 
-/// Runs the command that the arguments name.
+/// Parses the arguments and runs their command. Returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Where 1 is an answer, not to have one is another thing.
+    // For these commands, 1 is a result; an error needs another code.
     let failure = match &cli.command {
         Some(Command::Test(_) | Command::Explain(_)) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
@@ -103,14 +103,14 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            // Standard error may be gone; there is nobody left to tell.
+            // Standard error may be closed. Nothing can report that.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             if error.is::<fmt::FileAccessError>() { ExitCode::from(3) } else { failure }
         }
     }
 }
 
-/// Runs it; how it exits.
+/// Runs the parsed command. Returns its exit code.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let places = cli.places;
     let plain = || resolve(&places, Given::default());
@@ -162,16 +162,16 @@ fn serve(settings: &Settings) -> anyhow::Result<bool> {
     serve::run(settings, &key_sources(settings)).map(|()| true)
 }
 
-/// Where the key that seals credentials may be.
+/// The possible sources of the master key.
 fn key_sources(settings: &Settings) -> KeySources {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    // What is no text is no key either, and is told as such.
+    // A value that is not UTF-8 is no key either: the lossy text fails as a malformed key.
     let key = variable("TOLLGATE_MASTER_KEY").map(|key| Secret::new(key.to_string_lossy().into_owned()));
     let credentials = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     KeySources { variable: key, file: settings.master_key_file.clone(), credentials }
 }
 
-/// Runs a command on accounts, beside a server or without one.
+/// Runs a command on accounts, with or without a running server.
 fn with_context(
     settings: &Settings,
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,

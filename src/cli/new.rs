@@ -1,5 +1,5 @@
-//! `tollgate new`: a provider file that extends a preset, with two tests, and that `check` finds nothing wrong with.
-//! Never replaces a file.
+//! `tollgate new`: creates a provider file that extends a preset, with two tests. Writes it only if `check` has no
+//! findings, and never replaces a file.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use crate::{
     syntax::{self, FileKind},
 };
 
-/// Where providers stand if there is no providers directory yet.
+/// The providers directory to create if there is none.
 const DIRECTORY: &str = "providers.d";
 
 /// Create a provider file from a preset, with two tests, ready to serve
@@ -46,7 +46,7 @@ fn name(text: &str) -> Result<FileName, String> {
     FileName::new(text).ok_or_else(|| "use `[a-z0-9][a-z0-9-]*`, at most 64 characters".to_owned())
 }
 
-/// Makes the file. Whether it was good enough to be written.
+/// Creates the file. Returns false if `check` has findings.
 pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let dir = match default {
         Source::Directory(dir) => dir.clone(),
@@ -112,7 +112,7 @@ fn preset(wanted: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, sy
     Ok((name, document))
 }
 
-/// What `check` says of the file among the others.
+/// The findings of `check` for the file, together with the other files.
 fn findings(loaded: &mut Loaded, name: &FileName, shown: &Arc<str>, text: &str) -> Vec<Diagnostic> {
     let (parsed, mut found) = syntax::parse(shown, text);
     loaded.sources.insert(shown.clone(), text.into());
@@ -122,10 +122,10 @@ fn findings(loaded: &mut Loaded, name: &FileName, shown: &Arc<str>, text: &str) 
     found
 }
 
-/// Puts a file where none is, whole.
+/// Creates a file atomically; errors if it exists.
 fn create_file(path: &Path, text: &str) -> io::Result<()> {
     let draft = fmt::write_draft(path, text)?;
-    // Unlike renaming, linking never replaces what came to stand there in the meantime.
+    // Unlike renaming, linking never replaces a file that another process created meanwhile.
     let placed = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
     placed

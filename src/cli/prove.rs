@@ -1,4 +1,4 @@
-//! `tollgate prove`: whether the provider files keep to `policy.toml`, rule by rule, over all settings of all vars.
+//! `tollgate prove`: verifies the provider files against each rule of `policy.toml`, over all settings of all vars.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -35,7 +35,7 @@ pub struct Args {
     format: ProveFormat,
 }
 
-/// How answers are printed.
+/// Output format of the verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum ProveFormat {
     /// Text for people
@@ -44,20 +44,20 @@ enum ProveFormat {
     Json,
 }
 
-/// Proves and prints; how to exit.
+/// Verifies and prints. Returns the exit code.
 pub fn main(args: &Args, places: &Places) -> ExitCode {
     match run(args, places) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            // Standard error may be gone; there is nobody left to tell.
+            // Standard error may be closed. Nothing can report that.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Whether all rules hold.
+/// Returns true if all rules hold.
 fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let source = match &args.path {
         Some(dir) => Source::Directory(dir.clone()),

@@ -1,4 +1,4 @@
-//! `tollgate rekey`: another master key, by the server if one serves, else here.
+//! `tollgate rekey`: rotates the master key, in the running server or, without one, in this process.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 const PATH: &str = "/admin/rekey";
-/// How often a server is asked how far it is.
+/// Interval of progress requests to a server.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Rotate the master key: re-encrypt all credentials with a new key, also while tollgate serves

@@ -1,4 +1,4 @@
-//! `tollgate reload`: the running tollgate looks at its provider files now, and says what came of it.
+//! `tollgate reload`: reloads the provider files of the running tollgate, and prints their status.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Reloads; whether all is well.
+/// Reloads and prints the status. Returns true if all files are live.
 pub fn run(args: &Args, data: &Path) -> anyhow::Result<bool> {
     show(data, Method::POST, "/admin/reload", if args.json { StatusView::Json } else { StatusView::Problems })
 }

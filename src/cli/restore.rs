@@ -1,4 +1,4 @@
-//! `tollgate restore`: a backup takes the place of the database, which is kept.
+//! `tollgate restore`: replaces the database by a backup, and keeps the previous one.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
-    // The lock's maker also makes the directory.
+    // Taking this lock also creates the directory.
     drop(DirLock::acquire(data).await?);
     let _lock = acquire_serve_lock(data)?;
     let act = Actor::command().act("store.restore", &*args.file.to_string_lossy(), json!({}));

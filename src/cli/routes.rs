@@ -1,4 +1,4 @@
-//! `tollgate routes`: what can be called, and where it leads. Never the value of a secret var.
+//! `tollgate routes`: lists all endpoints and their upstream URLs. Must not print the value of a secret var.
 
 use std::io::Write;
 
@@ -6,10 +6,10 @@ use anyhow::Context as _;
 
 use crate::{bind, cli::check, compile, compile::Var, diag::Diagnostic, files, pipeline, settings::Settings};
 
-/// What stands where a secret would.
+/// Placeholder of a secret.
 const HIDDEN: &str = "***";
 
-/// Prints a table of all endpoints. Whether all files are good.
+/// Prints a table of all endpoints. Returns true if no file has errors.
 pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     check::note_built_in_files(settings)?;
     let what = check::describe(&settings.providers);
@@ -27,7 +27,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     Ok(errors.is_empty())
 }
 
-/// A secret that is set stays set, since gateways and egresses hang on it.
+/// The placeholder. An empty value stays empty: gateways and egresses depend on it.
 fn hidden(value: &str) -> String {
     if value.is_empty() { String::new() } else { HIDDEN.to_owned() }
 }
@@ -36,7 +36,7 @@ fn rows(provider: &compile::Provider, shown: impl Fn(&Var) -> bind::Lookup) -> V
     let (bound, _) = bind::try_bind(provider, |_, _, var| shown(var));
     let mut rows = Vec::new();
     for (index, endpoint) in provider.endpoints.iter().enumerate() {
-        // What leads elsewhere without its secrets, a host of one say, is hidden whole.
+        // A URL that is invalid without its secret, such as a secret host, is hidden completely.
         let target = bound.as_ref().map_or_else(|| HIDDEN.to_owned(), |bound| target(bound, index));
         for path in &endpoint.paths {
             let (method, name) = (endpoint.method.to_string(), provider.name.to_string());

@@ -1,4 +1,4 @@
-//! `tollgate schema`: the JSON schemas of the files that people write.
+//! `tollgate schema`: prints or writes the JSON schemas of provider and settings files, and the `OpenAPI` document.
 
 use std::{io::Write, path::PathBuf};
 
@@ -23,7 +23,7 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
-/// All schemas and the `OpenAPI` document, each with its file's path.
+/// All schemas and the `OpenAPI` document: path and text of each file.
 pub fn all() -> Vec<(String, String)> {
     let drafts = [(Draft::Current, ""), (Draft::Seven, "draft-07/")];
     let files = drafts.into_iter().flat_map(|(draft, folder)| {
@@ -35,7 +35,7 @@ pub fn all() -> Vec<(String, String)> {
     files.chain([("openapi.json".to_owned(), admin::openapi())]).collect()
 }
 
-/// Prints one, or writes all.
+/// Prints one schema, or writes all.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(dir) = &args.out else {
         let folder = if args.draft == "07" { "draft-07/" } else { "" };
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 mod tests {
     use serde_json::Value;
 
-    /// All that an editor shows stands there: a title, a description, and an example or what is allowed.
+    /// Editors show the title and description of each key, and an example or the allowed values.
     #[test]
     fn every_key_is_described() {
         fn look(schema: &Value, path: &str, seen: &mut usize) {

@@ -1,4 +1,4 @@
-//! `tollgate serve`: starts everything in order and says where it is. How it goes on and ends is in `life`.
+//! `tollgate serve`: starts all components in order and announces the addresses. `lifecycle` runs them until shutdown.
 
 mod lifecycle;
 mod origin_changes;
@@ -40,7 +40,7 @@ use lifecycle::{Running, Signals, Workers};
 /// Warnings that are logged at the start.
 const MAX_WARNINGS: usize = 50;
 
-/// Serves until it is reported to stop.
+/// Serves until a signal stops the process.
 pub fn run(settings: &Settings, keys: &KeySources) -> anyhow::Result<()> {
     harden();
     let log = telemetry::start(settings.log, settings.log_format);
@@ -52,16 +52,16 @@ pub fn run(settings: &Settings, keys: &KeySources) -> anyhow::Result<()> {
     done
 }
 
-/// No core dumps, and no other process of the user looks into this one's memory.
+/// Disables core dumps, and keeps the user's other processes from reading this one's memory.
 fn harden() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    // Where a sandbox forbids either, serving goes on without.
+    // A sandbox may forbid either. Serving continues without it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Result<()> {
-    // Before anything else, so that a signal never ends a half-started process the hard way.
+    // First, so that a signal never kills a half-started process.
     let mut signals = Signals::register()?;
     let (_lock, running, watchdog) = tokio::select! {
         started = start(settings, keys, human) => started?,
@@ -71,14 +71,14 @@ async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::R
         }
     };
     tokio::select! {
-        // Ready goes before alive.
+        // The service manager gets the ready message before the first watchdog ping.
         biased;
         ended = lifecycle::run_until_stopped(running, signals, settings) => ended,
         never = watchdog => match never {},
     }
 }
 
-/// Everything that runs, under the hold on the data directory, and what tells that it lives.
+/// Starts all components. Returns the lock of the data directory, the components and the watchdog task.
 async fn start(
     settings: &Settings,
     keys: &KeySources,
@@ -86,7 +86,7 @@ async fn start(
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let settings = &Settings { providers: source(settings), ..settings.clone() };
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
-    // First, so that a second process touches nothing; the lock's maker also makes the directory.
+    // First, so that a second process changes nothing. Taking this lock also creates the directory.
     drop(DirLock::acquire(&settings.data).await.map_err(|error| unusable(&settings.data, error))?);
     let lock = acquire_serve_lock(&settings.data)?;
     if let Some(why) = store::untrusted_writers(&settings.data)? {
@@ -98,7 +98,7 @@ async fn start(
     let key = MasterKey::load(keys, &settings.data, &store).await?;
     let (live, reloader) = files(settings, human)?;
     bind_origins(&store, &key, &live).await;
-    // Before the token, so that a start that fails shows none.
+    // Before the admin token, so that a failed start shows none.
     let bound = open_listeners(settings)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users_page(None, Some(1)).await?.is_empty();
@@ -143,7 +143,7 @@ async fn start(
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
     let workers = start_workers(bound, heartbeats, &shared)?;
-    // The workers' own clones keep lookups and records going; this one would keep them going for ever.
+    // Lookups and records end with the last clone. The workers have theirs; this one would keep them running for ever.
     drop(shared);
     let (files, data, counts) =
         (check::describe(&settings.providers), settings.data.display(), live.status().counts);
@@ -180,8 +180,8 @@ fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
     })
 }
 
-/// Where the files come from. A default directory that served before, and is gone, was hardly given up for the
-/// built-in files: it is waited for.
+/// The source of the provider files. If the default directory served before and is missing now, it stays the source:
+/// a missing directory is more likely a mistake than a wish for the built-in files.
 fn source(settings: &Settings) -> Source {
     let default = Path::new(DEFAULT_PROVIDERS);
     if settings.providers == Source::Embedded && files::has_last_good(&settings.data, default) {
@@ -195,7 +195,7 @@ fn source(settings: &Settings) -> Source {
     settings.providers.clone()
 }
 
-/// Reads the provider files, and goes on watching them. What is wrong is reported; what is good is served.
+/// Loads the provider files and starts the reloader. Reports errors; serves the files without errors.
 fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloader)> {
     let what = check::describe(&settings.providers);
     let config = files::Config {
@@ -249,7 +249,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
     Ok((live, reloader))
 }
 
-/// What was sealed before credentials had origins goes where the files lead today.
+/// Binds credentials from before origins existed to the origins in the current files.
 async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
     let table = live.snapshot();
     let origins = |section: &str, field: &str| {
@@ -281,7 +281,7 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
     Ok(())
 }
 
-/// BoundSockets with what each shows, and where they are.
+/// The listening sockets, each with its role, and their addresses.
 struct BoundSockets {
     listeners: Vec<(TcpListener, ListenerRole)>,
     address: SocketAddr,
@@ -331,7 +331,7 @@ fn random() -> anyhow::Result<u64> {
     getrandom::u64().context("the system gives no random numbers")
 }
 
-/// What a person types next.
+/// Prints the addresses and, without users, the next commands to run.
 fn next_steps(
     address: SocketAddr,
     admin_address: Option<SocketAddr>,

@@ -1,5 +1,5 @@
-//! One `serve` per data directory, and nothing else that needs it for itself: a lock that the system lets go of when the process ends, however it ends,
-//! and in the locked file who holds it.
+//! The lock of a data directory: for one `serve`, or one command that needs the directory alone. The system releases it
+//! when the process ends or crashes. The locked file names the process that holds it.
 
 use std::{
     fs::{File, TryLockError},
@@ -15,7 +15,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Takes the directory for as long as the file is open; if it is taken, the error says by whom.
+/// Locks the directory for as long as the returned file is open. If another process has the lock, the error names it.
 pub(super) fn acquire_serve_lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("serve.lock");
     let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -41,7 +41,7 @@ fn write_holder(file: &mut File) -> std::io::Result<()> {
     file.write_all(format!("{}\n{}\n", std::process::id(), utc(now_ms())).as_bytes())
 }
 
-/// What the holder wrote; nothing if it is about to.
+/// The lock holder's process and start, for messages. Empty if it has not written them yet.
 fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
     let _ = file.take(100).read_to_string(&mut text);

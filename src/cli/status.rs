@@ -1,4 +1,4 @@
-//! `tollgate status`: what the running tollgate makes of its provider files, with what is wrong first.
+//! `tollgate status`: shows the state of each provider file in the running server, problems first.
 
 use std::{
     io::{self, Write as _},
@@ -29,24 +29,24 @@ pub struct Args {
     all: bool,
 }
 
-/// Shows the status; whether all is well.
+/// Prints the status. Returns true if all files are live.
 pub fn run(args: &Args, data: &Path) -> anyhow::Result<bool> {
     let view = if args.all { StatusView::All } else { StatusView::Problems };
     show(data, Method::GET, "/admin/providers", if args.json { StatusView::Json } else { view })
 }
 
-/// What to show of a status.
+/// The shown part of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StatusView {
-    /// The document.
+    /// The JSON document.
     Json,
-    /// The verdict, and what is wrong.
+    /// The verdict, and files with problems.
     Problems,
-    /// The same, and what is not.
+    /// The verdict, and all files.
     All,
 }
 
-/// Makes a call that is answered by a status, and shows that; whether all is well.
+/// Calls an endpoint that returns a status, and prints it. Returns true if all files are live.
 pub(super) fn show(data: &Path, method: Method, path: &str, view: StatusView) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (code, document) = runtime.block_on(control::call(data, method, path, Bytes::new()))?;
@@ -92,7 +92,7 @@ fn report(status: &Status, all: bool) -> String {
     text
 }
 
-/// `ok` or not and why, and what serves.
+/// The first line: `ok` or not, the reason, and counts of what serves.
 fn verdict(status: &Status) -> String {
     let counts = &status.counts;
     let wrong = [(counts.stale, "stale"), (counts.rejected, "rejected")];
@@ -135,7 +135,7 @@ fn file(text: &mut String, file: &FileStatus) {
             push_line(text, format_args!("    {}:{row}:{column}: {}", escaped(file), escaped(label)));
         }
         if let Some(help) = help {
-            // What a test has to say more goes over several lines.
+            // The help of a failed test has several lines.
             let lines: Vec<_> = help.lines().map(|one| escaped(one.trim_start())).collect();
             push_line(text, format_args!("    help: {}", lines.join("\n          ")));
         }

@@ -1,5 +1,4 @@
-//! `tollgate test`: runs the tests that provider files bring along, shows the way of each that fails, and tells what
-//! no test goes through.
+//! `tollgate test`: runs the tests in provider files, shows the decision trace of each failure, and reports coverage.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,19 +53,19 @@ fn percent(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "give a number from 0 to 100".to_owned())
 }
 
-/// What came of all tests.
+/// The results of all tests.
 #[derive(Default)]
 struct Results {
     suites: BTreeMap<String, Suite>,
     coverage: Coverage,
-    /// What no test goes through, and what is wrong, as it is shown.
+    /// The failures, as printed.
     shown: String,
     failed: usize,
     ran: usize,
     broken: usize,
 }
 
-/// Runs tests and prints what came of them. Whether all pass, and go through enough.
+/// Runs the tests and prints the results. Returns true if all pass with sufficient coverage.
 pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let mut results = Results::default();
     let mut missing = String::new();
@@ -90,7 +89,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         std::fs::write(path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
     }
     let enough = args.fail_under.is_none_or(|bar| results.coverage.percent() >= bar);
-    // Of a part of the tests nobody expects that they go through all.
+    // A filtered run covers only a part, so its coverage means little.
     let show_coverage = args.filter.is_none() || args.fail_under.is_some();
     let mut text = results.shown.clone();
     if show_coverage {
@@ -105,7 +104,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     Ok(results.failed == 0 && results.broken == 0 && enough)
 }
 
-/// One providers directory, and which of its tests run.
+/// A run of the selected tests of one providers directory.
 struct TestRun<'a> {
     loaded: &'a Loaded,
     only: Option<&'a BTreeSet<String>>,
@@ -158,7 +157,7 @@ impl TestRun<'_> {
         })
     }
 
-    /// Files with errors have no tests that run: that is no way to pass.
+    /// Reports files with errors as failures: their tests cannot run, and must not count as passed.
     fn broken(&self, compiled: &Compiled, results: &mut Results) -> anyhow::Result<()> {
         let mut found: Vec<Diagnostic> =
             self.loaded.diagnostics.iter().chain(&compiled.diagnostics).cloned().collect();
@@ -175,7 +174,7 @@ impl TestRun<'_> {
         Ok(())
     }
 
-    /// What is said of a test that fails: where it is, what is expected, and the way that led to what is.
+    /// The report of a failed test: its place, expected and actual values, and the decision trace.
     fn failure(
         &self,
         provider: &Arc<compile::Provider>,
@@ -243,7 +242,7 @@ fn place(loaded: &Loaded, at: &Location) -> String {
     format!("{}:{}", at.file, loaded.sources.line_column(at).0)
 }
 
-/// A file by its name, without `.toml`, and its folder if that is one of the shared ones.
+/// The name of a file without `.toml`, with its folder if that is `presets`, `gateways` or `apis`.
 fn short(file: &str) -> &str {
     let from = |front: &str| front.rfind('/').map_or(0, |slash| slash + 1);
     let name = from(file);
@@ -274,7 +273,7 @@ fn summary(results: &Results, coverage: bool) -> String {
     text
 }
 
-/// Never rounded up: 100 is all.
+/// Rounded down: only full coverage is 100.
 fn shown_percent(percent: f64) -> String {
     let shown = format!("{:.1}", (percent * 10.0).floor() / 10.0);
     shown.trim_end_matches(".0").to_owned()

@@ -1,4 +1,4 @@
-//! `tollgate token`: makes, lists and revokes tokens, users' and the admin's.
+//! `tollgate token`: creates, lists and revokes user tokens and admin tokens.
 
 use std::collections::BTreeMap;
 
@@ -116,7 +116,7 @@ async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
     Ok(Report { out: format!("{token}\n"), note })
 }
 
-/// Names the argument that a refused value came from.
+/// Names the argument of a rejected value.
 fn in_arguments(error: anyhow::Error) -> anyhow::Error {
     let Some(refused) = error.downcast_ref::<CallRefused>() else { return error };
     let argument = match refused.pointer.as_deref().and_then(|pointer| pointer.split('/').nth(1)) {
@@ -128,7 +128,7 @@ fn in_arguments(error: anyhow::Error) -> anyhow::Error {
     anyhow!("`{argument}`: {}{}", refused.problem(), refused.files_note)
 }
 
-/// It takes nothing away: other admin tokens go on working.
+/// Creates an admin token. The others stay valid.
 async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
     let label = label.map(DisplayName::new).transpose().context("failed to take the label as a name")?;
     let (token, id) = issue_admin_token(&context.store_or_new().await?, &Actor::command(), label).await?;
@@ -245,7 +245,7 @@ async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<R
     )))
 }
 
-/// Finds all before it revokes any.
+/// Revokes tokens, but none if one of them is not found.
 async fn revoke(
     tokens: Vec<String>,
     read: impl Fn(&str) -> anyhow::Result<Secret>,
@@ -267,18 +267,18 @@ async fn revoke(
     Ok(Report::note(format!("revoked {revoked} {tokens}\n")))
 }
 
-/// The one token that is this, or has this id, or is shown as this.
+/// The token with this value, id or shown prefix. Errors if there is none, or several.
 fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<&'t StoredToken> {
     ensure!(AdminTokenId::new(text).is_none(), "`{text}` is an admin token's id: add `--admin`");
     let hash = TokenHash::of(text);
-    // One of a provider's shape has no beginning of its own.
+    // A token in a provider's format has no prefix of its own.
     let begins = |token: &StoredToken| !token.prefix.is_empty() && token.prefix == text;
     let is_it = |token: &&StoredToken| token.hash == hash || token.id.as_str() == text || begins(token);
     let matches: Vec<_> = stored.iter().filter(is_it).collect();
     match matches.as_slice() {
         [token] => Ok(token),
         [] => {
-            // Whatever it is, it may be a whole token: only its beginning is repeated.
+            // The argument may be a whole token, so the message quotes only its prefix.
             let beginning = shown_prefix(text);
             bail!(
                 "no token is shown as `{beginning}`: give its id or its beginning exactly as `tollgate token list` shows them, or all of it"

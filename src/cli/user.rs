@@ -1,4 +1,4 @@
-//! `tollgate user`: makes, lists, changes and removes users.
+//! `tollgate user`: creates, lists, changes and removes users.
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -50,7 +50,7 @@ struct ChangeArgs {
     fields: ChangedFields,
 }
 
-/// What to change: something at least.
+/// The fields to change, at least one.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 struct ChangedFields {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_log_is_followed_to_its_end() {
+async fn the_hash_chain_is_verified_to_its_end() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
     let context = Context { settings: &settings, keys: KeySources::default() };

@@ -1,4 +1,6 @@
-//! Findings for programs: one JSON document, GitHub's workflow commands, SARIF 2.1.0. None shows a line of a file.
+//! Findings for programs: one JSON document, GitHub's workflow commands, SARIF 2.1.0.
+//!
+//! Must not quote lines of a file: a file may contain a secret by mistake.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -11,10 +13,10 @@ use crate::{
     diag::{Code, Diagnostic, Location, Point, Severity, Sources},
 };
 
-/// The version of the JSON document: another one where something is taken away or means something else.
+/// The version of the JSON document. It changes if a key is removed or changes its meaning.
 const VERSION: u32 = 1;
 
-/// A diagnostic with its places.
+/// A diagnostic with its lines and columns.
 #[derive(Serialize)]
 pub(super) struct Finding<'a> {
     code: &'static str,
@@ -62,7 +64,7 @@ impl<'a> Finding<'a> {
         }
     }
 
-    /// What is wrong and how to mend it.
+    /// The message with its help.
     fn text(&self) -> String {
         let mut text = self.message.to_owned();
         if let Some(help) = self.help {
@@ -76,7 +78,7 @@ fn number(findings: &[Finding<'_>], severity: Severity) -> usize {
     findings.iter().filter(|one| one.severity == severity).count()
 }
 
-/// One document on all files; of those that are `cut` more was found.
+/// One document on all files. `cut` lists files with more findings than shown.
 pub(super) fn json(files: &BTreeSet<&str>, findings: &[Finding<'_>], cut: &BTreeSet<&str>) -> String {
     let (errors, warnings) = (number(findings, Severity::Error), number(findings, Severity::Warning));
     let shown =
@@ -100,7 +102,7 @@ fn pretty(document: &Value) -> String {
 
 // === GitHub's workflow commands ===
 
-/// A line for each finding, which GitHub shows beside the line of the file.
+/// One workflow command per finding. GitHub shows it beside the line of the file.
 pub(super) fn github(findings: &[Finding<'_>]) -> String {
     let mut out = String::new();
     for one in findings {
@@ -119,7 +121,7 @@ pub(super) fn github(findings: &[Finding<'_>]) -> String {
     out
 }
 
-/// A command's message, on one line.
+/// The message of a workflow command, escaped to one line.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
@@ -192,7 +194,7 @@ fn location(span: &Span<'_>) -> Value {
     })
 }
 
-/// A path as a URI: relative to where the user stands, or whole.
+/// A path as a URI: relative to the working directory, or absolute.
 fn uri(file: &str) -> String {
     let path = percent_encode(file, |b| b.is_ascii_alphanumeric() || b"-._~/".contains(&b));
     if file.starts_with('/') { format!("file://{path}") } else { path.into_owned() }
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn github_reads_no_more_out_of_a_line_than_was_put_in() {
+    fn workflow_commands_are_escaped() {
         assert_eq!(data("50%\r\nis: a, b"), "50%25%0D%0Ais: a, b");
         assert_eq!(property("a:b,c%\n"), "a%3Ab%2Cc%25%0A");
     }

@@ -1,5 +1,5 @@
-//! What is to be checked: a file is checked together with the directory that it stands in, and files of one directory
-//! at once.
+//! The targets of a check, from path arguments. A file is checked together with its providers directory; files of one
+//! directory share one check.
 
 use std::{
     collections::BTreeSet,
@@ -15,19 +15,19 @@ use crate::{pipeline::Folder, settings::Source};
 
 /// Standard input, among paths.
 const STDIN: &str = "-";
-/// What of standard input is read: more than a file may have.
+/// The limit of standard input: more than a file may have, so that the file limit reports it.
 const MAX_STDIN: u64 = 2 << 20;
 
-/// A directory, and what of it is wanted.
+/// A providers directory, and the selected files in it.
 pub(super) struct Target {
     pub(super) source: Source,
-    /// The files that are to be spoken of, as shown; all if there are none.
+    /// The selected files, as shown; all if `None`.
     pub(super) only: Option<BTreeSet<String>>,
-    /// A text that stands for the file at this path.
+    /// The path and text of a file from standard input.
     pub(super) given: Option<(PathBuf, Vec<u8>)>,
 }
 
-/// What the arguments name.
+/// The targets of the arguments; the default if there are none.
 pub(super) fn targets(
     paths: &[PathBuf],
     name: Option<&Path>,
@@ -77,14 +77,14 @@ fn standard_input(name: &Path) -> Result<Target, Failure> {
     Ok(Target { source: Source::Directory(dir), only, given: Some((shown, bytes)) })
 }
 
-/// A providers directory, and the file in it that is meant, if it is one.
+/// Splits a path into its providers directory and the selected file, if it is a file.
 fn locate(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
     let unreadable = || format!("cannot read `{}`", path.display());
     let metadata = fs::metadata(path).with_context(unreadable)?;
     if metadata.is_dir() {
         return Ok((path.to_owned(), None));
     }
-    // Opening a pipe would wait for somebody to write.
+    // Opening a pipe would block until another process writes.
     if metadata.is_file() {
         File::open(path).with_context(unreadable)?;
     }
@@ -92,7 +92,7 @@ fn locate(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
     Ok((dir, Some(shown.to_string_lossy().into_owned())))
 }
 
-/// The providers directory of a file, and the file's path as that directory's files are shown.
+/// The providers directory of a file, and the file's path as shown in findings.
 fn split_file_path(path: &Path) -> (PathBuf, PathBuf) {
     let here = || PathBuf::from(".");
     let or_here =

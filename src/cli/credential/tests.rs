@@ -35,7 +35,7 @@ impl World {
         Context { settings: &self.settings, keys: KeySources::default() }
     }
 
-    /// What `set` says; the user's id left out.
+    /// The message of `set`, or its error.
     async fn set(&self, place: &str, value: &str) -> Result<String, String> {
         let report = set(&ada(), place, |_| Ok(Secret::new(value)), &self.context()).await;
         report.map(|report| report.note).map_err(|error| format!("{error:#}"))
@@ -43,7 +43,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn what_is_stored_is_listed_masked_and_can_be_removed() {
+async fn stored_credentials_are_listed_masked_and_can_be_removed() {
     let world = World::new().await;
     let context = world.context();
     assert!(list(&ada(), &context).await.unwrap().note.contains("has no credentials yet"));
@@ -59,7 +59,7 @@ async fn what_is_stored_is_listed_masked_and_can_be_removed() {
     let listed = list(&ada(), &context).await.unwrap().out;
     assert!(listed.contains("configured, expires 2026-01-02T03:04:05Z"), "{listed}");
 
-    // Also when no file declares it any more.
+    // Removal works also without a file that declares the field.
     std::fs::remove_file(world.dir.path().join("providers.d/demo.toml")).unwrap();
     remove(&ada(), "providers.demo.apiKey", &context).await.unwrap();
     let error = remove(&ada(), "providers.demo.apiKey", &context).await.err().unwrap();
@@ -67,7 +67,7 @@ async fn what_is_stored_is_listed_masked_and_can_be_removed() {
 }
 
 #[tokio::test]
-async fn groups_and_everybody_share() {
+async fn credentials_are_shared_by_a_group_or_everybody() {
     let world = World::new().await;
     let group = CredentialOwner { user: None, group: Some("research".to_owned()), everybody: false };
     let all = CredentialOwner { user: None, group: None, everybody: true };
@@ -81,7 +81,7 @@ async fn groups_and_everybody_share() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_named_and_no_value_is_told() {
+async fn errors_name_the_field_and_never_quote_the_value() {
     let world = World::new().await;
     let check = async |place: &str, value: &str, expected: &str| {
         let error = world.set(place, value).await.unwrap_err();
@@ -104,9 +104,9 @@ fn given(key: &Secret) -> KeySources {
     KeySources { variable: Some(key.clone()), ..KeySources::default() }
 }
 
-/// A server runs with a key from the environment; nothing is sealed yet.
+/// A server runs with a key from the environment; nothing is encrypted yet.
 #[tokio::test]
-async fn no_key_is_made_where_the_server_has_another() {
+async fn no_key_is_created_if_the_server_has_another() {
     let world = World::new().await;
     let store = world.context().store().await.unwrap();
     let key = Secret::new("00".repeat(32));
@@ -116,7 +116,7 @@ async fn no_key_is_made_where_the_server_has_another() {
     assert!(!world.settings.data.join("master-key").exists());
     assert_eq!(store.master_key_id().await.unwrap(), Some(served.id()));
     let other = Context { keys: given(&Secret::new("11".repeat(32))), ..world.context() };
-    let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
+    let asked = |_: &str| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
     let error = set(&ada(), "providers.demo.apiKey", asked, &other).await.err().unwrap();
     assert!(format!("{error:#}").contains(&served.id()), "{error:#}");
 }
@@ -126,7 +126,7 @@ async fn another_key_neither_reads_nor_writes() {
     let world = World::new().await;
     world.set("providers.demo.apiKey", CANARY).await.unwrap();
     let context = Context { keys: given(&Secret::new("00".repeat(32))), ..world.context() };
-    let asked = |_: &str| -> anyhow::Result<Secret> { panic!("nobody is asked for a value in vain") };
+    let asked = |_: &str| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
     for error in [
         list(&ada(), &context).await.err().unwrap(),
         set(&ada(), "providers.demo.apiKey", asked, &context).await.err().unwrap(),

@@ -1,5 +1,6 @@
-//! Files of a directory in a Git revision, by way of the `git` that is installed: whatever that can name, a branch, a
-//! tag, `HEAD~3`, can be compared. Nothing is checked out and nothing is fetched.
+//! Reads the files of a directory in a Git revision with the installed `git`, which resolves every kind of revision.
+//!
+//! Checks out nothing and fetches nothing.
 
 use std::{
     path::Path,
@@ -14,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long git may take for one answer.
+/// Timeout of one git command.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 type File = (String, Result<Vec<u8>, String>);
@@ -35,13 +36,13 @@ pub(super) fn files(revision: &str) -> anyhow::Result<Vec<File>> {
     })
 }
 
-/// A file, as `git ls-tree` has it.
+/// A file in the output of `git ls-tree`.
 struct Entry {
     object: String,
     path: String,
 }
 
-/// Of `MODE TYPE OBJECT<tab>PATH`, a plain TOML file. A link is none: it may lead anywhere.
+/// Parses `MODE TYPE OBJECT<tab>PATH`. Returns plain TOML files only: a symbolic link may point outside the directory.
 fn entry(line: &[u8]) -> Option<Entry> {
     let (metadata, path) = str::from_utf8(line).ok()?.split_once('\t')?;
     let mut metadata = metadata.split(' ');
@@ -52,7 +53,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
     plain.then(|| Entry { object: object.to_owned(), path: path.to_owned() })
 }
 
-/// The next of `OBJECT blob SIZE<newline>CONTENTS<newline>`.
+/// Parses the next `OBJECT blob SIZE<newline>CONTENTS<newline>`.
 fn next(rest: &mut &[u8]) -> anyhow::Result<Result<Vec<u8>, String>> {
     let broken = || anyhow!("git said something else than it was asked for");
     let line = rest.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
@@ -67,11 +68,11 @@ fn next(rest: &mut &[u8]) -> anyhow::Result<Result<Vec<u8>, String>> {
     Ok(Ok(contents))
 }
 
-/// Runs git with an input; its output.
+/// Runs git with an input. Returns its output.
 async fn run_git(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let mut command = Command::new("git");
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // It has nobody to ask, and nothing to fetch.
+    // No prompt for a password, no lazy fetch of missing objects.
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_LAZY_FETCH", "1").kill_on_drop(true);
     let child =
         command.spawn().context("cannot run `git`: it has to be installed to compare with a Git revision")?;
@@ -84,12 +85,12 @@ async fn run_git(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Writes while it reads: git answers before it has been asked for all.
+/// Writes and reads at once: git responds before it has all input, and a full pipe would block both.
 async fn exchange(mut child: Child, input: Vec<u8>) -> anyhow::Result<Output> {
     let stdin = child.stdin.take();
     let write = async move {
         if let Some(mut stdin) = stdin {
-            // One that is not interested says why on its standard error.
+            // If git closes its input early, its standard error has the reason.
             let _ = stdin.write_all(&input).await;
         }
     };

@@ -1,9 +1,7 @@
-//! The dump of the hosted worker's key-value store: what its keys mean. Pure. No message here holds a token or a
-//! credential.
+//! Parser of the dump of the hosted worker's key-value store. No IO. Messages must not contain a token or a credential.
 //!
-//! `users` has the users by id. `token:<token>` names the user that a token is of; where 64 hex digits stand in the
-//! place of the token it is the hash of a paste token, unless the user's own record has it as the user's `token`.
-//! `creds:<id>` is a user's credentials document.
+//! `users` has the users by id. `token:<token>` has the id of the token's user. A token of 64 hex digits is the hash of
+//! a paste token, unless the user's own record has it as `token`. `creds:<id>` is a user's credentials document.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +18,7 @@ use crate::{
     store::TokenHash,
 };
 
-/// What a paste token stands for: a login, for the routes of the provider that issues it.
+/// The login that a paste token uses, and the provider that issues the token.
 #[derive(Debug, Clone)]
 pub(super) struct PasteLogin {
     pub(super) provider: FileName,
@@ -28,30 +26,29 @@ pub(super) struct PasteLogin {
     pub(super) field: String,
 }
 
-/// What is in a dump.
+/// A parsed dump.
 #[derive(Debug, Default)]
 pub(super) struct Dump {
     pub(super) users: Vec<ImportedUser>,
-    /// What is wrong, each with its key.
+    /// Errors, each with its key.
     pub(super) problems: Vec<String>,
-    /// What is left out, and why.
+    /// Skipped entries, each with the reason.
     pub(super) notes: Vec<String>,
 }
 
-/// An entry.
 struct Entry {
     value: Value,
     expires_at_ms: Option<u64>,
 }
 
-/// Reads a dump.
+/// Parses a dump.
 pub(super) fn read(
     text: &str,
     known: &DeclaredFields,
     pastes: &[PasteLogin],
     now_ms: u64,
 ) -> anyhow::Result<Dump> {
-    // The message of the error itself may hold what it found.
+    // The parser's own message may quote the input.
     let value: Value = serde_json::from_str(text).map_err(|error| {
         anyhow::anyhow!("the dump is no JSON: see line {}, column {}", error.line(), error.column())
     })?;
@@ -66,7 +63,7 @@ pub(super) fn read(
             Err(problem) => dump.problems.push(format!("users/{}: {problem}", truncated(id))),
         }
     }
-    // Credentials first: a paste token stands for a login.
+    // Credentials first: a paste token needs its user's login.
     let (creds, others): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|(key, _)| key.starts_with("creds:"));
     for (key, entry) in creds {
@@ -86,7 +83,7 @@ pub(super) fn read(
         if let Some(token) = key.strip_prefix("token:") {
             take_token(token, &entry, &users, &mut imported, pastes, now_ms, &mut dump);
         } else {
-            // What stands behind the first `:` may be secret.
+            // The text after the first `:` may be secret.
             let kind = truncated(key.split(':').next().unwrap_or_default());
             dump.notes.push(format!("{kind}...: left out, since it is not known what it is"));
         }
@@ -95,7 +92,7 @@ pub(super) fn read(
     Ok(dump)
 }
 
-/// By key. A value may be JSON, or a string of JSON.
+/// The entries by key. A value may be JSON, or a string of JSON.
 fn entries(value: Value, dump: &mut Dump) -> anyhow::Result<BTreeMap<String, Entry>> {
     let list: Vec<(String, Value, Option<u64>)> = match value {
         Value::Object(all) => all.into_iter().map(|(key, value)| (key, value, None)).collect(),
@@ -131,7 +128,7 @@ fn listed(at: usize, entry: Value, dump: &mut Dump) -> Option<(String, Value, Op
         dump.problems.push(format!("{}: its value is base64: dump it as text", redacted_key(&key)));
         return None;
     }
-    // Seconds, as the worker's store has it.
+    // The worker's store has seconds.
     let expires = entry.get("expiration").and_then(Value::as_u64).map(|seconds| seconds.saturating_mul(1000));
     Some((key, value, expires))
 }
@@ -226,7 +223,7 @@ fn take_token(
     one.tokens.push(ImportedToken { token: Secret::new(token), expires_at_ms });
 }
 
-/// A key for messages: of a token only the beginning.
+/// A key for messages: of a token, only the first characters.
 fn redacted_key(key: &str) -> String {
     const SHOWN: usize = 6;
     match key.strip_prefix("token:") {
@@ -238,7 +235,7 @@ fn redacted_key(key: &str) -> String {
     }
 }
 
-/// A text that may be anything, cut.
+/// Untrusted text for messages: without control characters, and at most 40 characters.
 fn truncated(text: &str) -> String {
     const SHOWN: usize = 40;
     let plain: String =

@@ -1,7 +1,7 @@
-//! The life of a process that serves: it waits for signals, has files read anew at SIGHUP, and ends step by
-//! step. The log and the service manager are told of each step.
+//! Lifecycle of a serving process: waits for signals, reloads files at SIGHUP, and shuts down in steps. Reports each
+//! step to the log and the service manager.
 //!
-//! Starts nothing: what runs is made in `serve`.
+//! Starts nothing: `serve` starts all components.
 
 use std::{convert::Infallible, future::pending, io, sync::Arc, time::Duration};
 
@@ -24,14 +24,14 @@ use crate::{
     systemd,
 };
 
-/// How long what is left to be done may take at the end, each part of it.
+/// Timeout of each remaining task at shutdown.
 const TASK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the end takes beside the delay and the grace period, at most.
+/// Maximum duration of the shutdown beside the drain delay and the grace period.
 const SHUTDOWN_OVERHEAD: Duration = Duration::from_secs(20);
-/// How long a login's refresh may still take: cut short, its new tokens would be lost.
+/// Timeout of pending OAuth refreshes at shutdown. An aborted refresh would lose its new tokens.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// The signals that are answered, from when this is made.
+/// The handled signals, from registration on.
 pub(super) struct Signals {
     hangup: Signal,
     pub(super) stop: StopSignals,
@@ -54,7 +54,7 @@ impl Signals {
 }
 
 impl StopSignals {
-    /// The next one; its name.
+    /// Waits for the next signal. Returns its name.
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -63,24 +63,24 @@ impl StopSignals {
     }
 }
 
-/// What runs, once it does.
+/// The components of a running server.
 pub(super) struct Running {
     pub(super) live: Arc<Live>,
     pub(super) reloader: Reloader,
     pub(super) store: Store,
     pub(super) ready: Arc<Readiness>,
-    /// Told when no more connections are to be accepted.
+    /// Cancelled when workers must accept no more connections.
     pub(super) stop: CancellationToken,
     pub(super) workers: Workers,
-    /// Where the commands that talk to this process reach it.
+    /// The control socket.
     pub(super) socket: Socket,
-    /// What keeps logins alive, and ends once nobody asks and nothing is under way.
+    /// The OAuth refresher. It ends when no caller and no refresh is left.
     pub(super) logins: JoinHandle<()>,
-    /// What ends by itself once the workers have, and the socket is gone.
+    /// Tasks that end by themselves after the workers and the control socket.
     pub(super) control: Vec<JoinHandle<()>>,
 }
 
-/// The threads that serve: each holds a sender until its end.
+/// The worker threads: each holds a sender until it ends.
 pub(super) struct Workers(pub(super) mpsc::Receiver<()>);
 
 impl Workers {
@@ -89,7 +89,7 @@ impl Workers {
     }
 }
 
-/// From the first request to the last.
+/// Reports readiness, serves until a signal, then shuts down. Errors if all workers end before that.
 pub(super) async fn run_until_stopped(
     mut running: Running,
     signals: Signals,
@@ -123,7 +123,7 @@ pub(super) async fn run_until_stopped(
     Ok(())
 }
 
-/// Has the files read anew at each SIGHUP, one time after the other. All that come during one make one more.
+/// Reloads the files at each SIGHUP, one reload at a time. All signals during a reload cause one more.
 async fn reload_on_hangup(hangup: &mut Signal, live: &Live) -> Infallible {
     while hangup.recv().await.is_some() {
         systemd::reloading();
@@ -138,7 +138,7 @@ async fn reload_on_hangup(hangup: &mut Signal, live: &Live) -> Infallible {
     pending().await
 }
 
-/// What serves, in a line.
+/// The status in one line, for the service manager.
 fn status(live: &Live) -> String {
     let status = live.status();
     let StatusCounts { providers, stale, rejected, .. } = status.counts;
@@ -148,25 +148,25 @@ fn status(live: &Live) -> String {
     )
 }
 
-/// All is served for `delay`; then nothing new, and what is under way goes on to its end.
+/// Serves normally for `delay`, so that load balancers notice; then accepts nothing new until open requests end.
 async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
     if !delay.is_zero() {
         sleep(delay).await;
     }
     tracing::info!("draining: nothing new is accepted, and streams go on to their end");
     running.stop.cancel();
-    // Each cuts its own streams once `grace` is over.
+    // Each worker aborts its own streams after `grace`.
     if timeout(grace + TASK_TIMEOUT, running.workers.ended()).await.is_err() {
         tracing::error!("a worker hangs: what it has under way is cut");
     }
 }
 
-/// The last lines are written, and what was stored is closed.
+/// Writes the last access records and closes the store.
 async fn finish(running: Running) {
     let Running { reloader, store, socket, logins, control, .. } = running;
     drop(socket);
     let _ = timeout(REFRESH_TIMEOUT, logins).await;
-    // Without workers these come to their end by themselves: no lookup is left, and nothing to record.
+    // Without workers there are no lookups and no records, so these tasks end by themselves.
     for task in control {
         let _ = timeout(TASK_TIMEOUT, task).await;
     }

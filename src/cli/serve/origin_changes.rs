@@ -1,7 +1,7 @@
-//! Tells the log of stored credentials that the files have come to send elsewhere than they were saved for: their
-//! owners get faults until they confirm, and an operator wants to know before they call.
+//! Logs stored credentials whose origins in the provider files have changed. Their owners' requests fail until they
+//! confirm, so the operator has to know early.
 //!
-//! Looks at each table once; changes nothing.
+//! Reads each routing table once; changes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +18,12 @@ use crate::{
     table::Table,
 };
 
-/// How often it is looked whether another table serves.
+/// Interval of polls for a new table.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Fields that are told of, of one table.
+/// Maximum number of logged fields per table.
 const MAX_LOGGED: usize = 20;
 
-/// Looks until it is told to stop.
+/// Polls until `stop` is cancelled.
 pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken) {
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,7 +37,7 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken
         if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &table)) {
             continue;
         }
-        // A store that does not answer is told of elsewhere: it is asked again.
+        // On a store error, the next poll tries again. The store's other users report it.
         if let Ok(fields) = store.stored_fields().await {
             log_changes(&origin_changes(&table, &fields));
             seen = Some(table);
@@ -45,7 +45,7 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken
     }
 }
 
-/// A field whose credentials are sent where they were not saved for.
+/// A field whose stored credentials would now go to new origins.
 #[derive(Debug, PartialEq, Eq)]
 struct OriginChange {
     credential: String,

@@ -52,7 +52,7 @@ fn check(status: &Status, all: bool, expected: &str) {
 }
 
 #[test]
-fn one_line_where_all_is_well() {
+fn one_line_if_all_files_are_live() {
     let status = status(vec![file("demo", FileState::Live), file("example", FileState::Live)]);
     let verdict =
         "ok: generation 7 since 2026-11-22T14:30:00Z, 14 providers, 61 routes, watching by events\n";
@@ -63,7 +63,7 @@ fn one_line_where_all_is_well() {
 }
 
 #[test]
-fn what_is_wrong_stands_below() {
+fn problems_follow_the_verdict() {
     let other = RelatedLocation {
         file: "providers.d/twin.toml".into(),
         line: 8,
@@ -102,7 +102,7 @@ fn what_is_wrong_stands_below() {
 }
 
 #[test]
-fn other_answers_are_errors() {
+fn other_responses_are_errors() {
     let check = |code: u16, body: &'static str, expected: &str| {
         let error = read(StatusCode::from_u16(code).unwrap(), &Bytes::from_static(body.as_bytes()));
         assert!(error.unwrap_err().to_string().starts_with(expected), "{body}");

@@ -60,7 +60,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_token_is_shown_whole_once_and_listed_by_its_beginning() {
+async fn a_token_is_printed_once_and_listed_by_its_prefix() {
     let world = World::new().await;
     let token = world.add().await;
     assert!(world.is_known(&token).await);
@@ -86,7 +86,7 @@ async fn a_token_is_shown_whole_once_and_listed_by_its_beginning() {
 }
 
 #[tokio::test]
-async fn tokens_are_revoked_by_what_is_shown_or_whole() {
+async fn tokens_are_revoked_by_prefix_or_value() {
     let world = World::new().await;
     let tokens = [world.add().await, world.add().await, world.add().await];
     let revoked = Ok("revoked 1 token\n".to_owned());
@@ -111,7 +111,7 @@ async fn tokens_are_revoked_by_what_is_shown_or_whole() {
 }
 
 #[tokio::test]
-async fn all_are_found_before_any_is_revoked() {
+async fn one_unknown_token_keeps_all_from_being_revoked() {
     let world = World::new().await;
     let token = world.add().await;
     let tokens = vec![token[..11].to_owned(), "tg_nothing".to_owned()];
@@ -121,7 +121,7 @@ async fn all_are_found_before_any_is_revoked() {
 }
 
 #[tokio::test]
-async fn an_admin_token_can_be_made_after_the_first_is_lost() {
+async fn further_admin_tokens_can_be_created_and_revoked() {
     let world = World::new().await;
     let report = add_admin(Some("laptop"), &world.context()).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
@@ -142,7 +142,7 @@ async fn an_admin_token_can_be_made_after_the_first_is_lost() {
 }
 
 #[tokio::test]
-async fn a_token_may_be_narrowed_and_may_end() {
+async fn a_token_may_have_scopes_and_an_expiry() {
     let world = World::new().await;
     let token = world.made("ada --kind both --scope demo/one --scope login --expires 30d").await.unwrap();
     let found = world.store.tokens().await.unwrap();
@@ -164,7 +164,7 @@ async fn a_token_may_be_narrowed_and_may_end() {
 }
 
 #[tokio::test]
-async fn ambiguity_is_shown() {
+async fn an_ambiguous_prefix_lists_all_matches() {
     let world = World::new().await;
     for label in ["one", "two"] {
         let token = NewToken {

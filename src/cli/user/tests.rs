@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_token_alone_goes_to_stdout() {
+async fn stdout_has_only_the_token() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
     let context = Context { settings: &settings, keys: KeySources::default() };
@@ -36,7 +36,7 @@ async fn the_token_alone_goes_to_stdout() {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_how_to_go_on() {
+async fn errors_name_the_next_step() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
     let context = Context { settings: &settings, keys: KeySources::default() };
@@ -77,7 +77,7 @@ async fn what_is_refused_says_how_to_go_on() {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_user_can_be_changed() {
+async fn the_fields_of_a_user_can_be_changed() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
     let context = Context { settings: &settings, keys: KeySources::default() };

@@ -32,7 +32,7 @@ fn dump(value: &Value) -> Dump {
     read(&value.to_string(), &known(), &[paste], NOW).unwrap()
 }
 
-/// What came of it, in a line for each user: name, tokens, paste tokens, credentials.
+/// One line per user: name, tokens, number of paste tokens, number of credentials.
 fn users(dump: &Dump) -> Vec<String> {
     let tokens = |one: &ImportedUser| {
         one.tokens.iter().map(|one| one.token.expose().to_owned()).collect::<Vec<_>>().join(" ")
@@ -44,7 +44,7 @@ fn users(dump: &Dump) -> Vec<String> {
 }
 
 #[test]
-fn what_a_dump_holds_in_each_of_its_shapes() {
+fn all_shapes_of_a_dump_are_parsed() {
     let users_value =
         serde_json::json!({ ADA: { "name": "ada", "ip": "10.0.0.1", "createdAt": 1_700_000_000_123_u64 } });
     let creds = serde_json::json!({
@@ -73,7 +73,7 @@ fn what_a_dump_holds_in_each_of_its_shapes() {
     }
 }
 
-/// A dump with one user and one key more: what is wrong with it, or is left out, or what came of it.
+/// The errors and notes of a dump with one user and one more key; if there are none, its users.
 fn outcome(key: &str, value: Value) -> String {
     let mut all =
         serde_json::json!({ "users": { ADA: { "name": "ada", "createdAt": "2026-01-02T03:04:05.678Z" } } });
@@ -84,7 +84,7 @@ fn outcome(key: &str, value: Value) -> String {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_key_and_no_secret() {
+fn errors_name_the_key_and_contain_no_secret() {
     let check = |key: &str, value: Value, expected: &str| {
         let messages = outcome(key, value);
         assert!(messages.contains(expected) && !messages.contains("canary"), "{messages}");
@@ -142,9 +142,9 @@ fn what_is_wrong_is_told_with_its_key_and_no_secret() {
     assert!(read("{}", &known(), &[], NOW).unwrap_err().to_string().contains("has no key `users`"));
 }
 
-/// A user whose own token looks like a hash keeps it as a token; nobody else's hash is ever one.
+/// A user's own token that looks like a hash stays a token; any other hash is a paste token's.
 #[test]
-fn a_hash_is_a_token_only_where_its_user_says_so() {
+fn a_hash_is_a_token_only_if_the_users_record_has_it() {
     let hash = hex::encode(&[7; 32]);
     let key = format!("token:{hash}");
     let all = |own: &str| serde_json::json!({ "users": { ADA: { "name": "ada", "token": own } }, &key: ADA });
