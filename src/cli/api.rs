@@ -78,7 +78,7 @@ pub(super) async fn call(
         Err(CallError::NotRunning { .. }) => handle_locally(context, method, path, body).await?,
         called => called.map(|(status, text)| (status, text, String::new()))?,
     };
-    let answer: Value = serde_json::from_slice(&text).context("the answer is no JSON")?;
+    let answer: Value = serde_json::from_slice(&text).context("the response is not JSON")?;
     if status.is_success() {
         return Ok(answer);
     }
@@ -116,7 +116,7 @@ fn files_note(context: &Context<'_>, assembled: &Assembled) -> String {
     let settings = context.settings;
     let data = absolute(&settings.data);
     let files = match &settings.providers {
-        Source::Directory(dir) => format!("the files of {} were looked at", absolute(dir)),
+        Source::Directory(dir) => format!("checked against the files of {}", absolute(dir)),
         Source::Embedded => check::built_in_note(),
     };
     let mut lines = vec![format!("\nnote: no tollgate serves from {data}: {files}")];
@@ -125,8 +125,8 @@ fn files_note(context: &Context<'_>, assembled: &Assembled) -> String {
         first.entry(&one.at.file).or_insert(one);
     }
     lines.extend(first.into_iter().map(|(file, one)| match one.code {
-        Code::Var => format!("\nnote: `{file}` does not count in this shell: {}", one.message),
-        _ => format!("\nnote: `{file}` does not count, since it has errors: `tollgate check` tells them"),
+        Code::Var => format!("\nnote: `{file}` is not used in this shell: {}", one.message),
+        _ => format!("\nnote: `{file}` is not used, since it has errors: see `tollgate check`"),
     }));
     lines.concat()
 }

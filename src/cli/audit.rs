@@ -47,10 +47,7 @@ async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Rep
             if let Some((seq, hash)) = &head
                 && *seq == entry.seq
             {
-                ensure!(
-                    *hash == entry.hash,
-                    "entry {seq} of the audit log has another hash: it was written anew"
-                );
+                ensure!(*hash == entry.hash, "entry {seq} of the audit log has another hash: it was altered");
             }
             first.get_or_insert(entry.at_ms);
             last = Some(entry.at_ms);
@@ -62,7 +59,7 @@ async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Rep
     if chain.seq == 0 {
         ensure!(
             store.users_page(None, Some(1)).await?.is_empty() && store.admin_tokens().await?.is_empty(),
-            "the audit log is empty, though there are users or tokens: all of its entries were taken out"
+            "the audit log is empty, though there are users or tokens: all of its entries were removed"
         );
     }
     if let Some((seq, _)) = head.filter(|(seq, _)| *seq > chain.seq) {
@@ -71,7 +68,7 @@ async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Rep
     let span = first
         .zip(last)
         .map_or_else(String::new, |(first, last)| format!(", from {} to {}", utc(first), utc(last)));
-    let note = format!("{} entries{span}: all as they were written\n", chain.seq);
+    let note = format!("{} entries{span}: all unaltered\n", chain.seq);
     Ok(Report { out: format!("{}:{}\n", chain.seq, chain.hash), note })
 }
 

@@ -22,9 +22,9 @@ pub async fn run(args: &Args, data: &Path) -> anyhow::Result<()> {
     let held = store::back_up(data, &args.file).await?;
     let needs = match &held.probe.keys.current {
         Some(id) => {
-            format!("it opens with the master key `{id}` alone, which is not in it: keep that elsewhere")
+            format!("it needs the master key `{id}`, which it does not contain: keep a copy elsewhere")
         }
-        None => "nothing in it is sealed".to_owned(),
+        None => "nothing in it is encrypted".to_owned(),
     };
     Report::note(format!("wrote `{}`: {}\n{needs}\n", args.file.display(), contents(&held))).print()
 }

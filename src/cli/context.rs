@@ -49,7 +49,7 @@ impl Context<'_> {
         let new = has_no_store(data);
         let store = Store::open(data).await.map_err(|error| unusable(data, error))?;
         if new {
-            writeln!(io::stderr(), "made a new store in {}", absolute(data)).context("failed to print")?;
+            writeln!(io::stderr(), "created a new store in {}", absolute(data)).context("failed to print")?;
         }
         Ok(store)
     }
@@ -80,7 +80,7 @@ pub(super) fn absolute(path: &Path) -> String {
 pub(super) fn unusable(data: &Path, error: StoreError) -> anyhow::Error {
     match &error {
         StoreError::File { path, reason } if path == data => anyhow::anyhow!(
-            "the data directory `{}` cannot be made: {reason}; name another with `--data`",
+            "the data directory `{}` cannot be created: {reason}; name another with `--data`",
             absolute(data)
         ),
         StoreError::Forbidden { .. } if let Some((mode, owner)) = of_another(data) => anyhow::anyhow!(

@@ -206,7 +206,7 @@ async fn confirm(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Resu
     let done = api::call(context, Method::POST, &path, None).await?;
     let moved: Vec<String> = done["confirmed"].as_object().into_iter().flatten().map(confirmation).collect();
     if moved.is_empty() {
-        return Ok(Report::note(format!("nothing that {} keeps has moved\n", resource.shown)));
+        return Ok(Report::note(format!("no credential of {} has new origins to confirm\n", resource.shown)));
     }
     Ok(Report::note(format!("{}\n", moved.join("\n"))))
 }
@@ -239,7 +239,7 @@ fn check_place(place: &str) -> anyhow::Result<()> {
     // The message does not quote it: it may be `field=secret`.
     ensure!(
         place.chars().all(plain),
-        "SECTION.FIELD holds letters, digits, `.`, `-` and `_` only; a value is never an argument: pipe it in, or run the command without it and be asked"
+        "SECTION.FIELD holds letters, digits, `.`, `-` and `_` only; a value is never an argument: pipe it in, or enter it at the prompt"
     );
     ensure!(
         place.contains('.') && place.split('.').all(|step| !step.is_empty()),

@@ -21,8 +21,8 @@ use crate::{
 
 /// Compare two sets of provider files by meaning, and mark changes that widen exposure
 ///
-/// OLD and NEW are a directory, `REV:PATH` for a directory in a Git revision, or `socket:DATA_DIR` for the files that the running
-/// tollgate with that data directory serves.
+/// OLD and NEW are each a directory, `REV:PATH` or `socket:DATA_DIR`. `REV:PATH` is a directory in a Git revision. `socket:DATA_DIR`
+/// stands for the files that the running tollgate with that data directory serves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 the same, 1 different, 4 different and wider, 2 cannot be compared")]
 pub struct Args {
@@ -64,13 +64,12 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
     let (old, new) = (file_set(&args.old)?, file_set(&args.new)?);
     if !new.found.is_empty() {
         check::show(&new.sources, &new.found)?;
-        bail!("`{}` has errors: mend them first, what does not compile cannot be compared", args.new);
+        bail!("`{}` has errors: mend them first; providers with errors cannot be compared", args.new);
     }
     // A file with errors did not serve, so a change that mends it adds its provider.
     if !old.found.is_empty() {
         check::show(&old.sources, &old.found)?;
-        let note =
-            format!("note: `{}` has errors: what does not compile there counts as not there\n", args.old);
+        let note = format!("note: `{}` has errors: providers with errors count as missing\n", args.old);
         std::io::stderr().write_all(note.as_bytes()).context("failed to print")?;
     }
     let diff = diff::diff(&old.providers, &new.providers);
@@ -133,8 +132,9 @@ fn served(data: &Path) -> anyhow::Result<ServedFiles> {
     let (code, document) =
         runtime.block_on(control::call(data, Method::GET, "/admin/providers/files", Bytes::new()))?;
     if code != StatusCode::OK {
-        bail!("the running tollgate answers {code}: is it of another version than this command?");
+        bail!("the running tollgate returned {code}: does its version differ from this command's?");
     }
-    serde_json::from_slice(&document)
-        .context("failed to read what the running tollgate says: is it of another version than this command?")
+    serde_json::from_slice(&document).context(
+        "failed to read the response of the running tollgate: does its version differ from this command's?",
+    )
 }

@@ -119,15 +119,16 @@ fn scene<'a>(loaded: &'a Loaded, assembled: &'a Assembled) -> Scene<'a> {
 /// The request's head. Errors never quote the arguments: they may contain a token.
 fn head(args: &Args) -> anyhow::Result<Parts> {
     let method = Method::from_bytes(args.method.to_ascii_uppercase().as_bytes());
-    let method = method.context("the method cannot be one: give it as `POST`")?;
+    let method = method.context("the method is not valid: give one such as `POST`")?;
     ensure!(
         args.path.starts_with('/'),
         "the path has to start with `/`: give it as a client sends it, without scheme and host"
     );
     // Clients add `Host` themselves, so the arguments need none. Only HTTP/1.0 allows that.
     let request = Request::builder().method(method).uri(&args.path).version(Version::HTTP_10).body(());
-    let (mut head, ()) =
-        request.context("the path cannot be sent: percent-encode what a URL cannot hold")?.into_parts();
+    let (mut head, ()) = request
+        .context("the path is not valid in a URL: percent-encode its special characters")?
+        .into_parts();
     for (index, line) in args.headers.iter().enumerate() {
         let malformed = || format!("header {} is not of the form `name: value`", index + 1);
         let (name, value) = line.split_once(':').with_context(malformed)?;
@@ -191,7 +192,7 @@ fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>
         held.push((field.to_owned(), Held::Value(Secret::new(value))));
     }
     let otherwise = match args.credentials.as_slice() {
-        [] => "no caller is named: `--as USER` or `--credential FIELD=VALUE` does",
+        [] => "no caller is named: use `--as USER` or `--credential FIELD=VALUE`",
         _ => "no `--credential` gives it",
     };
     Ok(Caller { access: access(args)?, ..Caller::given(held, otherwise) })

@@ -175,7 +175,7 @@ fn report_refusal(shown: &str, text: &Arc<str>, refused: &FormatError) -> anyhow
         }
         FormatError::Changed => writeln!(
             io::stderr(),
-            "error: `{shown}` stays as it is: formatting would change what it says, which is a fault of tollgate's: please report it"
+            "error: `{shown}` stays as it is: formatting would change its meaning, which is a bug in tollgate: please report it"
         )?,
     }
     Ok(())
@@ -261,7 +261,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     done
 }
 
-/// Writes a text to a temporary file beside its target, under a name that no server reads as a provider file.
+/// Writes a text to a temporary file beside its target. No server reads its name as a provider file.
 pub(super) fn write_draft(path: &Path, text: &str) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));

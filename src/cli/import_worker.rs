@@ -51,8 +51,8 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let Dump { users, problems, notes } = dump;
     if !problems.is_empty() {
         bail!(
-            "nothing was imported, since {} wrong:\n  {}",
-            counted_are(problems.len()),
+            "nothing was imported, since the dump has {}:\n  {}",
+            counted(problems.len(), "error"),
             problems.join("\n  ")
         );
     }
@@ -64,7 +64,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let existing: BTreeSet<_> = store.users().await?.into_iter().map(|user| user.id).collect();
     let mut lines: Vec<String> = notes.into_iter().map(|note| format!("note: {note}\n")).collect();
     for one in users.iter().filter(|one| existing.contains(&one.id)) {
-        lines.push(format!("note: users/{}: is here already, and stays as it is\n", one.id));
+        lines.push(format!("note: users/{}: exists already, and stays unchanged\n", one.id));
     }
     let users: Vec<_> = users.into_iter().filter(|one| !existing.contains(&one.id)).collect();
     if !args.dry_run {
@@ -75,10 +75,10 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
             match import_user(&store, &Actor::command(), &key, one).await? {
                 Imported::Done => {}
                 Imported::Exists => {
-                    lines.push(format!("note: users/{id}: has come meanwhile, and stays as it is\n"));
+                    lines.push(format!("note: users/{id}: was created meanwhile, and stays unchanged\n"));
                 }
                 Imported::TokenTaken => bail!(
-                    "users/{id}: one of the tokens is another user's here: those before it in the dump were imported, and none after it"
+                    "users/{id}: one of the tokens belongs to another user; users before this one in the dump were imported, the others were not"
                 ),
                 Imported::OtherKey => bail!("the master key has been replaced meanwhile: try again"),
             }
@@ -113,10 +113,6 @@ fn pastes(loaded: &pipeline::Loaded) -> Vec<PasteLogin> {
         })
     });
     paste.collect()
-}
-
-fn counted_are(number: usize) -> String {
-    format!("{number} {}", if number == 1 { "thing is" } else { "things are" })
 }
 
 fn summary(users: &[ImportedUser], dry_run: bool) -> String {

@@ -16,8 +16,8 @@ use crate::server::listen::listen;
 
 /// Run a fast fake upstream, for tests without a key
 ///
-/// It responds to chat completions, messages, responses, embeddings and the list of models, at any prefix, as a stream if the
-/// request asks for one. A request changes any setting of its response with a header `x-mock-NAME: VALUE` or a query parameter
+/// It responds to chat completions, messages, responses, embeddings and the list of models, at any prefix. It streams if the
+/// request asks for that. A request changes any setting of its response with a header `x-mock-NAME: VALUE` or a query parameter
 /// `mock_NAME=VALUE`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -43,7 +43,7 @@ pub struct Args {
 /// Serves until SIGINT or SIGTERM.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let authority = args.tls.then(|| Authority::new(&args.tls_name)).transpose();
-    let authority = authority.context("failed to make a certificate authority")?.map(Arc::new);
+    let authority = authority.context("failed to create a certificate authority")?.map(Arc::new);
     let listeners = listen(args.listen, usize::from(args.workers), "--listen")?;
     if let (Some(file), Some(authority)) = (&args.ca_out, &authority) {
         write_whole(file, authority.pem()).with_context(|| {

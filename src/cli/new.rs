@@ -57,28 +57,28 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         bail!("`{}` exists already: change it, or choose another name", path.display());
     }
     let what = check::describe(default);
-    let mut loaded = files::load(default).with_context(|| format!("cannot read {what}: make it first"))?;
+    let mut loaded = files::load(default).with_context(|| format!("cannot read {what}: create it first"))?;
     let (extends, preset) = preset(args.extends.as_deref(), &loaded)?;
     let text = starter::text(&args.name, &args.base_url, &extends, &preset)
         .map_err(|problem| anyhow::anyhow!("`{}` cannot be a base URL: {problem}", args.base_url))?;
     let shown: Arc<str> = path.to_string_lossy().into();
     let header = fmt::schema_line(&path, FileKind::Provider);
     let text = crate::format::format(&shown, &text, syntax::schema(FileKind::Provider), Some(&header))
-        .map_err(|refused| anyhow::anyhow!("cannot lay the file out: {refused:?}"))?;
+        .map_err(|refused| anyhow::anyhow!("cannot format the file: {refused:?}"))?;
     let found = findings(&mut loaded, &args.name, &shown, &text);
     if !found.is_empty() {
         check::show(&loaded.sources, &found)?;
         writeln!(
             io::stderr(),
-            "error: `{shown}` was not written: call it anew so that `check` has nothing to say"
+            "error: `{shown}` was not written: run the command again with arguments that `check` accepts"
         )?;
         return Ok(false);
     }
     if *default == Source::Embedded {
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         writeln!(
             io::stderr(),
-            "note: `{DIRECTORY}` is new, and tollgate serves what stands there from now on: not the providers that it has built in"
+            "note: `{DIRECTORY}` is new: tollgate now serves its files instead of the built-in providers"
         )?;
     }
     create_file(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
@@ -102,11 +102,11 @@ fn preset(wanted: Option<&str>, loaded: &Loaded) -> anyhow::Result<(FileName, sy
             })?
         }
         None => default_preset(&loaded.files).cloned().with_context(|| {
-            format!("no preset says `default = true`: name one with --extends, of {}", backticked(&names))
+            format!("no preset has `default = true`: name one with --extends: {}", backticked(&names))
         })?,
     };
     let Some(Ok(parsed)) = presets.get(&name) else {
-        bail!("preset `{name}` has errors of its own: `tollgate check` tells which");
+        bail!("preset `{name}` has errors: see `tollgate check`");
     };
     let document = parsed.document.clone();
     Ok((name, document))
@@ -141,7 +141,7 @@ fn print_summary(
     let compiled = crate::compile::compile(&loaded.files);
     let provider = compiled.providers.iter().find(|provider| provider.name == *name);
     let mut out = io::stdout().lock();
-    writeln!(out, "{shown}: made from preset `{extends}`, with 2 tests")?;
+    writeln!(out, "{shown}: created from preset `{extends}`, with 2 tests")?;
     let Some(provider) = provider else { return Ok(()) };
     let auth = provider.section.as_ref().zip(provider.auth.first());
     if let Some((section, auth)) = auth {

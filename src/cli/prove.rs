@@ -22,7 +22,7 @@ use crate::{
 /// The policy is beside the providers directory. A rule that does not hold is shown with a counterexample: a request, the vars
 /// to set, and its route to the upstream.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 all rules hold, 1 one does not, 2 there is no answer")]
+#[command(after_help = "Exit codes: 0 all rules hold, 1 one does not, 2 it cannot be determined")]
 pub struct Args {
     /// The providers directory [default: that of the settings]
     #[arg(value_name = "DIR")]
@@ -103,7 +103,7 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
 
 fn missing(args: &Args, source: &Source) -> String {
     match (&args.policy, source) {
-        (Some(path), _) => format!("`{}` is not there", path.display()),
+        (Some(path), _) => format!("`{}` does not exist", path.display()),
         (None, Source::Directory(dir)) => {
             format!("write `{}`, or name one with `--policy`", policy_path(dir).display())
         }
@@ -116,7 +116,7 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
     for Verdict { rule, concerns, breaches } in verdicts {
         let word = if breaches.is_empty() { "holds " } else { "BROKEN" };
         let concerns = match concerns {
-            0 => "says something of no provider".to_owned(),
+            0 => "concerns no provider".to_owned(),
             number => counted(number, "provider"),
         };
         push_line(

@@ -40,13 +40,13 @@ pub struct Args {
 pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
     ensure!(
         data.join(DATABASE).is_file(),
-        "`{}` has no database yet: `tollgate serve` makes one, and a master key",
+        "`{}` has no database yet: `tollgate serve` creates one, and a master key",
         data.display()
     );
     let done = match control::call(data, Method::GET, PATH, Bytes::new()).await {
         Ok((StatusCode::OK, _)) => rekey_on_server(args, data).await?,
         Ok((status, _)) => {
-            bail!("the running tollgate answers {status}: is it of another version than this command?")
+            bail!("the running tollgate returned {status}: does its version differ from this command's?")
         }
         Err(CallError::NotRunning { .. }) => rekey_locally(args, data, keys).await?,
         Err(error) => return Err(error.into()),
@@ -72,7 +72,7 @@ async fn rekey_on_server(args: &Args, data: &Path) -> anyhow::Result<RekeyProgre
     loop {
         let (_, document) = control::call(data, method, PATH, Bytes::new()).await?;
         let status: RekeyStatus = serde_json::from_slice(&document).context(
-            "failed to read what the running tollgate says: is it of another version than this command?",
+            "failed to read the response of the running tollgate: does its version differ from this command's?",
         )?;
         match status.state {
             RekeyState::Done => return Ok(status.done),
@@ -86,20 +86,20 @@ async fn rekey_on_server(args: &Args, data: &Path) -> anyhow::Result<RekeyProgre
 fn summary(done: &RekeyProgress, data: &Path) -> String {
     let RekeyProgress { id, credentials, unreadable, next_key_file } = done;
     let sealed = counted(credentials, "credential");
-    let mut lines = vec![format!("the master key is `{id}` now: {sealed} sealed anew\n")];
+    let mut lines = vec![format!("the master key is `{id}` now: {sealed} re-encrypted\n")];
     if *unreadable > 0 {
         lines.push(format!(
-            "{unreadable} stay as they are, since no key opens them: `tollgate credential list USER` shows which\n"
+            "{unreadable} left unchanged, since no key decrypts them: `tollgate credential list USER` shows them\n"
         ));
     }
     let (file, next) = (data.join("master-key"), data.join("master-key.next"));
     lines.push(match next_key_file {
         NextKeyFile::Waits { origin } => format!(
-            "before the next start, put the key in `{}` where the old one is: {origin}; that file goes when it is found there\n",
+            "before the next start, put the key in `{}` in place of the old one: {origin}; the file is deleted once the key is found there\n",
             next.display()
         ),
-        NextKeyFile::Given => "it is where the key is given already\n".to_owned(),
-        NextKeyFile::InPlace | NextKeyFile::Nothing => format!("it stands in `{}`: back that up, apart from the database\n", file.display()),
+        NextKeyFile::Given => "the new key is already in place\n".to_owned(),
+        NextKeyFile::InPlace | NextKeyFile::Nothing => format!("it is stored in `{}`: back that up, apart from the database\n", file.display()),
     });
     lines.concat()
 }

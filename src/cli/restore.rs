@@ -34,12 +34,12 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
     let kept = restored.activate(&format!("{DATABASE}.before-restore-{moment}")).await?;
     let mut lines = vec![format!("restored `{}`: {held}\n", args.file.display())];
     if let Some(kept) = kept {
-        lines.push(format!("the database that was there is kept as `{}`\n", kept.display()));
+        lines.push(format!("the previous database is kept as `{}`\n", kept.display()));
     }
     if let Some(id) = probe.keys.current.filter(|_| probe.sealed) {
         lines.push(match MasterKey::check(keys, data).await {
-            Ok(()) => format!("its master key `{id}` is at hand\n"),
-            Err(error) => format!("what is sealed in it does not open yet: {error}\n"),
+            Ok(()) => format!("its master key `{id}` is available\n"),
+            Err(error) => format!("its credentials cannot be decrypted yet: {error}\n"),
         });
     }
     Report::note(lines.concat()).print()

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return std::io::stdout().write_all(text.as_bytes()).context("failed to print");
     };
     let folder = dir.join("draft-07");
-    std::fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
     for (file, text) in all() {
         let path = dir.join(file);
         std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;

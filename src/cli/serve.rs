@@ -66,7 +66,7 @@ async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::R
     let (_lock, running, watchdog) = tokio::select! {
         started = start(settings, keys, human) => started?,
         signal = signals.stop.next() => {
-            tracing::info!(signal, "stopped before it listened");
+            tracing::info!(signal, "stopped during startup");
             return Ok(());
         }
     };
@@ -91,7 +91,7 @@ async fn start(
     let lock = acquire_serve_lock(&settings.data)?;
     if let Some(why) = store::untrusted_writers(&settings.data)? {
         let data = settings.data.display();
-        tracing::warn!(%data, "others can put files of their own into the data directory: {why}");
+        tracing::warn!(%data, "other users can write to the data directory: {why}");
     }
     MasterKey::check(keys, &settings.data).await?;
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
@@ -108,7 +108,7 @@ async fn start(
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
-        .with_context(|| format!("failed to make the control socket in `{}`", settings.data.display()))?;
+        .with_context(|| format!("failed to create the control socket in `{}`", settings.data.display()))?;
     let logins = StoredLogins::new(store.clone(), key.clone());
     let (refresher, logins) = Refresher::start(logins, HttpTokenEndpoints::new(upstream.clone()));
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
@@ -163,10 +163,10 @@ fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
     let rules = settings.connect_to.iter().map(|rule| ConnectRule::parse(rule).map_err(anyhow::Error::from));
     let connect_to = rules.collect::<anyhow::Result<Vec<_>>>()?;
     for rule in &settings.connect_to {
-        tracing::warn!(%rule, "connect_to is on: connections go elsewhere than their URLs say");
+        tracing::warn!(%rule, "connect_to is on: connections go to other addresses than their URLs name");
     }
     if settings.allow_private {
-        tracing::warn!("allow_private is on: names of upstreams may lead into this network");
+        tracing::warn!("allow_private is on: upstream names may resolve to private addresses");
     }
     let extra_ca = match &settings.ca_file {
         Some(path) => upstream::load_ca_file(path)?,
@@ -188,7 +188,7 @@ fn source(settings: &Settings) -> Source {
         let kept = settings.data.join("last-good").display().to_string();
         tracing::warn!(
             kept,
-            "`{DEFAULT_PROVIDERS}` served before, and is gone: what was last good of it serves, not the built-in files; to serve those, remove `kept`"
+            "`{DEFAULT_PROVIDERS}` is missing; serving its last good snapshot. To use the built-in files, delete {kept}."
         );
         return Source::Directory(default.into());
     }
@@ -232,18 +232,14 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
     }
     let status = live.status();
     if let Some(problem) = &status.problem {
-        tracing::error!(problem, "provider files cannot be read: what was last good serves");
+        tracing::error!(problem, "provider files cannot be read: serving the last good snapshot");
     }
     for one in status.files.iter().filter(|one| one.state != FileState::Live) {
         let (file, state, since) = (&one.file, one.state, &one.since);
         if state == FileState::Stale {
-            tracing::error!(
-                file,
-                since,
-                "stale: it serves as it last was good; see what is wrong with it above"
-            );
+            tracing::error!(file, since, "stale: serving its last good version; see its errors above");
         } else {
-            tracing::error!(file, "out of service: see what is wrong with it above");
+            tracing::error!(file, "out of service: see its errors above");
         }
     }
     Ok((live, reloader))
@@ -257,8 +253,12 @@ async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
     };
     match accounts::bind_origins(store, key, &Actor::own(), origins).await {
         Ok(0) => {}
-        Ok(credentials) => tracing::info!(credentials, "bound to the origins that the files lead to today"),
-        Err(error) => tracing::warn!(%error, "credentials without origins stay so until the next start"),
+        Ok(credentials) => {
+            tracing::info!(credentials, "credentials bound to the origins in the current files");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "credentials were not bound to origins; the next start tries again");
+        }
     }
 }
 
@@ -274,7 +274,7 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
         }
         None if fresh => {
             let file = settings.data.join("admin-token");
-            tracing::info!(file = %file.display(), "an admin token was made");
+            tracing::info!(file = %file.display(), "admin token created");
         }
         None => {}
     }
@@ -316,7 +316,7 @@ fn start_workers(
         let work = move || {
             let _done = done;
             if let Err(error) = server::work(config, &shared) {
-                tracing::error!(%error, "a worker cannot run");
+                tracing::error!(%error, "a worker failed to start");
             }
         };
         std::thread::Builder::new()

@@ -64,13 +64,13 @@ pub(super) fn show(data: &Path, method: Method, path: &str, view: StatusView) ->
 fn read(code: StatusCode, document: &Bytes) -> anyhow::Result<Status> {
     if matches!(code, StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY) {
         return serde_json::from_slice(document).context(
-            "failed to read what the running tollgate says: is it of another version than this command?",
+            "failed to read the response of the running tollgate: does its version differ from this command's?",
         );
     }
     let fault: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
     match fault["error"]["message"].as_str() {
         Some(message) => Err(anyhow!("{}", escaped(message))),
-        None => bail!("the running tollgate answers {code}: is it of another version than this command?"),
+        None => bail!("the running tollgate returned {code}: does its version differ from this command's?"),
     }
 }
 

@@ -81,7 +81,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         results.coverage.extend(coverage);
     }
     if let Some(filter) = &args.filter {
-        ensure!(results.ran > 0, "no test's `FILE::NAME` is like `{filter}`");
+        ensure!(results.ran > 0, "no test's `FILE::NAME` matches `{filter}`");
     }
     if let Some(path) = &args.junit {
         let suites: Vec<Suite> = std::mem::take(&mut results.suites).into_values().collect();
@@ -98,7 +98,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     text.push_str(&summary(&results, show_coverage));
     if !enough {
         let bar = args.fail_under.unwrap_or_default();
-        append(&mut text, format_args!("tests go through less than {bar} %\n"));
+        append(&mut text, format_args!("coverage is below {bar} %\n"));
     }
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     Ok(results.failed == 0 && results.broken == 0 && enough)
@@ -212,7 +212,7 @@ impl TestRun<'_> {
                 Ok(filetest::var(&test.spec, owner, name))
             };
             let explained = explain::explain(scene, &head, &values, &caller).to_string();
-            out.push_str("  the way that led there\n");
+            out.push_str("  decision trace\n");
             for line in explained.lines() {
                 append(&mut out, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
             }

@@ -108,9 +108,9 @@ async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
     let user = find_user(&context.store().await?, user).await?;
     let path = format!("/admin/users/{}/tokens", user.id);
     let made = api::call(context, Method::POST, &path, Some(&wanted)).await.map_err(in_arguments)?;
-    let (token, id) = made["token"].as_str().zip(made["id"].as_str()).context("the answer has no token")?;
+    let (token, id) = made["token"].as_str().zip(made["id"].as_str()).context("the response has no token")?;
     let note = format!(
-        "made a token for `{}` ({}); it is shown this once\n`tollgate token revoke {id}` takes it back\n",
+        "created a token for `{}` ({}); it is shown this once\n`tollgate token revoke {id}` revokes it\n",
         user.name, user.id
     );
     Ok(Report { out: format!("{token}\n"), note })
@@ -133,7 +133,7 @@ async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result
     let label = label.map(DisplayName::new).transpose().context("failed to take the label as a name")?;
     let (token, id) = issue_admin_token(&context.store_or_new().await?, &Actor::command(), label).await?;
     let note = format!(
-        "made a token for the admin; it is shown this once\n`tollgate token revoke --admin {id}` takes it back\n"
+        "created an admin token; it is shown this once\n`tollgate token revoke --admin {id}` revokes it\n"
     );
     Ok(Report { out: format!("{}\n", token.expose()), note })
 }
@@ -148,7 +148,7 @@ fn expiry(text: &str) -> anyhow::Result<u64> {
     let unit = units.iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?.parse::<u64>().ok()?, ms)));
     match unit {
         Some((count @ 1.., ms)) => Ok(now.saturating_add(count.saturating_mul(*ms))),
-        _ => bail!("`{text}` is no time: give one such as `2030-01-01T00:00:00Z`, or `30d`, `12h`, `90m`"),
+        _ => bail!("`{text}` is not a time: give one such as `2030-01-01T00:00:00Z`, or `30d`, `12h`, `90m`"),
     }
 }
 
@@ -172,7 +172,7 @@ async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Repor
         None => store.tokens().await?,
     };
     if tokens.is_empty() {
-        return Ok(Report::note("there are no tokens: `tollgate token add USER` makes one\n"));
+        return Ok(Report::note("there are no tokens: `tollgate token add USER` creates one\n"));
     }
     let rows: Vec<_> = tokens.into_iter().map(row).collect();
     Ok(Report { out: table(COLUMNS, &rows), note: String::new() })
@@ -204,7 +204,7 @@ fn time(ms: Option<u64>) -> String {
 async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
     let tokens = context.store().await?.admin_tokens().await?;
     if tokens.is_empty() {
-        return Ok(Report::note("there are no admin tokens: `tollgate token add --admin` makes one\n"));
+        return Ok(Report::note("there are no admin tokens: `tollgate token add --admin` creates one\n"));
     }
     let row = |token: &crate::store::StoredAdminToken| {
         let times = [Some(token.created_at_ms), token.expires_at_ms, token.last_used_at_ms].map(time);
@@ -234,7 +234,7 @@ async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<R
                 bail!("no admin token has the id {id}: `tollgate token list --admin` shows them")
             }
             AdminTokenRevocation::Last => bail!(
-                "{id} is the last admin token that is good: make another one first, with `tollgate token add --admin`"
+                "{id} is the last valid admin token: create another one first, with `tollgate token add --admin`"
             ),
         }
     }

@@ -108,7 +108,7 @@ async fn add(
         NewUser::Created { id, token } => Ok(Report {
             out: format!("{}\n", token.expose()),
             note: format!(
-                "made user `{name_text}` with the id {id}; the token above is shown this once\n\
+                "created user `{name_text}` with the id {id}; the token above is shown this once\n\
                  next: `tollgate credential set {id} SECTION.FIELD` stores a provider's key\n"
             ),
         }),
@@ -126,7 +126,7 @@ fn group_name(text: &str) -> anyhow::Result<GroupName> {
 async fn list(context: &Context<'_>) -> anyhow::Result<Report> {
     let users = context.store().await?.users().await?;
     if users.is_empty() {
-        return Ok(Report::note("there are no users yet: `tollgate user add NAME` makes one\n"));
+        return Ok(Report::note("there are no users yet: `tollgate user add NAME` creates one\n"));
     }
     let rows: Vec<_> = users.into_iter().map(row).collect();
     Ok(Report { out: table(["ID", "CREATED", "STATE", "GROUP", "NAME"], &rows), note: String::new() })

@@ -144,7 +144,7 @@ fn commands_report_their_outcome() {
     check(&["token", "list"], "", 0, "tg_", "");
     check(&["token", "list", "ada"], "", 0, "tg_", "");
     check(&["token", "add", "nobody"], "", 1, "", "no user has the id or name `nobody`");
-    check(&["token", "add", "--admin", "--label", "ci"], "", 0, "tg_", "made a token for the admin");
+    check(&["token", "add", "--admin", "--label", "ci"], "", 0, "tg_", "created an admin token");
     check(&["token", "add", "ada", "--admin"], "", 2, "", "cannot be used with");
     check(&["token", "add"], "", 2, "", "required");
     check(&["user", "change", "ada"], "", 2, "", "required");
@@ -180,11 +180,11 @@ fn only_adding_a_user_creates_a_store() {
         assert!(said.code != 0 && said.out.is_empty() && said.err.contains(&none), "{args:?} {said:?}");
         assert!(!data.exists(), "{args:?}");
     }
-    let note = format!("made a new store in {}\n", data.display());
+    let note = format!("created a new store in {}\n", data.display());
     let first = home.run(&["user", "add", "ada"], "");
     assert!(first.code == 0 && first.err.starts_with(&note), "{first:?}");
     let next = home.run(&["user", "add", "bob"], "");
-    assert!(next.code == 0 && !next.err.contains("made a new store"), "{next:?}");
+    assert!(next.code == 0 && !next.err.contains("created a new store"), "{next:?}");
     // Deleting all entries leaves a valid empty chain.
     home.done(&["audit", "verify"], "");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -196,7 +196,7 @@ fn only_adding_a_user_creates_a_store() {
         database.close().await.unwrap();
     });
     let emptied = home.run(&["audit", "verify"], "");
-    assert!(emptied.code == 1 && emptied.err.contains("all of its entries were taken out"), "{emptied:?}");
+    assert!(emptied.code == 1 && emptied.err.contains("all of its entries were removed"), "{emptied:?}");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn without_a_server_commands_report_the_files_they_read() {
     home.credential("ada", "providers.near.key", "k");
     home.write("near", &text("near").replace("title", "tilte"));
     let looked = format!(
-        "note: no tollgate serves from {}: the files of {} were looked at\n",
+        "note: no tollgate serves from {}: checked against the files of {}\n",
         home.data().display(),
         home.providers().display()
     );
@@ -229,8 +229,8 @@ fn without_a_server_commands_report_the_files_they_read() {
         let begin = format!("error: failed to store `{place}`: {wrong}");
         assert!(said.code == 1 && said.err.starts_with(&begin) && said.err.contains(&looked), "{said:?}");
         for part in [
-            "near.toml` does not count, since it has errors: `tollgate check` tells them\n",
-            "far.toml` does not count in this shell: var `region` is not set: environment variable `REGION_OF_FAR`",
+            "near.toml` is not used, since it has errors: see `tollgate check`\n",
+            "far.toml` is not used in this shell: var `region` is not set: environment variable `REGION_OF_FAR`",
         ] {
             assert!(said.err.contains(part), "`{part}` is missing in {}", said.err);
         }
@@ -241,7 +241,7 @@ fn without_a_server_commands_report_the_files_they_read() {
 fn an_unusable_data_directory_is_reported_with_advice() {
     let home = Home::new(&[]);
     let nowhere = home.run(&["serve", "--data", "/proc/nope"], "");
-    let made = "error: the data directory `/proc/nope` cannot be made: No such file or directory";
+    let made = "error: the data directory `/proc/nope` cannot be created: No such file or directory";
     assert!(nowhere.code == 1 && nowhere.err.starts_with(made), "{nowhere:?}");
     assert!(nowhere.err.contains("; name another with `--data`"), "{nowhere:?}");
     if !rustix::process::geteuid().is_root() {

@@ -73,7 +73,7 @@ fn a_backup_is_made_while_serving_and_restores_everything() {
     stop(&mut world.gateway);
     let said = world.home.run(&["restore", name], "");
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.err.contains("is at hand") && said.err.contains("is kept as `"), "{said:?}");
+    assert!(said.err.contains("` is available") && said.err.contains("is kept as `"), "{said:?}");
     world.gateway = world.home.serve(&[]);
     world.exchange(Exchange::get());
     assert_eq!(users(&world.home), ["ada"]);
@@ -191,7 +191,10 @@ fn a_restore_reports_the_key_that_it_needs() {
     let id = output.split("master key `").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
     let other = Home::new(&[]);
     let said = other.run(&["restore", file], "");
-    assert!(said.code == 0 && said.err.contains("does not open yet: the store was set up with"), "{said:?}");
+    assert!(
+        said.code == 0 && said.err.contains("cannot be decrypted yet: the store was set up with"),
+        "{said:?}"
+    );
     assert!(said.err.contains(id), "{said:?}");
     let wrong = "0123456789abcdef".repeat(4);
     let other = Home::new(&[]);
@@ -203,7 +206,7 @@ fn a_restore_reports_the_key_that_it_needs() {
     let key = fs::read_to_string(world.home.data().join("master-key")).unwrap();
     let other = Home::new(&[]);
     let said = other.run_with(&["restore", file], &[("TOLLGATE_MASTER_KEY", key.trim())], "");
-    assert!(said.code == 0 && said.err.contains(&format!("its master key `{id}` is at hand")), "{said:?}");
+    assert!(said.code == 0 && said.err.contains(&format!("its master key `{id}` is available")), "{said:?}");
 }
 
 /// A backup replaces a damaged database, which is kept with its write-ahead log.

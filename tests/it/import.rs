@@ -58,7 +58,7 @@ fn users_are_imported_with_tokens_and_credentials() {
     // A second import changes nothing.
     let said = world.home.run(&["import-worker", name], "");
     assert!(
-        said.code == 0 && said.err.contains(&format!("users/{ADA}: is here already, and stays as it is")),
+        said.code == 0 && said.err.contains(&format!("users/{ADA}: exists already, and stays unchanged")),
         "{said:?}"
     );
     assert!(said.err.ends_with("imported 0 users, 0 tokens, 0 paste tokens, 0 credentials\n"), "{said:?}");
@@ -76,7 +76,7 @@ fn a_dump_with_any_error_is_refused_whole() {
     let before = world.home.contents();
     let said = world.home.run(&["import-worker", file.to_str().unwrap()], "");
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains("nothing was imported, since 1 thing is wrong:\n  creds:"), "{said:?}");
+    assert!(said.err.contains("nothing was imported, since the dump has 1 error:\n  creds:"), "{said:?}");
     assert!(said.err.contains(&format!("creds:{BOB}/providers/t/apiKey: ")), "{said:?}");
     assert!(before == world.home.contents(), "something was changed");
 }

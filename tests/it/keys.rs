@@ -155,7 +155,7 @@ fn rekeyed(said: &CommandOutput, credentials: usize) {
     assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
     assert!(said.err.starts_with("the master key is `"), "{said:?}");
     let sealed =
-        format!(": {credentials} credential{} sealed anew\n", if credentials == 1 { "" } else { "s" });
+        format!(": {credentials} credential{} re-encrypted\n", if credentials == 1 { "" } else { "s" });
     assert!(said.err.contains(&sealed), "{said:?}");
 }
 

@@ -107,7 +107,7 @@ fn a_second_signal_ends_the_drain_delay_too() {
     let mut world = World::with("", &["--drain-delay", "1h"]);
     let (mut client, mut wire) = streaming(&mut world);
     world.gateway.signal(Signal::TERM);
-    world.gateway.says("stopping: `/readyz` says so");
+    world.gateway.says("stopping: `/readyz` returns 503");
     world.gateway.signal(Signal::INT);
     assert!(world.gateway.exit().success());
     assert!(client.chunk().is_err());
@@ -133,7 +133,7 @@ fn during_the_drain_delay_all_requests_are_served() {
     world.exchange_on(&mut kept, &exchange);
     assert_eq!(get(world.gateway.address, "/readyz").head.status(), 200);
     world.gateway.signal(Signal::TERM);
-    let line = world.gateway.says("stopping: `/readyz` says so");
+    let line = world.gateway.says("stopping: `/readyz` returns 503");
     assert_eq!((&line["signal"], &line["drain_delay_ms"]), (&"SIGTERM".into(), &3_600_000.into()));
     let ready = get(world.gateway.address, "/readyz");
     assert_eq!((ready.head.status(), &*ready.body), (503, &br#"{"status":"draining"}"#[..]));
@@ -153,7 +153,7 @@ fn after_the_drain_delay_streams_end_and_nothing_new_begins() {
     world.gateway.signal(Signal::TERM);
     idle.ends();
     assert!(start.elapsed().as_millis() >= 300, "the delay is waited for");
-    world.gateway.says("draining: nothing new is accepted, and streams go on to their end");
+    world.gateway.says("draining: no new connections; open streams continue");
     if let Ok(socket) = TcpStream::connect(world.gateway.address) {
         assert_eq!(Wire::plain(socket).rest(), b"");
     }
@@ -186,7 +186,7 @@ fn a_signal_during_startup_ends_the_process() {
         world.gateway.signal(signal);
         assert!(world.gateway.exit().success());
         let log = world.gateway.log().join("\n");
-        assert!(log.contains("stopped before it listened") && !log.contains("listening"), "{log}");
+        assert!(log.contains("stopped during startup") && !log.contains("listening"), "{log}");
     }
 }
 

@@ -413,7 +413,7 @@ fn a_removed_permission_is_noticed_and_may_come_back() {
 
 #[test]
 fn a_data_directory_writable_by_others_causes_a_warning() {
-    const WARNING: &str = "others can put files of their own into the data directory";
+    const WARNING: &str = "other users can write to the data directory";
     let home = home();
     let gateway = home.serve(&[]);
     assert!(!gateway.log().join("\n").contains(WARNING));

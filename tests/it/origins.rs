@@ -166,7 +166,7 @@ fn a_key_stays_behind_when_its_provider_moves() {
     place.check("a", &ada, ("one.example", "adas"));
     place.write("a", &file("a", "two.example", ""));
     place.is_kept_from("a", "https://one.example", "https://two.example");
-    let waiting = "stored credentials wait: they were not saved for where the files lead now, and requests get `credential_moved`";
+    let waiting = "stored credentials are blocked: the files name origins that they were not saved for; requests get `credential_moved`";
     let line = place.gateway.as_ref().unwrap().says(waiting);
     assert_eq!(
         (&line["credential"], &line["owners"], &line["to"]),

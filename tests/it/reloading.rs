@@ -779,7 +779,7 @@ fn last_good_versions_survive_a_restart() {
         site.start(&[]);
         site.serves("a=2~ b=route_not_found c=1 d=config_rejected");
         let since = |site: &Site| {
-            let line = site.logs(0, &["a.toml\"", "stale: it serves as it last was good"]);
+            let line = site.logs(0, &["a.toml\"", "stale: serving its last good version"]);
             let status = site.status();
             let file =
                 status["files"].as_array().unwrap().iter().find(|file| file["provider"] == "a").unwrap();
@@ -909,7 +909,7 @@ fn a_missing_default_directory_is_not_replaced_by_the_built_in_files() {
     fs::rename(site.home.providers(), site.home.path("away")).unwrap();
     site.start_with(&default);
     site.serves("a=1~");
-    site.logs(0, &["served before, and is gone"]);
+    site.logs(0, &["`providers.d` is missing; serving its last good snapshot"]);
     site.stop(Signal::TERM);
     fs::remove_dir_all(site.home.data().join("last-good")).unwrap();
     site.start_with(&default);
@@ -979,7 +979,7 @@ fn a_provider_stale_for_longer_than_max_stale_is_rejected() {
     site.start(&["--max-stale", "1ms"]);
     site.serves("a=config_rejected b=1");
     let log = site.gateway().log().join("\n");
-    assert!(!log.contains("it serves as it last was good") && log.contains("out of service"), "{log}");
+    assert!(!log.contains("serving its last good version") && log.contains("out of service"), "{log}");
 }
 
 // === Events, sweep and polling ===

@@ -61,8 +61,8 @@ fn a_failed_comparison_is_not_a_difference() {
     git(&home, &["init", "-q"]);
     for (old, said) in [
         ("nowhere", "is no directory, no `REV:PATH`"),
-        ("HEAD:providers.d", "git says: "),
-        ("--output=x:y", "git says: "),
+        ("HEAD:providers.d", "git failed: "),
+        ("--output=x:y", "git failed: "),
         ("socket:nowhere", "no tollgate serves from `nowhere`"),
         ("/", "`/` has no provider file"),
     ] {
@@ -72,7 +72,12 @@ fn a_failed_comparison_is_not_a_difference() {
     fs::write(home.path("new/demo.toml"), "title = 1").unwrap();
     check(&home.run(&["diff", "providers.d", "new"], ""), 2, &[], &["TG011", "mend them first"]);
     // A fix adds a provider that did not serve before.
-    check(&home.run(&["diff", "new", "providers.d"], ""), 4, &["demo added"], &["counts as not there"]);
+    check(
+        &home.run(&["diff", "new", "providers.d"], ""),
+        4,
+        &["demo added"],
+        &["providers with errors count as missing"],
+    );
 }
 
 #[test]
@@ -138,7 +143,7 @@ fn rules_are_proved_and_refuted() {
     // Another policy for one command.
     fs::write(home.path("other.toml"), format!("{HTTPS}allow = [\"http://demo.*\"]\n")).unwrap();
     check(&home.run(&["prove", "--policy", "other.toml"], ""), 0, &["holds"], &[]);
-    check(&home.run(&["prove", "--policy", "gone.toml"], ""), 2, &[], &["`gone.toml` is not there"]);
+    check(&home.run(&["prove", "--policy", "gone.toml"], ""), 2, &[], &["`gone.toml` does not exist"]);
     for (text, said) in [
         ("[[htps]]\nname = \"x\"\n", "did you mean `https`?"),
         ("x =", "TG003"),

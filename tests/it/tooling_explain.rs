@@ -282,7 +282,7 @@ fn answers_misses_and_wrong_questions() {
     ask(&["POST", "/demo/more", "--credential", "key=k-1", "--var", "PASS=s"], 0, &["x-pass: ***"]);
     ask(&["POST", "/demo/more", "--credential", "key=k-1", "--var", "pass=s"], 0, &["x-pass: ***"]);
     ask(&["GET", "demo"], 2, &["the path has to start with `/`"]);
-    ask(&["G T", "/demo"], 2, &["the method cannot be one"]);
+    ask(&["G T", "/demo"], 2, &["the method is not valid"]);
     ask(&["GET"], 2, &["<PATH>"]);
     ask(&["GET", "/demo", "-H", "secret"], 2, &["header 1 is not of the form `name: value`"]);
     ask(&["GET", "/demo/items/1", "--credential", "nokey=secret"], 2, &["known are `key`, `login`"]);
@@ -446,12 +446,12 @@ fn tests_and_their_coverage() {
         assert!(said.out.contains(&expected), "`{expected}` is missing in\n{}", said.out);
     }
     check(&home, &["test", "--fail-under", "40"], 0, &[half]);
-    check(&home, &["test", "--fail-under", "40.5%"], 1, &["tests go through less than 40.5 %\n"]);
+    check(&home, &["test", "--fail-under", "40.5%"], 1, &["coverage is below 40.5 %\n"]);
     check(&home, &["test", "--fail-under", "101"], 2, &["0 to 100"]);
     let said = check(&home, &["test", "--filter", "demo::it*"], 0, &["1 test: 1 passed, 0 failed\n"]);
     assert!(!said.out.contains("cover"), "{said:?}");
     check(&home, &["test", "--filter", "ite"], 0, &["1 test: "]);
-    check(&home, &["test", "--filter", "nothing"], 2, &["no test's `FILE::NAME` is like `nothing`"]);
+    check(&home, &["test", "--filter", "nothing"], 2, &["no test's `FILE::NAME` matches `nothing`"]);
     let file = home.providers().join("demo.toml").display().to_string();
     check(&home, &["test", &file], 0, &[half]);
     check(&home, &["test", "/nonexistent"], 2, &["/nonexistent"]);

@@ -37,8 +37,8 @@ pub(super) fn targets(
     let given = paths.iter().any(|path| path == Path::new(STDIN));
     match name {
         None if given => return usage("`-` needs `--name FILE`: the file that standard input stands for"),
-        Some(_) if !given => return usage("`--name` says what `-` stands for: give `-` too"),
-        Some(_) if paths.len() > 1 => return usage("`-` goes alone"),
+        Some(_) if !given => return usage("`--name` names the file that `-` stands for: give `-` too"),
+        Some(_) if paths.len() > 1 => return usage("`-` cannot be combined with other paths"),
         Some(name) => return Ok(vec![standard_input(name)?]),
         None => {}
     }

@@ -55,12 +55,12 @@ fn entry(line: &[u8]) -> Option<Entry> {
 
 /// Parses the next `OBJECT blob SIZE<newline>CONTENTS<newline>`.
 fn next(rest: &mut &[u8]) -> anyhow::Result<Result<Vec<u8>, String>> {
-    let broken = || anyhow!("git said something else than it was asked for");
+    let broken = || anyhow!("git returned unexpected output");
     let line = rest.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
     let head = str::from_utf8(&rest[..line]).map_err(|_| broken())?;
     *rest = &rest[line + 1..];
     let Some((_, size)) = head.split_once(" blob ") else {
-        return Ok(Err(format!("cannot be read: git says `{head}`")));
+        return Ok(Err(format!("cannot be read: git returned `{head}`")));
     };
     let size: usize = size.parse().map_err(|_| broken())?;
     let contents = rest.get(..size).ok_or_else(broken)?.to_vec();
@@ -80,7 +80,7 @@ async fn run_git(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let output = output.map_err(|_| anyhow!("git did not answer within {} s", DEADLINE.as_secs()))??;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("git says: {}", said.lines().next().unwrap_or("nothing").escape_debug());
+        bail!("git failed: {}", said.lines().next().unwrap_or("nothing").escape_debug());
     }
     Ok(output.stdout)
 }
@@ -95,5 +95,5 @@ async fn exchange(mut child: Child, input: Vec<u8>) -> anyhow::Result<Output> {
         }
     };
     let ((), output) = tokio::join!(write, child.wait_with_output());
-    output.context("cannot read what git says")
+    output.context("cannot read the output of git")
 }

@@ -1,7 +1,7 @@
 //! Parser of the dump of the hosted worker's key-value store. No IO. Messages must not contain a token or a credential.
 //!
-//! `users` has the users by id. `token:<token>` has the id of the token's user. A token of 64 hex digits is the hash of
-//! a paste token, unless the user's own record has it as `token`. `creds:<id>` is a user's credentials document.
+//! `users` has the users by id. `token:<token>` has the id of the token's user. 64 hex digits are the hash of a
+//! paste token, unless the user's own record has them as `token`. `creds:<id>` is a user's credentials document.
 
 use std::collections::BTreeMap;
 
@@ -50,11 +50,11 @@ pub(super) fn read(
 ) -> anyhow::Result<Dump> {
     // The parser's own message may quote the input.
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        anyhow::anyhow!("the dump is no JSON: see line {}, column {}", error.line(), error.column())
+        anyhow::anyhow!("the dump is not JSON: see line {}, column {}", error.line(), error.column())
     })?;
     let mut dump = Dump::default();
     let mut entries = entries(value, &mut dump)?;
-    let users = entries.remove("users").context("the dump has no key `users`: it is none of the worker's")?;
+    let users = entries.remove("users").context("the dump has no key `users`: it is not from the worker")?;
     let Value::Object(users) = users.value else { anyhow::bail!("users: expected an object, by user id") };
     let mut imported = BTreeMap::new();
     for (id, record) in &users {
@@ -85,7 +85,7 @@ pub(super) fn read(
         } else {
             // The text after the first `:` may be secret.
             let kind = truncated(key.split(':').next().unwrap_or_default());
-            dump.notes.push(format!("{kind}...: left out, since it is not known what it is"));
+            dump.notes.push(format!("{kind}...: left out, since this kind of key is unknown"));
         }
     }
     dump.users = imported.into_values().collect();
@@ -108,7 +108,7 @@ fn entries(value: Value, dump: &mut Dump) -> anyhow::Result<BTreeMap<String, Ent
             value => value,
         };
         if found.insert(key.clone(), Entry { value, expires_at_ms }).is_some() {
-            dump.problems.push(format!("{}: is there twice", redacted_key(&key)));
+            dump.problems.push(format!("{}: duplicate key", redacted_key(&key)));
         }
     }
     Ok(found)
@@ -186,13 +186,13 @@ fn take_token(
         return dump.problems.push(format!("{key}: expected a user's id, or an object with `userId`"));
     };
     let expires_at_ms = match expires.filter(|at| !at.is_null()).map(time) {
-        Some(None) => return dump.problems.push(format!("{key}: expiresAt is no time")),
+        Some(None) => return dump.problems.push(format!("{key}: expiresAt is not a time")),
         Some(at) => at,
         None => entry.expires_at_ms,
     };
     let Some(one) = imported.get_mut(id) else {
         if !users.contains_key(id) {
-            dump.notes.push(format!("{key}: left out, since its user is not there"));
+            dump.notes.push(format!("{key}: left out, since its user does not exist"));
         }
         return;
     };
@@ -210,15 +210,16 @@ fn take_token(
             Some(PasteLogin { provider, section, field }) => {
                 one.pastes.push(ImportedPasteToken { hash, provider, section, field, expires_at_ms });
             }
-            None => dump.notes.push(format!(
-                "{key}: a paste token, left out, since its user has no login that it stands for"
-            )),
+            None => {
+                dump.notes
+                    .push(format!("{key}: a paste token, left out, since its user has no login for it"));
+            }
         }
         return;
     }
     let word = |one: char| !one.is_whitespace() && !one.is_control();
     if token.is_empty() || !token.chars().all(word) || token.matches('.').count() == 2 {
-        return dump.problems.push(format!("{key}: is no token: one word, without two dots in it"));
+        return dump.problems.push(format!("{key}: is not a token: one word, without two dots in it"));
     }
     one.tokens.push(ImportedToken { token: Secret::new(token), expires_at_ms });
 }

@@ -99,7 +99,7 @@ pub(super) async fn run_until_stopped(
     systemd::ready(&status(&running.live));
     let signal = tokio::select! {
         signal = stop.next() => signal,
-        () = running.workers.ended() => bail!("all workers have ended: the log says why"),
+        () = running.workers.ended() => bail!("all workers have ended: see the log"),
         never = reload_on_hangup(&mut hangup, &running.live) => match never {},
     };
     running.ready.drain();
@@ -108,13 +108,13 @@ pub(super) async fn run_until_stopped(
         signal,
         drain_delay_ms = millis(delay),
         grace_ms = millis(grace),
-        "stopping: `/readyz` says so"
+        "stopping: `/readyz` returns 503"
     );
     systemd::stopping(delay + grace + SHUTDOWN_OVERHEAD);
     tokio::select! {
         () = drain(&mut running, delay, grace) => {}
         signal = stop.next() => {
-            tracing::warn!(signal, "stopped at once: what was unfinished is cut");
+            tracing::warn!(signal, "stopped immediately: open requests were aborted");
             return Ok(());
         }
     }
@@ -130,8 +130,8 @@ async fn reload_on_hangup(hangup: &mut Signal, live: &Live) -> Infallible {
         match live.reload().await {
             Ok(_) => systemd::ready(&status(live)),
             Err(error) => {
-                tracing::error!(%error, "SIGHUP: the files are not read anew");
-                systemd::ready(&format!("serving as before: {error}"));
+                tracing::error!(%error, "SIGHUP: the files were not reloaded");
+                systemd::ready(&format!("serving the previous files: {error}"));
             }
         }
     }
@@ -153,11 +153,11 @@ async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
     if !delay.is_zero() {
         sleep(delay).await;
     }
-    tracing::info!("draining: nothing new is accepted, and streams go on to their end");
+    tracing::info!("draining: no new connections; open streams continue");
     running.stop.cancel();
     // Each worker aborts its own streams after `grace`.
     if timeout(grace + TASK_TIMEOUT, running.workers.ended()).await.is_err() {
-        tracing::error!("a worker hangs: what it has under way is cut");
+        tracing::error!("a worker hangs: its open requests are aborted");
     }
 }
 

@@ -59,12 +59,12 @@ fn log_changes(changes: &[OriginChange]) {
             credential,
             owners,
             to,
-            help = "`POST /auth/creds/confirm` by each owner, `tollgate credential confirm` for what is shared; or change the files back",
-            "stored credentials wait: they were not saved for where the files lead now, and requests get `credential_moved`"
+            help = "each owner confirms with `POST /auth/creds/confirm`; for shared ones run `tollgate credential confirm`; or revert the files",
+            "stored credentials are blocked: the files name origins that they were not saved for; requests get `credential_moved`"
         );
     }
     if let Some(more) = changes.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
-        tracing::warn!(more, "further fields have such credentials");
+        tracing::warn!(more, "further fields have blocked credentials");
     }
 }
 

@@ -108,6 +108,6 @@ fn other_responses_are_errors() {
         assert!(error.unwrap_err().to_string().starts_with(expected), "{body}");
     };
     check(503, r#"{"error":{"message":"too many wait"}}"#, "too many wait");
-    check(404, "", "the running tollgate answers 404 Not Found: is it");
-    check(200, r#"{"ok":"yes"}"#, "failed to read what the running tollgate says: is it");
+    check(404, "", "the running tollgate returned 404 Not Found: does its version");
+    check(200, r#"{"ok":"yes"}"#, "failed to read the response of the running tollgate: does its version");
 }

@@ -137,7 +137,7 @@ async fn further_admin_tokens_can_be_created_and_revoked() {
     let revoke = async |id: &String| revoke_admin(std::slice::from_ref(id), &world.context()).await;
     assert_eq!(revoke(&ids[0]).await.unwrap().note, "revoked 1 admin token\n");
     let last = revoke(&ids[1]).await.err().unwrap().to_string();
-    assert!(last.contains("is the last admin token"), "{last}");
+    assert!(last.contains("is the last valid admin token"), "{last}");
     assert!(revoke(&ids[0]).await.err().unwrap().to_string().contains("no admin token has the id"));
 }
 
@@ -154,8 +154,8 @@ async fn a_token_may_have_scopes_and_an_expiry() {
     for (bad, expected) in [
         ("ada --scope demo/a/b", "`--scope`: a scope is written `provider` or `provider/endpoint`"),
         ("ada --expires 2001-01-01T00:00:00Z", "lies in the past"),
-        ("ada --expires 0d", "is no time"),
-        ("ada --expires soon", "is no time"),
+        ("ada --expires 0d", "is not a time"),
+        ("ada --expires soon", "is not a time"),
     ] {
         let error = world.made(bad).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{bad}: {error}");

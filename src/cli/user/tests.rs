@@ -21,7 +21,7 @@ async fn stdout_has_only_the_token() {
     assert_eq!(
         report.note,
         format!(
-            "made user `Ada Lovelace` with the id {id}; the token above is shown this once\n\
+            "created user `Ada Lovelace` with the id {id}; the token above is shown this once\n\
              next: `tollgate credential set {id} SECTION.FIELD` stores a provider's key\n"
         )
     );

@@ -101,10 +101,10 @@ fn errors_name_the_key_and_contain_no_secret() {
     check(
         "token:canarycanary1",
         json(r#""usr_ffffffffffffffff""#),
-        "token:can...: left out, since its user is not there",
+        "token:can...: left out, since its user does not exist",
     );
-    check("token:canary canary", id.clone().into(), "is no token: one word");
-    check("token:a.b.canary", id.clone().into(), "is no token: one word");
+    check("token:canary canary", id.clone().into(), "is not a token: one word");
+    check("token:a.b.canary", id.clone().into(), "is not a token: one word");
     check(
         &format!("token:{}", hex::encode(&[7; 32])),
         id.clone().into(),
@@ -124,7 +124,7 @@ fn errors_name_the_key_and_contain_no_secret() {
     check(&format!("creds:{ADA}"), json(r#"{"demo": {"apiKey": null}}"#), "ada [] 0 0");
     check(&format!("creds:{ADA}"), json(r#""canary""#), "creds:usr_0123456789abcdef: expected an object");
     check("creds:usr_ffffffffffffffff", json("{}"), "left out, since there is no such user");
-    check("session:canary", json("{}"), "left out, since it is not known what it is");
+    check("session:canary", json("{}"), "left out, since this kind of key is unknown");
     check("users", json(r#"{"bob": {"name": "bob"}}"#), "users/bob: a user's id is `usr_` and 16 hex digits");
     check(
         "users",
@@ -138,7 +138,7 @@ fn errors_name_the_key_and_contain_no_secret() {
     );
     check("users", json(r#"{"usr_0123456789abcdef": {"name": "a", "ip": 1}}"#), "ip: expected a string");
     let error = read("{\"users\": canary", &known(), &[], NOW).unwrap_err().to_string();
-    assert_eq!(error, "the dump is no JSON: see line 1, column 11");
+    assert_eq!(error, "the dump is not JSON: see line 1, column 11");
     assert!(read("{}", &known(), &[], NOW).unwrap_err().to_string().contains("has no key `users`"));
 }
 
