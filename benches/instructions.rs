@@ -23,7 +23,7 @@ use tollgate::{
     compile::{self, Compiled, Files, Var, VarSource},
     decide::{self, Candidate},
     name::FileName,
-    rewrite::{self, Answered, Outgoing},
+    rewrite::{self, Outgoing, RewrittenResponse},
     secret::Secret,
     store::{DuplicateNames, Store},
     syntax::{self, Parsed},
@@ -263,9 +263,9 @@ fn answered((hit, headers): (Hit, HeaderMap)) -> (Hit, usize) {
 }
 
 fn relayed(hit: &Hit, headers: HeaderMap) -> usize {
-    match rewrite::answer(hit, StatusCode::OK, black_box(headers), false) {
-        Answered::Relayed(headers) => headers.len(),
-        Answered::Replaced(_) => 0,
+    match rewrite::response(hit, StatusCode::OK, black_box(headers), false) {
+        RewrittenResponse::Relayed(headers) => headers.len(),
+        RewrittenResponse::Replaced(_) => 0,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, decide::{self, Candidate}, files, name::FileName, rewrite::{self, Answered, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
+use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, decide::{self, Candidate}, files, name::FileName, rewrite::{self, RewrittenResponse, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
 
 /// A value that no input contains by chance.
 const TOKEN: &str = "tgXtokenXofXtheXcaller";
@@ -219,7 +219,7 @@ fn check_target(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
 
 fn check_answer(hit: &Hit, sent: &HeaderMap) {
     for (status, trailers) in [(StatusCode::OK, false), (StatusCode::FORBIDDEN, true)] {
-        let Answered::Relayed(headers) = rewrite::answer(hit, status, sent.clone(), trailers) else {
+        let RewrittenResponse::Relayed(headers) = rewrite::response(hit, status, sent.clone(), trailers) else {
             continue;
         };
         for name in hop_by_hop(sent) {

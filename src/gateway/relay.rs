@@ -15,7 +15,7 @@ use crate::{
     clock::now_ms,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, FaultKind},
-    rewrite::{self, Answered},
+    rewrite::{self, RewrittenResponse},
     table::Hit,
     telemetry::shown,
     upstream::{Deadlines, Download, SendError, Upload, UploadWatch},
@@ -80,8 +80,8 @@ fn response(
 ) -> Response<Body> {
     let (reply, download) = reply.into_parts();
     let trailers = rewrite::takes_trailers(&head.headers);
-    match rewrite::answer(&call.hit, reply.status, reply.headers, trailers) {
-        Answered::Relayed(headers) => {
+    match rewrite::response(&call.hit, reply.status, reply.headers, trailers) {
+        RewrittenResponse::Relayed(headers) => {
             let mut answer = Response::new(Body::relay(download, trailers, watch, worker.tasks.clone()));
             *answer.status_mut() = reply.status;
             *answer.headers_mut() = headers;
@@ -91,7 +91,7 @@ fn response(
             }
             answer
         }
-        Answered::Replaced(rule) => {
+        RewrittenResponse::Replaced(rule) => {
             // Dropping it closes the connection, which gives the rest of the request's body back.
             drop(download);
             body::read_rest_of(&worker.tasks, watch);

@@ -180,9 +180,9 @@ fn only_adding_a_user_creates_a_store() {
         assert!(said.code != 0 && said.out.is_empty() && said.err.contains(&none), "{args:?} {said:?}");
         assert!(!data.exists(), "{args:?}");
     }
-    let note = format!("created a new store in {}\n", data.display());
+    let created = format!("created a new store in {}\n", data.display());
     let first = home.run(&["user", "add", "ada"], "");
-    assert!(first.code == 0 && first.err.starts_with(&note), "{first:?}");
+    assert!(first.code == 0 && first.err.starts_with(&created), "{first:?}");
     let next = home.run(&["user", "add", "bob"], "");
     assert!(next.code == 0 && !next.err.contains("created a new store"), "{next:?}");
     // Deleting all entries leaves a valid empty chain.

@@ -34,7 +34,7 @@ fn request(line: &str, token: &str, from: &str) -> String {
 
 /// The client address of the last request in the access log.
 fn peer(world: &World) -> String {
-    world.gateway.says("request")["peer"].as_str().unwrap().to_owned()
+    world.gateway.wait_for_log("request")["peer"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn wrong_tokens_are_rate_limited_and_valid_ones_never() {
 #[test]
 fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
     let mut world = World::with("", &["--trusted-proxies", "127.0.0.1", "--log", "debug"]);
-    world.gateway.says("the Bloom filter of token hashes is filled");
+    world.gateway.wait_for_log("the Bloom filter of token hashes is filled");
     let mut client = world.client();
     // Each comes from another address, so that none is delayed.
     let mut flood = |numbers: std::ops::Range<u32>| {
@@ -135,7 +135,7 @@ fn cached_callers_are_served_without_the_store_for_a_limited_time() {
     world.exchange(Exchange::get());
     let database = world.home.data().join("tollgate.db");
     fs::rename(&database, database.with_extension("away")).unwrap();
-    assert_eq!(world.gateway.says(DOWN)["for_s"], 1);
+    assert_eq!(world.gateway.wait_for_log(DOWN)["for_s"], 1);
     let token = world.token.clone();
     eventually("known callers have to wait", || {
         let mut client = world.client();
@@ -143,7 +143,7 @@ fn cached_callers_are_served_without_the_store_for_a_limited_time() {
         client.answer().unwrap().head.status() == 503
     });
     fs::rename(database.with_extension("away"), database).unwrap();
-    world.gateway.says("the store responds again");
+    world.gateway.wait_for_log("the store responds again");
     world.exchange(Exchange::get());
 }
 

@@ -107,7 +107,7 @@ fn a_second_signal_ends_the_drain_delay_too() {
     let mut world = World::with("", &["--drain-delay", "1h"]);
     let (mut client, mut wire) = streaming(&mut world);
     world.gateway.signal(Signal::TERM);
-    world.gateway.says("stopping: `/readyz` returns 503");
+    world.gateway.wait_for_log("stopping: `/readyz` returns 503");
     world.gateway.signal(Signal::INT);
     assert!(world.gateway.exit().success());
     assert!(client.chunk().is_err());
@@ -133,7 +133,7 @@ fn during_the_drain_delay_all_requests_are_served() {
     world.exchange_on(&mut kept, &exchange);
     assert_eq!(get(world.gateway.address, "/readyz").head.status(), 200);
     world.gateway.signal(Signal::TERM);
-    let line = world.gateway.says("stopping: `/readyz` returns 503");
+    let line = world.gateway.wait_for_log("stopping: `/readyz` returns 503");
     assert_eq!((&line["signal"], &line["drain_delay_ms"]), (&"SIGTERM".into(), &3_600_000.into()));
     let ready = get(world.gateway.address, "/readyz");
     assert_eq!((ready.head.status(), &*ready.body), (503, &br#"{"status":"draining"}"#[..]));
@@ -153,7 +153,7 @@ fn after_the_drain_delay_streams_end_and_nothing_new_begins() {
     world.gateway.signal(Signal::TERM);
     idle.ends();
     assert!(start.elapsed().as_millis() >= 300, "the delay is waited for");
-    world.gateway.says("draining: no new connections; open streams continue");
+    world.gateway.wait_for_log("draining: no new connections; open streams continue");
     if let Ok(socket) = TcpStream::connect(world.gateway.address) {
         assert_eq!(Wire::plain(socket).rest(), b"");
     }
@@ -372,7 +372,7 @@ fn an_unresponsive_service_manager_delays_nothing() {
     let manager = Manager::new();
     let env = [("NOTIFY_SOCKET", manager.place()), ("WATCHDOG_USEC", "30000")];
     let mut world = World::with_env("", &[], &env);
-    world.gateway.says("notifying the service manager at `NOTIFY_SOCKET` failed");
+    world.gateway.wait_for_log("notifying the service manager at `NOTIFY_SOCKET` failed");
     world.exchange(Exchange::get());
     world.gateway.signal(Signal::TERM);
     assert!(world.gateway.exit().success());

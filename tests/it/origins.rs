@@ -167,7 +167,7 @@ fn a_key_stays_behind_when_its_provider_moves() {
     place.write("a", &file("a", "two.example", ""));
     place.is_kept_from("a", "https://one.example", "https://two.example");
     let waiting = "stored credentials are blocked: the files name origins that they were not saved for; requests get `credential_moved`";
-    let line = place.gateway.as_ref().unwrap().says(waiting);
+    let line = place.gateway.as_ref().unwrap().wait_for_log(waiting);
     assert_eq!(
         (&line["credential"], &line["owners"], &line["to"]),
         (&json!("s.key"), &json!(1), &json!("https://two.example"))

@@ -624,7 +624,7 @@ fn a_rotated_secret_takes_effect() {
     fs::create_dir(&secrets).unwrap();
     write("8");
     site.serves("a=8 b=1");
-    assert!(!site.gateway().log().join("\n").contains("anew"));
+    assert!(!site.gateway().log().join("\n").contains("a new environment variable"));
 }
 
 #[test]
@@ -746,7 +746,10 @@ fn environment_variables_are_read_at_the_start_and_the_log_warns() {
     let from = site.gateway().log().len();
     site.home.write("a", &with_var(&site, "a", "env = \"FIRST\""));
     site.serves("a=1");
-    assert!(site.gateway().log()[from..].iter().all(|line| !line.contains("anew")), "logged once");
+    assert!(
+        site.gateway().log()[from..].iter().all(|line| !line.contains("a new environment variable")),
+        "logged once"
+    );
 }
 
 // === Missing directory, and restarts ===

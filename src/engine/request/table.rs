@@ -519,7 +519,8 @@ mod tests {
         }
         let compiled = compile::compile(&all);
         let found = link(&compiled.providers, &[]);
-        let found = found.iter().map(|one| (one.loser.as_str(), &*one.diagnostic.message)).collect::<Vec<_>>();
+        let found =
+            found.iter().map(|one| (one.loser.as_str(), &*one.diagnostic.message)).collect::<Vec<_>>();
         assert_eq!(found, [("c", "`a` makes its paste tokens at `/auth/one` too")]);
         let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
         let table = Table::new(bound.collect(), Vec::new(), &[]);

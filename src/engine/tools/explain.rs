@@ -446,7 +446,7 @@ impl Traveller<'_> {
 
 fn make(hit: &Hit, head: &Parts, chosen: Option<&Chosen<'_>>, table: &Table) -> Result<Made, Fault> {
     let mut witness = Heard::default();
-    let out = rewrite::watched(hit, head, chosen, &table.token_locations, &mut witness)?;
+    let out = rewrite::request_observed(hit, head, chosen, &table.token_locations, &mut witness)?;
     Ok(Made { url: out.url(), headers: out.headers, heard: witness })
 }
 

@@ -22,7 +22,7 @@ use crate::{
     },
     request::{
         decide::{self, Begun, CallerFacts, Candidate, ListenerRole, ProviderCall},
-        rewrite::{self, Answered, Chosen},
+        rewrite::{self, Chosen, RewrittenResponse},
         table::{Hit, Table},
     },
 };
@@ -217,9 +217,9 @@ fn went(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Went {
 /// What the client gets of an upstream's answer.
 fn answered(hit: &Hit, answer: &TestAnswer) -> Seen {
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
-    match rewrite::answer(hit, status, answer_headers(answer), false) {
-        Answered::Relayed(_) => Seen { status: Some(status), ..Seen::default() },
-        Answered::Replaced(rule) => {
+    match rewrite::response(hit, status, answer_headers(answer), false) {
+        RewrittenResponse::Relayed(_) => Seen { status: Some(status), ..Seen::default() },
+        RewrittenResponse::Replaced(rule) => {
             let fault = Fault::new(FaultKind::ResponseRule, rule.message.clone());
             told(rule.reply_status, &fault, hit.endpoint().api.as_deref())
         }

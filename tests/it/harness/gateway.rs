@@ -351,14 +351,14 @@ impl Gateway {
 
     /// Waits for its address.
     pub fn listens(&mut self) {
-        let line = self.says("listening");
+        let line = self.wait_for_log("listening");
         let address = |key: &str| line[key].as_str()?.parse().ok();
         self.address = address("address").expect("`serve` says where it listens");
         self.admin_address = address("admin_address").unwrap_or(self.admin_address);
     }
 
     /// Waits for this log message. Returns its line; lines before it are consumed.
-    pub fn says(&self, message: &str) -> Value {
+    pub fn wait_for_log(&self, message: &str) -> Value {
         loop {
             let line = self.line().unwrap_or_else(|_| panic!("it does not say `{message}`"));
             if let Ok(line) = serde_json::from_str::<Value>(&line)

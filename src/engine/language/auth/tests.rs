@@ -63,7 +63,8 @@ fn sent(gateway: &str, egress: &str) -> ([Option<String>; 2], Vec<String>) {
     let head = Request::builder().uri("/demo/get").header("x-key", "theirs").body(()).unwrap().into_parts().0;
     let chosen = Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new("s3cret"), now_ms: 0 };
     let mut seen = Steps::default();
-    let out = rewrite::watched(&hit, &head, Some(&chosen), &made.table.token_locations, &mut seen).unwrap();
+    let out = rewrite::request_observed(&hit, &head, Some(&chosen), &made.table.token_locations, &mut seen)
+        .unwrap();
     let value = |name| out.headers.get(name).map(|one| one.to_str().unwrap().to_owned());
     (["authorization", "x-key"].map(value), seen.0)
 }

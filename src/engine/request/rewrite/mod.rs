@@ -3,17 +3,17 @@
 //! It guarantees the removals of `compile::safety`, whatever the files' rules are. Pure: heads in, heads out; it never
 //! sees a body.
 
-mod answer;
+mod response;
 mod query;
 mod request;
 mod token;
 mod witness;
 
-pub use answer::{Answered, answer, cors, trailers};
 pub use query::value_of;
-pub use request::{Chosen, Outgoing, request, watched};
+pub use request::{Chosen, Outgoing, request, request_observed};
+pub use response::{RewrittenResponse, cors, response, trailers};
 pub use token::{TokenLocation, token, token_at};
-pub use witness::{Fate, Own, Reason, Rule, RuleKind, RuleTable, Witness};
+pub use witness::{EngineHeader, Fate, Reason, Rule, RuleKind, RuleTable, Witness};
 
 use http::{HeaderMap, header};
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
-use super::{Fate, Own, Reason, RuleKind, RuleTable, Witness, is_nominated, query, takes_trailers};
+use super::{EngineHeader, Fate, Reason, RuleKind, RuleTable, Witness, is_nominated, query, takes_trailers};
 use crate::{
     base::{
         fault::{Fault, FaultKind},
@@ -64,11 +64,11 @@ pub fn request<'h>(
     chosen: Option<&Chosen<'_>>,
     token_locations: &TokenLocations,
 ) -> Result<Outgoing<'h>, Fault> {
-    watched(hit, head, chosen, token_locations, &mut ())
+    request_observed(hit, head, chosen, token_locations, &mut ())
 }
 
 /// The same as [`request`], with an observer.
-pub fn watched<'h>(
+pub fn request_observed<'h>(
     hit: &'h Hit,
     head: &Parts,
     chosen: Option<&Chosen<'_>>,
@@ -110,7 +110,7 @@ pub fn watched<'h>(
         }
     };
     headers.insert(header::HOST, provider.host_header.clone());
-    witness.header(&header::HOST, Fate::Own(Own::Host));
+    witness.header(&header::HOST, Fate::Engine(EngineHeader::Host));
     if let Some(chosen) = chosen {
         let head = FinishedHead { method: &head.method, origin, target: &target, headers: &mut headers };
         authenticate(head, chosen, witness)
@@ -137,8 +137,8 @@ fn passed(
     if takes_trailers(sent) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
-        witness.header(&header::TE, Fate::Own(Own::Trailers));
-        witness.header(&header::CONNECTION, Fate::Own(Own::Trailers));
+        witness.header(&header::TE, Fate::Engine(EngineHeader::Trailers));
+        witness.header(&header::CONNECTION, Fate::Engine(EngineHeader::Trailers));
     }
     headers
 }

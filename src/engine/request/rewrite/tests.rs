@@ -158,7 +158,7 @@ fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
     let fields = DeclaredFields::default();
     let chosen = decide::choose(hit, &fields, [|_: &str| Some(Candidate::given(&secret))], 0).unwrap();
     let mut last = Last::default();
-    let out = watched(hit, head, chosen.as_ref(), &token_locations(), &mut last).unwrap();
+    let out = request_observed(hit, head, chosen.as_ref(), &token_locations(), &mut last).unwrap();
     check_observed(&last, &head.headers, &out.headers);
     (out.url(), out.headers)
 }
@@ -179,7 +179,7 @@ fn check_observed(observed: &Last, came: &HeaderMap, went: &HeaderMap) {
         let goes = match observed.0[name] {
             Fate::Dropped(_) => false,
             Fate::Ruled(rule) => rule.kind != RuleKind::Remove,
-            Fate::Kept | Fate::Own(_) => true,
+            Fate::Kept | Fate::Engine(_) => true,
         };
         assert_eq!(goes, went.contains_key(name), "{name}: {:?}", observed.0[name]);
         let kept = matches!(observed.0[name], Fate::Kept);
@@ -276,7 +276,7 @@ proptest! {
         for name in ["set-cookie", "alt-svc", "strict-transport-security", "clear-site-data", "service-worker-allowed", "trailer"] {
             upstream.append(name, HeaderValue::from_static("x"));
         }
-        let Answered::Relayed(kept) = answer(&hit, StatusCode::OK, upstream.clone(), trailers) else {
+        let RewrittenResponse::Relayed(kept) = response(&hit, StatusCode::OK, upstream.clone(), trailers) else {
             return Err(TestCaseError::fail("no rule is about a 200"));
         };
         for name in kept.keys() {

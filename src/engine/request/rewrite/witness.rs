@@ -23,7 +23,7 @@ pub enum Fate {
     /// The engine dropped the client's value.
     Dropped(Reason),
     /// The engine set it.
-    Own(Own),
+    Engine(EngineHeader),
     /// A rule of a file applied.
     Ruled(Rule),
 }
@@ -47,7 +47,7 @@ pub enum Reason {
 
 /// A header that the engine sets itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Own {
+pub enum EngineHeader {
     /// `Host`: the destination.
     Host,
     /// `TE` and `Connection`: the client takes trailers.

@@ -82,7 +82,7 @@ impl Finder<'_> {
         let text = name.as_str();
         match fate {
             Fate::Kept => engine(Action::Kept, "no rule is about it"),
-            Fate::Own(own) => engine(Action::Set, words::own(own)),
+            Fate::Engine(own) => engine(Action::Set, words::own(own)),
             Fate::Dropped(reason) => {
                 let at = match reason {
                     Reason::Claimed => self.claimed_at(name),
@@ -109,7 +109,7 @@ impl Finder<'_> {
                 let at = at.and_then(|at| self.place(&at));
                 Step { at, ..engine(Action::Removed, words::dropped(name, reason)) }
             }
-            Fate::Kept | Fate::Own(_) => engine(Action::Kept, "no rule is about it"),
+            Fate::Kept | Fate::Engine(_) => engine(Action::Kept, "no rule is about it"),
         }
     }
 

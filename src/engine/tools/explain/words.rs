@@ -7,7 +7,7 @@ use crate::{
     base::{diag::Sources, name::Owner, own_paths, suggest::backticked},
     language::compile::{self, NormalizedPath},
     request::{
-        rewrite::{Own, Reason},
+        rewrite::{EngineHeader, Reason},
         table,
     },
 };
@@ -50,10 +50,10 @@ fn stripped(name: &str) -> &'static str {
 }
 
 /// Why the engine writes a header itself.
-pub(super) fn own(own: Own) -> &'static str {
+pub(super) fn own(own: EngineHeader) -> &'static str {
     match own {
-        Own::Host => "the host that the request goes to",
-        Own::Trailers => "the client takes trailers",
+        EngineHeader::Host => "the host that the request goes to",
+        EngineHeader::Trailers => "the client takes trailers",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 
 /// A rewritten response.
 #[derive(Debug)]
-pub enum Answered<'h> {
+pub enum RewrittenResponse<'h> {
     /// It is relayed to the client with these headers.
     Relayed(HeaderMap),
     /// A rule of the provider's file replaces it.
@@ -18,9 +18,9 @@ pub enum Answered<'h> {
 }
 
 /// Rewrites the head of a response. `trailers`: the client accepts them.
-pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool) -> Answered<'_> {
+pub fn response(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool) -> RewrittenResponse<'_> {
     if let Some(rule) = hit.endpoint().responses.iter().find(|rule| applies(rule, status, &headers)) {
-        return Answered::Replaced(rule);
+        return RewrittenResponse::Replaced(rule);
     }
     let mut kept = headers;
     let stays = |name: &&HeaderName| {
@@ -41,7 +41,7 @@ pub fn answer(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: bool)
     if !trailers {
         kept.remove(header::TRAILER);
     }
-    Answered::Relayed(kept)
+    RewrittenResponse::Relayed(kept)
 }
 
 /// The trailers of a response, without the headers that are removed from its head, and without those that are allowed in
