@@ -12,7 +12,7 @@ use crate::{
     files::{SourceTree, policy_path},
     numbers::counted,
     pipeline::{self, Loaded},
-    prove::{self, Breach, Verdict},
+    prove::{self, Breach, RuleResult},
     settings::{Given, Places, Source, resolve},
     telemetry,
 };
@@ -111,9 +111,9 @@ fn missing(args: &Args, source: &Source) -> String {
     }
 }
 
-fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
+fn human(sources: &Sources, verdicts: &[RuleResult]) -> String {
     let mut text = String::new();
-    for Verdict { rule, concerns, breaches } in verdicts {
+    for RuleResult { rule, concerns, breaches } in verdicts {
         let word = if breaches.is_empty() { "holds " } else { "BROKEN" };
         let concerns = match concerns {
             0 => "concerns no provider".to_owned(),
@@ -124,7 +124,7 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
             format_args!(
                 "{word}  {} ({}): {concerns}",
                 telemetry::escaped(&rule.name),
-                prove::place(sources, &rule.at)
+                prove::position(sources, &rule.at)
             ),
         );
         for breach in breaches {
@@ -144,21 +144,21 @@ fn human(sources: &Sources, verdicts: &[Verdict]) -> String {
 }
 
 fn show(text: &mut String, sources: &Sources, breach: &Breach) {
-    push_line(text, format_args!("  {}: {}", prove::place(sources, &breach.at), breach.what));
+    push_line(text, format_args!("  {}: {}", prove::position(sources, &breach.at), breach.what));
     push_line(text, format_args!("    provider  {}", breach.provider));
     if let Some(example) = &breach.example {
         push_line(text, format_args!("    request   `{}`", example.request));
         push_line(text, format_args!("    vars      {}", example.vars()));
         for step in &example.route {
-            let at = step.at.as_ref().map(|at| format!("  ({})", prove::place(sources, at)));
+            let at = step.at.as_ref().map(|at| format!("  ({})", prove::position(sources, at)));
             push_line(text, format_args!("    {:<9} {}{}", step.kind, step.what, at.unwrap_or_default()));
         }
     }
     push_line(text, format_args!("    help: {}", breach.help));
 }
 
-fn document(sources: &Sources, verdicts: &[Verdict]) -> Value {
-    let rules = verdicts.iter().map(|Verdict { rule, concerns, breaches }| {
+fn document(sources: &Sources, verdicts: &[RuleResult]) -> Value {
+    let rules = verdicts.iter().map(|RuleResult { rule, concerns, breaches }| {
         let breaches: Vec<Value> = breaches.iter().map(|breach| breach_json(sources, breach)).collect();
         json!({
             "name": rule.name, "at": location_json(sources, &rule.at), "holds": breaches.is_empty(), "concerns": concerns,

@@ -25,7 +25,7 @@ use crate::{
     request::table::{self, Table},
     tools::{
         filetest, prove,
-        reconcile::{Fresh, Good, settle},
+        reconcile::{CurrentVersion, Good, reconcile},
     },
 };
 
@@ -95,7 +95,7 @@ pub struct Loaded {
 #[derive(Debug, Default)]
 pub struct Built {
     /// The providers.
-    pub fresh: BTreeMap<FileName, Fresh>,
+    pub current: BTreeMap<FileName, CurrentVersion>,
     /// For each provider that is bad only because of its preset, gateway, api or the policy: those files.
     pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
     /// All findings.
@@ -244,7 +244,7 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     all.extend(tests.diagnostics.iter().cloned());
     all.extend(loaded.lint_each(&compiled));
     all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
-    all.extend(prove::judge(&loaded.files, &compiled.providers).into_diagnostics());
+    all.extend(prove::check_policy(&loaded.files, &compiled.providers).into_diagnostics());
     all.sort();
     (compiled, tests, all)
 }
@@ -257,8 +257,8 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     let mut diagnostics = loaded.diagnostics.clone();
     diagnostics.extend(tests.diagnostics);
     diagnostics.extend(loaded.lint_each(&compiled));
-    let judged = prove::judge(&loaded.files, &compiled.providers);
-    diagnostics.extend(judged.policy);
+    let findings = prove::check_policy(&loaded.files, &compiled.providers);
+    diagnostics.extend(findings.policy);
     let bad = diagnostics.iter().filter(|one| one.is_error());
     let bad: BTreeSet<Arc<str>> = bad.map(|one| one.at.file.clone()).collect();
     let mut warnings = BTreeMap::<Arc<str>, Vec<Diagnostic>>::new();
@@ -266,13 +266,13 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
         warnings.entry(one.at.file.clone()).or_default().push(one.clone());
     }
     diagnostics.extend(compiled.diagnostics);
-    diagnostics.extend(judged.broken.values().flatten().cloned());
-    let mut fresh: BTreeMap<FileName, Fresh> =
-        compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one))).collect();
+    diagnostics.extend(findings.broken.values().flatten().cloned());
+    let mut current: BTreeMap<FileName, CurrentVersion> =
+        compiled.rejected.into_iter().map(|one| (one.name.clone(), CurrentVersion::Bad(one))).collect();
     let mut blocked_by = BTreeMap::new();
     for provider in compiled.providers {
-        let rejected = || Fresh::Bad(Rejected::from(&*provider));
-        let made = if judged.broken.contains_key(&provider.name) {
+        let rejected = || CurrentVersion::Bad(Rejected::from(&*provider));
+        let made = if findings.broken.contains_key(&provider.name) {
             rejected()
         } else if provider.inputs.is_disjoint(&bad) {
             let value = std::cell::RefCell::new(&mut value);
@@ -280,28 +280,28 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
             diagnostics.extend(found);
             let bound = bound.map(Arc::new);
             let warnings = warnings.remove(&provider.at.file).unwrap_or_default();
-            let good = |bound| Fresh::New(Good { compiled: provider.clone(), bound, warnings });
+            let good = |bound| CurrentVersion::New(Good { compiled: provider.clone(), bound, warnings });
             bound.map_or_else(rejected, good)
         } else {
             blocked_by.insert(provider.name.clone(), provider.inputs.intersection(&bad).cloned().collect());
             rejected()
         };
-        fresh.insert(provider.name.clone(), made);
+        current.insert(provider.name.clone(), made);
     }
-    Built { fresh, blocked_by, diagnostics }
+    Built { current, blocked_by, diagnostics }
 }
 
 /// Builds the table of all good providers.
 pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
-    let Built { fresh, mut diagnostics, .. } = build(loaded, value);
-    let settled = settle(fresh, &BTreeMap::new());
-    diagnostics.extend(settled.diagnostics);
-    let serving = settled.serving.values().map(|one| &*one.good.compiled);
-    diagnostics.extend(loaded.unused_gateways(serving, &settled.rejected));
+    let Built { current, mut diagnostics, .. } = build(loaded, value);
+    let reconciled = reconcile(current, &BTreeMap::new());
+    diagnostics.extend(reconciled.diagnostics);
+    let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
+    diagnostics.extend(loaded.unused_gateways(serving, &reconciled.rejected));
     sort(&mut diagnostics);
-    let providers: Vec<_> = settled.serving.values().map(|one| one.good.compiled.clone()).collect();
-    let bound = settled.serving.into_values().map(|one| one.good.bound).collect();
-    let table = table(&providers, bound, settled.rejected);
+    let providers: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
+    let bound = reconciled.serving.into_values().map(|one| one.good.bound).collect();
+    let table = table(&providers, bound, reconciled.rejected);
     Assembled { table, providers, diagnostics }
 }
 

@@ -116,7 +116,7 @@ impl StatusRecord {
         let (mut since, mut files) = (BTreeMap::new(), Vec::with_capacity(listed.len()));
         for (shown, ListedFile { provider, state, hash }) in listed {
             let since_now = self.since(&shown, state, hash);
-            let serving = provider.and_then(|name| evaluation.settled.serving.get(name));
+            let serving = provider.and_then(|name| evaluation.reconciled.serving.get(name));
             let because = provider.and_then(|name| evaluation.blocked_by.get(name)).into_iter().flatten();
             let last_good = provider.and_then(|name| outcome.last_good.get(name));
             // The stored time survives a restart.
@@ -144,15 +144,15 @@ impl StatusRecord {
         outcome: &StatusInput<'a>,
         findings: &BTreeMap<&str, Vec<Finding>>,
     ) -> BTreeMap<Arc<str>, ListedFile<'a>> {
-        let settled = &outcome.evaluation.settled;
+        let reconciled = &outcome.evaluation.reconciled;
         let mut files = present(outcome, findings);
-        for (name, one) in &settled.serving {
+        for (name, one) in &reconciled.serving {
             let shown = one.good.compiled.at.file.clone();
             let gone = ListedFile { provider: Some(name), state: FileState::of(Some(one)), hash: None };
             files.entry(shown).or_insert(gone);
         }
         if let Source::Directory(dir) = &self.source {
-            for Rejected { name, .. } in &settled.rejected {
+            for Rejected { name, .. } in &reconciled.rejected {
                 let shown = tree::display_path(dir, Folder::Providers, name);
                 let gone = ListedFile { provider: Some(name), state: FileState::Rejected, hash: None };
                 files.entry(shown).or_insert(gone);
@@ -180,7 +180,7 @@ fn present<'a>(
     let files = listed.map(|(shown, text)| {
         let provider = text.name.as_ref().filter(|_| text.folder == Folder::Providers);
         let state = match provider {
-            Some(name) => FileState::of(evaluation.settled.serving.get(name)),
+            Some(name) => FileState::of(evaluation.reconciled.serving.get(name)),
             None if other_text.contains(&**shown) => FileState::Stale,
             None if text.name.is_none() || bad.contains(&**shown) => FileState::Rejected,
             None => FileState::Live,

@@ -15,7 +15,7 @@ use crate::{
     diag::{Diagnostic, Sources},
     name::FileName,
     pipeline::{self, Built},
-    reconcile::{Fresh, Good, LAST_GOOD, Settled, settle},
+    reconcile::{CurrentVersion, Good, LAST_GOOD, Reconciled, reconcile},
 };
 
 /// The most findings that a status document holds.
@@ -24,7 +24,7 @@ const MAX_FINDINGS: usize = 1000;
 /// The outcome of a scan: the providers that are to serve, and everything to report about the files.
 #[derive(Default)]
 pub(super) struct Evaluation {
-    pub settled: Settled,
+    pub reconciled: Reconciled,
     pub diagnostics: Vec<Diagnostic>,
     /// For each provider that is bad only because of other files: those files.
     pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
@@ -45,7 +45,7 @@ impl Evaluation {
             return Sources::default();
         }
         let mut sources = tree.sources();
-        let stale = self.settled.serving.iter().filter(|(_, one)| one.stale);
+        let stale = self.reconciled.serving.iter().filter(|(_, one)| one.stale);
         let stale = stale.filter_map(|(name, _)| last_good.get(name));
         for (file, text) in stale.flat_map(|one| &one.files.inputs) {
             if let Ok(text) = &text.text {
@@ -75,19 +75,19 @@ pub(super) fn evaluate(
     last_good.rebind(compiler);
     let unchanged = last_good.unchanged(tree, compiler);
     let (loaded, made) = compiler.compile(tree, |name| !unchanged.contains(name));
-    let Built { mut fresh, blocked_by, mut diagnostics } = made;
-    last_good.adopt(stored, &mut fresh, compiler);
+    let Built { mut current, blocked_by, mut diagnostics } = made;
+    last_good.adopt(stored, &mut current, compiler);
     for name in unchanged {
         diagnostics
             .extend(last_good.get(&name).into_iter().flat_map(|one| one.good.warnings.iter().cloned()));
-        fresh.insert(name, Fresh::Same);
+        current.insert(name, CurrentVersion::Same);
     }
-    let settled = settle(fresh, &last_good.good());
-    diagnostics.extend(settled.diagnostics.iter().cloned());
-    let serving = settled.serving.values().map(|one| &*one.good.compiled);
-    diagnostics.extend(loaded.unused_gateways(serving, &settled.rejected));
+    let reconciled = reconcile(current, &last_good.good());
+    diagnostics.extend(reconciled.diagnostics.iter().cloned());
+    let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
+    diagnostics.extend(loaded.unused_gateways(serving, &reconciled.rejected));
     pipeline::sort(&mut diagnostics);
-    Evaluation { settled, diagnostics, blocked_by, ..Evaluation::default() }
+    Evaluation { reconciled, diagnostics, blocked_by, ..Evaluation::default() }
 }
 
 /// Keeps everything as it was, since the directory is missing or empty. `rejected` are the providers that were out of
@@ -100,11 +100,11 @@ pub(super) fn hold(
 ) -> Evaluation {
     last_good.rebind(compiler);
     let known = last_good.iter().map(|(name, one)| (name.clone(), bad(&one.good)));
-    let rejected = rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
-    let fresh = rejected.chain(known).collect();
+    let rejected = rejected.into_iter().map(|one| (one.name.clone(), CurrentVersion::Bad(one)));
+    let current = rejected.chain(known).collect();
     let problem = format!("{problem}: the last good files go on serving; restore the directory");
-    let settled = settle(fresh, &last_good.good());
-    Evaluation { settled, problem: Some(problem), ..Evaluation::default() }
+    let reconciled = reconcile(current, &last_good.good());
+    Evaluation { reconciled, problem: Some(problem), ..Evaluation::default() }
 }
 
 /// Keeps everything as it was, since `strict` is on and the evaluation has errors. `rejected` are the providers that
@@ -117,17 +117,17 @@ pub(super) fn refuse(
     compiler: &mut Compiler,
 ) -> Evaluation {
     let unchanged = last_good.unchanged(tree, compiler);
-    let fresh = last_good.iter().map(|(name, one)| {
-        let fresh = if unchanged.contains(name) { Fresh::Same } else { bad(&one.good) };
-        (name.clone(), fresh)
+    let current = last_good.iter().map(|(name, one)| {
+        let current = if unchanged.contains(name) { CurrentVersion::Same } else { bad(&one.good) };
+        (name.clone(), current)
     });
-    let settled = Settled { rejected, ..settle(fresh.collect(), &last_good.good()) };
-    let good = evaluation.settled.serving.iter().filter(|(_, one)| !one.stale);
+    let reconciled = Reconciled { rejected, ..reconcile(current.collect(), &last_good.good()) };
+    let good = evaluation.reconciled.serving.iter().filter(|(_, one)| !one.stale);
     let held_back = good.map(|(name, _)| name.clone()).collect();
     let problem = "`strict` is on and a file has errors: the reload changed nothing".into();
-    Evaluation { settled, problem: Some(problem), held_back, ..evaluation }
+    Evaluation { reconciled, problem: Some(problem), held_back, ..evaluation }
 }
 
-fn bad(good: &Good) -> Fresh {
-    Fresh::Bad(Rejected::from(&*good.compiled))
+fn bad(good: &Good) -> CurrentVersion {
+    CurrentVersion::Bad(Rejected::from(&*good.compiled))
 }

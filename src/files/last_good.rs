@@ -24,7 +24,7 @@ use crate::{
     clock::now_ms,
     compile::Rejected,
     name::FileName,
-    reconcile::{Fresh, Good, Serving, Settled},
+    reconcile::{CurrentVersion, Good, Reconciled, Serving},
 };
 
 /// One provider in its last good version.
@@ -84,7 +84,7 @@ impl LastGoodSet {
     pub(super) fn restore(&mut self, stored: BTreeMap<FileName, LastGoodFiles>, compiler: &mut Compiler) {
         for (name, files) in stored {
             let (_, mut made) = compiler.compile(&SourceTree(files.inputs.clone()), |_| true);
-            if let Some(Fresh::New(good)) = made.fresh.remove(&name) {
+            if let Some(CurrentVersion::New(good)) = made.current.remove(&name) {
                 self.insert(name, good, files, compiler);
             } else {
                 self.unrestored.insert(name, files);
@@ -98,19 +98,19 @@ impl LastGoodSet {
         self.restore(unrestored, compiler);
     }
 
-    /// Takes over stored versions whose texts are those of the directory: `fresh` has them compiled. Those that are bad
+    /// Takes over stored versions whose texts are those of the directory: `current` has them compiled. Those that are bad
     /// there are compiled from their own texts.
     pub(super) fn adopt(
         &mut self,
         stored: BTreeMap<FileName, LastGoodFiles>,
-        fresh: &mut BTreeMap<FileName, Fresh>,
+        current: &mut BTreeMap<FileName, CurrentVersion>,
         compiler: &mut Compiler,
     ) {
         let mut spoilt = BTreeMap::new();
         for (name, files) in stored {
-            if let Some(Fresh::New(good)) = fresh.get(&name) {
+            if let Some(CurrentVersion::New(good)) = current.get(&name) {
                 let (good, files) = (good.clone(), LastGoodFiles { stale_since_ms: None, ..files });
-                fresh.insert(name.clone(), Fresh::Same);
+                current.insert(name.clone(), CurrentVersion::Same);
                 self.insert(name, good, files, compiler);
             } else {
                 // Its own texts are the same: a test in a file that is not among them made one of them bad.
@@ -154,21 +154,22 @@ impl LastGoodSet {
         next.map_or(Duration::MAX, |at| Duration::from_millis(at.saturating_sub(now_ms())))
     }
 
-    /// Makes the settled providers the last good ones. The files of `held_back` are good, and only `strict` keeps them
+    /// Makes the chosen providers the last good ones. The files of `held_back` are good, and only `strict` keeps them
     /// from serving: their `max_stale` does not run.
     pub(super) fn update(
         &mut self,
         tree: &SourceTree,
-        settled: &Settled,
+        reconciled: &Reconciled,
         held_back: &BTreeSet<FileName>,
         compiler: &mut Compiler,
     ) {
         // A missing directory deletes no provider.
-        let out = |name: &FileName| tree.0.is_empty() || settled.rejected.iter().any(|one| one.name == *name);
-        self.unrestored.retain(|name, _| !settled.serving.contains_key(name) && out(name));
-        self.providers.retain(|name, _| settled.serving.contains_key(name));
+        let out =
+            |name: &FileName| tree.0.is_empty() || reconciled.rejected.iter().any(|one| one.name == *name);
+        self.unrestored.retain(|name, _| !reconciled.serving.contains_key(name) && out(name));
+        self.providers.retain(|name, _| reconciled.serving.contains_key(name));
         let now = now_ms();
-        for (name, Serving { good, stale }) in &settled.serving {
+        for (name, Serving { good, stale }) in &reconciled.serving {
             match self.providers.get_mut(name) {
                 Some(_) if *stale && held_back.contains(name) => {}
                 Some(known) if *stale => {

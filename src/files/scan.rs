@@ -10,7 +10,7 @@ use std::{
 
 use super::{Finding, Status};
 use crate::{
-    reconcile::{Serving, Settled},
+    reconcile::{Reconciled, Serving},
     table::Table,
 };
 
@@ -59,10 +59,10 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Compares a table with the providers that are to replace it.
-    pub(super) fn between(table: &Table, settled: &Settled) -> Self {
+    pub(super) fn between(table: &Table, reconciled: &Reconciled) -> Self {
         let before: BTreeMap<_, _> = table.providers.iter().map(|one| (&one.name, one)).collect();
         let mut changes = Self::default();
-        for (name, Serving { good, stale }) in &settled.serving {
+        for (name, Serving { good, stale }) in &reconciled.serving {
             match before.get(name) {
                 None => changes.added.push(name.to_string()),
                 Some(known) if !Arc::ptr_eq(known, &good.bound) => changes.changed.push(name.to_string()),
@@ -72,9 +72,9 @@ impl Changes {
                 changes.stale.push(name.to_string());
             }
         }
-        let removed = before.keys().filter(|name| !settled.serving.contains_key(**name));
+        let removed = before.keys().filter(|name| !reconciled.serving.contains_key(**name));
         changes.removed.extend(removed.map(ToString::to_string));
-        changes.rejected.extend(settled.rejected.iter().map(|one| one.name.to_string()));
+        changes.rejected.extend(reconciled.rejected.iter().map(|one| one.name.to_string()));
         changes
     }
 

@@ -188,17 +188,17 @@ impl ReloadState {
         }
     }
 
-    /// Makes the settled providers the last good ones, and builds a new table if it would differ.
+    /// Makes the chosen providers the last good ones, and builds a new table if it would differ.
     fn take_over(&mut self, tree: &SourceTree, evaluation: &Evaluation) -> (bool, Changes) {
-        let settled = &evaluation.settled;
-        let changes = Changes::between(&self.table, settled);
+        let reconciled = &evaluation.reconciled;
+        let changes = Changes::between(&self.table, reconciled);
         let is_first = self.record.current().generation == 0;
-        let table_changed = is_first || changes.any() || self.table.rejected != settled.rejected;
-        self.last_good.update(tree, settled, &evaluation.held_back, &mut self.compiler);
+        let table_changed = is_first || changes.any() || self.table.rejected != reconciled.rejected;
+        self.last_good.update(tree, reconciled, &evaluation.held_back, &mut self.compiler);
         if table_changed {
-            let compiled: Vec<_> = settled.serving.values().map(|one| one.good.compiled.clone()).collect();
-            let bound = settled.serving.values().map(|one| one.good.bound.clone()).collect();
-            self.table = Arc::new(pipeline::table(&compiled, bound, settled.rejected.clone()));
+            let compiled: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
+            let bound = reconciled.serving.values().map(|one| one.good.bound.clone()).collect();
+            self.table = Arc::new(pipeline::table(&compiled, bound, reconciled.rejected.clone()));
         }
         (table_changed, changes)
     }

@@ -26,8 +26,8 @@ use facts::{Fact, Facts, facts, pairs};
 /// The subject of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the tables and keys of a provider file, and the origins that they lead to")]
-pub enum What {
+#[expect(missing_docs, reason = "the tables and keys of a provider file, and the origins that are called")]
+pub enum Subject {
     Endpoint,
     Origin,
     Credentials,
@@ -51,7 +51,8 @@ pub enum What {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Change {
     /// Its subject.
-    pub what: What,
+    #[serde(rename = "what")]
+    pub subject: Subject,
     /// The name of the one that changed.
     pub name: String,
     /// The old value; none if it was added.
@@ -65,10 +66,10 @@ pub struct Change {
 /// The kind of change to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Became {
+pub enum ChangeKind {
     /// It is new.
     Added,
-    /// It is gone.
+    /// It is removed.
     Removed,
     /// Its meaning changed.
     Changed,
@@ -80,7 +81,8 @@ pub struct Group {
     /// Their names.
     pub providers: Vec<String>,
     /// The kind of change.
-    pub became: Became,
+    #[serde(rename = "became")]
+    pub kind: ChangeKind,
     /// The differences of each.
     pub changes: Vec<Change>,
 }
@@ -118,24 +120,24 @@ pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
     };
     let (old, new) = (by_name(old), by_name(new));
     let names: BTreeSet<&FileName> = old.keys().chain(new.keys()).collect();
-    let mut grouped: BTreeMap<(Became, Vec<Change>), Users<'_>> = BTreeMap::new();
+    let mut grouped: BTreeMap<(ChangeKind, Vec<Change>), Users<'_>> = BTreeMap::new();
     for name in names {
         let (before, after) = (old.get(name), new.get(name));
-        let became = match (before, after) {
-            (Some(_), Some(_)) => Became::Changed,
-            (None, _) => Became::Added,
-            (Some(_), None) => Became::Removed,
+        let kind = match (before, after) {
+            (Some(_), Some(_)) => ChangeKind::Changed,
+            (None, _) => ChangeKind::Added,
+            (Some(_), None) => ChangeKind::Removed,
         };
         let changes = compare(before.map(AsRef::as_ref), after.map(AsRef::as_ref), &reached);
         if !changes.is_empty() {
             let alike = changes.iter().map(|change| change.without(name.as_str())).collect();
-            grouped.entry((became, alike)).or_default().push((name, changes));
+            grouped.entry((kind, alike)).or_default().push((name, changes));
         }
     }
-    let groups = grouped.into_iter().map(|((became, alike), mut users)| {
+    let groups = grouped.into_iter().map(|((kind, alike), mut users)| {
         let providers = users.iter().map(|(name, _)| name.to_string()).collect();
         let changes = if users.len() == 1 { users.remove(0).1 } else { alike };
-        Group { providers, became, changes }
+        Group { providers, kind, changes }
     });
     let mut groups: Vec<Group> = groups.collect();
     groups.sort_by(|a, b| (!a.widens(), &a.providers).cmp(&(!b.widens(), &b.providers)));
@@ -159,7 +161,7 @@ impl Change {
     fn without(&self, name: &str) -> Self {
         let text = |text: &String| facts::without(text, name);
         let (old, new) = (self.old.as_ref().map(text), self.new.as_ref().map(text));
-        Self { what: self.what, name: text(&self.name), old, new, widens: self.widens.clone() }
+        Self { subject: self.subject, name: text(&self.name), old, new, widens: self.widens.clone() }
     }
 }
 
@@ -176,16 +178,16 @@ fn compare(
         if was == is {
             continue;
         }
-        let (what, name) = key;
-        let widens = match (what, new) {
+        let (subject, name) = key;
+        let widens = match (subject, new) {
             // A removed provider exposes nothing.
             (_, None) => None,
-            (What::Endpoint, Some(new)) => more_endpoints(old, new, name),
-            (What::Origin, Some(_)) => is.and_then(|is| new_pair(is, name, reached)),
+            (Subject::Endpoint, Some(new)) => more_endpoints(old, new, name),
+            (Subject::Origin, Some(_)) => is.and_then(|is| new_pair(is, name, reached)),
             (_, Some(_)) => match (was, is) {
                 (None, Some(is)) => added(is, &before),
                 (Some(was), None) => removed(was, &after),
-                (Some(was), Some(is)) => changed(*what, was, is),
+                (Some(was), Some(is)) => changed(*subject, was, is),
                 (None, None) => None,
             },
         };
@@ -195,7 +197,7 @@ fn compare(
         } else {
             new
         };
-        changes.push(Change { what: *what, name: name.clone(), old, new, widens });
+        changes.push(Change { subject: *subject, name: name.clone(), old, new, widens });
     }
     changes.sort_by_key(|change| change.widens.is_none());
     changes
@@ -211,10 +213,10 @@ fn removed(was: &Fact, after: &Facts) -> Option<String> {
     was.removed.filter(|_| !orphan && !is_covered(was, after)).map(str::to_owned)
 }
 
-fn changed(what: What, was: &Fact, is: &Fact) -> Option<String> {
-    let lost = was.guards.difference(&is.guards).next().map(|guard| match what {
-        What::Var => "it is not secret any more".to_owned(),
-        _ => format!("it does not need `{guard}` any more"),
+fn changed(subject: Subject, was: &Fact, is: &Fact) -> Option<String> {
+    let lost = was.guards.difference(&is.guards).next().map(|guard| match subject {
+        Subject::Var => "it is no longer secret".to_owned(),
+        _ => format!("it no longer needs `{guard}`"),
     });
     lost.or_else(|| gains(was, is))
 }
@@ -228,7 +230,7 @@ fn is_covered(fact: &Fact, others: &Facts) -> bool {
 
 fn gains(was: &Fact, is: &Fact) -> Option<String> {
     let more = is.secrets.difference(&was.secrets).next()?;
-    (!was.secrets.contains(facts::ANY)).then(|| format!("{more} goes into a new place"))
+    (!was.secrets.contains(facts::ANY)).then(|| format!("{more} is sent in a new place"))
 }
 
 fn new_pair(is: &Fact, origin: &str, reached: &BTreeSet<(String, String)>) -> Option<String> {
@@ -248,11 +250,11 @@ fn more_endpoints(old: Option<&Provider>, new: &Provider, name: &str) -> Option<
         let mut paths = alike().flat_map(|one| &one.paths);
         paths.any(|one| matches!(path.pattern.relation(&one.pattern), Relation::Equal | Relation::Subset))
     };
-    let leads = facts::upstream(endpoint);
+    let upstream = facts::upstream(endpoint);
     if !endpoint.paths.iter().all(known) {
         Some("it allows what was not allowed".to_owned())
-    } else if !alike().any(|one| facts::upstream(one) == leads) {
-        Some("it leads to another path of the upstream".to_owned())
+    } else if !alike().any(|one| facts::upstream(one) == upstream) {
+        Some("it calls another path of the upstream".to_owned())
     } else {
         None
     }

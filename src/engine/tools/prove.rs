@@ -1,12 +1,12 @@
 //! Proves or refutes each rule of `policy.toml` for all providers, over all settings of all vars. A rule that does not
 //! hold comes with a counterexample: a request, the vars to set, and its route to the upstream.
 //!
-//! Static analysis: it tries out no request, and assumes any value for a var. Read next: `judge`, one rule against one
+//! Static analysis: it tries out no request, and assumes any value for a var. Read next: `check`, one rule against one
 //! provider; [`super::upstream_routes`].
 
-mod judge;
+mod check;
 mod rules;
-mod witness;
+mod name_search;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,7 +23,7 @@ pub use rules::{Claim, Rule, compile};
 
 /// The result for one rule.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct RuleResult {
     /// The rule.
     pub rule: Rule,
     /// Number of providers that the rule applies to.
@@ -67,20 +67,20 @@ pub struct Step {
     pub kind: &'static str,
     /// Its text.
     pub what: String,
-    /// Its place in a file.
+    /// Its position in a file.
     pub at: Option<Location>,
 }
 
 /// The result of a policy for a set of files.
 #[derive(Debug, Default)]
-pub struct Judged {
+pub struct PolicyFindings {
     /// Errors in the policy itself. Then no provider is known to keep it.
     pub policy: Vec<Diagnostic>,
     /// Findings of each provider that breaks it.
     pub broken: BTreeMap<FileName, Vec<Diagnostic>>,
 }
 
-impl Judged {
+impl PolicyFindings {
     /// All findings.
     pub fn into_diagnostics(self) -> impl Iterator<Item = Diagnostic> {
         self.policy.into_iter().chain(self.broken.into_values().flatten())
@@ -88,26 +88,26 @@ impl Judged {
 }
 
 /// Checks providers against the policy beside their files, if there is one.
-pub fn judge(files: &Files, providers: &[Arc<Provider>]) -> Judged {
+pub fn check_policy(files: &Files, providers: &[Arc<Provider>]) -> PolicyFindings {
     // Parsing has already reported errors of form.
-    let Some((_, Ok(policy))) = &files.policy else { return Judged::default() };
+    let Some((_, Ok(policy))) = &files.policy else { return PolicyFindings::default() };
     let (rules, found) = compile(policy);
-    let mut judged = Judged { policy: found, ..Judged::default() };
+    let mut findings = PolicyFindings { policy: found, ..PolicyFindings::default() };
     for verdict in prove(rules.unwrap_or_default(), providers) {
         for breach in &verdict.breaches {
             let finding = breach.diagnostic(&verdict.rule);
-            judged.broken.entry(breach.provider.clone()).or_default().push(finding);
+            findings.broken.entry(breach.provider.clone()).or_default().push(finding);
         }
     }
-    judged
+    findings
 }
 
 /// Proves or refutes each rule.
-pub fn prove(rules: Vec<Rule>, providers: &[Arc<Provider>]) -> Vec<Verdict> {
+pub fn prove(rules: Vec<Rule>, providers: &[Arc<Provider>]) -> Vec<RuleResult> {
     let one = |rule: Rule| {
-        let held = providers.iter().filter(|provider| rule.concerns(provider)).collect::<Vec<_>>();
-        let breaches = held.iter().flat_map(|provider| judge::breaches(&rule.kind, provider)).collect();
-        Verdict { concerns: held.len(), breaches, rule }
+        let concerned = providers.iter().filter(|provider| rule.applies_to(provider)).collect::<Vec<_>>();
+        let breaches = concerned.iter().flat_map(|provider| check::breaches(&rule.kind, provider)).collect();
+        RuleResult { concerns: concerned.len(), breaches, rule }
     };
     rules.into_iter().map(one).collect()
 }
@@ -134,7 +134,7 @@ impl Example {
         format!("`{}` with {}: {}", self.request, self.vars(), steps.collect::<Vec<_>>().join(", "))
     }
 
-    /// The vars to set, in words.
+    /// The vars to set, as text.
     pub fn vars(&self) -> String {
         match self.set.as_slice() {
             [] => "no optional var set".to_owned(),
@@ -143,8 +143,8 @@ impl Example {
     }
 }
 
-/// A place as `file:line:column`.
-pub fn place(sources: &Sources, at: &Location) -> String {
+/// A position as `file:line:column`.
+pub fn position(sources: &Sources, at: &Location) -> String {
     let (line, column) = sources.line_column(at);
     format!("{}:{line}:{column}", at.file)
 }

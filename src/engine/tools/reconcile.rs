@@ -33,7 +33,7 @@ pub struct Good {
 
 /// The current version of a provider, compared with its last good one.
 #[derive(Debug)]
-pub enum Fresh {
+pub enum CurrentVersion {
     /// Equal to the last good version.
     Same,
     /// Good, and changed or new.
@@ -51,9 +51,9 @@ pub struct Serving {
     pub stale: bool,
 }
 
-/// The providers that serve and those that do not, with the reasons.
+/// The providers that serve, those that are rejected, and the reasons.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub struct Reconciled {
     /// Serving providers.
     pub serving: BTreeMap<FileName, Serving>,
     /// Rejected providers, by name.
@@ -72,16 +72,20 @@ enum Candidate {
     Out(Rejected),
 }
 
-/// Chooses what serves. A provider that is not in `fresh` is removed, even if it has a last good version.
-pub fn settle(fresh: BTreeMap<FileName, Fresh>, last: &BTreeMap<FileName, Good>) -> Settled {
+/// Chooses the versions that serve. A provider that is not in `current` is removed, even if it has a last good version.
+pub fn reconcile(current: BTreeMap<FileName, CurrentVersion>, last: &BTreeMap<FileName, Good>) -> Reconciled {
     let mut candidates = Candidates { candidates: BTreeMap::new(), last };
-    for (name, fresh) in fresh {
-        let candidate = match (fresh, last.get(&name)) {
-            (Fresh::Same, Some(good)) => Candidate::Serves(Serving { good: good.clone(), stale: false }),
-            (Fresh::New(good), _) => Candidate::New(good),
-            (Fresh::Bad(_), Some(good)) => Candidate::Serves(Serving { good: good.clone(), stale: true }),
-            (Fresh::Bad(rejected), None) => Candidate::Out(rejected),
-            (Fresh::Same, None) => continue,
+    for (name, current) in current {
+        let candidate = match (current, last.get(&name)) {
+            (CurrentVersion::Same, Some(good)) => {
+                Candidate::Serves(Serving { good: good.clone(), stale: false })
+            }
+            (CurrentVersion::New(good), _) => Candidate::New(good),
+            (CurrentVersion::Bad(_), Some(good)) => {
+                Candidate::Serves(Serving { good: good.clone(), stale: true })
+            }
+            (CurrentVersion::Bad(rejected), None) => Candidate::Out(rejected),
+            (CurrentVersion::Same, None) => continue,
         };
         candidates.candidates.insert(name, candidate);
     }
@@ -93,19 +97,19 @@ pub fn settle(fresh: BTreeMap<FileName, Fresh>, last: &BTreeMap<FileName, Good>)
         }
         diagnostics.extend(found);
     }
-    let mut settled = Settled { diagnostics, ..Settled::default() };
+    let mut reconciled = Reconciled { diagnostics, ..Reconciled::default() };
     for (name, candidate) in candidates.candidates {
         let serving = match candidate {
             Candidate::Serves(serving) => serving,
             Candidate::New(good) => Serving { good, stale: false },
             Candidate::Out(rejected) => {
-                settled.rejected.push(rejected);
+                reconciled.rejected.push(rejected);
                 continue;
             }
         };
-        settled.serving.insert(name, serving);
+        reconciled.serving.insert(name, serving);
     }
-    settled
+    reconciled
 }
 
 struct Candidates<'a> {
@@ -212,7 +216,7 @@ mod tests {
     use crate::language::{compile::Files, syntax};
 
     /// Providers with the path `GET /{path}` each, `!` where the file is bad, and more keys after a space.
-    fn made(files: &str) -> BTreeMap<FileName, Fresh> {
+    fn made(files: &str) -> BTreeMap<FileName, CurrentVersion> {
         let mut all = Files::default();
         for (name, rest) in files.split_terminator(';').filter_map(|one| one.trim().split_once('=')) {
             let (path, more) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -224,10 +228,10 @@ mod tests {
             all.providers.insert(FileName::new(name).unwrap(), parsed);
         }
         let compiled = compile::compile(&all);
-        let bad = compiled.rejected.into_iter().map(|one| (one.name.clone(), Fresh::Bad(one)));
+        let bad = compiled.rejected.into_iter().map(|one| (one.name.clone(), CurrentVersion::Bad(one)));
         let good = compiled.providers.into_iter().map(|compiled| {
             let bound = Arc::new(bind::bind(&compiled, |_, _, _| None).0.unwrap());
-            (compiled.name.clone(), Fresh::New(Good { compiled, bound, warnings: Vec::new() }))
+            (compiled.name.clone(), CurrentVersion::New(Good { compiled, bound, warnings: Vec::new() }))
         });
         bad.chain(good).collect()
     }
@@ -237,25 +241,25 @@ mod tests {
         let same: BTreeSet<&str> = last.split_terminator(';').map(str::trim).collect();
         let same = now.split_terminator(';').map(str::trim).filter(|one| same.contains(one));
         let same: Vec<&str> = same.filter_map(|one| Some(one.split_once('=')?.0)).collect();
-        let last = made(last).into_iter().filter_map(|(name, fresh)| match fresh {
-            Fresh::New(good) => Some((name, good)),
+        let last = made(last).into_iter().filter_map(|(name, current)| match current {
+            CurrentVersion::New(good) => Some((name, good)),
             _ => None,
         });
-        let fresh = made(now).into_iter().map(|(name, fresh)| {
-            let fresh = if same.contains(&name.as_str()) { Fresh::Same } else { fresh };
-            (name, fresh)
+        let current = made(now).into_iter().map(|(name, current)| {
+            let current = if same.contains(&name.as_str()) { CurrentVersion::Same } else { current };
+            (name, current)
         });
-        let settled = settle(fresh.collect(), &last.collect());
-        let shown = settled.serving.iter().map(|(name, one)| {
+        let reconciled = reconcile(current.collect(), &last.collect());
+        let shown = reconciled.serving.iter().map(|(name, one)| {
             let path = &one.good.compiled.endpoints[0].paths[0].text;
             format!("{name}{}{}", if one.stale { "~" } else { "=" }, path.trim_start_matches("/p/"))
         });
-        let out = settled.rejected.iter().map(|one| format!("-{}", one.name));
-        (shown.chain(out).collect::<Vec<_>>().join(" "), settled.diagnostics)
+        let out = reconciled.rejected.iter().map(|one| format!("-{}", one.name));
+        (shown.chain(out).collect::<Vec<_>>().join(" "), reconciled.diagnostics)
     }
 
     #[test]
-    fn a_serving_provider_is_never_displaced() {
+    fn serving_provider_is_never_displaced() {
         let check = |last: &str, now: &str, expected: &str, files: &[&str]| {
             let (found, diagnostics) = outcome(last, now);
             let at: Vec<&str> = diagnostics.iter().map(|one| &*one.at.file).collect();
@@ -276,12 +280,12 @@ mod tests {
         // The one that changed reverts, the other does not.
         check("a=x;b=y;", "a=y;b=y;", "a~x b=y", &["a.toml"]);
         check("a=x;b=y;", "a=x;b=x;", "a=x b~y", &["b.toml"]);
-        // Two that changed at once into a conflict both revert.
+        // If two change at once into a conflict, both revert.
         check("a=x;b=y;", "a=z;b=z;", "a~x b~y", &["b.toml", "a.toml"]);
         // A swap is no conflict, nor is a move.
         check("a=x;b=y;", "a=y;b=x;", "a=y b=x", &[]);
         check("a=x;", "b=x;", "b=x", &[]);
-        // Reverting takes a path back that another took, so that one reverts too.
+        // A revert takes a path back from another provider, so that one reverts too.
         check("a=x;b=y;c=z;", "a=z;b=x;c=z;", "a~x b~y c=z", &["a.toml", "b.toml"]);
         check("a=x;b=y;", "a=!;b=x;", "a~x b~y", &["b.toml"]);
         check("a=x;", "a=!;b=x;", "a~x -b", &["b.toml"]);
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_stays_with_its_provider() {
+    fn section_stays_with_its_provider() {
         let own = "credentials = { section = \"s\", field = [{ name = \"key\" }] }";
         let knows = |name: &str| own.replace("\"s\",", &format!("\"s\", shared_with = [\"{name}\"],"));
         let check = |last: &str, now: &str, expected: &str, codes: usize| {
@@ -316,7 +320,7 @@ mod tests {
         // A broken newcomer takes no section away; a broken owner keeps its section.
         check("b=y OWN;", "a=! OWN;b=y OWN;", "b=y -a", 0);
         check("b=y OWN;", "a=x OWN;b=! OWN;", "b~y -a", 1);
-        // Nor does it block changes of the owner; but no provider gains a section by a change.
+        // A broken newcomer does not block changes of the owner. No provider gains a section by a change.
         check("b=y OWN;", "a=! OWN;b=z OWN;", "b=z -a", 0);
         check("b=y OWN;", "a=x OWN;b=z OWN;", "b=z -a", 1);
         check("b=y;", "a=! OWN;b=y OWN;", "b~y -a", 1);
@@ -324,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_in_a_last_good_version_is_marked() {
+    fn position_in_a_last_good_version_is_marked() {
         let (found, diagnostics) = outcome("b=x;", "a=x;b=!;");
         let related: Vec<&str> = diagnostics[0].related.iter().map(|(at, _)| &*at.file).collect();
         assert_eq!((found.as_str(), related), ("b~x -a", vec!["b.toml (last good)"]));

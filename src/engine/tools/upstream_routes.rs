@@ -33,7 +33,7 @@ pub struct UpstreamRoute<'p> {
 pub struct CalledOrigin<'p> {
     /// As `https://host`, with vars in braces. `{name}` alone or at the end stands for an unknown rest.
     pub origin: String,
-    /// Its place in a file.
+    /// Its position in a file.
     pub at: &'p Location,
 }
 

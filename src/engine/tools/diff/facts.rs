@@ -6,7 +6,7 @@ use std::{
     fmt::Write as _,
 };
 
-use super::What;
+use super::Subject;
 use crate::{
     base::{name::FileName, secret_scan, suggest::backticked},
     language::{
@@ -20,7 +20,7 @@ use crate::{
     tools::upstream_routes,
 };
 
-pub(super) type Key = (What, String);
+pub(super) type Key = (Subject, String);
 pub(super) type Facts = BTreeMap<Key, Fact>;
 
 /// Stands for every credential of a field, of any shape.
@@ -86,8 +86,8 @@ struct Listing<'p> {
 }
 
 impl Listing<'_> {
-    fn say(&mut self, what: What, name: impl Into<String>, fact: Fact) {
-        self.facts.entry((what, name.into())).or_insert(fact);
+    fn add(&mut self, subject: Subject, name: impl Into<String>, fact: Fact) {
+        self.facts.entry((subject, name.into())).or_insert(fact);
     }
 
     fn all(&mut self) {
@@ -96,7 +96,7 @@ impl Listing<'_> {
         for (origin, secrets) in reached(provider) {
             let list: Vec<&str> = secrets.iter().map(String::as_str).collect();
             let value = if list.is_empty() { String::new() } else { format!("with {}", list.join(", ")) };
-            self.say(What::Origin, origin, Fact { value, secrets, ..Fact::default() });
+            self.add(Subject::Origin, origin, Fact { value, secrets, ..Fact::default() });
         }
         provider.section.iter().for_each(|section| self.section(section));
         self.auth(&provider.auth);
@@ -111,19 +111,19 @@ impl Listing<'_> {
             self.token_location(format!("query parameter `{name}`"));
         }
         for name in &provider.cors_headers {
-            self.say(What::CorsHeaders, name.as_str(), Fact::default());
+            self.add(Subject::CorsHeaders, name.as_str(), Fact::default());
         }
         if provider.max_body != 256 << 20 {
-            self.say(What::Limits, "max_body", Fact::of(format!("{} bytes", provider.max_body)));
+            self.add(Subject::Limits, "max_body", Fact::of(format!("{} bytes", provider.max_body)));
         }
         if let Some(paste) = provider.paste_token.as_ref().map(|paste| &paste.value) {
             let detail = format!("{paste:?}");
-            self.say(What::PasteToken, paste.path.clone(), Fact { detail, ..Fact::default() });
+            self.add(Subject::PasteToken, paste.path.clone(), Fact { detail, ..Fact::default() });
         }
         if let Some(probe) = &provider.probe {
             let detail = format!("{probe:?}");
-            self.say(
-                What::Probe,
+            self.add(
+                Subject::Probe,
                 "probe",
                 Fact { detail, ..Fact::of(format!("endpoint `{}`", probe.endpoint)) },
             );
@@ -131,30 +131,30 @@ impl Listing<'_> {
     }
 
     fn token_location(&mut self, name: String) {
-        let removed = Some("a token that a client puts there goes up");
-        self.say(What::Caller, name, Fact { removed, ..Fact::default() });
+        let removed = Some("a gateway token there reaches the upstream");
+        self.add(Subject::Caller, name, Fact { removed, ..Fact::default() });
     }
 
     fn endpoint(&mut self, endpoint: &Endpoint) {
         let paths: Vec<&str> = endpoint.paths.iter().map(|path| path.text.as_str()).collect();
         let value = format!("{} {} (upstream {})", endpoint.method, paths.join(", "), upstream(endpoint));
         let name = endpoint.name.as_str();
-        self.say(What::Endpoint, name, Fact::of(value));
+        self.add(Subject::Endpoint, name, Fact::of(value));
         if endpoint.timeouts != Timeouts::default() {
             let Timeouts { connect, first_byte, idle } = endpoint.timeouts;
             let value = format!("connect {connect:?}, first_byte {first_byte:?}, idle {idle:?}");
-            self.say(What::Timeouts, name, Fact::of(value));
+            self.add(Subject::Timeouts, name, Fact::of(value));
         }
         if let Some(api) = &endpoint.api {
-            self.say(What::Api, name, Fact { detail: api.shape(), ..Fact::of(format!("`{}`", api.name)) });
+            self.add(Subject::Api, name, Fact { detail: api.shape(), ..Fact::of(format!("`{}`", api.name)) });
         }
         let front = format!("{name}: ");
-        let owner = Some((What::Endpoint, name.to_owned()));
+        let owner = Some((Subject::Endpoint, name.to_owned()));
         self.headers(&front, owner.as_ref(), &endpoint.headers);
-        let removed = Some("what a client sends there goes up");
+        let removed = Some("the client's value reaches the upstream");
         for parameter in &endpoint.query.remove {
-            self.say(
-                What::Query,
+            self.add(
+                Subject::Query,
                 format!("{front}remove `{parameter}`"),
                 Fact { removed, owner: owner.clone(), ..Fact::default() },
             );
@@ -162,7 +162,7 @@ impl Listing<'_> {
         for (kind, rules) in [("default", &endpoint.query.default), ("set", &endpoint.query.set)] {
             for (parameter, text) in rules {
                 let fact = self.text(text);
-                self.say(What::Query, format!("{front}{kind} `{parameter}`"), fact);
+                self.add(Subject::Query, format!("{front}{kind} `{parameter}`"), fact);
             }
         }
         for rule in &endpoint.responses {
@@ -172,36 +172,36 @@ impl Listing<'_> {
             let value =
                 format!("{}: {}", rule.reply_status.as_u16(), upstream_routes::shown(&rule.message, &[]));
             let fact = Fact { detail: value.clone(), ..Fact::of(masked(&value)) };
-            self.say(What::Response, format!("{front}{status}{kind}"), fact);
+            self.add(Subject::Response, format!("{front}{status}{kind}"), fact);
         }
     }
 
     fn headers(&mut self, front: &str, owner: Option<&Key>, rules: &HeaderRules) {
         for glob in &rules.pass {
-            let added = Some("what the engine holds back goes up");
+            let added = Some("headers that the engine removes reach the upstream");
             let kind = Some((format!("{front}pass"), glob.as_str().to_owned()));
             let fact = Fact { added, glob: kind, ..Fact::default() };
-            self.say(What::Headers, format!("{front}pass `{}`", glob.as_str()), fact);
+            self.add(Subject::Headers, format!("{front}pass `{}`", glob.as_str()), fact);
         }
         self.removes(front, owner, &rules.remove);
         for (kind, rules) in [("default", &rules.default), ("set", &rules.set)] {
             for (name, text) in rules {
                 // A client's own header of a name that the file sets is removed: `set` closes it.
                 let opens = kind == "set" && safety::request(name.as_str()) == HeaderClass::Plain;
-                let removed = Some("what a client sends there goes up").filter(|_| opens);
+                let removed = Some("the client's value reaches the upstream").filter(|_| opens);
                 let glob = (kind == "set").then(|| ("set".to_owned(), name.to_string()));
                 let fact = Fact { removed, glob, owner: owner.cloned(), ..self.text(text) };
-                self.say(What::Headers, format!("{front}{kind} `{name}`"), fact);
+                self.add(Subject::Headers, format!("{front}{kind} `{name}`"), fact);
             }
         }
     }
 
     fn removes(&mut self, front: &str, owner: Option<&Key>, globs: &[Glob]) {
-        let removed = Some("what was taken out goes up");
+        let removed = Some("headers that were removed reach the upstream");
         for glob in globs {
             let kind = Some((format!("{front}remove"), glob.as_str().to_owned()));
             let fact = Fact { removed, glob: kind, owner: owner.cloned(), ..Fact::default() };
-            self.say(What::Headers, format!("{front}remove `{}`", glob.as_str()), fact);
+            self.add(Subject::Headers, format!("{front}remove `{}`", glob.as_str()), fact);
         }
     }
 
@@ -209,7 +209,7 @@ impl Listing<'_> {
         self.removes(front, Some(owner), &overlay.remove);
         for (name, text) in &overlay.set {
             let fact = Fact { secrets: secrets(text, vars), ..Fact::text(text) };
-            self.say(What::Headers, format!("{front}set `{name}`"), fact);
+            self.add(Subject::Headers, format!("{front}set `{name}`"), fact);
         }
     }
 
@@ -222,15 +222,15 @@ impl Listing<'_> {
         let shared: Vec<&str> = section.shared_with.iter().map(FileName::as_str).collect();
         let shared =
             if shared.is_empty() { String::new() } else { format!(", shared with {}", backticked(&shared)) };
-        self.say(What::Credentials, "section", Fact::of(format!("`{}`{shared}", section.name)));
+        self.add(Subject::Credentials, "section", Fact::of(format!("`{}`{shared}", section.name)));
         for field in &section.fields {
             let value = match &field.value.token_url {
                 Some(url) => format!("a login, refreshed at `{url}`"),
                 None => "a key".to_owned(),
             };
             let detail = format!("{:?}", field.value);
-            self.say(
-                What::Credentials,
+            self.add(
+                Subject::Credentials,
                 format!("field `{}`", field.value.name),
                 Fact { detail, ..Fact::of(value) },
             );
@@ -240,7 +240,7 @@ impl Listing<'_> {
     fn auth(&mut self, entries: &[Auth]) {
         if entries.len() > 1 {
             let order: Vec<&str> = entries.iter().map(|entry| entry.field.as_str()).collect();
-            self.say(What::Auth, "order", Fact::of(order.join(", ")));
+            self.add(Subject::Auth, "order", Fact::of(order.join(", ")));
         }
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
         for entry in entries {
@@ -256,7 +256,7 @@ impl Listing<'_> {
                     fact.secrets.insert(like.clone().unwrap_or_else(|| ANY.to_owned()));
                     fact.value.push_str(&like.map(|like| format!(", for {like}")).unwrap_or_default());
                 }
-                self.say(What::Auth, key, fact);
+                self.add(Subject::Auth, key, fact);
             }
         }
     }
@@ -275,8 +275,8 @@ impl Listing<'_> {
         let detail = upstream_routes::shown(&used.gateway.base_url.value, &[]);
         let sends = self.sends_credentials() || sets_secret(&used.gateway.overlay, &used.gateway.vars);
         let fact = Fact { detail, ..conditional(&value, when, sends) };
-        self.say(What::Gateway, name.as_str(), fact);
-        let owner = (What::Gateway, name.to_string());
+        self.add(Subject::Gateway, name.as_str(), fact);
+        let owner = (Subject::Gateway, name.to_string());
         self.overlay(&format!("gateway {name}: "), &owner, &used.gateway.overlay, &used.gateway.vars);
         self.vars(&format!("{name}."), &used.gateway.vars);
     }
@@ -296,13 +296,13 @@ impl Listing<'_> {
             let sends = egress.url.is_some() && self.sends_credentials();
             let sends = sends || sets_secret(&egress.overlay, &self.provider.vars);
             let fact = conditional("", egress.when.iter().cloned(), sends);
-            let owner = (What::Egress, name.clone());
+            let owner = (Subject::Egress, name.clone());
             self.overlay(&format!("egress {name}: "), &owner, &egress.overlay, &self.provider.vars);
             order.push(name.clone());
-            self.say(What::Egress, name, fact);
+            self.add(Subject::Egress, name, fact);
         }
         if order.len() > 1 {
-            self.say(What::Egress, "order", Fact::of(order.join(", ")));
+            self.add(Subject::Egress, "order", Fact::of(order.join(", ")));
         }
     }
 
@@ -320,7 +320,7 @@ impl Listing<'_> {
             value.push_str(if *optional { ", optional" } else { "" });
             value.push_str(if *secret { ", secret" } else { "" });
             let guards = secret.then(|| "secret".to_owned()).into_iter().collect();
-            self.say(What::Var, format!("{front}{name}"), Fact { guards, ..Fact::of(value) });
+            self.add(Subject::Var, format!("{front}{name}"), Fact { guards, ..Fact::of(value) });
         }
     }
 }
@@ -356,17 +356,17 @@ fn reached(provider: &Provider) -> BTreeMap<String, BTreeSet<String>> {
     let section = provider.section.as_ref();
     let credential = || section.map(|section| format!("credentials of `{}`", section.name));
     for route in upstream_routes::all(provider) {
-        let mut gone = BTreeSet::new();
+        let mut sent = BTreeSet::new();
         let auth: Vec<Output<'_>> = provider.auth.iter().flat_map(|auth| auth.kind.outputs()).collect();
         if auth.iter().any(|output| output.reveals && route.passes_value(output.header.as_str())) {
-            gone.extend(credential());
+            sent.extend(credential());
         }
         let own = provider.endpoints.iter().map(|endpoint| &endpoint.headers).chain([&provider.headers]);
         let own = own.flat_map(|rules| rules.default.iter().chain(&rules.set)).map(|(_, text)| text);
         let own = own.chain(auth.iter().map(|output| output.text));
-        gone.extend(own.flat_map(|text| secrets(text, &provider.vars)));
+        sent.extend(own.flat_map(|text| secrets(text, &provider.vars)));
         if let Some(used) = route.gateway {
-            gone.extend(
+            sent.extend(
                 used.gateway.overlay.set.iter().flat_map(|(_, text)| secrets(text, &used.gateway.vars)),
             );
         }
@@ -376,7 +376,7 @@ fn reached(provider: &Provider) -> BTreeMap<String, BTreeSet<String>> {
         let added = added.flat_map(|(_, text)| secrets(text, &provider.vars));
         reached.entry(origins[0].origin.clone()).or_default().extend(added);
         for called in origins {
-            reached.entry(called.origin).or_default().extend(gone.clone());
+            reached.entry(called.origin).or_default().extend(sent.clone());
         }
     }
     for url in

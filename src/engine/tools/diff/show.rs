@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Became, Change, Diff, Group, Verdict, What};
+use super::{Change, ChangeKind, Diff, Group, Subject, Verdict};
 use crate::base::numbers::counted;
 
 /// Providers of a group that are named; the others are counted.
@@ -15,7 +15,7 @@ pub fn human(diff: &Diff) -> String {
         line(&mut out, format_args!("\n{}", title(group, str::to_owned)));
         for change in &group.changes {
             let text = values(change, plain);
-            line(&mut out, format_args!("  {} {} {text}", mark(change), change.what.word()));
+            line(&mut out, format_args!("  {} {} {text}", mark(change), change.subject.word()));
             if let Some(reason) = &change.widens {
                 line(&mut out, format_args!("    WIDENS: {reason}"));
             }
@@ -34,7 +34,7 @@ pub fn markdown(diff: &Diff) -> String {
     for group in widening {
         for change in &group.changes {
             let Some(reason) = &change.widens else { continue };
-            let text = format!("{} {} {}", mark(change), change.what.word(), values(change, code));
+            let text = format!("{} {} {}", mark(change), change.subject.word(), values(change, code));
             line(&mut out, format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
         }
     }
@@ -45,7 +45,7 @@ pub fn markdown(diff: &Diff) -> String {
             for change in &group.changes {
                 let mark = if change.widens.is_some() { " :warning:" } else { "" };
                 let text = values(change, code);
-                line(&mut out, format_args!("- {} {} {text}{mark}", verb(change), change.what.word()));
+                line(&mut out, format_args!("- {} {} {text}{mark}", verb(change), change.subject.word()));
             }
         }
         out.push_str("\n</details>\n");
@@ -54,17 +54,17 @@ pub fn markdown(diff: &Diff) -> String {
 }
 
 fn summary(diff: &Diff) -> String {
-    let count = |became| {
-        let groups = diff.groups.iter().filter(|group| group.became == became);
+    let count = |kind| {
+        let groups = diff.groups.iter().filter(|group| group.kind == kind);
         groups.map(|group| group.providers.len()).sum::<usize>()
     };
     let widening = |group: &Group| {
         group.changes.iter().filter(|change| change.widens.is_some()).count() * group.providers.len()
     };
     let counts = [
-        (count(Became::Changed), "changed"),
-        (count(Became::Added), "added"),
-        (count(Became::Removed), "removed"),
+        (count(ChangeKind::Changed), "changed"),
+        (count(ChangeKind::Added), "added"),
+        (count(ChangeKind::Removed), "removed"),
     ];
     let counts: Vec<String> = counts
         .iter()
@@ -86,13 +86,13 @@ fn widen(number: usize) -> String {
 }
 
 fn title(group: &Group, shown: impl Fn(&str) -> String) -> String {
-    let became = match group.became {
-        Became::Added => "added",
-        Became::Removed => "removed",
-        Became::Changed => "changed",
+    let kind = match group.kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Changed => "changed",
     };
     let each = if group.providers.len() > 1 { ", each as {provider}" } else { "" };
-    format!("{} {became}{each}:", names(group, shown))
+    format!("{} {kind}{each}:", names(group, shown))
 }
 
 fn names(group: &Group, shown: impl Fn(&str) -> String) -> String {
@@ -165,7 +165,7 @@ fn prose(text: &str) -> String {
     parts.map(|(index, part)| if index % 2 == 1 { code(part) } else { part.to_owned() }).collect()
 }
 
-impl What {
+impl Subject {
     fn word(self) -> &'static str {
         match self {
             Self::Endpoint => "endpoint",

@@ -42,7 +42,7 @@ fn providers(texts: &[(&str, String)], preset: &str) -> Vec<Arc<Provider>> {
     compiled.providers
 }
 
-/// The changes as lines: what and which, `!` where it widens.
+/// The changes as lines: kind, subject and name, with `!` in front if it widens exposure.
 fn lines(diff: &Diff) -> Vec<String> {
     let one = |change: &Change| {
         let mark = match (&change.old, &change.new) {
@@ -50,12 +50,17 @@ fn lines(diff: &Diff) -> Vec<String> {
             (_, None) => '-',
             (Some(_), Some(_)) => '~',
         };
-        format!("{}{mark}{:?} {}", if change.widens.is_some() { "!" } else { "" }, change.what, change.name)
+        format!(
+            "{}{mark}{:?} {}",
+            if change.widens.is_some() { "!" } else { "" },
+            change.subject,
+            change.name
+        )
     };
     diff.groups.iter().flat_map(|group| group.changes.iter().map(one)).collect()
 }
 
-/// What a change to the preset and the provider comes to; each is `from => to`, several after `; `.
+/// Applies changes to preset and provider, and compares the differences. Changes are `from => to`, separated by `; `.
 fn check(change: &str, expected: &[&str]) {
     let (mut preset, mut demo) = (PRESET.to_owned(), DEMO.to_owned());
     for one in change.split("; ").filter(|one| !one.is_empty()) {
@@ -97,7 +102,7 @@ fn endpoints() {
 }
 
 #[test]
-fn where_secrets_go() {
+fn origins_of_secrets() {
     check(
         "https://api.example => https://else.example",
         &["!+Origin https://else.example", "-Origin https://api.example"],
@@ -134,7 +139,7 @@ fn where_secrets_go() {
 }
 
 #[test]
-fn rules_on_heads() {
+fn header_and_query_rules() {
     check("remove = [\"x-in-*\"], set => set", &["!-Headers remove `x-in-*`"]);
     check("\"x-in-*\" => \"x-*\"", &["+Headers remove `x-*`", "-Headers remove `x-in-*`"]);
     check("remove = [\"x-in-*\"] => remove = [\"x-in-*\"], pass = [\"cf-*\"]", &["!+Headers pass `cf-*`"]);
@@ -145,7 +150,7 @@ fn rules_on_heads() {
 }
 
 #[test]
-fn a_key_is_never_shown_and_yet_told_apart() {
+fn keys_are_compared_and_masked() {
     let (old, new) = ("sk-a1b2c3d4e5f6a7b8c9d0", "sk-f0e9d8c7b6a5f4e3d2c1");
     let with = |key: &str| {
         providers(&[("demo", DEMO.replace("x-fixed = \"1\"", &format!("x-fixed = \"k {key}\"")))], PRESET)
@@ -160,7 +165,7 @@ fn a_key_is_never_shown_and_yet_told_apart() {
 }
 
 #[test]
-fn users_of_one_preset_are_told_at_once() {
+fn same_changes_are_one_group() {
     let all: Vec<(String, String)> = (0..50)
         .map(|at| (format!("u{at}"), DEMO.replace("https://api.", &format!("https://u{at}."))))
         .collect();
@@ -180,16 +185,16 @@ fn users_of_one_preset_are_told_at_once() {
 }
 
 #[test]
-fn what_is_gone_exposes_nothing_and_what_is_new_does() {
+fn removed_provider_exposes_nothing_and_new_one_does() {
     let one = providers(&[("demo", DEMO.to_owned())], PRESET);
     let found = diff(&one, &[]);
-    assert_eq!((found.verdict, found.groups[0].became), (Verdict::Different, Became::Removed));
+    assert_eq!((found.verdict, found.groups[0].kind), (Verdict::Different, ChangeKind::Removed));
     let found = diff(&[], &one);
-    assert_eq!((found.verdict, found.groups[0].became), (Verdict::Widened, Became::Added));
+    assert_eq!((found.verdict, found.groups[0].kind), (Verdict::Widened, ChangeKind::Added));
 }
 
 #[test]
-fn markdown_ends_nowhere_but_at_its_end() {
+fn markdown_is_escaped() {
     let old = providers(&[("demo", DEMO.to_owned())], PRESET);
     let odd = DEMO.replace("x-fixed = \"1\"", "x-fixed = \"`</code>|@here [x](http://y) **b**\"");
     let text = markdown(&diff(&old, &providers(&[("demo", odd)], PRESET)));

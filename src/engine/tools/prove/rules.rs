@@ -20,7 +20,7 @@ use crate::{
 pub struct Rule {
     /// Its name.
     pub name: String,
-    /// Its place in the policy.
+    /// Its position in the policy.
     pub at: Location,
     /// Providers that are exempt.
     pub except: Vec<Glob>,
@@ -49,13 +49,13 @@ pub enum Claim {
     Tests(Vec<Refusal>),
     /// No plain HTTP, but to these.
     Https(Vec<Glob>),
-    /// These headers never go out.
+    /// These headers never reach the upstream.
     Headers(Vec<Glob>),
 }
 
 impl Rule {
     /// True if the rule applies to a provider.
-    pub fn concerns(&self, provider: &Provider) -> bool {
+    pub fn applies_to(&self, provider: &Provider) -> bool {
         let excepted = self.except.iter().any(|glob| glob.matches(provider.name.as_str()));
         let section = |sections: &Option<Vec<Glob>>| {
             provider.section.as_ref().is_some_and(|section| {
@@ -95,7 +95,7 @@ impl Compiler<'_> {
         for (index, rule) in document.endpoints.iter().flatten().enumerate() {
             let pointer = format!("/endpoints/{index}");
             if rule.methods.is_none() && rule.paths.is_none() {
-                self.idle(&pointer, "name the only `methods`, the only `paths`, or both");
+                self.forbids_nothing(&pointer, "name the only `methods`, the only `paths`, or both");
             }
             let methods = rule.methods.as_ref();
             let methods = methods.map(|methods| methods.iter().copied().map(http_method).collect());
@@ -115,7 +115,7 @@ impl Compiler<'_> {
         for (index, rule) in document.headers.iter().flatten().enumerate() {
             let pointer = format!("/headers/{index}");
             if rule.never.is_empty() {
-                self.idle(&pointer, "name the headers that `never` go out");
+                self.forbids_nothing(&pointer, "name the headers that `never` go out");
             }
             let never = self.headers(&format!("{pointer}/never"), &rule.never);
             self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Headers(never));
@@ -133,7 +133,7 @@ impl Compiler<'_> {
         self.policy.spans.value(&self.policy.file, pointer)
     }
 
-    fn idle(&mut self, pointer: &str, help: &str) {
+    fn forbids_nothing(&mut self, pointer: &str, help: &str) {
         let at = self.policy.spans.key(&self.policy.file, pointer);
         self.found.push(Diagnostic::new(Code::Condition, at, "a rule that forbids nothing").help(help));
     }

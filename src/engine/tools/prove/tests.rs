@@ -51,17 +51,17 @@ fn compiled(provider: &str) -> Compiled {
     crate::language::compile::compile(&files)
 }
 
-/// What is wrong with `PROVIDER`, with lines put in place of those of the same key, under a policy.
+/// The breaches of `PROVIDER` under a policy. `lines` replace its lines of the same key.
 fn broken(lines: &str, policy: &str) -> Vec<Breach> {
-    let mut kept: Vec<&str> = PROVIDER.lines().collect();
+    let mut all: Vec<&str> = PROVIDER.lines().collect();
     let (lines, tables) =
         lines.split_once("\n[").map_or((lines, String::new()), |(a, b)| (a, format!("[{b}")));
     for line in lines.lines() {
         let key = line.split(' ').next().unwrap_or_default();
-        kept.retain(|known| !known.starts_with(&format!("{key} ")));
-        kept.push(line);
+        all.retain(|known| !known.starts_with(&format!("{key} ")));
+        all.push(line);
     }
-    let compiled = compiled(&format!("{}\n{tables}", kept.join("\n")));
+    let compiled = compiled(&format!("{}\n{tables}", all.join("\n")));
     assert_eq!(compiled.diagnostics, [], "{lines}");
     let policy = parse::<syntax::Policy>("policy", policy);
     let (rules, found) = compile(&policy);
@@ -93,7 +93,7 @@ fn credentials_reach_only_these_origins() {
     check(region, "\"https://{region}.api.example\"", &[]);
     check(region, "\"https://*.api.example\"", &[]);
     check(region, "\"https://eu.api.example\"", &["https://{region}.api.example"]);
-    // Nothing is known of what a var at the front holds.
+    // The value of a var at the front is unknown.
     check("base_url = \"{region}.example/v1\"", "\"*.example\"", &["{region}"]);
     check("base_url = \"{region}.example/v1\"", "\"{region}\"", &[]);
     let egress = "egress = [{ when = [\"proxy\"], url = \"{proxy}/?to={url|urlencode}\" }]";
@@ -108,14 +108,14 @@ fn credentials_reach_only_these_origins() {
         "\"https://api.example\"",
         &["https://gw.example"],
     );
-    // Two that are active together without an order do not serve: never more than one route.
+    // Two gateways that are active together without an order do not serve, so there is no route.
     let both = "gateway = { first = { path = \"/g{path}\" }, second = { path = \"/g{path}\" } }";
     check(both, "\"https://api.example\", \"https://gw.example\"", &["https://gw2.example"]);
     check("auth = [{ field = \"key\", set = { x-a = \"fixed\" } }]", "", &[]);
 }
 
 #[test]
-fn a_login_goes_to_its_token_url_too() {
+fn login_reaches_its_token_url() {
     let field = "credentials = { section = \"s\", field = [{ name = \"key\", kind = \"oauth2\", token_url = \"http://auth.example/t\", client_id = \"c\" }] }";
     check(
         field,
@@ -165,7 +165,7 @@ fn no_plain_http() {
 }
 
 #[test]
-fn these_headers_never_go_out() {
+fn headers_that_never_reach_the_upstream() {
     check("", "headers never = [\"x-forwarded-*\", \"cookie\", \"host\"]", &[]);
     check("", "headers never = [\"x-a\"]", &["`x-a` goes out: a client may send it, and nothing removes it"]);
     check("", "headers never = [\"authorization\"]", &["`authorization` goes out: the file sets it"]);
@@ -209,7 +209,7 @@ fn these_headers_never_go_out() {
 }
 
 #[test]
-fn the_counterexample_is_a_request_and_its_way() {
+fn counterexample_is_a_request_and_its_route() {
     let lines = "gateway = { first = { strip = \"/v1\", path = \"/x{path}\", when = [\"pass\"] } }\negress = [{ when = [\"proxy\"], url = \"{proxy}/?to={url|urlencode}\" }]";
     let rule = "[[credentials]]\nname = \"r\"\norigins = [\"https://api.example\", \"{proxy}\"]\n";
     let [breach] = <[Breach; 1]>::try_from(broken(lines, rule)).unwrap();
@@ -220,7 +220,7 @@ fn the_counterexample_is_a_request_and_its_way() {
 }
 
 #[test]
-fn a_policy_that_means_nothing_is_refused() {
+fn policy_without_effect_is_refused() {
     let check = |policy: &str, code: Code| {
         let (rules, found) = compile(&parse::<syntax::Policy>("policy", policy));
         assert!(rules.is_none() && found[0].code == code, "{policy} {found:?}");
@@ -234,7 +234,7 @@ fn a_policy_that_means_nothing_is_refused() {
     }
 }
 
-/// What is there under every setting of every var, by going through them all.
+/// Origins and headers found by trying all settings of all vars.
 #[derive(Debug, PartialEq, Eq, Default)]
 struct Seen {
     origins: std::collections::BTreeSet<String>,
@@ -322,9 +322,9 @@ fn egress() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// What is proved is what is so, under every setting.
+    /// Proofs agree with brute force over all settings.
     #[test]
-    fn proofs_agree_with_trying_everything(
+    fn proofs_agree_with_brute_force(
         region in any::<bool>(),
         gateways in (gateway("first"), gateway("second")),
         headers in headers(),

@@ -1,5 +1,5 @@
-//! Searches a name that some globs match and others do not. It runs the globs as automata side by side, character by
-//! character: if it finds none, there is none.
+//! Searches the shortest name that some globs match and others do not. It runs the globs as automata in parallel,
+//! character by character: if it finds none, there is none.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,7 +10,11 @@ const TRIES: usize = 128;
 
 /// The shortest name that all of `wanted` match, none of `without` matches, and `accept` accepts. `accept` may refuse a
 /// few single names; whole families of names belong into `without`.
-pub(super) fn witness(wanted: &[&Glob], without: &[&Glob], accept: impl Fn(&str) -> bool) -> Option<String> {
+pub(super) fn shortest_name(
+    wanted: &[&Glob],
+    without: &[&Glob],
+    accept: impl Fn(&str) -> bool,
+) -> Option<String> {
     let globs: Vec<&[u8]> = wanted.iter().chain(without).map(|glob| glob.as_str().as_bytes()).collect();
     let wanted = wanted.len();
     let alphabet = alphabet(&globs);
@@ -88,11 +92,13 @@ mod tests {
 
     fn find(wanted: &str, without: &[&str], refused: &[&str]) -> Option<String> {
         let without: Vec<Glob> = without.iter().map(|glob| Glob::new(glob)).collect();
-        witness(&[&Glob::new(wanted)], &without.iter().collect::<Vec<_>>(), |name| !refused.contains(&name))
+        shortest_name(&[&Glob::new(wanted)], &without.iter().collect::<Vec<_>>(), |name| {
+            !refused.contains(&name)
+        })
     }
 
     #[test]
-    fn the_shortest_name_that_is_left() {
+    fn finds_the_shortest_name() {
         let check = |wanted: &str, without: &[&str], expected: Option<&str>| {
             assert_eq!(find(wanted, without, &[]).as_deref(), expected, "{wanted} {without:?}");
         };
@@ -112,7 +118,7 @@ mod tests {
     proptest! {
         /// If no name is found, brute force over short names finds none either.
         #[test]
-        fn none_is_missed(wanted in "[ab*]{0,4}", without in prop::collection::vec("[ab*]{1,4}", 0..3)) {
+        fn agrees_with_brute_force(wanted in "[ab*]{0,4}", without in prop::collection::vec("[ab*]{1,4}", 0..3)) {
             let without: Vec<&str> = without.iter().map(String::as_str).collect();
             let globs: Vec<Glob> = without.iter().map(|glob| Glob::new(glob)).collect();
             let left = |name: &str| Glob::new(&wanted).matches(name) && !globs.iter().any(|glob| glob.matches(name));

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use http::{HeaderName, Method};
 
-use super::{Breach, Claim, Example, Step, witness::witness};
+use super::{Breach, Claim, Example, Step, name_search::shortest_name};
 use crate::{
     base::{diag::Location, fault::FaultKind, header_name::dashed},
     language::{
@@ -20,21 +20,21 @@ use crate::{
 
 /// The places where the rule does not hold.
 pub(super) fn breaches(rule: &Claim, provider: &Provider) -> Vec<Breach> {
-    let judge = Judge { provider };
+    let checker = Checker { provider };
     match rule {
-        Claim::Credentials { origins, .. } => judge.credentials(origins),
-        Claim::Endpoints { methods, paths } => judge.endpoints(methods.as_deref(), paths.as_deref()),
-        Claim::Tests(refusals) => judge.tests(refusals),
-        Claim::Https(allow) => judge.https(allow),
-        Claim::Headers(never) => judge.headers(never),
+        Claim::Credentials { origins, .. } => checker.credentials(origins),
+        Claim::Endpoints { methods, paths } => checker.endpoints(methods.as_deref(), paths.as_deref()),
+        Claim::Tests(refusals) => checker.tests(refusals),
+        Claim::Https(allow) => checker.https(allow),
+        Claim::Headers(never) => checker.headers(never),
     }
 }
 
-struct Judge<'p> {
+struct Checker<'p> {
     provider: &'p Provider,
 }
 
-impl<'p> Judge<'p> {
+impl<'p> Checker<'p> {
     fn breach(&self, at: &Location, what: String, help: &str, example: Option<Example>) -> Breach {
         let provider = self.provider;
         let endpoint = provider.endpoints.first().and_then(|endpoint| endpoint.paths.first());
@@ -45,7 +45,7 @@ impl<'p> Judge<'p> {
     fn credentials(&self, origins: &[Glob]) -> Vec<Breach> {
         let section = self.provider.section.as_ref().map_or("", |section| section.name.as_str());
         let help = "call another origin, or name this one in the rule's `origins`";
-        let mut found = Found::default();
+        let mut found = UniqueBreaches::default();
         for (at, origin) in self.token_urls().filter(|(_, origin)| !any(origins, origin)) {
             let what = format!("a login of section `{section}` is refreshed at `{origin}`");
             found.add(self.breach(at, what, help, None));
@@ -82,7 +82,7 @@ impl<'p> Judge<'p> {
     fn https(&self, allow: &[Glob]) -> Vec<Breach> {
         let bad = |origin: &str| !origin.starts_with("https://") && !any(allow, origin);
         let help = "call it over `https://`, or name the origin in the rule's `allow`";
-        let mut found = Found::default();
+        let mut found = UniqueBreaches::default();
         for (at, origin) in self.token_urls().filter(|(_, origin)| bad(origin)) {
             found.add(self.breach(at, format!("a login is refreshed at `{origin}`"), help, None));
         }
@@ -163,12 +163,12 @@ impl<'p> Judge<'p> {
     }
 }
 
-// === impl Judge: headers ===
+// === impl Checker: headers ===
 
-impl<'p> Judge<'p> {
+impl<'p> Checker<'p> {
     /// A header reaches the upstream because a rule sets it, or because a client sends it and no rule removes it.
     fn headers(&self, never: &[Glob]) -> Vec<Breach> {
-        let mut found = Found::default();
+        let mut found = UniqueBreaches::default();
         for endpoint in &self.provider.endpoints {
             self.set_by_rules(endpoint, never, &mut found);
             for route in upstream_routes::by_gateways(self.provider, &BTreeSet::new()) {
@@ -181,7 +181,7 @@ impl<'p> Judge<'p> {
         found.0
     }
 
-    fn goes_out(
+    fn header_breach(
         &self,
         name: &str,
         by: &str,
@@ -195,7 +195,7 @@ impl<'p> Judge<'p> {
         self.breach(at, what, help, self.example(route, endpoint, Some(step)))
     }
 
-    fn set_by_rules(&self, endpoint: &'p Endpoint, never: &[Glob], found: &mut Found) {
+    fn set_by_rules(&self, endpoint: &'p Endpoint, never: &[Glob], found: &mut UniqueBreaches) {
         let provider = self.provider;
         let removed = |name: &&HeaderName| any(&endpoint.headers.remove, name.as_str());
         let wide = names(&provider.headers).filter(|name| !removed(name));
@@ -209,18 +209,24 @@ impl<'p> Judge<'p> {
         let by_gateways = upstream_routes::by_gateways(provider, &BTreeSet::new());
         for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| any(never, name.as_str())) {
             if let Some(route) = by_gateways.iter().find(|route| route.passes_header(name.as_str())) {
-                found.add(self.goes_out(name.as_str(), "the file sets it", at, route, Some(endpoint)));
+                found.add(self.header_breach(name.as_str(), "the file sets it", at, route, Some(endpoint)));
             }
         }
     }
 
-    fn set_by_overlays(&self, never: &[Glob], found: &mut Found) {
+    fn set_by_overlays(&self, never: &[Glob], found: &mut UniqueBreaches) {
         let provider = self.provider;
         for route in upstream_routes::by_gateways(provider, &BTreeSet::new()) {
             let Some(used) = route.gateway else { continue };
             for (name, _) in used.gateway.overlay.set.iter().filter(|(name, _)| any(never, name.as_str())) {
                 if route.passes_header_after(name.as_str(), 0) {
-                    found.add(self.goes_out(name.as_str(), "the gateway sets it", &used.at, &route, None));
+                    found.add(self.header_breach(
+                        name.as_str(),
+                        "the gateway sets it",
+                        &used.at,
+                        &route,
+                        None,
+                    ));
                 }
             }
         }
@@ -232,14 +238,26 @@ impl<'p> Judge<'p> {
                 let named = egress.overlay.set.iter().filter(|(name, _)| any(never, name.as_str()));
                 for (name, _) in named.filter(|(name, _)| route.passes_header_after(name.as_str(), index + 1))
                 {
-                    found.add(self.goes_out(name.as_str(), "an egress sets it", &egress.at, &route, None));
+                    found.add(self.header_breach(
+                        name.as_str(),
+                        "an egress sets it",
+                        &egress.at,
+                        &route,
+                        None,
+                    ));
                 }
             }
         }
     }
 
     /// Headers that a client sends and no rule removes.
-    fn sent(&self, endpoint: &'p Endpoint, route: &UpstreamRoute<'p>, never: &Glob, found: &mut Found) {
+    fn sent(
+        &self,
+        endpoint: &'p Endpoint,
+        route: &UpstreamRoute<'p>,
+        never: &Glob,
+        found: &mut UniqueBreaches,
+    ) {
         let provider = self.provider;
         let engine = ["cf-*", "x-forwarded*", "proxy-*"].map(Glob::new);
         let removed: Vec<&Glob> = provider
@@ -250,34 +268,34 @@ impl<'p> Judge<'p> {
             .chain(route.gateway.iter().flat_map(|used| &used.gateway.overlay.remove))
             .chain(route.egresses.iter().flat_map(|egress| &egress.overlay.remove))
             .collect();
-        let kept = bind::claimed(provider);
-        let kept: BTreeSet<Cow<'_, str>> =
-            kept.iter().chain(&provider.caller.headers).map(|name| dashed(name.as_str())).collect();
+        let file_set = bind::claimed(provider);
+        let file_set: BTreeSet<Cow<'_, str>> =
+            file_set.iter().chain(&provider.caller.headers).map(|name| dashed(name.as_str())).collect();
         let free = |name: &str, class| {
             let name = dashed(name);
-            safety::request(&name) == class && !kept.contains(&*name)
+            safety::request(&name) == class && !file_set.contains(&*name)
         };
         let plain: Vec<&Glob> = removed.iter().copied().chain(&engine).collect();
-        if let Some(name) = witness(&[never], &plain, |name| free(name, HeaderClass::Plain)) {
+        if let Some(name) = shortest_name(&[never], &plain, |name| free(name, HeaderClass::Plain)) {
             let by = "a client may send it, and nothing removes it";
-            found.add(self.goes_out(&name, by, &endpoint.at, route, Some(endpoint)));
+            found.add(self.header_breach(&name, by, &endpoint.at, route, Some(endpoint)));
         }
         for rules in [&provider.headers, &endpoint.headers] {
             for pass in &rules.pass {
-                let name = witness(&[never, pass], &removed, |name| free(name, HeaderClass::Passable));
+                let name = shortest_name(&[never, pass], &removed, |name| free(name, HeaderClass::Passable));
                 let at = rules.at.as_ref().unwrap_or(&endpoint.at);
                 if let Some(name) = name {
                     let by = "`headers.pass` lets it through";
-                    found.add(self.goes_out(&name, by, at, route, Some(endpoint)));
+                    found.add(self.header_breach(&name, by, at, route, Some(endpoint)));
                 }
             }
         }
     }
 }
 
-// === impl Judge: counterexamples ===
+// === impl Checker: counterexamples ===
 
-impl<'p> Judge<'p> {
+impl<'p> Checker<'p> {
     fn example(
         &self,
         route: &UpstreamRoute<'p>,
@@ -310,9 +328,9 @@ impl<'p> Judge<'p> {
 
 /// Breaches without repetitions: of equal ones the first stays.
 #[derive(Default)]
-struct Found(Vec<Breach>);
+struct UniqueBreaches(Vec<Breach>);
 
-impl Found {
+impl UniqueBreaches {
     fn add(&mut self, breach: Breach) {
         if !self.0.iter().any(|known| known.what == breach.what && known.at == breach.at) {
             self.0.push(breach);
