@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Request};
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind, compile::{self, Var}, explain::{Action, Caller, Held, Scene, explain}, files, pipeline::{self, Loaded}, name::FileName, secret::Secret, settings::Source, syntax, table::Table};
+use tollgate::{bind, compile::{self, Var}, explain::{Action, Caller, StoredValue, Context, explain}, files, pipeline::{self, Loaded}, name::FileName, secret::Secret, settings::Source, syntax, table::Table};
 
 /// A value that no input contains by chance.
 const SECRET: &str = "tgXsecretXofXsomebody";
@@ -60,23 +60,23 @@ fuzz_target!(|data: &[u8]| {
         .collect();
     let table: Table = pipeline::table(&providers, bound, compiled.rejected);
     let fields = providers.iter().filter_map(|one| one.section.as_ref()).flat_map(|section| &section.fields);
-    let held: BTreeMap<String, Held> =
-        fields.map(|field| (field.value.name.clone(), Held::Value(Secret::new(SECRET)))).collect();
+    let held: BTreeMap<String, StoredValue> =
+        fields.map(|field| (field.value.name.clone(), StoredValue::Value(Secret::new(SECRET)))).collect();
     let caller = Caller::given(held, "nothing is stored");
-    let scene = Scene {
+    let context = Context {
         files: &loaded.files,
         sources: &loaded.sources,
         table: &table,
         providers: &providers,
         fixture: None,
     };
-    let explained = explain(scene, &head, &|_, _, var| Ok(value(var)), &caller);
-    assert!(explained.way.is_some() != explained.miss.is_some());
+    let explained = explain(context, &head, &|_, _, var| Ok(value(var)), &caller);
+    assert!(explained.route.is_some() != explained.miss.is_some());
     let shown = explained.to_string();
     if !text.contains(SECRET) {
         assert!(!shown.contains(SECRET), "{shown}");
     }
-    for header in explained.way.iter().flat_map(|way| &way.headers) {
+    for header in explained.route.iter().flat_map(|route| &route.headers) {
         let removed = header.steps.last().is_some_and(|step| step.action == Action::Removed);
         assert_eq!(removed, header.values.is_empty(), "{header:?}");
     }

@@ -16,7 +16,7 @@ use crate::{
     clock,
     compile::{self, Compiled, VarSource},
     decide::TokenKind,
-    explain::{self, Access, Caller, Held, Kept, Owned, Scene},
+    explain::{self, Access, Caller, Context, OwnerCredentials, StoredField, StoredValue},
     files, filetest,
     name::{Owner, Scope},
     pipeline::{self, Assembled, Loaded},
@@ -93,8 +93,8 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
     if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
         writeln!(std::io::stderr(), "warning: `{}` is not served as it is: {}", test.at.file, test.message)?;
     }
-    let scene = scene(&loaded, &assembled);
-    let explained = explain::explain(scene, &head, &|_, _, var| value(&var.source), &caller);
+    let context = context(&loaded, &assembled);
+    let explained = explain::explain(context, &head, &|_, _, var| value(&var.source), &caller);
     let text = if args.json {
         serde_json::to_string_pretty(&explained)?
             + "
@@ -103,11 +103,11 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
         explained.to_string()
     };
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
-    Ok(explained.way.is_some())
+    Ok(explained.route.is_some())
 }
 
-fn scene<'a>(loaded: &'a Loaded, assembled: &'a Assembled) -> Scene<'a> {
-    Scene {
+fn context<'a>(loaded: &'a Loaded, assembled: &'a Assembled) -> Context<'a> {
+    Context {
         files: &loaded.files,
         sources: &loaded.sources,
         table: &assembled.table,
@@ -180,8 +180,8 @@ fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>
             let access = access_of(args, &store, &found).await?;
             anyhow::Ok((stored_for(found, &store, settings, keys, hit).await?, access))
         })?;
-        let otherwise = format!("`{user}` has stored nothing for it, and nobody shares any");
-        return Ok(Caller { owners, user: user.clone(), access, otherwise });
+        let absent_reason = format!("`{user}` has stored nothing for it, and nobody shares any");
+        return Ok(Caller { owners, user: user.clone(), access, absent_reason });
     }
     let mut held = Vec::new();
     for one in &args.credentials {
@@ -189,13 +189,13 @@ fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>
         if let Some(hit) = hit {
             check_field(hit, field)?;
         }
-        held.push((field.to_owned(), Held::Value(Secret::new(value))));
+        held.push((field.to_owned(), StoredValue::Value(Secret::new(value))));
     }
-    let otherwise = match args.credentials.as_slice() {
+    let absent_reason = match args.credentials.as_slice() {
         [] => "no caller is named: use `--as USER` or `--credential FIELD=VALUE`",
         _ => "no `--credential` gives it",
     };
-    Ok(Caller { access: access(args)?, ..Caller::given(held, otherwise) })
+    Ok(Caller { access: access(args)?, ..Caller::given(held, absent_reason) })
 }
 
 /// The token's kind and scopes from the arguments.
@@ -238,7 +238,7 @@ async fn stored_for(
     settings: &Settings,
     keys: &KeySources,
     hit: Option<&Hit>,
-) -> anyhow::Result<Vec<Owned>> {
+) -> anyhow::Result<Vec<OwnerCredentials>> {
     let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
         return Ok(Vec::new());
     };
@@ -262,23 +262,25 @@ async fn stored_for(
     } else {
         None
     };
-    let mut owners: BTreeMap<Owner, BTreeMap<String, Kept>> = BTreeMap::new();
+    let mut owners: BTreeMap<Owner, BTreeMap<String, StoredField>> = BTreeMap::new();
     for one in sealed {
-        let held =
-            key.as_ref().filter(|_| decides(&one.field)).map_or(Held::Something, |key| held(key, &one));
-        let kept = Kept { held, origins: one.origins.unwrap_or_default() };
-        owners.entry(one.owner).or_default().insert(one.field, kept);
+        let value = key
+            .as_ref()
+            .filter(|_| decides(&one.field))
+            .map_or(StoredValue::Present, |key| stored_value(key, &one));
+        let stored = StoredField { value, origins: one.origins.unwrap_or_default() };
+        owners.entry(one.owner).or_default().insert(one.field, stored);
     }
-    Ok(owners.into_iter().map(|(owner, fields)| Owned { owner: Some(owner), fields }).collect())
+    Ok(owners.into_iter().map(|(owner, fields)| OwnerCredentials { owner: Some(owner), fields }).collect())
 }
 
-fn held(key: &MasterKey, sealed: &SealedCredential) -> Held {
+fn stored_value(key: &MasterKey, sealed: &SealedCredential) -> StoredValue {
     match decrypt_credential(key, sealed) {
         // A request would first refresh an expired login, if it has a refresh token.
         Ok(stored) => {
             let usable = stored.usable(clock::now_ms()).or_else(|| stored.refreshable());
-            usable.map_or(Held::Expired, |secret| Held::Value(secret.clone()))
+            usable.map_or(StoredValue::Expired, |secret| StoredValue::Value(secret.clone()))
         }
-        Err(reason) => Held::Unreadable(reason.to_string()),
+        Err(reason) => StoredValue::Unreadable(reason.to_string()),
     }
 }

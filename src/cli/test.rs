@@ -15,9 +15,9 @@ use super::check;
 use crate::{
     compile::{self, Compiled, Glob},
     diag::{Code, Diagnostic, Location},
-    explain::{self, Caller, Held, Scene},
+    explain::{self, Caller, Context, StoredValue},
     files,
-    filetest::{self, Case, Coverage, Item, Problem, Suite, Verdict, Wrong},
+    filetest::{self, Case, Coverage, Item, Mismatch, Problem, Suite, TestResult},
     numbers::counted,
     pipeline::Loaded,
     secret::Secret,
@@ -123,16 +123,16 @@ impl TestRun<'_> {
                 continue;
             }
             let began = Instant::now();
-            let verdict = filetest::one(provider, test);
+            let result = filetest::run_one(provider, test);
             let took = began.elapsed();
             if !is_fixture {
-                coverage.went(provider, &verdict.went);
+                coverage.mark(provider, &result.exercised);
             }
-            let problem = (!verdict.wrong.is_empty()).then(|| {
-                let text = self.failure(provider, test, is_fixture, &verdict);
+            let problem = (!result.mismatches.is_empty()).then(|| {
+                let text = self.failure(provider, test, is_fixture, &result);
                 results.failed += 1;
                 results.shown.push_str(&text);
-                let message = verdict.wrong.first().map(ToString::to_string).unwrap_or_default();
+                let message = result.mismatches.first().map(ToString::to_string).unwrap_or_default();
                 Problem { ran: true, code: Code::Test.as_str(), message, text }
             });
             results.ran += 1;
@@ -180,14 +180,14 @@ impl TestRun<'_> {
         provider: &Arc<compile::Provider>,
         test: &compile::Test,
         is_fixture: bool,
-        verdict: &Verdict,
+        result: &TestResult,
     ) -> String {
         let mut out =
             format!("FAIL {}::{}  ({})\n", short(&test.at.file), test.spec.name, self.place(&test.at));
-        for wrong in &verdict.wrong {
+        for wrong in &result.mismatches {
             match wrong {
-                Wrong::Says(sentence) => append(&mut out, format_args!("  {sentence}\n")),
-                Wrong::Differs { what, expected, actual } => {
+                Mismatch::Other(sentence) => append(&mut out, format_args!("  {sentence}\n")),
+                Mismatch::Differs { what, expected, actual } => {
                     let actual =
                         actual.as_deref().map_or_else(|| "(missing)".to_owned(), |one| format!("`{one}`"));
                     append(
@@ -198,7 +198,7 @@ impl TestRun<'_> {
             }
         }
         if let Ok((table, head)) = filetest::set_up(provider, &test.spec) {
-            let scene = Scene {
+            let context = Context {
                 files: &self.loaded.files,
                 sources: &self.loaded.sources,
                 table: &table,
@@ -206,13 +206,13 @@ impl TestRun<'_> {
                 fixture: is_fixture.then_some((&*test.at.file, test.index)),
             };
             let held = test.spec.credentials.iter().flatten();
-            let held = held.map(|(field, value)| (field.clone(), Held::Value(Secret::new(value))));
+            let held = held.map(|(field, value)| (field.clone(), StoredValue::Value(Secret::new(value))));
             let caller = Caller::given(held, "the test's `credentials` have none");
             let values = |owner: crate::bind::VarOwner<'_>, name: &str, _: &compile::Var| {
                 Ok(filetest::var(&test.spec, owner, name))
             };
-            let explained = explain::explain(scene, &head, &values, &caller).to_string();
-            out.push_str("  decision trace\n");
+            let explained = explain::explain(context, &head, &values, &caller).to_string();
+            out.push_str("  explanation\n");
             for line in explained.lines() {
                 append(&mut out, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
             }
@@ -264,8 +264,10 @@ fn summary(results: &Results, coverage: bool) -> String {
     }
     text.push('\n');
     if coverage {
-        let kinds =
-            results.coverage.kinds().map(|(kind, gone, all)| format!("{gone} of {}", plural(all, kind)));
+        let kinds = results
+            .coverage
+            .kinds()
+            .map(|(kind, covered, all)| format!("{covered} of {}", plural(all, kind)));
         let kinds: Vec<String> = kinds.collect();
         let percent = shown_percent(results.coverage.percent());
         append(&mut text, format_args!("coverage {percent} %: {}\n", kinds.join(", ")));

@@ -317,12 +317,12 @@ fn explain_shows_the_precedence_of_credentials() {
     };
     ask(&[
         "auth      `login`: it is stored for the group `research`",
-        "passed over `key`: everybody shares one, but what the group `research` has goes first",
+        "skipped `key`: everybody shares one, but that of the group `research` takes precedence",
     ]);
     home.credential("erin", "providers.demo.login", login);
     ask(&[
         "auth      `login`: it is stored for `erin`",
-        "passed over `key`: everybody shares one, but what `erin` has goes first",
+        "skipped `key`: everybody shares one, but that of `erin` takes precedence",
     ]);
 }
 
@@ -339,7 +339,7 @@ fn explain_shows_the_limits_of_a_token() {
     };
     let out_of_scope = "refused   403 token_scope: This token does not reach `demo/items`";
     let kind = "refused   403 token_kind: This token is for self-service";
-    ask(&["--as", "ada"], 0, &["auth      `key`: what is stored for `ada`", "url       GET https://"]);
+    ask(&["--as", "ada"], 0, &["auth      `key`: the stored credential for `ada`", "url       GET https://"]);
     ask(
         &["--as", "ada", "--token", scoped],
         0,
@@ -410,9 +410,9 @@ fn a_users_secrets_are_decrypted_only_where_they_decide() {
     let ask = |path: &str, code: i32, parts: &[&str]| {
         check(&home, &["explain", "GET", path, "--as", "ada"], code, parts);
     };
-    ask("/demo/items/1", 0, &["what is stored does not match `k-*`", "401 credential_missing"]);
+    ask("/demo/items/1", 0, &["the stored credential does not match `k-*`", "401 credential_missing"]);
     home.credential("ada", "providers.demo.login", r#"{"accessToken":"t","expiresAt":1000000000000}"#);
-    ask("/demo/items/1", 0, &["the login that is stored has expired", "401 credential_expired"]);
+    ask("/demo/items/1", 0, &["the stored login has expired", "401 credential_expired"]);
     home.credential("ada", "providers.demo.login", r#"{"accessToken":"t","expiresAt":4102444800000}"#);
     ask("/demo/items/1", 0, &["auth      `login`: it is stored", "x-login: ***"]);
     fs::remove_file(home.data().join("master-key")).unwrap();
@@ -484,7 +484,7 @@ fn a_failing_test_shows_the_decision() {
         "  header `x-key`\n    - expected `k-2`\n    + actual   `k-1`\n",
         "  header `host` goes up, but `host` is to be absent\n",
         "      endpoint  `items` of `demo`: GET /demo/items/{id}  ({dir}/demo.toml:9)\n",
-        "      auth      `key`: what is stored matches `k-*`  ({dir}/demo.toml:6)\n",
+        "      auth      `key`: the stored credential matches `k-*`  ({dir}/demo.toml:6)\n",
         "          set by auth[0].set.x-key  ({dir}/demo.toml:6)\n",
         "FAIL presets/base::fixture  ({dir}/presets/base.toml:",
         "  the method\n    - expected `PUT`\n    + actual   `GET`\n",

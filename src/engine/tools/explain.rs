@@ -1,15 +1,15 @@
-//! What would come of a request: the endpoint, the credential, each header with the rule that decided about it and
-//! where that stands, gateway and egress, the URL. The request goes through the functions that all requests go
-//! through; a witness listens.
+//! Explains one request: endpoint, credential, gateway, egress, URL, and for each header the rule that decided about
+//! it, with its position. It runs the functions that requests run, and records their decisions.
 //!
-//! Pure: nothing is sent, nothing is looked up. Secrets never get in: the request is made with stand-ins for them,
-//! which are shown as `***`.
+//! It sends nothing and looks nothing up. The result holds no secret: stand-ins replace secrets, shown as `***`.
+//!
+//! Read next: `document`, the result; `positions`, the position of each rule.
 
 mod document;
-mod hide;
-mod places;
+mod mask;
+mod positions;
 mod show;
-mod words;
+mod reasons;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -34,100 +34,102 @@ use crate::{
 };
 
 pub use document::*;
-pub use hide::SHOWN;
 
-use hide::{HIDDEN, HIDDEN_SECRET, Mask};
-use places::Finder;
+use mask::{Mask, STAND_IN, STAND_IN_SECRET};
+use positions::RuleLocator;
 
-/// The time of all explained requests: what has expired says so itself.
+/// The time of all explained requests. [`StoredValue::Expired`] marks expired logins, so that no clock is needed.
 const NOW_MS: u64 = 0;
 
-/// The files that a request is held against.
+/// The files that a request is explained with.
 #[derive(Clone, Copy)]
-pub struct Scene<'a> {
+pub struct Context<'a> {
     /// The files as written.
     pub files: &'a Files,
     /// Their texts.
     pub sources: &'a Sources,
-    /// The table that they make.
+    /// Their route table.
     pub table: &'a Table,
-    /// The providers of the table, before their vars were filled in.
+    /// The providers of the table, before vars are filled in.
     pub providers: &'a [Arc<compile::Provider>],
-    /// For a shared file's own test: its file, and which of its tests it is.
+    /// For a shared file's own test: the file, and the test's index.
     pub fixture: Option<(&'a str, usize)>,
 }
 
-/// What a caller has stored in a field.
+/// The value of a stored credential, as far as it is known.
 #[derive(Debug, Clone)]
-pub enum Held {
-    /// This.
+pub enum StoredValue {
+    /// A known value.
     Value(Secret),
-    /// Something: what it is makes no difference.
-    Something,
+    /// A value that was not decrypted, since no decision depends on it.
+    Present,
     /// A login that has expired.
     Expired,
-    /// Something that does not open, and why.
+    /// A value that cannot be decrypted, and the reason.
     Unreadable(String),
 }
 
-/// What is stored in a field.
+/// A stored credential of one field.
 #[derive(Debug, Clone)]
-pub struct Kept {
-    /// What it is.
-    pub held: Held,
+pub struct StoredField {
+    /// Its value.
+    pub value: StoredValue,
     /// The origins that it was saved for.
     pub origins: Vec<String>,
 }
 
-/// What one owner has stored.
+/// The stored credentials of one owner.
 #[derive(Debug, Clone)]
-pub struct Owned {
-    /// Whose it is; nobody's, if it is given for this request alone. Then it may go anywhere.
+pub struct OwnerCredentials {
+    /// The owner. None for credentials of this request alone: they are not bound to origins.
     pub owner: Option<Owner>,
     /// By field of the provider's credentials section.
-    pub fields: BTreeMap<String, Kept>,
+    pub fields: BTreeMap<String, StoredField>,
 }
 
-/// What decides about a caller beside the credentials, as [`CallerFacts`] does.
+/// Facts about a caller that decide besides the credentials. The owned form of [`CallerFacts`].
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// All tokens of the user are refused for now.
+    /// True if the user is disabled.
     pub disabled: bool,
-    /// What the token is for.
+    /// The token's kind.
     pub kind: TokenKind,
-    /// The provider whose paste token it is.
+    /// The provider of a paste token.
     pub paste: Option<FileName>,
-    /// What the token is narrowed to; every provider, if absent.
+    /// The token's scopes. None for every provider.
     pub scopes: Option<Vec<Scope>>,
 }
 
 /// The caller of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// What there is for the caller: the owner that goes first stands first.
-    pub owners: Vec<Owned>,
-    /// What the user is called, if one is named.
+    /// Credentials that the caller may use, in order of precedence.
+    pub owners: Vec<OwnerCredentials>,
+    /// The user's name. Empty if no user is named.
     pub user: String,
-    /// What else decides about the caller.
+    /// Facts besides the credentials.
     pub access: Access,
-    /// Why nothing is there of a field that is not.
-    pub otherwise: String,
+    /// The reason why a field has no credential.
+    pub absent_reason: String,
 }
 
 impl Caller {
-    /// A caller for whom these fields are given, for this request alone.
-    pub fn given(fields: impl IntoIterator<Item = (String, Held)>, otherwise: impl Into<String>) -> Self {
-        let kept = |(field, held)| (field, Kept { held, origins: Vec::new() });
-        let owned = Owned { owner: None, fields: fields.into_iter().map(kept).collect() };
+    /// A caller with these credentials, for this request alone.
+    pub fn given(
+        fields: impl IntoIterator<Item = (String, StoredValue)>,
+        absent_reason: impl Into<String>,
+    ) -> Self {
+        let stored = |(field, value)| (field, StoredField { value, origins: Vec::new() });
+        let given = OwnerCredentials { owner: None, fields: fields.into_iter().map(stored).collect() };
         Self {
-            owners: vec![owned],
+            owners: vec![given],
             user: String::new(),
             access: Access::default(),
-            otherwise: otherwise.into(),
+            absent_reason: absent_reason.into(),
         }
     }
 
-    /// By owner: what a request may be sent with of a field.
+    /// For each owner, a function from a field to its credential.
     fn candidates<'c>(&'c self) -> impl Iterator<Item = impl Fn(&str) -> Option<Candidate<'c>>> {
         self.owners.iter().map(|owned| move |field: &str| owned.candidate(field))
     }
@@ -147,54 +149,54 @@ impl Access {
     }
 }
 
-impl Owned {
-    /// What a request may be sent with of a field. A value that decides nothing is not asked for.
+impl OwnerCredentials {
+    /// The credential of a field that a request may use.
     fn candidate(&self, field: &str) -> Option<Candidate<'_>> {
-        let kept = self.fields.get(field)?;
+        let stored = self.fields.get(field)?;
         let expired = Login { expires_at_ms: Some(NOW_MS), refresh_token: None, attempt: None };
-        let (secret, login) = match &kept.held {
-            Held::Value(secret) => (secret, None),
-            Held::Something => (&*HIDDEN_SECRET, None),
-            Held::Expired => (&*HIDDEN_SECRET, Some(expired)),
-            // A server knows nothing of it.
-            Held::Unreadable(_) => return None,
+        let (secret, login) = match &stored.value {
+            StoredValue::Value(secret) => (secret, None),
+            StoredValue::Present => (&*STAND_IN_SECRET, None),
+            StoredValue::Expired => (&*STAND_IN_SECRET, Some(expired)),
+            // A server skips it in the same way.
+            StoredValue::Unreadable(_) => return None,
         };
-        let bound = self.owner.as_ref().map(|owner| Bound { owner, origins: &kept.origins });
+        let bound = self.owner.as_ref().map(|owner| Bound { owner, origins: &stored.origins });
         Some(Candidate { secret, login, bound })
     }
 }
 
-/// A var's value: whose it is, its name, the var.
+/// Returns a var's value, for its owner, its name and the var.
 pub type Values<'a> = &'a dyn Fn(bind::VarOwner<'_>, &str, &Var) -> Lookup;
 
-/// Says what would come of a request.
-pub fn explain(scene: Scene<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explained {
+/// Explains a request.
+pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explanation {
     let request = Request { method: head.method.to_string(), path: head.uri.path().to_owned() };
-    let token = rewrite::token_at(head, scene.table).map(|(_, token_location)| match token_location {
+    let token = rewrite::token_at(head, context.table).map(|(_, token_location)| match token_location {
         TokenLocation::Header(name) => Token { r#in: "header", name: name.to_owned() },
         TokenLocation::Query(name) => Token { r#in: "query", name: name.to_owned() },
     });
-    let fault = decided(scene, head, caller).err().map(|fault| told(&fault));
-    let (way, miss) = match (words::own_answer(head), endpoint(scene, head)) {
+    let fault = decide_request(context, head, caller).err().map(|fault| error_reply(&fault));
+    let (route, miss) = match (reasons::own_answer(head), endpoint(context, head)) {
         (Some(own), _) => (None, Some(Miss { own: Some(own), fault, nearest: None })),
         (None, Some((hit, provider))) => {
-            (Some(Traveller { scene, head, hit: &hit, provider, values, caller }.way(fault)), None)
+            (Some(Explainer { context, head, hit: &hit, provider, values, caller }.route(fault)), None)
         }
-        (None, None) => (None, Some(miss(scene, head, fault))),
+        (None, None) => (None, Some(miss(context, head, fault))),
     };
-    Explained { request, token, caller: shown(caller), way, miss }
+    Explanation { request, token, caller: caller_info(caller), route, miss }
 }
 
-/// The endpoint, and its provider before its vars were filled in.
-fn endpoint<'a>(scene: Scene<'a>, head: &Parts) -> Option<(Hit, &'a compile::Provider)> {
-    let hit = scene.table.find_canonical(&head.method, head.uri.path())?;
-    let provider = scene.providers.iter().find(|one| one.name == hit.provider.name)?;
+/// The endpoint, and its provider before vars are filled in.
+fn endpoint<'a>(context: Context<'a>, head: &Parts) -> Option<(Hit, &'a compile::Provider)> {
+    let hit = context.table.find_canonical(&head.method, head.uri.path())?;
+    let provider = context.providers.iter().find(|one| one.name == hit.provider.name)?;
     Some((hit, provider))
 }
 
-fn shown(caller: &Caller) -> CallerShown {
+fn caller_info(caller: &Caller) -> CallerInfo {
     let Access { disabled, kind, paste, scopes } = &caller.access;
-    CallerShown {
+    CallerInfo {
         user: Some(&caller.user).filter(|user| !user.is_empty()).cloned(),
         disabled: *disabled,
         kind: kind.as_str(),
@@ -203,10 +205,10 @@ fn shown(caller: &Caller) -> CallerShown {
     }
 }
 
-/// What [`decide`] says, without waiting: the token counts as good, and a login that can be refreshed as fresh.
-fn decided(scene: Scene<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
+/// The decision of [`decide`], without IO: the token counts as valid, and a login that can be refreshed as fresh.
+fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
     let facts = caller.access.facts();
-    match decide::begin(head, scene.table, ListenerRole::All)? {
+    match decide::begin(head, context.table, ListenerRole::All)? {
         Begun::Own(_) | Begun::Admin(_) => Ok(()),
         Begun::SelfService(call) => call.authenticated(facts).map(drop),
         Begun::Provider(call) => {
@@ -217,9 +219,9 @@ fn decided(scene: Scene<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault>
     }
 }
 
-/// A request on its way.
-struct Traveller<'a> {
-    scene: Scene<'a>,
+/// A request with an endpoint.
+struct Explainer<'a> {
+    context: Context<'a>,
     head: &'a Parts,
     hit: &'a Hit,
     provider: &'a compile::Provider,
@@ -227,88 +229,89 @@ struct Traveller<'a> {
     caller: &'a Caller,
 }
 
-/// What a witness heard of headers and of the query, by name, in the order of the names' first mention.
+/// Records the fates of headers and query parameters by name, in order of first occurrence.
 #[derive(Default)]
-struct Heard {
+struct FateRecorder {
     headers: Vec<(HeaderName, Vec<Fate>)>,
     query: Vec<(String, Vec<Fate>)>,
 }
 
-impl Witness for Heard {
+impl Witness for FateRecorder {
     fn header(&mut self, name: &HeaderName, fate: Fate) {
-        hear(&mut self.headers, name, fate);
+        record(&mut self.headers, name, fate);
     }
 
     fn query(&mut self, name: &str, fate: Fate) {
-        hear(&mut self.query, &name.to_owned(), fate);
+        record(&mut self.query, &name.to_owned(), fate);
     }
 }
 
-/// Once, if the same is said of each of several lines.
-fn hear<N: Clone + PartialEq>(heard: &mut Vec<(N, Vec<Fate>)>, name: &N, fate: Fate) {
-    let at = heard.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-        heard.push((name.clone(), Vec::new()));
-        heard.len() - 1
+/// Records equal fates of successive lines once.
+fn record<N: Clone + PartialEq>(recorded: &mut Vec<(N, Vec<Fate>)>, name: &N, fate: Fate) {
+    let at = recorded.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+        recorded.push((name.clone(), Vec::new()));
+        recorded.len() - 1
     });
-    let fates = &mut heard[at].1;
+    let fates = &mut recorded[at].1;
     if fates.last() != Some(&fate) {
         fates.push(fate);
     }
 }
 
-/// The credential that is used: which `[[auth]]` entry's, and which owner's.
+/// The credential that is used: the indices of its `[[auth]]` entry and of its owner.
 #[derive(Clone, Copy)]
 struct Used {
     entry: usize,
     owner: usize,
 }
 
-/// A request as it would go up.
-struct Made {
+/// A request as it would be sent upstream.
+struct Rewritten {
     url: String,
     headers: HeaderMap,
-    heard: Heard,
+    fates: FateRecorder,
 }
 
-impl Traveller<'_> {
-    /// What would be sent, also where a fault keeps it back.
-    fn way(&self, fault: Option<Told>) -> Way {
-        let used = self.unbound();
-        let made = make(self.hit, self.head, used.as_ref(), self.scene.table);
+impl Explainer<'_> {
+    /// The route, also if `fault` refuses the request.
+    fn route(&self, fault: Option<ErrorReply>) -> Route {
+        let used = self.chosen_ignoring_origins();
+        let rewritten = rewrite_request(self.hit, self.head, used.as_ref(), self.context.table);
         let used = used.map(|used| Used { entry: self.auth_index(&used), owner: used.owner });
         let entry = used.map(|used| used.entry);
-        let finder = Finder { scene: self.scene, provider: self.provider, hit: self.hit, auth: entry };
-        let (mask, made) = self.masked(entry, made.ok());
-        let made = made.unwrap_or_else(|| Made {
-            url: HIDDEN.to_owned(),
+        let locator =
+            RuleLocator { context: self.context, provider: self.provider, hit: self.hit, auth: entry };
+        let (mask, rewritten) = self.masked(entry, rewritten.ok());
+        let rewritten = rewritten.unwrap_or_else(|| Rewritten {
+            url: STAND_IN.to_owned(),
             headers: HeaderMap::new(),
-            heard: Heard::default(),
+            fates: FateRecorder::default(),
         });
-        Way {
-            endpoint: self.endpoint(&finder),
-            auth: self.auth(&finder, used),
+        Route {
+            endpoint: self.endpoint(&locator),
+            auth: self.auth(&locator, used),
             owner: used.and_then(|used| self.owner(used)).map(Owner::to_string),
-            gateways: self.gateways(&finder),
-            egresses: self.egresses(&finder),
+            gateways: self.gateways(&locator),
+            egresses: self.egresses(&locator),
             method: self.head.method.to_string(),
-            url: mask.shown(&made.url),
-            headers: headers(&made, &mask, &finder),
-            query: query(&made, &finder),
-            timeouts: finder.timeouts(),
+            url: mask.shown(&rewritten.url),
+            headers: headers(&rewritten, &mask, &locator),
+            query: query(&rewritten, &locator),
+            timeouts: locator.timeouts(),
             max_body: self.hit.provider.max_body,
             fault,
         }
     }
 
-    /// The credential that would be sent if it had been saved for where the provider leads.
-    fn unbound(&self) -> Option<Chosen<'_>> {
+    /// The credential that would be sent if it were not bound to origins. A refusal for its origins still shows it.
+    fn chosen_ignoring_origins(&self) -> Option<Chosen<'_>> {
         let unbound = self.caller.candidates().map(|stored| {
             move |field: &str| stored(field).map(|candidate| Candidate { bound: None, ..candidate })
         });
-        decide::choose(self.hit, &self.scene.table.fields, unbound, NOW_MS).ok().flatten()
+        decide::choose(self.hit, &self.context.table.fields, unbound, NOW_MS).ok().flatten()
     }
 
-    /// Whose the credential is that is used.
+    /// The owner of the credential that is used.
     fn owner(&self, used: Used) -> Option<&Owner> {
         self.caller.owners.get(used.owner)?.owner.as_ref()
     }
@@ -318,26 +321,26 @@ impl Traveller<'_> {
         auth.iter().position(|one| std::ptr::eq(one, chosen.auth)).unwrap_or(auth.len())
     }
 
-    /// The request with a stand-in for each secret; if they cannot stand there, as it is, with all of it hidden.
-    fn masked(&self, used: Option<usize>, made: Option<Made>) -> (Mask, Option<Made>) {
+    /// The request with a stand-in for each secret. If stand-ins make it invalid, the given request, masked as a whole.
+    fn masked(&self, used: Option<usize>, rewritten: Option<Rewritten>) -> (Mask, Option<Rewritten>) {
         let value = |owner: bind::VarOwner<'_>, name: &str, var: &Var| {
-            (self.values)(owner, name, var).map(|value| value.map(|value| hide::stand_in(var, value)))
+            (self.values)(owner, name, var).map(|value| value.map(|value| mask::stand_in(var, value)))
         };
         let (bound, _) = bind::try_bind(self.provider, value);
         let masked = bound.and_then(|bound| {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
             let hit = table.find(&self.head.method, self.head.uri.path())?;
             let auth = used.and_then(|index| hit.provider.auth.get(index));
-            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: &HIDDEN_SECRET, now_ms: NOW_MS });
-            make(&hit, self.head, chosen.as_ref(), self.scene.table).ok()
+            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: &STAND_IN_SECRET, now_ms: NOW_MS });
+            rewrite_request(&hit, self.head, chosen.as_ref(), self.context.table).ok()
         });
         match masked {
             Some(masked) => (Mask::StandIns, Some(masked)),
-            None => (Mask::All, made),
+            None => (Mask::All, rewritten),
         }
     }
 
-    fn endpoint(&self, finder: &Finder<'_>) -> Endpoint {
+    fn endpoint(&self, locator: &RuleLocator<'_>) -> Endpoint {
         let endpoint = self.hit.endpoint();
         let path = self.head.uri.path();
         let matched = endpoint.paths.iter().find(|one| {
@@ -345,7 +348,7 @@ impl Traveller<'_> {
             tree.insert(&one.pattern, ());
             tree.find(path, |()| Some(())).is_some()
         });
-        // Captures are counted by the endpoint's own path; an alias has the same ones.
+        // The first path numbers the captures. Aliases have the same ones.
         let names = endpoint.paths.first().map(|one| one.pattern.captures()).unwrap_or_default();
         let slot = |index: usize| u8::try_from(index).unwrap_or_default();
         let capture = |index| bind::capture(path, &self.hit.captures, slot(index)).to_owned();
@@ -355,47 +358,49 @@ impl Traveller<'_> {
             method: endpoint.method.to_string(),
             path: matched.map(|one| one.text.clone()).unwrap_or_default(),
             captures: names.iter().enumerate().map(|(index, name)| (name.clone(), capture(index))).collect(),
-            at: finder.endpoint_at().or_else(|| matched.and_then(|one| finder.place(&one.at))),
+            at: locator.endpoint_at().or_else(|| matched.and_then(|one| locator.position(&one.at))),
         }
     }
 
-    fn auth(&self, finder: &Finder<'_>, used: Option<Used>) -> Vec<Choice> {
+    fn auth(&self, locator: &RuleLocator<'_>, used: Option<Used>) -> Vec<Choice> {
         let one = |(index, auth): (usize, &compile::Auth)| Choice {
             name: auth.field.clone(),
             used: used.is_some_and(|used| used.entry == index),
             reason: match used {
-                Some(used) if used.entry == index => words::fits(auth, self.owner(used), &self.caller.user),
-                Some(_) | None => self.passed_over(index, auth, used),
+                Some(used) if used.entry == index => {
+                    reasons::matching(auth, self.owner(used), &self.caller.user)
+                }
+                Some(_) | None => self.unused_reason(index, auth, used),
             },
-            at: finder.place(&auth.at),
+            at: locator.position(&auth.at),
         };
         self.provider.auth.iter().enumerate().map(one).collect()
     }
 
-    /// Why what there is for an entry is not used, or that there is nothing.
-    fn passed_over(&self, index: usize, auth: &compile::Auth, used: Option<Used>) -> String {
+    /// The reason why an entry is not used.
+    fn unused_reason(&self, index: usize, auth: &compile::Auth, used: Option<Used>) -> String {
         let looked_at = |owner| used.is_none_or(|used| (owner, index) < (used.owner, used.entry));
         let owners = self.caller.owners.iter().enumerate().filter(|(owner, _)| looked_at(*owner));
-        let kept = owners.filter_map(|(_, owned)| owned.fields.get(&auth.field)).map(|kept| &kept.held);
-        match kept.into_iter().next() {
-            Some(Held::Expired) => words::EXPIRED.to_owned(),
-            Some(Held::Unreadable(why)) => format!("what is stored does not open: {why}"),
-            Some(Held::Value(_) | Held::Something) => words::does_not_match(auth),
-            None if used.is_some_and(|used| used.entry < index) => words::NOT_REACHED.to_owned(),
+        let mut stored = owners.filter_map(|(_, owned)| owned.fields.get(&auth.field));
+        match stored.next().map(|stored| &stored.value) {
+            Some(StoredValue::Expired) => reasons::EXPIRED.to_owned(),
+            Some(StoredValue::Unreadable(why)) => format!("the stored credential cannot be decrypted: {why}"),
+            Some(StoredValue::Value(_) | StoredValue::Present) => reasons::does_not_match(auth),
+            None if used.is_some_and(|used| used.entry < index) => reasons::NOT_REACHED.to_owned(),
             None => used
-                .and_then(|used| self.outranked(auth, used))
-                .unwrap_or_else(|| self.caller.otherwise.clone()),
+                .and_then(|used| self.outranked_reason(auth, used))
+                .unwrap_or_else(|| self.caller.absent_reason.clone()),
         }
     }
 
-    /// That an owner further down has something for an entry, if one does.
-    fn outranked(&self, auth: &compile::Auth, used: Used) -> Option<String> {
+    /// The reason if an owner of lower precedence has a credential for the entry.
+    fn outranked_reason(&self, auth: &compile::Auth, used: Used) -> Option<String> {
         let mut below = self.caller.owners.iter().skip(used.owner + 1);
         let owner = below.find(|owned| owned.fields.contains_key(&auth.field))?.owner.as_ref()?;
-        Some(words::after(owner, self.owner(used)?, &self.caller.user))
+        Some(reasons::outranked(owner, self.owner(used)?, &self.caller.user))
     }
 
-    fn gateways(&self, finder: &Finder<'_>) -> Vec<Choice> {
+    fn gateways(&self, locator: &RuleLocator<'_>) -> Vec<Choice> {
         let used = self.hit.provider.gateway.as_ref();
         let one = |gateway: &compile::GatewayUse| {
             let name = &gateway.gateway.name;
@@ -404,28 +409,28 @@ impl Traveller<'_> {
             Choice {
                 name: name.to_string(),
                 used: used == Some(name),
-                reason: words::gateway(used.map(FileName::as_str), name.as_str(), &unset),
-                at: finder.place(&gateway.at),
+                reason: reasons::gateway(used.map(FileName::as_str), name.as_str(), &unset),
+                at: locator.position(&gateway.at),
             }
         };
         self.provider.gateways.iter().map(one).collect()
     }
 
-    fn egresses(&self, finder: &Finder<'_>) -> Vec<Choice> {
+    fn egresses(&self, locator: &RuleLocator<'_>) -> Vec<Choice> {
         let one = |(index, egress): (usize, &compile::Egress)| {
             let unset = self.unset(None, &egress.when);
-            let whose = OverlaySource::Egress(index);
+            let source = OverlaySource::Egress(index);
             Choice {
                 name: (index + 1).to_string(),
-                used: self.hit.provider.overlays.iter().any(|overlay| overlay.of == whose),
-                reason: words::egress(&egress.when, &unset),
-                at: finder.place(&egress.at),
+                used: self.hit.provider.overlays.iter().any(|overlay| overlay.of == source),
+                reason: reasons::egress(&egress.when, &unset),
+                at: locator.position(&egress.at),
             }
         };
         self.provider.egress.iter().enumerate().map(one).collect()
     }
 
-    /// Which of these vars are not set.
+    /// Those of the vars that are not set.
     fn unset<'n>(
         &self,
         owner: bind::VarOwner<'_>,
@@ -444,49 +449,54 @@ impl Traveller<'_> {
     }
 }
 
-fn make(hit: &Hit, head: &Parts, chosen: Option<&Chosen<'_>>, table: &Table) -> Result<Made, Fault> {
-    let mut witness = Heard::default();
-    let out = rewrite::request_observed(hit, head, chosen, &table.token_locations, &mut witness)?;
-    Ok(Made { url: out.url(), headers: out.headers, heard: witness })
+fn rewrite_request(
+    hit: &Hit,
+    head: &Parts,
+    chosen: Option<&Chosen<'_>>,
+    table: &Table,
+) -> Result<Rewritten, Fault> {
+    let mut recorder = FateRecorder::default();
+    let out = rewrite::request_observed(hit, head, chosen, &table.token_locations, &mut recorder)?;
+    Ok(Rewritten { url: out.url(), headers: out.headers, fates: recorder })
 }
 
-/// Those that go up first, each by name.
-fn headers(made: &Made, mask: &Mask, finder: &Finder<'_>) -> Vec<Header> {
+/// Sorted: headers that are sent first, then by name.
+fn headers(rewritten: &Rewritten, mask: &Mask, locator: &RuleLocator<'_>) -> Vec<Header> {
     let one = |(name, fates): &(HeaderName, Vec<Fate>)| {
-        let values = made.headers.get_all(name).iter();
+        let values = rewritten.headers.get_all(name).iter();
         Header {
             name: name.to_string(),
             values: values.map(|value| mask.shown(&String::from_utf8_lossy(value.as_bytes()))).collect(),
-            steps: fates.iter().map(|fate| finder.header_step(name, *fate)).collect(),
+            steps: fates.iter().map(|fate| locator.header_step(name, *fate)).collect(),
         }
     };
-    let mut headers: Vec<Header> = made.heard.headers.iter().map(one).collect();
+    let mut headers: Vec<Header> = rewritten.fates.headers.iter().map(one).collect();
     headers.sort_by(|a, b| (a.values.is_empty(), &a.name).cmp(&(b.values.is_empty(), &b.name)));
     headers
 }
 
-fn query(made: &Made, finder: &Finder<'_>) -> Vec<Parameter> {
+fn query(rewritten: &Rewritten, locator: &RuleLocator<'_>) -> Vec<Parameter> {
     let one = |(name, fates): &(String, Vec<Fate>)| Parameter {
         name: name.clone(),
-        steps: fates.iter().map(|fate| finder.query_step(name, *fate)).collect(),
+        steps: fates.iter().map(|fate| locator.query_step(name, *fate)).collect(),
     };
-    made.heard.query.iter().map(one).collect()
+    rewritten.fates.query.iter().map(one).collect()
 }
 
-fn told(fault: &Fault) -> Told {
-    Told {
+fn error_reply(fault: &Fault) -> ErrorReply {
+    ErrorReply {
         status: fault.kind.status().as_u16(),
         code: fault.kind.code(),
         message: fault.message.clone().into_owned(),
     }
 }
 
-/// Why a request has no endpoint.
-fn miss(scene: Scene<'_>, head: &Parts, fault: Option<Told>) -> Miss {
+/// The result for a request without an endpoint.
+fn miss(context: Context<'_>, head: &Parts, fault: Option<ErrorReply>) -> Miss {
     let path = head.uri.path();
-    let rejected = scene.table.rejected_at(path).filter(|_| table::is_canonical(path));
-    let nearest = scene.table.nearest(&head.method, path).filter(|_| rejected.is_none());
-    let nearest = nearest.map(|near| words::nearest(&near, head, scene.sources));
+    let rejected = context.table.rejected_at(path).filter(|_| table::is_canonical(path));
+    let nearest = context.table.nearest(&head.method, path).filter(|_| rejected.is_none());
+    let nearest = nearest.map(|near| reasons::nearest(&near, head, context.sources));
     Miss { own: None, fault, nearest }
 }
 

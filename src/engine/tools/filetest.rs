@@ -1,5 +1,8 @@
-//! The tests that files bring along: a request in, what would go upstream out. It runs the very functions
-//! that requests run, with vars, credentials and answers from the test: no network, no environment, no clock.
+//! Runs the `[[test]]` entries of provider files, and compares the request that would be sent upstream with the expected
+//! one. It runs the functions that requests run.
+//!
+//! Vars, credentials and upstream responses come from the test: no network, environment or clock. Read next:
+//! `coverage`, `junit`.
 
 mod coverage;
 mod junit;
@@ -30,12 +33,12 @@ use crate::{
 pub use coverage::{Coverage, Item};
 pub use junit::{Case, Problem, Suite, junit};
 
-/// How many tests ran, and what those that fail are told.
+/// The result of a test run.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// How many tests ran.
+    /// The number of tests that ran.
     pub ran: usize,
-    /// A finding for each test that fails.
+    /// A diagnostic for each failed test.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -44,46 +47,46 @@ pub fn run(compiled: &Compiled) -> Outcome {
     let mut outcome = Outcome::default();
     for (provider, test, _) in all(compiled) {
         outcome.ran += 1;
-        outcome.diagnostics.extend(one(provider, test).diagnostic(test));
+        outcome.diagnostics.extend(run_one(provider, test).diagnostic(test));
     }
     outcome.diagnostics.sort();
     outcome
 }
 
-/// All tests of a set of files, each with its provider; and whether the test of a shared file brings that along.
+/// All tests of a set of files, each with its provider. True for a shared file's own test, which brings its provider.
 pub fn all(compiled: &Compiled) -> impl Iterator<Item = (&Arc<Provider>, &Test, bool)> {
     let own = compiled.providers.iter().flat_map(|one| one.tests.iter().map(move |test| (one, test, false)));
     own.chain(compiled.fixtures.iter().map(|(provider, test)| (provider, test, true)))
 }
 
-/// What came of a test.
+/// The result of one test.
 #[derive(Debug, Default)]
-pub struct Verdict {
-    /// What is not as expected; empty if the test passes.
-    pub wrong: Vec<Wrong>,
-    /// What of the provider its request went through.
-    pub went: Went,
+pub struct TestResult {
+    /// Differences from the expectation. Empty if the test passes.
+    pub mismatches: Vec<Mismatch>,
+    /// The parts of the provider that its request exercised.
+    pub exercised: Exercised,
 }
 
-/// Something that is not as a test expects.
+/// A difference from a test's expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wrong {
-    /// A value is another one.
+pub enum Mismatch {
+    /// A value differs.
     Differs {
-        /// Of what.
+        /// The subject.
         what: String,
-        /// What it was to be.
+        /// The expected value.
         expected: String,
-        /// What it is, if it is there.
+        /// The actual value. None if it is missing.
         actual: Option<String>,
     },
-    /// Something else, as a sentence.
-    Says(String),
+    /// Any other difference, as a sentence.
+    Other(String),
 }
 
-/// What of a provider a request went through, by index.
+/// The parts of a provider that a request exercised, by index.
 #[derive(Debug, Default)]
-pub struct Went {
+pub struct Exercised {
     /// The endpoint.
     pub endpoint: Option<usize>,
     /// The `[[auth]]` entry.
@@ -95,16 +98,20 @@ pub struct Went {
 }
 
 /// Runs one test.
-pub fn one(provider: &Provider, test: &Test) -> Verdict {
-    match seen(provider, &test.spec) {
-        Ok(seen) => Verdict { wrong: compare(&test.spec.expect, &seen), went: seen.went },
-        Err(reason) => Verdict { wrong: vec![Wrong::Says(reason)], went: Went::default() },
+pub fn run_one(provider: &Provider, test: &Test) -> TestResult {
+    match observe(provider, &test.spec) {
+        Ok(observed) => {
+            TestResult { mismatches: compare(&test.spec.expect, &observed), exercised: observed.exercised }
+        }
+        Err(reason) => {
+            TestResult { mismatches: vec![Mismatch::Other(reason)], exercised: Exercised::default() }
+        }
     }
 }
 
-impl Verdict {
+impl TestResult {
     fn diagnostic(&self, test: &Test) -> Option<Diagnostic> {
-        let (first, more) = self.wrong.split_first()?;
+        let (first, more) = self.mismatches.split_first()?;
         let message = format!("test `{}` fails: {first}", test.spec.name);
         let diagnostic = Diagnostic::new(Code::Test, test.at.clone(), message);
         let more: Vec<String> = more.iter().map(ToString::to_string).collect();
@@ -116,7 +123,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for Mismatch {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Differs { what, expected, actual: Some(actual) } => {
@@ -125,20 +132,20 @@ impl fmt::Display for Wrong {
             Self::Differs { what, expected, actual: None } => {
                 write!(out, "{what} is missing, expected `{expected}`")
             }
-            Self::Says(sentence) => out.write_str(sentence),
+            Self::Other(sentence) => out.write_str(sentence),
         }
     }
 }
 
-/// The body with its keys in order, as the test's own has them.
+/// The body with sorted keys, as in the test.
 fn in_order(mut body: serde_json::Value) -> serde_json::Value {
     body.sort_all_objects();
     body
 }
 
-/// What came of a test's request.
+/// The actual values for a test's request.
 #[derive(Debug, Default)]
-struct Seen {
+struct Observed {
     url: Option<String>,
     method: Option<String>,
     headers: HeaderMap,
@@ -147,14 +154,14 @@ struct Seen {
     code: Option<&'static str>,
     body: Option<serde_json::Value>,
     token: Option<String>,
-    went: Went,
+    exercised: Exercised,
 }
 
-fn seen(provider: &Provider, test: &syntax::Test) -> Result<Seen, String> {
+fn observe(provider: &Provider, test: &syntax::Test) -> Result<Observed, String> {
     let (table, head) = set_up(provider, test)?;
-    let mut seen = decided(&table, &head, test)?;
-    seen.token = rewrite::token(&head, &table).map(|token| token.expose().to_owned());
-    Ok(seen)
+    let mut observed = decide_request(&table, &head, test)?;
+    observed.token = rewrite::token(&head, &table).map(|token| token.expose().to_owned());
+    Ok(observed)
 }
 
 /// The table of a test's provider alone, and its request. The error is a sentence.
@@ -167,25 +174,25 @@ pub fn set_up(provider: &Provider, test: &syntax::Test) -> Result<(Table, Parts)
     Ok((Table::new(vec![Arc::new(bound)], Vec::new(), &provider.cors_headers), head(test)?))
 }
 
-/// The decision about a test's request, without waiting: its token counts as good. The error is a sentence.
-fn decided(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Seen, String> {
+/// The decision about a test's request, without IO: its token counts as valid. The error is a sentence.
+fn decide_request(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Observed, String> {
     let hit = table.find_canonical(&head.method, head.uri.path());
     let refused = |fault: Fault| {
-        told(fault.kind.status(), &fault, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()))
+        error_reply(fault.kind.status(), &fault, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()))
     };
-    let mut seen = match decide::begin(head, table, ListenerRole::All) {
-        Ok(Begun::Own(own)) => Seen { status: Some(own.status()), ..Seen::default() },
+    let mut observed = match decide::begin(head, table, ListenerRole::All) {
+        Ok(Begun::Own(own)) => Observed { status: Some(own.status()), ..Observed::default() },
         Ok(Begun::Admin(_) | Begun::SelfService(_)) => {
             return Err("its request is a call of tollgate's own API: no provider is behind it".to_owned());
         }
         Ok(Begun::Provider(call)) => upstream(call, head, test).unwrap_or_else(refused),
         Err(fault) => refused(fault),
     };
-    seen.went.endpoint = hit.map(|hit| hit.index());
-    Ok(seen)
+    observed.exercised.endpoint = hit.map(|hit| hit.index());
+    Ok(observed)
 }
 
-fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result<Seen, Fault> {
+fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result<Observed, Fault> {
     let given = test.credentials.iter().flatten().map(|(field, value)| (field.as_str(), Secret::new(value)));
     let given: BTreeMap<&str, Secret> = given.collect();
     let authorized = call.authenticated(CallerFacts::UNRESTRICTED)?.in_scope()?;
@@ -194,19 +201,19 @@ fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result
     let out = sendable.request(decide::body_bytes(head))?;
     let hit = &authorized.hit;
     let answered = test.answer.as_ref().map(|answer| answered(hit, answer)).unwrap_or_default();
-    let went = went(hit, sendable.chosen.as_ref());
+    let exercised = exercised(hit, sendable.chosen.as_ref());
     let (url, method) = (Some(out.url()), Some(out.method.to_string()));
-    Ok(Seen { url, method, headers: out.headers, went, ..answered })
+    Ok(Observed { url, method, headers: out.headers, exercised, ..answered })
 }
 
-/// What a request goes through that goes up.
-fn went(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Went {
+/// The parts that a request exercises once it is sent upstream.
+fn exercised(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Exercised {
     let provider = &hit.provider;
-    let egress = |whose| match whose {
+    let egress = |source| match source {
         OverlaySource::Egress(index) => Some(index),
         OverlaySource::Gateway => None,
     };
-    Went {
+    Exercised {
         endpoint: None,
         auth: chosen.and_then(|chosen| provider.auth.iter().position(|one| std::ptr::eq(one, chosen.auth))),
         gateway: provider.gateway.clone(),
@@ -214,28 +221,28 @@ fn went(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Went {
     }
 }
 
-/// What the client gets of an upstream's answer.
-fn answered(hit: &Hit, answer: &TestAnswer) -> Seen {
+/// The client's response for an upstream's response.
+fn answered(hit: &Hit, answer: &TestAnswer) -> Observed {
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
     match rewrite::response(hit, status, answer_headers(answer), false) {
-        RewrittenResponse::Relayed(_) => Seen { status: Some(status), ..Seen::default() },
+        RewrittenResponse::Relayed(_) => Observed { status: Some(status), ..Observed::default() },
         RewrittenResponse::Replaced(rule) => {
             let fault = Fault::new(FaultKind::ResponseRule, rule.message.clone());
-            told(rule.reply_status, &fault, hit.endpoint().api.as_deref())
+            error_reply(rule.reply_status, &fault, hit.endpoint().api.as_deref())
         }
     }
 }
 
-/// What the client is told of a fault.
-fn told(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Seen {
+/// The error response for a fault.
+fn error_reply(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Observed {
     let code = fault.kind.code();
-    let words = ErrorValues { status, ..ErrorValues::of(fault, "test") };
-    Seen {
+    let values = ErrorValues { status, ..ErrorValues::of(fault, "test") };
+    Observed {
         status: Some(status),
         message: Some(fault.message.clone().into_owned()),
         code: Some(code),
-        body: serde_json::from_str(&words.body(api)).ok().map(in_order),
-        ..Seen::default()
+        body: serde_json::from_str(&values.body(api)).ok().map(in_order),
+        ..Observed::default()
     }
 }
 
@@ -254,7 +261,7 @@ pub fn var(test: &syntax::Test, owner: Option<&FileName>, name: &str) -> Option<
     }
 }
 
-/// A test that sets a var or a credential which does not exist shows nothing.
+/// Refuses vars and credentials that do not exist: a test that sets them would prove nothing.
 fn check_names(provider: &Provider, test: &syntax::Test) -> Result<(), String> {
     for (name, value) in test.vars.iter().flatten() {
         let known: Vec<&String> = match value {
@@ -301,45 +308,46 @@ fn answer_headers(answer: &TestAnswer) -> HeaderMap {
     answer.headers.iter().flatten().filter_map(pair).collect()
 }
 
-/// What is not as expected.
-fn compare(expect: &syntax::Expect, seen: &Seen) -> Vec<Wrong> {
-    let mut wrong = Vec::new();
+/// Compares expectation and actual values.
+fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
+    let mut mismatches = Vec::new();
     let mut same = |what: &str, expected: Option<&str>, found: Option<&str>| {
         if let Some(expected) = expected
             && found != Some(expected)
         {
             let (expected, actual) = (expected.to_owned(), found.map(str::to_owned));
-            wrong.push(Wrong::Differs { what: what.to_owned(), expected, actual });
+            mismatches.push(Mismatch::Differs { what: what.to_owned(), expected, actual });
         }
     };
-    let status = seen.status.map(|status| status.as_str().to_owned());
-    same("the URL", expect.url.as_deref(), seen.url.as_deref());
-    same("the method", expect.method.as_deref(), seen.method.as_deref());
+    let status = observed.status.map(|status| status.as_str().to_owned());
+    same("the URL", expect.url.as_deref(), observed.url.as_deref());
+    same("the method", expect.method.as_deref(), observed.method.as_deref());
     same("the status", expect.status.map(|status| status.to_string()).as_deref(), status.as_deref());
-    same("the message", expect.message.as_deref(), seen.message.as_deref());
-    same("the code", expect.code.as_deref(), seen.code);
-    same("the client's token", expect.token.as_deref(), seen.token.as_deref());
+    same("the message", expect.message.as_deref(), observed.message.as_deref());
+    same("the code", expect.code.as_deref(), observed.code);
+    same("the client's token", expect.token.as_deref(), observed.token.as_deref());
     let body = expect.body.as_ref().map(|body| serde_json::json!(body).to_string());
-    same("the body", body.as_deref(), seen.body.as_ref().map(ToString::to_string).as_deref());
+    same("the body", body.as_deref(), observed.body.as_ref().map(ToString::to_string).as_deref());
     for (name, expected) in expect.headers.iter().flatten() {
-        same(&format!("header `{name}`"), Some(expected), all_values(&seen.headers, name).as_deref());
+        same(&format!("header `{name}`"), Some(expected), all_values(&observed.headers, name).as_deref());
     }
     for text in expect.absent.iter().flatten() {
         let glob = Glob::new(&text.to_ascii_lowercase());
-        if let Some(name) = seen.headers.keys().find(|name| glob.matches(name.as_str())) {
-            wrong.push(Wrong::Says(format!("header `{name}` goes up, but `{text}` is to be absent")));
+        if let Some(name) = observed.headers.keys().find(|name| glob.matches(name.as_str())) {
+            mismatches
+                .push(Mismatch::Other(format!("header `{name}` goes up, but `{text}` is to be absent")));
         }
     }
-    let refused = seen.code.is_some() && seen.url.is_none();
-    if refused && silent(expect) {
-        let message = seen.message.as_deref().unwrap_or_default();
-        wrong.insert(0, Wrong::Says(format!("the request is refused: {message}")));
+    let refused = observed.code.is_some() && observed.url.is_none();
+    if refused && expects_no_refusal(expect) {
+        let message = observed.message.as_deref().unwrap_or_default();
+        mismatches.insert(0, Mismatch::Other(format!("the request is refused: {message}")));
     }
-    wrong
+    mismatches
 }
 
-/// Whether a test does not say what the client is told.
-fn silent(expect: &syntax::Expect) -> bool {
+/// True if the test expects nothing of an error response.
+fn expects_no_refusal(expect: &syntax::Expect) -> bool {
     expect.status.is_none() && expect.code.is_none() && expect.message.is_none() && expect.body.is_none()
 }
 

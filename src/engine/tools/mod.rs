@@ -1,6 +1,8 @@
-//! Tools over files and the route table, run by the command line and by the reloader: what a request would do
-//! ([`explain`]), the files' own tests ([`filetest`]), what two sets of files differ in ([`mod@diff`]), whether they keep a
-//! policy ([`prove`]), and which text of each file serves ([`reconcile`]). They call the functions that requests run.
+//! Tools over provider files and the route table, for the command line and the reloader: the decisions about one
+//! request ([`explain`]), the files' own tests ([`filetest`]), a comparison of two sets of files ([`mod@diff`]), checks
+//! against a policy ([`prove`]), and the choice of each provider's version ([`reconcile`]).
+//!
+//! They call the functions that requests run.
 
 pub mod explain;
 pub mod filetest;

@@ -1,26 +1,26 @@
-//! What `explain` says, as a document: `docs/tooling.md` tells of its keys, which are stable. Secrets stand in it as
-//! `***`.
+//! The JSON document of `explain`. Its keys are stable, and `docs/tooling.md` lists them. Secrets are masked as `***`.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What would come of a request.
+/// The explanation of a request.
 #[derive(Debug, Clone, Serialize)]
-pub struct Explained {
+pub struct Explanation {
     /// The request.
     pub request: Request,
-    /// Where the client's gateway token stands; null if the request has none.
+    /// The location of the client's gateway token. Null if the request has none.
     pub token: Option<Token>,
-    /// Who calls.
-    pub caller: CallerShown,
-    /// The request's way; null on a miss.
-    pub way: Option<Way>,
-    /// Why there is none; null on a hit.
+    /// The caller.
+    pub caller: CallerInfo,
+    /// The request's route. Null without an endpoint.
+    #[serde(rename = "way")]
+    pub route: Option<Route>,
+    /// The reason why there is no endpoint. Null if there is one.
     pub miss: Option<Miss>,
 }
 
-/// The request, less its query and headers, where secrets may stand.
+/// The request without query and headers, which may hold secrets.
 #[derive(Debug, Clone, Serialize)]
 pub struct Request {
     /// The method.
@@ -29,34 +29,34 @@ pub struct Request {
     pub path: String,
 }
 
-/// Where a client's token stands.
+/// The location of a client's gateway token.
 #[derive(Debug, Clone, Serialize)]
 pub struct Token {
     /// `header` or `query`.
     pub r#in: &'static str,
-    /// Of which name.
+    /// The name of the header or parameter.
     pub name: String,
 }
 
-/// What decides about the caller beside the credentials. The token counts as known.
+/// Facts about the caller that decide besides the credentials. The token counts as valid.
 #[derive(Debug, Clone, Serialize)]
-pub struct CallerShown {
-    /// What the user is called; null if none is named.
+pub struct CallerInfo {
+    /// The user's name. Null if none is named.
     pub user: Option<String>,
-    /// Whether all tokens of the user are refused for now.
+    /// True if the user is disabled.
     pub disabled: bool,
-    /// What the token is for: `proxy`, `manage` or `both`.
+    /// The token's kind: `proxy`, `manage` or `both`.
     pub kind: &'static str,
-    /// The provider whose paste token it is; null if it is none.
+    /// The provider of a paste token. Null for other tokens.
     pub paste: Option<String>,
-    /// What the token is narrowed to; null if it reaches every provider.
+    /// The token's scopes. Null for every provider.
     pub scopes: Option<Vec<String>>,
 }
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
-    /// The file as it is shown.
+pub struct Position {
+    /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
@@ -64,34 +64,34 @@ pub struct Place {
     pub column: usize,
 }
 
-/// A request's way.
+/// A request's route to the upstream.
 #[derive(Debug, Clone, Serialize)]
-pub struct Way {
+pub struct Route {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// The `[[auth]]` entries, in their order.
+    /// The `[[auth]]` entries, in order.
     pub auth: Vec<Choice>,
-    /// Whose the credential is that is used: a user's id, `group:` and a name, or `everybody`; null if none is used, or
+    /// The owner of the credential that is used: a user's id, `group:NAME` or `everybody`. Null if none is used, or
     /// one that is not stored.
     pub owner: Option<String>,
-    /// The gateways that the file names.
+    /// The file's gateways.
     pub gateways: Vec<Choice>,
-    /// The egresses, in their order.
+    /// The egresses, in order.
     pub egresses: Vec<Choice>,
-    /// The method that goes up.
+    /// The method sent upstream.
     pub method: String,
-    /// Where the request goes.
+    /// The URL that is called.
     pub url: String,
-    /// Every header that the client sent or that goes up: those that go up first.
+    /// Headers that the client sent or that are sent upstream. Those that are sent come first.
     pub headers: Vec<Header>,
-    /// Every query parameter that is removed, added or set; all others pass as sent.
+    /// Query parameters that are removed, added or set. All others pass unchanged.
     pub query: Vec<Parameter>,
-    /// How long each is waited for.
+    /// The timeouts.
     pub timeouts: Timeouts,
-    /// The largest body that goes up, in bytes.
+    /// The maximum size of the request's body, in bytes.
     pub max_body: u64,
-    /// What the client is told instead of an answer; null if the request goes up.
-    pub fault: Option<Told>,
+    /// tollgate's own error response. Null if the request is sent upstream.
+    pub fault: Option<ErrorReply>,
 }
 
 /// The endpoint.
@@ -105,23 +105,23 @@ pub struct Endpoint {
     pub method: String,
     /// The client path that matched, as written.
     pub path: String,
-    /// What the path's captures hold.
+    /// The values of the path's captures.
     pub captures: BTreeMap<String, String>,
-    /// Where the path is written.
-    pub at: Option<Place>,
+    /// The path's position.
+    pub at: Option<Position>,
 }
 
-/// One of several that may be used: an `[[auth]]` entry, a gateway, an egress.
+/// An option: an `[[auth]]` entry, a gateway or an egress.
 #[derive(Debug, Clone, Serialize)]
 pub struct Choice {
     /// An entry's field, a gateway's name, an egress's number from 1.
     pub name: String,
-    /// Whether it is used.
+    /// True if it is used.
     pub used: bool,
-    /// Why, or why not.
+    /// The reason why it is used or not.
     pub reason: String,
-    /// Where it is written.
-    pub at: Option<Place>,
+    /// Its position.
+    pub at: Option<Position>,
 }
 
 /// A header.
@@ -129,9 +129,9 @@ pub struct Choice {
 pub struct Header {
     /// Its name.
     pub name: String,
-    /// Its lines as they go up; empty if it does not.
+    /// Its values as sent upstream. Empty if it is removed.
     pub values: Vec<String>,
-    /// What became of it, in this order: the last one counts.
+    /// The decisions about it, in order. The last one wins.
     pub steps: Vec<Step>,
 }
 
@@ -140,62 +140,62 @@ pub struct Header {
 pub struct Parameter {
     /// Its name, decoded.
     pub name: String,
-    /// What became of it, in this order.
+    /// The decisions about it, in order.
     pub steps: Vec<Step>,
 }
 
 /// One decision about a header or a query parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// The rule that did it, as the path of its key; null where the engine did.
+    /// The rule, as the path of its key. Null if the engine decided.
     pub rule: Option<String>,
-    /// Why the engine did it; null where a rule did.
+    /// The engine's reason. Null if a rule decided.
     pub reason: Option<String>,
-    /// Where the rule, or what gave the reason, is written.
-    pub at: Option<Place>,
+    /// The position of the rule, or of the cause.
+    pub at: Option<Position>,
 }
 
-/// What is done to a header or a query parameter.
+/// An action on a header or a query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// It passes as sent.
+    /// It passes unchanged.
     Kept,
-    /// It passes because a rule lets it through.
+    /// It passes since a rule lets it through.
     LetThrough,
-    /// It does not go up.
+    /// It is removed.
     Removed,
     /// It is added, since the client sent none.
     Added,
-    /// It is set, whatever was there.
+    /// It is set, and replaces the client's.
     Set,
 }
 
-/// How long each step is waited for.
+/// The timeouts of a request.
 #[derive(Debug, Clone, Serialize)]
 pub struct Timeouts {
     /// For name lookup, connection and TLS together.
     pub connect: Timeout,
-    /// From the last progress of the upload to the head of the answer.
+    /// From the last progress of the upload to the head of the response.
     pub first_byte: Timeout,
-    /// Between two pieces of the answer.
+    /// Between two chunks of the response's body.
     pub idle: Timeout,
 }
 
-/// One of them.
+/// A timeout.
 #[derive(Debug, Clone, Serialize)]
 pub struct Timeout {
     /// In milliseconds.
     pub ms: u128,
-    /// Where it is written; null for the default.
-    pub at: Option<Place>,
+    /// Its position. Null for the default.
+    pub at: Option<Position>,
 }
 
-/// What a client is told.
+/// tollgate's own error response.
 #[derive(Debug, Clone, Serialize)]
-pub struct Told {
+pub struct ErrorReply {
     /// The status.
     pub status: u16,
     /// The stable code.
@@ -204,18 +204,18 @@ pub struct Told {
     pub message: String,
 }
 
-/// Why a request has no way.
+/// The result for a request without an endpoint.
 #[derive(Debug, Clone, Serialize)]
 pub struct Miss {
-    /// What tollgate answers itself, in a sentence; null if it does not.
+    /// The request that tollgate answers itself, in a sentence. Null for any other.
     pub own: Option<String>,
-    /// What the client is told; null if tollgate answers itself.
-    pub fault: Option<Told>,
-    /// The endpoint that is most like it; null if none is.
+    /// The error response. Null if tollgate answers the request itself and does not refuse it.
+    pub fault: Option<ErrorReply>,
+    /// The most similar endpoint. Null if none is similar.
     pub nearest: Option<Nearest>,
 }
 
-/// The endpoint that is most like a request.
+/// The endpoint that is most similar to a request.
 #[derive(Debug, Clone, Serialize)]
 pub struct Nearest {
     /// Its provider.
@@ -226,13 +226,13 @@ pub struct Nearest {
     pub method: String,
     /// Its client path, as written.
     pub path: String,
-    /// What differs; one thing, if an endpoint is that near.
+    /// The differences. One, if an endpoint is that similar.
     pub differs: Vec<Difference>,
-    /// Where the path is written.
-    pub at: Option<Place>,
+    /// The path's position.
+    pub at: Option<Position>,
 }
 
-/// One thing in which a request differs from an endpoint.
+/// A difference between a request and an endpoint.
 #[derive(Debug, Clone, Serialize)]
 pub struct Difference {
     /// `method`, `trailing_slash`, `double_slash`, `dots`, `encoding`, `case`, `segment`, `extra_segment` or

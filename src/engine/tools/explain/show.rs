@@ -1,17 +1,17 @@
-//! What `explain` says, for a person.
+//! The text output of `explain`.
 
 use std::fmt;
 
-use super::{Action, CallerShown, Choice, Explained, Miss, Place, Step, Timeout, Told, Way};
+use super::{Action, CallerInfo, Choice, ErrorReply, Explanation, Miss, Position, Route, Step, Timeout};
 use crate::{
     base::{fault::FaultKind, suggest::backticked},
     request::decide::TokenKind,
 };
 
-/// Columns before what a line says of its subject.
+/// Width of the label column.
 const LABEL: usize = 10;
 
-impl fmt::Display for Explained {
+impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} {}", self.request.method, self.request.path)?;
         if let Some(token) = &self.token {
@@ -20,14 +20,14 @@ impl fmt::Display for Explained {
         if let Some(limits) = limits(&self.caller) {
             line(out, "caller", &limits, None)?;
         }
-        self.way.iter().try_for_each(|way| way.fmt(out))?;
+        self.route.iter().try_for_each(|route| route.fmt(out))?;
         self.miss.iter().try_for_each(|miss| miss.fmt(out))
     }
 }
 
-/// What narrows a caller; nothing, if nothing does.
-fn limits(caller: &CallerShown) -> Option<String> {
-    let CallerShown { user: _, disabled, kind, paste, scopes } = caller;
+/// Restrictions of the caller. None if there are none.
+fn limits(caller: &CallerInfo) -> Option<String> {
+    let CallerInfo { user: _, disabled, kind, paste, scopes } = caller;
     let disabled = disabled.then(|| "the user is disabled".to_owned());
     let kind = (*kind != TokenKind::Both.as_str()).then(|| format!("a token of the kind `{kind}`"));
     let paste = paste.as_ref().map(|provider| format!("a paste token for `{provider}`"));
@@ -36,19 +36,19 @@ fn limits(caller: &CallerShown) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-fn line(out: &mut fmt::Formatter<'_>, label: &str, text: &str, at: Option<&Place>) -> fmt::Result {
+fn line(out: &mut fmt::Formatter<'_>, label: &str, text: &str, at: Option<&Position>) -> fmt::Result {
     write!(out, "  {label:LABEL$}{text}")?;
     at.map_or(Ok(()), |at| write!(out, "  ({at})"))?;
     writeln!(out)
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}", self.file, self.line)
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for Route {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoint = &self.endpoint;
         let text =
@@ -71,19 +71,19 @@ impl fmt::Display for Way {
         if let Some(fault) = &self.fault {
             refused(out, fault)?;
         }
-        let (up, behind): (Vec<_>, Vec<_>) = self.headers.iter().partition(|one| !one.values.is_empty());
-        let would = if self.fault.is_some() { "would " } else { "" };
-        section(out, &format!("headers that {would}go up"))?;
-        for header in up {
+        let (sent, removed): (Vec<_>, Vec<_>) = self.headers.iter().partition(|one| !one.values.is_empty());
+        let would = if self.fault.is_some() { "that would be " } else { "" };
+        section(out, &format!("headers {would}sent upstream"))?;
+        for header in sent {
             for value in &header.values {
                 writeln!(out, "  {}: {value}", header.name)?;
             }
             steps(out, &header.steps)?;
         }
-        if !behind.is_empty() {
-            section(out, "headers that do not")?;
+        if !removed.is_empty() {
+            section(out, "headers removed")?;
         }
-        for header in behind {
+        for header in removed {
             writeln!(out, "  {}", header.name)?;
             steps(out, &header.steps)?;
         }
@@ -98,7 +98,7 @@ impl fmt::Display for Way {
     }
 }
 
-fn refused(out: &mut fmt::Formatter<'_>, fault: &Told) -> fmt::Result {
+fn refused(out: &mut fmt::Formatter<'_>, fault: &ErrorReply) -> fmt::Result {
     line(out, "refused", &format!("{} {}: {}", fault.status, fault.code, fault.message), None)
 }
 
@@ -106,7 +106,7 @@ fn section(out: &mut fmt::Formatter<'_>, title: &str) -> fmt::Result {
     writeln!(out, "\n{title}")
 }
 
-/// The one that is used first, if it is one of several.
+/// Lists those in use first, then the others with their reasons.
 fn choices(out: &mut fmt::Formatter<'_>, label: &str, all: &[Choice], none: &str) -> fmt::Result {
     let mut label = label;
     if !all.iter().any(|one| one.used) {
@@ -119,7 +119,7 @@ fn choices(out: &mut fmt::Formatter<'_>, label: &str, all: &[Choice], none: &str
         label = "";
     }
     for one in other {
-        let text = format!("passed over `{}`: {}", one.name, one.reason);
+        let text = format!("skipped `{}`: {}", one.name, one.reason);
         line(out, label, &text, one.at.as_ref())?;
     }
     Ok(())
@@ -176,7 +176,7 @@ impl fmt::Display for Miss {
         let Some(near) = &self.nearest else {
             let unknown =
                 self.fault.as_ref().is_some_and(|fault| fault.code == FaultKind::RouteNotFound.code());
-            let text = "no endpoint is like it: `tollgate routes` lists all";
+            let text = "no endpoint is similar: `tollgate routes` lists all";
             return if unknown { line(out, "nearest", text, None) } else { Ok(()) };
         };
         let text = format!("`{}` of `{}`: {} {}", near.name, near.provider, near.method, near.path);

@@ -51,7 +51,7 @@ token = { env = "HUB", secret = true }
 set = { x-hub = "{token}" }
 "#;
 
-/// All that may be seen nowhere.
+/// Secrets, which may appear nowhere in the output.
 const SECRETS: [&str; 7] = ["s-pass", "s-hub", "s-login", "s-key", "s-token", "s-proxy", "s%2D"];
 
 fn loaded() -> Loaded {
@@ -76,12 +76,12 @@ struct Case<'a> {
     request: &'a str,
     headers: &'a str,
     vars: &'a str,
-    held: &'a str,
+    stored_fields: &'a str,
     /// `disabled`, a kind of token, scopes.
     access: &'a str,
 }
 
-fn explained(case: Case<'_>) -> Explained {
+fn explained(case: Case<'_>) -> Explanation {
     let pairs = |text: &str| -> BTreeMap<String, String> {
         let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
         pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -104,9 +104,9 @@ fn explained(case: Case<'_>) -> Explained {
     }
     let (head, ()) = request.body(()).unwrap().into_parts();
     let stored = |(field, value): (String, String)| match value.as_str() {
-        "?" => (field, Held::Something),
-        "expired" => (field, Held::Expired),
-        value => (field, Held::Value(Secret::new(value))),
+        "?" => (field, StoredValue::Present),
+        "expired" => (field, StoredValue::Expired),
+        value => (field, StoredValue::Value(Secret::new(value))),
     };
     let mut access = Access { disabled: case.access.contains("disabled"), ..Access::default() };
     for word in case.access.split(' ').filter(|word| !["", "disabled"].contains(word)) {
@@ -115,19 +115,19 @@ fn explained(case: Case<'_>) -> Explained {
             None => access.scopes.get_or_insert_default().push(Scope::parse(word).unwrap()),
         }
     }
-    let given = Caller::given(pairs(case.held).into_iter().map(stored), "nothing");
+    let given = Caller::given(pairs(case.stored_fields).into_iter().map(stored), "nothing");
     let caller = Caller { access, ..given };
-    let scene = Scene {
+    let context = Context {
         files: &loaded.files,
         sources: &loaded.sources,
         table: &table,
         providers: &providers,
         fixture: None,
     };
-    explain(scene, &head, &|_, _, var| value(&var.source), &caller)
+    explain(context, &head, &|_, _, var| value(&var.source), &caller)
 }
 
-/// Holds that these lines, less their indentation, are in what is said, that these are not, and no secret ever is.
+/// Asserts that the output has the lines `there`, without indentation, not the texts `absent`, and no secret.
 fn check(case: Case<'_>, there: &[&str], absent: &[&str]) {
     let explained = explained(case);
     let (text, json) = (explained.to_string(), serde_json::to_string(&explained).unwrap());
@@ -141,11 +141,11 @@ fn check(case: Case<'_>, there: &[&str], absent: &[&str]) {
     for secret in SECRETS {
         assert!(!text.contains(secret) && !json.contains(secret), "`{secret}` is in\n{text}\n{json}");
     }
-    assert!(!json.contains(HIDDEN), "{json}");
+    assert!(!json.contains(STAND_IN), "{json}");
 }
 
 const ITEM: Case<'_> =
-    Case { request: "GET /demo/items/7", headers: "", vars: "", held: "key=s-key", access: "" };
+    Case { request: "GET /demo/items/7", headers: "", vars: "", stored_fields: "key=s-key", access: "" };
 
 #[test]
 fn endpoints_and_credentials() {
@@ -155,7 +155,7 @@ fn endpoints_and_credentials() {
             "endpoint  `item` of `demo`: GET /demo/items/{id}  (demo.toml:27)",
             "{id} is `7`",
             "auth      `key`: it is stored  (demo.toml:17)",
-            "passed over `login`: nothing  (demo.toml:13)",
+            "skipped `login`: nothing  (demo.toml:13)",
             "url       GET https://eu.example.com/base/items/7?page=1&api=2",
             "idle 5s  (demo.toml:31)",
             "x-key: ***",
@@ -169,39 +169,39 @@ fn endpoints_and_credentials() {
         &["endpoint  `item` of `demo`: GET /alias/{id}  (demo.toml:27)"],
         &[],
     );
-    let login = Case { held: "login=lg-s-login key=s-key", ..ITEM };
+    let login = Case { stored_fields: "login=lg-s-login key=s-key", ..ITEM };
     check(
         login,
         &[
-            "auth      `login`: what is stored matches `lg-*`  (demo.toml:13)",
-            "passed over `key`: not looked at: an entry above is used  (demo.toml:17)",
+            "auth      `login`: the stored credential matches `lg-*`  (demo.toml:13)",
+            "skipped `key`: not checked: an earlier entry is used  (demo.toml:17)",
             "authorization: Bearer ***",
         ],
         &["x-key"],
     );
-    let other = Case { held: "login=s-login key=?", ..ITEM };
+    let other = Case { stored_fields: "login=s-login key=?", ..ITEM };
     check(
         other,
-        &["passed over `login`: what is stored does not match `lg-*`  (demo.toml:13)", "x-key: ***"],
+        &["skipped `login`: the stored credential does not match `lg-*`  (demo.toml:13)", "x-key: ***"],
         &[],
     );
     check(
-        Case { held: "", ..ITEM },
+        Case { stored_fields: "", ..ITEM },
         &[
             "auth      none",
             "refused   401 credential_missing: No API key configured for demo",
-            "headers that would go up",
+            "headers that would be sent upstream",
         ],
         &["x-key"],
     );
     let expired = "refused   401 credential_expired: The login stored for demo has expired: store it again";
     check(
-        Case { held: "login=expired", ..ITEM },
-        &[expired, "passed over `login`: the login that is stored has expired  (demo.toml:13)"],
+        Case { stored_fields: "login=expired", ..ITEM },
+        &[expired, "skipped `login`: the stored login has expired  (demo.toml:13)"],
         &[],
     );
     let broken = "refused   502 rewrite_failed: The request to demo cannot be sent: the stored credential is malformed";
-    check(Case { held: "key=s-key\u{7}", ..ITEM }, &[broken], &[]);
+    check(Case { stored_fields: "key=s-key\u{7}", ..ITEM }, &[broken], &[]);
 }
 
 #[test]
@@ -212,20 +212,20 @@ fn headers_and_query() {
         sent,
         &[
             "token     in the header `x-api-key`",
-            "removed by the engine: it carries the client's gateway token, which never goes up",
-            "removed by the engine: clients may put their gateway token there: it never goes up  (demo.toml:9)",
+            "removed by the engine: it carries the client's gateway token, which is never sent upstream",
+            "removed by the engine: clients may put their gateway token there: it is never sent upstream  (demo.toml:9)",
             "removed by headers.remove[0]  (demo.toml:22)",
             "removed by endpoint.item.headers.remove[0]  (demo.toml:30)",
             "x-forwarded-for: 1.2.3.4",
             "let through by headers.pass[0]  (demo.toml:21)",
-            "removed by the engine: it says where the client is, or what page it is on: `headers.pass` lets it through",
-            "removed by the engine: the request's `connection` says that it is for this hop alone",
-            "removed by the engine: framing and connection are the engine's own",
+            "removed by the engine: it reveals the client's address or page: `headers.pass` lets it through",
+            "removed by the engine: the request's `connection` header names it: it is hop-by-hop",
+            "removed by the engine: the engine sets framing and connection headers itself",
             "te: trailers",
-            "set by the engine: the client takes trailers",
+            "set by the engine: the client accepts trailers",
             "accept: */*",
             "kept: no rule is about it",
-            "removed by the engine: a file sets it: what clients send under this name never counts  (demo.toml:24)",
+            "removed by the engine: a file sets it: the client's value is ignored  (demo.toml:24)",
             "host: eu.example.com",
         ],
         &[],
@@ -236,7 +236,7 @@ fn headers_and_query() {
             "token     in the query `k`",
             "url       GET https://eu.example.com/base/items/7?a=1&page=1&api=2",
             "removed by endpoint.item.query.remove[0]  (demo.toml:29)",
-            "removed by the engine: clients may put their gateway token there: it never goes up  (demo.toml:10)",
+            "removed by the engine: clients may put their gateway token there: it is never sent upstream  (demo.toml:10)",
             "added by endpoint.item.query.default.page  (demo.toml:29)",
             "set by endpoint.item.query.set.api  (demo.toml:29)",
         ],
@@ -249,8 +249,8 @@ fn gateways_and_egresses() {
     check(
         ITEM,
         &[
-            "passed over `hub`: `token` is not set  (demo.toml:32)",
-            "passed over `1`: `proxy` is not set  (demo.toml:34)",
+            "skipped `hub`: `token` is not set  (demo.toml:32)",
+            "skipped `1`: `proxy` is not set  (demo.toml:34)",
         ],
         &[],
     );
@@ -291,19 +291,19 @@ fn misses() {
     miss("POST /demo/items/7", "but       the method is GET, here it is POST");
     miss("GET /demo/items/7/", "but       the path has no slash at its end");
     miss("GET /demo/Items/7", "but       segment 2 differs in case: here it is `Items`");
-    miss("GET /demo/item/7", "but       segment 2 is another: here it is `item`");
+    miss("GET /demo/item/7", "but       segment 2 differs: here it is `item`");
     miss("GET /demo/items", "but       its segment 3, `{id}`, is missing");
-    miss("GET /demo/items/7/x", "but       segment 4, `x`, is too many");
+    miss("GET /demo/items/7/x", "but       segment 4, `x`, is extra");
     miss("GET //demo/items/7", "but       the path has no two slashes in a row");
-    miss("GET /demo/./items/7", "but       a path with `.` or `..` in it leads nowhere");
+    miss("GET /demo/./items/7", "but       a path with `.` or `..` matches no endpoint");
     miss("GET /demo%2fitems/7", "but       the path's slashes are not percent-encoded");
     miss(
         "GET /demo/%69tems/7",
         "but       segment 2 is not percent-encoded: paths are matched as sent, here it is `%69tems`",
     );
     let answered = |request, line: &str| check(Case { request, ..ITEM }, &[line], &["refused", "nearest"]);
-    answered("GET /health", "own       `/health` is tollgate's own: no provider is behind it");
-    answered("OPTIONS /demo/items/7", "own       a browser's preflight, which tollgate answers on any path");
+    answered("GET /health", "own       `/health` is tollgate's own path: no provider serves it");
+    answered("OPTIONS /demo/items/7", "own       a CORS preflight, which tollgate answers on any path");
     let upgrade = "refused   426 upgrade_refused: WebSocket is not served here: send a plain request";
     check(
         Case { headers: "Upgrade: websocket", ..ITEM },
@@ -311,7 +311,7 @@ fn misses() {
         &[],
     );
     let own = |request, access, lines: &[&str]| check(Case { request, access, ..ITEM }, lines, &["nearest"]);
-    let reserved = "own       `/auth` is tollgate's own: no provider is behind it";
+    let reserved = "own       `/auth` is tollgate's own path: no provider serves it";
     own(
         "GET /auth/me",
         "disabled",
@@ -319,12 +319,12 @@ fn misses() {
     );
     own("GET /auth/me", "manage", &[reserved, "caller    a token of the kind `manage`"]);
     let nothing = "refused   404 route_not_found: Route not implemented in AI Gateway: /console";
-    own("GET /console", "", &["own       `/console` is tollgate's own: no provider is behind it", nothing]);
-    let far = "nearest   no endpoint is like it: `tollgate routes` lists all";
+    own("GET /console", "", &["own       `/console` is tollgate's own path: no provider serves it", nothing]);
+    let far = "nearest   no endpoint is similar: `tollgate routes` lists all";
     check(Case { request: "GET /a/b/c/d/e/f", ..ITEM }, &[far], &[]);
 }
 
-/// What keeps a request back before its credential matters is told beside what would be sent.
+/// A refusal before the credential is checked is shown together with the route.
 #[test]
 fn refusals_before_the_credential() {
     let check = |access, headers, lines: &[&str]| {
@@ -380,24 +380,24 @@ fn refusals_before_the_credential() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
 
-    /// Whatever is asked, there is an answer; what is told to go up is what goes up, and no secret is in it.
+    /// Every request is explained. Exactly the headers with values are not removed, and no secret is shown.
     #[test]
     fn any_request(
         path in "(/demo|/Demo|/alias|/x)?(/items|/Items|/%69tems|/\\.\\.|/;.)?(/[a-z0-9%.{}~-]{0,6}){0,3}/?",
         query in proptest::option::of("([a-k]{1,4}=[a-z%]{0,3}&?){0,4}"),
         headers in proptest::collection::vec(("[a-z][a-z_-]{0,10}|x-demo|x_from|x-forwarded-for|connection", "[ -~]{0,8}"), 0..6),
         vars in proptest::sample::select(vec!["", "HUB=s-hub", "PROXY=https://s-proxy.example"]),
-        held in proptest::sample::select(vec!["", "key=s-key", "login=lg-s-login", "login=? key=expired"]),
+        stored_fields in proptest::sample::select(vec!["", "key=s-key", "login=lg-s-login", "login=? key=expired"]),
     ) {
         let target = if path.starts_with('/') { path } else { format!("/{path}") };
         let target = query.map_or_else(|| target.clone(), |query| format!("{target}?{query}"));
         proptest::prop_assume!(target.parse::<http::Uri>().is_ok());
         let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}", value.trim())).collect();
-        let case = Case { request: &format!("GET {target}"), headers: &lines.join("\n"), vars, held, access: "" };
+        let case = Case { request: &format!("GET {target}"), headers: &lines.join("\n"), vars, stored_fields, access: "" };
         check(case, &[], &[]);
         let explained = explained(case);
-        assert!(explained.way.is_some() != explained.miss.is_some());
-        for header in explained.way.iter().flat_map(|way| &way.headers) {
+        assert!(explained.route.is_some() != explained.miss.is_some());
+        for header in explained.route.iter().flat_map(|route| &route.headers) {
             let removed = header.steps.last().map(|step| step.action) == Some(Action::Removed);
             assert_eq!(removed, header.values.is_empty(), "{header:?}");
         }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::Went;
+use super::Exercised;
 use crate::{
     base::{diag::Location, name::FileName},
     language::compile::Provider,
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Coverage {
     all: Vec<Item>,
-    gone: BTreeSet<(Arc<str>, &'static str, usize)>,
+    covered: BTreeSet<(Arc<str>, &'static str, usize)>,
 }
 
 /// An item of a provider that a test can exercise.
@@ -25,7 +25,7 @@ pub struct Item {
     pub kind: &'static str,
     /// Its name, or its number from 1 if it has none.
     pub name: String,
-    /// Its place. For an item of a preset: the place in the provider's file that brings it in, if known.
+    /// Its position. For an item of a preset: the position in the provider's file that includes it, if known.
     pub at: Location,
     /// The provider's file, kind and index. Not the name: two directories may have providers of the same name.
     key: (Arc<str>, &'static str, usize),
@@ -58,19 +58,20 @@ impl Coverage {
     }
 
     /// Marks the items that a test of the provider exercised.
-    pub fn went(&mut self, provider: &Provider, went: &Went) {
+    pub fn mark(&mut self, provider: &Provider, exercised: &Exercised) {
         let gateway = |name: &FileName| provider.gateways.iter().position(|one| one.gateway.name == *name);
-        let gone = went.endpoint.map(|index| (ENDPOINT, index)).into_iter();
-        let gone = gone.chain(went.auth.map(|index| (AUTH, index)));
-        let gone = gone.chain(went.gateway.as_ref().and_then(gateway).map(|index| (GATEWAY, index)));
-        let gone = gone.chain(went.egresses.iter().map(|index| (EGRESS, *index)));
-        self.gone.extend(gone.map(|(kind, index)| (provider.at.file.clone(), kind, index)));
+        let covered = exercised.endpoint.map(|index| (ENDPOINT, index)).into_iter();
+        let covered = covered.chain(exercised.auth.map(|index| (AUTH, index)));
+        let covered =
+            covered.chain(exercised.gateway.as_ref().and_then(gateway).map(|index| (GATEWAY, index)));
+        let covered = covered.chain(exercised.egresses.iter().map(|index| (EGRESS, *index)));
+        self.covered.extend(covered.map(|(kind, index)| (provider.at.file.clone(), kind, index)));
     }
 
     /// Adds the coverage of other providers.
     pub fn extend(&mut self, other: Self) {
         self.all.extend(other.all);
-        self.gone.extend(other.gone);
+        self.covered.extend(other.covered);
     }
 
     /// Items that no test exercised.
@@ -81,24 +82,24 @@ impl Coverage {
     /// For each kind that occurs: its name, the number of exercised items, the number of all.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
         [ENDPOINT, AUTH, GATEWAY, EGRESS].into_iter().filter_map(|kind| {
-            let (gone, all) = self.count(|item| item.kind == kind);
-            (all > 0).then_some((kind, gone, all))
+            let (covered, all) = self.count(|item| item.kind == kind);
+            (all > 0).then_some((kind, covered, all))
         })
     }
 
     /// Exercised items in percent. 100 if there are none.
     pub fn percent(&self) -> f64 {
-        let (gone, all) = self.count(|_| true);
+        let (covered, all) = self.count(|_| true);
         let exact = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        if all == 0 { 100.0 } else { exact(gone) * 100.0 / exact(all) }
+        if all == 0 { 100.0 } else { exact(covered) * 100.0 / exact(all) }
     }
 
     fn has(&self, item: &Item) -> bool {
-        self.gone.contains(&item.key)
+        self.covered.contains(&item.key)
     }
 
     fn count(&self, wanted: impl Fn(&Item) -> bool) -> (usize, usize) {
         let all = self.all.iter().filter(|item| wanted(item));
-        all.fold((0, 0), |(gone, all), item| (gone + usize::from(self.has(item)), all + 1))
+        all.fold((0, 0), |(covered, all), item| (covered + usize::from(self.has(item)), all + 1))
     }
 }

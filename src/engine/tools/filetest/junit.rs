@@ -23,7 +23,7 @@ pub struct Case {
     pub problem: Option<Problem>,
 }
 
-/// Why a test did not pass.
+/// The reason why a test did not pass.
 #[derive(Debug)]
 pub struct Problem {
     /// True if the test ran and failed; false if its file cannot be tested.
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_that_is_read() {
+    fn xml_format() {
         let case =
             |name: &str, problem| Case { name: name.to_owned(), took: Duration::from_millis(1), problem };
         let problem = |ran, message: &str| {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{base::diag::Sources, language::compile};
 
-/// A provider with one of everything that a test can look at; each case adds its `[[test]]`.
+/// A provider with one of each part that a test can check. Each case adds the rest of its `[[test]]`.
 const DEMO: &str = r#"
 title = "Demo"
 path_prefix = "/demo"
@@ -20,7 +20,7 @@ path = "/items/{id}"
 name = "case"
 "#;
 
-/// What comes of the case's test: empty if it passes, else its finding.
+/// The finding of the case's test. Empty if it passes.
 fn outcome(test: &str) -> String {
     let mut files = compile::Files::default();
     let hub = "title = \"Hub\"\nbase_url = \"https://hub.example.com\"\nvars.token = { env = \"HUB\" }";
@@ -66,7 +66,7 @@ fn requests() {
     item(r"{ status = 200 }", "test `case` fails: the status is missing, expected `200`");
 }
 
-/// A test's request is decided about as a running tollgate would, but for authentication.
+/// Decisions are those of a running tollgate, except for authentication.
 #[test]
 fn refusals_before_the_credential() {
     let check = |request: &str, status: u16, code: &str| {
@@ -84,7 +84,7 @@ fn refusals_before_the_credential() {
 }
 
 #[test]
-fn requests_that_tollgate_answers_itself() {
+fn requests_answered_by_tollgate() {
     check("request = { method = \"OPTIONS\", path = \"/demo/items/1\" }\nexpect.status = 204", "");
     check("request.path = \"/health\"\nexpect.status = 200", "");
     check(
@@ -178,7 +178,7 @@ fn tokens_vars_and_answers() {
 }
 
 #[test]
-fn a_finding_stands_at_the_test() {
+fn finding_is_located_at_the_test() {
     let text = format!("{DEMO}{ITEM}expect.method = \"PUT\"");
     let (parsed, _) =
         syntax::parse(&"demo.toml".into(), &text.replace("gateway.hub = { path = \"/demo{path}\" }\n", ""));

@@ -1,8 +1,8 @@
-//! Why the engine decided as it did, in words.
+//! Reasons for the engine's decisions, as sentences.
 
 use http::{Method, request::Parts};
 
-use super::{Difference, Nearest, places::place};
+use super::{Difference, Nearest, positions::position};
 use crate::{
     base::{diag::Sources, name::Owner, own_paths, suggest::backticked},
     language::compile::{self, NormalizedPath},
@@ -12,61 +12,61 @@ use crate::{
     },
 };
 
-pub(super) const NOT_REACHED: &str = "not looked at: an entry above is used";
+pub(super) const NOT_REACHED: &str = "not checked: an earlier entry is used";
 
-pub(super) const EXPIRED: &str = "the login that is stored has expired";
+pub(super) const EXPIRED: &str = "the stored login has expired";
 
-/// What tollgate answers itself.
+/// A request that tollgate answers itself. None for any other.
 pub(super) fn own_answer(head: &Parts) -> Option<String> {
     if head.method == Method::OPTIONS {
-        return Some("a browser's preflight, which tollgate answers on any path".to_owned());
+        return Some("a CORS preflight, which tollgate answers on any path".to_owned());
     }
     let (first, _) = own_paths::find(head.uri.path())?;
-    Some(format!("`/{first}` is tollgate's own: no provider is behind it"))
+    Some(format!("`/{first}` is tollgate's own path: no provider serves it"))
 }
 
-/// Why the engine dropped what a client sent.
+/// The reason why the engine dropped a client's header or query parameter.
 pub(super) fn dropped(name: &str, reason: Reason) -> &'static str {
     match reason {
         Reason::Managed if name == "host" => "it names this gateway, not the upstream",
-        Reason::Managed => "framing and connection are the engine's own",
+        Reason::Managed => "the engine sets framing and connection headers itself",
         Reason::Stripped => stripped(name),
-        Reason::Unpassed => {
-            "it says where the client is, or what page it is on: `headers.pass` lets it through"
-        }
-        Reason::Claimed => "a file sets it: what clients send under this name never counts",
-        Reason::TokenLocation => "clients may put their gateway token there: it never goes up",
-        Reason::Nominated => "the request's `connection` says that it is for this hop alone",
+        Reason::Unpassed => "it reveals the client's address or page: `headers.pass` lets it through",
+        Reason::Claimed => "a file sets it: the client's value is ignored",
+        Reason::TokenLocation => "clients may put their gateway token there: it is never sent upstream",
+        Reason::Nominated => "the request's `connection` header names it: it is hop-by-hop",
     }
 }
 
 fn stripped(name: &str) -> &'static str {
     match name {
-        "authorization" | "x-api-key" => "it carries the client's gateway token, which never goes up",
-        "cookie" | "cookie2" => "a browser's session never goes up",
-        _ if name.starts_with("proxy-") => "it is for a proxy, and this is one",
-        _ => "some servers take it for the method or the path, past the endpoint that was allowed",
+        "authorization" | "x-api-key" => {
+            "it carries the client's gateway token, which is never sent upstream"
+        }
+        "cookie" | "cookie2" => "a browser's session is never sent upstream",
+        _ if name.starts_with("proxy-") => "it is addressed to a proxy, and tollgate is one",
+        _ => "some servers take it for the method or path, which bypasses the endpoint",
     }
 }
 
-/// Why the engine writes a header itself.
+/// The reason why the engine sets a header itself.
 pub(super) fn own(own: EngineHeader) -> &'static str {
     match own {
-        EngineHeader::Host => "the host that the request goes to",
-        EngineHeader::Trailers => "the client takes trailers",
+        EngineHeader::Host => "the host that the request is sent to",
+        EngineHeader::Trailers => "the client accepts trailers",
     }
 }
 
-pub(super) fn fits(auth: &compile::Auth, owner: Option<&Owner>, user: &str) -> String {
-    let whose = owner.map(|owner| format!(" for {}", whom(owner, user))).unwrap_or_default();
+pub(super) fn matching(auth: &compile::Auth, owner: Option<&Owner>, user: &str) -> String {
+    let owner = owner.map(|owner| format!(" for {}", owner_text(owner, user))).unwrap_or_default();
     match &auth.matches {
-        Some(glob) => format!("what is stored{whose} matches `{}`", glob.as_str()),
-        None => format!("it is stored{whose}"),
+        Some(glob) => format!("the stored credential{owner} matches `{}`", glob.as_str()),
+        None => format!("it is stored{owner}"),
     }
 }
 
-/// Whose a credential is; `user` is what the caller is called.
-fn whom(owner: &Owner, user: &str) -> String {
+/// A credential's owner. `user` is the caller's name.
+fn owner_text(owner: &Owner, user: &str) -> String {
     match owner {
         Owner::User(_) => format!("`{user}`"),
         Owner::Group(group) => format!("the group `{group}`"),
@@ -74,20 +74,24 @@ fn whom(owner: &Owner, user: &str) -> String {
     }
 }
 
-/// Why what one owner has is not used: another one has something too.
-pub(super) fn after(owner: &Owner, first: &Owner, user: &str) -> String {
-    format!("{} shares one, but what {} has goes first", whom(owner, user), whom(first, user))
+/// The reason why an owner's credential is not used: `first` has one too, and takes precedence.
+pub(super) fn outranked(owner: &Owner, first: &Owner, user: &str) -> String {
+    format!(
+        "{} shares one, but that of {} takes precedence",
+        owner_text(owner, user),
+        owner_text(first, user)
+    )
 }
 
 pub(super) fn does_not_match(auth: &compile::Auth) -> String {
     let glob = auth.matches.as_ref().map_or("", |glob| glob.as_str());
-    format!("what is stored does not match `{glob}`")
+    format!("the stored credential does not match `{glob}`")
 }
 
 pub(super) fn gateway(used: Option<&str>, name: &str, unset: &[String]) -> String {
     match used {
         Some(used) if used == name => "all of its vars are set".to_owned(),
-        Some(used) if unset.is_empty() => format!("`{used}` goes before it"),
+        Some(used) if unset.is_empty() => format!("`{used}` takes precedence"),
         Some(_) | None => not_set(unset),
     }
 }
@@ -108,12 +112,12 @@ fn are(names: &[String]) -> &'static str {
     if names.len() == 1 { "is" } else { "are" }
 }
 
-/// The nearest endpoint, and what differs.
+/// The most similar endpoint, and the differences.
 pub(super) fn nearest(near: &table::Nearest<'_>, head: &Parts, sources: &Sources) -> Nearest {
     let path = head.uri.path();
     let differs = match (near.differences.as_slice(), NormalizedPath::new(path)) {
         ([], _) | (_, None) => {
-            let message = "the path is not in its one plain form".to_owned();
+            let message = "the path is not normalized".to_owned();
             vec![Difference { what: "encoding", message }]
         }
         (differences, Some(plain)) => {
@@ -126,7 +130,7 @@ pub(super) fn nearest(near: &table::Nearest<'_>, head: &Parts, sources: &Sources
         method: near.endpoint.method.to_string(),
         path: near.path.text.clone(),
         differs,
-        at: place(sources, &near.path.at),
+        at: position(sources, &near.path.at),
     }
 }
 
@@ -145,7 +149,7 @@ fn difference(
         }
         D::TrailingSlash => ("trailing_slash", "the path has no slash at its end".into()),
         D::DoubleSlash => ("double_slash", "the path has no two slashes in a row".into()),
-        D::Dots => ("dots", "a path with `.` or `..` in it leads nowhere".into()),
+        D::Dots => ("dots", "a path with `.` or `..` matches no endpoint".into()),
         D::Encoding(0) => ("encoding", "the path's slashes are not percent-encoded".into()),
         D::Encoding(number) => (
             "encoding",
@@ -158,9 +162,9 @@ fn difference(
             ("case", format!("segment {number} differs in case: here it is `{}`", shown(number)))
         }
         D::Segment(number) => {
-            ("segment", format!("segment {number} is another: here it is `{}`", shown(number)))
+            ("segment", format!("segment {number} differs: here it is `{}`", shown(number)))
         }
-        D::Extra(number) => ("extra_segment", format!("segment {number}, `{}`, is too many", shown(number))),
+        D::Extra(number) => ("extra_segment", format!("segment {number}, `{}`, is extra", shown(number))),
         D::Missing(number) => {
             ("missing_segment", format!("its segment {number}, `{}`, is missing", written(number)))
         }

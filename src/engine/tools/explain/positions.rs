@@ -1,9 +1,9 @@
-//! Where the rules stand that a witness was told of: a rule is known by its place in the bound provider, and the
-//! files know where that is written.
+//! Positions of rules in files. A decision names its rule by index in the bound provider; the files' source maps give
+//! the position.
 
 use http::HeaderName;
 
-use super::{Action, Place, Scene, Step, Timeout, Timeouts, words};
+use super::{Action, Context, Position, Step, Timeout, Timeouts, reasons};
 use crate::{
     base::{
         diag::{Location, Sources},
@@ -20,44 +20,44 @@ use crate::{
     },
 };
 
-/// A place by line and column.
-pub(super) fn place(sources: &Sources, at: &Location) -> Option<Place> {
+/// The position of a location. None if the file's text is not known.
+pub(super) fn position(sources: &Sources, at: &Location) -> Option<Position> {
     let (line, column) = sources.line_column(at);
-    sources.has(&at.file).then(|| Place { file: at.file.to_string(), line, column })
+    sources.has(&at.file).then(|| Position { file: at.file.to_string(), line, column })
 }
 
-/// Finds the places of a provider's rules.
-pub(super) struct Finder<'a> {
-    pub(super) scene: Scene<'a>,
+/// Locates a provider's rules.
+pub(super) struct RuleLocator<'a> {
+    pub(super) context: Context<'a>,
     pub(super) provider: &'a compile::Provider,
     pub(super) hit: &'a Hit,
-    /// The entry that is used.
+    /// The index of the `[[auth]]` entry that is used.
     pub(super) auth: Option<usize>,
 }
 
-impl Finder<'_> {
-    pub(super) fn place(&self, at: &Location) -> Option<Place> {
-        place(self.scene.sources, at)
+impl RuleLocator<'_> {
+    pub(super) fn position(&self, at: &Location) -> Option<Position> {
+        position(self.context.sources, at)
     }
 
     fn own(&self) -> Option<SourceMap<'_>> {
-        match self.scene.fixture {
-            Some((file, index)) => SourceMap::of_fixture(self.scene.files, file, index),
-            None => SourceMap::of_provider(self.scene.files, &self.provider.name),
+        match self.context.fixture {
+            Some((file, index)) => SourceMap::of_fixture(self.context.files, file, index),
+            None => SourceMap::of_provider(self.context.files, &self.provider.name),
         }
     }
 
     fn gateway(&self) -> Option<SourceMap<'_>> {
-        SourceMap::of_gateway(self.scene.files, self.hit.provider.gateway.as_ref()?)
+        SourceMap::of_gateway(self.context.files, self.hit.provider.gateway.as_ref()?)
     }
 
     fn endpoint(&self) -> String {
         format!("/endpoint/{}", pointer_step(&self.hit.endpoint().name))
     }
 
-    /// Where the endpoint's path is written.
-    pub(super) fn endpoint_at(&self) -> Option<Place> {
-        self.place(&self.provider.endpoints.get(self.hit.index())?.at)
+    /// The position of the endpoint's path.
+    pub(super) fn endpoint_at(&self) -> Option<Position> {
+        self.position(&self.provider.endpoints.get(self.hit.index())?.at)
     }
 
     /// The pointer of a table of header rules, in its file.
@@ -81,39 +81,39 @@ impl Finder<'_> {
     pub(super) fn header_step(&self, name: &HeaderName, fate: Fate) -> Step {
         let text = name.as_str();
         match fate {
-            Fate::Kept => engine(Action::Kept, "no rule is about it"),
-            Fate::Engine(own) => engine(Action::Set, words::own(own)),
+            Fate::Kept => engine_step(Action::Kept, "no rule is about it"),
+            Fate::Engine(own) => engine_step(Action::Set, reasons::own(own)),
             Fate::Dropped(reason) => {
                 let at = match reason {
                     Reason::Claimed => self.claimed_at(name),
                     Reason::TokenLocation => self.token_location_at("headers", text),
                     Reason::Managed | Reason::Stripped | Reason::Unpassed | Reason::Nominated => None,
                 };
-                Step { at, ..engine(Action::Removed, words::dropped(text, reason)) }
+                Step { at, ..engine_step(Action::Removed, reasons::dropped(text, reason)) }
             }
-            Fate::Ruled(rule) => self.ruled(&self.table(rule.table), rule, text),
+            Fate::Ruled(rule) => self.rule_step(&self.table(rule.table), rule, text),
         }
     }
 
     pub(super) fn query_step(&self, name: &str, fate: Fate) -> Step {
         let table = format!("{}/query", self.endpoint());
         match fate {
-            Fate::Ruled(rule) => self.ruled(&table, rule, name),
+            Fate::Ruled(rule) => self.rule_step(&table, rule, name),
             Fate::Dropped(Reason::TokenLocation) => {
                 let at = self.token_location_at("query", name);
-                Step { at, ..engine(Action::Removed, words::dropped(name, Reason::TokenLocation)) }
+                Step { at, ..engine_step(Action::Removed, reasons::dropped(name, Reason::TokenLocation)) }
             }
             Fate::Dropped(reason) => {
                 let set = format!("{table}/set/{}", pointer_step(name));
                 let at = self.own().and_then(|own| own.key_in_any_case(&set));
-                let at = at.and_then(|at| self.place(&at));
-                Step { at, ..engine(Action::Removed, words::dropped(name, reason)) }
+                let at = at.and_then(|at| self.position(&at));
+                Step { at, ..engine_step(Action::Removed, reasons::dropped(name, reason)) }
             }
-            Fate::Kept | Fate::Engine(_) => engine(Action::Kept, "no rule is about it"),
+            Fate::Kept | Fate::Engine(_) => engine_step(Action::Kept, "no rule is about it"),
         }
     }
 
-    fn ruled(&self, table: &str, rule: Rule, name: &str) -> Step {
+    fn rule_step(&self, table: &str, rule: Rule, name: &str) -> Step {
         let places = if self.is_gateways(rule.table) { self.gateway() } else { self.own() };
         let (action, pointer, at) = match rule.kind {
             RuleKind::Pass => self.listed(Action::LetThrough, table, "pass", rule.index, places),
@@ -146,10 +146,10 @@ impl Finder<'_> {
         list: &str,
         index: usize,
         places: Option<SourceMap<'_>>,
-    ) -> (Action, String, Option<Place>) {
+    ) -> (Action, String, Option<Position>) {
         let pointer = format!("{table}/{list}/{index}");
         let at = places.and_then(|places| places.key(&pointer));
-        (action, pointer, at.and_then(|at| self.place(&at)))
+        (action, pointer, at.and_then(|at| self.position(&at)))
     }
 
     fn keyed(
@@ -157,13 +157,13 @@ impl Finder<'_> {
         action: Action,
         pointer: String,
         places: Option<SourceMap<'_>>,
-    ) -> (Action, String, Option<Place>) {
+    ) -> (Action, String, Option<Position>) {
         let at = places.and_then(|places| places.key_in_any_case(&pointer));
-        (action, pointer, at.and_then(|at| self.place(&at)))
+        (action, pointer, at.and_then(|at| self.position(&at)))
     }
 
-    /// The rule that makes a header the file's own: one that is used here, if there is one.
-    fn claimed_at(&self, name: &HeaderName) -> Option<Place> {
+    /// The rule that sets a header: the endpoint's first, then the provider's, then a gateway's.
+    fn claimed_at(&self, name: &HeaderName) -> Option<Position> {
         let own = self.own()?;
         let at = self.claims()?.into_iter().find(|(_, claimed)| is_same(claimed, name));
         let at = at.and_then(|(pointer, _)| own.key_in_any_case(&pointer));
@@ -173,12 +173,12 @@ impl Finder<'_> {
                 let (pointer, _) = claims.into_iter().find(|(_, claimed)| is_same(claimed, name))?;
                 Some((&used.gateway.name, pointer))
             })?;
-            SourceMap::of_gateway(self.scene.files, gateway)?.key_in_any_case(&pointer)
+            SourceMap::of_gateway(self.context.files, gateway)?.key_in_any_case(&pointer)
         };
-        self.place(&at.or_else(gateway)?)
+        self.position(&at.or_else(gateway)?)
     }
 
-    /// The headers that the provider's own file sets, with the pointers of the keys; those of the endpoint first.
+    /// The headers that the provider's own file sets, with their keys' pointers. Those of the endpoint come first.
     fn claims(&self) -> Option<Vec<(String, &HeaderName)>> {
         let provider = self.provider;
         let endpoint = provider.endpoints.get(self.hit.index())?;
@@ -197,8 +197,8 @@ impl Finder<'_> {
         Some(claims)
     }
 
-    /// Where a file says that clients may put their token there; the provider's own, if it does.
-    fn token_location_at(&self, list: &str, name: &str) -> Option<Place> {
+    /// The position of a token location: in the provider's own file, else in another's.
+    fn token_location_at(&self, list: &str, name: &str) -> Option<Position> {
         let position = |provider: &compile::Provider| match list {
             "headers" => provider.caller.headers.iter().position(|known| known.as_str() == name),
             _ => provider.caller.query.iter().position(|known| known == name),
@@ -207,11 +207,11 @@ impl Finder<'_> {
             |index: usize, places: Option<SourceMap<'_>>| places?.key(&format!("/caller/{list}/{index}"));
         let own = position(self.provider).and_then(|index| at(index, self.own()));
         let other = || {
-            let all = self.scene.providers.iter();
-            all.filter(|_| self.scene.fixture.is_none())
-                .find_map(|one| at(position(one)?, SourceMap::of_provider(self.scene.files, &one.name)))
+            let all = self.context.providers.iter();
+            all.filter(|_| self.context.fixture.is_none())
+                .find_map(|one| at(position(one)?, SourceMap::of_provider(self.context.files, &one.name)))
         };
-        self.place(&own.or_else(other)?)
+        self.position(&own.or_else(other)?)
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -220,7 +220,7 @@ impl Finder<'_> {
         let at = |key: &str| {
             let own = own.as_ref()?;
             let nearer = own.key(&format!("{}/timeouts/{key}", self.endpoint()));
-            self.place(&nearer.or_else(|| own.key(&format!("/timeouts/{key}")))?)
+            self.position(&nearer.or_else(|| own.key(&format!("/timeouts/{key}")))?)
         };
         Timeouts {
             connect: Timeout { ms: timeouts.connect.as_millis(), at: at("connect") },
@@ -238,11 +238,11 @@ fn sets<'r>(
     rules.iter().map(|(name, _)| (format!("{table}/set/{}", pointer_step(name.as_str())), name)).collect()
 }
 
-fn engine(action: Action, reason: &str) -> Step {
+fn engine_step(action: Action, reason: &str) -> Step {
     Step { action, rule: None, reason: Some(reason.to_owned()), at: None }
 }
 
-/// A pointer as TOML writes the way to a key: `/auth/0/set/x-key` is `auth[0].set.x-key`.
+/// A pointer as a TOML key path: `/auth/0/set/x-key` is `auth[0].set.x-key`.
 fn dotted(pointer: &str) -> String {
     let mut out = String::new();
     for one in pointer.split('/').skip(1) {
