@@ -1,4 +1,4 @@
-//! `tollgate test`: runs the tests in provider files, shows the decision trace of each failure, and reports coverage.
+//! `tollgate test`: runs the tests in provider files, shows the explanation of each failure, and reports coverage.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -174,7 +174,7 @@ impl TestRun<'_> {
         Ok(())
     }
 
-    /// The report of a failed test: its place, expected and actual values, and the decision trace.
+    /// The report of a failed test: its place, expected and actual values, and the explanation.
     fn failure(
         &self,
         provider: &Arc<compile::Provider>,
