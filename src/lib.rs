@@ -1,7 +1,7 @@
 //! tollgate: a declarative, data-driven proxy engine for LLM providers.
 //!
-//! This file is the one list of the outer rooms. A room uses rooms of lower floors, and no other of its own
-//! (`tests/house` holds it). Read next: `docs/architecture.md`.
+//! This file lists the modules by layer (`floor`), the lowest first. A module depends only on modules of lower layers;
+//! `tests/house` checks it. Read next: `docs/architecture.md`.
 
 // The engine: pure. Its rooms are known here by their own names.
 pub use tollgate_engine::{

@@ -1,7 +1,7 @@
 //! Settings of the process. Precedence: flags, `TOLLGATE_*` variables, `tollgate.toml`, defaults. None is required.
 //! `clap` merges the first two, `resolve` the rest.
 //!
-//! It reads at most the settings file, and never the environment.
+//! `resolve` reads no environment variable and no file but the settings file.
 
 use std::{
     collections::BTreeMap,
@@ -29,8 +29,8 @@ pub const DEFAULT_FILE: &str = "tollgate.toml";
 /// The default providers directory.
 pub const DEFAULT_PROVIDERS: &str = "providers.d";
 
-/// Every setting, as a flag, a `TOLLGATE_*` variable and a key of `tollgate.toml`. The first of them that gives a value
-/// counts.
+/// The settings of `serve`, from flags and `TOLLGATE_*` variables or from `tollgate.toml`. Flags precede variables, and
+/// variables precede the file. `lints` is a key of the file only.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tollgate settings")]
@@ -240,7 +240,7 @@ pub struct Settings {
     pub lints: Levels,
 }
 
-/// Why settings are refused.
+/// The reason why settings are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The settings file cannot be read.

@@ -1,5 +1,5 @@
-//! Authentication: finds the caller of a presented token. A worker looks into its cache first. A cache miss becomes a
-//! message to the one task that reads the store, on the control runtime. `watch` runs beside it for cache invalidation.
+//! Authentication: finds the caller that a token belongs to. A worker looks into its cache first. On a cache miss, it
+//! sends a message to the lookup task on the control runtime, which reads the store. `watch` invalidates the caches.
 //!
 //! Every wait has a deadline, and every queue a bound. Read next: `cache`, `single_flight`, `watch`.
 
@@ -43,8 +43,8 @@ const MAX_RUNNING: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     lookups: mpsc::Sender<LookupRequest>,
-    /// Lookups of callers with a stale entry. They have priority: a flood of wrong tokens must neither delay known callers
-    /// nor keep a revoked token valid.
+    /// Lookups for stale cache entries. They have priority, so that a flood of wrong tokens neither delays known
+    /// callers nor delays the revocation of a token.
     rechecks: mpsc::Sender<LookupRequest>,
     /// Uses of tokens.
     used: mpsc::Sender<Use>,
@@ -116,7 +116,7 @@ impl Authenticator {
         .await
     }
 
-    /// The admin token's id; `None` if it is unknown. No vendor's prefix is allowed.
+    /// The admin token's id; `None` if it is unknown. Unlike a user's token, it cannot have a vendor's prefix.
     pub async fn authenticate_admin(
         &self,
         cache: &LocalCache,

@@ -36,7 +36,7 @@ use super::oauth::TokenEndpointError;
 pub use crate::decide::{RefreshReason, WAIT_WHILE_GOOD};
 use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::Secret};
 
-/// Deadline of a waiter: slightly longer than another node's refresh may take.
+/// Deadline of a waiter: slightly longer than the longest wait for another process's lease.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Interval of retries for tokens that could not be stored.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ pub struct RefreshRequest {
     pub credential: CredentialId,
     /// The tokens that have to be replaced.
     pub seen: TokenPair,
-    /// Why they have to be replaced.
+    /// The reason to replace them.
     pub reason: RefreshReason,
     /// The token endpoint.
     pub token_url: String,
@@ -107,7 +107,7 @@ impl RefreshRequest {
     }
 }
 
-/// Why a refresh brought no access token.
+/// The reason why a refresh returned no access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RefreshError {
     /// The token endpoint refused, or gave no valid response.
@@ -131,7 +131,7 @@ pub enum RefreshError {
     /// The store could not be read or written.
     #[error("the store did not respond")]
     Store,
-    /// The refresh, here or on another node, takes too long, or too many others are running.
+    /// The refresh, in this process or another, takes too long, or too many others are running.
     #[error("the refresh did not finish in time")]
     Timeout,
 }

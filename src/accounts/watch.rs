@@ -169,7 +169,7 @@ pub(super) async fn fill(directory: &impl Directory, filter: &BloomFilter) {
         let mut warned = false;
         while let Err(error) = fill_once(directory, filter).await {
             if !std::mem::replace(&mut warned, true) {
-                tracing::warn!(%error, "listing the tokens failed; until it succeeds, every presented token is read up");
+                tracing::warn!(%error, "listing the tokens failed; until it succeeds, every presented token is looked up in the store");
             }
             tokio::time::sleep(FILL_RETRY).await;
         }

@@ -25,10 +25,9 @@ use crate::{
 
 /// Jobs that a queue holds.
 const QUEUE_LENGTH: usize = 512;
-/// Admins' jobs that run at once. Jobs that write wait for each other; this is more than are likely to, so that others
-/// can read meanwhile.
+/// Concurrent jobs of admins. Writing jobs run one at a time; the limit leaves room for reads while they wait.
 const MAX_RUNNING_ADMINS: usize = 32;
-/// Users' jobs that run at once. So many may write before an admin's job does.
+/// Concurrent jobs of users. An admin's write waits for at most this many writes of users.
 const MAX_RUNNING_USERS: usize = 4;
 /// Jobs of one user that are queued or run at once. Further calls wait in the worker.
 const MAX_JOBS_PER_USER: usize = 8;
@@ -177,7 +176,7 @@ async fn run(admin: Admin, mut jobs: mpsc::Receiver<Job>, max_running: usize) {
         if running.len() >= max_running {
             running.join_next().await;
         }
-        // The client of a closed reply was already answered that the call may not have been done.
+        // If the reply is closed, the deadline has passed or the client has left: the job is dropped.
         if !job.reply.is_closed() {
             let admin = admin.clone();
             running.spawn(async move {

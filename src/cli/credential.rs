@@ -125,7 +125,7 @@ impl CredentialsResource {
         api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
     }
 
-    /// The error of a rejected value, without its field: the user has named it.
+    /// The error for a rejected value. It does not repeat the field, which the user has typed.
     fn refusal(&self, place: &str, error: anyhow::Error) -> anyhow::Error {
         let Some(refused) = error.downcast_ref::<CallRefused>() else { return error };
         let Some(pointer) = &refused.pointer else { return error };

@@ -37,7 +37,7 @@ use crate::{
 };
 use lifecycle::{Running, Signals, Workers};
 
-/// Warnings that are logged at the start.
+/// Maximum number of warnings that are logged at the start.
 const MAX_WARNINGS: usize = 50;
 
 /// Serves until a signal stops the process.
@@ -245,7 +245,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
     Ok((live, reloader))
 }
 
-/// Binds credentials from before origins existed to the origins in the current files.
+/// Binds credentials that an older version stored without origins to the origins in the current files.
 async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
     let table = live.snapshot();
     let origins = |section: &str, field: &str| {

@@ -62,7 +62,7 @@ impl Folder {
     /// The folders of the directory.
     pub const ALL: [Self; 4] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis];
 
-    /// Its path below the directory.
+    /// Its path relative to the providers directory.
     pub fn name(self) -> &'static str {
         match self {
             Self::Providers => "",
@@ -83,7 +83,7 @@ pub struct Loaded {
     pub files: Files,
     /// Errors of form, and unreadable files.
     pub diagnostics: Vec<Diagnostic>,
-    /// Likely keys in the texts.
+    /// Findings about texts that seem to contain an API key.
     pub literals: Vec<Diagnostic>,
     /// The built-in files. Their lints are not reported, since the author cannot change them.
     pub filled_in: BTreeSet<Arc<str>>,

@@ -1,5 +1,5 @@
-//! The current route table and status document, each behind an atomic pointer. A request loads the table once, at its
-//! first byte; a reload replaces it whole.
+//! The current route table and status document, each behind an atomic pointer. A request loads the table once, when its
+//! head is complete; a reload replaces it whole.
 //!
 //! Reading never blocks. A request keeps its snapshot up to the head of the answer. Read next: `reload`, which writes here.
 
@@ -79,8 +79,8 @@ impl Live {
         self.status.store(status);
     }
 
-    /// The current route table. A request takes it once, at its first byte, and passes it on by argument: two snapshots
-    /// in one request could disagree, for instance on which headers may hold the caller's token.
+    /// The current route table. A request takes it once, when its head is complete, and passes it on by argument: two
+    /// snapshots in one request could disagree, for instance on which headers may hold the caller's token.
     pub fn snapshot(&self) -> Arc<Table> {
         self.table.load_full()
     }

@@ -34,7 +34,7 @@ const MAX_DEBOUNCE: Duration = Duration::from_millis(700);
 const POLL_FACTOR: u32 = 20;
 /// The longest time from a change to its event.
 const EVENT_LATENCY: Duration = Duration::from_millis(100);
-/// The time that the end waits for a running scan.
+/// Timeout for a running scan at shutdown.
 const LAST_SCAN: Duration = Duration::from_secs(2);
 
 /// The handle of the reloader's thread.

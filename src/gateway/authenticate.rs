@@ -1,5 +1,5 @@
-//! Authentication: whose a token is. Wrong tokens count against an authentication rate limit per client address; a
-//! request without any token is no guess, and never gets here.
+//! Authentication: finds the user or the admin that a token belongs to. Wrong tokens count against the authentication
+//! rate limit of the client's address. A request without a token is refused earlier, and does not count.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The gateway: takes a request from its head to the head of its answer. It does the waits (authentication, refresh,
 //! upstream) between the decisions of `decide`, and makes the responses.
 //!
-//! It guarantees: one configuration snapshot per request, taken at its first byte. It never decides in which order a
-//! request is checked, never buffers a body, never parses configuration.
+//! It guarantees: one configuration snapshot per request, taken when its head is complete. It decides no order of
+//! checks, and parses no configuration. Bodies to and from upstreams stream; only bodies of API calls are collected.
 //!
 //! Read next: `decide` for the order, `relay` for calls to providers, `api` for calls of tollgate's own API.
 
@@ -111,7 +111,7 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
         Ok(response) => response,
         Err(fault) => fault::response(&fault, &table, &head, &mut context),
     };
-    // The response is early. A client that still waits for `100 Continue` sends no body.
+    // The request's body was not read, so its rest is drained. A client that waits for `100 Continue` sends none.
     if let Some(unread) = incoming
         && !head.headers.contains_key(header::EXPECT)
     {

@@ -21,7 +21,7 @@ use crate::{
     upstream::{Deadlines, Download, SendError, Upload, UploadWatch},
 };
 
-/// A call that its caller may make.
+/// An authorized call, with its request and its caller.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outbound<'r> {
     pub(super) request: InFlight<'r>,
@@ -92,7 +92,7 @@ fn response(
             answer
         }
         RewrittenResponse::Replaced(rule) => {
-            // Dropping it closes the connection, which gives the rest of the request's body back.
+            // This closes the upstream connection and ends the upload; the rest of the client's body is then drained.
             drop(download);
             body::read_rest_of(&worker.tasks, watch);
             context.set_fault(FaultKind::ResponseRule);
@@ -119,8 +119,8 @@ async fn send(
     worker.upstream.send(origin, request, deadlines).await
 }
 
-/// The answer to the request sent once more, with another access token. None, and the 401 is relayed: if the body was too
-/// large to be copied, if there is no other token, or if it cannot be sent.
+/// Refreshes the login and sends the request once more. Returns none, so that the 401 is relayed, if the body was too
+/// large to be copied, if the refresh brought no other access token, or if the second request fails.
 async fn retry(
     Outbound { request: InFlight { worker, .. }, call, caller }: Outbound<'_>,
     mut attempts: RefreshAttempts,
@@ -145,7 +145,7 @@ async fn retry(
     sent.inspect_err(|error| drop(send_fault(error, &call.hit, context))).ok()
 }
 
-/// The request's body on its way upstream. A GET never carries one.
+/// The request's body on its way upstream. A body of a GET or HEAD is not sent.
 fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>) -> Upload {
     if matches!(head.method, Method::GET | Method::HEAD) {
         return Upload::empty();

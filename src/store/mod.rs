@@ -1,9 +1,9 @@
 //! The store: users, hashes of tokens, encrypted credentials and the audit log, in `SQLite` in the data directory. It owns
 //! the files there, their permissions, the schema, and every SQL statement.
 //!
-//! It never sees a token or a credential in plaintext, and has no clock: the caller passes times. Every change runs in
-//! one transaction, with its audit entry and its cache invalidation. On the request path `accounts` caches what is here.
-//! Another backend would have to pass `conformance`.
+//! It never sees a token or a credential in plaintext, and has no clock: the caller passes times. A change by an API
+//! call runs in one transaction with its audit entry and its cache invalidation. `accounts` caches the data for
+//! requests. `conformance` is the test suite for any other backend.
 
 mod audit;
 mod backup;
@@ -131,8 +131,8 @@ impl Store {
         }
     }
 
-    /// The counter for cache invalidation. Every write through this store counts; `accounts` adds the changes of other
-    /// processes, which it learns by `invalidated_since`.
+    /// The counter for cache invalidation. It counts every write through this store that affects cached callers;
+    /// `accounts` adds the changes of other processes, which it reads by `invalidated_since`.
     pub fn invalidations(&self) -> InvalidationCounter {
         self.invalidations.clone()
     }

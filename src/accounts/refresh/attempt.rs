@@ -1,5 +1,6 @@
-//! One refresh: lease, call of the token endpoint, store. The stored login is read first, since another node may have
-//! refreshed it, or a user may have replaced it. New tokens are stored by compare-and-swap before any waiter gets them.
+//! One refresh: take the lease, call the token endpoint, store the result. The stored login is read first, since
+//! another process may have refreshed it, or a user replaced it. New tokens are stored by compare-and-swap before
+//! waiters get them.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::{
 
 /// Duration of the lease: enough for one call and for storing its result.
 const LEASE_MS: u64 = 13_000;
-/// Longest wait for another node's lease. A lease expires within this time even if its node has died.
+/// Longest wait for another process's lease. A lease expires within this time even if its process has died.
 const LEASE_DEADLINE: Duration = Duration::from_secs(14);
 /// Interval of reads of the store meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -44,7 +45,7 @@ pub(super) struct Completed {
     pub(super) outcome: RefreshResult,
     /// True if this refresh obtained the access token.
     pub(super) obtained: bool,
-    /// The tokens that the endpoint refused.
+    /// After a failure: the stored tokens, which the backoff applies to.
     pub(super) refused: Option<TokenPair>,
     /// Tokens that still have to be stored.
     pub(super) unsaved: Option<Unsaved>,

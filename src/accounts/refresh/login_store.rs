@@ -45,7 +45,7 @@ impl Login {
 
 /// The operations of the store that a refresh needs. A trait only for tests, which count and fail calls.
 pub trait LoginStore: Send + Sync + 'static {
-    /// The login of a key, if there is one that can be decrypted.
+    /// The stored login at `place`; none if there is none, or it cannot be decrypted.
     fn read(&self, place: &CredentialId) -> impl Future<Output = Result<Option<Login>, StoreError>> + Send;
     /// Compare-and-swap: replaces the tokens of `old`, bound to the same origins. False if `old` is not stored any more.
     fn replace(
@@ -53,7 +53,7 @@ pub trait LoginStore: Send + Sync + 'static {
         old: &Login,
         new: &StoredCredential,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Takes the lease on a login; false if another node holds it.
+    /// Takes the lease on a login; false if another process holds it.
     fn lease(&self, place: &CredentialId, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Releases all leases that an earlier process on the same store may have left.
     fn drop_leases(&self) -> impl Future<Output = Result<(), StoreError>> + Send;

@@ -1,8 +1,8 @@
 //! Binding: fills the values of vars into a provider. Chooses the active gateway and egresses, and resolves every template
 //! as far as possible without a request.
 //!
-//! Requests run on the result: a `bind::Provider` is complete, and all its values can be sent. Reads neither environment
-//! nor files: the caller supplies the values (`files`, or a file's own test). Read next: `parts`, the bound types.
+//! Requests use the result. All values of a `bind::Provider` that do not depend on the request are valid. Reads neither
+//! environment nor files: the caller (`files`, or a file's own test) supplies the values. Read next: `parts`.
 
 mod fill;
 mod origins;
@@ -35,10 +35,10 @@ pub fn capture<'p>(path: &'p str, captures: &Captures, index: u8) -> &'p str {
     path.get(start as usize..end as usize).unwrap_or_default()
 }
 
-/// The file that declares a var: none is the provider's, otherwise that of a gateway.
+/// The file that declares a var: a gateway, or none for the provider itself.
 pub type VarOwner<'a> = Option<&'a FileName>;
 
-/// The value of a var, if it is set. The error is a fragment.
+/// The value of a var; none if it is unset. The error says why it cannot be read, as a part of a sentence.
 pub type Lookup = Result<Option<String>, String>;
 
 /// Binds a provider to the values of its vars and of its gateways' vars. An empty value counts as unset.

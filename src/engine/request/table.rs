@@ -40,7 +40,7 @@ pub struct Table {
     own: LocationsByPrefix,
 }
 
-/// The token locations below each provider's prefix. Those of the prefixes above it are included, longest prefix first.
+/// The token locations for each provider's prefix, followed by those of its parent prefixes, longest prefix first.
 #[derive(Debug, Default)]
 struct LocationsByPrefix {
     by_prefix: BTreeMap<String, TokenLocations>,
@@ -55,7 +55,7 @@ struct Leaf {
     slots: Vec<u8>,
 }
 
-/// The endpoint of a request. It keeps its provider alive until the stream ends, but not the table.
+/// The endpoint that a request matches, and its captures. It keeps the provider alive, but not the table.
 #[derive(Debug, Clone)]
 pub struct Hit {
     /// The provider.
@@ -104,7 +104,7 @@ pub struct Conflict {
     pub other: FileName,
     /// The diagnostic in the loser's file; its `related` place is in the other file.
     pub diagnostic: Diagnostic,
-    /// The diagnostic in the other's file, if that one is to be rejected; none if it already is.
+    /// The diagnostic for the other provider's file, used if the other one loses; none if it is already rejected.
     turned: Option<Diagnostic>,
 }
 
@@ -366,13 +366,13 @@ impl Table {
         Some(Nearest { provider, endpoint, path, differences })
     }
 
-    /// The rejected provider below whose prefix a path lies.
+    /// The rejected provider whose path prefix covers a path.
     pub fn rejected_at(&self, path: &str) -> Option<&FileName> {
         let below = |prefix: &str| is_below(path, prefix);
         self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below)).map(|one| &one.name)
     }
 
-    /// The token locations for a path: those of the providers whose prefixes it lies below, longest prefix first.
+    /// The token locations for a path: those of all providers whose prefix covers it, longest prefix first.
     pub fn token_locations_at(&self, path: &str) -> Option<&TokenLocations> {
         self.own.by_prefix.get(self.own.above(path).next()?)
     }

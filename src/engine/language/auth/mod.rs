@@ -17,7 +17,7 @@ use crate::language::{
 
 pub use inputs::{BodyInput, FinishedHead, Inputs, Needs, SecretFields};
 
-/// The keys in whose templates `{secret}` has a meaning, for messages.
+/// The keys whose templates may use `{secret}`, for messages.
 pub(crate) const SECRET_SCOPE: &str = "`set` of an `[[auth]]`";
 
 /// A kind, compiled from an entry.
@@ -118,7 +118,7 @@ impl Bound {
     }
 }
 
-/// The headers that an entry as written sets, as templates: for the first test of a new file.
+/// The headers that an `[[auth]]` entry sets, as unparsed templates. `tollgate new` writes a test from them.
 pub(crate) fn templates(spec: &syntax::Auth) -> impl Iterator<Item = (&String, &String)> {
     spec.set.iter()
 }

@@ -1,4 +1,4 @@
-//! Compilation: documents become providers whose values cannot be invalid. Parses templates, path patterns, globs, header
+//! Compilation: documents become providers with checked, typed values. Parses templates, path patterns, globs, header
 //! names and quantities once, merges presets, and resolves references.
 //!
 //! Collects all findings of all files. Values of vars are not known here: `bind` fills them in. Read next: `parts`, the
@@ -34,8 +34,8 @@ pub use provider::{FIXTURE, SourceMap, http_method};
 pub use quantity::{duration, size, span};
 pub use template::{Part, Resolved, Template, percent_encode, urlencode};
 
-/// All parsed files of a directory. A file with errors of form is present without a document, so that references to it
-/// get a fitting finding.
+/// All parsed files. A file with TOML or schema errors is present without a document, so that a reference to it is
+/// reported as a reference to a broken file, not to a missing one.
 #[derive(Debug, Default)]
 pub struct Files {
     /// `*.toml`.
@@ -110,7 +110,7 @@ impl From<&Provider> for Rejected {
     }
 }
 
-/// The compiled shared files. None: the file has errors.
+/// The presets, gateways and apis by name; none for a file with errors.
 pub(crate) struct Shared<'a> {
     presets: BTreeMap<FileName, Option<&'a Parsed<syntax::Provider>>>,
     gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
@@ -161,7 +161,7 @@ pub fn compile(files: &Files) -> Compiled {
     compiled
 }
 
-/// The preset of new files.
+/// The preset that `tollgate new` extends by default.
 pub fn default_preset(files: &Files) -> Option<&FileName> {
     defaults(files).next().map(|(name, _)| name)
 }

@@ -1,7 +1,7 @@
-//! Syntax: [`parse`] turns a TOML text into a typed document, and reports all errors of form: syntax, unknown keys, wrong
-//! types, values out of range.
+//! Syntax: [`parse`] turns a TOML text into a typed document, and reports all TOML and schema errors: unknown keys,
+//! wrong types, values out of range.
 //!
-//! Form only: `compile` gives the values a meaning. Reads no files. Read next: `document`, the keys of the language.
+//! `compile` gives the values a meaning. Reads no files. Read next: `document`, the keys of the language.
 
 mod document;
 mod policy;
@@ -37,7 +37,7 @@ pub struct Parsed<T> {
     pub spans: Spans,
 }
 
-/// A file: its document, or the outline of a file with errors of form.
+/// The result of parsing a file: its document, or the outline of a file with TOML or schema errors.
 pub type Slot<T> = Result<Parsed<T>, Outline>;
 
 /// A document that has a schema.
@@ -70,7 +70,7 @@ impl Document for Policy {
     }
 }
 
-/// Parses a file. A file with errors of form has an outline instead of a document.
+/// Parses a file. Returns an outline instead of a document if it has TOML or schema errors.
 pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnostic>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut found = Vec::new();
@@ -102,7 +102,7 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     }
 }
 
-/// The document with `1` for `1.0`: a schema takes both for integers.
+/// Replaces `1.0` by `1` everywhere: JSON Schema accepts both as integers, serde does not.
 fn whole(value: Value) -> Value {
     match value {
         Value::Object(map) => map.into_iter().map(|(key, value)| (key, whole(value))).collect(),
@@ -127,7 +127,7 @@ pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     spans.map(drop).map_err(|too_much| vec![too_much])
 }
 
-/// The readable part of a provider file with errors of form.
+/// The readable part of a provider file with TOML or schema errors.
 #[derive(Debug, Clone, Default)]
 pub struct Outline {
     /// The preset that it extends.
@@ -140,7 +140,7 @@ pub struct Outline {
     pub caller: Option<Caller>,
 }
 
-/// The outline of a document with any errors.
+/// Reads the outline of a document, whatever errors it has.
 fn outline(value: &Value) -> Outline {
     let text_at = |key: &str| text_of(value.get(key)?);
     let credentials = value.get("credentials").map(|table| Credentials {

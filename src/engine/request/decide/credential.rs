@@ -1,7 +1,7 @@
 //! Chooses the stored credential of a request, and decides whether its login has to be refreshed first.
 //!
-//! It guarantees: of the owners (the user, the group, everybody) the first that has anything decides. Another owner's
-//! credential never stands in for one that has expired or was saved for another host: that would spend theirs unseen.
+//! It guarantees: the first owner (user, group, everybody) with a credential for the provider decides. If that
+//! credential has expired or is bound to another origin, no other owner's is used: that would spend theirs unnoticed.
 //!
 //! Never reads the clock, never refreshes: the time and the outcome of a refresh come in with the candidates.
 
@@ -23,8 +23,8 @@ use crate::{
     request::{rewrite::Chosen, table::Hit},
 };
 
-/// The time that a request whose access token is still good waits for the next one. A token that expires within this
-/// counts as expired.
+/// The longest time that a request waits for a refresh while its access token is still valid. An access token that
+/// expires within this time counts as expired.
 pub const WAIT_WHILE_GOOD: Duration = Duration::from_secs(1);
 
 /// A stored credential that a request may be sent with.
@@ -83,7 +83,7 @@ pub enum Attempt<'s> {
 pub enum Credential<'c> {
     /// The request can be sent.
     Ready(Sendable<'c>),
-    /// A login has to be refreshed first, and the decision made again with the outcome.
+    /// A login has to be refreshed first. Decide again with the outcome.
     Refresh(Refresh<'c>, Sendable<'c>),
 }
 

@@ -9,8 +9,9 @@
 //!                 authenticate    scope      choose     refresh?     rewrite
 //! ```
 //!
-//! Head, one configuration snapshot and facts about the caller in; an own answer, a [`Fault`] or an upstream request
-//! out. Pure: the gateway waits between the steps, `explain` and the files' own tests take them without waiting.
+//! Input: the head, one configuration snapshot and facts about the caller. Output: a response by tollgate itself, a
+//! [`Fault`], or an upstream request. Pure: the gateway waits between the steps; `explain` and the files' own tests do
+//! not.
 //!
 //! Read next: `authorize` (what a token may reach), `credential` (which credential is sent), `rewrite` (the heads).
 
@@ -44,7 +45,7 @@ pub use credential::{
 pub use head::body_bytes;
 pub use own::{ListenerRole, OwnAnswer};
 
-/// The first decision: the handler of the request, and the token that it needs.
+/// The kind of a request, with the token that the client sent.
 #[derive(Debug)]
 pub enum Begun<'r> {
     /// tollgate answers, without a token.
@@ -113,7 +114,7 @@ pub struct UpstreamRequest<'c> {
     pub headers: HeaderMap,
 }
 
-/// Begins with the checks that need no caller. `table` decides about the whole request.
+/// Makes the checks that need no caller, and finds the kind of the request. All later steps use the same `table`.
 pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> Result<Begun<'r>, Fault> {
     head::check(head)?;
     let path = head.uri.path();
@@ -133,7 +134,8 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
 }
 
 impl AdminCall {
-    /// The token to authenticate. The fault if there is none: no rate limit counts it, since it is no guess.
+    /// The token to authenticate, or a fault if there is none. A missing token does not count against the
+    /// authentication rate limit.
     pub fn token(&self) -> Result<&Secret, Fault> {
         self.token.as_ref().ok_or_else(Fault::invalid_admin_token)
     }
@@ -163,7 +165,7 @@ impl<'r> ProviderCall<'r> {
         self.token.as_ref().ok_or_else(Fault::invalid_token)
     }
 
-    /// The endpoint, once the caller is authenticated: nobody else learns the paths.
+    /// Finds the endpoint. Only for authenticated callers, so that nobody else can probe for paths.
     pub fn authenticated(self, caller: CallerFacts<'r>) -> Result<Routed<'r>, Fault> {
         let Self { head, table, token: _ } = self;
         caller.check_proxy()?;
@@ -198,7 +200,8 @@ impl Authorized<'_> {
 }
 
 impl<'c> Sendable<'c> {
-    /// The upstream request. Fails if `body_bytes`, which is at most the body's size, exceeds the provider's limit.
+    /// The upstream request. `body_bytes` is a lower bound of the body's size. Fails if it exceeds the provider's
+    /// limit, or if a value makes no valid header or URL.
     pub fn request(&self, body_bytes: u64) -> Result<UpstreamRequest<'c>, Fault> {
         let Authorized { head, table, hit } = self.authorized;
         let limit = hit.provider.max_body;

@@ -1,5 +1,5 @@
-//! [`Witness`]: an observer of a rewrite. It receives the rule, or the reason of the engine, that decided about each
-//! header and query parameter.
+//! [`Witness`]: an observer of a rewrite. For each header and query parameter it receives the rule of a file that
+//! decided, or the engine's reason.
 //!
 //! `explain` and tests observe; requests run with `()`, which compiles to nothing.
 
@@ -28,7 +28,7 @@ pub enum Fate {
     Ruled(Rule),
 }
 
-/// The reason for which the engine drops a client's value. No rule overrides it.
+/// The engine's reason to drop a client's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The engine controls framing and connection itself.
