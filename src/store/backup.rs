@@ -170,9 +170,7 @@ pub async fn prepare_restore(data_dir: &Path, from: &Path, act: &Act) -> Result<
             advice: "name a file that `tollgate backup` wrote",
         });
     }
-    let mut wal = from.as_os_str().to_owned();
-    wal.push("-wal");
-    if has_content(Path::new(&wal)) {
+    if has_content(&with_log_suffix(from)) {
         return Err(BackupError::Torn { path: from.to_owned() });
     }
     let lock = DirLock::acquire(data_dir).await?;
@@ -241,8 +239,7 @@ impl PreparedRestore {
     pub async fn activate(self, kept_as: &str) -> Result<Option<PathBuf>> {
         let (staging, database) = (self.data_dir.join(STAGING), self.data_dir.join(DATABASE));
         let kept = if fs::symlink_metadata(&database).is_ok() {
-            checkpoint(&database).await?;
-            Some(keep(&database, &unused_path(&self.data_dir, kept_as))?)
+            Some(keep_previous(&database, &unused_path(&self.data_dir, kept_as)).await?)
         } else {
             None
         };
@@ -259,6 +256,35 @@ impl PreparedRestore {
         clear(&staging)?;
         Ok(kept)
     }
+}
+
+/// Keeps the previous database under a second name, with its write-ahead log unless that could be emptied.
+///
+/// The names are given first: `SQLite` deletes the log when it closes a database, also one that is too damaged to read.
+async fn keep_previous(database: &Path, kept: &Path) -> Result<PathBuf> {
+    let log = with_log_suffix(kept);
+    keep(database, kept, &log)?;
+    let checkpointed = checkpoint(database).await;
+    let unused = match checkpointed {
+        Ok(()) if has_content(&log) => &[][..],
+        Ok(()) => &[&*log],
+        Err(_) => &[kept, &log],
+    };
+    for path in unused {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::from_io(path, error).into());
+            }
+            _ => {}
+        }
+    }
+    checkpointed.map(|()| kept.to_owned())
+}
+
+fn with_log_suffix(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 /// Moves the write-ahead log into the database file, unless that file is too damaged.
@@ -285,19 +311,16 @@ fn unused_path(dir: &Path, name: &str) -> PathBuf {
     paths.next().expect("there are fewer files than numbers")
 }
 
-/// Gives the database a second name, and its write-ahead log if that could not be emptied. The first name stays, until a
-/// rename replaces it: at no time is there no database.
-fn keep(database: &Path, kept: &Path) -> Result<PathBuf> {
-    let mut kept_log = kept.as_os_str().to_owned();
-    kept_log.push("-wal");
+/// Gives the database and its write-ahead log second names. The first names stay until a rename replaces them: at no time
+/// is there no database.
+fn keep(database: &Path, kept: &Path, kept_log: &Path) -> Result<()> {
     let log = database.with_extension("db-wal");
-    for (old, new) in [(database, kept), (&log, Path::new(&kept_log))] {
+    for (old, new) in [(database, kept), (&log, kept_log)] {
         if has_content(old) || old == database {
             link(old, new).map_err(|error| StoreError::from_io(new, error))?;
         }
     }
-    sync_dir(kept).map_err(|error| StoreError::from_io(kept, error))?;
-    Ok(kept.to_owned())
+    sync_dir(kept).map_err(|error| StoreError::from_io(kept, error).into())
 }
 
 fn link(old: &Path, new: &Path) -> io::Result<()> {
