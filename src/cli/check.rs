@@ -129,6 +129,9 @@ fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
         SettingsError::Read { .. } => Failure::Io(error.into()),
         SettingsError::File(_) | SettingsError::Value { .. } => Failure::Usage(error.into()),
     })?;
+    if args.paths.is_empty() {
+        note_built_in_files(&settings).map_err(Failure::Io)?;
+    }
     let targets = targets(&args.paths, args.name.as_deref(), &settings.providers)?;
     let one = |target| checked(target, &settings.lints, args.deny_warnings);
     let all = targets.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;

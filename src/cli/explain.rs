@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long = "as", value_name = "USER", conflicts_with = "credentials")]
     user: Option<String>,
     /// The user's token for the request, by its id as `tollgate token list` shows it
-    #[arg(long, value_name = "TOKEN", requires = "user")]
+    #[arg(long, value_name = "TOKEN_ID", requires = "user")]
     token: Option<String>,
     /// The kind of the request's token [default: both]
     #[arg(long, conflicts_with = "token")]

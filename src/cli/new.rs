@@ -78,7 +78,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         writeln!(
             io::stderr(),
-            "note: `{DIRECTORY}` is new: tollgate now serves its files instead of the built-in providers"
+            "note: `{DIRECTORY}` is new: from its next start, tollgate serves its files instead of the built-in providers"
         )?;
     }
     create_file(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;

@@ -382,11 +382,11 @@ fn a_note_reports_the_built_in_files() {
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let route: &[&str] = &["explain", "GET", "/proxy/groq/v1/models"];
-    for args in [&["routes"][..], route] {
+    for args in [&["routes"][..], &["check"], route] {
         assert_eq!(run(args).1, "", "{args:?}");
     }
     home.user("ada");
-    for args in [&["routes"][..], route] {
+    for args in [&["routes"][..], &["check"], route] {
         let (_, notes) = run(args);
         assert!(
             notes.starts_with("note: the built-in provider files are used, since there is no "),
