@@ -23,10 +23,12 @@ pub fn response(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: boo
         return RewrittenResponse::Replaced(rule);
     }
     let mut kept = headers;
-    let stays = |name: &&HeaderName| {
-        safety::is_removed_from_response(name.as_str()) || is_nominated(&kept, name.as_str())
+    let nominates = kept.contains_key(header::CONNECTION);
+    let is_removed = |name: &&HeaderName| {
+        let name = name.as_str();
+        safety::is_removed_from_response(name) || nominates && is_nominated(&kept, name)
     };
-    let names: Vec<HeaderName> = kept.keys().filter(stays).cloned().collect();
+    let names: Vec<HeaderName> = kept.keys().filter(is_removed).cloned().collect();
     for name in names {
         kept.remove(name);
     }
