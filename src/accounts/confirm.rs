@@ -12,7 +12,7 @@ use super::{Actor, MasterKey, credentials, encryption::AssociatedData};
 use crate::{
     fields::{DeclaredFields, UnknownField},
     name::Owner,
-    store::{SealedCredential, Store, StoreError, SwapReason},
+    store::{SealedCredential, Store, StoreError},
 };
 
 /// Attempts if a credential changes at the same time.
@@ -77,8 +77,8 @@ pub fn unconfirmed_origins<'k>(known: &'k DeclaredFields, one: &SealedCredential
     current.iter().any(|origin| !bound_to.contains(origin)).then_some(current)
 }
 
-/// Binds an owner's moved credentials to the current origins. Returns the result by `section.field`. Credentials that
-/// cannot be decrypted stay as they are.
+/// Binds an owner's moved credentials to the current origins: all or none. Returns the result by `section.field`.
+/// Credentials that cannot be decrypted stay as they are.
 pub async fn confirm(
     store: &Store,
     actor: &Actor,
@@ -88,9 +88,9 @@ pub async fn confirm(
     which: CredentialSelector<'_>,
 ) -> Result<BTreeMap<String, Confirmed>, ConfirmError> {
     which.check(known)?;
-    let (mut confirmed, key) = (BTreeMap::new(), &key.snapshot());
+    let key = &key.snapshot();
     for _ in 0..ATTEMPTS {
-        let mut lost = false;
+        let (mut confirmed, mut swaps) = (BTreeMap::new(), Vec::new());
         for old in store.credentials(owner).await?.iter().filter(|one| which.names(one)) {
             let Some(current) = unconfirmed_origins(known, old) else { continue };
             let Ok(stored) = credentials::decrypt_credential(key, old) else { continue };
@@ -101,14 +101,11 @@ pub async fn confirm(
             let data =
                 AssociatedData { owner, section: &old.section, field: &old.field, origins: Some(current) };
             let new = credentials::encrypt_credential(key, data, &stored, old.updated_at_ms);
-            // A credential that is set meanwhile is bound to the current origins already, and wins.
-            if store.swap_credential(&new, &old.sealed, &key.id(), SwapReason::Confirm(&act)).await? {
-                confirmed.insert(name, one);
-            } else {
-                lost = true;
-            }
+            swaps.push((new, old.sealed.clone(), act));
+            confirmed.insert(name, one);
         }
-        if !lost {
+        // A credential that is set meanwhile is bound to the current origins already, and wins.
+        if store.confirm_credentials(owner, &swaps, &key.id()).await? {
             return Ok(confirmed);
         }
     }

@@ -252,6 +252,11 @@ fn store_fault(error: StoreError) -> Fault {
         StoreError::TokenRevoked => Fault::invalid_token(),
         StoreError::AdminTokenRevoked => Fault::invalid_admin_token(),
         StoreError::TooManyTokens { .. } => Fault::new(FaultKind::TooManyTokens, error.to_string()),
+        StoreError::Unconfirmed { .. } => {
+            tracing::error!(%error, "an API call failed in the store");
+            let message = "The store failed during this change: it is not in effect, but may be after a crash of tollgate; try again, and after a crash check whether it was made";
+            Fault::new(FaultKind::ChangeUnconfirmed, message)
+        }
         error => {
             tracing::error!(%error, "an API call failed in the store");
             Fault::new(

@@ -8,7 +8,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    operations::{Access, OPERATIONS, Operation, ResponseBody},
+    operations::{Access, OPERATIONS, Operation, OperationId, ResponseBody},
     payloads::FaultDocument,
 };
 use crate::fault::FaultKind;
@@ -160,6 +160,10 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
     });
     if operation.access == Access::User && operation.method != "GET" {
         all.push(FaultKind::TokenReplaced);
+    }
+    let on_files = matches!(operation.id, OperationId::Files(_));
+    if operation.access != Access::Public && operation.method != "GET" && !on_files {
+        all.push(FaultKind::ChangeUnconfirmed);
     }
     if operation.body.is_some() {
         all.extend([FaultKind::InvalidRequest, FaultKind::BodyTooLarge, FaultKind::BodyTimeout]);

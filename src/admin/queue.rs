@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
@@ -103,9 +104,10 @@ impl ApiQueue {
         if let OperationId::Files(operation) = request.operation()?.operation.id {
             return self.files.handle(operation).await;
         }
+        let method = request.method.clone();
         timeout(self.deadline, self.send(request))
             .await
-            .unwrap_or_else(|_| Err(unavailable("the store takes too long")))
+            .unwrap_or_else(|_| Err(unanswered(&method, "the store takes too long")))
     }
 
     async fn send(&self, request: Request) -> ApiResult {
@@ -114,10 +116,9 @@ impl ApiQueue {
             Principal::User(caller) => (&self.users, Some(self.limits.acquire(&caller.id).await?)),
         };
         let (reply, response) = oneshot::channel();
-        queue
-            .try_send(Job { request, reply, _permit: permit })
-            .map_err(|_| unavailable("too many calls wait already"))?;
-        response.await.map_err(|_| unavailable("tollgate is stopping"))?
+        let method = request.method.clone();
+        queue.try_send(Job { request, reply, _permit: permit }).map_err(|_| full())?;
+        response.await.map_err(|_| unanswered(&method, "tollgate is stopping"))?
     }
 }
 
@@ -161,12 +162,20 @@ fn too_many_calls() -> Fault {
     Fault::new(FaultKind::TooManyCalls, message)
 }
 
-/// The call may have been carried out all the same, which the message has to say.
-fn unavailable(why: &str) -> Fault {
+fn full() -> Fault {
+    Fault::new(FaultKind::StoreUnavailable, "Too many calls wait already, and nothing was changed: try again")
+}
+
+/// The fault of a call without an answer. A change may have been made all the same.
+fn unanswered(method: &Method, why: &str) -> Fault {
+    if *method == Method::GET || *method == Method::HEAD {
+        let message = format!("There is no answer to this call now, since {why}: try again");
+        return Fault::new(FaultKind::StoreUnavailable, message);
+    }
     let message = format!(
         "There is no answer to this call now, since {why}: check whether it was done, then try again"
     );
-    Fault::new(FaultKind::StoreUnavailable, message)
+    Fault::new(FaultKind::ChangeUnconfirmed, message)
 }
 
 async fn run(admin: Admin, mut jobs: mpsc::Receiver<Job>, max_running: usize) {
@@ -275,7 +284,7 @@ mod tests {
         let queue = ApiQueue { admins, deadline: Duration::from_millis(20), ..queue };
         let call = || queue.call(request("GET /admin/users"));
         let (slow, full) = tokio::join!(biased; call(), call());
-        for (fault, why) in [(slow, "the store takes too long"), (full, "too many calls wait already")] {
+        for (fault, why) in [(slow, "the store takes too long"), (full, "Too many calls wait already")] {
             let fault = fault.unwrap_err();
             assert_eq!(fault.kind, FaultKind::StoreUnavailable);
             assert!(fault.message.contains(why), "{}", fault.message);
@@ -285,7 +294,20 @@ mod tests {
         assert_eq!(queue.call(request("GET /admin/nowhere")).await.unwrap_err().kind, FaultKind::NotFound);
         drop(jobs);
         let gone = call().await.unwrap_err();
-        assert!(gone.message.contains("since"), "{}", gone.message);
+        assert_eq!(gone.kind, FaultKind::StoreUnavailable);
+    }
+
+    #[tokio::test]
+    async fn a_change_without_an_answer_is_unconfirmed() {
+        let (admins, mut jobs) = mpsc::channel(1);
+        let (queue, ..) = ApiQueue::new(files());
+        let queue = ApiQueue { admins, deadline: Duration::from_millis(20), ..queue };
+        let late = queue.call(request("POST /admin/tokens")).await.unwrap_err();
+        assert_eq!(late.kind, FaultKind::ChangeUnconfirmed, "{}", late.message);
+        drop(jobs.recv().await);
+        let call = queue.call(request("POST /admin/tokens"));
+        let (lost, ()) = tokio::join!(call, async { drop(jobs.recv().await) });
+        assert_eq!(lost.unwrap_err().kind, FaultKind::ChangeUnconfirmed);
     }
 
     type Pending<'a> = Pin<Box<dyn Future<Output = ApiResult> + 'a>>;

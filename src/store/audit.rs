@@ -5,9 +5,9 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
-use super::{Query, Result, Store, StoreError, TokenHash, from_db, to_db};
+use super::{Query, Result, Store, StoreError, TokenHash, from_db, to_db, writer::Transaction};
 use crate::{hex, name::AdminTokenId};
 
 /// A change, for the audit log: who makes it, from where, to what, and by which right.
@@ -171,12 +171,11 @@ impl Store {
 
     /// Begins a write transaction for `act`, and checks its right in that transaction: a token that was revoked,
     /// expired or disabled since the call came in changes nothing.
-    pub(super) async fn begin_for(&self, act: &Act) -> Result<Transaction<'static, Sqlite>> {
+    pub(super) async fn begin_for(&self, act: &Act) -> Result<Transaction> {
         let mut transaction = self.begin().await?;
         let Some(right) = &act.right else { return Ok(transaction) };
         let query = right_query(right).bind(to_db(act.at_ms));
-        let good = query.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
-        match good {
+        match transaction.fetch_optional(query).await? {
             Some(_) => Ok(transaction),
             None => Err(match right {
                 Right::Token(_) | Right::TokenEvenIfReplaced(_) => StoreError::TokenRevoked,
@@ -186,13 +185,8 @@ impl Store {
     }
 
     /// Appends an entry in the transaction of its change.
-    pub(super) async fn append(
-        &self,
-        transaction: &mut Transaction<'static, Sqlite>,
-        act: &Act,
-    ) -> Result<AuditEntry> {
-        let last = sqlx::query(LAST).fetch_optional(&mut **transaction).await;
-        let last = last.map_err(|error| self.failed(error))?;
+    pub(super) async fn append(&self, transaction: &mut Transaction, act: &Act) -> Result<AuditEntry> {
+        let last = transaction.fetch_optional(sqlx::query(LAST)).await?;
         let (seq, before): (i64, String) = match &last {
             Some(row) => (self.get(row, "seq")?, self.get(row, "hash")?),
             None => (0, GENESIS_HASH.to_owned()),

@@ -145,7 +145,11 @@ fn publish(draft: &Path, to: &Path) -> Result<()> {
         }
         renamed => renamed.map_err(failed)?,
     }
-    sync_dir(to).map_err(|error| StoreError::from_io(to, error))?;
+    if let Err(error) = sync_dir(to) {
+        // A backup that is reported as failed is not left behind: nobody would know that it may be lost.
+        let _ = fs::remove_file(to);
+        return Err(StoreError::from_io(to, error).into());
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     credentials(open().await).await;
     shared_credentials(open().await).await;
     credentials_are_swapped(open().await).await;
+    credentials_are_confirmed_as_one(open().await).await;
     deleting_a_user_deletes_everything(open().await).await;
     master_key(open().await).await;
     admin_tokens(open().await).await;
@@ -443,7 +444,7 @@ async fn credentials_are_swapped(store: Store) {
     store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let owner = add(&store, 1, "a").await;
     store.change_credentials(&own(&owner), "key", &[put("demo", "oauth", b"1")], &act()).await.unwrap();
-    let replace = async |old: &[u8], new: &[u8], key, why: SwapReason<'_>| {
+    let replace = async |old: &[u8], new: &[u8], key, why: SwapReason| {
         let new = SealedCredential {
             origins: Some(vec!["https://other.example".to_owned()]),
             ..sealed_credential(&own(&owner), "demo", "oauth", new)
@@ -455,7 +456,7 @@ async fn credentials_are_swapped(store: Store) {
     assert!(replace(b"1", b"2", "key", SwapReason::Refresh).await);
     assert!(!replace(b"1", b"3", "key", SwapReason::Refresh).await, "another blob is stored by now");
     assert!(!replace(b"2", b"3", "other key", SwapReason::Refresh).await);
-    assert!(replace(b"2", b"3", "key", SwapReason::Confirm(&act())).await);
+    assert!(replace(b"2", b"3", "key", SwapReason::Refresh).await);
 
     assert!(!store.begin_rekey("other key", "next", &act()).await.unwrap());
     assert!(store.begin_rekey("key", "next", &act()).await.unwrap());
@@ -474,6 +475,30 @@ async fn credentials_are_swapped(store: Store) {
     assert!(!store.finish_rekey("third", &act()).await.unwrap());
     assert!(store.finish_rekey("next", &act()).await.unwrap());
     assert_eq!(store.key_ids().await.unwrap(), ids("next", None));
+}
+
+async fn credentials_are_confirmed_as_one(store: Store) {
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
+    let owner = own(&add(&store, 1, "a").await);
+    let puts = [put("demo", "one", b"1"), put("demo", "two", b"2")];
+    store.change_credentials(&owner, "key", &puts, &act()).await.unwrap();
+    let to = |field: &str, old: &[u8], new: &[u8]| {
+        (sealed_credential(&owner, "demo", field, new), old.to_vec(), act())
+    };
+    let (before, entries) = (store.credentials(&owner).await.unwrap(), store.audit_head().await.unwrap().0);
+    let other = [to("one", b"1", b"3"), to("two", b"changed", b"4")];
+    assert!(!store.confirm_credentials(&owner, &other, "key").await.unwrap());
+    let both = [to("one", b"1", b"3"), to("two", b"2", b"4")];
+    assert!(!store.confirm_credentials(&owner, &both, "other key").await.unwrap());
+    assert_eq!(store.credentials(&owner).await.unwrap(), before);
+    assert_eq!(store.audit_head().await.unwrap().0, entries);
+    assert!(store.confirm_credentials(&owner, &both, "key").await.unwrap());
+    assert!(store.confirm_credentials(&owner, &[], "key").await.unwrap());
+    let sealed: Vec<_> = store.credentials(&owner).await.unwrap().into_iter().map(|one| one.sealed).collect();
+    assert_eq!(
+        (sealed, store.audit_head().await.unwrap().0),
+        (vec![b"3".to_vec(), b"4".to_vec()], entries + 2)
+    );
 }
 
 async fn deleting_a_user_deletes_everything(store: Store) {

@@ -1,10 +1,9 @@
 //! The SQL statements on encrypted credentials, and on the ids of the master keys that encrypted them.
 
-use sqlx::{Sqlite, Transaction};
-
 use super::{
-    Act, ChangeOutcome, CredentialChange, KeyIds, Query, ReplaceKey, Result, SealedCredential, Store,
-    StoredField, SwapReason, from_db, invalidation::Invalidates, to_db,
+    Act, ChangeOutcome, CredentialChange, KeyIds, PasteTokenIssue, Query, ReplaceKey, Result,
+    SealedCredential, Store, StoredField, SwapReason, from_db, invalidation::Invalidates, to_db,
+    writer::Transaction,
 };
 use crate::name::Owner;
 
@@ -96,6 +95,18 @@ impl Store {
         changes: &[CredentialChange],
         act: &Act,
     ) -> Result<ChangeOutcome> {
+        self.change_logins(owner, key_id, changes, act, &[]).await
+    }
+
+    /// The same, with paste tokens of logins that `changes` set.
+    pub async fn change_logins(
+        &self,
+        owner: &Owner,
+        key_id: &str,
+        changes: &[CredentialChange],
+        act: &Act,
+        issued: &[PasteTokenIssue],
+    ) -> Result<ChangeOutcome> {
         let mut transaction = self.begin_for(act).await?;
         if let Owner::User(user) = owner
             && !self.exists(&mut transaction, user).await?
@@ -113,19 +124,35 @@ impl Store {
         if rows == 0 {
             return Ok(ChangeOutcome::Done { rows });
         }
+        self.drop_orphans(&mut transaction, owner, changes).await?;
+        let mut entries = vec![self.append(&mut transaction, act).await?];
+        for PasteTokenIssue { token, old_expires_at_ms, act } in issued {
+            self.put_paste_token(&mut transaction, token, *old_expires_at_ms, act.at_ms).await?;
+            entries.push(self.append(&mut transaction, act).await?);
+        }
+        self.end(transaction, Invalidates::from(owner), entries).await?;
+        Ok(ChangeOutcome::Done { rows })
+    }
+
+    /// Deletes the paste tokens of logins that are gone.
+    async fn drop_orphans(
+        &self,
+        transaction: &mut Transaction,
+        owner: &Owner,
+        changes: &[CredentialChange],
+    ) -> Result<()> {
         if let Owner::User(user) = owner {
             if changes.iter().any(|change| matches!(change, CredentialChange::RemoveAll)) {
                 // A login that was set after that is another one.
                 let all = sqlx::query("DELETE FROM paste_tokens WHERE user_id = $1").bind(user.to_string());
-                self.step(&mut transaction, all).await?;
+                self.step(transaction, all).await?;
             }
             let orphans = "DELETE FROM paste_tokens WHERE user_id = $1 AND NOT EXISTS
                  (SELECT 1 FROM credentials c WHERE c.owner = paste_tokens.user_id
                   AND c.section = paste_tokens.section AND c.field = paste_tokens.field)";
-            self.step(&mut transaction, sqlx::query(orphans).bind(user.to_string())).await?;
+            self.step(transaction, sqlx::query(orphans).bind(user.to_string())).await?;
         }
-        self.commit_act(transaction, Invalidates::from(owner), act).await?;
-        Ok(ChangeOutcome::Done { rows })
+        Ok(())
     }
 
     /// Compare-and-swap: replaces the blob `old` by a new one, which the key with this id encrypted. Returns false, and
@@ -135,24 +162,43 @@ impl Store {
         new: &SealedCredential,
         old: &[u8],
         key_id: &str,
-        reason: SwapReason<'_>,
+        reason: SwapReason,
     ) -> Result<bool> {
-        let mut transaction = match reason {
-            SwapReason::Rekey | SwapReason::Refresh => self.begin().await?,
-            SwapReason::Confirm(act) => self.begin_for(act).await?,
-        };
+        let mut transaction = self.begin().await?;
         if !self.is_sealing_key(&mut transaction, key_id).await? {
             return Ok(false);
         }
         if self.step(&mut transaction, swap_query(new, old)).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        let invalidates = Invalidates::from(&new.owner);
         match reason {
             SwapReason::Rekey => self.commit(transaction, Invalidates::Nothing).await?,
-            SwapReason::Refresh => self.commit(transaction, invalidates).await?,
-            SwapReason::Confirm(act) => self.commit_act(transaction, invalidates, act).await?,
+            SwapReason::Refresh => self.commit(transaction, Invalidates::from(&new.owner)).await?,
         }
+        Ok(true)
+    }
+
+    /// Binds credentials of an owner to other origins: all or none, each with an audit entry of its own. Each is a new blob,
+    /// the one that it replaces, and the act. Returns false, and changes nothing, as [`Store::swap_credential`] does.
+    pub async fn confirm_credentials(
+        &self,
+        owner: &Owner,
+        confirmed: &[(SealedCredential, Vec<u8>, Act)],
+        key_id: &str,
+    ) -> Result<bool> {
+        let Some((.., first)) = confirmed.first() else { return Ok(true) };
+        let mut transaction = self.begin_for(first).await?;
+        if !self.is_sealing_key(&mut transaction, key_id).await? {
+            return Ok(false);
+        }
+        let mut entries = Vec::new();
+        for (new, old, act) in confirmed {
+            if self.step(&mut transaction, swap_query(new, old)).await?.rows_affected() == 0 {
+                return Ok(false);
+            }
+            entries.push(self.append(&mut transaction, act).await?);
+        }
+        self.end(transaction, Invalidates::from(owner), entries).await?;
         Ok(true)
     }
 }
@@ -217,8 +263,8 @@ impl Store {
         if recorded.is_some() && replace == ReplaceKey::Never {
             return Ok(false);
         }
-        let sealed = sqlx::query("SELECT 1 FROM credentials LIMIT 1").fetch_optional(&mut *transaction).await;
-        if sealed.map_err(|error| self.failed(error))?.is_some() {
+        let sealed = sqlx::query("SELECT 1 FROM credentials LIMIT 1");
+        if transaction.fetch_optional(sealed).await?.is_some() {
             return Ok(false);
         }
         self.record(&mut transaction, MASTER_KEY_ID, key_id).await?;
@@ -256,32 +302,19 @@ impl Store {
     }
 
     /// True if the key with this id encrypts new values.
-    pub(super) async fn is_sealing_key(
-        &self,
-        transaction: &mut Transaction<'static, Sqlite>,
-        key_id: &str,
-    ) -> Result<bool> {
+    pub(super) async fn is_sealing_key(&self, transaction: &mut Transaction, key_id: &str) -> Result<bool> {
         let next = self.recorded(transaction, NEXT_KEY_ID).await?;
         let current = self.recorded(transaction, MASTER_KEY_ID).await?;
         Ok(KeyIds { current, next }.sealing() == Some(key_id))
     }
 
-    async fn recorded(
-        &self,
-        transaction: &mut Transaction<'static, Sqlite>,
-        name: &'static str,
-    ) -> Result<Option<String>> {
+    async fn recorded(&self, transaction: &mut Transaction, name: &'static str) -> Result<Option<String>> {
         let query = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(name);
-        let row = query.fetch_optional(&mut **transaction).await.map_err(|error| self.failed(error))?;
+        let row = transaction.fetch_optional(query).await?;
         row.map(|row| self.get(&row, "value")).transpose()
     }
 
-    async fn record(
-        &self,
-        transaction: &mut Transaction<'static, Sqlite>,
-        name: &'static str,
-        value: &str,
-    ) -> Result<()> {
+    async fn record(&self, transaction: &mut Transaction, name: &'static str, value: &str) -> Result<()> {
         let record = "INSERT INTO meta (name, value) VALUES ($1, $2)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         self.step(transaction, sqlx::query(record).bind(name).bind(value.to_owned())).await?;

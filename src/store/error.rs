@@ -68,6 +68,17 @@ pub enum StoreError {
         /// The error of the database.
         detail: String,
     },
+    /// The disk failed during a commit: the change is not in effect now, but its data may be on disk.
+    #[error(
+        "it is not known whether a change of `{}` is on disk ({reason}): it is not in effect now, but may be after a crash; check after a restart whether it is there",
+        path.display()
+    )]
+    Unconfirmed {
+        /// The database.
+        path: PathBuf,
+        /// The error of the commit.
+        reason: String,
+    },
     /// The database was removed or replaced while it was open: other processes no longer use the open file.
     #[error(
         "`{}` was removed or replaced while tollgate had it open: put that file back; or stop tollgate, put the right file there without the `{0}-wal` and `{0}-shm` of another, and start it again",
@@ -165,7 +176,8 @@ impl StoreError {
         let (at, path) = (path, path.to_owned());
         let Some((code, detail)) = sqlite(&error) else {
             return match error {
-                sqlx::Error::PoolTimedOut => Self::Locked { path },
+                // All connections are in use: by slow reads of this process, not by another one.
+                sqlx::Error::PoolTimedOut => Self::Unanswered,
                 sqlx::Error::Io(reason) => Self::from_io(&path, reason),
                 sqlx::Error::ColumnDecode { index, .. } => {
                     Self::Corrupt { path, detail: format!("a value of column {index} has the wrong type") }

@@ -6,6 +6,7 @@ use super::{
     invalidation::Invalidates,
     tokens::{insert_paste_token, insert_token},
     users::insert_user,
+    writer::Transaction,
 };
 use crate::name::Owner;
 
@@ -69,13 +70,8 @@ impl Store {
         Ok(Imported::Done)
     }
 
-    async fn is_taken(
-        &self,
-        transaction: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
-        hash: TokenHash,
-    ) -> Result<bool> {
+    async fn is_taken(&self, transaction: &mut Transaction, hash: TokenHash) -> Result<bool> {
         let query = "SELECT 1 FROM tokens WHERE hash = $1 UNION SELECT 1 FROM paste_tokens WHERE hash = $1";
-        let row = sqlx::query(query).bind(hash.hex()).fetch_optional(&mut **transaction).await;
-        Ok(row.map_err(|error| self.failed(error))?.is_some())
+        Ok(transaction.fetch_optional(sqlx::query(query).bind(hash.hex())).await?.is_some())
     }
 }

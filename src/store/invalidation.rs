@@ -27,6 +27,37 @@ pub(super) enum Invalidates<'a> {
     Everybody,
 }
 
+/// The same, for a task that may outlive the one that makes the change.
+#[derive(Debug)]
+pub(super) enum Affected {
+    /// See [`Invalidates::Nothing`].
+    Nothing,
+    /// See [`Invalidates::User`].
+    User(UserId),
+    /// See [`Invalidates::Everybody`].
+    Everybody,
+}
+
+impl Invalidates<'_> {
+    pub(super) fn to_affected(self) -> Affected {
+        match self {
+            Self::Nothing => Affected::Nothing,
+            Self::User(user) => Affected::User(user.clone()),
+            Self::Everybody => Affected::Everybody,
+        }
+    }
+}
+
+impl Affected {
+    pub(super) fn invalidates(&self) -> Invalidates<'_> {
+        match self {
+            Self::Nothing => Invalidates::Nothing,
+            Self::User(user) => Invalidates::User(user),
+            Self::Everybody => Invalidates::Everybody,
+        }
+    }
+}
+
 impl<'a> From<&'a Owner> for Invalidates<'a> {
     fn from(owner: &'a Owner) -> Self {
         match owner {

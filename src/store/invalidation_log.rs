@@ -3,9 +3,7 @@
 //!
 //! The log is bounded. A reader that is too far behind sees a gap, and has to empty its cache. `accounts/watch.rs` polls it.
 
-use sqlx::{Sqlite, Transaction};
-
-use super::{Result, Store, from_db, invalidation::Invalidates, to_db};
+use super::{Result, Store, from_db, invalidation::Invalidates, to_db, writer::Transaction};
 use crate::name::UserId;
 
 /// Entries that the log keeps.
@@ -51,7 +49,7 @@ impl Store {
     /// Appends to the log in the transaction that makes the change.
     pub(super) async fn log_invalidation(
         &self,
-        transaction: &mut Transaction<'static, Sqlite>,
+        transaction: &mut Transaction,
         invalidates: Invalidates<'_>,
     ) -> Result<()> {
         let user = match invalidates {

@@ -1,7 +1,7 @@
 //! Leases: named locks with an end, by which one of several processes does what only one must do, such as refreshing a
 //! login. A process that dies loses its leases when they end.
 
-use super::{Result, Store, to_db};
+use super::{Query, Result, Store, invalidation::Invalidates, to_db};
 
 impl Store {
     /// Acquires a lease until `until_ms`, or extends one that `holder` has. False if another holder's ends after `now_ms`.
@@ -25,5 +25,13 @@ impl Store {
         let query = sqlx::query("DELETE FROM leases WHERE substr(name, 1, length($1)) = $1");
         self.write_uncached(query.bind(prefix)).await?;
         Ok(())
+    }
+
+    /// Runs one statement on leases, which no cache holds.
+    async fn write_uncached(&self, query: Query) -> Result<u64> {
+        let mut transaction = self.begin().await?;
+        let rows = self.step(&mut transaction, query).await?.rows_affected();
+        self.commit(transaction, Invalidates::Nothing).await?;
+        Ok(rows)
     }
 }

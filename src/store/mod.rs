@@ -19,6 +19,7 @@ mod rows;
 mod schema;
 mod tokens;
 mod users;
+mod writer;
 
 #[cfg(test)]
 mod conformance;
@@ -32,7 +33,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Connection, Row, Sqlite, SqliteConnection, SqlitePool,
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteQueryResult, SqliteRow,
         SqliteSynchronous,
@@ -54,12 +55,17 @@ pub use self::{
     probe::{Probe, probe},
     rows::{
         AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, NewAdminToken,
-        NewPasteToken, NewToken, ReplaceKey, SealedCredential, StoredAdminToken, StoredField, StoredToken,
-        SwapReason, TokenHash, TokenLookup, TokenRotation, User, UserChange, UserCreation,
+        NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, SealedCredential, StoredAdminToken,
+        StoredField, StoredToken, SwapReason, TokenHash, TokenLookup, TokenRotation, User, UserChange,
+        UserCreation,
     },
     users::InitialAccess,
 };
-use self::{data_dir::FileIdentity, invalidation::Invalidates};
+use self::{
+    data_dir::FileIdentity,
+    invalidation::Invalidates,
+    writer::{Transaction, Writer},
+};
 pub use crate::decide::TokenKind;
 use crate::name::{Owner, UserId};
 
@@ -75,8 +81,7 @@ pub struct Store {
     /// The open file. Another one may be at `path` by now.
     identity: FileIdentity,
     readers: SqlitePool,
-    /// One connection: `SQLite` has one writer at a time. Writers that wait for it do not take connections from readers.
-    writer: SqlitePool,
+    writer: Writer,
     /// A connection that never writes: `PRAGMA data_version` does not count the commits of its own connection.
     watch: Arc<Mutex<SqliteConnection>>,
     invalidations: InvalidationCounter,
@@ -102,13 +107,13 @@ impl Store {
         let mut first = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         // If a step fails, the connection closes with its transaction open, which rolls it back.
         schema::migrate(&mut first, &path).await?;
-        let pool = async |connections, options| {
-            let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(lock_timeout);
-            pool.connect_with(options).await.map_err(failed)
-        };
-        let readers = pool(MAX_READERS, options.clone().pragma("query_only", "ON")).await?;
-        let writer = pool(1, options).await?;
+        // Connections stay open when they are idle: a process that is short of files could not open them again.
+        let readers = SqlitePoolOptions::new().max_connections(MAX_READERS).acquire_timeout(lock_timeout);
+        let readers = readers.idle_timeout(None).max_lifetime(None);
+        let readers = readers.connect_with(options.clone().pragma("query_only", "ON")).await;
+        let readers = readers.map_err(failed)?;
         let watch = Arc::new(Mutex::new(first));
+        let writer = Writer::open(&path, options, lock_timeout).await.map_err(failed)?;
         let identity = FileIdentity::of(&path)?;
         Ok(Self {
             path: path.into(),
@@ -158,47 +163,52 @@ impl Store {
         StoreError::from_sqlx(&self.path, error)
     }
 
-    /// Begins a write transaction. It takes the write lock at once: a transaction that reads first and writes later could
-    /// be refused without waiting (`SQLITE_BUSY_SNAPSHOT`).
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+    async fn begin(&self) -> Result<Transaction> {
         self.check_in_place()?;
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error))
+        self.writer.begin().await
     }
 
     /// Commits a transaction, and invalidates caches.
-    async fn commit(
-        &self,
-        mut transaction: Transaction<'static, Sqlite>,
-        invalidates: Invalidates<'_>,
-    ) -> Result<()> {
-        self.log_invalidation(&mut transaction, invalidates).await?;
-        transaction.commit().await.map_err(|error| self.failed(error))?;
-        self.invalidations.invalidate(invalidates);
-        Ok(())
+    async fn commit(&self, transaction: Transaction, invalidates: Invalidates<'_>) -> Result<()> {
+        self.end(transaction, invalidates, Vec::new()).await
     }
 
     /// Commits a transaction with its audit entry, and logs the entry.
     async fn commit_act(
         &self,
-        mut transaction: Transaction<'static, Sqlite>,
+        mut transaction: Transaction,
         invalidates: Invalidates<'_>,
         act: &Act,
     ) -> Result<()> {
         let entry = self.append(&mut transaction, act).await?;
-        self.commit(transaction, invalidates).await?;
-        audit::log(&entry);
-        Ok(())
+        self.end(transaction, invalidates, vec![entry]).await
     }
 
-    /// Runs one statement on data that no cache holds.
-    async fn write_uncached(&self, query: Query) -> Result<u64> {
-        self.check_in_place()?;
-        let done = query.execute(&self.writer).await.map_err(|error| self.failed(error))?;
-        Ok(done.rows_affected())
+    /// Commits a transaction with audit entries that it has appended. A commit that has begun ends, also if the caller
+    /// leaves: otherwise nobody would invalidate the caches.
+    async fn end(
+        &self,
+        mut transaction: Transaction,
+        invalidates: Invalidates<'_>,
+        entries: Vec<AuditEntry>,
+    ) -> Result<()> {
+        self.log_invalidation(&mut transaction, invalidates).await?;
+        let (invalidations, affected) = (self.invalidations.clone(), invalidates.to_affected());
+        let commit = async move {
+            let committed = transaction.commit().await;
+            // After an error too: a value that is looked up once more is right whichever way the commit went.
+            invalidations.invalidate(affected.invalidates());
+            if committed.is_ok() {
+                entries.iter().for_each(audit::log);
+            }
+            committed
+        };
+        self.writer.finish(commit).await
     }
 
     async fn read(&self, query: Query) -> Result<Vec<SqliteRow>> {
         self.check_in_place()?;
+        // A reading connection has no transaction that an error could leave open.
         query.fetch_all(&self.readers).await.map_err(|error| self.failed(error))
     }
 }
@@ -219,18 +229,13 @@ fn options(path: &Path, lock_timeout: Duration) -> SqliteConnectOptions {
 // === impl Store: steps and rows ===
 
 impl Store {
-    async fn step(
-        &self,
-        transaction: &mut Transaction<'static, Sqlite>,
-        query: Query,
-    ) -> Result<SqliteQueryResult> {
-        query.execute(&mut **transaction).await.map_err(|error| self.failed(error))
+    async fn step(&self, transaction: &mut Transaction, query: Query) -> Result<SqliteQueryResult> {
+        transaction.execute(query).await
     }
 
-    async fn exists(&self, transaction: &mut Transaction<'static, Sqlite>, user: &UserId) -> Result<bool> {
+    async fn exists(&self, transaction: &mut Transaction, user: &UserId) -> Result<bool> {
         let query = sqlx::query("SELECT 1 FROM users WHERE id = $1").bind(user.to_string());
-        let row = query.fetch_optional(&mut **transaction).await;
-        Ok(row.map_err(|error| self.failed(error))?.is_some())
+        Ok(transaction.fetch_optional(query).await?.is_some())
     }
 
     fn get<'r, T>(&self, row: &'r SqliteRow, column: &'static str) -> Result<T>

@@ -171,6 +171,17 @@ pub struct NewPasteToken {
     pub expires_at_ms: Option<u64>,
 }
 
+/// A paste token to store, and the end of the earlier ones of its user and provider.
+#[derive(Debug, Clone)]
+pub struct PasteTokenIssue {
+    /// The token.
+    pub token: NewPasteToken,
+    /// The time at which earlier ones expire at the latest, in milliseconds since 1970.
+    pub old_expires_at_ms: u64,
+    /// The act, for the audit log.
+    pub act: Act,
+}
+
 /// An admin token to store.
 #[derive(Debug, Clone)]
 pub struct NewAdminToken {
@@ -289,13 +300,11 @@ pub enum ChangeOutcome {
 
 /// The reason for replacing an encrypted credential.
 #[derive(Debug, Clone, Copy)]
-pub enum SwapReason<'a> {
+pub enum SwapReason {
     /// Master-key rotation; the plaintext is the same.
     Rekey,
     /// A login was refreshed.
     Refresh,
-    /// The owner confirmed other origins.
-    Confirm(&'a Act),
 }
 
 /// The ids of the master keys that the store knows.

@@ -4,6 +4,7 @@ use std::{
     env, fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     process::{Child, Command},
+    task::Poll,
 };
 
 use tempfile::TempDir;
@@ -104,11 +105,11 @@ fn check_error(error: &StoreError, expected: &str, advice: &str) {
 async fn a_newer_schema_is_refused_and_kept() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    sqlx::query("PRAGMA user_version = 99").execute(&store.writer).await.unwrap();
+    run(&store, "PRAGMA user_version = 99").await;
     let error = Store::open(dir.path()).await.unwrap_err();
     check_error(&error, "NewerSchema", "schema 99, this one knows 2");
-    let row = sqlx::query("PRAGMA user_version").fetch_one(&store.writer).await.unwrap();
-    assert_eq!(row.get::<i64, _>(0), 99);
+    let row = store.begin().await.unwrap().fetch_optional(sqlx::query("PRAGMA user_version")).await.unwrap();
+    assert_eq!(row.unwrap().get::<i64, _>(0), 99);
 }
 
 #[tokio::test]
@@ -212,7 +213,7 @@ async fn reads_do_not_wait_for_writers_that_wait() {
         });
     }
     // Until one writer waits for the lock, and the others wait for its connection.
-    while store.writer.num_idle() > 0 || store.writer.size() == 0 {
+    while !store.writer.is_taken() {
         tokio::task::yield_now().await;
     }
     let started = std::time::Instant::now();
@@ -221,7 +222,7 @@ async fn reads_do_not_wait_for_writers_that_wait() {
         assert_eq!(store.lookup_token(&TokenHash::of("0")).await.unwrap(), None);
     }
     assert!(started.elapsed() < data_dir::LOCK_TIMEOUT / 5, "{:?}", started.elapsed());
-    held.rollback().await.unwrap();
+    drop(held);
     writers.join_all().await;
     assert_eq!(store.users().await.unwrap().len(), 20);
 }
@@ -230,15 +231,23 @@ async fn reads_do_not_wait_for_writers_that_wait() {
 async fn with_short_timeout(dir: &TempDir, pragma: &'static str) -> Store {
     let mut store = Store::open(dir.path()).await.unwrap();
     let options = options(&store.path, BRIEF);
-    store.writer = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
-    sqlx::query(pragma).execute(&store.writer).await.unwrap();
+    store.writer = Writer::open(&store.path, options, data_dir::LOCK_TIMEOUT).await.unwrap();
+    run(&store, pragma).await;
     store
+}
+
+/// Runs a statement on the writing connection.
+async fn run(store: &Store, sql: &'static str) {
+    let mut transaction = store.begin().await.unwrap();
+    transaction.execute(sqlx::query(sql)).await.unwrap();
+    transaction.commit().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_rolls_back() {
     let dir = TempDir::new().unwrap();
-    let store = with_short_timeout(&dir, "PRAGMA max_page_count = 1").await;
+    let store = Store::open(dir.path()).await.unwrap();
+    run(&store, "PRAGMA max_page_count = 1").await;
     store.adopt_master_key("key", ReplaceKey::Never).await.unwrap();
     create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
     let owner = Owner::User(user(1).id);
@@ -246,6 +255,72 @@ async fn a_full_disk_is_an_error_and_rolls_back() {
     let error = store.change_credentials(&owner, "key", &changes, &act()).await.unwrap_err();
     check_error(&error, "Full", "no space");
     assert_eq!(store.credentials(&owner).await.unwrap(), []);
+    // The limit was one of the connection, which is not used again.
+    store.change_credentials(&owner, "key", &changes, &act()).await.unwrap();
+    assert_eq!(store.credentials(&owner).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_change_that_fails_at_its_commit_leaves_the_next_one_alone() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    // Checked at the commit only.
+    run(&store, "CREATE TABLE late (user_id TEXT REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)").await;
+    let mut transaction = store.begin().await.unwrap();
+    transaction.execute(sqlx::query("INSERT INTO late VALUES ('nobody')")).await.unwrap();
+    let before = store.invalidations().current();
+    let error = store.commit(transaction, Invalidates::Everybody).await.unwrap_err();
+    check_error(&error, "Unconfirmed", "FOREIGN KEY constraint failed");
+    assert_eq!(store.invalidations().current(), before + 1, "the outcome is not known here");
+    create(&store, &user(1), &token("a"), DuplicateNames::Allow).await;
+}
+
+#[tokio::test]
+async fn a_refused_change_keeps_the_connection() {
+    let dir = TempDir::new().unwrap();
+    let store = with_short_timeout(&dir, "PRAGMA cache_size = 77").await;
+    for _ in 0..3 {
+        assert!(!store.delete_user(&user(1).id, &act()).await.unwrap());
+    }
+    let row = store.begin().await.unwrap().fetch_optional(sqlx::query("PRAGMA cache_size")).await.unwrap();
+    assert_eq!(row.unwrap().get::<i64, _>(0), 77);
+}
+
+/// Polls a future at most so often. Returns `None` if it is not ready by then, and drops it.
+async fn polled<F: Future>(future: F, mut times: u32) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if times == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            times -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_change_whose_caller_leaves_is_made_whole_or_not_at_all() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let counter = store.invalidations();
+    let mut made = 0;
+    for number in 0..40 {
+        let (one, name) = (user(number * 2), token(&number.to_string()));
+        let times = u32::try_from(number % 8).unwrap();
+        let done = polled(try_create(&store, &one, &name, DuplicateNames::Allow), times).await;
+        assert!(done.is_none() || times > 0, "nothing is made at the first poll");
+        // The next change waits for a commit that has begun.
+        let next = token(&format!("next {number}"));
+        create(&store, &user(number * 2 + 1), &next, DuplicateNames::Allow).await;
+        let found = store.lookup_token(&name.hash).await.unwrap().is_some();
+        assert!(found || done.is_none());
+        assert_eq!(store.user(&one.id).await.unwrap().is_some(), found);
+        assert_eq!(counter.last_for(&one.id) > 0, found, "after {times} polls");
+        made += 1 + u64::from(found);
+    }
+    assert_eq!(store.audit_head().await.unwrap().0, made);
 }
 
 #[tokio::test]
@@ -260,10 +335,7 @@ async fn a_read_only_database_is_an_error() {
 async fn a_malformed_row_is_an_error() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    sqlx::query("INSERT INTO users (id, name, created_at) VALUES ('x', 'x', 1)")
-        .execute(&store.writer)
-        .await
-        .unwrap();
+    run(&store, "INSERT INTO users (id, name, created_at) VALUES ('x', 'x', 1)").await;
     check_error(&store.users().await.unwrap_err(), "Corrupt", "`x` is not a user id");
 }
 

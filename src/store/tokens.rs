@@ -1,11 +1,11 @@
 //! The SQL statements on tokens: of users, paste tokens, and of admins. Only their hashes are stored.
 
-use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
 use super::{
     Act, AdminTokenRevocation, NewAdminToken, NewPasteToken, NewToken, Query, Result, Store, StoreError,
     StoredAdminToken, StoredToken, TokenHash, TokenKind, TokenLookup, TokenRotation, from_db,
-    invalidation::Invalidates, to_db,
+    invalidation::Invalidates, to_db, writer::Transaction,
 };
 use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
 
@@ -63,7 +63,7 @@ impl Store {
     /// Deletes tokens that expired more than a day ago. Fails if the user has the maximum number even so.
     async fn enforce_token_limit(
         &self,
-        transaction: &mut Transaction<'static, Sqlite>,
+        transaction: &mut Transaction,
         user: &UserId,
         now_ms: u64,
     ) -> Result<()> {
@@ -71,8 +71,8 @@ impl Store {
         let before = to_db(now_ms.saturating_sub(EXPIRED_KEPT_MS));
         self.step(transaction, delete.bind(user.to_string()).bind(before)).await?;
         let count = sqlx::query("SELECT COUNT(*) AS count FROM tokens WHERE user_id = $1");
-        let row = count.bind(user.to_string()).fetch_one(&mut **transaction).await;
-        let count = from_db(self.get(&row.map_err(|error| self.failed(error))?, "count")?);
+        let row = transaction.fetch_optional(count.bind(user.to_string())).await?;
+        let count = row.map_or(Ok(0), |row| self.get(&row, "count").map(from_db))?;
         if count >= MAX_TOKENS { Err(StoreError::TooManyTokens { limit: MAX_TOKENS }) } else { Ok(()) }
     }
 
@@ -144,8 +144,8 @@ impl Store {
     ) -> Result<TokenRotation> {
         let mut transaction = self.begin_for(act).await?;
         let query = "SELECT user_id, expires_at, replaced_at FROM tokens WHERE hash = $1";
-        let row = sqlx::query(query).bind(old.hex()).fetch_optional(&mut *transaction).await;
-        let Some(row) = row.map_err(|error| self.failed(error))? else { return Ok(TokenRotation::Gone) };
+        let row = transaction.fetch_optional(sqlx::query(query).bind(old.hex())).await?;
+        let Some(row) = row else { return Ok(TokenRotation::Gone) };
         let user = self.user_id(&row, "user_id")?;
         let ends = self.get::<Option<i64>>(&row, "expires_at")?.map(from_db);
         if ends.is_some_and(|ends| ends <= act.at_ms) {
@@ -177,7 +177,7 @@ impl Store {
                 self.step(&mut transaction, update).await?;
             }
         }
-        transaction.commit().await.map_err(|error| self.failed(error))
+        self.commit(transaction, Invalidates::Nothing).await
     }
 
     /// The number of tokens of every kind.
@@ -298,15 +298,27 @@ impl Store {
             .bind(token.user.to_string())
             .bind(token.section.clone())
             .bind(token.field.clone());
-        let login = login.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
-        if login.is_none() {
+        if transaction.fetch_optional(login).await?.is_none() {
             return Ok(false);
         }
+        self.put_paste_token(&mut transaction, token, old_expires_at_ms, act.at_ms).await?;
+        self.commit_act(transaction, Invalidates::User(&token.user), act).await?;
+        Ok(true)
+    }
+
+    /// Stores a paste token in the transaction that checked or stored its login.
+    pub(super) async fn put_paste_token(
+        &self,
+        transaction: &mut Transaction,
+        token: &NewPasteToken,
+        old_expires_at_ms: u64,
+        now_ms: u64,
+    ) -> Result<()> {
         for query in [
             sqlx::query("DELETE FROM paste_tokens WHERE user_id = $1 AND provider = $2 AND expires_at <= $3")
                 .bind(token.user.to_string())
                 .bind(token.provider.to_string())
-                .bind(to_db(act.at_ms)),
+                .bind(to_db(now_ms)),
             sqlx::query(
                 "UPDATE paste_tokens SET expires_at = $3 WHERE user_id = $1 AND provider = $2
                  AND (expires_at IS NULL OR expires_at > $3)",
@@ -316,10 +328,9 @@ impl Store {
             .bind(to_db(old_expires_at_ms)),
             insert_paste_token(token),
         ] {
-            self.step(&mut transaction, query).await?;
+            self.step(transaction, query).await?;
         }
-        self.commit_act(transaction, Invalidates::User(&token.user), act).await?;
-        Ok(true)
+        Ok(())
     }
 
     /// Looks up the paste token with this hash, its user and their credentials.
@@ -388,8 +399,8 @@ impl Store {
             return Ok(AdminTokenRevocation::Unknown);
         }
         let good = "SELECT 1 FROM admin_tokens WHERE expires_at IS NULL OR expires_at > $1 LIMIT 1";
-        let good = sqlx::query(good).bind(to_db(act.at_ms)).fetch_optional(&mut *transaction).await;
-        if good.map_err(|error| self.failed(error))?.is_none() {
+        let good = sqlx::query(good).bind(to_db(act.at_ms));
+        if transaction.fetch_optional(good).await?.is_none() {
             return Ok(AdminTokenRevocation::Last);
         }
         self.commit_act(transaction, Invalidates::Everybody, act).await?;

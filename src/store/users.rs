@@ -36,8 +36,7 @@ impl Store {
         if names == DuplicateNames::Refuse {
             let same =
                 sqlx::query("SELECT id FROM users WHERE name = $1 ORDER BY id").bind(user.name.clone());
-            let same = same.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
-            if let Some(row) = same {
+            if let Some(row) = transaction.fetch_optional(same).await? {
                 return Ok(UserCreation::NameTaken(self.user_id(&row, "id")?));
             }
         }
@@ -89,8 +88,7 @@ impl Store {
     pub async fn update_user(&self, id: &UserId, change: &UserChange, act: &Act) -> Result<Option<User>> {
         let mut transaction = self.begin_for(act).await?;
         let select = sqlx::query(concat!(user!(), "WHERE id = $1")).bind(id.to_string());
-        let row = select.fetch_optional(&mut *transaction).await.map_err(|error| self.failed(error))?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = transaction.fetch_optional(select).await? else { return Ok(None) };
         let mut user = self.user_row(&row)?;
         let UserChange { name, ip, group, disabled_at_ms } = change.clone();
         user.name = name.unwrap_or(user.name);

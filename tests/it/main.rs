@@ -19,6 +19,7 @@ mod crowd;
 mod decision_table;
 mod decisions;
 mod durability;
+mod failing_disk;
 mod failures;
 mod harness;
 mod import;

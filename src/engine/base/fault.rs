@@ -145,6 +145,8 @@ faults! {
     ReloadUnfinished "reload_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The store does not respond: authentication or a change is not possible now.
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    /// It is not known whether a change was made: the disk failed while it was stored, or its answer is late.
+    ChangeUnconfirmed "change_unconfirmed" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The upstream's name does not resolve.
     UpstreamDns "upstream_dns" BAD_GATEWAY Upstream true "dns_error";
     /// SSRF guard: the upstream's name resolves to a forbidden address.

@@ -1,11 +1,12 @@
 //! The harness of the suites: the real binary (`gateway`), an upstream that the test plays (`upstream`) or that
 //! answers by itself (`echo`), files that change (`site`), the service manager (`manager`), the API as a client
-//! calls it (`api`), exact connections (`wire`), a machine that fails (`namespace`), and the check of
+//! calls it (`api`), exact connections (`wire`), a machine that fails (`namespace`, `faulty_disk`), and the check of
 //! every exchange (`exchange`).
 
 mod api;
 mod echo;
 mod exchange;
+mod faulty_disk;
 mod gateway;
 mod manager;
 mod namespace;
@@ -16,6 +17,7 @@ mod world;
 
 pub use api::Api;
 pub use exchange::{Answer, Exchange, Fault, chunk};
+pub use faulty_disk::{DiskFault, FaultyDisk};
 pub use gateway::{CommandOutput, Gateway, Home, binary, connect, database, over_socket, root};
 pub use manager::Manager;
 pub use site::{Site, answered, eventually, pause, save};
