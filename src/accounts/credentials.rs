@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     name::Owner,
-    store::{ChangeOutcome, CredentialChange, SealedCredential, Store, StoreError},
+    store::{ChangeOutcome, CredentialChange, PasteTokenIssue, SealedCredential, Store, StoreError},
 };
 
 /// One step of a change to a user's credentials.
@@ -46,6 +46,18 @@ pub async fn change_credentials(
     owner: &Owner,
     edits: &[Edit],
 ) -> Result<ChangeOutcome, StoreError> {
+    change_logins(store, actor, key, owner, edits, &[]).await
+}
+
+/// The same, with paste tokens of the logins that `edits` set.
+pub async fn change_logins(
+    store: &Store,
+    actor: &Actor,
+    key: &MasterKey,
+    owner: &Owner,
+    edits: &[Edit],
+    issued: &[PasteTokenIssue],
+) -> Result<ChangeOutcome, StoreError> {
     let act = actor.act(
         "credentials.change",
         owner,
@@ -53,7 +65,7 @@ pub async fn change_credentials(
     );
     let key = &key.snapshot();
     let changes: Vec<_> = edits.iter().map(|edit| encrypted(key, owner, edit, act.at_ms)).collect();
-    store.change_credentials(owner, &key.id(), &changes, &act).await
+    store.change_logins(owner, &key.id(), &changes, &act, issued).await
 }
 
 /// Removes a credential; false if there was none. Needs no master key.

@@ -38,7 +38,8 @@ pub use self::{
     confirm::{ConfirmError, Confirmed, CredentialSelector, confirm, unconfirmed_origins},
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, StoredCredential},
     credentials::{
-        Edit, Unreadable, change_credentials, decrypt_credential, read_credentials, remove_credential,
+        Edit, Unreadable, change_credentials, change_logins, decrypt_credential, read_credentials,
+        remove_credential,
     },
     directory::Directory,
     display_name::{BadName, DisplayName},
@@ -47,7 +48,7 @@ pub use self::{
     key::{KeyError, KeySources, NextKeyFile},
     lookup::Authenticator,
     oauth::TokenEndpointError,
-    paste::issue_paste_token,
+    paste::{draft_paste_token, issue_paste_token},
     rate_limit::{AuthRateLimit, TooManyDelayed},
     refresh::{
         CredentialId, HttpTokenEndpoints, RefreshError, RefreshReason, RefreshRequest, Refreshed, Refresher,

@@ -13,21 +13,32 @@ use crate::{
     bind, hex,
     name::Scope,
     secret::Secret,
-    store::{NewPasteToken, Store, StoreError, TokenHash},
+    store::{NewPasteToken, PasteTokenIssue, Store, StoreError, TokenHash},
 };
 
 /// Remaining validity of a paste token after it is replaced.
 const REPLACED_VALIDITY_MS: u64 = 3_600_000;
 
-/// Creates a paste token for a user's login with this provider. It has no more scopes than the calling token, and expires
-/// no later. The user's earlier ones for this provider expire within an hour. None if no such login is stored.
+/// Creates a paste token for a user's login with this provider. None if no such login is stored.
 pub async fn issue_paste_token(
     store: &Store,
     actor: &Actor,
     caller: &Caller,
     provider: &bind::Provider,
 ) -> Result<Option<Secret>, StoreError> {
-    let (Some(paste), Some(section)) = (&provider.paste_token, &provider.section) else { return Ok(None) };
+    let Some((token, issue)) = draft_paste_token(actor, caller, provider) else { return Ok(None) };
+    let PasteTokenIssue { token: record, old_expires_at_ms, act } = issue;
+    Ok(store.replace_paste_token(&record, old_expires_at_ms, &act).await?.then_some(token))
+}
+
+/// A paste token that is not stored yet. It has no more scopes than the calling token, and expires no later. The user's
+/// earlier ones for this provider expire within an hour. None if the provider has no paste tokens.
+pub fn draft_paste_token(
+    actor: &Actor,
+    caller: &Caller,
+    provider: &bind::Provider,
+) -> Option<(Secret, PasteTokenIssue)> {
+    let (Some(paste), Some(section)) = (&provider.paste_token, &provider.section) else { return None };
     let id = generate_id();
     let detail = json!({ "token": id.as_str(), "provider": provider.name.as_str() });
     let act = actor.act("paste_token.create", &caller.id, detail);
@@ -47,7 +58,7 @@ pub async fn issue_paste_token(
         expires_at_ms: caller.token.expires_at_ms,
     };
     let old_expires_at_ms = act.at_ms.saturating_add(REPLACED_VALIDITY_MS);
-    Ok(store.replace_paste_token(&record, old_expires_at_ms, &act).await?.then_some(token))
+    Some((token, PasteTokenIssue { token: record, old_expires_at_ms, act }))
 }
 
 /// A new paste token.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     Admin, ApiResult, Principal, Request, Response, body, document, json,
+    paste::draft_paste_tokens,
     payloads::{Confirm, Confirmation, MaskedCredentials},
     pointer::{self, wrong_type},
     scope::check_edits,
@@ -17,7 +18,7 @@ use crate::{
     fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner},
     secret_scan,
-    store::ChangeOutcome,
+    store::{ChangeOutcome, PasteTokenIssue},
 };
 
 /// The owner for a group's name in a path.
@@ -46,16 +47,17 @@ impl Admin {
     pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
         let edits = self.requested_edits(owner, request).await?;
         self.change_creds(owner, &edits, request).await?;
-        Ok(Response::json(StatusCode::OK, &self.masked_creds(owner).await?))
+        Ok(Response::json(StatusCode::OK, &self.changed_creds(owner).await?))
     }
 
     pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> ApiResult {
         let owner = Owner::User(caller.id.clone());
         let edits = self.requested_edits(&owner, request).await?;
         check_edits(caller, &edits, &request.table)?;
-        self.change_creds(&owner, &edits, request).await?;
-        let mut document = self.masked_creds(&owner).await?;
-        let tokens = self.issue_paste_tokens(caller, &edits, request).await?;
+        let drafts = draft_paste_tokens(caller, &edits, request);
+        let (tokens, issued): (Vec<_>, Vec<_>) = drafts.into_iter().unzip();
+        self.change_logins(&owner, &edits, &issued, request).await?;
+        let mut document = self.changed_creds(&owner).await?;
         document.0.extend(tokens.into_iter().map(|(name, token)| (name, token.expose().into())));
         Ok(Response::json(StatusCode::OK, &document))
     }
@@ -110,13 +112,31 @@ impl Admin {
     }
 
     async fn change_creds(&self, owner: &Owner, edits: &[Edit], request: &Request) -> Result<(), Fault> {
+        self.change_logins(owner, edits, &[], request).await
+    }
+
+    async fn change_logins(
+        &self,
+        owner: &Owner,
+        edits: &[Edit],
+        issued: &[PasteTokenIssue],
+        request: &Request,
+    ) -> Result<(), Fault> {
         let changed =
-            accounts::change_credentials(&self.store, &request.actor, &self.key, owner, edits).await;
+            accounts::change_logins(&self.store, &request.actor, &self.key, owner, edits, issued).await;
         match changed.map_err(store_fault)? {
             ChangeOutcome::Done { .. } => Ok(()),
             ChangeOutcome::UnknownUser => Err(owner_not_found(request)),
             ChangeOutcome::OtherKey => Err(other_key()),
         }
+    }
+
+    /// An owner's credentials after a change.
+    async fn changed_creds(&self, owner: &Owner) -> Result<MaskedCredentials, Fault> {
+        self.masked_creds(owner).await.map_err(|_| {
+            let message = "The credentials were changed, but the store failed before they could be shown: read them, or repeat the call";
+            Fault::new(FaultKind::ChangeUnconfirmed, message)
+        })
     }
 
     async fn masked_creds(&self, owner: &Owner) -> Result<MaskedCredentials, Fault> {

@@ -16,6 +16,7 @@ use crate::{
     bind,
     fault::{Cause, Fault, FaultKind},
     secret::Secret,
+    store::PasteTokenIssue,
 };
 
 impl Admin {
@@ -39,31 +40,6 @@ impl Admin {
         Ok(Response::json(StatusCode::OK, &PasteToken(named)))
     }
 
-    /// Makes the paste tokens of the logins that `edits` set, of each provider that the calling token reaches. Returns
-    /// each with its name in the response.
-    pub(super) async fn issue_paste_tokens(
-        &self,
-        caller: &Caller,
-        edits: &[Edit],
-        request: &Request,
-    ) -> Result<Vec<(String, Secret)>, Fault> {
-        let mut tokens = Vec::new();
-        for provider in &request.table.providers {
-            let (Some(paste), Some(login)) = (&provider.paste_token, &provider.section) else { continue };
-            let sets_login = |edit: &Edit| match edit {
-                Edit::Set { section, field, .. } => *section == login.name && *field == paste.field,
-                Edit::Remove { .. } | Edit::RemoveAll => false,
-            };
-            if reaches(caller, &provider.name)
-                && edits.iter().any(sets_login)
-                && let Some(token) = self.issue_paste_token(caller, provider, request).await?
-            {
-                tokens.push((paste.spec.reply.clone(), token));
-            }
-        }
-        Ok(tokens)
-    }
-
     async fn issue_paste_token(
         &self,
         caller: &Caller,
@@ -72,4 +48,28 @@ impl Admin {
     ) -> Result<Option<Secret>, Fault> {
         accounts::issue_paste_token(&self.store, &request.actor, caller, provider).await.map_err(store_fault)
     }
+}
+
+/// The paste tokens of the logins that `edits` set, of each provider that the calling token reaches: each with its name in
+/// the response, and as it is to be stored.
+pub(super) fn draft_paste_tokens(
+    caller: &Caller,
+    edits: &[Edit],
+    request: &Request,
+) -> Vec<((String, Secret), PasteTokenIssue)> {
+    let mut tokens = Vec::new();
+    for provider in &request.table.providers {
+        let (Some(paste), Some(login)) = (&provider.paste_token, &provider.section) else { continue };
+        let sets_login = |edit: &Edit| match edit {
+            Edit::Set { section, field, .. } => *section == login.name && *field == paste.field,
+            Edit::Remove { .. } | Edit::RemoveAll => false,
+        };
+        if reaches(caller, &provider.name)
+            && edits.iter().any(sets_login)
+            && let Some((token, issue)) = accounts::draft_paste_token(&request.actor, caller, provider)
+        {
+            tokens.push(((paste.spec.reply.clone(), token), issue));
+        }
+    }
+    tokens
 }
