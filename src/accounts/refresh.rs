@@ -236,8 +236,15 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         while let Some(ended) = self.tasks.join_next().await {
             self.task_ended(ended);
         }
-        self.retry_saves();
-        while self.tasks.join_next().await.is_some() {}
+        while !self.unsaved.is_empty() {
+            self.retry_saves();
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok((request, Completed { unsaved: Some(_), .. })) = ended {
+                    let CredentialId { owner, section, field } = &request.credential;
+                    tracing::error!(%owner, section, field, "new tokens of a login could not be stored, and are lost: store the login again");
+                }
+            }
+        }
     }
 
     fn accept(&mut self, Message { request, reply }: Message) {

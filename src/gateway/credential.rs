@@ -32,6 +32,7 @@ impl RefreshAttempts {
                 Attempt::Refreshed { access_token, expires_at_ms: *expires_at_ms, origins }
             }
             Err(RefreshError::OriginMismatch) => Attempt::Moved,
+            Err(RefreshError::Store) => Attempt::StoreFailed,
             Err(why) if why.is_retryable() => Attempt::FailedForNow,
             Err(_) => Attempt::Failed,
         })

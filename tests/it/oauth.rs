@@ -7,7 +7,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
 use tollgate::clock::now_ms;
 
-use crate::harness::{Answer, Exchange, Fault, Framing, Home, LIMIT, Message, Next, Upstream, Wire, World};
+use crate::harness::{
+    Answer, DiskFault, Exchange, Fault, FaultyDisk, Framing, Home, LIMIT, Message, Next, Upstream, Wire,
+    World,
+};
 
 const EXPIRED: Fault<'_> =
     Fault(401, "credential_expired", "The login stored for t has expired: store it again");
@@ -15,6 +18,11 @@ const EXPIRED_FOR_NOW: Fault<'_> = Fault(
     401,
     "credential_expired",
     "The login stored for t has expired, and could not be refreshed for now: try again, or store it again",
+);
+const STORE_FAILED: Fault<'_> = Fault(
+    503,
+    "store_unavailable",
+    "The login stored for t has expired, and the store is unavailable, so that it cannot be refreshed: try again",
 );
 const KEY: &str = "sk-demo-0123456789";
 
@@ -62,13 +70,17 @@ impl Play {
     }
 
     fn with(seconds: i64, args: &[&str]) -> Self {
+        Self::with_env(seconds, args, &[])
+    }
+
+    fn with_env(seconds: i64, args: &[&str], env: &[(&str, &str)]) -> Self {
         let (upstream, auth) = (Upstream::plain(), Upstream::plain());
         let host = upstream.address().to_string();
         let file = file(&format!("http://{host}"), &format!("http://{}", auth.address()));
         let home = Home::new(&[("t", &file)]);
         let token = home.user("ada");
         store(&home, "a1", "r1", seconds);
-        let gateway = home.serve(args);
+        let gateway = home.serve_with(args, env);
         let cors = "Content-Type, Authorization, x-api-key".into();
         Self { world: World { upstream, gateway, home, token, host, cors }, auth }
     }
@@ -577,16 +589,70 @@ fn tokens_that_cannot_be_stored_are_kept() {
     let mut call = play.call("r1");
     std::fs::rename(&database, &away).unwrap();
     call.send(granted("a2", "r2", 3600));
-    play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
+    play.world.check_fault(exchange.bytes(), STORE_FAILED, &client.answer().unwrap());
     play.auth.saw_nothing();
     // No further token is requested that could not be stored.
     let mut client = play.client(&exchange);
-    play.world.check_fault(exchange.bytes(), EXPIRED_FOR_NOW, &client.answer().unwrap());
+    play.world.check_fault(exchange.bytes(), STORE_FAILED, &client.answer().unwrap());
     play.auth.saw_nothing();
     std::fs::rename(&away, &database).unwrap();
-    becomes(&mut play, "a2", "credential_expired");
+    becomes(&mut play, "a2", "store_unavailable");
     play.auth.saw_nothing();
     play.uses("a2");
+}
+
+/// The disk fails before a refresh: the token endpoint is not called, since its answer could not be stored. It fails during
+/// a refresh: the new tokens are kept, and stored once it works again.
+fn refreshes_with(fault: DiskFault) {
+    const DATABASE: &str = "/data/tollgate.db";
+    let disk = FaultyDisk::new();
+    let env = disk.env();
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let refused = |play: &Play, client: &mut Wire, exchange: &Exchange| {
+        play.world.check_fault(exchange.bytes(), STORE_FAILED, &client.answer().unwrap());
+    };
+
+    let mut play = Play::with_env(-1, &[], &env);
+    let exchange = play.get("a2");
+    disk.fail(fault, DATABASE);
+    for _ in 0..2 {
+        let mut client = play.client(&exchange);
+        refused(&play, &mut client, &exchange);
+        play.auth.saw_nothing();
+    }
+    disk.mend();
+    play.refreshed("r1", &granted("a2", "r2", 3600), "Bearer a2");
+
+    let mut play = Play::with_env(-1, &[], &env);
+    let exchange = play.get("a2");
+    let mut client = play.client(&exchange);
+    let mut call = play.call("r1");
+    disk.fail(fault, DATABASE);
+    call.send(granted("a2", "r2", 3600));
+    refused(&play, &mut client, &exchange);
+    let mut client = play.client(&exchange);
+    refused(&play, &mut client, &exchange);
+    disk.mend();
+    let mended = Instant::now();
+    becomes(&mut play, "a2", "store_unavailable");
+    eprintln!("{fault:?}: {:?} from the end of the fault to the refreshed login", mended.elapsed());
+    play.auth.saw_nothing();
+    play.uses("a2");
+}
+
+#[test]
+fn refreshes_on_a_full_disk_fail_and_succeed_afterwards() {
+    refreshes_with(DiskFault::Full);
+}
+
+#[test]
+fn refreshes_with_failing_writes_fail_and_succeed_afterwards() {
+    refreshes_with(DiskFault::Write);
+}
+
+#[test]
+fn refreshes_with_failing_syncs_fail_and_succeed_afterwards() {
+    refreshes_with(DiskFault::Sync);
 }
 
 /// A user whose own login has failed does not fall back to a shared one.

@@ -72,6 +72,8 @@ pub enum Attempt<'s> {
     },
     /// None, and that may change: a later request may succeed.
     FailedForNow,
+    /// None, since the store could not be read or written.
+    StoreFailed,
     /// None, until another login is stored.
     Failed,
     /// None: the login was not saved for the token endpoint that the file names.
@@ -293,6 +295,8 @@ struct Expired<'c> {
     moved: Option<(Bound<'c>, &'c OAuth)>,
     /// A refresh failed for now: a later one may succeed.
     for_now: bool,
+    /// A refresh failed because of the store.
+    store_failed: bool,
 }
 
 impl<'c> Expired<'c> {
@@ -303,6 +307,7 @@ impl<'c> Expired<'c> {
                 self.moved = self.moved.or(to);
             }
             Some(Attempt::FailedForNow) => self.for_now = true,
+            Some(Attempt::StoreFailed) => self.store_failed = true,
             Some(Attempt::Refreshed { .. } | Attempt::Failed) | None => {}
         }
     }
@@ -312,6 +317,12 @@ impl<'c> Expired<'c> {
             return moved(provider, bound, &[&oauth.origin().unwrap_or_default()]);
         }
         let name = &provider.name;
+        if self.store_failed {
+            let message = format!(
+                "The login stored for {name} has expired, and the store is unavailable, so that it cannot be refreshed: try again"
+            );
+            return Fault::new(FaultKind::StoreUnavailable, message);
+        }
         let message = if self.for_now {
             format!(
                 "The login stored for {name} has expired, and could not be refreshed for now: try again, or store it again"

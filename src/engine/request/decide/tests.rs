@@ -129,6 +129,7 @@ fn logins_are_refreshed_before_they_are_sent() {
             "endless" => refreshed(None),
             "new, expired" => refreshed(Some(NOW_MS)),
             "failed for now" => Some(Attempt::FailedForNow),
+            "store failed" => Some(Attempt::StoreFailed),
             "failed" => Some(Attempt::Failed),
             "moved" => Some(Attempt::Moved),
             _ => None,
@@ -180,13 +181,15 @@ fn logins_are_refreshed_before_they_are_sent() {
     check(Stored { expires_in_ms: 2000, attempt: "new, expired", ..STORED }, "l-1 refreshable");
     check(Stored { expires_in_ms: -1, attempt: "new, expired", ..STORED }, expired);
     // After one that failed.
-    for attempt in ["failed for now", "failed", "moved"] {
+    for attempt in ["failed for now", "store failed", "failed", "moved"] {
         check(Stored { expires_in_ms: 2000, attempt, ..STORED }, "l-1 refreshable");
         check(Stored { expires_in_ms: -1, attempt, key: true, ..STORED }, "key final");
     }
     check(Stored { expires_in_ms: -1, attempt: "failed", ..STORED }, expired);
     let for_now = "credential_expired: The login stored for demo has expired, and could not be refreshed for now: try again, or store it again";
     check(Stored { expires_in_ms: -1, attempt: "failed for now", ..STORED }, for_now);
+    let store = "store_unavailable: The login stored for demo has expired, and the store is unavailable, so that it cannot be refreshed: try again";
+    check(Stored { expires_in_ms: -1, attempt: "store failed", ..STORED }, store);
     let moved = "credential_moved: The credential that everybody shares for demo was saved for https://one.example, https://auth.example, \
          and demo now leads to https://auth.example: an admin has to confirm that with `tollgate credential confirm --everybody`";
     check(Stored { expires_in_ms: -1, attempt: "moved", ..STORED }, moved);
