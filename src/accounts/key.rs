@@ -390,6 +390,11 @@ pub(super) fn provide_next(
     Ok(next)
 }
 
+/// The error for a rotation that is complete, but for the source of the key, which has the previous one.
+pub(super) fn not_moved_yet(data_dir: &Path, id: String) -> KeyError {
+    KeyError::NotMovedYet { path: data_dir.join(NEXT_FILE), id }
+}
+
 /// The key in the next key's file.
 pub(super) fn next(data_dir: &Path) -> Result<Option<MasterKey>, KeyError> {
     Ok(private(&data_dir.join(NEXT_FILE))?.map(|found| found.key))

@@ -191,7 +191,7 @@ pub async fn rekey(
     let ids = store.key_ids().await?;
     let current = ids.current.unwrap_or_default();
     let next = key::next(data_dir)?.filter(|next| next.id() != current);
-    let Some(next) = next else { return Err(RekeyError::NotBegun { id: current }) };
+    let Some(next) = next else { return resume_clean_up(sources, data_dir, current).await };
     let ids = json!({ "from": current, "to": next.id() });
     let act = |action| actor.act(action, "master_key", ids.clone());
     if !store.begin_rekey(&current, &next.id(), &act("master_key.replace")).await? {
@@ -208,6 +208,22 @@ pub async fn rekey(
     let lock = DirLock::acquire(data_dir).await?;
     done.next_key_file = key::clean_up_next_key_file(&lock, sources, data_dir, &next.id())?;
     Ok(done)
+}
+
+/// Without a key to rotate to, an earlier rotation may have failed at its last step, the cleanup of its file.
+async fn resume_clean_up(
+    sources: &KeySources,
+    data_dir: &Path,
+    current: String,
+) -> Result<RekeyProgress, RekeyError> {
+    let lock = DirLock::acquire(data_dir).await?;
+    match key::clean_up_next_key_file(&lock, sources, data_dir, &current)? {
+        NextKeyFile::Nothing => Err(RekeyError::NotBegun { id: current }),
+        NextKeyFile::Waits { .. } => Err(key::not_moved_yet(data_dir, current).into()),
+        next_key_file @ (NextKeyFile::InPlace | NextKeyFile::Given) => {
+            Ok(RekeyProgress { id: current, next_key_file, ..RekeyProgress::default() })
+        }
+    }
 }
 
 async fn reencrypt_all(

@@ -241,6 +241,13 @@ fn copy<'p>(from: &'p Path, to: &'p Path) -> std::result::Result<(), CopyError<'
 impl PreparedRestore {
     /// Activates it. Returns the path under which the previous database is kept, if there was one.
     pub async fn activate(self, kept_as: &str) -> Result<Option<PathBuf>> {
+        let activated = self.replace(kept_as).await;
+        // Whether it is empty by now or not: the next restore removes what cannot be removed here.
+        let _ = clear(&self.data_dir.join(STAGING));
+        activated
+    }
+
+    async fn replace(&self, kept_as: &str) -> Result<Option<PathBuf>> {
         let (staging, database) = (self.data_dir.join(STAGING), self.data_dir.join(DATABASE));
         let kept = if fs::symlink_metadata(&database).is_ok() {
             Some(keep_previous(&database, &unused_path(&self.data_dir, kept_as)).await?)
@@ -257,7 +264,6 @@ impl PreparedRestore {
         }
         fs::rename(staging.join(DATABASE), &database).map_err(failed)?;
         sync_dir(&database).map_err(failed)?;
-        clear(&staging)?;
         Ok(kept)
     }
 }

@@ -168,7 +168,12 @@ fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()>
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(draft, path)?;
-    sync_dir(path)
+    let synced = sync_dir(path);
+    if synced.is_err() {
+        // Reported as not written, it must not be found and used later: a loss of power may still take it away.
+        let _ = fs::remove_file(path);
+    }
+    synced
 }
 
 /// A file that root writes has to be readable for the server, whose user owns the directory.

@@ -313,10 +313,11 @@ fn changes_of_a_locked_database_fail_and_succeed_afterwards() {
 }
 
 /// The write lock of a database, held by another process than the gateway.
-struct Lock(tokio::runtime::Runtime, SqliteConnection);
+pub struct Lock(tokio::runtime::Runtime, SqliteConnection);
 
 impl Lock {
-    fn take(home: &Home) -> Self {
+    /// Takes the lock, which nobody holds.
+    pub fn take(home: &Home) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let path = home.data().join("tollgate.db");
         let connection = runtime.block_on(async {
@@ -327,7 +328,8 @@ impl Lock {
         Self(runtime, connection)
     }
 
-    fn release(self) {
+    /// Releases the lock.
+    pub fn release(self) {
         self.0.block_on(self.1.close()).unwrap();
     }
 }
@@ -461,6 +463,31 @@ fn a_rotation_of_the_master_key_is_resumed_when_the_disk_works() {
     world.admin.done(&format!("GET /admin/users/{id}/creds"), &Value::Null);
 }
 
+/// A rotation that fails at its last step, the move of its file, is ended by the same command.
+#[test]
+fn a_rotation_whose_file_cannot_be_moved_is_ended_when_the_disk_works() {
+    let mut world = Failing::new();
+    let (_, own) = world.user();
+    own.done("PUT /auth/creds", &key());
+    let file = |name: &str| fs::read_to_string(world.home.data().join(name)).ok();
+    let before = file("master-key");
+    world.disk.fail(DiskFault::Rename, "/data/master-key$");
+    let failed = world.home.run(&["rekey"], "");
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let next = file("master-key.next");
+    assert!(next.is_some() && file("master-key") == before);
+    world.disk.mend();
+    world.home.done(&["rekey"], "");
+    assert_eq!((file("master-key"), file("master-key.next")), (next.clone(), None));
+    world.home.done(&["rekey"], "");
+    assert_ne!(file("master-key"), next);
+    world.gateway.signal(Signal::TERM);
+    assert!(world.gateway.exit().success());
+    world.gateway = serve(&world.home, &world.disk);
+    let stored = Api::new(world.gateway.address, own.token()).done("GET /auth/creds", &Value::Null);
+    assert_eq!(stored["providers"]["t"]["apiKey"], "sk-upstr...6789");
+}
+
 /// Provider files that change while the last good versions cannot be stored are stored afterwards.
 #[test]
 fn last_good_versions_are_stored_when_the_disk_works() {
@@ -531,4 +558,34 @@ fn commands_that_fail_leave_nothing_half_made() {
         let gateway = self::serve(&home, &disk);
         Api::new(gateway.address, token.trim_end()).user("eve");
     }
+}
+
+/// A file whose directory cannot be synced is reported as not written, and is not left behind. Nor is the copy of a restore
+/// that cannot be activated.
+#[test]
+fn files_whose_last_step_fails_are_not_left_behind() {
+    let disk = FaultyDisk::new();
+    let env = disk.env();
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let home = Home::new(&[("t", &file(1))]);
+    let fails = |fault: DiskFault, part: &str, args: &[&str]| {
+        disk.fail(fault, part);
+        let failed = home.run_with(args, &env, "");
+        assert_eq!(failed.code, 1, "{args:?}: {failed:?}");
+        disk.mend();
+    };
+    fails(DiskFault::Sync, "/data$", &["serve", "--listen", "127.0.0.1:0"]);
+    assert!(!home.data().join("master-key").exists());
+    home.user("ada");
+    let backup = home.path("copy.db");
+    let copy = backup.to_str().unwrap();
+    fails(DiskFault::Sync, &format!("{}$", backup.parent().unwrap().display()), &["backup", copy]);
+    assert!(!backup.exists());
+    home.done(&["backup", copy], "");
+    home.user("bob");
+    fails(DiskFault::Rename, "/data/tollgate.db$", &["restore", copy]);
+    assert!(!home.data().join("restore.tmp").exists());
+    assert_eq!(home.database("SELECT count(*) FROM users"), "2");
+    home.done(&["restore", copy], "");
+    assert_eq!(home.database("SELECT count(*) FROM users"), "1");
 }

@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
 use tollgate::clock::now_ms;
 
+use crate::failing_disk::Lock;
 use crate::harness::{
     Answer, DiskFault, Exchange, Fault, FaultyDisk, Framing, Home, LIMIT, Message, Next, Upstream, Wire,
     World,
@@ -653,6 +654,18 @@ fn refreshes_with_failing_writes_fail_and_succeed_afterwards() {
 #[test]
 fn refreshes_with_failing_syncs_fail_and_succeed_afterwards() {
     refreshes_with(DiskFault::Sync);
+}
+
+#[test]
+fn refreshes_of_a_locked_database_fail_and_succeed_afterwards() {
+    let mut play = Play::new(-1);
+    let exchange = play.get("a2");
+    let lock = Lock::take(&play.world.home);
+    let mut client = play.client(&exchange);
+    play.world.check_fault(exchange.bytes(), STORE_FAILED, &client.answer().unwrap());
+    play.auth.saw_nothing();
+    lock.release();
+    play.refreshed("r1", &granted("a2", "r2", 3600), "Bearer a2");
 }
 
 /// A user whose own login has failed does not fall back to a shared one.

@@ -64,6 +64,11 @@ impl Api {
         Self::new(world.gateway.address, token.trim_end())
     }
 
+    /// The token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The same address with another token.
     pub fn with(&self, token: &str) -> Self {
         Self::new(self.address, token)

@@ -1,9 +1,10 @@
 /*
  * A disk that fails, for a process that loads this before the C library (LD_PRELOAD).
  *
- * The file that TOLLGATE_TEST_FAULT names has a line `OPERATION ERROR PART`: calls of the operation (`write`, `fsync` or
- * `read`) on files whose path contains PART fail with that error number. An error of 0 makes them hang until the line
- * changes. Without the file, nothing fails. It is read at every call, so that a fault begins and ends between two calls.
+ * The file that TOLLGATE_TEST_FAULT names has a line `OPERATION ERROR PART`: calls of the operation (`write`, `fsync`,
+ * `read` or `rename`) on files whose path contains PART, or ends with it if it ends with `$`, fail with that error number.
+ * An error of 0 makes them hang until the line changes. Without the file, nothing fails. It is read at every call, so that
+ * a fault begins and ends between two calls.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,8 +17,18 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The error number of a fault, 0 for one that hangs, -1 for none. */
-static int find(const char *operation, int fd)
+/* Whether a path contains the part, or ends with it. */
+static int matches(const char *path, char *part)
+{
+    size_t length = strlen(part);
+    if (part[length - 1] != '$')
+        return strstr(path, part) != NULL;
+    part[--length] = 0;
+    return strlen(path) >= length && strcmp(path + strlen(path) - length, part) == 0;
+}
+
+/* The error number of a fault, 0 for one that hangs, -1 for none. The file is an open one, or that at `at`. */
+static int find(const char *operation, int fd, const char *at)
 {
     const char *file = getenv("TOLLGATE_TEST_FAULT");
     char line[512], name[32], part[256], link[64], path[4096];
@@ -34,24 +45,36 @@ static int find(const char *operation, int fd)
     line[length] = 0;
     if (sscanf(line, "%31s %d %255s", name, &error, part) != 3 || strcmp(name, operation) != 0)
         return -1;
+    if (at != NULL)
+        return matches(at, part) ? error : -1;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     length = readlink(link, path, sizeof path - 1);
     if (length <= 0)
         return -1;
     path[length] = 0;
-    return strstr(path, part) != NULL ? error : -1;
+    return matches(path, part) ? error : -1;
 }
 
 /* Whether a call fails; then `errno` is set. */
-static int fails(const char *operation, int fd)
+static int fails_at(const char *operation, int fd, const char *at)
 {
     int saved = errno, error;
-    while ((error = find(operation, fd)) == 0) {
+    while ((error = find(operation, fd, at)) == 0) {
         struct timespec pause = { 0, 2000000 };
         nanosleep(&pause, NULL);
     }
     errno = error > 0 ? error : saved;
     return error > 0;
+}
+
+static int fails(const char *operation, int fd)
+{
+    return fails_at(operation, fd, NULL);
+}
+
+int rename(const char *from, const char *to)
+{
+    return fails_at("rename", -1, to) ? -1 : syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 ssize_t write(int fd, const void *bytes, size_t length)

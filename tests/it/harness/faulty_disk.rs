@@ -25,6 +25,8 @@ pub enum DiskFault {
     Read,
     /// Syncs hang until the fault ends.
     SyncHangs,
+    /// Files cannot be renamed to this.
+    Rename,
 }
 
 /// The switch of a faulty disk.
@@ -53,7 +55,7 @@ impl FaultyDisk {
         ]
     }
 
-    /// From now on, all files whose path contains `part` fail.
+    /// From now on, all files whose path contains `part` fail; if it ends with `$`, those whose path ends with it.
     pub fn fail(&self, fault: DiskFault, part: &str) {
         let (operation, error) = match fault {
             DiskFault::Full => ("write", Errno::NOSPC.raw_os_error()),
@@ -61,6 +63,7 @@ impl FaultyDisk {
             DiskFault::Sync => ("fsync", Errno::IO.raw_os_error()),
             DiskFault::Read => ("read", Errno::IO.raw_os_error()),
             DiskFault::SyncHangs => ("fsync", 0),
+            DiskFault::Rename => ("rename", Errno::IO.raw_os_error()),
         };
         let draft = self.dir.path().join("draft");
         fs::write(&draft, format!("{operation} {error} {part}\n")).expect("the directory is ours");
