@@ -8,8 +8,8 @@ use crate::{
     name::{AdminTokenId, Scope, TokenId, UserId},
     secret::Secret,
     store::{
-        Act, AdminTokenRevocation, DirLock, NewToken, PrivateFile, Right, Store, StoreError, TokenKind,
-        TokenRotation, read_private, write_private,
+        Act, AdminTokenRevocation, DirLock, NewToken, PrivateFile, RevokeExtent, Revoked, Right, Rotated,
+        Store, StoreError, TokenKind, TokenRotation, read_private, write_private,
     },
 };
 
@@ -62,25 +62,27 @@ fn audit_entry_of(record: &NewToken) -> Value {
     })
 }
 
-/// Revokes one of a user's tokens; false if there is none with that id.
+/// Revokes one of a user's tokens, with its paste tokens and, by `extent`, with what it created; `None` if there is none
+/// with that id.
 pub async fn revoke_token(
     store: &Store,
     actor: &Actor,
     user: &UserId,
     token: &TokenId,
-) -> Result<bool, StoreError> {
+    extent: RevokeExtent,
+) -> Result<Option<Revoked>, StoreError> {
     let act = actor.act("token.revoke", user, json!({ "token": token.as_str() }));
-    store.revoke_token(user, token, &act).await
+    store.revoke_token(user, token, extent, &act).await
 }
 
-/// Rotates the caller's token: the new one has the same label, kind, scopes and expiry. The old one stays valid until
-/// `old_expires_at_ms` at most.
+/// Rotates the caller's token: the new one has the same label, kind, scopes and expiry, and is the maker of what the old
+/// one created. The old one and its paste tokens stay valid until `old_expires_at_ms` at most.
 pub async fn rotate_token(
     store: &Store,
     actor: &Actor,
     caller: &Caller,
     old_expires_at_ms: u64,
-) -> Result<Result<(u64, IssuedToken), RotateError>, StoreError> {
+) -> Result<Result<(Rotated, IssuedToken), RotateError>, StoreError> {
     let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
     let Some(old) = found else { return Ok(Err(RotateError::Gone)) };
     let draft = TokenDraft {
@@ -96,7 +98,7 @@ pub async fn rotate_token(
     // A replaced token gets 409 `token_replaced`, and not the 401 of a revoked one.
     let act = Act { right: act.right.map(Right::even_if_replaced), ..act };
     Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {
-        TokenRotation::Done { old_expires_at_ms } => Ok((old_expires_at_ms, IssuedToken { token, record })),
+        TokenRotation::Done(rotated) => Ok((rotated, IssuedToken { token, record })),
         TokenRotation::Gone => Err(RotateError::Gone),
         TokenRotation::Replaced => Err(RotateError::Replaced),
     })
@@ -135,13 +137,14 @@ async fn add_admin_token(
     Ok(record.id)
 }
 
-/// Revokes an admin token, unless it is the last valid one.
+/// Revokes an admin token and, by `extent`, what it created, unless no valid admin token would be left.
 pub async fn revoke_admin_token(
     store: &Store,
     actor: &Actor,
     token: &AdminTokenId,
+    extent: RevokeExtent,
 ) -> Result<AdminTokenRevocation, StoreError> {
-    store.revoke_admin_token(token, &actor.act("admin_token.revoke", token, json!({}))).await
+    store.revoke_admin_token(token, extent, &actor.act("admin_token.revoke", token, json!({}))).await
 }
 
 /// Creates the first admin token if there is none. If stdout is a terminal, it is returned, to be printed once. Otherwise

@@ -101,6 +101,10 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             json!({ "name": "after", "in": "query", "description": after, "schema": { "type": "string" } }),
         );
     }
+    if operation.with_made {
+        let made = "True to end also the tokens that it created, recursively, and those that it replaced or that replaced it";
+        all.push(json!({ "name": "withMade", "in": "query", "description": made, "schema": { "type": "boolean" } }));
+    }
     all
 }
 
@@ -167,7 +171,7 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
     }
     if operation.body.is_some() {
         all.extend([FaultKind::InvalidRequest, FaultKind::BodyTooLarge, FaultKind::BodyTimeout]);
-    } else if operation.paged {
+    } else if operation.paged || operation.with_made {
         all.push(FaultKind::InvalidRequest);
     }
     all.extend(operation.faults);

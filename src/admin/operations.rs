@@ -94,6 +94,8 @@ pub struct Operation {
     pub summary: &'static str,
     /// True if it takes `?limit=` and `?after=`.
     pub paged: bool,
+    /// True if it takes `?withMade=`.
+    pub with_made: bool,
     /// The request body, if it takes one.
     pub body: Option<RequestBody>,
     /// The response of a success.
@@ -175,8 +177,8 @@ const fn new<T: JsonSchema>(
     summary: &'static str,
 ) -> Operation {
     let success = ResponseBody { status: 200, schema: schema::<T>() };
-    let (paged, body, alternative, faults) = (false, None, None, &[]);
-    Operation { id, method, path, access, summary, paged, body, success, alternative, faults }
+    let (paged, with_made, body, alternative, faults) = (false, false, None, None, &[]);
+    Operation { id, method, path, access, summary, paged, with_made, body, success, alternative, faults }
 }
 
 impl Operation {
@@ -192,6 +194,11 @@ impl Operation {
 
     const fn paged(mut self) -> Self {
         self.paged = true;
+        self
+    }
+
+    const fn with_made(mut self) -> Self {
+        self.with_made = true;
         self
     }
 
@@ -258,8 +265,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<Tokens>(OperationId::ListUserTokens, "GET", "/admin/users/{id}/tokens", Access::Admin, "List a user's tokens").paged().faults(NOT_FOUND),
     new::<payloads::MadeToken>(OperationId::CreateUserToken, "POST", "/admin/users/{id}/tokens", Access::Admin, "Create a token for a user")
         .optional_body::<payloads::NewToken>().created().faults(&[FaultKind::NotFound, FaultKind::TooManyTokens]),
-    new::<payloads::Done>(OperationId::RevokeUserToken, "DELETE", "/admin/users/{id}/tokens/{token}", Access::Admin, "Revoke a user's token")
-        .faults(NOT_FOUND),
+    new::<payloads::Revoked>(OperationId::RevokeUserToken, "DELETE", "/admin/users/{id}/tokens/{token}", Access::Admin, "Revoke a user's token, with its paste tokens")
+        .with_made().faults(NOT_FOUND),
 
     new::<Masked>(OperationId::GetSharedCreds, "GET", "/admin/credentials/everybody", Access::Admin, "Show the credentials that everybody may use, masked"),
     new::<payloads::Done>(OperationId::ReplaceSharedCreds, "PUT", "/admin/credentials/everybody", Access::Admin, "Replace all credentials that everybody may use")
@@ -279,8 +286,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<AdminTokens>(OperationId::ListAdminTokens, "GET", "/admin/tokens", Access::Admin, "List admin tokens").paged(),
     new::<payloads::MadeAdminToken>(OperationId::CreateAdminToken, "POST", "/admin/tokens", Access::Admin, "Create an admin token")
         .optional_body::<payloads::NewAdminToken>().created(),
-    new::<payloads::Done>(OperationId::RevokeAdminToken, "DELETE", "/admin/tokens/{id}", Access::Admin, "Revoke an admin token; the last valid one cannot be revoked")
-        .faults(&[FaultKind::NotFound, FaultKind::LastAdminToken]),
+    new::<payloads::Revoked>(OperationId::RevokeAdminToken, "DELETE", "/admin/tokens/{id}", Access::Admin, "Revoke an admin token; the last valid one cannot be revoked")
+        .with_made().faults(&[FaultKind::NotFound, FaultKind::LastAdminToken]),
     new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
 
     new::<RekeyStatus>(OperationId::StartRekey, "POST", "/admin/rekey", Access::Local, "Start a master-key rotation to the key in `master-key.next` (control socket only)")
@@ -293,13 +300,13 @@ pub static OPERATIONS: &[Operation] = &[
         .body::<Document>().faults(SCOPED),
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
         .optional_body::<payloads::Confirm>().faults(SCOPED),
-    new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it stays valid for an hour")
+    new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it and its paste tokens stay valid for an hour")
         .faults(&[FaultKind::TooManyTokens]),
     new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),
     new::<payloads::MadeToken>(OperationId::CreateMyToken, "POST", "/auth/tokens", Access::User, "Create a token that reaches no further than the calling one")
         .optional_body::<payloads::NewToken>().created().faults(&[FaultKind::TokenScope, FaultKind::TooManyTokens]),
-    new::<payloads::Done>(OperationId::RevokeMyToken, "DELETE", "/auth/tokens/{id}", Access::User, "Revoke one of the caller's tokens")
-        .faults(&[FaultKind::NotFound, FaultKind::TokenScope]),
+    new::<payloads::Revoked>(OperationId::RevokeMyToken, "DELETE", "/auth/tokens/{id}", Access::User, "Revoke one of the caller's tokens, with its paste tokens")
+        .with_made().faults(&[FaultKind::NotFound, FaultKind::TokenScope]),
     new::<payloads::PasteToken>(OperationId::CreatePasteToken, "POST", "/auth/{name}", Access::User, "Create a paste token (a token in a vendor's own shape), at a path that a provider file names")
         .faults(&[FaultKind::NotFound, FaultKind::InvalidRequest, FaultKind::TokenScope]),
 ];

@@ -1,8 +1,10 @@
-//! Pagination: `?limit=` and `?after=`, and the `Link` to the next page. Without a limit a list is returned whole.
+//! Query parameters. Pagination: `?limit=` and `?after=`, and the `Link` to the next page. Without a limit a list is
+//! returned whole. Revocation: `?withMade=`.
 
 use crate::{
     fault::{Cause, Fault, FaultKind},
     rewrite::value_of,
+    store::RevokeExtent,
 };
 
 use super::{Request, payloads::ById};
@@ -45,6 +47,15 @@ fn limit(text: &str) -> Result<u64, Fault> {
         return Err(invalid_query("?limit=: a count is written in digits, as in `?limit=100`"));
     }
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+/// The extent of a revocation: `?withMade=true` or `false`, which is the default.
+pub(super) fn revoke_extent(request: &Request) -> Result<RevokeExtent, Fault> {
+    match value_of(request.query.as_deref(), "withMade").as_deref() {
+        None | Some("false") => Ok(RevokeExtent::Alone),
+        Some("true") => Ok(RevokeExtent::WithMade),
+        Some(_) => Err(invalid_query("?withMade=: it is written `true` or `false`")),
+    }
 }
 
 /// The fault for a query parameter.

@@ -193,6 +193,24 @@ pub struct Done {
     pub ok: bool,
 }
 
+/// A revocation, with the number of tokens that it ended.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoked {
+    /// Always true.
+    pub ok: bool,
+    /// Users' tokens that ended, with the revoked one.
+    pub tokens: u64,
+    /// Paste tokens that ended.
+    pub paste_tokens: u64,
+    /// Admin tokens that ended, with the revoked one. Absent if a user's token was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_tokens: Option<u64>,
+    /// Tokens that stay valid: those that the revoked one created, and those that it replaced or that replaced it.
+    /// `?withMade=true` ends them too.
+    pub remaining: u64,
+}
+
 /// The confirmed credentials.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -299,6 +317,10 @@ pub struct Token {
     /// The time at which a rotation replaced it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced_at: Option<String>,
+    /// The id of the token or admin token that created it. Absent if it was created on the machine or imported, or before
+    /// makers were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
 }
 
 /// The token that replaces the calling one.
@@ -309,8 +331,12 @@ pub struct Rotated {
     pub token: String,
     /// Its id.
     pub id: String,
-    /// The new expiry of the calling token.
+    /// The new expiry of the calling token, and the latest one of its paste tokens.
     pub old_tokens_expire_at: String,
+    /// Paste tokens of the calling token, which end with it.
+    pub ending_paste_tokens: u64,
+    /// Tokens that the calling token created. They stay valid, and the new token is their maker now.
+    pub handed_over_tokens: u64,
 }
 
 /// An admin token.
@@ -330,6 +356,9 @@ pub struct AdminToken {
     /// The time of the last use, to about a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<String>,
+    /// The id of the admin token that created it. Absent if it was created on the machine, or before makers were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
 }
 
 /// A created admin token.

@@ -9,6 +9,7 @@ use crate::{
     bind,
     fault::{Fault, FaultKind},
     name::{FileName, Owner, Scope, TokenId},
+    store::RevokeExtent,
     table::Table,
 };
 
@@ -94,15 +95,30 @@ impl Admin {
         }
     }
 
-    /// Checks a revocation. A token that does not exist passes here: the revocation itself refuses it.
-    pub(super) async fn check_revoke(&self, caller: &Caller, token: &TokenId) -> Result<(), Fault> {
+    /// Checks a revocation: of the token, and of all that ends with it. A token that does not exist passes here: the
+    /// revocation itself refuses it.
+    pub(super) async fn check_revoke(
+        &self,
+        caller: &Caller,
+        token: &TokenId,
+        extent: RevokeExtent,
+    ) -> Result<(), Fault> {
+        let ending = match extent {
+            RevokeExtent::Alone => BTreeSet::from([token.clone()]),
+            RevokeExtent::WithMade => self.store.family(token).await.map_err(store_fault)?,
+        };
         let tokens = self.store.tokens_page(&caller.id, None, None).await.map_err(store_fault)?;
         let own = caller.token.scopes.as_deref();
-        match tokens.iter().find(|one| one.id == *token) {
-            Some(one) if !is_within(one.scopes.as_deref(), own) => Err(out_of_scope(
+        let mut ending = tokens.iter().filter(|one| ending.contains(&one.id));
+        match ending.find(|one| !is_within(one.scopes.as_deref(), own)) {
+            Some(one) if one.id == *token => Err(out_of_scope(
                 "That token reaches further than this one: this one cannot revoke it".to_owned(),
             )),
-            Some(_) | None => Ok(()),
+            Some(one) => Err(out_of_scope(format!(
+                "The token `{}` came from that token and reaches further than this one: this one cannot revoke it",
+                one.id
+            ))),
+            None => Ok(()),
         }
     }
 }

@@ -4,10 +4,10 @@ use http::StatusCode;
 
 use super::{
     Admin, ApiResult, Request, Response, body, json,
-    page::{Page, invalid_query},
+    page::{Page, invalid_query, revoke_extent},
     payloads::{
         AdminToken, ById, KindOfToken, ListedKind, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken,
-        NewToken, Rotated, Token,
+        NewToken, Revoked, Rotated, Token,
     },
     pointer::{self, hint},
     scope::{out_of_scope, replaced},
@@ -19,7 +19,7 @@ use crate::{
     clock::{from_utc, now_ms, utc},
     fault::{Cause, Fault, FaultKind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
-    store::{self, AdminTokenRevocation, TokenKind},
+    store::{self, AdminTokenRevocation, Maker, TokenKind},
     table::Table,
 };
 
@@ -77,16 +77,16 @@ impl Admin {
 
     pub(super) async fn revoke_token(&self, user: &UserId, token: &str, request: &Request) -> ApiResult {
         let none = token_not_found;
-        let id = TokenId::new(token).ok_or_else(none)?;
-        let revoked =
-            accounts::revoke_token(&self.store, &request.actor, user, &id).await.map_err(store_fault)?;
-        if revoked { Ok(Response::done()) } else { Err(none()) }
+        let (id, extent) = (TokenId::new(token).ok_or_else(none)?, revoke_extent(request)?);
+        let revoked = accounts::revoke_token(&self.store, &request.actor, user, &id, extent).await;
+        let revoked = revoked.map_err(store_fault)?.ok_or_else(none)?;
+        Ok(Response::json(StatusCode::OK, &Revoked { admin_tokens: None, ..counts(revoked) }))
     }
 
     /// Revokes only tokens that reach no further than the calling one.
     pub(super) async fn revoke_my_token(&self, caller: &Caller, token: &str, request: &Request) -> ApiResult {
         if let Some(id) = TokenId::new(token) {
-            self.check_revoke(caller, &id).await?;
+            self.check_revoke(caller, &id, revoke_extent(request)?).await?;
         }
         self.revoke_token(&caller.id, token, request).await
     }
@@ -96,13 +96,15 @@ impl Admin {
         let rotated =
             accounts::rotate_token(&self.store, &request.actor, caller, until).await.map_err(store_fault)?;
         match rotated {
-            Ok((old_expires_at_ms, IssuedToken { token, record })) => {
-                let token = token.expose().to_owned();
-                let old_tokens_expire_at = utc(old_expires_at_ms);
-                Ok(Response::json(
-                    StatusCode::OK,
-                    &Rotated { token, id: record.id.to_string(), old_tokens_expire_at },
-                ))
+            Ok((rotated, IssuedToken { token, record })) => {
+                let rotated = Rotated {
+                    token: token.expose().to_owned(),
+                    id: record.id.to_string(),
+                    old_tokens_expire_at: utc(rotated.old_expires_at_ms),
+                    ending_paste_tokens: rotated.paste_tokens,
+                    handed_over_tokens: rotated.handed_over,
+                };
+                Ok(Response::json(StatusCode::OK, &rotated))
             }
             Err(RotateError::Replaced) => Err(replaced()),
             Err(RotateError::Gone) => Err(Fault::invalid_token()),
@@ -129,9 +131,10 @@ impl Admin {
 
     pub(super) async fn revoke_admin_token(&self, text: &str, request: &Request) -> ApiResult {
         let none = token_not_found;
-        let id = AdminTokenId::new(text).ok_or_else(none)?;
-        match accounts::revoke_admin_token(&self.store, &request.actor, &id).await.map_err(store_fault)? {
-            AdminTokenRevocation::Done => Ok(Response::done()),
+        let (id, extent) = (AdminTokenId::new(text).ok_or_else(none)?, revoke_extent(request)?);
+        let revoked = accounts::revoke_admin_token(&self.store, &request.actor, &id, extent).await;
+        match revoked.map_err(store_fault)? {
+            AdminTokenRevocation::Done(revoked) => Ok(Response::json(StatusCode::OK, &counts(revoked))),
             AdminTokenRevocation::Unknown => Err(none()),
             AdminTokenRevocation::Last => Err(Fault::new(
                 FaultKind::LastAdminToken,
@@ -139,6 +142,11 @@ impl Admin {
             )),
         }
     }
+}
+
+fn counts(revoked: store::Revoked) -> Revoked {
+    let store::Revoked { tokens, paste_tokens, admin_tokens, remaining } = revoked;
+    Revoked { ok: true, tokens, paste_tokens, admin_tokens: Some(admin_tokens), remaining }
 }
 
 /// The requested page of a list that was read whole.
@@ -245,6 +253,7 @@ fn listed(token: &store::StoredToken) -> Token {
         expires_at: token.expires_at_ms.map(utc),
         last_used_at: token.last_used_at_ms.map(utc),
         replaced_at: token.replaced_at_ms.map(utc),
+        made_by: token.maker.as_ref().map(Maker::to_string),
     }
 }
 
@@ -255,6 +264,7 @@ fn listed_admin(token: &store::StoredAdminToken) -> AdminToken {
         created_at: utc(token.created_at_ms),
         expires_at: token.expires_at_ms.map(utc),
         last_used_at: token.last_used_at_ms.map(utc),
+        made_by: token.maker.as_ref().map(AdminTokenId::to_string),
     }
 }
 

@@ -14,9 +14,9 @@ use super::{
 use crate::{
     accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown_prefix},
     clock::{from_utc, now_ms, utc},
-    name::{AdminTokenId, Scope},
+    name::{AdminTokenId, Scope, TokenId, UserId},
     secret::Secret,
-    store::{AdminTokenRevocation, StoredToken, TokenHash, TokenKind},
+    store::{AdminTokenRevocation, RevokeExtent, Revoked, Store, StoredToken, TokenHash, TokenKind},
 };
 
 /// The arguments of `tollgate token`.
@@ -46,6 +46,10 @@ enum TokenCommand {
         /// Revoke admin tokens, by their ids as `token list --admin` shows them
         #[arg(long)]
         admin: bool,
+        /// Also revoke the tokens that they created, recursively, and those that they replaced or that replaced them;
+        /// takes the id of a token that was revoked before, too
+        #[arg(long)]
+        with_made: bool,
     },
 }
 
@@ -87,8 +91,14 @@ pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
         TokenCommand::Add(args) => add(&args, context).await?,
         TokenCommand::List { admin: true, .. } => list_admin(context).await?,
         TokenCommand::List { user, .. } => list(user.as_deref(), context).await?,
-        TokenCommand::Revoke { tokens, admin: true } => revoke_admin(&tokens, context).await?,
-        TokenCommand::Revoke { tokens, .. } => revoke(tokens, read_secret, context).await?,
+        TokenCommand::Revoke { tokens, admin, with_made } => {
+            let extent = if with_made { RevokeExtent::WithMade } else { RevokeExtent::Alone };
+            if admin {
+                revoke_admin(&tokens, extent, context).await?
+            } else {
+                revoke(tokens, extent, read_secret, context).await?
+            }
+        }
     };
     report.print()
 }
@@ -162,8 +172,8 @@ impl Kind {
     }
 }
 
-const COLUMNS: [&str; 10] =
-    ["ID", "TOKEN", "USER", "KIND", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "NAME", "LABEL"];
+const COLUMNS: [&str; 11] =
+    ["ID", "TOKEN", "USER", "KIND", "SCOPES", "MADE BY", "CREATED", "EXPIRES", "LAST USED", "NAME", "LABEL"];
 
 async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
     let store = context.store().await?;
@@ -178,7 +188,7 @@ async fn list(user: Option<&str>, context: &Context<'_>) -> anyhow::Result<Repor
     Ok(Report { out: table(COLUMNS, &rows), note: String::new() })
 }
 
-fn row(token: StoredToken) -> [String; 10] {
+fn row(token: StoredToken) -> [String; 11] {
     let scopes = token.scopes.map_or_else(
         || "all".to_owned(),
         |scopes| scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(","),
@@ -189,6 +199,7 @@ fn row(token: StoredToken) -> [String; 10] {
         token.user.to_string(),
         if token.paste.is_some() { "paste" } else { token.kind.as_str() }.to_owned(),
         scopes,
+        token.maker.map_or_else(|| "-".to_owned(), |maker| maker.to_string()),
         utc(token.created_at_ms),
         time(token.expires_at_ms),
         time(token.last_used_at_ms),
@@ -209,14 +220,15 @@ async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
     let row = |token: &crate::store::StoredAdminToken| {
         let times = [Some(token.created_at_ms), token.expires_at_ms, token.last_used_at_ms].map(time);
         let [created, expires, used] = times;
-        [token.id.to_string(), token.prefix.clone(), created, expires, used, token.label.clone()]
+        let maker = token.maker.as_ref().map_or_else(|| "-".to_owned(), AdminTokenId::to_string);
+        [token.id.to_string(), token.prefix.clone(), maker, created, expires, used, token.label.clone()]
     };
     let rows: Vec<_> = tokens.iter().map(row).collect();
-    let head = ["ID", "TOKEN", "CREATED", "EXPIRES", "LAST USED", "LABEL"];
+    let head = ["ID", "TOKEN", "MADE BY", "CREATED", "EXPIRES", "LAST USED", "LABEL"];
     Ok(Report { out: table(head, &rows), note: String::new() })
 }
 
-async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<Report> {
+async fn revoke_admin(ids: &[String], extent: RevokeExtent, context: &Context<'_>) -> anyhow::Result<Report> {
     let parse = |text: &String| {
         AdminTokenId::new(text).with_context(|| {
             format!(
@@ -227,9 +239,15 @@ async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<R
     };
     let ids = ids.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
     let store = context.store().await?;
+    let mut total = Revoked::default();
     for id in &ids {
-        match revoke_admin_token(&store, &Actor::command(), id).await? {
-            AdminTokenRevocation::Done => {}
+        match revoke_admin_token(&store, &Actor::command(), id, extent)
+            .await
+            .with_context(|| so_far(&total))?
+        {
+            AdminTokenRevocation::Done(revoked) => add_counts(&mut total, revoked),
+            // One of those before may have created it.
+            AdminTokenRevocation::Unknown if total.admin_tokens > 0 && extent == RevokeExtent::WithMade => {}
             AdminTokenRevocation::Unknown => {
                 bail!("no admin token has the id {id}: `tollgate token list --admin` shows them")
             }
@@ -238,16 +256,13 @@ async fn revoke_admin(ids: &[String], context: &Context<'_>) -> anyhow::Result<R
             ),
         }
     }
-    Ok(Report::note(format!(
-        "revoked {} admin {}\n",
-        ids.len(),
-        if ids.len() == 1 { "token" } else { "tokens" }
-    )))
+    Ok(Report::note(revocation_note(&total, ids.len() > 1)))
 }
 
 /// Revokes tokens, but none if one of them is not found.
 async fn revoke(
     tokens: Vec<String>,
+    extent: RevokeExtent,
     read: impl Fn(&str) -> anyhow::Result<Secret>,
     context: &Context<'_>,
 ) -> anyhow::Result<Report> {
@@ -256,15 +271,75 @@ async fn revoke(
     let mut found = BTreeMap::new();
     for text in tokens {
         let text = if text == "-" { read("token")? } else { Secret::new(text) };
-        let token = find(&stored, text.expose().trim())?;
-        found.insert(token.id.clone(), token.user.clone());
+        let text = text.expose().trim();
+        let left = match TokenId::new(text) {
+            Some(id) if extent == RevokeExtent::WithMade => left_by(&store, &stored, &id).await?,
+            Some(_) | None => None,
+        };
+        let (id, user) = match left {
+            Some(left) => left,
+            None => find(&stored, text).map(|token| (token.id.clone(), token.user.clone()))?,
+        };
+        found.insert(id, user);
     }
-    let mut revoked = 0;
+    let (several, mut total) = (found.len() > 1, Revoked::default());
     for (id, user) in found {
-        revoked += usize::from(revoke_token(&store, &Actor::command(), &user, &id).await?);
+        let revoked = revoke_token(&store, &Actor::command(), &user, &id, extent).await;
+        let revoked = revoked.with_context(|| so_far(&total))?;
+        add_counts(&mut total, revoked.unwrap_or_default());
     }
-    let tokens = if revoked == 1 { "token" } else { "tokens" };
-    Ok(Report::note(format!("revoked {revoked} {tokens}\n")))
+    Ok(Report::note(revocation_note(&total, several)))
+}
+
+/// For a token that was revoked before: its id, and the user of the tokens that are left of those that it created.
+async fn left_by(
+    store: &Store,
+    stored: &[StoredToken],
+    id: &TokenId,
+) -> anyhow::Result<Option<(TokenId, UserId)>> {
+    if stored.iter().any(|one| one.id == *id) {
+        return Ok(None);
+    }
+    let family = store.family(id).await?;
+    let left = stored.iter().find(|one| family.contains(&one.id));
+    Ok(left.map(|one| (id.clone(), one.user.clone())))
+}
+
+fn add_counts(total: &mut Revoked, more: Revoked) {
+    let Revoked { tokens, paste_tokens, admin_tokens, remaining } = more;
+    total.tokens += tokens;
+    total.paste_tokens += paste_tokens;
+    total.admin_tokens += admin_tokens;
+    total.remaining += remaining;
+}
+
+/// The revocations before one that failed.
+fn so_far(total: &Revoked) -> String {
+    format!("failed to revoke all; before that: {}", revocation_note(total, true).trim_end())
+}
+
+fn revocation_note(total: &Revoked, several: bool) -> String {
+    let Revoked { tokens, paste_tokens, admin_tokens, remaining } = *total;
+    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let mut ended = Vec::new();
+    if admin_tokens > 0 {
+        ended.push(counted(admin_tokens, "admin token"));
+    }
+    if tokens > 0 {
+        ended.push(counted(tokens, "token"));
+    }
+    if paste_tokens > 0 {
+        ended.push(counted(paste_tokens, "paste token"));
+    }
+    let ended = if ended.is_empty() { "nothing".to_owned() } else { ended.join(", ") };
+    let advice = "`--with-made` revokes these too; `tollgate token list` shows each token's maker\n";
+    let left = match (remaining, several) {
+        (0, _) => String::new(),
+        (_, false) => format!("still valid: {} that came from it: {advice}", counted(remaining, "token")),
+        // Some may have been named, too.
+        (_, true) => format!("tokens that came from these may still be valid: {advice}"),
+    };
+    format!("revoked {ended}\n{left}")
 }
 
 /// The token with this value, id or shown prefix. Errors if there is none, or several.

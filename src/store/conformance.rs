@@ -1,11 +1,14 @@
 //! The conformance suite: tests that every backend has to pass. Each function gets an empty store.
 
+mod derived;
+
 use tokio::task::JoinSet;
 
 use super::{
     Act, AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, GENESIS_HASH, InitialAccess,
-    Invalidated, KeyIds, NewAdminToken, NewPasteToken, NewToken, ReplaceKey, Right, SealedCredential, Store,
-    StoreError, StoredToken, SwapReason, TokenHash, TokenKind, TokenRotation, User, UserChange, UserCreation,
+    Invalidated, KeyIds, NewAdminToken, NewPasteToken, NewToken, ReplaceKey, RevokeExtent, Revoked, Right,
+    Rotated, SealedCredential, Store, StoreError, StoredToken, SwapReason, TokenHash, TokenKind,
+    TokenRotation, User, UserChange, UserCreation,
 };
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
@@ -19,6 +22,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     rights_are_checked_in_the_transaction(open().await).await;
     the_number_of_tokens_is_limited(open().await).await;
     paste_tokens(open().await).await;
+    derived::all(&open).await;
     credentials(open().await).await;
     shared_credentials(open().await).await;
     credentials_are_swapped(open().await).await;
@@ -218,7 +222,10 @@ async fn tokens(store: Store) {
     let mut own = store.token_hashes_of(Some(&owner.id)).await.unwrap();
     own.sort_unstable();
     assert_eq!((own, store.token_hashes_of(None).await.unwrap()), (hashes, Vec::new()));
-    let revoke = async |user: &UserId| store.revoke_token(user, &second.id, &act()).await.unwrap();
+    let revoke = async |user: &UserId| {
+        let revoked = store.revoke_token(user, &second.id, RevokeExtent::Alone, &act()).await.unwrap();
+        revoked.is_some()
+    };
     assert!(!revoke(&user(9).id).await, "the token belongs to another user");
     assert!(revoke(&owner.id).await);
     assert!(!revoke(&owner.id).await);
@@ -232,15 +239,16 @@ async fn rotation(store: Store) {
         store.rotate_token(&TokenHash::of(old), &token(new), until, &act()).await.unwrap()
     };
     assert_eq!(rotate("never was", "x", 90).await, TokenRotation::Gone);
-    assert_eq!(rotate("first", "second", 90).await, TokenRotation::Done { old_expires_at_ms: 90 });
+    let done = |old_expires_at_ms| {
+        TokenRotation::Done(Rotated { old_expires_at_ms, paste_tokens: 0, handed_over: 0 })
+    };
+    assert_eq!(rotate("first", "second", 90).await, done(90));
     assert_eq!(rotate("first", "x", 200).await, TokenRotation::Replaced);
     let found = store.lookup_token(&TokenHash::of("first")).await.unwrap().unwrap();
     assert_eq!(found.token.expires_at_ms, Some(90));
     assert_eq!(owner_of(&store, "second").await, Some(owner.id.clone()));
     assert_eq!(owner_of(&store, "x").await, None);
-    for (text, ends, expected) in
-        [("early", 70, TokenRotation::Done { old_expires_at_ms: 70 }), ("over", 50, TokenRotation::Gone)]
-    {
+    for (text, ends, expected) in [("early", 70, done(70)), ("over", 50, TokenRotation::Gone)] {
         let ending = NewToken { expires_at_ms: Some(ends), ..token(text) };
         store.add_token(&owner.id, &ending, &act()).await.unwrap();
         assert_eq!(rotate(text, &format!("after {text}"), 90).await, expected, "{text}");
@@ -283,10 +291,8 @@ async fn rights_are_checked_in_the_transaction(store: Store) {
     assert!(!may("second").await);
     store.update_user(&owner.id, &disable(None), &act()).await.unwrap();
     let own = by(Right::Token(TokenHash::of("second")));
-    assert!(
-        store.revoke_token(&owner.id, &token("second").id, &own).await.unwrap(),
-        "a token may revoke itself"
-    );
+    let revoked = store.revoke_token(&owner.id, &token("second").id, RevokeExtent::Alone, &own).await;
+    assert!(revoked.unwrap().is_some(), "a token may revoke itself");
     assert!(!may("second").await);
     let gone = by(Right::Admin(AdminTokenId::new("adm_0123456789abcdef").unwrap()));
     let error = store.delete_user(&owner.id, &gone).await.unwrap_err();
@@ -359,8 +365,10 @@ async fn paste_tokens(store: Store) {
     assert_eq!(pasted.len(), 3);
     let one = pasted.iter().find(|one| one.id == token("one").id).unwrap();
     assert_eq!((one.prefix.as_str(), one.last_used_at_ms, one.kind_label()), ("", Some(7), "paste"));
-    assert!(!store.revoke_token(&user(9).id, &one.id, &act()).await.unwrap());
-    assert!(store.revoke_token(&owner.id, &one.id, &act()).await.unwrap());
+    let revoke =
+        async |user: &UserId| store.revoke_token(user, &one.id, RevokeExtent::Alone, &act()).await.unwrap();
+    assert_eq!(revoke(&user(9).id).await, None);
+    assert_eq!(revoke(&owner.id).await, Some(Revoked { paste_tokens: 1, ..Revoked::default() }));
     assert_eq!(ends("one").await, None);
     change(&[put("demo", "oauth", b"3")]).await;
     assert_eq!(ends("three").await, Some(None), "the login still exists");
@@ -549,12 +557,14 @@ async fn admin_tokens(store: Store) {
     assert_eq!(store.admin_tokens().await.unwrap()[0].last_used_at_ms, Some(30));
     let over = admin("over", Some(50));
     store.add_admin_token(&over, &act()).await.unwrap();
-    let revoke = async |id: &AdminTokenId| store.revoke_admin_token(id, &act()).await.unwrap();
+    let revoke =
+        async |id: &AdminTokenId| store.revoke_admin_token(id, RevokeExtent::Alone, &act()).await.unwrap();
+    let done = AdminTokenRevocation::Done(Revoked { admin_tokens: 1, ..Revoked::default() });
     assert_eq!(revoke(&one.id).await, AdminTokenRevocation::Last, "the other one has expired");
-    assert_eq!(revoke(&over.id).await, AdminTokenRevocation::Done);
+    assert_eq!(revoke(&over.id).await, done);
     assert_eq!(revoke(&over.id).await, AdminTokenRevocation::Unknown);
     store.add_admin_token(&admin("second", None), &act()).await.unwrap();
-    assert_eq!(revoke(&one.id).await, AdminTokenRevocation::Done);
+    assert_eq!(revoke(&one.id).await, done);
     assert_eq!(store.find_admin_token(&one.hash).await.unwrap(), None);
 }
 

@@ -127,7 +127,7 @@ impl Store {
         self.drop_orphans(&mut transaction, owner, changes).await?;
         let mut entries = vec![self.append(&mut transaction, act).await?];
         for PasteTokenIssue { token, old_expires_at_ms, act } in issued {
-            self.put_paste_token(&mut transaction, token, *old_expires_at_ms, act.at_ms).await?;
+            self.put_paste_token(&mut transaction, token, *old_expires_at_ms, act).await?;
             entries.push(self.append(&mut transaction, act).await?);
         }
         self.end(transaction, Invalidates::from(owner), entries).await?;

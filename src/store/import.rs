@@ -57,14 +57,14 @@ impl Store {
         }
         self.step(&mut transaction, insert_user(user)).await?;
         for token in tokens {
-            self.step(&mut transaction, insert_token(&user.id, token)).await?;
+            self.step(&mut transaction, insert_token(&user.id, token, None)).await?;
         }
         let owner = Owner::User(user.id.clone());
         for change in credentials {
             self.step(&mut transaction, change_query(&owner, change)).await?;
         }
         for paste in pastes {
-            self.step(&mut transaction, insert_paste_token(paste)).await?;
+            self.step(&mut transaction, insert_paste_token(paste, None)).await?;
         }
         self.commit_act(transaction, Invalidates::User(&user.id), act).await?;
         Ok(Imported::Done)

@@ -15,6 +15,7 @@ mod invalidation;
 mod invalidation_log;
 mod leases;
 mod probe;
+mod revocation;
 mod rows;
 mod schema;
 mod tokens;
@@ -54,10 +55,10 @@ pub use self::{
     invalidation_log::Invalidated,
     probe::{Probe, probe},
     rows::{
-        AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, NewAdminToken,
-        NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, SealedCredential, StoredAdminToken,
-        StoredField, StoredToken, SwapReason, TokenHash, TokenLookup, TokenRotation, User, UserChange,
-        UserCreation,
+        AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, Maker, NewAdminToken,
+        NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, RevokeExtent, Revoked, Rotated, SealedCredential,
+        StoredAdminToken, StoredField, StoredToken, SwapReason, TokenHash, TokenLookup, TokenRotation, User,
+        UserChange, UserCreation,
     },
     users::InitialAccess,
 };

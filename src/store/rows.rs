@@ -125,6 +125,9 @@ pub struct StoredToken {
     pub replaced_at_ms: Option<u64>,
     /// The time of the last use, to about a minute.
     pub last_used_at_ms: Option<u64>,
+    /// The token that created it. Absent if the operator did on the machine, if it was imported, or if it is from before
+    /// makers were recorded.
+    pub maker: Option<Maker>,
 }
 
 impl StoredToken {
@@ -134,18 +137,73 @@ impl StoredToken {
     }
 }
 
+/// The token that created another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Maker {
+    /// A user's token.
+    Token(TokenId),
+    /// An admin token.
+    Admin(AdminTokenId),
+}
+
+impl Maker {
+    /// Reads the form in the database: the id.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        TokenId::new(text).map(Self::Token).or_else(|| AdminTokenId::new(text).map(Self::Admin))
+    }
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(id) => id.fmt(formatter),
+            Self::Admin(id) => id.fmt(formatter),
+        }
+    }
+}
+
+/// The tokens that a revocation ends. Paste tokens always end with their maker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokeExtent {
+    /// The token.
+    Alone,
+    /// The token, and recursively those that it created, and those that it replaced or that replaced it.
+    WithMade,
+}
+
+/// The tokens that a revocation ended, and those that it left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// Users' tokens that ended, with the revoked one.
+    pub tokens: u64,
+    /// Paste tokens that ended.
+    pub paste_tokens: u64,
+    /// Admin tokens that ended, with the revoked one.
+    pub admin_tokens: u64,
+    /// Tokens of [`RevokeExtent::WithMade`] that stay valid.
+    pub remaining: u64,
+}
+
 /// The outcome of a token rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenRotation {
     /// The new token is stored.
-    Done {
-        /// The time from which the old one is refused.
-        old_expires_at_ms: u64,
-    },
+    Done(Rotated),
     /// The old token has been revoked or has expired.
     Gone,
     /// The old token was rotated before: only its successor can be.
     Replaced,
+}
+
+/// A rotation that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotated {
+    /// The time from which the old token is refused.
+    pub old_expires_at_ms: u64,
+    /// Paste tokens of the old token, which end with it.
+    pub paste_tokens: u64,
+    /// Tokens that the old token created. The new one is their maker now.
+    pub handed_over: u64,
 }
 
 /// A paste token to store: a token in the shape of a vendor's own.
@@ -214,13 +272,15 @@ pub struct StoredAdminToken {
     pub expires_at_ms: Option<u64>,
     /// The time of the last use, to about a minute.
     pub last_used_at_ms: Option<u64>,
+    /// The admin token that created it; absent as for [`StoredToken::maker`].
+    pub maker: Option<AdminTokenId>,
 }
 
 /// The outcome of revoking an admin token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminTokenRevocation {
     /// It is revoked.
-    Done,
+    Done(Revoked),
     /// No such token exists.
     Unknown,
     /// It is the last valid one: without it nobody could call the admin API. It stays.

@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection};
 use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
-const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS];
+const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -148,6 +148,24 @@ const ACCOUNTS: &str = "
     PRAGMA user_version = 2;
 ";
 
+/// Tokens know their maker: the id of the token or admin token that created them. Existing ones have none. A paste token
+/// is deleted with its maker. A replaced token knows its successor. New: the makers that were revoked while tokens that
+/// they made stayed valid, so that a later revocation finds these. Tables with few rows need no further index.
+const MAKERS: &str = "
+    ALTER TABLE tokens ADD COLUMN maker TEXT;
+    ALTER TABLE tokens ADD COLUMN replaced_by TEXT;
+    ALTER TABLE paste_tokens ADD COLUMN maker TEXT REFERENCES tokens (id) ON DELETE CASCADE;
+    ALTER TABLE admin_tokens ADD COLUMN maker TEXT;
+    CREATE INDEX tokens_by_maker ON tokens (maker);
+    CREATE INDEX tokens_by_successor ON tokens (replaced_by);
+    CREATE INDEX paste_tokens_by_maker ON paste_tokens (maker);
+    CREATE TABLE revoked_makers (
+        id    TEXT NOT NULL PRIMARY KEY,
+        maker TEXT
+    );
+    PRAGMA user_version = 3;
+";
+
 /// The newest schema that this version knows.
 pub(super) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).expect("there are few migrations")
@@ -219,5 +237,36 @@ mod tests {
         assert_eq!((token.created_at_ms, token.expires_at_ms), (2, Some(3)));
         assert_eq!(store.find_admin_token(&admin).await.unwrap().unwrap().label, "first start");
         assert_eq!(store.master_key_id().await.unwrap().as_deref(), Some("key"));
+    }
+
+    #[tokio::test]
+    async fn tokens_from_before_makers_were_recorded_have_none() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(super::super::DATABASE);
+        let mut old =
+            SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", path.display())).await.unwrap();
+        let (token, paste) = (TokenHash::of("token"), TokenHash::of("a.b.c"));
+        let rows = [
+            FIRST.to_owned(),
+            ACCOUNTS.to_owned(),
+            "INSERT INTO users (id, name, created_at) VALUES ('usr_0123456789abcdef', 'ada', 1)".to_owned(),
+            format!(
+                "INSERT INTO tokens (hash, id, user_id, prefix, kind, created_at)
+                 VALUES ('{}', 'tok_0123456789abcdef', 'usr_0123456789abcdef', 'tg_1', 'both', 2)",
+                token.hex()
+            ),
+            format!(
+                "INSERT INTO paste_tokens (hash, id, user_id, provider, scopes, section, field, created_at)
+                 VALUES ('{}', 'tok_00000000000000aa', 'usr_0123456789abcdef', 'demo', '[\"demo\"]', 'demo', 'oauth', 3)",
+                paste.hex()
+            ),
+        ];
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rows.join(";"))).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let found = store.lookup_token(&token).await.unwrap().unwrap().token;
+        let pasted = store.lookup_paste_token(&paste).await.unwrap().unwrap().token;
+        assert_eq!((found.maker, pasted.maker), (None, None));
+        assert_eq!(store.tokens().await.unwrap().len(), 2);
     }
 }

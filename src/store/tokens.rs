@@ -1,16 +1,19 @@
-//! The SQL statements on tokens: of users, paste tokens, and of admins. Only their hashes are stored.
+//! The SQL statements on tokens: of users, paste tokens, and of admins. Only their hashes are stored. Revocation and
+//! rotation are in `revocation`.
 
 use sqlx::sqlite::SqliteRow;
 
 use super::{
-    Act, AdminTokenRevocation, NewAdminToken, NewPasteToken, NewToken, Query, Result, Store, StoreError,
-    StoredAdminToken, StoredToken, TokenHash, TokenKind, TokenLookup, TokenRotation, from_db,
-    invalidation::Invalidates, to_db, writer::Transaction,
+    Act, Maker, NewAdminToken, NewPasteToken, NewToken, Query, Result, Store, StoreError, StoredAdminToken,
+    StoredToken, TokenHash, TokenKind, TokenLookup, from_db, invalidation::Invalidates, to_db,
+    writer::Transaction,
 };
 use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
 
 /// The maximum number of tokens of a user.
 const MAX_TOKENS: u64 = 1000;
+/// The maximum number of replaced paste tokens of a user and provider that are still valid.
+const MAX_REPLACED_PASTES: u64 = 100;
 /// The time that an expired token is still listed, in milliseconds: a day.
 const EXPIRED_KEPT_MS: u64 = 86_400_000;
 
@@ -18,7 +21,7 @@ const EXPIRED_KEPT_MS: u64 = 86_400_000;
 macro_rules! token {
     () => {
         "t.hash AS token_hash, t.id AS token_id, t.prefix, t.label, t.kind, t.scopes, NULL AS provider, t.user_id,
-         u.name AS user_name, t.created_at AS token_created_at, t.expires_at, t.replaced_at, t.last_used_at"
+         u.name AS user_name, t.created_at AS token_created_at, t.expires_at, t.replaced_at, t.last_used_at, t.maker"
     };
 }
 
@@ -27,7 +30,7 @@ macro_rules! paste_token {
     () => {
         "t.hash AS token_hash, t.id AS token_id, '' AS prefix, NULL AS label, 'proxy' AS kind, t.scopes, t.provider,
          t.user_id, u.name AS user_name, t.created_at AS token_created_at, t.expires_at, NULL AS replaced_at,
-         t.last_used_at"
+         t.last_used_at, t.maker"
     };
 }
 
@@ -48,20 +51,23 @@ macro_rules! join_credentials {
 // === impl Store: users' tokens ===
 
 impl Store {
-    /// Stores a token of a user. Returns false if no such user exists.
+    /// Stores a token of a user. It expires no later than the token by whose right it is created. Returns false if no such
+    /// user exists.
     pub async fn add_token(&self, user: &UserId, token: &NewToken, act: &Act) -> Result<bool> {
         let mut transaction = self.begin_for(act).await?;
         if !self.exists(&mut transaction, user).await? {
             return Ok(false);
         }
         self.enforce_token_limit(&mut transaction, user, act.at_ms).await?;
-        self.step(&mut transaction, insert_token(user, token)).await?;
+        let maker = self.maker(&mut transaction, act).await?;
+        let token = NewToken { expires_at_ms: maker.limit(token.expires_at_ms), ..token.clone() };
+        self.step(&mut transaction, insert_token(user, &token, maker.id)).await?;
         self.commit_act(transaction, Invalidates::User(user), act).await?;
         Ok(true)
     }
 
     /// Deletes tokens that expired more than a day ago. Fails if the user has the maximum number even so.
-    async fn enforce_token_limit(
+    pub(super) async fn enforce_token_limit(
         &self,
         transaction: &mut Transaction,
         user: &UserId,
@@ -113,55 +119,6 @@ impl Store {
         let query = sqlx::query(query).bind(user.to_string()).bind(at).bind(id);
         let rows = self.read(query.bind(limit.map_or(-1, to_db))).await?;
         rows.iter().map(|row| self.token(row)).collect()
-    }
-
-    /// Revokes a token of a user. Returns false if the user has none with that id.
-    pub async fn revoke_token(&self, user: &UserId, id: &TokenId, act: &Act) -> Result<bool> {
-        let mut transaction = self.begin_for(act).await?;
-        let mut gone = 0;
-        for delete in [
-            "DELETE FROM tokens WHERE user_id = $1 AND id = $2",
-            "DELETE FROM paste_tokens WHERE user_id = $1 AND id = $2",
-        ] {
-            let delete = sqlx::query(delete).bind(user.to_string()).bind(id.to_string());
-            gone += self.step(&mut transaction, delete).await?.rows_affected();
-        }
-        if gone == 0 {
-            return Ok(false);
-        }
-        self.commit_act(transaction, Invalidates::User(user), act).await?;
-        Ok(true)
-    }
-
-    /// Rotates a token: stores a new one, and lets the old one expire at `old_expires_at_ms`, or at its own expiry if that is
-    /// earlier.
-    pub async fn rotate_token(
-        &self,
-        old: &TokenHash,
-        token: &NewToken,
-        old_expires_at_ms: u64,
-        act: &Act,
-    ) -> Result<TokenRotation> {
-        let mut transaction = self.begin_for(act).await?;
-        let query = "SELECT user_id, expires_at, replaced_at FROM tokens WHERE hash = $1";
-        let row = transaction.fetch_optional(sqlx::query(query).bind(old.hex())).await?;
-        let Some(row) = row else { return Ok(TokenRotation::Gone) };
-        let user = self.user_id(&row, "user_id")?;
-        let ends = self.get::<Option<i64>>(&row, "expires_at")?.map(from_db);
-        if ends.is_some_and(|ends| ends <= act.at_ms) {
-            return Ok(TokenRotation::Gone);
-        }
-        if self.get::<Option<i64>>(&row, "replaced_at")?.is_some() {
-            return Ok(TokenRotation::Replaced);
-        }
-        let old_expires_at_ms = ends.map_or(old_expires_at_ms, |ends| ends.min(old_expires_at_ms));
-        let update = sqlx::query("UPDATE tokens SET expires_at = $1, replaced_at = $2 WHERE hash = $3");
-        let update = update.bind(to_db(old_expires_at_ms)).bind(to_db(act.at_ms)).bind(old.hex());
-        self.step(&mut transaction, update).await?;
-        self.enforce_token_limit(&mut transaction, &user, act.at_ms).await?;
-        self.step(&mut transaction, insert_token(&user, token)).await?;
-        self.commit_act(transaction, Invalidates::User(&user), act).await?;
-        Ok(TokenRotation::Done { old_expires_at_ms })
     }
 
     /// Records the last use of tokens of every kind. No cache holds it.
@@ -257,7 +214,13 @@ impl Store {
             expires_at_ms: self.time(row, "expires_at")?,
             replaced_at_ms: self.time(row, "replaced_at")?,
             last_used_at_ms: self.time(row, "last_used_at")?,
+            maker: self.stored_maker(row, Maker::parse)?,
         })
+    }
+
+    fn stored_maker<T>(&self, row: &SqliteRow, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        let Some(id) = self.get::<Option<&str>>(row, "maker")? else { return Ok(None) };
+        parse(id).map(Some).ok_or_else(|| self.corrupt(format!("`{id}` is not the id of a token's maker")))
     }
 
     fn token_hash(&self, row: &SqliteRow, column: &'static str) -> Result<TokenHash> {
@@ -283,8 +246,9 @@ impl Store {
 // === impl Store: paste tokens ===
 
 impl Store {
-    /// Stores a paste token of a user and provider. Earlier ones expire at `old_expires_at_ms`, or at their own expiry if
-    /// that is earlier. Returns false if the user or the login does not exist.
+    /// Stores a paste token of a user and provider. It expires no later than the token by whose right it is created. Earlier
+    /// ones expire at `old_expires_at_ms`, or at their own expiry if that is earlier; the oldest of too many at once.
+    /// Returns false if the user or the login does not exist.
     pub async fn replace_paste_token(
         &self,
         token: &NewPasteToken,
@@ -301,35 +265,38 @@ impl Store {
         if transaction.fetch_optional(login).await?.is_none() {
             return Ok(false);
         }
-        self.put_paste_token(&mut transaction, token, old_expires_at_ms, act.at_ms).await?;
+        self.put_paste_token(&mut transaction, token, old_expires_at_ms, act).await?;
         self.commit_act(transaction, Invalidates::User(&token.user), act).await?;
         Ok(true)
     }
 
-    /// Stores a paste token in the transaction that checked or stored its login.
+    /// Stores a paste token in the transaction that checked or stored its login. It expires no later than the token by
+    /// whose right it is created.
     pub(super) async fn put_paste_token(
         &self,
         transaction: &mut Transaction,
         token: &NewPasteToken,
         old_expires_at_ms: u64,
-        now_ms: u64,
+        act: &Act,
     ) -> Result<()> {
+        let maker = self.maker(transaction, act).await?;
+        let token = NewPasteToken { expires_at_ms: maker.limit(token.expires_at_ms), ..token.clone() };
         for query in [
-            sqlx::query("DELETE FROM paste_tokens WHERE user_id = $1 AND provider = $2 AND expires_at <= $3")
+            "DELETE FROM paste_tokens WHERE user_id = $1 AND provider = $2 AND expires_at <= $3",
+            "UPDATE paste_tokens SET expires_at = $4 WHERE user_id = $1 AND provider = $2
+             AND (expires_at IS NULL OR expires_at > $4)",
+            "DELETE FROM paste_tokens WHERE id IN (SELECT id FROM paste_tokens WHERE user_id = $1
+             AND provider = $2 ORDER BY created_at DESC, id LIMIT -1 OFFSET $5)",
+        ] {
+            let query = sqlx::query(query)
                 .bind(token.user.to_string())
                 .bind(token.provider.to_string())
-                .bind(to_db(now_ms)),
-            sqlx::query(
-                "UPDATE paste_tokens SET expires_at = $3 WHERE user_id = $1 AND provider = $2
-                 AND (expires_at IS NULL OR expires_at > $3)",
-            )
-            .bind(token.user.to_string())
-            .bind(token.provider.to_string())
-            .bind(to_db(old_expires_at_ms)),
-            insert_paste_token(token),
-        ] {
+                .bind(to_db(act.at_ms))
+                .bind(to_db(old_expires_at_ms))
+                .bind(to_db(MAX_REPLACED_PASTES));
             self.step(transaction, query).await?;
         }
+        self.step(transaction, insert_paste_token(&token, maker.id)).await?;
         Ok(())
     }
 
@@ -361,15 +328,17 @@ impl Store {
     /// Stores an admin token.
     pub async fn add_admin_token(&self, token: &NewAdminToken, act: &Act) -> Result<()> {
         let mut transaction = self.begin_for(act).await?;
-        let insert = "INSERT INTO admin_tokens (hash, id, prefix, label, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6)";
+        let maker = self.maker(&mut transaction, act).await?;
+        let insert = "INSERT INTO admin_tokens (hash, id, prefix, label, created_at, expires_at, maker)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let insert = sqlx::query(insert)
             .bind(token.hash.hex())
             .bind(token.id.to_string())
             .bind(token.prefix.clone())
             .bind(token.label.clone())
             .bind(to_db(token.created_at_ms))
-            .bind(token.expires_at_ms.map(to_db));
+            .bind(token.expires_at_ms.map(to_db))
+            .bind(maker.id);
         self.step(&mut transaction, insert).await?;
         // A cache may hold that this token was refused.
         self.commit_act(transaction, Invalidates::Everybody, act).await
@@ -377,7 +346,7 @@ impl Store {
 
     /// All admin tokens, oldest first.
     pub async fn admin_tokens(&self) -> Result<Vec<StoredAdminToken>> {
-        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at
+        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at, maker
              FROM admin_tokens ORDER BY created_at, id";
         let rows = self.read(sqlx::query(query)).await?;
         rows.iter().map(|row| self.admin_token(row)).collect()
@@ -385,26 +354,10 @@ impl Store {
 
     /// The admin token with this hash.
     pub async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>> {
-        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at
+        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at, maker
              FROM admin_tokens WHERE hash = $1";
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
         rows.first().map(|row| self.admin_token(row)).transpose()
-    }
-
-    /// Revokes an admin token, unless it is the last valid one.
-    pub async fn revoke_admin_token(&self, id: &AdminTokenId, act: &Act) -> Result<AdminTokenRevocation> {
-        let mut transaction = self.begin_for(act).await?;
-        let delete = sqlx::query("DELETE FROM admin_tokens WHERE id = $1").bind(id.to_string());
-        if self.step(&mut transaction, delete).await?.rows_affected() == 0 {
-            return Ok(AdminTokenRevocation::Unknown);
-        }
-        let good = "SELECT 1 FROM admin_tokens WHERE expires_at IS NULL OR expires_at > $1 LIMIT 1";
-        let good = sqlx::query(good).bind(to_db(act.at_ms));
-        if transaction.fetch_optional(good).await?.is_none() {
-            return Ok(AdminTokenRevocation::Last);
-        }
-        self.commit_act(transaction, Invalidates::Everybody, act).await?;
-        Ok(AdminTokenRevocation::Done)
     }
 
     fn admin_token(&self, row: &SqliteRow) -> Result<StoredAdminToken> {
@@ -417,13 +370,15 @@ impl Store {
             created_at_ms: from_db(self.get(row, "created_at")?),
             expires_at_ms: self.time(row, "expires_at")?,
             last_used_at_ms: self.time(row, "last_used_at")?,
+            maker: self.stored_maker(row, AdminTokenId::new)?,
         })
     }
 }
 
-pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
-    let query = "INSERT INTO tokens (hash, id, user_id, prefix, label, kind, scopes, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+pub(super) fn insert_token(user: &UserId, token: &NewToken, maker: Option<String>) -> Query {
+    let query = "INSERT INTO tokens
+             (hash, id, user_id, prefix, label, kind, scopes, created_at, expires_at, maker)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     sqlx::query(query)
         .bind(token.hash.hex())
         .bind(token.id.to_string())
@@ -434,12 +389,13 @@ pub(super) fn insert_token(user: &UserId, token: &NewToken) -> Query {
         .bind(token.scopes.as_deref().map(scopes_json))
         .bind(to_db(token.created_at_ms))
         .bind(token.expires_at_ms.map(to_db))
+        .bind(maker)
 }
 
-pub(super) fn insert_paste_token(token: &NewPasteToken) -> Query {
+pub(super) fn insert_paste_token(token: &NewPasteToken, maker: Option<String>) -> Query {
     let query = "INSERT INTO paste_tokens
-             (hash, id, user_id, provider, scopes, section, field, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+             (hash, id, user_id, provider, scopes, section, field, created_at, expires_at, maker)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     sqlx::query(query)
         .bind(token.hash.hex())
         .bind(token.id.to_string())
@@ -450,6 +406,7 @@ pub(super) fn insert_paste_token(token: &NewPasteToken) -> Query {
         .bind(token.field.clone())
         .bind(to_db(token.created_at_ms))
         .bind(token.expires_at_ms.map(to_db))
+        .bind(maker)
 }
 
 /// The database form of scopes.

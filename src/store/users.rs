@@ -41,7 +41,8 @@ impl Store {
             }
         }
         self.step(&mut transaction, insert_user(user)).await?;
-        self.step(&mut transaction, insert_token(&user.id, initial.token)).await?;
+        let maker = self.maker(&mut transaction, act).await?;
+        self.step(&mut transaction, insert_token(&user.id, initial.token, maker.id)).await?;
         if let Some((key_id, changes)) = initial.credentials {
             if !self.is_sealing_key(&mut transaction, key_id).await? {
                 return Ok(UserCreation::OtherKey);

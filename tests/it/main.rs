@@ -18,6 +18,7 @@ mod cli;
 mod crowd;
 mod decision_table;
 mod decisions;
+mod derived;
 mod durability;
 mod failing_disk;
 mod failures;

@@ -61,6 +61,7 @@ impl Fake {
             expires_at_ms: None,
             replaced_at_ms: None,
             last_used_at_ms: None,
+            maker: None,
         };
         let found = TokenLookup { user, token: own, credentials: Vec::new() };
         self.changes.lock().unwrap().push(found.user.id.clone());
@@ -109,6 +110,7 @@ impl Directory for Arc<Fake> {
             created_at_ms: 1,
             expires_at_ms: None,
             last_used_at_ms: None,
+            maker: None,
         }))
     }
 

@@ -50,7 +50,7 @@ impl World {
 
     async fn revoke(&self, text: &str, stdin: &str) -> Result<String, String> {
         let read = |_: &str| Ok(Secret::new(stdin));
-        let report = revoke(vec![text.to_owned()], read, &self.context()).await;
+        let report = revoke(vec![text.to_owned()], RevokeExtent::Alone, read, &self.context()).await;
         report.map(|report| report.note).map_err(|error| format!("{error:#}"))
     }
 
@@ -115,7 +115,10 @@ async fn one_unknown_token_keeps_all_from_being_revoked() {
     let world = World::new().await;
     let token = world.add().await;
     let tokens = vec![token[..11].to_owned(), "tg_nothing".to_owned()];
-    let error = revoke(tokens, |_| panic!("nothing to read"), &world.context()).await.err().unwrap();
+    let error = revoke(tokens, RevokeExtent::Alone, |_| panic!("nothing to read"), &world.context())
+        .await
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("tg_nothing"), "{error}");
     assert!(world.is_known(&token).await);
 }
@@ -134,7 +137,9 @@ async fn further_admin_tokens_can_be_created_and_revoked() {
     let listed = list_admin(&world.context()).await.unwrap().out;
     assert!(listed.contains("laptop") && !listed.contains(token), "{listed}");
     let ids: Vec<String> = listed.lines().skip(1).map(|line| line[..20].to_owned()).collect();
-    let revoke = async |id: &String| revoke_admin(std::slice::from_ref(id), &world.context()).await;
+    let revoke = async |id: &String| {
+        revoke_admin(std::slice::from_ref(id), RevokeExtent::Alone, &world.context()).await
+    };
     assert_eq!(revoke(&ids[0]).await.unwrap().note, "revoked 1 admin token\n");
     let last = revoke(&ids[1]).await.err().unwrap().to_string();
     assert!(last.contains("is the last valid admin token"), "{last}");
@@ -190,4 +195,45 @@ async fn an_ambiguous_prefix_lists_all_matches() {
     let error = world.revoke("tg_00000000", "").await.unwrap_err();
     assert!(error.contains("one\n") && error.contains("two\n") && error.contains("give an id"), "{error}");
     assert!(world.is_known("one").await && world.is_known("two").await);
+}
+
+#[tokio::test]
+async fn a_revocation_names_what_ended_and_what_stays() {
+    let world = World::new().await;
+    let token = world.made("ada --kind both").await.unwrap();
+    let hash = TokenHash::of(&token);
+    let by = |hash| {
+        let act = Actor::own().act("token.create", &world.user, serde_json::Value::Null);
+        crate::store::Act { right: Some(crate::store::Right::Token(hash)), ..act }
+    };
+    let mut maker = hash;
+    for number in [1, 2] {
+        let text = format!("made {number}");
+        let made = NewToken {
+            id: TokenId::new(&format!("tok_{number:016x}")).unwrap(),
+            kind: TokenKind::Both,
+            scopes: None,
+            hash: TokenHash::of(&text),
+            prefix: text.clone(),
+            label: None,
+            created_at_ms: 1,
+            expires_at_ms: None,
+        };
+        assert!(world.store.add_token(&world.user, &made, &by(maker)).await.unwrap());
+        maker = made.hash;
+    }
+    let listed = list(None, &world.context()).await.unwrap().out;
+    assert!(listed.lines().next().unwrap().contains("MADE BY") && listed.contains("tok_0000000000000001"));
+    let said = world.revoke(&token, "").await.unwrap();
+    let advice = "still valid: 2 tokens that came from it: `--with-made` revokes these too";
+    assert!(said.starts_with("revoked 1 token\n") && said.contains(advice), "{said}");
+    // The first of them leads to the second, also once it is revoked.
+    world.revoke("tok_0000000000000001", "").await.unwrap();
+    let with_made = async |id: &str| {
+        let read = |_: &str| panic!("nothing to read");
+        revoke(vec![id.to_owned()], RevokeExtent::WithMade, read, &world.context()).await
+    };
+    assert_eq!(with_made("tok_0000000000000001").await.unwrap().note, "revoked 1 token\n");
+    assert!(!world.is_known("made 2").await);
+    assert!(with_made("tok_0000000000000001").await.is_err());
 }

@@ -1,0 +1,228 @@
+//! Tokens that tokens created: their makers, and what ends with a revocation or a rotation.
+
+use super::{add, own, put, token, user};
+use crate::{
+    name::{AdminTokenId, FileName, Scope},
+    store::{
+        Act, AdminTokenRevocation, DuplicateNames, InitialAccess, Maker, NewAdminToken, NewPasteToken,
+        NewToken, ReplaceKey, RevokeExtent, Revoked, Right, Rotated, Store, TokenHash, TokenKind,
+        TokenRotation, User, conformance::act,
+    },
+};
+
+/// Runs every test, each on a new store.
+pub(super) async fn all(open: &impl AsyncFn() -> Store) {
+    paste_tokens_end_with_their_maker(open().await).await;
+    paste_tokens_without_a_known_maker_end_with_any(open().await).await;
+    replaced_paste_tokens_are_bounded(open().await).await;
+    made_tokens_end_on_request(open().await).await;
+    a_revoked_maker_hides_nothing(open().await).await;
+    a_rotation_hands_over_what_was_made(open().await).await;
+    what_an_admin_token_made_ends_on_request(open().await).await;
+}
+
+/// An act by the right of a token.
+fn by(text: &str) -> Act {
+    Act { right: Some(Right::Token(TokenHash::of(text))), ..act() }
+}
+
+/// A user with the token `first` and a login.
+async fn with_login(store: &Store) -> User {
+    let owner = add(store, 1, "first").await;
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
+    store.change_credentials(&own(&owner), "key", &[put("demo", "oauth", b"1")], &act()).await.unwrap();
+    owner
+}
+
+/// Creates a token by the right of another one.
+async fn make(store: &Store, owner: &User, maker: &str, text: &str) {
+    assert!(store.add_token(&owner.id, &token(text), &by(maker)).await.unwrap());
+}
+
+/// Creates a paste token by an act.
+async fn paste(store: &Store, owner: &User, text: &str, act: &Act) {
+    let new = NewPasteToken {
+        id: token(text).id,
+        hash: TokenHash::of(text),
+        user: owner.id.clone(),
+        provider: FileName::new("demo").unwrap(),
+        scopes: vec![Scope::parse("demo").unwrap()],
+        section: "demo".to_owned(),
+        field: "oauth".to_owned(),
+        created_at_ms: act.at_ms,
+        expires_at_ms: None,
+    };
+    assert!(store.replace_paste_token(&new, 5000, act).await.unwrap());
+}
+
+/// The texts among these whose tokens are stored, by creation of the list.
+async fn stored<'t>(store: &Store, texts: &[&'t str]) -> Vec<&'t str> {
+    let all = store.tokens().await.unwrap();
+    texts.iter().copied().filter(|text| all.iter().any(|one| one.hash == TokenHash::of(text))).collect()
+}
+
+async fn revoke(store: &Store, owner: &User, text: &str, extent: RevokeExtent) -> Option<Revoked> {
+    store.revoke_token(&owner.id, &token(text).id, extent, &act()).await.unwrap()
+}
+
+async fn detail_of_the_last_entry(store: &Store) -> serde_json::Value {
+    let last = store.audit_page(0, None).await.unwrap().pop().unwrap();
+    serde_json::from_str(&last.detail).unwrap()
+}
+
+async fn paste_tokens_end_with_their_maker(store: Store) {
+    let owner = with_login(&store).await;
+    make(&store, &owner, "first", "second").await;
+    paste(&store, &owner, "a.b.1", &by("first")).await;
+    paste(&store, &owner, "a.b.2", &by("second")).await;
+    let found = store.lookup_paste_token(&TokenHash::of("a.b.2")).await.unwrap().unwrap().token;
+    assert_eq!(found.maker, Some(Maker::Token(token("second").id)));
+    let expected = Revoked { tokens: 1, paste_tokens: 1, admin_tokens: 0, remaining: 0 };
+    assert_eq!(revoke(&store, &owner, "second", RevokeExtent::Alone).await, Some(expected));
+    assert_eq!(stored(&store, &["first", "second", "a.b.1", "a.b.2"]).await, ["first", "a.b.1"]);
+    let detail = detail_of_the_last_entry(&store).await;
+    assert_eq!(
+        detail,
+        serde_json::json!({ "a": 1, "tokens": 1, "pasteTokens": 1, "adminTokens": 0, "remaining": 0 })
+    );
+    // A rotation lets them end with the old token.
+    let rotated =
+        store.rotate_token(&TokenHash::of("first"), &token("third"), 90, &by("first")).await.unwrap();
+    let expected = Rotated { old_expires_at_ms: 90, paste_tokens: 1, handed_over: 0 };
+    assert_eq!(rotated, TokenRotation::Done(expected));
+    let ends = store.lookup_paste_token(&TokenHash::of("a.b.1")).await.unwrap().unwrap().token.expires_at_ms;
+    assert_eq!(ends, Some(90));
+    // Nothing expires later than its maker.
+    let ending = NewToken { expires_at_ms: Some(70), ..token("ending") };
+    store.add_token(&owner.id, &ending, &act()).await.unwrap();
+    paste(&store, &owner, "a.b.3", &by("ending")).await;
+    make(&store, &owner, "ending", "made").await;
+    let all = store.tokens().await.unwrap();
+    for text in ["a.b.3", "made"] {
+        let one = all.iter().find(|one| one.hash == TokenHash::of(text)).unwrap();
+        assert_eq!(one.expires_at_ms, Some(70), "{text}");
+    }
+}
+
+/// They are from before makers were recorded, or imported.
+async fn paste_tokens_without_a_known_maker_end_with_any(store: Store) {
+    let owner = with_login(&store).await;
+    for (text, kind) in [("proxy", TokenKind::Proxy), ("manage", TokenKind::Manage)] {
+        store.add_token(&owner.id, &NewToken { kind, ..token(text) }, &act()).await.unwrap();
+    }
+    paste(&store, &owner, "a.b.1", &act()).await;
+    revoke(&store, &owner, "proxy", RevokeExtent::Alone).await.unwrap();
+    assert_eq!(stored(&store, &["a.b.1"]).await, ["a.b.1"], "a `proxy` token creates none");
+    let rotated =
+        store.rotate_token(&TokenHash::of("first"), &token("next"), 90, &by("first")).await.unwrap();
+    let expected = Rotated { old_expires_at_ms: 90, paste_tokens: 1, handed_over: 0 };
+    assert_eq!(rotated, TokenRotation::Done(expected));
+    let revoked = revoke(&store, &owner, "manage", RevokeExtent::Alone).await.unwrap();
+    assert_eq!((revoked.paste_tokens, stored(&store, &["a.b.1"]).await), (1, vec![]));
+}
+
+async fn replaced_paste_tokens_are_bounded(store: Store) {
+    let owner = with_login(&store).await;
+    for number in 0..110 {
+        let act = Act { at_ms: 50 + number, ..by("first") };
+        paste(&store, &owner, &format!("a.b.{number}"), &act).await;
+    }
+    let all = store.tokens_page(&owner.id, None, None).await.unwrap();
+    let pasted: Vec<_> = all.iter().filter(|one| one.paste.is_some()).collect();
+    assert_eq!(pasted.len(), 101);
+    assert_eq!(stored(&store, &["a.b.8", "a.b.9", "a.b.109"]).await, ["a.b.9", "a.b.109"]);
+}
+
+async fn made_tokens_end_on_request(store: Store) {
+    let owner = with_login(&store).await;
+    make(&store, &owner, "first", "child").await;
+    make(&store, &owner, "child", "grandchild").await;
+    store.add_token(&owner.id, &token("stranger"), &act()).await.unwrap();
+    paste(&store, &owner, "a.b.1", &by("grandchild")).await;
+    let all = ["first", "child", "grandchild", "stranger", "a.b.1"];
+    let family = store.family(&token("child").id).await.unwrap();
+    assert_eq!(family, ["child", "grandchild"].map(|text| token(text).id).into());
+    let expected = Revoked { tokens: 3, paste_tokens: 1, admin_tokens: 0, remaining: 0 };
+    assert_eq!(revoke(&store, &user(9), "first", RevokeExtent::WithMade).await, None);
+    assert_eq!(stored(&store, &all).await, all);
+    assert_eq!(revoke(&store, &owner, "first", RevokeExtent::WithMade).await, Some(expected));
+    assert_eq!(stored(&store, &all).await, ["stranger"]);
+    assert_eq!(revoke(&store, &owner, "first", RevokeExtent::WithMade).await, None);
+}
+
+async fn a_revoked_maker_hides_nothing(store: Store) {
+    let owner = with_login(&store).await;
+    make(&store, &owner, "first", "child").await;
+    make(&store, &owner, "child", "grandchild").await;
+    paste(&store, &owner, "a.b.1", &by("child")).await;
+    let expected = Revoked { tokens: 1, paste_tokens: 1, admin_tokens: 0, remaining: 1 };
+    assert_eq!(revoke(&store, &owner, "child", RevokeExtent::Alone).await, Some(expected));
+    let all = ["first", "grandchild", "stranger"];
+    assert_eq!(stored(&store, &all).await, ["first", "grandchild"]);
+    // Both its maker and the revoked one itself still lead to the rest.
+    let expected = Revoked { tokens: 1, paste_tokens: 0, admin_tokens: 0, remaining: 1 };
+    assert_eq!(revoke(&store, &owner, "first", RevokeExtent::Alone).await, Some(expected));
+    assert_eq!(revoke(&store, &owner, "first", RevokeExtent::Alone).await, None);
+    assert_eq!(revoke(&store, &user(9), "first", RevokeExtent::WithMade).await, None);
+    let expected = Revoked { remaining: 0, ..expected };
+    assert_eq!(revoke(&store, &owner, "first", RevokeExtent::WithMade).await, Some(expected));
+    assert_eq!(stored(&store, &all).await, Vec::<&str>::new());
+    let remembered = store.read(sqlx::query("SELECT 1 FROM revoked_makers")).await.unwrap();
+    assert_eq!(remembered.len(), 0, "of neither anything is left");
+}
+
+async fn a_rotation_hands_over_what_was_made(store: Store) {
+    let owner = with_login(&store).await;
+    make(&store, &owner, "first", "child").await;
+    make(&store, &owner, "child", "grandchild").await;
+    let rotated =
+        store.rotate_token(&TokenHash::of("child"), &token("next"), 90, &by("child")).await.unwrap();
+    let expected = Rotated { old_expires_at_ms: 90, paste_tokens: 0, handed_over: 1 };
+    assert_eq!(rotated, TokenRotation::Done(expected));
+    let all = store.tokens().await.unwrap();
+    let maker = |text: &str| all.iter().find(|one| one.hash == TokenHash::of(text)).unwrap().maker.clone();
+    let made_by = |text: &str| Some(Maker::Token(token(text).id));
+    assert_eq!([maker("grandchild"), maker("next")], [made_by("next"), made_by("first")]);
+    // The old and the new one lead to each other: either may be the one that leaked.
+    let family: std::collections::BTreeSet<_> =
+        ["child", "next", "grandchild"].map(|text| token(text).id).into();
+    for text in ["child", "next"] {
+        assert_eq!(store.family(&token(text).id).await.unwrap(), family, "{text}");
+    }
+    let revoked = revoke(&store, &owner, "child", RevokeExtent::WithMade).await.unwrap();
+    assert_eq!((revoked.tokens, revoked.remaining), (3, 0));
+}
+
+async fn what_an_admin_token_made_ends_on_request(store: Store) {
+    let admin = |text: &str| {
+        let hash = TokenHash::of(text);
+        NewAdminToken {
+            id: AdminTokenId::new(&format!("adm_{}", &hash.hex()[..16])).unwrap(),
+            hash,
+            prefix: text.to_owned(),
+            label: text.to_owned(),
+            created_at_ms: 1,
+            expires_at_ms: None,
+        }
+    };
+    let by_admin = |text: &str| Act { right: Some(Right::Admin(admin(text).id)), ..act() };
+    store.add_admin_token(&admin("root"), &act()).await.unwrap();
+    store.add_admin_token(&admin("leaked"), &by_admin("root")).await.unwrap();
+    store.add_admin_token(&admin("theirs"), &by_admin("leaked")).await.unwrap();
+    let first = token("first");
+    let initial = InitialAccess { token: &first, credentials: None };
+    store.create_user(&user(1), initial, DuplicateNames::Allow, &by_admin("theirs")).await.unwrap();
+    make(&store, &user(1), "first", "child").await;
+    add(&store, 2, "other").await;
+    let makers: Vec<_> = store.admin_tokens().await.unwrap().into_iter().map(|one| one.maker).collect();
+    assert_eq!(makers.iter().flatten().count(), 2);
+    let revoke =
+        async |text: &str, extent| store.revoke_admin_token(&admin(text).id, extent, &act()).await.unwrap();
+    assert_eq!(revoke("root", RevokeExtent::WithMade).await, AdminTokenRevocation::Last);
+    let expected = Revoked { tokens: 0, paste_tokens: 0, admin_tokens: 1, remaining: 2 };
+    assert_eq!(revoke("theirs", RevokeExtent::Alone).await, AdminTokenRevocation::Done(expected));
+    let expected = Revoked { tokens: 2, paste_tokens: 0, admin_tokens: 1, remaining: 0 };
+    assert_eq!(revoke("leaked", RevokeExtent::WithMade).await, AdminTokenRevocation::Done(expected));
+    assert_eq!(stored(&store, &["first", "child", "other"]).await, ["other"]);
+    assert_eq!(store.admin_tokens().await.unwrap().len(), 1);
+}

@@ -1,0 +1,290 @@
+//! Revocation and rotation of tokens, with everything that came from them.
+//!
+//! A token's maker is the token or admin token that created it. A paste token always ends with its maker. Tokens that a
+//! token created end with it only on request ([`RevokeExtent::WithMade`]): they are in other hands. A revoked maker that
+//! leaves such tokens behind is remembered, so that no revocation in between hides them. Each change is one transaction.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Act, AdminTokenRevocation, NewToken, Query, Result, RevokeExtent, Revoked, Right, Rotated, Store,
+    TokenHash, TokenRotation, from_db, invalidation::Invalidates, to_db, tokens::insert_token, writer::Transaction,
+};
+use crate::name::{AdminTokenId, TokenId, UserId};
+
+/// The token `$1`, and all that came from it: the tokens that it created, those that it replaced or that replaced it,
+/// and all that came from these. Paste tokens create nothing, and are not in it.
+macro_rules! family {
+    () => {
+        "WITH RECURSIVE family (id) AS (
+             SELECT $1
+             UNION SELECT t.id FROM family f JOIN tokens t ON t.maker = f.id
+             UNION SELECT t.id FROM family f JOIN tokens t ON t.replaced_by = f.id
+             UNION SELECT t.replaced_by FROM family f JOIN tokens t ON t.id = f.id AND t.replaced_by IS NOT NULL
+             UNION SELECT a.id FROM family f JOIN admin_tokens a ON a.maker = f.id
+             UNION SELECT r.id FROM family f JOIN revoked_makers r ON r.maker = f.id
+         ) "
+    };
+}
+
+/// The token `$1` only.
+macro_rules! alone {
+    () => {
+        "WITH family (id) AS (SELECT $1) "
+    };
+}
+
+/// Paste tokens with a maker in the family. The maker of one without a record may be any token of its user that may
+/// create one, so it ends with the first of them.
+macro_rules! pastes_of_family {
+    () => {
+        "maker IN (SELECT id FROM family) OR (maker IS NULL AND user_id IN
+             (SELECT t.user_id FROM tokens t JOIN family f ON t.id = f.id WHERE t.kind <> 'proxy'))"
+    };
+}
+
+/// The statement for an extent.
+macro_rules! by_extent {
+    ($extent:expr, $($part:expr),+) => {
+        match $extent {
+            RevokeExtent::Alone => concat!(alone!(), $($part),+),
+            RevokeExtent::WithMade => concat!(family!(), $($part),+),
+        }
+    };
+}
+
+/// The token by whose right a change is made: the maker of a token that it creates.
+#[derive(Debug, Default)]
+pub(super) struct MakerRow {
+    /// Its id. Absent if the operator makes the change on the machine.
+    pub(super) id: Option<String>,
+    expires_at_ms: Option<u64>,
+}
+
+impl MakerRow {
+    /// The expiry of a token that it creates: no later than its own.
+    pub(super) fn limit(&self, expires_at_ms: Option<u64>) -> Option<u64> {
+        expires_at_ms.into_iter().chain(self.expires_at_ms).min()
+    }
+}
+
+impl Store {
+    /// The maker of what `act` creates, read in the transaction of the change.
+    pub(super) async fn maker(&self, transaction: &mut Transaction, act: &Act) -> Result<MakerRow> {
+        let hash = match &act.right {
+            Some(Right::Token(hash) | Right::TokenEvenIfReplaced(hash)) => hash,
+            Some(Right::Admin(id)) => {
+                return Ok(MakerRow { id: Some(id.to_string()), expires_at_ms: None });
+            }
+            None => return Ok(MakerRow::default()),
+        };
+        let query = sqlx::query("SELECT id, expires_at FROM tokens WHERE hash = $1").bind(hash.hex());
+        let Some(row) = transaction.fetch_optional(query).await? else { return Ok(MakerRow::default()) };
+        Ok(MakerRow { id: Some(self.get(&row, "id")?), expires_at_ms: self.time(&row, "expires_at")? })
+    }
+
+    /// The ids of the tokens that [`RevokeExtent::WithMade`] ends, with `id` itself.
+    pub async fn family(&self, id: &TokenId) -> Result<BTreeSet<TokenId>> {
+        let query = sqlx::query(concat!(family!(), "SELECT id FROM family")).bind(id.to_string());
+        let rows = self.read(query).await?;
+        let ids: Result<Vec<&str>> = rows.iter().map(|row| self.get(row, "id")).collect();
+        Ok(ids?.into_iter().filter_map(TokenId::new).collect())
+    }
+
+    /// Revokes a token or a paste token of a user. Returns `None` if the user has none with that id. With
+    /// [`RevokeExtent::WithMade`], a token that was revoked before is enough, as long as tokens are left that it created.
+    pub async fn revoke_token(
+        &self,
+        user: &UserId,
+        id: &TokenId,
+        extent: RevokeExtent,
+        act: &Act,
+    ) -> Result<Option<Revoked>> {
+        let mut transaction = self.begin_for(act).await?;
+        let exists = match extent {
+            RevokeExtent::Alone => {
+                "SELECT 1 FROM tokens WHERE id = $1 AND user_id = $2
+                 UNION ALL SELECT 1 FROM paste_tokens WHERE id = $1 AND user_id = $2"
+            }
+            RevokeExtent::WithMade => concat!(
+                family!(),
+                "SELECT 1 FROM tokens t JOIN family f ON t.id = f.id WHERE t.user_id = $2
+                 UNION ALL SELECT 1 FROM paste_tokens WHERE id = $1 AND user_id = $2"
+            ),
+        };
+        let exists = sqlx::query(exists).bind(id.to_string()).bind(user.to_string());
+        if transaction.fetch_optional(exists).await?.is_none() {
+            return Ok(None);
+        }
+        let revoked = self.delete_with_derived(&mut transaction, id.as_str(), extent, act).await?;
+        self.commit_act(transaction, Invalidates::User(user), &with_counts(act, &revoked)).await?;
+        Ok(Some(revoked))
+    }
+
+    /// Revokes an admin token, unless no valid one would be left.
+    pub async fn revoke_admin_token(
+        &self,
+        id: &AdminTokenId,
+        extent: RevokeExtent,
+        act: &Act,
+    ) -> Result<AdminTokenRevocation> {
+        let mut transaction = self.begin_for(act).await?;
+        let revoked = self.delete_with_derived(&mut transaction, id.as_str(), extent, act).await?;
+        if revoked.tokens + revoked.admin_tokens == 0 {
+            return Ok(AdminTokenRevocation::Unknown);
+        }
+        let good = "SELECT 1 FROM admin_tokens WHERE expires_at IS NULL OR expires_at > $1 LIMIT 1";
+        let good = sqlx::query(good).bind(to_db(act.at_ms));
+        if transaction.fetch_optional(good).await?.is_none() {
+            return Ok(AdminTokenRevocation::Last);
+        }
+        self.commit_act(transaction, Invalidates::Everybody, &with_counts(act, &revoked)).await?;
+        Ok(AdminTokenRevocation::Done(revoked))
+    }
+
+    /// Deletes the token `id` and what ends with it. Paste tokens go first: their makers are still there to be found.
+    async fn delete_with_derived(
+        &self,
+        transaction: &mut Transaction,
+        id: &str,
+        extent: RevokeExtent,
+        act: &Act,
+    ) -> Result<Revoked> {
+        let remaining = match extent {
+            RevokeExtent::Alone => self.count_others(transaction, id, act.at_ms).await?,
+            RevokeExtent::WithMade => 0,
+        };
+        let pastes = by_extent!(extent, "DELETE FROM paste_tokens WHERE id = $1 OR ", pastes_of_family!());
+        let remember = "INSERT OR IGNORE INTO revoked_makers (id, maker)
+             SELECT id, maker FROM (SELECT id, maker FROM tokens UNION ALL SELECT id, maker FROM admin_tokens)
+             WHERE id = $1";
+        // Until here the family is whole. An admin token is created by admin tokens only.
+        let tokens = by_extent!(extent, "DELETE FROM tokens WHERE id IN (SELECT id FROM family)");
+        let admins = by_extent!(extent, "DELETE FROM admin_tokens WHERE id IN (SELECT id FROM family)");
+        let mut run = async |query: &'static str| {
+            let query: Query = sqlx::query(query).bind(id.to_owned());
+            self.step(transaction, query).await.map(|done| done.rows_affected())
+        };
+        let paste_tokens = run(pastes).await?;
+        if remaining > 0 {
+            run(remember).await?;
+        }
+        let revoked =
+            Revoked { tokens: run(tokens).await?, paste_tokens, admin_tokens: run(admins).await?, remaining };
+        self.forget_makers(transaction).await?;
+        Ok(revoked)
+    }
+
+    /// The valid tokens that came from the token `id`.
+    async fn count_others(&self, transaction: &mut Transaction, id: &str, now_ms: u64) -> Result<u64> {
+        let query = concat!(
+            family!(),
+            "SELECT COUNT(*) AS count FROM
+                 (SELECT id, expires_at FROM tokens UNION ALL SELECT id, expires_at FROM admin_tokens) a
+             WHERE a.id IN (SELECT id FROM family) AND a.id <> $1
+             AND (a.expires_at IS NULL OR a.expires_at > $2)"
+        );
+        let query = sqlx::query(query).bind(id.to_owned()).bind(to_db(now_ms));
+        let row = transaction.fetch_optional(query).await?;
+        row.map_or(Ok(0), |row| self.get(&row, "count").map(from_db))
+    }
+
+    /// Forgets the revoked makers of which nothing is left.
+    async fn forget_makers(&self, transaction: &mut Transaction) -> Result<()> {
+        let delete = "DELETE FROM revoked_makers WHERE id NOT IN (
+             WITH RECURSIVE needed (id) AS (
+                 SELECT maker FROM tokens WHERE maker IS NOT NULL
+                 UNION SELECT maker FROM admin_tokens WHERE maker IS NOT NULL
+                 UNION SELECT r.maker FROM revoked_makers r JOIN needed n ON r.id = n.id
+                     WHERE r.maker IS NOT NULL
+             ) SELECT id FROM needed)";
+        self.step(transaction, sqlx::query(delete)).await?;
+        Ok(())
+    }
+
+    /// Rotates a token: stores a new one, and lets the old one expire at `old_expires_at_ms`, or at its own expiry if that is
+    /// earlier. The old one's paste tokens end with it. The new one becomes the maker of the tokens that the old one
+    /// created.
+    pub async fn rotate_token(
+        &self,
+        old: &TokenHash,
+        token: &NewToken,
+        old_expires_at_ms: u64,
+        act: &Act,
+    ) -> Result<TokenRotation> {
+        let mut transaction = self.begin_for(act).await?;
+        let query = "SELECT id, user_id, maker, expires_at, replaced_at FROM tokens WHERE hash = $1";
+        let row = transaction.fetch_optional(sqlx::query(query).bind(old.hex())).await?;
+        let Some(row) = row else { return Ok(TokenRotation::Gone) };
+        let (user, ends) = (self.user_id(&row, "user_id")?, self.time(&row, "expires_at")?);
+        if ends.is_some_and(|ends| ends <= act.at_ms) {
+            return Ok(TokenRotation::Gone);
+        }
+        if self.time(&row, "replaced_at")?.is_some() {
+            return Ok(TokenRotation::Replaced);
+        }
+        let (old_id, maker): (String, Option<String>) = (self.get(&row, "id")?, self.get(&row, "maker")?);
+        let old_expires_at_ms = ends.map_or(old_expires_at_ms, |ends| ends.min(old_expires_at_ms));
+        let update = "UPDATE tokens SET expires_at = $2, replaced_at = $3, replaced_by = $4 WHERE id = $1";
+        let update = sqlx::query(update).bind(old_id.clone()).bind(to_db(old_expires_at_ms));
+        let update = update.bind(to_db(act.at_ms)).bind(token.id.to_string());
+        self.step(&mut transaction, update).await?;
+        let paste_tokens = self.limit_pastes(&mut transaction, &old_id, old_expires_at_ms, act.at_ms).await?;
+        let handed_over = self.hand_over(&mut transaction, &old_id, &token.id).await?;
+        self.enforce_token_limit(&mut transaction, &user, act.at_ms).await?;
+        self.step(&mut transaction, insert_token(&user, token, maker)).await?;
+        let rotated = Rotated { old_expires_at_ms, paste_tokens, handed_over };
+        let act = with_detail(act, &[("pasteTokens", paste_tokens), ("handedOver", handed_over)]);
+        self.commit_act(transaction, Invalidates::User(&user), &act).await?;
+        Ok(TokenRotation::Done(rotated))
+    }
+
+    /// Lets the valid paste tokens of a token expire at `until_ms` at the latest. Returns their number.
+    async fn limit_pastes(
+        &self,
+        transaction: &mut Transaction,
+        id: &str,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Result<u64> {
+        let update = concat!(
+            alone!(),
+            "UPDATE paste_tokens SET expires_at = MIN(COALESCE(expires_at, $2), $2)
+             WHERE (expires_at IS NULL OR expires_at > $3) AND (",
+            pastes_of_family!(),
+            ")"
+        );
+        let update = sqlx::query(update).bind(id.to_owned()).bind(to_db(until_ms)).bind(to_db(now_ms));
+        Ok(self.step(transaction, update).await?.rows_affected())
+    }
+
+    /// Makes `new` the maker of all that `old` created. Returns the number of tokens.
+    async fn hand_over(&self, transaction: &mut Transaction, old: &str, new: &TokenId) -> Result<u64> {
+        let mut run = async |query: &'static str| {
+            let query = sqlx::query(query).bind(old.to_owned()).bind(new.to_string());
+            self.step(transaction, query).await.map(|done| done.rows_affected())
+        };
+        run("UPDATE revoked_makers SET maker = $2 WHERE maker = $1").await?;
+        run("UPDATE tokens SET maker = $2 WHERE maker = $1").await
+    }
+}
+
+/// The audit entry of a revocation, with its counts.
+fn with_counts(act: &Act, revoked: &Revoked) -> Act {
+    let Revoked { tokens, paste_tokens, admin_tokens, remaining } = *revoked;
+    let counts = [
+        ("tokens", tokens),
+        ("pasteTokens", paste_tokens),
+        ("adminTokens", admin_tokens),
+        ("remaining", remaining),
+    ];
+    with_detail(act, &counts)
+}
+
+fn with_detail(act: &Act, counts: &[(&str, u64)]) -> Act {
+    let mut act = act.clone();
+    for (name, count) in counts {
+        act.detail[*name] = (*count).into();
+    }
+    act
+}
