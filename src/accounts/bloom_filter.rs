@@ -50,10 +50,13 @@ pub(super) struct Bits {
 impl BloomFilter {
     /// True if these candidates may be looked up, `since_start` after the start.
     pub(super) fn allows_lookup(&self, candidates: Candidates, since_start: Duration) -> bool {
+        self.may_contain(candidates) || self.within_budget(since_start)
+    }
+
+    /// False if none of these candidates is a token that it knows.
+    pub(super) fn may_contain(&self, candidates: Candidates) -> bool {
         let bits = self.current.load();
-        let may_be_known =
-            bits.as_ref().is_none_or(|bits| candidates.iter().any(|hash| bits.contains(&hash)));
-        may_be_known || self.within_budget(since_start)
+        bits.as_ref().is_none_or(|bits| candidates.iter().any(|one| bits.contains(&one.hash)))
     }
 
     fn within_budget(&self, since_start: Duration) -> bool {
@@ -148,6 +151,10 @@ mod tests {
         Candidates::of(&format!("tg_{number}")).unwrap()
     }
 
+    fn hash(number: u64) -> TokenHash {
+        TokenHash::of(&format!("tg_{number}"))
+    }
+
     /// The number of these that pass at one moment.
     fn passing(filter: &BloomFilter, numbers: std::ops::Range<u64>) -> usize {
         let start = Duration::from_hours(1);
@@ -156,7 +163,7 @@ mod tests {
 
     fn fill(filter: &BloomFilter, tokens: u64) {
         let bits = filter.begin(tokens);
-        (0..tokens).for_each(|number| bits.insert(&one(number).whole));
+        (0..tokens).for_each(|number| bits.insert(&hash(number)));
         filter.finish(&bits);
     }
 
@@ -196,11 +203,11 @@ mod tests {
         let is_requested =
             async || tokio::time::timeout(Duration::ZERO, filter.fill_requested()).await.is_ok();
         assert!(!is_requested().await);
-        (0..MIN_CAPACITY * 4).for_each(|number| filter.insert(&one(number).whole));
+        (0..MIN_CAPACITY * 4).for_each(|number| filter.insert(&hash(number)));
         assert!(is_requested().await, "half of the bits are set");
         let bits = filter.begin(MIN_CAPACITY * 4);
-        filter.insert(&one(1_000_000).whole);
-        (0..MIN_CAPACITY * 4).for_each(|number| bits.insert(&one(number).whole));
+        filter.insert(&hash(1_000_000));
+        (0..MIN_CAPACITY * 4).for_each(|number| bits.insert(&hash(number)));
         assert!(!bits.is_saturated());
         filter.finish(&bits);
         assert_eq!(passing(&filter, 1_000_000..1_000_001), 1, "inserted while it was being filled");

@@ -1,15 +1,22 @@
-//! The token cache of one worker: known and refused tokens by hash, both bounded. It holds hashes, never tokens. It does
-//! no lookups and reads no clock; `lookup` fills it. A known token's key has no vendor's prefix, so that it has one entry.
+//! Token caches: known tokens by hash and shape, refused ones by all that was looked up, both bounded. Each worker has one,
+//! and all share the entries that any of them looked up. They hold hashes, never tokens. They do no lookups and read no
+//! clock; `lookup` fills them. A known token's key has no vendor's prefix, so that it has one entry.
 //!
-//! Cache invalidation: an entry is fresh while no change in the store has invalidated it. A stale entry is looked up
-//! again. If that lookup fails, a known caller's stale entry is used, for the grace period.
+//! Cache invalidation: an entry is fresh while no change in the store has invalidated it. Another one is looked up again.
+//! If that lookup fails, an entry that no known change has invalidated is used, for the grace period. One that a change
+//! has invalidated is never used: the change may be a revocation.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{Caller, lru::LruMap, single_flight::SingleFlight, token::Candidates};
+use super::{
+    Caller,
+    lru::LruMap,
+    single_flight::SingleFlight,
+    token::{Candidate, Candidates},
+};
 use crate::{
     name::AdminTokenId,
     store::{InvalidationCounter, TokenHash},
@@ -33,7 +40,7 @@ pub struct LocalCache {
 
 /// A value that the cache holds for a token.
 pub(super) trait Cached: Clone {
-    /// The last invalidation that concerns it.
+    /// The last change that concerns it.
     fn changed(&self, invalidations: &InvalidationCounter) -> u64;
 }
 
@@ -105,8 +112,8 @@ impl<T> Known<T> {
 pub(super) enum CacheResult<T> {
     /// A fresh entry: the caller, or none for a refused token.
     Hit(Option<T>),
-    /// An entry that has to be looked up again. It is used if the store fails.
-    Stale(TokenHash, T),
+    /// An entry that has to be looked up again. The value is used if the store fails; there is none after a change.
+    Stale(Candidate, Option<T>),
     /// No entry.
     Miss,
 }
@@ -114,16 +121,22 @@ pub(super) enum CacheResult<T> {
 /// Cached entries of one kind of token.
 #[derive(Debug)]
 pub(super) struct Entries<T> {
-    known: LruMap<TokenHash, Entry<Known<T>>>,
-    refused: LruMap<TokenHash, Entry<()>>,
+    known: LruMap<Candidate, Entry<Known<T>>>,
+    refused: LruMap<Candidates, Entry<()>>,
     /// Time of the store's last response.
     responded: Option<Instant>,
     /// Tokens whose use has to be reported.
     used: Vec<TokenHash>,
 }
 
+/// The known tokens that any worker has looked up. A worker takes an entry from here that it does not have, so that all
+/// workers know the same callers while the store is away. The lock is held for a few map accesses, and never by a request
+/// whose token its worker knows.
 #[derive(Debug)]
-struct Entry<T> {
+pub(super) struct SharedEntries<T>(Mutex<LruMap<Candidate, Entry<Known<T>>>>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Entry<T> {
     content: T,
     version: u64,
     confirmed: Instant,
@@ -131,6 +144,63 @@ struct Entry<T> {
     failed: Option<Instant>,
     /// Time of the last report of its use.
     reported: Option<Instant>,
+}
+
+/// The state of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// Nothing has changed.
+    Fresh,
+    /// No change is known, but changes could not be read since.
+    Unconfirmed,
+    /// A change has invalidated it.
+    Changed,
+}
+
+impl<T: Clone> SharedEntries<T> {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(LruMap::new(MAX_KNOWN)))
+    }
+
+    /// The entry of the first candidate that has one.
+    pub(super) fn find(&self, candidates: Candidates) -> Option<(Candidate, Entry<Known<T>>)> {
+        let mut entries = self.lock();
+        candidates.iter().find_map(|key| entries.get(&key).map(|entry| (key, entry.clone())))
+    }
+
+    /// Stores the result of a lookup, as [`Entries::insert`] does. Entries of a newer version stay.
+    pub(super) fn insert(
+        &self,
+        candidates: Candidates,
+        result: Option<&(Candidate, Known<T>)>,
+        version: u64,
+        at: Instant,
+    ) {
+        let mut entries = self.lock();
+        for key in unknown(candidates, result) {
+            if entries.get(&key).is_some_and(|entry| entry.version <= version) {
+                entries.remove(&key);
+            }
+        }
+        if let Some((key, content)) = result
+            && entries.get(key).is_none_or(|entry| entry.version <= version)
+        {
+            entries.insert(*key, Entry::new(content.clone(), version, at));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruMap<Candidate, Entry<Known<T>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The candidates before the known one, which are unknown; all, if none is known.
+fn unknown<T>(
+    candidates: Candidates,
+    result: Option<&(Candidate, T)>,
+) -> impl Iterator<Item = Candidate> + use<T> {
+    let found = result.map(|(key, _)| *key);
+    candidates.iter().take_while(move |key| Some(*key) != found)
 }
 
 impl<T: Cached> Entries<T> {
@@ -145,38 +215,40 @@ impl<T: Cached> Entries<T> {
             match self.get_known(key, now) {
                 CacheResult::Hit(None) => {}
                 CacheResult::Hit(found) => return CacheResult::Hit(found),
-                CacheResult::Stale(key, value) => stale = stale.or(Some(CacheResult::Stale(key, value))),
+                CacheResult::Stale(key, value) => stale = stale.or(Some((key, value))),
                 CacheResult::Miss => all_expired = false,
             }
         }
-        if let Some(stale) = stale {
-            return stale;
+        if let Some((key, value)) = stale {
+            return CacheResult::Stale(key, value);
         }
-        let refused = all_expired || self.is_refused(&candidates.whole, now);
+        let refused = all_expired || self.is_refused(&candidates, now);
         if refused { CacheResult::Hit(None) } else { CacheResult::Miss }
     }
 
     /// The entry of one candidate; an expired token counts as refused.
-    fn get_known(&mut self, key: TokenHash, now: Now<'_>) -> CacheResult<T> {
+    fn get_known(&mut self, key: Candidate, now: Now<'_>) -> CacheResult<T> {
         let Some(entry) = self.known.get(&key) else { return CacheResult::Miss };
-        let changed = entry.content.value.changed(now.invalidations);
-        let fresh = entry.is_fresh(changed, now);
-        match &entry.content {
-            known if known.expired(now.wall_ms) && fresh => CacheResult::Hit(None),
-            known if known.expired(now.wall_ms) || entry.is_too_old(now) => CacheResult::Miss,
-            known if fresh || entry.is_in_backoff(now.at, self.responded) => {
-                let value = known.value.clone();
-                self.used.extend(entry.report_use(now.at).then_some(key));
-                CacheResult::Hit(Some(value))
-            }
-            known => CacheResult::Stale(key, known.value.clone()),
+        let freshness = entry.freshness(entry.content.value.changed(now.invalidations), now);
+        let expired = entry.content.expired(now.wall_ms);
+        match freshness {
+            Freshness::Fresh if expired => return CacheResult::Hit(None),
+            _ if expired || entry.is_too_old(now) => return CacheResult::Miss,
+            Freshness::Fresh => {}
+            Freshness::Unconfirmed if entry.is_in_backoff(now.at, self.responded) => {}
+            Freshness::Unconfirmed => return CacheResult::Stale(key, Some(entry.content.value.clone())),
+            Freshness::Changed => return CacheResult::Stale(key, None),
         }
+        self.used.extend(entry.report_use(now.at).then_some(key.hash));
+        CacheResult::Hit(Some(entry.content.value.clone()))
     }
 
     /// A refused token is fresh only if nothing has changed at all: any change may have been a new token.
-    fn is_refused(&mut self, whole: &TokenHash, now: Now<'_>) -> bool {
+    fn is_refused(&mut self, candidates: &Candidates, now: Now<'_>) -> bool {
         let changed = now.invalidations.current();
-        self.refused.get(whole).is_some_and(|entry| entry.is_fresh(changed, now) && !entry.is_too_old(now))
+        self.refused
+            .get(candidates)
+            .is_some_and(|entry| entry.freshness(changed, now) == Freshness::Fresh && !entry.is_too_old(now))
     }
 
     /// Stores the result of a lookup of `candidates`, read at `version` or later: the first candidate that is known. The
@@ -184,25 +256,34 @@ impl<T: Cached> Entries<T> {
     pub(super) fn insert(
         &mut self,
         candidates: Candidates,
-        result: Option<(TokenHash, Known<T>)>,
+        result: Option<(Candidate, Known<T>)>,
         version: u64,
         at: Instant,
     ) {
         self.responded = self.responded.max(Some(at));
-        let found = result.as_ref().map(|(key, _)| *key);
-        for key in candidates.iter().take_while(|key| Some(*key) != found) {
+        for key in unknown(candidates, result.as_ref()) {
             self.known.remove(&key);
         }
         if let Some((key, content)) = result {
-            self.refused.remove(&candidates.whole);
+            self.refused.remove(&candidates);
             let reported = self.known.get(&key).and_then(|entry| entry.reported);
-            let mut entry = Entry { content, version, confirmed: at, failed: None, reported };
-            self.used.extend(entry.report_use(at).then_some(key));
+            let mut entry = Entry { reported, ..Entry::new(content, version, at) };
+            self.used.extend(entry.report_use(at).then_some(key.hash));
             self.known.insert(key, entry);
         } else {
-            let entry = Entry { content: (), version, confirmed: at, failed: None, reported: None };
-            self.refused.insert(candidates.whole, entry);
+            self.refused.insert(candidates, Entry::new((), version, at));
         }
+    }
+
+    /// Takes an entry of another worker, unless its own one is as new. Returns true if it does.
+    pub(super) fn adopt(&mut self, (key, entry): (Candidate, Entry<Known<T>>)) -> bool {
+        let own = self.known.get(&key);
+        if own.as_ref().is_some_and(|own| own.version >= entry.version) {
+            return false;
+        }
+        let reported = own.and_then(|own| own.reported);
+        self.known.insert(key, Entry { reported, failed: None, ..entry });
+        true
     }
 
     /// Takes the tokens whose use has to be reported.
@@ -217,7 +298,7 @@ impl<T: Cached> Entries<T> {
 
     /// Starts the backoff of a known caller after a failed lookup. Other callers are still looked up, since any of them
     /// may have been revoked.
-    pub(super) fn back_off(&mut self, key: &TokenHash, at: Instant) {
+    pub(super) fn back_off(&mut self, key: &Candidate, at: Instant) {
         if let Some(entry) = self.known.get(key) {
             entry.failed = Some(at);
         }
@@ -225,13 +306,22 @@ impl<T: Cached> Entries<T> {
 }
 
 impl<T> Entry<T> {
-    /// True if no change has invalidated it since it was read. The time of this confirmation is recorded.
-    fn is_fresh(&mut self, changed: u64, now: Now<'_>) -> bool {
-        let fresh = changed <= self.version;
-        if fresh {
-            self.confirmed = self.confirmed.max(now.confirmed);
+    fn new(content: T, version: u64, at: Instant) -> Self {
+        Self { content, version, confirmed: at, failed: None, reported: None }
+    }
+
+    /// The state, with `changed` as the last change that concerns it. If there was none since it was read, it was right at
+    /// the last successful poll. The time of this confirmation is recorded.
+    fn freshness(&mut self, changed: u64, now: Now<'_>) -> Freshness {
+        if changed > self.version {
+            return Freshness::Changed;
         }
-        fresh
+        self.confirmed = self.confirmed.max(now.confirmed);
+        if now.invalidations.last_unknown() > self.version {
+            Freshness::Unconfirmed
+        } else {
+            Freshness::Fresh
+        }
     }
 
     fn is_too_old(&self, now: Now<'_>) -> bool {

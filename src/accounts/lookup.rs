@@ -1,5 +1,6 @@
-//! Authentication: finds the caller that a token belongs to. A worker looks into its cache first. On a cache miss, it
-//! sends a message to the lookup task on the control runtime, which reads the store. `watch` invalidates the caches.
+//! Authentication: finds the caller that a token belongs to. A worker looks into its cache first, then into the entries
+//! that all workers share. On a cache miss, it sends a message to the lookup task on the control runtime, which reads the
+//! store. `watch` invalidates the caches.
 //!
 //! Every wait has a deadline, and every queue a bound. Read next: `cache`, `single_flight`, `watch`.
 
@@ -16,13 +17,13 @@ use tokio::{
 
 use super::{
     Caller, CallerToken, MasterKey,
-    cache::{CacheResult, Cached, Entries, Known, LocalCache, TokenCache},
+    cache::{CacheResult, Cached, Entries, Known, LocalCache, SharedEntries, TokenCache},
     credentials,
     directory::Directory,
     last_used::{self, Use},
     single_flight::{LookupFailed, Role},
-    token::Candidates,
-    watch::{StoreView, fill, watch},
+    token::{Candidate, Candidates, Shape},
+    watch::{StoreView, Watcher, fill, watch},
 };
 use crate::{
     clock,
@@ -62,7 +63,7 @@ struct Receivers {
 #[derive(Debug)]
 enum LookupRequest {
     Caller { candidates: Candidates, reply: oneshot::Sender<LookupReply<Arc<Caller>>> },
-    Admin { hash: TokenHash, reply: oneshot::Sender<LookupReply<Arc<AdminTokenId>>> },
+    Admin { candidates: Candidates, reply: oneshot::Sender<LookupReply<Arc<AdminTokenId>>> },
 }
 
 type LookupReply<T> = Result<LookupResult<T>, StoreError>;
@@ -70,7 +71,7 @@ type LookupReply<T> = Result<LookupResult<T>, StoreError>;
 #[derive(Debug)]
 struct LookupResult<T> {
     /// The first candidate that is known, and its value.
-    known: Option<(TokenHash, Known<T>)>,
+    known: Option<(Candidate, Known<T>)>,
     /// The invalidation version before the store was read.
     version: u64,
 }
@@ -109,11 +110,8 @@ impl Authenticator {
         presented: &str,
     ) -> Result<Option<Arc<Caller>>, StoreError> {
         let Some(candidates) = Candidates::of(presented) else { return Ok(None) };
-        self.resolve(&cache.callers, candidates, |candidates, reply| LookupRequest::Caller {
-            candidates,
-            reply,
-        })
-        .await
+        let request = |candidates, reply| LookupRequest::Caller { candidates, reply };
+        self.resolve(Caches { own: &cache.callers, shared: &self.view.callers }, candidates, request).await
     }
 
     /// The admin token's id; `None` if it is unknown. Unlike a user's token, it cannot have a vendor's prefix.
@@ -122,19 +120,19 @@ impl Authenticator {
         cache: &LocalCache,
         presented: &str,
     ) -> Result<Option<Arc<AdminTokenId>>, StoreError> {
-        let Some(hash) = Candidates::exactly(presented) else { return Ok(None) };
-        let request = |hash: Candidates, reply| LookupRequest::Admin { hash: hash.whole, reply };
-        self.resolve(&cache.admins, hash, request).await
+        let Some(candidates) = Candidates::exactly(presented) else { return Ok(None) };
+        let request = |candidates, reply| LookupRequest::Admin { candidates, reply };
+        self.resolve(Caches { own: &cache.admins, shared: &self.view.admins }, candidates, request).await
     }
 
     async fn resolve<T: Cached>(
         &self,
-        cache: &TokenCache<T>,
+        caches: Caches<'_, T>,
         candidates: Candidates,
         request: impl Fn(Candidates, oneshot::Sender<LookupReply<T>>) -> LookupRequest,
     ) -> Result<Option<T>, StoreError> {
-        let found = self.find(cache, candidates, request).await;
-        for hash in lock(&cache.entries).take_used() {
+        let found = self.find(caches, candidates, request).await;
+        for hash in lock(&caches.own.entries).take_used() {
             // If the queue is full, the next use reports it.
             let _ = self.used.try_send((hash, clock::now_ms()));
         }
@@ -143,7 +141,7 @@ impl Authenticator {
 
     async fn find<T: Cached>(
         &self,
-        cache: &TokenCache<T>,
+        caches: Caches<'_, T>,
         candidates: Candidates,
         request: impl Fn(Candidates, oneshot::Sender<LookupReply<T>>) -> LookupRequest,
     ) -> Result<Option<T>, StoreError> {
@@ -154,16 +152,19 @@ impl Authenticator {
             queue,
             until: tokio::time::Instant::now() + deadline,
         };
-        let cached = lock(&cache.entries).get(candidates, self.view.now());
-        match cached {
+        match self.cached(caches, candidates) {
             CacheResult::Hit(found) => return Ok(found),
             CacheResult::Stale(key, value) => {
-                let known = candidates.only(key);
-                match lookup_once(cache, query(known, &self.rechecks, STALE_DEADLINE), &request).await {
+                let known = Candidates::only(key);
+                let deadline = if value.is_some() { STALE_DEADLINE } else { DEADLINE };
+                match lookup_once(caches, query(known, &self.rechecks, deadline), &request).await {
                     Ok(None) if known != candidates => {} // another candidate may be known by now
                     Ok(found) => return Ok(found),
-                    Err(_) => {
-                        lock(&cache.entries).back_off(&key, Instant::now());
+                    Err(error) => {
+                        // A change meanwhile may be a revocation.
+                        let unchanged = |value: &T| value.changed(&self.view.invalidations) <= version;
+                        let value = value.filter(unchanged).ok_or(error)?;
+                        lock(&caches.own.entries).back_off(&key, Instant::now());
                         return Ok(Some(value));
                     }
                 }
@@ -173,9 +174,37 @@ impl Authenticator {
         if !self.view.filter.allows_lookup(candidates, self.view.started.elapsed()) {
             return Ok(None);
         }
-        lookup_once(cache, query(candidates, &self.lookups, DEADLINE), &request).await
+        lookup_once(caches, query(candidates, &self.lookups, DEADLINE), &request).await
+    }
+
+    /// The worker's own entry if it is fresh, else the newest one. Wrong tokens hardly ever get to the shared entries.
+    fn cached<T: Cached>(&self, caches: Caches<'_, T>, candidates: Candidates) -> CacheResult<T> {
+        let own = lock(&caches.own.entries).get(candidates, self.view.now());
+        match own {
+            CacheResult::Hit(found) => return CacheResult::Hit(found),
+            CacheResult::Miss if !self.view.filter.may_contain(candidates) => return CacheResult::Miss,
+            CacheResult::Stale(..) | CacheResult::Miss => {}
+        }
+        let Some(shared) = caches.shared.find(candidates) else { return own };
+        let mut entries = lock(&caches.own.entries);
+        if entries.adopt(shared) { entries.get(candidates, self.view.now()) } else { own }
     }
 }
+
+/// The cache of a worker, and the entries that all workers share.
+#[derive(Debug)]
+struct Caches<'c, T> {
+    own: &'c TokenCache<T>,
+    shared: &'c SharedEntries<T>,
+}
+
+impl<T> Clone for Caches<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Caches<'_, T> {}
 
 /// A lookup, and the queue and deadline for it.
 #[derive(Debug, Clone, Copy)]
@@ -189,15 +218,15 @@ struct Query<'a> {
 
 /// Single flight: does the lookup, or waits for the same one in flight.
 async fn lookup_once<T: Cached>(
-    cache: &TokenCache<T>,
+    caches: Caches<'_, T>,
     query: Query<'_>,
     request: &impl Fn(Candidates, oneshot::Sender<LookupReply<T>>) -> LookupRequest,
 ) -> Result<Option<T>, StoreError> {
     loop {
-        match cache.single_flight.join(query.candidates, query.version) {
+        match caches.own.single_flight.join(query.candidates, query.version) {
             Role::Leader(leader) => {
                 let result =
-                    send(query, request).await.map(|result| store_result(cache, query.candidates, result));
+                    send(query, request).await.map(|result| store_result(caches, query.candidates, result));
                 leader.publish(result.as_ref().map(Clone::clone).map_err(|_| LookupFailed));
                 return result;
             }
@@ -215,13 +244,14 @@ async fn lookup_once<T: Cached>(
 }
 
 fn store_result<T: Cached>(
-    cache: &TokenCache<T>,
+    caches: Caches<'_, T>,
     candidates: Candidates,
     result: LookupResult<T>,
 ) -> Option<T> {
     let LookupResult { known, version } = result;
-    let value = known.as_ref().map(|(_, known)| known.value.clone());
-    lock(&cache.entries).insert(candidates, known, version, Instant::now());
+    let (value, now) = (known.as_ref().map(|(_, known)| known.value.clone()), Instant::now());
+    caches.shared.insert(candidates, known.as_ref(), version, now);
+    lock(&caches.own.entries).insert(candidates, known, version, now);
     value
 }
 
@@ -247,9 +277,12 @@ fn lock<T>(entries: &Mutex<Entries<T>>) -> MutexGuard<'_, Entries<T>> {
 async fn run<D: Directory>(directory: Arc<D>, key: MasterKey, receivers: Receivers, view: Arc<StoreView>) {
     let Receivers { lookups, rechecks, used } = receivers;
     let serving = async {
+        // Nothing is looked up before the first poll: it could not tell which changes such an entry has seen.
+        let mut watcher = Watcher::default();
+        watcher.poll(&*directory, &view).await;
         tokio::select! {
             () = serve(&directory, key, lookups, rechecks) => {}
-            () = watch(&*directory, &view) => {}
+            () = watch(watcher, &*directory, &view) => {}
             () = fill(&*directory, &view.filter) => {}
         }
     };
@@ -288,38 +321,48 @@ async fn handle<D: Directory>(directory: Arc<D>, key: MasterKey, request: Lookup
             let known = find_caller(&*directory, &key, candidates).await;
             let _ = reply.send(known.map(|known| LookupResult { known, version }));
         }
-        LookupRequest::Admin { hash, reply } if !reply.is_closed() => {
-            let known = directory.find_admin_token(&hash).await.map(|found| found.map(known_admin));
-            let known = known.map(|known| known.filter(|known| !known.expired(clock::now_ms())));
-            let known = known.map(|known| known.map(|known| (hash, known)));
+        LookupRequest::Admin { candidates, reply } if !reply.is_closed() => {
+            let known = find_admin(&*directory, candidates).await;
             let _ = reply.send(known.map(|known| LookupResult { known, version }));
         }
         LookupRequest::Caller { .. } | LookupRequest::Admin { .. } => {}
     }
 }
 
-fn known_admin(token: StoredAdminToken) -> Known<Arc<AdminTokenId>> {
-    Known { value: Arc::new(token.id), expires_at_ms: token.expires_at_ms }
+async fn find_admin(
+    directory: &impl Directory,
+    candidates: Candidates,
+) -> Result<Option<(Candidate, Known<Arc<AdminTokenId>>)>, StoreError> {
+    for candidate in candidates.iter() {
+        let Some(StoredAdminToken { id, expires_at_ms, .. }) =
+            directory.find_admin_token(&candidate.hash).await?
+        else {
+            continue;
+        };
+        let known = Known { value: Arc::new(id), expires_at_ms };
+        if !known.expired(clock::now_ms()) {
+            return Ok(Some((candidate, known)));
+        }
+    }
+    Ok(None)
 }
 
 async fn find_caller(
     directory: &impl Directory,
     key: &MasterKey,
     candidates: Candidates,
-) -> Result<Option<(TokenHash, Known<Arc<Caller>>)>, StoreError> {
-    for hash in candidates.iter() {
-        let found = match directory.lookup_token(&hash).await? {
-            None if candidates.pasted && hash == candidates.whole => {
-                directory.lookup_paste_token(&hash).await?
-            }
-            found => found,
+) -> Result<Option<(Candidate, Known<Arc<Caller>>)>, StoreError> {
+    for candidate in candidates.iter() {
+        let found = match candidate.shape {
+            Shape::Gateway => directory.lookup_token(&candidate.hash).await?,
+            Shape::Paste => directory.lookup_paste_token(&candidate.hash).await?,
         };
         let Some(found) = found else { continue };
         let expires_at_ms = found.token.expires_at_ms;
         let known = Known { value: found, expires_at_ms };
         if !known.expired(clock::now_ms()) {
-            let value = Arc::new(decrypted_caller(key, hash, known.value));
-            return Ok(Some((hash, Known { value, expires_at_ms })));
+            let value = Arc::new(decrypted_caller(key, candidate.hash, known.value));
+            return Ok(Some((candidate, Known { value, expires_at_ms })));
         }
     }
     Ok(None)

@@ -111,41 +111,63 @@ fn parts(presented: &str) -> impl Iterator<Item = &str> {
     whole.into_iter().chain(last.filter(|last| !last.is_empty()))
 }
 
-/// Hashes of the possible tokens in a presented text.
+/// A possible token: a hash, and the shape that the token has to have. Caches are keyed by both, so that a token of one
+/// shape is never found where the other is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Candidate {
+    pub(super) hash: TokenHash,
+    pub(super) shape: Shape,
+}
+
+/// The shape of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Shape {
+    /// That of a token of a user or an admin: it may follow a vendor's prefix.
+    Gateway,
+    /// That of a vendor's own: a paste token, which has no prefix.
+    Paste,
+}
+
+/// The possible tokens in a presented text, in the order in which they are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Candidates {
+    /// The whole text as a paste token, if it has the form of one: three parts between dots.
+    paste: Option<TokenHash>,
     /// The whole text.
-    pub(super) whole: TokenHash,
+    whole: Option<TokenHash>,
+    /// Its last part after a `-`.
     last: Option<TokenHash>,
-    /// True if it has the form of a paste token: three parts between dots.
-    pub(super) pasted: bool,
 }
 
 impl Candidates {
     /// The candidates in a text that may have a vendor's prefix; `None` if it contains no token.
     pub(super) fn of(presented: &str) -> Option<Self> {
         let mut hashes = parts(presented).map(TokenHash::of);
-        let pasted = presented.bytes().filter(|byte| *byte == b'.').count() == 2;
-        Some(Self { whole: hashes.next()?, last: hashes.next(), pasted })
+        let (whole, last) = (hashes.next()?, hashes.next());
+        let is_pasted = presented.bytes().filter(|byte| *byte == b'.').count() == 2;
+        Some(Self { paste: is_pasted.then_some(whole), whole: Some(whole), last })
     }
 
     /// The whole text as the only candidate; `None` if it is no token.
     pub(super) fn exactly(presented: &str) -> Option<Self> {
-        parts(presented).next().map(TokenHash::of).map(Self::one)
+        let hash = parts(presented).next().map(TokenHash::of)?;
+        Some(Self::only(Candidate { hash, shape: Shape::Gateway }))
     }
 
     /// A single candidate.
-    pub(super) fn one(whole: TokenHash) -> Self {
-        Self { whole, last: None, pasted: false }
+    pub(super) fn only(Candidate { hash, shape }: Candidate) -> Self {
+        let none = Self { paste: None, whole: None, last: None };
+        match shape {
+            Shape::Gateway => Self { whole: Some(hash), ..none },
+            Shape::Paste => Self { paste: Some(hash), ..none },
+        }
     }
 
-    /// Only the candidate with this hash.
-    pub(super) fn only(self, hash: TokenHash) -> Self {
-        Self { whole: hash, last: None, pasted: self.pasted && hash == self.whole }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = TokenHash> + Send + use<> {
-        std::iter::once(self.whole).chain(self.last)
+    pub(super) fn iter(&self) -> impl Iterator<Item = Candidate> + Send + use<> {
+        let Self { paste, whole, last } = *self;
+        let paste = paste.map(|hash| Candidate { hash, shape: Shape::Paste });
+        let gateway = |hash| Candidate { hash, shape: Shape::Gateway };
+        paste.into_iter().chain(whole.map(gateway)).chain(last.map(gateway))
     }
 }
 
@@ -177,6 +199,22 @@ mod tests {
         check("", &[""]);
         check("-", &["-"]);
         check("é-ü", &["é-ü", "ü"]);
+    }
+
+    #[test]
+    fn only_a_whole_text_of_three_parts_may_be_a_paste_token() {
+        let check = |presented: &str, expected: &[(Shape, &str)]| {
+            let candidates: Vec<_> = Candidates::of(presented).unwrap().iter().collect();
+            let expected =
+                expected.iter().map(|(shape, text)| Candidate { hash: TokenHash::of(text), shape: *shape });
+            assert_eq!(candidates, expected.collect::<Vec<_>>(), "{presented}");
+        };
+        check("a.b.c", &[(Shape::Paste, "a.b.c"), (Shape::Gateway, "a.b.c")]);
+        check("x-a.b", &[(Shape::Gateway, "x-a.b"), (Shape::Gateway, "a.b")]);
+        check(
+            "x-a.b.c",
+            &[(Shape::Paste, "x-a.b.c"), (Shape::Gateway, "x-a.b.c"), (Shape::Gateway, "a.b.c")],
+        );
     }
 
     #[test]

@@ -5,16 +5,24 @@
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::{bloom_filter::BloomFilter, cache::Now, directory::Directory};
+use super::{
+    Caller,
+    bloom_filter::BloomFilter,
+    cache::{Now, SharedEntries},
+    directory::Directory,
+};
 use crate::{
     clock,
-    name::UserId,
+    name::{AdminTokenId, UserId},
     store::{Invalidated, InvalidationCounter, StoreError},
 };
 
@@ -34,6 +42,9 @@ const MANY_USERS: usize = 500;
 pub(super) struct StoreView {
     pub(super) invalidations: InvalidationCounter,
     pub(super) filter: BloomFilter,
+    /// The callers and admins that any worker has looked up.
+    pub(super) callers: SharedEntries<Arc<Caller>>,
+    pub(super) admins: SharedEntries<Arc<AdminTokenId>>,
     pub(super) started: Instant,
     /// Time of the last successful poll, in milliseconds since `started`.
     confirmed_ms: AtomicU64,
@@ -44,7 +55,8 @@ pub(super) struct StoreView {
 impl StoreView {
     pub(super) fn new(invalidations: InvalidationCounter, grace: Duration) -> Self {
         let (filter, started, confirmed_ms) = (BloomFilter::default(), Instant::now(), AtomicU64::new(0));
-        Self { invalidations, filter, started, confirmed_ms, grace }
+        let (callers, admins) = (SharedEntries::new(), SharedEntries::new());
+        Self { invalidations, filter, callers, admins, started, confirmed_ms, grace }
     }
 
     pub(super) fn now(&self) -> Now<'_> {
@@ -66,10 +78,9 @@ impl StoreView {
 
 /// Polls for changes by other processes, invalidates the callers concerned, and inserts new tokens into the Bloom
 /// filter. Never ends.
-pub(super) async fn watch(directory: &impl Directory, view: &StoreView) {
+pub(super) async fn watch(mut watcher: Watcher, directory: &impl Directory, view: &StoreView) {
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watcher = Watcher::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -110,9 +121,8 @@ impl Watcher {
                 }
             }
             Err(error) => {
-                // Changes are unknown now. Everything is invalidated: a token revoked meanwhile must not stay valid where
-                // lookups still work.
-                view.invalidations.invalidate_all();
+                // Everything is looked up again: a token revoked meanwhile must not stay valid where lookups still work.
+                view.invalidations.invalidate_unknown();
                 if !std::mem::replace(&mut self.failing, true) {
                     let for_s = view.grace.as_secs();
                     tracing::error!(%error, for_s, "the store does not respond; known callers are served for `store_grace`");
@@ -129,17 +139,16 @@ async fn read_changes(
     invalidations: &InvalidationCounter,
 ) -> Result<(Seen, Invalidated), StoreError> {
     let version = directory.data_version().await?;
-    let unchanged = |seq, gap| Invalidated { seq, users: Vec::new(), everybody: false, gap };
     let changes = match seen {
-        Some(seen) if seen.version == version => unchanged(seen.seq, false),
+        Some(seen) if seen.version == version => Invalidated::none(seen.seq),
         Some(seen) => directory.invalidated_since(seen.seq).await?,
         // Entries read before the first poll have no known version.
-        None => unchanged(directory.last_invalidation().await?, true),
+        None => Invalidated { gap: true, ..Invalidated::none(directory.last_invalidation().await?) },
     };
-    if changes.everybody || changes.gap {
+    if changes.others.everybody || changes.gap {
         invalidations.invalidate_all();
     } else {
-        changes.users.iter().for_each(|user| invalidations.invalidate_user(user));
+        changes.others.users.iter().for_each(|user| invalidations.invalidate_user(user));
     }
     Ok((Seen { version, seq: changes.seq }, changes))
 }
@@ -150,12 +159,13 @@ async fn insert_tokens(
     directory: &impl Directory,
     filter: &BloomFilter,
 ) -> Result<(), StoreError> {
-    let users: BTreeSet<UserId> = changes.users.into_iter().collect();
-    if changes.gap || users.len() > MANY_USERS {
+    let Invalidated { others, own, gap, .. } = changes;
+    let users: BTreeSet<UserId> = others.users.into_iter().chain(own.users).collect();
+    if gap || users.len() > MANY_USERS {
         filter.clear();
         return Ok(());
     }
-    let admins = changes.everybody.then_some(None);
+    let admins = (others.everybody || own.everybody).then_some(None);
     for user in users.iter().map(Some).chain(admins) {
         directory.token_hashes_of(user).await?.iter().for_each(|hash| filter.insert(hash));
     }

@@ -5,10 +5,10 @@ mod derived;
 use tokio::task::JoinSet;
 
 use super::{
-    Act, AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, GENESIS_HASH, InitialAccess,
-    Invalidated, KeyIds, NewAdminToken, NewPasteToken, NewToken, ReplaceKey, RevokeExtent, Revoked, Right,
-    Rotated, SealedCredential, Store, StoreError, StoredToken, SwapReason, TokenHash, TokenKind,
-    TokenRotation, User, UserChange, UserCreation,
+    Act, AdminTokenRevocation, Affected, ChangeOutcome, CredentialChange, DuplicateNames, GENESIS_HASH,
+    InitialAccess, Invalidated, KeyIds, NewAdminToken, NewPasteToken, NewToken, ReplaceKey, RevokeExtent,
+    Revoked, Right, Rotated, SealedCredential, Store, StoreError, StoredToken, SwapReason, TokenHash,
+    TokenKind, TokenRotation, User, UserChange, UserCreation,
 };
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
@@ -579,7 +579,7 @@ async fn commits_change_the_data_version(store: Store) {
 async fn invalidations_name_the_affected_users(store: Store) {
     let some = |seq, users: &[&User]| {
         let users = users.iter().map(|user| user.id.clone()).collect();
-        Invalidated { seq, users, everybody: false, gap: false }
+        Invalidated { own: Affected { users, everybody: false }, ..Invalidated::none(seq) }
     };
     let nothing = |seq| some(seq, &[]);
     assert_eq!(store.invalidated_since(0).await.unwrap(), nothing(0));
@@ -597,7 +597,10 @@ async fn invalidations_name_the_affected_users(store: Store) {
     store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
     let change = [put("demo", "apiKey", b"1")];
     store.change_credentials(&Owner::Everybody, "key", &change, &act()).await.unwrap();
-    assert_eq!(store.invalidated_since(2).await.unwrap(), Invalidated { everybody: true, ..nothing(3) });
+    assert_eq!(
+        store.invalidated_since(2).await.unwrap(),
+        Invalidated { own: Affected { users: Vec::new(), everybody: true }, ..nothing(3) }
+    );
     assert_eq!(store.invalidated_since(3).await.unwrap(), nothing(3));
     assert_eq!(counter.last_for(&one.id), counter.last_for_everybody());
 }

@@ -4,9 +4,12 @@
 //! Readers take two atomic loads and take no lock. The log of these changes for other processes is `invalidation_log`;
 //! the cache that reads the counter is `accounts/cache.rs`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::Notify;
@@ -15,6 +18,8 @@ use crate::name::{Owner, UserId};
 
 /// Slots of users, by the last four hex digits of their ids. A change for a user costs the others in the slot a lookup.
 const SLOTS: usize = 1 << 16;
+/// Changes of this process that are kept until a poll has seen them.
+const MAX_OWN: usize = 10_000;
 
 /// The cached callers that a change invalidates.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +34,7 @@ pub(super) enum Invalidates<'a> {
 
 /// The same, for a task that may outlive the one that makes the change.
 #[derive(Debug)]
-pub(super) enum Affected {
+pub(super) enum OwnedInvalidation {
     /// See [`Invalidates::Nothing`].
     Nothing,
     /// See [`Invalidates::User`].
@@ -39,17 +44,17 @@ pub(super) enum Affected {
 }
 
 impl Invalidates<'_> {
-    pub(super) fn to_affected(self) -> Affected {
+    pub(super) fn to_owned(self) -> OwnedInvalidation {
         match self {
-            Self::Nothing => Affected::Nothing,
-            Self::User(user) => Affected::User(user.clone()),
-            Self::Everybody => Affected::Everybody,
+            Self::Nothing => OwnedInvalidation::Nothing,
+            Self::User(user) => OwnedInvalidation::User(user.clone()),
+            Self::Everybody => OwnedInvalidation::Everybody,
         }
     }
 }
 
-impl Affected {
-    pub(super) fn invalidates(&self) -> Invalidates<'_> {
+impl OwnedInvalidation {
+    pub(super) fn as_ref(&self) -> Invalidates<'_> {
         match self {
             Self::Nothing => Invalidates::Nothing,
             Self::User(user) => Invalidates::User(user),
@@ -77,17 +82,22 @@ struct Counts {
     current: AtomicU64,
     /// The last change that affects everybody.
     everybody: AtomicU64,
+    /// The last time at which changes could not be read.
+    unknown: AtomicU64,
     /// The last change that affects a user of each slot.
     users: Box<[AtomicU64]>,
+    /// The numbers that the log gave to changes of this process, from the last poll on. They are counted already.
+    own: Mutex<BTreeSet<u64>>,
     /// Notified of the changes that this process makes.
     local: Notify,
 }
 
 impl Default for InvalidationCounter {
     fn default() -> Self {
-        let [current, everybody] = [AtomicU64::new(0), AtomicU64::new(0)];
+        let [current, everybody, unknown] = std::array::from_fn(|_| AtomicU64::new(0));
         let users = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Counts { current, everybody, users, local: Notify::new() }))
+        let (own, local) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Counts { current, everybody, unknown, users, own, local }))
     }
 }
 
@@ -107,6 +117,16 @@ impl InvalidationCounter {
         self.slot(user).load(Ordering::Acquire).max(self.last_for_everybody())
     }
 
+    /// The last time at which changes could not be read: a value that was read before may be out of date, or not.
+    pub fn last_unknown(&self) -> u64 {
+        self.0.unknown.load(Ordering::Acquire)
+    }
+
+    /// Counts that changes cannot be read.
+    pub fn invalidate_unknown(&self) {
+        self.count(&self.0.unknown);
+    }
+
     /// Counts a change that affects everybody. Call it after the change, not before.
     pub fn invalidate_all(&self) {
         self.count(&self.0.everybody);
@@ -117,14 +137,32 @@ impl InvalidationCounter {
         self.count(self.slot(user));
     }
 
-    /// Counts a change that this process made, and wakes `local_change`.
-    pub(super) fn invalidate(&self, invalidates: Invalidates<'_>) {
+    /// Counts a change that this process has committed, and wakes `local_change`. `logged` is its number in the log.
+    pub(super) fn invalidate(&self, invalidates: Invalidates<'_>, logged: Option<u64>) {
         match invalidates {
             Invalidates::Nothing => return,
             Invalidates::User(user) => self.invalidate_user(user),
             Invalidates::Everybody => self.invalidate_all(),
         }
+        let mut own = self.own();
+        own.extend(logged);
+        if own.len() > MAX_OWN {
+            // It is counted again when it is polled. That costs a lookup.
+            own.pop_first();
+        }
+        drop(own);
         self.0.local.notify_one();
+    }
+
+    /// True if the change with this number in the log is one of this process. Smaller numbers are forgotten.
+    pub(super) fn is_own(&self, logged: u64) -> bool {
+        let mut own = self.own();
+        *own = own.split_off(&logged);
+        own.contains(&logged)
+    }
+
+    fn own(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until this process makes a change.
@@ -169,10 +207,13 @@ mod tests {
         check(2, 0, [1, 2]);
         counter.invalidate_all();
         check(3, 3, [3, 3]);
-        counter.invalidate(Invalidates::User(&user(1)));
+        counter.invalidate(Invalidates::User(&user(1)), None);
         check(4, 3, [4, 3]);
-        counter.invalidate(Invalidates::Nothing);
+        counter.invalidate(Invalidates::Nothing, None);
         check(4, 3, [4, 3]);
+        counter.invalidate_unknown();
+        check(5, 3, [4, 3]);
+        assert_eq!(counter.last_unknown(), 5);
     }
 
     #[test]
@@ -189,7 +230,8 @@ mod tests {
             async || tokio::time::timeout(std::time::Duration::ZERO, counter.local_change()).await.is_ok();
         counter.invalidate_all();
         assert!(!woken().await);
-        counter.invalidate(Invalidates::Everybody);
+        counter.invalidate(Invalidates::Everybody, Some(7));
+        assert_eq!([6, 7, 8].map(|logged| counter.is_own(logged)), [false, true, false]);
         assert!(woken().await);
         assert!(!woken().await);
     }

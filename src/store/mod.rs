@@ -52,13 +52,13 @@ pub use self::{
     error::StoreError,
     import::{Import, Imported},
     invalidation::InvalidationCounter,
-    invalidation_log::Invalidated,
+    invalidation_log::{Affected, Invalidated},
     probe::{Probe, probe},
     rows::{
         AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, Maker, NewAdminToken,
-        NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, RevokeExtent, Revoked, Rotated, SealedCredential,
-        StoredAdminToken, StoredField, StoredToken, SwapReason, TokenHash, TokenLookup, TokenRotation, User,
-        UserChange, UserCreation,
+        NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, RevokeExtent, Revoked, Rotated,
+        SealedCredential, StoredAdminToken, StoredField, StoredToken, SwapReason, TokenHash, TokenLookup,
+        TokenRotation, User, UserChange, UserCreation,
     },
     users::InitialAccess,
 };
@@ -193,12 +193,14 @@ impl Store {
         invalidates: Invalidates<'_>,
         entries: Vec<AuditEntry>,
     ) -> Result<()> {
-        self.log_invalidation(&mut transaction, invalidates).await?;
-        let (invalidations, affected) = (self.invalidations.clone(), invalidates.to_affected());
+        let logged = self.log_invalidation(&mut transaction, invalidates).await?;
+        let (invalidations, invalidation) = (self.invalidations.clone(), invalidates.to_owned());
         let commit = async move {
             let committed = transaction.commit().await;
-            // After an error too: a value that is looked up once more is right whichever way the commit went.
-            invalidations.invalidate(affected.invalidates());
+            // After an error too: a value that is looked up once more is right whichever way the commit went. Its number
+            // in the log may then be another process's.
+            let logged = logged.filter(|_| committed.is_ok());
+            invalidations.invalidate(invalidation.as_ref(), logged);
             if committed.is_ok() {
                 entries.iter().for_each(audit::log);
             }

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use super::{
     Act, AdminTokenRevocation, NewToken, Query, Result, RevokeExtent, Revoked, Right, Rotated, Store,
-    TokenHash, TokenRotation, from_db, invalidation::Invalidates, to_db, tokens::insert_token, writer::Transaction,
+    TokenHash, TokenRotation, from_db, invalidation::Invalidates, to_db, tokens::insert_token,
+    writer::Transaction,
 };
 use crate::name::{AdminTokenId, TokenId, UserId};
 

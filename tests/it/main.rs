@@ -25,6 +25,7 @@ mod failures;
 mod harness;
 mod import;
 mod keys;
+mod known_callers;
 mod lifecycle;
 mod limits;
 mod machine;

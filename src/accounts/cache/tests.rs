@@ -1,7 +1,7 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::name::UserId;
+use crate::{accounts::token::Shape, name::UserId};
 
 /// Invalidated like a caller.
 impl Cached for UserId {
@@ -10,39 +10,54 @@ impl Cached for UserId {
     }
 }
 
-/// Invalidated by every change.
+/// Invalidated by every known change.
 impl Cached for u32 {
     fn changed(&self, invalidations: &InvalidationCounter) -> u64 {
-        invalidations.current()
+        invalidations.last_for_everybody()
     }
 }
 
-fn key(number: usize) -> TokenHash {
-    TokenHash::of(&number.to_string())
+fn key(number: usize) -> Candidate {
+    Candidate { hash: TokenHash::of(&number.to_string()), shape: Shape::Gateway }
 }
 
 fn one(number: usize) -> Candidates {
-    Candidates::one(key(number))
+    Candidates::only(key(number))
 }
 
 fn known(value: u32) -> Known<u32> {
     Known { value, expires_at_ms: None }
 }
 
-/// A moment `seconds` after the start, at version `version`, confirmed by a poll at `confirmed` seconds.
+/// A moment `seconds` after the start, at version `version`, confirmed by a poll at `confirmed` seconds. Since the version
+/// before, changes could not be read.
 fn now(start: Instant, seconds: u64, version: usize, confirmed: u64) -> Now<'static> {
-    static COUNTERS: LazyLock<[InvalidationCounter; 4]> = LazyLock::new(|| {
-        std::array::from_fn(|count| {
-            let counter = InvalidationCounter::default();
-            (0..count).for_each(|_| counter.invalidate_all());
-            counter
-        })
-    });
+    static COUNTERS: LazyLock<[InvalidationCounter; 4]> =
+        LazyLock::new(|| counters(InvalidationCounter::invalidate_unknown));
+    at(&COUNTERS[version], start, seconds, confirmed)
+}
+
+/// The same, but there was a change.
+fn changed(start: Instant, seconds: u64, version: usize, confirmed: u64) -> Now<'static> {
+    static COUNTERS: LazyLock<[InvalidationCounter; 4]> =
+        LazyLock::new(|| counters(InvalidationCounter::invalidate_all));
+    at(&COUNTERS[version], start, seconds, confirmed)
+}
+
+fn counters(invalidate: fn(&InvalidationCounter)) -> [InvalidationCounter; 4] {
+    std::array::from_fn(|count| {
+        let counter = InvalidationCounter::default();
+        (0..count).for_each(|_| invalidate(&counter));
+        counter
+    })
+}
+
+fn at(counter: &InvalidationCounter, start: Instant, seconds: u64, confirmed: u64) -> Now<'_> {
     let after = |seconds| start + Duration::from_secs(seconds);
     Now {
         at: after(seconds),
         wall_ms: seconds * 1000,
-        invalidations: &COUNTERS[version],
+        invalidations: counter,
         confirmed: after(confirmed),
         grace: Duration::from_hours(1),
     }
@@ -64,10 +79,55 @@ fn an_entry_is_fresh_until_a_change_and_is_used_for_the_grace_period() {
     check(1, now(start, 12_600, 1, 9000), CacheResult::Hit(Some(7)));
     check(1, now(start, 12_601, 1, 9000), CacheResult::Miss);
     check(2, now(start, 12_601, 1, 9000), CacheResult::Miss);
-    // Or a change invalidates the entry, and lookups fail.
-    check(1, now(start, 12_600, 2, 12_600), CacheResult::Stale(key(1), 7));
-    check(1, now(start, 12_601, 2, 12_601), CacheResult::Miss);
+    // Lookups fail, too.
+    check(1, now(start, 12_600, 2, 9000), CacheResult::Stale(key(1), Some(7)));
+    check(1, now(start, 12_601, 2, 9000), CacheResult::Miss);
     check(2, now(start, 9000, 2, 9000), CacheResult::Miss);
+    // Polls succeed again, and nothing had changed: the grace period begins again.
+    check(1, now(start, 12_602, 2, 12_601), CacheResult::Stale(key(1), Some(7)));
+    // After a change the value is not used.
+    check(1, changed(start, 12_602, 2, 12_601), CacheResult::Stale(key(1), None));
+}
+
+/// An entry that was last used long ago is as good as the last poll.
+#[test]
+fn the_grace_period_begins_with_the_last_poll() {
+    let start = Instant::now();
+    let mut entries = Entries::new(10, 10);
+    entries.insert(one(1), Some((key(1), known(7))), 1, start);
+    assert_eq!(entries.get(one(1), now(start, 12_600, 2, 9000)), CacheResult::Stale(key(1), Some(7)));
+    assert_eq!(entries.get(one(1), now(start, 12_601, 2, 9000)), CacheResult::Miss);
+}
+
+#[test]
+fn a_worker_takes_the_newest_entry_of_another() {
+    let (start, shared) = (Instant::now(), SharedEntries::new());
+    let mut entries = Entries::new(10, 10);
+    assert!(shared.find(one(1)).is_none());
+    shared.insert(one(1), Some(&(key(1), known(7))), 1, start);
+    shared.insert(one(1), Some(&(key(1), known(6))), 0, start);
+    shared.insert(one(1), None, 0, start);
+    assert!(entries.adopt(shared.find(one(1)).unwrap()));
+    assert!(!entries.adopt(shared.find(one(1)).unwrap()));
+    assert_eq!(entries.get(one(1), now(start, 0, 1, 0)), CacheResult::Hit(Some(7)));
+    entries.insert(one(1), Some((key(1), known(8))), 2, start);
+    assert!(!entries.adopt(shared.find(one(1)).unwrap()));
+    shared.insert(one(1), None, 2, start);
+    assert!(shared.find(one(1)).is_none(), "it was revoked");
+}
+
+/// A paste token is not found behind a prefix, in whichever order it is presented.
+#[test]
+fn entries_of_one_shape_are_not_found_for_the_other() {
+    let start = Instant::now();
+    let [whole, prefixed] = ["a.b.c", "x-a.b.c"].map(|text| Candidates::of(text).unwrap());
+    let paste = Candidate { hash: TokenHash::of("a.b.c"), shape: Shape::Paste };
+    let mut entries = Entries::new(10, 10);
+    entries.insert(whole, Some((paste, known(7))), 1, start);
+    assert_eq!(entries.get(prefixed, now(start, 0, 1, 0)), CacheResult::Miss);
+    entries.insert(prefixed, None, 1, start);
+    assert_eq!(entries.get(prefixed, now(start, 0, 1, 0)), CacheResult::Hit(None));
+    assert_eq!(entries.get(whole, now(start, 0, 1, 0)), CacheResult::Hit(Some(7)));
 }
 
 #[test]
@@ -83,16 +143,16 @@ fn after_a_failed_lookup_a_known_caller_is_in_backoff() {
     entries.back_off(&key(4), after(5));
     assert_eq!(entries.get(one(1), now(start, 5, 2, 5)), CacheResult::Hit(Some(7)));
     // Other callers have had no failed lookup. They may have been revoked.
-    assert_eq!(entries.get(one(2), now(start, 5, 2, 5)), CacheResult::Stale(key(2), 7));
+    assert_eq!(entries.get(one(2), now(start, 5, 2, 5)), CacheResult::Stale(key(2), Some(7)));
     assert_eq!(entries.get(one(3), now(start, 5, 2, 5)), CacheResult::Miss);
     assert_eq!(entries.get(one(4), now(start, 5, 2, 5)), CacheResult::Miss);
-    assert_eq!(entries.get(one(1), now(start, 6, 2, 5)), CacheResult::Stale(key(1), 7));
+    assert_eq!(entries.get(one(1), now(start, 6, 2, 5)), CacheResult::Stale(key(1), Some(7)));
     entries.back_off(&key(1), after(6));
     assert_eq!(entries.get(one(1), now(start, 6, 2, 5)), CacheResult::Hit(Some(7)));
     entries.insert(one(3), None, 2, after(6));
     assert_eq!(
         entries.get(one(1), now(start, 6, 2, 5)),
-        CacheResult::Stale(key(1), 7),
+        CacheResult::Stale(key(1), Some(7)),
         "any response of the store ends the backoff"
     );
 }
@@ -104,7 +164,7 @@ fn a_cached_token_expires() {
     entries.insert(one(1), Some((key(1), Known { value: 7, expires_at_ms: Some(10_000) })), 1, start);
     assert_eq!(entries.get(one(1), now(start, 9, 1, 9)), CacheResult::Hit(Some(7)));
     assert_eq!(entries.get(one(1), now(start, 10, 1, 10)), CacheResult::Hit(None));
-    assert_eq!(entries.get(one(1), now(start, 9, 2, 9)), CacheResult::Stale(key(1), 7));
+    assert_eq!(entries.get(one(1), now(start, 9, 2, 9)), CacheResult::Stale(key(1), Some(7)));
     assert_eq!(entries.get(one(1), now(start, 10, 2, 10)), CacheResult::Miss);
 }
 
@@ -137,10 +197,11 @@ fn a_known_token_has_one_entry_whatever_its_prefix() {
     let start = Instant::now();
     let mut entries = Entries::new(10, 10);
     let [bare, prefixed, other] = ["tg_0", "a-tg_0", "b-tg_0"].map(|text| Candidates::of(text).unwrap());
-    entries.insert(prefixed, Some((bare.whole, known(7))), 1, start);
+    let whole = |text| Candidate { hash: TokenHash::of(text), shape: Shape::Gateway };
+    entries.insert(prefixed, Some((whole("tg_0"), known(7))), 1, start);
     for candidates in [bare, prefixed, other] {
         assert_eq!(entries.get(candidates, now(start, 0, 1, 0)), CacheResult::Hit(Some(7)));
-        assert_eq!(entries.get(candidates, now(start, 0, 2, 0)), CacheResult::Stale(bare.whole, 7));
+        assert_eq!(entries.get(candidates, now(start, 0, 2, 0)), CacheResult::Stale(whole("tg_0"), Some(7)));
     }
     assert_eq!(entries.known.len(), 1);
     // A refusal is for one text. But the token in that text is not known any more.
@@ -148,7 +209,7 @@ fn a_known_token_has_one_entry_whatever_its_prefix() {
     assert_eq!(entries.get(other, now(start, 0, 2, 0)), CacheResult::Hit(None));
     assert_eq!(entries.get(prefixed, now(start, 0, 2, 0)), CacheResult::Miss);
     // A known token with a dash takes precedence over its last part.
-    entries.insert(other, Some((other.whole, known(8))), 3, start);
+    entries.insert(other, Some((whole("b-tg_0"), known(8))), 3, start);
     assert_eq!(entries.get(other, now(start, 0, 3, 0)), CacheResult::Hit(Some(8)));
     assert_eq!(entries.get(bare, now(start, 0, 3, 0)), CacheResult::Miss);
 }
@@ -180,14 +241,14 @@ fn a_use_is_reported_once_a_minute() {
     let start = Instant::now();
     let mut entries = Entries::new(10, 10);
     entries.insert(one(1), Some((key(1), known(7))), 1, start);
-    assert_eq!(entries.take_used(), [key(1)]);
+    assert_eq!(entries.take_used(), [key(1).hash]);
     let mut check = |seconds, expected: &[TokenHash]| {
         entries.get(one(1), now(start, seconds, 1, seconds));
         assert_eq!(entries.take_used(), expected, "after {seconds} s");
     };
     check(1, &[]);
     check(59, &[]);
-    check(60, &[key(1)]);
+    check(60, &[key(1).hash]);
     check(61, &[]);
     // Another lookup of the same token does not report a use again.
     entries.insert(one(1), Some((key(1), known(8))), 1, start + Duration::from_secs(70));
