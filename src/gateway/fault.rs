@@ -14,6 +14,8 @@ use crate::{
 const RELOAD_PAUSE_S: &str = "5";
 /// `Retry-After` of the authentication rate limit, in seconds: by then every delayed refusal has been sent.
 const ATTEMPTS_PAUSE_S: &str = "5";
+/// `Retry-After` while too many DNS lookups are in flight, in seconds: name servers that hang cost each host one lookup.
+const LOOKUPS_PAUSE_S: &str = "5";
 /// `Retry-After` of a user with too many API calls, in seconds: enough for one of them, unless the store is slow.
 const CALLS_PAUSE_S: &str = "1";
 
@@ -67,6 +69,7 @@ fn build(words: &ErrorValues<'_>, api: Option<&Api>, kind: FaultKind) -> Respons
         FaultKind::ReloadUnfinished => Some(RELOAD_PAUSE_S),
         FaultKind::TooManyAttempts => Some(ATTEMPTS_PAUSE_S),
         FaultKind::TooManyCalls => Some(CALLS_PAUSE_S),
+        FaultKind::UpstreamDnsBusy => Some(LOOKUPS_PAUSE_S),
         _ => None,
     };
     if let Some(pause_s) = pause_s {

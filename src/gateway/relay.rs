@@ -159,6 +159,10 @@ fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
     let provider = &hit.provider.name;
     let what = match error {
         SendError::Dns { .. } => "its name does not resolve",
+        SendError::DnsTimeout { .. } => "its name was not resolved in time",
+        SendError::DnsBusy { .. } => {
+            "its name cannot be resolved now, since too many DNS lookups are in flight"
+        }
         SendError::Forbidden { .. } => "its name leads to an address that must not be called",
         SendError::Refused { .. } if kind != FaultKind::UpstreamConnectTimeout => {
             "it refused the connection or cannot be reached"
@@ -169,6 +173,7 @@ fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
         SendError::Tls { .. } => "the TLS handshake failed",
         SendError::Reset(_) => "it closed the connection before it answered",
         SendError::Malformed(_) => "its answer is not valid HTTP",
+        SendError::TooManyInterim { .. } => "it sent too many interim (1xx) responses",
         SendError::Timeout(_) => "it did not begin its answer in time",
         SendError::BodyTooLarge { .. } => return body_too_large(hit.provider.max_body),
         SendError::BodyStalled(_) => return Fault::new(kind, "The request's body did not arrive in time"),

@@ -32,8 +32,6 @@ use crate::{
     upstream::{self, Upstream},
 };
 
-/// Maximum concurrent DNS lookups per worker.
-const MAX_LOOKUPS: usize = 32;
 /// Interval at which a worker closes idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, as when the process has too many open files.
@@ -89,9 +87,7 @@ pub struct WorkerConfig {
 
 /// Runs one worker until its graceful shutdown is complete.
 pub fn work(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
-    // Each DNS lookup blocks a thread. Abandoned lookups are not awaited at the end.
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().max_blocking_threads(MAX_LOOKUPS).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let heartbeat = config.heartbeat.clone();
     let served = runtime.block_on(async {
         tokio::select! {
@@ -99,7 +95,6 @@ pub fn work(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
             never = heartbeat.run() => match never {},
         }
     });
-    runtime.shutdown_background();
     if served.is_ok() {
         heartbeat.stop();
     }

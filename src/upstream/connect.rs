@@ -1,5 +1,5 @@
-//! Opens one connection: connect rule, DNS lookup, destination check of every address, happy eyeballs (RFC 8305), TLS.
-//! The certificate is verified against the origin's host, even if a connect rule redirects the connection.
+//! Opens one connection: destination check of every address, happy eyeballs (RFC 8305), TLS. The certificate is verified
+//! against the origin's host, even if a connect rule redirects the connection.
 //!
 //! It has no deadline of its own: the caller sets one for the whole.
 
@@ -29,10 +29,11 @@ use super::{
     Shared,
     destination::{self, HostKind},
     error::SendError,
+    socket::{IdleCheck, Socket},
 };
 
 /// The byte stream of a connection, plain or TLS.
-pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type Io = MaybeHttpsStream<TokioIo<Socket>>;
 
 /// Delay before the next address is tried in parallel (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -42,33 +43,44 @@ const MAX_ADDRESSES: usize = 16;
 const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Opens a connection to `origin`.
-pub(super) async fn connect(shared: &Shared, origin: &Origin) -> Result<Io, SendError> {
-    let target = shared.config.connect_to.iter().find_map(|rule| rule.target(origin)).unwrap_or(origin);
-    let addresses = resolve(target, shared.config.allow_private).await?;
+/// The destination of connections to `origin`, after connect rules.
+pub(super) fn target<'r>(shared: &'r Shared, origin: &'r Origin) -> &'r Origin {
+    shared.config.connect_to.iter().find_map(|rule| rule.target(origin)).unwrap_or(origin)
+}
+
+/// Opens a connection to `origin`, whose [`target`] has these addresses.
+pub(super) async fn connect(
+    shared: &Shared,
+    origin: &Origin,
+    target: &Origin,
+    addresses: Vec<SocketAddr>,
+) -> Result<(Io, IdleCheck), SendError> {
     let tcp =
         dial(addresses).await.map_err(|error| SendError::Refused { host: target.host().into(), error })?;
     // Optional tuning: a failure here is ignored.
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(&tcp)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL));
-    match origin.scheme {
-        Scheme::Http => Ok(Io::from(TokioIo::new(tcp))),
-        Scheme::Https => handshake(shared, origin.host(), tcp)
+    let socket = Socket::new(tcp);
+    let check = socket.idle_check();
+    let io = match origin.scheme {
+        Scheme::Http => Io::from(TokioIo::new(socket)),
+        Scheme::Https => handshake(shared, origin.host(), socket)
             .await
-            .map_err(|error| SendError::Tls { host: origin.host().into(), error }),
-    }
+            .map_err(|error| SendError::Tls { host: origin.host().into(), error })?,
+    };
+    Ok((io, check))
 }
 
-async fn handshake(shared: &Shared, host: &str, tcp: TcpStream) -> io::Result<Io> {
+async fn handshake(shared: &Shared, host: &str, socket: Socket) -> io::Result<Io> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let tls = TlsConnector::from(Arc::clone(&shared.tls));
-    Ok(Io::from(tls.connect(name, TokioIo::new(TokioIo::new(tcp))).await?))
+    Ok(Io::from(tls.connect(name, TokioIo::new(TokioIo::new(socket))).await?))
 }
 
 /// Addresses of `target` that pass the destination check, in the order to try them.
-async fn resolve(target: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>, SendError> {
+pub(super) async fn resolve(shared: &Shared, target: &Origin) -> Result<Vec<SocketAddr>, SendError> {
     let host = target.host();
     let (host_kind, found) = if let Some(address) = target.ip() {
         (HostKind::Literal, vec![SocketAddr::new(address, target.port)])
@@ -77,11 +89,10 @@ async fn resolve(target: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>
         let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         (HostKind::Localhost, both.map(|address| SocketAddr::new(address, target.port)).to_vec())
     } else {
-        let dns = |error| SendError::Dns { host: host.into(), error };
-        let found: Vec<_> = tokio::net::lookup_host((host, target.port)).await.map_err(dns)?.collect();
-        (HostKind::Name, found)
+        let found = shared.resolver.addresses(host).await?;
+        (HostKind::Name, found.iter().map(|address| SocketAddr::new(*address, target.port)).collect())
     };
-    permitted(host, host_kind, found, allow_private).map(interleave)
+    permitted(host, host_kind, found, shared.config.allow_private).map(interleave)
 }
 
 fn permitted(
@@ -103,8 +114,7 @@ fn permitted(
             Err(SendError::Forbidden { host: host.into(), address, why })
         }
         None if allowed.is_empty() => {
-            let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            Err(SendError::Dns { host: host.into(), error })
+            Err(SendError::Dns { host: host.into(), error: "the name has no address".into() })
         }
         Some(_) | None => Ok(allowed),
     }

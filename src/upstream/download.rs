@@ -1,12 +1,13 @@
 //! The response body from the upstream. It holds the connection and drives it while a frame is awaited. At the end of
 //! the body the connection returns to the pool. Dropped earlier, it closes the connection, which cancels the request.
 //!
-//! Frames and trailers pass unchanged. A truncated body is an error, so that the client's response is truncated too.
+//! Frames and trailers pass unchanged. A truncated body is an error, so that the client's response is truncated too. A turn
+//! of the task relays a limited number of frames (`turn`).
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     error::Chain,
     pool::{Live, Pool},
-    timer,
+    timer, turn,
 };
 
 /// A response body.
@@ -103,6 +104,7 @@ impl Body for Download {
         if self.lease.is_none() {
             return Poll::Ready(None);
         }
+        ready!(turn::poll_frame(cx));
         let polled = self.poll_inner(cx);
         match &polled {
             Poll::Pending => {}

@@ -15,8 +15,26 @@ pub enum SendError {
     Dns {
         /// The name looked up.
         host: Box<str>,
-        /// The resolver's error.
-        error: io::Error,
+        /// The resolver's error, a fragment.
+        error: Box<str>,
+    },
+    /// The DNS lookup exceeded the connect deadline.
+    #[error("the DNS lookup of `{host}` did not end within {limit:?}")]
+    DnsTimeout {
+        /// The name looked up.
+        host: Box<str>,
+        /// The deadline.
+        limit: Duration,
+    },
+    /// No DNS lookup can start now.
+    #[error(
+        "`{host}` is not looked up: too many DNS lookups are in flight (the limit is {limit}); name servers do not respond"
+    )]
+    DnsBusy {
+        /// The name.
+        host: Box<str>,
+        /// The maximum number of lookups in flight.
+        limit: usize,
     },
     /// The SSRF guard refuses every address of the host.
     #[error("`{host}` leads to {address}, {why}")]
@@ -36,7 +54,7 @@ pub enum SendError {
         /// The error of the first address that was tried.
         error: io::Error,
     },
-    /// DNS lookup, TCP and TLS exceeded the connect deadline.
+    /// TCP and TLS exceeded the connect deadline, which includes the DNS lookup.
     #[error("`{host}` did not accept a connection within {limit:?}")]
     ConnectTimeout {
         /// The host called.
@@ -58,6 +76,12 @@ pub enum SendError {
     /// The response is not HTTP, or not safe to relay.
     #[error("the upstream's answer is malformed: {0}")]
     Malformed(Box<str>),
+    /// More interim responses than allowed.
+    #[error("the upstream sent more than {limit} interim (1xx) responses")]
+    TooManyInterim {
+        /// The maximum number per request.
+        limit: usize,
+    },
     /// No response head in time, counted from the last progress of the upload.
     #[error("the upstream did not begin its answer within {0:?}")]
     Timeout(Duration),
@@ -80,6 +104,8 @@ impl SendError {
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::Dns { .. } => FaultKind::UpstreamDns,
+            Self::DnsTimeout { .. } => FaultKind::UpstreamDnsTimeout,
+            Self::DnsBusy { .. } => FaultKind::UpstreamDnsBusy,
             Self::Forbidden { .. } => FaultKind::UpstreamForbidden,
             // The system's own connect timeout came before our deadline.
             Self::Refused { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
@@ -90,6 +116,7 @@ impl SendError {
             Self::Tls { .. } => FaultKind::UpstreamTls,
             Self::Reset(_) => FaultKind::UpstreamReset,
             Self::Malformed(_) => FaultKind::UpstreamMalformed,
+            Self::TooManyInterim { .. } => FaultKind::UpstreamInterim,
             Self::Timeout(_) => FaultKind::UpstreamTimeout,
             Self::BodyTooLarge { .. } => FaultKind::BodyTooLarge,
             Self::BodyStalled(_) => FaultKind::BodyTimeout,

@@ -1,11 +1,15 @@
 //! One request on one connection, up to the head of the answer.
 //!
 //! The connection is driven by the task that waits: the same poll writes the request, moves the upload
-//! and reads the head.
+//! and reads the head. Interim responses (1xx) are skipped, up to a limit.
 
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -21,9 +25,35 @@ use super::{
     Deadlines,
     error::SendError,
     pool::Live,
-    timer,
+    timer, turn,
     upload::{Progress, Upload, UploadError},
 };
+
+/// Maximum interim responses per request.
+const MAX_INTERIM: usize = 32;
+
+/// Counts the interim responses of one connection. Relaxed orderings suffice: only the worker's own thread uses it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct InterimCount(Arc<AtomicUsize>);
+
+impl InterimCount {
+    /// Counts those to `request`, from zero.
+    fn begin(&self, request: &mut Request<Upload>) {
+        self.0.store(0, Ordering::Relaxed);
+        let count = self.0.clone();
+        hyper::ext::on_informational(request, move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            turn::charge_interim();
+        });
+    }
+
+    fn check(&self) -> Result<(), SendError> {
+        if self.0.load(Ordering::Relaxed) > MAX_INTERIM {
+            return Err(SendError::TooManyInterim { limit: MAX_INTERIM });
+        }
+        Ok(())
+    }
+}
 
 /// The outcome of one request on one connection.
 pub(super) enum Exchanged {
@@ -66,14 +96,17 @@ fn set_framing(headers: &mut HeaderMap, size: Option<u64>, bodyless: bool, expec
 /// Puts `request` on the connection and waits for the head of the answer.
 pub(super) async fn exchange(
     mut live: Box<Live>,
-    request: Request<Upload>,
+    mut request: Request<Upload>,
     deadlines: Deadlines,
 ) -> Result<Exchanged, SendError> {
     let started = Instant::now();
+    live.interim.begin(&mut request);
     let upload = request.body().progress();
     let mut answer = pin!(live.sender.try_send_request(request));
     let result = poll_fn(|cx| {
         live.drive(cx);
+        // Also if the final response is there already: hyper parses all that it has read at once.
+        live.interim.check()?;
         if let Poll::Ready(result) = answer.as_mut().poll(cx) {
             return Poll::Ready(Ok(result));
         }

@@ -1,11 +1,11 @@
 //! The HTTP client: sends one finished request to one origin and returns the response, streaming both ways. It owns
-//! connect rules, the SSRF guard (`destination`), TLS, connection pools, deadlines and the one safe retry.
+//! connect rules, DNS lookups, the SSRF guard (`destination`), TLS, connection pools, deadlines and the one safe retry.
 //!
 //! It speaks HTTP/1.1 only. It never follows a redirect, buffers a body, logs or spawns a task. The task that awaits a
 //! response drives its connection, so that dropping the future of [`Upstream::send`] or the [`Download`] cancels the
 //! request upstream at once.
 //!
-//! Read next: `exchange` (one request on one connection), `pool`, `connect`, `destination`.
+//! Read next: `exchange` (one request on one connection), `pool`, `connect`, `resolver`, `destination`, `turn` (fairness).
 
 mod answer;
 mod connect;
@@ -14,17 +14,21 @@ mod error;
 mod exchange;
 mod destination;
 mod pool;
+mod resolver;
 mod rule;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod timer;
 mod tls;
+mod turn;
 mod upload;
 
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use rustls::pki_types::CertificateDer;
+use tokio::time::{Instant, timeout_at};
 
 use crate::origin::Origin;
 
@@ -38,6 +42,7 @@ pub use self::{
 use self::{
     exchange::Exchanged,
     pool::{Live, Pool},
+    resolver::Resolver,
 };
 
 /// Attempts per request. The second one happens only if the first wrote nothing, and on a fresh connection.
@@ -89,13 +94,14 @@ pub struct Deadlines {
 pub struct Shared {
     config: Config,
     tls: Arc<rustls::ClientConfig>,
+    resolver: Resolver,
 }
 
 impl Shared {
     /// Compiles `config`; reads the system's certificate authorities.
     pub fn new(config: Config) -> Result<Self, CaError> {
         let tls = tls::client_config(&config.extra_ca)?;
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, resolver: Resolver::new() })
     }
 }
 
@@ -152,13 +158,22 @@ impl Upstream {
 
     async fn open(&self, origin: &Origin, deadlines: Deadlines) -> Result<Box<Live>, SendError> {
         // Boxed: connecting is rare and its state is large, so that a warm request does not carry it.
-        let opening = Box::pin(async {
-            let io = connect::connect(&self.shared, origin).await?;
-            Live::open(origin, io, deadlines.idle).await
-        });
-        tokio::time::timeout(deadlines.connect, opening).await.unwrap_or_else(|_| {
-            Err(SendError::ConnectTimeout { host: origin.host().into(), limit: deadlines.connect })
+        Box::pin(async {
+            let limit = deadlines.connect;
+            let due = timer::after(Instant::now(), limit);
+            let target = connect::target(&self.shared, origin);
+            let addresses = timeout_at(due, connect::resolve(&self.shared, target))
+                .await
+                .unwrap_or_else(|_| Err(SendError::DnsTimeout { host: target.host().into(), limit }))?;
+            let opening = async {
+                let (io, check) = connect::connect(&self.shared, origin, target, addresses).await?;
+                Live::open(origin, io, check, deadlines.idle).await
+            };
+            timeout_at(due, opening)
+                .await
+                .unwrap_or_else(|_| Err(SendError::ConnectTimeout { host: origin.host().into(), limit }))
         })
+        .await
     }
 
     fn accept(

@@ -1,8 +1,8 @@
 //! The connection pool of one worker. A connection is a hyper `SendRequest` with the `Connection` future that drives it.
 //! The owner of the [`Live`] polls that future; no task is spawned for it.
 //!
-//! A connection is kept only if hyper can send another request on it. It is polled once before reuse, to discard one
-//! that was closed meanwhile or that sent bytes without a request.
+//! A connection is kept only if hyper can send another request on it. It is checked right before reuse: one that was
+//! closed meanwhile, or that has unread bytes, is discarded. A late or second response is never that of the next request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,6 +21,8 @@ use super::{
     Config,
     connect::Io,
     error::{Chain, SendError},
+    exchange::InterimCount,
+    socket::IdleCheck,
     timer::Timer,
     upload::Upload,
 };
@@ -36,6 +38,8 @@ pub(super) struct Live {
     pub(super) sender: SendRequest<Upload>,
     /// None once the connection has ended.
     wire: Option<http1::Connection<Io, Upload>>,
+    check: IdleCheck,
+    pub(super) interim: InterimCount,
     pub(super) timer: Timer,
     /// The upstream's announced keep-alive timeout, if any.
     pub(super) keep_alive: Option<Duration>,
@@ -43,7 +47,12 @@ pub(super) struct Live {
 
 impl Live {
     /// A connection over `io`. Its timer first fires after `first_wait` at the latest.
-    pub(super) async fn open(origin: &Origin, io: Io, first_wait: Duration) -> Result<Box<Self>, SendError> {
+    pub(super) async fn open(
+        origin: &Origin,
+        io: Io,
+        check: IdleCheck,
+        first_wait: Duration,
+    ) -> Result<Box<Self>, SendError> {
         let (sender, wire) = http1::Builder::new()
             .max_header_size(MAX_HEAD_BYTES)
             .max_buf_size(MAX_BUFFER_BYTES)
@@ -51,7 +60,8 @@ impl Live {
             .await
             .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;
         let (origin, timer) = (Arc::new(origin.clone()), Timer::new(first_wait));
-        Ok(Box::new(Self { origin, sender, wire: Some(wire), timer, keep_alive: None }))
+        let interim = InterimCount::default();
+        Ok(Box::new(Self { origin, sender, wire: Some(wire), check, interim, timer, keep_alive: None }))
     }
 
     /// Drives reads and writes. Errors surface where the response or body is awaited; a connection that has ended is
@@ -64,11 +74,18 @@ impl Live {
         }
     }
 
-    /// True if it can take a request now. Polls with a no-op waker, so that an idle connection keeps no memory of a
+    /// True if it can take another request. Polls with a no-op waker, so that an idle connection keeps no memory of a
     /// finished task.
     fn is_ready(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         self.wire.is_some() && self.sender.is_ready()
+    }
+
+    /// The same, right before a request: true only if nothing is unread, in any buffer or in the kernel.
+    fn is_clean(&mut self) -> bool {
+        let check = self.check.clone();
+        let mut ready = false;
+        check.run(|| ready = self.is_ready()) && ready
     }
 }
 
@@ -116,7 +133,7 @@ impl Pool {
         loop {
             let mut waiting = self.lock().pop(origin)?;
             let timeout = waiting.live.keep_alive.unwrap_or(Duration::MAX).min(self.idle_timeout);
-            if waiting.since.elapsed() < timeout && waiting.live.is_ready() {
+            if waiting.since.elapsed() < timeout && waiting.live.is_clean() {
                 return Some(waiting.live);
             }
         }

@@ -1,7 +1,8 @@
 //! The request body to the upstream. It enforces a size limit, drops trailers, and records its last progress and its
 //! failure, so that a client's fault is not blamed on the upstream.
 //!
-//! Frames pass unchanged and at once; nothing is buffered. A small body can be copied while it is sent, for one retry.
+//! Frames pass unchanged and at once; nothing is buffered. A small body can be copied while it is sent, for one retry. A
+//! turn of the task relays a limited number of frames (`turn`).
 
 use std::{
     fmt,
@@ -15,6 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+
+use super::turn;
 
 /// The largest body that is copied for a retry, in bytes.
 pub const MAX_KEPT: usize = 64 * 1024;
@@ -191,6 +194,7 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        ready!(turn::poll_frame(cx));
         let polled = self.poll_source(cx);
         if let (Poll::Pending, Some(progress)) = (&polled, &self.progress) {
             progress.lock().starved = true;

@@ -149,6 +149,10 @@ faults! {
     ChangeUnconfirmed "change_unconfirmed" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The upstream's name does not resolve.
     UpstreamDns "upstream_dns" BAD_GATEWAY Upstream true "dns_error";
+    /// The DNS lookup of the upstream's name did not end in time.
+    UpstreamDnsTimeout "upstream_dns_timeout" GATEWAY_TIMEOUT Upstream true "dns_timeout";
+    /// Too many DNS lookups hang: the upstream's name cannot be looked up now.
+    UpstreamDnsBusy "upstream_dns_busy" SERVICE_UNAVAILABLE Gateway true "dns_error";
     /// SSRF guard: the upstream's name resolves to a forbidden address.
     UpstreamForbidden "upstream_forbidden" BAD_GATEWAY Gateway false "destination_ip_prohibited";
     /// The upstream refused the connection or is unreachable.
@@ -161,6 +165,8 @@ faults! {
     UpstreamReset "upstream_reset" BAD_GATEWAY Upstream true "connection_terminated";
     /// The upstream's response is not valid HTTP.
     UpstreamMalformed "upstream_malformed" BAD_GATEWAY Upstream true "http_protocol_error";
+    /// The upstream sent too many interim (1xx) responses.
+    UpstreamInterim "upstream_interim" BAD_GATEWAY Upstream true "http_protocol_error";
     /// The upstream did not begin its response in time.
     UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT Upstream true "http_response_timeout";
     /// A response rule of the provider's file replaced the upstream's response.

@@ -1,6 +1,10 @@
 //! Request and response bodies.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use http_body::{Body, Frame};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -239,4 +243,63 @@ async fn a_copy_of_the_body_is_kept_for_a_retry() {
     check(&[MAX_KEPT + 1], true, true, false).await;
     check(&[1, 2, 3], false, true, false).await;
     check(&[1, 2, 3], true, false, false).await;
+}
+
+/// A body of single bytes that are all there at once.
+struct Pieces(usize);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let left = self.0.checked_sub(1).inspect(|left| self.0 = *left);
+        Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from_static(b"x")))))
+    }
+}
+
+/// The number of bytes in each turn of a task that polls `body` for as long as it can.
+async fn turns<B: Body<Data = Bytes, Error: std::fmt::Debug> + Unpin>(mut body: B) -> Vec<usize> {
+    let mut turns = Vec::new();
+    loop {
+        let (count, ended) = std::future::poll_fn(|cx| {
+            let mut count = 0;
+            loop {
+                match Pin::new(&mut body).poll_frame(cx) {
+                    Poll::Ready(Some(frame)) => count += frame.unwrap().into_data().unwrap().len(),
+                    Poll::Ready(None) => return Poll::Ready((count, true)),
+                    Poll::Pending => return Poll::Ready((count, false)),
+                }
+            }
+        })
+        .await;
+        turns.push(count);
+        if ended {
+            return turns;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_turn_relays_a_limited_number_of_frames() {
+    let check = |turns: Vec<usize>| {
+        assert_eq!(turns.iter().sum::<usize>(), 1000);
+        assert_eq!(turns.iter().max(), Some(&16), "{turns:?}");
+    };
+    let server = Server::run(|_, mut peer| async move {
+        peer.head().await;
+        let chunks = "1\r\nx\r\n".repeat(1000);
+        peer.write(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")).await;
+        peer.hang().await;
+    })
+    .await;
+    let upstream = upstream();
+    let answer = upstream.send(&server.origin, get(), DEADLINES).await.unwrap();
+    check(tokio::time::timeout(LONG, turns(answer.into_body())).await.unwrap());
+    assert_eq!(upstream.idle_connections(), 1);
+    check(tokio::time::timeout(LONG, turns(Upload::other(Pieces(1000), 1000))).await.unwrap());
 }

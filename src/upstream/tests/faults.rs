@@ -34,6 +34,63 @@ async fn responses_that_are_not_http() {
 }
 
 #[tokio::test]
+async fn interim_responses_have_a_limit() {
+    const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\nlink: <a>\r\n\r\n";
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let check = async |count: usize, in_one_piece: bool, fits: bool| {
+        let server = Server::run(move |_, mut peer| async move {
+            while peer.head().await.is_some() {
+                if in_one_piece {
+                    peer.write(INTERIM.repeat(count) + OK).await;
+                } else {
+                    for _ in 0..count {
+                        peer.write(INTERIM).await;
+                    }
+                    peer.write(OK).await;
+                }
+            }
+        })
+        .await;
+        let upstream = upstream();
+        // The count begins with each request.
+        for _ in 0..2 {
+            let answer = upstream.send(&server.origin, get(), DEADLINES).await;
+            if fits {
+                assert_eq!(text(answer).await, "ok");
+            } else {
+                let error = answer.unwrap_err();
+                assert_eq!(error.kind(), FaultKind::UpstreamInterim, "{error}");
+            }
+        }
+        assert_eq!(server.connections(), if fits { 1 } else { 2 }, "{count}");
+    };
+    for in_one_piece in [true, false] {
+        check(0, in_one_piece, true).await;
+        check(32, in_one_piece, true).await;
+        check(33, in_one_piece, false).await;
+        check(1000, in_one_piece, false).await;
+    }
+}
+
+#[tokio::test]
+async fn endless_interim_responses_close_the_connection() {
+    let (gone, mut closed) = tokio::sync::mpsc::channel(1);
+    let server = Server::run(move |_, mut peer| {
+        let gone = gone.clone();
+        async move {
+            peer.head().await;
+            let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+            while tokio::io::AsyncWriteExt::write_all(&mut peer.stream, many.as_bytes()).await.is_ok() {}
+            gone.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let error = upstream().send(&server.origin, get(), DEADLINES).await.unwrap_err();
+    assert!(matches!(error, SendError::TooManyInterim { limit: 32 }), "{error}");
+    tokio::time::timeout(LONG, closed.recv()).await.unwrap();
+}
+
+#[tokio::test]
 async fn ambiguous_framing_is_malformed() {
     let check =
         async |headers: &'static [&'static str]| check_answer(headers, FaultKind::UpstreamMalformed).await;

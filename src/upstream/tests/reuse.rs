@@ -152,6 +152,71 @@ async fn a_closed_idle_connection_is_detected_for_every_method() {
     }
 }
 
+/// Answers the first request of the first connection, then hands the connection over to the test. Other connections serve.
+async fn handing_over(answer: &'static str) -> (Server, mpsc::Receiver<Peer>) {
+    let (sender, handed) = mpsc::channel(1);
+    let server = Server::run(move |number, mut peer: Peer| {
+        let sender = sender.clone();
+        async move {
+            while peer.head().await.is_some() {
+                peer.write(answer).await;
+                if number == 0 {
+                    sender.send(peer).await.unwrap();
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (server, handed)
+}
+
+/// What arrives on an idle connection is never the answer to the next request, even if the worker has not polled its
+/// sockets since.
+#[tokio::test]
+async fn a_connection_with_unread_bytes_is_not_used() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    for late in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate",
+        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nconte",
+        "\r\n",
+        "",
+    ] {
+        for (keeps_budget, method) in [(true, "GET"), (true, "POST"), (false, "GET")] {
+            let (server, mut handed) = handing_over(OK).await;
+            let upstream = upstream();
+            assert_eq!(text(upstream.send(&server.origin, get(), DEADLINES).await).await, "ok");
+            let mut peer = handed.recv().await.unwrap();
+            assert_eq!(upstream.idle_connections(), 1);
+            // From here on, nothing lets the runtime poll its sockets.
+            peer.write(late).await;
+            let peer = Some(peer).filter(|_| !late.is_empty());
+            if !keeps_budget {
+                turn::exhaust();
+            }
+            let again = request(method, Upload::kept("body".into()));
+            assert_eq!(text(upstream.send(&server.origin, again, DEADLINES).await).await, "ok", "{late}");
+            assert_eq!((server.connections(), server.heads().len()), (2, 2), "{late}");
+            drop(peer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn not_reused_after_more_than_one_response() {
+    const EXTRA: [&[&str]; 4] = [
+        &["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nextra"],
+        &["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 408 Request Timeout\r\n\r\n"],
+        &["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 2"],
+        &["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok\r\n"],
+    ];
+    for pieces in EXTRA {
+        check(pieces, "ok", 2).await;
+    }
+    check(&["HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nextra"], "", 2).await;
+}
+
 /// The pool checks a connection before reuse. If it closes after that check, the unsent request is returned.
 #[tokio::test]
 async fn an_unwritten_request_is_returned_for_a_retry() {

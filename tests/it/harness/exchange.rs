@@ -305,7 +305,7 @@ impl Fault<'_> {
         if status >= 500 && !kind.retry_may_help() {
             expected.push(("x-should-retry".into(), "false".into()));
         }
-        if *kind == FaultKind::TooManyAttempts {
+        if matches!(kind, FaultKind::TooManyAttempts | FaultKind::UpstreamDnsBusy) {
             expected.push(("retry-after".into(), "5".into()));
         }
         if *kind == FaultKind::UpgradeRefused {

@@ -1,7 +1,7 @@
 //! The harness of the suites: the real binary (`gateway`), an upstream that the test plays (`upstream`) or that
 //! answers by itself (`echo`), files that change (`site`), the service manager (`manager`), the API as a client
-//! calls it (`api`), exact connections (`wire`), a machine that fails (`namespace`, `faulty_disk`), and the check of
-//! every exchange (`exchange`).
+//! calls it (`api`), exact connections (`wire`), a machine that fails (`namespace`, `faulty_disk`), a name server
+//! (`name_server`), and the check of every exchange (`exchange`).
 
 mod api;
 mod echo;
@@ -9,6 +9,7 @@ mod exchange;
 mod faulty_disk;
 mod gateway;
 mod manager;
+mod name_server;
 mod namespace;
 mod site;
 mod upstream;
@@ -20,6 +21,7 @@ pub use exchange::{Answer, Exchange, Fault, chunk};
 pub use faulty_disk::{DiskFault, FaultyDisk};
 pub use gateway::{CommandOutput, Gateway, Home, binary, connect, database, over_socket, root};
 pub use manager::Manager;
+pub use name_server::NameServer;
 pub use site::{Site, answered, eventually, pause, save};
 pub use upstream::{Next, Upstream};
 pub use wire::{Broken, Framing, LIMIT, Message, Wire};
