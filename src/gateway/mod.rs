@@ -43,7 +43,7 @@ use crate::{
     files::Live,
     table::Table,
     telemetry::Recorder,
-    upstream::Upstream,
+    upstream::{self, Upstream},
 };
 use context::RequestContext;
 use relay::Outbound;
@@ -99,6 +99,8 @@ struct InFlight<'r> {
 
 /// Answers one request on a connection from `peer`.
 pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    // A client that pipelines requests has no longer turns than others.
+    upstream::begin_request().await;
     let (head, incoming) = request.into_parts();
     let client = client_address::find(peer, &head.headers, &worker.trusted_proxies);
     // One snapshot for the whole decision. It is dropped with this future, at the head of the answer: a stream of hours

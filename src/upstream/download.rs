@@ -81,6 +81,8 @@ impl Download {
     /// The idle timeout runs only while a frame is awaited: a client that does not read is not the upstream's fault.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<CutError> {
         let Some(lease) = &mut self.lease else { return Poll::Pending };
+        // A task without budget does not wait for the upstream, but for its own next turn.
+        ready!(turn::poll_budget(cx));
         let waiting = *self.waiting.get_or_insert_with(Instant::now);
         let deadline = timer::after(waiting, self.idle);
         lease.live.timer.poll(cx, deadline).map(|()| CutError::Idle(self.idle))

@@ -37,6 +37,7 @@ pub use self::{
     error::SendError,
     rule::{ConnectRule, RuleError},
     tls::{CaError, load_ca_file},
+    turn::begin_request,
     upload::{MAX_KEPT, Upload, UploadError, UploadWatch},
 };
 use self::{

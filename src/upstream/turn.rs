@@ -1,25 +1,44 @@
 //! Fairness between the tasks of a worker. tokio gives a task a budget of 128 units per turn and takes one for each
 //! operation on a socket. Parsing of buffered bytes takes none: a peer that sends many small pieces at once would keep the
-//! worker. This module charges for frames, interim responses and bytes.
+//! worker. This module charges for requests, frames, interim responses and bytes.
 //!
-//! It guarantees: a turn relays at most 16 frames and reads or writes about 256 KiB per direction. A task without budget
-//! goes on after all others and after a poll of the sockets.
+//! It guarantees: a turn begins at most 8 requests, relays at most 16 frames, and reads and writes about 256 KiB of an
+//! upstream. A task without budget goes on after all others and after a poll of the sockets.
 
-use std::task::{Context, Poll, Waker};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, Waker},
+};
 
 use tokio::task::coop::poll_proceed;
 
 /// Units for one frame of a body, or one interim response. hyper also writes at most 16 buffers at once.
 const FRAME_UNITS: usize = 8;
+/// Units for one request: a client may send many at once.
+const REQUEST_UNITS: usize = 16;
 /// Bytes of a socket for one unit.
 const UNIT_BYTES: usize = 2048;
 
+/// Waits until the task may begin a request in this turn, and charges for it.
+pub async fn begin_request() {
+    poll_fn(|cx| poll_charged(cx, REQUEST_UNITS)).await;
+}
+
 /// Ready, and charged for a frame, if the task may go on in this turn. Else it is woken for its next turn.
 pub(super) fn poll_frame(cx: &mut Context<'_>) -> Poll<()> {
+    poll_charged(cx, FRAME_UNITS)
+}
+
+fn poll_charged(cx: &mut Context<'_>, units: usize) -> Poll<()> {
     poll_proceed(cx).map(|unit| {
         unit.made_progress();
-        charge(FRAME_UNITS - 1);
+        charge(units - 1);
     })
+}
+
+/// Ready if the task may go on in this turn; takes nothing. Else it is woken for its next turn.
+pub(super) fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
+    poll_proceed(cx).map(drop)
 }
 
 /// Charges for one interim response.
@@ -51,8 +70,6 @@ pub(super) fn exhaust() {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     /// Counts how often `charge_once` is possible in one turn of a task.
@@ -82,6 +99,7 @@ mod tests {
                 charge_interim();
             })
         };
+        assert_eq!(per_turn(|cx| std::pin::pin!(begin_request()).poll(cx)).await, 8);
         assert_eq!(per_turn(poll_frame).await, 16);
         assert_eq!(per_turn(bytes).await, 4);
         assert_eq!(per_turn(interim).await, 16);

@@ -29,9 +29,9 @@ const MAX_HOSTS: usize = 1024;
 
 /// Maximum lookups in flight, for a host whose last lookup was quick. A lookup that hangs cannot be cancelled: this is also
 /// the maximum number of threads.
-pub(super) const MAX_LOOKUPS: usize = 64;
+pub(super) const MAX_LOOKUPS: usize = 128;
 /// The same for a host that was never looked up.
-const MAX_FOR_NEW: usize = 48;
+pub(super) const MAX_FOR_NEW: usize = 112;
 /// The same for a host whose last lookup was slow: hosts that hang leave the rest to all others.
 const MAX_FOR_SLOW: usize = 16;
 

@@ -1,12 +1,10 @@
 //! DNS lookups, shared by all workers. `getaddrinfo` on threads of its own: `/etc/hosts`, search domains and the other sources
-//! of the system (NSS) apply ([ADR 10]).
+//! of the system (NSS) apply (`docs/adr/0010-dns-lookups.md`).
 //!
 //! It guarantees: one lookup per host at a time (single flight); a bound on threads, of which hosts with a slow name server
 //! get a small share; short positive and negative caches. It never checks addresses: `connect` does, at every connect.
 //!
 //! A lookup cannot be cancelled. Callers leave it; its thread ends with it, and graceful shutdown does not wait for it.
-//!
-//! [ADR 10]: ../../../docs/adr/0010-dns-lookups.md
 
 mod hosts;
 #[cfg(test)]
