@@ -12,7 +12,7 @@ use crate::{
     files::{SourceTree, policy_path},
     numbers::counted,
     pipeline::{self, Loaded},
-    prove::{self, Breach, RuleResult},
+    prove::{self, Breach, Outcome, RuleResult},
     settings::{Given, Places, Source, resolve},
     telemetry,
 };
@@ -22,7 +22,9 @@ use crate::{
 /// The policy is beside the providers directory. A rule that does not hold is shown with a counterexample: a request, the vars
 /// to set, and its route to the upstream.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 all rules hold, 1 one does not, 2 it cannot be determined")]
+#[command(
+    after_help = "Exit codes: 0 all rules hold, 1 one does not or cannot be decided, 2 nothing can be proved"
+)]
 pub struct Args {
     /// The providers directory [default: that of the settings]
     #[arg(value_name = "DIR")]
@@ -76,6 +78,7 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let compiled = compile::compile(&loaded.files);
     let mut found = loaded.diagnostics;
     found.extend(compiled.diagnostics);
+    found.extend(compiled.budgets.findings());
     let rules = match &loaded.files.policy {
         Some((_, Ok(policy))) => {
             let (rules, wrong) = prove::compile(policy);
@@ -89,7 +92,7 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
         check::show(&loaded.sources, &found)?;
         bail!("nothing can be proved of files with errors: mend them first");
     };
-    let verdicts = prove::prove(rules, &compiled.providers);
+    let verdicts = prove::prove(rules, &compiled.providers, &compiled.budgets);
     let text = match args.format {
         ProveFormat::Human => human(&loaded.sources, &verdicts),
         ProveFormat::Json => {
@@ -113,8 +116,13 @@ fn missing(args: &Args, source: &Source) -> String {
 
 fn human(sources: &Sources, verdicts: &[RuleResult]) -> String {
     let mut text = String::new();
-    for RuleResult { rule, concerns, breaches } in verdicts {
-        let word = if breaches.is_empty() { "holds " } else { "BROKEN" };
+    for verdict in verdicts {
+        let RuleResult { rule, concerns, breaches } = verdict;
+        let word = match verdict.outcome() {
+            Outcome::Holds => "holds ",
+            Outcome::Broken => "BROKEN",
+            Outcome::Undecided => "CANNOT BE DECIDED",
+        };
         let concerns = match concerns {
             0 => "concerns no provider".to_owned(),
             number => counted(number, "provider"),
@@ -158,11 +166,12 @@ fn show(text: &mut String, sources: &Sources, breach: &Breach) {
 }
 
 fn document(sources: &Sources, verdicts: &[RuleResult]) -> Value {
-    let rules = verdicts.iter().map(|RuleResult { rule, concerns, breaches }| {
+    let rules = verdicts.iter().map(|verdict| {
+        let RuleResult { rule, concerns, breaches } = verdict;
         let breaches: Vec<Value> = breaches.iter().map(|breach| breach_json(sources, breach)).collect();
         json!({
-            "name": rule.name, "at": location_json(sources, &rule.at), "holds": breaches.is_empty(), "concerns": concerns,
-            "breaches": breaches,
+            "name": rule.name, "at": location_json(sources, &rule.at), "holds": breaches.is_empty(),
+            "outcome": verdict.outcome().as_str(), "concerns": concerns, "breaches": breaches,
         })
     });
     let holds = verdicts.iter().all(|verdict| verdict.breaches.is_empty());

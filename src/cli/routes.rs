@@ -4,7 +4,10 @@ use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::{bind, cli::check, compile, compile::Var, diag::Diagnostic, files, pipeline, settings::Settings};
+use crate::{
+    bind, budget::Budget, cli::check, compile, compile::Var, diag::Diagnostic, files, pipeline,
+    settings::Settings,
+};
 
 /// Placeholder of a secret.
 const HIDDEN: &str = "***";
@@ -33,7 +36,7 @@ fn hidden(value: &str) -> String {
 }
 
 fn rows(provider: &compile::Provider, shown: impl Fn(&Var) -> bind::Lookup) -> Vec<[String; 4]> {
-    let (bound, _) = bind::try_bind(provider, |_, _, var| shown(var));
+    let (bound, _) = bind::try_bind(provider, |_, _, var| shown(var), &Budget::default());
     let mut rows = Vec::new();
     for (index, endpoint) in provider.endpoints.iter().enumerate() {
         // A URL that is invalid without its secret, such as a secret host, is hidden completely.

@@ -6,7 +6,11 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use crate::{
-    base::{diag::Sources, name::FileName},
+    base::{
+        budget::{MAX_BYTES, MAX_STEPS, Used},
+        diag::Sources,
+        name::FileName,
+    },
     pipeline::{self, Folder, InputFile, Loaded},
 };
 
@@ -25,6 +29,17 @@ pub(crate) fn load_with(files: &[(&str, &str)]) -> Loaded {
     }
     let own = |path: &str| files.iter().any(|(one, _)| *one == path);
     loaded(&all, |path| !own(path) && shipped.iter().any(|one| one == path))
+}
+
+#[test]
+fn shipped_files_use_a_fiftieth_of_their_budget_at_most() {
+    let loaded = load();
+    let (compiled, _, found) = pipeline::check(&loaded);
+    assert_eq!(found, []);
+    for file in loaded.sources.files() {
+        let Used { steps, bytes } = compiled.budgets.of(file).used();
+        assert!(steps > 0 && steps < MAX_STEPS / 50 && bytes < MAX_BYTES / 50, "{file}: {steps}, {bytes}");
+    }
 }
 
 /// The files of a directory of the source tree, by path below it.
@@ -54,7 +69,8 @@ fn loaded(files: &BTreeMap<String, String>, filled_in: impl Fn(&str) -> bool) ->
         inputs.push((file, folder, FileName::new(name.trim_end_matches(".toml")), text, filled_in(path)));
     }
     let inputs = inputs.iter().map(|(file, folder, name, text, filled_in)| {
-        (file, InputFile { folder: *folder, name: name.as_ref(), text: Ok(text), filled_in: *filled_in })
+        let (folder, name, filled_in) = (*folder, name.as_ref(), *filled_in);
+        (file, InputFile { folder, name, text: Ok(text), filled_in, is_judged: false })
     });
     Loaded { sources, ..pipeline::parse(inputs, |_| true) }
 }

@@ -2,51 +2,83 @@
 //!
 //! It stores no provider and decides nothing about one. Read next: `last_good` for the providers that serve.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use super::{
     SourceTree,
     vars::{Fingerprints, Vars},
 };
 use crate::{
-    bind, compile,
+    bind,
+    budget::Budget,
+    compile::{self, VarSource},
+    diag::Diagnostic,
     lint::Levels,
     name::FileName,
-    pipeline::{self, Built, Loaded},
+    pipeline::{self, Built, Folder, InputFile, Loaded},
 };
 
 /// Compiles provider files and binds them to vars.
 pub(super) struct Compiler {
     vars: Vars,
     lints: Levels,
+    steps: u64,
 }
 
 impl Compiler {
     pub(super) fn new(vars: Vars, lints: Levels) -> Self {
-        Self { vars, lints }
+        Self { vars, lints, steps: 0 }
     }
 
     /// Compiles and binds the providers of `tree` that are `wanted`, each by itself.
-    pub(super) fn compile(
+    pub(super) fn compile(&mut self, tree: &SourceTree, wanted: impl Fn(&FileName) -> bool) -> Built {
+        self.compile_with(tree, wanted, None).1
+    }
+
+    /// The same. `known` are the findings of the shared files, if they were judged before.
+    pub(super) fn compile_with(
         &mut self,
         tree: &SourceTree,
         wanted: impl Fn(&FileName) -> bool,
+        known: Option<Vec<Diagnostic>>,
     ) -> (Loaded, Built) {
-        let loaded = Loaded { levels: self.lints.clone(), ..pipeline::parse(tree.input_files(), wanted) };
-        let made = pipeline::build(&loaded, |source| self.vars.value(source));
-        (loaded, made)
+        let files = tree.input_files().map(|(file, input)| {
+            let is_judged = known.is_some() && input.folder != Folder::Providers;
+            (file, InputFile { is_judged, ..input })
+        });
+        let parsed = pipeline::parse(files, wanted);
+        let loaded = Loaded { levels: self.lints.clone(), known: known.unwrap_or_default(), ..parsed };
+        let built = pipeline::build(&loaded, |source| self.vars.value(source));
+        self.steps += built.used.steps;
+        (loaded, built)
+    }
+
+    /// The steps of all judgements so far.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// The provider under the present values of its vars, or `None` if one of them is missing.
     pub(super) fn bind(&mut self, provider: &compile::Provider) -> Option<Arc<bind::Provider>> {
         let vars = RefCell::new(&mut self.vars);
-        let (bound, _) = bind::try_bind(provider, |_, _, var| vars.borrow_mut().value(&var.source));
+        let (bound, _) =
+            bind::try_bind(provider, |_, _, var| vars.borrow_mut().value(&var.source), &Budget::default());
         bound.map(Arc::new)
     }
 
     /// Hashes of the secret files that the provider's vars name.
     pub(super) fn fingerprints(&mut self, provider: &compile::Provider) -> Fingerprints {
-        self.vars.fingerprints(provider)
+        self.vars.fingerprints(provider.var_sources())
+    }
+
+    /// Hashes of some secret files.
+    pub(super) fn fingerprints_of(&mut self, sources: &BTreeSet<VarSource>) -> Fingerprints {
+        self.vars.fingerprints(sources)
+    }
+
+    /// True if these secret files have the same values now.
+    pub(super) fn are_current(&mut self, fingerprints: &Fingerprints) -> bool {
+        self.vars.fingerprints(fingerprints.keys()) == *fingerprints
     }
 
     pub(super) fn vars(&self) -> &Vars {

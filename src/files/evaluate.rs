@@ -9,12 +9,18 @@ use std::{
     sync::Arc,
 };
 
-use super::{Finding, SourceTree, compiler::Compiler, last_good::LastGoodSet, last_good_dir::LastGoodFiles};
+use super::{
+    Finding, SourceTree,
+    compiler::Compiler,
+    judged::{self, JudgedFiles},
+    last_good::LastGoodSet,
+    last_good_dir::LastGoodFiles,
+};
 use crate::{
     compile::Rejected,
     diag::{Diagnostic, Sources},
     name::FileName,
-    pipeline::{self, Built},
+    pipeline,
     reconcile::{CurrentVersion, Good, LAST_GOOD, Reconciled, reconcile},
 };
 
@@ -22,7 +28,7 @@ use crate::{
 const MAX_FINDINGS: usize = 1000;
 
 /// The outcome of a scan: the providers that are to serve, and everything to report about the files.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Evaluation {
     pub reconciled: Reconciled,
     pub diagnostics: Vec<Diagnostic>,
@@ -70,12 +76,21 @@ pub(super) fn evaluate(
     tree: &SourceTree,
     stored: BTreeMap<FileName, LastGoodFiles>,
     last_good: &mut LastGoodSet,
+    judged: &mut JudgedFiles,
     compiler: &mut Compiler,
 ) -> Evaluation {
     last_good.rebind(compiler);
     let unchanged = last_good.unchanged(tree, compiler);
-    let (loaded, made) = compiler.compile(tree, |name| !unchanged.contains(name));
-    let Built { mut current, blocked_by, mut diagnostics } = made;
+    let judgements = judged.judge(tree, |name| !unchanged.contains(name), compiler);
+    let mut current = judged::current(&judgements);
+    let mut diagnostics: Vec<Diagnostic> = judged.shared().cloned().collect();
+    let mut blocked_by = BTreeMap::new();
+    for (name, one) in judgements {
+        diagnostics.extend(one.found);
+        if !one.blocked_by.is_empty() {
+            blocked_by.insert(name, one.blocked_by);
+        }
+    }
     last_good.adopt(stored, &mut current, compiler);
     for name in unchanged {
         diagnostics
@@ -85,7 +100,7 @@ pub(super) fn evaluate(
     let reconciled = reconcile(current, &last_good.good());
     diagnostics.extend(reconciled.diagnostics.iter().cloned());
     let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
-    diagnostics.extend(loaded.unused_gateways(serving, &reconciled.rejected));
+    diagnostics.extend(judged.unused_gateways(serving, &reconciled.rejected));
     pipeline::sort(&mut diagnostics);
     Evaluation { reconciled, diagnostics, blocked_by, ..Evaluation::default() }
 }

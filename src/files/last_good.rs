@@ -24,6 +24,7 @@ use crate::{
     clock::now_ms,
     compile::Rejected,
     name::FileName,
+    pipeline::Judgement,
     reconcile::{CurrentVersion, Good, Reconciled, Serving},
 };
 
@@ -83,8 +84,8 @@ impl LastGoodSet {
     /// Compiles stored versions from their own texts.
     pub(super) fn restore(&mut self, stored: BTreeMap<FileName, LastGoodFiles>, compiler: &mut Compiler) {
         for (name, files) in stored {
-            let (_, mut made) = compiler.compile(&SourceTree(files.inputs.clone()), |_| true);
-            if let Some(CurrentVersion::New(good)) = made.current.remove(&name) {
+            let mut made = compiler.compile(&SourceTree(files.inputs.clone()), |_| true);
+            if let Some(Judgement { current: CurrentVersion::New(good), .. }) = made.providers.remove(&name) {
                 self.insert(name, good, files, compiler);
             } else {
                 self.unrestored.insert(name, files);
@@ -170,6 +171,9 @@ impl LastGoodSet {
         self.providers.retain(|name, _| reconciled.serving.contains_key(name));
         let now = now_ms();
         for (name, Serving { good, stale }) in &reconciled.serving {
+            if let Some(known) = self.providers.get_mut(name) {
+                known.good.linked = true;
+            }
             match self.providers.get_mut(name) {
                 Some(_) if *stale && held_back.contains(name) => {}
                 Some(known) if *stale => {
@@ -180,7 +184,8 @@ impl LastGoodSet {
                 }
                 _ => {
                     let files = LastGoodFiles { inputs: inputs(good, tree), stale_since_ms: None };
-                    self.insert(name.clone(), good.clone(), files, compiler);
+                    let good = Good { linked: true, ..good.clone() };
+                    self.insert(name.clone(), good, files, compiler);
                 }
             }
         }

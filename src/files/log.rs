@@ -50,10 +50,11 @@ fn summary(scan: &ScanReport, status: &Status) {
     let (added, removed, changed) = (names(added), names(removed), names(changed));
     let (stale, rejected, problem) = (names(stale), names(rejected), status.problem.as_deref());
     let (generation, routes, ms) = (status.generation, status.counts.routes, millis(scan.duration));
+    let steps = scan.steps;
     macro_rules! line {
         ($level:ident, $message:literal) => {
             tracing::$level!(
-                generation, added, removed, changed, stale, rejected, routes, ms, problem, $message
+                generation, added, removed, changed, stale, rejected, routes, ms, steps, problem, $message
             )
         };
     }

@@ -26,6 +26,8 @@ mod last_good_dir;
 
 mod compiler;
 
+mod judged;
+
 mod last_good;
 
 mod evaluate;

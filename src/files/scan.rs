@@ -43,6 +43,8 @@ pub(super) struct ScanReport {
     pub changed_files: usize,
     /// True if the status document differs from the one before in more than the time of the scan.
     pub status_changed: bool,
+    /// The work of judging files, in steps of the budget: none if nothing changed.
+    pub steps: u64,
     /// The duration of the scan.
     pub duration: Duration,
 }

@@ -16,6 +16,7 @@ use super::{
     compiler::Compiler,
     describe::{StatusInput, StatusRecord},
     evaluate::{Evaluation, evaluate, hold, refuse},
+    judged::JudgedFiles,
     last_good::{LastGoodSet, is_same},
     last_good_dir::{LastGoodDir, LastGoodFiles},
     log,
@@ -39,6 +40,13 @@ pub(super) struct ReloadState {
     config: Config,
     last_good_dir: Option<LastGoodDir>,
     compiler: Compiler,
+    judged: JudgedFiles,
+    /// The last evaluation, if it changed nothing: the next one has the same outcome while files and secrets are the same.
+    unchanged: Option<Evaluation>,
+    /// The work of comparing providers with each other, so far.
+    link_steps: u64,
+    /// All steps up to the last scan.
+    reported_steps: u64,
     /// The files as of the last scan that found any.
     tree: SourceTree,
     last_good: LastGoodSet,
@@ -55,6 +63,10 @@ impl ReloadState {
         Self {
             last_good_dir,
             compiler: Compiler::new(Vars::new(config.secrets.clone()), config.lints.clone()),
+            judged: JudgedFiles::default(),
+            unchanged: None,
+            link_steps: 0,
+            reported_steps: 0,
             tree: SourceTree::default(),
             last_good: LastGoodSet::default(),
             table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new())),
@@ -88,16 +100,25 @@ impl ReloadState {
         }
         // Only variables that a file names after the start need a warning.
         self.compiler.vars_mut().new_variables();
-        Ok((self.conclude(tree, &evaluation, &first.sources, watching, began), first))
+        Ok((self.conclude(tree, evaluation, &first.sources, watching, began), first))
     }
 
     /// Every later scan.
     pub(super) fn scan(&mut self, watching: Watching) -> ScanReport {
         let began = Instant::now();
-        self.compiler.vars_mut().refresh();
-        self.last_good.retry(&mut self.compiler);
+        let same_secrets = self.compiler.vars_mut().refresh();
         let rejected = self.expire();
         let read = self.read();
+        let same = same_secrets && rejected.len() == self.table.rejected.len();
+        let unchanged = self.unchanged.take().filter(|_| same);
+        if let (Some(evaluation), Ok(tree)) = (unchanged, &read)
+            && tree.has_same_texts(&self.tree)
+        {
+            let sources = evaluation.sources(tree, &self.last_good);
+            return self.conclude(read.unwrap_or_default(), evaluation, &sources, watching, began);
+        }
+        self.compiler.vars_mut().forget();
+        self.last_good.retry(&mut self.compiler);
         let evaluation = match &read {
             Ok(tree) => {
                 let evaluation = self.evaluate(tree, BTreeMap::new());
@@ -114,7 +135,7 @@ impl ReloadState {
         }
         let tree = read.unwrap_or_default();
         let sources = evaluation.sources(&tree, &self.last_good);
-        self.conclude(tree, &evaluation, &sources, watching, began)
+        self.conclude(tree, evaluation, &sources, watching, began)
     }
 
     fn stored(&mut self) -> BTreeMap<FileName, LastGoodFiles> {
@@ -135,7 +156,9 @@ impl ReloadState {
     }
 
     fn evaluate(&mut self, tree: &SourceTree, stored: BTreeMap<FileName, LastGoodFiles>) -> Evaluation {
-        evaluate(tree, stored, &mut self.last_good, &mut self.compiler)
+        let evaluation = evaluate(tree, stored, &mut self.last_good, &mut self.judged, &mut self.compiler);
+        self.link_steps += evaluation.reconciled.used.steps;
+        evaluation
     }
 
     /// Removes expired last good versions. Returns all providers that are out of service then, by name.
@@ -150,7 +173,7 @@ impl ReloadState {
     fn conclude(
         &mut self,
         tree: SourceTree,
-        evaluation: &Evaluation,
+        evaluation: Evaluation,
         sources: &Sources,
         watching: Watching,
         began: Instant,
@@ -159,10 +182,10 @@ impl ReloadState {
         let changed_files = if is_there { differences(&self.tree, &tree) } else { 0 };
         let (findings, omitted) = evaluation.findings(sources);
         let fresh_warnings = self.record.fresh_warnings(&findings);
-        let (table_changed, changes) = self.take_over(&tree, evaluation);
+        let (table_changed, changes) = self.take_over(&tree, &evaluation);
         let status_changed = self.record.update(&StatusInput {
             tree: &tree,
-            evaluation,
+            evaluation: &evaluation,
             findings: &findings,
             omitted,
             last_good: &self.last_good,
@@ -173,8 +196,11 @@ impl ReloadState {
         if is_there {
             self.tree = tree;
         }
+        self.unchanged = Some(evaluation).filter(|_| is_there && !table_changed);
         let (table, status) = (self.table.clone(), self.record.current().clone());
         let duration = began.elapsed();
+        let all_steps = self.compiler.steps() + self.link_steps;
+        let steps = all_steps - std::mem::replace(&mut self.reported_steps, all_steps);
         ScanReport {
             table,
             table_changed,
@@ -184,6 +210,7 @@ impl ReloadState {
             changes,
             changed_files,
             status_changed,
+            steps,
             duration,
         }
     }
@@ -260,3 +287,6 @@ fn differences(before: &SourceTree, after: &SourceTree) -> usize {
     let changed = after.0.iter().filter(|(shown, text)| differs(shown, &text.hash)).count();
     changed + before.0.keys().filter(|shown| !after.0.contains_key(*shown)).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,7 @@ impl SourceTree {
         self.0.iter().map(|(file, text)| {
             let contents = text.text.as_ref().map(|text| &**text).map_err(String::as_str);
             let (folder, name, filled_in) = (text.folder, text.name.as_ref(), text.filled_in);
-            (file, InputFile { folder, name, text: contents, filled_in })
+            (file, InputFile { folder, name, text: contents, filled_in, is_judged: false })
         })
     }
 

@@ -13,10 +13,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::source_file::{Hash, hash_parts, open_nonblocking, read_bounded};
-use crate::{
-    bind,
-    compile::{self, VarSource},
-};
+use crate::{bind, compile::VarSource};
 
 /// The size of the largest secret file, in bytes.
 const MAX_VAR_BYTES: u64 = 64 << 10;
@@ -47,8 +44,18 @@ impl Vars {
         Self { secrets, files: BTreeMap::new(), env: BTreeMap::new() }
     }
 
-    /// Forgets all hashes, so that the next scan reads the secret files again.
-    pub fn refresh(&mut self) {
+    /// Reads all secret files again that the last scan used. Returns true if none of them changed.
+    pub fn refresh(&mut self) -> bool {
+        let secrets = &self.secrets;
+        let now = self.files.keys().map(|source| (source.clone(), hash_value(&var_value(source, secrets))));
+        let now = now.collect();
+        let is_same = self.files == now;
+        self.files = now;
+        is_same
+    }
+
+    /// Forgets all hashes, so that only the secret files which this scan uses are known after it.
+    pub fn forget(&mut self) {
         self.files.clear();
     }
 
@@ -67,13 +74,11 @@ impl Vars {
         value
     }
 
-    /// Hashes of the secret files that the provider's vars name. The environment is left out: it never changes while
-    /// the process runs.
-    pub fn fingerprints(&mut self, provider: &compile::Provider) -> Fingerprints {
-        let gateways = provider.gateways.iter().map(|one| &one.gateway.vars);
-        let vars = gateways.chain([&provider.vars]).flat_map(BTreeMap::values).map(|var| &var.value.source);
-        let files: Vec<_> = vars.filter(|source| matches!(source, VarSource::File(_))).cloned().collect();
-        files.into_iter().map(|source| (source.clone(), self.fingerprint(&source))).collect()
+    /// Hashes of those sources that are secret files. The environment is left out: it never changes while the process
+    /// runs.
+    pub fn fingerprints<'s>(&mut self, sources: impl IntoIterator<Item = &'s VarSource>) -> Fingerprints {
+        let files = sources.into_iter().filter(|source| matches!(source, VarSource::File(_))).cloned();
+        files.map(|source| (source.clone(), self.fingerprint(&source))).collect()
     }
 
     fn fingerprint(&mut self, source: &VarSource) -> Hash {
@@ -184,7 +189,7 @@ mod tests {
         let first = read(&mut vars, "1");
         // With the second hash, a provider bound to the first value would pass for one bound to the second.
         assert_eq!(read(&mut vars, "2"), first);
-        vars.refresh();
+        vars.forget();
         assert_ne!(read(&mut vars, "2"), first);
     }
 }

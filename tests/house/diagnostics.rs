@@ -60,11 +60,21 @@ fn write(dir: &Path, example: &str, latin_1: bool) {
     }
 }
 
+/// A file of 1,000 endpoints with copies of the example's rule: all of them repeat 64 rules of 1,000 bytes.
+fn over_budget(example: &str) -> String {
+    let rule = example.replace("...", &"m".repeat(1000));
+    let endpoint = |number| format!("[endpoint.e{number}]\nmethod = \"GET\"\npath = \"/{number}\"\n");
+    (0..1000).map(endpoint).collect::<String>() + &(rule + "\n").repeat(64)
+}
+
 /// The findings of an example. All vars are set, except where the code is about unset vars.
 fn found(entry: &CodeInfo, example: &str) -> Vec<Diagnostic> {
     let dir = tempfile::tempdir().unwrap();
-    let latin_1 = entry.code == Code::File && std::ptr::eq(example, entry.bad);
-    write(dir.path(), example, latin_1);
+    // The example of a file over its budget would fill pages: its rules are repeated here.
+    let is_bad = std::ptr::eq(example, entry.bad);
+    let repeated = (entry.code == Code::Budget && is_bad).then(|| over_budget(example));
+    let latin_1 = entry.code == Code::File && is_bad;
+    write(dir.path(), repeated.as_deref().unwrap_or(example), latin_1);
     let mut loaded = files::load(&Source::Directory(dir.path().join("providers.d"))).unwrap();
     // Most examples leave out tests.
     let untested = (entry.code != Code::UntestedEndpoint).then_some(Level::Allow);

@@ -155,6 +155,57 @@ fn rules_are_proved_and_refuted() {
     }
 }
 
+/// A file of few bytes and a policy of few bytes: the product of the globs has millions of states.
+fn undecidable() -> (String, &'static str) {
+    let rotated = |by: usize| {
+        let letters = "abcdefgh".chars().cycle().skip(by).take(8);
+        format!(", \"{}q\"", letters.fold(String::new(), |glob, letter| format!("{glob}*{letter}")))
+    };
+    let globs: String = (0..8).map(rotated).collect();
+    let text = format!("headers = {{ remove = [\"*y\"{globs}] }}\n");
+    (text, "[[headers]]\nname = \"no y\"\nnever = [\"x-*y\"]\n")
+}
+
+#[test]
+fn rule_that_cannot_be_decided_counts_as_broken() {
+    let (globs, policy) = undecidable();
+    let home = Home::new(&[("demo", &format!("{globs}{DEMO}"))]);
+    fs::write(home.path("policy.toml"), policy).unwrap();
+    let reason = "it cannot be decided whether a header of `x-*y` goes out: the product of the globs of `remove` has more than 16384 states";
+    check(&home.run(&["prove"], ""), 1, &["CANNOT BE DECIDED  no y", reason, "0 hold, 1 broken"], &[]);
+    let said = home.run(&["prove", "--format", "json"], "");
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    let rule = &document["rules"][0];
+    assert_eq!(
+        (said.code, &rule["outcome"], &rule["holds"]),
+        (1, &"undecided".into(), &false.into()),
+        "{document}"
+    );
+    assert_eq!(
+        (&rule["breaches"][0]["what"], &document["holds"]),
+        (&reason.into(), &false.into()),
+        "{document}"
+    );
+    check(&home.run(&["check"], ""), 1, &[], &["error[TG070]", "may break the policy \"no y\"", reason]);
+    for format in ["json", "github", "sarif"] {
+        check(&home.run(&["check", "--format", format], ""), 1, &["TG070", "16384 states"], &[]);
+    }
+}
+
+#[test]
+fn file_that_the_policy_cannot_be_proved_for_is_stale() {
+    let site = Site::new("a=1 b=1", &[]);
+    site.serves("a=1 b=1");
+    let (globs, policy) = undecidable();
+    write_policy(&site, policy);
+    // What removes `y` keeps to the policy. Nothing removes it in `a`.
+    fs::write(site.file("b"), format!("headers = {{ remove = [\"*y\"] }}\n{}", site.text("b", "2"))).unwrap();
+    site.serves("a=1~ b=2");
+    fs::write(site.file("b"), format!("{globs}{}", site.text("b", "3"))).unwrap();
+    site.serves("a=1~ b=2~");
+    check(&site.home.run(&["status"], ""), 1, &["TG070", "it cannot be decided"], &[]);
+}
+
 /// Writes the policy of a site.
 fn write_policy(site: &Site, text: &str) {
     fs::write(site.home.path("policy.toml"), text).unwrap();

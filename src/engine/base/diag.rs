@@ -118,13 +118,29 @@ impl Diagnostic {
         self
     }
 
+    /// The bytes that are kept of it.
+    pub fn size(&self) -> usize {
+        let texts = self.related.iter().map(|(_, label)| label).chain(&self.help).chain([&self.message]);
+        texts.map(|text| text.len() + 48).sum()
+    }
+
     /// True if the file cannot serve.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 }
 
-fn masked(message: String) -> String {
+/// The length of the longest message, help or label, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// The text with likely keys masked, and cut at a bound: a file may have long names.
+fn masked(mut message: String) -> String {
+    if message.len() > MAX_TEXT {
+        let cut = &message[..floor_boundary(&message, MAX_TEXT)];
+        // Without the last word: a part of a key would not be masked.
+        message.truncate(cut.trim_end_matches(|c: char| !c.is_whitespace()).len());
+        message.push_str("...");
+    }
     match secret_scan::mask(&message) {
         Cow::Borrowed(_) => message,
         Cow::Owned(masked) => masked,

@@ -7,6 +7,7 @@ pub mod hex;
 pub mod secret_scan;
 pub mod suggest;
 pub mod diag;
+pub mod budget;
 pub mod fault;
 pub mod name;
 pub mod numbers;

@@ -4,12 +4,18 @@
 const MIN_SIMILARITY: f64 = 0.8;
 /// The similarity of two names that differ by one swap of neighbouring letters.
 const SWAPPED: f64 = 0.9;
+/// The longest name, in bytes, that is compared: the work grows with the product of both lengths.
+const MAX_LEN: usize = 256;
 
 /// The known name that is most similar to `given`, ignoring case.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > MAX_LEN {
+        return None;
+    }
     let given = given.to_ascii_lowercase();
     known
         .into_iter()
+        .filter(|name| name.len() <= MAX_LEN)
         .map(|name| (similarity(&given, &name.to_ascii_lowercase()), name))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -7,6 +7,7 @@
 mod fill;
 mod origins;
 mod parts;
+mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::{
     base::{
+        budget::Budget,
         diag::{Code, Diagnostic, Location},
         name::FileName,
         origin::Origin,
@@ -25,6 +27,7 @@ use crate::{
 };
 
 pub use parts::*;
+pub use size::max_size;
 
 pub(crate) use fill::Filler;
 use fill::{good_path, good_target, is_labels, plain_target, sendable, through, vars_in_host};
@@ -46,16 +49,18 @@ pub fn bind(
     provider: &compile::Provider,
     value: impl Fn(VarOwner<'_>, &str, &Var) -> Option<String>,
 ) -> (Option<Provider>, Vec<Diagnostic>) {
-    try_bind(provider, |owner, name, var| Ok(value(owner, name, var)))
+    try_bind(provider, |owner, name, var| Ok(value(owner, name, var)), &Budget::default())
 }
 
 /// Binds a provider to values that may be unreadable. An unreadable value is an error and does not count as unset:
-/// otherwise requests would bypass the gateway or egress that depends on it.
+/// otherwise requests would bypass the gateway or egress that depends on it. Templates repeat long values: what is kept is
+/// charged to the budget before it is made.
 pub fn try_bind(
     provider: &compile::Provider,
     value: impl Fn(VarOwner<'_>, &str, &Var) -> Lookup,
+    budget: &Budget,
 ) -> (Option<Provider>, Vec<Diagnostic>) {
-    let mut binder = Binder { value: &value, found: Vec::new() };
+    let mut binder = Binder { value: &value, found: Vec::new(), budget };
     let bound = binder.provider(provider);
     (bound.filter(|_| binder.found.is_empty()), binder.found)
 }
@@ -63,6 +68,7 @@ pub fn try_bind(
 struct Binder<'a, F> {
     value: &'a F,
     found: Vec<Diagnostic>,
+    budget: &'a Budget,
 }
 
 /// The values of the vars of one file that are set.
@@ -100,6 +106,13 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             Some((used, values)) => Some((*used, self.base(&used.gateway.base_url, values)?)),
             None => None,
         };
+        let largest = set.values().map(|var| var.text.len()).chain([host.len()]).max().unwrap_or(0);
+        let base_len = base_path.len() + via.as_ref().map_or(0, |(_, (_, path))| path.len());
+        let gateway = via.as_ref().map(|(used, _)| *used);
+        if !self.budget.keep(size::of_bound(provider, gateway, base_len, largest)) {
+            self.found.extend(self.budget.finding(&provider.at));
+            return None;
+        }
         let endpoints = provider.endpoints.iter();
         let reach = UpstreamBase { base_path: &base_path, via: via.as_ref() };
         let endpoints = endpoints.filter_map(|endpoint| self.endpoint(endpoint, &filler, &reach)).collect();

@@ -112,7 +112,13 @@ pub fn each(files: &Files, compiled: &Compiled) -> Vec<Diagnostic> {
     }
     let tested = provider::Tested::of(compiled);
     for one in &compiled.providers {
-        if let Some(Ok(parsed)) = files.providers.get(&one.name) {
+        let paths: usize = one.endpoints.iter().map(|endpoint| endpoint.paths.len()).sum();
+        // Each test looks up its path; each gateway is joined with each endpoint.
+        let steps =
+            one.size / 8 + one.tests.len() * paths / 4 + one.gateways.len() * one.endpoints.len() * 32;
+        if compiled.budgets.of(&one.at.file).work(steps)
+            && let Some(Ok(parsed)) = files.providers.get(&one.name)
+        {
             provider::provider(one, parsed, &tested, &mut found);
         }
     }

@@ -12,12 +12,13 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::{
     base::{
+        budget::{Budget, Budgets},
         diag::{Code, Diagnostic},
         name::FileName,
     },
     language::{
         bind,
-        compile::{self, Captures, Difference, NormalizedPath, Rejected, Relation, TokenLocations, Tree},
+        compile::{self, Captures, Difference, NormalizedPath, Rejected, TokenLocations, Tree},
         fields::DeclaredFields,
         syntax,
     },
@@ -116,17 +117,28 @@ impl Conflict {
     }
 }
 
-/// The conflicts between files: endpoints, credentials sections, paste tokens. The later one of `providers` loses. A
-/// rejected provider still owns its section.
-pub fn link(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
-    let mut found = clashes(providers);
-    found.extend(sections(providers, rejected));
-    found.extend(paste_tokens(providers));
+/// Conflicts between files: endpoints that clash, where the later provider loses, and credentials sections. A provider
+/// that is out of service still owns its section.
+///
+/// `linked` are providers that serve together already: no two of them conflict, and none of their pairs is compared again.
+/// The work of all other pairs is charged to the later one of `changed`, which loses if it exceeds its budget.
+pub fn link(
+    linked: &[Arc<compile::Provider>],
+    changed: &[Arc<compile::Provider>],
+    rejected: &[Rejected],
+    budgets: &Budgets,
+) -> Vec<Conflict> {
+    if changed.is_empty() {
+        return Vec::new();
+    }
+    let mut found = clashes(linked, changed, budgets);
+    found.extend(sections(linked, changed, rejected, budgets));
+    found.extend(paste_tokens(linked.iter().chain(changed)));
     found
 }
 
 /// Conflicts of two providers that issue paste tokens at one path.
-fn paste_tokens(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
+fn paste_tokens<'p>(providers: impl Iterator<Item = &'p Arc<compile::Provider>>) -> Vec<Conflict> {
     let mut known = BTreeMap::new();
     let mut found = Vec::new();
     for provider in providers {
@@ -153,47 +165,74 @@ fn paste_tokens(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
     found
 }
 
-fn clashes(providers: &[Arc<compile::Provider>]) -> Vec<Conflict> {
-    type Known<'a> = (&'a compile::Provider, &'a Method, &'a compile::ClientPath);
-    let mut tree: Tree<Known<'_>> = Tree::default();
+/// A path that others are compared with.
+struct LinkedPath<'a> {
+    provider: &'a compile::Provider,
+    method: &'a Method,
+    path: &'a compile::ClientPath,
+}
+
+/// All client paths of a provider. `compile` found none of them to clash with another one of them.
+fn paths_of(provider: &compile::Provider) -> impl Iterator<Item = LinkedPath<'_>> {
+    let endpoints = provider.endpoints.iter();
+    endpoints.flat_map(move |one| {
+        one.paths.iter().map(move |path| LinkedPath { provider, method: &one.method, path })
+    })
+}
+
+fn clashes(
+    linked: &[Arc<compile::Provider>],
+    changed: &[Arc<compile::Provider>],
+    budgets: &Budgets,
+) -> Vec<Conflict> {
+    let mut tree: Tree<LinkedPath<'_>> = Tree::default();
+    for one in linked.iter().flat_map(|provider| paths_of(provider)) {
+        tree.insert(&one.path.pattern, one);
+    }
     let mut found = Vec::new();
-    let endpoints =
-        providers.iter().flat_map(|provider| provider.endpoints.iter().map(move |one| (provider, one)));
-    for (provider, endpoint) in endpoints {
-        for path in &endpoint.paths {
+    for provider in changed {
+        let budget = budgets.of(&provider.at.file);
+        let mut free = Vec::new();
+        for one in paths_of(provider) {
             let mut near = Vec::new();
-            tree.candidates(&path.pattern, &mut near);
-            let clash = near.into_iter().find(|(_, method, other)| {
-                **method == endpoint.method
-                    && matches!(path.pattern.relation(&other.pattern), Relation::Equal | Relation::Overlap)
-            });
-            match clash {
-                None => tree.insert(&path.pattern, (provider, &endpoint.method, path)),
-                Some((owner, method, other)) => {
-                    found.push(Conflict {
-                        loser: provider.name.clone(),
-                        other: owner.name.clone(),
-                        diagnostic: clash_of(method, path, other, &owner.name),
-                        turned: Some(clash_of(method, other, path, &provider.name)),
-                    });
-                }
+            if !tree.candidates(&one.path.pattern, &mut near, &budget) {
+                break;
             }
+            let clash = near
+                .into_iter()
+                .find(|other| other.method == one.method && one.path.pattern.clashes(&other.path.pattern));
+            match clash {
+                None => free.push(one),
+                Some(other) if budget.keep(CONFLICT_BYTES) => found.push(clash_of(&one, other)),
+                Some(_) => break,
+            }
+        }
+        found.extend(over_budget(provider, &budget));
+        for one in free {
+            tree.insert(&one.path.pattern, one);
         }
     }
     found
 }
 
-fn clash_of(
-    method: &Method,
-    path: &compile::ClientPath,
-    other: &compile::ClientPath,
-    owner: &FileName,
-) -> Diagnostic {
-    let (mine, theirs) = (&path.text, &other.text);
-    let message = format!("`{method} {mine}` and `{theirs}` of `{owner}` can match the same request");
-    let help = "change one of the paths, or its `path_prefix`";
-    let diagnostic = Diagnostic::new(Code::Clash, path.at.clone(), message);
-    diagnostic.related(other.at.clone(), "the other one").help(help)
+/// The bytes that are kept of a conflict.
+const CONFLICT_BYTES: usize = 2048;
+
+fn clash_of(one: &LinkedPath<'_>, other: &LinkedPath<'_>) -> Conflict {
+    let (loser, owner) = (&one.provider.name, &other.provider.name);
+    Conflict {
+        loser: loser.clone(),
+        other: owner.clone(),
+        diagnostic: one.path.clash(one.method, other.path, owner),
+        turned: Some(other.path.clash(one.method, one.path, loser)),
+    }
+}
+
+/// A provider whose comparison with all others exceeds its budget.
+fn over_budget(provider: &compile::Provider, budget: &Budget) -> Option<Conflict> {
+    let diagnostic = budget.finding(&provider.at)?;
+    let (loser, other) = (provider.name.clone(), provider.name.clone());
+    Some(Conflict { loser, other, diagnostic, turned: None })
 }
 
 /// A provider that uses a section, valid or rejected.
@@ -202,6 +241,8 @@ struct SectionUser<'a> {
     shared_with: &'a [FileName],
     /// The section, if the provider is valid.
     section: Option<&'a compile::Section>,
+    /// The budget of a provider that changed.
+    budget: Option<Arc<Budget>>,
 }
 
 impl SectionUser<'_> {
@@ -216,43 +257,67 @@ const MAX_STRANGERS_REPORTED: usize = 3;
 /// Providers may share a section only if each lists all the others in `shared_with`. A provider that another one does
 /// not list is rejected, regardless of order and of `base_url` (gateway or egress may lead to other hosts). Among
 /// providers that agree, equal declarations of a field merge; if they differ, the later provider loses.
-fn sections(providers: &[Arc<compile::Provider>], rejected: &[Rejected]) -> Vec<Conflict> {
+fn sections(
+    linked: &[Arc<compile::Provider>],
+    changed: &[Arc<compile::Provider>],
+    rejected: &[Rejected],
+    budgets: &Budgets,
+) -> Vec<Conflict> {
     let mut users: BTreeMap<&str, Vec<SectionUser<'_>>> = BTreeMap::new();
-    for provider in providers {
+    let linked = linked.iter().map(|provider| (provider, None));
+    let changed = changed.iter().map(|provider| (provider, Some(budgets.of(&provider.at.file))));
+    for (provider, budget) in linked.chain(changed) {
         let Some(section) = &provider.section else { continue };
         let (name, shared_with) = (&provider.name, &section.shared_with);
-        let user = SectionUser { name, shared_with, section: Some(section) };
+        let user = SectionUser { name, shared_with, section: Some(section), budget };
         users.entry(&section.name).or_default().push(user);
     }
     for one in rejected {
         let Some(sharing) = &one.sharing else { continue };
-        let user = SectionUser { name: &one.name, shared_with: &sharing.shared_with, section: None };
+        let user =
+            SectionUser { name: &one.name, shared_with: &sharing.shared_with, section: None, budget: None };
         users.entry(&sharing.section).or_default().push(user);
     }
     let mut found = Vec::new();
-    for users in users.values() {
+    for users in users.values().filter(|users| users.iter().any(|user| user.budget.is_some())) {
         for (index, user) in users.iter().enumerate() {
-            let Some(section) = user.section else { continue };
-            let others = users.iter().filter(|other| other.name != user.name);
-            let strangers = others.filter(|other| !other.knows(user)).take(MAX_STRANGERS_REPORTED);
-            found.extend(strangers.map(|other| Conflict {
-                loser: user.name.clone(),
-                other: other.name.clone(),
-                diagnostic: not_agreed(user.name, section, other),
-                turned: other.section.map(|theirs| not_named(user.name, section, theirs)),
-            }));
-            let agreed = users[..index].iter().filter(|other| other.knows(user) && user.knows(other));
-            for (other, known) in agreed.filter_map(|other| Some((other, other.section?))) {
-                found.extend(fields_differ(section, known).map(|(mine, theirs)| Conflict {
-                    loser: user.name.clone(),
-                    other: other.name.clone(),
-                    diagnostic: differently(&section.name, mine, theirs),
-                    turned: Some(differently(&section.name, theirs, mine)),
-                }));
-            }
+            user.conflicts(index, users, &mut found);
         }
     }
     found
+}
+
+impl SectionUser<'_> {
+    /// The conflicts of a user with all others, and with those before it about the declarations of fields.
+    fn conflicts(&self, index: usize, users: &[SectionUser<'_>], found: &mut Vec<Conflict>) {
+        let Some(section) = self.section else { return };
+        let work = users.len() * (1 + self.shared_with.len());
+        if self.budget.as_ref().is_some_and(|budget| !budget.work(work)) {
+            let diagnostic = self.budget.as_ref().and_then(|budget| budget.finding(&section.at));
+            let (loser, other) = (self.name.clone(), self.name.clone());
+            found.extend(diagnostic.map(|diagnostic| Conflict { loser, other, diagnostic, turned: None }));
+            return;
+        }
+        let concerns = |other: &&SectionUser<'_>| self.budget.is_some() || other.budget.is_some();
+        let others = users.iter().filter(|other| other.name != self.name).filter(concerns);
+        let strangers = others.filter(|other| !other.knows(self)).take(MAX_STRANGERS_REPORTED);
+        found.extend(strangers.map(|other| Conflict {
+            loser: self.name.clone(),
+            other: other.name.clone(),
+            diagnostic: not_agreed(self.name, section, other),
+            turned: other.section.map(|theirs| not_named(self.name, section, theirs)),
+        }));
+        let agreed = users[..index].iter().filter(concerns);
+        let agreed = agreed.filter(|other| other.knows(self) && self.knows(other));
+        for (other, known) in agreed.filter_map(|other| Some((other, other.section?))) {
+            found.extend(fields_differ(section, known).map(|(mine, theirs)| Conflict {
+                loser: self.name.clone(),
+                other: other.name.clone(),
+                diagnostic: differently(&section.name, mine, theirs),
+                turned: Some(differently(&section.name, theirs, mine)),
+            }));
+        }
+    }
 }
 
 fn not_agreed(name: &FileName, section: &compile::Section, other: &SectionUser<'_>) -> Diagnostic {
@@ -518,7 +583,7 @@ mod tests {
                 .insert(FileName::new(name).unwrap(), syntax::parse(&name.into(), &text(name, path)).0);
         }
         let compiled = compile::compile(&all);
-        let found = link(&compiled.providers, &[]);
+        let found = link(&[], &compiled.providers, &[], &Budgets::default());
         let found =
             found.iter().map(|one| (one.loser.as_str(), &*one.diagnostic.message)).collect::<Vec<_>>();
         assert_eq!(found, [("c", "`a` makes its paste tokens at `/auth/one` too")]);

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, request::Parts};
 
 use crate::{
     base::{
+        budget::Budget,
         diag::Sources,
         fault::Fault,
         name::{FileName, Owner, Scope},
@@ -326,7 +327,7 @@ impl Explainer<'_> {
         let value = |owner: bind::VarOwner<'_>, name: &str, var: &Var| {
             (self.values)(owner, name, var).map(|value| value.map(|value| mask::stand_in(var, value)))
         };
-        let (bound, _) = bind::try_bind(self.provider, value);
+        let (bound, _) = bind::try_bind(self.provider, value, &Budget::default());
         let masked = bound.and_then(|bound| {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
             let hit = table.find(&self.head.method, self.head.uri.path())?;

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, req
 
 use crate::{
     base::{
+        budget::Budgets,
         diag::{Code, Diagnostic},
         fault::{Fault, FaultKind},
         name::FileName,
@@ -42,15 +43,56 @@ pub struct Outcome {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Runs all tests of a set of files.
+/// Runs all tests of a set of files. The work is charged first: no test of a file over its budget runs.
 pub fn run(compiled: &Compiled) -> Outcome {
     let mut outcome = Outcome::default();
-    for (provider, test, _) in all(compiled) {
-        outcome.ran += 1;
-        outcome.diagnostics.extend(run_one(provider, test).diagnostic(test));
+    for provider in &compiled.providers {
+        outcome.run(provider, provider.tests.iter(), &compiled.budgets);
+    }
+    for (provider, test) in &compiled.fixtures {
+        outcome.run(provider, [test].into_iter(), &compiled.budgets);
     }
     outcome.diagnostics.sort();
     outcome
+}
+
+impl Outcome {
+    fn run<'t>(
+        &mut self,
+        provider: &Provider,
+        tests: impl Iterator<Item = &'t Test> + Clone,
+        budgets: &Budgets,
+    ) {
+        let budget = budgets.of(&provider.at.file);
+        let usual = steps(provider, USUAL_VALUE);
+        let charged = tests.clone().all(|test| {
+            let longest = longest_value(&test.spec);
+            budget.work(if longest > USUAL_VALUE { steps(provider, longest) } else { usual })
+        });
+        for test in tests.take_while(|_| charged) {
+            self.ran += 1;
+            self.diagnostics.extend(run_one(provider, test).diagnostic(test));
+        }
+    }
+}
+
+/// The work of a client path in a test, in steps.
+const PATH_STEPS: usize = 64;
+/// The length of a var's value that is usual in a test, in bytes.
+const USUAL_VALUE: usize = 256;
+
+/// The work of one test: it binds the provider, makes a table of it, and looks up a path.
+fn steps(provider: &Provider, longest: usize) -> usize {
+    let paths: usize = provider.endpoints.iter().map(|endpoint| endpoint.paths.len()).sum();
+    (provider.size + bind::max_size(provider, longest)) / 8 + PATH_STEPS * paths
+}
+
+fn longest_value(test: &syntax::Test) -> usize {
+    let values = test.vars.iter().flatten().map(|(_, value)| match value {
+        VarValue::Text(value) => value.len(),
+        VarValue::Gateway(values) => values.values().map(String::len).max().unwrap_or(0),
+    });
+    values.max().unwrap_or(0)
 }
 
 /// All tests of a set of files, each with its provider. True for a shared file's own test, which brings its provider.

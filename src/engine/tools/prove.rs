@@ -4,6 +4,7 @@
 //! Static analysis: it tries out no request, and assumes any value for a var. Read next: `check`, one rule against one
 //! provider; [`super::upstream_routes`].
 
+mod glob_automaton;
 mod check;
 mod rules;
 mod name_search;
@@ -12,11 +13,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     base::{
+        budget::Budgets,
         diag::{Code, Diagnostic, Location, Sources},
         name::FileName,
         suggest::backticked,
     },
-    language::compile::{Files, Provider},
+    language::compile::{Compiled, Files, Provider},
 };
 
 pub use rules::{Claim, Rule, compile};
@@ -47,6 +49,41 @@ pub struct Breach {
     pub help: String,
     /// A counterexample; none if the breach needs no request.
     pub example: Option<Example>,
+    /// True if it cannot be decided whether the rule holds there: the search is too large. It counts as broken.
+    pub is_undecided: bool,
+}
+
+/// The result for one rule, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds.
+    Holds,
+    /// It does not hold.
+    Broken,
+    /// It cannot be decided whether it holds. It counts as broken.
+    Undecided,
+}
+
+impl RuleResult {
+    /// The result in a word.
+    pub fn outcome(&self) -> Outcome {
+        match self.breaches.as_slice() {
+            [] => Outcome::Holds,
+            breaches if breaches.iter().all(|breach| breach.is_undecided) => Outcome::Undecided,
+            _ => Outcome::Broken,
+        }
+    }
+}
+
+impl Outcome {
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Broken => "broken",
+            Self::Undecided => "undecided",
+        }
+    }
 }
 
 /// A counterexample.
@@ -88,12 +125,12 @@ impl PolicyFindings {
 }
 
 /// Checks providers against the policy beside their files, if there is one.
-pub fn check_policy(files: &Files, providers: &[Arc<Provider>]) -> PolicyFindings {
+pub fn check_policy(files: &Files, compiled: &Compiled) -> PolicyFindings {
     // Parsing has already reported errors of form.
     let Some((_, Ok(policy))) = &files.policy else { return PolicyFindings::default() };
     let (rules, found) = compile(policy);
     let mut findings = PolicyFindings { policy: found, ..PolicyFindings::default() };
-    for verdict in prove(rules.unwrap_or_default(), providers) {
+    for verdict in prove(rules.unwrap_or_default(), &compiled.providers, &compiled.budgets) {
         for breach in &verdict.breaches {
             let finding = breach.diagnostic(&verdict.rule);
             findings.broken.entry(breach.provider.clone()).or_default().push(finding);
@@ -102,12 +139,14 @@ pub fn check_policy(files: &Files, providers: &[Arc<Provider>]) -> PolicyFinding
     findings
 }
 
-/// Proves or refutes each rule.
-pub fn prove(rules: Vec<Rule>, providers: &[Arc<Provider>]) -> Vec<RuleResult> {
+/// Proves or refutes each rule. The work is charged to each provider's file.
+pub fn prove(rules: Vec<Rule>, providers: &[Arc<Provider>], budgets: &Budgets) -> Vec<RuleResult> {
     let one = |rule: Rule| {
-        let concerned = providers.iter().filter(|provider| rule.applies_to(provider)).collect::<Vec<_>>();
-        let breaches = concerned.iter().flat_map(|provider| check::breaches(&rule.kind, provider)).collect();
-        RuleResult { concerns: concerned.len(), breaches, rule }
+        let held = providers.iter().filter(|provider| rule.applies_to(provider)).collect::<Vec<_>>();
+        let of =
+            |provider: &&Arc<Provider>| check::breaches(&rule.kind, provider, &budgets.of(&provider.at.file));
+        let breaches = held.iter().flat_map(of).collect();
+        RuleResult { concerns: held.len(), breaches, rule }
     };
     rules.into_iter().map(one).collect()
 }
@@ -116,7 +155,8 @@ impl Breach {
     /// The breach as a finding about the provider's file.
     pub fn diagnostic(&self, rule: &Rule) -> Diagnostic {
         let at = if self.at.file == self.own.file { &self.at } else { &self.own };
-        let message = format!("breaks the policy \"{}\": {}", rule.name, self.what);
+        let verb = if self.is_undecided { "may break" } else { "breaks" };
+        let message = format!("{verb} the policy \"{}\": {}", rule.name, self.what);
         let mut finding =
             Diagnostic::new(Code::Policy, at.clone(), message).related(rule.at.clone(), "the rule");
         if at != &self.at {

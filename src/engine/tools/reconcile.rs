@@ -12,7 +12,11 @@ use std::{
 };
 
 use crate::{
-    base::{diag::Diagnostic, name::FileName},
+    base::{
+        budget::{Budgets, Used},
+        diag::Diagnostic,
+        name::FileName,
+    },
     language::{
         bind,
         compile::{self, Rejected},
@@ -29,10 +33,12 @@ pub struct Good {
     pub bound: Arc<bind::Provider>,
     /// Warnings of lints about its file.
     pub warnings: Vec<Diagnostic>,
+    /// True once it serves: all that serve together were compared with each other.
+    pub linked: bool,
 }
 
 /// The current version of a provider, compared with its last good one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum CurrentVersion {
     /// Equal to the last good version.
     Same,
@@ -51,8 +57,8 @@ pub struct Serving {
     pub stale: bool,
 }
 
-/// The providers that serve, those that are rejected, and the reasons.
-#[derive(Debug, Default)]
+/// The providers that serve and those that do not, with the reasons.
+#[derive(Debug, Clone, Default)]
 pub struct Reconciled {
     /// Serving providers.
     pub serving: BTreeMap<FileName, Serving>,
@@ -60,6 +66,8 @@ pub struct Reconciled {
     pub rejected: Vec<Rejected>,
     /// Conflicts between providers.
     pub diagnostics: Vec<Diagnostic>,
+    /// The work of comparing providers with each other.
+    pub used: Used,
 }
 
 /// Suffix to a file's name in a finding about its last good version.
@@ -72,22 +80,25 @@ enum Candidate {
     Out(Rejected),
 }
 
-/// Chooses the versions that serve. A provider that is not in `current` is removed, even if it has a last good version.
-pub fn reconcile(current: BTreeMap<FileName, CurrentVersion>, last: &BTreeMap<FileName, Good>) -> Reconciled {
-    let mut candidates = Candidates { candidates: BTreeMap::new(), last };
-    for (name, current) in current {
-        let candidate = match (current, last.get(&name)) {
+/// Chooses what serves. A provider that is not in `fresh` is removed, even if it has a last good version.
+pub fn reconcile(fresh: BTreeMap<FileName, CurrentVersion>, last: &BTreeMap<FileName, Good>) -> Reconciled {
+    let mut candidates = Candidates { by_name: BTreeMap::new(), last, budgets: Budgets::default() };
+    for (name, fresh) in fresh {
+        let candidate = match (fresh, last.get(&name)) {
             (CurrentVersion::Same, Some(good)) => {
                 Candidate::Serves(Serving { good: good.clone(), stale: false })
             }
-            (CurrentVersion::New(good), _) => Candidate::New(good),
+            (CurrentVersion::New(good), _) => {
+                candidates.budgets.insert(&good.compiled.at.file, Used::default());
+                Candidate::New(good)
+            }
             (CurrentVersion::Bad(_), Some(good)) => {
                 Candidate::Serves(Serving { good: good.clone(), stale: true })
             }
             (CurrentVersion::Bad(rejected), None) => Candidate::Out(rejected),
             (CurrentVersion::Same, None) => continue,
         };
-        candidates.candidates.insert(name, candidate);
+        candidates.by_name.insert(name, candidate);
     }
     let mut diagnostics = Vec::new();
     loop {
@@ -97,8 +108,8 @@ pub fn reconcile(current: BTreeMap<FileName, CurrentVersion>, last: &BTreeMap<Fi
         }
         diagnostics.extend(found);
     }
-    let mut reconciled = Reconciled { diagnostics, ..Reconciled::default() };
-    for (name, candidate) in candidates.candidates {
+    let mut reconciled = Reconciled { diagnostics, used: candidates.budgets.used(), ..Reconciled::default() };
+    for (name, candidate) in candidates.by_name {
         let serving = match candidate {
             Candidate::Serves(serving) => serving,
             Candidate::New(good) => Serving { good, stale: false },
@@ -113,8 +124,10 @@ pub fn reconcile(current: BTreeMap<FileName, CurrentVersion>, last: &BTreeMap<Fi
 }
 
 struct Candidates<'a> {
-    candidates: BTreeMap<FileName, Candidate>,
+    by_name: BTreeMap<FileName, Candidate>,
     last: &'a BTreeMap<FileName, Good>,
+    /// The budgets of new providers, for all rounds together.
+    budgets: Budgets,
 }
 
 impl Candidates<'_> {
@@ -122,18 +135,20 @@ impl Candidates<'_> {
     /// serving providers conflict.
     fn round(&mut self) -> Vec<Diagnostic> {
         // Serving providers come first, since of two that conflict `link` makes the later one lose.
-        let (mut providers, mut new, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-        for candidate in self.candidates.values() {
+        let (mut linked, mut changed) = (Vec::new(), Vec::new());
+        let (mut new, mut rejected) = (Vec::new(), Vec::new());
+        for candidate in self.by_name.values() {
             match candidate {
-                Candidate::Serves(one) => providers.push(one.good.compiled.clone()),
+                Candidate::Serves(one) if one.good.linked => linked.push(one.good.compiled.clone()),
+                Candidate::Serves(one) => changed.push(one.good.compiled.clone()),
                 Candidate::New(good) => new.push(good.compiled.clone()),
                 Candidate::Out(one) => rejected.push(one.clone()),
             }
         }
-        providers.append(&mut new);
+        changed.append(&mut new);
         let mut moved = BTreeSet::new();
         let mut found = Vec::new();
-        for conflict in table::link(&providers, &rejected) {
+        for conflict in table::link(&linked, &changed, &rejected, &self.budgets) {
             // A provider that already moved in this round may have resolved it. The next round shows.
             if !moved.contains(&conflict.loser) && !moved.contains(&conflict.other) {
                 self.resolve(conflict, &mut moved, &mut found);
@@ -150,7 +165,7 @@ impl Candidates<'_> {
                 (false, false) if self.is_newcomer(&loser) => (true, false),
                 (false, false) if self.is_newcomer(&other) => (false, true),
                 // A rejected provider displaces none that was serving.
-                (false, false) => (!matches!(self.candidates.get(&other), Some(Candidate::Out(_))), false),
+                (false, false) => (!matches!(self.by_name.get(&other), Some(Candidate::Out(_))), false),
                 moved => moved,
             };
         // Both findings are made before either moves: they are about the versions that conflict.
@@ -167,28 +182,30 @@ impl Candidates<'_> {
 
     /// True if it is new and has no last good version.
     fn is_newcomer(&self, name: &FileName) -> bool {
-        matches!(self.candidates.get(name), Some(Candidate::New(_))) && !self.last.contains_key(name)
+        matches!(self.by_name.get(name), Some(Candidate::New(_))) && !self.last.contains_key(name)
     }
 
     /// True if it changed, and its last good version does not conflict with the other.
     fn reverting_helps(&self, name: &FileName, other: &FileName) -> bool {
         let (Some(Candidate::New(_)), Some(last), Some(other)) =
-            (self.candidates.get(name), self.last.get(name), self.candidates.get(other))
+            (self.by_name.get(name), self.last.get(name), self.by_name.get(other))
         else {
             return false;
         };
         let last = last.compiled.clone();
         match other {
             Candidate::Serves(Serving { good, .. }) | Candidate::New(good) => {
-                table::link(&[last, good.compiled.clone()], &[]).is_empty()
+                table::link(&[], &[last, good.compiled.clone()], &[], &Budgets::default()).is_empty()
             }
-            Candidate::Out(rejected) => table::link(&[last], std::slice::from_ref(rejected)).is_empty(),
+            Candidate::Out(rejected) => {
+                table::link(&[], &[last], std::slice::from_ref(rejected), &Budgets::default()).is_empty()
+            }
         }
     }
 
     /// Reverts a changed provider to its last good version, and rejects any other.
     fn step_down(&mut self, name: &FileName) {
-        let Some(candidate) = self.candidates.get_mut(name) else { return };
+        let Some(candidate) = self.by_name.get_mut(name) else { return };
         *candidate = match (&*candidate, self.last.get(name)) {
             (Candidate::New(_), Some(good)) => Candidate::Serves(Serving { good: good.clone(), stale: true }),
             (Candidate::New(good) | Candidate::Serves(Serving { good, .. }), _) => {
@@ -201,7 +218,7 @@ impl Candidates<'_> {
     /// The finding; places in a last good version are marked as such.
     fn finding(&self, conflict: &Conflict) -> Diagnostic {
         let mut diagnostic = conflict.diagnostic.clone();
-        if let Some(Candidate::Serves(Serving { stale: true, .. })) = self.candidates.get(&conflict.other) {
+        if let Some(Candidate::Serves(Serving { stale: true, .. })) = self.by_name.get(&conflict.other) {
             for (at, _) in &mut diagnostic.related {
                 at.file = format!("{}{LAST_GOOD}", at.file).into();
             }
@@ -231,7 +248,10 @@ mod tests {
         let bad = compiled.rejected.into_iter().map(|one| (one.name.clone(), CurrentVersion::Bad(one)));
         let good = compiled.providers.into_iter().map(|compiled| {
             let bound = Arc::new(bind::bind(&compiled, |_, _, _| None).0.unwrap());
-            (compiled.name.clone(), CurrentVersion::New(Good { compiled, bound, warnings: Vec::new() }))
+            (
+                compiled.name.clone(),
+                CurrentVersion::New(Good { compiled, bound, warnings: Vec::new(), linked: false }),
+            )
         });
         bad.chain(good).collect()
     }

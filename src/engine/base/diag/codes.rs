@@ -81,6 +81,20 @@ codes! {
         bad: "title = Example",
         good: r#"title = "Example""#,
     }
+    /// The file takes more work or memory to judge than a file may take.
+    Budget = "TG004", Error, None => {
+        why: "Files are judged inside the process that serves. A file that would occupy it for long, or fill its \
+            memory, is not served. Ordinary files take less than a fiftieth of \
+            the budget.",
+        bad: r#"# 64 rules of 1000 bytes like this one, in a file of 1000 endpoints
+[[response]]
+when  = { status = 403 }
+reply = { status = 502, message = "..." }"#,
+        good: r#"# one rule for all of them
+[[response]]
+when  = { status = 403 }
+reply = { status = 502, message = "..." }"#,
+    }
     /// The language has no such key.
     UnknownKey = "TG010", Error, None => {
         why: "If tollgate ignored an unknown key, its author would rely on a rule that has no effect.",

@@ -43,7 +43,7 @@ fn bind_demo(text: &str, vars: &[(&str, &str)]) -> Result<Provider, String> {
         Some(&"UNREADABLE") => Err("cannot be read".to_owned()),
         value => Ok(value.map(|value| (*value).to_owned())),
     };
-    let (provider, found) = try_bind(&providers[0], |_, name, _| value(name));
+    let (provider, found) = try_bind(&providers[0], |_, name, _| value(name), &Budget::default());
     let line = |one: &Diagnostic| {
         let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
         format!("{} {}{help}", one.code.as_str(), one.message)

@@ -1,5 +1,10 @@
 //! Globs: `*` matches any run of characters, also an empty one.
 
+/// The most stars of a glob on names: proofs search through their combinations.
+const MAX_STARS: usize = 8;
+/// The length of the longest glob on names, in bytes.
+const MAX_BYTES: usize = 256;
+
 /// A glob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(Box<str>);
@@ -8,6 +13,17 @@ impl Glob {
     /// A glob that respects case.
     pub fn new(pattern: &str) -> Self {
         Self(pattern.into())
+    }
+
+    /// Checks the size of a glob on names. The error is a fragment.
+    pub fn check(pattern: &str) -> Result<(), String> {
+        if pattern.len() > MAX_BYTES {
+            Err(format!("has more than {MAX_BYTES} characters"))
+        } else if pattern.matches('*').count() > MAX_STARS {
+            Err(format!("has more than {MAX_STARS} `*`"))
+        } else {
+            Ok(())
+        }
     }
 
     /// The glob as written.
@@ -42,6 +58,17 @@ impl Glob {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_bounded() {
+        let check = |pattern: &str, expected: Result<(), &str>| {
+            assert_eq!(Glob::check(pattern), expected.map_err(str::to_owned), "{pattern}");
+        };
+        check(&"a*".repeat(8), Ok(()));
+        check(&"a*".repeat(9), Err("has more than 8 `*`"));
+        check(&"a".repeat(256), Ok(()));
+        check(&"a".repeat(257), Err("has more than 256 characters"));
+    }
 
     #[test]
     fn matches() {

@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     base::{
+        budget::Budgets,
         diag::{Code, Diagnostic},
         name::FileName,
         suggest::nearest,
@@ -51,6 +52,20 @@ pub struct Files {
 }
 
 impl Files {
+    /// The budgets of all files, charged with the work of parsing.
+    pub fn budgets(&self) -> Budgets {
+        let mut budgets = Budgets::default();
+        for one in self.providers.values().chain(self.presets.values()).flatten() {
+            budgets.insert(&one.file, one.used);
+        }
+        self.gateways.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
+        self.apis.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
+        if let Some((file, Ok(policy))) = &self.policy {
+            budgets.insert(file, policy.used);
+        }
+        budgets
+    }
+
     /// Removes the files' own tests.
     pub fn drop_tests(&mut self) {
         let providers = self.providers.values_mut().chain(self.presets.values_mut()).flatten();
@@ -71,6 +86,10 @@ pub struct Compiled {
     pub fixtures: Vec<(Arc<Provider>, Test)>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
+    /// Those of each provider, also where they are about its preset.
+    pub by_provider: BTreeMap<FileName, Vec<Diagnostic>>,
+    /// The budgets of all files, which the further stages charge too.
+    pub budgets: Budgets,
 }
 
 /// A provider that cannot serve.
@@ -115,21 +134,29 @@ pub(crate) struct Shared<'a> {
     presets: BTreeMap<FileName, Option<&'a Parsed<syntax::Provider>>>,
     gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
     apis: BTreeMap<FileName, Option<Arc<Api>>>,
+    budgets: Budgets,
 }
 
 /// Compiles all files.
 pub fn compile(files: &Files) -> Compiled {
-    let mut compiled = Compiled::default();
+    let budgets = files.budgets();
+    let mut compiled = Compiled { budgets: budgets.clone(), ..Compiled::default() };
     let shared = Shared {
         presets: files.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref().ok())).collect(),
-        gateways: compile_each(&files.gateways, &mut compiled.diagnostics, provider::gateway),
+        gateways: compile_each(&files.gateways, &mut compiled.diagnostics, |name, parsed| {
+            provider::gateway(name, parsed, &budgets)
+        }),
         apis: compile_each(&files.apis, &mut compiled.diagnostics, api::compile),
+        budgets,
     };
     let mut findings = Vec::new();
     for (name, slot) in &files.providers {
         let made = slot.as_ref().map(|parsed| provider::compile(name, parsed, &shared));
         let (provider, found) = made.unwrap_or_default();
-        findings.extend(slot.as_ref().map(|parsed| findings_of(parsed, files, found)));
+        let over = slot.as_ref().is_ok_and(|parsed| compiled.budgets.of(&parsed.file).is_exceeded());
+        // Of a file over its budget, nothing else is known: `pipeline` reports that.
+        let (provider, found) = if over { (None, Vec::new()) } else { (provider, found) };
+        findings.extend(slot.as_ref().map(|parsed| findings_of(name, parsed, files, found)));
         if let Some(mut provider) = provider {
             // The policy is an input like the preset: a provider that breaks it is rejected.
             provider.inputs.extend(files.policy.as_ref().map(|(file, _)| file.clone()));
@@ -138,26 +165,25 @@ pub fn compile(files: &Files) -> Compiled {
             compiled.rejected.push(provider::rejected(name, slot, files));
         }
     }
-    compiled.diagnostics.extend(blame::attribute(findings));
+    compiled.by_provider = blame::attribute(findings);
+    compiled.diagnostics.extend(compiled.by_provider.values().flatten().cloned());
     compiled.diagnostics.extend(one_default(files));
     for (name, slot) in &files.presets {
         if let Ok(parsed) = slot {
             let tests = parsed.document.test.as_deref().unwrap_or_default();
             let extends = Some(name.as_str());
-            provider::fixtures(
-                &Fixtures { file: &parsed.file, spans: &parsed.spans, tests, extends },
-                &shared,
-                &mut compiled,
-            );
+            provider::fixtures(&Fixtures { extends, ..Fixtures::new(parsed, tests) }, &shared, &mut compiled);
         }
     }
-    let others = files.gateways.values().flatten().map(|p| (&p.file, &p.spans, &p.document.test));
-    let others = others.chain(files.apis.values().flatten().map(|p| (&p.file, &p.spans, &p.document.test)));
-    for (file, spans, tests) in others {
-        let tests = tests.as_deref().unwrap_or_default();
-        provider::fixtures(&Fixtures { file, spans, tests, extends: None }, &shared, &mut compiled);
+    let gateways = files.gateways.values().flatten();
+    let gateways = gateways.map(|one| Fixtures::new(one, one.document.test.as_deref().unwrap_or_default()));
+    let apis = files.apis.values().flatten();
+    let apis = apis.map(|one| Fixtures::new(one, one.document.test.as_deref().unwrap_or_default()));
+    for fixtures in gateways.chain(apis) {
+        provider::fixtures(&fixtures, &shared, &mut compiled);
     }
     compiled.diagnostics.sort();
+    compiled.diagnostics.dedup();
     compiled
 }
 
@@ -185,10 +211,16 @@ fn one_default(files: &Files) -> Vec<Diagnostic> {
     all.map(twice).collect()
 }
 
-fn findings_of(parsed: &Parsed<syntax::Provider>, files: &Files, found: Vec<Diagnostic>) -> blame::Findings {
+fn findings_of(
+    name: &FileName,
+    parsed: &Parsed<syntax::Provider>,
+    files: &Files,
+    found: Vec<Diagnostic>,
+) -> blame::Findings {
     let preset = parsed.document.extends.as_deref().and_then(FileName::new);
     let preset = preset.and_then(|name| files.presets.get(&name)?.as_ref().ok());
     blame::Findings {
+        name: name.clone(),
         file: parsed.file.clone(),
         extends: preset.map(|_| parsed.spans.value(&parsed.file, "/extends")),
         preset: preset.map(|preset| preset.file.clone()),
@@ -202,6 +234,14 @@ pub(crate) struct Fixtures<'a> {
     spans: &'a syntax::Spans,
     tests: &'a [syntax::Test],
     extends: Option<&'a str>,
+    size: usize,
+}
+
+impl<'a> Fixtures<'a> {
+    fn new<T>(parsed: &'a Parsed<T>, tests: &'a [syntax::Test]) -> Self {
+        let Parsed { file, spans, size, .. } = parsed;
+        Self { file, spans, tests, extends: None, size: *size }
+    }
 }
 
 /// A compiled value and the findings. None if there is an error.

@@ -74,6 +74,16 @@ pub struct Provider {
     pub probe: Option<syntax::Probe>,
     /// Its tests.
     pub tests: Vec<Test>,
+    /// The bytes of its text and of what is kept of it: a measure of the work that a stage has with it.
+    pub size: usize,
+}
+
+impl Provider {
+    /// The sources of all vars, those of its gateways included.
+    pub fn var_sources(&self) -> impl Iterator<Item = &VarSource> {
+        let gateways = self.gateways.iter().map(|used| &used.gateway.vars);
+        gateways.chain([&self.vars]).flat_map(BTreeMap::values).map(|var| &var.value.source)
+    }
 }
 
 /// A value and its location.

@@ -9,10 +9,18 @@ mod difference;
 
 use std::{cmp::Ordering, collections::HashMap};
 
+use crate::base::budget::Budget;
+
 pub use difference::{Difference, NormalizedPath};
 
 /// The greatest number of captures in a path.
 pub const MAX_CAPTURES: usize = 8;
+
+/// The length of the longest path, in bytes.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// The work of one capture beside others, in steps: it is compared when a pattern is added and when one is looked up.
+const CAPTURE_STEPS: usize = 32;
 
 /// A parsed path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +67,9 @@ impl Pattern {
     /// Parses a path that starts with `/`. The error is a fragment.
     pub fn parse(path: &str) -> Result<Self, String> {
         let inner = path.strip_prefix('/').ok_or("it does not start with `/`")?;
+        if path.len() > MAX_PATH_BYTES {
+            return Err(format!("it has more than {MAX_PATH_BYTES} bytes"));
+        }
         let mut pattern = Self { segments: Vec::new(), rest: false, captures: Vec::new() };
         for segment in inner.split('/') {
             if pattern.rest {
@@ -70,6 +81,11 @@ impl Pattern {
             return Err(format!("it has more than {MAX_CAPTURES} captures"));
         }
         Ok(pattern)
+    }
+
+    /// True if some path matches both, and none of the two has precedence.
+    pub fn clashes(&self, other: &Self) -> bool {
+        matches!(self.relation(other), Relation::Equal | Relation::Overlap)
     }
 
     /// The names of its captures, in order.
@@ -319,17 +335,28 @@ impl<T> Tree<T> {
         search.node(0, start).map(|found| (found, search.captures))
     }
 
-    /// All items whose patterns may have a path in common with `pattern`.
-    pub fn candidates<'t>(&'t self, pattern: &Pattern, found: &mut Vec<&'t T>) {
-        self.candidates_below(0, &pattern.segments, pattern.rest, found);
+    /// All items whose patterns may have a path in common with `pattern`. False if the budget is exceeded first.
+    pub fn candidates<'t>(&'t self, pattern: &Pattern, found: &mut Vec<&'t T>, budget: &Budget) -> bool {
+        self.candidates_below(0, &pattern.segments, pattern.rest, found, budget);
+        !budget.is_exceeded()
     }
 
-    fn candidates_below<'t>(&'t self, at: usize, segments: &[Segment], rest: bool, found: &mut Vec<&'t T>) {
+    fn candidates_below<'t>(
+        &'t self,
+        at: usize,
+        segments: &[Segment],
+        rest: bool,
+        found: &mut Vec<&'t T>,
+        budget: &Budget,
+    ) {
         let node = &self.nodes[at];
+        if !budget.work(1 + CAPTURE_STEPS * node.captures.len() + node.rests.len() + node.ends.len()) {
+            return;
+        }
         let Some((segment, after)) = segments.split_first() else {
             if rest {
                 found.extend(&node.rests);
-                node.children(|child| self.all_below(child, found));
+                node.children(|child| self.all_below(child, found, budget));
             } else {
                 found.extend(&node.ends);
             }
@@ -338,26 +365,29 @@ impl<T> Tree<T> {
         found.extend(&node.rests);
         if let Segment::Literal(text) = segment {
             if let Some(child) = node.literals.get(text) {
-                self.candidates_below(*child, after, rest, found);
+                self.candidates_below(*child, after, rest, found, budget);
             }
-        } else {
+        } else if budget.work(node.literals.len()) {
             for (text, child) in &node.literals {
                 if segment.matches(text) {
-                    self.candidates_below(*child, after, rest, found);
+                    self.candidates_below(*child, after, rest, found, budget);
                 }
             }
         }
         for (other, child) in &node.captures {
             if segment.relation(other) != Relation::Disjoint {
-                self.candidates_below(*child, after, rest, found);
+                self.candidates_below(*child, after, rest, found, budget);
             }
         }
     }
 
-    fn all_below<'t>(&'t self, at: usize, found: &mut Vec<&'t T>) {
+    fn all_below<'t>(&'t self, at: usize, found: &mut Vec<&'t T>, budget: &Budget) {
         let node = &self.nodes[at];
+        if !budget.work(1 + node.ends.len() + node.rests.len() + node.captures.len()) {
+            return;
+        }
         found.extend(node.ends.iter().chain(&node.rests));
-        node.children(|child| self.all_below(child, found));
+        node.children(|child| self.all_below(child, found, budget));
     }
 }
 

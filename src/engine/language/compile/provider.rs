@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     base::{
+        budget::Budget,
         diag::{Code, Diagnostic, Location},
         name::FileName,
         own_paths,
@@ -46,7 +47,16 @@ pub(super) fn compile(
     shared: &Shared<'_>,
 ) -> Compilation<Provider> {
     let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
-    compile_document(name, &parsed.document, layer, shared)
+    let budget = shared.budgets.of(&parsed.file);
+    let work = Work { budget: &budget, size: parsed.size };
+    compile_document(name, &parsed.document, layer, shared, work)
+}
+
+/// The budget to charge, and the size of the text that the document is a part of.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    budget: &'a Budget,
+    size: usize,
 }
 
 /// The readable part of a provider with errors. Requests below its prefix get a fault, and its credentials section is not
@@ -86,8 +96,12 @@ fn outline(slot: &Slot<syntax::Provider>) -> Outline {
 /// Compiles the providers that a shared file's tests bring along.
 pub(super) fn fixtures(source: &Fixtures<'_>, shared: &Shared<'_>, compiled: &mut Compiled) {
     let name = FileName::new(FIXTURE).expect("the fixture's name is well-formed");
+    let budget = shared.budgets.of(source.file);
     for (index, test) in source.tests.iter().enumerate() {
         let root = format!("/test/{index}");
+        if budget.is_exceeded() {
+            break;
+        }
         let Some(document) = &test.provider else {
             let at = source.spans.key(source.file, &root);
             let message = format!("test `{}` brings no provider", test.name);
@@ -98,7 +112,8 @@ pub(super) fn fixtures(source: &Fixtures<'_>, shared: &Shared<'_>, compiled: &mu
         let mut document = (**document).clone();
         document.extends = document.extends.or_else(|| source.extends.map(str::to_owned));
         let layer = Layer { file: source.file, spans: source.spans, root: format!("{root}/provider") };
-        let (provider, found) = compile_document(&name, &document, layer, shared);
+        let work = Work { budget: &budget, size: source.size };
+        let (provider, found) = compile_document(&name, &document, layer, shared, work);
         compiled.diagnostics.extend(found);
         if let Some(provider) = provider {
             let at = source.spans.key(source.file, &format!("{root}/expect"));
@@ -112,11 +127,18 @@ fn compile_document(
     own: &syntax::Provider,
     layer: Layer<'_>,
     shared: &Shared<'_>,
+    work: Work<'_>,
 ) -> Compilation<Provider> {
-    let mut compiler = Compiler { name, layers: vec![layer], shared, found: Vec::new() };
+    let Work { budget, size } = work;
+    let before = budget.used().bytes;
+    // The document is copied for the merge.
+    let _ = budget.work(size / 16);
+    let mut compiler = Compiler { name, layers: vec![layer], shared, found: Vec::new(), budget };
     let merged = compiler.merge(own);
     // Without its preset, findings about missing keys would be noise.
     let provider = merged.and_then(|merged| compiler.provider(&merged));
+    let kept = usize::try_from(budget.used().bytes - before).unwrap_or(usize::MAX);
+    let provider = provider.map(|provider| Provider { size: size.saturating_add(kept), ..provider });
     let mut found = compiler.found;
     found.sort();
     found.dedup();
@@ -128,6 +150,8 @@ pub(crate) struct Compiler<'a> {
     layers: Vec<Layer<'a>>,
     shared: &'a Shared<'a>,
     found: Vec<Diagnostic>,
+    /// The budget of the provider's own file.
+    budget: &'a Budget,
 }
 
 impl Compiler<'_> {
@@ -141,7 +165,7 @@ impl Compiler<'_> {
             Ok(preset) => *preset,
             Err((code, message, help)) => {
                 let diagnostic = Diagnostic::new(code, self.value("/extends"), message);
-                self.found.push(diagnostic.maybe_help(help));
+                self.add(diagnostic.maybe_help(help));
                 return None;
             }
         };
@@ -151,13 +175,14 @@ impl Compiler<'_> {
             let at = preset.spans.key(&preset.file, "/extends");
             let one = Diagnostic::new(Code::Reference, self.value("/extends"), message);
             let help = "drop that line, and write what it would have brought into the preset itself";
-            self.found.push(one.related(at, "the preset's own").help(help));
+            self.add(one.related(at, "the preset's own").help(help));
             return None;
         }
         let layer = Layer { file: &preset.file, spans: &preset.spans, root: String::new() };
         if !self.layers.iter().any(|known| known.file == layer.file && known.root.is_empty()) {
             self.layers.push(layer);
         }
+        let _ = self.budget.work(preset.size / 8);
         let base = preset.document.clone();
         macro_rules! inherit {
             ($($field:ident)*) => { $(merged.$field = merged.$field.or(base.$field);)* };
@@ -196,6 +221,7 @@ impl Compiler<'_> {
         let provider_wide = endpoints::ProviderWide { responses: &responses, timeouts, vars: &vars };
         let endpoints = self.endpoints(spec.endpoint.as_ref(), prefix.as_deref(), &provider_wide);
         let gateways = self.gateways(spec.gateway.as_ref(), &vars);
+        self.check_clashes(&endpoints);
         self.check_strips(&gateways, base_url.as_ref(), &endpoints);
         let egress = self.egresses(spec.egress.as_deref().unwrap_or_default(), &vars);
         let max_body = spec.limits.as_ref().and_then(|limits| limits.max_body.as_deref());
@@ -229,6 +255,7 @@ impl Compiler<'_> {
             paste_token,
             probe: spec.probe.clone(),
             tests: self.tests(spec.test.as_deref().unwrap_or_default()),
+            size: 0,
         })
     }
 

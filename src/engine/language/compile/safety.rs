@@ -4,7 +4,7 @@
 //! `compile` rejects rules against them, and `rewrite` applies them to every message.
 
 /// The class of a client's header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HeaderClass {
     /// Passes unchanged.
     Plain,
@@ -16,47 +16,56 @@ pub enum HeaderClass {
     Managed,
 }
 
+/// Defines the classes of single names, as a function for requests and as a list for proofs.
+macro_rules! single_names {
+    ($($class:ident: $($name:literal)|+;)*) => {
+        fn single(name: &str) -> Option<HeaderClass> {
+            match name {
+                $($($name)|+ => Some(HeaderClass::$class),)*
+                _ => None,
+            }
+        }
+
+        /// All single names that have a class of their own.
+        pub const SINGLE_NAMES: &[(&str, HeaderClass)] = &[$($(($name, HeaderClass::$class),)+)*];
+    };
+}
+
+single_names! {
+    // Hop-by-hop: RFC 9110, section 7.6.1; framing: RFC 9112, section 6.
+    Managed: "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+        | "content-length" | "host" | "http2-settings" | "expect";
+    // The caller's token, and cookies of a browser.
+    Stripped: "authorization" | "x-api-key" | "cookie" | "cookie2";
+    // Some servers take these for the method or the path: they would bypass the allowed endpoint.
+    Stripped: "x-http-method" | "x-http-method-override" | "x-method-override" | "x-original-url" | "x-original-uri"
+        | "x-rewrite-url";
+    Passable: "forwarded" | "x-real-ip" | "true-client-ip" | "via" | "cdn-loop" | "origin" | "referer" | "x-client-ip"
+        | "x-cluster-client-ip" | "x-original-forwarded-for" | "fastly-client-ip" | "client-ip" | "fly-client-ip"
+        | "x-remote-addr" | "x-remote-ip" | "x-originating-ip" | "x-azure-clientip" | "x-appengine-user-ip"
+        | "x-envoy-external-address";
+}
+
+/// The names that are passable or stripped by how they begin, as prefixes.
+pub const PREFIXES: &[(&str, HeaderClass)] = &[
+    ("cf-", HeaderClass::Passable),
+    ("x-forwarded", HeaderClass::Passable),
+    ("proxy-", HeaderClass::Stripped),
+];
+
 /// The class of a request header, by its lower-case name.
 pub fn request(name: &str) -> HeaderClass {
-    match name {
-        // Hop-by-hop: RFC 9110, section 7.6.1; framing: RFC 9112, section 6.
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding"
-        | "upgrade" | "content-length" | "host" | "http2-settings" | "expect" => HeaderClass::Managed,
-        // The caller's token, and cookies of a browser.
-        "authorization" | "x-api-key" | "cookie" | "cookie2"
-        // Some servers take these for the method or the path: they would bypass the allowed endpoint.
-        | "x-http-method" | "x-http-method-override" | "x-method-override" | "x-original-url" | "x-original-uri"
-        | "x-rewrite-url" => HeaderClass::Stripped,
-        "forwarded"
-        | "x-real-ip"
-        | "true-client-ip"
-        | "via"
-        | "cdn-loop"
-        | "origin"
-        | "referer"
-        | "x-client-ip"
-        | "x-cluster-client-ip"
-        | "x-original-forwarded-for"
-        | "fastly-client-ip"
-        | "client-ip"
-        | "fly-client-ip"
-        | "x-remote-addr"
-        | "x-remote-ip"
-        | "x-originating-ip"
-        | "x-azure-clientip"
-        | "x-appengine-user-ip"
-        | "x-envoy-external-address" => HeaderClass::Passable,
-        _ if name.starts_with("cf-") || name.starts_with("x-forwarded") => HeaderClass::Passable,
-        _ if name.starts_with("proxy-") => HeaderClass::Stripped,
-        _ => HeaderClass::Plain,
-    }
+    let by_prefix = || PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, class)| *class);
+    single(name).or_else(by_prefix).unwrap_or(HeaderClass::Plain)
 }
 
 /// True if an entry of `headers.pass`, a name or a glob, matches only passable names.
 pub fn may_pass(entry: &str) -> bool {
     match entry.split_once('*') {
         None => request(entry) == HeaderClass::Passable,
-        Some((prefix, _)) => prefix.starts_with("cf-") || prefix.starts_with("x-forwarded"),
+        Some((start, _)) => PREFIXES
+            .iter()
+            .any(|(prefix, class)| *class == HeaderClass::Passable && start.starts_with(prefix)),
     }
 }
 

@@ -61,9 +61,8 @@ fn findings(case: Case, text: &str) -> String {
     }
     let compiled = compile(&world.files);
     world.found.extend(compiled.diagnostics);
-    world
-        .found
-        .extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
+    let conflicts = table::link(&[], &compiled.providers, &compiled.rejected, &compiled.budgets);
+    world.found.extend(conflicts.into_iter().map(|one| one.diagnostic));
     world.describe(case)
 }
 

@@ -27,6 +27,9 @@ pub(super) struct Tested(BTreeSet<(Arc<str>, String)>);
 impl Tested {
     pub(super) fn of(compiled: &Compiled) -> Self {
         let reached = |(provider, test): &(Arc<Provider>, Test)| {
+            if !compiled.budgets.of(&provider.at.file).work(provider.size / 8) {
+                return None;
+            }
             let name = EndpointLookup::of(provider).endpoint(test)?;
             Some((provider.at.file.clone(), name.to_owned()))
         };

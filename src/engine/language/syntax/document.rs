@@ -36,9 +36,11 @@ pub struct Provider {
     pub default: Option<bool>,
     /// The base URL of the upstream: scheme, host and an optional base path. A template over vars.
     #[schemars(example = &"https://api.example.com")]
+    #[schemars(extend("maxLength" = 2048))]
     pub base_url: Option<String>,
     /// The prefix of all client paths. `{provider}` is the name of the provider.
     #[schemars(example = &"/proxy/{provider}")]
+    #[schemars(extend("maxLength" = 2048))]
     pub path_prefix: Option<String>,
     /// The group of the provider on pages.
     #[schemars(example = &"additional")]
@@ -51,9 +53,11 @@ pub struct Provider {
     pub docs: Option<String>,
     /// CORS: headers that browsers may send, besides `Content-Type`, `Authorization` and `x-api-key`.
     #[schemars(example = json!(["example-version"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub cors_headers: Option<Vec<String>>,
     /// Named values from environment variables or secret files. Nothing else in a file reads either.
     #[schemars(example = example_vars())]
+    #[schemars(extend("maxProperties" = 256))]
     pub vars: Option<BTreeMap<String, Var>>,
     /// Further token locations: where clients of this provider may put their gateway token, besides `Authorization` and
     /// `x-api-key`.
@@ -65,21 +69,26 @@ pub struct Provider {
     /// Authentication at the upstream. The first entry whose field is stored, usable and matches is applied. A provider
     /// without entries needs no credential.
     #[schemars(example = example_auth())]
+    #[schemars(extend("maxItems" = 64))]
     pub auth: Option<Vec<Auth>>,
     /// The allowed endpoints by name. `false` removes the preset's endpoint of that name.
     #[schemars(example = example_endpoint())]
+    #[schemars(extend("maxProperties" = 2000))]
     pub endpoint: Option<BTreeMap<String, EndpointEntry>>,
     /// Rules for request headers at every endpoint.
     #[schemars(example = json!({ "default": { "api-version": "1" } }))]
     pub headers: Option<Headers>,
     /// Upstream gateways, `gateways/<name>.toml`, that requests can go through.
     #[schemars(example = example_gateway())]
+    #[schemars(extend("maxProperties" = 16))]
     pub gateway: Option<BTreeMap<String, GatewayUse>>,
     /// Overlays on the finished request, such as an outbound proxy. Those whose `when` vars are all set apply, in order.
     #[schemars(example = json!([{ "url": "{egress_url}?target={url|urlencode}" }]))]
+    #[schemars(extend("maxItems" = 16))]
     pub egress: Option<Vec<Egress>>,
     /// Rules that replace responses of the upstream. The first that matches applies.
     #[schemars(example = example_response())]
+    #[schemars(extend("maxItems" = 64))]
     pub response: Option<Vec<Response>>,
     /// Timeouts of upstream requests.
     #[schemars(example = json!({ "first_byte": "600s" }))]
@@ -96,6 +105,7 @@ pub struct Provider {
     /// Tests of the file: a client's request, and the expected upstream request or response. They use no network, no
     /// environment and no clock.
     #[schemars(example = example_test())]
+    #[schemars(extend("maxItems" = 2000))]
     pub test: Option<Vec<Test>>,
 }
 
@@ -115,15 +125,18 @@ pub struct Gateway {
     pub docs: Option<String>,
     /// The base URL of the gateway. A template over its vars.
     #[schemars(example = &"https://gateway.example.com/v1/{account}")]
+    #[schemars(extend("maxLength" = 2048))]
     pub base_url: String,
     /// The vars of the gateway. It is active when all of them are set.
     #[schemars(example = example_vars())]
+    #[schemars(extend("maxProperties" = 256))]
     pub vars: BTreeMap<String, Var>,
     /// Changes to the headers of requests through the gateway.
     #[schemars(example = json!({ "set": { "x-gateway-token": "{token}" } }))]
     pub headers: Option<Overlay>,
     /// Tests of the file. Each has a provider of its own in `[test.provider]`.
     #[schemars(example = example_test())]
+    #[schemars(extend("maxItems" = 2000))]
     pub test: Option<Vec<Test>>,
 }
 
@@ -146,6 +159,7 @@ pub struct Api {
     pub error: ErrorShape,
     /// Tests of the file. Each has a provider of its own in `[test.provider]`.
     #[schemars(example = example_test())]
+    #[schemars(extend("maxItems" = 2000))]
     pub test: Option<Vec<Test>>,
 }
 
@@ -155,9 +169,11 @@ pub struct Api {
 pub struct ErrorShape {
     /// The JSON body. Its strings are templates over `{message}`, `{code}`, `{type}` and `{request_id}`.
     #[schemars(example = json!({ "message": "{message}" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub body: BTreeMap<String, serde_json::Value>,
     /// The values of `{type}` by status; `default` for all others.
     #[schemars(example = json!({ "401": "authentication_error", "default": "api_error" }))]
+    #[schemars(extend("maxProperties" = 64))]
     pub types: Option<StringMap>,
 }
 
@@ -186,9 +202,11 @@ pub struct Var {
 pub struct Caller {
     /// Headers, checked in this order after `Authorization` and `x-api-key`.
     #[schemars(example = json!(["x-example-key"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub headers: Option<Vec<String>>,
     /// Query parameters, checked last.
     #[schemars(example = json!(["key"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub query: Option<Vec<String>>,
 }
 
@@ -202,9 +220,11 @@ pub struct Credentials {
     pub section: Option<String>,
     /// The other providers that use the section. Each of them must list all the others.
     #[schemars(example = json!(["example-login"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub shared_with: Option<Vec<String>>,
     /// The fields of the section.
     #[schemars(example = json!([{ "label": "API key", "name": "apiKey" }]))]
+    #[schemars(extend("maxItems" = 64))]
     pub field: Option<Vec<Field>>,
 }
 
@@ -241,6 +261,7 @@ pub struct Field {
     pub refresh_before: Option<String>,
     /// `oauth2`: JSON pointers into the document that a user pastes, for `accessToken`, `refreshToken` and `expiresAt`.
     #[schemars(example = json!({ "accessToken": "/tokens/access_token" }))]
+    #[schemars(extend("maxProperties" = 64))]
     pub paste: Option<StringMap>,
 }
 
@@ -283,12 +304,15 @@ pub struct Endpoint {
     /// The path below the prefix. A segment may hold one capture, as `{model}` or `{model}:generate`. `{rest...}` as the last
     /// segment captures all that follow.
     #[schemars(example = &"/v1/chat/completions")]
+    #[schemars(extend("maxLength" = 2048))]
     pub path: Option<String>,
     /// Further client paths, written in full, with the same captures.
     #[schemars(example = json!(["/v1/chat/completions"]))]
+    #[schemars(extend("maxItems" = 16))]
     pub aliases: Option<Vec<String>>,
     /// The path at the upstream, below the base path; the same as `path` by default. A template over captures and vars.
     #[schemars(example = &"/chat/completions")]
+    #[schemars(extend("maxLength" = 2048))]
     pub upstream_path: Option<String>,
     /// The wire format, `apis/<name>.toml`, which defines the format of errors.
     #[schemars(example = &"chat-completions")]
@@ -304,6 +328,7 @@ pub struct Endpoint {
     pub timeouts: Option<Timeouts>,
     /// Rules that replace responses at this endpoint. They precede the provider's rules.
     #[schemars(example = example_response())]
+    #[schemars(extend("maxItems" = 64))]
     pub response: Option<Vec<Response>>,
 }
 
@@ -327,12 +352,15 @@ pub enum Method {
 pub struct Query {
     /// Parameters to remove.
     #[schemars(example = json!(["beta"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub remove: Option<Vec<String>>,
     /// Parameters to add if the client sent none of that name.
     #[schemars(example = json!({ "api-version": "2024-10-21" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub default: Option<StringMap>,
     /// Parameters to set. They replace those of the client.
     #[schemars(example = json!({ "alt": "sse" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub set: Option<StringMap>,
 }
 
@@ -342,15 +370,19 @@ pub struct Query {
 pub struct Headers {
     /// Headers to pass that tollgate removes by default: forwarding and client-address headers, `cf-*`, `origin`, `referer`.
     #[schemars(example = json!(["x-forwarded-for"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub pass: Option<Vec<String>>,
     /// Headers to remove, as names or globs.
     #[schemars(example = json!(["x-debug-*"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub remove: Option<Vec<String>>,
     /// Headers to add if the client sent none of that name. Templates as in `set`.
     #[schemars(example = json!({ "api-version": "1" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub default: Option<StringMap>,
     /// Headers to set. They replace those of the client. Templates over vars, and at an endpoint over its captures.
     #[schemars(example = json!({ "x-source": "gateway" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub set: Option<StringMap>,
 }
 
@@ -360,9 +392,11 @@ pub struct Headers {
 pub struct Overlay {
     /// Headers to remove, as names or globs.
     #[schemars(example = json!(["x-real-ip"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub remove: Option<Vec<String>>,
     /// Headers to set. Templates over vars.
     #[schemars(example = json!({ "x-proxy-auth": "Bearer {token}" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub set: Option<StringMap>,
 }
 
@@ -372,12 +406,15 @@ pub struct Overlay {
 pub struct GatewayUse {
     /// The prefix to remove from the upstream path, base path included. It must be a prefix of every endpoint's path.
     #[schemars(example = &"/base/v1")]
+    #[schemars(extend("maxLength" = 2048))]
     pub strip: Option<String>,
     /// The path below the base URL of the gateway. `{path}` is the upstream path without `strip`.
     #[schemars(example = &"/example{path}")]
+    #[schemars(extend("maxLength" = 2048))]
     pub path: String,
     /// Vars of this file that must also be set.
     #[schemars(example = json!(["custom_gateway"]))]
+    #[schemars(extend("maxItems" = 16))]
     pub when: Option<Vec<String>>,
     /// The rank among active gateways: the lowest is used. Required if several can be active.
     #[schemars(example = 1, range(min = i32::MIN, max = i32::MAX))]
@@ -390,9 +427,11 @@ pub struct GatewayUse {
 pub struct Egress {
     /// Vars that must all be set for the overlay to apply.
     #[schemars(example = json!(["egress_url"]))]
+    #[schemars(extend("maxItems" = 16))]
     pub when: Option<Vec<String>>,
     /// The URL to send the request to instead. `{url}` is the upstream URL. At most one active egress can have it.
     #[schemars(example = &"{egress_url}?target={url|urlencode}")]
+    #[schemars(extend("maxLength" = 2048))]
     pub url: Option<String>,
     /// Changes to the headers.
     #[schemars(example = json!({ "remove": ["x-real-ip"] }))]
@@ -475,6 +514,7 @@ pub struct PasteToken {
     pub missing: String,
     /// The claims of the token. The value of a table `{ gen = "uuid" | "hex24" | "now", prefix = "..." }` is generated.
     #[schemars(example = json!({ "sub": "gateway-proxy" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub claims: BTreeMap<String, serde_json::Value>,
 }
 
@@ -487,6 +527,7 @@ pub struct Probe {
     pub endpoint: String,
     /// The JSON body of the request.
     #[schemars(example = json!({ "model": "example-1" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub body: Option<BTreeMap<String, serde_json::Value>>,
 }
 
@@ -502,12 +543,14 @@ pub struct Test {
     pub provider: Option<Box<Provider>>,
     /// The vars that are set. Those of a gateway are in a table of its name. All others are unset.
     #[schemars(example = json!({ "egress_url": "https://egress.example.com" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub vars: Option<BTreeMap<String, VarValue>>,
     /// The request of an authenticated client.
     #[schemars(example = json!({ "path": "/proxy/example/v1/models" }))]
     pub request: TestRequest,
     /// The stored credentials of the caller, by field. The value of an `oauth2` field is its access token.
     #[schemars(example = json!({ "apiKey": "secret" }))]
+    #[schemars(extend("maxProperties" = 64))]
     pub credentials: Option<StringMap>,
     /// The response of the upstream.
     #[schemars(example = json!({ "status": 200 }))]
@@ -538,6 +581,7 @@ pub struct TestRequest {
     pub path: String,
     /// Headers.
     #[schemars(example = json!({ "cf-ray": "1" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub headers: Option<StringMap>,
 }
 
@@ -550,6 +594,7 @@ pub struct TestAnswer {
     pub status: u16,
     /// Headers.
     #[schemars(example = json!({ "content-type": "text/html" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub headers: Option<StringMap>,
 }
 
@@ -565,9 +610,11 @@ pub struct Expect {
     pub method: Option<String>,
     /// Headers that the upstream request must have, with their values.
     #[schemars(example = json!({ "authorization": "Bearer secret" }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub headers: Option<StringMap>,
     /// Headers, as names or globs, that the upstream request must not have.
     #[schemars(example = json!(["cf-*", "x-api-key"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub absent: Option<Vec<String>>,
     /// The status of the response to the client.
     #[schemars(example = 401, range(min = 200, max = 599))]
@@ -580,6 +627,7 @@ pub struct Expect {
     pub code: Option<String>,
     /// The JSON body of an error response to the client. The id of the request in it is `test`.
     #[schemars(example = json!({ "error": { "message": "no key" } }))]
+    #[schemars(extend("maxProperties" = 256))]
     pub body: Option<BTreeMap<String, serde_json::Value>>,
     /// The gateway token found in the client's request.
     #[schemars(example = &"client-token")]

@@ -15,7 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
 
-use crate::base::diag::{Code, Diagnostic, Location};
+use crate::base::{
+    budget::{Budget, Used},
+    diag::{Code, Diagnostic, Location},
+};
 
 pub use crate::language::auth::syntax::Auth;
 pub use document::*;
@@ -35,6 +38,10 @@ pub struct Parsed<T> {
     pub document: T,
     /// Locations by JSON pointer.
     pub spans: Spans,
+    /// The size of the text, in bytes.
+    pub size: usize,
+    /// The work of parsing, which counts for the file's budget.
+    pub used: Used,
 }
 
 /// The result of parsing a file: its document, or the outline of a file with TOML or schema errors.
@@ -72,12 +79,37 @@ impl Document for Policy {
 
 /// Parses a file. Returns an outline instead of a document if it has TOML or schema errors.
 pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnostic>) {
+    let budget = Budget::default();
+    let (slot, found) = parse_within(file, text, &budget);
+    if let Some(over) = budget.finding(&Location::file(file)) {
+        let outline = slot.map_or_else(|outline| outline, |(_, _, outline)| outline);
+        return (Err(outline), vec![over]);
+    }
+    let parsed = slot.map(|(document, spans, _)| Parsed {
+        file: file.clone(),
+        document,
+        spans,
+        size: text.len(),
+        used: budget.used(),
+    });
+    (parsed, found)
+}
+
+/// The parts of a parsed document, and its outline.
+type Parts<T> = (T, Spans, Outline);
+
+fn parse_within<T: Document>(
+    file: &Arc<str>,
+    text: &str,
+    budget: &Budget,
+) -> (Result<Parts<T>, Outline>, Vec<Diagnostic>) {
+    let _ = budget.work(text.len());
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut found = Vec::new();
-    let (value, spans) = spans::walk(file, table.get_ref(), &mut found);
+    let (value, spans) = spans::walk(file, table.get_ref(), &mut found, budget);
     if !errors.is_empty() {
         let known = spans.unwrap_or_default();
-        let errors = toml_errors::diagnose(file, text, &errors, &known);
+        let errors = toml_errors::diagnose(file, text, &errors, &known, budget);
         return (Err(outline(&value)), errors);
     }
     let spans = match spans {
@@ -92,8 +124,9 @@ pub fn parse<T: Document>(file: &Arc<str>, text: &str) -> (Slot<T>, Vec<Diagnost
     if !found.is_empty() {
         return (Err(outline(&value)), found);
     }
+    let outline = outline(&value);
     match T::deserialize(&value).or_else(|_| serde_json::from_value(whole(value))) {
-        Ok(document) => (Ok(Parsed { file: file.clone(), document, spans }), found),
+        Ok(document) => (Ok((document, spans, outline)), found),
         Err(error) => {
             // The schema is generated from the same types, so that only values that no schema can reject get here.
             found.push(Diagnostic::new(Code::BadValue, Location::file(file), error.to_string()));
@@ -120,9 +153,10 @@ fn whole(value: Value) -> Value {
 /// Checks that a text is TOML; the error is all findings.
 pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new());
+    let budget = Budget::default();
+    let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new(), &budget);
     if !errors.is_empty() {
-        return Err(toml_errors::diagnose(file, text, &errors, &spans.unwrap_or_default()));
+        return Err(toml_errors::diagnose(file, text, &errors, &spans.unwrap_or_default(), &budget));
     }
     spans.map(drop).map_err(|too_much| vec![too_much])
 }

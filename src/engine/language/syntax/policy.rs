@@ -19,18 +19,23 @@ pub struct Policy {
     pub language: Option<u32>,
     /// The origins that stored credentials may be sent to.
     #[schemars(example = example_credentials())]
+    #[schemars(extend("maxItems" = 256))]
     pub credentials: Option<Vec<CredentialsRule>>,
     /// The endpoints that providers may have.
     #[schemars(example = example_endpoints())]
+    #[schemars(extend("maxItems" = 256))]
     pub endpoints: Option<Vec<EndpointsRule>>,
     /// The tests that every provider must have.
     #[schemars(example = json!([{ "name": "what is refused is tested" }]))]
+    #[schemars(extend("maxItems" = 256))]
     pub tests: Option<Vec<TestsRule>>,
     /// No plain `http://`.
     #[schemars(example = json!([{ "name": "no plain http" }]))]
+    #[schemars(extend("maxItems" = 256))]
     pub https: Option<Vec<HttpsRule>>,
     /// The headers that are never sent upstream.
     #[schemars(example = example_headers())]
+    #[schemars(extend("maxItems" = 256))]
     pub headers: Option<Vec<HeadersRule>>,
 }
 
@@ -43,13 +48,16 @@ pub struct CredentialsRule {
     pub name: String,
     /// The sections, as globs; all by default.
     #[schemars(example = json!(["providers.example"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub sections: Option<Vec<String>>,
     /// The allowed origins, as globs on `https://host` or `https://host:port`. A var is written `{name}`. Its value is
     /// unknown, so that only `*` and its own name match it.
     #[schemars(example = json!(["https://api.example.com", "https://{region}.example.com", "{egress_url}"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub origins: Vec<String>,
     /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub except: Option<Vec<String>>,
 }
 
@@ -62,12 +70,15 @@ pub struct EndpointsRule {
     pub name: String,
     /// The allowed methods; all by default.
     #[schemars(example = json!(["GET", "POST"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub methods: Option<Vec<Method>>,
     /// The allowed client paths, as globs; all by default. Only `*` matches a capture.
     #[schemars(example = json!(["/proxy/*"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub paths: Option<Vec<String>>,
     /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub except: Option<Vec<String>>,
 }
 
@@ -81,9 +92,11 @@ pub struct TestsRule {
     /// The refusals; `credential_missing` and `route_not_found` by default. A provider needs no test for a refusal that it
     /// cannot produce.
     #[schemars(example = json!(["credential_missing"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub refusals: Option<Vec<Refusal>>,
     /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub except: Option<Vec<String>>,
 }
 
@@ -108,9 +121,11 @@ pub struct HttpsRule {
     pub name: String,
     /// Exempt origins, as globs. A var is written `{name}`.
     #[schemars(example = json!(["http://127.0.0.1:*", "{egress_url}"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub allow: Option<Vec<String>>,
     /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub except: Option<Vec<String>>,
 }
 
@@ -123,9 +138,11 @@ pub struct HeadersRule {
     pub name: String,
     /// The headers, as globs on names.
     #[schemars(example = json!(["x-forwarded-*", "forwarded"]))]
+    #[schemars(extend("maxItems" = 64))]
     pub never: Vec<String>,
     /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
     pub except: Option<Vec<String>>,
 }
 

@@ -324,6 +324,14 @@ fn diagnose(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &A
             let message = format!("{name} has to be at most {limit}");
             vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
         }
+        ValidationErrorKind::MaxItems { limit } | ValidationErrorKind::MaxProperties { limit } => {
+            let message = format!("{name} has more than {limit} entries");
+            vec![Diagnostic::new(Code::BadValue, value_at(), message)]
+        }
+        ValidationErrorKind::MaxLength { limit } => {
+            let message = format!("{name} has more than {limit} characters");
+            vec![Diagnostic::new(Code::BadValue, value_at(), message)]
+        }
         _ => {
             let message = format!("{name}: {}", error.masked());
             vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]

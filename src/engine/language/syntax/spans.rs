@@ -6,13 +6,19 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-use crate::base::diag::{Code, Diagnostic, Location};
+use crate::base::{
+    budget::Budget,
+    diag::{Code, Diagnostic, Location, MAX_FINDINGS},
+};
 
 /// The greatest length of a key in bytes: the pointer of every nested key repeats it.
 const MAX_KEY_BYTES: usize = 256;
 
 /// The greatest total length of all pointers of a document in bytes, far more than any real file needs.
 const MAX_POINTER_BYTES: usize = 16 << 20;
+
+/// The bytes that are kept of each key and value, beside their texts.
+const ENTRY_BYTES: usize = 96;
 
 /// Locations of keys and values by JSON pointer.
 #[derive(Debug, Default)]
@@ -69,8 +75,10 @@ pub fn walk(
     file: &Arc<str>,
     table: &DeTable<'_>,
     found: &mut Vec<Diagnostic>,
+    budget: &Budget,
 ) -> (Value, Result<Spans, Diagnostic>) {
-    let mut walker = Walker { file, found, spans: Spans::default(), pointer_bytes: 0, too_much: None };
+    let mut walker =
+        Walker { file, found, budget, spans: Spans::default(), pointer_bytes: 0, too_much: None };
     let value = walker.table("", table);
     (value, walker.too_much.map_or(Ok(walker.spans), Err))
 }
@@ -78,6 +86,7 @@ pub fn walk(
 struct Walker<'a> {
     file: &'a Arc<str>,
     found: &'a mut Vec<Diagnostic>,
+    budget: &'a Budget,
     spans: Spans,
     pointer_bytes: usize,
     too_much: Option<Diagnostic>,
@@ -87,6 +96,9 @@ impl Walker<'_> {
     fn table(&mut self, pointer: &str, table: &DeTable<'_>) -> Value {
         let mut map = Map::new();
         for (key, value) in table {
+            if key.get_ref().len() > MAX_KEY_BYTES && self.found.len() > MAX_FINDINGS {
+                continue;
+            }
             if key.get_ref().len() > MAX_KEY_BYTES {
                 let message = format!("a key of more than {MAX_KEY_BYTES} bytes");
                 self.found.push(Diagnostic::new(
@@ -113,6 +125,9 @@ impl Walker<'_> {
             let message = "too many keys, nested too deep";
             let at = Location::new(self.file, key);
             self.too_much.get_or_insert_with(|| Diagnostic::new(Code::BadValue, at, message));
+            return None;
+        }
+        if !self.budget.keep(ENTRY_BYTES + above.len() + step.len() + value.len()) {
             return None;
         }
         let pointer = format!("{above}/{step}");
@@ -150,7 +165,9 @@ impl Walker<'_> {
     /// Reports a value that JSON cannot represent, and returns a substitute.
     fn refuse(&mut self, pointer: &str, what: &str, instead: Value) -> Value {
         let at = self.spans.value(self.file, pointer);
-        self.found.push(Diagnostic::new(Code::WrongType, at, format!("this is {what}")));
+        if self.found.len() <= MAX_FINDINGS {
+            self.found.push(Diagnostic::new(Code::WrongType, at, format!("this is {what}")));
+        }
         instead
     }
 }

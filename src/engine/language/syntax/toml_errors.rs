@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use toml::de::Error;
 
 use super::spans::Spans;
-use crate::base::diag::{Code, Diagnostic, Location, MAX_FINDINGS};
+use crate::base::{
+    budget::Budget,
+    diag::{Code, Diagnostic, Location, MAX_FINDINGS},
+};
 
 /// A kind of error of the parser. The toml crate has none: its errors carry text only, which [`Flaw::of`] alone reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +80,13 @@ struct Explanation {
 }
 
 /// The syntax errors of a text. `spans` are those of its readable part.
-pub(super) fn diagnose(file: &Arc<str>, text: &str, errors: &[Error], spans: &Spans) -> Vec<Diagnostic> {
+pub(super) fn diagnose(
+    file: &Arc<str>,
+    text: &str,
+    errors: &[Error],
+    spans: &Spans,
+    budget: &Budget,
+) -> Vec<Diagnostic> {
     let conflicts = conflicts(text);
     let mut found: Vec<_> = conflicts.iter().map(|(all, end)| conflict(file, text, all, end)).collect();
     let unclosed = errors.iter().any(|error| Flaw::of(error.message()).is_unclosed());
@@ -87,6 +96,10 @@ pub(super) fn diagnose(file: &Arc<str>, text: &str, errors: &[Error], spans: &Sp
     errors.truncate(MAX_FINDINGS + 1);
     let (mut lines, mut twice) = (BTreeSet::new(), BTreeSet::new());
     for (span, message) in errors {
+        // Some errors are explained by all of the text before them.
+        if !budget.work(text.len() / 64) {
+            break;
+        }
         let before = text.get(..span.start).unwrap_or_default();
         let line = before.rfind('\n').map_or(0, |end| end + 1);
         let in_conflict = conflicts.iter().any(|(all, _)| all.contains(&span.start));

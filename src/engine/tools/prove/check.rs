@@ -1,12 +1,20 @@
 //! Checks one rule against one provider, and makes counterexamples.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use http::{HeaderName, Method};
 
-use super::{Breach, Claim, Example, Step, name_search::shortest_name};
+use super::{
+    Breach, Claim, Example, Step,
+    glob_automaton::{Automaton, Reading},
+    name_search::{MAX_STATES, Search, shortest_name},
+};
 use crate::{
-    base::{diag::Location, fault::FaultKind, header_name::dashed},
+    base::{budget::Budget, diag::Location, fault::FaultKind, header_name::dashed},
     language::{
         bind,
         compile::{
@@ -18,28 +26,54 @@ use crate::{
     tools::upstream_routes::{self, UpstreamRoute},
 };
 
-/// The places where the rule does not hold.
-pub(super) fn breaches(rule: &Claim, provider: &Provider) -> Vec<Breach> {
-    let checker = Checker { provider };
-    match rule {
+/// The places where the rule does not hold, or where that cannot be decided within the budget of the provider's file.
+pub(super) fn breaches<'p>(rule: &'p Claim, provider: &'p Provider, budget: &'p Budget) -> Vec<Breach> {
+    let claimed =
+        bind::claimed(provider).into_iter().chain(provider.caller.headers.iter().cloned()).collect();
+    let checker = Checker { provider, budget, claimed, searches: RefCell::default() };
+    let mut found = match rule {
         Claim::Credentials { origins, .. } => checker.credentials(origins),
         Claim::Endpoints { methods, paths } => checker.endpoints(methods.as_deref(), paths.as_deref()),
         Claim::Tests(refusals) => checker.tests(refusals),
         Claim::Https(allow) => checker.https(allow),
         Claim::Headers(never) => checker.headers(never),
+    };
+    if let Some(problem) = budget.problem() {
+        let what = format!("it cannot be decided whether the rule holds: the file {problem}");
+        found.push(checker.undecided(
+            &provider.at,
+            what,
+            "split the file, or write fewer endpoints, gateways and globs",
+        ));
     }
+    found
 }
 
 struct Checker<'p> {
     provider: &'p Provider,
+    budget: &'p Budget,
+    /// The client's headers that are removed since the provider sets them, or reads tokens from them.
+    claimed: Vec<HeaderName>,
+    searches: RefCell<BTreeMap<SearchKey<'p>, Search>>,
 }
+
+/// The work of comparing a route or a path with a glob, in steps.
+const ROUTE_STEPS: usize = 64;
+
+/// The wanted globs, those that remove, and the class of the name.
+type SearchKey<'p> = (Vec<(&'p str, Reading)>, Vec<&'p str>, HeaderClass);
 
 impl<'p> Checker<'p> {
     fn breach(&self, at: &Location, what: String, help: &str, example: Option<Example>) -> Breach {
         let provider = self.provider;
         let endpoint = provider.endpoints.first().and_then(|endpoint| endpoint.paths.first());
         let own = endpoint.map_or(&provider.at, |path| &path.at).clone();
-        Breach { provider: provider.name.clone(), own, at: at.clone(), what, help: help.into(), example }
+        let (provider, help) = (provider.name.clone(), help.into());
+        Breach { provider, own, at: at.clone(), what, help, example, is_undecided: false }
+    }
+
+    fn undecided(&self, at: &Location, what: String, help: &str) -> Breach {
+        Breach { is_undecided: true, ..self.breach(at, what, help, None) }
     }
 
     fn credentials(&self, origins: &[Glob]) -> Vec<Breach> {
@@ -51,6 +85,9 @@ impl<'p> Checker<'p> {
             found.add(self.breach(at, what, help, None));
         }
         for route in upstream_routes::all(self.provider) {
+            if !self.budget.work(ROUTE_STEPS * (1 + origins.len())) {
+                break;
+            }
             let Some((header, at)) = self.secret(&route) else { continue };
             for called in route.called().into_iter().filter(|called| !any(origins, &called.origin)) {
                 let what = format!("a credential of section `{section}` reaches `{}`", called.origin);
@@ -87,6 +124,9 @@ impl<'p> Checker<'p> {
             found.add(self.breach(at, format!("a login is refreshed at `{origin}`"), help, None));
         }
         for route in upstream_routes::all(self.provider) {
+            if !self.budget.work(ROUTE_STEPS * (1 + allow.len())) {
+                break;
+            }
             for called in route.called().into_iter().filter(|called| bad(&called.origin)) {
                 let what = if called.origin.starts_with("http://") {
                     format!("`{}` is called over plain http", called.origin)
@@ -101,25 +141,27 @@ impl<'p> Checker<'p> {
 
     fn endpoints(&self, methods: Option<&[Method]>, paths: Option<&[Glob]>) -> Vec<Breach> {
         let mut found = Vec::new();
+        let routes = upstream_routes::all(self.provider);
+        let by_any = |endpoint| self.example(routes.first()?, Some(endpoint), None);
         for endpoint in &self.provider.endpoints {
+            let globs = paths.map_or(0, <[Glob]>::len);
+            if !self.budget.work(ROUTE_STEPS * endpoint.paths.len() * (1 + globs)) {
+                break;
+            }
             let (method, name) = (&endpoint.method, &endpoint.name);
             if !methods.is_none_or(|methods| methods.contains(method)) {
                 let what = format!("endpoint `{name}` allows `{method}`");
                 let help = "drop the endpoint, or name the method in the rule's `methods`";
-                found.push(self.breach(&endpoint.at, what, help, self.any_route(endpoint)));
+                found.push(self.breach(&endpoint.at, what, help, by_any(endpoint)));
             }
             for path in endpoint.paths.iter().filter(|path| !paths.is_none_or(|globs| any(globs, &path.text)))
             {
                 let what = format!("endpoint `{name}` allows the path `{}`", path.text);
                 let help = "change the path, or add a glob to the rule's `paths`";
-                found.push(self.breach(&path.at, what, help, self.any_route(endpoint)));
+                found.push(self.breach(&path.at, what, help, by_any(endpoint)));
             }
         }
         found
-    }
-
-    fn any_route(&self, endpoint: &'p Endpoint) -> Option<Example> {
-        self.example(upstream_routes::all(self.provider).first()?, Some(endpoint), None)
     }
 
     fn tests(&self, refusals: &[Refusal]) -> Vec<Breach> {
@@ -167,13 +209,18 @@ impl<'p> Checker<'p> {
 
 impl<'p> Checker<'p> {
     /// A header reaches the upstream because a rule sets it, or because a client sends it and no rule removes it.
-    fn headers(&self, never: &[Glob]) -> Vec<Breach> {
+    fn headers(&self, never: &'p [Glob]) -> Vec<Breach> {
         let mut found = UniqueBreaches::default();
+        let routes = upstream_routes::by_gateways(self.provider, &BTreeSet::new());
         for endpoint in &self.provider.endpoints {
-            self.set_by_rules(endpoint, never, &mut found);
-            for route in upstream_routes::by_gateways(self.provider, &BTreeSet::new()) {
+            let names = names(&self.provider.headers).chain(names(&endpoint.headers)).count();
+            if !self.budget.work((names + routes.len()) * (1 + never.len())) {
+                break;
+            }
+            self.set_by_rules(endpoint, never, &routes, &mut found);
+            for route in &routes {
                 for glob in never {
-                    self.sent(endpoint, &route, glob, &mut found);
+                    self.sent(endpoint, route, glob, &mut found);
                 }
             }
         }
@@ -195,7 +242,13 @@ impl<'p> Checker<'p> {
         self.breach(at, what, help, self.example(route, endpoint, Some(step)))
     }
 
-    fn set_by_rules(&self, endpoint: &'p Endpoint, never: &[Glob], found: &mut UniqueBreaches) {
+    fn set_by_rules(
+        &self,
+        endpoint: &'p Endpoint,
+        never: &[Glob],
+        routes: &[UpstreamRoute<'p>],
+        found: &mut UniqueBreaches,
+    ) {
         let provider = self.provider;
         let removed = |name: &&HeaderName| any(&endpoint.headers.remove, name.as_str());
         let wide = names(&provider.headers).filter(|name| !removed(name));
@@ -206,9 +259,8 @@ impl<'p> Checker<'p> {
             .auth
             .iter()
             .flat_map(|one| one.kind.outputs().into_iter().map(|output| (output.header, &one.at)));
-        let by_gateways = upstream_routes::by_gateways(provider, &BTreeSet::new());
         for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| any(never, name.as_str())) {
-            if let Some(route) = by_gateways.iter().find(|route| route.passes_header(name.as_str())) {
+            if let Some(route) = routes.iter().find(|route| route.passes_header(name.as_str())) {
                 found.add(self.header_breach(name.as_str(), "the file sets it", at, route, Some(endpoint)));
             }
         }
@@ -255,41 +307,83 @@ impl<'p> Checker<'p> {
         &self,
         endpoint: &'p Endpoint,
         route: &UpstreamRoute<'p>,
-        never: &Glob,
+        never: &'p Glob,
         found: &mut UniqueBreaches,
     ) {
         let provider = self.provider;
-        let engine = ["cf-*", "x-forwarded*", "proxy-*"].map(Glob::new);
-        let removed: Vec<&Glob> = provider
-            .headers
-            .remove
-            .iter()
-            .chain(&endpoint.headers.remove)
-            .chain(route.gateway.iter().flat_map(|used| &used.gateway.overlay.remove))
-            .chain(route.egresses.iter().flat_map(|egress| &egress.overlay.remove))
-            .collect();
-        let file_set = bind::claimed(provider);
-        let file_set: BTreeSet<Cow<'_, str>> =
-            file_set.iter().chain(&provider.caller.headers).map(|name| dashed(name.as_str())).collect();
-        let free = |name: &str, class| {
-            let name = dashed(name);
-            safety::request(&name) == class && !file_set.contains(&*name)
-        };
-        let plain: Vec<&Glob> = removed.iter().copied().chain(&engine).collect();
-        if let Some(name) = shortest_name(&[never], &plain, |name| free(name, HeaderClass::Plain)) {
-            let by = "a client may send it, and nothing removes it";
-            found.add(self.header_breach(&name, by, &endpoint.at, route, Some(endpoint)));
-        }
+        let gateway = route.gateway.iter().flat_map(|used| &used.gateway.overlay.remove);
+        let egresses = route.egresses.iter().flat_map(|egress| &egress.overlay.remove);
+        let own = provider.headers.remove.iter().chain(&endpoint.headers.remove);
+        let removed: BTreeSet<&str> = own.chain(gateway).chain(egresses).map(Glob::as_str).collect();
+        let by = "a client may send it, and nothing removes it";
+        let plain = self.search(&[(never.as_str(), Reading::Written)], &removed, HeaderClass::Plain);
+        self.add_sent(plain, never, by, &endpoint.at, (route, endpoint), found);
         for rules in [&provider.headers, &endpoint.headers] {
+            let at = rules.at.as_ref().unwrap_or(&endpoint.at);
             for pass in &rules.pass {
-                let name = shortest_name(&[never, pass], &removed, |name| free(name, HeaderClass::Passable));
-                let at = rules.at.as_ref().unwrap_or(&endpoint.at);
-                if let Some(name) = name {
-                    let by = "`headers.pass` lets it through";
-                    found.add(self.header_breach(&name, by, at, route, Some(endpoint)));
-                }
+                let wanted = [(never.as_str(), Reading::Written), (pass.as_str(), Reading::Dashed)];
+                let passed = self.search(&wanted, &removed, HeaderClass::Passable);
+                self.add_sent(passed, never, "`headers.pass` lets it through", at, (route, endpoint), found);
             }
         }
+    }
+
+    fn add_sent(
+        &self,
+        search: Search,
+        never: &Glob,
+        by: &str,
+        at: &Location,
+        (route, endpoint): (&UpstreamRoute<'p>, &'p Endpoint),
+        found: &mut UniqueBreaches,
+    ) {
+        match search {
+            // The end of `breaches` reports an exceeded budget, once.
+            Search::Nothing | Search::OverBudget => {}
+            Search::Found(name) => found.add(self.header_breach(&name, by, at, route, Some(endpoint))),
+            Search::TooManyStates => {
+                let reason =
+                    format!("the product of the globs of `remove` has more than {MAX_STATES} states");
+                let what = format!(
+                    "it cannot be decided whether a header of `{}` goes out: {reason}",
+                    never.as_str()
+                );
+                found.add(self.undecided(at, what, "write fewer globs in `remove`, or globs with fewer `*`"));
+            }
+        }
+    }
+
+    /// A name of a class that is `wanted` and not removed. The engine reads `_` as `-` for its own rules; the globs of
+    /// `remove` apply to names as written. Endpoints with the same rules share one search.
+    fn search(
+        &self,
+        wanted: &[(&'p str, Reading)],
+        removed: &BTreeSet<&'p str>,
+        class: HeaderClass,
+    ) -> Search {
+        let key = (wanted.to_vec(), removed.iter().copied().collect(), class);
+        if !self.budget.work(1 + removed.len()) {
+            return Search::OverBudget;
+        }
+        if let Some(known) = self.searches.borrow().get(&key) {
+            return known.clone();
+        }
+        let glob = |text: &str, reading| Automaton::glob(&Glob::new(text), reading);
+        let by_prefix = safety::PREFIXES.iter().filter(|(_, other)| *other != class);
+        let by_prefix = by_prefix.map(|(prefix, _)| glob(&format!("{prefix}*"), Reading::Dashed));
+        let unwanted = removed.iter().map(|text| glob(text, Reading::Written)).chain(by_prefix);
+        let unwanted: Vec<_> = unwanted.chain([self.kept_back(class)]).collect();
+        let wanted: Vec<_> = wanted.iter().map(|(text, reading)| glob(text, *reading)).collect();
+        let search = shortest_name(&wanted, &unwanted, self.budget);
+        self.searches.borrow_mut().insert(key, search.clone());
+        search
+    }
+
+    /// The single names of other classes, and those that are removed since the provider sets or reads them.
+    fn kept_back(&self, class: HeaderClass) -> Automaton {
+        let others = safety::SINGLE_NAMES.iter().filter(|(_, other)| *other != class);
+        let others = others.map(|(name, _)| Cow::Borrowed(*name));
+        Automaton::names(others.chain(self.claimed.iter().map(|name| dashed(name.as_str()))))
     }
 }
 

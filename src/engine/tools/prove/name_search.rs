@@ -1,106 +1,135 @@
-//! Searches the shortest name that some globs match and others do not. It runs the globs as automata in parallel,
-//! character by character: if it finds none, there is none.
+//! Searches a header's name that some globs match and others do not. It runs their automata side by side, byte by byte,
+//! and expands each state once: if it finds none, there is none.
+//!
+//! The number of states is exponential in the number of globs, so that it is bounded: beyond the bound nothing is known.
+//! Read next: `glob_automaton`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{collections::BTreeSet, rc::Rc};
 
-use crate::language::compile::Glob;
+use super::glob_automaton::{Automaton, DEAD};
+use crate::base::budget::Budget;
 
-/// Names that are tried per state of the automata. More than the number of single names that `accept` refuses.
-const TRIES: usize = 128;
+/// The most states of one search.
+pub(super) const MAX_STATES: usize = 1 << 14;
+/// The most automata times states of one search: 16 MiB.
+const MAX_CELLS: usize = 1 << 22;
 
-/// The shortest name that all of `wanted` match, none of `without` matches, and `accept` accepts. `accept` may refuse a
-/// few single names; whole families of names belong into `without`.
-pub(super) fn shortest_name(
-    wanted: &[&Glob],
-    without: &[&Glob],
-    accept: impl Fn(&str) -> bool,
-) -> Option<String> {
-    let globs: Vec<&[u8]> = wanted.iter().chain(without).map(|glob| glob.as_str().as_bytes()).collect();
-    let wanted = wanted.len();
-    let alphabet = alphabet(&globs);
-    let start: State = globs.iter().map(|glob| closure(glob, vec![0])).collect();
-    let mut tries: BTreeMap<State, usize> = BTreeMap::new();
-    let mut open = VecDeque::from([(start, String::new())]);
-    while let Some((state, name)) = open.pop_front() {
-        let seen = tries.entry(state.clone()).or_default();
-        *seen += 1;
-        if *seen > TRIES || is_lost(&globs, &state, wanted) {
-            continue;
+/// The bytes of a header's name in lower case (RFC 9110, section 5.6.2). Letters come first, for readable examples.
+const NAME_BYTES: &[u8] = b"xzqjwvkyuabcdefghilmnoprst0123456789-_.!#$%&'*+^`|~";
+
+/// The outcome of a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Search {
+    /// A shortest such name.
+    Found(String),
+    /// There is no such name.
+    Nothing,
+    /// There are more states than the bound.
+    TooManyStates,
+    /// The budget of the file is exceeded.
+    OverBudget,
+}
+
+/// The shortest name that all of `wanted` accept, and none of `unwanted`.
+pub(super) fn shortest_name(wanted: &[Automaton], unwanted: &[Automaton], budget: &Budget) -> Search {
+    let all: Vec<&Automaton> = wanted.iter().chain(unwanted).collect();
+    let bytes = representatives(&all);
+    let start: Rc<[u32]> = all.iter().map(|_| 0).collect();
+    let mut seen = BTreeSet::from([start.clone()]);
+    let mut states = vec![Reached { state: start, from: 0, byte: 0 }];
+    let max_states = MAX_STATES.min(MAX_CELLS / all.len().max(1));
+    let mut next = 0;
+    while let Some(Reached { state, .. }) = states.get(next) {
+        let state = state.clone();
+        // The first state is the empty name.
+        if next > 0 && is_accepted(&all, &state, wanted.len()) {
+            return Search::Found(name(&states, next));
         }
-        let mut ends = globs.iter().zip(&state).map(|(glob, at)| at.contains(&glob.len()));
-        let good = ends.by_ref().take(wanted).all(|ends| ends) && !ends.any(|ends| ends);
-        if good && !name.is_empty() && accept(&name) {
-            return Some(name);
+        if !budget.work(bytes.len() * all.len()) {
+            return Search::OverBudget;
         }
-        for byte in &alphabet {
-            let next = globs.iter().zip(&state).map(|(glob, at)| step(glob, at, *byte)).collect();
-            open.push_back((next, format!("{name}{}", char::from(*byte))));
+        for byte in &bytes {
+            let after: Rc<[u32]> = all.iter().zip(&*state).map(|(one, at)| one.step(*at, *byte)).collect();
+            if is_lost(&all, &after, wanted.len()) || !seen.insert(after.clone()) {
+                continue;
+            }
+            if states.len() >= max_states {
+                return Search::TooManyStates;
+            }
+            states.push(Reached { state: after, from: next, byte: *byte });
         }
+        next += 1;
     }
-    None
+    Search::Nothing
 }
 
-/// The set of positions in each glob.
-type State = Vec<Vec<usize>>;
-
-/// The characters of the globs, and one that stands for all others.
-fn alphabet(globs: &[&[u8]]) -> Vec<u8> {
-    let mut own: Vec<u8> =
-        globs.iter().flat_map(|glob| glob.iter().copied()).filter(|b| *b != b'*').collect();
-    own.sort_unstable();
-    own.dedup();
-    let other = b"xzqjwvkyuabcdefghilmnoprst0123456789-".iter().find(|byte| !own.contains(byte));
-    other.copied().into_iter().chain(own.iter().copied()).collect()
+/// A state, and the state and the byte that lead to it.
+struct Reached {
+    state: Rc<[u32]>,
+    from: usize,
+    byte: u8,
 }
 
-/// True if a wanted glob cannot match any more, or an unwanted one matches whatever follows.
-fn is_lost(globs: &[&[u8]], state: &State, wanted: usize) -> bool {
-    let open_end = |(glob, at): (&&[u8], &Vec<usize>)| glob.ends_with(b"*") && at.contains(&(glob.len() - 1));
-    state[..wanted].iter().any(Vec::is_empty) || globs.iter().zip(state).skip(wanted).any(open_end)
-}
-
-/// Adds the positions after stars: a star matches the empty string.
-fn closure(glob: &[u8], mut at: Vec<usize>) -> Vec<usize> {
-    let mut index = 0;
-    while let Some(one) = at.get(index).copied() {
-        if glob.get(one) == Some(&b'*') && !at.contains(&(one + 1)) {
-            at.push(one + 1);
-        }
-        index += 1;
+/// The name that leads to a state.
+fn name(states: &[Reached], mut at: usize) -> String {
+    let mut bytes = Vec::new();
+    while at > 0 {
+        bytes.push(char::from(states[at].byte));
+        at = states[at].from;
     }
-    at.sort_unstable();
-    at
+    bytes.iter().rev().collect()
 }
 
-fn step(glob: &[u8], at: &[usize], byte: u8) -> Vec<usize> {
-    let next = at.iter().filter_map(|one| match glob.get(*one) {
-        Some(b'*') => Some(*one),
-        Some(known) if *known == byte => Some(one + 1),
-        Some(_) | None => None,
-    });
-    let mut next: Vec<usize> = next.collect();
-    next.sort_unstable();
-    next.dedup();
-    closure(glob, next)
+/// The bytes that an automaton treats differently from others, and one that stands for all others.
+fn representatives(all: &[&Automaton]) -> Vec<u8> {
+    let mut own: BTreeSet<u8> = all.iter().flat_map(|one| one.bytes()).collect();
+    if own.contains(&b'-') {
+        // An automaton may read `_` as `-`.
+        own.insert(b'_');
+    }
+    let other = NAME_BYTES.iter().find(|byte| !own.contains(byte));
+    other.into_iter().chain(NAME_BYTES.iter().filter(|byte| own.contains(byte))).copied().collect()
+}
+
+fn is_accepted(all: &[&Automaton], state: &[u32], wanted: usize) -> bool {
+    all.iter().zip(state).enumerate().all(|(index, (one, at))| one.accepts(*at) == (index < wanted))
+}
+
+/// True if a wanted automaton can accept no more, or an unwanted one accepts whatever follows.
+fn is_lost(all: &[&Automaton], state: &[u32], wanted: usize) -> bool {
+    let lost = |(index, (one, at)): (usize, (&&Automaton, &u32))| {
+        if index < wanted { *at == DEAD } else { one.accepts_all_after(*at) }
+    };
+    all.iter().zip(state).enumerate().any(lost)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::glob_automaton::Reading::{Dashed, Written},
+        *,
+    };
+    use crate::{base::budget::Used, language::compile::Glob};
 
-    fn find(wanted: &str, without: &[&str], refused: &[&str]) -> Option<String> {
-        let without: Vec<Glob> = without.iter().map(|glob| Glob::new(glob)).collect();
-        shortest_name(&[&Glob::new(wanted)], &without.iter().collect::<Vec<_>>(), |name| {
-            !refused.contains(&name)
-        })
+    fn globs(globs: &[&str]) -> Vec<Automaton> {
+        globs.iter().map(|glob| Automaton::glob(&Glob::new(glob), Written)).collect()
+    }
+
+    fn find(wanted: &str, without: &[&str], refused: &[&'static str]) -> Search {
+        let mut unwanted = globs(without);
+        unwanted.push(Automaton::names(refused.iter().map(|name| Cow::Borrowed(*name))));
+        shortest_name(&globs(&[wanted]), &unwanted, &Budget::default())
     }
 
     #[test]
     fn finds_the_shortest_name() {
         let check = |wanted: &str, without: &[&str], expected: Option<&str>| {
-            assert_eq!(find(wanted, without, &[]).as_deref(), expected, "{wanted} {without:?}");
+            let expected = expected.map_or(Search::Nothing, |name| Search::Found(name.into()));
+            assert_eq!(find(wanted, without, &[]), expected, "{wanted} {without:?}");
         };
         check("a", &[], Some("a"));
         check("a", &["a"], None);
@@ -112,27 +141,94 @@ mod tests {
         check("*", &["a*", "*a"], Some("x"));
         check("*-id", &["x-*"], Some("-id"));
         check("a*b", &["a*c*b", "ab"], Some("axb"));
-        assert_eq!(find("a*", &[], &["a", "ax", "aa"]).as_deref(), Some("axx"));
+        assert_eq!(find("a*", &[], &["a", "ax", "aa"]), Search::Found("az".into()));
+    }
+
+    /// Every byte that a name may have is tried, also when globs name all others.
+    #[test]
+    fn every_byte_of_a_name_counts() {
+        for last in NAME_BYTES.iter().filter(|byte| **byte != b'*') {
+            let others: Vec<String> = NAME_BYTES
+                .iter()
+                .filter(|byte| *byte != last && **byte != b'*')
+                .map(|byte| format!("x{}*", char::from(*byte)))
+                .collect();
+            let mut without: Vec<&str> = others.iter().map(String::as_str).collect();
+            without.push("x");
+            let Search::Found(found) = find("x*", &without, &[]) else { panic!("{last}") };
+            assert!(found == format!("x{}", char::from(*last)) || found == "x*", "{found}");
+        }
+        assert_eq!(NAME_BYTES.len(), 51);
+        assert!(NAME_BYTES.iter().all(|byte| http::HeaderName::from_bytes(&[*byte]).is_ok()));
+    }
+
+    #[test]
+    fn an_underscore_may_be_read_as_a_dash() {
+        let check = |unwanted: Automaton, expected: Search| {
+            assert_eq!(
+                shortest_name(&globs(&["x?k".replace('?', "_").as_str()]), &[unwanted], &Budget::default()),
+                expected
+            );
+        };
+        check(Automaton::glob(&Glob::new("x-*"), Dashed), Search::Nothing);
+        check(Automaton::glob(&Glob::new("x-*"), Written), Search::Found("x_k".into()));
+        check(Automaton::names(["x-k".into()]), Search::Nothing);
+    }
+
+    /// Eight globs of eight stars have more states than anybody can count: the search ends all the same.
+    #[test]
+    fn a_search_of_too_many_states_ends() {
+        let rotated = |by: usize| {
+            let letters: Vec<char> = "abcdefgh".chars().cycle().skip(by).take(8).collect();
+            letters.iter().fold("*".to_owned(), |glob, letter| format!("{glob}{letter}*")) + "q"
+        };
+        let mut without: Vec<String> = (0..8).map(rotated).collect();
+        without.push("*y".into());
+        let without: Vec<&str> = without.iter().map(String::as_str).collect();
+        let budget = Budget::default();
+        assert_eq!(shortest_name(&globs(&["x-*y"]), &globs(&without), &budget), Search::TooManyStates);
+        assert!(budget.used().steps <= (MAX_STATES * NAME_BYTES.len() * 10) as u64, "{:?}", budget.used());
+        let small = Budget::new(Used { steps: 10_000, bytes: 0 });
+        assert_eq!(shortest_name(&globs(&["x-*y"]), &globs(&without), &small), Search::OverBudget);
+        assert!(small.used().steps < 11_000, "{:?}", small.used());
     }
 
     proptest! {
         /// If no name is found, brute force over short names finds none either.
         #[test]
-        fn agrees_with_brute_force(wanted in "[ab*]{0,4}", without in prop::collection::vec("[ab*]{1,4}", 0..3)) {
-            let without: Vec<&str> = without.iter().map(String::as_str).collect();
-            let globs: Vec<Glob> = without.iter().map(|glob| Glob::new(glob)).collect();
-            let left = |name: &str| Glob::new(&wanted).matches(name) && !globs.iter().any(|glob| glob.matches(name));
+        fn none_is_missed(
+            wanted in "[a_*]{0,4}",
+            without in prop::collection::vec("[a1_*-]{1,4}", 0..3),
+            dashed in prop::collection::vec("[a_-]{1,2}[*]?", 0..2),
+            refused in prop::collection::vec("[a1!-]{1,3}", 0..3),
+        ) {
+            let left = |name: &str| {
+                let folded = name.replace('_', "-");
+                Glob::new(&wanted).matches(name)
+                    && !without.iter().any(|glob| Glob::new(glob).matches(name))
+                    && !dashed.iter().any(|glob| Glob::new(&glob.replace('_', "-")).matches(&folded))
+                    && !refused.contains(&folded)
+            };
             let mut names = vec![String::new()];
-            for _ in 0..5 {
-                let longer = names.iter().flat_map(|name| ["a", "b", "x"].map(|more| format!("{name}{more}")));
+            for _ in 0..4 {
+                let longer = names.iter().flat_map(|name| ["a", "1", "_", "-", "!", "x"].map(|more| format!("{name}{more}")));
                 names = longer.chain(names.clone()).collect();
                 names.sort();
                 names.dedup();
             }
             names.retain(|name| !name.is_empty() && left(name));
-            let found = find(&wanted, &without, &[]);
-            prop_assert!(found.as_ref().is_none_or(|found| left(found)), "{found:?}");
-            prop_assert!(found.is_some() || names.is_empty(), "{names:?}");
+            let mut unwanted: Vec<_> = without.iter().map(|glob| Automaton::glob(&Glob::new(glob), Written)).collect();
+            unwanted.extend(dashed.iter().map(|glob| Automaton::glob(&Glob::new(glob), Dashed)));
+            unwanted.push(Automaton::names(refused.iter().map(|name| Cow::Borrowed(name.as_str()))));
+            let found = shortest_name(&globs(&[&wanted]), &unwanted, &Budget::default());
+            match found {
+                Search::Found(found) => {
+                    prop_assert!(left(&found), "{found}");
+                    prop_assert!(names.iter().all(|name| name.len() >= found.len()), "{found} {names:?}");
+                }
+                Search::Nothing => prop_assert!(names.is_empty(), "{names:?}"),
+                other => prop_assert!(false, "{other:?}"),
+            }
         }
     }
 }

@@ -153,6 +153,11 @@ impl Compiler<'_> {
 
     fn headers(&mut self, pointer: &str, texts: &[String]) -> Vec<Glob> {
         for (index, text) in texts.iter().enumerate() {
+            if let Err(problem) = Glob::check(text) {
+                let at = self.value(&format!("{pointer}/{index}"));
+                self.found.push(Diagnostic::new(Code::Header, at, format!("a glob that {problem}")));
+                continue;
+            }
             if HeaderName::from_bytes(text.replace('*', "x").as_bytes()).is_err() {
                 let at = self.value(&format!("{pointer}/{index}"));
                 let message = format!("`{}` cannot be a header's name", text.escape_default());

@@ -66,7 +66,10 @@ fn broken(lines: &str, policy: &str) -> Vec<Breach> {
     let policy = parse::<syntax::Policy>("policy", policy);
     let (rules, found) = compile(&policy);
     assert_eq!(found, []);
-    prove(rules.unwrap(), &compiled.providers).into_iter().flat_map(|verdict| verdict.breaches).collect()
+    prove(rules.unwrap(), &compiled.providers, &compiled.budgets)
+        .into_iter()
+        .flat_map(|verdict| verdict.breaches)
+        .collect()
 }
 
 fn check(lines: &str, rule: &str, expected: &[&str]) {
@@ -179,7 +182,7 @@ fn headers_that_never_reach_the_upstream() {
     check(
         "headers = { remove = [\"x-a\"] }",
         "headers never = [\"x-a*\"]",
-        &["`x-az` goes out: a client may send it, and nothing removes it"],
+        &["`x-aq` goes out: a client may send it, and nothing removes it"],
     );
     check(
         "headers = { default = { x-a = \"1\" }, remove = [\"x-a\"] }",
@@ -208,6 +211,40 @@ fn headers_that_never_reach_the_upstream() {
     );
 }
 
+/// Names are compared as written: an upstream may take `x-secret_` for `x-secret-`, but no rule of the file removes it.
+#[test]
+fn every_byte_of_a_header_counts() {
+    let letters = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    let all: Vec<String> = letters.chars().map(|letter| format!("\"x-secret{letter}*\"")).collect();
+    let remove = format!("headers = {{ remove = [\"x-secret\", {}] }}", all.join(", "));
+    let goes_out = |name: &str| format!("`{name}` goes out: a client may send it, and nothing removes it");
+    check(&remove, "headers never = [\"x-secret*\"]", &[&goes_out("x-secret.")]);
+    check(&remove, "headers never = [\"x-secret_*\"]", &[&goes_out("x-secret_")]);
+    check(&remove, "headers never = [\"x-*secret_\"]", &[&goes_out("x-secret_")]);
+    // `headers.pass` reads `_` as `-`, as the request path does.
+    let passes = "`cf_ray` goes out: `headers.pass` lets it through";
+    check("headers = { pass = [\"cf-*\"] }", "headers never = [\"cf_ray\"]", &[passes]);
+    check("", "headers never = [\"cf_ray\"]", &[]);
+}
+
+/// A file of few bytes whose globs have too many states together.
+#[test]
+fn what_cannot_be_decided_counts_as_broken() {
+    let rotated = |by: usize| {
+        let letters: Vec<char> = "abcdefgh".chars().cycle().skip(by).take(8).collect();
+        format!("\"{}q\"", letters.iter().fold(String::new(), |glob, letter| format!("{glob}*{letter}")))
+    };
+    let globs: Vec<String> = (0..8).map(rotated).collect();
+    let lines = format!("headers = {{ remove = [\"*y\", {}] }}", globs.join(", "));
+    let policy = "[[headers]]\nname = \"r\"\nnever = [\"x-*y\"]\n";
+    let [breach] = <[Breach; 1]>::try_from(broken(&lines, policy)).unwrap();
+    assert!(breach.is_undecided);
+    assert_eq!(
+        breach.what,
+        "it cannot be decided whether a header of `x-*y` goes out: the product of the globs of `remove` has more than 16384 states"
+    );
+}
+
 #[test]
 fn counterexample_is_a_request_and_its_route() {
     let lines = "gateway = { first = { strip = \"/v1\", path = \"/x{path}\", when = [\"pass\"] } }\negress = [{ when = [\"proxy\"], url = \"{proxy}/?to={url|urlencode}\" }]";
@@ -228,6 +265,7 @@ fn policy_without_effect_is_refused() {
     check("[[endpoints]]\nname = \"a\"\n", Code::Condition);
     check("[[headers]]\nname = \"a\"\nnever = []\n", Code::Condition);
     check("[[headers]]\nname = \"a\"\nnever = [\"x y\"]\n", Code::Header);
+    check(&format!("[[headers]]\nname = \"a\"\nnever = [\"{}\"]\n", "x*".repeat(9)), Code::Header);
     check("[[https]]\nname = \"a\"\n[[tests]]\nname = \"a\"\n", Code::Name);
     for origin in ["api.example", "https://a/b", "https://a*/b", "https://u@*", "ftp://*", "https://"] {
         check(&format!("[[credentials]]\nname = \"a\"\norigins = [\"{origin}\"]\n"), Code::Url);
@@ -276,7 +314,7 @@ fn proved(provider: &Arc<Provider>) -> Seen {
     let policy =
         "[[credentials]]\nname = \"c\"\norigins = []\n[[headers]]\nname = \"h\"\nnever = [\"x-h-*\"]\n";
     let (rules, _) = compile(&parse::<syntax::Policy>("policy", policy));
-    let verdicts = prove(rules.unwrap(), std::slice::from_ref(provider));
+    let verdicts = prove(rules.unwrap(), std::slice::from_ref(provider), &Budgets::default());
     let origin = |breach: &Breach| {
         let origin = breach.what.rsplit('`').nth(1).unwrap();
         origin.replace("{region}", "eu").replace("{proxy}", "http://proxy.example")

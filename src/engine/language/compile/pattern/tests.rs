@@ -107,7 +107,7 @@ proptest! {
         let mut kept: Vec<Pattern> = Vec::new();
         for pattern in patterns {
             let mut near = Vec::new();
-            tree.candidates(&pattern, &mut near);
+            assert!(tree.candidates(&pattern, &mut near, &Budget::default()));
             let clash = |index: usize| matches!(pattern.relation(&kept[index]), Relation::Equal | Relation::Overlap);
             let found = near.iter().any(|index| clash(**index));
             let naive = (0..kept.len()).any(clash);

@@ -58,7 +58,7 @@ impl Compiler<'_> {
             if let Some(first) = fields.iter().find(|known| known.value.name == field.name) {
                 let message = format!("two fields are named `{}`", field.name);
                 let first = first.at.clone();
-                self.found.push(
+                self.add(
                     Diagnostic::new(Code::Name, at.clone(), message).related(first, "first declared here"),
                 );
             }
@@ -141,8 +141,7 @@ impl Compiler<'_> {
                 let message = format!("never reached: an entry above takes every `{}`", spec.field);
                 let at = self.key(&format!("/auth/{first}"));
                 let diagnostic = Diagnostic::new(Code::Condition, self.key(&pointer), message);
-                self.found
-                    .push(diagnostic.related(at, "this one").help("give that one a `match`, or put it last"));
+                self.add(diagnostic.related(at, "this one").help("give that one a `match`, or put it last"));
             }
             let matches = spec.r#match.as_deref().map(Glob::new);
             entries.push(Auth { field: spec.field.clone(), matches, kind, at: self.key(&pointer) });

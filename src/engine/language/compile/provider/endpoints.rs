@@ -6,18 +6,24 @@ use super::{Compiler, RESERVED_NAMES, TemplateScope, check_reserved, resolve};
 use crate::{
     base::{
         diag::{Code, Diagnostic},
+        name::FileName,
         suggest::{backticked, nearest},
     },
     language::{
         compile::{
-            Api, ClientPath, Endpoint, Pattern, Placeholder, ProviderTemplate, ResponseRule, Timeouts, Vars,
-            is_dots,
+            Api, ClientPath, Endpoint, Pattern, Placeholder, ProviderTemplate, ResponseRule, Timeouts, Tree,
+            Vars, is_dots,
         },
         syntax::{self, EndpointEntry, pointer_step},
     },
 };
 
 type Entries = BTreeMap<String, EndpointEntry>;
+
+/// The bytes that are kept of an endpoint, of a client path and of a response rule, beside their texts.
+const ENDPOINT_BYTES: usize = 1024;
+const CLIENT_PATH_BYTES: usize = 512;
+const RESPONSE_BYTES: usize = 160;
 
 /// Settings that all endpoints of a provider inherit.
 pub(super) struct ProviderWide<'a> {
@@ -64,6 +70,9 @@ impl Compiler<'_> {
     ) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
         for (name, entry) in specs.into_iter().flatten() {
+            if self.budget.is_exceeded() {
+                break;
+            }
             let pointer = format!("/endpoint/{}", pointer_step(name));
             match entry {
                 EndpointEntry::Removed => self.check_removed(name, &pointer),
@@ -131,6 +140,10 @@ impl Compiler<'_> {
             ..TemplateScope::default()
         };
         let responses = self.responses(&format!("{pointer}/response"), spec.response.as_deref());
+        let inherited = wide.responses.iter().map(|rule| RESPONSE_BYTES + rule.message.max_len(|_| 0));
+        if !self.budget.keep(ENDPOINT_BYTES + inherited.sum::<usize>()) {
+            return None;
+        }
         Some(Endpoint {
             name: name.to_owned(),
             at: self.value(&format!("{pointer}/path")),
@@ -143,6 +156,27 @@ impl Compiler<'_> {
             timeouts: self.timeouts(&format!("{pointer}/timeouts"), spec.timeouts.as_ref(), wide.timeouts),
             responses: responses.into_iter().chain(wide.responses.iter().cloned()).collect(),
         })
+    }
+
+    /// Reports two client paths of the provider that can match the same request. Conflicts with other providers are found
+    /// by `link`.
+    pub(super) fn check_clashes(&mut self, endpoints: &[Endpoint]) {
+        let mut tree: Tree<(&http::Method, &ClientPath)> = Tree::default();
+        for endpoint in endpoints {
+            for path in &endpoint.paths {
+                let mut near = Vec::new();
+                if !tree.candidates(&path.pattern, &mut near, self.budget) {
+                    return;
+                }
+                let clash = near.into_iter().find(|(method, other)| {
+                    **method == endpoint.method && path.pattern.clashes(&other.pattern)
+                });
+                match clash {
+                    None => tree.insert(&path.pattern, (&endpoint.method, path)),
+                    Some((method, other)) => self.add(path.clash(method, other, self.name)),
+                }
+            }
+        }
     }
 
     fn pattern(&mut self, pointer: &str, path: &str, vars: &Vars) -> Option<Pattern> {
@@ -162,7 +196,7 @@ impl Compiler<'_> {
             if let Some(var) = vars.get(capture) {
                 let message = format!("capture `{capture}` has the name of a var");
                 let diagnostic = Diagnostic::new(Code::Name, self.value(pointer), message);
-                self.found.push(diagnostic.related(var.at.clone(), "the var"));
+                self.add(diagnostic.related(var.at.clone(), "the var"));
             }
         }
         Some(pattern)
@@ -183,6 +217,9 @@ impl Compiler<'_> {
     }
 
     fn client_path(&mut self, pointer: &str, text: String, captures: &[String]) -> Option<ClientPath> {
+        if !self.budget.keep(CLIENT_PATH_BYTES + 3 * text.len()) {
+            return None;
+        }
         let at = self.own_value(pointer);
         let pattern = Pattern::parse(&text).and_then(|pattern| {
             check_reserved(&text)?;
@@ -243,10 +280,21 @@ impl Compiler<'_> {
             Ok(api) => Some(api.clone()),
             Err((code, message, help)) => {
                 let diagnostic = Diagnostic::new(code, self.value(&format!("{pointer}/api")), message);
-                self.found.push(diagnostic.maybe_help(help));
+                self.add(diagnostic.maybe_help(help));
                 None
             }
         }
+    }
+}
+
+impl ClientPath {
+    /// The finding that some request matches this path and another one, of `owner`.
+    pub fn clash(&self, method: &http::Method, other: &Self, owner: &FileName) -> Diagnostic {
+        let (mine, theirs) = (&self.text, &other.text);
+        let message = format!("`{method} {mine}` and `{theirs}` of `{owner}` can match the same request");
+        let help = "change one of the paths, or its `path_prefix`";
+        let diagnostic = Diagnostic::new(Code::Clash, self.at.clone(), message);
+        diagnostic.related(other.at.clone(), "the other one").help(help)
     }
 }
 

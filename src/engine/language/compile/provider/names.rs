@@ -58,7 +58,7 @@ impl Compiler<'_> {
             Err(error) => {
                 let (code, help) = advice(&error, scope);
                 let diagnostic = Diagnostic::new(code, self.value(pointer), error.to_string());
-                self.found.push(diagnostic.maybe_help(help));
+                self.add(diagnostic.maybe_help(help));
                 None
             }
         }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     base::{
+        budget::Budgets,
         diag::{Code, Diagnostic},
         name::FileName,
         origin::Origin,
@@ -22,11 +23,16 @@ use crate::{
 };
 
 /// Compiles a gateway file.
-pub(crate) fn gateway(name: &FileName, parsed: &Parsed<syntax::Gateway>) -> Compilation<Gateway> {
+pub(crate) fn gateway(
+    name: &FileName,
+    parsed: &Parsed<syntax::Gateway>,
+    budgets: &Budgets,
+) -> Compilation<Gateway> {
     let (presets, gateways, apis) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let shared = Shared { presets, gateways, apis };
+    let shared = Shared { presets, gateways, apis, budgets: Budgets::default() };
     let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
-    let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new() };
+    let budget = &*budgets.of(&parsed.file);
+    let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new(), budget };
     let document = &parsed.document;
     let vars = compiler.vars(Some(&document.vars), RESERVED_NAMES);
     // A gateway is active only if all its vars are set.
@@ -128,7 +134,7 @@ impl Compiler<'_> {
                 Ok(gateway) => gateway.clone(),
                 Err((code, message, help)) => {
                     let diagnostic = Diagnostic::new(code, self.key(&pointer), message);
-                    self.found.push(diagnostic.maybe_help(help));
+                    self.add(diagnostic.maybe_help(help));
                     continue;
                 }
             };
@@ -172,6 +178,9 @@ impl Compiler<'_> {
         let base_path = Origin::split(base).map_or("", |(_, path)| path.trim_end_matches('/'));
         for one in uses.iter().filter(|one| is_whole_segments(&one.strip)) {
             for endpoint in endpoints {
+                if !self.budget.work(1 + base_path.len() / 32) {
+                    return;
+                }
                 let front = format!("{base_path}{}", endpoint.upstream_path.leading_text());
                 let after = front.strip_prefix(one.strip.as_str());
                 let fits = after.is_some_and(|after| after.is_empty() || after.starts_with('/'));
@@ -183,7 +192,7 @@ impl Compiler<'_> {
                         one.strip, endpoint.name
                     );
                     let diagnostic = Diagnostic::new(Code::Strip, at, message);
-                    self.found.push(
+                    self.add(
                         diagnostic
                             .related(endpoint.at.clone(), format!("its upstream path starts `{front}`")),
                     );

@@ -78,6 +78,10 @@ impl Compiler<'_> {
         let mut compiled = Vec::new();
         for (index, text) in globs.unwrap_or_default().iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
+            if let Err(problem) = Glob::check(text) {
+                self.report(Code::Header, self.value(&pointer), format!("a glob that {problem}"));
+                continue;
+            }
             let stand_in = text.replace('*', "x");
             if self.header_name_of(&pointer, &stand_in, text).is_some() {
                 compiled.push(Glob::new(&text.to_ascii_lowercase()));
@@ -186,6 +190,10 @@ impl Compiler<'_> {
                     "it holds for every answer",
                     help,
                 );
+            }
+            if let Some(Err(problem)) = rule.when.content_type.as_deref().map(Glob::check) {
+                let at = self.value(&format!("{pointer}/when/content_type"));
+                self.report(Code::BadValue, at, format!("a glob that {problem}"));
             }
             let content_type =
                 rule.when.content_type.as_ref().map(|glob| Glob::new(&glob.to_ascii_lowercase()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Compiler;
 use crate::{
     base::{
-        diag::{Code, Diagnostic, Location},
+        diag::{Code, Diagnostic, Location, MAX_FINDINGS},
         name::FileName,
     },
     language::{
@@ -135,8 +135,15 @@ impl Compiler<'_> {
         }
     }
 
+    /// Adds a finding. Beyond a bound, further ones are dropped: nobody reads so many.
+    pub(crate) fn add(&mut self, finding: Diagnostic) {
+        if self.found.len() <= MAX_FINDINGS && self.budget.keep(finding.size()) {
+            self.found.push(finding);
+        }
+    }
+
     pub(crate) fn report(&mut self, code: Code, at: Location, message: impl Into<String>) {
-        self.found.push(Diagnostic::new(code, at, message));
+        self.add(Diagnostic::new(code, at, message));
     }
 
     pub(crate) fn report_with_help(
@@ -146,6 +153,6 @@ impl Compiler<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.found.push(Diagnostic::new(code, at, message).help(help));
+        self.add(Diagnostic::new(code, at, message).help(help));
     }
 }

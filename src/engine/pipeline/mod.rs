@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{
+        budget::{Budget, Budgets, Used},
         diag::{Code, Diagnostic, Location, Sources},
         name::FileName,
     },
@@ -56,6 +57,8 @@ pub struct InputFile<'t> {
     pub text: Result<&'t str, &'t str>,
     /// True for a built-in file that the directory lacks. Its tests are not run.
     pub filled_in: bool,
+    /// True for a shared file that was judged before. Its tests are not run again, and its lints are not reported again.
+    pub is_judged: bool,
 }
 
 impl Folder {
@@ -85,8 +88,14 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// Findings about texts that seem to contain an API key.
     pub literals: Vec<Diagnostic>,
+    /// The wanted provider files, and their names.
+    pub providers: BTreeMap<Arc<str>, FileName>,
     /// The built-in files. Their lints are not reported, since the author cannot change them.
     pub filled_in: BTreeSet<Arc<str>>,
+    /// The shared files that were judged before.
+    pub judged: BTreeSet<Arc<str>>,
+    /// The findings of those.
+    pub known: Vec<Diagnostic>,
     /// The levels of lints.
     pub levels: lint::Levels,
 }
@@ -95,11 +104,34 @@ pub struct Loaded {
 #[derive(Debug, Default)]
 pub struct Built {
     /// The providers.
-    pub current: BTreeMap<FileName, CurrentVersion>,
-    /// For each provider that is bad only because of its preset, gateway, api or the policy: those files.
-    pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
+    pub providers: BTreeMap<FileName, Judgement>,
+    /// Findings of presets, gateways, apis and the policy by themselves, and of names of files. An error takes the providers
+    /// that use the file out of service.
+    pub shared: Vec<Diagnostic>,
+    /// Findings of compiling those files.
+    pub compiled: Vec<Diagnostic>,
+    /// What was charged to the budgets of all files.
+    pub used: Used,
+}
+
+/// The result for one provider by itself.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The provider.
+    pub current: CurrentVersion,
+    /// If it is bad only because of its preset, gateway, api or the policy: those files.
+    pub blocked_by: BTreeSet<Arc<str>>,
+    /// The sources of the vars that it is bound to.
+    pub sources: BTreeSet<VarSource>,
+    /// All findings that this provider has, also those about its preset.
+    pub found: Vec<Diagnostic>,
+}
+
+impl Built {
     /// All findings.
-    pub diagnostics: Vec<Diagnostic>,
+    pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.providers.values().flat_map(|one| &one.found).chain(&self.shared).chain(&self.compiled)
+    }
 }
 
 /// The result for a set of files.
@@ -158,6 +190,9 @@ impl Loaded {
     }
 
     fn take(&mut self, file: &Arc<str>, name: &FileName, text: &InputFile<'_>) {
+        if text.folder == Folder::Providers {
+            self.providers.insert(file.clone(), name.clone());
+        }
         let files = &mut self.files;
         let found = match text.folder {
             Folder::Providers => keep(&mut files.providers, name, file, text, |one| &mut one.test),
@@ -171,9 +206,14 @@ impl Loaded {
             }
         };
         self.diagnostics.extend(found);
+        if text.is_judged {
+            self.judged.insert(file.clone());
+        }
         if text.filled_in {
             self.filled_in.insert(file.clone());
-        } else if let Ok(text) = text.text {
+        } else if !text.is_judged
+            && let Ok(text) = text.text
+        {
             self.literals.extend(lint::literals(file, text));
         }
     }
@@ -181,7 +221,7 @@ impl Loaded {
     /// Applies the levels of lints.
     fn lint(&self, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
         let mut found = self.levels.apply(found);
-        found.retain(|one| !self.filled_in.contains(&one.at.file));
+        found.retain(|one| !self.filled_in.contains(&one.at.file) && !self.judged.contains(&one.at.file));
         found
     }
 
@@ -190,6 +230,14 @@ impl Loaded {
         let mut found = lint::each(&self.files, compiled);
         found.extend(self.literals.iter().cloned());
         self.lint(found)
+    }
+
+    /// The gateways alone, for [`Loaded::unused_gateways`].
+    #[must_use]
+    pub fn gateways_only(self) -> Self {
+        let Self { files, filled_in, levels, .. } = self;
+        let files = Files { gateways: files.gateways, ..Files::default() };
+        Self { files, filled_in, levels, ..Self::default() }
     }
 
     /// Unused gateways. None are reported while a provider is rejected, since it may use them.
@@ -215,7 +263,7 @@ fn keep<T: syntax::Document>(
     tests: fn(&mut T) -> &mut Option<Vec<syntax::Test>>,
 ) -> Vec<Diagnostic> {
     let (mut slot, found) = slot(file, text);
-    if text.filled_in
+    if (text.filled_in || text.is_judged)
         && let Ok(parsed) = &mut slot
     {
         *tests(&mut parsed.document) = None;
@@ -240,60 +288,121 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     let tests = filetest::run(&compiled);
     let mut all = loaded.diagnostics.clone();
     all.extend(compiled.diagnostics.iter().cloned());
-    all.extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
+    let conflicts = table::link(&[], &compiled.providers, &compiled.rejected, &compiled.budgets);
+    all.extend(conflicts.into_iter().map(|one| one.diagnostic));
     all.extend(tests.diagnostics.iter().cloned());
     all.extend(loaded.lint_each(&compiled));
     all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
-    all.extend(prove::check_policy(&loaded.files, &compiled.providers).into_diagnostics());
-    all.sort();
+    all.extend(prove::check_policy(&loaded.files, &compiled).into_diagnostics());
+    report_budgets(&mut all, &compiled.budgets);
+    sort(&mut all);
     (compiled, tests, all)
 }
 
+/// Reports the files over their budget. Nothing else is known of them: their other findings are removed.
+fn report_budgets(found: &mut Vec<Diagnostic>, budgets: &Budgets) {
+    let over: Vec<Diagnostic> = budgets.findings().collect();
+    if !over.is_empty() {
+        let files: BTreeSet<&str> = over.iter().map(|one| &*one.at.file).collect();
+        found.retain(|one| !files.contains(&*one.at.file));
+        found.extend(over);
+    }
+}
+
 /// Builds each provider by itself. It is rejected if it does not compile, if one of its files has an error or a failing
-/// test, if it breaks the policy, or if its vars cannot be filled in.
+/// test, if it breaks the policy, if its vars cannot be filled in, or if its file exceeds its budget.
 pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Built {
     let compiled = compile::compile(&loaded.files);
-    let tests = filetest::run(&compiled);
-    let mut diagnostics = loaded.diagnostics.clone();
-    diagnostics.extend(tests.diagnostics);
-    diagnostics.extend(loaded.lint_each(&compiled));
-    let findings = prove::check_policy(&loaded.files, &compiled.providers);
-    diagnostics.extend(findings.policy);
-    let bad = diagnostics.iter().filter(|one| one.is_error());
-    let bad: BTreeSet<Arc<str>> = bad.map(|one| one.at.file.clone()).collect();
-    let mut warnings = BTreeMap::<Arc<str>, Vec<Diagnostic>>::new();
-    for one in diagnostics.iter().filter(|one| !one.is_error()) {
-        warnings.entry(one.at.file.clone()).or_default().push(one.clone());
+    let mut found = loaded.diagnostics.clone();
+    found.extend(loaded.known.iter().cloned());
+    found.extend(filetest::run(&compiled).diagnostics);
+    found.extend(loaded.lint_each(&compiled));
+    let mut judged = prove::check_policy(&loaded.files, &compiled);
+    found.append(&mut judged.policy);
+    report_budgets(&mut found, &compiled.budgets);
+    let errors = found.iter().filter(|one| one.is_error());
+    let bad: BTreeSet<Arc<str>> = errors.map(|one| one.at.file.clone()).collect();
+    let mut findings = FindingsByFile::new(found, loaded);
+    let mut providers = BTreeMap::new();
+    for rejected in compiled.rejected {
+        let name = rejected.name.clone();
+        let found = findings.of(&name, compiled.by_provider.get(&name));
+        let (blocked_by, sources) = (BTreeSet::new(), BTreeSet::new());
+        providers
+            .insert(name, Judgement { current: CurrentVersion::Bad(rejected), blocked_by, sources, found });
     }
-    diagnostics.extend(compiled.diagnostics);
-    diagnostics.extend(findings.broken.values().flatten().cloned());
-    let mut current: BTreeMap<FileName, CurrentVersion> =
-        compiled.rejected.into_iter().map(|one| (one.name.clone(), CurrentVersion::Bad(one))).collect();
-    let mut blocked_by = BTreeMap::new();
     for provider in compiled.providers {
-        let rejected = || CurrentVersion::Bad(Rejected::from(&*provider));
-        let made = if findings.broken.contains_key(&provider.name) {
-            rejected()
-        } else if provider.inputs.is_disjoint(&bad) {
-            let value = std::cell::RefCell::new(&mut value);
-            let (bound, found) = bind::try_bind(&provider, |_, _, var| (value.borrow_mut())(&var.source));
-            diagnostics.extend(found);
-            let bound = bound.map(Arc::new);
-            let warnings = warnings.remove(&provider.at.file).unwrap_or_default();
-            let good = |bound| CurrentVersion::New(Good { compiled: provider.clone(), bound, warnings });
-            bound.map_or_else(rejected, good)
+        let name = provider.name.clone();
+        let mut found = findings.of(&name, None);
+        let blocked_by: BTreeSet<_> = provider.inputs.intersection(&bad).cloned().collect();
+        let broken = judged.broken.remove(&name);
+        let current = if broken.is_some() || !blocked_by.is_empty() {
+            CurrentVersion::Bad(Rejected::from(&*provider))
         } else {
-            blocked_by.insert(provider.name.clone(), provider.inputs.intersection(&bad).cloned().collect());
-            rejected()
+            bound(&provider, &mut found, &mut value, &compiled.budgets.of(&provider.at.file))
         };
-        current.insert(provider.name.clone(), made);
+        // A breach of the policy is its own.
+        let blocked_by = if broken.is_some() { BTreeSet::new() } else { blocked_by };
+        let over = compiled.budgets.of(&provider.at.file).is_exceeded();
+        found.extend(broken.into_iter().flatten().filter(|_| !over));
+        let sources = provider.var_sources().cloned().collect();
+        providers.insert(name, Judgement { current, blocked_by, sources, found });
     }
-    Built { current, blocked_by, diagnostics }
+    let mut shared = findings.shared;
+    sort(&mut shared);
+    let own: BTreeSet<&Diagnostic> = compiled.by_provider.values().flatten().collect();
+    let compile = compiled.diagnostics.into_iter().filter(|one| !own.contains(one)).collect();
+    Built { providers, shared, compiled: compile, used: compiled.budgets.used() }
+}
+
+fn bound(
+    provider: &Arc<compile::Provider>,
+    found: &mut Vec<Diagnostic>,
+    value: &mut impl FnMut(&VarSource) -> bind::Lookup,
+    budget: &Budget,
+) -> CurrentVersion {
+    let warnings = found.clone();
+    let value = std::cell::RefCell::new(value);
+    let (bound, more) = bind::try_bind(provider, |_, _, var| (value.borrow_mut())(&var.source), budget);
+    found.extend(more);
+    match bound {
+        Some(bound) => {
+            let (compiled, bound) = (provider.clone(), Arc::new(bound));
+            CurrentVersion::New(Good { compiled, bound, warnings, linked: false })
+        }
+        None => CurrentVersion::Bad(Rejected::from(&**provider)),
+    }
+}
+
+/// Findings, by the provider's file that they are about.
+struct FindingsByFile {
+    own: BTreeMap<FileName, Vec<Diagnostic>>,
+    shared: Vec<Diagnostic>,
+}
+
+impl FindingsByFile {
+    fn new(found: Vec<Diagnostic>, loaded: &Loaded) -> Self {
+        let mut by_file = BTreeMap::<Arc<str>, Vec<Diagnostic>>::new();
+        for one in found {
+            by_file.entry(one.at.file.clone()).or_default().push(one);
+        }
+        let names = loaded.providers.iter();
+        let own = names.filter_map(|(file, name)| Some((name.clone(), by_file.remove(file)?))).collect();
+        Self { own, shared: by_file.into_values().flatten().collect() }
+    }
+
+    fn of(&mut self, name: &FileName, compiled: Option<&Vec<Diagnostic>>) -> Vec<Diagnostic> {
+        let mut found = self.own.remove(name).unwrap_or_default();
+        found.extend(compiled.into_iter().flatten().cloned());
+        found
+    }
 }
 
 /// Builds the table of all good providers.
 pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
-    let Built { current, mut diagnostics, .. } = build(loaded, value);
+    let built = build(loaded, value);
+    let mut diagnostics: Vec<Diagnostic> = built.diagnostics().cloned().collect();
+    let current = built.providers.into_iter().map(|(name, one)| (name, one.current)).collect();
     let reconciled = reconcile(current, &BTreeMap::new());
     diagnostics.extend(reconciled.diagnostics);
     let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
@@ -320,3 +429,6 @@ pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort();
     diagnostics.dedup();
 }
+
+#[cfg(test)]
+mod tests;

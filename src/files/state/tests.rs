@@ -1,0 +1,143 @@
+//! The work of scans, in steps of the budget: no clock.
+
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use super::*;
+use crate::{diag::Code, files::FileState, lint::Levels};
+
+struct Directory {
+    _root: tempfile::TempDir,
+    dir: PathBuf,
+    state: ReloadState,
+    /// The steps of the first scan.
+    at_start: u64,
+}
+
+impl Directory {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("providers.d");
+        fs::create_dir(&dir).unwrap();
+        for (name, text) in files {
+            fs::write(dir.join(name), text).unwrap();
+        }
+        let config = Config {
+            source: Source::Directory(dir.clone()),
+            secrets: root.path().join("secrets"),
+            data: root.path().into(),
+            strict: false,
+            max_stale: None,
+            sweep: Duration::from_hours(1),
+            lints: Levels::default(),
+        };
+        let mut state = ReloadState::new(config);
+        let (scan, _) = state.start(Watching::Events).unwrap();
+        Self { _root: root, dir, state, at_start: scan.steps }
+    }
+
+    /// Scans, and returns the steps that it took.
+    fn scan(&mut self) -> u64 {
+        self.state.scan(Watching::Events).steps
+    }
+
+    /// The state of a file, and the codes of its findings.
+    fn file(&self, name: &str) -> (FileState, Vec<String>) {
+        let status = self.state.record.current();
+        let file = status.files.iter().find(|one| one.file.ends_with(name)).unwrap();
+        (file.state, file.diagnostics.iter().map(|one| one.code.clone()).collect())
+    }
+}
+
+fn provider(name: &str, endpoints: usize) -> String {
+    let mut text = format!("title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/{name}\"\n");
+    for number in 0..endpoints {
+        writeln!(text, "[endpoint.e{number}]\nmethod = \"GET\"\npath = \"/{number}{{a}}/{{b}}{number}\"")
+            .unwrap();
+    }
+    text
+}
+
+/// A file whose endpoints repeat long response rules: more memory than its budget.
+fn costly(name: &str) -> String {
+    let rule = format!(
+        "[[response]]\nwhen = {{ status = 400 }}\nreply = {{ status = 500, message = \"{}\" }}\n",
+        "m".repeat(1000)
+    );
+    provider(name, 1000) + &rule.repeat(64)
+}
+
+#[test]
+fn a_scan_in_which_nothing_changed_takes_no_step() {
+    let broken = provider("broken", 10).replace("GET", "GOT");
+    let good = provider("good", 10);
+    let mut files =
+        Directory::new(&[("good.toml", &good), ("broken.toml", &broken), ("costly.toml", &costly("costly"))]);
+    assert!(files.at_start > 0);
+    assert_eq!(files.file("/costly.toml"), (FileState::Rejected, vec![Code::Budget.as_str().to_owned()]));
+    assert_eq!(files.file("/good.toml").0, FileState::Live);
+    // The first scan may find that what the start took over changes nothing more.
+    files.scan();
+    for _ in 0..3 {
+        assert_eq!(files.scan(), 0);
+    }
+    let status = files.state.record.current();
+    assert_eq!((status.counts.live, status.counts.rejected), (1, 2));
+}
+
+#[test]
+fn a_change_of_one_file_judges_that_file_alone() {
+    let mut files =
+        Directory::new(&[("good.toml", &provider("good", 10)), ("costly.toml", &costly("costly"))]);
+    let at_start = files.at_start;
+    files.scan();
+    fs::write(files.dir.join("good.toml"), provider("good", 11)).unwrap();
+    let steps = files.scan();
+    assert!(steps > 0 && steps < at_start / 10, "{steps} of {at_start}");
+    assert_eq!(files.file("/good.toml").0, FileState::Live);
+    assert_eq!(files.file("/costly.toml").0, FileState::Rejected);
+    // A change of the costly file is judged again, once, and its last good version goes on serving.
+    fs::write(files.dir.join("costly.toml"), provider("costly", 10)).unwrap();
+    files.scan();
+    assert_eq!(
+        files.file("/costly.toml"),
+        (FileState::Live, vec![Code::UntestedEndpoint.as_str().to_owned(); 10])
+    );
+    fs::write(files.dir.join("costly.toml"), costly("costly")).unwrap();
+    assert!(files.scan() > at_start / 2);
+    assert_eq!(files.file("/costly.toml"), (FileState::Stale, vec![Code::Budget.as_str().to_owned()]));
+    files.scan();
+    assert_eq!(files.scan(), 0);
+}
+
+#[test]
+fn a_changed_preset_is_judged_with_its_users() {
+    let preset = "[endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n";
+    let user = "title = \"X\"\nextends = \"p\"\nbase_url = \"https://x.example\"\npath_prefix = \"/user\"\n";
+    let mut files = Directory::new(&[("user.toml", user), ("bad.toml", "title = 1\n")]);
+    assert_eq!(files.file("/user.toml").0, FileState::Rejected);
+    fs::create_dir(files.dir.join("presets")).unwrap();
+    fs::write(files.dir.join("presets/p.toml"), preset).unwrap();
+    assert!(files.scan() > 0);
+    assert_eq!(files.file("/user.toml").0, FileState::Live);
+    fs::write(files.dir.join("presets/p.toml"), preset.replace("GET", "GOT")).unwrap();
+    assert!(files.scan() > 0);
+    assert_eq!(files.file("/user.toml").0, FileState::Stale);
+    fs::write(files.dir.join("presets/p.toml"), preset).unwrap();
+    files.scan();
+    assert_eq!(files.file("/user.toml").0, FileState::Live);
+}
+
+#[test]
+fn a_secret_file_that_appears_is_seen() {
+    let var = "\n[vars]\nkey = { file = \"key\", secret = true }\n[headers.set]\nx-key = \"{key}\"\n";
+    let mut files =
+        Directory::new(&[("a.toml", &format!("{}{var}", provider("a", 1))), ("b.toml", &provider("b", 1))]);
+    assert_eq!(files.file("/a.toml").0, FileState::Rejected);
+    files.scan();
+    assert_eq!(files.scan(), 0);
+    let secrets = files.dir.with_file_name("secrets");
+    fs::create_dir(&secrets).unwrap();
+    fs::write(secrets.join("key"), "value").unwrap();
+    assert!(files.scan() > 0);
+    assert_eq!(files.file("/a.toml").0, FileState::Live);
+}
