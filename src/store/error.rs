@@ -154,6 +154,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// True if a commit that fails with it has changed nothing.
+    pub(super) fn undoes_commit(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::ReadOnly { .. } | Self::Forbidden { .. } | Self::Locked { .. }
+        )
+    }
+
     /// Classifies an error of the operating system about `path`.
     pub fn from_io(path: &Path, reason: io::Error) -> Self {
         let path = path.to_owned();

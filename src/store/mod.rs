@@ -197,10 +197,12 @@ impl Store {
         let (invalidations, invalidation) = (self.invalidations.clone(), invalidates.to_owned());
         let commit = async move {
             let committed = transaction.commit().await;
-            // After an error too: a value that is looked up once more is right whichever way the commit went. Its number
-            // in the log may then be another process's.
-            let logged = logged.filter(|_| committed.is_ok());
-            invalidations.invalidate(invalidation.as_ref(), logged);
+            if !committed.as_ref().is_err_and(StoreError::undoes_commit) {
+                // If it is unknown whether the commit took effect, a new lookup is right in both cases. The number in the
+                // log may then be another process's.
+                let logged = logged.filter(|_| committed.is_ok());
+                invalidations.invalidate(invalidation.as_ref(), logged);
+            }
             if committed.is_ok() {
                 entries.iter().for_each(audit::log);
             }

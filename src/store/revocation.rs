@@ -24,6 +24,9 @@ macro_rules! family {
              UNION SELECT t.replaced_by FROM family f JOIN tokens t ON t.id = f.id AND t.replaced_by IS NOT NULL
              UNION SELECT a.id FROM family f JOIN admin_tokens a ON a.maker = f.id
              UNION SELECT r.id FROM family f JOIN revoked_makers r ON r.maker = f.id
+             UNION SELECT r.id FROM family f JOIN revoked_makers r ON r.replaced_by = f.id
+             UNION SELECT r.replaced_by FROM family f JOIN revoked_makers r ON r.id = f.id
+                 WHERE r.replaced_by IS NOT NULL
          ) "
     };
 }
@@ -156,9 +159,9 @@ impl Store {
             RevokeExtent::WithMade => 0,
         };
         let pastes = by_extent!(extent, "DELETE FROM paste_tokens WHERE id = $1 OR ", pastes_of_family!());
-        let remember = "INSERT OR IGNORE INTO revoked_makers (id, maker)
-             SELECT id, maker FROM (SELECT id, maker FROM tokens UNION ALL SELECT id, maker FROM admin_tokens)
-             WHERE id = $1";
+        let remember = "INSERT OR IGNORE INTO revoked_makers (id, maker, replaced_by)
+             SELECT id, maker, replaced_by FROM tokens WHERE id = $1
+             UNION ALL SELECT id, maker, NULL FROM admin_tokens WHERE id = $1";
         // Until here the family is whole. An admin token is created by admin tokens only.
         let tokens = by_extent!(extent, "DELETE FROM tokens WHERE id IN (SELECT id FROM family)");
         let admins = by_extent!(extent, "DELETE FROM admin_tokens WHERE id IN (SELECT id FROM family)");
@@ -190,14 +193,19 @@ impl Store {
         row.map_or(Ok(0), |row| self.get(&row, "count").map(from_db))
     }
 
-    /// Forgets the revoked makers of which nothing is left.
+    /// Forgets the revoked makers of which nothing is left: those that no stored token leads to, by makers or successors.
     async fn forget_makers(&self, transaction: &mut Transaction) -> Result<()> {
         let delete = "DELETE FROM revoked_makers WHERE id NOT IN (
              WITH RECURSIVE needed (id) AS (
                  SELECT maker FROM tokens WHERE maker IS NOT NULL
                  UNION SELECT maker FROM admin_tokens WHERE maker IS NOT NULL
+                 UNION SELECT replaced_by FROM tokens WHERE replaced_by IS NOT NULL
+                 UNION SELECT r.id FROM revoked_makers r JOIN tokens t ON t.id = r.replaced_by
                  UNION SELECT r.maker FROM revoked_makers r JOIN needed n ON r.id = n.id
                      WHERE r.maker IS NOT NULL
+                 UNION SELECT r.id FROM revoked_makers r JOIN needed n ON r.replaced_by = n.id
+                 UNION SELECT r.replaced_by FROM revoked_makers r JOIN needed n ON r.id = n.id
+                     WHERE r.replaced_by IS NOT NULL
              ) SELECT id FROM needed)";
         self.step(transaction, sqlx::query(delete)).await?;
         Ok(())

@@ -150,7 +150,7 @@ const ACCOUNTS: &str = "
 
 /// Tokens know their maker: the id of the token or admin token that created them. Existing ones have none. A paste token
 /// is deleted with its maker. A replaced token knows its successor. New: the makers that were revoked while tokens that
-/// they made stayed valid, so that a later revocation finds these. Tables with few rows need no further index.
+/// they made stayed valid, so that a later revocation finds these.
 const MAKERS: &str = "
     ALTER TABLE tokens ADD COLUMN maker TEXT;
     ALTER TABLE tokens ADD COLUMN replaced_by TEXT;
@@ -160,9 +160,13 @@ const MAKERS: &str = "
     CREATE INDEX tokens_by_successor ON tokens (replaced_by);
     CREATE INDEX paste_tokens_by_maker ON paste_tokens (maker);
     CREATE TABLE revoked_makers (
-        id    TEXT NOT NULL PRIMARY KEY,
-        maker TEXT
+        id          TEXT NOT NULL PRIMARY KEY,
+        maker       TEXT,
+        replaced_by TEXT
     );
+    CREATE INDEX admin_tokens_by_maker ON admin_tokens (maker);
+    CREATE INDEX revoked_makers_by_maker ON revoked_makers (maker);
+    CREATE INDEX revoked_makers_by_successor ON revoked_makers (replaced_by);
     PRAGMA user_version = 3;
 ";
 

@@ -102,7 +102,9 @@ impl Writer {
         commit: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         // The task fails only if it panics, or if the runtime ends before it.
-        self.tasks.spawn(commit).await.unwrap_or(Err(StoreError::Unanswered))
+        self.tasks.spawn(commit).await.unwrap_or_else(|error| {
+            Err(StoreError::Unconfirmed { path: self.path.to_path_buf(), reason: error.to_string() })
+        })
     }
 
     /// Closes the connection after the transactions in progress.
@@ -146,12 +148,11 @@ impl Transaction {
         let committed = self.command("COMMIT").await;
         // The transaction is over: the connection is free again, if it is kept.
         self.slot = None;
-        committed.map_err(|error| match error {
-            StoreError::Full { .. }
-            | StoreError::ReadOnly { .. }
-            | StoreError::Forbidden { .. }
-            | StoreError::Locked { .. } => error,
-            error => StoreError::Unconfirmed { path: self.path.to_path_buf(), reason: error.to_string() },
+        committed.map_err(|error| {
+            if error.undoes_commit() {
+                return error;
+            }
+            StoreError::Unconfirmed { path: self.path.to_path_buf(), reason: error.to_string() }
         })
     }
 

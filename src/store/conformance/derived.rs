@@ -18,6 +18,7 @@ pub(super) async fn all(open: &impl AsyncFn() -> Store) {
     made_tokens_end_on_request(open().await).await;
     a_revoked_maker_hides_nothing(open().await).await;
     a_rotation_hands_over_what_was_made(open().await).await;
+    a_revoked_token_leads_to_its_successor(open().await).await;
     what_an_admin_token_made_ends_on_request(open().await).await;
 }
 
@@ -191,6 +192,29 @@ async fn a_rotation_hands_over_what_was_made(store: Store) {
     }
     let revoked = revoke(&store, &owner, "child", RevokeExtent::WithMade).await.unwrap();
     assert_eq!((revoked.tokens, revoked.remaining), (3, 0));
+}
+
+/// A thief rotates a leaked token, and the owner revokes the old one: the successor is still found by the old id.
+async fn a_revoked_token_leads_to_its_successor(store: Store) {
+    let owner = with_login(&store).await;
+    let rotate = async |old: &str, new: &str| {
+        let rotated = store.rotate_token(&TokenHash::of(old), &token(new), 9000, &by(old)).await.unwrap();
+        assert!(matches!(rotated, TokenRotation::Done(_)), "{rotated:?}");
+    };
+    rotate("first", "second").await;
+    rotate("second", "third").await;
+    make(&store, &owner, "third", "child").await;
+    for (text, remaining) in [("first", 3), ("second", 2), ("third", 1)] {
+        let revoked = revoke(&store, &owner, text, RevokeExtent::Alone).await.unwrap();
+        assert_eq!((revoked.tokens, revoked.remaining), (1, remaining), "{text}");
+        for text in ["first", "second", "third"] {
+            let family = store.family(&token(text).id).await.unwrap();
+            assert!(family.contains(&token("child").id), "{text} {family:?}");
+        }
+    }
+    let revoked = revoke(&store, &owner, "first", RevokeExtent::WithMade).await.unwrap();
+    assert_eq!((revoked.tokens, revoked.remaining), (1, 0));
+    assert!(store.family(&token("second").id).await.unwrap().len() == 1, "all are forgotten");
 }
 
 async fn what_an_admin_token_made_ends_on_request(store: Store) {

@@ -224,7 +224,7 @@ pub struct Credentials {
     pub shared_with: Option<Vec<String>>,
     /// The fields of the section.
     #[schemars(example = json!([{ "label": "API key", "name": "apiKey" }]))]
-    #[schemars(extend("maxItems" = 64))]
+    #[schemars(extend("maxItems" = 256))]
     pub field: Option<Vec<Field>>,
 }
 
