@@ -15,6 +15,9 @@ pub use tollgate_engine::{
 // floor: the clock
 pub mod clock;
 
+// floor: admission control
+pub mod admission;
+
 // floor: settings
 pub mod settings;
 

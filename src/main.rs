@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Memory of a load that is over goes back to the system, which glibc's allocator does not do.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     tollgate::cli::main()
 }

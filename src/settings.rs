@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
+    admission::Overrides,
     compile::{duration, size, span},
     diag::{Code, Diagnostic, Location, Sources},
     lint::Levels,
@@ -109,6 +110,27 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_MAX_HEAD", hide_env_values = true, value_name = "SIZE")]
     #[schemars(example = &"64KiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
     pub max_head: Option<String>,
+    /// Maximum concurrent requests of one token; 0 for no limit [default: 256, at most half of `max_requests`]
+    #[arg(long, env = "TOLLGATE_MAX_REQUESTS_PER_TOKEN", hide_env_values = true, value_name = "N")]
+    #[schemars(example = 256)]
+    pub max_requests_per_token: Option<usize>,
+    /// Maximum concurrent requests of one user; 0 for no limit [default: 512, at most half of `max_requests`]
+    #[arg(long, env = "TOLLGATE_MAX_REQUESTS_PER_USER", hide_env_values = true, value_name = "N")]
+    #[schemars(example = 512)]
+    pub max_requests_per_user: Option<usize>,
+    /// Maximum concurrent requests to providers [default: from the limit of open files, and from memory]
+    #[arg(long, env = "TOLLGATE_MAX_REQUESTS", hide_env_values = true, value_name = "N")]
+    #[schemars(example = 5000, range(min = 1))]
+    pub max_requests: Option<usize>,
+    /// Maximum connections of one client address (IPv6: /64), trusted proxies excepted; 0 for no limit [default: a quarter
+    /// of `max_connections`, at least 64]
+    #[arg(long, env = "TOLLGATE_MAX_CONNECTIONS_PER_ADDRESS", hide_env_values = true, value_name = "N")]
+    #[schemars(example = 1000)]
+    pub max_connections_per_address: Option<usize>,
+    /// Maximum client connections [default: from the limit of open files, and from memory]
+    #[arg(long, env = "TOLLGATE_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
+    #[schemars(example = 8000, range(min = 1))]
+    pub max_connections: Option<usize>,
     /// Log level: `error`, `warn`, `info`, `debug`, `trace` [default: info]
     #[arg(long, env = "TOLLGATE_LOG", hide_env_values = true, value_name = "LEVEL")]
     #[schemars(example = &"info", extend("enum" = ["error", "warn", "info", "debug", "trace"]))]
@@ -230,6 +252,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Maximum size of a request head, in bytes.
     pub max_head: usize,
+    /// Limits of admission control.
+    pub admission: Overrides,
     /// The log level.
     pub log: tracing::Level,
     /// The log format; none to choose by the terminal.
@@ -312,6 +336,17 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
     if !(1..=256).contains(&workers) {
         return Err(bad("workers", &workers.to_string(), "it has to be from 1 to 256".into()));
     }
+    let some = |name, limit: Option<usize>| match limit {
+        Some(0) => Err(bad(name, "0", "it has to be at least 1".into())),
+        limit => Ok(limit),
+    };
+    let admission = Overrides {
+        requests_per_token: pick!(max_requests_per_token),
+        requests_per_user: pick!(max_requests_per_user),
+        requests: some("max_requests", pick!(max_requests))?,
+        connections_per_address: pick!(max_connections_per_address),
+        connections: some("max_connections", pick!(max_connections))?,
+    };
     let listen = address("listen", &pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into()))?;
     let admin_listen = pick!(admin_listen).map(|text| address("admin_listen", &text)).transpose()?;
     if let Some(admin) = admin_listen.filter(|admin| *admin == listen && admin.port() != 0) {
@@ -345,6 +380,7 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
             .unwrap_or(Duration::from_hours(1)),
         head_timeout: at_least("head_timeout", pick!(head_timeout), 60)?,
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
+        admission,
         log: log
             .parse()
             .map_err(|_| bad("log", &log, "use `error`, `warn`, `info`, `debug` or `trace`".into()))?,
@@ -453,6 +489,13 @@ mod tests {
         );
         check("store_grace = \"999ms\"", "`store_grace` cannot be `999ms`: it has to be at least `1s`");
         check("log = \"loud\"", "`log` is none of `error`, `warn`, `info`, `debug`, `trace`");
+    }
+
+    #[test]
+    fn a_limit_of_all_cannot_be_turned_off() {
+        let given = Given { max_connections: Some(0), ..Given::default() };
+        let error = resolve(&Places::default(), given).unwrap_err().to_string();
+        assert_eq!(error, "`max_connections` cannot be `0`: it has to be at least 1");
     }
 
     #[test]

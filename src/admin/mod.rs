@@ -34,9 +34,10 @@ pub use self::{
 use self::{operations::OperationId as Id, payloads::Done};
 use crate::{
     accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
+    admission::Admission,
     fault::{Fault, FaultKind},
     fields::DeclaredFields,
-    files::{Live, ReloadError},
+    files::{Live, ReloadError, Status},
     name::Owner,
     store::{Store, StoreError},
     table::Table,
@@ -58,8 +59,8 @@ pub struct Admin {
 /// The provider files that calls use.
 #[derive(Debug, Clone)]
 pub enum ProviderFiles {
-    /// Those of the running server. They change with every reload.
-    Live(Arc<Live>),
+    /// Those of the running server, which change with every reload, and its load.
+    Live(Arc<Live>, Arc<Admission>),
     /// Those that a command loaded, without a server.
     Loaded(Arc<Table>),
 }
@@ -219,27 +220,33 @@ impl Admin {
 impl ProviderFiles {
     /// Handles an operation that needs only files. A command has loaded files, but none that serve.
     async fn handle(&self, operation: FileOperation) -> ApiResult {
-        let Self::Live(live) = self else { return Err(not_found()) };
+        let Self::Live(live, admission) = self else { return Err(not_found()) };
         match operation {
-            FileOperation::Status => Ok(Response::json(StatusCode::OK, &*live.status())),
+            FileOperation::Status => {
+                Ok(Response::json(StatusCode::OK, &with_load(&live.status(), admission)))
+            }
             FileOperation::Texts => Ok(Response::json(StatusCode::OK, &live.served_files())),
-            FileOperation::Reload => reload(live).await,
+            FileOperation::Reload => reload(live, admission).await,
         }
     }
 
     /// The route table of this moment, for the [`Request`] that begins now.
     pub fn snapshot(&self) -> Arc<Table> {
         match self {
-            Self::Live(live) => live.snapshot(),
+            Self::Live(live, _) => live.snapshot(),
             Self::Loaded(table) => Arc::clone(table),
         }
     }
 }
 
-async fn reload(live: &Live) -> ApiResult {
-    let status = live.reload().await.map_err(reload_fault)?;
+fn with_load(status: &Status, admission: &Admission) -> Status {
+    Status { load: Some(admission.load()), ..status.clone() }
+}
+
+async fn reload(live: &Live, admission: &Admission) -> ApiResult {
+    let status = with_load(&*live.reload().await.map_err(reload_fault)?, admission);
     let code = if status.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok(Response::json(code, &*status))
+    Ok(Response::json(code, &status))
 }
 
 fn reload_fault(error: ReloadError) -> Fault {

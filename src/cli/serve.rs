@@ -22,6 +22,7 @@ use crate::{
         StoredLogins,
     },
     admin::{Admin, ApiQueue, ProviderFiles},
+    admission::{Admission, Limits, Resources, raise_open_files},
     cli::{check, context::unusable, serve_lock::acquire_serve_lock},
     control,
     decide::ListenerRole,
@@ -39,6 +40,9 @@ use lifecycle::{Running, Signals, Workers};
 
 /// Maximum number of warnings that are logged at the start.
 const MAX_WARNINGS: usize = 50;
+
+/// Fewer connections than that are worth a warning.
+const FEW_CONNECTIONS: usize = 256;
 
 /// Serves until a signal stops the process.
 pub fn run(settings: &Settings, keys: &KeySources) -> anyhow::Result<()> {
@@ -85,7 +89,8 @@ async fn start(
     human: bool,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let settings = &Settings { providers: source(settings), ..settings.clone() };
-    let upstream = Arc::new(upstream::Shared::new(upstream_config(settings)?)?);
+    let limits = limits(settings);
+    let upstream = Arc::new(upstream::Shared::new(upstream_config(settings, &limits)?)?);
     // First, so that a second process changes nothing. Taking this lock also creates the directory.
     drop(DirLock::acquire(&settings.data).await.map_err(|error| unusable(&settings.data, error))?);
     let lock = acquire_serve_lock(&settings.data)?;
@@ -104,7 +109,8 @@ async fn start(
     let empty = store.users_page(None, Some(1)).await?.is_empty();
     let (address, admin_address) = (bound.address, bound.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
-    let files = ProviderFiles::Live(live.clone());
+    let admission = Admission::new(limits, bound.listeners.len());
+    let files = ProviderFiles::Live(live.clone(), admission.clone());
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
@@ -120,6 +126,7 @@ async fn start(
         accounts,
         refresher,
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
+        admission,
         upstream,
         recorder: settings.access_log.then_some(recorder),
         head_timeout: settings.head_timeout,
@@ -159,7 +166,24 @@ async fn start(
     Ok((lock, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
 }
 
-fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
+/// The limits of admission control, for all the open files that the system allows.
+fn limits(settings: &Settings) -> Limits {
+    raise_open_files();
+    let resources = Resources::of_this_process();
+    let limits = Limits::derive(resources, &settings.admission, settings.workers, settings.max_head);
+    let Limits { open_files, connections, requests, .. } = limits;
+    if connections < FEW_CONNECTIONS && settings.admission.connections.is_none() {
+        tracing::warn!(
+            open_files,
+            connections,
+            requests,
+            "few connections fit: raise the limit of open files (`ulimit -n`, `LimitNOFILE=`) or of memory"
+        );
+    }
+    limits
+}
+
+fn upstream_config(settings: &Settings, limits: &Limits) -> anyhow::Result<upstream::Config> {
     let rules = settings.connect_to.iter().map(|rule| ConnectRule::parse(rule).map_err(anyhow::Error::from));
     let connect_to = rules.collect::<anyhow::Result<Vec<_>>>()?;
     for rule in &settings.connect_to {
@@ -176,6 +200,7 @@ fn upstream_config(settings: &Settings) -> anyhow::Result<upstream::Config> {
         connect_to,
         extra_ca,
         allow_private: settings.allow_private,
+        pool_max_idle: limits.idle_upstream,
         ..upstream::Config::default()
     })
 }
@@ -312,7 +337,7 @@ fn start_workers(
     let (done, waiting) = mpsc::channel::<()>(1);
     for (index, ((listener, role), heartbeat)) in bound.listeners.into_iter().zip(heartbeats).enumerate() {
         let (shared, done) = (shared.clone(), done.clone());
-        let config = WorkerConfig { listener, role, heartbeat, first_id: random()? };
+        let config = WorkerConfig { listener, number: index, role, heartbeat, first_id: random()? };
         let work = move || {
             let _done = done;
             if let Err(error) = server::work(config, &shared) {

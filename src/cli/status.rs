@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 
 use super::context::push_line;
 use crate::{
+    admission::Load,
     control,
     diag::Severity,
     files::{FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
@@ -77,6 +78,15 @@ fn read(code: StatusCode, document: &Bytes) -> anyhow::Result<Status> {
 fn report(status: &Status, all: bool) -> String {
     let mut text = verdict(status);
     text.push('\n');
+    if let Some(Load { connections, requests, .. }) = &status.load {
+        push_line(
+            &mut text,
+            format_args!(
+                "load: {} of {} connections, {} of {} requests",
+                connections.now, connections.max, requests.now, requests.max
+            ),
+        );
+    }
     if let Some(problem) = &status.problem {
         push_line(&mut text, format_args!("problem: {}", escaped(problem)));
     }

@@ -6,7 +6,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::diag::{Diagnostic, Location, Severity, Sources};
+use crate::{
+    admission::Load,
+    diag::{Diagnostic, Location, Severity, Sources},
+};
 
 /// The providers that serve, and the state of each file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +35,9 @@ pub struct Status {
     pub missed: u64,
     /// Number of files in each state.
     pub counts: StatusCounts,
+    /// Connections and requests of the running server, and their limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// All files, by path.
     pub files: Vec<FileStatus>,
     /// Number of findings beyond the limit of 1,000, which are left out.

@@ -1,9 +1,11 @@
 //! The body of a response on its way to the client, and the rest of a request's body after an early response.
 //!
-//! It guarantees: frames pass as they are, at once; every read of a rest is bounded in bytes and time.
+//! It guarantees: frames pass as they are, at once; nothing is read ahead of a client that stalls, beyond a few KiB; every
+//! read of a rest is bounded in bytes and time.
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::context::AccessRecordGuard;
 use crate::{
     access_record::End,
+    admission::ClientConnection,
     fault::{Fault, FaultKind},
     rewrite,
     upstream::{CutError, Download, UploadWatch},
@@ -26,6 +29,12 @@ use crate::{
 const REST_BYTES: u64 = 1 << 20;
 /// The longest time that it is read.
 const REST_TIME: Duration = Duration::from_secs(2);
+
+/// Frames up to this size are copied. Each holds the whole buffer that it was read into, of which it is a small part; a
+/// client that stalls would hold one buffer for each event.
+const SMALL_FRAME: usize = 2 << 10;
+/// The least memory that any other frame holds: the smallest buffer that an upstream is read into.
+const MIN_BUFFER: usize = 8 << 10;
 
 /// The longest time that the body of an API call may take.
 const CALL_TIME: Duration = Duration::from_secs(10);
@@ -47,6 +56,8 @@ pub struct Relay {
     /// The request's body, if it may still be coming.
     watch: Option<UploadWatch>,
     tasks: TaskTracker,
+    /// The client's connection, whose pace the upstream is read at.
+    connection: Arc<ClientConnection>,
     guard: Option<AccessRecordGuard>,
     /// Why it was cut. hyper gets this once all that came before is written.
     cut: Option<CutError>,
@@ -54,7 +65,7 @@ pub struct Relay {
 
 impl Relay {
     fn end(&mut self, cut: Option<&CutError>) {
-        read_rest_of(&self.tasks, self.watch.take());
+        read_rest_of(&self.tasks, &self.connection, self.watch.take());
         match (self.guard.take(), cut) {
             (Some(guard), Some(error)) => guard.cut(error),
             (Some(guard), None) => guard.end(End::Complete),
@@ -75,8 +86,9 @@ impl Body {
         trailers: bool,
         watch: Option<UploadWatch>,
         tasks: TaskTracker,
+        connection: Arc<ClientConnection>,
     ) -> Self {
-        Self::Relay(Box::new(Relay { download, trailers, watch, tasks, guard: None, cut: None }))
+        Self::Relay(Box::new(Relay { download, trailers, watch, tasks, connection, guard: None, cut: None }))
     }
 
     /// No bytes.
@@ -135,10 +147,22 @@ impl HttpBody for Body {
 }
 
 impl Relay {
+    /// Counts the memory that a frame holds until it is written; small frames are copied, and hold no more than their size.
+    fn hand_on(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(data) = frame.data_ref() else { return frame };
+        if data.len() > SMALL_FRAME {
+            self.connection.add_unwritten(data.len().max(MIN_BUFFER));
+            return frame;
+        }
+        self.connection.add_unwritten(data.len());
+        Frame::data(Bytes::copy_from_slice(data))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {
         if let Some(error) = self.cut.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        std::task::ready!(self.connection.poll_read_ahead(cx));
         loop {
             match std::task::ready!(Pin::new(&mut self.download).poll_frame(cx)) {
                 Some(Ok(frame)) => {
@@ -155,7 +179,7 @@ impl Relay {
                         self.end(None);
                     }
                     if !unwanted {
-                        return Poll::Ready(Some(Ok(frame)));
+                        return Poll::Ready(Some(Ok(self.hand_on(frame))));
                     }
                 }
                 Some(Err(error)) => {
@@ -203,16 +227,24 @@ pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Re
 
 /// Reads the rest of a request's body after an early response, within bounds. Closing the connection at once would reset
 /// it, and the client would lose the response.
-pub(super) fn read_rest(tasks: &TaskTracker, rest: Incoming) {
+pub(super) fn read_rest(tasks: &TaskTracker, connection: &Arc<ClientConnection>, rest: Incoming) {
     if !rest.is_end_stream() {
-        tasks.spawn(read(rest));
+        let busy = connection.read_rest();
+        tasks.spawn(async move {
+            read(rest).await;
+            drop(busy);
+        });
     }
 }
 
 /// The same for the rest that an upload gave back.
-pub(super) fn read_rest_of(tasks: &TaskTracker, upload: Option<UploadWatch>) {
+pub(super) fn read_rest_of(
+    tasks: &TaskTracker,
+    connection: &Arc<ClientConnection>,
+    upload: Option<UploadWatch>,
+) {
     if let Some(rest) = upload.and_then(|upload| upload.take_rest()) {
-        read_rest(tasks, rest);
+        read_rest(tasks, connection, rest);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Body, Worker};
 use crate::{
     access_record::{AccessRecord, End, bounded_path},
     accounts::Caller,
+    admission::{ClientConnection, RequestGuard},
     decide::ListenerRole,
     fault::FaultKind,
     own_paths, rewrite,
@@ -29,20 +30,36 @@ pub(super) struct RequestContext {
     guard: AccessRecordGuard,
 }
 
-/// Emits the access record. Dropped before the end of the response, it records that the client left.
+/// Emits the access record. Dropped before the end of the response, it records that the client left. The request counts
+/// as running while this lives.
 #[derive(Debug)]
 pub struct AccessRecordGuard {
     worker: Arc<Worker>,
     request_id: String,
     started: Instant,
     record: Option<Box<AccessRecord>>,
+    connection: Arc<ClientConnection>,
+    /// The place among concurrent requests. None before admission, and for requests that are not counted.
+    admitted: Option<RequestGuard>,
 }
 
 impl RequestContext {
-    pub(super) fn begin(worker: &Arc<Worker>, client: IpAddr, head: &Parts) -> Self {
+    pub(super) fn begin(
+        worker: &Arc<Worker>,
+        client: IpAddr,
+        connection: Arc<ClientConnection>,
+        head: &Parts,
+    ) -> Self {
         let request_id = worker.request_id();
         let record = worker.recorder.is_some().then(|| Box::new(begun(client, head)));
-        let guard = AccessRecordGuard { worker: worker.clone(), request_id, started: Instant::now(), record };
+        let guard = AccessRecordGuard {
+            worker: worker.clone(),
+            request_id,
+            started: Instant::now(),
+            record,
+            connection,
+            admitted: None,
+        };
         let cors = worker.role != ListenerRole::Admin && own_paths::find(head.uri.path()).is_none();
         Self { cors, is_head: head.method == Method::HEAD, client, guard }
     }
@@ -54,6 +71,16 @@ impl RequestContext {
     /// The client's address, as far as trusted proxies say it.
     pub(super) fn client(&self) -> IpAddr {
         self.client
+    }
+
+    /// The connection that the request came on.
+    pub(super) fn connection(&self) -> &Arc<ClientConnection> {
+        &self.guard.connection
+    }
+
+    /// The request is admitted: its place is given back at the end of the response.
+    pub(super) fn set_admitted(&mut self, admitted: RequestGuard) {
+        self.guard.admitted = Some(admitted);
     }
 
     pub(super) fn set_caller(&mut self, caller: &Caller) {
@@ -85,6 +112,9 @@ impl RequestContext {
         }
         if let Ok(id) = HeaderValue::from_str(self.request_id()) {
             headers.insert("tollgate-request-id", id);
+        }
+        if self.connection().refusal().is_some() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let status = response.status();
         if let Some(record) = self.record() {
@@ -134,6 +164,8 @@ impl AccessRecordGuard {
 impl Drop for AccessRecordGuard {
     fn drop(&mut self) {
         self.emit(End::ClientLeft);
+        drop(self.admitted.take());
+        self.connection.end_response();
     }
 }
 

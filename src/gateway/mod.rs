@@ -6,6 +6,7 @@
 //!
 //! Read next: `decide` for the order, `relay` for calls to providers, `api` for calls of tollgate's own API.
 
+mod admission;
 mod api;
 mod authenticate;
 mod body;
@@ -38,6 +39,7 @@ pub use readiness::Readiness;
 use crate::{
     accounts::{Actor, AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::{ApiQueue, Principal},
+    admission::{Admission, ClientConnection},
     decide::{self, Begun, ListenerRole},
     fault::Fault,
     files::Live,
@@ -61,6 +63,8 @@ pub struct Worker {
     pub ready: Arc<Readiness>,
     /// Authenticates tokens.
     pub accounts: Authenticator,
+    /// Admission control, of all workers.
+    pub admission: Arc<Admission>,
     /// This worker's cache of callers.
     pub cache: LocalCache,
     /// Refreshes logins.
@@ -98,7 +102,13 @@ struct InFlight<'r> {
 }
 
 /// Answers one request on a connection from `peer`.
-pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(
+    worker: Arc<Worker>,
+    peer: IpAddr,
+    connection: Arc<ClientConnection>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    connection.begin_request();
     // A client that pipelines requests has no longer turns than others.
     upstream::begin_request().await;
     let (head, incoming) = request.into_parts();
@@ -107,7 +117,7 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
     // does not keep an old table alive.
     let table = worker.live.snapshot();
     let request = InFlight { worker: &worker, table: &table, head: &head };
-    let mut context = RequestContext::begin(&worker, client, &head);
+    let mut context = RequestContext::begin(&worker, client, connection, &head);
     let mut incoming = Some(incoming);
     let response = match answer(request, &mut incoming, &mut context).await {
         Ok(response) => response,
@@ -117,7 +127,7 @@ pub async fn handle(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming
     if let Some(unread) = incoming
         && !head.headers.contains_key(header::EXPECT)
     {
-        body::read_rest(&worker.tasks, unread);
+        body::read_rest(&worker.tasks, context.connection(), unread);
     }
     context.finish(response, &table)
 }
@@ -129,8 +139,13 @@ async fn answer(
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let InFlight { worker, table, head } = request;
-    match decide::begin(head, table, worker.role)? {
-        Begun::Own(own) => Ok(own_answers::answer(own, request)),
+    let begun = decide::begin(head, table, worker.role)?;
+    if let Begun::Own(own) = begun {
+        return Ok(own_answers::answer(own, request));
+    }
+    admission::connection(context.connection())?;
+    match begun {
+        Begun::Own(_) => unreachable!("it was answered"),
         Begun::Admin(call) => {
             let admin = authenticate::admin(worker, call.token()?, context).await?;
             let actor = Actor::admin(&admin, context.client());
@@ -148,6 +163,7 @@ async fn answer(
             let routed = call.authenticated(caller.facts())?;
             context.set_route(&routed.hit);
             let call = routed.in_scope()?;
+            context.set_admitted(admission::request(worker, &caller)?);
             relay::relay(Outbound { request, call: &call, caller: &caller }, incoming, context).await
         }
     }

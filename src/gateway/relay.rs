@@ -64,7 +64,7 @@ pub(super) async fn relay(
         }
         Ok(reply) => reply,
         Err(error) => {
-            body::read_rest_of(&worker.tasks, watch);
+            body::read_rest_of(&worker.tasks, context.connection(), watch);
             return Err(send_fault(&error, &call.hit, context));
         }
     };
@@ -82,7 +82,8 @@ fn response(
     let trailers = rewrite::takes_trailers(&head.headers);
     match rewrite::response(&call.hit, reply.status, reply.headers, trailers) {
         RewrittenResponse::Relayed(headers) => {
-            let mut answer = Response::new(Body::relay(download, trailers, watch, worker.tasks.clone()));
+            let (tasks, connection) = (worker.tasks.clone(), context.connection().clone());
+            let mut answer = Response::new(Body::relay(download, trailers, watch, tasks, connection));
             *answer.status_mut() = reply.status;
             *answer.headers_mut() = headers;
             // hyper keeps a reason here that is not the status's own; without it, it invents `<none>`.
@@ -94,7 +95,7 @@ fn response(
         RewrittenResponse::Replaced(rule) => {
             // This closes the upstream connection and ends the upload; the rest of the client's body is then drained.
             drop(download);
-            body::read_rest_of(&worker.tasks, watch);
+            body::read_rest_of(&worker.tasks, context.connection(), watch);
             context.set_fault(FaultKind::ResponseRule);
             fault::reply(rule, &call.hit, context.request_id())
         }

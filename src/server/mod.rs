@@ -1,14 +1,16 @@
 //! Workers: accept client connections, hand requests to `gateway`, and shut down gracefully. One current-thread runtime
 //! per worker.
 //!
+//! Each accepted connection is counted by `admission`, which may close an idle one for it or have it refused.
+//!
 //! It decides nothing about a request. Requests that hyper refuses (`400`, `414`, `431`) never reach `gateway`.
 
+mod client_stream;
 pub mod listen;
-mod write_timeout;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, TcpListener},
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -19,11 +21,12 @@ use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use write_timeout::WriteTimeout;
+use client_stream::ClientStream;
 
 use crate::{
     accounts::{AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::ApiQueue,
+    admission::{Admission, Admitted, Entrance},
     decide::ListenerRole,
     files::Live,
     gateway::{self, Readiness, Worker},
@@ -36,6 +39,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, as when the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Timeout for the head of a request on a connection that is refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Minimum interval between two warnings about that.
 const WARN_INTERVAL: Duration = Duration::from_mins(1);
 /// Write timeout of client connections.
@@ -58,6 +63,8 @@ pub struct Shared {
     pub refresher: Refresher,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Admission control.
+    pub admission: Arc<Admission>,
     /// Configuration of the HTTP client.
     pub upstream: Arc<upstream::Shared>,
     /// The access log; none if it is off.
@@ -77,6 +84,8 @@ pub struct Shared {
 pub struct WorkerConfig {
     /// Its listener.
     pub listener: TcpListener,
+    /// The number of the listener, from 0.
+    pub number: usize,
     /// The requests that it serves.
     pub role: ListenerRole,
     /// Its heartbeat for the watchdog.
@@ -106,13 +115,17 @@ async fn sweep(shared: &Shared, worker: &Worker) {
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            _ = tick.tick() => worker.upstream.sweep(),
+            _ = tick.tick() => {
+                worker.upstream.sweep();
+                shared.admission.tick();
+            }
         }
     }
 }
 
 async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(config.listener)?;
+    let listener =
+        Listener { socket: tokio::net::TcpListener::from_std(config.listener)?, number: config.number };
     let tasks = TaskTracker::new();
     let worker = Arc::new(Worker {
         role: config.role,
@@ -124,6 +137,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         refresher: shared.refresher.clone(),
         auth_rate_limit: AuthRateLimit::default(),
         trusted_proxies: shared.trusted_proxies.clone(),
+        admission: shared.admission.clone(),
         upstream: Upstream::new(shared.upstream.clone()),
         tasks: tasks.clone(),
         recorder: shared.recorder.clone(),
@@ -137,57 +151,95 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-async fn accept(listener: tokio::net::TcpListener, shared: &Shared, worker: &Arc<Worker>) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(shared.head_timeout)
-        .max_buf_size(shared.max_head.max(64 << 10))
-        .max_header_size(shared.max_head)
-        // RFC 9110, section 6.6.1: adds a `Date` to responses without one.
-        .auto_date_header(true);
+/// The listening socket of a worker.
+struct Listener {
+    socket: tokio::net::TcpListener,
+    number: usize,
+}
+
+async fn accept(listener: Listener, shared: &Shared, worker: &Arc<Worker>) {
+    let http = http(shared, shared.head_timeout);
+    let refusing = self::http(shared, shared.head_timeout.min(REFUSAL_TIMEOUT));
     let mut warned: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.socket.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-                worker.tasks.spawn(serve_client(
-                    http.clone(),
-                    stream,
-                    peer,
-                    worker.clone(),
-                    shared.stop.clone(),
-                ));
+                if let Some(admitted) = admit(worker, listener.number, peer.ip()) {
+                    let http = if admitted.connection.refusal().is_none() { &http } else { &refusing };
+                    tune(&stream);
+                    let client = Client { stream, peer: peer.ip(), admitted };
+                    worker.tasks.spawn(serve_client(
+                        http.clone(),
+                        client,
+                        worker.clone(),
+                        shared.stop.clone(),
+                    ));
+                }
+                // Connections that were asked to close get a turn before more are accepted.
+                if shared.admission.is_crowded() {
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) => {
                 if warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
                     warned = Some(Instant::now());
                     tracing::warn!(%error, "accepting connections failed; they wait in the backlog: if too many files are open, raise the limit (`ulimit -n`, or `LimitNOFILE=` of the service)");
                 }
+                shared.admission.evict_idle(listener.number);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// One client's connection, to its end.
-async fn serve_client(
-    http: http1::Builder,
+fn http(shared: &Shared, head_timeout: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(shared.max_head.max(64 << 10))
+        .max_header_size(shared.max_head)
+        // RFC 9110, section 6.6.1: adds a `Date` to responses without one.
+        .auto_date_header(true);
+    http
+}
+
+/// Counts a new connection. Trusted proxies have the connections of many clients, and no limit of their own.
+fn admit(worker: &Worker, listener: usize, peer: IpAddr) -> Option<Admitted> {
+    let entrance = match worker.role {
+        ListenerRole::Admin => Entrance::Admin,
+        ListenerRole::Public | ListenerRole::All => Entrance::Clients,
+    };
+    let address = peer.to_canonical();
+    let is_proxy = worker.trusted_proxies.iter().any(|net| net.contains(&address));
+    worker.admission.connect(entrance, listener, address, is_proxy)
+}
+
+fn tune(stream: &tokio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+}
+
+/// A client's connection.
+struct Client {
     stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-    worker: Arc<Worker>,
-    stop: CancellationToken,
-) {
-    let service = service_fn(move |request| {
-        let worker = worker.clone();
-        async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer.ip(), request).await) }
+    peer: IpAddr,
+    admitted: Admitted,
+}
+
+/// Serves one client's connection, to its end.
+async fn serve_client(http: http1::Builder, client: Client, worker: Arc<Worker>, stop: CancellationToken) {
+    let Client { stream, peer, admitted } = client;
+    let state = &admitted.connection;
+    let service = service_fn(|request| {
+        let (worker, state) = (worker.clone(), state.clone());
+        async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer, state, request).await) }
     });
-    let mut connection =
-        std::pin::pin!(http.serve_connection(TokioIo::new(WriteTimeout::new(stream, CLIENT_STALL)), service));
+    let stream = ClientStream::new(stream, state.clone(), CLIENT_STALL);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
@@ -198,9 +250,9 @@ async fn serve_client(
     match ended {
         // hyper answers such requests itself: this line is their only trace.
         Err(error) if error.is_parse() => {
-            tracing::info!(peer = %peer.ip(), %error, "a request was refused: not valid HTTP, or its head is too large");
+            tracing::info!(peer = %peer, %error, "a request was refused: not valid HTTP, or its head is too large");
         }
-        Err(error) => tracing::debug!(peer = %peer.ip(), %error, "a client's connection ended early"),
+        Err(error) => tracing::debug!(peer = %peer, %error, "a client's connection ended early"),
         Ok(()) => {}
     }
 }

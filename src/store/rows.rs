@@ -28,6 +28,12 @@ impl TokenHash {
         std::array::from_fn(|index| u32::from_be_bytes(bytes[index]))
     }
 
+    /// A part of the hash, as good as unique: the key of a table in memory.
+    pub fn key(&self) -> u64 {
+        let [first, second, ..] = self.numbers();
+        (u64::from(first) << 32) | u64::from(second)
+    }
+
     /// The form in the database.
     pub(super) fn hex(&self) -> String {
         hex::encode(&self.0)

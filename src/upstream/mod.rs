@@ -8,6 +8,7 @@
 //! Read next: `exchange` (one request on one connection), `pool`, `connect`, `resolver`, `destination`, `turn` (fairness).
 
 mod answer;
+mod bounded_read;
 mod connect;
 mod download;
 mod error;

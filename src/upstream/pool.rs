@@ -19,6 +19,7 @@ use crate::origin::Origin;
 
 use super::{
     Config,
+    bounded_read::BoundedRead,
     connect::Io,
     error::{Chain, SendError},
     exchange::InterimCount,
@@ -37,7 +38,7 @@ pub(super) struct Live {
     origin: Arc<Origin>,
     pub(super) sender: SendRequest<Upload>,
     /// None once the connection has ended.
-    wire: Option<http1::Connection<Io, Upload>>,
+    wire: Option<http1::Connection<BoundedRead<Io>, Upload>>,
     check: IdleCheck,
     pub(super) interim: InterimCount,
     pub(super) timer: Timer,
@@ -56,7 +57,7 @@ impl Live {
         let (sender, wire) = http1::Builder::new()
             .max_header_size(MAX_HEAD_BYTES)
             .max_buf_size(MAX_BUFFER_BYTES)
-            .handshake(io)
+            .handshake(BoundedRead(io))
             .await
             .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;
         let (origin, timer) = (Arc::new(origin.clone()), Timer::new(first_wait));

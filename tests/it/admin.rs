@@ -15,7 +15,9 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Exchange, Fault, Home, PROVIDER, Wire, World, connect, over_socket, provider};
+use crate::harness::{
+    Exchange, Fault, Home, PROVIDER, Wire, World, connect, eventually, over_socket, provider,
+};
 
 const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
 const NOT_FOUND: Fault<'_> = Fault(404, "not_found", "Not found");
@@ -49,15 +51,22 @@ fn admin_token(world: &World) -> String {
 #[test]
 fn the_status_is_available_in_every_way() {
     let world = World::new();
-    let (code, status) = over_http(&world, "GET /admin/providers", &admin_token(&world));
+    let (code, mut status) = over_http(&world, "GET /admin/providers", &admin_token(&world));
     assert_eq!((code, &status["ok"], &status["generation"]), (200, &true.into(), &1.into()));
+    // The call's own connection. It has ended before the next call.
+    assert_eq!(status["load"]["connections"]["now"].take(), 1);
+    status["load"]["connections"]["now"] = 0.into();
+    eventually("the connection has ended", || {
+        over_socket(&world.home.data(), "GET /admin/providers").1["load"] == status["load"]
+    });
     assert_eq!(file(&status, "t")["state"], "live");
     assert_eq!(over_socket(&world.home.data(), "GET /admin/providers?x=1"), (200, status.clone()));
     assert_eq!(over_socket(&world.home.data(), "HEAD /admin/providers"), (200, Value::Null));
     let output = world.home.done(&["status", "--json"], "");
     assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), status);
     let output = world.home.done(&["status"], "");
-    assert!(output.starts_with("ok: generation 1 since ") && output.lines().count() == 1, "{output}");
+    assert!(output.starts_with("ok: generation 1 since ") && output.lines().count() == 2, "{output}");
+    assert!(output.contains("\nload: 0 of "), "{output}");
     let output = world.home.done(&["status", "--all"], "");
     assert!(output.contains("\nlive ") && output.contains("/t.toml since "), "{output}");
 }

@@ -33,6 +33,7 @@ mod machine;
 mod oauth;
 mod operating;
 mod origins;
+mod overload;
 mod paste;
 mod protocol;
 mod raw;

@@ -103,6 +103,14 @@ faults! {
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS Client true "http_request_denied";
     /// A call of the API by a user with too many calls in progress.
     TooManyCalls "too_many_calls" TOO_MANY_REQUESTS Client true "http_request_denied";
+    /// A request by a token with too many requests in progress.
+    TokenConcurrency "token_concurrency" TOO_MANY_REQUESTS Client true "http_request_denied";
+    /// A request by a user with too many requests in progress.
+    UserConcurrency "user_concurrency" TOO_MANY_REQUESTS Client true "http_request_denied";
+    /// A connection from an address with too many connections.
+    TooManyConnections "too_many_connections" TOO_MANY_REQUESTS Client true "http_request_denied";
+    /// The process has as many requests or connections as it takes.
+    Overloaded "overloaded" SERVICE_UNAVAILABLE Gateway true "connection_limit_reached";
     /// Another user of the machine called the control socket.
     Forbidden "forbidden" FORBIDDEN Client false "http_request_denied";
     /// The request is not valid HTTP for a proxy: `Host` missing or doubled, `CONNECT`.

@@ -305,7 +305,15 @@ impl Fault<'_> {
         if status >= 500 && !kind.retry_may_help() {
             expected.push(("x-should-retry".into(), "false".into()));
         }
-        if matches!(kind, FaultKind::TooManyAttempts | FaultKind::UpstreamDnsBusy) {
+        let sheds = [
+            FaultKind::TooManyAttempts,
+            FaultKind::UpstreamDnsBusy,
+            FaultKind::TokenConcurrency,
+            FaultKind::UserConcurrency,
+            FaultKind::TooManyConnections,
+            FaultKind::Overloaded,
+        ];
+        if sheds.contains(kind) {
             expected.push(("retry-after".into(), "5".into()));
         }
         if *kind == FaultKind::UpgradeRefused {

@@ -265,6 +265,15 @@ impl Home {
         started(command, args)
     }
 
+    /// Starts `serve` within the limits that lines of shell set, and waits until it listens.
+    pub fn serve_within(&self, limits: &str, args: &[&str]) -> Gateway {
+        let mut command = self.command_of("/bin/sh");
+        command.args(["-ec", &format!("{limits}; exec \"$0\" \"$@\""), BINARY]);
+        let mut gateway = started(command, args);
+        gateway.listens();
+        gateway
+    }
+
     /// The same, in a namespace of its own.
     pub fn serve_in(&self, namespace: &Namespace, args: &[&str]) -> Gateway {
         let mut gateway = started(namespace.around(&self.command(), BINARY), args);
@@ -426,6 +435,13 @@ impl Gateway {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count();
         let limit = Rlimit { current: Some((open + more) as u64), ..getrlimit(Resource::Nofile) };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("it is our child");
+    }
+
+    /// Its soft limit of open files.
+    pub fn open_files_limit(&self) -> String {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.id())).expect("it runs");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("it has one");
+        line.split_whitespace().next().unwrap_or_default().to_owned()
     }
 
     /// A path as this process sees it: it may have its own mounts there.

@@ -1,0 +1,294 @@
+//! What a client's connection, its requests and the counters share: whether it is idle, and how many bytes of a response
+//! are not yet written.
+//!
+//! A response is read ahead of a client that stalls by no more than [`READ_AHEAD`]. A connection is idle from its start,
+//! or from the last byte of a response, to the first byte of the next request's end of head. Only its own worker changes
+//! the state; other threads read it.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use super::{Cause, connections::Place};
+
+/// Bytes of a response that wait for the client's socket before the upstream is read further.
+const READ_AHEAD: usize = 16 << 10;
+
+/// A response is being made or written.
+const RESPONDING: u64 = 1;
+/// The body of the response has ended; the last bytes may not be written yet.
+const ENDED: u64 = 2;
+/// The rest of a request's body is being read after an early response.
+const REST: u64 = 4;
+const CLOSED: u64 = 8;
+const FLAGS: u64 = 15;
+/// The number of the request is above the flags.
+const REQUEST: u64 = 16;
+
+/// The number of requests that a connection had when it became idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
+/// The shared state of a connection.
+#[derive(Debug)]
+pub struct ClientConnection {
+    state: AtomicU64,
+    unwritten: AtomicUsize,
+    /// The body that waits until everything is written.
+    body: Mutex<Option<Waker>>,
+    /// The connection's task, while it waits for bytes of the client.
+    reader: Mutex<Option<Waker>>,
+    is_evicted: AtomicBool,
+    refusal: Option<Cause>,
+    place: Place,
+}
+
+/// Marks a connection as busy while the rest of a request's body is read.
+#[derive(Debug)]
+pub struct RestGuard(Arc<ClientConnection>);
+
+impl ClientConnection {
+    pub(super) fn new(place: Place, refusal: Option<Cause>) -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            unwritten: AtomicUsize::new(0),
+            body: Mutex::default(),
+            reader: Mutex::default(),
+            is_evicted: AtomicBool::new(false),
+            refusal,
+            place,
+        }
+    }
+
+    /// The limit that the connection is beyond: it gets refusals and health checks only, and is closed after one answer.
+    pub fn refusal(&self) -> Option<Cause> {
+        self.refusal
+    }
+
+    // === requests ===
+
+    /// The head of a request has arrived.
+    pub fn begin_request(&self) {
+        let state = self.state();
+        self.set(((state & !(RESPONDING | ENDED)) + REQUEST) | RESPONDING);
+    }
+
+    /// The response has ended, broken off, or was dropped.
+    pub fn end_response(&self) {
+        self.set(self.state() | ENDED);
+    }
+
+    /// The connection is busy until the guard is dropped.
+    pub fn read_rest(self: &Arc<Self>) -> RestGuard {
+        self.set(self.state() | REST);
+        RestGuard(Arc::clone(self))
+    }
+
+    // === the socket ===
+
+    /// Ready if the response may be read further. A stalled client's is not, until the socket has taken all of it.
+    pub fn poll_read_ahead(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.unwritten.load(Ordering::Relaxed) < READ_AHEAD {
+            return Poll::Ready(());
+        }
+        *lock(&self.body) = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Counts the memory of a piece that was handed on to be written.
+    pub fn add_unwritten(&self, bytes: usize) {
+        let before = self.unwritten.load(Ordering::Relaxed);
+        self.unwritten.store(before + bytes, Ordering::Relaxed);
+    }
+
+    /// The socket has taken everything that was handed on.
+    pub fn flushed(self: &Arc<Self>) {
+        if self.unwritten.swap(0, Ordering::Relaxed) >= READ_AHEAD
+            && let Some(body) = lock(&self.body).take()
+        {
+            body.wake();
+        }
+        let state = self.state();
+        if state & (RESPONDING | ENDED) == RESPONDING | ENDED {
+            self.set(state & !(RESPONDING | ENDED));
+            self.mark_idle();
+        }
+    }
+
+    /// Ready once the connection has to be closed for another one, and nothing is lost by it. Call it when the client has
+    /// sent nothing more.
+    pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut reader = lock(&self.reader);
+        if !reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *reader = Some(cx.waker().clone());
+        }
+        drop(reader);
+        if self.is_evicted.load(Ordering::Acquire) && self.is_idle() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.state() & FLAGS == 0
+    }
+
+    // === the pool ===
+
+    /// Lists the connection as idle, if it is.
+    pub(super) fn mark_idle(self: &Arc<Self>) {
+        if self.is_idle() {
+            self.place.add_idle(self, Epoch(self.state()));
+        }
+    }
+
+    pub(super) fn is_idle_since(&self, since: Epoch) -> bool {
+        self.state() == since.0
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state() & CLOSED != 0
+    }
+
+    pub(super) fn evict(&self) {
+        self.is_evicted.store(true, Ordering::Release);
+        if let Some(reader) = lock(&self.reader).take() {
+            reader.wake();
+        }
+    }
+
+    /// The socket is closed. Lists may refer to this for a while longer.
+    pub(super) fn close(&self) {
+        self.set(self.state() | CLOSED);
+        self.place.leave();
+    }
+
+    fn state(&self) -> u64 {
+        self.state.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, state: u64) {
+        self.state.store(state, Ordering::Relaxed);
+    }
+}
+
+fn lock(waker: &Mutex<Option<Waker>>) -> MutexGuard<'_, Option<Waker>> {
+    waker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for RestGuard {
+    fn drop(&mut self) {
+        self.0.set(self.0.state() & !REST);
+        self.0.mark_idle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::admission::{Admission, Admitted, Entrance, Limits, Overrides, Resources};
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// At most three connections in all.
+    fn admission() -> Arc<Admission> {
+        let overrides =
+            Overrides { connections: Some(3), connections_per_address: Some(3), ..Overrides::default() };
+        let resources = Resources { open_files: 100, memory: 1 << 40 };
+        Admission::new(Limits::derive(resources, &overrides, 1, 64 << 10), 2)
+    }
+
+    fn connect(admission: &Arc<Admission>, listener: usize) -> Option<Admitted> {
+        admission.connect(Entrance::Clients, listener, PEER, true)
+    }
+
+    fn is_evicted(admitted: &Admitted) -> bool {
+        admitted.connection.poll_evicted(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn serve(admitted: &Admitted) {
+        admitted.connection.begin_request();
+        admitted.connection.end_response();
+        admitted.connection.flushed();
+    }
+
+    #[test]
+    fn the_connection_that_is_idle_for_longest_goes_first() {
+        let admission = admission();
+        let connections: Vec<_> = [0, 1, 0].map(|listener| connect(&admission, listener).unwrap()).into();
+        assert!(admission.is_crowded());
+        serve(&connections[0]);
+        // Of its own listener, the one that is idle for longest.
+        let next = connect(&admission, 0).unwrap();
+        assert_eq!(connections.iter().map(is_evicted).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!(next.connection.refusal(), None);
+    }
+
+    #[test]
+    fn a_connection_with_a_request_stays_and_the_next_is_refused() {
+        let admission = admission();
+        let connections: Vec<_> = [0, 1, 0].map(|listener| connect(&admission, listener).unwrap()).into();
+        for one in &connections {
+            one.connection.begin_request();
+        }
+        let refused = connect(&admission, 0).unwrap();
+        assert_eq!(refused.connection.refusal(), Some(Cause::Connections));
+        // The end of a body is not enough: its last bytes are not written.
+        connections[1].connection.end_response();
+        assert_eq!(connect(&admission, 0).unwrap().connection.refusal(), Some(Cause::Connections));
+        connections[1].connection.flushed();
+        assert_eq!(connect(&admission, 0).unwrap().connection.refusal(), None);
+        assert_eq!(connections.iter().map(is_evicted).collect::<Vec<_>>(), [false, true, false]);
+        drop(connections);
+        assert_eq!(connect(&admission, 0).unwrap().connection.refusal(), None);
+        assert!(!admission.is_crowded());
+    }
+
+    #[test]
+    fn the_rest_of_a_body_keeps_a_connection_busy() {
+        let admission = admission();
+        let one = connect(&admission, 0).unwrap();
+        one.connection.begin_request();
+        let rest = one.connection.read_rest();
+        one.connection.end_response();
+        one.connection.flushed();
+        assert!(!one.connection.is_idle());
+        drop(rest);
+        assert!(one.connection.is_idle());
+        admission.evict_idle(0);
+        assert!(is_evicted(&one));
+    }
+
+    #[test]
+    fn a_stalled_client_is_not_read_ahead_for() {
+        let admission = admission();
+        let one = connect(&admission, 0).unwrap().connection.clone();
+        let context = Context::from_waker(Waker::noop());
+        one.add_unwritten(READ_AHEAD - 1);
+        assert!(one.poll_read_ahead(&context).is_ready());
+        one.add_unwritten(1);
+        assert!(one.poll_read_ahead(&context).is_pending());
+        one.flushed();
+        assert!(one.poll_read_ahead(&context).is_ready());
+    }
+
+    #[test]
+    fn a_list_of_idle_connections_does_not_grow_with_requests() {
+        let admission = admission();
+        let one = connect(&admission, 0).unwrap();
+        for _ in 0..10_000 {
+            serve(&one);
+        }
+        assert!(one.connection.place.listed() < 100);
+        // An entry that was closed for is none.
+        drop(one);
+        admission.evict_idle(0);
+    }
+}

@@ -1,0 +1,178 @@
+//! Admission control: how many connections and requests this process takes at once. Beyond a limit, new work is refused
+//! (load shedding), and idle connections are closed. Running requests are never touched.
+//!
+//! It guarantees: each limit counts over all workers, and every count is given back by a guard. It never waits, never
+//! opens or closes a socket, and never makes a response.
+//!
+//! Read next: `limits` for the arithmetic, `requests` and `connections` for the counters, `client_connection` for what a
+//! connection, its requests and these counters share.
+
+mod client_connection;
+mod connections;
+mod limits;
+mod peers;
+mod requests;
+mod resources;
+mod shedding;
+mod status;
+
+use std::{net::IpAddr, sync::Arc};
+
+pub use self::{
+    client_connection::{ClientConnection, RestGuard},
+    limits::{Limits, Overrides},
+    requests::{RequestGuard, RequestRefusal},
+    resources::{Resources, raise_open_files},
+    shedding::Cause,
+    status::Load,
+};
+use self::{connections::Pool, peers::Peers, requests::Requests, shedding::Shedding};
+
+/// The counters of one process, shared by its workers.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    requests: Requests,
+    peers: Peers,
+    /// Connections of clients.
+    clients: Pool,
+    /// Connections at the admin listener: a reserve of its own.
+    admin: Pool,
+    /// Connections beyond a limit, open until they have got their refusal or the answer of a health check.
+    refused: Pool,
+    shedding: Shedding,
+}
+
+/// The listener that a connection came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// The one for clients.
+    Clients,
+    /// The separate one for admins.
+    Admin,
+}
+
+/// A counted connection. Dropping it gives its place back.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What the connection shares with its requests.
+    pub connection: Arc<ClientConnection>,
+    admission: Arc<Admission>,
+    peer: Option<IpAddr>,
+}
+
+impl Admission {
+    /// Counters for `listeners` listeners, all at zero.
+    pub fn new(limits: Limits, listeners: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            requests: Requests::new(&limits),
+            peers: Peers::new(limits.connections_per_address, limits.reserve),
+            clients: Pool::new(limits.connections, limits.reserve, listeners),
+            admin: Pool::new(limits.reserve, limits.reserve, listeners),
+            refused: Pool::new(limits.reserve, limits.reserve, listeners),
+            shedding: Shedding::default(),
+        })
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes a connection that listener number `listener` accepted. Beyond a limit, an idle connection is closed for it,
+    /// or else it is only there to be refused. None if even that is too much: close it.
+    ///
+    /// `exempt`: the address is that of a trusted proxy, which has the connections of many clients.
+    pub fn connect(
+        self: &Arc<Self>,
+        entrance: Entrance,
+        listener: usize,
+        peer: IpAddr,
+        exempt: bool,
+    ) -> Option<Admitted> {
+        if entrance == Entrance::Admin {
+            return self.open(&self.admin, listener, None, None);
+        }
+        let peer = (!exempt).then_some(peer);
+        if let Some(peer) = peer
+            && !self.peers.acquire(peer)
+        {
+            self.shedding.refused(
+                Cause::Address,
+                format_args!("{peer}"),
+                self.limits.connections_per_address,
+            );
+            return self.open(&self.refused, listener, None, Some(Cause::Address));
+        }
+        let admitted = self.open(&self.clients, listener, peer, None);
+        match (&admitted, peer) {
+            (Some(admitted), Some(peer)) => self.peers.add(peer, &admitted.connection),
+            (None, Some(peer)) => self.peers.release(peer),
+            (_, None) => {}
+        }
+        if admitted.is_some() {
+            return admitted;
+        }
+        self.shedding.refused(Cause::Connections, format_args!("all"), Some(self.limits.connections));
+        self.open(&self.refused, listener, None, Some(Cause::Connections))
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        pool: &Pool,
+        listener: usize,
+        peer: Option<IpAddr>,
+        refusal: Option<Cause>,
+    ) -> Option<Admitted> {
+        let connection = Arc::new(ClientConnection::new(pool.open(listener)?, refusal));
+        connection.mark_idle();
+        Some(Admitted { connection, admission: Arc::clone(self), peer })
+    }
+
+    /// True if a connection more would have to replace another. Closing the old one needs a turn of the runtime.
+    pub fn is_crowded(&self) -> bool {
+        self.clients.is_full() || self.refused.is_full()
+    }
+
+    /// Has some idle connections closed, as when the process has too many open files.
+    pub fn evict_idle(&self, listener: usize) {
+        for _ in 0..self.limits.reserve {
+            if !self.clients.evict_idle(listener) {
+                return;
+            }
+        }
+    }
+
+    /// Counts a request to a provider, for the keys of its token and its user.
+    pub fn request(
+        self: &Arc<Self>,
+        token: u64,
+        user: &crate::name::UserId,
+    ) -> Result<RequestGuard, RequestRefusal> {
+        let admitted = RequestGuard::acquire(self, token, user.as_str());
+        if let Err(refusal) = &admitted {
+            self.shedding.refused(refusal.cause, format_args!("{user}"), Some(refusal.limit));
+        }
+        admitted
+    }
+
+    /// Logs the end of load shedding that has stopped. Call it every few seconds.
+    pub fn tick(&self) {
+        self.shedding.tick();
+    }
+
+    /// The current numbers, and their limits.
+    pub fn load(&self) -> Load {
+        Load::of(self)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.connection.close();
+        if let Some(peer) = self.peer {
+            self.admission.peers.release(peer);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Load shedding in the log: one line when it begins, one when it has ended, for each limit. The thousand refusals between
+//! them are counted, not logged.
+
+use std::{
+    fmt::Arguments,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use crate::numbers::millis;
+
+/// Time without a refusal after which load shedding has ended.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// A limit that new work can be refused by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Requests of one token.
+    Token,
+    /// Requests of one user.
+    User,
+    /// Requests of all.
+    Requests,
+    /// Connections of one address.
+    Address,
+    /// Connections of all.
+    Connections,
+}
+
+impl Cause {
+    const ALL: [Self; 5] = [Self::Token, Self::User, Self::Requests, Self::Address, Self::Connections];
+
+    /// The setting with this limit.
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Token => "max_requests_per_token",
+            Self::User => "max_requests_per_user",
+            Self::Requests => "max_requests",
+            Self::Address => "max_connections_per_address",
+            Self::Connections => "max_connections",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shedding {
+    started: Instant,
+    /// By cause.
+    episodes: [Episode; Cause::ALL.len()],
+}
+
+/// Refusals that follow each other closely.
+#[derive(Debug, Default)]
+struct Episode {
+    refused: AtomicU64,
+    /// Milliseconds since the start.
+    last: AtomicU64,
+    /// Refusals of episodes that are over.
+    before: AtomicU64,
+}
+
+impl Default for Shedding {
+    fn default() -> Self {
+        Self { started: Instant::now(), episodes: std::array::from_fn(|_| Episode::default()) }
+    }
+}
+
+impl Shedding {
+    /// Counts a refusal. `who` is the caller, user or address that it came from.
+    pub(super) fn refused(&self, cause: Cause, who: Arguments<'_>, limit: Option<usize>) {
+        let episode = &self.episodes[cause as usize];
+        episode.last.store(millis(self.started.elapsed()), Ordering::Relaxed);
+        if episode.refused.fetch_add(1, Ordering::Relaxed) == 0 {
+            let setting = cause.setting();
+            tracing::warn!(setting, limit, from = %who, "load shedding began: new work is refused");
+        }
+    }
+
+    /// Logs the end of each episode that is over.
+    pub(super) fn tick(&self) {
+        let now = self.started.elapsed();
+        for cause in Cause::ALL {
+            if let Some(refused) = self.episodes[cause as usize].end(now) {
+                tracing::warn!(setting = cause.setting(), refused, "load shedding ended");
+            }
+        }
+    }
+
+    /// Refusals since the start.
+    pub(super) fn total(&self, cause: Cause) -> u64 {
+        let episode = &self.episodes[cause as usize];
+        episode.before.load(Ordering::Relaxed) + episode.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Episode {
+    /// Ends the episode, if it is over; the number of its refusals.
+    fn end(&self, now: Duration) -> Option<u64> {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        if self.refused.load(Ordering::Relaxed) == 0 || now.saturating_sub(last) < QUIET {
+            return None;
+        }
+        // Workers may do this at once: one of them gets the number.
+        let refused = self.refused.swap(0, Ordering::Relaxed);
+        self.before.fetch_add(refused, Ordering::Relaxed);
+        (refused > 0).then_some(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_episode_ends_after_a_quiet_time_and_is_counted_once() {
+        let shedding = Shedding::default();
+        let episode = &shedding.episodes[Cause::Token as usize];
+        assert_eq!(episode.end(QUIET * 9), None);
+        for _ in 0..3 {
+            shedding.refused(Cause::Token, format_args!("somebody"), Some(1));
+        }
+        let last = Duration::from_millis(episode.last.load(Ordering::Relaxed));
+        assert_eq!(episode.end(last + QUIET / 2), None);
+        assert_eq!(episode.end(last + QUIET), Some(3));
+        assert_eq!(episode.end(last + QUIET), None);
+        shedding.refused(Cause::Token, format_args!("somebody"), Some(1));
+        assert_eq!((shedding.total(Cause::Token), shedding.total(Cause::User)), (4, 0));
+    }
+}
