@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Answer, Exchange, Framing, World, chunk};
+use crate::harness::{Answer, Exchange, Framing, Wire, World, chunk};
 
 /// Bodies to relay.
 fn bodies() -> [Vec<u8>; 6] {
@@ -158,7 +158,7 @@ fn piece(framing: Framing, data: &[u8]) -> Vec<u8> {
     if framing == Framing::Chunked { chunk(data) } else { data.to_vec() }
 }
 
-fn read_piece(wire: &mut crate::harness::Wire, framing: Framing) -> Vec<u8> {
+fn read_piece(wire: &mut Wire, framing: Framing) -> Vec<u8> {
     if framing == Framing::Chunked { wire.chunk().unwrap().unwrap() } else { wire.bytes(1).unwrap() }
 }
 
@@ -233,11 +233,31 @@ fn a_requests_trailers_are_dropped() {
 }
 
 /// Enough time for a worker to move all it can, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SETTLING: Duration = Duration::from_secs(1);
 /// More than the socket buffers of both hops and hyper's own hold; far less than is offered.
 const MOST_HELD: usize = 24 << 20;
 const MOST_GROWTH: usize = 8 << 20;
 const OFFERED: usize = 200_000_000;
+/// A response that was read but not yet written: 16 KiB of read-ahead, the last frame and a read buffer, of 8 KiB each.
+const MOST_READ_AHEAD: usize = 40 << 10;
+
+/// Bytes of two connections that the kernel holds: sent and not yet read. `/proc/net/tcp` has both ends of each.
+fn bytes_in_sockets(wires: [&Wire; 2]) -> usize {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ports = wires
+        .map(|wire| [wire.socket().local_addr(), wire.socket().peer_addr()].map(|end| end.unwrap().port()));
+    let port = |end: &str| u16::from_str_radix(end.rsplit(':').next().unwrap(), 16).unwrap();
+    let queues = sockets.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [near, far] = [port(fields[1]), port(fields[2])];
+        if !ports.contains(&[near, far]) && !ports.contains(&[far, near]) {
+            return None;
+        }
+        let (sent, received) = fields[4].split_once(':').unwrap();
+        Some([sent, received].map(|queue| usize::from_str_radix(queue, 16).unwrap()).iter().sum::<usize>())
+    });
+    queues.sum()
+}
 
 #[test]
 fn a_client_that_does_not_read_holds_the_upstream_back() {
@@ -250,10 +270,12 @@ fn a_client_that_does_not_read_holds_the_upstream_back() {
     let (_, mut wire) = world.upstream.request();
     let answer = Answer::new("200 OK").framed(Framing::Length(OFFERED as u64));
     wire.send(answer.head_bytes());
-    let taken = wire.push(OFFERED, PATIENCE);
+    let taken = wire.push(OFFERED, SETTLING);
     let grown = world.gateway.resident_bytes().saturating_sub(before);
-    eprintln!("took {taken} bytes, grew by {grown}");
+    let held = taken.saturating_sub(bytes_in_sockets([&client, &wire]));
+    eprintln!("took {taken} bytes, held {held}, grew by {grown}");
     assert!(taken < MOST_HELD, "{taken} bytes were taken for a client that reads nothing");
+    assert!(held <= MOST_READ_AHEAD, "{held} bytes were read ahead of a client that reads nothing");
     assert!(grown < MOST_GROWTH, "grew by {grown} bytes");
     // The rest arrives as soon as the client reads.
     std::thread::scope(|scope| {
@@ -273,7 +295,7 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     let exchange = world.known(Exchange::post("").framed(Framing::Length(OFFERED as u64)));
     let mut client = world.client();
     client.send(exchange.head_bytes());
-    let taken = client.push(OFFERED, PATIENCE);
+    let taken = client.push(OFFERED, SETTLING);
     let mut wire = world.upstream.next();
     let grown = world.gateway.resident_bytes().saturating_sub(before);
     eprintln!("took {taken} bytes, grew by {grown}");
@@ -301,7 +323,7 @@ fn a_pause_of_the_client_is_not_the_upstreams() {
     let answer = Answer::new("200 OK").framed(Framing::Length(OFFERED as u64));
     wire.send(answer.head_bytes());
     // A write that blocks for a whole second is the pause. It exceeds the upstream's idle timeout.
-    let taken = wire.push(OFFERED, PATIENCE);
+    let taken = wire.push(OFFERED, SETTLING);
     std::thread::scope(|scope| {
         scope.spawn(move || assert_eq!(wire.push(OFFERED - taken, Duration::from_secs(10)), OFFERED - taken));
         client.head().unwrap();
