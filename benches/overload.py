@@ -177,7 +177,7 @@ def answers(gateway):
 ENDLESS = "?mock_count=300000&mock_size=200"
 
 
-async def slow_token(gateway, _):
+async def slow_token(gateway):
     """One token with 500 slowly read streams."""
     print("  another user before:", await calls(gateway), flush=True)
     opened, seen = await open_streams(gateway, gateway.attacker, 500, ENDLESS)
@@ -192,7 +192,7 @@ async def slow_token(gateway, _):
     print("  another user after:", await calls(gateway), flush=True)
 
 
-async def silent(gateway, _):
+async def silent(gateway):
     """1,100 connections that never send anything."""
     print("  another user before:", await calls(gateway), flush=True)
     opened = []
@@ -256,18 +256,18 @@ async def mixed(gateway, number):
         print(f"  call {number}: {error!r}", flush=True)
 
 
-async def soak(gateway, minutes):
-    """Nine mixed calls a second; memory once a minute."""
+async def soak(gateway, minutes, rate):
+    """Mixed calls at a steady rate; memory once a minute."""
     begun, running, sent = time.monotonic(), set(), 0
     report("before", gateway)
     while time.monotonic() < begun + minutes * 60 and gateway.lives():
-        if sent % 540 == 0:
+        if sent % (60 * rate) == 0:
             report(f"{time.strftime('%H:%M:%S')} after {sent} calls", gateway)
         task = asyncio.create_task(mixed(gateway, sent))
         running.add(task)
         task.add_done_callback(running.discard)
         sent += 1
-        await asyncio.sleep(max(0, begun + sent / 9 - time.monotonic()))
+        await asyncio.sleep(max(0, begun + sent / rate - time.monotonic()))
     await asyncio.gather(*running)
     report(f"after {sent} calls", gateway)
 
@@ -287,20 +287,22 @@ def main():
     parser.add_argument("--binary", default=ROOT / "target" / "release" / "tollgate")
     parser.add_argument("--streams", type=int, default=5000)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=int, default=9, help="calls a second of the soak")
     parser.add_argument("--unlimited", action="store_true", help="no limits per token, user and address")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     for name in arguments.attacks:
         attack, limits = ATTACKS[name]
-        amount = {"slow-streams": arguments.streams, "small-memory": 2200, "soak": arguments.minutes}.get(name)
+        amounts = {"slow-streams": [arguments.streams], "small-memory": [2200], "soak": [arguments.minutes, arguments.rate]}
+        amount = amounts.get(name, [])
         more = ["--max-requests-per-token", 0, "--max-requests-per-user", 0, "--max-connections-per-address", 0]
         with tempfile.TemporaryDirectory() as work:
             more = more if arguments.unlimited else []
             gateway = Gateway(arguments.binary, work, workers=arguments.workers, arguments=more, **limits)
             print(f"{name}: {attack.__doc__}", flush=True)
             try:
-                asyncio.run(attack(gateway, amount))
+                asyncio.run(attack(gateway, *amount))
             finally:
                 gateway.stop()
 

@@ -17,7 +17,10 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
     }
 
     pub(super) fn get(&mut self, key: &K) -> Option<&mut V> {
-        if let Some(value) = self.old.remove(key) {
+        // Few callers never fill a generation: their keys are hashed once.
+        if !self.old.is_empty()
+            && let Some(value) = self.old.remove(key)
+        {
             self.insert(*key, value);
         }
         self.young.get_mut(key)

@@ -37,11 +37,14 @@ pub(super) struct Epoch(u64);
 #[derive(Debug)]
 pub struct ClientConnection {
     state: AtomicU64,
+    /// Bytes arrived after the head of the last request.
+    has_received: AtomicBool,
     unwritten: AtomicUsize,
     /// The body that waits until everything is written.
     body: Mutex<Option<Waker>>,
-    /// The connection's task, while it waits for bytes of the client.
+    /// The connection's task. It has one for its whole life.
     reader: Mutex<Option<Waker>>,
+    has_reader: AtomicBool,
     is_evicted: AtomicBool,
     refusal: Option<Cause>,
     place: Place,
@@ -55,9 +58,11 @@ impl ClientConnection {
     pub(super) fn new(place: Place, refusal: Option<Cause>) -> Self {
         Self {
             state: AtomicU64::new(0),
+            has_received: AtomicBool::new(false),
             unwritten: AtomicUsize::new(0),
             body: Mutex::default(),
             reader: Mutex::default(),
+            has_reader: AtomicBool::new(false),
             is_evicted: AtomicBool::new(false),
             refusal,
             place,
@@ -71,10 +76,11 @@ impl ClientConnection {
 
     // === requests ===
 
-    /// The head of a request has arrived.
-    pub fn begin_request(&self) {
+    /// The head of a request has arrived. True if it came together with an earlier one: the client pipelines.
+    pub fn begin_request(&self) -> bool {
         let state = self.state();
         self.set(((state & !(RESPONDING | ENDED)) + REQUEST) | RESPONDING);
+        !self.has_received.swap(false, Ordering::Relaxed)
     }
 
     /// The response has ended, broken off, or was dropped.
@@ -89,6 +95,11 @@ impl ClientConnection {
     }
 
     // === the socket ===
+
+    /// Bytes of the client have arrived.
+    pub fn received(&self) {
+        self.has_received.store(true, Ordering::Relaxed);
+    }
 
     /// Ready if the response may be read further. A stalled client's is not, until the socket has taken all of it.
     pub fn poll_read_ahead(&self, cx: &Context<'_>) -> Poll<()> {
@@ -122,11 +133,10 @@ impl ClientConnection {
     /// Ready once the connection has to be closed for another one, and nothing is lost by it. Call it when the client has
     /// sent nothing more.
     pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut reader = lock(&self.reader);
-        if !reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *reader = Some(cx.waker().clone());
+        if !self.has_reader.load(Ordering::Relaxed) {
+            *lock(&self.reader) = Some(cx.waker().clone());
+            self.has_reader.store(true, Ordering::Relaxed);
         }
-        drop(reader);
         if self.is_evicted.load(Ordering::Acquire) && self.is_idle() {
             Poll::Ready(())
         } else {
@@ -157,14 +167,15 @@ impl ClientConnection {
 
     pub(super) fn evict(&self) {
         self.is_evicted.store(true, Ordering::Release);
-        if let Some(reader) = lock(&self.reader).take() {
-            reader.wake();
+        if let Some(reader) = &*lock(&self.reader) {
+            reader.wake_by_ref();
         }
     }
 
-    /// The socket is closed. Lists may refer to this for a while longer.
+    /// The socket is closed. Lists may refer to this for a while longer, but not to the task's memory.
     pub(super) fn close(&self) {
         self.set(self.state() | CLOSED);
+        drop([&self.reader, &self.body].map(|waker| lock(waker).take()));
         self.place.leave();
     }
 
@@ -264,6 +275,17 @@ mod tests {
         assert!(one.connection.is_idle());
         admission.evict_idle(0);
         assert!(is_evicted(&one));
+    }
+
+    #[test]
+    fn a_request_without_bytes_of_its_own_is_pipelined() {
+        let admission = admission();
+        let one = connect(&admission, 0).unwrap().connection.clone();
+        one.received();
+        one.received();
+        assert_eq!([one.begin_request(), one.begin_request(), one.begin_request()], [false, true, true]);
+        one.received();
+        assert!(!one.begin_request());
     }
 
     #[test]

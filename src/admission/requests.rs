@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -20,8 +20,8 @@ pub(super) struct Requests {
     max: usize,
     tokens: Counters,
     users: Counters,
-    /// Seeded at random: nobody can choose users whose keys meet.
-    hasher: RandomState,
+    /// Seeded at random, so that no two users share a key again after a restart.
+    hasher: foldhash::quality::RandomState,
 }
 
 /// A request that was refused.
@@ -48,7 +48,7 @@ impl Requests {
             max: limits.requests,
             tokens: Counters::new(limits.requests_per_token),
             users: Counters::new(limits.requests_per_user),
-            hasher: RandomState::new(),
+            hasher: foldhash::quality::RandomState::default(),
         }
     }
 

@@ -108,9 +108,10 @@ pub async fn handle(
     connection: Arc<ClientConnection>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    connection.begin_request();
-    // A client that pipelines requests has no longer turns than others.
-    upstream::begin_request().await;
+    if connection.begin_request() {
+        // A client that pipelines requests has no longer turns than others.
+        upstream::begin_pipelined().await;
+    }
     let (head, incoming) = request.into_parts();
     let client = client_address::find(peer, &head.headers, &worker.trusted_proxies);
     // One snapshot for the whole decision. It is dropped with this future, at the head of the answer: a stream of hours

@@ -61,6 +61,9 @@ impl AsyncRead for ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            self.connection.received();
+        }
         // Nothing read is the end: hyper closes an idle connection then, as if the client had.
         if read.is_pending() && self.connection.poll_evicted(cx).is_ready() {
             return Poll::Ready(Ok(()));

@@ -38,7 +38,7 @@ pub use self::{
     error::SendError,
     rule::{ConnectRule, RuleError},
     tls::{CaError, load_ca_file},
-    turn::begin_request,
+    turn::begin_pipelined,
     upload::{MAX_KEPT, Upload, UploadError, UploadWatch},
 };
 use self::{

@@ -107,8 +107,8 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// Oldest first. No queue is empty.
-    origins: HashMap<Arc<Origin>, VecDeque<IdleConnection>>,
+    /// Oldest first. An empty queue stays until the next sweep: its origin is most likely called again.
+    origins: HashMap<Arc<Origin>, VecDeque<IdleConnection>, foldhash::fast::RandomState>,
     total: usize,
 }
 
@@ -173,11 +173,7 @@ impl Pool {
 
 impl Idle {
     fn pop(&mut self, origin: &Origin) -> Option<IdleConnection> {
-        let queue = self.origins.get_mut(origin)?;
-        let waiting = queue.pop_back()?;
-        if queue.is_empty() {
-            self.origins.remove(origin);
-        }
+        let waiting = self.origins.get_mut(origin)?.pop_back()?;
         self.total -= 1;
         Some(waiting)
     }

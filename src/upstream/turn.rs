@@ -1,8 +1,8 @@
 //! Fairness between the tasks of a worker. tokio gives a task a budget of 128 units per turn and takes one for each
 //! operation on a socket. Parsing of buffered bytes takes none: a peer that sends many small pieces at once would keep the
-//! worker. This module charges for requests, frames, interim responses and bytes.
+//! worker. This module charges for pipelined requests, frames, interim responses and bytes.
 //!
-//! It guarantees: a turn begins at most 8 requests, relays at most 16 frames, and reads and writes about 256 KiB of an
+//! It guarantees: a turn begins at most 8 pipelined requests, relays at most 16 frames, and reads and writes about 256 KiB of an
 //! upstream. A task without budget goes on after all others and after a poll of the sockets.
 
 use std::{
@@ -14,13 +14,14 @@ use tokio::task::coop::poll_proceed;
 
 /// Units for one frame of a body, or one interim response. hyper also writes at most 16 buffers at once.
 const FRAME_UNITS: usize = 8;
-/// Units for one request: a client may send many at once.
+/// Units for one request that came together with an earlier one: a client may send many at once.
 const REQUEST_UNITS: usize = 16;
 /// Bytes of a socket for one unit.
 const UNIT_BYTES: usize = 2048;
 
-/// Waits until the task may begin a request in this turn, and charges for it.
-pub async fn begin_request() {
+/// Waits until the task may begin a pipelined request in this turn, and charges for it. Any other request was charged for
+/// by the read of its head.
+pub async fn begin_pipelined() {
     poll_fn(|cx| poll_charged(cx, REQUEST_UNITS)).await;
 }
 
@@ -99,7 +100,7 @@ mod tests {
                 charge_interim();
             })
         };
-        assert_eq!(per_turn(|cx| std::pin::pin!(begin_request()).poll(cx)).await, 8);
+        assert_eq!(per_turn(|cx| std::pin::pin!(begin_pipelined()).poll(cx)).await, 8);
         assert_eq!(per_turn(poll_frame).await, 16);
         assert_eq!(per_turn(bytes).await, 4);
         assert_eq!(per_turn(interim).await, 16);
