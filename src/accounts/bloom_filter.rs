@@ -59,6 +59,11 @@ impl BloomFilter {
         bits.as_ref().is_none_or(|bits| candidates.iter().any(|one| bits.contains(&one.hash)))
     }
 
+    /// True if it has all tokens, and none with this hash.
+    pub(super) fn excludes(&self, hash: &TokenHash) -> bool {
+        self.current.load().as_ref().is_some_and(|bits| !bits.contains(hash))
+    }
+
     fn within_budget(&self, since_start: Duration) -> bool {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let (now, every) = (micros(since_start), micros(LOOKUP_INTERVAL));

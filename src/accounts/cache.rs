@@ -1,6 +1,8 @@
 //! Token caches: known tokens by hash and shape, refused ones by all that was looked up, both bounded. Each worker has one,
 //! and all share the entries that any of them looked up. They hold hashes, never tokens. They do no lookups and read no
-//! clock; `lookup` fills them. A known token's key has no vendor's prefix, so that it has one entry.
+//! clock; `lookup` fills them. A known token's key has no vendor's prefix, so that it has one entry. A text may contain
+//! several tokens, of which the first counts: an entry of a later one is used only if the earlier ones are known not to
+//! exist. So the result is that of a lookup, whatever was looked up before.
 //!
 //! Cache invalidation: an entry is fresh while no change in the store has invalidated it. Another one is looked up again.
 //! If that lookup fails, an entry that no known change has invalidated is used, for the grace period. One that a change
@@ -13,9 +15,10 @@ use std::{
 
 use super::{
     Caller,
+    bloom_filter::BloomFilter,
     lru::LruMap,
     single_flight::SingleFlight,
-    token::{Candidate, Candidates},
+    token::{Candidate, Candidates, Shape},
 };
 use crate::{
     name::AdminTokenId,
@@ -91,6 +94,8 @@ pub(super) struct Now<'a> {
     pub(super) confirmed: Instant,
     /// The grace period of an entry after its last confirmation.
     pub(super) grace: Duration,
+    /// The hashes of all tokens.
+    pub(super) filter: &'a BloomFilter,
 }
 
 /// A token that the store knows.
@@ -210,20 +215,28 @@ impl<T: Cached> Entries<T> {
     }
 
     pub(super) fn get(&mut self, candidates: Candidates, now: Now<'_>) -> CacheResult<T> {
-        let (mut stale, mut all_expired) = (None, true);
+        let mut all_expired = true;
         for key in candidates.iter() {
             match self.get_known(key, now) {
                 CacheResult::Hit(None) => {}
-                CacheResult::Hit(found) => return CacheResult::Hit(found),
-                CacheResult::Stale(key, value) => stale = stale.or(Some((key, value))),
-                CacheResult::Miss => all_expired = false,
+                CacheResult::Miss => {
+                    all_expired = false;
+                    if !self.is_absent(key, now) {
+                        break;
+                    }
+                }
+                found @ (CacheResult::Hit(Some(_)) | CacheResult::Stale(..)) => return found,
             }
-        }
-        if let Some((key, value)) = stale {
-            return CacheResult::Stale(key, value);
         }
         let refused = all_expired || self.is_refused(&candidates, now);
         if refused { CacheResult::Hit(None) } else { CacheResult::Miss }
+    }
+
+    /// True if the store has no token for this candidate. Of a paste token nothing has to be known: the candidate after it
+    /// has the same hash, and the store has a hash only once.
+    fn is_absent(&mut self, key: Candidate, now: Now<'_>) -> bool {
+        let Candidate { hash, shape } = key;
+        shape == Shape::Paste || now.filter.excludes(&hash) || self.is_refused(&Candidates::only(key), now)
     }
 
     /// The entry of one candidate; an expired token counts as refused.
@@ -265,6 +278,10 @@ impl<T: Cached> Entries<T> {
             self.known.remove(&key);
         }
         if let Some((key, content)) = result {
+            for absent in unknown(candidates, Some(&(key, ()))) {
+                // Until the filter has all tokens, no other entry says that the ones before are none.
+                self.refused.insert(Candidates::only(absent), Entry::new((), version, at));
+            }
             self.refused.remove(&candidates);
             let reported = self.known.get(&key).and_then(|entry| entry.reported);
             let mut entry = Entry { reported, ..Entry::new(content, version, at) };

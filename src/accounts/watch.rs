@@ -67,6 +67,7 @@ impl StoreView {
             invalidations: &self.invalidations,
             confirmed: self.started + confirmed,
             grace: self.grace,
+            filter: &self.filter,
         }
     }
 

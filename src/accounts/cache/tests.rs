@@ -52,7 +52,8 @@ fn counters(invalidate: fn(&InvalidationCounter)) -> [InvalidationCounter; 4] {
     })
 }
 
-fn at(counter: &InvalidationCounter, start: Instant, seconds: u64, confirmed: u64) -> Now<'_> {
+fn at(counter: &'static InvalidationCounter, start: Instant, seconds: u64, confirmed: u64) -> Now<'static> {
+    static NOT_FILLED: LazyLock<BloomFilter> = LazyLock::new(BloomFilter::default);
     let after = |seconds| start + Duration::from_secs(seconds);
     Now {
         at: after(seconds),
@@ -60,6 +61,7 @@ fn at(counter: &InvalidationCounter, start: Instant, seconds: u64, confirmed: u6
         invalidations: counter,
         confirmed: after(confirmed),
         grace: Duration::from_hours(1),
+        filter: &NOT_FILLED,
     }
 }
 
@@ -192,26 +194,69 @@ fn refused_tokens_are_bounded_and_evict_no_known_token() {
     assert_eq!(entries.get(one(10_000), now(start, 0, 1, 0)), CacheResult::Hit(None));
 }
 
+/// The filter of a store with these tokens.
+fn filter_of(tokens: &[&str]) -> BloomFilter {
+    let filter = BloomFilter::default();
+    let bits = filter.begin(10);
+    for token in tokens {
+        bits.insert(&TokenHash::of(token));
+    }
+    filter.finish(&bits);
+    filter
+}
+
 #[test]
 fn a_known_token_has_one_entry_whatever_its_prefix() {
     let start = Instant::now();
     let mut entries = Entries::new(10, 10);
     let [bare, prefixed, other] = ["tg_0", "a-tg_0", "b-tg_0"].map(|text| Candidates::of(text).unwrap());
     let whole = |text| Candidate { hash: TokenHash::of(text), shape: Shape::Gateway };
+    let filter = filter_of(&["tg_0"]);
+    let now = |version| Now { filter: &filter, ..now(start, 0, version, 0) };
     entries.insert(prefixed, Some((whole("tg_0"), known(7))), 1, start);
     for candidates in [bare, prefixed, other] {
-        assert_eq!(entries.get(candidates, now(start, 0, 1, 0)), CacheResult::Hit(Some(7)));
-        assert_eq!(entries.get(candidates, now(start, 0, 2, 0)), CacheResult::Stale(whole("tg_0"), Some(7)));
+        assert_eq!(entries.get(candidates, now(1)), CacheResult::Hit(Some(7)));
+        assert_eq!(entries.get(candidates, now(2)), CacheResult::Stale(whole("tg_0"), Some(7)));
     }
     assert_eq!(entries.known.len(), 1);
     // A refusal is for one text. But the token in that text is not known any more.
     entries.insert(other, None, 2, start);
-    assert_eq!(entries.get(other, now(start, 0, 2, 0)), CacheResult::Hit(None));
-    assert_eq!(entries.get(prefixed, now(start, 0, 2, 0)), CacheResult::Miss);
-    // A known token with a dash takes precedence over its last part.
-    entries.insert(other, Some((whole("b-tg_0"), known(8))), 3, start);
-    assert_eq!(entries.get(other, now(start, 0, 3, 0)), CacheResult::Hit(Some(8)));
-    assert_eq!(entries.get(bare, now(start, 0, 3, 0)), CacheResult::Miss);
+    assert_eq!(entries.get(other, now(2)), CacheResult::Hit(None));
+    assert_eq!(entries.get(prefixed, now(2)), CacheResult::Miss);
+}
+
+/// A token with a dash takes precedence over its last part, whichever of them is known.
+#[test]
+fn the_last_part_counts_only_if_the_whole_text_is_no_token() {
+    let start = Instant::now();
+    let [bare, prefixed] = ["tg_0", "b-tg_0"].map(|text| Candidates::of(text).unwrap());
+    let whole = |text| Candidate { hash: TokenHash::of(text), shape: Shape::Gateway };
+    let mut entries = Entries::new(10, 10);
+    // The filter has only one of them, both, or is not filled.
+    let check = |entries: &mut Entries<u32>, version, expected: [CacheResult<u32>; 3]| {
+        for (filter, expected) in
+            [filter_of(&["tg_0"]), filter_of(&["tg_0", "b-tg_0"]), BloomFilter::default()]
+                .iter()
+                .zip(expected)
+        {
+            let now = Now { filter, ..now(start, 0, version, 0) };
+            assert_eq!(entries.get(prefixed, now), expected);
+        }
+    };
+    let hit = |value| CacheResult::Hit(Some(value));
+    entries.insert(bare, Some((whole("tg_0"), known(7))), 1, start);
+    check(&mut entries, 1, [hit(7), CacheResult::Miss, CacheResult::Miss]);
+    // A lookup has found that the whole text is none. Any change may have created it.
+    entries.insert(prefixed, Some((whole("tg_0"), known(7))), 1, start);
+    check(&mut entries, 1, [hit(7), hit(7), hit(7)]);
+    entries.insert(bare, Some((whole("tg_0"), known(7))), 2, start);
+    check(&mut entries, 2, [hit(7), CacheResult::Miss, CacheResult::Miss]);
+    // Once the whole is known, its last part is not used, not even while the whole is stale.
+    entries.insert(prefixed, Some((whole("b-tg_0"), known(8))), 2, start);
+    check(&mut entries, 2, [hit(8), hit(8), hit(8)]);
+    entries.insert(bare, Some((whole("tg_0"), known(7))), 3, start);
+    let stale = || CacheResult::Stale(whole("b-tg_0"), Some(8));
+    check(&mut entries, 3, [stale(), stale(), stale()]);
 }
 
 #[test]

@@ -151,6 +151,8 @@ impl Directory for Arc<Fake> {
     ) -> Result<Vec<TokenHash>, StoreError> {
         self.reached().await?;
         let mut hashes: Vec<TokenHash> = self.tokens.lock().unwrap().keys().copied().collect();
+        hashes.extend(self.pasted.lock().unwrap().keys());
+        hashes.extend(self.admins.lock().unwrap().iter());
         hashes.retain(|hash| after.is_none_or(|after| hash > after));
         hashes.sort_unstable();
         hashes.truncate(usize::try_from(limit).unwrap());
@@ -242,6 +244,7 @@ async fn a_cached_token_causes_no_lookup() {
     world.check("tg_0", Ok(true), 0).await;
     world.poll().await;
     world.check("tg_0", Ok(true), 0).await;
+    world.fill().await;
     // A prefix makes no difference. Otherwise one user could fill the cache and evict all others.
     for number in 0..100 {
         world.check(&format!("sk-{number}-tg_0"), Ok(true), 0).await;
@@ -256,6 +259,7 @@ async fn a_prefixed_token_is_cached_and_revoked_like_the_token_itself() {
     let mut world = World::new().await;
     world.fake.add("tg_0", 1);
     world.poll().await;
+    world.fill().await;
     // Both parts may be a token.
     world.check("sk-tg_0", Ok(true), 2).await;
     world.check("tg_0", Ok(true), 0).await;
@@ -373,6 +377,7 @@ async fn every_worker_serves_the_known_callers_while_the_store_fails() {
     world.poll().await;
     world.check("tg_0", Ok(true), 1).await;
     world.fake.admins.lock().unwrap().insert(TokenHash::of("tg_a"));
+    world.fill().await;
     assert!(world.accounts.authenticate_admin(&world.cache, "tg_a").await.unwrap().is_some());
     assert_eq!(world.fake.calls(), 1);
     world.fake.fails.store(true, Ordering::SeqCst);
@@ -435,47 +440,57 @@ enum As {
     Admin,
 }
 
-/// Texts, and whether each is a token. What was presented before never matters.
-const PRESENTED: [(As, &str, bool); 19] = [
-    (As::Caller, "tg_0", true),
-    (As::Caller, "x-tg_0", true),
-    (As::Caller, "x-y-tg_0", true),
-    (As::Caller, "TG_0", false),
-    (As::Caller, "tg_0-", false),
-    (As::Caller, "a.b.c", true),
-    (As::Caller, "x-a.b.c", false),
-    (As::Caller, "-a.b.c", false),
-    (As::Caller, "A.b.c", false),
-    (As::Caller, "a.b.c-tg_0", true),
-    (As::Caller, "my-token", true),
-    (As::Caller, "token", false),
-    (As::Caller, "x-my-token", false),
-    (As::Caller, "tg_a", false),
-    (As::Caller, "x-tg_a", false),
-    (As::Admin, "tg_a", true),
-    (As::Admin, "x-tg_a", false),
-    (As::Admin, "tg_0", false),
-    (As::Admin, "a.b.c", false),
+/// Texts, and the user of each that is a token; 0 for an admin. What was presented before never matters.
+const PRESENTED: [(As, &str, Option<u64>); 21] = [
+    (As::Caller, "tg_0", Some(1)),
+    (As::Caller, "x-tg_0", Some(1)),
+    (As::Caller, "x-y-tg_0", Some(1)),
+    (As::Caller, "TG_0", None),
+    (As::Caller, "tg_0-", None),
+    (As::Caller, "a.b.c", Some(3)),
+    (As::Caller, "x-a.b.c", None),
+    (As::Caller, "-a.b.c", None),
+    (As::Caller, "A.b.c", None),
+    (As::Caller, "a.b.c-tg_0", Some(1)),
+    (As::Caller, "my-token", Some(2)),
+    (As::Caller, "token", None),
+    (As::Caller, "x-my-token", None),
+    // A token of its own, whose last part is another one.
+    (As::Caller, "own-tg_0", Some(4)),
+    (As::Caller, "x-own-tg_0", Some(1)),
+    (As::Caller, "tg_a", None),
+    (As::Caller, "x-tg_a", None),
+    (As::Admin, "tg_a", Some(0)),
+    (As::Admin, "x-tg_a", None),
+    (As::Admin, "tg_0", None),
+    (As::Admin, "a.b.c", None),
 ];
 
 impl World {
-    /// The tokens of `PRESENTED`: two of users, a paste token, one of an admin.
-    async fn with_every_kind() -> Self {
+    /// The tokens of `PRESENTED`: three of users, a paste token, one of an admin.
+    async fn with_every_kind(is_filled: bool) -> Self {
         let mut world = Self::new().await;
         world.fake.add("tg_0", 1);
         world.fake.add("my-token", 2);
         world.fake.add("a.b.c", 3);
+        world.fake.add("own-tg_0", 4);
         let pasted = world.fake.tokens.lock().unwrap().remove(&TokenHash::of("a.b.c")).unwrap();
         world.fake.pasted.lock().unwrap().insert(TokenHash::of("a.b.c"), pasted);
         world.fake.admins.lock().unwrap().insert(TokenHash::of("tg_a"));
         world.poll().await;
+        if is_filled {
+            world.fill().await;
+        }
         world
     }
 
-    async fn present(&self, (kind, text, expected): (As, &str, bool), history: &str) {
+    async fn present(&self, (kind, text, expected): (As, &str, Option<u64>), history: &str) {
         let found = match kind {
-            As::Caller => self.accounts.authenticate(&self.cache, text).await.unwrap().is_some(),
-            As::Admin => self.accounts.authenticate_admin(&self.cache, text).await.unwrap().is_some(),
+            As::Caller => {
+                let found = self.accounts.authenticate(&self.cache, text).await.unwrap();
+                found.map(|caller| caller.id.as_str().strip_prefix("usr_").unwrap().parse().unwrap())
+            }
+            As::Admin => self.accounts.authenticate_admin(&self.cache, text).await.unwrap().map(|_| 0),
         };
         assert_eq!(found, expected, "{kind:?} {text} after {history}");
     }
@@ -483,10 +498,10 @@ impl World {
 
 #[tokio::test]
 async fn a_token_is_the_same_whatever_was_presented_before() {
-    for first in PRESENTED {
-        for second in PRESENTED {
-            let mut world = World::with_every_kind().await;
-            let history = |what: &str| format!("{first:?}, {what}");
+    for is_filled in [false, true] {
+        for (first, second) in PRESENTED.iter().flat_map(|first| PRESENTED.map(|second| (*first, second))) {
+            let mut world = World::with_every_kind(is_filled).await;
+            let history = |what: &str| format!("{first:?}, {what}, filter {is_filled}");
             for (round, what) in
                 [first, second, first, second].into_iter().zip(["cold", "warm", "warm", "warm"])
             {
@@ -501,6 +516,23 @@ async fn a_token_is_the_same_whatever_was_presented_before() {
             world.present(second, &history("another worker")).await;
             world.present(first, &history("another worker")).await;
         }
+    }
+}
+
+/// The change concerns only one of two tokens that a text may contain.
+#[tokio::test]
+async fn a_stale_token_is_not_taken_for_its_last_part() {
+    for invalidate in [InvalidationCounter::invalidate_user, |counter: &InvalidationCounter, _: &UserId| {
+        counter.invalidate_unknown();
+    }] {
+        let world = World::with_every_kind(true).await;
+        let [own, last] = [(As::Caller, "own-tg_0", Some(4)), (As::Caller, "tg_0", Some(1))];
+        world.present(own, "nothing").await;
+        invalidate(&world.fake.invalidations, &UserId::new("usr_0000000000000004").unwrap());
+        world.present(last, "a change of the other").await;
+        world.present(own, "a change").await;
+        world.fake.fails.store(true, Ordering::SeqCst);
+        world.present(own, "a failure").await;
     }
 }
 
