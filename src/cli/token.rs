@@ -1,6 +1,6 @@
 //! `tollgate token`: creates, lists and revokes user tokens and admin tokens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -228,35 +228,59 @@ async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
     Ok(Report { out: table(head, &rows), note: String::new() })
 }
 
-async fn revoke_admin(ids: &[String], extent: RevokeExtent, context: &Context<'_>) -> anyhow::Result<Report> {
-    let parse = |text: &String| {
-        AdminTokenId::new(text).with_context(|| {
-            format!(
-                "no admin token has this id: `tollgate token list --admin` shows them ({})",
-                shown_prefix(text)
-            )
-        })
-    };
-    let ids = ids.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
+/// Revokes admin tokens, but none if one of them is not found.
+async fn revoke_admin(
+    texts: &[String],
+    extent: RevokeExtent,
+    context: &Context<'_>,
+) -> anyhow::Result<Report> {
     let store = context.store().await?;
+    let ids = known_admin_tokens(&store, texts, extent).await?;
     let mut total = Revoked::default();
     for id in &ids {
-        match revoke_admin_token(&store, &Actor::command(), id, extent)
-            .await
-            .with_context(|| so_far(&total))?
-        {
+        let revoked = revoke_admin_token(&store, &Actor::command(), id, extent).await;
+        match revoked.with_context(|| so_far(&total))? {
             AdminTokenRevocation::Done(revoked) => add_counts(&mut total, revoked),
-            // One of those before may have created it.
-            AdminTokenRevocation::Unknown if total.admin_tokens > 0 && extent == RevokeExtent::WithMade => {}
-            AdminTokenRevocation::Unknown => {
-                bail!("no admin token has the id {id}: `tollgate token list --admin` shows them")
+            // One of those before created it, or another process has revoked it meanwhile.
+            AdminTokenRevocation::Unknown => {}
+            AdminTokenRevocation::Last => {
+                let last = anyhow!(
+                    "{id} is the last valid admin token: create another one first, with `tollgate token add --admin`"
+                );
+                return Err(if total == Revoked::default() { last } else { last.context(so_far(&total)) });
             }
-            AdminTokenRevocation::Last => bail!(
-                "{id} is the last valid admin token: create another one first, with `tollgate token add --admin`"
-            ),
         }
     }
     Ok(Report::note(revocation_note(&total, ids.len() > 1)))
+}
+
+/// The ids of admin tokens, each once. An error names all that are not found.
+async fn known_admin_tokens(
+    store: &Store,
+    texts: &[String],
+    extent: RevokeExtent,
+) -> anyhow::Result<BTreeSet<AdminTokenId>> {
+    let stored = store.admin_tokens().await?;
+    let (mut ids, mut unknown) = (BTreeSet::new(), Vec::new());
+    for text in texts {
+        let Some(id) = AdminTokenId::new(text) else {
+            unknown.push(shown_prefix(text));
+            continue;
+        };
+        let is_known = stored.iter().any(|one| one.id == id)
+            || (extent == RevokeExtent::WithMade && store.has_made(&id).await?);
+        if is_known {
+            ids.insert(id);
+        } else {
+            unknown.push(text);
+        }
+    }
+    ensure!(
+        unknown.is_empty(),
+        "no admin token has the id {}: `tollgate token list --admin` shows them; {NOTHING_REVOKED}",
+        unknown.join(", ")
+    );
+    Ok(ids)
 }
 
 /// Revokes tokens, but none if one of them is not found.
@@ -268,7 +292,7 @@ async fn revoke(
 ) -> anyhow::Result<Report> {
     let store = context.store().await?;
     let stored = store.tokens().await?;
-    let mut found = BTreeMap::new();
+    let (mut found, mut unknown) = (BTreeMap::new(), Vec::new());
     for text in tokens {
         let text = if text == "-" { read("token")? } else { Secret::new(text) };
         let text = text.expose().trim();
@@ -276,16 +300,23 @@ async fn revoke(
             Some(id) if extent == RevokeExtent::WithMade => left_by(&store, &stored, &id).await?,
             Some(_) | None => None,
         };
-        let (id, user) = match left {
-            Some(left) => left,
-            None => find(&stored, text).map(|token| (token.id.clone(), token.user.clone()))?,
-        };
-        found.insert(id, user);
+        let token = find(&stored, text)?.map(|token| (token.id.clone(), token.user.clone()));
+        match left.or(token) {
+            Some((id, user)) => _ = found.insert(id, user),
+            // The argument may be a whole token, so the message quotes only its prefix.
+            None => unknown.push(format!("`{}`", TokenId::new(text).map_or(shown_prefix(text), |_| text))),
+        }
     }
+    ensure!(
+        unknown.is_empty(),
+        "no token is shown as {}: give its id or its beginning exactly as `tollgate token list` shows them, or all of it; {NOTHING_REVOKED}",
+        unknown.join(", ")
+    );
     let (several, mut total) = (found.len() > 1, Revoked::default());
     for (id, user) in found {
         let revoked = revoke_token(&store, &Actor::command(), &user, &id, extent).await;
         let revoked = revoked.with_context(|| so_far(&total))?;
+        // One of those before created it, or another process has revoked it meanwhile.
         add_counts(&mut total, revoked.unwrap_or_default());
     }
     Ok(Report::note(revocation_note(&total, several)))
@@ -312,6 +343,8 @@ fn add_counts(total: &mut Revoked, more: Revoked) {
     total.admin_tokens += admin_tokens;
     total.remaining += remaining;
 }
+
+const NOTHING_REVOKED: &str = "nothing was revoked";
 
 /// The revocations before one that failed.
 fn so_far(total: &Revoked) -> String {
@@ -342,26 +375,26 @@ fn revocation_note(total: &Revoked, several: bool) -> String {
     format!("revoked {ended}\n{left}")
 }
 
-/// The token with this value, id or shown prefix. Errors if there is none, or several.
-fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<&'t StoredToken> {
-    ensure!(AdminTokenId::new(text).is_none(), "`{text}` is an admin token's id: add `--admin`");
+/// The token with this value, id or shown prefix. Errors if there are several.
+fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<Option<&'t StoredToken>> {
+    ensure!(
+        AdminTokenId::new(text).is_none(),
+        "`{text}` is an admin token's id: add `--admin`; {NOTHING_REVOKED}"
+    );
     let hash = TokenHash::of(text);
     // A token in a provider's format has no prefix of its own.
     let begins = |token: &StoredToken| !token.prefix.is_empty() && token.prefix == text;
     let is_it = |token: &&StoredToken| token.hash == hash || token.id.as_str() == text || begins(token);
     let matches: Vec<_> = stored.iter().filter(is_it).collect();
     match matches.as_slice() {
-        [token] => Ok(token),
-        [] => {
-            // The argument may be a whole token, so the message quotes only its prefix.
-            let beginning = shown_prefix(text);
-            bail!(
-                "no token is shown as `{beginning}`: give its id or its beginning exactly as `tollgate token list` shows them, or all of it"
-            )
-        }
+        [] => Ok(None),
+        [token] => Ok(Some(token)),
         several => {
             let rows: Vec<_> = several.iter().map(|token| row((*token).clone())).collect();
-            bail!("several tokens are shown as `{text}`: give an id\n{}", table(COLUMNS, &rows))
+            bail!(
+                "several tokens are shown as `{text}`: give an id; {NOTHING_REVOKED}\n{}",
+                table(COLUMNS, &rows)
+            )
         }
     }
 }

@@ -95,6 +95,16 @@ impl Store {
         Ok(ids?.into_iter().filter_map(TokenId::new).collect())
     }
 
+    /// True if a token is stored that came from this admin token, which may have been revoked before.
+    pub async fn has_made(&self, id: &AdminTokenId) -> Result<bool> {
+        let query = concat!(
+            family!(),
+            "SELECT 1 FROM family f WHERE f.id <> $1 AND (EXISTS (SELECT 1 FROM tokens t WHERE t.id = f.id)
+                 OR EXISTS (SELECT 1 FROM admin_tokens a WHERE a.id = f.id)) LIMIT 1"
+        );
+        Ok(!self.read(sqlx::query(query).bind(id.to_string())).await?.is_empty())
+    }
+
     /// Revokes a token or a paste token of a user. Returns `None` if the user has none with that id. With
     /// [`RevokeExtent::WithMade`], a token that was revoked before is enough, as long as tokens are left that it created.
     pub async fn revoke_token(

@@ -104,7 +104,7 @@ async fn tokens_are_revoked_by_prefix_or_value() {
     assert_eq!(world.revoke(id.as_str(), "").await, revoked);
     assert!(!world.is_known(&token).await);
     let admins = world.revoke("adm_0123456789abcdef", "").await.unwrap_err();
-    assert_eq!(admins, "`adm_0123456789abcdef` is an admin token's id: add `--admin`");
+    assert_eq!(admins, "`adm_0123456789abcdef` is an admin token's id: add `--admin`; nothing was revoked");
     for nothing in ["", "tg_", "-", id.as_str()] {
         assert!(world.revoke(nothing, "").await.is_err());
     }
@@ -114,13 +114,48 @@ async fn tokens_are_revoked_by_prefix_or_value() {
 async fn one_unknown_token_keeps_all_from_being_revoked() {
     let world = World::new().await;
     let token = world.add().await;
-    let tokens = vec![token[..11].to_owned(), "tg_nothing".to_owned()];
-    let error = revoke(tokens, RevokeExtent::Alone, |_| panic!("nothing to read"), &world.context())
-        .await
-        .err()
-        .unwrap();
-    assert!(error.to_string().contains("tg_nothing"), "{error}");
-    assert!(world.is_known(&token).await);
+    for extent in [RevokeExtent::Alone, RevokeExtent::WithMade] {
+        let read = |_: &str| panic!("nothing to read");
+        let tokens = [token[..11].to_owned(), "tg_nothing".to_owned(), "tok_00000000000000ff".to_owned()];
+        let error = revoke(tokens.to_vec(), extent, read, &world.context()).await.err().unwrap().to_string();
+        assert!(error.contains("tg_nothing") && error.contains("tok_00000000000000ff"), "{error}");
+        assert!(world.is_known(&token).await);
+    }
+}
+
+#[tokio::test]
+async fn one_unknown_admin_token_keeps_all_from_being_revoked() {
+    let world = World::new().await;
+    for label in ["a", "b"] {
+        add_admin(Some(label), &world.context()).await.unwrap();
+    }
+    let ids: Vec<String> =
+        world.store.admin_tokens().await.unwrap().iter().map(|one| one.id.to_string()).collect();
+    let unknown = ["adm_00000000000000fe", "adm_00000000000000ff"];
+    for extent in [RevokeExtent::Alone, RevokeExtent::WithMade] {
+        let named = [ids[0].clone(), unknown[0].to_owned(), unknown[1].to_owned()];
+        let error = revoke_admin(&named, extent, &world.context()).await.err().unwrap().to_string();
+        assert!(unknown.iter().all(|id| error.contains(id)) && !error.contains(&ids[0]), "{error}");
+        assert_eq!(world.store.admin_tokens().await.unwrap().len(), 2, "{error}");
+    }
+    // If the last valid one is among them, the error names what was revoked before.
+    let error = revoke_admin(&ids, RevokeExtent::Alone, &world.context()).await.err().unwrap();
+    let error = format!("{error:#}");
+    assert!(error.contains("before that: revoked 1 admin token") && error.contains("is the last"), "{error}");
+}
+
+#[tokio::test]
+async fn an_admin_token_may_be_named_twice_or_beside_its_maker() {
+    let world = World::new().await;
+    for label in ["keep", "maker"] {
+        add_admin(Some(label), &world.context()).await.unwrap();
+    }
+    let maker = world.store.admin_tokens().await.unwrap().pop().unwrap().id;
+    let by_maker = Actor { right: Some(crate::store::Right::Admin(maker.clone())), ..Actor::own() };
+    let (_, made) = issue_admin_token(&world.store, &by_maker, None).await.unwrap();
+    let named = [&maker, &made, &made].map(AdminTokenId::to_string);
+    let report = revoke_admin(&named, RevokeExtent::WithMade, &world.context()).await.unwrap();
+    assert!(report.note.starts_with("revoked 2 admin tokens\n"), "{}", report.note);
 }
 
 #[tokio::test]
