@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use super::{
     Act, AdminTokenRevocation, NewToken, Query, Result, RevokeExtent, Revoked, Right, Rotated, Store,
-    TokenHash, TokenRotation, from_db, invalidation::Invalidates, to_db, tokens::insert_token,
+    TokenHash, TokenRotation, from_db,
+    invalidation::Invalidates,
+    to_db,
+    tokens::{insert_token, scopes_within},
     writer::Transaction,
 };
 use crate::name::{AdminTokenId, TokenId, UserId};
@@ -39,11 +42,17 @@ macro_rules! alone {
 }
 
 /// Paste tokens with a maker in the family. The maker of one without a record may be any token of its user that may
-/// create one, so it ends with the first of them.
+/// create it, so it ends with the first of them. A token creates none that reaches further than itself.
 macro_rules! pastes_of_family {
     () => {
-        "maker IN (SELECT id FROM family) OR (maker IS NULL AND user_id IN
-             (SELECT t.user_id FROM tokens t JOIN family f ON t.id = f.id WHERE t.kind <> 'proxy'))"
+        concat!(
+            "maker IN (SELECT id FROM family) OR (+maker IS NULL
+                 AND user_id IN (SELECT t.user_id FROM tokens t JOIN family f ON t.id = f.id)
+                 AND EXISTS (SELECT 1 FROM tokens t JOIN family f ON t.id = f.id
+                     WHERE t.user_id = paste_tokens.user_id AND t.kind <> 'proxy' AND (t.scopes IS NULL OR ",
+            scopes_within!("paste_tokens.scopes", "t.scopes"),
+            ")))"
+        )
     };
 }
 

@@ -12,7 +12,7 @@ use crate::name::{AdminTokenId, FileName, Scope, TokenId, UserId};
 
 /// The maximum number of tokens of a user.
 const MAX_TOKENS: u64 = 1000;
-/// The maximum number of replaced paste tokens of a user and provider that are still valid.
+/// The maximum number of replaced paste tokens of a user and provider, within the scopes of one token, that are still valid.
 const MAX_REPLACED_PASTES: u64 = 100;
 /// The time that an expired token is still listed, in milliseconds: a day.
 const EXPIRED_KEPT_MS: u64 = 86_400_000;
@@ -41,6 +41,21 @@ macro_rules! user_and_credentials {
          c.owner, c.section, c.field, c.sealed, c.origins, c.updated_at"
     };
 }
+
+/// True if all scopes of a list lie within another list: see [`Scope::includes`].
+macro_rules! scopes_within {
+    ($inner:literal, $outer:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM json_each(",
+            $inner,
+            ") inner_scope WHERE NOT EXISTS (SELECT 1 FROM json_each(",
+            $outer,
+            ") outer_scope WHERE outer_scope.value = inner_scope.value
+                 OR outer_scope.value || '/' = substr(inner_scope.value, 1, length(outer_scope.value) + 1)))"
+        )
+    };
+}
+pub(super) use scopes_within;
 
 macro_rules! join_credentials {
     () => {
@@ -247,7 +262,8 @@ impl Store {
 
 impl Store {
     /// Stores a paste token of a user and provider. It expires no later than the token by whose right it is created. Earlier
-    /// ones expire at `old_expires_at_ms`, or at their own expiry if that is earlier; the oldest of too many at once.
+    /// ones that reach no further expire at `old_expires_at_ms`, or at their own expiry if that is earlier; the oldest of too
+    /// many at once.
     /// Returns false if the user or the login does not exist.
     pub async fn replace_paste_token(
         &self,
@@ -283,17 +299,25 @@ impl Store {
         let token = NewPasteToken { expires_at_ms: maker.limit(token.expires_at_ms), ..token.clone() };
         for query in [
             "DELETE FROM paste_tokens WHERE user_id = $1 AND provider = $2 AND expires_at <= $3",
-            "UPDATE paste_tokens SET expires_at = $4 WHERE user_id = $1 AND provider = $2
-             AND (expires_at IS NULL OR expires_at > $4)",
-            "DELETE FROM paste_tokens WHERE id IN (SELECT id FROM paste_tokens WHERE user_id = $1
-             AND provider = $2 ORDER BY created_at DESC, id LIMIT -1 OFFSET $5)",
+            concat!(
+                "UPDATE paste_tokens SET expires_at = $4 WHERE user_id = $1 AND provider = $2
+                 AND (expires_at IS NULL OR expires_at > $4) AND ",
+                scopes_within!("scopes", "$6")
+            ),
+            concat!(
+                "DELETE FROM paste_tokens WHERE id IN (SELECT id FROM paste_tokens WHERE user_id = $1
+                 AND provider = $2 AND ",
+                scopes_within!("scopes", "$6"),
+                " ORDER BY created_at DESC, id LIMIT -1 OFFSET $5)"
+            ),
         ] {
             let query = sqlx::query(query)
                 .bind(token.user.to_string())
                 .bind(token.provider.to_string())
                 .bind(to_db(act.at_ms))
                 .bind(to_db(old_expires_at_ms))
-                .bind(to_db(MAX_REPLACED_PASTES));
+                .bind(to_db(MAX_REPLACED_PASTES))
+                .bind(scopes_json(&token.scopes));
             self.step(transaction, query).await?;
         }
         self.step(transaction, insert_paste_token(&token, maker.id)).await?;

@@ -15,11 +15,13 @@ pub(super) async fn all(open: &impl AsyncFn() -> Store) {
     paste_tokens_end_with_their_maker(open().await).await;
     paste_tokens_without_a_known_maker_end_with_any(open().await).await;
     replaced_paste_tokens_are_bounded(open().await).await;
+    a_paste_token_replaces_only_those_within_its_scopes(open().await).await;
     made_tokens_end_on_request(open().await).await;
     a_revoked_maker_hides_nothing(open().await).await;
     a_rotation_hands_over_what_was_made(open().await).await;
     a_revoked_token_leads_to_its_successor(open().await).await;
     what_an_admin_token_made_ends_on_request(open().await).await;
+    paste_tokens_end_only_with_a_token_that_may_have_made_them(open().await).await;
 }
 
 /// An act by the right of a token.
@@ -42,12 +44,16 @@ async fn make(store: &Store, owner: &User, maker: &str, text: &str) {
 
 /// Creates a paste token by an act.
 async fn paste(store: &Store, owner: &User, text: &str, act: &Act) {
+    paste_within(store, owner, text, "demo", act).await;
+}
+
+async fn paste_within(store: &Store, owner: &User, text: &str, scope: &str, act: &Act) {
     let new = NewPasteToken {
         id: token(text).id,
         hash: TokenHash::of(text),
         user: owner.id.clone(),
         provider: FileName::new("demo").unwrap(),
-        scopes: vec![Scope::parse("demo").unwrap()],
+        scopes: vec![Scope::parse(scope).unwrap()],
         section: "demo".to_owned(),
         field: "oauth".to_owned(),
         created_at_ms: act.at_ms,
@@ -132,6 +138,28 @@ async fn replaced_paste_tokens_are_bounded(store: Store) {
     let pasted: Vec<_> = all.iter().filter(|one| one.paste.is_some()).collect();
     assert_eq!(pasted.len(), 101);
     assert_eq!(stored(&store, &["a.b.8", "a.b.9", "a.b.109"]).await, ["a.b.9", "a.b.109"]);
+}
+
+async fn a_paste_token_replaces_only_those_within_its_scopes(store: Store) {
+    let owner = with_login(&store).await;
+    let made = [("a.b.1", "demo"), ("a.b.2", "demo/one"), ("a.b.3", "demo/two"), ("a.b.4", "demo/one")];
+    for (text, scope) in made {
+        paste_within(&store, &owner, text, scope, &by("first")).await;
+    }
+    for number in 0..110 {
+        paste_within(&store, &owner, &format!("c.d.{number}"), "demo/two", &by("first")).await;
+    }
+    let ends = async |text: &str| {
+        let found = store.lookup_paste_token(&TokenHash::of(text)).await.unwrap();
+        found.map(|found| found.token.expires_at_ms)
+    };
+    assert_eq!(ends("a.b.1").await, Some(None), "it reaches further than all that came later");
+    assert_eq!((ends("a.b.2").await, ends("a.b.4").await), (Some(Some(5000)), Some(None)));
+    assert_eq!(ends("c.d.109").await, Some(None));
+    let all = store.tokens_page(&owner.id, None, None).await.unwrap();
+    assert_eq!(all.iter().filter(|one| one.paste.is_some()).count(), 3 + 101);
+    paste_within(&store, &owner, "a.b.5", "demo", &by("first")).await;
+    assert_eq!((ends("a.b.1").await, ends("a.b.4").await), (Some(Some(5000)), Some(Some(5000))));
 }
 
 async fn made_tokens_end_on_request(store: Store) {
@@ -249,4 +277,25 @@ async fn what_an_admin_token_made_ends_on_request(store: Store) {
     assert_eq!(revoke("leaked", RevokeExtent::WithMade).await, AdminTokenRevocation::Done(expected));
     assert_eq!(stored(&store, &["first", "child", "other"]).await, ["other"]);
     assert_eq!(store.admin_tokens().await.unwrap().len(), 1);
+}
+
+/// A scoped token reaches only part of what its user has, so it ends only what it may have made.
+async fn paste_tokens_end_only_with_a_token_that_may_have_made_them(store: Store) {
+    let owner = with_login(&store).await;
+    let scoped = async |text: &str, scopes: &[&str]| {
+        let scopes = Some(scopes.iter().map(|scope| Scope::parse(scope).unwrap()).collect());
+        let new = NewToken { kind: TokenKind::Manage, scopes, ..token(text) };
+        assert!(store.add_token(&owner.id, &new, &act()).await.unwrap());
+    };
+    scoped("other", &["other", "demon", "demo/one"]).await;
+    scoped("whole", &["other", "demo"]).await;
+    paste(&store, &owner, "a.b.1", &act()).await;
+    let rotated =
+        store.rotate_token(&TokenHash::of("other"), &token("next"), 90, &by("other")).await.unwrap();
+    let expected = Rotated { old_expires_at_ms: 90, paste_tokens: 0, handed_over: 0 };
+    assert_eq!(rotated, TokenRotation::Done(expected));
+    for (text, paste_tokens) in [("other", 0), ("whole", 1)] {
+        let revoked = revoke(&store, &owner, text, RevokeExtent::Alone).await.unwrap();
+        assert_eq!(revoked.paste_tokens, paste_tokens, "{text}");
+    }
 }
