@@ -34,35 +34,29 @@ macro_rules! family {
     };
 }
 
-/// The token `$1` only.
-macro_rules! alone {
-    () => {
-        "WITH family (id) AS (SELECT $1) "
-    };
-}
-
-/// Paste tokens with a maker in the family. The maker of one without a record may be any token of its user that may
-/// create it, so it ends with the first of them. A token creates none that reaches further than itself.
-macro_rules! pastes_of_family {
+/// Paste tokens with a maker in the list `$1` of ids. The maker of one without a record may be any token of its user that
+/// may create it, so it ends with the first of them. A token creates none that reaches further than itself.
+macro_rules! pastes_made_by {
     () => {
         concat!(
-            "maker IN (SELECT id FROM family) OR (+maker IS NULL
-                 AND user_id IN (SELECT t.user_id FROM tokens t JOIN family f ON t.id = f.id)
-                 AND EXISTS (SELECT 1 FROM tokens t JOIN family f ON t.id = f.id
-                     WHERE t.user_id = paste_tokens.user_id AND t.kind <> 'proxy' AND (t.scopes IS NULL OR ",
+            "maker IN (SELECT value FROM json_each($1)) OR (+maker IS NULL
+                 AND user_id IN (SELECT user_id FROM tokens WHERE id IN (SELECT value FROM json_each($1)))
+                 AND EXISTS (SELECT 1 FROM tokens t WHERE t.user_id = paste_tokens.user_id
+                     AND t.id IN (SELECT value FROM json_each($1)) AND t.kind <> 'proxy'
+                     AND (t.scopes IS NULL OR ",
             scopes_within!("paste_tokens.scopes", "t.scopes"),
             ")))"
         )
     };
 }
 
-/// The statement for an extent.
-macro_rules! by_extent {
-    ($extent:expr, $($part:expr),+) => {
-        match $extent {
-            RevokeExtent::Alone => concat!(alone!(), $($part),+),
-            RevokeExtent::WithMade => concat!(family!(), $($part),+),
-        }
+/// The family of `$1` without itself, as far as it is valid at `$2`.
+macro_rules! valid_others {
+    () => {
+        "FROM family f WHERE f.id <> $1 AND
+             (EXISTS (SELECT 1 FROM tokens t WHERE t.id = f.id AND (t.expires_at IS NULL OR t.expires_at > $2))
+              OR EXISTS (SELECT 1 FROM admin_tokens a
+                  WHERE a.id = f.id AND (a.expires_at IS NULL OR a.expires_at > $2)))"
     };
 }
 
@@ -80,6 +74,26 @@ impl MakerRow {
         expires_at_ms.into_iter().chain(self.expires_at_ms).min()
     }
 }
+
+/// A revocation, as far as it was read.
+#[derive(Debug)]
+struct Revocation<'a> {
+    id: &'a str,
+    /// The ids of the tokens that end, as a JSON list.
+    ending: String,
+    extent: RevokeExtent,
+    /// The number of valid tokens that stay.
+    remaining: u64,
+    at_ms: u64,
+}
+
+const DELETE_PASTES: &str =
+    concat!("DELETE FROM paste_tokens WHERE id IN (SELECT value FROM json_each($1)) OR ", pastes_made_by!());
+const REMEMBER_MAKER: &str = "INSERT OR IGNORE INTO revoked_makers (id, maker, replaced_by)
+     SELECT id, maker, replaced_by FROM tokens WHERE id = $1
+     UNION ALL SELECT id, maker, NULL FROM admin_tokens WHERE id = $1";
+const FORGET_FAMILY: &str =
+    concat!(family!(), "DELETE FROM revoked_makers WHERE id IN (SELECT id FROM family)");
 
 impl Store {
     /// The maker of what `act` creates, read in the transaction of the change.
@@ -123,23 +137,18 @@ impl Store {
         extent: RevokeExtent,
         act: &Act,
     ) -> Result<Option<Revoked>> {
+        let remaining = self.count_remaining(id.as_str(), extent, act.at_ms).await?;
         let mut transaction = self.begin_for(act).await?;
-        let exists = match extent {
-            RevokeExtent::Alone => {
-                "SELECT 1 FROM tokens WHERE id = $1 AND user_id = $2
-                 UNION ALL SELECT 1 FROM paste_tokens WHERE id = $1 AND user_id = $2"
-            }
-            RevokeExtent::WithMade => concat!(
-                family!(),
-                "SELECT 1 FROM tokens t JOIN family f ON t.id = f.id WHERE t.user_id = $2
-                 UNION ALL SELECT 1 FROM paste_tokens WHERE id = $1 AND user_id = $2"
-            ),
-        };
-        let exists = sqlx::query(exists).bind(id.to_string()).bind(user.to_string());
+        let ending = self.ending(&mut transaction, id.as_str(), extent).await?;
+        let exists = "SELECT 1 FROM tokens WHERE id IN (SELECT value FROM json_each($1)) AND user_id = $2
+             UNION ALL SELECT 1 FROM paste_tokens WHERE id IN (SELECT value FROM json_each($1)) AND user_id = $2
+             LIMIT 1";
+        let exists = sqlx::query(exists).bind(ending.clone()).bind(user.to_string());
         if transaction.fetch_optional(exists).await?.is_none() {
             return Ok(None);
         }
-        let revoked = self.delete_with_derived(&mut transaction, id.as_str(), extent, act).await?;
+        let revocation = Revocation { id: id.as_str(), ending, extent, remaining, at_ms: act.at_ms };
+        let revoked = self.delete_with_derived(&mut transaction, revocation).await?;
         self.commit_act(transaction, Invalidates::User(user), &with_counts(act, &revoked)).await?;
         Ok(Some(revoked))
     }
@@ -151,8 +160,11 @@ impl Store {
         extent: RevokeExtent,
         act: &Act,
     ) -> Result<AdminTokenRevocation> {
+        let remaining = self.count_remaining(id.as_str(), extent, act.at_ms).await?;
         let mut transaction = self.begin_for(act).await?;
-        let revoked = self.delete_with_derived(&mut transaction, id.as_str(), extent, act).await?;
+        let ending = self.ending(&mut transaction, id.as_str(), extent).await?;
+        let revocation = Revocation { id: id.as_str(), ending, extent, remaining, at_ms: act.at_ms };
+        let revoked = self.delete_with_derived(&mut transaction, revocation).await?;
         if revoked.tokens + revoked.admin_tokens == 0 {
             return Ok(AdminTokenRevocation::Unknown);
         }
@@ -165,68 +177,102 @@ impl Store {
         Ok(AdminTokenRevocation::Done(revoked))
     }
 
+    /// The number of tokens that stay valid. An admin token may have made all tokens of the store, so it is read before the
+    /// transaction: nothing else could be written meanwhile.
+    async fn count_remaining(&self, id: &str, extent: RevokeExtent, now_ms: u64) -> Result<u64> {
+        if extent == RevokeExtent::WithMade {
+            return Ok(0);
+        }
+        let query = concat!(family!(), "SELECT COUNT(*) AS count ", valid_others!());
+        let rows = self.read(sqlx::query(query).bind(id.to_owned()).bind(to_db(now_ms))).await?;
+        rows.first().map_or(Ok(0), |row| self.get(row, "count").map(from_db))
+    }
+
+    /// The ids of the tokens that a revocation ends, as a JSON list.
+    async fn ending(&self, transaction: &mut Transaction, id: &str, extent: RevokeExtent) -> Result<String> {
+        let query = match extent {
+            RevokeExtent::Alone => return Ok(id_list(id)),
+            RevokeExtent::WithMade => concat!(family!(), "SELECT json_group_array(id) AS ids FROM family"),
+        };
+        let row = transaction.fetch_optional(sqlx::query(query).bind(id.to_owned())).await?;
+        row.map_or_else(|| Ok(id_list(id)), |row| self.get(&row, "ids"))
+    }
+
     /// Deletes the token `id` and what ends with it. Paste tokens go first: their makers are still there to be found.
     async fn delete_with_derived(
         &self,
         transaction: &mut Transaction,
-        id: &str,
-        extent: RevokeExtent,
-        act: &Act,
+        revocation: Revocation<'_>,
     ) -> Result<Revoked> {
-        let remaining = match extent {
-            RevokeExtent::Alone => self.count_others(transaction, id, act.at_ms).await?,
-            RevokeExtent::WithMade => 0,
+        let Revocation { id, ending, extent, remaining, at_ms } = revocation;
+        let leaves_any = match extent {
+            RevokeExtent::Alone => self.leaves_any(transaction, id, at_ms).await?,
+            RevokeExtent::WithMade => false,
         };
-        let pastes = by_extent!(extent, "DELETE FROM paste_tokens WHERE id = $1 OR ", pastes_of_family!());
-        let remember = "INSERT OR IGNORE INTO revoked_makers (id, maker, replaced_by)
-             SELECT id, maker, replaced_by FROM tokens WHERE id = $1
-             UNION ALL SELECT id, maker, NULL FROM admin_tokens WHERE id = $1";
-        // Until here the family is whole. An admin token is created by admin tokens only.
-        let tokens = by_extent!(extent, "DELETE FROM tokens WHERE id IN (SELECT id FROM family)");
-        let admins = by_extent!(extent, "DELETE FROM admin_tokens WHERE id IN (SELECT id FROM family)");
-        let mut run = async |query: &'static str| {
-            let query: Query = sqlx::query(query).bind(id.to_owned());
+        let maker = self.maker_of(transaction, id).await?;
+        let mut run = async |query: &'static str, bound: &str| {
+            let query: Query = sqlx::query(query).bind(bound.to_owned());
             self.step(transaction, query).await.map(|done| done.rows_affected())
         };
-        let paste_tokens = run(pastes).await?;
-        if remaining > 0 {
-            run(remember).await?;
+        let paste_tokens = run(DELETE_PASTES, &ending).await?;
+        match extent {
+            RevokeExtent::Alone if leaves_any => run(REMEMBER_MAKER, id).await?,
+            RevokeExtent::Alone => run(FORGET_FAMILY, id).await?,
+            RevokeExtent::WithMade => {
+                run("DELETE FROM revoked_makers WHERE id IN (SELECT value FROM json_each($1))", &ending)
+                    .await?
+            }
+        };
+        let tokens = run("DELETE FROM tokens WHERE id IN (SELECT value FROM json_each($1))", &ending).await?;
+        let admins = "DELETE FROM admin_tokens WHERE id IN (SELECT value FROM json_each($1))";
+        let admin_tokens = run(admins, &ending).await?;
+        if !leaves_any {
+            self.forget_makers(transaction, maker, at_ms).await?;
         }
-        let revoked =
-            Revoked { tokens: run(tokens).await?, paste_tokens, admin_tokens: run(admins).await?, remaining };
-        self.forget_makers(transaction).await?;
-        Ok(revoked)
+        // Another change may have come between the count and this transaction.
+        let remaining = if leaves_any { remaining.max(1) } else { 0 };
+        Ok(Revoked { tokens, paste_tokens, admin_tokens, remaining })
     }
 
-    /// The valid tokens that came from the token `id`.
-    async fn count_others(&self, transaction: &mut Transaction, id: &str, now_ms: u64) -> Result<u64> {
+    /// True if valid tokens came from the token `id`. Looks at the tokens that it created before all others.
+    async fn leaves_any(&self, transaction: &mut Transaction, id: &str, now_ms: u64) -> Result<bool> {
         let query = concat!(
             family!(),
-            "SELECT COUNT(*) AS count FROM
-                 (SELECT id, expires_at FROM tokens UNION ALL SELECT id, expires_at FROM admin_tokens) a
-             WHERE a.id IN (SELECT id FROM family) AND a.id <> $1
-             AND (a.expires_at IS NULL OR a.expires_at > $2)"
+            "SELECT 1 WHERE EXISTS
+                 (SELECT 1 FROM tokens WHERE maker = $1 AND (expires_at IS NULL OR expires_at > $2))
+             OR EXISTS (SELECT 1 ",
+            valid_others!(),
+            ")"
         );
         let query = sqlx::query(query).bind(id.to_owned()).bind(to_db(now_ms));
-        let row = transaction.fetch_optional(query).await?;
-        row.map_or(Ok(0), |row| self.get(&row, "count").map(from_db))
+        Ok(transaction.fetch_optional(query).await?.is_some())
     }
 
-    /// Forgets the revoked makers of which nothing is left: those that no stored token leads to, by makers or successors.
-    async fn forget_makers(&self, transaction: &mut Transaction) -> Result<()> {
-        let delete = "DELETE FROM revoked_makers WHERE id NOT IN (
-             WITH RECURSIVE needed (id) AS (
-                 SELECT maker FROM tokens WHERE maker IS NOT NULL
-                 UNION SELECT maker FROM admin_tokens WHERE maker IS NOT NULL
-                 UNION SELECT replaced_by FROM tokens WHERE replaced_by IS NOT NULL
-                 UNION SELECT r.id FROM revoked_makers r JOIN tokens t ON t.id = r.replaced_by
-                 UNION SELECT r.maker FROM revoked_makers r JOIN needed n ON r.id = n.id
-                     WHERE r.maker IS NOT NULL
-                 UNION SELECT r.id FROM revoked_makers r JOIN needed n ON r.replaced_by = n.id
-                 UNION SELECT r.replaced_by FROM revoked_makers r JOIN needed n ON r.id = n.id
-                     WHERE r.replaced_by IS NOT NULL
-             ) SELECT id FROM needed)";
-        self.step(transaction, sqlx::query(delete)).await?;
+    /// The maker of a token, which may have been revoked before.
+    async fn maker_of(&self, transaction: &mut Transaction, id: &str) -> Result<Option<String>> {
+        let query =
+            "SELECT maker FROM tokens WHERE id = $1 UNION ALL SELECT maker FROM admin_tokens WHERE id = $1
+             UNION ALL SELECT maker FROM revoked_makers WHERE id = $1";
+        let row = transaction.fetch_optional(sqlx::query(query).bind(id.to_owned())).await?;
+        row.map_or(Ok(None), |row| self.get(&row, "maker"))
+    }
+
+    /// Forgets the revoked makers of which nothing is left, from `maker` upward.
+    async fn forget_makers(
+        &self,
+        transaction: &mut Transaction,
+        mut maker: Option<String>,
+        now_ms: u64,
+    ) -> Result<()> {
+        while let Some(id) = maker {
+            let query = sqlx::query("SELECT maker FROM revoked_makers WHERE id = $1").bind(id.clone());
+            let Some(row) = transaction.fetch_optional(query).await? else { break };
+            if self.leaves_any(transaction, &id, now_ms).await? {
+                break;
+            }
+            maker = self.get(&row, "maker")?;
+            self.step(transaction, sqlx::query(FORGET_FAMILY).bind(id)).await?;
+        }
         Ok(())
     }
 
@@ -276,13 +322,12 @@ impl Store {
         now_ms: u64,
     ) -> Result<u64> {
         let update = concat!(
-            alone!(),
             "UPDATE paste_tokens SET expires_at = MIN(COALESCE(expires_at, $2), $2)
              WHERE (expires_at IS NULL OR expires_at > $3) AND (",
-            pastes_of_family!(),
+            pastes_made_by!(),
             ")"
         );
-        let update = sqlx::query(update).bind(id.to_owned()).bind(to_db(until_ms)).bind(to_db(now_ms));
+        let update = sqlx::query(update).bind(id_list(id)).bind(to_db(until_ms)).bind(to_db(now_ms));
         Ok(self.step(transaction, update).await?.rows_affected())
     }
 
@@ -295,6 +340,11 @@ impl Store {
         run("UPDATE revoked_makers SET maker = $2 WHERE maker = $1").await?;
         run("UPDATE tokens SET maker = $2 WHERE maker = $1").await
     }
+}
+
+/// A JSON list of one id.
+fn id_list(id: &str) -> String {
+    serde_json::json!([id]).to_string()
 }
 
 /// The audit entry of a revocation, with its counts.
