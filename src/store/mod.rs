@@ -16,6 +16,7 @@ mod invalidation_log;
 mod leases;
 mod probe;
 mod revocation;
+mod revoked_makers;
 mod rows;
 mod schema;
 mod tokens;

@@ -3,6 +3,7 @@
 //! A token's maker is the token or admin token that created it. A paste token always ends with its maker. Tokens that a
 //! token created end with it only on request ([`RevokeExtent::WithMade`]): they are in other hands. A revoked maker that
 //! leaves such tokens behind is remembered, so that no revocation in between hides them. Each change is one transaction.
+//! Read next: `revoked_makers`.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +34,7 @@ macro_rules! family {
          ) "
     };
 }
+pub(super) use family;
 
 /// Paste tokens with a maker in the list `$1` of ids. The maker of one without a record may be any token of its user that
 /// may create it, so it ends with the first of them. A token creates none that reaches further than itself.
@@ -79,6 +81,8 @@ impl MakerRow {
 #[derive(Debug)]
 struct Revocation<'a> {
     id: &'a str,
+    /// The user of the token; absent for an admin token.
+    user: Option<&'a UserId>,
     /// The ids of the tokens that end, as a JSON list.
     ending: String,
     extent: RevokeExtent,
@@ -89,11 +93,20 @@ struct Revocation<'a> {
 
 const DELETE_PASTES: &str =
     concat!("DELETE FROM paste_tokens WHERE id IN (SELECT value FROM json_each($1)) OR ", pastes_made_by!());
-const REMEMBER_MAKER: &str = "INSERT OR IGNORE INTO revoked_makers (id, maker, replaced_by)
-     SELECT id, maker, replaced_by FROM tokens WHERE id = $1
-     UNION ALL SELECT id, maker, NULL FROM admin_tokens WHERE id = $1";
-const FORGET_FAMILY: &str =
-    concat!(family!(), "DELETE FROM revoked_makers WHERE id IN (SELECT id FROM family)");
+const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE id IN (SELECT value FROM json_each($1))";
+const DELETE_ADMIN_TOKENS: &str = "DELETE FROM admin_tokens WHERE id IN (SELECT value FROM json_each($1))";
+const DELETE_MAKERS: &str = "DELETE FROM revoked_makers WHERE id IN (SELECT value FROM json_each($1))";
+const COUNT_OTHERS: &str = concat!(family!(), "SELECT COUNT(*) AS count ", valid_others!());
+
+/// Looks at the tokens that `$1` created before all others of its family.
+const LEAVES_ANY: &str = concat!(
+    family!(),
+    "SELECT 1 WHERE EXISTS
+         (SELECT 1 FROM tokens t WHERE t.maker = $1 AND (t.expires_at IS NULL OR t.expires_at > $2))
+     OR EXISTS (SELECT 1 ",
+    valid_others!(),
+    ")"
+);
 
 impl Store {
     /// The maker of what `act` creates, read in the transaction of the change.
@@ -147,7 +160,8 @@ impl Store {
         if transaction.fetch_optional(exists).await?.is_none() {
             return Ok(None);
         }
-        let revocation = Revocation { id: id.as_str(), ending, extent, remaining, at_ms: act.at_ms };
+        let revocation =
+            Revocation { id: id.as_str(), user: Some(user), ending, extent, remaining, at_ms: act.at_ms };
         let revoked = self.delete_with_derived(&mut transaction, revocation).await?;
         self.commit_act(transaction, Invalidates::User(user), &with_counts(act, &revoked)).await?;
         Ok(Some(revoked))
@@ -163,7 +177,8 @@ impl Store {
         let remaining = self.count_remaining(id.as_str(), extent, act.at_ms).await?;
         let mut transaction = self.begin_for(act).await?;
         let ending = self.ending(&mut transaction, id.as_str(), extent).await?;
-        let revocation = Revocation { id: id.as_str(), ending, extent, remaining, at_ms: act.at_ms };
+        let revocation =
+            Revocation { id: id.as_str(), user: None, ending, extent, remaining, at_ms: act.at_ms };
         let revoked = self.delete_with_derived(&mut transaction, revocation).await?;
         if revoked.tokens + revoked.admin_tokens == 0 {
             return Ok(AdminTokenRevocation::Unknown);
@@ -183,8 +198,7 @@ impl Store {
         if extent == RevokeExtent::WithMade {
             return Ok(0);
         }
-        let query = concat!(family!(), "SELECT COUNT(*) AS count ", valid_others!());
-        let rows = self.read(sqlx::query(query).bind(id.to_owned()).bind(to_db(now_ms))).await?;
+        let rows = self.read(sqlx::query(COUNT_OTHERS).bind(id.to_owned()).bind(to_db(now_ms))).await?;
         rows.first().map_or(Ok(0), |row| self.get(row, "count").map(from_db))
     }
 
@@ -204,29 +218,27 @@ impl Store {
         transaction: &mut Transaction,
         revocation: Revocation<'_>,
     ) -> Result<Revoked> {
-        let Revocation { id, ending, extent, remaining, at_ms } = revocation;
+        let Revocation { id, user, ending, extent, remaining, at_ms } = revocation;
         let leaves_any = match extent {
             RevokeExtent::Alone => self.leaves_any(transaction, id, at_ms).await?,
             RevokeExtent::WithMade => false,
         };
         let maker = self.maker_of(transaction, id).await?;
-        let mut run = async |query: &'static str, bound: &str| {
-            let query: Query = sqlx::query(query).bind(bound.to_owned());
+        if leaves_any {
+            self.remember_maker(transaction, id, at_ms).await?;
+        } else if extent == RevokeExtent::Alone {
+            self.forget_family(transaction, id).await?;
+        }
+        let mut run = async |query: &'static str| {
+            let query: Query = sqlx::query(query).bind(ending.clone());
             self.step(transaction, query).await.map(|done| done.rows_affected())
         };
-        let paste_tokens = run(DELETE_PASTES, &ending).await?;
-        match extent {
-            RevokeExtent::Alone if leaves_any => run(REMEMBER_MAKER, id).await?,
-            RevokeExtent::Alone => run(FORGET_FAMILY, id).await?,
-            RevokeExtent::WithMade => {
-                run("DELETE FROM revoked_makers WHERE id IN (SELECT value FROM json_each($1))", &ending)
-                    .await?
-            }
-        };
-        let tokens = run("DELETE FROM tokens WHERE id IN (SELECT value FROM json_each($1))", &ending).await?;
-        let admins = "DELETE FROM admin_tokens WHERE id IN (SELECT value FROM json_each($1))";
-        let admin_tokens = run(admins, &ending).await?;
-        if !leaves_any {
+        let paste_tokens = run(DELETE_PASTES).await?;
+        let (tokens, admin_tokens) = (run(DELETE_TOKENS).await?, run(DELETE_ADMIN_TOKENS).await?);
+        if leaves_any {
+            self.bound_makers(transaction, user, at_ms).await?;
+        } else {
+            run(DELETE_MAKERS).await?;
             self.forget_makers(transaction, maker, at_ms).await?;
         }
         // Another change may have come between the count and this transaction.
@@ -234,17 +246,14 @@ impl Store {
         Ok(Revoked { tokens, paste_tokens, admin_tokens, remaining })
     }
 
-    /// True if valid tokens came from the token `id`. Looks at the tokens that it created before all others.
-    async fn leaves_any(&self, transaction: &mut Transaction, id: &str, now_ms: u64) -> Result<bool> {
-        let query = concat!(
-            family!(),
-            "SELECT 1 WHERE EXISTS
-                 (SELECT 1 FROM tokens WHERE maker = $1 AND (expires_at IS NULL OR expires_at > $2))
-             OR EXISTS (SELECT 1 ",
-            valid_others!(),
-            ")"
-        );
-        let query = sqlx::query(query).bind(id.to_owned()).bind(to_db(now_ms));
+    /// True if valid tokens came from the token `id`.
+    pub(super) async fn leaves_any(
+        &self,
+        transaction: &mut Transaction,
+        id: &str,
+        now_ms: u64,
+    ) -> Result<bool> {
+        let query = sqlx::query(LEAVES_ANY).bind(id.to_owned()).bind(to_db(now_ms));
         Ok(transaction.fetch_optional(query).await?.is_some())
     }
 
@@ -255,25 +264,6 @@ impl Store {
              UNION ALL SELECT maker FROM revoked_makers WHERE id = $1";
         let row = transaction.fetch_optional(sqlx::query(query).bind(id.to_owned())).await?;
         row.map_or(Ok(None), |row| self.get(&row, "maker"))
-    }
-
-    /// Forgets the revoked makers of which nothing is left, from `maker` upward.
-    async fn forget_makers(
-        &self,
-        transaction: &mut Transaction,
-        mut maker: Option<String>,
-        now_ms: u64,
-    ) -> Result<()> {
-        while let Some(id) = maker {
-            let query = sqlx::query("SELECT maker FROM revoked_makers WHERE id = $1").bind(id.clone());
-            let Some(row) = transaction.fetch_optional(query).await? else { break };
-            if self.leaves_any(transaction, &id, now_ms).await? {
-                break;
-            }
-            maker = self.get(&row, "maker")?;
-            self.step(transaction, sqlx::query(FORGET_FAMILY).bind(id)).await?;
-        }
-        Ok(())
     }
 
     /// Rotates a token: stores a new one, and lets the old one expire at `old_expires_at_ms`, or at its own expiry if that is
@@ -365,4 +355,42 @@ fn with_detail(act: &Act, counts: &[(&str, u64)]) -> Act {
         act.detail[*name] = (*count).into();
     }
     act
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::revoked_makers::{FORGET_FAMILY, FORGET_OF_USER, NEIGHBOURS, SUPERFLUOUS, TAKE_OUT};
+
+    /// An admin token may have made all tokens of the store, and a change that looks through them blocks all others.
+    #[tokio::test]
+    async fn a_revocation_looks_through_no_table() {
+        let dir = TempDir::new().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let statements = [
+            LEAVES_ANY,
+            COUNT_OTHERS,
+            DELETE_PASTES,
+            DELETE_TOKENS,
+            DELETE_ADMIN_TOKENS,
+            DELETE_MAKERS,
+            FORGET_FAMILY,
+            FORGET_OF_USER,
+            SUPERFLUOUS,
+            NEIGHBOURS,
+        ];
+        for statement in statements.into_iter().chain(TAKE_OUT) {
+            let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
+            for row in store.read(plan).await.unwrap() {
+                let step: String = store.get(&row, "detail").unwrap();
+                let table = step.strip_prefix("SCAN ").unwrap_or_default();
+                let table = table.split(' ').next().unwrap_or_default();
+                let short =
+                    ["", "f", "n", "family", "needed", "json_each", "inner_scope", "outer_scope", "CONSTANT"];
+                assert!(short.contains(&table), "{step} in {statement}");
+            }
+        }
+    }
 }

@@ -160,10 +160,13 @@ const MAKERS: &str = "
     CREATE INDEX tokens_by_successor ON tokens (replaced_by);
     CREATE INDEX paste_tokens_by_maker ON paste_tokens (maker);
     CREATE TABLE revoked_makers (
-        id          TEXT NOT NULL PRIMARY KEY,
+        id          TEXT   NOT NULL PRIMARY KEY,
         maker       TEXT,
-        replaced_by TEXT
+        replaced_by TEXT,
+        user_id     TEXT   REFERENCES users (id) ON DELETE CASCADE,
+        revoked_at  BIGINT NOT NULL
     );
+    CREATE INDEX revoked_makers_by_user ON revoked_makers (user_id, revoked_at, id);
     CREATE INDEX admin_tokens_by_maker ON admin_tokens (maker);
     CREATE INDEX revoked_makers_by_maker ON revoked_makers (maker);
     CREATE INDEX revoked_makers_by_successor ON revoked_makers (replaced_by);

@@ -88,9 +88,13 @@ impl Store {
         user: &UserId,
         now_ms: u64,
     ) -> Result<()> {
-        let delete = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND expires_at <= $2");
         let before = to_db(now_ms.saturating_sub(EXPIRED_KEPT_MS));
-        self.step(transaction, delete.bind(user.to_string()).bind(before)).await?;
+        loop {
+            let expired = "SELECT id FROM tokens WHERE user_id = $1 AND expires_at <= $2 LIMIT 1";
+            let expired = sqlx::query(expired).bind(user.to_string()).bind(before);
+            let Some(row) = transaction.fetch_optional(expired).await? else { break };
+            self.take_out(transaction, self.get(&row, "id")?).await?;
+        }
         let count = sqlx::query("SELECT COUNT(*) AS count FROM tokens WHERE user_id = $1");
         let row = transaction.fetch_optional(count.bind(user.to_string())).await?;
         let count = row.map_or(Ok(0), |row| self.get(&row, "count").map(from_db))?;

@@ -2,7 +2,7 @@
 
 use super::{add, own, put, token, user};
 use crate::{
-    name::{AdminTokenId, FileName, Scope},
+    name::{AdminTokenId, FileName, Scope, TokenId},
     store::{
         Act, AdminTokenRevocation, DuplicateNames, InitialAccess, Maker, NewAdminToken, NewPasteToken,
         NewToken, ReplaceKey, RevokeExtent, Revoked, Right, Rotated, Store, TokenHash, TokenKind,
@@ -22,6 +22,11 @@ pub(super) async fn all(open: &impl AsyncFn() -> Store) {
     a_revoked_token_leads_to_its_successor(open().await).await;
     what_an_admin_token_made_ends_on_request(open().await).await;
     paste_tokens_end_only_with_a_token_that_may_have_made_them(open().await).await;
+    revoked_makers_of_which_nothing_is_left_are_forgotten(open().await).await;
+    revoked_makers_are_bounded(open().await).await;
+    forgetting_a_revoked_maker_hides_nothing(open().await).await;
+    deleting_an_expired_token_hides_nothing(open().await).await;
+    revoked_admin_tokens_of_which_nothing_is_left_are_forgotten(open().await).await;
 }
 
 /// An act by the right of a token.
@@ -196,8 +201,7 @@ async fn a_revoked_maker_hides_nothing(store: Store) {
     let expected = Revoked { remaining: 0, ..expected };
     assert_eq!(revoke(&store, &owner, "first", RevokeExtent::WithMade).await, Some(expected));
     assert_eq!(stored(&store, &all).await, Vec::<&str>::new());
-    let remembered = store.read(sqlx::query("SELECT 1 FROM revoked_makers")).await.unwrap();
-    assert_eq!(remembered.len(), 0, "of neither anything is left");
+    assert_eq!(remembered(&store).await, 0, "of neither anything is left");
 }
 
 async fn a_rotation_hands_over_what_was_made(store: Store) {
@@ -245,19 +249,23 @@ async fn a_revoked_token_leads_to_its_successor(store: Store) {
     assert!(store.family(&token("second").id).await.unwrap().len() == 1, "all are forgotten");
 }
 
+fn admin(text: &str) -> NewAdminToken {
+    let hash = TokenHash::of(text);
+    NewAdminToken {
+        id: AdminTokenId::new(&format!("adm_{}", &hash.hex()[..16])).unwrap(),
+        hash,
+        prefix: text.to_owned(),
+        label: text.to_owned(),
+        created_at_ms: 1,
+        expires_at_ms: None,
+    }
+}
+
+fn by_admin(text: &str) -> Act {
+    Act { right: Some(Right::Admin(admin(text).id)), ..act() }
+}
+
 async fn what_an_admin_token_made_ends_on_request(store: Store) {
-    let admin = |text: &str| {
-        let hash = TokenHash::of(text);
-        NewAdminToken {
-            id: AdminTokenId::new(&format!("adm_{}", &hash.hex()[..16])).unwrap(),
-            hash,
-            prefix: text.to_owned(),
-            label: text.to_owned(),
-            created_at_ms: 1,
-            expires_at_ms: None,
-        }
-    };
-    let by_admin = |text: &str| Act { right: Some(Right::Admin(admin(text).id)), ..act() };
     store.add_admin_token(&admin("root"), &act()).await.unwrap();
     store.add_admin_token(&admin("leaked"), &by_admin("root")).await.unwrap();
     store.add_admin_token(&admin("theirs"), &by_admin("leaked")).await.unwrap();
@@ -298,4 +306,142 @@ async fn paste_tokens_end_only_with_a_token_that_may_have_made_them(store: Store
         let revoked = revoke(&store, &owner, text, RevokeExtent::Alone).await.unwrap();
         assert_eq!(revoked.paste_tokens, paste_tokens, "{text}");
     }
+}
+
+async fn remembered(store: &Store) -> usize {
+    store.read(sqlx::query("SELECT 1 FROM revoked_makers")).await.unwrap().len()
+}
+
+async fn revoked_makers_of_which_nothing_is_left_are_forgotten(store: Store) {
+    let owner = with_login(&store).await;
+    let revoke_at = async |text: &str, at_ms| {
+        let act = Act { at_ms, ..act() };
+        store.revoke_token(&owner.id, &token(text).id, RevokeExtent::Alone, &act).await.unwrap().unwrap()
+    };
+    // What is left of these expires.
+    for text in ["a", "b"] {
+        store.add_token(&owner.id, &token(text), &act()).await.unwrap();
+        let made = NewToken { expires_at_ms: Some(100), ..token(&format!("{text} made")) };
+        store.add_token(&owner.id, &made, &by(text)).await.unwrap();
+        assert_eq!(revoke_at(text, 60).await.remaining, 1);
+    }
+    assert_eq!(remembered(&store).await, 2);
+    make(&store, &owner, "first", "child").await;
+    assert_eq!(revoke_at("first", 200).await.remaining, 1);
+    assert_eq!(remembered(&store).await, 1);
+    // The last that is left takes the memory of all of its makers with it.
+    make(&store, &owner, "child", "grandchild").await;
+    assert_eq!(revoke_at("child", 200).await.remaining, 1);
+    assert_eq!(remembered(&store).await, 2);
+    revoke_at("grandchild", 200).await;
+    assert_eq!(remembered(&store).await, 0);
+}
+
+/// Stores a chain of revoked makers: `tok_0…0` made the next one, and so on; the last one made `text`.
+async fn chain(store: &Store, owner: &User, links: u64, text: &str) {
+    let mut transaction = store.begin().await.unwrap();
+    let insert = "WITH RECURSIVE link (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM link WHERE n + 1 < $1)
+         INSERT INTO revoked_makers (id, maker, user_id, revoked_at)
+         SELECT printf('tok_%016x', n), CASE n WHEN 0 THEN NULL ELSE printf('tok_%016x', n - 1) END, $2, 1 FROM link";
+    let insert = sqlx::query(insert).bind(i64::try_from(links).unwrap()).bind(owner.id.to_string());
+    transaction.execute(insert).await.unwrap();
+    let update = sqlx::query("UPDATE tokens SET maker = printf('tok_%016x', $1) WHERE id = $2");
+    let update = update.bind(i64::try_from(links - 1).unwrap()).bind(token(text).id.to_string());
+    transaction.execute(update).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+/// A token that makes the next one and is revoked, again and again.
+async fn revoked_makers_are_bounded(store: Store) {
+    let owner = with_login(&store).await;
+    let other = add(&store, 2, "other").await;
+    make(&store, &other, "other", "made by the other").await;
+    revoke(&store, &other, "other", RevokeExtent::Alone).await.unwrap();
+    chain(&store, &owner, 1000, "first").await;
+    make(&store, &owner, "first", "second").await;
+    revoke(&store, &owner, "first", RevokeExtent::Alone).await.unwrap();
+    make(&store, &owner, "second", "third").await;
+    revoke(&store, &owner, "second", RevokeExtent::Alone).await.unwrap();
+    assert_eq!(remembered(&store).await, 1000 + 1, "1000 of the one user, and one of the other");
+    // The oldest are forgotten, and the others lead to what is left.
+    for (number, found) in [(0, false), (1, false), (2, true), (999, true)] {
+        let id = TokenId::new(&format!("tok_{number:016x}")).unwrap();
+        let family = store.family(&id).await.unwrap();
+        assert_eq!(family.contains(&token("third").id), found, "{number}");
+    }
+    let deleted = store.delete_user(&owner.id, &act()).await.unwrap();
+    assert_eq!((deleted, remembered(&store).await), (true, 1));
+}
+
+/// Living tokens on both sides of a forgotten one still lead to each other.
+async fn forgetting_a_revoked_maker_hides_nothing(store: Store) {
+    let owner = with_login(&store).await;
+    let rotate = async |old: &str, new: &str| {
+        let rotated = store.rotate_token(&TokenHash::of(old), &token(new), 9000, &by(old)).await.unwrap();
+        assert!(matches!(rotated, TokenRotation::Done(_)), "{rotated:?}");
+    };
+    // `first` made `a`, which was rotated to `b` and then to `c`; `c` made `child`. `b` and `c` are revoked.
+    make(&store, &owner, "first", "a").await;
+    rotate("a", "b").await;
+    rotate("b", "c").await;
+    make(&store, &owner, "c", "child").await;
+    for text in ["b", "c"] {
+        let act = Act { at_ms: 0, ..act() };
+        store.revoke_token(&owner.id, &token(text).id, RevokeExtent::Alone, &act).await.unwrap().unwrap();
+    }
+    store.add_token(&owner.id, &token("last"), &act()).await.unwrap();
+    chain(&store, &owner, 998, "last").await;
+    make(&store, &owner, "last", "made by the last").await;
+    for text in ["last", "made by the last"] {
+        make(&store, &owner, text, &format!("made by {text}")).await;
+        revoke(&store, &owner, text, RevokeExtent::Alone).await.unwrap();
+    }
+    assert_eq!(remembered(&store).await, 1000);
+    for text in ["b", "c"] {
+        assert_eq!(store.family(&token(text).id).await.unwrap().len(), 1, "{text} is forgotten");
+    }
+    for text in ["first", "a"] {
+        assert!(store.family(&token(text).id).await.unwrap().contains(&token("child").id), "{text}");
+    }
+}
+
+/// A rotated token is deleted a day after its end.
+async fn deleting_an_expired_token_hides_nothing(store: Store) {
+    let owner = with_login(&store).await;
+    for (old, new) in [("first", "second"), ("second", "third")] {
+        store.rotate_token(&TokenHash::of(old), &token(new), 90, &by(old)).await.unwrap();
+        if old == "first" {
+            assert_eq!(revoke(&store, &owner, "first", RevokeExtent::Alone).await.unwrap().remaining, 1);
+        }
+    }
+    let late = Act { at_ms: 100 + 86_400_000, ..act() };
+    store.add_token(&owner.id, &token("another"), &late).await.unwrap();
+    assert_eq!(stored(&store, &["first", "second", "third"]).await, ["third"]);
+    assert!(store.family(&token("first").id).await.unwrap().contains(&token("third").id));
+}
+
+async fn revoked_admin_tokens_of_which_nothing_is_left_are_forgotten(store: Store) {
+    for (text, maker) in [("root", None), ("a", Some("root")), ("b", Some("a")), ("c", Some("b"))] {
+        store.add_admin_token(&admin(text), &maker.map_or_else(act, by_admin)).await.unwrap();
+    }
+    for (number, maker) in [(1, "b"), (2, "c")] {
+        let first = token(maker);
+        let initial = InitialAccess { token: &first, credentials: None };
+        store.create_user(&user(number), initial, DuplicateNames::Allow, &by_admin(maker)).await.unwrap();
+    }
+    let revoke = async |text: &str| {
+        let revoked = store.revoke_admin_token(&admin(text).id, RevokeExtent::Alone, &act()).await.unwrap();
+        let AdminTokenRevocation::Done(Revoked { remaining, .. }) = revoked else { panic!("{revoked:?}") };
+        remaining
+    };
+    for (text, expected) in [("a", (4, 1)), ("b", (3, 2)), ("c", (1, 3))] {
+        assert_eq!((revoke(text).await, remembered(&store).await), expected, "{text}");
+    }
+    // Those of `c` are gone: `a` and `b` still lead to a user's token.
+    assert!(store.delete_user(&user(2).id, &act()).await.unwrap());
+    store.add_admin_token(&admin("d"), &act()).await.unwrap();
+    store.add_admin_token(&admin("e"), &by_admin("d")).await.unwrap();
+    assert_eq!((revoke("d").await, remembered(&store).await), (1, 3));
+    store.revoke_token(&user(1).id, &token("b").id, RevokeExtent::Alone, &act()).await.unwrap().unwrap();
+    assert_eq!(remembered(&store).await, 1, "`d` is left");
 }
