@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tollgate::admin::{OPERATIONS, OperationId as Id};
 
-use crate::harness::{Api, DiskFault, FaultyDisk, Gateway, Home, KEY, connect, eventually, over_socket};
+use crate::harness::{
+    Api, DiskFault, FaultyDisk, Gateway, Home, KEY, connect, eventually, over_socket, provider_with_login,
+};
 
 const DATABASE: &str = "/data/tollgate.db";
 const UNCHANGED: (&str, &str) =
@@ -38,37 +40,16 @@ struct Failing {
 
 /// A provider that takes a login or a key, and that has paste tokens.
 fn file(port: u16) -> String {
-    format!(
-        r#"
-title = "Test"
-base_url = "http://127.0.0.1:{port}"
-path_prefix = "/t"
-[credentials]
-section = "providers.t"
-[[credentials.field]]
-name = "login"
-kind = "oauth2"
-token_url = "http://127.0.0.1:9/token"
-client_id = "app_1"
-[[credentials.field]]
-name = "apiKey"
-[[auth]]
-field = "login"
-set = {{ authorization = "Bearer {{secret}}" }}
-[[auth]]
-field = "apiKey"
-set = {{ authorization = "Key {{secret}}" }}
-[endpoint.get]
-method = "GET"
-path = "/get"
+    let provider = provider_with_login(&format!("http://127.0.0.1:{port}"), "http://127.0.0.1:9/token");
+    let paste_token = r#"
 [paste_token]
 path = "/auth/t-token"
 reply = "tToken"
 missing = "No login"
 [paste_token.claims]
 sub = "t"
-"#
-    )
+"#;
+    provider + paste_token
 }
 
 fn key() -> Value {

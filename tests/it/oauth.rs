@@ -10,7 +10,7 @@ use tollgate::clock::now_ms;
 use crate::failing_disk::Lock;
 use crate::harness::{
     Answer, DiskFault, Exchange, Fault, FaultyDisk, Framing, Home, LIMIT, Message, Next, Upstream, Wire,
-    World,
+    World, provider_with_login,
 };
 
 const EXPIRED: Fault<'_> =
@@ -34,34 +34,7 @@ struct Play {
 }
 
 fn file(base: &str, auth: &str) -> String {
-    format!(
-        r#"
-title = "Test"
-base_url = "{base}"
-path_prefix = "/t"
-[credentials]
-section = "providers.t"
-[[credentials.field]]
-name = "login"
-kind = "oauth2"
-token_url = "{auth}/oauth/token?x=1"
-client_id = "app_1"
-[[credentials.field]]
-name = "apiKey"
-[[auth]]
-field = "login"
-set = {{ authorization = "Bearer {{secret}}" }}
-[[auth]]
-field = "apiKey"
-set = {{ authorization = "Key {{secret}}" }}
-[endpoint.get]
-method = "GET"
-path = "/get"
-[endpoint.post]
-method = "POST"
-path = "/post"
-"#
-    )
+    provider_with_login(base, &format!("{auth}/oauth/token?x=1"))
 }
 
 impl Play {

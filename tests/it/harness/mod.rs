@@ -25,4 +25,4 @@ pub use name_server::NameServer;
 pub use site::{Site, answered, eventually, pause, save};
 pub use upstream::{Next, Upstream};
 pub use wire::{Broken, Framing, LIMIT, Message, Wire};
-pub use world::{KEY, PROVIDER, World, provider};
+pub use world::{KEY, PROVIDER, World, provider, provider_with_login};

@@ -40,6 +40,38 @@ pub fn provider(base_url: &str, more: &str) -> String {
     format!("base_url = \"{base_url}\"\n{PROVIDER}\n{more}")
 }
 
+/// A provider file that takes a login, or else a key.
+pub fn provider_with_login(base_url: &str, token_url: &str) -> String {
+    format!(
+        r#"
+title = "Test"
+base_url = "{base_url}"
+path_prefix = "/t"
+[credentials]
+section = "providers.t"
+[[credentials.field]]
+name = "login"
+kind = "oauth2"
+token_url = "{token_url}"
+client_id = "app_1"
+[[credentials.field]]
+name = "apiKey"
+[[auth]]
+field = "login"
+set = {{ authorization = "Bearer {{secret}}" }}
+[[auth]]
+field = "apiKey"
+set = {{ authorization = "Key {{secret}}" }}
+[endpoint.get]
+method = "GET"
+path = "/get"
+[endpoint.post]
+method = "POST"
+path = "/post"
+"#
+    )
+}
+
 /// Everything that an exchange needs.
 pub struct World {
     /// The upstream of all requests.
