@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 
 use super::context::{Context, Report};
-use crate::{clock::utc, store::HashChain};
+use crate::{clock::utc, numbers::counted, store::HashChain};
 
 /// Entries per read.
 const PAGE: u64 = 1000;
@@ -68,7 +68,7 @@ async fn verify(head: Option<&str>, context: &Context<'_>) -> anyhow::Result<Rep
     let span = first
         .zip(last)
         .map_or_else(String::new, |(first, last)| format!(", from {} to {}", utc(first), utc(last)));
-    let note = format!("{} entries{span}: all unaltered\n", chain.seq);
+    let note = format!("{}{span}: all unaltered\n", counted(chain.seq, "entry"));
     Ok(Report { out: format!("{}:{}\n", chain.seq, chain.hash), note })
 }
 

@@ -220,10 +220,13 @@ impl Checked {
             .map(|(number, what)| counted(number, what))
             .collect();
         if number(Severity::Error) > 0 {
-            return format!("{what}: {} in {providers} providers", wrong.join(", "));
+            return format!("{what}: {} in {}", wrong.join(", "), counted(providers, "provider"));
         }
         let ok = std::iter::once("ok".to_owned()).chain(wrong).collect::<Vec<_>>().join(", ");
-        format!("{what}: {providers} providers, {endpoints} endpoints, {tests} tests: {ok}")
+        let [providers, endpoints, tests] =
+            [(providers, "provider"), (endpoints, "endpoint"), (tests, "test")]
+                .map(|(number, what)| counted(number, what));
+        format!("{what}: {providers}, {endpoints}, {tests}: {ok}")
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     diag::Sources,
     files,
     format::{self, FormatError},
+    numbers::counted,
     pipeline::Folder,
     settings::{self, Source},
     syntax::{self, FileKind},
@@ -243,7 +244,7 @@ fn difference(before: &str, after: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     let more = lines.len().saturating_sub(SHOWN_LINES);
     lines.truncate(SHOWN_LINES);
-    let rest = if more == 0 { String::new() } else { format!("... and {more} lines more\n") };
+    let rest = if more == 0 { String::new() } else { format!("... and {}\n", counted(more, "more line")) };
     format!("{}\n{rest}", lines.join("\n"))
 }
 

@@ -140,12 +140,13 @@ fn human(sources: &Sources, verdicts: &[RuleResult]) -> String {
         }
     }
     let broken = verdicts.iter().filter(|verdict| !verdict.breaches.is_empty()).count();
+    let holding = verdicts.len() - broken;
     push_line(
         &mut text,
         format_args!(
-            "{}: {} hold, {broken} broken",
+            "{}: {holding} {}, {broken} broken",
             counted(verdicts.len(), "rule"),
-            verdicts.len() - broken
+            if holding == 1 { "holds" } else { "hold" }
         ),
     );
     text

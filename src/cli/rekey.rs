@@ -92,8 +92,9 @@ fn summary(done: &RekeyProgress, data: &Path) -> String {
     let sealed = counted(credentials, "credential");
     let mut lines = vec![format!("the master key is `{id}` now: {sealed} re-encrypted\n")];
     if *unreadable > 0 {
+        let them = if *unreadable == 1 { "it" } else { "them" };
         lines.push(format!(
-            "{unreadable} left unchanged, since no key decrypts them: `tollgate credential list USER` shows them\n"
+            "{unreadable} left unchanged, since no key decrypts {them}: `tollgate credential list USER` shows {them}\n"
         ));
     }
     let (file, next) = (data.join("master-key"), data.join("master-key.next"));

@@ -267,7 +267,7 @@ fn summary(results: &Results, coverage: bool) -> String {
         let kinds = results
             .coverage
             .kinds()
-            .map(|(kind, covered, all)| format!("{covered} of {}", plural(all, kind)));
+            .map(|(kind, covered, all)| format!("{covered} of {}", counted(all, kind)));
         let kinds: Vec<String> = kinds.collect();
         let percent = shown_percent(results.coverage.percent());
         append(&mut text, format_args!("coverage {percent} %: {}\n", kinds.join(", ")));
@@ -279,12 +279,4 @@ fn summary(results: &Results, coverage: bool) -> String {
 fn shown_percent(percent: f64) -> String {
     let shown = format!("{:.1}", (percent * 10.0).floor() / 10.0);
     shown.trim_end_matches(".0").to_owned()
-}
-
-fn plural(count: usize, kind: &str) -> String {
-    match kind {
-        "egress" if count != 1 => format!("{count} egresses"),
-        "auth entry" if count != 1 => format!("{count} auth entries"),
-        kind => counted(count, kind),
-    }
 }

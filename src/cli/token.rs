@@ -15,6 +15,7 @@ use crate::{
     accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown_prefix},
     clock::{from_utc, now_ms, utc},
     name::{AdminTokenId, Scope, TokenId, UserId},
+    numbers::counted,
     secret::Secret,
     store::{AdminTokenRevocation, RevokeExtent, Revoked, Store, StoredToken, TokenHash, TokenKind},
 };
@@ -353,7 +354,6 @@ fn so_far(total: &Revoked) -> String {
 
 fn revocation_note(total: &Revoked, several: bool) -> String {
     let Revoked { tokens, paste_tokens, admin_tokens, remaining } = *total;
-    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let mut ended = Vec::new();
     if admin_tokens > 0 {
         ended.push(counted(admin_tokens, "admin token"));

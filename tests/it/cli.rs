@@ -38,7 +38,7 @@ fn check(home: &Home, args: &[&str], code: i32, out: &str, err: &str) {
 #[test]
 fn check_is_quiet_about_good_files() {
     let home = Home::new(&[("good", GOOD)]);
-    check(&home, &["check"], 0, "`{dir}`: 1 providers, 2 endpoints, 2 tests: ok\n", "");
+    check(&home, &["check"], 0, "`{dir}`: 1 provider, 2 endpoints, 2 tests: ok\n", "");
 }
 
 #[test]

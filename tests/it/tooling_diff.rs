@@ -120,7 +120,7 @@ fn rules_are_proved_and_refuted() {
     let policy = |text: &str| fs::write(home.path("policy.toml"), text).unwrap();
     check(&home.run(&["prove"], ""), 2, &[], &["there is no policy: write `", "policy.toml`"]);
     policy(HTTPS);
-    check(&home.run(&["prove"], ""), 0, &["holds   nobody's plain http", "1 rule: 1 hold, 0 broken"], &[]);
+    check(&home.run(&["prove"], ""), 0, &["holds   nobody's plain http", "1 rule: 1 holds, 0 broken"], &[]);
     check(&home.run(&["check"], ""), 0, &[": ok"], &[]);
     home.write("demo", &http);
     let way = [

@@ -163,7 +163,7 @@ fn a_new_file_passes_check_and_serves() {
     assert!(said.out.contains("tollgate credential set USER providers.acme.apiKey"), "{}", said.out);
     let text = read(&home, "acme.toml");
     assert!(text.starts_with("#:schema ../schema/provider.schema.json\ntitle    = \"Acme\"\n"), "{text}");
-    check(&home, &["check"], "", 0, "`{dir}`: 1 providers, 3 endpoints, 2 tests: ok\n", "");
+    check(&home, &["check"], "", 0, "`{dir}`: 1 provider, 3 endpoints, 2 tests: ok\n", "");
     check(&home, &["fmt", "--check"], "", 0, "", "");
     let again = home.run(&["new", "acme", "--base-url", "https://other.example"], "");
     assert_eq!(again.code, 1, "{again:?}");
@@ -185,7 +185,7 @@ fn a_new_file_extends_the_default_preset() {
         read(&home, "acme.toml").contains("extends  = \"mine\""),
         "the directory's default goes before the built-in one"
     );
-    check(&home, &["check"], "", 0, "`{dir}`: 1 providers, 1 endpoints, 2 tests: ok\n", "");
+    check(&home, &["check"], "", 0, "`{dir}`: 1 provider, 1 endpoint, 2 tests: ok\n", "");
     let built_in = ["new", "other", "--base-url", "https://acme.example", "--extends", "openai-compatible"];
     assert_eq!(home.run(&built_in, "").code, 0);
     let two = Home::new(&[("presets/mine", PRESET), ("presets/yours", PRESET)]);

@@ -2,11 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-/// A count with its noun: `1 provider`, `2 providers`. For nouns whose plural ends in `s`.
+/// A count with its noun: `1 provider`, `2 providers`, `0 entries`. For nouns with a regular plural.
 pub fn counted(count: impl fmt::Display, noun: &str) -> String {
     let count = count.to_string();
-    let plural = if count == "1" { "" } else { "s" };
-    format!("{count} {noun}{plural}")
+    if count == "1" {
+        return format!("{count} {noun}");
+    }
+    match noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u'])) {
+        Some(stem) => format!("{count} {stem}ies"),
+        None if noun.ends_with(['s', 'x']) => format!("{count} {noun}es"),
+        None => format!("{count} {noun}s"),
+    }
 }
 
 /// A duration in whole milliseconds.
@@ -22,6 +28,11 @@ mod tests {
     fn only_one_is_singular() {
         for (count, expected) in [(0, "0 users"), (1, "1 user"), (2, "2 users"), (11, "11 users")] {
             assert_eq!(counted(count, "user"), expected);
+        }
+        for (noun, expected) in
+            [("auth entry", "auth entries"), ("gateway", "gateways"), ("egress", "egresses"), ("key", "keys")]
+        {
+            assert_eq!([counted(1, noun), counted(2, noun)], [format!("1 {noun}"), format!("2 {expected}")]);
         }
     }
 
