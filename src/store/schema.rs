@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection};
 use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
-const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS];
+const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -160,17 +160,26 @@ const MAKERS: &str = "
     CREATE INDEX tokens_by_successor ON tokens (replaced_by);
     CREATE INDEX paste_tokens_by_maker ON paste_tokens (maker);
     CREATE TABLE revoked_makers (
-        id          TEXT   NOT NULL PRIMARY KEY,
+        id          TEXT NOT NULL PRIMARY KEY,
         maker       TEXT,
-        replaced_by TEXT,
-        user_id     TEXT   REFERENCES users (id) ON DELETE CASCADE,
-        revoked_at  BIGINT NOT NULL
+        replaced_by TEXT
     );
-    CREATE INDEX revoked_makers_by_user ON revoked_makers (user_id, revoked_at, id);
     CREATE INDEX admin_tokens_by_maker ON admin_tokens (maker);
     CREATE INDEX revoked_makers_by_maker ON revoked_makers (maker);
     CREATE INDEX revoked_makers_by_successor ON revoked_makers (replaced_by);
     PRAGMA user_version = 3;
+";
+
+/// A revoked maker has a user, or is an admin token, and a time: what is remembered of each user is bounded. The user of an
+/// existing one is that of a token next to it in its chain.
+const OWNERS_OF_MAKERS: &str = "
+    ALTER TABLE revoked_makers ADD COLUMN user_id TEXT REFERENCES users (id) ON DELETE CASCADE;
+    ALTER TABLE revoked_makers ADD COLUMN revoked_at BIGINT NOT NULL DEFAULT 0;
+    UPDATE revoked_makers SET user_id = (
+        SELECT t.user_id FROM tokens t WHERE t.maker = revoked_makers.id OR t.id = revoked_makers.replaced_by LIMIT 1
+    ) WHERE id LIKE 'tok^_%' ESCAPE '^';
+    CREATE INDEX revoked_makers_by_user ON revoked_makers (user_id, revoked_at, id);
+    PRAGMA user_version = 4;
 ";
 
 /// The newest schema that this version knows.
@@ -275,5 +284,35 @@ mod tests {
         let pasted = store.lookup_paste_token(&paste).await.unwrap().unwrap().token;
         assert_eq!((found.maker, pasted.maker), (None, None));
         assert_eq!(store.tokens().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn revoked_makers_from_before_their_users_were_recorded_get_them() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(super::super::DATABASE);
+        let url = format!("sqlite://{}?mode=rwc", path.display());
+        let mut old = SqliteConnection::connect(&url).await.unwrap();
+        let rows = [
+            FIRST,
+            ACCOUNTS,
+            MAKERS,
+            "INSERT INTO users (id, name, created_at) VALUES ('usr_0123456789abcdef', 'ada', 1)",
+            "INSERT INTO tokens (hash, id, user_id, prefix, kind, created_at, maker)
+             VALUES ('aa', 'tok_1', 'usr_0123456789abcdef', 'tg_1', 'both', 2, 'tok_0'),
+                    ('bb', 'tok_2', 'usr_0123456789abcdef', 'tg_2', 'both', 2, 'adm_0')",
+            "INSERT INTO revoked_makers (id) VALUES ('tok_0'), ('adm_0')",
+        ];
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rows.join(";"))).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+        drop(Store::open(dir.path()).await.unwrap());
+        let mut new = SqliteConnection::connect(&url).await.unwrap();
+        let rows = sqlx::query("SELECT id, user_id FROM revoked_makers ORDER BY id")
+            .fetch_all(&mut new)
+            .await
+            .unwrap();
+        let users: Vec<(String, Option<String>)> =
+            rows.iter().map(|row| (row.get("id"), row.get("user_id"))).collect();
+        let user = Some("usr_0123456789abcdef".to_owned());
+        assert_eq!(users, [("adm_0".to_owned(), None), ("tok_0".to_owned(), user)]);
     }
 }
