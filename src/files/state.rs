@@ -157,7 +157,7 @@ impl ReloadState {
 
     fn evaluate(&mut self, tree: &SourceTree, stored: BTreeMap<FileName, LastGoodFiles>) -> Evaluation {
         let evaluation = evaluate(tree, stored, &mut self.last_good, &mut self.judged, &mut self.compiler);
-        self.link_steps += evaluation.reconciled.used.steps;
+        self.link_steps += evaluation.reconciled.steps;
         evaluation
     }
 

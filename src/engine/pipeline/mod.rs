@@ -368,7 +368,7 @@ fn bound(
     match bound {
         Some(bound) => {
             let (compiled, bound) = (provider.clone(), Arc::new(bound));
-            CurrentVersion::New(Good { compiled, bound, warnings, linked: false })
+            CurrentVersion::New(Good { compiled, bound, warnings, used: budget.used(), linked: false })
         }
         None => CurrentVersion::Bad(Rejected::from(&**provider)),
     }

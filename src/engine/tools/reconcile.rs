@@ -33,6 +33,8 @@ pub struct Good {
     pub bound: Arc<bind::Provider>,
     /// Warnings of lints about its file.
     pub warnings: Vec<Diagnostic>,
+    /// What was charged to the budget of its file.
+    pub used: Used,
     /// True once it serves: all that serve together were compared with each other.
     pub linked: bool,
 }
@@ -66,8 +68,8 @@ pub struct Reconciled {
     pub rejected: Vec<Rejected>,
     /// Conflicts between providers.
     pub diagnostics: Vec<Diagnostic>,
-    /// The work of comparing providers with each other.
-    pub used: Used,
+    /// The work of comparing providers with each other, in steps.
+    pub steps: u64,
 }
 
 /// Suffix to a file's name in a finding about its last good version.
@@ -83,13 +85,15 @@ enum Candidate {
 /// Chooses what serves. A provider that is not in `fresh` is removed, even if it has a last good version.
 pub fn reconcile(fresh: BTreeMap<FileName, CurrentVersion>, last: &BTreeMap<FileName, Good>) -> Reconciled {
     let mut candidates = Candidates { by_name: BTreeMap::new(), last, budgets: Budgets::default() };
+    let mut before = 0;
     for (name, fresh) in fresh {
         let candidate = match (fresh, last.get(&name)) {
             (CurrentVersion::Same, Some(good)) => {
                 Candidate::Serves(Serving { good: good.clone(), stale: false })
             }
             (CurrentVersion::New(good), _) => {
-                candidates.budgets.insert(&good.compiled.at.file, Used::default());
+                candidates.budgets.insert(&good.compiled.at.file, good.used);
+                before += good.used.steps;
                 Candidate::New(good)
             }
             (CurrentVersion::Bad(_), Some(good)) => {
@@ -108,7 +112,8 @@ pub fn reconcile(fresh: BTreeMap<FileName, CurrentVersion>, last: &BTreeMap<File
         }
         diagnostics.extend(found);
     }
-    let mut reconciled = Reconciled { diagnostics, used: candidates.budgets.used(), ..Reconciled::default() };
+    let mut reconciled =
+        Reconciled { diagnostics, steps: candidates.budgets.used().steps - before, ..Reconciled::default() };
     for (name, candidate) in candidates.by_name {
         let serving = match candidate {
             Candidate::Serves(serving) => serving,
@@ -250,7 +255,13 @@ mod tests {
             let bound = Arc::new(bind::bind(&compiled, |_, _, _| None).0.unwrap());
             (
                 compiled.name.clone(),
-                CurrentVersion::New(Good { compiled, bound, warnings: Vec::new(), linked: false }),
+                CurrentVersion::New(Good {
+                    compiled,
+                    bound,
+                    warnings: Vec::new(),
+                    used: Used::default(),
+                    linked: false,
+                }),
             )
         });
         bad.chain(good).collect()
