@@ -65,7 +65,8 @@ fn loaded(files: &BTreeMap<String, String>, filled_in: impl Fn(&str) -> bool) ->
         let file: Arc<str> = path.as_str().into();
         sources.insert(file.clone(), text.as_str().into());
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let folder = Folder::ALL.into_iter().find(|one| one.name() == folder).unwrap();
+        let mut folders = Folder::ALL.into_iter().chain([Folder::Policy]);
+        let folder = folders.find(|one| one.name() == folder).unwrap();
         inputs.push((file, folder, FileName::new(name.trim_end_matches(".toml")), text, filled_in(path)));
     }
     let inputs = inputs.iter().map(|(file, folder, name, text, filled_in)| {

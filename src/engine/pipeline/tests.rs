@@ -3,7 +3,13 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::{base::budget::MAX_STEPS, shipped};
+use crate::{
+    base::{
+        budget::{MAX_BYTES, MAX_STEPS},
+        diag::MAX_FINDINGS,
+    },
+    shipped,
+};
 
 fn head(name: &str) -> String {
     format!("title = \"X\"\nbase_url = \"https://x.example\"\npath_prefix = \"/{name}\"\n")
@@ -74,14 +80,18 @@ fn values_that_templates_repeat_are_bounded() {
 /// The later one of two files pays for the comparison of both; the one that serves stays.
 #[test]
 fn comparing_files_is_bounded() {
-    let file = |letter: &str, count: usize| {
+    let file = |letter: &str| {
         let aliases =
             |n: usize| (0..8).fold(String::new(), |all, m| format!("{all}\"/p/{letter}{n}_{m}x{{a}}\", "));
         let path =
             |n: usize| format!("/{letter}{n}x{{a}}\"\naliases = [{}]\nupstream_path = \"/{{a}}", aliases(n));
-        format!("{}{}", head("p"), endpoints(count, path))
+        format!("{}{}", head("p"), endpoints(16, path))
     };
-    let loaded = shipped::load_with(&[("a.toml", &file("a", 160)), ("b.toml", &file("b", 128))]);
+    let mut loaded = shipped::load_with(&[("a.toml", &file("a")), ("b.toml", &file("b"))]);
+    // Enough to judge the file alone, and less than a step for each pair of paths.
+    let (alone, _, _) = check(&shipped::load_with(&[("b.toml", &file("b"))]));
+    let steps = alone.budgets.of("b.toml").used().steps + 16 * 9 * 16 * 9;
+    leave(&mut loaded, "b", Used { steps, ..HALF });
     let assembled = assemble(&loaded, |_| Ok(None));
     let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).collect();
     assert!(
@@ -95,4 +105,74 @@ fn comparing_files_is_bounded() {
     let errors: Vec<_> =
         found.iter().filter(|one| one.is_error()).map(|one| (&*one.at.file, one.code)).collect();
     assert_eq!(errors, [("b.toml", Code::Budget)]);
+}
+
+fn repeat(count: usize, piece: impl Fn(usize) -> String) -> String {
+    (0..count).map(piece).collect()
+}
+
+/// Half of a budget.
+const HALF: Used = Used { steps: MAX_STEPS / 2, bytes: MAX_BYTES / 2 };
+
+/// Judges a provider that has this left of its budget, under a policy. Returns its errors and the steps it took.
+fn under_policy(text: &str, policy: &str, left: Used) -> (Vec<Diagnostic>, u64) {
+    let mut loaded = shipped::load_with(&[("p.toml", text), ("../policy.toml", policy)]);
+    assert_eq!(loaded.diagnostics, []);
+    leave(&mut loaded, "p", left);
+    let before = MAX_STEPS - left.steps;
+    let (compiled, _, found) = check(&loaded);
+    let errors = found.into_iter().filter(Diagnostic::is_error).collect();
+    (errors, compiled.budgets.of("p.toml").used().steps - before)
+}
+
+/// Charges the budget of a provider, so that so much is left of it.
+fn leave(loaded: &mut Loaded, name: &str, left: Used) {
+    let parsed = loaded.files.providers.get_mut(&FileName::new(name).unwrap()).unwrap().as_mut().unwrap();
+    parsed.used = Used { steps: MAX_STEPS - left.steps, bytes: MAX_BYTES - left.bytes };
+}
+
+#[test]
+fn breaches_of_a_policy_are_bounded() {
+    let text = format!("{}{}", head("p"), endpoints(60, |n| format!("/{n}")));
+    let names = repeat(20, |n| format!("\"x-{n}\", "));
+    let (errors, steps) =
+        under_policy(&text, &format!("[[headers]]\nname = \"h\"\nnever = [{names}]\n"), HALF);
+    assert!(errors.iter().all(|one| one.code == Code::Policy), "{:?}", errors[0]);
+    assert!(errors.len() == MAX_FINDINGS + 1 && steps < MAX_STEPS / 4, "{steps}");
+    let rules = repeat(256, |n| format!("[[endpoints]]\nname = \"{n}\"\nmethods = []\n"));
+    let (errors, _) = under_policy(&text, &rules, Used { bytes: 1 << 20, ..HALF });
+    assert_eq!((errors.len(), errors[0].message.as_str()), (1, TOO_MUCH_MEMORY));
+}
+
+#[test]
+fn rules_of_a_policy_are_bounded() {
+    let check = |text: &str, rule: &str, per_rule: u64| {
+        let rules = |count: usize| repeat(count, |n| rule.replace('?', &n.to_string()));
+        let (errors, few) = under_policy(text, &rules(2), HALF);
+        assert!(errors.iter().all(|one| one.code == Code::Policy), "{errors:?}");
+        assert!(few >= 2 * per_rule, "{few}");
+        let (errors, _) = under_policy(text, &rules(256), Used { steps: few + 9 * per_rule, ..HALF });
+        assert!(errors.len() == 1 && errors[0].code == Code::Budget, "{errors:?}");
+    };
+    let vars = repeat(200, |n| format!("v{n} = {{ env = \"V{n}\", optional = true }}\n"));
+    let egresses = repeat(16, |n| {
+        format!("[[egress]]\nwhen = [\"v{n}\"]\nurl = \"https://e{n}.example/{{url|urlencode}}\"\n")
+    });
+    let small = format!("{}{}", head("p"), endpoints(1, |_| format!("/{}", "o".repeat(64))));
+    check(
+        &format!("{}[vars]\n{vars}{egresses}{}", head("p"), endpoints(1, |_| "/one".into())),
+        "[[https]]\nname = \"?\"\n",
+        17 * 200,
+    );
+    let reply =
+        "[[response]]\nwhen = { status = 400 }\nreply = { status = 500, message = \"m\" }\n".repeat(64);
+    let refusals = "\"response_rule\", ".repeat(256);
+    check(
+        &format!("{}{reply}{}", head("p"), endpoints(100, |n| format!("/{n}"))),
+        &format!("[[tests]]\nname = \"?\"\nrefusals = [{refusals}]\n"),
+        256 * 64 * 100,
+    );
+    let stars = format!("\"{}\", ", "x*".repeat(50)).repeat(20);
+    check(&small, &format!("[[https]]\nname = \"?\"\nexcept = [{stars}]\n"), 20 * 100 * 8);
+    check(&small, &format!("[[endpoints]]\nname = \"?\"\npaths = [{stars}\"*\"]\n"), 20 * 100 * 8);
 }

@@ -4,6 +4,7 @@
 //! Static analysis: it tries out no request, and assumes any value for a var. Read next: `check`, one rule against one
 //! provider; [`super::upstream_routes`].
 
+mod breaches;
 mod glob_automaton;
 mod check;
 mod rules;
@@ -142,9 +143,14 @@ pub fn check_policy(files: &Files, compiled: &Compiled) -> PolicyFindings {
 /// Proves or refutes each rule. The work is charged to each provider's file.
 pub fn prove(rules: Vec<Rule>, providers: &[Arc<Provider>], budgets: &Budgets) -> Vec<RuleResult> {
     let one = |rule: Rule| {
-        let held = providers.iter().filter(|provider| rule.applies_to(provider)).collect::<Vec<_>>();
-        let of =
-            |provider: &&Arc<Provider>| check::breaches(&rule.kind, provider, &budgets.of(&provider.at.file));
+        let globs = [&rule.except, rule.sections()];
+        let work: usize = globs.iter().map(|globs| check::glob_steps(globs, FileName::MAX_LEN)).sum();
+        let applies = |provider: &&Arc<Provider>| {
+            // A provider whose budget does not suffice to find out breaks the rule.
+            !budgets.of(&provider.at.file).work(work) || rule.applies_to(provider)
+        };
+        let held = providers.iter().filter(applies).collect::<Vec<_>>();
+        let of = |provider: &&Arc<Provider>| check::breaches(&rule, provider, &budgets.of(&provider.at.file));
         let breaches = held.iter().flat_map(of).collect();
         RuleResult { concerns: held.len(), breaches, rule }
     };

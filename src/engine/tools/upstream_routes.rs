@@ -58,6 +58,22 @@ pub fn by_gateways<'p>(provider: &'p Provider, wanted: &BTreeSet<&'p VarSource>)
     options(provider.gateways.iter()).filter_map(one).collect()
 }
 
+/// The work of [`by_gateways`], in steps.
+pub fn steps(provider: &Provider) -> usize {
+    let gateways = provider.gateways.iter().map(|used| 1 + used.gateway.vars.len() + used.when.len());
+    let egresses = provider.egress.iter().map(|egress| 1 + egress.when.len());
+    let sources = provider.vars.len() + gateways.chain(egresses).sum::<usize>();
+    SOURCE_STEPS * (1 + provider.gateways.len()) * sources
+}
+
+/// The work of [`all`], in steps.
+pub fn steps_of_all(provider: &Provider) -> usize {
+    (1 + provider.egress.iter().filter(|egress| egress.url.is_some()).count()) * steps(provider)
+}
+
+/// The work of a source in a setting, in steps.
+const SOURCE_STEPS: usize = 8;
+
 /// The route under the minimal setting that contains `wanted`; none if the provider cannot serve under it.
 pub fn minimal<'p>(provider: &'p Provider, wanted: BTreeSet<&'p VarSource>) -> Option<UpstreamRoute<'p>> {
     let required = provider.vars.values().filter(|var| !var.value.optional).map(|var| &var.value.source);

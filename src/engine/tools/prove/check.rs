@@ -9,7 +9,8 @@ use std::{
 use http::{HeaderName, Method};
 
 use super::{
-    Breach, Claim, Example, Step,
+    Breach, Claim, Example, Rule, Step,
+    breaches::Breaches,
     glob_automaton::{Automaton, Reading},
     name_search::{MAX_STATES, Search, shortest_name},
 };
@@ -27,16 +28,19 @@ use crate::{
 };
 
 /// The places where the rule does not hold, or where that cannot be decided within the budget of the provider's file.
-pub(super) fn breaches<'p>(rule: &'p Claim, provider: &'p Provider, budget: &'p Budget) -> Vec<Breach> {
+pub(super) fn breaches<'p>(rule: &'p Rule, provider: &'p Provider, budget: &'p Budget) -> Vec<Breach> {
     let claimed =
         bind::claimed(provider).into_iter().chain(provider.caller.headers.iter().cloned()).collect();
     let checker = Checker { provider, budget, claimed, searches: RefCell::default() };
-    let mut found = match rule {
-        Claim::Credentials { origins, .. } => checker.credentials(origins),
-        Claim::Endpoints { methods, paths } => checker.endpoints(methods.as_deref(), paths.as_deref()),
-        Claim::Tests(refusals) => checker.tests(refusals),
-        Claim::Https(allow) => checker.https(allow),
-        Claim::Headers(never) => checker.headers(never),
+    let breaches = Breaches::new(rule, budget);
+    let mut found = match &rule.kind {
+        Claim::Credentials { origins, .. } => checker.credentials(origins, breaches),
+        Claim::Endpoints { methods, paths } => {
+            checker.endpoints(methods.as_deref(), paths.as_deref(), breaches)
+        }
+        Claim::Tests(refusals) => checker.tests(refusals, breaches),
+        Claim::Https(allow) => checker.https(allow, breaches),
+        Claim::Headers(never) => checker.headers(never, breaches),
     };
     if let Some(problem) = budget.problem() {
         let what = format!("it cannot be decided whether the rule holds: the file {problem}");
@@ -59,6 +63,13 @@ struct Checker<'p> {
 
 /// The work of comparing a route or a path with a glob, in steps.
 const ROUTE_STEPS: usize = 64;
+/// The work of a glob in the key of a search, in steps.
+const KEY_STEPS: usize = 4;
+/// The work of making the automata that every search has, in steps.
+const SEARCH_STEPS: usize = 2000;
+/// The lengths that are usual for an origin and for the name of a header, in bytes.
+const ORIGIN_BYTES: usize = 256;
+const NAME_BYTES: usize = 32;
 
 /// The wanted globs, those that remove, and the class of the name.
 type SearchKey<'p> = (Vec<(&'p str, Reading)>, Vec<&'p str>, HeaderClass);
@@ -76,16 +87,15 @@ impl<'p> Checker<'p> {
         Breach { is_undecided: true, ..self.breach(at, what, help, None) }
     }
 
-    fn credentials(&self, origins: &[Glob]) -> Vec<Breach> {
+    fn credentials(&self, origins: &[Glob], mut found: Breaches<'_>) -> Vec<Breach> {
         let section = self.provider.section.as_ref().map_or("", |section| section.name.as_str());
         let help = "call another origin, or name this one in the rule's `origins`";
-        let mut found = UniqueBreaches::default();
         for (at, origin) in self.token_urls().filter(|(_, origin)| !any(origins, origin)) {
             let what = format!("a login of section `{section}` is refreshed at `{origin}`");
             found.add(self.breach(at, what, help, None));
         }
-        for route in upstream_routes::all(self.provider) {
-            if !self.budget.work(ROUTE_STEPS * (1 + origins.len())) {
+        for route in self.all_routes() {
+            if !self.budget.work(ROUTE_STEPS * (1 + origins.len()) + glob_steps(origins, ORIGIN_BYTES)) {
                 break;
             }
             let Some((header, at)) = self.secret(&route) else { continue };
@@ -96,7 +106,7 @@ impl<'p> Checker<'p> {
                 found.add(self.breach(called.at, what, help, example));
             }
         }
-        found.0
+        found.into_vec()
     }
 
     /// The first header that carries a credential to the upstream.
@@ -108,6 +118,18 @@ impl<'p> Checker<'p> {
         Some((output.header, at))
     }
 
+    /// All routes of the provider. None if the budget does not suffice to find them.
+    fn all_routes(&self) -> Vec<UpstreamRoute<'p>> {
+        let is_affordable = self.budget.work(upstream_routes::steps_of_all(self.provider));
+        if is_affordable { upstream_routes::all(self.provider) } else { Vec::new() }
+    }
+
+    /// The same of the routes with these vars set.
+    fn routes_with(&self, wanted: &BTreeSet<&'p VarSource>) -> Vec<UpstreamRoute<'p>> {
+        let is_affordable = self.budget.work(upstream_routes::steps(self.provider));
+        if is_affordable { upstream_routes::by_gateways(self.provider, wanted) } else { Vec::new() }
+    }
+
     fn token_urls(&self) -> impl Iterator<Item = (&'p Location, String)> {
         let fields = self.provider.section.iter().flat_map(|section| &section.fields);
         fields.filter_map(|field| {
@@ -116,15 +138,14 @@ impl<'p> Checker<'p> {
         })
     }
 
-    fn https(&self, allow: &[Glob]) -> Vec<Breach> {
+    fn https(&self, allow: &[Glob], mut found: Breaches<'_>) -> Vec<Breach> {
         let bad = |origin: &str| !origin.starts_with("https://") && !any(allow, origin);
         let help = "call it over `https://`, or name the origin in the rule's `allow`";
-        let mut found = UniqueBreaches::default();
         for (at, origin) in self.token_urls().filter(|(_, origin)| bad(origin)) {
             found.add(self.breach(at, format!("a login is refreshed at `{origin}`"), help, None));
         }
-        for route in upstream_routes::all(self.provider) {
-            if !self.budget.work(ROUTE_STEPS * (1 + allow.len())) {
+        for route in self.all_routes() {
+            if !self.budget.work(ROUTE_STEPS * (1 + allow.len()) + glob_steps(allow, ORIGIN_BYTES)) {
                 break;
             }
             for called in route.called().into_iter().filter(|called| bad(&called.origin)) {
@@ -136,46 +157,58 @@ impl<'p> Checker<'p> {
                 found.add(self.breach(called.at, what, help, self.example(&route, None, None)));
             }
         }
-        found.0
+        found.into_vec()
     }
 
-    fn endpoints(&self, methods: Option<&[Method]>, paths: Option<&[Glob]>) -> Vec<Breach> {
-        let mut found = Vec::new();
-        let routes = upstream_routes::all(self.provider);
+    fn endpoints(
+        &self,
+        methods: Option<&[Method]>,
+        paths: Option<&[Glob]>,
+        mut found: Breaches<'_>,
+    ) -> Vec<Breach> {
+        let routes = self.all_routes();
         let by_any = |endpoint| self.example(routes.first()?, Some(endpoint), None);
+        let globs = paths.unwrap_or_default();
         for endpoint in &self.provider.endpoints {
-            let globs = paths.map_or(0, <[Glob]>::len);
-            if !self.budget.work(ROUTE_STEPS * endpoint.paths.len() * (1 + globs)) {
+            let bytes = endpoint.paths.iter().map(|path| path.text.len()).sum();
+            let work = ROUTE_STEPS * endpoint.paths.len() * (1 + globs.len());
+            if found.is_full() || !self.budget.work(work + glob_steps(globs, bytes)) {
                 break;
             }
             let (method, name) = (&endpoint.method, &endpoint.name);
             if !methods.is_none_or(|methods| methods.contains(method)) {
                 let what = format!("endpoint `{name}` allows `{method}`");
                 let help = "drop the endpoint, or name the method in the rule's `methods`";
-                found.push(self.breach(&endpoint.at, what, help, by_any(endpoint)));
+                found.add(self.breach(&endpoint.at, what, help, by_any(endpoint)));
             }
             for path in endpoint.paths.iter().filter(|path| !paths.is_none_or(|globs| any(globs, &path.text)))
             {
                 let what = format!("endpoint `{name}` allows the path `{}`", path.text);
                 let help = "change the path, or add a glob to the rule's `paths`";
-                found.push(self.breach(&path.at, what, help, by_any(endpoint)));
+                found.add(self.breach(&path.at, what, help, by_any(endpoint)));
             }
         }
-        found
+        found.into_vec()
     }
 
-    fn tests(&self, refusals: &[Refusal]) -> Vec<Breach> {
-        let mut found = Vec::new();
-        for refusal in refusals.iter().copied().filter(|one| self.can_refuse(*one) && !self.is_tested(*one)) {
-            let code = kind_of(refusal).code();
+    fn tests(&self, refusals: &[Refusal], mut found: Breaches<'_>) -> Vec<Breach> {
+        let rules: usize = self.provider.endpoints.iter().map(|endpoint| 1 + endpoint.responses.len()).sum();
+        for refusal in refusals {
+            if !self.budget.work(1 + rules + self.provider.tests.len()) {
+                break;
+            }
+            if !self.can_refuse(*refusal) || self.is_tested(*refusal) {
+                continue;
+            }
+            let code = kind_of(*refusal).code();
             let help = format!(
                 "add a `[[test]]` with a request that is refused and `expect = {{ code = \"{code}\" }}`"
             );
             let what = format!("no test of the file expects `{code}`");
             let at = self.provider.tests.last().map_or(&self.provider.at, |test| &test.at);
-            found.push(self.breach(at, what, &help, None));
+            found.add(self.breach(at, what, &help, None));
         }
-        found
+        found.into_vec()
     }
 
     fn can_refuse(&self, refusal: Refusal) -> bool {
@@ -209,12 +242,12 @@ impl<'p> Checker<'p> {
 
 impl<'p> Checker<'p> {
     /// A header reaches the upstream because a rule sets it, or because a client sends it and no rule removes it.
-    fn headers(&self, never: &'p [Glob]) -> Vec<Breach> {
-        let mut found = UniqueBreaches::default();
-        let routes = upstream_routes::by_gateways(self.provider, &BTreeSet::new());
+    fn headers(&self, never: &'p [Glob], mut found: Breaches<'_>) -> Vec<Breach> {
+        let routes = self.routes_with(&BTreeSet::new());
         for endpoint in &self.provider.endpoints {
             let names = names(&self.provider.headers).chain(names(&endpoint.headers)).count();
-            if !self.budget.work((names + routes.len()) * (1 + never.len())) {
+            let work = (names + routes.len()) * (1 + never.len());
+            if found.is_full() || !self.budget.work(work + names * glob_steps(never, NAME_BYTES)) {
                 break;
             }
             self.set_by_rules(endpoint, never, &routes, &mut found);
@@ -225,7 +258,7 @@ impl<'p> Checker<'p> {
             }
         }
         self.set_by_overlays(never, &mut found);
-        found.0
+        found.into_vec()
     }
 
     fn header_breach(
@@ -247,7 +280,7 @@ impl<'p> Checker<'p> {
         endpoint: &'p Endpoint,
         never: &[Glob],
         routes: &[UpstreamRoute<'p>],
-        found: &mut UniqueBreaches,
+        found: &mut Breaches<'_>,
     ) {
         let provider = self.provider;
         let removed = |name: &&HeaderName| any(&endpoint.headers.remove, name.as_str());
@@ -266,9 +299,9 @@ impl<'p> Checker<'p> {
         }
     }
 
-    fn set_by_overlays(&self, never: &[Glob], found: &mut UniqueBreaches) {
+    fn set_by_overlays(&self, never: &[Glob], found: &mut Breaches<'_>) {
         let provider = self.provider;
-        for route in upstream_routes::by_gateways(provider, &BTreeSet::new()) {
+        for route in self.routes_with(&BTreeSet::new()) {
             let Some(used) = route.gateway else { continue };
             for (name, _) in used.gateway.overlay.set.iter().filter(|(name, _)| any(never, name.as_str())) {
                 if route.passes_header_after(name.as_str(), 0) {
@@ -284,7 +317,7 @@ impl<'p> Checker<'p> {
         }
         for egress in &provider.egress {
             let wanted: BTreeSet<&VarSource> = upstream_routes::sources(provider, &egress.when);
-            for route in upstream_routes::by_gateways(provider, &wanted) {
+            for route in self.routes_with(&wanted) {
                 let index = route.egresses.iter().position(|one| std::ptr::eq(*one, egress));
                 let Some(index) = index else { continue };
                 let named = egress.overlay.set.iter().filter(|(name, _)| any(never, name.as_str()));
@@ -308,7 +341,7 @@ impl<'p> Checker<'p> {
         endpoint: &'p Endpoint,
         route: &UpstreamRoute<'p>,
         never: &'p Glob,
-        found: &mut UniqueBreaches,
+        found: &mut Breaches<'_>,
     ) {
         let provider = self.provider;
         let gateway = route.gateway.iter().flat_map(|used| &used.gateway.overlay.remove);
@@ -335,7 +368,7 @@ impl<'p> Checker<'p> {
         by: &str,
         at: &Location,
         (route, endpoint): (&UpstreamRoute<'p>, &'p Endpoint),
-        found: &mut UniqueBreaches,
+        found: &mut Breaches<'_>,
     ) {
         match search {
             // The end of `breaches` reports an exceeded budget, once.
@@ -362,11 +395,15 @@ impl<'p> Checker<'p> {
         class: HeaderClass,
     ) -> Search {
         let key = (wanted.to_vec(), removed.iter().copied().collect(), class);
-        if !self.budget.work(1 + removed.len()) {
+        if !self.budget.work(1 + KEY_STEPS * removed.len()) {
             return Search::OverBudget;
         }
         if let Some(known) = self.searches.borrow().get(&key) {
             return known.clone();
+        }
+        let bytes: usize = removed.iter().map(|text| text.len()).sum();
+        if !self.budget.work(SEARCH_STEPS + bytes) {
+            return Search::OverBudget;
         }
         let glob = |text: &str, reading| Automaton::glob(&Glob::new(text), reading);
         let by_prefix = safety::PREFIXES.iter().filter(|(_, other)| *other != class);
@@ -420,16 +457,9 @@ impl<'p> Checker<'p> {
     }
 }
 
-/// Breaches without repetitions: of equal ones the first stays.
-#[derive(Default)]
-struct UniqueBreaches(Vec<Breach>);
-
-impl UniqueBreaches {
-    fn add(&mut self, breach: Breach) {
-        if !self.0.iter().any(|known| known.what == breach.what && known.at == breach.at) {
-            self.0.push(breach);
-        }
-    }
+/// The work of comparing texts with globs, in steps. Each star may compare the rest of a glob with all of a text.
+pub(super) fn glob_steps(globs: &[Glob], text_bytes: usize) -> usize {
+    globs.len() + globs.iter().map(|glob| glob.as_str().len()).sum::<usize>() * text_bytes / 8
 }
 
 fn any(globs: &[Glob], text: &str) -> bool {

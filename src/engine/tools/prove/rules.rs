@@ -54,6 +54,14 @@ pub enum Claim {
 }
 
 impl Rule {
+    /// Its globs on sections.
+    pub(super) fn sections(&self) -> &[Glob] {
+        match &self.kind {
+            Claim::Credentials { sections, .. } => sections.as_deref().unwrap_or_default(),
+            Claim::Endpoints { .. } | Claim::Tests(_) | Claim::Https(_) | Claim::Headers(_) => &[],
+        }
+    }
+
     /// True if the rule applies to a provider.
     pub fn applies_to(&self, provider: &Provider) -> bool {
         let excepted = self.except.iter().any(|glob| glob.matches(provider.name.as_str()));
