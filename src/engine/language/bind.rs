@@ -87,14 +87,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
 
     fn provider(&mut self, provider: &compile::Provider) -> Option<Provider> {
         let set = self.values(None, &provider.vars);
-        for (name, var) in &provider.vars {
-            let reported = self.found.iter().any(|one| one.at == var.at);
-            if !var.value.optional && !reported && !set.contains_key(name) {
-                let message = format!("var `{name}` is not set: {}", source_of(&var.value));
-                let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
-                self.found.push(diagnostic.help("set it and start again, or mark the var `optional`"));
-            }
-        }
+        self.report_unset(&provider.vars, &set);
         if !self.found.is_empty() {
             return None;
         }
@@ -168,6 +161,18 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             paste_token: paste_token(provider),
             host,
         })
+    }
+
+    /// Reports the vars that have to be set and are not.
+    fn report_unset(&mut self, vars: &Vars, set: &VarValues) {
+        for (name, var) in vars {
+            let reported = self.found.iter().any(|one| one.at == var.at);
+            if !var.value.optional && !reported && !set.contains_key(name) {
+                let message = format!("var `{name}` is not set: {}", source_of(&var.value));
+                let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
+                self.found.push(diagnostic.help("set it and start again, or mark the var `optional`"));
+            }
+        }
     }
 
     fn values(&mut self, owner: VarOwner<'_>, vars: &Vars) -> VarValues {
