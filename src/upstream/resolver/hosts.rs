@@ -22,8 +22,8 @@ const FAILED: Duration = Duration::from_secs(2);
 const FAILED_MOST: Duration = Duration::from_secs(10);
 /// A lookup that takes longer is slow.
 const SLOW: Duration = Duration::from_secs(1);
-/// Time to wait for a lookup before the addresses of an earlier one stand in.
-pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+/// Timeout for a lookup, after which the addresses of an earlier one stand in.
+pub(super) const STALE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Maximum number of hosts that are remembered.
 const MAX_HOSTS: usize = 1024;
 
@@ -98,7 +98,7 @@ impl Hosts {
             return Step::Known(Ok(fresh));
         }
         if let Some((flight, started)) = host.and_then(|host| host.flight.clone()) {
-            let waited = now.duration_since(started) >= PATIENCE;
+            let waited = now.duration_since(started) >= STALE_TIMEOUT;
             return match stale {
                 Some(stale) if waited => Step::Known(Ok(stale)),
                 Some(_) | None => Step::Wait(flight, stale),

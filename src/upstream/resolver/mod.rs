@@ -20,7 +20,7 @@ use std::{
 use dns_lookup::{AddrInfo, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use tokio::sync::watch;
 
-use self::hosts::{Addresses, Flight, Hosts, MAX_LOOKUPS, Outcome, PATIENCE, Step};
+use self::hosts::{Addresses, Flight, Hosts, MAX_LOOKUPS, Outcome, STALE_TIMEOUT, Step};
 use super::error::SendError;
 
 /// The lookup itself. It blocks.
@@ -126,7 +126,7 @@ async fn wait(mut flight: Flight, stale: Option<Addresses>) -> Outcome {
         outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(no_result()))
     };
     let Some(stale) = stale else { return ended.await };
-    match tokio::time::timeout(PATIENCE, ended).await {
+    match tokio::time::timeout(STALE_TIMEOUT, ended).await {
         Ok(Err(error)) if error.is_temporary => Ok(stale),
         Ok(outcome) => outcome,
         Err(_) => Ok(stale),
