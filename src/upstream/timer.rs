@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    task::coop::has_budget_remaining,
+    time::{Instant, Sleep},
+};
 
 /// Stands for "never": `Instant` has no maximum to saturate at.
 const FAR: Duration = Duration::from_hours(24 * 365);
@@ -28,10 +31,15 @@ impl Timer {
             if self.0.is_elapsed() || self.0.deadline() > deadline {
                 self.0.as_mut().reset(deadline);
             }
-            ready!(self.0.as_mut().poll(cx));
+            let polled = self.0.as_mut().poll(cx);
+            // Without budget a sleep is never ready, and a peer that floods this task leaves none.
+            if polled.is_pending() && has_budget_remaining() {
+                return Poll::Pending;
+            }
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
+            ready!(polled);
         }
     }
 }
@@ -39,4 +47,27 @@ impl Timer {
 /// `start + wait` without a panic on overflow.
 pub(super) fn after(start: Instant, wait: Duration) -> Instant {
     start + wait.min(FAR)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::upstream::turn;
+
+    #[tokio::test]
+    async fn a_task_without_budget_sees_its_deadline_pass() {
+        let mut timer = Timer::new(Duration::from_hours(1));
+        let mut is_due = async |wait: Duration| {
+            let deadline = after(Instant::now(), wait);
+            poll_fn(|cx| {
+                turn::exhaust();
+                Poll::Ready(timer.poll(cx, deadline).is_ready())
+            })
+            .await
+        };
+        assert!(!is_due(Duration::from_hours(1)).await);
+        assert!(is_due(Duration::ZERO).await);
+    }
 }
