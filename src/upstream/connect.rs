@@ -29,7 +29,7 @@ use super::{
     Shared,
     destination::{self, HostKind},
     error::SendError,
-    socket::{IdleCheck, Socket},
+    socket::{Socket, SocketWatch},
 };
 
 /// The byte stream of a connection, plain or TLS.
@@ -54,22 +54,22 @@ pub(super) async fn connect(
     origin: &Origin,
     target: &Origin,
     addresses: Vec<SocketAddr>,
-) -> Result<(Io, IdleCheck), SendError> {
+) -> Result<(Io, SocketWatch), SendError> {
     let tcp =
         dial(addresses).await.map_err(|error| SendError::Refused { host: target.host().into(), error })?;
     // Optional tuning: a failure here is ignored.
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(&tcp)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL));
-    let socket = Socket::new(tcp);
-    let check = socket.idle_check();
+    let socket = Socket::new(tcp, origin.scheme == Scheme::Https);
+    let watch = socket.watch();
     let io = match origin.scheme {
         Scheme::Http => Io::from(TokioIo::new(socket)),
         Scheme::Https => handshake(shared, origin.host(), socket)
             .await
             .map_err(|error| SendError::Tls { host: origin.host().into(), error })?,
     };
-    Ok((io, check))
+    Ok((io, watch))
 }
 
 async fn handshake(shared: &Shared, host: &str, socket: Socket) -> io::Result<Io> {

@@ -22,6 +22,7 @@ mod socket;
 mod tests;
 mod timer;
 mod tls;
+mod tls_records;
 mod turn;
 mod upload;
 
@@ -168,8 +169,8 @@ impl Upstream {
                 .await
                 .unwrap_or_else(|_| Err(SendError::DnsTimeout { host: target.host().into(), limit }))?;
             let opening = async {
-                let (io, check) = connect::connect(&self.shared, origin, target, addresses).await?;
-                Live::open(origin, io, check, deadlines.idle).await
+                let (io, watch) = connect::connect(&self.shared, origin, target, addresses).await?;
+                Live::open(origin, io, watch, deadlines.idle).await
             };
             timeout_at(due, opening)
                 .await

@@ -23,7 +23,7 @@ use super::{
     connect::Io,
     error::{Chain, SendError},
     exchange::InterimCount,
-    socket::IdleCheck,
+    socket::SocketWatch,
     timer::Timer,
     upload::Upload,
 };
@@ -39,7 +39,7 @@ pub(super) struct Live {
     pub(super) sender: SendRequest<Upload>,
     /// None once the connection has ended.
     wire: Option<http1::Connection<BoundedRead<Io>, Upload>>,
-    check: IdleCheck,
+    pub(super) watch: SocketWatch,
     pub(super) interim: InterimCount,
     pub(super) timer: Timer,
     /// The upstream's announced keep-alive timeout, if any.
@@ -51,7 +51,7 @@ impl Live {
     pub(super) async fn open(
         origin: &Origin,
         io: Io,
-        check: IdleCheck,
+        watch: SocketWatch,
         first_wait: Duration,
     ) -> Result<Box<Self>, SendError> {
         let (sender, wire) = http1::Builder::new()
@@ -62,7 +62,7 @@ impl Live {
             .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;
         let (origin, timer) = (Arc::new(origin.clone()), Timer::new(first_wait));
         let interim = InterimCount::default();
-        Ok(Box::new(Self { origin, sender, wire: Some(wire), check, interim, timer, keep_alive: None }))
+        Ok(Box::new(Self { origin, sender, wire: Some(wire), watch, interim, timer, keep_alive: None }))
     }
 
     /// Drives reads and writes. Errors surface where the response or body is awaited; a connection that has ended is
@@ -82,11 +82,11 @@ impl Live {
         self.wire.is_some() && self.sender.is_ready()
     }
 
-    /// The same, right before a request: true only if nothing is unread, in any buffer or in the kernel.
+    /// The same, right before a request: true only if nothing is unread, in any buffer, in TLS or in the kernel.
     fn is_clean(&mut self) -> bool {
-        let check = self.check.clone();
+        let watch = self.watch.clone();
         let mut ready = false;
-        check.run(|| ready = self.is_ready()) && ready
+        watch.is_drained(|| ready = self.is_ready()) && ready
     }
 }
 

@@ -1,5 +1,5 @@
-//! The TCP socket below an upstream connection. It charges a task for the bytes that it reads and writes (`turn`), and
-//! checks an idle connection for unread bytes.
+//! The TCP socket below an upstream connection. It charges a task for the bytes that it reads and writes (`turn`), counts
+//! the bytes of framing, and checks an idle connection for unread bytes.
 //!
 //! The check asks the kernel. tokio's own readiness is as old as the worker's last poll of its sockets, and a task without
 //! budget reads nothing: a late response could be taken for that of the next request.
@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -21,22 +21,28 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::turn;
+use super::{tls_records::Records, turn};
 
 /// A TCP socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     tcp: TcpStream,
-    check: IdleCheck,
+    watch: SocketWatch,
+    /// With TLS, the records that arrive.
+    records: Option<Records>,
 }
 
-/// The handle for the check of an idle connection. The socket itself belongs to hyper.
+/// The handle to watch a socket. The socket itself belongs to hyper.
 #[derive(Debug, Clone, Default)]
-pub(super) struct IdleCheck(Arc<CheckState>);
+pub(super) struct SocketWatch(Arc<WatchState>);
 
 /// Relaxed orderings suffice: only the worker's own thread uses them.
 #[derive(Debug, Default)]
-struct CheckState {
+struct WatchState {
+    /// Bytes that were read since the last frame of a body.
+    unframed: AtomicUsize,
+    /// A part of a TLS record was read, which is no plaintext yet.
+    in_record: AtomicBool,
     /// The next read asks the kernel and takes nothing.
     armed: AtomicBool,
     /// The kernel had neither bytes nor the end of the stream.
@@ -44,19 +50,30 @@ struct CheckState {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, check: IdleCheck::default() }
+    /// `is_tls`: whether the bytes are TLS records.
+    pub(super) fn new(tcp: TcpStream, is_tls: bool) -> Self {
+        Self { tcp, watch: SocketWatch::default(), records: is_tls.then(Records::default) }
     }
 
-    pub(super) fn idle_check(&self) -> IdleCheck {
-        self.check.clone()
+    pub(super) fn watch(&self) -> SocketWatch {
+        self.watch.clone()
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        turn::charge_bytes(bytes.len());
+        let state = &self.watch.0;
+        state.unframed.fetch_add(bytes.len(), Ordering::Relaxed);
+        if let Some(records) = &mut self.records {
+            records.pass(bytes);
+            state.in_record.store(records.is_partial(), Ordering::Relaxed);
+        }
     }
 
     /// Pending if nothing is unread. No waker is kept: an idle connection wakes nobody.
     fn check_unread(&self) -> Poll<io::Result<()>> {
         match SockRef::from(&self.tcp).peek(&mut [MaybeUninit::uninit()]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.check.0.empty.store(true, Ordering::Relaxed);
+                self.watch.0.empty.store(true, Ordering::Relaxed);
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(error)),
@@ -66,14 +83,25 @@ impl Socket {
     }
 }
 
-impl IdleCheck {
-    /// Lets `drive` poll the connection once. True if its poll reached the socket, and nothing was unread there.
-    pub(super) fn run(&self, drive: impl FnOnce()) -> bool {
+impl SocketWatch {
+    /// A frame of a body came through.
+    pub(super) fn framed(&self) {
+        self.0.unframed.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes that were read since the last frame. While the next one is awaited, all of them are framing.
+    pub(super) fn unframed(&self) -> usize {
+        self.0.unframed.load(Ordering::Relaxed)
+    }
+
+    /// Lets `drive` poll the connection once. True if its poll reached the socket, and nothing was unread there or waits for
+    /// the rest of its TLS record.
+    pub(super) fn is_drained(&self, drive: impl FnOnce()) -> bool {
         self.0.empty.store(false, Ordering::Relaxed);
         self.0.armed.store(true, Ordering::Relaxed);
         drive();
         self.0.armed.store(false, Ordering::Relaxed);
-        self.0.empty.load(Ordering::Relaxed)
+        self.0.empty.load(Ordering::Relaxed) && !self.0.in_record.load(Ordering::Relaxed)
     }
 }
 
@@ -83,12 +111,12 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.check.0.armed.load(Ordering::Relaxed) {
+        if self.watch.0.armed.load(Ordering::Relaxed) {
             return self.check_unread();
         }
         let before = buf.filled().len();
         let polled = ready!(Pin::new(&mut self.tcp).poll_read(cx, buf));
-        turn::charge_bytes(buf.filled().len() - before);
+        self.received(&buf.filled()[before..]);
         Poll::Ready(polled)
     }
 }

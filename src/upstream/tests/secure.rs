@@ -1,8 +1,10 @@
 //! TLS and `connect_to` rules.
 
+use std::io::Write as _;
+
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::sync::mpsc;
+use tokio::{io::AsyncWriteExt as _, sync::mpsc};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{fault::FaultKind, origin::Origin};
@@ -83,6 +85,42 @@ async fn an_extra_ca_and_a_connect_rule() {
 
     let error = upstream_with(config(false)).send(&origin, get(), DEADLINES).await.unwrap_err();
     assert_eq!(error.kind(), FaultKind::UpstreamTls, "{error}");
+}
+
+/// A part of a second response was read together with the first one, and TLS holds it until its record is complete. It is
+/// not the response to the next request.
+#[tokio::test]
+async fn a_connection_with_a_part_of_a_record_is_not_used() {
+    const LATE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate";
+    let issuer = certificate_authority();
+    let acceptor = acceptor(&issuer, &["127.0.0.1"]);
+    let server = Server::run(move |number, peer| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Some(mut peer) = peer.secure(acceptor).await else { return };
+            while number > 0 && peer.head().await.is_some() {
+                peer.write(OK).await;
+            }
+            peer.head().await;
+            let (tcp, tls) = peer.stream.get_mut();
+            let mut records = Vec::new();
+            for text in [OK, LATE] {
+                tls.writer().write_all(text.as_bytes()).unwrap();
+                tls.write_tls(&mut records).unwrap();
+            }
+            let rest = records.split_off(records.len() - 9);
+            tcp.write_all(&records).await.unwrap();
+            peer.head().await;
+            let _ = peer.stream.get_mut().0.write_all(&rest).await;
+        }
+    })
+    .await;
+    let upstream = upstream_with(Config { extra_ca: vec![issuer.der().clone()], ..Config::default() });
+    let (origin, _) = Origin::split(&format!("https://127.0.0.1:{}", server.port)).unwrap();
+    for connections in [1, 2, 2] {
+        assert_eq!(text(upstream.send(&origin, get(), DEADLINES).await).await, "ok");
+        assert_eq!(server.connections(), connections);
+    }
 }
 
 #[tokio::test]
