@@ -40,6 +40,8 @@ pub struct ClientConnection {
     /// Bytes arrived after the head of the last request.
     has_received: AtomicBool,
     unwritten: AtomicUsize,
+    /// Bytes that were read since the last frame of a request's body.
+    unframed: Arc<AtomicUsize>,
     /// The body that waits until everything is written.
     body: Mutex<Option<Waker>>,
     /// The connection's task. It has one for its whole life.
@@ -60,6 +62,7 @@ impl ClientConnection {
             state: AtomicU64::new(0),
             has_received: AtomicBool::new(false),
             unwritten: AtomicUsize::new(0),
+            unframed: Arc::default(),
             body: Mutex::default(),
             reader: Mutex::default(),
             has_reader: AtomicBool::new(false),
@@ -97,8 +100,14 @@ impl ClientConnection {
     // === the socket ===
 
     /// Bytes of the client have arrived.
-    pub fn received(&self) {
+    pub fn received(&self, bytes: usize) {
         self.has_received.store(true, Ordering::Relaxed);
+        self.unframed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The counter of the bytes that were read since the last frame of a request's body. The body resets it.
+    pub fn unframed(&self) -> &Arc<AtomicUsize> {
+        &self.unframed
     }
 
     /// Ready if the response may be read further. A stalled client's is not, until the socket has taken all of it.
@@ -281,10 +290,10 @@ mod tests {
     fn a_request_without_bytes_of_its_own_is_pipelined() {
         let admission = admission();
         let one = connect(&admission, 0).unwrap().connection.clone();
-        one.received();
-        one.received();
+        one.received(1);
+        one.received(1);
         assert_eq!([one.begin_request(), one.begin_request(), one.begin_request()], [false, true, true]);
-        one.received();
+        one.received(1);
         assert!(!one.begin_request());
     }
 

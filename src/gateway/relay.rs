@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     accounts::{Caller, RefreshRequest},
+    admission::ClientConnection,
     clock::now_ms,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, FaultKind},
@@ -49,7 +50,7 @@ pub(super) async fn relay(
     // A kind of authentication that depends on the body has to wait for it here.
     let BodyInput::Nothing = sendable.body_input();
     let upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
-    let upload = upload(head, &call.hit, incoming);
+    let upload = upload(head, &call.hit, incoming, context.connection());
     // Small bodies are copied, so that the request can be sent once more with another access token.
     let upload = if sendable.is_refreshable() { upload.keep() } else { upload };
     let watch = upload.watch();
@@ -147,11 +148,13 @@ async fn retry(
 }
 
 /// The request's body on its way upstream. A body of a GET or HEAD is not sent.
-fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>) -> Upload {
+fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>, connection: &ClientConnection) -> Upload {
     if matches!(head.method, Method::GET | Method::HEAD) {
         return Upload::empty();
     }
-    incoming.take().map_or_else(Upload::empty, |body| Upload::incoming(body, hit.provider.max_body))
+    let unframed = connection.unframed().clone();
+    let from_client = |body| Upload::incoming(body, hit.provider.max_body, unframed);
+    incoming.take().map_or_else(Upload::empty, from_client)
 }
 
 /// The fault of a request without a response from upstream. Logs it, unless the client is at fault.

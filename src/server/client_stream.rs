@@ -1,12 +1,13 @@
-//! The socket of a client: writes have a timeout, the response's body learns when everything is written, and an idle
-//! connection ends when it has to go. A client that
-//! stops reading holds its upstream connection; TCP keeps such a peer for as long as it lives.
+//! The socket of a client: reads end after a turn's share, writes have a timeout, the response's body learns when
+//! everything is written, and an idle connection ends when it has to go. A client that stops reading holds its upstream
+//! connection; TCP keeps such a peer for as long as it lives.
 //!
 //! Reads have other timeouts: hyper's for a head, the upload's for a body.
 
 use std::{
+    future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -15,10 +16,15 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    task::yield_now,
     time::{Instant, Sleep, sleep_until},
 };
 
 use crate::admission::ClientConnection;
+
+/// Bytes that one turn of the task reads. hyper parses a chunk's size byte by byte, and it may have digits without end. The
+/// task's budget is not used up by it: a response, and the deadline of the upload, need the rest.
+const TURN_BYTES: usize = 32 << 10;
 
 /// A socket whose writes have a deadline.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub(super) struct ClientStream {
     stream: TcpStream,
     connection: Arc<ClientConnection>,
     limit: Duration,
+    /// Bytes that were read since the last turn ended.
+    turn_bytes: usize,
     /// The time since which a write is blocked.
     waiting: Option<Instant>,
     /// Created when a write first blocks, and reset for later ones.
@@ -34,7 +42,7 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     pub(super) fn new(stream: TcpStream, connection: Arc<ClientConnection>, limit: Duration) -> Self {
-        Self { stream, connection, limit, waiting: None, timer: None }
+        Self { stream, connection, limit, turn_bytes: 0, waiting: None, timer: None }
     }
 
     fn timed(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -60,9 +68,17 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.turn_bytes >= TURN_BYTES {
+            self.turn_bytes = 0;
+            // Goes on after a poll of all sockets: a plain wake would put that off.
+            return pin!(yield_now()).poll(cx).map(Ok);
+        }
+        let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let bytes = buf.filled().len() - before;
+        self.turn_bytes += bytes;
         if read.is_ready() {
-            self.connection.received();
+            self.connection.received(bytes);
         }
         // Nothing read is the end: hyper closes an idle connection then, as if the client had.
         if read.is_pending() && self.connection.poll_evicted(cx).is_ready() {
@@ -107,20 +123,27 @@ impl AsyncWrite for ClientStream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt, net::TcpListener};
+    use std::{future::poll_fn, sync::atomic::Ordering};
+
+    use tokio::{io::AsyncWriteExt, net::TcpListener, task::coop::has_budget_remaining};
 
     use super::*;
-    use crate::admission::{Admission, Entrance, Limits, Overrides, Resources};
+    use crate::admission::{Admission, Admitted, Entrance, Limits, Overrides, Resources};
 
-    #[tokio::test]
-    async fn a_client_that_takes_nothing_is_given_up() {
+    /// The socket of a client, and the client.
+    async fn connected(limit: Duration) -> (ClientStream, TcpStream, Admitted) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let resources = Resources { open_files: 1000, memory: 1 << 30 };
         let admission = Admission::new(Limits::derive(resources, &Overrides::default(), 1, 8 << 10), 1);
         let admitted = admission.connect(Entrance::Clients, 0, peer.ip(), false).unwrap();
-        let mut writer = ClientStream::new(stream, admitted.connection.clone(), Duration::from_millis(50));
+        (ClientStream::new(stream, admitted.connection.clone(), limit), client, admitted)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (mut writer, client, _admitted) = connected(Duration::from_millis(50)).await;
         let error = async {
             loop {
                 if let Err(error) = writer.write_all(&[0; 1 << 13]).await {
@@ -130,5 +153,33 @@ mod tests {
         };
         assert_eq!(error.await.kind(), io::ErrorKind::TimedOut);
         drop(client);
+    }
+
+    /// hyper parses all that it reads: a client that sends a chunk's size without end takes no turn for long, and leaves budget
+    /// for the response.
+    #[tokio::test]
+    async fn a_turn_reads_a_bounded_number_of_bytes() {
+        let (mut reader, client, admitted) = connected(Duration::from_secs(20)).await;
+        let mut sent = 0;
+        while sent < 1 << 18 {
+            client.writable().await.unwrap();
+            sent += client.try_write(&[b'0'; 1 << 13]).unwrap_or_default();
+        }
+        reader.stream.readable().await.unwrap();
+        tokio::task::yield_now().await;
+        let read = poll_fn(|cx| {
+            let mut total = 0;
+            let mut space = [0; 1 << 13];
+            loop {
+                let mut piece = ReadBuf::new(&mut space);
+                if Pin::new(&mut reader).poll_read(cx, &mut piece).is_pending() {
+                    return Poll::Ready((total, has_budget_remaining()));
+                }
+                total += piece.filled().len();
+            }
+        });
+        let read = read.await;
+        assert_eq!(read, (TURN_BYTES, true));
+        assert_eq!(admitted.connection.unframed().load(Ordering::Relaxed), TURN_BYTES);
     }
 }

@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use super::{
     error::Chain,
     pool::{Live, Pool},
-    timer, turn,
+    timer,
+    turn::{self, MAX_FRAMING},
 };
 
 /// A response body.
@@ -53,6 +54,7 @@ pub enum CutError {
 
 impl Download {
     pub(super) fn new(body: Incoming, live: Box<Live>, pool: Option<Arc<Pool>>, idle: Duration) -> Self {
+        live.watch.framed();
         let mut download = Self { body, lease: Some(Lease { live, pool }), idle, waiting: None };
         // A response without a body may never be polled.
         if download.body.is_end_stream() {
@@ -69,6 +71,10 @@ impl Download {
         lease.live.drive(cx);
         if let polled @ Poll::Ready(_) = self.poll_body(cx) {
             return polled;
+        }
+        if self.lease.as_ref().is_some_and(|lease| lease.live.watch.unframed() > MAX_FRAMING) {
+            let what = format!("more than {MAX_FRAMING} bytes of framing without content");
+            return Poll::Ready(Some(Err(CutError::Broken(what.into()))));
         }
         self.poll_idle(cx).map(|error| Some(Err(error)))
     }
@@ -112,7 +118,10 @@ impl Body for Download {
             Poll::Pending => {}
             Poll::Ready(Some(Err(_))) => self.lease = None,
             // With a known length, the reader may not poll again after the last byte.
-            Poll::Ready(Some(Ok(_))) if !self.body.is_end_stream() => self.waiting = None,
+            Poll::Ready(Some(Ok(_))) if !self.body.is_end_stream() => {
+                self.waiting = None;
+                self.lease.iter().for_each(|lease| lease.live.watch.framed());
+            }
             Poll::Ready(Some(Ok(_)) | None) => self.checkin(),
         }
         polled

@@ -19,6 +19,10 @@ const REQUEST_UNITS: usize = 16;
 /// Bytes of a socket for one unit.
 const UNIT_BYTES: usize = 2048;
 
+/// Maximum bytes between two frames of a body that are no content: a chunk's size may have digits without end, and each byte
+/// of it is parsed by itself. More than a TLS record, hyper's limit of all chunk extensions, or that of all trailers.
+pub(super) const MAX_FRAMING: usize = 64 << 10;
+
 /// Waits until the task may begin a pipelined request in this turn, and charges for it. Any other request was charged for
 /// by the read of its head.
 pub async fn begin_pipelined() {

@@ -7,7 +7,10 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -35,7 +38,8 @@ pub struct Upload {
 enum Source {
     Empty,
     Kept(Bytes),
-    Client(Incoming),
+    /// A client's body, and the counter of the bytes that its connection has read since the last frame.
+    Client(Incoming, Arc<AtomicUsize>),
     Other(UnsyncBoxBody<Bytes, BoxError>),
 }
 
@@ -48,7 +52,7 @@ pub enum UploadError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The client's connection broke.
+    /// The client's connection broke, or it sent framing without content.
     #[error("the client's body broke off")]
     Broken,
 }
@@ -87,12 +91,13 @@ impl Upload {
         Self { limit: body.len() as u64, source: Source::Kept(body), progress: None }
     }
 
-    /// A client's body of at most `limit` bytes.
-    pub fn incoming(body: Incoming, limit: u64) -> Self {
+    /// A client's body of at most `limit` bytes. `unframed` counts the bytes that its connection reads.
+    pub fn incoming(body: Incoming, limit: u64, unframed: Arc<AtomicUsize>) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
-        Self { source: Source::Client(body), limit, progress: Some(Progress::new()) }
+        unframed.store(0, Ordering::Relaxed);
+        Self { source: Source::Client(body, unframed), limit, progress: Some(Progress::new()) }
     }
 
     /// Any other body of at most `limit` bytes.
@@ -140,7 +145,13 @@ impl Upload {
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Client(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Source::Client(body, unframed) => {
+                let polled = Pin::new(body).poll_frame(cx);
+                if polled.is_ready() {
+                    unframed.store(0, Ordering::Relaxed);
+                }
+                polled.map_err(Into::into)
+            }
             Source::Other(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -176,11 +187,19 @@ impl Upload {
 }
 
 impl Source {
+    /// True if the client sends framing and no content.
+    fn floods(&self) -> bool {
+        match self {
+            Self::Client(_, unframed) => unframed.load(Ordering::Relaxed) > turn::MAX_FRAMING,
+            Self::Empty | Self::Kept(_) | Self::Other(_) => false,
+        }
+    }
+
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Kept(bytes) => bytes.is_empty(),
-            Self::Client(body) => body.is_end_stream(),
+            Self::Client(body, _) => body.is_end_stream(),
             Self::Other(body) => body.is_end_stream(),
         }
     }
@@ -196,6 +215,11 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         ready!(turn::poll_frame(cx));
         let polled = self.poll_source(cx);
+        if polled.is_pending() && self.source.floods() {
+            // Without a rest to read, the client's connection ends with the response.
+            self.source = Source::Empty;
+            return Poll::Ready(Some(Err(self.fail(UploadError::Broken))));
+        }
         if let (Poll::Pending, Some(progress)) = (&polled, &self.progress) {
             progress.lock().starved = true;
         }
@@ -218,7 +242,7 @@ impl Body for Upload {
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Client(body) => body.size_hint(),
+            Source::Client(body, _) => body.size_hint(),
             Source::Other(body) => body.size_hint(),
         }
     }
@@ -226,8 +250,8 @@ impl Body for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let (Source::Client(_), Some(progress)) = (&self.source, &self.progress)
-            && let Source::Client(body) = std::mem::replace(&mut self.source, Source::Empty)
+        if let (Source::Client(..), Some(progress)) = (&self.source, &self.progress)
+            && let Source::Client(body, _) = std::mem::replace(&mut self.source, Source::Empty)
         {
             progress.lock().rest = Some(body);
         }

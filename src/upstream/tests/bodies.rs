@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
 };
 
@@ -186,7 +187,7 @@ async fn the_rest_of_a_client_body_can_be_drained() {
     let (mut client, gateway) = tokio::io::duplex(64);
     let answered = tokio::sync::Notify::new();
     let relay = async |incoming: http::Request<Incoming>| {
-        let upload = Upload::incoming(incoming.into_body(), 99);
+        let upload = Upload::incoming(incoming.into_body(), 99, Arc::default());
         let watch = upload.watch().unwrap();
         let answer = upstream.send(&server.origin, request("POST", upload), DEADLINES).await.unwrap();
         answered.notify_one();
@@ -302,4 +303,58 @@ async fn a_turn_relays_a_limited_number_of_frames() {
     check(tokio::time::timeout(LONG, turns(answer.into_body())).await.unwrap());
     assert_eq!(upstream.idle_connections(), 1);
     check(tokio::time::timeout(LONG, turns(Upload::other(Pieces(1000), 1000))).await.unwrap());
+}
+
+/// A chunk's size may begin with any number of zeros, and spaces may follow it.
+#[tokio::test]
+async fn framing_without_content_is_bounded() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
+    for (start, endless) in [("", "0"), ("2", " ")] {
+        let server = Server::run(move |_, mut peer| async move {
+            peer.head().await;
+            peer.write(HEAD).await;
+            peer.write(start).await;
+            while peer.stream.write_all(endless.repeat(4096).as_bytes()).await.is_ok() {}
+        })
+        .await;
+        let answer = upstream().send(&server.origin, get(), DEADLINES).await.unwrap();
+        let Err(CutError::Broken(error)) = bytes(answer).await else { panic!("it has an end") };
+        assert_eq!(&*error, "more than 65536 bytes of framing without content");
+    }
+    let padded = format!("{}2;{}\r\nok\r\n", "0".repeat(9_000), "x".repeat(9_000));
+    let all = format!("{HEAD}{padded}0\r\n\r\n");
+    let server = Server::run(move |_, mut peer| {
+        let all = all.clone();
+        async move {
+            peer.head().await;
+            peer.write(all).await;
+            peer.hang().await;
+        }
+    })
+    .await;
+    assert_eq!(text(upstream().send(&server.origin, get(), DEADLINES).await).await, "okok");
+}
+
+/// The same of a client's body. There is no rest to read, so that its connection ends.
+#[tokio::test]
+async fn framing_without_content_is_bounded_in_uploads() {
+    let (mut client, gateway) = tokio::io::duplex(1024);
+    let relay = async |incoming: http::Request<Incoming>| {
+        let unframed = Arc::<AtomicUsize>::default();
+        let mut upload = Upload::incoming(incoming.into_body(), 99, Arc::clone(&unframed));
+        let watch = upload.watch().unwrap();
+        unframed.store(turn::MAX_FRAMING + 1, Ordering::Relaxed);
+        assert_eq!(upload.frame().await.unwrap().unwrap().into_data().unwrap(), "ok", "content resets it");
+        assert_eq!(unframed.swap(turn::MAX_FRAMING + 1, Ordering::Relaxed), 0);
+        assert_eq!(upload.frame().await.unwrap().unwrap_err(), UploadError::Broken);
+        drop(upload);
+        assert!(watch.take_rest().is_none());
+        Ok::<_, Infallible>(Response::new(http_body_util::Empty::<Bytes>::new()))
+    };
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(gateway), service_fn(relay));
+    client.write_all(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n000").await.unwrap();
+    serving.await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
