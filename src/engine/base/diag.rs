@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
 };
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -290,17 +290,25 @@ impl Sources {
 
 type Mark<'a> = (AnnotationKind, &'a Location, Option<&'a str>);
 
-/// Some locations of one file, with their lines.
-fn snippet<'a>(text: &'a SourceText, marks: &[Mark<'a>]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+/// The most bytes of lines that are rendered for one finding: a file may be one line.
+const MAX_SHOWN: usize = 16 << 10;
+
+/// Some locations of one file, with their lines. Of lines that are too long, the first location alone.
+fn snippet<'a>(text: &'a SourceText, marks: &[Mark<'a>]) -> Element<'a> {
     let spans: Vec<_> = marks.iter().map(|(_, at, _)| text.span(at)).collect();
     let (window, first_line) = text.window(&spans);
     let start = window.start;
+    if window.len() > MAX_SHOWN {
+        let at = text.point(spans.first().map_or(0, |span| span.start));
+        let file = marks.first().map_or("", |(_, at, _)| &*at.file);
+        return Origin::path(file).line(at.line).char_column(at.column).into();
+    }
     let annotations = marks
         .iter()
         .zip(spans)
         .map(|((kind, _, label), span)| kind.span(span.start - start..span.end - start).label(*label));
     let file = marks.first().map_or("", |(_, at, _)| &*at.file);
-    Snippet::source(&text.masked()[window]).line_start(first_line).path(file).annotations(annotations)
+    Snippet::source(&text.masked()[window]).line_start(first_line).path(file).annotations(annotations).into()
 }
 
 fn floor_boundary(text: &str, index: usize) -> usize {
@@ -360,6 +368,19 @@ mod tests {
         assert!(!shown.contains("line200"), "{shown}");
         let end = Location::new(&file, text.len()..text.len() + 9);
         assert_eq!(sources.points(&end).0, Point { byte: text.len(), line: 501, column: 1 });
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_not_rendered() {
+        let file: Arc<str> = "a.toml".into();
+        let mut sources = Sources::default();
+        sources.insert(file.clone(), format!("\nx = [{}]\n", "1, ".repeat(100_000)).into());
+        let found = Diagnostic::new(Code::WrongType, Location::new(&file, 9..10), "wrong").help("drop it");
+        let shown = sources.render(&[found], false);
+        for part in ["error[TG011]: wrong", "a.toml:2:9", "help: drop it"] {
+            assert!(shown.contains(part), "{part} is missing in\n{shown}");
+        }
+        assert!(shown.len() < 200, "{}", shown.len());
     }
 
     #[test]
