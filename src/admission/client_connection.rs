@@ -40,7 +40,7 @@ pub struct ClientConnection {
     /// Bytes arrived after the head of the last request.
     has_received: AtomicBool,
     unwritten: AtomicUsize,
-    /// Bytes that were read since the last frame of a request's body.
+    /// Bytes that were read since the last request, or frame of its body.
     unframed: Arc<AtomicUsize>,
     /// The body that waits until everything is written.
     body: Mutex<Option<Waker>>,
@@ -83,6 +83,7 @@ impl ClientConnection {
     pub fn begin_request(&self) -> bool {
         let state = self.state();
         self.set(((state & !(RESPONDING | ENDED)) + REQUEST) | RESPONDING);
+        self.unframed.store(0, Ordering::Relaxed);
         !self.has_received.swap(false, Ordering::Relaxed)
     }
 
@@ -105,7 +106,8 @@ impl ClientConnection {
         self.unframed.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The counter of the bytes that were read since the last frame of a request's body. The body resets it.
+    /// The counter of the bytes that were read since the last request, or frame of its body. A body that is sent upstream
+    /// resets it.
     pub fn unframed(&self) -> &Arc<AtomicUsize> {
         &self.unframed
     }

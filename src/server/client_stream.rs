@@ -8,7 +8,7 @@ use std::{
     future::Future,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,6 +25,10 @@ use crate::admission::ClientConnection;
 /// Bytes that one turn of the task reads. hyper parses a chunk's size byte by byte, and it may have digits without end. The
 /// task's budget is not used up by it: a response, and the deadline of the upload, need the rest.
 const TURN_BYTES: usize = 32 << 10;
+
+/// Bytes that a connection may read without the head of a request or a frame of a body that is sent upstream. More than any
+/// head, and than what is read of a body that is not sent. It ends chunk sizes without end wherever no upload watches.
+const MAX_UNFRAMED: usize = 4 << 20;
 
 /// A socket whose writes have a deadline.
 #[derive(Debug)]
@@ -68,6 +72,9 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.connection.unframed().load(Ordering::Relaxed) > MAX_UNFRAMED {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "framing without content")));
+        }
         if self.turn_bytes >= TURN_BYTES {
             self.turn_bytes = 0;
             // Goes on after a poll of all sockets: a plain wake would put that off.
@@ -123,9 +130,13 @@ impl AsyncWrite for ClientStream {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, sync::atomic::Ordering};
+    use std::future::poll_fn;
 
-    use tokio::{io::AsyncWriteExt, net::TcpListener, task::coop::has_budget_remaining};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::coop::has_budget_remaining,
+    };
 
     use super::*;
     use crate::admission::{Admission, Admitted, Entrance, Limits, Overrides, Resources};
@@ -181,5 +192,9 @@ mod tests {
         let read = read.await;
         assert_eq!(read, (TURN_BYTES, true));
         assert_eq!(admitted.connection.unframed().load(Ordering::Relaxed), TURN_BYTES);
+        admitted.connection.received(MAX_UNFRAMED);
+        assert_eq!(reader.read_u8().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let _ = admitted.connection.begin_request();
+        assert_eq!(reader.read_u8().await.unwrap(), b'0');
     }
 }
