@@ -93,7 +93,7 @@ def victim_upstream():
 
 
 def attacking_upstream():
-    """Below `/interim`: interim responses without end. Below `/chunks`: chunks of one byte without end."""
+    """Below `/interim`: interim responses without end. Below `/chunks`: chunks of one byte. Below `/digits`: a chunk's size."""
     server = socket.create_server(("127.0.0.1", ATTACKER), backlog=1024)
     interim = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 4000
     chunks = b"1\r\nx\r\n" * 20_000
@@ -101,10 +101,11 @@ def attacking_upstream():
     def serve(client):
         try:
             head = client.recv(1 << 16)
-            if b"/chunks" in head:
+            endless = chunks if b"/chunks" in head else b"0" * 100_000 if b"/digits" in head else interim
+            if endless is not interim:
                 client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             while True:
-                client.sendall(chunks if b"/chunks" in head else interim)
+                client.sendall(endless)
         except OSError:
             client.close()
 
@@ -217,6 +218,11 @@ def chunks(token):
     repeat(4, lambda _: read_all("chunks", token))
 
 
+def digits(token):
+    """4 looping callers of an upstream that sends the size of a chunk without end."""
+    repeat(4, lambda _: read_all("digits", token))
+
+
 def send_all(head, piece):
     client = connected()
     client.sendall(head)
@@ -237,6 +243,18 @@ def upload(token):
     """4 clients that send chunks of one byte without end."""
     head = request("good", "sink", token, "POST", "Transfer-Encoding: chunked\r\n")
     repeat(4, lambda _: send_all(head, b"1\r\nx\r\n" * 10_000))
+
+
+def upload_digits(token):
+    """4 clients that send the size of a chunk without end."""
+    head = request("good", "sink", token, "POST", "Transfer-Encoding: chunked\r\n")
+    repeat(4, lambda _: send_all(head, b"0" * 100_000))
+
+
+def rest_digits(token):
+    """The same for a request without a route."""
+    head = request("nowhere", "x", token, "POST", "Transfer-Encoding: chunked\r\n")
+    repeat(4, lambda _: send_all(head, b"0" * 100_000))
 
 
 def trailers(token):
@@ -263,7 +281,12 @@ def pipelined(token):
     repeat(4, lambda _: send_all(b"", request("nowhere", "x", token) * 1000))
 
 
-ATTACKS = {attack.__name__: attack for attack in (hang_one, hang_many, interim, chunks, upload, trailers, blank, pipelined)}
+ATTACKS = {
+    attack.__name__: attack
+    for attack in (
+        hang_one, hang_many, interim, chunks, digits, upload, upload_digits, rest_digits, trailers, blank, pipelined,
+    )
+}
 
 
 class Gateway:
