@@ -16,7 +16,7 @@ mod resources;
 mod shedding;
 mod status;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt::Display, net::IpAddr, sync::Arc};
 
 pub use self::{
     client_connection::{ClientConnection, RestGuard},
@@ -27,6 +27,7 @@ pub use self::{
     status::Load,
 };
 use self::{connections::Pool, peers::Peers, requests::Requests, shedding::Shedding};
+use crate::name::{TokenId, UserId};
 
 /// The counters of one process, shared by its workers.
 #[derive(Debug)]
@@ -98,11 +99,7 @@ impl Admission {
         if let Some(peer) = peer
             && !self.peers.acquire(peer)
         {
-            self.shedding.refused(
-                Cause::Address,
-                format_args!("{peer}"),
-                self.limits.connections_per_address,
-            );
+            self.shedding.refused(Cause::Address, self.limits.connections_per_address, || peer.to_string());
             return self.open(&self.refused, listener, None, Some(Cause::Address));
         }
         let admitted = self.open(&self.clients, listener, peer, None);
@@ -114,7 +111,10 @@ impl Admission {
         if admitted.is_some() {
             return admitted;
         }
-        self.shedding.refused(Cause::Connections, format_args!("all"), Some(self.limits.connections));
+        self.shedding.refused(Cause::Connections, Some(self.limits.connections), || {
+            // A proxy's connections are not counted by address.
+            self.peers.largest().map_or_else(|| "trusted proxies".to_owned(), largest)
+        });
         self.open(&self.refused, listener, None, Some(Cause::Connections))
     }
 
@@ -144,17 +144,23 @@ impl Admission {
         }
     }
 
-    /// Counts a request to a provider, for the keys of its token and its user.
+    /// Counts a request to a provider. `key` is a part of its token's SHA-256.
     pub fn request(
         self: &Arc<Self>,
-        token: u64,
-        user: &crate::name::UserId,
+        key: u64,
+        token: &TokenId,
+        user: &UserId,
     ) -> Result<RequestGuard, RequestRefusal> {
-        let admitted = RequestGuard::acquire(self, token, user.as_str());
-        if let Err(refusal) = &admitted {
-            self.shedding.refused(refusal.cause, format_args!("{user}"), Some(refusal.limit));
-        }
-        admitted
+        RequestGuard::acquire(self, key, user).inspect_err(|refusal| {
+            let from = || match refusal.cause {
+                Cause::Token => format!("{token} of {user}"),
+                Cause::Requests => {
+                    self.requests.largest_user().map_or_else(|| "many users".to_owned(), largest)
+                }
+                Cause::User | Cause::Address | Cause::Connections => user.to_string(),
+            };
+            self.shedding.refused(refusal.cause, Some(refusal.limit), from);
+        })
     }
 
     /// Logs the end of load shedding that has stopped. Call it every few seconds.
@@ -166,6 +172,10 @@ impl Admission {
     pub fn load(&self) -> Load {
         Load::of(self)
     }
+}
+
+fn largest((who, number): (impl Display, usize)) -> String {
+    format!("{who}, with {number} of them")
 }
 
 impl Drop for Admitted {

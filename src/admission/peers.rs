@@ -20,7 +20,7 @@ const FEW: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Peers {
-    /// None for no limit.
+    /// None for no limit. Connections are counted all the same: a refusal for the limit of all names the largest address.
     limit: Option<usize>,
     /// Connections above the limit: they replace idle ones that are being closed.
     slack: usize,
@@ -42,7 +42,7 @@ impl Peers {
 
     /// Counts a connection. False, and it is not counted, if the address has as many as it may.
     pub(super) fn acquire(&self, peer: IpAddr) -> bool {
-        let Some(limit) = self.limit else { return true };
+        let limit = self.limit.unwrap_or(usize::MAX - self.slack);
         let network = network(peer);
         let mut shard = self.shard(network);
         let peer = shard.entry(network).or_default();
@@ -69,9 +69,6 @@ impl Peers {
 
     /// Gives a counted connection back.
     pub(super) fn release(&self, peer: IpAddr) {
-        if self.limit.is_none() {
-            return;
-        }
         let network = network(peer);
         let mut shard = self.shard(network);
         let Some(peer) = shard.get_mut(&network) else { return };
@@ -79,6 +76,14 @@ impl Peers {
         if peer.open == 0 {
             shard.remove(&network);
         }
+    }
+
+    /// The address with the most connections, and their number. The address is one of its network.
+    pub(super) fn largest(&self) -> Option<(IpAddr, usize)> {
+        let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
+        let largest =
+            shards.filter_map(|shard| shard.iter().map(|(network, peer)| (peer.open, *network)).max());
+        largest.max().map(|(open, network)| (IpAddr::from(network.to_be_bytes()).to_canonical(), open))
     }
 
     fn shard(&self, network: u128) -> MutexGuard<'_, HashMap<u128, Peer>> {
@@ -126,7 +131,9 @@ mod tests {
         assert!(!peers.acquire(address("2001:db8::3")), "a /64 counts as one");
         assert!(peers.acquire(address("2001:db8:0:1::1")) && peers.acquire(address("192.0.2.1")));
         assert!(peers.acquire(address("::ffff:192.0.2.1")) && !peers.acquire(address("192.0.2.1")));
+        assert_eq!(peers.largest(), Some((address("2001:db8::"), 2)));
         peers.release(address("2001:db8::2"));
+        assert_eq!(peers.largest(), Some((address("192.0.2.1"), 2)));
         assert!(peers.acquire(address("2001:db8::4")));
         for text in ["2001:db8::1", "2001:db8::1", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.1"] {
             peers.release(address(text));
@@ -135,5 +142,6 @@ mod tests {
         assert_eq!(entries.sum::<usize>(), 0, "an address without connections leaves no entry");
         let unlimited = Peers::new(None, 1);
         assert!((0..1000).all(|_| unlimited.acquire(address("192.0.2.1"))));
+        assert_eq!(unlimited.largest(), Some((address("192.0.2.1"), 1000)));
     }
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{Admission, Cause, Limits};
+use crate::name::UserId;
 
 const SHARDS: usize = 64;
 
@@ -47,7 +48,8 @@ impl Requests {
             total: AtomicUsize::new(0),
             max: limits.requests,
             tokens: Counters::new(limits.requests_per_token),
-            users: Counters::new(limits.requests_per_user),
+            // Without a limit, too: a refusal for the limit of all names the user with the most requests.
+            users: Counters::new(limits.requests_per_user.or(Some(usize::MAX))),
             hasher: foldhash::quality::RandomState::default(),
         }
     }
@@ -57,18 +59,25 @@ impl Requests {
         self.total.load(Ordering::Relaxed)
     }
 
-    fn acquire(&self, token: u64, user: u64) -> Result<(), RequestRefusal> {
+    /// The user with the most requests, and their number. None if nobody has two.
+    pub(super) fn largest_user(&self) -> Option<(UserId, usize)> {
+        self.users.largest()
+    }
+
+    /// Counts a request. Returns the key of its user.
+    fn acquire(&self, token: u64, user: &UserId) -> Result<u64, RequestRefusal> {
         let refusal = |cause| move |limit| RequestRefusal { cause, limit };
-        self.tokens.acquire(token).map_err(refusal(Cause::Token))?;
-        if let Err(limit) = self.users.acquire(user) {
+        self.tokens.acquire(token, None).map_err(refusal(Cause::Token))?;
+        let key = self.hasher.hash_one(user.as_str());
+        if let Err(limit) = self.users.acquire(key, Some(user)) {
             self.tokens.release(token);
             return Err(refusal(Cause::User)(limit));
         }
         if self.total.fetch_add(1, Ordering::Relaxed) >= self.max {
-            self.release(token, user);
+            self.release(token, key);
             return Err(refusal(Cause::Requests)(self.max));
         }
-        Ok(())
+        Ok(key)
     }
 
     fn release(&self, token: u64, user: u64) {
@@ -83,10 +92,9 @@ impl RequestGuard {
     pub(super) fn acquire(
         admission: &Arc<Admission>,
         token: u64,
-        user: &str,
+        user: &UserId,
     ) -> Result<Self, RequestRefusal> {
-        let user = admission.requests.hasher.hash_one(user);
-        admission.requests.acquire(token, user)?;
+        let user = admission.requests.acquire(token, user)?;
         Ok(Self { admission: Arc::clone(admission), token, user })
     }
 }
@@ -115,7 +123,15 @@ impl Hasher for Identity {
     }
 }
 
-type Shard = HashMap<u64, usize, BuildHasherDefault<Identity>>;
+type Shard = HashMap<u64, Count, BuildHasherDefault<Identity>>;
+
+/// The requests of one key.
+#[derive(Debug, Default)]
+struct Count {
+    now: usize,
+    /// Their user, from the second one on: most callers have one request at a time, which shall cost little.
+    user: Option<UserId>,
+}
 
 /// One count per key. A key without requests has no entry.
 #[derive(Debug)]
@@ -131,15 +147,32 @@ impl Counters {
     }
 
     /// Counts one. The limit, and it is not counted, if there are as many already.
-    fn acquire(&self, key: u64) -> Result<(), usize> {
+    fn acquire(&self, key: u64, user: Option<&UserId>) -> Result<(), usize> {
         let Some(limit) = self.limit else { return Ok(()) };
         let mut shard = self.shard(key);
         let count = shard.entry(key).or_default();
-        if *count >= limit {
+        if count.now >= limit {
             return Err(limit);
         }
-        *count += 1;
+        count.now += 1;
+        if count.now == 2 && count.user.is_none() {
+            count.user = user.cloned();
+        }
         Ok(())
+    }
+
+    fn largest(&self) -> Option<(UserId, usize)> {
+        let mut largest: Option<(UserId, usize)> = None;
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let most = shard.values().filter_map(|count| Some((count.user.as_ref()?, count.now)));
+            if let Some((user, now)) = most.max_by_key(|(_, now)| *now)
+                && largest.as_ref().is_none_or(|(_, before)| now > *before)
+            {
+                largest = Some((user.clone(), now));
+            }
+        }
+        largest
     }
 
     fn release(&self, key: u64) {
@@ -148,8 +181,8 @@ impl Counters {
         }
         let mut shard = self.shard(key);
         let Some(count) = shard.get_mut(&key) else { return };
-        *count -= 1;
-        if *count == 0 {
+        count.now -= 1;
+        if count.now == 0 {
             shard.remove(&key);
         }
     }
@@ -174,7 +207,8 @@ mod tests {
     }
 
     fn acquire(admission: &Arc<Admission>, token: u64, user: &str) -> Result<RequestGuard, Cause> {
-        RequestGuard::acquire(admission, token, user).map_err(|refusal| refusal.cause)
+        let user = UserId::new(&format!("usr_{user:0>16}")).unwrap();
+        RequestGuard::acquire(admission, token, &user).map_err(|refusal| refusal.cause)
     }
 
     #[test]
@@ -196,6 +230,8 @@ mod tests {
         check(2, "a", Cause::User);
         held.push(acquire(&admission, 3, "b").unwrap());
         check(3, "b", Cause::Requests);
+        let largest = admission.requests.largest_user().map(|(user, now)| (user.to_string(), now));
+        assert_eq!(largest, Some(("usr_000000000000000a".to_owned(), 3)));
         drop(first);
         held.push(acquire(&admission, 1, "a").unwrap());
         drop(held);

@@ -2,7 +2,6 @@
 //! them are counted, not logged.
 
 use std::{
-    fmt::Arguments,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -28,10 +27,11 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 5] = [Self::Token, Self::User, Self::Requests, Self::Address, Self::Connections];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Token, Self::User, Self::Requests, Self::Address, Self::Connections];
 
     /// The setting with this limit.
-    fn setting(self) -> &'static str {
+    pub(super) fn setting(self) -> &'static str {
         match self {
             Self::Token => "max_requests_per_token",
             Self::User => "max_requests_per_user",
@@ -66,13 +66,13 @@ impl Default for Shedding {
 }
 
 impl Shedding {
-    /// Counts a refusal. `who` is the caller, user or address that it came from.
-    pub(super) fn refused(&self, cause: Cause, who: Arguments<'_>, limit: Option<usize>) {
+    /// Counts a refusal. `from` names the one that the limit is for; for a limit of all, the one with the most work.
+    pub(super) fn refused(&self, cause: Cause, limit: Option<usize>, from: impl FnOnce() -> String) {
         let episode = &self.episodes[cause as usize];
         episode.last.store(millis(self.started.elapsed()), Ordering::Relaxed);
         if episode.refused.fetch_add(1, Ordering::Relaxed) == 0 {
             let setting = cause.setting();
-            tracing::warn!(setting, limit, from = %who, "load shedding began: new work is refused");
+            tracing::warn!(setting, limit, from = from(), "load shedding began: new work is refused");
         }
     }
 
@@ -117,13 +117,13 @@ mod tests {
         let episode = &shedding.episodes[Cause::Token as usize];
         assert_eq!(episode.end(QUIET * 9), None);
         for _ in 0..3 {
-            shedding.refused(Cause::Token, format_args!("somebody"), Some(1));
+            shedding.refused(Cause::Token, Some(1), || "somebody".to_owned());
         }
         let last = Duration::from_millis(episode.last.load(Ordering::Relaxed));
         assert_eq!(episode.end(last + QUIET / 2), None);
         assert_eq!(episode.end(last + QUIET), Some(3));
         assert_eq!(episode.end(last + QUIET), None);
-        shedding.refused(Cause::Token, format_args!("somebody"), Some(1));
+        shedding.refused(Cause::Token, Some(1), || "somebody".to_owned());
         assert_eq!((shedding.total(Cause::Token), shedding.total(Cause::User)), (4, 0));
     }
 }

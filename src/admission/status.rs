@@ -48,6 +48,23 @@ pub struct Refused {
     pub connections: u64,
 }
 
+impl Refused {
+    /// Each number that is not 0, with the setting of its limit.
+    pub fn by_setting(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let numbers = Cause::ALL.map(|cause| {
+            let number = match cause {
+                Cause::Token => self.requests_per_token,
+                Cause::User => self.requests_per_user,
+                Cause::Requests => self.requests,
+                Cause::Address => self.connections_per_address,
+                Cause::Connections => self.connections,
+            };
+            (cause.setting(), number)
+        });
+        numbers.into_iter().filter(|(_, number)| *number > 0)
+    }
+}
+
 impl Load {
     pub(super) fn of(admission: &Admission) -> Self {
         let limits = admission.limits();

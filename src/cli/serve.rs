@@ -175,10 +175,26 @@ fn limits(settings: &Settings) -> Limits {
     if connections < FEW_CONNECTIONS && settings.admission.connections.is_none() {
         tracing::warn!(
             open_files,
+            memory_mib = resources.memory >> 20,
             connections,
             requests,
             "few connections fit: raise the limit of open files (`ulimit -n`, `LimitNOFILE=`) or of memory"
         );
+    }
+    let asked =
+        [("max_connections", settings.admission.connections), ("max_requests", settings.admission.requests)];
+    for ((setting, asked), limit) in asked.into_iter().zip([connections, requests]) {
+        if let Some(asked) = asked
+            && limit < asked
+        {
+            tracing::warn!(
+                setting,
+                asked,
+                limit,
+                open_files,
+                "a limit was lowered to what open files allow: raise them (`ulimit -n`, `LimitNOFILE=`)"
+            );
+        }
     }
     limits
 }

@@ -78,14 +78,8 @@ fn read(code: StatusCode, document: &Bytes) -> anyhow::Result<Status> {
 fn report(status: &Status, all: bool) -> String {
     let mut text = verdict(status);
     text.push('\n');
-    if let Some(Load { connections, requests, .. }) = &status.load {
-        push_line(
-            &mut text,
-            format_args!(
-                "load: {} of {} connections, {} of {} requests",
-                connections.now, connections.max, requests.now, requests.max
-            ),
-        );
+    if let Some(load) = &status.load {
+        push_line(&mut text, format_args!("{}", shown_load(load)));
     }
     if let Some(problem) = &status.problem {
         push_line(&mut text, format_args!("problem: {}", escaped(problem)));
@@ -98,6 +92,20 @@ fn report(status: &Status, all: bool) -> String {
             &mut text,
             format_args!("and {} more, not shown: mend these first", counted(status.omitted, "finding")),
         );
+    }
+    text
+}
+
+/// Connections, requests, their limits, and what was refused.
+fn shown_load(Load { connections, requests, refused, .. }: &Load) -> String {
+    let mut text = format!(
+        "load: {} of {} connections, {} of {} requests",
+        connections.now, connections.max, requests.now, requests.max
+    );
+    let refused: Vec<_> =
+        refused.by_setting().map(|(setting, number)| format!("{number} by {setting}")).collect();
+    if !refused.is_empty() {
+        text = format!("{text}; refused since the start: {}", refused.join(", "));
     }
     text
 }

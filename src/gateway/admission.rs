@@ -19,7 +19,7 @@ pub(super) fn connection(connection: &ClientConnection) -> Result<(), Fault> {
 pub(super) fn request(worker: &Worker, caller: &Caller) -> Result<RequestGuard, Fault> {
     worker
         .admission
-        .request(caller.token.hash.key(), &caller.id)
+        .request(caller.token.hash.key(), &caller.token.id, &caller.id)
         .map_err(|refusal| fault(refusal.cause, Some(refusal.limit)))
 }
 

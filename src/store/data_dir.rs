@@ -118,7 +118,12 @@ pub(super) fn make_database_file(path: &Path) -> Result<(), StoreError> {
         return tighten(path).map_err(failed);
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    tracing::info!(file = %path.display(), "a new database was created");
+    let file = path.display();
+    if path.with_file_name("master-key").exists() {
+        tracing::warn!(%file, "a new database was created beside a master key: if there was one before, stop tollgate and put it back");
+    } else {
+        tracing::info!(%file, "a new database was created");
+    }
     Ok(())
 }
 

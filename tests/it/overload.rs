@@ -91,6 +91,7 @@ fn a_token_has_a_limit_and_its_connection_stays_usable() {
     let log = world.gateway.logged("load shedding began: new work is refused");
     assert_eq!(log.len(), 1, "{log:?}");
     assert!(log[0].contains("max_requests_per_token") && log[0].contains("\"limit\":2"), "{log:?}");
+    assert!(log[0].contains("\"from\":\"tok_"), "the log names the token: {log:?}");
     assert!(!world.gateway.log().join("\n").contains("authentication rate limit"));
     assert_eq!(load(&world)["refused"]["requests_per_token"], 20);
     assert_eq!(load(&world)["requests"]["now"], 2);
@@ -186,13 +187,43 @@ fn all_requests_have_a_limit_and_health_checks_are_answered() {
     let running = stream(&mut world);
     let mut client = world.client();
     refused(&mut world, &mut client, OF_ALL);
+    let log = world.gateway.logged("load shedding began");
+    assert!(log[0].contains(", with 1 of them\""), "{log:?}");
     for path in ["/readyz", "/livez", "/health"] {
         assert_eq!(status_of(&world, path), 200, "{path}");
     }
     let status = world.home.done(&["status"], "");
-    assert!(status.contains(" connections, 1 of 1 requests"), "{status}");
+    let load = " connections, 1 of 1 requests; refused since the start: 1 by max_requests\n";
+    assert!(status.contains(load), "{status}");
     finish(&mut world, running);
     serves(&mut world, &mut client);
+}
+
+#[test]
+fn a_refusal_by_the_limit_of_all_names_who_has_the_most() {
+    let mut world = World::with("", &only("--max-requests", "2"));
+    let stranger = world.home.user("bob");
+    world.home.credential("bob", "providers.t.apiKey", KEY);
+    let running = [stream(&mut world), stream(&mut world)];
+    let own = std::mem::replace(&mut world.token, stranger);
+    let mut client = world.client();
+    refused(&mut world, &mut client, OF_ALL);
+    let log = world.gateway.logged("load shedding began");
+    let users = world.home.done(&["user", "list"], "");
+    let ada = users.lines().find(|line| line.ends_with(" ada")).unwrap().split(' ').next().unwrap();
+    assert!(log[0].contains(&format!("\"from\":\"{ada}, with 2 of them\"")), "{log:?}");
+    world.token = own;
+    for one in running {
+        finish(&mut world, one);
+    }
+}
+
+#[test]
+fn a_limit_beyond_the_open_files_is_lowered_and_logged() {
+    let world = World::with("", &["--max-connections", "10000000"]);
+    let log = world.gateway.logged("a limit was lowered to what open files allow");
+    assert!(log[0].contains("\"setting\":\"max_connections\",\"asked\":10000000"), "{log:?}");
+    assert_eq!(load(&world)["connections"]["max"].as_u64().map(|max| max < 10_000_000), Some(true));
 }
 
 #[test]
