@@ -22,8 +22,11 @@ use tokio::{
 
 use crate::admission::ClientConnection;
 
-/// Bytes that one turn of the task reads. hyper parses a chunk's size byte by byte, and it may have digits without end. The
-/// task's budget is not used up by it: a response, and the deadline of the upload, need the rest.
+/// Bytes without the head of a request or a frame of a body after which the task ends its turn for the first time: more
+/// than hyper reads for one frame. hyper parses a chunk's size byte by byte, and it may have digits without end. The task's
+/// budget is not used up by it: a response, and the deadline of the upload, need the rest.
+const FIRST_TURN_BYTES: usize = 64 << 10;
+/// Such bytes of each turn that follows.
 const TURN_BYTES: usize = 32 << 10;
 
 /// Bytes that a connection may read without the head of a request or a frame of a body that is sent upstream. More than any
@@ -36,8 +39,8 @@ pub(super) struct ClientStream {
     stream: TcpStream,
     connection: Arc<ClientConnection>,
     limit: Duration,
-    /// Bytes that were read since the last turn ended.
-    turn_bytes: usize,
+    /// The number of bytes without a head or a frame at which the turn ends.
+    turn_end: usize,
     /// The time since which a write is blocked.
     waiting: Option<Instant>,
     /// Created when a write first blocks, and reset for later ones.
@@ -46,7 +49,7 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     pub(super) fn new(stream: TcpStream, connection: Arc<ClientConnection>, limit: Duration) -> Self {
-        Self { stream, connection, limit, turn_bytes: 0, waiting: None, timer: None }
+        Self { stream, connection, limit, turn_end: FIRST_TURN_BYTES, waiting: None, timer: None }
     }
 
     fn timed(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -72,18 +75,20 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.connection.unframed().load(Ordering::Relaxed) > MAX_UNFRAMED {
+        let unframed = self.connection.unframed().load(Ordering::Relaxed);
+        if unframed > MAX_UNFRAMED {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "framing without content")));
         }
-        if self.turn_bytes >= TURN_BYTES {
-            self.turn_bytes = 0;
+        if unframed < FIRST_TURN_BYTES {
+            self.turn_end = FIRST_TURN_BYTES;
+        } else if unframed >= self.turn_end {
+            self.turn_end = unframed + TURN_BYTES;
             // Goes on after a poll of all sockets: a plain wake would put that off.
             return pin!(yield_now()).poll(cx).map(Ok);
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let bytes = buf.filled().len() - before;
-        self.turn_bytes += bytes;
         if read.is_ready() {
             self.connection.received(bytes);
         }
@@ -190,8 +195,8 @@ mod tests {
             }
         });
         let read = read.await;
-        assert_eq!(read, (TURN_BYTES, true));
-        assert_eq!(admitted.connection.unframed().load(Ordering::Relaxed), TURN_BYTES);
+        assert_eq!(read, (FIRST_TURN_BYTES, true));
+        assert_eq!(admitted.connection.unframed().load(Ordering::Relaxed), FIRST_TURN_BYTES);
         admitted.connection.received(MAX_UNFRAMED);
         assert_eq!(reader.read_u8().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         let _ = admitted.connection.begin_request();
