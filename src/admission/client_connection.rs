@@ -2,8 +2,9 @@
 //! are not yet written.
 //!
 //! A response is read ahead of a client that stalls by no more than [`READ_AHEAD`]. A connection is idle from its start,
-//! or from the last byte of a response, to the first byte of the next request's end of head. Only its own worker changes
-//! the state; other threads read it.
+//! or from the last byte of a response, to the end of the next request's head. It counts as idle, too, while the client
+//! does not take a whole response that no limit of requests was needed for, as that of a health check, and while no more
+//! than the rest of a refused request's body is read. Only its own worker changes the state; other threads read it.
 
 use std::{
     sync::{
@@ -22,12 +23,15 @@ const READ_AHEAD: usize = 16 << 10;
 const RESPONDING: u64 = 1;
 /// The body of the response has ended; the last bytes may not be written yet.
 const ENDED: u64 = 2;
-/// The rest of a request's body is being read after an early response.
-const REST: u64 = 4;
-const CLOSED: u64 = 8;
-const FLAGS: u64 = 15;
+/// The request is counted by a limit of requests.
+const ADMITTED: u64 = 4;
+/// The client does not take the response, which has ended and was not admitted.
+const STALLED: u64 = 8;
+const CLOSED: u64 = 16;
+/// All that concerns one request.
+const OF_REQUEST: u64 = RESPONDING | ENDED | ADMITTED | STALLED;
 /// The number of the request is above the flags.
-const REQUEST: u64 = 16;
+const REQUEST: u64 = 32;
 
 /// The number of requests that a connection had when it became idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,7 @@ pub struct ClientConnection {
     state: AtomicU64,
     /// Bytes arrived after the head of the last request.
     has_received: AtomicBool,
+    is_pipelined: AtomicBool,
     unwritten: AtomicUsize,
     /// Bytes that were read since the last request, or frame of its body.
     unframed: Arc<AtomicUsize>,
@@ -52,15 +57,12 @@ pub struct ClientConnection {
     place: Place,
 }
 
-/// Marks a connection as busy while the rest of a request's body is read.
-#[derive(Debug)]
-pub struct RestGuard(Arc<ClientConnection>);
-
 impl ClientConnection {
     pub(super) fn new(place: Place, refusal: Option<Cause>) -> Self {
         Self {
             state: AtomicU64::new(0),
             has_received: AtomicBool::new(false),
+            is_pipelined: AtomicBool::new(false),
             unwritten: AtomicUsize::new(0),
             unframed: Arc::default(),
             body: Mutex::default(),
@@ -79,23 +81,27 @@ impl ClientConnection {
 
     // === requests ===
 
-    /// The head of a request has arrived. True if it came together with an earlier one: the client pipelines.
-    pub fn begin_request(&self) -> bool {
+    /// The head of a request has arrived. Call it before the socket is polled again: an idle connection may end there.
+    pub fn begin_request(&self) {
         let state = self.state();
-        self.set(((state & !(RESPONDING | ENDED)) + REQUEST) | RESPONDING);
+        self.set(((state & !OF_REQUEST) + REQUEST) | RESPONDING);
         self.unframed.store(0, Ordering::Relaxed);
-        !self.has_received.swap(false, Ordering::Relaxed)
+        self.is_pipelined.store(!self.has_received.swap(false, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// True if the request came together with an earlier one: the client pipelines.
+    pub fn is_pipelined(&self) -> bool {
+        self.is_pipelined.load(Ordering::Relaxed)
+    }
+
+    /// The request is counted by a limit of requests.
+    pub fn set_admitted(&self) {
+        self.set(self.state() | ADMITTED);
     }
 
     /// The response has ended, broken off, or was dropped.
     pub fn end_response(&self) {
         self.set(self.state() | ENDED);
-    }
-
-    /// The connection is busy until the guard is dropped.
-    pub fn read_rest(self: &Arc<Self>) -> RestGuard {
-        self.set(self.state() | REST);
-        RestGuard(Arc::clone(self))
     }
 
     // === the socket ===
@@ -135,14 +141,23 @@ impl ClientConnection {
             body.wake();
         }
         let state = self.state();
-        if state & (RESPONDING | ENDED) == RESPONDING | ENDED {
-            self.set(state & !(RESPONDING | ENDED));
+        if state & ENDED != 0 {
+            self.set(state & !OF_REQUEST);
             self.mark_idle();
         }
     }
 
-    /// Ready once the connection has to be closed for another one, and nothing is lost by it. Call it when the client has
-    /// sent nothing more.
+    /// The socket takes no more at the moment.
+    pub fn write_blocked(self: &Arc<Self>) {
+        let state = self.state();
+        if state & OF_REQUEST == RESPONDING | ENDED {
+            self.set(state | STALLED);
+            self.mark_idle();
+        }
+    }
+
+    /// Ready once the connection has to be closed for another one, and is idle. Call it when the client has sent nothing
+    /// more, or takes nothing.
     pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
         if !self.has_reader.load(Ordering::Relaxed) {
             *lock(&self.reader) = Some(cx.waker().clone());
@@ -156,7 +171,8 @@ impl ClientConnection {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.state() & FLAGS == 0
+        let state = self.state();
+        state & CLOSED == 0 && (state & RESPONDING == 0 || state & STALLED != 0)
     }
 
     // === the pool ===
@@ -201,13 +217,6 @@ impl ClientConnection {
 
 fn lock(waker: &Mutex<Option<Waker>>) -> MutexGuard<'_, Option<Waker>> {
     waker.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for RestGuard {
-    fn drop(&mut self) {
-        self.0.set(self.0.state() & !REST);
-        self.0.mark_idle();
-    }
 }
 
 #[cfg(test)]
@@ -274,18 +283,41 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_body_keeps_a_connection_busy() {
+    fn a_client_that_does_not_take_an_own_response_makes_room() {
         let admission = admission();
-        let one = connect(&admission, 0).unwrap();
-        one.connection.begin_request();
-        let rest = one.connection.read_rest();
-        one.connection.end_response();
-        one.connection.flushed();
-        assert!(!one.connection.is_idle());
-        drop(rest);
-        assert!(one.connection.is_idle());
+        let [own, admitted] = [0, 0].map(|listener| connect(&admission, listener).unwrap());
+        for one in [&own.connection, &admitted.connection] {
+            one.begin_request();
+            one.write_blocked();
+            assert!(!one.is_idle(), "the response has not ended");
+        }
+        admitted.connection.set_admitted();
+        for one in [&own.connection, &admitted.connection] {
+            one.end_response();
+            one.write_blocked();
+        }
         admission.evict_idle(0);
-        assert!(is_evicted(&one));
+        assert_eq!([&own, &admitted].map(is_evicted), [true, false]);
+        // The next request makes it busy.
+        own.connection.begin_request();
+        assert!(!is_evicted(&own));
+    }
+
+    #[test]
+    fn a_full_pool_goes_on_to_close_idle_connections() {
+        let admission = admission();
+        let mut open: Vec<Admitted> = Vec::new();
+        while let Some(next) = connect(&admission, 0).filter(|one| one.connection.refusal().is_none()) {
+            // The one before was asked to close for this one, and gets a request before it does.
+            for one in &open {
+                one.connection.begin_request();
+            }
+            open.push(next);
+        }
+        assert!(open.len() > 3, "the pool has connections beyond its limit");
+        let idle = open.last().unwrap();
+        assert!(connect(&admission, 0).is_none_or(|one| one.connection.refusal().is_some()));
+        assert!(is_evicted(idle), "it makes room for the next one");
     }
 
     #[test]
@@ -294,9 +326,13 @@ mod tests {
         let one = connect(&admission, 0).unwrap().connection.clone();
         one.received(1);
         one.received(1);
-        assert_eq!([one.begin_request(), one.begin_request(), one.begin_request()], [false, true, true]);
+        let begin = || {
+            one.begin_request();
+            one.is_pipelined()
+        };
+        assert_eq!([begin(), begin(), begin()], [false, true, true]);
         one.received(1);
-        assert!(!one.begin_request());
+        assert!(!begin());
     }
 
     #[test]

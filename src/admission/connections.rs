@@ -52,7 +52,8 @@ impl Pool {
     pub(super) fn open(&self, listener: usize) -> Option<Place> {
         let pool = &*self.0;
         let open = pool.open.fetch_add(1, Ordering::Relaxed);
-        if open < pool.limit || (open < pool.limit + pool.slack && self.evict_idle(listener)) {
+        // Also where this one is refused, so that there is room for the next.
+        if open < pool.limit || (self.evict_idle(listener) && open < pool.limit + pool.slack) {
             return Some(Place { pool: self.clone(), listener });
         }
         pool.open.fetch_sub(1, Ordering::Relaxed);

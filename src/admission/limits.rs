@@ -1,15 +1,18 @@
 //! The limits of a process, derived from its descriptors and its memory. Pure arithmetic.
 //!
-//! Of the descriptors, tollgate's own files and five equal reserves come first: for the control socket, for the admin
-//! listener, for connections that are refused, for connections that are being closed, and for files and lookups. The
-//! rest is shared by clients and upstreams, half and half: a request holds one descriptor of each.
+//! Of the descriptors, tollgate's own files and seven equal reserves come first: one for the control socket, one for
+//! files and lookups, two each for the admin listener and for connections that are refused, with those that are being
+//! closed for others, and one for clients' connections that are being closed. The rest is shared by clients and upstreams,
+//! half and half: a request holds one descriptor of each.
 
 use super::Resources;
 
 /// Files of the process itself: store, logs, event queues, listeners.
 const OWN_FILES: usize = 36;
-/// Files of each worker: event queue, waker, signals, listener.
-const FILES_PER_WORKER: usize = 4;
+/// Files of each worker: event queue, waker, signals, listener, and that of admins.
+const FILES_PER_WORKER: usize = 6;
+/// Reserves of equal size.
+const RESERVES: usize = 7;
 /// The largest size of each reserve.
 const MAX_RESERVE: usize = 32;
 /// The most connections by default, however many descriptors there are.
@@ -23,7 +26,7 @@ const OWN_BYTES: u64 = 64 << 20;
 /// By default, an agent with hundreds of parallel calls works, and a leaked token cannot take all.
 const REQUESTS_PER_TOKEN: usize = 256;
 const REQUESTS_PER_USER: usize = 512;
-/// Connections of one address that are always allowed, if there are so many at all.
+/// Connections of one address that are always allowed, if twice as many fit.
 const MIN_PER_ADDRESS: usize = 64;
 /// Idle upstream connections per worker.
 const MAX_IDLE_UPSTREAM: usize = 1024;
@@ -69,8 +72,8 @@ impl Limits {
     pub fn derive(resources: Resources, overrides: &Overrides, workers: usize, max_head: usize) -> Self {
         let own = OWN_FILES + FILES_PER_WORKER * workers;
         let spare = resources.open_files.saturating_sub(own);
-        let reserve = (spare / 10).clamp(1, MAX_RESERVE);
-        let shared = spare.saturating_sub(5 * reserve);
+        let reserve = (spare / (2 * RESERVES)).clamp(1, MAX_RESERVE);
+        let shared = spare.saturating_sub(RESERVES * reserve);
         let default = (shared / 2).min(by_memory(resources.memory, max_head)).min(MAX_CONNECTIONS);
         let connections = overrides.connections.unwrap_or(default).min(shared * 3 / 4).max(2);
         let upstream = shared.saturating_sub(connections);
@@ -81,7 +84,7 @@ impl Limits {
             Some(asked) => Some(asked),
             None => Some(usual.min(requests / 2).max(1)),
         };
-        let per_address = (connections / 4).max(MIN_PER_ADDRESS.min(connections));
+        let per_address = (connections / 4).max(MIN_PER_ADDRESS.min(connections / 2)).max(1);
         Self {
             open_files: resources.open_files,
             connections,
@@ -123,7 +126,7 @@ mod tests {
                     let asked = Overrides { connections: wanted, requests: wanted, ..Overrides::default() };
                     let limits = Limits::derive(resources, &asked, workers, 8 << 10);
                     let idle = limits.idle_upstream * workers;
-                    let taken = limits.connections + limits.requests + 5 * limits.reserve;
+                    let taken = limits.connections + limits.requests + RESERVES * limits.reserve;
                     let own = OWN_FILES + FILES_PER_WORKER * workers;
                     // Below that, tollgate starts, and serves what the system lets it.
                     if open_files >= own + 20 {
@@ -142,9 +145,9 @@ mod tests {
             let limits = derive(open_files, memory, &Overrides::default());
             assert_eq!((limits.connections, limits.requests), (connections, requests), "{limits:?}");
         };
-        check(64, GIB, 3, 2);
-        check(1024, GIB, 406, 304);
-        check(20_000, 64 * GIB, 9_894, 7_420);
+        check(64, GIB, 2, 1);
+        check(1024, GIB, 370, 277);
+        check(20_000, 64 * GIB, 9_858, 7_393);
         check(1 << 20, 700 << 20, 1_565, 1_173);
         check(1 << 20, GIB, 2_363, 1_772);
         check(1 << 20, 1 << 40, 65_536, 49_152);
@@ -155,8 +158,8 @@ mod tests {
     #[test]
     fn one_caller_cannot_take_all_by_default() {
         let limits = derive(1024, GIB, &Overrides::default());
-        assert_eq!((limits.requests_per_token, limits.requests_per_user), (Some(152), Some(152)));
-        assert_eq!(limits.connections_per_address, Some(101));
+        assert_eq!((limits.requests_per_token, limits.requests_per_user), (Some(138), Some(138)));
+        assert_eq!(limits.connections_per_address, Some(92));
         let limits = derive(1 << 20, 1 << 40, &Overrides::default());
         assert_eq!((limits.requests_per_token, limits.requests_per_user), (Some(256), Some(512)));
         let some = |number| Some(number);

@@ -19,7 +19,7 @@ mod status;
 use std::{fmt::Display, net::IpAddr, sync::Arc};
 
 pub use self::{
-    client_connection::{ClientConnection, RestGuard},
+    client_connection::ClientConnection,
     limits::{Limits, Overrides},
     requests::{RequestGuard, RequestRefusal},
     resources::{Resources, raise_open_files},
@@ -93,7 +93,10 @@ impl Admission {
         exempt: bool,
     ) -> Option<Admitted> {
         if entrance == Entrance::Admin {
-            return self.open(&self.admin, listener, None, None);
+            return self.open(&self.admin, listener, None, None).or_else(|| {
+                self.shedding.refused(Cause::Connections, Some(self.limits.reserve), || "admins".to_owned());
+                None
+            });
         }
         let peer = (!exempt).then_some(peer);
         if let Some(peer) = peer

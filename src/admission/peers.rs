@@ -13,8 +13,9 @@ use std::{
 use super::ClientConnection;
 
 const SHARDS: usize = 32;
-/// Connections of an address that are looked at for an idle one. The next search goes on behind them.
-const MAX_SEARCHED: usize = 64;
+/// Connections of an address that are looked at for an idle one: more than an address has by default. The next search
+/// goes on behind them.
+const MAX_SEARCHED: usize = 4096;
 /// Closed connections that are not worth a sweep.
 const FEW: usize = 16;
 
@@ -46,7 +47,8 @@ impl Peers {
         let network = network(peer);
         let mut shard = self.shard(network);
         let peer = shard.entry(network).or_default();
-        if peer.open < limit || (peer.open < limit + self.slack && peer.evict_idle()) {
+        // Also where this one is refused, so that there is room for the next.
+        if peer.open < limit || (peer.evict_idle() && peer.open < limit + self.slack) {
             peer.open += 1;
             return true;
         }

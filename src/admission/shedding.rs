@@ -1,8 +1,11 @@
-//! Load shedding in the log: one line when it begins, one when it has ended, for each limit. The thousand refusals between
-//! them are counted, not logged.
+//! Load shedding in the log: for each limit, a line when it begins for a token, user or address, and one when it has ended.
+//! The thousand refusals between them are counted, not logged.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,6 +13,8 @@ use crate::numbers::millis;
 
 /// Time without a refusal after which load shedding has ended.
 const QUIET: Duration = Duration::from_secs(10);
+/// Maximum number of tokens, users or addresses that the log names in one episode.
+const MAX_NAMED: usize = 8;
 
 /// A limit that new work can be refused by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,8 @@ struct Episode {
     last: AtomicU64,
     /// Refusals of episodes that are over.
     before: AtomicU64,
+    /// Those that the log has named. One that is refused all the time hides no other.
+    named: Mutex<Vec<String>>,
 }
 
 impl Default for Shedding {
@@ -70,9 +77,19 @@ impl Shedding {
     pub(super) fn refused(&self, cause: Cause, limit: Option<usize>, from: impl FnOnce() -> String) {
         let episode = &self.episodes[cause as usize];
         episode.last.store(millis(self.started.elapsed()), Ordering::Relaxed);
-        if episode.refused.fetch_add(1, Ordering::Relaxed) == 0 {
+        episode.refused.fetch_add(1, Ordering::Relaxed);
+        // Another worker that names somebody is not waited for.
+        let Ok(mut named) = episode.named.try_lock() else { return };
+        // The one with the most work is named once: its number changes all the time.
+        let most = if matches!(cause, Cause::Requests | Cause::Connections) { 1 } else { MAX_NAMED };
+        if named.len() >= most {
+            return;
+        }
+        let from = from();
+        if !named.contains(&from) {
             let setting = cause.setting();
-            tracing::warn!(setting, limit, from = from(), "load shedding began: new work is refused");
+            tracing::warn!(setting, limit, from, "load shedding began: new work is refused");
+            named.push(from);
         }
     }
 
@@ -102,6 +119,7 @@ impl Episode {
         }
         // Workers may do this at once: one of them gets the number.
         let refused = self.refused.swap(0, Ordering::Relaxed);
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.before.fetch_add(refused, Ordering::Relaxed);
         (refused > 0).then_some(refused)
     }
@@ -124,6 +142,12 @@ mod tests {
         assert_eq!(episode.end(last + QUIET), Some(3));
         assert_eq!(episode.end(last + QUIET), None);
         shedding.refused(Cause::Token, Some(1), || "somebody".to_owned());
-        assert_eq!((shedding.total(Cause::Token), shedding.total(Cause::User)), (4, 0));
+        for number in 0..100 {
+            shedding.refused(Cause::User, Some(1), || format!("user {}", number % 50));
+            shedding.refused(Cause::Requests, Some(1), || format!("somebody with {number}"));
+        }
+        let named = |cause: Cause| shedding.episodes[cause as usize].named.lock().unwrap().len();
+        assert_eq!([Cause::Token, Cause::User, Cause::Requests].map(named), [1, MAX_NAMED, 1]);
+        assert_eq!((shedding.total(Cause::Token), shedding.total(Cause::User)), (4, 100));
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     accounts::Caller,
     admission::{Cause, ClientConnection, RequestGuard},
     fault::{Fault, FaultKind},
+    numbers::counted,
 };
 
 /// Refuses a connection that is beyond a limit.
@@ -28,11 +29,17 @@ fn fault(cause: Cause, limit: Option<usize>) -> Fault {
     match cause {
         Cause::Token => Fault::new(
             FaultKind::TokenConcurrency,
-            format!("This token has {limit} requests in progress, its limit: wait until one has ended"),
+            format!(
+                "This token has {} in progress, its limit: wait until one has ended",
+                counted(limit, "request")
+            ),
         ),
         Cause::User => Fault::new(
             FaultKind::UserConcurrency,
-            format!("You have {limit} requests in progress, your limit: wait until one has ended"),
+            format!(
+                "You have {} in progress, your limit: wait until one has ended",
+                counted(limit, "request")
+            ),
         ),
         Cause::Address => Fault::new(
             FaultKind::TooManyConnections,

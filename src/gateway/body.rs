@@ -65,7 +65,7 @@ pub struct Relay {
 
 impl Relay {
     fn end(&mut self, cut: Option<&CutError>) {
-        read_rest_of(&self.tasks, &self.connection, self.watch.take());
+        read_rest_of(&self.tasks, self.watch.take());
         match (self.guard.take(), cut) {
             (Some(guard), Some(error)) => guard.cut(error),
             (Some(guard), None) => guard.end(End::Complete),
@@ -227,24 +227,16 @@ pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Re
 
 /// Reads the rest of a request's body after an early response, within bounds. Closing the connection at once would reset
 /// it, and the client would lose the response.
-pub(super) fn read_rest(tasks: &TaskTracker, connection: &Arc<ClientConnection>, rest: Incoming) {
+pub(super) fn read_rest(tasks: &TaskTracker, rest: Incoming) {
     if !rest.is_end_stream() {
-        let busy = connection.read_rest();
-        tasks.spawn(async move {
-            read(rest).await;
-            drop(busy);
-        });
+        tasks.spawn(read(rest));
     }
 }
 
 /// The same for the rest that an upload gave back.
-pub(super) fn read_rest_of(
-    tasks: &TaskTracker,
-    connection: &Arc<ClientConnection>,
-    upload: Option<UploadWatch>,
-) {
+pub(super) fn read_rest_of(tasks: &TaskTracker, upload: Option<UploadWatch>) {
     if let Some(rest) = upload.and_then(|upload| upload.take_rest()) {
-        read_rest(tasks, connection, rest);
+        read_rest(tasks, rest);
     }
 }
 

@@ -80,6 +80,7 @@ impl RequestContext {
 
     /// The request is admitted: its place is given back at the end of the response.
     pub(super) fn set_admitted(&mut self, admitted: RequestGuard) {
+        self.guard.connection.set_admitted();
         self.guard.admitted = Some(admitted);
     }
 

@@ -116,7 +116,7 @@ pub async fn handle(
     connection: Arc<ClientConnection>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    if connection.begin_request() {
+    if connection.is_pipelined() {
         // A client that pipelines requests has no longer turns than others.
         upstream::begin_pipelined().await;
     }
@@ -136,7 +136,7 @@ pub async fn handle(
     if let Some(unread) = incoming
         && !head.headers.contains_key(header::EXPECT)
     {
-        body::read_rest(&worker.tasks, context.connection(), unread);
+        body::read_rest(&worker.tasks, unread);
     }
     context.finish(response, &table)
 }

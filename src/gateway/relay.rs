@@ -65,7 +65,7 @@ pub(super) async fn relay(
         }
         Ok(reply) => reply,
         Err(error) => {
-            body::read_rest_of(&worker.tasks, context.connection(), watch);
+            body::read_rest_of(&worker.tasks, watch);
             return Err(send_fault(&error, &call.hit, context));
         }
     };
@@ -96,7 +96,7 @@ fn response(
         RewrittenResponse::Replaced(rule) => {
             // This closes the upstream connection and ends the upload; the rest of the client's body is then drained.
             drop(download);
-            body::read_rest_of(&worker.tasks, context.connection(), watch);
+            body::read_rest_of(&worker.tasks, watch);
             context.set_fault(FaultKind::ResponseRule);
             fault::reply(rule, &call.hit, context.request_id())
         }

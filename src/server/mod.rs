@@ -235,6 +235,8 @@ async fn serve_client(http: http1::Builder, client: Client, worker: Arc<Worker>,
     let Client { stream, peer, admitted } = client;
     let state = &admitted.connection;
     let service = service_fn(|request| {
+        // Here, not in the future: hyper polls the socket once more before it polls that, and an idle connection may end.
+        state.begin_request();
         let (worker, state) = (worker.clone(), state.clone());
         async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer, state, request).await) }
     });

@@ -172,7 +172,7 @@ fn a_drain_waits_for_what_runs_at_the_limit() {
         Fault(
             429,
             "token_concurrency",
-            "This token has 1 requests in progress, its limit: wait until one has ended",
+            "This token has 1 request in progress, its limit: wait until one has ended",
         ),
     );
     world.gateway.signal(Signal::TERM);
