@@ -96,6 +96,25 @@ fn the_caller_comes_before_the_path() {
     world.exchange(Exchange::get());
 }
 
+/// The one reader of `Authorization` serves providers, self-service and the admin API alike.
+#[test]
+fn every_api_reads_tokens_as_the_standard_says() {
+    let mut world = World::new();
+    let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    for (line, token, refusal) in [
+        ("GET /auth/me", world.token.clone(), NO_CALLER),
+        ("GET /admin/users", admin.trim_end().to_owned(), NO_ADMIN),
+    ] {
+        for start in ["Bearer ", "bearer ", "BEARER   ", "\tbearer "] {
+            let answer = own(&mut world, &request(line, &format!("Authorization: {start}{token} \r\n")));
+            assert_eq!(answer.head.status(), 200, "{line} {start}");
+        }
+        for start in ["", "Bearer", "Bearer\t", "Basic ", "Token "] {
+            world.fault(request(line, &format!("Authorization: {start}{token}\r\n")), refusal);
+        }
+    }
+}
+
 #[test]
 fn admin_and_self_service_require_a_caller() {
     let mut world = World::new();
@@ -163,9 +182,15 @@ fn the_admin_token_is_no_users_token() {
 }
 
 /// `{}` is the token.
-const GOOD_TOKENS: [&[(&str, &str)]; 8] = [
+const GOOD_TOKENS: [&[(&str, &str)]; 14] = [
     &[("Authorization", "Bearer {}")],
     &[("authorization", "Bearer {}")],
+    &[("Authorization", "bearer {}")],
+    &[("Authorization", "BEARER {}")],
+    &[("Authorization", "bEARER   {}")],
+    &[("Authorization", "Bearer  {}")],
+    &[("Authorization", "\tBearer {} \t")],
+    &[("Authorization", " \t"), ("x-api-key", " {} ")],
     &[("x-api-key", "{}")],
     &[("X-Api-Key", "{}")],
     &[("Authorization", ""), ("x-api-key", "{}")],
@@ -174,16 +199,17 @@ const GOOD_TOKENS: [&[(&str, &str)]; 8] = [
     &[("x-api-key", "sk-ant-oat-{}")],
 ];
 
-const BAD_TOKENS: [&[(&str, &str)]; 19] = [
+const BAD_TOKENS: [&[(&str, &str)]; 20] = [
     &[],
     &[("Authorization", "")],
     &[("Authorization", "{}")],
     &[("Authorization", "Bearer")],
     &[("Authorization", "Bearer ")],
-    &[("Authorization", "bearer {}")],
-    &[("Authorization", "BEARER {}")],
-    &[("Authorization", "Bearer  {}")],
     &[("Authorization", "Bearer\t{}")],
+    &[("Authorization", "Bearer \t{}")],
+    &[("Authorization", "Bearer{}")],
+    &[("Authorization", "Bearer={}")],
+    &[("Authorization", "Token {}")],
     &[("Authorization", "Bearer {}x")],
     &[("Authorization", "Bearer {}, Bearer {}")],
     &[("Authorization", "Basic YTpi"), ("x-api-key", "{}")],

@@ -40,7 +40,8 @@ fn a_presented_token_is_the_same_in_every_order_and_place() {
             ] {
                 presented.push((format!("/t/nowhere{query}"), headers, expected));
             }
-            presented.push(("/t/nowhere".into(), format!("Authorization: bearer {text}\r\n"), 401));
+            presented.push(("/t/nowhere".into(), format!("Authorization: bearer  {text}\r\n"), expected));
+            presented.push(("/t/nowhere".into(), format!("Authorization: Token {text}\r\n"), 401));
         }
     }
     let check = |(target, headers, expected): &(String, String, u16)| {

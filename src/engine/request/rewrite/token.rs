@@ -1,12 +1,13 @@
-//! Finds the client's gateway token in its request.
+//! Finds the client's gateway token in its request. The only reader of tokens: for calls to providers, `/auth` and
+//! `/admin`. (The control socket takes none.)
 
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::query::value_of;
 use crate::{base::secret::Secret, request::table::Table};
 
-/// The token that the client presents. `Authorization` has priority: a scheme other than `Bearer` is no token, even beside
-/// a good `x-api-key`. If both are absent or empty, the provider's `[caller]` counts, below its prefix.
+/// The token that the client presents. `Authorization` has priority: a scheme other than `Bearer`, in any case, is no token,
+/// even beside a good `x-api-key`. If both are absent or empty, the provider's `[caller]` counts, below its prefix.
 pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
     token_at(head, table).map(|(token, _)| token)
 }
@@ -25,7 +26,7 @@ pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, TokenLoca
     let in_header = |name: &'t str| move |token| (token, TokenLocation::Header(name));
     match one(&head.headers, header::AUTHORIZATION.as_str()) {
         Given::Text(text) => {
-            return text.strip_prefix("Bearer ").and_then(word).map(in_header("authorization"));
+            return bearer(text).and_then(word).map(in_header("authorization"));
         }
         Given::Unclear => return None,
         Given::Nothing => {}
@@ -57,9 +58,18 @@ enum Given<'h> {
     Unclear,
 }
 
+/// The rest of `Bearer` credentials: the scheme in any case, then at least one space (RFC 9110, sections 11.1 and 11.4;
+/// RFC 6750, section 2.1).
+fn bearer(credentials: &str) -> Option<&str> {
+    let (scheme, rest) = credentials.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim_start_matches(' '))
+}
+
+/// Blanks around a value are no part of it (RFC 9110, section 5.5).
 fn one<'h>(headers: &'h HeaderMap, name: &str) -> Given<'h> {
     let mut values = headers.get_all(name).iter();
-    match (values.next().map(|value| value.to_str()), values.next()) {
+    let text = |value: &'h HeaderValue| value.to_str().map(|text| text.trim_matches([' ', '\t']));
+    match (values.next().map(text), values.next()) {
         (None | Some(Ok("")), None) => Given::Nothing,
         (Some(Ok(text)), None) => Given::Text(text),
         (Some(Err(_)), None) | (_, Some(_)) => Given::Unclear,
