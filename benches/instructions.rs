@@ -23,7 +23,7 @@ use tollgate::{
     compile::{self, Compiled, Files, Var, VarSource},
     decide::{self, Candidate},
     name::FileName,
-    rewrite::{self, Outgoing, RewrittenResponse},
+    rewrite::{self, Outgoing, RewrittenResponse, Withheld},
     secret::Secret,
     store::{DuplicateNames, Store},
     syntax::{self, Parsed},
@@ -250,7 +250,9 @@ fn rewritten(table: &Table, head: &Parts, hit: &Hit) -> usize {
     let secret = Secret::new("sk-0123456789");
     let chosen = decide::choose(hit, &table.fields, [|_: &str| Some(Candidate::given(&secret))], 0)
         .expect("there is a key");
-    let out = rewrite::request(hit, black_box(head), chosen.as_ref(), &table.token_locations);
+    let token = Secret::new("tg_0123456789abcdefghijklmnopqrstuvwxyz");
+    let withheld = Withheld::of(table, Some(&token));
+    let out = rewrite::request(hit, black_box(head), chosen.as_ref(), withheld);
     let out: Outgoing<'_> = black_box(out.expect("it can be sent"));
     out.headers.len()
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, decide::{self, Candidate}, files, name::FileName, rewrite::{self, RewrittenResponse, Outgoing}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
+use tollgate::{bind::{self, capture}, compile::{self, Part, safety}, decide::{self, Candidate}, files, name::FileName, rewrite::{self, RewrittenResponse, Outgoing, Withheld}, secret::Secret, settings::Source, syntax, table::{self, Hit, Table}};
 
 /// A value that no input contains by chance.
 const TOKEN: &str = "tgXtokenXofXtheXcaller";
@@ -249,7 +249,7 @@ fuzz_target!(|data: &[u8]| {
     let secret = Secret::new("sk-1");
     let key = |_: &str| Some(Candidate::given(&secret));
     let chosen = decide::choose(&hit, &TABLE.fields, [key], 0).expect("there is a key for each field");
-    match rewrite::request(&hit, &head, chosen.as_ref(), &TABLE.token_locations) {
+    match rewrite::request(&hit, &head, chosen.as_ref(), Withheld::of(&TABLE, token.as_ref())) {
         Ok(out) => check_request(&hit, &head, &out),
         Err(fault) => assert!(!fault.message.contains(TOKEN)),
     }

@@ -19,6 +19,9 @@ use crate::{
     upstream::CutError,
 };
 
+/// The path in the access record of a request whose path contains a token.
+const HIDDEN_PATH: &str = "***";
+
 /// The context of a request up to the head of its response.
 #[derive(Debug)]
 pub(super) struct RequestContext {
@@ -100,6 +103,9 @@ impl RequestContext {
     pub(super) fn set_fault(&mut self, kind: FaultKind) {
         if let Some(record) = self.record() {
             record.fault = Some(kind.code());
+            if kind == FaultKind::TokenInPath {
+                HIDDEN_PATH.clone_into(&mut record.path);
+            }
         }
     }
 

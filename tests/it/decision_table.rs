@@ -73,12 +73,24 @@ const WEBSOCKET: Decision =
 const NOT_HERE: Decision = Refused(404, "not_found", "Not found");
 const OUT_OF_SCOPE: Decision = Refused(403, "token_scope", "This token does not reach `t/get`");
 
+const TOKEN_IN_PATH: Decision = Refused(
+    400,
+    "token_in_path",
+    "The path of the request contains the token that authenticates it. tollgate sends no token upstream: leave it out of the path",
+);
+
 const fn malformed(message: &'static str) -> Decision {
     Refused(400, "malformed_request", message)
 }
 
 const fn no_route(message: &'static str) -> Decision {
     Refused(404, "route_not_found", message)
+}
+
+/// The text of a row with this token for `{token}`, and with it percent-encoded for `{%token}`.
+fn with_token(text: &str, token: &str) -> String {
+    let encoded: String = token.bytes().map(|byte| ["%", &tollgate::hex::encode(&[byte])].concat()).collect();
+    text.replace("{token}", token).replace("{%token}", &encoded)
 }
 
 /// A header `-Host` leaves `Host` out.
@@ -91,6 +103,12 @@ const ROWS: &[Row] = &[
     Row("A transfer encoding beside `chunked`", Only, "POST /t/post", &["Transfer-Encoding: gzip, chunked"], Known, malformed("The request's transfer encoding is not `chunked` alone")),
     Row("`CONNECT`", Only, "CONNECT gateway.test:443", &[], Known, malformed("CONNECT is not served here")),
     Row("A malformed head comes before all else", Only, "OPTIONS /health", &["Host: a b", "Upgrade: websocket"], Nobody, malformed("The request's Host header is malformed")),
+    // The token in the path. `{token}` is the caller's token, or the same percent-encoded.
+    Row("The token in the path", Only, "GET /t/get/{token}", &[], Known, TOKEN_IN_PATH),
+    Row("", Only, "GET /t/get/{%token}", &[], Known, TOKEN_IN_PATH),
+    Row("On any path, and before anything is known of it", Only, "GET /nowhere/{token}", &["Upgrade: websocket"], Disabled, TOKEN_IN_PATH),
+    Row("", Only, "GET /auth/{token}", &[], Known, TOKEN_IN_PATH),
+    Row("", Only, "GET /t/get/{token}", &[], Unknown, TOKEN_IN_PATH),
     // The listener.
     Row("Admin work at the public listener", Public, "GET /admin/users", &[], Admin, NOT_HERE),
     Row("", Public, "OPTIONS /console", &[], Nobody, NOT_HERE),
@@ -161,6 +179,8 @@ const ROWS: &[Row] = &[
     // What is sent.
     Row("Everything is good", Only, "GET /t/get?a=1", &[], Known, Sent("/get?a=1")),
     Row("", Only, "GET /t/get", &[], Proxy, Sent("/get")),
+    Row("The token a second time is removed", Only, "GET /t/get?a=1&key={token}&b=2", &["api-key: {token}"], Known, Sent("/get?a=1&b=2")),
+    Row("", Only, "GET /t/get?{%token}", &["x-any: a=b; c={%token}"], Known, Sent("/get")),
     Row("No credential is needed", Only, "GET /open/get", &[], Known, Sent("/get")),
 ];
 
@@ -191,6 +211,11 @@ impl Row {
     /// True if authentication decides, which only the gateway does.
     fn is_unauthenticated(&self) -> bool {
         matches!(self.5, Refused(_, "invalid_token" | "invalid_admin_token", _))
+    }
+
+    /// True if the request has the token in a place besides its own.
+    fn has_token(&self) -> bool {
+        self.2.contains("token}")
     }
 
     /// Compares what a player decided with the row.
@@ -307,12 +332,13 @@ fn over_sockets(stage: &mut Stage, row: &Row) -> Outcome {
     let gateway = &stage.world.gateway;
     let mut client =
         Wire::connect(if row.1 == AdminListener { gateway.admin_address } else { gateway.address });
-    let mut request = format!("{} HTTP/1.1\r\n", row.2);
+    let token = stage.token(row.4).map_or("", |(_, token, _)| token);
+    let mut request = format!("{} HTTP/1.1\r\n", with_token(row.2, token));
     if !row.3.iter().any(|line| line.contains("Host")) {
         request.push_str("Host: gateway.test\r\n");
     }
     for (name, value) in row.headers() {
-        let _ = write!(request, "{name}: {value}\r\n");
+        let _ = write!(request, "{name}: {}\r\n", with_token(value, token));
     }
     if let Some((_, token, _)) = stage.token(row.4) {
         let _ = write!(request, "x-api-key: {token}\r\n");
@@ -326,6 +352,7 @@ fn over_sockets(stage: &mut Stage, row: &Row) -> Outcome {
             stage.world.upstream.keep(wire);
             let key = (row.target().split('/').nth(1) != Some("open")).then(|| format!("Bearer {KEY}"));
             assert_eq!(request.head.get("authorization"), key.as_deref(), "{}", row.2);
+            assert!(request.head.get("api-key").is_none() && request.head.get("x-any").is_none());
             Outcome::Sent(request.head.start.split(' ').nth(1).unwrap().to_owned())
         }
         Next::Client if row.method() == "HEAD" => Outcome::Answered(Some(client.head().unwrap().status())),
@@ -358,7 +385,9 @@ fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
     if !is_said || by_token {
         return None;
     }
-    let mut args = vec!["explain", row.method(), row.target(), "--json"];
+    let token = stage.token(row.4).map_or("", |(_, token, _)| token);
+    let target = with_token(row.target(), token);
+    let mut args = vec!["explain", row.method(), &target, "--json"];
     match row.4 {
         Nobody | Unknown | Admin => {}
         Disabled => args.extend(["--as", "dan"]),
@@ -367,8 +396,11 @@ fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
     if let Some((_, _, Some(id))) = stage.token(row.4) {
         args.extend(["--token", id]);
     }
-    args.extend(row.3.iter().flat_map(|line| ["-H", line]));
+    let mut headers: Vec<String> = row.3.iter().map(|line| with_token(line, token)).collect();
+    headers.extend(row.has_token().then(|| format!("x-api-key: {token}")));
+    args.extend(headers.iter().flat_map(|line| ["-H", line]));
     let said = stage.world.home.run(&args, "");
+    assert!(token.is_empty() || !said.out.contains(token), "{args:?}: {}", said.out);
     let document: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{args:?}: {said:?}"));
     let (way, miss) = (&document["way"], &document["miss"]);
     let fault = if way.is_null() { &miss["fault"] } else { &way["fault"] };
@@ -388,6 +420,7 @@ fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
 /// a test is about one provider alone, without stored state.
 fn tested(row: &Row) -> Option<Result<(), String>> {
     const BASE: &str = "https://api.example";
+    const TOKEN: &str = "tg_0123456789abcdef0123456789abcdef0123456789abcdef";
     let name = row.target().split(['/', '?']).nth(1).filter(|name| FILES.contains(name)).unwrap_or("t");
     let once = row.headers().iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len() == row.3.len();
     let is_said = row.1 == Only
@@ -399,7 +432,9 @@ fn tested(row: &Row) -> Option<Result<(), String>> {
     if !is_said || by_caller || ["expired", "moved", "broken"].contains(&name) {
         return None;
     }
-    let headers = row.headers().into_iter().map(|(name, value)| format!("{name} = {value:?}"));
+    let mut headers = row.headers();
+    headers.extend(row.has_token().then_some(("x-api-key", TOKEN)));
+    let headers = headers.into_iter().map(|(name, value)| format!("{name} = {:?}", with_token(value, TOKEN)));
     let headers = headers.collect::<Vec<_>>().join(", ");
     let credentials = if ["t", "small"].contains(&name) {
         format!("credentials = {{ apiKey = \"{KEY}\" }}\n")
@@ -417,7 +452,7 @@ fn tested(row: &Row) -> Option<Result<(), String>> {
         "{}[[test]]\nname = \"row\"\n{credentials}request = {{ method = {:?}, path = {:?}, headers = {{ {headers} }} }}\nexpect = {expect}\n",
         file(name, BASE),
         row.method(),
-        row.target()
+        with_token(row.target(), TOKEN)
     );
     let (parsed, found) = syntax::parse(&"row.toml".into(), &text);
     assert_eq!(found, [], "{text}");
@@ -458,7 +493,8 @@ fn document() -> String {
          Generated from `tests/it/decision_table.rs`, which plays each row through the gateway over real sockets, through\n\
          `tollgate explain` and through a provider file's own test. Change it there, then run `tests/update.sh`.\n\n\
          The first line that applies decides. `t` and `small` are providers with a stored key, `empty` has none, `open` needs none;\n\
-         bodies for `small` and `empty` may have 8 bytes. `/nowhere` is no provider's path.\n\n\
+         bodies for `small` and `empty` may have 8 bytes. `/nowhere` is no provider's path. `{token}` is the token that comes with\n\
+         the request, and `{%token}` the same percent-encoded.\n\n\
          | | request | token | decision |\n|---|---|---|---|\n",
     );
     for row in ROWS {

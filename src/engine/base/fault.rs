@@ -115,6 +115,8 @@ faults! {
     Forbidden "forbidden" FORBIDDEN Client false "http_request_denied";
     /// The request is not valid HTTP for a proxy: `Host` missing or doubled, `CONNECT`.
     MalformedRequest "malformed_request" BAD_REQUEST Client false "http_request_error";
+    /// The request's path contains its caller's token, which is never sent upstream.
+    TokenInPath "token_in_path" BAD_REQUEST Client false "http_request_denied";
     /// No endpoint matches method and path.
     RouteNotFound "route_not_found" NOT_FOUND Client false "http_request_denied";
     /// A reserved path that does not exist.

@@ -29,7 +29,7 @@ use crate::{
     },
     request::{
         decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
-        rewrite::{self, Chosen, Fate, TokenLocation, Witness},
+        rewrite::{self, Chosen, Fate, TokenLocation, TokenSearch, Withheld, Witness},
         table::{self, Hit, Table},
     },
 };
@@ -172,20 +172,30 @@ pub type Values<'a> = &'a dyn Fn(bind::VarOwner<'_>, &str, &Var) -> Lookup;
 
 /// Explains a request.
 pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explanation {
-    let request = Request { method: head.method.to_string(), path: head.uri.path().to_owned() };
-    let token = rewrite::token_at(head, context.table).map(|(_, token_location)| match token_location {
-        TokenLocation::Header(name) => Token { r#in: "header", name: name.to_owned() },
-        TokenLocation::Query(name) => Token { r#in: "query", name: name.to_owned() },
-    });
+    let (presented, location) = rewrite::token_at(head, context.table).unzip();
+    let token = presented.as_ref();
+    // Nothing else shows a part of the path then.
+    let path_holds_token = TokenSearch::new(token).is_in(head.uri.path().as_bytes());
+    let path = if path_holds_token { mask::MASKED } else { head.uri.path() };
+    let request = Request { method: head.method.to_string(), path: path.to_owned() };
     let fault = decide_request(context, head, caller).err().map(|fault| error_reply(&fault));
     let (route, miss) = match (reasons::own_answer(head), endpoint(context, head)) {
         (Some(own), _) => (None, Some(Miss { own: Some(own), fault, nearest: None })),
+        (None, _) if path_holds_token => (None, Some(Miss { own: None, fault, nearest: None })),
         (None, Some((hit, provider))) => {
-            (Some(Explainer { context, head, hit: &hit, provider, values, caller }.route(fault)), None)
+            let explainer = Explainer { context, head, token, hit: &hit, provider, values, caller };
+            (Some(explainer.route(fault)), None)
         }
         (None, None) => (None, Some(miss(context, head, fault))),
     };
-    Explanation { request, token, caller: caller_info(caller), route, miss }
+    Explanation { request, token: location.map(token_at), caller: caller_info(caller), route, miss }
+}
+
+fn token_at(location: TokenLocation<'_>) -> Token {
+    match location {
+        TokenLocation::Header(name) => Token { r#in: "header", name: name.to_owned() },
+        TokenLocation::Query(name) => Token { r#in: "query", name: name.to_owned() },
+    }
 }
 
 /// The endpoint, and its provider before vars are filled in.
@@ -224,6 +234,8 @@ fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result
 struct Explainer<'a> {
     context: Context<'a>,
     head: &'a Parts,
+    /// The client's gateway token.
+    token: Option<&'a Secret>,
     hit: &'a Hit,
     provider: &'a compile::Provider,
     values: Values<'a>,
@@ -277,7 +289,7 @@ impl Explainer<'_> {
     /// The route, also if `fault` refuses the request.
     fn route(&self, fault: Option<ErrorReply>) -> Route {
         let used = self.chosen_ignoring_origins();
-        let rewritten = rewrite_request(self.hit, self.head, used.as_ref(), self.context.table);
+        let rewritten = self.rewrite(self.hit, used.as_ref());
         let used = used.map(|used| Used { entry: self.auth_index(&used), owner: used.owner });
         let entry = used.map(|used| used.entry);
         let locator =
@@ -296,8 +308,8 @@ impl Explainer<'_> {
             egresses: self.egresses(&locator),
             method: self.head.method.to_string(),
             url: mask.shown(&rewritten.url),
-            headers: headers(&rewritten, &mask, &locator),
-            query: query(&rewritten, &locator),
+            headers: self.headers(&rewritten, &mask, &locator),
+            query: self.query(&rewritten, &locator),
             timeouts: locator.timeouts(),
             max_body: self.hit.provider.max_body,
             fault,
@@ -333,7 +345,7 @@ impl Explainer<'_> {
             let hit = table.find(&self.head.method, self.head.uri.path())?;
             let auth = used.and_then(|index| hit.provider.auth.get(index));
             let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: &STAND_IN_SECRET, now_ms: NOW_MS });
-            rewrite_request(&hit, self.head, chosen.as_ref(), self.context.table).ok()
+            self.rewrite(&hit, chosen.as_ref()).ok()
         });
         match masked {
             Some(masked) => (Mask::StandIns, Some(masked)),
@@ -450,38 +462,42 @@ impl Explainer<'_> {
     }
 }
 
-fn rewrite_request(
-    hit: &Hit,
-    head: &Parts,
-    chosen: Option<&Chosen<'_>>,
-    table: &Table,
-) -> Result<Rewritten, Fault> {
-    let mut recorder = FateRecorder::default();
-    let out = rewrite::request_observed(hit, head, chosen, &table.token_locations, &mut recorder)?;
-    Ok(Rewritten { url: out.url(), headers: out.headers, fates: recorder })
-}
+impl Explainer<'_> {
+    fn rewrite(&self, hit: &Hit, chosen: Option<&Chosen<'_>>) -> Result<Rewritten, Fault> {
+        let mut recorder = FateRecorder::default();
+        let withheld = Withheld::of(self.context.table, self.token);
+        let out = rewrite::request_observed(hit, self.head, chosen, withheld, &mut recorder)?;
+        Ok(Rewritten { url: out.url(), headers: out.headers, fates: recorder })
+    }
 
-/// Sorted: headers that are sent first, then by name.
-fn headers(rewritten: &Rewritten, mask: &Mask, locator: &RuleLocator<'_>) -> Vec<Header> {
-    let one = |(name, fates): &(HeaderName, Vec<Fate>)| {
-        let values = rewritten.headers.get_all(name).iter();
-        Header {
-            name: name.to_string(),
-            values: values.map(|value| mask.shown(&String::from_utf8_lossy(value.as_bytes()))).collect(),
-            steps: fates.iter().map(|fate| locator.header_step(name, *fate)).collect(),
-        }
-    };
-    let mut headers: Vec<Header> = rewritten.fates.headers.iter().map(one).collect();
-    headers.sort_by(|a, b| (a.values.is_empty(), &a.name).cmp(&(b.values.is_empty(), &b.name)));
-    headers
-}
+    /// Sorted: headers that are sent first, then by name.
+    fn headers(&self, rewritten: &Rewritten, mask: &Mask, locator: &RuleLocator<'_>) -> Vec<Header> {
+        let one = |(name, fates): &(HeaderName, Vec<Fate>)| {
+            let values = rewritten.headers.get_all(name).iter();
+            Header {
+                name: self.shown_name(name.as_str()),
+                values: values.map(|value| mask.shown(&String::from_utf8_lossy(value.as_bytes()))).collect(),
+                steps: fates.iter().map(|fate| locator.header_step(name, *fate)).collect(),
+            }
+        };
+        let mut headers: Vec<Header> = rewritten.fates.headers.iter().map(one).collect();
+        headers.sort_by(|a, b| (a.values.is_empty(), &a.name).cmp(&(b.values.is_empty(), &b.name)));
+        headers
+    }
 
-fn query(rewritten: &Rewritten, locator: &RuleLocator<'_>) -> Vec<Parameter> {
-    let one = |(name, fates): &(String, Vec<Fate>)| Parameter {
-        name: name.clone(),
-        steps: fates.iter().map(|fate| locator.query_step(name, *fate)).collect(),
-    };
-    rewritten.fates.query.iter().map(one).collect()
+    fn query(&self, rewritten: &Rewritten, locator: &RuleLocator<'_>) -> Vec<Parameter> {
+        let one = |(name, fates): &(String, Vec<Fate>)| Parameter {
+            name: self.shown_name(name),
+            steps: fates.iter().map(|fate| locator.query_step(name, *fate)).collect(),
+        };
+        rewritten.fates.query.iter().map(one).collect()
+    }
+
+    /// The name of a client's header or parameter, unless it holds the token.
+    fn shown_name(&self, name: &str) -> String {
+        let holds_token = TokenSearch::new(self.token).is_in(name.as_bytes());
+        if holds_token { mask::MASKED } else { name }.to_owned()
+    }
 }
 
 fn error_reply(fault: &Fault) -> ErrorReply {

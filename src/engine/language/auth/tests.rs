@@ -7,7 +7,7 @@ use crate::{
     base::secret::Secret,
     language::compile::Glob,
     pipeline,
-    request::rewrite::{self, Chosen, Fate, RuleTable, Witness},
+    request::rewrite::{self, Chosen, Fate, RuleTable, Withheld, Witness},
     shipped,
 };
 
@@ -63,8 +63,9 @@ fn sent(gateway: &str, egress: &str) -> ([Option<String>; 2], Vec<String>) {
     let head = Request::builder().uri("/demo/get").header("x-key", "theirs").body(()).unwrap().into_parts().0;
     let chosen = Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new("s3cret"), now_ms: 0 };
     let mut seen = Steps::default();
-    let out = rewrite::request_observed(&hit, &head, Some(&chosen), &made.table.token_locations, &mut seen)
-        .unwrap();
+    let out =
+        rewrite::request_observed(&hit, &head, Some(&chosen), Withheld::of(&made.table, None), &mut seen)
+            .unwrap();
     let value = |name| out.headers.get(name).map(|one| one.to_str().unwrap().to_owned());
     (["authorization", "x-key"].map(value), seen.0)
 }
@@ -118,7 +119,7 @@ fn a_malformed_credential_is_not_sent() {
             let chosen =
                 Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new(secret), now_ms: 0 };
             let fault =
-                rewrite::request(&hit, &head, Some(&chosen), &made.table.token_locations).unwrap_err();
+                rewrite::request(&hit, &head, Some(&chosen), Withheld::of(&made.table, None)).unwrap_err();
             assert_eq!(fault.kind.code(), "rewrite_failed", "{secret:?}");
             assert!(!fault.message.contains(secret));
         }

@@ -27,7 +27,7 @@ mod tests;
 use http::{HeaderMap, Method, Uri, request::Parts};
 
 use super::{
-    rewrite::{self, Outgoing},
+    rewrite::{self, Outgoing, TokenSearch, Withheld},
     table::{self, Hit, Table},
 };
 use crate::base::{
@@ -87,6 +87,7 @@ pub struct ProviderCall<'r> {
 pub struct Routed<'r> {
     head: &'r Parts,
     table: &'r Table,
+    token: Option<Secret>,
     caller: CallerFacts<'r>,
     /// The endpoint.
     pub hit: Hit,
@@ -97,6 +98,7 @@ pub struct Routed<'r> {
 pub struct Authorized<'r> {
     head: &'r Parts,
     table: &'r Table,
+    token: Option<Secret>,
     /// The endpoint.
     pub hit: Hit,
 }
@@ -124,12 +126,12 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
     if head.method == Method::OPTIONS {
         return Ok(Begun::Own(OwnAnswer::Preflight));
     }
-    let token = || rewrite::token(head, table);
+    let token = || presented_token(head, table);
     Ok(match own::find(&head.method, path) {
         Some(own::Found::Answer(own)) => Begun::Own(own),
-        Some(own::Found::Admin) => Begun::Admin(AdminCall { token: token() }),
-        Some(own::Found::SelfService) => Begun::SelfService(SelfServiceCall { token: token() }),
-        None => Begun::Provider(ProviderCall { head, table, token: token() }),
+        Some(own::Found::Admin) => Begun::Admin(AdminCall { token: token()? }),
+        Some(own::Found::SelfService) => Begun::SelfService(SelfServiceCall { token: token()? }),
+        None => Begun::Provider(ProviderCall { head, table, token: token()? }),
     })
 }
 
@@ -167,7 +169,7 @@ impl<'r> ProviderCall<'r> {
 
     /// Finds the endpoint. Only for authenticated callers, so that nobody else can probe for paths.
     pub fn authenticated(self, caller: CallerFacts<'r>) -> Result<Routed<'r>, Fault> {
-        let Self { head, table, token: _ } = self;
+        let Self { head, table, token } = self;
         caller.check_proxy()?;
         if head::is_websocket(head) {
             let message = "WebSocket is not served here: send a plain request";
@@ -175,16 +177,16 @@ impl<'r> ProviderCall<'r> {
         }
         let path = head.uri.path();
         let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
-        Ok(Routed { head, table, caller, hit })
+        Ok(Routed { head, table, token, caller, hit })
     }
 }
 
 impl<'r> Routed<'r> {
     /// The next step, if the token's scopes cover the endpoint.
     pub fn in_scope(self) -> Result<Authorized<'r>, Fault> {
-        let Self { head, table, caller, hit } = self;
+        let Self { head, table, token, caller, hit } = self;
         caller.check_scope(&hit)?;
-        Ok(Authorized { head, table, hit })
+        Ok(Authorized { head, table, token, hit })
     }
 }
 
@@ -203,13 +205,14 @@ impl<'c> Sendable<'c> {
     /// The upstream request. `body_bytes` is a lower bound of the body's size. Fails if it exceeds the provider's
     /// limit, or if a value makes no valid header or URL.
     pub fn request(&self, body_bytes: u64) -> Result<UpstreamRequest<'c>, Fault> {
-        let Authorized { head, table, hit } = self.authorized;
+        let Authorized { head, table, token, hit } = self.authorized;
         let limit = hit.provider.max_body;
         if body_bytes > limit {
             return Err(body_too_large(limit));
         }
+        let withheld = Withheld::of(table, token.as_ref());
         let Outgoing { method, origin, target, headers } =
-            rewrite::request(hit, head, self.chosen.as_ref(), &table.token_locations)?;
+            rewrite::request(hit, head, self.chosen.as_ref(), withheld)?;
         let target = Uri::try_from(target).map_err(|_| {
             Fault::new(FaultKind::RewriteFailed, "The request's path makes no URL at the upstream")
         })?;
@@ -222,6 +225,18 @@ impl UpstreamRequest<'_> {
     pub fn url(&self) -> String {
         format!("{}{}", self.origin, self.target)
     }
+}
+
+/// The token that the client presents, which stands nowhere in the path: there it cannot be removed. This comes before
+/// authentication, and so before any message or log line with the path.
+fn presented_token(head: &Parts, table: &Table) -> Result<Option<Secret>, Fault> {
+    let token = rewrite::token(head, table);
+    if TokenSearch::new(token.as_ref()).is_in(head.uri.path().as_bytes()) {
+        let message = "The path of the request contains the token that authenticates it. \
+            tollgate sends no token upstream: leave it out of the path";
+        return Err(Fault::new(FaultKind::TokenInPath, message));
+    }
+    Ok(token)
 }
 
 /// The fault of a body that is larger than `limit` bytes.

@@ -1,18 +1,20 @@
 //! Rewrites heads: the client's request to the upstream's, the upstream's response to the client's.
 //!
-//! It guarantees the removals of `compile::safety`, whatever the files' rules are. Pure: heads in, heads out; it never
-//! sees a body.
+//! It guarantees the removals of `compile::safety`, whatever the files' rules are, and that no header or query parameter
+//! of the client with its own token passes (`token_search`). Pure: heads in, heads out; it never sees a body.
 
 mod response;
 mod query;
 mod request;
 mod token;
+mod token_search;
 mod witness;
 
 pub use query::value_of;
-pub use request::{Chosen, Outgoing, request, request_observed};
+pub use request::{Chosen, Outgoing, Withheld, request, request_observed};
 pub use response::{RewrittenResponse, cors, response, trailers};
 pub use token::{TokenLocation, token, token_at};
+pub use token_search::{MIN_TOKEN, TokenSearch};
 pub use witness::{EngineHeader, Fate, Reason, Rule, RuleKind, RuleTable, Witness};
 
 use http::{HeaderMap, header};

@@ -1,36 +1,45 @@
 //! Rewrites the query. A parameter that no rule names keeps its bytes.
 
-use super::{Fate, Reason, RuleKind, RuleTable, Witness};
+use super::{Fate, Reason, RuleKind, RuleTable, TokenSearch, Witness};
 use crate::language::{
     bind::{Query, capture},
     compile::{Captures, Template, percent_encode},
 };
 
-/// The upstream query, without `?`. `token_locations`: parameters that may hold a caller's token. `captures`: those
-/// of a path.
+/// The upstream query, without `?`. `token_locations`: parameters that may hold a caller's token; `token`: the one of this
+/// caller. `captures`: those of a path.
 pub(super) fn rewrite(
     query: Option<&str>,
     rules: &Query,
-    token_locations: &[String],
+    (token_locations, token): (&[String], TokenSearch<'_>),
     (path, captures): (&str, &Captures),
     witness: &mut impl Witness,
 ) -> String {
     let sent = query.unwrap_or_default();
     let named = [rules.remove.len(), rules.default.len(), rules.set.len(), token_locations.len()];
-    if named == [0; 4] {
+    let holds_token = token.is_in(sent.as_bytes());
+    if named == [0; 4] && !holds_token {
         return sent.to_owned();
     }
     let mut pairs: Vec<&str> = if sent.is_empty() { Vec::new() } else { sent.split('&').collect() };
     pairs.retain(|pair| {
         let name = name_of(pair);
-        let fate = dropped(&name, rules, token_locations);
+        let fate = dropped(&name, rules, token_locations).or_else(|| {
+            let found = holds_token && token.is_in(pair.as_bytes());
+            found.then_some(Fate::Dropped(Reason::CallerToken))
+        });
         if let Some(fate) = fate {
             witness.query(&name, fate);
         }
         fate.is_none()
     });
-    let missing = |name: &String| !pairs.iter().any(|pair| name_of(pair) == *name);
     let mut out = pairs.join("&");
+    if holds_token && token.is_in(out.as_bytes()) {
+        // A token with `&` in it stands in several parameters.
+        pairs.drain(..).for_each(|pair| witness.query(&name_of(pair), Fate::Dropped(Reason::CallerToken)));
+        out.clear();
+    }
+    let missing = |name: &String| !pairs.iter().any(|pair| name_of(pair) == *name);
     let mut add = |kind, (index, (name, value)): (usize, &(String, Template<u8>))| {
         if !out.is_empty() {
             out.push('&');

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
-use super::{EngineHeader, Fate, Reason, RuleKind, RuleTable, Witness, is_nominated, query, takes_trailers};
+use super::{
+    EngineHeader, Fate, Reason, RuleKind, RuleTable, TokenSearch, Witness, is_nominated, query,
+    takes_trailers,
+};
 use crate::{
     base::{
         fault::{Fault, FaultKind},
@@ -21,7 +24,7 @@ use crate::{
             safety::{self, HeaderClass},
         },
     },
-    request::table::Hit,
+    request::table::{Hit, Table},
 };
 
 /// The credential that was chosen for a request.
@@ -57,14 +60,30 @@ impl Outgoing<'_> {
     }
 }
 
-/// The upstream request's head. `token_locations`: those of all files. Fails if a value makes no valid header.
+/// The client's values that are never sent upstream, besides those of `compile::safety`.
+#[derive(Debug, Clone, Copy)]
+pub struct Withheld<'w> {
+    /// The token locations of all files.
+    pub locations: &'w TokenLocations,
+    /// The caller's token, in any header and query parameter. None is expected in the path: `decide` refuses that.
+    pub token: Option<&'w Secret>,
+}
+
+impl<'w> Withheld<'w> {
+    /// Those of a request with this token.
+    pub fn of(table: &'w Table, token: Option<&'w Secret>) -> Self {
+        Self { locations: &table.token_locations, token }
+    }
+}
+
+/// The upstream request's head. Fails if a value makes no valid header.
 pub fn request<'h>(
     hit: &'h Hit,
     head: &Parts,
     chosen: Option<&Chosen<'_>>,
-    token_locations: &TokenLocations,
+    withheld: Withheld<'_>,
 ) -> Result<Outgoing<'h>, Fault> {
-    request_observed(hit, head, chosen, token_locations, &mut ())
+    request_observed(hit, head, chosen, withheld, &mut ())
 }
 
 /// The same as [`request`], with an observer.
@@ -72,7 +91,7 @@ pub fn request_observed<'h>(
     hit: &'h Hit,
     head: &Parts,
     chosen: Option<&Chosen<'_>>,
-    token_locations: &TokenLocations,
+    withheld: Withheld<'_>,
     witness: &mut impl Witness,
 ) -> Result<Outgoing<'h>, Fault> {
     let (provider, endpoint) = (&*hit.provider, hit.endpoint());
@@ -80,12 +99,14 @@ pub fn request_observed<'h>(
     let mut target = String::with_capacity(path.len() + 64);
     endpoint.target.render(&mut target, |index| capture(path, &hit.captures, *index));
     let captures = (path, &hit.captures);
-    let query = query::rewrite(head.uri.query(), &endpoint.query, &token_locations.query, captures, witness);
+    let (token_locations, token) = (withheld.locations, TokenSearch::new(withheld.token));
+    let tokens = (token_locations.query.as_slice(), token);
+    let query = query::rewrite(head.uri.query(), &endpoint.query, tokens, captures, witness);
     if !query.is_empty() {
         target.push('?');
         target.push_str(&query);
     }
-    let mut headers = passed(hit, &head.headers, token_locations, witness);
+    let mut headers = passed(hit, &head.headers, (token_locations, token), witness);
     let values = |value: &Value| made(value, path, hit);
     apply(&mut headers, &provider.headers, RuleTable::Provider, values, witness)?;
     apply(&mut headers, &endpoint.headers, RuleTable::Endpoint, values, witness)?;
@@ -123,12 +144,21 @@ pub fn request_observed<'h>(
 fn passed(
     hit: &Hit,
     sent: &HeaderMap,
-    token_locations: &TokenLocations,
+    (token_locations, token): (&TokenLocations, TokenSearch<'_>),
     witness: &mut impl Witness,
 ) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(sent.len() + 8);
+    // Several lines of a name are one value, and follow each other here.
+    let mut with_token: Option<&HeaderName> = None;
     for (name, value) in sent {
-        let fate = fate(hit, name, sent, token_locations);
+        let mut fate = fate(hit, name, sent, token_locations);
+        if !matches!(fate, Fate::Dropped(_))
+            && (with_token == Some(name) || token.is_in_header(name, value.as_bytes()))
+        {
+            with_token = Some(name);
+            headers.remove(name);
+            fate = Fate::Dropped(Reason::CallerToken);
+        }
         witness.header(name, fate);
         if !matches!(fate, Fate::Dropped(_)) {
             headers.append(name.clone(), value.clone());

@@ -20,6 +20,8 @@ use crate::{
     },
 };
 
+mod places;
+
 /// The caller's token, which must never reach an upstream.
 const TOKEN: &str = "caller-token-0123";
 const CREDENTIAL: &str = "stored-credential";
@@ -153,12 +155,17 @@ fn token_locations() -> TokenLocations {
     TokenLocations { headers: names.to_vec(), query: vec!["key".to_owned()] }
 }
 
+/// A head without a caller's token, with these token locations.
+fn withheld(locations: &TokenLocations) -> Withheld<'_> {
+    Withheld { locations, token: None }
+}
+
 fn sent(hit: &Hit, head: &Parts) -> (String, HeaderMap) {
     let secret = Secret::new(CREDENTIAL);
     let fields = DeclaredFields::default();
     let chosen = decide::choose(hit, &fields, [|_: &str| Some(Candidate::given(&secret))], 0).unwrap();
     let mut last = Last::default();
-    let out = request_observed(hit, head, chosen.as_ref(), &token_locations(), &mut last).unwrap();
+    let out = request_observed(hit, head, chosen.as_ref(), withheld(&token_locations()), &mut last).unwrap();
     check_observed(&last, &head.headers, &out.headers);
     (out.url(), out.headers)
 }
@@ -258,7 +265,7 @@ proptest! {
         for (method, path) in paths {
             let hit = table.find(method, path).unwrap();
             let head = head(method, path, Some(&query), HeaderMap::new());
-            let with_key = request(&hit, &head, None, &token_locations()).unwrap().target;
+            let with_key = request(&hit, &head, None, withheld(&token_locations())).unwrap().target;
             let (_, passed) = with_key.split_once('?').unwrap_or((&with_key, ""));
             prop_assert_eq!(passed, query.as_str());
         }
@@ -338,7 +345,7 @@ fn queries() {
     let hit = table.find(&paths[0].0, &paths[0].1).unwrap();
     let check = |query: &str, expected: &str| {
         let head = head(&paths[0].0, &paths[0].1, Some(query), HeaderMap::new());
-        let target = request(&hit, &head, None, &token_locations()).unwrap().target;
+        let target = request(&hit, &head, None, withheld(&token_locations())).unwrap().target;
         assert_eq!(target.split_once('?').map_or("", |(_, query)| query), expected, "{query}");
     };
     check("", "");

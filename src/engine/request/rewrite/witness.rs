@@ -43,6 +43,8 @@ pub enum Reason {
     TokenLocation,
     /// The client's `Connection` names it.
     Nominated,
+    /// It holds the caller's token, where no file expects one.
+    CallerToken,
 }
 
 /// A header that the engine sets itself.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Replaces a secret in the output.
-const MASKED: &str = "***";
+pub(super) const MASKED: &str = "***";
 
 /// Replaces a secret while the request is rewritten. Valid and unchanged in any encoding, a host name and a header.
 pub(super) const STAND_IN: &str = "x0tollgate0hides0this0x";

@@ -87,7 +87,11 @@ impl RuleLocator<'_> {
                 let at = match reason {
                     Reason::Claimed => self.claimed_at(name),
                     Reason::TokenLocation => self.token_location_at("headers", text),
-                    Reason::Managed | Reason::Stripped | Reason::Unpassed | Reason::Nominated => None,
+                    Reason::Managed
+                    | Reason::Stripped
+                    | Reason::Unpassed
+                    | Reason::Nominated
+                    | Reason::CallerToken => None,
                 };
                 Step { at, ..engine_step(Action::Removed, reasons::dropped(text, reason)) }
             }
@@ -102,6 +106,9 @@ impl RuleLocator<'_> {
             Fate::Dropped(Reason::TokenLocation) => {
                 let at = self.token_location_at("query", name);
                 Step { at, ..engine_step(Action::Removed, reasons::dropped(name, Reason::TokenLocation)) }
+            }
+            Fate::Dropped(Reason::CallerToken) => {
+                engine_step(Action::Removed, reasons::dropped(name, Reason::CallerToken))
             }
             Fate::Dropped(reason) => {
                 let set = format!("{table}/set/{}", pointer_step(name));

@@ -34,6 +34,7 @@ pub(super) fn dropped(name: &str, reason: Reason) -> &'static str {
         Reason::Unpassed => "it reveals the client's address or page: `headers.pass` lets it through",
         Reason::Claimed => "a file sets it: the client's value is ignored",
         Reason::TokenLocation => "clients may put their gateway token there: it is never sent upstream",
+        Reason::CallerToken => "it contains the caller's token, which is never sent upstream",
         Reason::Nominated => "the request's `connection` header names it: it is hop-by-hop",
     }
 }

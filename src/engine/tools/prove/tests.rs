@@ -300,7 +300,8 @@ fn brute(provider: &Provider) -> Seen {
         let secret = Secret::new("secret");
         let stored = |_: &str| Some(Candidate::given(&secret));
         let chosen = decide::choose(&hit, &table.fields, [stored], 0).unwrap();
-        let out = rewrite::request(&hit, &head, chosen.as_ref(), &table.token_locations).unwrap();
+        let withheld = rewrite::Withheld::of(&table, None);
+        let out = rewrite::request(&hit, &head, chosen.as_ref(), withheld).unwrap();
         if out.headers.values().any(|value| value.as_bytes().ends_with(b"secret")) {
             seen.origins.insert(out.origin.to_string());
             seen.origins.insert(hit.provider.origin.to_string());
