@@ -2,7 +2,8 @@
 //! data. So a blob decrypts only in its own row and with its own origins. With write access to the store alone, nobody can
 //! use a credential for another user, or send it elsewhere.
 //!
-//! A sealed blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. Version 1 has no origins. During a
+//! A sealed blob is `version (1) | key id (8) | nonce (24) | ciphertext and tag`. Version 1 has no origins, and version 3 is
+//! an answer of a token endpoint, whose associated data is its own row. During a
 //! master-key rotation, blobs of both keys decrypt. This module reads no file and no environment: `key` does.
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::{hex, name::Owner, secret::Secret};
 const UNBOUND: u8 = 1;
 /// Blobs with origins.
 const BOUND: u8 = 2;
+/// Answers of token endpoints.
+const ANSWER: u8 = 3;
 const KEY_ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 const KEY_ID_CONTEXT: &[u8] = b"tollgate master key id";
@@ -56,22 +59,57 @@ pub(super) struct AssociatedData<'a> {
     pub(super) origins: Option<&'a [String]>,
 }
 
-impl AssociatedData<'_> {
-    fn version(&self) -> u8 {
+/// The associated data of a kept answer of a token endpoint: the row that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnswerData<'a> {
+    /// The owner of the login.
+    pub(super) owner: &'a Owner,
+    /// The section of the login.
+    pub(super) section: &'a str,
+    /// The field of the login.
+    pub(super) field: &'a str,
+    /// When it was received.
+    pub(super) received_at_ms: u64,
+}
+
+/// The row of a blob.
+pub(super) trait SealedRow: Copy {
+    /// The version of its blobs.
+    fn version(self) -> u8;
+    /// The bytes to authenticate.
+    fn encode(self) -> Vec<u8>;
+}
+
+impl SealedRow for AssociatedData<'_> {
+    fn version(self) -> u8 {
         if self.origins.is_some() { BOUND } else { UNBOUND }
     }
 
-    /// The bytes to authenticate. Each part follows its length, so that no two rows have the same bytes.
-    fn encode(&self) -> Vec<u8> {
-        let owner = self.owner.to_string();
+    fn encode(self) -> Vec<u8> {
         let origins = self.origins.unwrap_or_default().iter().map(String::as_str);
-        let mut bytes = Vec::new();
-        for part in [owner.as_str(), self.section, self.field].into_iter().chain(origins) {
-            bytes.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            bytes.extend(part.as_bytes());
-        }
-        bytes
+        encoded([&*self.owner.to_string(), self.section, self.field].into_iter().chain(origins))
     }
+}
+
+impl SealedRow for AnswerData<'_> {
+    fn version(self) -> u8 {
+        ANSWER
+    }
+
+    fn encode(self) -> Vec<u8> {
+        let (owner, at) = (self.owner.to_string(), self.received_at_ms.to_string());
+        encoded(["token endpoint answer", &owner, self.section, self.field, &at].into_iter())
+    }
+}
+
+/// Each part follows its length, so that no two rows have the same bytes.
+fn encoded<'a>(parts: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        bytes.extend(part.as_bytes());
+    }
+    bytes
 }
 
 /// Why a blob cannot be decrypted.
@@ -153,14 +191,14 @@ impl MasterKey {
     }
 
     /// Encrypts a plaintext for its row.
-    pub(super) fn encrypt(&self, data: AssociatedData<'_>, plaintext: &[u8]) -> Vec<u8> {
+    pub(super) fn encrypt(&self, data: impl SealedRow, plaintext: &[u8]) -> Vec<u8> {
         self.0.load().current.encrypt(data, plaintext)
     }
 
     /// Decrypts the blob of this row.
     pub(super) fn decrypt(
         &self,
-        data: AssociatedData<'_>,
+        data: impl SealedRow,
         blob: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let keys = self.0.load();
@@ -172,7 +210,7 @@ impl MasterKey {
 }
 
 impl Key {
-    fn encrypt(&self, data: AssociatedData<'_>, plaintext: &[u8]) -> Vec<u8> {
+    fn encrypt(&self, data: impl SealedRow, plaintext: &[u8]) -> Vec<u8> {
         let nonce = random::<NONCE_BYTES>();
         let payload = Payload { msg: plaintext, aad: &data.encode() };
         let ciphertext = self.cipher().encrypt(XNonce::from_slice(&nonce), payload);
@@ -180,9 +218,9 @@ impl Key {
         [&[data.version()], self.id.as_slice(), &nonce, &ciphertext].concat()
     }
 
-    fn decrypt(&self, data: AssociatedData<'_>, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+    fn decrypt(&self, data: impl SealedRow, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let (&version, rest) = blob.split_first().ok_or(DecryptError::Unknown)?;
-        if version != UNBOUND && version != BOUND {
+        if ![UNBOUND, BOUND, ANSWER].contains(&version) {
             return Err(DecryptError::Unknown);
         }
         if version != data.version() {
@@ -264,7 +302,8 @@ mod tests {
         check(&good[..20], DecryptError::Unknown);
         check(&good[..40], DecryptError::Altered);
         check(&[&[1], &good[1..]].concat(), DecryptError::Altered);
-        check(&[&[3], &good[1..]].concat(), DecryptError::Unknown);
+        check(&[&[3], &good[1..]].concat(), DecryptError::Altered);
+        check(&[&[4], &good[1..]].concat(), DecryptError::Unknown);
         check(&MasterKey::generate().encrypt(data, b"canary"), DecryptError::OtherKey);
         for index in 9..good.len() {
             let mut changed = good.clone();

@@ -18,6 +18,12 @@ impl<'a> From<&'a str> for JsonSecret<'a> {
     }
 }
 
+impl From<String> for JsonSecret<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
+
 impl Deref for JsonSecret<'_> {
     type Target = str;
 

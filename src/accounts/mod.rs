@@ -29,6 +29,7 @@ mod rekey;
 mod single_flight;
 mod token;
 mod tokens;
+mod unread_answer;
 mod users;
 mod watch;
 
@@ -62,6 +63,7 @@ pub use self::{
         IssuedToken, RotateError, add_token, ensure_admin_token, issue_admin_token, issue_token,
         revoke_admin_token, revoke_token, rotate_token,
     },
+    unread_answer::{UnreadAnswer, read_answers},
     users::{NewUser, UserDraft, add_user, create_user, remove_user, update_user},
 };
 use crate::{

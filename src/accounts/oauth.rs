@@ -3,15 +3,18 @@
 //!
 //! Pure. No message contains a token or text of a response.
 
+mod answer;
+
 use bytes::Bytes;
-use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use self::answer::ReceivedAnswer;
+use self::answer::{Field, Fields};
 use super::{
     credential::{StoredCredential, checked},
     expiry::{expiry_of, seconds},
-    json_secret::JsonSecret,
+    unread_answer::UnreadAnswer,
 };
 use crate::secret::Secret;
 
@@ -32,6 +35,9 @@ pub enum TokenEndpointError {
     /// The URL is invalid.
     #[error("the provider file's `token_url` is not a valid URL")]
     InvalidUrl,
+    /// It reports, with a successful status, an error that may end by itself.
+    #[error("the token endpoint reported a temporary error")]
+    Temporary,
     /// Another status code.
     #[error("the token endpoint responded with status {0}")]
     Status(u16),
@@ -47,6 +53,8 @@ pub enum Grant {
     Login(StoredCredential),
     /// Only the next refresh token, since the access token beside it is invalid.
     RefreshToken(Secret, TokenEndpointError),
+    /// An answer that was not understood, and the problem. It may hold the only valid refresh token.
+    Unread(UnreadAnswer, &'static str),
 }
 
 /// The body of the request for a new access token.
@@ -61,44 +69,64 @@ pub(super) fn form(refresh_token: &Secret, client_id: &str) -> Bytes {
     Bytes::from_owner(Zeroizing::new(std::mem::take(&mut *form).into_bytes()))
 }
 
-/// The body of a successful response (RFC 6749, section 5.1).
-#[derive(Deserialize)]
-struct Granted<'a> {
-    #[serde(borrow)]
-    access_token: Option<JsonSecret<'a>>,
-    #[serde(borrow)]
-    refresh_token: Option<JsonSecret<'a>>,
-    expires_in: Option<serde_json::Value>,
-}
-
-/// Interprets a response to this refresh token. Without a valid token nothing changes.
-pub(super) fn parse_response(
-    status: u16,
-    body: &[u8],
+/// Interprets an answer to this refresh token. Without a valid token nothing changes; a successful answer that is not
+/// understood is to be kept, since the refresh token may be spent.
+pub(super) fn interpret(
+    answer: ReceivedAnswer,
     refresh_token: &Secret,
     now_ms: u64,
 ) -> Result<Grant, TokenEndpointError> {
-    if status != 200 {
-        let is_permanent = matches!(status, 400 | 401 | 403) && is_error(body);
+    match understood(&answer, refresh_token, now_ms) {
+        Err(TokenEndpointError::InvalidResponse(problem)) if !answer.body.is_empty() => Ok(Grant::Unread(
+            UnreadAnswer { received_at_ms: now_ms, problem: problem.to_owned(), answer },
+            problem,
+        )),
+        interpreted => interpreted,
+    }
+}
+
+fn understood(
+    answer: &ReceivedAnswer,
+    refresh_token: &Secret,
+    now_ms: u64,
+) -> Result<Grant, TokenEndpointError> {
+    let fields = answer.fields();
+    if !answer.is_success() {
+        let is_permanent = matches!(answer.status, 400 | 401 | 403)
+            && fields.is_ok_and(|fields| error(&fields) == Some(Permanence::Permanent));
         return Err(if is_permanent {
             TokenEndpointError::Rejected
         } else {
-            TokenEndpointError::Status(status)
+            TokenEndpointError::Status(answer.status)
         });
     }
-    let granted: Granted<'_> = serde_json::from_slice(body)
-        .map_err(|_| TokenEndpointError::InvalidResponse("is not the expected JSON"))?;
+    let fields = fields.map_err(TokenEndpointError::InvalidResponse)?;
+    match (error(&fields), &fields.access_token, &fields.refresh_token) {
+        // Some endpoints report errors with the status 200.
+        (Some(Permanence::Permanent), Field::Absent, Field::Absent) => Err(TokenEndpointError::Rejected),
+        (Some(Permanence::Temporary), Field::Absent, Field::Absent) => Err(TokenEndpointError::Temporary),
+        _ => granted(&fields, refresh_token, now_ms),
+    }
+}
+
+/// The tokens of a successful answer (RFC 6749, section 5.1).
+fn granted(fields: &Fields, refresh_token: &Secret, now_ms: u64) -> Result<Grant, TokenEndpointError> {
     let token = |text: &str| {
         checked("", text).map_err(|_| {
             TokenEndpointError::InvalidResponse("contains a token that is no valid header value")
         })
     };
-    let access_token = granted.access_token.filter(|text| !text.is_empty());
-    let access_token = access_token
-        .ok_or(TokenEndpointError::InvalidResponse("contains no access token"))
-        .and_then(|text| token(&text));
-    let rotated =
-        granted.refresh_token.filter(|text| !text.is_empty()).map(|text| token(&text)).transpose()?;
+    let rotated = match &fields.refresh_token {
+        Field::Absent => None,
+        Field::Text(text) => Some(token(text)?),
+        Field::Other => {
+            return Err(TokenEndpointError::InvalidResponse("contains a refresh token that is no text"));
+        }
+    };
+    let access_token = match &fields.access_token {
+        Field::Text(text) => token(text),
+        Field::Absent | Field::Other => Err(TokenEndpointError::InvalidResponse("contains no access token")),
+    };
     let access_token = match (access_token, rotated.clone()) {
         (Ok(access_token), _) => access_token,
         // The previous refresh token may be spent.
@@ -106,7 +134,7 @@ pub(super) fn parse_response(
         (Err(why), None) => return Err(why),
     };
     let refresh_token = rotated.or_else(|| Some(refresh_token.clone()));
-    let lasts_ms = granted.expires_in.as_ref().and_then(seconds).map(|seconds| seconds.saturating_mul(1000));
+    let lasts_ms = fields.expires_in.as_ref().and_then(seconds).map(|seconds| seconds.saturating_mul(1000));
     let expires_at_ms = lasts_ms.map(|lasts_ms| now_ms.saturating_add(lasts_ms));
     let claimed = || expiry_of(&access_token).filter(|expires_at_ms| *expires_at_ms > now_ms);
     let expires_at_ms = expires_at_ms.or_else(claimed).unwrap_or(now_ms.saturating_add(DEFAULT_LIFETIME_MS));
@@ -117,12 +145,22 @@ pub(super) fn parse_response(
     }))
 }
 
-/// True if a body is a permanent error of a token endpoint (section 5.2). Some endpoints put the code into an object.
-fn is_error(body: &[u8]) -> bool {
-    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
-    let error = &body["error"];
+/// The kind of an error that a token endpoint reports.
+#[derive(PartialEq, Eq)]
+enum Permanence {
+    Permanent,
+    Temporary,
+}
+
+/// The error that the fields report (section 5.2), if any. Some endpoints put the code into an object.
+fn error(fields: &Fields) -> Option<Permanence> {
+    let error = fields.error.as_ref()?;
     let code = [error, &error["code"], &error["type"]].into_iter().find_map(serde_json::Value::as_str);
-    !matches!(code, None | Some("" | "server_error" | "slow_down" | "temporarily_unavailable"))
+    match code? {
+        "" => None,
+        "server_error" | "slow_down" | "temporarily_unavailable" => Some(Permanence::Temporary),
+        _ => Some(Permanence::Permanent),
+    }
 }
 
 #[cfg(test)]
@@ -140,8 +178,18 @@ mod tests {
         assert_eq!(form, expected);
     }
 
+    fn answer(status: u16, body: &str) -> ReceivedAnswer {
+        ReceivedAnswer {
+            status,
+            content_type: "application/json".into(),
+            content_encoding: String::new(),
+            body: Zeroizing::new(body.into()),
+            incomplete: None,
+        }
+    }
+
     fn granted(body: &str) -> Result<(String, String, u64), TokenEndpointError> {
-        parse_response(200, body.as_bytes(), &Secret::new("old"), NOW_MS).map(|grant| match grant {
+        interpret(answer(200, body), &Secret::new("old"), NOW_MS).map(|grant| match grant {
             Grant::Login(StoredCredential::OAuth {
                 access_token,
                 refresh_token: Some(refresh),
@@ -180,10 +228,142 @@ mod tests {
     }
 
     #[test]
+    fn every_legal_form_of_an_answer_is_understood() {
+        let check = |content_type: &str, body: &[u8]| {
+            for (status, content_encoding) in [(200, ""), (201, "identity"), (299, " Identity , ")] {
+                let answer = ReceivedAnswer {
+                    content_type: content_type.into(),
+                    content_encoding: content_encoding.into(),
+                    body: body.to_vec().into(),
+                    ..answer(status, "")
+                };
+                let expected = Grant::Login(StoredCredential::OAuth {
+                    access_token: Secret::new("a"),
+                    refresh_token: Some(Secret::new("7")),
+                    expires_at_ms: Some(NOW_MS + 3_600_000),
+                });
+                let shown = String::from_utf8_lossy(body);
+                let granted = interpret(answer, &Secret::new("old"), NOW_MS);
+                assert_eq!(granted, Ok(expected), "{content_type} {shown}");
+            }
+        };
+        let json = r#"{"access_token":"a","refresh_token":"7","expires_in":3600}"#;
+        for content_type in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/vnd.acme+json",
+            "text/javascript",
+            "text/html",
+            "",
+        ] {
+            check(content_type, json.as_bytes());
+        }
+        let utf16 = |unit: fn(u16) -> [u8; 2]| json.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        let (big, little) = (utf16(u16::to_be_bytes), utf16(u16::to_le_bytes));
+        check("application/json; charset=utf-16be", &big);
+        check("application/json; charset=UTF-16LE", &little);
+        check("application/json; charset=utf-16", &[&[0xfe, 0xff], &*big].concat());
+        check("application/json; charset=utf-16", &[&[0xff, 0xfe], &*little].concat());
+        check("application/json", &[b"\xef\xbb\xbf", json.as_bytes()].concat());
+        check("application/json; charset=utf-16", json.as_bytes());
+        check("application/json", format!("\r\n {json}\n").as_bytes());
+        for more in [
+            r#""token_type":"BEARER","scope":null,"a":{"b":[null,{"access_token":"x"}]},"#,
+            r#""error":null,"error_description":"","#,
+            r#""error":"","#,
+        ] {
+            check("application/json", json.replacen('{', &format!("{{{more}"), 1).as_bytes());
+        }
+        let latin = [b"{\"scope\":\"\xfc\",".as_slice(), &json.as_bytes()[1..]].concat();
+        check("application/json; charset=iso-8859-1", &latin);
+        for lifetime in ["\"3600\"", "3600.0", "3.6e3", "\"3600.0\"", "\" 3.6e3 \"", "3600.9"] {
+            check("application/json", json.replace("3600", lifetime).as_bytes());
+        }
+        check("application/json", json.replace("\"7\"", "7").as_bytes());
+        check("application/json", json.replace("\"a\"", "\"\\u0061\"").as_bytes());
+        let form =
+            "access_token=%61&expires_in=3600&refresh_token=7&scope=repo%2Cgist&token_type=bearer&error=";
+        for content_type in ["application/x-www-form-urlencoded; charset=utf-8", "text/plain", ""] {
+            check(content_type, form.as_bytes());
+            check(content_type, format!("{form}\r\n").as_bytes());
+        }
+        let wide: Vec<u8> = form.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        check("application/x-www-form-urlencoded; charset=utf-16le", &wide);
+    }
+
+    /// Answers of which nothing is used: they are kept.
+    #[test]
+    fn an_answer_that_is_not_understood_is_handed_on_whole() {
+        let check = |received: ReceivedAnswer, expected: &str| {
+            let shown = format!("{received:?}");
+            let kept = UnreadAnswer {
+                received_at_ms: NOW_MS,
+                problem: expected.to_owned(),
+                answer: received.clone(),
+            };
+            match interpret(received, &Secret::new("old"), NOW_MS) {
+                Ok(Grant::Unread(unread, problem)) => {
+                    assert_eq!((unread, problem), (kept, expected), "{shown}");
+                }
+                other => panic!("{shown} {other:?}"),
+            }
+        };
+        let with = |change: fn(&mut ReceivedAnswer)| {
+            let mut answer = answer(200, r#"{"access_token":"a","refresh_token":"r"}"#);
+            change(&mut answer);
+            answer
+        };
+        let coded = "has a content coding, though the request asked for none";
+        check(with(|answer| answer.content_encoding = "GZIP".into()), coded);
+        check(with(|answer| answer.content_encoding = "identity, br".into()), coded);
+        let cut = with(|answer| {
+            answer.body.truncate(20);
+            answer.incomplete = Some("is cut");
+        });
+        check(cut, "is cut");
+        let neither = "is neither the expected JSON nor a form";
+        for page in
+            ["<a href=\"?access_token=a\">", "[]", "\"a\"", "expires_in=7", "access_token=a&access_token=b"]
+        {
+            check(answer(200, page), neither);
+            let page = ReceivedAnswer { content_type: "text/plain".into(), ..answer(200, page) };
+            check(page, neither);
+        }
+        let invalid = "is not the expected JSON";
+        check(answer(200, r#"{"access_token":"a","access_token":"b"}"#), invalid);
+        check(answer(200, r#"{"access_token":"a"} more"#), invalid);
+        let odd = "contains a refresh token that is no text";
+        for token in ["[1]", "{\"a\":1}", "-1", "1.5", "true"] {
+            check(answer(200, &format!(r#"{{"access_token":"a","refresh_token":{token}}}"#)), odd);
+            check(answer(200, &format!(r#"{{"access_token":{token}}}"#)), "contains no access token");
+        }
+        // A document that is complete is used, though its connection broke.
+        let granted =
+            interpret(with(|answer| answer.incomplete = Some("is cut")), &Secret::new("old"), NOW_MS);
+        assert!(matches!(granted, Ok(Grant::Login(_))), "{granted:?}");
+    }
+
+    #[test]
+    fn errors_with_a_successful_status_are_errors() {
+        let check = |content_type: &str, body: &str, expected: TokenEndpointError| {
+            let answer = ReceivedAnswer { content_type: content_type.into(), ..answer(200, body) };
+            assert_eq!(interpret(answer, &Secret::new("old"), NOW_MS), Err(expected), "{body}");
+        };
+        check(
+            "application/json",
+            r#"{"ok":false,"error":"invalid_refresh_token"}"#,
+            TokenEndpointError::Rejected,
+        );
+        check("", "error=bad_refresh_token&error_description=canary", TokenEndpointError::Rejected);
+        check("", r#"{"error":"temporarily_unavailable","refresh_token":""}"#, TokenEndpointError::Temporary);
+    }
+
+    #[test]
     fn a_rotated_refresh_token_is_kept_without_an_access_token() {
         let check = |access: &str, why: &'static str| {
             let body = format!(r#"{{{access}"refresh_token":"r","expires_in":60}}"#);
-            let grant = parse_response(200, body.as_bytes(), &Secret::new("old"), NOW_MS);
+            let grant = interpret(answer(200, &body), &Secret::new("old"), NOW_MS);
             assert_eq!(
                 grant,
                 Ok(Grant::RefreshToken(Secret::new("r"), TokenEndpointError::InvalidResponse(why))),
@@ -202,7 +382,14 @@ mod tests {
     #[test]
     fn error_responses_and_invalid_bodies_grant_nothing() {
         let check = |status: u16, body: &str, expected: &str| {
-            let error = parse_response(status, body.as_bytes(), &Secret::new("old"), NOW_MS).unwrap_err();
+            let error = match interpret(answer(status, body), &Secret::new("old"), NOW_MS) {
+                Err(error) => error,
+                Ok(Grant::Unread(unread, problem)) => {
+                    assert_eq!((&*unread.problem, &unread.answer), (problem, &answer(status, body)));
+                    TokenEndpointError::InvalidResponse(problem)
+                }
+                Ok(grant) => panic!("{grant:?}"),
+            };
             assert_eq!(error.to_string(), expected, "{status} {body}");
         };
         let rejected = "the token endpoint rejected the login: a new login is needed";
@@ -231,11 +418,9 @@ mod tests {
         check(400, "canary", "the token endpoint responded with status 400");
         check(429, "{}", "the token endpoint responded with status 429");
         check(302, "", "the token endpoint responded with status 302");
-        check(201, r#"{"access_token":"a"}"#, "the token endpoint responded with status 201");
-        let no_json = "the token endpoint's response is not the expected JSON";
-        check(200, "canary", no_json);
-        check(200, r#"{"access_token":1}"#, no_json);
-        check(200, "", no_json);
+        check(200, "canary", "the token endpoint's response is neither the expected JSON nor a form");
+        check(200, r#"{"access_token":"a""#, "the token endpoint's response is not the expected JSON");
+        check(200, "", "the token endpoint's response is empty");
         check(200, r#"{"token":"canary"}"#, "the token endpoint's response contains no access token");
         check(200, r#"{"access_token":""}"#, "the token endpoint's response contains no access token");
         check(200, r#"{"access_token":null}"#, "the token endpoint's response contains no access token");

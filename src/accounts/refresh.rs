@@ -2,7 +2,8 @@
 //! Single flight: one task refreshes a login (`attempt`), and all its waiters get the result. After a failure, a login or
 //! a token endpoint is in `backoff`. New tokens that cannot be stored are kept in memory, and storing them is retried.
 //!
-//! A waiter that leaves does not cancel the refresh, since the old refresh token may be spent already.
+//! A waiter that leaves does not cancel the refresh, since the old refresh token may be spent already. A request may also
+//! order a refresh for later requests, and not wait.
 
 mod attempt;
 mod backoff;
@@ -18,7 +19,10 @@ use std::{
 
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     task::{self, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -70,6 +74,8 @@ pub struct TokenPair {
 /// A request for another access token than the one that was seen.
 #[derive(Debug, Clone)]
 pub struct RefreshRequest {
+    /// The name of the provider whose request needs it.
+    pub provider: String,
     /// The login.
     pub credential: CredentialId,
     /// The tokens that have to be replaced.
@@ -158,7 +164,8 @@ pub struct Refresher(mpsc::Sender<Message>);
 #[derive(Debug)]
 struct Message {
     request: RefreshRequest,
-    reply: oneshot::Sender<RefreshResult>,
+    /// None if nobody waits.
+    reply: Option<oneshot::Sender<RefreshResult>>,
 }
 
 impl Refresher {
@@ -176,10 +183,20 @@ impl Refresher {
         let deadline = if request.reason == RefreshReason::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let refreshed = async {
             let (reply, response) = oneshot::channel();
-            self.0.send(Message { request, reply }).await.map_err(|_| RefreshError::Timeout)?;
+            self.0.send(Message { request, reply: Some(reply) }).await.map_err(|_| RefreshError::Timeout)?;
             response.await.map_err(|_| RefreshError::Timeout)?
         };
         timeout(deadline, refreshed).await.unwrap_or(Err(RefreshError::Timeout))
+    }
+
+    /// Orders a refresh for later requests, and does not wait. If the queue is full, the next request orders it again.
+    pub fn order(&self, request: RefreshRequest) {
+        if let Err(TrySendError::Full(Message { request, .. })) =
+            self.0.try_send(Message { request, reply: None })
+        {
+            let CredentialId { owner, section, field } = &request.credential;
+            tracing::warn!(%owner, section, field, "too many refreshes are waiting: a refused login was not refreshed");
+        }
     }
 }
 
@@ -248,14 +265,16 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
     }
 
     fn accept(&mut self, Message { request, reply }: Message) {
-        if reply.is_closed() {
+        // A login that its upstream refuses is refreshed, whether its client waits or not.
+        if request.reason != RefreshReason::Refused && reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+        {
             return;
         }
         if let Some(running) = self.running.get_mut(&request.credential) {
             if request.reason == RefreshReason::Due && running.since.elapsed() >= WAIT_WHILE_GOOD {
-                let _ = reply.send(Err(RefreshError::Timeout));
+                send(reply, Err(RefreshError::Timeout));
             } else {
-                running.replies.push(reply);
+                running.replies.extend(reply);
             }
             return;
         }
@@ -263,11 +282,10 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         if unsaved.is_none()
             && let Some(error) = self.reason_to_skip(&request)
         {
-            // A receiver that is gone needs no reply.
-            let _ = reply.send(Err(error));
+            send(reply, Err(error));
             return;
         }
-        self.start_attempt(request, vec![reply], unsaved);
+        self.start_attempt(request, Vec::from_iter(reply), unsaved);
     }
 
     /// The reason not to try now, if any.
@@ -322,7 +340,7 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
     ) {
         for reply in self.running.remove(&request.credential).into_iter().flat_map(|running| running.replies)
         {
-            let _ = reply.send(outcome.clone());
+            send(Some(reply), outcome.clone());
         }
         if let Some(unsaved) = unsaved {
             self.unsaved.insert(request.credential.clone(), unsaved);
@@ -343,6 +361,13 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
                 }
             }
         }
+    }
+}
+
+/// A receiver that is gone needs no reply.
+fn send(reply: Option<oneshot::Sender<RefreshResult>>, result: RefreshResult) {
+    if let Some(reply) = reply {
+        let _ = reply.send(result);
     }
 }
 

@@ -22,11 +22,13 @@ use super::{
     Actor, KeyError, KeySources, MasterKey,
     encryption::AssociatedData,
     key::{self, NextKeyFile},
+    unread_answer,
 };
 use crate::store::{DirLock, SealedCredential, Store, StoreError};
 
 /// Batch size: the store accepts no other change during a batch.
 const BATCH: u64 = 200;
+const ANSWER_BATCH: u64 = 20;
 
 /// Progress or result of a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -235,7 +237,7 @@ async fn reencrypt_all(
     let mut last = None;
     loop {
         let batch = store.credentials_after(last.as_ref(), BATCH).await?;
-        let Some(end) = batch.last().cloned() else { return Ok(()) };
+        let Some(end) = batch.last().cloned() else { break };
         last = Some(end);
         let mut swaps = Vec::new();
         for old in batch.into_iter().filter(|one| !key.encrypted(&one.sealed)) {
@@ -253,6 +255,34 @@ async fn reencrypt_all(
             done.credentials += swapped;
         }
         report(done);
+    }
+    reencrypt_answers(store, key, done).await
+}
+
+/// The same for the kept answers of token endpoints, which are larger and rare.
+async fn reencrypt_answers(
+    store: &Store,
+    key: &MasterKey,
+    done: &mut RekeyProgress,
+) -> Result<(), RekeyError> {
+    let mut last = None;
+    loop {
+        let batch = store.kept_answers_after(last.as_ref(), ANSWER_BATCH).await?;
+        let Some(end) = batch.last().cloned() else { return Ok(()) };
+        last = Some(end);
+        let mut swaps = Vec::new();
+        for old in batch.into_iter().filter(|one| !key.encrypted(&one.sealed)) {
+            if let Some(new) = unread_answer::reencrypted(key, &old) {
+                swaps.push((new, old.sealed));
+            } else {
+                let (owner, section, field) = (&old.owner, &old.section, &old.field);
+                tracing::error!(%owner, section, field, "no key decrypts a kept answer of this login; it is left unchanged");
+                done.unreadable += 1;
+            }
+        }
+        if !swaps.is_empty() {
+            store.swap_answers(&swaps, &key.id()).await?.ok_or(RekeyError::Replaced)?;
+        }
     }
 }
 

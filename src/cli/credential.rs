@@ -1,7 +1,10 @@
 //! `tollgate credential`: stores, lists, confirms and removes credentials of a user, a group or everybody. Values
-//! come from stdin or a prompt, and are printed only masked.
+//! come from stdin or a prompt, and are printed only masked. `recover` alone prints secrets.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -10,7 +13,13 @@ use super::{
     api::{self, CallRefused},
     context::{Context, Report, find_user, read_secret, table},
 };
-use crate::{clock::utc, fault::Cause, name::GroupName, secret::Secret};
+use crate::{
+    accounts::{MasterKey, UnreadAnswer, read_answers},
+    clock::utc,
+    fault::Cause,
+    name::{GroupName, Owner},
+    secret::Secret,
+};
 
 /// The arguments of `tollgate credential`.
 #[derive(Args)]
@@ -39,6 +48,15 @@ enum CredentialCommand {
     Confirm {
         #[command(flatten)]
         owner: CredentialOwner,
+    },
+    /// Print the answers of a token endpoint that were not understood, with the secrets in them, as JSON
+    #[command(allow_missing_positional = true)]
+    Recover {
+        #[command(flatten)]
+        owner: CredentialOwner,
+        /// The section and field of the login, as `credential list` shows them
+        #[arg(value_name = "SECTION.FIELD")]
+        place: String,
     },
     /// Remove a credential
     #[command(allow_missing_positional = true)]
@@ -71,6 +89,7 @@ pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<
         CredentialCommand::Set { owner, place } => set(&owner, &place, read_secret, context).await?,
         CredentialCommand::List { owner } => list(&owner, context).await?,
         CredentialCommand::Confirm { owner } => confirm(&owner, context).await?,
+        CredentialCommand::Recover { owner, place } => recover(&owner, &place, context).await?,
         CredentialCommand::Remove { owner, place } => remove(&owner, &place, context).await?,
     };
     report.print()
@@ -78,6 +97,8 @@ pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<
 
 /// The credentials of an owner, as a resource of the admin API.
 struct CredentialsResource {
+    /// The owner in the store.
+    owner: Owner,
     /// The URL path.
     path: String,
     /// The owner, for messages.
@@ -90,13 +111,14 @@ impl CredentialOwner {
     async fn resource(&self, context: &Context<'_>) -> anyhow::Result<CredentialsResource> {
         if self.everybody {
             let (path, shown) = ("/admin/credentials/everybody".to_owned(), "everybody".to_owned());
-            return Ok(CredentialsResource { path, shown, argument: "--everybody".to_owned() });
+            let owner = Owner::Everybody;
+            return Ok(CredentialsResource { owner, path, shown, argument: "--everybody".to_owned() });
         }
         if let Some(group) = &self.group {
-            ensure!(GroupName::new(group).is_some(), GroupName::RULE);
+            let owner = Owner::Group(GroupName::new(group).context(GroupName::RULE)?);
             let (path, shown) =
                 (format!("/admin/credentials/groups/{group}"), format!("the group `{group}`"));
-            return Ok(CredentialsResource { path, shown, argument: format!("--group {group}") });
+            return Ok(CredentialsResource { owner, path, shown, argument: format!("--group {group}") });
         }
         let user = find_user(&context.store().await?, self.user.as_deref().unwrap_or_default()).await?;
         let path = format!("/admin/users/{}/creds", user.id);
@@ -104,6 +126,7 @@ impl CredentialOwner {
             path,
             shown: format!("`{}` ({})", user.name, user.id),
             argument: user.id.to_string(),
+            owner: Owner::User(user.id),
         })
     }
 }
@@ -174,12 +197,59 @@ fn value(text: &str) -> Value {
 
 async fn list(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<Report> {
     let resource = owner.resource(context).await?;
-    let rows = resource.stored(context).await?;
+    let mut rows = resource.stored(context).await?;
     if rows.is_empty() {
         let advice = format!("`tollgate credential set {} SECTION.FIELD` stores one", resource.argument);
         return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", resource.shown)));
     }
-    Ok(Report { out: table(["CREDENTIAL", "VALUE"], &rows), note: String::new() })
+    let kept = context.store().await?.kept_answers(&resource.owner).await?;
+    let kept: BTreeSet<String> = kept.iter().map(|one| format!("{}.{}", one.section, one.field)).collect();
+    for [_, value] in rows.iter_mut().filter(|[place, _]| kept.contains(place)) {
+        value.push_str(", an answer that was not understood is kept");
+    }
+    let advice = |place: &String| {
+        format!(
+            "the token endpoint of `{place}` sent what was not understood: `tollgate credential recover {} {place}` prints it\n",
+            resource.argument
+        )
+    };
+    Ok(Report { out: table(["CREDENTIAL", "VALUE"], &rows), note: kept.iter().map(advice).collect() })
+}
+
+/// Prints the kept answers of a login. It reads the store and the master key itself: no API returns a secret.
+async fn recover(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
+    check_place(place)?;
+    let resource = owner.resource(context).await?;
+    let store = context.store().await?;
+    let (section, field) = place.rsplit_once('.').unwrap_or_default();
+    let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
+    let kept = read_answers(&store, &key, &resource.owner, section, field).await?;
+    if kept.is_empty() {
+        return Ok(Report::note(format!("no answer is kept for `{place}` of {}\n", resource.shown)));
+    }
+    let answers = kept.into_iter().map(|answer| answer.map(shown)).collect::<Result<Vec<_>, _>>()?;
+    let note = format!(
+        "these are secrets: `tollgate credential set {} {place}` stores the login, and deletes them\n",
+        resource.argument
+    );
+    Ok(Report { out: format!("{:#}\n", Value::from(answers)), note })
+}
+
+/// A kept answer as JSON. A body that is not text is encoded.
+fn shown(unread: UnreadAnswer) -> Value {
+    let UnreadAnswer { received_at_ms, problem, answer } = unread;
+    let mut shown = json!({
+        "receivedAt": utc(received_at_ms),
+        "problem": format!("the token endpoint's response {problem}"),
+        "status": answer.status,
+        "contentType": answer.content_type,
+        "contentEncoding": answer.content_encoding,
+    });
+    match str::from_utf8(&answer.body) {
+        Ok(text) => shown["body"] = text.into(),
+        Err(_) => shown["bodyBase64"] = BASE64_STANDARD.encode(&*answer.body).into(),
+    }
+    shown
 }
 
 /// The fields of a masked document.

@@ -64,8 +64,9 @@ pub(super) fn owners<'c>(
 
 /// The request to the refresher. It has everything from this request's snapshot: the files may change meanwhile.
 pub(super) fn refresh_request(refresh: Refresh<'_>) -> RefreshRequest {
-    let Refresh { owner, section, field, access_token, refresh_token, oauth, reason } = refresh;
+    let Refresh { provider, owner, section, field, access_token, refresh_token, oauth, reason } = refresh;
     RefreshRequest {
+        provider: provider.to_owned(),
         credential: CredentialId {
             owner: owner.clone(),
             section: section.to_owned(),

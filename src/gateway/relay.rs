@@ -1,5 +1,6 @@
 //! A call to a provider, from its authorization to the head of the answer: credential, upstream, at most one retry after
-//! a 401 with a refreshed login. The body of the answer is relayed as it comes (`body`).
+//! a 401 with a refreshed login. A 401 to a body that cannot be sent again refreshes the login for later requests. The body
+//! of the answer is relayed as it comes (`body`).
 
 use http::{Method, Request, Response, StatusCode, request::Parts};
 use hyper::body::{Body as _, Incoming};
@@ -121,8 +122,9 @@ async fn send(
     worker.upstream.send(origin, request, deadlines).await
 }
 
-/// Refreshes the login and sends the request once more. Returns none, so that the 401 is relayed, if the body was too
-/// large to be copied, if the refresh brought no other access token, or if the second request fails.
+/// Refreshes the login and sends the request once more. Returns none, so that the 401 is relayed, if the refresh brought
+/// no other access token, or if the second request fails. If there is no complete copy of the body, the 401 is relayed
+/// at once: the refresh is for later requests.
 async fn retry(
     Outbound { request: InFlight { worker, .. }, call, caller }: Outbound<'_>,
     mut attempts: RefreshAttempts,
@@ -132,7 +134,13 @@ async fn retry(
 ) -> Option<Response<Download>> {
     let upload = match watch {
         None => Upload::empty(),
-        Some(watch) => Upload::kept(watch.take_kept()?),
+        Some(watch) => {
+            let Some(kept) = watch.take_kept() else {
+                worker.refresher.order(refused);
+                return None;
+            };
+            Upload::kept(kept)
+        }
     };
     attempts.refresh(&worker.refresher, refused.clone()).await;
     let owners = credential::owners(caller, &call.hit, &attempts);

@@ -6,9 +6,9 @@ use tokio::task::JoinSet;
 
 use super::{
     Act, AdminTokenRevocation, Affected, ChangeOutcome, CredentialChange, DuplicateNames, GENESIS_HASH,
-    InitialAccess, Invalidated, KeyIds, NewAdminToken, NewPasteToken, NewToken, ReplaceKey, RevokeExtent,
-    Revoked, Right, Rotated, SealedCredential, Store, StoreError, StoredToken, SwapReason, TokenHash,
-    TokenKind, TokenRotation, User, UserChange, UserCreation,
+    InitialAccess, Invalidated, KeepOutcome, KeyIds, NewAdminToken, NewPasteToken, NewToken, ReplaceKey,
+    RevokeExtent, Revoked, Right, Rotated, SealedAnswer, SealedCredential, Store, StoreError, StoredToken,
+    SwapReason, TokenHash, TokenKind, TokenRotation, User, UserChange, UserCreation,
 };
 use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, UserId};
 
@@ -34,6 +34,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     invalidations_name_the_affected_users(open().await).await;
     audit_entries_are_chained(open().await).await;
     leases(open().await).await;
+    answers_are_kept_beside_their_login(open().await).await;
     concurrent_creates_are_all_kept(open().await).await;
     concurrent_changes_are_all_kept(open().await).await;
 }
@@ -636,6 +637,63 @@ async fn leases(store: Store) {
     store.drop_leases("ref").await.unwrap();
     assert!(take("two", 31, 40).await);
     assert!(!store.try_lease("other", "two", 31, 40).await.unwrap(), "its name has another prefix");
+}
+
+async fn answers_are_kept_beside_their_login(store: Store) {
+    let ada = add(&store, 1, "a").await;
+    let owner = own(&ada);
+    store.adopt_master_key("key", ReplaceKey::IfNothingSealed).await.unwrap();
+    let answer = |field: &str, received_at_ms| SealedAnswer {
+        owner: owner.clone(),
+        section: "demo".into(),
+        field: field.into(),
+        received_at_ms,
+        sealed: b"answer".to_vec(),
+    };
+    let keep = async |field: &str, at, key| store.keep_answer(&answer(field, at), key).await.unwrap();
+    let change = async |changes: &[CredentialChange]| {
+        store.change_credentials(&owner, "key", changes, &act()).await.unwrap();
+    };
+    let kept = async || {
+        let kept = store.kept_answers(&owner).await.unwrap();
+        kept.into_iter().map(|one| (one.field, one.received_at_ms)).collect::<Vec<_>>()
+    };
+    assert_eq!(keep("login", 1, "key").await, KeepOutcome::NotKept, "there is no login");
+    let logins = [put("demo", "login", b"1"), put("demo", "other", b"1")];
+    change(&logins).await;
+    assert_eq!(keep("login", 1, "another").await, KeepOutcome::OtherKey);
+    for at in 1..=4 {
+        assert_eq!(keep("login", at, "key").await, KeepOutcome::Kept);
+    }
+    assert_eq!(keep("login", 5, "key").await, KeepOutcome::NotKept, "the first ones stay");
+    assert_eq!(keep("other", 5, "key").await, KeepOutcome::Kept);
+    let of_login = [1, 2, 3, 4].map(|at| ("login".to_owned(), at));
+    let of_other = ("other".to_owned(), 5);
+    assert_eq!(kept().await, [&of_login[..], std::slice::from_ref(&of_other)].concat());
+    // Pages, and compare-and-swap.
+    let page = store.kept_answers_after(None, 2).await.unwrap();
+    assert_eq!(page, [answer("login", 1), answer("login", 2)]);
+    let page = store.kept_answers_after(page.last(), 9).await.unwrap();
+    assert_eq!(page, [answer("login", 3), answer("login", 4), answer("other", 5)]);
+    let new = SealedAnswer { sealed: b"new".to_vec(), ..answer("other", 5) };
+    let swap = async |old: &[u8], key| store.swap_answers(&[(new.clone(), old.to_vec())], key).await.unwrap();
+    assert_eq!(swap(b"answer", "another").await, None);
+    assert_eq!(swap(b"answer", "key").await, Some(1));
+    assert_eq!(swap(b"answer", "key").await, Some(0));
+    assert_eq!(store.kept_answers_after(page.get(1), 9).await.unwrap(), std::slice::from_ref(&new));
+    // Another login in the place, a refresh, a removal, and the end of the user.
+    change(&logins[..1]).await;
+    assert_eq!(kept().await, [of_other]);
+    let mut refreshed = store.credentials(&owner).await.unwrap().pop().unwrap();
+    let old = std::mem::replace(&mut refreshed.sealed, b"2".to_vec());
+    assert!(store.swap_credential(&refreshed, &old, "key", SwapReason::Refresh).await.unwrap());
+    assert_eq!(kept().await, []);
+    keep("login", 1, "key").await;
+    keep("other", 1, "key").await;
+    change(&[CredentialChange::Remove { section: "demo".into(), field: "other".into() }]).await;
+    assert_eq!(kept().await, [("login".to_owned(), 1)]);
+    assert!(store.delete_user(&ada.id, &act()).await.unwrap());
+    assert_eq!(kept().await, []);
 }
 
 async fn concurrent_creates_are_all_kept(store: Store) {

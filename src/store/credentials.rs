@@ -120,6 +120,9 @@ impl Store {
         let mut rows = 0;
         for change in changes {
             rows += self.step(&mut transaction, change_query(owner, change)).await?.rows_affected();
+            if let CredentialChange::Put(put) = change {
+                self.drop_answers(&mut transaction, owner, &put.section, &put.field).await?;
+            }
         }
         if rows == 0 {
             return Ok(ChangeOutcome::Done { rows });
@@ -173,7 +176,10 @@ impl Store {
         }
         match reason {
             SwapReason::Rekey => self.commit(transaction, Invalidates::Nothing).await?,
-            SwapReason::Refresh => self.commit(transaction, Invalidates::from(&new.owner)).await?,
+            SwapReason::Refresh => {
+                self.drop_answers(&mut transaction, &new.owner, &new.section, &new.field).await?;
+                self.commit(transaction, Invalidates::from(&new.owner)).await?;
+            }
         }
         Ok(true)
     }

@@ -13,6 +13,7 @@ mod error;
 mod import;
 mod invalidation;
 mod invalidation_log;
+mod kept_answers;
 mod leases;
 mod probe;
 mod revocation;
@@ -54,6 +55,7 @@ pub use self::{
     import::{Import, Imported},
     invalidation::InvalidationCounter,
     invalidation_log::{Affected, Invalidated},
+    kept_answers::{KeepOutcome, SealedAnswer},
     probe::{Probe, probe},
     rows::{
         AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, Maker, NewAdminToken,

@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection};
 use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
-const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS];
+const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -180,6 +180,20 @@ const OWNERS_OF_MAKERS: &str = "
     ) WHERE id LIKE 'tok^_%' ESCAPE '^';
     CREATE INDEX revoked_makers_by_user ON revoked_makers (user_id, revoked_at, id);
     PRAGMA user_version = 4;
+";
+
+/// New: the answers of token endpoints that were not understood. They end with their login.
+const KEPT_ANSWERS: &str = "
+    CREATE TABLE kept_answers (
+        owner       TEXT   NOT NULL,
+        section     TEXT   NOT NULL,
+        field       TEXT   NOT NULL,
+        received_at BIGINT NOT NULL,
+        sealed      BLOB   NOT NULL,
+        PRIMARY KEY (owner, section, field, received_at),
+        FOREIGN KEY (owner, section, field) REFERENCES credentials (owner, section, field) ON DELETE CASCADE
+    );
+    PRAGMA user_version = 5;
 ";
 
 /// The newest schema that this version knows.

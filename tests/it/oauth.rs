@@ -144,6 +144,7 @@ fn check_call(request: &Message, host: &str, refresh: &str) {
     let length = body.len().to_string();
     let expected = [
         ("accept", "application/json"),
+        ("accept-encoding", "identity"),
         ("content-length", &*length),
         ("content-type", "application/x-www-form-urlencoded"),
         ("host", host),
@@ -227,6 +228,63 @@ fn a_lifetime_that_is_missing_is_an_hour() {
     play.refreshed("r1", &answer("200 OK", r#"{"access_token":"a2"}"#), "Bearer a2");
     play.uses("a2");
     play.uses("a2");
+}
+
+/// Each answer grants the login a2, r2, in a form that servers send.
+#[test]
+fn every_legal_form_of_an_answer_is_understood() {
+    let json = r#"{"access_token":"a2","refresh_token":"r2","expires_in":"2","scope":null}"#;
+    let wide: Vec<u8> = json.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let form = "access_token=a2&expires_in=2&refresh_token=r2&scope=&token_type=bearer";
+    let check = |status: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let mut play = Play::new(-1);
+        let answer =
+            headers.iter().fold(Answer::new(status), |answer, (name, value)| answer.header(name, value));
+        play.refreshed("r1", &answer.body(body).bytes(), "Bearer a2");
+        // The next refresh spends the new refresh token.
+        play.replaced("a2", "r2", &granted("a3", "r3", 3600), "a3");
+    };
+    check("200 OK", &[("CONTENT-TYPE", "Application/JSON; Charset=\"utf-8\"")], json.as_bytes());
+    check("201 Created", &[("content-type", "text/javascript")], json.as_bytes());
+    check("203 Non-Authoritative Information", &[], json.as_bytes());
+    check("200 OK", &[("Content-Encoding", "Identity")], &[b"\xef\xbb\xbf", json.as_bytes()].concat());
+    check("200 OK", &[("Content-Type", "application/json; charset=utf-16")], &wide);
+    check("200 OK", &[("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")], form.as_bytes());
+}
+
+/// An answer that is not understood is kept, encrypted: the log and the list say so, and only a command prints it.
+#[test]
+fn an_answer_that_is_not_understood_is_kept_until_the_login_is_stored_again() {
+    let canary = r#"{"tokens":{"access_token":"canary-a2","refresh_token":"canary-r2"}}"#;
+    let mut play = Play::new(100);
+    play.refreshed("r1", &answer("200 OK", canary), "Bearer a1");
+    let line = play.world.gateway.wait_for_log(
+        "a token endpoint's response was not understood; it is kept, encrypted: see `tollgate credential recover`",
+    );
+    let said = ["provider", "section", "field", "problem"]
+        .map(|field| line[field].as_str().unwrap_or_default().to_owned());
+    assert_eq!(said, ["t", "providers.t", "login", "contains no access token"]);
+    assert!(line["owner"].as_str().unwrap().starts_with("usr_"), "{line}");
+    assert!(!play.world.gateway.log().iter().any(|line| line.contains("canary")));
+    for bytes in play.world.home.contents().values() {
+        assert!(!bytes.windows(6).any(|window| window == b"canary"));
+    }
+    let home = &play.world.home;
+    let list = home.run(&["credential", "list", "ada"], "");
+    assert!(list.out.contains(", an answer that was not understood is kept"), "{}", list.out);
+    assert!(!list.out.contains("canary"), "{}", list.out);
+    // A new master key encrypts it too.
+    home.done(&["rekey"], "");
+    let recovered = home.done(&["credential", "recover", "ada", "providers.t.login"], "");
+    let recovered: serde_json::Value = serde_json::from_str(&recovered).unwrap();
+    assert_eq!(recovered[0]["body"], canary);
+    assert_eq!(recovered[0]["status"], 200);
+    assert_eq!(recovered[0]["problem"], "the token endpoint's response contains no access token");
+    store(home, "canary-a2", "canary-r2", 3600);
+    let list = home.run(&["credential", "list", "ada"], "");
+    assert!(!list.out.contains("not understood"), "{}", list.out);
+    let recovered = home.run(&["credential", "recover", "ada", "providers.t.login"], "");
+    assert_eq!(recovered.out, "");
 }
 
 #[test]
@@ -438,14 +496,7 @@ fn a_401_causes_one_refresh_and_one_retry() {
 
 #[test]
 fn a_401_is_relayed_where_nothing_helps() {
-    // The body is larger than the copy for a retry.
     let mut play = Play::new(3600);
-    for exchange in [Exchange::post(vec![b'x'; 65_537]), Exchange::post("").chunked(vec![b'x'; 65_537])] {
-        let exchange = play.with_credential(exchange, "Bearer a1").answer(Answer::new(NO).body("no"));
-        let mut client = play.client(&exchange);
-        play.relayed(&mut client, &exchange);
-        play.auth.saw_nothing();
-    }
     // The refresh fails.
     let exchange = play.get("a1").answer(Answer::new(NO).header("WWW-Authenticate", "Demo").body("no"));
     let mut client = play.client(&exchange);
@@ -465,6 +516,81 @@ fn a_401_is_relayed_where_nothing_helps() {
         play.relayed(&mut client, &again);
     }
     play.auth.saw_nothing();
+}
+
+/// The body is too large for a retry: the client gets the 401 before the token endpoint has answered, and the login is
+/// refreshed for the next request.
+#[test]
+fn a_401_to_a_large_body_refreshes_the_login_for_later_requests() {
+    let large = || vec![b'x'; 65_537];
+    for exchange in [Exchange::post(large()), Exchange::post("").chunked(large())] {
+        let mut play = Play::new(3600);
+        let exchange = play.with_credential(exchange, "Bearer a1").answer(Answer::new(NO).body("no"));
+        let mut client = play.client(&exchange);
+        play.relayed(&mut client, &exchange);
+        let mut call = play.call("r1");
+        // Others that are refused meanwhile start no refresh of their own.
+        for _ in 0..3 {
+            let mut client = play.client(&exchange);
+            play.relayed(&mut client, &exchange);
+        }
+        call.send(granted("a2", "r2", 3600));
+        becomes(&mut play, "a1", "a2");
+        play.uses("a2");
+    }
+}
+
+/// An upstream that answers before it has read the body: also a small one cannot be sent once more.
+#[test]
+fn an_early_401_refreshes_the_login() {
+    for length in [1000, 1 << 20] {
+        let mut play = Play::new(3600);
+        let exchange = play.with_credential(Exchange::post("").framed(Framing::Length(length)), "Bearer a1");
+        let mut client = play.world.client();
+        client.send(exchange.head_bytes());
+        let mut wire = play.world.upstream.next();
+        assert_eq!(wire.head().unwrap().get("authorization"), Some("Bearer a1"));
+        wire.send(Answer::new(NO).header("Connection", "close").body("no").bytes());
+        let head = client.head().unwrap();
+        assert_eq!(head.status(), 401);
+        play.call("r1").send(granted("a2", "r2", 3600));
+        becomes(&mut play, "a1", "a2");
+    }
+}
+
+/// The client leaves as soon as its request is refused, and tollgate is then stopped: both wait for no one, and lose nothing.
+#[test]
+fn a_refresh_after_a_401_outlives_its_client_and_ends_before_a_shutdown() {
+    let mut play = Play::new(3600);
+    let exchange = play.with_credential(Exchange::post(vec![b'x'; 65_537]), "Bearer a1");
+    let mut client = play.client(&exchange);
+    let exchange = exchange.answer(Answer::new(NO).body("no"));
+    play.relayed(&mut client, &exchange);
+    client.reset();
+    let mut call = play.call("r1");
+    play.world.gateway.signal(Signal::TERM);
+    call.send(granted("a2", "r2", 3600));
+    assert!(play.world.gateway.exit().success());
+    play.world.gateway = play.world.home.serve(&[]);
+    play.uses("a2");
+}
+
+/// Repeats a request until its access token is the new one.
+fn becomes(play: &mut Play, old: &str, new: &str) {
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < LIMIT, "`{new}` is not used");
+        let mut client = play.client(&play.get(old));
+        let (request, mut wire) = play.world.upstream.request();
+        wire.send(Answer::new("200 OK").body("ok").bytes());
+        play.world.upstream.keep(wire);
+        assert_eq!(client.answer().unwrap().head.status(), 200);
+        let bearer = request.head.get("authorization").unwrap_or_default();
+        if bearer == format!("Bearer {new}") {
+            return;
+        }
+        assert_eq!(bearer, format!("Bearer {old}"));
+    }
 }
 
 #[test]
@@ -531,11 +657,11 @@ fn a_refresh_token_goes_only_to_origins_it_was_saved_for() {
     play.auth.saw_nothing();
     // A login that is stored again is bound to the new token endpoint.
     store(&play.world.home, "b1", "s1", 3600);
-    becomes(&mut play, "b1", "credential_moved");
+    recovers(&mut play, "b1", "credential_moved");
 }
 
 /// Repeats a request until it uses the access token; before that, it must get this fault.
-fn becomes(play: &mut Play, access: &str, code: &str) {
+fn recovers(play: &mut Play, access: &str, code: &str) {
     let exchange = play.get(access);
     let start = Instant::now();
     loop {
@@ -570,7 +696,7 @@ fn tokens_that_cannot_be_stored_are_kept() {
     play.world.check_fault(exchange.bytes(), STORE_FAILED, &client.answer().unwrap());
     play.auth.saw_nothing();
     std::fs::rename(&away, &database).unwrap();
-    becomes(&mut play, "a2", "store_unavailable");
+    recovers(&mut play, "a2", "store_unavailable");
     play.auth.saw_nothing();
     play.uses("a2");
 }
@@ -608,7 +734,7 @@ fn refreshes_with(fault: DiskFault) {
     refused(&play, &mut client, &exchange);
     disk.mend();
     let mended = Instant::now();
-    becomes(&mut play, "a2", "store_unavailable");
+    recovers(&mut play, "a2", "store_unavailable");
     eprintln!("{fault:?}: {:?} from the end of the fault to the refreshed login", mended.elapsed());
     play.auth.saw_nothing();
     play.uses("a2");

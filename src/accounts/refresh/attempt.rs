@@ -1,22 +1,23 @@
 //! One refresh: take the lease, call the token endpoint, store the result. The stored login is read first, since
 //! another process may have refreshed it, or a user replaced it. New tokens are stored by compare-and-swap before
-//! waiters get them.
+//! waiters get them. An answer that was not understood is stored too: it may hold the only valid refresh token.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::{
-    RefreshError, RefreshRequest, RefreshResult, Refreshed, TokenEndpoint, TokenPair,
+    CredentialId, RefreshError, RefreshRequest, RefreshResult, Refreshed, TokenEndpoint, TokenPair,
     login_store::{Login, LoginStore},
 };
 use crate::{
     accounts::{
         StoredCredential,
         oauth::{Grant, TokenEndpointError},
+        unread_answer::UnreadAnswer,
     },
     secret::Secret,
-    store::StoreError,
+    store::{KeepOutcome, StoreError},
 };
 
 /// Duration of the lease: enough for one call and for storing its result.
@@ -28,15 +29,21 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Attempts to store new tokens while others re-encrypt the row at the same time.
 const MAX_TRIES: u32 = 16;
 
-/// New tokens that have not been stored yet.
+/// The result of a call that has not been stored yet.
 #[derive(Debug)]
 pub(super) struct Unsaved {
     /// The request.
     pub(super) request: RefreshRequest,
     old: Login,
-    new: StoredCredential,
-    /// The error, if the endpoint issued a refresh token without a valid access token.
+    new: NewState,
+    /// The error, if the endpoint issued no valid access token.
     refused: Option<TokenEndpointError>,
+}
+
+#[derive(Debug)]
+enum NewState {
+    Login(StoredCredential),
+    Unread(UnreadAnswer),
 }
 
 /// The result of a refresh.
@@ -154,8 +161,16 @@ async fn with_lease(
     match endpoint.refresh(&request.token_url, &request.client_id, &refresh_token).await {
         Ok(grant) => {
             let (new, refused) = match grant {
-                Grant::Login(new) => (new, None),
-                Grant::RefreshToken(rotated, why) => (old.with(rotated), Some(why)),
+                Grant::Login(new) => (NewState::Login(new), None),
+                Grant::RefreshToken(rotated, why) => (NewState::Login(old.with(rotated)), Some(why)),
+                Grant::Unread(answer, problem) => {
+                    if let Ok(Some(login)) = logins.read(&request.credential).await
+                        && !login.is_same(&old)
+                    {
+                        return Ok(refreshed(&login)).into();
+                    }
+                    (NewState::Unread(answer), Some(TokenEndpointError::InvalidResponse(problem)))
+                }
             };
             save(logins, Unsaved { request: request.clone(), old, new, refused }).await
         }
@@ -180,10 +195,14 @@ async fn newer_login_or(
     }
 }
 
-/// Stores new tokens by compare-and-swap. A login that was stored meanwhile wins.
+/// Stores new tokens by compare-and-swap, or an answer beside the login. A login that was stored meanwhile wins.
 async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Completed {
     for _ in 0..MAX_TRIES {
-        match logins.replace(&unsaved.old, &unsaved.new).await {
+        let saved = match &unsaved.new {
+            NewState::Login(new) => logins.replace(&unsaved.old, new).await,
+            NewState::Unread(answer) => keep(logins, &unsaved.request, answer).await,
+        };
+        match saved {
             Ok(true) => return completed(unsaved),
             Ok(false) => {}
             Err(error) => return retry_later(unsaved, &error),
@@ -199,7 +218,34 @@ async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Completed {
     Completed { unsaved: Some(unsaved), ..Err(RefreshError::Timeout).into() }
 }
 
+/// Keeps an answer that was not understood. False if another key encrypts by now.
+async fn keep(
+    logins: &impl LoginStore,
+    request: &RefreshRequest,
+    answer: &UnreadAnswer,
+) -> Result<bool, StoreError> {
+    let kept = logins.keep(&request.credential, answer).await?;
+    let RefreshRequest { provider, credential: CredentialId { owner, section, field }, .. } = request;
+    let problem = &*answer.problem;
+    match kept {
+        KeepOutcome::OtherKey => return Ok(false),
+        KeepOutcome::Kept => tracing::error!(
+            provider, %owner, section, field, problem,
+            "a token endpoint's response was not understood; it is kept, encrypted: see `tollgate credential recover`"
+        ),
+        KeepOutcome::NotKept => tracing::error!(
+            provider, %owner, section, field, problem,
+            "a token endpoint's response was not understood; earlier ones are kept: see `tollgate credential recover`"
+        ),
+    }
+    Ok(true)
+}
+
 fn completed(Unsaved { old, new, refused, .. }: Unsaved) -> Completed {
+    let new = match new {
+        NewState::Login(new) => new,
+        NewState::Unread(_) => old.unchanged(),
+    };
     let StoredCredential::OAuth { access_token, refresh_token, expires_at_ms } = new else {
         return Err(RefreshError::NotFound).into();
     };

@@ -79,6 +79,7 @@ impl Backoffs {
             TokenEndpointError::Rejected => (error.into(), None),
             TokenEndpointError::NoResponse
             | TokenEndpointError::InvalidUrl
+            | TokenEndpointError::Temporary
             | TokenEndpointError::Status(_)
             | TokenEndpointError::InvalidResponse(_) => (RefreshError::Backoff, Some(now + delay(failures))),
         };

@@ -1,4 +1,4 @@
-//! One call to a token endpoint: sends a form and reads a small JSON document, within a deadline. Redirects are not
+//! One call to a token endpoint: sends a form and reads a small answer, within a deadline. Redirects are not
 //! followed: a refresh token is sent to the URL in the file only.
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -6,11 +6,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::oauth::{self, Grant, MAX_RESPONSE, TokenEndpointError},
+    accounts::oauth::{self, Grant, MAX_RESPONSE, ReceivedAnswer, TokenEndpointError},
     clock,
     origin::Origin,
     secret::Secret,
@@ -19,6 +19,8 @@ use crate::{
 
 /// Deadline of the whole call.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Maximum length of a header field that is kept, in characters.
+const MAX_FIELD: usize = 256;
 
 /// The call to a token endpoint. A trait only for tests, which fake it.
 pub trait TokenEndpoint: Send + Sync + 'static {
@@ -45,15 +47,17 @@ impl HttpTokenEndpoints {
         &self,
         origin: &Origin,
         request: Request<Upload>,
-    ) -> Result<(u16, Zeroizing<Vec<u8>>), TokenEndpointError> {
+    ) -> Result<ReceivedAnswer, TokenEndpointError> {
         // Calls are rare: each opens a connection, and none is pooled.
         let upstream = Upstream::new(Arc::clone(&self.0));
         let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };
-        let answer = upstream.send(origin, request, deadlines).await.map_err(|error| {
+        let until = Instant::now() + DEADLINE;
+        let answer = timeout_at(until, upstream.send(origin, request, deadlines)).await;
+        let answer = answer.map_err(|_| TokenEndpointError::NoResponse)?.map_err(|error| {
             tracing::warn!(%error, "a token endpoint did not respond");
             TokenEndpointError::NoResponse
         })?;
-        read(answer).await
+        Ok(read(answer, until).await)
     }
 }
 
@@ -65,9 +69,7 @@ impl TokenEndpoint for HttpTokenEndpoints {
         refresh_token: &Secret,
     ) -> Result<Grant, TokenEndpointError> {
         let (origin, request) = request(token_url, oauth::form(refresh_token, client_id))?;
-        let called = timeout(DEADLINE, self.call(&origin, request)).await;
-        let (status, body) = called.unwrap_or(Err(TokenEndpointError::NoResponse))?;
-        oauth::parse_response(status, &body, refresh_token, clock::now_ms())
+        oauth::interpret(self.call(&origin, request).await?, refresh_token, clock::now_ms())
     }
 }
 
@@ -81,22 +83,34 @@ fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), To
     let headers = request.headers_mut();
     headers.insert(header::HOST, host);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     Ok((origin, request))
 }
 
-/// The status and the whole body.
-async fn read(answer: Response<Download>) -> Result<(u16, Zeroizing<Vec<u8>>), TokenEndpointError> {
-    let status = answer.status().as_u16();
-    let mut download = answer.into_body();
+/// The head and the body, or as much of it as came within the size and the time.
+async fn read(answer: Response<Download>, until: Instant) -> ReceivedAnswer {
+    let (head, mut download) = answer.into_parts();
     let mut body = Zeroizing::new(Vec::with_capacity(MAX_RESPONSE));
-    while let Some(frame) = download.frame().await {
-        let frame = frame.map_err(|_| TokenEndpointError::InvalidResponse("is cut"))?;
-        let data = frame.data_ref().map_or(&[][..], |data| data);
-        if body.len() + data.len() > MAX_RESPONSE {
-            return Err(TokenEndpointError::InvalidResponse("is too long"));
+    let incomplete = loop {
+        match timeout_at(until, download.frame()).await {
+            Ok(None) => break None,
+            Ok(Some(Ok(frame))) => {
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                let room = MAX_RESPONSE - body.len();
+                body.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room {
+                    break Some("is too long");
+                }
+            }
+            Ok(Some(Err(_))) => break Some("is cut"),
+            Err(_) => break Some("did not end in time"),
         }
-        body.extend_from_slice(data);
-    }
-    Ok((status, body))
+    };
+    let field = |name| {
+        let values = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        values.collect::<Vec<_>>().join(", ").chars().take(MAX_FIELD).collect()
+    };
+    let (content_type, content_encoding) = (field(header::CONTENT_TYPE), field(header::CONTENT_ENCODING));
+    ReceivedAnswer { status: head.status.as_u16(), content_type, content_encoding, body, incomplete }
 }

@@ -4,10 +4,10 @@ use std::future::Future;
 
 use super::CredentialId;
 use crate::{
-    accounts::{MasterKey, StoredCredential, encryption, random::random},
+    accounts::{MasterKey, StoredCredential, encryption, random::random, unread_answer::UnreadAnswer},
     clock, hex,
     secret::Secret,
-    store::{SealedCredential, Store, StoreError, SwapReason},
+    store::{KeepOutcome, SealedCredential, Store, StoreError, SwapReason},
 };
 
 /// Prefix of the names of leases on logins.
@@ -27,6 +27,16 @@ pub struct Login {
 }
 
 impl Login {
+    /// The same login.
+    pub(super) fn unchanged(&self) -> StoredCredential {
+        let Self { access_token, refresh_token, expires_at_ms, .. } = self;
+        StoredCredential::OAuth {
+            access_token: access_token.clone(),
+            refresh_token: refresh_token.clone(),
+            expires_at_ms: *expires_at_ms,
+        }
+    }
+
     /// The same login with another refresh token.
     pub(super) fn with(&self, refresh_token: Secret) -> StoredCredential {
         let Self { access_token, expires_at_ms, .. } = self;
@@ -53,6 +63,12 @@ pub trait LoginStore: Send + Sync + 'static {
         old: &Login,
         new: &StoredCredential,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Keeps an answer of the token endpoint that was not understood, beside the login.
+    fn keep(
+        &self,
+        place: &CredentialId,
+        answer: &UnreadAnswer,
+    ) -> impl Future<Output = Result<KeepOutcome, StoreError>> + Send;
     /// Takes the lease on a login; false if another process holds it.
     fn lease(&self, place: &CredentialId, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Releases all leases that an earlier process on the same store may have left.
@@ -89,6 +105,12 @@ impl LoginStore for StoredLogins {
         let sealed = key.encrypt(associated_data(&old.row), &new.to_plaintext());
         let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
         self.store.swap_credential(&row, &old.row.sealed, &key.id(), SwapReason::Refresh).await
+    }
+
+    async fn keep(&self, place: &CredentialId, answer: &UnreadAnswer) -> Result<KeepOutcome, StoreError> {
+        let CredentialId { owner, section, field } = place;
+        let key = self.key.snapshot();
+        self.store.keep_answer(&answer.encrypted(&key, owner, section, field), &key.id()).await
     }
 
     async fn lease(&self, place: &CredentialId, ms: u64) -> Result<bool, StoreError> {

@@ -12,9 +12,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{login_store::Login, *};
 use crate::{
-    accounts::{StoredCredential, oauth::Grant},
+    accounts::{
+        StoredCredential, UnreadAnswer,
+        oauth::{Grant, ReceivedAnswer},
+    },
     clock::now_ms,
-    store::{SealedCredential, StoreError},
+    store::{KeepOutcome, SealedCredential, StoreError},
 };
 
 const TOKEN_URL: &str = "https://auth.example.com/token";
@@ -32,6 +35,7 @@ struct FakeState {
     /// The number of replacements that fail before one succeeds.
     failures: AtomicUsize,
     replaced: Notify,
+    kept: Mutex<Vec<UnreadAnswer>>,
     answers: Mutex<VecDeque<Result<Grant, TokenEndpointError>>>,
     /// The refresh tokens that the endpoint received.
     spent: Mutex<Vec<String>>,
@@ -48,6 +52,7 @@ impl Default for FakeState {
             leased: Mutex::default(),
             failures: AtomicUsize::default(),
             replaced: Notify::default(),
+            kept: Mutex::default(),
             answers: Mutex::default(),
             spent: Mutex::default(),
             open: Semaphore::new(1000),
@@ -139,6 +144,16 @@ impl LoginStore for Fake {
         Ok(true)
     }
 
+    async fn keep(&self, _: &CredentialId, answer: &UnreadAnswer) -> Result<KeepOutcome, StoreError> {
+        if self.0.failures.load(SeqCst) > 0 {
+            self.0.failures.fetch_sub(1, SeqCst);
+            return Err(StoreError::Unanswered);
+        }
+        self.0.kept.lock().unwrap().push(answer.clone());
+        self.0.replaced.notify_one();
+        Ok(KeepOutcome::Kept)
+    }
+
     async fn lease(&self, _: &CredentialId, _: u64) -> Result<bool, StoreError> {
         Ok(self.0.leased.lock().unwrap().get_or_insert("us") == &"us")
     }
@@ -187,6 +202,7 @@ fn tokens(access: &str, refresh: &str) -> TokenPair {
 
 fn request(seen: &str) -> RefreshRequest {
     RefreshRequest {
+        provider: "demo".into(),
         credential: CredentialId { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
         seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
         reason: RefreshReason::Due,
@@ -489,6 +505,55 @@ async fn tokens_that_cannot_be_stored_are_returned_only_after_they_are() {
     assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
     assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
     assert_eq!(fake.spent(), ["r1"], "the spent refresh token is not sent again");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_understood_is_kept_once_the_store_works() {
+    let problem = "is not the expected JSON";
+    let answer = ReceivedAnswer {
+        status: 200,
+        content_type: String::new(),
+        content_encoding: String::new(),
+        body: b"canary".to_vec().into(),
+        incomplete: None,
+    };
+    let unread = UnreadAnswer { received_at_ms: 7, problem: problem.into(), answer };
+    for failures in [0, 1] {
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", later());
+        fake.0.answers.lock().unwrap().push_back(Ok(Grant::Unread(unread.clone(), problem)));
+        fake.0.failures.store(failures, SeqCst);
+        if failures > 0 {
+            assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
+            fake.0.replaced.notified().await;
+        } else {
+            assert_eq!(
+                refresh(&refresher, "a1").await,
+                Err(TokenEndpointError::InvalidResponse(problem).into())
+            );
+        }
+        assert_eq!(*fake.0.kept.lock().unwrap(), std::slice::from_ref(&unread));
+        assert_eq!(fake.stored(), ("a1".into(), "r1".into()));
+        assert_eq!(fake.spent(), ["r1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_can_be_ordered_without_a_waiter() {
+    let fake = Fake::default();
+    let refresher = fake.start();
+    fake.put("a1", "r1", later());
+    fake.answers(Ok(("a2", "r2")));
+    refresher.order(RefreshRequest { reason: RefreshReason::Refused, ..request("a1") });
+    fake.0.replaced.notified().await;
+    assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
+    // Orders are bounded: those that do not fit are dropped.
+    for _ in 0..2 * QUEUE {
+        refresher.order(RefreshRequest { reason: RefreshReason::Refused, ..request("a2") });
+    }
+    assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
+    assert_eq!(fake.spent(), ["r1"]);
 }
 
 #[tokio::test]

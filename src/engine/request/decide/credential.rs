@@ -103,6 +103,8 @@ pub struct Sendable<'c> {
 /// A refresh that is needed.
 #[derive(Debug, Clone, Copy)]
 pub struct Refresh<'c> {
+    /// The name of the provider.
+    pub provider: &'c str,
     /// The owner of the login.
     pub owner: &'c Owner,
     /// Its section.
@@ -365,8 +367,9 @@ impl<'c> Sendable<'c> {
     pub fn refresh(&self, reason: RefreshReason) -> Option<Refresh<'c>> {
         let (Chosen { auth, secret: access_token, .. }, owner) = (self.chosen?, self.owner?);
         let Refreshable { refresh_token, oauth } = self.refreshable?;
-        let (section, field) = (self.authorized.hit.section(), &*auth.field);
-        Some(Refresh { owner, section, field, access_token, refresh_token, oauth, reason })
+        let hit = &self.authorized.hit;
+        let (provider, section, field) = (hit.provider.name.as_str(), hit.section(), &*auth.field);
+        Some(Refresh { provider, owner, section, field, access_token, refresh_token, oauth, reason })
     }
 
     /// True if it is sent with another access token of the same login than a refused one.
