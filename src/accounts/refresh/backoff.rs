@@ -1,5 +1,6 @@
 //! Exponential backoff after failed refreshes: per login, and per token endpoint that does not respond. A login that its
-//! endpoint has rejected is not tried again until another one is stored. In memory and bounded.
+//! endpoint has rejected is not tried again until another one is stored; directly after an answer that was lost, the
+//! rejection has to be repeated. In memory and bounded.
 
 use std::{
     collections::HashMap,
@@ -32,6 +33,9 @@ struct LoginBackoff {
     /// Failures in a row.
     failures: u32,
     error: RefreshError,
+    /// True if the last answer was lost, or not understood. The token endpoint may have replaced the refresh token, and
+    /// many accept the old one again for a while.
+    answer_lost: bool,
     /// Its end; none for a rejected login.
     until: Option<Instant>,
 }
@@ -75,16 +79,21 @@ impl Backoffs {
         let before =
             self.logins.get(&credential).filter(|before| before.tokens.access_token == tokens.access_token);
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+        let before_lost = before.is_some_and(|before| before.answer_lost && before.tokens == tokens);
+        let answer_lost =
+            matches!(error, TokenEndpointError::NoResponse | TokenEndpointError::InvalidResponse(_));
         let (error, until) = match error {
-            TokenEndpointError::Rejected => (error.into(), None),
-            TokenEndpointError::NoResponse
+            TokenEndpointError::Rejected if !before_lost => (error.into(), None),
+            TokenEndpointError::Rejected
+            | TokenEndpointError::NoResponse
             | TokenEndpointError::InvalidUrl
             | TokenEndpointError::Temporary
             | TokenEndpointError::Status(_)
             | TokenEndpointError::InvalidResponse(_) => (RefreshError::Backoff, Some(now + delay(failures))),
         };
         self.make_room(now);
-        self.logins.insert(credential, LoginBackoff { tokens, token_url, client_id, failures, error, until });
+        let backoff = LoginBackoff { tokens, token_url, client_id, failures, error, answer_lost, until };
+        self.logins.insert(credential, backoff);
     }
 
     fn make_room(&mut self, now: Instant) {
@@ -122,6 +131,43 @@ fn delay(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rejection_after_a_lost_answer_has_to_be_repeated() {
+        use crate::{name::Owner, secret::Secret};
+        let seen = TokenPair { access_token: Secret::new("a1"), refresh_token: Secret::new("r1") };
+        let request = RefreshRequest {
+            provider: "demo".into(),
+            credential: CredentialId {
+                owner: Owner::Everybody,
+                section: "demo".into(),
+                field: "login".into(),
+            },
+            seen: seen.clone(),
+            reason: crate::decide::RefreshReason::Expired,
+            token_url: "https://auth.example.com/token".into(),
+            client_id: "app_1".into(),
+            refresh_before: Duration::from_mins(5),
+        };
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let rejected = TokenEndpointError::Rejected;
+        for lost in [TokenEndpointError::NoResponse, TokenEndpointError::InvalidResponse("is cut")] {
+            let mut backoffs = Backoffs::default();
+            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            fail(lost, start);
+            fail(rejected, after(10));
+            assert_eq!(backoffs.error(&request, after(11)), Some(RefreshError::Backoff));
+            assert_eq!(backoffs.error(&request, after(20)), None, "{lost:?}");
+            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            fail(rejected, after(20));
+            assert_eq!(backoffs.error(&request, after(100_000)), Some(rejected.into()));
+        }
+        let mut backoffs = Backoffs::default();
+        backoffs.fail(request.clone(), seen.clone(), TokenEndpointError::Status(500), start);
+        backoffs.fail(request.clone(), seen.clone(), rejected, after(10));
+        assert_eq!(backoffs.error(&request, after(100_000)), Some(rejected.into()));
+    }
 
     #[test]
     fn the_backoff_doubles_up_to_five_minutes() {
