@@ -43,6 +43,7 @@ use crate::{
     decide::{self, Begun, ListenerRole},
     fault::Fault,
     files::Live,
+    hex,
     table::Table,
     telemetry::Recorder,
     upstream::{self, Upstream},
@@ -89,16 +90,8 @@ impl Worker {
         let mut id = self.next_id.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        hex(id ^ (id >> 31))
+        hex::encode(&(id ^ (id >> 31)).to_be_bytes())
     }
-}
-
-/// Sixteen hexadecimal digits, for a seventh of the instructions of `format!`.
-fn hex(number: u64) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let bytes = number.to_be_bytes().into_iter();
-    bytes.flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]).collect()
 }
 
 /// A request in flight: the worker that serves it, the one configuration snapshot that decides about it, its head.
@@ -174,18 +167,6 @@ async fn answer(
             let call = routed.in_scope()?;
             context.set_admitted(admission::request(worker, &caller)?);
             relay::relay(Outbound { request, call: &call, caller: &caller }, incoming, context).await
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hex;
-
-    #[test]
-    fn a_number_is_written_as_by_the_standard_library() {
-        for number in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
-            assert_eq!(hex(number), format!("{number:016x}"));
         }
     }
 }
