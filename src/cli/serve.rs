@@ -94,10 +94,7 @@ async fn start(
     // First, so that a second process changes nothing. Taking this lock also creates the directory.
     drop(DirLock::acquire(&settings.data).await.map_err(|error| unusable(&settings.data, error))?);
     let lock = acquire_serve_lock(&settings.data)?;
-    if let Some(why) = store::untrusted_writers(&settings.data)? {
-        let data = settings.data.display();
-        tracing::warn!(%data, "other users can write to the data directory: {why}");
-    }
+    warn_of_untrusted_writers(&settings.data)?;
     MasterKey::check(keys, &settings.data).await?;
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let key = MasterKey::load(keys, &settings.data, &store).await?;
@@ -164,6 +161,14 @@ async fn start(
         next_steps(address, admin_address, settings, empty)?;
     }
     Ok((lock, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
+}
+
+fn warn_of_untrusted_writers(data: &Path) -> anyhow::Result<()> {
+    if let Some(why) = store::untrusted_writers(data)? {
+        let data = data.display();
+        tracing::warn!(%data, "other users can write to the data directory: {why}");
+    }
+    Ok(())
 }
 
 /// The limits of admission control, for all the open files that the system allows.

@@ -1,6 +1,6 @@
-//! The socket of a client: reads end after a turn's share, writes have a timeout, the response's body learns when
-//! everything is written, and an idle connection ends when it has to go. A client that stops reading holds its upstream
-//! connection; TCP keeps such a peer for as long as it lives.
+//! The socket of a client: reads of framing without content are bounded, writes have a timeout, the response's body
+//! learns when everything is written, and an idle connection ends when it has to go. A client that stops reading holds its
+//! upstream connection; TCP keeps such a peer for as long as it lives.
 //!
 //! Reads have other timeouts: hyper's for a head, the upload's for a body.
 
