@@ -60,8 +60,8 @@ pub use self::{
     },
     token::{TokenDraft, shown_prefix},
     tokens::{
-        IssuedToken, RotateError, add_token, ensure_admin_token, issue_admin_token, issue_token,
-        revoke_admin_token, revoke_token, rotate_token,
+        AdminTokenPlace, IssuedToken, RotateError, add_token, ensure_admin_token, issue_admin_token,
+        issue_token, revoke_admin_token, revoke_token, rotate_token,
     },
     unread_answer::{UnreadAnswer, read_answers},
     users::{NewUser, UserDraft, add_user, create_user, remove_user, update_user},

@@ -1,5 +1,7 @@
 //! Creates, rotates and revokes tokens of users and of admins. A token leaves this module once, in the result.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 use super::{Actor, Caller, DisplayName, TokenDraft, token};
@@ -147,33 +149,46 @@ pub async fn revoke_admin_token(
     store.revoke_admin_token(token, extent, &actor.act("admin_token.revoke", token, json!({}))).await
 }
 
-/// Creates the first admin token if there is none. If stdout is a terminal, it is returned, to be printed once. Otherwise
-/// it is written to the private file `admin-token` in the data directory.
+/// The place where the first admin token was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminTokenPlace {
+    /// It was shown to the operator.
+    Shown,
+    /// It is in this private file.
+    File(PathBuf),
+}
+
+/// Creates the first admin token if there is none. `show` prints it, and returns false if it cannot; then it is written to
+/// the private file `admin-token` in the data directory. It is stored last, so that no failure leaves a token that nobody
+/// has.
 pub async fn ensure_admin_token(
     store: &Store,
-    data_dir: &std::path::Path,
-    stdout_is_terminal: bool,
-) -> Result<Option<Secret>, StoreError> {
+    data_dir: &Path,
+    show: impl FnOnce(&Secret) -> bool,
+) -> Result<Option<AdminTokenPlace>, StoreError> {
     let lock = DirLock::acquire(data_dir).await?;
     if store.has_admin_token().await? {
         return Ok(None);
     }
-    let token = if stdout_is_terminal { token::generate() } else { token_file(&lock, data_dir)? };
+    let path = data_dir.join(ADMIN_TOKEN_FILE);
+    let generated = token::generate();
+    let (token, place) = if show(&generated) {
+        (generated, AdminTokenPlace::Shown)
+    } else {
+        (token_file(&lock, &path, generated)?, AdminTokenPlace::File(path))
+    };
     add_admin_token(store, &Actor::own(), &token, ADMIN_TOKEN_LABEL.to_owned()).await?;
-    Ok(stdout_is_terminal.then_some(token))
+    Ok(Some(place))
 }
 
-/// The file is written before the row: a crash between the two would otherwise lose the token. A token file that is
-/// already there comes from such a crash, and is used.
-fn token_file(lock: &DirLock, data_dir: &std::path::Path) -> Result<Secret, StoreError> {
-    let path = data_dir.join(ADMIN_TOKEN_FILE);
-    if let PrivateFile::Text(text) = read_private(&path)?
+/// Writes the token to its file. A file that is already there comes from a crash, and its token is used.
+fn token_file(lock: &DirLock, path: &Path, token: Secret) -> Result<Secret, StoreError> {
+    if let PrivateFile::Text(text) = read_private(path)?
         && let Some(token) = token::parse(text.expose().trim_ascii())
     {
         return Ok(token);
     }
-    let token = token::generate();
     let line = Secret::new(format!("{}\n", token.expose()));
-    write_private(lock, &path, line.expose().as_bytes())?;
+    write_private(lock, path, line.expose().as_bytes())?;
     Ok(token)
 }

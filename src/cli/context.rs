@@ -49,7 +49,8 @@ impl Context<'_> {
         let new = has_no_store(data);
         let store = Store::open(data).await.map_err(|error| unusable(data, error))?;
         if new {
-            writeln!(io::stderr(), "created a new store in {}", absolute(data)).context("failed to print")?;
+            // A hint that cannot be printed does not stop the command.
+            let _ = writeln!(io::stderr(), "created a new store in {}", absolute(data));
         }
         Ok(store)
     }
@@ -105,9 +106,25 @@ impl Report {
 
     /// Prints both parts. The note comes last, so that advice follows the result.
     pub(super) fn print(self) -> anyhow::Result<()> {
+        self.print_result().and_then(|()| self.print_note()).context("failed to print")
+    }
+
+    /// Prints the result to stdout.
+    pub(super) fn print_result(&self) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(self.out.as_bytes()).and_then(|()| stdout.flush()).context("failed to print")?;
-        io::stderr().write_all(self.note.as_bytes()).context("failed to print")
+        stdout.write_all(self.out.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Prints the note to stderr; without a result, to stdout if stderr does not take it.
+    pub(super) fn print_note(&self) -> io::Result<()> {
+        let printed = io::stderr().write_all(self.note.as_bytes());
+        if printed.is_ok() || !self.out.is_empty() {
+            return printed;
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(self.note.as_bytes())?;
+        stdout.flush()
     }
 }
 

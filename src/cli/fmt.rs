@@ -4,7 +4,6 @@
 use std::{
     fs,
     io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,7 +13,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use similar::TextDiff;
 
-use super::check;
+use super::{check, whole_file};
 use crate::{
     diag::Sources,
     files,
@@ -158,7 +157,7 @@ fn format_input(input: &Input, args: &Args) -> anyhow::Result<FormatResult> {
     if same {
         return Ok(FormatResult::Formatted);
     }
-    if let Err(error) = replace(path, &formatted) {
+    if let Err(error) = whole_file::write(path, &formatted) {
         writeln!(io::stderr(), "error: `{shown}`: cannot be written: {error}")?;
         return Ok(FormatResult::Inaccessible);
     }
@@ -246,30 +245,4 @@ fn difference(before: &str, after: &str) -> String {
     lines.truncate(SHOWN_LINES);
     let rest = if more == 0 { String::new() } else { format!("... and {}\n", counted(more, "more line")) };
     format!("{}\n{rest}", lines.join("\n"))
-}
-
-/// Replaces a file atomically, and keeps its permissions. A symbolic link stays one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let real = fs::canonicalize(path)?;
-    // Renaming would also replace a read-only file: opening it for writing checks the permission.
-    let metadata = fs::File::options().write(true).open(&real)?.metadata()?;
-    let draft = write_draft(&real, text)?;
-    let done = fs::set_permissions(&draft, metadata.permissions()).and_then(|()| fs::rename(&draft, &real));
-    if done.is_err() {
-        // The error above is the one to return.
-        let _ = fs::remove_file(&draft);
-    }
-    done
-}
-
-/// Writes a text to a temporary file beside its target. No server reads its name as a provider file.
-pub(super) fn write_draft(path: &Path, text: &str) -> io::Result<PathBuf> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o644).open(&draft)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written.map(|()| draft)
 }

@@ -1,16 +1,12 @@
 //! `tollgate mock`: runs the fake upstream until a signal stops it. Owns the flags and the output; the server itself is
 //! in `crate::mock`.
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::whole_file;
 use crate::mock::{self, Authority, Behaviour, Mock, Options};
 use crate::server::listen::listen;
 
@@ -46,7 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let authority = authority.context("failed to create a certificate authority")?.map(Arc::new);
     let listeners = listen(args.listen, usize::from(args.workers), "--listen")?;
     if let (Some(file), Some(authority)) = (&args.ca_out, &authority) {
-        write_whole(file, authority.pem()).with_context(|| {
+        whole_file::write(file, authority.pem()).with_context(|| {
             format!("failed to write `{}`; name a file that can be written", file.display())
         })?;
     }
@@ -64,14 +60,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         Ok(())
     })
-}
-
-/// Writes a file atomically, so that a waiting process never reads half of it.
-fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut draft = file.as_os_str().to_owned();
-    draft.push(".new");
-    std::fs::write(&draft, text)?;
-    std::fs::rename(draft, file)
 }
 
 fn announce(mock: &Mock, ca: Option<&PathBuf>) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ pub mod diff;
 pub mod explain;
 pub mod fmt;
 pub mod import_worker;
+mod issued;
 pub mod mock;
 pub mod new;
 pub mod prove;
@@ -25,6 +26,7 @@ pub mod status;
 pub mod test;
 pub mod token;
 pub mod user;
+mod whole_file;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{check, fmt};
+use super::{check, fmt, whole_file};
 use crate::{
     compile::default_preset,
     diag::Diagnostic,
@@ -81,7 +81,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
             "note: `{DIRECTORY}` is new: from its next start, tollgate serves its files instead of the built-in providers"
         )?;
     }
-    create_file(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
+    whole_file::create(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
     print_summary(&args.name, &shown, &extends, &loaded, &header)?;
     Ok(true)
 }
@@ -120,15 +120,6 @@ fn findings(loaded: &mut Loaded, name: &FileName, shown: &Arc<str>, text: &str) 
     found.extend(pipeline::check(loaded).2);
     found.retain(|one| one.at.file == *shown || one.related.iter().any(|(at, _)| at.file == *shown));
     found
-}
-
-/// Creates a file atomically; errors if it exists.
-fn create_file(path: &Path, text: &str) -> io::Result<()> {
-    let draft = fmt::write_draft(path, text)?;
-    // Unlike renaming, linking never replaces a file that another process created meanwhile.
-    let placed = fs::hard_link(&draft, path);
-    fs::remove_file(&draft)?;
-    placed
 }
 
 fn print_summary(

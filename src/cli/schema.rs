@@ -4,6 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use anyhow::Context as _;
 
+use super::whole_file;
 use crate::{
     admin, settings,
     syntax::{self, Draft},
@@ -49,11 +50,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let folder = dir.join("draft-07");
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
-    for (file, text) in all() {
-        let path = dir.join(file);
-        std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
-    }
-    Ok(())
+    let files: Vec<_> = all().into_iter().map(|(file, text)| (dir.join(file), text)).collect();
+    whole_file::write_all(files.iter().map(|(path, text)| (&**path, &**text))).map_err(|(path, error)| {
+        anyhow::Error::new(error).context(format!("failed to write `{}`", path.display()))
+    })
 }
 
 #[cfg(test)]

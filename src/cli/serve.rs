@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{
-        self, Actor, Authenticator, HttpTokenEndpoints, KeySources, MasterKey, Refresher, Rekeyer,
-        StoredLogins,
+        self, Actor, AdminTokenPlace, Authenticator, HttpTokenEndpoints, KeySources, MasterKey, Refresher,
+        Rekeyer, StoredLogins,
     },
     admin::{Admin, ApiQueue, ProviderFiles},
     admission::{Admission, Limits, Resources, raise_open_files},
@@ -29,6 +29,7 @@ use crate::{
     diag::Diagnostic,
     files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::Readiness,
+    secret::Secret,
     server::{self, Shared, WorkerConfig, listen::listen},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::{self, DirLock, Store},
@@ -309,22 +310,20 @@ async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
 }
 
 async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Result<()> {
-    let terminal = std::io::stdout().is_terminal();
-    let fresh = !store.has_admin_token().await?;
-    let shown = accounts::ensure_admin_token(store, &settings.data, terminal).await?;
-    match shown {
-        Some(token) => {
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "admin token, shown this once: {}", token.expose())?;
-            out.flush()?;
-        }
-        None if fresh => {
-            let file = settings.data.join("admin-token");
+    match accounts::ensure_admin_token(store, &settings.data, show_on_terminal).await? {
+        Some(AdminTokenPlace::File(file)) => {
             tracing::info!(file = %file.display(), "admin token created");
         }
-        None => {}
+        Some(AdminTokenPlace::Shown) | None => {}
     }
     Ok(())
+}
+
+fn show_on_terminal(token: &Secret) -> bool {
+    let mut out = std::io::stdout().lock();
+    out.is_terminal()
+        && writeln!(out, "admin token, shown this once: {}", token.expose()).is_ok()
+        && out.flush().is_ok()
 }
 
 /// The listening sockets, each with its role, and their addresses.

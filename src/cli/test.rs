@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use super::check;
+use super::{check, whole_file};
 use crate::{
     compile::{self, Compiled, Glob},
     diag::{Code, Diagnostic, Location},
@@ -86,7 +86,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     if let Some(path) = &args.junit {
         let suites: Vec<Suite> = std::mem::take(&mut results.suites).into_values().collect();
         let text = filetest::junit(&suites);
-        std::fs::write(path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
+        whole_file::write(path, &text).with_context(|| format!("failed to write `{}`", path.display()))?;
     }
     let enough = args.fail_under.is_none_or(|bar| results.coverage.percent() >= bar);
     // A filtered run covers only a part, so its coverage means little.

@@ -10,14 +10,16 @@ use serde_json::json;
 use super::{
     api::{self, CallRefused},
     context::{Context, Report, find_user, read_secret, table},
+    issued::Issued,
 };
 use crate::{
     accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown_prefix},
     clock::{from_utc, now_ms, utc},
+    control::CallError,
     name::{AdminTokenId, Scope, TokenId, UserId},
     numbers::counted,
     secret::Secret,
-    store::{AdminTokenRevocation, RevokeExtent, Revoked, Store, StoredToken, TokenHash, TokenKind},
+    store::{AdminTokenRevocation, RevokeExtent, Revoked, Store, StoredToken, TokenHash, TokenKind, User},
 };
 
 /// The arguments of `tollgate token`.
@@ -89,7 +91,10 @@ pub(super) enum Kind {
 /// Runs the command.
 pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        TokenCommand::Add(args) => add(&args, context).await?,
+        TokenCommand::Add(args) => {
+            let (report, issued) = add(&args, context).await?;
+            return issued.print(report, context).await;
+        }
         TokenCommand::List { admin: true, .. } => list_admin(context).await?,
         TokenCommand::List { user, .. } => list(user.as_deref(), context).await?,
         TokenCommand::Revoke { tokens, admin, with_made } => {
@@ -104,7 +109,7 @@ pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
     report.print()
 }
 
-async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
+async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<(Report, Issued)> {
     let Some(user) = args.user.as_deref() else { return add_admin(args.label.as_deref(), context).await };
     let mut wanted = json!({ "kind": args.kind.kind().as_str() });
     if let Some(label) = &args.label {
@@ -118,17 +123,26 @@ async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<Report> {
     }
     let user = find_user(&context.store().await?, user).await?;
     let path = format!("/admin/users/{}/tokens", user.id);
-    let made = api::call(context, Method::POST, &path, Some(&wanted)).await.map_err(in_arguments)?;
+    let made = api::call(context, Method::POST, &path, Some(&wanted))
+        .await
+        .map_err(|error| refusal(error, &user))?;
     let (token, id) = made["token"].as_str().zip(made["id"].as_str()).context("the response has no token")?;
+    let issued = TokenId::new(id).context("the response has no id of a token")?;
     let note = format!(
         "created a token for `{}` ({}); it is shown this once\n`tollgate token revoke {id}` revokes it\n",
         user.name, user.id
     );
-    Ok(Report { out: format!("{token}\n"), note })
+    Ok((Report { out: format!("{token}\n"), note }, Issued::Token(user.id, issued)))
 }
 
-/// Names the argument of a rejected value.
-fn in_arguments(error: anyhow::Error) -> anyhow::Error {
+/// Names the argument of a rejected value, or the token that a lost response may leave.
+fn refusal(error: anyhow::Error, user: &User) -> anyhow::Error {
+    if let Some(CallError::TimedOut { .. } | CallError::Broken { .. }) = error.downcast_ref() {
+        let id = &user.id;
+        return error.context(format!(
+            "a token may have been created, and is lost: `tollgate token list {id}` shows it, `tollgate token revoke ID` revokes it"
+        ));
+    }
     let Some(refused) = error.downcast_ref::<CallRefused>() else { return error };
     let argument = match refused.pointer.as_deref().and_then(|pointer| pointer.split('/').nth(1)) {
         Some("label") => "--label",
@@ -140,13 +154,13 @@ fn in_arguments(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Creates an admin token. The others stay valid.
-async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<Report> {
+async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result<(Report, Issued)> {
     let label = label.map(DisplayName::new).transpose().context("failed to take the label as a name")?;
     let (token, id) = issue_admin_token(&context.store_or_new().await?, &Actor::command(), label).await?;
     let note = format!(
         "created an admin token; it is shown this once\n`tollgate token revoke --admin {id}` revokes it\n"
     );
-    Ok(Report { out: format!("{}\n", token.expose()), note })
+    Ok((Report { out: format!("{}\n", token.expose()), note }, Issued::AdminToken(id)))
 }
 
 fn expiry(text: &str) -> anyhow::Result<u64> {

@@ -3,7 +3,10 @@
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::context::{Context, Report, find_user, table};
+use super::{
+    context::{Context, Report, find_user, table},
+    issued::Issued,
+};
 use crate::{
     accounts::{Actor, DisplayName, NewUser, UserDraft, add_user, remove_user, update_user},
     clock::{now_ms, utc},
@@ -85,7 +88,10 @@ enum State {
 /// Runs the command.
 pub async fn run(args: UserArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        UserCommand::Add { name, group, ip } => add(&name, group.as_deref(), ip, context).await?,
+        UserCommand::Add { name, group, ip } => {
+            let (report, issued) = add(&name, group.as_deref(), ip, context).await?;
+            return issued.print(report, context).await;
+        }
         UserCommand::List => list(context).await?,
         UserCommand::Change(args) => change(&args, context).await?,
         UserCommand::Remove { user } => remove(&user, context).await?,
@@ -98,20 +104,20 @@ async fn add(
     group: Option<&str>,
     ip: Option<String>,
     context: &Context<'_>,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<(Report, Issued)> {
     let name = DisplayName::new(name).context("failed to add the user")?;
     let group = group.map(group_name).transpose()?;
     let store = context.store_or_new().await?;
     let name_text = name.as_str();
     let draft = UserDraft { name: name.clone(), ip, group, credentials: None };
     match add_user(&store, &Actor::command(), draft, DuplicateNames::Refuse).await? {
-        NewUser::Created { id, token } => Ok(Report {
-            out: format!("{}\n", token.expose()),
-            note: format!(
+        NewUser::Created { id, token } => {
+            let note = format!(
                 "created user `{name_text}` with the id {id}; the token above is shown this once\n\
                  next: `tollgate credential set {id} SECTION.FIELD` stores a provider's key\n"
-            ),
-        }),
+            );
+            Ok((Report { out: format!("{}\n", token.expose()), note }, Issued::User(id)))
+        }
         NewUser::NameTaken(id) => anyhow::bail!(
             "a user named `{name_text}` exists, with the id {id}: choose another name, or run `tollgate token add {id}` for a further token"
         ),

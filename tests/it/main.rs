@@ -33,6 +33,7 @@ mod machine;
 mod oauth;
 mod operating;
 mod origins;
+mod output;
 mod overload;
 mod paste;
 mod protocol;

@@ -57,7 +57,7 @@ async fn no_secret_is_in_the_database_files() {
     let key = MasterKey::load(&KeySources::default(), dir.path(), &store).await.unwrap();
     let (id, first) = user(&store, "ada").await;
     let second = issue_token(&store, &Actor::own(), &id, None).await.unwrap().unwrap();
-    let admin = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
+    let admin = shown_admin_token(&store, dir.path()).await;
     let login = StoredCredential::OAuth {
         access_token: Secret::new(CANARY.to_uppercase()),
         refresh_token: Some(Secret::new(CANARY)),
@@ -156,21 +156,31 @@ async fn names_are_unique_only_on_request() {
     assert!(issue_token(&store, &Actor::own(), &token::generate_user_id(), None).await.unwrap().is_none());
 }
 
+async fn shown_admin_token(store: &Store, dir: &Path) -> Secret {
+    let mut shown = None;
+    let place = ensure_admin_token(store, dir, |token| {
+        shown = Some(Secret::new(token.expose()));
+        true
+    });
+    assert_eq!(place.await.unwrap(), Some(AdminTokenPlace::Shown));
+    shown.unwrap()
+}
+
 #[tokio::test]
-async fn the_first_admin_token_is_returned_or_written_once() {
+async fn the_first_admin_token_is_shown_or_written_once() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let path = dir.path().join("admin-token");
-    let shown = ensure_admin_token(&store, dir.path(), true).await.unwrap().unwrap();
+    let shown = shown_admin_token(&store, dir.path()).await;
     assert!(is_admin(&store, shown.expose()).await);
-    assert!(ensure_admin_token(&store, dir.path(), true).await.unwrap().is_none());
-    assert!(ensure_admin_token(&store, dir.path(), false).await.unwrap().is_none());
+    assert_eq!(ensure_admin_token(&store, dir.path(), |_| panic!("a second one")).await.unwrap(), None);
     assert!(!path.exists());
 
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let path = dir.path().join("admin-token");
-    assert!(ensure_admin_token(&store, dir.path(), false).await.unwrap().is_none());
+    let place = ensure_admin_token(&store, dir.path(), |_| false).await.unwrap();
+    assert_eq!(place, Some(AdminTokenPlace::File(path.clone())));
     let line = fs::read_to_string(&path).unwrap();
     assert!(is_admin(&store, line.trim()).await);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -183,11 +193,11 @@ async fn an_admin_token_file_from_a_crash_is_used() {
     let path = dir.path().join("admin-token");
     fs::write(&path, "something else").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    let error = ensure_admin_token(&store, dir.path(), false).await.unwrap_err();
+    let error = ensure_admin_token(&store, dir.path(), |_| false).await.unwrap_err();
     assert!(error.to_string().contains("move it away"), "{error}");
     assert!(!store.has_admin_token().await.unwrap());
     let left = token::generate();
     fs::write(&path, left.expose()).unwrap();
-    ensure_admin_token(&store, dir.path(), false).await.unwrap();
+    ensure_admin_token(&store, dir.path(), |_| false).await.unwrap();
     assert!(is_admin(&store, left.expose()).await);
 }

@@ -45,7 +45,7 @@ impl World {
             args: AddArgs,
         }
         let line = <Line as clap::Parser>::parse_from(["add"].into_iter().chain(line.split(' ')));
-        Ok(add(&line.args, &self.context()).await?.out.trim_end().to_owned())
+        Ok(add(&line.args, &self.context()).await?.0.out.trim_end().to_owned())
     }
 
     async fn revoke(&self, text: &str, stdin: &str) -> Result<String, String> {
@@ -161,12 +161,12 @@ async fn an_admin_token_may_be_named_twice_or_beside_its_maker() {
 #[tokio::test]
 async fn further_admin_tokens_can_be_created_and_revoked() {
     let world = World::new().await;
-    let report = add_admin(Some("laptop"), &world.context()).await.unwrap();
+    let (report, _) = add_admin(Some("laptop"), &world.context()).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
     assert!(world.store.find_admin_token(&TokenHash::of(token)).await.unwrap().is_some());
     assert!(!world.is_known(token).await, "it is no user's");
     assert!(report.note.contains("shown this once") && !report.note.contains(token), "{}", report.note);
-    let first = add_admin(None, &world.context()).await.unwrap().out;
+    let first = add_admin(None, &world.context()).await.unwrap().0.out;
     assert!(world.store.find_admin_token(&TokenHash::of(first.trim())).await.unwrap().is_some());
     assert!(world.store.find_admin_token(&TokenHash::of(token)).await.unwrap().is_some());
     let listed = list_admin(&world.context()).await.unwrap().out;

@@ -12,7 +12,7 @@ async fn stdout_has_only_the_token() {
     let dir = TempDir::new().unwrap();
     let settings = settings(dir.path());
     let context = Context { settings: &settings, keys: KeySources::default() };
-    let report = add("Ada Lovelace", None, None, &context).await.unwrap();
+    let (report, _) = add("Ada Lovelace", None, None, &context).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
     let store = context.store().await.unwrap();
     let user = store.lookup_token(&TokenHash::of(token)).await.unwrap().unwrap().user;

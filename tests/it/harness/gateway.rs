@@ -180,10 +180,23 @@ impl Home {
         found
     }
 
+    /// Runs a command to its end, after lines of shell such as `ulimit`.
+    pub fn run_after(&self, lines: &str, args: &[&str]) -> CommandOutput {
+        let lines = format!("{lines} && exec \"$0\" \"$@\"");
+        run(self.command_of("/bin/sh"), &[&["-c", &lines, BINARY], args].concat(), "")
+    }
+
     /// Runs a command to its end in this address space, in KiB.
     pub fn run_within(&self, kib: u32, args: &[&str]) -> CommandOutput {
-        let limited = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
-        run(self.command_of("/bin/sh"), &[&["-c", &limited, BINARY], args].concat(), "")
+        self.run_after(&format!("ulimit -v {kib}"), args)
+    }
+
+    /// Runs a command to its end, with a pipe as its standard output that nobody reads.
+    pub fn run_unread(&self, args: &[&str]) -> CommandOutput {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let output = self.command().args(args).stdin(Stdio::null()).stdout(writer).output();
+        command_output(output.expect("the binary runs"))
     }
 
     /// A namespace for `run_in` and `serve_in`. None if the machine does not allow it; see [`Namespace::new`].
