@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the README's quick start as it stands there, in a directory of its own, and looks at what comes back.
+# Runs the README's quick start as it stands there, three times in one directory, and looks at what comes back.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
@@ -20,6 +20,10 @@ script=${script//\$PWD\/target/${CARGO_TARGET_DIR:-$root/target}}
 export TOLLGATE_LISTEN=127.0.0.1:$serve
 
 cd "$work"
-eval "$script" >answer 2>log || { cat log >&2; exit 1; }
-grep -q '^data: \[DONE\]' answer || { echo "the answer does not end in \`data: [DONE]\`:" >&2; cat answer log >&2; exit 1; }
+# Again with all of it running, and again after a restart.
+for round in first again restarted; do
+  [ "$round" != restarted ] || { kill $(jobs -p) 2>/dev/null || true; wait; }
+  eval "$script" >answer 2>log || { cat log >&2; exit 1; }
+  grep -q '^data: \[DONE\]' answer || { echo "$round: the answer does not end in \`data: [DONE]\`:" >&2; cat answer log >&2; exit 1; }
+done
 echo "quick start: ok"

@@ -17,10 +17,10 @@ fn page(name: &str) -> String {
     fs::read_to_string(root().join("docs").join(name)).expect("the page is there")
 }
 
-/// The commands of all blocks. A command with the comment `exits 1` must do so.
-fn script(page: &str) -> String {
+/// The commands of all blocks, each block this many times. A command with the comment `exits 1` must do so.
+fn script(page: &str, times: usize) -> String {
     let blocks = page.split("\n```sh\n").skip(1).filter_map(|tail| tail.split("\n```").next());
-    let lines = blocks.flat_map(str::lines).map(|line| {
+    let lines = blocks.flat_map(|block| std::iter::repeat_n(block, times)).flat_map(str::lines).map(|line| {
         if line.contains("# exits 1") {
             format!("code=0; {{ {line}\n}} || code=$?; test $code = 1\n")
         } else {
@@ -37,31 +37,37 @@ fn free_port() -> u16 {
 
 #[test]
 fn the_commands_of_operating_succeed() {
-    let script = script(&page("operating.md"));
-    assert!(script.contains("test $code = 1"), "{script}");
-    run(&script);
+    assert!(script(&page("operating.md"), 1).contains("test $code = 1"));
+    run("operating.md");
 }
 
 #[test]
 fn the_commands_of_accounts_succeed() {
-    run(&script(&page("accounts.md")));
+    run("accounts.md");
 }
 
-fn run(script: &str) {
+/// Runs the commands of a page, runs them again in the same directory, and then each block twice.
+fn run(name: &str) {
     let dir = TempDir::new().expect("the temporary directory is writable");
     fs::create_dir(dir.path().join("bin")).unwrap();
     symlink(binary(), dir.path().join("bin/tollgate")).unwrap();
+    for times in [1, 1, 2] {
+        run_in(dir.path(), &script(&page(name), times));
+    }
+}
+
+fn run_in(dir: &Path, script: &str) {
     let [port, mock] = [free_port(), free_port()].map(|port| port.to_string());
     assert!(script.matches("tollgate ").count() + script.matches("curl ").count() > 10, "{script}");
-    let path = format!("{}/bin:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let path = format!("{}/bin:{}", dir.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("timeout");
     // Background processes end with the script.
     let script =
         format!("trap 'kill $(jobs -p)' EXIT\n{}", script.replace("8787", &port).replace("8788", &mock));
     shell.args(["60", "bash", "-euxo", "pipefail", "-c", &script]);
     shell.env_clear().env("PATH", path).env("TOLLGATE_LISTEN", format!("127.0.0.1:{port}"));
-    let output = shell.current_dir(dir.path()).stdin(Stdio::null()).output().expect("there is a shell");
-    let log = fs::read_to_string(dir.path().join("tollgate.log")).unwrap_or_default();
+    let output = shell.current_dir(dir).stdin(Stdio::null()).output().expect("there is a shell");
+    let log = fs::read_to_string(dir.join("tollgate.log")).unwrap_or_default();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}\n{log}");
 }
