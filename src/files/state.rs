@@ -248,7 +248,7 @@ impl ReloadState {
             watch_paths.add_directory(&dir.join(folder.name()));
         }
         for (shown, _) in self.tree.0.iter().filter(|(_, text)| text.needs_own_watch) {
-            watch_paths.add_mount(Path::new(&**shown));
+            watch_paths.add_file(Path::new(&**shown));
         }
         watch_paths.add_file(&policy_path(dir));
         for file in self.compiler.vars().files() {

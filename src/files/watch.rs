@@ -1,7 +1,8 @@
 //! The watched paths, and the inotify watches on them.
 //!
-//! Directories are watched, not files: a watch on a file ends when an editor renames another file over it. Every directory
-//! on the path is watched too, symbolic links followed, since any of them may be replaced.
+//! A watch on a file ends when an editor renames another file over it. So every directory on the path is watched too,
+//! symbolic links followed, since any of them may be replaced. Such a directory is watched for new, moved and deleted
+//! entries only: a log file in it may be written to all the time.
 //!
 //! It never reads a file: an event only causes a scan. Read next: `change_events`.
 
@@ -15,36 +16,48 @@ use std::{
 };
 
 use notify::{
-    ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
+    Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher,
 };
 
 /// The most symbolic links that are followed on one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// The event when a writer closes a file.
-const WRITTEN: AccessKind = AccessKind::Close(AccessMode::Write);
+/// The events on the entries of a directory itself.
+const NAMES: EventKindMask = EventKindMask::CREATE.union(EventKindMask::REMOVE).union(EventKindMask::MODIFY_NAME);
+/// The events on contents too. A write through a memory map causes no event but the close. A read is no change, and the
+/// scan's own reads would cause the next scan.
+const CONTENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);
 
-/// The entries of a directory whose events count.
+/// The events on a path that count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Interest {
+    /// A directory: those on all its entries, and on their contents.
     All,
+    /// A directory: new, moved and deleted entries with these names.
     Names(BTreeSet<OsString>),
+    /// A file: those on its contents.
+    File,
 }
 
-/// The directories to watch, each with the entries whose events count.
+/// The paths to watch, each with the events that count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct WatchPaths(BTreeMap<PathBuf, Interest>);
 
 impl WatchPaths {
     /// Adds a directory with all its entries, and every directory and link on the path to it.
     pub(super) fn add_directory(&mut self, path: &Path) {
-        let real = self.add_file(path);
+        let real = self.add_path(path);
         self.0.insert(real, Interest::All);
     }
 
-    /// Adds a file as an entry of its directory, and every directory and link on the path to it. Returns its real path.
-    pub(super) fn add_file(&mut self, path: &Path) -> PathBuf {
+    /// Adds a file, and every directory and link on the path to it.
+    pub(super) fn add_file(&mut self, path: &Path) {
+        let real = self.add_path(path);
+        self.0.entry(real).or_insert(Interest::File);
+    }
+
+    /// Adds every directory and link on a path. Returns its real path.
+    fn add_path(&mut self, path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut ahead: Vec<OsString> = Vec::new();
         let mut here = PathBuf::from("/");
@@ -68,12 +81,6 @@ impl WatchPaths {
         here
     }
 
-    /// Adds a file that is a mount of its own: a watch on its directory does not report writes to it.
-    pub(super) fn add_mount(&mut self, path: &Path) {
-        let real = self.add_file(path);
-        self.0.entry(real).or_insert(Interest::Names(BTreeSet::new()));
-    }
-
     fn add_name(&mut self, dir: &Path, name: &OsStr) {
         let interest = self.0.entry(dir.to_owned()).or_insert_with(|| Interest::Names(BTreeSet::new()));
         if let Interest::Names(names) = interest {
@@ -84,9 +91,9 @@ impl WatchPaths {
     /// True if every event that `other` includes is included here.
     fn covers(&self, other: &Self) -> bool {
         other.0.iter().all(|(dir, interest)| match (self.0.get(dir), interest) {
-            (Some(Interest::All), _) => true,
+            (Some(Interest::All), _) | (Some(Interest::File), Interest::File) => true,
             (Some(Interest::Names(known)), Interest::Names(names)) => names.is_subset(known),
-            (Some(Interest::Names(_)), Interest::All) | (None, _) => false,
+            (Some(Interest::Names(_) | Interest::File) | None, _) => false,
         })
     }
 
@@ -94,7 +101,7 @@ impl WatchPaths {
         let below = |(dir, name): (&Path, &OsStr)| match self.0.get(dir) {
             Some(Interest::All) => true,
             Some(Interest::Names(names)) => names.contains(name),
-            None => false,
+            Some(Interest::File) | None => false,
         };
         self.0.contains_key(path) || path.parent().zip(path.file_name()).is_some_and(below)
     }
@@ -114,35 +121,47 @@ fn push_parts(path: &Path, ahead: &mut Vec<OsString>, here: &mut PathBuf) {
 /// The inotify watches.
 #[derive(Debug)]
 pub(super) struct Watch {
-    watcher: RecommendedWatcher,
+    /// Of the paths with [`Interest::Names`].
+    names: RecommendedWatcher,
+    /// Of the others.
+    contents: RecommendedWatcher,
     paths: Arc<Mutex<WatchPaths>>,
-    /// The device and inode that are watched at each path.
-    armed: BTreeMap<PathBuf, (u64, u64)>,
+    armed: BTreeMap<PathBuf, Armed>,
+}
+
+/// A watched file or directory.
+#[derive(Debug, PartialEq, Eq)]
+struct Armed {
+    device: u64,
+    inode: u64,
+    /// True if its watch is one of [`Watch::names`].
+    names_only: bool,
 }
 
 impl Watch {
     /// Calls `wake` at each event on a watched path. There are none before [`Watch::arm`]. The error is a fragment.
-    pub(super) fn new(wake: impl Fn() + Send + 'static) -> Result<Self, String> {
+    pub(super) fn new(wake: impl Fn() + Clone + Send + 'static) -> Result<Self, String> {
         let paths = Arc::new(Mutex::new(WatchPaths::default()));
-        let known = paths.clone();
-        let on_event = move |event: notify::Result<Event>| {
-            let is_watched = match event {
-                Ok(event) if event.need_rescan() => true,
-                // A read is no change, and the scan's own reads would cause the next scan. A write through a memory map
-                // causes no event but the close.
-                Ok(Event { kind: EventKind::Access(kind), .. }) if kind != WRITTEN => false,
-                Ok(event) => {
-                    let paths = known.lock().unwrap_or_else(PoisonError::into_inner);
-                    event.paths.iter().any(|path| paths.includes(path))
+        let watcher = |kinds| {
+            let (known, wake) = (paths.clone(), wake.clone());
+            let on_event = move |event: notify::Result<Event>| {
+                let is_watched = match event {
+                    Ok(event) if event.need_rescan() => true,
+                    Ok(event) => {
+                        let paths = known.lock().unwrap_or_else(PoisonError::into_inner);
+                        event.paths.iter().any(|path| paths.includes(path))
+                    }
+                    Err(_) => true,
+                };
+                if is_watched {
+                    wake();
                 }
-                Err(_) => true,
             };
-            if is_watched {
-                wake();
-            }
+            RecommendedWatcher::new(on_event, Config::default().with_event_kinds(kinds))
+                .map_err(|error| problem(&error))
         };
-        let watcher = notify::recommended_watcher(on_event).map_err(|error| problem(&error))?;
-        Ok(Self { watcher, paths, armed: BTreeMap::new() })
+        let (names, contents) = (watcher(NAMES)?, watcher(CONTENTS)?);
+        Ok(Self { names, contents, paths, armed: BTreeMap::new() })
     }
 
     /// Watches these paths and no others. Existing watches are armed again: a directory at the same path, even with the
@@ -155,20 +174,26 @@ impl Watch {
         for path in gone {
             self.disarm(&path);
         }
-        for path in paths.0.keys() {
-            let identity = fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-            if self.armed.get(path).is_some_and(|known| Some(*known) != identity) {
+        for (path, interest) in &paths.0 {
+            let names_only = matches!(interest, Interest::Names(_));
+            let found = fs::metadata(path).ok();
+            let found = found.map(|one| Armed { device: one.dev(), inode: one.ino(), names_only });
+            if self.armed.get(path).is_some_and(|known| Some(known) != found.as_ref()) {
                 self.disarm(path);
             }
-            let Some(identity) = identity else { continue };
-            match self.watcher.watch(path, RecursiveMode::NonRecursive) {
-                Ok(()) => more |= self.armed.insert(path.clone(), identity).is_none(),
-                // A directory that vanished or may not be watched: its parents' watches and the sweep cover it.
+            let Some(found) = found else { continue };
+            match self.watcher(names_only).watch(path, RecursiveMode::NonRecursive) {
+                Ok(()) => more |= self.armed.insert(path.clone(), found).is_none(),
+                // A path that vanished or may not be watched: its parents' watches and the sweep cover it.
                 Err(error) if !is_limit(&error) => {}
                 Err(error) => return Err(problem(&error)),
             }
         }
         Ok(more)
+    }
+
+    fn watcher(&mut self, names_only: bool) -> &mut RecommendedWatcher {
+        if names_only { &mut self.names } else { &mut self.contents }
     }
 
     /// Returns true if the new paths include one that the old ones do not.
@@ -182,9 +207,9 @@ impl Watch {
     }
 
     fn disarm(&mut self, path: &Path) {
-        self.armed.remove(path);
+        let Some(known) = self.armed.remove(path) else { return };
         // The system may have ended the watch itself, for instance when the directory was removed.
-        let _ = self.watcher.unwatch(path);
+        let _ = self.watcher(known.names_only).unwatch(path);
     }
 }
 
@@ -226,6 +251,7 @@ mod tests {
             let found = paths.0.iter().filter_map(|(path, interest)| {
                 let names = match interest {
                     Interest::All => "*".to_owned(),
+                    Interest::File => "file".to_owned(),
                     Interest::Names(names) => {
                         names.iter().map(|one| one.to_string_lossy()).collect::<Vec<_>>().join(" ")
                     }
@@ -245,6 +271,17 @@ mod tests {
         check("p", &[("", "current p v1"), ("v1", "p"), ("v1/p", "*")]);
         check("missing/p", &[("", "missing"), ("missing", "p"), ("missing/p", "*")]);
         check("round", &[("", "round"), ("round", "*")]);
+    }
+
+    /// A log file beside the providers directory would wake the watcher once per line.
+    #[test]
+    fn the_directories_on_a_path_are_not_watched_for_contents() {
+        let mut paths = WatchPaths::default();
+        paths.add_directory(Path::new("/nowhere/p"));
+        paths.add_file(Path::new("/nowhere/policy.toml"));
+        let names = |path: &str| matches!(paths.0.get(Path::new(path)), Some(Interest::Names(_)));
+        assert!(names("/") && names("/nowhere"));
+        assert_eq!(paths.0.get(Path::new("/nowhere/policy.toml")), Some(&Interest::File));
     }
 
     /// A name that is added to a watched directory: its event may have come, and been ignored, before it was added.
@@ -273,7 +310,7 @@ mod tests {
     fn events_on_other_paths_are_ignored() {
         let mut paths = WatchPaths::default();
         paths.add_directory(Path::new("/nowhere/p"));
-        paths.add_mount(Path::new("/mounts/a.toml"));
+        paths.add_file(Path::new("/mounts/a.toml"));
         let check =
             |path: &str, expected: bool| assert_eq!(paths.includes(Path::new(path)), expected, "{path}");
         check("/nowhere/p/a.toml", true);

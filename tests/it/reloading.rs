@@ -1027,6 +1027,45 @@ fn changes_without_an_event_are_found_by_the_sweep() {
     assert!(!site.gateway().log().join("\n").contains("missed"));
 }
 
+/// The number of times that the threads of the watcher were woken so far.
+fn watcher_wakes(site: &Site) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", site.gateway().pid())).unwrap();
+    let of_watcher = tasks.map(|task| task.unwrap().path()).filter(|task| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with("notify-rs"))
+    });
+    let wakes = of_watcher.map(|task| {
+        let status = fs::read_to_string(task.join("status")).unwrap();
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.unwrap().trim().parse::<u64>().unwrap()
+    });
+    wakes.sum()
+}
+
+#[test]
+fn a_log_file_beside_the_providers_wakes_nothing() {
+    let site = Site::new("a=1", &[]);
+    let log = site.home.path("access.log");
+    fs::write(&log, "").unwrap();
+    site.write("a", "2");
+    site.serves("a=2");
+    let before = watcher_wakes(&site);
+    assert!(before > 0, "the watcher has threads");
+    for _ in 0..1000 {
+        OpenOptions::new().append(true).open(&log).unwrap().write_all(b"a line\n").unwrap();
+    }
+    // A later event shows that those before it were handled.
+    site.write("a", "3");
+    site.serves("a=3");
+    let woken = watcher_wakes(&site) - before;
+    assert!(woken < 100, "1000 lines woke it {woken} times");
+    // A file beside the providers that does count is read again after a write in place.
+    let policy = site.home.path("policy.toml");
+    fs::write(&policy, "title = 1\n").unwrap();
+    site.logs(0, &["policy.toml"]);
+    fs::write(&policy, "").unwrap();
+    eventually("the policy is read again", || site.status()["problem"].is_null());
+}
+
 #[test]
 fn files_are_polled_where_inotify_is_exhausted() {
     let check = |limit: &str, reason: &str| {

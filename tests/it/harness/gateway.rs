@@ -371,6 +371,11 @@ impl Gateway {
         Self { child, address: unknown, admin_address: unknown, log, lines, reader: Some(reader) }
     }
 
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its address.
     pub fn listens(&mut self) {
         let line = self.wait_for_log("listening");
