@@ -120,8 +120,8 @@ impl StatusRecord {
             let because = provider.and_then(|name| evaluation.blocked_by.get(name)).into_iter().flatten();
             let last_good = provider.and_then(|name| outcome.last_good.get(name));
             // The stored time survives a restart.
-            let stored =
-                last_good.filter(|_| state == FileState::Stale).and_then(|one| one.files.stale_since_ms);
+            let stored = last_good.filter(|_| state == FileState::Stale).and_then(|one| one.files.stale);
+            let stored = stored.map(|stale| stale.since_ms);
             files.push(FileStatus {
                 file: shown.to_string(),
                 provider: provider.map(ToString::to_string),

@@ -17,11 +17,11 @@ use super::{
     last_good_dir::LastGoodFiles,
     log, served,
     source_file::{self, Hash},
+    staleness::Staleness,
     tree::Inputs,
     vars::Fingerprints,
 };
 use crate::{
-    clock::now_ms,
     compile::Rejected,
     name::FileName,
     pipeline::Judgement,
@@ -110,7 +110,7 @@ impl LastGoodSet {
         let mut spoilt = BTreeMap::new();
         for (name, files) in stored {
             if let Some(CurrentVersion::New(good)) = current.get(&name) {
-                let (good, files) = (good.clone(), LastGoodFiles { stale_since_ms: None, ..files });
+                let (good, files) = (good.clone(), LastGoodFiles { stale: None, ..files });
                 current.insert(name.clone(), CurrentVersion::Same);
                 self.insert(name, good, files, compiler);
             } else {
@@ -138,9 +138,8 @@ impl LastGoodSet {
     /// Removes the versions that have been stale for `max_stale` or longer. Returns the providers.
     pub(super) fn expire(&mut self, max_stale: Option<Duration>) -> Vec<Rejected> {
         let Some(max) = max_stale else { return Vec::new() };
-        let now = now_ms();
-        self.unrestored.retain(|_, files| !files.is_expired(max, now));
-        let expired = self.providers.extract_if(.., |_, one| one.files.is_expired(max, now));
+        self.unrestored.retain(|_, files| !files.is_expired(max));
+        let expired = self.providers.extract_if(.., |_, one| one.files.is_expired(max));
         let rejected = expired.map(|(name, one)| {
             log::expired(&name);
             Rejected::from(&*one.good.compiled)
@@ -151,8 +150,8 @@ impl LastGoodSet {
     /// The time until the next version expires.
     pub(super) fn until_expiry(&self, max_stale: Option<Duration>) -> Duration {
         let Some(max) = max_stale else { return Duration::MAX };
-        let next = self.providers.values().filter_map(|one| one.files.expiry_ms(max)).min();
-        next.map_or(Duration::MAX, |at| Duration::from_millis(at.saturating_sub(now_ms())))
+        let stale = self.providers.values().filter_map(|one| one.files.stale);
+        stale.map(|stale| stale.left(max)).min().unwrap_or(Duration::MAX)
     }
 
     /// Makes the chosen providers the last good ones. The files of `held_back` are good, and only `strict` keeps them
@@ -169,7 +168,6 @@ impl LastGoodSet {
             |name: &FileName| tree.0.is_empty() || reconciled.rejected.iter().any(|one| one.name == *name);
         self.unrestored.retain(|name, _| !reconciled.serving.contains_key(name) && out(name));
         self.providers.retain(|name, _| reconciled.serving.contains_key(name));
-        let now = now_ms();
         for (name, Serving { good, stale }) in &reconciled.serving {
             if let Some(known) = self.providers.get_mut(name) {
                 known.good.linked = true;
@@ -177,13 +175,13 @@ impl LastGoodSet {
             match self.providers.get_mut(name) {
                 Some(_) if *stale && held_back.contains(name) => {}
                 Some(known) if *stale => {
-                    known.files.stale_since_ms.get_or_insert(now);
+                    known.files.stale.get_or_insert_with(Staleness::begin);
                 }
                 Some(known) if Arc::ptr_eq(&known.good.bound, &good.bound) => {
-                    known.files.stale_since_ms = None;
+                    known.files.stale = None;
                 }
                 _ => {
-                    let files = LastGoodFiles { inputs: inputs(good, tree), stale_since_ms: None };
+                    let files = LastGoodFiles { inputs: inputs(good, tree), stale: None };
                     let good = Good { linked: true, ..good.clone() };
                     self.insert(name.clone(), good, files, compiler);
                 }

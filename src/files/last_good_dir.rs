@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     SourceFile, log,
+    staleness::Staleness,
     tree::{BUILT_IN, Inputs, display_path},
 };
-use crate::{hex, name::FileName, numbers::millis, pipeline::Folder};
+use crate::{hex, name::FileName, pipeline::Folder};
 
 /// The version of the index format. Other versions are ignored.
 const VERSION: u32 = 1;
@@ -37,8 +38,8 @@ const INDEX: &str = "index.json";
 pub(super) struct LastGoodFiles {
     /// The files that it was compiled from.
     pub inputs: Inputs,
-    /// The time since which its current files differ and are bad, in milliseconds since 1970.
-    pub stale_since_ms: Option<u64>,
+    /// Its current files differ and are bad, since this time.
+    pub stale: Option<Staleness>,
 }
 
 /// The directory `last-good` in the data directory.
@@ -129,7 +130,10 @@ impl LastGoodDir {
         let files = index.providers.iter().filter_map(|(name, entry)| {
             let inputs =
                 entry.inputs.iter().map(|input| self.input(input, &mut texts)).collect::<Option<_>>()?;
-            Some((FileName::new(name)?, LastGoodFiles { inputs, stale_since_ms: entry.stale_since_ms }))
+            Some((
+                FileName::new(name)?,
+                LastGoodFiles { inputs, stale: entry.stale_since_ms.map(Staleness::resume) },
+            ))
         });
         let files: BTreeMap<_, _> = files.collect();
         // After any damage, the next save writes every text again.
@@ -206,14 +210,9 @@ impl LastGoodDir {
 }
 
 impl LastGoodFiles {
-    /// True if it has been stale for `max` or longer at `now_ms`.
-    pub(super) fn is_expired(&self, max: Duration, now_ms: u64) -> bool {
-        self.expiry_ms(max).is_some_and(|at| at <= now_ms)
-    }
-
-    /// The time at which it expires, in milliseconds since 1970; `None` if it is not stale.
-    pub(super) fn expiry_ms(&self, max: Duration) -> Option<u64> {
-        self.stale_since_ms.map(|since| since.saturating_add(millis(max)))
+    /// True if it has been stale for `max` or longer.
+    pub(super) fn is_expired(&self, max: Duration) -> bool {
+        self.stale.is_some_and(|stale| stale.left(max).is_zero())
     }
 }
 
@@ -227,7 +226,7 @@ impl IndexEntry {
                 filled_in: text.filled_in,
             })
         });
-        Self { stale_since_ms: files.stale_since_ms, inputs: inputs.collect() }
+        Self { stale_since_ms: files.stale.map(|stale| stale.since_ms), inputs: inputs.collect() }
     }
 }
 
@@ -256,7 +255,10 @@ mod tests {
             let name = FileName::new(file.trim_end_matches(".toml")).unwrap();
             ((*file).into(), Arc::new(SourceFile::from_text(Folder::Providers, name, text, false)))
         };
-        LastGoodFiles { inputs: files.iter().map(text).collect(), stale_since_ms }
+        LastGoodFiles {
+            inputs: files.iter().map(text).collect(),
+            stale: stale_since_ms.map(Staleness::resume),
+        }
     }
 
     /// The versions that another process loads: of each provider its texts, and the time since which it is stale.
@@ -264,7 +266,7 @@ mod tests {
         let files = LastGoodDir::new(data, Path::new(providers)).try_load()?;
         let shown = files.iter().map(|(name, one)| {
             let texts: Vec<&str> = one.inputs.values().map(|text| text.text.as_deref().unwrap()).collect();
-            format!("{name}: {} {:?}", texts.join("+"), one.stale_since_ms)
+            format!("{name}: {} {:?}", texts.join("+"), one.stale.map(|stale| stale.since_ms))
         });
         Ok(shown.collect::<Vec<_>>().join("; "))
     }

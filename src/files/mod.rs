@@ -8,6 +8,7 @@
 
 // Each module uses only those above it.
 mod source_file;
+mod staleness;
 
 mod tree;
 

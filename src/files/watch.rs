@@ -15,15 +15,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use notify::{
-    Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher,
-};
+use notify::{Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// The most symbolic links that are followed on one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// The events on the entries of a directory itself.
-const NAMES: EventKindMask = EventKindMask::CREATE.union(EventKindMask::REMOVE).union(EventKindMask::MODIFY_NAME);
+const NAMES: EventKindMask =
+    EventKindMask::CREATE.union(EventKindMask::REMOVE).union(EventKindMask::MODIFY_NAME);
 /// The events on contents too. A write through a memory map causes no event but the close. A read is no change, and the
 /// scan's own reads would cause the next scan.
 const CONTENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);

@@ -1030,9 +1030,9 @@ fn changes_without_an_event_are_found_by_the_sweep() {
 /// The number of times that the threads of the watcher were woken so far.
 fn watcher_wakes(site: &Site) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{}/task", site.gateway().pid())).unwrap();
-    let of_watcher = tasks.map(|task| task.unwrap().path()).filter(|task| {
-        fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with("notify-rs"))
-    });
+    let of_watcher = tasks
+        .map(|task| task.unwrap().path())
+        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with("notify-rs")));
     let wakes = of_watcher.map(|task| {
         let status = fs::read_to_string(task.join("status")).unwrap();
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
