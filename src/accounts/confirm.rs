@@ -1,10 +1,12 @@
 //! Confirmation of origins. The files may lead to origins that a credential is not bound to. Its owner or an admin can
 //! confirm them, which binds the credential to the current origins. The secret itself does not change.
+//!
+//! A confirmation names the origins that it expects: if the files changed since they were shown, it is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
 
@@ -18,56 +20,50 @@ use crate::{
 /// Attempts if a credential changes at the same time.
 const ATTEMPTS: usize = 5;
 
-/// A confirmed credential: its old and new origins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Confirmed {
-    /// The origins that it was bound to.
+/// The origins of a credential before and after its confirmation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewOrigins {
+    /// The origins that it was saved for.
     pub from: Vec<String>,
-    /// The origins that it is bound to now.
+    /// The origins that the provider files lead to.
     pub to: Vec<String>,
 }
+
+impl NewOrigins {
+    /// The origins that it was not saved for.
+    pub fn added(&self) -> impl Iterator<Item = &str> {
+        self.to.iter().filter(|origin| !self.from.contains(origin)).map(String::as_str)
+    }
+}
+
+/// The origins that a confirmation expects, by `section.field`.
+pub type ExpectedOrigins = BTreeMap<String, Vec<String>>;
 
 /// Why the confirmation failed or is incomplete.
 #[derive(Debug, Error)]
 pub enum ConfirmError {
     /// No provider file declares the field or section.
-    #[error(transparent)]
-    Unknown(#[from] UnknownField),
+    #[error("{error}")]
+    Unknown {
+        /// The `section.field`, as it was named.
+        place: String,
+        /// The reason.
+        error: UnknownField,
+    },
+    /// The provider files lead to other origins than expected.
+    #[error("`{place}` leads to {}: look at it again, then confirm that", current.join(", "))]
+    Changed {
+        /// The `section.field`.
+        place: String,
+        /// Its current origins.
+        current: Vec<String>,
+    },
     /// The master key was replaced, or the credentials keep changing.
     #[error("the credentials were changed at the same time, or the master key was replaced: try again")]
     Contended,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// The credentials to confirm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialSelector<'a> {
-    /// All of an owner's.
-    All,
-    /// One section.
-    Section(&'a str),
-    /// One field: its section and name.
-    Field(&'a str, &'a str),
-}
-
-impl CredentialSelector<'_> {
-    fn check(self, known: &DeclaredFields) -> Result<(), UnknownField> {
-        match self {
-            Self::All => Ok(()),
-            Self::Section(section) => known.section(section).map(|_| ()),
-            Self::Field(section, field) => known.find(section, field).map(|_| ()),
-        }
-    }
-
-    fn names(self, one: &SealedCredential) -> bool {
-        match self {
-            Self::All => true,
-            Self::Section(section) => one.section == section,
-            Self::Field(section, field) => (one.section.as_str(), one.field.as_str()) == (section, field),
-        }
-    }
 }
 
 /// The current origins of a credential; none if it is bound to all of them already.
@@ -77,29 +73,46 @@ pub fn unconfirmed_origins<'k>(known: &'k DeclaredFields, one: &SealedCredential
     current.iter().any(|origin| !bound_to.contains(origin)).then_some(current)
 }
 
-/// Binds an owner's moved credentials to the current origins: all or none. Returns the result by `section.field`.
-/// Credentials that cannot be decrypted stay as they are.
+/// An owner's credentials that wait for a confirmation, by `section.field`.
+pub async fn unconfirmed(
+    store: &Store,
+    owner: &Owner,
+    known: &DeclaredFields,
+) -> Result<BTreeMap<String, NewOrigins>, StoreError> {
+    let stored = store.credentials(owner).await?;
+    let moved = stored.iter().filter_map(|one| Some((place(one), new_origins(known, one)?)));
+    Ok(moved.collect())
+}
+
+/// Section and field of a `section.field`. The section may contain dots.
+pub fn section_and_field(place: &str) -> (&str, &str) {
+    place.rsplit_once('.').unwrap_or((place, ""))
+}
+
+/// Binds an owner's moved credentials to the expected origins: all or none. Returns the result by `section.field`.
+/// Those that are not expected, are bound already or cannot be decrypted stay as they are.
 pub async fn confirm(
     store: &Store,
     actor: &Actor,
     key: &MasterKey,
     owner: &Owner,
     known: &DeclaredFields,
-    which: CredentialSelector<'_>,
-) -> Result<BTreeMap<String, Confirmed>, ConfirmError> {
-    which.check(known)?;
+    expected: &ExpectedOrigins,
+) -> Result<BTreeMap<String, NewOrigins>, ConfirmError> {
+    check_expected(known, expected)?;
     let key = &key.snapshot();
     for _ in 0..ATTEMPTS {
         let (mut confirmed, mut swaps) = (BTreeMap::new(), Vec::new());
-        for old in store.credentials(owner).await?.iter().filter(|one| which.names(one)) {
-            let Some(current) = unconfirmed_origins(known, old) else { continue };
+        for old in &store.credentials(owner).await? {
+            let name = place(old);
+            let Some(one) = new_origins(known, old).filter(|_| expected.contains_key(&name)) else {
+                continue;
+            };
             let Ok(stored) = credentials::decrypt_credential(key, old) else { continue };
-            let name = format!("{}.{}", old.section, old.field);
-            let one = Confirmed { from: old.origins.clone().unwrap_or_default(), to: current.to_vec() };
             let detail = json!({ "field": name, "from": one.from, "to": one.to });
             let act = actor.act("credentials.confirm", owner, detail);
-            let data =
-                AssociatedData { owner, section: &old.section, field: &old.field, origins: Some(current) };
+            let (section, field) = (&old.section, &old.field);
+            let data = AssociatedData { owner, section, field, origins: Some(&one.to) };
             let new = credentials::encrypt_credential(key, data, &stored, old.updated_at_ms);
             swaps.push((new, old.sealed.clone(), act));
             confirmed.insert(name, one);
@@ -110,6 +123,30 @@ pub async fn confirm(
         }
     }
     Err(ConfirmError::Contended)
+}
+
+fn check_expected(known: &DeclaredFields, expected: &ExpectedOrigins) -> Result<(), ConfirmError> {
+    for (place, origins) in expected {
+        let (section, field) = section_and_field(place);
+        let place = place.clone();
+        let current = match known.find(section, field) {
+            Ok(field) => &field.origins,
+            Err(error) => return Err(ConfirmError::Unknown { place, error }),
+        };
+        if current.iter().collect::<BTreeSet<_>>() != origins.iter().collect() {
+            return Err(ConfirmError::Changed { place, current: current.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn place(one: &SealedCredential) -> String {
+    format!("{}.{}", one.section, one.field)
+}
+
+fn new_origins(known: &DeclaredFields, one: &SealedCredential) -> Option<NewOrigins> {
+    let to = unconfirmed_origins(known, one)?.to_vec();
+    Some(NewOrigins { from: one.origins.clone().unwrap_or_default(), to })
 }
 
 #[cfg(test)]

@@ -36,7 +36,10 @@ mod watch;
 pub use self::{
     actor::Actor,
     cache::LocalCache,
-    confirm::{ConfirmError, Confirmed, CredentialSelector, confirm, unconfirmed_origins},
+    confirm::{
+        ConfirmError, ExpectedOrigins, NewOrigins, confirm, section_and_field, unconfirmed,
+        unconfirmed_origins,
+    },
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, StoredCredential},
     credentials::{
         Edit, Unreadable, change_credentials, change_logins, decrypt_credential, read_credentials,

@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::{
     Admin, ApiResult, Principal, Request, Response, body, document, json,
     paste::draft_paste_tokens,
-    payloads::{Confirm, Confirmation, MaskedCredentials},
+    payloads::{Confirm, Confirmation, MaskedCredentials, Unconfirmed},
     pointer::{self, wrong_type},
-    scope::check_edits,
+    scope::{VisibleSections, check_edits, check_sections},
     store_fault,
     users::{other_key, user_not_found},
 };
 use crate::{
-    accounts::{self, Caller, ConfirmError, CredentialSelector, Edit},
+    accounts::{self, Caller, ConfirmError, Edit},
     fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner},
     secret_scan,
@@ -33,7 +33,7 @@ pub(super) fn group(name: &str) -> Result<Owner, Fault> {
 impl Admin {
     pub(super) async fn get_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
         self.check_owner(owner, request).await?;
-        Ok(Response::json(StatusCode::OK, &self.masked_creds(owner).await?))
+        Ok(Response::json(StatusCode::OK, &self.masked_creds(owner, request).await?))
     }
 
     pub(super) async fn replace_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
@@ -47,7 +47,7 @@ impl Admin {
     pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
         let edits = self.requested_edits(owner, request).await?;
         self.change_creds(owner, &edits, request).await?;
-        Ok(Response::json(StatusCode::OK, &self.changed_creds(owner).await?))
+        Ok(Response::json(StatusCode::OK, &self.changed_creds(owner, request).await?))
     }
 
     pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> ApiResult {
@@ -57,39 +57,34 @@ impl Admin {
         let drafts = draft_paste_tokens(caller, &edits, request);
         let (tokens, issued): (Vec<_>, Vec<_>) = drafts.into_iter().unzip();
         self.change_logins(&owner, &edits, &issued, request).await?;
-        let mut document = self.changed_creds(&owner).await?;
+        let mut document = self.changed_creds(&owner, request).await?;
         document.0.extend(tokens.into_iter().map(|(name, token)| (name, token.expose().into())));
         Ok(Response::json(StatusCode::OK, &document))
     }
 
-    /// Binds credentials to the origins that the provider files lead to now.
+    /// The credentials that wait for a confirmation, within the token's scopes.
+    pub(super) async fn get_unconfirmed(&self, owner: &Owner, request: &Request) -> ApiResult {
+        self.check_owner(owner, request).await?;
+        let found = accounts::unconfirmed(&self.store, owner, &request.table.fields).await;
+        let mut unconfirmed = found.map_err(store_fault)?;
+        let visible = VisibleSections::of(request);
+        unconfirmed.retain(|place, _| visible.includes(accounts::section_and_field(place).0));
+        Ok(Response::json(StatusCode::OK, &Unconfirmed { unconfirmed }))
+    }
+
+    /// Binds credentials to the origins that the call expects.
     pub(super) async fn confirm_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
-        let wanted: Confirm = body::parse(json::parse_optional(&request.body)?)?;
-        let which = match (wanted.section.as_deref(), wanted.field.as_deref()) {
-            (None, None) => CredentialSelector::All,
-            (Some(section), None) => CredentialSelector::Section(section),
-            (Some(section), Some(field)) => CredentialSelector::Field(section, field),
-            (None, Some(_)) => {
-                let problem = "a field is named with its `section`";
-                return Err(pointer::fault("/field", Cause::MissingKey, problem));
-            }
-        };
+        let Confirm { origins } = body::parse(json::parse(&request.body)?)?;
         self.check_owner(owner, request).await?;
         if let Principal::User(caller) = &request.principal {
-            self.check_confirm(caller, which, &request.table).await?;
+            let sections = origins.keys().map(|place| accounts::section_and_field(place).0);
+            check_sections(caller, sections, &request.table)?;
         }
         let known = &request.table.fields;
-        let confirmed = accounts::confirm(&self.store, &request.actor, &self.key, owner, known, which).await;
-        match confirmed {
-            Ok(confirmed) => Ok(Response::json(StatusCode::OK, &Confirmation { confirmed })),
-            Err(ConfirmError::Unknown(unknown)) => {
-                Err(pointer::fault("", Cause::UnknownCredential, secret_scan::mask(&unknown.to_string())))
-            }
-            Err(ConfirmError::Contended) => {
-                Err(Fault::new(FaultKind::StoreUnavailable, ConfirmError::Contended.to_string()))
-            }
-            Err(ConfirmError::Store(error)) => Err(store_fault(error)),
-        }
+        let confirmed =
+            accounts::confirm(&self.store, &request.actor, &self.key, owner, known, &origins).await;
+        let confirmed = confirmed.map_err(confirm_fault)?;
+        Ok(Response::json(StatusCode::OK, &Confirmation { confirmed }))
     }
 
     /// The owner's user has to exist: reading the credentials of an unknown user would find none.
@@ -132,18 +127,34 @@ impl Admin {
     }
 
     /// An owner's credentials after a change.
-    async fn changed_creds(&self, owner: &Owner) -> Result<MaskedCredentials, Fault> {
-        self.masked_creds(owner).await.map_err(|_| {
+    async fn changed_creds(&self, owner: &Owner, request: &Request) -> Result<MaskedCredentials, Fault> {
+        self.masked_creds(owner, request).await.map_err(|_| {
             let message = "The credentials were changed, but the store failed before they could be shown: read them, or repeat the call";
             Fault::new(FaultKind::ChangeUnconfirmed, message)
         })
     }
 
-    async fn masked_creds(&self, owner: &Owner) -> Result<MaskedCredentials, Fault> {
+    /// An owner's credentials, masked: those within the token's scopes.
+    async fn masked_creds(&self, owner: &Owner, request: &Request) -> Result<MaskedCredentials, Fault> {
         let read = accounts::read_credentials(&self.store, &self.key, owner).await;
         let (credentials, unreadable) = read.map_err(store_fault)?;
-        let unreadable = unreadable.iter().map(|one| (one.section.as_str(), one.field.as_str()));
-        Ok(document::masked(&credentials, unreadable))
+        let visible = VisibleSections::of(request);
+        let credentials = credentials.iter().filter(|(section, ..)| visible.includes(section));
+        let unreadable = unreadable.iter().filter(|one| visible.includes(&one.section));
+        Ok(document::masked(credentials, unreadable.map(|one| (one.section.as_str(), one.field.as_str()))))
+    }
+}
+
+fn confirm_fault(error: ConfirmError) -> Fault {
+    let message = error.to_string();
+    match error {
+        ConfirmError::Unknown { place, .. } => {
+            let pointer = format!("/origins/{}", pointer::step(&place));
+            pointer::fault(&pointer, Cause::UnknownCredential, secret_scan::mask(&message))
+        }
+        ConfirmError::Changed { .. } => Fault::new(FaultKind::OriginsChanged, message),
+        ConfirmError::Contended => Fault::new(FaultKind::StoreUnavailable, message),
+        ConfirmError::Store(error) => store_fault(error),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     pointer::{self, hint, step, wrong_type},
 };
 use crate::{
-    accounts::{Credentials, Edit, StoredCredential},
+    accounts::{Edit, StoredCredential},
     fault::{Cause, Fault},
     fields::{DeclaredFields, FieldKind},
 };
@@ -151,11 +151,11 @@ fn undeclared(path: &str, problem: impl AsRef<str>) -> Fault {
 
 /// The masked document of stored credentials. `unreadable` are those that cannot be decrypted.
 pub(super) fn masked<'l>(
-    credentials: &Credentials,
+    credentials: impl Iterator<Item = (&'l str, &'l str, &'l StoredCredential)>,
     unreadable: impl Iterator<Item = (&'l str, &'l str)>,
 ) -> MaskedCredentials {
     let mut document = Map::new();
-    for (section, field, stored) in credentials.iter() {
+    for (section, field, stored) in credentials {
         let value = match stored {
             StoredCredential::Plain(_) => stored.mask().into(),
             StoredCredential::OAuth { expires_at_ms: Some(ms), .. } => {
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn stored_credentials_are_masked() {
-        let mut credentials = Credentials::default();
+        let mut credentials = crate::accounts::Credentials::default();
         let mut set = |section: &str, field: &str, stored| {
             credentials.insert(section.into(), field.into(), stored, vec![]);
         };
@@ -356,8 +356,8 @@ mod tests {
             "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 1_800_000_000_000_u64 } },
             "providers": { "demo": { "apiKey": "01234567...defg" }, "old": { "key": { "status": "unreadable" } } },
         });
-        let document = masked(&credentials, [("providers.old", "key")].into_iter());
+        let document = masked(credentials.iter(), [("providers.old", "key")].into_iter());
         assert_eq!(Value::Object(document.0), expected);
-        assert_eq!(masked(&Credentials::default(), std::iter::empty()), MaskedCredentials::default());
+        assert_eq!(masked(std::iter::empty(), std::iter::empty()), MaskedCredentials::default());
     }
 }

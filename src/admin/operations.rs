@@ -28,6 +28,7 @@ pub enum OperationId {
     GetUserCreds,
     ReplaceUserCreds,
     MergeUserCreds,
+    GetUnconfirmedUserCreds,
     ConfirmUserCreds,
     ListUserTokens,
     CreateUserToken,
@@ -35,10 +36,12 @@ pub enum OperationId {
     GetSharedCreds,
     ReplaceSharedCreds,
     MergeSharedCreds,
+    GetUnconfirmedSharedCreds,
     ConfirmSharedCreds,
     GetGroupCreds,
     ReplaceGroupCreds,
     MergeGroupCreds,
+    GetUnconfirmedGroupCreds,
     ConfirmGroupCreds,
     ListAdminTokens,
     CreateAdminToken,
@@ -49,6 +52,7 @@ pub enum OperationId {
     GetMe,
     GetMyCreds,
     MergeMyCreds,
+    GetUnconfirmedMyCreds,
     ConfirmMyCreds,
     RotateMyToken,
     ListMyTokens,
@@ -260,8 +264,9 @@ pub static OPERATIONS: &[Operation] = &[
         .body::<Document>().faults(NOT_FOUND),
     new::<Masked>(OperationId::MergeUserCreds, "PATCH", "/admin/users/{id}/creds", Access::Admin, "Change some of a user's credentials")
         .body::<Document>().faults(NOT_FOUND),
+    new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedUserCreds, "GET", "/admin/users/{id}/creds/confirm", Access::Admin, "Show a user's credentials that wait for a confirmation, with their origins").faults(NOT_FOUND),
     new::<payloads::Confirmation>(OperationId::ConfirmUserCreds, "POST", "/admin/users/{id}/creds/confirm", Access::Admin, "Confirm that a user's credentials may go to the origins that the provider files lead to now")
-        .optional_body::<payloads::Confirm>().faults(NOT_FOUND),
+        .body::<payloads::Confirm>().faults(&[FaultKind::NotFound, FaultKind::OriginsChanged]),
     new::<Tokens>(OperationId::ListUserTokens, "GET", "/admin/users/{id}/tokens", Access::Admin, "List a user's tokens").paged().faults(NOT_FOUND),
     new::<payloads::MadeToken>(OperationId::CreateUserToken, "POST", "/admin/users/{id}/tokens", Access::Admin, "Create a token for a user")
         .optional_body::<payloads::NewToken>().created().faults(&[FaultKind::NotFound, FaultKind::TooManyTokens]),
@@ -273,15 +278,17 @@ pub static OPERATIONS: &[Operation] = &[
         .body::<Document>(),
     new::<Masked>(OperationId::MergeSharedCreds, "PATCH", "/admin/credentials/everybody", Access::Admin, "Change some of the credentials that everybody may use")
         .body::<Document>(),
+    new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedSharedCreds, "GET", "/admin/credentials/everybody/confirm", Access::Admin, "Show the credentials that everybody may use and that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmSharedCreds, "POST", "/admin/credentials/everybody/confirm", Access::Admin, "Confirm that the credentials that everybody may use may go to the origins that the provider files lead to now")
-        .optional_body::<payloads::Confirm>(),
+        .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
     new::<Masked>(OperationId::GetGroupCreds, "GET", "/admin/credentials/groups/{name}", Access::Admin, "Show the credentials that a group may use, masked").faults(BAD),
     new::<payloads::Done>(OperationId::ReplaceGroupCreds, "PUT", "/admin/credentials/groups/{name}", Access::Admin, "Replace all credentials that a group may use")
         .body::<Document>(),
     new::<Masked>(OperationId::MergeGroupCreds, "PATCH", "/admin/credentials/groups/{name}", Access::Admin, "Change some of the credentials that a group may use")
         .body::<Document>(),
+    new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedGroupCreds, "GET", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Show the credentials that a group may use and that wait for a confirmation, with their origins").faults(BAD),
     new::<payloads::Confirmation>(OperationId::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Confirm that the credentials that a group may use may go to the origins that the provider files lead to now")
-        .optional_body::<payloads::Confirm>(),
+        .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
 
     new::<AdminTokens>(OperationId::ListAdminTokens, "GET", "/admin/tokens", Access::Admin, "List admin tokens").paged(),
     new::<payloads::MadeAdminToken>(OperationId::CreateAdminToken, "POST", "/admin/tokens", Access::Admin, "Create an admin token")
@@ -298,8 +305,9 @@ pub static OPERATIONS: &[Operation] = &[
     new::<Masked>(OperationId::GetMyCreds, "GET", "/auth/creds", Access::User, "Show the caller's credentials, masked"),
     new::<Masked>(OperationId::MergeMyCreds, "PUT", "/auth/creds", Access::User, "Change some of the caller's credentials")
         .body::<Document>().faults(SCOPED),
+    new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedMyCreds, "GET", "/auth/creds/confirm", Access::User, "Show the caller's credentials that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
-        .optional_body::<payloads::Confirm>().faults(SCOPED),
+        .body::<payloads::Confirm>().faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),
     new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it and its paste tokens stay valid for an hour")
         .faults(&[FaultKind::TooManyTokens]),
     new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),

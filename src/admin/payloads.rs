@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
-use crate::{accounts::Confirmed, fault::Cause, name::GroupName};
+use crate::{accounts::NewOrigins, fault::Cause, name::GroupName};
 
 // === requests ===
 
@@ -87,18 +87,14 @@ pub struct NewAdminToken {
     pub label: Option<String>,
 }
 
-/// The credentials to confirm; if both fields are left out, all whose origins have changed.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+/// The credentials to confirm.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Confirm {
-    /// Only this section.
-    #[serde(default)]
-    #[schemars(example = &"providers.demo")]
-    pub section: Option<String>,
-    /// Only this field of the section.
-    #[serde(default)]
-    #[schemars(example = &"apiKey")]
-    pub field: Option<String>,
+    /// By section and field, such as `providers.demo.apiKey`: the origins that the provider files lead to, all of them, as a
+    /// `GET` of the same path shows them in `to`. If the files lead elsewhere by now, nothing is confirmed.
+    #[schemars(example = BTreeMap::from([("providers.demo.apiKey", ["https://api.demo.example"])]))]
+    pub origins: BTreeMap<String, Vec<String>>,
 }
 
 /// The kind of a token.
@@ -216,7 +212,15 @@ pub struct Revoked {
 #[serde(rename_all = "camelCase")]
 pub struct Confirmation {
     /// By section and field, such as `providers.demo.apiKey`. Empty if no origins had changed.
-    pub confirmed: BTreeMap<String, Confirmed>,
+    pub confirmed: BTreeMap<String, NewOrigins>,
+}
+
+/// The credentials that wait for a confirmation.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unconfirmed {
+    /// By section and field, such as `providers.demo.apiKey`. Empty if each may go where the provider files lead.
+    pub unconfirmed: BTreeMap<String, NewOrigins>,
 }
 
 /// A created user.

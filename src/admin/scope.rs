@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Admin, store_fault};
+use super::{Admin, Principal, Request, store_fault};
 use crate::{
-    accounts::{self, Caller, CredentialSelector, Edit},
-    bind,
+    accounts::{Caller, Edit},
     fault::{Fault, FaultKind},
-    name::{FileName, Owner, Scope, TokenId},
-    store::RevokeExtent,
+    name::{FileName, Scope, TokenId},
+    store::{RevokeExtent, StoredToken},
     table::Table,
 };
 
@@ -53,19 +52,14 @@ pub(super) fn check_edits(caller: &Caller, edits: &[Edit], table: &Table) -> Res
     check_sections(caller, sections.iter().map(String::as_str), table)
 }
 
-/// A section is in scope if a provider that the token reaches uses it.
-fn check_sections<'s>(
+/// Checks the sections of the caller's credentials that a call changes.
+pub(super) fn check_sections<'s>(
     caller: &Caller,
     sections: impl IntoIterator<Item = &'s str>,
     table: &Table,
 ) -> Result<(), Fault> {
-    if caller.token.scopes.is_none() {
-        return Ok(());
-    }
-    let name = |provider: &bind::Provider| provider.section.as_ref().map(|section| section.name.clone());
-    let reached = table.providers.iter().filter(|provider| reaches(caller, &provider.name));
-    let reached: BTreeSet<String> = reached.filter_map(|provider| name(provider)).collect();
-    match sections.into_iter().find(|section| !reached.contains(*section)) {
+    let visible = VisibleSections::within(caller, table);
+    match sections.into_iter().find(|section| !visible.includes(section)) {
         Some(section) => Err(out_of_scope(format!(
             "This token's scopes reach no provider that uses the section `{section}`"
         ))),
@@ -73,28 +67,40 @@ fn check_sections<'s>(
     }
 }
 
-impl Admin {
-    /// Checks a confirmation. A field that does not exist passes here: the confirmation itself refuses it.
-    pub(super) async fn check_confirm(
-        &self,
-        caller: &Caller,
-        which: CredentialSelector<'_>,
-        table: &Table,
-    ) -> Result<(), Fault> {
-        match which {
-            CredentialSelector::Section(section) | CredentialSelector::Field(section, _) => {
-                check_sections(caller, [section], table)
-            }
-            CredentialSelector::All => {
-                let stored = self.store.credentials(&Owner::User(caller.id.clone())).await;
-                let stored = stored.map_err(store_fault)?;
-                let moved =
-                    stored.iter().filter(|one| accounts::unconfirmed_origins(&table.fields, one).is_some());
-                check_sections(caller, moved.map(|one| one.section.as_str()), table)
-            }
+/// The sections of credentials that a call may read and change. A section is in scope if a provider that the token reaches
+/// uses it. `None` for all.
+pub(super) struct VisibleSections<'t>(Option<BTreeSet<&'t str>>);
+
+impl<'t> VisibleSections<'t> {
+    pub(super) fn of(request: &'t Request) -> Self {
+        match &request.principal {
+            Principal::User(caller) => Self::within(caller, &request.table),
+            Principal::Local | Principal::Admin => Self(None),
         }
     }
 
+    fn within(caller: &Caller, table: &'t Table) -> Self {
+        if caller.token.scopes.is_none() {
+            return Self(None);
+        }
+        let reached = table.providers.iter().filter(|provider| reaches(caller, &provider.name));
+        Self(Some(reached.filter_map(|provider| Some(provider.section.as_ref()?.name.as_str())).collect()))
+    }
+
+    pub(super) fn includes(&self, section: &str) -> bool {
+        self.0.as_ref().is_none_or(|sections| sections.contains(section))
+    }
+}
+
+/// True if a call may see the token: one that reaches no further than the calling one.
+pub(super) fn is_visible(token: &StoredToken, request: &Request) -> bool {
+    match &request.principal {
+        Principal::User(caller) => is_within(token.scopes.as_deref(), caller.token.scopes.as_deref()),
+        Principal::Local | Principal::Admin => true,
+    }
+}
+
+impl Admin {
     /// Checks a revocation: of the token, and of all that ends with it. A token that does not exist passes here: the
     /// revocation itself refuses it.
     pub(super) async fn check_revoke(

@@ -10,7 +10,7 @@ use super::{
         NewToken, Revoked, Rotated, Token,
     },
     pointer::{self, hint},
-    scope::{out_of_scope, replaced},
+    scope::{is_visible, out_of_scope, replaced},
     store_fault,
     users::{display_name, user_not_found},
 };
@@ -46,7 +46,8 @@ impl Admin {
     pub(super) async fn list_tokens(&self, user: &UserId, request: &Request) -> ApiResult {
         self.store.user(user).await.map_err(store_fault)?.ok_or_else(user_not_found)?;
         let tokens = self.store.tokens_page(user, None, None).await.map_err(store_fault)?;
-        let list = tokens.iter().map(|token| (token.id.to_string(), listed(token)));
+        let visible = tokens.iter().filter(|token| is_visible(token, request));
+        let list = visible.map(|token| (token.id.to_string(), listed(token)));
         page_of(list.collect(), request)
     }
 

@@ -1,9 +1,9 @@
 //! `tollgate credential`: stores, lists, confirms and removes credentials of a user, a group or everybody. Values
 //! come from stdin or a prompt, and are printed only masked. `recover` alone prints secrets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::{Args, Subcommand};
 use http::Method;
@@ -14,7 +14,7 @@ use super::{
     context::{Context, Report, find_user, read_secret, table},
 };
 use crate::{
-    accounts::{MasterKey, UnreadAnswer, read_answers},
+    accounts::{MasterKey, NewOrigins, UnreadAnswer, read_answers},
     clock::utc,
     fault::Cause,
     name::{GroupName, Owner},
@@ -44,10 +44,13 @@ enum CredentialCommand {
         #[command(flatten)]
         owner: CredentialOwner,
     },
-    /// Confirm that credentials may go to the hosts that the provider files name now
+    /// Show credentials that the provider files lead to new hosts, or confirm that they may go there
     Confirm {
         #[command(flatten)]
         owner: CredentialOwner,
+        /// Confirm this new origin, such as `https://api.example.com` (repeatable) [default: confirm nothing, show all]
+        #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+        to: Vec<String>,
     },
     /// Print the answers of a token endpoint that were not understood, with the secrets in them, as JSON
     #[command(allow_missing_positional = true)]
@@ -88,7 +91,7 @@ pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<
     let report = match args.command {
         CredentialCommand::Set { owner, place } => set(&owner, &place, read_secret, context).await?,
         CredentialCommand::List { owner } => list(&owner, context).await?,
-        CredentialCommand::Confirm { owner } => confirm(&owner, context).await?,
+        CredentialCommand::Confirm { owner, to } => confirm(&owner, &to, context).await?,
         CredentialCommand::Recover { owner, place } => recover(&owner, &place, context).await?,
         CredentialCommand::Remove { owner, place } => remove(&owner, &place, context).await?,
     };
@@ -270,24 +273,65 @@ fn flatten(section: &str, object: &Map<String, Value>, rows: &mut Vec<[String; 2
     }
 }
 
-async fn confirm(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<Report> {
+/// Shows the credentials that wait for a confirmation, or confirms those whose new origins are all in `to`. The server
+/// refuses if the files changed since.
+async fn confirm(owner: &CredentialOwner, to: &[String], context: &Context<'_>) -> anyhow::Result<Report> {
     let resource = owner.resource(context).await?;
     let path = format!("{}/confirm", resource.path);
-    let done = api::call(context, Method::POST, &path, None).await?;
-    let moved: Vec<String> = done["confirmed"].as_object().into_iter().flatten().map(confirmation).collect();
-    if moved.is_empty() {
+    let answer = api::call(context, Method::GET, &path, None).await?;
+    let waiting: BTreeMap<String, NewOrigins> = serde_json::from_value(answer["unconfirmed"].clone())
+        .context("failed to read the response of the running tollgate: does its version differ from this command's?")?;
+    if waiting.is_empty() {
         return Ok(Report::note(format!("no credential of {} has new origins to confirm\n", resource.shown)));
     }
-    Ok(Report::note(format!("{}\n", moved.join("\n"))))
+    if to.is_empty() {
+        return Ok(shown_origins(&waiting, &resource));
+    }
+    let origins = named_origins(&waiting, to)?;
+    api::call(context, Method::POST, &path, Some(&json!({ "origins": origins }))).await?;
+    let lines =
+        waiting.iter().filter(|(place, _)| origins.contains_key(place.as_str())).map(|(place, moved)| {
+            let (to, from) = (moved.to.join(", "), moved.from.join(", "));
+            format!("confirmed `{place}`: it may go to {to}; until now to {from}\n")
+        });
+    Ok(Report::note(lines.collect::<String>()))
 }
 
-/// The message on a confirmed credential: its new and old origins.
-fn confirmation((place, moved): (&String, &Value)) -> String {
-    let list = |key: &str| {
-        let origins = moved[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-        origins.collect::<Vec<_>>().join(", ")
+fn shown_origins(waiting: &BTreeMap<String, NewOrigins>, resource: &CredentialsResource) -> Report {
+    let row = |(place, moved): (&String, &NewOrigins)| {
+        [place.clone(), moved.from.join(", "), moved.added().collect::<Vec<_>>().join(", ")]
     };
-    format!("confirmed `{place}`: it may go to {}; until now to {}", list("to"), list("from"))
+    let rows: Vec<_> = waiting.iter().map(row).collect();
+    let note = format!(
+        "nothing was confirmed: `tollgate credential confirm {} --to ORIGIN` confirms a new origin\n",
+        resource.argument
+    );
+    Report { out: table(["CREDENTIAL", "SAVED FOR", "NEW"], &rows), note }
+}
+
+/// All origins of the credentials whose new ones are named. Errors if only a part of them is, or if a name fits none.
+fn named_origins<'w>(
+    waiting: &'w BTreeMap<String, NewOrigins>,
+    named: &[String],
+) -> anyhow::Result<BTreeMap<&'w str, &'w [String]>> {
+    for origin in named {
+        ensure!(
+            waiting.values().any(|moved| moved.added().any(|one| one == origin)),
+            "no credential has the new origin `{origin}`: the command without `--to` shows them; nothing was confirmed"
+        );
+    }
+    let mut origins = BTreeMap::new();
+    for (place, moved) in waiting {
+        let is_named = |one: &&str| named.iter().any(|named| named == one);
+        if !moved.added().any(|one| is_named(&one)) {
+            continue;
+        }
+        if let Some(other) = moved.added().find(|one| !is_named(one)) {
+            bail!("`{place}` leads to `{other}` too, which `--to` does not name: nothing was confirmed");
+        }
+        origins.insert(place.as_str(), moved.to.as_slice());
+    }
+    Ok(origins)
 }
 
 /// Removes a stored credential, also one that no provider file declares now.

@@ -161,7 +161,7 @@ fn a_token_is_rotated_once() {
     let theirs = format!("DELETE /auth/tokens/{}", text(&rotated, "id"));
     for (line, body) in [
         ("PUT /auth/creds", json!({ "providers": { "t": { "apiKey": "theirs" } } })),
-        ("POST /auth/creds/confirm", json!({})),
+        ("POST /auth/creds/confirm", json!({ "origins": {} })),
         (&theirs, Value::Null),
     ] {
         own.fails(line, &body, REPLACED);
@@ -260,25 +260,36 @@ fn a_scoped_token_changes_what_its_providers_use() {
     let make = |scopes: Value| own.done("POST /auth/tokens", &json!({ "kind": "manage", "scopes": scopes }));
     let (narrow, wide) = (make(json!(["u"])), make(json!(["u", "t"])));
     let narrower = make(json!(["u/get"]));
-    let narrow = own.with(text(&narrow, "token"));
+    let (itself, narrow) = (text(&narrow, "id").to_owned(), own.with(text(&narrow, "token")));
     let out = |what: &str| format!("This token's scopes reach no provider that uses the section `{what}`");
     let both = json!({ "providers": { "u": { "apiKey": "sk-mine" }, "t": { "apiKey": "sk-theirs" } } });
     let refused = out("providers.t");
     let refused = (403, "token_scope", refused.as_str());
     narrow.fails("PUT /auth/creds", &both, refused);
     narrow.fails("PUT /auth/creds", &json!({ "providers": null }), refused);
-    narrow.fails("POST /auth/creds/confirm", &json!({ "section": "providers.t" }), refused);
+    let confirm = |place: &str| json!({ "origins": { place: [] } });
+    narrow.fails("POST /auth/creds/confirm", &confirm("providers.t.apiKey"), refused);
     narrow.done("PUT /auth/creds", &json!({ "providers": { "u": { "apiKey": "sk-mine" } } }));
-    narrow.done("POST /auth/creds/confirm", &json!({ "section": "providers.u" }));
-    narrow.done("POST /auth/creds/confirm", &json!({}));
+    assert_eq!(narrow.confirms("/auth/creds"), json!({}));
+    // It reads no more than it changes.
+    let seen = narrow.done("GET /auth/creds", &Value::Null);
+    assert_eq!(seen, json!({ "providers": { "u": { "apiKey": "***" } } }));
+    let changed = narrow.done("PUT /auth/creds", &json!({ "providers": { "u": { "apiKey": "sk-mine" } } }));
+    assert_eq!(changed, seen);
+    let tokens = narrow.done("GET /auth/tokens", &Value::Null);
+    let ids: Vec<_> = tokens.as_object().unwrap().keys().collect();
+    assert_eq!(ids, [&itself, text(&narrower, "id")]);
     let creds = own.done("GET /auth/creds", &Value::Null);
     assert_eq!(creds["providers"]["t"]["apiKey"], "sk-upstr...6789", "{creds}");
-    // A moved credential outside the token's scope is not confirmed with the rest.
+    // A moved credential outside the token's scope is neither shown nor confirmed.
     let file = std::fs::read_to_string(world.home.providers().join("t.toml")).unwrap();
     let moved = file.replacen("http://127.0.0.1", "http://localhost", 1);
     std::fs::write(world.home.providers().join("t.toml"), moved).unwrap();
     assert_eq!(admin.get("POST /admin/reload").status, 200);
-    narrow.fails("POST /auth/creds/confirm", &json!({}), refused);
+    assert_eq!(narrow.done("GET /auth/creds/confirm", &Value::Null), json!({ "unconfirmed": {} }));
+    let waiting = own.done("GET /auth/creds/confirm", &Value::Null);
+    assert!(waiting["unconfirmed"]["providers.t.apiKey"]["to"].is_array(), "{waiting}");
+    narrow.fails("POST /auth/creds/confirm", &confirm("providers.t.apiKey"), refused);
     // The same for tokens.
     let mine = own.done("GET /auth/me", &Value::Null);
     let further = (403, "token_scope", "That token reaches further than this one: this one cannot revoke it");

@@ -117,13 +117,18 @@ impl Failing {
         assert_eq!(over_socket(&self.home.data(), "POST /admin/reload").0, 200);
     }
 
+    /// The body of a confirmation, once the provider has moved.
+    fn confirmation(&self) -> Value {
+        json!({ "origins": { "providers.t.apiKey": [format!("http://127.0.0.1:{}", 3 - self.port.get())] } })
+    }
+
     /// The call of an operation, with all that it needs. None for one that changes nothing in the store by itself.
     fn call(&self, operation: Id) -> Option<Call> {
         let admin = |line: String, body| Call { api: self.admin.clone(), line, body, after_move: false };
         let (everybody, group) = ("/admin/credentials/everybody", "/admin/credentials/groups/g");
         let moved = |path: &str| {
             self.admin.done(&format!("PUT {path}"), &key());
-            Some(Call { after_move: true, ..admin(format!("POST {path}/confirm"), json!({})) })
+            Some(Call { after_move: true, ..admin(format!("POST {path}/confirm"), self.confirmation()) })
         };
         let users = |method: &str, path: &str, body| {
             let (id, _) = self.user();
@@ -163,7 +168,7 @@ impl Failing {
             // A login brings a paste token with it.
             Id::MergeMyCreds => own("PUT /auth/creds", login()),
             Id::ConfirmMyCreds => {
-                let call = own("POST /auth/creds/confirm", json!({}))?;
+                let call = own("POST /auth/creds/confirm", self.confirmation())?;
                 call.api.done("PUT /auth/creds", &key());
                 Some(Call { after_move: true, ..call })
             }
@@ -189,6 +194,10 @@ impl Failing {
             | Id::ListUsers
             | Id::GetUser
             | Id::GetUserCreds
+            | Id::GetUnconfirmedUserCreds
+            | Id::GetUnconfirmedSharedCreds
+            | Id::GetUnconfirmedGroupCreds
+            | Id::GetUnconfirmedMyCreds
             | Id::ListUserTokens
             | Id::GetSharedCreds
             | Id::GetGroupCreds

@@ -137,12 +137,12 @@ impl Place {
 
     /// `ada` confirms all. Returns the confirmed fields.
     fn confirms(&self) -> Value {
-        self.api().with(&self.ada).done("POST /auth/creds/confirm", &Value::Null)["confirmed"].clone()
+        self.api().with(&self.ada).confirms("/auth/creds")
     }
 
     /// An admin confirms, below this path.
     fn admin_confirms(&self, path: &str) -> Value {
-        self.api().done(&format!("POST /admin/{path}/confirm"), &Value::Null)["confirmed"].clone()
+        self.api().confirms(&format!("/admin/{path}"))
     }
 
     /// Stores a shared key.
@@ -208,6 +208,19 @@ fn another_file_that_takes_a_section_does_not_get_its_keys() {
     place.reload();
     place.is_kept_from("b", "https://one.example", "https://two.example");
     let said = place.home.run(&["credential", "confirm", "ada"], "");
+    let id = place.id("ada");
+    let advice = format!(
+        "nothing was confirmed: `tollgate credential confirm {id} --to ORIGIN` confirms a new origin\n"
+    );
+    assert_eq!((said.code, said.err), (0, advice));
+    assert!(said.out.contains("\ns.key       https://one.example  https://two.example\n"), "{}", said.out);
+    let said = place.home.run(&["credential", "confirm", "ada", "--to", "https://evil.example"], "");
+    assert!(
+        said.code == 1 && said.err.contains("no credential has the new origin `https://evil.example`"),
+        "{said:?}"
+    );
+    place.is_kept_from("b", "https://one.example", "https://two.example");
+    let said = place.home.run(&["credential", "confirm", "ada", "--to", "https://two.example"], "");
     let expected = "confirmed `s.key`: it may go to https://two.example; until now to https://one.example";
     assert!(said.code == 0 && (said.out.contains(expected) || said.err.contains(expected)), "{said:?}");
     place.check("b", &ada, ("two.example", "adas"));
@@ -346,10 +359,8 @@ fn a_users_key_precedes_the_groups_and_that_everybodys() {
     let said = place.home.done(&["explain", "GET", "/a/get", "--as", "eve"], "");
     assert!(said.contains(&format!("refused   403 credential_moved: {everybodys}\n")), "{said}");
     // Users of a shared key cannot confirm it.
-    assert_eq!(
-        place.api().with(&eve).done("POST /auth/creds/confirm", &Value::Null),
-        json!({ "confirmed": {} })
-    );
+    let seen = json!({ "origins": { "s.key": ["https://two.example"] } });
+    assert_eq!(place.api().with(&eve).done("POST /auth/creds/confirm", &seen), json!({ "confirmed": {} }));
     place.check("a", &eve, ("credential_moved", &everybodys));
     let done = from_to(&["https://one.example"], &["https://two.example"]);
     assert_eq!(place.admin_confirms("credentials/everybody"), done);
@@ -373,26 +384,31 @@ fn a_confirmation_can_be_narrowed() {
     place.serve(&[]);
     place.write("a", &two("two.example"));
     let ada = place.api().with(&place.ada);
-    let confirm = |body: Value| ada.done("POST /auth/creds/confirm", &body)["confirmed"].clone();
-    let fails = |body: Value, message: &str| {
-        ada.fails("POST /auth/creds/confirm", &body, (400, "invalid_request", message));
+    let confirm =
+        |place: &str, origins: &[&str]| (place.to_owned(), json!({ "origins": { place: origins } }));
+    let fails = |(_, body): (String, Value), fault: (u16, &str, &str)| {
+        ada.fails("POST /auth/creds/confirm", &body, fault);
     };
-    fails(json!({ "field": "key" }), "/field: a field is named with its `section`");
+    let two = ["https://two.example"];
+    let unknown = |message| (400, "invalid_request", message);
     fails(
-        json!({ "section": "t" }),
-        "the body: no provider file has credentials in the section `t` (known: `s`)",
+        confirm("t.key", &two),
+        unknown("/origins/t.key: no provider file has credentials in the section `t` (known: `s`)"),
     );
     fails(
-        json!({ "section": "s", "field": "x" }),
-        "the body: the section `s` has no field `x` (known: `key`, `more`)",
+        confirm("s.x", &two),
+        unknown("/origins/s.x: the section `s` has no field `x` (known: `key`, `more`)"),
     );
-    assert_eq!(
-        confirm(json!({ "section": "s", "field": "key" })),
-        from_to(&["https://one.example"], &["https://two.example"])
-    );
-    assert_eq!(
-        confirm(json!({ "section": "s" })).as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["s.more"]
-    );
-    assert_eq!(confirm(json!({})), json!({}));
+    ada.fails("POST /auth/creds/confirm", &json!({}), unknown("/origins: it is missing"));
+    // The files have changed since they were looked at.
+    let changed = "`s.key` leads to https://two.example: look at it again, then confirm that";
+    for other in [&["https://one.example"][..], &[], &["https://two.example", "https://three.example"]] {
+        fails(confirm("s.key", other), (409, "origins_changed", changed));
+    }
+    let done = |(_, body): (String, Value)| ada.done("POST /auth/creds/confirm", &body)["confirmed"].clone();
+    let all = from_to(&["https://one.example"], &two);
+    assert_eq!(done(confirm("s.key", &two)), all);
+    assert_eq!(done(confirm("s.key", &two)), json!({}));
+    assert_eq!(ada.confirms("/auth/creds").as_object().unwrap().keys().collect::<Vec<_>>(), ["s.more"]);
+    assert_eq!(ada.confirms("/auth/creds"), json!({}));
 }

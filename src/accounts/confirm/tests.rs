@@ -59,8 +59,11 @@ impl World {
         change_credentials(&self.store, &Actor::own(), &self.key, &self.owner, &edits).await.unwrap();
     }
 
-    async fn confirm(&self, known: &DeclaredFields, which: CredentialSelector<'_>) -> Result<String, String> {
-        let done = confirm(&self.store, &Actor::own(), &self.key, &self.owner, known, which).await;
+    /// Confirms fields of the section `s`, each with the origins that are expected: `key=new`.
+    async fn confirm(&self, known: &DeclaredFields, expected: &str) -> Result<String, String> {
+        let pairs = expected.split(' ').filter_map(|pair| pair.split_once('='));
+        let expected = pairs.map(|(field, origins)| (format!("s.{field}"), list(origins))).collect();
+        let done = confirm(&self.store, &Actor::own(), &self.key, &self.owner, known, &expected).await;
         done.map(|done| serde_json::to_string(&done).unwrap()).map_err(|error| error.to_string())
     }
 
@@ -89,13 +92,18 @@ async fn only_credentials_with_unconfirmed_origins_are_bound_again() {
     let known = known("a=new b=old c=new,old d=new");
     let field = |name: &str, from: &str, to: &str| format!(r#""s.{name}":{{"from":[{from}],"to":[{to}]}}"#);
     let (old, new) = (format!("\"{OLD}\""), format!("\"{NEW}\""));
-    let done = world.confirm(&known, CredentialSelector::Field("s", "a")).await.unwrap();
+    let waiting = unconfirmed(&world.store, &world.owner, &known).await.unwrap();
+    assert_eq!(waiting.keys().collect::<Vec<_>>(), ["s.a", "s.c", "s.d"]);
+    assert_eq!(waiting["s.c"], NewOrigins { from: list("old"), to: list("new,old") });
+    let done = world.confirm(&known, "a=new").await.unwrap();
     assert_eq!(done, format!("{{{}}}", field("a", &old, &new)));
     assert_eq!(world.stored().await, "a=new b=old,new c=old d=");
-    let done = world.confirm(&known, CredentialSelector::Section("s")).await.unwrap();
+    let done = world.confirm(&known, "a=new b=old c=old,new d=new").await.unwrap();
     assert_eq!(done, format!("{{{},{}}}", field("c", &old, &format!("{new},{old}")), field("d", "", &new)));
     assert_eq!(world.stored().await, "a=new b=old,new c=new,old d=new");
-    assert_eq!(world.confirm(&known, CredentialSelector::All).await.unwrap(), "{}");
+    assert_eq!(world.confirm(&known, "a=new b=old c=new,old d=new").await.unwrap(), "{}");
+    assert_eq!(world.confirm(&known, "").await.unwrap(), "{}");
+    assert!(unconfirmed(&world.store, &world.owner, &known).await.unwrap().is_empty());
     let audited = world.audited().await;
     assert_eq!(audited[0], format!(r#"{{"field":"s.a","from":[{old}],"to":[{new}]}}"#));
     assert_eq!(audited.len(), 3);
@@ -106,11 +114,26 @@ async fn undeclared_fields_are_not_confirmed() {
     let world = World::new().await;
     world.set("a=old").await;
     let none = "the section `s` has no field `z` (known: `a`)";
-    assert_eq!(world.confirm(&known("a=old"), CredentialSelector::Field("s", "z")).await.unwrap_err(), none);
-    let error = world.confirm(&known("a=old"), CredentialSelector::Section("t")).await.unwrap_err();
-    assert!(error.starts_with("no provider file has credentials in the section `t`"), "{error}");
-    assert_eq!(world.confirm(&known("z=new"), CredentialSelector::All).await.unwrap(), "{}");
+    assert_eq!(world.confirm(&known("a=old"), "z=old").await.unwrap_err(), none);
+    // Declared, but not stored.
+    assert_eq!(world.confirm(&known("z=new"), "z=new").await.unwrap(), "{}");
     assert_eq!(world.stored().await, "a=old");
+}
+
+#[tokio::test]
+async fn other_origins_than_expected_are_refused() {
+    let world = World::new().await;
+    world.set("a=old b=old").await;
+    let check = async |known_now: &str, expected: &str, current: &str| {
+        let error = world.confirm(&known(known_now), expected).await.unwrap_err();
+        let current = list(current).join(", ");
+        assert_eq!(error, format!("`s.a` leads to {current}: look at it again, then confirm that"));
+        assert_eq!(world.stored().await, "a=old b=old", "nothing is confirmed");
+    };
+    check("a=evil b=new", "a=new b=new", "evil").await;
+    check("a=new,evil b=new", "a=new b=new", "new,evil").await;
+    check("a=new b=new", "a=new,old b=new", "new").await;
+    check("a=new b=new", "a= b=new", "new").await;
 }
 
 #[tokio::test]
@@ -118,7 +141,7 @@ async fn a_credential_of_another_key_is_left_unchanged() {
     let mut world = World::new().await;
     world.set("a=old").await;
     world.key = MasterKey::generate();
-    assert_eq!(world.confirm(&known("a=new"), CredentialSelector::All).await.unwrap(), "{}");
+    assert_eq!(world.confirm(&known("a=new"), "a=new").await.unwrap(), "{}");
     assert_eq!(world.audited().await, [""; 0]);
 }
 
@@ -129,7 +152,7 @@ async fn a_credential_that_is_set_meanwhile_wins() {
     for round in 0..50 {
         world.set("a=old").await;
         // In either order, the result is the value that was set, bound to the origins that it was set with.
-        let ((), done) = tokio::join!(world.set("a=old,new"), world.confirm(&known, CredentialSelector::All));
+        let ((), done) = tokio::join!(world.set("a=old,new"), world.confirm(&known, "a=new"));
         done.unwrap();
         assert_eq!(world.stored().await, "a=old,new", "round {round}");
     }

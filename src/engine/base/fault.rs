@@ -131,6 +131,8 @@ faults! {
     TokenReplaced "token_replaced" CONFLICT Client false "http_request_denied";
     /// The user has the greatest number of tokens.
     TooManyTokens "too_many_tokens" CONFLICT Client false "http_request_denied";
+    /// A credential leads to other origins than its confirmation expects.
+    OriginsChanged "origins_changed" CONFLICT Client false "http_request_denied";
     /// The last admin token cannot be revoked over HTTP.
     LastAdminToken "last_admin_token" CONFLICT Client false "http_request_denied";
     /// The user is disabled.

@@ -111,6 +111,15 @@ impl Api {
         reply.body
     }
 
+    /// Confirms all that waits for it, below this path. Returns what was confirmed.
+    pub fn confirms(&self, path: &str) -> Value {
+        let waiting = self.done(&format!("GET {path}/confirm"), &Value::Null);
+        let moved = waiting["unconfirmed"].as_object().expect("an object").iter();
+        let origins: Value = moved.map(|(place, moved)| (place.clone(), moved["to"].clone())).collect();
+        let origins = if origins.is_null() { json!({}) } else { origins };
+        self.done(&format!("POST {path}/confirm"), &json!({ "origins": origins }))["confirmed"].clone()
+    }
+
     /// A call that must fail with this status, code and message.
     pub fn fails(&self, line: &str, body: &Value, (status, code, message): (u16, &str, &str)) {
         let reply = if body.is_null() { self.get(line) } else { self.call(line, body) };
