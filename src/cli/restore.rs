@@ -30,9 +30,16 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
     let restored = store::prepare_restore(data, &args.file, &act).await?;
     let held = contents(&restored.inventory);
     let probe = restored.inventory.probe.clone();
+    let has_checksum = restored.has_checksum;
     let moment = utc(now_ms()).replace(['-', ':'], "");
     let kept = restored.activate(&format!("{DATABASE}.before-restore-{moment}")).await?;
     let mut lines = vec![format!("restored `{}`: {held}\n", args.file.display())];
+    if !has_checksum {
+        lines.push(
+            "it has no checksum, since `tollgate backup` did not write it: damage may have gone unnoticed\n"
+                .to_owned(),
+        );
+    }
     if let Some(kept) = kept {
         lines.push(format!("the previous database is kept as `{}`\n", kept.display()));
     }

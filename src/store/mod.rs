@@ -7,15 +7,18 @@
 
 mod audit;
 mod backup;
+mod checksum;
 mod credentials;
 mod data_dir;
 mod error;
 mod import;
+mod inspect;
 mod invalidation;
 mod invalidation_log;
 mod kept_answers;
 mod leases;
 mod probe;
+mod restore;
 mod revocation;
 mod revoked_makers;
 mod rows;
@@ -46,7 +49,7 @@ use tokio::sync::Mutex;
 
 pub use self::{
     audit::{Act, AuditEntry, BrokenChain, GENESIS_HASH, HashChain, Right},
-    backup::{BackupError, Inventory, PreparedRestore, back_up, prepare_restore},
+    backup::{BackupError, Inventory, back_up},
     data_dir::{
         DirLock, PrivateFile, Readers, read_private, read_small, remove_private, replace_private,
         untrusted_writers, write_private,
@@ -57,6 +60,7 @@ pub use self::{
     invalidation_log::{Affected, Invalidated},
     kept_answers::{KeepOutcome, SealedAnswer},
     probe::{Probe, probe},
+    restore::{PreparedRestore, prepare_restore},
     rows::{
         AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, Maker, NewAdminToken,
         NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, RevokeExtent, Revoked, Rotated,

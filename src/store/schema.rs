@@ -4,9 +4,9 @@
 //! Column types are text, 64-bit integers and blobs, so that `PostgreSQL` could have the same tables. Times are milliseconds
 //! since 1970, UTC; hashes are lower-case hex.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection as _, Row, SqliteConnection};
 
 use super::StoreError;
 
@@ -222,13 +222,47 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     Ok(())
 }
 
+/// A table, index or trigger.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SchemaObject {
+    /// `table`, `index` or `trigger`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its definition without blanks and quotes, which depend on the version of `SQLite` that renamed a table.
+    definition: String,
+}
+
+/// Everything that a database defines.
+pub(super) async fn objects(connection: &mut SqliteConnection) -> sqlx::Result<BTreeSet<SchemaObject>> {
+    let rows =
+        sqlx::query("SELECT type, name, coalesce(sql, '') FROM sqlite_schema").fetch_all(connection).await?;
+    let object = |row: &sqlx::sqlite::SqliteRow| {
+        let definition: String = row.try_get(2)?;
+        let definition = definition.replace(|one: char| one.is_whitespace() || one == '"', "");
+        Ok(SchemaObject { kind: row.try_get(0)?, name: row.try_get(1)?, definition })
+    };
+    rows.iter().map(object).collect()
+}
+
+/// What a database of this schema defines, whichever one it was migrated from.
+pub(super) async fn objects_of(schema: i64) -> sqlx::Result<BTreeSet<SchemaObject>> {
+    let mut fresh = SqliteConnection::connect("sqlite::memory:").await?;
+    let migrations = usize::try_from(schema).ok().and_then(|done| MIGRATIONS.get(..done));
+    for &migration in migrations.unwrap_or_default() {
+        sqlx::raw_sql(migration).execute(&mut fresh).await?;
+    }
+    let found = objects(&mut fresh).await?;
+    fresh.close().await?;
+    Ok(found)
+}
+
 pub(super) async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Connection as _;
     use tempfile::TempDir;
 
     use super::*;

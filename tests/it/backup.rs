@@ -121,65 +121,155 @@ fn a_backup_is_consistent() {
     }
 }
 
-/// An incomplete or foreign file is refused, and nothing changes.
-#[test]
-fn an_invalid_backup_is_refused() {
-    let home = Home::new(&[]);
-    for number in 0..40 {
-        home.user(&format!("u{number}"));
+/// A gateway with users, and a backup of it. Restoring another file must fail and change nothing.
+struct Refusals {
+    home: Home,
+    good: Vec<u8>,
+}
+
+impl Refusals {
+    fn new() -> Self {
+        let home = Home::new(&[]);
+        for number in 0..40 {
+            home.user(&format!("u{number}"));
+        }
+        let good = home.path("good.db");
+        home.done(&["backup", good.to_str().unwrap()], "");
+        let good = fs::read(good).unwrap();
+        Self { home, good }
     }
-    let good = home.path("good.db");
-    home.done(&["backup", good.to_str().unwrap()], "");
-    let good = fs::read(good).unwrap();
-    let check = |name: &str, make: &dyn Fn(&Path), expected: &str| {
-        let file = home.path(name);
+
+    /// The backup without its checksum, as a copy of a database is.
+    fn plain(&self) -> &[u8] {
+        &self.good[..self.good.len() - self.good.len() % 4096]
+    }
+
+    fn check(&self, name: &str, make: impl Fn(&Path), expected: &str) {
+        let file = self.home.path(name);
         make(&file);
-        let before = home.contents();
-        failed(&home.run(&["restore", file.to_str().unwrap()], ""), expected);
-        assert!(before == home.contents(), "{name}: something was changed");
+        let before = self.home.contents();
+        failed(&self.home.run(&["restore", file.to_str().unwrap()], ""), expected);
+        assert!(before == self.home.contents(), "{name}: something was changed");
+    }
+
+    fn bytes(&self, name: &str, bytes: &[u8], expected: &str) {
+        self.check(name, |path| fs::write(path, bytes).unwrap(), expected);
+    }
+
+    fn sql(&self, name: &str, bytes: &[u8], statements: &'static str, expected: &str) {
+        let make = |path: &Path| {
+            fs::write(path, bytes).unwrap();
+            crate::harness::database(path, statements);
+        };
+        self.check(name, make, expected);
+    }
+}
+
+#[test]
+fn a_damaged_backup_is_refused() {
+    let refusals = Refusals::new();
+    let good = &refusals.good;
+    refusals.check("none", |_| (), "none` is missing or empty: name a file that `tollgate backup` wrote");
+    refusals.bytes("empty", b"", "empty` is missing or empty");
+    let check = |name: &str, bytes: &[u8]| {
+        refusals.bytes(name, bytes, &format!("{name}` is not a tollgate database, or is damaged ("));
     };
-    let put = |bytes: &[u8]| {
-        let bytes = bytes.to_owned();
-        move |path: &Path| fs::write(path, &bytes).unwrap()
-    };
-    check("none", &|_| (), "none` is missing or empty: name a file that `tollgate backup` wrote");
-    check("empty", &put(b""), "empty` is missing or empty");
-    check("garbage", &put(&b"garbage".repeat(1000)), "garbage` is not a tollgate database, or is damaged (");
-    check("short", &put(&good[..good.len() - 5000]), "short` is not a tollgate database, or is damaged (");
+    check("garbage", &b"garbage".repeat(1000));
+    check("short", &good[..good.len() - 5000]);
     let mut flipped = good.clone();
     let middle = flipped.len() / 2;
     flipped[middle..middle + 4096].fill(0x5a);
-    check("flipped", &put(&flipped), "flipped` is not a tollgate database, or is damaged (");
-    let sql = |statements: &'static str, bytes: &[u8]| {
-        let bytes = bytes.to_owned();
-        move |path: &Path| {
-            fs::write(path, &bytes).unwrap();
-            crate::harness::database(path, statements);
-        }
-    };
-    check(
-        "newer",
-        &sql("PRAGMA user_version = 99", &good),
-        "newer` was written by a newer tollgate (schema 99",
+    check("flipped", &flipped);
+    // One flipped bit, wherever it is: also where no row is.
+    for at in (0..good.len()).step_by(9973) {
+        let mut flipped = good.clone();
+        flipped[at] ^= 1;
+        check("bit", &flipped);
+    }
+    let mut renamed = good.clone();
+    let name = good.windows(3).position(|name| name == b"u17").unwrap();
+    renamed[name] = b'v';
+    refusals.bytes(
+        "renamed",
+        &renamed,
+        "is damaged (its checksum is wrong: it was changed after it was written): nothing was changed",
     );
-    check(
-        "other",
-        &sql("CREATE TABLE a (b); PRAGMA user_version = 1", b""),
-        "other` is not a tollgate database",
+    let tail = [refusals.plain(), b"tail"].concat();
+    refusals.bytes(
+        "tail",
+        &tail,
+        "is damaged (it does not end where its database ends): nothing was changed",
     );
-    check("tables", &sql("CREATE TABLE a (b)", b""), "tables` is not a tollgate database");
-    let forged = "DROP TRIGGER audit_is_never_changed; UPDATE audit SET actor = 'nobody' WHERE seq = 3";
-    check("forged", &sql(forged, &good), "entry 3 of the audit log does not match its hash");
     let torn = |path: &Path| {
-        fs::write(path, &good).unwrap();
+        fs::write(path, good).unwrap();
         fs::write(path.with_extension("db-wal"), "something").unwrap();
     };
-    check("torn.db", &torn, "torn.db` was copied while it was in use");
-    assert_eq!(users(&home).len(), 40);
+    refusals.check("torn.db", torn, "torn.db` was copied while it was in use");
+    assert_eq!(users(&refusals.home).len(), 40);
+    failed(&refusals.home.run(&["backup", "no/such/x.db"], ""), "No such file or directory");
     let empty = Home::new(&[]);
     failed(&empty.run(&["backup", "x.db"], ""), "tollgate.db` is missing or empty: name the data directory");
     assert!(!empty.data().exists() && !empty.path("x.db").exists());
-    failed(&home.run(&["backup", "no/such/x.db"], ""), "No such file or directory");
+}
+
+/// Without a checksum, as in a copy of a database, the content alone tells.
+#[test]
+fn a_foreign_database_is_refused() {
+    let refusals = Refusals::new();
+    let plain = refusals.plain();
+    refusals.sql(
+        "newer",
+        plain,
+        "PRAGMA user_version = 99",
+        "newer` was written by a newer tollgate (schema 99",
+    );
+    let other = "CREATE TABLE a (b); PRAGMA user_version = 1";
+    refusals.sql("other", b"", other, "other` is not a tollgate database");
+    refusals.sql("tables", b"", "CREATE TABLE a (b)", "tables` is not a tollgate database");
+    let forged = "DROP TRIGGER audit_is_never_changed; UPDATE audit SET actor = 'nobody' WHERE seq = 3;
+        CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+            BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END";
+    refusals.sql("forged", plain, forged, "entry 3 of the audit log does not match its hash");
+    let trigger = "CREATE TRIGGER t AFTER INSERT ON users BEGIN DELETE FROM tokens; END";
+    refusals.sql("trigger", plain, trigger, "(the trigger `t` is not as in schema 5)");
+    let view = "CREATE VIEW v AS SELECT * FROM users";
+    refusals.sql("view", plain, view, "(the view `v` is not as in schema 5)");
+    let index = "DROP INDEX tokens_by_user";
+    refusals.sql("index", plain, index, "(the index `tokens_by_user` of schema 5 is missing)");
+    let column = "ALTER TABLE users ADD COLUMN more TEXT";
+    refusals.sql("column", plain, column, "(the table `users` is not as in schema 5)");
+    let orphan = "PRAGMA foreign_keys = off; DELETE FROM users WHERE name = 'u3'";
+    refusals.sql("orphan", plain, orphan, "(a row of `tokens` refers to one that does not exist)");
+}
+
+#[test]
+fn a_database_with_a_row_that_cannot_be_read_is_refused() {
+    let refusals = Refusals::new();
+    let check = |name: &str, statements: &'static str, expected: &str| {
+        refusals.sql(name, refusals.plain(), statements, expected);
+    };
+    check(
+        "type",
+        "UPDATE tokens SET created_at = 'x' WHERE rowid = 7",
+        "(`tokens.created_at` holds another type than bigint)",
+    );
+    check(
+        "blob",
+        "UPDATE users SET name = CAST('x' AS BLOB) WHERE rowid = 7",
+        "(`users.name` holds another type than text)",
+    );
+    for (name, statements) in [
+        ("kind", "UPDATE tokens SET kind = 'bith' WHERE rowid = 7"),
+        ("scopes", "UPDATE tokens SET scopes = '[' WHERE rowid = 7"),
+        ("hash", "UPDATE tokens SET hash = 'short' WHERE rowid = 7"),
+        (
+            "id",
+            "PRAGMA foreign_keys = off; UPDATE users SET id = 'someone' WHERE name = 'u3';
+             UPDATE tokens SET user_id = 'someone' WHERE user_id NOT IN (SELECT id FROM users)",
+        ),
+    ] {
+        check(name, statements, &format!("{name}` is not a tollgate database, or is damaged ("));
+    }
 }
 
 #[test]
