@@ -1,4 +1,4 @@
-//! Names that people give: of users and of tokens.
+//! Texts that people give: names of users and of tokens, and notes of addresses.
 
 use thiserror::Error;
 
@@ -45,8 +45,30 @@ impl DisplayName {
     }
 }
 
+/// A note of a user's address: at most 100 printable characters. It restricts nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressNote(pub(super) String);
+
+/// Why a note is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a note has at most {MAX_NAME_CHARS} characters, all of them printable")]
+pub struct BadNote;
+
+impl AddressNote {
+    /// The note, if it is well-formed.
+    pub fn new(text: &str) -> Result<Self, BadNote> {
+        let good = text.chars().count() <= MAX_NAME_CHARS && text.chars().all(is_printable);
+        good.then(|| Self(text.to_owned())).ok_or(BadNote)
+    }
+
+    /// The note as text.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
 /// True if it is neither a control character nor one that hides or reorders its neighbours.
-fn is_printable(character: char) -> bool {
+pub fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Actor, DisplayName, Edit, MasterKey, TokenDraft,
+    Actor, AddressNote, DisplayName, Edit, MasterKey, TokenDraft,
     credentials::{audit_entry, encrypted},
     token,
 };
@@ -21,7 +21,7 @@ pub struct ImportedUser {
     /// The name.
     pub name: DisplayName,
     /// A note of the user's address.
-    pub ip: Option<String>,
+    pub ip: Option<AddressNote>,
     /// Time of creation, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// Tokens, of kind `both`.
@@ -71,7 +71,7 @@ pub async fn import_user(
     let user = User {
         id: id.clone(),
         name: name.as_str().to_owned(),
-        ip: ip.clone(),
+        ip: ip.clone().map(AddressNote::into_string),
         group: None,
         created_at_ms: *created_at_ms,
         disabled_at_ms: None,

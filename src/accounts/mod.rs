@@ -46,7 +46,7 @@ pub use self::{
         remove_credential,
     },
     directory::Directory,
-    display_name::{BadName, DisplayName},
+    display_name::{AddressNote, BadName, BadNote, DisplayName, is_printable},
     encryption::{DecryptError, MasterKey},
     import::{ImportedPasteToken, ImportedToken, ImportedUser, import_user},
     key::{KeyError, KeySources, NextKeyFile},

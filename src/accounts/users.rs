@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Actor, DisplayName, Edit, MasterKey, TokenDraft,
+    Actor, AddressNote, DisplayName, Edit, MasterKey, TokenDraft,
     credentials::{audit_entry, encrypted},
     token,
 };
@@ -35,7 +35,7 @@ pub struct UserDraft<'k> {
     /// The user's name.
     pub name: DisplayName,
     /// A note of the user's address.
-    pub ip: Option<String>,
+    pub ip: Option<AddressNote>,
     /// The user's group.
     pub group: Option<GroupName>,
     /// Credentials to store in the same transaction, and the key that encrypts them.
@@ -68,6 +68,7 @@ pub async fn add_user(
         json!({ "name": name, "group": group.as_ref().map(GroupName::as_str), "credentials": stored });
     let act = actor.act("user.create", &id, detail);
     let owner = Owner::User(id.clone());
+    let ip = ip.map(AddressNote::into_string);
     let user = User { id: id.clone(), name, ip, group, created_at_ms: act.at_ms, disabled_at_ms: None };
     let token = token::generate();
     let record = token::record(&token, TokenDraft::new(None, TokenKind::Both), act.at_ms);

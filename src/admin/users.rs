@@ -11,7 +11,7 @@ use super::{
     pointer, store_fault,
 };
 use crate::{
-    accounts::{self, DisplayName, NewUser as Outcome, UserDraft},
+    accounts::{self, AddressNote, DisplayName, NewUser as Outcome, UserDraft},
     clock::{now_ms, utc},
     fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner, UserId},
@@ -102,7 +102,7 @@ impl Admin {
     pub(super) async fn update_user(&self, text: &str, request: &Request) -> ApiResult {
         let patch: UserPatch = body::parse(json::parse(&request.body)?)?;
         let name = patch.name.map(|name| display_name("/name", &name)).transpose()?;
-        let ip = |note: Option<String>| note.map(|note| ip("/ip", &note)).transpose();
+        let ip = |note: Option<String>| note.map(|note| Ok(ip("/ip", &note)?.into_string())).transpose();
         let group = |name: Option<String>| name.map(|name| group("/group", &name)).transpose();
         let change = UserChange {
             name: name.map(|name| name.as_str().to_owned()),
@@ -147,12 +147,8 @@ pub(super) fn other_key() -> Fault {
     )
 }
 
-/// Parses the address note.
-fn ip(path: &str, note: &str) -> Result<String, Fault> {
-    if note.chars().any(char::is_control) {
-        return Err(pointer::fault(path, Cause::InvalidValue, "it has control characters"));
-    }
-    Ok(note.to_owned())
+fn ip(path: &str, note: &str) -> Result<AddressNote, Fault> {
+    AddressNote::new(note).map_err(|error| pointer::fault(path, Cause::InvalidValue, error.to_string()))
 }
 
 fn group(path: &str, name: &str) -> Result<GroupName, Fault> {

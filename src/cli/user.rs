@@ -8,7 +8,7 @@ use super::{
     issued::Issued,
 };
 use crate::{
-    accounts::{Actor, DisplayName, NewUser, UserDraft, add_user, remove_user, update_user},
+    accounts::{Actor, AddressNote, DisplayName, NewUser, UserDraft, add_user, remove_user, update_user},
     clock::{now_ms, utc},
     name::GroupName,
     store::{DuplicateNames, User, UserChange},
@@ -107,6 +107,7 @@ async fn add(
 ) -> anyhow::Result<(Report, Issued)> {
     let name = DisplayName::new(name).context("failed to add the user")?;
     let group = group.map(group_name).transpose()?;
+    let ip = ip.as_deref().map(AddressNote::new).transpose().context("`--ip`")?;
     let store = context.store_or_new().await?;
     let name_text = name.as_str();
     let draft = UserDraft { name: name.clone(), ip, group, credentials: None };
@@ -149,10 +150,11 @@ async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<Repo
     let name =
         fields.name.as_deref().map(DisplayName::new).transpose().context("failed to rename the user")?;
     let group = fields.group.as_deref().map(group_name).transpose()?;
+    let ip = fields.ip.as_deref().map(AddressNote::new).transpose().context("`--ip`")?;
     let change = UserChange {
         name: name.map(|name| name.as_str().to_owned()),
         group: (group.is_some() || fields.no_group).then_some(group),
-        ip: (fields.ip.is_some() || fields.no_ip).then(|| fields.ip.clone()),
+        ip: (ip.is_some() || fields.no_ip).then(|| ip.map(AddressNote::into_string)),
         disabled_at_ms: fields.state.map(|state| (state == State::Disabled).then(now_ms)),
     };
     let store = context.store().await?;

@@ -90,6 +90,17 @@ fn users_are_distinguished_by_their_ids() {
 }
 
 #[test]
+fn a_note_has_printable_characters_only() {
+    let world = World::new();
+    let fault = (400, "invalid_request", "/ip: a note has at most 100 characters, all of them printable");
+    for bad in ["a\u{1b}b", "a\u{202e}b", "\u{7f}"] {
+        let body = json!({ "name": "x", "ip": bad });
+        Api::admin(&world).fails("POST /admin/users", &body, fault);
+        assert_eq!(world.home.run(&["user", "add", "x", "--ip", bad], "").code, 1);
+    }
+}
+
+#[test]
 fn an_invalid_body_is_refused_with_its_error_and_nothing_is_stored() {
     let world = World::new();
     let api = Api::admin(&world);

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use crate::{
-    accounts::{DisplayName, Edit, ImportedPasteToken, ImportedToken, ImportedUser},
+    accounts::{
+        AddressNote, DisplayName, Edit, ImportedPasteToken, ImportedToken, ImportedUser, is_printable,
+    },
     admin::credential_edits,
     clock::from_utc,
     fields::DeclaredFields,
@@ -141,7 +143,7 @@ fn parse_user(id: &str, record: &Value, now_ms: u64) -> Result<ImportedUser, Str
     let ip = match record.get("ip") {
         None | Some(Value::Null) => None,
         Some(Value::String(ip)) if ip.is_empty() => None,
-        Some(Value::String(ip)) => Some(ip.clone()),
+        Some(Value::String(ip)) => Some(AddressNote::new(ip).map_err(|error| format!("ip: {error}"))?),
         Some(_) => return Err("ip: expected a string".to_owned()),
     };
     let created_at_ms = match record.get("createdAt") {
@@ -217,9 +219,14 @@ fn take_token(
         }
         return;
     }
-    let word = |one: char| !one.is_whitespace() && !one.is_control();
-    if token.is_empty() || !token.chars().all(word) || token.matches('.').count() == 2 {
-        return dump.problems.push(format!("{key}: is not a token: one word, without two dots in it"));
+    // No header carries another token.
+    if token.is_empty()
+        || !token.bytes().all(|byte| byte.is_ascii_graphic())
+        || token.matches('.').count() == 2
+    {
+        return dump
+            .problems
+            .push(format!("{key}: is not a token: one word of ASCII, without two dots in it"));
     }
     one.tokens.push(ImportedToken { token: Secret::new(token), expires_at_ms });
 }
@@ -236,11 +243,11 @@ fn redacted_key(key: &str) -> String {
     }
 }
 
-/// Untrusted text for messages: without control characters, and at most 40 characters.
+/// Untrusted text for messages: printable, and at most 40 characters.
 fn truncated(text: &str) -> String {
     const SHOWN: usize = 40;
     let plain: String =
-        text.chars().take(SHOWN).map(|one| if one.is_control() { '?' } else { one }).collect();
+        text.chars().take(SHOWN).map(|one| if is_printable(one) { one } else { '?' }).collect();
     if plain.len() < text.len() { format!("{plain}...") } else { plain }
 }
 

@@ -68,7 +68,10 @@ fn all_shapes_of_a_dump_are_parsed() {
         assert_eq!((dump.problems.clone(), dump.notes.clone()), (vec![], vec![]));
         assert_eq!(users(&dump), ["ada [abcdefabcdef] 1 3"]);
         let ada = &dump.users[0];
-        assert_eq!((ada.created_at_ms, ada.ip.as_deref()), (1_700_000_000_123, Some("10.0.0.1")));
+        assert_eq!(
+            (ada.created_at_ms, ada.ip.clone()),
+            (1_700_000_000_123, AddressNote::new("10.0.0.1").ok())
+        );
         assert_eq!(ada.pastes[0].hash, TokenHash::from_hex(&paste).unwrap());
     }
 }
@@ -137,6 +140,22 @@ fn errors_name_the_key_and_contain_no_secret() {
         "createdAt: expected",
     );
     check("users", json(r#"{"usr_0123456789abcdef": {"name": "a", "ip": 1}}"#), "ip: expected a string");
+    // Characters that would reach a terminal or a header, in each text of a dump.
+    for bad in ["\u{1b}[31m", "a\nb", "\u{7f}", "\u{9b}", "a\u{202e}b", "a\u{200b}b"] {
+        check(&format!("token:canary{bad}"), id.clone().into(), "is not a token: one word of ASCII");
+        check(
+            "users",
+            serde_json::json!({ ADA: { "name": format!("x{bad}x") } }),
+            "name: a name has printable characters only",
+        );
+        check(
+            "users",
+            serde_json::json!({ ADA: { "name": "a", "ip": bad } }),
+            "ip: a note has at most 100 characters, all of them printable",
+        );
+        let shown = outcome("users", serde_json::json!({ format!("usr{bad}"): {} }));
+        assert!(!shown.contains(bad), "{shown:?}");
+    }
     let error = read("{\"users\": canary", &known(), &[], NOW).unwrap_err().to_string();
     assert_eq!(error, "the dump is not JSON: see line 1, column 11");
     assert!(read("{}", &known(), &[], NOW).unwrap_err().to_string().contains("has no key `users`"));
