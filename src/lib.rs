@@ -5,7 +5,9 @@
 
 // The engine: pure. Its rooms are known here by their own names.
 pub use tollgate_engine::{
-    base::{budget, diag, fault, hex, name, numbers, origin, own_paths, secret, secret_scan, suggest},
+    base::{
+        budget, diag, fault, hex, name, numbers, origin, own_paths, secret, secret_scan, suggest, written,
+    },
     language::{bind, compile, fields, format, lint, starter, syntax},
     pipeline,
     request::{access_record, decide, rewrite, table},

@@ -6,6 +6,7 @@ pub mod header_name;
 pub mod hex;
 pub mod secret_scan;
 pub mod suggest;
+pub mod written;
 pub mod diag;
 pub mod budget;
 pub mod fault;
