@@ -11,8 +11,14 @@ use std::{
 
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject},
+    },
 };
+use rustls_native_certs::CertificateResult;
+
+use crate::{numbers::counted, suggest::backticked, written::not_utf8};
 
 /// Why the operator's certificate authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,14 @@ pub enum CaError {
         /// The reason, a fragment.
         what: String,
     },
+    /// The certificates that the environment names in place of the system's.
+    #[error("the certificates of {variables} cannot be used: {what}; correct or unset it")]
+    Environment {
+        /// The variables, for messages.
+        variables: String,
+        /// The reason, a fragment.
+        what: String,
+    },
     /// A certificate that cannot serve as a trust anchor.
     #[error("CA certificate {number} is not usable: {error}")]
     Unusable {
@@ -43,23 +57,59 @@ pub enum CaError {
     },
 }
 
-/// Reads the certificates of a PEM file: at least one, and each usable.
+/// Reads the certificates of a PEM file: at least one, and each usable. None is left out silently.
 pub fn load_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError> {
     let pem = std::fs::read(path).map_err(|error| CaError::Read { path: path.into(), error })?;
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&pem);
     let not_pem = |what: String| CaError::NotPem { path: path.into(), what };
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| not_pem(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(not_pem("no such section in it".into()));
+        .map_err(|error| not_pem(pem_problem(&error).into()))?;
+    let begun = count(pem, b"-----BEGIN CERTIFICATE-----");
+    if certificates.is_empty() || certificates.len() != begun {
+        return Err(not_pem(reason(pem, begun)));
     }
     add(&mut RootCertStore::empty(), &certificates)?;
     Ok(certificates)
 }
 
+/// A parse error in words. The library's own text repeats the bytes of the file.
+fn pem_problem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no end",
+        pem::Error::IllegalSectionStart { .. } => "the line that begins a section has more on it",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        _ => "a section cannot be read",
+    }
+}
+
+/// The reason why a file has not all the certificates that it seems to have.
+fn reason(pem: &[u8], begun: usize) -> String {
+    let has = |part: &[u8]| count(pem, part) > 0;
+    match pem {
+        [] => "it is empty".into(),
+        [0x30, 0x80..=0x84, ..] => {
+            "it is DER: `openssl x509 -inform der -in FILE -out FILE.pem` converts it".into()
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => not_utf8(pem).into(),
+        _ if begun > 0 => format!(
+            "of {} in it, some do not begin and end on lines of their own",
+            counted(begun, "certificate")
+        ),
+        _ if has(b"PRIVATE KEY-----") => "it holds a private key".into(),
+        _ if has(b"-----BEGIN ") => "its sections are of another kind".into(),
+        _ => "no such section in it".into(),
+    }
+}
+
+/// Number of places of `part`, which do not overlap.
+fn count(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).filter(|window| *window == part).count()
+}
+
 /// The TLS configuration of all upstream connections.
 pub(super) fn client_config(extra_ca: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, CaError> {
-    let mut roots = system_roots();
+    let mut roots = system_roots()?;
     add(&mut roots, extra_ca)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -72,14 +122,35 @@ pub(super) fn client_config(extra_ca: &[CertificateDer<'static>]) -> Result<Arc<
 }
 
 /// The readable certificate authorities of the system. If there are none, as in a bare container, Mozilla's. Never both:
-/// an authority that was removed from the system stays removed.
-fn system_roots() -> RootCertStore {
+/// an authority that was removed from the system stays removed. Those that `SSL_CERT_FILE` or `SSL_CERT_DIR` name have no
+/// substitute: their operator trusts no others.
+fn system_roots() -> Result<RootCertStore, CaError> {
     let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if usable == 0 {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let CertificateResult { certs, errors, .. } = rustls_native_certs::load_native_certs();
+    let (usable, _) = roots.add_parsable_certificates(certs);
+    let named = named_by_environment();
+    if named.is_empty() {
+        if usable == 0 {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        return Ok(roots);
     }
-    roots
+    // A directory may hold other files, too.
+    let fatal = |error: &&rustls_native_certs::Error| {
+        named.contains(&"SSL_CERT_FILE") || matches!(error.kind, rustls_native_certs::ErrorKind::Io { .. })
+    };
+    let problem = match errors.iter().find(fatal) {
+        Some(error) => error.to_string(),
+        None if usable == 0 => "there is no certificate".to_owned(),
+        None => return Ok(roots),
+    };
+    Err(CaError::Environment { variables: backticked(&named), what: problem })
+}
+
+/// The variables that name certificates in place of the system's.
+fn named_by_environment() -> Vec<&'static str> {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter(is_set).collect()
 }
 
 fn add(roots: &mut RootCertStore, certificates: &[CertificateDer<'static>]) -> Result<(), CaError> {
@@ -109,12 +180,25 @@ mod tests {
         let good = rcgen::generate_simple_self_signed(["demo.example.test".to_owned()]).unwrap().cert.pem();
         check(&good, Ok(1));
         check(&format!("a comment\n{good}{good}"), Ok(2));
-        check("", Err("holds no certificate"));
+        check(&good.replace('\n', "\r\n"), Ok(1));
+        check(&format!("\u{feff}{good}{good}"), Ok(2));
+        check(&format!("{good}  {good}"), Err("of 2 certificates in it, some do not begin"));
+        check(&format!("\"{good}\""), Err("of 1 certificate in it, some do not begin"));
+        check(&good.replace('\n', "\\n"), Err("the line that begins a section has more on it"));
+        check(&good.replace("CERTIFICATE", "CERTIFICATE REQUEST"), Err("its sections are of another kind"));
+        check(&good.replace("CERTIFICATE", "ENCRYPTED PRIVATE KEY"), Err("it holds a private key"));
+        check(&good.replace("CERTIFICATE", "PKCS7"), Err("its sections are of another kind"));
+        check("", Err("holds no certificate: it is empty"));
         check("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", Err("it must be PEM"));
         check(
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             Err("certificate 1 is not usable"),
         );
+        std::fs::write(&path, b"\x30\x82\x01\x00").unwrap();
+        let der = load_ca_file(&path).unwrap_err().to_string();
+        assert!(der.contains("it is DER: `openssl x509"), "{der}");
+        let directory = load_ca_file(folder.path()).unwrap_err().to_string();
+        assert!(directory.contains("Is a directory"), "{directory}");
         let missing = load_ca_file(&folder.path().join("missing")).unwrap_err().to_string();
         assert!(missing.contains("cannot read the CA file"), "{missing}");
     }
