@@ -1,14 +1,19 @@
 //! Settings of the process. Precedence: flags, `TOLLGATE_*` variables, `tollgate.toml`, defaults. None is required.
-//! `clap` merges the first two, `resolve` the rest.
+//! `arguments` collects the first two, `places` resolves what all commands need, `resolve` the settings of `serve`.
 //!
-//! `resolve` reads no environment variable and no file but the settings file.
+//! Every text is understood as its author meant it, or refused with its origin. Reads no file but the settings file.
+
+mod arguments;
+pub mod environment;
+mod places;
+mod settings_file;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    sync::{Arc, LazyLock},
+    path::PathBuf,
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -19,10 +24,12 @@ use serde::Deserialize;
 use crate::{
     admission::Overrides,
     compile::{duration, size, span},
-    diag::{Code, Diagnostic, Location, Sources},
     lint::Levels,
     syntax::{self, Checker, Document},
 };
+use arguments::checked;
+pub use arguments::{Arguments, Origin};
+pub use places::{Places, SecretsDir};
 
 /// The default settings file.
 pub const DEFAULT_FILE: &str = "tollgate.toml";
@@ -165,9 +172,9 @@ pub struct Given {
     pub lints: Option<Levels>,
 }
 
-/// The settings that every command takes.
+/// The flags and variables that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Places {
+pub struct PlaceFlags {
     /// The providers directory [default: ./providers.d if it exists, else the built-in files]
     #[arg(long, global = true, env = "TOLLGATE_PROVIDERS", hide_env_values = true, value_name = "DIR")]
     pub providers: Option<PathBuf>,
@@ -235,7 +242,7 @@ pub struct Settings {
     /// The data directory.
     pub data: PathBuf,
     /// The directory of vars with `file`.
-    pub secrets: PathBuf,
+    pub secrets: SecretsDir,
     /// A file with the master key.
     pub master_key_file: Option<PathBuf>,
     /// Maximum time that a last good version serves; none for no limit.
@@ -268,10 +275,12 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The settings file cannot be read.
-    #[error("failed to read the settings file `{}`: {error}", path.display())]
+    #[error("failed to read the settings file `{}`{by}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
+        /// The origin of its name, as the rest of a sentence.
+        by: String,
         /// The system's error.
         error: io::Error,
     },
@@ -279,14 +288,30 @@ pub enum SettingsError {
     #[error("the settings file has errors:\n{0}")]
     File(String),
     /// An invalid value.
-    #[error("`{name}` cannot be `{value}`: {problem}")]
+    #[error("{origin} cannot be `{}`: {problem}", value.escape_debug())]
     Value {
-        /// The setting.
-        name: &'static str,
+        /// The place that it comes from.
+        origin: Origin,
         /// The value.
         value: String,
         /// The reason, a fragment.
         problem: String,
+    },
+    /// A text that its author did not mean.
+    #[error("{origin} {problem}")]
+    Text {
+        /// The place that it comes from.
+        origin: Origin,
+        /// The reason, the rest of a sentence.
+        problem: String,
+    },
+    /// A variable with the name of no setting, but similar to one.
+    #[error("the environment variable `{name}` is no setting: did you mean `{near}`? Correct or unset it")]
+    UnknownVariable {
+        /// Its name, escaped.
+        name: String,
+        /// The variable that it resembles.
+        near: String,
     },
 }
 
@@ -308,17 +333,28 @@ pub fn schema_text(draft: syntax::Draft) -> String {
     CHECKER.text(draft)
 }
 
-/// Settings from flags and environment (`given`), the settings file, and defaults.
-pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError> {
-    let file = read(places.config.as_deref())?;
+/// The settings of `serve`, from flags and environment (`given`), the settings file, and defaults.
+pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, SettingsError> {
+    let source = places.file()?;
+    let file = source.all()?.clone();
+    let arguments = given;
+    let given: Given = serde_json::from_value(arguments.document(schema())?)
+        .expect("each value is of the type that the schema of `Given` names");
     macro_rules! pick {
         ($name:ident) => {
             given.$name.or(file.$name)
         };
     }
-    let providers = places.providers.clone().or(file.providers).map(Source::Directory);
-    let bad =
-        |name, value: &str, problem: String| SettingsError::Value { name, value: value.to_owned(), problem };
+    let origin = |name: &str| match arguments.origin(name) {
+        Some(origin) => origin.clone(),
+        None if source.has(name) => source.origin(name),
+        None => Origin::Default(name.to_owned()),
+    };
+    let bad = |name: &str, value: &str, problem: String| SettingsError::Value {
+        origin: origin(name),
+        value: value.to_owned(),
+        problem,
+    };
     let lasting = |read: fn(&str) -> Result<Duration, String>, name, text: Option<String>| {
         text.map(|text| read(&text).map_err(|problem| bad(name, &text, problem))).transpose()
     };
@@ -366,12 +402,12 @@ pub fn resolve(places: &Places, given: Given) -> Result<Settings, SettingsError>
         workers,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
-        ca_file: pick!(ca_file),
+        ca_file: pick!(ca_file).map(|path| usable_path(path, &origin("ca_file"))).transpose()?,
         allow_private: pick!(allow_private).unwrap_or(false),
-        providers: providers.unwrap_or_else(default_providers),
-        data: places.data.clone().or(file.data).unwrap_or_else(|| "data".into()),
-        secrets: places.secrets.clone().or(file.secrets).unwrap_or_else(|| "secrets".into()),
-        master_key_file: places.master_key_file.clone().or(file.master_key_file),
+        providers: places.providers()?,
+        data: places.data()?,
+        secrets: places.secrets()?,
+        master_key_file: places.master_key_file()?,
         max_stale: lasting(span, "max_stale", pick!(max_stale))?,
         sweep: at_least("sweep", pick!(sweep), 15)?,
         drain_delay: lasting(span, "drain_delay", pick!(drain_delay))?.unwrap_or_default(),
@@ -402,9 +438,8 @@ fn network(text: &str) -> Option<IpNet> {
     }
 }
 
-fn default_providers() -> Source {
-    let here = Path::new(DEFAULT_PROVIDERS);
-    if here.is_dir() { Source::Directory(here.into()) } else { Source::Embedded }
+fn usable_path(path: PathBuf, origin: &Origin) -> Result<PathBuf, SettingsError> {
+    checked(path.as_os_str(), origin).map(|_: &str| ()).map(|()| path)
 }
 
 /// At least one second: a healthy store sometimes takes almost as long.
@@ -425,40 +460,23 @@ fn head_size(text: &str) -> Result<usize, String> {
     }
 }
 
-fn read(named: Option<&Path>) -> Result<Given, SettingsError> {
-    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
-            return Ok(Given::default());
-        }
-        Err(error) => return Err(SettingsError::Read { path: path.into(), error }),
-    };
-    let file: Arc<str> = path.to_string_lossy().into();
-    let (parsed, mut found) = syntax::parse::<Given>(&file, &text);
-    if let Ok(parsed) = parsed {
-        return Ok(parsed.document);
-    }
-    if found.is_empty() {
-        found.push(Diagnostic::new(Code::BadValue, Location::file(&file), "cannot be used"));
-    }
-    let mut sources = Sources::default();
-    sources.insert(file, text.into());
-    Err(SettingsError::File(sources.render(&found, false)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
+
+    fn places(config: &Path) -> Places {
+        Places::new(Arguments::default().with("config", config.to_str().unwrap()))
+    }
 
     #[test]
     fn flags_go_before_the_file_and_that_before_defaults() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("t.toml");
         fs::write(&config, "listen = \"127.0.0.1:1\"\ngrace = \"5s\"\ndata = \"elsewhere\"\n").unwrap();
-        let places = Places { config: Some(config), ..Places::default() };
-        let given = Given { listen: Some("127.0.0.1:2".into()), ..Given::default() };
-        let settings = resolve(&places, given).unwrap();
+        let given = Arguments::default().with("listen", "127.0.0.1:2");
+        let settings = resolve(&places(&config), &given).unwrap();
         assert_eq!(settings.listen.port(), 2);
         assert_eq!(settings.grace, Duration::from_secs(5));
         assert_eq!(settings.data, Path::new("elsewhere"));
@@ -471,31 +489,74 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let config = dir.path().join("t.toml");
             fs::write(&config, text).unwrap();
-            let error =
-                resolve(&Places { config: Some(config), ..Places::default() }, Given::default()).unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
+            let error = resolve(&places(&config), &Arguments::default()).unwrap_err().to_string();
+            let error = error.replace(config.to_str().unwrap(), "t.toml");
+            assert!(error.contains(expected), "{error}");
         };
-        check("listen = \"localhost\"", "`listen` cannot be `localhost`: write an IP address and a port");
+        check(
+            "listen = \"localhost\"",
+            "`listen` in `t.toml` cannot be `localhost`: write an IP address and a port",
+        );
         check("grace = \"soon\"", "`grace` is not written in the form that it has to have");
         check("max_head = \"1KiB\"", "from `8KiB` to `16MiB`");
         check(
             "admin_listen = \"127.0.0.1:8787\"",
-            "`admin_listen` cannot be `127.0.0.1:8787`: `listen` is the same",
+            "`admin_listen` in `t.toml` cannot be `127.0.0.1:8787`: `listen` is the same",
         );
         check("listn = \"x\"", "did you mean `listen`?");
         check(
             "trusted_proxies = [\"10.0.0.0/33\"]",
-            "`trusted_proxies` cannot be `10.0.0.0/33`: write networks",
+            "`trusted_proxies` in `t.toml` cannot be `10.0.0.0/33`: write networks",
         );
-        check("store_grace = \"999ms\"", "`store_grace` cannot be `999ms`: it has to be at least `1s`");
+        check("store_grace = \"999ms\"", "cannot be `999ms`: it has to be at least `1s`");
         check("log = \"loud\"", "`log` is none of `error`, `warn`, `info`, `debug`, `trace`");
+        check("[serve]\nlisten = \"x\"", "settings stand at the top of the file: remove the line `[serve]`");
+        check("[server]\nother = 1", "known here: ");
+        check("data = \"x\\r\"", "`data` in `t.toml` ends with a carriage return");
     }
 
     #[test]
-    fn a_limit_of_all_cannot_be_turned_off() {
-        let given = Given { max_connections: Some(0), ..Given::default() };
-        let error = resolve(&Places::default(), given).unwrap_err().to_string();
-        assert_eq!(error, "`max_connections` cannot be `0`: it has to be at least 1");
+    fn a_bad_flag_is_named() {
+        let check = |id: &str, text: &str, expected: &str| {
+            let given = Arguments::default().with(id, text);
+            assert_eq!(resolve(&Places::default(), &given).unwrap_err().to_string(), expected);
+        };
+        check("max_connections", "0", "`--max-connections` cannot be `0`: it has to be at least 1");
+        check("workers", "two", "`--workers` cannot be `two`: use a whole number");
+        check("strict", "yes", "`--strict` cannot be `yes`: use `true` or `false`");
+        check("log_format", "xml", "`--log-format` cannot be `xml`: use one of `human`, `json`");
+        check("grace", "", "`--grace` is empty: give it a value, or leave it out");
+        check("grace", "\"5s\"", "`--grace` is in quotes, which `docker --env-file` keeps: remove them");
+        check(
+            "trusted_proxies",
+            "\u{a0}10.0.0.1",
+            "`--trusted-proxies` has the invisible character U+00A0 at position 1: type it again, without",
+        );
+    }
+
+    /// A command is stopped by errors of the file that concern what it needs, and by no others.
+    #[test]
+    fn a_key_of_the_file_is_read_beside_errors_of_others() {
+        let check = |text: &str, expected: Result<&str, &str>| {
+            let dir = tempfile::tempdir().unwrap();
+            let config = dir.path().join("t.toml");
+            fs::write(&config, text).unwrap();
+            match (places(&config).data(), expected) {
+                (Ok(data), Ok(expected)) => assert_eq!(data, Path::new(expected), "{text}"),
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().contains(expected), "{text}: {error}");
+                }
+                (data, _) => panic!("{text}: {data:?}"),
+            }
+        };
+        check("data = \"there\"\ngrace = \"soon\"", Ok("there"));
+        check("data = \"there\"\nlistn = 1\nsecrets = 5", Ok("there"));
+        check("grace = \"soon\"", Ok("data"));
+        check("\u{feff}data = \"there\"\r\n", Ok("there"));
+        check("data = 5", Err("`data` is an integer, but has to be a string"));
+        check("dat = \"there\"", Err("did you mean `data`?"));
+        check("data = \"there", Err("the settings file has errors"));
+        check("data = \"\"", Err("is empty"));
     }
 
     #[test]

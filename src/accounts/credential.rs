@@ -9,7 +9,11 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{expiry, json_secret::JsonSecret};
-use crate::{clock::utc, secret::Secret};
+use crate::{
+    clock::utc,
+    secret::Secret,
+    written::{Defect, defect, line},
+};
 
 /// Maximum length of a secret, in bytes. Many servers limit the whole request head to 8 KiB.
 pub const MAX_SECRET_BYTES: usize = 8192;
@@ -79,6 +83,12 @@ pub enum BadCredential {
         /// Counted from one, in characters.
         position: usize,
     },
+    /// Quotes around a secret.
+    #[error("{what} is in quotes: leave them out")]
+    Quoted {
+        /// The part that is refused.
+        what: String,
+    },
     /// A mask from a list, and not a secret.
     #[error("this is a mask, not a secret: leave the field out to keep what is stored")]
     Mask,
@@ -97,8 +107,7 @@ pub enum BadCredential {
 impl StoredCredential {
     /// A secret as typed or piped in. One line break at its end is removed.
     pub fn plain(text: &str) -> Result<Self, BadCredential> {
-        let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-        Self::exact(text)
+        Self::exact(line(text))
     }
 
     /// A secret, unchanged.
@@ -106,7 +115,7 @@ impl StoredCredential {
         if is_mask(text) {
             return Err(BadCredential::Mask);
         }
-        checked("the secret", text).map(Self::Plain)
+        given("the secret", text).map(Self::Plain)
     }
 
     /// An OAuth login in the canonical JSON, or in another document. The JSON pointers of `paste` then lead to the values of
@@ -148,7 +157,7 @@ impl StoredCredential {
         let secret = |key: &str| -> Result<Option<Secret>, BadCredential> {
             let Some(value) = part(key) else { return Ok(None) };
             let text = value.as_str().ok_or_else(|| json_error(format!("`{key}` is not a string")))?;
-            checked(&format!("`{key}`"), text).map(Some)
+            given(&format!("`{key}`"), text).map(Some)
         };
         let expires_at = part("expiresAt").map(|value| {
             value.as_u64().ok_or_else(|| json_error("`expiresAt` is not a number of milliseconds since 1970"))
@@ -275,6 +284,14 @@ fn is_mask_of_login(object: &Map<String, Value>) -> bool {
 /// True if one of the pointers starts with this key.
 fn starts_with_key(paste: &BTreeMap<String, String>, key: &str) -> bool {
     paste.values().any(|pointer| pointer.split('/').nth(1) == Some(key))
+}
+
+/// A secret that a person gives. Unlike one of a token endpoint, it may be in the quotes of a script or of JSON.
+fn given(what: &str, text: &str) -> Result<Secret, BadCredential> {
+    if defect(text) == Some(Defect::Quoted) {
+        return Err(BadCredential::Quoted { what: what.to_owned() });
+    }
+    checked(what, text)
 }
 
 pub(super) fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {

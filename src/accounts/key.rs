@@ -17,6 +17,7 @@ use crate::{
         DirLock, KeyIds, PrivateFile, Readers, ReplaceKey, Store, StoreError, probe, read_private,
         read_small, remove_private, replace_private, write_private,
     },
+    written::{defect, without_mark},
 };
 
 /// File name in the data directory.
@@ -42,10 +43,14 @@ pub struct KeySources {
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// A source contains no key.
-    #[error("{origin} does not hold a master key: it takes 64 hex digits, as `openssl rand -hex 32` prints")]
+    #[error(
+        "{origin} does not hold a master key: it takes 64 hex digits, as `openssl rand -hex 32` prints{problem}"
+    )]
     Malformed {
         /// The source.
         origin: String,
+        /// The defect of the text, as the rest of a sentence.
+        problem: String,
     },
     /// Others can read the file.
     #[error(
@@ -455,9 +460,11 @@ fn private(path: &Path) -> Result<Option<SourcedKey>, KeyError> {
 }
 
 fn parse(text: &Secret, origin: String) -> Result<SourcedKey, KeyError> {
-    match MasterKey::from_hex(text.expose().trim_ascii()) {
+    let text = without_mark(text.expose()).trim_ascii();
+    let problem = || defect(text).map(|defect| format!("; the text {defect}")).unwrap_or_default();
+    match MasterKey::from_hex(text) {
         Some(key) => Ok(SourcedKey { key, origin }),
-        None => Err(KeyError::Malformed { origin }),
+        None => Err(KeyError::Malformed { origin, problem: problem() }),
     }
 }
 

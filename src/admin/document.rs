@@ -95,6 +95,10 @@ impl Walk<'_> {
 
     fn unknown(&self, section: &str, key: &str, path: &str) -> Fault {
         if let Some(name) = self.full_name(section, key) {
+            // Only JSON has a dotted key; without one, the section alone is wrong.
+            if !key.contains('.') {
+                return undeclared(path, format!("{UNKNOWN} did you mean `{name}`?"));
+            }
             let nested =
                 name.rsplit('.').fold("…".to_owned(), |inner, step| format!("{{\"{step}\":{inner}}}"));
             return undeclared(path, format!("{UNKNOWN} did you mean `{name}`? Nest it: `{nested}`"));
@@ -275,8 +279,10 @@ mod tests {
         );
         let nested = "did you mean `providers.demo`? Nest it: `{\"providers\":{\"demo\":…}}`";
         check(r#"{"providers.demo":{}}"#, &format!("/providers.demo: {field} {nested}"));
-        let nested = "did you mean `providers.example`? Nest it: `{\"providers\":{\"example\":…}}`";
-        check(r#"{"example":{"apiKey":"k"}}"#, &format!("/example: {field} {nested}"));
+        check(
+            r#"{"example":{"apiKey":"k"}}"#,
+            &format!("/example: {field} did you mean `providers.example`?"),
+        );
         let nested =
             "did you mean `providers.demo.apiKey`? Nest it: `{\"providers\":{\"demo\":{\"apiKey\":…}}}`";
         check(r#"{"providers.demo.apiKey":"k"}"#, &format!("/providers.demo.apiKey: {field} {nested}"));

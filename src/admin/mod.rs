@@ -19,11 +19,12 @@ mod scope;
 mod tokens;
 mod users;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Serialize;
+use tokio::time::timeout;
 
 pub use self::{
     body::MAX_BODY,
@@ -42,6 +43,9 @@ use crate::{
     store::{Store, StoreError},
     table::Table,
 };
+
+/// Timeout of the store's check for the status.
+const STORE_CHECK: Duration = Duration::from_secs(2);
 
 /// The API, with all that its calls use.
 #[derive(Debug, Clone)]
@@ -171,7 +175,7 @@ impl Admin {
         let second = captures.get(1).copied().unwrap_or_default();
         match operation.id {
             Id::Liveness | Id::Readiness => Err(not_found()),
-            Id::Files(operation) => self.files.handle(operation).await,
+            Id::Files(operation) => self.files.handle(operation, Some(&self.store)).await,
             Id::CreateUser => self.create_user(request).await,
             Id::ListUsers => self.list_users(request).await,
             Id::GetUser => self.get_user(first).await,
@@ -222,12 +226,14 @@ impl Admin {
 }
 
 impl ProviderFiles {
-    /// Handles an operation that needs only files. A command has loaded files, but none that serve.
-    async fn handle(&self, operation: FileOperation) -> ApiResult {
+    /// Handles an operation on files. The status has the state of the store; without `store`, that is a failed one. A
+    /// command has loaded files, but none that serve.
+    async fn handle(&self, operation: FileOperation, store: Option<&Store>) -> ApiResult {
         let Self::Live(live, admission) = self else { return Err(not_found()) };
         match operation {
             FileOperation::Status => {
-                Ok(Response::json(StatusCode::OK, &with_load(&live.status(), admission)))
+                let status = with_store(with_load(&live.status(), admission), store).await;
+                Ok(Response::json(StatusCode::OK, &status))
             }
             FileOperation::Texts => Ok(Response::json(StatusCode::OK, &live.served_files())),
             FileOperation::Reload => reload(live, admission).await,
@@ -245,6 +251,20 @@ impl ProviderFiles {
 
 fn with_load(status: &Status, admission: &Admission) -> Status {
     Status { load: Some(admission.load()), ..status.clone() }
+}
+
+/// The status with the state of the store. The files alone decide about a reload.
+async fn with_store(status: Status, store: Option<&Store>) -> Status {
+    let late = || "the store did not answer in time".to_owned();
+    let problem = match store {
+        Some(store) => match timeout(STORE_CHECK, store.check()).await {
+            Ok(Ok(())) => return status,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => late(),
+        },
+        None => late(),
+    };
+    Status { ok: false, store_problem: Some(problem), ..status }
 }
 
 async fn reload(live: &Live, admission: &Admission) -> ApiResult {

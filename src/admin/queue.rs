@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Admin, ApiResult, OperationId, Principal, ProviderFiles, Request};
+use super::{Admin, ApiResult, FileOperation, OperationId, Principal, ProviderFiles, Request, STORE_CHECK};
 use crate::{
     fault::{Fault, FaultKind},
     name::UserId,
@@ -102,12 +102,23 @@ impl ApiQueue {
     /// Sends a call, and waits for its response.
     pub async fn call(&self, request: Request) -> ApiResult {
         if let OperationId::Files(operation) = request.operation()?.operation.id {
-            return self.files.handle(operation).await;
+            return self.file_call(operation, request).await;
         }
         let method = request.method.clone();
         timeout(self.deadline, self.send(request))
             .await
             .unwrap_or_else(|_| Err(unanswered(&method, "the store takes too long")))
+    }
+
+    /// Calls on files are answered also without the store, whose state is a part of the status.
+    async fn file_call(&self, operation: FileOperation, request: Request) -> ApiResult {
+        match operation {
+            FileOperation::Status => match timeout(2 * STORE_CHECK, self.send(request)).await {
+                Ok(Ok(response)) => Ok(response),
+                Ok(Err(_)) | Err(_) => self.files.handle(operation, None).await,
+            },
+            FileOperation::Texts | FileOperation::Reload => self.files.handle(operation, None).await,
+        }
     }
 
     async fn send(&self, request: Request) -> ApiResult {

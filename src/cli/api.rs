@@ -1,7 +1,7 @@
 //! Client of the admin API for commands. A running tollgate handles the call over its control socket, with its own
 //! files and key. If none runs, the same API handles the call in this process, on the store.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -73,7 +73,7 @@ pub(super) async fn call(
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
     let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-    let called = control::call(&context.settings.data, method.clone(), path, body.clone()).await;
+    let called = control::call(&context.places.data()?, method.clone(), path, body.clone()).await;
     let (status, text, files_note) = match called {
         Err(CallError::NotRunning { .. }) => handle_locally(context, method, path, body).await?,
         called => called.map(|(status, text)| (status, text, String::new()))?,
@@ -93,10 +93,12 @@ async fn handle_locally(
     body: Bytes,
 ) -> anyhow::Result<(StatusCode, Bytes, String)> {
     let store = context.store().await?;
-    let loaded = files::load(&context.settings.providers).context("failed to read the provider files")?;
-    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &context.settings.secrets));
-    let files_note = files_note(context, &assembled);
-    let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
+    let (providers, secrets) = (context.places.providers()?, context.places.secrets()?);
+    let loaded = files::load(&providers).context("failed to read the provider files")?;
+    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &secrets));
+    let data = context.places.data()?;
+    let files_note = files_note(&data, &providers, &assembled);
+    let key = MasterKey::load_beside(context.keys()?, &data, &store).await?;
     let admin = Admin { files: ProviderFiles::Loaded(assembled.table.into()), store, key, rekeyer: None };
     let path = path.to_owned();
     let (table, principal, actor) = (admin.files.snapshot(), Principal::Local, Actor::command());
@@ -112,10 +114,9 @@ async fn handle_locally(
 }
 
 /// Notes on used and skipped provider files. A server may have other files or other vars.
-fn files_note(context: &Context<'_>, assembled: &Assembled) -> String {
-    let settings = context.settings;
-    let data = absolute(&settings.data);
-    let files = match &settings.providers {
+fn files_note(data: &Path, providers: &Source, assembled: &Assembled) -> String {
+    let data = absolute(data);
+    let files = match providers {
         Source::Directory(dir) => format!("checked against the files of {}", absolute(dir)),
         Source::Embedded => check::built_in_note(),
     };

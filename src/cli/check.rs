@@ -15,12 +15,14 @@ use anyhow::{Context, anyhow};
 
 use super::context::has_no_store;
 use crate::{
+    compile::VarSource,
     diag::{self, Code, CodeInfo, Diagnostic, MAX_FINDINGS, Severity, Sources},
     files,
     lint::Levels,
     numbers::counted,
     pipeline::{self, Loaded},
-    settings::{DEFAULT_PROVIDERS, Given, Places, Settings, SettingsError, Source, resolve},
+    settings::{DEFAULT_PROVIDERS, Places, SettingsError, Source},
+    written::defect,
 };
 
 use formats::Finding;
@@ -97,6 +99,7 @@ struct Checked {
     providers: usize,
     endpoints: usize,
     tests: usize,
+    vars: BTreeSet<VarSource>,
 }
 
 /// Checks and prints the findings. Returns the exit code.
@@ -125,18 +128,49 @@ fn explain(what: Explained) -> anyhow::Result<()> {
 }
 
 fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
-    let settings = resolve(places, Given::default()).map_err(|error| match error {
+    let failed = |error| match error {
         SettingsError::Read { .. } => Failure::Io(error.into()),
-        SettingsError::File(_) | SettingsError::Value { .. } => Failure::Usage(error.into()),
-    })?;
-    if args.paths.is_empty() {
-        note_built_in_files(&settings).map_err(Failure::Io)?;
-    }
-    let targets = targets(&args.paths, args.name.as_deref(), &settings.providers)?;
-    let one = |target| checked(target, &settings.lints, args.deny_warnings);
+        SettingsError::File(_)
+        | SettingsError::Value { .. }
+        | SettingsError::Text { .. }
+        | SettingsError::UnknownVariable { .. } => Failure::Usage(error.into()),
+    };
+    let levels = places.lints().map_err(failed)?;
+    let providers = if args.paths.is_empty() {
+        let providers = places.providers().map_err(failed)?;
+        note_built_in_files(&providers, places).map_err(Failure::Io)?;
+        providers
+    } else {
+        Source::Embedded
+    };
+    let targets = targets(&args.paths, args.name.as_deref(), &providers)?;
+    let one = |target| checked(target, &levels, args.deny_warnings);
     let all = targets.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
     print_all(&all, args.format).map_err(Failure::Io)?;
+    if args.paths.is_empty() && args.format == CheckFormat::Human {
+        note_unusable_vars(&all, places).map_err(Failure::Io)?;
+    }
     Ok(all.iter().all(|one| one.good))
+}
+
+/// Prints a note for each var that has a value here which cannot be used. The findings do not depend on the environment.
+fn note_unusable_vars(all: &[Checked], places: &Places) -> anyhow::Result<()> {
+    let secrets = match places.secrets() {
+        Ok(secrets) => secrets,
+        Err(error) => return writeln!(io::stderr(), "note: {error}").context("failed to print"),
+    };
+    for source in all.iter().flat_map(|one| &one.vars) {
+        let problem = match files::var_value(source, &secrets) {
+            Ok(None) => continue,
+            Ok(Some(text)) => defect(&text).map(|defect| defect.to_string()),
+            Err(problem) => Some(problem),
+        };
+        if let Some(problem) = problem {
+            writeln!(io::stderr(), "note: {source} {problem}; providers that use it do not serve here")
+                .context("failed to print")?;
+        }
+    }
+    Ok(())
 }
 
 fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Checked, Failure> {
@@ -168,8 +202,9 @@ fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Check
     let good = !found.iter().any(Diagnostic::is_error);
     let cut = cut(&mut found);
     let endpoints = compiled.providers.iter().map(|provider| provider.endpoints.len()).sum();
+    let vars = compiled.providers.iter().flat_map(|provider| provider.var_sources().cloned()).collect();
     let (only, providers) = (target.only, loaded.files.providers.len());
-    Ok(Checked { what, only, found, cut, good, providers, endpoints, tests: tests.ran, loaded })
+    Ok(Checked { what, only, found, cut, good, providers, endpoints, tests: tests.ran, vars, loaded })
 }
 
 /// Truncates the findings of each file to `MAX_FINDINGS`. Returns the files with more.
@@ -280,8 +315,8 @@ pub(super) fn built_in_note() -> String {
 }
 
 /// Prints the note if a server has used the data directory: that server may have other files.
-pub(super) fn note_built_in_files(settings: &Settings) -> anyhow::Result<()> {
-    if settings.providers == Source::Embedded && !has_no_store(&settings.data) {
+pub(super) fn note_built_in_files(providers: &Source, places: &Places) -> anyhow::Result<()> {
+    if *providers == Source::Embedded && places.data().is_ok_and(|data| !has_no_store(&data)) {
         writeln!(std::io::stderr(), "note: {}", built_in_note()).context("failed to print")?;
     }
     Ok(())

@@ -16,16 +16,17 @@ use zeroize::Zeroizing;
 use crate::{
     accounts::KeySources,
     secret::Secret,
-    settings::Settings,
+    settings::Places,
     store::{DATABASE, Store, StoreError, User},
+    written::not_utf8,
 };
 
-/// Settings and master-key sources of an account command.
+/// Places and master-key sources of an account command.
 pub struct Context<'a> {
-    /// The resolved settings, with all directories.
-    pub settings: &'a Settings,
-    /// The possible sources of the master key.
-    pub keys: KeySources,
+    /// All directories.
+    pub places: &'a Places,
+    /// The possible sources of the master key, or the reason why they cannot be read, for a command that needs them.
+    pub keys: anyhow::Result<KeySources>,
 }
 
 /// The result of a command. Not `Debug`: it may hold a new token.
@@ -40,12 +41,17 @@ pub(super) struct Report {
 impl Context<'_> {
     /// Opens the store, also while a server runs. Never creates one.
     pub(super) async fn store(&self) -> anyhow::Result<Store> {
-        open(&self.settings.data).await
+        open(&self.places.data()?).await
+    }
+
+    /// The possible sources of the master key.
+    pub(super) fn keys(&self) -> anyhow::Result<&KeySources> {
+        self.keys.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
     /// Opens the store, or creates one. Reports a new store, since the path may be wrong.
     pub(super) async fn store_or_new(&self) -> anyhow::Result<Store> {
-        let data = &self.settings.data;
+        let data = &self.places.data()?;
         let new = has_no_store(data);
         let store = Store::open(data).await.map_err(|error| unusable(data, error))?;
         if new {
@@ -159,7 +165,7 @@ pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
         "stdin holds more than {MAX_BYTES} bytes: give one secret alone"
     );
     // The conversion's own error would contain the bytes.
-    let text = str::from_utf8(&bytes).map_err(|_| anyhow::anyhow!("stdin is not valid UTF-8: give text"))?;
+    let text = str::from_utf8(&bytes).map_err(|_| anyhow::anyhow!("stdin {}", not_utf8(&bytes)))?;
     Ok(Secret::new(text))
 }
 
@@ -187,10 +193,10 @@ pub(super) fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("a string takes all that is written to it");
 }
 
-/// Settings for tests: all below one directory, with the provider `demo` and two sections.
+/// Places for tests: all below one directory, with the provider `demo` and two sections.
 #[cfg(test)]
-pub(super) fn settings(dir: &std::path::Path) -> Settings {
-    use crate::settings::{Given, Places, resolve};
+pub(super) fn places(dir: &std::path::Path) -> Places {
+    use crate::settings::Arguments;
     let providers = dir.join("providers.d");
     std::fs::create_dir_all(&providers).unwrap();
     let demo = r#"
@@ -219,11 +225,8 @@ pub(super) fn settings(dir: &std::path::Path) -> Settings {
     for (name, text) in [("demo", demo), ("login", login)] {
         std::fs::write(providers.join(format!("{name}.toml")), text).unwrap();
     }
-    let places = Places {
-        providers: Some(providers),
-        data: Some(dir.join("data")),
-        secrets: Some(dir.join("secrets")),
-        ..Places::default()
-    };
-    resolve(&places, Given::default()).unwrap()
+    std::fs::create_dir_all(dir.join("secrets")).unwrap();
+    let text = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let given = Arguments::default().with("providers", &text("providers.d")).with("data", &text("data"));
+    Places::new(given.with("secrets", &text("secrets")))
 }

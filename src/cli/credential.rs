@@ -19,6 +19,7 @@ use crate::{
     fault::Cause,
     name::{GroupName, Owner},
     secret::Secret,
+    written::{document, line, odd_character},
 };
 
 /// The arguments of `tollgate credential`.
@@ -181,7 +182,7 @@ async fn set(
     // All other failures come before the prompt for the value.
     resource.stored(context).await?;
     let text = read(place)?;
-    let value = value(text.expose());
+    let value = value(text.expose()).with_context(|| format!("failed to store `{place}`"))?;
     let stored = resource.merge(place, value, context).await;
     let stored = stored.map_err(|error| resource.refusal(place, error));
     stored.with_context(|| format!("failed to store `{place}`"))?;
@@ -189,12 +190,16 @@ async fn set(
 }
 
 /// Parses a value: a login is a JSON object, all else is text. One line break at the end is removed, since terminals
-/// and `echo` add it.
-fn value(text: &str) -> Value {
-    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-    match serde_json::from_str(text) {
-        Ok(Value::Object(login)) => login.into(),
-        _ => text.into(),
+/// and `echo` add it. No message quotes the text.
+fn value(text: &str) -> anyhow::Result<Value> {
+    let pasted = document(text);
+    match serde_json::from_str(pasted) {
+        Ok(Value::Object(login)) => Ok(login.into()),
+        Err(error) if pasted.starts_with('{') => {
+            let place = || format!("see line {}, column {}", error.line(), error.column());
+            bail!("the text begins as JSON and is none: {}", odd_character(pasted).unwrap_or_else(place))
+        }
+        Ok(_) | Err(_) => Ok(line(text).into()),
     }
 }
 
@@ -225,7 +230,7 @@ async fn recover(owner: &CredentialOwner, place: &str, context: &Context<'_>) ->
     let resource = owner.resource(context).await?;
     let store = context.store().await?;
     let (section, field) = place.rsplit_once('.').unwrap_or_default();
-    let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await?;
+    let key = MasterKey::load_beside(context.keys()?, &context.places.data()?, &store).await?;
     let kept = read_answers(&store, &key, &resource.owner, section, field).await?;
     if kept.is_empty() {
         return Ok(Report::note(format!("no answer is kept for `{place}` of {}\n", resource.shown)));

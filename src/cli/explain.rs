@@ -1,7 +1,7 @@
 //! `tollgate explain`: shows the routing and rewriting of a request, from the files on disk. Sends nothing, and uses no
 //! running server.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::{collections::BTreeMap, io::Write as _, path::Path};
 
 use anyhow::{Context as _, bail, ensure};
 use http::{HeaderName, HeaderValue, Method, Request, Version, request::Parts};
@@ -21,7 +21,7 @@ use crate::{
     name::{Owner, Scope},
     pipeline::{self, Assembled, Loaded},
     secret::Secret,
-    settings::Settings,
+    settings::Places,
     store::{SealedCredential, Store, StoredToken, User},
     suggest::{backticked, nearest},
     syntax,
@@ -69,11 +69,12 @@ pub struct Args {
 }
 
 /// Prints the explanation. Returns true if the request has an endpoint.
-pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Result<bool> {
+pub fn run(args: &Args, places: &Places, keys: anyhow::Result<KeySources>) -> anyhow::Result<bool> {
     let head = head(args)?;
-    check::note_built_in_files(settings)?;
-    let what = check::describe(&settings.providers);
-    let mut loaded = files::load(&settings.providers).with_context(|| format!("cannot read {what}"))?;
+    let (providers, secrets) = (places.providers()?, places.secrets()?);
+    check::note_built_in_files(&providers, places)?;
+    let what = check::describe(&providers);
+    let mut loaded = files::load(&providers).with_context(|| format!("cannot read {what}"))?;
     let compiled = compile::compile(&loaded.files);
     let vars = overrides(&args.vars, &compiled)?;
     // A provider whose own tests fail is explained too: the user may be looking for the reason.
@@ -81,13 +82,13 @@ pub fn run(args: &Args, settings: &Settings, keys: &KeySources) -> anyhow::Resul
     loaded.files.drop_tests();
     let value = |source: &VarSource| match vars.get(source) {
         Some(value) => Ok(Some(value.clone())),
-        None => files::var_value(source, &settings.secrets),
+        None => files::var_value(source, &secrets),
     };
     let assembled = pipeline::assemble(&loaded, value);
     let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).cloned().collect();
     check::show(&loaded.sources, &errors)?;
     let hit = assembled.table.find_canonical(&head.method, head.uri.path());
-    let caller = caller(args, settings, keys, hit.as_ref())?;
+    let caller = caller(args, places, keys, hit.as_ref())?;
     let out =
         hit.as_ref().and_then(|hit| assembled.providers.iter().find(|one| one.name == hit.provider.name));
     if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
@@ -171,14 +172,20 @@ fn overrides(given: &[String], compiled: &Compiled) -> anyhow::Result<BTreeMap<V
 }
 
 /// The caller, with the credentials that the endpoint's provider may use.
-fn caller(args: &Args, settings: &Settings, keys: &KeySources, hit: Option<&Hit>) -> anyhow::Result<Caller> {
+fn caller(
+    args: &Args,
+    places: &Places,
+    keys: anyhow::Result<KeySources>,
+    hit: Option<&Hit>,
+) -> anyhow::Result<Caller> {
     if let Some(user) = &args.user {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (owners, access) = runtime.block_on(async {
-            let store = open(&settings.data).await?;
+            let data = places.data()?;
+            let store = open(&data).await?;
             let found = find_user(&store, user).await?;
             let access = access_of(args, &store, &found).await?;
-            anyhow::Ok((stored_for(found, &store, settings, keys, hit).await?, access))
+            anyhow::Ok((stored_for(found, &store, &data, keys, hit).await?, access))
         })?;
         let absent_reason = format!("`{user}` has stored nothing for it, and nobody shares any");
         return Ok(Caller { owners, user: user.clone(), access, absent_reason });
@@ -235,8 +242,8 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
 async fn stored_for(
     user: User,
     store: &Store,
-    settings: &Settings,
-    keys: &KeySources,
+    data: &Path,
+    keys: anyhow::Result<KeySources>,
     hit: Option<&Hit>,
 ) -> anyhow::Result<Vec<OwnerCredentials>> {
     let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
@@ -257,7 +264,7 @@ async fn stored_for(
     }
     sealed.retain(|one| one.section == section.name);
     let key = if sealed.iter().any(|one| decides(&one.field)) {
-        let key = MasterKey::load_beside(keys, &settings.data, store).await;
+        let key = MasterKey::load_beside(&keys?, data, store).await;
         Some(key.context("failed to load the master key")?)
     } else {
         None

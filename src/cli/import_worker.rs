@@ -21,6 +21,7 @@ use crate::{
     pipeline,
     store::Imported,
     syntax::FieldKind,
+    written::{document, not_utf8},
 };
 use dump::{Dump, PasteLogin};
 
@@ -44,8 +45,9 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
-    let loaded = files::load(&context.settings.providers).context("failed to read the provider files")?;
-    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &context.settings.secrets));
+    let (data, secrets) = (context.places.data()?, context.places.secrets()?);
+    let loaded = files::load(&context.places.providers()?).context("failed to read the provider files")?;
+    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &secrets));
     let pastes = pastes(&loaded);
     let dump = dump::read(&text, &assembled.table.fields, &pastes, now_ms())?;
     let Dump { users, problems, notes } = dump;
@@ -56,7 +58,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
             problems.join("\n  ")
         );
     }
-    if args.dry_run && has_no_store(&context.settings.data) {
+    if args.dry_run && has_no_store(&data) {
         let lines = notes.into_iter().map(|note| format!("note: {note}\n"));
         return Report::note(lines.chain([summary(&users, true)]).collect::<String>()).print();
     }
@@ -68,7 +70,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     }
     let users: Vec<_> = users.into_iter().filter(|one| !existing.contains(&one.id)).collect();
     if !args.dry_run {
-        let key = MasterKey::load_beside(&context.keys, &context.settings.data, &store).await;
+        let key = MasterKey::load_beside(context.keys()?, &data, &store).await;
         let key = key.context("failed to load the master key")?;
         for one in &users {
             let id = &one.id;
@@ -90,13 +92,12 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
 
 fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let shown = path.display();
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     let file = File::open(path).with_context(|| format!("failed to read `{shown}`"))?;
-    file.take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .with_context(|| format!("failed to read `{shown}`"))?;
-    ensure!(text.len() as u64 <= MAX_BYTES, "`{shown}` has more than {MAX_BYTES} bytes: it is no dump");
-    Ok(text)
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).with_context(|| format!("failed to read `{shown}`"))?;
+    ensure!(bytes.len() as u64 <= MAX_BYTES, "`{shown}` has more than {MAX_BYTES} bytes: it is no dump");
+    let text = str::from_utf8(&bytes).map_err(|_| anyhow::anyhow!("`{shown}` {}", not_utf8(&bytes)))?;
+    Ok(Zeroizing::new(document(text).to_owned()))
 }
 
 /// The providers that issue paste tokens, each with the login that its tokens use.

@@ -28,14 +28,20 @@ pub mod token;
 pub mod user;
 mod whole_file;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use anyhow::{Context as _, ensure};
+use clap::{CommandFactory as _, Parser, error::ErrorKind};
 
 use crate::{
     accounts::KeySources,
     secret::Secret,
-    settings::{Given, Places, Settings, resolve},
+    settings::{
+        Arguments, Given, PlaceFlags, Places, Settings,
+        environment::{MASTER_KEY, unknown_variables},
+        resolve,
+    },
+    written::not_utf8,
 };
 
 /// A declarative, data-driven proxy for LLM providers: one binary, one folder of TOML files
@@ -48,15 +54,15 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    given: Given,
+    given: Arguments<Given>,
     #[command(flatten)]
-    places: Places,
+    places: Arguments<PlaceFlags>,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
     /// Run the proxy (the default)
-    Serve(Box<Given>),
+    Serve(Arguments<Given>),
     /// Report all errors and lints of provider files; needs no network, environment or secrets
     ///
     /// Exit codes: 0 without errors, warnings or not; 1 with findings; 2 for invalid arguments or settings, or if no provider file is
@@ -114,71 +120,95 @@ pub fn main() -> ExitCode {
 
 /// Runs the parsed command. Returns its exit code.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let places = cli.places;
-    let plain = || resolve(&places, Given::default());
+    let places = Places::new(cli.places);
+    let places = &places;
     let success = match cli.command {
-        None => serve(&resolve(&places, cli.given)?),
-        Some(Command::Serve(given)) => serve(&resolve(&places, *given)?),
-        Some(Command::Check(args)) => return Ok(check::run(&args, &places)),
-        Some(Command::New(args)) => new::run(&args, &plain()?.providers),
-        Some(Command::Fmt(args)) => fmt::run(&args, &plain()?.providers),
-        Some(Command::Diff(args)) => return Ok(diff::main(&args)),
-        Some(Command::Prove(args)) => return Ok(prove::main(&args, &places)),
-        Some(Command::Test(args)) => test::run(&args, &plain()?.providers),
-        Some(Command::Explain(args)) => {
-            let settings = plain()?;
-            explain::run(&args, &settings, &key_sources(&settings))
+        None => serve(places, &cli.given),
+        Some(Command::Serve(mut given)) => {
+            given.add_flags(cli.given);
+            serve(places, &given)
         }
-        Some(Command::Status(args)) => status::run(&args, &plain()?.data),
-        Some(Command::Reload(args)) => reload::run(&args, &plain()?.data),
-        Some(Command::Routes) => routes::run(&plain()?),
-        Some(Command::Schema(args)) => schema::run(&args).map(|()| true),
-        Some(Command::User(args)) => with_context(&plain()?, async |context| user::run(args, &context).await),
-        Some(Command::Token(args)) => {
-            with_context(&plain()?, async |context| token::run(args, &context).await)
+        Some(command) => {
+            if let Some(flag) = cli.given.flags().next() {
+                let message = format!("`{flag}` is a flag of `tollgate serve`, and has no effect here");
+                Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+            }
+            return run_command(command, places);
         }
-        Some(Command::Credential(args)) => {
-            with_context(&plain()?, async |context| credential::run(args, &context).await)
-        }
-        Some(Command::Backup(args)) => block_on(backup::run(&args, &plain()?.data)),
-        Some(Command::Restore(args)) => {
-            let settings = plain()?;
-            block_on(restore::run(&args, &settings.data, &key_sources(&settings)))
-        }
-        Some(Command::ImportWorker(args)) => {
-            with_context(&plain()?, async |context| import_worker::run(&args, &context).await)
-        }
-        Some(Command::Rekey(args)) => {
-            let settings = plain()?;
-            block_on(rekey::run(&args, &settings.data, &key_sources(&settings)))
-        }
-        Some(Command::Audit(args)) => {
-            with_context(&plain()?, async |context| audit::run(args, &context).await)
-        }
-        Some(Command::Mock(args)) => mock::run(*args).map(|()| true),
     }?;
-    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(success))
 }
 
-fn serve(settings: &Settings) -> anyhow::Result<bool> {
-    serve::run(settings, &key_sources(settings)).map(|()| true)
+/// Runs a command that does not serve. Returns its exit code.
+fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
+    let success = match command {
+        Command::Serve(given) => serve(places, &given),
+        Command::Check(args) => return Ok(check::run(&args, places)),
+        Command::New(args) => new::run(&args, &places.providers()?),
+        Command::Fmt(args) => fmt::run(&args, &places.providers()?),
+        Command::Diff(args) => return Ok(diff::main(&args)),
+        Command::Prove(args) => return Ok(prove::main(&args, places)),
+        Command::Test(args) => test::run(&args, &places.providers()?),
+        Command::Explain(args) => explain::run(&args, places, key_sources(places)),
+        Command::Status(args) => status::run(&args, &places.data()?),
+        Command::Reload(args) => reload::run(&args, &places.data()?),
+        Command::Routes => routes::run(places),
+        Command::Schema(args) => schema::run(&args).map(|()| true),
+        Command::User(args) => with_context(places, async |context| user::run(args, &context).await),
+        Command::Token(args) => with_context(places, async |context| token::run(args, &context).await),
+        Command::Credential(args) => {
+            with_context(places, async |context| credential::run(args, &context).await)
+        }
+        Command::Backup(args) => block_on(backup::run(&args, &places.data()?)),
+        Command::Restore(args) => block_on(restore::run(&args, &places.data()?, &key_sources(places)?)),
+        Command::ImportWorker(args) => {
+            with_context(places, async |context| import_worker::run(&args, &context).await)
+        }
+        Command::Rekey(args) => block_on(rekey::run(&args, &places.data()?, &key_sources(places)?)),
+        Command::Audit(args) => with_context(places, async |context| audit::run(args, &context).await),
+        Command::Mock(args) => mock::run(*args).map(|()| true),
+    }?;
+    Ok(exit_code(success))
+}
+
+fn exit_code(success: bool) -> ExitCode {
+    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn serve(places: &Places, given: &Arguments<Given>) -> anyhow::Result<bool> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let ignored = unknown_variables(names, &variables())?;
+    let settings: Settings = resolve(places, given)?;
+    serve::run(&settings, &key_sources(places)?, &ignored).map(|()| true)
+}
+
+/// The environment variables that are settings.
+fn variables() -> Vec<String> {
+    let mut all = Arguments::<Given>::variables();
+    all.extend(Arguments::<PlaceFlags>::variables());
+    all.push(MASTER_KEY.to_owned());
+    all
 }
 
 /// The possible sources of the master key.
-fn key_sources(settings: &Settings) -> KeySources {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    // A value that is not UTF-8 is no key either: the lossy text fails as a malformed key.
-    let key = variable("TOLLGATE_MASTER_KEY").map(|key| Secret::new(key.to_string_lossy().into_owned()));
-    let credentials = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    KeySources { variable: key, file: settings.master_key_file.clone(), credentials }
+fn key_sources(places: &Places) -> anyhow::Result<KeySources> {
+    let variable = std::env::var_os(MASTER_KEY).as_deref().map(master_key).transpose()?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|value| !value.is_empty());
+    Ok(KeySources { variable, file: places.master_key_file()?, credentials: credentials.map(PathBuf::from) })
+}
+
+fn master_key(value: &OsStr) -> anyhow::Result<Secret> {
+    ensure!(!value.is_empty(), "`{MASTER_KEY}` is set, but empty: give it a value, or unset it");
+    let text = value.to_str().with_context(|| format!("`{MASTER_KEY}` {}", not_utf8(value.as_bytes())))?;
+    Ok(Secret::new(text))
 }
 
 /// Runs a command on accounts, with or without a running server.
 fn with_context(
-    settings: &Settings,
+    places: &Places,
     command: impl AsyncFnOnce(context::Context<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let context = context::Context { settings, keys: key_sources(settings) };
+    let context = context::Context { places, keys: key_sources(places) };
     block_on(command(context))
 }
 
@@ -189,8 +219,6 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

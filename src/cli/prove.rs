@@ -13,7 +13,7 @@ use crate::{
     numbers::counted,
     pipeline::{self, Loaded},
     prove::{self, Breach, Outcome, RuleResult},
-    settings::{Given, Places, Source, resolve},
+    settings::{Places, Source},
     telemetry,
 };
 
@@ -63,7 +63,7 @@ pub fn main(args: &Args, places: &Places) -> ExitCode {
 fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let source = match &args.path {
         Some(dir) => Source::Directory(dir.clone()),
-        None => resolve(places, Given::default())?.providers,
+        None => places.providers()?,
     };
     let what = check::describe(&source);
     let mut tree =

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{backup::contents, context::Report, serve_lock::acquire_serve_lock};
+use super::{
+    backup::contents,
+    context::Report,
+    serve_lock::{acquire_serve_lock, remove_unused},
+};
 use crate::{
     accounts::{Actor, KeySources, MasterKey},
     clock::{now_ms, utc},
@@ -23,11 +27,16 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
+    let is_new = !data.exists();
     // Taking this lock also creates the directory.
     drop(DirLock::acquire(data).await?);
     let _lock = acquire_serve_lock(data)?;
     let act = Actor::command().act("store.restore", &*args.file.to_string_lossy(), json!({}));
-    let restored = store::prepare_restore(data, &args.file, &act).await?;
+    let restored = store::prepare_restore(data, &args.file, &act).await;
+    if is_new && restored.is_err() {
+        remove_unused(data);
+    }
+    let restored = restored?;
     let held = contents(&restored.inventory);
     let probe = restored.inventory.probe.clone();
     let has_checksum = restored.has_checksum;

@@ -6,22 +6,23 @@ use anyhow::Context as _;
 
 use crate::{
     bind, budget::Budget, cli::check, compile, compile::Var, diag::Diagnostic, files, pipeline,
-    settings::Settings,
+    settings::Places,
 };
 
 /// Placeholder of a secret.
 const HIDDEN: &str = "***";
 
 /// Prints a table of all endpoints. Returns true if no file has errors.
-pub fn run(settings: &Settings) -> anyhow::Result<bool> {
-    check::note_built_in_files(settings)?;
-    let what = check::describe(&settings.providers);
-    let loaded = files::load(&settings.providers).with_context(|| format!("failed to read {what}"))?;
-    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &settings.secrets));
+pub fn run(places: &Places) -> anyhow::Result<bool> {
+    let (providers, secrets) = (places.providers()?, places.secrets()?);
+    check::note_built_in_files(&providers, places)?;
+    let what = check::describe(&providers);
+    let loaded = files::load(&providers).with_context(|| format!("failed to read {what}"))?;
+    let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &secrets));
     let errors: Vec<_> = assembled.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
     check::show(&loaded.sources, &errors)?;
     let shown = |var: &Var| {
-        let value = files::var_value(&var.source, &settings.secrets);
+        let value = files::var_value(&var.source, &secrets);
         value.map(|value| value.map(|value| if var.secret { hidden(&value) } else { value }))
     };
     let rows: Vec<_> = assembled.providers.iter().flat_map(|provider| rows(provider, shown)).collect();

@@ -23,7 +23,11 @@ use crate::{
     },
     admin::{Admin, ApiQueue, ProviderFiles},
     admission::{Admission, Limits, Resources, raise_open_files},
-    cli::{check, context::unusable, serve_lock::acquire_serve_lock},
+    cli::{
+        check,
+        context::unusable,
+        serve_lock::{acquire_serve_lock, remove_unused},
+    },
     control,
     decide::ListenerRole,
     diag::Diagnostic,
@@ -42,14 +46,28 @@ use lifecycle::{Running, Signals, Workers};
 /// Maximum number of warnings that are logged at the start.
 const MAX_WARNINGS: usize = 50;
 
+/// Variables that other programs read, and whose operator may expect the same here.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// Fewer connections than that are worth a warning.
 const FEW_CONNECTIONS: usize = 256;
 
-/// Serves until a signal stops the process.
-pub fn run(settings: &Settings, keys: &KeySources) -> anyhow::Result<()> {
+/// Serves until a signal stops the process. Warns about the environment variables that are `ignored`.
+pub fn run(settings: &Settings, keys: &KeySources, ignored: &[String]) -> anyhow::Result<()> {
     harden();
     let log = telemetry::start(settings.log, settings.log_format);
     let human = log.human;
+    for variable in ignored {
+        tracing::warn!(variable, "an environment variable looks like a setting, and is none: it is ignored");
+    }
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if let Some(variable) = PROXY_VARIABLES.into_iter().find(is_set) {
+        tracing::warn!(
+            variable,
+            "requests do not go through this proxy: tollgate reads no proxy variable; an egress in a provider file leads through one"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(serve(settings, keys, human));
     runtime.shutdown_background();
@@ -92,17 +110,18 @@ async fn start(
     let settings = &Settings { providers: source(settings), ..settings.clone() };
     let limits = limits(settings);
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings, &limits)?)?);
-    // First, so that a second process changes nothing. Taking this lock also creates the directory.
-    drop(DirLock::acquire(&settings.data).await.map_err(|error| unusable(&settings.data, error))?);
-    let lock = acquire_serve_lock(&settings.data)?;
+    // First, so that a second process changes nothing.
+    let is_new = !settings.data.exists();
+    let lock = lock(&settings.data).await?;
+    let prepared = prepare(settings, keys, human).await;
+    if is_new && prepared.is_err() {
+        remove_unused(&settings.data);
+    }
+    let (bound, live, reloader) = prepared?;
     warn_of_untrusted_writers(&settings.data)?;
-    MasterKey::check(keys, &settings.data).await?;
     let store = Store::open(&settings.data).await.context("failed to open the store")?;
     let key = MasterKey::load(keys, &settings.data, &store).await?;
-    let (live, reloader) = files(settings, human)?;
     bind_origins(&store, &key, &live).await;
-    // Before the admin token, so that a failed start shows none.
-    let bound = open_listeners(settings)?;
     announce_admin_token(&store, settings).await?;
     let empty = store.users_page(None, Some(1)).await?.is_empty();
     let (address, admin_address) = (bound.address, bound.admin_address);
@@ -164,6 +183,24 @@ async fn start(
     Ok((lock, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
 }
 
+/// Creates the data directory if it is missing, and locks it for this process.
+async fn lock(data: &Path) -> anyhow::Result<File> {
+    drop(DirLock::acquire(data).await.map_err(|error| unusable(data, error))?);
+    acquire_serve_lock(data)
+}
+
+/// All that a start needs and that may fail, before the store is created: the key, the listeners, the provider files.
+async fn prepare(
+    settings: &Settings,
+    keys: &KeySources,
+    human: bool,
+) -> anyhow::Result<(BoundSockets, Arc<Live>, Reloader)> {
+    MasterKey::check(keys, &settings.data).await?;
+    let bound = open_listeners(settings)?;
+    let (live, reloader) = files(settings, human)?;
+    Ok((bound, live, reloader))
+}
+
 fn warn_of_untrusted_writers(data: &Path) -> anyhow::Result<()> {
     if let Some(why) = store::untrusted_writers(data)? {
         let data = data.display();
@@ -206,7 +243,10 @@ fn limits(settings: &Settings) -> Limits {
 }
 
 fn upstream_config(settings: &Settings, limits: &Limits) -> anyhow::Result<upstream::Config> {
-    let rules = settings.connect_to.iter().map(|rule| ConnectRule::parse(rule).map_err(anyhow::Error::from));
+    let rules = settings
+        .connect_to
+        .iter()
+        .map(|rule| ConnectRule::parse(rule).context("`connect_to` cannot be used"));
     let connect_to = rules.collect::<anyhow::Result<Vec<_>>>()?;
     for rule in &settings.connect_to {
         tracing::warn!(%rule, "connect_to is on: connections go to other addresses than their URLs name");

@@ -2,7 +2,7 @@
 //! when the process ends or crashes. The locked file names the process that holds it.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -12,12 +12,15 @@ use anyhow::bail;
 
 use crate::{
     clock::{now_ms, utc},
-    store::StoreError,
+    store::{SETUP_LOCK, StoreError},
 };
+
+/// Name of the lock file.
+const SERVE_LOCK: &str = "serve.lock";
 
 /// Locks the directory for as long as the returned file is open. If another process has the lock, the error names it.
 pub(super) fn acquire_serve_lock(data: &Path) -> anyhow::Result<File> {
-    let path = data.join("serve.lock");
+    let path = data.join(SERVE_LOCK);
     let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let failed = |error| StoreError::from_io(&path, error);
     let mut file = open.map_err(failed)?;
@@ -33,6 +36,14 @@ pub(super) fn acquire_serve_lock(data: &Path) -> anyhow::Result<File> {
         ),
         Err(TryLockError::Error(error)) => Err(failed(error).into()),
     }
+}
+
+/// Removes a data directory that holds locks only. What else is in it stays, and so does the directory.
+pub(super) fn remove_unused(data: &Path) {
+    for lock in [SERVE_LOCK, SETUP_LOCK] {
+        let _ = fs::remove_file(data.join(lock));
+    }
+    let _ = fs::remove_dir(data);
 }
 
 fn write_holder(file: &mut File) -> std::io::Result<()> {

@@ -84,6 +84,9 @@ fn report(status: &Status, all: bool) -> String {
     if let Some(problem) = &status.problem {
         push_line(&mut text, format_args!("problem: {}", escaped(problem)));
     }
+    if let Some(problem) = &status.store_problem {
+        push_line(&mut text, format_args!("store: {}", escaped(problem)));
+    }
     for one in status.files.iter().filter(|one| all || one.state != FileState::Live) {
         file(&mut text, one);
     }

@@ -20,6 +20,7 @@ use crate::{
     numbers::counted,
     secret::Secret,
     store::{AdminTokenRevocation, RevokeExtent, Revoked, Store, StoredToken, TokenHash, TokenKind, User},
+    written::without_mark,
 };
 
 /// The arguments of `tollgate token`.
@@ -166,14 +167,16 @@ async fn add_admin(label: Option<&str>, context: &Context<'_>) -> anyhow::Result
 fn expiry(text: &str) -> anyhow::Result<u64> {
     let now = now_ms();
     if let Some(at) = from_utc(text) {
-        ensure!(at > now, "`{text}` lies in the past");
+        ensure!(at > now, "`--expires` cannot be `{text}`: it lies in the past");
         return Ok(at);
     }
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)];
     let unit = units.iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?.parse::<u64>().ok()?, ms)));
     match unit {
         Some((count @ 1.., ms)) => Ok(now.saturating_add(count.saturating_mul(*ms))),
-        _ => bail!("`{text}` is not a time: give one such as `2030-01-01T00:00:00Z`, or `30d`, `12h`, `90m`"),
+        _ => bail!(
+            "`--expires` cannot be `{text}`: it is not a time such as `2030-01-01T00:00:00Z`, or `30d`, `12h`, `90m`"
+        ),
     }
 }
 
@@ -310,7 +313,7 @@ async fn revoke(
     let (mut found, mut unknown) = (BTreeMap::new(), Vec::new());
     for text in tokens {
         let text = if text == "-" { read("token")? } else { Secret::new(text) };
-        let text = text.expose().trim();
+        let text = without_mark(text.expose()).trim();
         let left = match TokenId::new(text) {
             Some(id) if extent == RevokeExtent::WithMade => left_by(&store, &stored, &id).await?,
             Some(_) | None => None,

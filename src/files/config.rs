@@ -7,7 +7,7 @@ use std::{io, path::PathBuf, time::Duration};
 use crate::{
     diag::{Diagnostic, Sources},
     lint::Levels,
-    settings::Source,
+    settings::{SecretsDir, Source},
 };
 
 /// Settings of the reloader.
@@ -16,7 +16,7 @@ pub struct Config {
     /// The source of the files.
     pub source: Source,
     /// The directory of secret files: the values of vars with `file = "..."`.
-    pub secrets: PathBuf,
+    pub secrets: SecretsDir,
     /// The data directory, which holds the last good files.
     pub data: PathBuf,
     /// True: an error in any file refuses the start, and every reload. A warning never does.

@@ -236,14 +236,14 @@ impl ReloadThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lint::Levels;
+    use crate::{lint::Levels, settings::SecretsDir};
 
     /// A worker on a directory with one file, and the queue to it.
     fn worker(dir: &std::path::Path) -> (ReloadThread, SyncSender<Command>) {
         std::fs::write(dir.join("a.toml"), "").unwrap();
         let config = Config {
             source: Source::Directory(dir.into()),
-            secrets: dir.into(),
+            secrets: SecretsDir::optional(dir),
             data: dir.into(),
             strict: false,
             max_stale: None,

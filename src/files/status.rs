@@ -31,6 +31,9 @@ pub struct Status {
     /// Problem with the directory itself, or the reason why a whole reload was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Problem with the store, as of this answer. Without the store, only known callers are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_problem: Option<String>,
     /// Number of changed files that a sweep found without an event, since the process started.
     pub missed: u64,
     /// Number of files in each state.

@@ -10,12 +10,15 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
+use zeroize::Zeroizing;
 
 use super::StoreError;
-use crate::{hex, secret::Secret};
+use crate::{hex, secret::Secret, written::not_utf8};
 
 /// The timeout for locks of other processes.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Name of the lock file.
+pub const SETUP_LOCK: &str = "setup.lock";
 const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// The lock of the data directory (`setup.lock`), held while something is created there that must be created once.
@@ -34,7 +37,7 @@ impl DirLock {
     pub(super) async fn acquire_within(dir: &Path, timeout: Duration) -> Result<Self, StoreError> {
         make_dir(dir)?;
         // Not the database file: closing any handle on it would release the locks of SQLite (POSIX advisory locks).
-        let path = dir.join("setup.lock");
+        let path = dir.join(SETUP_LOCK);
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         let file = file.map_err(|error| StoreError::from_io(&path, error))?;
         let deadline = Instant::now() + timeout;
@@ -239,9 +242,10 @@ pub fn read_small(path: &Path, readers: Readers) -> Result<PrivateFile, StoreErr
     if readers == Readers::Owner && !only_for_owner(&metadata) {
         return Ok(PrivateFile::Exposed { mode: metadata.permissions().mode() & 0o777 });
     }
-    let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-    Ok(PrivateFile::Text(Secret::new(text)))
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let not_text = || failed(io::Error::new(io::ErrorKind::InvalidData, not_utf8(&bytes)));
+    str::from_utf8(&bytes).map(|text| PrivateFile::Text(Secret::new(text))).map_err(|_| not_text())
 }
 
 /// A unique path for a draft: one left by a crash does not block the next.

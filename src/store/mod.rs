@@ -51,7 +51,7 @@ pub use self::{
     audit::{Act, AuditEntry, BrokenChain, GENESIS_HASH, HashChain, Right},
     backup::{BackupError, Inventory, back_up},
     data_dir::{
-        DirLock, PrivateFile, Readers, read_private, read_small, remove_private, replace_private,
+        DirLock, PrivateFile, Readers, SETUP_LOCK, read_private, read_small, remove_private, replace_private,
         untrusted_writers, write_private,
     },
     error::StoreError,
@@ -156,6 +156,12 @@ impl Store {
         let mut watch = self.watch.lock().await;
         let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *watch).await;
         row.and_then(|row| row.try_get(0)).map_err(|error| self.failed(error))
+    }
+
+    /// Checks that the store can be read now, and is still the one at its path.
+    pub async fn check(&self) -> Result<()> {
+        self.check_in_place()?;
+        self.key_ids().await.map(drop)
     }
 
     /// Checks that the open file is still the one at the path. Otherwise other processes would write data that we never

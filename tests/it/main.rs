@@ -24,6 +24,7 @@ mod failing_disk;
 mod failures;
 mod harness;
 mod import;
+mod inputs;
 mod isolation;
 mod keys;
 mod known_callers;

@@ -107,13 +107,13 @@ fn invalid_settings_are_refused_at_startup() {
         assert_eq!((said.code, said.out.as_str()), (code, ""), "{args:?} {said:?}");
         assert!(said.err.contains(expected), "{args:?} {said:?}");
     };
-    check(&["--listen", "nowhere"], 1, "`listen` cannot be `nowhere`");
+    check(&["--listen", "nowhere"], 1, "`--listen` cannot be `nowhere`");
     check(&["--listen", "127.0.0.1:0", "--connect-to", "a"], 1, "is not a connect rule");
     check(&["--listen", "127.0.0.1:0", "--ca-file", "/nonexistent/ca.pem"], 1, "/nonexistent/ca.pem");
     check(&["--listen", "127.0.0.1:0", "--providers", "/nonexistent"], 1, "/nonexistent");
-    check(&["--listen", "127.0.0.1:0", "--grace", "soon"], 1, "`grace` cannot be `soon`");
-    check(&["--listen", "127.0.0.1:0", "--max-head", "1KiB"], 1, "`max_head` cannot be `1KiB`");
-    check(&["--listen", "127.0.0.1:0", "--workers", "0"], 1, "`workers` cannot be `0`");
+    check(&["--listen", "127.0.0.1:0", "--grace", "soon"], 1, "`--grace` cannot be `soon`");
+    check(&["--listen", "127.0.0.1:0", "--max-head", "1KiB"], 1, "`--max-head` cannot be `1KiB`");
+    check(&["--listen", "127.0.0.1:0", "--workers", "0"], 1, "`--workers` cannot be `0`");
     check(&["--nonsense"], 2, "unexpected argument");
 }
 

@@ -256,16 +256,18 @@ fn through_the_gateway() {
 }
 
 #[test]
-fn a_gateway_of_two_settings_is_none() {
+fn a_gateway_of_two_settings_is_not_bypassed() {
     for missing in 0..3 {
         let mut env = GATEWAY.to_vec();
         env[missing].1 = "";
-        let mut world = World::shipped(&env);
-        world.home.credential("ada", "openai.apiKey", "key-openai");
-        world.host = "api.openai.com".into();
+        let world = World::shipped(&env);
+        world.gateway.logged("gateway `cloudflare` is set in part");
         let mut client = world.client();
-        let exchange = exchange(&world, &routes()[0], "key-openai");
-        world.exchange_on(&mut client, &exchange);
+        client
+            .send(format!("GET /openai/v1/models HTTP/1.1\r\nHost: g\r\nx-api-key: {}\r\n\r\n", world.token));
+        let answer = client.answer().unwrap();
+        let body = String::from_utf8(answer.body).unwrap();
+        assert!(answer.head.status() == 503 && body.contains("has no usable value"), "{body}");
     }
 }
 

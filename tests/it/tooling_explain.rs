@@ -220,7 +220,10 @@ fn language() -> Home {
 #[test]
 fn explain_agrees_with_the_gateway_on_every_kind_of_rule() {
     let required = [("AZURE_RESOURCE_NAME", "res"), ("AZURE_PREVIEW_VERSION", "v1")];
-    assert!(compare(language(), &required) > 10);
+    let direct = language();
+    // With the token alone, the gateway would be set in part.
+    fs::remove_file(direct.path("secrets/first-token")).unwrap();
+    assert!(compare(direct, &required) > 10);
     let more = [
         ("FIRST_URL", "https://first.example"),
         ("SECOND_REGION", "eu"),

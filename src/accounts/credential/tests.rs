@@ -33,7 +33,10 @@ fn plain_secrets_are_printable_ascii() {
     check("\n", Err("the secret is empty"));
     check("key\n\n", Err("position 4"));
     check("my key", Err("position 3"));
-    check("key\r", Err("position 4"));
+    check("key\r", Ok("key"));
+    check("\u{feff}key", Ok("key"));
+    check("\"key\"", Err("the secret is in quotes"));
+    check("k\ry", Err("position 2"));
     check("k\0", Err("position 2"));
     check("schlüssel", Err("position 5"));
     check("\u{7f}", Err("position 1"));

@@ -3,15 +3,15 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     accounts::{Actor, DisplayName, KeySources, create_user},
-    cli::context::settings,
+    cli::context::places,
     store::DuplicateNames,
 };
 
 #[tokio::test]
 async fn the_hash_chain_is_verified_to_its_end() {
     let dir = TempDir::new().unwrap();
-    let settings = settings(dir.path());
-    let context = Context { settings: &settings, keys: KeySources::default() };
+    let places = places(dir.path());
+    let context = Context { places: &places, keys: Ok(KeySources::default()) };
     let head = async |given: Option<&str>| match verify(given, &context).await {
         Ok(report) => Ok(report.out.trim().to_owned()),
         Err(error) => Err(error.to_string()),

@@ -3,8 +3,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     accounts::{Actor, DisplayName, KeySources, MasterKey, create_user},
-    cli::context::settings,
-    settings::Settings,
+    cli::context::places,
+    settings::Places,
     store::DuplicateNames,
 };
 
@@ -12,7 +12,7 @@ const CANARY: &str = "sk-canary-0123456789";
 
 struct World {
     dir: TempDir,
-    settings: Settings,
+    places: Places,
 }
 
 fn ada() -> CredentialOwner {
@@ -22,8 +22,8 @@ fn ada() -> CredentialOwner {
 impl World {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let settings = settings(dir.path());
-        let world = Self { dir, settings };
+        let places = places(dir.path());
+        let world = Self { dir, places };
         let store = world.context().store_or_new().await.unwrap();
         create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Refuse)
             .await
@@ -32,7 +32,7 @@ impl World {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { settings: &self.settings, keys: KeySources::default() }
+        Context { places: &self.places, keys: Ok(KeySources::default()) }
     }
 
     /// The message of `set`, or its error.
@@ -110,12 +110,12 @@ async fn no_key_is_created_if_the_server_has_another() {
     let world = World::new().await;
     let store = world.context().store().await.unwrap();
     let key = Secret::new("00".repeat(32));
-    let served = MasterKey::load(&given(&key), &world.settings.data, &store).await.unwrap();
+    let served = MasterKey::load(&given(&key), &world.places.data().unwrap(), &store).await.unwrap();
     let error = world.set("providers.demo.apiKey", CANARY).await.unwrap_err();
     assert!(error.contains(&served.id()) && error.contains("set TOLLGATE_MASTER_KEY"), "{error}");
-    assert!(!world.settings.data.join("master-key").exists());
+    assert!(!world.places.data().unwrap().join("master-key").exists());
     assert_eq!(store.master_key_id().await.unwrap(), Some(served.id()));
-    let other = Context { keys: given(&Secret::new("11".repeat(32))), ..world.context() };
+    let other = Context { keys: Ok(given(&Secret::new("11".repeat(32)))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
     let error = set(&ada(), "providers.demo.apiKey", asked, &other).await.err().unwrap();
     assert!(format!("{error:#}").contains(&served.id()), "{error:#}");
@@ -125,7 +125,7 @@ async fn no_key_is_created_if_the_server_has_another() {
 async fn another_key_neither_reads_nor_writes() {
     let world = World::new().await;
     world.set("providers.demo.apiKey", CANARY).await.unwrap();
-    let context = Context { keys: given(&Secret::new("00".repeat(32))), ..world.context() };
+    let context = Context { keys: Ok(given(&Secret::new("00".repeat(32)))), ..world.context() };
     let asked = |_: &str| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
     for error in [
         list(&ada(), &context).await.err().unwrap(),

@@ -18,6 +18,7 @@ use crate::{
     name::{FileName, UserId},
     secret::Secret,
     store::TokenHash,
+    written::odd_character,
 };
 
 /// The login that a paste token uses, and the provider that issues the token.
@@ -52,7 +53,8 @@ pub(super) fn read(
 ) -> anyhow::Result<Dump> {
     // The parser's own message may quote the input.
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        anyhow::anyhow!("the dump is not JSON: see line {}, column {}", error.line(), error.column())
+        let place = || format!("see line {}, column {}", error.line(), error.column());
+        anyhow::anyhow!("the dump is not JSON: {}", odd_character(text).unwrap_or_else(place))
     })?;
     let mut dump = Dump::default();
     let mut entries = entries(value, &mut dump)?;

@@ -3,15 +3,15 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     accounts::{KeySources, NewUser, create_user},
-    cli::context::settings,
+    cli::context::places,
     name::UserId,
-    settings::Settings,
+    settings::Places,
     store::{DuplicateNames, NewToken, Store, TokenKind},
 };
 
 struct World {
     _dir: TempDir,
-    settings: Settings,
+    places: Places,
     store: Store,
     user: UserId,
 }
@@ -19,18 +19,18 @@ struct World {
 impl World {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let settings = settings(dir.path());
-        let store = Store::open(&settings.data).await.unwrap();
+        let places = places(dir.path());
+        let store = Store::open(&places.data().unwrap()).await.unwrap();
         let made =
             create_user(&store, &Actor::own(), &DisplayName::new("ada").unwrap(), DuplicateNames::Refuse)
                 .await
                 .unwrap();
         let NewUser::Created { id: user, .. } = made else { panic!("{made:?}") };
-        Self { _dir: dir, settings, store, user }
+        Self { _dir: dir, places, store, user }
     }
 
     fn context(&self) -> Context<'_> {
-        Context { settings: &self.settings, keys: KeySources::default() }
+        Context { places: &self.places, keys: Ok(KeySources::default()) }
     }
 
     async fn add(&self) -> String {

@@ -3,15 +3,15 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     accounts::{KeySources, create_user},
-    cli::context::settings,
+    cli::context::places,
     store::TokenHash,
 };
 
 #[tokio::test]
 async fn stdout_has_only_the_token() {
     let dir = TempDir::new().unwrap();
-    let settings = settings(dir.path());
-    let context = Context { settings: &settings, keys: KeySources::default() };
+    let places = places(dir.path());
+    let context = Context { places: &places, keys: Ok(KeySources::default()) };
     let (report, _) = add("Ada Lovelace", None, None, &context).await.unwrap();
     let token = report.out.strip_suffix('\n').unwrap();
     let store = context.store().await.unwrap();
@@ -38,8 +38,8 @@ async fn stdout_has_only_the_token() {
 #[tokio::test]
 async fn errors_name_the_next_step() {
     let dir = TempDir::new().unwrap();
-    let settings = settings(dir.path());
-    let context = Context { settings: &settings, keys: KeySources::default() };
+    let places = places(dir.path());
+    let context = Context { places: &places, keys: Ok(KeySources::default()) };
     let none = list(&context).await.err().unwrap().to_string();
     let data = dir.path().join("data");
     assert!(none.starts_with(&format!("there is no store in {}: ", data.display())), "{none}");
@@ -79,8 +79,8 @@ async fn errors_name_the_next_step() {
 #[tokio::test]
 async fn the_fields_of_a_user_can_be_changed() {
     let dir = TempDir::new().unwrap();
-    let settings = settings(dir.path());
-    let context = Context { settings: &settings, keys: KeySources::default() };
+    let places = places(dir.path());
+    let context = Context { places: &places, keys: Ok(KeySources::default()) };
     add("ada", Some("research"), Some("note".to_owned()), &context).await.unwrap();
     let store = context.store().await.unwrap();
     let check = async |args: &str, expected: [Option<&str>; 3], disabled: bool| {

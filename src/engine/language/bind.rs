@@ -19,9 +19,10 @@ use crate::{
         diag::{Code, Diagnostic, Location},
         name::FileName,
         origin::Origin,
+        written::defect,
     },
     language::{
-        compile::{self, Captures, GatewayUse, ProviderTemplate, Resolved, Template, Var, Vars},
+        compile::{self, Captures, GatewayUse, ProviderTemplate, Resolved, Template, UnusableVar, Var, Vars},
         syntax,
     },
 };
@@ -63,6 +64,28 @@ pub fn try_bind(
     let mut binder = Binder { value: &value, found: Vec::new(), budget };
     let bound = binder.provider(provider);
     (bound.filter(|_| binder.found.is_empty()), binder.found)
+}
+
+/// The first var that keeps a provider from being bound.
+pub fn unusable_var(provider: &compile::Provider, value: impl Fn(&Var) -> Lookup) -> Option<UnusableVar> {
+    // Required: it may not be unset.
+    let found = |vars: &Vars, required: &dyn Fn(&Var) -> bool| {
+        let unusable = |var: &Var| match value(var) {
+            Ok(Some(text)) if !text.is_empty() => defect(&text).is_some(),
+            Ok(_) => required(var),
+            Err(_) => true,
+        };
+        let (name, var) = vars.iter().find(|(_, var)| unusable(&var.value))?;
+        Some(UnusableVar { file: var.at.file.clone(), name: name.clone() })
+    };
+    let is_set =
+        |var: &compile::Located<Var>| matches!(value(&var.value), Ok(Some(text)) if !text.is_empty());
+    found(&provider.vars, &|var| !var.optional).or_else(|| {
+        provider.gateways.iter().find_map(|one| {
+            let is_wanted = one.gateway.vars.values().any(is_set);
+            found(&one.gateway.vars, &|_| is_wanted)
+        })
+    })
 }
 
 struct Binder<'a, F> {
@@ -184,12 +207,14 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
                 Err(problem) => {
                     let message = format!("var `{name}` {problem}: {}", source_of(&var.value));
                     let diagnostic = Diagnostic::new(Code::Var, var.at.clone(), message);
-                    self.found.push(diagnostic.help("a var is unset only where it is not there, or empty"));
+                    self.found.push(
+                        diagnostic.help("a var is unset only where it is absent, not where it is unusable"),
+                    );
                     continue;
                 }
             };
-            if value.bytes().any(|b| b.is_ascii_control()) {
-                let message = format!("var `{name}` holds a control character: {}", source_of(&var.value));
+            if let Some(defect) = defect(&value) {
+                let message = format!("var `{name}` {defect} ({})", source_of(&var.value));
                 self.report(Code::Var, &var.at, message);
             }
             set.insert(name.clone(), SetVar { text: value, secret: var.value.secret });
@@ -203,13 +228,17 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         uses: &'g [GatewayUse],
         set: &VarValues,
     ) -> Option<(&'g GatewayUse, VarValues)> {
-        let mut active = Vec::new();
+        let (mut active, mut incomplete) = (Vec::new(), Vec::new());
         for one in uses {
             let values = self.values(Some(&one.gateway.name), &one.gateway.vars);
-            let complete = values.len() == one.gateway.vars.len();
-            if complete && one.when.iter().all(|var| set.contains_key(var)) {
+            if values.len() < one.gateway.vars.len() {
+                incomplete.extend(self.incomplete(&one.gateway, &values));
+            } else if one.when.iter().all(|var| set.contains_key(var)) {
                 active.push((one, values));
             }
+        }
+        if active.is_empty() {
+            self.found.extend(incomplete);
         }
         let orders: BTreeSet<_> = active.iter().filter_map(|(one, _)| one.order).collect();
         if active.len() > 1 && orders.len() < active.len() {
@@ -221,6 +250,18 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             self.found.push(diagnostic.related(first.at.clone(), "the other one").help(help));
         }
         active.into_iter().min_by_key(|(one, _)| one.order)
+    }
+
+    /// The finding about a gateway with some of its vars set and some not: it was wanted, and requests would bypass it.
+    fn incomplete(&self, gateway: &compile::Gateway, set: &VarValues) -> Option<Diagnostic> {
+        let unset = |(name, var): &(&String, &compile::Located<Var>)| {
+            !set.contains_key(*name) && !self.found.iter().any(|one| one.at == var.at)
+        };
+        let (name, var) = gateway.vars.iter().find(unset).filter(|_| !set.is_empty())?;
+        let (gateway, source) = (&gateway.name, source_of(&var.value));
+        let message = format!("gateway `{gateway}` is set in part: its var `{name}` is not set ({source})");
+        let help = "set all vars of a gateway, or none: without it, requests go to the provider directly";
+        Some(Diagnostic::new(Code::Var, var.at.clone(), message).help(help))
     }
 
     /// The origin and the path of a base URL, without a trailing slash.
@@ -418,10 +459,7 @@ pub fn claimed(provider: &compile::Provider) -> Vec<HeaderName> {
 }
 
 fn source_of(var: &Var) -> String {
-    match &var.source {
-        compile::VarSource::Env(name) => format!("environment variable `{name}`"),
-        compile::VarSource::File(name) => format!("file `{name}` in the secrets directory"),
-    }
+    var.source.to_string()
 }
 
 #[cfg(test)]

@@ -365,13 +365,12 @@ fn bound(
     let value = std::cell::RefCell::new(value);
     let (bound, more) = bind::try_bind(provider, |_, _, var| (value.borrow_mut())(&var.source), budget);
     found.extend(more);
-    match bound {
-        Some(bound) => {
-            let (compiled, bound) = (provider.clone(), Arc::new(bound));
-            CurrentVersion::New(Good { compiled, bound, warnings, used: budget.used(), linked: false })
-        }
-        None => CurrentVersion::Bad(Rejected::from(&**provider)),
+    if let Some(bound) = bound {
+        let (compiled, bound) = (provider.clone(), Arc::new(bound));
+        return CurrentVersion::New(Good { compiled, bound, warnings, used: budget.used(), linked: false });
     }
+    let unusable_var = bind::unusable_var(provider, |var| (value.borrow_mut())(&var.source));
+    CurrentVersion::Bad(Rejected { unusable_var, ..Rejected::from(&**provider) })
 }
 
 /// Findings, by the provider's file that they are about.

@@ -432,9 +432,9 @@ impl Table {
     }
 
     /// The rejected provider whose path prefix covers a path.
-    pub fn rejected_at(&self, path: &str) -> Option<&FileName> {
+    pub fn rejected_at(&self, path: &str) -> Option<&Rejected> {
         let below = |prefix: &str| is_below(path, prefix);
-        self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below)).map(|one| &one.name)
+        self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below))
     }
 
     /// The token locations for a path: those of all providers whose prefix covers it, longest prefix first.

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::*;
-use crate::{diag::Code, files::FileState, lint::Levels};
+use crate::{diag::Code, files::FileState, lint::Levels, settings::SecretsDir};
 
 struct Directory {
     _root: tempfile::TempDir,
@@ -23,7 +23,7 @@ impl Directory {
         }
         let config = Config {
             source: Source::Directory(dir.clone()),
-            secrets: root.path().join("secrets"),
+            secrets: SecretsDir::optional(root.path().join("secrets")),
             data: root.path().into(),
             strict: false,
             max_stale: None,

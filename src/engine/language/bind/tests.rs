@@ -93,7 +93,7 @@ fn vars_in_urls() {
     check(
         host,
         &[("region", "UNREADABLE")],
-        "TG030 var `region` cannot be read: environment variable `REGION` | a var is unset only where it is not there, or empty",
+        "TG030 var `region` cannot be read: environment variable `REGION` | a var is unset only where it is absent, not where it is unusable",
     );
     check(
         host,
@@ -103,7 +103,7 @@ fn vars_in_urls() {
     check(
         host,
         &[("region", "a\nb")],
-        "TG030 var `region` holds a control character: environment variable `REGION`",
+        "TG030 var `region` has the control character U+000A at position 2: remove it (environment variable `REGION`)",
     );
     let path = "base_url = \"https://x.example.com\"\nvars.v = { env = \"V\" }\nendpoint.a.upstream_path = \"/p/{v}/q\"";
     let no_path = "TG030 with the vars filled in this is no path";
@@ -137,8 +137,11 @@ fn gateways_and_egresses() {
     };
     let gateway = "gateway.g = { path = \"/x{path}\" }";
     check(gateway, &[("zone", "z"), ("id", "i")], "https://z.g.example.com/i/x/a");
-    check(gateway, &[("zone", "z")], "https://api.example.com/a");
-    check(gateway, &[("zone", "z"), ("id", "")], "https://api.example.com/a");
+    check(gateway, &[], "https://api.example.com/a");
+    check(gateway, &[("zone", ""), ("id", "")], "https://api.example.com/a");
+    let part = "TG030 gateway `g` is set in part: its var `id` is not set (environment variable `I`) | set all vars of a gateway, or none: without it, requests go to the provider directly";
+    check(gateway, &[("zone", "z")], part);
+    check(gateway, &[("zone", "z"), ("id", "")], part);
     check(
         gateway,
         &[("zone", "z/"), ("id", "i")],
@@ -165,12 +168,12 @@ fn gateways_and_egresses() {
     check(
         egress,
         &[("e", "UNREADABLE")],
-        "TG030 var `e` cannot be read: environment variable `E` | a var is unset only where it is not there, or empty",
+        "TG030 var `e` cannot be read: environment variable `E` | a var is unset only where it is absent, not where it is unusable",
     );
     check(
         gateway,
         &[("zone", "z"), ("id", "UNREADABLE")],
-        "TG030 var `id` cannot be read: environment variable `I` | a var is unset only where it is not there, or empty",
+        "TG030 var `id` cannot be read: environment variable `I` | a var is unset only where it is absent, not where it is unusable",
     );
     check(
         egress,

@@ -103,6 +103,17 @@ pub struct Rejected {
     pub sharing: Option<Sharing>,
     /// Its token locations: its clients' tokens must not reach other providers.
     pub caller: TokenLocations,
+    /// The var that keeps it from serving, if that is the reason.
+    pub unusable_var: Option<UnusableVar>,
+}
+
+/// A var without a usable value, where one is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusableVar {
+    /// The file that declares it.
+    pub file: Arc<str>,
+    /// Its name.
+    pub name: String,
 }
 
 /// A credentials section, and the providers that may share it.
@@ -125,6 +136,7 @@ impl From<&Provider> for Rejected {
             prefix: Some(provider.prefix.clone()),
             sharing: provider.section.as_ref().map(sharing),
             caller: provider.caller.clone(),
+            unusable_var: None,
         }
     }
 }

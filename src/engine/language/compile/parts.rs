@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
     time::Duration,
 };
@@ -116,6 +117,15 @@ pub enum VarSource {
     Env(String),
     /// A file in the secrets directory.
     File(String),
+}
+
+impl fmt::Display for VarSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "environment variable `{name}`"),
+            Self::File(name) => write!(f, "file `{name}` in the secrets directory"),
+        }
+    }
 }
 
 /// Token locations: where clients may put a gateway token.

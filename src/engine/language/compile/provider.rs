@@ -78,6 +78,7 @@ pub(super) fn rejected(name: &FileName, slot: &Slot<syntax::Provider>, files: &F
         prefix: prefix.filter(|prefix| check_prefix(prefix).is_ok()),
         sharing: Some(sharing),
         caller: credentials::readable_token_locations(own.caller.or(preset.caller)),
+        unusable_var: None,
     }
 }
 

@@ -181,7 +181,7 @@ pub struct ErrorShape {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Var {
-    /// The environment variable. An empty value counts as unset. `TOLLGATE_*` is rejected.
+    /// The environment variable. An empty value counts as unset, and one line end is removed. `TOLLGATE_*` is rejected.
     #[schemars(example = &"EXAMPLE_TOKEN")]
     pub env: Option<String>,
     /// The name of a file in the secrets directory.

@@ -161,6 +161,13 @@ pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
     spans.map(drop).map_err(|too_much| vec![too_much])
 }
 
+/// The values of a text that is TOML, whatever its schema says; the error is all findings.
+pub fn values(file: &Arc<str>, text: &str) -> Result<Value, Vec<Diagnostic>> {
+    syntax(file, text)?;
+    let (table, _) = DeTable::parse_recoverable(text);
+    Ok(spans::walk(file, table.get_ref(), &mut Vec::new(), &Budget::default()).0)
+}
+
 /// The readable part of a provider file with TOML or schema errors.
 #[derive(Debug, Clone, Default)]
 pub struct Outline {

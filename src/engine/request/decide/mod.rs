@@ -30,10 +30,13 @@ use super::{
     rewrite::{self, Outgoing, TokenSearch, Withheld},
     table::{self, Hit, Table},
 };
-use crate::base::{
-    fault::{Fault, FaultKind},
-    origin::Origin,
-    secret::Secret,
+use crate::{
+    base::{
+        fault::{Fault, FaultKind},
+        origin::Origin,
+        secret::Secret,
+    },
+    language::compile::{Rejected, UnusableVar},
 };
 
 pub use crate::language::auth::BodyInput;
@@ -247,8 +250,12 @@ pub fn body_too_large(limit: u64) -> Fault {
 /// The fault of a path without an endpoint: 503 below the prefix of a rejected provider, else 404.
 fn no_endpoint(table: &Table, path: &str) -> Fault {
     match table.rejected_at(path).filter(|_| table::is_canonical(path)) {
-        Some(name) => {
-            let message = format!("Provider {name} is out of service: its configuration is rejected");
+        Some(Rejected { name, unusable_var, .. }) => {
+            let reason = match unusable_var {
+                Some(UnusableVar { file, name }) => format!("var {name} of {file} has no usable value"),
+                None => "its configuration is rejected".to_owned(),
+            };
+            let message = format!("Provider {name} is out of service: {reason}");
             Fault::new(FaultKind::ConfigRejected, message)
         }
         None => Fault::new(FaultKind::RouteNotFound, format!("Route not implemented in AI Gateway: {path}")),

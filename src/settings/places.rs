@@ -1,0 +1,101 @@
+//! The places that commands need: provider files, data directory, secrets, master key. Each is resolved when a command
+//! asks for it, so that a command fails only on the settings that it needs.
+
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
+    arguments::{Arguments, Origin},
+    settings_file::SettingsFile,
+};
+use crate::lint::Levels;
+
+/// The places, from flags, variables, the settings file and defaults.
+#[derive(Debug, Default)]
+pub struct Places {
+    given: Arguments<PlaceFlags>,
+    file: OnceCell<SettingsFile>,
+}
+
+/// The directory of vars with `file = "..."`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsDir {
+    /// The directory.
+    pub path: PathBuf,
+    /// True if it has to exist: it was named, or it existed at the start. Without it, every var is unusable then.
+    pub required: bool,
+}
+
+impl SecretsDir {
+    /// A directory that has to exist if it exists now.
+    pub fn optional(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { required: path.is_dir(), path }
+    }
+}
+
+impl Places {
+    /// The places that these arguments name.
+    pub fn new(given: Arguments<PlaceFlags>) -> Self {
+        Self { given, file: OnceCell::new() }
+    }
+
+    /// The settings file.
+    pub(super) fn file(&self) -> Result<&SettingsFile, SettingsError> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let named = self.given.text("config")?;
+        let file = SettingsFile::read(named.as_ref().map(|(path, origin)| (Path::new(path), *origin)))?;
+        Ok(self.file.get_or_init(|| file))
+    }
+
+    /// A path that is given, and its origin.
+    fn path(&self, id: &'static str) -> Result<Option<(PathBuf, Origin)>, SettingsError> {
+        if let Some((text, origin)) = self.given.text(id)? {
+            return Ok(Some((text.into(), origin.clone())));
+        }
+        let file = self.file()?;
+        Ok(file.path(id)?.map(|path| (path, file.origin(id))))
+    }
+
+    /// The source of the provider files.
+    pub fn providers(&self) -> Result<Source, SettingsError> {
+        let here = Path::new(DEFAULT_PROVIDERS);
+        Ok(match self.path("providers")? {
+            Some((path, _)) => Source::Directory(path),
+            None if here.is_dir() => Source::Directory(here.into()),
+            None => Source::Embedded,
+        })
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> Result<PathBuf, SettingsError> {
+        Ok(self.path("data")?.map_or_else(|| "data".into(), |(path, _)| path))
+    }
+
+    /// The directory of vars with `file = "..."`. One that is named has to exist: without it, every such var would be
+    /// unset, and requests would bypass the gateways and egresses that depend on one.
+    pub fn secrets(&self) -> Result<SecretsDir, SettingsError> {
+        let Some((path, origin)) = self.path("secrets")? else { return Ok(SecretsDir::optional("secrets")) };
+        if !path.is_dir() {
+            let problem = if path.exists() { "it is no directory" } else { "there is no such directory" };
+            let (value, problem) = (path.display().to_string(), problem.to_owned());
+            return Err(SettingsError::Value { origin, value, problem });
+        }
+        Ok(SecretsDir { path, required: true })
+    }
+
+    /// The file with the master key, if one is named.
+    pub fn master_key_file(&self) -> Result<Option<PathBuf>, SettingsError> {
+        Ok(self.path("master_key_file")?.map(|(path, _)| path))
+    }
+
+    /// Levels of lints.
+    pub fn lints(&self) -> Result<Levels, SettingsError> {
+        self.file()?.lints()
+    }
+}
