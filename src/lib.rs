@@ -6,7 +6,8 @@
 // The engine: pure. Its rooms are known here by their own names.
 pub use tollgate_engine::{
     base::{
-        budget, diag, fault, hex, name, numbers, origin, own_paths, secret, secret_scan, suggest, written,
+        budget, diag, escape, fault, hex, name, numbers, origin, own_paths, secret, secret_scan, suggest,
+        written,
     },
     language::{bind, compile, fields, format, lint, starter, syntax},
     pipeline,
@@ -19,6 +20,9 @@ pub mod clock;
 
 // floor: admission control
 pub mod admission;
+
+// floor: standard output and standard error
+pub mod output;
 
 // floor: settings
 pub mod settings;

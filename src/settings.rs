@@ -24,6 +24,7 @@ use serde::Deserialize;
 use crate::{
     admission::Overrides,
     compile::{duration, size, span},
+    escape::Lines,
     lint::Levels,
     syntax::{self, Checker, Document},
 };
@@ -286,7 +287,7 @@ pub enum SettingsError {
     },
     /// The settings file has errors: rendered diagnostics.
     #[error("the settings file has errors:\n{0}")]
-    File(String),
+    File(Lines),
     /// An invalid value.
     #[error("{origin} cannot be `{}`: {problem}", value.escape_debug())]
     Value {

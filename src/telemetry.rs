@@ -1,12 +1,12 @@
 //! Logging and the access log. Lines go to standard error through a bounded queue and a thread of their own, so that no
 //! request waits for a terminal or a full pipe. Lines that do not fit are dropped and counted.
 //!
-//! Only events of this crate are logged, at any level: those of other crates may contain secrets. It never looks at a
+//! Each event is one line, with its values escaped ([`output::log_line`]). Only events of this crate are logged, at any level: those of other crates may contain secrets. It never looks at a
 //! body or a header.
 
 use std::{
     borrow::Cow,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +27,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{access_record::AccessRecord, numbers::millis, settings::LogFormat};
+use crate::{access_record::AccessRecord, escape, numbers::millis, output, settings::LogFormat};
 
 /// Capacity of the queue of lines.
 const MAX_LINES: usize = 4096;
@@ -56,7 +56,7 @@ pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
     let human = match format {
         Some(LogFormat::Human) => true,
         Some(LogFormat::Json) => false,
-        None => io::stderr().is_terminal(),
+        None => output::errors_on_terminal(),
     };
     let (lines, queued) = sync_channel(MAX_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
@@ -96,12 +96,11 @@ impl Log {
 
 fn write_lines(queued: &Receiver<Message>, dropped: &AtomicU64, human: bool) {
     while let Ok(Message::Text(text)) = queued.recv() {
-        let mut out = io::stderr().lock();
         // A failing log does not stop the service.
-        let _ = out.write_all(&text);
+        let _ = output::log_line(&text, !human);
         let count = dropped.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = out.write_all(dropped_line(human, count).as_bytes());
+            let _ = output::log_line(dropped_line(human, count).as_bytes(), !human);
         }
     }
 }
@@ -212,21 +211,9 @@ fn access_line(record: &AccessRecord) {
     );
 }
 
-/// Foreign text for a log line: control characters escaped, at most 300 bytes.
+/// Foreign text for a log line: at most 300 bytes, hidden characters escaped.
 pub fn shown(text: &str) -> Cow<'_, str> {
-    escaped(&text[..text.floor_char_boundary(300)])
-}
-
-/// Escapes control characters, so that a text stays on its line and cannot control a terminal.
-pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for one in text.chars() {
-        if one.is_control() { escaped.extend(one.escape_default()) } else { escaped.push(one) }
-    }
-    Cow::Owned(escaped)
+    escape::value(&text[..text.floor_char_boundary(300)])
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::{
     compile::ErrorValues,
     control::{self, CallError},
     diag::{Code, Diagnostic},
+    escape::{self, Lines},
     fault::{Basis, Cause},
     files,
     pipeline::{self, Assembled},
@@ -33,13 +34,14 @@ pub(super) struct CallRefused {
     pub(super) pointer: Option<String>,
     /// The message, which begins with the pointer.
     message: String,
-    /// A note on the provider files that the call was checked against. Empty if a server handled the call.
-    pub(super) files_note: String,
+    /// A note on the provider files that the call was checked against, as further lines. Empty if a server handled the
+    /// call.
+    files_note: String,
 }
 
 impl fmt::Display for CallRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.message, self.files_note)
+        write!(f, "{}{}", escape::value(&self.message), self.files_note)
     }
 }
 
@@ -55,6 +57,11 @@ impl CallRefused {
 
     pub(super) fn is(&self, cause: Cause) -> bool {
         self.cause.as_deref() == Some(cause.code())
+    }
+
+    /// The error with another text for the message.
+    pub(super) fn with_message(&self, text: &str) -> anyhow::Error {
+        Lines::split(&format!("{}{}", escape::value(text), self.files_note)).into()
     }
 
     /// The message without the pointer, for messages that name the field themselves.
@@ -126,8 +133,11 @@ fn files_note(data: &Path, providers: &Source, assembled: &Assembled) -> String 
         first.entry(&one.at.file).or_insert(one);
     }
     lines.extend(first.into_iter().map(|(file, one)| match one.code {
-        Code::Var => format!("\nnote: `{file}` is not used in this shell: {}", one.message),
-        _ => format!("\nnote: `{file}` is not used, since it has errors: see `tollgate check`"),
+        Code::Var => format!("\nnote: `{}` is not used in this shell: {}", escape::value(file), one.message),
+        _ => format!(
+            "\nnote: `{}` is not used, since it has errors: see `tollgate check`",
+            escape::value(file)
+        ),
     }));
     lines.concat()
 }

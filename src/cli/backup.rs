@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::context::Report;
 use crate::{
+    escape,
     numbers::counted,
     store::{self, Inventory},
 };
@@ -26,7 +27,12 @@ pub async fn run(args: &Args, data: &Path) -> anyhow::Result<()> {
         }
         None => "nothing in it is encrypted".to_owned(),
     };
-    Report::note(format!("wrote `{}`: {}\n{needs}\n", args.file.display(), contents(&held))).print()
+    Report::note(format!(
+        "wrote `{}`: {}\n{needs}\n",
+        escape::value(&args.file.to_string_lossy()),
+        contents(&held)
+    ))
+    .print()
 }
 
 /// A summary of a database: counts of its records, schema and size.

@@ -5,7 +5,6 @@ mod target;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -13,13 +12,15 @@ use std::{
 
 use anyhow::{Context, anyhow};
 
-use super::context::has_no_store;
+use super::{context::has_no_store, print_error};
 use crate::{
     compile::VarSource,
     diag::{self, Code, CodeInfo, Diagnostic, MAX_FINDINGS, Severity, Sources},
+    escape::{self, Lines},
     files,
     lint::Levels,
     numbers::counted,
+    output,
     pipeline::{self, Loaded},
     settings::{DEFAULT_PROVIDERS, Places, SettingsError, Source},
     written::defect,
@@ -114,8 +115,7 @@ pub fn run(args: &Args, places: &Places) -> ExitCode {
         Err(Failure::Usage(error)) => (USAGE, error),
         Err(Failure::Io(error)) => (IO, error),
     };
-    // Standard error may be closed. Nothing can report that.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    print_error(&error);
     ExitCode::from(code)
 }
 
@@ -124,7 +124,7 @@ fn explain(what: Explained) -> anyhow::Result<()> {
         Explained::One(entry) => entry.explain(),
         Explained::All => diag::document(),
     };
-    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    output::print(&Lines::split(&text)).context("cannot write to standard output")
 }
 
 fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
@@ -157,7 +157,7 @@ fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
 fn note_unusable_vars(all: &[Checked], places: &Places) -> anyhow::Result<()> {
     let secrets = match places.secrets() {
         Ok(secrets) => secrets,
-        Err(error) => return writeln!(io::stderr(), "note: {error}").context("failed to print"),
+        Err(error) => return output::note_line(format_args!("note: {error}")).context("failed to print"),
     };
     for source in all.iter().flat_map(|one| &one.vars) {
         let problem = match files::var_value(source, &secrets) {
@@ -166,8 +166,8 @@ fn note_unusable_vars(all: &[Checked], places: &Places) -> anyhow::Result<()> {
             Err(problem) => Some(problem),
         };
         if let Some(problem) = problem {
-            writeln!(io::stderr(), "note: {source} {problem}; providers that use it do not serve here")
-                .context("failed to print")?;
+            let note = format_args!("note: {source} {problem}; providers that use it do not serve here");
+            output::note_line(note).context("failed to print")?;
         }
     }
     Ok(())
@@ -230,8 +230,9 @@ impl Checked {
 
     fn show(&self) -> anyhow::Result<()> {
         show(&self.loaded.sources, &self.found)?;
-        let more = |file| {
-            writeln!(io::stderr(), "`{file}` has more findings: mend the first {MAX_FINDINGS} first\n")
+        let more = |file: &Arc<str>| {
+            output::note_line(format_args!("`{file}` has more findings: mend the first {MAX_FINDINGS} first"))
+                .and_then(|()| output::note_line(format_args!("")))
         };
         self.cut.iter().try_for_each(more).context("cannot write to standard error")
     }
@@ -275,10 +276,14 @@ fn print_all(all: &[Checked], format: CheckFormat) -> anyhow::Result<()> {
             all.iter().flat_map(Checked::findings).collect()
         }
     };
-    let text = match format {
+    let document = match format {
         CheckFormat::Human => {
             all.iter().try_for_each(Checked::show)?;
-            all.iter().map(|one| one.summary() + "\n").collect()
+            let mut lines = Lines::default();
+            for one in all {
+                lines.push(format_args!("{}", one.summary()));
+            }
+            return output::print(&lines).context("cannot write to standard output");
         }
         CheckFormat::Json => {
             let cut = all.iter().flat_map(|one| &one.cut).map(|file| &**file).collect();
@@ -287,20 +292,19 @@ fn print_all(all: &[Checked], format: CheckFormat) -> anyhow::Result<()> {
         CheckFormat::Github => formats::github(&findings),
         CheckFormat::Sarif => formats::sarif(&findings),
     };
-    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    output::print_document(&document).context("cannot write to standard output")
 }
 
 /// Prints findings to standard error.
 pub fn show(sources: &Sources, found: &[Diagnostic]) -> anyhow::Result<()> {
-    let mut out = io::stderr().lock();
-    let color = out.is_terminal();
-    out.write_all(sources.render(found, color).as_bytes()).context("cannot write to standard error")
+    let lines = sources.render(found, output::errors_on_terminal());
+    output::note(&lines).context("cannot write to standard error")
 }
 
 /// The source of provider files, for messages.
 pub fn describe(origin: &Source) -> String {
     match origin {
-        Source::Directory(dir) => format!("`{}`", dir.display()),
+        Source::Directory(dir) => format!("`{}`", escape::value(&dir.to_string_lossy())),
         Source::Embedded => "the built-in provider files".into(),
     }
 }
@@ -310,14 +314,14 @@ pub(super) fn built_in_note() -> String {
     let here = std::env::current_dir().unwrap_or_default();
     format!(
         "the built-in provider files are used, since there is no `{DEFAULT_PROVIDERS}` in {}; `--providers` names others",
-        here.display()
+        escape::value(&here.to_string_lossy())
     )
 }
 
 /// Prints the note if a server has used the data directory: that server may have other files.
 pub(super) fn note_built_in_files(providers: &Source, places: &Places) -> anyhow::Result<()> {
     if *providers == Source::Embedded && places.data().is_ok_and(|data| !has_no_store(&data)) {
-        writeln!(std::io::stderr(), "note: {}", built_in_note()).context("failed to print")?;
+        output::note_line(format_args!("note: {}", built_in_note())).context("failed to print")?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Read},
     os::unix::fs::MetadataExt,
     path::Path,
 };
@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     accounts::KeySources,
+    escape::{self, Lines},
+    output,
     secret::Secret,
     settings::Places,
     store::{DATABASE, Store, StoreError, User},
@@ -56,7 +58,7 @@ impl Context<'_> {
         let store = Store::open(data).await.map_err(|error| unusable(data, error))?;
         if new {
             // A hint that cannot be printed does not stop the command.
-            let _ = writeln!(io::stderr(), "created a new store in {}", absolute(data));
+            let _ = output::note_line(format_args!("created a new store in {}", absolute(data)));
         }
         Ok(store)
     }
@@ -80,7 +82,8 @@ pub(super) fn has_no_store(data: &Path) -> bool {
 
 /// The absolute path, for messages.
 pub(super) fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    escape::value(&path.to_string_lossy()).into_owned()
 }
 
 /// The error for an unusable data directory, with advice: another directory, or another system user.
@@ -110,27 +113,21 @@ impl Report {
         Self { out: String::new(), note: note.into() }
     }
 
-    /// Prints both parts. The note comes last, so that advice follows the result.
+    /// Prints both parts. Values with foreign text have been escaped. The note comes last, so that advice follows the result.
     pub(super) fn print(self) -> anyhow::Result<()> {
         self.print_result().and_then(|()| self.print_note()).context("failed to print")
     }
 
     /// Prints the result to stdout.
     pub(super) fn print_result(&self) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(self.out.as_bytes())?;
-        stdout.flush()
+        output::print(&Lines::split(&self.out))
     }
 
     /// Prints the note to stderr; without a result, to stdout if stderr does not take it.
     pub(super) fn print_note(&self) -> io::Result<()> {
-        let printed = io::stderr().write_all(self.note.as_bytes());
-        if printed.is_ok() || !self.out.is_empty() {
-            return printed;
-        }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(self.note.as_bytes())?;
-        stdout.flush()
+        let note = Lines::split(&self.note);
+        let printed = output::note(&note);
+        if printed.is_ok() || !self.out.is_empty() { printed } else { output::print(&note) }
     }
 }
 
@@ -154,8 +151,8 @@ pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
     const MAX_BYTES: u64 = 64 * 1024;
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        let text =
-            rpassword::prompt_password(format!("{prompt}: ")).context("failed to read from the terminal")?;
+        let text = rpassword::prompt_password(escape::value(&format!("{prompt}: ")))
+            .context("failed to read from the terminal")?;
         return Ok(Secret::new(text));
     }
     let mut bytes = Zeroizing::new(Vec::new());
@@ -169,15 +166,17 @@ pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
     Ok(Secret::new(text))
 }
 
-/// A text table; each column is as wide as its widest cell.
+/// A text table; hidden characters are escaped, and each column is as wide as its widest cell.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<_> =
+        rows.iter().map(|row| row.each_ref().map(|cell| escape::line(cell).into_owned())).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].len()]).max().unwrap_or(0)
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
-    for row in [head.map(str::to_owned)].iter().chain(rows) {
+    for row in [head.map(str::to_owned)].iter().chain(&rows) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
             write!(line, "{cell:width$}  ").expect("a string takes all that is written to it");
@@ -186,11 +185,6 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
         text.push('\n');
     }
     text
-}
-
-/// Appends a line to a text.
-pub(super) fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a string takes all that is written to it");
 }
 
 /// Places for tests: all below one directory, with the provider `demo` and two sections.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     accounts::{MasterKey, NewOrigins, UnreadAnswer, read_answers},
     clock::utc,
+    escape,
     fault::Cause,
     name::{GroupName, Owner},
     secret::Secret,
@@ -167,7 +168,7 @@ impl CredentialsResource {
             _ if named.starts_with(pointer) => problem.to_owned(),
             _ => return error,
         };
-        anyhow::anyhow!("{problem}{}", refused.files_note)
+        refused.with_message(&problem)
     }
 }
 
@@ -240,7 +241,7 @@ async fn recover(owner: &CredentialOwner, place: &str, context: &Context<'_>) ->
         "these are secrets: `tollgate credential set {} {place}` stores the login, and deletes them\n",
         resource.argument
     );
-    Ok(Report { out: format!("{:#}\n", Value::from(answers)), note })
+    Ok(Report { out: escape::json(&format!("{:#}\n", Value::from(answers))).into_owned(), note })
 }
 
 /// A kept answer as JSON. A body that is not text is encoded.

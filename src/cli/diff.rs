@@ -2,19 +2,20 @@
 
 mod git;
 
-use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::check;
+use super::{check, print_error};
 use crate::{
     compile::{self, Provider},
     control,
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
     files::{self, ServedFiles, SourceTree},
+    output::{self, Document},
     pipeline::{self, Loaded},
     settings::Source,
 };
@@ -53,8 +54,7 @@ pub fn main(args: &Args) -> ExitCode {
         Ok(Verdict::Different) => ExitCode::from(1),
         Ok(Verdict::Widened) => ExitCode::from(4),
         Err(error) => {
-            // Standard error may be closed. Nothing can report that.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            print_error(&error);
             ExitCode::from(2)
         }
     }
@@ -69,17 +69,16 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
     // A file with errors did not serve, so a change that mends it adds its provider.
     if !old.found.is_empty() {
         check::show(&old.sources, &old.found)?;
-        let note = format!("note: `{}` has errors: providers with errors count as missing\n", args.old);
-        std::io::stderr().write_all(note.as_bytes()).context("failed to print")?;
+        let note = format_args!("note: `{}` has errors: providers with errors count as missing", args.old);
+        output::note_line(note).context("failed to print")?;
     }
     let diff = diff::diff(&old.providers, &new.providers);
-    let text = match args.format {
-        DiffFormat::Human => diff::human(&diff),
-        DiffFormat::Markdown => diff::markdown(&diff),
-        DiffFormat::Json => format!("{}\n", serde_json::to_string_pretty(&diff)?),
+    let printed = match args.format {
+        DiffFormat::Human => output::print(&diff::human(&diff)),
+        DiffFormat::Markdown => output::print(&diff::markdown(&diff)),
+        DiffFormat::Json => output::print_document(&Document::json(&diff)?),
     };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to print")?;
+    printed.context("failed to print")?;
     Ok(diff.verdict)
 }
 

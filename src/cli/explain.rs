@@ -1,7 +1,7 @@
 //! `tollgate explain`: shows the routing and rewriting of a request, from the files on disk. Sends nothing, and uses no
 //! running server.
 
-use std::{collections::BTreeMap, io::Write as _, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, bail, ensure};
 use http::{HeaderName, HeaderValue, Method, Request, Version, request::Parts};
@@ -16,9 +16,11 @@ use crate::{
     clock,
     compile::{self, Compiled, VarSource},
     decide::TokenKind,
+    escape::Lines,
     explain::{self, Access, Caller, Context, OwnerCredentials, StoredField, StoredValue},
     files, filetest,
     name::{Owner, Scope},
+    output::{self, Document},
     pipeline::{self, Assembled, Loaded},
     secret::Secret,
     settings::Places,
@@ -92,18 +94,19 @@ pub fn run(args: &Args, places: &Places, keys: anyhow::Result<KeySources>) -> an
     let out =
         hit.as_ref().and_then(|hit| assembled.providers.iter().find(|one| one.name == hit.provider.name));
     if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
-        writeln!(std::io::stderr(), "warning: `{}` is not served as it is: {}", test.at.file, test.message)?;
+        output::note_line(format_args!(
+            "warning: `{}` is not served as it is: {}",
+            test.at.file, test.message
+        ))?;
     }
     let context = context(&loaded, &assembled);
     let explained = explain::explain(context, &head, &|_, _, var| value(&var.source), &caller);
-    let text = if args.json {
-        serde_json::to_string_pretty(&explained)?
-            + "
-"
+    let printed = if args.json {
+        output::print_document(&Document::json(&explained)?)
     } else {
-        explained.to_string()
+        output::print(&Lines::split(&explained.to_string()))
     };
-    std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
+    printed.context("failed to print")?;
     Ok(explained.route.is_some())
 }
 

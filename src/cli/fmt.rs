@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,9 +16,11 @@ use similar::TextDiff;
 use super::{check, whole_file};
 use crate::{
     diag::Sources,
+    escape::Lines,
     files,
     format::{self, FormatError},
     numbers::counted,
+    output::{self, Document},
     pipeline::Folder,
     settings::{self, Source},
     syntax::{self, FileKind},
@@ -134,7 +136,7 @@ fn format_input(input: &Input, args: &Args) -> anyhow::Result<FormatResult> {
     let text = match &input.text {
         Ok(text) => text,
         Err(problem) => {
-            writeln!(io::stderr(), "error: `{shown}`: {problem}")?;
+            output::note_line(format_args!("error: `{shown}`: {problem}"))?;
             return Ok(FormatResult::Inaccessible);
         }
     };
@@ -146,22 +148,24 @@ fn format_input(input: &Input, args: &Args) -> anyhow::Result<FormatResult> {
     let same = *formatted == **text;
     if args.check {
         if !same {
-            write!(io::stdout(), "{shown}: not formatted\n{}", difference(text, &formatted))?;
+            let mut lines = Lines::one(format_args!("{shown}: not formatted"));
+            lines.extend(&difference(text, &formatted));
+            output::print(&lines)?;
         }
         return Ok(if same { FormatResult::Formatted } else { FormatResult::Rejected });
     }
     let Some(path) = &input.path else {
-        io::stdout().write_all(formatted.as_bytes())?;
+        output::print_document(&Document::file(formatted))?;
         return Ok(FormatResult::Formatted);
     };
     if same {
         return Ok(FormatResult::Formatted);
     }
     if let Err(error) = whole_file::write(path, &formatted) {
-        writeln!(io::stderr(), "error: `{shown}`: cannot be written: {error}")?;
+        output::note_line(format_args!("error: `{shown}`: cannot be written: {error}"))?;
         return Ok(FormatResult::Inaccessible);
     }
-    writeln!(io::stdout(), "{shown}: formatted")?;
+    output::print(&Lines::one(format_args!("{shown}: formatted")))?;
     Ok(FormatResult::Formatted)
 }
 
@@ -171,12 +175,11 @@ fn report_refusal(shown: &str, text: &Arc<str>, refused: &FormatError) -> anyhow
             let mut sources = Sources::default();
             sources.insert(shown.into(), text.clone());
             check::show(&sources, found)?;
-            writeln!(io::stderr(), "error: `{shown}` is not TOML, and stays as it is")?;
+            output::note_line(format_args!("error: `{shown}` is not TOML, and stays as it is"))?;
         }
-        FormatError::Changed => writeln!(
-            io::stderr(),
+        FormatError::Changed => output::note_line(format_args!(
             "error: `{shown}` stays as it is: formatting would change its meaning, which is a bug in tollgate: please report it"
-        )?,
+        ))?,
     }
     Ok(())
 }

@@ -16,7 +16,9 @@ use super::context::{Context, Report, has_no_store};
 use crate::{
     accounts::{Actor, ImportedUser, MasterKey, import_user},
     clock::now_ms,
-    compile, files,
+    compile,
+    escape::{self, Lines},
+    files,
     numbers::counted,
     pipeline,
     store::Imported,
@@ -52,19 +54,21 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let dump = dump::read(&text, &assembled.table.fields, &pastes, now_ms())?;
     let Dump { users, problems, notes } = dump;
     if !problems.is_empty() {
-        bail!(
-            "nothing was imported, since the dump has {}:\n  {}",
-            counted(problems.len(), "error"),
-            problems.join("\n  ")
-        );
+        let number = counted(problems.len(), "error");
+        let mut lines = Lines::one(format_args!("nothing was imported, since the dump has {number}:"));
+        for problem in &problems {
+            lines.push(format_args!("  {problem}"));
+        }
+        return Err(lines.into());
     }
     if args.dry_run && has_no_store(&data) {
-        let lines = notes.into_iter().map(|note| format!("note: {note}\n"));
+        let lines = notes.into_iter().map(|note| format!("note: {}\n", escape::value(&note)));
         return Report::note(lines.chain([summary(&users, true)]).collect::<String>()).print();
     }
     let store = context.store_or_new().await?;
     let existing: BTreeSet<_> = store.users().await?.into_iter().map(|user| user.id).collect();
-    let mut lines: Vec<String> = notes.into_iter().map(|note| format!("note: {note}\n")).collect();
+    let mut lines: Vec<String> =
+        notes.into_iter().map(|note| format!("note: {}\n", escape::value(&note))).collect();
     for one in users.iter().filter(|one| existing.contains(&one.id)) {
         lines.push(format!("note: users/{}: exists already, and stays unchanged\n", one.id));
     }

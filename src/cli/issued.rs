@@ -1,14 +1,12 @@
 //! Prints a new token, which is shown this once. A token that cannot be printed is taken back, since nobody has it.
 
-use std::io;
-
 use anyhow::{bail, ensure};
-use rustix::{fs::fsync, io::Errno};
 
 use super::context::{Context, Report};
 use crate::{
     accounts::{Actor, remove_user, revoke_admin_token, revoke_token},
     name::{AdminTokenId, TokenId, UserId},
+    output,
     store::{AdminTokenRevocation, RevokeExtent},
 };
 
@@ -26,7 +24,7 @@ pub(super) enum Issued {
 impl Issued {
     /// Prints the token and the note on it. If that fails, ends what was created, or says how to.
     pub(super) async fn print(&self, report: Report, context: &Context<'_>) -> anyhow::Result<()> {
-        let Err(lost) = report.print_result().and_then(|()| sync_stdout()) else {
+        let Err(lost) = report.print_result().and_then(|()| output::sync()) else {
             // The token is safe: a note that cannot be printed is no failure.
             let _ = report.print_note();
             return Ok(());
@@ -64,13 +62,5 @@ impl Issued {
                 "`tollgate token add --admin` creates another one, then `tollgate token revoke --admin {token}` revokes it"
             ),
         }
-    }
-}
-
-/// Some file systems report a full disk only here. Pipes and terminals cannot be synced.
-fn sync_stdout() -> io::Result<()> {
-    match fsync(io::stdout()) {
-        Err(Errno::INVAL | Errno::ROFS | Errno::NOTSUP) => Ok(()),
-        synced => Ok(synced?),
     }
 }

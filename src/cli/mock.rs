@@ -1,14 +1,18 @@
 //! `tollgate mock`: runs the fake upstream until a signal stops it. Owns the flags and the output; the server itself is
 //! in `crate::mock`.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::whole_file;
-use crate::mock::{self, Authority, Behaviour, Mock, Options};
 use crate::server::listen::listen;
+use crate::{
+    escape::{self, Lines},
+    mock::{self, Authority, Behaviour, Mock, Options},
+    output,
+};
 
 /// Run a fast fake upstream, for tests without a key
 ///
@@ -63,11 +67,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn announce(mock: &Mock, ca: Option<&PathBuf>) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "mock listening on {}", mock.url())?;
-    stdout.flush()?;
-    let ca = ca.map(|file| file.display().to_string());
-    eprint!("{}", next_steps(mock, ca.as_deref()));
+    output::print(&Lines::one(format_args!("mock listening on {}", mock.url())))?;
+    let ca = ca.map(|file| escape::value(&file.to_string_lossy()).into_owned());
+    output::note(&Lines::split(&next_steps(mock, ca.as_deref())))?;
     Ok(())
 }
 

@@ -28,16 +28,18 @@ pub mod token;
 pub mod user;
 mod whole_file;
 
-use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitCode};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, ensure};
 use clap::{CommandFactory as _, Parser, error::ErrorKind};
 
 use crate::{
     accounts::KeySources,
+    escape::{self, Lines},
+    output,
     secret::Secret,
     settings::{
-        Arguments, Given, PlaceFlags, Places, Settings,
+        Arguments, Given, PlaceFlags, Places, Settings, SettingsError,
         environment::{MASTER_KEY, unknown_variables},
         resolve,
     },
@@ -102,7 +104,10 @@ enum Command {
 
 /// Parses the arguments and runs their command. Returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(stopped) => return print_usage(&stopped),
+    };
     // For these commands, 1 is a result; an error needs another code.
     let failure = match &cli.command {
         Some(Command::Test(_) | Command::Explain(_)) => ExitCode::from(2),
@@ -111,11 +116,39 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            // Standard error may be closed. Nothing can report that.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            print_error(&error);
             if error.is::<fmt::FileAccessError>() { ExitCode::from(3) } else { failure }
         }
     }
+}
+
+/// Prints help or a usage error, which quotes arguments: they may be names of files.
+fn print_usage(stopped: &clap::Error) -> ExitCode {
+    // The same error about escaped arguments: a line end in its text is one of ours.
+    let escaped = std::env::args_os().map(|one| escape::value(&one.to_string_lossy()).into_owned());
+    let text = match Cli::try_parse_from(escaped) {
+        Err(stopped) => Lines::split(&stopped.render().to_string()),
+        Ok(_) => Lines::one(format_args!("{}", stopped.render())),
+    };
+    // The stream may be closed. Nothing can report that.
+    let _ = if stopped.use_stderr() { output::note(&text) } else { output::print(&text) };
+    u8::try_from(stopped.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Prints an error with its causes, on one line unless one of them has several.
+fn print_error(error: &anyhow::Error) {
+    let causes: Vec<_> = error.chain().map(shown_cause).collect();
+    // Standard error may be closed. Nothing can report that.
+    let _ = output::note(&Lines::split(&format!("error: {}", causes.join(": "))));
+}
+
+/// An error's own text. A line end is one of ours only in an error that is made of lines.
+fn shown_cause(cause: &(dyn std::error::Error + 'static)) -> String {
+    let text = cause.to_string();
+    let has_lines = cause.is::<Lines>()
+        || cause.is::<api::CallRefused>()
+        || matches!(cause.downcast_ref(), Some(SettingsError::File(_)));
+    if has_lines { text } else { escape::value(&text).into_owned() }
 }
 
 /// Runs the parsed command. Returns its exit code.

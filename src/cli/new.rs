@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,8 +13,10 @@ use super::{check, fmt, whole_file};
 use crate::{
     compile::default_preset,
     diag::Diagnostic,
+    escape::Lines,
     files,
     name::FileName,
+    output,
     pipeline::{self, Loaded},
     settings::Source,
     starter,
@@ -68,18 +69,16 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let found = findings(&mut loaded, &args.name, &shown, &text);
     if !found.is_empty() {
         check::show(&loaded.sources, &found)?;
-        writeln!(
-            io::stderr(),
+        output::note_line(format_args!(
             "error: `{shown}` was not written: run the command again with arguments that `check` accepts"
-        )?;
+        ))?;
         return Ok(false);
     }
     if *default == Source::Embedded {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
-        writeln!(
-            io::stderr(),
+        output::note_line(format_args!(
             "note: `{DIRECTORY}` is new: from its next start, tollgate serves its files instead of the built-in providers"
-        )?;
+        ))?;
     }
     whole_file::create(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
     print_summary(&args.name, &shown, &extends, &loaded, &header)?;
@@ -131,19 +130,24 @@ fn print_summary(
 ) -> anyhow::Result<()> {
     let compiled = crate::compile::compile(&loaded.files);
     let provider = compiled.providers.iter().find(|provider| provider.name == *name);
-    let mut out = io::stdout().lock();
-    writeln!(out, "{shown}: created from preset `{extends}`, with 2 tests")?;
-    let Some(provider) = provider else { return Ok(()) };
+    let mut out = Lines::one(format_args!("{shown}: created from preset `{extends}`, with 2 tests"));
+    let Some(provider) = provider else { return Ok(output::print(&out)?) };
     let auth = provider.section.as_ref().zip(provider.auth.first());
     if let Some((section, auth)) = auth {
-        writeln!(out, "  store a key:  tollgate credential set USER {}.{}", section.name, auth.field)?;
+        out.push(format_args!(
+            "  store a key:  tollgate credential set USER {}.{}",
+            section.name, auth.field
+        ));
     }
-    writeln!(out, "  call it:      http://127.0.0.1:8787{}", provider.prefix)?;
-    writeln!(out, "  change it:    {shown}, then tollgate check {shown}")?;
+    out.push(format_args!("  call it:      http://127.0.0.1:8787{}", provider.prefix));
+    out.push(format_args!("  change it:    {shown}, then tollgate check {shown}"));
     let schema = header.trim_start_matches("#:schema ");
     let dir = Path::new(shown).parent().unwrap_or(Path::new("."));
     if !dir.join(schema).is_file() {
-        writeln!(out, "  for editors:  tollgate schema --out {}", dir.with_file_name("schema").display())?;
+        out.push(format_args!(
+            "  for editors:  tollgate schema --out {}",
+            dir.with_file_name("schema").display()
+        ));
     }
-    Ok(())
+    Ok(output::print(&out)?)
 }

@@ -1,20 +1,21 @@
 //! `tollgate prove`: verifies the provider files against each rule of `policy.toml`, over all settings of all vars.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use super::{check, context::push_line};
+use super::{check, print_error};
 use crate::{
     compile,
     diag::{Location, Sources},
+    escape::Lines,
     files::{SourceTree, policy_path},
     numbers::counted,
+    output::{self, Document},
     pipeline::{self, Loaded},
     prove::{self, Breach, Outcome, RuleResult},
     settings::{Places, Source},
-    telemetry,
 };
 
 /// Prove or refute each rule of `policy.toml` over all provider files and all settings of their vars
@@ -52,8 +53,7 @@ pub fn main(args: &Args, places: &Places) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            // Standard error may be closed. Nothing can report that.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            print_error(&error);
             ExitCode::from(2)
         }
     }
@@ -93,14 +93,11 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
         bail!("nothing can be proved of files with errors: mend them first");
     };
     let verdicts = prove::prove(rules, &compiled.providers, &compiled.budgets);
-    let text = match args.format {
-        ProveFormat::Human => human(&loaded.sources, &verdicts),
-        ProveFormat::Json => {
-            format!("{}\n", serde_json::to_string_pretty(&document(&loaded.sources, &verdicts))?)
-        }
+    let printed = match args.format {
+        ProveFormat::Human => output::print(&human(&loaded.sources, &verdicts)),
+        ProveFormat::Json => output::print_document(&Document::json(&document(&loaded.sources, &verdicts))?),
     };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to print")?;
+    printed.context("failed to print")?;
     Ok(verdicts.iter().all(|verdict| verdict.breaches.is_empty()))
 }
 
@@ -114,8 +111,8 @@ fn missing(args: &Args, source: &Source) -> String {
     }
 }
 
-fn human(sources: &Sources, verdicts: &[RuleResult]) -> String {
-    let mut text = String::new();
+fn human(sources: &Sources, verdicts: &[RuleResult]) -> Lines {
+    let mut text = Lines::default();
     for verdict in verdicts {
         let RuleResult { rule, concerns, breaches } = verdict;
         let word = match verdict.outcome() {
@@ -127,43 +124,33 @@ fn human(sources: &Sources, verdicts: &[RuleResult]) -> String {
             0 => "concerns no provider".to_owned(),
             number => counted(number, "provider"),
         };
-        push_line(
-            &mut text,
-            format_args!(
-                "{word}  {} ({}): {concerns}",
-                telemetry::escaped(&rule.name),
-                prove::position(sources, &rule.at)
-            ),
-        );
+        text.push(format_args!("{word}  {} ({}): {concerns}", rule.name, prove::position(sources, &rule.at)));
         for breach in breaches {
             show(&mut text, sources, breach);
         }
     }
     let broken = verdicts.iter().filter(|verdict| !verdict.breaches.is_empty()).count();
     let holding = verdicts.len() - broken;
-    push_line(
-        &mut text,
-        format_args!(
-            "{}: {holding} {}, {broken} broken",
-            counted(verdicts.len(), "rule"),
-            if holding == 1 { "holds" } else { "hold" }
-        ),
-    );
+    text.push(format_args!(
+        "{}: {holding} {}, {broken} broken",
+        counted(verdicts.len(), "rule"),
+        if holding == 1 { "holds" } else { "hold" }
+    ));
     text
 }
 
-fn show(text: &mut String, sources: &Sources, breach: &Breach) {
-    push_line(text, format_args!("  {}: {}", prove::position(sources, &breach.at), breach.what));
-    push_line(text, format_args!("    provider  {}", breach.provider));
+fn show(text: &mut Lines, sources: &Sources, breach: &Breach) {
+    text.push(format_args!("  {}: {}", prove::position(sources, &breach.at), breach.what));
+    text.push(format_args!("    provider  {}", breach.provider));
     if let Some(example) = &breach.example {
-        push_line(text, format_args!("    request   `{}`", example.request));
-        push_line(text, format_args!("    vars      {}", example.vars()));
+        text.push(format_args!("    request   `{}`", example.request));
+        text.push(format_args!("    vars      {}", example.vars()));
         for step in &example.route {
             let at = step.at.as_ref().map(|at| format!("  ({})", prove::position(sources, at)));
-            push_line(text, format_args!("    {:<9} {}{}", step.kind, step.what, at.unwrap_or_default()));
+            text.push(format_args!("    {:<9} {}{}", step.kind, step.what, at.unwrap_or_default()));
         }
     }
-    push_line(text, format_args!("    help: {}", breach.help));
+    text.push(format_args!("    help: {}", breach.help));
 }
 
 fn document(sources: &Sources, verdicts: &[RuleResult]) -> Value {

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     accounts::{Actor, KeySources, MasterKey},
     clock::{now_ms, utc},
+    escape,
     store::{self, DATABASE, DirLock},
 };
 
@@ -42,7 +43,7 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
     let has_checksum = restored.has_checksum;
     let moment = utc(now_ms()).replace(['-', ':'], "");
     let kept = restored.activate(&format!("{DATABASE}.before-restore-{moment}")).await?;
-    let mut lines = vec![format!("restored `{}`: {held}\n", args.file.display())];
+    let mut lines = vec![format!("restored `{}`: {held}\n", escape::value(&args.file.to_string_lossy()))];
     if !has_checksum {
         lines.push(
             "it has no checksum, since `tollgate backup` did not write it: damage may have gone unnoticed\n"
@@ -50,12 +51,15 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
         );
     }
     if let Some(kept) = kept {
-        lines.push(format!("the previous database is kept as `{}`\n", kept.display()));
+        lines
+            .push(format!("the previous database is kept as `{}`\n", escape::value(&kept.to_string_lossy())));
     }
     if let Some(id) = probe.keys.current.filter(|_| probe.sealed) {
         lines.push(match MasterKey::check(keys, data).await {
             Ok(()) => format!("its master key `{id}` is available\n"),
-            Err(error) => format!("its credentials cannot be decrypted yet: {error}\n"),
+            Err(error) => {
+                format!("its credentials cannot be decrypted yet: {}\n", escape::value(&error.to_string()))
+            }
         });
     }
     Report::note(lines.concat()).print()

@@ -1,12 +1,10 @@
 //! `tollgate routes`: lists all endpoints and their upstream URLs. Must not print the value of a secret var.
 
-use std::io::Write;
-
 use anyhow::Context as _;
 
 use crate::{
-    bind, budget::Budget, cli::check, compile, compile::Var, diag::Diagnostic, files, pipeline,
-    settings::Places,
+    bind, budget::Budget, cli::check, compile, compile::Var, diag::Diagnostic, escape::Lines, files, output,
+    pipeline, settings::Places,
 };
 
 /// Placeholder of a secret.
@@ -27,7 +25,7 @@ pub fn run(places: &Places) -> anyhow::Result<bool> {
     };
     let rows: Vec<_> = assembled.providers.iter().flat_map(|provider| rows(provider, shown)).collect();
     let table = super::context::table(["METHOD", "CLIENT PATH", "PROVIDER", "UPSTREAM"], &rows);
-    std::io::stdout().write_all(table.as_bytes()).context("failed to print")?;
+    output::print(&Lines::split(&table)).context("failed to print")?;
     Ok(errors.is_empty())
 }
 

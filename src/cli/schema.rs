@@ -1,12 +1,14 @@
 //! `tollgate schema`: prints or writes the JSON schemas of provider and settings files, and the `OpenAPI` document.
 
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 use super::whole_file;
 use crate::{
-    admin, settings,
+    admin,
+    output::{self, Document},
+    settings,
     syntax::{self, Draft},
 };
 
@@ -46,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         };
         let text =
             all().into_iter().find(|(file, _)| *file == wanted).map(|(_, text)| text).unwrap_or_default();
-        return std::io::stdout().write_all(text.as_bytes()).context("failed to print");
+        return output::print_document(&Document::json_text(&text)).context("failed to print");
     };
     let folder = dir.join("draft-07");
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;

@@ -6,7 +6,6 @@ mod origin_changes;
 use std::{
     convert::Infallible,
     fs::File,
-    io::{IsTerminal, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
@@ -31,8 +30,10 @@ use crate::{
     control,
     decide::ListenerRole,
     diag::Diagnostic,
+    escape::{self, Lines},
     files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::Readiness,
+    output,
     secret::Secret,
     server::{self, Shared, WorkerConfig, listen::listen},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
@@ -360,10 +361,8 @@ async fn announce_admin_token(store: &Store, settings: &Settings) -> anyhow::Res
 }
 
 fn show_on_terminal(token: &Secret) -> bool {
-    let mut out = std::io::stdout().lock();
-    out.is_terminal()
-        && writeln!(out, "admin token, shown this once: {}", token.expose()).is_ok()
-        && out.flush().is_ok()
+    let line = Lines::one(format_args!("admin token, shown this once: {}", token.expose()));
+    output::is_terminal() && output::print(&line).is_ok()
 }
 
 /// The listening sockets, each with its role, and their addresses.
@@ -423,7 +422,9 @@ fn next_steps(
     settings: &Settings,
     no_users: bool,
 ) -> anyhow::Result<()> {
-    let (providers, data) = (check::describe(&settings.providers), settings.data.display());
+    let providers = check::describe(&settings.providers);
+    let data = settings.data.to_string_lossy();
+    let data = escape::value(&data);
     let first = "
 next, in another terminal:
   tollgate user add alice                      # prints alice's token
@@ -435,5 +436,5 @@ next, in another terminal:
     let text = format!(
         "\ntollgate listens on http://{address}\n{admin}  providers  {providers}\n  data       {data}\n{next}"
     );
-    std::io::stderr().write_all(text.as_bytes()).context("failed to print")
+    output::note(&Lines::split(&text)).context("failed to print")
 }

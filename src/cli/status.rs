@@ -1,22 +1,19 @@
 //! `tollgate status`: shows the state of each provider file in the running server, problems first.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::context::push_line;
 use crate::{
     admission::Load,
     control,
     diag::Severity,
+    escape::Lines,
     files::{FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
     numbers::counted,
-    telemetry::escaped,
+    output::{self, Document},
 };
 
 /// The arguments of `tollgate status`.
@@ -52,13 +49,14 @@ pub(super) fn show(data: &Path, method: Method, path: &str, view: StatusView) ->
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (code, document) = runtime.block_on(control::call(data, method, path, Bytes::new()))?;
     let status = read(code, &document)?;
-    let text = match view {
-        StatusView::Json => [&document, &b"\n"[..]].concat(),
-        StatusView::Problems => report(&status, false).into_bytes(),
-        StatusView::All => report(&status, true).into_bytes(),
+    let printed = match view {
+        StatusView::Json => {
+            output::print_document(&Document::json_text(&format!("{}\n", String::from_utf8_lossy(&document))))
+        }
+        StatusView::Problems => output::print(&report(&status, false)),
+        StatusView::All => output::print(&report(&status, true)),
     };
-    let mut out = io::stdout().lock();
-    out.write_all(&text).and_then(|()| out.flush()).context("failed to print")?;
+    printed.context("failed to print")?;
     Ok(status.ok)
 }
 
@@ -70,31 +68,30 @@ fn read(code: StatusCode, document: &Bytes) -> anyhow::Result<Status> {
     }
     let fault: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
     match fault["error"]["message"].as_str() {
-        Some(message) => Err(anyhow!("{}", escaped(message))),
+        Some(message) => Err(anyhow!("{message}")),
         None => bail!("the running tollgate returned {code}: does its version differ from this command's?"),
     }
 }
 
-fn report(status: &Status, all: bool) -> String {
-    let mut text = verdict(status);
-    text.push('\n');
+fn report(status: &Status, all: bool) -> Lines {
+    let mut text = Lines::one(format_args!("{}", verdict(status)));
     if let Some(load) = &status.load {
-        push_line(&mut text, format_args!("{}", shown_load(load)));
+        text.push(format_args!("{}", shown_load(load)));
     }
     if let Some(problem) = &status.problem {
-        push_line(&mut text, format_args!("problem: {}", escaped(problem)));
+        text.push(format_args!("problem: {problem}"));
     }
     if let Some(problem) = &status.store_problem {
-        push_line(&mut text, format_args!("store: {}", escaped(problem)));
+        text.push(format_args!("store: {problem}"));
     }
     for one in status.files.iter().filter(|one| all || one.state != FileState::Live) {
         file(&mut text, one);
     }
     if status.omitted > 0 {
-        push_line(
-            &mut text,
-            format_args!("and {} more, not shown: mend these first", counted(status.omitted, "finding")),
-        );
+        text.push(format_args!(
+            "and {} more, not shown: mend these first",
+            counted(status.omitted, "finding")
+        ));
     }
     text
 }
@@ -138,7 +135,7 @@ fn verdict(status: &Status) -> String {
     format!("{}: {}", if status.ok { "ok" } else { "NOT OK" }, parts.join(", "))
 }
 
-fn file(text: &mut String, file: &FileStatus) {
+fn file(text: &mut Lines, file: &FileStatus) {
     let state = match file.state {
         FileState::Live => "live",
         FileState::Stale => "stale",
@@ -146,19 +143,21 @@ fn file(text: &mut String, file: &FileStatus) {
     };
     let because = match file.because.as_slice() {
         [] => String::new(),
-        files => format!(", because of {}", escaped(&files.join(", "))),
+        files => format!(", because of {}", &files.join(", ")),
     };
-    push_line(text, format_args!("{state} {} since {}{because}", escaped(&file.file), file.since));
+    text.push(format_args!("{state} {} since {}{because}", &file.file, file.since));
     for Finding { code, severity, file, line: row, column, message, help, related } in &file.diagnostics {
-        let (file, severity) = (escaped(file), severity.as_str());
-        push_line(text, format_args!("  {file}:{row}:{column}: {severity}[{code}]: {}", escaped(message)));
+        let severity = severity.as_str();
+        text.push(format_args!("  {file}:{row}:{column}: {severity}[{code}]: {message}"));
         for RelatedLocation { file, line: row, column, label } in related {
-            push_line(text, format_args!("    {}:{row}:{column}: {}", escaped(file), escaped(label)));
+            text.push(format_args!("    {file}:{row}:{column}: {label}"));
         }
         if let Some(help) = help {
             // The help of a failed test has several lines.
-            let lines: Vec<_> = help.lines().map(|one| escaped(one.trim_start())).collect();
-            push_line(text, format_args!("    help: {}", lines.join("\n          ")));
+            for (index, line) in help.lines().enumerate() {
+                let label = if index == 0 { "help:" } else { "     " };
+                text.push(format_args!("    {label} {}", line.trim_start()));
+            }
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    io::Write as _,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,10 +13,12 @@ use super::{check, whole_file};
 use crate::{
     compile::{self, Compiled, Glob},
     diag::{Code, Diagnostic, Location},
+    escape::Lines,
     explain::{self, Caller, Context, StoredValue},
     files,
     filetest::{self, Case, Coverage, Item, Mismatch, Problem, Suite, TestResult},
     numbers::counted,
+    output,
     pipeline::Loaded,
     secret::Secret,
     settings::Source,
@@ -59,7 +59,7 @@ struct Results {
     suites: BTreeMap<String, Suite>,
     coverage: Coverage,
     /// The failures, as printed.
-    shown: String,
+    shown: Lines,
     failed: usize,
     ran: usize,
     broken: usize,
@@ -68,7 +68,7 @@ struct Results {
 /// Runs the tests and prints the results. Returns true if all pass with sufficient coverage.
 pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let mut results = Results::default();
-    let mut missing = String::new();
+    let mut missing = Lines::default();
     for (origin, only) in check::selected_files(&args.paths, default)? {
         let what = check::describe(&origin);
         let loaded = files::load(&origin).with_context(|| format!("cannot read {what}"))?;
@@ -91,16 +91,16 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let enough = args.fail_under.is_none_or(|bar| results.coverage.percent() >= bar);
     // A filtered run covers only a part, so its coverage means little.
     let show_coverage = args.filter.is_none() || args.fail_under.is_some();
-    let mut text = results.shown.clone();
+    let mut text = std::mem::take(&mut results.shown);
     if show_coverage {
-        text.push_str(&missing);
+        text.append(&missing);
     }
-    text.push_str(&summary(&results, show_coverage));
+    text.append(&summary(&results, show_coverage));
     if !enough {
         let bar = args.fail_under.unwrap_or_default();
-        append(&mut text, format_args!("coverage is below {bar} %\n"));
+        text.push(format_args!("coverage is below {bar} %"));
     }
-    std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
+    output::print(&text).context("failed to print")?;
     Ok(results.failed == 0 && results.broken == 0 && enough)
 }
 
@@ -131,9 +131,9 @@ impl TestRun<'_> {
             let problem = (!result.mismatches.is_empty()).then(|| {
                 let text = self.failure(provider, test, is_fixture, &result);
                 results.failed += 1;
-                results.shown.push_str(&text);
+                results.shown.append(&text);
                 let message = result.mismatches.first().map(ToString::to_string).unwrap_or_default();
-                Problem { ran: true, code: Code::Test.as_str(), message, text }
+                Problem { ran: true, code: Code::Test.as_str(), message, text: (*text).to_owned() }
             });
             results.ran += 1;
             results.add(&test.at.file, &test.spec.name, took, problem);
@@ -166,7 +166,7 @@ impl TestRun<'_> {
         check::show(&self.loaded.sources, &found)?;
         results.broken += found.len();
         for one in &found {
-            let text = self.loaded.sources.render(std::slice::from_ref(one), false);
+            let text = (*self.loaded.sources.render(std::slice::from_ref(one), false)).to_owned();
             let code = one.code.as_str();
             let problem = Problem { ran: false, code, message: one.message.clone(), text };
             results.add(&one.at.file, code, Duration::ZERO, Some(problem));
@@ -181,19 +181,22 @@ impl TestRun<'_> {
         test: &compile::Test,
         is_fixture: bool,
         result: &TestResult,
-    ) -> String {
-        let mut out =
-            format!("FAIL {}::{}  ({})\n", short(&test.at.file), test.spec.name, self.place(&test.at));
+    ) -> Lines {
+        let mut out = Lines::one(format_args!(
+            "FAIL {}::{}  ({})",
+            short(&test.at.file),
+            test.spec.name,
+            self.place(&test.at)
+        ));
         for wrong in &result.mismatches {
             match wrong {
-                Mismatch::Other(sentence) => append(&mut out, format_args!("  {sentence}\n")),
+                Mismatch::Other(sentence) => out.push(format_args!("  {sentence}")),
                 Mismatch::Differs { what, expected, actual } => {
                     let actual =
                         actual.as_deref().map_or_else(|| "(missing)".to_owned(), |one| format!("`{one}`"));
-                    append(
-                        &mut out,
-                        format_args!("  {what}\n    - expected `{expected}`\n    + actual   {actual}\n"),
-                    );
+                    out.push(format_args!("  {what}"));
+                    out.push(format_args!("    - expected `{expected}`"));
+                    out.push(format_args!("    + actual   {actual}"));
                 }
             }
         }
@@ -212,12 +215,10 @@ impl TestRun<'_> {
                 Ok(filetest::var(&test.spec, owner, name))
             };
             let explained = explain::explain(context, &head, &values, &caller).to_string();
-            out.push_str("  explanation\n");
-            for line in explained.lines() {
-                append(&mut out, format_args!("{}{line}\n", if line.is_empty() { "" } else { "    " }));
-            }
+            out.push(format_args!("  explanation"));
+            out.indented("    ", &Lines::split(&explained));
         }
-        out.push('\n');
+        out.push(format_args!(""));
         out
     }
 
@@ -234,10 +235,6 @@ impl Results {
     }
 }
 
-fn append(text: &mut String, more: std::fmt::Arguments<'_>) {
-    text.write_fmt(more).expect("a string takes all that is written to it");
-}
-
 fn place(loaded: &Loaded, at: &Location) -> String {
     format!("{}:{}", at.file, loaded.sources.line_column(at).0)
 }
@@ -251,18 +248,18 @@ fn short(file: &str) -> &str {
     file[if shared { folder } else { name }..].trim_end_matches(".toml")
 }
 
-fn not_covered(text: &mut String, loaded: &Loaded, item: &Item) {
+fn not_covered(text: &mut Lines, loaded: &Loaded, item: &Item) {
     let Item { kind, name, provider, at, .. } = item;
-    append(text, format_args!("not covered: {kind} `{name}` of `{provider}`  ({})\n", place(loaded, at)));
+    text.push(format_args!("not covered: {kind} `{name}` of `{provider}`  ({})", place(loaded, at)));
 }
 
-fn summary(results: &Results, coverage: bool) -> String {
+fn summary(results: &Results, coverage: bool) -> Lines {
     let passed = results.ran - results.failed;
     let mut text = format!("{}: {passed} passed, {} failed", counted(results.ran, "test"), results.failed);
     if results.broken > 0 {
-        append(&mut text, format_args!("; {} in the files", counted(results.broken, "error")));
+        text = format!("{text}; {} in the files", counted(results.broken, "error"));
     }
-    text.push('\n');
+    let mut text = Lines::one(format_args!("{text}"));
     if coverage {
         let kinds = results
             .coverage
@@ -270,7 +267,7 @@ fn summary(results: &Results, coverage: bool) -> String {
             .map(|(kind, covered, all)| format!("{covered} of {}", counted(all, kind)));
         let kinds: Vec<String> = kinds.collect();
         let percent = shown_percent(results.coverage.percent());
-        append(&mut text, format_args!("coverage {percent} %: {}\n", kinds.join(", ")));
+        text.push(format_args!("coverage {percent} %: {}", kinds.join(", ")));
     }
     text
 }

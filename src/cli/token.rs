@@ -16,6 +16,7 @@ use crate::{
     accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown_prefix},
     clock::{from_utc, now_ms, utc},
     control::CallError,
+    escape::Lines,
     name::{AdminTokenId, Scope, TokenId, UserId},
     numbers::counted,
     secret::Secret,
@@ -151,7 +152,7 @@ fn refusal(error: anyhow::Error, user: &User) -> anyhow::Error {
         Some("expiresAt") => "--expires",
         _ => return error,
     };
-    anyhow!("`{argument}`: {}{}", refused.problem(), refused.files_note)
+    refused.with_message(&format!("`{argument}`: {}", refused.problem()))
 }
 
 /// Creates an admin token. The others stay valid.
@@ -408,10 +409,10 @@ fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<Option<&'t 
         [token] => Ok(Some(token)),
         several => {
             let rows: Vec<_> = several.iter().map(|token| row((*token).clone())).collect();
-            bail!(
-                "several tokens are shown as `{text}`: give an id; {NOTHING_REVOKED}\n{}",
-                table(COLUMNS, &rows)
-            )
+            let advice = format_args!("several tokens are shown as `{text}`: give an id; {NOTHING_REVOKED}");
+            let mut lines = Lines::one(advice);
+            lines.extend(&table(COLUMNS, &rows));
+            Err(lines.into())
         }
     }
 }

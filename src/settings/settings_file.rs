@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     diag::{Code, Diagnostic, Location, Sources},
+    escape::Lines,
     suggest::nearest,
     syntax,
     written::not_utf8,
@@ -31,7 +32,7 @@ pub(super) struct SettingsFile {
     /// Its values, if it is TOML.
     values: Value,
     /// Its settings, or the rendered errors.
-    parsed: Result<Given, String>,
+    parsed: Result<Given, Lines>,
 }
 
 impl SettingsFile {

@@ -97,6 +97,24 @@ fn hosts(files: &compile::Files) -> BTreeSet<String> {
     urls.iter().filter_map(host).collect()
 }
 
+/// Text reaches a terminal or a CI log only through `output`, which escapes it. Clippy holds the functions, too.
+#[test]
+fn only_output_writes_to_the_standard_streams() {
+    const WRITERS: [&str; 8] =
+        ["io::stdout", "io::stderr", "print!", "println!", "eprint!", "eprintln!", "dbg!", "/dev/std"];
+    let mut seen = 0;
+    for (path, source) in sources() {
+        let code = code(without_tests(&path, &source), true);
+        let found = WRITERS.iter().find(|writer| code.contains(*writer));
+        if path == "output.rs" {
+            seen += usize::from(found.is_some());
+            continue;
+        }
+        assert_eq!(found, None, "src/{path} writes to a standard stream: use `output`");
+    }
+    assert_eq!(seen, 1, "`output` is read");
+}
+
 /// The rooms that a `lib.rs` or `mod.rs` declares, in order, with their floor: a comment `// floor: ...` begins one.
 fn rooms(path: &str) -> Vec<(usize, String)> {
     let text = fs::read_to_string(root().join(path)).unwrap();

@@ -20,6 +20,7 @@ mod decision_table;
 mod decisions;
 mod derived;
 mod durability;
+mod escaping;
 mod failing_disk;
 mod failures;
 mod harness;

@@ -11,6 +11,7 @@ use super::relative;
 use crate::{
     compile::percent_encode,
     diag::{Code, Diagnostic, Location, Point, Severity, Sources},
+    output::{Document, WorkflowCommand},
 };
 
 /// The version of the JSON document. It changes if a key is removed or changes its meaning.
@@ -79,7 +80,7 @@ fn number(findings: &[Finding<'_>], severity: Severity) -> usize {
 }
 
 /// One document on all files. `cut` lists files with more findings than shown.
-pub(super) fn json(files: &BTreeSet<&str>, findings: &[Finding<'_>], cut: &BTreeSet<&str>) -> String {
+pub(super) fn json(files: &BTreeSet<&str>, findings: &[Finding<'_>], cut: &BTreeSet<&str>) -> Document {
     let (errors, warnings) = (number(findings, Severity::Error), number(findings, Severity::Warning));
     let shown =
         |files: &BTreeSet<&str>| files.iter().map(|file| relative(file).to_owned()).collect::<Vec<_>>();
@@ -94,46 +95,37 @@ pub(super) fn json(files: &BTreeSet<&str>, findings: &[Finding<'_>], cut: &BTree
     }))
 }
 
-fn pretty(document: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(document).expect("JSON values have a text");
-    text.push('\n');
-    text
+fn pretty(document: &Value) -> Document {
+    Document::json(document).expect("JSON values have a text")
 }
 
 // === GitHub's workflow commands ===
 
 /// One workflow command per finding. GitHub shows it beside the line of the file.
-pub(super) fn github(findings: &[Finding<'_>]) -> String {
-    let mut out = String::new();
-    for one in findings {
-        let Span { file, start, end } = &one.span;
-        let mut places = format!("file={},line={},col={}", property(file), start.line, start.column);
-        if end.line == start.line && end.column > start.column {
-            let _ = write!(places, ",endLine={},endColumn={}", end.line, end.column - 1);
-        }
-        let mut text = one.text();
-        for Related { span, message } in &one.related {
-            let _ = write!(text, "\n{}:{}:{}: {message}", span.file, span.start.line, span.start.column);
-        }
-        let (kind, title, text) = (one.severity.as_str(), property(one.code), data(&text));
-        let _ = writeln!(out, "::{kind} {places},title={title}::{text}");
+pub(super) fn github(findings: &[Finding<'_>]) -> Document {
+    Document::workflow_commands(findings.iter().map(command))
+}
+
+fn command(one: &Finding<'_>) -> WorkflowCommand {
+    let Span { file, start, end } = &one.span;
+    let number = |number: usize| number.to_string();
+    let mut properties =
+        vec![("file", (*file).to_owned()), ("line", number(start.line)), ("col", number(start.column))];
+    if end.line == start.line && end.column > start.column {
+        properties.extend([("endLine", number(end.line)), ("endColumn", number(end.column - 1))]);
     }
-    out
-}
-
-/// The message of a workflow command, escaped to one line.
-fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
+    properties.push(("title", one.code.to_owned()));
+    let mut lines: Vec<_> = one.text().lines().map(str::to_owned).collect();
+    lines.extend(one.related.iter().map(|Related { span, message }| {
+        format!("{}:{}:{}: {message}", span.file, span.start.line, span.start.column)
+    }));
+    WorkflowCommand::new(one.severity.as_str(), &properties, &lines)
 }
 
 // === SARIF ===
 
 /// A log of one run, with a rule for each code.
-pub(super) fn sarif(findings: &[Finding<'_>]) -> String {
+pub(super) fn sarif(findings: &[Finding<'_>]) -> Document {
     let rules: Vec<_> = Code::all().iter().map(rule).collect();
     let results: Vec<_> = findings.iter().map(result).collect();
     pretty(&json!({
@@ -203,12 +195,6 @@ fn uri(file: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn workflow_commands_are_escaped() {
-        assert_eq!(data("50%\r\nis: a, b"), "50%25%0D%0Ais: a, b");
-        assert_eq!(property("a:b,c%\n"), "a%3Ab%2Cc%25%0A");
-    }
 
     #[test]
     fn a_path_becomes_a_uri() {

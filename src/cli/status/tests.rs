@@ -48,7 +48,7 @@ fn status(files: Vec<FileStatus>) -> Status {
 }
 
 fn check(status: &Status, all: bool, expected: &str) {
-    assert_eq!(report(status, all), expected);
+    assert_eq!(&*report(status, all), expected);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! help. [`Sources`] renders them in the style of rustc.
 //!
 //! Diagnostics are collected: a step returns a value together with all findings, not the first error. Reads no files;
-//! the texts come in `Sources`. Likely keys are masked in every message and source line ([`secret_scan`]).
+//! the texts come in `Sources`. Likely keys are masked in every message and source line ([`secret_scan`]), and hidden
+//! characters are escaped ([`escape`](crate::base::escape)).
 //! Read next: `codes`, the table of codes.
 
 mod codes;
@@ -18,7 +19,10 @@ use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippe
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::secret_scan;
+use crate::base::{
+    escape::{self, Lines},
+    secret_scan,
+};
 
 pub use codes::{Code, CodeInfo, EXAMPLE_BASE, document};
 
@@ -102,6 +106,13 @@ impl Diagnostic {
         self
     }
 
+    /// Adds a help of several lines.
+    #[must_use]
+    pub fn help_lines(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.help = Some(lines.into_iter().map(masked).collect::<Vec<_>>().join("\n"));
+        self
+    }
+
     /// Adds a help, if there is one.
     #[must_use]
     pub fn maybe_help(self, help: Option<String>) -> Self {
@@ -133,7 +144,7 @@ impl Diagnostic {
 /// The length of the longest message, help or label, in bytes.
 const MAX_TEXT: usize = 4096;
 
-/// The text with likely keys masked, and cut at a bound: a file may have long names.
+/// The text on one line, with likely keys masked, and cut at a bound: a file may have long names.
 fn masked(mut message: String) -> String {
     if message.len() > MAX_TEXT {
         let cut = &message[..floor_boundary(&message, MAX_TEXT)];
@@ -141,9 +152,13 @@ fn masked(mut message: String) -> String {
         message.truncate(cut.trim_end_matches(|c: char| !c.is_whitespace()).len());
         message.push_str("...");
     }
-    match secret_scan::mask(&message) {
+    let masked = match secret_scan::mask(&message) {
         Cow::Borrowed(_) => message,
         Cow::Owned(masked) => masked,
+    };
+    match escape::value(&masked) {
+        Cow::Borrowed(_) => masked,
+        Cow::Owned(escaped) => escaped,
     }
 }
 
@@ -167,7 +182,7 @@ struct SourceText {
     raw: Arc<str>,
     /// The first byte of each line.
     lines: OnceLock<Vec<usize>>,
-    /// The text with likely keys masked. It has the same length, so that spans stay valid.
+    /// The text with likely keys masked and no hidden characters. It has the same length, so that spans stay valid.
     masked: OnceLock<String>,
 }
 
@@ -185,7 +200,7 @@ impl SourceText {
     }
 
     fn masked(&self) -> &str {
-        self.masked.get_or_init(|| secret_scan::mask(&self.raw).into_owned())
+        self.masked.get_or_init(|| escape::same_length(&secret_scan::mask(&self.raw)).into_owned())
     }
 
     /// The line of a byte, from 0.
@@ -250,14 +265,14 @@ impl Sources {
     }
 
     /// Renders findings in order, with their source lines.
-    pub fn render(&self, diagnostics: &[Diagnostic], color: bool) -> String {
+    pub fn render(&self, diagnostics: &[Diagnostic], color: bool) -> Lines {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
         for diagnostic in diagnostics {
             out.push_str(&self.render_one(&renderer, diagnostic));
             out.push_str("\n\n");
         }
-        out
+        Lines::rendered(&out)
     }
 
     fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
@@ -301,14 +316,18 @@ fn snippet<'a>(text: &'a SourceText, marks: &[Mark<'a>]) -> Element<'a> {
     if window.len() > MAX_SHOWN {
         let at = text.point(spans.first().map_or(0, |span| span.start));
         let file = marks.first().map_or("", |(_, at, _)| &*at.file);
-        return Origin::path(file).line(at.line).char_column(at.column).into();
+        return Origin::path(escape::value(file)).line(at.line).char_column(at.column).into();
     }
     let annotations = marks
         .iter()
         .zip(spans)
         .map(|((kind, _, label), span)| kind.span(span.start - start..span.end - start).label(*label));
     let file = marks.first().map_or("", |(_, at, _)| &*at.file);
-    Snippet::source(&text.masked()[window]).line_start(first_line).path(file).annotations(annotations).into()
+    Snippet::source(&text.masked()[window])
+        .line_start(first_line)
+        .path(escape::value(file))
+        .annotations(annotations)
+        .into()
 }
 
 fn floor_boundary(text: &str, index: usize) -> usize {

@@ -156,12 +156,10 @@ impl TestResult {
         let (first, more) = self.mismatches.split_first()?;
         let message = format!("test `{}` fails: {first}", test.spec.name);
         let diagnostic = Diagnostic::new(Code::Test, test.at.clone(), message);
-        let more: Vec<String> = more.iter().map(ToString::to_string).collect();
-        Some(if more.is_empty() {
-            diagnostic
-        } else {
-            diagnostic.help(format!("also: {}", more.join("\n      ")))
-        })
+        let label = |index| if index == 0 { "also: " } else { "      " };
+        let more: Vec<String> =
+            more.iter().enumerate().map(|(index, one)| format!("{}{one}", label(index))).collect();
+        Some(if more.is_empty() { diagnostic } else { diagnostic.help_lines(more) })
     }
 }
 

@@ -168,8 +168,8 @@ impl Breach {
         if at != &self.at {
             finding = finding.related(self.at.clone(), "what is said there");
         }
-        let example = self.example.as_ref().map(|example| format!("\nfor example: {}", example.line()));
-        finding.help(format!("{}{}", self.help, example.unwrap_or_default()))
+        let example = self.example.as_ref().map(|example| format!("for example: {}", example.line()));
+        finding.help_lines(std::iter::once(self.help.clone()).chain(example))
     }
 }
 

@@ -1,23 +1,25 @@
 //! Shows differences to people: lines for a terminal, Markdown for a comment on a change.
 
-use std::fmt::Write as _;
-
 use super::{Change, ChangeKind, Diff, Group, Subject, Verdict};
-use crate::base::numbers::counted;
+use crate::base::{
+    escape::{self, Lines},
+    numbers::counted,
+};
 
 /// Providers of a group that are named; the others are counted.
 const NAMES: usize = 5;
 
 /// As lines.
-pub fn human(diff: &Diff) -> String {
-    let mut out = format!("{}\n", summary(diff));
+pub fn human(diff: &Diff) -> Lines {
+    let mut out = Lines::one(format_args!("{}", summary(diff)));
     for group in &diff.groups {
-        line(&mut out, format_args!("\n{}", title(group, str::to_owned)));
+        out.push(format_args!(""));
+        out.push(format_args!("{}", title(group, str::to_owned)));
         for change in &group.changes {
-            let text = values(change, plain);
-            line(&mut out, format_args!("  {} {} {text}", mark(change), change.subject.word()));
+            let text = values(change, str::to_owned);
+            out.push(format_args!("  {} {} {text}", mark(change), change.subject.word()));
             if let Some(reason) = &change.widens {
-                line(&mut out, format_args!("    WIDENS: {reason}"));
+                out.push(format_args!("    WIDENS: {reason}"));
             }
         }
     }
@@ -25,30 +27,32 @@ pub fn human(diff: &Diff) -> String {
 }
 
 /// As Markdown: a table of the changes that widen exposure, then all changes behind a fold.
-pub fn markdown(diff: &Diff) -> String {
-    let mut out = format!("### tollgate: {}\n", summary(diff));
+pub fn markdown(diff: &Diff) -> Lines {
+    let mut out = Lines::one(format_args!("### tollgate: {}", summary(diff)));
     let widening: Vec<&Group> = diff.groups.iter().filter(|group| group.widens()).collect();
     if !widening.is_empty() {
-        out.push_str("\n| provider | what widens | why |\n|---|---|---|\n");
+        out.extend("\n| provider | what widens | why |\n|---|---|---|");
     }
     for group in widening {
         for change in &group.changes {
             let Some(reason) = &change.widens else { continue };
             let text = format!("{} {} {}", mark(change), change.subject.word(), values(change, code));
-            line(&mut out, format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
+            out.push(format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
         }
     }
     if !diff.groups.is_empty() {
-        out.push_str("\n<details><summary>All changes</summary>\n");
+        out.extend("\n<details><summary>All changes</summary>");
         for group in &diff.groups {
-            line(&mut out, format_args!("\n**{}**\n", title(group, code)));
+            out.push(format_args!(""));
+            out.push(format_args!("**{}**", title(group, code)));
+            out.push(format_args!(""));
             for change in &group.changes {
                 let mark = if change.widens.is_some() { " :warning:" } else { "" };
                 let text = values(change, code);
-                line(&mut out, format_args!("- {} {} {text}{mark}", verb(change), change.subject.word()));
+                out.push(format_args!("- {} {} {text}{mark}", verb(change), change.subject.word()));
             }
         }
-        out.push_str("\n</details>\n");
+        out.extend("\n</details>");
     }
     out
 }
@@ -134,11 +138,6 @@ fn verb(change: &Change) -> &'static str {
     }
 }
 
-/// The text on one line of a terminal, without control characters.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 /// The text as inline code. Escaped, so that it ends neither the code nor a table cell and mentions nobody.
 fn code(text: &str) -> String {
     let text: String = text.chars().filter(|c| *c != '`').collect();
@@ -153,7 +152,7 @@ fn code(text: &str) -> String {
         '*' | '_' | '[' | ']' | '(' | ')' | '!' | '\\' | '#' | '~' | '@' | ':' => {
             format!("&#{};", u32::from(c))
         }
-        c if c.is_control() => " ".to_owned(),
+        c if escape::is_hidden(c) => c.escape_default().to_string().replace('\\', "&#92;"),
         c => c.to_string(),
     };
     format!("<code>{}</code>", text.chars().map(entity).collect::<String>())
@@ -187,8 +186,4 @@ impl Subject {
             Self::Probe => "probe",
         }
     }
-}
-
-fn line(out: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(out, "{line}").expect("a string takes all that is written to it");
 }

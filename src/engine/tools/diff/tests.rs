@@ -157,7 +157,8 @@ fn keys_are_compared_and_masked() {
     };
     let found = diff(&with(old), &with(new));
     assert_eq!(lines(&found), ["~Headers set `x-fixed`"]);
-    let texts = [human(&found), markdown(&found), serde_json::to_string(&found).unwrap()];
+    let texts =
+        [human(&found).to_string(), markdown(&found).to_string(), serde_json::to_string(&found).unwrap()];
     assert!(texts[0].contains("***, with other contents"), "{}", texts[0]);
     for text in texts {
         assert!(!text.contains(old) && !text.contains(new), "{text}");
@@ -176,7 +177,7 @@ fn same_changes_are_one_group() {
     let [group] = found.groups.as_slice() else { panic!("{found:#?}") };
     assert_eq!((group.providers.len(), group.changes.len()), (50, 1));
     assert_eq!(
-        human(&found),
+        &*human(&found),
         "WIDENED: 50 providers changed; 50 changes widen exposure\n\n\
         u0, u1, u10, u11, u12 and 45 more changed, each as {provider}:\n  \
         ~ endpoint chat: POST /{provider}/v1/chat (upstream /v1/chat) => POST /{provider}/v2/chat (upstream /v2/chat)\n    \

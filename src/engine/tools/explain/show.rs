@@ -1,10 +1,10 @@
-//! The text output of `explain`.
+//! The text output of `explain`. Each line is escaped: a value adds none, and controls no terminal.
 
 use std::fmt;
 
 use super::{Action, CallerInfo, Choice, ErrorReply, Explanation, Miss, Position, Route, Step, Timeout};
 use crate::{
-    base::{fault::FaultKind, suggest::backticked},
+    base::{escape, fault::FaultKind, suggest::backticked},
     request::decide::TokenKind,
 };
 
@@ -13,7 +13,7 @@ const LABEL: usize = 10;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{} {}", self.request.method, self.request.path)?;
+        put(out, format_args!("{} {}", self.request.method, self.request.path))?;
         if let Some(token) = &self.token {
             line(out, "token", &format!("in the {} `{}`", token.r#in, token.name), None)?;
         }
@@ -37,9 +37,16 @@ fn limits(caller: &CallerInfo) -> Option<String> {
 }
 
 fn line(out: &mut fmt::Formatter<'_>, label: &str, text: &str, at: Option<&Position>) -> fmt::Result {
-    write!(out, "  {label:LABEL$}{text}")?;
-    at.map_or(Ok(()), |at| write!(out, "  ({at})"))?;
-    writeln!(out)
+    put(out, format_args!("  {label:LABEL$}{text}{}", shown(at)))
+}
+
+/// Writes one line.
+fn put(out: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
+    writeln!(out, "{}", escape::line(&text.to_string()))
+}
+
+fn shown(at: Option<&Position>) -> String {
+    at.map_or_else(String::new, |at| format!("  ({at})"))
 }
 
 impl fmt::Display for Position {
@@ -76,7 +83,7 @@ impl fmt::Display for Route {
         section(out, &format!("headers {would}sent upstream"))?;
         for header in sent {
             for value in &header.values {
-                writeln!(out, "  {}: {value}", header.name)?;
+                put(out, format_args!("  {}: {value}", header.name))?;
             }
             steps(out, &header.steps)?;
         }
@@ -84,14 +91,14 @@ impl fmt::Display for Route {
             section(out, "headers removed")?;
         }
         for header in removed {
-            writeln!(out, "  {}", header.name)?;
+            put(out, format_args!("  {}", header.name))?;
             steps(out, &header.steps)?;
         }
         if !self.query.is_empty() {
             section(out, "query")?;
         }
         for parameter in &self.query {
-            writeln!(out, "  {}", parameter.name)?;
+            put(out, format_args!("  {}", parameter.name))?;
             steps(out, &parameter.steps)?;
         }
         Ok(())
@@ -137,15 +144,13 @@ fn timeout(out: &mut fmt::Formatter<'_>, label: &str, name: &str, one: &Timeout)
 
 fn steps(out: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {
     for step in steps {
-        write!(out, "      {}", step.action)?;
-        match (&step.rule, &step.reason) {
-            (Some(rule), _) => write!(out, " by {rule}")?,
-            (None, Some(reason)) if step.action == Action::Kept => write!(out, ": {reason}")?,
-            (None, Some(reason)) => write!(out, " by the engine: {reason}")?,
-            (None, None) => {}
-        }
-        step.at.as_ref().map_or(Ok(()), |at| write!(out, "  ({at})"))?;
-        writeln!(out)?;
+        let reason = match (&step.rule, &step.reason) {
+            (Some(rule), _) => format!(" by {rule}"),
+            (None, Some(reason)) if step.action == Action::Kept => format!(": {reason}"),
+            (None, Some(reason)) => format!(" by the engine: {reason}"),
+            (None, None) => String::new(),
+        };
+        put(out, format_args!("      {}{reason}{}", step.action, shown(step.at.as_ref())))?;
     }
     Ok(())
 }

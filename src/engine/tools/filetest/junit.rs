@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
+use crate::base::escape;
+
 /// The results of one file.
 #[derive(Debug, Default)]
 pub struct Suite {
@@ -58,7 +60,7 @@ fn element(out: &mut String, tag: &str, name: &str, cases: &[&Case]) {
     };
     let took: Duration = cases.iter().map(|case| case.took).sum();
     let (tests, failures, errors) = (cases.len(), problems(true), problems(false));
-    let (name, time) = (escaped(name), seconds(took));
+    let (name, time) = (value(name), seconds(took));
     write(
         out,
         format_args!(
@@ -68,14 +70,14 @@ fn element(out: &mut String, tag: &str, name: &str, cases: &[&Case]) {
 }
 
 fn one(out: &mut String, file: &str, case: &Case) {
-    let (name, file, time) = (escaped(&case.name), escaped(file), seconds(case.took));
+    let (name, file, time) = (value(&case.name), value(file), seconds(case.took));
     write(out, format_args!("    <testcase name=\"{name}\" classname=\"{file}\" time=\"{time}\""));
     let Some(problem) = &case.problem else {
         out.push_str("/>\n");
         return;
     };
     let tag = if problem.ran { "failure" } else { "error" };
-    let (message, text) = (escaped(&problem.message), escaped(&problem.text));
+    let (message, text) = (value(&problem.message), escaped(&problem.text));
     let code = problem.code;
     write(
         out,
@@ -91,6 +93,11 @@ fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 fn seconds(took: Duration) -> String {
     format!("{:.6}", took.as_secs_f64())
+}
+
+/// A value on one line, without hidden characters.
+fn value(text: &str) -> String {
+    escaped(&escape::line(text)).into_owned()
 }
 
 /// Escapes text and attribute values. XML 1.0 cannot represent most control characters: they become U+FFFD.
