@@ -324,3 +324,85 @@ fn taplo_finds_each_error() {
         assert!(found, "{message} in {place}\n{said}");
     }
 }
+
+/// Pieces of documents, most of them valid in TOML 1.1 alone.
+const PIECES: [&str; 24] = [
+    "a = 1",
+    "title = \"\\e[1m\\x41\" # one",
+    "b = { c = [1, # one\n2], d = 3 }",
+    "e = {\n  f = 1, # two\n  # three\n  g = { h = [ # four\n  ] },\n}",
+    "i = [ { # five\n j = 1, }, # six\n { k = \"\"\"\nx\n\"\"\" } ]",
+    "l = 07:32",
+    "m = 1979-05-27T07:32Z",
+    "n = 1979-05-27 07:32+01:30",
+    "o = 1979-05-27T07:32:00.5-07:00",
+    "p = \"\"\"\n\\e\\\\e\\x41 \\\n   q\"\"\"",
+    "'ä ö' = 'ü'",
+    "\"\\x41\" = \"\\u202E\\U0001F600\\u007F\"",
+    "r.s.\"t u\" = {}",
+    "v = 'C:\\x\\e'",
+    "w = [\n  # seven\n  [ [ ], [ 1, ], ],\n]",
+    "x = [1e3, -0.0, +1, 0xFF, 0o17, 0b1, inf, 1_000]",
+    "y = '''\nraw \\e \"\"\"\n'''",
+    "z = \"it's \\\"\\\"\\\" \\t\\b\\f\\r\\n\\\\\"",
+    "# eight\n\n# nine",
+    "[aa]\n# ten\nbb = { cc = 1 } # eleven\n\n\n# twelve",
+    "[[dd]]\nee = {ff = [{gg = [1 # thirteen\n]}]}\n[dd.hh]\n[[dd]]",
+    "[\"ii.jj\".'kk']\n'' = \"\"",
+    "[ll.mm]\nnn.oo = 1\nnn.pp = {}",
+    "[endpoint.x]\npath = \"/x\"\nmethod = \"GET\" # fourteen",
+];
+
+/// Fails if a formatted file is no TOML 1.0, has another meaning, or lacks a comment. The arguments are its directories.
+const READER: &str = r#"
+import sys, pathlib, re
+try:
+    import tomllib
+except ImportError:
+    sys.exit(77)
+old, new = map(pathlib.Path, sys.argv[1:])
+plain = 0
+for file in sorted(new.glob('*.toml')):
+    before, after = (folder.joinpath(file.name).read_text() for folder in (old, new))
+    document = tomllib.loads(after)
+    words = lambda text: sorted(re.findall('# [a-z]+', text))
+    assert words(before) == words(after), file
+    try:
+        expected = tomllib.loads(before)
+    except tomllib.TOMLDecodeError:
+        continue
+    plain += 1
+    assert expected == document, file
+print(plain)
+"#;
+
+#[test]
+fn a_reader_of_toml_1_0_accepts_what_fmt_writes() {
+    let (home, texts) = (Home::new(&[]), tempfile::tempdir().unwrap());
+    let mut count = 0;
+    for (at, first) in PIECES.iter().enumerate() {
+        for second in &PIECES[at + 1..] {
+            let name = format!("d{count}");
+            let text = format!("{first}\n{second}\n");
+            fs::write(texts.path().join(format!("{name}.toml")), &text).unwrap();
+            home.write(&name, &text);
+            count += 1;
+        }
+    }
+    let said = home.run(&["fmt"], "");
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let again = home.run(&["fmt", "--check"], "");
+    assert_eq!((again.code, again.out.as_str()), (0, ""), "{again:?}");
+    let mut python = Command::new("python3");
+    python.args(["-c", READER]).arg(texts.path()).arg(home.providers());
+    match python.output() {
+        Err(error) => eprintln!("not tested here, for want of python3: {error}"),
+        Ok(output) if output.status.code() == Some(77) => {
+            eprintln!("not tested here: this python3 has no `tomllib`");
+        }
+        Ok(output) => {
+            let plain = String::from_utf8_lossy(&output.stdout).trim().parse::<usize>();
+            assert!(plain.is_ok_and(|plain| plain > count / 3), "{output:?}");
+        }
+    }
+}

@@ -1,17 +1,21 @@
 //! The formatter (`tollgate fmt`): keys in the order of the schema, `=` aligned, one blank line between tables, strings in
 //! the simplest quotes, comments next to their keys.
 //!
-//! Never changes the meaning of a file: the result is parsed and compared with the original. Reads no files.
-//! Read next: `read`, `order`, `write`, the three steps.
+//! Never changes the meaning of a file: the result is parsed and compared with the original. Reads TOML 1.1, and writes what
+//! any reader of TOML 1.0 accepts. Reads no files. Read next: `read`, `portable`, `order`, `write`, the steps.
 
 mod order;
+mod portable;
 mod read;
 mod write;
 
 use std::sync::Arc;
 
 use serde_json::Value;
-use toml::de::{DeTable, DeValue};
+use toml::{
+    de::{DeTable, DeValue},
+    value::Datetime,
+};
 
 use crate::{base::diag::Diagnostic, language::syntax};
 
@@ -80,6 +84,9 @@ pub fn format(
 ) -> Result<String, FormatError> {
     syntax::syntax(file, text).map_err(FormatError::Broken)?;
     let (mut parsed, named) = read::read(text);
+    for block in &mut parsed.blocks {
+        portable::hoist_comments(&mut block.entries);
+    }
     order::order(&mut parsed, schema);
     // After ordering, a schema line from the middle may be at the start.
     let named = named.or_else(|| parsed.take_schema());
@@ -116,9 +123,17 @@ fn same_value(a: &DeValue<'_>, b: &DeValue<'_>) -> bool {
         (DeValue::Boolean(a), DeValue::Boolean(b)) => a == b,
         (DeValue::Integer(a), DeValue::Integer(b)) => a.radix() == b.radix() && a.as_str() == b.as_str(),
         (DeValue::Float(a), DeValue::Float(b)) => a.as_str() == b.as_str(),
-        (DeValue::Datetime(a), DeValue::Datetime(b)) => a == b,
+        (DeValue::Datetime(a), DeValue::Datetime(b)) => with_seconds(*a) == with_seconds(*b),
         _ => false,
     }
+}
+
+/// A moment; TOML 1.1 may leave out the seconds.
+fn with_seconds(mut moment: Datetime) -> Datetime {
+    if let Some(time) = &mut moment.time {
+        time.second = Some(time.second.unwrap_or_default());
+    }
+    moment
 }
 
 /// All comments of a text and an added one, sorted.

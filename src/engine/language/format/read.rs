@@ -10,7 +10,10 @@ use toml_parser::{
 };
 use toml_writer::{ToTomlValue as _, TomlStringBuilder};
 
-use super::{Block, File, Header, Item, Node};
+use super::{
+    Block, File, Header, Item, Node,
+    portable::{with_old_escapes, with_seconds},
+};
 
 /// The start of a comment that names the file's schema.
 const SCHEMA: &str = "#:schema ";
@@ -267,15 +270,13 @@ impl Reader<'_> {
     }
 }
 
-/// A scalar in its simplest form. A string with several lines stays unchanged.
+/// A scalar in its simplest form. A string with several lines stays unchanged, but for escapes that are new in TOML 1.1.
 fn scalar(written: &str, event: &Event) -> String {
-    let many_lines = match event.encoding() {
-        None => true,
-        Some(Encoding::BasicString | Encoding::LiteralString) => false,
-        Some(Encoding::MlBasicString | Encoding::MlLiteralString) => written.contains('\n'),
-    };
-    if many_lines {
-        return written.to_owned();
+    match event.encoding() {
+        None => return with_seconds(written),
+        Some(Encoding::MlBasicString) if written.contains('\n') => return with_old_escapes(written),
+        Some(Encoding::MlLiteralString) if written.contains('\n') => return written.to_owned(),
+        Some(_) => {}
     }
     let mut text = std::borrow::Cow::Borrowed("");
     let _ = Raw::new_unchecked(written, event.encoding(), event.span()).decode_scalar(&mut text, &mut ());

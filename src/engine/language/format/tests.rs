@@ -105,9 +105,41 @@ fn arrays_wrap_where_they_do_not_fit() {
     check("limits = {\n  max_body\n=\n\"1B\"\n,\n}", "limits = { max_body = \"1B\" }\n");
     check(
         "limits = { # a\nmax_body # b\n= # c\n\"1B\" # d\n}",
-        "limits = {\n    # a\n    # b\n    # c\n    max_body = \"1B\", # d\n}\n",
+        "# a\n# b\n# c\n# d\nlimits = { max_body = \"1B\" }\n",
     );
     check("vars = {}\nauth = [ ]", "vars = {}\nauth = []\n");
+}
+
+#[test]
+fn what_only_toml_1_1_allows_is_rewritten() {
+    // An array within an inline table keeps its comments; it may have several lines, the table may not.
+    check("vars = { a = [1, # one\n2], b = 2 }", "vars = { a = [\n    1, # one\n    2,\n], b = 2 }\n");
+    check(
+        "vars = [ # x\n{ # a\na = 1, # b\n}, # c\n]",
+        "vars = [\n    # x\n    # a\n    # b\n    { a = 1 }, # c\n]\n",
+    );
+    check("vars = {\n\"k\" = { a = [] , # in\n}\n}", "# in\nvars = { k = { a = [] } }\n");
+    check(r#"title = "\e[1m\x41""#, "title = \"\\u001B[1mA\"\n");
+    check("title = \"\"\"\n\\e\\\\e\\x41\n\"\"\"", "title = \"\"\"\n\\u001B\\\\e\\u0041\n\"\"\"\n");
+    check("title = '''\n\\e\n'''", "title = '''\n\\e\n'''\n");
+    check("\"\\x41\" = 1", "A = 1\n");
+    for (time, whole) in [
+        ("07:32", "07:32:00"),
+        ("07:32:01.5", "07:32:01.5"),
+        ("1979-05-27", "1979-05-27"),
+        ("1979-05-27T07:32Z", "1979-05-27T07:32:00Z"),
+        ("1979-05-27 07:32-07:00", "1979-05-27 07:32:00-07:00"),
+        ("1979-05-27T07:32:00+01:30", "1979-05-27T07:32:00+01:30"),
+    ] {
+        check(&format!("title = {time}"), &format!("title = {whole}\n"));
+    }
+}
+
+#[test]
+fn a_long_key_or_line_widens_no_other() {
+    let (long, wide) = ("k".repeat(70_000), "x".repeat(70_000));
+    check(&format!("a=1\n{long}=2"), &format!("a = 1\n{long} = 2\n"));
+    check(&format!("a=1 # c\nb=\"{wide}\" # d"), &format!("a = 1 # c\nb = \"{wide}\" # d\n"));
 }
 
 #[test]
@@ -161,6 +193,67 @@ fn invalid_toml_is_rejected() {
     check(&format!("a = {}", "[".repeat(10_000)), "recurse");
 }
 
+/// What only a reader of TOML 1.1 accepts, found by the grammar alone.
+fn new_in_1_1(text: &str) -> Option<String> {
+    use toml_parser::{
+        Source,
+        decoder::Encoding,
+        parser::{Event, EventKind, parse_document},
+    };
+    let tokens = Source::new(text).lex().into_vec();
+    let mut events: Vec<Event> = Vec::new();
+    parse_document(&tokens, &mut events, &mut ());
+    events.retain(|event| event.kind() != EventKind::Whitespace);
+    let (mut open, mut before) = (Vec::new(), None);
+    for event in &events {
+        let written = &text[event.span().start()..event.span().end()];
+        let in_table = open.last() == Some(&EventKind::InlineTableOpen);
+        let is_new = match event.kind() {
+            EventKind::Newline | EventKind::Comment => in_table,
+            EventKind::InlineTableClose => before == Some(EventKind::ValueSep),
+            EventKind::SimpleKey if event.encoding().is_none() => {
+                !written.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+            }
+            EventKind::SimpleKey | EventKind::Scalar => match event.encoding() {
+                // Without an offset: hours, minutes and seconds.
+                None => {
+                    written.contains(':')
+                        && written.split('+').next().is_some_and(|time| time.split(':').count() < 3)
+                }
+                Some(Encoding::BasicString | Encoding::MlBasicString) => {
+                    let plain = written.replace("\\\\", "");
+                    plain.contains("\\e") || plain.contains("\\x")
+                }
+                Some(Encoding::LiteralString | Encoding::MlLiteralString) => false,
+            },
+            _ => false,
+        };
+        if is_new {
+            return Some(written.to_owned());
+        }
+        match event.kind() {
+            kind @ (EventKind::InlineTableOpen | EventKind::ArrayOpen) => open.push(kind),
+            EventKind::InlineTableClose | EventKind::ArrayClose => drop(open.pop()),
+            _ => {}
+        }
+        before = Some(event.kind());
+    }
+    None
+}
+
+#[test]
+fn what_is_new_in_toml_1_1_is_found() {
+    let check =
+        |text: &str, expected: Option<&str>| assert_eq!(new_in_1_1(text).as_deref(), expected, "{text}");
+    check("a = { b = [1, # c\n2], c = \"\\\\e\", d = 07:32:00 }", None);
+    check("a = { b = 1\n}", Some("\n"));
+    check("a = { b = 1, }", Some("}"));
+    check("a = \"\\e\"", Some("\"\\e\""));
+    check("a = \"\"\"\\x41\"\"\"", Some("\"\"\"\\x41\"\"\""));
+    check("a = 07:32", Some("07:32"));
+    check("a = 1979-05-27 07:32Z", Some("1979-05-27 07:32Z"));
+}
+
 #[test]
 fn formatting_keeps_the_meaning() {
     use proptest::prelude::*;
@@ -188,6 +281,13 @@ fn formatting_keeps_the_meaning() {
         "[[credentials.field]]",
         "[credentials]",
         "y = { z = [ { q = 1 } ] }",
+        "u = { v = [ 1, # c\n { w = [ # d\n] } ], x = 1 }",
+        "v = [ { # c\n a = { b = 1, # d\n }, }, # e\n]",
+        "w = { a = 'x', # c\n # d\n}",
+        "t = 1979-05-27 07:32Z",
+        "s = \"\\e\\x1f\\u202E\\U0001F600\"",
+        "r = \"\"\"\n\\e\\x41 \\\n  z\"\"\"",
+        "'ä' = 07:32",
     ]);
     let text = prop::collection::vec(line, 0..14).prop_map(|lines| lines.join("\n"));
     let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
@@ -196,6 +296,7 @@ fn formatting_keeps_the_meaning() {
         match lay_out(&text, header) {
             Ok(laid_out) => {
                 prop_assert!(is_same_document(&text, &laid_out));
+                prop_assert_eq!(new_in_1_1(&laid_out), None, "{}", laid_out);
                 prop_assert_eq!(lay_out(&laid_out, header).unwrap(), laid_out);
             }
             Err(FormatError::Broken(found)) => prop_assert!(!found.is_empty()),

@@ -1,5 +1,5 @@
 //! Writes tables and items as a text: one blank line between tables, `=` and trailing comments aligned, an array that does
-//! not fit with one item a line. An inline table stays one, on one line.
+//! not fit with one item a line. An inline table stays one, on one line but for arrays in it that have comments.
 
 use toml_writer::{ToTomlKey as _, TomlKeyBuilder};
 
@@ -8,6 +8,8 @@ use super::{Block, File, Item, Node};
 /// The greatest width of an array on one line, in characters.
 const WIDTH: usize = 120;
 const INDENT: usize = 4;
+/// A key or a line that is longer takes no part in an alignment: all others would grow with it.
+const ALIGNED: usize = 4 * WIDTH;
 
 /// The text of a file. `schema`: the line that names its schema.
 pub(super) fn write(file: &File, schema: Option<&str>) -> String {
@@ -83,11 +85,12 @@ fn aligned(group: &[Item]) -> Vec<String> {
     let kind = |key: &str| usize::from(key.contains('.')) + 2 * usize::from(key.contains(['"', '\'']));
     let mut widths = [0; 4];
     for key in &keys {
-        widths[kind(key)] = columns(key).max(widths[kind(key)]);
+        let width = Some(columns(key)).filter(|width| *width <= ALIGNED);
+        widths[kind(key)] = width.unwrap_or_default().max(widths[kind(key)]);
     }
     let lines = keys.iter().zip(group).map(|(key, entry)| {
-        let pad = widths[kind(key)] - columns(key);
-        let start = format!("{key}{:pad$} = ", "");
+        let pad = widths[kind(key)].saturating_sub(columns(key));
+        let start = format!("{key}{} = ", " ".repeat(pad));
         let value = node(&entry.value, 0, columns(&start));
         start + &value
     });
@@ -100,9 +103,10 @@ fn beside(mut lines: Vec<String>, group: &[Item]) -> Vec<String> {
     while start < group.len() {
         let run = group[start..].iter().take_while(|entry| entry.beside.is_some()).count();
         let last = |line: &String| columns(line.rsplit('\n').next().unwrap_or_default());
-        let width = lines[start..start + run].iter().map(last).max().unwrap_or_default();
+        let width = lines[start..start + run].iter().map(last).filter(|width| *width <= ALIGNED).max();
+        let width = width.unwrap_or_default();
         for (line, entry) in lines[start..start + run].iter_mut().zip(&group[start..]) {
-            let pad = width - last(line);
+            let pad = width.saturating_sub(last(line));
             line.push_str(&" ".repeat(pad));
             *line = with(std::mem::take(line), entry.beside.as_ref());
         }
@@ -132,11 +136,17 @@ fn key_of(key: &str) -> String {
 
 /// A value. `used`: the columns before it; `indent`: that of its further lines.
 fn node(node: &Node, indent: usize, used: usize) -> String {
-    let one_line = flat(node);
-    match (node, one_line) {
-        (Node::Array(..), Some(line)) if used + columns(&line) > WIDTH => lines_of(node, indent),
-        (_, Some(line)) => line,
-        (_, None) => lines_of(node, indent),
+    match (node, flat(node)) {
+        (Node::Scalar(text), _) => text.clone(),
+        (Node::Array(_, _), Some(line)) if used + columns(&line) <= WIDTH => line,
+        (Node::Array(items, below), _) => lines_of(items, below, indent),
+        (Node::Table(_, _), Some(line)) => line,
+        (Node::Table(items, _), None) => {
+            // TOML 1.0 has no line end between the braces, but for those in a value.
+            let items: Vec<_> =
+                items.iter().map(|item| named(item, self::node(&item.value, indent, used))).collect();
+            format!("{{ {} }}", items.join(", "))
+        }
     }
 }
 
@@ -162,15 +172,10 @@ fn named(item: &Item, value: String) -> String {
     if item.path.is_empty() { value } else { format!("{} = {value}", dotted(&item.path)) }
 }
 
-/// An array or an inline table with one item a line. An inline table only if it has comments.
-fn lines_of(value: &Node, indent: usize) -> String {
-    let (items, below, open, close) = match value {
-        Node::Scalar(text) => return text.clone(),
-        Node::Array(items, below) => (items, below, '[', ']'),
-        Node::Table(items, below) => (items, below, '{', '}'),
-    };
+/// An array with one item a line.
+fn lines_of(items: &[Item], below: &[String], indent: usize) -> String {
     let margin = " ".repeat(indent + INDENT);
-    let mut lines = vec![open.to_string()];
+    let mut lines = vec!["[".to_owned()];
     for item in items {
         lines.extend(item.above.iter().map(|comment| format!("{margin}{comment}")));
         let used = indent + INDENT + columns(&named(item, String::new())) + 1;
@@ -178,7 +183,7 @@ fn lines_of(value: &Node, indent: usize) -> String {
         lines.push(with(format!("{margin}{text},"), item.beside.as_ref()));
     }
     lines.extend(below.iter().map(|comment| format!("{margin}{comment}")));
-    lines.push(format!("{}{close}", " ".repeat(indent)));
+    lines.push(format!("{}]", " ".repeat(indent)));
     lines.join("\n")
 }
 
