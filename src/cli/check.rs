@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow};
 use super::{context::has_no_store, print_error};
 use crate::{
     compile::VarSource,
-    diag::{self, Code, CodeInfo, Diagnostic, MAX_FINDINGS, Severity, Sources},
+    diag::{self, Code, CodeInfo, Diagnostic, MAX_FINDINGS, MAX_SHOWN_FINDINGS, Severity, Sources},
     escape::{self, Lines},
     files,
     lint::Levels,
@@ -207,14 +207,16 @@ fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Check
     Ok(Checked { what, only, found, cut, good, providers, endpoints, tests: tests.ran, vars, loaded })
 }
 
-/// Truncates the findings of each file to `MAX_FINDINGS`. Returns the files with more.
+/// Truncates the findings to `MAX_FINDINGS` of each file and `MAX_SHOWN_FINDINGS` of all. Returns the files with more.
 fn cut(found: &mut Vec<Diagnostic>) -> BTreeSet<Arc<str>> {
     let mut counts = BTreeMap::<Arc<str>, usize>::new();
     let mut cut = BTreeSet::new();
+    let mut kept = 0;
     found.retain(|one| {
         let number = counts.entry(one.at.file.clone()).or_default();
         *number += 1;
-        let keep = *number <= MAX_FINDINGS;
+        let keep = *number <= MAX_FINDINGS && kept < MAX_SHOWN_FINDINGS;
+        kept += usize::from(keep);
         if !keep {
             cut.insert(one.at.file.clone());
         }
@@ -231,7 +233,7 @@ impl Checked {
     fn show(&self) -> anyhow::Result<()> {
         show(&self.loaded.sources, &self.found)?;
         let more = |file: &Arc<str>| {
-            output::note_line(format_args!("`{file}` has more findings: mend the first {MAX_FINDINGS} first"))
+            output::note_line(format_args!("`{file}` has more findings than these: mend these first"))
                 .and_then(|()| output::note_line(format_args!("")))
         };
         self.cut.iter().try_for_each(more).context("cannot write to standard error")
@@ -297,7 +299,12 @@ fn print_all(all: &[Checked], format: CheckFormat) -> anyhow::Result<()> {
 
 /// Prints findings to standard error.
 pub fn show(sources: &Sources, found: &[Diagnostic]) -> anyhow::Result<()> {
-    let lines = sources.render(found, output::errors_on_terminal());
+    let (shown, more) = found.split_at(found.len().min(MAX_SHOWN_FINDINGS));
+    let mut lines = sources.render(shown, output::errors_on_terminal());
+    if !more.is_empty() {
+        let more = counted(more.len(), "more finding");
+        lines.push(format_args!("and {more}, not shown: mend these first"));
+    }
     output::note(&lines).context("cannot write to standard error")
 }
 

@@ -6,7 +6,6 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -28,6 +27,8 @@ use crate::{
 
 /// The maximum number of lines of a printed difference.
 const SHOWN_LINES: usize = 20;
+/// The maximum number of lines after the first difference that are compared.
+const COMPARED_LINES: usize = 400;
 
 /// Format provider files: order of keys, alignment, blank lines, quotes; comments are kept
 ///
@@ -240,12 +241,28 @@ pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     format!("#:schema {}{file}", "../".repeat(near.unwrap_or(beside)))
 }
 
+/// The first lines of the difference. Of two texts that differ much, the lines after the first difference alone are compared:
+/// comparing all of them would take the square of their number.
 fn difference(before: &str, after: &str) -> String {
-    let diff = TextDiff::configure().timeout(Duration::from_secs(1)).diff_lines(before, after);
-    let text = diff.unified_diff().context_radius(1).to_string();
+    let (old, new): (Vec<_>, Vec<_>) =
+        (before.split_inclusive('\n').collect(), after.split_inclusive('\n').collect());
+    let same = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let differing = old.len().max(new.len()) - same;
+    let same_end = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
+    let is_long = differing.saturating_sub(same_end) > COMPARED_LINES;
+    let end = if is_long { same + COMPARED_LINES } else { usize::MAX };
+    let head = |lines: &[&str]| lines[..lines.len().min(end)].concat();
+    let (old, new) = (head(&old), head(&new));
+    let text = TextDiff::from_lines(&old, &new).unified_diff().context_radius(1).to_string();
     let mut lines: Vec<&str> = text.lines().collect();
+    // The last part may differ only since it was cut.
+    let last = lines.iter().rposition(|line| line.starts_with("@@")).filter(|at| is_long && *at > 0);
     let more = lines.len().saturating_sub(SHOWN_LINES);
-    lines.truncate(SHOWN_LINES);
-    let rest = if more == 0 { String::new() } else { format!("... and {}\n", counted(more, "more line")) };
+    lines.truncate(last.unwrap_or(SHOWN_LINES).min(SHOWN_LINES));
+    let rest = match more {
+        _ if is_long => "... and more lines\n".to_owned(),
+        0 => String::new(),
+        more => format!("... and {}\n", counted(more, "more line")),
+    };
     format!("{}\n{rest}", lines.join("\n"))
 }

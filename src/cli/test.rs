@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use super::{check, whole_file};
 use crate::{
     compile::{self, Compiled, Glob},
-    diag::{Code, Diagnostic, Location},
+    diag::{Code, Diagnostic, Location, MAX_SHOWN_FINDINGS},
     escape::Lines,
     explain::{self, Caller, Context, StoredValue},
     files,
@@ -75,8 +75,13 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         let unknown = only.iter().flatten().find(|only| !loaded.sources.has(only));
         ensure!(unknown.is_none(), "`{}` is no provider file", unknown.cloned().unwrap_or_default());
         let mut coverage = Coverage::default();
-        TestRun { loaded: &loaded, only: only.as_ref(), filter: args.filter.as_deref() }
-            .run(&mut results, &mut coverage)?;
+        TestRun {
+            loaded: &loaded,
+            only: only.as_ref(),
+            filter: args.filter.as_deref(),
+            with_texts: args.junit.is_some(),
+        }
+        .run(&mut results, &mut coverage)?;
         coverage.missing().for_each(|item| not_covered(&mut missing, &loaded, item));
         results.coverage.extend(coverage);
     }
@@ -109,6 +114,8 @@ struct TestRun<'a> {
     loaded: &'a Loaded,
     only: Option<&'a BTreeSet<String>>,
     filter: Option<&'a str>,
+    /// True if the results keep the rendered findings.
+    with_texts: bool,
 }
 
 impl TestRun<'_> {
@@ -165,7 +172,8 @@ impl TestRun<'_> {
         found.sort();
         check::show(&self.loaded.sources, &found)?;
         results.broken += found.len();
-        for one in &found {
+        // A file of results has them too. Rendering them again takes its time.
+        for one in found.iter().take(if self.with_texts { MAX_SHOWN_FINDINGS } else { 0 }) {
             let text = (*self.loaded.sources.render(std::slice::from_ref(one), false)).to_owned();
             let code = one.code.as_str();
             let problem = Problem { ran: false, code, message: one.message.clone(), text };

@@ -248,7 +248,7 @@ fn no_key_is_ever_shown() {
 
 #[test]
 fn only_the_first_of_many_findings_are_reported() {
-    let many: String = (0..5000).map(|number| format!("[t{number}]\n")).collect::<Vec<_>>().concat();
+    let many: String = (0..1100).map(|number| format!("[t{number}]\n")).collect::<Vec<_>>().concat();
     let home = Home::new(&[("many", &many), ("good", GOOD)]);
     let said = home.run(&["check", "providers.d", "--format", "json"], "");
     let document = json(&said);
@@ -259,6 +259,21 @@ fn only_the_first_of_many_findings_are_reported() {
     );
     let said = home.run(&["check"], "");
     assert!(said.code == 1 && said.err.contains("many.toml` has more findings"), "{}", said.out);
+    // Of many files, too.
+    for at in 0..5 {
+        home.write(&format!("many{at}"), &many);
+    }
+    let said = home.run(&["check", "--format", "json"], "");
+    let document = json(&said);
+    assert_eq!((said.code, document["findings"].as_array().unwrap().len()), (1, 5000));
+    assert_eq!(document["cut"].as_array().unwrap().len(), 6, "{}", document["cut"]);
+    for args in
+        [&["test"][..], &["explain", "GET", "/proxy/x"], &["routes"], &["diff", "providers.d", "providers.d"]]
+    {
+        let said = home.run(args, "");
+        let shown = said.err.matches("error[").count();
+        assert!(shown == 5000 && said.err.contains("more findings, not shown"), "{args:?}: {shown}");
+    }
 }
 
 #[test]

@@ -354,7 +354,7 @@ const PIECES: [&str; 24] = [
 ];
 
 /// Fails if a formatted file is no TOML 1.0, has another meaning, or lacks a comment. The arguments are its directories.
-const READER: &str = r#"
+const READER: &str = r"
 import sys, pathlib, re
 try:
     import tomllib
@@ -374,7 +374,7 @@ for file in sorted(new.glob('*.toml')):
     plain += 1
     assert expected == document, file
 print(plain)
-"#;
+";
 
 #[test]
 fn a_reader_of_toml_1_0_accepts_what_fmt_writes() {
@@ -405,4 +405,23 @@ fn a_reader_of_toml_1_0_accepts_what_fmt_writes() {
             assert!(plain.is_ok_and(|plain| plain > count / 3), "{output:?}");
         }
     }
+}
+
+/// The difference of two texts that have hardly a line in common is not compared to its end.
+#[test]
+fn the_difference_of_a_long_file_is_short() {
+    let long = (0..100_000).map(|at| format!("k{at}=1\n")).collect::<Vec<_>>().concat();
+    let home = Home::new(&[("long", &long)]);
+    let said = home.run(&["fmt", "--check"], "");
+    let lines: Vec<_> = said.out.lines().collect();
+    assert_eq!((said.code, lines.len(), lines.last()), (1, 22, Some(&"... and more lines")), "{}", said.out);
+    // A short change far down is shown whole.
+    let smooth = (0..5000).map(|at| format!("k{at:04} = 1\n")).collect::<Vec<_>>().concat();
+    let text =
+        format!("#:schema ../schema/provider.schema.json\n{smooth}").replace("k4000 = 1", "k4000  =  1");
+    home.write("long", &text);
+    let said = home.run(&["fmt", "--check"], "");
+    let shown: Vec<_> = said.out.lines().skip(1).collect();
+    let expected = ["@@ -4001,3 +4001,3 @@", " k3999 = 1", "-k4000  =  1", "+k4000 = 1", " k4001 = 1"];
+    assert_eq!((said.code, shown.as_slice()), (1, &expected[..]));
 }

@@ -32,6 +32,9 @@ const NEAR_LINES: usize = 100;
 /// The most findings that are shown of one file.
 pub const MAX_FINDINGS: usize = 1000;
 
+/// The most findings that one command shows.
+pub const MAX_SHOWN_FINDINGS: usize = 5000;
+
 /// A file and a range of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {

@@ -14,6 +14,10 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
+use toml_parser::{
+    Source,
+    parser::{Event, EventKind, RecursionGuard, parse_document},
+};
 
 use crate::base::{
     budget::{Budget, Used},
@@ -104,6 +108,9 @@ fn parse_within<T: Document>(
     budget: &Budget,
 ) -> (Result<Parts<T>, Outline>, Vec<Diagnostic>) {
     let _ = budget.work(text.len());
+    if let Some(too_many) = too_many_keys(file, text) {
+        return (Err(Outline::default()), vec![too_many]);
+    }
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut found = Vec::new();
     let (value, spans) = spans::walk(file, table.get_ref(), &mut found, budget);
@@ -150,8 +157,40 @@ fn whole(value: Value) -> Value {
     }
 }
 
+/// The greatest number of keys in a file, each part of a dotted key counted: far more than any real file needs.
+const MAX_KEYS: usize = 200_000;
+
+/// The depth to which keys are counted.
+const MAX_DEPTH: u32 = 80;
+
+/// The finding about a text with too many keys, before anything is made of them.
+fn too_many_keys(file: &Arc<str>, text: &str) -> Option<Diagnostic> {
+    // Nearly every file has fewer of the characters that follow a key.
+    if text.bytes().filter(|byte| matches!(byte, b'.' | b'=' | b']')).count() <= MAX_KEYS {
+        return None;
+    }
+    let tokens = Source::new(text).lex().into_vec();
+    let mut keys = 0;
+    let mut first_over = None;
+    let mut count = |event: Event| {
+        if event.kind() == EventKind::SimpleKey {
+            keys += 1;
+            if keys == MAX_KEYS + 1 {
+                first_over = Some(event.span().start()..event.span().end());
+            }
+        }
+    };
+    // Deeper ones are an error of the parser proper.
+    parse_document(&tokens, &mut RecursionGuard::new(&mut count, MAX_DEPTH), &mut ());
+    let at = Location::new(file, first_over?);
+    Some(Diagnostic::new(Code::BadValue, at, format!("more than {MAX_KEYS} keys")))
+}
+
 /// Checks that a text is TOML; the error is all findings.
 pub fn syntax(file: &Arc<str>, text: &str) -> Result<(), Vec<Diagnostic>> {
+    if let Some(too_many) = too_many_keys(file, text) {
+        return Err(vec![too_many]);
+    }
     let (table, errors) = DeTable::parse_recoverable(text);
     let budget = Budget::default();
     let (_, spans) = spans::walk(file, table.get_ref(), &mut Vec::new(), &budget);

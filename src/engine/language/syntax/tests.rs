@@ -76,6 +76,15 @@ fn keys_have_a_bound() {
         .collect();
     let found = findings::<Provider>(&deep);
     assert!(found.starts_with("TG013 ") && found.ends_with(" too many keys, nested too deep"), "{found}");
+    // Each part of a dotted key is a key, and nothing is made of them.
+    let path = ["a"; 60].join(".");
+    let dotted: Vec<_> = (0..4000).map(|at| format!("a{at}.{path}=1\n")).collect();
+    let dotted = dotted.concat();
+    check(&dotted, "TG013 3279:89 more than 200000 keys");
+    for nested in [format!("vars = {}", "{a=".repeat(300_000)), "a.".repeat(300_000)] {
+        let found = findings::<Provider>(&nested);
+        assert!(found.starts_with("TG003") || found.ends_with("more than 200000 keys"), "{found:.300}");
+    }
     let wide = format!("cors_headers = [{}]", "\"x-a\",".repeat(150_000));
     check(&wide, "TG013 1:16 `cors_headers` has more than 64 entries");
 }
