@@ -112,7 +112,7 @@ fn file_set(what: &str) -> anyhow::Result<FileSet> {
         }
         return Ok(set);
     } else if what.contains(':') {
-        let tree = SourceTree::from_contents(what, git::files(what)?);
+        let tree = SourceTree::from_contents(what, git::read(what)?);
         set.take(Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) });
     } else {
         bail!(

@@ -1,7 +1,7 @@
 //! `tollgate diff`, `tollgate prove`, and policies in `check` and `serve`: over directories, a Git repository and a
 //! running server.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -53,6 +53,97 @@ fn a_revision_is_compared_with_the_current_files() {
     // Also from a subdirectory of the repository, and by a tag.
     git(&home, &["tag", "v2"]);
     check(&home.run(&["diff", "v2~1:providers.d", "v2:providers.d"], ""), 4, &["demo changed"], &[]);
+}
+
+/// Git revisions are read as a server would read their checkout: each case is compared with the files on disk, too.
+#[test]
+fn a_revision_is_read_as_its_checkout() {
+    let home = Home::new(&[("demo", DEMO), ("deep/other", &DEMO.replace("demo", "other"))]);
+    let providers = home.providers().to_owned();
+    let link = |target: &str, name: &str| symlink(target, providers.join(name)).unwrap();
+    link("deep/other.toml", "other.toml");
+    fs::create_dir(home.path("shared")).unwrap();
+    fs::write(home.path("shared/one.toml"), "path_prefix = \"/{provider}\"\n").unwrap();
+    symlink("providers.d", home.path("current")).unwrap();
+    git(&home, &["init", "-q"]);
+    git(&home, &["add", "."]);
+    git(&home, &["commit", "-qm", "first"]);
+    let diff = |old: &str, new: &str| home.run(&["diff", old, new], "");
+    for old in
+        ["HEAD:providers.d", "HEAD:current", "HEAD:current/", "HEAD:./providers.d", "HEAD^{/first: none}:x"]
+    {
+        let code = if old.ends_with('x') { 2 } else { 0 };
+        check(&diff(old, "providers.d"), code, &[], &[]);
+    }
+    // A change behind a link, and a provider that is a link.
+    let changed = DEMO.replace("demo", "other").replace("\"/get\"", "\"/{any...}\"");
+    fs::write(providers.join("deep/other.toml"), changed).unwrap();
+    link("demo.toml", "third.toml");
+    fs::write(providers.join("third.toml.new"), "").unwrap();
+    check(&diff("HEAD:providers.d", "providers.d"), 4, &["other changed", "WIDENS"], &[]);
+    git(&home, &["add", "."]);
+    git(&home, &["commit", "-qm", "second"]);
+    let both = [diff("HEAD~:providers.d", "HEAD:providers.d"), diff("HEAD~:providers.d", "providers.d")];
+    assert_eq!((both[0].code, &both[0].out), (both[1].code, &both[1].out));
+    check(&diff("HEAD:providers.d", "providers.d"), 0, &["the same"], &[]);
+}
+
+#[test]
+fn what_a_revision_lacks_is_an_error() {
+    let home = Home::new(&[("demo", DEMO)]);
+    git(&home, &["init", "-q"]);
+    git(&home, &["add", "."]);
+    git(&home, &["commit", "-qm", "first"]);
+    let bad = |set_up: &dyn Fn(&Path), expected: &str| {
+        set_up(home.providers());
+        git(&home, &["add", "-A", "."]);
+        git(&home, &["commit", "-qm", "bad"]);
+        for args in [["HEAD~:providers.d", "HEAD:providers.d"], ["HEAD:providers.d", "HEAD:providers.d"]] {
+            let said = home.run(&["diff", args[0], args[1]], "");
+            check(&said, 2, &[], &[expected]);
+            assert_eq!(said.out, "", "{said:?}");
+        }
+        git(&home, &["reset", "-q", "--hard", "HEAD~"]);
+    };
+    let link = |target: &'static str| move |dir: &Path| symlink(target, dir.join("x.toml")).unwrap();
+    bad(&link("/etc/x.toml"), "a link to `/etc/x.toml`, outside the repository");
+    bad(&link("../../x.toml"), "a link to `../../x.toml`, outside the repository");
+    bad(&link("../x.toml"), "a link that leads nowhere");
+    bad(&link("x.toml"), "a link that leads to itself");
+    bad(&|dir| symlink("../../presets", dir.join("presets")).unwrap(), "outside the repository");
+    bad(
+        &|dir| fs::create_dir(dir.join("x.toml")).and_then(|()| fs::write(dir.join("x.toml/y"), "")).unwrap(),
+        "is a directory",
+    );
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    bad(&|dir| fs::write(dir.join("x.toml"), lfs).unwrap(), "a pointer of Git LFS");
+    let attribute = |line: &'static str| {
+        move |dir: &Path| {
+            fs::write(dir.join("x.toml"), format!("{DEMO}# $Id$\n")).unwrap();
+            fs::write(dir.join(".gitattributes"), line).unwrap();
+        }
+    };
+    bad(&attribute("*.toml filter=vault\n"), "has the Git filter `vault`");
+    bad(&attribute("*.toml working-tree-encoding=UTF-16LE-BOM\n"), "is checked out as UTF-16LE-BOM");
+    bad(&attribute("*.toml ident\n"), "has the attribute `ident`");
+    bad(
+        &|dir| fs::write(dir.join("x.toml"), vec![b'#'; (1 << 20) + 1]).unwrap(),
+        "is larger than 1048576 bytes",
+    );
+    // A submodule in place of a folder.
+    let submodule = "160000,1234567890123456789012345678901234567890,providers.d/presets";
+    git(&home, &["update-index", "--add", "--cacheinfo", submodule]);
+    git(&home, &["commit", "-qm", "submodule"]);
+    let said = home.run(&["diff", "HEAD:providers.d", "HEAD:providers.d"], "");
+    check(&said, 2, &[], &["`providers.d/presets`: is in the submodule `providers.d/presets`"]);
+    // Line ends are no difference.
+    git(&home, &["reset", "-q", "--hard", "HEAD~"]);
+    fs::write(home.path(".gitattributes"), "*.toml eol=crlf\n").unwrap();
+    fs::write(home.providers().join("demo.toml"), DEMO.replace('\n', "\r\n")).unwrap();
+    git(&home, &["add", "."]);
+    git(&home, &["commit", "-qm", "crlf"]);
+    check(&home.run(&["diff", "HEAD~:providers.d", "providers.d"], ""), 0, &["the same"], &[]);
+    check(&home.run(&["diff", "HEAD:providers.d", "HEAD~:providers.d"], ""), 0, &["the same"], &[]);
 }
 
 #[test]
