@@ -8,6 +8,9 @@ mod checkout;
 
 use std::{
     collections::BTreeMap,
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
 };
@@ -21,7 +24,7 @@ use tokio::{
 
 use checkout::{Checkout, Entry, EntryKind, Listed};
 
-use crate::files;
+use crate::files::MAX_FILE_BYTES;
 
 /// Timeout of one git command.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -123,7 +126,7 @@ fn entry(line: &[u8]) -> Option<(String, Entry)> {
 async fn contents(tree: &str, checkout: &Checkout, listed: Vec<Listed>) -> anyhow::Result<Vec<File>> {
     let readable: Vec<(String, String)> = listed.iter().filter_map(|one| one.found.clone().ok()).collect();
     let wanted: Vec<String> = readable.iter().map(|(object, _)| object.clone()).collect();
-    let read = objects(&wanted, files::MAX_FILE_BYTES).await?;
+    let read = objects(&wanted, MAX_FILE_BYTES).await?;
     let has_attributes =
         checkout.entries.keys().any(|path| path.rsplit('/').next() == Some(".gitattributes"));
     let attributes = if has_attributes { attributes(tree, &readable).await? } else { BTreeMap::new() };
@@ -160,21 +163,21 @@ fn as_checked_out(text: Vec<u8>, attributes: Option<&BTreeMap<String, String>>) 
     Ok(text)
 }
 
-/// The attributes that are set, by path.
+/// The attributes that are set, by path. The index of a repository is its own: git reads the revision into another one, since
+/// older versions read attributes from an index alone.
 async fn attributes(
     tree: &str,
     files: &[(String, String)],
 ) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
-    let source = format!("--source={tree}");
+    let index = TemporaryIndex::new()?;
+    run_git_on(&index.file(), &["read-tree", tree], Vec::new()).await?;
     // Paths begin at the working directory.
     let up = run_git(&["rev-parse", "--show-cdup"], Vec::new()).await?;
     let up = String::from_utf8_lossy(&up);
     let up = if up.trim_end().is_empty() { "." } else { up.trim_end() };
-    let args = [&["-C", up, "check-attr", "-z", "--stdin", &source], &ATTRIBUTES[..]].concat();
+    let args = [&["-C", up, "check-attr", "--cached", "-z", "--stdin"], &ATTRIBUTES[..]].concat();
     let paths: String = files.iter().flat_map(|(_, path)| [path.as_str(), "\0"]).collect();
-    let said = run_git(&args, paths.into_bytes());
-    let said =
-        said.await.context("cannot read the attributes of the files, which takes Git 2.40 or later")?;
+    let said = run_git_on(&index.file(), &args, paths.into_bytes()).await?;
     let said = String::from_utf8_lossy(&said);
     let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
     let fields: Vec<&str> = said.split('\0').collect();
@@ -223,9 +226,43 @@ fn next(rest: &mut &[u8]) -> anyhow::Result<Result<Vec<u8>, String>> {
     Ok(Ok(contents))
 }
 
+/// A directory for an index, removed at the end.
+struct TemporaryIndex(PathBuf);
+
+impl TemporaryIndex {
+    fn new() -> anyhow::Result<Self> {
+        let name = format!("tollgate-index-{:016x}", getrandom::u64()?);
+        let dir = std::env::temp_dir().join(name);
+        let made = fs::DirBuilder::new().mode(0o700).create(&dir);
+        made.with_context(|| format!("cannot create `{}`", dir.display()))?;
+        Ok(Self(dir))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("index")
+    }
+}
+
+impl Drop for TemporaryIndex {
+    fn drop(&mut self) {
+        // It has no secret, and the system clears the directory.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Runs git with an input. Returns its output.
 async fn run_git(args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    run(Command::new("git"), args, input).await
+}
+
+/// The same, with another index.
+async fn run_git_on(index: &Path, args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let mut command = Command::new("git");
+    command.env("GIT_INDEX_FILE", index);
+    run(command, args, input).await
+}
+
+async fn run(mut command: Command, args: &[&str], input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // No prompt for a password, no lazy fetch of missing objects.
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_LAZY_FETCH", "1").kill_on_drop(true);
