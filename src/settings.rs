@@ -38,6 +38,10 @@ pub const DEFAULT_FILE: &str = "tollgate.toml";
 /// The default providers directory.
 pub const DEFAULT_PROVIDERS: &str = "providers.d";
 
+/// The default of `idle_timeout`, in seconds. Longer than those of common load balancers (60 s to 600 s): the side that sends
+/// requests has to be the one that closes an idle connection, or else a request may cross the close.
+const IDLE_TIMEOUT_S: u64 = 620;
+
 /// The settings of `serve`, from flags and `TOLLGATE_*` variables or from `tollgate.toml`. Flags precede variables, and
 /// variables precede the file. `lints` is a key of the file only.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema, clap::Args)]
@@ -110,10 +114,20 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_STORE_GRACE", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"1h", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub store_grace: Option<String>,
-    /// Timeout for a request's head, and for an idle client connection [default: 60s]
+    /// Timeout for a request's head, from its first byte [default: 60s]
     #[arg(long, env = "TOLLGATE_HEAD_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"60s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub head_timeout: Option<String>,
+    /// Time that a client's connection may idle, announced as `Keep-Alive`: longer than that of a load balancer in front
+    /// [default: 620s]
+    #[arg(long, env = "TOLLGATE_IDLE_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"620s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
+    pub idle_timeout: Option<String>,
+    /// A client that closes its side of the connection before its answer: `cancel` the request, or `answer` it
+    /// [default: cancel]
+    #[arg(long, env = "TOLLGATE_HALF_CLOSED", hide_env_values = true, value_name = "ACTION")]
+    #[schemars(example = &"cancel")]
+    pub half_closed: Option<HalfClosed>,
     /// Maximum size of a request's head, at least 8KiB [default: 64KiB]
     #[arg(long, env = "TOLLGATE_MAX_HEAD", hide_env_values = true, value_name = "SIZE")]
     #[schemars(example = &"64KiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
@@ -219,6 +233,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// The treatment of a client that has closed its side of the connection before its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum HalfClosed {
+    /// It has left: the upstream request is cancelled.
+    #[default]
+    Cancel,
+    /// It gets its answer.
+    Answer,
+}
+
 /// The settings in force.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -258,6 +284,10 @@ pub struct Settings {
     pub store_grace: Duration,
     /// Timeout for a request head.
     pub head_timeout: Duration,
+    /// Time that a client's connection may idle.
+    pub idle_timeout: Duration,
+    /// The treatment of a half-closed client.
+    pub half_closed: HalfClosed,
     /// Maximum size of a request head, in bytes.
     pub max_head: usize,
     /// Limits of admission control.
@@ -416,6 +446,8 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         store_grace: lasting(store_grace, "store_grace", pick!(store_grace))?
             .unwrap_or(Duration::from_hours(1)),
         head_timeout: at_least("head_timeout", pick!(head_timeout), 60)?,
+        idle_timeout: at_least("idle_timeout", pick!(idle_timeout), IDLE_TIMEOUT_S)?,
+        half_closed: pick!(half_closed).unwrap_or_default(),
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
         admission,
         log: log

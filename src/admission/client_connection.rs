@@ -37,6 +37,20 @@ const REQUEST: u64 = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
+/// A request that a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Awaited {
+    epoch: Epoch,
+    has_begun: bool,
+}
+
+impl Awaited {
+    /// True once a byte of its head has arrived.
+    pub fn has_begun(self) -> bool {
+        self.has_begun
+    }
+}
+
 /// The shared state of a connection.
 #[derive(Debug)]
 pub struct ClientConnection {
@@ -44,6 +58,8 @@ pub struct ClientConnection {
     /// Bytes arrived after the head of the last request.
     has_received: AtomicBool,
     is_pipelined: AtomicBool,
+    /// The rest of the last request's body is being read.
+    has_rest: AtomicBool,
     unwritten: AtomicUsize,
     /// Bytes that were read since the last request, or frame of its body.
     unframed: Arc<AtomicUsize>,
@@ -63,6 +79,7 @@ impl ClientConnection {
             state: AtomicU64::new(0),
             has_received: AtomicBool::new(false),
             is_pipelined: AtomicBool::new(false),
+            has_rest: AtomicBool::new(false),
             unwritten: AtomicUsize::new(0),
             unframed: Arc::default(),
             body: Mutex::default(),
@@ -104,6 +121,28 @@ impl ClientConnection {
         self.set(self.state() | ENDED);
     }
 
+    /// The rest of a request's body is read after an early response.
+    pub fn begin_rest(&self) {
+        self.has_rest.store(true, Ordering::Relaxed);
+    }
+
+    /// The rest was read: the next byte belongs to another request.
+    pub fn end_rest(&self) {
+        self.unframed.store(0, Ordering::Relaxed);
+        self.has_rest.store(false, Ordering::Relaxed);
+    }
+
+    /// True if everything of all requests was read, and all responses are written.
+    pub fn is_between_requests(&self) -> bool {
+        !self.has_rest.load(Ordering::Relaxed) && self.awaited().is_some_and(|awaited| !awaited.has_begun)
+    }
+
+    /// No further request is served. The connection is idle until it is closed.
+    pub fn end_requests(self: &Arc<Self>) {
+        self.set((self.state() & !OF_REQUEST) + REQUEST);
+        self.mark_idle();
+    }
+
     // === the socket ===
 
     /// Bytes of the client have arrived.
@@ -116,6 +155,14 @@ impl ClientConnection {
     /// resets it.
     pub fn unframed(&self) -> &Arc<AtomicUsize> {
         &self.unframed
+    }
+
+    /// The request that the connection waits for. None while a response is being made or written.
+    pub fn awaited(&self) -> Option<Awaited> {
+        let state = self.state();
+        let has_begun =
+            self.unframed.load(Ordering::Relaxed) > 0 && !self.has_rest.load(Ordering::Relaxed);
+        (state & RESPONDING == 0).then_some(Awaited { epoch: Epoch(state), has_begun })
     }
 
     /// Ready if the response may be read further. A stalled client's is not, until the socket has taken all of it.

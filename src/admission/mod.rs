@@ -19,7 +19,7 @@ mod status;
 use std::{fmt::Display, net::IpAddr, sync::Arc};
 
 pub use self::{
-    client_connection::ClientConnection,
+    client_connection::{Awaited, ClientConnection},
     limits::{Limits, Overrides},
     requests::{RequestGuard, RequestRefusal},
     resources::{Resources, raise_open_files},

@@ -148,6 +148,8 @@ async fn start(
         upstream,
         recorder: settings.access_log.then_some(recorder),
         head_timeout: settings.head_timeout,
+        idle_timeout: settings.idle_timeout,
+        half_closed: settings.half_closed,
         max_head: settings.max_head,
         grace: settings.grace,
         stop: CancellationToken::new(),

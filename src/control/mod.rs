@@ -11,6 +11,7 @@ use std::{
     fs, io,
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
+    task::Poll,
     time::Duration,
 };
 
@@ -109,7 +110,7 @@ async fn serve(listener: UnixListener, admin: Admin, stop: CancellationToken) {
             () = stop.cancelled() => break,
             Some(_) = exchanges.join_next() => {}
             accepted = listener.accept(), if exchanges.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(exchanges.spawn(serve_connection(stream, admin.clone()))),
+                Ok((stream, _)) => drop(exchanges.spawn(serve_connection(stream, admin.clone(), stop.clone()))),
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection on the control socket");
                     sleep(ACCEPT_BACKOFF).await;
@@ -123,7 +124,7 @@ async fn serve(listener: UnixListener, admin: Admin, stop: CancellationToken) {
 }
 
 /// Serves one connection, which has one exchange.
-async fn serve_connection(stream: UnixStream, admin: Admin) {
+async fn serve_connection(mut stream: UnixStream, admin: Admin, stop: CancellationToken) {
     let actor = peer(&stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (admin, actor) = (&admin, actor.clone());
@@ -137,7 +138,11 @@ async fn serve_connection(stream: UnixStream, admin: Admin) {
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
-    let exchange = http.serve_connection(TokioIo::new(stream), service);
+    let exchange = async {
+        let served = http.serve_connection(TokioIo::new(&mut stream), service).await;
+        gateway::staged_close(stream, |_| Poll::Pending, stop.cancelled()).await;
+        served
+    };
     match timeout(EXCHANGE_TIMEOUT, exchange).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an exchange on the control socket failed"),

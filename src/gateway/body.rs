@@ -25,7 +25,7 @@ use crate::{
     upstream::{CutError, Download, UploadWatch},
 };
 
-/// The most that is read of a request's body after an early response, in bytes.
+/// The most that is read of a request's body after an early response for the next request, in bytes.
 const REST_BYTES: u64 = 1 << 20;
 /// The longest time that it is read.
 const REST_TIME: Duration = Duration::from_secs(2);
@@ -65,7 +65,7 @@ pub struct Relay {
 
 impl Relay {
     fn end(&mut self, cut: Option<&CutError>) {
-        read_rest_of(&self.tasks, self.watch.take());
+        read_rest_of(&self.tasks, self.watch.take(), &self.connection);
         match (self.guard.take(), cut) {
             (Some(guard), Some(error)) => guard.cut(error),
             (Some(guard), None) => guard.end(End::Complete),
@@ -225,22 +225,32 @@ pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Re
     Ok(all)
 }
 
-/// Reads the rest of a request's body after an early response, within bounds. Closing the connection at once would reset
-/// it, and the client would lose the response.
-pub(super) fn read_rest(tasks: &TaskTracker, rest: Incoming) {
+/// False if the rest of a request's body is too large to be read for the next request on its connection.
+pub(super) fn is_short(rest: &Incoming) -> bool {
+    rest.size_hint().lower() <= REST_BYTES
+}
+
+/// Reads the rest of a request's body after an early response, within bounds, so that the connection can go on. Beyond
+/// them, it ends: `staged_close` then sees to it that the client gets the response.
+pub(super) fn read_rest(tasks: &TaskTracker, rest: Incoming, connection: Arc<ClientConnection>) {
     if !rest.is_end_stream() {
-        tasks.spawn(read(rest));
+        connection.begin_rest();
+        tasks.spawn(read(rest, connection));
     }
 }
 
 /// The same for the rest that an upload gave back.
-pub(super) fn read_rest_of(tasks: &TaskTracker, upload: Option<UploadWatch>) {
+pub(super) fn read_rest_of(
+    tasks: &TaskTracker,
+    upload: Option<UploadWatch>,
+    connection: &Arc<ClientConnection>,
+) {
     if let Some(rest) = upload.and_then(|upload| upload.take_rest()) {
-        read_rest(tasks, rest);
+        read_rest(tasks, rest, connection.clone());
     }
 }
 
-async fn read(mut rest: Incoming) {
+async fn read(mut rest: Incoming, connection: Arc<ClientConnection>) {
     let mut left = REST_BYTES;
     let all = async {
         while let Some(Ok(frame)) = rest.frame().await {
@@ -253,4 +263,5 @@ async fn read(mut rest: Incoming) {
     };
     // After that time the connection is closed, and there is nothing to report.
     let _ = tokio::time::timeout(REST_TIME, all).await;
+    connection.end_rest();
 }

@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{Body, Worker};
 use crate::{
@@ -19,8 +19,21 @@ use crate::{
     upstream::CutError,
 };
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// The path in the access record of a request whose path contains a token.
 const HIDDEN_PATH: &str = "***";
+
+/// The connection after a response, as the response announces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// It is closed.
+    Ends,
+    /// It takes another request.
+    GoesOn,
+    /// As hyper has it: HTTP/1.0 has no announcement.
+    Unannounced,
+}
 
 /// The context of a request up to the head of its response.
 #[derive(Debug)]
@@ -110,7 +123,13 @@ impl RequestContext {
     }
 
     /// Adds the headers of every response, and passes the access record on to the body, which sees the end.
-    pub(super) fn finish(mut self, mut response: Response<Body>, table: &Table) -> Response<Body> {
+    pub(super) fn finish(
+        mut self,
+        mut response: Response<Body>,
+        table: &Table,
+        persistence: Persistence,
+    ) -> Response<Body> {
+        self.announce(response.headers_mut(), persistence);
         let headers = response.headers_mut();
         if self.cors {
             rewrite::cors(headers, &table.cors_headers);
@@ -119,9 +138,6 @@ impl RequestContext {
         }
         if let Ok(id) = HeaderValue::from_str(self.request_id()) {
             headers.insert("tollgate-request-id", id);
-        }
-        if self.connection().refusal().is_some() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let status = response.status();
         if let Some(record) = self.record() {
@@ -134,6 +150,21 @@ impl RequestContext {
             response.body_mut().set_guard(self.guard);
         }
         response
+    }
+
+    /// Announces the end of the connection, or the time that it may idle. RFC 9110, section 7.6.1: `Connection` has to name
+    /// the header with that time.
+    fn announce(&self, headers: &mut HeaderMap, persistence: Persistence) {
+        if self.connection().refusal().is_some() || persistence == Persistence::Ends {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if persistence == Persistence::GoesOn
+            && let Some(announced) = &self.guard.worker.keep_alive
+            && !headers.contains_key(header::CONNECTION)
+            && !self.guard.worker.ready.is_draining()
+        {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+            headers.insert(KEEP_ALIVE, announced.clone());
+        }
     }
 
     fn record(&mut self) -> Option<&mut AccessRecord> {

@@ -17,6 +17,7 @@ mod client_address;
 mod readiness;
 mod relay;
 mod context;
+mod staged_close;
 
 use std::{
     net::IpAddr,
@@ -26,8 +27,8 @@ use std::{
     },
 };
 
-use http::{Request, Response, header, request::Parts};
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response, Version, header, request::Parts};
+use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +36,7 @@ pub use api::administer;
 pub use body::Body;
 pub use fault::refuse;
 pub use readiness::Readiness;
+pub use staged_close::staged_close;
 
 use crate::{
     accounts::{Actor, AuthRateLimit, Authenticator, LocalCache, Refresher},
@@ -48,7 +50,7 @@ use crate::{
     telemetry::Recorder,
     upstream::{self, Upstream},
 };
-use context::RequestContext;
+use context::{Persistence, RequestContext};
 use relay::Outbound;
 
 /// Everything that one worker serves requests with. No worker waits for another.
@@ -80,6 +82,8 @@ pub struct Worker {
     pub tasks: TaskTracker,
     /// Takes access records, if they are wanted.
     pub recorder: Option<Recorder>,
+    /// `Keep-Alive`: the time that a connection may idle. None if it is too short for that header.
+    pub keep_alive: Option<HeaderValue>,
     /// The number of the next request; request ids derive from it.
     pub next_id: AtomicU64,
 }
@@ -125,13 +129,33 @@ pub async fn handle(
         Ok(response) => response,
         Err(fault) => fault::response(&fault, &table, &head, &mut context),
     };
-    // The request's body was not read, so its rest is drained. A client that waits for `100 Continue` sends none.
-    if let Some(unread) = incoming
-        && !head.headers.contains_key(header::EXPECT)
-    {
-        body::read_rest(&worker.tasks, unread);
+    let ends = !incoming.is_none_or(|unread| leave(&worker, &head, unread, &context));
+    context.finish(response, &table, if ends { Persistence::Ends } else { persistence(&head) })
+}
+
+/// Leaves a body that was not read. Returns false if the connection ends with the response: the rest is too large to
+/// wait for, or may never come, since the client waits for `100 Continue`.
+fn leave(worker: &Worker, head: &Parts, unread: Incoming, context: &RequestContext) -> bool {
+    let stays = !head.headers.contains_key(header::EXPECT) && body::is_short(&unread) || unread.is_end_stream();
+    if stays {
+        body::read_rest(&worker.tasks, unread, context.connection().clone());
     }
-    context.finish(response, &table)
+    stays
+}
+
+/// The end of the connection as the client wants it.
+fn persistence(head: &Parts) -> Persistence {
+    let closes = |value: &HeaderValue| {
+        let mut options = value.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    if head.version != Version::HTTP_11 {
+        Persistence::Unannounced
+    } else if head.headers.get_all(header::CONNECTION).iter().any(closes) {
+        Persistence::Ends
+    } else {
+        Persistence::GoesOn
+    }
 }
 
 /// Takes the steps of `decide`, and waits between them.

@@ -17,9 +17,14 @@ impl Readiness {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// True once the drain has begun.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// The status code and the word that `/readyz` answers with; `serves`: whether there is any provider.
     pub(super) fn status(&self, serves: bool) -> (StatusCode, &'static str) {
-        match (self.draining.load(Ordering::Relaxed), serves) {
+        match (self.is_draining(), serves) {
             (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
             (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no_providers"),
             (false, true) => (StatusCode::OK, "ok"),

@@ -66,7 +66,7 @@ pub(super) async fn relay(
         }
         Ok(reply) => reply,
         Err(error) => {
-            body::read_rest_of(&worker.tasks, watch);
+            body::read_rest_of(&worker.tasks, watch, context.connection());
             return Err(send_fault(&error, &call.hit, context));
         }
     };
@@ -97,7 +97,7 @@ fn response(
         RewrittenResponse::Replaced(rule) => {
             // This closes the upstream connection and ends the upload; the rest of the client's body is then drained.
             drop(download);
-            body::read_rest_of(&worker.tasks, watch);
+            body::read_rest_of(&worker.tasks, watch, context.connection());
             context.set_fault(FaultKind::ResponseRule);
             fault::reply(rule, &call.hit, context.request_id())
         }

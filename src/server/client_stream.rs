@@ -1,8 +1,9 @@
-//! The socket of a client: reads of framing without content are bounded, writes have a timeout, the response's body
-//! learns when everything is written, and an idle connection ends when it has to go. A client that stops reading holds its
-//! upstream connection; TCP keeps such a peer for as long as it lives.
+//! The socket of a client: reads of framing without content are bounded, the wait for a request and writes have timeouts,
+//! the response's body learns when everything is written, and an idle connection ends when it has to go. A client that
+//! stops reading holds its upstream connection; TCP keeps such a peer for as long as it lives.
 //!
-//! Reads have other timeouts: hyper's for a head, the upload's for a body.
+//! The read of a request's body has a timeout of its own: that of the upload. The socket is closed by
+//! `gateway::staged_close`, never here.
 
 use std::{
     future::Future,
@@ -22,6 +23,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::request_wait::RequestWait;
 use crate::admission::ClientConnection;
 
 /// Bytes without the head of a request or a frame of a body after which the task ends its turn for the first time: more
@@ -35,12 +37,26 @@ const TURN_BYTES: usize = 32 << 10;
 /// head, and than what is read of a body that is not sent. It ends chunk sizes without end wherever no upload watches.
 const MAX_UNFRAMED: usize = 4 << 20;
 
-/// A socket whose writes have a deadline.
+/// The timeouts of a client's connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientTimeouts {
+    /// From the first byte of a head to its end.
+    pub(super) head: Duration,
+    /// Without a request, and without a byte of one.
+    pub(super) idle: Duration,
+    /// For a write that makes no progress.
+    pub(super) stall: Duration,
+}
+
+/// A socket whose waits have deadlines.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     stream: TcpStream,
     connection: Arc<ClientConnection>,
-    limit: Duration,
+    timeouts: ClientTimeouts,
+    wait: RequestWait,
+    /// The client closed its side, the socket failed, or a deadline has passed: there is nothing left to read or write.
+    is_over: bool,
     /// The number of bytes without a head or a frame at which the turn ends.
     turn_end: usize,
     /// The time since which a write is blocked.
@@ -50,8 +66,32 @@ pub(super) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, connection: Arc<ClientConnection>, limit: Duration) -> Self {
-        Self { stream, connection, limit, turn_end: FIRST_TURN_BYTES, waiting: None, timer: None }
+    pub(super) fn new(
+        stream: TcpStream,
+        connection: Arc<ClientConnection>,
+        timeouts: ClientTimeouts,
+    ) -> Self {
+        Self {
+            stream,
+            wait: RequestWait::new(),
+            connection,
+            timeouts,
+            is_over: false,
+            turn_end: FIRST_TURN_BYTES,
+            waiting: None,
+            timer: None,
+        }
+    }
+
+    /// The socket, to be closed in stages. None if its client is gone: then closing it at once loses nothing.
+    pub(super) fn into_socket(self) -> Option<TcpStream> {
+        (!self.is_over).then_some(self.stream)
+    }
+
+    /// Ends the connection, as if the client had: hyper closes one that waits for a request then.
+    fn end(&mut self) -> Poll<io::Result<()>> {
+        self.is_over = true;
+        Poll::Ready(Ok(()))
     }
 
     /// Asks the kernel: tokio's readiness is as old as the last poll of all sockets, and a request may have come since then.
@@ -61,25 +101,27 @@ impl ClientStream {
     }
 
     fn timed(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if polled.is_ready() {
+        if let Poll::Ready(result) = &polled {
             self.waiting = None;
+            self.is_over |= result.is_err();
             return polled;
         }
         self.connection.write_blocked();
         if self.connection.poll_evicted(cx).is_ready() {
+            self.is_over = true;
             let evicted =
                 io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing, and others wait");
             return Poll::Ready(Err(evicted));
         }
-        let deadline = *self.waiting.get_or_insert_with(Instant::now) + self.limit;
+        let deadline = *self.waiting.get_or_insert_with(Instant::now) + self.timeouts.stall;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
-        timer
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+        timer.as_mut().poll(cx).map(|()| {
+            self.is_over = true;
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))
+        })
     }
 }
 
@@ -103,14 +145,14 @@ impl AsyncRead for ClientStream {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let bytes = buf.filled().len() - before;
-        if read.is_ready() {
+        if let Poll::Ready(result) = &read {
             self.connection.received(bytes);
+            self.is_over |= result.is_err() || bytes == 0 && buf.remaining() > 0;
+            return read;
         }
-        // Nothing read is the end: hyper closes an idle connection then, as if the client had.
-        if read.is_pending() && self.connection.poll_evicted(cx).is_ready() && self.has_nothing_unread() {
-            return Poll::Ready(Ok(()));
-        }
-        read
+        let Self { connection, wait, timeouts, .. } = &mut *self;
+        let is_due = connection.poll_evicted(cx).is_ready() || wait.poll(connection, cx, *timeouts).is_ready();
+        if is_due && self.has_nothing_unread() { self.end() } else { read }
     }
 }
 
@@ -142,8 +184,9 @@ impl AsyncWrite for ClientStream {
         flushed
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// The caller closes the socket, once hyper's buffers are free.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -168,7 +211,8 @@ mod tests {
         let resources = Resources { open_files: 1000, memory: 1 << 30 };
         let admission = Admission::new(Limits::derive(resources, &Overrides::default(), 1, 8 << 10), 1);
         let admitted = admission.connect(Entrance::Clients, 0, peer.ip(), false).unwrap();
-        (ClientStream::new(stream, admitted.connection.clone(), limit), client, admitted)
+        let timeouts = ClientTimeouts { head: limit, idle: limit * 10, stall: limit };
+        (ClientStream::new(stream, admitted.connection.clone(), timeouts), client, admitted)
     }
 
     #[tokio::test]

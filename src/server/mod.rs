@@ -7,6 +7,7 @@
 
 mod client_stream;
 pub mod listen;
+mod request_wait;
 
 use std::{
     io,
@@ -15,13 +16,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderValue;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use client_stream::ClientStream;
+use client_stream::{ClientStream, ClientTimeouts};
 
 use crate::{
     accounts::{AuthRateLimit, Authenticator, LocalCache, Refresher},
@@ -30,6 +32,7 @@ use crate::{
     decide::ListenerRole,
     files::Live,
     gateway::{self, Readiness, Worker},
+    settings::HalfClosed,
     systemd::Heartbeat,
     telemetry::Recorder,
     upstream::{self, Upstream},
@@ -39,7 +42,7 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, as when the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Timeout for the head of a request on a connection that is refused.
+/// Timeout for the head of a request on a connection that is refused, and for the wait for it.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Minimum interval between two warnings about that.
 const WARN_INTERVAL: Duration = Duration::from_mins(1);
@@ -69,8 +72,12 @@ pub struct Shared {
     pub upstream: Arc<upstream::Shared>,
     /// The access log; none if it is off.
     pub recorder: Option<Recorder>,
-    /// Timeout for a request head.
+    /// Timeout for a request head, from its first byte.
     pub head_timeout: Duration,
+    /// Timeout for a connection without a request.
+    pub idle_timeout: Duration,
+    /// Whether a client that has closed its side of the connection gets its answer.
+    pub half_closed: HalfClosed,
     /// Maximum size of a request head, in bytes.
     pub max_head: usize,
     /// Grace period for streams after `stop`.
@@ -140,6 +147,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         admission: shared.admission.clone(),
         upstream: Upstream::new(shared.upstream.clone()),
         tasks: tasks.clone(),
+        keep_alive: keep_alive(shared.idle_timeout),
         recorder: shared.recorder.clone(),
         next_id: AtomicU64::new(config.first_id),
     });
@@ -158,8 +166,11 @@ struct Listener {
 }
 
 async fn accept(listener: Listener, shared: &Shared, worker: &Arc<Worker>) {
-    let http = http(shared, shared.head_timeout);
-    let refusing = self::http(shared, shared.head_timeout.min(REFUSAL_TIMEOUT));
+    let http = http(shared);
+    let timeouts =
+        ClientTimeouts { head: shared.head_timeout, idle: shared.idle_timeout, stall: CLIENT_STALL };
+    let brief = |timeout: Duration| timeout.min(REFUSAL_TIMEOUT);
+    let refusing = ClientTimeouts { head: brief(timeouts.head), idle: brief(timeouts.idle), ..timeouts };
     let mut warned: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
@@ -169,9 +180,10 @@ async fn accept(listener: Listener, shared: &Shared, worker: &Arc<Worker>) {
         match accepted {
             Ok((stream, peer)) => {
                 if let Some(admitted) = admit(worker, listener.number, peer.ip()) {
-                    let http = if admitted.connection.refusal().is_none() { &http } else { &refusing };
+                    let is_served = admitted.connection.refusal().is_none();
                     tune(&stream);
-                    let client = Client { stream, peer: peer.ip(), admitted };
+                    let timeouts = if is_served { timeouts } else { refusing };
+                    let client = Client { stream, peer: peer.ip(), admitted, timeouts };
                     worker.tasks.spawn(serve_client(
                         http.clone(),
                         client,
@@ -196,10 +208,18 @@ async fn accept(listener: Listener, shared: &Shared, worker: &Arc<Worker>) {
     }
 }
 
-fn http(shared: &Shared, head_timeout: Duration) -> http1::Builder {
+/// The header that announces the idle timeout, in whole seconds.
+fn keep_alive(idle_timeout: Duration) -> Option<HeaderValue> {
+    let seconds = idle_timeout.as_secs();
+    (seconds > 0).then(|| HeaderValue::try_from(format!("timeout={seconds}")).ok())?
+}
+
+fn http(shared: &Shared) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
+        // `ClientStream` has that timeout: hyper takes an idle connection for one with a slow head.
+        .header_read_timeout(None)
+        .half_close(shared.half_closed == HalfClosed::Answer)
         .max_buf_size(shared.max_head.max(64 << 10))
         .max_header_size(shared.max_head)
         // RFC 9110, section 6.6.1: adds a `Date` to responses without one.
@@ -228,11 +248,12 @@ struct Client {
     stream: tokio::net::TcpStream,
     peer: IpAddr,
     admitted: Admitted,
+    timeouts: ClientTimeouts,
 }
 
 /// Serves one client's connection, to its end.
 async fn serve_client(http: http1::Builder, client: Client, worker: Arc<Worker>, stop: CancellationToken) {
-    let Client { stream, peer, admitted } = client;
+    let Client { stream, peer, admitted, timeouts } = client;
     let state = &admitted.connection;
     let service = service_fn(|request| {
         // Here, not in the future: hyper polls the socket once more before it polls that, and an idle connection may end.
@@ -240,15 +261,30 @@ async fn serve_client(http: http1::Builder, client: Client, worker: Arc<Worker>,
         let (worker, state) = (worker.clone(), state.clone());
         async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer, state, request).await) }
     });
-    let stream = ClientStream::new(stream, state.clone(), CLIENT_STALL);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut stream = ClientStream::new(stream, state.clone(), timeouts);
+    let mut is_unused = false;
+    let ended = {
+        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(&mut stream), service));
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                is_unused = state.is_between_requests();
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
+    log_end(peer, ended);
+    // An unused one has no response that could be lost.
+    if let Some(socket) = stream.into_socket()
+        && !(is_unused && state.is_between_requests())
+    {
+        state.end_requests();
+        gateway::staged_close(socket, |cx| state.poll_evicted(cx), stop.cancelled()).await;
+    }
+}
+
+fn log_end(peer: IpAddr, ended: hyper::Result<()>) {
     match ended {
         // hyper answers such requests itself: this line is their only trace.
         Err(error) if error.is_parse() => {

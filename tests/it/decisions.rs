@@ -18,9 +18,11 @@ fn own(world: &mut World, request: &str) -> Message {
     answer
 }
 
-/// Sorted names and values, with the request id's value and the date removed.
+/// Sorted names and values, without the date, the announcement of the idle timeout, and the request id's value.
 fn lines(answer: &Message) -> Vec<String> {
-    let shown = answer.head.lines.iter().filter(|(name, _)| name != "date").map(|(name, value)| {
+    let left_out = ["date", "connection", "keep-alive"];
+    let kept = answer.head.lines.iter().filter(|(name, _)| !left_out.contains(&name.as_str()));
+    let shown = kept.map(|(name, value)| {
         if name == "tollgate-request-id" { name.clone() } else { format!("{name}: {value}") }
     });
     let mut lines: Vec<String> = shown.collect();

@@ -15,6 +15,7 @@ mod backup;
 mod broken;
 mod callers;
 mod cli;
+mod closing;
 mod crowd;
 mod decision_table;
 mod decisions;

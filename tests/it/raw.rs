@@ -374,7 +374,8 @@ fn read_answer(client: &mut Wire) -> String {
 }
 
 fn quick_world() -> World {
-    World::with("[timeouts]\nfirst_byte = \"400ms\"\nidle = \"400ms\"", &["--head-timeout", "400ms"])
+    let waits = ["--head-timeout", "400ms", "--idle-timeout", "400ms"];
+    World::with("[timeouts]\nfirst_byte = \"400ms\"\nidle = \"400ms\"", &waits)
 }
 
 #[test]
