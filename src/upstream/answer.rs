@@ -16,6 +16,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// fragment.
 pub(super) fn check<B>(answer: &mut Response<B>) -> Result<(), &'static str> {
     match answer.status() {
+        // RFC 9110, section 15: invalid, and clients fail on it in their own ways.
+        status if status.as_u16() > 599 => Err("its status is above 599"),
         StatusCode::SWITCHING_PROTOCOLS => Err("it switches protocols without being asked to"),
         // A 204 has no body, whatever its headers announce.
         StatusCode::NO_CONTENT => {
@@ -48,21 +50,23 @@ pub(super) fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.trim().parse::<u64>().ok()?.saturating_sub(1)))
 }
 
-/// `5, 5` or two lines `5` become one `5`.
+/// `5, 5` or two lines `5` become one `5`, and `005` becomes `5`: a client might read it as octal.
 fn merge_lengths(headers: &mut HeaderMap) -> Result<(), &'static str> {
     let mut length = None;
-    let mut count = 0;
+    let mut is_plain = true;
     for value in headers.get_all(CONTENT_LENGTH) {
         for part in value.as_bytes().split(|byte| *byte == b',') {
-            let found = parse_length(part.trim_ascii()).ok_or("its content length is not a number")?;
+            let part = part.trim_ascii();
+            let found = parse_length(part).ok_or("its content length is not a number")?;
+            let is_first = length.is_none();
             if *length.get_or_insert(found) != found {
                 return Err("its content lengths differ");
             }
-            count += 1;
+            is_plain &= is_first && (part == b"0" || !part.starts_with(b"0"));
         }
     }
     match length {
-        Some(length) if count > 1 => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        Some(length) if !is_plain => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
         Some(_) | None => {}
     }
     Ok(())
@@ -114,6 +118,14 @@ mod tests {
         check(200, &[(cl, "5")], Ok(Some("5")));
         check(200, &[(cl, "5"), (cl, "5")], Ok(Some("5")));
         check(200, &[(cl, "5, 5")], Ok(Some("5")));
+        check(200, &[(cl, "0")], Ok(Some("0")));
+        check(200, &[(cl, "002")], Ok(Some("2")));
+        check(200, &[(cl, "00")], Ok(Some("0")));
+        check(200, &[(cl, "5, 05")], Ok(Some("5")));
+        check(200, &[(cl, "10")], Ok(Some("10")));
+        check(599, &[(cl, "5")], Ok(Some("5")));
+        check(600, &[(cl, "5")], Err(()));
+        check(999, &[], Err(()));
         check(200, &[(cl, "5"), (cl, "6")], Err(()));
         check(200, &[(cl, "5,6")], Err(()));
         check(200, &[(cl, "+5")], Err(()));

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use crate::harness::{Broken, Exchange, Message, World, root};
 
-const HEADS: [(&str, &str); 34] = [
+const HEADS: [(&str, &str); 37] = [
     ("plain", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
     ("without a reason", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"),
     ("with an empty reason", "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok"),
@@ -31,6 +31,9 @@ const HEADS: [(&str, &str); 34] = [
     ("status of four digits", "HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\nok"),
     ("status 099", "HTTP/1.1 099 No\r\nContent-Length: 2\r\n\r\nok"),
     ("status 999", "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok"),
+    ("status 600", "HTTP/1.1 600 Odd\r\nContent-Length: 2\r\n\r\nok"),
+    ("status 599", "HTTP/1.1 599 Odd\r\nContent-Length: 2\r\n\r\nok"),
+    ("length with leading noughts", "HTTP/1.1 200 OK\r\nContent-Length: 002\r\n\r\nok"),
     ("length doubled, equal", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"),
     ("length doubled, differing", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 1\r\n\r\nok"),
     ("length list, equal", "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok"),

@@ -262,10 +262,17 @@ fn the_upstreams_cors_is_overwritten_and_its_marks_are_not_ours() {
         .removed("Access-Control-Allow-Headers", "x")
         .removed("Access-Control-Max-Age", "1")
         .removed("tollgate-request-id", "forged")
+        .removed("Access-Control-Expose-Headers", "x-request-id")
+        .removed("Access-Control-Allow-Credentials", "true")
+        .removed("Access-Control-Allow-Private-Network", "true")
         .header("Proxy-Status", "edge; error=dns_error")
-        .header("Access-Control-Expose-Headers", "x-request-id")
+        .header("Proxy-Status", "\"other\"; details=\"a, tollgate\"")
         .body("ok");
     world.exchange(Exchange::get().answer(answer));
+    for ours in ["tollgate; error=dns_error", "\"tollgate\"; error=dns_error", "edge; details=\"x"] {
+        let answer = Answer::new("200 OK").removed("Proxy-Status", ours).body("ok");
+        world.exchange(Exchange::get().answer(answer));
+    }
 }
 
 #[test]

@@ -70,25 +70,26 @@ pub fn may_pass(entry: &str) -> bool {
 }
 
 /// True for headers that are removed from responses: hop-by-hop headers, and instructions to the client about tollgate's
-/// own origin.
+/// own origin. Of these, only tollgate decides which pages of other origins may read a response (CORS).
 pub fn is_removed_from_response(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "set-cookie"
-            | "set-cookie2"
-            | "alt-svc"
-            | "strict-transport-security"
-            | "clear-site-data"
-            | "service-worker-allowed"
-    )
+    name.starts_with("access-control-")
+        || matches!(
+            name,
+            "connection"
+                | "keep-alive"
+                | "proxy-connection"
+                | "te"
+                | "transfer-encoding"
+                | "upgrade"
+                | "proxy-authenticate"
+                | "proxy-authentication-info"
+                | "set-cookie"
+                | "set-cookie2"
+                | "alt-svc"
+                | "strict-transport-security"
+                | "clear-site-data"
+                | "service-worker-allowed"
+        )
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! of the client with its own token passes (`token_search`). Pure: heads in, heads out; it never sees a body.
 
 mod response;
+mod proxy_status;
 mod query;
 mod request;
 mod token;

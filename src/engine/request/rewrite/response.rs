@@ -2,11 +2,13 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::is_nominated;
+use super::{is_nominated, proxy_status};
 use crate::{
     language::{bind::ResponseRule, compile::safety},
     request::table::Hit,
 };
+
+const PROXY_STATUS: &str = "proxy-status";
 
 /// A rewritten response.
 #[derive(Debug)]
@@ -33,12 +35,8 @@ pub fn response(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: boo
         kept.remove(name);
     }
     // RFC 9209: other proxies' members pass. One that claims to be tollgate's does not: clients rely on ours.
-    let ours = |value: &HeaderValue| {
-        let text = value.as_bytes().to_ascii_lowercase();
-        text.split(|byte| *byte == b',').any(|one| one.trim_ascii_start().starts_with(b"tollgate"))
-    };
-    if kept.get_all("proxy-status").iter().any(ours) {
-        kept.remove("proxy-status");
+    if kept.get_all(PROXY_STATUS).iter().any(|value| proxy_status::may_name_us(value.as_bytes())) {
+        kept.remove(PROXY_STATUS);
     }
     if !trailers {
         kept.remove(header::TRAILER);
@@ -51,13 +49,13 @@ pub fn response(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: boo
 pub fn trailers(sent: &HeaderMap) -> HeaderMap {
     let unfit = |name: &HeaderName| {
         let name = name.as_str();
-        safety::is_removed_from_response(name)
-            || name.starts_with("access-control-")
-            || FOR_HEADS.contains(&name)
+        safety::is_removed_from_response(name) || FOR_HEADS.contains(&name)
     };
     let mut kept = HeaderMap::with_capacity(sent.len());
     for name in sent.keys().filter(|name| !unfit(name)) {
-        for value in sent.get_all(name) {
+        let spoofs =
+            |value: &&HeaderValue| name == PROXY_STATUS && proxy_status::may_name_us(value.as_bytes());
+        for value in sent.get_all(name).iter().filter(|value| !spoofs(value)) {
             kept.append(name.clone(), value.clone());
         }
     }
