@@ -160,8 +160,7 @@ impl ClientConnection {
     /// The request that the connection waits for. None while a response is being made or written.
     pub fn awaited(&self) -> Option<Awaited> {
         let state = self.state();
-        let has_begun =
-            self.unframed.load(Ordering::Relaxed) > 0 && !self.has_rest.load(Ordering::Relaxed);
+        let has_begun = self.unframed.load(Ordering::Relaxed) > 0 && !self.has_rest.load(Ordering::Relaxed);
         (state & RESPONDING == 0).then_some(Awaited { epoch: Epoch(state), has_begun })
     }
 

@@ -10,6 +10,7 @@
 mod client_connection;
 mod connections;
 mod limits;
+mod local_error;
 mod peers;
 mod requests;
 mod resources;
@@ -21,12 +22,15 @@ use std::{fmt::Display, net::IpAddr, sync::Arc};
 pub use self::{
     client_connection::{Awaited, ClientConnection},
     limits::{Limits, Overrides},
+    local_error::{LocalError, LocalErrors},
     requests::{RequestGuard, RequestRefusal},
     resources::{Resources, raise_open_files},
     shedding::Cause,
     status::Load,
 };
-use self::{connections::Pool, peers::Peers, requests::Requests, shedding::Shedding};
+use self::{
+    connections::Pool, local_error::LocalErrorCounts, peers::Peers, requests::Requests, shedding::Shedding,
+};
 use crate::name::{TokenId, UserId};
 
 /// The counters of one process, shared by its workers.
@@ -42,6 +46,7 @@ pub struct Admission {
     /// Connections beyond a limit, open until they have got their refusal or the answer of a health check.
     refused: Pool,
     shedding: Shedding,
+    local_errors: LocalErrorCounts,
 }
 
 /// The listener that a connection came to.
@@ -73,6 +78,7 @@ impl Admission {
             admin: Pool::new(limits.reserve, limits.reserve, listeners),
             refused: Pool::new(limits.reserve, limits.reserve, listeners),
             shedding: Shedding::default(),
+            local_errors: LocalErrorCounts::default(),
         })
     }
 
@@ -164,6 +170,11 @@ impl Admission {
             };
             self.shedding.refused(refusal.cause, Some(refusal.limit), from);
         })
+    }
+
+    /// Counts an error of this machine.
+    pub fn local_error(&self, error: LocalError) {
+        self.local_errors.add(error);
     }
 
     /// Logs the end of load shedding that has stopped. Call it every few seconds.

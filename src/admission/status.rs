@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, Cause};
+use super::{Admission, Cause, LocalErrors};
 
 /// Work at this moment, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,8 @@ pub struct Load {
     pub max_open_files: usize,
     /// Refusals since the process started.
     pub refused: Refused,
+    /// Errors of this machine since the process started, which no upstream is to blame for.
+    pub local_errors: LocalErrors,
 }
 
 /// A number and its limit.
@@ -83,6 +85,7 @@ impl Load {
                 connections_per_address: refused(Cause::Address),
                 connections: refused(Cause::Connections),
             },
+            local_errors: admission.local_errors.numbers(),
         }
     }
 }

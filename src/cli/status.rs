@@ -96,8 +96,8 @@ fn report(status: &Status, all: bool) -> Lines {
     text
 }
 
-/// Connections, requests, their limits, and what was refused.
-fn shown_load(Load { connections, requests, refused, .. }: &Load) -> String {
+/// Connections, requests, their limits, what was refused, and errors of this machine.
+fn shown_load(Load { connections, requests, refused, local_errors, .. }: &Load) -> String {
     let mut text = format!(
         "load: {} of {} connections, {} of {} requests",
         connections.now, connections.max, requests.now, requests.max
@@ -106,6 +106,11 @@ fn shown_load(Load { connections, requests, refused, .. }: &Load) -> String {
         refused.by_setting().map(|(setting, number)| format!("{number} by {setting}")).collect();
     if !refused.is_empty() {
         text = format!("{text}; refused since the start: {}", refused.join(", "));
+    }
+    let local: Vec<_> =
+        local_errors.by_cause().map(|(cause, number)| format!("{number} of {cause}")).collect();
+    if !local.is_empty() {
+        text = format!("{text}; local errors since the start: {}", local.join(", "));
     }
     text
 }

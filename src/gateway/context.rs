@@ -10,7 +10,7 @@ use super::{Body, Worker};
 use crate::{
     access_record::{AccessRecord, End, bounded_path},
     accounts::Caller,
-    admission::{ClientConnection, RequestGuard},
+    admission::{ClientConnection, LocalError, RequestGuard},
     decide::ListenerRole,
     fault::FaultKind,
     own_paths, rewrite,
@@ -92,6 +92,11 @@ impl RequestContext {
     /// The connection that the request came on.
     pub(super) fn connection(&self) -> &Arc<ClientConnection> {
         &self.guard.connection
+    }
+
+    /// Counts an error of this machine.
+    pub(super) fn count_local_error(&self, error: LocalError) {
+        self.guard.worker.admission.local_error(error);
     }
 
     /// The request is admitted: its place is given back at the end of the response.

@@ -16,6 +16,8 @@ const RELOAD_PAUSE_S: &str = "5";
 const ATTEMPTS_PAUSE_S: &str = "5";
 /// `Retry-After` while too many DNS lookups are in flight, in seconds: name servers that hang cost each host one lookup.
 const LOOKUPS_PAUSE_S: &str = "5";
+/// `Retry-After` of an error of this machine, in seconds: requests that end free what it lacks.
+const LOCAL_PAUSE_S: &str = "5";
 /// `Retry-After` of admission control, in seconds: many short requests end meanwhile.
 const OVERLOAD_PAUSE_S: &str = "5";
 /// `Retry-After` of a user with too many API calls, in seconds: enough for one of them, unless the store is slow.
@@ -72,6 +74,7 @@ fn build(words: &ErrorValues<'_>, api: Option<&Api>, kind: FaultKind) -> Respons
         FaultKind::TooManyAttempts => Some(ATTEMPTS_PAUSE_S),
         FaultKind::TooManyCalls => Some(CALLS_PAUSE_S),
         FaultKind::UpstreamDnsBusy => Some(LOOKUPS_PAUSE_S),
+        FaultKind::LocalError => Some(LOCAL_PAUSE_S),
         FaultKind::TokenConcurrency
         | FaultKind::UserConcurrency
         | FaultKind::TooManyConnections

@@ -136,7 +136,8 @@ pub async fn handle(
 /// Leaves a body that was not read. Returns false if the connection ends with the response: the rest is too large to
 /// wait for, or may never come, since the client waits for `100 Continue`.
 fn leave(worker: &Worker, head: &Parts, unread: Incoming, context: &RequestContext) -> bool {
-    let stays = !head.headers.contains_key(header::EXPECT) && body::is_short(&unread) || unread.is_end_stream();
+    let stays =
+        !head.headers.contains_key(header::EXPECT) && body::is_short(&unread) || unread.is_end_stream();
     if stays {
         body::read_rest(&worker.tasks, unread, context.connection().clone());
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     accounts::{Caller, RefreshRequest},
-    admission::ClientConnection,
+    admission::{ClientConnection, LocalError},
     clock::now_ms,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, FaultKind},
@@ -182,6 +182,8 @@ fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
         SendError::Refused { .. } | SendError::ConnectTimeout { .. } => {
             "it did not accept a connection in time"
         }
+        SendError::Unreachable { .. } => "there is no route to it",
+        SendError::Local { cause, .. } => return local_fault(*cause, error, hit, context),
         SendError::Tls { .. } => "the TLS handshake failed",
         SendError::Reset(_) => "it closed the connection before it answered",
         SendError::Malformed(_) => "its answer is not valid HTTP",
@@ -195,4 +197,15 @@ fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
         request_id = context.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "upstream request failed"
     );
     Fault::new(kind, format!("Upstream {provider} failed: {what}"))
+}
+
+/// The fault of a request that this machine could not send. Logs and counts it: no upstream is to blame.
+fn local_fault(cause: LocalError, error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
+    let provider = &hit.provider.name;
+    context.count_local_error(cause);
+    tracing::error!(
+        request_id = context.request_id(), %provider, error = %shown(&error.to_string()), "request failed by an error of this machine"
+    );
+    let message = format!("tollgate could not call {provider}: it {}", cause.what());
+    Fault::new(FaultKind::LocalError, message)
 }

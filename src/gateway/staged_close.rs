@@ -143,8 +143,9 @@ mod tests {
                     pending::<()>().await;
                 }
             };
-            let ((), read) =
-                tokio::join!(close_within(bounds, server, evicted, stop), async { client.read(&mut [0]).await });
+            let ((), read) = tokio::join!(close_within(bounds, server, evicted, stop), async {
+                client.read(&mut [0]).await
+            });
             assert_eq!(read.unwrap(), 0);
             assert!((least..LONG).contains(&start.elapsed()), "{bounds:?}");
         };

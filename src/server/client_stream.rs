@@ -151,7 +151,8 @@ impl AsyncRead for ClientStream {
             return read;
         }
         let Self { connection, wait, timeouts, .. } = &mut *self;
-        let is_due = connection.poll_evicted(cx).is_ready() || wait.poll(connection, cx, *timeouts).is_ready();
+        let is_due =
+            connection.poll_evicted(cx).is_ready() || wait.poll(connection, cx, *timeouts).is_ready();
         if is_due && self.has_nothing_unread() { self.end() } else { read }
     }
 }

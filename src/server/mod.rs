@@ -28,7 +28,7 @@ use client_stream::{ClientStream, ClientTimeouts};
 use crate::{
     accounts::{AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::ApiQueue,
-    admission::{Admission, Admitted, Entrance},
+    admission::{Admission, Admitted, Entrance, LocalError},
     decide::ListenerRole,
     files::Live,
     gateway::{self, Readiness, Worker},
@@ -200,6 +200,9 @@ async fn accept(listener: Listener, shared: &Shared, worker: &Arc<Worker>) {
                 if warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
                     warned = Some(Instant::now());
                     tracing::warn!(%error, "accepting connections failed; they wait in the backlog: if too many files are open, raise the limit (`ulimit -n`, or `LimitNOFILE=` of the service)");
+                }
+                if let Some(local) = LocalError::of(&error) {
+                    shared.admission.local_error(local);
                 }
                 shared.admission.evict_idle(listener.number);
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::origin::{Origin, Scheme};
+use crate::{
+    admission::LocalError,
+    origin::{Origin, Scheme},
+};
 
 use super::{
     Shared,
@@ -55,8 +58,7 @@ pub(super) async fn connect(
     target: &Origin,
     addresses: Vec<SocketAddr>,
 ) -> Result<(Io, SocketWatch), SendError> {
-    let tcp =
-        dial(addresses).await.map_err(|error| SendError::Refused { host: target.host().into(), error })?;
+    let tcp = dial(addresses).await.map_err(|error| SendError::connecting(target.host(), error))?;
     // Optional tuning: a failure here is ignored.
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(&tcp)
@@ -65,9 +67,13 @@ pub(super) async fn connect(
     let watch = socket.watch();
     let io = match origin.scheme {
         Scheme::Http => Io::from(TokioIo::new(socket)),
-        Scheme::Https => handshake(shared, origin.host(), socket)
-            .await
-            .map_err(|error| SendError::Tls { host: origin.host().into(), error })?,
+        Scheme::Https => handshake(shared, origin.host(), socket).await.map_err(|error| {
+            let host = origin.host().into();
+            match LocalError::in_chain(&error) {
+                Some(cause) => SendError::Local { host, cause, error: error.to_string().into() },
+                None => SendError::Tls { host, error },
+            }
+        })?,
     };
     Ok((io, watch))
 }

@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt, io, net::IpAddr, time::Duration};
 
-use crate::fault::FaultKind;
+use crate::{admission::LocalError, fault::FaultKind};
 
 use super::upload::UploadError;
 
@@ -46,7 +46,25 @@ pub enum SendError {
         /// The kind of address, a fragment.
         why: &'static str,
     },
-    /// The connection was refused, or the host cannot be reached.
+    /// This machine could not connect, which is not the host's fault.
+    #[error("no connection to `{host}`, since this machine {}: {error}", cause.what())]
+    Local {
+        /// The host called.
+        host: Box<str>,
+        /// The part of the machine that failed.
+        cause: LocalError,
+        /// The system's error, a fragment.
+        error: Box<str>,
+    },
+    /// There is no way to the host.
+    #[error("`{host}` cannot be reached: {error}")]
+    Unreachable {
+        /// The host called.
+        host: Box<str>,
+        /// The error of the first address that was tried.
+        error: io::Error,
+    },
+    /// The connection was refused.
     #[error("`{host}` cannot be reached: {error}")]
     Refused {
         /// The host called.
@@ -112,6 +130,8 @@ impl SendError {
                 FaultKind::UpstreamConnectTimeout
             }
             Self::Refused { .. } => FaultKind::UpstreamRefused,
+            Self::Local { .. } => FaultKind::LocalError,
+            Self::Unreachable { .. } => FaultKind::UpstreamUnreachable,
             Self::ConnectTimeout { .. } => FaultKind::UpstreamConnectTimeout,
             Self::Tls { .. } => FaultKind::UpstreamTls,
             Self::Reset(_) => FaultKind::UpstreamReset,
@@ -124,13 +144,34 @@ impl SendError {
         }
     }
 
+    /// Classifies the error of a TCP connection to `host`.
+    pub(super) fn connecting(host: &str, error: io::Error) -> Self {
+        match LocalError::of(&error) {
+            Some(cause) => Self::Local { host: host.into(), cause, error: error.to_string().into() },
+            None if matches!(
+                error.kind(),
+                io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkDown
+            ) =>
+            {
+                Self::Unreachable { host: host.into(), error }
+            }
+            None => Self::Refused { host: host.into(), error },
+        }
+    }
+
     /// Classifies hyper's error. `upload` is the upload's own failure, which goes first.
-    pub(super) fn classify(error: &hyper::Error, upload: Option<UploadError>) -> Self {
+    pub(super) fn classify(host: &str, error: &hyper::Error, upload: Option<UploadError>) -> Self {
+        let local = LocalError::in_chain(error);
         match upload {
             Some(UploadError::TooLarge { limit }) => Self::BodyTooLarge { limit },
             Some(UploadError::Broken) => Self::ClientGone,
             // The only user code that hyper calls is the upload: here one that ended too early.
             None if error.is_user() => Self::ClientGone,
+            None if let Some(cause) = local => {
+                Self::Local { host: host.into(), cause, error: Chain(error).to_string().into() }
+            }
             None if error.is_parse() => Self::Malformed(Chain(error).to_string().into()),
             None => Self::Reset(format!("broke the connection before an answer: {}", Chain(error)).into()),
         }
@@ -149,5 +190,37 @@ impl fmt::Display for Chain<'_> {
             source = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn errors_name_the_right_party() {
+        let check = |errno: Errno, expected: FaultKind| {
+            let error = SendError::connecting("demo", errno.into());
+            assert_eq!(error.kind(), expected, "{error}");
+        };
+        check(Errno::CONNREFUSED, FaultKind::UpstreamRefused);
+        check(Errno::CONNRESET, FaultKind::UpstreamRefused);
+        check(Errno::TIMEDOUT, FaultKind::UpstreamConnectTimeout);
+        for errno in [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::NETDOWN] {
+            check(errno, FaultKind::UpstreamUnreachable);
+        }
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::ADDRNOTAVAIL,
+            Errno::NOMEM,
+            Errno::NOBUFS,
+            Errno::ACCESS,
+            Errno::PERM,
+        ] {
+            check(errno, FaultKind::LocalError);
+        }
     }
 }

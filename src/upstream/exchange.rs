@@ -114,7 +114,7 @@ pub(super) async fn exchange(
     });
     match result.await? {
         Ok(answer) => Ok(Exchanged::Answer(answer, live)),
-        Err(error) => unsent_or_failed(error, upload.as_ref()),
+        Err(error) => unsent_or_failed(live.host(), error, upload.as_ref()),
     }
 }
 
@@ -137,11 +137,12 @@ fn poll_deadline(
 }
 
 fn unsent_or_failed(
+    host: &str,
     mut error: TrySendError<Request<Upload>>,
     upload: Option<&Progress>,
 ) -> Result<Exchanged, SendError> {
     match error.take_message() {
         Some(request) => Ok(Exchanged::Unsent(Box::new(request))),
-        None => Err(SendError::classify(error.error(), upload.and_then(Progress::failure))),
+        None => Err(SendError::classify(host, error.error(), upload.and_then(Progress::failure))),
     }
 }

@@ -65,6 +65,11 @@ impl Live {
         Ok(Box::new(Self { origin, sender, wire: Some(wire), watch, interim, timer, keep_alive: None }))
     }
 
+    /// The host called.
+    pub(super) fn host(&self) -> &str {
+        self.origin.host()
+    }
+
     /// Drives reads and writes. Errors surface where the response or body is awaited; a connection that has ended is
     /// dropped, so that they do.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {

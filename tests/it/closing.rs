@@ -19,11 +19,8 @@ const UPLOAD: usize = 25 << 20;
 /// Sends a whole request, and only then reads. Returns the answer's status and its code.
 fn sent_first(mut client: Wire, head: &str, chunked: bool) -> (u16, String) {
     let block = vec![b'x'; 1 << 20];
-    let framing = if chunked {
-        "Transfer-Encoding: chunked".to_owned()
-    } else {
-        format!("Content-Length: {UPLOAD}")
-    };
+    let framing =
+        if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {UPLOAD}") };
     client.send(format!("{head}{framing}\r\n\r\n"));
     for _ in 0..UPLOAD / block.len() {
         if chunked {
@@ -122,7 +119,8 @@ fn a_refusal_at_a_limit_is_readable() {
 
 #[test]
 fn an_early_answer_of_an_upstream_is_readable() {
-    let mut world = World::with("[[response]]\nwhen = { status = 403 }\nreply = { status = 502, message = \"no\" }", &[]);
+    let mut world =
+        World::with("[[response]]\nwhen = { status = 403 }\nreply = { status = 502, message = \"no\" }", &[]);
     for (status, expected) in [("401 Unauthorized", 401), ("403 Forbidden", 502)] {
         let client = world.client();
         let head = format!("POST /t/post HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n", world.token);

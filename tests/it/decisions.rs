@@ -22,9 +22,12 @@ fn own(world: &mut World, request: &str) -> Message {
 fn lines(answer: &Message) -> Vec<String> {
     let left_out = ["date", "connection", "keep-alive"];
     let kept = answer.head.lines.iter().filter(|(name, _)| !left_out.contains(&name.as_str()));
-    let shown = kept.map(|(name, value)| {
-        if name == "tollgate-request-id" { name.clone() } else { format!("{name}: {value}") }
-    });
+    let shown =
+        kept.map(
+            |(name, value)| {
+                if name == "tollgate-request-id" { name.clone() } else { format!("{name}: {value}") }
+            },
+        );
     let mut lines: Vec<String> = shown.collect();
     lines.sort();
     lines

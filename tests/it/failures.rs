@@ -51,6 +51,33 @@ fn a_connection_is_refused() {
     refused("gone", &format!("http://{}", closed_port()), &[], fault);
 }
 
+/// An error of this machine is neither the upstream's nor the client's, and is counted apart.
+#[test]
+fn an_error_of_this_machine_is_not_the_upstreams() {
+    let mut world = World::new();
+    let mut client = world.client();
+    let ends = Answer::new("200 OK").removed("Connection", "close");
+    let exchange = world.known(Exchange::get().answer(ends));
+    client.send(exchange.bytes());
+    let (_, mut wire) = world.upstream.request();
+    wire.send(exchange.answer.bytes());
+    world.receive(&mut client, &exchange);
+    wire.ends();
+    world.gateway.allow_no_files();
+    let message = "tollgate could not call t: it has no free file descriptor";
+    for _ in 0..2 {
+        client.send(exchange.bytes());
+        world.check_fault(exchange.bytes(), Fault(503, "local_error", message), &client.answer().unwrap());
+    }
+    world.upstream.saw_nothing();
+    world.gateway.allow_files(100);
+    world.exchange(Exchange::get());
+    let status = world.home.done(&["status"], "");
+    assert!(status.contains("local errors since the start: 2 of descriptors"), "{status}");
+    let log = world.gateway.logged("request failed by an error of this machine");
+    assert!(log.len() == 2 && log[0].contains("Too many open files"), "{log:?}");
+}
+
 #[test]
 fn a_name_does_not_resolve() {
     let fault = Fault(502, "upstream_dns", "Upstream lost failed: its name does not resolve");

@@ -167,8 +167,12 @@ faults! {
     UpstreamDnsBusy "upstream_dns_busy" SERVICE_UNAVAILABLE Gateway true "dns_error";
     /// SSRF guard: the upstream's name resolves to a forbidden address.
     UpstreamForbidden "upstream_forbidden" BAD_GATEWAY Gateway false "destination_ip_prohibited";
-    /// The upstream refused the connection or is unreachable.
+    /// The upstream refused the connection.
     UpstreamRefused "upstream_refused" BAD_GATEWAY Upstream true "connection_refused";
+    /// There is no route to the upstream.
+    UpstreamUnreachable "upstream_unreachable" BAD_GATEWAY Upstream true "destination_ip_unroutable";
+    /// This machine cannot connect: no descriptor, port, memory or thread is left, or its own rules forbid it.
+    LocalError "local_error" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The upstream did not accept the connection in time.
     UpstreamConnectTimeout "upstream_connect_timeout" GATEWAY_TIMEOUT Upstream true "connection_timeout";
     /// The TLS handshake with the upstream failed.

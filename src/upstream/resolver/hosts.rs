@@ -215,7 +215,7 @@ mod tests {
         fn end(&mut self, name: &str, outcome: Result<usize, bool>) {
             let outcome = match outcome {
                 Ok(count) => Ok(vec![IpAddr::from([192, 0, 2, 1]); count].into()),
-                Err(is_temporary) => Err(LookupError { what: "scripted".into(), is_temporary }),
+                Err(is_temporary) => Err(LookupError { what: "scripted".into(), is_temporary, local: None }),
             };
             self.hosts.ended(name, &outcome, self.now);
         }

@@ -11,8 +11,8 @@ mod hosts;
 mod tests;
 
 use std::{
-    fmt,
-    net::IpAddr,
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use self::hosts::{Addresses, Flight, Hosts, MAX_LOOKUPS, Outcome, STALE_TIMEOUT, Step};
 use super::error::SendError;
+use crate::admission::LocalError;
 
 /// The lookup itself. It blocks.
 type Lookup = dyn Fn(&str) -> Result<Vec<IpAddr>, LookupError> + Send + Sync;
@@ -39,6 +40,8 @@ struct LookupError {
     what: Box<str>,
     /// The name servers did not answer. False if the answer is that there is no address.
     is_temporary: bool,
+    /// This machine could not ask.
+    local: Option<LocalError>,
 }
 
 impl Resolver {
@@ -63,15 +66,19 @@ impl Resolver {
                 wait(flight, stale).await
             }
         };
-        outcome.map_err(|error| SendError::Dns { host: host.into(), error: error.what })
+        outcome.map_err(|LookupError { what, local, .. }| match local {
+            Some(cause) => SendError::Local { host: host.into(), cause, error: what },
+            None => SendError::Dns { host: host.into(), error: what },
+        })
     }
 
     /// Starts the lookup. If there can be no thread for it, it fails at once.
     fn start(&self, host: &str, sender: watch::Sender<Option<Outcome>>) {
         let (hosts, lookup) = (self.hosts.clone(), self.lookup.clone());
-        let mut running = Running { hosts, host: host.into(), sender, outcome: Err(no_result()) };
+        let mut running = Running { hosts, host: host.into(), sender, outcome: Err(no_thread()) };
         let thread = std::thread::Builder::new().name("dns-lookup".into());
         let spawned = thread.spawn(move || {
+            running.outcome = Err(no_result());
             let found = lookup(&running.host);
             running.report(found);
         });
@@ -97,7 +104,9 @@ struct Running {
 impl Running {
     fn report(&mut self, found: Result<Vec<IpAddr>, LookupError>) {
         self.outcome = found.and_then(|found| match &found[..] {
-            [] => Err(LookupError { what: "the name has no address".into(), is_temporary: false }),
+            [] => {
+                Err(LookupError { what: "the name has no address".into(), is_temporary: false, local: None })
+            }
             found => Ok(found.into()),
         });
     }
@@ -111,7 +120,15 @@ impl Drop for Running {
 }
 
 fn no_result() -> LookupError {
-    LookupError { what: "the lookup ended without a result".into(), is_temporary: true }
+    LookupError { what: "the lookup ended without a result".into(), is_temporary: true, local: None }
+}
+
+fn no_thread() -> LookupError {
+    LookupError {
+        what: "no thread for the lookup".into(),
+        is_temporary: true,
+        local: Some(LocalError::Threads),
+    }
 }
 
 fn lock(hosts: &Mutex<Hosts>) -> MutexGuard<'_, Hosts> {
@@ -133,12 +150,23 @@ async fn wait(mut flight: Flight, stale: Option<Addresses>) -> Outcome {
     }
 }
 
+/// The local cause of a lookup that failed temporarily. The resolver of the system reports most errors of its own sockets as
+/// name servers that do not respond, so that this opens one.
+fn local_cause(kind: LookupErrorKind) -> Option<LocalError> {
+    if matches!(kind, LookupErrorKind::Memory) {
+        return Some(LocalError::Memory);
+    }
+    let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    probe.err().as_ref().and_then(LocalError::of)
+}
+
 /// Looks `host` up in the system's sources.
 fn system(host: &str) -> Result<Vec<IpAddr>, LookupError> {
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
         let is_temporary = !matches!(error.kind(), LookupErrorKind::NoName | LookupErrorKind::NoData);
-        LookupError { what: std::io::Error::from(error).to_string().into(), is_temporary }
+        let local = if is_temporary { local_cause(error.kind()) } else { None };
+        LookupError { what: io::Error::from(error).to_string().into(), is_temporary, local }
     })?;
     // An address of another family than IPv4 and IPv6 is of no use.
     let addresses = found.filter_map(Result::ok).map(|AddrInfo { sockaddr, .. }| sockaddr.ip());

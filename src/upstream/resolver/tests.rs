@@ -52,7 +52,7 @@ impl Server {
 }
 
 fn error(what: &str, is_temporary: bool) -> LookupError {
-    LookupError { what: what.into(), is_temporary }
+    LookupError { what: what.into(), is_temporary, local: None }
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {

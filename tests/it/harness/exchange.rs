@@ -308,6 +308,7 @@ impl Fault<'_> {
         let sheds = [
             FaultKind::TooManyAttempts,
             FaultKind::UpstreamDnsBusy,
+            FaultKind::LocalError,
             FaultKind::TokenConcurrency,
             FaultKind::UserConcurrency,
             FaultKind::TooManyConnections,

@@ -448,10 +448,20 @@ impl Gateway {
         log.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
+    /// Limits it to the files that are open.
+    pub fn allow_no_files(&self) {
+        // The limit is on the numbers of descriptors, and those of standard input and output are in use.
+        self.limit_files(3);
+    }
+
     /// Limits it to this many more open files.
     pub fn allow_files(&self, more: usize) {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count();
-        let limit = Rlimit { current: Some((open + more) as u64), ..getrlimit(Resource::Nofile) };
+        self.limit_files(open + more);
+    }
+
+    fn limit_files(&self, limit: usize) {
+        let limit = Rlimit { current: Some(limit as u64), ..getrlimit(Resource::Nofile) };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("it is our child");
     }
 
