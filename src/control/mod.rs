@@ -140,7 +140,10 @@ async fn serve_connection(mut stream: UnixStream, admin: Admin, stop: Cancellati
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
     let exchange = async {
         let served = http.serve_connection(TokioIo::new(&mut stream), service).await;
-        gateway::staged_close(stream, |_| Poll::Pending, stop.cancelled()).await;
+        // A client that sent no request has no response to lose.
+        if !served.as_ref().is_err_and(hyper::Error::is_timeout) {
+            gateway::staged_close(stream, |_| Poll::Pending, stop.cancelled()).await;
+        }
         served
     };
     match timeout(EXCHANGE_TIMEOUT, exchange).await {

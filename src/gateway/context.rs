@@ -161,7 +161,8 @@ impl RequestContext {
     /// the header with that time.
     fn announce(&self, headers: &mut HeaderMap, persistence: Persistence) {
         if self.connection().refusal().is_some() || persistence == Persistence::Ends {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            // Beside another option, such as that of a 426.
+            headers.append(header::CONNECTION, HeaderValue::from_static("close"));
         } else if persistence == Persistence::GoesOn
             && let Some(announced) = &self.guard.worker.keep_alive
             && !headers.contains_key(header::CONNECTION)

@@ -1,6 +1,6 @@
 //! Turns a fault into a response: the one place that writes its status, headers and body.
 
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use super::{Body, context::RequestContext};
 use crate::{
@@ -10,18 +10,13 @@ use crate::{
     table::{Hit, Table},
 };
 
-/// `Retry-After` of a reload that has not finished, in seconds.
-const RELOAD_PAUSE_S: &str = "5";
-/// `Retry-After` of the authentication rate limit, in seconds: by then every delayed refusal has been sent.
-const ATTEMPTS_PAUSE_S: &str = "5";
-/// `Retry-After` while too many DNS lookups are in flight, in seconds: name servers that hang cost each host one lookup.
-const LOOKUPS_PAUSE_S: &str = "5";
-/// `Retry-After` of an error of this machine, in seconds: requests that end free what it lacks.
-const LOCAL_PAUSE_S: &str = "5";
-/// `Retry-After` of admission control, in seconds: many short requests end meanwhile.
-const OVERLOAD_PAUSE_S: &str = "5";
+/// `Retry-After`, in seconds: by then many short requests have ended and freed what was lacking, delayed refusals of wrong
+/// tokens have been sent, and a store that was busy responds.
+const PAUSE_S: &str = "5";
 /// `Retry-After` of a user with too many API calls, in seconds: enough for one of them, unless the store is slow.
 const CALLS_PAUSE_S: &str = "1";
+/// The challenge of a 401. Browsers show no dialog for this scheme.
+const CHALLENGE: &str = "Bearer realm=\"tollgate\"";
 
 /// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
 pub(super) fn response(
@@ -34,7 +29,7 @@ pub(super) fn response(
     let path = head.uri.path();
     let hit = table.find_canonical(&head.method, path);
     let words = ErrorValues::of(fault, context.request_id());
-    build(&words, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()), fault.kind)
+    build(&words, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()), fault.kind, None)
 }
 
 /// The response that a rule of the provider's file puts in place of the upstream's.
@@ -42,15 +37,20 @@ pub(super) fn reply(rule: &ResponseRule, hit: &Hit, request_id: &str) -> Respons
     let kind = FaultKind::ResponseRule;
     let fault = Fault::new(kind, rule.message.clone());
     let words = ErrorValues { status: rule.reply_status, ..ErrorValues::of(&fault, request_id) };
-    build(&words, hit.endpoint().api.as_deref(), kind)
+    build(&words, hit.endpoint().api.as_deref(), kind, Some(&hit.endpoint().method))
 }
 
 /// The response for a fault outside of a client's request, which has no request id.
 pub fn refuse(fault: &Fault) -> Response<Body> {
-    build(&ErrorValues::of(fault, ""), None, fault.kind)
+    build(&ErrorValues::of(fault, ""), None, fault.kind, None)
 }
 
-fn build(words: &ErrorValues<'_>, api: Option<&Api>, kind: FaultKind) -> Response<Body> {
+fn build(
+    words: &ErrorValues<'_>,
+    api: Option<&Api>,
+    kind: FaultKind,
+    allowed: Option<&Method>,
+) -> Response<Body> {
     let mut response = json(words.status, words.body(api));
     let headers = response.headers_mut();
     // RFC 9209: marks our own errors; relayed ones never carry this.
@@ -69,31 +69,40 @@ fn build(words: &ErrorValues<'_>, api: Option<&Api>, kind: FaultKind) -> Respons
     if words.status.is_server_error() && !kind.retry_may_help() {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
-    let pause_s = match kind {
-        FaultKind::ReloadUnfinished => Some(RELOAD_PAUSE_S),
-        FaultKind::TooManyAttempts => Some(ATTEMPTS_PAUSE_S),
-        FaultKind::TooManyCalls => Some(CALLS_PAUSE_S),
-        FaultKind::UpstreamDnsBusy => Some(LOOKUPS_PAUSE_S),
-        FaultKind::LocalError => Some(LOCAL_PAUSE_S),
-        FaultKind::TokenConcurrency
-        | FaultKind::UserConcurrency
-        | FaultKind::TooManyConnections
-        | FaultKind::Overloaded => Some(OVERLOAD_PAUSE_S),
-        _ => None,
-    };
-    if let Some(pause_s) = pause_s {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(pause_s));
-    }
-    if kind == FaultKind::UpgradeRefused {
-        // RFC 9110, section 15.5.22: a 426 names the protocol to use.
-        headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-    if kind == FaultKind::MalformedRequest {
-        // Nobody can say where a malformed request ends, so that no other may follow on the connection.
+    add_required(headers, words.status, kind, allowed);
+    if matches!(kind, FaultKind::MalformedRequest | FaultKind::BodyTimeout) {
+        // Nobody can say where such a request ends, so that no other may follow on the connection.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// The headers that RFC 9110 requires of a response with this status. `allowed`: the method that the target takes.
+fn add_required(headers: &mut HeaderMap, status: StatusCode, kind: FaultKind, allowed: Option<&Method>) {
+    let mut add = |name: HeaderName, value: &'static str| {
+        headers.insert(name, HeaderValue::from_static(value));
+    };
+    match status {
+        // Section 15.5.2.
+        StatusCode::UNAUTHORIZED => add(header::WWW_AUTHENTICATE, CHALLENGE),
+        // Section 15.5.8.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => add(header::PROXY_AUTHENTICATE, CHALLENGE),
+        // Section 15.5.22: it names the protocol to use; section 7.8: `Connection` names that header.
+        StatusCode::UPGRADE_REQUIRED => {
+            add(header::UPGRADE, "HTTP/1.1");
+            add(header::CONNECTION, "upgrade");
+        }
+        // Section 15.6.4, and RFC 6585, section 4.
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            add(header::RETRY_AFTER, if kind == FaultKind::TooManyCalls { CALLS_PAUSE_S } else { PAUSE_S });
+        }
+        // Section 15.5.6. Only a rule of a file makes such a response.
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = allowed.map_or("", Method::as_str);
+            headers.extend(HeaderValue::from_str(allowed).ok().map(|value| (header::ALLOW, value)));
+        }
+        _ => {}
+    }
 }
 
 /// A JSON response.

@@ -14,7 +14,11 @@ pub(super) fn answer(own: OwnAnswer, InFlight { worker, table, .. }: InFlight<'_
         OwnAnswer::Alive => health(StatusCode::OK, "ok"),
         OwnAnswer::Ready => {
             let (status, word) = worker.ready.status(!table.providers.is_empty());
-            health(status, word)
+            let mut response = health(status, word);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            response
         }
         OwnAnswer::ConfigPage => config_page(),
     }

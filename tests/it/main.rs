@@ -38,6 +38,7 @@ mod operating;
 mod origins;
 mod output;
 mod overload;
+mod own_answers;
 mod paste;
 mod protocol;
 mod raw;

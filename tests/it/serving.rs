@@ -132,7 +132,7 @@ fn settings_may_come_from_the_environment() {
     let token = home.user("ada");
     home.credential("ada", "providers.t.apiKey", KEY);
     let rule = format!("name.invalid:80={}", upstream.address());
-    let gateway = home.serve_with(&[], &[("TOLLGATE_CONNECT_TO", &rule), ("TOLLGATE_HEAD_TIMEOUT", "300ms")]);
+    let gateway = home.serve_with(&[], &[("TOLLGATE_CONNECT_TO", &rule), ("TOLLGATE_IDLE_TIMEOUT", "300ms")]);
     let cors = "Content-Type, Authorization, x-api-key".into();
     let mut world = World { upstream, gateway, home, token, host: "name.invalid".into(), cors };
     world.exchange(Exchange::get());

@@ -305,17 +305,13 @@ impl Fault<'_> {
         if status >= 500 && !kind.retry_may_help() {
             expected.push(("x-should-retry".into(), "false".into()));
         }
-        let sheds = [
-            FaultKind::TooManyAttempts,
-            FaultKind::UpstreamDnsBusy,
-            FaultKind::LocalError,
-            FaultKind::TokenConcurrency,
-            FaultKind::UserConcurrency,
-            FaultKind::TooManyConnections,
-            FaultKind::Overloaded,
-        ];
-        if sheds.contains(kind) {
-            expected.push(("retry-after".into(), "5".into()));
+        match status {
+            401 => expected.push(("www-authenticate".into(), "Bearer realm=\"tollgate\"".into())),
+            429 | 503 => {
+                let pause = if *kind == FaultKind::TooManyCalls { "1" } else { "5" };
+                expected.push(("retry-after".into(), pause.into()));
+            }
+            _ => {}
         }
         if *kind == FaultKind::UpgradeRefused {
             expected.push(("upgrade".into(), "HTTP/1.1".into()));
