@@ -11,7 +11,7 @@ pub use tollgate_engine::{
     },
     language::{bind, compile, fields, format, lint, starter, syntax},
     pipeline,
-    request::{access_record, decide, rewrite, table},
+    request::{access_record, cors, decide, rewrite, table},
     tools::{diff, explain, filetest, prove, reconcile, upstream_routes},
 };
 

@@ -24,6 +24,7 @@ use serde::Deserialize;
 use crate::{
     admission::Overrides,
     compile::{duration, size, span},
+    cors::TrustedOrigins,
     escape::Lines,
     lint::Levels,
     syntax::{self, Checker, Document},
@@ -68,6 +69,17 @@ pub struct Given {
     )]
     #[schemars(example = ["10.0.0.0/8", "fd00::/8"])]
     pub trusted_proxies: Option<Vec<String>>,
+    /// Origins of pages, as `https://app.example`, that may send any header and method, and call from a public network into a
+    /// private one; `*` for all (repeatable) [default: none: pages may send what the provider files name]
+    #[arg(
+        long,
+        env = "TOLLGATE_CORS_TRUSTED_ORIGINS",
+        hide_env_values = true,
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    #[schemars(example = ["https://app.example"])]
+    pub cors_trusted_origins: Option<Vec<String>>,
     /// Number of worker threads [default: one per core, at most 4]
     #[arg(long, env = "TOLLGATE_WORKERS", hide_env_values = true, value_name = "N")]
     #[schemars(example = 2, range(min = 1, max = 256))]
@@ -254,6 +266,8 @@ pub struct Settings {
     pub admin_listen: Option<SocketAddr>,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may send any header.
+    pub cors_trusted_origins: TrustedOrigins,
     /// Number of worker threads.
     pub workers: usize,
     /// True if an error in any file refuses the start and every reload.
@@ -430,6 +444,8 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         listen,
         admin_listen,
         trusted_proxies: trusted_proxies.collect::<Result<_, _>>()?,
+        cors_trusted_origins: TrustedOrigins::parse(&pick!(cors_trusted_origins).unwrap_or_default())
+            .map_err(|(text, problem)| bad("cors_trusted_origins", &text, problem))?,
         workers,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),

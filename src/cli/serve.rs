@@ -143,6 +143,7 @@ async fn start(
         ready: Arc::new(Readiness::default()),
         accounts,
         refresher,
+        trusted_origins: Arc::new(settings.cors_trusted_origins.clone()),
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
         admission,
         upstream,

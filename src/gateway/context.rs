@@ -13,7 +13,7 @@ use crate::{
     admission::{ClientConnection, LocalError, RequestGuard},
     decide::ListenerRole,
     fault::FaultKind,
-    own_paths, rewrite,
+    own_paths,
     table::{Hit, Table},
     telemetry::shown,
     upstream::CutError,
@@ -23,6 +23,29 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The path in the access record of a request whose path contains a token.
 const HIDDEN_PATH: &str = "***";
+
+/// The readers of a response, besides the client that sent the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// None: the path is tollgate's own. Caches may not store the response.
+    Clients,
+    /// Pages of other origins.
+    Pages,
+    /// A browser that asks what such a page may send.
+    Preflight,
+}
+
+impl Audience {
+    pub(super) fn of(worker: &Worker, head: &Parts) -> Self {
+        if worker.role == ListenerRole::Admin || own_paths::find(head.uri.path()).is_some() {
+            Self::Clients
+        } else if head.method == Method::OPTIONS {
+            Self::Preflight
+        } else {
+            Self::Pages
+        }
+    }
+}
 
 /// The connection after a response, as the response announces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +61,7 @@ pub(super) enum Persistence {
 /// The context of a request up to the head of its response.
 #[derive(Debug)]
 pub(super) struct RequestContext {
-    /// Pages of other origins may read the response. If not, caches may not store it.
-    cors: bool,
+    audience: Audience,
     /// The response has no body, even where its head announces one.
     is_head: bool,
     client: IpAddr,
@@ -76,8 +98,7 @@ impl RequestContext {
             connection,
             admitted: None,
         };
-        let cors = worker.role != ListenerRole::Admin && own_paths::find(head.uri.path()).is_none();
-        Self { cors, is_head: head.method == Method::HEAD, client, guard }
+        Self { audience: Audience::of(worker, head), is_head: head.method == Method::HEAD, client, guard }
     }
 
     pub(super) fn request_id(&self) -> &str {
@@ -136,10 +157,12 @@ impl RequestContext {
     ) -> Response<Body> {
         self.announce(response.headers_mut(), persistence);
         let headers = response.headers_mut();
-        if self.cors {
-            rewrite::cors(headers, &table.cors_headers);
-        } else {
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self.audience {
+            Audience::Pages => table.cors.mark(headers),
+            Audience::Preflight => {}
+            Audience::Clients => {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
         }
         if let Ok(id) = HeaderValue::from_str(self.request_id()) {
             headers.insert("tollgate-request-id", id);

@@ -42,6 +42,7 @@ use crate::{
     accounts::{Actor, AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::{ApiQueue, Principal},
     admission::{Admission, ClientConnection},
+    cors::TrustedOrigins,
     decide::{self, Begun, ListenerRole},
     fault::Fault,
     files::Live,
@@ -82,6 +83,8 @@ pub struct Worker {
     pub tasks: TaskTracker,
     /// Takes access records, if they are wanted.
     pub recorder: Option<Recorder>,
+    /// Origins whose pages may send any header.
+    pub trusted_origins: Arc<TrustedOrigins>,
     /// `Keep-Alive`: the time that a connection may idle. None if it is too short for that header.
     pub keep_alive: Option<HeaderValue>,
     /// The number of the next request; request ids derive from it.

@@ -1,16 +1,16 @@
 //! Responses that need no token: the preflight of browsers, the health checks, the page at `/config`.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{Body, InFlight, fault::json};
-use crate::decide::OwnAnswer;
+use super::{Body, InFlight, Worker, context::Audience, fault::json};
+use crate::{decide::OwnAnswer, table::Table};
 
 /// The page at `/config`: a placeholder until there is a real one.
 const CONFIG_PAGE: &str = include_str!("config.html");
 
-pub(super) fn answer(own: OwnAnswer, InFlight { worker, table, .. }: InFlight<'_>) -> Response<Body> {
+pub(super) fn answer(own: OwnAnswer, InFlight { worker, table, head }: InFlight<'_>) -> Response<Body> {
     match own {
-        OwnAnswer::Preflight => preflight(),
+        OwnAnswer::Preflight => preflight(worker, table, head),
         OwnAnswer::Alive => health(StatusCode::OK, "ok"),
         OwnAnswer::Ready => {
             let (status, word) = worker.ready.status(!table.providers.is_empty());
@@ -24,9 +24,13 @@ pub(super) fn answer(own: OwnAnswer, InFlight { worker, table, .. }: InFlight<'_
     }
 }
 
-fn preflight() -> Response<Body> {
+fn preflight(worker: &Worker, table: &Table, head: &Parts) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
+    // Pages of other origins may not use tollgate's own paths.
+    if Audience::of(worker, head) == Audience::Preflight {
+        *response.headers_mut() = table.cors.preflight(&head.headers, &worker.trusted_origins);
+    }
     response
 }
 

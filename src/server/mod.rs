@@ -29,6 +29,7 @@ use crate::{
     accounts::{AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::ApiQueue,
     admission::{Admission, Admitted, Entrance, LocalError},
+    cors::TrustedOrigins,
     decide::ListenerRole,
     files::Live,
     gateway::{self, Readiness, Worker},
@@ -66,6 +67,8 @@ pub struct Shared {
     pub refresher: Refresher,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Origins whose pages may send any header.
+    pub trusted_origins: Arc<TrustedOrigins>,
     /// Admission control.
     pub admission: Arc<Admission>,
     /// Configuration of the HTTP client.
@@ -147,6 +150,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         admission: shared.admission.clone(),
         upstream: Upstream::new(shared.upstream.clone()),
         tasks: tasks.clone(),
+        trusted_origins: shared.trusted_origins.clone(),
         keep_alive: keep_alive(shared.idle_timeout),
         recorder: shared.recorder.clone(),
         next_id: AtomicU64::new(config.first_id),

@@ -33,12 +33,14 @@ fn lines(answer: &Message) -> Vec<String> {
     lines
 }
 
-const CORS: [&str; 5] = [
+const CORS: [&str; 7] = [
     "access-control-allow-headers: Content-Type, Authorization, x-api-key",
-    "access-control-allow-methods: GET, POST, PUT, DELETE, OPTIONS",
+    "access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     "access-control-allow-origin: *",
+    "access-control-expose-headers: *",
     "access-control-max-age: 86400",
     "tollgate-request-id",
+    "vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network",
 ];
 
 /// Paths below tollgate's own first segments.

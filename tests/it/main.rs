@@ -13,6 +13,7 @@ mod api_admin;
 mod api_self;
 mod backup;
 mod broken;
+mod browsers;
 mod callers;
 mod cli;
 mod closing;

@@ -43,7 +43,11 @@ fn check(request: &str, answer: &str) -> u16 {
     // Section 6.4.1: no body, and none announced for a 204 (section 8.6).
     let is_head = request.starts_with("HEAD ");
     if status == 204 || status == 304 {
-        assert_eq!((body, all("content-length"), all("transfer-encoding")), ("", vec![], vec![]), "{request}");
+        assert_eq!(
+            (body, all("content-length"), all("transfer-encoding")),
+            ("", vec![], vec![]),
+            "{request}"
+        );
     } else {
         let length: usize = one("content-length").parse().unwrap();
         assert_eq!(body.len(), if is_head { 0 } else { length }, "{request}");
@@ -90,7 +94,8 @@ fn every_own_answer_keeps_the_musts_of_its_status() {
     let mut world = World::with(&more, &args);
     let bare = world.home.user("bob");
     let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
-    let (known, bare) = (format!("Authorization: Bearer {}\r\n", world.token), format!("Authorization: Bearer {bare}\r\n"));
+    let (known, bare) =
+        (format!("Authorization: Bearer {}\r\n", world.token), format!("Authorization: Bearer {bare}\r\n"));
     let admin = format!("Authorization: Bearer {}\r\n", admin.trim());
     let long = "a".repeat(70_000);
     let requests: &[(&str, &str, u16)] = &[
@@ -126,7 +131,10 @@ fn every_own_answer_keeps_the_musts_of_its_status() {
     ];
     let mut seen = BTreeSet::new();
     for (line, more, status) in requests {
-        let request = format!("{line} HTTP/1.1\r\nHost: a\r\n{more}\r\n{}", if more.ends_with("Length: 1\r\n") { "x" } else { "" });
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: a\r\n{more}\r\n{}",
+            if more.ends_with("Length: 1\r\n") { "x" } else { "" }
+        );
         assert_eq!(answer_of(world.client(), &request), *status, "{line:.60} {more:.60}");
         seen.insert(*status);
     }
@@ -142,7 +150,8 @@ fn every_own_answer_keeps_the_musts_of_its_status() {
         let request = format!("{line} HTTP/1.1\r\nHost: a\r\n{more}\r\n");
         assert_eq!(answer_of(Wire::connect(world.gateway.admin_address), &request), status, "{line}");
     }
-    for (line, status) in [("GET /admin/users", 200), ("GET /admin/nowhere", 404), ("POST /admin/users", 400)] {
+    for (line, status) in [("GET /admin/users", 200), ("GET /admin/nowhere", 404), ("POST /admin/users", 400)]
+    {
         let request = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut socket = connect(&world.home.data());
         socket.write_all(request.as_bytes()).unwrap();

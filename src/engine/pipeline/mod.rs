@@ -419,8 +419,8 @@ pub fn table(
     bound: Vec<Arc<bind::Provider>>,
     rejected: Vec<Rejected>,
 ) -> Table {
-    let cors: Vec<_> = compiled.iter().flat_map(|provider| provider.cors_headers.iter().cloned()).collect();
-    Table::new(bound, rejected, &cors)
+    let compiled: Vec<_> = compiled.iter().map(Arc::as_ref).collect();
+    Table::new(bound, rejected, &compiled)
 }
 
 /// Sorts findings and removes repetitions: each provider of a gateway reports the gateway's vars.

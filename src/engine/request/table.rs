@@ -8,8 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderName, HeaderValue, Method};
+use http::Method;
 
+use super::cors::Cors;
 use crate::{
     base::{
         budget::{Budget, Budgets},
@@ -34,8 +35,8 @@ pub struct Table {
     pub rejected: Vec<Rejected>,
     /// The token locations of all files, rejected ones too. None of them is ever sent upstream.
     pub token_locations: TokenLocations,
-    /// `Access-Control-Allow-Headers`: the union over all files.
-    pub cors_headers: HeaderValue,
+    /// CORS: the union over all files.
+    pub cors: Cors,
     /// The credential fields of all providers, and the origins that each may be sent to.
     pub fields: DeclaredFields,
     own: LocationsByPrefix,
@@ -369,8 +370,12 @@ fn differently(section: &str, mine: &Declared, theirs: &Declared) -> Diagnostic 
 const OTHER_METHOD: u32 = 3;
 
 impl Table {
-    /// The table of providers without conflicts (see [`link`]).
-    pub fn new(providers: Vec<Arc<bind::Provider>>, rejected: Vec<Rejected>, cors: &[HeaderName]) -> Self {
+    /// The table of providers without conflicts (see [`link`]). `compiled`: the same, for CORS.
+    pub fn new(
+        providers: Vec<Arc<bind::Provider>>,
+        rejected: Vec<Rejected>,
+        compiled: &[&compile::Provider],
+    ) -> Self {
         let mut tree = Tree::default();
         for (index, provider) in providers.iter().enumerate() {
             for (at, endpoint) in provider.endpoints.iter().enumerate() {
@@ -387,7 +392,8 @@ impl Table {
         let token_locations = union(callers.chain(rejected.iter().map(|one| &one.caller)));
         let own = LocationsByPrefix::new(&providers);
         let fields = DeclaredFields::of(providers.iter().map(Arc::as_ref));
-        Self { tree, providers, rejected, token_locations, cors_headers: allow_headers(cors), fields, own }
+        let cors = Cors::of(compiled.iter().copied());
+        Self { tree, providers, rejected, token_locations, cors, fields, own }
     }
 
     /// The provider that issues paste tokens at a path. Linear in the providers: never called for a proxied request.
@@ -493,17 +499,6 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// `Content-Type, Authorization, x-api-key` and the files' `cors` headers.
-fn allow_headers(cors: &[HeaderName]) -> HeaderValue {
-    let mut names: Vec<&str> = cors.iter().map(HeaderName::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    let common = ["Content-Type", "Authorization", "x-api-key"];
-    let fresh = names.into_iter().filter(|name| !common.iter().any(|known| known.eq_ignore_ascii_case(name)));
-    let all: Vec<&str> = common.into_iter().chain(fresh).collect();
-    HeaderValue::from_str(&all.join(", ")).expect("header names are header values")
-}
-
 /// True if every parser reads the path alike: no dot segments, no empty segments inside, no encoded separators.
 pub fn is_canonical(path: &str) -> bool {
     let Some(inner) = path.strip_prefix('/') else { return false };
@@ -525,6 +520,8 @@ fn good_escapes(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
     use crate::language::{compile::Files, syntax};
 

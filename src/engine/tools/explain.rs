@@ -179,7 +179,7 @@ pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &
     let path = if path_holds_token { mask::MASKED } else { head.uri.path() };
     let request = Request { method: head.method.to_string(), path: path.to_owned() };
     let fault = decide_request(context, head, caller).err().map(|fault| error_reply(&fault));
-    let (route, miss) = match (reasons::own_answer(head), endpoint(context, head)) {
+    let (route, miss) = match (reasons::own_answer(head, context.table), endpoint(context, head)) {
         (Some(own), _) => (None, Some(Miss { own: Some(own), fault, nearest: None })),
         (None, _) if path_holds_token => (None, Some(Miss { own: None, fault, nearest: None })),
         (None, Some((hit, provider))) => {

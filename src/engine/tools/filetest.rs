@@ -25,7 +25,7 @@ use crate::{
         syntax::{self, TestAnswer, VarValue},
     },
     request::{
-        decide::{self, Begun, CallerFacts, Candidate, ListenerRole, ProviderCall},
+        decide::{self, Begun, CallerFacts, Candidate, ListenerRole, OwnAnswer, ProviderCall},
         rewrite::{self, Chosen, RewrittenResponse},
         table::{Hit, Table},
     },
@@ -194,6 +194,8 @@ struct Observed {
     code: Option<&'static str>,
     body: Option<serde_json::Value>,
     token: Option<String>,
+    /// Of the headers that a preflight is expected to allow, those that it does. None for any other request.
+    allowed: Option<Vec<String>>,
     exercised: Exercised,
 }
 
@@ -211,7 +213,7 @@ pub fn set_up(provider: &Provider, test: &syntax::Test) -> Result<(Table, Parts)
     let Some(bound) = bound else {
         return Err(found.first().map_or_else(String::new, |first| first.message.clone()));
     };
-    Ok((Table::new(vec![Arc::new(bound)], Vec::new(), &provider.cors_headers), head(test)?))
+    Ok((Table::new(vec![Arc::new(bound)], Vec::new(), &[provider]), head(test)?))
 }
 
 /// The decision about a test's request, without IO: its token counts as valid. The error is a sentence.
@@ -221,7 +223,10 @@ fn decide_request(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Ob
         error_reply(fault.kind.status(), &fault, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()))
     };
     let mut observed = match decide::begin(head, table, ListenerRole::All) {
-        Ok(Begun::Own(own)) => Observed { status: Some(own.status()), ..Observed::default() },
+        Ok(Begun::Own(own)) => {
+            let allowed = (own == OwnAnswer::Preflight).then(|| allowed_headers(table, test));
+            Observed { status: Some(own.status()), allowed, ..Observed::default() }
+        }
         Ok(Begun::Admin(_) | Begun::SelfService(_)) => {
             return Err("its request is a call of tollgate's own API: no provider is behind it".to_owned());
         }
@@ -284,6 +289,11 @@ fn error_reply(status: StatusCode, fault: &Fault, api: Option<&Api>) -> Observed
         body: serde_json::from_str(&values.body(api)).ok().map(in_order),
         ..Observed::default()
     }
+}
+
+fn allowed_headers(table: &Table, test: &syntax::Test) -> Vec<String> {
+    let expected = test.expect.allow_headers.iter().flatten();
+    expected.filter(|name| table.cors.allows(&name.to_ascii_lowercase())).cloned().collect()
 }
 
 /// The value that a test gives a var.
@@ -377,6 +387,14 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
             mismatches
                 .push(Mismatch::Other(format!("header `{name}` goes up, but `{text}` is to be absent")));
         }
+    }
+    for name in expect.allow_headers.iter().flatten() {
+        let problem = match &observed.allowed {
+            Some(allowed) if allowed.contains(name) => continue,
+            Some(_) => format!("the preflight does not allow `{name}`"),
+            None => "its request is no preflight, which has the method OPTIONS".to_owned(),
+        };
+        mismatches.push(Mismatch::Other(problem));
     }
     let refused = observed.code.is_some() && observed.url.is_none();
     if refused && expects_no_refusal(expect) {

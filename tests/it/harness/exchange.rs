@@ -292,7 +292,7 @@ impl Fault<'_> {
             assert_eq!(body["request_id"].as_str(), seen.head.get("tollgate-request-id"));
         }
         assert_eq!(body["error"]["code"], code);
-        let mut expected: Lines = cors.map_or_else(|| own_lines("").split_off(4), own_lines);
+        let mut expected: Lines = cors.map_or_else(|| own_lines("").split_off(5), own_lines);
         if cors.is_none() {
             expected.push(("cache-control".into(), "no-store".into()));
         }
@@ -328,8 +328,9 @@ impl Fault<'_> {
 fn own_lines(cors: &str) -> Lines {
     let lines = [
         ("access-control-allow-origin", "*"),
-        ("access-control-allow-methods", "GET, POST, PUT, DELETE, OPTIONS"),
+        ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         ("access-control-allow-headers", cors),
+        ("access-control-expose-headers", "*"),
         ("access-control-max-age", "86400"),
         ("tollgate-request-id", "*"),
     ];

@@ -126,7 +126,7 @@ impl World {
         let rule = format!("*={}", upstream.address());
         let args = ["--connect-to", &rule, "--ca-file", ca.to_str().expect("text")];
         let gateway = home.serve_with(&args, env);
-        let cors = "Content-Type, Authorization, x-api-key, anthropic-version".into();
+        let cors = "Content-Type, Authorization, x-api-key, anthropic-version, http-referer, x-title".into();
         Self { upstream, gateway, home, token, host: String::new(), cors }
     }
 

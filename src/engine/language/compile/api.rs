@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use serde_json::{Map, Value};
 
 use super::{
     Compilation,
+    glob::Glob,
     template::{Resolved, Template},
 };
 use crate::{
@@ -25,6 +26,8 @@ pub struct Api {
     pub name: FileName,
     /// Its file.
     pub file: std::sync::Arc<str>,
+    /// CORS: headers that clients of the format send from browsers, as names and globs.
+    pub cors_headers: Vec<Glob>,
     error: Node,
     types: BTreeMap<u16, String>,
     default_type: String,
@@ -67,7 +70,8 @@ enum Word {
 impl Api {
     /// A text that is equal for equal formats.
     pub fn shape(&self) -> String {
-        format!("{:?} {:?} {:?}", self.error, self.types, self.default_type)
+        let Self { name: _, file: _, cors_headers, error, types, default_type } = self;
+        format!("{error:?} {types:?} {default_type:?} {cors_headers:?}")
     }
 
     /// The body of an error in this format, as compact JSON.
@@ -161,8 +165,28 @@ pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Compilat
             }
         }
     }
+    let cors_headers = cors_headers(parsed, &mut found);
     let good = found.is_empty();
-    (good.then_some(Api { name: name.clone(), file: parsed.file.clone(), error, types, default_type }), found)
+    let api = Api { name: name.clone(), file: parsed.file.clone(), cors_headers, error, types, default_type };
+    (good.then_some(api), found)
+}
+
+fn cors_headers(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Vec<Glob> {
+    let mut globs = Vec::new();
+    for (index, text) in parsed.document.cors_headers.iter().flatten().enumerate() {
+        let problem = match HeaderName::from_bytes(text.replace('*', "x").as_bytes()) {
+            Ok(_) => Glob::check(text).err().map(|problem| format!("a glob that {problem}")),
+            Err(_) => Some(format!("`{}` cannot be a header's name", text.escape_debug())),
+        };
+        match problem {
+            None => globs.push(Glob::new(&text.to_ascii_lowercase())),
+            Some(problem) => {
+                let at = parsed.spans.value(&parsed.file, &format!("/cors_headers/{index}"));
+                found.push(Diagnostic::new(Code::Header, at, problem));
+            }
+        }
+    }
+    globs
 }
 
 fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Node {

@@ -65,8 +65,8 @@ pub struct Provider {
     pub gateways: Vec<GatewayUse>,
     /// Its egresses, in order.
     pub egress: Vec<Egress>,
-    /// CORS: headers that browsers may send.
-    pub cors_headers: Vec<HeaderName>,
+    /// CORS: headers that browsers may send, as names and globs.
+    pub cors_headers: Vec<Glob>,
     /// The greatest size of a request body in bytes.
     pub max_body: u64,
     /// Its paste token.
@@ -80,6 +80,20 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// CORS: the headers that browsers may send, as names and globs in lower case. Those of `cors_headers`, here and in the
+    /// apis; token locations; and all that a rule for a client's request names, also those that it removes: without them,
+    /// a browser would not send the request at all.
+    pub fn browser_headers(&self) -> impl Iterator<Item = &str> {
+        let apis = self.endpoints.iter().filter_map(|endpoint| endpoint.api.as_ref());
+        let apis = apis.flat_map(|api| &api.cors_headers);
+        let rules = self.endpoints.iter().map(|endpoint| &endpoint.headers).chain([&self.headers]);
+        let rules = rules.flat_map(HeaderRules::mentioned);
+        let auth =
+            self.auth.iter().flat_map(|entry| entry.kind.outputs()).map(|output| output.header.as_str());
+        let callers = self.caller.headers.iter().map(HeaderName::as_str);
+        self.cors_headers.iter().chain(apis).map(Glob::as_str).chain(rules).chain(auth).chain(callers)
+    }
+
     /// The sources of all vars, those of its gateways included.
     pub fn var_sources(&self) -> impl Iterator<Item = &VarSource> {
         let gateways = self.gateways.iter().map(|used| &used.gateway.vars);
@@ -176,6 +190,14 @@ pub struct HeaderRules {
     pub default: Vec<(HeaderName, ProviderTemplate)>,
     /// Headers to set.
     pub set: Vec<(HeaderName, ProviderTemplate)>,
+}
+
+impl HeaderRules {
+    /// The headers of a client's request that the rules are about, as names and globs.
+    fn mentioned(&self) -> impl Iterator<Item = &str> {
+        let names = self.default.iter().chain(&self.set).map(|(name, _)| name.as_str());
+        self.pass.iter().chain(&self.remove).map(Glob::as_str).chain(names)
+    }
 }
 
 /// Changes of a gateway or an egress to the headers.

@@ -228,7 +228,7 @@ impl Compiler<'_> {
         let max_body = spec.limits.as_ref().and_then(|limits| limits.max_body.as_deref());
         let max_body = max_body.and_then(|text| self.quantity("/limits/max_body", quantity::size(text)));
         let caller = self.token_locations(spec.caller.as_ref());
-        let cors_headers = self.names("/cors_headers", spec.cors_headers.as_deref().unwrap_or_default());
+        let cors_headers = self.globs("/cors_headers", spec.cors_headers.as_deref());
         self.check_link("keys_url", spec.keys_url.as_deref());
         self.check_link("docs", spec.docs.as_deref());
         self.check_probe(spec.probe.as_ref(), &endpoints);

@@ -51,7 +51,8 @@ pub struct Provider {
     /// The upstream's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
-    /// CORS: headers that browsers may send, besides `Content-Type`, `Authorization` and `x-api-key`.
+    /// CORS: headers that browsers may send, as names or globs, besides `Content-Type`, `Authorization`, `x-api-key`, and all
+    /// that this file names as a token location or in a rule for requests.
     #[schemars(example = json!(["example-version"]))]
     #[schemars(extend("maxItems" = 64))]
     pub cors_headers: Option<Vec<String>>,
@@ -154,6 +155,10 @@ pub struct Api {
     /// The format's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
+    /// CORS: headers that clients of the format send from browsers, as names or globs.
+    #[schemars(example = json!(["x-example-sdk-*"]))]
+    #[schemars(extend("maxItems" = 64))]
+    pub cors_headers: Option<Vec<String>>,
     /// The format of an error.
     #[schemars(example = json!({ "body": { "message": "{message}" } }))]
     pub error: ErrorShape,
@@ -629,6 +634,10 @@ pub struct Expect {
     #[schemars(example = json!({ "error": { "message": "no key" } }))]
     #[schemars(extend("maxProperties" = 256))]
     pub body: Option<BTreeMap<String, serde_json::Value>>,
+    /// Headers that the answer to a browser's preflight (`OPTIONS`) allows.
+    #[schemars(example = json!(["example-version"]))]
+    #[schemars(extend("maxItems" = 64))]
+    pub allow_headers: Option<Vec<String>>,
     /// The gateway token found in the client's request.
     #[schemars(example = &"client-token")]
     pub token: Option<String>,

@@ -13,7 +13,7 @@ mod witness;
 
 pub use query::value_of;
 pub use request::{Chosen, Outgoing, Withheld, request, request_observed};
-pub use response::{RewrittenResponse, cors, response, trailers};
+pub use response::{RewrittenResponse, response, trailers};
 pub use token::{TokenLocation, token, token_at};
 pub use token_search::{MIN_TOKEN, TokenSearch};
 pub use witness::{EngineHeader, Fate, Reason, Rule, RuleKind, RuleTable, Witness};

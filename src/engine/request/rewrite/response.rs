@@ -1,4 +1,4 @@
-//! The response's head: the upstream's without its hop-by-hop and origin-bound headers, and tollgate's CORS headers.
+//! The response's head: the upstream's without its hop-by-hop and origin-bound headers.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -79,13 +79,4 @@ fn applies(rule: &ResponseRule, status: StatusCode, headers: &HeaderMap) -> bool
         || headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     rule.status.is_none_or(|wanted| wanted == status.as_u16())
         && rule.content_type.as_ref().is_none_or(|glob| glob.matches(&content_type().to_ascii_lowercase()))
-}
-
-/// Sets the four CORS headers over any of the upstream's.
-pub fn cors(headers: &mut HeaderMap, allow_headers: &HeaderValue) {
-    let fixed = HeaderValue::from_static;
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, fixed("*"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, POST, PUT, DELETE, OPTIONS"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow_headers.clone());
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed("86400"));
 }

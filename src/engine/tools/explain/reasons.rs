@@ -7,8 +7,9 @@ use crate::{
     base::{diag::Sources, name::Owner, own_paths, suggest::backticked},
     language::compile::{self, NormalizedPath},
     request::{
+        cors,
         rewrite::{EngineHeader, Reason},
-        table,
+        table::{self, Table},
     },
 };
 
@@ -17,12 +18,26 @@ pub(super) const NOT_REACHED: &str = "not checked: an earlier entry is used";
 pub(super) const EXPIRED: &str = "the stored login has expired";
 
 /// A request that tollgate answers itself. None for any other.
-pub(super) fn own_answer(head: &Parts) -> Option<String> {
+pub(super) fn own_answer(head: &Parts, table: &Table) -> Option<String> {
     if head.method == Method::OPTIONS {
-        return Some("a CORS preflight, which tollgate answers on any path".to_owned());
+        return Some(format!("a CORS preflight, which tollgate answers on any path{}", allowed(head, table)));
     }
     let (first, _) = own_paths::find(head.uri.path())?;
     Some(format!("`/{first}` is tollgate's own path: no provider serves it"))
+}
+
+/// The headers that a preflight asks for, by whether the files allow them. Empty if it asks for none.
+fn allowed(head: &Parts, table: &Table) -> String {
+    let names: Vec<String> = cors::requested(&head.headers).map(|name| name.to_string()).collect();
+    let (yes, no): (Vec<&str>, Vec<&str>) =
+        names.iter().map(String::as_str).partition(|name| table.cors.allows(name));
+    let part = |verb: &str, names: Vec<&str>| {
+        if names.is_empty() {
+            return String::new();
+        }
+        format!("; {verb} {}", backticked(names.into_iter()))
+    };
+    format!("{}{}", part("allowed:", yes), part("only for trusted origins:", no))
 }
 
 /// The reason why the engine dropped a client's header or query parameter.

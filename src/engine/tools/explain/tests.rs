@@ -304,6 +304,10 @@ fn misses() {
     let answered = |request, line: &str| check(Case { request, ..ITEM }, &[line], &["refused", "nearest"]);
     answered("GET /health", "own       `/health` is tollgate's own path: no provider serves it");
     answered("OPTIONS /demo/items/7", "own       a CORS preflight, which tollgate answers on any path");
+    let asked = "own       a CORS preflight, which tollgate answers on any path; allowed: `content-type`; only for trusted \
+        origins: `x-unknown`";
+    let headers = "Access-Control-Request-Headers: X-Unknown,content-type";
+    check(Case { request: "OPTIONS /demo/items/7", headers, ..ITEM }, &[asked], &["refused", "nearest"]);
     let upgrade = "refused   426 upgrade_refused: WebSocket is not served here: send a plain request";
     check(
         Case { headers: "Upgrade: websocket", ..ITEM },

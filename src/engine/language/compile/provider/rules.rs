@@ -74,7 +74,7 @@ impl Compiler<'_> {
     }
 
     /// Globs on header names, in lower case.
-    fn globs(&mut self, pointer: &str, globs: Option<&[String]>) -> Vec<Glob> {
+    pub(super) fn globs(&mut self, pointer: &str, globs: Option<&[String]>) -> Vec<Glob> {
         let mut compiled = Vec::new();
         for (index, text) in globs.unwrap_or_default().iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
