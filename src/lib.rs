@@ -9,7 +9,7 @@ pub use tollgate_engine::{
         budget, diag, escape, fault, hex, name, numbers, origin, own_paths, secret, secret_scan, suggest,
         written,
     },
-    language::{bind, compile, fields, format, lint, starter, syntax},
+    language::{bind, compile, fields, format, lint, starter, syntax, variables},
     pipeline,
     request::{access_record, cors, decide, rewrite, table},
     tools::{diff, explain, filetest, prove, reconcile, upstream_routes},

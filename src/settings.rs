@@ -28,6 +28,7 @@ use crate::{
     escape::Lines,
     lint::Levels,
     syntax::{self, Checker, Document},
+    variables::EnvAllow,
 };
 use arguments::checked;
 pub use arguments::{Arguments, Origin};
@@ -193,6 +194,10 @@ pub struct Given {
     #[arg(skip)]
     #[schemars(example = &"./secrets")]
     pub secrets: Option<PathBuf>,
+    /// The environment variables that provider files may read, as globs [default: all but `TOLLGATE_*`]
+    #[arg(skip)]
+    #[schemars(example = ["ACME_*", "EGRESS_PROXY_URL"])]
+    pub env_allow: Option<Vec<String>>,
     /// Levels of lints of provider files, by lint
     #[arg(skip)]
     #[schemars(example = BTreeMap::from([("untested_endpoint", "allow")]))]
@@ -220,6 +225,16 @@ pub struct PlaceFlags {
         value_name = "FILE"
     )]
     pub master_key_file: Option<PathBuf>,
+    /// The environment variables that provider files may read, as globs (repeatable) [default: all but `TOLLGATE_*`]
+    #[arg(
+        long,
+        global = true,
+        env = "TOLLGATE_ENV_ALLOW",
+        hide_env_values = true,
+        value_name = "GLOB",
+        value_delimiter = ','
+    )]
+    pub env_allow: Option<Vec<String>>,
     /// The settings file [default: ./tollgate.toml if it exists]
     #[arg(long, global = true, env = "TOLLGATE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -314,6 +329,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Levels of lints.
     pub lints: Levels,
+    /// The environment variables that provider files may read.
+    pub env_allow: EnvAllow,
 }
 
 /// The reason why settings are refused.
@@ -472,6 +489,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         log_format: pick!(log_format),
         access_log: pick!(access_log).unwrap_or(true),
         lints: file.lints.unwrap_or_default(),
+        env_allow: places.env_allow()?,
     })
 }
 
@@ -558,6 +576,11 @@ mod tests {
             "`trusted_proxies` in `t.toml` cannot be `10.0.0.0/33`: write networks",
         );
         check("store_grace = \"999ms\"", "cannot be `999ms`: it has to be at least `1s`");
+        check(
+            "env_allow = [\"A=B\"]",
+            "`env_allow` in `t.toml` cannot be `A=B`: a variable's name has no `=`",
+        );
+        check("env_allow = [\"\"]", "`env_allow` in `t.toml` cannot be ``: it is empty");
         check("log = \"loud\"", "`log` is none of `error`, `warn`, `info`, `debug`, `trace`");
         check("[serve]\nlisten = \"x\"", "settings stand at the top of the file: remove the line `[serve]`");
         check("[server]\nother = 1", "known here: ");

@@ -21,7 +21,7 @@ use crate::{
     escape::{self, Lines},
     fault::{Basis, Cause},
     files,
-    pipeline::{self, Assembled},
+    pipeline::{self, Assembled, Loaded},
     settings::Source,
 };
 
@@ -102,6 +102,7 @@ async fn handle_locally(
     let store = context.store().await?;
     let (providers, secrets) = (context.places.providers()?, context.places.secrets()?);
     let loaded = files::load(&providers).context("failed to read the provider files")?;
+    let loaded = Loaded { env_allow: context.places.env_allow()?, ..loaded };
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &secrets));
     let data = context.places.data()?;
     let files_note = files_note(&data, &providers, &assembled);

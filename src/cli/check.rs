@@ -23,6 +23,7 @@ use crate::{
     output,
     pipeline::{self, Loaded},
     settings::{DEFAULT_PROVIDERS, Places, SettingsError, Source},
+    variables::EnvAllow,
     written::defect,
 };
 
@@ -144,7 +145,8 @@ fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
         Source::Embedded
     };
     let targets = targets(&args.paths, args.name.as_deref(), &providers)?;
-    let one = |target| checked(target, &levels, args.deny_warnings);
+    let env_allow = places.env_allow().map_err(failed)?;
+    let one = |target| checked(target, &levels, &env_allow, args.deny_warnings);
     let all = targets.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
     print_all(&all, args.format).map_err(Failure::Io)?;
     if args.paths.is_empty() && args.format == CheckFormat::Human {
@@ -173,14 +175,20 @@ fn note_unusable_vars(all: &[Checked], places: &Places) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn checked(target: Target, levels: &Levels, deny_warnings: bool) -> Result<Checked, Failure> {
+fn checked(
+    target: Target,
+    levels: &Levels,
+    env_allow: &EnvAllow,
+    deny_warnings: bool,
+) -> Result<Checked, Failure> {
     let what = describe(&target.source);
     let loaded = match &target.given {
         Some((path, bytes)) => files::load_with(&target.source, path, bytes.clone()),
         None => files::load(&target.source),
     };
     let loaded = loaded.with_context(|| format!("cannot read {what}")).map_err(Failure::Io)?;
-    let loaded = Loaded { levels: levels.clone(), ..loaded };
+    let (levels, env_allow) = (levels.clone(), env_allow.clone());
+    let loaded = Loaded { levels, env_allow, ..loaded };
     let (compiled, tests, mut found) = pipeline::check(&loaded);
     if let Some(only) = &target.only {
         let is_there = |file: &str| loaded.sources.has(file) || found.iter().any(|one| &*one.at.file == file);

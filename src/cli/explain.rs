@@ -77,6 +77,7 @@ pub fn run(args: &Args, places: &Places, keys: anyhow::Result<KeySources>) -> an
     check::note_built_in_files(&providers, places)?;
     let what = check::describe(&providers);
     let mut loaded = files::load(&providers).with_context(|| format!("cannot read {what}"))?;
+    loaded.env_allow = places.env_allow()?;
     let compiled = compile::compile(&loaded.files);
     let vars = overrides(&args.vars, &compiled)?;
     // A provider whose own tests fail is explained too: the user may be looking for the reason.

@@ -20,7 +20,7 @@ use crate::{
     escape::{self, Lines},
     files,
     numbers::counted,
-    pipeline,
+    pipeline::{self, Loaded},
     store::Imported,
     syntax::FieldKind,
     written::{document, not_utf8},
@@ -49,6 +49,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
     let (data, secrets) = (context.places.data()?, context.places.secrets()?);
     let loaded = files::load(&context.places.providers()?).context("failed to read the provider files")?;
+    let loaded = Loaded { env_allow: context.places.env_allow()?, ..loaded };
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &secrets));
     let pastes = pastes(&loaded);
     let dump = dump::read(&text, &assembled.table.fields, &pastes, now_ms())?;
@@ -105,7 +106,7 @@ fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// The providers that issue paste tokens, each with the login that its tokens use.
-fn pastes(loaded: &pipeline::Loaded) -> Vec<PasteLogin> {
+fn pastes(loaded: &Loaded) -> Vec<PasteLogin> {
     let compiled = compile::compile(&loaded.files);
     let issuers = compiled.providers.into_iter().filter(|one| one.paste_token.is_some());
     let paste = issuers.filter_map(|one| {

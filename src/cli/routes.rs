@@ -3,8 +3,16 @@
 use anyhow::Context as _;
 
 use crate::{
-    bind, budget::Budget, cli::check, compile, compile::Var, diag::Diagnostic, escape::Lines, files, output,
-    pipeline, settings::Places,
+    bind,
+    budget::Budget,
+    cli::check,
+    compile,
+    compile::Var,
+    diag::Diagnostic,
+    escape::Lines,
+    files, output,
+    pipeline::{self, Loaded},
+    settings::Places,
 };
 
 /// Placeholder of a secret.
@@ -16,6 +24,7 @@ pub fn run(places: &Places) -> anyhow::Result<bool> {
     check::note_built_in_files(&providers, places)?;
     let what = check::describe(&providers);
     let loaded = files::load(&providers).with_context(|| format!("failed to read {what}"))?;
+    let loaded = Loaded { env_allow: places.env_allow()?, ..loaded };
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &secrets));
     let errors: Vec<_> = assembled.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
     check::show(&loaded.sources, &errors)?;

@@ -297,6 +297,7 @@ fn files(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloade
         max_stale: settings.max_stale,
         sweep: settings.sweep,
         lints: settings.lints.clone(),
+        env_allow: settings.env_allow.clone(),
     };
     let (live, reloader, first) = match files::start(config) {
         Ok(started) => started,

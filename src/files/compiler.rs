@@ -16,18 +16,20 @@ use crate::{
     lint::Levels,
     name::FileName,
     pipeline::{self, Built, Folder, InputFile, Loaded},
+    variables::EnvAllow,
 };
 
 /// Compiles provider files and binds them to vars.
 pub(super) struct Compiler {
     vars: Vars,
     lints: Levels,
+    env_allow: EnvAllow,
     steps: u64,
 }
 
 impl Compiler {
-    pub(super) fn new(vars: Vars, lints: Levels) -> Self {
-        Self { vars, lints, steps: 0 }
+    pub(super) fn new(vars: Vars, lints: Levels, env_allow: EnvAllow) -> Self {
+        Self { vars, lints, env_allow, steps: 0 }
     }
 
     /// Compiles and binds the providers of `tree` that are `wanted`, each by itself.
@@ -47,7 +49,8 @@ impl Compiler {
             (file, InputFile { is_judged, ..input })
         });
         let parsed = pipeline::parse(files, wanted);
-        let loaded = Loaded { levels: self.lints.clone(), known: known.unwrap_or_default(), ..parsed };
+        let (levels, env_allow) = (self.lints.clone(), self.env_allow.clone());
+        let loaded = Loaded { levels, env_allow, known: known.unwrap_or_default(), ..parsed };
         let built = pipeline::build(&loaded, |source| self.vars.value(source));
         self.steps += built.used.steps;
         (loaded, built)

@@ -8,6 +8,7 @@ use crate::{
     diag::{Diagnostic, Sources},
     lint::Levels,
     settings::{SecretsDir, Source},
+    variables::EnvAllow,
 };
 
 /// Settings of the reloader.
@@ -23,6 +24,8 @@ pub struct Config {
     pub strict: bool,
     /// The severity of each lint.
     pub lints: Levels,
+    /// The environment variables that files may read.
+    pub env_allow: EnvAllow,
     /// The longest time that a last good version may serve.
     pub max_stale: Option<Duration>,
     /// The time between two scans without an event.

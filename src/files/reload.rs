@@ -236,7 +236,7 @@ impl ReloadThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{lint::Levels, settings::SecretsDir};
+    use crate::{lint::Levels, settings::SecretsDir, variables::EnvAllow};
 
     /// A worker on a directory with one file, and the queue to it.
     fn worker(dir: &std::path::Path) -> (ReloadThread, SyncSender<Command>) {
@@ -249,6 +249,7 @@ mod tests {
             max_stale: None,
             sweep: Duration::from_hours(1),
             lints: Levels::default(),
+            env_allow: EnvAllow::default(),
         };
         let (commands, queue) = mpsc::sync_channel(MAX_QUEUED);
         let mut state = ReloadState::new(config.clone());

@@ -62,7 +62,11 @@ impl ReloadState {
         };
         Self {
             last_good_dir,
-            compiler: Compiler::new(Vars::new(config.secrets.clone()), config.lints.clone()),
+            compiler: Compiler::new(
+                Vars::new(config.secrets.clone()),
+                config.lints.clone(),
+                config.env_allow.clone(),
+            ),
             judged: JudgedFiles::default(),
             unchanged: None,
             link_steps: 0,

@@ -113,6 +113,13 @@ impl<T> Arguments<T> {
         Ok(Some((checked(text, &given.origin)?.to_owned(), &given.origin)))
     }
 
+    /// The items of a setting that is a list.
+    pub fn list(&self, id: &str) -> Result<Option<(Vec<String>, &Origin)>, SettingsError> {
+        let Some(given) = self.given.get(id) else { return Ok(None) };
+        let items = given.texts.iter().map(|text| checked_item(text, &given.origin).map(str::to_owned));
+        Ok(Some((items.collect::<Result<_, _>>()?, &given.origin)))
+    }
+
     /// All values, as the JSON of a document with this schema.
     pub fn document(&self, schema: &Value) -> Result<Value, SettingsError> {
         let mut document = Map::new();

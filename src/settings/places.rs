@@ -11,7 +11,7 @@ use super::{
     arguments::{Arguments, Origin},
     settings_file::SettingsFile,
 };
-use crate::lint::Levels;
+use crate::{lint::Levels, variables::EnvAllow};
 
 /// The places, from flags, variables, the settings file and defaults.
 #[derive(Debug, Default)]
@@ -92,6 +92,18 @@ impl Places {
     /// The file with the master key, if one is named.
     pub fn master_key_file(&self) -> Result<Option<PathBuf>, SettingsError> {
         Ok(self.path("master_key_file")?.map(|(path, _)| path))
+    }
+
+    /// The environment variables that provider files may read.
+    pub fn env_allow(&self) -> Result<EnvAllow, SettingsError> {
+        let (globs, origin) = match self.given.list("env_allow")? {
+            Some((globs, origin)) => (globs, origin.clone()),
+            None => match self.file()?.list("env_allow")? {
+                Some(globs) => (globs, self.file()?.origin("env_allow")),
+                None => return Ok(EnvAllow::default()),
+            },
+        };
+        EnvAllow::new(&globs).map_err(|(value, problem)| SettingsError::Value { origin, value, problem })
     }
 
     /// Levels of lints.

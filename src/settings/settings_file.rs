@@ -119,6 +119,12 @@ impl SettingsFile {
         checked(OsStr::new(text), &self.origin(key)).map(|text| Some(text.into()))
     }
 
+    /// A list of texts, if no error of the file concerns it.
+    pub fn list(&self, key: &str) -> Result<Option<Vec<String>>, SettingsError> {
+        let Some(items) = self.about(key)?.and_then(Value::as_array) else { return Ok(None) };
+        Ok(Some(items.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
+    }
+
     /// The levels of lints, if no error of the file concerns them.
     pub fn lints(&self) -> Result<crate::lint::Levels, SettingsError> {
         if let Ok(given) = &self.parsed {

@@ -88,6 +88,80 @@ fn lint_levels_come_from_the_settings() {
 }
 
 #[test]
+fn environment_variables_are_restricted() {
+    let reading = |name: &str| format!("vars.v = {{ env = \"{name}\", optional = true }}\n{GOOD}");
+    let home = Home::new(&[("good", &reading("OTHER_REGION"))]);
+    let check = |settings: &str, args: &[&str], code: i32, expected: &str| {
+        fs::write(home.path("tollgate.toml"), settings).unwrap();
+        let said = home.run(&[&["check"], args].concat(), "");
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.contains(expected) && said.err.is_empty() == expected.is_empty(), "{said:?}");
+    };
+    check("", &[], 0, "");
+    let refused =
+        "error[TG030]: var `v` reads the environment variable `OTHER_REGION`, which is not allowed\n --> ";
+    check("env_allow = [\"ACME_*\", \"EGRESS_URL\"]", &[], 1, refused);
+    check(
+        "env_allow = [\"ACME_*\", \"EGRESS_URL\"]",
+        &[],
+        1,
+        "`env_allow` allows: `ACME_*`, `EGRESS_URL`; the operator can",
+    );
+    check("env_allow = []", &[], 1, "`env_allow` allows: none;");
+    check("env_allow = [\"OTHER_*\"]", &[], 0, "");
+    // The command line goes before the file.
+    check("env_allow = [\"OTHER_*\"]", &["--env-allow", "ACME_*,MORE"], 1, refused);
+    check("env_allow = []", &["--env-allow", "OTHER_REGION"], 0, "");
+    check("", &["--env-allow", ""], 2, "`env_allow` cannot be ``: it is empty");
+    // `explain` and `routes` see the same.
+    for command in [&["routes"][..], &["explain", "POST", "/good/v1/chat"]] {
+        let said = home.run(&[command, &["--env-allow", "ACME_*"]].concat(), "");
+        assert!(said.code != 0 && said.err.contains("OTHER_REGION"), "{said:?}");
+    }
+}
+
+#[test]
+fn secrets_of_other_systems_are_a_lint() {
+    let home =
+        Home::new(&[("good", &format!("vars.v = {{ env = \"DATABASE_URL\", optional = true }}\n{GOOD}"))]);
+    let lint = "warning[TG068]: var `v` reads `DATABASE_URL`, which looks like the address and password of a database";
+    let said = home.run(&["check"], "");
+    assert!(said.code == 0 && said.err.contains(lint), "{said:?}");
+    let said = home.run(&["check", "--env-allow", "DATABASE_*"], "");
+    assert!(said.code == 0 && said.err.contains(lint), "{said:?}");
+    // A name that is written out is meant.
+    let said = home.run(&["check", "--env-allow", "DATABASE_URL"], "");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+}
+
+/// The files of a repository with many authors, as in `docs/ci.md`.
+#[test]
+fn documented_rules_for_many_authors_hold() {
+    let text = fs::read_to_string(root().join("docs/ci.md")).unwrap();
+    let (_, text) = text.split_once("<!-- many authors: run by tests/it/tooling_check.rs -->").unwrap();
+    let block = |index: usize| text.split("```").nth(index).unwrap().trim_start_matches("toml\n");
+    let reading = |name: &str| format!("vars.v = {{ env = \"{name}\", optional = true }}\n{GOOD}");
+    let check = |name: &str, good: bool, expected: &str| {
+        let home = Home::new(&[("good", &reading(name))]);
+        fs::write(home.path("tollgate.toml"), block(1)).unwrap();
+        fs::write(home.path("policy.toml"), block(3)).unwrap();
+        let said = home.run(&["check"], "");
+        assert_eq!(said.code == 0, good, "{name} {said:?}");
+        assert!(said.err.contains(expected), "{name} {said:?}");
+        let proved = home.run(&["prove"], "");
+        assert_eq!(proved.code == 0, !expected.contains("TG070"), "{name} {proved:?}");
+    };
+    check("GOOD_REGION", true, "");
+    check("EGRESS_PROXY_URL", true, "");
+    check(
+        "BAD_REGION",
+        false,
+        "error[TG070]: breaks the policy \"providers read their own variables\": var `v` reads the environment variable `BAD_REGION`",
+    );
+    check("DATABASE_URL", false, "error[TG070]");
+}
+
+#[test]
 fn json_is_one_document() {
     let home = Home::new(&[("bad", &bad()), ("good", GOOD), ("twin", &GOOD.replace("Good", "Twin"))]);
     let said = home.run(&["check", "providers.d", "--format", "json"], "");

@@ -1,5 +1,5 @@
 //! Header names as upstreams compare them. CGI and many application servers read `_` as `-`: to them `x_api_key` is
-//! `x-api-key`. Every comparison that keeps a client's header from an upstream is made here.
+//! `x-api-key`. Every comparison that keeps a client's header from an upstream, or proves that, is made here.
 
 use std::borrow::Cow;
 
@@ -16,9 +16,32 @@ pub fn is_same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().map(folded).eq(b.iter().map(folded))
 }
 
-/// The name with `-` for every `_`.
-pub fn dashed(name: &str) -> Cow<'_, str> {
-    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
+/// A header's name as upstreams compare it: in lower case, with `-` for every `_`. Globs on names, and the engine's own
+/// rules, take no other form of a name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoldedName<'n>(Cow<'n, str>);
+
+impl<'n> FoldedName<'n> {
+    /// Folds a name, or a glob on names.
+    pub fn of(name: &'n str) -> Self {
+        let folds = |byte: u8| byte == b'_' || byte.is_ascii_uppercase();
+        Self(if name.bytes().any(folds) {
+            Cow::Owned(name.to_ascii_lowercase().replace('_', "-"))
+        } else {
+            Cow::Borrowed(name)
+        })
+    }
+
+    /// The folded text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'n> From<&'n HeaderName> for FoldedName<'n> {
+    fn from(name: &'n HeaderName) -> Self {
+        Self::of(name.as_str())
+    }
 }
 
 #[cfg(test)]
@@ -35,6 +58,7 @@ mod tests {
         check("accept", "accept", true);
         check("x-api-key", "x-api-keys", false);
         check("x-api-key", "xaapi-key", false);
-        assert_eq!((&*dashed("x_api-key"), &*dashed("accept")), ("x-api-key", "accept"));
+        let folded = |name| FoldedName::of(name).as_str().to_owned();
+        assert_eq!((folded("X_Api-key"), folded("accept")), ("x-api-key".into(), "accept".into()));
     }
 }

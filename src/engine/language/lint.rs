@@ -16,7 +16,10 @@ use crate::{
         diag::{Code, Diagnostic, Location, MAX_FINDINGS, Severity},
         secret_scan,
     },
-    language::compile::{self, Compiled, Files},
+    language::{
+        compile::{self, Compiled, Files},
+        variables::{self, EnvAllow},
+    },
 };
 
 /// The level of a lint.
@@ -60,6 +63,9 @@ pub struct Levels {
     /// `headers.pass` passes headers that tollgate removes by default [default: warn]
     #[schemars(example = &"allow")]
     pub header_pass: Option<Level>,
+    /// An environment variable whose name looks like a secret of another system [default: warn]
+    #[schemars(example = &"deny")]
+    pub foreign_secret: Option<Level>,
 }
 
 impl Levels {
@@ -73,6 +79,7 @@ impl Levels {
             Code::CatchAll => self.catch_all,
             Code::UnreachableGateway => self.unreachable_gateway,
             Code::HeaderPass => self.header_pass,
+            Code::ForeignSecret => self.foreign_secret,
             _ => None,
         }
     }
@@ -102,8 +109,8 @@ pub fn literals(file: &Arc<str>, text: &str) -> Vec<Diagnostic> {
 }
 
 /// The findings of each file and each provider by itself. Findings about a provider are in its own file.
-pub fn each(files: &Files, compiled: &Compiled) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
+pub fn each(files: &Files, compiled: &Compiled, allow: &EnvAllow) -> Vec<Diagnostic> {
+    let mut found = variables::foreign(files, allow);
     for parsed in files.providers.values().chain(files.presets.values()).flatten() {
         document::provider(parsed, &mut found);
     }

@@ -10,4 +10,5 @@ pub mod compile;
 pub mod starter;
 pub mod bind;
 pub mod fields;
+pub mod variables;
 pub mod lint;

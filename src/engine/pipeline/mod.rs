@@ -22,6 +22,7 @@ use crate::{
         bind, compile,
         compile::{Compiled, Files, Rejected, VarSource},
         lint, syntax,
+        variables::{self, EnvAllow},
     },
     request::table::{self, Table},
     tools::{
@@ -98,6 +99,8 @@ pub struct Loaded {
     pub known: Vec<Diagnostic>,
     /// The levels of lints.
     pub levels: lint::Levels,
+    /// The environment variables that files may read.
+    pub env_allow: EnvAllow,
 }
 
 /// The result for each file by itself.
@@ -227,7 +230,7 @@ impl Loaded {
 
     /// The lints of each file.
     fn lint_each(&self, compiled: &Compiled) -> Vec<Diagnostic> {
-        let mut found = lint::each(&self.files, compiled);
+        let mut found = lint::each(&self.files, compiled, &self.env_allow);
         found.extend(self.literals.iter().cloned());
         self.lint(found)
     }
@@ -288,6 +291,7 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     let tests = filetest::run(&compiled);
     let mut all = loaded.diagnostics.clone();
     all.extend(compiled.diagnostics.iter().cloned());
+    all.extend(variables::refused(&loaded.files, &loaded.env_allow));
     let conflicts = table::link(&[], &compiled.providers, &compiled.rejected, &compiled.budgets);
     all.extend(conflicts.into_iter().map(|one| one.diagnostic));
     all.extend(tests.diagnostics.iter().cloned());
@@ -310,11 +314,13 @@ fn report_budgets(found: &mut Vec<Diagnostic>, budgets: &Budgets) {
 }
 
 /// Builds each provider by itself. It is rejected if it does not compile, if one of its files has an error or a failing
-/// test, if it breaks the policy, if its vars cannot be filled in, or if its file exceeds its budget.
+/// test, if it reads an environment variable that is not allowed, if it breaks the policy, if its vars cannot be filled in, or if its file exceeds its budget.
 pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Built {
     let compiled = compile::compile(&loaded.files);
     let mut found = loaded.diagnostics.clone();
     found.extend(loaded.known.iter().cloned());
+    // An error of the file: none of its vars is looked up.
+    found.extend(variables::refused(&loaded.files, &loaded.env_allow));
     found.extend(filetest::run(&compiled).diagnostics);
     found.extend(loaded.lint_each(&compiled));
     let mut judged = prove::check_policy(&loaded.files, &compiled);

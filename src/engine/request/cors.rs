@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::language::compile::{self, Glob};
+use crate::language::compile::{self, Glob, HeaderGlob};
 
 /// Headers that browsers may send to every provider.
 const COMMON: [&str; 3] = ["Content-Type", "Authorization", "x-api-key"];
@@ -45,7 +45,8 @@ impl Cors {
     /// The union over all files.
     pub fn of<'p>(providers: impl Iterator<Item = &'p compile::Provider> + Clone) -> Self {
         let is_name = |pattern: &&str| !pattern.contains('*');
-        let listed = providers.clone().flat_map(|provider| provider.cors_headers.iter().map(Glob::as_str));
+        let listed =
+            providers.clone().flat_map(|provider| provider.cors_headers.iter().map(HeaderGlob::as_str));
         let listed = listed.filter(is_name).collect();
         let patterns: BTreeSet<&str> = providers.flat_map(compile::Provider::browser_headers).collect();
         let (names, globs): (Vec<&str>, Vec<&str>) = patterns.into_iter().partition(is_name);

@@ -2,10 +2,12 @@
 //! gateways and apis, and which of them widen exposure. Another spelling of the same meaning is no difference, nor is a
 //! test.
 //!
-//! It never shows what looks like a key. Read next: `facts`, which lists what is compared.
+//! It never shows what looks like a key. Read next: `facts`, which lists what is compared; `widens`, which rates it.
 
 mod facts;
+mod reached;
 mod show;
+mod widens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,20 +16,21 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{
-    base::name::FileName,
-    language::compile::{ClientPath, Glob, Provider, Relation},
-};
+use crate::{base::name::FileName, language::compile::Provider};
 
 pub use show::{human, markdown};
 
-use facts::{Fact, Facts, facts, pairs};
+use facts::facts;
+use reached::pairs;
+use widens::Rating;
 
 /// The subject of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the tables and keys of a provider file, and the origins that are called")]
 pub enum Subject {
+    Paths,
+    Upstream,
     Endpoint,
     Origin,
     Credentials,
@@ -113,7 +116,7 @@ type Users<'a> = Vec<(&'a FileName, Vec<Change>)>;
 
 /// Compares two sets of providers.
 pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
-    // A secret that already reached an origin, through any provider, is not exposed by reaching it again.
+    // A value that already reached an origin, through any provider, is not exposed by reaching it again.
     let reached: BTreeSet<(String, String)> = old.iter().flat_map(|provider| pairs(provider)).collect();
     let by_name = |all: &[Arc<Provider>]| -> BTreeMap<FileName, Arc<Provider>> {
         all.iter().map(|provider| (provider.name.clone(), provider.clone())).collect()
@@ -179,18 +182,9 @@ fn compare(
             continue;
         }
         let (subject, name) = key;
-        let widens = match (subject, new) {
-            // A removed provider exposes nothing.
-            (_, None) => None,
-            (Subject::Endpoint, Some(new)) => more_endpoints(old, new, name),
-            (Subject::Origin, Some(_)) => is.and_then(|is| new_pair(is, name, reached)),
-            (_, Some(_)) => match (was, is) {
-                (None, Some(is)) => added(is, &before),
-                (Some(was), None) => removed(was, &after),
-                (Some(was), Some(is)) => changed(*subject, was, is),
-                (None, None) => None,
-            },
-        };
+        // A removed provider exposes nothing.
+        let rating = new.map(|new| Rating { old, new, before: &before, after: &after, reached });
+        let widens = rating.and_then(|rating| rating.widens(*subject, name, was, is));
         let (old, new) = (was.map(|fact| fact.value.clone()), is.map(|fact| fact.value.clone()));
         let new = if old.is_some() && old == new {
             new.map(|new| format!("{new}, with other contents"))
@@ -203,62 +197,7 @@ fn compare(
     changes
 }
 
-fn added(is: &Fact, before: &Facts) -> Option<String> {
-    let reason = is.added.filter(|_| !is_covered(is, before));
-    reason.map(str::to_owned).or_else(|| gains(&Fact::default(), is))
-}
-
-fn removed(was: &Fact, after: &Facts) -> Option<String> {
-    let orphan = was.owner.as_ref().is_some_and(|owner| !after.contains_key(owner));
-    was.removed.filter(|_| !orphan && !is_covered(was, after)).map(str::to_owned)
-}
-
-fn changed(subject: Subject, was: &Fact, is: &Fact) -> Option<String> {
-    let lost = was.guards.difference(&is.guards).next().map(|guard| match subject {
-        Subject::Var => "it is no longer secret".to_owned(),
-        _ => format!("it no longer needs `{guard}`"),
-    });
-    lost.or_else(|| gains(was, is))
-}
-
-/// True if another glob of its list matches everything that its own matches.
-fn is_covered(fact: &Fact, others: &Facts) -> bool {
-    let Some((kind, glob)) = &fact.glob else { return false };
-    let mut globs = others.values().filter_map(|other| other.glob.as_ref());
-    globs.any(|(other, wider)| other == kind && Glob::new(wider).matches(glob))
-}
-
-fn gains(was: &Fact, is: &Fact) -> Option<String> {
-    let more = is.secrets.difference(&was.secrets).next()?;
-    (!was.secrets.contains(facts::ANY)).then(|| format!("{more} is sent in a new place"))
-}
-
-fn new_pair(is: &Fact, origin: &str, reached: &BTreeSet<(String, String)>) -> Option<String> {
-    let new = is.secrets.iter().find(|secret| !reached.contains(&((*secret).clone(), origin.to_owned())))?;
-    Some(format!("a new host for {new}"))
-}
-
-/// The reason why an endpoint widens exposure: it allows requests or reaches upstream paths that none did before.
-fn more_endpoints(old: Option<&Provider>, new: &Provider, name: &str) -> Option<String> {
-    let endpoint = new.endpoints.iter().find(|endpoint| endpoint.name == name)?;
-    let before = old.map(|old| old.endpoints.as_slice()).unwrap_or_default();
-    if !before.iter().any(|one| one.name == name) {
-        return Some("a new endpoint".to_owned());
-    }
-    let alike = || before.iter().filter(|one| one.method == endpoint.method);
-    let known = |path: &ClientPath| {
-        let mut paths = alike().flat_map(|one| &one.paths);
-        paths.any(|one| matches!(path.pattern.relation(&one.pattern), Relation::Equal | Relation::Subset))
-    };
-    let upstream = facts::upstream(endpoint);
-    if !endpoint.paths.iter().all(known) {
-        Some("it allows what was not allowed".to_owned())
-    } else if !alike().any(|one| facts::upstream(one) == upstream) {
-        Some("it calls another path of the upstream".to_owned())
-    } else {
-        None
-    }
-}
-
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, req
 
 use crate::{
     base::{
-        budget::Budgets,
+        budget::{Budget, Budgets},
         diag::{Code, Diagnostic},
         fault::{Fault, FaultKind},
         name::FileName,
@@ -21,7 +21,7 @@ use crate::{
     },
     language::{
         bind::{self, OverlaySource},
-        compile::{Api, Compiled, ErrorValues, Glob, Provider, Test},
+        compile::{Api, Compiled, ErrorValues, HeaderGlob, Provider, Test},
         syntax::{self, TestAnswer, VarValue},
     },
     request::{
@@ -64,11 +64,7 @@ impl Outcome {
         budgets: &Budgets,
     ) {
         let budget = budgets.of(&provider.at.file);
-        let usual = steps(provider, USUAL_VALUE);
-        let charged = tests.clone().all(|test| {
-            let longest = longest_value(&test.spec);
-            budget.work(if longest > USUAL_VALUE { steps(provider, longest) } else { usual })
-        });
+        let charged = tests.clone().all(|test| is_affordable(provider, test, &budget));
         for test in tests.take_while(|_| charged) {
             self.ran += 1;
             self.diagnostics.extend(run_one(provider, test).diagnostic(test));
@@ -85,6 +81,11 @@ const USUAL_VALUE: usize = 256;
 fn steps(provider: &Provider, longest: usize) -> usize {
     let paths: usize = provider.endpoints.iter().map(|endpoint| endpoint.paths.len()).sum();
     (provider.size + bind::max_size(provider, longest)) / 8 + PATH_STEPS * paths
+}
+
+/// Charges the work of a test. False if the budget does not suffice.
+pub(super) fn is_affordable(provider: &Provider, test: &Test, budget: &Budget) -> bool {
+    budget.work(steps(provider, longest_value(&test.spec).max(USUAL_VALUE)))
 }
 
 fn longest_value(test: &syntax::Test) -> usize {
@@ -137,6 +138,12 @@ pub struct Exercised {
     pub gateway: Option<FileName>,
     /// The egresses.
     pub egresses: Vec<usize>,
+}
+
+/// The code of the error response that a passing test observes: of a refusal, or of a rule that replaces a response.
+pub fn refusal(provider: &Provider, test: &Test) -> Option<&'static str> {
+    let observed = observe(provider, &test.spec).ok()?;
+    observed.code.filter(|_| compare(&test.spec.expect, &observed).is_empty())
 }
 
 /// Runs one test.
@@ -382,8 +389,8 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
         same(&format!("header `{name}`"), Some(expected), all_values(&observed.headers, name).as_deref());
     }
     for text in expect.absent.iter().flatten() {
-        let glob = Glob::new(&text.to_ascii_lowercase());
-        if let Some(name) = observed.headers.keys().find(|name| glob.matches(name.as_str())) {
+        let glob = HeaderGlob::new(text);
+        if let Some(name) = observed.headers.keys().find(|name| glob.matches(&(*name).into())) {
             mismatches
                 .push(Mismatch::Other(format!("header `{name}` goes up, but `{text}` is to be absent")));
         }

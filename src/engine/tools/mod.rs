@@ -10,3 +10,5 @@ pub mod reconcile;
 pub mod upstream_routes;
 pub mod diff;
 pub mod prove;
+#[cfg(test)]
+mod generated;

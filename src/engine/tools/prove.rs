@@ -9,6 +9,7 @@ mod glob_automaton;
 mod check;
 mod rules;
 mod name_search;
+mod unknown;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -195,5 +196,7 @@ pub fn position(sources: &Sources, at: &Location) -> String {
     format!("{}:{line}:{column}", at.file)
 }
 
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,13 @@
 
 use std::collections::BTreeSet;
 
+use http::HeaderName;
+
 use crate::{
-    base::{diag::Location, origin::Origin},
+    base::{diag::Location, header_name::FoldedName, origin::Origin},
     language::compile::{
-        Egress, Endpoint, GatewayUse, Glob, Part, Placeholder, Provider, ProviderTemplate, VarSource, Vars,
+        Egress, Endpoint, GatewayUse, HeaderGlob, Part, Placeholder, Provider, ProviderTemplate, VarSource,
+        Vars,
     },
 };
 
@@ -126,18 +129,18 @@ impl<'p> UpstreamRoute<'p> {
     }
 
     /// True if gateway and egresses do not remove the header.
-    pub fn passes_header(&self, name: &str) -> bool {
+    pub fn passes_header(&self, name: &HeaderName) -> bool {
         !self.gateway.is_some_and(|used| any(&used.gateway.overlay.remove, name))
             && self.passes_header_after(name, 0)
     }
 
     /// True if the egresses from `index` on do not remove the header.
-    pub fn passes_header_after(&self, name: &str, index: usize) -> bool {
+    pub fn passes_header_after(&self, name: &HeaderName, index: usize) -> bool {
         !self.egresses.iter().skip(index).any(|egress| any(&egress.overlay.remove, name))
     }
 
     /// True if gateway and egresses neither remove nor replace the header's value.
-    pub fn passes_value(&self, name: &str) -> bool {
+    pub fn passes_value(&self, name: &HeaderName) -> bool {
         let gateway = self.gateway.iter().flat_map(|used| &used.gateway.overlay.set);
         let mut set = gateway.chain(self.egresses.iter().flat_map(|egress| &egress.overlay.set));
         self.passes_header(name) && !set.any(|(known, _)| known == name)
@@ -169,8 +172,9 @@ impl<'p> UpstreamRoute<'p> {
     }
 }
 
-fn any(globs: &[Glob], name: &str) -> bool {
-    globs.iter().any(|glob| glob.matches(name))
+fn any(globs: &[HeaderGlob], name: &HeaderName) -> bool {
+    let name = FoldedName::from(name);
+    globs.iter().any(|glob| glob.matches(&name))
 }
 
 /// A template as written in the file.

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::*;
-use crate::{diag::Code, files::FileState, lint::Levels, settings::SecretsDir};
+use crate::{diag::Code, files::FileState, lint::Levels, settings::SecretsDir, variables::EnvAllow};
 
 struct Directory {
     _root: tempfile::TempDir,
@@ -15,6 +15,10 @@ struct Directory {
 
 impl Directory {
     fn new(files: &[(&str, &str)]) -> Self {
+        Self::with(files, EnvAllow::default())
+    }
+
+    fn with(files: &[(&str, &str)], env_allow: EnvAllow) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("providers.d");
         fs::create_dir(&dir).unwrap();
@@ -29,6 +33,7 @@ impl Directory {
             max_stale: None,
             sweep: Duration::from_hours(1),
             lints: Levels::default(),
+            env_allow,
         };
         let mut state = ReloadState::new(config);
         let (scan, _) = state.start(Watching::Events).unwrap();
@@ -140,4 +145,39 @@ fn a_secret_file_that_appears_is_seen() {
     fs::write(secrets.join("key"), "value").unwrap();
     assert!(files.scan() > 0);
     assert_eq!(files.file("/a.toml").0, FileState::Live);
+}
+
+#[test]
+fn a_variable_that_is_not_allowed_leaves_the_last_good_version() {
+    let reading = |name: &str| {
+        let var = format!("vars.v = {{ env = \"{name}\", optional = true }}\n");
+        var + &provider("a", 1)
+    };
+    let gateway = |name: &str| {
+        format!("title = \"G\"\nbase_url = \"https://g.example\"\nvars.v = {{ env = \"{name}\" }}\n")
+    };
+    let through = "gateway.g = { path = \"/g{path}\" }\n".to_owned() + &provider("b", 1);
+    let allow = EnvAllow::new(&["DEMO_*".to_owned()]).unwrap();
+    let mut files = Directory::with(&[("a.toml", &provider("a", 1)), ("c.toml", &reading("OTHER"))], allow);
+    assert_eq!(files.file("/a.toml").0, FileState::Live);
+    let of = |files: &Directory, name: &str| {
+        let (state, codes) = files.file(name);
+        (state, codes.first().cloned().unwrap_or_default())
+    };
+    assert_eq!(of(&files, "/c.toml"), (FileState::Rejected, "TG030".to_owned()));
+    fs::remove_file(files.dir.join("c.toml")).unwrap();
+    fs::create_dir(files.dir.join("gateways")).unwrap();
+    let write = |files: &Directory, file: &str, text: &str| fs::write(files.dir.join(file), text).unwrap();
+    write(&files, "gateways/g.toml", &gateway("DEMO_GATEWAY"));
+    write(&files, "b.toml", &through);
+    write(&files, "a.toml", &reading("OTHER"));
+    files.scan();
+    assert_eq!(of(&files, "/a.toml"), (FileState::Stale, "TG030".to_owned()));
+    assert_eq!(files.file("/b.toml").0, FileState::Live);
+    write(&files, "gateways/g.toml", &gateway("OTHER"));
+    write(&files, "a.toml", &reading("DEMO_REGION"));
+    files.scan();
+    assert_eq!(files.file("/a.toml").0, FileState::Live);
+    assert_eq!(files.file("/b.toml").0, FileState::Stale);
+    assert_eq!(of(&files, "/g.toml").1, "TG030");
 }

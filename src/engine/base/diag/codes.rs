@@ -399,6 +399,13 @@ pass = ["x-forwarded-for"]"#,
         good: r#"[headers]
 remove = ["x-debug-*"]"#,
     }
+    /// A var reads an environment variable whose name looks like a secret of another system.
+    ForeignSecret = "TG068", Warning, Some("foreign_secret") => {
+        why: "A provider's file can name any variable of the process, and send its value to its own upstream. The \
+            setting `env_allow` restricts the names.",
+        bad: r#"vars.key = { env = "DATABASE_URL" }"#,
+        good: r#"vars.key = { env = "EXAMPLE_REGION" }"#,
+    }
     /// The policy does not allow it.
     Policy = "TG070", Error, None => {
         why: "`policy.toml` beside the providers directory holds rules for all files, whatever the values of \

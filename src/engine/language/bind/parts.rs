@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use crate::{
-    base::{name::FileName, origin::Origin},
+    base::{header_name::FoldedName, name::FileName, origin::Origin},
     language::{
         auth,
         compile::{
-            self, Api, ClientPath, Glob, Section, Template, Timeouts,
+            self, Api, ClientPath, Glob, HeaderGlob, Section, Template, Timeouts,
             safety::{self, HeaderClass},
         },
         syntax,
@@ -114,9 +114,9 @@ pub enum Value {
 #[derive(Debug, Default)]
 pub struct Headers {
     /// Headers to pass that the engine removes by default.
-    pub pass: Vec<Glob>,
+    pub pass: Vec<HeaderGlob>,
     /// Headers to remove.
-    pub remove: Vec<Glob>,
+    pub remove: Vec<HeaderGlob>,
     /// Headers to add if the client sent none.
     pub default: Vec<(HeaderName, Value)>,
     /// Headers to set.
@@ -138,7 +138,7 @@ pub struct Overlay {
     /// Its source.
     pub of: OverlaySource,
     /// Headers to remove.
-    pub remove: Vec<Glob>,
+    pub remove: Vec<HeaderGlob>,
     /// Headers to set.
     pub set: Vec<(HeaderName, HeaderValue)>,
 }
@@ -146,8 +146,9 @@ pub struct Overlay {
 impl Overlay {
     /// True if it removes or replaces a header of this name. It never touches framing and connection headers.
     pub(super) fn overrides(&self, name: &HeaderName) -> bool {
-        let removes = self.remove.iter().any(|glob| glob.matches(name.as_str()));
-        let removes = removes && safety::request(name.as_str()) != HeaderClass::Managed;
+        let folded = FoldedName::from(name);
+        let removes = self.remove.iter().any(|glob| glob.matches(&folded));
+        let removes = removes && safety::request(&folded) != HeaderClass::Managed;
         removes || self.set.iter().any(|(known, _)| known == name)
     }
 }

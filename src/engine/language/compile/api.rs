@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Compilation,
-    glob::Glob,
+    glob::{Glob, HeaderGlob},
     template::{Resolved, Template},
 };
 use crate::{
@@ -27,7 +27,7 @@ pub struct Api {
     /// Its file.
     pub file: std::sync::Arc<str>,
     /// CORS: headers that clients of the format send from browsers, as names and globs.
-    pub cors_headers: Vec<Glob>,
+    pub cors_headers: Vec<HeaderGlob>,
     error: Node,
     types: BTreeMap<u16, String>,
     default_type: String,
@@ -171,7 +171,7 @@ pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Compilat
     (good.then_some(api), found)
 }
 
-fn cors_headers(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Vec<Glob> {
+fn cors_headers(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Vec<HeaderGlob> {
     let mut globs = Vec::new();
     for (index, text) in parsed.document.cors_headers.iter().flatten().enumerate() {
         let problem = match HeaderName::from_bytes(text.replace('*', "x").as_bytes()) {
@@ -179,7 +179,7 @@ fn cors_headers(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Ve
             Err(_) => Some(format!("`{}` cannot be a header's name", text.escape_debug())),
         };
         match problem {
-            None => globs.push(Glob::new(&text.to_ascii_lowercase())),
+            None => globs.push(HeaderGlob::new(text)),
             Some(problem) => {
                 let at = parsed.spans.value(&parsed.file, &format!("/cors_headers/{index}"));
                 found.push(Diagnostic::new(Code::Header, at, problem));

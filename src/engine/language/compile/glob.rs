@@ -1,4 +1,6 @@
-//! Globs: `*` matches any run of characters, also an empty one.
+//! Globs: `*` matches any run of characters, also an empty one. Globs on header names compare them as upstreams do.
+
+use crate::base::header_name::FoldedName;
 
 /// The most stars of a glob on names: proofs search through their combinations.
 const MAX_STARS: usize = 8;
@@ -55,6 +57,37 @@ impl Glob {
     }
 }
 
+/// A glob on header names. It matches a name whatever its case, and reads `_` as `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderGlob {
+    /// As written, in lower case.
+    written: Box<str>,
+    folded: Glob,
+}
+
+impl HeaderGlob {
+    /// The glob of a pattern.
+    pub fn new(pattern: &str) -> Self {
+        let folded = Glob::new(FoldedName::of(pattern).as_str());
+        Self { written: pattern.to_ascii_lowercase().into(), folded }
+    }
+
+    /// The glob as written, in lower case, for people.
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+
+    /// The glob on folded names.
+    pub fn folded(&self) -> &Glob {
+        &self.folded
+    }
+
+    /// True if the whole name matches.
+    pub fn matches(&self, name: &FoldedName<'_>) -> bool {
+        self.folded.matches(name.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +101,16 @@ mod tests {
         check(&"a*".repeat(9), Err("has more than 8 `*`"));
         check(&"a".repeat(256), Ok(()));
         check(&"a".repeat(257), Err("has more than 256 characters"));
+    }
+
+    #[test]
+    fn names_of_headers_are_compared_as_upstreams_do() {
+        let check = |pattern: &str, name: &str, expected: bool| {
+            assert_eq!(HeaderGlob::new(pattern).matches(&FoldedName::of(name)), expected, "{pattern} {name}");
+        };
+        check("x-forwarded-*", "x_forwarded_for", true);
+        check("X_Forwarded-*", "x-forwarded_for", true);
+        check("x-a", "x.a", false);
     }
 
     #[test]

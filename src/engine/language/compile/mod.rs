@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub use api::{Api, ErrorValues};
-pub use glob::Glob;
+pub use glob::{Glob, HeaderGlob};
 pub use parts::*;
 pub use pattern::{Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree, is_dots};
 pub(crate) use provider::{Compiler, TemplateScope};

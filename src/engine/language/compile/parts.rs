@@ -10,7 +10,7 @@ use std::{
 
 use http::HeaderName;
 
-use super::{Api, Glob, Pattern, Template};
+use super::{Api, Glob, HeaderGlob, Pattern, Template};
 use crate::{
     base::{diag::Location, name::FileName},
     language::{auth, syntax},
@@ -66,7 +66,7 @@ pub struct Provider {
     /// Its egresses, in order.
     pub egress: Vec<Egress>,
     /// CORS: headers that browsers may send, as names and globs.
-    pub cors_headers: Vec<Glob>,
+    pub cors_headers: Vec<HeaderGlob>,
     /// The greatest size of a request body in bytes.
     pub max_body: u64,
     /// Its paste token.
@@ -91,7 +91,7 @@ impl Provider {
         let auth =
             self.auth.iter().flat_map(|entry| entry.kind.outputs()).map(|output| output.header.as_str());
         let callers = self.caller.headers.iter().map(HeaderName::as_str);
-        self.cors_headers.iter().chain(apis).map(Glob::as_str).chain(rules).chain(auth).chain(callers)
+        self.cors_headers.iter().chain(apis).map(HeaderGlob::as_str).chain(rules).chain(auth).chain(callers)
     }
 
     /// The sources of all vars, those of its gateways included.
@@ -183,9 +183,9 @@ pub struct HeaderRules {
     /// Their location.
     pub at: Option<Location>,
     /// Headers to pass that the engine removes by default.
-    pub pass: Vec<Glob>,
+    pub pass: Vec<HeaderGlob>,
     /// Headers to remove.
-    pub remove: Vec<Glob>,
+    pub remove: Vec<HeaderGlob>,
     /// Headers to add if the client sent none.
     pub default: Vec<(HeaderName, ProviderTemplate)>,
     /// Headers to set.
@@ -196,7 +196,7 @@ impl HeaderRules {
     /// The headers of a client's request that the rules are about, as names and globs.
     fn mentioned(&self) -> impl Iterator<Item = &str> {
         let names = self.default.iter().chain(&self.set).map(|(name, _)| name.as_str());
-        self.pass.iter().chain(&self.remove).map(Glob::as_str).chain(names)
+        self.pass.iter().chain(&self.remove).map(HeaderGlob::as_str).chain(names)
     }
 }
 
@@ -204,7 +204,7 @@ impl HeaderRules {
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
     /// Headers to remove.
-    pub remove: Vec<Glob>,
+    pub remove: Vec<HeaderGlob>,
     /// Headers to set.
     pub set: Vec<(HeaderName, ProviderTemplate)>,
 }

@@ -3,6 +3,8 @@
 //!
 //! `compile` rejects rules against them, and `rewrite` applies them to every message.
 
+use crate::base::header_name::FoldedName;
+
 /// The class of a client's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HeaderClass {
@@ -53,16 +55,18 @@ pub const PREFIXES: &[(&str, HeaderClass)] = &[
     ("proxy-", HeaderClass::Stripped),
 ];
 
-/// The class of a request header, by its lower-case name.
-pub fn request(name: &str) -> HeaderClass {
+/// The class of a request header.
+pub fn request(name: &FoldedName<'_>) -> HeaderClass {
+    let name = name.as_str();
     let by_prefix = || PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, class)| *class);
     single(name).or_else(by_prefix).unwrap_or(HeaderClass::Plain)
 }
 
 /// True if an entry of `headers.pass`, a name or a glob, matches only passable names.
 pub fn may_pass(entry: &str) -> bool {
-    match entry.split_once('*') {
-        None => request(entry) == HeaderClass::Passable,
+    let entry = FoldedName::of(entry);
+    match entry.as_str().split_once('*') {
+        None => request(&entry) == HeaderClass::Passable,
         Some((start, _)) => PREFIXES
             .iter()
             .any(|(prefix, class)| *class == HeaderClass::Passable && start.starts_with(prefix)),
@@ -98,12 +102,14 @@ mod tests {
 
     #[test]
     fn classes() {
-        let check = |name: &str, class: HeaderClass| assert_eq!(request(name), class, "{name}");
+        let check =
+            |name: &str, class: HeaderClass| assert_eq!(request(&FoldedName::of(name)), class, "{name}");
         check("example-version", HeaderClass::Plain);
         check("x-stainless-os", HeaderClass::Plain);
         check("accept-encoding", HeaderClass::Plain);
         check("cf-ray", HeaderClass::Passable);
         check("x-forwarded-for", HeaderClass::Passable);
+        check("X_Forwarded_For", HeaderClass::Passable);
         check("x-forwarded", HeaderClass::Passable);
         check("cookie", HeaderClass::Stripped);
         check("proxy-authorization", HeaderClass::Stripped);

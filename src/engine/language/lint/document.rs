@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    base::diag::{Code, Diagnostic, Location},
+    base::{
+        diag::{Code, Diagnostic, Location},
+        header_name::FoldedName,
+    },
     language::{
         compile::Glob,
         syntax::{self, Auth, EndpointEntry, Headers, Overlay, Parsed, Query, Response, Spans, pointer_step},
@@ -228,7 +231,7 @@ fn answers(earlier: &Response, later: &Response) -> bool {
 }
 
 fn covers_name(wide: &str, narrow: &str) -> bool {
-    covers(&wide.to_ascii_lowercase(), &narrow.to_ascii_lowercase())
+    covers(FoldedName::of(wide).as_str(), FoldedName::of(narrow).as_str())
 }
 
 /// True if the glob `wide` matches everything that `narrow` matches. Only a `*` in `wide` can match a `*` in `narrow`.

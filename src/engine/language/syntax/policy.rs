@@ -37,6 +37,10 @@ pub struct Policy {
     #[schemars(example = example_headers())]
     #[schemars(extend("maxItems" = 256))]
     pub headers: Option<Vec<HeadersRule>>,
+    /// The environment variables that providers may read.
+    #[schemars(example = example_variables())]
+    #[schemars(extend("maxItems" = 256))]
+    pub variables: Option<Vec<VariablesRule>>,
 }
 
 /// Credentials of some sections are sent only to these origins.
@@ -144,6 +148,27 @@ pub struct HeadersRule {
     #[schemars(example = json!(["lab-*"]))]
     #[schemars(extend("maxItems" = 256))]
     pub except: Option<Vec<String>>,
+}
+
+/// Providers, with their gateways, read only these environment variables.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariablesRule {
+    /// The name of the rule, for messages.
+    #[schemars(example = &"providers read their own variables")]
+    pub name: String,
+    /// The allowed names, as globs. `{provider}` is the name of the provider in capitals, with `_` for `-`.
+    #[schemars(example = json!(["{provider}_*", "EGRESS_*"]))]
+    #[schemars(extend("maxItems" = 256))]
+    pub allow: Vec<String>,
+    /// The providers that are exempt, as globs.
+    #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
+    pub except: Option<Vec<String>>,
+}
+
+fn example_variables() -> serde_json::Value {
+    serde_json::json!([{ "name": "providers read their own variables", "allow": ["{provider}_*"] }])
 }
 
 fn example_credentials() -> serde_json::Value {

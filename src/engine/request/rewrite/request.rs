@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{
         fault::{Fault, FaultKind},
-        header_name::{dashed, is_same},
+        header_name::{FoldedName, is_same},
         origin::Origin,
         secret::Secret,
     },
@@ -20,7 +20,7 @@ use crate::{
         auth::{FinishedHead, Inputs, Malformed},
         bind::{self, Auth, Headers, Value, capture},
         compile::{
-            Glob, TokenLocations,
+            HeaderGlob, TokenLocations,
             safety::{self, HeaderClass},
         },
     },
@@ -176,10 +176,10 @@ fn passed(
 /// The decision about a client's header, before the rules that remove and set.
 fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, token_locations: &TokenLocations) -> Fate {
     // Many servers treat `_` as `-`, so `x_api_key` is checked as `x-api-key`.
-    let text = &*dashed(name.as_str());
-    let fate = match safety::request(text) {
+    let folded = FoldedName::from(name);
+    let fate = match safety::request(&folded) {
         HeaderClass::Plain => Fate::Kept,
-        HeaderClass::Passable => let_through(hit, text).unwrap_or(Fate::Dropped(Reason::Unpassed)),
+        HeaderClass::Passable => let_through(hit, &folded).unwrap_or(Fate::Dropped(Reason::Unpassed)),
         HeaderClass::Stripped => Fate::Dropped(Reason::Stripped),
         HeaderClass::Managed => Fate::Dropped(Reason::Managed),
     };
@@ -189,7 +189,7 @@ fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, token_locations: &TokenL
         Fate::Dropped(Reason::Claimed)
     } else if token_locations.headers.iter().any(|known| is_same(known, name)) {
         Fate::Dropped(Reason::TokenLocation)
-    } else if is_nominated(sent, text) {
+    } else if is_nominated(sent, folded.as_str()) {
         Fate::Dropped(Reason::Nominated)
     } else {
         fate
@@ -197,7 +197,7 @@ fn fate(hit: &Hit, name: &HeaderName, sent: &HeaderMap, token_locations: &TokenL
 }
 
 /// The `pass` rule that allows a name.
-fn let_through(hit: &Hit, name: &str) -> Option<Fate> {
+fn let_through(hit: &Hit, name: &FoldedName<'_>) -> Option<Fate> {
     let tables = [
         (RuleTable::Provider, &hit.provider.headers.pass),
         (RuleTable::Endpoint, &hit.endpoint().headers.pass),
@@ -217,7 +217,7 @@ fn apply(
 ) -> Result<(), Fault> {
     remove(headers, &rules.remove, table, witness);
     for (index, (name, default)) in rules.default.iter().enumerate() {
-        if !headers.contains_key(name) {
+        if !headers.contains_key(name) && !headers.keys().any(|known| is_same(known, name)) {
             headers.insert(name.clone(), value(default)?);
             witness.header(name, table.rule(RuleKind::Default, index));
         }
@@ -230,13 +230,16 @@ fn apply(
 }
 
 /// Removes the headers that the globs match, except those that the engine sets for the connection.
-fn remove(headers: &mut HeaderMap, globs: &[Glob], table: RuleTable, witness: &mut impl Witness) {
+fn remove(headers: &mut HeaderMap, globs: &[HeaderGlob], table: RuleTable, witness: &mut impl Witness) {
     if globs.is_empty() {
         return;
     }
     let hit = |name: &HeaderName| {
-        let theirs = safety::request(name.as_str()) != HeaderClass::Managed;
-        let index = globs.iter().position(|glob| theirs && glob.matches(name.as_str()))?;
+        let folded = FoldedName::from(name);
+        let index = globs.iter().position(|glob| glob.matches(&folded))?;
+        if safety::request(&folded) == HeaderClass::Managed {
+            return None;
+        }
         Some((name.clone(), index))
     };
     let names: Vec<(HeaderName, usize)> = headers.keys().filter_map(hit).collect();

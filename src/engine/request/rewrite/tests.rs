@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    base::secret::Secret,
+    base::{header_name::FoldedName, secret::Secret},
     language::{
         bind,
         compile::{
@@ -222,7 +222,7 @@ fn check_sent(shipped: &Shipped, hit: &Hit, sent: &HeaderMap, url: &str, client:
             ours || !nominated.contains(&text.replace('_', "-")) || is_trailers(text, value),
             "{name} was nominated"
         );
-        match safety::request(text) {
+        match safety::request(&FoldedName::of(text)) {
             HeaderClass::Managed => {
                 assert!(text == "host" || is_trailers(text, value), "{name} belongs to the hop");
             }

@@ -167,6 +167,8 @@ fn prose(text: &str) -> String {
 impl Subject {
     fn word(self) -> &'static str {
         match self {
+            Self::Paths => "paths",
+            Self::Upstream => "upstream",
             Self::Endpoint => "endpoint",
             Self::Origin => "origin",
             Self::Credentials => "credentials",

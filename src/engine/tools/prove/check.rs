@@ -1,7 +1,8 @@
 //! Checks one rule against one provider, and makes counterexamples.
 
+mod headers;
+
 use std::{
-    borrow::Cow,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
 };
@@ -9,29 +10,30 @@ use std::{
 use http::{HeaderName, Method};
 
 use super::{
-    Breach, Claim, Example, Rule, Step,
-    breaches::Breaches,
-    glob_automaton::{Automaton, Reading},
-    name_search::{MAX_STATES, Search, shortest_name},
+    Breach, Claim, Example, Rule, Step, breaches::Breaches, glob_automaton::Automaton, name_search::Search,
+    unknown,
 };
 use crate::{
-    base::{budget::Budget, diag::Location, fault::FaultKind, header_name::dashed},
+    base::{budget::Budget, diag::Location, fault::FaultKind},
     language::{
         bind,
         compile::{
-            Endpoint, Glob, HeaderRules, Provider, ProviderTemplate, VarSource,
-            safety::{self, HeaderClass},
+            ClientPath, Endpoint, Glob, Provider, ProviderTemplate, Test, VarSource, safety::HeaderClass,
         },
-        syntax::{self, Refusal},
+        syntax::Refusal,
     },
-    tools::upstream_routes::{self, UpstreamRoute},
+    tools::{
+        filetest,
+        upstream_routes::{self, UpstreamRoute},
+    },
 };
 
 /// The places where the rule does not hold, or where that cannot be decided within the budget of the provider's file.
 pub(super) fn breaches<'p>(rule: &'p Rule, provider: &'p Provider, budget: &'p Budget) -> Vec<Breach> {
     let claimed =
         bind::claimed(provider).into_iter().chain(provider.caller.headers.iter().cloned()).collect();
-    let checker = Checker { provider, budget, claimed, searches: RefCell::default() };
+    let (searches, kept_back) = (RefCell::default(), RefCell::default());
+    let checker = Checker { provider, budget, claimed, searches, kept_back };
     let breaches = Breaches::new(rule, budget);
     let mut found = match &rule.kind {
         Claim::Credentials { origins, .. } => checker.credentials(origins, breaches),
@@ -41,6 +43,7 @@ pub(super) fn breaches<'p>(rule: &'p Rule, provider: &'p Provider, budget: &'p B
         Claim::Tests(refusals) => checker.tests(refusals, breaches),
         Claim::Https(allow) => checker.https(allow, breaches),
         Claim::Headers(never) => checker.headers(never, breaches),
+        Claim::Variables(allow) => checker.variables(allow, breaches),
     };
     if let Some(problem) = budget.problem() {
         let what = format!("it cannot be decided whether the rule holds: the file {problem}");
@@ -59,6 +62,8 @@ struct Checker<'p> {
     /// The client's headers that are removed since the provider sets them, or reads tokens from them.
     claimed: Vec<HeaderName>,
     searches: RefCell<BTreeMap<SearchKey<'p>, Search>>,
+    /// By class, what no search of that class may find.
+    kept_back: RefCell<BTreeMap<HeaderClass, Vec<Automaton>>>,
 }
 
 /// The work of comparing a route or a path with a glob, in steps.
@@ -72,7 +77,7 @@ const ORIGIN_BYTES: usize = 256;
 const NAME_BYTES: usize = 32;
 
 /// The wanted globs, those that remove, and the class of the name.
-type SearchKey<'p> = (Vec<(&'p str, Reading)>, Vec<&'p str>, HeaderClass);
+type SearchKey<'p> = (Vec<&'p str>, Vec<&'p str>, HeaderClass);
 
 impl<'p> Checker<'p> {
     fn breach(&self, at: &Location, what: String, help: &str, example: Option<Example>) -> Breach {
@@ -90,7 +95,7 @@ impl<'p> Checker<'p> {
     fn credentials(&self, origins: &[Glob], mut found: Breaches<'_>) -> Vec<Breach> {
         let section = self.provider.section.as_ref().map_or("", |section| section.name.as_str());
         let help = "call another origin, or name this one in the rule's `origins`";
-        for (at, origin) in self.token_urls().filter(|(_, origin)| !any(origins, origin)) {
+        for (at, origin) in self.token_urls().filter(|(_, origin)| !covers(origins, origin)) {
             let what = format!("a login of section `{section}` is refreshed at `{origin}`");
             found.add(self.breach(at, what, help, None));
         }
@@ -99,7 +104,7 @@ impl<'p> Checker<'p> {
                 break;
             }
             let Some((header, at)) = self.secret(&route) else { continue };
-            for called in route.called().into_iter().filter(|called| !any(origins, &called.origin)) {
+            for called in route.called().into_iter().filter(|called| !covers(origins, &called.origin)) {
                 let what = format!("a credential of section `{section}` reaches `{}`", called.origin);
                 let step = Step { kind: "auth", what: format!("`{header}`"), at: Some(at.clone()) };
                 let example = self.example(&route, None, Some(step));
@@ -114,7 +119,7 @@ impl<'p> Checker<'p> {
         let entries = self.provider.auth.iter();
         let mut outputs =
             entries.flat_map(|auth| auth.kind.outputs().into_iter().map(move |output| (output, &auth.at)));
-        let (output, at) = outputs.find(|(one, _)| one.reveals && route.passes_value(one.header.as_str()))?;
+        let (output, at) = outputs.find(|(one, _)| one.reveals && route.passes_value(one.header))?;
         Some((output.header, at))
     }
 
@@ -139,7 +144,7 @@ impl<'p> Checker<'p> {
     }
 
     fn https(&self, allow: &[Glob], mut found: Breaches<'_>) -> Vec<Breach> {
-        let bad = |origin: &str| !origin.starts_with("https://") && !any(allow, origin);
+        let bad = |origin: &str| !origin.starts_with("https://") && !covers(allow, origin);
         let help = "call it over `https://`, or name the origin in the rule's `allow`";
         for (at, origin) in self.token_urls().filter(|(_, origin)| bad(origin)) {
             found.add(self.breach(at, format!("a login is refreshed at `{origin}`"), help, None));
@@ -181,11 +186,33 @@ impl<'p> Checker<'p> {
                 let help = "drop the endpoint, or name the method in the rule's `methods`";
                 found.add(self.breach(&endpoint.at, what, help, by_any(endpoint)));
             }
-            for path in endpoint.paths.iter().filter(|path| !paths.is_none_or(|globs| any(globs, &path.text)))
-            {
+            let outside = |path: &&ClientPath| {
+                let text = unknown::with_captures(&path.text);
+                !paths.is_none_or(|globs| globs.iter().any(|glob| glob.matches(&text)))
+            };
+            for path in endpoint.paths.iter().filter(outside) {
                 let what = format!("endpoint `{name}` allows the path `{}`", path.text);
                 let help = "change the path, or add a glob to the rule's `paths`";
                 found.add(self.breach(&path.at, what, help, by_any(endpoint)));
+            }
+        }
+        found.into_vec()
+    }
+
+    fn variables(&self, allow: &[String], mut found: Breaches<'_>) -> Vec<Breach> {
+        let own = self.provider.name.as_str().to_ascii_uppercase().replace('-', "_");
+        let globs: Vec<Glob> =
+            allow.iter().map(|text| Glob::new(&text.replace("{provider}", &own))).collect();
+        let gateways = self.provider.gateways.iter().map(|used| &used.gateway.vars);
+        for (name, var) in gateways.chain([&self.provider.vars]).flatten() {
+            let VarSource::Env(env) = &var.value.source else { continue };
+            if !self.budget.work(1 + glob_steps(&globs, env.len())) {
+                break;
+            }
+            if !globs.iter().any(|glob| glob.matches(env)) {
+                let what = format!("var `{name}` reads the environment variable `{env}`");
+                let help = "read another variable, or add a glob to the rule's `allow`";
+                found.add(self.breach(&var.at, what, help, None));
             }
         }
         found.into_vec()
@@ -219,208 +246,18 @@ impl<'p> Checker<'p> {
         }
     }
 
+    /// True if a test expects the refusal and gets it. A status alone may be that of another refusal, so the test is run.
     fn is_tested(&self, refusal: Refusal) -> bool {
-        let kind = kind_of(refusal);
-        let rules = self.provider.endpoints.iter().flat_map(|endpoint| &endpoint.responses);
-        let replies: BTreeSet<u16> = rules.map(|rule| rule.reply_status.as_u16()).collect();
-        let by_status = |expect: &syntax::Expect, answered: bool| {
-            expect.status.is_some_and(|status| match refusal {
-                Refusal::ResponseRule => answered && expect.message.is_some() && replies.contains(&status),
-                Refusal::CredentialMissing | Refusal::RouteNotFound => {
-                    !answered && status == kind.status().as_u16()
-                }
-            })
+        let code = kind_of(refusal).code();
+        let is_expected = |test: &&Test| {
+            let expect = &test.spec.expect;
+            expect.code.as_ref().map_or(expect.status.is_some(), |expected| expected == code)
         };
-        self.provider.tests.iter().any(|test| {
-            let (expect, answered) = (&test.spec.expect, test.spec.answer.is_some());
-            expect.code.as_ref().map_or_else(|| by_status(expect, answered), |code| code == kind.code())
+        let mut tests = self.provider.tests.iter().filter(is_expected);
+        tests.any(|test| {
+            filetest::is_affordable(self.provider, test, self.budget)
+                && filetest::refusal(self.provider, test) == Some(code)
         })
-    }
-}
-
-// === impl Checker: headers ===
-
-impl<'p> Checker<'p> {
-    /// A header reaches the upstream because a rule sets it, or because a client sends it and no rule removes it.
-    fn headers(&self, never: &'p [Glob], mut found: Breaches<'_>) -> Vec<Breach> {
-        let routes = self.routes_with(&BTreeSet::new());
-        for endpoint in &self.provider.endpoints {
-            let names = names(&self.provider.headers).chain(names(&endpoint.headers)).count();
-            let work = (names + routes.len()) * (1 + never.len());
-            if found.is_full() || !self.budget.work(work + names * glob_steps(never, NAME_BYTES)) {
-                break;
-            }
-            self.set_by_rules(endpoint, never, &routes, &mut found);
-            for route in &routes {
-                for glob in never {
-                    self.sent(endpoint, route, glob, &mut found);
-                }
-            }
-        }
-        self.set_by_overlays(never, &mut found);
-        found.into_vec()
-    }
-
-    fn header_breach(
-        &self,
-        name: &str,
-        by: &str,
-        at: &Location,
-        route: &UpstreamRoute<'p>,
-        endpoint: Option<&'p Endpoint>,
-    ) -> Breach {
-        let what = format!("`{name}` goes out: {by}");
-        let help = "drop what sets it or lets it through, or add it to `headers.remove`";
-        let step = Step { kind: "header", what: format!("`{name}`"), at: Some(at.clone()) };
-        self.breach(at, what, help, self.example(route, endpoint, Some(step)))
-    }
-
-    fn set_by_rules(
-        &self,
-        endpoint: &'p Endpoint,
-        never: &[Glob],
-        routes: &[UpstreamRoute<'p>],
-        found: &mut Breaches<'_>,
-    ) {
-        let provider = self.provider;
-        let removed = |name: &&HeaderName| any(&endpoint.headers.remove, name.as_str());
-        let wide = names(&provider.headers).filter(|name| !removed(name));
-        let wide = wide.map(|name| (name, provider.headers.at.as_ref().unwrap_or(&provider.at)));
-        let own = names(&endpoint.headers);
-        let own = own.map(|name| (name, endpoint.headers.at.as_ref().unwrap_or(&endpoint.at)));
-        let auth = provider
-            .auth
-            .iter()
-            .flat_map(|one| one.kind.outputs().into_iter().map(|output| (output.header, &one.at)));
-        for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| any(never, name.as_str())) {
-            if let Some(route) = routes.iter().find(|route| route.passes_header(name.as_str())) {
-                found.add(self.header_breach(name.as_str(), "the file sets it", at, route, Some(endpoint)));
-            }
-        }
-    }
-
-    fn set_by_overlays(&self, never: &[Glob], found: &mut Breaches<'_>) {
-        let provider = self.provider;
-        for route in self.routes_with(&BTreeSet::new()) {
-            let Some(used) = route.gateway else { continue };
-            for (name, _) in used.gateway.overlay.set.iter().filter(|(name, _)| any(never, name.as_str())) {
-                if route.passes_header_after(name.as_str(), 0) {
-                    found.add(self.header_breach(
-                        name.as_str(),
-                        "the gateway sets it",
-                        &used.at,
-                        &route,
-                        None,
-                    ));
-                }
-            }
-        }
-        for egress in &provider.egress {
-            let wanted: BTreeSet<&VarSource> = upstream_routes::sources(provider, &egress.when);
-            for route in self.routes_with(&wanted) {
-                let index = route.egresses.iter().position(|one| std::ptr::eq(*one, egress));
-                let Some(index) = index else { continue };
-                let named = egress.overlay.set.iter().filter(|(name, _)| any(never, name.as_str()));
-                for (name, _) in named.filter(|(name, _)| route.passes_header_after(name.as_str(), index + 1))
-                {
-                    found.add(self.header_breach(
-                        name.as_str(),
-                        "an egress sets it",
-                        &egress.at,
-                        &route,
-                        None,
-                    ));
-                }
-            }
-        }
-    }
-
-    /// Headers that a client sends and no rule removes.
-    fn sent(
-        &self,
-        endpoint: &'p Endpoint,
-        route: &UpstreamRoute<'p>,
-        never: &'p Glob,
-        found: &mut Breaches<'_>,
-    ) {
-        let provider = self.provider;
-        let gateway = route.gateway.iter().flat_map(|used| &used.gateway.overlay.remove);
-        let egresses = route.egresses.iter().flat_map(|egress| &egress.overlay.remove);
-        let own = provider.headers.remove.iter().chain(&endpoint.headers.remove);
-        let removed: BTreeSet<&str> = own.chain(gateway).chain(egresses).map(Glob::as_str).collect();
-        let by = "a client may send it, and nothing removes it";
-        let plain = self.search(&[(never.as_str(), Reading::Written)], &removed, HeaderClass::Plain);
-        self.add_sent(plain, never, by, &endpoint.at, (route, endpoint), found);
-        for rules in [&provider.headers, &endpoint.headers] {
-            let at = rules.at.as_ref().unwrap_or(&endpoint.at);
-            for pass in &rules.pass {
-                let wanted = [(never.as_str(), Reading::Written), (pass.as_str(), Reading::Dashed)];
-                let passed = self.search(&wanted, &removed, HeaderClass::Passable);
-                self.add_sent(passed, never, "`headers.pass` lets it through", at, (route, endpoint), found);
-            }
-        }
-    }
-
-    fn add_sent(
-        &self,
-        search: Search,
-        never: &Glob,
-        by: &str,
-        at: &Location,
-        (route, endpoint): (&UpstreamRoute<'p>, &'p Endpoint),
-        found: &mut Breaches<'_>,
-    ) {
-        match search {
-            // The end of `breaches` reports an exceeded budget, once.
-            Search::Nothing | Search::OverBudget => {}
-            Search::Found(name) => found.add(self.header_breach(&name, by, at, route, Some(endpoint))),
-            Search::TooManyStates => {
-                let reason =
-                    format!("the product of the globs of `remove` has more than {MAX_STATES} states");
-                let what = format!(
-                    "it cannot be decided whether a header of `{}` goes out: {reason}",
-                    never.as_str()
-                );
-                found.add(self.undecided(at, what, "write fewer globs in `remove`, or globs with fewer `*`"));
-            }
-        }
-    }
-
-    /// A name of a class that is `wanted` and not removed. The engine reads `_` as `-` for its own rules; the globs of
-    /// `remove` apply to names as written. Endpoints with the same rules share one search.
-    fn search(
-        &self,
-        wanted: &[(&'p str, Reading)],
-        removed: &BTreeSet<&'p str>,
-        class: HeaderClass,
-    ) -> Search {
-        let key = (wanted.to_vec(), removed.iter().copied().collect(), class);
-        if !self.budget.work(1 + KEY_STEPS * removed.len()) {
-            return Search::OverBudget;
-        }
-        if let Some(known) = self.searches.borrow().get(&key) {
-            return known.clone();
-        }
-        let bytes: usize = removed.iter().map(|text| text.len()).sum();
-        if !self.budget.work(SEARCH_STEPS + bytes) {
-            return Search::OverBudget;
-        }
-        let glob = |text: &str, reading| Automaton::glob(&Glob::new(text), reading);
-        let by_prefix = safety::PREFIXES.iter().filter(|(_, other)| *other != class);
-        let by_prefix = by_prefix.map(|(prefix, _)| glob(&format!("{prefix}*"), Reading::Dashed));
-        let unwanted = removed.iter().map(|text| glob(text, Reading::Written)).chain(by_prefix);
-        let unwanted: Vec<_> = unwanted.chain([self.kept_back(class)]).collect();
-        let wanted: Vec<_> = wanted.iter().map(|(text, reading)| glob(text, *reading)).collect();
-        let search = shortest_name(&wanted, &unwanted, self.budget);
-        self.searches.borrow_mut().insert(key, search.clone());
-        search
-    }
-
-    /// The single names of other classes, and those that are removed since the provider sets or reads them.
-    fn kept_back(&self, class: HeaderClass) -> Automaton {
-        let others = safety::SINGLE_NAMES.iter().filter(|(_, other)| *other != class);
-        let others = others.map(|(name, _)| Cow::Borrowed(*name));
-        Automaton::names(others.chain(self.claimed.iter().map(|name| dashed(name.as_str()))))
     }
 }
 
@@ -462,15 +299,13 @@ pub(super) fn glob_steps(globs: &[Glob], text_bytes: usize) -> usize {
     globs.len() + globs.iter().map(|glob| glob.as_str().len()).sum::<usize>() * text_bytes / 8
 }
 
-fn any(globs: &[Glob], text: &str) -> bool {
-    globs.iter().any(|glob| glob.matches(text))
+/// True if one of the globs on origins matches all that the origin may be.
+fn covers(globs: &[Glob], origin: &str) -> bool {
+    let origin = unknown::with_vars(origin);
+    globs.iter().any(|glob| glob.matches(&origin))
 }
 
-fn names(rules: &HeaderRules) -> impl Iterator<Item = &HeaderName> {
-    rules.default.iter().chain(&rules.set).map(|(name, _)| name)
-}
-
-fn kind_of(refusal: Refusal) -> FaultKind {
+pub(super) fn kind_of(refusal: Refusal) -> FaultKind {
     match refusal {
         Refusal::CredentialMissing => FaultKind::CredentialMissing,
         Refusal::RouteNotFound => FaultKind::RouteNotFound,

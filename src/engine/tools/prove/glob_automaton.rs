@@ -1,34 +1,19 @@
-//! Deterministic automata that read a header's name byte by byte: one for a glob, one for a set of names.
+//! Deterministic automata that read a folded header name byte by byte: one for a glob, one for a set of names.
 //!
 //! A glob's texts between stars are matched from left to right, each as early as possible (Knuth-Morris-Pratt): so a
 //! glob has no more states than characters. Read next: `name_search`, which runs several side by side.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use crate::language::compile::Glob;
+use crate::{base::header_name::FoldedName, language::compile::Glob};
 
 /// The state of an automaton that can accept no more.
 pub(super) const DEAD: u32 = u32::MAX;
 
-/// How an automaton reads a byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reading {
-    /// As it is.
-    Written,
-    /// `_` as `-`, as upstreams may compare names.
-    Dashed,
-}
-
-impl Reading {
-    fn byte(self, byte: u8) -> u8 {
-        if self == Self::Dashed && byte == b'_' { b'-' } else { byte }
-    }
-}
-
 /// An automaton.
 #[derive(Debug)]
 pub(super) enum Automaton {
-    Glob(GlobAutomaton, Reading),
+    Glob(GlobAutomaton),
     Names(Vec<Node>),
 }
 
@@ -56,16 +41,16 @@ pub(super) struct Node {
 }
 
 impl Automaton {
-    pub(super) fn glob(glob: &Glob, reading: Reading) -> Self {
-        Self::Glob(GlobAutomaton::new(glob.as_str().as_bytes(), reading), reading)
+    pub(super) fn glob(glob: &Glob) -> Self {
+        Self::Glob(GlobAutomaton::new(glob.as_str().as_bytes()))
     }
 
-    /// Accepts these names, `_` read as `-`. The names have no `_`.
-    pub(super) fn names<'n>(names: impl IntoIterator<Item = Cow<'n, str>>) -> Self {
+    /// Accepts these names.
+    pub(super) fn names<'n>(names: impl IntoIterator<Item = FoldedName<'n>>) -> Self {
         let mut nodes = vec![Node::default()];
         for name in names {
             let mut at = 0;
-            for byte in name.bytes() {
+            for byte in name.as_str().bytes() {
                 let new = narrow(nodes.len());
                 let next = *nodes[at].next.entry(byte).or_insert(new);
                 if next == new {
@@ -81,10 +66,10 @@ impl Automaton {
     pub(super) fn step(&self, state: u32, byte: u8) -> u32 {
         match self {
             _ if state == DEAD => DEAD,
-            Self::Glob(glob, reading) => glob.step(state, reading.byte(byte)),
+            Self::Glob(glob) => glob.step(state, byte),
             Self::Names(nodes) => {
                 let node = &nodes[wide(state)];
-                node.next.get(&Reading::Dashed.byte(byte)).copied().unwrap_or(DEAD)
+                node.next.get(&byte).copied().unwrap_or(DEAD)
             }
         }
     }
@@ -92,27 +77,27 @@ impl Automaton {
     pub(super) fn accepts(&self, state: u32) -> bool {
         match self {
             _ if state == DEAD => false,
-            Self::Glob(glob, _) => wide(state) == glob.text.len(),
+            Self::Glob(glob) => wide(state) == glob.text.len(),
             Self::Names(nodes) => nodes[wide(state)].is_name,
         }
     }
 
     /// True if it accepts whatever follows.
     pub(super) fn accepts_all_after(&self, state: u32) -> bool {
-        matches!(self, Self::Glob(glob, _) if glob.is_open) && self.accepts(state)
+        matches!(self, Self::Glob(glob) if glob.is_open) && self.accepts(state)
     }
 
     /// The bytes that it treats differently from others.
     pub(super) fn bytes(&self) -> Vec<u8> {
         match self {
-            Self::Glob(glob, _) => glob.text.clone(),
+            Self::Glob(glob) => glob.text.clone(),
             Self::Names(nodes) => nodes.iter().flat_map(|node| node.next.keys().copied()).collect(),
         }
     }
 }
 
 impl GlobAutomaton {
-    fn new(glob: &[u8], reading: Reading) -> Self {
+    fn new(glob: &[u8]) -> Self {
         let pieces: Vec<&[u8]> = glob.split(|byte| *byte == b'*').collect();
         let (is_anchored, is_open) = (!glob.starts_with(b"*"), glob.ends_with(b"*"));
         let pieces: Vec<&[u8]> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
@@ -125,17 +110,16 @@ impl GlobAutomaton {
             is_open,
         };
         for (index, piece) in pieces.iter().enumerate() {
-            made.push(index, piece, reading);
+            made.push(index, piece);
         }
         made.piece.push(narrow(pieces.len().saturating_sub(1)));
         // A glob without a star or a text accepts the empty name alone, as an anchored text of no bytes does.
         made
     }
 
-    fn push(&mut self, index: usize, piece: &[u8], reading: Reading) {
+    fn push(&mut self, index: usize, piece: &[u8]) {
         let start = self.text.len();
         self.starts.push(narrow(start));
-        let piece: Vec<u8> = piece.iter().map(|byte| reading.byte(*byte)).collect();
         let mut matched = 0;
         for (at, byte) in piece.iter().enumerate() {
             if at > 0 {
@@ -196,18 +180,15 @@ mod tests {
         #[test]
         fn an_automaton_agrees_with_the_glob(glob in "[ab_*]{0,8}", name in "[ab_-]{0,10}") {
             let compiled = Glob::new(&glob);
-            prop_assert_eq!(matches(&Automaton::glob(&compiled, Reading::Written), &name), compiled.matches(&name));
-            let dashed = Glob::new(&glob.replace('_', "-"));
-            let found = matches(&Automaton::glob(&compiled, Reading::Dashed), &name);
-            prop_assert_eq!(found, dashed.matches(&name.replace('_', "-")));
+            prop_assert_eq!(matches(&Automaton::glob(&compiled), &name), compiled.matches(&name));
         }
     }
 
     #[test]
     fn names_are_accepted_whole() {
-        let names = Automaton::names(["x-key", "x-keys", "via"].map(Cow::Borrowed));
+        let names = Automaton::names(["x-key", "x-keys", "via"].map(FoldedName::of));
         for (name, expected) in
-            [("x-key", true), ("x_keys", true), ("x-", false), ("vias", false), ("", false)]
+            [("x-key", true), ("x-keys", true), ("x-", false), ("vias", false), ("", false)]
         {
             assert_eq!(matches(&names, name), expected, "{name}");
         }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
 
+use super::unknown::with_vars;
 use crate::{
     base::{
         diag::{Code, Diagnostic, Location},
         origin::Origin,
     },
     language::{
-        compile::{Glob, Provider, http_method},
+        compile::{Glob, HeaderGlob, Provider, http_method},
         syntax::{Parsed, Policy, Refusal},
     },
 };
@@ -50,7 +51,9 @@ pub enum Claim {
     /// No plain HTTP, but to these.
     Https(Vec<Glob>),
     /// These headers never reach the upstream.
-    Headers(Vec<Glob>),
+    Headers(Vec<HeaderGlob>),
+    /// No environment variables but these are read. `{provider}` stands for the provider's name.
+    Variables(Vec<String>),
 }
 
 impl Rule {
@@ -58,7 +61,11 @@ impl Rule {
     pub(super) fn sections(&self) -> &[Glob] {
         match &self.kind {
             Claim::Credentials { sections, .. } => sections.as_deref().unwrap_or_default(),
-            Claim::Endpoints { .. } | Claim::Tests(_) | Claim::Https(_) | Claim::Headers(_) => &[],
+            Claim::Endpoints { .. }
+            | Claim::Tests(_)
+            | Claim::Https(_)
+            | Claim::Headers(_)
+            | Claim::Variables(_) => &[],
         }
     }
 
@@ -73,7 +80,11 @@ impl Rule {
         !excepted
             && match &self.kind {
                 Claim::Credentials { sections, .. } => section(sections),
-                Claim::Endpoints { .. } | Claim::Tests(_) | Claim::Https(_) | Claim::Headers(_) => true,
+                Claim::Endpoints { .. }
+                | Claim::Tests(_)
+                | Claim::Https(_)
+                | Claim::Headers(_)
+                | Claim::Variables(_) => true,
             }
     }
 }
@@ -128,6 +139,16 @@ impl Compiler<'_> {
             let never = self.headers(&format!("{pointer}/never"), &rule.never);
             self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Headers(never));
         }
+        for (index, rule) in document.variables.iter().flatten().enumerate() {
+            let pointer = format!("/variables/{index}");
+            for (at, text) in rule.allow.iter().enumerate() {
+                if let Err(problem) = Glob::check(text) {
+                    let at = self.value(&format!("{pointer}/allow/{at}"));
+                    self.found.push(Diagnostic::new(Code::BadValue, at, format!("a glob that {problem}")));
+                }
+            }
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Variables(rule.allow.clone()));
+        }
         self.names();
     }
 
@@ -159,7 +180,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn headers(&mut self, pointer: &str, texts: &[String]) -> Vec<Glob> {
+    fn headers(&mut self, pointer: &str, texts: &[String]) -> Vec<HeaderGlob> {
         for (index, text) in texts.iter().enumerate() {
             if let Err(problem) = Glob::check(text) {
                 let at = self.value(&format!("{pointer}/{index}"));
@@ -172,14 +193,14 @@ impl Compiler<'_> {
                 self.found.push(Diagnostic::new(Code::Header, at, message));
             }
         }
-        texts.iter().map(|text| Glob::new(&text.to_ascii_lowercase())).collect()
+        texts.iter().map(|text| HeaderGlob::new(text)).collect()
     }
 
     fn origins(&mut self, pointer: &str, texts: &[String]) -> Vec<Glob> {
         let mut compiled = Vec::new();
         for (index, text) in texts.iter().enumerate() {
             match origin(text) {
-                Ok(origin) => compiled.push(Glob::new(&origin)),
+                Ok(origin) => compiled.push(Glob::new(&with_vars(&origin))),
                 Err(problem) => {
                     let at = self.value(&format!("{pointer}/{index}"));
                     let finding = Diagnostic::new(Code::Url, at, format!("cannot be an origin: {problem}"));

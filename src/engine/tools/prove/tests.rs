@@ -146,7 +146,9 @@ fn refusals_have_tests() {
     let no_key = "no test of the file expects `credential_missing`";
     let no_route = "no test of the file expects `route_not_found`";
     let test = |expect: &str| {
-        format!("[[test]]\nname = \"t\"\nrequest = {{ path = \"/demo/x\" }}\nexpect = {{ {expect} }}")
+        format!(
+            "[[test]]\nname = \"t\"\nrequest = {{ path = \"/demo/x\" }}\nvars.region = \"eu\"\nexpect = {{ {expect} }}"
+        )
     };
     check("", "tests", &[no_key, no_route]);
     check("", "tests refusals = [\"response_rule\"]", &[]);
@@ -155,6 +157,19 @@ fn refusals_have_tests() {
     check("auth = []", "tests", &[no_route]);
     let rule = "response = [{ when = { status = 403 }, reply = { status = 502, message = \"m\" } }]";
     check(rule, "tests refusals = [\"response_rule\"]", &["no test of the file expects `response_rule`"]);
+}
+
+#[test]
+fn only_these_variables_are_read() {
+    let check = |lines: &str, allow: &str, expected: &[&str]| {
+        check(lines, &format!("variables allow = [{allow}]"), expected);
+    };
+    let reads = |var: &str, env: &str| format!("var `{var}` reads the environment variable `{env}`");
+    check("", "\"PROXY\", \"REGION\", \"PA*\"", &[]);
+    check("", "\"*R*\"", &[&reads("pass", "PASS")]);
+    check("vars = { region = { env = \"DEMO_REGION\" }, x = { file = \"x\" } }", "\"{provider}_*\"", &[]);
+    // The vars of a gateway are the provider's too.
+    check("gateway = { first = { path = \"/g{path}\" } }", "\"P*\", \"REGION\"", &[&reads("t", "T")]);
 }
 
 #[test]
@@ -211,7 +226,7 @@ fn headers_that_never_reach_the_upstream() {
     );
 }
 
-/// Names are compared as written: an upstream may take `x-secret_` for `x-secret-`, but no rule of the file removes it.
+/// Names are compared as upstreams do: to them `x-secret_` is `x-secret-`, for what a client sends and for what a rule names.
 #[test]
 fn every_byte_of_a_header_counts() {
     let letters = "abcdefghijklmnopqrstuvwxyz0123456789-";
@@ -219,11 +234,20 @@ fn every_byte_of_a_header_counts() {
     let remove = format!("headers = {{ remove = [\"x-secret\", {}] }}", all.join(", "));
     let goes_out = |name: &str| format!("`{name}` goes out: a client may send it, and nothing removes it");
     check(&remove, "headers never = [\"x-secret*\"]", &[&goes_out("x-secret.")]);
-    check(&remove, "headers never = [\"x-secret_*\"]", &[&goes_out("x-secret_")]);
-    check(&remove, "headers never = [\"x-*secret_\"]", &[&goes_out("x-secret_")]);
-    // `headers.pass` reads `_` as `-`, as the request path does.
-    let passes = "`cf_ray` goes out: `headers.pass` lets it through";
+    check(&remove, "headers never = [\"x-secret_*\"]", &[]);
+    let passes = "`cf-ray` goes out: `headers.pass` lets it through";
     check("headers = { pass = [\"cf-*\"] }", "headers never = [\"cf_ray\"]", &[passes]);
+    let forwarded = "`x-forwarded-for` goes out: `headers.pass` lets it through";
+    check(
+        "headers = { pass = [\"x-forwarded-for\"] }",
+        "headers never = [\"x_forwarded_for\"]",
+        &[forwarded],
+    );
+    check(
+        "headers = { set = { x_internal = \"1\" } }",
+        "headers never = [\"x-internal\"]",
+        &["`x_internal` goes out: the file sets it"],
+    );
     check("", "headers never = [\"cf_ray\"]", &[]);
 }
 

@@ -153,7 +153,7 @@ impl Compiler<'_> {
         let Some(spec) = spec else { return TokenLocations::default() };
         let headers = self.names("/caller/headers", spec.headers.as_deref().unwrap_or_default());
         for (index, name) in headers.iter().enumerate() {
-            if matches!(safety::request(name.as_str()), safety::HeaderClass::Managed) {
+            if matches!(safety::request(&name.into()), safety::HeaderClass::Managed) {
                 let at = self.value(&format!("/caller/headers/{index}"));
                 self.report(
                     Code::Header,
@@ -230,7 +230,7 @@ pub(super) fn readable_token_locations(spec: Option<syntax::Caller>) -> TokenLoc
     let name = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
     let headers = spec.headers.iter().flatten().filter_map(name);
     let headers =
-        headers.filter(|name| !matches!(safety::request(name.as_str()), safety::HeaderClass::Managed));
+        headers.filter(|name| !matches!(safety::request(&name.into()), safety::HeaderClass::Managed));
     TokenLocations { headers: headers.collect(), query: spec.query.unwrap_or_default() }
 }
 

@@ -7,7 +7,8 @@ use crate::{
     base::diag::Code,
     language::{
         compile::{
-            Glob, HeaderRules, Overlay, Placeholder, ProviderTemplate, QueryRules, ResponseRule, Timeouts,
+            Glob, HeaderGlob, HeaderRules, Overlay, Placeholder, ProviderTemplate, QueryRules, ResponseRule,
+            Timeouts,
             quantity::duration,
             safety::{self, HeaderClass},
         },
@@ -73,8 +74,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Globs on header names, in lower case.
-    pub(super) fn globs(&mut self, pointer: &str, globs: Option<&[String]>) -> Vec<Glob> {
+    /// Globs on header names.
+    pub(super) fn globs(&mut self, pointer: &str, globs: Option<&[String]>) -> Vec<HeaderGlob> {
         let mut compiled = Vec::new();
         for (index, text) in globs.unwrap_or_default().iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
@@ -84,7 +85,7 @@ impl Compiler<'_> {
             }
             let stand_in = text.replace('*', "x");
             if self.header_name_of(&pointer, &stand_in, text).is_some() {
-                compiled.push(Glob::new(&text.to_ascii_lowercase()));
+                compiled.push(HeaderGlob::new(text));
             }
         }
         compiled
@@ -100,7 +101,7 @@ impl Compiler<'_> {
         for (key, text) in values.into_iter().flatten() {
             let pointer = format!("{pointer}/{}", pointer_step(key));
             let Some(name) = self.header_name(&pointer, key) else { continue };
-            if safety::request(name.as_str()) == HeaderClass::Managed {
+            if safety::request(&(&name).into()) == HeaderClass::Managed {
                 let message = format!("`{name}` is the engine's own: framing and connection cannot be set");
                 self.report(Code::Header, self.key(&pointer), message);
                 continue;

@@ -1,0 +1,183 @@
+//! Runs requests against a compiled provider, with the functions that serve requests.
+
+use std::{cell::RefCell, collections::BTreeSet, fmt::Write as _, sync::Arc};
+
+use http::{HeaderMap, Request, StatusCode, Version, request::Parts};
+
+use super::{Random, Setting};
+use crate::{
+    base::{fault::Fault, secret::Secret},
+    language::{
+        bind,
+        compile::{ErrorValues, Provider, VarSource},
+    },
+    request::{
+        decide::{self, Begun, CallerFacts, Candidate, ListenerRole, ProviderCall},
+        rewrite::{self, RewrittenResponse},
+        table::{Hit, Table},
+    },
+};
+
+/// The stored credentials: a key, and a login that some entries match.
+const KEYS: &[(&str, &str)] = &[("key", "k-SECRET"), ("login", "l-SECRET"), ("login", "l-a-SECRET")];
+/// The mark of every stored credential.
+pub(in crate::tools) const SECRET: &str = "SECRET";
+const TOKEN: &str = "caller-token-0123";
+
+/// A request that was sent.
+#[derive(Debug)]
+pub(in crate::tools) struct Sent {
+    /// The method and the path of the client.
+    pub method: String,
+    pub path: String,
+    /// The origin that the connection goes to, and the one of the URL before a wrapping egress.
+    pub origins: [String; 2],
+    pub url: String,
+    pub headers: HeaderMap,
+}
+
+/// All that a provider does with some requests under one setting.
+#[derive(Debug, Default)]
+pub(in crate::tools) struct Outcome {
+    /// The requests that were sent.
+    pub sent: Vec<Sent>,
+    /// Everything as text, to compare.
+    pub text: String,
+    /// The sources of vars that were read.
+    pub read: BTreeSet<VarSource>,
+}
+
+/// Random requests for the paths that generated files have.
+pub(in crate::tools) fn requests(random: &mut Random, number: usize) -> Vec<Parts> {
+    (0..number).map(|_| request(random)).collect()
+}
+
+fn request(random: &mut Random) -> Parts {
+    let methods = &["POST", "POST", "PUT", "GET", "DELETE"];
+    let paths =
+        &["chat/all", "chat/m", "chat/m:run", "m/chat", "files/a/b", "files/a", "files/a/b/c", "nope"];
+    let prefix = random.pick(&["/demo", "/demo/x"]);
+    let path = match random.below(8) {
+        0 => "/alias/m".to_owned(),
+        _ => format!("{prefix}/v1/{}", random.pick(paths)),
+    };
+    let query = random.pick(&["", "?k=1", "?safe=9&k=2", "?key=caller-token-0123"]);
+    let mut request = Request::builder()
+        .method(*random.pick(methods))
+        .uri(format!("{path}{query}"))
+        .version(Version::HTTP_10)
+        .header(*random.pick(&["authorization", "x-api-key", "x-demo-key", "x-fixed"]), TOKEN);
+    let names = &[
+        "x-forwarded-for",
+        "x_forwarded_for",
+        "X-Forwarded_Proto",
+        "cf-ray",
+        "cf_ray",
+        "x-in-a",
+        "x_in_a",
+        "x-in_b",
+        "x-fixed",
+        "x_fixed",
+        "x-version",
+        "x_version",
+        "origin",
+        "via",
+        "user-agent",
+        "request-id",
+        "request_id",
+        "x-gw",
+        "x-e",
+        "x_e",
+        "x-out",
+        "x-pass",
+        "cookie",
+        "x-login",
+        "x_login",
+        "te",
+        "x-other",
+    ];
+    for _ in 0..random.below(12) {
+        request = request.header(*random.pick(names), *random.pick(&["1", "2", "trailers"]));
+    }
+    if random.below(4) == 0 {
+        request = request.header("content-length", *random.pick(&["10", "2000", "2000000000"]));
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+/// Runs requests under a setting. None if the provider cannot be bound under it: then it does not serve.
+pub(in crate::tools) fn observe(
+    provider: &Provider,
+    setting: &Setting,
+    requests: &[Parts],
+) -> Option<Outcome> {
+    let read = RefCell::new(BTreeSet::new());
+    let (bound, _) = bind::bind(provider, |_, _, var| {
+        read.borrow_mut().insert(var.source.clone());
+        setting.get(&var.source).map(|value| (*value).to_owned())
+    });
+    let table = Table::new(vec![Arc::new(bound?)], Vec::new(), &[provider]);
+    let mut outcome = Outcome { read: read.into_inner(), ..Outcome::default() };
+    writeln!(outcome.text, "{:?}", table.cors).unwrap();
+    for (head, (field, secret)) in requests.iter().zip(KEYS.iter().cycle()) {
+        let text = one(&table, head, field, &Secret::new(*secret), &mut outcome.sent);
+        writeln!(outcome.text, "{text}").unwrap();
+    }
+    Some(outcome)
+}
+
+fn one(table: &Table, head: &Parts, field: &str, secret: &Secret, sent: &mut Vec<Sent>) -> String {
+    let token = rewrite::token(head, table).map(|token| token.expose().to_owned());
+    let hit = table.find_canonical(&head.method, head.uri.path());
+    let api = hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref());
+    let refused = |fault: Fault| {
+        let body = ErrorValues { status: fault.kind.status(), ..ErrorValues::of(&fault, "id") }.body(api);
+        format!("refused {} {body}", fault.kind.code())
+    };
+    let text = match decide::begin(head, table, ListenerRole::All) {
+        Ok(Begun::Provider(call)) => upstream(call, head, (field, secret), sent).unwrap_or_else(refused),
+        Ok(Begun::Own(_) | Begun::Admin(_) | Begun::SelfService(_)) => "own".to_owned(),
+        Err(fault) => refused(fault),
+    };
+    format!("{token:?} {text}")
+}
+
+fn upstream(
+    call: ProviderCall<'_>,
+    head: &Parts,
+    (field, secret): (&str, &Secret),
+    sent: &mut Vec<Sent>,
+) -> Result<String, Fault> {
+    call.token()?;
+    let authorized = call.authenticated(CallerFacts::UNRESTRICTED)?.in_scope()?;
+    let stored = |wanted: &str| (wanted == field).then(|| Candidate::given(secret));
+    let sendable = authorized.credential([stored], 0)?.without_refresh();
+    let out = sendable.request(decide::body_bytes(head))?;
+    let hit = &authorized.hit;
+    let origins = [out.origin.to_string(), hit.provider.origin.to_string()];
+    let text = format!(
+        "{} {} {:?} {:?}\n{}",
+        out.method,
+        out.url(),
+        out.headers,
+        hit.endpoint().timeouts,
+        answers(hit)
+    );
+    let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
+    sent.push(Sent { method, path, origins, url: out.url(), headers: out.headers });
+    Ok(text)
+}
+
+/// The client's answers for some answers of the upstream.
+fn answers(hit: &Hit) -> String {
+    let mut text = String::new();
+    for (status, kind) in [(200, "text/html"), (403, "text/html"), (403, "application/json"), (500, "x/y")] {
+        let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, kind.parse().unwrap())]);
+        let answer = match rewrite::response(hit, StatusCode::from_u16(status).unwrap(), headers, false) {
+            RewrittenResponse::Relayed(headers) => format!("{headers:?}"),
+            RewrittenResponse::Replaced(rule) => format!("{} {}", rule.reply_status, rule.message),
+        };
+        writeln!(text, "  {status} {kind}: {answer}").unwrap();
+    }
+    text
+}
