@@ -109,7 +109,7 @@ fn a_trusted_page_may_send_anything() {
     let refused =
         world.home.run(&["serve", "--listen", "127.0.0.1:0", "--cors-trusted-origins", "app.example"], "");
     assert!(
-        refused.err.contains("`cors_trusted_origins` cannot be `app.example`: write origins"),
+        refused.err.contains("`--cors-trusted-origins` cannot be `app.example`: write origins"),
         "{}",
         refused.err
     );

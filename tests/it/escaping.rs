@@ -142,7 +142,7 @@ fn calls() -> Vec<(Vec<&'static str>, bool)> {
         ("import-worker dump.json", false),
         ("import-worker HOSTILE", true),
         ("mock --listen HOSTILE", true),
-        ("serve --listen HOSTILE", true),
+        ("serve --listen HOSTILE", false),
         ("HOSTILE", true),
         ("help HOSTILE", true),
     ];

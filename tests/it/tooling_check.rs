@@ -112,7 +112,7 @@ fn environment_variables_are_restricted() {
     // The command line goes before the file.
     check("env_allow = [\"OTHER_*\"]", &["--env-allow", "ACME_*,MORE"], 1, refused);
     check("env_allow = []", &["--env-allow", "OTHER_REGION"], 0, "");
-    check("", &["--env-allow", ""], 2, "`env_allow` cannot be ``: it is empty");
+    check("", &["--env-allow", ""], 2, "`--env-allow` is empty: give it a value, or leave it out");
     // `explain` and `routes` see the same.
     for command in [&["routes"][..], &["explain", "POST", "/good/v1/chat"]] {
         let said = home.run(&[command, &["--env-allow", "ACME_*"]].concat(), "");
