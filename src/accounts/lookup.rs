@@ -28,6 +28,7 @@ use super::{
 use crate::{
     clock,
     name::AdminTokenId,
+    rewrite::TokenPart,
     store::{InvalidationCounter, StoreError, StoredAdminToken, TokenHash, TokenLookup},
 };
 
@@ -50,6 +51,15 @@ pub struct Authenticator {
     /// Uses of tokens.
     used: mpsc::Sender<Use>,
     view: Arc<StoreView>,
+}
+
+/// An authenticated request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authenticated {
+    /// The caller.
+    pub caller: Arc<Caller>,
+    /// The part of the presented text that is the caller's token.
+    pub part: TokenPart,
 }
 
 /// The receiving end.
@@ -108,10 +118,15 @@ impl Authenticator {
         &self,
         cache: &LocalCache,
         presented: &str,
-    ) -> Result<Option<Arc<Caller>>, StoreError> {
+    ) -> Result<Option<Authenticated>, StoreError> {
         let Some(candidates) = Candidates::of(presented) else { return Ok(None) };
         let request = |candidates, reply| LookupRequest::Caller { candidates, reply };
-        self.resolve(Caches { own: &cache.callers, shared: &self.view.callers }, candidates, request).await
+        let caches = Caches { own: &cache.callers, shared: &self.view.callers };
+        let found = self.resolve(caches, candidates, request).await?;
+        Ok(found.map(|caller| {
+            let part = candidates.part(&caller.token.hash);
+            Authenticated { caller, part }
+        }))
     }
 
     /// The admin token's id; `None` if it is unknown. Unlike a user's token, it cannot have a vendor's prefix.

@@ -50,7 +50,7 @@ pub use self::{
     encryption::{DecryptError, MasterKey},
     import::{ImportedPasteToken, ImportedToken, ImportedUser, import_user},
     key::{KeyError, KeySources, NextKeyFile},
-    lookup::Authenticator,
+    lookup::{Authenticated, Authenticator},
     oauth::TokenEndpointError,
     paste::{draft_paste_token, issue_paste_token},
     rate_limit::{AuthRateLimit, TooManyDelayed},
@@ -72,6 +72,7 @@ pub use self::{
 use crate::{
     decide::CallerFacts,
     name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
+    rewrite::TokenPart,
     store::{TokenHash, TokenKind},
 };
 
@@ -112,9 +113,15 @@ pub struct CallerToken {
 }
 
 impl Caller {
-    /// The caller's properties that authorization decides on.
-    pub fn facts(&self) -> CallerFacts<'_> {
+    /// The caller's properties that decide, for a request with its token in this part of the presented text.
+    pub fn facts(&self, part: TokenPart) -> CallerFacts<'_> {
         let CallerToken { kind, ref paste, ref scopes, .. } = self.token;
-        CallerFacts { disabled: self.disabled, kind, paste: paste.as_ref(), scopes: scopes.as_deref() }
+        CallerFacts {
+            disabled: self.disabled,
+            kind,
+            paste: paste.as_ref(),
+            scopes: scopes.as_deref(),
+            token_part: Some(part),
+        }
     }
 }

@@ -7,13 +7,13 @@ use super::{DisplayName, random::random};
 use crate::{
     hex,
     name::{AdminTokenId, Scope, TokenId, UserId},
+    rewrite::{GENERATED_BYTES, GENERATED_PREFIX, TokenPart},
     secret::Secret,
     store::{NewAdminToken, NewToken, TokenHash, TokenKind},
 };
 
-const PREFIX: &str = "tg_";
 /// Characters of a token that lists show: enough to recognise it, too few to guess the rest.
-const SHOWN_CHARS: usize = PREFIX.len() + 8;
+const SHOWN_CHARS: usize = GENERATED_PREFIX.len() + 8;
 
 /// A token to create.
 #[derive(Debug, Clone)]
@@ -37,14 +37,14 @@ impl TokenDraft {
 
 /// A new token: `tg_` and 48 hex digits.
 pub(super) fn generate() -> Secret {
-    let random = Zeroizing::new(random::<24>());
+    let random = Zeroizing::new(random::<GENERATED_BYTES>());
     let digits = Zeroizing::new(hex::encode(random.as_slice()));
-    Secret::new(format!("{PREFIX}{}", digits.as_str()))
+    Secret::new(format!("{GENERATED_PREFIX}{}", digits.as_str()))
 }
 
 /// The token, if `text` has the form of [`generate`].
 pub(super) fn parse(text: &str) -> Option<Secret> {
-    hex::decode::<24>(text.strip_prefix(PREFIX)?).map(|_| Secret::new(text))
+    hex::decode::<GENERATED_BYTES>(text.strip_prefix(GENERATED_PREFIX)?).map(|_| Secret::new(text))
 }
 
 /// A new user id.
@@ -101,14 +101,11 @@ pub(super) fn admin_record(token: &Secret, label: String, now_ms: u64) -> NewAdm
     }
 }
 
-/// The possible tokens in a presented text: all of it, and its last part after a `-`. Some clients insist on a vendor's
-/// prefix (`sk-ant-oat-<token>`). A text with a blank or a control character contains no token.
+/// The possible tokens in a presented text. A text with a blank or a control character contains no token.
 fn parts(presented: &str) -> impl Iterator<Item = &str> {
     let is_one_word =
         !presented.contains(|character: char| character.is_whitespace() || character.is_control());
-    let whole = is_one_word.then_some(presented);
-    let last = whole.and_then(|whole| whole.rsplit_once('-')).map(|(_, last)| last);
-    whole.into_iter().chain(last.filter(|last| !last.is_empty()))
+    TokenPart::ALL.into_iter().filter(move |_| is_one_word).filter_map(|part| part.text(presented))
 }
 
 /// A possible token: a hash, and the shape that the token has to have. Caches are keyed by both, so that a token of one
@@ -152,6 +149,11 @@ impl Candidates {
     pub(super) fn exactly(presented: &str) -> Option<Self> {
         let hash = parts(presented).next().map(TokenHash::of)?;
         Some(Self::only(Candidate { hash, shape: Shape::Gateway }))
+    }
+
+    /// The part of the text whose candidate has this hash.
+    pub(super) fn part(&self, hash: &TokenHash) -> TokenPart {
+        if self.last.as_ref() == Some(hash) { TokenPart::AfterPrefix } else { TokenPart::Whole }
     }
 
     /// A single candidate.
@@ -199,6 +201,18 @@ mod tests {
         check("", &[""]);
         check("-", &["-"]);
         check("é-ü", &["é-ü", "ü"]);
+    }
+
+    #[test]
+    fn the_part_with_a_hash_is_the_token() {
+        let check = |presented: &str, token: &str, expected: TokenPart| {
+            let candidates = Candidates::of(presented).unwrap();
+            assert_eq!(candidates.part(&TokenHash::of(token)), expected, "{presented} {token}");
+        };
+        check("tg_0", "tg_0", TokenPart::Whole);
+        check("sk-tg_0", "tg_0", TokenPart::AfterPrefix);
+        check("sk-tg_0", "sk-tg_0", TokenPart::Whole);
+        check("a.b.c-d", "a.b.c-d", TokenPart::Whole);
     }
 
     #[test]

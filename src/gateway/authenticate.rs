@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Worker, context::RequestContext};
 use crate::{
-    accounts::{Caller, TooManyDelayed},
+    accounts::{Authenticated, TooManyDelayed},
     fault::{Fault, FaultKind},
     name::AdminTokenId,
     secret::Secret,
@@ -13,12 +13,12 @@ use crate::{
     telemetry::shown,
 };
 
-/// The user whose token it is.
+/// The user whose token it is, and the part of the text that is the token.
 pub(super) async fn user(
     worker: &Worker,
     token: &Secret,
     context: &RequestContext,
-) -> Result<Arc<Caller>, Fault> {
+) -> Result<Authenticated, Fault> {
     let found = worker.accounts.authenticate(&worker.cache, token.expose()).await;
     known(worker, found, Fault::invalid_token, context).await
 }

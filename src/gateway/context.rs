@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request
 
 use super::{Body, Worker};
 use crate::{
-    access_record::{AccessRecord, End, bounded_path},
+    access_record::{AccessRecord, End, HIDDEN_PATH, logged_path},
     accounts::Caller,
     admission::{ClientConnection, LocalError, RequestGuard},
-    decide::ListenerRole,
+    decide::{self, ListenerRole},
     fault::FaultKind,
     own_paths,
     table::{Hit, Table},
@@ -20,9 +20,6 @@ use crate::{
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
-/// The path in the access record of a request whose path contains a token.
-const HIDDEN_PATH: &str = "***";
 
 /// The readers of a response, besides the client that sent the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,9 +139,16 @@ impl RequestContext {
     pub(super) fn set_fault(&mut self, kind: FaultKind) {
         if let Some(record) = self.record() {
             record.fault = Some(kind.code());
-            if kind == FaultKind::TokenInPath {
-                HIDDEN_PATH.clone_into(&mut record.path);
-            }
+        }
+    }
+
+    /// Leaves the path out of the access record if it holds the token that the client presents. Needed wherever nothing has
+    /// authenticated the request: a token is in no path then.
+    pub(super) fn hide_token(&mut self, head: &Parts, table: &Table) {
+        if let Some(record) = self.record()
+            && decide::path_shows_token(head, table)
+        {
+            HIDDEN_PATH.clone_into(&mut record.path);
         }
     }
 
@@ -241,7 +245,7 @@ fn begun(client: IpAddr, head: &Parts) -> AccessRecord {
         request_id: String::new(),
         peer: client,
         method: head.method.clone(),
-        path: bounded_path(head.uri.path()),
+        path: logged_path(head.uri.path()),
         user: None,
         provider: None,
         endpoint: None,

@@ -26,6 +26,7 @@ pub(super) fn response(
     context: &mut RequestContext,
 ) -> Response<Body> {
     context.set_fault(fault.kind);
+    context.hide_token(head, table);
     let path = head.uri.path();
     let hit = table.find_canonical(&head.method, path);
     let words = ErrorValues::of(fault, context.request_id());

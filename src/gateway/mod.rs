@@ -39,7 +39,7 @@ pub use readiness::Readiness;
 pub use staged_close::staged_close;
 
 use crate::{
-    accounts::{Actor, AuthRateLimit, Authenticator, LocalCache, Refresher},
+    accounts::{Actor, AuthRateLimit, Authenticated, Authenticator, LocalCache, Refresher},
     admin::{ApiQueue, Principal},
     admission::{Admission, ClientConnection},
     cors::TrustedOrigins,
@@ -171,6 +171,7 @@ async fn answer(
     let InFlight { worker, table, head } = request;
     let begun = decide::begin(head, table, worker.role)?;
     if let Begun::Own(own) = begun {
+        context.hide_token(head, table);
         return Ok(own_answers::answer(own, request));
     }
     admission::connection(context.connection())?;
@@ -178,19 +179,20 @@ async fn answer(
         Begun::Own(_) => unreachable!("it was answered"),
         Begun::Admin(call) => {
             let admin = authenticate::admin(worker, call.token()?, context).await?;
+            let call = call.authenticated()?;
             let actor = Actor::admin(&admin, context.client());
-            api::call(request, incoming, call.authenticated(), Principal::Admin, actor).await
+            api::call(request, incoming, call, Principal::Admin, actor).await
         }
         Begun::SelfService(call) => {
-            let caller = authenticate::user(worker, call.token()?, context).await?;
-            let call = call.authenticated(caller.facts())?;
+            let Authenticated { caller, part } = authenticate::user(worker, call.token()?, context).await?;
+            let call = call.authenticated(caller.facts(part))?;
             let actor = Actor::user(&caller, context.client());
             api::call(request, incoming, call, Principal::User(caller), actor).await
         }
         Begun::Provider(call) => {
-            let caller = authenticate::user(worker, call.token()?, context).await?;
+            let Authenticated { caller, part } = authenticate::user(worker, call.token()?, context).await?;
             context.set_caller(&caller);
-            let routed = call.authenticated(caller.facts())?;
+            let routed = call.authenticated(caller.facts(part))?;
             context.set_route(&routed.hit);
             let call = routed.in_scope()?;
             context.set_admitted(admission::request(worker, &caller)?);

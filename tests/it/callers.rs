@@ -53,6 +53,33 @@ fn only_trusted_proxies_set_the_client_address() {
     assert_eq!(peer(&world), "127.0.0.1");
 }
 
+/// No token authenticates these requests, so that none is refused for its path.
+#[test]
+fn the_access_log_has_no_generated_token() {
+    let mut world = World::new();
+    let token = world.token.clone();
+    let encoded: String = token.bytes().map(|byte| ["%", &tollgate::hex::encode(&[byte])].concat()).collect();
+    let mut check = |line: &str, header: &str, path: &str| {
+        world.fault(format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n{header}\r\n"), NO_CALLER);
+        assert_eq!(world.gateway.wait_for_log("request")["path"], path, "{line}");
+    };
+    for header in ["", &format!("Authorization: Token {token}\r\n"), "Authorization: Basic dTpw\r\n"] {
+        for token in [&token, &encoded] {
+            for front in ["/t/item/", "/nowhere/", "/auth/tokens/", "/"] {
+                check(&format!("GET {front}{token}"), header, "***");
+            }
+        }
+        check(
+            &format!("GET /nowhere/{}?{token}", &token[..50]),
+            header,
+            &format!("/nowhere/{}", &token[..50]),
+        );
+    }
+    // Of another user, and longer than what is kept of a path.
+    check(&format!("GET /{}/{token}", "x".repeat(230)), "Authorization: Bearer tg_wrong\r\n", "***");
+    assert!(!world.gateway.log().iter().any(|line| line.contains(&token) || line.contains(&encoded)));
+}
+
 const STATUS: &str = "GET /admin/providers";
 
 /// Asks for the status with wrong tokens, each on its own connection. Reads no answer.

@@ -65,6 +65,42 @@ fn users_are_imported_with_tokens_and_credentials() {
     world.home.done(&["audit", "verify"], "");
 }
 
+/// Authentication knows which part of the presented text is the token. That part is searched for.
+#[test]
+fn a_short_token_behind_a_prefix_is_not_sent_upstream() {
+    const SHORT: &str = "abcdefgh1234";
+    let mut world = World::new();
+    let file = world.home.path("dump.json");
+    fs::write(&file, dump().to_string().replace(TOKEN, SHORT)).unwrap();
+    world.home.done(&["import-worker", file.to_str().unwrap()], "");
+    for (presented, again) in [
+        (format!("sk-{SHORT}"), SHORT.to_owned()),
+        (format!("sk-{SHORT}"), format!("sk-ant-oat-{SHORT}")),
+        (SHORT.to_owned(), format!("sk-{SHORT}")),
+    ] {
+        let authorization = format!("Bearer {presented}");
+        let get = || Exchange::get().removed("Authorization", &authorization);
+        let exchange = get().removed("x-foo", &again).added("Authorization", &format!("Bearer {KEY}"));
+        let exchange = exchange.at(&format!("/t/get?a=1&foo={again}&b=2"), "/get?a=1&b=2");
+        let mut client = world.client();
+        world.exchange_on(&mut client, &exchange);
+        let in_path = get().at(&format!("/t/item/{again}"), "");
+        let refusal = "The path of the request contains the token that authenticates it. \
+            tollgate sends no token upstream: leave it out of the path";
+        world.fault(in_path.bytes(), Fault(400, "token_in_path", refusal));
+        assert_eq!(world.gateway.wait_for_log("request")["path"], "/t/get");
+        assert_eq!(world.gateway.wait_for_log("request")["path"], "***");
+    }
+    // A wrong token is refused first, and the log does not have it either.
+    let wrong = Exchange::get().removed("Authorization", "Bearer sk-wrong-token").at("/wrong-token/x", "");
+    world.fault(wrong.bytes(), Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+    assert_eq!(world.gateway.wait_for_log("request")["path"], "/wrong-token/x");
+    let wrong = Exchange::get().removed("Authorization", "Bearer sk-wrongtoken").at("/wrongtoken/x", "");
+    world.fault(wrong.bytes(), Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+    assert_eq!(world.gateway.wait_for_log("request")["path"], "***");
+    assert!(!world.gateway.log().iter().any(|line| line.contains(SHORT)));
+}
+
 #[test]
 fn a_dump_with_any_error_is_refused_whole() {
     let world = World::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::rewrite::TokenSearch;
 use crate::base::name::{FileName, UserId};
 
 /// The access record of one finished request.
@@ -18,7 +19,7 @@ pub struct AccessRecord {
     pub peer: IpAddr,
     /// The client's method.
     pub method: Method,
-    /// The client's path, cut at `MAX_PATH` bytes, without the query.
+    /// The client's path as [`logged_path`] has it, without the query.
     pub path: String,
     /// The caller.
     pub user: Option<UserId>,
@@ -63,7 +64,13 @@ impl End {
 /// The most that is kept of a path, in bytes.
 pub const MAX_PATH: usize = 256;
 
-/// A path as it is kept: bounded, cut at a character.
-pub fn bounded_path(path: &str) -> String {
+/// The path in the record of a request whose path contains a token.
+pub const HIDDEN_PATH: &str = "***";
+
+/// A path as it is kept: bounded, cut at a character; hidden, if it holds a generated token of anyone.
+pub fn logged_path(path: &str) -> String {
+    if TokenSearch::generated().is_in(path.as_bytes()) {
+        return HIDDEN_PATH.to_owned();
+    }
     path[..path.floor_char_boundary(MAX_PATH)].to_owned()
 }

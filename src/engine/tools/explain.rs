@@ -29,7 +29,7 @@ use crate::{
     },
     request::{
         decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
-        rewrite::{self, Chosen, Fate, TokenLocation, TokenSearch, Withheld, Witness},
+        rewrite::{self, Chosen, Fate, TokenLocation, TokenPart, TokenSearch, Withheld, Witness},
         table::{self, Hit, Table},
     },
 };
@@ -138,7 +138,7 @@ impl Caller {
 
 impl Default for Access {
     fn default() -> Self {
-        let CallerFacts { disabled, kind, paste: _, scopes: _ } = CallerFacts::UNRESTRICTED;
+        let CallerFacts { disabled, kind, paste: _, scopes: _, token_part: _ } = CallerFacts::UNRESTRICTED;
         Self { disabled, kind, paste: None, scopes: None }
     }
 }
@@ -146,7 +146,13 @@ impl Default for Access {
 impl Access {
     fn facts(&self) -> CallerFacts<'_> {
         let Self { disabled, kind, paste, scopes } = self;
-        CallerFacts { disabled: *disabled, kind: *kind, paste: paste.as_ref(), scopes: scopes.as_deref() }
+        CallerFacts {
+            disabled: *disabled,
+            kind: *kind,
+            paste: paste.as_ref(),
+            scopes: scopes.as_deref(),
+            token_part: None,
+        }
     }
 }
 
@@ -173,7 +179,8 @@ pub type Values<'a> = &'a dyn Fn(bind::VarOwner<'_>, &str, &Var) -> Lookup;
 /// Explains a request.
 pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explanation {
     let (presented, location) = rewrite::token_at(head, context.table).unzip();
-    let token = presented.as_ref();
+    let token = presented.map(|presented| TokenPart::assumed(presented.expose()).take(presented));
+    let token = token.as_ref();
     // Nothing else shows a part of the path then.
     let path_holds_token = TokenSearch::new(token).is_in(head.uri.path().as_bytes());
     let path = if path_holds_token { mask::MASKED } else { head.uri.path() };
@@ -220,7 +227,8 @@ fn caller_info(caller: &Caller) -> CallerInfo {
 fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
     let facts = caller.access.facts();
     match decide::begin(head, context.table, ListenerRole::All)? {
-        Begun::Own(_) | Begun::Admin(_) => Ok(()),
+        Begun::Own(_) => Ok(()),
+        Begun::Admin(call) => call.authenticated().map(drop),
         Begun::SelfService(call) => call.authenticated(facts).map(drop),
         Begun::Provider(call) => {
             let authorized = call.authenticated(facts)?.in_scope()?;
@@ -234,7 +242,7 @@ fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result
 struct Explainer<'a> {
     context: Context<'a>,
     head: &'a Parts,
-    /// The client's gateway token.
+    /// The client's gateway token, without a vendor's prefix.
     token: Option<&'a Secret>,
     hit: &'a Hit,
     provider: &'a compile::Provider,

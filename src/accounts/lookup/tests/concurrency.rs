@@ -168,14 +168,17 @@ async fn a_change_by_another_process_is_seen_within_two_polls() {
     // A change by this process is seen at once.
     let own = create_user(&served, &Actor::own(), &name, DuplicateNames::Allow).await.unwrap();
     let NewUser::Created { id, token } = own else { panic!("{own:?}") };
-    let caller = accounts.authenticate(&cache, token.expose()).await.unwrap().unwrap();
+    let Authenticated { caller, part } =
+        accounts.authenticate(&cache, token.expose()).await.unwrap().unwrap();
+    assert_eq!(part, TokenPart::Whole);
     assert_eq!((&caller.id, caller.name.as_str()), (&id, "ada"));
 
     let second = issue_token(&served, &Actor::own(), &id, None).await.unwrap().unwrap();
     let prefixed = format!("sk-{}", second.expose());
     let tokens = [token.expose(), second.expose(), &prefixed];
-    for token in tokens {
-        assert!(accounts.authenticate(&cache, token).await.unwrap().is_some());
+    for (token, part) in tokens.into_iter().zip([TokenPart::Whole, TokenPart::Whole, TokenPart::AfterPrefix])
+    {
+        assert_eq!(accounts.authenticate(&cache, token).await.unwrap().unwrap().part, part);
     }
 
     let changed = Instant::now();
@@ -218,7 +221,7 @@ async fn workers_on_other_runtimes_look_up_on_the_control_runtime() {
             let cache = LocalCache::default();
             for _ in 0..100 {
                 let caller = runtime.block_on(accounts.authenticate(&cache, token.expose())).unwrap();
-                let caller = caller.unwrap();
+                let caller = caller.unwrap().caller;
                 let [(whose, credentials)] = &*caller.credentials else { panic!("one owner") };
                 assert_eq!((whose, credentials.get("demo", "apiKey")), (&owner, Some(&stored)));
             }

@@ -161,7 +161,7 @@ impl World {
         let found = match kind {
             As::Caller => {
                 let found = self.accounts.authenticate(&self.cache, text).await.unwrap();
-                found.map(|caller| caller.id.as_str().strip_prefix("usr_").unwrap().parse().unwrap())
+                found.map(|found| found.caller.id.as_str().strip_prefix("usr_").unwrap().parse().unwrap())
             }
             As::Admin => self.accounts.authenticate_admin(&self.cache, text).await.unwrap().map(|_| 0),
         };

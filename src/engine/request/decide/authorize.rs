@@ -6,7 +6,7 @@ use crate::{
         fault::{Fault, FaultKind},
         name::{FileName, Scope},
     },
-    request::table::Hit,
+    request::{rewrite::TokenPart, table::Hit},
 };
 
 /// The facts about a caller that decide.
@@ -20,6 +20,8 @@ pub struct CallerFacts<'c> {
     pub paste: Option<&'c FileName>,
     /// The providers and endpoints that the token reaches; all, if absent.
     pub scopes: Option<&'c [Scope]>,
+    /// The part of the presented text that authentication knows as the token; assumed, if absent.
+    pub token_part: Option<TokenPart>,
 }
 
 /// The use that a token is good for.
@@ -52,7 +54,7 @@ impl TokenKind {
 impl CallerFacts<'_> {
     /// A caller whom nothing narrows.
     pub const UNRESTRICTED: CallerFacts<'static> =
-        CallerFacts { disabled: false, kind: TokenKind::Both, paste: None, scopes: None };
+        CallerFacts { disabled: false, kind: TokenKind::Both, paste: None, scopes: None, token_part: None };
 
     /// Refuses a token that may not call providers.
     pub(super) fn check_proxy(&self) -> Result<(), Fault> {

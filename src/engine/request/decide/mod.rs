@@ -27,7 +27,7 @@ mod tests;
 use http::{HeaderMap, Method, Uri, request::Parts};
 
 use super::{
-    rewrite::{self, Outgoing, TokenSearch, Withheld},
+    rewrite::{self, Outgoing, TokenPart, TokenSearch, Withheld},
     table::{self, Hit, Table},
 };
 use crate::{
@@ -54,22 +54,24 @@ pub enum Begun<'r> {
     /// tollgate answers, without a token.
     Own(OwnAnswer),
     /// A call of the admin API.
-    Admin(AdminCall),
+    Admin(AdminCall<'r>),
     /// A call of the self-service API.
-    SelfService(SelfServiceCall),
+    SelfService(SelfServiceCall<'r>),
     /// A call to a provider.
     Provider(ProviderCall<'r>),
 }
 
 /// A call below `/admin`, before its token is authenticated.
 #[derive(Debug)]
-pub struct AdminCall {
+pub struct AdminCall<'r> {
+    head: &'r Parts,
     token: Option<Secret>,
 }
 
 /// A call below `/auth`, before its token is authenticated.
 #[derive(Debug)]
-pub struct SelfServiceCall {
+pub struct SelfServiceCall<'r> {
+    head: &'r Parts,
     token: Option<Secret>,
 }
 
@@ -90,6 +92,7 @@ pub struct ProviderCall<'r> {
 pub struct Routed<'r> {
     head: &'r Parts,
     table: &'r Table,
+    /// The token, without a vendor's prefix.
     token: Option<Secret>,
     caller: CallerFacts<'r>,
     /// The endpoint.
@@ -129,16 +132,16 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
     if head.method == Method::OPTIONS {
         return Ok(Begun::Own(OwnAnswer::Preflight));
     }
-    let token = || presented_token(head, table);
+    let token = || rewrite::token(head, table);
     Ok(match own::find(&head.method, path) {
         Some(own::Found::Answer(own)) => Begun::Own(own),
-        Some(own::Found::Admin) => Begun::Admin(AdminCall { token: token()? }),
-        Some(own::Found::SelfService) => Begun::SelfService(SelfServiceCall { token: token()? }),
-        None => Begun::Provider(ProviderCall { head, table, token: token()? }),
+        Some(own::Found::Admin) => Begun::Admin(AdminCall { head, token: token() }),
+        Some(own::Found::SelfService) => Begun::SelfService(SelfServiceCall { head, token: token() }),
+        None => Begun::Provider(ProviderCall { head, table, token: token() }),
     })
 }
 
-impl AdminCall {
+impl AdminCall<'_> {
     /// The token to authenticate, or a fault if there is none. A missing token does not count against the
     /// authentication rate limit.
     pub fn token(&self) -> Result<&Secret, Fault> {
@@ -146,12 +149,14 @@ impl AdminCall {
     }
 
     /// The next step, once the token is known to be an admin's.
-    pub fn authenticated(self) -> ApiCall {
-        ApiCall(())
+    pub fn authenticated(self) -> Result<ApiCall, Fault> {
+        // An admin token has no prefix.
+        outside_of_path(self.head, self.token, Some(TokenPart::Whole))?;
+        Ok(ApiCall(()))
     }
 }
 
-impl SelfServiceCall {
+impl SelfServiceCall<'_> {
     /// The token to authenticate.
     pub fn token(&self) -> Result<&Secret, Fault> {
         self.token.as_ref().ok_or_else(Fault::invalid_token)
@@ -159,6 +164,7 @@ impl SelfServiceCall {
 
     /// The next step, once the caller is known.
     pub fn authenticated(self, caller: CallerFacts<'_>) -> Result<ApiCall, Fault> {
+        outside_of_path(self.head, self.token, caller.token_part)?;
         caller.check_manage()?;
         Ok(ApiCall(()))
     }
@@ -173,6 +179,7 @@ impl<'r> ProviderCall<'r> {
     /// Finds the endpoint. Only for authenticated callers, so that nobody else can probe for paths.
     pub fn authenticated(self, caller: CallerFacts<'r>) -> Result<Routed<'r>, Fault> {
         let Self { head, table, token } = self;
+        let token = outside_of_path(head, token, caller.token_part)?;
         caller.check_proxy()?;
         if head::is_websocket(head) {
             let message = "WebSocket is not served here: send a plain request";
@@ -230,16 +237,33 @@ impl UpstreamRequest<'_> {
     }
 }
 
-/// The token that the client presents, which stands nowhere in the path: there it cannot be removed. This comes before
-/// authentication, and so before any message or log line with the path.
-fn presented_token(head: &Parts, table: &Table) -> Result<Option<Secret>, Fault> {
-    let token = rewrite::token(head, table);
+/// The part of the presented text that is the token, which stands nowhere in the path: there it cannot be removed. The
+/// first step after authentication, and so before any message with the path.
+fn outside_of_path(
+    head: &Parts,
+    presented: Option<Secret>,
+    part: Option<TokenPart>,
+) -> Result<Option<Secret>, Fault> {
+    let token = presented.map(|presented| {
+        let part = part.unwrap_or_else(|| TokenPart::assumed(presented.expose()));
+        part.take(presented)
+    });
     if TokenSearch::new(token.as_ref()).is_in(head.uri.path().as_bytes()) {
         let message = "The path of the request contains the token that authenticates it. \
             tollgate sends no token upstream: leave it out of the path";
         return Err(Fault::new(FaultKind::TokenInPath, message));
     }
     Ok(token)
+}
+
+/// True if the path holds a text that the client presents as its token, or a part of it that may be the token. It may be
+/// valid, also where nothing has authenticated it.
+pub fn path_shows_token(head: &Parts, table: &Table) -> bool {
+    let path = head.uri.path().as_bytes();
+    rewrite::token(head, table).is_some_and(|presented| {
+        let parts = TokenPart::ALL.into_iter().filter_map(|part| part.text(presented.expose()));
+        parts.map(|part| TokenSearch::of_text(Some(part))).any(|search| search.is_in(path))
+    })
 }
 
 /// The fault of a body that is larger than `limit` bytes.

@@ -17,7 +17,7 @@ pub(super) fn rewrite(
 ) -> String {
     let sent = query.unwrap_or_default();
     let named = [rules.remove.len(), rules.default.len(), rules.set.len(), token_locations.len()];
-    let holds_token = token.is_in(sent.as_bytes());
+    let holds_token = token.is_in_query(sent.as_bytes());
     if named == [0; 4] && !holds_token {
         return sent.to_owned();
     }
@@ -25,7 +25,7 @@ pub(super) fn rewrite(
     pairs.retain(|pair| {
         let name = name_of(pair);
         let fate = dropped(&name, rules, token_locations).or_else(|| {
-            let found = holds_token && token.is_in(pair.as_bytes());
+            let found = holds_token && token.is_in_query(pair.as_bytes());
             found.then_some(Fate::Dropped(Reason::CallerToken))
         });
         if let Some(fate) = fate {
@@ -34,7 +34,7 @@ pub(super) fn rewrite(
         fate.is_none()
     });
     let mut out = pairs.join("&");
-    if holds_token && token.is_in(out.as_bytes()) {
+    if holds_token && token.is_in_query(out.as_bytes()) {
         // A token with `&` in it stands in several parameters.
         pairs.drain(..).for_each(|pair| witness.query(&name_of(pair), Fate::Dropped(Reason::CallerToken)));
         out.clear();

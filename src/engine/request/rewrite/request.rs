@@ -65,7 +65,8 @@ impl Outgoing<'_> {
 pub struct Withheld<'w> {
     /// The token locations of all files.
     pub locations: &'w TokenLocations,
-    /// The caller's token, in any header and query parameter. None is expected in the path: `decide` refuses that.
+    /// The caller's token without a vendor's prefix, in any header and query parameter. None is expected in the path:
+    /// `decide` refuses that.
     pub token: Option<&'w Secret>,
 }
 

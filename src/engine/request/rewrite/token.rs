@@ -6,6 +6,62 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use super::query::value_of;
 use crate::{base::secret::Secret, request::table::Table};
 
+/// The prefix of tokens that tollgate generates.
+pub const GENERATED_PREFIX: &str = "tg_";
+/// The random bytes after it, in hex.
+pub const GENERATED_BYTES: usize = 24;
+/// The length of such a token.
+pub(super) const GENERATED_LEN: usize = GENERATED_PREFIX.len() + 2 * GENERATED_BYTES;
+/// The shortest part after a token's last `-` that is assumed to be the token, in bytes: a shorter one may be a word.
+const MIN_LAST_PART: usize = 16;
+
+/// The part of a presented text that is the token. Some clients insist on a vendor's prefix (`sk-ant-oat-<token>`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenPart {
+    /// All of it.
+    Whole,
+    /// That after the last `-`.
+    AfterPrefix,
+}
+
+impl TokenPart {
+    /// Both, in the order in which authentication tries them.
+    pub const ALL: [Self; 2] = [Self::Whole, Self::AfterPrefix];
+
+    /// The part of a text; none if it has no such part.
+    pub fn text(self, presented: &str) -> Option<&str> {
+        match self {
+            Self::Whole => Some(presented),
+            Self::AfterPrefix => {
+                presented.rsplit_once('-').map(|(_, last)| last).filter(|last| !last.is_empty())
+            }
+        }
+    }
+
+    /// The most likely part, for requests that nothing authenticates.
+    pub fn assumed(presented: &str) -> Self {
+        let is_token = Self::AfterPrefix.text(presented).is_some_and(|last| last.len() >= MIN_LAST_PART);
+        if is_token { Self::AfterPrefix } else { Self::Whole }
+    }
+
+    /// The part as a secret.
+    pub fn take(self, presented: Secret) -> Secret {
+        match self {
+            Self::Whole => presented,
+            Self::AfterPrefix => self.text(presented.expose()).map(Secret::new).unwrap_or(presented),
+        }
+    }
+}
+
+/// True for a text of the form of a generated token. Case is ignored.
+pub(super) fn is_generated(text: &[u8]) -> bool {
+    text.split_at_checked(GENERATED_PREFIX.len()).is_some_and(|(prefix, digits)| {
+        prefix.eq_ignore_ascii_case(GENERATED_PREFIX.as_bytes())
+            && digits.len() == 2 * GENERATED_BYTES
+            && digits.iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
 /// The token that the client presents. `Authorization` has priority: a scheme other than `Bearer`, in any case, is no token,
 /// even beside a good `x-api-key`. If both are absent or empty, the provider's `[caller]` counts, below its prefix.
 pub fn token(head: &Parts, table: &Table) -> Option<Secret> {

@@ -1,24 +1,31 @@
 //! Finds the caller's token in a client's headers, query and path, under any name and in any of the encodings that
-//! servers undo: as it is, percent-encoded, in base64, with quoted pairs, and these within each other.
+//! servers undo: as it is, percent-encoded, in base64, in JSON strings, with quoted pairs, and these within each other.
 //!
-//! It guarantees: text without a hit holds the token in none of these forms. It never sees a body. Pure; it allocates only
-//! for text that is at least as long as the token and has an escape or a long base64 word.
+//! It guarantees: text without a hit holds the token in none of these forms; its work is linear in the text. It never sees
+//! a body. Pure; it allocates only for text that is at least as long as the token and has an escape or a long base64 word.
+//!
+//! Read next: `decode`, the encodings.
 
-use std::fmt;
+mod decode;
+
+use std::{cell::Cell, fmt};
 
 use http::HeaderName;
-use zeroize::Zeroizing;
 
+use super::token::{GENERATED_LEN, is_generated};
 use crate::base::secret::Secret;
+use decode::{
+    Decoded, Times, base64_decoded, form_decoded, percent_decoded, unescaped, without_quoted_pairs,
+};
 
 /// The shortest token that is searched for, in bytes: a shorter one occurs in other text by chance. tollgate's own tokens
 /// are longer; an imported one may not be.
 pub const MIN_TOKEN: usize = 8;
-/// The shortest part after a token's last `-` that is searched for instead of the whole, in bytes: the rest may be a
-/// vendor's prefix, without which the token is as good.
-const MIN_LAST_PART: usize = 16;
 /// Encodings within each other that are undone. Percent-encoding counts once, however often it was applied.
 const MAX_LAYERS: Layers = Layers { all: 3, base64: 2 };
+/// The most bytes that are decoded for each byte of text. Text that needs more counts as if it held the token: only text
+/// that mixes all encodings on purpose does.
+const MAX_DECODED: usize = 32;
 
 /// The encodings that may still be undone. Each base64 word is decoded four times, which has to have a bound.
 #[derive(Clone, Copy)]
@@ -28,32 +35,50 @@ struct Layers {
     base64: usize,
 }
 
-/// A search for one token. Without a token it finds nothing.
+/// A search for one token, or for any generated token. Without a token it finds nothing.
 #[derive(Clone, Copy)]
-pub struct TokenSearch<'t>(Option<&'t [u8]>);
+pub struct TokenSearch<'t>(Option<Needle<'t>>);
+
+/// The text that is searched for.
+#[derive(Clone, Copy)]
+enum Needle<'t> {
+    /// This token.
+    Token(&'t [u8]),
+    /// Any token of the form of those that tollgate generates.
+    Generated,
+}
 
 impl<'t> TokenSearch<'t> {
-    /// A search for the token as the client presented it.
+    /// A search for this token, without a vendor's prefix.
     pub fn new(token: Option<&'t Secret>) -> Self {
-        let searched = token.map(|token| {
-            let whole = token.expose();
-            let last = whole.rsplit_once('-').map(|(_, last)| last);
-            last.filter(|last| last.len() >= MIN_LAST_PART).unwrap_or(whole)
-        });
-        Self(searched.filter(|text| text.len() >= MIN_TOKEN).map(str::as_bytes))
+        Self::of_text(token.map(Secret::expose))
     }
 
-    /// True if the text holds the token. Case is ignored.
+    pub(in crate::request) fn of_text(token: Option<&'t str>) -> Self {
+        Self(token.filter(|token| token.len() >= MIN_TOKEN).map(|token| Needle::Token(token.as_bytes())))
+    }
+
+    /// A search for any token that tollgate has generated, valid or not.
+    pub fn generated() -> Self {
+        Self(Some(Needle::Generated))
+    }
+
+    /// True if the text holds the token. Case is ignored, and `_` and `-` count as equal: many servers treat them alike in
+    /// names.
     pub fn is_in(self, text: &[u8]) -> bool {
-        self.0.is_some_and(|token| {
-            // No encoding is shorter than what it encodes. This is the only test for nearly all text.
-            text.len() >= token.len() && is_in_field(text, token)
-        })
+        // No encoding is shorter than what it encodes. This is the only test for nearly all text.
+        let needle = self.0.filter(|needle| text.len() >= needle.len());
+        needle.is_some_and(|needle| Search::new(needle, text).is_in_field(text))
     }
 
     /// True if a header of this name and value holds it.
     pub fn is_in_header(self, name: &HeaderName, value: &[u8]) -> bool {
         self.is_in(value) || self.is_in(name.as_str().as_bytes())
+    }
+
+    /// True if a query, or a part of one, holds it. In a form, `+` is a space.
+    pub fn is_in_query(self, query: &[u8]) -> bool {
+        self.is_in(query) || self.0.is_some() && query.contains(&b'+') && self.is_in(&form_decoded(query))
     }
 }
 
@@ -63,123 +88,87 @@ impl fmt::Debug for TokenSearch<'_> {
     }
 }
 
-/// Quoted pairs belong to a field's own syntax, so that they are the outermost encoding.
-fn is_in_field(text: &[u8], token: &[u8]) -> bool {
-    is_in(text, token, MAX_LAYERS)
-        || text.contains(&b'\\') && is_in(&without_quoted_pairs(text), token, MAX_LAYERS)
-}
+impl Needle<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Token(token) => token.len(),
+            Self::Generated => GENERATED_LEN,
+        }
+    }
 
-fn is_in(text: &[u8], token: &[u8], layers: Layers) -> bool {
-    text.len() >= token.len() && (contains(text, token) || is_encoded_in(text, token, layers))
+    /// True if the text holds it as it is.
+    fn is_in(self, text: &[u8]) -> bool {
+        match self {
+            Self::Token(token) => contains(text, token),
+            Self::Generated => text.windows(self.len()).any(is_generated),
+        }
+    }
 }
 
 fn contains(text: &[u8], token: &[u8]) -> bool {
-    let Some((first, last_start)) = token.first().zip(text.len().checked_sub(token.len())) else {
-        return false;
-    };
-    let starts = text[..=last_start].iter().enumerate().filter(|(_, byte)| byte.eq_ignore_ascii_case(first));
-    starts.map(|(at, _)| &text[at..at + token.len()]).any(|part| part.eq_ignore_ascii_case(token))
+    let Some(first) = token.first().map(|byte| folded(*byte)) else { return false };
+    let is_token = |part: &[u8]| part.iter().zip(token).all(|(one, other)| folded(*one) == folded(*other));
+    text.windows(token.len()).any(|part| folded(part[0]) == first && is_token(part))
 }
 
-fn is_encoded_in(text: &[u8], token: &[u8], layers: Layers) -> bool {
-    let Some(all) = layers.all.checked_sub(1) else { return false };
-    let layers = Layers { all, ..layers };
-    let percent = percent_decoded(text, Times::Once);
-    // A token may begin with hex digits that a stray `%` before it would take, so that both are tried.
-    let nested = percent.as_ref().and_then(|once| percent_decoded(once, Times::All));
-    [percent, nested].into_iter().flatten().any(|decoded| is_in(&decoded, token, layers))
-        || layers.base64.checked_sub(1).is_some_and(|base64| {
-            let layers = Layers { base64, ..layers };
-            let decoded = |word: &[u8]| is_in(&base64_decoded(word), token, layers);
-            // A word may begin before what is encoded: then one of the four decodings is the right one.
-            base64_words(text, token.len()).any(|word| (0..4).any(|at| decoded(&word[at..])))
-        })
+/// Equal for bytes that count as equal.
+fn folded(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
-/// Decoded text. It may hold the token.
-type Decoded = Zeroizing<Vec<u8>>;
-
-/// The number of times that percent-encoding is undone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Times {
-    Once,
-    /// Until nothing is left to decode.
-    All,
+/// One search of one text.
+struct Search<'t> {
+    needle: Needle<'t>,
+    /// The bytes that may still be decoded.
+    left: Cell<usize>,
 }
 
-/// None if there is nothing to decode.
-fn percent_decoded(text: &[u8], times: Times) -> Option<Decoded> {
-    if !text.contains(&b'%') || !text.windows(3).any(|three| last_escape(three).is_some()) {
-        return None;
+impl<'t> Search<'t> {
+    fn new(needle: Needle<'t>, text: &[u8]) -> Self {
+        Self { needle, left: Cell::new(text.len().saturating_mul(MAX_DECODED)) }
     }
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
-    // Bytes before this one are not decoded any further.
-    let mut fixed = 0;
-    for byte in text {
-        out.push(*byte);
-        while let Some(byte) = last_escape(&out[fixed..]) {
-            let start = out.len() - 3;
-            out.truncate(start);
-            out.push(byte);
-            if times == Times::Once {
-                fixed = out.len();
-            }
+
+    /// Quoted pairs belong to a field's own syntax, so that they are the outermost encoding.
+    fn is_in_field(&self, text: &[u8]) -> bool {
+        self.is_in(text, MAX_LAYERS)
+            || without_quoted_pairs(text).is_some_and(|decoded| self.is_in_decoded(&decoded, MAX_LAYERS))
+    }
+
+    fn is_in(&self, text: &[u8], layers: Layers) -> bool {
+        text.len() >= self.needle.len() && (self.needle.is_in(text) || self.is_encoded_in(text, layers))
+    }
+
+    /// True if decoded text holds the token, or if too much was decoded.
+    fn is_in_decoded(&self, decoded: &Decoded, layers: Layers) -> bool {
+        let left = self.left.get().checked_sub(decoded.len());
+        self.left.set(left.unwrap_or_default());
+        left.is_none() || self.is_in(decoded, layers)
+    }
+
+    fn is_encoded_in(&self, text: &[u8], layers: Layers) -> bool {
+        let Some(all) = layers.all.checked_sub(1) else { return false };
+        let layers = Layers { all, ..layers };
+        self.is_percent_encoded_in(text, layers)
+            || unescaped(text).is_some_and(|decoded| self.is_in_decoded(&decoded, layers))
+            || self.is_in_base64(text, layers)
+    }
+
+    fn is_percent_encoded_in(&self, text: &[u8], layers: Layers) -> bool {
+        let Some(once) = percent_decoded(text, Times::Once) else { return false };
+        match percent_decoded(&once, Times::All) {
+            None => self.is_in_decoded(&once, layers),
+            // A token may begin with hex digits that a stray `%` before it would take, so that both are tried.
+            Some(nested) => self.needle.is_in(&once) || self.is_in_decoded(&nested, layers),
         }
     }
-    Some(out)
-}
 
-/// The byte of the `%XX` that the text ends with.
-fn last_escape(text: &[u8]) -> Option<u8> {
-    let [.., b'%', high, low] = text else { return None };
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(high)? << 4 | digit(low)?)
-}
-
-/// The text without the backslashes of quoted pairs (RFC 9110, section 5.6.4).
-fn without_quoted_pairs(text: &[u8]) -> Decoded {
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut rest = text.iter();
-    while let Some(byte) = rest.next() {
-        out.push(if *byte == b'\\' { *rest.next().unwrap_or(byte) } else { *byte });
+    fn is_in_base64(&self, text: &[u8], layers: Layers) -> bool {
+        let Some(base64) = layers.base64.checked_sub(1) else { return false };
+        let layers = Layers { base64, ..layers };
+        // A word may begin before what is encoded: then one of the four decodings is the right one.
+        let mut decodings = (0..4).map_while(|skipped| base64_decoded(text, self.needle.len(), skipped));
+        decodings.any(|decoded| self.is_in_decoded(&decoded, layers))
     }
-    out
-}
-
-/// The value of each byte as a digit of base64, in the standard and in the URL-safe alphabet; `NO_DIGIT` for no digit.
-const DIGITS: [u8; 256] = {
-    let mut digits = [NO_DIGIT; 256];
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut value = 0;
-    while value < 64 {
-        digits[alphabet[value as usize] as usize] = value;
-        value += 1;
-    }
-    digits[b'-' as usize] = 62;
-    digits[b'_' as usize] = 63;
-    digits
-};
-const NO_DIGIT: u8 = 64;
-
-/// The words of base64 digits that are long enough to encode so many bytes.
-fn base64_words(text: &[u8], bytes: usize) -> impl Iterator<Item = &[u8]> {
-    let words = text.split(|byte| DIGITS[usize::from(*byte)] == NO_DIGIT);
-    words.filter(move |word| word.len() >= (bytes * 4).div_ceil(3))
-}
-
-/// The whole bytes that a word encodes.
-fn base64_decoded(word: &[u8]) -> Decoded {
-    let mut out = Zeroizing::new(Vec::with_capacity(word.len()));
-    let (mut held, mut bits) = (0_u32, 0);
-    for byte in word {
-        held = held << 6 | u32::from(DIGITS[usize::from(*byte)]);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((held >> bits & 0xff) as u8);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

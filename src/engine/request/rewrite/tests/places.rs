@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::*;
+use super::{
+    super::TokenPart::{self, AfterPrefix, Whole},
+    *,
+};
 use crate::{
     base::fault::{Fault, FaultKind},
     pipeline,
@@ -20,16 +23,28 @@ endpoint.plain = { method = "GET", path = "/plain/{a}" }
 
 const OWN: &str = "tg_0123456789abcdef0123456789abcdef0123456789abcdef";
 const PASTE: &str = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2EifQ.c2lnbmF0dXJl-c2lnbmF0dXJlc2ln";
-/// Tokens, each as its client presents it and as it sends it again.
-const TOKENS: [(&str, &str); 7] = [
-    (OWN, OWN),
-    ("sk-ant-oat-tg_0123456789abcdef0123456789abcdef0123456789abcdef", OWN),
-    (OWN, "sk-ant-oat-tg_0123456789abcdef0123456789abcdef0123456789abcdef"),
-    (PASTE, PASTE),
-    ("imported1", "imported1"),
-    ("an-imported-token~of.another+form/1=", "an-imported-token~of.another+form/1="),
-    ("an-imported-token~of.another+form/1=", "token~of.another+form/1="),
+/// Tokens, each as its client presents it, the part that is the token, and as the client sends it again.
+const TOKENS: [(&str, TokenPart, &str); 9] = [
+    (OWN, Whole, OWN),
+    ("sk-ant-oat-tg_0123456789abcdef0123456789abcdef0123456789abcdef", AfterPrefix, OWN),
+    (OWN, Whole, "sk-ant-oat-tg_0123456789abcdef0123456789abcdef0123456789abcdef"),
+    (PASTE, Whole, PASTE),
+    ("imported1", Whole, "imported1"),
+    ("an-imported-token~of.another+form/1=", Whole, "an-imported-token~of.another+form/1="),
+    ("an-imported-token~of.another+form/1=", AfterPrefix, "token~of.another+form/1="),
+    ("sk-abcdefgh1234", AfterPrefix, "abcdefgh1234"),
+    ("sk-abcdefgh1234", AfterPrefix, "sk-ant-oat-abcdefgh1234"),
 ];
+
+/// A query as a browser writes it: spaces become `+`.
+fn form_encoded(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b' ' => "+".to_owned(),
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'*' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}
 
 /// The forms of `encoded`, one around the other.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +54,12 @@ enum Encoding {
     /// With this text before the token and after it.
     Base64(&'static str, &'static str),
     Base64Url(&'static str, &'static str),
+    /// In lines of so many digits, with this between them.
+    Lines(usize, &'static str),
+    /// Of UTF-16, as PowerShell makes it.
+    Utf16,
+    /// A string of JSON, with escapes for every so many characters.
+    Json(usize),
     QuotedPairs(usize),
 }
 
@@ -49,7 +70,17 @@ fn encoding() -> impl Strategy<Value = Encoding> {
         (1..4_usize).prop_map(Encoding::Percent),
         pair.clone().prop_map(|(before, after)| Encoding::Base64(before, after)),
         pair.prop_map(|(before, after)| Encoding::Base64Url(before, after)),
+        (8..77_usize, prop::sample::select(vec![" ", "\t", "\n", "\r\n", "\r\n "]))
+            .prop_map(|(width, end)| Encoding::Lines(width, end)),
+        Just(Encoding::Utf16),
+        (1..4_usize).prop_map(Encoding::Json),
     ]
+}
+
+impl Encoding {
+    fn is_base64(self) -> bool {
+        matches!(self, Self::Base64(..) | Self::Base64Url(..) | Self::Lines(..) | Self::Utf16)
+    }
 }
 
 fn encoded(text: &str, encoding: Encoding) -> String {
@@ -61,6 +92,26 @@ fn encoded(text: &str, encoding: Encoding) -> String {
         }),
         Encoding::Base64(before, after) => out = base64(&format!("{before}{text}{after}"), *b"+/", true),
         Encoding::Base64Url(before, after) => out = base64(&format!("{before}{text}{after}"), *b"-_", false),
+        Encoding::Lines(width, end) => {
+            let digits = base64(&format!("user:{text}"), *b"+/", true);
+            let lines: Vec<_> =
+                digits.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
+            out = lines.join(end);
+        }
+        Encoding::Utf16 => {
+            let wide: String = text.chars().flat_map(|one| [one, '\0']).collect();
+            out = base64(&wide, *b"+/", true);
+        }
+        Encoding::Json(step) => text.chars().enumerate().for_each(|(at, one)| match one {
+            _ if at % step == 0 => {
+                let _ = write!(out, "\\u{:04x}", u32::from(one));
+            }
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '"' | '\\' | '/' => out.extend(['\\', one]),
+            _ => out.push(one),
+        }),
         Encoding::QuotedPairs(step) => text.chars().enumerate().for_each(|(at, one)| {
             out.push_str(if at % step == 0 || one == '\\' { "\\" } else { "" });
             out.push(one);
@@ -85,10 +136,14 @@ fn base64(text: &str, last: [u8; 2], padded: bool) -> String {
 enum Place {
     Header(String),
     HeaderName,
+    /// With `_` as `-`, as servers read names.
+    DashedHeaderName,
     /// The second of three lines of a header.
     HeaderLine,
     Query(String),
     QueryName,
+    /// As a form's field.
+    Form(String),
     Path,
 }
 
@@ -107,10 +162,12 @@ fn place() -> impl Strategy<Value = Place> {
         2 => prop::sample::select(headers).prop_map(|name| Place::Header(name.to_owned())),
         1 => "x-[a-z]{1,9}".prop_map(Place::Header),
         1 => Just(Place::HeaderName),
+        1 => Just(Place::DashedHeaderName),
         1 => Just(Place::HeaderLine),
         2 => prop::sample::select(parameters).prop_map(|name| Place::Query(name.to_owned())),
         1 => "[a-z]{1,9}".prop_map(Place::Query),
         1 => Just(Place::QueryName),
+        2 => "[a-z]{1,9}".prop_map(Place::Form),
         2 => Just(Place::Path),
     ]
 }
@@ -123,11 +180,11 @@ fn request_with(token: &str, place: &Place, piece: &str, absolute: bool) -> Opti
     headers.extend(["x-kept", "x-removed"].map(|name| (name.to_owned(), "kept".to_owned())));
     match place {
         Place::Header(name) => headers.push((name.clone(), piece.to_owned())),
-        Place::HeaderName => headers.push((piece.to_owned(), "1".to_owned())),
+        Place::HeaderName | Place::DashedHeaderName => headers.push((piece.to_owned(), "1".to_owned())),
         Place::HeaderLine => {
             headers.extend(["1", piece, "3"].map(|line| ("x-lines".to_owned(), line.to_owned())));
         }
-        Place::Query(name) => query = format!("a=1&{name}={piece}&z=2"),
+        Place::Query(name) | Place::Form(name) => query = format!("a=1&{name}={piece}&z=2"),
         Place::QueryName => query = format!("a=1&{piece}=1&z=2"),
         Place::Path => path = format!("/demo/get/{piece}/x"),
     }
@@ -142,12 +199,15 @@ fn request_with(token: &str, place: &Place, piece: &str, absolute: bool) -> Opti
 fn decided<'t>(
     head: &Parts,
     table: &'t Table,
+    part: TokenPart,
     check: impl FnOnce(&UpstreamRequest<'_>),
 ) -> Result<&'t Table, Fault> {
     let Begun::Provider(call) = decide::begin(head, table, ListenerRole::All)? else {
         panic!("{} is a provider's path", head.uri.path())
     };
-    let authorized = call.authenticated(CallerFacts::UNRESTRICTED)?.in_scope()?;
+    let authorized = call
+        .authenticated(CallerFacts { token_part: Some(part), ..CallerFacts::UNRESTRICTED })?
+        .in_scope()?;
     let sendable = authorized.credential([|_: &str| None], 0)?.without_refresh();
     check(&sendable.request(0)?);
     Ok(table)
@@ -171,7 +231,7 @@ proptest! {
 
     #[test]
     fn no_place_and_no_encoding_lets_the_token_go_up(
-        (presented, token) in prop::sample::select(TOKENS.to_vec()),
+        (presented, part, token) in prop::sample::select(TOKENS.to_vec()),
         place in place(),
         encodings in prop::collection::vec(encoding(), 0..=3),
         // A field's own syntax, and so the outermost encoding.
@@ -179,22 +239,27 @@ proptest! {
         (before, after) in prop::sample::select(AROUND.to_vec()),
         absolute: bool,
     ) {
-        // Names of headers lose their case, and with it the meaning of base64.
-        let mut base64 = if matches!(place, Place::HeaderName) { 0 } else { 2 };
+        // Names of headers lose their case, and with it the meaning of base64. A form is a layer of its own.
+        let is_name = matches!(place, Place::HeaderName | Place::DashedHeaderName);
+        let mut base64 = if is_name { 0 } else { 2 };
+        let is_form = matches!(place, Place::Form(_));
         let mut encodings = encodings;
-        encodings.retain(|one| match one {
-            Encoding::Base64(..) | Encoding::Base64Url(..) if base64 == 0 => false,
-            Encoding::Base64(..) | Encoding::Base64Url(..) => {
-                base64 -= 1;
-                true
-            }
-            Encoding::Percent(_) | Encoding::QuotedPairs(_) => true,
+        encodings.truncate(if is_form { 2 } else { 3 });
+        encodings.retain(|one| {
+            let fits = !one.is_base64() || base64 > 0;
+            base64 -= usize::from(fits && one.is_base64());
+            fits
         });
-        encodings.extend(quoted.map(Encoding::QuotedPairs));
+        encodings.extend(quoted.filter(|_| !is_form).map(Encoding::QuotedPairs));
         let piece = encodings.iter().fold(token.to_owned(), |text, one| encoded(&text, *one));
+        let piece = match place {
+            Place::DashedHeaderName => format!("x-{}", piece.replace('_', "-")),
+            Place::Form(_) => form_encoded(&piece),
+            _ => piece,
+        };
         let around = match place {
             Place::Header(_) | Place::HeaderLine => format!("{before}{piece}{after}"),
-            Place::HeaderName | Place::Query(_) | Place::QueryName | Place::Path => piece.clone(),
+            _ => piece.clone(),
         };
         let Some(head) = request_with(presented, &place, &around, absolute) else { return Ok(()) };
         let made = MADE.get_or_init(|| {
@@ -204,7 +269,7 @@ proptest! {
             made
         });
         let lower = piece.to_lowercase();
-        let outcome = decided(&head, &made.table, |out| {
+        let outcome = decided(&head, &made.table, part, |out| {
             let leaks = |text: &str| text.to_lowercase().contains(&lower);
             let target = out.target.to_string();
             assert!(!leaks(&target), "{target}");
