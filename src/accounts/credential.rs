@@ -17,6 +17,8 @@ use crate::{
 
 /// Maximum length of a secret, in bytes. Many servers limit the whole request head to 8 KiB.
 pub const MAX_SECRET_BYTES: usize = 8192;
+/// Maximum length of a refresh token, in bytes. It is sent in a body, never in a header.
+pub const MAX_REFRESH_TOKEN_BYTES: usize = 64 << 10;
 
 /// A smaller number of milliseconds since 1970 (spring of 1973) is taken for seconds.
 const EARLIEST_MS: u64 = 100_000_000_000;
@@ -60,18 +62,20 @@ struct BoundCredential {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadCredential {
     /// An empty secret.
-    #[error("{what} is empty: give 1 to {MAX_SECRET_BYTES} characters")]
+    #[error("{what} is empty: give at least one character")]
     Empty {
         /// The part that is refused.
         what: String,
     },
     /// A secret that is too long.
-    #[error("{what} has {bytes} bytes: at most {MAX_SECRET_BYTES} are stored")]
+    #[error("{what} has {bytes} bytes: at most {max} are stored")]
     TooLong {
         /// The part that is refused.
         what: String,
         /// Its length.
         bytes: usize,
+        /// The maximum.
+        max: usize,
     },
     /// A character that a header cannot contain.
     #[error(
@@ -88,6 +92,14 @@ pub enum BadCredential {
     Quoted {
         /// The part that is refused.
         what: String,
+    },
+    /// A character that a refresh token cannot contain.
+    #[error("{what} has a forbidden character at position {position}: printable ASCII and spaces only")]
+    NotVisible {
+        /// The part that is refused.
+        what: String,
+        /// Counted from one, in characters.
+        position: usize,
     },
     /// A mask from a list, and not a secret.
     #[error("this is a mask, not a secret: leave the field out to keep what is stored")]
@@ -164,7 +176,11 @@ impl StoredCredential {
         });
         let access_token = secret("accessToken")?.ok_or_else(|| json_error("`accessToken` is missing"))?;
         let expires_at_ms = expires_at.transpose()?.or_else(|| expiry::expiry_of(&access_token));
-        Ok(Self::OAuth { access_token, refresh_token: secret("refreshToken")?, expires_at_ms })
+        let refresh_token = part("refreshToken").map(|value| {
+            let text = value.as_str().ok_or_else(|| json_error("`refreshToken` is not a string"))?;
+            checked_refresh_token("`refreshToken`", text)
+        });
+        Ok(Self::OAuth { access_token, refresh_token: refresh_token.transpose()?, expires_at_ms })
     }
 
     /// The plaintext to encrypt.
@@ -197,7 +213,8 @@ impl StoredCredential {
             OAUTH => {
                 let login: PlainLogin<'_> = serde_json::from_str(text).ok()?;
                 let access_token = checked("`accessToken`", &login.access_token).ok()?;
-                let refresh_token = login.refresh_token.map(|text| checked("`refreshToken`", &text));
+                let refresh_token =
+                    login.refresh_token.map(|text| checked_refresh_token("`refreshToken`", &text));
                 let expires_at_ms = login.expires_at.or_else(|| expiry::expiry_of(&access_token));
                 Some(Self::OAuth {
                     access_token,
@@ -294,17 +311,31 @@ fn given(what: &str, text: &str) -> Result<Secret, BadCredential> {
     checked(what, text)
 }
 
+/// A secret that is sent in a header.
 pub(super) fn checked(what: &str, text: &str) -> Result<Secret, BadCredential> {
     let what = what.to_owned();
-    if text.is_empty() {
-        return Err(BadCredential::Empty { what });
-    }
-    if text.len() > MAX_SECRET_BYTES {
-        return Err(BadCredential::TooLong { what, bytes: text.len() });
-    }
+    check_length(&what, text, MAX_SECRET_BYTES)?;
     match text.chars().position(|character| !character.is_ascii_graphic()) {
         Some(index) => Err(BadCredential::Character { what, position: index + 1 }),
         None => Ok(Secret::new(text)),
+    }
+}
+
+/// A refresh token: any printable ASCII characters and spaces (RFC 6749, appendix A.17).
+pub(super) fn checked_refresh_token(what: &str, text: &str) -> Result<Secret, BadCredential> {
+    let what = what.to_owned();
+    check_length(&what, text, MAX_REFRESH_TOKEN_BYTES)?;
+    match text.chars().position(|character| !matches!(character, ' '..='~')) {
+        Some(index) => Err(BadCredential::NotVisible { what, position: index + 1 }),
+        None => Ok(Secret::new(text)),
+    }
+}
+
+fn check_length(what: &str, text: &str, max: usize) -> Result<(), BadCredential> {
+    match text.len() {
+        0 => Err(BadCredential::Empty { what: what.to_owned() }),
+        bytes if bytes > max => Err(BadCredential::TooLong { what: what.to_owned(), bytes, max }),
+        _ => Ok(()),
     }
 }
 

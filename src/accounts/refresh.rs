@@ -13,7 +13,10 @@ mod recent;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,9 +26,10 @@ use tokio::{
         mpsc::{self, error::TrySendError},
         oneshot,
     },
-    task::{self, JoinError, JoinSet},
+    task::{AbortHandle, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{
     attempt::{Completed, Unsaved, attempt},
@@ -44,6 +48,8 @@ use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Interval of retries for tokens that could not be stored.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum duration of the shutdown: enough for a call and for storing its result.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(12);
 /// Capacity of the queue of requests.
 const QUEUE: usize = 1024;
 /// Maximum concurrent refreshes.
@@ -169,13 +175,15 @@ struct Message {
 }
 
 impl Refresher {
-    /// The handle, and the task for the control runtime. The task ends after the last handle and all running refreshes.
+    /// The handle, and the task for the control runtime. The task ends once the last handle is gone or `stop` is cancelled,
+    /// and the running refreshes have ended.
     pub fn start(
         logins: impl LoginStore,
         endpoint: impl TokenEndpoint,
+        stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (messages, receiver) = mpsc::channel(QUEUE);
-        (Self(messages), RefreshTask::new(logins, endpoint).run(receiver))
+        (Self(messages), RefreshTask::new(logins, endpoint).run(receiver, stop))
     }
 
     /// Gets another access token. Dropping the future does not cancel the refresh.
@@ -215,7 +223,9 @@ struct RefreshTask<V, E> {
 /// A running refresh and its waiters.
 #[derive(Debug)]
 struct RunningRefresh {
-    task: task::Id,
+    task: AbortHandle,
+    /// True once its refresh token may be spent.
+    sent: Arc<AtomicBool>,
     since: Instant,
     replies: Vec<oneshot::Sender<RefreshResult>>,
 }
@@ -233,7 +243,7 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         }
     }
 
-    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) {
         if let Err(error) = self.logins.drop_leases().await {
             tracing::warn!(%error, "releasing the leases of an earlier process failed; they expire by themselves");
         }
@@ -247,18 +257,50 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
                     None => break,
                 },
                 _ = ticks.tick(), if !self.unsaved.is_empty() => self.retry_saves(),
+                () = stop.cancelled() => {
+                    self.abort_unsent();
+                    break;
+                }
             }
         }
-        // Shutdown: running refreshes end, and unsaved tokens are stored in one more attempt.
+        if timeout(SHUTDOWN_DEADLINE, self.shut_down()).await.is_err() {
+            let running = self.running.iter().filter(|(_, running)| running.sent.load(Ordering::Relaxed));
+            for id in running.map(|(id, _)| id).chain(self.unsaved.keys()) {
+                log_loss(id);
+            }
+        }
+    }
+
+    /// Ends the refreshes that have sent no refresh token: nothing is lost with them.
+    fn abort_unsent(&mut self) {
+        self.running.retain(|_, running| {
+            let sent = running.sent.load(Ordering::Relaxed);
+            if !sent {
+                running.task.abort();
+            }
+            sent
+        });
+        if !self.running.is_empty() {
+            tracing::info!(refreshes = self.running.len(), "waiting for the refreshes that have begun");
+        }
+    }
+
+    /// Running refreshes end, and unsaved tokens are stored in one more attempt.
+    async fn shut_down(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
             self.task_ended(ended);
         }
         while !self.unsaved.is_empty() {
             self.retry_saves();
             while let Some(ended) = self.tasks.join_next().await {
-                if let Ok((request, Completed { unsaved: Some(_), .. })) = ended {
-                    let CredentialId { owner, section, field } = &request.credential;
-                    tracing::error!(%owner, section, field, "new tokens of a login could not be stored, and are lost: store the login again");
+                match ended {
+                    Ok((request, Completed { unsaved, .. })) => {
+                        self.running.remove(&request.credential);
+                        if unsaved.is_some() {
+                            log_loss(&request.credential);
+                        }
+                    }
+                    Err(error) => self.running.retain(|_, running| running.task.id() != error.id()),
                 }
             }
         }
@@ -308,11 +350,13 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         let credential = request.credential.clone();
         let (logins, endpoint) = (Arc::clone(&self.logins), Arc::clone(&self.endpoint));
         let serving = self.recent.serving(&request, Instant::now()).cloned();
+        let sent = Arc::new(AtomicBool::new(unsaved.is_some()));
+        let begun = Arc::clone(&sent);
         let task = self.tasks.spawn(async move {
-            let ended = attempt(&*logins, &*endpoint, &request, serving, unsaved).await;
+            let ended = attempt(&*logins, &*endpoint, &request, serving, unsaved, &begun).await;
             (request, ended)
         });
-        self.running.insert(credential, RunningRefresh { task: task.id(), since: Instant::now(), replies });
+        self.running.insert(credential, RunningRefresh { task, sent, since: Instant::now(), replies });
     }
 
     fn retry_saves(&mut self) {
@@ -329,7 +373,7 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         match ended {
             Ok((request, ended)) => self.complete(request, ended),
             // The task has panicked, which is logged. Its waiters get `Timeout`; the next request starts a new refresh.
-            Err(error) => self.running.retain(|_, running| running.task != error.id()),
+            Err(error) => self.running.retain(|_, running| running.task.id() != error.id()),
         }
     }
 
@@ -362,6 +406,10 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
             }
         }
     }
+}
+
+fn log_loss(CredentialId { owner, section, field }: &CredentialId) {
+    tracing::error!(%owner, section, field, "new tokens of a login could not be stored, and are lost: store the login again");
 }
 
 /// A receiver that is gone needs no reply.

@@ -238,7 +238,7 @@ async fn recover(owner: &CredentialOwner, place: &str, context: &Context<'_>) ->
     }
     let answers = kept.into_iter().map(|answer| answer.map(shown)).collect::<Result<Vec<_>, _>>()?;
     let note = format!(
-        "these are secrets: `tollgate credential set {} {place}` stores the login, and deletes them\n",
+        "these are secrets: `tollgate credential set {} {place}` stores the login, and its next refresh deletes them\n",
         resource.argument
     );
     Ok(Report { out: escape::json(&format!("{:#}\n", Value::from(answers))).into_owned(), note })
@@ -246,7 +246,7 @@ async fn recover(owner: &CredentialOwner, place: &str, context: &Context<'_>) ->
 
 /// A kept answer as JSON. A body that is not text is encoded.
 fn shown(unread: UnreadAnswer) -> Value {
-    let UnreadAnswer { received_at_ms, problem, answer } = unread;
+    let UnreadAnswer { received_at_ms, problem, answer, .. } = unread;
     let mut shown = json!({
         "receivedAt": utc(received_at_ms),
         "problem": format!("the token endpoint's response {problem}"),

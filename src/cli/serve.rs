@@ -134,7 +134,9 @@ async fn start(
     let (socket, calls) = control::start(&settings.data, admin)
         .with_context(|| format!("failed to create the control socket in `{}`", settings.data.display()))?;
     let logins = StoredLogins::new(store.clone(), key.clone());
-    let (refresher, logins) = Refresher::start(logins, HttpTokenEndpoints::new(upstream.clone()));
+    let end_refreshes = CancellationToken::new();
+    let endpoints = HttpTokenEndpoints::new(upstream.clone());
+    let (refresher, logins) = Refresher::start(logins, endpoints, end_refreshes.clone());
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
     let (recorder, records) = telemetry::recorder();
     let shared = Shared {
@@ -184,7 +186,9 @@ async fn start(
     if human {
         next_steps(address, admin_address, settings, empty)?;
     }
-    Ok((lock, Running { live, reloader, store, ready, stop, workers, socket, logins, control }, watchdog))
+    let running =
+        Running { live, reloader, store, ready, stop, workers, socket, logins, end_refreshes, control };
+    Ok((lock, running, watchdog))
 }
 
 /// Creates the data directory if it is missing, and locks it for this process.

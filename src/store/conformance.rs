@@ -650,7 +650,7 @@ async fn answers_are_kept_beside_their_login(store: Store) {
         received_at_ms,
         sealed: b"answer".to_vec(),
     };
-    let keep = async |field: &str, at, key| store.keep_answer(&answer(field, at), key).await.unwrap();
+    let keep = async |field: &str, at, key| store.keep_answer(&answer(field, at), &[], key).await.unwrap();
     let change = async |changes: &[CredentialChange]| {
         store.change_credentials(&owner, "key", changes, &act()).await.unwrap();
     };
@@ -658,15 +658,20 @@ async fn answers_are_kept_beside_their_login(store: Store) {
         let kept = store.kept_answers(&owner).await.unwrap();
         kept.into_iter().map(|one| (one.field, one.received_at_ms)).collect::<Vec<_>>()
     };
-    assert_eq!(keep("login", 1, "key").await, KeepOutcome::NotKept, "there is no login");
+    assert_eq!(keep("login", 1, "key").await, KeepOutcome::NoLogin, "there is no login");
     let logins = [put("demo", "login", b"1"), put("demo", "other", b"1")];
     change(&logins).await;
     assert_eq!(keep("login", 1, "another").await, KeepOutcome::OtherKey);
     for at in 1..=4 {
         assert_eq!(keep("login", at, "key").await, KeepOutcome::Kept);
     }
-    assert_eq!(keep("login", 5, "key").await, KeepOutcome::NotKept, "the first ones stay");
+    assert_eq!(keep("login", 4, "key").await, KeepOutcome::Kept, "the same once more");
     assert_eq!(keep("other", 5, "key").await, KeepOutcome::Kept);
+    // One makes room for another.
+    let moved = store.keep_answer(&answer("other", 7), &[5], "key").await.unwrap();
+    assert_eq!((moved, kept().await.last().unwrap().1), (KeepOutcome::Kept, 7));
+    let moved = store.keep_answer(&answer("other", 5), &[7], "key").await.unwrap();
+    assert_eq!(moved, KeepOutcome::Kept);
     let of_login = [1, 2, 3, 4].map(|at| ("login".to_owned(), at));
     let of_other = ("other".to_owned(), 5);
     assert_eq!(kept().await, [&of_login[..], std::slice::from_ref(&of_other)].concat());
@@ -681,13 +686,24 @@ async fn answers_are_kept_beside_their_login(store: Store) {
     assert_eq!(swap(b"answer", "key").await, Some(1));
     assert_eq!(swap(b"answer", "key").await, Some(0));
     assert_eq!(store.kept_answers_after(page.get(1), 9).await.unwrap(), std::slice::from_ref(&new));
-    // Another login in the place, a refresh, a removal, and the end of the user.
+    // They stay when a login is stored, alone or in a whole document, and when it is refreshed in part.
+    let all = kept().await;
     change(&logins[..1]).await;
-    assert_eq!(kept().await, [of_other]);
-    let mut refreshed = store.credentials(&owner).await.unwrap().pop().unwrap();
+    assert_eq!(kept().await, all);
+    change(&[&[CredentialChange::RemoveAll], &logins[..]].concat()).await;
+    assert_eq!(kept().await, all);
+    let mut refreshed = store.credentials(&owner).await.unwrap().remove(0);
+    assert_eq!(refreshed.field, "login");
     let old = std::mem::replace(&mut refreshed.sealed, b"2".to_vec());
+    assert!(store.swap_credential(&refreshed, &old, "key", SwapReason::RefreshInPart).await.unwrap());
+    assert_eq!(kept().await, all);
+    // A refresh, a document without the login, a removal, and the end of the user.
+    let old = std::mem::replace(&mut refreshed.sealed, b"3".to_vec());
     assert!(store.swap_credential(&refreshed, &old, "key", SwapReason::Refresh).await.unwrap());
+    assert_eq!(kept().await, [of_other]);
+    change(&[CredentialChange::RemoveAll, logins[0].clone()]).await;
     assert_eq!(kept().await, []);
+    change(&logins[1..]).await;
     keep("login", 1, "key").await;
     keep("other", 1, "key").await;
     change(&[CredentialChange::Remove { section: "demo".into(), field: "other".into() }]).await;

@@ -87,7 +87,8 @@ impl Store {
     }
 
     /// Applies `changes` to an owner's credentials in order: all or none. `key_id` is the id of the master key that
-    /// encrypted them. The paste tokens of a removed login are deleted with it.
+    /// encrypted them. The paste tokens and the kept answers of a removed login are deleted with it. A login that is set
+    /// keeps its kept answers: it may be an old copy, whose refresh token has its only successor in one of them.
     pub async fn change_credentials(
         &self,
         owner: &Owner,
@@ -118,11 +119,13 @@ impl Store {
             return Ok(ChangeOutcome::OtherKey);
         }
         let mut rows = 0;
-        for change in changes {
-            rows += self.step(&mut transaction, change_query(owner, change)).await?.rows_affected();
-            if let CredentialChange::Put(put) = change {
-                self.drop_answers(&mut transaction, owner, &put.section, &put.field).await?;
-            }
+        for (index, change) in changes.iter().enumerate() {
+            let query = match change {
+                // A row that is set again is never deleted: its kept answers would end with it.
+                CredentialChange::RemoveAll => remove_others_query(owner, &changes[index..]),
+                CredentialChange::Put(_) | CredentialChange::Remove { .. } => change_query(owner, change),
+            };
+            rows += self.step(&mut transaction, query).await?.rows_affected();
         }
         if rows == 0 {
             return Ok(ChangeOutcome::Done { rows });
@@ -180,6 +183,7 @@ impl Store {
                 self.drop_answers(&mut transaction, &new.owner, &new.section, &new.field).await?;
                 self.commit(transaction, Invalidates::from(&new.owner)).await?;
             }
+            SwapReason::RefreshInPart => self.commit(transaction, Invalidates::from(&new.owner)).await?,
         }
         Ok(true)
     }
@@ -344,6 +348,18 @@ fn swap_query(new: &SealedCredential, old: &[u8]) -> Query {
 /// The database form of bound origins.
 fn origins(credential: &SealedCredential) -> Option<String> {
     credential.origins.as_ref().map(|origins| serde_json::Value::from(origins.clone()).to_string())
+}
+
+/// Deletes an owner's credentials, except those that `changes` set.
+fn remove_others_query(owner: &Owner, changes: &[CredentialChange]) -> Query {
+    let places = changes.iter().filter_map(|change| match change {
+        CredentialChange::Put(put) => Some(serde_json::json!([put.section, put.field])),
+        CredentialChange::Remove { .. } | CredentialChange::RemoveAll => None,
+    });
+    let delete = "DELETE FROM credentials WHERE owner = $1 AND NOT EXISTS
+         (SELECT 1 FROM json_each($2) place
+          WHERE place.value ->> 0 = credentials.section AND place.value ->> 1 = credentials.field)";
+    sqlx::query(delete).bind(owner.to_string()).bind(places.collect::<serde_json::Value>().to_string())
 }
 
 pub(super) fn change_query(owner: &Owner, change: &CredentialChange) -> Query {

@@ -1,13 +1,10 @@
 //! The SQL statements on answers of token endpoints that were not understood. Each is kept beside its login, encrypted; it
-//! is deleted with the login, when another login is stored, and when a later refresh succeeds.
+//! is deleted with the login, when a later refresh succeeds, and to make room for others.
 
 use sqlx::sqlite::SqliteRow;
 
 use super::{Query, Result, Store, from_db, invalidation::Invalidates, to_db, writer::Transaction};
 use crate::name::Owner;
-
-/// The maximum number for each login. The first ones stay: the refresh token that was spent has its successor there.
-const MAX_ANSWERS: u64 = 4;
 
 /// An encrypted answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +26,10 @@ pub struct SealedAnswer {
 pub enum KeepOutcome {
     /// It is stored.
     Kept,
-    /// The login is gone, or has the maximum number of answers.
-    NotKept,
+    /// The login has the maximum number or size of answers.
+    NoRoom,
+    /// The login is gone.
+    NoLogin,
     /// Another key encrypts new values.
     OtherKey,
 }
@@ -42,22 +41,33 @@ macro_rules! answer {
 }
 
 impl Store {
-    /// Keeps an answer, which the key with this id encrypted.
-    pub async fn keep_answer(&self, answer: &SealedAnswer, key_id: &str) -> Result<KeepOutcome> {
+    /// Keeps an answer, which the key with this id encrypted, in place of those received at the times `evicted`. Keeping it
+    /// a second time changes nothing.
+    pub async fn keep_answer(
+        &self,
+        answer: &SealedAnswer,
+        evicted: &[u64],
+        key_id: &str,
+    ) -> Result<KeepOutcome> {
+        let SealedAnswer { owner, section, field, received_at_ms, sealed } = answer;
         let mut transaction = self.begin().await?;
         if !self.is_sealing_key(&mut transaction, key_id).await? {
             return Ok(KeepOutcome::OtherKey);
         }
+        for at in evicted {
+            let delete = "DELETE FROM kept_answers
+                 WHERE owner = $1 AND section = $2 AND field = $3 AND received_at = $4";
+            let delete = of_login(delete, owner, section, field).bind(to_db(*at));
+            self.step(&mut transaction, delete).await?;
+        }
         let insert = "INSERT INTO kept_answers (owner, section, field, received_at, sealed)
              SELECT owner, section, field, $4, $5 FROM credentials
-             WHERE owner = $1 AND section = $2 AND field = $3 AND $6 > (
-                 SELECT COUNT(*) FROM kept_answers WHERE owner = $1 AND section = $2 AND field = $3)";
-        let insert = of_login(insert, &answer.owner, &answer.section, &answer.field)
-            .bind(to_db(answer.received_at_ms))
-            .bind(answer.sealed.clone())
-            .bind(to_db(MAX_ANSWERS));
+             WHERE owner = $1 AND section = $2 AND field = $3
+             ON CONFLICT (owner, section, field, received_at) DO UPDATE SET sealed = excluded.sealed";
+        let insert =
+            of_login(insert, owner, section, field).bind(to_db(*received_at_ms)).bind(sealed.clone());
         if self.step(&mut transaction, insert).await?.rows_affected() == 0 {
-            return Ok(KeepOutcome::NotKept);
+            return Ok(KeepOutcome::NoLogin);
         }
         self.commit(transaction, Invalidates::Nothing).await?;
         Ok(KeepOutcome::Kept)

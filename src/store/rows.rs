@@ -369,8 +369,10 @@ pub enum ChangeOutcome {
 pub enum SwapReason {
     /// Master-key rotation; the plaintext is the same.
     Rekey,
-    /// A login was refreshed.
+    /// A login was refreshed. Its kept answers end.
     Refresh,
+    /// A login got new tokens from an answer that was not understood completely. Its kept answers stay.
+    RefreshInPart,
 }
 
 /// The ids of the master keys that the store knows.

@@ -44,7 +44,7 @@ pub use self::{
 };
 use self::{
     exchange::Exchanged,
-    pool::{Live, Pool},
+    pool::{Heads, Live, Pool},
     resolver::Resolver,
 };
 
@@ -114,13 +114,19 @@ impl Shared {
 pub struct Upstream {
     shared: Arc<Shared>,
     pool: Arc<Pool>,
+    heads: Heads,
 }
 
 impl Upstream {
     /// A client with an empty pool.
     pub fn new(shared: Arc<Shared>) -> Self {
         let pool = Arc::new(Pool::new(&shared.config));
-        Self { shared, pool }
+        Self { shared, pool, heads: Heads::Strict }
+    }
+
+    /// A client for one call whose answer must not be lost: its head may be larger and less exact.
+    pub fn for_token_endpoint(shared: Arc<Shared>) -> Self {
+        Self { heads: Heads::Lenient, ..Self::new(shared) }
     }
 
     /// Sends `request` to `origin` and waits for the head of the response.
@@ -170,7 +176,7 @@ impl Upstream {
                 .unwrap_or_else(|_| Err(SendError::DnsTimeout { host: target.host().into(), limit }))?;
             let opening = async {
                 let (io, watch) = connect::connect(&self.shared, origin, target, addresses).await?;
-                Live::open(origin, io, watch, deadlines.idle).await
+                Live::open(origin, io, watch, deadlines.idle, self.heads).await
             };
             timeout_at(due, opening)
                 .await
@@ -185,7 +191,9 @@ impl Upstream {
         mut live: Box<Live>,
         idle: Duration,
     ) -> Result<Response<Download>, SendError> {
-        answer::check(&mut answer).map_err(|what| SendError::Malformed(what.into()))?;
+        if self.heads == Heads::Strict {
+            answer::check(&mut answer).map_err(|what| SendError::Malformed(what.into()))?;
+        }
         live.keep_alive = answer::keep_alive_timeout(answer.headers());
         // hyper would use HTTP/1.0 on this connection from now on, and drop a chunked body.
         let pool = (answer.version() == http::Version::HTTP_11).then(|| Arc::clone(&self.pool));

@@ -33,6 +33,37 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// hyper's buffer size. Approximate, so that it cannot serve as the limit of a head.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Maximum size of the head of a token endpoint's response, in bytes, and maximum number of its fields.
+const MAX_LENIENT_HEAD_BYTES: usize = 256 * 1024;
+const MAX_LENIENT_FIELDS: usize = 1000;
+
+/// The rules for the heads of responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heads {
+    /// Those of responses that are relayed.
+    Strict,
+    /// Those of token endpoints, whose connections are used once, and whose answers go nowhere. A field that is not valid is
+    /// ignored.
+    Lenient,
+}
+
+impl Heads {
+    fn builder(self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        match self {
+            Self::Strict => builder.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_BUFFER_BYTES),
+            Self::Lenient => builder
+                .max_header_size(MAX_LENIENT_HEAD_BYTES)
+                .max_buf_size(MAX_LENIENT_HEAD_BYTES)
+                .max_headers(MAX_LENIENT_FIELDS)
+                .allow_spaces_after_header_name_in_responses(true)
+                .allow_obsolete_multiline_headers_in_responses(true)
+                .ignore_invalid_headers_in_responses(true),
+        };
+        builder
+    }
+}
+
 /// One open connection. Dropping it closes it.
 pub(super) struct Live {
     origin: Arc<Origin>,
@@ -53,10 +84,10 @@ impl Live {
         io: Io,
         watch: SocketWatch,
         first_wait: Duration,
+        heads: Heads,
     ) -> Result<Box<Self>, SendError> {
-        let (sender, wire) = http1::Builder::new()
-            .max_header_size(MAX_HEAD_BYTES)
-            .max_buf_size(MAX_BUFFER_BYTES)
+        let (sender, wire) = heads
+            .builder()
             .handshake(BoundedRead(io))
             .await
             .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;

@@ -1,9 +1,16 @@
 //! OAuth logins against a token endpoint that the test plays: the time of a refresh, its single flight, and each of
 //! its failures.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use flate2::{
+    Compression,
+    bufread::{DeflateEncoder, GzEncoder, ZlibEncoder},
+};
 use rustix::process::Signal;
 use tollgate::clock::now_ms;
 
@@ -250,12 +257,52 @@ fn every_legal_form_of_an_answer_is_understood() {
     check("200 OK", &[("Content-Encoding", "Identity")], &[b"\xef\xbb\xbf", json.as_bytes()].concat());
     check("200 OK", &[("Content-Type", "application/json; charset=utf-16")], &wide);
     check("200 OK", &[("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")], form.as_bytes());
+    // Content codings, though the request accepts none.
+    let packed = |coding: fn(&[u8]) -> Box<dyn Read + '_>, body: &str| {
+        let mut packed = Vec::new();
+        coding(body.as_bytes()).read_to_end(&mut packed).unwrap();
+        packed
+    };
+    let gzip = packed(|body| Box::new(GzEncoder::new(body, Compression::fast())), json);
+    check("200 OK", &[("Content-Encoding", "gzip")], &gzip);
+    check("200 OK", &[("Content-Encoding", "identity"), ("Content-Encoding", "X-Gzip")], &gzip);
+    let zlib = packed(|body| Box::new(ZlibEncoder::new(body, Compression::fast())), json);
+    check("200 OK", &[("Content-Encoding", "deflate")], &zlib);
+    let raw = packed(|body| Box::new(DeflateEncoder::new(body, Compression::fast())), form);
+    check("200 OK", &[("Content-Encoding", "deflate")], &raw);
+    check("200 OK", &[("Content-Encoding", "none")], json.as_bytes());
+    // Large bodies and heads, and fields that other responses must not have.
+    let large = json.replacen('{', &format!(r#"{{"id_token":"{}","#, "x".repeat(900_000)), 1);
+    check("200 OK", &[], large.as_bytes());
+    check("200 OK", &vec![("X-More", "1"); 900], json.as_bytes());
+    check("200 OK", &[("X-More", &*"x".repeat(200_000))], json.as_bytes());
+    // A transfer coding, which other responses must not have either.
+    let mut play = Play::new(-1);
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+    let size = format!("{:x}\r\n", gzip.len());
+    let chunked = [head.as_bytes(), size.as_bytes(), &gzip, b"\r\n0\r\n\r\n"].concat();
+    play.refreshed("r1", &chunked, "Bearer a2");
+    check("200 OK", &[("X-More ", "1"), ("X-Folded", "1\r\n 2"), ("in valid", "1")], json.as_bytes());
+}
+
+/// A refresh token is no header value: a space in it is legal, and so are more than 8 KiB.
+#[test]
+fn every_legal_refresh_token_is_used() {
+    let long = "r".repeat(9000);
+    for (token, sent) in [(" r \\\"2", "+r+%5C%222"), (&*long, &*long)] {
+        let mut play = Play::new(-1);
+        let stored = serde_json::json!({ "accessToken": "a1", "refreshToken": token, "expiresAt": 0 });
+        play.world.home.credential("ada", "providers.t.login", &stored.to_string());
+        let body = serde_json::json!({ "access_token": "a2", "refresh_token": token, "expires_in": 2 });
+        play.refreshed(sent, &answer("200 OK", &body.to_string()), "Bearer a2");
+        play.replaced("a2", sent, &granted("a3", "r3", 3600), "a3");
+    }
 }
 
 /// An answer that is not understood is kept, encrypted: the log and the list say so, and only a command prints it.
 #[test]
-fn an_answer_that_is_not_understood_is_kept_until_the_login_is_stored_again() {
-    let canary = r#"{"tokens":{"access_token":"canary-a2","refresh_token":"canary-r2"}}"#;
+fn an_answer_that_is_not_understood_is_kept_until_a_refresh_succeeds() {
+    let canary = "{\"tokens\":{\"access_token\":\"canary-a2\",\"refresh_token\":\"canary-r2\",\"x\":\"\u{9b}\u{202e}\u{7f}\"}}";
     let mut play = Play::new(100);
     play.refreshed("r1", &answer("200 OK", canary), "Bearer a1");
     let line = play.world.gateway.wait_for_log(
@@ -276,20 +323,67 @@ fn an_answer_that_is_not_understood_is_kept_until_the_login_is_stored_again() {
     // A new master key encrypts it too.
     home.done(&["rekey"], "");
     let recovered = home.done(&["credential", "recover", "ada", "providers.t.login"], "");
+    assert!(recovered.chars().all(|character| matches!(character, ' '..='~' | '\n')), "{recovered}");
     let recovered: serde_json::Value = serde_json::from_str(&recovered).unwrap();
     assert_eq!(recovered[0]["body"], canary);
     assert_eq!(recovered[0]["status"], 200);
     assert_eq!(recovered[0]["problem"], "the token endpoint's response contains no access token");
-    store(home, "canary-a2", "canary-r2", 3600);
-    let list = home.run(&["credential", "list", "ada"], "");
+    // It stays when an old copy of the login is stored, by anyone and in any way.
+    let again = r#"{"providers":{"t":{"login":{"accessToken":"a1","refreshToken":"r1","expiresAt":0}}}}"#;
+    put(&play, "/auth/creds", &play.world.token, again);
+    let owner = line["owner"].as_str().unwrap();
+    put_as_admin(&play, &format!("/admin/users/{owner}/creds"), again);
+    store(&play.world.home, "a1", "r0", 100);
+    let kept = |play: &Play| {
+        play.world
+            .home
+            .run(&["credential", "recover", "ada", "providers.t.login"], "")
+            .out
+            .contains("canary-r2")
+    };
+    assert!(kept(&play));
+    // The tokens in it are stored, and work.
+    store(&play.world.home, "canary-a2", "canary-r2", -1);
+    assert!(kept(&play));
+    let mut client = play.asks_until_called("canary-r2", "Bearer a1", &granted("a3", "r3", 3600));
+    let exchange = play.get("a3");
+    play.relayed(&mut client, &exchange);
+    assert!(!kept(&play));
+    let list = play.world.home.run(&["credential", "list", "ada"], "");
     assert!(!list.out.contains("not understood"), "{}", list.out);
-    let recovered = home.run(&["credential", "recover", "ada", "providers.t.login"], "");
-    assert_eq!(recovered.out, "");
+}
+
+/// A good access token is used; the rest of its answer is kept, and the log says so.
+#[test]
+fn an_answer_is_kept_though_its_access_token_is_used() {
+    let mut play = Play::new(-1);
+    let body = r#"{"access_token":"a2","expires_in":2,"data":{"refresh_token":"canary-r2"}}"#;
+    play.refreshed("r1", &answer("200 OK", body), "Bearer a2");
+    let line = play.world.gateway.wait_for_log(
+        "a token endpoint's response was not understood completely: its access token is used, and it is kept, encrypted: see `tollgate credential recover`",
+    );
+    assert_eq!(line["problem"], "contains a refresh token in an unexpected place");
+    let recover = ["credential", "recover", "ada", "providers.t.login"];
+    assert!(play.world.home.done(&recover, "").contains("canary-r2"));
+    play.replaced("a2", "r1", &granted("a3", "r3", 3600), "a3");
+    assert_eq!(play.world.home.run(&recover, "").out, "");
+}
+
+#[test]
+fn an_answer_to_a_removed_login_is_not_kept() {
+    let mut play = Play::new(-1);
+    let _client = play.client(&play.get(""));
+    let mut call = play.call("r1");
+    play.world.home.done(&["credential", "remove", "ada", "providers.t.login"], "");
+    call.send(answer("200 OK", r#"{"more":1}"#));
+    play.world.gateway.wait_for_log(
+        "a token endpoint's response was not understood; it is not kept, since its login was removed",
+    );
 }
 
 #[test]
 fn a_refresh_that_fails_destroys_nothing() {
-    let endless = format!(r#"{{"access_token":"a2","more":"{}"}}"#, "x".repeat(70_000));
+    let endless = format!(r#"{{"access_token":"a2","more":"{}"}}"#, "x".repeat(1_100_000));
     let answers = [
         answer("500 Internal Server Error", "canary"),
         answer("429 Too Many Requests", "{}"),
@@ -575,6 +669,25 @@ fn a_refresh_after_a_401_outlives_its_client_and_ends_before_a_shutdown() {
     play.uses("a2");
 }
 
+/// The second signal cuts requests. A refresh whose token is spent ends all the same.
+#[test]
+fn a_refresh_ends_before_an_immediate_shutdown() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut play = Play::new(-1);
+        let client = play.client(&play.get("a2"));
+        let mut call = play.call("r1");
+        play.world.gateway.signal(signal);
+        play.world.gateway.wait_for_log("stopping: `/readyz` returns 503");
+        play.world.gateway.signal(signal);
+        play.world.gateway.wait_for_log("waiting for the refreshes that have begun");
+        call.send(granted("a2", "r2", 3600));
+        assert!(play.world.gateway.exit().success());
+        drop(client);
+        play.world.gateway = play.world.home.serve(&[]);
+        play.uses("a2");
+    }
+}
+
 /// Repeats a request until its access token is the new one.
 fn becomes(play: &mut Play, old: &str, new: &str) {
     let start = Instant::now();
@@ -785,12 +898,21 @@ fn an_expired_own_login_is_not_replaced_by_a_shared_one() {
 
 /// Stores shared credentials for everybody.
 fn share(play: &Play, credentials: &str) {
+    put_as_admin(play, "/admin/credentials/everybody", credentials);
+}
+
+fn put_as_admin(play: &Play, path: &str, credentials: &str) {
     let admin = std::fs::read_to_string(play.world.home.data().join("admin-token")).unwrap();
-    let (admin, length) = (admin.trim(), credentials.len());
+    put(play, path, admin.trim(), credentials);
+}
+
+/// Replaces a document of the API.
+fn put(play: &Play, path: &str, token: &str, document: &str) {
+    let length = document.len();
     let mut client = play.world.client();
     client.send(format!(
-        "PUT /admin/credentials/everybody HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {admin}\r\n\
-         Content-Length: {length}\r\n\r\n{credentials}"
+        "PUT {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {length}\r\n\r\n{document}"
     ));
     let answer = client.answer().unwrap();
     assert_eq!(answer.head.status(), 200, "{answer:?}");

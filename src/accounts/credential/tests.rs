@@ -76,7 +76,22 @@ fn an_oauth_login_is_canonical_json() {
     check(r#"{"accessToken":5}"#, Err("`accessToken` is not a string"));
     check(r#"{"accessToken":""}"#, Err("`accessToken` is empty"));
     check(r#"{"accessToken":"a b"}"#, Err("`accessToken` has a forbidden character at position 2"));
-    check(r#"{"accessToken":"a","refreshToken":"r\n"}"#, Err("`refreshToken` has a forbidden"));
+    check(
+        r#"{"accessToken":"a","refreshToken":"r\n"}"#,
+        Err("`refreshToken` has a forbidden character at position 2"),
+    );
+    check(r#"{"accessToken":"a","refreshToken":"\u007f"}"#, Err("printable ASCII and spaces only"));
+    check(r#"{"accessToken":"a","refreshToken":""}"#, Err("`refreshToken` is empty"));
+    // It is no header value.
+    let (long, longer) = ("r".repeat(64 << 10), "r".repeat((64 << 10) + 1));
+    for legal in [" r ~", "\\\"", &long] {
+        check(
+            &json!({ "accessToken": "a", "refreshToken": legal }).to_string(),
+            Ok(oauth("a", Some(legal), None)),
+        );
+    }
+    let longer = json!({ "accessToken": "a", "refreshToken": longer }).to_string();
+    check(&longer, Err("`refreshToken` has 65537 bytes: at most 65536 are stored"));
     for bad in ["-1", "1.5", "\"5\"", "true", "[]", "1e400"] {
         let text = format!(r#"{{"accessToken":"a","expiresAt":{bad}}}"#);
         assert!(StoredCredential::oauth(&text, &BTreeMap::new()).is_err(), "{bad}");
@@ -138,7 +153,7 @@ fn a_plaintext_decodes_to_the_same_credential() {
     };
     check(StoredCredential::Plain(secret(r#"{"accessToken":"a"}"#)));
     check(oauth("a", None, Some(5)));
-    check(oauth("\"\\", Some("r"), Some(u64::MAX)));
+    check(oauth("\"\\", Some(&format!(" \\r\"{}", "~".repeat(60_000))), Some(u64::MAX)));
     for bad in [&b""[..], b"X", b"O{", b"P\xff"] {
         assert_eq!(StoredCredential::from_plaintext(bad), None, "{bad:?}");
     }

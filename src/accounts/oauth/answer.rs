@@ -1,18 +1,14 @@
 //! The fields of a token endpoint's answer, in every form that a server may send: JSON or a form, in any character
-//! encoding that contains ASCII or is UTF-16, with or without a byte order mark.
+//! encoding that contains ASCII or is UTF-16, with or without a byte order mark, compressed or not.
 //!
 //! Pure. The text is zeroed when it is dropped; no error contains any of it.
 
 use std::fmt;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::accounts::json_secret::JsonSecret;
+use super::{coding, json};
 
 /// An answer as it was received.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,6 +32,18 @@ pub(super) struct Fields {
     pub(super) refresh_token: Field,
     pub(super) expires_in: Option<Value>,
     pub(super) error: Option<Value>,
+    /// True if a field of another name, or inside another one, looks like an access token.
+    pub(super) stray_access_token: bool,
+    /// The same for a refresh token.
+    pub(super) stray_refresh_token: bool,
+}
+
+/// The kind of token that the name of a field suggests.
+#[derive(Clone, Copy)]
+pub(super) enum TokenName {
+    Access,
+    Refresh,
+    Other,
 }
 
 /// A field with a token.
@@ -65,17 +73,25 @@ impl ReceivedAnswer {
 
     /// The fields of the answer. The error completes the sentence "The token endpoint's response".
     pub(super) fn fields(&self) -> Result<Fields, &'static str> {
-        let coded = |coding: &str| !matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
-        if self.content_encoding.split(',').any(coded) {
-            return Err("has a content coding, though the request asked for none");
+        // First as it is: some servers name a content coding, and apply none.
+        let plain = self.parsed(&self.body, self.incomplete);
+        if plain.is_ok() || self.body.is_empty() {
+            return plain;
         }
-        let text = text(&self.body);
-        let text = text.trim();
+        match coding::decoded(&self.body, &self.content_encoding)? {
+            Some(decoded) => self.parsed(&decoded.body, self.incomplete.or(decoded.incomplete)),
+            None => plain,
+        }
+    }
+
+    fn parsed(&self, body: &[u8], incomplete: Option<&'static str>) -> Result<Fields, &'static str> {
+        let text = text(body);
+        let text = text.trim_matches(|character: char| character.is_whitespace() || character == '\0');
         if text.starts_with('{') {
             // A document that is complete is understood, even if its connection broke afterwards.
-            return json(text).ok_or(self.incomplete.unwrap_or("is not the expected JSON"));
+            return json::fields(text).ok_or(incomplete.unwrap_or("is not the expected JSON"));
         }
-        if let Some(reason) = self.incomplete {
+        if let Some(reason) = incomplete {
             return Err(reason);
         }
         if text.is_empty() {
@@ -91,6 +107,30 @@ impl ReceivedAnswer {
     fn media_type(&self) -> String {
         let (essence, _) = self.content_type.split_once(';').unwrap_or((&self.content_type, ""));
         essence.trim().to_ascii_lowercase()
+    }
+}
+
+impl Fields {
+    /// Notes a token that is not where the standard puts it.
+    pub(super) fn note_stray(&mut self, name: TokenName) {
+        match name {
+            TokenName::Access => self.stray_access_token = true,
+            TokenName::Refresh => self.stray_refresh_token = true,
+            TokenName::Other => {}
+        }
+    }
+}
+
+impl TokenName {
+    /// Whatever its case, its separators and its prefix: `refreshToken`, `NEW-REFRESH-TOKEN`, `refresh`.
+    pub(super) fn of(name: &str) -> Self {
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase());
+        let letters: Vec<u8> = letters.collect();
+        match () {
+            () if letters.ends_with(b"refreshtoken") || letters == b"refresh" => Self::Refresh,
+            () if letters.ends_with(b"accesstoken") => Self::Access,
+            () => Self::Other,
+        }
     }
 }
 
@@ -125,22 +165,6 @@ fn push_utf16(text: &mut String, bytes: &[u8], unit: fn([u8; 2]) -> u16) {
     text.extend(char::decode_utf16(units).map(|decoded| decoded.unwrap_or(char::REPLACEMENT_CHARACTER)));
 }
 
-/// A JSON object (RFC 6749, section 5.1).
-fn json(text: &str) -> Option<Fields> {
-    #[derive(Deserialize)]
-    struct Document<'a> {
-        #[serde(borrow, default)]
-        access_token: JsonField<'a>,
-        #[serde(borrow, default)]
-        refresh_token: JsonField<'a>,
-        expires_in: Option<Value>,
-        error: Option<Value>,
-    }
-    let document: Document<'_> = serde_json::from_str(text).ok()?;
-    let Document { access_token, refresh_token, expires_in, error } = document;
-    Some(Fields { access_token: access_token.into(), refresh_token: refresh_token.into(), expires_in, error })
-}
-
 /// A form, as some endpoints answer. None if it has no known field, or has one twice.
 fn form(text: &str) -> Option<Fields> {
     let (mut fields, mut known) = (Fields::default(), Vec::new());
@@ -151,7 +175,12 @@ fn form(text: &str) -> Option<Fields> {
             "refresh_token" => fields.refresh_token = value.into(),
             "expires_in" => fields.expires_in = Some(Value::from(value.as_str())),
             "error" => fields.error = Some(Value::from(value.as_str())),
-            _ => continue,
+            other => {
+                if !value.is_empty() {
+                    fields.note_stray(TokenName::of(other));
+                }
+                continue;
+            }
         }
         if known.contains(&name) {
             return None;
@@ -164,80 +193,5 @@ fn form(text: &str) -> Option<Fields> {
 impl From<Zeroizing<String>> for Field {
     fn from(text: Zeroizing<String>) -> Self {
         if text.is_empty() { Self::Absent } else { Self::Text(text) }
-    }
-}
-
-/// A token in a JSON document. A number counts as its digits.
-#[derive(Default)]
-enum JsonField<'a> {
-    #[default]
-    Absent,
-    Text(JsonSecret<'a>),
-    Number(u64),
-    Other,
-}
-
-impl From<JsonField<'_>> for Field {
-    fn from(field: JsonField<'_>) -> Self {
-        match field {
-            JsonField::Absent => Self::Absent,
-            JsonField::Text(text) => Zeroizing::new((*text).to_owned()).into(),
-            JsonField::Number(number) => Zeroizing::new(number.to_string()).into(),
-            JsonField::Other => Self::Other,
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for JsonField<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor)
-    }
-}
-
-struct FieldVisitor;
-
-impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = JsonField<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a token")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(JsonField::Text(text.into()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(JsonField::Text(text.to_owned().into()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(JsonField::Absent)
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(JsonField::Number(number))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(JsonField::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(JsonField::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(JsonField::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(JsonField::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(JsonField::Other)
     }
 }

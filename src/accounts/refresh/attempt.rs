@@ -2,7 +2,10 @@
 //! another process may have refreshed it, or a user replaced it. New tokens are stored by compare-and-swap before
 //! waiters get them. An answer that was not understood is stored too: it may hold the only valid refresh token.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 
@@ -13,11 +16,11 @@ use super::{
 use crate::{
     accounts::{
         StoredCredential,
-        oauth::{Grant, TokenEndpointError},
+        oauth::{Grant, NewTokens, TokenEndpointError},
         unread_answer::UnreadAnswer,
     },
     secret::Secret,
-    store::{KeepOutcome, StoreError},
+    store::{KeepOutcome, StoreError, SwapReason},
 };
 
 /// Duration of the lease: enough for one call and for storing its result.
@@ -35,15 +38,11 @@ pub(super) struct Unsaved {
     /// The request.
     pub(super) request: RefreshRequest,
     old: Login,
-    new: NewState,
-    /// The error, if the endpoint issued no valid access token.
-    refused: Option<TokenEndpointError>,
-}
-
-#[derive(Debug)]
-enum NewState {
-    Login(StoredCredential),
-    Unread(UnreadAnswer),
+    new: NewTokens,
+    /// An answer that still has to be kept.
+    unread: Option<UnreadAnswer>,
+    /// The reason to replace the old tokens.
+    reason: SwapReason,
 }
 
 /// The result of a refresh.
@@ -64,13 +63,15 @@ impl From<RefreshResult> for Completed {
     }
 }
 
-/// Gets another access token than the one in the request. `serving` is a recent one that need not be refreshed.
+/// Gets another access token than the one in the request. `serving` is a recent one that need not be refreshed. `sent`
+/// becomes true when the refresh token may be spent.
 pub(super) async fn attempt(
     logins: &impl LoginStore,
     endpoint: &impl TokenEndpoint,
     request: &RefreshRequest,
     serving: Option<Secret>,
     unsaved: Option<Unsaved>,
+    sent: &AtomicBool,
 ) -> Completed {
     // The old refresh token may be spent. So its result is stored before another refresh starts.
     if let Some(unsaved) = unsaved {
@@ -81,7 +82,7 @@ pub(super) async fn attempt(
         Ok(LeaseOutcome::Due(login, refresh_token)) => (login, refresh_token),
         Err(why) => return Err(why).into(),
     };
-    let ended = with_lease(logins, endpoint, request, leased).await;
+    let ended = with_lease(logins, endpoint, request, leased, sent).await;
     if let Err(error) = logins.release(&request.credential).await {
         tracing::warn!(%error, "releasing a lease failed; it expires by itself");
     }
@@ -157,29 +158,29 @@ async fn with_lease(
     endpoint: &impl TokenEndpoint,
     request: &RefreshRequest,
     (old, refresh_token): (Login, Secret),
+    sent: &AtomicBool,
 ) -> Completed {
+    sent.store(true, Ordering::Relaxed);
     match endpoint.refresh(&request.token_url, &request.client_id, &refresh_token).await {
-        Ok(grant) => {
-            let (new, refused) = match grant {
-                Grant::Login(new) => (NewState::Login(new), None),
-                Grant::RefreshToken(rotated, why) => (NewState::Login(old.with(rotated)), Some(why)),
-                Grant::Unread(answer, problem) => {
-                    if let Ok(Some(login)) = logins.read(&request.credential).await
-                        && !login.is_same(&old)
-                    {
-                        return Ok(refreshed(&login)).into();
-                    }
-                    (NewState::Unread(answer), Some(TokenEndpointError::InvalidResponse(problem)))
-                }
-            };
-            save(logins, Unsaved { request: request.clone(), old, new, refused }).await
+        Ok(Grant { tokens, unread }) => {
+            let reason = if unread.is_none() { SwapReason::Refresh } else { SwapReason::RefreshInPart };
+            save(logins, Unsaved { request: request.clone(), old, new: tokens, unread, reason }).await
         }
-        Err(why) => {
-            let outcome = newer_login_or(logins, request, &old, why).await;
-            let tokens = TokenPair { access_token: old.access_token, refresh_token };
-            Completed { refused: Some(tokens), ..outcome.into() }
-        }
+        Err(why) => failed(logins, request, old, why).await,
     }
+}
+
+/// The result of a refresh without new tokens. A login that was stored meanwhile is used.
+async fn failed(
+    logins: &impl LoginStore,
+    request: &RefreshRequest,
+    old: Login,
+    why: TokenEndpointError,
+) -> Completed {
+    let outcome = newer_login_or(logins, request, &old, why).await;
+    let Login { access_token, refresh_token, .. } = old;
+    let refused = refresh_token.map(|refresh_token| TokenPair { access_token, refresh_token });
+    Completed { refused, ..outcome.into() }
 }
 
 /// After a failed refresh: the login that was stored meanwhile, if there is one, or the error.
@@ -195,21 +196,19 @@ async fn newer_login_or(
     }
 }
 
-/// Stores new tokens by compare-and-swap, or an answer beside the login. A login that was stored meanwhile wins.
+/// Keeps an answer beside the login, and stores new tokens by compare-and-swap. A login with another refresh token that was
+/// stored meanwhile wins. One with the same refresh token is replaced: that token is spent.
 async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Completed {
     for _ in 0..MAX_TRIES {
-        let saved = match &unsaved.new {
-            NewState::Login(new) => logins.replace(&unsaved.old, new).await,
-            NewState::Unread(answer) => keep(logins, &unsaved.request, answer).await,
-        };
-        match saved {
-            Ok(true) => return completed(unsaved),
+        match try_save(logins, &mut unsaved).await {
+            Ok(true) => return completed(logins, unsaved).await,
             Ok(false) => {}
             Err(error) => return retry_later(unsaved, &error),
         }
         match logins.read(&unsaved.request.credential).await {
-            // The same login, re-encrypted by another key or for other origins: try again.
-            Ok(Some(login)) if login.is_same(&unsaved.old) => unsaved.old = login,
+            Ok(Some(login)) if login.refresh_token == unsaved.old.refresh_token => unsaved.old = login,
+            // The answer has still to be kept.
+            Ok(Some(_)) if unsaved.unread.is_some() => {}
             Ok(Some(login)) => return Ok(refreshed(&login)).into(),
             Ok(None) => return Err(RefreshError::NotFound).into(),
             Err(error) => return retry_later(unsaved, &error),
@@ -218,43 +217,73 @@ async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Completed {
     Completed { unsaved: Some(unsaved), ..Err(RefreshError::Timeout).into() }
 }
 
+/// False if another login is stored, or another key encrypts by now.
+async fn try_save(logins: &impl LoginStore, unsaved: &mut Unsaved) -> Result<bool, StoreError> {
+    if let Some(unread) = &unsaved.unread {
+        if !keep(logins, unsaved, unread).await? {
+            return Ok(false);
+        }
+        unsaved.unread = None;
+    }
+    match &unsaved.new {
+        NewTokens::Login(new) => logins.replace(&unsaved.old, new, unsaved.reason).await,
+        NewTokens::RefreshToken(rotated, _) => {
+            let new = unsaved.old.with(rotated.clone());
+            logins.replace(&unsaved.old, &new, unsaved.reason).await
+        }
+        NewTokens::Nothing(_) => Ok(true),
+    }
+}
+
 /// Keeps an answer that was not understood. False if another key encrypts by now.
 async fn keep(
     logins: &impl LoginStore,
-    request: &RefreshRequest,
+    unsaved: &Unsaved,
     answer: &UnreadAnswer,
 ) -> Result<bool, StoreError> {
-    let kept = logins.keep(&request.credential, answer).await?;
-    let RefreshRequest { provider, credential: CredentialId { owner, section, field }, .. } = request;
+    let RefreshRequest { provider, credential, .. } = &unsaved.request;
+    let kept = logins.keep(credential, answer).await?;
+    let CredentialId { owner, section, field } = credential;
     let problem = &*answer.problem;
-    match kept {
-        KeepOutcome::OtherKey => return Ok(false),
-        KeepOutcome::Kept => tracing::error!(
+    match (kept, &unsaved.new) {
+        (KeepOutcome::OtherKey, _) => return Ok(false),
+        (KeepOutcome::Kept, NewTokens::Login(_)) => tracing::error!(
+            provider, %owner, section, field, problem,
+            "a token endpoint's response was not understood completely: its access token is used, and it is kept, encrypted: see `tollgate credential recover`"
+        ),
+        (KeepOutcome::Kept, NewTokens::RefreshToken(..)) => tracing::error!(
+            provider, %owner, section, field, problem,
+            "a token endpoint's response was not understood completely: its refresh token is stored, and it is kept, encrypted: see `tollgate credential recover`"
+        ),
+        (KeepOutcome::Kept, NewTokens::Nothing(_)) => tracing::error!(
             provider, %owner, section, field, problem,
             "a token endpoint's response was not understood; it is kept, encrypted: see `tollgate credential recover`"
         ),
-        KeepOutcome::NotKept => tracing::error!(
+        (KeepOutcome::NoRoom, _) => tracing::error!(
             provider, %owner, section, field, problem,
             "a token endpoint's response was not understood; earlier ones are kept: see `tollgate credential recover`"
+        ),
+        (KeepOutcome::NoLogin, _) => tracing::error!(
+            provider, %owner, section, field, problem,
+            "a token endpoint's response was not understood; it is not kept, since its login was removed"
         ),
     }
     Ok(true)
 }
 
-fn completed(Unsaved { old, new, refused, .. }: Unsaved) -> Completed {
-    let new = match new {
-        NewState::Login(new) => new,
-        NewState::Unread(_) => old.unchanged(),
-    };
-    let StoredCredential::OAuth { access_token, refresh_token, expires_at_ms } = new else {
-        return Err(RefreshError::NotFound).into();
-    };
-    if let (Some(why), Some(refresh_token)) = (refused, refresh_token) {
-        let tokens = TokenPair { access_token, refresh_token };
-        return Completed { refused: Some(tokens), ..Err(why.into()).into() };
+async fn completed(logins: &impl LoginStore, Unsaved { request, old, new, .. }: Unsaved) -> Completed {
+    match new {
+        NewTokens::Login(StoredCredential::OAuth { access_token, expires_at_ms, .. }) => {
+            let outcome: RefreshResult = Ok(Refreshed { access_token, expires_at_ms, ..refreshed(&old) });
+            Completed { obtained: true, ..outcome.into() }
+        }
+        NewTokens::Login(StoredCredential::Plain(_)) => Err(RefreshError::NotFound).into(),
+        NewTokens::RefreshToken(refresh_token, why) => {
+            let tokens = TokenPair { access_token: old.access_token, refresh_token };
+            Completed { refused: Some(tokens), ..Err(why.into()).into() }
+        }
+        NewTokens::Nothing(why) => failed(logins, &request, old, why).await,
     }
-    let outcome: RefreshResult = Ok(Refreshed { access_token, expires_at_ms, ..refreshed(&old) });
-    Completed { obtained: true, ..outcome.into() }
 }
 
 fn retry_later(unsaved: Unsaved, error: &StoreError) -> Completed {

@@ -33,8 +33,8 @@ struct LoginBackoff {
     /// Failures in a row.
     failures: u32,
     error: RefreshError,
-    /// True if the last answer was lost, or not understood. The token endpoint may have replaced the refresh token, and
-    /// many accept the old one again for a while.
+    /// True if an answer was lost, or not understood, and none has rejected the login since. The token endpoint may have
+    /// replaced the refresh token, and many accept the old one again for a while.
     answer_lost: bool,
     /// Its end; none for a rejected login.
     until: Option<Instant>,
@@ -80,8 +80,14 @@ impl Backoffs {
             self.logins.get(&credential).filter(|before| before.tokens.access_token == tokens.access_token);
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         let before_lost = before.is_some_and(|before| before.answer_lost && before.tokens == tokens);
-        let answer_lost =
-            matches!(error, TokenEndpointError::NoResponse | TokenEndpointError::InvalidResponse(_));
+        let answer_lost = match error {
+            TokenEndpointError::NoResponse | TokenEndpointError::InvalidResponse(_) => true,
+            TokenEndpointError::Rejected => false,
+            // An overloaded endpoint says nothing about the refresh token.
+            TokenEndpointError::InvalidUrl
+            | TokenEndpointError::Temporary
+            | TokenEndpointError::Status(_) => before_lost,
+        };
         let (error, until) = match error {
             TokenEndpointError::Rejected if !before_lost => (error.into(), None),
             TokenEndpointError::Rejected
@@ -161,6 +167,19 @@ mod tests {
             assert_eq!(backoffs.error(&request, after(20)), None, "{lost:?}");
             let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
             fail(rejected, after(20));
+            assert_eq!(backoffs.error(&request, after(100_000)), Some(rejected.into()));
+        }
+        // What the endpoint says of itself in between changes nothing.
+        for between in [TokenEndpointError::Status(503), TokenEndpointError::Temporary] {
+            let mut backoffs = Backoffs::default();
+            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            fail(TokenEndpointError::InvalidResponse("is cut"), start);
+            fail(between, after(10));
+            fail(rejected, after(20));
+            assert_eq!(backoffs.error(&request, after(21)), Some(RefreshError::Backoff));
+            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            fail(between, after(40));
+            fail(rejected, after(60));
             assert_eq!(backoffs.error(&request, after(100_000)), Some(rejected.into()));
         }
         let mut backoffs = Backoffs::default();

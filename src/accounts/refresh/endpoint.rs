@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::oauth::{self, Grant, MAX_RESPONSE, ReceivedAnswer, TokenEndpointError},
+    accounts::oauth::{self, Grant, ReceivedAnswer, TokenEndpointError},
     clock,
     origin::Origin,
     secret::Secret,
@@ -49,7 +49,7 @@ impl HttpTokenEndpoints {
         request: Request<Upload>,
     ) -> Result<ReceivedAnswer, TokenEndpointError> {
         // Calls are rare: each opens a connection, and none is pooled.
-        let upstream = Upstream::new(Arc::clone(&self.0));
+        let upstream = Upstream::for_token_endpoint(Arc::clone(&self.0));
         let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };
         let until = Instant::now() + DEADLINE;
         let answer = timeout_at(until, upstream.send(origin, request, deadlines)).await;
@@ -91,15 +91,13 @@ fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), To
 /// The head and the body, or as much of it as came within the size and the time.
 async fn read(answer: Response<Download>, until: Instant) -> ReceivedAnswer {
     let (head, mut download) = answer.into_parts();
-    let mut body = Zeroizing::new(Vec::with_capacity(MAX_RESPONSE));
+    let mut body = Zeroizing::default();
     let incomplete = loop {
         match timeout_at(until, download.frame()).await {
             Ok(None) => break None,
             Ok(Some(Ok(frame))) => {
                 let data = frame.data_ref().map_or(&[][..], |data| data);
-                let room = MAX_RESPONSE - body.len();
-                body.extend_from_slice(&data[..data.len().min(room)]);
-                if data.len() > room {
+                if !oauth::push(&mut body, data) {
                     break Some("is too long");
                 }
             }

@@ -4,7 +4,11 @@ use std::future::Future;
 
 use super::CredentialId;
 use crate::{
-    accounts::{MasterKey, StoredCredential, encryption, random::random, unread_answer::UnreadAnswer},
+    accounts::{
+        MasterKey, StoredCredential, encryption,
+        random::random,
+        unread_answer::{self, UnreadAnswer},
+    },
     clock, hex,
     secret::Secret,
     store::{KeepOutcome, SealedCredential, Store, StoreError, SwapReason},
@@ -27,16 +31,6 @@ pub struct Login {
 }
 
 impl Login {
-    /// The same login.
-    pub(super) fn unchanged(&self) -> StoredCredential {
-        let Self { access_token, refresh_token, expires_at_ms, .. } = self;
-        StoredCredential::OAuth {
-            access_token: access_token.clone(),
-            refresh_token: refresh_token.clone(),
-            expires_at_ms: *expires_at_ms,
-        }
-    }
-
     /// The same login with another refresh token.
     pub(super) fn with(&self, refresh_token: Secret) -> StoredCredential {
         let Self { access_token, expires_at_ms, .. } = self;
@@ -62,6 +56,7 @@ pub trait LoginStore: Send + Sync + 'static {
         &self,
         old: &Login,
         new: &StoredCredential,
+        reason: SwapReason,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Keeps an answer of the token endpoint that was not understood, beside the login.
     fn keep(
@@ -100,17 +95,28 @@ impl LoginStore for StoredLogins {
         Ok(row.and_then(|row| self.decrypted(row)))
     }
 
-    async fn replace(&self, old: &Login, new: &StoredCredential) -> Result<bool, StoreError> {
+    async fn replace(
+        &self,
+        old: &Login,
+        new: &StoredCredential,
+        reason: SwapReason,
+    ) -> Result<bool, StoreError> {
         let key = self.key.snapshot();
         let sealed = key.encrypt(associated_data(&old.row), &new.to_plaintext());
         let row = SealedCredential { sealed, updated_at_ms: clock::now_ms(), ..old.row.clone() };
-        self.store.swap_credential(&row, &old.row.sealed, &key.id(), SwapReason::Refresh).await
+        self.store.swap_credential(&row, &old.row.sealed, &key.id(), reason).await
     }
 
     async fn keep(&self, place: &CredentialId, answer: &UnreadAnswer) -> Result<KeepOutcome, StoreError> {
         let CredentialId { owner, section, field } = place;
         let key = self.key.snapshot();
-        self.store.keep_answer(&answer.encrypted(&key, owner, section, field), &key.id()).await
+        let sealed = answer.encrypted(&key, owner, section, field);
+        let mut kept = self.store.kept_answers(owner).await?;
+        kept.retain(|one| one.section == *section && one.field == *field);
+        match unread_answer::evicted(&key, &kept, &sealed, &answer.spent) {
+            Some(evicted) => self.store.keep_answer(&sealed, &evicted, &key.id()).await,
+            None => Ok(KeepOutcome::NoRoom),
+        }
     }
 
     async fn lease(&self, place: &CredentialId, ms: u64) -> Result<bool, StoreError> {

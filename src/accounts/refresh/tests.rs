@@ -14,10 +14,10 @@ use super::{login_store::Login, *};
 use crate::{
     accounts::{
         StoredCredential, UnreadAnswer,
-        oauth::{Grant, ReceivedAnswer},
+        oauth::{Grant, NewTokens, ReceivedAnswer},
     },
     clock::now_ms,
-    store::{KeepOutcome, SealedCredential, StoreError},
+    store::{KeepOutcome, SealedCredential, StoreError, SwapReason},
 };
 
 const TOKEN_URL: &str = "https://auth.example.com/token";
@@ -32,6 +32,8 @@ struct FakeState {
     blobs: AtomicUsize,
     /// The holder of the lease.
     leased: Mutex<Option<&'static str>>,
+    /// A lease was not granted.
+    refused: Notify,
     /// The number of replacements that fail before one succeeds.
     failures: AtomicUsize,
     replaced: Notify,
@@ -50,6 +52,7 @@ impl Default for FakeState {
             login: Mutex::default(),
             blobs: AtomicUsize::default(),
             leased: Mutex::default(),
+            refused: Notify::default(),
             failures: AtomicUsize::default(),
             replaced: Notify::default(),
             kept: Mutex::default(),
@@ -63,7 +66,7 @@ impl Default for FakeState {
 
 impl Fake {
     fn start(&self) -> Refresher {
-        let (refresher, task) = Refresher::start(self.clone(), self.clone());
+        let (refresher, task) = Refresher::start(self.clone(), self.clone(), CancellationToken::new());
         #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
         tokio::spawn(task);
         refresher
@@ -123,7 +126,12 @@ impl LoginStore for Fake {
         Ok(self.0.login.lock().unwrap().clone())
     }
 
-    async fn replace(&self, old: &Login, new: &StoredCredential) -> Result<bool, StoreError> {
+    async fn replace(
+        &self,
+        old: &Login,
+        new: &StoredCredential,
+        reason: SwapReason,
+    ) -> Result<bool, StoreError> {
         if self.0.failures.load(SeqCst) > 0 {
             self.0.failures.fetch_sub(1, SeqCst);
             return Err(StoreError::Unanswered);
@@ -140,6 +148,9 @@ impl LoginStore for Fake {
             panic!("{new:?}")
         };
         self.put(access_token.expose(), refresh.expose(), *expires);
+        if matches!(reason, SwapReason::Refresh) {
+            self.0.kept.lock().unwrap().clear();
+        }
         self.0.replaced.notify_one();
         Ok(true)
     }
@@ -155,7 +166,11 @@ impl LoginStore for Fake {
     }
 
     async fn lease(&self, _: &CredentialId, _: u64) -> Result<bool, StoreError> {
-        Ok(self.0.leased.lock().unwrap().get_or_insert("us") == &"us")
+        let is_free = self.0.leased.lock().unwrap().get_or_insert("us") == &"us";
+        if !is_free {
+            self.0.refused.notify_one();
+        }
+        Ok(is_free)
     }
 
     async fn drop_leases(&self) -> Result<(), StoreError> {
@@ -185,11 +200,24 @@ impl TokenEndpoint for Fake {
 }
 
 fn login(access: &str, refresh: &str, expires_at_ms: u64) -> Grant {
-    Grant::Login(StoredCredential::OAuth {
+    let tokens = NewTokens::Login(StoredCredential::OAuth {
         access_token: Secret::new(access),
         refresh_token: Some(Secret::new(refresh)),
         expires_at_ms: Some(expires_at_ms),
-    })
+    });
+    Grant { tokens, unread: None }
+}
+
+/// An answer that was not understood.
+fn unread() -> UnreadAnswer {
+    let answer = ReceivedAnswer {
+        status: 200,
+        content_type: String::new(),
+        content_encoding: String::new(),
+        body: b"canary".to_vec().into(),
+        incomplete: None,
+    };
+    UnreadAnswer { received_at_ms: 7, problem: "x".into(), spent: "digest".into(), answer }
 }
 
 fn later() -> u64 {
@@ -410,13 +438,17 @@ async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
         let fake = Fake::default();
         let refresher = fake.start();
         fake.put("a1", "r1", later());
-        fake.0.answers.lock().unwrap().push_back(Ok(Grant::RefreshToken(Secret::new("r2"), why)));
+        fake.0.answers.lock().unwrap().push_back(Ok(Grant {
+            tokens: NewTokens::RefreshToken(Secret::new("r2"), why),
+            unread: Some(unread()),
+        }));
         fake.0.failures.store(failures, SeqCst);
         if failures > 0 {
             assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
         }
         assert_eq!(refresh(&refresher, "a1").await, Err(why.into()));
         assert_eq!(fake.stored(), ("a1".into(), "r2".into()));
+        assert_eq!(*fake.0.kept.lock().unwrap(), [unread()]);
         // The next refresh token is in backoff too.
         let rotated = RefreshRequest { seen: tokens("a1", "r2"), ..request("a1") };
         assert_eq!(refresher.refresh(rotated).await, Err(RefreshError::Backoff));
@@ -509,33 +541,93 @@ async fn tokens_that_cannot_be_stored_are_returned_only_after_they_are() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_understood_is_kept_once_the_store_works() {
-    let problem = "is not the expected JSON";
-    let answer = ReceivedAnswer {
-        status: 200,
-        content_type: String::new(),
-        content_encoding: String::new(),
-        body: b"canary".to_vec().into(),
-        incomplete: None,
-    };
-    let unread = UnreadAnswer { received_at_ms: 7, problem: problem.into(), answer };
+    let why = TokenEndpointError::InvalidResponse("x");
     for failures in [0, 1] {
         let fake = Fake::default();
         let refresher = fake.start();
         fake.put("a1", "r1", later());
-        fake.0.answers.lock().unwrap().push_back(Ok(Grant::Unread(unread.clone(), problem)));
+        let grant = Grant { tokens: NewTokens::Nothing(why), unread: Some(unread()) };
+        fake.0.answers.lock().unwrap().push_back(Ok(grant));
         fake.0.failures.store(failures, SeqCst);
         if failures > 0 {
             assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
             fake.0.replaced.notified().await;
         } else {
-            assert_eq!(
-                refresh(&refresher, "a1").await,
-                Err(TokenEndpointError::InvalidResponse(problem).into())
-            );
+            assert_eq!(refresh(&refresher, "a1").await, Err(why.into()));
         }
-        assert_eq!(*fake.0.kept.lock().unwrap(), std::slice::from_ref(&unread));
+        assert_eq!(*fake.0.kept.lock().unwrap(), [unread()]);
         assert_eq!(fake.stored(), ("a1".into(), "r1".into()));
         assert_eq!(fake.spent(), ["r1"]);
+    }
+}
+
+/// The tokens that were understood are used. Only an answer that was understood completely ends those that are kept.
+#[tokio::test]
+async fn an_answer_is_kept_beside_the_tokens_that_it_granted() {
+    for failures in [0, 1, 2] {
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", 0);
+        let grant = Grant { unread: Some(unread()), ..login("a2", "r1", now_ms()) };
+        fake.0.answers.lock().unwrap().push_back(Ok(grant));
+        fake.0.failures.store(failures, SeqCst);
+        for _ in 0..failures {
+            assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Store));
+        }
+        assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
+        assert_eq!(*fake.0.kept.lock().unwrap(), [unread()]);
+        fake.answers(Ok(("a3", "r3")));
+        let next =
+            RefreshRequest { seen: tokens("a2", "r1"), reason: RefreshReason::Expired, ..request("a2") };
+        assert_eq!(refresher.refresh(next).await.unwrap().access_token.expose(), "a3");
+        assert_eq!(*fake.0.kept.lock().unwrap(), []);
+        assert_eq!(fake.spent(), ["r1", "r1"]);
+    }
+}
+
+/// An answer is kept though another login was stored meanwhile, which may be an old copy.
+#[tokio::test]
+async fn an_answer_is_kept_beside_a_login_that_is_stored_meanwhile() {
+    for refresh_token in ["r1", "s1"] {
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", 0);
+        let nothing = NewTokens::Nothing(TokenEndpointError::InvalidResponse("x"));
+        let grant = Grant { tokens: nothing, unread: Some(unread()) };
+        fake.0.answers.lock().unwrap().push_back(Ok(grant));
+        fake.shut();
+        let change = async {
+            fake.0.called.notified().await;
+            fake.put("b1", refresh_token, later());
+            fake.0.open.add_permits(1);
+        };
+        let (outcome, ()) = tokio::join!(refresh(&refresher, "a1"), change);
+        assert_eq!(outcome, Ok("b1".into()));
+        assert_eq!(*fake.0.kept.lock().unwrap(), [unread()]);
+    }
+}
+
+/// The refresh token is spent, so that the login that was stored with it is replaced.
+#[tokio::test]
+async fn a_login_with_the_same_refresh_token_that_is_stored_meanwhile_is_replaced() {
+    let why = TokenEndpointError::InvalidResponse("x");
+    let rotated = NewTokens::RefreshToken(Secret::new("r2"), why);
+    for (grant, stored) in [
+        (login("a2", "r2", later()), ("a2", "r2")),
+        (Grant { tokens: rotated, unread: Some(unread()) }, ("b1", "r2")),
+    ] {
+        let fake = Fake::default();
+        let refresher = fake.start();
+        fake.put("a1", "r1", 0);
+        fake.0.answers.lock().unwrap().push_back(Ok(grant));
+        fake.shut();
+        let change = async {
+            fake.0.called.notified().await;
+            fake.put("b1", "r1", 0);
+            fake.0.open.add_permits(1);
+        };
+        let (_, ()) = tokio::join!(refresh(&refresher, "a1"), change);
+        assert_eq!(fake.stored(), (stored.0.into(), stored.1.into()));
     }
 }
 
@@ -571,7 +663,7 @@ async fn storing_tokens_is_retried_without_a_request() {
 #[tokio::test]
 async fn the_task_ends_after_running_refreshes() {
     let fake = Fake::default();
-    let (refresher, task) = Refresher::start(fake.clone(), fake.clone());
+    let (refresher, task) = Refresher::start(fake.clone(), fake.clone(), CancellationToken::new());
     fake.put("a1", "r1", 0);
     fake.answers(Ok(("a2", "r2")));
     fake.0.failures.store(1, SeqCst);
@@ -585,6 +677,37 @@ async fn the_task_ends_after_running_refreshes() {
     };
     let ((), fake) = tokio::join!(task, ask);
     assert_eq!(fake.stored(), ("a2".into(), "r2".into()));
+}
+
+/// A stop ends the task, though callers are left: after the refreshes whose token is spent, and without the others.
+#[tokio::test]
+async fn the_task_stops_after_the_refreshes_that_have_begun() {
+    for is_sent in [true, false] {
+        let (fake, stop) = (Fake::default(), CancellationToken::new());
+        let (refresher, task) = Refresher::start(fake.clone(), fake.clone(), stop.clone());
+        fake.put("a1", "r1", 0);
+        fake.answers(Ok(("a2", "r2")));
+        fake.shut();
+        let ask = async {
+            tokio::select! {
+                outcome = refresh(&refresher, "a1") => panic!("{outcome:?}"),
+                () = async {
+                    if is_sent {
+                        fake.0.called.notified().await;
+                    } else {
+                        // The task has dropped the leases; another process takes one before it reads the message.
+                        *fake.0.leased.lock().unwrap() = Some("them");
+                        fake.0.refused.notified().await;
+                    }
+                } => stop.cancel(),
+            }
+            fake.0.open.add_permits(1);
+        };
+        tokio::join!(task, ask);
+        let stored = if is_sent { ("a2".into(), "r2".into()) } else { ("a1".into(), "r1".into()) };
+        assert_eq!(fake.stored(), stored);
+        assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Timeout), "no task is left");
+    }
 }
 
 #[tokio::test]
@@ -648,7 +771,8 @@ async fn a_panic_does_not_block_later_refreshes() {
     let refresher = fake.start();
     fake.put("a1", "r1", 0);
     // A plain secret, which this fake cannot store: it panics.
-    let plain = Grant::Login(StoredCredential::Plain(Secret::new("a2")));
+    let plain = NewTokens::Login(StoredCredential::Plain(Secret::new("a2")));
+    let plain = Grant { tokens: plain, unread: None };
     fake.0.answers.lock().unwrap().push_back(Ok(plain));
     let expired = || RefreshRequest { reason: RefreshReason::Expired, ..request("a1") };
     assert_eq!(refresher.refresh(expired()).await, Err(RefreshError::Timeout));

@@ -28,8 +28,8 @@ use crate::{
 const TASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum duration of the shutdown beside the drain delay and the grace period.
 const SHUTDOWN_OVERHEAD: Duration = Duration::from_secs(20);
-/// Timeout of pending OAuth refreshes at shutdown. An aborted refresh would lose its new tokens.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(12);
+/// Timeout of pending OAuth refreshes at shutdown: more than their own deadline, at which they log what is lost.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(13);
 
 /// The handled signals, from registration on.
 pub(super) struct Signals {
@@ -76,6 +76,8 @@ pub(super) struct Running {
     pub(super) socket: Socket,
     /// The OAuth refresher. It ends when no caller and no refresh is left.
     pub(super) logins: JoinHandle<()>,
+    /// Cancelled when the refresher must end, though callers are left.
+    pub(super) end_refreshes: CancellationToken,
     /// Tasks that end by themselves after the workers and the control socket.
     pub(super) control: Vec<JoinHandle<()>>,
 }
@@ -99,7 +101,10 @@ pub(super) async fn run_until_stopped(
     systemd::ready(&status(&running.live));
     let signal = tokio::select! {
         signal = stop.next() => signal,
-        () = running.workers.ended() => bail!("all workers have ended: see the log"),
+        () = running.workers.ended() => {
+            end_refreshes(running).await;
+            bail!("all workers have ended: see the log");
+        }
         never = reload_on_hangup(&mut hangup, &running.live) => match never {},
     };
     running.ready.drain();
@@ -115,6 +120,7 @@ pub(super) async fn run_until_stopped(
         () = drain(&mut running, delay, grace) => {}
         signal = stop.next() => {
             tracing::warn!(signal, "stopped immediately: open requests were aborted");
+            end_refreshes(running).await;
             return Ok(());
         }
     }
@@ -159,6 +165,13 @@ async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
     if timeout(grace + TASK_TIMEOUT, running.workers.ended()).await.is_err() {
         tracing::error!("a worker hangs: its open requests are aborted");
     }
+}
+
+/// Waits for the refreshes that have spent a refresh token: without their new tokens, the logins would be lost.
+async fn end_refreshes(running: Running) {
+    running.stop.cancel();
+    running.end_refreshes.cancel();
+    let _ = timeout(REFRESH_TIMEOUT, running.logins).await;
 }
 
 /// Writes the last access records and closes the store.
