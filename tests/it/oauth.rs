@@ -673,16 +673,17 @@ fn a_refresh_after_a_401_outlives_its_client_and_ends_before_a_shutdown() {
 #[test]
 fn a_refresh_ends_before_an_immediate_shutdown() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut play = Play::new(-1);
+        let mut play = Play::with(-1, &["--drain-delay", "1h"]);
         let client = play.client(&play.get("a2"));
         let mut call = play.call("r1");
+        // Its request would else go upstream once the refresh has ended.
+        drop(client);
         play.world.gateway.signal(signal);
         play.world.gateway.wait_for_log("stopping: `/readyz` returns 503");
         play.world.gateway.signal(signal);
         play.world.gateway.wait_for_log("waiting for the refreshes that have begun");
         call.send(granted("a2", "r2", 3600));
         assert!(play.world.gateway.exit().success());
-        drop(client);
         play.world.gateway = play.world.home.serve(&[]);
         play.uses("a2");
     }
