@@ -29,8 +29,12 @@ impl EnvAllow {
                 Ok(()) if glob.is_empty() => {
                     "it is empty: for no variable at all, write `env_allow = []`".to_owned()
                 }
-                Ok(()) if glob.contains(['=', '\0']) || glob.contains(char::is_whitespace) => {
-                    "a variable's name has no `=` and no space: write names or globs, as `ACME_*`".to_owned()
+                Ok(())
+                    if glob.contains(['=', '\0', '"', '\'', '“', '”'])
+                        || glob.contains(char::is_whitespace) =>
+                {
+                    "a variable's name has no `=`, quote or space: write names or globs, as `ACME_*`"
+                        .to_owned()
                 }
                 Ok(()) => continue,
                 Err(problem) => format!("a glob that {problem}"),
