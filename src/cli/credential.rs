@@ -148,6 +148,14 @@ impl CredentialsResource {
         Ok(rows)
     }
 
+    /// The credentials that wait for a confirmation of new origins, by `SECTION.FIELD`.
+    async fn unconfirmed(&self, context: &Context<'_>) -> anyhow::Result<BTreeMap<String, NewOrigins>> {
+        let answer = api::call(context, Method::GET, &format!("{}/confirm", self.path), None).await?;
+        serde_json::from_value(answer["unconfirmed"].clone()).context(
+            "failed to read the response of the running tollgate: does its version differ from this command's?",
+        )
+    }
+
     async fn merge(&self, place: &str, value: Value, context: &Context<'_>) -> anyhow::Result<()> {
         let document = place.rsplit('.').fold(value, |inner, step| json!({ step: inner }));
         api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
@@ -222,7 +230,18 @@ async fn list(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<
             resource.argument
         )
     };
-    Ok(Report { out: table(["CREDENTIAL", "VALUE"], &rows), note: kept.iter().map(advice).collect() })
+    let mut note: String = kept.iter().map(advice).collect();
+    let moved = resource.unconfirmed(context).await?;
+    for [place, value] in &mut rows {
+        if moved.contains_key(place) {
+            value.push_str(", blocked: the provider files name a new origin");
+        }
+    }
+    if !moved.is_empty() {
+        let advice = ["`tollgate credential confirm ", &resource.argument, "` shows the new origins\n"];
+        note.push_str(&advice.concat());
+    }
+    Ok(Report { out: table(["CREDENTIAL", "VALUE"], &rows), note })
 }
 
 /// Prints the kept answers of a login. It reads the store and the master key itself: no API returns a secret.
@@ -284,9 +303,7 @@ fn flatten(section: &str, object: &Map<String, Value>, rows: &mut Vec<[String; 2
 async fn confirm(owner: &CredentialOwner, to: &[String], context: &Context<'_>) -> anyhow::Result<Report> {
     let resource = owner.resource(context).await?;
     let path = format!("{}/confirm", resource.path);
-    let answer = api::call(context, Method::GET, &path, None).await?;
-    let waiting: BTreeMap<String, NewOrigins> = serde_json::from_value(answer["unconfirmed"].clone())
-        .context("failed to read the response of the running tollgate: does its version differ from this command's?")?;
+    let waiting = resource.unconfirmed(context).await?;
     if waiting.is_empty() {
         return Ok(Report::note(format!("no credential of {} has new origins to confirm\n", resource.shown)));
     }

@@ -110,7 +110,9 @@ pub fn main() -> ExitCode {
     };
     // For these commands, 1 is a result; an error needs another code.
     let failure = match &cli.command {
-        Some(Command::Test(_) | Command::Explain(_)) => ExitCode::from(2),
+        Some(
+            Command::Check(_) | Command::Diff(_) | Command::Prove(_) | Command::Test(_) | Command::Explain(_),
+        ) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     };
     match run(cli) {
@@ -174,6 +176,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// Runs a command that does not serve. Returns its exit code.
 fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
+    check_places_are_spelt()?;
     let success = match command {
         Command::Serve(given) => serve(places, &given),
         Command::Check(args) => return Ok(check::run(&args, places)),
@@ -208,17 +211,30 @@ fn exit_code(success: bool) -> ExitCode {
     if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Refuses a misspelt variable of a place. A command that does not serve reads no other settings.
+fn check_places_are_spelt() -> Result<(), SettingsError> {
+    match check_variables() {
+        Err(SettingsError::UnknownVariable { near, .. }) if !place_variables().contains(&near) => Ok(()),
+        checked => checked.map(|_: Vec<String>| ()),
+    }
+}
+
+/// Returns the variables that look like settings and are none.
+fn check_variables() -> Result<Vec<String>, SettingsError> {
+    let mut known = Arguments::<Given>::variables();
+    known.extend(place_variables());
+    unknown_variables(std::env::vars_os().map(|(name, _)| name), &known)
+}
+
 fn serve(places: &Places, given: &Arguments<Given>) -> anyhow::Result<bool> {
-    let names = std::env::vars_os().map(|(name, _)| name);
-    let ignored = unknown_variables(names, &variables())?;
+    let ignored = check_variables()?;
     let settings: Settings = resolve(places, given)?;
     serve::run(&settings, &key_sources(places)?, &ignored).map(|()| true)
 }
 
-/// The environment variables that are settings.
-fn variables() -> Vec<String> {
-    let mut all = Arguments::<Given>::variables();
-    all.extend(Arguments::<PlaceFlags>::variables());
+/// The environment variables that every command reads.
+fn place_variables() -> Vec<String> {
+    let mut all = Arguments::<PlaceFlags>::variables();
     all.push(MASTER_KEY.to_owned());
     all
 }

@@ -276,6 +276,13 @@ fn bad_values_name_their_origin_the_value_and_the_accepted_ones() {
         "`nowhere`, named by `master_key_file`, is missing",
     );
     check(&["--grace", "1s", "status"], None, "`--grace` is a flag of `tollgate serve`");
+    // A misspelt place would send every command elsewhere; other settings are those of `serve`.
+    for args in [&["check"][..], &["user", "add", "eve"], &["status"]] {
+        let misspelt = "`TOLLGATE_DTA` is no setting: did you mean `TOLLGATE_DATA`?";
+        check(args, Some(("TOLLGATE_DTA", "x")), misspelt);
+    }
+    assert_eq!(run(&home, &["check"], &[("TOLLGATE_LISTN", "x".into())]).code, 0);
+    assert_eq!(run(&home, &["check"], &[("TOLLGATE_PROVIDER", "x".into())]).code, 2);
     // Nothing of this made a data directory.
     assert!(!home.path("data").exists());
 }
@@ -297,7 +304,7 @@ fn commands_read_only_the_settings_that_they_need() {
         check(args, "TOLLGATE_LISTEN", "x\r", true);
         check(args, "TOLLGATE_SECRETS", "s\r", true);
         check(args, "TOLLGATE_MASTER_KEY", "", true);
-        check(args, "TOLLGATE_DTA", "x", true);
+        check(args, "TOLLGATE_LISTN", "x", true);
     }
     check(&["routes"], "TOLLGATE_SECRETS", "s\r", false);
     fs::write(home.path("tollgate.toml"), "grace = \"soon\"\nlistn = 1\n").unwrap();
