@@ -3,7 +3,7 @@
 //!
 //! Diagnostics are collected: a step returns a value together with all findings, not the first error. Reads no files;
 //! the texts come in `Sources`. Likely keys are masked in every message and source line ([`secret_scan`]), and hidden
-//! characters are escaped ([`escape`](crate::base::escape)).
+//! characters are escaped ([`escape`]).
 //! Read next: `codes`, the table of codes.
 
 mod codes;

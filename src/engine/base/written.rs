@@ -1,6 +1,6 @@
 //! Texts as tools and editors write them: line ends, byte order marks, quotes, invisible characters.
 //!
-//! [`line`] removes the two that are unambiguous. [`defect`] finds the others, which are refused: a path, a name or a
+//! [`line()`] removes the two that are unambiguous. [`defect`] finds the others, which are refused: a path, a name or a
 //! value with one is not what its author meant. No message contains the text itself.
 
 use std::fmt;
