@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::SettingsError;
-use crate::suggest::nearest;
+use crate::suggest::misspelt;
 
 /// The prefix of all variables of tollgate.
 const PREFIX: &str = "TOLLGATE_";
@@ -25,10 +25,12 @@ pub fn unknown_variables(
         }
         let Some(meant) = as_setting(&name) else { continue };
         let suffixes = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
-        let near = if known.contains(&format!("{PREFIX}{meant}")) {
-            Some(meant)
+        // What is often written for a directory.
+        let stem = meant.strip_suffix("_DIR").unwrap_or(&meant);
+        let near = if known.contains(&format!("{PREFIX}{stem}")) {
+            Some(stem.to_owned())
         } else {
-            nearest(&meant, suffixes).map(str::to_owned)
+            misspelt(stem, suffixes).map(str::to_owned)
         };
         match near {
             Some(near) => {
@@ -80,7 +82,9 @@ mod tests {
     #[test]
     fn misspelt_variables_are_refused_and_foreign_ones_returned() {
         let known: Vec<String> =
-            ["DATA", "STRICT", "ADMIN_LISTEN", "MASTER_KEY"].map(|name| format!("{PREFIX}{name}")).into();
+            ["DATA", "STRICT", "ADMIN_LISTEN", "MASTER_KEY", "ENV_ALLOW", "STORE_GRACE", "LOG_FORMAT"]
+                .map(|name| format!("{PREFIX}{name}"))
+                .into();
         let check = |name: &str, expected: &str| {
             let found = match unknown_variables([name.into()], &known) {
                 Ok(unknown) => unknown.concat(),
@@ -121,6 +125,10 @@ mod tests {
         check("TOLLGATE_DATA\r", "`TOLLGATE_DATA\\r` is no setting");
         check("\u{feff}TOLLGATE_DATA", "`\\u{feff}TOLLGATE_DATA` is no setting");
         check("export TOLLGATE_DATA", "did you mean `TOLLGATE_DATA`?");
+        // Names of other programs, and those that Docker sets for a link.
+        for foreign in ["ADMIN_TOKEN", "ENV", "STORE", "DATA_VOLUME", "LOG_DIR", "ENV_PATH", "ENV_HOME"] {
+            check(&format!("{PREFIX}{foreign}"), foreign);
+        }
         check("TOLLGATE_VERSION", "TOLLGATE_VERSION");
         check("TOLLGATE_IMAGE", "TOLLGATE_IMAGE");
     }

@@ -33,7 +33,8 @@ impl SecretsDir {
     /// A directory that has to exist if it exists now.
     pub fn optional(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self { required: path.is_dir(), path }
+        // A link to nothing is there, too.
+        Self { required: path.symlink_metadata().is_ok(), path }
     }
 }
 
@@ -67,7 +68,7 @@ impl Places {
         let here = Path::new(DEFAULT_PROVIDERS);
         Ok(match self.path("providers")? {
             Some((path, _)) => Source::Directory(path),
-            None if here.is_dir() => Source::Directory(here.into()),
+            None if here.symlink_metadata().is_ok() => Source::Directory(here.into()),
             None => Source::Embedded,
         })
     }

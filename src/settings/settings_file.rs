@@ -51,7 +51,12 @@ impl SettingsFile {
                 })?;
                 Ok(Self::parse(path, &text))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+            // A link to nothing is there.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && named.is_none()
+                    && fs::symlink_metadata(path).is_err() =>
+            {
                 let shown = path.display().to_string();
                 Ok(Self { shown, values: Value::Null, parsed: Ok(Given::default()) })
             }

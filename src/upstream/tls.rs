@@ -16,7 +16,7 @@ use rustls::{
         pem::{self, PemObject},
     },
 };
-use rustls_native_certs::CertificateResult;
+use rustls_native_certs::{CertificateResult, ErrorKind};
 
 use crate::{numbers::counted, suggest::backticked, written::not_utf8};
 
@@ -135,11 +135,14 @@ fn system_roots() -> Result<RootCertStore, CaError> {
         }
         return Ok(roots);
     }
-    // A directory may hold other files, too.
-    let fatal = |error: &&rustls_native_certs::Error| {
-        named.contains(&"SSL_CERT_FILE") || matches!(error.kind, rustls_native_certs::ErrorKind::Io { .. })
+    // A directory may hold other files, too, and a list of directories names those of several distributions.
+    let file = std::env::var_os("SSL_CERT_FILE").filter(|_| named.contains(&"SSL_CERT_FILE"));
+    let is_of_file = |error: &&rustls_native_certs::Error| match (&error.kind, &file) {
+        (ErrorKind::Io { path, .. }, Some(file)) => path == Path::new(file),
+        (_, Some(_)) => named.len() == 1,
+        (_, None) => false,
     };
-    let problem = match errors.iter().find(fatal) {
+    let problem = match errors.iter().find(|error| usable == 0 || is_of_file(error)) {
         Some(error) => error.to_string(),
         None if usable == 0 => "there is no certificate".to_owned(),
         None => return Ok(roots),

@@ -287,6 +287,27 @@ fn bad_values_name_their_origin_the_value_and_the_accepted_ones() {
     assert!(!home.path("data").exists());
 }
 
+/// A link to nothing is there, and its target is missing: not the same as no settings, providers or secrets.
+#[test]
+fn a_link_to_nothing_at_a_default_place_is_refused() {
+    for (name, expected) in [("tollgate.toml", "`tollgate.toml`"), ("providers.d", "`providers.d`")] {
+        let home = home();
+        fs::remove_dir_all(home.providers()).unwrap();
+        std::os::unix::fs::symlink("gone", home.path(name)).unwrap();
+        for args in [ON_FREE_PORT, &["check"], &["routes"]] {
+            let said = run(&home, args, &[]);
+            assert!(said.code != 0 && said.err.contains(expected), "{args:?} {name}: {said:?}");
+        }
+    }
+    let home = home();
+    fs::remove_dir_all(home.path("secrets")).unwrap();
+    std::os::unix::fs::symlink("gone", home.path("secrets")).unwrap();
+    let text = "title = \"A\"\nextends = \"openai-compatible\"\nbase_url = \"https://a.example\"\nvars.proxy = { file = \"proxy\", optional = true }\negress = [{ when = [\"proxy\"], url = \"{proxy}?to={url}\" }]\n";
+    fs::write(home.providers().join("acme.toml"), text).unwrap();
+    let said = run(&home, &["routes"], &[]);
+    assert!(said.code != 0 && said.err.contains("proxy"), "{said:?}");
+}
+
 #[test]
 fn commands_read_only_the_settings_that_they_need() {
     let world = World::new();

@@ -22,6 +22,14 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// The known name that `given` misspells: at most two letters differ, or one in a short name. Stricter than [`nearest`],
+/// for what is refused and not only suggested.
+pub fn misspelt<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = nearest(given, known)?;
+    let distance = strsim::osa_distance(&given.to_ascii_lowercase(), &name.to_ascii_lowercase());
+    (distance <= if name.len() < 6 { 1 } else { 2 }).then_some(name)
+}
+
 fn similarity(given: &str, name: &str) -> f64 {
     let similarity = strsim::jaro_winkler(given, name);
     // A swap of neighbours is the commonest typing error, and Jaro-Winkler rates it low in short names.
