@@ -33,6 +33,7 @@ use crate::{
 use arguments::checked;
 pub use arguments::{Arguments, Origin};
 pub use places::{Places, SecretsDir};
+use settings_file::SettingsFile;
 
 /// The default settings file.
 pub const DEFAULT_FILE: &str = "tollgate.toml";
@@ -407,26 +408,8 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
             given.$name.or(file.$name)
         };
     }
-    let origin = |name: &str| match arguments.origin(name) {
-        Some(origin) => origin.clone(),
-        None if source.has(name) => source.origin(name),
-        None => Origin::Default(name.to_owned()),
-    };
-    let bad = |name: &str, value: &str, problem: String| SettingsError::Value {
-        origin: origin(name),
-        value: value.to_owned(),
-        problem,
-    };
-    let lasting = |read: fn(&str) -> Result<Duration, String>, name, text: Option<String>| {
-        text.map(|text| read(&text).map_err(|problem| bad(name, &text, problem))).transpose()
-    };
-    let at_least = |name, text, default| {
-        Ok(lasting(duration, name, text)?.unwrap_or_else(|| Duration::from_secs(default)))
-    };
-    let address = |name, text: &str| -> Result<SocketAddr, SettingsError> {
-        let problem = || "write an IP address and a port, as `127.0.0.1:8787`".into();
-        text.parse().map_err(|_| bad(name, text, problem()))
-    };
+    let read = Reader { arguments, file: source };
+    let bad = |name, value: &str, problem| read.refused(name, value, problem);
     let max_head = pick!(max_head).unwrap_or_else(|| "64KiB".into());
     let log = pick!(log).unwrap_or_else(|| "info".into());
     let workers =
@@ -445,8 +428,8 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         connections_per_address: pick!(max_connections_per_address),
         connections: some("max_connections", pick!(max_connections))?,
     };
-    let listen = address("listen", &pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into()))?;
-    let admin_listen = pick!(admin_listen).map(|text| address("admin_listen", &text)).transpose()?;
+    let listen = read.address("listen", &pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into()))?;
+    let admin_listen = pick!(admin_listen).map(|text| read.address("admin_listen", &text)).transpose()?;
     if let Some(admin) = admin_listen.filter(|admin| *admin == listen && admin.port() != 0) {
         let problem = "`listen` is the same: give one of them another port".into();
         return Err(bad("admin_listen", &admin.to_string(), problem));
@@ -466,20 +449,21 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         workers,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
-        ca_file: pick!(ca_file).map(|path| usable_path(path, &origin("ca_file"))).transpose()?,
+        ca_file: pick!(ca_file).map(|path| usable_path(path, &read.origin("ca_file"))).transpose()?,
         allow_private: pick!(allow_private).unwrap_or(false),
         providers: places.providers()?,
         data: places.data()?,
         secrets: places.secrets()?,
         master_key_file: places.master_key_file()?,
-        max_stale: lasting(span, "max_stale", pick!(max_stale))?,
-        sweep: at_least("sweep", pick!(sweep), 15)?,
-        drain_delay: lasting(span, "drain_delay", pick!(drain_delay))?.unwrap_or_default(),
-        grace: at_least("grace", pick!(grace), 30)?,
-        store_grace: lasting(store_grace, "store_grace", pick!(store_grace))?
+        max_stale: read.lasting(span, "max_stale", pick!(max_stale))?,
+        sweep: read.at_least("sweep", pick!(sweep), 15)?,
+        drain_delay: read.lasting(span, "drain_delay", pick!(drain_delay))?.unwrap_or_default(),
+        grace: read.at_least("grace", pick!(grace), 30)?,
+        store_grace: read
+            .lasting(store_grace, "store_grace", pick!(store_grace))?
             .unwrap_or(Duration::from_hours(1)),
-        head_timeout: at_least("head_timeout", pick!(head_timeout), 60)?,
-        idle_timeout: at_least("idle_timeout", pick!(idle_timeout), IDLE_TIMEOUT_S)?,
+        head_timeout: read.at_least("head_timeout", pick!(head_timeout), 60)?,
+        idle_timeout: read.at_least("idle_timeout", pick!(idle_timeout), IDLE_TIMEOUT_S)?,
         half_closed: pick!(half_closed).unwrap_or_default(),
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
         admission,
@@ -491,6 +475,45 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         lints: file.lints.unwrap_or_default(),
         env_allow: places.env_allow()?,
     })
+}
+
+/// Interprets the texts of settings, and names their origin in errors.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    arguments: &'a Arguments<Given>,
+    file: &'a SettingsFile,
+}
+
+impl Reader<'_> {
+    fn origin(self, name: &str) -> Origin {
+        match self.arguments.origin(name) {
+            Some(origin) => origin.clone(),
+            None if self.file.has(name) => self.file.origin(name),
+            None => Origin::Default(name.to_owned()),
+        }
+    }
+
+    fn refused(self, name: &str, value: &str, problem: String) -> SettingsError {
+        SettingsError::Value { origin: self.origin(name), value: value.to_owned(), problem }
+    }
+
+    fn lasting(
+        self,
+        parse: fn(&str) -> Result<Duration, String>,
+        name: &str,
+        text: Option<String>,
+    ) -> Result<Option<Duration>, SettingsError> {
+        text.map(|text| parse(&text).map_err(|problem| self.refused(name, &text, problem))).transpose()
+    }
+
+    fn at_least(self, name: &str, text: Option<String>, default_s: u64) -> Result<Duration, SettingsError> {
+        Ok(self.lasting(duration, name, text)?.unwrap_or(Duration::from_secs(default_s)))
+    }
+
+    fn address(self, name: &str, text: &str) -> Result<SocketAddr, SettingsError> {
+        let problem = || "write an IP address and a port, as `127.0.0.1:8787`".to_owned();
+        text.parse().map_err(|_| self.refused(name, text, problem()))
+    }
 }
 
 /// Parses a CIDR network or an address. IPv4-mapped IPv6 becomes IPv4, as peers' addresses do.

@@ -175,6 +175,16 @@ async fn start(
     let workers = start_workers(bound, heartbeats, &shared)?;
     // Lookups and records end with the last clone. The workers have theirs; this one would keep them running for ever.
     drop(shared);
+    log_listening(settings, &live, address, admin_address);
+    if human {
+        next_steps(address, admin_address, settings, empty)?;
+    }
+    let running =
+        Running { live, reloader, store, ready, stop, workers, socket, logins, end_refreshes, control };
+    Ok((lock, running, watchdog))
+}
+
+fn log_listening(settings: &Settings, live: &Live, address: SocketAddr, admin_address: Option<SocketAddr>) {
     let (files, data, counts) =
         (check::describe(&settings.providers), settings.data.display(), live.status().counts);
     let files::StatusCounts { providers, stale, rejected, routes, .. } = counts;
@@ -183,12 +193,6 @@ async fn start(
         %address, admin_address = shown, files, %data, providers, stale, rejected, routes,
         workers = settings.workers, "listening"
     );
-    if human {
-        next_steps(address, admin_address, settings, empty)?;
-    }
-    let running =
-        Running { live, reloader, store, ready, stop, workers, socket, logins, end_refreshes, control };
-    Ok((lock, running, watchdog))
 }
 
 /// Creates the data directory if it is missing, and locks it for this process.
