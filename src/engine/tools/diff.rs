@@ -122,6 +122,9 @@ pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
         all.iter().map(|provider| (provider.name.clone(), provider.clone())).collect()
     };
     let (old, new) = (by_name(old), by_name(new));
+    // They act on the requests to all providers. None if no provider is left.
+    let locations: Option<BTreeSet<String>> = (!new.is_empty())
+        .then(|| new.values().flat_map(|provider| facts::locations(&provider.caller)).collect());
     let names: BTreeSet<&FileName> = old.keys().chain(new.keys()).collect();
     let mut grouped: BTreeMap<(ChangeKind, Vec<Change>), Users<'_>> = BTreeMap::new();
     for name in names {
@@ -131,7 +134,8 @@ pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
             (None, _) => ChangeKind::Added,
             (Some(_), None) => ChangeKind::Removed,
         };
-        let changes = compare(before.map(AsRef::as_ref), after.map(AsRef::as_ref), &reached);
+        let changes =
+            compare(before.map(AsRef::as_ref), after.map(AsRef::as_ref), &reached, locations.as_ref());
         if !changes.is_empty() {
             let alike = changes.iter().map(|change| change.without(name.as_str())).collect();
             grouped.entry((kind, alike)).or_default().push((name, changes));
@@ -172,6 +176,7 @@ fn compare(
     old: Option<&Provider>,
     new: Option<&Provider>,
     reached: &BTreeSet<(String, String)>,
+    locations: Option<&BTreeSet<String>>,
 ) -> Vec<Change> {
     let (before, after) = (old.map(facts).unwrap_or_default(), new.map(facts).unwrap_or_default());
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
@@ -182,9 +187,16 @@ fn compare(
             continue;
         }
         let (subject, name) = key;
-        // A removed provider exposes nothing.
-        let rating = new.map(|new| Rating { old, new, before: &before, after: &after, reached });
-        let widens = rating.and_then(|rating| rating.widens(*subject, name, was, is));
+        let widens = match new {
+            Some(new) => {
+                Rating { old, new, before: &before, after: &after, reached }.widens(*subject, name, was, is)
+            }
+            // A removed provider exposes nothing but gateway tokens in locations that no other one declares.
+            None if *subject == Subject::Caller && locations.is_some_and(|all| !all.contains(name)) => {
+                was.and_then(|was| was.removed).map(str::to_owned)
+            }
+            None => None,
+        };
         let (old, new) = (was.map(|fact| fact.value.clone()), is.map(|fact| fact.value.clone()));
         let new = if old.is_some() && old == new {
             new.map(|new| format!("{new}, with other contents"))

@@ -110,6 +110,19 @@ pub(super) fn without(text: &str, name: &str) -> String {
     out + rest
 }
 
+/// The names of the facts about token locations.
+pub(super) fn locations(caller: &TokenLocations) -> impl Iterator<Item = String> {
+    caller.headers.iter().map(header_location).chain(caller.query.iter().map(query_location))
+}
+
+fn header_location(name: &HeaderName) -> String {
+    format!("header `{name}`")
+}
+
+fn query_location(name: impl std::fmt::Display) -> String {
+    format!("query parameter `{name}`")
+}
+
 struct Listing<'p> {
     provider: &'p Provider,
     facts: Facts,
@@ -196,14 +209,12 @@ impl Listing<'_> {
         let TokenLocations { headers, query } = caller;
         let removed = Some("a gateway token there reaches the upstream");
         let added = Some("a gateway token is accepted there");
-        for name in headers {
-            let fact = Fact { added, removed, ..Fact::default() };
-            self.add(Subject::Caller, format!("header `{name}`"), fact);
+        for name in headers.iter().map(header_location) {
+            self.add(Subject::Caller, name, Fact { added, removed, ..Fact::default() });
         }
         let added = Some("a gateway token is accepted in URLs, which logs keep");
-        for name in query {
-            let fact = Fact { added, removed, ..Fact::default() };
-            self.add(Subject::Caller, format!("query parameter `{name}`"), fact);
+        for name in query.iter().map(query_location) {
+            self.add(Subject::Caller, name, Fact { added, removed, ..Fact::default() });
         }
         // The first location with a token counts.
         if headers.len() + query.len() > 1 {

@@ -148,6 +148,18 @@ fn header_and_query_rules() {
     check("\"/v1/chat\" } => \"/v1/chat\", query = { remove = [\"k\"] } }", &["+Query chat: remove `k`"]);
 }
 
+/// A token location counts for requests to all providers: with its file, the removal of tokens there ends.
+#[test]
+fn a_removed_provider_takes_its_token_locations_with_it() {
+    let other = DEMO.replace("/demo", "/other").replace("x-demo-key", "x-other-key");
+    let both = providers(&[("demo", DEMO.to_owned()), ("other", other.clone())], PRESET);
+    let one = providers(&[("demo", DEMO.to_owned())], PRESET);
+    assert_eq!(diff(&both, &one).verdict, Verdict::Widened);
+    let same = other.replace("x-other-key", "x-demo-key");
+    let both = providers(&[("demo", DEMO.to_owned()), ("other", same)], PRESET);
+    assert_eq!(diff(&both, &one).verdict, Verdict::Different);
+}
+
 #[test]
 fn keys_are_compared_and_masked() {
     let (old, new) = ("sk-a1b2c3d4e5f6a7b8c9d0", "sk-f0e9d8c7b6a5f4e3d2c1");
