@@ -7,7 +7,7 @@
 pub use tollgate_engine::{
     base::{
         budget, diag, escape, fault, hex, name, numbers, origin, own_paths, secret, secret_scan, suggest,
-        written,
+        usage, written,
     },
     language::{bind, compile, fields, format, lint, starter, syntax, variables},
     pipeline,

@@ -27,7 +27,9 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{access_record::AccessRecord, escape, numbers::millis, output, settings::LogFormat};
+use crate::{
+    access_record::AccessRecord, escape, fault::FaultKind, numbers::millis, output, settings::LogFormat,
+};
 
 /// Capacity of the queue of lines.
 const MAX_LINES: usize = 4096;
@@ -203,7 +205,7 @@ fn access_line(record: &AccessRecord) {
         provider = record.provider.as_ref().map(tracing::field::display),
         endpoint = record.endpoint.as_deref(),
         status = record.status.map(|status| status.as_u16()),
-        fault = record.fault,
+        fault = record.fault.map(FaultKind::code),
         bytes_out = record.bytes_out,
         ms = millis(record.duration),
         end = record.end.as_str(),

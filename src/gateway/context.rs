@@ -11,6 +11,7 @@ use crate::{
     access_record::{AccessRecord, End, HIDDEN_PATH, logged_path},
     accounts::Caller,
     admission::{ClientConnection, LocalError, RequestGuard},
+    clock::now_ms,
     decide::{self, ListenerRole},
     fault::FaultKind,
     own_paths,
@@ -126,6 +127,8 @@ impl RequestContext {
     pub(super) fn set_caller(&mut self, caller: &Caller) {
         if let Some(record) = self.record() {
             record.user = Some(caller.id.clone());
+            record.group.clone_from(&caller.group);
+            record.token = Some(caller.token.id.clone());
         }
     }
 
@@ -138,7 +141,7 @@ impl RequestContext {
 
     pub(super) fn set_fault(&mut self, kind: FaultKind) {
         if let Some(record) = self.record() {
-            record.fault = Some(kind.code());
+            record.fault = Some(kind);
         }
     }
 
@@ -243,16 +246,23 @@ impl Drop for AccessRecordGuard {
 fn begun(client: IpAddr, head: &Parts) -> AccessRecord {
     AccessRecord {
         request_id: String::new(),
+        started_at_ms: now_ms(),
         peer: client,
         method: head.method.clone(),
         path: logged_path(head.uri.path()),
         user: None,
+        group: None,
+        token: None,
+        key_owner: None,
         provider: None,
         endpoint: None,
         status: None,
         fault: None,
+        bytes_in: 0,
         bytes_out: 0,
+        first_byte: None,
         duration: std::time::Duration::ZERO,
         end: End::ClientLeft,
+        usage: None,
     }
 }

@@ -16,3 +16,4 @@ pub mod numbers;
 pub mod origin;
 pub mod own_paths;
 pub mod secret;
+pub mod usage;

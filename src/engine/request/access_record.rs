@@ -1,6 +1,7 @@
-//! The access record of one finished request: made once, at its end, for the access log and for metrics.
+//! The access record of one finished request: made once, at its end, for the access log, metrics, the usage ledger and
+//! exporters.
 //!
-//! It never holds a body, a header or a query.
+//! It never holds a header or a query, and text of a body only in [`Usage::content`], where an exporter asks for it.
 
 use core::net::IpAddr;
 use std::time::Duration;
@@ -8,13 +9,19 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::rewrite::TokenSearch;
-use crate::base::name::{FileName, UserId};
+use crate::base::{
+    fault::{Blame, FaultKind},
+    name::{FileName, GroupName, Owner, TokenId, UserId},
+    usage::{Counters, NotCounted},
+};
 
 /// The access record of one finished request.
 #[derive(Debug, Clone)]
 pub struct AccessRecord {
     /// The id, as in the response's `tollgate-request-id`.
     pub request_id: String,
+    /// The arrival of the request's head, in milliseconds since 1970, UTC.
+    pub started_at_ms: u64,
     /// The client's address, as far as trusted proxies say it.
     pub peer: IpAddr,
     /// The client's method.
@@ -23,20 +30,156 @@ pub struct AccessRecord {
     pub path: String,
     /// The caller.
     pub user: Option<UserId>,
+    /// The group of the caller at that time.
+    pub group: Option<GroupName>,
+    /// The id of the caller's token.
+    pub token: Option<TokenId>,
+    /// The owner of the stored credential that the request was sent with.
+    pub key_owner: Option<Owner>,
     /// The provider.
     pub provider: Option<FileName>,
     /// The endpoint's name in the provider's file.
     pub endpoint: Option<String>,
     /// The status of the response; none if the client left before it.
     pub status: Option<StatusCode>,
-    /// The code of the fault, if the response was tollgate's own.
-    pub fault: Option<&'static str>,
+    /// The kind of the fault, if the response was tollgate's own.
+    pub fault: Option<FaultKind>,
+    /// Bytes of the request's body that were read from the client.
+    pub bytes_in: u64,
     /// Bytes of the response's body that were passed on.
     pub bytes_out: u64,
+    /// From the request's head to the first byte of the response's body, or to its head if there is no body.
+    pub first_byte: Option<Duration>,
     /// From the request's head to the end of the response.
     pub duration: Duration,
     /// The way it ended.
     pub end: End,
+    /// The metered usage. None: no answer of an endpoint that is metered was passed on.
+    pub usage: Option<Box<Usage>>,
+}
+
+/// The usage of one exchange, as the meter leaves it and the estimate completes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All counts, estimates included.
+    pub counters: Counters,
+    /// The part of `counters` that is an estimate.
+    pub estimated: Counters,
+    /// The reason for which the exchange was not counted, or not wholly.
+    pub not_counted: Option<NotCounted>,
+    /// The model of the answer, else that of the request; bounded, as the peer wrote it.
+    pub model: Option<Box<str>>,
+    /// The model of the request.
+    pub request_model: Option<Box<str>>,
+    /// The upstream's id of the response.
+    pub response_id: Option<Box<str>>,
+    /// The last finish reason.
+    pub finish_reason: Option<Box<str>>,
+    /// The greatest number of tokens of the answer that the request allows.
+    pub max_output: Option<u64>,
+    /// True if the answer was a stream.
+    pub streamed: bool,
+    /// True if the upstream reported an error within the answer.
+    pub failed: bool,
+    /// Bytes of text in the prompt.
+    pub prompt_bytes: u64,
+    /// Bytes of text in the answer.
+    pub answer_bytes: u64,
+    /// Sides that carry no counts, and are to be estimated from their bytes of text.
+    pub to_estimate: Sides,
+    /// Text of both sides, if an exporter asks for it.
+    pub content: Option<Box<Content>>,
+}
+
+/// Sides of an exchange.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sides {
+    /// The request.
+    pub prompt: bool,
+    /// The response.
+    pub answer: bool,
+}
+
+/// Text of an exchange, for exporters that ask for it. Bounded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Values of the request by the names that the api file gives them, as JSON.
+    pub prompt: Vec<(Box<str>, String)>,
+    /// The text of the answer.
+    pub answer: String,
+}
+
+/// The class of an exchange's result, for counts of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The whole answer was passed on, and is no error.
+    Success,
+    /// tollgate refused the request, for a reason of the client's.
+    Refused,
+    /// tollgate could not serve the request, for a reason of its own.
+    GatewayError,
+    /// The upstream could not be reached, or gave no valid answer.
+    UpstreamFailed,
+    /// The upstream answered 429 or 529.
+    UpstreamLimited,
+    /// The upstream answered another status from 400 to 499.
+    UpstreamRejected,
+    /// The upstream answered another status from 500 on, or reported an error within its answer.
+    UpstreamError,
+    /// The answer broke off.
+    Cut,
+    /// The client left before the end.
+    ClientLeft,
+}
+
+impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 9] = [
+        Self::Success,
+        Self::Refused,
+        Self::GatewayError,
+        Self::UpstreamFailed,
+        Self::UpstreamLimited,
+        Self::UpstreamRejected,
+        Self::UpstreamError,
+        Self::Cut,
+        Self::ClientLeft,
+    ];
+
+    /// The word for it in documents, metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Refused => "refused",
+            Self::GatewayError => "gateway_error",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamLimited => "upstream_limited",
+            Self::UpstreamRejected => "upstream_rejected",
+            Self::UpstreamError => "upstream_error",
+            Self::Cut => "cut",
+            Self::ClientLeft => "client_left",
+        }
+    }
+}
+
+impl AccessRecord {
+    /// The class of its result.
+    pub fn outcome(&self) -> Outcome {
+        match (self.fault.map(FaultKind::blame), self.end) {
+            (Some(Blame::Client), _) => Outcome::Refused,
+            (Some(Blame::Gateway), _) => Outcome::GatewayError,
+            (Some(Blame::Upstream), _) => Outcome::UpstreamFailed,
+            (None, End::Cut) => Outcome::Cut,
+            (None, End::ClientLeft) => Outcome::ClientLeft,
+            (None, End::Complete) => match self.status.map_or(0, |status| status.as_u16()) {
+                429 | 529 => Outcome::UpstreamLimited,
+                400..500 => Outcome::UpstreamRejected,
+                500.. => Outcome::UpstreamError,
+                _ if self.usage.as_ref().is_some_and(|usage| usage.failed) => Outcome::UpstreamError,
+                _ => Outcome::Success,
+            },
+        }
+    }
 }
 
 /// The way a request ended.
