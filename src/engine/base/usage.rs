@@ -1,7 +1,7 @@
 //! Usage of one exchange: disjoint counters of tokens and of other units that vendors bill.
 //!
 //! Counters are disjoint: a token is in one of them only, so that their sum is the number of tokens. An api file says with
-//! `minus` which counts of its format overlap. Values are never negative. Read next: `language::compile::usage`, which
+//! `minus` which counts of its format overlap. Values are never negative. Read next: `language::compile::metering`, which
 //! reads counters out of a wire format; `request::meter`, which fills them.
 
 use std::fmt;

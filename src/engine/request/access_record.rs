@@ -87,7 +87,7 @@ pub struct Usage {
     pub answer_bytes: u64,
     /// Sides that carry no counts, and are to be estimated from their bytes of text.
     pub to_estimate: Sides,
-    /// Text of both sides, if an exporter asks for it.
+    /// Parameters of the request, and text of both sides if an exporter asks for it.
     pub content: Option<Box<Content>>,
 }
 
@@ -105,6 +105,9 @@ pub struct Sides {
 pub struct Content {
     /// Values of the request by the names that the api file gives them, as JSON.
     pub prompt: Vec<(Box<str>, String)>,
+    /// Numbers, strings and booleans of the request by the names that the api file gives them, as JSON. They are kept also
+    /// where no exporter asks for text.
+    pub parameters: Vec<(Box<str>, String)>,
     /// The text of the answer.
     pub answer: String,
 }

@@ -7,6 +7,7 @@
 mod api;
 mod blame;
 mod glob;
+pub mod metering;
 mod parts;
 mod pattern;
 mod provider;

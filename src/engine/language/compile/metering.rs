@@ -1,0 +1,327 @@
+//! Compiled metering of a wire format: pointers into requests and answers, and the use of the values there.
+//!
+//! All pointers of one kind of document form one [`Map`]. `request::meter` walks it while the bytes pass, so each map is
+//! bounded: [`MAX_POINTERS`], [`MAX_STEPS`], [`MAX_NODES`]. This module reads no body. Read next: [`MapBuilder`], then
+//! `request::meter`.
+
+mod pointer;
+mod tree;
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+
+use serde_json::Value;
+
+use crate::base::usage::Counter;
+
+pub use pointer::{MAX_STEP, MAX_STEPS, Pointer, PointerProblem, Step};
+pub use tree::{NO_NODE, Node};
+
+/// The greatest number of pointers of a map.
+pub const MAX_POINTERS: usize = 64;
+/// The greatest number of nodes of a map: pointers that mix `*` and indexes need several for one step.
+pub const MAX_NODES: usize = 2048;
+
+/// The metering of an endpoint. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metering {
+    /// The request's body.
+    pub request: Arc<Map>,
+    /// An answer that is one JSON value.
+    pub body: Arc<Map>,
+    /// An event of a stream.
+    pub event: Arc<Map>,
+    /// Framings of streamed answers; the content type of an answer selects one. Without any, no answer is a stream.
+    pub framings: Vec<Framing>,
+    /// The use of an answer without usage.
+    pub when_missing: WhenMissing,
+    /// The key that asks the upstream for usage.
+    pub ask: Option<Arc<Ask>>,
+    /// The name of the path's capture that holds the model.
+    pub model_capture: Option<Box<str>>,
+}
+
+impl Metering {
+    /// A text that is equal for equal metering.
+    pub fn shape(&self) -> String {
+        let Self { request, body, event, framings, when_missing, ask, model_capture } = self;
+        let maps = [request, body, event].map(|map| map.shape());
+        format!("{maps:?} {framings:?} {when_missing:?} {ask:?} {model_capture:?}")
+    }
+}
+
+/// The use of an answer that carries no usage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenMissing {
+    /// Tokens are estimated from the text, and marked.
+    #[default]
+    Estimate,
+    /// Nothing is counted.
+    None,
+    /// The request asks for usage ([`Ask`]); an answer without it is estimated.
+    Ask,
+}
+
+impl WhenMissing {
+    /// All cases.
+    pub const ALL: [Self; 3] = [Self::Estimate, Self::None, Self::Ask];
+
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Estimate => "estimate",
+            Self::None => "none",
+            Self::Ask => "ask",
+        }
+    }
+
+    /// The case of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+/// The framing of a streamed answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events: `text/event-stream`.
+    Sse,
+    /// A JSON value a line: `application/x-ndjson` and its kin.
+    Ndjson,
+    /// One JSON array whose elements are the events: a JSON content type, and `[` as the first character.
+    JsonArray,
+    /// The binary event stream of AWS: `application/vnd.amazon.eventstream`.
+    AwsEventStream,
+}
+
+impl Framing {
+    /// All framings.
+    pub const ALL: [Self; 4] = [Self::Sse, Self::Ndjson, Self::JsonArray, Self::AwsEventStream];
+
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sse => "sse",
+            Self::Ndjson => "ndjson",
+            Self::JsonArray => "json-array",
+            Self::AwsEventStream => "aws-event-stream",
+        }
+    }
+
+    /// The framing of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+/// The use of the value at a pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A count. Of several pointers of one counter, the first in the order of [`MapBuilder::add`] that has a value counts.
+    Count(Counter),
+    /// A count that is added to that of [`Target::Count`].
+    Plus(Counter),
+    /// The model. Of this and the next three: the first pointer with a value, and of its matches the first.
+    Model,
+    /// The upstream's id of the response.
+    Id,
+    /// The finish reason; of the matches of a pointer the last.
+    FinishReason,
+    /// A value other than null and false reports an error.
+    Error,
+    /// The greatest number of tokens of the answer. Of several pointers, the first with a value.
+    MaxOutput,
+    /// True asks for a streamed answer.
+    Stream,
+    /// Text of the side that the map describes, for estimates.
+    Text,
+    /// Text of the answer, for exporters.
+    Content,
+    /// A JSON value of the request, for exporters, by its name.
+    Prompt(Box<str>),
+    /// A number, string or boolean of the request, for exporters, by its name.
+    Parameter(Box<str>),
+    /// Presence of a value other than null, by a number below 64.
+    Mark(u8),
+}
+
+/// The combination of the matches of one pointer, in the order of the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Combine {
+    /// The last.
+    #[default]
+    Last,
+    /// The first.
+    First,
+    /// The sum.
+    Sum,
+    /// The greatest.
+    Max,
+    /// The number of matches that are not null.
+    Count,
+    /// The sum of the lengths of strings, in characters. Other values are absent.
+    Length,
+}
+
+impl Combine {
+    /// All combinations.
+    pub const ALL: [Self; 6] = [Self::Last, Self::First, Self::Sum, Self::Max, Self::Count, Self::Length];
+
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Last => "last",
+            Self::First => "first",
+            Self::Sum => "sum",
+            Self::Max => "max",
+            Self::Count => "count",
+            Self::Length => "length",
+        }
+    }
+
+    /// The combination of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+/// The rule of a counter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CounterRule {
+    /// The combination of matches.
+    pub combine: Combine,
+    /// Counters whose counts, as reported, this count includes. They are subtracted once each.
+    pub minus: Vec<Counter>,
+}
+
+/// A pointer and the use of its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The pointer.
+    pub pointer: Pointer,
+    /// The use.
+    pub target: Target,
+}
+
+/// All pointers into one kind of document.
+#[derive(Debug, Default)]
+pub struct Map {
+    entries: Vec<Entry>,
+    rules: BTreeMap<Counter, CounterRule>,
+    nodes: Vec<Node>,
+}
+
+impl Map {
+    /// The pointers, in the order in which they were added.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The rule of a counter.
+    pub fn rule(&self, counter: Counter) -> Option<&CounterRule> {
+        self.rules.get(&counter)
+    }
+
+    /// True if a pointer counts such a counter.
+    pub fn counts(&self, chosen: impl Fn(Counter) -> bool) -> bool {
+        self.entries.iter().any(|entry| matches!(&entry.target, Target::Count(counter) if chosen(*counter)))
+    }
+
+    /// A text that is equal for equal maps.
+    pub fn shape(&self) -> String {
+        let Self { entries, rules, nodes: _ } = self;
+        let mut text = String::new();
+        for Entry { pointer, target } in entries {
+            let _ = write!(text, "{pointer}={target:?} ");
+        }
+        let _ = write!(text, "{rules:?}");
+        text
+    }
+
+    /// The nodes of the tree. The first is the root; no map without pointers has any.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+}
+
+/// Collects the pointers of a map.
+#[derive(Debug, Default)]
+pub struct MapBuilder {
+    entries: Vec<Entry>,
+    rules: BTreeMap<Counter, CounterRule>,
+}
+
+impl MapBuilder {
+    /// An empty map.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a pointer: RFC 6901, with `*` for every element of an array. A number is an index of an array, or a key.
+    pub fn add(&mut self, pointer: &str, target: Target) -> Result<(), PointerProblem> {
+        let pointer = Pointer::parse(pointer)?;
+        if self.entries.len() == MAX_POINTERS {
+            return Err(PointerProblem::TooMany);
+        }
+        self.entries.push(Entry { pointer, target });
+        Ok(())
+    }
+
+    /// Sets the rule of a counter; without one, the last match counts, and includes no other counter.
+    pub fn rule(&mut self, counter: Counter, rule: CounterRule) {
+        self.rules.insert(counter, rule);
+    }
+
+    /// The map. The error: its pointers mix `*` and indexes in too many ways.
+    pub fn build(self) -> Result<Map, PointerProblem> {
+        let Self { entries, rules } = self;
+        let nodes = tree::build(&entries, &rules)?;
+        Ok(Map { entries, rules, nodes })
+    }
+}
+
+/// One key of a request that makes the upstream send usage, and the mark of the event that it sends then.
+#[derive(Debug)]
+pub struct Ask {
+    /// The place of the key.
+    pub at: Pointer,
+    /// Its value.
+    pub value: Value,
+    /// Only requests with true at this pointer are changed.
+    pub when: Option<Pointer>,
+    /// The mark of the event to take out of the answer; none if the upstream sends no event of its own.
+    pub extra: Option<ExtraEvent>,
+}
+
+/// The mark of an event that the upstream sends only because it was asked: a value at one pointer, and an empty array at
+/// another.
+#[derive(Debug)]
+pub struct ExtraEvent {
+    /// A value other than null stands here.
+    pub at: Pointer,
+    /// An empty array stands here.
+    pub empty: Pointer,
+    /// Marks of both: [`Self::VALUE`], [`Self::ARRAY`], [`Self::ELEMENT`].
+    pub map: Arc<Map>,
+}
+
+impl ExtraEvent {
+    /// The mark of the value.
+    pub const VALUE: u8 = 0;
+    /// The mark of the array.
+    pub const ARRAY: u8 = 1;
+    /// The mark of an element of the array.
+    pub const ELEMENT: u8 = 2;
+
+    /// The event with a value at one pointer and an empty array at another.
+    pub fn new(at: &str, empty: &str) -> Result<Self, PointerProblem> {
+        let mut map = MapBuilder::new();
+        map.add(at, Target::Mark(Self::VALUE))?;
+        map.add(empty, Target::Mark(Self::ARRAY))?;
+        map.add(&format!("{empty}/*"), Target::Mark(Self::ELEMENT))?;
+        let (at, empty) = (Pointer::parse_single(at)?, Pointer::parse_single(empty)?);
+        Ok(Self { at, empty, map: Arc::new(map.build()?) })
+    }
+}
+
+#[cfg(test)]
+mod tests;
