@@ -1,10 +1,11 @@
 //! One request: what pages may send ([`cors`]), routing ([`table`]), rewriting of heads ([`rewrite`]), the order of decisions
-//! ([`decide`]), and the record of a finished request ([`access_record`]).
+//! ([`decide`]), the record of a finished request ([`access_record`]), and replacement of one value in a body ([`splice`]).
 //!
-//! Heads and bound providers in, heads out; it never sees a body.
+//! Heads and bound providers in, heads out. Only [`splice`] sees a body.
 
 pub mod cors;
 pub mod table;
 pub mod rewrite;
 pub mod decide;
 pub mod access_record;
+pub mod splice;
