@@ -1,7 +1,8 @@
 //! One request: what pages may send ([`cors`]), routing ([`table`]), rewriting of heads ([`rewrite`]), the order of decisions
-//! ([`decide`]), the record of a finished request ([`access_record`]), and replacement of one value in a body ([`splice`]).
+//! ([`decide`]), the record of a finished request ([`access_record`]), replacement of one value in a body ([`splice`]), and
+//! the meter of usage ([`meter`]).
 //!
-//! Heads and bound providers in, heads out. Only [`splice`] sees a body.
+//! Heads and bound providers in, heads out. Only [`splice`] and [`meter`] see bodies; nothing keeps them.
 
 pub mod cors;
 pub mod table;
@@ -9,3 +10,4 @@ pub mod rewrite;
 pub mod decide;
 pub mod access_record;
 pub mod splice;
+pub mod meter;

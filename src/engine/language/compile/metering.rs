@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::base::usage::Counter;
 
 pub use pointer::{MAX_STEP, MAX_STEPS, Pointer, PointerProblem, Step};
-pub use tree::{NO_NODE, Node};
+pub use tree::{NO_NODE, Node, ROOT, reads};
 
 /// The greatest number of pointers of a map.
 pub const MAX_POINTERS: usize = 64;
@@ -203,11 +203,18 @@ pub struct Entry {
 }
 
 /// All pointers into one kind of document.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Map {
     entries: Vec<Entry>,
     rules: BTreeMap<Counter, CounterRule>,
     nodes: Vec<Node>,
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        let nodes = vec![Node::default(), Node::default()];
+        Self { entries: Vec::new(), rules: BTreeMap::new(), nodes }
+    }
 }
 
 impl Map {
@@ -237,7 +244,12 @@ impl Map {
         text
     }
 
-    /// The nodes of the tree. The first is the root; no map without pointers has any.
+    /// True without any pointer.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The nodes of the tree, for [`NO_NODE`] and [`ROOT`] on.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }

@@ -37,7 +37,7 @@ fn a_map_is_bounded() {
         builder.add(&format!("/k{index}"), Target::Text).unwrap();
     }
     assert_eq!(builder.add("/more", Target::Text), Err(PointerProblem::TooMany));
-    assert_eq!(builder.build().unwrap().nodes().len(), MAX_POINTERS + 1);
+    assert_eq!(builder.build().unwrap().nodes().len(), MAX_POINTERS + 2);
     let mut mixed = MapBuilder::new();
     for index in 0..MAX_STEPS {
         let steps = (0..MAX_STEPS).map(|step| if step == index { "/0" } else { "/*" });
@@ -49,7 +49,7 @@ fn a_map_is_bounded() {
 
 /// The entries at a place, which is written as a pointer into a document; `i` before a number is an array's index.
 fn entries_at(map: &Map, place: &str) -> Vec<u16> {
-    let mut node = &map.nodes()[0];
+    let mut node = &map.nodes()[usize::from(ROOT)];
     for step in place.split('/').skip(1) {
         let next = match step.strip_prefix('i') {
             Some(index) => node.element(index.parse().unwrap()),

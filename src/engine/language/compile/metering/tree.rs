@@ -8,8 +8,26 @@ use std::collections::BTreeMap;
 use super::{Combine, CounterRule, Entry, MAX_NODES, PointerProblem, Step, Target};
 use crate::base::usage::Counter;
 
-/// No node. The number is that of the root, which is no node's child.
+/// The number of the node without entries, for all places that no pointer is about.
 pub const NO_NODE: u16 = 0;
+/// The number of the whole document's node.
+pub const ROOT: u16 = 1;
+
+/// The uses of a value, as bits.
+pub mod reads {
+    /// The length of a string, in bytes.
+    pub const TEXT: u8 = 1;
+    /// The length of a string, in characters.
+    pub const CHARACTERS: u8 = 2;
+    /// A short string.
+    pub const LABEL: u8 = 4;
+    /// The text of a string, for exporters.
+    pub const CONTENT: u8 = 8;
+    /// A JSON value, for exporters.
+    pub const JSON: u8 = 16;
+    /// A number, a boolean, or the presence of a value.
+    pub const SCALAR: u8 = 32;
+}
 
 /// A place in a document.
 #[derive(Debug, Default)]
@@ -24,19 +42,15 @@ pub struct Node {
     every: u16,
     /// The entries whose value stands here.
     pub entries: Box<[u16]>,
-    /// True if a string here is used, in whole or as a length.
-    pub reads_strings: bool,
-    /// True if the characters of a string here are counted.
-    pub counts_characters: bool,
-    /// True if an entry takes the whole value as JSON.
-    pub takes_json: bool,
+    /// The uses of the value here: bits of [`reads`].
+    pub reads: u8,
 }
 
 impl Node {
     /// The node of an object's member.
     #[inline]
     pub fn member(&self, key: &[u8]) -> u16 {
-        if self.lengths >> (key.len() & 63) & 1 == 0 {
+        if (self.lengths >> (key.len() & 63)) & 1 == 0 {
             return NO_NODE;
         }
         self.keys.iter().find(|(known, _)| **known == *key).map_or(NO_NODE, |(_, node)| *node)
@@ -71,12 +85,9 @@ pub(super) fn build(
 ) -> Result<Vec<Node>, PointerProblem> {
     let all = (0_u16..).zip(entries).map(|(index, _)| index).collect();
     let mut builder = Builder { entries, known: BTreeMap::new(), open: Vec::new() };
-    let mut nodes = Vec::new();
-    if entries.is_empty() {
-        return Ok(nodes);
-    }
+    let mut nodes = vec![Node::default()];
     builder.number((0, all))?;
-    while let Some(place) = builder.open.get(nodes.len()).cloned() {
+    while let Some(place) = builder.open.get(nodes.len() - 1).cloned() {
         let node = builder.node(&place)?;
         nodes.push(finished(node, entries, rules));
     }
@@ -89,7 +100,8 @@ impl Builder<'_> {
         if let Some(known) = self.known.get(&place) {
             return Ok(*known);
         }
-        let number = u16::try_from(self.open.len()).ok().filter(|number| usize::from(*number) < MAX_NODES);
+        let number =
+            u16::try_from(self.open.len() + 1).ok().filter(|number| usize::from(*number) < MAX_NODES);
         let number = number.ok_or(PointerProblem::TooMixed)?;
         self.known.insert(place.clone(), number);
         self.open.push(place);
@@ -125,20 +137,17 @@ impl Builder<'_> {
 }
 
 fn finished(mut node: Node, entries: &[Entry], rules: &BTreeMap<Counter, CounterRule>) -> Node {
-    for index in &node.entries {
-        match &entries[usize::from(*index)].target {
-            Target::Count(counter) | Target::Plus(counter) => {
-                let combine = rules.get(counter).map_or(Combine::default(), |rule| rule.combine);
-                let length = combine == Combine::Length;
-                node.reads_strings |= length;
-                node.counts_characters |= length;
-            }
-            Target::Model | Target::Id | Target::FinishReason | Target::Text | Target::Content => {
-                node.reads_strings = true;
-            }
-            Target::Prompt(_) | Target::Parameter(_) => node.takes_json = true,
-            Target::Error | Target::MaxOutput | Target::Stream | Target::Mark(_) => {}
-        }
-    }
+    let uses = node.entries.iter().map(|index| match &entries[usize::from(*index)].target {
+        Target::Count(counter) | Target::Plus(counter) => match rules.get(counter).map(|rule| rule.combine) {
+            Some(Combine::Length) => reads::CHARACTERS,
+            Some(_) | None => reads::SCALAR,
+        },
+        Target::Text => reads::TEXT,
+        Target::Content => reads::CONTENT,
+        Target::Model | Target::Id | Target::FinishReason => reads::LABEL,
+        Target::Prompt(_) | Target::Parameter(_) => reads::JSON,
+        Target::Error | Target::MaxOutput | Target::Stream | Target::Mark(_) => reads::SCALAR,
+    });
+    node.reads = uses.fold(0, |all, one| all | one);
     node
 }

@@ -1,0 +1,106 @@
+//! Disjoint counters out of the counts at a map's pointers.
+
+use super::{number, tally::Count};
+use crate::{
+    base::usage::{Counter, Counters, NotCounted},
+    language::compile::metering::{Map, Target},
+};
+
+/// Counters of one kind of document.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counted {
+    /// The value of each counter that has one.
+    values: [Option<u64>; Counter::ALL.len()],
+    /// The reason for which counts were left out.
+    pub(super) reason: Option<NotCounted>,
+}
+
+/// Counters that are valid only with each other.
+const GROUPS: [fn(Counter) -> bool; 6] = [
+    Counter::is_prompt,
+    is_answer,
+    |counter| matches!(counter, Counter::Images),
+    |counter| matches!(counter, Counter::Characters),
+    |counter| matches!(counter, Counter::Seconds),
+    |counter| matches!(counter, Counter::Units),
+];
+
+/// True if it counts tokens of an answer.
+pub(super) fn is_answer(counter: Counter) -> bool {
+    counter.is_tokens() && !counter.is_prompt()
+}
+
+impl Counted {
+    /// The counters of a map's counts.
+    pub(super) fn new(map: &Map, counts: &[Count]) -> Self {
+        let mut counted = Self::default();
+        for is_in in GROUPS {
+            let mut values = counted.values;
+            let group = Counter::ALL.into_iter().zip(&mut values).filter(|(counter, _)| is_in(*counter));
+            let mut reason = None;
+            for (counter, value) in group {
+                match disjoint(map, counts, counter) {
+                    Ok(found) => *value = found,
+                    Err(problem) => reason = reason.or(Some(problem)),
+                }
+            }
+            if reason.is_none() {
+                counted.values = values;
+            }
+            counted.reason = counted.reason.or(reason);
+        }
+        counted
+    }
+
+    /// The counters of two documents; a counter that both have is that of the first.
+    pub(super) fn or(self, other: Self) -> Self {
+        let mut values = self.values;
+        for (value, other) in values.iter_mut().zip(other.values) {
+            *value = value.or(other);
+        }
+        Self { values, reason: self.reason.or(other.reason) }
+    }
+
+    /// True if such a counter has a value.
+    pub(super) fn has(&self, chosen: impl Fn(Counter) -> bool) -> bool {
+        Counter::ALL.into_iter().zip(self.values).any(|(counter, value)| value.is_some() && chosen(counter))
+    }
+
+    /// The values; none is zero.
+    pub(super) fn counters(&self) -> Counters {
+        let mut counters = Counters::ZERO;
+        for (counter, value) in Counter::ALL.into_iter().zip(self.values) {
+            counters.set(counter, value.unwrap_or_default());
+        }
+        counters
+    }
+}
+
+/// The count of a counter without those that it includes.
+fn disjoint(map: &Map, counts: &[Count], counter: Counter) -> Result<Option<u64>, NotCounted> {
+    let Some(mut value) = reported(map, counts, counter)? else { return Ok(None) };
+    for part in map.rule(counter).map_or(&[][..], |rule| &rule.minus) {
+        let part = reported(map, counts, *part)?.unwrap_or_default();
+        value = value.checked_sub(part).ok_or(NotCounted::Contradiction)?;
+    }
+    Ok(Some(value))
+}
+
+/// The count as the upstream reports it.
+fn reported(map: &Map, counts: &[Count], counter: Counter) -> Result<Option<u64>, NotCounted> {
+    let of = |wanted: fn(&Target) -> Option<Counter>| {
+        let entries = map.entries().iter().zip(counts);
+        entries
+            .filter(move |(entry, count)| wanted(&entry.target) == Some(counter) && **count != Count::Absent)
+    };
+    let first = of(|target| if let Target::Count(counter) = target { Some(*counter) } else { None }).next();
+    let added = of(|target| if let Target::Plus(counter) = target { Some(*counter) } else { None });
+    let mut sum = None;
+    for (_, count) in first.into_iter().chain(added) {
+        let Count::Good(value) = number::sum(sum.unwrap_or_default(), *count) else {
+            return Err(NotCounted::BadCount);
+        };
+        sum = Some(value);
+    }
+    Ok(sum)
+}

@@ -1,0 +1,186 @@
+//! The meter: reads usage out of an exchange while its bytes pass, as the api file's [`Metering`] says.
+//!
+//! It guarantees: linear time; bounded memory (under 4 KiB, and text where an exporter asks for it); equal results for
+//! every way of cutting the bytes; no panic, whatever the peers send. It never changes, holds back or keeps bytes.
+//!
+//! The rules:
+//!
+//! - Only answers with a status from 200 to 299 use anything. Their content type selects the framing.
+//! - A count is good if it is a whole number from 0 to 2^53. One bad or contradictory count of a side, prompt or answer,
+//!   invalidates all counts of that side; [`Usage::not_counted`] has the reason.
+//! - A side needs an estimate if its format counts it and the answer did not: [`Usage::to_estimate`]. The counts of an
+//!   answer are final if no text came after the event that has them; else the answer needs an estimate, too, and the
+//!   greater of both is used. This is the case for a stream that broke off after a preliminary count.
+//! - No tokens are estimated where another unit was counted, such as images, nor for an answer that has nothing but an
+//!   error.
+//! - An answer that is not wholly in its format keeps the counts that it has, and is reported as [`NotCounted::Format`]; a
+//!   stream only if it lacks counts, since streams have signs of their own between events.
+//!
+//! Read next: `reader` and `scanner`, which read documents; `framing`, which finds them in a stream; `outcome`, which makes
+//! the usage; [`ratios`] for estimates; [`ask`] for requests that ask for usage.
+
+pub mod ask;
+mod counters;
+mod framing;
+mod media;
+mod number;
+mod outcome;
+pub mod ratios;
+mod reader;
+mod scanner;
+mod tally;
+
+use std::sync::Arc;
+
+use super::access_record::Usage;
+use crate::{
+    base::usage::NotCounted,
+    language::compile::metering::{Framing, Map, Metering},
+};
+
+use framing::Frames;
+use media::Media;
+use reader::{NotJson, Reader};
+use scanner::is_space;
+
+pub use ratios::Ratios;
+
+/// The meter of one exchange.
+#[derive(Debug)]
+pub struct Meter {
+    metering: Arc<Metering>,
+    captured_model: Option<Box<str>>,
+    keep_content: bool,
+    request: Reader,
+    /// The request's document has ended.
+    request_ended: bool,
+    answer: Answer,
+    /// The content coding of the answer cannot be read.
+    is_undecodable: bool,
+}
+
+/// The state of an answer.
+#[derive(Debug)]
+enum Answer {
+    /// No answer, or none that uses anything.
+    Nothing,
+    /// One that is not read, for that reason; without one, it has nothing to count.
+    Unread(Option<NotCounted>),
+    /// JSON whose first character decides: one value, or an array of events.
+    Undecided,
+    /// One JSON value.
+    Body(Reader),
+    /// A stream of events.
+    Stream(Frames, Reader),
+}
+
+impl Meter {
+    /// The meter of an exchange. Text is kept only with `keep_content`.
+    pub fn new(metering: Arc<Metering>, captured_model: Option<&str>, keep_content: bool) -> Self {
+        Self {
+            request: Reader::new(&metering.request, keep_content),
+            captured_model: captured_model.map(Into::into),
+            keep_content,
+            request_ended: false,
+            answer: Answer::Nothing,
+            is_undecodable: false,
+            metering,
+        }
+    }
+
+    /// Reads on in the request's body.
+    pub fn request(&mut self, bytes: &[u8]) {
+        if !self.metering.request.is_empty() {
+            self.request.feed(&self.metering.request, bytes);
+        }
+    }
+
+    /// The end of the request's body.
+    pub fn request_end(&mut self) {
+        self.request.end(&self.metering.request, NotJson::Ignored);
+        self.request_ended = true;
+    }
+
+    /// The head of the answer.
+    pub fn answer(&mut self, status: u16, content_type: Option<&[u8]>) {
+        self.answer = if (200..300).contains(&status) { self.opened(content_type) } else { Answer::Nothing };
+    }
+
+    /// Reads on in the answer's body, without its content coding.
+    pub fn bytes(&mut self, decoded: &[u8]) {
+        if self.is_undecodable {
+            return;
+        }
+        if let Answer::Undecided = self.answer {
+            self.decide(decoded);
+        }
+        match &mut self.answer {
+            Answer::Body(reader) => reader.feed(&self.metering.body, decoded),
+            Answer::Stream(frames, reader) => frames.feed(&self.metering.event, decoded, reader),
+            Answer::Nothing | Answer::Unread(_) | Answer::Undecided => {}
+        }
+    }
+
+    /// The answer's content coding is unknown or damaged, or expands too far: what follows is not read.
+    pub fn undecodable(&mut self) {
+        self.is_undecodable = true;
+    }
+
+    /// The usage. A broken-off exchange is not `complete`.
+    pub fn finish(mut self, complete: bool) -> Usage {
+        if !self.request_ended {
+            self.request.end_cut(&self.metering.request, NotJson::Ignored);
+        }
+        let is_complete = complete && !self.is_undecodable;
+        match &mut self.answer {
+            Answer::Body(reader) if is_complete => reader.end(&self.metering.body, NotJson::Broken),
+            Answer::Body(reader) => reader.end_cut(&self.metering.body, NotJson::Broken),
+            Answer::Stream(frames, reader) => frames.end(&self.metering.event, reader, is_complete),
+            Answer::Nothing | Answer::Unread(_) | Answer::Undecided => {}
+        }
+        outcome::usage(self, is_complete)
+    }
+
+    fn opened(&self, content_type: Option<&[u8]>) -> Answer {
+        let framings = &self.metering.framings;
+        match media::of(content_type) {
+            Media::Json if framings.contains(&Framing::JsonArray) => Answer::Undecided,
+            Media::Json => self.body(),
+            Media::Framed(framing) if framings.contains(&framing) => self.stream(framing),
+            Media::Framed(_) | Media::Other => {
+                Answer::Unread(self.metering.body.counts(|_| true).then_some(NotCounted::ContentType))
+            }
+            Media::Missing => match framings.first() {
+                Some(framing) if self.request.tally.stream == Some(true) => self.stream(*framing),
+                Some(_) | None => self.body(),
+            },
+        }
+    }
+
+    /// Decides by the first character that is no space.
+    fn decide(&mut self, bytes: &[u8]) {
+        let is_mark = |byte: u8| matches!(byte, 0xEF | 0xBB | 0xBF);
+        match bytes.iter().find(|byte| !is_space(**byte) && !is_mark(**byte)) {
+            Some(b'[') => self.answer = self.stream(Framing::JsonArray),
+            Some(_) => self.answer = self.body(),
+            None => {}
+        }
+    }
+
+    fn body(&self) -> Answer {
+        self.reader(&self.metering.body).map_or(Answer::Unread(None), Answer::Body)
+    }
+
+    fn stream(&self, framing: Framing) -> Answer {
+        let reader = self.reader(&self.metering.event);
+        reader.map_or(Answer::Unread(None), |reader| Answer::Stream(Frames::new(framing), reader))
+    }
+
+    /// A reader, unless there is nothing to read.
+    fn reader(&self, map: &Map) -> Option<Reader> {
+        (!map.is_empty()).then(|| Reader::new(map, self.keep_content))
+    }
+}
+
+#[cfg(test)]
+mod tests;

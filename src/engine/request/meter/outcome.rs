@@ -1,0 +1,148 @@
+//! The usage of a finished exchange: counters, sides to estimate, and the reason for which something was not counted. The
+//! rules are in the parent module.
+
+use super::{
+    Answer, Meter,
+    counters::{Counted, is_answer},
+    scanner::Captured,
+    tally::{MAX_CONTENT, MAX_LABEL, Tally, bounded},
+};
+use crate::{
+    base::usage::{Counter, NotCounted},
+    language::compile::metering::{Map, Target, WhenMissing},
+    request::access_record::{Content, Sides, Usage},
+};
+
+/// The documents of an answer, as they were found.
+struct Found {
+    tally: Option<Tally>,
+    is_stream: bool,
+    is_broken: bool,
+    documents: u64,
+    /// The reason for which nothing was read.
+    unread: Option<NotCounted>,
+}
+
+/// The usage of an exchange.
+pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
+    let Meter { metering, captured_model, keep_content, request, request_ended: _, answer, is_undecodable } =
+        meter;
+    let (request, captured) = request.into_parts();
+    let found = Found::new(answer);
+    let request_model = captured_model.map(|model| bounded(model.as_bytes(), MAX_LABEL).into());
+    let request_model = request_model.or_else(|| request.model.get());
+    let mut usage = Usage {
+        max_output: request.max_output(),
+        prompt_bytes: request.text_bytes,
+        content: content(&metering.request, captured, found.as_ref(), keep_content),
+        model: request_model.clone(),
+        request_model,
+        ..Usage::default()
+    };
+    let Some(found) = found else { return usage };
+    let map = if found.is_stream { &metering.event } else { &metering.body };
+    let none = Tally::new(map, false);
+    let tally = found.tally.as_ref().unwrap_or(&none);
+    let counted = Counted::new(map, &tally.counts).or(Counted::new(&metering.request, &request.counts));
+    let missing = missing(map, &counted, tally);
+    usage.counters = counted.counters();
+    usage.model = tally.model.get().or(usage.model);
+    usage.response_id = tally.id.get();
+    usage.finish_reason = tally.finish_reason.get();
+    usage.streamed = found.is_stream;
+    usage.failed = tally.failed;
+    usage.answer_bytes = tally.text_bytes;
+    usage.not_counted = found.reason(is_undecodable, is_complete, missing).or(counted.reason);
+    if metering.when_missing == WhenMissing::None {
+        let is_missing = missing != Sides::default();
+        usage.not_counted = usage.not_counted.or(is_missing.then_some(NotCounted::Missing));
+    } else {
+        usage.to_estimate = missing;
+    }
+    usage
+}
+
+/// The sides that the format counts, and the answer did not.
+fn missing(map: &Map, counted: &Counted, tally: &Tally) -> Sides {
+    let has_prompt = counted.has(Counter::is_prompt);
+    let has_answer = counted.has(is_answer);
+    let has_units = counted.has(|counter| !counter.is_tokens());
+    let only_error = tally.failed && tally.text_bytes == 0 && !has_prompt && !has_answer;
+    if has_units || only_error {
+        return Sides::default();
+    }
+    let is_final = has_answer && tally.text_bytes == tally.text_bytes_counted;
+    Sides {
+        prompt: !has_prompt && map.counts(Counter::is_prompt),
+        answer: !is_final && map.counts(is_answer),
+    }
+}
+
+impl Found {
+    fn new(answer: Answer) -> Option<Self> {
+        let unread =
+            |reason| Self { tally: None, is_stream: false, is_broken: false, documents: 1, unread: reason };
+        let (is_stream, reader) = match answer {
+            Answer::Nothing => return None,
+            Answer::Unread(reason) => return Some(unread(reason)),
+            // No byte but space came.
+            Answer::Undecided => return Some(Self { documents: 0, ..unread(None) }),
+            Answer::Body(reader) => (false, reader),
+            Answer::Stream(_, reader) => (true, reader),
+        };
+        let (is_broken, documents) = (reader.is_broken, reader.documents);
+        Some(Self { tally: Some(reader.into_parts().0), is_stream, is_broken, documents, unread: None })
+    }
+
+    /// The reason for which the answer was not read, or not wholly.
+    fn reason(&self, is_undecodable: bool, is_complete: bool, missing: Sides) -> Option<NotCounted> {
+        let is_missing = missing != Sides::default();
+        let is_broken = self.is_broken && (is_missing || !self.is_stream);
+        if is_undecodable {
+            Some(NotCounted::Coding)
+        } else if is_broken || (is_complete && self.documents == 0) {
+            Some(NotCounted::Format)
+        } else {
+            self.unread
+        }
+    }
+}
+
+/// The text of both sides, and the parameters of the request.
+fn content(
+    map: &Map,
+    mut captured: Vec<Captured>,
+    found: Option<&Found>,
+    keep: bool,
+) -> Option<Box<Content>> {
+    let mut content = Content::default();
+    // The order is that of the api file.
+    captured.sort_by_key(|value| value.entry);
+    for value in captured {
+        match &map.entries()[usize::from(value.entry)].target {
+            Target::Prompt(name) => content.prompt.push((name.clone(), json(&value))),
+            Target::Parameter(name) if !value.is_cut && is_plain(&value.bytes) => {
+                content.parameters.push((name.clone(), json(&value)));
+            }
+            _ => {}
+        }
+    }
+    let answer = found.and_then(|found| found.tally.as_ref()?.content.as_ref());
+    content.answer = answer.map(|text| bounded(text, MAX_CONTENT)).unwrap_or_default();
+    (keep || !content.parameters.is_empty()).then(|| Box::new(content))
+}
+
+/// A number, a string or a boolean.
+fn is_plain(value: &[u8]) -> bool {
+    !value.starts_with(b"{") && !value.starts_with(b"[") && value != b"null"
+}
+
+/// A captured value as valid JSON: one that was cut or is not valid becomes a string of what is there.
+fn json(value: &Captured) -> String {
+    let text = str::from_utf8(&value.bytes).ok().filter(|_| !value.is_cut);
+    let valid = text.filter(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+    valid.map_or_else(
+        || serde_json::Value::from(bounded(&value.bytes, value.bytes.len())).to_string(),
+        str::to_owned,
+    )
+}

@@ -1,0 +1,275 @@
+//! Estimates of tokens from bytes of text, by ratios that are learned from counted exchanges.
+//!
+//! For each provider and model, and for prompts and answers apart: the bytes of text and the tokens of what was counted.
+//! Older exchanges weigh less: beyond [`WINDOW`] tokens, both sums are halved. Tokens without visible text, such as hidden
+//! reasoning, are part of the ratio, so that an estimate has its share of them, too. Bounded: [`MAX_MODELS`].
+
+use std::collections::BTreeMap;
+
+use super::counters::is_answer;
+use crate::{
+    base::usage::{Counter, Counters},
+    request::access_record::Usage,
+};
+
+/// Bytes of text per token before anything is learned: that of English prose.
+pub const DEFAULT_BYTES_PER_TOKEN: u64 = 4;
+/// The number of tokens that the default weighs as much as.
+const DEFAULT_WEIGHT: u64 = 64;
+/// The tokens after which what was learned counts half.
+pub const WINDOW: u64 = 100_000;
+/// The greatest number of models. Beyond it, the model that was counted longest ago is forgotten.
+pub const MAX_MODELS: usize = 1_000;
+/// Bytes per token outside of these are not learned: other things than text were counted.
+const MAX_BYTES_PER_TOKEN: u64 = 64;
+const MAX_TOKENS_PER_BYTE: u64 = 4;
+
+/// Learned bytes per token of each provider and model.
+#[derive(Debug, Default)]
+pub struct Ratios {
+    providers: BTreeMap<Box<str>, BTreeMap<Box<str>, Learned>>,
+    models: usize,
+    /// The number of exchanges that were learned from.
+    learned: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Learned {
+    prompt: Ratio,
+    answer: Ratio,
+    /// The number of the last exchange.
+    last: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ratio {
+    bytes: u64,
+    tokens: u64,
+}
+
+impl Default for Ratio {
+    fn default() -> Self {
+        Self { bytes: DEFAULT_BYTES_PER_TOKEN * DEFAULT_WEIGHT, tokens: DEFAULT_WEIGHT }
+    }
+}
+
+impl Ratio {
+    fn learn(&mut self, bytes: u64, tokens: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.tokens = self.tokens.saturating_add(tokens);
+        while self.tokens > WINDOW {
+            // Neither becomes zero: their ratio stays within the bounds of what is learned.
+            (self.bytes, self.tokens) = (self.bytes.div_ceil(2), self.tokens.div_ceil(2));
+        }
+    }
+
+    /// The tokens of so much text, rounded up.
+    fn tokens(self, bytes: u64) -> u64 {
+        let tokens = (u128::from(bytes) * u128::from(self.tokens)).div_ceil(u128::from(self.bytes.max(1)));
+        u64::try_from(tokens).unwrap_or(u64::MAX)
+    }
+}
+
+impl Ratios {
+    /// Learns from an exchange that was counted wholly; from others nothing.
+    pub fn learn(&mut self, provider: &str, usage: &Usage) {
+        if usage.not_counted.is_some() || usage.failed {
+            return;
+        }
+        let tokens = |chosen: fn(Counter) -> bool| sum(&usage.counters, chosen);
+        let is_estimated = |chosen: fn(Counter) -> bool| sum(&usage.estimated, chosen) > 0;
+        let prompt = !usage.to_estimate.prompt
+            && !is_estimated(Counter::is_prompt)
+            && usage.counters.get(Counter::AudioInput) == 0
+            && is_text(usage.prompt_bytes, tokens(Counter::is_prompt));
+        let answer = !usage.to_estimate.answer
+            && !is_estimated(is_answer)
+            && usage.counters.get(Counter::AudioOutput) == 0
+            && is_text(usage.answer_bytes, tokens(is_answer));
+        if !prompt && !answer {
+            return;
+        }
+        let learned = self.entry(provider, usage.model.as_deref().unwrap_or_default());
+        if prompt {
+            learned.prompt.learn(usage.prompt_bytes, tokens(Counter::is_prompt));
+        }
+        if answer {
+            learned.answer.learn(usage.answer_bytes, tokens(is_answer));
+        }
+    }
+
+    /// Adds estimates to the counters of sides that need them. A second call changes nothing.
+    pub fn estimate(&self, provider: &str, usage: &mut Usage) {
+        let model = usage.model.as_deref().unwrap_or_default();
+        let learned = self.providers.get(provider).and_then(|models| models.get(model));
+        let learned = learned.copied().unwrap_or_default();
+        if usage.to_estimate.prompt {
+            let tokens = learned.prompt.tokens(usage.prompt_bytes);
+            raise(usage, Counter::Input, Counter::is_prompt, tokens);
+        }
+        if usage.to_estimate.answer {
+            let tokens = learned.answer.tokens(usage.answer_bytes);
+            raise(usage, Counter::Output, is_answer, tokens);
+        }
+    }
+
+    /// The number of models that something is known of.
+    pub fn len(&self) -> usize {
+        self.models
+    }
+
+    /// True if nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.models == 0
+    }
+
+    fn entry(&mut self, provider: &str, model: &str) -> &mut Learned {
+        let is_known = self.providers.get(provider).is_some_and(|models| models.contains_key(model));
+        if !is_known {
+            if self.models == MAX_MODELS {
+                self.forget_one();
+            }
+            self.models += 1;
+        }
+        self.learned += 1;
+        let learned = self.providers.entry(provider.into()).or_default().entry(model.into()).or_default();
+        learned.last = self.learned;
+        learned
+    }
+
+    fn forget_one(&mut self) {
+        let all = self.providers.iter().flat_map(|(provider, models)| {
+            models.iter().map(move |(model, learned)| (learned.last, provider, model))
+        });
+        let Some((_, provider, model)) = all.min() else { return };
+        let (provider, model) = (provider.clone(), model.clone());
+        if let Some(models) = self.providers.get_mut(&provider) {
+            models.remove(&model);
+            if models.is_empty() {
+                self.providers.remove(&provider);
+            }
+        }
+        self.models -= 1;
+    }
+}
+
+fn sum(counters: &Counters, chosen: fn(Counter) -> bool) -> u64 {
+    counters.iter().filter(|(one, _)| chosen(*one)).fold(0, |sum, (_, value)| sum.saturating_add(value))
+}
+
+/// True if so many tokens can be those of so much text.
+fn is_text(bytes: u64, tokens: u64) -> bool {
+    bytes > 0
+        && tokens > 0
+        && bytes <= tokens.saturating_mul(MAX_BYTES_PER_TOKEN)
+        && tokens <= bytes.saturating_mul(MAX_TOKENS_PER_BYTE)
+}
+
+/// Raises a side to so many tokens, if it has fewer.
+fn raise(usage: &mut Usage, counter: Counter, side: fn(Counter) -> bool, tokens: u64) {
+    let missing = tokens.saturating_sub(sum(&usage.counters, side));
+    usage.counters.add(counter, missing);
+    usage.estimated.add(counter, missing);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::usage::NotCounted, request::access_record::Sides};
+
+    fn counted(model: &str, bytes: u64, tokens: u64) -> Usage {
+        let mut usage =
+            Usage { model: Some(model.into()), prompt_bytes: bytes, answer_bytes: bytes, ..Usage::default() };
+        usage.counters.set(Counter::Input, tokens);
+        usage.counters.set(Counter::Output, tokens);
+        usage
+    }
+
+    fn uncounted(model: &str, bytes: u64) -> Usage {
+        Usage { to_estimate: Sides { prompt: true, answer: true }, ..counted(model, bytes, 0) }
+    }
+
+    fn estimated(ratios: &Ratios, mut usage: Usage) -> (u64, u64, Counters) {
+        ratios.estimate("demo", &mut usage);
+        let once = usage.clone();
+        ratios.estimate("demo", &mut usage);
+        assert_eq!(usage, once, "a second estimate changes nothing");
+        (usage.counters.get(Counter::Input), usage.counters.get(Counter::Output), usage.estimated)
+    }
+
+    #[test]
+    fn before_anything_is_learned_a_token_has_four_bytes() {
+        let (input, output, marked) = estimated(&Ratios::default(), uncounted("m", 41));
+        assert_eq!((input, output), (11, 11));
+        assert_eq!((marked.get(Counter::Input), marked.get(Counter::Output)), (11, 11));
+    }
+
+    #[test]
+    fn ratios_are_those_of_the_counted_exchanges_of_a_model() {
+        let mut ratios = Ratios::default();
+        for _ in 0..100 {
+            ratios.learn("demo", &counted("m", 2000, 1000));
+        }
+        let (input, output, _) = estimated(&ratios, uncounted("m", 20_000));
+        assert!((9_900..=10_000).contains(&input) && input == output, "{input} {output}");
+        assert_eq!(estimated(&ratios, uncounted("other", 20_000)).0, 5_000);
+        // It follows a change.
+        for _ in 0..500 {
+            ratios.learn("demo", &counted("m", 8000, 1000));
+        }
+        let (input, _, _) = estimated(&ratios, uncounted("m", 80_000));
+        assert!((10_000..=10_600).contains(&input), "{input}");
+    }
+
+    #[test]
+    fn only_whole_counts_are_learned_from() {
+        let mut ratios = Ratios::default();
+        let one = counted("m", 2000, 1000);
+        let mut audio = one.clone();
+        audio.counters.set(Counter::AudioInput, 1);
+        audio.counters.set(Counter::AudioOutput, 1);
+        let mut done = uncounted("m", 100);
+        ratios.estimate("demo", &mut done);
+        for usage in [
+            Usage { not_counted: Some(NotCounted::Format), ..one.clone() },
+            Usage { failed: true, ..one.clone() },
+            Usage { to_estimate: Sides { prompt: true, answer: true }, ..one },
+            audio,
+            done,
+            counted("m", 0, 10),
+            counted("m", 10, 0),
+            counted("m", 10, 41),
+            counted("m", 6_401, 100),
+            counted("m", 10, u64::MAX),
+        ] {
+            ratios.learn("demo", &usage);
+            assert!(ratios.is_empty(), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_preliminary_count_and_an_estimate_the_greater_is_used() {
+        let mut usage = uncounted("m", 40);
+        usage.counters.set(Counter::Output, 1);
+        usage.counters.set(Counter::Reasoning, 2);
+        usage.counters.set(Counter::CacheRead, 500);
+        let (input, output, marked) = estimated(&Ratios::default(), usage);
+        assert_eq!((input, output), (0, 8));
+        assert_eq!((marked.get(Counter::Output), marked.tokens()), (7, 7));
+    }
+
+    #[test]
+    fn the_number_of_models_is_bounded_and_the_oldest_is_forgotten() {
+        let mut ratios = Ratios::default();
+        ratios.learn("other", &counted("first", 2000, 1000));
+        for index in 0..MAX_MODELS {
+            ratios.learn("demo", &counted(&format!("m{index}"), 2000, 1000));
+        }
+        assert_eq!((ratios.len(), ratios.providers.len()), (MAX_MODELS, 1));
+        ratios.learn("demo", &counted("m0", 2000, 1000));
+        ratios.learn("demo", &counted("new", 2000, 1000));
+        let models = &ratios.providers["demo"];
+        assert_eq!((ratios.len(), models.len()), (MAX_MODELS, MAX_MODELS));
+        assert!(models.contains_key("m0") && models.contains_key("new") && !models.contains_key("m1"));
+    }
+}
