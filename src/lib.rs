@@ -18,8 +18,9 @@ pub use tollgate_engine::{
 // floor: the clock
 pub mod clock;
 
-// floor: admission control
+// floor: admission control, finished exchanges
 pub mod admission;
+pub mod recorder;
 
 // floor: standard output and standard error
 pub mod output;

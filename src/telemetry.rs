@@ -15,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
 use tracing_subscriber::{
     filter::Targets,
     fmt::{
@@ -28,13 +27,17 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    access_record::AccessRecord, escape, fault::FaultKind, numbers::millis, output, settings::LogFormat,
+    access_record::AccessRecord,
+    escape,
+    fault::FaultKind,
+    numbers::millis,
+    output,
+    recorder::{DropCount, Drops, Sink},
+    settings::LogFormat,
 };
 
 /// Capacity of the queue of lines.
 const MAX_LINES: usize = 4096;
-/// Capacity of the queue of access records.
-const MAX_RECORDS: usize = 8192;
 /// Time limit for writing the last lines when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -53,8 +56,8 @@ enum Message {
     End,
 }
 
-/// Starts logging for the whole process.
-pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
+/// Starts logging for the whole process. Dropped lines are counted in `drops`.
+pub fn start(level: tracing::Level, format: Option<LogFormat>, drops: &Drops) -> Log {
     let human = match format {
         Some(LogFormat::Human) => true,
         Some(LogFormat::Json) => false,
@@ -72,7 +75,7 @@ pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
         .name("log".into())
         .spawn(write)
         .expect("a process that starts can start a thread");
-    let writer = Queue { lines: lines.clone(), dropped };
+    let writer = Queue { lines: lines.clone(), dropped, drops: drops.queue("log") };
     let only_ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
     let registry = tracing_subscriber::registry().with(only_ours);
     let layer = fmt::layer().with_writer(writer).with_target(false).with_ansi(false);
@@ -126,7 +129,9 @@ fn dropped_line(human: bool, lines: u64) -> String {
 #[derive(Debug, Clone)]
 struct Queue {
     lines: SyncSender<Message>,
+    /// Those that no line has reported yet.
     dropped: Arc<AtomicU64>,
+    drops: DropCount,
 }
 
 struct Collected<'q> {
@@ -158,41 +163,21 @@ impl Drop for Collected<'_> {
         let text = std::mem::take(&mut self.text);
         if !text.is_empty() && self.queue.lines.try_send(Message::Text(text)).is_err() {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
+            self.queue.drops.add(1);
         }
     }
 }
 
-/// The access log. It never waits: a record that does not fit into the queue is dropped and counted.
-#[derive(Debug, Clone)]
-pub struct Recorder {
-    records: mpsc::Sender<AccessRecord>,
-    dropped: Arc<AtomicU64>,
-}
+/// The access log: one line for each exchange.
+#[derive(Debug)]
+pub struct AccessLog;
 
-impl Recorder {
-    /// Queues a record.
-    pub fn record(&self, record: AccessRecord) {
-        if self.records.try_send(record).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+impl Sink for AccessLog {
+    fn record(&mut self, records: &[AccessRecord]) {
+        for record in records {
+            access_line(record);
         }
     }
-}
-
-/// The recorder, and its task, which ends with the last recorder.
-pub fn recorder() -> (Recorder, impl Future<Output = ()> + Send + 'static) {
-    let (records, mut queued) = mpsc::channel::<AccessRecord>(MAX_RECORDS);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let count = dropped.clone();
-    let task = async move {
-        while let Some(record) = queued.recv().await {
-            access_line(&record);
-            let count = count.swap(0, Ordering::Relaxed);
-            if count > 0 {
-                tracing::warn!(lost = count, "requests came faster than they could be logged");
-            }
-        }
-    };
-    (Recorder { records, dropped }, task)
 }
 
 fn access_line(record: &AccessRecord) {

@@ -40,6 +40,7 @@ use crate::{
     fields::DeclaredFields,
     files::{Live, ReloadError, Status},
     name::Owner,
+    recorder::Drops,
     store::{Store, StoreError},
     table::Table,
 };
@@ -63,8 +64,8 @@ pub struct Admin {
 /// The provider files that calls use.
 #[derive(Debug, Clone)]
 pub enum ProviderFiles {
-    /// Those of the running server, which change with every reload, and its load.
-    Live(Arc<Live>, Arc<Admission>),
+    /// Those of the running server, which change with every reload, its load, and the drops of its queues.
+    Live(Arc<Live>, Arc<Admission>, Drops),
     /// Those that a command loaded, without a server.
     Loaded(Arc<Table>),
 }
@@ -229,28 +230,30 @@ impl ProviderFiles {
     /// Handles an operation on files. The status has the state of the store; without `store`, that is a failed one. A
     /// command has loaded files, but none that serve.
     async fn handle(&self, operation: FileOperation, store: Option<&Store>) -> ApiResult {
-        let Self::Live(live, admission) = self else { return Err(not_found()) };
+        let Self::Live(live, admission, drops) = self else { return Err(not_found()) };
         match operation {
             FileOperation::Status => {
-                let status = with_store(with_load(&live.status(), admission), store).await;
+                let status = with_store(with_load(&live.status(), admission, drops), store).await;
                 Ok(Response::json(StatusCode::OK, &status))
             }
             FileOperation::Texts => Ok(Response::json(StatusCode::OK, &live.served_files())),
-            FileOperation::Reload => reload(live, admission).await,
+            FileOperation::Reload => reload(live, admission, drops).await,
         }
     }
 
     /// The route table of this moment, for the [`Request`] that begins now.
     pub fn snapshot(&self) -> Arc<Table> {
         match self {
-            Self::Live(live, _) => live.snapshot(),
+            Self::Live(live, ..) => live.snapshot(),
             Self::Loaded(table) => Arc::clone(table),
         }
     }
 }
 
-fn with_load(status: &Status, admission: &Admission) -> Status {
-    Status { load: Some(admission.load()), ..status.clone() }
+fn with_load(status: &Status, admission: &Admission, drops: &Drops) -> Status {
+    let mut dropped = drops.numbers();
+    dropped.retain(|_, number| *number > 0);
+    Status { load: Some(admission.load()), dropped, ..status.clone() }
 }
 
 /// The status with the state of the store. The files alone decide about a reload.
@@ -267,8 +270,8 @@ async fn with_store(status: Status, store: Option<&Store>) -> Status {
     Status { ok: false, store_problem: Some(problem), ..status }
 }
 
-async fn reload(live: &Live, admission: &Admission) -> ApiResult {
-    let status = with_load(&*live.reload().await.map_err(reload_fault)?, admission);
+async fn reload(live: &Live, admission: &Admission, drops: &Drops) -> ApiResult {
+    let status = with_load(&*live.reload().await.map_err(reload_fault)?, admission, drops);
     let code = if status.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok(Response::json(code, &status))
 }

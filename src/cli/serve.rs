@@ -2,6 +2,7 @@
 
 mod lifecycle;
 mod origin_changes;
+mod sinks;
 
 use std::{
     convert::Infallible,
@@ -34,6 +35,7 @@ use crate::{
     files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::Readiness,
     output,
+    recorder::{Drops, Recorder},
     secret::Secret,
     server::{self, Shared, WorkerConfig, listen::listen},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
@@ -57,8 +59,8 @@ const FEW_CONNECTIONS: usize = 256;
 /// Serves until a signal stops the process. Warns about the environment variables that are `ignored`.
 pub fn run(settings: &Settings, keys: &KeySources, ignored: &[String]) -> anyhow::Result<()> {
     harden();
-    let log = telemetry::start(settings.log, settings.log_format);
-    let human = log.human;
+    let drops = Drops::default();
+    let log = telemetry::start(settings.log, settings.log_format, &drops);
     for variable in ignored {
         tracing::warn!(variable, "an environment variable looks like a setting, and is none: it is ignored");
     }
@@ -70,7 +72,7 @@ pub fn run(settings: &Settings, keys: &KeySources, ignored: &[String]) -> anyhow
         );
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(settings, keys, human));
+    let done = runtime.block_on(serve(settings, keys, Telemetry { human: log.human, drops }));
     runtime.shutdown_background();
     log.close();
     done
@@ -84,11 +86,20 @@ fn harden() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Result<()> {
+/// The part of the log that other components use.
+#[derive(Debug)]
+struct Telemetry {
+    /// True if the format is for people.
+    human: bool,
+    /// The counters of all queues.
+    drops: Drops,
+}
+
+async fn serve(settings: &Settings, keys: &KeySources, telemetry: Telemetry) -> anyhow::Result<()> {
     // First, so that a signal never kills a half-started process.
     let mut signals = Signals::register()?;
     let (_lock, running, watchdog) = tokio::select! {
-        started = start(settings, keys, human) => started?,
+        started = start(settings, keys, telemetry) => started?,
         signal = signals.stop.next() => {
             tracing::info!(signal, "stopped during startup");
             return Ok(());
@@ -106,7 +117,7 @@ async fn serve(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::R
 async fn start(
     settings: &Settings,
     keys: &KeySources,
-    human: bool,
+    Telemetry { human, drops }: Telemetry,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let settings = &Settings { providers: source(settings), ..settings.clone() };
     let limits = limits(settings);
@@ -128,7 +139,7 @@ async fn start(
     let (address, admin_address) = (bound.address, bound.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
     let admission = Admission::new(limits, bound.listeners.len());
-    let files = ProviderFiles::Live(live.clone(), admission.clone());
+    let files = ProviderFiles::Live(live.clone(), admission.clone(), drops.clone());
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
@@ -138,7 +149,7 @@ async fn start(
     let endpoints = HttpTokenEndpoints::new(upstream.clone());
     let (refresher, logins) = Refresher::start(logins, endpoints, end_refreshes.clone());
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
-    let (recorder, records) = telemetry::recorder();
+    let (recorders, records) = sinks::start(settings, bound.listeners.len(), &drops)?;
     let shared = Shared {
         live: live.clone(),
         api_queue,
@@ -149,7 +160,6 @@ async fn start(
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
         admission,
         upstream,
-        recorder: settings.access_log.then_some(recorder),
         head_timeout: settings.head_timeout,
         idle_timeout: settings.idle_timeout,
         half_closed: settings.half_closed,
@@ -161,7 +171,6 @@ async fn start(
     let (control, logins) = (
         [
             tokio::spawn(lookups),
-            tokio::spawn(records),
             tokio::spawn(calls),
             tokio::spawn(api_jobs),
             tokio::spawn(rekeys),
@@ -172,15 +181,26 @@ async fn start(
     );
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
-    let workers = start_workers(bound, heartbeats, &shared)?;
-    // Lookups and records end with the last clone. The workers have theirs; this one would keep them running for ever.
+    let workers = start_workers(bound, heartbeats, recorders, &shared)?;
+    // Lookups end with the last clone. The workers have theirs; this one would keep them running for ever.
     drop(shared);
     log_listening(settings, &live, address, admin_address);
     if human {
         next_steps(address, admin_address, settings, empty)?;
     }
-    let running =
-        Running { live, reloader, store, ready, stop, workers, socket, logins, end_refreshes, control };
+    let running = Running {
+        live,
+        reloader,
+        store,
+        ready,
+        stop,
+        workers,
+        records,
+        socket,
+        logins,
+        end_refreshes,
+        control,
+    };
     Ok((lock, running, watchdog))
 }
 
@@ -403,12 +423,14 @@ fn open_listeners(settings: &Settings) -> anyhow::Result<BoundSockets> {
 fn start_workers(
     bound: BoundSockets,
     heartbeats: Vec<Heartbeat>,
+    recorders: Vec<Recorder>,
     shared: &Shared,
 ) -> anyhow::Result<Workers> {
     let (done, waiting) = mpsc::channel::<()>(1);
-    for (index, ((listener, role), heartbeat)) in bound.listeners.into_iter().zip(heartbeats).enumerate() {
+    let each = bound.listeners.into_iter().zip(heartbeats).zip(recorders).enumerate();
+    for (index, (((listener, role), heartbeat), recorder)) in each {
         let (shared, done) = (shared.clone(), done.clone());
-        let config = WorkerConfig { listener, number: index, role, heartbeat, first_id: random()? };
+        let config = WorkerConfig { listener, number: index, role, heartbeat, recorder, first_id: random()? };
         let work = move || {
             let _done = done;
             if let Err(error) = server::work(config, &shared) {

@@ -3,6 +3,8 @@
 //! A finding has a file, a line and a column. The document never holds the text of a file, which may contain a secret.
 //! Types keep their names in `schema/openapi.json`. Read next: `describe`, which fills the document.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,10 @@ pub struct Status {
     /// Connections and requests of the running server, and their limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
+    /// Numbers of records and log lines that a full queue dropped since the process started, by queue. Queues without
+    /// drops are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
     /// All files, by path.
     pub files: Vec<FileStatus>,
     /// Number of findings beyond the limit of 1,000, which are left out.

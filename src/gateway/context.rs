@@ -87,12 +87,12 @@ impl RequestContext {
         head: &Parts,
     ) -> Self {
         let request_id = worker.request_id();
-        let record = worker.recorder.is_some().then(|| Box::new(begun(client, head)));
+        let record = AccessRecord::begun(client, head.method.clone(), logged_path(head.uri.path()), now_ms());
         let guard = AccessRecordGuard {
             worker: worker.clone(),
             request_id,
             started: Instant::now(),
-            record,
+            record: Some(Box::new(record)),
             connection,
             admitted: None,
         };
@@ -226,11 +226,11 @@ impl AccessRecordGuard {
     }
 
     fn emit(&mut self, end: End) {
-        if let (Some(mut record), Some(recorder)) = (self.record.take(), &self.worker.recorder) {
+        if let Some(mut record) = self.record.take() {
             record.request_id = std::mem::take(&mut self.request_id);
             record.end = end;
             record.duration = self.started.elapsed();
-            recorder.record(*record);
+            self.worker.recorder.record(*record);
         }
     }
 }
@@ -240,29 +240,5 @@ impl Drop for AccessRecordGuard {
         self.emit(End::ClientLeft);
         drop(self.admitted.take());
         self.connection.end_response();
-    }
-}
-
-fn begun(client: IpAddr, head: &Parts) -> AccessRecord {
-    AccessRecord {
-        request_id: String::new(),
-        started_at_ms: now_ms(),
-        peer: client,
-        method: head.method.clone(),
-        path: logged_path(head.uri.path()),
-        user: None,
-        group: None,
-        token: None,
-        key_owner: None,
-        provider: None,
-        endpoint: None,
-        status: None,
-        fault: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        first_byte: None,
-        duration: std::time::Duration::ZERO,
-        end: End::ClientLeft,
-        usage: None,
     }
 }

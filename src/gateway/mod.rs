@@ -47,8 +47,8 @@ use crate::{
     fault::Fault,
     files::Live,
     hex,
+    recorder::Recorder,
     table::Table,
-    telemetry::Recorder,
     upstream::{self, Upstream},
 };
 use context::{Persistence, RequestContext};
@@ -81,8 +81,8 @@ pub struct Worker {
     pub upstream: Upstream,
     /// Tasks that a graceful shutdown waits for.
     pub tasks: TaskTracker,
-    /// Takes access records, if they are wanted.
-    pub recorder: Option<Recorder>,
+    /// Takes access records.
+    pub recorder: Recorder,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
     /// `Keep-Alive`: the time that a connection may idle. None if it is too short for that header.

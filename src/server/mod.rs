@@ -33,9 +33,9 @@ use crate::{
     decide::ListenerRole,
     files::Live,
     gateway::{self, Readiness, Worker},
+    recorder::Recorder,
     settings::HalfClosed,
     systemd::Heartbeat,
-    telemetry::Recorder,
     upstream::{self, Upstream},
 };
 
@@ -73,8 +73,6 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// Configuration of the HTTP client.
     pub upstream: Arc<upstream::Shared>,
-    /// The access log; none if it is off.
-    pub recorder: Option<Recorder>,
     /// Timeout for a request head, from its first byte.
     pub head_timeout: Duration,
     /// Timeout for a connection without a request.
@@ -100,6 +98,8 @@ pub struct WorkerConfig {
     pub role: ListenerRole,
     /// Its heartbeat for the watchdog.
     pub heartbeat: Heartbeat,
+    /// Takes its access records.
+    pub recorder: Recorder,
     /// Number of its first request.
     pub first_id: u64,
 }
@@ -152,7 +152,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         tasks: tasks.clone(),
         trusted_origins: shared.trusted_origins.clone(),
         keep_alive: keep_alive(shared.idle_timeout),
-        recorder: shared.recorder.clone(),
+        recorder: config.recorder,
         next_id: AtomicU64::new(config.first_id),
     });
     tokio::join!(accept(listener, shared, &worker), sweep(shared, &worker));

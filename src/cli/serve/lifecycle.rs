@@ -19,6 +19,7 @@ use crate::{
     files::{Live, Reloader, StatusCounts},
     gateway::Readiness,
     numbers::millis,
+    recorder::Records,
     settings::Settings,
     store::Store,
     systemd,
@@ -72,6 +73,8 @@ pub(super) struct Running {
     /// Cancelled when workers must accept no more connections.
     pub(super) stop: CancellationToken,
     pub(super) workers: Workers,
+    /// The recorder's thread.
+    pub(super) records: Records,
     /// The control socket.
     pub(super) socket: Socket,
     /// The OAuth refresher. It ends when no caller and no refresh is left.
@@ -102,7 +105,7 @@ pub(super) async fn run_until_stopped(
     let signal = tokio::select! {
         signal = stop.next() => signal,
         () = running.workers.ended() => {
-            end_refreshes(running).await;
+            abandon(running).await;
             bail!("all workers have ended: see the log");
         }
         never = reload_on_hangup(&mut hangup, &running.live) => match never {},
@@ -120,7 +123,7 @@ pub(super) async fn run_until_stopped(
         () = drain(&mut running, delay, grace) => {}
         signal = stop.next() => {
             tracing::warn!(signal, "stopped immediately: open requests were aborted");
-            end_refreshes(running).await;
+            abandon(running).await;
             return Ok(());
         }
     }
@@ -167,19 +170,29 @@ async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
     }
 }
 
-/// Waits for the refreshes that have spent a refresh token: without their new tokens, the logins would be lost.
-async fn end_refreshes(running: Running) {
+/// Waits for the refreshes that have spent a refresh token: without their new tokens, the logins would be lost. Hands on
+/// the access records of what has ended.
+async fn abandon(running: Running) {
     running.stop.cancel();
     running.end_refreshes.cancel();
     let _ = timeout(REFRESH_TIMEOUT, running.logins).await;
+    close(running.records).await;
 }
 
-/// Writes the last access records and closes the store.
+/// Hands the last access records on. The tasks of sinks end afterwards.
+async fn close(records: Records) {
+    if !records.close(TASK_TIMEOUT).await {
+        tracing::error!("the last access records were not handed on in time: they are lost");
+    }
+}
+
+/// Hands the last access records on and closes the store.
 async fn finish(running: Running) {
-    let Running { reloader, store, socket, logins, control, .. } = running;
+    let Running { reloader, store, records, socket, logins, control, .. } = running;
+    close(records).await;
     drop(socket);
     let _ = timeout(REFRESH_TIMEOUT, logins).await;
-    // Without workers there are no lookups and no records, so these tasks end by themselves.
+    // Without workers there are no lookups and no records, so these tasks end by themselves: also those of sinks.
     for task in control {
         let _ = timeout(TASK_TIMEOUT, task).await;
     }

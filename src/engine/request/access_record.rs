@@ -12,6 +12,7 @@ use super::rewrite::TokenSearch;
 use crate::base::{
     fault::{Blame, FaultKind},
     name::{FileName, GroupName, Owner, TokenId, UserId},
+    numbers::millis,
     usage::{Counters, NotCounted},
 };
 
@@ -166,6 +167,36 @@ impl Outcome {
 }
 
 impl AccessRecord {
+    /// The record of a request that has just begun, and whose client leaves at once unless something else is set.
+    pub fn begun(peer: IpAddr, method: Method, path: String, started_at_ms: u64) -> Self {
+        Self {
+            request_id: String::new(),
+            started_at_ms,
+            peer,
+            method,
+            path,
+            user: None,
+            group: None,
+            token: None,
+            key_owner: None,
+            provider: None,
+            endpoint: None,
+            status: None,
+            fault: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            duration: Duration::ZERO,
+            end: End::ClientLeft,
+            usage: None,
+        }
+    }
+
+    /// The end of the exchange, in milliseconds since 1970, UTC.
+    pub fn ended_at_ms(&self) -> u64 {
+        self.started_at_ms.saturating_add(millis(self.duration))
+    }
+
     /// The class of its result.
     pub fn outcome(&self) -> Outcome {
         match (self.fault.map(FaultKind::blame), self.end) {

@@ -1,0 +1,105 @@
+//! Counts of what full queues had no room for, by queue: the one place that `tollgate status`, metrics and the log take
+//! them from.
+//!
+//! A queue counts with an atomic, and never waits. Only the registration of a queue and a report take the lock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// The drop counters of all queues of the process.
+#[derive(Debug, Clone, Default)]
+pub struct Drops(Arc<Mutex<BTreeMap<String, DropCount>>>);
+
+/// The drop counter of one queue.
+#[derive(Debug, Clone, Default)]
+pub struct DropCount(Arc<AtomicU64>);
+
+impl Drops {
+    /// The counter of the queue with that name. Queues of the same name share one.
+    pub fn queue(&self, name: &str) -> DropCount {
+        self.lock().entry(name.to_owned()).or_default().clone()
+    }
+
+    /// The drops of every queue since the process started, zeros too.
+    pub fn numbers(&self) -> BTreeMap<String, u64> {
+        self.lock().iter().map(|(name, count)| (name.clone(), count.get())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, DropCount>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DropCount {
+    /// Counts further drops.
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    /// The drops since the process started.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reports drops to the log, each queue's at most once per interval.
+#[derive(Debug)]
+pub(super) struct DropReport {
+    drops: Drops,
+    reported: BTreeMap<String, u64>,
+}
+
+impl DropReport {
+    pub(super) fn new(drops: Drops) -> Self {
+        Self { drops, reported: BTreeMap::new() }
+    }
+
+    /// The queues with drops since the last call, and the numbers of these.
+    pub(super) fn take(&mut self) -> Vec<(String, u64)> {
+        let numbers = self.drops.numbers();
+        let before = std::mem::replace(&mut self.reported, numbers.clone());
+        let since = |name: &str, total: u64| total - before.get(name).copied().unwrap_or_default();
+        let grown = numbers.into_iter().map(|(name, total)| (since(&name, total), name));
+        grown.filter(|(number, _)| *number > 0).map(|(number, name)| (name, number)).collect()
+    }
+
+    /// Logs them.
+    pub(super) fn log(&mut self) {
+        for (queue, dropped) in self.take() {
+            tracing::warn!(queue, dropped, "a queue was full: some of its items were dropped");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_of_one_name_share_a_counter() {
+        let drops = Drops::default();
+        let _idle = drops.queue("idle");
+        drops.queue("records").add(2);
+        drops.queue("records").add(3);
+        let expected = [("idle".to_owned(), 0), ("records".to_owned(), 5)];
+        assert_eq!(drops.numbers(), expected.into());
+    }
+
+    #[test]
+    fn a_report_has_the_drops_since_the_last_one() {
+        let drops = Drops::default();
+        let mut report = DropReport::new(drops.clone());
+        let (one, other) = (drops.queue("one"), drops.queue("other"));
+        one.add(2);
+        assert_eq!(report.take(), [("one".to_owned(), 2)]);
+        other.add(1);
+        one.add(4);
+        assert_eq!(report.take(), [("one".to_owned(), 4), ("other".to_owned(), 1)]);
+        assert_eq!(report.take(), []);
+    }
+}

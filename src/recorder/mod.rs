@@ -1,0 +1,181 @@
+//! Finished exchanges on their way from the workers to their consumers: the access log, metrics, the usage ledger,
+//! exporters.
+//!
+//! Each worker puts access records into a bounded buffer of its own. The thread `records` takes all buffers every 100 ms,
+//! and hands the records to all sinks, in the order of their ends. It guarantees: a worker waits for no sink, formats
+//! nothing and does no IO; a record without room is dropped and counted; at shutdown, sinks get the last records before
+//! they are closed.
+//!
+//! It knows no sink: `cli::serve` assembles them. Read next: `drops`, the counters of all queues behind it.
+
+mod drops;
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::timeout};
+
+pub use drops::{DropCount, Drops};
+
+use crate::access_record::AccessRecord;
+use drops::DropReport;
+
+/// Capacity of a worker's buffer: that of 80,000 requests a second.
+const MAX_RECORDS: usize = 8192;
+/// Capacity that a buffer keeps after a burst.
+const KEPT_CAPACITY: usize = 1024;
+/// Interval at which the buffers are taken.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Interval of log lines about drops.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A consumer of finished exchanges.
+pub trait Sink: Send {
+    /// Takes finished exchanges in the order of their ends. Runs on the recorder's thread: it never waits.
+    fn record(&mut self, records: &[AccessRecord]);
+
+    /// Runs about every 100 ms, also without records.
+    fn tick(&mut self) {}
+
+    /// Runs once, after the last record: hands on what is collected.
+    fn close(&mut self) {}
+}
+
+/// A worker's end of the recorder.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    buffer: Arc<Buffer>,
+    drops: DropCount,
+}
+
+#[derive(Debug, Default)]
+struct Buffer(Mutex<Vec<AccessRecord>>);
+
+impl Recorder {
+    /// Hands a record on. Without room, it is dropped and counted.
+    pub fn record(&self, record: AccessRecord) {
+        let mut records = self.buffer.lock();
+        if records.len() < MAX_RECORDS {
+            records.push(record);
+        } else {
+            self.drops.add(1);
+        }
+    }
+}
+
+impl Buffer {
+    /// Only the worker and the recorder's thread take it, the latter for one exchange of pointers.
+    fn lock(&self) -> MutexGuard<'_, Vec<AccessRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exchanges the records for an empty vector, whose capacity the worker then uses.
+    fn take(&self, records: &mut Vec<AccessRecord>) {
+        std::mem::swap(&mut *self.lock(), records);
+    }
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Records {
+    /// Dropped to end the thread.
+    stop: mpsc::Sender<Infallible>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Records {
+    /// Hands on the last records and closes the sinks. Call it after the last worker. False if that took too long.
+    pub async fn close(self, limit: Duration) -> bool {
+        drop(self.stop);
+        timeout(limit, self.ended).await.is_ok()
+    }
+}
+
+/// Starts the thread, with these sinks. Returns a recorder for each worker.
+pub fn start(
+    workers: usize,
+    sinks: Vec<Box<dyn Sink>>,
+    drops: &Drops,
+) -> io::Result<(Vec<Recorder>, Records)> {
+    let count = drops.queue("records");
+    let recorders: Vec<_> =
+        (0..workers).map(|_| Recorder { buffer: Arc::default(), drops: count.clone() }).collect();
+    let buffers = recorders.iter().map(|recorder| Arc::clone(&recorder.buffer)).collect();
+    let (stop, stopped) = mpsc::channel();
+    let (ending, ended) = oneshot::channel();
+    let mut distributor = Distributor {
+        buffers,
+        spare: Vec::new(),
+        batch: Vec::new(),
+        sinks,
+        report: DropReport::new(drops.clone()),
+        reported: Instant::now(),
+    };
+    thread::Builder::new().name("records".into()).spawn(move || {
+        distributor.run(&stopped);
+        // Nobody waits for it if the process ends at once.
+        let _ = ending.send(());
+    })?;
+    Ok((recorders, Records { stop, ended }))
+}
+
+/// The state of the thread.
+struct Distributor {
+    buffers: Vec<Arc<Buffer>>,
+    /// An empty vector, for the next exchange with a worker.
+    spare: Vec<AccessRecord>,
+    batch: Vec<AccessRecord>,
+    sinks: Vec<Box<dyn Sink>>,
+    report: DropReport,
+    reported: Instant,
+}
+
+impl Distributor {
+    fn run(&mut self, stopped: &mpsc::Receiver<Infallible>) {
+        loop {
+            let goes_on = stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout);
+            self.hand_on();
+            if !goes_on {
+                break;
+            }
+            if self.reported.elapsed() >= REPORT_INTERVAL {
+                self.reported = Instant::now();
+                self.report.log();
+            }
+        }
+        for sink in &mut self.sinks {
+            sink.close();
+        }
+        self.report.log();
+    }
+
+    /// Hands all finished records to all sinks.
+    fn hand_on(&mut self) {
+        for buffer in &self.buffers {
+            self.spare.shrink_to(KEPT_CAPACITY);
+            buffer.take(&mut self.spare);
+            self.batch.append(&mut self.spare);
+        }
+        // The records of one worker are in order: this merges those of several.
+        self.batch.sort_by_key(AccessRecord::ended_at_ms);
+        for sink in &mut self.sinks {
+            if !self.batch.is_empty() {
+                sink.record(&self.batch);
+            }
+            sink.tick();
+        }
+        self.batch.clear();
+        self.batch.shrink_to(KEPT_CAPACITY);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::Method;
+
+use super::*;
+
+/// The longest wait for the thread.
+const LIMIT: Duration = Duration::from_mins(1);
+
+fn record(path: &str, started_at_ms: u64, duration_ms: u64) -> AccessRecord {
+    let mut record =
+        AccessRecord::begun(IpAddr::V4(Ipv4Addr::LOCALHOST), Method::GET, path.to_owned(), started_at_ms);
+    record.duration = Duration::from_millis(duration_ms);
+    record
+}
+
+/// The calls of a sink.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Records(Vec<String>),
+    Tick,
+    Close,
+}
+
+struct Probe(mpsc::Sender<Call>);
+
+impl Sink for Probe {
+    fn record(&mut self, records: &[AccessRecord]) {
+        let paths = records.iter().map(|record| record.path.clone()).collect();
+        self.0.send(Call::Records(paths)).unwrap();
+    }
+
+    fn tick(&mut self) {
+        self.0.send(Call::Tick).unwrap();
+    }
+
+    fn close(&mut self) {
+        self.0.send(Call::Close).unwrap();
+    }
+}
+
+fn probed(workers: usize) -> (Vec<Recorder>, Records, Drops, mpsc::Receiver<Call>) {
+    let (calls, called) = mpsc::channel();
+    let drops = Drops::default();
+    let (recorders, records) = start(workers, vec![Box::new(Probe(calls))], &drops).unwrap();
+    (recorders, records, drops, called)
+}
+
+#[tokio::test]
+async fn sinks_get_the_records_of_all_workers_and_are_closed_after_the_last() {
+    let (recorders, records, drops, called) = probed(2);
+    // It ticks without records.
+    assert_eq!(called.recv_timeout(LIMIT), Ok(Call::Tick));
+    for number in 0..3 {
+        recorders[0].record(record(&format!("/a/{number}"), number, 0));
+        recorders[1].record(record(&format!("/b/{number}"), number, 0));
+    }
+    assert!(records.close(LIMIT).await);
+    let calls: Vec<_> = called.iter().collect();
+    assert_eq!(calls.last(), Some(&Call::Close));
+    assert_eq!(calls.iter().filter(|call| **call == Call::Close).count(), 1);
+    let paths: Vec<_> = calls
+        .into_iter()
+        .filter_map(|call| match call {
+            Call::Records(paths) => Some(paths),
+            Call::Tick | Call::Close => None,
+        })
+        .flatten()
+        .collect();
+    for worker in ["/a/", "/b/"] {
+        let own: Vec<_> = paths.iter().filter(|path| path.starts_with(worker)).collect();
+        assert_eq!(own, ["0", "1", "2"].map(|number| format!("{worker}{number}")).each_ref());
+    }
+    assert_eq!((paths.len(), drops.numbers()), (6, [("records".to_owned(), 0)].into()));
+}
+
+#[test]
+fn a_batch_is_in_the_order_of_ends() {
+    let (calls, called) = mpsc::channel();
+    let buffers: Vec<Arc<Buffer>> = vec![Arc::default(), Arc::default()];
+    let mut distributor = Distributor {
+        buffers: buffers.clone(),
+        spare: Vec::new(),
+        batch: Vec::new(),
+        sinks: vec![Box::new(Probe(calls))],
+        report: DropReport::new(Drops::default()),
+        reported: Instant::now(),
+    };
+    buffers[0].lock().extend([record("/1", 1000, 0), record("/3", 10, 1030)]);
+    buffers[1].lock().extend([record("/2", 500, 510), record("/4", 900, 200)]);
+    distributor.hand_on();
+    distributor.hand_on();
+    let expected = ["/1", "/2", "/3", "/4"].map(str::to_owned).to_vec();
+    let calls: Vec<_> = called.try_iter().collect();
+    assert_eq!(calls, [Call::Records(expected), Call::Tick, Call::Tick]);
+}
+
+#[test]
+fn a_full_buffer_drops_and_counts() {
+    let recorder = Recorder { buffer: Arc::default(), drops: DropCount::default() };
+    for number in 0..MAX_RECORDS + 3 {
+        recorder.record(record(&number.to_string(), 0, 0));
+    }
+    let kept = recorder.buffer.lock();
+    assert_eq!((kept.len(), kept[MAX_RECORDS - 1].path.as_str()), (MAX_RECORDS, "8191"));
+    assert_eq!(recorder.drops.get(), 3);
+}
+
+/// A sink that never returns, until the test ends it.
+struct Hangs(mpsc::Receiver<Infallible>);
+
+impl Sink for Hangs {
+    fn record(&mut self, _: &[AccessRecord]) {
+        let _ = self.0.recv();
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_sink_for_ever() {
+    let (end, ended) = mpsc::channel();
+    let (recorders, records) = start(1, vec![Box::new(Hangs(ended))], &Drops::default()).unwrap();
+    recorders[0].record(record("/", 0, 0));
+    assert!(!records.close(Duration::ZERO).await);
+    drop(end);
+}
