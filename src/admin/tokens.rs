@@ -189,7 +189,7 @@ fn scope(path: &str, text: &str, table: &Table) -> Result<Scope, Fault> {
         let known: Vec<&str> = table.providers.iter().map(|provider| provider.name.as_str()).collect();
         return unknown(format!("no provider file has the name `{name}`; {}", hint(name.as_str(), &known)));
     };
-    let known: Vec<&str> = provider.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    let known: Vec<&str> = provider.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
     match &scope.endpoint {
         Some(endpoint) if !known.contains(&endpoint.as_str()) => {
             unknown(format!("`{name}` has no endpoint `{endpoint}`; {}", hint(endpoint, &known)))

@@ -51,6 +51,23 @@ impl Awaited {
     }
 }
 
+/// Bytes that a connection has read. Shared with the body of its request.
+#[derive(Debug, Default)]
+pub struct BodyReads {
+    /// Those since the last request, or frame of its body. A body that is sent upstream resets it.
+    pub unframed: AtomicUsize,
+    /// Those of the request's body, without its framing.
+    pub content: AtomicU64,
+}
+
+impl BodyReads {
+    /// A frame of the body was read.
+    pub fn add_frame(&self, bytes: usize) {
+        self.unframed.store(0, Ordering::Relaxed);
+        self.content.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// The shared state of a connection.
 #[derive(Debug)]
 pub struct ClientConnection {
@@ -61,8 +78,7 @@ pub struct ClientConnection {
     /// The rest of the last request's body is being read.
     has_rest: AtomicBool,
     unwritten: AtomicUsize,
-    /// Bytes that were read since the last request, or frame of its body.
-    unframed: Arc<AtomicUsize>,
+    reads: Arc<BodyReads>,
     /// The body that waits until everything is written.
     body: Mutex<Option<Waker>>,
     /// The connection's task. It has one for its whole life.
@@ -81,7 +97,7 @@ impl ClientConnection {
             is_pipelined: AtomicBool::new(false),
             has_rest: AtomicBool::new(false),
             unwritten: AtomicUsize::new(0),
-            unframed: Arc::default(),
+            reads: Arc::default(),
             body: Mutex::default(),
             reader: Mutex::default(),
             has_reader: AtomicBool::new(false),
@@ -102,7 +118,8 @@ impl ClientConnection {
     pub fn begin_request(&self) {
         let state = self.state();
         self.set(((state & !OF_REQUEST) + REQUEST) | RESPONDING);
-        self.unframed.store(0, Ordering::Relaxed);
+        self.reads.unframed.store(0, Ordering::Relaxed);
+        self.reads.content.store(0, Ordering::Relaxed);
         self.is_pipelined.store(!self.has_received.swap(false, Ordering::Relaxed), Ordering::Relaxed);
     }
 
@@ -128,7 +145,7 @@ impl ClientConnection {
 
     /// The rest was read: the next byte belongs to another request.
     pub fn end_rest(&self) {
-        self.unframed.store(0, Ordering::Relaxed);
+        self.reads.unframed.store(0, Ordering::Relaxed);
         self.has_rest.store(false, Ordering::Relaxed);
     }
 
@@ -148,19 +165,19 @@ impl ClientConnection {
     /// Bytes of the client have arrived.
     pub fn received(&self, bytes: usize) {
         self.has_received.store(true, Ordering::Relaxed);
-        self.unframed.fetch_add(bytes, Ordering::Relaxed);
+        self.reads.unframed.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The counter of the bytes that were read since the last request, or frame of its body. A body that is sent upstream
-    /// resets it.
-    pub fn unframed(&self) -> &Arc<AtomicUsize> {
-        &self.unframed
+    /// The counters of the bytes that were read of the current request.
+    pub fn reads(&self) -> &Arc<BodyReads> {
+        &self.reads
     }
 
     /// The request that the connection waits for. None while a response is being made or written.
     pub fn awaited(&self) -> Option<Awaited> {
         let state = self.state();
-        let has_begun = self.unframed.load(Ordering::Relaxed) > 0 && !self.has_rest.load(Ordering::Relaxed);
+        let has_begun =
+            self.reads.unframed.load(Ordering::Relaxed) > 0 && !self.has_rest.load(Ordering::Relaxed);
         (state & RESPONDING == 0).then_some(Awaited { epoch: Epoch(state), has_begun })
     }
 

@@ -20,7 +20,7 @@ mod status;
 use std::{fmt::Display, net::IpAddr, sync::Arc};
 
 pub use self::{
-    client_connection::{Awaited, ClientConnection},
+    client_connection::{Awaited, BodyReads, ClientConnection},
     limits::{Limits, Overrides},
     local_error::{LocalError, LocalErrors},
     requests::{RequestGuard, RequestRefusal},

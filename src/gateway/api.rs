@@ -10,6 +10,7 @@ use super::{Body, InFlight, body::collect, fault::json};
 use crate::{
     accounts::Actor,
     admin::{self, Admin, Principal},
+    admission::ClientConnection,
     decide::ApiCall,
     fault::Fault,
     table::Table,
@@ -22,8 +23,10 @@ pub(super) async fn call(
     _authorized: ApiCall,
     principal: Principal,
     actor: Actor,
+    connection: &ClientConnection,
 ) -> Result<Response<Body>, Fault> {
     let request = read(head, incoming, Arc::clone(table), principal, actor).await?;
+    connection.reads().add_frame(request.body.len());
     worker.api_queue.call(request).await.map(response)
 }
 

@@ -2,7 +2,11 @@
 //!
 //! It guarantees: the access record is emitted exactly once, when the response ends, breaks off or is dropped.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
 
@@ -14,6 +18,7 @@ use crate::{
     clock::now_ms,
     decide::{self, ListenerRole},
     fault::FaultKind,
+    name::Owner,
     own_paths,
     table::{Hit, Table},
     telemetry::shown,
@@ -139,6 +144,12 @@ impl RequestContext {
         }
     }
 
+    pub(super) fn set_key_owner(&mut self, owner: Option<&Owner>) {
+        if let Some(record) = self.record() {
+            record.key_owner = owner.cloned();
+        }
+    }
+
     pub(super) fn set_fault(&mut self, kind: FaultKind) {
         if let Some(record) = self.record() {
             record.fault = Some(kind);
@@ -212,6 +223,9 @@ impl AccessRecordGuard {
     pub(super) fn add_bytes(&mut self, bytes: usize) {
         if let Some(record) = &mut self.record {
             record.bytes_out += bytes as u64;
+            if record.first_byte.is_none() {
+                record.first_byte = Some(self.started.elapsed());
+            }
         }
     }
 
@@ -230,6 +244,10 @@ impl AccessRecordGuard {
             record.request_id = std::mem::take(&mut self.request_id);
             record.end = end;
             record.duration = self.started.elapsed();
+            record.bytes_in = self.connection.reads().content.load(Ordering::Relaxed);
+            if end == End::Complete && record.bytes_out == 0 {
+                record.first_byte = Some(record.duration);
+            }
             self.worker.recorder.record(*record);
         }
     }

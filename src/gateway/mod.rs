@@ -181,13 +181,13 @@ async fn answer(
             let admin = authenticate::admin(worker, call.token()?, context).await?;
             let call = call.authenticated()?;
             let actor = Actor::admin(&admin, context.client());
-            api::call(request, incoming, call, Principal::Admin, actor).await
+            api::call(request, incoming, call, Principal::Admin, actor, context.connection()).await
         }
         Begun::SelfService(call) => {
             let Authenticated { caller, part } = authenticate::user(worker, call.token()?, context).await?;
             let call = call.authenticated(caller.facts(part))?;
             let actor = Actor::user(&caller, context.client());
-            api::call(request, incoming, call, Principal::User(caller), actor).await
+            api::call(request, incoming, call, Principal::User(caller), actor, context.connection()).await
         }
         Begun::Provider(call) => {
             let Authenticated { caller, part } = authenticate::user(worker, call.token()?, context).await?;

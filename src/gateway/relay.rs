@@ -48,6 +48,7 @@ pub(super) async fn relay(
             }
         }
     };
+    context.set_key_owner(sendable.owner());
     // A kind of authentication that depends on the body has to wait for it here.
     let BodyInput::Nothing = sendable.body_input();
     let upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
@@ -160,8 +161,8 @@ fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>, connection: 
     if matches!(head.method, Method::GET | Method::HEAD) {
         return Upload::empty();
     }
-    let unframed = connection.unframed().clone();
-    let from_client = |body| Upload::incoming(body, hit.provider.max_body, unframed);
+    let reads = connection.reads().clone();
+    let from_client = |body| Upload::incoming(body, hit.provider.max_body, reads);
     incoming.take().map_or_else(Upload::empty, from_client)
 }
 

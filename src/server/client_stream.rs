@@ -131,7 +131,7 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unframed = self.connection.unframed().load(Ordering::Relaxed);
+        let unframed = self.connection.reads().unframed.load(Ordering::Relaxed);
         if unframed > MAX_UNFRAMED {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "framing without content")));
         }
@@ -255,7 +255,7 @@ mod tests {
         });
         let read = read.await;
         assert_eq!(read, (FIRST_TURN_BYTES, true));
-        assert_eq!(admitted.connection.unframed().load(Ordering::Relaxed), FIRST_TURN_BYTES);
+        assert_eq!(admitted.connection.reads().unframed.load(Ordering::Relaxed), FIRST_TURN_BYTES);
         admitted.connection.received(MAX_UNFRAMED);
         assert_eq!(reader.read_u8().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         admitted.connection.begin_request();

@@ -7,10 +7,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
@@ -21,6 +18,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::turn;
+use crate::admission::BodyReads;
 
 /// The largest body that is copied for a retry, in bytes.
 pub const MAX_KEPT: usize = 64 * 1024;
@@ -38,8 +36,8 @@ pub struct Upload {
 enum Source {
     Empty,
     Kept(Bytes),
-    /// A client's body, and the counter of the bytes that its connection has read since the last frame.
-    Client(Incoming, Arc<AtomicUsize>),
+    /// A client's body, and the counters of the bytes that its connection has read.
+    Client(Incoming, Arc<BodyReads>),
     Other(UnsyncBoxBody<Bytes, BoxError>),
 }
 
@@ -91,13 +89,13 @@ impl Upload {
         Self { limit: body.len() as u64, source: Source::Kept(body), progress: None }
     }
 
-    /// A client's body of at most `limit` bytes. `unframed` counts the bytes that its connection reads.
-    pub fn incoming(body: Incoming, limit: u64, unframed: Arc<AtomicUsize>) -> Self {
+    /// A client's body of at most `limit` bytes. `reads` counts the bytes that its connection reads.
+    pub fn incoming(body: Incoming, limit: u64, reads: Arc<BodyReads>) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
-        unframed.store(0, Ordering::Relaxed);
-        Self { source: Source::Client(body, unframed), limit, progress: Some(Progress::new()) }
+        reads.unframed.store(0, Ordering::Relaxed);
+        Self { source: Source::Client(body, reads), limit, progress: Some(Progress::new()) }
     }
 
     /// Any other body of at most `limit` bytes.
@@ -145,10 +143,11 @@ impl Upload {
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Client(body, unframed) => {
+            Source::Client(body, reads) => {
                 let polled = Pin::new(body).poll_frame(cx);
-                if polled.is_ready() {
-                    unframed.store(0, Ordering::Relaxed);
+                if let Poll::Ready(frame) = &polled {
+                    let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                    reads.add_frame(data.map_or(0, Bytes::len));
                 }
                 polled.map_err(Into::into)
             }
@@ -190,7 +189,7 @@ impl Source {
     /// True if the client sends framing and no content.
     fn floods(&self) -> bool {
         match self {
-            Self::Client(_, unframed) => unframed.load(Ordering::Relaxed) > turn::MAX_FRAMING,
+            Self::Client(_, reads) => reads.unframed.load(Ordering::Relaxed) > turn::MAX_FRAMING,
             Self::Empty | Self::Kept(_) | Self::Other(_) => false,
         }
     }

@@ -324,7 +324,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             ResponseRule { status, content_type, reply_status: rule.reply_status, message }
         });
         Some(Endpoint {
-            name: endpoint.name.clone(),
+            name: endpoint.name.as_str().into(),
             method: endpoint.method.clone(),
             paths: endpoint.paths.clone(),
             target,

@@ -4,7 +4,7 @@
 //! It never holds a header or a query, and text of a body only in [`Usage::content`], where an exporter asks for it.
 
 use core::net::IpAddr;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
 
@@ -40,7 +40,7 @@ pub struct AccessRecord {
     /// The provider.
     pub provider: Option<FileName>,
     /// The endpoint's name in the provider's file.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Arc<str>>,
     /// The status of the response; none if the client left before it.
     pub status: Option<StatusCode>,
     /// The kind of the fault, if the response was tollgate's own.

@@ -375,7 +375,7 @@ impl Explainer<'_> {
         let capture = |index| bind::capture(path, &self.hit.captures, slot(index)).to_owned();
         Endpoint {
             provider: self.provider.name.to_string(),
-            name: endpoint.name.clone(),
+            name: endpoint.name.to_string(),
             method: endpoint.method.to_string(),
             path: matched.map(|one| one.text.clone()).unwrap_or_default(),
             captures: names.iter().enumerate().map(|(index, name)| (name.clone(), capture(index))).collect(),

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll},
 };
 
@@ -19,6 +19,7 @@ use super::{
     peer::{Fed, Server, data},
     *,
 };
+use crate::admission::BodyReads;
 
 #[tokio::test]
 async fn request_framing_follows_the_body_size() {
@@ -340,15 +341,16 @@ async fn framing_without_content_is_bounded() {
 async fn framing_without_content_is_bounded_in_uploads() {
     let (mut client, gateway) = tokio::io::duplex(1024);
     let relay = async |incoming: http::Request<Incoming>| {
-        let unframed = Arc::<AtomicUsize>::default();
-        let mut upload = Upload::incoming(incoming.into_body(), 99, Arc::clone(&unframed));
+        let reads = Arc::<BodyReads>::default();
+        let mut upload = Upload::incoming(incoming.into_body(), 99, Arc::clone(&reads));
         let watch = upload.watch().unwrap();
-        unframed.store(turn::MAX_FRAMING + 1, Ordering::Relaxed);
+        reads.unframed.store(turn::MAX_FRAMING + 1, Ordering::Relaxed);
         assert_eq!(upload.frame().await.unwrap().unwrap().into_data().unwrap(), "ok", "content resets it");
-        assert_eq!(unframed.swap(turn::MAX_FRAMING + 1, Ordering::Relaxed), 0);
+        assert_eq!(reads.unframed.swap(turn::MAX_FRAMING + 1, Ordering::Relaxed), 0);
         assert_eq!(upload.frame().await.unwrap().unwrap_err(), UploadError::Broken);
         drop(upload);
         assert!(watch.take_rest().is_none());
+        assert_eq!(reads.content.load(Ordering::Relaxed), 2);
         Ok::<_, Infallible>(Response::new(http_body_util::Empty::<Bytes>::new()))
     };
     let serving = http1::Builder::new().serve_connection(TokioIo::new(gateway), service_fn(relay));

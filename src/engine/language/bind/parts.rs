@@ -157,7 +157,7 @@ impl Overlay {
 #[derive(Debug)]
 pub struct Endpoint {
     /// Its name in the file.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its method.
     pub method: http::Method,
     /// Its client paths.

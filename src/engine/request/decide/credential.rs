@@ -100,6 +100,13 @@ pub struct Sendable<'c> {
     refreshable: Option<Refreshable<'c>>,
 }
 
+impl<'c> Sendable<'c> {
+    /// The owner of the credential, if it is a stored one.
+    pub fn owner(&self) -> Option<&'c Owner> {
+        self.owner
+    }
+}
+
 /// A refresh that is needed.
 #[derive(Debug, Clone, Copy)]
 pub struct Refresh<'c> {

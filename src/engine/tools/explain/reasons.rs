@@ -142,7 +142,7 @@ pub(super) fn nearest(near: &table::Nearest<'_>, head: &Parts, sources: &Sources
     };
     Nearest {
         provider: near.provider.name.to_string(),
-        name: near.endpoint.name.clone(),
+        name: near.endpoint.name.to_string(),
         method: near.endpoint.method.to_string(),
         path: near.path.text.clone(),
         differs,
