@@ -1,6 +1,9 @@
-//! The wall clock, and times as text: UTC, RFC 3339, to the second. No other room reads the wall clock.
+//! The wall clock, and times as text: UTC, RFC 3339. No other room reads the wall clock.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt::Write as _,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Milliseconds since 1970, UTC.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
@@ -15,6 +18,15 @@ pub fn utc(ms: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A time as `2026-01-02T03:04:05.678Z`.
+pub fn utc_ms(ms: u64) -> String {
+    let mut text = utc(ms);
+    text.truncate(text.len() - 1);
+    // Writing to a string cannot fail.
+    let _ = write!(text, ".{:03}Z", ms % 1000);
+    text
 }
 
 /// Year, month and day of a day since 1970. In years that begin in March the leap day comes last, and
@@ -104,6 +116,7 @@ mod tests {
         check(1_767_323_045_000, "2026-01-02T03:04:05Z");
         check(4_107_542_400_000, "2100-03-01T00:00:00Z");
         check(u64::MAX, "584556019-04-03T14:25:51Z");
+        assert_eq!(utc_ms(951_782_400_009), "2000-02-29T00:00:00.009Z");
     }
 
     #[test]

@@ -108,6 +108,50 @@ pub fn log_line(text: &[u8], is_json: bool) -> io::Result<()> {
     }
 }
 
+/// Whole lines of the log, which are written at once. Each is one line, whatever its values hold.
+#[derive(Debug, Default)]
+pub struct LogLines {
+    text: String,
+    count: u64,
+}
+
+impl LogLines {
+    /// Adds a line for people.
+    pub fn push_text(&mut self, line: &str) {
+        self.push(&escape::line(line));
+    }
+
+    /// Adds a line that is a JSON document.
+    pub fn push_json(&mut self, line: &str) {
+        self.push(&escape::json(line));
+    }
+
+    fn push(&mut self, line: &str) {
+        self.text.extend([line, "\n"]);
+        self.count += 1;
+    }
+
+    /// True if there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The number of lines.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Their size in bytes.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+}
+
+/// Writes lines of the log to standard error.
+pub fn log_lines(lines: &LogLines) -> io::Result<()> {
+    to_stderr(lines.text.as_bytes())
+}
+
 /// Waits until standard output is on the disk, if it is a file: some file systems report a full disk only here. Pipes and
 /// terminals cannot be synced.
 #[expect(clippy::disallowed_methods, reason = "this module owns the standard streams")]

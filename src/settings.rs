@@ -179,6 +179,14 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_ACCESS_LOG", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = true)]
     pub access_log: Option<bool>,
+    /// Share of successful requests in the access log, from 0 to 1; every other request is logged [default: 1]
+    #[arg(long, env = "TOLLGATE_ACCESS_LOG_SAMPLE", hide_env_values = true, value_name = "SHARE")]
+    #[schemars(example = 0.1, range(min = 0, max = 1))]
+    pub access_log_sample: Option<f64>,
+    /// Maximum lines of the access log in a second; others are counted [default: no limit]
+    #[arg(long, env = "TOLLGATE_ACCESS_LOG_RATE", hide_env_values = true, value_name = "N")]
+    #[schemars(example = 1000, range(min = 1))]
+    pub access_log_rate: Option<u64>,
     /// A file that holds the master key
     #[arg(skip)]
     #[schemars(example = &"/etc/tollgate/master-key")]
@@ -273,6 +281,15 @@ pub enum HalfClosed {
     Answer,
 }
 
+/// The selection of lines of the access log.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AccessLog {
+    /// Share of successful requests, from 0 to 1.
+    pub sample: f64,
+    /// Maximum lines in a second; none for no limit.
+    pub rate: Option<u64>,
+}
+
 /// The settings in force.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -326,8 +343,8 @@ pub struct Settings {
     pub log: tracing::Level,
     /// The log format; none to choose by the terminal.
     pub log_format: Option<LogFormat>,
-    /// True if every request is logged.
-    pub access_log: bool,
+    /// The access log; none if it is off.
+    pub access_log: Option<AccessLog>,
     /// Levels of lints.
     pub lints: Levels,
     /// The environment variables that provider files may read.
@@ -428,6 +445,16 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         connections_per_address: pick!(max_connections_per_address),
         connections: some("max_connections", pick!(max_connections))?,
     };
+    let access_log =
+        AccessLog { sample: pick!(access_log_sample).unwrap_or(1.0), rate: pick!(access_log_rate) };
+    if !(0.0..=1.0).contains(&access_log.sample) {
+        let given = access_log.sample.to_string();
+        return Err(bad("access_log_sample", &given, "it has to be from 0 to 1".into()));
+    }
+    if access_log.rate == Some(0) {
+        let problem = "it has to be at least 1; `access_log = false` turns the access log off".into();
+        return Err(bad("access_log_rate", "0", problem));
+    }
     let listen = read.address("listen", &pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into()))?;
     let admin_listen = pick!(admin_listen).map(|text| read.address("admin_listen", &text)).transpose()?;
     if let Some(admin) = admin_listen.filter(|admin| *admin == listen && admin.port() != 0) {
@@ -471,7 +498,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
             .parse()
             .map_err(|_| bad("log", &log, "use `error`, `warn`, `info`, `debug` or `trace`".into()))?,
         log_format: pick!(log_format),
-        access_log: pick!(access_log).unwrap_or(true),
+        access_log: pick!(access_log).unwrap_or(true).then_some(access_log),
         lints: file.lints.unwrap_or_default(),
         env_allow: places.env_allow()?,
     })
@@ -620,6 +647,14 @@ mod tests {
         check("workers", "two", "`--workers` cannot be `two`: use a whole number");
         check("strict", "yes", "`--strict` cannot be `yes`: use `true` or `false`");
         check("log_format", "xml", "`--log-format` cannot be `xml`: use one of `human`, `json`");
+        check("access_log_sample", "1.5", "`--access-log-sample` cannot be `1.5`: it has to be from 0 to 1");
+        check("access_log_sample", "some", "`--access-log-sample` cannot be `some`: use a number");
+        check("access_log_sample", "NaN", "`--access-log-sample` cannot be `NaN`: use a number");
+        check(
+            "access_log_rate",
+            "0",
+            "`--access-log-rate` cannot be `0`: it has to be at least 1; `access_log = false` turns the access log off",
+        );
         check("grace", "", "`--grace` is empty: give it a value, or leave it out");
         check("grace", "\"5s\"", "`--grace` is in quotes, which `docker --env-file` keeps: remove them");
         check(

@@ -1,15 +1,17 @@
 //! Logging and the access log. Lines go to standard error through a bounded queue and a thread of their own, so that no
 //! request waits for a terminal or a full pipe. Lines that do not fit are dropped and counted.
 //!
-//! Each event is one line, with its values escaped ([`output::log_line`]). Only events of this crate are logged, at any level: those of other crates may contain secrets. It never looks at a
-//! body or a header.
+//! Each event is one line, with its values escaped ([`output::log_line`]). Only events of this crate are logged, at any
+//! level: those of other crates may contain secrets. It never looks at a body or a header. Read next: `access_log`.
+
+mod access_log;
 
 use std::{
     borrow::Cow,
     io::{self, Write},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -26,26 +28,29 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+pub use access_log::AccessLog;
+
 use crate::{
-    access_record::AccessRecord,
     escape,
-    fault::FaultKind,
-    numbers::millis,
-    output,
-    recorder::{DropCount, Drops, Sink},
-    settings::LogFormat,
+    output::{self, LogLines},
+    recorder::{DropCount, Drops},
+    settings::{self, LogFormat},
 };
 
 /// Capacity of the queue of lines.
 const MAX_LINES: usize = 4096;
+/// Bytes of lines of the access log that may wait for the log's thread.
+const MAX_WAITING: usize = 4 << 20;
 /// Time limit for writing the last lines when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The running log. `close` flushes it.
 #[derive(Debug)]
 pub struct Log {
-    lines: SyncSender<Message>,
+    queue: Queue,
     ended: Receiver<()>,
+    /// The drop counters of all queues.
+    pub drops: Drops,
     /// True if the format is for people.
     pub human: bool,
 }
@@ -53,57 +58,72 @@ pub struct Log {
 /// A message to the log's thread.
 enum Message {
     Text(Vec<u8>),
+    Lines(LogLines),
     End,
 }
 
-/// Starts logging for the whole process. Dropped lines are counted in `drops`.
-pub fn start(level: tracing::Level, format: Option<LogFormat>, drops: &Drops) -> Log {
+/// Starts logging for the whole process.
+pub fn start(level: tracing::Level, format: Option<LogFormat>) -> Log {
     let human = match format {
         Some(LogFormat::Human) => true,
         Some(LogFormat::Json) => false,
         None => output::errors_on_terminal(),
     };
     let (lines, queued) = sync_channel(MAX_LINES);
-    let dropped = Arc::new(AtomicU64::new(0));
+    let drops = Drops::default();
+    let count = drops.queue("log");
+    let queue = Queue { lines, dropped: Arc::default(), waiting: Arc::default(), drops: count };
     let (ending, ended) = sync_channel(1);
-    let count = dropped.clone();
+    let of_thread = queue.clone();
     let write = move || {
-        write_lines(&queued, &count, human);
+        write_lines(&queued, &of_thread, human);
         let _ = ending.send(());
     };
     std::thread::Builder::new()
         .name("log".into())
         .spawn(write)
         .expect("a process that starts can start a thread");
-    let writer = Queue { lines: lines.clone(), dropped, drops: drops.queue("log") };
     let only_ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
     let registry = tracing_subscriber::registry().with(only_ours);
-    let layer = fmt::layer().with_writer(writer).with_target(false).with_ansi(false);
+    let layer = fmt::layer().with_writer(queue.clone()).with_target(false).with_ansi(false);
     if human {
         registry.with(layer).init();
     } else {
         registry.with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false)).init();
     }
-    Log { lines, ended, human }
+    Log { queue, ended, drops, human }
 }
 
 impl Log {
+    /// The access log, in the format of the log.
+    pub fn access_log(&self, settings: settings::AccessLog) -> AccessLog {
+        AccessLog::new(self.queue.clone(), self.human, settings, self.drops.queue("access_log_rate"))
+    }
+
     /// Flushes the queue, for at most a second: the reader of the pipe may be gone.
     #[expect(clippy::disallowed_methods, reason = "the process is ending: no runtime is left to stop")]
     pub fn close(self) {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
-        while self.lines.try_send(Message::End).is_err() && Instant::now() < deadline {
+        while self.queue.lines.try_send(Message::End).is_err() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write_lines(queued: &Receiver<Message>, dropped: &AtomicU64, human: bool) {
-    while let Ok(Message::Text(text)) = queued.recv() {
+fn write_lines(queued: &Receiver<Message>, queue: &Queue, human: bool) {
+    loop {
         // A failing log does not stop the service.
-        let _ = output::log_line(&text, !human);
-        let count = dropped.swap(0, Ordering::Relaxed);
+        let _ = match queued.recv() {
+            Ok(Message::Text(text)) => output::log_line(&text, !human),
+            Ok(Message::Lines(lines)) => {
+                let written = output::log_lines(&lines);
+                queue.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+                written
+            }
+            Ok(Message::End) | Err(_) => return,
+        };
+        let count = queue.dropped.swap(0, Ordering::Relaxed);
         if count > 0 {
             let _ = output::log_line(dropped_line(human, count).as_bytes(), !human);
         }
@@ -125,15 +145,36 @@ fn dropped_line(human: bool, lines: u64) -> String {
     }
 }
 
-/// The writer of one event: collects the line and queues it whole.
+/// The way to the log's thread.
 #[derive(Debug, Clone)]
 struct Queue {
     lines: SyncSender<Message>,
     /// Those that no line has reported yet.
     dropped: Arc<AtomicU64>,
+    /// Bytes of [`Message::Lines`] that wait.
+    waiting: Arc<AtomicUsize>,
     drops: DropCount,
 }
 
+impl Queue {
+    /// Queues lines of the access log. Without room they are dropped and counted.
+    fn lines(&self, lines: LogLines) {
+        let (count, size) = (lines.count(), lines.len());
+        let has_room = self.waiting.load(Ordering::Relaxed) + size <= MAX_WAITING;
+        self.waiting.fetch_add(size, Ordering::Relaxed);
+        if !has_room || self.lines.try_send(Message::Lines(lines)).is_err() {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.drop_lines(count);
+        }
+    }
+
+    fn drop_lines(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+        self.drops.add(count);
+    }
+}
+
+/// The writer of one event: collects the line and queues it whole.
 struct Collected<'q> {
     queue: &'q Queue,
     text: Vec<u8>,
@@ -162,40 +203,9 @@ impl Drop for Collected<'_> {
     fn drop(&mut self) {
         let text = std::mem::take(&mut self.text);
         if !text.is_empty() && self.queue.lines.try_send(Message::Text(text)).is_err() {
-            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
-            self.queue.drops.add(1);
+            self.queue.drop_lines(1);
         }
     }
-}
-
-/// The access log: one line for each exchange.
-#[derive(Debug)]
-pub struct AccessLog;
-
-impl Sink for AccessLog {
-    fn record(&mut self, records: &[AccessRecord]) {
-        for record in records {
-            access_line(record);
-        }
-    }
-}
-
-fn access_line(record: &AccessRecord) {
-    tracing::info!(
-        request_id = %record.request_id,
-        peer = %record.peer,
-        method = %record.method,
-        path = %shown(&record.path),
-        user = record.user.as_ref().map(tracing::field::display),
-        provider = record.provider.as_ref().map(tracing::field::display),
-        endpoint = record.endpoint.as_deref(),
-        status = record.status.map(|status| status.as_u16()),
-        fault = record.fault.map(FaultKind::code),
-        bytes_out = record.bytes_out,
-        ms = millis(record.duration),
-        end = record.end.as_str(),
-        "request"
-    );
 }
 
 /// Foreign text for a log line: at most 300 bytes, hidden characters escaped.

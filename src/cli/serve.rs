@@ -35,13 +35,13 @@ use crate::{
     files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::Readiness,
     output,
-    recorder::{Drops, Recorder},
+    recorder::Recorder,
     secret::Secret,
     server::{self, Shared, WorkerConfig, listen::listen},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::{self, DirLock, Store},
     systemd::{self, Heartbeat},
-    telemetry,
+    telemetry::{self, Log},
     upstream::{self, ConnectRule},
 };
 use lifecycle::{Running, Signals, Workers};
@@ -59,8 +59,7 @@ const FEW_CONNECTIONS: usize = 256;
 /// Serves until a signal stops the process. Warns about the environment variables that are `ignored`.
 pub fn run(settings: &Settings, keys: &KeySources, ignored: &[String]) -> anyhow::Result<()> {
     harden();
-    let drops = Drops::default();
-    let log = telemetry::start(settings.log, settings.log_format, &drops);
+    let log = telemetry::start(settings.log, settings.log_format);
     for variable in ignored {
         tracing::warn!(variable, "an environment variable looks like a setting, and is none: it is ignored");
     }
@@ -72,7 +71,7 @@ pub fn run(settings: &Settings, keys: &KeySources, ignored: &[String]) -> anyhow
         );
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(settings, keys, Telemetry { human: log.human, drops }));
+    let done = runtime.block_on(serve(settings, keys, &log));
     runtime.shutdown_background();
     log.close();
     done
@@ -86,20 +85,11 @@ fn harden() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-/// The part of the log that other components use.
-#[derive(Debug)]
-struct Telemetry {
-    /// True if the format is for people.
-    human: bool,
-    /// The counters of all queues.
-    drops: Drops,
-}
-
-async fn serve(settings: &Settings, keys: &KeySources, telemetry: Telemetry) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, keys: &KeySources, log: &Log) -> anyhow::Result<()> {
     // First, so that a signal never kills a half-started process.
     let mut signals = Signals::register()?;
     let (_lock, running, watchdog) = tokio::select! {
-        started = start(settings, keys, telemetry) => started?,
+        started = start(settings, keys, log) => started?,
         signal = signals.stop.next() => {
             tracing::info!(signal, "stopped during startup");
             return Ok(());
@@ -117,7 +107,7 @@ async fn serve(settings: &Settings, keys: &KeySources, telemetry: Telemetry) -> 
 async fn start(
     settings: &Settings,
     keys: &KeySources,
-    Telemetry { human, drops }: Telemetry,
+    log: &Log,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let settings = &Settings { providers: source(settings), ..settings.clone() };
     let limits = limits(settings);
@@ -125,7 +115,7 @@ async fn start(
     // First, so that a second process changes nothing.
     let is_new = !settings.data.exists();
     let lock = lock(&settings.data).await?;
-    let prepared = prepare(settings, keys, human).await;
+    let prepared = prepare(settings, keys, log.human).await;
     if is_new && prepared.is_err() {
         remove_unused(&settings.data);
     }
@@ -139,7 +129,7 @@ async fn start(
     let (address, admin_address) = (bound.address, bound.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
     let admission = Admission::new(limits, bound.listeners.len());
-    let files = ProviderFiles::Live(live.clone(), admission.clone(), drops.clone());
+    let files = ProviderFiles::Live(live.clone(), admission.clone(), log.drops.clone());
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
@@ -149,7 +139,7 @@ async fn start(
     let endpoints = HttpTokenEndpoints::new(upstream.clone());
     let (refresher, logins) = Refresher::start(logins, endpoints, end_refreshes.clone());
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
-    let (recorders, records) = sinks::start(settings, bound.listeners.len(), &drops)?;
+    let (recorders, records) = sinks::start(settings, bound.listeners.len(), log)?;
     let shared = Shared {
         live: live.clone(),
         api_queue,
@@ -185,7 +175,7 @@ async fn start(
     // Lookups end with the last clone. The workers have theirs; this one would keep them running for ever.
     drop(shared);
     log_listening(settings, &live, address, admin_address);
-    if human {
+    if log.human {
         next_steps(address, admin_address, settings, empty)?;
     }
     let running = Running {

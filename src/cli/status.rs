@@ -81,7 +81,7 @@ fn report(status: &Status, all: bool) -> Lines {
     if !status.dropped.is_empty() {
         let dropped: Vec<_> =
             status.dropped.iter().map(|(queue, number)| format!("{number} by `{queue}`")).collect();
-        text.push(format_args!("dropped since the start, by full queues: {}", dropped.join(", ")));
+        text.push(format_args!("dropped since the start: {}", dropped.join(", ")));
     }
     if let Some(problem) = &status.problem {
         text.push(format_args!("problem: {problem}"));

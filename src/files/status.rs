@@ -43,8 +43,8 @@ pub struct Status {
     /// Connections and requests of the running server, and their limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
-    /// Numbers of records and log lines that a full queue dropped since the process started, by queue. Queues without
-    /// drops are left out.
+    /// Numbers of records and log lines that were dropped since the process started, by the queue that was full, or the
+    /// limit that was reached. Those without drops are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<String, u64>,
     /// All files, by path.

@@ -1,4 +1,4 @@
-//! Counts of what full queues had no room for, by queue: the one place that `tollgate status`, metrics and the log take
+//! Counts of what was dropped, by the full queue or the rate limit that was reached: the one place that `tollgate status`, metrics and the log take
 //! them from.
 //!
 //! A queue counts with an atomic, and never waits. Only the registration of a queue and a report take the lock.
@@ -71,7 +71,7 @@ impl DropReport {
     /// Logs them.
     pub(super) fn log(&mut self) {
         for (queue, dropped) in self.take() {
-            tracing::warn!(queue, dropped, "a queue was full: some of its items were dropped");
+            tracing::warn!(queue, dropped, "records or log lines were dropped");
         }
     }
 }

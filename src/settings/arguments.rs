@@ -225,6 +225,10 @@ fn parsed(text: &str, schema: &Value, origin: &Origin) -> Result<Value, Settings
             .parse::<usize>()
             .map_or_else(|_| refused("use a whole number".to_owned()), |it| Ok(it.into()));
     }
+    if is_of_type(schema, "number") {
+        let number = text.parse().ok().and_then(serde_json::Number::from_f64);
+        return number.map_or_else(|| refused("use a number".to_owned()), |it| Ok(it.into()));
+    }
     let options: Vec<&str> =
         schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !options.is_empty() && !options.contains(&text) {

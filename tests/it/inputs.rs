@@ -24,6 +24,8 @@ const ON_FREE_PORT: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
 /// Each setting, and a value that it takes. `DIR` is a directory of the test.
 const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_ACCESS_LOG", "false"),
+    ("TOLLGATE_ACCESS_LOG_RATE", "1000"),
+    ("TOLLGATE_ACCESS_LOG_SAMPLE", "0.1"),
     ("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0"),
     ("TOLLGATE_ALLOW_PRIVATE", "true"),
     ("TOLLGATE_CA_FILE", "DIR/ca.pem"),

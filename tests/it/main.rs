@@ -7,6 +7,7 @@
     reason = "a panic is how a test fails, here outside of `#[test]` functions too"
 )]
 
+mod access_log;
 mod accounts;
 mod admin;
 mod api_admin;

@@ -6,20 +6,21 @@
 use anyhow::Context as _;
 
 use crate::{
-    recorder::{self, Drops, Recorder, Records, Sink},
+    recorder::{self, Recorder, Records, Sink},
     settings::Settings,
-    telemetry::AccessLog,
+    telemetry::Log,
 };
 
 /// Starts the recorder's thread with all sinks. Returns a recorder for each worker.
 pub(super) fn start(
     settings: &Settings,
     workers: usize,
-    drops: &Drops,
+    log: &Log,
 ) -> anyhow::Result<(Vec<Recorder>, Records)> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    if settings.access_log {
-        sinks.push(Box::new(AccessLog));
+    // Its lines are of the level `info`.
+    if let Some(access_log) = settings.access_log.filter(|_| settings.log >= tracing::Level::INFO) {
+        sinks.push(Box::new(log.access_log(access_log)));
     }
-    recorder::start(workers, sinks, drops).context("failed to start the recorder's thread")
+    recorder::start(workers, sinks, &log.drops).context("failed to start the recorder's thread")
 }

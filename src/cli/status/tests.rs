@@ -89,7 +89,7 @@ fn problems_follow_the_verdict() {
         &status,
         false,
         "NOT OK: 1 stale, 1 rejected, generation 7 since 2026-11-22T14:30:00Z, 14 providers, 61 routes, watching by events\n\
-         dropped since the start, by full queues: 7 by `log`, 12 by `records`\n\
+         dropped since the start: 7 by `log`, 12 by `records`\n\
          problem: `providers.d` is\\u{1b}[2J gone\n\
          stale providers.d/demo.toml since 2026-11-22T14:30:00Z\n  \
            providers.d/demo.toml:3:1: error[TG010]: unknown key `path_prefx`\n    \
