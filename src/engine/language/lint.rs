@@ -4,6 +4,7 @@
 //! lints scale to ten thousand files. A lint never changes the meaning of a file.
 
 mod document;
+mod prices;
 mod provider;
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
@@ -21,6 +22,8 @@ use crate::{
         variables::{self, EnvAllow},
     },
 };
+
+pub use prices::prices;
 
 /// The level of a lint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -66,6 +69,12 @@ pub struct Levels {
     /// An environment variable whose name looks like a secret of another system [default: warn]
     #[schemars(example = &"deny")]
     pub foreign_secret: Option<Level>,
+    /// Two price files with entries for the same models, neither more specific [default: warn]
+    #[schemars(example = &"deny")]
+    pub price_overlap: Option<Level>,
+    /// A price for a provider that does not exist [default: warn]
+    #[schemars(example = &"allow")]
+    pub unused_price: Option<Level>,
 }
 
 impl Levels {
@@ -80,6 +89,8 @@ impl Levels {
             Code::UnreachableGateway => self.unreachable_gateway,
             Code::HeaderPass => self.header_pass,
             Code::ForeignSecret => self.foreign_secret,
+            Code::PriceOverlap => self.price_overlap,
+            Code::UnusedPrice => self.unused_price,
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     },
     language::{
         bind, compile,
-        compile::{Compiled, Files, Rejected, VarSource},
+        compile::{Compiled, Files, PriceFile, Prices, Rejected, VarSource},
         lint, syntax,
         variables::{self, EnvAllow},
     },
@@ -43,6 +43,8 @@ pub enum Folder {
     Gateways,
     /// `apis`.
     Apis,
+    /// `prices`.
+    Prices,
     /// Next to the directory: `policy.toml` only.
     Policy,
 }
@@ -64,7 +66,20 @@ pub struct InputFile<'t> {
 
 impl Folder {
     /// The folders of the directory.
-    pub const ALL: [Self; 4] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis];
+    pub const ALL: [Self; 5] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis, Self::Prices];
+
+    /// The folder with this path relative to the providers directory.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|folder| folder.name() == name)
+    }
+
+    /// True if providers are compiled from its files: an error in one takes the providers that use it out of service.
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Presets | Self::Gateways | Self::Apis | Self::Policy => true,
+            Self::Providers | Self::Prices => false,
+        }
+    }
 
     /// Its path relative to the providers directory.
     pub fn name(self) -> &'static str {
@@ -73,6 +88,7 @@ impl Folder {
             Self::Presets => "presets",
             Self::Gateways => "gateways",
             Self::Apis => "apis",
+            Self::Prices => "prices",
             Self::Policy => "..",
         }
     }
@@ -91,6 +107,8 @@ pub struct Loaded {
     pub literals: Vec<Diagnostic>,
     /// The wanted provider files, and their names.
     pub providers: BTreeMap<Arc<str>, FileName>,
+    /// The price files, and their names.
+    pub prices: BTreeMap<Arc<str>, FileName>,
     /// The built-in files. Their lints are not reported, since the author cannot change them.
     pub filled_in: BTreeSet<Arc<str>>,
     /// The shared files that were judged before.
@@ -108,6 +126,8 @@ pub struct Loaded {
 pub struct Built {
     /// The providers.
     pub providers: BTreeMap<FileName, Judgement>,
+    /// The price files.
+    pub prices: BTreeMap<FileName, PriceJudgement>,
     /// Findings of presets, gateways, apis and the policy by themselves, and of names of files. An error takes the providers
     /// that use the file out of service.
     pub shared: Vec<Diagnostic>,
@@ -130,10 +150,21 @@ pub struct Judgement {
     pub found: Vec<Diagnostic>,
 }
 
+/// The result for one price file by itself.
+#[derive(Debug, Clone, Default)]
+pub struct PriceJudgement {
+    /// Its prices; none if the file has an error.
+    pub good: Option<Arc<PriceFile>>,
+    /// All findings about it.
+    pub found: Vec<Diagnostic>,
+}
+
 impl Built {
     /// All findings.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.providers.values().flat_map(|one| &one.found).chain(&self.shared).chain(&self.compiled)
+        let prices = self.prices.values().flat_map(|one| &one.found);
+        let providers = self.providers.values().flat_map(|one| &one.found);
+        providers.chain(prices).chain(&self.shared).chain(&self.compiled)
     }
 }
 
@@ -193,15 +224,21 @@ impl Loaded {
     }
 
     fn take(&mut self, file: &Arc<str>, name: &FileName, text: &InputFile<'_>) {
-        if text.folder == Folder::Providers {
-            self.providers.insert(file.clone(), name.clone());
-        }
         let files = &mut self.files;
+        match text.folder {
+            Folder::Providers => drop(self.providers.insert(file.clone(), name.clone())),
+            Folder::Prices => drop(self.prices.insert(file.clone(), name.clone())),
+            Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => {}
+        }
+        if text.folder == Folder::Prices && text.filled_in {
+            files.built_in_prices.insert(name.clone());
+        }
         let found = match text.folder {
             Folder::Providers => keep(&mut files.providers, name, file, text, |one| &mut one.test),
             Folder::Presets => keep(&mut files.presets, name, file, text, |one| &mut one.test),
             Folder::Gateways => keep(&mut files.gateways, name, file, text, |one| &mut one.test),
             Folder::Apis => keep(&mut files.apis, name, file, text, |one| &mut one.test),
+            Folder::Prices => keep(&mut files.prices, name, file, text, |one| &mut one.test),
             Folder::Policy => {
                 let (slot, found) = slot(file, text);
                 files.policy = Some((file.clone(), slot));
@@ -243,6 +280,15 @@ impl Loaded {
         Self { files, filled_in, levels, ..Self::default() }
     }
 
+    /// Lints of price files beside each other and beside these provider files.
+    pub fn lint_prices(&self, prices: &[Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
+        self.levels.apply(lint::prices(prices, providers))
+    }
+
+    fn provider_names(&self) -> Vec<&str> {
+        self.files.providers.keys().map(FileName::as_str).collect()
+    }
+
     /// Unused gateways. None are reported while a provider is rejected, since it may use them.
     pub fn unused_gateways<'p>(
         &self,
@@ -258,12 +304,12 @@ impl Loaded {
 }
 
 /// Adds a file. A file that cannot be read or parsed is kept by name, for findings about references to it.
-fn keep<T: syntax::Document>(
+fn keep<T: syntax::Document, S>(
     slots: &mut BTreeMap<FileName, syntax::Slot<T>>,
     name: &FileName,
     file: &Arc<str>,
     text: &InputFile<'_>,
-    tests: fn(&mut T) -> &mut Option<Vec<syntax::Test>>,
+    tests: fn(&mut T) -> &mut Option<Vec<S>>,
 ) -> Vec<Diagnostic> {
     let (mut slot, found) = slot(file, text);
     if (text.filled_in || text.is_judged)
@@ -297,6 +343,7 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     all.extend(tests.diagnostics.iter().cloned());
     all.extend(loaded.lint_each(&compiled));
     all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
+    all.extend(loaded.lint_prices(&compiled.prices, &loaded.provider_names()));
     all.extend(prove::check_policy(&loaded.files, &compiled).into_diagnostics());
     report_budgets(&mut all, &compiled.budgets);
     sort(&mut all);
@@ -329,6 +376,7 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     let errors = found.iter().filter(|one| one.is_error());
     let bad: BTreeSet<Arc<str>> = errors.map(|one| one.at.file.clone()).collect();
     let mut findings = FindingsByFile::new(found, loaded);
+    let prices = judge_prices(loaded, &compiled, &mut findings);
     let mut providers = BTreeMap::new();
     for rejected in compiled.rejected {
         let name = rejected.name.clone();
@@ -354,11 +402,33 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
         let sources = provider.var_sources().cloned().collect();
         providers.insert(name, Judgement { current, blocked_by, sources, found });
     }
+    let mut own: BTreeSet<&Diagnostic> = compiled.by_provider.values().flatten().collect();
+    own.extend(prices.values().flat_map(|one| &one.found));
+    let compile = compiled.diagnostics.iter().filter(|one| !own.contains(one)).cloned().collect();
     let mut shared = findings.shared;
     sort(&mut shared);
-    let own: BTreeSet<&Diagnostic> = compiled.by_provider.values().flatten().collect();
-    let compile = compiled.diagnostics.into_iter().filter(|one| !own.contains(one)).collect();
-    Built { providers, shared, compiled: compile, used: compiled.budgets.used() }
+    Built { providers, prices, shared, compiled: compile, used: compiled.budgets.used() }
+}
+
+/// Judges each price file by itself.
+fn judge_prices(
+    loaded: &Loaded,
+    compiled: &Compiled,
+    findings: &mut FindingsByFile,
+) -> BTreeMap<FileName, PriceJudgement> {
+    let mut judged = BTreeMap::new();
+    for (file, name) in &loaded.prices {
+        let mut found: Vec<Diagnostic> = findings.prices.remove(file).unwrap_or_default();
+        // Of a file over its budget, nothing else is known.
+        if !compiled.budgets.of(file).is_exceeded() {
+            found.extend(compiled.diagnostics.iter().filter(|one| one.at.file == *file).cloned());
+        }
+        sort(&mut found);
+        let good = compiled.prices.iter().find(|one| one.file == *file).cloned();
+        let good = good.filter(|_| !found.iter().any(Diagnostic::is_error));
+        judged.insert(name.clone(), PriceJudgement { good, found });
+    }
+    judged
 }
 
 fn bound(
@@ -379,9 +449,10 @@ fn bound(
     CurrentVersion::Bad(Rejected { unusable_var, ..Rejected::from(&**provider) })
 }
 
-/// Findings, by the provider's file that they are about.
+/// Findings, by the file of a provider or of prices that they are about.
 struct FindingsByFile {
     own: BTreeMap<FileName, Vec<Diagnostic>>,
+    prices: BTreeMap<Arc<str>, Vec<Diagnostic>>,
     shared: Vec<Diagnostic>,
 }
 
@@ -393,7 +464,8 @@ impl FindingsByFile {
         }
         let names = loaded.providers.iter();
         let own = names.filter_map(|(file, name)| Some((name.clone(), by_file.remove(file)?))).collect();
-        Self { own, shared: by_file.into_values().flatten().collect() }
+        let prices = by_file.extract_if(.., |file, _| loaded.prices.contains_key(file)).collect();
+        Self { own, prices, shared: by_file.into_values().flatten().collect() }
     }
 
     fn of(&mut self, name: &FileName, compiled: Option<&Vec<Diagnostic>>) -> Vec<Diagnostic> {
@@ -407,6 +479,8 @@ impl FindingsByFile {
 pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
     let built = build(loaded, value);
     let mut diagnostics: Vec<Diagnostic> = built.diagnostics().cloned().collect();
+    let prices: Vec<_> = built.prices.values().filter_map(|one| one.good.clone()).collect();
+    diagnostics.extend(loaded.lint_prices(&prices, &loaded.provider_names()));
     let current = built.providers.into_iter().map(|(name, one)| (name, one.current)).collect();
     let reconciled = reconcile(current, &BTreeMap::new());
     diagnostics.extend(reconciled.diagnostics);
@@ -415,7 +489,7 @@ pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) 
     sort(&mut diagnostics);
     let providers: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
     let bound = reconciled.serving.into_values().map(|one| one.good.bound).collect();
-    let table = table(&providers, bound, reconciled.rejected);
+    let table = table(&providers, bound, reconciled.rejected, Arc::new(Prices::new(prices)));
     Assembled { table, providers, diagnostics }
 }
 
@@ -424,9 +498,10 @@ pub fn table(
     compiled: &[Arc<compile::Provider>],
     bound: Vec<Arc<bind::Provider>>,
     rejected: Vec<Rejected>,
+    prices: Arc<Prices>,
 ) -> Table {
     let compiled: Vec<_> = compiled.iter().map(Arc::as_ref).collect();
-    Table::new(bound, rejected, &compiled)
+    Table::new(bound, rejected, &compiled).with_prices(prices)
 }
 
 /// Sorts findings and removes repetitions: each provider of a gateway reports the gateway's vars.

@@ -39,6 +39,8 @@ pub struct Table {
     pub cors: Cors,
     /// The credential fields of all providers, and the origins that each may be sent to.
     pub fields: DeclaredFields,
+    /// The prices of models. No decision about a request depends on them.
+    pub prices: Arc<compile::Prices>,
     own: LocationsByPrefix,
 }
 
@@ -393,7 +395,14 @@ impl Table {
         let own = LocationsByPrefix::new(&providers);
         let fields = DeclaredFields::of(providers.iter().map(Arc::as_ref));
         let cors = Cors::of(compiled.iter().copied());
-        Self { tree, providers, rejected, token_locations, cors, fields, own }
+        let prices = Arc::default();
+        Self { tree, providers, rejected, token_locations, cors, fields, prices, own }
+    }
+
+    /// The same table with these prices.
+    #[must_use]
+    pub fn with_prices(self, prices: Arc<compile::Prices>) -> Self {
+        Self { prices, ..self }
     }
 
     /// The provider that issues paste tokens at a path. Linear in the providers: never called for a proxied request.

@@ -6,6 +6,7 @@
 
 mod coverage;
 mod junit;
+mod prices;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -14,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, req
 use crate::{
     base::{
         budget::{Budget, Budgets},
-        diag::{Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         fault::{Fault, FaultKind},
         name::FileName,
         secret::Secret,
@@ -33,6 +34,7 @@ use crate::{
 
 pub use coverage::{Coverage, Item};
 pub use junit::{Case, Problem, Suite, junit};
+pub use prices::run_one as run_price_test;
 
 /// The result of a test run.
 #[derive(Debug, Default)]
@@ -52,6 +54,9 @@ pub fn run(compiled: &Compiled) -> Outcome {
     for (provider, test) in &compiled.fixtures {
         outcome.run(provider, [test].into_iter(), &compiled.budgets);
     }
+    for file in &compiled.prices {
+        outcome.run_prices(file, &compiled.budgets.of(&file.file));
+    }
     outcome.diagnostics.sort();
     outcome
 }
@@ -67,7 +72,11 @@ impl Outcome {
         let charged = tests.clone().all(|test| is_affordable(provider, test, &budget));
         for test in tests.take_while(|_| charged) {
             self.ran += 1;
-            self.diagnostics.extend(run_one(provider, test).diagnostic(test));
+            self.diagnostics.extend(diagnostic(
+                &run_one(provider, test).mismatches,
+                &test.spec.name,
+                &test.at,
+            ));
         }
     }
 }
@@ -158,16 +167,15 @@ pub fn run_one(provider: &Provider, test: &Test) -> TestResult {
     }
 }
 
-impl TestResult {
-    fn diagnostic(&self, test: &Test) -> Option<Diagnostic> {
-        let (first, more) = self.mismatches.split_first()?;
-        let message = format!("test `{}` fails: {first}", test.spec.name);
-        let diagnostic = Diagnostic::new(Code::Test, test.at.clone(), message);
-        let label = |index| if index == 0 { "also: " } else { "      " };
-        let more: Vec<String> =
-            more.iter().enumerate().map(|(index, one)| format!("{}{one}", label(index))).collect();
-        Some(if more.is_empty() { diagnostic } else { diagnostic.help_lines(more) })
-    }
+/// The finding about a failed test, at its `expect`; none if it passed.
+fn diagnostic(mismatches: &[Mismatch], name: &str, at: &Location) -> Option<Diagnostic> {
+    let (first, more) = mismatches.split_first()?;
+    let message = format!("test `{name}` fails: {first}");
+    let diagnostic = Diagnostic::new(Code::Test, at.clone(), message);
+    let label = |index| if index == 0 { "also: " } else { "      " };
+    let more: Vec<String> =
+        more.iter().enumerate().map(|(index, one)| format!("{}{one}", label(index))).collect();
+    Some(if more.is_empty() { diagnostic } else { diagnostic.help_lines(more) })
 }
 
 impl fmt::Display for Mismatch {

@@ -406,6 +406,28 @@ remove = ["x-debug-*"]"#,
         bad: r#"vars.key = { env = "DATABASE_URL" }"#,
         good: r#"vars.key = { env = "EXAMPLE_REGION" }"#,
     }
+    /// Two price files have entries for the same models, and neither is more specific.
+    PriceOverlap = "TG069", Warning, Some("price_overlap") => {
+        why: "The entry of the file whose name comes first applies. Renaming a file would change what usage costs.",
+        bad: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["example-1"], input = 2.5 }]
+# providers.d/prices/more.toml
+title    = "More"
+currency = "USD"
+price    = [{ provider = ["example"], model = ["example-1"], input = 2 }]
+# providers.d/example.toml"#,
+        good: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["example-1"], input = 2.5 }]
+# providers.d/prices/more.toml
+title    = "More"
+currency = "USD"
+price    = [{ provider = ["example"], model = ["example-1"], from = "2026-01-01", input = 2 }]
+# providers.d/example.toml"#,
+    }
     /// The policy does not allow it.
     Policy = "TG070", Error, None => {
         why: "`policy.toml` beside the providers directory holds rules for all files, whatever the values of \
@@ -422,6 +444,36 @@ remove = ["x-trace", "x-debug-*"]
 [[headers]]
 name  = "no tracing"
 never = ["x-trace", "x-debug-*"]"#,
+    }
+    /// Two entries of a price file are for the same models, and neither is more specific.
+    Price = "TG080", Error, None => {
+        why: "The price of a model must not depend on the order of a file. A name is more specific than a glob, a longer \
+            glob more than a shorter one. For the same models, the entry with the latest `from` applies.",
+        bad: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["ex-*"], input = 2.5 }, { model = ["*-1m"], input = 3 }]
+# providers.d/example.toml"#,
+        good: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["ex-*"], input = 2.5 }, { model = ["ex-*-1m"], input = 3 }]
+# providers.d/example.toml"#,
+    }
+    /// A price is for a provider that does not exist.
+    UnusedPrice = "TG081", Warning, Some("unused_price") => {
+        why: "No file of the directory has this name, so that no request has this price: the name may be misspelt. The stem \
+            of a price file is the provider of its entries.",
+        bad: r#"# providers.d/prices/exmaple.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["example-1"], input = 2.5 }]
+# providers.d/example.toml"#,
+        good: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["example-1"], input = 2.5 }]
+# providers.d/example.toml"#,
     }
 }
 

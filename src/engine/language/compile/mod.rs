@@ -10,12 +10,16 @@ mod glob;
 pub mod metering;
 mod parts;
 mod pattern;
+mod prices;
 mod provider;
 mod quantity;
 pub mod safety;
 mod template;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     base::{
@@ -31,6 +35,9 @@ pub use api::{Api, ErrorValues};
 pub use glob::{Glob, HeaderGlob};
 pub use parts::*;
 pub use pattern::{Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree, is_dots};
+pub use prices::{
+    NamePattern, Price, PriceEntry, PriceFile, PriceTest, Prices, Rates, Tier, overlaps as price_overlaps,
+};
 pub(crate) use provider::{Compiler, TemplateScope};
 pub use provider::{FIXTURE, SourceMap, http_method};
 pub use quantity::{duration, size, span};
@@ -48,6 +55,10 @@ pub struct Files {
     pub gateways: BTreeMap<FileName, Slot<syntax::Gateway>>,
     /// `apis/*.toml`.
     pub apis: BTreeMap<FileName, Slot<syntax::Api>>,
+    /// `prices/*.toml`.
+    pub prices: BTreeMap<FileName, Slot<syntax::Prices>>,
+    /// The built-in price files that the directory lacks.
+    pub built_in_prices: BTreeSet<FileName>,
     /// `policy.toml`, next to the directory, with its path.
     pub policy: Option<(Arc<str>, Slot<syntax::Policy>)>,
 }
@@ -61,6 +72,7 @@ impl Files {
         }
         self.gateways.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.apis.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
+        self.prices.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         if let Some((file, Ok(policy))) = &self.policy {
             budgets.insert(file, policy.used);
         }
@@ -73,6 +85,7 @@ impl Files {
         providers.for_each(|one| one.document.test = None);
         self.gateways.values_mut().flatten().for_each(|one| one.document.test = None);
         self.apis.values_mut().flatten().for_each(|one| one.document.test = None);
+        self.prices.values_mut().flatten().for_each(|one| one.document.test = None);
     }
 }
 
@@ -85,6 +98,8 @@ pub struct Compiled {
     pub rejected: Vec<Rejected>,
     /// The tests of gateways, apis and presets, each with its compiled provider.
     pub fixtures: Vec<(Arc<Provider>, Test)>,
+    /// The good price files, by name.
+    pub prices: Vec<Arc<PriceFile>>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
     /// Those of each provider, also where they are about its preset.
@@ -195,9 +210,20 @@ pub fn compile(files: &Files) -> Compiled {
     for fixtures in gateways.chain(apis) {
         provider::fixtures(&fixtures, &shared, &mut compiled);
     }
+    compile_prices(files, &mut compiled);
     compiled.diagnostics.sort();
     compiled.diagnostics.dedup();
     compiled
+}
+
+/// Compiles the price files, each by itself: no provider depends on one.
+fn compile_prices(files: &Files, compiled: &mut Compiled) {
+    let budgets = compiled.budgets.clone();
+    let made = compile_each(&files.prices, &mut compiled.diagnostics, |name, parsed| {
+        let built_in = files.built_in_prices.contains(name);
+        prices::compile(name, parsed, built_in, &budgets.of(&parsed.file))
+    });
+    compiled.prices = made.into_values().flatten().collect();
 }
 
 /// The preset that `tollgate new` extends by default.

@@ -5,6 +5,7 @@
 
 mod document;
 mod policy;
+mod prices;
 mod schema;
 mod spans;
 mod toml_errors;
@@ -27,6 +28,7 @@ use crate::base::{
 pub use crate::language::auth::syntax::Auth;
 pub use document::*;
 pub use policy::*;
+pub use prices::*;
 pub use schema::{Checker, Draft, FileKind, schema, schema_text, toml_key};
 pub use spans::{Spans, pointer_step};
 
@@ -72,6 +74,12 @@ impl Document for Gateway {
 impl Document for Api {
     fn checker() -> &'static Checker {
         schema::checker(FileKind::Api)
+    }
+}
+
+impl Document for Prices {
+    fn checker() -> &'static Checker {
+        schema::checker(FileKind::Prices)
     }
 }
 

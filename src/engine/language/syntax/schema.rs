@@ -10,7 +10,7 @@ use jsonschema::{
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{document, policy, spans::Spans};
+use super::{document, policy, prices, spans::Spans};
 use crate::base::{
     diag::{Code, Diagnostic, MAX_FINDINGS},
     suggest::{backticked, nearest},
@@ -38,13 +38,15 @@ pub enum FileKind {
     Gateway,
     /// `providers.d/apis/*.toml`.
     Api,
+    /// `providers.d/prices/*.toml`.
+    Prices,
     /// `policy.toml`, next to `providers.d`.
     Policy,
 }
 
 impl FileKind {
     /// All kinds.
-    pub const ALL: &'static [Self] = &[Self::Provider, Self::Gateway, Self::Api, Self::Policy];
+    pub const ALL: &'static [Self] = &[Self::Provider, Self::Gateway, Self::Api, Self::Prices, Self::Policy];
 
     /// The stem of the schema file.
     pub fn stem(self) -> &'static str {
@@ -52,6 +54,7 @@ impl FileKind {
             Self::Provider => "provider",
             Self::Gateway => "gateway",
             Self::Api => "api",
+            Self::Prices => "prices",
             Self::Policy => "policy",
         }
     }
@@ -67,6 +70,7 @@ pub struct Checker {
 static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provider>);
 static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
 static API: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Api>);
+static PRICES: LazyLock<Checker> = LazyLock::new(Checker::of::<prices::Prices>);
 static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
 
 pub(super) fn checker(kind: FileKind) -> &'static Checker {
@@ -74,6 +78,7 @@ pub(super) fn checker(kind: FileKind) -> &'static Checker {
         FileKind::Provider => &PROVIDER,
         FileKind::Gateway => &GATEWAY,
         FileKind::Api => &API,
+        FileKind::Prices => &PRICES,
         FileKind::Policy => &POLICY,
     }
 }

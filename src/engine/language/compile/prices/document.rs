@@ -1,0 +1,206 @@
+//! Compiles one price file: reads days, currency, globs and prices, and collects all findings.
+
+use std::sync::Arc;
+
+use super::{MILLION, NamePattern, Price, PriceFile, PriceTest, Rates, Tier, overlaps};
+use crate::{
+    base::{
+        budget::Budget,
+        day::Day,
+        diag::{Code, Diagnostic, Location},
+        money::{Currency, PICO, parse_decimal},
+        name::FileName,
+        usage::Counter,
+    },
+    language::{
+        compile::{Compilation, Glob},
+        syntax::{self, Parsed},
+    },
+};
+
+/// The bytes that are kept of each pair of a provider and a model.
+const ENTRY_BYTES: usize = 256;
+/// The digits after the point of a price for a million units: one unit then costs whole pico-units.
+const MILLION_DIGITS: usize = 6;
+/// The digits after the point of a price for one unit.
+const UNIT_DIGITS: usize = 11;
+/// The length of the longest model name, in bytes.
+const MAX_NAME: usize = 256;
+
+/// Compiles a file. `built_in`: the directory lacks it.
+pub fn compile(
+    name: &FileName,
+    parsed: &Parsed<syntax::Prices>,
+    built_in: bool,
+    budget: &Budget,
+) -> Compilation<PriceFile> {
+    let mut reader = Reader { parsed, budget, found: Vec::new() };
+    let document = &parsed.document;
+    let currency = reader.currency(&document.currency);
+    let date = reader.day("/date", document.date.as_deref());
+    let prices = document.price.iter().enumerate();
+    let prices = prices.filter_map(|(index, price)| {
+        let pointer = format!("/price/{index}");
+        let pairs = price.provider.as_ref().map_or(1, Vec::len) * price.model.len();
+        budget.keep(pairs * ENTRY_BYTES).then(|| Arc::new(reader.price(name, price, &pointer, currency)))
+    });
+    let prices = prices.collect();
+    let tests = reader.tests(document.test.as_deref().unwrap_or_default());
+    let source = document.source.clone();
+    let file =
+        PriceFile { name: name.clone(), file: parsed.file.clone(), built_in, source, date, prices, tests };
+    reader.overlaps(&file);
+    let good = reader.found.is_empty() && !budget.is_exceeded();
+    (good.then_some(file), reader.found)
+}
+
+struct Reader<'a> {
+    parsed: &'a Parsed<syntax::Prices>,
+    budget: &'a Budget,
+    found: Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn at(&self, pointer: &str) -> Location {
+        self.parsed.spans.value(&self.parsed.file, pointer)
+    }
+
+    fn report(&mut self, pointer: &str, message: String, help: Option<&str>) {
+        let found = Diagnostic::new(Code::BadValue, self.at(pointer), message);
+        self.found.push(match help {
+            Some(help) => found.help(help),
+            None => found,
+        });
+    }
+
+    /// The currency; that of no currency if it is reported.
+    fn currency(&mut self, code: &str) -> Currency {
+        Currency::new(code).unwrap_or_else(|| {
+            self.report(
+                "/currency",
+                format!("`{code}` is no code of ISO 4217"),
+                Some("for example: \"USD\""),
+            );
+            Currency::new("XXX").expect("the code of no currency")
+        })
+    }
+
+    fn day(&mut self, pointer: &str, text: Option<&str>) -> Option<Day> {
+        let text = text?;
+        match text.parse() {
+            Ok(day) => Some(day),
+            Err(error) => {
+                self.report(pointer, format!("`{text}` {error}"), None);
+                None
+            }
+        }
+    }
+
+    fn price(&mut self, name: &FileName, price: &syntax::Price, pointer: &str, currency: Currency) -> Price {
+        let own_name = [name.to_string()];
+        let providers = price.provider.as_deref().unwrap_or(&own_name);
+        let providers = self.patterns(&format!("{pointer}/provider"), providers);
+        let models = self.patterns(&format!("{pointer}/model"), &price.model);
+        let from = self.day(&format!("{pointer}/from"), price.from.as_deref()).unwrap_or(Day::FIRST);
+        let rates = self.rates(pointer, price.rates());
+        if rates == Rates::default() {
+            let help = "write at least one, such as `input = 2.5`; of a model that is free, `input = 0`";
+            let message = "no price".to_owned();
+            let key = self.parsed.spans.key(&self.parsed.file, pointer);
+            self.found.push(Diagnostic::new(Code::MissingKey, key, message).help(help));
+        }
+        let tiers = self.tiers(pointer, price.tier.as_deref().unwrap_or_default(), &rates);
+        let providers = providers.into_iter().map(|(pattern, _)| pattern).collect();
+        let at = self.parsed.spans.key(&self.parsed.file, pointer);
+        Price { at, currency, providers, models, from, rates, tiers }
+    }
+
+    fn patterns(&mut self, pointer: &str, texts: &[String]) -> Vec<(NamePattern, Location)> {
+        let mut patterns = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let pointer = format!("{pointer}/{index}");
+            let problem = match Glob::check(text) {
+                Err(problem) => Some(problem),
+                Ok(()) if text.is_empty() => Some("is empty".to_owned()),
+                Ok(()) if text.len() > MAX_NAME => Some(format!("has more than {MAX_NAME} bytes")),
+                Ok(()) => None,
+            };
+            if let Some(problem) = problem {
+                self.report(&pointer, format!("the name {problem}"), None);
+            }
+            patterns.push((NamePattern::new(text), self.at(&pointer)));
+        }
+        patterns
+    }
+
+    fn rates(&mut self, pointer: &str, written: [Option<f64>; Counter::ALL.len()]) -> Rates {
+        let mut rates = Rates::default();
+        for (counter, price) in Counter::ALL.into_iter().zip(written) {
+            let Some(price) = price else { continue };
+            match pico(price, Rates::per(counter)) {
+                Ok(pico) => rates.0[counter as usize] = Some(pico),
+                Err(problem) => {
+                    let help =
+                        "prices of tokens and characters are for a million of them, all others for one";
+                    self.report(
+                        &format!("{pointer}/{counter}"),
+                        format!("`{counter}` {problem}"),
+                        Some(help),
+                    );
+                }
+            }
+        }
+        rates
+    }
+
+    fn tiers(&mut self, pointer: &str, tiers: &[syntax::Tier], base: &Rates) -> Vec<Tier> {
+        let mut made: Vec<Tier> = Vec::with_capacity(tiers.len());
+        for (index, tier) in tiers.iter().enumerate() {
+            let pointer = format!("{pointer}/tier/{index}");
+            let own = self.rates(&pointer, tier.rates());
+            if made.last().is_some_and(|before| before.over >= tier.over) {
+                let message = "`over` is not greater than that of the tier above".to_owned();
+                self.report(&format!("{pointer}/over"), message, Some("sort the tiers by `over`"));
+            }
+            if own == Rates::default() {
+                self.report(&pointer, "the tier has no price".to_owned(), None);
+            }
+            made.push(Tier { over: tier.over, rates: own.or(base) });
+        }
+        made
+    }
+
+    fn tests(&mut self, tests: &[syntax::PriceTest]) -> Vec<PriceTest> {
+        let mut made = Vec::with_capacity(tests.len());
+        for (index, test) in tests.iter().enumerate() {
+            let pointer = format!("/test/{index}/usage/day");
+            let day = self.day(&pointer, test.usage.day.as_deref()).unwrap_or(Day::LAST);
+            let at = self.parsed.spans.key(&self.parsed.file, &format!("/test/{index}/expect"));
+            made.push(PriceTest { spec: test.clone(), day, at });
+        }
+        made
+    }
+
+    fn overlaps(&mut self, file: &PriceFile) {
+        let entries: Vec<_> = file.entries().collect();
+        for (first, second) in overlaps(&entries, self.budget) {
+            let message = format!("the price of `{}` is unclear", second.model.as_str());
+            let help = "write one of the two more specific, or give it another `from`";
+            let found = Diagnostic::new(Code::Price, second.at.clone(), message);
+            self.found.push(found.related(first.at.clone(), "as specific, from the same day").help(help));
+        }
+    }
+}
+
+/// The pico-units for one unit of a price for `per` units. The error is a fragment.
+fn pico(price: f64, per: u64) -> Result<u64, String> {
+    let digits = if per == MILLION { MILLION_DIGITS } else { UNIT_DIGITS };
+    // The shortest decimal number that is this one: the number as written.
+    let text = price.to_string();
+    let written = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    if written > digits {
+        return Err(format!("has more than {digits} digits after the point"));
+    }
+    let pico = parse_decimal(&text).ok_or("is no price")? / u128::from(per);
+    u64::try_from(pico).map_err(|_| format!("is more than {}", u128::from(u64::MAX) / PICO))
+}

@@ -1,0 +1,228 @@
+//! Prices of models: the compiled price files, the lookup of the price of a model on a day, and the cost of usage.
+//!
+//! It guarantees that a cost is exact, and that costs of parts add up to the cost of the whole under one price. It reads no
+//! clock: the caller names the day. Read next: `document`, which compiles one file; `table`, the lookup.
+
+mod document;
+mod overlap;
+mod table;
+
+use std::sync::Arc;
+
+use crate::{
+    base::{
+        day::Day,
+        diag::Location,
+        money::{Currency, Money},
+        name::FileName,
+        usage::{Counter, Counters},
+    },
+    language::syntax,
+};
+
+pub(super) use document::compile;
+pub use overlap::overlaps;
+pub use table::{PriceEntry, Prices};
+
+use super::Glob;
+
+/// The units that a price is for: a million of most of them.
+const MILLION: u64 = 1_000_000;
+
+/// A price file.
+#[derive(Debug)]
+pub struct PriceFile {
+    /// Its name.
+    pub name: FileName,
+    /// Its file.
+    pub file: Arc<str>,
+    /// True for a built-in file that the directory lacks. Entries of all others precede its own.
+    pub built_in: bool,
+    /// The place where the prices were read.
+    pub source: Option<String>,
+    /// The day on which they were read.
+    pub date: Option<Day>,
+    /// The prices, as written.
+    pub prices: Vec<Arc<Price>>,
+    /// Its own tests.
+    pub tests: Vec<PriceTest>,
+}
+
+/// The prices of some models from a day on.
+#[derive(Debug)]
+pub struct Price {
+    /// The location of the entry.
+    pub at: Location,
+    /// The currency of all prices.
+    pub currency: Currency,
+    /// The providers.
+    pub providers: Vec<NamePattern>,
+    /// The models, each with its location.
+    pub models: Vec<(NamePattern, Location)>,
+    /// The first day.
+    pub from: Day,
+    /// The prices of a request that no tier is for.
+    pub rates: Rates,
+    /// The tiers by ascending threshold, with the prices that they leave out.
+    pub tiers: Vec<Tier>,
+}
+
+/// The prices of a whole request with a long prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tier {
+    /// The tokens that the prompt exceeds.
+    pub over: u64,
+    /// The prices.
+    pub rates: Rates,
+}
+
+/// The price of each counter, in pico-units of the currency for one unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates([Option<u64>; Counter::ALL.len()]);
+
+/// A name of a provider or model, or a glob on such names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamePattern {
+    /// A name. It precedes all globs.
+    Exact(Box<str>),
+    /// A glob. The one with more literal bytes precedes.
+    Glob {
+        /// The glob.
+        glob: Glob,
+        /// Its bytes that are no `*`.
+        literals: usize,
+    },
+}
+
+/// A test of a price file.
+#[derive(Debug)]
+pub struct PriceTest {
+    /// The test as written.
+    pub spec: syntax::PriceTest,
+    /// The day of its usage.
+    pub day: Day,
+    /// The location of its `expect`.
+    pub at: Location,
+}
+
+impl Price {
+    /// The cost of usage. `context` is the threshold of the tier that applied, as [`Price::context`] returns it. It may
+    /// come from an older version of the price: the tier with the greatest threshold up to it applies.
+    pub fn cost(&self, usage: &Counters, context: u64) -> Money {
+        let pico = usage.iter().fold(0_u128, |sum, (counter, units)| {
+            let rate = self.rates(context).rate(counter).unwrap_or(0);
+            // A product of two 64-bit numbers fits.
+            sum.saturating_add(u128::from(units) * u128::from(rate))
+        });
+        Money { pico, currency: self.currency }
+    }
+
+    /// The threshold of the tier for a prompt of so many tokens, cached ones included; 0 if no tier applies.
+    pub fn context(&self, prompt_tokens: u64) -> u64 {
+        self.tiers.iter().rev().find(|tier| tier.over < prompt_tokens).map_or(0, |tier| tier.over)
+    }
+
+    /// The prices that hold for a context.
+    pub fn rates(&self, context: u64) -> &Rates {
+        let tier = self.tiers.iter().rev().find(|tier| tier.over <= context);
+        tier.map_or(&self.rates, |tier| &tier.rates)
+    }
+}
+
+impl Rates {
+    /// The price of one unit in pico-units; none if the unit costs nothing.
+    pub fn rate(&self, counter: Counter) -> Option<u64> {
+        self.written(counter).or_else(|| self.written(stand_in(counter)?))
+    }
+
+    /// The price of one unit, if the file has one for this counter.
+    pub fn written(&self, counter: Counter) -> Option<u64> {
+        self.0[counter as usize]
+    }
+
+    /// The prices that the file has, as decimal numbers for [`Rates::per`] units.
+    pub fn iter(&self) -> impl Iterator<Item = (Counter, String)> {
+        let shown = |counter: Counter| {
+            let pico = u128::from(self.written(counter)?) * u128::from(Self::per(counter));
+            let currency = Currency::new("XXX").expect("the code of no currency");
+            Some((counter, Money { pico, currency }.exact()))
+        };
+        Counter::ALL.into_iter().filter_map(shown)
+    }
+
+    /// The number of units that a price is for.
+    pub fn per(counter: Counter) -> u64 {
+        match counter {
+            Counter::Input
+            | Counter::Output
+            | Counter::CacheRead
+            | Counter::CacheWrite
+            | Counter::Reasoning
+            | Counter::AudioInput
+            | Counter::AudioOutput
+            | Counter::Characters => MILLION,
+            Counter::Images | Counter::Seconds | Counter::Units => 1,
+        }
+    }
+
+    /// These prices, and for those that are absent the other ones.
+    fn or(self, other: &Self) -> Self {
+        let mut rates = self.0;
+        for (rate, other) in rates.iter_mut().zip(other.0) {
+            *rate = rate.or(other);
+        }
+        Self(rates)
+    }
+}
+
+/// The counter whose price holds for one without a price of its own.
+fn stand_in(counter: Counter) -> Option<Counter> {
+    match counter {
+        Counter::CacheRead | Counter::CacheWrite | Counter::AudioInput => Some(Counter::Input),
+        Counter::Reasoning | Counter::AudioOutput => Some(Counter::Output),
+        Counter::Input
+        | Counter::Output
+        | Counter::Images
+        | Counter::Characters
+        | Counter::Seconds
+        | Counter::Units => None,
+    }
+}
+
+impl NamePattern {
+    /// The pattern of a text.
+    pub fn new(text: &str) -> Self {
+        if text.contains('*') {
+            Self::Glob { glob: Glob::new(text), literals: text.bytes().filter(|byte| *byte != b'*').count() }
+        } else {
+            Self::Exact(text.into())
+        }
+    }
+
+    /// True if the whole name matches.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(text) => **text == *name,
+            Self::Glob { glob, .. } => glob.matches(name),
+        }
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(text) => text,
+            Self::Glob { glob, .. } => glob.as_str(),
+        }
+    }
+
+    /// How specific it is: the greater value precedes.
+    fn specificity(&self) -> (bool, usize) {
+        match self {
+            Self::Exact(_) => (true, 0),
+            Self::Glob { literals, .. } => (false, *literals),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
