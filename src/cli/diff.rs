@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use super::{check, print_error};
 use crate::{
-    compile::{self, Provider},
+    compile::{self, PriceFile, Prices, Provider},
     control,
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
@@ -72,7 +72,8 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
         let note = format_args!("note: `{}` has errors: providers with errors count as missing", args.old);
         output::note_line(note).context("failed to print")?;
     }
-    let diff = diff::diff(&old.providers, &new.providers);
+    let prices = [old.prices, new.prices].map(Prices::new);
+    let diff = diff::diff(&old.providers, &new.providers).with_prices(&prices[0], &prices[1]);
     let printed = match args.format {
         DiffFormat::Human => output::print(&diff::human(&diff)),
         DiffFormat::Markdown => output::print(&diff::markdown(&diff)),
@@ -86,6 +87,7 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
 #[derive(Default)]
 struct FileSet {
     providers: Vec<Arc<Provider>>,
+    prices: Vec<Arc<PriceFile>>,
     sources: Sources,
     found: Vec<Diagnostic>,
 }
@@ -94,6 +96,7 @@ impl FileSet {
     fn take(&mut self, loaded: Loaded) {
         let compiled = compile::compile(&loaded.files);
         self.providers.extend(compiled.providers);
+        self.prices.extend(compiled.prices);
         self.found.extend(loaded.diagnostics);
         self.found.extend(compiled.diagnostics);
         self.found.sort();

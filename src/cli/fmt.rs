@@ -103,7 +103,7 @@ fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// The files of a providers directory, those of its presets, gateways and apis included.
+/// The files of a providers directory, those of its folders included.
 fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
     let tree = files::SourceTree::read(&Source::Directory(dir.to_owned()), &files::SourceTree::default());
     let tree = tree
@@ -216,14 +216,14 @@ fn kind_of(path: &Path) -> FileKind {
         Folder::Providers | Folder::Presets => FileKind::Provider,
         Folder::Gateways => FileKind::Gateway,
         Folder::Apis => FileKind::Api,
+        Folder::Prices => FileKind::Prices,
         Folder::Policy => FileKind::Policy,
     }
 }
 
 fn folder_of(path: &Path) -> Folder {
     let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
-    let known = Folder::ALL[1..].iter().find(|folder| parent == folder.name());
-    known.copied().unwrap_or(Folder::Providers)
+    parent.to_str().and_then(Folder::named).unwrap_or(Folder::Providers)
 }
 
 /// The schema line for editors. It names the nearest `schema` directory above the file, or one beside the providers
@@ -236,7 +236,7 @@ pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     let beside = match folder_of(path) {
         _ if kind == FileKind::Policy => 0,
         Folder::Providers => 1,
-        Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => 2,
+        Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Prices | Folder::Policy => 2,
     };
     format!("#:schema {}{file}", "../".repeat(near.unwrap_or(beside)))
 }

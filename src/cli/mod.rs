@@ -14,6 +14,7 @@ pub mod import_worker;
 mod issued;
 pub mod mock;
 pub mod new;
+pub mod price;
 pub mod prove;
 pub mod rekey;
 pub mod reload;
@@ -78,6 +79,8 @@ enum Command {
     Test(test::Args),
     /// Show what a request would do, and which rule decides it, without sending it
     Explain(explain::Args),
+    /// Show the price of a model, and the entry of a price file that it comes from
+    Price(price::Args),
     /// Show the state of each provider file in the running server; exit code 1 unless all are live
     Status(status::Args),
     /// Reload the provider files of the running server now; exit code 1 unless all are live
@@ -111,7 +114,12 @@ pub fn main() -> ExitCode {
     // For these commands, 1 is a result; an error needs another code.
     let failure = match &cli.command {
         Some(
-            Command::Check(_) | Command::Diff(_) | Command::Prove(_) | Command::Test(_) | Command::Explain(_),
+            Command::Check(_)
+            | Command::Diff(_)
+            | Command::Prove(_)
+            | Command::Test(_)
+            | Command::Explain(_)
+            | Command::Price(_),
         ) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     };
@@ -186,6 +194,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
         Command::Prove(args) => return Ok(prove::main(&args, places)),
         Command::Test(args) => test::run(&args, &places.providers()?),
         Command::Explain(args) => explain::run(&args, places, key_sources(places)),
+        Command::Price(args) => price::run(&args, places),
         Command::Status(args) => status::run(&args, &places.data()?),
         Command::Reload(args) => reload::run(&args, &places.data()?),
         Command::Routes => routes::run(places),

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 
 use super::{check, whole_file};
 use crate::{
-    compile::{self, Compiled, Glob},
+    compile::{self, Compiled, Glob, PriceFile, Prices},
     diag::{Code, Diagnostic, Location, MAX_SHOWN_FINDINGS},
     escape::Lines,
     explain::{self, Caller, Context, StoredValue},
@@ -145,7 +145,29 @@ impl TestRun<'_> {
             results.ran += 1;
             results.add(&test.at.file, &test.spec.name, took, problem);
         }
+        for file in compiled.prices.iter().filter(|file| self.wants(&file.file)) {
+            self.prices(file, results);
+        }
         Ok(())
+    }
+
+    /// Runs the tests of a price file.
+    fn prices(&self, file: &Arc<PriceFile>, results: &mut Results) {
+        let prices = Prices::new(vec![file.clone()]);
+        for test in file.tests.iter().filter(|test| self.fits(&file.file, &test.spec.name)) {
+            let began = Instant::now();
+            let mismatches = filetest::run_price_test(file, &prices, test);
+            let took = began.elapsed();
+            let problem = mismatches.first().map(|first| {
+                let text = self.mismatches(&test.at, &test.spec.name, &mismatches);
+                results.failed += 1;
+                results.shown.append(&text);
+                let message = first.to_string();
+                Problem { ran: true, code: Code::Test.as_str(), message, text: (*text).to_owned() }
+            });
+            results.ran += 1;
+            results.add(&file.file, &test.spec.name, took, problem);
+        }
     }
 
     fn wants(&self, file: &str) -> bool {
@@ -190,24 +212,7 @@ impl TestRun<'_> {
         is_fixture: bool,
         result: &TestResult,
     ) -> Lines {
-        let mut out = Lines::one(format_args!(
-            "FAIL {}::{}  ({})",
-            short(&test.at.file),
-            test.spec.name,
-            self.place(&test.at)
-        ));
-        for wrong in &result.mismatches {
-            match wrong {
-                Mismatch::Other(sentence) => out.push(format_args!("  {sentence}")),
-                Mismatch::Differs { what, expected, actual } => {
-                    let actual =
-                        actual.as_deref().map_or_else(|| "(missing)".to_owned(), |one| format!("`{one}`"));
-                    out.push(format_args!("  {what}"));
-                    out.push(format_args!("    - expected `{expected}`"));
-                    out.push(format_args!("    + actual   {actual}"));
-                }
-            }
-        }
+        let mut out = self.mismatches(&test.at, &test.spec.name, &result.mismatches);
         if let Ok((table, head)) = filetest::set_up(provider, &test.spec) {
             let context = Context {
                 files: &self.loaded.files,
@@ -230,6 +235,24 @@ impl TestRun<'_> {
         out
     }
 
+    /// The place of a failed test, with expected and actual values.
+    fn mismatches(&self, at: &Location, name: &str, mismatches: &[Mismatch]) -> Lines {
+        let mut out = Lines::one(format_args!("FAIL {}::{name}  ({})", short(&at.file), self.place(at)));
+        for wrong in mismatches {
+            match wrong {
+                Mismatch::Other(sentence) => out.push(format_args!("  {sentence}")),
+                Mismatch::Differs { what, expected, actual } => {
+                    let actual =
+                        actual.as_deref().map_or_else(|| "(missing)".to_owned(), |one| format!("`{one}`"));
+                    out.push(format_args!("  {what}"));
+                    out.push(format_args!("    - expected `{expected}`"));
+                    out.push(format_args!("    + actual   {actual}"));
+                }
+            }
+        }
+        out
+    }
+
     fn place(&self, at: &Location) -> String {
         place(self.loaded, at)
     }
@@ -247,12 +270,12 @@ fn place(loaded: &Loaded, at: &Location) -> String {
     format!("{}:{}", at.file, loaded.sources.line_column(at).0)
 }
 
-/// The name of a file without `.toml`, with its folder if that is `presets`, `gateways` or `apis`.
+/// The name of a file without `.toml`, with its folder if that is `presets`, `gateways`, `apis` or `prices`.
 fn short(file: &str) -> &str {
     let from = |front: &str| front.rfind('/').map_or(0, |slash| slash + 1);
     let name = from(file);
     let folder = from(&file[..name.saturating_sub(1)]);
-    let shared = matches!(&file[folder..name], "presets/" | "gateways/" | "apis/");
+    let shared = matches!(&file[folder..name], "presets/" | "gateways/" | "apis/" | "prices/");
     file[if shared { folder } else { name }..].trim_end_matches(".toml")
 }
 

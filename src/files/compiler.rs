@@ -1,8 +1,12 @@
 //! The engine's pipeline with the vars and the lint levels of this process: texts become providers.
 //!
-//! It stores no provider and decides nothing about one. Read next: `last_good` for the providers that serve.
+//! It stores no provider and decides nothing about one. Providers and price files are compiled apart. Read next: `last_good` for the providers that serve.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     SourceTree,
@@ -11,11 +15,11 @@ use super::{
 use crate::{
     bind,
     budget::Budget,
-    compile::{self, VarSource},
+    compile::{self, PriceFile, VarSource},
     diag::Diagnostic,
-    lint::Levels,
+    lint::{self, Levels},
     name::FileName,
-    pipeline::{self, Built, Folder, InputFile, Loaded},
+    pipeline::{self, Built, Folder, InputFile, Loaded, PriceJudgement},
     variables::EnvAllow,
 };
 
@@ -44,7 +48,9 @@ impl Compiler {
         wanted: impl Fn(&FileName) -> bool,
         known: Option<Vec<Diagnostic>>,
     ) -> (Loaded, Built) {
-        let files = tree.input_files().map(|(file, input)| {
+        // A price file without a valid name is reported here, with all other such files.
+        let files = tree.input_files().filter(|(_, one)| one.folder != Folder::Prices || one.name.is_none());
+        let files = files.map(|(file, input)| {
             let is_judged = known.is_some() && input.folder != Folder::Providers;
             (file, InputFile { is_judged, ..input })
         });
@@ -54,6 +60,27 @@ impl Compiler {
         let built = pipeline::build(&loaded, |source| self.vars.value(source));
         self.steps += built.used.steps;
         (loaded, built)
+    }
+
+    /// Compiles the price files of `tree` that are `wanted`, each by itself.
+    pub(super) fn compile_prices(
+        &mut self,
+        tree: &SourceTree,
+        wanted: impl Fn(&FileName) -> bool,
+    ) -> BTreeMap<FileName, PriceJudgement> {
+        let is_wanted = |one: &InputFile<'_>| one.folder == Folder::Prices && one.name.is_some_and(&wanted);
+        let parsed = pipeline::parse(tree.input_files().filter(|(_, one)| is_wanted(one)), |_| false);
+        let built = pipeline::build(&Loaded { levels: self.lints.clone(), ..parsed }, |_| Ok(None));
+        self.steps += built.used.steps;
+        built.prices
+    }
+
+    /// The lints of price files beside each other and beside the provider files of `tree`.
+    pub(super) fn lint_prices(&self, prices: &[Arc<PriceFile>], tree: &SourceTree) -> Vec<Diagnostic> {
+        let providers = tree.0.values().filter(|text| text.folder == Folder::Providers);
+        let providers: Vec<&str> =
+            providers.filter_map(|text| text.name.as_ref()).map(FileName::as_str).collect();
+        self.lints.apply(lint::prices(prices, &providers))
     }
 
     /// The steps of all judgements so far.

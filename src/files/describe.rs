@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     FileState, FileStatus, Finding, SourceTree, Status, StatusCounts, Watching, evaluate::Evaluation,
-    last_good::LastGoodSet, source_file::Hash, tree,
+    last_good::LastGoodSet, price_files::PriceFiles, source_file::Hash, tree,
 };
 use crate::{
     clock::{now_ms, utc},
@@ -19,7 +19,6 @@ use crate::{
     hex,
     name::FileName,
     pipeline::Folder,
-    reconcile::Serving,
     settings::Source,
 };
 
@@ -41,6 +40,7 @@ struct FileSince {
 /// A file that the document lists.
 struct ListedFile<'a> {
     provider: Option<&'a FileName>,
+    prices: Option<&'a FileName>,
     state: FileState,
     /// The hash of the text, or `None` if the file does not exist.
     hash: Option<Hash>,
@@ -56,6 +56,8 @@ pub(super) struct StatusInput<'a> {
     pub omitted: usize,
     /// The last good versions, this scan's included.
     pub last_good: &'a LastGoodSet,
+    /// The price files, this scan's included.
+    pub prices: &'a PriceFiles,
     pub watching: Watching,
     /// True if the table changed.
     pub table_changed: bool,
@@ -96,7 +98,7 @@ impl StatusRecord {
         };
         if table_changed {
             status.since = utc(now_ms());
-            status.hash = hex::encode(&outcome.last_good.hash());
+            status.hash = hex::encode(&outcome.last_good.hash(outcome.prices.inputs().map(|(_, text)| text)));
         }
         status.files = self.files(outcome);
         status.counts = StatusCounts::of(&status.files);
@@ -114,13 +116,14 @@ impl StatusRecord {
         let mut findings = by_file(outcome.findings);
         let listed = self.list(outcome, &findings);
         let (mut since, mut files) = (BTreeMap::new(), Vec::with_capacity(listed.len()));
-        for (shown, ListedFile { provider, state, hash }) in listed {
+        for (shown, ListedFile { provider, prices, state, hash }) in listed {
             let since_now = self.since(&shown, state, hash);
             let serving = provider.and_then(|name| evaluation.reconciled.serving.get(name));
             let because = provider.and_then(|name| evaluation.blocked_by.get(name)).into_iter().flatten();
-            let last_good = provider.and_then(|name| outcome.last_good.get(name));
+            let stale = provider.and_then(|name| outcome.last_good.get(name)?.files.stale);
+            let stale = stale.or_else(|| outcome.prices.stale(prices?));
             // The stored time survives a restart.
-            let stored = last_good.filter(|_| state == FileState::Stale).and_then(|one| one.files.stale);
+            let stored = stale.filter(|_| state == FileState::Stale);
             let stored = stored.map(|stale| stale.since_ms);
             files.push(FileStatus {
                 file: shown.to_string(),
@@ -148,13 +151,22 @@ impl StatusRecord {
         let mut files = present(outcome, findings);
         for (name, one) in &reconciled.serving {
             let shown = one.good.compiled.at.file.clone();
-            let gone = ListedFile { provider: Some(name), state: FileState::of(Some(one)), hash: None };
+            let state = FileState::of(Some(one.stale));
+            let gone = ListedFile { provider: Some(name), prices: None, state, hash: None };
             files.entry(shown).or_insert(gone);
+        }
+        for (name, one) in &outcome.evaluation.prices.serving {
+            let state = FileState::of(Some(one.stale));
+            let gone = ListedFile { provider: None, prices: Some(name), state, hash: None };
+            if !one.file.built_in {
+                files.entry(one.file.file.clone()).or_insert(gone);
+            }
         }
         if let Source::Directory(dir) = &self.source {
             for Rejected { name, .. } in &reconciled.rejected {
                 let shown = tree::display_path(dir, Folder::Providers, name);
-                let gone = ListedFile { provider: Some(name), state: FileState::Rejected, hash: None };
+                let state = FileState::Rejected;
+                let gone = ListedFile { provider: Some(name), prices: None, state, hash: None };
                 files.entry(shown).or_insert(gone);
             }
         }
@@ -178,14 +190,18 @@ fn present<'a>(
     let other_text = served_with_other_text(outcome);
     let listed = tree.0.iter().filter(|(shown, text)| !text.filled_in || findings.contains_key(&***shown));
     let files = listed.map(|(shown, text)| {
-        let provider = text.name.as_ref().filter(|_| text.folder == Folder::Providers);
-        let state = match provider {
-            Some(name) => FileState::of(evaluation.reconciled.serving.get(name)),
-            None if other_text.contains(&**shown) => FileState::Stale,
-            None if text.name.is_none() || bad.contains(&**shown) => FileState::Rejected,
-            None => FileState::Live,
+        let named = |folder| text.name.as_ref().filter(|_| text.folder == folder);
+        let (provider, prices) = (named(Folder::Providers), named(Folder::Prices));
+        let serving = |name| evaluation.reconciled.serving.get(name).map(|one| one.stale);
+        let serving_prices = |name| evaluation.prices.serving.get(name).map(|one| one.stale);
+        let state = match (provider, prices) {
+            (Some(name), _) => FileState::of(serving(name)),
+            (None, Some(name)) => FileState::of(serving_prices(name)),
+            (None, None) if other_text.contains(&**shown) => FileState::Stale,
+            (None, None) if text.name.is_none() || bad.contains(&**shown) => FileState::Rejected,
+            (None, None) => FileState::Live,
         };
-        (shown.clone(), ListedFile { provider, state, hash: Some(text.hash) })
+        (shown.clone(), ListedFile { provider, prices, state, hash: Some(text.hash) })
     });
     files.collect()
 }
@@ -214,10 +230,11 @@ fn source_name(source: &Source) -> String {
 }
 
 impl FileState {
-    fn of(serving: Option<&Serving>) -> Self {
-        match serving {
-            Some(Serving { stale: false, .. }) => Self::Live,
-            Some(Serving { stale: true, .. }) => Self::Stale,
+    /// `stale`: none if no version serves.
+    fn of(stale: Option<bool>) -> Self {
+        match stale {
+            Some(false) => Self::Live,
+            Some(true) => Self::Stale,
             None => Self::Rejected,
         }
     }

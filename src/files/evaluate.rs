@@ -15,13 +15,14 @@ use super::{
     judged::{self, JudgedFiles},
     last_good::LastGoodSet,
     last_good_dir::LastGoodFiles,
+    price_files::PriceFiles,
 };
 use crate::{
     compile::Rejected,
     diag::{Diagnostic, Sources},
     name::FileName,
     pipeline,
-    reconcile::{CurrentVersion, Good, LAST_GOOD, Reconciled, reconcile},
+    reconcile::{CurrentVersion, Good, LAST_GOOD, Reconciled, ReconciledPrices, reconcile},
 };
 
 /// The most findings that a status document holds.
@@ -36,6 +37,8 @@ pub(super) struct Evaluation {
     pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
     /// The reason why the whole reload changed nothing.
     pub problem: Option<String>,
+    /// The price files that are to serve.
+    pub prices: ReconciledPrices,
     /// Providers that are stale only because `strict` refused the reload: their own files are good.
     pub held_back: BTreeSet<FileName>,
 }
@@ -77,6 +80,7 @@ pub(super) fn evaluate(
     stored: BTreeMap<FileName, LastGoodFiles>,
     last_good: &mut LastGoodSet,
     judged: &mut JudgedFiles,
+    price_files: &mut PriceFiles,
     compiler: &mut Compiler,
 ) -> Evaluation {
     last_good.rebind(compiler);
@@ -101,8 +105,11 @@ pub(super) fn evaluate(
     diagnostics.extend(reconciled.diagnostics.iter().cloned());
     let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
     diagnostics.extend(judged.unused_gateways(serving, &reconciled.rejected));
+    let (prices, found) = price_files.judge(tree, compiler);
+    diagnostics.extend(found);
+    diagnostics.extend(compiler.lint_prices(&prices.current(), tree));
     pipeline::sort(&mut diagnostics);
-    Evaluation { reconciled, diagnostics, blocked_by, ..Evaluation::default() }
+    Evaluation { reconciled, diagnostics, blocked_by, prices, ..Evaluation::default() }
 }
 
 /// Keeps everything as it was, since the directory is missing or empty. `rejected` are the providers that were out of
@@ -111,6 +118,7 @@ pub(super) fn hold(
     problem: &str,
     rejected: Vec<Rejected>,
     last_good: &mut LastGoodSet,
+    price_files: &PriceFiles,
     compiler: &mut Compiler,
 ) -> Evaluation {
     last_good.rebind(compiler);
@@ -119,7 +127,8 @@ pub(super) fn hold(
     let current = rejected.chain(known).collect();
     let problem = format!("{problem}: the last good files go on serving; restore the directory");
     let reconciled = reconcile(current, &last_good.good());
-    Evaluation { reconciled, problem: Some(problem), ..Evaluation::default() }
+    let prices = price_files.hold(None);
+    Evaluation { reconciled, problem: Some(problem), prices, ..Evaluation::default() }
 }
 
 /// Keeps everything as it was, since `strict` is on and the evaluation has errors. `rejected` are the providers that
@@ -129,6 +138,7 @@ pub(super) fn refuse(
     evaluation: Evaluation,
     rejected: Vec<Rejected>,
     last_good: &LastGoodSet,
+    price_files: &PriceFiles,
     compiler: &mut Compiler,
 ) -> Evaluation {
     let unchanged = last_good.unchanged(tree, compiler);
@@ -140,7 +150,8 @@ pub(super) fn refuse(
     let good = evaluation.reconciled.serving.iter().filter(|(_, one)| !one.stale);
     let held_back = good.map(|(name, _)| name.clone()).collect();
     let problem = "`strict` is on and a file has errors: the reload changed nothing".into();
-    Evaluation { reconciled, problem: Some(problem), held_back, ..evaluation }
+    let prices = price_files.hold(Some(tree));
+    Evaluation { reconciled, problem: Some(problem), held_back, prices, ..evaluation }
 }
 
 fn bad(good: &Good) -> CurrentVersion {

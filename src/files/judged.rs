@@ -94,7 +94,7 @@ impl JudgedFiles {
 
 /// The hash of everything that is judged with every provider: shared files, and files without a valid name.
 fn shared_key(tree: &SourceTree) -> Hash {
-    let shared = tree.0.iter().filter(|(_, text)| text.folder != Folder::Providers || text.name.is_none());
+    let shared = tree.0.iter().filter(|(_, text)| text.folder.is_shared() || text.name.is_none());
     let parts: Vec<&[u8]> = shared
         .flat_map(|(file, text)| {
             let origin: &[u8] = if text.filled_in { b"built-in" } else { b"" };

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    SourceTree,
+    SourceFile, SourceTree,
     compiler::Compiler,
     last_good_dir::LastGoodFiles,
     log, served,
@@ -194,8 +194,9 @@ impl LastGoodSet {
         self.providers.insert(name, LastGood { good, files, fingerprints });
     }
 
-    /// SHA-256 over all texts that serve. It leaves the directory's path out: nodes with the same files have the same.
-    pub(super) fn hash(&self) -> Hash {
+    /// SHA-256 over all texts that serve, those of price files included. It leaves the directory's path out: nodes with the
+    /// same files have the same.
+    pub(super) fn hash<'t>(&'t self, prices: impl Iterator<Item = &'t Arc<SourceFile>>) -> Hash {
         let texts =
             self.iter().flat_map(|(name, one)| one.files.inputs.values().map(move |text| (name, text)));
         let mut texts: Vec<_> = texts.collect();
@@ -205,6 +206,10 @@ impl LastGoodSet {
             let name = text.name.as_ref().map_or("", FileName::as_str);
             let (provider, folder) = (provider.as_str(), text.folder.name());
             parts.extend([provider.as_bytes(), folder.as_bytes(), name.as_bytes(), &text.hash]);
+        }
+        for text in prices {
+            let name = text.name.as_ref().map_or("", FileName::as_str);
+            parts.extend([text.folder.name().as_bytes(), name.as_bytes(), &text.hash]);
         }
         source_file::hash_parts(&parts)
     }

@@ -1,5 +1,5 @@
-//! The last good versions on disk, for the next start: `data/last-good/index.json` lists the files of each provider by
-//! SHA-256, and each text is a file of that name beside it.
+//! The last good versions on disk, for the next start: `data/last-good/index.json` lists the files of each provider, and
+//! each price file, by SHA-256, and each text is a file of that name beside it.
 //!
 //! The index is replaced atomically, and a text is used only if its hash matches. A killed process loses nothing that was
 //! stored. A loss of power may lose a text that was just written, but never yields half of one.
@@ -33,7 +33,7 @@ const MAX_SYNCED: usize = 100;
 const DIRECTORY: &str = "last-good";
 const INDEX: &str = "index.json";
 
-/// The stored form of one provider's last good version.
+/// The stored form of the last good version of one provider or one price file.
 #[derive(Debug, Clone)]
 pub(super) struct LastGoodFiles {
     /// The files that it was compiled from.
@@ -66,6 +66,15 @@ struct Index {
     version: u32,
     source: String,
     providers: BTreeMap<String, IndexEntry>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    prices: BTreeMap<String, IndexEntry>,
+}
+
+/// All stored versions, by name.
+#[derive(Debug, Default)]
+pub(super) struct StoredFiles {
+    pub providers: BTreeMap<FileName, LastGoodFiles>,
+    pub prices: BTreeMap<FileName, LastGoodFiles>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,39 +115,41 @@ impl LastGoodDir {
     }
 
     /// The stored versions; none if they cannot be read, which is logged.
-    pub(super) fn load(&mut self) -> BTreeMap<FileName, LastGoodFiles> {
+    pub(super) fn load(&mut self) -> StoredFiles {
         self.try_load().unwrap_or_else(|problem| {
             log::last_good_unknown(&problem);
-            BTreeMap::new()
+            StoredFiles::default()
         })
     }
 
     /// The stored versions, without those whose texts are damaged. The error is about the index.
-    fn try_load(&mut self) -> Result<BTreeMap<FileName, LastGoodFiles>, String> {
+    fn try_load(&mut self) -> Result<StoredFiles, String> {
         let path = self.dir.join(INDEX);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StoredFiles::default()),
             Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
         };
         let index: Index = serde_json::from_slice(&bytes)
             .map_err(|error| format!("`{}` is damaged: {error}", path.display()))?;
         if index.version != VERSION || index.source != self.source {
-            return Ok(BTreeMap::new());
+            return Ok(StoredFiles::default());
         }
         let mut texts = Inputs::new();
-        let files = index.providers.iter().filter_map(|(name, entry)| {
-            let inputs =
-                entry.inputs.iter().map(|input| self.input(input, &mut texts)).collect::<Option<_>>()?;
-            Some((
-                FileName::new(name)?,
-                LastGoodFiles { inputs, stale: entry.stale_since_ms.map(Staleness::resume) },
-            ))
-        });
-        let files: BTreeMap<_, _> = files.collect();
+        let mut intact = |entries: &BTreeMap<String, IndexEntry>| -> BTreeMap<FileName, LastGoodFiles> {
+            let files = entries.iter().filter_map(|(name, entry)| {
+                let inputs =
+                    entry.inputs.iter().map(|input| self.input(input, &mut texts)).collect::<Option<_>>()?;
+                let stale = entry.stale_since_ms.map(Staleness::resume);
+                Some((FileName::new(name)?, LastGoodFiles { inputs, stale }))
+            });
+            files.collect()
+        };
+        let (providers, prices) = (intact(&index.providers), intact(&index.prices));
         // After any damage, the next save writes every text again.
-        self.saved = (files.len() == index.providers.len()).then_some(index);
-        Ok(files)
+        let all_intact = providers.len() == index.providers.len() && prices.len() == index.prices.len();
+        self.saved = all_intact.then_some(index);
+        Ok(StoredFiles { providers, prices })
     }
 
     /// Reads a text, if it is intact. Providers that use the same file share it.
@@ -158,8 +169,12 @@ impl LastGoodDir {
     }
 
     /// Stores these versions and removes all others. A failure is logged once; each scan tries again.
-    pub(super) fn save<'k>(&mut self, good: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone) {
-        match self.try_save(good) {
+    pub(super) fn save<'k>(
+        &mut self,
+        providers: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+        prices: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+    ) {
+        match self.try_save(providers, prices) {
             Ok(()) if std::mem::take(&mut self.is_failing) => log::saved_again(),
             Err(problem) if !std::mem::replace(&mut self.is_failing, true) => log::save_failed(&problem),
             Ok(()) | Err(_) => {}
@@ -169,14 +184,20 @@ impl LastGoodDir {
     /// Writes the versions if they differ from those on disk. The error is a fragment.
     fn try_save<'k>(
         &mut self,
-        good: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+        providers: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+        prices: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
     ) -> Result<(), String> {
-        let providers = good.clone().map(|(name, files)| (name.to_string(), IndexEntry::of(files))).collect();
-        let index = Index { version: VERSION, source: self.source.clone(), providers };
+        let entry = |(name, files): (&FileName, &LastGoodFiles)| (name.to_string(), IndexEntry::of(files));
+        let index = Index {
+            version: VERSION,
+            source: self.source.clone(),
+            providers: providers.clone().map(entry).collect(),
+            prices: prices.clone().map(entry).collect(),
+        };
         if self.saved.as_ref() == Some(&index) {
             return Ok(());
         }
-        let texts = good.flat_map(|(_, files)| files.inputs.values());
+        let texts = providers.chain(prices).flat_map(|(_, files)| files.inputs.values());
         self.write(&index, texts)
             .map_err(|error| format!("`{}` cannot be written: {error}", self.dir.display()))?;
         self.saved = Some(index);
@@ -264,7 +285,7 @@ mod tests {
     /// The versions that another process loads: of each provider its texts, and the time since which it is stale.
     fn found(data: &Path, providers: &str) -> Result<String, String> {
         let files = LastGoodDir::new(data, Path::new(providers)).try_load()?;
-        let shown = files.iter().map(|(name, one)| {
+        let shown = files.providers.iter().chain(&files.prices).map(|(name, one)| {
             let texts: Vec<&str> = one.inputs.values().map(|text| text.text.as_deref().unwrap()).collect();
             format!("{name}: {} {:?}", texts.join("+"), one.stale.map(|stale| stale.since_ms))
         });
@@ -274,7 +295,7 @@ mod tests {
     fn save(dir: &mut LastGoodDir, all: &[(&str, LastGoodFiles)]) {
         let all: BTreeMap<FileName, LastGoodFiles> =
             all.iter().map(|(name, files)| (FileName::new(name).unwrap(), files.clone())).collect();
-        dir.try_save(all.iter()).unwrap();
+        dir.try_save(all.iter(), std::iter::empty()).unwrap();
     }
 
     fn texts(data: &Path) -> usize {
@@ -323,8 +344,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
-        let error = LastGoodDir::new(&data.path().join("last-good/index.json"), Path::new("p"))
-            .try_save([(&FileName::new("a").unwrap(), &files(&[("a.toml", "A")], None))].into_iter());
+        let error = LastGoodDir::new(&data.path().join("last-good/index.json"), Path::new("p")).try_save(
+            [(&FileName::new("a").unwrap(), &files(&[("a.toml", "A")], None))].into_iter(),
+            std::iter::empty(),
+        );
         assert!(error.unwrap_err().contains("cannot be written"));
     }
 }

@@ -24,7 +24,7 @@ pub(super) const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 pub struct Live {
     table: ArcSwap<Table>,
     status: ArcSwap<Status>,
-    served: ArcSwap<served::InputsByProvider>,
+    served: ArcSwap<served::ServedInputs>,
     commands: mpsc::SyncSender<Command>,
 }
 
@@ -60,7 +60,7 @@ impl Live {
     pub(super) fn new(
         table: Arc<Table>,
         status: Status,
-        served: served::InputsByProvider,
+        served: served::ServedInputs,
         commands: mpsc::SyncSender<Command>,
     ) -> Self {
         let (table, status) = (ArcSwap::new(table), ArcSwap::from_pointee(status));
@@ -68,7 +68,7 @@ impl Live {
     }
 
     /// Replaces the table and the texts that it was built from. Returns the old table, which requests may still hold.
-    pub(super) fn replace(&self, table: Arc<Table>, served: served::InputsByProvider) -> Arc<Table> {
+    pub(super) fn replace(&self, table: Arc<Table>, served: served::ServedInputs) -> Arc<Table> {
         let old = self.table.swap(table);
         self.served.store(Arc::new(served));
         old

@@ -31,6 +31,8 @@ mod judged;
 
 mod last_good;
 
+mod price_files;
+
 mod evaluate;
 
 mod describe;

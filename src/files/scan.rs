@@ -10,7 +10,10 @@ use std::{
 
 use super::{Finding, Status};
 use crate::{
-    reconcile::{Reconciled, Serving},
+    compile::Prices,
+    name::FileName,
+    pipeline::Folder,
+    reconcile::{Reconciled, ReconciledPrices, Serving, ServingPrices},
     table::Table,
 };
 
@@ -49,7 +52,7 @@ pub(super) struct ScanReport {
     pub duration: Duration,
 }
 
-/// Names of providers: those that differ from the table before, and those that are not live.
+/// Names of providers and price files: those that differ from the table before, and those that are not live.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub added: Vec<String>,
@@ -60,8 +63,8 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Compares a table with the providers that are to replace it.
-    pub(super) fn between(table: &Table, reconciled: &Reconciled) -> Self {
+    /// Compares a table with the providers and price files that are to replace it. A price file is named with its folder.
+    pub(super) fn between(table: &Table, reconciled: &Reconciled, prices: &ReconciledPrices) -> Self {
         let before: BTreeMap<_, _> = table.providers.iter().map(|one| (&one.name, one)).collect();
         let mut changes = Self::default();
         for (name, Serving { good, stale }) in &reconciled.serving {
@@ -77,10 +80,29 @@ impl Changes {
         let removed = before.keys().filter(|name| !reconciled.serving.contains_key(**name));
         changes.removed.extend(removed.map(ToString::to_string));
         changes.rejected.extend(reconciled.rejected.iter().map(|one| one.name.to_string()));
+        changes.add_prices(&table.prices, prices);
         changes
     }
 
-    /// True if other providers are to serve than before.
+    fn add_prices(&mut self, before: &Prices, outcome: &ReconciledPrices) {
+        let shown = |name: &FileName| format!("{}/{name}", Folder::Prices.name());
+        let before: BTreeMap<_, _> = before.files().iter().map(|one| (&one.name, one)).collect();
+        for (name, ServingPrices { file, stale }) in &outcome.serving {
+            match before.get(name) {
+                None => self.added.push(shown(name)),
+                Some(known) if !Arc::ptr_eq(known, file) => self.changed.push(shown(name)),
+                Some(_) => {}
+            }
+            if *stale {
+                self.stale.push(shown(name));
+            }
+        }
+        let removed = before.keys().filter(|name| !outcome.serving.contains_key(**name));
+        self.removed.extend(removed.map(|name| shown(name)));
+        self.rejected.extend(outcome.rejected.iter().map(shown));
+    }
+
+    /// True if other providers or prices are to serve than before.
     pub(super) fn any(&self) -> bool {
         !(self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty())
     }

@@ -17,6 +17,9 @@ use crate::{hex, name::FileName, pipeline::Folder};
 pub struct ServedFiles {
     /// For each provider, the files that it was compiled from.
     pub providers: BTreeMap<String, Vec<ServedFile>>,
+    /// Price files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<ServedFile>,
     /// All texts by SHA-256.
     pub texts: BTreeMap<String, String>,
 }
@@ -35,46 +38,63 @@ pub struct ServedFile {
     pub sha256: String,
 }
 
+/// All texts that serve, as the server holds them.
+#[derive(Debug, Default)]
+pub(super) struct ServedInputs {
+    pub providers: InputsByProvider,
+    pub prices: Inputs,
+}
+
 /// The files that each provider was compiled from, as the server holds them.
 pub(super) type InputsByProvider = BTreeMap<FileName, Inputs>;
 
 impl ServedFiles {
-    pub(super) fn of(served: &InputsByProvider) -> Self {
+    pub(super) fn of(served: &ServedInputs) -> Self {
         let mut all = Self::default();
-        for (provider, inputs) in served {
-            let mut list = Vec::new();
-            for (file, text) in inputs {
-                let (Ok(content), Some(name)) = (&text.text, &text.name) else { continue };
-                let sha256 = hex::encode(&text.hash);
-                list.push(ServedFile {
-                    file: file.to_string(),
-                    folder: text.folder,
-                    name: name.to_string(),
-                    sha256: sha256.clone(),
-                });
-                all.texts.entry(sha256).or_insert_with(|| content.to_string());
-            }
+        for (provider, inputs) in &served.providers {
+            let list = all.add(inputs);
             all.providers.insert(provider.to_string(), list);
         }
+        all.prices = all.add(&served.prices);
         all
     }
 
-    /// The texts as source trees. Providers with the same presets, gateways and apis share a tree.
+    /// Adds texts. Returns their list.
+    fn add(&mut self, inputs: &Inputs) -> Vec<ServedFile> {
+        let mut list = Vec::new();
+        for (file, text) in inputs {
+            let (Ok(content), Some(name)) = (&text.text, &text.name) else { continue };
+            let sha256 = hex::encode(&text.hash);
+            list.push(ServedFile {
+                file: file.to_string(),
+                folder: text.folder,
+                name: name.to_string(),
+                sha256: sha256.clone(),
+            });
+            self.texts.entry(sha256).or_insert_with(|| content.to_string());
+        }
+        list
+    }
+
+    /// The texts as source trees. Providers with the same presets, gateways and apis share a tree; price files have one of
+    /// their own.
     pub fn trees(&self) -> Vec<SourceTree> {
         let mut trees: BTreeMap<Vec<&ServedFile>, SourceTree> = BTreeMap::new();
         for inputs in self.providers.values() {
             let shared: Vec<_> = inputs.iter().filter(|input| input.folder != Folder::Providers).collect();
             let tree = trees.entry(shared).or_default();
             for input in inputs.iter().filter(|input| input.folder != Folder::Policy) {
-                let (Some(text), Some(name)) = (self.texts.get(&input.sha256), FileName::new(&input.name))
-                else {
-                    continue;
-                };
-                // `filled_in`: its tests passed when the server took it over, and need not run again.
-                let text = SourceFile::from_text(input.folder, name, text, true);
-                tree.0.insert(input.file.as_str().into(), Arc::new(text));
+                tree.0.extend(self.source_file(input));
             }
         }
-        trees.into_values().collect()
+        let prices = SourceTree(self.prices.iter().filter_map(|input| self.source_file(input)).collect());
+        trees.into_values().chain([prices]).collect()
+    }
+
+    fn source_file(&self, input: &ServedFile) -> Option<(Arc<str>, Arc<SourceFile>)> {
+        let (text, name) = (self.texts.get(&input.sha256)?, FileName::new(&input.name)?);
+        // `filled_in`: its tests passed when the server took it over, and need not run again.
+        let text = SourceFile::from_text(input.folder, name, text, true);
+        Some((input.file.as_str().into(), Arc::new(text)))
     }
 }

@@ -28,7 +28,7 @@ const RACY_MS: u64 = 3_000;
 /// A SHA-256. That of a text is what `sha256sum` prints.
 pub type Hash = [u8; 32];
 
-/// A provider file, preset, gateway, api or policy, as read.
+/// A provider file, preset, gateway, api, price file or policy, as read.
 #[derive(Debug)]
 pub struct SourceFile {
     /// Its folder.

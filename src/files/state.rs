@@ -18,10 +18,11 @@ use super::{
     evaluate::{Evaluation, evaluate, hold, refuse},
     judged::JudgedFiles,
     last_good::{LastGoodSet, is_same},
-    last_good_dir::{LastGoodDir, LastGoodFiles},
+    last_good_dir::{LastGoodDir, LastGoodFiles, StoredFiles},
     log,
+    price_files::PriceFiles,
     scan::{Changes, ScanReport},
-    served::InputsByProvider,
+    served::ServedInputs,
     tree::policy_path,
     vars::Vars,
     watch::WatchPaths,
@@ -50,6 +51,7 @@ pub(super) struct ReloadState {
     /// The files as of the last scan that found any.
     tree: SourceTree,
     last_good: LastGoodSet,
+    prices: PriceFiles,
     table: Arc<Table>,
     record: StatusRecord,
 }
@@ -73,7 +75,8 @@ impl ReloadState {
             reported_steps: 0,
             tree: SourceTree::default(),
             last_good: LastGoodSet::default(),
-            table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new())),
+            prices: PriceFiles::default(),
+            table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new(), Arc::default())),
             record: StatusRecord::new(config.source.clone()),
             config,
         }
@@ -86,15 +89,17 @@ impl ReloadState {
     ) -> Result<(ScanReport, InitialDiagnostics), StartError> {
         let began = Instant::now();
         let read = self.read();
-        let (unchanged, changed) = split(self.stored(), read.as_ref().ok());
+        let StoredFiles { providers, prices } = self.stored();
+        let (unchanged, changed) = split(providers, read.as_ref().ok());
         self.last_good.restore(changed, &mut self.compiler);
+        self.prices.restore(prices, read.as_ref().ok(), &mut self.compiler);
         let rejected = self.expire();
         let evaluation = match &read {
             Ok(tree) => self.evaluate(tree, unchanged),
             Err(problem) if self.last_good.is_empty() || self.config.strict => {
                 return Err(StartError::NoFiles(problem.clone()));
             }
-            Err(problem) => hold(problem, rejected, &mut self.last_good, &mut self.compiler),
+            Err(problem) => self.hold(problem, rejected),
         };
         let tree = read.unwrap_or_default();
         let sources = evaluation.sources(&tree, &self.last_good);
@@ -127,12 +132,12 @@ impl ReloadState {
             Ok(tree) => {
                 let evaluation = self.evaluate(tree, BTreeMap::new());
                 if self.config.strict && evaluation.has_errors() {
-                    refuse(tree, evaluation, rejected, &self.last_good, &mut self.compiler)
+                    refuse(tree, evaluation, rejected, &self.last_good, &self.prices, &mut self.compiler)
                 } else {
                     evaluation
                 }
             }
-            Err(problem) => hold(problem, rejected, &mut self.last_good, &mut self.compiler),
+            Err(problem) => self.hold(problem, rejected),
         };
         for (variable, set) in self.compiler.vars_mut().new_variables() {
             log::new_variable(&variable, set);
@@ -142,7 +147,11 @@ impl ReloadState {
         self.conclude(tree, evaluation, &sources, watching, began)
     }
 
-    fn stored(&mut self) -> BTreeMap<FileName, LastGoodFiles> {
+    fn hold(&mut self, problem: &str, rejected: Vec<Rejected>) -> Evaluation {
+        hold(problem, rejected, &mut self.last_good, &self.prices, &mut self.compiler)
+    }
+
+    fn stored(&mut self) -> StoredFiles {
         self.last_good_dir.as_mut().map(LastGoodDir::load).unwrap_or_default()
     }
 
@@ -160,7 +169,8 @@ impl ReloadState {
     }
 
     fn evaluate(&mut self, tree: &SourceTree, stored: BTreeMap<FileName, LastGoodFiles>) -> Evaluation {
-        let evaluation = evaluate(tree, stored, &mut self.last_good, &mut self.judged, &mut self.compiler);
+        let Self { last_good, judged, prices, compiler, .. } = self;
+        let evaluation = evaluate(tree, stored, last_good, judged, prices, compiler);
         self.link_steps += evaluation.reconciled.steps;
         evaluation
     }
@@ -193,6 +203,7 @@ impl ReloadState {
             findings: &findings,
             omitted,
             last_good: &self.last_good,
+            prices: &self.prices,
             watching,
             table_changed,
         });
@@ -222,14 +233,16 @@ impl ReloadState {
     /// Makes the chosen providers the last good ones, and builds a new table if it would differ.
     fn take_over(&mut self, tree: &SourceTree, evaluation: &Evaluation) -> (bool, Changes) {
         let reconciled = &evaluation.reconciled;
-        let changes = Changes::between(&self.table, reconciled);
+        let changes = Changes::between(&self.table, reconciled, &evaluation.prices);
         let is_first = self.record.current().generation == 0;
         let table_changed = is_first || changes.any() || self.table.rejected != reconciled.rejected;
         self.last_good.update(tree, reconciled, &evaluation.held_back, &mut self.compiler);
+        self.prices.take(&evaluation.prices, tree);
         if table_changed {
             let compiled: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
             let bound = reconciled.serving.values().map(|one| one.good.bound.clone()).collect();
-            self.table = Arc::new(pipeline::table(&compiled, bound, reconciled.rejected.clone()));
+            let prices = Arc::new(evaluation.prices.prices());
+            self.table = Arc::new(pipeline::table(&compiled, bound, reconciled.rejected.clone(), prices));
         }
         (table_changed, changes)
     }
@@ -261,15 +274,16 @@ impl ReloadState {
         watch_paths
     }
 
-    /// The texts that serve, by provider.
-    pub(super) fn served(&self) -> InputsByProvider {
-        self.last_good.served()
+    /// The texts that serve.
+    pub(super) fn served(&self) -> ServedInputs {
+        let prices = self.prices.inputs().map(|(file, text)| (file.clone(), text.clone())).collect();
+        ServedInputs { providers: self.last_good.served(), prices }
     }
 
     /// Stores the last good versions for a restart.
     pub(super) fn save(&mut self) {
         if let Some(last_good_dir) = &mut self.last_good_dir {
-            last_good_dir.save(self.last_good.stored());
+            last_good_dir.save(self.last_good.stored(), self.prices.stored());
         }
     }
 }

@@ -68,8 +68,7 @@ impl SourceTree {
         let mut tree = Self::default();
         for (path, contents) in files {
             let (below, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            let folder = Folder::ALL.into_iter().find(|folder| folder.name() == below);
-            let Some(folder) = folder.filter(|_| is_wanted(name)) else { continue };
+            let Some(folder) = Folder::named(below).filter(|_| is_wanted(name)) else { continue };
             let contents = contents.and_then(|bytes| {
                 if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) }
             });
@@ -191,7 +190,7 @@ impl SourceTree {
         self.insert(path, text);
     }
 
-    /// Adds the built-in presets, gateways and apis that the directory lacks, so that a provider file works in any
+    /// Adds the built-in presets, gateways, apis and prices that the directory lacks, so that a provider file works in any
     /// directory. Their tests ran when the binary was built.
     fn fill_in(&mut self) {
         let has = |text: &SourceFile| {
@@ -207,8 +206,7 @@ impl SourceTree {
     /// Replaces a file, or the built-in one that stands in for it.
     pub(super) fn replace(&mut self, path: &Path, bytes: Vec<u8>) {
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let folder = Folder::ALL[1..].iter().find(|one| one.name() == folder).copied();
-        let folder = folder.unwrap_or(Folder::Providers);
+        let folder = folder.to_str().and_then(Folder::named).unwrap_or(Folder::Providers);
         let contents =
             if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) };
         let text = SourceFile::new(folder, path, contents, false);

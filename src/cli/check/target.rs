@@ -101,7 +101,7 @@ fn split_file_path(path: &Path) -> (PathBuf, PathBuf) {
     let file = path.file_name().unwrap_or_default();
     let absolute = std::path::absolute(&parent).unwrap_or_else(|_| parent.clone());
     let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if !Folder::ALL[1..].iter().any(|folder| folder.name() == name) {
+    if name.is_empty() || Folder::named(name).is_none() {
         let shown = parent.join(file);
         return (parent, shown);
     }

@@ -5,6 +5,7 @@
 //! It never shows what looks like a key. Read next: `facts`, which lists what is compared; `widens`, which rates it.
 
 mod facts;
+mod prices;
 mod reached;
 mod show;
 mod widens;
@@ -16,7 +17,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{base::name::FileName, language::compile::Provider};
+use crate::{
+    base::name::FileName,
+    language::compile::{Prices, Provider},
+};
 
 pub use show::{human, markdown};
 
@@ -27,7 +31,10 @@ use widens::Rating;
 /// The subject of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the tables and keys of a provider file, and the origins that are called")]
+#[expect(
+    missing_docs,
+    reason = "the tables and keys of a provider file, the origins that are called, and prices"
+)]
 pub enum Subject {
     Paths,
     Upstream,
@@ -48,6 +55,7 @@ pub enum Subject {
     CorsHeaders,
     PasteToken,
     Probe,
+    Price,
 }
 
 /// A difference.
@@ -109,6 +117,8 @@ pub struct Diff {
     pub verdict: Verdict,
     /// By provider; groups that widen exposure come first.
     pub groups: Vec<Group>,
+    /// Those of prices. They neither widen nor narrow access.
+    pub prices: Vec<Change>,
 }
 
 /// Providers with the same differences, each with its own texts of them.
@@ -153,7 +163,17 @@ pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
         Some(false) => Verdict::Different,
         Some(true) => Verdict::Widened,
     };
-    Diff { verdict, groups }
+    Diff { verdict, groups, prices: Vec::new() }
+}
+
+impl Diff {
+    /// Adds the differences of prices.
+    #[must_use]
+    pub fn with_prices(self, old: &Prices, new: &Prices) -> Self {
+        let prices = prices::changes(old, new);
+        let verdict = if prices.is_empty() { self.verdict } else { self.verdict.max(Verdict::Different) };
+        Self { verdict, prices, ..self }
+    }
 }
 
 impl Group {

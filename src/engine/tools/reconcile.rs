@@ -6,6 +6,8 @@
 //!
 //! It reads nothing and keeps nothing: current and last good versions are arguments. Read next: `docs/adr/0006`.
 
+mod prices;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -23,6 +25,8 @@ use crate::{
     },
     request::table::{self, Conflict},
 };
+
+pub use prices::{ReconciledPrices, ServingPrices, reconcile_prices};
 
 /// A provider that can serve.
 #[derive(Debug, Clone)]

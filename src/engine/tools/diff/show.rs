@@ -8,6 +8,8 @@ use crate::base::{
 
 /// Providers of a group that are named; the others are counted.
 const NAMES: usize = 5;
+/// The title of changed prices.
+const PRICES: &str = "prices, without effect on access";
 
 /// As lines.
 pub fn human(diff: &Diff) -> Lines {
@@ -21,6 +23,14 @@ pub fn human(diff: &Diff) -> Lines {
             if let Some(reason) = &change.widens {
                 out.push(format_args!("    WIDENS: {reason}"));
             }
+        }
+    }
+    if !diff.prices.is_empty() {
+        out.push(format_args!(""));
+        out.push(format_args!("{PRICES}:"));
+        for change in &diff.prices {
+            let text = values(change, str::to_owned);
+            out.push(format_args!("  {} {} {text}", mark(change), change.subject.word()));
         }
     }
     out
@@ -40,7 +50,7 @@ pub fn markdown(diff: &Diff) -> Lines {
             out.push(format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
         }
     }
-    if !diff.groups.is_empty() {
+    if !diff.groups.is_empty() || !diff.prices.is_empty() {
         out.extend("\n<details><summary>All changes</summary>");
         for group in &diff.groups {
             out.push(format_args!(""));
@@ -51,6 +61,13 @@ pub fn markdown(diff: &Diff) -> Lines {
                 let text = values(change, code);
                 out.push(format_args!("- {} {} {text}{mark}", verb(change), change.subject.word()));
             }
+        }
+        if !diff.prices.is_empty() {
+            out.push(format_args!("\n**{PRICES}:**\n"));
+        }
+        for change in &diff.prices {
+            let text = values(change, code);
+            out.push(format_args!("- {} {} {text}", verb(change), change.subject.word()));
         }
         out.extend("\n</details>");
     }
@@ -75,6 +92,10 @@ fn summary(diff: &Diff) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| format!("{} {what}", counted(number, "provider")))
         .collect();
+    let mut counts = counts;
+    if !diff.prices.is_empty() {
+        counts.push(format!("{} changed", counted(diff.prices.len(), "price")));
+    }
     match diff.verdict {
         Verdict::Same => "the same: nothing that is served differs".to_owned(),
         Verdict::Different => format!("different: {}; nothing widens exposure", counts.join(", ")),
@@ -186,6 +207,7 @@ impl Subject {
             Self::CorsHeaders => "cors_headers",
             Self::PasteToken => "paste_token",
             Self::Probe => "probe",
+            Self::Price => "price",
         }
     }
 }
