@@ -146,7 +146,7 @@ fn lines(answer: &Answer) -> Lines {
         out.push(format_args!("  source: {source}{date}"));
     }
     for other in others {
-        out.push(format_args!("  less specific: {}", place(other)));
+        out.push(format_args!("  also matches: {}", place(other)));
     }
     out
 }

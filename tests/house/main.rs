@@ -238,6 +238,7 @@ fn every_file_names_its_schema() {
             let (folder, kind) = match path.split_once('/') {
                 Some(("gateways", _)) => (true, "gateway"),
                 Some(("apis", _)) => (true, "api"),
+                Some(("prices", _)) => (true, "prices"),
                 Some(_) => (true, "provider"),
                 None => (false, "provider"),
             };

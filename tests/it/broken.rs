@@ -34,8 +34,14 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let broken = root().join("tests/broken");
-    let folders =
-        [("providers", ""), ("presets", "presets"), ("gateways", "gateways"), ("apis", "apis"), ("sets", "")];
+    let folders = [
+        ("providers", ""),
+        ("presets", "presets"),
+        ("gateways", "gateways"),
+        ("apis", "apis"),
+        ("prices", "prices"),
+        ("sets", ""),
+    ];
     let mut cases = Vec::new();
     for (kind, folder) in folders {
         for entry in fs::read_dir(broken.join(kind)).unwrap() {
