@@ -14,6 +14,7 @@ use std::{
 
 use tollgate::{
     compile,
+    diag::Code,
     diff::{Verdict, diff},
     fault::Cause,
     files,
@@ -285,6 +286,8 @@ fn the_guide_is_true() {
         let gateway = block.contains("relay.example/v1/{account}");
         let found = if gateway {
             syntax::parse::<syntax::Gateway>(&"guide".into(), block).1
+        } else if block.contains("[[price]]") {
+            syntax::parse::<syntax::Prices>(&"guide".into(), block).1
         } else {
             syntax::parse::<syntax::Provider>(&"guide".into(), block).1
         };
@@ -295,7 +298,21 @@ fn the_guide_is_true() {
     let mut loaded = files::load(&Source::Embedded).unwrap();
     let (parsed, _) = syntax::parse(&"acme.toml".into(), &format!("{whole}\n{test}"));
     loaded.files.providers.insert(FileName::new("acme").unwrap(), parsed);
-    assert_eq!(pipeline::check(&loaded).2, []);
+    let prices = blocks.iter().find(|block| block.contains("[[price]]")).unwrap();
+    let lab = whole.replace("Acme", "Lab").replace("acme", "lab");
+    loaded
+        .files
+        .providers
+        .insert(FileName::new("lab-1").unwrap(), syntax::parse(&"lab-1.toml".into(), &lab).0);
+    let (parsed, _) = syntax::parse(&"prices/acme.toml".into(), prices);
+    loaded.files.prices.insert(FileName::new("acme").unwrap(), parsed);
+    let (_, tests, found) = pipeline::check(&loaded);
+    assert_eq!(found.into_iter().filter(|one| one.code != Code::UntestedEndpoint).collect::<Vec<_>>(), []);
+    let without = {
+        loaded.files.prices.remove(&FileName::new("acme").unwrap());
+        pipeline::check(&loaded).1.ran
+    };
+    assert_eq!(tests.ran, without + 2, "the tests of the prices run");
 }
 
 /// Files read from another directory or in another order are equal.

@@ -164,7 +164,8 @@ fn help_and_version() {
     check(&home, &["--version"], 0, concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n"), "");
     let help = home.run(&["--help"], "");
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for command in ["serve", "check", "fmt", "new", "routes", "schema", "user", "token", "credential", "mock"]
+    for command in
+        ["serve", "check", "fmt", "new", "price", "routes", "schema", "user", "token", "credential", "mock"]
     {
         assert!(help.out.contains(&format!("\n  {command} ")), "`{command}` is missing in\n{}", help.out);
         assert_eq!(home.run(&[command, "--help"], "").code, 0, "{command}");

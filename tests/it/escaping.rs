@@ -119,6 +119,7 @@ fn calls() -> Vec<(Vec<&'static str>, bool)> {
         ("test", true),
         ("test HOSTILE", true),
         ("explain GET /proxy/good/one/1 --as HOSTILE", true),
+        ("price HOSTILE HOSTILE", true),
         ("status", false),
         ("reload", false),
         ("routes", true),

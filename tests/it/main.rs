@@ -42,6 +42,7 @@ mod output;
 mod overload;
 mod own_answers;
 mod paste;
+mod prices;
 mod protocol;
 mod raw;
 mod raw_answers;

@@ -259,3 +259,51 @@ fn documented((provider, gateway): &(String, String)) -> Vec<Arc<Provider>> {
     assert_eq!(compiled.diagnostics, [], "{provider}");
     compiled.providers
 }
+
+/// The price files of these texts.
+fn price_files(texts: &[(&str, &str)]) -> crate::language::compile::Prices {
+    let mut files = Files::default();
+    for (name, text) in texts {
+        let text = format!("title = \"P\"\ncurrency = \"USD\"\nprice = [{text}]");
+        let (slot, found) = syntax::parse(&(*name).into(), &text);
+        assert_eq!(found, [], "{text}");
+        files.prices.insert(FileName::new(name).unwrap(), slot);
+    }
+    let compiled = crate::language::compile::compile(&files);
+    assert_eq!(compiled.diagnostics, [], "{texts:?}");
+    crate::language::compile::Prices::new(compiled.prices)
+}
+
+#[test]
+fn prices_differ_without_a_rating() {
+    let check = |old: &[(&str, &str)], new: &[(&str, &str)], verdict: Verdict, expected: &[&str]| {
+        let diff = diff(&[], &[]).with_prices(&price_files(old), &price_files(new));
+        let lines = diff.prices.iter().map(|change| {
+            assert_eq!((change.subject, &change.widens), (Subject::Price, &None));
+            let value = |value: &Option<String>| value.clone().unwrap_or_default();
+            format!("{}: {} => {}", change.name, value(&change.old), value(&change.new))
+        });
+        assert_eq!(
+            (lines.collect::<Vec<_>>(), diff.verdict),
+            (expected.iter().map(ToString::to_string).collect(), verdict)
+        );
+    };
+    let one = [("a", r#"{ model = ["m"], input = 1 }"#)];
+    check(&one, &one, Verdict::Same, &[]);
+    check(&one, &[("a", r#"{ model = ["m"], input = 1.0 }"#)], Verdict::Same, &[]);
+    check(&one, &[("z", r#"{ provider = ["a"], model = ["m"], input = 1 }"#)], Verdict::Same, &[]);
+    check(&one, &[], Verdict::Different, &["a m: input 1 USD => "]);
+    check(&[], &one, Verdict::Different, &["a m:  => input 1 USD"]);
+    check(
+        &one,
+        &[(
+            "a",
+            r#"{ model = ["m"], input = 1, tier = [{ over = 5, input = 2 }] }, { model = ["m"], from = "2026-01-01", input = 3 }"#,
+        )],
+        Verdict::Different,
+        &["a m: input 1 USD => input 1 USD; over 5 tokens: input 2", "a m from 2026-01-01:  => input 3 USD"],
+    );
+    // What widens stays the verdict.
+    let widened = Diff { verdict: Verdict::Widened, ..diff(&[], &[]) };
+    assert_eq!(widened.with_prices(&price_files(&one), &price_files(&[])).verdict, Verdict::Widened);
+}
