@@ -282,7 +282,7 @@ fn the_guide_is_true() {
     let blocks: Vec<&str> =
         guide.split("```toml\n").skip(1).filter_map(|tail| tail.split("\n```").next()).collect();
     assert!(blocks.len() > 10, "the guide shows files");
-    for block in blocks {
+    for block in &blocks {
         let gateway = block.contains("relay.example/v1/{account}");
         let found = if gateway {
             syntax::parse::<syntax::Gateway>(&"guide".into(), block).1

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::{document, policy, prices, spans::Spans};
 use crate::base::{
     diag::{Code, Diagnostic, MAX_FINDINGS},
+    numbers::counted,
     suggest::{backticked, nearest},
 };
 
@@ -327,6 +328,10 @@ fn diagnose(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &A
         }
         ValidationErrorKind::Maximum { limit } => {
             let message = format!("{name} has to be at most {limit}");
+            vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
+        }
+        ValidationErrorKind::MinItems { limit } => {
+            let message = format!("{name} has to have at least {}", counted(limit, "entry"));
             vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), example(schema, owner))]
         }
         ValidationErrorKind::MaxItems { limit } | ValidationErrorKind::MaxProperties { limit } => {
