@@ -11,7 +11,7 @@ pub use tollgate_engine::{
     },
     language::{bind, compile, fields, format, lint, starter, syntax, variables},
     pipeline,
-    request::{access_record, cors, decide, rewrite, table},
+    request::{access_record, cors, decide, rewrite, table, trace_context},
     tools::{diff, explain, filetest, prove, reconcile, upstream_routes},
 };
 
@@ -35,8 +35,9 @@ pub mod systemd;
 pub mod telemetry;
 pub mod mock;
 
-// floor: accounts
+// floor: accounts, exporters
 pub mod accounts;
+pub mod exporters;
 
 // floor: files and the route table that serves
 pub mod files;

@@ -207,6 +207,10 @@ pub struct Given {
     #[arg(skip)]
     #[schemars(example = ["ACME_*", "EGRESS_PROXY_URL"])]
     pub env_allow: Option<Vec<String>>,
+    /// Exporters of finished exchanges, by name: a kind, and the keys of that kind
+    #[arg(skip)]
+    #[schemars(example = serde_json::json!({"mine": {"kind": "KIND", "endpoint": "http://127.0.0.1:4318"}}))]
+    pub exporter: Option<BTreeMap<String, serde_json::Map<String, serde_json::Value>>>,
     /// Levels of lints of provider files, by lint
     #[arg(skip)]
     #[schemars(example = BTreeMap::from([("untested_endpoint", "allow")]))]
@@ -345,10 +349,23 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     /// The access log; none if it is off.
     pub access_log: Option<AccessLog>,
+    /// Tables of exporters.
+    pub exporters: Vec<ExporterTable>,
     /// Levels of lints.
     pub lints: Levels,
     /// The environment variables that provider files may read.
     pub env_allow: EnvAllow,
+}
+
+/// The table `[exporter.NAME]` of an exporter. Its kind knows its keys: `exporters` reads them.
+#[derive(Debug, Clone)]
+pub struct ExporterTable {
+    /// The name.
+    pub name: String,
+    /// The table in the settings file.
+    pub origin: Origin,
+    /// Its keys.
+    pub keys: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The reason why settings are refused.
@@ -499,6 +516,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
             .map_err(|_| bad("log", &log, "use `error`, `warn`, `info`, `debug` or `trace`".into()))?,
         log_format: pick!(log_format),
         access_log: pick!(access_log).unwrap_or(true).then_some(access_log),
+        exporters: exporters(file.exporter.unwrap_or_default(), source)?,
         lints: file.lints.unwrap_or_default(),
         env_allow: places.env_allow()?,
     })
@@ -541,6 +559,23 @@ impl Reader<'_> {
         let problem = || "write an IP address and a port, as `127.0.0.1:8787`".to_owned();
         text.parse().map_err(|_| self.refused(name, text, problem()))
     }
+}
+
+/// The tables of exporters. Their names stand in logs and metrics, and are bounded.
+fn exporters(
+    tables: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    file: &SettingsFile,
+) -> Result<Vec<ExporterTable>, SettingsError> {
+    let table = |(name, keys): (String, _)| {
+        let origin = file.origin(&format!("exporter.{}", name.escape_debug()));
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > 40 || !name.bytes().all(is_plain) {
+            let problem = "needs a name of 1 to 40 letters, digits, `-` and `_`".to_owned();
+            return Err(SettingsError::Text { origin, problem });
+        }
+        Ok(ExporterTable { name, origin, keys })
+    };
+    tables.into_iter().map(table).collect()
 }
 
 /// Parses a CIDR network or an address. IPv4-mapped IPv6 becomes IPv4, as peers' addresses do.

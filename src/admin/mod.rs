@@ -36,6 +36,7 @@ use self::{operations::OperationId as Id, payloads::Done};
 use crate::{
     accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
     admission::Admission,
+    exporters::ExporterStates,
     fault::{Fault, FaultKind},
     fields::DeclaredFields,
     files::{Live, ReloadError, Status},
@@ -64,8 +65,9 @@ pub struct Admin {
 /// The provider files that calls use.
 #[derive(Debug, Clone)]
 pub enum ProviderFiles {
-    /// Those of the running server, which change with every reload, its load, and the drops of its queues.
-    Live(Arc<Live>, Arc<Admission>, Drops),
+    /// Those of the running server, which change with every reload, its load, the drops of its queues, and
+    /// the state of its exporters.
+    Live(Arc<Live>, Arc<Admission>, Drops, ExporterStates),
     /// Those that a command loaded, without a server.
     Loaded(Arc<Table>),
 }
@@ -230,15 +232,29 @@ impl ProviderFiles {
     /// Handles an operation on files. The status has the state of the store; without `store`, that is a failed one. A
     /// command has loaded files, but none that serve.
     async fn handle(&self, operation: FileOperation, store: Option<&Store>) -> ApiResult {
-        let Self::Live(live, admission, drops) = self else { return Err(not_found()) };
+        let Self::Live(live, ..) = self else { return Err(not_found()) };
         match operation {
             FileOperation::Status => {
-                let status = with_store(with_load(&live.status(), admission, drops), store).await;
+                let status = with_store(self.with_load(&live.status()), store).await;
                 Ok(Response::json(StatusCode::OK, &status))
             }
             FileOperation::Texts => Ok(Response::json(StatusCode::OK, &live.served_files())),
-            FileOperation::Reload => reload(live, admission, drops).await,
+            FileOperation::Reload => self.reload(live).await,
         }
+    }
+
+    async fn reload(&self, live: &Live) -> ApiResult {
+        let status = self.with_load(&*live.reload().await.map_err(reload_fault)?);
+        let code = if status.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+        Ok(Response::json(code, &status))
+    }
+
+    /// The status with the load of the running server, and its queues.
+    fn with_load(&self, status: &Status) -> Status {
+        let Self::Live(_, admission, drops, exporters) = self else { return status.clone() };
+        let mut dropped = drops.numbers();
+        dropped.retain(|_, number| *number > 0);
+        Status { load: Some(admission.load()), dropped, exporters: exporters.status(), ..status.clone() }
     }
 
     /// The route table of this moment, for the [`Request`] that begins now.
@@ -248,12 +264,6 @@ impl ProviderFiles {
             Self::Loaded(table) => Arc::clone(table),
         }
     }
-}
-
-fn with_load(status: &Status, admission: &Admission, drops: &Drops) -> Status {
-    let mut dropped = drops.numbers();
-    dropped.retain(|_, number| *number > 0);
-    Status { load: Some(admission.load()), dropped, ..status.clone() }
 }
 
 /// The status with the state of the store. The files alone decide about a reload.
@@ -268,12 +278,6 @@ async fn with_store(status: Status, store: Option<&Store>) -> Status {
         None => late(),
     };
     Status { ok: false, store_problem: Some(problem), ..status }
-}
-
-async fn reload(live: &Live, admission: &Admission, drops: &Drops) -> ApiResult {
-    let status = with_load(&*live.reload().await.map_err(reload_fault)?, admission, drops);
-    let code = if status.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok(Response::json(code, &status))
 }
 
 fn reload_fault(error: ReloadError) -> Fault {

@@ -32,6 +32,7 @@ use crate::{
     decide::ListenerRole,
     diag::Diagnostic,
     escape::{self, Lines},
+    exporters,
     files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::Readiness,
     output,
@@ -110,6 +111,7 @@ async fn start(
     log: &Log,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let settings = &Settings { providers: source(settings), ..settings.clone() };
+    let exporters = exporters::open(&settings.exporters, &log.drops)?;
     let limits = limits(settings);
     let upstream = Arc::new(upstream::Shared::new(upstream_config(settings, &limits)?)?);
     // First, so that a second process changes nothing.
@@ -129,7 +131,8 @@ async fn start(
     let (address, admin_address) = (bound.address, bound.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
     let admission = Admission::new(limits, bound.listeners.len());
-    let files = ProviderFiles::Live(live.clone(), admission.clone(), log.drops.clone());
+    let files =
+        ProviderFiles::Live(live.clone(), admission.clone(), log.drops.clone(), exporters.states());
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)
@@ -139,7 +142,8 @@ async fn start(
     let endpoints = HttpTokenEndpoints::new(upstream.clone());
     let (refresher, logins) = Refresher::start(logins, endpoints, end_refreshes.clone());
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
-    let (recorders, records) = sinks::start(settings, bound.listeners.len(), log)?;
+    let (more_sinks, deliveries) = exporters.start(&upstream);
+    let (recorders, records) = sinks::start(settings, log, more_sinks, bound.listeners.len())?;
     let shared = Shared {
         live: live.clone(),
         api_queue,
@@ -186,6 +190,7 @@ async fn start(
         stop,
         workers,
         records,
+        deliveries,
         socket,
         logins,
         end_refreshes,

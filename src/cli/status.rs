@@ -11,6 +11,7 @@ use crate::{
     control,
     diag::Severity,
     escape::Lines,
+    exporters::ExporterStatus,
     files::{FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
     numbers::counted,
     output::{self, Document},
@@ -83,6 +84,9 @@ fn report(status: &Status, all: bool) -> Lines {
             status.dropped.iter().map(|(queue, number)| format!("{number} by `{queue}`")).collect();
         text.push(format_args!("dropped since the start: {}", dropped.join(", ")));
     }
+    for one in status.exporters.iter().filter(|one| all || one.failed > 0 || one.problem.is_some()) {
+        text.push(format_args!("{}", shown_exporter(one)));
+    }
     if let Some(problem) = &status.problem {
         text.push(format_args!("problem: {problem}"));
     }
@@ -118,6 +122,16 @@ fn shown_load(Load { connections, requests, refused, local_errors, .. }: &Load) 
         text = format!("{text}; local errors since the start: {}", local.join(", "));
     }
     text
+}
+
+/// The state of a queue of an exporter.
+fn shown_exporter(one: &ExporterStatus) -> String {
+    let ExporterStatus { exporter, signal, queued, sent, dropped, failed, problem } = one;
+    let problem = problem.as_ref().map(|problem| format!("; the last attempt failed: {problem}"));
+    format!(
+        "exporter {exporter}, {signal}: {sent} sent, {queued} queued, {dropped} dropped, {failed} given up{}",
+        problem.unwrap_or_default()
+    )
 }
 
 /// The first line: `ok` or not, the reason, and counts of what serves.

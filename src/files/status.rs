@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     admission::Load,
     diag::{Diagnostic, Location, Severity, Sources},
+    exporters::ExporterStatus,
 };
 
 /// The providers that serve, and the state of each file.
@@ -47,6 +48,9 @@ pub struct Status {
     /// limit that was reached. Those without drops are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<String, u64>,
+    /// State of each queue of exporters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exporters: Vec<ExporterStatus>,
     /// All files, by path.
     pub files: Vec<FileStatus>,
     /// Number of findings beyond the limit of 1,000, which are left out.

@@ -106,6 +106,14 @@ impl Shared {
         let tls = tls::client_config(&config.extra_ca)?;
         Ok(Self { config, tls, resolver: Resolver::new() })
     }
+
+    /// The same authorities for receivers that the operator names in settings, such as those of exporters: they may have
+    /// private addresses, and connect rules, which are for URLs of provider files, do not apply.
+    #[must_use]
+    pub fn for_operator(&self) -> Self {
+        let config = Config { connect_to: Vec::new(), allow_private: true, ..self.config.clone() };
+        Self { config, tls: self.tls.clone(), resolver: self.resolver.clone() }
+    }
 }
 
 /// The HTTP client of one worker, with its own connection pool. It stays on one runtime, since connections belong to

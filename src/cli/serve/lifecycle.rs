@@ -10,12 +10,13 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::Socket,
+    exporters::Deliveries,
     files::{Live, Reloader, StatusCounts},
     gateway::Readiness,
     numbers::millis,
@@ -75,6 +76,8 @@ pub(super) struct Running {
     pub(super) workers: Workers,
     /// The recorder's thread.
     pub(super) records: Records,
+    /// The delivery tasks of exporters. They end once the recorder's thread has, and their queues are empty.
+    pub(super) deliveries: Deliveries,
     /// The control socket.
     pub(super) socket: Socket,
     /// The OAuth refresher. It ends when no caller and no refresh is left.
@@ -112,6 +115,7 @@ pub(super) async fn run_until_stopped(
     };
     running.ready.drain();
     let (delay, grace) = (settings.drain_delay, settings.grace);
+    let deadline = Instant::now() + delay + grace;
     tracing::info!(
         signal,
         drain_delay_ms = millis(delay),
@@ -127,7 +131,7 @@ pub(super) async fn run_until_stopped(
             return Ok(());
         }
     }
-    finish(running).await;
+    finish(running, deadline).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -177,6 +181,7 @@ async fn abandon(running: Running) {
     running.end_refreshes.cancel();
     let _ = timeout(REFRESH_TIMEOUT, running.logins).await;
     close(running.records).await;
+    running.deliveries.end(Instant::now()).await;
 }
 
 /// Hands the last access records on. The tasks of sinks end afterwards.
@@ -186,10 +191,11 @@ async fn close(records: Records) {
     }
 }
 
-/// Hands the last access records on and closes the store.
-async fn finish(running: Running) {
-    let Running { reloader, store, records, socket, logins, control, .. } = running;
+/// Hands the last access records on and closes the store. Exporters have what is left of the grace period.
+async fn finish(running: Running, deadline: Instant) {
+    let Running { reloader, store, records, deliveries, socket, logins, control, .. } = running;
     close(records).await;
+    deliveries.end(deadline.max(Instant::now() + TASK_TIMEOUT)).await;
     drop(socket);
     let _ = timeout(REFRESH_TIMEOUT, logins).await;
     // Without workers there are no lookups and no records, so these tasks end by themselves: also those of sinks.

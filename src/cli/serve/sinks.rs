@@ -11,13 +11,13 @@ use crate::{
     telemetry::Log,
 };
 
-/// Starts the recorder's thread with all sinks. Returns a recorder for each worker.
+/// Starts the recorder's thread with these sinks and the access log. Returns a recorder for each worker.
 pub(super) fn start(
     settings: &Settings,
-    workers: usize,
     log: &Log,
+    mut sinks: Vec<Box<dyn Sink>>,
+    workers: usize,
 ) -> anyhow::Result<(Vec<Recorder>, Records)> {
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     // Its lines are of the level `info`.
     if let Some(access_log) = settings.access_log.filter(|_| settings.log >= tracing::Level::INFO) {
         sinks.push(Box::new(log.access_log(access_log)));

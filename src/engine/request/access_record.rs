@@ -8,11 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
 
-use super::rewrite::TokenSearch;
+use super::{rewrite::TokenSearch, trace_context::TraceContext};
 use crate::base::{
     fault::{Blame, FaultKind},
     name::{FileName, GroupName, Owner, TokenId, UserId},
     numbers::millis,
+    origin::Origin,
     usage::{Counters, NotCounted},
 };
 
@@ -55,8 +56,34 @@ pub struct AccessRecord {
     pub duration: Duration,
     /// The way it ended.
     pub end: End,
+    /// The origin that the request was sent to.
+    pub upstream: Option<Origin>,
+    /// Waits on the way to the answer.
+    pub waits: Waits,
+    /// The trace that it belongs to. None if the client named none, and none was handed on.
+    pub trace: Option<Box<TraceContext>>,
     /// The metered usage. None: no answer of an endpoint that is metered was passed on.
     pub usage: Option<Box<Usage>>,
+}
+
+/// Waits on the way to the answer, as far as there were any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// The first refresh of a login.
+    pub refresh: Option<Wait>,
+    /// A new connection to the upstream: DNS lookup, TCP and TLS.
+    pub connect: Option<Wait>,
+    /// From the request's head to the sending of the request upstream.
+    pub sent: Option<Duration>,
+}
+
+/// One wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// From the request's head to its begin.
+    pub after: Duration,
+    /// Its length.
+    pub length: Duration,
 }
 
 /// The usage of one exchange, as the meter leaves it and the estimate completes it.
@@ -188,6 +215,9 @@ impl AccessRecord {
             first_byte: None,
             duration: Duration::ZERO,
             end: End::ClientLeft,
+            upstream: None,
+            waits: Waits::default(),
+            trace: None,
             usage: None,
         }
     }

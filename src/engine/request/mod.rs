@@ -1,6 +1,6 @@
 //! One request: what pages may send ([`cors`]), routing ([`table`]), rewriting of heads ([`rewrite`]), the order of decisions
-//! ([`decide`]), the record of a finished request ([`access_record`]), replacement of one value in a body ([`splice`]), and
-//! the meter of usage ([`meter`]).
+//! ([`decide`]), the trace of a request ([`trace_context`]), the record of a finished request ([`access_record`]), replacement
+//! of one value in a body ([`splice`]), and the meter of usage ([`meter`]).
 //!
 //! Heads and bound providers in, heads out. Only [`splice`] and [`meter`] see bodies; nothing keeps them.
 
@@ -8,6 +8,7 @@ pub mod cors;
 pub mod table;
 pub mod rewrite;
 pub mod decide;
+pub mod trace_context;
 pub mod access_record;
 pub mod splice;
 pub mod meter;

@@ -108,6 +108,16 @@ impl Checker {
         text
     }
 
+    /// The errors of form of a value that stands in another document, each with its advice.
+    pub fn problems(&self, value: &Value) -> Vec<String> {
+        let found = self.check(value, &Spans::default(), &"".into());
+        let text = |one: Diagnostic| match one.help {
+            Some(help) => format!("{}; {help}", one.message),
+            None => one.message,
+        };
+        found.into_iter().map(text).collect()
+    }
+
     /// All errors of form of a document.
     pub(super) fn check(&self, document: &Value, spans: &Spans, file: &Arc<str>) -> Vec<Diagnostic> {
         let errors = self.validator.iter_errors(document);

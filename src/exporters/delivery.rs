@@ -1,0 +1,236 @@
+//! The task that empties one queue: takes batches, posts them one after the other, and tries again with backoff where the
+//! answer allows it. It runs on the control runtime.
+//!
+//! It guarantees: an attempt has ten seconds; a batch is given up after [`MAX_ATTEMPTS`]; the task ends once its queue is
+//! closed and empty, or at once when the shutdown has no time left, and then counts the rest as given up. It never looks
+//! into a piece. Problems are logged when they begin and when they end.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    queue::{Counts, Piece},
+    receiver::{PostError, Receiver, client},
+};
+use crate::upstream::{self, Upstream};
+
+/// Attempts for one batch.
+const MAX_ATTEMPTS: u32 = 6;
+/// The first pause between two attempts; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause between two attempts, also if the receiver asks for more.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Interval at which an idle task closes idle connections.
+const SWEEP: Duration = Duration::from_mins(1);
+
+/// The form of a request's body, and the meaning of answers.
+pub(super) trait Protocol: Send + Sync {
+    /// A body of these pieces.
+    fn body(&self, pieces: &[Piece]) -> Bytes;
+
+    /// True if a request may be sent again after this status.
+    fn is_temporary(&self, status: StatusCode) -> bool;
+
+    /// The number of pieces that a successful answer reports as refused.
+    fn refused(&self, _answer: &[u8]) -> u64 {
+        0
+    }
+}
+
+/// The bounds of a batch. A piece that is larger than the bytes is a batch of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchSize {
+    /// Number of pieces.
+    pub(super) pieces: usize,
+    /// Size of the pieces.
+    pub(super) bytes: usize,
+}
+
+/// All that one delivery task needs, before it has a client.
+pub(super) struct Delivery {
+    pub(super) receiver: Receiver,
+    pub(super) protocol: Box<dyn Protocol>,
+    pub(super) size: BatchSize,
+    pub(super) queued: mpsc::Receiver<Piece>,
+    pub(super) counts: Arc<Counts>,
+}
+
+/// Consecutive pieces, sent in one request.
+#[derive(Default)]
+struct Batch {
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+/// The result of all attempts for one batch.
+enum Outcome {
+    Delivered {
+        refused: u64,
+    },
+    GivenUp(PostError),
+    /// The shutdown has no time left.
+    Ended,
+}
+
+impl Batch {
+    fn add(&mut self, piece: Piece) {
+        self.bytes += piece.0.len();
+        self.pieces.push(piece);
+    }
+
+    fn len(&self) -> u64 {
+        self.pieces.len() as u64
+    }
+}
+
+impl Delivery {
+    /// Delivers until the queue is closed and empty, or `give_up` is cancelled.
+    pub(super) async fn run(mut self, shared: Arc<upstream::Shared>, give_up: CancellationToken) {
+        let client = client(&shared);
+        let mut next = None;
+        while let Some(batch) = self.batch(&mut next, &client).await {
+            match self.deliver(&batch, &client, &give_up).await {
+                Outcome::Delivered { refused } => self.delivered(&batch, refused),
+                Outcome::GivenUp(error) => self.gave_up(&batch, &error),
+                Outcome::Ended => {
+                    self.end(batch, next);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The next batch. Waits for its first piece only. `next` keeps a piece that did not fit.
+    async fn batch(&mut self, next: &mut Option<Piece>, client: &Upstream) -> Option<Batch> {
+        let mut batch = Batch::default();
+        match next.take() {
+            Some(piece) => batch.add(piece),
+            None => batch.add(self.first(client).await?),
+        }
+        while batch.pieces.len() < self.size.pieces
+            && let Ok(piece) = self.queued.try_recv()
+        {
+            if batch.bytes + piece.0.len() > self.size.bytes {
+                *next = Some(piece);
+                break;
+            }
+            batch.add(piece);
+        }
+        Some(batch)
+    }
+
+    async fn first(&mut self, client: &Upstream) -> Option<Piece> {
+        loop {
+            match timeout(SWEEP, self.queued.recv()).await {
+                Ok(piece) => return piece,
+                Err(_) => client.sweep(),
+            }
+        }
+    }
+
+    async fn deliver(&self, batch: &Batch, client: &Upstream, give_up: &CancellationToken) -> Outcome {
+        let attempts = self.attempts(batch, client);
+        tokio::select! {
+            // A batch that was delivered counts as such.
+            biased;
+            outcome = attempts => outcome,
+            () = give_up.cancelled() => Outcome::Ended,
+        }
+    }
+
+    async fn attempts(&self, batch: &Batch, client: &Upstream) -> Outcome {
+        let body = self.protocol.body(&batch.pieces);
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let error = match self.receiver.post(client, body.clone()).await {
+                Ok(answer) => return Outcome::Delivered { refused: self.protocol.refused(&answer) },
+                Err(error) => error,
+            };
+            let asked = match &error {
+                PostError::Status { status, .. } if !self.protocol.is_temporary(*status) => {
+                    return Outcome::GivenUp(error);
+                }
+                PostError::Status { retry_after, .. } => *retry_after,
+                PostError::Unreachable(_) | PostError::TimedOut => None,
+            };
+            if attempt == MAX_ATTEMPTS {
+                return Outcome::GivenUp(error);
+            }
+            self.warn(&error);
+            tokio::time::sleep(spread(asked.unwrap_or(pause).min(MAX_PAUSE))).await;
+            pause *= 2;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn delivered(&self, batch: &Batch, refused: u64) {
+        self.counts.delivered(batch.len(), batch.bytes, refused);
+        if refused > 0 {
+            let (exporter, signal) = (self.counts.exporter(), self.counts.signal());
+            tracing::warn!(exporter, signal, refused, "an exporter's receiver refused a part of the data");
+        }
+        if self.counts.set_problem(None) {
+            tracing::info!(
+                exporter = self.counts.exporter(),
+                signal = self.counts.signal(),
+                "an exporter delivers again"
+            );
+        }
+    }
+
+    fn gave_up(&self, batch: &Batch, error: &PostError) {
+        self.counts.gave_up(batch.len(), batch.bytes);
+        self.warn(error);
+    }
+
+    /// Reports a problem to the status; to the log only if there was none before.
+    fn warn(&self, error: &PostError) {
+        if self.counts.set_problem(Some(error.to_string())) {
+            tracing::warn!(
+                exporter = self.counts.exporter(), signal = self.counts.signal(), receiver = %self.receiver, %error,
+                "an exporter cannot deliver: data waits in its queue, and is dropped beyond its bound"
+            );
+        }
+    }
+
+    /// Counts all that is left as given up.
+    fn end(mut self, mut batch: Batch, next: Option<Piece>) {
+        if let Some(piece) = next {
+            batch.add(piece);
+        }
+        while let Ok(piece) = self.queued.try_recv() {
+            batch.add(piece);
+        }
+        self.counts.gave_up(batch.len(), batch.bytes);
+        tracing::warn!(
+            exporter = self.counts.exporter(),
+            signal = self.counts.signal(),
+            lost = batch.len(),
+            "the grace period is over: an exporter gives up what it has not delivered"
+        );
+    }
+}
+
+/// A pause that is up to a quarter longer, so that nodes do not call a receiver at the same time.
+fn spread(pause: Duration) -> Duration {
+    // Without random numbers, the pause is as it is.
+    let share = getrandom::u32().unwrap_or(0) % 256;
+    pause + pause * share / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_within_a_bound() {
+        for _ in 0..100 {
+            let pause = spread(FIRST_PAUSE);
+            assert!((FIRST_PAUSE..FIRST_PAUSE * 5 / 4).contains(&pause), "{pause:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    access_record::End,
+    exporters::{open_with, queue::queue},
+    name::FileName,
+    recorder::Drops,
+    settings::{ExporterTable, Origin},
+    usage::NotCounted,
+};
+
+fn record() -> AccessRecord {
+    let mut record =
+        AccessRecord::begun([127, 0, 0, 1].into(), Method::POST, "/v1/x".to_owned(), 1_700_000_000_123);
+    record.provider = FileName::new("demo");
+    record.status = Some(StatusCode::OK);
+    record.end = End::Complete;
+    record.duration = Duration::from_nanos(1_500_000_001);
+    let mut usage = Usage {
+        model: Some("m-1".into()),
+        request_model: Some("m".into()),
+        max_output: Some(64),
+        content: Some(Box::new(Content {
+            prompt: vec![
+                ("messages".into(), r#"[{"role":"user","content":"hi"}]"#.to_owned()),
+                ("system".into(), r#""be brief""#.to_owned()),
+            ],
+            parameters: vec![("temperature".into(), "0.5".to_owned()), ("top_p".into(), "1".to_owned())],
+            answer: "hello".to_owned(),
+        })),
+        ..Usage::default()
+    };
+    usage.counters.set(Counter::Input, 3);
+    usage.counters.set(Counter::Output, 5);
+    usage.counters.set(Counter::Reasoning, 2);
+    usage.counters.set(Counter::CacheRead, 11);
+    record.usage = Some(Box::new(usage));
+    record
+}
+
+/// The documents that an exporter posts for a record.
+fn exported(record: AccessRecord, content: bool) -> Vec<Value> {
+    let (queue, mut queued, _) = queue("llemtry", "spans", &Drops::default());
+    Llemtry { queue, ids: Ids::new(), content }.record(&[record]);
+    let document = Document::new(SERVICE);
+    std::iter::from_fn(|| queued.try_recv().ok())
+        .map(|piece| serde_json::from_slice(&document.body(&[piece])).unwrap())
+        .collect()
+}
+
+fn span_of(record: AccessRecord) -> Value {
+    exported(record, true)[0]["spans"][0].clone()
+}
+
+#[test]
+fn a_span_has_every_field_of_the_format() {
+    let [mut document] = <[Value; 1]>::try_from(exported(record(), true)).unwrap();
+    let span = &mut document["spans"][0];
+    let (trace, id) = (span["traceId"].take(), span["spanId"].take());
+    let is_uuid = |id: &Value| id.as_str().unwrap().len() == 36;
+    assert!(is_uuid(&trace) && is_uuid(&id) && trace != id);
+    assert_eq!(span["attributes"]["openclaw.run.id"].take(), id);
+    assert_eq!(
+        document,
+        json!({
+            "resource": { "serviceName": "openclaw-ai-gateway" },
+            "spans": [{
+                "traceId": null, "spanId": null, "name": "gen_ai.generate", "kind": "client",
+                "startTimeUnixNano": "1700000000123000000", "endTimeUnixNano": "1700000001623000001",
+                "status": { "code": "OK" },
+                "attributes": {
+                    "gen_ai.system": "demo", "gen_ai.request.model": "m-1",
+                    "gen_ai.usage.input_tokens": 3, "gen_ai.usage.output_tokens": 7,
+                    "gen_ai.request.max_tokens": 64, "gen_ai.request.temperature": 0.5,
+                    "openclaw.session.id": "ai-gateway", "openclaw.run.id": null,
+                    "openclaw.usage.cache_read_tokens": 11,
+                },
+                "events": [
+                    { "name": "gen_ai.content.prompt", "timeUnixNano": "1700000000123000000",
+                      "body": { "messages": [{ "role": "user", "content": "hi" }], "system": "be brief" } },
+                    { "name": "gen_ai.content.completion", "timeUnixNano": "1700000001623000001", "body": "hello" },
+                ],
+            }],
+        })
+    );
+}
+
+#[test]
+fn attributes_without_a_value_are_left_out() {
+    let mut record = record();
+    record.usage = Some(Box::new(Usage { content: Some(Box::default()), ..Usage::default() }));
+    let attributes = span_of(record)["attributes"].clone();
+    let names: Vec<&String> = attributes.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["gen_ai.system", "gen_ai.request.model", "openclaw.session.id", "openclaw.run.id"]);
+    assert_eq!(attributes["gen_ai.request.model"], "unknown");
+}
+
+#[test]
+fn what_failed_or_broke_off_is_an_error() {
+    let check = |change: fn(&mut AccessRecord), expected: Value| {
+        let mut record = record();
+        change(&mut record);
+        assert_eq!(span_of(record)["status"], expected);
+    };
+    check(|_| (), json!({ "code": "OK" }));
+    check(|record| record.end = End::Cut, json!({ "code": "ERROR", "message": "cut" }));
+    check(|record| record.end = End::ClientLeft, json!({ "code": "ERROR", "message": "client_left" }));
+    check(
+        |record| record.status = Some(StatusCode::SERVICE_UNAVAILABLE),
+        json!({ "code": "ERROR", "message": "upstream_error" }),
+    );
+    check(
+        |record| record.usage.as_mut().unwrap().failed = true,
+        json!({ "code": "ERROR", "message": "upstream_error" }),
+    );
+}
+
+#[test]
+fn estimates_are_marked() {
+    let mut record = record();
+    assert_eq!(span_of(record.clone())["attributes"].get("tollgate.usage.estimated"), None);
+    let usage = record.usage.as_mut().unwrap();
+    usage.estimated.set(Counter::Output, 5);
+    usage.not_counted = Some(NotCounted::Missing);
+    assert_eq!(span_of(record)["attributes"]["tollgate.usage.estimated"], true);
+}
+
+#[test]
+fn texts_are_cut_at_a_character() {
+    let mut record = record();
+    let long = "é".repeat(MAX_TEXT + 1);
+    let content = record.usage.as_mut().unwrap().content.as_mut().unwrap();
+    content.answer = long.clone();
+    content.prompt = vec![
+        ("messages".into(), json!([{ "content": [{ "text": long }, { "text": "short" }] }]).to_string()),
+        // What the bound of the meter cut.
+        ("system".into(), "\"no end".to_owned()),
+    ];
+    let events = span_of(record)["events"].clone();
+    let length = |value: &Value| value.as_str().unwrap().chars().count();
+    assert_eq!(length(&events[1]["body"]), MAX_TEXT);
+    let parts = &events[0]["body"]["messages"][0]["content"];
+    assert_eq!((length(&parts[0]["text"]), &parts[1]["text"]), (MAX_TEXT, &json!("short")));
+    assert_eq!(events[0]["body"]["system"], "\"no end");
+}
+
+#[test]
+fn content_can_be_left_out_and_exchanges_without_are_not_exported() {
+    let documents = exported(record(), false);
+    assert_eq!(documents[0]["spans"][0]["events"], json!([]));
+    assert_eq!(documents[0]["spans"][0]["attributes"]["gen_ai.request.temperature"], 0.5);
+    let mut record = record();
+    record.usage.as_mut().unwrap().content = None;
+    assert_eq!(exported(record.clone(), true), Vec::<Value>::new());
+    record.usage = None;
+    assert_eq!(exported(record, true), Vec::<Value>::new());
+}
+
+/// The number of exporters that these settings open, or the error.
+fn opened(table: Option<Value>, variables: &[(&str, &str)]) -> Result<usize, String> {
+    let table = table.map(|keys| ExporterTable {
+        name: "llemtry".to_owned(),
+        origin: Origin::File { key: "exporter.llemtry".to_owned(), file: "t.toml".to_owned() },
+        keys: keys.as_object().unwrap().clone(),
+    });
+    let tables: Vec<_> = table.into_iter().collect();
+    let lookup =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
+    let opened = open_with(&tables, &lookup, &Drops::default());
+    opened.map(|exporters| exporters.states().status().len()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn all_three_variables_turn_it_on() {
+    let (enabled, endpoint, token) =
+        ((ENABLED, "true"), (ENDPOINT, "https://l.example/spans"), (TOKEN, "s3cret"));
+    assert_eq!(opened(None, &[enabled, endpoint, token]), Ok(1));
+    // Off, and an error is logged: other programs may set them for this one.
+    for variables in [
+        &[][..],
+        &[endpoint, token],
+        &[enabled, token],
+        &[enabled, endpoint],
+        &[(ENABLED, "1"), endpoint, token],
+        &[enabled, (ENDPOINT, ""), token],
+        &[enabled, (ENDPOINT, "l.example"), token],
+        &[enabled, endpoint, (TOKEN, "s3cret\r")],
+    ] {
+        assert_eq!(opened(None, variables), Ok(0), "{variables:?}");
+    }
+}
+
+#[test]
+fn a_table_is_understood_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).to_str().unwrap().to_owned()
+    };
+    let (token, two) = (file("token", "\u{feff}s3cret\r\n"), file("two", "s3cret\ns3cret\n"));
+    let (empty, quoted) = (file("empty", "\n"), file("quoted", "\"s3cret\""));
+    let check = |keys: Value, variables: &[(&str, &str)], expected: Result<usize, &str>| match (
+        opened(Some(keys), variables),
+        expected,
+    ) {
+        (Ok(number), Ok(expected)) => assert_eq!(number, expected),
+        (Err(error), Err(expected)) => {
+            assert!(
+                error.starts_with("`exporter.llemtry` in `t.toml` ") && error.contains(expected),
+                "{error}"
+            );
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        (found, _) => panic!("{found:?} instead of {expected:?}"),
+    };
+    let url = "http://127.0.0.1:1/";
+    check(json!({ "kind": "llemtry", "endpoint": url, "token_file": token }), &[], Ok(1));
+    check(json!({ "kind": "llemtry", "endpoint": url }), &[(TOKEN, "s3cret")], Ok(1));
+    check(json!({ "kind": "llemtry", "endpoint": url, "token_file": token }), &[(ENABLED, "false")], Ok(0));
+    check(
+        json!({ "kind": "llemtry", "endpoint": url }),
+        &[],
+        Err("needs a token (`token_file`, or `LLEMTRY_AUTH_TOKEN`)"),
+    );
+    check(
+        json!({ "kind": "llemtry" }),
+        &[],
+        Err("needs an endpoint (`endpoint`, or `LLEMTRY_ENDPOINT`) and a token"),
+    );
+    check(json!({ "kind": "llemtry", "endpont": url }), &[], Err("did you mean `endpoint`?"));
+    check(
+        json!({ "kind": "llemtry", "content": 1 }),
+        &[],
+        Err("`content` is an integer, but has to be a boolean"),
+    );
+    check(
+        json!({ "kind": "llemtry", "endpoint": "x", "token_file": token }),
+        &[],
+        Err("does not start with `https://`"),
+    );
+    check(json!({ "kind": "lemtry" }), &[], Err("unknown `kind` `lemtry`"));
+    check(json!({}), &[], Err("has no `kind`"));
+    for (path, problem) in [(two, "more than one line"), (empty, "is empty"), (quoted, "is in quotes")] {
+        check(json!({ "kind": "llemtry", "endpoint": url, "token_file": path }), &[], Err(problem));
+    }
+    check(
+        json!({ "kind": "llemtry", "endpoint": url, "token_file": "/nowhere" }),
+        &[],
+        Err("cannot be read"),
+    );
+}

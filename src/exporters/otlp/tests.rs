@@ -1,0 +1,364 @@
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use opentelemetry_proto::tonic::{
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
+    common::v1::{KeyValue as Attribute, any_value::Value as Any},
+    metrics::v1::{HistogramDataPoint as Point, metric::Data},
+    trace::v1::Span as SentSpan,
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    access_record::{End, Usage, Wait, Waits},
+    exporters::{
+        Protocol as _, open_with,
+        queue::{Piece, queue},
+    },
+    fault::FaultKind,
+    name::FileName,
+    origin::Origin as Upstream,
+    recorder::Drops,
+    settings::{ExporterTable, Origin},
+    trace_context::TraceContext,
+    usage::Counter,
+};
+
+fn record() -> AccessRecord {
+    let mut record =
+        AccessRecord::begun([127, 0, 0, 1].into(), Method::POST, "/v1/x".to_owned(), 1_700_000_000_123);
+    record.request_id = "00f067aa0ba902b7".to_owned();
+    record.provider = FileName::new("demo");
+    record.endpoint = Some("chat".to_owned());
+    record.status = Some(StatusCode::OK);
+    record.end = End::Complete;
+    record.first_byte = Some(Duration::from_millis(200));
+    record.duration = Duration::from_millis(1500);
+    record.upstream = Upstream::split("https://demo.example:8443").ok().map(|(origin, _)| origin);
+    let mut usage = Usage {
+        model: Some("m-1".into()),
+        request_model: Some("m".into()),
+        finish_reason: Some("stop".into()),
+        streamed: true,
+        ..Usage::default()
+    };
+    usage.counters.set(Counter::Input, 3);
+    usage.counters.set(Counter::CacheRead, 11);
+    usage.counters.set(Counter::Output, 5);
+    usage.counters.set(Counter::Reasoning, 2);
+    record.usage = Some(Box::new(usage));
+    record
+}
+
+/// An exporter, and the queues of its signals.
+struct Exported {
+    otlp: Otlp,
+    traces: mpsc::Receiver<Piece>,
+    metrics: mpsc::Receiver<Piece>,
+    logs: mpsc::Receiver<Piece>,
+}
+
+impl Exported {
+    fn new() -> Self {
+        let queue = |signal| queue("otlp", signal, &Drops::default());
+        let ((traces, sent_traces, _), (metrics, sent_metrics, _), (logs, sent_logs, _)) =
+            (queue("traces"), queue("metrics"), queue("logs"));
+        let otlp = Otlp {
+            traces: Some(traces),
+            metrics: Some(Due::new(metrics, Duration::from_hours(1))),
+            logs: Some(logs),
+            ids: Traces::new(),
+        };
+        Self { otlp, traces: sent_traces, metrics: sent_metrics, logs: sent_logs }
+    }
+
+    fn of(records: &[AccessRecord]) -> Self {
+        let mut exported = Self::new();
+        exported.otlp.record(records);
+        exported.otlp.close();
+        exported
+    }
+
+    fn spans(&mut self) -> Vec<SentSpan> {
+        let request: ExportTraceServiceRequest = request(&mut self.traces);
+        request.resource_spans.into_iter().flat_map(|one| one.scope_spans).flat_map(|one| one.spans).collect()
+    }
+
+    /// The data points of a metric, each with its labels.
+    fn points(&mut self, name: &str) -> Vec<(Value, Point)> {
+        let request: ExportMetricsServiceRequest = request(&mut self.metrics);
+        let all = request.resource_metrics.into_iter().flat_map(|one| one.scope_metrics);
+        let metric = all.flat_map(|one| one.metrics).find(|metric| metric.name == name);
+        let Some(Data::Histogram(histogram)) = metric.and_then(|metric| metric.data) else {
+            return Vec::new();
+        };
+        assert_eq!(histogram.aggregation_temporality, CUMULATIVE);
+        histogram.data_points.into_iter().map(|point| (labels(&point.attributes), point)).collect()
+    }
+}
+
+const CUMULATIVE: i32 = 2;
+
+/// All pieces in a queue, as one request of the protocol.
+fn request<T: prost::Message + Default>(queued: &mut mpsc::Receiver<Piece>) -> T {
+    let pieces: Vec<Piece> = std::iter::from_fn(|| queued.try_recv().ok()).collect();
+    T::decode(Envelope::new(&Resource::default()).body(&pieces)).unwrap()
+}
+
+fn labels(attributes: &[Attribute]) -> Value {
+    let value = |any: &Any| match any {
+        Any::StringValue(text) => json!(text),
+        Any::BoolValue(on) => json!(on),
+        Any::IntValue(number) => json!(number),
+        Any::DoubleValue(number) => json!(number),
+        Any::ArrayValue(items) => json!(items.values.len()),
+        other => panic!("{other:?}"),
+    };
+    let value = |one: &Attribute| value(one.value.as_ref().unwrap().value.as_ref().unwrap());
+    attributes.iter().map(|one| (one.key.clone(), value(one))).collect::<serde_json::Map<_, _>>().into()
+}
+
+#[test]
+fn a_span_has_the_names_of_the_conventions() {
+    let mut exported = Exported::of(&[record()]);
+    let [span] = <[SentSpan; 1]>::try_from(exported.spans()).unwrap();
+    assert_eq!((span.name.as_str(), span.kind, span.flags), ("chat m", 3, 0x101));
+    assert_eq!((span.trace_id.len(), hex(&span.span_id).as_str()), (16, "00f067aa0ba902b7"));
+    assert_eq!((span.parent_span_id.len(), span.status), (0, None));
+    assert_eq!(span.start_time_unix_nano, 1_700_000_000_123_000_000);
+    assert_eq!(span.end_time_unix_nano, 1_700_000_001_623_000_000);
+    assert_eq!(
+        labels(&span.attributes),
+        json!({
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "demo",
+            "gen_ai.request.model": "m", "gen_ai.response.model": "m-1", "gen_ai.response.finish_reasons": 1,
+            "gen_ai.request.stream": true, "gen_ai.response.time_to_first_chunk": 0.2,
+            "gen_ai.usage.input_tokens": 14, "gen_ai.usage.output_tokens": 7,
+            "gen_ai.usage.cache_read.input_tokens": 11, "gen_ai.usage.reasoning.output_tokens": 2,
+            "http.request.method": "POST", "http.response.status_code": 200, "url.path": "/v1/x",
+            "http.request.body.size": 0, "http.response.body.size": 0, "client.address": "127.0.0.1",
+            "server.address": "demo.example", "server.port": 8443,
+            "tollgate.request.id": "00f067aa0ba902b7", "tollgate.outcome": "success",
+        })
+    );
+}
+
+fn hex(bytes: &[u8]) -> String {
+    crate::hex::encode(bytes)
+}
+
+#[test]
+fn waits_are_spans_below_it() {
+    let mut record = record();
+    let wait = |after, length| {
+        Some(Wait { after: Duration::from_millis(after), length: Duration::from_millis(length) })
+    };
+    record.waits =
+        Waits { refresh: wait(1, 20), connect: wait(30, 50), sent: Some(Duration::from_millis(30)) };
+    let spans = Exported::of(&[record]).spans();
+    let start = spans[0].start_time_unix_nano;
+    let shown: Vec<(&str, u64, u64)> = spans[1..]
+        .iter()
+        .map(|span| {
+            assert_eq!((&span.trace_id, &span.parent_span_id), (&spans[0].trace_id, &spans[0].span_id));
+            let ms = |time: u64| (time - start) / 1_000_000;
+            (span.name.as_str(), ms(span.start_time_unix_nano), ms(span.end_time_unix_nano))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [("credential refresh", 1, 21), ("upstream connect", 30, 80), ("upstream first byte", 80, 200)]
+    );
+    let ids: std::collections::BTreeSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
+    assert_eq!(ids.len(), 4);
+}
+
+#[test]
+fn a_clients_trace_is_continued_if_it_is_sampled() {
+    let mut record = record();
+    let context = TraceContext { trace_id: [7; 16], parent: Some([9; 8]), sampled: true };
+    record.trace = Some(Box::new(context));
+    let span = Exported::of(&[record.clone()]).spans().remove(0);
+    assert_eq!((span.trace_id, span.parent_span_id, span.flags), (vec![7; 16], vec![9; 8], 0x301));
+    record.trace = Some(Box::new(TraceContext { sampled: false, ..context }));
+    let mut exported = Exported::of(&[record]);
+    assert_eq!(exported.spans(), []);
+    // The other signals have it.
+    assert_eq!(exported.points("gen_ai.client.operation.duration").len(), 1);
+    let logs: ExportLogsServiceRequest = request(&mut exported.logs);
+    let log = &logs.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(
+        (log.trace_id.as_slice(), log.flags, log.event_name.as_str()),
+        (&[7; 16][..], 0, "tollgate.exchange")
+    );
+}
+
+#[test]
+fn errors_have_a_type_and_a_severity() {
+    let check = |change: fn(&mut AccessRecord), expected: Option<&str>, severity: &str| {
+        let mut record = record();
+        change(&mut record);
+        let mut exported = Exported::of(&[record]);
+        let span = exported.spans().remove(0);
+        let found = labels(&span.attributes)["error.type"].as_str().map(str::to_owned);
+        assert_eq!(
+            (found.as_deref(), span.status.map(|status| status.code)),
+            (expected, expected.map(|_| 2))
+        );
+        let logs: ExportLogsServiceRequest = request(&mut exported.logs);
+        assert_eq!(logs.resource_logs[0].scope_logs[0].log_records[0].severity_text, severity);
+        let points = exported.points("gen_ai.client.operation.duration");
+        assert_eq!(points[0].0["error.type"].as_str(), expected);
+    };
+    check(|_| (), None, "INFO");
+    check(|record| record.status = Some(StatusCode::TOO_MANY_REQUESTS), Some("429"), "WARN");
+    check(|record| record.status = Some(StatusCode::BAD_GATEWAY), Some("502"), "ERROR");
+    check(|record| record.end = End::Cut, Some("cut"), "ERROR");
+    check(|record| record.usage.as_mut().unwrap().failed = true, Some("upstream_error"), "ERROR");
+    check(
+        |record| record.fault = Some(FaultKind::UpstreamConnectTimeout),
+        Some(FaultKind::UpstreamConnectTimeout.code()),
+        "ERROR",
+    );
+}
+
+#[test]
+fn tokens_are_counted_by_side_and_estimates_apart() {
+    let mut estimated = record();
+    estimated.usage.as_mut().unwrap().estimated.set(Counter::Output, 5);
+    let mut exported = Exported::of(&[record(), record(), estimated]);
+    let points = exported.points("gen_ai.client.token.usage");
+    let shown: Vec<(&str, bool, u64, f64)> = points
+        .iter()
+        .map(|(labels, point)| {
+            let is_estimated = labels["tollgate.usage.estimated"].as_bool().unwrap_or(false);
+            let side = labels["gen_ai.token.type"].as_str().unwrap();
+            (side, is_estimated, point.count, point.sum.unwrap())
+        })
+        .collect();
+    assert_eq!(shown, [("input", false, 3, 42.0), ("output", false, 2, 14.0), ("output", true, 1, 7.0)]);
+    // Bounds are those of buckets' ends: 14 is in (4, 16].
+    assert_eq!(points[0].1.bucket_counts[2], 3);
+    assert_eq!(points[0].1.bucket_counts.len(), points[0].1.explicit_bounds.len() + 1);
+}
+
+#[test]
+fn series_are_bounded() {
+    let with = |model: String, status: u16| {
+        let mut record = record();
+        record.status = StatusCode::from_u16(status).ok();
+        record.usage.as_mut().unwrap().request_model = Some(model.clone().into());
+        record.usage.as_mut().unwrap().model = Some(model.into());
+        record
+    };
+    let models = |exported: &mut Exported| {
+        let points = exported.points("gen_ai.client.operation.duration");
+        let total: u64 = points.iter().map(|(_, point)| point.count).sum();
+        (points.len(), total, points.iter().any(|(labels, _)| labels["gen_ai.request.model"] == "(other)"))
+    };
+    let good: Vec<_> = (0..1000).map(|number| with(format!("m{number}"), 200)).collect();
+    assert_eq!(models(&mut Exported::of(&good)), (101, 1000, true));
+    // A client's invention has no series.
+    let bad: Vec<_> = (0..1000).map(|number| with(format!("m{number}"), 404)).collect();
+    assert_eq!(models(&mut Exported::of(&bad)), (1, 1000, true));
+    // An upstream's inventions have a bound.
+    let mut exported = Exported::of(&good[..100]);
+    for status in 400..1000 {
+        let records: Vec<_> = (0..10).map(|number| with(format!("m{number}"), status)).collect();
+        exported.otlp.record(&records);
+    }
+    exported.metrics.try_recv().unwrap();
+    exported.otlp.close();
+    let points = exported.points("gen_ai.client.operation.duration");
+    let total: u64 = points.iter().map(|(_, point)| point.count).sum();
+    assert_eq!((points.len(), total), (2001, 6100));
+    assert_eq!(points[0].0, json!({ "otel.metric.overflow": true }));
+}
+
+#[test]
+fn what_reached_no_provider_is_not_exported() {
+    let mut record = record();
+    record.provider = None;
+    let mut exported = Exported::of(&[record]);
+    assert!(exported.traces.try_recv().is_err() && exported.logs.try_recv().is_err());
+    assert!(exported.metrics.try_recv().is_err());
+}
+
+/// The signals of the exporters that these settings open, or the error.
+fn opened(table: Option<Value>, variables: &[(&str, &str)]) -> Result<String, String> {
+    let table = table.map(|keys| ExporterTable {
+        name: "otlp".to_owned(),
+        origin: Origin::File { key: "exporter.otlp".to_owned(), file: "t.toml".to_owned() },
+        keys: keys.as_object().unwrap().clone(),
+    });
+    let tables: Vec<_> = table.into_iter().collect();
+    let lookup =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
+    let exporters = open_with(&tables, &lookup, &Drops::default()).map_err(|error| error.to_string())?;
+    Ok(exporters.urls().join(" "))
+}
+
+#[test]
+fn the_variables_of_sdks_are_understood() {
+    let check = |variables: &[(&str, &str)], expected: &str| {
+        assert_eq!(opened(None, variables).as_deref(), Ok(expected), "{variables:?}");
+    };
+    let base = (ENDPOINT, "http://c:4318/");
+    let all = "http://c:4318/v1/traces http://c:4318/v1/metrics http://c:4318/v1/logs";
+    check(&[], "");
+    check(&[base], all);
+    check(&[base, (PROTOCOL, "http/protobuf"), (HEADERS, "api-key=a%20b"), (SERVICE, "x")], all);
+    check(
+        &[base, ("OTEL_METRICS_EXPORTER", "none"), ("OTEL_LOGS_EXPORTER", "none")],
+        "http://c:4318/v1/traces",
+    );
+    check(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1/in")], "http://t:1/in");
+    check(&[base, (DISABLED, "true")], "");
+    // Off, and an error is logged.
+    check(&[base, (PROTOCOL, "grpc")], "");
+    check(&[base, (HEADERS, "no pair")], "");
+    check(&[base, (HEADERS, "host=elsewhere")], "");
+    check(&[base, (INTERVAL, "0")], "");
+    check(&[(ENDPOINT, "c:4318")], "");
+}
+
+#[test]
+fn a_table_is_understood_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let headers = dir.path().join("headers");
+    std::fs::write(&headers, "x-key: s3cret\r\n\nauthorization: Bearer s3cret\n").unwrap();
+    let check = |mut keys: Value, expected: Result<&str, &str>| {
+        keys["kind"] = json!("otlp");
+        match (opened(Some(keys), &[]), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err(error), Err(expected)) => {
+                assert!(error.contains(expected) && !error.contains("s3cret"), "{error}");
+            }
+            (found, _) => panic!("{found:?} instead of {expected:?}"),
+        }
+    };
+    check(
+        json!({ "endpoint": "http://c:4318", "signals": ["traces", "logs"], "headers_file": headers,
+                "endpoints": { "logs": "https://l.example/in" }, "resource": { "a": "b" }, "metrics_interval": "5s" }),
+        Ok("http://c:4318/v1/traces https://l.example/in"),
+    );
+    check(json!({}), Err("`exporter.otlp` in `t.toml` needs an `endpoint`"));
+    check(json!({ "endpoint": "http://c", "signals": [] }), Err("needs an `endpoint`"));
+    check(
+        json!({ "endpoint": "http://c", "signals": ["spans"] }),
+        Err("none of `traces`, `metrics`, `logs`"),
+    );
+    check(
+        json!({ "endpoint": "c:4318" }),
+        Err("cannot post traces to `c:4318/v1/traces`: it does not start"),
+    );
+    check(json!({ "endpoint": "http://c", "metrics_interval": "often" }), Err("is not written in the form"));
+    check(json!({ "endpoint": "http://c", "headers": { "a": "b" } }), Err("unknown key `headers`"));
+    std::fs::write(&headers, "s3cret\n").unwrap();
+    check(json!({ "endpoint": "http://c", "headers_file": headers }), Err("no `name: value`"));
+}
