@@ -142,6 +142,11 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_HALF_CLOSED", hide_env_values = true, value_name = "ACTION")]
     #[schemars(example = &"cancel")]
     pub half_closed: Option<HalfClosed>,
+    /// The trace context that clients send, `traceparent` and its companions: `pass` it on, `remove` it, or replace it by
+    /// tollgate's `own`, which makes the upstream's spans children of tollgate's [default: pass]
+    #[arg(long, env = "TOLLGATE_TRACE_CONTEXT", hide_env_values = true, value_name = "ACTION")]
+    #[schemars(example = &"pass")]
+    pub trace_context: Option<TraceHeaders>,
     /// Maximum size of a request's head, at least 8KiB [default: 64KiB]
     #[arg(long, env = "TOLLGATE_MAX_HEAD", hide_env_values = true, value_name = "SIZE")]
     #[schemars(example = &"64KiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
@@ -294,6 +299,20 @@ pub struct AccessLog {
     pub rate: Option<u64>,
 }
 
+/// The treatment of the trace context that a client sends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum TraceHeaders {
+    /// It passes unchanged.
+    #[default]
+    Pass,
+    /// It does not reach the upstream.
+    Remove,
+    /// The upstream gets tollgate's own span as the parent.
+    Own,
+}
+
 /// The settings in force.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -339,6 +358,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// The treatment of a half-closed client.
     pub half_closed: HalfClosed,
+    /// The treatment of the trace context that clients send.
+    pub trace_context: TraceHeaders,
     /// Maximum size of a request head, in bytes.
     pub max_head: usize,
     /// Limits of admission control.
@@ -509,6 +530,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         head_timeout: read.at_least("head_timeout", pick!(head_timeout), 60)?,
         idle_timeout: read.at_least("idle_timeout", pick!(idle_timeout), IDLE_TIMEOUT_S)?,
         half_closed: pick!(half_closed).unwrap_or_default(),
+        trace_context: pick!(trace_context).unwrap_or_default(),
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
         admission,
         log: log

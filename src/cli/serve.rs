@@ -157,6 +157,7 @@ async fn start(
         head_timeout: settings.head_timeout,
         idle_timeout: settings.idle_timeout,
         half_closed: settings.half_closed,
+        trace_context: settings.trace_context,
         max_head: settings.max_head,
         grace: settings.grace,
         stop: CancellationToken::new(),

@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    BatchSize, Exporter, Given, Kind, Opened, Outlet, Outlets, Protocol, Queue, Receiver, ids::Ids,
-    queue::Piece,
+    BatchSize, Given, Kind, Opened, Outlet, Outlets, Protocol, Queue, Receiver, ids::Ids, queue::Piece,
 };
 use crate::{
     access_record::{AccessRecord, Content, Outcome, Usage},
@@ -147,20 +146,13 @@ impl Sink for Llemtry {
     fn record(&mut self, records: &[AccessRecord]) {
         for record in records {
             if let Some(usage) = &record.usage
-                && let Some(content) = &usage.content
+                && let Some(content) = usage.content.as_deref().filter(|content| has_text(content))
             {
                 let span = span(record, usage, content, self.content, &mut self.ids);
                 self.queue
                     .push(serde_json::to_vec(&span).expect("a span has text keys and no failing parts"));
             }
         }
-    }
-}
-
-impl Exporter for Llemtry {
-    /// Also without content events: the parameters of the request are there.
-    fn takes_content(&self) -> bool {
-        true
     }
 }
 
@@ -207,6 +199,11 @@ impl Serialize for EventBody<'_> {
             Self::Completion(text) => text.serialize(serializer),
         }
     }
+}
+
+/// True if its api file names its content. Parameters are there for others, too.
+fn has_text(content: &Content) -> bool {
+    !content.prompt.is_empty() || !content.answer.is_empty()
 }
 
 fn span<'a>(

@@ -46,16 +46,8 @@ struct Kind {
     open: fn(&Given<'_>, &mut Outlets) -> Opened,
 }
 
-/// An exporter. None if it is off.
-type Opened = Result<Option<Box<dyn Exporter>>, SettingsError>;
-
-/// Encodes finished exchanges for one receiver, on the recorder's thread.
-trait Exporter: Sink {
-    /// True if it uses text of prompts and answers.
-    fn takes_content(&self) -> bool {
-        false
-    }
-}
+/// Encodes exchanges on the recorder's thread. None if it is off.
+type Opened = Result<Option<Box<dyn Sink>>, SettingsError>;
 
 /// The deliveries of all exporters, as exporters open them.
 struct Outlets {
@@ -75,7 +67,7 @@ struct Outlet {
 
 /// The exporters of the settings, before anything is delivered.
 pub struct Exporters {
-    sinks: Vec<Box<dyn Exporter>>,
+    sinks: Vec<Box<dyn Sink>>,
     outlets: Outlets,
 }
 
@@ -159,11 +151,6 @@ impl Outlets {
 }
 
 impl Exporters {
-    /// True if any uses text of prompts and answers, which the meter then has to keep.
-    pub fn take_content(&self) -> bool {
-        self.sinks.iter().any(|sink| sink.takes_content())
-    }
-
     /// The URLs that are posted to.
     #[cfg(test)]
     fn urls(&self) -> Vec<String> {
@@ -181,8 +168,7 @@ impl Exporters {
         let give_up = CancellationToken::new();
         let run = |delivery: Delivery| tokio::spawn(delivery.run(upstream.clone(), give_up.clone()));
         let tasks = self.outlets.deliveries.into_iter().map(run).collect();
-        let sinks = self.sinks.into_iter().map(|sink| sink as Box<dyn Sink>).collect();
-        (sinks, Deliveries { tasks, give_up })
+        (self.sinks, Deliveries { tasks, give_up })
     }
 }
 

@@ -27,7 +27,7 @@ use self::{
     metrics::Metrics,
     traces::Traces,
 };
-use super::{BatchSize, Exporter, Given, Kind, Opened, Outlet, Outlets, Queue, Receiver, given::pairs};
+use super::{BatchSize, Given, Kind, Opened, Outlet, Outlets, Queue, Receiver, given::pairs};
 use crate::{
     access_record::AccessRecord, clock::now_ms, compile::duration, recorder::Sink, secret::Secret,
     settings::SettingsError,
@@ -318,8 +318,6 @@ impl Sink for Otlp {
         }
     }
 }
-
-impl Exporter for Otlp {}
 
 #[cfg(test)]
 mod tests;

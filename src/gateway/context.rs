@@ -5,23 +5,27 @@
 use std::{
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{Body, Worker};
 use crate::{
-    access_record::{AccessRecord, End, HIDDEN_PATH, logged_path},
+    access_record::{AccessRecord, End, HIDDEN_PATH, Wait, logged_path},
     accounts::Caller,
     admission::{ClientConnection, LocalError, RequestGuard},
     clock::now_ms,
     decide::{self, ListenerRole},
     fault::FaultKind,
+    hex,
     name::Owner,
+    origin::Origin,
     own_paths,
+    settings::TraceHeaders,
     table::{Hit, Table},
     telemetry::shown,
+    trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext},
     upstream::CutError,
 };
 
@@ -147,6 +151,67 @@ impl RequestContext {
     pub(super) fn set_key_owner(&mut self, owner: Option<&Owner>) {
         if let Some(record) = self.record() {
             record.key_owner = owner.cloned();
+        }
+    }
+
+    /// Takes the trace that the client names, and applies the setting to the headers that go on.
+    pub(super) fn apply_trace_context(&mut self, headers: &mut HeaderMap) {
+        let mut context = TraceContext::of_client(headers);
+        match self.guard.worker.trace_context {
+            TraceHeaders::Pass => {}
+            TraceHeaders::Remove => {
+                for name in [TRACEPARENT, TRACESTATE, BAGGAGE] {
+                    headers.remove(name);
+                }
+            }
+            TraceHeaders::Own => {
+                let span = hex::decode::<8>(self.request_id()).unwrap_or_default();
+                if context.is_none() {
+                    // Its companion belongs to a trace that is not continued.
+                    headers.remove(TRACESTATE);
+                }
+                let own = *context.get_or_insert_with(|| TraceContext::begun(self.new_trace(span)));
+                if let Some(header) = own.header(span) {
+                    headers.insert(TRACEPARENT, header);
+                }
+            }
+        }
+        if let Some(record) = self.record() {
+            record.trace = context.map(Box::new);
+        }
+    }
+
+    /// The id of a new trace: two unique ids, that of this request last.
+    fn new_trace(&self, span: [u8; 8]) -> [u8; 16] {
+        let mut id = [0; 16];
+        let (first, last) = id.split_at_mut(8);
+        first.copy_from_slice(&self.guard.worker.unique_id());
+        last.copy_from_slice(&span);
+        id
+    }
+
+    /// A login was refreshed, from `begun` to now. Only the first refresh counts.
+    pub(super) fn set_refreshed(&mut self, begun: Instant) {
+        let after = begun.saturating_duration_since(self.guard.started);
+        if let Some(record) = self.record() {
+            record.waits.refresh.get_or_insert(Wait { after, length: begun.elapsed() });
+        }
+    }
+
+    /// The request is sent to this origin now.
+    pub(super) fn set_sent(&mut self, origin: &Origin) {
+        let after = self.guard.started.elapsed();
+        if let Some(record) = self.record() {
+            record.waits.sent = Some(after);
+            record.upstream = Some(origin.clone());
+        }
+    }
+
+    /// The upstream began its answer, on a connection that took this time to open, if it is a new one.
+    pub(super) fn set_connected(&mut self, length: Option<Duration>) {
+        if let Some(record) = self.record() {
+            let after = record.waits.sent.unwrap_or_default();
+            record.waits.connect = length.map(|length| Wait { after, length });
         }
     }
 

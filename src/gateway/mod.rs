@@ -48,6 +48,7 @@ use crate::{
     files::Live,
     hex,
     recorder::Recorder,
+    settings::TraceHeaders,
     table::Table,
     upstream::{self, Upstream},
 };
@@ -85,6 +86,8 @@ pub struct Worker {
     pub recorder: Recorder,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
+    /// The treatment of the trace context that clients send.
+    pub trace_context: TraceHeaders,
     /// `Keep-Alive`: the time that a connection may idle. None if it is too short for that header.
     pub keep_alive: Option<HeaderValue>,
     /// The number of the next request; request ids derive from it.
@@ -93,11 +96,16 @@ pub struct Worker {
 
 impl Worker {
     fn request_id(&self) -> String {
+        hex::encode(&self.unique_id())
+    }
+
+    /// The next unique id.
+    fn unique_id(&self) -> [u8; 8] {
         // splitmix64 is a bijection: ids of consecutive numbers look random, and no two are equal.
         let mut id = self.next_id.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        hex::encode(&(id ^ (id >> 31)).to_be_bytes())
+        (id ^ (id >> 31)).to_be_bytes()
     }
 }
 
@@ -120,13 +128,14 @@ pub async fn handle(
         // A client that pipelines requests has no longer turns than others.
         upstream::begin_pipelined().await;
     }
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
     let client = client_address::find(peer, &head.headers, &worker.trusted_proxies);
     // One snapshot for the whole decision. It is dropped with this future, at the head of the answer: a stream of hours
     // does not keep an old table alive.
     let table = worker.live.snapshot();
-    let request = InFlight { worker: &worker, table: &table, head: &head };
     let mut context = RequestContext::begin(&worker, client, connection, &head);
+    context.apply_trace_context(&mut head.headers);
+    let request = InFlight { worker: &worker, table: &table, head: &head };
     let mut incoming = Some(incoming);
     let response = match answer(request, &mut incoming, &mut context).await {
         Ok(response) => response,

@@ -2,6 +2,8 @@
 //! a 401 with a refreshed login. A 401 to a body that cannot be sent again refreshes the login for later requests. The body
 //! of the answer is relayed as it comes (`body`).
 
+use std::time::Instant;
+
 use http::{Method, Request, Response, StatusCode, request::Parts};
 use hyper::body::{Body as _, Incoming};
 
@@ -44,7 +46,9 @@ pub(super) async fn relay(
             Credential::Ready(sendable) => break sendable,
             Credential::Refresh(refresh, _) => {
                 let request = credential::refresh_request(refresh);
+                let begun = Instant::now();
                 attempts.refresh(&worker.refresher, request).await;
+                context.set_refreshed(begun);
             }
         }
     };
@@ -56,7 +60,12 @@ pub(super) async fn relay(
     // Small bodies are copied, so that the request can be sent once more with another access token.
     let upload = if sendable.is_refreshable() { upload.keep() } else { upload };
     let watch = upload.watch();
-    let reply = match send(worker, &call.hit, upstream, upload).await {
+    context.set_sent(upstream.origin);
+    let sent = send(worker, &call.hit, upstream, upload).await;
+    if let Ok(reply) = &sent {
+        context.set_connected(reply.body().connect_time());
+    }
+    let reply = match sent {
         Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
             match sendable.refresh(RefreshReason::Refused).map(credential::refresh_request) {
                 Some(refused) => {

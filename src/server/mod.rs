@@ -34,7 +34,7 @@ use crate::{
     files::Live,
     gateway::{self, Readiness, Worker},
     recorder::Recorder,
-    settings::HalfClosed,
+    settings::{HalfClosed, TraceHeaders},
     systemd::Heartbeat,
     upstream::{self, Upstream},
 };
@@ -79,6 +79,8 @@ pub struct Shared {
     pub idle_timeout: Duration,
     /// Whether a client that has closed its side of the connection gets its answer.
     pub half_closed: HalfClosed,
+    /// The treatment of the trace context that clients send.
+    pub trace_context: TraceHeaders,
     /// Maximum size of a request head, in bytes.
     pub max_head: usize,
     /// Grace period for streams after `stop`.
@@ -151,6 +153,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         upstream: Upstream::new(shared.upstream.clone()),
         tasks: tasks.clone(),
         trusted_origins: shared.trusted_origins.clone(),
+        trace_context: shared.trace_context,
         keep_alive: keep_alive(shared.idle_timeout),
         recorder: config.recorder,
         next_id: AtomicU64::new(config.first_id),

@@ -32,6 +32,7 @@ pub struct Download {
     idle: Duration,
     /// The time since which a frame is awaited.
     waiting: Option<Instant>,
+    connected_in: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -55,12 +56,22 @@ pub enum CutError {
 impl Download {
     pub(super) fn new(body: Incoming, live: Box<Live>, pool: Option<Arc<Pool>>, idle: Duration) -> Self {
         live.watch.framed();
-        let mut download = Self { body, lease: Some(Lease { live, pool }), idle, waiting: None };
+        let mut download =
+            Self { body, lease: Some(Lease { live, pool }), idle, waiting: None, connected_in: None };
         // A response without a body may never be polled.
         if download.body.is_end_stream() {
             download.checkin();
         }
         download
+    }
+
+    pub(super) fn with_connect_time(self, connected_in: Option<Duration>) -> Self {
+        Self { connected_in, ..self }
+    }
+
+    /// The time that the new connection for this request took. None if the connection was in use before.
+    pub fn connect_time(&self) -> Option<Duration> {
+        self.connected_in
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {

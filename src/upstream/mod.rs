@@ -151,12 +151,17 @@ impl Upstream {
         exchange::frame(&mut request)?;
         let mut idle = self.pool.checkout(origin);
         for _ in 0..ATTEMPTS {
-            let live = match idle.take() {
-                Some(live) => live,
-                None => self.open(origin, deadlines).await?,
+            let started = Instant::now();
+            let (live, connected_in) = match idle.take() {
+                Some(live) => (live, None),
+                None => (self.open(origin, deadlines).await?, Some(started)),
             };
+            let connected_in = connected_in.map(|started| started.elapsed());
             match exchange::exchange(live, request, deadlines).await? {
-                Exchanged::Answer(answer, live) => return self.accept(answer, live, deadlines.idle),
+                Exchanged::Answer(answer, live) => {
+                    let answer = self.accept(answer, live, deadlines.idle)?;
+                    return Ok(answer.map(|download| download.with_connect_time(connected_in)));
+                }
                 Exchanged::Unsent(unsent) => request = *unsent,
             }
         }

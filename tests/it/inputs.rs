@@ -55,6 +55,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_STORE_GRACE", "1h"),
     ("TOLLGATE_STRICT", "true"),
     ("TOLLGATE_SWEEP", "15s"),
+    ("TOLLGATE_TRACE_CONTEXT", "own"),
     ("TOLLGATE_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8"),
     ("TOLLGATE_WORKERS", "1"),
 ];
@@ -76,9 +77,28 @@ const VARIABLES: &[(&str, &str)] = &[
     ("NOTIFY_SOCKET", "src/systemd.rs"),
     ("SSL_CERT_FILE", "src/upstream/tls.rs"),
     ("SSL_CERT_DIR", "src/upstream/tls.rs"),
+    ("LLEMTRY_ENABLED", EXPORTERS),
+    ("LLEMTRY_ENDPOINT", EXPORTERS),
+    ("LLEMTRY_AUTH_TOKEN", EXPORTERS),
+    ("OTEL_SDK_DISABLED", EXPORTERS),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", EXPORTERS),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", EXPORTERS),
+    ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", EXPORTERS),
+    ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", EXPORTERS),
+    ("OTEL_EXPORTER_OTLP_HEADERS", EXPORTERS),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", EXPORTERS),
+    ("OTEL_TRACES_EXPORTER", EXPORTERS),
+    ("OTEL_METRICS_EXPORTER", EXPORTERS),
+    ("OTEL_LOGS_EXPORTER", EXPORTERS),
+    ("OTEL_SERVICE_NAME", EXPORTERS),
+    ("OTEL_RESOURCE_ATTRIBUTES", EXPORTERS),
+    ("OTEL_METRIC_EXPORT_INTERVAL", EXPORTERS),
     // Those that provider files name.
     ("vars", "src/files/vars.rs"),
 ];
+
+/// The reader of the variables of all exporters.
+const EXPORTERS: &str = "src/exporters/given.rs";
 
 /// A defect, and its effect on a text.
 type Defect = (&'static str, fn(&str) -> Vec<u8>);

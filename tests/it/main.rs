@@ -24,6 +24,7 @@ mod decisions;
 mod derived;
 mod durability;
 mod escaping;
+mod exporters;
 mod failing_disk;
 mod failures;
 mod harness;

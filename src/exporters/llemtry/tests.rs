@@ -92,7 +92,8 @@ fn a_span_has_every_field_of_the_format() {
 #[test]
 fn attributes_without_a_value_are_left_out() {
     let mut record = record();
-    record.usage = Some(Box::new(Usage { content: Some(Box::default()), ..Usage::default() }));
+    let content = Content { prompt: vec![("messages".into(), "[]".to_owned())], ..Content::default() };
+    record.usage = Some(Box::new(Usage { content: Some(Box::new(content)), ..Usage::default() }));
     let attributes = span_of(record)["attributes"].clone();
     let names: Vec<&String> = attributes.as_object().unwrap().keys().collect();
     assert_eq!(names, ["gen_ai.system", "gen_ai.request.model", "openclaw.session.id", "openclaw.run.id"]);
@@ -154,7 +155,10 @@ fn content_can_be_left_out_and_exchanges_without_are_not_exported() {
     assert_eq!(documents[0]["spans"][0]["events"], json!([]));
     assert_eq!(documents[0]["spans"][0]["attributes"]["gen_ai.request.temperature"], 0.5);
     let mut record = record();
-    record.usage.as_mut().unwrap().content = None;
+    // Parameters alone are there for exchanges of other formats, too.
+    let parameters = vec![("temperature".into(), "1".to_owned())];
+    let content = Content { parameters, ..Content::default() };
+    record.usage.as_mut().unwrap().content = Some(Box::new(content));
     assert_eq!(exported(record.clone(), true), Vec::<Value>::new());
     record.usage = None;
     assert_eq!(exported(record, true), Vec::<Value>::new());

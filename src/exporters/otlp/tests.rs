@@ -34,7 +34,7 @@ fn record() -> AccessRecord {
         AccessRecord::begun([127, 0, 0, 1].into(), Method::POST, "/v1/x".to_owned(), 1_700_000_000_123);
     record.request_id = "00f067aa0ba902b7".to_owned();
     record.provider = FileName::new("demo");
-    record.endpoint = Some("chat".to_owned());
+    record.endpoint = Some("chat".into());
     record.status = Some(StatusCode::OK);
     record.end = End::Complete;
     record.first_byte = Some(Duration::from_millis(200));

@@ -62,7 +62,8 @@ impl Traces {
         ];
         for (name, wait) in waits {
             if let Some(wait) = wait {
-                spans.push(Span { span_id: self.0.bytes::<8>().to_vec(), ..below(name, record, place, wait) });
+                spans
+                    .push(Span { span_id: self.0.bytes::<8>().to_vec(), ..below(name, record, place, wait) });
             }
         }
         spans
