@@ -131,8 +131,7 @@ async fn start(
     let (address, admin_address) = (bound.address, bound.admin_address);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
     let admission = Admission::new(limits, bound.listeners.len());
-    let files =
-        ProviderFiles::Live(live.clone(), admission.clone(), log.drops.clone(), exporters.states());
+    let files = ProviderFiles::Live(live.clone(), admission.clone(), log.drops.clone(), exporters.states());
     let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
     let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(&settings.data, admin)

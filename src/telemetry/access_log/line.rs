@@ -6,10 +6,11 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use crate::{
-    access_record::{AccessRecord, Usage},
+    access_record::{AccessRecord, Usage, Waits},
     clock::utc_ms,
     escape,
     fault::FaultKind,
+    hex,
     name::{FileName, GroupName, TokenId, UserId},
     numbers::millis,
     usage::{Counters, NotCounted},
@@ -64,6 +65,9 @@ impl Line<'_> {
             first_byte,
             duration,
             end,
+            upstream,
+            waits: Waits { refresh, connect, sent: _ },
+            trace,
             usage: _,
         } = record;
         self.text("request_id", Some(request_id));
@@ -76,14 +80,18 @@ impl Line<'_> {
         self.text("key_owner", key_owner.as_ref().map(ToString::to_string).as_deref());
         self.text("provider", provider.as_ref().map(FileName::as_str));
         self.text("endpoint", endpoint.as_deref());
+        self.text("upstream", upstream.as_ref().map(ToString::to_string).as_deref());
         self.number("status", status.map(|status| status.as_u16().into()));
         self.text("fault", fault.map(FaultKind::code));
         self.number("bytes_in", Some(*bytes_in));
         self.number("bytes_out", Some(*bytes_out));
         self.number("first_byte_ms", first_byte.map(millis));
+        self.number("refresh_ms", refresh.map(|wait| millis(wait.length)));
+        self.number("connect_ms", connect.map(|wait| millis(wait.length)));
         self.number("ms", Some(millis(*duration)));
         self.text("end", Some(end.as_str()));
         self.text("outcome", Some(record.outcome().as_str()));
+        self.text("trace_id", trace.as_ref().map(|trace| hex::encode(&trace.trace_id)).as_deref());
     }
 
     fn usage(&mut self, usage: &Usage) {
