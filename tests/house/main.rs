@@ -288,6 +288,8 @@ fn the_guide_is_true() {
             syntax::parse::<syntax::Gateway>(&"guide".into(), block).1
         } else if block.contains("[[price]]") {
             syntax::parse::<syntax::Prices>(&"guide".into(), block).1
+        } else if *block == api_of(&guide) {
+            syntax::parse::<syntax::Api>(&"guide".into(), block).1
         } else {
             syntax::parse::<syntax::Provider>(&"guide".into(), block).1
         };
@@ -306,13 +308,23 @@ fn the_guide_is_true() {
         .insert(FileName::new("lab-1").unwrap(), syntax::parse(&"lab-1.toml".into(), &lab).0);
     let (parsed, _) = syntax::parse(&"prices/acme.toml".into(), prices);
     loaded.files.prices.insert(FileName::new("acme").unwrap(), parsed);
-    let (_, tests, found) = pipeline::check(&loaded);
+    let (parsed, _) = syntax::parse(&"apis/acme-chat.toml".into(), api_of(&guide));
+    loaded.files.apis.insert(FileName::new("acme-chat").unwrap(), parsed);
+    let shipped = compile::compile(&files::load(&Source::Embedded).unwrap().files).fixtures.len();
+    let (compiled, tests, found) = pipeline::check(&loaded);
     assert_eq!(found.into_iter().filter(|one| one.code != Code::UntestedEndpoint).collect::<Vec<_>>(), []);
     let without = {
         loaded.files.prices.remove(&FileName::new("acme").unwrap());
         pipeline::check(&loaded).1.ran
     };
     assert_eq!(tests.ran, without + 2, "the tests of the prices run");
+    assert!(compiled.fixtures.len() > shipped, "the tests of the guide's api ran");
+}
+
+/// The guide's api file.
+fn api_of(guide: &str) -> &str {
+    let (_, tail) = guide.split_once("<!-- api: run by tests/house -->\n```toml\n").unwrap();
+    tail.split("\n```").next().unwrap()
 }
 
 /// Files read from another directory or in another order are equal.

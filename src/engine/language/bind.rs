@@ -337,6 +337,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             timeouts: endpoint.timeouts,
             responses: responses.collect(),
             api: endpoint.api.clone(),
+            metering: endpoint.metering.clone(),
         })
     }
 

@@ -75,6 +75,9 @@ pub struct Levels {
     /// A price for a provider that does not exist [default: warn]
     #[schemars(example = &"allow")]
     pub unused_price: Option<Level>,
+    /// A wire format whose usage no test covers [default: warn]
+    #[schemars(example = &"allow")]
+    pub untested_usage: Option<Level>,
 }
 
 impl Levels {
@@ -91,6 +94,7 @@ impl Levels {
             Code::ForeignSecret => self.foreign_secret,
             Code::PriceOverlap => self.price_overlap,
             Code::UnusedPrice => self.unused_price,
+            Code::UntestedUsage => self.untested_usage,
             _ => None,
         }
     }
@@ -127,6 +131,9 @@ pub fn each(files: &Files, compiled: &Compiled, allow: &EnvAllow) -> Vec<Diagnos
     }
     for parsed in files.gateways.values().flatten() {
         document::gateway(parsed, &mut found);
+    }
+    for parsed in files.apis.values().flatten() {
+        document::api(parsed, &mut found);
     }
     let tested = provider::Tested::of(compiled);
     for one in &compiled.providers {

@@ -84,6 +84,12 @@ impl Hit {
     pub fn index(&self) -> usize {
         self.endpoint
     }
+
+    /// The model in the request's path, decoded; none if the endpoint's paths hold none.
+    pub fn captured_model(&self, path: &str) -> Option<String> {
+        let index = self.endpoint().model_capture()?;
+        Some(compile::percent_decode(bind::capture(path, &self.captures, index)))
+    }
 }
 
 /// The endpoint closest to a request that matches none.

@@ -52,6 +52,7 @@ pub enum Subject {
     Limits,
     Response,
     Api,
+    Metering,
     CorsHeaders,
     PasteToken,
     Probe,

@@ -320,6 +320,7 @@ impl Explainer<'_> {
             query: self.query(&rewritten, &locator),
             timeouts: locator.timeouts(),
             max_body: self.hit.provider.max_body,
+            metering: locator.metering(),
             fault,
         }
     }

@@ -1,12 +1,14 @@
 //! Runs the `[[test]]` entries of provider files, and compares the request that would be sent upstream with the expected
 //! one. It runs the functions that requests run.
 //!
-//! Vars, credentials and upstream responses come from the test: no network, environment or clock. Read next:
-//! `coverage`, `junit`.
+//! Vars, credentials and upstream responses come from the test: no network, environment or clock. Read next: `usage`,
+//! which meters an answer; `coverage`, `junit`.
 
 mod coverage;
+mod frames;
 mod junit;
 mod prices;
+mod usage;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -26,6 +28,7 @@ use crate::{
         syntax::{self, TestAnswer, VarValue},
     },
     request::{
+        access_record::Usage,
         decide::{self, Begun, CallerFacts, Candidate, ListenerRole, OwnAnswer, ProviderCall},
         rewrite::{self, Chosen, RewrittenResponse},
         table::{Hit, Table},
@@ -83,6 +86,8 @@ impl Outcome {
 
 /// The work of a client path in a test, in steps.
 const PATH_STEPS: usize = 64;
+/// The work of metering a byte, both ways, in steps.
+const METERED_STEPS: usize = 8;
 /// The length of a var's value that is usual in a test, in bytes.
 const USUAL_VALUE: usize = 256;
 
@@ -94,7 +99,8 @@ fn steps(provider: &Provider, longest: usize) -> usize {
 
 /// Charges the work of a test. False if the budget does not suffice.
 pub(super) fn is_affordable(provider: &Provider, test: &Test, budget: &Budget) -> bool {
-    budget.work(steps(provider, longest_value(&test.spec).max(USUAL_VALUE)))
+    let metered = test.spec.answer.as_ref().map_or(0, |answer| usage::size(&test.spec.request, answer));
+    budget.work(steps(provider, longest_value(&test.spec).max(USUAL_VALUE)) + METERED_STEPS * metered)
 }
 
 fn longest_value(test: &syntax::Test) -> usize {
@@ -209,6 +215,10 @@ struct Observed {
     code: Option<&'static str>,
     body: Option<serde_json::Value>,
     token: Option<String>,
+    /// The usage of the exchange; none if it is not metered.
+    usage: Option<Usage>,
+    /// The reason why the exchange cannot be metered, as a sentence.
+    unmeterable: Option<String>,
     /// Of the headers that a preflight is expected to allow, those that it does. None for any other request.
     allowed: Option<Vec<String>>,
     exercised: Exercised,
@@ -260,7 +270,7 @@ fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result
     let sendable = authorized.credential([stored], 0)?.without_refresh();
     let out = sendable.request(decide::body_bytes(head))?;
     let hit = &authorized.hit;
-    let answered = test.answer.as_ref().map(|answer| answered(hit, answer)).unwrap_or_default();
+    let answered = test.answer.as_ref().map(|answer| answered(hit, test, answer)).unwrap_or_default();
     let exercised = exercised(hit, sendable.chosen.as_ref());
     let (url, method) = (Some(out.url()), Some(out.method.to_string()));
     Ok(Observed { url, method, headers: out.headers, exercised, ..answered })
@@ -281,11 +291,17 @@ fn exercised(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Exercised {
     }
 }
 
-/// The client's response for an upstream's response.
-fn answered(hit: &Hit, answer: &TestAnswer) -> Observed {
-    let status = StatusCode::from_u16(answer.status).unwrap_or_default();
+/// The client's response for an upstream's response. Only one that is relayed is metered.
+fn answered(hit: &Hit, test: &syntax::Test, answer: &TestAnswer) -> Observed {
+    let status = StatusCode::from_u16(answer.status()).unwrap_or_default();
     match rewrite::response(hit, status, answer_headers(answer), false) {
-        RewrittenResponse::Relayed(_) => Observed { status: Some(status), ..Observed::default() },
+        RewrittenResponse::Relayed(_) => {
+            let (usage, unmeterable) = match usage::metered(hit, &test.request, answer) {
+                Ok(usage) => (usage, None),
+                Err(reason) => (None, Some(reason)),
+            };
+            Observed { status: Some(status), usage, unmeterable, ..Observed::default() }
+        }
         RewrittenResponse::Replaced(rule) => {
             let fault = Fault::new(FaultKind::ResponseRule, rule.message.clone());
             error_reply(rule.reply_status, &fault, hit.endpoint().api.as_deref())
@@ -410,6 +426,10 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
             None => "its request is no preflight, which has the method OPTIONS".to_owned(),
         };
         mismatches.push(Mismatch::Other(problem));
+    }
+    match &observed.unmeterable {
+        Some(reason) => mismatches.push(Mismatch::Other(reason.clone())),
+        None => mismatches.extend(usage::compare(expect, observed.usage.as_ref())),
     }
     let refused = observed.code.is_some() && observed.url.is_none();
     if refused && expects_no_refusal(expect) {

@@ -72,7 +72,12 @@ vars = { t = { env = "T" } }
 headers = { <gateway_headers> }
 "#;
 const SECOND: &str = "title = \"Second\"\nbase_url = \"https://gw2.example\"\nvars = { t = { env = \"T\" }, u = { env = \"T2\" } }\n";
-const API: &str = "title = \"A\"\nerror.body = { <api_body> = \"{message}\" }\n";
+const API: &str = r#"
+title = "A"
+error.body = { <api_body> = "{message}" }
+request.model = "/model"
+usage = { stream = "sse", body = { <usage> }, ask = { at = "/a", value = true } }
+"#;
 
 const NAMES: &[&str] = &[
     "",
@@ -212,8 +217,18 @@ const SLOTS: &[(&str, &[&str])] = &[
     ("path", &["/v1/chat/{model}", "/v1/{model}/chat", "/v1/chat/{model}:run", "/v1/chat/all"]),
     ("alias", &["", "aliases = [\"/alias/{model}\"]"]),
     ("upstream", &["", "upstream_path = \"/up/fixed\"", "upstream_path = \"/up/{region}\""]),
-    ("api", &["", "api = \"a\""]),
+    (
+        "api",
+        &[
+            "",
+            "api = \"a\"",
+            "api = \"a\"\nwhen_missing = \"none\"",
+            "api = \"a\"\nwhen_missing = \"ask\"",
+            "api = \"a\"\nmetered = false",
+        ],
+    ),
     ("api_body", &["error", "message"]),
+    ("usage", &["input = \"/in\"", "input = \"/tokens\"", "input = { at = \"/in\", combine = \"sum\" }"]),
     (
         "query",
         &[

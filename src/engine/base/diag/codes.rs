@@ -475,6 +475,29 @@ currency = "USD"
 price    = [{ model = ["example-1"], input = 2.5 }]
 # providers.d/example.toml"#,
     }
+    /// No test of a wire format covers its usage.
+    UntestedUsage = "TG082", Warning, Some("untested_usage") => {
+        why: "A wrong pointer counts nothing, or counts twice, and no request fails. A test with a recorded answer shows \
+            the counts.",
+        bad: r#"# providers.d/apis/chat.toml
+title = "Chat"
+error = { body = { error = "{message}" } }
+usage = { body = { input = "/usage/input" } }"#,
+        good: r#"# providers.d/apis/chat.toml
+title = "Chat"
+error = { body = { error = "{message}" } }
+usage = { body = { input = "/usage/input" } }
+[fixture]
+title       = "Demo"
+base_url    = "https://api.example.com"
+path_prefix = "/demo"
+endpoint    = { chat = { method = "POST", path = "/chat", api = "chat" } }
+[[test]]
+name    = "an answer"
+request = { method = "POST", path = "/demo/chat" }
+answer  = { body = { usage = { input = 3 } } }
+expect  = { usage = { input = 3 } }"#,
+    }
 }
 
 impl Code {

@@ -10,6 +10,7 @@ use crate::{
         auth,
         compile::{
             self, Api, ClientPath, Glob, HeaderGlob, Section, Template, Timeouts,
+            metering::Metering,
             safety::{self, HeaderClass},
         },
         syntax,
@@ -174,6 +175,17 @@ pub struct Endpoint {
     pub responses: Vec<ResponseRule>,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
+    /// The metering of its answers; none if it is not metered.
+    pub metering: Option<Arc<Metering>>,
+}
+
+impl Endpoint {
+    /// The capture of its paths that holds the model, by its index.
+    pub fn model_capture(&self) -> Option<u8> {
+        let name = self.metering.as_ref()?.model_capture.as_deref()?;
+        let captures = self.paths.first()?.pattern.captures();
+        u8::try_from(captures.iter().position(|known| known == name)?).ok()
+    }
 }
 
 /// Rules for the query. Literal text in values is already percent-encoded.

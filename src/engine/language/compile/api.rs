@@ -1,6 +1,9 @@
-//! Wire formats: the format of errors, so that client libraries understand errors of tollgate itself.
+//! Wire formats: the format of errors, so that client libraries understand errors of tollgate itself, and the places of
+//! usage. Read next: `places`.
 
-use std::collections::BTreeMap;
+mod places;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderName, StatusCode};
 use serde_json::{Map, Value};
@@ -8,6 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     Compilation,
     glob::{Glob, HeaderGlob},
+    metering::Metering,
     template::{Resolved, Template},
 };
 use crate::{
@@ -19,15 +23,19 @@ use crate::{
     language::syntax::{self, Parsed},
 };
 
+pub(super) use places::when_missing;
+
 /// A wire format.
 #[derive(Debug)]
 pub struct Api {
     /// Its name.
     pub name: FileName,
     /// Its file.
-    pub file: std::sync::Arc<str>,
+    pub file: Arc<str>,
     /// CORS: headers that clients of the format send from browsers, as names and globs.
     pub cors_headers: Vec<HeaderGlob>,
+    /// The metering of its answers; none if it has no places of usage.
+    pub metering: Option<Arc<Metering>>,
     error: Node,
     types: BTreeMap<u16, String>,
     default_type: String,
@@ -68,9 +76,10 @@ enum Word {
 }
 
 impl Api {
-    /// A text that is equal for equal formats.
+    /// A text that is equal for equal formats of errors.
     pub fn shape(&self) -> String {
-        let Self { name: _, file: _, cors_headers, error, types, default_type } = self;
+        // Each endpoint has a metering of its own.
+        let Self { name: _, file: _, cors_headers, metering: _, error, types, default_type } = self;
         format!("{error:?} {types:?} {default_type:?} {cors_headers:?}")
     }
 
@@ -166,8 +175,10 @@ pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Compilat
         }
     }
     let cors_headers = cors_headers(parsed, &mut found);
+    let metering = places::compile(parsed, &mut found).map(Arc::new);
     let good = found.is_empty();
-    let api = Api { name: name.clone(), file: parsed.file.clone(), cors_headers, error, types, default_type };
+    let (name, file) = (name.clone(), parsed.file.clone());
+    let api = Api { name, file, cors_headers, metering, error, types, default_type };
     (good.then_some(api), found)
 }
 

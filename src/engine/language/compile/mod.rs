@@ -34,7 +34,9 @@ use crate::{
 pub use api::{Api, ErrorValues};
 pub use glob::{Glob, HeaderGlob};
 pub use parts::*;
-pub use pattern::{Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree, is_dots};
+pub use pattern::{
+    Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree, is_dots, percent_decode,
+};
 pub use prices::{
     NamePattern, Price, PriceEntry, PriceFile, PriceTest, Prices, Rates, Tier, overlaps as price_overlaps,
 };
@@ -206,7 +208,10 @@ pub fn compile(files: &Files) -> Compiled {
     let gateways = files.gateways.values().flatten();
     let gateways = gateways.map(|one| Fixtures::new(one, one.document.test.as_deref().unwrap_or_default()));
     let apis = files.apis.values().flatten();
-    let apis = apis.map(|one| Fixtures::new(one, one.document.test.as_deref().unwrap_or_default()));
+    let apis = apis.map(|one| Fixtures {
+        fixture: one.document.fixture.as_deref(),
+        ..Fixtures::new(one, one.document.test.as_deref().unwrap_or_default())
+    });
     for fixtures in gateways.chain(apis) {
         provider::fixtures(&fixtures, &shared, &mut compiled);
     }
@@ -273,13 +278,15 @@ pub(crate) struct Fixtures<'a> {
     spans: &'a syntax::Spans,
     tests: &'a [syntax::Test],
     extends: Option<&'a str>,
+    /// The provider of tests that have none of their own.
+    fixture: Option<&'a syntax::Provider>,
     size: usize,
 }
 
 impl<'a> Fixtures<'a> {
     fn new<T>(parsed: &'a Parsed<T>, tests: &'a [syntax::Test]) -> Self {
         let Parsed { file, spans, size, .. } = parsed;
-        Self { file, spans, tests, extends: None, size: *size }
+        Self { file, spans, tests, extends: None, fixture: None, size: *size }
     }
 }
 

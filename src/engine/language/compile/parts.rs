@@ -10,7 +10,7 @@ use std::{
 
 use http::HeaderName;
 
-use super::{Api, Glob, HeaderGlob, Pattern, Template};
+use super::{Api, Glob, HeaderGlob, Pattern, Template, metering::Metering};
 use crate::{
     base::{diag::Location, name::FileName},
     language::{auth, syntax},
@@ -224,6 +224,8 @@ pub struct Endpoint {
     pub upstream_path: ProviderTemplate,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
+    /// The metering of its answers; none if it is not metered.
+    pub metering: Option<Arc<Metering>>,
     /// Its query rules.
     pub query: QueryRules,
     /// Its header rules.

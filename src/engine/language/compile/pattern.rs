@@ -11,7 +11,7 @@ use std::{cmp::Ordering, collections::HashMap};
 
 use crate::base::budget::Budget;
 
-pub use difference::{Difference, NormalizedPath};
+pub use difference::{Difference, NormalizedPath, percent_decode};
 
 /// The greatest number of captures in a path.
 pub const MAX_CAPTURES: usize = 8;

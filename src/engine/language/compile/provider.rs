@@ -3,6 +3,7 @@
 
 mod credentials;
 mod endpoints;
+mod metered;
 mod names;
 mod source_map;
 mod reach;
@@ -103,16 +104,17 @@ pub(super) fn fixtures(source: &Fixtures<'_>, shared: &Shared<'_>, compiled: &mu
         if budget.is_exceeded() {
             break;
         }
-        let Some(document) = &test.provider else {
+        let own = test.provider.as_deref().map(|own| (own, format!("{root}/provider")));
+        let Some((document, place)) = own.or_else(|| Some((source.fixture?, "/fixture".to_owned()))) else {
             let at = source.spans.key(source.file, &root);
             let message = format!("test `{}` brings no provider", test.name);
             let help = "a preset, gateway or api is tested through a provider of the test's own: add `[test.provider]`";
             compiled.diagnostics.push(Diagnostic::new(Code::MissingKey, at, message).help(help));
             continue;
         };
-        let mut document = (**document).clone();
+        let mut document = document.clone();
         document.extends = document.extends.or_else(|| source.extends.map(str::to_owned));
-        let layer = Layer { file: source.file, spans: source.spans, root: format!("{root}/provider") };
+        let layer = Layer { file: source.file, spans: source.spans, root: place };
         let work = Work { budget: &budget, size: source.size };
         let (provider, found) = compile_document(&name, &document, layer, shared, work);
         compiled.diagnostics.extend(found);

@@ -1,5 +1,6 @@
 //! Findings about broken files. A test is data: a text, and its findings, one a line.
 
+mod metering;
 mod parts;
 mod whole;
 
@@ -47,6 +48,14 @@ fn findings(case: Case, text: &str) -> String {
     world.take("gateways/other.toml", "?", |files| &mut files.gateways);
     world.take("apis/chat.toml", "title = \"Chat\"\nerror.body = {}", |files| &mut files.apis);
     world.take("apis/broken.toml", "?", |files| &mut files.apis);
+    for (name, usage) in [
+        ("metered", "usage.body.input = \"/in\""),
+        ("asking", "usage = { body = { input = \"/in\" }, ask = { at = \"/a\", value = true } }"),
+        ("captured", "request.model = \"{model}\"\nusage.body.input = \"/in\""),
+    ] {
+        let text = format!("title = \"Case\"\nerror.body = {{}}\n{usage}");
+        world.take(&format!("apis/{name}.toml"), &text, |files| &mut files.apis);
+    }
     world.found.clear();
     let (first, second) = text.split_once("\n=====\n").unwrap_or((text, ""));
     match case {

@@ -47,6 +47,19 @@ pub(super) fn gateway(parsed: &Parsed<syntax::Gateway>, found: &mut Vec<Diagnost
     linter.overlay("/headers", parsed.document.headers.as_ref());
 }
 
+/// An api.
+pub(super) fn api(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) {
+    let document = &parsed.document;
+    let is_tested = document.test.iter().flatten().any(|test| test.expect.usage.is_some());
+    if document.usage.is_some() && !is_tested {
+        let at = parsed.spans.key(&parsed.file, "/usage");
+        let help = "add a `[[test]]` with a recorded `answer`, and `expect = { usage = { input = 3 } }`";
+        found.push(
+            Diagnostic::new(Code::UntestedUsage, at, "no test covers the usage of this format").help(help),
+        );
+    }
+}
+
 struct Linter<'a> {
     file: &'a Arc<str>,
     spans: &'a Spans,

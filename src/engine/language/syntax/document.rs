@@ -1,7 +1,8 @@
-//! The documents of provider, gateway and api files: one struct per table. A key that a file may leave out is an `Option`.
+//! The documents of provider and gateway files: one struct per table. A key that a file may leave out is an `Option`.
 //!
 //! The doc comments of keys are the reference of the language: they become the descriptions in `schema/*.json`, which
-//! editors show. Values are not checked here beyond their types. Read next: `compile`, which gives them a meaning.
+//! editors show. Values are not checked here beyond their types. Read next: `wire_format`, the document of api files;
+//! `file_test`, that of tests; `compile`, which gives them a meaning.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::json;
 
+use super::{
+    file_test::{Test, example_test},
+    wire_format::WhenMissing,
+};
 use crate::language::auth::syntax::Auth;
 
 /// A table of strings.
@@ -139,47 +144,6 @@ pub struct Gateway {
     #[schemars(example = example_test())]
     #[schemars(extend("maxItems" = 2000))]
     pub test: Option<Vec<Test>>,
-}
-
-/// An api: the error format of a wire format.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "tollgate api")]
-pub struct Api {
-    /// The version of the language that the file is written in.
-    #[schemars(example = 1, range(min = 1, max = 1))]
-    pub language: Option<u32>,
-    /// The display name.
-    #[schemars(example = &"Example chat")]
-    pub title: String,
-    /// The format's documentation.
-    #[schemars(example = &"https://example.com/docs")]
-    pub docs: Option<String>,
-    /// CORS: headers that clients of the format send from browsers, as names or globs.
-    #[schemars(example = json!(["x-example-sdk-*"]))]
-    #[schemars(extend("maxItems" = 64))]
-    pub cors_headers: Option<Vec<String>>,
-    /// The format of an error.
-    #[schemars(example = json!({ "body": { "message": "{message}" } }))]
-    pub error: ErrorShape,
-    /// Tests of the file. Each has a provider of its own in `[test.provider]`.
-    #[schemars(example = example_test())]
-    #[schemars(extend("maxItems" = 2000))]
-    pub test: Option<Vec<Test>>,
-}
-
-/// The format of errors, so that client libraries understand errors of tollgate itself.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ErrorShape {
-    /// The JSON body. Its strings are templates over `{message}`, `{code}`, `{type}` and `{request_id}`.
-    #[schemars(example = json!({ "message": "{message}" }))]
-    #[schemars(extend("maxProperties" = 256))]
-    pub body: BTreeMap<String, serde_json::Value>,
-    /// The values of `{type}` by status; `default` for all others.
-    #[schemars(example = json!({ "401": "authentication_error", "default": "api_error" }))]
-    #[schemars(extend("maxProperties" = 64))]
-    pub types: Option<StringMap>,
 }
 
 /// A value from an environment variable or from a secret file.
@@ -319,9 +283,15 @@ pub struct Endpoint {
     #[schemars(example = &"/chat/completions")]
     #[schemars(extend("maxLength" = 2048))]
     pub upstream_path: Option<String>,
-    /// The wire format, `apis/<name>.toml`, which defines the format of errors.
+    /// The wire format, `apis/<name>.toml`, which defines the format of errors and the places of usage.
     #[schemars(example = &"chat-completions")]
     pub api: Option<String>,
+    /// The procedure for an answer without usage; that of the api by default.
+    #[schemars(example = &"none")]
+    pub when_missing: Option<WhenMissing>,
+    /// `false`: answers are not metered, whatever the api says. Endpoints with GET, HEAD and DELETE never are.
+    #[schemars(example = false)]
+    pub metered: Option<bool>,
     /// Rules for the query.
     #[schemars(example = json!({ "remove": ["beta"] }))]
     pub query: Option<Query>,
@@ -536,114 +506,7 @@ pub struct Probe {
     pub body: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// A test of the file: a client's request, and the expected upstream request or response.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Test {
-    /// The name of the test.
-    #[schemars(example = &"the caller's key")]
-    pub name: String,
-    /// In a preset, gateway or api: a provider that uses it. Its name is `fixture`.
-    #[schemars(example = json!({ "title": "Fixture" }))]
-    pub provider: Option<Box<Provider>>,
-    /// The vars that are set. Those of a gateway are in a table of its name. All others are unset.
-    #[schemars(example = json!({ "egress_url": "https://egress.example.com" }))]
-    #[schemars(extend("maxProperties" = 256))]
-    pub vars: Option<BTreeMap<String, VarValue>>,
-    /// The request of an authenticated client.
-    #[schemars(example = json!({ "path": "/proxy/example/v1/models" }))]
-    pub request: TestRequest,
-    /// The stored credentials of the caller, by field. The value of an `oauth2` field is its access token.
-    #[schemars(example = json!({ "apiKey": "secret" }))]
-    #[schemars(extend("maxProperties" = 64))]
-    pub credentials: Option<StringMap>,
-    /// The response of the upstream.
-    #[schemars(example = json!({ "status": 200 }))]
-    pub answer: Option<TestAnswer>,
-    /// The expected result.
-    #[schemars(example = json!({ "url": "https://api.example.com/v1/models" }))]
-    pub expect: Expect,
-}
-
-/// The value of a var in a test, or the vars of a gateway.
-#[derive(Debug, Clone)]
-pub enum VarValue {
-    /// A value.
-    Text(String),
-    /// The vars of a gateway.
-    Gateway(StringMap),
-}
-
-/// The request of a client in a test.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TestRequest {
-    /// The method; `GET` by default.
-    #[schemars(example = &"POST")]
-    pub method: Option<String>,
-    /// Path and query.
-    #[schemars(example = &"/proxy/example/v1/models?limit=5")]
-    pub path: String,
-    /// Headers.
-    #[schemars(example = json!({ "cf-ray": "1" }))]
-    #[schemars(extend("maxProperties" = 256))]
-    pub headers: Option<StringMap>,
-}
-
-/// The response of the upstream in a test.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TestAnswer {
-    /// The status.
-    #[schemars(example = 403, range(min = 200, max = 599))]
-    pub status: u16,
-    /// Headers.
-    #[schemars(example = json!({ "content-type": "text/html" }))]
-    #[schemars(extend("maxProperties" = 256))]
-    pub headers: Option<StringMap>,
-}
-
-/// The expected result of a test. Properties that are left out are not checked.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Expect {
-    /// The URL of the upstream request.
-    #[schemars(example = &"https://api.example.com/v1/models")]
-    pub url: Option<String>,
-    /// The method of the upstream request.
-    #[schemars(example = &"POST")]
-    pub method: Option<String>,
-    /// Headers that the upstream request must have, with their values.
-    #[schemars(example = json!({ "authorization": "Bearer secret" }))]
-    #[schemars(extend("maxProperties" = 256))]
-    pub headers: Option<StringMap>,
-    /// Headers, as names or globs, that the upstream request must not have.
-    #[schemars(example = json!(["cf-*", "x-api-key"]))]
-    #[schemars(extend("maxItems" = 64))]
-    pub absent: Option<Vec<String>>,
-    /// The status of the response to the client.
-    #[schemars(example = 401, range(min = 200, max = 599))]
-    pub status: Option<u16>,
-    /// The message of an error response to the client.
-    #[schemars(example = &"No API key configured for example")]
-    pub message: Option<String>,
-    /// The stable code of an error response to the client.
-    #[schemars(example = &"credential_missing")]
-    pub code: Option<String>,
-    /// The JSON body of an error response to the client. The id of the request in it is `test`.
-    #[schemars(example = json!({ "error": { "message": "no key" } }))]
-    #[schemars(extend("maxProperties" = 256))]
-    pub body: Option<BTreeMap<String, serde_json::Value>>,
-    /// Headers that the answer to a browser's preflight (`OPTIONS`) allows.
-    #[schemars(example = json!(["example-version"]))]
-    #[schemars(extend("maxItems" = 64))]
-    pub allow_headers: Option<Vec<String>>,
-    /// The gateway token found in the client's request.
-    #[schemars(example = &"client-token")]
-    pub token: Option<String>,
-}
-
-// === impl EndpointEntry and VarValue: untagged, distinguished by JSON type ===
+// === impl EndpointEntry: untagged, distinguished by JSON type ===
 
 impl<'de> Deserialize<'de> for EndpointEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -677,33 +540,6 @@ impl JsonSchema for EndpointEntry {
     }
 }
 
-impl<'de> Deserialize<'de> for VarValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Ok(Self::Text(text)),
-            other => StringMap::deserialize(other).map(Self::Gateway).map_err(de::Error::custom),
-        }
-    }
-}
-
-impl JsonSchema for VarValue {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "VarValue".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "object"],
-            "if": { "type": "object" },
-            "then": { "additionalProperties": { "type": "string" } },
-        })
-    }
-}
-
 // === examples with several keys ===
 
 fn example_vars() -> serde_json::Value {
@@ -726,14 +562,5 @@ fn example_response() -> serde_json::Value {
     serde_json::json!([{
         "when": { "status": 403, "content_type": "text/html*" },
         "reply": { "status": 502, "message": "Upstream {host} blocked this request (403)." },
-    }])
-}
-
-fn example_test() -> serde_json::Value {
-    serde_json::json!([{
-        "name": "the caller's key",
-        "request": { "method": "POST", "path": "/proxy/example/v1/chat/completions" },
-        "credentials": { "apiKey": "secret" },
-        "expect": { "headers": { "authorization": "Bearer secret" } },
     }])
 }

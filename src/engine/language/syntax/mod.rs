@@ -4,11 +4,13 @@
 //! `compile` gives the values a meaning. Reads no files. Read next: `document`, the keys of the language.
 
 mod document;
+mod file_test;
 mod policy;
 mod prices;
 mod schema;
 mod spans;
 mod toml_errors;
+mod wire_format;
 
 use std::sync::Arc;
 
@@ -27,10 +29,12 @@ use crate::base::{
 
 pub use crate::language::auth::syntax::Auth;
 pub use document::*;
+pub use file_test::*;
 pub use policy::*;
 pub use prices::*;
 pub use schema::{Checker, Draft, FileKind, schema, schema_text, toml_key};
 pub use spans::{Spans, pointer_step};
+pub use wire_format::*;
 
 /// The version of the language that this tollgate supports.
 pub const LANGUAGE: u32 = 1;

@@ -41,6 +41,10 @@ pub struct Policy {
     #[schemars(example = example_variables())]
     #[schemars(extend("maxItems" = 256))]
     pub variables: Option<Vec<VariablesRule>>,
+    /// The bodies of requests pass unchanged.
+    #[schemars(example = json!([{ "name": "bodies pass unchanged" }]))]
+    #[schemars(extend("maxItems" = 256))]
+    pub bodies: Option<Vec<BodiesRule>>,
 }
 
 /// Credentials of some sections are sent only to these origins.
@@ -161,6 +165,19 @@ pub struct VariablesRule {
     #[schemars(example = json!(["{provider}_*", "EGRESS_*"]))]
     #[schemars(extend("maxItems" = 256))]
     pub allow: Vec<String>,
+    /// The providers that are exempt, as globs.
+    #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
+    pub except: Option<Vec<String>>,
+}
+
+/// The bodies of requests pass unchanged: no endpoint asks the upstream for usage.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BodiesRule {
+    /// The name of the rule, for messages.
+    #[schemars(example = &"bodies pass unchanged")]
+    pub name: String,
     /// The providers that are exempt, as globs.
     #[schemars(example = json!(["lab-*"]))]
     #[schemars(extend("maxItems" = 256))]

@@ -10,7 +10,7 @@ use jsonschema::{
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{document, policy, prices, spans::Spans};
+use super::{document, policy, prices, spans::Spans, wire_format};
 use crate::base::{
     diag::{Code, Diagnostic, MAX_FINDINGS},
     numbers::counted,
@@ -70,7 +70,7 @@ pub struct Checker {
 
 static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provider>);
 static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
-static API: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Api>);
+static API: LazyLock<Checker> = LazyLock::new(Checker::of::<wire_format::Api>);
 static PRICES: LazyLock<Checker> = LazyLock::new(Checker::of::<prices::Prices>);
 static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
 

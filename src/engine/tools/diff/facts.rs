@@ -4,6 +4,7 @@
 //! It takes every compiled type apart without `..`: a new field does not compile until it is a fact, or is left out with a
 //! reason. Read next: `reached`, the places that values reach; `widens`, which rates the changes of facts.
 
+mod metering;
 mod routes;
 mod rules;
 
@@ -249,6 +250,7 @@ impl Listing<'_> {
             headers,
             timeouts,
             responses,
+            metering,
         } = endpoint;
         let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
         let slots: Vec<&[u8]> = paths.iter().map(|path| path.slots.as_slice()).collect();
@@ -266,6 +268,9 @@ impl Listing<'_> {
         }
         let front = format!("{name}: ");
         let owner = (Subject::Endpoint, name.to_owned());
+        if let Some(metering) = metering {
+            self.metering(name, &owner, metering);
+        }
         let captures = paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
         self.headers(&front, Some(&owner), headers, captures);
         self.query(&front, &owner, query, captures);

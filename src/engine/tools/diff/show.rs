@@ -204,6 +204,7 @@ impl Subject {
             Self::Limits => "limits",
             Self::Response => "response",
             Self::Api => "api",
+            Self::Metering => "metering",
             Self::CorsHeaders => "cors_headers",
             Self::PasteToken => "paste_token",
             Self::Probe => "probe",

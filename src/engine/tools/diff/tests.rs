@@ -221,7 +221,7 @@ fn documented_changes_are_rated_as_documented() {
     let text = include_str!("../../../../docs/tooling.md");
     let (_, text) = text.split_once("<!-- widens: run by src/engine/tools/diff/tests.rs -->").unwrap();
     let block = |index: usize| text.split("```").nth(index).unwrap().trim_start_matches("toml\n").to_owned();
-    let files = (block(1), block(3));
+    let (files, api) = ((block(1), block(3)), block(5));
     let (widening, differing) = text.split_once("| differs | from | to |").unwrap();
     let mut tried = 0;
     for (rows, verdict) in [(widening, Verdict::Widened), (differing, Verdict::Different)] {
@@ -231,7 +231,7 @@ fn documented_changes_are_rated_as_documented() {
             }
             let cells: Vec<String> = row.replace("\\|", "\u{1}").split('|').map(cell).collect();
             let changed = changed(&files, &cells[2], &cells[3]);
-            let found = diff(&documented(&files), &documented(&changed));
+            let found = diff(&documented(&files, &api), &documented(&changed, &api));
             assert_eq!(found.verdict, verdict, "{row}\n{found:#?}");
             tried += 1;
         }
@@ -248,12 +248,13 @@ fn changed((provider, gateway): &(String, String), from: &str, to: &str) -> (Str
     (provider.replacen(from, to, 1), gateway.replacen(from, to, 1))
 }
 
-fn documented((provider, gateway): &(String, String)) -> Vec<Arc<Provider>> {
+fn documented((provider, gateway): &(String, String), api: &str) -> Vec<Arc<Provider>> {
     let name = |name: &str| FileName::new(name).unwrap();
     let mut files = Files::default();
     let second = gateway.replace("GATEWAY_KEY", "SECOND_KEY");
     files.gateways.insert(name("first"), Ok(crate::tools::generated::parse("first", gateway)));
     files.gateways.insert(name("second"), Ok(crate::tools::generated::parse("second", &second)));
+    files.apis.insert(name("acme-chat"), Ok(crate::tools::generated::parse("acme-chat", api)));
     files.providers.insert(name("acme"), Ok(crate::tools::generated::parse("acme", provider)));
     let compiled = crate::language::compile::compile(&files);
     assert_eq!(compiled.diagnostics, [], "{provider}");

@@ -90,6 +90,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// The maximum size of the request's body, in bytes.
     pub max_body: u64,
+    /// The metering of the answer.
+    pub metering: Metering,
     /// tollgate's own error response. Null if the request is sent upstream.
     pub fault: Option<ErrorReply>,
 }
@@ -191,6 +193,32 @@ pub struct Timeout {
     pub ms: u128,
     /// Its position. Null for the default.
     pub at: Option<Position>,
+}
+
+/// The metering of an answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Metering {
+    /// The wire format that usage is read from. Null if the answer is not metered.
+    pub api: Option<String>,
+    /// The procedure for an answer without usage: `estimate`, `none` or `ask`. Null if the answer is not metered.
+    pub when_missing: Option<&'static str>,
+    /// The key that is inserted into the request's body to ask for usage. Null if the body passes unchanged.
+    pub inserts: Option<Inserted>,
+    /// The reason why the answer is not metered. Null if it is.
+    pub reason: Option<String>,
+    /// The position of the endpoint's key that decides about it.
+    pub at: Option<Position>,
+}
+
+/// A key that is inserted into the body of a request.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inserted {
+    /// Its JSON pointer.
+    pub at: String,
+    /// Its value.
+    pub value: serde_json::Value,
+    /// The JSON pointer of a value that has to be true. Null if the key is always inserted.
+    pub when: Option<String>,
 }
 
 /// tollgate's own error response.

@@ -3,7 +3,7 @@
 
 use http::HeaderName;
 
-use super::{Action, Context, Position, Step, Timeout, Timeouts, reasons};
+use super::{Action, Context, Inserted, Metering, Position, Step, Timeout, Timeouts, reasons};
 use crate::{
     base::{
         diag::{Location, Sources},
@@ -11,7 +11,7 @@ use crate::{
     },
     language::{
         bind::OverlaySource,
-        compile::{self, SourceMap},
+        compile::{self, SourceMap, metering::WhenMissing},
         syntax::pointer_step,
     },
     request::{
@@ -233,6 +233,38 @@ impl RuleLocator<'_> {
             connect: Timeout { ms: timeouts.connect.as_millis(), at: at("connect") },
             first_byte: Timeout { ms: timeouts.first_byte.as_millis(), at: at("first_byte") },
             idle: Timeout { ms: timeouts.idle.as_millis(), at: at("idle") },
+        }
+    }
+
+    pub(super) fn metering(&self) -> Metering {
+        let endpoint = self.hit.endpoint();
+        let own = self.own();
+        let keys = ["when_missing", "metered", "api"].map(|key| format!("{}/{key}", self.endpoint()));
+        let at = keys.iter().find_map(|key| self.position(&own.as_ref()?.key(key)?));
+        let Some(metering) = &endpoint.metering else {
+            let reason = Some(reasons::unmetered(endpoint));
+            return Metering { api: None, when_missing: None, inserts: None, reason, at };
+        };
+        let compile::metering::Metering {
+            request: _,
+            body: _,
+            event: _,
+            framings: _,
+            when_missing,
+            ask,
+            model_capture: _,
+        } = &**metering;
+        let ask = ask.as_ref().filter(|_| *when_missing == WhenMissing::Ask);
+        Metering {
+            api: endpoint.api.as_ref().map(|api| api.name.to_string()),
+            when_missing: Some(when_missing.name()),
+            inserts: ask.map(|ask| Inserted {
+                at: ask.at.to_string(),
+                value: ask.value.clone(),
+                when: ask.when.as_ref().map(ToString::to_string),
+            }),
+            reason: None,
+            at,
         }
     }
 }

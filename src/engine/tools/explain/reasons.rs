@@ -5,7 +5,10 @@ use http::{Method, request::Parts};
 use super::{Difference, Nearest, positions::position};
 use crate::{
     base::{diag::Sources, name::Owner, own_paths, suggest::backticked},
-    language::compile::{self, NormalizedPath},
+    language::{
+        bind,
+        compile::{self, NormalizedPath},
+    },
     request::{
         cors,
         rewrite::{EngineHeader, Reason},
@@ -186,4 +189,16 @@ fn difference(
         }
     };
     Difference { what, message }
+}
+
+/// The reason why answers of an endpoint are not metered.
+pub(super) fn unmetered(endpoint: &bind::Endpoint) -> String {
+    match (&endpoint.method, &endpoint.api) {
+        (&Method::GET | &Method::HEAD | &Method::DELETE, _) => {
+            format!("answers to {} are never metered", endpoint.method)
+        }
+        (_, None) => "the endpoint has no `api`".to_owned(),
+        (_, Some(api)) if api.metering.is_none() => format!("api `{}` has no `[usage]`", api.name),
+        (_, Some(_)) => "`metered` is `false`".to_owned(),
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Action, CallerInfo, Choice, ErrorReply, Explanation, Miss, Position, Route, Step, Timeout};
+use super::{
+    Action, CallerInfo, Choice, ErrorReply, Explanation, Inserted, Metering, Miss, Position, Route, Step,
+    Timeout,
+};
 use crate::{
     base::{escape, fault::FaultKind, suggest::backticked},
     request::decide::TokenKind,
@@ -75,6 +78,7 @@ impl fmt::Display for Route {
         ] {
             timeout(out, label, name, one)?;
         }
+        metering(out, &self.metering)?;
         if let Some(fault) = &self.fault {
             refused(out, fault)?;
         }
@@ -140,6 +144,19 @@ fn timeout(out: &mut fmt::Formatter<'_>, label: &str, name: &str, one: &Timeout)
     let shown =
         if one.ms.is_multiple_of(1000) { format!("{}s", one.ms / 1000) } else { format!("{}ms", one.ms) };
     line(out, label, &format!("{name} {shown}"), one.at.as_ref())
+}
+
+fn metering(out: &mut fmt::Formatter<'_>, metering: &Metering) -> fmt::Result {
+    let Metering { api, when_missing, inserts, reason, at } = metering;
+    let text = match (api, when_missing, reason) {
+        (Some(api), Some(when_missing), _) => format!("as `{api}`, when missing: {when_missing}"),
+        (_, _, Some(reason)) => format!("none: {reason}"),
+        _ => "none".to_owned(),
+    };
+    line(out, "metering", &text, at.as_ref())?;
+    let Some(Inserted { at, value, when }) = inserts else { return Ok(()) };
+    let when = when.as_ref().map(|when| format!(", if `{when}` is true")).unwrap_or_default();
+    line(out, "", &format!("inserts `{at}` = `{value}` into the body{when}"), None)
 }
 
 fn steps(out: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {

@@ -41,6 +41,20 @@ path = "/demo{path}"
 when = ["proxy"]
 url = "{proxy}?to={url|urlencode}"
 headers = { set = { proxy-authorization = "Basic {pass}" } }
+[endpoint.asking]
+method = "POST"
+path = "/asking"
+api = "metered"
+when_missing = "ask"
+[endpoint.chat]
+method = "POST"
+path = "/chatting"
+api = "metered"
+[endpoint.count]
+method = "POST"
+path = "/counting"
+api = "metered"
+metered = false
 "#;
 
 const HUB: &str = r#"title = "Hub"
@@ -64,11 +78,20 @@ fn loaded() -> Loaded {
     let (hub, found) = syntax::parse(&"hub.toml".into(), HUB);
     assert_eq!(found, []);
     loaded.files.gateways.insert(FileName::new("hub").unwrap(), hub);
+    let (metered, found) = syntax::parse(&"metered.toml".into(), METERED);
+    assert_eq!(found, []);
+    loaded.files.apis.insert(FileName::new("metered").unwrap(), metered);
     let (demo, found) = syntax::parse(&"demo.toml".into(), DEMO);
     assert_eq!(found, []);
     loaded.files.providers.insert(FileName::new("demo").unwrap(), demo);
     loaded
 }
+
+const METERED: &str = r#"title = "Metered"
+error.body = {}
+usage.body.input = "/in"
+usage.ask = { at = "/options/usage", value = true, when = "/stream" }
+"#;
 
 /// A request: method and target, headers as `name: value` lines, vars and credentials as `name=value` words.
 #[derive(Clone, Copy, Default)]
@@ -146,6 +169,32 @@ fn check(case: Case<'_>, there: &[&str], absent: &[&str]) {
 
 const ITEM: Case<'_> =
     Case { request: "GET /demo/items/7", headers: "", vars: "", stored_fields: "key=s-key", access: "" };
+
+#[test]
+fn metering() {
+    let line = DEMO.lines().position(|line| line == "[endpoint.asking]").unwrap();
+    let check =
+        |request, expected: &[&str], absent: &[&str]| check(Case { request, ..ITEM }, expected, absent);
+    check("GET /demo/items/7", &["metering  none: answers to GET are never metered"], &["inserts"]);
+    check(
+        "POST /demo/asking",
+        &[
+            &format!("metering  as `metered`, when missing: ask  (demo.toml:{})", line + 5),
+            "inserts `/options/usage` = `true` into the body, if `/stream` is true",
+        ],
+        &[],
+    );
+    check(
+        "POST /demo/chatting",
+        &[&format!("metering  as `metered`, when missing: estimate  (demo.toml:{})", line + 9)],
+        &["inserts"],
+    );
+    check(
+        "POST /demo/counting",
+        &[&format!("metering  none: `metered` is `false`  (demo.toml:{})", line + 14)],
+        &["inserts"],
+    );
+}
 
 #[test]
 fn endpoints_and_credentials() {

@@ -1,3 +1,5 @@
+mod places;
+
 use super::*;
 use crate::{base::diag::Sources, language::compile};
 
@@ -188,4 +190,105 @@ fn finding_is_located_at_the_test() {
     let mut sources = Sources::default();
     sources.insert("demo.toml".into(), text.replace("gateway.hub = { path = \"/demo{path}\" }\n", "").into());
     assert_eq!(sources.line_column(&found[0].at), (18, 1));
+}
+
+/// An api with streams, and an endpoint of it. Each case adds the rest of its `[[test]]`.
+const CHAT: &str = r#"
+title = "Chat"
+error.body = {}
+request = { model = "/model", max_output = "/max" }
+usage.stream = ["sse", "json-array"]
+usage.body = { input = { at = "/usage/in", minus = ["cache_read"] }, cache_read = "/usage/cached", output = "/usage/out", model = "/model", id = "/id", error = "/error" }
+text = { prompt = ["/prompt"], body = ["/text"] }
+content = { prompt = { p = "/prompt" }, parameters = { t = "/t" }, body = ["/text"] }
+[fixture]
+title = "Demo"
+path_prefix = "/demo"
+base_url = "https://api.example.com"
+endpoint.chat = { method = "POST", path = "/chat", api = "chat" }
+endpoint.free = { method = "POST", path = "/free", api = "chat", metered = false }
+response = [{ when = { status = 403 }, reply = { status = 502, message = "no" } }]
+[[test]]
+name = "case"
+"#;
+
+/// The finding of the case's test of an api. Empty if it passes.
+fn usage(request: &str, answer: &str, expect: &str, expected: &str) {
+    let test = format!("{CHAT}request = {request}\nanswer = {answer}\nexpect = {expect}\n");
+    let (parsed, found) = syntax::parse(&"apis/chat.toml".into(), &test);
+    assert_eq!(found, [], "{test}");
+    let mut files = compile::Files::default();
+    files.apis.insert(FileName::new("chat").unwrap(), parsed);
+    let compiled = compile::compile(&files);
+    assert_eq!(compiled.diagnostics, [], "{test}");
+    let outcome = run(&compiled);
+    assert_eq!(outcome.ran, 1);
+    let line = |one: &Diagnostic| {
+        let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
+        format!("{}{help}", one.message.trim_start_matches("test `case` fails: "))
+    };
+    assert_eq!(outcome.diagnostics.iter().map(line).collect::<String>(), expected, "\n{test}");
+}
+
+const CHAT_REQUEST: &str =
+    r#"{ method = "POST", path = "/demo/chat", body = { model = "m", max = 9, prompt = "Hello", t = 0.5 } }"#;
+
+#[test]
+fn usage_of_an_answer() {
+    let body =
+        r#"{ body = { id = "1", model = "m-1", text = "Hi", usage = { in = 5, cached = 2, out = 7 } } }"#;
+    let check = |expect: &str, expected: &str| usage(CHAT_REQUEST, body, expect, expected);
+    check("{ usage = { input = 3, cache_read = 2, output = 7 } }", "");
+    check(
+        r#"{ metered = true, usage = { input = 3, cache_read = 2, output = 7, model = "m-1", id = "1", max_output = 9, prompt_bytes = 5, answer_bytes = 2, content = { answer = "Hi", prompt = { p = "Hello" }, parameters = { t = 0.5 } } } }"#,
+        "",
+    );
+    // A counter that is left out has to be zero.
+    check(
+        "{ usage = { input = 5, output = 7 } }",
+        "the count `input` is `3`, expected `5` | also: the count `cache_read` is `2`, expected `0`",
+    );
+    check(
+        r#"{ usage = { input = 3, cache_read = 2, output = 7, model = "m", id = "2", finish_reason = "stop", max_output = 8, prompt_bytes = 4, answer_bytes = 3, estimated = true, failed = true, not_counted = "bad_count" } }"#,
+        "the model is `m-1`, expected `m` | also: the id of the response is `1`, expected `2`\n      the finish reason is missing, expected `stop`\n      `max_output` is `9`, expected `8`\n      `prompt_bytes` is `5`, expected `4`\n      `answer_bytes` is `2`, expected `3`\n      `not_counted` is `none`, expected `bad_count`\n      `estimated` is `false`, expected `true`\n      `failed` is `false`, expected `true`",
+    );
+    check(
+        r#"{ usage = { input = 3, cache_read = 2, output = 7, content = { answer = "Ho", prompt = { p = "x", q = 1 }, parameters = { t = 1 } } } }"#,
+        "the content `p` of the prompt is `\"Hello\"`, expected `\"x\"` | also: the content `q` of the prompt is missing, expected `1`\n      the parameter `t` is `0.5`, expected `1`\n      the content of the answer is `Hi`, expected `Ho`",
+    );
+    check("{ metered = false }", "the exchange is metered");
+}
+
+#[test]
+fn usage_of_streams_and_of_texts() {
+    let check = |answer: &str, expect: &str, expected: &str| usage(CHAT_REQUEST, answer, expect, expected);
+    let events = r#"['{"text":"Hi","usage":null}', { usage = { in = 5, out = 7 } }, "[DONE]"]"#;
+    check(&format!("{{ events = {events} }}"), "{ usage = { input = 5, output = 7, answer_bytes = 2 } }", "");
+    let array = r#"{ text = '[{"text":"Hi"},{"usage":{"in":5,"out":7}}]' }"#;
+    check(array, "{ usage = { input = 5, output = 7, answer_bytes = 2 } }", "");
+    let page = r#"{ headers = { content-type = "text/html" }, text = "<html>" }"#;
+    check(page, r#"{ usage = { not_counted = "content_type", estimated = true } }"#, "");
+    let cut = r#"{ events = [{ text = "Hi" }], cut = true }"#;
+    check(cut, "{ usage = { estimated = true } }", "");
+    check(r#"{ body = { error = "no" } }"#, "{ usage = { failed = true } }", "");
+}
+
+#[test]
+fn exchanges_that_are_not_metered() {
+    let body = "{ body = { usage = { in = 5 } } }";
+    let free = r#"{ method = "POST", path = "/demo/free" }"#;
+    let none = "the exchange is not metered, so that it has no usage";
+    usage(free, body, "{ metered = false }", "");
+    usage(free, body, "{ usage = { input = 5 } }", none);
+    usage(free, body, "{ metered = true }", "the exchange is not metered");
+    usage(free, "{ events = [] }", "{}", "its answer has `events`, but no stream of the endpoint is metered");
+    usage(CHAT_REQUEST, "{ status = 500 }", "{ metered = false }", "");
+    // A rule replaces the answer.
+    usage(CHAT_REQUEST, "{ status = 403, body = {} }", "{ status = 502, usage = {} }", none);
+    usage(
+        CHAT_REQUEST,
+        r#"{ body = {}, text = "{}" }"#,
+        "{}",
+        "its answer has more than one of `body`, `text` and `events`",
+    );
 }

@@ -155,8 +155,9 @@ fn upstream(
     let out = sendable.request(decide::body_bytes(head))?;
     let hit = &authorized.hit;
     let origins = [out.origin.to_string(), hit.provider.origin.to_string()];
+    let metering = hit.endpoint().metering.as_ref().map(|metering| metering.shape());
     let text = format!(
-        "{} {} {:?} {:?}\n{}",
+        "{} {} {:?} {:?} {metering:?}\n{}",
         out.method,
         out.url(),
         out.headers,

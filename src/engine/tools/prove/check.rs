@@ -18,7 +18,8 @@ use crate::{
     language::{
         bind,
         compile::{
-            ClientPath, Endpoint, Glob, Provider, ProviderTemplate, Test, VarSource, safety::HeaderClass,
+            ClientPath, Endpoint, Glob, Provider, ProviderTemplate, Test, VarSource, metering::WhenMissing,
+            safety::HeaderClass,
         },
         syntax::Refusal,
     },
@@ -44,6 +45,7 @@ pub(super) fn breaches<'p>(rule: &'p Rule, provider: &'p Provider, budget: &'p B
         Claim::Https(allow) => checker.https(allow, breaches),
         Claim::Headers(never) => checker.headers(never, breaches),
         Claim::Variables(allow) => checker.variables(allow, breaches),
+        Claim::Bodies => checker.bodies(breaches),
     };
     if let Some(problem) = budget.problem() {
         let what = format!("it cannot be decided whether the rule holds: the file {problem}");
@@ -194,6 +196,24 @@ impl<'p> Checker<'p> {
                 let what = format!("endpoint `{name}` allows the path `{}`", path.text);
                 let help = "change the path, or add a glob to the rule's `paths`";
                 found.add(self.breach(&path.at, what, help, by_any(endpoint)));
+            }
+        }
+        found.into_vec()
+    }
+
+    fn bodies(&self, mut found: Breaches<'_>) -> Vec<Breach> {
+        let routes = self.all_routes();
+        let help = "write another `when_missing` than \"ask\"";
+        for endpoint in &self.provider.endpoints {
+            if found.is_full() || !self.budget.work(ROUTE_STEPS) {
+                break;
+            }
+            let metering = endpoint.metering.as_ref();
+            let asks = metering.filter(|metering| metering.when_missing == WhenMissing::Ask);
+            if let Some(ask) = asks.and_then(|metering| metering.ask.as_ref()) {
+                let what = format!("endpoint `{}` inserts `{}` into bodies", endpoint.name, ask.at);
+                let example = routes.first().and_then(|route| self.example(route, Some(endpoint), None));
+                found.add(self.breach(&endpoint.at, what, help, example));
             }
         }
         found.into_vec()

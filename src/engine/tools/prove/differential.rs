@@ -7,7 +7,7 @@ use super::{Claim, Outcome, Rule, compile, prove};
 use crate::{
     base::{budget::Budgets, origin::Origin},
     language::{
-        compile::{Compiled, Glob, HeaderGlob, Provider, VarSource},
+        compile::{Compiled, Glob, HeaderGlob, Provider, VarSource, metering::WhenMissing},
         syntax::Policy,
     },
     tools::{
@@ -124,6 +124,7 @@ fn policy(random: &mut Random) -> (String, Vec<Rule>) {
         headers = [{{ name = "d", never = [{never}] }}]
         tests = [{{ name = "e", refusals = [{refusals}] }}]
         variables = [{{ name = "f", allow = [{variables}] }}]
+        bodies = [{{ name = "g" }}]
         "#
     );
     let (rules, found) = compile(&parse::<Policy>("policy", &text));
@@ -186,7 +187,7 @@ fn check(quarter: u64) {
         }
     }
     // A kind that never holds, or always, would prove nothing.
-    assert_eq!(held.len(), 6, "{held:?}");
+    assert_eq!(held.len(), 7, "{held:?}");
     assert!(held.values().all(|[holds, broken]| *holds > 200 && *broken > 200), "{held:?}");
 }
 
@@ -239,6 +240,11 @@ impl Seen<'_> {
                 let allowed =
                     allow.iter().any(|glob| Glob::new(&glob.replace("{provider}", "DEMO")).matches(env));
                 (!allowed).then(|| format!("{env} is read"))
+            }),
+            Claim::Bodies => self.provider.endpoints.iter().find_map(|endpoint| {
+                let metering = endpoint.metering.as_ref()?;
+                let asks = metering.when_missing == WhenMissing::Ask && metering.ask.is_some();
+                asks.then(|| format!("`{}` changes bodies", endpoint.name))
             }),
             Claim::Tests(refusals) => refusals.iter().find_map(|refusal| {
                 let code = super::check::kind_of(*refusal).code();

@@ -54,6 +54,8 @@ pub enum Claim {
     Headers(Vec<HeaderGlob>),
     /// No environment variables but these are read. `{provider}` stands for the provider's name.
     Variables(Vec<String>),
+    /// The bodies of requests pass unchanged.
+    Bodies,
 }
 
 impl Rule {
@@ -65,7 +67,8 @@ impl Rule {
             | Claim::Tests(_)
             | Claim::Https(_)
             | Claim::Headers(_)
-            | Claim::Variables(_) => &[],
+            | Claim::Variables(_)
+            | Claim::Bodies => &[],
         }
     }
 
@@ -84,7 +87,8 @@ impl Rule {
                 | Claim::Tests(_)
                 | Claim::Https(_)
                 | Claim::Headers(_)
-                | Claim::Variables(_) => true,
+                | Claim::Variables(_)
+                | Claim::Bodies => true,
             }
     }
 }
@@ -148,6 +152,9 @@ impl Compiler<'_> {
                 }
             }
             self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Variables(rule.allow.clone()));
+        }
+        for (index, rule) in document.bodies.iter().flatten().enumerate() {
+            self.rule(&format!("/bodies/{index}"), &rule.name, rule.except.as_deref(), Claim::Bodies);
         }
         self.names();
     }

@@ -29,6 +29,8 @@ endpoint.chat = { method = "POST", path = "/v1/chat/{model}" }
 "#;
 const GATEWAY: &str = "title = \"G\"\nbase_url = \"https://gw.example/{t}\"\nvars = { t = { env = \"T\" } }\nheaders = { set = { x-gw = \"{t}\" } }\n";
 
+const API: &str = "title = \"A\"\nerror.body = {}\nusage = { when_missing = \"ask\", body = { input = \"/in\" }, ask = { at = \"/a\", value = 1 } }\n";
+
 fn parse<T: syntax::Document>(name: &str, text: &str) -> syntax::Parsed<T> {
     let (slot, found) = syntax::parse(&format!("{name}.toml").into(), text);
     assert_eq!(found, [], "{text}");
@@ -44,6 +46,7 @@ fn compiled(provider: &str) -> Compiled {
     let mut files = Files::default();
     files.providers.insert(name("demo"), Ok(parse("demo", provider)));
     files.gateways.insert(name("first"), Ok(parse("first", GATEWAY)));
+    files.apis.insert(name("asking"), Ok(parse("asking", API)));
     let second = GATEWAY
         .replace("gw.", "gw2.")
         .replace("{ t = { env = \"T\" } }", "{ t = { env = \"T2\" }, p = { env = \"PROXY\" } }");
@@ -170,6 +173,15 @@ fn only_these_variables_are_read() {
     check("vars = { region = { env = \"DEMO_REGION\" }, x = { file = \"x\" } }", "\"{provider}_*\"", &[]);
     // The vars of a gateway are the provider's too.
     check("gateway = { first = { path = \"/g{path}\" } }", "\"P*\", \"REGION\"", &[&reads("t", "T")]);
+}
+
+#[test]
+fn bodies_pass_unchanged() {
+    let chat = |keys: &str| format!("endpoint.chat = {{ method = \"POST\", path = \"/v1/chat\"{keys} }}");
+    check("", "bodies", &[]);
+    check(&chat(", api = \"asking\""), "bodies", &["endpoint `chat` inserts `/a` into bodies"]);
+    check(&chat(", api = \"asking\", when_missing = \"estimate\""), "bodies", &[]);
+    check(&chat(", api = \"asking\", metered = false"), "bodies", &[]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl NormalizedPath {
         let mut corrected = Vec::new();
         let mut path = path.to_owned();
         if ["%2f", "%5c"].iter().any(|escape| path.to_ascii_lowercase().contains(escape)) {
-            path = decode(&path).replace('\\', "/");
+            path = percent_decode(&path).replace('\\', "/");
             corrected.push(Difference::Encoding(0));
         }
         let mut segments = Vec::new();
@@ -155,7 +155,9 @@ impl Pattern {
         match segment {
             _ if segment.matches(text) => None,
             Segment::Literal(literal) if literal.eq_ignore_ascii_case(text) => Some(Difference::Case(number)),
-            Segment::Literal(literal) if decode(text) == **literal => Some(Difference::Encoding(number)),
+            Segment::Literal(literal) if percent_decode(text) == **literal => {
+                Some(Difference::Encoding(number))
+            }
             Segment::Literal(_) | Segment::Capture { .. } => Some(Difference::Segment(number)),
         }
     }
@@ -175,7 +177,7 @@ impl Pattern {
 }
 
 /// The percent-decoded text.
-fn decode(text: &str) -> String {
+pub fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

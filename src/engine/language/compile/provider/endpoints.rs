@@ -54,6 +54,8 @@ fn merge_one(own: syntax::Endpoint, base: syntax::Endpoint) -> syntax::Endpoint 
         aliases: own.aliases.or(base.aliases),
         upstream_path: own.upstream_path.or(base.upstream_path),
         api: own.api.or(base.api),
+        when_missing: own.when_missing.or(base.when_missing),
+        metered: own.metered.or(base.metered),
         query: own.query.or(base.query),
         headers: own.headers.or(base.headers),
         timeouts: own.timeouts.or(base.timeouts),
@@ -144,13 +146,16 @@ impl Compiler<'_> {
         if !self.budget.keep(ENDPOINT_BYTES + inherited.sum::<usize>()) {
             return None;
         }
+        let api = self.api(pointer, spec.api.as_deref());
+        let metering = self.metering(pointer, spec, api.as_deref(), &captures);
         Some(Endpoint {
             name: name.to_owned(),
             at: self.value(&format!("{pointer}/path")),
             method: http_method(method),
             paths,
             upstream_path: self.upstream_path(pointer, spec, path, scope)?,
-            api: self.api(pointer, spec.api.as_deref()),
+            api,
+            metering,
             query: self.query_rules(&format!("{pointer}/query"), spec.query.as_ref(), scope),
             headers: self.header_rules(&format!("{pointer}/headers"), spec.headers.as_ref(), scope),
             timeouts: self.timeouts(&format!("{pointer}/timeouts"), spec.timeouts.as_ref(), wide.timeouts),

@@ -26,18 +26,20 @@ impl<'a> SourceMap<'a> {
 
     /// Those of the provider that a shared file's test brings along: which file, which of its tests.
     pub fn of_fixture(files: &'a Files, file: &str, index: usize) -> Option<Self> {
-        let preset = files.presets.iter().find_map(|(name, slot)| {
-            let parsed = slot.as_ref().ok().filter(|parsed| &*parsed.file == file)?;
-            Some((Some(name.as_str()), whole(parsed), parsed.document.test.as_ref()?.get(index)?))
-        });
+        let presets = files.presets.iter().filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?)));
+        let presets =
+            presets.map(|(name, one)| (Some(name.as_str()), whole(one), None, one.document.test.as_deref()));
         let gateways = files.gateways.values().flatten();
-        let gateway = gateways.map(|one| (None, whole(one), one.document.test.as_ref()));
-        let apis = files.apis.values().flatten().map(|one| (None, whole(one), one.document.test.as_ref()));
-        let other = || gateway.chain(apis).find(|(_, layer, _)| &**layer.file == file);
-        let other = || other().and_then(|(name, layer, tests)| Some((name, layer, tests?.get(index)?)));
-        let (preset, layer, test) = preset.or_else(other)?;
-        let extends = test.provider.as_ref()?.extends.as_deref().or(preset);
-        Some(Self::extended(Layer { root: format!("/test/{index}/provider"), ..layer }, extends, files))
+        let gateways = gateways.map(|one| (None, whole(one), None, one.document.test.as_deref()));
+        let apis = files.apis.values().flatten();
+        let apis =
+            apis.map(|one| (None, whole(one), one.document.fixture.as_deref(), one.document.test.as_deref()));
+        let mut all = presets.chain(gateways).chain(apis);
+        let (preset, layer, fixture, tests) = all.find(|(_, layer, ..)| &**layer.file == file)?;
+        let own = tests?.get(index)?.provider.as_deref();
+        let root = if own.is_some() { format!("/test/{index}/provider") } else { "/fixture".to_owned() };
+        let extends = own.or(fixture)?.extends.as_deref().or(preset);
+        Some(Self::extended(Layer { root, ..layer }, extends, files))
     }
 
     /// Of a gateway.
