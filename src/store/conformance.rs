@@ -1,6 +1,7 @@
 //! The conformance suite: tests that every backend has to pass. Each function gets an empty store.
 
 mod derived;
+mod usage;
 
 use tokio::task::JoinSet;
 
@@ -37,6 +38,12 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     answers_are_kept_beside_their_login(open().await).await;
     concurrent_creates_are_all_kept(open().await).await;
     concurrent_changes_are_all_kept(open().await).await;
+    usage::batches_count_once(open().await).await;
+    usage::usage_is_filtered(open().await).await;
+    usage::exchanges_are_numbered(open().await).await;
+    usage::usage_is_trimmed(open().await).await;
+    usage::sums_are_bounded(open().await).await;
+    usage::ratios_are_learned_from_counts(open().await).await;
 }
 
 pub(super) fn user(number: u64) -> User {

@@ -24,6 +24,7 @@ mod revoked_makers;
 mod rows;
 mod schema;
 mod tokens;
+mod usage;
 mod users;
 mod writer;
 
@@ -45,7 +46,7 @@ use sqlx::{
         SqliteSynchronous,
     },
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 pub use self::{
     audit::{Act, AuditEntry, BrokenChain, GENESIS_HASH, HashChain, Right},
@@ -66,6 +67,10 @@ pub use self::{
         NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, RevokeExtent, Revoked, Rotated,
         SealedCredential, StoredAdminToken, StoredField, StoredToken, SwapReason, TokenHash, TokenLookup,
         TokenRotation, User, UserChange, UserCreation,
+    },
+    usage::{
+        Exchange, LearnedBytes, RollUps, UsageBatch, UsageFilter, UsageKey, UsageLimits, UsageSegment,
+        UsageSums,
     },
     users::InitialAccess,
 };
@@ -92,6 +97,8 @@ pub struct Store {
     writer: Writer,
     /// A connection that never writes: `PRAGMA data_version` does not count the commits of its own connection.
     watch: Arc<Mutex<SqliteConnection>>,
+    /// Limits concurrent reads of the usage ledger, which may take long.
+    usage_reads: Arc<Semaphore>,
     invalidations: InvalidationCounter,
 }
 
@@ -129,6 +136,7 @@ impl Store {
             readers,
             writer,
             watch,
+            usage_reads: Arc::new(Semaphore::new(usage::MAX_READS)),
             invalidations: InvalidationCounter::default(),
         })
     }

@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Row, SqliteConnection};
 use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
-const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS];
+const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -194,6 +194,116 @@ const KEPT_ANSWERS: &str = "
         FOREIGN KEY (owner, section, field) REFERENCES credentials (owner, section, field) ON DELETE CASCADE
     );
     PRAGMA user_version = 5;
+";
+
+/// New: the usage ledger. A key is interned; roll-ups per hour and per day refer to it by its number, and so do single
+/// exchanges. No row refers to a user or token by a foreign key: history outlives both.
+const USAGE: &str = "
+    CREATE TABLE usage_keys (
+        id         INTEGER NOT NULL PRIMARY KEY,
+        user_id    TEXT    NOT NULL,
+        token_id   TEXT    NOT NULL,
+        group_name TEXT    NOT NULL,
+        provider   TEXT    NOT NULL,
+        endpoint   TEXT    NOT NULL,
+        model      TEXT    NOT NULL,
+        context    BIGINT  NOT NULL,
+        key_owner  TEXT    NOT NULL,
+        last_day   BIGINT  NOT NULL,
+        UNIQUE (user_id, token_id, group_name, provider, endpoint, model, context, key_owner)
+    );
+    CREATE TABLE usage_hours (
+        hour              BIGINT NOT NULL,
+        key               BIGINT NOT NULL,
+        requests          BIGINT NOT NULL,
+        refused           BIGINT NOT NULL,
+        gateway_error     BIGINT NOT NULL,
+        upstream_failed   BIGINT NOT NULL,
+        upstream_limited  BIGINT NOT NULL,
+        upstream_rejected BIGINT NOT NULL,
+        upstream_error    BIGINT NOT NULL,
+        cut               BIGINT NOT NULL,
+        client_left       BIGINT NOT NULL,
+        input             BIGINT NOT NULL,
+        output            BIGINT NOT NULL,
+        cache_read        BIGINT NOT NULL,
+        cache_write       BIGINT NOT NULL,
+        reasoning         BIGINT NOT NULL,
+        audio_input       BIGINT NOT NULL,
+        audio_output      BIGINT NOT NULL,
+        images            BIGINT NOT NULL,
+        characters        BIGINT NOT NULL,
+        seconds           BIGINT NOT NULL,
+        units             BIGINT NOT NULL,
+        estimated_prompt  BIGINT NOT NULL,
+        estimated_answer  BIGINT NOT NULL,
+        not_counted       BIGINT NOT NULL,
+        prompt_bytes      BIGINT NOT NULL,
+        answer_bytes      BIGINT NOT NULL,
+        PRIMARY KEY (hour, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage_days (
+        day               BIGINT NOT NULL,
+        key               BIGINT NOT NULL,
+        requests          BIGINT NOT NULL,
+        refused           BIGINT NOT NULL,
+        gateway_error     BIGINT NOT NULL,
+        upstream_failed   BIGINT NOT NULL,
+        upstream_limited  BIGINT NOT NULL,
+        upstream_rejected BIGINT NOT NULL,
+        upstream_error    BIGINT NOT NULL,
+        cut               BIGINT NOT NULL,
+        client_left       BIGINT NOT NULL,
+        input             BIGINT NOT NULL,
+        output            BIGINT NOT NULL,
+        cache_read        BIGINT NOT NULL,
+        cache_write       BIGINT NOT NULL,
+        reasoning         BIGINT NOT NULL,
+        audio_input       BIGINT NOT NULL,
+        audio_output      BIGINT NOT NULL,
+        images            BIGINT NOT NULL,
+        characters        BIGINT NOT NULL,
+        seconds           BIGINT NOT NULL,
+        units             BIGINT NOT NULL,
+        estimated_prompt  BIGINT NOT NULL,
+        estimated_answer  BIGINT NOT NULL,
+        not_counted       BIGINT NOT NULL,
+        prompt_bytes      BIGINT NOT NULL,
+        answer_bytes      BIGINT NOT NULL,
+        PRIMARY KEY (day, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE exchanges (
+        seq              INTEGER NOT NULL PRIMARY KEY,
+        ended_at         BIGINT NOT NULL,
+        duration         BIGINT NOT NULL,
+        first_byte       BIGINT,
+        key              BIGINT NOT NULL,
+        request_id       TEXT   NOT NULL,
+        status           BIGINT,
+        outcome          TEXT   NOT NULL,
+        fault            TEXT,
+        not_counted      TEXT,
+        input            BIGINT NOT NULL,
+        output           BIGINT NOT NULL,
+        cache_read       BIGINT NOT NULL,
+        cache_write      BIGINT NOT NULL,
+        reasoning        BIGINT NOT NULL,
+        audio_input      BIGINT NOT NULL,
+        audio_output     BIGINT NOT NULL,
+        images           BIGINT NOT NULL,
+        characters       BIGINT NOT NULL,
+        seconds          BIGINT NOT NULL,
+        units            BIGINT NOT NULL,
+        estimated_prompt BIGINT NOT NULL,
+        estimated_answer BIGINT NOT NULL
+    );
+    CREATE TABLE usage_writers (
+        id            TEXT   NOT NULL PRIMARY KEY,
+        batch         BIGINT NOT NULL,
+        last_exchange BIGINT NOT NULL,
+        at            BIGINT NOT NULL
+    );
+    PRAGMA user_version = 6;
 ";
 
 /// The newest schema that this version knows.

@@ -141,6 +141,13 @@ impl Transaction {
         self.keep(connection, row)
     }
 
+    /// Runs a statement, and returns all its rows.
+    pub(super) async fn fetch_all(&mut self, query: Query) -> Result<Vec<SqliteRow>> {
+        let mut connection = self.take()?;
+        let rows = query.fetch_all(&mut connection).await;
+        self.keep(connection, rows)
+    }
+
     /// Commits. After `Full`, `ReadOnly`, `Forbidden` and `Locked`, nothing is changed. After another error, nothing is changed for the
     /// processes that have the database open, but all of it may be on disk: a process that opens the database after a crash
     /// may find it.
