@@ -35,8 +35,9 @@ pub mod systemd;
 pub mod telemetry;
 pub mod mock;
 
-// floor: accounts, exporters
+// floor: accounts, usage, exporters
 pub mod accounts;
+pub mod ledger;
 pub mod exporters;
 
 // floor: files and the route table that serves

@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use crate::{
     admission::Overrides,
-    compile::{duration, size, span},
+    compile::{age, duration, size, span},
     cors::TrustedOrigins,
     escape::Lines,
     lint::Levels,
@@ -192,6 +192,14 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_ACCESS_LOG_RATE", hide_env_values = true, value_name = "N")]
     #[schemars(example = 1000, range(min = 1))]
     pub access_log_rate: Option<u64>,
+    /// Age at which hourly usage is deleted, at least 1d [default: 400d]
+    #[arg(long, env = "TOLLGATE_USAGE_RETENTION", hide_env_values = true, value_name = "AGE")]
+    #[schemars(example = &"400d", regex(pattern = r"^(0|[0-9]+[hd])$"))]
+    pub usage_retention: Option<String>,
+    /// Age at which single exchanges of the usage ledger are deleted; 0 to keep none [default: 7d]
+    #[arg(long, env = "TOLLGATE_USAGE_DETAIL_RETENTION", hide_env_values = true, value_name = "AGE")]
+    #[schemars(example = &"7d", regex(pattern = r"^(0|[0-9]+[hd])$"))]
+    pub usage_detail_retention: Option<String>,
     /// A file that holds the master key
     #[arg(skip)]
     #[schemars(example = &"/etc/tollgate/master-key")]
@@ -372,6 +380,10 @@ pub struct Settings {
     pub access_log: Option<AccessLog>,
     /// Tables of exporters.
     pub exporters: Vec<ExporterTable>,
+    /// The age at which hourly usage is deleted.
+    pub usage_retention: Duration,
+    /// The age at which single exchanges are deleted; zero to keep none.
+    pub usage_detail_retention: Duration,
     /// Levels of lints.
     pub lints: Levels,
     /// The environment variables that provider files may read.
@@ -539,6 +551,12 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         log_format: pick!(log_format),
         access_log: pick!(access_log).unwrap_or(true).then_some(access_log),
         exporters: exporters(file.exporter.unwrap_or_default(), source)?,
+        usage_retention: read
+            .lasting(usage_retention, "usage_retention", pick!(usage_retention))?
+            .unwrap_or(Duration::from_hours(400 * 24)),
+        usage_detail_retention: read
+            .lasting(age, "usage_detail_retention", pick!(usage_detail_retention))?
+            .unwrap_or(Duration::from_hours(7 * 24)),
         lints: file.lints.unwrap_or_default(),
         env_allow: places.env_allow()?,
     })
@@ -625,6 +643,15 @@ fn store_grace(text: &str) -> Result<Duration, String> {
     Ok(grace)
 }
 
+/// At least a day: hours are summed by day.
+fn usage_retention(text: &str) -> Result<Duration, String> {
+    let age = age(text)?;
+    if age < Duration::from_hours(24) {
+        return Err("it has to be at least `1d`".into());
+    }
+    Ok(age)
+}
+
 fn head_size(text: &str) -> Result<usize, String> {
     let bytes = size(text)?;
     // hyper needs a buffer of at least 8 KiB. More than 16 MiB is no sensible head.
@@ -682,6 +709,10 @@ mod tests {
             "trusted_proxies = [\"10.0.0.0/33\"]",
             "`trusted_proxies` in `t.toml` cannot be `10.0.0.0/33`: write networks",
         );
+        check("usage_retention = \"23h\"", "cannot be `23h`: it has to be at least `1d`");
+        check("usage_retention = \"0\"", "cannot be `0`: it has to be at least `1d`");
+        check("usage_detail_retention = \"3651d\"", "cannot be `3651d`: it has to be at most `3650d`");
+        check("usage_detail_retention = \"7\"", "is not written in the form that it has to have");
         check("store_grace = \"999ms\"", "cannot be `999ms`: it has to be at least `1s`");
         check(
             "env_allow = [\"A=B\"]",

@@ -29,12 +29,14 @@ use crate::{
         serve_lock::{acquire_serve_lock, remove_unused},
     },
     control,
+    day::Day,
     decide::ListenerRole,
     diag::Diagnostic,
     escape::{self, Lines},
     exporters,
     files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::Readiness,
+    ledger::{self, PriceTier, Retention},
     output,
     recorder::Recorder,
     secret::Secret,
@@ -141,7 +143,9 @@ async fn start(
     let endpoints = HttpTokenEndpoints::new(upstream.clone());
     let (refresher, logins) = Refresher::start(logins, endpoints, end_refreshes.clone());
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
-    let (more_sinks, deliveries) = exporters.start(&upstream);
+    let (ledger, usage) = ledger::start(store.clone(), retention(settings), price_tier(&live), &log.drops).await;
+    let (mut more_sinks, deliveries) = exporters.start(&upstream);
+    more_sinks.push(Box::new(ledger));
     let (recorders, records) = sinks::start(settings, log, more_sinks, bound.listeners.len())?;
     let shared = Shared {
         live: live.clone(),
@@ -162,7 +166,7 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`lifecycle` waits for all, once the workers are done")]
-    let (control, logins) = (
+    let (control, logins, usage) = (
         [
             tokio::spawn(lookups),
             tokio::spawn(calls),
@@ -172,6 +176,7 @@ async fn start(
         ]
         .into(),
         tokio::spawn(logins),
+        tokio::spawn(usage),
     );
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
@@ -191,12 +196,26 @@ async fn start(
         workers,
         records,
         deliveries,
+        usage,
         socket,
         logins,
         end_refreshes,
         control,
     };
     Ok((lock, running, watchdog))
+}
+
+fn retention(settings: &Settings) -> Retention {
+    Retention { roll_ups: settings.usage_retention, exchanges: settings.usage_detail_retention }
+}
+
+/// The price tiers of the files that serve at that moment.
+fn price_tier(live: &Arc<Live>) -> PriceTier {
+    let live = live.clone();
+    Box::new(move |provider, model, day, tokens| {
+        let (table, day) = (live.snapshot(), Day(u32::try_from(day).unwrap_or(u32::MAX)));
+        table.prices.find(provider, model, day).map_or(0, |price| price.context(tokens))
+    })
 }
 
 fn log_listening(settings: &Settings, live: &Live, address: SocketAddr, admin_address: Option<SocketAddr>) {

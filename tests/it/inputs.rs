@@ -57,6 +57,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_SWEEP", "15s"),
     ("TOLLGATE_TRACE_CONTEXT", "own"),
     ("TOLLGATE_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8"),
+    ("TOLLGATE_USAGE_DETAIL_RETENTION", "0"),
+    ("TOLLGATE_USAGE_RETENTION", "30d"),
     ("TOLLGATE_WORKERS", "1"),
 ];
 

@@ -30,6 +30,8 @@ use crate::{
 const TASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum duration of the shutdown beside the drain delay and the grace period.
 const SHUTDOWN_OVERHEAD: Duration = Duration::from_secs(20);
+/// Timeout of the last usage at shutdown.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of pending OAuth refreshes at shutdown: more than their own deadline, at which they log what is lost.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(13);
 
@@ -78,6 +80,8 @@ pub(super) struct Running {
     pub(super) records: Records,
     /// The delivery tasks of exporters. They end once the recorder's thread has, and their queues are empty.
     pub(super) deliveries: Deliveries,
+    /// The task that writes the usage ledger. It ends after the recorder's thread.
+    pub(super) usage: JoinHandle<()>,
     /// The control socket.
     pub(super) socket: Socket,
     /// The OAuth refresher. It ends when no caller and no refresh is left.
@@ -180,21 +184,24 @@ async fn abandon(running: Running) {
     running.stop.cancel();
     running.end_refreshes.cancel();
     let _ = timeout(REFRESH_TIMEOUT, running.logins).await;
-    close(running.records).await;
+    close(running.records, running.usage).await;
     running.deliveries.end(Instant::now()).await;
 }
 
-/// Hands the last access records on. The tasks of sinks end afterwards.
-async fn close(records: Records) {
+/// Hands the last access records on, and writes the last usage. The tasks of other sinks end afterwards.
+async fn close(records: Records, usage: JoinHandle<()>) {
     if !records.close(TASK_TIMEOUT).await {
         tracing::error!("the last access records were not handed on in time: they are lost");
+    }
+    if timeout(USAGE_TIMEOUT, usage).await.is_err() {
+        tracing::error!("the last usage was not written in time: it is lost");
     }
 }
 
 /// Hands the last access records on and closes the store. Exporters have what is left of the grace period.
 async fn finish(running: Running, deadline: Instant) {
-    let Running { reloader, store, records, deliveries, socket, logins, control, .. } = running;
-    close(records).await;
+    let Running { reloader, store, records, usage, deliveries, socket, logins, control, .. } = running;
+    close(records, usage).await;
     deliveries.end(deadline.max(Instant::now() + TASK_TIMEOUT)).await;
     drop(socket);
     let _ = timeout(REFRESH_TIMEOUT, logins).await;

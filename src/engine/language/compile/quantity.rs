@@ -27,6 +27,22 @@ pub fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it has to be at most `8760h`".into())
 }
 
+/// An age such as `400d` or `12h`, or `0` for none at all: at most ten years.
+pub fn age(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let hours = match split(text) {
+        Some((number, "h")) => Some(number),
+        Some((number, "d")) => number.checked_mul(24),
+        _ => return Err("it has to be a whole number and `h` or `d`, or `0`".into()),
+    };
+    hours
+        .filter(|hours| *hours <= 3650 * 24)
+        .map(Duration::from_hours)
+        .ok_or_else(|| "it has to be at most `3650d`".into())
+}
+
 /// A size such as `512B`, `64KiB`, `256MiB` or `1GiB`, in bytes: at most 1024 GiB.
 pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text).ok_or("it has to be a whole number and `B`, `KiB`, `MiB` or `GiB`")?;
@@ -50,6 +66,16 @@ fn split(text: &str) -> Option<(u64, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages() {
+        for (text, hours) in [("0", 0), ("0d", 0), ("1h", 1), ("400d", 9600), ("3650d", 87_600)] {
+            assert_eq!(age(text), Ok(Duration::from_hours(hours)), "{text}");
+        }
+        for text in ["", "7", "d", "-1d", "1.5d", "7 d", "3651d", "1m", "99999999999999999999d", "0 "] {
+            assert!(age(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_and_sizes() {

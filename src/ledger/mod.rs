@@ -1,0 +1,132 @@
+//! The usage ledger: finished exchanges become hourly sums and single rows in the store.
+//!
+//! The recorder's thread adds records to what is pending ([`LedgerSink`]); a task on the control runtime writes that at
+//! least every 500 ms. It guarantees: no request and no other sink waits for the store; a batch counts once, however often
+//! it is tried; memory is bounded, and what has no room is counted in `dropped` of the status. It holds tokens and never
+//! money: costs are derived in `report`. Read next: `pending`, `write`, `range`, `report`.
+
+mod model_names;
+mod pending;
+pub mod range;
+pub mod report;
+mod retention;
+mod write;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    access_record::AccessRecord,
+    clock,
+    recorder::{DropCount, Drops, Sink},
+    store::Store,
+};
+use pending::{Pending, Room};
+
+pub use retention::keep_within;
+
+/// The threshold of the price tier for a prompt: of a provider, a model, a day since 1970 and tokens.
+pub type PriceTier = Box<dyn Fn(&str, &str, u64, u64) -> u64 + Send>;
+
+/// Milliseconds of a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// The ages at which rows of the ledger are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// That of roll-ups.
+    pub roll_ups: Duration,
+    /// That of single exchanges. None are kept if it is zero.
+    pub exchanges: Duration,
+}
+
+/// What the recorder's thread and the writing task share.
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when there is something to write, and at the end.
+    wake: Notify,
+    dropped: Dropped,
+}
+
+/// Counters of what was lost.
+struct Dropped {
+    /// Requests that are in no sum.
+    requests: DropCount,
+    /// Single exchanges that are in sums only.
+    exchanges: DropCount,
+}
+
+#[derive(Default)]
+struct State {
+    pending: Pending,
+    /// True after the last record.
+    closed: bool,
+}
+
+/// The end of the ledger that takes finished exchanges.
+pub struct LedgerSink {
+    shared: Arc<Shared>,
+    names: model_names::ModelNames,
+    tier: PriceTier,
+    /// False if no single exchanges are kept.
+    keeps_exchanges: bool,
+}
+
+/// Makes the ledger: its sink, and the future that writes to the store and ends after the sink was closed.
+pub async fn start(
+    store: Store,
+    retention: Retention,
+    tier: PriceTier,
+    drops: &Drops,
+) -> (LedgerSink, impl Future<Output = ()> + Send + 'static) {
+    let dropped = Dropped { requests: drops.queue("ledger"), exchanges: drops.queue("ledger_exchanges") };
+    let shared = Arc::new(Shared { state: Mutex::default(), wake: Notify::new(), dropped });
+    let today = clock::now_ms() / DAY_MS;
+    // Without the names of today, a restart could let in as many again.
+    let known = store.models_of_day(today).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the models of today cannot be read from the usage ledger");
+        Vec::new()
+    });
+    let names = model_names::ModelNames::new(today, known);
+    let keeps_exchanges = !retention.exchanges.is_zero();
+    let sink = LedgerSink { shared: Arc::clone(&shared), names, tier, keeps_exchanges };
+    (sink, write::run(shared, store, retention))
+}
+
+impl Shared {
+    /// Only the recorder's thread and the writing task take it, the latter to move the pending records out.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for LedgerSink {
+    fn record(&mut self, records: &[AccessRecord]) {
+        let mut state = self.shared.lock();
+        for record in records {
+            let Some(entry) = pending::entry(record, &mut self.names, &self.tier) else { continue };
+            match state.pending.add(entry, self.keeps_exchanges) {
+                Room::Enough => {}
+                Room::NotForExchange => self.shared.dropped.exchanges.add(1),
+                Room::None => self.shared.dropped.requests.add(1),
+            }
+        }
+        let has_some = !state.pending.is_empty();
+        drop(state);
+        if has_some {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    fn close(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Bounds on the names of models: what a client or an upstream chooses cannot grow the ledger without end.
+//!
+//! A name has at most 200 bytes and no control characters. Of each provider, the first 500 names of a day are kept apart;
+//! further ones become [`OTHER`].
+
+use std::collections::{HashMap, HashSet};
+
+/// The name of all models beyond the bound.
+pub(super) const OTHER: &str = "(other)";
+/// The longest name, in bytes.
+const MAX_BYTES: usize = 200;
+/// Names of one provider on one day.
+const MAX_NAMES: usize = 500;
+
+/// The names of the current day, by provider.
+#[derive(Debug)]
+pub(super) struct ModelNames {
+    day: u64,
+    names: HashMap<String, HashSet<String>>,
+}
+
+impl ModelNames {
+    /// The names of a day that are known already.
+    pub(super) fn new(day: u64, known: Vec<(String, String)>) -> Self {
+        let mut names = HashMap::<String, HashSet<String>>::new();
+        for (provider, model) in known {
+            names.entry(provider).or_default().insert(model);
+        }
+        Self { day, names }
+    }
+
+    /// The name under which a model is kept.
+    pub(super) fn bounded(&mut self, day: u64, provider: &str, model: &str) -> String {
+        if day > self.day {
+            self.day = day;
+            self.names.clear();
+        }
+        let name = cleaned(model);
+        if name.is_empty() {
+            return name;
+        }
+        // Providers are the operator's: they are few.
+        if !self.names.contains_key(provider) {
+            self.names.insert(provider.to_owned(), HashSet::new());
+        }
+        let names = self.names.get_mut(provider).expect("it was inserted");
+        if !names.contains(&name) {
+            if names.len() >= MAX_NAMES {
+                return OTHER.to_owned();
+            }
+            names.insert(name.clone());
+        }
+        name
+    }
+}
+
+/// The name, cut at a character. A database or a table may end a text at a NUL.
+fn cleaned(model: &str) -> String {
+    let cut = &model[..model.floor_char_boundary(MAX_BYTES)];
+    let clean = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
+    let clean: String = cut.chars().map(clean).collect();
+    clean[..clean.floor_char_boundary(MAX_BYTES)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_for_each_provider_and_day() {
+        let known = vec![("p".to_owned(), "known".to_owned())];
+        let mut names = ModelNames::new(5, known);
+        for number in 0..MAX_NAMES - 1 {
+            let name = format!("m{number}");
+            assert_eq!(names.bounded(5, "p", &name), name);
+        }
+        let mut check = |day, provider, name: &str, expected: &str| {
+            assert_eq!(names.bounded(day, provider, name), expected)
+        };
+        check(5, "p", "more", OTHER);
+        check(5, "p", "known", "known");
+        check(5, "p", "m7", "m7");
+        check(5, "q", "more", "more");
+        check(4, "p", "late", OTHER);
+        check(6, "p", "more", "more");
+        check(6, "p", "", "");
+    }
+
+    #[test]
+    fn names_are_cut_and_have_no_control_characters() {
+        let check = |name: &str, expected: &str| assert_eq!(cleaned(name), expected);
+        check("a\0b\n\u{1b}c", "a\u{fffd}b\u{fffd}\u{fffd}c");
+        check(&"é".repeat(150), &"é".repeat(100));
+        check(&format!("a{}", "é".repeat(150)), &format!("a{}", "é".repeat(99)));
+        check(&"\0".repeat(300), &"\u{fffd}".repeat(66));
+        check("gpt \u{202e}x", "gpt \u{202e}x");
+    }
+}

@@ -1,0 +1,137 @@
+//! The task that writes what is pending. A batch that fails is tried again with backoff, unchanged, under its number: the
+//! store counts it once, also if the failed try took effect.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{Retention, Shared, retention};
+use crate::{
+    clock, hex,
+    store::{Store, StoreError, UsageBatch},
+};
+
+/// Time from the first record of a batch until it is written: later records join it.
+const COLLECT: Duration = Duration::from_millis(300);
+/// Deadline of one try: as long as the store waits for a lock.
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first pause after a failure. Each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// The time in which a last batch is tried again at shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Tries of a batch that the database refuses for another reason than its state.
+const MAX_REFUSALS: u32 = 3;
+
+/// Writes batches until the sink is closed and nothing is left, and deletes old rows meanwhile.
+pub(super) async fn run(shared: Arc<Shared>, store: Store, retention: Retention) {
+    let writer = Writer { shared, store: store.clone(), id: writer_id(), number: 0 };
+    tokio::select! {
+        () = writer.run() => {}
+        never = retention::run(&store, retention) => match never {},
+    }
+}
+
+/// An id of this process: batches are numbered from 1 for each.
+fn writer_id() -> String {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("the operating system has random numbers");
+    hex::encode(&random)
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    store: Store,
+    id: String,
+    /// The number of the last batch.
+    number: u64,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            self.shared.wake.notified().await;
+            self.collect().await;
+            while let Some(batch) = self.next() {
+                self.write(&batch).await;
+            }
+            let state = self.shared.lock();
+            if state.closed && state.pending.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Lets further records join, unless there will be none.
+    async fn collect(&self) {
+        let until = Instant::now() + COLLECT;
+        while !self.shared.lock().closed && timeout_at(until, self.shared.wake.notified()).await {}
+    }
+
+    /// Takes out what is pending.
+    fn next(&mut self) -> Option<UsageBatch> {
+        let pending = std::mem::take(&mut self.shared.lock().pending);
+        if pending.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        Some(pending.into_batch(self.number))
+    }
+
+    /// Writes a batch, however long that takes; at the end of the process, for as long as there is time.
+    async fn write(&self, batch: &UsageBatch) {
+        let (mut pause, mut refusals, mut failing) = (FIRST_PAUSE, 0, false);
+        let mut give_up = None;
+        loop {
+            let added = self.store.add_usage(&self.id, batch, clock::now_ms());
+            let error = match timeout(TRY_TIMEOUT, added).await.unwrap_or(Err(StoreError::Unanswered)) {
+                Ok(_) => break,
+                Err(error) => error,
+            };
+            refusals += u32::from(matches!(error, StoreError::Database { .. }));
+            if !std::mem::replace(&mut failing, true) {
+                tracing::error!(%error, "usage cannot be written: it is kept in memory, and tried again");
+            }
+            if self.shared.lock().closed {
+                give_up.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
+            }
+            if refusals >= MAX_REFUSALS || give_up.is_some_and(|at| Instant::now() + pause > at) {
+                return self.lose(batch, &error);
+            }
+            self.pause(pause).await;
+            pause = LAST_PAUSE.min(pause * 2);
+        }
+        if failing {
+            tracing::info!("usage is written again");
+        }
+    }
+
+    /// Waits, until the sink is closed at most: the time after that is short.
+    async fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        if self.shared.lock().closed {
+            return sleep(pause).await;
+        }
+        while timeout_at(until, self.shared.wake.notified()).await {
+            if self.shared.lock().closed {
+                return;
+            }
+        }
+    }
+
+    fn lose(&self, batch: &UsageBatch, error: &StoreError) {
+        let requests: u64 = batch.hours.iter().map(|(_, _, sums)| sums.requests).sum();
+        self.shared.dropped.requests.add(requests);
+        tracing::error!(%error, requests, "usage was not written: these requests are in no sum");
+    }
+}
+
+/// True if the future was ready before that time.
+async fn timeout_at(until: Instant, ready: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = sleep_until(until) => false,
+        () = ready => true,
+    }
+}
