@@ -17,6 +17,7 @@ mod pointer;
 mod queue;
 mod scope;
 mod tokens;
+mod usage;
 mod users;
 
 use std::{sync::Arc, time::Duration};
@@ -31,6 +32,9 @@ pub use self::{
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
     queue::ApiQueue,
+    usage::{
+        RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow, user_shown,
+    },
 };
 use self::{operations::OperationId as Id, payloads::Done};
 use crate::{
@@ -107,8 +111,10 @@ pub struct Request {
 pub struct Response {
     /// The status code.
     pub status: StatusCode,
-    /// Compact JSON.
+    /// Compact JSON, or CSV.
     pub body: String,
+    /// True if the body is CSV.
+    pub csv: bool,
     /// The `Link` header: the next page of a list.
     pub link: Option<String>,
 }
@@ -132,7 +138,11 @@ pub fn not_found() -> Fault {
 impl Response {
     fn json(status: StatusCode, payload: &impl Serialize) -> Self {
         let body = serde_json::to_string(payload).expect("payloads have text keys and no failing parts");
-        Self { status, body, link: None }
+        Self { status, body, csv: false, link: None }
+    }
+
+    fn csv(body: String) -> Self {
+        Self { status: StatusCode::OK, body, csv: true, link: None }
     }
 
     fn done() -> Self {
@@ -205,6 +215,10 @@ impl Admin {
             Id::ListAdminTokens => self.list_admin_tokens(request).await,
             Id::CreateAdminToken => self.create_admin_token(request).await,
             Id::RevokeAdminToken => self.revoke_admin_token(first, request).await,
+            Id::GetUsage => self.usage(request, None).await,
+            Id::GetRecentUsage => self.recent_usage(request, None).await,
+            Id::GetMyUsage => self.usage(request, Some(&request.caller()?.id)).await,
+            Id::GetMyRecentUsage => self.recent_usage(request, Some(&request.caller()?.id)).await,
             Id::ListAudit => self.list_audit(request).await,
             Id::StartRekey => {
                 let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;

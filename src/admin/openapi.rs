@@ -8,7 +8,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    operations::{Access, OPERATIONS, Operation, OperationId, ResponseBody},
+    operations::{Access, OPERATIONS, Operation, OperationId, Parameter, ParameterKind, ResponseBody},
     payloads::FaultDocument,
 };
 use crate::fault::FaultKind;
@@ -105,7 +105,17 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         let made = "True to end also the tokens that it created, recursively, and those that it replaced or that replaced it";
         all.push(json!({ "name": "withMade", "in": "query", "description": made, "schema": { "type": "boolean" } }));
     }
+    all.extend(operation.parameters.iter().map(parameter));
     all
+}
+
+fn parameter(Parameter { name, description, kind }: &Parameter) -> Value {
+    let schema = match kind {
+        ParameterKind::Text => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+        ParameterKind::Count { max } => json!({ "type": "integer", "minimum": 0, "maximum": max }),
+        ParameterKind::Word(words) => json!({ "type": "string", "enum": words }),
+    };
+    json!({ "name": name, "in": "query", "description": description, "schema": schema })
 }
 
 fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
@@ -120,6 +130,9 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         let schema = (schema.generate)(generator);
         let mut response =
             json!({ "description": reason, "content": { "application/json": { "schema": schema } } });
+        if operation.csv && status == 200 {
+            response["content"]["text/csv"] = json!({ "schema": { "type": "string" } });
+        }
         if operation.paged && status == 200 {
             let link = "The next page (`rel=\"next\"`), if there is one";
             response["headers"] = json!({ "Link": { "description": link, "schema": { "type": "string" } } });
@@ -171,7 +184,7 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
     }
     if operation.body.is_some() {
         all.extend([FaultKind::InvalidRequest, FaultKind::BodyTooLarge, FaultKind::BodyTimeout]);
-    } else if operation.paged || operation.with_made {
+    } else if operation.paged || operation.with_made || !operation.parameters.is_empty() {
         all.push(FaultKind::InvalidRequest);
     }
     all.extend(operation.faults);

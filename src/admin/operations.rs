@@ -6,7 +6,10 @@ use std::borrow::Cow;
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::payloads;
+use super::{
+    payloads,
+    usage::{self, RecentExchanges, UsageReport},
+};
 use crate::{
     accounts::RekeyStatus,
     fault::FaultKind,
@@ -59,6 +62,10 @@ pub enum OperationId {
     CreateMyToken,
     RevokeMyToken,
     CreatePasteToken,
+    GetUsage,
+    GetRecentUsage,
+    GetMyUsage,
+    GetMyRecentUsage,
 }
 
 /// An operation on provider files. These need no store.
@@ -100,6 +107,10 @@ pub struct Operation {
     pub paged: bool,
     /// True if it takes `?withMade=`.
     pub with_made: bool,
+    /// The query parameters that it takes besides these.
+    pub parameters: &'static [Parameter],
+    /// True if it returns CSV with `?format=csv`.
+    pub csv: bool,
     /// The request body, if it takes one.
     pub body: Option<RequestBody>,
     /// The response of a success.
@@ -108,6 +119,31 @@ pub struct Operation {
     pub alternative: Option<ResponseBody>,
     /// Faults besides those that all operations with this access have.
     pub faults: &'static [FaultKind],
+}
+
+/// A query parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// The name.
+    pub name: &'static str,
+    /// The description.
+    pub description: &'static str,
+    /// The values that it takes.
+    pub kind: ParameterKind,
+}
+
+/// The values of a query parameter.
+#[derive(Debug, Clone, Copy)]
+pub enum ParameterKind {
+    /// A text that is not empty.
+    Text,
+    /// A number from zero on.
+    Count {
+        /// The greatest.
+        max: u64,
+    },
+    /// One of some words.
+    Word(&'static [&'static str]),
 }
 
 /// A function that adds a type to a schema generator and returns its schema.
@@ -181,8 +217,23 @@ const fn new<T: JsonSchema>(
     summary: &'static str,
 ) -> Operation {
     let success = ResponseBody { status: 200, schema: schema::<T>() };
-    let (paged, with_made, body, alternative, faults) = (false, false, None, None, &[]);
-    Operation { id, method, path, access, summary, paged, with_made, body, success, alternative, faults }
+    let (paged, with_made, csv, body, alternative) = (false, false, false, None, None);
+    let (parameters, faults): (&[Parameter], &[FaultKind]) = (&[], &[]);
+    Operation {
+        id,
+        method,
+        path,
+        access,
+        summary,
+        paged,
+        with_made,
+        parameters,
+        csv,
+        body,
+        success,
+        alternative,
+        faults,
+    }
 }
 
 impl Operation {
@@ -203,6 +254,12 @@ impl Operation {
 
     const fn with_made(mut self) -> Self {
         self.with_made = true;
+        self
+    }
+
+    const fn usage(mut self, parameters: &'static [Parameter]) -> Self {
+        self.parameters = parameters;
+        self.csv = true;
         self
     }
 
@@ -297,6 +354,9 @@ pub static OPERATIONS: &[Operation] = &[
         .with_made().faults(&[FaultKind::NotFound, FaultKind::LastAdminToken]),
     new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
 
+    new::<UsageReport>(OperationId::GetUsage, "GET", "/admin/usage", Access::Admin, "Usage of all users, by dimensions and time").usage(usage::ALL_REPORT),
+    new::<RecentExchanges>(OperationId::GetRecentUsage, "GET", "/admin/usage/recent", Access::Admin, "The last exchanges of all users").usage(usage::ALL_RECENT),
+
     new::<RekeyStatus>(OperationId::StartRekey, "POST", "/admin/rekey", Access::Local, "Start a master-key rotation to the key in `master-key.next` (control socket only)")
         .accepted(),
     new::<RekeyStatus>(OperationId::GetRekeyStatus, "GET", "/admin/rekey", Access::Local, "Progress of the master-key rotation (control socket only)"),
@@ -308,6 +368,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedMyCreds, "GET", "/auth/creds/confirm", Access::User, "Show the caller's credentials that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),
+    new::<UsageReport>(OperationId::GetMyUsage, "GET", "/auth/usage", Access::User, "The caller's usage, by dimensions and time").usage(usage::OWN_REPORT),
+    new::<RecentExchanges>(OperationId::GetMyRecentUsage, "GET", "/auth/usage/recent", Access::User, "The caller's last exchanges").usage(usage::OWN_RECENT),
     new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it and its paste tokens stay valid for an hour")
         .faults(&[FaultKind::TooManyTokens]),
     new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),

@@ -1,6 +1,8 @@
 //! Query parameters. Pagination: `?limit=` and `?after=`, and the `Link` to the next page. Without a limit a list is
 //! returned whole. Revocation: `?withMade=`.
 
+use std::borrow::Cow;
+
 use crate::{
     fault::{Cause, Fault, FaultKind},
     rewrite::value_of,
@@ -59,7 +61,7 @@ pub(super) fn revoke_extent(request: &Request) -> Result<RevokeExtent, Fault> {
 }
 
 /// The fault for a query parameter.
-pub(super) fn invalid_query(message: &'static str) -> Fault {
+pub(super) fn invalid_query(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::new(FaultKind::InvalidRequest, message).because(Cause::InvalidQuery)
 }
 

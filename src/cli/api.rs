@@ -80,16 +80,27 @@ pub(super) async fn call(
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
     let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+    let text = answer(context, method, path, body).await?;
+    serde_json::from_slice(&text).context("the response is not JSON")
+}
+
+/// Makes a call without a body. Returns the text of the response, or a [`CallRefused`].
+pub(super) async fn call_text(context: &Context<'_>, method: Method, path: &str) -> anyhow::Result<String> {
+    let text = answer(context, method, path, Bytes::new()).await?;
+    String::from_utf8(text.into()).context("the response is not UTF-8")
+}
+
+async fn answer(context: &Context<'_>, method: Method, path: &str, body: Bytes) -> anyhow::Result<Bytes> {
     let called = control::call(&context.places.data()?, method.clone(), path, body.clone()).await;
     let (status, text, files_note) = match called {
         Err(CallError::NotRunning { .. }) => handle_locally(context, method, path, body).await?,
         called => called.map(|(status, text)| (status, text, String::new()))?,
     };
-    let answer: Value = serde_json::from_slice(&text).context("the response is not JSON")?;
     if status.is_success() {
-        return Ok(answer);
+        return Ok(text);
     }
-    Err(CallRefused::parse(&answer, files_note).into())
+    let refusal: Value = serde_json::from_slice(&text).context("the response is not JSON")?;
+    Err(CallRefused::parse(&refusal, files_note).into())
 }
 
 /// Handles a call without a server. Also returns a note about the provider files if the response depends on them.
@@ -108,9 +119,10 @@ async fn handle_locally(
     let files_note = files_note(&data, &providers, &assembled);
     let key = MasterKey::load_beside(context.keys()?, &data, &store).await?;
     let admin = Admin { files: ProviderFiles::Loaded(assembled.table.into()), store, key, rekeyer: None };
-    let path = path.to_owned();
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let (path, query) = (path.to_owned(), query.map(str::to_owned));
     let (table, principal, actor) = (admin.files.snapshot(), Principal::Local, Actor::command());
-    let request = Request { method, path, query: None, body, table, principal, actor };
+    let request = Request { method, path, query, body, table, principal, actor };
     Ok(match admin.handle(&request).await {
         Ok(answer) => (answer.status, answer.body.into(), String::new()),
         Err(fault) => {

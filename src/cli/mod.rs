@@ -26,6 +26,7 @@ mod serve_lock;
 pub mod status;
 pub mod test;
 pub mod token;
+pub mod usage;
 pub mod user;
 mod whole_file;
 
@@ -95,6 +96,7 @@ enum Command {
     Token(token::TokenArgs),
     /// Set, list and remove users' credentials
     Credential(credential::CredentialArgs),
+    Usage(Box<usage::Args>),
     /// Verify the audit log
     Audit(audit::AuditArgs),
     Backup(backup::Args),
@@ -204,6 +206,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
         Command::Credential(args) => {
             with_context(places, async |context| credential::run(args, &context).await)
         }
+        Command::Usage(args) => with_context(places, async |context| usage::run(&args, &context).await),
         Command::Backup(args) => block_on(backup::run(&args, &places.data()?)),
         Command::Restore(args) => block_on(restore::run(&args, &places.data()?, &key_sources(places)?)),
         Command::ImportWorker(args) => {

@@ -60,6 +60,10 @@ async fn read(
 
 fn response(answer: admin::Response) -> Response<Body> {
     let mut response = json(answer.status, answer.body);
+    if answer.csv {
+        let csv = HeaderValue::from_static("text/csv; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, csv);
+    }
     if let Some(link) = answer.link.and_then(|link| HeaderValue::try_from(link).ok()) {
         response.headers_mut().insert(header::LINK, link);
     }

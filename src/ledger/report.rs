@@ -124,7 +124,7 @@ impl Priced {
     }
 
     /// Sums of one key and slice under a price.
-    fn new(sums: &UsageSums, price: Option<&Price>, context: u64) -> Self {
+    pub fn new(sums: &UsageSums, price: Option<&Price>, context: u64) -> Self {
         let mut cost = Amounts::default();
         let unpriced_tokens = unpriced(&sums.counters, price, context);
         if let Some(price) = price
@@ -137,7 +137,7 @@ impl Priced {
 }
 
 /// The tokens that a price says nothing about.
-pub fn unpriced(counters: &Counters, price: Option<&Price>, context: u64) -> u64 {
+fn unpriced(counters: &Counters, price: Option<&Price>, context: u64) -> u64 {
     let rates = price.map(|price| price.rates(context));
     let has_none = |counter: Counter| rates.is_none_or(|rates| rates.rate(counter).is_none());
     let tokens = counters.iter().filter(|(counter, _)| counter.is_tokens() && has_none(*counter));

@@ -1,5 +1,7 @@
 //! The SQL statements on users.
 
+use std::collections::BTreeMap;
+
 use sqlx::sqlite::SqliteRow;
 
 use super::{
@@ -83,6 +85,13 @@ impl Store {
         let query = concat!(user!(), "WHERE id = $1 OR name = $1 ORDER BY created_at, id");
         let rows = self.read(sqlx::query(query).bind(id_or_name.to_owned())).await?;
         rows.iter().map(|row| self.user_row(row)).collect()
+    }
+
+    /// The names of the users with these ids, those that exist.
+    pub async fn user_names(&self, ids: Vec<String>) -> Result<BTreeMap<String, String>> {
+        let query = "SELECT id, name FROM users WHERE id IN (SELECT value FROM json_each($1))";
+        let rows = self.read(sqlx::query(query).bind(serde_json::json!(ids).to_string())).await?;
+        rows.iter().map(|row| Ok((self.get(row, "id")?, self.get(row, "name")?))).collect()
     }
 
     /// Changes a user. Returns `None` if no such user exists.

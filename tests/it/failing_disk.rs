@@ -192,6 +192,10 @@ impl Failing {
             | Id::Readiness
             | Id::Files(_)
             | Id::ListUsers
+            | Id::GetUsage
+            | Id::GetRecentUsage
+            | Id::GetMyUsage
+            | Id::GetMyRecentUsage
             | Id::GetUser
             | Id::GetUserCreds
             | Id::GetUnconfirmedUserCreds

@@ -1,0 +1,119 @@
+//! Operations on usage: reports and the last exchanges, of all users for admins, and of the caller for users. A token of any
+//! scope sees all usage of its user.
+//!
+//! Read next: `parameters`, the query parameters; `ledger::report`, which sums.
+
+mod csv;
+mod document;
+mod parameters;
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use jiff::tz::TimeZone;
+
+use super::{Admin, ApiResult, Request, Response, page::invalid_query, store_fault};
+use crate::{
+    clock::{now_ms, utc},
+    day::Day,
+    fault::Fault,
+    ledger::report::{Dimension, Priced, report},
+    name::UserId,
+    store::Exchange,
+    table::Table,
+};
+pub use document::{
+    RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow, user_shown,
+};
+pub(super) use parameters::{ALL_RECENT, ALL_REPORT, OWN_RECENT, OWN_REPORT};
+use parameters::{Format, Parameters};
+
+impl Admin {
+    /// A report: of one user, or of all.
+    pub(super) async fn usage(&self, request: &Request, own: Option<&UserId>) -> ApiResult {
+        let known = if own.is_some() { OWN_REPORT } else { ALL_REPORT };
+        let parameters = Parameters::of(request, known)?;
+        let mut asked = parameters.report(now_ms())?;
+        asked.query.filter.user = self.asked_user(&parameters, own).await?;
+        let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(store_fault)?;
+        let user = asked.query.by.iter().position(|dimension| *dimension == Dimension::User);
+        let values = found.rows.iter().filter_map(|row| Some(row.values.as_ref()?[user?].clone()));
+        let names = self.store.user_names(values.collect()).await.map_err(store_fault)?;
+        let document = UsageReport::new(&asked, found, &names);
+        Ok(match asked.format {
+            Format::Json => Response::json(StatusCode::OK, &document),
+            Format::Csv => Response::csv(csv::report(&document)),
+        })
+    }
+
+    /// The last exchanges: of one user, or of all.
+    pub(super) async fn recent_usage(&self, request: &Request, own: Option<&UserId>) -> ApiResult {
+        let known = if own.is_some() { OWN_RECENT } else { ALL_RECENT };
+        let parameters = Parameters::of(request, known)?;
+        let (format, limit, after) = (parameters.format()?, parameters.limit()?, parameters.after()?);
+        let mut filter = parameters.filter();
+        filter.user = self.asked_user(&parameters, own).await?;
+        // Before the rows: a later exchange is then found by the next call.
+        let last = self.store.last_exchange_number().await.map_err(store_fault)?;
+        let found = match after {
+            Some(after) => self.store.exchanges_after(&filter, after, limit).await,
+            None => self.store.last_exchanges(&filter, limit).await,
+        };
+        let mut found = found.map_err(store_fault)?;
+        found.sort_by_key(|exchange| exchange.number);
+        let ids = found.iter().map(|exchange| exchange.key.user.clone()).collect();
+        let names = self.store.user_names(ids).await.map_err(store_fault)?;
+        let next = if found.len() < usize::try_from(limit).unwrap_or(usize::MAX) { last } else { 0 };
+        let next = found.last().map_or(0, |exchange| exchange.number).max(next);
+        let exchanges = found.into_iter().map(|one| recent(one, &names, &request.table)).collect();
+        let document = RecentExchanges { exchanges, next };
+        Ok(match format {
+            Format::Json => Response::json(StatusCode::OK, &document),
+            Format::Csv => Response::csv(csv::recent(&document)),
+        })
+    }
+
+    /// The id of the user that a call is about; none for all.
+    async fn asked_user(
+        &self,
+        parameters: &Parameters<'_>,
+        own: Option<&UserId>,
+    ) -> Result<Option<String>, Fault> {
+        let given = match (own, parameters.user()) {
+            (Some(own), _) => return Ok(Some(own.to_string())),
+            (None, None) => return Ok(None),
+            (None, Some(given)) => given,
+        };
+        let found = self.store.find_users(&given).await.map_err(store_fault)?;
+        match found.as_slice() {
+            [user] => Ok(Some(user.id.to_string())),
+            // The usage of a deleted user stays.
+            [] if UserId::new(&given).is_some() => Ok(Some(given)),
+            [] => Err(invalid_query("?user=: no user has this id or name; `GET /admin/users` lists all")),
+            _ => Err(invalid_query("?user=: several users have this name: give an id")),
+        }
+    }
+}
+
+fn recent(exchange: Exchange, names: &BTreeMap<String, String>, table: &Table) -> RecentExchange {
+    let (key, day) = (&exchange.key, Day::of_seconds(exchange.ended_at_ms / 1000));
+    let price = table.prices.find(&key.provider, &key.model, day);
+    let sums = crate::store::UsageSums {
+        requests: 1,
+        counters: exchange.counters,
+        estimated_prompt: exchange.estimated_prompt,
+        estimated_answer: exchange.estimated_answer,
+        ..Default::default()
+    };
+    let priced = Priced::new(&sums, price, key.context);
+    RecentExchange::new(exchange, &priced, names)
+}
+
+/// A time zone by its name.
+fn zone(name: &str) -> Option<TimeZone> {
+    TimeZone::get(name).ok()
+}
+
+fn shown_hour(hour: u64) -> String {
+    utc(hour.saturating_mul(3_600_000))
+}

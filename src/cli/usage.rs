@@ -1,0 +1,279 @@
+//! `tollgate usage`: shows who used how much, and what it cost. Reads through the API of the running server; without one,
+//! from the store.
+//!
+//! `table` lays out numbers. All sums and checks are the API's.
+
+mod recent;
+mod table;
+
+use anyhow::Context as _;
+use http::Method;
+
+use super::{
+    api::{self, CallRefused},
+    context::{Context, Report},
+};
+use crate::{
+    admin::{UsageFigures, UsageReport, UsageRow, user_shown},
+    escape,
+    ledger::report::OTHERS,
+    numbers::counted,
+    output::{self, Document},
+    usage::Counter,
+};
+use table::{Align, Table, cost, grouped};
+
+/// Models without a price that are named.
+const NAMED_MODELS: usize = 5;
+
+/// Show usage and its cost by user, model, provider and time
+///
+/// Sums of tokens come from the usage ledger; costs from the price files of this moment. `~` marks numbers that are
+/// estimates in part.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Dimensions of a row, with commas: user, token, group, provider, endpoint, model, key_owner
+    #[arg(long, value_name = "DIMENSIONS", default_value = "user,model")]
+    by: String,
+    /// Begin of the range: an age (7d, 24h, 4w), a day (2026-11-01), or RFC 3339 [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// End of the range, in the same forms; a day is included [default: now]
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Split the range: hour, day or month
+    #[arg(long, value_name = "PART")]
+    every: Option<String>,
+    /// Time zone of days and months, such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
+    /// Show so many rows, those with the most tokens, and the sum of the others
+    #[arg(long, value_name = "N")]
+    top: Option<u64>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Print a JSON document, as `GET /admin/usage` does
+    #[arg(long)]
+    json: bool,
+    /// Print CSV
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Show the last exchanges, N of them [default: 20]
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        default_missing_value = "20",
+        conflicts_with_all = ["by", "since", "until", "every", "tz", "top"]
+    )]
+    recent: Option<u64>,
+    /// With `--recent`: go on showing exchanges as they end
+    #[arg(long, requires = "recent", conflicts_with_all = ["json", "csv"])]
+    follow: bool,
+}
+
+/// Values that dimensions are restricted to.
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only this user, by id or name
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only this token, by id
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Only this group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Only this provider
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// Only this endpoint
+    #[arg(long, value_name = "ENDPOINT")]
+    endpoint: Option<String>,
+    /// Only this model
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Only credentials of this owner: a user's id, `group:NAME` or `everybody`
+    #[arg(long, value_name = "OWNER")]
+    key_owner: Option<String>,
+}
+
+/// A path with query parameters, those that are given.
+struct Query(form_urlencoded::Serializer<'static, String>);
+
+impl Query {
+    fn new(filter: &Filter) -> Self {
+        let Filter { user, token, group, provider, endpoint, model, key_owner } = filter;
+        Self(form_urlencoded::Serializer::new(String::new()))
+            .with("user", user.as_deref())
+            .with("token", token.as_deref())
+            .with("group", group.as_deref())
+            .with("provider", provider.as_deref())
+            .with("endpoint", endpoint.as_deref())
+            .with("model", model.as_deref())
+            .with("key_owner", key_owner.as_deref())
+    }
+
+    fn with(mut self, name: &str, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            self.0.append_pair(name, value);
+        }
+        self
+    }
+
+    fn below(mut self, path: &str) -> String {
+        match self.0.finish() {
+            query if query.is_empty() => path.to_owned(),
+            query => format!("{path}?{query}"),
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
+    if let Some(number) = args.recent {
+        return recent::run(args, number, context).await;
+    }
+    let Args { by, since, until, every, tz, top, filter, .. } = args;
+    let top = top.map(|top| top.to_string());
+    let query = Query::new(filter)
+        .with("by", Some(by.as_str()).filter(|by| !by.is_empty()))
+        .with("since", since.as_deref())
+        .with("until", until.as_deref())
+        .with("every", every.as_deref())
+        .with("tz", tz.as_deref())
+        .with("top", top.as_deref())
+        .with("format", args.csv.then_some("csv"));
+    let text = call(context, &query.below("/admin/usage")).await?;
+    if args.json || args.csv {
+        return print_document(text, args.csv);
+    }
+    shown(&serde_json::from_str(&text).context("the response is not a usage report")?).print()
+}
+
+/// Makes a call. A refusal names the flag instead of the query parameter.
+async fn call(context: &Context<'_>, path: &str) -> anyhow::Result<String> {
+    api::call_text(context, Method::GET, path).await.map_err(|error| match error.downcast::<CallRefused>() {
+        Ok(refused) => match refused.problem().strip_prefix('?').and_then(|rest| rest.split_once("=: ")) {
+            Some((name, problem)) => {
+                refused.with_message(&format!("`--{}`: {problem}", name.replace('_', "-")))
+            }
+            None => refused.into(),
+        },
+        Err(error) => error,
+    })
+}
+
+fn print_document(text: String, csv: bool) -> anyhow::Result<()> {
+    let document = if csv {
+        Document::file(text)
+    } else {
+        let value: serde_json::Value = serde_json::from_str(&text).context("the response is not JSON")?;
+        Document::json(&value)?
+    };
+    output::print_document(&document).context("failed to print")
+}
+
+/// A report for people.
+fn shown(report: &UsageReport) -> Report {
+    let range = format!("{} to {}", report.since, report.until);
+    if report.rows.is_empty() {
+        return Report::note(format!("no usage from {range}\n"));
+    }
+    let counters = counters(report);
+    let mut table = Table::new(head(report, &counters));
+    for row in &report.rows {
+        let mut cells = names(row, report);
+        cells.extend(numbers(&row.sums, &counters));
+        table.row(cells);
+    }
+    if report.rows.len() > 1 {
+        let named = usize::from(report.every.is_some()) + report.by.len();
+        let mut cells = vec![String::new(); named];
+        match cells.first_mut() {
+            Some(first) => "total".clone_into(first),
+            None => return Report { out: table.text(), note: notes(report, &range) },
+        }
+        cells.extend(numbers(&report.total, &counters));
+        table.row(cells);
+    }
+    Report { out: table.text(), note: notes(report, &range) }
+}
+
+/// The counters with a column: input and output, and those that occur.
+fn counters(report: &UsageReport) -> Vec<Counter> {
+    let occurs = |counter: &Counter| {
+        matches!(counter, Counter::Input | Counter::Output)
+            || report.total.counters.contains_key(counter.name())
+    };
+    Counter::ALL.into_iter().filter(occurs).collect()
+}
+
+fn head(report: &UsageReport, counters: &[Counter]) -> Vec<(String, Align)> {
+    let title = |name: &str| name.replace('_', " ").to_uppercase();
+    let names = report.every.iter().chain(&report.by).map(|name| (title(name), Align::Left));
+    let counters = counters.iter().map(|counter| (title(counter.name()), Align::Right));
+    let fixed = ["REQUESTS", "FAILED"].map(|name| (name.to_owned(), Align::Right));
+    names.chain(fixed).chain(counters).chain([("COST".to_owned(), Align::Right)]).collect()
+}
+
+fn names(row: &UsageRow, report: &UsageReport) -> Vec<String> {
+    let mut cells: Vec<String> = report.every.iter().map(|_| row.time.clone().unwrap_or_default()).collect();
+    for name in &report.by {
+        let value = row.value(name).unwrap_or_default();
+        let value = if name == "user" { user_shown(value, row.user_name.as_deref()) } else { value };
+        cells.push(match (row.other, value) {
+            (true, _) => OTHERS.to_owned(),
+            (false, "") => "-".to_owned(),
+            (false, value) => value.to_owned(),
+        });
+    }
+    cells
+}
+
+fn numbers(sums: &UsageFigures, counters: &[Counter]) -> Vec<String> {
+    let mut cells = vec![grouped(sums.requests), grouped(sums.failed)];
+    let estimated = [sums.estimated_prompt_tokens, sums.estimated_answer_tokens];
+    for counter in counters {
+        let value = sums.counters.get(counter.name()).copied().unwrap_or_default();
+        let of_side = counter.is_tokens() && estimated[usize::from(!counter.is_prompt())] > 0;
+        // Estimates are of the plain counters of each side.
+        let is_plain = matches!(counter, Counter::Input | Counter::Output);
+        cells.push(format!("{}{}", if of_side && is_plain { "~" } else { "" }, grouped(value)));
+    }
+    let mark = if estimated == [0, 0] { "" } else { "~" };
+    cells.push(cost(&sums.cost, mark));
+    cells
+}
+
+/// What the numbers leave out, and their range.
+fn notes(report: &UsageReport, range: &str) -> String {
+    let total = &report.total;
+    let mut lines = vec![format!("{range}, days and months in {}", escape::value(&report.tz))];
+    if total.estimated_prompt_tokens + total.estimated_answer_tokens > 0 {
+        let tokens = grouped(total.estimated_prompt_tokens.saturating_add(total.estimated_answer_tokens));
+        lines.push(format!("~ estimated in part: {tokens} tokens in all"));
+    }
+    if total.not_counted > 0 {
+        let counted = counted(total.not_counted, "request");
+        lines.push(format!("not counted, or not wholly: {counted} (`--recent` shows the reason)"));
+    }
+    if total.unpriced_tokens > 0 {
+        let named = report.unpriced.iter().take(NAMED_MODELS);
+        let mut named: Vec<String> = named
+            .map(|one| {
+                let model = if one.model.is_empty() { "(no model)" } else { &one.model };
+                let name = escape::value(&format!("{}/{model}", one.provider)).into_owned();
+                format!("{} of {name}", grouped(one.tokens))
+            })
+            .collect();
+        let more = report.unpriced.len().saturating_sub(NAMED_MODELS);
+        named.extend((more > 0).then(|| format!("and of {more} more")));
+        let tokens = grouped(total.unpriced_tokens);
+        lines.push(format!("no price, and in no cost: {tokens} tokens: {}", named.join(", ")));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests;

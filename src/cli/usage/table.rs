@@ -1,0 +1,142 @@
+//! Tables of numbers for people: columns as wide as their widest cell, numbers to the right, foreign text escaped and cut.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    escape,
+    money::{Amounts, Currency, Money, parse_decimal},
+};
+
+/// The longest cell, in characters.
+const MAX_CELL: usize = 60;
+
+/// The side that a column's cells stand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// A table.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<Align>,
+    widths: Vec<usize>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these titles.
+    pub(super) fn new(head: Vec<(String, Align)>) -> Self {
+        let columns: Vec<Align> = head.iter().map(|(_, align)| *align).collect();
+        let mut table = Self { widths: vec![0; columns.len()], columns, rows: Vec::new() };
+        table.row(head.into_iter().map(|(title, _)| title).collect());
+        table
+    }
+
+    /// A table that is as wide as another one, without rows.
+    pub(super) fn continued(&self) -> Self {
+        Self { columns: self.columns.clone(), widths: self.widths.clone(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        let cells: Vec<String> = cells.iter().map(|cell| shown(cell)).collect();
+        for (width, cell) in self.widths.iter_mut().zip(&cells) {
+            *width = cell.chars().count().max(*width);
+        }
+        self.rows.push(cells);
+    }
+
+    /// The lines of the table.
+    pub(super) fn text(&self) -> String {
+        self.rows.iter().map(|row| self.line(row)).collect()
+    }
+
+    fn line(&self, row: &[String]) -> String {
+        let cells =
+            row.iter().zip(&self.columns).zip(&self.widths).map(|((cell, align), width)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            });
+        let cells: Vec<String> = cells.collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    }
+}
+
+/// A cell, escaped first: an escape is not cut.
+fn shown(cell: &str) -> String {
+    let cell = escape::line(cell);
+    match cell.char_indices().nth(MAX_CELL) {
+        None => cell.into_owned(),
+        Some(_) => {
+            let kept: String = cell.chars().take(MAX_CELL - 3).collect();
+            format!("{kept}...")
+        }
+    }
+}
+
+/// A number with a comma after each thousand.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A cost of a document, rounded for people; `-` if there is none.
+pub(super) fn cost(amounts: &BTreeMap<String, String>, mark: &str) -> String {
+    let mut cost = Amounts::default();
+    for (currency, amount) in amounts {
+        let money = Currency::new(currency).zip(parse_decimal(amount));
+        if let Some((currency, pico)) = money {
+            cost.add(Money { pico, currency });
+        }
+    }
+    if cost.is_empty() { "-".to_owned() } else { format!("{mark}{cost}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (123_456, "123,456"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn costs_are_rounded() {
+        let check = |amounts: &[(&str, &str)], expected: &str| {
+            let amounts = amounts.iter().map(|(one, other)| ((*one).to_owned(), (*other).to_owned()));
+            assert_eq!(cost(&amounts.collect(), "~"), expected);
+        };
+        check(&[], "-");
+        check(&[("USD", "1.8649")], "~1.86 USD");
+        check(&[("EUR", "0.0004"), ("USD", "12")], "~0.0004 EUR + 12.00 USD");
+    }
+
+    #[test]
+    fn cells_are_aligned_escaped_and_cut() {
+        let mut table = Table::new(vec![("NAME".into(), Align::Left), ("N".into(), Align::Right)]);
+        table.row(vec!["a\n\u{202e}".into(), "1,000".into()]);
+        table.row(vec!["b".into(), "7".into()]);
+        let expected = "NAME               N\na\\n\\u{202e}    1,000\nb                  7\n";
+        assert_eq!(table.text(), expected);
+        let long = shown(&"é".repeat(70));
+        assert_eq!((long.chars().count(), long.ends_with("é...")), (60, true));
+    }
+}
