@@ -143,7 +143,8 @@ async fn start(
     let endpoints = HttpTokenEndpoints::new(upstream.clone());
     let (refresher, logins) = Refresher::start(logins, endpoints, end_refreshes.clone());
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
-    let (ledger, usage) = ledger::start(store.clone(), retention(settings), price_tier(&live), &log.drops).await;
+    let (ledger, usage) =
+        ledger::start(store.clone(), retention(settings), price_tier(&live), &log.drops).await;
     let (mut more_sinks, deliveries) = exporters.start(&upstream);
     more_sinks.push(Box::new(ledger));
     let (recorders, records) = sinks::start(settings, log, more_sinks, bound.listeners.len())?;

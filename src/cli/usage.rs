@@ -32,7 +32,7 @@ const NAMED_MODELS: usize = 5;
 /// estimates in part.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Dimensions of a row, with commas: user, token, group, provider, endpoint, model, key_owner
+    /// Dimensions of a row, with commas: user, token, group, provider, endpoint, model, `key_owner`
     #[arg(long, value_name = "DIMENSIONS", default_value = "user,model")]
     by: String,
     /// Begin of the range: an age (7d, 24h, 4w), a day (2026-11-01), or RFC 3339 [default: 7d]
@@ -185,7 +185,7 @@ fn shown(report: &UsageReport) -> Report {
     for row in &report.rows {
         let mut cells = names(row, report);
         cells.extend(numbers(&row.sums, &counters));
-        table.row(cells);
+        table.row(&cells);
     }
     if report.rows.len() > 1 {
         let named = usize::from(report.every.is_some()) + report.by.len();
@@ -195,7 +195,7 @@ fn shown(report: &UsageReport) -> Report {
             None => return Report { out: table.text(), note: notes(report, &range) },
         }
         cells.extend(numbers(&report.total, &counters));
-        table.row(cells);
+        table.row(&cells);
     }
     Report { out: table.text(), note: notes(report, &range) }
 }
@@ -272,7 +272,8 @@ fn notes(report: &UsageReport, range: &str) -> String {
         let tokens = grouped(total.unpriced_tokens);
         lines.push(format!("no price, and in no cost: {tokens} tokens: {}", named.join(", ")));
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 #[cfg(test)]

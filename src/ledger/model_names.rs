@@ -75,7 +75,7 @@ mod tests {
             assert_eq!(names.bounded(5, "p", &name), name);
         }
         let mut check = |day, provider, name: &str, expected: &str| {
-            assert_eq!(names.bounded(day, provider, name), expected)
+            assert_eq!(names.bounded(day, provider, name), expected);
         };
         check(5, "p", "more", OTHER);
         check(5, "p", "known", "known");

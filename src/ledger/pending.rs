@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::{DAY_MS, PriceTier, model_names::ModelNames};
 use crate::{
-    access_record::{AccessRecord, Outcome, Usage},
+    access_record::{AccessRecord, Usage},
     fault::FaultKind,
     numbers::millis,
     store::{Exchange, UsageBatch, UsageKey, UsageSums},
@@ -108,7 +108,7 @@ pub(super) fn entry(record: &AccessRecord, names: &mut ModelNames, tier: &PriceT
         UsageSums { requests: 1, counters, estimated_prompt, estimated_answer, ..Default::default() };
     sums.count_outcome(outcome);
     sums.not_counted = u64::from(not_counted.is_some());
-    if let (Some(usage), Outcome::Success) = (usage, outcome) {
+    if let Some(usage) = usage {
         (sums.prompt_bytes, sums.answer_bytes) = counted_bytes(usage);
     }
     let exchange = Exchange {

@@ -3,7 +3,10 @@
 //! The store sums by key; names, groups and prices come afterwards, so that money is never stored and a corrected price
 //! corrects history. It guarantees that the parts of a report add up to its total. Read next: `range`; `store::usage`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use super::{
     model_names::OTHER,
@@ -153,24 +156,26 @@ pub async fn report(store: &Store, prices: &Prices, query: &UsageQuery) -> Resul
     let mut groups = vec![Priced::default(); fold.groups.len()];
     let whole = [query.hours];
     each_slice(store, &whole, &fold.price_days(), ids.as_deref(), |slice, id, sums| {
-        let Some((group, key, priced)) = fold.priced(slice, id, sums) else { return };
-        if priced.unpriced_tokens > 0 {
-            *unpriced.entry((&key.provider, &key.model)).or_default() += priced.unpriced_tokens;
+        let Some((group, key, own)) = fold.priced(slice, id, sums) else { return };
+        if own.unpriced_tokens > 0 {
+            *unpriced.entry((&key.provider, &key.model)).or_default() += own.unpriced_tokens;
         }
-        groups[group].add(&priced);
+        groups[group].add(&own);
     })
     .await?;
     let ranking = Ranking::new(&groups, &fold.groups, query.top);
     let mut report = Report { unpriced: most(unpriced), ..Report::default() };
-    groups.iter().for_each(|group| report.total.add(group));
+    for group in &groups {
+        report.total.add(group);
+    }
     let cells = match &query.parts {
         None => ranking.folded(groups.into_iter().enumerate().map(|(group, priced)| ((0, group), priced))),
         Some(parts) => {
             let hours: Vec<Hours> = parts.iter().map(|part| part.hours).collect();
             let mut cells = BTreeMap::<(usize, usize), Priced>::new();
             each_slice(store, &hours, &fold.price_days(), ids.as_deref(), |slice, id, sums| {
-                let Some((group, _, priced)) = fold.priced(slice, id, sums) else { return };
-                cells.entry((slice.part, ranking.places[group])).or_default().add(&priced);
+                let Some((group, _, own)) = fold.priced(slice, id, sums) else { return };
+                cells.entry((slice.part, ranking.places[group])).or_default().add(&own);
             })
             .await?;
             cells
@@ -306,7 +311,7 @@ fn most(unpriced: BTreeMap<(&str, &str), u64>) -> Vec<(String, String, u64)> {
         .into_iter()
         .map(|((provider, model), tokens)| (provider.to_owned(), model.to_owned(), tokens))
         .collect();
-    all.sort_by(|one, other| other.2.cmp(&one.2));
+    all.sort_by_key(|one| Reverse(one.2));
     all
 }
 

@@ -85,10 +85,8 @@ impl Writer {
         let mut give_up = None;
         loop {
             let added = self.store.add_usage(&self.id, batch, clock::now_ms());
-            let error = match timeout(TRY_TIMEOUT, added).await.unwrap_or(Err(StoreError::Unanswered)) {
-                Ok(_) => break,
-                Err(error) => error,
-            };
+            let tried = timeout(TRY_TIMEOUT, added).await.unwrap_or(Err(StoreError::Unanswered));
+            let Err(error) = tried else { break };
             refusals += u32::from(matches!(error, StoreError::Database { .. }));
             if !std::mem::replace(&mut failing, true) {
                 tracing::error!(%error, "usage cannot be written: it is kept in memory, and tried again");

@@ -1,6 +1,10 @@
 //! Inspection of a database file that no process has open: is it undamaged, is it one of tollgate's, what is in it.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
@@ -72,27 +76,51 @@ async fn foreign_object(connection: &mut SqliteConnection, schema: i64) -> sqlx:
 
 /// A value of another type than its column's, or a row without the one that it refers to. `SQLite` checks neither on reading.
 async fn misfit(connection: &mut SqliteConnection) -> sqlx::Result<Option<String>> {
-    let columns = sqlx::query(
-        "SELECT s.name, c.name, lower(c.type), c.\"notnull\" FROM sqlite_schema s, pragma_table_info(s.name) c
-         WHERE s.type = 'table'",
-    );
-    for row in columns.fetch_all(&mut *connection).await? {
-        let (table, column, declared): (String, String, String) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let stored = if declared == "bigint" { "integer" } else { &declared };
-        let or_null = if row.try_get::<bool, _>(3)? { "" } else { ", 'null'" };
-        // The names are those of this program: the schema was compared before.
-        let query = format!(
-            "SELECT count(*) FROM \"{table}\" WHERE typeof(\"{column}\") NOT IN ('{stored}'{or_null})"
-        );
-        let count: i64 = sqlx::query(AssertSqlSafe(query)).fetch_one(&mut *connection).await?.try_get(0)?;
-        if count > 0 {
-            return Ok(Some(format!("`{table}.{column}` holds another type than {declared}")));
+    for (table, columns) in typed_columns(connection).await? {
+        // One look at a table, which may be long, and one for each column only to name it.
+        let any: Vec<&str> = columns.iter().map(|column| column.misfits.as_str()).collect();
+        if count_where(connection, &table, &any.join(" OR ")).await? == 0 {
+            continue;
+        }
+        for Column { name, declared, misfits } in columns {
+            if count_where(connection, &table, &misfits).await? > 0 {
+                return Ok(Some(format!("`{table}.{name}` holds another type than {declared}")));
+            }
         }
     }
     let orphan = sqlx::query("PRAGMA foreign_key_check").fetch_optional(connection).await?;
     let table: Option<String> = orphan.map(|row| row.try_get(0)).transpose()?;
     Ok(table.map(|table| format!("a row of `{table}` refers to one that does not exist")))
+}
+
+/// A column, and the condition on its values of another type.
+struct Column {
+    name: String,
+    declared: String,
+    misfits: String,
+}
+
+/// The columns of all tables. The names are those of this program: the schema was compared before.
+async fn typed_columns(connection: &mut SqliteConnection) -> sqlx::Result<BTreeMap<String, Vec<Column>>> {
+    let columns = sqlx::query(
+        "SELECT s.name, c.name, lower(c.type), c.\"notnull\" FROM sqlite_schema s, pragma_table_info(s.name) c
+         WHERE s.type = 'table'",
+    );
+    let mut tables = BTreeMap::<String, Vec<Column>>::new();
+    for row in columns.fetch_all(connection).await? {
+        let (table, name, declared): (String, String, String) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let stored = if declared == "bigint" { "integer" } else { &declared };
+        let or_null = if row.try_get::<bool, _>(3)? { "" } else { ", 'null'" };
+        let misfits = format!("typeof(\"{name}\") NOT IN ('{stored}'{or_null})");
+        tables.entry(table).or_default().push(Column { name, declared, misfits });
+    }
+    Ok(tables)
+}
+
+async fn count_where(connection: &mut SqliteConnection, table: &str, condition: &str) -> sqlx::Result<i64> {
+    let query = format!("SELECT count(*) FROM \"{table}\" WHERE {condition}");
+    sqlx::query(AssertSqlSafe(query)).fetch_one(connection).await?.try_get(0)
 }
 
 async fn one<T>(connection: &mut SqliteConnection, query: &'static str) -> sqlx::Result<T>

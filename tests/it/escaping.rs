@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use crate::harness::{CommandOutput, Gateway, Home};
+use crate::{
+    harness::{CommandOutput, Gateway, Home},
+    usage,
+};
 
 /// Every kind of hostile text, as a TOML string's escapes. A line of its own begins with `FORGED`.
 const HOSTILE: &str = "a\\u001b[31m\\u009b7m\\r\\n::stop-commands::x\\nFORGED\\u202e\\u2066\\u200b\\ufeff\\u00ad\\u2028\\U000E0041##[add-mask]y##vso[z]section_start:1:s\\u007f";
@@ -124,6 +127,7 @@ fn calls() -> Vec<(Vec<&'static str>, bool)> {
         ("reload", false),
         ("routes", true),
         ("schema", false),
+        ("usage --model HOSTILE", false),
         ("user add HOSTILE", false),
         ("user list", false),
         ("user change HOSTILE --name x", true),
@@ -189,6 +193,27 @@ fn no_command_prints_a_hostile_text() {
     }
     let xml = fs::read_to_string(good.path("out.xml")).unwrap();
     check("JUnit", &xml, false);
+}
+
+/// Names of models come from clients and upstreams.
+#[test]
+fn usage_is_escaped() {
+    let home = Home::new(&[]);
+    home.user("ada");
+    let listed = home.done(&["user", "list"], "");
+    let user = listed.lines().nth(1).and_then(|line| line.split(' ').next()).unwrap();
+    usage::fill(&home, vec![(usage::key(user, FILE_NAME), usage::sums(1, 5, 7))]);
+    for args in [
+        "usage",
+        "usage --every day --by model,user",
+        "usage --json",
+        "usage --csv --by user,model",
+        "usage --recent",
+        "usage --recent --json",
+        "usage --recent --csv",
+    ] {
+        run(&home, &args.split(' ').collect::<Vec<_>>(), true);
+    }
 }
 
 /// The commands that the help lists, with those below them.

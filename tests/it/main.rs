@@ -59,3 +59,4 @@ mod tooling_check;
 mod tooling_diff;
 mod tooling_explain;
 mod tooling_fmt;
+mod usage;

@@ -31,7 +31,7 @@ pub(super) async fn run(args: &Args, number: u64, context: &Context<'_>) -> anyh
     let mut table = Table::new(head());
     loop {
         for exchange in &found.exchanges {
-            table.row(row(exchange));
+            table.row(&row(exchange));
         }
         Report { out: table.text(), note: String::new() }.print_result().context("failed to print")?;
         if !args.follow {

@@ -30,7 +30,8 @@ impl Table {
     pub(super) fn new(head: Vec<(String, Align)>) -> Self {
         let columns: Vec<Align> = head.iter().map(|(_, align)| *align).collect();
         let mut table = Self { widths: vec![0; columns.len()], columns, rows: Vec::new() };
-        table.row(head.into_iter().map(|(title, _)| title).collect());
+        let titles: Vec<String> = head.into_iter().map(|(title, _)| title).collect();
+        table.row(&titles);
         table
     }
 
@@ -40,7 +41,7 @@ impl Table {
     }
 
     /// Adds a row.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
+    pub(super) fn row(&mut self, cells: &[String]) {
         let cells: Vec<String> = cells.iter().map(|cell| shown(cell)).collect();
         for (width, cell) in self.widths.iter_mut().zip(&cells) {
             *width = cell.chars().count().max(*width);
@@ -67,13 +68,11 @@ impl Table {
 /// A cell, escaped first: an escape is not cut.
 fn shown(cell: &str) -> String {
     let cell = escape::line(cell);
-    match cell.char_indices().nth(MAX_CELL) {
-        None => cell.into_owned(),
-        Some(_) => {
-            let kept: String = cell.chars().take(MAX_CELL - 3).collect();
-            format!("{kept}...")
-        }
+    if cell.char_indices().nth(MAX_CELL).is_none() {
+        return cell.into_owned();
     }
+    let kept: String = cell.chars().take(MAX_CELL - 3).collect();
+    format!("{kept}...")
 }
 
 /// A number with a comma after each thousand.
@@ -132,9 +131,9 @@ mod tests {
     #[test]
     fn cells_are_aligned_escaped_and_cut() {
         let mut table = Table::new(vec![("NAME".into(), Align::Left), ("N".into(), Align::Right)]);
-        table.row(vec!["a\n\u{202e}".into(), "1,000".into()]);
-        table.row(vec!["b".into(), "7".into()]);
-        let expected = "NAME               N\na\\n\\u{202e}    1,000\nb                  7\n";
+        table.row(&["a\n\u{202e}".into(), "1,000".into()]);
+        table.row(&["b".into(), "7".into()]);
+        let expected = "NAME             N\na\\n\\u{202e}  1,000\nb                7\n";
         assert_eq!(table.text(), expected);
         let long = shown(&"é".repeat(70));
         assert_eq!((long.chars().count(), long.ends_with("é...")), (60, true));

@@ -15,7 +15,7 @@ fn sums(
     })
 }
 
-fn report(rows: serde_json::Value, total: serde_json::Value, unpriced: serde_json::Value) -> UsageReport {
+fn report(rows: &serde_json::Value, total: &serde_json::Value, unpriced: &serde_json::Value) -> UsageReport {
     serde_json::from_value(json!({
         "since": "2026-11-22T00:00:00Z", "until": "2026-11-29T13:00:00Z", "by": ["user", "model"],
         "tz": "UTC", "rows": rows, "total": total, "unpriced": unpriced,
@@ -46,7 +46,7 @@ fn a_report_is_a_table_with_its_gaps_named() {
     total["unpricedTokens"] = 30.into();
     total["notCounted"] = 1.into();
     let unpriced = json!([{ "provider": "demo", "model": "x\n", "tokens": 20 }, { "provider": "demo", "model": "", "tokens": 10 }]);
-    let Report { out, note } = shown(&report(rows, total, unpriced));
+    let Report { out, note } = shown(&report(&rows, &total, &unpriced));
     let expected = "\
 USER           MODEL        REQUESTS  FAILED      INPUT  OUTPUT  CACHE READ       COST
 alice\\u{202e}  big\\nFORGED    12,345   1,234  9,876,543   1,234           7   1.86 USD
@@ -66,7 +66,7 @@ no price, and in no cost: 30 tokens: 20 of demo/x\\n, 10 of demo/(no model)
 
 #[test]
 fn without_usage_the_range_is_named() {
-    let none = report(json!([]), sums(0, &json!({}), 0, &json!({})), json!([]));
+    let none = report(&json!([]), &sums(0, &json!({}), 0, &json!({})), &json!([]));
     let Report { out, note } = shown(&none);
     assert_eq!(
         (out.as_str(), note.as_str()),

@@ -195,8 +195,8 @@ impl Store {
     /// Bytes of text and counted tokens since a day, by provider and model: those with the most requests, at most `limit`.
     pub async fn learned_bytes(&self, since_day: u64, limit: u64) -> Result<Vec<LearnedBytes>> {
         let select = "SELECT k.provider, k.model, sum(u.prompt_bytes), sum(u.answer_bytes),
-                 sum(u.input + u.cache_read + u.cache_write + u.audio_input - u.estimated_prompt),
-                 sum(u.output - min(u.output, u.estimated_answer))
+                 sum(max(u.input + u.cache_read + u.cache_write - u.estimated_prompt, 0)),
+                 sum(max(u.output + u.reasoning - u.estimated_answer, 0))
              FROM usage_days u JOIN usage_keys k ON k.id = u.key
              WHERE u.day >= $1 AND k.model <> '' GROUP BY k.provider, k.model
              ORDER BY sum(u.requests) DESC, k.provider, k.model LIMIT $2";

@@ -1,0 +1,283 @@
+//! Usage in the real binary: from an exchange to the API and `tollgate usage`, over a restart, and over `kill -9`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tollgate::{
+    clock,
+    store::{Exchange, Store, UsageBatch, UsageKey, UsageSums},
+    usage::{Counter, Counters},
+};
+
+use crate::harness::{Api, CommandOutput, Home, Site, Wire, eventually, over_socket};
+
+/// The requests that the ledger has.
+fn requests(site: &Site) -> usize {
+    let (status, document) = over_socket(&site.home.data(), "GET /admin/usage");
+    assert_eq!(status, 200, "{document}");
+    usize::try_from(document["total"]["requests"].as_u64().unwrap()).unwrap()
+}
+
+fn client(site: &Site) -> Wire {
+    Wire::connect(site.gateway().address)
+}
+
+/// Adds usage and single exchanges of this hour, as a server does.
+pub fn fill(home: &Home, usage: Vec<(UsageKey, UsageSums)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let now = clock::now_ms();
+        let exchange = |(key, sums): &(UsageKey, UsageSums)| Exchange {
+            ended_at_ms: now,
+            duration_ms: 1500,
+            first_byte_ms: Some(20),
+            key: key.clone(),
+            request_id: "req_1".into(),
+            status: Some(200),
+            outcome: "success".into(),
+            counters: sums.counters,
+            estimated_answer: sums.estimated_answer,
+            ..Exchange::default()
+        };
+        let exchanges = usage.iter().map(exchange).collect();
+        let hours = usage.into_iter().map(|(key, sums)| (now / 3_600_000, key, sums)).collect();
+        let store = Store::open(&home.data()).await.unwrap();
+        assert!(store.add_usage("test", &UsageBatch { number: 1, hours, exchanges }, now).await.unwrap());
+        store.close().await;
+    });
+}
+
+pub fn key(user: &str, model: &str) -> UsageKey {
+    UsageKey { user: user.into(), provider: "a".into(), model: model.into(), ..UsageKey::default() }
+}
+
+pub fn sums(requests: u64, input: u64, output: u64) -> UsageSums {
+    let mut counters = Counters::ZERO;
+    counters.set(Counter::Input, input);
+    counters.set(Counter::Output, output);
+    UsageSums { requests, counters, ..UsageSums::default() }
+}
+
+#[test]
+fn exchanges_are_usage_of_their_user() {
+    let mut site = Site::stopped("a=1 b=1");
+    let bob = site.home.user("bob");
+    site.start(&[]);
+    let mut client = client(&site);
+    for name in ["a", "a", "b", "a"] {
+        site.seen(&mut client, name);
+    }
+    eventually("the exchanges are written", || requests(&site) == 4);
+    let admin = fs::read_to_string(site.home.data().join("admin-token")).unwrap();
+    let admin = Api::new(site.gateway().address, admin.trim_end());
+    let ada = admin.with(&site.token);
+    let report = admin.done("GET /admin/usage?by=user,provider,endpoint", &Value::Null);
+    let rows = report["rows"].as_array().unwrap().iter().map(|row| {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        (text("userName"), text("provider"), text("endpoint"), row["sums"]["requests"].as_u64().unwrap())
+    });
+    let row = |provider: &str, number| ("ada".to_owned(), provider.to_owned(), "get".to_owned(), number);
+    assert_eq!(rows.collect::<Vec<_>>(), [row("a", 3), row("b", 1)]);
+    let own = |api: &Api| api.done("GET /auth/usage?by=provider&top=1", &Value::Null);
+    assert_eq!(
+        (&own(&ada)["total"], own(&ada)["rows"][1]["other"].as_bool()),
+        (&report["total"], Some(true))
+    );
+    assert_eq!(own(&admin.with(&bob))["total"]["requests"], 0);
+    let last = ada.done("GET /auth/usage/recent?limit=2", &Value::Null);
+    let shown: Vec<_> =
+        last["exchanges"].as_array().unwrap().iter().map(|one| one["provider"].clone()).collect();
+    assert_eq!((shown, &last["next"]), (vec![json!("b"), json!("a")], &json!(4)));
+    assert_eq!(last["exchanges"][0]["outcome"], "success");
+    assert_eq!(ada.done("GET /auth/usage/recent?after=4", &Value::Null)["exchanges"], json!([]));
+    assert_eq!(admin.with(&bob).done("GET /auth/usage/recent", &Value::Null)["exchanges"], json!([]));
+    let named = admin.done("GET /admin/usage/recent?user=ada&provider=b", &Value::Null);
+    assert_eq!(named["exchanges"].as_array().unwrap().len(), 1);
+    // A removed user keeps the history, by id.
+    let id = report["rows"][0]["user"].as_str().unwrap();
+    admin.done(&format!("DELETE /admin/users/{id}"), &Value::Null);
+    let after = admin.done(&format!("GET /admin/usage?by=user&user={id}"), &Value::Null);
+    assert_eq!((&after["rows"][0]["user"], after["rows"][0].get("userName")), (&json!(id), None));
+    assert_eq!(after["total"]["requests"], 4);
+}
+
+#[test]
+fn a_wrong_question_is_refused_with_its_parameter() {
+    let site = Site::new("a=1", &[]);
+    let ada = Api::new(site.gateway().address, &site.token);
+    let check = |query: &str, message: &str| {
+        ada.fails(&format!("GET /auth/usage?{query}"), &Value::Null, (400, "invalid_request", message));
+    };
+    check("sinc=7d", "unknown query parameter; did you mean `since`?");
+    check(
+        "user=ada",
+        "unknown query parameter; known here: `by`, `since`, `until`, `every`, `tz`, `top`, `token`, `group`, `provider`, `endpoint`, `model`, `key_owner`, `format`",
+    );
+    check(
+        "by=usr",
+        "?by=: no such dimension; did you mean `user`? All are `user`, `token`, `group`, `provider`, `endpoint`, `model`, `key_owner`, with commas",
+    );
+    check("by=user,user", "?by=: `user` stands there twice");
+    check("since=1d&since=2d", "?since=: it stands there twice: give it once");
+    check("model=", "?model=: its value is empty, or longer than 256 bytes");
+    check("every=week", "?every=: it is written `hour`, `day` or `month`");
+    check("tz=Europe/Berln", "?tz=: no such time zone: give an IANA name, such as `Europe/Berlin`");
+    check("tz=../../etc/passwd", "?tz=: no such time zone: give an IANA name, such as `Europe/Berlin`");
+    check("top=-1", "?top=: it is a number in digits, at most 1000, as in `?top=10`");
+    check("since=1d&until=2d", "?until=: it is before `since`, which is 7 days ago if left out");
+    check(
+        "since=400d&every=hour",
+        "?every=: the range has more than 2000 parts: choose a later `since`, or a longer `every`",
+    );
+    check("format=xml", "?format=: it is written `json` or `csv`");
+    let said = site.home.run(&["usage", "--by", "usr"], "");
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(said.err.starts_with("error: `--by`: no such dimension; did you mean `user`?"), "{said:?}");
+    let said = site.home.run(&["usage", "--user", "eve"], "");
+    assert_eq!(said.err, "error: `--user`: no user has this id or name; `GET /admin/users` lists all\n");
+}
+
+/// The same with and without a server.
+#[test]
+fn usage_is_shown_with_its_cost() {
+    let home = Home::new(&[(
+        "a",
+        "title = \"A\"\nbase_url = \"http://127.0.0.1:9\"\npath_prefix = \"/a\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n",
+    )]);
+    fs::create_dir(home.providers().join("prices")).unwrap();
+    let prices =
+        "title = \"A\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"small\"]\ninput = 2.5\noutput = 10\n";
+    fs::write(home.providers().join("prices/a.toml"), prices).unwrap();
+    home.user("ada");
+    let listed = home.done(&["user", "list"], "");
+    let ada = listed.lines().nth(1).and_then(|line| line.split(' ').next()).unwrap();
+    let estimated = UsageSums { estimated_answer: 500, ..sums(1, 10, 500) };
+    let usage = vec![
+        (key(ada, "small"), sums(1200, 2_000_000, 300_000)),
+        (key(ada, "unknown"), estimated),
+        (key("usr_00000000000000ff", "small"), sums(1, 4, 0)),
+    ];
+    fill(&home, usage);
+    let shown = |home: &Home| {
+        let CommandOutput { code, out, err } = home.run(&["usage", "--every", "month"], "");
+        assert_eq!(code, 0, "{err}");
+        let month = &clock::utc(clock::now_ms())[..7];
+        let out = out.replace(month, "yyyy-mm");
+        let expected = "\
+MONTH    USER                  MODEL    REQUESTS  FAILED      INPUT   OUTPUT          COST
+yyyy-mm  ada                   small       1,200       0  2,000,000  300,000      8.00 USD
+yyyy-mm  ada                   unknown         1       0         10     ~500             -
+yyyy-mm  usr_00000000000000ff  small           1       0          4        0  0.00001 USD
+total                                      1,202       0  2,000,014 ~300,500     ~8.00 USD
+";
+        let words = |text: &str| -> Vec<Vec<String>> {
+            text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        assert_eq!(words(&out), words(expected), "{out}");
+        let widths: Vec<usize> = out.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "the last column is aligned: {out}");
+        assert!(err.contains("no price, and in no cost: 510 tokens: 510 of a/unknown\n"), "{err}");
+        assert!(err.contains("~ estimated in part: 500 tokens in all\n"), "{err}");
+        let csv = home.done(&["usage", "--csv", "--by", "model", "--user", "ada"], "");
+        assert!(csv.starts_with("model,requests,failed,not_counted,refused,"), "{csv}");
+        let first = csv.lines().nth(1).unwrap();
+        assert!(first.starts_with("small,1200,0,0,") && first.ends_with(",8"), "{csv}");
+        let json: Value = serde_json::from_str(&home.done(&["usage", "--json", "--top", "1"], "")).unwrap();
+        assert_eq!(json["rows"][0]["sums"]["cost"], json!({ "USD": "8" }));
+        assert_eq!(
+            (json["rows"][1]["other"].clone(), json["total"]["unpricedTokens"].clone()),
+            (json!(true), json!(510))
+        );
+        let last = home.done(&["usage", "--recent", "1", "--user", "ada"], "");
+        let last = last.lines().nth(1).unwrap();
+        assert!(last.ends_with("20 ms  1,500 ms      10    ~500     -"), "{last}");
+    };
+    shown(&home);
+    let _gateway = home.serve(&[]);
+    shown(&home);
+}
+
+/// Ends with its owner.
+struct Following(Child);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn new_exchanges_are_followed() {
+    let site = Site::new("a=1 b=1", &[]);
+    let mut client = client(&site);
+    site.seen(&mut client, "a");
+    eventually("the exchange is written", || requests(&site) == 1);
+    let mut following = Following(site.home.spawn(&["usage", "--recent", "--follow"]));
+    let mut lines = BufReader::new(following.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let head = lines.next().unwrap();
+    assert!(head.starts_with("TIME") && head.ends_with("COST"), "{head}");
+    assert!(lines.next().unwrap().contains("ada   a         -      200     success"), "the last exchange");
+    for name in ["b", "a", "b"] {
+        site.seen(&mut client, name);
+        let line = lines.next().unwrap();
+        assert!(line.contains(&format!("ada   {name}         -      200     success")), "{line}");
+    }
+}
+
+#[test]
+fn csv_has_its_content_type() {
+    let site = Site::new("a=1", &[]);
+    let mut client = client(&site);
+    for path in ["usage", "usage/recent"] {
+        client.send(format!(
+            "GET /auth/{path}?format=csv HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\n\r\n",
+            site.token
+        ));
+        let answer = client.answer().unwrap();
+        let kind = answer.head.get("content-type");
+        assert_eq!((answer.head.status(), kind), (200, Some("text/csv; charset=utf-8")), "{path}");
+        assert!(answer.body.ends_with(b"unpriced_tokens\r\n"), "{path}");
+    }
+}
+
+/// The stated loss: what ended in the last second. Nothing is counted twice.
+#[test]
+fn kill_9_loses_the_usage_of_one_second_at_most() {
+    let mut site = Site::new("a=1", &[]);
+    let mut first = client(&site);
+    let mut ends = Vec::new();
+    while ends.len() < 300 || requests(&site) < 100 {
+        site.seen(&mut first, "a");
+        ends.push(Instant::now());
+    }
+    let killed = Instant::now();
+    site.stop(Signal::KILL);
+    site.start(&[]);
+    let kept = requests(&site);
+    assert!((100..=ends.len()).contains(&kept), "{kept} of {}", ends.len());
+    // One client and one worker: they are written in their order.
+    if let Some(lost) = ends.get(kept) {
+        let age = killed - *lost;
+        assert!(age <= Duration::from_secs(1), "lost what ended {age:?} before: {kept} of {}", ends.len());
+    }
+    let mut second = client(&site);
+    (0..20).for_each(|_| drop(site.seen(&mut second, "a")));
+    eventually("what follows is written", || requests(&site) == kept + 20);
+}
+
+#[test]
+fn a_graceful_stop_loses_no_usage() {
+    let mut site = Site::new("a=1", &[]);
+    let mut first = client(&site);
+    (0..50).for_each(|_| drop(site.seen(&mut first, "a")));
+    site.stop(Signal::TERM);
+    site.start(&[]);
+    assert_eq!(requests(&site), 50);
+}
