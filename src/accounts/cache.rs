@@ -8,10 +8,14 @@
 //! If that lookup fails, an entry that no known change has invalidated is used, for the grace period. One that a change
 //! has invalidated is never used: the change may be a revocation.
 
+mod counts;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+pub use counts::CacheCounts;
 
 use super::{
     Caller,
@@ -64,6 +68,7 @@ impl Cached for Arc<AdminTokenId> {
 pub(super) struct TokenCache<T> {
     pub(super) entries: Mutex<Entries<T>>,
     pub(super) single_flight: SingleFlight<T>,
+    pub(super) counts: Arc<CacheCounts>,
 }
 
 impl Default for LocalCache {
@@ -72,11 +77,19 @@ impl Default for LocalCache {
     }
 }
 
+impl LocalCache {
+    /// The numbers of its accesses for users' tokens.
+    pub fn counts(&self) -> &Arc<CacheCounts> {
+        &self.callers.counts
+    }
+}
+
 impl<T: Cached> TokenCache<T> {
     fn new() -> Self {
         Self {
             entries: Mutex::new(Entries::new(MAX_KNOWN, MAX_REFUSED)),
             single_flight: SingleFlight::default(),
+            counts: Arc::default(),
         }
     }
 }
@@ -96,6 +109,13 @@ pub(super) struct Now<'a> {
     pub(super) grace: Duration,
     /// The hashes of all tokens.
     pub(super) filter: &'a BloomFilter,
+}
+
+impl Now<'_> {
+    /// The time since the invalidations were last known to be complete.
+    pub(super) fn silence(&self) -> Duration {
+        self.at.saturating_duration_since(self.confirmed)
+    }
 }
 
 /// A token that the store knows.

@@ -53,6 +53,22 @@ pub struct Authenticator {
     view: Arc<StoreView>,
 }
 
+/// The state of the store, readable by any thread without a lookup.
+#[derive(Debug, Clone)]
+pub struct StoreHealth(Arc<StoreView>);
+
+impl StoreHealth {
+    /// True if the last poll of the store succeeded.
+    pub fn responds(&self) -> bool {
+        self.0.responds()
+    }
+
+    /// The time since the last poll that succeeded; since the start, if none has.
+    pub fn silence(&self) -> Duration {
+        self.0.now().silence()
+    }
+}
+
 /// An authenticated request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authenticated {
@@ -113,6 +129,11 @@ impl Authenticator {
         )
     }
 
+    /// The state of the store, as the polls for changes see it.
+    pub fn store_health(&self) -> StoreHealth {
+        StoreHealth(Arc::clone(&self.view))
+    }
+
     /// The caller with this token; `None` if the token is unknown. An error if the lookup failed.
     pub async fn authenticate(
         &self,
@@ -167,7 +188,9 @@ impl Authenticator {
             queue,
             until: tokio::time::Instant::now() + deadline,
         };
-        match self.cached(caches, candidates) {
+        let seen = self.cached(caches, candidates);
+        caches.own.counts.add(&seen);
+        match seen {
             CacheResult::Hit(found) => return Ok(found),
             CacheResult::Stale(key, value) => {
                 let known = Candidates::only(key);

@@ -35,7 +35,7 @@ mod watch;
 
 pub use self::{
     actor::Actor,
-    cache::LocalCache,
+    cache::{CacheCounts, LocalCache},
     confirm::{
         ConfirmError, ExpectedOrigins, NewOrigins, confirm, section_and_field, unconfirmed,
         unconfirmed_origins,
@@ -50,7 +50,7 @@ pub use self::{
     encryption::{DecryptError, MasterKey},
     import::{ImportedPasteToken, ImportedToken, ImportedUser, import_user},
     key::{KeyError, KeySources, NextKeyFile},
-    lookup::{Authenticated, Authenticator},
+    lookup::{Authenticated, Authenticator, StoreHealth},
     oauth::TokenEndpointError,
     paste::{draft_paste_token, issue_paste_token},
     rate_limit::{AuthRateLimit, TooManyDelayed},

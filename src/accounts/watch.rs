@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -48,6 +48,8 @@ pub(super) struct StoreView {
     pub(super) started: Instant,
     /// Time of the last successful poll, in milliseconds since `started`.
     confirmed_ms: AtomicU64,
+    /// True if the last poll succeeded.
+    responds: AtomicBool,
     /// Grace period for known callers after that.
     grace: Duration,
 }
@@ -56,7 +58,13 @@ impl StoreView {
     pub(super) fn new(invalidations: InvalidationCounter, grace: Duration) -> Self {
         let (filter, started, confirmed_ms) = (BloomFilter::default(), Instant::now(), AtomicU64::new(0));
         let (callers, admins) = (SharedEntries::new(), SharedEntries::new());
-        Self { invalidations, filter, callers, admins, started, confirmed_ms, grace }
+        // The store was read when it was opened.
+        let responds = AtomicBool::new(true);
+        Self { invalidations, filter, callers, admins, started, confirmed_ms, responds, grace }
+    }
+
+    pub(super) fn responds(&self) -> bool {
+        self.responds.load(Ordering::Relaxed)
     }
 
     pub(super) fn now(&self) -> Now<'_> {
@@ -74,6 +82,7 @@ impl StoreView {
     fn confirm(&self, at: Instant) {
         let elapsed = at.saturating_duration_since(self.started).as_millis();
         self.confirmed_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.responds.store(true, Ordering::Relaxed);
     }
 }
 
@@ -124,6 +133,7 @@ impl Watcher {
             Err(error) => {
                 // Everything is looked up again: a token revoked meanwhile must not stay valid where lookups still work.
                 view.invalidations.invalidate_unknown();
+                view.responds.store(false, Ordering::Relaxed);
                 if !std::mem::replace(&mut self.failing, true) {
                     let for_s = view.grace.as_secs();
                     tracing::error!(%error, for_s, "the store does not respond; known callers are served for `store_grace`");

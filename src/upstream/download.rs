@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
+    counts::StreamGuard,
     error::Chain,
     pool::{Live, Pool},
     timer,
@@ -40,6 +41,7 @@ struct Lease {
     live: Box<Live>,
     /// None if the connection must not be reused.
     pool: Option<Arc<Pool>>,
+    _stream: StreamGuard,
 }
 
 /// Why a response body is truncated.
@@ -54,10 +56,16 @@ pub enum CutError {
 }
 
 impl Download {
-    pub(super) fn new(body: Incoming, live: Box<Live>, pool: Option<Arc<Pool>>, idle: Duration) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        live: Box<Live>,
+        pool: Option<Arc<Pool>>,
+        stream: StreamGuard,
+        idle: Duration,
+    ) -> Self {
         live.watch.framed();
-        let mut download =
-            Self { body, lease: Some(Lease { live, pool }), idle, waiting: None, connected_in: None };
+        let lease = Lease { live, pool, _stream: stream };
+        let mut download = Self { body, lease: Some(lease), idle, waiting: None, connected_in: None };
         // A response without a body may never be polled.
         if download.body.is_end_stream() {
             download.checkin();
@@ -106,7 +114,7 @@ impl Download {
     }
 
     fn checkin(&mut self) {
-        if let Some(Lease { live, pool: Some(pool) }) = self.lease.take() {
+        if let Some(Lease { live, pool: Some(pool), .. }) = self.lease.take() {
             pool.checkin(live);
         }
     }

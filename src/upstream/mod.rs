@@ -10,6 +10,7 @@
 mod answer;
 mod bounded_read;
 mod connect;
+mod counts;
 mod download;
 mod error;
 mod exchange;
@@ -35,6 +36,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::origin::Origin;
 
 pub use self::{
+    counts::ConnectionCounts,
     download::{CutError, Download},
     error::SendError,
     rule::{ConnectRule, RuleError},
@@ -43,6 +45,7 @@ pub use self::{
     upload::{MAX_KEPT, Upload, UploadError, UploadWatch},
 };
 use self::{
+    counts::StreamGuard,
     exchange::Exchanged,
     pool::{Heads, Live, Pool},
     resolver::Resolver,
@@ -123,13 +126,15 @@ pub struct Upstream {
     shared: Arc<Shared>,
     pool: Arc<Pool>,
     heads: Heads,
+    counts: Arc<ConnectionCounts>,
 }
 
 impl Upstream {
     /// A client with an empty pool.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let pool = Arc::new(Pool::new(&shared.config));
-        Self { shared, pool, heads: Heads::Strict }
+        let counts = Arc::new(ConnectionCounts::default());
+        let pool = Arc::new(Pool::new(&shared.config, Arc::clone(&counts)));
+        Self { shared, pool, heads: Heads::Strict, counts }
     }
 
     /// A client for one call whose answer must not be lost: its head may be larger and less exact.
@@ -153,7 +158,10 @@ impl Upstream {
         for _ in 0..ATTEMPTS {
             let started = Instant::now();
             let (live, connected_in) = match idle.take() {
-                Some(live) => (live, None),
+                Some(live) => {
+                    self.counts.count_reused();
+                    (live, None)
+                }
                 None => (self.open(origin, deadlines).await?, Some(started)),
             };
             let connected_in = connected_in.map(|started| started.elapsed());
@@ -178,6 +186,11 @@ impl Upstream {
         self.pool.len()
     }
 
+    /// The numbers of its connections.
+    pub fn counts(&self) -> &Arc<ConnectionCounts> {
+        &self.counts
+    }
+
     async fn open(&self, origin: &Origin, deadlines: Deadlines) -> Result<Box<Live>, SendError> {
         // Boxed: connecting is rare and its state is large, so that a warm request does not carry it.
         Box::pin(async {
@@ -194,6 +207,7 @@ impl Upstream {
             timeout_at(due, opening)
                 .await
                 .unwrap_or_else(|_| Err(SendError::ConnectTimeout { host: origin.host().into(), limit }))
+                .inspect(|_| self.counts.count_opened())
         })
         .await
     }
@@ -210,6 +224,7 @@ impl Upstream {
         live.keep_alive = answer::keep_alive_timeout(answer.headers());
         // hyper would use HTTP/1.0 on this connection from now on, and drop a chunked body.
         let pool = (answer.version() == http::Version::HTTP_11).then(|| Arc::clone(&self.pool));
-        Ok(answer.map(|body| Download::new(body, live, pool, idle)))
+        let stream = StreamGuard::new(&self.counts);
+        Ok(answer.map(|body| Download::new(body, live, pool, stream, idle)))
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::origin::Origin;
 
 use super::{
-    Config,
+    Config, ConnectionCounts,
     bounded_read::BoundedRead,
     connect::Io,
     error::{Chain, SendError},
@@ -139,6 +139,7 @@ pub(super) struct Pool {
     max_per_origin: usize,
     max_total: usize,
     idle: Mutex<Idle>,
+    counts: Arc<ConnectionCounts>,
 }
 
 #[derive(Debug, Default)]
@@ -155,12 +156,13 @@ struct IdleConnection {
 }
 
 impl Pool {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, counts: Arc<ConnectionCounts>) -> Self {
         Self {
             idle_timeout: config.pool_idle_timeout,
             max_per_origin: config.pool_max_idle_per_origin,
             max_total: config.pool_max_idle,
             idle: Mutex::default(),
+            counts,
         }
     }
 
@@ -168,7 +170,7 @@ impl Pool {
     /// to be open, and surplus ones time out.
     pub(super) fn checkout(&self, origin: &Origin) -> Option<Box<Live>> {
         loop {
-            let mut waiting = self.lock().pop(origin)?;
+            let mut waiting = self.change(|idle| idle.pop(origin))?;
             let timeout = waiting.live.keep_alive.unwrap_or(Duration::MAX).min(self.idle_timeout);
             if waiting.since.elapsed() < timeout && waiting.live.is_clean() {
                 return Some(waiting.live);
@@ -179,22 +181,31 @@ impl Pool {
     /// Returns a connection to the pool if it can take another request, else closes it.
     pub(super) fn checkin(&self, mut live: Box<Live>) {
         if self.max_per_origin > 0 && live.is_ready() {
-            self.lock().push(live, self.max_per_origin, self.max_total);
+            self.change(|idle| idle.push(live, self.max_per_origin, self.max_total));
         }
     }
 
     /// Closes connections that have been idle for too long.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        let mut idle = self.lock();
-        let mut dropped = 0;
-        idle.origins.retain(|_, queue| {
-            let old = queue.partition_point(|waiting| now - waiting.since >= self.idle_timeout);
-            queue.drain(..old);
-            dropped += old;
-            !queue.is_empty()
+        self.change(|idle| {
+            let mut dropped = 0;
+            idle.origins.retain(|_, queue| {
+                let old = queue.partition_point(|waiting| now - waiting.since >= self.idle_timeout);
+                queue.drain(..old);
+                dropped += old;
+                !queue.is_empty()
+            });
+            idle.total -= dropped;
         });
-        idle.total -= dropped;
+    }
+
+    /// Changes the idle connections, and publishes their number.
+    fn change<T>(&self, change: impl FnOnce(&mut Idle) -> T) -> T {
+        let mut idle = self.lock();
+        let changed = change(&mut idle);
+        self.counts.set_idle(idle.total);
+        changed
     }
 
     pub(super) fn len(&self) -> usize {

@@ -19,6 +19,10 @@ async fn check_server(server: Server, body: &str, connections: usize) {
         assert_eq!(text(upstream.send(&server.origin, get(), DEADLINES).await).await, body);
     }
     assert_eq!(server.connections(), connections, "{body}");
+    let counts = upstream.counts();
+    let opened = usize::try_from(counts.opened()).unwrap();
+    assert_eq!((opened, counts.reused()), (connections, u64::from(connections == 1)), "{body}");
+    assert_eq!((counts.idle(), counts.streams()), (upstream.idle_connections(), 0), "{body}");
     assert_eq!(server.heads().len(), 2);
 }
 
@@ -72,7 +76,9 @@ async fn an_unfinished_body_closes_the_connection() {
     let upstream = upstream();
     let mut answer = upstream.send(&server.origin, get(), DEADLINES).await.unwrap();
     answer.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(upstream.counts().streams(), 1);
     drop(answer);
+    assert_eq!(upstream.counts().streams(), 0);
     tokio::time::timeout(2 * SHORT, closed.recv()).await.unwrap();
     assert_eq!(upstream.idle_connections(), 0);
 }
