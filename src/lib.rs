@@ -43,8 +43,9 @@ pub mod exporters;
 // floor: files and the route table that serves
 pub mod files;
 
-// floor: the API of tollgate itself
+// floor: the API of tollgate itself, metrics
 pub mod admin;
+pub mod metrics;
 
 // floor: requests
 pub mod gateway;

@@ -9,7 +9,7 @@ mod places;
 mod settings_file;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -200,6 +200,20 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_USAGE_DETAIL_RETENTION", hide_env_values = true, value_name = "AGE")]
     #[schemars(example = &"7d", regex(pattern = r"^(0|[0-9]+[hd])$"))]
     pub usage_detail_retention: Option<String>,
+    /// Models that have metrics of their own, by their exact names (repeatable) [default: the 100 that are used most]
+    #[arg(
+        long,
+        env = "TOLLGATE_METRICS_MODELS",
+        hide_env_values = true,
+        value_name = "MODEL",
+        value_delimiter = ','
+    )]
+    #[schemars(example = ["model-large", "model-small"])]
+    pub metrics_models: Option<Vec<String>>,
+    /// Metrics by user, for at most 1,000 users [default: false]
+    #[arg(long, env = "TOLLGATE_METRICS_USERS", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
+    #[schemars(example = true)]
+    pub metrics_users: Option<bool>,
     /// A file that holds the master key
     #[arg(skip)]
     #[schemars(example = &"/etc/tollgate/master-key")]
@@ -321,6 +335,15 @@ pub enum TraceHeaders {
     Own,
 }
 
+/// The settings of the labels of metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricLabels {
+    /// The models that have metrics of their own; none for those that are used most.
+    pub models: Option<BTreeSet<String>>,
+    /// True if there are metrics by user.
+    pub users: bool,
+}
+
 /// The settings in force.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -384,6 +407,8 @@ pub struct Settings {
     pub usage_retention: Duration,
     /// The age at which single exchanges are deleted; zero to keep none.
     pub usage_detail_retention: Duration,
+    /// The labels of metrics.
+    pub metrics: MetricLabels,
     /// Levels of lints.
     pub lints: Levels,
     /// The environment variables that provider files may read.
@@ -557,6 +582,10 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         usage_detail_retention: read
             .lasting(age, "usage_detail_retention", pick!(usage_detail_retention))?
             .unwrap_or(Duration::from_hours(7 * 24)),
+        metrics: MetricLabels {
+            models: pick!(metrics_models).map(|models| read.models(models)).transpose()?,
+            users: pick!(metrics_users).unwrap_or(false),
+        },
         lints: file.lints.unwrap_or_default(),
         env_allow: places.env_allow()?,
     })
@@ -593,6 +622,19 @@ impl Reader<'_> {
 
     fn at_least(self, name: &str, text: Option<String>, default_s: u64) -> Result<Duration, SettingsError> {
         Ok(self.lasting(duration, name, text)?.unwrap_or(Duration::from_secs(default_s)))
+    }
+
+    fn models(self, names: Vec<String>) -> Result<BTreeSet<String>, SettingsError> {
+        let is_good = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte))
+        };
+        match names.iter().find(|name| !is_good(name)) {
+            None => Ok(names.into_iter().collect()),
+            Some(bad) => {
+                let problem = "a model's name has no quotes, spaces or characters beyond ASCII".to_owned();
+                Err(self.refused("metrics_models", bad, problem))
+            }
+        }
     }
 
     fn address(self, name: &str, text: &str) -> Result<SocketAddr, SettingsError> {
@@ -717,6 +759,10 @@ mod tests {
         check(
             "env_allow = [\"A=B\"]",
             "`env_allow` in `t.toml` cannot be `A=B`: a variable's name has no `=`",
+        );
+        check(
+            "metrics_models = [\"good\", \"a b\"]",
+            "`metrics_models` in `t.toml` cannot be `a b`: a model's name has no quotes",
         );
         check("env_allow = [\"\"]", "`env_allow` in `t.toml` cannot be ``: it is empty");
         check("log = \"loud\"", "`log` is none of `error`, `warn`, `info`, `debug`, `trace`");

@@ -78,15 +78,19 @@ pub struct LocalErrors {
 impl LocalErrors {
     /// Each number that is not 0, with its cause.
     pub fn by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.all_by_cause().into_iter().filter(|(_, number)| *number > 0)
+    }
+
+    /// Each number, with its cause.
+    pub fn all_by_cause(&self) -> [(&'static str, u64); 5] {
         let Self { descriptors, ports, memory, threads, policy } = *self;
-        let numbers = [
+        [
             ("descriptors", descriptors),
             ("ports", ports),
             ("memory", memory),
             ("threads", threads),
             ("policy", policy),
-        ];
-        numbers.into_iter().filter(|(_, number)| *number > 0)
+        ]
     }
 }
 

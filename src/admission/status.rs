@@ -53,7 +53,12 @@ pub struct Refused {
 impl Refused {
     /// Each number that is not 0, with the setting of its limit.
     pub fn by_setting(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let numbers = Cause::ALL.map(|cause| {
+        self.all_by_setting().into_iter().filter(|(_, number)| *number > 0)
+    }
+
+    /// Each number, with the setting of its limit.
+    pub fn all_by_setting(&self) -> [(&'static str, u64); Cause::ALL.len()] {
+        Cause::ALL.map(|cause| {
             let number = match cause {
                 Cause::Token => self.requests_per_token,
                 Cause::User => self.requests_per_user,
@@ -62,8 +67,7 @@ impl Refused {
                 Cause::Connections => self.connections,
             };
             (cause.setting(), number)
-        });
-        numbers.into_iter().filter(|(_, number)| *number > 0)
+        })
     }
 }
 

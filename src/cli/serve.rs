@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,16 +28,15 @@ use crate::{
         context::unusable,
         serve_lock::{acquire_serve_lock, remove_unused},
     },
-    control,
-    day::Day,
+    clock,
+    control::{self, Socket},
     decide::ListenerRole,
     diag::Diagnostic,
     escape::{self, Lines},
     exporters,
     files::{self, FileState, Finding, Live, Reloader, StartError},
     gateway::Readiness,
-    ledger::{self, PriceTier, Retention},
-    output,
+    metrics, output,
     recorder::Recorder,
     secret::Secret,
     server::{self, Shared, WorkerConfig, listen::listen},
@@ -48,6 +47,7 @@ use crate::{
     upstream::{self, ConnectRule},
 };
 use lifecycle::{Running, Signals, Workers};
+use sinks::Sinks;
 
 /// Maximum number of warnings that are logged at the start.
 const MAX_WARNINGS: usize = 50;
@@ -112,6 +112,7 @@ async fn start(
     keys: &KeySources,
     log: &Log,
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
+    let started_at_ms = clock::now_ms();
     let settings = &Settings { providers: source(settings), ..settings.clone() };
     let exporters = exporters::open(&settings.exporters, &log.drops)?;
     let limits = limits(settings);
@@ -124,30 +125,36 @@ async fn start(
         remove_unused(&settings.data);
     }
     let (bound, live, reloader) = prepared?;
-    warn_of_untrusted_writers(&settings.data)?;
-    let store = Store::open(&settings.data).await.context("failed to open the store")?;
-    let key = MasterKey::load(keys, &settings.data, &store).await?;
-    bind_origins(&store, &key, &live).await;
-    announce_admin_token(&store, settings).await?;
+    let (store, key) = open_store(settings, keys, &live).await?;
     let empty = store.users_page(None, Some(1)).await?.is_empty();
     let (address, admin_address) = (bound.address, bound.admin_address);
-    let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), settings.data.clone());
     let admission = Admission::new(limits, bound.listeners.len());
     let files = ProviderFiles::Live(live.clone(), admission.clone(), log.drops.clone(), exporters.states());
-    let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
-    let (api_queue, api_jobs) = ApiQueue::start(admin.clone());
-    let (socket, calls) = control::start(&settings.data, admin)
-        .with_context(|| format!("failed to create the control socket in `{}`", settings.data.display()))?;
+    let OwnApi { queue: api_queue, socket, tasks: api_tasks } =
+        start_api(settings, keys, &store, &key, files)?;
     let logins = StoredLogins::new(store.clone(), key.clone());
     let end_refreshes = CancellationToken::new();
     let endpoints = HttpTokenEndpoints::new(upstream.clone());
     let (refresher, logins) = Refresher::start(logins, endpoints, end_refreshes.clone());
     let (accounts, lookups) = Authenticator::start(store.clone(), key, settings.store_grace);
-    let (ledger, usage) =
-        ledger::start(store.clone(), retention(settings), price_tier(&live), &log.drops).await;
-    let (mut more_sinks, deliveries) = exporters.start(&upstream);
-    more_sinks.push(Box::new(ledger));
-    let (recorders, records) = sinks::start(settings, log, more_sinks, bound.listeners.len())?;
+    let sources = metrics::Sources {
+        live: live.clone(),
+        admission: admission.clone(),
+        store: accounts.store_health(),
+        drops: log.drops.clone(),
+        started_at_ms,
+    };
+    let number = bound.listeners.len();
+    let inputs = sinks::Inputs {
+        settings,
+        log,
+        store: &store,
+        sources,
+        exporters,
+        upstream: &upstream,
+        workers: number,
+    };
+    let Sinks { recorders, records, metrics, scrapes, deliveries, usage } = sinks::start(inputs).await?;
     let shared = Shared {
         live: live.clone(),
         api_queue,
@@ -158,6 +165,7 @@ async fn start(
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
         admission,
         upstream,
+        metrics,
         head_timeout: settings.head_timeout,
         idle_timeout: settings.idle_timeout,
         half_closed: settings.half_closed,
@@ -167,18 +175,15 @@ async fn start(
         stop: CancellationToken::new(),
     };
     #[expect(clippy::disallowed_methods, reason = "`lifecycle` waits for all, once the workers are done")]
-    let (control, logins, usage) = (
-        [
+    let (mut control, logins) = (
+        vec![
             tokio::spawn(lookups),
-            tokio::spawn(calls),
-            tokio::spawn(api_jobs),
-            tokio::spawn(rekeys),
+            scrapes,
             tokio::spawn(origin_changes::watch(live.clone(), store.clone(), shared.stop.clone())),
-        ]
-        .into(),
+        ],
         tokio::spawn(logins),
-        tokio::spawn(usage),
     );
+    control.extend(api_tasks);
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
     let workers = start_workers(bound, heartbeats, recorders, &shared)?;
@@ -206,17 +211,44 @@ async fn start(
     Ok((lock, running, watchdog))
 }
 
-fn retention(settings: &Settings) -> Retention {
-    Retention { roll_ups: settings.usage_retention, exchanges: settings.usage_detail_retention }
+/// Opens the store and loads the master key. Completes what a first start or an older version left.
+async fn open_store(
+    settings: &Settings,
+    keys: &KeySources,
+    live: &Live,
+) -> anyhow::Result<(Store, MasterKey)> {
+    warn_of_untrusted_writers(&settings.data)?;
+    let store = Store::open(&settings.data).await.context("failed to open the store")?;
+    let key = MasterKey::load(keys, &settings.data, &store).await?;
+    bind_origins(&store, &key, live).await;
+    announce_admin_token(&store, settings).await?;
+    Ok((store, key))
 }
 
-/// The price tiers of the files that serve at that moment.
-fn price_tier(live: &Arc<Live>) -> PriceTier {
-    let live = live.clone();
-    Box::new(move |provider, model, day, tokens| {
-        let (table, day) = (live.snapshot(), Day(u32::try_from(day).unwrap_or(u32::MAX)));
-        table.prices.find(provider, model, day).map_or(0, |price| price.context(tokens))
-    })
+/// tollgate's own API.
+struct OwnApi {
+    queue: ApiQueue,
+    socket: Socket,
+    /// Tasks that end by themselves after the workers and the socket.
+    tasks: [JoinHandle<()>; 3],
+}
+
+#[expect(clippy::disallowed_methods, reason = "`lifecycle` waits for all, once the workers are done")]
+fn start_api(
+    settings: &Settings,
+    keys: &KeySources,
+    store: &Store,
+    key: &MasterKey,
+    files: ProviderFiles,
+) -> anyhow::Result<OwnApi> {
+    let data = &settings.data;
+    let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), data.clone());
+    let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
+    let (queue, jobs) = ApiQueue::start(admin.clone());
+    let (socket, calls) = control::start(data, admin)
+        .with_context(|| format!("failed to create the control socket in `{}`", data.display()))?;
+    let tasks = [tokio::spawn(calls), tokio::spawn(jobs), tokio::spawn(rekeys)];
+    Ok(OwnApi { queue, socket, tasks })
 }
 
 fn log_listening(settings: &Settings, live: &Live, address: SocketAddr, admin_address: Option<SocketAddr>) {

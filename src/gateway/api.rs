@@ -18,7 +18,7 @@ use crate::{
 
 /// Answers a call that its caller may make.
 pub(super) async fn call(
-    InFlight { worker, table, head }: InFlight<'_>,
+    InFlight { worker, table, head, .. }: InFlight<'_>,
     incoming: &mut Option<Incoming>,
     _authorized: ApiCall,
     principal: Principal,

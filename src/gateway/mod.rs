@@ -47,6 +47,7 @@ use crate::{
     fault::Fault,
     files::Live,
     hex,
+    metrics::Metrics,
     recorder::Recorder,
     settings::TraceHeaders,
     table::Table,
@@ -84,6 +85,8 @@ pub struct Worker {
     pub tasks: TaskTracker,
     /// Takes access records.
     pub recorder: Recorder,
+    /// Answers scrapes.
+    pub metrics: Metrics,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
     /// The treatment of the trace context that clients send.
@@ -115,6 +118,16 @@ struct InFlight<'r> {
     worker: &'r Arc<Worker>,
     table: &'r Arc<Table>,
     head: &'r Parts,
+    /// The peer of the connection.
+    peer: IpAddr,
+}
+
+impl InFlight<'_> {
+    /// True if the connection comes from this machine, and from no proxy that the settings name.
+    fn is_from_loopback(&self) -> bool {
+        let peer = self.peer.to_canonical();
+        peer.is_loopback() && !self.worker.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
 }
 
 /// Answers one request on a connection from `peer`.
@@ -135,7 +148,7 @@ pub async fn handle(
     let table = worker.live.snapshot();
     let mut context = RequestContext::begin(&worker, client, connection, &head);
     context.apply_trace_context(&mut head.headers);
-    let request = InFlight { worker: &worker, table: &table, head: &head };
+    let request = InFlight { worker: &worker, table: &table, head: &head, peer };
     let mut incoming = Some(incoming);
     let response = match answer(request, &mut incoming, &mut context).await {
         Ok(response) => response,
@@ -177,15 +190,26 @@ async fn answer(
     incoming: &mut Option<Incoming>,
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
-    let InFlight { worker, table, head } = request;
+    let InFlight { worker, table, head, .. } = request;
     let begun = decide::begin(head, table, worker.role)?;
-    if let Begun::Own(own) = begun {
-        context.hide_token(head, table);
-        return Ok(own_answers::answer(own, request));
+    // Neither health checks nor metrics end where load shedding begins.
+    match &begun {
+        Begun::Own(own) => {
+            context.hide_token(head, table);
+            return Ok(own_answers::answer(*own, request));
+        }
+        Begun::Metrics(call) if call.is_open(request.is_from_loopback()) => {
+            return own_answers::metrics(request).await;
+        }
+        Begun::Metrics(_) | Begun::Admin(_) | Begun::SelfService(_) | Begun::Provider(_) => {}
     }
     admission::connection(context.connection())?;
     match begun {
         Begun::Own(_) => unreachable!("it was answered"),
+        Begun::Metrics(call) => {
+            authenticate::admin(worker, call.token()?, context).await?;
+            own_answers::metrics(request).await
+        }
         Begun::Admin(call) => {
             let admin = authenticate::admin(worker, call.token()?, context).await?;
             let call = call.authenticated()?;

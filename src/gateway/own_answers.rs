@@ -1,14 +1,16 @@
-//! Responses that need no token: the preflight of browsers, the health checks, the page at `/config`.
+//! Responses of tollgate's own beside its API: the preflight of browsers, the health checks, the metrics, the page at
+//! `/config`.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{Body, InFlight, Worker, context::Audience, fault::json};
-use crate::{decide::OwnAnswer, table::Table};
+use crate::{decide::OwnAnswer, fault::Fault, metrics::Format, table::Table};
 
 /// The page at `/config`: a placeholder until there is a real one.
 const CONFIG_PAGE: &str = include_str!("config.html");
 
-pub(super) fn answer(own: OwnAnswer, InFlight { worker, table, head }: InFlight<'_>) -> Response<Body> {
+pub(super) fn answer(own: OwnAnswer, request: InFlight<'_>) -> Response<Body> {
+    let InFlight { worker, table, head, .. } = request;
     match own {
         OwnAnswer::Preflight => preflight(worker, table, head),
         OwnAnswer::Alive => health(StatusCode::OK, "ok"),
@@ -36,6 +38,16 @@ fn preflight(worker: &Worker, table: &Table, head: &Parts) -> Response<Body> {
 
 fn health(status: StatusCode, word: &str) -> Response<Body> {
     json(status, format!(r#"{{"status":"{word}"}}"#))
+}
+
+/// All metrics, in the format that the client prefers.
+pub(super) async fn metrics(InFlight { worker, head, .. }: InFlight<'_>) -> Result<Response<Body>, Fault> {
+    let format = Format::accepted(&head.headers);
+    let mut response = Response::new(Body::own(worker.metrics.scrape(format).await?));
+    let fixed = HeaderValue::from_static;
+    response.headers_mut().insert(header::CONTENT_TYPE, fixed(format.content_type()));
+    response.headers_mut().insert(header::VARY, fixed("accept"));
+    Ok(response)
 }
 
 fn config_page() -> Response<Body> {

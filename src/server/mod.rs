@@ -33,6 +33,7 @@ use crate::{
     decide::ListenerRole,
     files::Live,
     gateway::{self, Readiness, Worker},
+    metrics::{Metrics, WorkerCounts},
     recorder::Recorder,
     settings::{HalfClosed, TraceHeaders},
     systemd::Heartbeat,
@@ -73,6 +74,8 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// Configuration of the HTTP client.
     pub upstream: Arc<upstream::Shared>,
+    /// Answers scrapes.
+    pub metrics: Metrics,
     /// Timeout for a request head, from its first byte.
     pub head_timeout: Duration,
     /// Timeout for a connection without a request.
@@ -156,8 +159,11 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         trace_context: shared.trace_context,
         keep_alive: keep_alive(shared.idle_timeout),
         recorder: config.recorder,
+        metrics: shared.metrics.clone(),
         next_id: AtomicU64::new(config.first_id),
     });
+    let (upstream, callers) = (worker.upstream.counts().clone(), worker.cache.counts().clone());
+    shared.metrics.add_worker(WorkerCounts { upstream, callers });
     tokio::join!(accept(listener, shared, &worker), sweep(shared, &worker));
     tasks.close();
     if tokio::time::timeout(shared.grace, tasks.wait()).await.is_err() {

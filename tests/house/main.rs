@@ -5,6 +5,7 @@
 
 mod code;
 mod diagnostics;
+mod metrics;
 
 use std::{
     collections::BTreeSet,

@@ -133,6 +133,18 @@ const ROWS: &[Row] = &[
     Row("", Only, "POST /health", &[], Known, no_route("Route not implemented in AI Gateway: /health")),
     Row("", Only, "GET /console", &[], Known, no_route("Route not implemented in AI Gateway: /console")),
     Row("", Only, "GET /config/", &[], Known, no_route("Route not implemented in AI Gateway: /config/")),
+    // The metrics.
+    Row("Metrics, for a program of this machine", Only, "GET /metrics", &["Host: localhost"], Nobody, Own(200)),
+    Row("", Only, "HEAD /metrics", &["Host: 127.0.0.1:8787"], Unknown, Own(200)),
+    Row("What comes through a proxy or a browser needs an admin token", Only, "GET /metrics", &["Host: localhost", "X-Forwarded-For: 127.0.0.1"], Nobody, NO_ADMIN),
+    Row("", Only, "GET /metrics", &["Host: localhost", "Forwarded: for=127.0.0.1"], Known, NO_ADMIN),
+    Row("", Only, "GET /metrics", &["Host: localhost", "Origin: http://localhost"], Nobody, NO_ADMIN),
+    Row("", Only, "GET /metrics", &[], Nobody, NO_ADMIN),
+    Row("", Only, "GET /metrics", &["X-Forwarded-For: 127.0.0.1"], Admin, Own(200)),
+    Row("At the admin listener, it needs none", AdminListener, "GET /metrics", &["X-Forwarded-For: 192.0.2.1"], Nobody, Own(200)),
+    Row("The public listener has none then", Public, "GET /metrics", &["Host: localhost"], Admin, NOT_HERE),
+    Row("Nothing is there", Only, "POST /metrics", &["Host: localhost"], Nobody, NO_TOKEN),
+    Row("", Only, "GET /metrics/x", &[], Known, no_route("Route not implemented in AI Gateway: /metrics/x")),
     // The admin API.
     Row("The admin API takes an admin token", Only, "GET /admin/users", &[], Nobody, NO_ADMIN),
     Row("", Only, "GET /admin/users", &[], Unknown, NO_ADMIN),

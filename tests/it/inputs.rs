@@ -50,6 +50,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_MAX_REQUESTS_PER_TOKEN", "10"),
     ("TOLLGATE_MAX_REQUESTS_PER_USER", "20"),
     ("TOLLGATE_MAX_STALE", "24h"),
+    ("TOLLGATE_METRICS_MODELS", "model-large, model-small"),
+    ("TOLLGATE_METRICS_USERS", "true"),
     ("TOLLGATE_PROVIDERS", "DIR/providers.d"),
     ("TOLLGATE_SECRETS", "DIR/secrets"),
     ("TOLLGATE_STORE_GRACE", "1h"),
@@ -67,6 +69,7 @@ const LISTS: &[&str] = &[
     "TOLLGATE_CONNECT_TO",
     "TOLLGATE_CORS_TRUSTED_ORIGINS",
     "TOLLGATE_ENV_ALLOW",
+    "TOLLGATE_METRICS_MODELS",
     "TOLLGATE_TRUSTED_PROXIES",
 ];
 

@@ -1,26 +1,83 @@
-//! The consumers of finished exchanges, in one list.
+//! The consumers of finished exchanges, in one list: access log, metrics, usage ledger, exporters.
 //!
-//! A sink that needs a task of its own starts it in `serve`, among those that the shutdown waits for, and gets its end of a
-//! bounded queue here.
+//! A sink that needs a task or thread of its own starts it here; `lifecycle` waits for all of them.
+
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::task::JoinHandle;
 
 use crate::{
-    recorder::{self, Recorder, Records, Sink},
+    day::Day,
+    exporters::{Deliveries, Exporters},
+    files::Live,
+    ledger::{self, PriceTier, Retention},
+    metrics::{self, Metrics, Sources},
+    recorder::{self, Recorder, Records},
     settings::Settings,
+    store::Store,
     telemetry::Log,
+    upstream,
 };
 
-/// Starts the recorder's thread with these sinks and the access log. Returns a recorder for each worker.
-pub(super) fn start(
-    settings: &Settings,
-    log: &Log,
-    mut sinks: Vec<Box<dyn Sink>>,
-    workers: usize,
-) -> anyhow::Result<(Vec<Recorder>, Records)> {
+/// The parts of the server that sinks use.
+pub(super) struct Inputs<'s> {
+    pub(super) settings: &'s Settings,
+    pub(super) log: &'s Log,
+    pub(super) store: &'s Store,
+    /// The sources of gauges.
+    pub(super) sources: Sources,
+    pub(super) exporters: Exporters,
+    pub(super) upstream: &'s Arc<upstream::Shared>,
+    /// The number of workers.
+    pub(super) workers: usize,
+}
+
+/// The running sinks.
+pub(super) struct Sinks {
+    /// One for each worker.
+    pub(super) recorders: Vec<Recorder>,
+    /// The thread that hands records to the sinks.
+    pub(super) records: Records,
+    /// Answers scrapes.
+    pub(super) metrics: Metrics,
+    /// Ends with the thread that makes metrics.
+    pub(super) scrapes: JoinHandle<()>,
+    /// The tasks of exporters.
+    pub(super) deliveries: Deliveries,
+    /// The task that writes the usage ledger.
+    pub(super) usage: JoinHandle<()>,
+}
+
+/// Starts all sinks.
+#[expect(clippy::disallowed_methods, reason = "`lifecycle` waits for the tasks")]
+pub(super) async fn start(inputs: Inputs<'_>) -> anyhow::Result<Sinks> {
+    let Inputs { settings, log, store, sources, exporters, upstream, workers } = inputs;
+    let tier = price_tier(sources.live.clone());
+    let (ledger, usage) = ledger::start(store.clone(), retention(settings), tier, &log.drops).await;
+    let (mut sinks, deliveries) = exporters.start(upstream);
+    let (metrics, counting, scrapes) = metrics::start(settings.metrics.clone(), sources)
+        .context("failed to start the thread for metrics")?;
+    sinks.push(Box::new(ledger));
+    sinks.push(counting);
     // Its lines are of the level `info`.
     if let Some(access_log) = settings.access_log.filter(|_| settings.log >= tracing::Level::INFO) {
         sinks.push(Box::new(log.access_log(access_log)));
     }
-    recorder::start(workers, sinks, &log.drops).context("failed to start the recorder's thread")
+    let (recorders, records) =
+        recorder::start(workers, sinks, &log.drops).context("failed to start the recorder's thread")?;
+    let (scrapes, usage) = (tokio::spawn(scrapes), tokio::spawn(usage));
+    Ok(Sinks { recorders, records, metrics, scrapes, deliveries, usage })
+}
+
+fn retention(settings: &Settings) -> Retention {
+    Retention { roll_ups: settings.usage_retention, exchanges: settings.usage_detail_retention }
+}
+
+/// The price tiers of the files that serve at that moment.
+fn price_tier(live: Arc<Live>) -> PriceTier {
+    Box::new(move |provider, model, day, tokens| {
+        let (table, day) = (live.snapshot(), Day(u32::try_from(day).unwrap_or(u32::MAX)));
+        table.prices.find(provider, model, day).map_or(0, |price| price.context(tokens))
+    })
 }

@@ -185,7 +185,8 @@ impl World {
     /// Checks that an answer is this fault.
     pub fn check_fault(&self, request: impl AsRef<[u8]>, fault: Fault<'_>, answer: &Message) {
         let target = request.as_ref().split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        let reserved = matches!(target.split(|byte| b"/?".contains(byte)).nth(1), Some(b"admin" | b"auth"));
+        let reserved =
+            matches!(target.split(|byte| b"/?".contains(byte)).nth(1), Some(b"admin" | b"auth" | b"metrics"));
         fault.check((!reserved).then_some(&*self.cors), answer);
     }
 }

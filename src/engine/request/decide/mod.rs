@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! begin ─► Own                                                        answered without a token
+//!       ─► MetricsCall                                                answered, with or without one
 //!       ─► AdminCall ─► ApiCall
 //!       ─► SelfServiceCall ─► ApiCall
 //!       ─► ProviderCall ─► Routed ─► Authorized ─► Credential ─► Sendable ─► Outgoing
@@ -18,6 +19,7 @@
 mod authorize;
 mod credential;
 mod head;
+mod metrics;
 mod own;
 #[cfg(test)]
 mod snapshot_tests;
@@ -46,6 +48,7 @@ pub use credential::{
     expires_within,
 };
 pub use head::body_bytes;
+pub use metrics::MetricsCall;
 pub use own::{ListenerRole, OwnAnswer};
 
 /// The kind of a request, with the token that the client sent.
@@ -53,6 +56,8 @@ pub use own::{ListenerRole, OwnAnswer};
 pub enum Begun<'r> {
     /// tollgate answers, without a token.
     Own(OwnAnswer),
+    /// A request for the metrics.
+    Metrics(MetricsCall<'r>),
     /// A call of the admin API.
     Admin(AdminCall<'r>),
     /// A call of the self-service API.
@@ -135,6 +140,7 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
     let token = || rewrite::token(head, table);
     Ok(match own::find(&head.method, path) {
         Some(own::Found::Answer(own)) => Begun::Own(own),
+        Some(own::Found::Metrics) => Begun::Metrics(MetricsCall::new(head, token(), listener)),
         Some(own::Found::Admin) => Begun::Admin(AdminCall { head, token: token() }),
         Some(own::Found::SelfService) => Begun::SelfService(SelfServiceCall { head, token: token() }),
         None => Begun::Provider(ProviderCall { head, table, token: token() }),

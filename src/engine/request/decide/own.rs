@@ -32,6 +32,7 @@ pub enum OwnAnswer {
 /// The meaning of a path of tollgate's own.
 pub(super) enum Found {
     Answer(OwnAnswer),
+    Metrics,
     Admin,
     SelfService,
 }
@@ -74,6 +75,7 @@ pub(super) fn find(method: &Method, path: &str) -> Option<Found> {
         "health" | "livez" if is_read => Some(Found::Answer(OwnAnswer::Alive)),
         "readyz" if is_read => Some(Found::Answer(OwnAnswer::Ready)),
         "config" if is_read => Some(Found::Answer(OwnAnswer::ConfigPage)),
+        "metrics" if is_read => Some(Found::Metrics),
         _ => None,
     }
 }

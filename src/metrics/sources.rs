@@ -1,0 +1,35 @@
+//! The parts of the process whose numbers are read at a scrape. Reading takes no lock that a warm request waits for.
+
+use std::sync::Arc;
+
+use crate::{
+    accounts::{CacheCounts, StoreHealth},
+    admission::Admission,
+    files::Live,
+    recorder::Drops,
+    upstream::ConnectionCounts,
+};
+
+/// The parts of the process.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The provider files.
+    pub live: Arc<Live>,
+    /// Admission control.
+    pub admission: Arc<Admission>,
+    /// The state of the store.
+    pub store: StoreHealth,
+    /// The drop counters of all queues.
+    pub drops: Drops,
+    /// The start of the process, in milliseconds since 1970.
+    pub started_at_ms: u64,
+}
+
+/// The numbers of one worker. It alone writes them.
+#[derive(Debug, Clone)]
+pub struct WorkerCounts {
+    /// Its connections to upstreams.
+    pub upstream: Arc<ConnectionCounts>,
+    /// Its cache of callers.
+    pub callers: Arc<CacheCounts>,
+}
