@@ -14,6 +14,7 @@ done
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v unshare >/dev/null || missing+=(util-linux)
 command -v npm >/dev/null || missing+=(nodejs npm)
+command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
 fi
@@ -32,6 +33,9 @@ cargo run -q -j2 -- fmt --check providers.d tests/providers
 
 say "the HTTP API, as its OpenAPI document says"
 tests/openapi.sh
+
+say "metrics, and what Prometheus makes of them"
+tests/monitoring.sh
 
 say "the README's quick start"
 tests/quickstart.sh
