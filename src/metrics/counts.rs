@@ -10,8 +10,11 @@ use http::StatusCode;
 use super::{histogram::Histogram, ranking::Ranking};
 use crate::{
     access_record::{AccessRecord, Outcome, Usage},
+    compile::{Price, Prices},
+    day::Day,
     escape,
     fault::FaultKind,
+    money::Amounts,
     name::UserId,
     rewrite::TokenSearch,
     settings::MetricLabels,
@@ -42,9 +45,9 @@ pub(super) struct Counts {
     /// By name; those without a provider have an empty one.
     pub(super) providers: BTreeMap<Box<str>, ProviderCounts>,
     /// By provider and model, for those that are used most.
-    models: Ranking<(Box<str>, Box<str>), TokenCounts>,
+    models: Ranking<(Box<str>, Box<str>), ModelCounts>,
     /// The same for the models that the settings list, and for each provider's [`OTHER`].
-    further_models: BTreeMap<(Box<str>, Box<str>), TokenCounts>,
+    further_models: BTreeMap<(Box<str>, Box<str>), ModelCounts>,
     users: Ranking<UserId, UserCounts>,
     other_users: UserCounts,
 }
@@ -79,6 +82,15 @@ pub(super) struct TokenCounts {
     pub(super) estimated: Counters,
 }
 
+/// Counts of one model at one provider.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ModelCounts {
+    pub(super) usage: TokenCounts,
+    pub(super) cost: Amounts,
+    /// Tokens that have no price.
+    pub(super) unpriced: u64,
+}
+
 /// Counts of one user.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UserCounts {
@@ -111,6 +123,20 @@ impl TokenCounts {
     }
 }
 
+impl ModelCounts {
+    /// Adds usage at its price, if it has one.
+    fn add(&mut self, usage: &Usage, price: Option<&Price>) {
+        self.usage.add(usage);
+        match price {
+            Some(price) => {
+                let context = price.context(usage.counters.prompt_tokens());
+                self.cost.add(price.cost(&usage.counters, context));
+            }
+            None => self.unpriced = self.unpriced.saturating_add(usage.counters.tokens()),
+        }
+    }
+}
+
 impl Counts {
     pub(super) fn new(labels: MetricLabels) -> Self {
         Self {
@@ -124,7 +150,7 @@ impl Counts {
     }
 
     /// Counts a finished exchange.
-    pub(super) fn add(&mut self, record: &AccessRecord) {
+    pub(super) fn add(&mut self, record: &AccessRecord, prices: &Prices) {
         let outcome = record.outcome();
         let name = record.provider.as_ref().map_or("", |provider| provider.as_str());
         let (name, provider) = slot(&mut self.providers, name, MAX_PROVIDERS);
@@ -138,12 +164,14 @@ impl Counts {
             if let Some(reason) = usage.not_counted {
                 provider.not_counted[reason as usize] += 1;
             }
-            self.add_tokens(name, usage);
+            let day = Day::of_seconds(record.ended_at_ms() / 1000);
+            let model = usage.model.as_deref().unwrap_or_default();
+            self.add_usage(name, usage, prices.find(name, model, day));
         }
         self.add_user(record, outcome);
     }
 
-    fn add_tokens(&mut self, provider: &str, usage: &Usage) {
+    fn add_usage(&mut self, provider: &str, usage: &Usage, price: Option<&Price>) {
         if usage.counters.is_zero() {
             return;
         }
@@ -156,11 +184,11 @@ impl Counts {
         if self.labels.models.is_none()
             && let Some(counts) = own.as_ref().and_then(|key| self.models.used(key))
         {
-            return counts.add(usage);
+            return counts.add(usage, price);
         }
         let listed = own.filter(|_| self.labels.models.is_some());
         let key = listed.unwrap_or_else(|| (provider.into(), OTHER.into()));
-        self.further_models.entry(key).or_default().add(usage);
+        self.further_models.entry(key).or_default().add(usage, price);
     }
 
     fn add_user(&mut self, record: &AccessRecord, outcome: Outcome) {
@@ -176,7 +204,7 @@ impl Counts {
     }
 
     /// Counters of usage, by provider and model.
-    pub(super) fn models(&self) -> impl Iterator<Item = (&str, &str, &TokenCounts)> {
+    pub(super) fn models(&self) -> impl Iterator<Item = (&str, &str, &ModelCounts)> {
         let all = self.models.iter().chain(&self.further_models);
         all.map(|((provider, model), counts)| (&**provider, &**model, counts))
     }

@@ -105,13 +105,23 @@ fn times(text: &mut Exposition, counts: &Counts) {
 fn usage(text: &mut Exposition, counts: &Counts) {
     for (metric, is_tokens) in [(&table::TOKENS, true), (&table::UNITS, false)] {
         let mut family = text.family(metric);
-        for (provider, model, tokens) in counts.models() {
-            for (counter, estimated, number) in numbers(tokens) {
+        for (provider, model, counts) in counts.models() {
+            for (counter, estimated, number) in numbers(&counts.usage) {
                 if counter.is_tokens() == is_tokens {
                     family.sample(&[provider, model, counter.name(), estimated], number);
                 }
             }
         }
+    }
+    let mut family = text.family(&table::COST);
+    for (provider, model, counts) in counts.models() {
+        for money in counts.cost.iter() {
+            family.sample(&[provider, model, money.currency.code()], money.exact());
+        }
+    }
+    let mut family = text.family(&table::UNPRICED);
+    for (provider, model, counts) in counts.models().filter(|(.., counts)| counts.unpriced > 0) {
+        family.sample(&[provider, model], counts.unpriced);
     }
     let mut family = text.family(&table::NOT_COUNTED);
     for (name, provider) in &counts.providers {

@@ -33,6 +33,7 @@ pub use table::{ALL, Kind, Metric};
 use crate::{
     access_record::AccessRecord,
     fault::{Fault, FaultKind},
+    files::Live,
     recorder::Sink,
     settings::MetricLabels,
 };
@@ -58,13 +59,18 @@ struct Scrape {
 
 /// The sink that counts finished exchanges.
 #[derive(Debug)]
-struct Counting(Arc<Mutex<Counts>>);
+struct Counting {
+    counts: Arc<Mutex<Counts>>,
+    /// For the current prices.
+    live: Arc<Live>,
+}
 
 impl Sink for Counting {
     fn record(&mut self, records: &[AccessRecord]) {
-        let mut counts = lock(&self.0);
+        let prices = Arc::clone(&self.live.snapshot().prices);
+        let mut counts = lock(&self.counts);
         for record in records {
-            counts.add(record);
+            counts.add(record, &prices);
         }
     }
 }
@@ -78,7 +84,7 @@ pub fn start(
     let (scrapes, waiting) = sync_channel(MAX_WAITING);
     let workers = Arc::default();
     let metrics = Metrics { scrapes, workers: Arc::clone(&workers) };
-    let sink = Counting(Arc::clone(&counts));
+    let sink = Counting { counts: Arc::clone(&counts), live: Arc::clone(&sources.live) };
     let (ending, ended) = oneshot::channel::<()>();
     thread::Builder::new().name("metrics".into()).spawn(move || {
         let _ending = ending;

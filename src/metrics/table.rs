@@ -67,6 +67,10 @@ metrics! {
         "Tokens, each in one kind only.";
     UNITS Counter "tollgate_usage_units_total" ["provider" "model" "unit" "estimated"]
         "Other units that vendors bill.";
+    COST Counter "tollgate_cost_total" ["provider" "model" "currency"]
+        "Cost of counted and estimated usage, in units of the currency, at the prices of the time.";
+    UNPRICED Counter "tollgate_tokens_without_price_total" ["provider" "model"]
+        "Tokens of models that no price file has a price for.";
     NOT_COUNTED Counter "tollgate_usage_not_counted_total" ["provider" "reason"]
         "Exchanges whose usage was not counted, or not wholly, by reason.";
     USER_REQUESTS Counter "tollgate_user_requests_total" ["user" "outcome"]

@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 use http::Method;
 
 use super::*;
-use crate::{access_record::End, name::FileName, usage::Counter};
+use crate::{access_record::End, compile, name::FileName, syntax, usage::Counter};
 
 /// A finished exchange without a provider.
 fn record() -> AccessRecord {
@@ -28,7 +28,7 @@ fn with_model(model: &str, counts: &[(Counter, u64)]) -> AccessRecord {
 fn counted(labels: MetricLabels, records: &[AccessRecord]) -> Counts {
     let mut counts = Counts::new(labels);
     for record in records {
-        counts.add(record);
+        counts.add(record, &Prices::default());
     }
     counts
 }
@@ -109,10 +109,10 @@ fn counted_and_estimated_tokens_are_apart() {
         counters.iter().filter(|(_, number)| *number > 0).collect()
     };
     assert_eq!(
-        numbers(&tokens.counted),
+        numbers(&tokens.usage.counted),
         [(Counter::Input, 200), (Counter::Output, 40), (Counter::Images, 4)]
     );
-    assert_eq!(numbers(&tokens.estimated), [(Counter::Output, 20)]);
+    assert_eq!(numbers(&tokens.usage.estimated), [(Counter::Output, 20)]);
 }
 
 fn models(counts: &Counts) -> Vec<&str> {
@@ -127,7 +127,7 @@ fn only_listed_models_have_a_series() {
     let records = ["large", "small", "LARGE", "", "a\u{200b}b"].map(|model| with_model(model, &one));
     let counts = counted(labels, &records);
     assert_eq!(models(&counts), ["(other)", "a\u{200b}b", "large"]);
-    let others = counts.models().next().unwrap().2.counted;
+    let others = counts.models().next().unwrap().2.usage.counted;
     assert_eq!(others.get(Counter::Input), 3);
     let none = MetricLabels { models: Some(BTreeSet::new()), users: false };
     assert_eq!(models(&counted(none, &records)), ["(other)"]);
@@ -164,6 +164,7 @@ fn users_have_series_only_by_setting_and_with_a_provider() {
 #[test]
 fn a_flood_of_names_makes_a_bounded_number_of_series() {
     let mut counts = Counts::new(MetricLabels { models: None, users: true });
+    let none = Prices::default();
     for number in 0..5000 {
         let flood = AccessRecord {
             provider: FileName::new(&format!("p{}", number % 3)),
@@ -172,19 +173,61 @@ fn a_flood_of_names_makes_a_bounded_number_of_series() {
             user: UserId::new(&format!("usr_{number:016x}")),
             ..with_model(&format!("model-{number}"), &[(Counter::Input, 1), (Counter::Output, 1)])
         };
-        counts.add(&flood);
-        counts.add(&AccessRecord { provider: None, endpoint: None, usage: None, ..flood });
+        counts.add(&flood, &none);
+        counts.add(&AccessRecord { provider: None, endpoint: None, usage: None, ..flood }, &none);
         // Files that come and go.
         let renamed =
             AccessRecord { provider: FileName::new(&format!("q{number}")), ..routed("demo", "chat") };
-        counts.add(&renamed);
-        counts.add(&routed("demo", &format!("endpoint-{number}")));
+        counts.add(&renamed, &none);
+        counts.add(&routed("demo", &format!("endpoint-{number}")), &none);
     }
     assert_eq!(models(&counts).len(), MAX_MODELS + 3);
     assert_eq!(counts.users().count(), MAX_USERS + 1);
     assert_eq!(counts.providers.len(), MAX_PROVIDERS + 1);
     assert_eq!(counts.providers["demo"].endpoints.len(), MAX_ENDPOINTS + 1);
     assert_eq!(counts.providers[""].endpoints.len(), 1);
-    let all: u64 = counts.models().map(|(.., tokens)| tokens.counted.get(Counter::Input)).sum();
+    let all: u64 = counts.models().map(|(.., counts)| counts.usage.counted.get(Counter::Input)).sum();
     assert_eq!(all, 5000, "no token is lost");
+}
+
+#[test]
+fn usage_costs_the_price_of_its_model_on_that_day() {
+    let text = r#"
+        title = "Prices"
+        currency = "EUR"
+        source = "https://prices.example"
+        date = "2026-03-01"
+        [[price]]
+        model = ["large"]
+        from = "2026-01-01"
+        input = 2
+        output = 10
+        tier = [{ over = 100, input = 4 }]
+    "#;
+    let (parsed, found) = syntax::parse(&"prices/demo.toml".into(), text);
+    assert_eq!(found, []);
+    let mut files = compile::Files::default();
+    files.prices.insert(FileName::new("demo").unwrap(), parsed);
+    let prices = Prices::new(compile::compile(&files).prices);
+    let mut counts = Counts::new(MetricLabels::default());
+    let at = |time: &str, input, model| AccessRecord {
+        started_at_ms: crate::clock::from_utc(time).unwrap(),
+        ..with_model(model, &[(Counter::Input, input), (Counter::Output, 1)])
+    };
+    for (time, input, model) in [
+        ("2026-01-01T00:00:00Z", 100, "large"),
+        ("2026-02-01T00:00:00Z", 101, "large"),
+        ("2025-12-31T23:59:59Z", 6, "large"),
+        ("2026-01-01T00:00:00Z", 8, "small"),
+    ] {
+        counts.add(&at(time, input, model), &prices);
+    }
+    let seen: Vec<_> = counts
+        .models()
+        .map(|(_, model, counts)| {
+            let cost = counts.cost.iter().map(|money| format!("{} {}", money.exact(), money.currency));
+            (model, cost.collect::<Vec<_>>(), counts.unpriced)
+        })
+        .collect();
+    assert_eq!(seen, [("large", vec!["0.000624 EUR".to_owned()], 7), ("small", vec![], 9)]);
 }
