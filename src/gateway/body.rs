@@ -122,7 +122,7 @@ impl HttpBody for Body {
             Self::Own(bytes, guard) => {
                 let Some(bytes) = bytes.take() else { return Poll::Ready(None) };
                 if let Some(mut guard) = guard.take() {
-                    guard.add_bytes(bytes.len());
+                    guard.pass(&bytes);
                     guard.end(End::Complete);
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -167,7 +167,7 @@ impl Relay {
             match std::task::ready!(Pin::new(&mut self.download).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let (Some(data), Some(guard)) = (frame.data_ref(), &mut self.guard) {
-                        guard.add_bytes(data.len());
+                        guard.pass(data);
                     }
                     let unwanted = frame.is_trailers() && !self.trailers;
                     let frame = match frame.into_trailers() {

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::{Body, Worker};
+use super::{Body, Worker, metered::Metered};
 use crate::{
     access_record::{AccessRecord, End, HIDDEN_PATH, Wait, logged_path},
     accounts::Caller,
@@ -26,7 +26,7 @@ use crate::{
     table::{Hit, Table},
     telemetry::shown,
     trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext},
-    upstream::CutError,
+    upstream::{CutError, Tap},
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -83,6 +83,8 @@ pub struct AccessRecordGuard {
     request_id: String,
     started: Instant,
     record: Option<Box<AccessRecord>>,
+    /// The meter, if the endpoint is metered.
+    metered: Option<Metered>,
     connection: Arc<ClientConnection>,
     /// The place among concurrent requests. None before admission, and for requests that are not counted.
     admitted: Option<RequestGuard>,
@@ -102,6 +104,7 @@ impl RequestContext {
             request_id,
             started: Instant::now(),
             record: Some(Box::new(record)),
+            metered: None,
             connection,
             admitted: None,
         };
@@ -221,6 +224,25 @@ impl RequestContext {
         }
     }
 
+    /// Begins to meter a request, if its endpoint is metered. Returns what is to see its body.
+    pub(super) fn meter(&mut self, hit: &Hit, path: &str) -> Option<Arc<dyn Tap>> {
+        let keep_content = self.guard.worker.recorder.keeps_content();
+        self.guard.metered = Metered::new(hit, path, keep_content);
+        self.guard.metered.as_ref().map(Metered::tap)
+    }
+
+    /// Meters the upstream's answer from its head on.
+    pub(super) fn meter_answer(&self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(metered) = &self.guard.metered {
+            metered.answer(status, headers);
+        }
+    }
+
+    /// Ends metering without a result: the answer is not passed on.
+    pub(super) fn end_meter(&mut self) {
+        self.guard.metered = None;
+    }
+
     /// Leaves the path out of the access record if it holds the token that the client presents. Needed wherever nothing has
     /// authenticated the request: a token is in no path then.
     pub(super) fn hide_token(&mut self, head: &Parts, table: &Table) {
@@ -285,9 +307,13 @@ impl RequestContext {
 }
 
 impl AccessRecordGuard {
-    pub(super) fn add_bytes(&mut self, bytes: usize) {
+    /// Bytes of the response's body pass.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        if let Some(metered) = &self.metered {
+            metered.bytes(bytes);
+        }
         if let Some(record) = &mut self.record {
-            record.bytes_out += bytes as u64;
+            record.bytes_out += bytes.len() as u64;
             if record.first_byte.is_none() {
                 record.first_byte = Some(self.started.elapsed());
             }
@@ -313,6 +339,8 @@ impl AccessRecordGuard {
             if end == End::Complete && record.bytes_out == 0 {
                 record.first_byte = Some(record.duration);
             }
+            let usage = self.metered.take().and_then(|metered| metered.finish(end == End::Complete));
+            record.usage = usage.map(Box::new);
             self.worker.recorder.record(*record);
         }
     }

@@ -56,7 +56,8 @@ pub(super) async fn relay(
     // A kind of authentication that depends on the body has to wait for it here.
     let BodyInput::Nothing = sendable.body_input();
     let upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
-    let upload = upload(head, &call.hit, incoming, context.connection());
+    let metered = context.meter(&call.hit, head.uri.path());
+    let upload = upload(head, &call.hit, incoming, context.connection()).tapped(metered);
     // Small bodies are copied, so that the request can be sent once more with another access token.
     let upload = if sendable.is_refreshable() { upload.keep() } else { upload };
     let watch = upload.watch();
@@ -92,6 +93,7 @@ fn response(
 ) -> Response<Body> {
     let (reply, download) = reply.into_parts();
     let trailers = rewrite::takes_trailers(&head.headers);
+    context.meter_answer(reply.status, &reply.headers);
     match rewrite::response(&call.hit, reply.status, reply.headers, trailers) {
         RewrittenResponse::Relayed(headers) => {
             let (tasks, connection) = (worker.tasks.clone(), context.connection().clone());
@@ -107,6 +109,7 @@ fn response(
         RewrittenResponse::Replaced(rule) => {
             // This closes the upstream connection and ends the upload; the rest of the client's body is then drained.
             drop(download);
+            context.end_meter();
             body::read_rest_of(&worker.tasks, watch, context.connection());
             context.set_fault(FaultKind::ResponseRule);
             fault::reply(rule, &call.hit, context.request_id())

@@ -2,7 +2,7 @@
 //! exporters.
 //!
 //! Each worker puts access records into a bounded buffer of its own. The thread `records` takes all buffers every 100 ms,
-//! and hands the records to all sinks, in the order of their ends. It guarantees: a worker waits for no sink, formats
+//! completes estimates of usage, and hands the records to all sinks, in the order of their ends. It guarantees: a worker waits for no sink, formats
 //! nothing and does no IO; a record without room is dropped and counted; at shutdown, sinks get the last records before
 //! they are closed.
 //!
@@ -25,7 +25,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 pub use drops::{DropCount, Drops};
 
-use crate::access_record::AccessRecord;
+use crate::{access_record::AccessRecord, meter::Ratios};
 use drops::DropReport;
 
 /// Capacity of a worker's buffer: that of 80,000 requests a second.
@@ -42,6 +42,11 @@ pub trait Sink: Send {
     /// Takes finished exchanges in the order of their ends. Runs on the recorder's thread: it never waits.
     fn record(&mut self, records: &[AccessRecord]);
 
+    /// True if it takes the text of exchanges: only then meters keep it.
+    fn wants_content(&self) -> bool {
+        false
+    }
+
     /// Runs about every 100 ms, also without records.
     fn tick(&mut self) {}
 
@@ -54,6 +59,7 @@ pub trait Sink: Send {
 pub struct Recorder {
     buffer: Arc<Buffer>,
     drops: DropCount,
+    keeps_content: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +74,11 @@ impl Recorder {
         } else {
             self.drops.add(1);
         }
+    }
+
+    /// True if a sink takes the text of exchanges.
+    pub fn keeps_content(&self) -> bool {
+        self.keeps_content
     }
 }
 
@@ -106,8 +117,9 @@ pub fn start(
     drops: &Drops,
 ) -> io::Result<(Vec<Recorder>, Records)> {
     let count = drops.queue("records");
-    let recorders: Vec<_> =
-        (0..workers).map(|_| Recorder { buffer: Arc::default(), drops: count.clone() }).collect();
+    let keeps_content = sinks.iter().any(|sink| sink.wants_content());
+    let recorder = |_| Recorder { buffer: Arc::default(), drops: count.clone(), keeps_content };
+    let recorders: Vec<_> = (0..workers).map(recorder).collect();
     let buffers = recorders.iter().map(|recorder| Arc::clone(&recorder.buffer)).collect();
     let (stop, stopped) = mpsc::channel();
     let (ending, ended) = oneshot::channel();
@@ -115,6 +127,7 @@ pub fn start(
         buffers,
         spare: Vec::new(),
         batch: Vec::new(),
+        ratios: Ratios::default(),
         sinks,
         report: DropReport::new(drops.clone()),
         reported: Instant::now(),
@@ -133,6 +146,8 @@ struct Distributor {
     /// An empty vector, for the next exchange with a worker.
     spare: Vec<AccessRecord>,
     batch: Vec<AccessRecord>,
+    /// Learned from all counted exchanges.
+    ratios: Ratios,
     sinks: Vec<Box<dyn Sink>>,
     report: DropReport,
     reported: Instant,
@@ -166,6 +181,12 @@ impl Distributor {
         }
         // The records of one worker are in order: this merges those of several.
         self.batch.sort_by_key(AccessRecord::ended_at_ms);
+        for record in &mut self.batch {
+            if let (Some(provider), Some(usage)) = (&record.provider, &mut record.usage) {
+                self.ratios.learn(provider.as_str(), usage);
+                self.ratios.estimate(provider.as_str(), usage);
+            }
+        }
         for sink in &mut self.sinks {
             if !self.batch.is_empty() {
                 sink.record(&self.batch);

@@ -3,6 +3,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::Method;
 
 use super::*;
+use crate::{
+    access_record::{Sides, Usage},
+    name::FileName,
+    usage::{Counter, Counters},
+};
 
 /// The longest wait for the thread.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -82,6 +87,7 @@ fn a_batch_is_in_the_order_of_ends() {
         buffers: buffers.clone(),
         spare: Vec::new(),
         batch: Vec::new(),
+        ratios: Ratios::default(),
         sinks: vec![Box::new(Probe(calls))],
         report: DropReport::new(Drops::default()),
         reported: Instant::now(),
@@ -95,9 +101,38 @@ fn a_batch_is_in_the_order_of_ends() {
     assert_eq!(calls, [Call::Records(expected), Call::Tick, Call::Tick]);
 }
 
+/// Usage without counts is estimated before a sink sees it, by what was learned from the same model.
+#[test]
+fn estimates_are_complete_when_sinks_get_the_records() {
+    struct Estimates(mpsc::Sender<(u64, u64)>);
+    impl Sink for Estimates {
+        fn record(&mut self, records: &[AccessRecord]) {
+            for usage in records.iter().filter_map(|record| record.usage.as_ref()) {
+                let output = |counters: &Counters| counters.get(Counter::Output);
+                self.0.send((output(&usage.counters), output(&usage.estimated))).unwrap();
+            }
+        }
+    }
+    let (calls, called) = mpsc::channel();
+    let (recorders, records) = start(1, vec![Box::new(Estimates(calls))], &Drops::default()).unwrap();
+    let exchange = |usage: Usage| {
+        let provider = FileName::new("demo");
+        recorders[0].record(AccessRecord { provider, usage: Some(Box::new(usage)), ..record("/", 0, 0) });
+    };
+    let mut counted = Usage { answer_bytes: 1_000_000, ..Usage::default() };
+    counted.counters.set(Counter::Output, 500_000);
+    exchange(counted);
+    let to_estimate = Sides { prompt: false, answer: true };
+    exchange(Usage { answer_bytes: 1000, to_estimate, ..Usage::default() });
+    drop(records);
+    assert_eq!(called.recv_timeout(LIMIT), Ok((500_000, 0)));
+    let (output, estimated) = called.recv_timeout(LIMIT).unwrap();
+    assert!(output == estimated && (490..=500).contains(&output), "{output}: 2 bytes a token were learned");
+}
+
 #[test]
 fn a_full_buffer_drops_and_counts() {
-    let recorder = Recorder { buffer: Arc::default(), drops: DropCount::default() };
+    let recorder = Recorder { buffer: Arc::default(), drops: DropCount::default(), keeps_content: false };
     for number in 0..MAX_RECORDS + 3 {
         recorder.record(record(&number.to_string(), 0, 0));
     }

@@ -42,7 +42,7 @@ pub use self::{
     rule::{ConnectRule, RuleError},
     tls::{CaError, load_ca_file},
     turn::begin_pipelined,
-    upload::{MAX_KEPT, Upload, UploadError, UploadWatch},
+    upload::{MAX_KEPT, Tap, Upload, UploadError, UploadWatch},
 };
 use self::{
     counts::StreamGuard,

@@ -23,6 +23,15 @@ use crate::admission::BodyReads;
 /// The largest body that is copied for a retry, in bytes.
 pub const MAX_KEPT: usize = 64 * 1024;
 
+/// Sees a body pass. It changes nothing, and never waits.
+pub trait Tap: fmt::Debug + Send + Sync {
+    /// The next bytes.
+    fn data(&self, data: &[u8]);
+
+    /// The whole body has passed.
+    fn end(&self);
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request.
@@ -31,6 +40,8 @@ pub struct Upload {
     limit: u64,
     /// None if there is nothing to watch: no body, or one that is complete in memory.
     progress: Option<Progress>,
+    /// None once the body has ended, too.
+    tap: Option<Arc<dyn Tap>>,
 }
 
 enum Source {
@@ -78,7 +89,7 @@ struct State {
 impl Upload {
     /// No body.
     pub fn empty() -> Self {
-        Self { source: Source::Empty, limit: 0, progress: None }
+        Self { source: Source::Empty, limit: 0, progress: None, tap: None }
     }
 
     /// A body that is complete in memory.
@@ -86,7 +97,7 @@ impl Upload {
         if body.is_empty() {
             return Self::empty();
         }
-        Self { limit: body.len() as u64, source: Source::Kept(body), progress: None }
+        Self { limit: body.len() as u64, source: Source::Kept(body), progress: None, tap: None }
     }
 
     /// A client's body of at most `limit` bytes. `reads` counts the bytes that its connection reads.
@@ -95,7 +106,7 @@ impl Upload {
             return Self::empty();
         }
         reads.unframed.store(0, Ordering::Relaxed);
-        Self { source: Source::Client(body, reads), limit, progress: Some(Progress::new()) }
+        Self { source: Source::Client(body, reads), limit, progress: Some(Progress::new()), tap: None }
     }
 
     /// Any other body of at most `limit` bytes.
@@ -104,7 +115,7 @@ impl Upload {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let body = body.map_err(Into::into).boxed_unsync();
-        Self { source: Source::Other(body), limit, progress: Some(Progress::new()) }
+        Self { source: Source::Other(body), limit, progress: Some(Progress::new()), tap: None }
     }
 
     /// The same body; a copy is kept while it has at most [`MAX_KEPT`] bytes.
@@ -114,6 +125,13 @@ impl Upload {
         if let Some(progress) = self.progress.as_ref().filter(|_| small) {
             progress.lock().kept = Some(Vec::new());
         }
+        self
+    }
+
+    /// The same body, with a tap that sees it pass.
+    #[must_use]
+    pub fn tapped(mut self, tap: Option<Arc<dyn Tap>>) -> Self {
+        self.tap = tap;
         self
     }
 
@@ -160,6 +178,9 @@ impl Upload {
         if let Some(progress) = &self.progress {
             progress.lock().ended = true;
         }
+        if let Some(tap) = self.tap.take() {
+            tap.end();
+        }
     }
 
     fn fail(&self, error: UploadError) -> UploadError {
@@ -177,6 +198,9 @@ impl Upload {
         let total = progress.advance(&data);
         if total > self.limit {
             return Err(self.fail(UploadError::TooLarge { limit: self.limit }));
+        }
+        if let Some(tap) = &self.tap {
+            tap.data(&data);
         }
         if self.source.is_end_stream() {
             self.end();

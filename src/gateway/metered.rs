@@ -1,0 +1,119 @@
+//! The meter of an exchange, between the two bodies that it watches.
+//!
+//! It guarantees: no byte is changed, copied or held back for it. The request's body and the answer's share it, and one
+//! worker polls both: its lock is never waited for. Read next: `meter` in the engine, `coding`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::coding::{Decoder, Plain};
+use crate::{access_record::Usage, meter::Meter, table::Hit, upstream::Tap};
+
+/// The meter of one exchange.
+#[derive(Debug, Clone)]
+pub(super) struct Metered(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// None once the exchange has ended.
+    decoder: Option<Decoder<Meter>>,
+    /// The answer that is passed on uses something.
+    has_answer: bool,
+}
+
+impl Metered {
+    /// The meter of a request to an endpoint. None if it is not metered.
+    pub(super) fn new(hit: &Hit, path: &str, keep_content: bool) -> Option<Self> {
+        let metering = hit.endpoint().metering.as_ref()?;
+        let model = hit.captured_model(path);
+        Some(Self::of(Meter::new(Arc::clone(metering), model.as_deref(), keep_content)))
+    }
+
+    fn of(meter: Meter) -> Self {
+        let state = State { decoder: Some(Decoder::new(meter)), has_answer: false };
+        Self(Arc::new(Shared(Mutex::new(state))))
+    }
+
+    /// The part for the request's body.
+    pub(super) fn tap(&self) -> Arc<dyn Tap> {
+        Arc::clone(&self.0) as Arc<dyn Tap>
+    }
+
+    /// The head of the answer that is passed on. Only successful answers use anything.
+    pub(super) fn answer(&self, status: StatusCode, headers: &HeaderMap) {
+        if !status.is_success() {
+            return;
+        }
+        self.0.with(|state| {
+            let Some(decoder) = &mut state.decoder else { return };
+            state.has_answer = true;
+            let content_type = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+            if let Some(meter) = decoder.plain() {
+                meter.answer(status.as_u16(), content_type);
+            }
+            let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+            if let Some(coding) = codings.next() {
+                // Several lines are one list.
+                let further = codings.next().is_some();
+                decoder.set_coding(if further { b"several" } else { coding.as_bytes() });
+            }
+        });
+    }
+
+    /// The next bytes of the answer, as they came.
+    pub(super) fn bytes(&self, bytes: &[u8]) {
+        self.0.with(|state| {
+            if let Some(decoder) = state.decoder.as_mut().filter(|_| state.has_answer) {
+                decoder.decode(bytes);
+            }
+        });
+    }
+
+    /// The usage, at the end of the exchange. None if no answer that uses anything was passed on.
+    pub(super) fn finish(&self, complete: bool) -> Option<Usage> {
+        let (decoder, has_answer) = self.0.with(|state| (state.decoder.take(), state.has_answer));
+        let meter = decoder.filter(|_| has_answer)?.finish(complete)?;
+        Some(meter.finish(complete))
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_meter(&self, change: impl FnOnce(&mut Meter)) {
+        self.with(|state| {
+            if let Some(meter) = state.decoder.as_mut().and_then(Decoder::plain) {
+                change(meter);
+            }
+        });
+    }
+}
+
+impl Tap for Shared {
+    fn data(&self, data: &[u8]) {
+        self.with_meter(|meter| meter.request(data));
+    }
+
+    fn end(&self) {
+        self.with_meter(Meter::request_end);
+    }
+}
+
+impl Plain for Meter {
+    fn bytes(&mut self, bytes: &[u8]) {
+        Self::bytes(self, bytes);
+    }
+
+    fn undecodable(&mut self) {
+        Self::undecodable(self);
+    }
+}
+
+#[cfg(test)]
+mod tests;

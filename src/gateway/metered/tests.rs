@@ -1,0 +1,92 @@
+use http::HeaderValue;
+
+use super::*;
+use crate::{
+    compile::metering::{CounterRule, Framing, Map, MapBuilder, Metering, Target, WhenMissing},
+    usage::{Counter, NotCounted},
+};
+
+fn map(pointers: &[(&str, Target)]) -> Arc<Map> {
+    let mut builder = MapBuilder::new();
+    for (pointer, target) in pointers {
+        builder.add(pointer, target.clone()).unwrap();
+    }
+    builder.rule(Counter::Output, CounterRule::default());
+    Arc::new(builder.build().unwrap())
+}
+
+fn metered() -> Metered {
+    let usage =
+        [("/usage/in", Target::Count(Counter::Input)), ("/usage/out", Target::Count(Counter::Output))];
+    let metering = Metering {
+        request: map(&[("/model", Target::Model), ("/prompt", Target::Text)]),
+        body: map(&usage),
+        event: map(&[usage.to_vec(), vec![("/text", Target::Text)]].concat()),
+        framings: vec![Framing::Sse],
+        when_missing: WhenMissing::Estimate,
+        ask: None,
+        model_capture: None,
+    };
+    Metered::of(Meter::new(Arc::new(metering), None, false))
+}
+
+fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    lines.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const SSE: (&str, &str) = ("content-type", "text/event-stream");
+
+#[test]
+fn both_bodies_are_metered() {
+    let metered = metered();
+    metered.tap().data(br#"{"model":"m-1","prom"#);
+    metered.tap().data(br#"pt":"abc"}"#);
+    metered.answer(StatusCode::OK, &headers(&[JSON]));
+    metered.bytes(br#"{"usage":{"in":3,"#);
+    // The upload may end after the answer has begun.
+    metered.tap().end();
+    metered.bytes(br#""out":4}}"#);
+    let usage = metered.finish(true).unwrap();
+    assert_eq!((usage.counters.get(Counter::Input), usage.counters.get(Counter::Output)), (3, 4));
+    assert_eq!((usage.model.as_deref(), usage.prompt_bytes, usage.not_counted), (Some("m-1"), 3, None));
+    // What comes later changes nothing.
+    metered.tap().data(b"{}");
+    metered.tap().end();
+    metered.bytes(b"{}");
+    assert_eq!(metered.finish(true), None);
+}
+
+#[test]
+fn only_successful_answers_are_metered() {
+    for status in [StatusCode::BAD_REQUEST, StatusCode::MOVED_PERMANENTLY, StatusCode::BAD_GATEWAY] {
+        let metered = metered();
+        metered.answer(status, &headers(&[JSON]));
+        metered.bytes(br#"{"usage":{"in":3,"out":4}}"#);
+        assert_eq!(metered.finish(true), None, "{status}");
+    }
+    assert_eq!(metered().finish(false), None, "without an answer");
+}
+
+#[test]
+fn a_cut_stream_has_what_came() {
+    let metered = metered();
+    metered.answer(StatusCode::OK, &headers(&[SSE]));
+    metered.bytes(b"data: {\"text\":\"four\"}\n\ndata: {\"te");
+    let usage = metered.finish(false).unwrap();
+    assert!(usage.answer_bytes == 4 && usage.to_estimate.answer && usage.streamed, "{usage:?}");
+}
+
+#[test]
+fn a_coding_that_is_not_understood_is_reported() {
+    for codings in [&["compress"][..], &["gzip", "gzip"], &["gzip, br"]] {
+        let metered = metered();
+        let mut headers = headers(&[JSON]);
+        for coding in codings {
+            headers.append("content-encoding", HeaderValue::from_static(coding));
+        }
+        metered.answer(StatusCode::OK, &headers);
+        metered.bytes(b"any");
+        assert_eq!(metered.finish(true).unwrap().not_counted, Some(NotCounted::Coding), "{codings:?}");
+    }
+}
