@@ -60,4 +60,5 @@ mod tooling_check;
 mod tooling_diff;
 mod tooling_explain;
 mod tooling_fmt;
+mod usage_totals;
 mod usage;
