@@ -34,12 +34,13 @@ impl Counted {
     /// The counters of a map's counts.
     pub(super) fn new(map: &Map, counts: &[Count]) -> Self {
         let mut counted = Self::default();
+        let reported = reported(map, counts);
         for is_in in GROUPS {
             let mut values = counted.values;
             let group = Counter::ALL.into_iter().zip(&mut values).filter(|(counter, _)| is_in(*counter));
             let mut reason = None;
             for (counter, value) in group {
-                match disjoint(map, counts, counter) {
+                match disjoint(map, &reported, counter) {
                     Ok(found) => *value = found,
                     Err(problem) => reason = reason.or(Some(problem)),
                 }
@@ -76,31 +77,35 @@ impl Counted {
     }
 }
 
+/// The counts of each counter, as the upstream reports them.
+type Reported = [Count; Counter::ALL.len()];
+
 /// The count of a counter without those that it includes.
-fn disjoint(map: &Map, counts: &[Count], counter: Counter) -> Result<Option<u64>, NotCounted> {
-    let Some(mut value) = reported(map, counts, counter)? else { return Ok(None) };
+fn disjoint(map: &Map, reported: &Reported, counter: Counter) -> Result<Option<u64>, NotCounted> {
+    let of = |counter: Counter| match reported[counter as usize] {
+        Count::Absent => Ok(None),
+        Count::Good(value) => Ok(Some(value)),
+        Count::Bad => Err(NotCounted::BadCount),
+    };
+    let Some(mut value) = of(counter)? else { return Ok(None) };
     for part in map.rule(counter).map_or(&[][..], |rule| &rule.minus) {
-        let part = reported(map, counts, *part)?.unwrap_or_default();
-        value = value.checked_sub(part).ok_or(NotCounted::Contradiction)?;
+        value = value.checked_sub(of(*part)?.unwrap_or_default()).ok_or(NotCounted::Contradiction)?;
     }
     Ok(Some(value))
 }
 
-/// The count as the upstream reports it.
-fn reported(map: &Map, counts: &[Count], counter: Counter) -> Result<Option<u64>, NotCounted> {
-    let of = |wanted: fn(&Target) -> Option<Counter>| {
-        let entries = map.entries().iter().zip(counts);
-        entries
-            .filter(move |(entry, count)| wanted(&entry.target) == Some(counter) && **count != Count::Absent)
-    };
-    let first = of(|target| if let Target::Count(counter) = target { Some(*counter) } else { None }).next();
-    let added = of(|target| if let Target::Plus(counter) = target { Some(*counter) } else { None });
-    let mut sum = None;
-    for (_, count) in first.into_iter().chain(added) {
-        let Count::Good(value) = number::sum(sum.unwrap_or_default(), *count) else {
-            return Err(NotCounted::BadCount);
+/// The first count of each counter that has a value, and the counts to add to it.
+fn reported(map: &Map, counts: &[Count]) -> Reported {
+    let mut reported = Reported::default();
+    let mut has_first = [false; Counter::ALL.len()];
+    for (entry, count) in map.entries().iter().zip(counts).filter(|(_, count)| **count != Count::Absent) {
+        let counter = match &entry.target {
+            Target::Plus(counter) => *counter,
+            Target::Count(counter) if !std::mem::replace(&mut has_first[*counter as usize], true) => *counter,
+            _ => continue,
         };
-        sum = Some(value);
+        let sum = &mut reported[counter as usize];
+        *sum = number::sum(*sum, *count);
     }
-    Ok(sum)
+    reported
 }

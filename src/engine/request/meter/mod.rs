@@ -11,8 +11,8 @@
 //! - A side needs an estimate if its format counts it and the answer did not: [`Usage::to_estimate`]. The counts of an
 //!   answer are final if no text came after the event that has them; else the answer needs an estimate, too, and the
 //!   greater of both is used. This is the case for a stream that broke off after a preliminary count.
-//! - No tokens are estimated where another unit was counted, such as images, nor for an answer that has nothing but an
-//!   error.
+//! - Without any count of tokens, none are estimated where another unit was counted, such as images, nor for an answer
+//!   that has nothing but an error.
 //! - An answer that is not wholly in its format keeps the counts that it has, and is reported as [`NotCounted::Format`]; a
 //!   stream only if it lacks counts, since streams have signs of their own between events.
 //!

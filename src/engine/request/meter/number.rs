@@ -32,21 +32,23 @@ pub(super) fn good(value: u64) -> Count {
     if value <= GREATEST { Count::Good(value) } else { Count::Bad }
 }
 
-/// The sum of a number and a count.
-pub(super) fn sum(one: u64, other: Count) -> Count {
-    match other {
-        Count::Good(other) => good(one.saturating_add(other)),
-        Count::Absent => Count::Good(one),
-        Count::Bad => Count::Bad,
+/// The sum of two counts.
+pub(super) fn sum(one: Count, other: Count) -> Count {
+    match (one, other) {
+        (Count::Good(one), Count::Good(other)) => good(one.saturating_add(other)),
+        (Count::Absent, only) | (only, Count::Absent) => only,
+        (Count::Bad, _) | (_, Count::Bad) => Count::Bad,
     }
 }
 
 /// The number of bytes.
+#[inline]
 pub(super) fn length(bytes: &[u8]) -> u64 {
     whole(bytes.len())
 }
 
 /// A number of things in memory.
+#[inline]
 pub(super) fn whole(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -66,10 +66,12 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
 fn missing(map: &Map, counted: &Counted, tally: &Tally) -> Sides {
     let has_prompt = counted.has(Counter::is_prompt);
     let has_answer = counted.has(is_answer);
-    let has_units = counted.has(|counter| !counter.is_tokens());
-    let only_error = tally.failed && tally.text_bytes == 0 && !has_prompt && !has_answer;
-    if has_units || only_error {
-        return Sides::default();
+    if !has_prompt && !has_answer {
+        let has_units = counted.counters().iter().any(|(counter, value)| !counter.is_tokens() && value > 0);
+        let only_error = tally.failed && tally.text_bytes == 0;
+        if has_units || only_error {
+            return Sides::default();
+        }
     }
     let is_final = has_answer && tally.text_bytes == tally.text_bytes_counted;
     Sides {

@@ -12,7 +12,7 @@ use super::tally::Tally;
 use crate::language::compile::metering::{MAX_STEP, MAX_STEPS, Map, NO_NODE, Node, ROOT, reads};
 
 use capture::Captures;
-use text::{Unescape, quote_or_escape};
+use text::{Unescape, quote_or_escape, simple};
 
 pub(super) use capture::Captured;
 
@@ -81,12 +81,15 @@ pub(super) struct Scanner {
     captures: Captures,
 }
 
-const OTHER: u8 = 0;
-const SCALAR: u8 = 1;
+/// The start of a number or literal.
+const SCALAR: u8 = 0;
+/// A further character of a number or literal.
+const SCALAR_REST: u8 = 1;
 const QUOTE: u8 = 2;
 const OPEN: u8 = 3;
 const CLOSE: u8 = 4;
 const SPACE: u8 = 5;
+const OTHER: u8 = 6;
 
 /// The class of each byte outside strings.
 const CLASS: [u8; 256] = {
@@ -94,7 +97,8 @@ const CLASS: [u8; 256] = {
     let mut byte = 0_u8;
     loop {
         classes[byte as usize] = match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.' => SCALAR,
+            b'0'..=b'9' | b'-' | b't' | b'f' | b'n' => SCALAR,
+            b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'.' => SCALAR_REST,
             b'"' => QUOTE,
             b'{' | b'[' => OPEN,
             b'}' | b']' => CLOSE,
@@ -108,8 +112,25 @@ const CLASS: [u8; 256] = {
     }
 };
 
+#[inline]
+fn class(byte: u8) -> u8 {
+    CLASS[usize::from(byte)]
+}
+
+#[inline]
 pub(super) fn is_space(byte: u8) -> bool {
-    CLASS[usize::from(byte)] == SPACE
+    class(byte) == SPACE
+}
+
+/// The place after a number or literal from a place on.
+#[inline]
+fn scalar_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = bytes.get(at)
+        && class(*byte) <= SCALAR_REST
+    {
+        at += 1;
+    }
+    at
 }
 
 impl Scanner {
@@ -134,7 +155,7 @@ impl Scanner {
         let mut at = 0;
         while at < bytes.len() {
             at = match self.state {
-                State::Key | State::FirstKey => self.key(map, bytes, at, tally),
+                State::Key | State::FirstKey => self.members(map, bytes, at, tally),
                 State::After => self.after(map, bytes, at),
                 State::Start | State::Value | State::FirstElement => self.value(map, bytes, at, tally),
                 State::Colon => self.colon(bytes, at),
@@ -210,27 +231,56 @@ impl Scanner {
         self.depth.checked_sub(1).map(|last| self.frames[last]).unwrap_or_default()
     }
 
-    /// A key, and its value if both are here: most members take this one path.
-    fn key(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
-        match bytes[at] {
-            b'"' => {}
-            b'}' if self.state == State::FirstKey => return self.close(bytes, at),
-            byte if is_space(byte) => return at + 1,
-            _ => return self.broken(bytes),
+    /// Members of an object, up to one whose value goes deeper, or that is not wholly here. Most bytes take this path: what
+    /// no pointer is about is skipped without a change of state.
+    fn members(&mut self, map: &Map, bytes: &[u8], mut at: usize, tally: &mut Tally) -> usize {
+        let (depth, object) = (self.depth, node(map, self.frame().node));
+        loop {
+            let end = if bytes.get(at) == Some(&b'"') { quote_or_escape(bytes, at + 1) } else { bytes.len() };
+            let Some([b'"', b':', first, ..]) = bytes.get(end..) else { return self.key(object, bytes, at) };
+            self.node = object.member(&bytes[at + 1..end]);
+            let value = end + 2;
+            let ended = if self.node == NO_NODE { skipped_end(bytes, value, *first) } else { None };
+            at = if let Some(ended) = ended {
+                ended
+            } else {
+                self.state = State::Value;
+                let ended = self.value(map, bytes, value, tally);
+                if self.state != State::After || self.depth != depth {
+                    return ended;
+                }
+                ended
+            };
+            match bytes.get(at) {
+                Some(b',') => at += 1,
+                Some(b'}') => return self.close(bytes, at),
+                _ => {
+                    self.state = State::After;
+                    return at;
+                }
+            }
+            self.state = State::Key;
+        }
+    }
+
+    /// A key that stands for itself here, or something in its place.
+    fn key(&mut self, object: &Node, bytes: &[u8], at: usize) -> usize {
+        match bytes.get(at) {
+            None => return at,
+            Some(b'"') => {}
+            Some(b'}') if self.state == State::FirstKey => return self.close(bytes, at),
+            Some(byte) if is_space(*byte) => return at + 1,
+            Some(_) => return self.broken(bytes),
         }
         let end = quote_or_escape(bytes, at + 1);
-        if bytes.get(end) != Some(&b'"') {
-            self.state = State::KeyText;
-            self.length = 0;
-            return at + 1;
+        if bytes.get(end) == Some(&b'"') {
+            self.node = object.member(&bytes[at + 1..end]);
+            self.state = State::Colon;
+            return end + 1;
         }
-        self.node = node(map, self.frame().node).member(&bytes[at + 1..end]);
-        if bytes.get(end + 1) == Some(&b':') && end + 2 < bytes.len() {
-            self.state = State::Value;
-            return self.value(map, bytes, end + 2, tally);
-        }
-        self.state = State::Colon;
-        end + 1
+        self.state = State::KeyText;
+        self.length = 0;
+        at + 1
     }
 
     fn key_text(&mut self, map: &Map, bytes: &[u8], at: usize) -> usize {
@@ -308,12 +358,12 @@ impl Scanner {
 
     fn value(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
         let node = node(map, self.node);
-        match CLASS[usize::from(bytes[at])] {
+        match class(bytes[at]) {
             QUOTE => {
                 self.captures.open(map, node, self.depth, at);
                 self.string(map, node, bytes, at + 1, tally)
             }
-            SCALAR if matches!(bytes[at], b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+            SCALAR => {
                 self.captures.open(map, node, self.depth, at);
                 self.length = 0;
                 let is_read = node.reads & reads::SCALAR != 0;
@@ -368,28 +418,36 @@ impl Scanner {
         if at == bytes.len() { at } else { self.text(map, bytes, at, tally) }
     }
 
-    fn text(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
+    fn text(&mut self, map: &Map, bytes: &[u8], mut at: usize, tally: &mut Tally) -> usize {
         let used = self.used;
-        let mut character = |one: char| tally.text(used, one.encode_utf8(&mut [0; 4]).as_bytes());
         if self.unescape.is_open() {
+            let mut character = |one: char| tally.text(used, one.encode_utf8(&mut [0; 4]).as_bytes());
             let is_good = self.unescape.push(bytes[at], &mut character);
             return if is_good { at + 1 } else { self.broken(bytes) };
         }
-        let end = quote_or_escape(bytes, at);
-        let closes = bytes.get(end) == Some(&b'"');
-        if end > at || closes {
-            self.unescape.flush(&mut character);
+        loop {
+            let end = quote_or_escape(bytes, at);
+            let byte = bytes.get(end);
+            if self.unescape.is_in_pair() && (end > at || byte == Some(&b'"')) {
+                self.unescape.flush(&mut |one| tally.text(used, one.encode_utf8(&mut [0; 4]).as_bytes()));
+            }
             tally.text(used, &bytes[at..end]);
+            match byte {
+                None => return end,
+                Some(b'"') => {
+                    tally.close_string(map, node(map, self.node), used);
+                    return self.ended(bytes, end + 1);
+                }
+                Some(_) => {}
+            }
+            let simple = bytes.get(end + 1).and_then(|byte| simple(*byte));
+            let Some(simple) = simple.filter(|_| !self.unescape.is_in_pair()) else {
+                self.unescape.open();
+                return end + 1;
+            };
+            tally.text(used, &[simple]);
+            at = end + 2;
         }
-        if closes {
-            tally.close_string(map, node(map, self.node), used);
-            return self.ended(bytes, end + 1);
-        }
-        if end < bytes.len() {
-            self.unescape.open();
-            return end + 1;
-        }
-        end
     }
 
     fn skip_text(&mut self, bytes: &[u8], at: usize) -> usize {
@@ -411,7 +469,7 @@ impl Scanner {
     fn skip(&mut self, bytes: &[u8], mut at: usize) -> usize {
         while let Some(byte) = bytes.get(at) {
             at += 1;
-            match CLASS[usize::from(*byte)] {
+            match class(*byte) {
                 QUOTE => {
                     let end = quote_or_escape(bytes, at);
                     if bytes.get(end) != Some(&b'"') {
@@ -434,14 +492,13 @@ impl Scanner {
     }
 
     fn scalar(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
-        let rest = &bytes[at..];
-        let found = rest.iter().position(|byte| CLASS[usize::from(*byte)] != SCALAR);
-        let end = at + found.unwrap_or(rest.len());
+        let end = scalar_end(bytes, at);
+        let is_ended = end < bytes.len();
         if self.state == State::SkippedScalar {
-            return if found.is_some() { self.ended(bytes, end) } else { end };
+            return if is_ended { self.ended(bytes, end) } else { end };
         }
         let part = &bytes[at..end];
-        if found.is_some() && self.length == 0 {
+        if is_ended && self.length == 0 {
             return self.scalar_ended(map, part, (bytes, end), tally);
         }
         if let Some(room) = self.buffer.get_mut(self.length..self.length + part.len()) {
@@ -452,7 +509,7 @@ impl Scanner {
             self.buffer[self.length..].copy_from_slice(&part[..MAX_STEP - self.length]);
             self.length = MAX_STEP;
         }
-        if found.is_none() {
+        if !is_ended {
             return end;
         }
         let (buffer, length) = (self.buffer, self.length);
@@ -474,6 +531,21 @@ impl Scanner {
     }
 }
 
+/// The place after a string, number or literal that is wholly here and is skipped.
+#[inline]
+fn skipped_end(bytes: &[u8], at: usize, first: u8) -> Option<usize> {
+    let end = match class(first) {
+        QUOTE => {
+            let end = quote_or_escape(bytes, at + 1);
+            return (bytes.get(end) == Some(&b'"')).then_some(end + 1);
+        }
+        SCALAR => scalar_end(bytes, at),
+        _ => return None,
+    };
+    (end < bytes.len()).then_some(end)
+}
+
+#[inline]
 fn node(map: &Map, number: u16) -> &Node {
     &map.nodes()[usize::from(number)]
 }

@@ -53,7 +53,10 @@ impl Node {
         if (self.lengths >> (key.len() & 63)) & 1 == 0 {
             return NO_NODE;
         }
-        self.keys.iter().find(|(known, _)| **known == *key).map_or(NO_NODE, |(_, node)| *node)
+        // Most keys of the same length differ in their first byte.
+        let is_key =
+            |known: &[u8]| known.len() == key.len() && known.first() == key.first() && *known == *key;
+        self.keys.iter().find(|(known, _)| is_key(known)).map_or(NO_NODE, |(_, node)| *node)
     }
 
     /// The node of an array's element.

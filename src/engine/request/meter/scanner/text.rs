@@ -2,37 +2,49 @@
 
 use memchr::memchr2;
 
+/// The place of the first `"` or `\` from a place on, or else the end of the bytes.
+#[inline]
+pub(super) fn quote_or_escape(bytes: &[u8], from: usize) -> usize {
+    /// Longer strings are worth the call of a search in vectors.
+    const NEAR: usize = 16;
+    let mut at = from;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        if at - from >= NEAR {
+            return at + memchr2(b'"', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at);
+        }
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ each(b'"')) | zeros(word ^ each(b'\\'));
+        if found != 0 {
+            return at + (found.trailing_zeros() >> 3) as usize;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
+}
+
 /// A byte in each place of a word.
 const fn each(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// The place of the first `"` or `\` from a place on, or else the end of the bytes.
-#[inline]
-pub(super) fn quote_or_escape(bytes: &[u8], from: usize) -> usize {
-    /// Longer strings are worth the call of a vectorised search.
-    const SHORT: usize = 4;
-    let rest = bytes.get(from..).unwrap_or_default();
-    let (words, _) = rest.as_chunks::<8>();
-    let mut at = 0;
-    for word in words.iter().take(SHORT) {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ each(b'"')) | zeros(word ^ each(b'\\'));
-        if found != 0 {
-            return from + at + (found.trailing_zeros() >> 3) as usize;
-        }
-        at += 8;
-    }
-    let rest = &rest[at..];
-    if rest.len() >= 8 {
-        return from + at + memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-    }
-    from + at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
-}
-
 /// The high bit of each byte that is zero. The lowest such bit is exact; above it there may be others.
 const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(each(1)) & !word & each(0x80)
+}
+
+/// The character of an escape of one character.
+#[inline]
+pub(super) fn simple(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' | b'\\' | b'/' => byte,
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        _ => return None,
+    })
 }
 
 /// The state of an escape.
@@ -59,6 +71,12 @@ impl Unescape {
         self.stage != Stage::Outside
     }
 
+    /// True after the first half of a surrogate pair.
+    #[inline]
+    pub(super) fn is_in_pair(self) -> bool {
+        self.high != 0
+    }
+
     /// A backslash.
     pub(super) fn open(&mut self) {
         self.stage = Stage::Backslash;
@@ -83,18 +101,10 @@ impl Unescape {
             (self.stage, self.unit) = (Stage::Digits(0), 0);
             return true;
         }
-        let one = match byte {
-            b'"' | b'\\' | b'/' => char::from(byte),
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            _ => return false,
-        };
+        let Some(one) = simple(byte) else { return false };
         self.stage = Stage::Outside;
         self.flush(emit);
-        emit(one);
+        emit(char::from(one));
         true
     }
 

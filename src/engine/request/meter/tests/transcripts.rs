@@ -364,6 +364,27 @@ fn other_units_than_tokens() {
         r#"{"data":[{}],"usage":{"input_tokens":5,"output_tokens":100}}"#,
         "input=5 output=100 images=1",
     );
+    // Units besides tokens: the answer may still need an estimate.
+    let searches = metering(
+        &[Framing::Sse],
+        "",
+        "",
+        "units /usage/searches
+input /usage/in
+output /usage/out
+text /text",
+    );
+    let events = |second: &str| {
+        format!("data: {{\"usage\":{{\"searches\":2,\"in\":4,\"out\":1}}}}\n\ndata: {second}\n\n")
+    };
+    check(searches.clone(), "", SSE, &events("{}"), "input=4 output=1 units=2 streamed");
+    check(
+        searches,
+        "",
+        SSE,
+        &events("{\"text\":\"more\"}"),
+        "input=4 output=1 units=2 answer=4 streamed estimate-answer",
+    );
     // A binary answer: usage is in the request.
     let speech = metering(
         &[Framing::Sse],
