@@ -18,16 +18,22 @@ use std::{
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
 use tollgate::{
+    access_record::Usage,
     accounts::{Actor, Authenticator, DisplayName, LocalCache, MasterKey, NewUser, create_user},
     bind,
-    compile::{self, Compiled, Files, Var, VarSource},
+    compile::{
+        self, Compiled, Files, Var, VarSource,
+        metering::{CounterRule, Framing, Map, MapBuilder, Metering, Target, WhenMissing},
+    },
     decide::{self, Candidate},
+    meter::Meter,
     name::FileName,
     rewrite::{self, Outgoing, RewrittenResponse, Withheld},
     secret::Secret,
     store::{DuplicateNames, Store},
     syntax::{self, Parsed},
     table::{Hit, Table},
+    usage::Counter,
 };
 
 const PRESET: &str = include_str!("../providers.d/presets/openai-compatible.toml");
@@ -203,6 +209,112 @@ fn recalled(accounts: &Authenticator, cache: &LocalCache, token: &Secret) -> boo
     }
 }
 
+fn map(text: &[&str]) -> Arc<Map> {
+    let mut map = MapBuilder::new();
+    let mut add = |pointer: &str, target: Target| map.add(pointer, target).expect("it is a pointer");
+    for (counter, pointer) in [
+        (Counter::Input, "/usage/prompt_tokens"),
+        (Counter::CacheRead, "/usage/prompt_tokens_details/cached_tokens"),
+        (Counter::AudioInput, "/usage/prompt_tokens_details/audio_tokens"),
+        (Counter::Output, "/usage/completion_tokens"),
+        (Counter::Reasoning, "/usage/completion_tokens_details/reasoning_tokens"),
+        (Counter::AudioOutput, "/usage/completion_tokens_details/audio_tokens"),
+    ] {
+        add(pointer, Target::Count(counter));
+    }
+    for (target, pointer) in [
+        (Target::Model, "/model"),
+        (Target::Id, "/id"),
+        (Target::FinishReason, "/choices/*/finish_reason"),
+        (Target::Error, "/error"),
+    ] {
+        add(pointer, target);
+    }
+    for pointer in text {
+        add(pointer, Target::Text);
+    }
+    add(text[0], Target::Content);
+    for (counter, minus) in [
+        (Counter::Input, [Counter::CacheRead, Counter::AudioInput]),
+        (Counter::Output, [Counter::Reasoning, Counter::AudioOutput]),
+    ] {
+        map.rule(counter, CounterRule { minus: minus.to_vec(), ..CounterRule::default() });
+    }
+    Arc::new(map.build().expect("the map is bounded"))
+}
+
+/// The metering of chat completions.
+fn metering() -> Arc<Metering> {
+    let mut request = MapBuilder::new();
+    for (pointer, target) in [
+        ("/model", Target::Model),
+        ("/max_tokens", Target::MaxOutput),
+        ("/stream", Target::Stream),
+        ("/messages/*/content", Target::Text),
+        ("/messages/*/content/*/text", Target::Text),
+    ] {
+        request.add(pointer, target).expect("it is a pointer");
+    }
+    Arc::new(Metering {
+        request: Arc::new(request.build().expect("the map is bounded")),
+        body: map(&["/choices/*/message/content"]),
+        event: map(&["/choices/*/delta/content", "/choices/*/delta/tool_calls/*/function/arguments"]),
+        framings: vec![Framing::Sse],
+        when_missing: WhenMissing::Estimate,
+        ask: None,
+        model_capture: None,
+    })
+}
+
+/// An answer in the pieces in which it arrives, and its content type.
+type Answer = (Arc<Metering>, &'static str, Vec<Vec<u8>>);
+
+/// 500 chunks of about 240 bytes, then the usage.
+fn chunks() -> Answer {
+    let chunk = |choices: &str, usage: &str| {
+        format!(
+            "data: {{\"id\":\"chatcmpl-0123456789abcdefghijklmnopqrs\",\"object\":\"chat.completion.chunk\",\
+             \"created\":1767225600,\"model\":\"demo-4o-mini-2026-07-18\",\"system_fingerprint\":\"fp_0123456789\",\
+             \"choices\":[{choices}],\"usage\":{usage}}}\n\n"
+        )
+        .into_bytes()
+    };
+    let delta = "{\"index\":0,\"delta\":{\"content\":\" token\"},\"logprobs\":null,\"finish_reason\":null}";
+    let mut pieces = vec![chunk(delta, "null"); 500];
+    pieces.push(chunk("", "{\"prompt_tokens\":12,\"completion_tokens\":500,\"total_tokens\":512}"));
+    pieces.push(b"data: [DONE]\n\n".to_vec());
+    warm((metering(), "text/event-stream", pieces), metered)
+}
+
+/// An answer of 4 KiB in one piece.
+fn unary() -> Answer {
+    let text = "All human beings are born free and equal.\\n".repeat(82);
+    let answer = format!(
+        "{{\"id\":\"chatcmpl-0123456789abcdefghijklmnopqrs\",\"object\":\"chat.completion\",\"created\":1767225600,\
+         \"model\":\"demo-4o-mini-2026-07-18\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
+         \"content\":\"{text}\",\"refusal\":null,\"annotations\":[]}},\"logprobs\":null,\"finish_reason\":\"stop\"}}],\
+         \"usage\":{{\"prompt_tokens\":19,\"completion_tokens\":800,\"total_tokens\":819,\
+         \"prompt_tokens_details\":{{\"cached_tokens\":0,\"audio_tokens\":0}},\"completion_tokens_details\":\
+         {{\"reasoning_tokens\":0,\"audio_tokens\":0}}}},\"service_tier\":\"default\"}}"
+    );
+    warm((metering(), "application/json", vec![answer.into_bytes()]), metered)
+}
+
+fn metered((metering, content_type, pieces): &Answer) -> Usage {
+    let mut meter = Meter::new(Arc::clone(metering), None, false);
+    meter.request(black_box(
+        br#"{"model":"demo-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello there"}]}"#,
+    ));
+    meter.request_end();
+    meter.answer(200, Some(content_type.as_bytes()));
+    for piece in pieces {
+        meter.bytes(black_box(piece));
+    }
+    let usage = meter.finish(true);
+    assert_eq!(usage.not_counted, None);
+    usage
+}
+
 // === benchmarks ===
 
 #[library_benchmark]
@@ -280,6 +392,15 @@ fn authenticate(
     (accounts, cache, token, known)
 }
 
+// A whole exchange: request, answer, usage.
+#[library_benchmark]
+#[bench::stream_of_500(setup = chunks)]
+#[bench::unary_4_kib(setup = unary)]
+fn meter(answer: Answer) -> (Answer, Usage) {
+    let usage = metered(&answer);
+    (answer, usage)
+}
+
 // The first parse of a process also compiles the schema; the setup pays for that.
 #[library_benchmark]
 #[bench::five_lines(args = (false), setup = ready_to_parse)]
@@ -303,5 +424,6 @@ fn compile_file(files: Files) -> (Files, Compiled) {
 
 library_benchmark_group!(name = lookup; benchmarks = find, token, token_missing, authenticate);
 library_benchmark_group!(name = rewriting; benchmarks = request, answered);
+library_benchmark_group!(name = usage; benchmarks = meter);
 library_benchmark_group!(name = start; benchmarks = parse_file, compile_file);
-main!(library_benchmark_groups = lookup, rewriting, start);
+main!(library_benchmark_groups = lookup, rewriting, usage, start);

@@ -2,7 +2,7 @@
 # Creates the first inputs: all shipped files, and heads and patterns that match.
 set -euo pipefail
 cd "$(dirname "$0")"
-mkdir -p corpus/explain corpus/files corpus/fmt corpus/head corpus/table
+mkdir -p corpus/explain corpus/files corpus/fmt corpus/head corpus/meter corpus/table
 for file in ../providers.d/*.toml ../providers.d/*/*.toml; do
     path=$(sed -n 's/^path_prefix *= *"\(.*\)"/\1/p' "$file" | sed 's/{provider}/fuzzed/')
     { printf 'POST %s/v1/chat/completions?a=1\nauthorization: Bearer t\ncf-ray: 1\n\n' "${path:-/proxy/fuzzed}"; cat "$file"; } \
@@ -23,3 +23,9 @@ done <<'HEADS'
 HEADS
 printf '%b' '0/a/{b}/c\n0/a/{b}x/c\n1/a/x/{d...}\n0/{m}:go/{n}\n0=/a/bx/c\n0=/a/b/c\n1=/a/x/1/2\n0=/z:go/1\n' >corpus/table/seed-1
 printf '%b' '0/v1/{m}:go\n0/v1/models\n0/v1/{m}\n0=/v1/a:go\n0=/v1/:go\n0=/v1/models\n0=/v1/\n' >corpus/table/seed-2
+event='{"model":"m","id":"i","choices":[{"text":"a\\n\\u00e9","finish":"stop"}],"data":[{"text":"b"}],"usage":{"input":9,"cached":2,"more":1,"output":3,"seconds":1.5}}'
+printf '01data: %s\r\n\r\ndata:{"choices":[],"usage":{"output":4}}\n\ndata: [DONE]\n\n' "$event" >corpus/meter/sse
+printf '51%s\n%s' "$event" "$event" >corpus/meter/lines
+printf '21[%s,\n%s]' "$event" "$event" >corpus/meter/array
+printf '21%s' "$event" >corpus/meter/body
+printf '31\000\000\000\040\000\000\000\003crc1\001a\000{"model":"m"}crc2' >corpus/meter/aws

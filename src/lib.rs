@@ -11,7 +11,7 @@ pub use tollgate_engine::{
     },
     language::{bind, compile, fields, format, lint, starter, syntax, variables},
     pipeline,
-    request::{access_record, cors, decide, meter, rewrite, table, trace_context},
+    request::{access_record, cors, decide, meter, rewrite, splice, table, trace_context},
     tools::{diff, explain, filetest, prove, reconcile, upstream_routes},
 };
 
