@@ -6,13 +6,15 @@
 //! lenient where that is safe: strings may hold any byte, and a repeated key is a further match.
 
 mod capture;
+mod members;
+mod strings;
 mod text;
 
 use super::tally::Tally;
-use crate::language::compile::metering::{MAX_STEP, MAX_STEPS, Map, NO_NODE, Node, ROOT, reads};
+use crate::language::compile::metering::{MAX_STEP, MAX_STEPS, Map, Node, ROOT, reads};
 
 use capture::Captures;
-use text::{Unescape, quote_or_escape, simple};
+use text::{Unescape, quote_or_escape};
 
 pub(super) use capture::Captured;
 
@@ -231,92 +233,6 @@ impl Scanner {
         self.depth.checked_sub(1).map(|last| self.frames[last]).unwrap_or_default()
     }
 
-    /// Members of an object, up to one whose value goes deeper, or that is not wholly here. Most bytes take this path: what
-    /// no pointer is about is skipped without a change of state.
-    fn members(&mut self, map: &Map, bytes: &[u8], mut at: usize, tally: &mut Tally) -> usize {
-        let (depth, object) = (self.depth, node(map, self.frame().node));
-        loop {
-            let end = if bytes.get(at) == Some(&b'"') { quote_or_escape(bytes, at + 1) } else { bytes.len() };
-            let Some([b'"', b':', first, ..]) = bytes.get(end..) else { return self.key(object, bytes, at) };
-            self.node = object.member(&bytes[at + 1..end]);
-            let value = end + 2;
-            let ended = if self.node == NO_NODE { skipped_end(bytes, value, *first) } else { None };
-            at = if let Some(ended) = ended {
-                ended
-            } else {
-                self.state = State::Value;
-                let ended = self.value(map, bytes, value, tally);
-                if self.state != State::After || self.depth != depth {
-                    return ended;
-                }
-                ended
-            };
-            match bytes.get(at) {
-                Some(b',') => at += 1,
-                Some(b'}') => return self.close(bytes, at),
-                _ => {
-                    self.state = State::After;
-                    return at;
-                }
-            }
-            self.state = State::Key;
-        }
-    }
-
-    /// A key that stands for itself here, or something in its place.
-    fn key(&mut self, object: &Node, bytes: &[u8], at: usize) -> usize {
-        match bytes.get(at) {
-            None => return at,
-            Some(b'"') => {}
-            Some(b'}') if self.state == State::FirstKey => return self.close(bytes, at),
-            Some(byte) if is_space(*byte) => return at + 1,
-            Some(_) => return self.broken(bytes),
-        }
-        let end = quote_or_escape(bytes, at + 1);
-        if bytes.get(end) == Some(&b'"') {
-            self.node = object.member(&bytes[at + 1..end]);
-            self.state = State::Colon;
-            return end + 1;
-        }
-        self.state = State::KeyText;
-        self.length = 0;
-        at + 1
-    }
-
-    fn key_text(&mut self, map: &Map, bytes: &[u8], at: usize) -> usize {
-        let Self { unescape, buffer, length, .. } = self;
-        let mut push = |part: &[u8]| {
-            if let Some(room) = buffer.get_mut(*length..*length + part.len()) {
-                room.copy_from_slice(part);
-            }
-            // Beyond the buffer, the length alone grows: no key of a map is that long.
-            *length = (*length + part.len()).min(MAX_STEP + 4);
-        };
-        let mut push_char = |one: char| push(one.encode_utf8(&mut [0; 4]).as_bytes());
-        if unescape.is_open() {
-            return if unescape.push(bytes[at], &mut push_char) { at + 1 } else { self.broken(bytes) };
-        }
-        let end = quote_or_escape(bytes, at);
-        if end > at || bytes.get(end) == Some(&b'"') {
-            unescape.flush(&mut push_char);
-        }
-        // A piece that is too long only has to make the key too long.
-        push(&bytes[at..end.min(at + MAX_STEP + 1)]);
-        match bytes.get(end) {
-            Some(b'"') => {
-                let key = self.buffer.get(..self.length);
-                self.node = key.map_or(NO_NODE, |key| node(map, self.frame().node).member(key));
-                self.state = State::Colon;
-                end + 1
-            }
-            Some(_) => {
-                self.unescape.open();
-                end + 1
-            }
-            None => end,
-        }
-    }
-
     fn colon(&mut self, bytes: &[u8], at: usize) -> usize {
         match bytes[at] {
             b':' => self.state = State::Value,
@@ -404,68 +320,6 @@ impl Scanner {
         at + 1
     }
 
-    fn string(&mut self, map: &Map, node: &Node, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
-        self.used = if node.reads == 0 { 0 } else { tally.open_string(map, node) };
-        if self.used == 0 {
-            let end = quote_or_escape(bytes, at);
-            if bytes.get(end) == Some(&b'"') {
-                return self.ended(bytes, end + 1);
-            }
-            self.state = State::SkippedText;
-            return end;
-        }
-        self.state = State::Text;
-        if at == bytes.len() { at } else { self.text(map, bytes, at, tally) }
-    }
-
-    fn text(&mut self, map: &Map, bytes: &[u8], mut at: usize, tally: &mut Tally) -> usize {
-        let used = self.used;
-        if self.unescape.is_open() {
-            let mut character = |one: char| tally.text(used, one.encode_utf8(&mut [0; 4]).as_bytes());
-            let is_good = self.unescape.push(bytes[at], &mut character);
-            return if is_good { at + 1 } else { self.broken(bytes) };
-        }
-        loop {
-            let end = quote_or_escape(bytes, at);
-            let byte = bytes.get(end);
-            if self.unescape.is_in_pair() && (end > at || byte == Some(&b'"')) {
-                self.unescape.flush(&mut |one| tally.text(used, one.encode_utf8(&mut [0; 4]).as_bytes()));
-            }
-            tally.text(used, &bytes[at..end]);
-            match byte {
-                None => return end,
-                Some(b'"') => {
-                    tally.close_string(map, node(map, self.node), used);
-                    return self.ended(bytes, end + 1);
-                }
-                Some(_) => {}
-            }
-            let simple = bytes.get(end + 1).and_then(|byte| simple(*byte));
-            let Some(simple) = simple.filter(|_| !self.unescape.is_in_pair()) else {
-                self.unescape.open();
-                return end + 1;
-            };
-            tally.text(used, &[simple]);
-            at = end + 2;
-        }
-    }
-
-    fn skip_text(&mut self, bytes: &[u8], at: usize) -> usize {
-        let end = quote_or_escape(bytes, at);
-        match bytes.get(end) {
-            None => end,
-            Some(b'"') if self.skipped == 0 => self.ended(bytes, end + 1),
-            Some(b'"') => {
-                self.state = State::Skipped;
-                end + 1
-            }
-            Some(_) => {
-                self.state = State::SkippedEscape;
-                end + 1
-            }
-        }
-    }
-
     fn skip(&mut self, bytes: &[u8], mut at: usize) -> usize {
         while let Some(byte) = bytes.get(at) {
             at += 1;
@@ -529,20 +383,6 @@ impl Scanner {
             self.broken(bytes)
         }
     }
-}
-
-/// The place after a string, number or literal that is wholly here and is skipped.
-#[inline]
-fn skipped_end(bytes: &[u8], at: usize, first: u8) -> Option<usize> {
-    let end = match class(first) {
-        QUOTE => {
-            let end = quote_or_escape(bytes, at + 1);
-            return (bytes.get(end) == Some(&b'"')).then_some(end + 1);
-        }
-        SCALAR => scalar_end(bytes, at),
-        _ => return None,
-    };
-    (end < bytes.len()).then_some(end)
 }
 
 #[inline]
