@@ -187,7 +187,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// What usage has, without content.
+/// The fields of usage, without content.
 fn shown(usage: &Usage) -> String {
     let Usage {
         counters,

@@ -1,6 +1,6 @@
 //! The tree of a map's pointers: each place of a document has at most one node, so that a walk follows one path.
 //!
-//! Where pointers have both `*` and an index at a step, the index gets a node of its own, which also has what is below
+//! If pointers have both `*` and an index at a step, the index gets a node of its own, which also has all that is below
 //! `*` (subset construction).
 
 use std::collections::BTreeMap;

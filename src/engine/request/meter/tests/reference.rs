@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// What a tally has, in a form to compare.
+/// The values of a tally, in a form to compare.
 #[derive(Debug, PartialEq)]
 pub(super) struct Values {
     counts: Vec<Count>,
