@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use include_dir::{Dir, include_dir};
@@ -22,6 +22,13 @@ use crate::{
 
 /// The files of `providers.d` when this binary was built.
 pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
+
+/// The built-in files that stand in for those that a directory lacks, by path as shown. They are hashed once, not at each
+/// scan.
+static STAND_INS: LazyLock<Vec<(PathBuf, Arc<SourceFile>)>> = LazyLock::new(|| {
+    let shown = |file: &include_dir::File<'_>| Path::new(BUILT_IN).join(file.path());
+    embedded(&Folder::ALL[1..]).map(|(folder, file)| (shown(file), built_in(folder, file, true))).collect()
+});
 
 /// The directory in the shown path of a built-in file.
 pub const BUILT_IN: &str = "built-in";
@@ -196,10 +203,9 @@ impl SourceTree {
         let has = |text: &SourceFile| {
             self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name))
         };
-        let missing = embedded(&Folder::ALL[1..]).map(|(folder, file)| (file, built_in(folder, file, true)));
-        let missing: Vec<_> = missing.filter(|(_, text)| !has(text)).collect();
-        for (file, text) in missing {
-            self.insert(&Path::new(BUILT_IN).join(file.path()), text);
+        let missing: Vec<_> = STAND_INS.iter().filter(|(_, text)| !has(text)).cloned().collect();
+        for (path, text) in missing {
+            self.insert(&path, text);
         }
     }
 
