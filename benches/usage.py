@@ -66,6 +66,7 @@ def insert(store, table, names, rows):
 def fill(path, number, seed):
     """Fills the store. Returns the bytes of each part, and its rows."""
     rng, store = random.Random(seed), sqlite3.connect(path)
+    insert(store, "users", ["id", "name", "created_at"], ((f"usr_{number:016x}", f"user {number}", 2**42 + number) for number in range(1, USERS)))
     users = [row[0] for row in store.execute("SELECT id FROM users ORDER BY created_at, id")]
     end_hour = int(time.time()) // 86_400 * 24
     hours, days = defaultdict(lambda: [0] * len(COLUMNS)), defaultdict(lambda: [0] * len(COLUMNS))
@@ -130,8 +131,7 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         data = str(Path(work) / "data")
-        for number in range(USERS):
-            subprocess.run([args.binary, "--data", data, "user", "add", f"user {number}"], check=True, capture_output=True)
+        subprocess.run([args.binary, "--data", data, "user", "add", "user 0"], check=True, capture_output=True)
         for part, (size, rows) in fill(Path(data) / "tollgate.db", args.exchanges, 1).items():
             print(f"{part:10} {rows:9,} rows  {size / 1e6:7.1f} MB  {size / max(rows, 1):6.0f} B a row")
         server = None

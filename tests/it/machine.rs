@@ -113,12 +113,12 @@ fn on_disk() -> Option<(Faulty, Gateway, Home)> {
 #[test]
 fn a_full_disk_at_the_first_start_leaves_nothing_half_made() {
     let home = home();
-    let Some((disk, _other)) = disk(&home, "352k") else { return };
+    let Some((disk, _other)) = disk(&home, "480k") else { return };
     home.sh_beside(&disk, FILL);
     failed(&home.run_beside(&disk, SERVE, ""), NO_SPACE);
     let mut users = Vec::new();
     // Each attempt gets a little further, and starts from the last one's remains.
-    for kib in (0..288).rev().step_by(16) {
+    for kib in (0..416).rev().step_by(16) {
         home.sh_beside(&disk, &format!("truncate -s {kib}k \"$TOLLGATE_DATA/fill\""));
         let name = format!("user{kib}");
         let said = home.run_beside(&disk, &["user", "add", &name], "");
