@@ -246,7 +246,7 @@ fn numbers(sums: &UsageFigures, counters: &[Counter]) -> Vec<String> {
     cells
 }
 
-/// What the numbers leave out, and their range.
+/// Notes below the table: the range, and the usage that the numbers leave out.
 fn notes(report: &UsageReport, range: &str) -> String {
     let total = &report.total;
     let mut lines = vec![format!("{range}, days and months in {}", escape::value(&report.tz))];

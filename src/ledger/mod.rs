@@ -38,13 +38,13 @@ const DAY_MS: u64 = 86_400_000;
 /// The ages at which rows of the ledger are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// That of roll-ups.
+    /// The age of roll-ups.
     pub roll_ups: Duration,
-    /// That of single exchanges. None are kept if it is zero.
+    /// The age of single exchanges. None are kept if it is zero.
     pub exchanges: Duration,
 }
 
-/// What the recorder's thread and the writing task share.
+/// The state that the recorder's thread and the writing task share.
 struct Shared {
     state: Mutex<State>,
     /// Notified when there is something to write, and at the end.

@@ -1,4 +1,4 @@
-//! What has not been written yet: sums by hour and dimensions, and single exchanges. Pure.
+//! Usage that has not been written yet: sums by hour and dimensions, and single exchanges. Pure.
 //!
 //! While the store fails, further records only add to the sums, so that the bound holds long. Only the first writing try
 //! takes a batch out; one that was tried is never changed.
@@ -21,7 +21,7 @@ pub(super) const MAX_EXCHANGES: usize = 20_000;
 /// Milliseconds of an hour.
 const HOUR_MS: u64 = 3_600_000;
 
-/// What an access record adds.
+/// The usage of one access record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) hour: u64,
@@ -80,7 +80,7 @@ impl Pending {
     }
 }
 
-/// What a record adds. `None` for one that is no call of a known user to a provider: strangers cannot grow the ledger.
+/// The usage of a record. `None` unless a known user called a provider: strangers cannot grow the ledger.
 pub(super) fn entry(record: &AccessRecord, names: &mut ModelNames, tier: &PriceTier) -> Option<Entry> {
     let (user, provider) = (record.user.as_ref()?, record.provider.as_ref()?.as_str());
     let (ended_at_ms, usage) = (record.ended_at_ms(), record.usage.as_deref());

@@ -183,7 +183,7 @@ pub struct Exchange {
     pub estimated_answer: u64,
 }
 
-/// What is added to the ledger at once.
+/// Usage that is added to the ledger at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageBatch {
     /// The number of the batch: greater than those before it of the same writer.
