@@ -18,8 +18,8 @@ use super::{
 };
 use crate::upstream::{self, Upstream};
 
-/// Attempts for one batch.
-const MAX_ATTEMPTS: u32 = 6;
+/// Attempts for one batch: with the pauses between them, two minutes for a receiver that restarts.
+const MAX_ATTEMPTS: u32 = 10;
 /// The first pause between two attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between two attempts, also if the receiver asks for more.

@@ -99,6 +99,19 @@ fn hosts(files: &compile::Files) -> BTreeSet<String> {
     urls.iter().filter_map(host).collect()
 }
 
+/// An exporter is one file in one folder: no other code names a kind.
+#[test]
+fn exporters_are_named_in_their_folder_only() {
+    let mut seen = 0;
+    for (path, source) in sources() {
+        let spoken = words(&code(&source, true));
+        let is_named = [" llemtry ", " otlp ", " otel "].iter().any(|kind| spoken.contains(kind));
+        assert!(!is_named || path.starts_with("exporters/"), "src/{path} names a kind of exporter");
+        seen += usize::from(is_named);
+    }
+    assert!(seen > 2, "the kinds are found");
+}
+
 /// Text reaches a terminal or a CI log only through `output`, which escapes it. Clippy holds the functions, too.
 #[test]
 fn only_output_writes_to_the_standard_streams() {
