@@ -143,6 +143,11 @@ struct Llemtry {
 }
 
 impl Sink for Llemtry {
+    /// Also without content events: text shows which exchanges are exported.
+    fn wants_content(&self) -> bool {
+        true
+    }
+
     fn record(&mut self, records: &[AccessRecord]) {
         for record in records {
             if let Some(usage) = &record.usage
