@@ -36,6 +36,7 @@ mod known_callers;
 mod lifecycle;
 mod limits;
 mod machine;
+mod metering;
 mod metrics;
 mod oauth;
 mod operating;
