@@ -164,7 +164,8 @@ fn reserved_paths_are_no_routes() {
         "GET /console",
         "POST /livez",
         "GET /readyz/x",
-        "GET /metrics",
+        "GET /metrics/x",
+        "POST /metrics",
     ] {
         let check = |answer: &Message, status: u16, code: &str| {
             let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();

@@ -34,9 +34,9 @@ fn asked(world: &mut World, body: &str) -> (Wire, Wire) {
 /// The access log's line about an exchange with this answer, which the client gets byte for byte.
 fn line(world: &mut World, status: &str, lines: &[&str], body: &[u8]) -> Value {
     let (mut client, mut upstream) = asked(world, ASKED);
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    let length = body.len();
-    upstream.send(format!("HTTP/1.1 {status}\r\n{lines}Content-Length: {length}\r\n\r\n"));
+    let length = format!("Content-Length: {}", body.len());
+    let head = [&[status], lines, &[&length, "", ""]].concat().join("\r\n");
+    upstream.send(format!("HTTP/1.1 {head}"));
     upstream.send(body);
     let answer = client.answer().unwrap_or_else(|broken| panic!("{broken:?}"));
     assert!(answer.body == body, "the body is changed");

@@ -243,7 +243,7 @@ fn csv_has_its_content_type() {
         let answer = client.answer().unwrap();
         let kind = answer.head.get("content-type");
         assert_eq!((answer.head.status(), kind), (200, Some("text/csv; charset=utf-8")), "{path}");
-        assert!(answer.body.ends_with(b"unpriced_tokens\r\n"), "{path}");
+        assert!(answer.body.ends_with(b"unpriced_tokens\n"), "{path}");
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write as _,
     net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
@@ -346,6 +345,5 @@ fn check(home: &Home, users: &Users, all: &[Done], kills: &[Instant], books: &BT
     assert!(rows.len() <= kills.len() * CLIENTS, "{} exchanges that no client had", rows.len());
     assert!(all.len() > EXCHANGES - 2 * kills.len() * CLIENTS, "{} exchanges", all.len());
     assert_eq!(reported(home), sums, "the sums by hour differ from the single exchanges");
-    let _ =
-        writeln!(std::io::stderr(), "{} exchanges, {} lost in {} kills", all.len(), lost.len(), kills.len());
+    eprintln!("{} exchanges, {} lost in {} kills", all.len(), lost.len(), kills.len());
 }

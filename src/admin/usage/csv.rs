@@ -140,7 +140,7 @@ fn line(text: &mut String, cells: impl IntoIterator<Item = String>) {
     let cells: Vec<String> =
         cells.into_iter().map(|cell| quoted(&escape::line(&cell)).into_owned()).collect();
     text.push_str(&cells.join(","));
-    text.push_str("\r\n");
+    text.push('\n');
 }
 
 fn quoted(cell: &str) -> Cow<'_, str> {
@@ -159,7 +159,7 @@ mod tests {
         let check = |cell: &str, expected: &str| {
             let mut text = String::new();
             line(&mut text, [cell.to_owned(), "x".to_owned()]);
-            assert_eq!(text, format!("{expected},x\r\n"));
+            assert_eq!(text, format!("{expected},x\n"));
         };
         check("plain", "plain");
         check("", "");

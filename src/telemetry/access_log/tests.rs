@@ -8,9 +8,11 @@ use http::{Method, StatusCode};
 
 use super::*;
 use crate::{
-    access_record::{Content, End, Sides, Usage},
+    access_record::{Content, End, Sides, Usage, Wait, Waits},
     fault::FaultKind,
     name::{FileName, GroupName, Owner, TokenId, UserId},
+    origin::Origin,
+    trace_context::TraceContext,
     usage::{Counter, Counters, NotCounted},
 };
 
@@ -33,6 +35,7 @@ fn full() -> AccessRecord {
     for (counter, value) in Counter::ALL.into_iter().zip(1..) {
         counters.set(counter, value);
     }
+    let wait = Wait { after: Duration::ZERO, length: Duration::from_millis(8) };
     let content = Content { answer: "canary".into(), ..Content::default() };
     let usage = Usage {
         counters,
@@ -61,6 +64,9 @@ fn full() -> AccessRecord {
         bytes_in: 5,
         bytes_out: 6,
         first_byte: Some(Duration::from_millis(7)),
+        upstream: Some(Origin::split("https://api.example.com").unwrap().0),
+        waits: Waits { refresh: Some(wait), connect: Some(wait), sent: None },
+        trace: Some(Box::new(TraceContext::begun([7; 16]))),
         usage: Some(Box::new(usage)),
         ..record()
     }

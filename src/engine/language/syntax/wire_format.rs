@@ -172,6 +172,7 @@ pub struct Ask {
     pub at: String,
     /// Its value.
     #[schemars(example = true)]
+    #[schemars(extend("type" = ["boolean", "number", "string", "array", "object"]))]
     pub value: serde_json::Value,
     /// The pointer of a value that has to be `true` for the key to be inserted.
     #[schemars(example = &"/stream")]
