@@ -5,6 +5,7 @@
 //! it is tried; memory is bounded, and what has no room is counted in `dropped` of the status. It holds tokens and never
 //! money: costs are derived in `report`. Read next: `pending`, `write`, `range`, `report`.
 
+mod learned;
 mod model_names;
 mod pending;
 pub mod range;
@@ -27,6 +28,7 @@ use crate::{
 };
 use pending::{Pending, Room};
 
+pub use learned::learned_ratios;
 pub use retention::keep_within;
 
 /// The threshold of the price tier for a prompt: of a provider, a model, a day since 1970 and tokens.

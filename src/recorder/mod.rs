@@ -110,10 +110,11 @@ impl Records {
     }
 }
 
-/// Starts the thread, with these sinks. Returns a recorder for each worker.
+/// Starts the thread, with these sinks and what was learned before. Returns a recorder for each worker.
 pub fn start(
     workers: usize,
     sinks: Vec<Box<dyn Sink>>,
+    ratios: Ratios,
     drops: &Drops,
 ) -> io::Result<(Vec<Recorder>, Records)> {
     let count = drops.queue("records");
@@ -127,7 +128,7 @@ pub fn start(
         buffers,
         spare: Vec::new(),
         batch: Vec::new(),
-        ratios: Ratios::default(),
+        ratios,
         sinks,
         report: DropReport::new(drops.clone()),
         reported: Instant::now(),

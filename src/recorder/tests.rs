@@ -47,7 +47,8 @@ impl Sink for Probe {
 fn probed(workers: usize) -> (Vec<Recorder>, Records, Drops, mpsc::Receiver<Call>) {
     let (calls, called) = mpsc::channel();
     let drops = Drops::default();
-    let (recorders, records) = start(workers, vec![Box::new(Probe(calls))], &drops).unwrap();
+    let (recorders, records) =
+        start(workers, vec![Box::new(Probe(calls))], Ratios::default(), &drops).unwrap();
     (recorders, records, drops, called)
 }
 
@@ -114,7 +115,8 @@ fn estimates_are_complete_when_sinks_get_the_records() {
         }
     }
     let (calls, called) = mpsc::channel();
-    let (recorders, records) = start(1, vec![Box::new(Estimates(calls))], &Drops::default()).unwrap();
+    let (recorders, records) =
+        start(1, vec![Box::new(Estimates(calls))], Ratios::default(), &Drops::default()).unwrap();
     let exchange = |usage: Usage| {
         let provider = FileName::new("demo");
         recorders[0].record(AccessRecord { provider, usage: Some(Box::new(usage)), ..record("/", 0, 0) });
@@ -153,7 +155,8 @@ impl Sink for Hangs {
 #[tokio::test]
 async fn a_shutdown_does_not_wait_for_a_sink_for_ever() {
     let (end, ended) = mpsc::channel();
-    let (recorders, records) = start(1, vec![Box::new(Hangs(ended))], &Drops::default()).unwrap();
+    let (recorders, records) =
+        start(1, vec![Box::new(Hangs(ended))], Ratios::default(), &Drops::default()).unwrap();
     recorders[0].record(record("/", 0, 0));
     assert!(!records.close(Duration::ZERO).await);
     drop(end);

@@ -64,8 +64,9 @@ pub(super) async fn start(inputs: Inputs<'_>) -> anyhow::Result<Sinks> {
     if let Some(access_log) = settings.access_log.filter(|_| settings.log >= tracing::Level::INFO) {
         sinks.push(Box::new(log.access_log(access_log)));
     }
-    let (recorders, records) =
-        recorder::start(workers, sinks, &log.drops).context("failed to start the recorder's thread")?;
+    let ratios = ledger::learned_ratios(store).await;
+    let (recorders, records) = recorder::start(workers, sinks, ratios, &log.drops)
+        .context("failed to start the recorder's thread")?;
     let (scrapes, usage) = (tokio::spawn(scrapes), tokio::spawn(usage));
     Ok(Sinks { recorders, records, metrics, scrapes, deliveries, usage })
 }

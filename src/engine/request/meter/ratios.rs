@@ -33,6 +33,15 @@ pub struct Ratios {
     learned: u64,
 }
 
+/// Text of counted exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextSum {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its tokens.
+    pub tokens: u64,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Learned {
     prompt: Ratio,
@@ -95,6 +104,19 @@ impl Ratios {
         }
         if answer {
             learned.answer.learn(usage.answer_bytes, tokens(is_answer));
+        }
+    }
+
+    /// Learns from sums of counted exchanges of earlier times.
+    pub fn seed(&mut self, provider: &str, model: &str, prompt: TextSum, answer: TextSum) {
+        let is_text = |sum: TextSum| is_text(sum.bytes, sum.tokens);
+        if is_text(prompt) || is_text(answer) {
+            let learned = self.entry(provider, model);
+            for (ratio, sum) in [(&mut learned.prompt, prompt), (&mut learned.answer, answer)] {
+                if is_text(sum) {
+                    ratio.learn(sum.bytes, sum.tokens);
+                }
+            }
         }
     }
 
@@ -183,6 +205,19 @@ mod tests {
         usage.counters.set(Counter::Input, tokens);
         usage.counters.set(Counter::Output, tokens);
         usage
+    }
+
+    #[test]
+    fn sums_of_earlier_times_are_learned_unless_they_are_no_text() {
+        let mut ratios = Ratios::default();
+        let (text, none) = (TextSum { bytes: 6_000_000, tokens: 3_000_000 }, TextSum { bytes: 0, tokens: 9 });
+        ratios.seed("one", "m", text, none);
+        ratios.seed("one", "no text", none, TextSum { bytes: 1, tokens: 1000 });
+        assert_eq!(ratios.len(), 1);
+        let mut usage = uncounted("m", 2000);
+        ratios.estimate("one", &mut usage);
+        let estimated = |counter| usage.counters.get(counter);
+        assert_eq!((estimated(Counter::Input), estimated(Counter::Output)), (1000, 500));
     }
 
     fn uncounted(model: &str, bytes: u64) -> Usage {
