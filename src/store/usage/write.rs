@@ -1,6 +1,8 @@
-//! Writing batches. A batch becomes a few statements, each for all its rows, which are passed as one JSON text.
+//! Writing batches. A batch becomes a few statements. Keys and sums, which are few, are passed as one JSON text; single
+//! exchanges as parameters, since parsing JSON would be most of their cost.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::LazyLock,
 };
@@ -26,7 +28,8 @@ const KEY: &str = "user_id, token_id, group_name, provider, endpoint, model, con
 
 static UPSERT_HOURS: LazyLock<String> = LazyLock::new(|| upsert("usage_hours", "hour"));
 static UPSERT_DAYS: LazyLock<String> = LazyLock::new(|| upsert("usage_days", "day"));
-static INSERT_EXCHANGES: LazyLock<String> = LazyLock::new(insert_exchanges);
+static INSERT_EXCHANGES: LazyLock<[(usize, String); 3]> =
+    LazyLock::new(|| [64, 8, 1].map(|rows| (rows, insert_exchanges(rows))));
 
 /// A statement that adds rows to a roll-up: an array of period, key and values.
 fn upsert(table: &str, period: &str) -> String {
@@ -45,13 +48,18 @@ fn upsert(table: &str, period: &str) -> String {
     )
 }
 
-fn insert_exchanges() -> String {
+/// A statement that inserts so many single exchanges. Few numbers of rows have one, so that all stay prepared.
+fn insert_exchanges(rows: usize) -> String {
     let counters: Vec<_> = Counter::ALL.into_iter().map(Counter::name).collect();
-    let values: Vec<_> = (0..counters.len() + 11).map(|index| format!("value ->> {index}")).collect();
+    let columns = 12 + counters.len();
+    let parameters = |row: usize| {
+        let all: Vec<_> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", all.join(", "))
+    };
+    let values: Vec<_> = (0..rows).map(parameters).collect();
     format!(
-        "INSERT INTO exchanges (ended_at, duration, first_byte, key, request_id, status, outcome, fault, not_counted,
-             estimated_prompt, estimated_answer, {}, seq)
-         SELECT {}, $2 + key + 1 FROM json_each($1)",
+        "INSERT INTO exchanges (seq, ended_at, duration, first_byte, key, request_id, status, outcome, fault, not_counted,
+             estimated_prompt, estimated_answer, {}) VALUES {}",
         counters.join(", "),
         values.join(", ")
     )
@@ -146,10 +154,18 @@ impl Store {
         ids: &HashMap<&UsageKey, i64>,
         last: u64,
     ) -> Result<()> {
-        let rows: Vec<Value> = exchanges.iter().map(|one| exchange_row(one, ids[&one.key])).collect();
-        let insert: Query = sqlx::query(INSERT_EXCHANGES.as_str());
-        let insert = insert.bind(Value::from(rows).to_string()).bind(to_db(last));
-        self.step(transaction, insert).await?;
+        let (mut rest, mut number) = (exchanges, last);
+        for (rows, insert) in INSERT_EXCHANGES.iter() {
+            while let Some((some, more)) = rest.split_at_checked(*rows) {
+                let mut query: Query = sqlx::query(insert.as_str());
+                for exchange in some {
+                    number = number.saturating_add(1);
+                    query = bind_exchange(query, exchange, ids[&exchange.key], number);
+                }
+                self.step(transaction, query).await?;
+                rest = more;
+            }
+        }
         let trim = "DELETE FROM exchanges WHERE seq <= (SELECT MAX(seq) FROM exchanges) - $1";
         self.step(transaction, sqlx::query(trim).bind(MAX_EXCHANGES)).await?;
         Ok(())
@@ -178,7 +194,8 @@ fn key_row(key: &UsageKey, last_day: u64) -> Value {
     json!([user, token, group, provider, endpoint, model, to_db(*context), key_owner, to_db(last_day)])
 }
 
-fn exchange_row(exchange: &Exchange, id: i64) -> Value {
+/// Binds the columns of one exchange, in the order of [`insert_exchanges`].
+fn bind_exchange(query: Query, exchange: &Exchange, key: i64, number: u64) -> Query {
     let Exchange {
         number: _,
         ended_at_ms,
@@ -194,19 +211,12 @@ fn exchange_row(exchange: &Exchange, id: i64) -> Value {
         estimated_prompt,
         estimated_answer,
     } = exchange;
-    let mut row = vec![
-        json!(to_db(*ended_at_ms)),
-        json!(to_db(*duration_ms)),
-        json!(first_byte_ms.map(to_db)),
-        json!(id),
-        json!(request_id),
-        json!(status),
-        json!(outcome),
-        json!(fault),
-        json!(not_counted),
-    ];
+    let text = |text: &Option<Cow<'static, str>>| text.as_deref().map(str::to_owned);
+    let query = query.bind(to_db(number)).bind(to_db(*ended_at_ms)).bind(to_db(*duration_ms));
+    let query = query.bind(first_byte_ms.map(to_db)).bind(key).bind(request_id.clone());
+    let query = query.bind(status.map(i64::from)).bind(outcome.to_string());
+    let query = query.bind(text(fault)).bind(text(not_counted));
     let counts = [*estimated_prompt, *estimated_answer].into_iter();
     let counts = counts.chain(counters.iter().map(|(_, value)| value));
-    row.extend(counts.map(|value| value.min(MAX_CELL).into()));
-    row.into()
+    counts.fold(query, |query, count| query.bind(to_db(count.min(MAX_CELL))))
 }
