@@ -1,5 +1,5 @@
 //! Exporters: hand finished exchanges to receivers of other systems, over HTTP. A kind of exporter is one file here, with
-//! its own settings; [`KINDS`] is the list, and no other module names one.
+//! its own settings; `KINDS` is the list, and no other module names one.
 //!
 //! An exporter encodes on the recorder's thread into bounded queues; a task for each queue delivers. It guarantees:
 //! nothing here makes a request wait; what does not fit is dropped, counted, and shown in `tollgate status`. Receivers
