@@ -87,6 +87,8 @@ expect 'sum(tollgate_request_duration_seconds_count{provider="one"})' 7
 expect 'sum(tollgate_request_duration_seconds_bucket{provider="two",le="+Inf"})' 7
 expect 'sum(tollgate_user_requests_total)' 14
 expect 'sum(tollgate_upstream_connections_total)' 14
+# A rate needs two scrapes.
+expect 'count(rate(tollgate_requests_total[1m])) > bool 0' 1
 expect 'tollgate_config_files{state="live"}' 2
 expect 'tollgate_config_last_reload_successful' 1
 expect 'time() - process_start_time_seconds < bool 600' 1
