@@ -1,6 +1,6 @@
 //! The body of a response on its way to the client, and the rest of a request's body after an early response.
 //!
-//! It guarantees: frames pass as they are, at once; nothing is read ahead of a client that stalls, beyond a few KiB; every
+//! It guarantees: frames pass as they are, at once, unless an event is to be taken out (`asking`); nothing is read ahead of a client that stalls, beyond a few KiB; every
 //! read of a rest is bounded in bytes and time.
 
 use std::{
@@ -16,7 +16,10 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use super::context::AccessRecordGuard;
+use super::{
+    asking::{Extra, Next},
+    context::AccessRecordGuard,
+};
 use crate::{
     access_record::End,
     admission::ClientConnection,
@@ -52,6 +55,8 @@ pub enum Body {
 #[derive(Debug)]
 pub struct Relay {
     download: Download,
+    /// Takes events out of it, where the request was changed to ask for them.
+    extra: Option<Box<Extra>>,
     trailers: bool,
     /// The request's body, if it may still be coming.
     watch: Option<UploadWatch>,
@@ -83,12 +88,14 @@ impl Body {
     /// The body of an upstream's response. `trailers`: whether the client takes them.
     pub(super) fn relay(
         download: Download,
+        extra: Option<Box<Extra>>,
         trailers: bool,
         watch: Option<UploadWatch>,
         tasks: TaskTracker,
         connection: Arc<ClientConnection>,
     ) -> Self {
-        Self::Relay(Box::new(Relay { download, trailers, watch, tasks, connection, guard: None, cut: None }))
+        let (guard, cut) = (None, None);
+        Self::Relay(Box::new(Relay { download, extra, trailers, watch, tasks, connection, guard, cut }))
     }
 
     /// No bytes.
@@ -134,13 +141,15 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes, _) => bytes.is_none(),
-            Self::Relay(relay) => relay.cut.is_none() && relay.download.is_end_stream(),
+            Self::Relay(relay) => relay.cut.is_none() && relay.is_at_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            // The size is not known while events are taken out.
+            Self::Relay(relay) if relay.extra.is_some() => SizeHint::default(),
             Self::Relay(relay) => relay.download.size_hint(),
         }
     }
@@ -158,13 +167,38 @@ impl Relay {
         Frame::data(Bytes::copy_from_slice(data))
     }
 
+    /// True if nothing follows.
+    fn is_at_end(&self) -> bool {
+        self.extra.as_ref().is_none_or(|extra| !extra.has_more()) && self.download.is_end_stream()
+    }
+
+    /// The next part that passes. The meter sees all parts.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if let Some(late) = self.extra.as_mut().and_then(|extra| extra.take_late()) {
+            return Poll::Ready(late);
+        }
+        loop {
+            let next = std::task::ready!(Pin::new(&mut self.download).poll_frame(cx));
+            if let (Some(Ok(frame)), Some(guard)) = (&next, &self.guard)
+                && let Some(data) = frame.data_ref()
+            {
+                guard.meter(data);
+            }
+            let ends = self.download.is_end_stream();
+            let Some(extra) = &mut self.extra else { return Poll::Ready(next) };
+            if let Some(passed) = extra.pass(next, ends) {
+                return Poll::Ready(passed);
+            }
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {
         if let Some(error) = self.cut.take() {
             return Poll::Ready(Some(Err(error)));
         }
         std::task::ready!(self.connection.poll_read_ahead(cx));
         loop {
-            match std::task::ready!(Pin::new(&mut self.download).poll_frame(cx)) {
+            match std::task::ready!(self.poll_next(cx)) {
                 Some(Ok(frame)) => {
                     if let (Some(data), Some(guard)) = (frame.data_ref(), &mut self.guard) {
                         guard.pass(data);
@@ -175,7 +209,7 @@ impl Relay {
                         Err(frame) => frame,
                     };
                     // With a known length, hyper may not poll again after the last byte.
-                    if self.download.is_end_stream() {
+                    if self.is_at_end() {
                         self.end(None);
                     }
                     if !unwanted {

@@ -307,11 +307,15 @@ impl RequestContext {
 }
 
 impl AccessRecordGuard {
-    /// Bytes of the response's body pass.
-    pub(super) fn pass(&mut self, bytes: &[u8]) {
+    /// Bytes of the upstream's answer came.
+    pub(super) fn meter(&self, bytes: &[u8]) {
         if let Some(metered) = &self.metered {
             metered.bytes(bytes);
         }
+    }
+
+    /// Bytes of the response's body pass.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
         if let Some(record) = &mut self.record {
             record.bytes_out += bytes.len() as u64;
             if record.first_byte.is_none() {

@@ -8,6 +8,7 @@
 
 mod admission;
 mod api;
+mod asking;
 mod authenticate;
 mod body;
 mod coding;

@@ -1,14 +1,16 @@
 //! A call to a provider, from its authorization to the head of the answer: credential, upstream, at most one retry after
 //! a 401 with a refreshed login. A 401 to a body that cannot be sent again refreshes the login for later requests. The body
-//! of the answer is relayed as it comes (`body`).
+//! of the answer is relayed as it comes (`body`); `asking` changes the bodies of few endpoints.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
 use hyper::body::{Body as _, Incoming};
 
 use super::{
-    Body, InFlight, Worker, body,
+    Body, InFlight, Worker,
+    asking::{self, Asked},
+    body,
     context::RequestContext,
     credential::{self, RefreshAttempts},
     fault,
@@ -17,6 +19,7 @@ use crate::{
     accounts::{Caller, RefreshRequest},
     admission::{ClientConnection, LocalError},
     clock::now_ms,
+    compile::metering::Ask,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, FaultKind},
     rewrite::{self, RewrittenResponse},
@@ -31,6 +34,15 @@ pub(super) struct Outbound<'r> {
     pub(super) request: InFlight<'r>,
     pub(super) call: &'r Authorized<'r>,
     pub(super) caller: &'r Caller,
+}
+
+/// What was sent of a request's body.
+#[derive(Debug, Clone, Copy)]
+struct Sent<'r> {
+    /// None if there was no body.
+    watch: Option<&'r UploadWatch>,
+    /// The change of the body, if it was changed.
+    asked: Option<&'r Asked>,
 }
 
 /// Sends the call upstream, and makes the head of the answer.
@@ -55,9 +67,14 @@ pub(super) async fn relay(
     context.set_key_owner(sendable.owner());
     // A kind of authentication that depends on the body has to wait for it here.
     let BodyInput::Nothing = sendable.body_input();
-    let upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
+    let mut upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
     let metered = context.meter(&call.hit, head.uri.path());
-    let upload = upload(head, &call.hit, incoming, context.connection()).tapped(metered);
+    let mut upload = upload(head, &call.hit, incoming, context.connection()).tapped(metered);
+    let asked = match asking::wanted(&call.hit, head) {
+        // Boxed, since few endpoints ask: other requests should not carry its state.
+        Some(wanted) => Box::pin(ask(wanted, outbound, &mut upload, &mut upstream, context)).await?,
+        None => None,
+    };
     // Small bodies are copied, so that the request can be sent once more with another access token.
     let upload = if sendable.is_refreshable() { upload.keep() } else { upload };
     let watch = upload.watch();
@@ -70,7 +87,8 @@ pub(super) async fn relay(
         Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
             match sendable.refresh(RefreshReason::Refused).map(credential::refresh_request) {
                 Some(refused) => {
-                    retry(outbound, attempts, refused, watch.as_ref(), context).await.unwrap_or(reply)
+                    let sent = Sent { watch: watch.as_ref(), asked: asked.as_ref() };
+                    retry(outbound, attempts, refused, sent, context).await.unwrap_or(reply)
                 }
                 None => reply,
             }
@@ -81,7 +99,26 @@ pub(super) async fn relay(
             return Err(send_fault(&error, &call.hit, context));
         }
     };
-    Ok(response(outbound, reply, watch, context))
+    Ok(response(outbound, reply, watch, asked.as_ref(), context))
+}
+
+/// Changes a request so that it asks for usage, if its body allows that.
+async fn ask(
+    wanted: &Arc<Ask>,
+    Outbound { request, call, .. }: Outbound<'_>,
+    upload: &mut Upload,
+    upstream: &mut UpstreamRequest<'_>,
+    context: &RequestContext,
+) -> Result<Option<Asked>, Fault> {
+    let watch = upload.watch();
+    let asked = asking::insert(wanted, request, &call.hit, upload, context).await.inspect_err(|_| {
+        drop(std::mem::replace(upload, Upload::empty()));
+        body::read_rest_of(&request.worker.tasks, watch, context.connection());
+    })?;
+    if let Some(asked) = &asked {
+        asked.set_accept_encoding(&mut upstream.headers);
+    }
+    Ok(asked)
 }
 
 /// The response to the client: the upstream's answer, or the reply that a rule of the provider's file puts in its place.
@@ -89,15 +126,20 @@ fn response(
     Outbound { request: InFlight { worker, head, .. }, call, .. }: Outbound<'_>,
     reply: Response<Download>,
     watch: Option<UploadWatch>,
+    asked: Option<&Asked>,
     context: &mut RequestContext,
 ) -> Response<Body> {
     let (reply, download) = reply.into_parts();
+    let extra = asked.and_then(|asked| asked.extra(&reply));
     let trailers = rewrite::takes_trailers(&head.headers);
     context.meter_answer(reply.status, &reply.headers);
     match rewrite::response(&call.hit, reply.status, reply.headers, trailers) {
-        RewrittenResponse::Relayed(headers) => {
+        RewrittenResponse::Relayed(mut headers) => {
+            if extra.is_some() {
+                headers.remove(CONTENT_LENGTH);
+            }
             let (tasks, connection) = (worker.tasks.clone(), context.connection().clone());
-            let mut answer = Response::new(Body::relay(download, trailers, watch, tasks, connection));
+            let mut answer = Response::new(Body::relay(download, extra, trailers, watch, tasks, connection));
             *answer.status_mut() = reply.status;
             *answer.headers_mut() = headers;
             // hyper keeps a reason here that is not the status's own; without it, it invents `<none>`.
@@ -142,10 +184,10 @@ async fn retry(
     Outbound { request: InFlight { worker, .. }, call, caller }: Outbound<'_>,
     mut attempts: RefreshAttempts,
     refused: RefreshRequest,
-    watch: Option<&UploadWatch>,
+    sent: Sent<'_>,
     context: &RequestContext,
 ) -> Option<Response<Download>> {
-    let upload = match watch {
+    let upload = match sent.watch {
         None => Upload::empty(),
         Some(watch) => {
             let Some(kept) = watch.take_kept() else {
@@ -162,7 +204,10 @@ async fn retry(
     if !sendable.replaces(&place.owner, &place.field, &seen.access_token) {
         return None;
     }
-    let upstream = sendable.request(0).ok()?;
+    let mut upstream = sendable.request(0).ok()?;
+    if let Some(asked) = sent.asked {
+        asked.set_accept_encoding(&mut upstream.headers);
+    }
     // Boxed, since it is rare: a warm request should not carry its state.
     let sent = Box::pin(send(worker, &call.hit, upstream, upload)).await;
     sent.inspect_err(|error| drop(send_fault(error, &call.hit, context))).ok()
@@ -179,7 +224,7 @@ fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>, connection: 
 }
 
 /// The fault of a request without a response from upstream. Logs it, unless the client is at fault.
-fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
+pub(super) fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext) -> Fault {
     let kind = error.kind();
     let provider = &hit.provider.name;
     let what = match error {

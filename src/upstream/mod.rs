@@ -1,7 +1,7 @@
 //! The HTTP client: sends one finished request to one origin and returns the response, streaming both ways. It owns
 //! connect rules, DNS lookups, the SSRF guard (`destination`), TLS, connection pools, deadlines and the one safe retry.
 //!
-//! It speaks HTTP/1.1 only. It never follows a redirect, buffers a body, logs or spawns a task. The task that awaits a
+//! It speaks HTTP/1.1 only. It never follows a redirect, logs or spawns a task. The task that awaits a
 //! response drives its connection, so that dropping the future of [`Upstream::send`] or the [`Download`] cancels the
 //! request upstream at once.
 //!
@@ -49,6 +49,7 @@ use self::{
     exchange::Exchanged,
     pool::{Heads, Live, Pool},
     resolver::Resolver,
+    upload::Budget,
 };
 
 /// Attempts per request. The second one happens only if the first wrote nothing, and on a fresh connection.
@@ -127,6 +128,8 @@ pub struct Upstream {
     pool: Arc<Pool>,
     heads: Heads,
     counts: Arc<ConnectionCounts>,
+    /// The memory for bodies that are read ahead.
+    ahead: Budget,
 }
 
 impl Upstream {
@@ -134,7 +137,7 @@ impl Upstream {
     pub fn new(shared: Arc<Shared>) -> Self {
         let counts = Arc::new(ConnectionCounts::default());
         let pool = Arc::new(Pool::new(&shared.config, Arc::clone(&counts)));
-        Self { shared, pool, heads: Heads::Strict, counts }
+        Self { shared, pool, heads: Heads::Strict, counts, ahead: Budget::default() }
     }
 
     /// A client for one call whose answer must not be lost: its head may be larger and less exact.
@@ -174,6 +177,16 @@ impl Upstream {
             }
         }
         Err(SendError::Reset("closed each connection before the request was written".into()))
+    }
+
+    /// Reads a client's body before it is sent, within bounds of bytes and memory, and `wait` for each piece. Returns it if
+    /// that is all of it. Else it is sent as it is.
+    pub async fn read_ahead<'u>(
+        &self,
+        upload: &'u mut Upload,
+        wait: Duration,
+    ) -> Result<Option<&'u [u8]>, SendError> {
+        upload.read_ahead(&self.ahead, wait).await
     }
 
     /// Closes connections that have been idle for too long. Call it every few seconds.

@@ -1,8 +1,10 @@
 //! The request body to the upstream. It enforces a size limit, drops trailers, and records its last progress and its
 //! failure, so that a client's fault is not blamed on the upstream.
 //!
-//! Frames pass unchanged and at once; nothing is buffered. A small body can be copied while it is sent, for one retry. A
-//! turn of the task relays a limited number of frames (`turn`).
+//! Frames pass unchanged and at once; nothing is buffered, unless a body is to be changed (`read_ahead`). A small body can be
+//! copied while it is sent, for one retry. A turn of the task relays a limited number of frames (`turn`).
+
+mod read_ahead;
 
 use std::{
     fmt,
@@ -17,6 +19,8 @@ use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use self::read_ahead::Ahead;
+pub(super) use self::read_ahead::Budget;
 use super::turn;
 use crate::admission::BodyReads;
 
@@ -36,6 +40,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request.
 pub struct Upload {
+    /// What was read of the source already, and comes first.
+    ahead: Option<Ahead>,
     source: Source,
     limit: u64,
     /// None if there is nothing to watch: no body, or one that is complete in memory.
@@ -89,7 +95,7 @@ struct State {
 impl Upload {
     /// No body.
     pub fn empty() -> Self {
-        Self { source: Source::Empty, limit: 0, progress: None, tap: None }
+        Self { ahead: None, source: Source::Empty, limit: 0, progress: None, tap: None }
     }
 
     /// A body that is complete in memory.
@@ -97,7 +103,7 @@ impl Upload {
         if body.is_empty() {
             return Self::empty();
         }
-        Self { limit: body.len() as u64, source: Source::Kept(body), progress: None, tap: None }
+        Self { ahead: None, limit: body.len() as u64, source: Source::Kept(body), progress: None, tap: None }
     }
 
     /// A client's body of at most `limit` bytes. `reads` counts the bytes that its connection reads.
@@ -106,7 +112,13 @@ impl Upload {
             return Self::empty();
         }
         reads.unframed.store(0, Ordering::Relaxed);
-        Self { source: Source::Client(body, reads), limit, progress: Some(Progress::new()), tap: None }
+        Self {
+            ahead: None,
+            source: Source::Client(body, reads),
+            limit,
+            progress: Some(Progress::new()),
+            tap: None,
+        }
     }
 
     /// Any other body of at most `limit` bytes.
@@ -115,7 +127,7 @@ impl Upload {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let body = body.map_err(Into::into).boxed_unsync();
-        Self { source: Source::Other(body), limit, progress: Some(Progress::new()), tap: None }
+        Self { ahead: None, source: Source::Other(body), limit, progress: Some(Progress::new()), tap: None }
     }
 
     /// The same body; a copy is kept while it has at most [`MAX_KEPT`] bytes.
@@ -157,7 +169,26 @@ impl Upload {
         Ok(())
     }
 
+    /// The next frame, within the task's turn.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        ready!(turn::poll_frame(cx));
+        let polled = self.poll_source(cx);
+        if polled.is_pending() && self.source.floods() {
+            // Without a rest to read, the client's connection ends with the response.
+            self.source = Source::Empty;
+            return Poll::Ready(Some(Err(self.fail(UploadError::Broken))));
+        }
+        if let (Poll::Pending, Some(progress)) = (&polled, &self.progress) {
+            progress.lock().starved = true;
+        }
+        polled.map_err(|_| self.fail(UploadError::Broken))
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.len() > 0) {
+            return Poll::Ready(Some(Ok(Frame::data(ahead.piece()))));
+        }
+        self.ahead = None;
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -202,7 +233,7 @@ impl Upload {
         if let Some(tap) = &self.tap {
             tap.data(&data);
         }
-        if self.source.is_end_stream() {
+        if self.is_end_stream() {
             self.end();
         }
         Ok(Frame::data(data))
@@ -215,6 +246,15 @@ impl Source {
         match self {
             Self::Client(_, reads) => reads.unframed.load(Ordering::Relaxed) > turn::MAX_FRAMING,
             Self::Empty | Self::Kept(_) | Self::Other(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Client(body, _) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
         }
     }
 
@@ -236,38 +276,28 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        ready!(turn::poll_frame(cx));
-        let polled = self.poll_source(cx);
-        if polled.is_pending() && self.source.floods() {
-            // Without a rest to read, the client's connection ends with the response.
-            self.source = Source::Empty;
-            return Poll::Ready(Some(Err(self.fail(UploadError::Broken))));
+        let frame = ready!(self.poll_next(cx)).transpose()?;
+        // Trailers come last. They are not sent upstream.
+        let data = frame.and_then(|frame| frame.into_data().ok());
+        if data.is_none() {
+            self.end();
         }
-        if let (Poll::Pending, Some(progress)) = (&polled, &self.progress) {
-            progress.lock().starved = true;
-        }
-        match ready!(polled).map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) => Poll::Ready(Some(self.count(data))),
-            // Trailers come last. They are not sent upstream.
-            Some(Ok(Err(_))) | None => {
-                self.end();
-                Poll::Ready(None)
-            }
-            Some(Err(_)) => Poll::Ready(Some(Err(self.fail(UploadError::Broken)))),
-        }
+        Poll::Ready(data.map(|data| self.count(data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
+        self.ahead.as_ref().is_none_or(|ahead| ahead.len() == 0) && self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
-            Source::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Client(body, _) => body.size_hint(),
-            Source::Other(body) => body.size_hint(),
+        let ahead = self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64);
+        let left = self.source.size_hint();
+        let mut all = SizeHint::new();
+        all.set_lower(left.lower().saturating_add(ahead));
+        if let Some(upper) = left.upper() {
+            all.set_upper(upper.saturating_add(ahead));
         }
+        all
     }
 }
 

@@ -12,6 +12,7 @@ mod accounts;
 mod admin;
 mod api_admin;
 mod api_self;
+mod asking;
 mod backup;
 mod broken;
 mod browsers;

@@ -55,9 +55,14 @@ impl Play {
     }
 
     fn with_env(seconds: i64, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::with_more(seconds, "", args, env)
+    }
+
+    /// With more keys of the endpoint `post`.
+    fn with_more(seconds: i64, more: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let (upstream, auth) = (Upstream::plain(), Upstream::plain());
         let host = upstream.address().to_string();
-        let file = file(&format!("http://{host}"), &format!("http://{}", auth.address()));
+        let file = file(&format!("http://{host}"), &format!("http://{}", auth.address())) + more;
         let home = Home::new(&[("t", &file)]);
         let token = home.user("ada");
         store(&home, "a1", "r1", seconds);
@@ -586,6 +591,37 @@ fn a_401_causes_one_refresh_and_one_retry() {
         play.relayed(&mut client, &second);
         play.uses("a2");
     }
+}
+
+/// The body that is sent once more is the changed one, and its answer is filtered too.
+#[test]
+fn a_retry_asks_for_usage_as_the_first_request_did() {
+    let more = "api = \"chat-completions\"\nwhen_missing = \"ask\"\n";
+    let mut play = Play::with_more(3600, more, &[], &[]);
+    let mut client = play.world.client();
+    let (token, body) = (&play.world.token, r#"{"stream":true}"#);
+    let length = body.len();
+    client.send(format!(
+        "POST /t/post HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+    ));
+    let extra = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n";
+    let answers = [
+        Answer::new(NO).body("expired"),
+        Answer::new("200 OK").header("Content-Type", "text/event-stream").body(extra),
+    ];
+    for (answer, access) in answers.iter().zip(["a1", "a2"]) {
+        let (request, mut wire) = play.world.upstream.request();
+        let asking = br#"{"stream":true,"stream_options":{"include_usage":true}}"#;
+        assert_eq!((&*request.body, request.framing), (&asking[..], Framing::Length(asking.len() as u64)));
+        assert_eq!(request.head.get("authorization"), Some(&*format!("Bearer {access}")));
+        assert_eq!(request.head.get("accept-encoding"), Some("identity"));
+        wire.send(answer.bytes());
+        if access == "a1" {
+            play.call("r1").send(granted("a2", "r2", 3600));
+        }
+    }
+    let seen = client.answer().unwrap();
+    assert_eq!((seen.head.status(), &*seen.body), (200, &b""[..]));
 }
 
 #[test]

@@ -123,6 +123,8 @@ faults! {
     NotFound "not_found" NOT_FOUND Client false "http_request_denied";
     /// A malformed call of tollgate's own API. The message names the JSON path.
     InvalidRequest "invalid_request" BAD_REQUEST Client false "http_request_error";
+    /// The request's body has a key twice where a key is to be inserted: it could be read in two ways.
+    AmbiguousBody "ambiguous_body" BAD_REQUEST Client false "http_request_error";
     /// The kind of the token does not allow the request.
     TokenKind "token_kind" FORBIDDEN Client false "http_request_denied";
     /// The scopes of the token do not cover the request.
