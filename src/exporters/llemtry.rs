@@ -143,17 +143,14 @@ struct Llemtry {
 }
 
 impl Sink for Llemtry {
-    /// Also without content events: text shows which exchanges are exported.
     fn wants_content(&self) -> bool {
-        true
+        self.content
     }
 
     fn record(&mut self, records: &[AccessRecord]) {
         for record in records {
-            if let Some(usage) = &record.usage
-                && let Some(content) = usage.content.as_deref().filter(|content| has_text(content))
-            {
-                let span = span(record, usage, content, self.content, &mut self.ids);
+            if let Some(usage) = record.usage.as_deref().filter(|usage| usage.has_content) {
+                let span = span(record, usage, self.content, &mut self.ids);
                 self.queue
                     .push(serde_json::to_vec(&span).expect("a span has text keys and no failing parts"));
             }
@@ -206,18 +203,7 @@ impl Serialize for EventBody<'_> {
     }
 }
 
-/// True if its api file names its content. Parameters are there for others, too.
-fn has_text(content: &Content) -> bool {
-    !content.prompt.is_empty() || !content.answer.is_empty()
-}
-
-fn span<'a>(
-    record: &AccessRecord,
-    usage: &Usage,
-    content: &'a Content,
-    with_content: bool,
-    ids: &mut Ids,
-) -> Span<'a> {
+fn span<'a>(record: &AccessRecord, usage: &'a Usage, with_content: bool, ids: &mut Ids) -> Span<'a> {
     let (trace_id, span_id) = (ids.uuid(), ids.uuid());
     let start = record.started_at_ms.saturating_mul(1_000_000);
     let end = start.saturating_add(u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX));
@@ -227,9 +213,10 @@ fn span<'a>(
         Outcome::Success => Status { code: "OK", message: None },
         failed => Status { code: "ERROR", message: Some(failed.as_str()) },
     };
-    let events = if with_content { events(content, &start, &end) } else { Vec::new() };
+    let content = usage.content.as_deref().filter(|_| with_content);
+    let events = content.map_or_else(Vec::new, |content| events(content, &start, &end));
     Span {
-        attributes: attributes(record, usage, content, &span_id),
+        attributes: attributes(record, usage, &span_id),
         trace_id,
         span_id,
         name: "gen_ai.generate",
@@ -241,7 +228,7 @@ fn span<'a>(
     }
 }
 
-fn attributes(record: &AccessRecord, usage: &Usage, content: &Content, span_id: &str) -> Map<String, Value> {
+fn attributes(record: &AccessRecord, usage: &Usage, span_id: &str) -> Map<String, Value> {
     let counters = &usage.counters;
     let sum = |all: &[Counter]| all.iter().fold(0_u64, |sum, one| sum.saturating_add(counters.get(*one)));
     // Of a side without a count, zero is no value. A side that was counted may be empty beside the other.
@@ -249,7 +236,7 @@ fn attributes(record: &AccessRecord, usage: &Usage, content: &Content, span_id: 
         |value: u64| (value > 0 || counters.tokens() > 0 && usage.not_counted.is_none()).then_some(value);
     let present = |value: u64| (value > 0).then_some(value);
     let parameter = |name: &str| {
-        let (_, text) = content.parameters.iter().find(|(known, _)| &**known == name)?;
+        let (_, text) = usage.content.as_deref()?.parameters.iter().find(|(known, _)| &**known == name)?;
         serde_json::from_str::<Value>(text).ok().filter(Value::is_number)
     };
     let model = usage.model.as_deref().or(usage.request_model.as_deref()).unwrap_or("unknown");
@@ -282,11 +269,14 @@ fn events<'a>(content: &'a Content, start: &str, end: &str) -> Vec<Event<'a>> {
         prompt.insert(name.to_string(), value);
     }
     let completion = cut(&content.answer);
-    let mut events = vec![Event {
-        name: "gen_ai.content.prompt",
-        time_unix_nano: start.to_owned(),
-        body: EventBody::Prompt(prompt),
-    }];
+    let mut events = Vec::new();
+    if !prompt.is_empty() {
+        events.push(Event {
+            name: "gen_ai.content.prompt",
+            time_unix_nano: start.to_owned(),
+            body: EventBody::Prompt(prompt),
+        });
+    }
     if !completion.is_empty() {
         events.push(Event {
             name: "gen_ai.content.completion",

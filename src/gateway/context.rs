@@ -238,9 +238,11 @@ impl RequestContext {
         }
     }
 
-    /// Ends metering without a result: the answer is not passed on.
-    pub(super) fn end_meter(&mut self) {
-        self.guard.metered = None;
+    /// Meters no answer: the upstream's is not passed on.
+    pub(super) fn meter_no_answer(&self) {
+        if let Some(metered) = &self.guard.metered {
+            metered.no_answer();
+        }
     }
 
     /// Leaves the path out of the access record if it holds the token that the client presents. Needed wherever nothing has

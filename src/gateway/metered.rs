@@ -73,10 +73,18 @@ impl Metered {
         });
     }
 
-    /// The usage, at the end of the exchange. None if no answer that uses anything was passed on.
+    /// The answer is not passed on.
+    pub(super) fn no_answer(&self) {
+        self.0.with(|state| state.has_answer = false);
+    }
+
+    /// The usage, at the end of the exchange. It is zero if no answer that uses anything was passed on.
     pub(super) fn finish(&self, complete: bool) -> Option<Usage> {
         let (decoder, has_answer) = self.0.with(|state| (state.decoder.take(), state.has_answer));
-        let meter = decoder.filter(|_| has_answer)?.finish(complete)?;
+        let mut meter = decoder?.finish(complete)?;
+        if !has_answer {
+            meter.no_answer();
+        }
         Some(meter.finish(complete))
     }
 }

@@ -151,7 +151,7 @@ fn response(
         RewrittenResponse::Replaced(rule) => {
             // This closes the upstream connection and ends the upload; the rest of the client's body is then drained.
             drop(download);
-            context.end_meter();
+            context.meter_no_answer();
             body::read_rest_of(&worker.tasks, watch, context.connection());
             context.set_fault(FaultKind::ResponseRule);
             fault::reply(rule, &call.hit, context.request_id())

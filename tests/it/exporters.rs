@@ -23,22 +23,22 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
 /// A gateway that exports to a collector.
-struct Exporting {
-    world: World,
-    collector: Upstream,
+pub struct Exporting {
+    pub world: World,
+    pub collector: Upstream,
 }
 
 impl Exporting {
     /// With this text in `tollgate.toml`, where `URL` is the collector's.
     fn new(settings: &str, args: &[&str]) -> Self {
-        Self::with_file(settings, ("other", ""), args)
+        Self::with(settings, ("other", ""), "", args)
     }
 
-    /// The same, with a file beside the settings.
-    fn with_file(settings: &str, (name, text): (&str, &str), args: &[&str]) -> Self {
+    /// The same, with a file beside the settings, and more in the provider's file.
+    pub fn with(settings: &str, (name, text): (&str, &str), more: &str, args: &[&str]) -> Self {
         let (upstream, collector) = (Upstream::plain(), Upstream::plain());
         let host = upstream.address().to_string();
-        let home = Home::new(&[("t", &provider(&format!("http://{host}"), ""))]);
+        let home = Home::new(&[("t", &provider(&format!("http://{host}"), more))]);
         std::fs::write(home.path(name), text).unwrap();
         let settings = settings.replace("URL", &format!("http://{}", collector.address()));
         std::fs::write(home.path("tollgate.toml"), settings).unwrap();
@@ -55,7 +55,7 @@ impl Exporting {
     }
 
     /// The next request of the exporter, answered with a status.
-    fn answer(&mut self, status: &str, body: &[u8]) -> Message {
+    pub fn answer(&mut self, status: &str, body: &[u8]) -> Message {
         let (request, mut wire) = self.collector.request();
         reply(&mut wire, status, body);
         self.collector.keep(wire);
@@ -63,7 +63,7 @@ impl Exporting {
     }
 
     /// The state of the exporter's queue for which this holds; waits for it.
-    fn state(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn state(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
             let (_, status) = over_socket(&self.world.home.data(), "GET /admin/providers");
@@ -81,12 +81,12 @@ fn traces(url: &str) -> String {
     format!("[exporter.main]\nkind = \"otlp\"\nendpoint = \"{url}\"\nsignals = [\"traces\"]\n")
 }
 
-fn reply(wire: &mut Wire, status: &str, body: &[u8]) {
+pub fn reply(wire: &mut Wire, status: &str, body: &[u8]) {
     wire.send(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len()));
     wire.send(body);
 }
 
-fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
+pub fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
     message.head.lines.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
@@ -119,7 +119,7 @@ fn hex(bytes: &[u8]) -> String {
 fn a_collector_gets_all_three_signals() {
     let settings = "[exporter.main]\nkind = \"otlp\"\nendpoint = \"URL/base/\"\nservice_name = \"edge\"\n\
                     headers_file = \"headers\"\nresource = { region = \"x\" }\nmetrics_interval = \"1h\"\n";
-    let mut exporting = Exporting::with_file(settings, ("headers", "x-key: s3cret\n"), &[]);
+    let mut exporting = Exporting::with(settings, ("headers", "x-key: s3cret\n"), "", &[]);
     exporting.world.exchange(Exchange::get());
     exporting.world.gateway.signal(Signal::TERM);
     let mut seen = std::collections::BTreeMap::new();

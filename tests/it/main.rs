@@ -36,6 +36,7 @@ mod keys;
 mod known_callers;
 mod lifecycle;
 mod limits;
+mod llemtry;
 mod machine;
 mod metering;
 mod metrics;

@@ -62,7 +62,8 @@ pub struct AccessRecord {
     pub waits: Waits,
     /// The trace that it belongs to. None if the client named none, and none was handed on.
     pub trace: Option<Box<TraceContext>>,
-    /// The metered usage. None: no answer of an endpoint that is metered was passed on.
+    /// The metered usage. None: nothing was sent to an endpoint that is metered. Without a successful answer, it is zero, and
+    /// has what the request says.
     pub usage: Option<Box<Usage>>,
 }
 
@@ -95,7 +96,7 @@ pub struct Usage {
     pub estimated: Counters,
     /// The reason for which the exchange was not counted, or not wholly.
     pub not_counted: Option<NotCounted>,
-    /// The model of the answer, else that of the request; bounded, as the peer wrote it.
+    /// The model of the answer, else that of the request; bounded, as the peer wrote it. None without a successful answer.
     pub model: Option<Box<str>>,
     /// The model of the request.
     pub request_model: Option<Box<str>>,
@@ -115,6 +116,8 @@ pub struct Usage {
     pub answer_bytes: u64,
     /// Sides that carry no counts, and are to be estimated from their bytes of text.
     pub to_estimate: Sides,
+    /// True if the api file names content of such exchanges.
+    pub has_content: bool,
     /// Parameters of the request, and text of both sides if an exporter asks for it.
     pub content: Option<Box<Content>>,
 }

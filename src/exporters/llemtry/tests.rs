@@ -24,6 +24,7 @@ fn record() -> AccessRecord {
         model: Some("m-1".into()),
         request_model: Some("m".into()),
         max_output: Some(64),
+        has_content: true,
         content: Some(Box::new(Content {
             prompt: vec![
                 ("messages".into(), r#"[{"role":"user","content":"hi"}]"#.to_owned()),
@@ -93,7 +94,8 @@ fn a_span_has_every_field_of_the_format() {
 fn attributes_without_a_value_are_left_out() {
     let mut record = record();
     let content = Content { prompt: vec![("messages".into(), "[]".to_owned())], ..Content::default() };
-    record.usage = Some(Box::new(Usage { content: Some(Box::new(content)), ..Usage::default() }));
+    let usage = Usage { has_content: true, content: Some(Box::new(content)), ..Usage::default() };
+    record.usage = Some(Box::new(usage));
     let attributes = span_of(record)["attributes"].clone();
     let names: Vec<&String> = attributes.as_object().unwrap().keys().collect();
     assert_eq!(names, ["gen_ai.system", "gen_ai.request.model", "openclaw.session.id", "openclaw.run.id"]);
@@ -150,15 +152,25 @@ fn texts_are_cut_at_a_character() {
 }
 
 #[test]
-fn content_can_be_left_out_and_exchanges_without_are_not_exported() {
+fn content_can_be_left_out() {
+    // Another exporter may have asked for the text.
     let documents = exported(record(), false);
     assert_eq!(documents[0]["spans"][0]["events"], json!([]));
     assert_eq!(documents[0]["spans"][0]["attributes"]["gen_ai.request.temperature"], 0.5);
     let mut record = record();
-    // Parameters alone are there for exchanges of other formats, too.
-    let parameters = vec![("temperature".into(), "1".to_owned())];
-    let content = Content { parameters, ..Content::default() };
-    record.usage.as_mut().unwrap().content = Some(Box::new(content));
+    record.usage.as_mut().unwrap().content = None;
+    assert_eq!(exported(record, false)[0]["spans"][0]["events"], json!([]));
+    let text_is_kept = |content| {
+        let (queue, ..) = queue("llemtry", "spans", &Drops::default());
+        Llemtry { queue, ids: Ids::new(), content }.wants_content()
+    };
+    assert_eq!([true, false].map(text_is_kept), [true, false]);
+}
+
+#[test]
+fn exchanges_without_content_in_their_format_are_not_exported() {
+    let mut record = record();
+    record.usage.as_mut().unwrap().has_content = false;
     assert_eq!(exported(record.clone(), true), Vec::<Value>::new());
     record.usage = None;
     assert_eq!(exported(record, true), Vec::<Value>::new());

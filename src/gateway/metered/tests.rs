@@ -57,15 +57,26 @@ fn both_bodies_are_metered() {
     assert_eq!(metered.finish(true), None);
 }
 
+/// The request is there all the same.
 #[test]
-fn only_successful_answers_are_metered() {
-    for status in [StatusCode::BAD_REQUEST, StatusCode::MOVED_PERMANENTLY, StatusCode::BAD_GATEWAY] {
+fn only_successful_answers_use_anything() {
+    let check = |answer: fn(&Metered)| {
         let metered = metered();
-        metered.answer(status, &headers(&[JSON]));
-        metered.bytes(br#"{"usage":{"in":3,"out":4}}"#);
-        assert_eq!(metered.finish(true), None, "{status}");
-    }
-    assert_eq!(metered().finish(false), None, "without an answer");
+        metered.tap().data(br#"{"model":"m-1","prompt":"abc"}"#);
+        answer(&metered);
+        metered.bytes(br#"{"usage":{"in":3,"out":4},"model":"m-2"}"#);
+        let expected = Usage { request_model: Some("m-1".into()), prompt_bytes: 3, ..Usage::default() };
+        assert_eq!(metered.finish(true), Some(expected));
+    };
+    check(|metered| metered.answer(StatusCode::BAD_REQUEST, &headers(&[JSON])));
+    check(|metered| metered.answer(StatusCode::MOVED_PERMANENTLY, &headers(&[JSON])));
+    check(|metered| metered.answer(StatusCode::BAD_GATEWAY, &headers(&[JSON])));
+    check(|_| ());
+    check(|metered| {
+        metered.answer(StatusCode::OK, &headers(&[JSON]));
+        metered.bytes(br#"{"usage":{"in":3,"#);
+        metered.no_answer();
+    });
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn full() -> AccessRecord {
         prompt_bytes: 11,
         answer_bytes: 12,
         to_estimate: Sides { prompt: true, answer: true },
+        has_content: true,
         content: Some(content.into()),
     };
     AccessRecord {

@@ -41,6 +41,11 @@ pub struct Metering {
 }
 
 impl Metering {
+    /// True if the api file names content of either side.
+    pub fn has_content(&self) -> bool {
+        [&self.request, &self.body, &self.event].iter().any(|map| map.has_content())
+    }
+
     /// A text that is equal for equal metering.
     pub fn shape(&self) -> String {
         let Self { request, body, event, framings, when_missing, ask, model_capture } = self;
@@ -208,12 +213,13 @@ pub struct Map {
     entries: Vec<Entry>,
     rules: BTreeMap<Counter, CounterRule>,
     nodes: Vec<Node>,
+    has_content: bool,
 }
 
 impl Default for Map {
     fn default() -> Self {
         let nodes = vec![Node::default(), Node::default()];
-        Self { entries: Vec::new(), rules: BTreeMap::new(), nodes }
+        Self { entries: Vec::new(), rules: BTreeMap::new(), nodes, has_content: false }
     }
 }
 
@@ -235,13 +241,18 @@ impl Map {
 
     /// A text that is equal for equal maps.
     pub fn shape(&self) -> String {
-        let Self { entries, rules, nodes: _ } = self;
+        let Self { entries, rules, nodes: _, has_content: _ } = self;
         let mut text = String::new();
         for Entry { pointer, target } in entries {
             let _ = write!(text, "{pointer}={target:?} ");
         }
         let _ = write!(text, "{rules:?}");
         text
+    }
+
+    /// True if a pointer names content: text of the answer, or a value of the prompt. Parameters are none.
+    pub fn has_content(&self) -> bool {
+        self.has_content
     }
 
     /// True without any pointer.
@@ -287,7 +298,9 @@ impl MapBuilder {
     pub fn build(self) -> Result<Map, PointerProblem> {
         let Self { entries, rules } = self;
         let nodes = tree::build(&entries, &rules)?;
-        Ok(Map { entries, rules, nodes })
+        let is_content = |target: &Target| matches!(target, Target::Content | Target::Prompt(_));
+        let has_content = entries.iter().any(|entry| is_content(&entry.target));
+        Ok(Map { entries, rules, nodes, has_content })
     }
 }
 

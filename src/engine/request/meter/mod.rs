@@ -106,6 +106,11 @@ impl Meter {
         self.answer = if (200..300).contains(&status) { self.opened(content_type) } else { Answer::Nothing };
     }
 
+    /// No answer is passed on: nothing is used.
+    pub fn no_answer(&mut self) {
+        self.answer = Answer::Nothing;
+    }
+
     /// Reads on in the answer's body, without its content coding.
     pub fn bytes(&mut self, decoded: &[u8]) {
         if self.is_undecodable {

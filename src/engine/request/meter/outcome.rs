@@ -35,7 +35,7 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
         max_output: request.max_output(),
         prompt_bytes: request.text_bytes,
         content: content(&metering.request, captured, found.as_ref(), keep_content),
-        model: request_model.clone(),
+        has_content: metering.has_content(),
         request_model,
         ..Usage::default()
     };
@@ -46,7 +46,7 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     let counted = Counted::new(map, &tally.counts).or(Counted::new(&metering.request, &request.counts));
     let missing = missing(map, &counted, tally);
     usage.counters = counted.counters();
-    usage.model = tally.model.get().or(usage.model);
+    usage.model = tally.model.get().or_else(|| usage.request_model.clone());
     usage.response_id = tally.id.get();
     usage.finish_reason = tally.finish_reason.get();
     usage.streamed = found.is_stream;

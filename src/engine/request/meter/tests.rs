@@ -203,6 +203,7 @@ fn shown(usage: &Usage) -> String {
         prompt_bytes,
         answer_bytes,
         to_estimate,
+        has_content: _,
         content: _,
     } = usage;
     assert_eq!(*estimated, Counters::ZERO, "the meter estimates nothing");
