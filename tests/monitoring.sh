@@ -24,18 +24,32 @@ pause() { read -rt "$1" <> <(:) || true; }
 until_done() {
   for _ in $(seq 300); do ! "$@" >/dev/null 2>&1 || return 0; pause 0.2; done
   echo "not within 60 s: $*" >&2
-  tail -20 ./*.log >&2
+  tail -n 20 ./*.log >&2
   exit 1
 }
 
-mkdir providers.d
+mkdir -p providers.d/prices
 for name in one two; do
   cat >providers.d/$name.toml <<END
 title    = "Provider $name"
 extends  = "openai-compatible"
 base_url = "http://127.0.0.1:$mock"
+[endpoint.speech]
+method = "POST"
+path   = "/v1/audio/speech"
+api    = "speech"
 END
 done
+# The models of the other provider have no price.
+cat >providers.d/prices/one.toml <<END
+title    = "Provider one"
+currency = "USD"
+[[price]]
+model      = ["large"]
+input      = 2
+output     = 8
+cache_read = 0.5
+END
 "$tollgate" mock --listen "127.0.0.1:$mock" --interval 5ms >mock.log 2>&1 &
 "$tollgate" serve --listen "127.0.0.1:$serve" --workers 2 --metrics-users true 2>serve.log >/dev/null &
 until_done curl -sf "http://127.0.0.1:$serve/readyz"
@@ -43,21 +57,31 @@ until_done curl -s "http://127.0.0.1:$mock/"
 token=$("$tollgate" user add ada)
 for name in one two; do echo "made-up" | "$tollgate" credential set ada "providers.$name.apiKey"; done
 
-# A request to a provider, with further arguments to curl. Prints the status.
-call() {
-  curl -s -o answer -w '%{http_code}\n' "http://127.0.0.1:$serve/proxy/$1/v1/chat/completions" -H "authorization: Bearer $token" \
-    -H 'content-type: application/json' "${@:2}" -d "{\"model\":\"large\",\"stream\":${stream:-false},\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}"
+# A request to a path below the providers', with a body and further arguments to curl. Prints the status.
+post() {
+  curl -s -o answer -w '%{http_code}\n' "http://127.0.0.1:$serve/proxy/$1" -H "authorization: Bearer $token" \
+    -H 'content-type: application/json' -d "$2" "${@:3}"
 }
+# A chat completion of a provider.
+call() {
+  post "$1/v1/chat/completions" "{\"model\":\"large\",\"stream\":${stream:-false},\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}" "${@:2}"
+}
+# Text that is read aloud: the vendor counts its characters.
+speak() { post "$1/v1/audio/speech" '{"model":"voice","input":"hello"}' -H 'x-mock-echo: true'; }
+# An answer in another format is not counted.
+uncounted() { call "$1" -H 'x-mock-header: content-type=text/html'; }
 until_done sh -c "curl -sf http://127.0.0.1:$serve/auth/me -H 'authorization: Bearer $token'"
 statuses=$(
   for _ in 1 2 3 4 5 6 7; do call one; done
   for _ in 1 2 3; do stream=true call two; done
+  speak two
+  uncounted two
   for _ in 1 2; do call two -H 'x-mock-status: 429'; done
   call two -H 'x-mock-status: 500'
   call two -H 'x-mock-cut: head'
   curl -s -o answer -w '%{http_code}\n' "http://127.0.0.1:$serve/wp-login.php"
 )
-[ "$(sort <<<"$statuses" | uniq -c | xargs)" = "10 200 1 401 2 429 1 500 1 502" ] || { echo "the answers: $statuses" >&2; exit 1; }
+[ "$(sort <<<"$statuses" | uniq -c | xargs)" = "12 200 1 401 2 429 1 500 1 502" ] || { echo "the answers: $statuses" >&2; exit 1; }
 
 cat >prometheus.yml <<END
 global: { scrape_interval: 1s, evaluation_interval: 5s }
@@ -78,18 +102,29 @@ expect() {
 }
 expect 'up{job="tollgate"}' 1
 expect 'sum(tollgate_requests_total{provider="one",status="2xx",outcome="success"})' 7
-expect 'sum(tollgate_requests_total{provider="two",status="2xx",outcome="success"})' 3
+expect 'sum(tollgate_requests_total{provider="two",status="2xx",outcome="success"})' 5
 expect 'sum(tollgate_requests_total{provider="two",status="4xx",outcome="upstream_limited"})' 2
 expect 'sum by (reason) (tollgate_upstream_failures_total{provider="two",reason="upstream_error"})' 1
 expect 'tollgate_upstream_failures_total{provider="two",reason="upstream_reset"}' 1
 expect 'sum(tollgate_faults_total{provider="",code="invalid_token",blame="client"})' 1
 expect 'sum(tollgate_request_duration_seconds_count{provider="one"})' 7
-expect 'sum(tollgate_request_duration_seconds_bucket{provider="two",le="+Inf"})' 7
-expect 'sum(tollgate_user_requests_total)' 14
-expect 'sum(tollgate_upstream_connections_total)' 14
+expect 'sum(tollgate_request_duration_seconds_bucket{provider="two",le="+Inf"})' 9
+expect 'sum(tollgate_time_to_first_byte_seconds_count{provider="one"})' 7
+expect 'sum by (kind) (tollgate_tokens_total{provider="one",model="large",kind="input",estimated="false"})' 119
+expect 'sum(tollgate_tokens_total{provider="one",kind="cache_read"})' 56
+expect 'sum(tollgate_tokens_total{provider="one",kind="output"})' 56
+expect 'sum(tollgate_tokens_total{provider="one",estimated="true"}) or vector(0)' 0
+expect 'round(1e6 * sum(tollgate_cost_total{provider="one",currency="USD"}))' 714
+expect 'sum(tollgate_tokens_total{provider="two",estimated="true"}) > bool 0' 1
+expect 'sum(tollgate_tokens_total{provider="two",estimated="false"}) or vector(0)' 0
+expect 'sum(tollgate_tokens_without_price_total) == bool sum(tollgate_tokens_total{provider="two"})' 1
+expect 'tollgate_usage_units_total{provider="two",unit="characters"}' 5
+expect 'tollgate_usage_not_counted_total{provider="two",reason="content_type"}' 1
+expect 'sum(tollgate_user_requests_total)' 16
+expect 'sum(tollgate_upstream_connections_total)' 16
 # A rate needs two scrapes.
 expect 'count(rate(tollgate_requests_total[1m])) > bool 0' 1
-expect 'tollgate_config_files{state="live"}' 2
+expect 'tollgate_config_files{state="live"}' 3
 expect 'tollgate_config_last_reload_successful' 1
 expect 'time() - process_start_time_seconds < bool 600' 1
 expect 'time() - tollgate_store_last_success_timestamp_seconds < bool 10' 1
@@ -105,11 +140,13 @@ if [ -n "${PICTURE:-}" ]; then
   while [ $SECONDS -lt $end ]; do
     call one >/dev/null
     stream=true call two -H "x-mock-delay: $((RANDOM % 80))ms" >/dev/null
-    case $((RANDOM % 12)) in
+    case $((RANDOM % 14)) in
       0) call two -H 'x-mock-status: 429' ;;
       1) call one -H 'x-mock-status: 500' ;;
       2) curl -s "http://127.0.0.1:$serve/scan-$RANDOM" ;;
       3) curl -s -m 0.02 "http://127.0.0.1:$serve/proxy/one/v1/chat/completions" -H "authorization: Bearer $token" -H 'x-mock-delay: 1s' -d '{}' || true ;;
+      4) speak two ;;
+      5) uncounted two ;;
     esac >/dev/null
   done
   "${PYTHON:-python3}" "$repository/tests/monitoring/draw.py" "http://127.0.0.1:$prometheus" "$repository/$PICTURE"
