@@ -40,8 +40,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request.
 pub struct Upload {
-    /// What was read of the source already, and comes first.
-    ahead: Option<Ahead>,
+    /// What was read of the source already, and comes first. Boxed, since it is rare.
+    ahead: Option<Box<Ahead>>,
     source: Source,
     limit: u64,
     /// None if there is nothing to watch: no body, or one that is complete in memory.

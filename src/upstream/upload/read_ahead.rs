@@ -94,7 +94,7 @@ impl Upload {
             let Some(Ok(data)) = frame.map(http_body::Frame::into_data) else { continue };
             read.extend_from_slice(&data);
             if !held.grow(data.len()) || read.len() > limit {
-                self.ahead = Some(Ahead { bytes: read.into(), _held: held });
+                self.ahead = Some(Box::new(Ahead { bytes: read.into(), _held: held }));
                 return Ok(None);
             }
         }
@@ -103,7 +103,7 @@ impl Upload {
             self.end();
             return Ok(None);
         }
-        let ahead = self.ahead.insert(Ahead { bytes: read.into(), _held: held });
+        let ahead = self.ahead.insert(Box::new(Ahead { bytes: read.into(), _held: held }));
         Ok(Some(&ahead.bytes))
     }
 
