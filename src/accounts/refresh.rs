@@ -251,16 +251,18 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(ended) = self.tasks.join_next() => self.task_ended(ended),
-                message = messages.recv(), if self.tasks.len() < MAX_RUNNING => match message {
-                    Some(message) => self.accept(message),
-                    None => break,
-                },
-                _ = ticks.tick(), if !self.unsaved.is_empty() => self.retry_saves(),
+                // An immediate shutdown also ends the last caller, which must not hide it.
+                biased;
                 () = stop.cancelled() => {
                     self.abort_unsent();
                     break;
                 }
+                Some(ended) = self.tasks.join_next() => self.task_ended(ended),
+                _ = ticks.tick(), if !self.unsaved.is_empty() => self.retry_saves(),
+                message = messages.recv(), if self.tasks.len() < MAX_RUNNING => match message {
+                    Some(message) => self.accept(message),
+                    None => break,
+                },
             }
         }
         if timeout(SHUTDOWN_DEADLINE, self.shut_down()).await.is_err() {
