@@ -1,17 +1,19 @@
 //! Settings of the process. Precedence: flags, `TOLLGATE_*` variables, `tollgate.toml`, defaults. None is required.
-//! `arguments` collects the first two, `places` resolves what all commands need, `resolve` the settings of `serve`.
+//! `arguments` collects the first two, `places` resolves what all commands need, `resolve` the settings of `serve`,
+//! and `interpret` knows the meaning of their texts.
 //!
 //! Every text is understood as its author meant it, or refused with its origin. Reads no file but the settings file.
 
 mod arguments;
 pub mod environment;
+mod interpret;
 mod places;
 mod settings_file;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     sync::LazyLock,
     time::Duration,
@@ -23,17 +25,16 @@ use serde::Deserialize;
 
 use crate::{
     admission::Overrides,
-    compile::{age, duration, size, span},
+    compile::{age, span},
     cors::TrustedOrigins,
     escape::Lines,
     lint::Levels,
     syntax::{self, Checker, Document},
     variables::EnvAllow,
 };
-use arguments::checked;
 pub use arguments::{Arguments, Origin};
+use interpret::{Reader, exporters, head_size, store_grace, usable_path, usage_retention};
 pub use places::{Places, SecretsDir};
-use settings_file::SettingsFile;
 
 /// The default settings file.
 pub const DEFAULT_FILE: &str = "tollgate.toml";
@@ -504,48 +505,25 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
     let bad = |name, value: &str, problem| read.refused(name, value, problem);
     let max_head = pick!(max_head).unwrap_or_else(|| "64KiB".into());
     let log = pick!(log).unwrap_or_else(|| "info".into());
-    let workers =
-        pick!(workers).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(4));
-    if !(1..=256).contains(&workers) {
-        return Err(bad("workers", &workers.to_string(), "it has to be from 1 to 256".into()));
-    }
-    let some = |name, limit: Option<usize>| match limit {
-        Some(0) => Err(bad(name, "0", "it has to be at least 1".into())),
-        limit => Ok(limit),
-    };
+    let workers = read.workers(pick!(workers))?;
     let admission = Overrides {
         requests_per_token: pick!(max_requests_per_token),
         requests_per_user: pick!(max_requests_per_user),
-        requests: some("max_requests", pick!(max_requests))?,
+        requests: read.limit("max_requests", pick!(max_requests))?,
         connections_per_address: pick!(max_connections_per_address),
-        connections: some("max_connections", pick!(max_connections))?,
+        connections: read.limit("max_connections", pick!(max_connections))?,
     };
-    let access_log =
-        AccessLog { sample: pick!(access_log_sample).unwrap_or(1.0), rate: pick!(access_log_rate) };
-    if !(0.0..=1.0).contains(&access_log.sample) {
-        let given = access_log.sample.to_string();
-        return Err(bad("access_log_sample", &given, "it has to be from 0 to 1".into()));
-    }
-    if access_log.rate == Some(0) {
-        let problem = "it has to be at least 1; `access_log = false` turns the access log off".into();
-        return Err(bad("access_log_rate", "0", problem));
-    }
+    let access_log = read.access_log(pick!(access_log_sample), pick!(access_log_rate))?;
     let listen = read.address("listen", &pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into()))?;
     let admin_listen = pick!(admin_listen).map(|text| read.address("admin_listen", &text)).transpose()?;
     if let Some(admin) = admin_listen.filter(|admin| *admin == listen && admin.port() != 0) {
         let problem = "`listen` is the same: give one of them another port".into();
         return Err(bad("admin_listen", &admin.to_string(), problem));
     }
-    let trusted_proxies = pick!(trusted_proxies).unwrap_or_default();
-    let trusted_proxies = trusted_proxies.iter().map(|text| {
-        network(text).ok_or_else(|| {
-            bad("trusted_proxies", text, "write networks, as `10.0.0.0/8` or `fd00::/8`, or addresses".into())
-        })
-    });
     Ok(Settings {
         listen,
         admin_listen,
-        trusted_proxies: trusted_proxies.collect::<Result<_, _>>()?,
+        trusted_proxies: read.trusted_proxies(&pick!(trusted_proxies).unwrap_or_default())?,
         cors_trusted_origins: TrustedOrigins::parse(&pick!(cors_trusted_origins).unwrap_or_default())
             .map_err(|(text, problem)| bad("cors_trusted_origins", &text, problem))?,
         workers,
@@ -589,118 +567,6 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         lints: file.lints.unwrap_or_default(),
         env_allow: places.env_allow()?,
     })
-}
-
-/// Interprets the texts of settings, and names their origin in errors.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    arguments: &'a Arguments<Given>,
-    file: &'a SettingsFile,
-}
-
-impl Reader<'_> {
-    fn origin(self, name: &str) -> Origin {
-        match self.arguments.origin(name) {
-            Some(origin) => origin.clone(),
-            None if self.file.has(name) => self.file.origin(name),
-            None => Origin::Default(name.to_owned()),
-        }
-    }
-
-    fn refused(self, name: &str, value: &str, problem: String) -> SettingsError {
-        SettingsError::Value { origin: self.origin(name), value: value.to_owned(), problem }
-    }
-
-    fn lasting(
-        self,
-        parse: fn(&str) -> Result<Duration, String>,
-        name: &str,
-        text: Option<String>,
-    ) -> Result<Option<Duration>, SettingsError> {
-        text.map(|text| parse(&text).map_err(|problem| self.refused(name, &text, problem))).transpose()
-    }
-
-    fn at_least(self, name: &str, text: Option<String>, default_s: u64) -> Result<Duration, SettingsError> {
-        Ok(self.lasting(duration, name, text)?.unwrap_or(Duration::from_secs(default_s)))
-    }
-
-    fn models(self, names: Vec<String>) -> Result<BTreeSet<String>, SettingsError> {
-        let is_good = |name: &str| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte))
-        };
-        match names.iter().find(|name| !is_good(name)) {
-            None => Ok(names.into_iter().collect()),
-            Some(bad) => {
-                let problem = "a model's name has no quotes, spaces or characters beyond ASCII".to_owned();
-                Err(self.refused("metrics_models", bad, problem))
-            }
-        }
-    }
-
-    fn address(self, name: &str, text: &str) -> Result<SocketAddr, SettingsError> {
-        let problem = || "write an IP address and a port, as `127.0.0.1:8787`".to_owned();
-        text.parse().map_err(|_| self.refused(name, text, problem()))
-    }
-}
-
-/// The tables of exporters. Their names stand in logs and metrics, and are bounded.
-fn exporters(
-    tables: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
-    file: &SettingsFile,
-) -> Result<Vec<ExporterTable>, SettingsError> {
-    let table = |(name, keys): (String, _)| {
-        let origin = file.origin(&format!("exporter.{}", name.escape_debug()));
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if name.is_empty() || name.len() > 40 || !name.bytes().all(is_plain) {
-            let problem = "needs a name of 1 to 40 letters, digits, `-` and `_`".to_owned();
-            return Err(SettingsError::Text { origin, problem });
-        }
-        Ok(ExporterTable { name, origin, keys })
-    };
-    tables.into_iter().map(table).collect()
-}
-
-/// Parses a CIDR network or an address. IPv4-mapped IPv6 becomes IPv4, as peers' addresses do.
-fn network(text: &str) -> Option<IpNet> {
-    let text = text.trim();
-    let net: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
-    match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
-        (IpAddr::V4(address), Some(length)) if net.addr().is_ipv6() => {
-            IpNet::new(address.into(), length).ok()
-        }
-        _ => Some(net),
-    }
-}
-
-fn usable_path(path: PathBuf, origin: &Origin) -> Result<PathBuf, SettingsError> {
-    checked(path.as_os_str(), origin).map(|_: &str| ()).map(|()| path)
-}
-
-/// At least one second: a healthy store sometimes takes almost as long.
-fn store_grace(text: &str) -> Result<Duration, String> {
-    let grace = span(text)?;
-    if grace < Duration::from_secs(1) {
-        return Err("it has to be at least `1s`".into());
-    }
-    Ok(grace)
-}
-
-/// At least a day: hours are summed by day.
-fn usage_retention(text: &str) -> Result<Duration, String> {
-    let age = age(text)?;
-    if age < Duration::from_hours(24) {
-        return Err("it has to be at least `1d`".into());
-    }
-    Ok(age)
-}
-
-fn head_size(text: &str) -> Result<usize, String> {
-    let bytes = size(text)?;
-    // hyper needs a buffer of at least 8 KiB. More than 16 MiB is no sensible head.
-    match usize::try_from(bytes) {
-        Ok(bytes) if (8 << 10..=16 << 20).contains(&bytes) => Ok(bytes),
-        _ => Err("it has to be from `8KiB` to `16MiB`".into()),
-    }
 }
 
 #[cfg(test)]
@@ -821,22 +687,5 @@ mod tests {
         check("dat = \"there\"", Err("did you mean `data`?"));
         check("data = \"there", Err("the settings file has errors"));
         check("data = \"\"", Err("is empty"));
-    }
-
-    #[test]
-    fn networks_are_of_one_version() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(network(text).map(|net| net.to_string()).as_deref(), expected, "{text}");
-        };
-        check("10.0.0.0/8", Some("10.0.0.0/8"));
-        check(" 10.0.0.1 ", Some("10.0.0.1/32"));
-        check("fd00::/8", Some("fd00::/8"));
-        check("::1", Some("::1/128"));
-        check("::ffff:10.0.0.0/104", Some("10.0.0.0/8"));
-        check("::ffff:10.0.0.1", Some("10.0.0.1/32"));
-        check("::/0", Some("::/0"));
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "proxy.example", "10.0.0.1:80", "fe80::1%eth0"] {
-            check(bad, None);
-        }
     }
 }

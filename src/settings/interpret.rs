@@ -1,0 +1,196 @@
+//! The meaning of the texts of settings: each becomes a value, or an error that names its origin. Reads no file, and chooses
+//! between no two values.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::{
+    AccessLog, Arguments, ExporterTable, Given, Origin, SettingsError, arguments::checked,
+    settings_file::SettingsFile,
+};
+use crate::compile::{age, duration, size, span};
+
+/// Interprets the texts of settings, and names their origin in errors.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) arguments: &'a Arguments<Given>,
+    pub(super) file: &'a SettingsFile,
+}
+
+impl Reader<'_> {
+    pub(super) fn origin(self, name: &str) -> Origin {
+        match self.arguments.origin(name) {
+            Some(origin) => origin.clone(),
+            None if self.file.has(name) => self.file.origin(name),
+            None => Origin::Default(name.to_owned()),
+        }
+    }
+
+    pub(super) fn refused(self, name: &str, value: &str, problem: String) -> SettingsError {
+        SettingsError::Value { origin: self.origin(name), value: value.to_owned(), problem }
+    }
+
+    pub(super) fn lasting(
+        self,
+        parse: fn(&str) -> Result<Duration, String>,
+        name: &str,
+        text: Option<String>,
+    ) -> Result<Option<Duration>, SettingsError> {
+        text.map(|text| parse(&text).map_err(|problem| self.refused(name, &text, problem))).transpose()
+    }
+
+    pub(super) fn at_least(
+        self,
+        name: &str,
+        text: Option<String>,
+        default_s: u64,
+    ) -> Result<Duration, SettingsError> {
+        Ok(self.lasting(duration, name, text)?.unwrap_or(Duration::from_secs(default_s)))
+    }
+
+    pub(super) fn models(self, names: Vec<String>) -> Result<BTreeSet<String>, SettingsError> {
+        let is_good = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte))
+        };
+        match names.iter().find(|name| !is_good(name)) {
+            None => Ok(names.into_iter().collect()),
+            Some(bad) => {
+                let problem = "a model's name has no quotes, spaces or characters beyond ASCII".to_owned();
+                Err(self.refused("metrics_models", bad, problem))
+            }
+        }
+    }
+
+    pub(super) fn access_log(
+        self,
+        sample: Option<f64>,
+        rate: Option<u64>,
+    ) -> Result<AccessLog, SettingsError> {
+        let sample = sample.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&sample) {
+            let problem = "it has to be from 0 to 1".to_owned();
+            return Err(self.refused("access_log_sample", &sample.to_string(), problem));
+        }
+        if rate == Some(0) {
+            let problem = "it has to be at least 1; `access_log = false` turns the access log off".to_owned();
+            return Err(self.refused("access_log_rate", "0", problem));
+        }
+        Ok(AccessLog { sample, rate })
+    }
+
+    pub(super) fn workers(self, number: Option<usize>) -> Result<usize, SettingsError> {
+        let number =
+            number.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(4));
+        if !(1..=256).contains(&number) {
+            return Err(self.refused("workers", &number.to_string(), "it has to be from 1 to 256".into()));
+        }
+        Ok(number)
+    }
+
+    /// A limit for which 0 does not mean none.
+    pub(super) fn limit(self, name: &str, limit: Option<usize>) -> Result<Option<usize>, SettingsError> {
+        match limit {
+            Some(0) => Err(self.refused(name, "0", "it has to be at least 1".into())),
+            limit => Ok(limit),
+        }
+    }
+
+    pub(super) fn trusted_proxies(self, texts: &[String]) -> Result<Vec<IpNet>, SettingsError> {
+        let problem = || "write networks, as `10.0.0.0/8` or `fd00::/8`, or addresses".to_owned();
+        let refused = |text: &str| self.refused("trusted_proxies", text, problem());
+        texts.iter().map(|text| network(text).ok_or_else(|| refused(text))).collect()
+    }
+
+    pub(super) fn address(self, name: &str, text: &str) -> Result<SocketAddr, SettingsError> {
+        let problem = || "write an IP address and a port, as `127.0.0.1:8787`".to_owned();
+        text.parse().map_err(|_| self.refused(name, text, problem()))
+    }
+}
+
+/// The tables of exporters. Their names stand in logs and metrics, and are bounded.
+pub(super) fn exporters(
+    tables: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    file: &SettingsFile,
+) -> Result<Vec<ExporterTable>, SettingsError> {
+    let table = |(name, keys): (String, _)| {
+        let origin = file.origin(&format!("exporter.{}", name.escape_debug()));
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > 40 || !name.bytes().all(is_plain) {
+            let problem = "needs a name of 1 to 40 letters, digits, `-` and `_`".to_owned();
+            return Err(SettingsError::Text { origin, problem });
+        }
+        Ok(ExporterTable { name, origin, keys })
+    };
+    tables.into_iter().map(table).collect()
+}
+
+/// Parses a CIDR network or an address. IPv4-mapped IPv6 becomes IPv4, as peers' addresses do.
+fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    let net: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
+        (IpAddr::V4(address), Some(length)) if net.addr().is_ipv6() => {
+            IpNet::new(address.into(), length).ok()
+        }
+        _ => Some(net),
+    }
+}
+
+pub(super) fn usable_path(path: PathBuf, origin: &Origin) -> Result<PathBuf, SettingsError> {
+    checked(path.as_os_str(), origin).map(|_: &str| ()).map(|()| path)
+}
+
+/// At least one second: a healthy store sometimes takes almost as long.
+pub(super) fn store_grace(text: &str) -> Result<Duration, String> {
+    let grace = span(text)?;
+    if grace < Duration::from_secs(1) {
+        return Err("it has to be at least `1s`".into());
+    }
+    Ok(grace)
+}
+
+/// At least a day: hours are summed by day.
+pub(super) fn usage_retention(text: &str) -> Result<Duration, String> {
+    let age = age(text)?;
+    if age < Duration::from_hours(24) {
+        return Err("it has to be at least `1d`".into());
+    }
+    Ok(age)
+}
+
+pub(super) fn head_size(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    // hyper needs a buffer of at least 8 KiB. More than 16 MiB is no sensible head.
+    match usize::try_from(bytes) {
+        Ok(bytes) if (8 << 10..=16 << 20).contains(&bytes) => Ok(bytes),
+        _ => Err("it has to be from `8KiB` to `16MiB`".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_of_one_version() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(network(text).map(|net| net.to_string()).as_deref(), expected, "{text}");
+        };
+        check("10.0.0.0/8", Some("10.0.0.0/8"));
+        check(" 10.0.0.1 ", Some("10.0.0.1/32"));
+        check("fd00::/8", Some("fd00::/8"));
+        check("::1", Some("::1/128"));
+        check("::ffff:10.0.0.0/104", Some("10.0.0.0/8"));
+        check("::ffff:10.0.0.1", Some("10.0.0.1/32"));
+        check("::/0", Some("::/0"));
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "proxy.example", "10.0.0.1:80", "fe80::1%eth0"] {
+            check(bad, None);
+        }
+    }
+}
