@@ -1,0 +1,110 @@
+//! The provider files at the start: the source that serves, the first load with its report, and what older stored credentials
+//! need of them.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::bail;
+
+use crate::{
+    accounts::{self, Actor, MasterKey},
+    cli::check,
+    diag::Diagnostic,
+    files::{self, FileState, Finding, InitialDiagnostics, Live, Reloader, StartError, Status},
+    settings::{DEFAULT_PROVIDERS, Settings, Source},
+    store::Store,
+};
+
+/// Maximum number of warnings that are logged at the start.
+const MAX_WARNINGS: usize = 50;
+
+/// The source of the provider files. If the default directory served before and is missing now, it stays the source:
+/// a missing directory is more likely a mistake than a wish for the built-in files.
+pub(super) fn source(settings: &Settings) -> Source {
+    let default = Path::new(DEFAULT_PROVIDERS);
+    if settings.providers == Source::Embedded && files::has_last_good(&settings.data, default) {
+        let kept = settings.data.join("last-good").display().to_string();
+        tracing::warn!(
+            kept,
+            "`{DEFAULT_PROVIDERS}` is missing; serving its last good snapshot. To use the built-in files, delete {kept}."
+        );
+        return Source::Directory(default.into());
+    }
+    settings.providers.clone()
+}
+
+/// Loads the provider files and starts the reloader. Reports errors; serves the files without errors.
+pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloader)> {
+    let what = check::describe(&settings.providers);
+    let config = files::Config {
+        source: settings.providers.clone(),
+        secrets: settings.secrets.clone(),
+        data: settings.data.clone(),
+        strict: settings.strict,
+        max_stale: settings.max_stale,
+        sweep: settings.sweep,
+        lints: settings.lints.clone(),
+        env_allow: settings.env_allow.clone(),
+    };
+    let (live, reloader, first) = match files::start(config) {
+        Ok(started) => started,
+        Err(StartError::Strict(first)) => {
+            check::show(&first.sources, &first.diagnostics)?;
+            bail!("{what} has errors, and `--strict` is on");
+        }
+        Err(StartError::NoFiles(problem)) => bail!("{problem}: name another directory with `--providers`"),
+        Err(error) => return Err(error.into()),
+    };
+    report(first, human)?;
+    log_status(&live.status());
+    Ok((live, reloader))
+}
+
+/// Shows the findings of the first load: all errors, and the first warnings.
+fn report(first: InitialDiagnostics, human: bool) -> anyhow::Result<()> {
+    let (mut reported, warnings): (Vec<_>, Vec<_>) =
+        first.diagnostics.into_iter().partition(Diagnostic::is_error);
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    reported.extend(warnings.into_iter().take(MAX_WARNINGS));
+    if human {
+        check::show(&first.sources, &reported)?;
+    } else {
+        for one in &reported {
+            files::log_finding(&Finding::new(one, &first.sources));
+        }
+    }
+    if more > 0 {
+        tracing::warn!(more, "further warnings: `tollgate check` shows them");
+    }
+    Ok(())
+}
+
+fn log_status(status: &Status) {
+    if let Some(problem) = &status.problem {
+        tracing::error!(problem, "provider files cannot be read: serving the last good snapshot");
+    }
+    for one in status.files.iter().filter(|one| one.state != FileState::Live) {
+        let (file, state, since) = (&one.file, one.state, &one.since);
+        if state == FileState::Stale {
+            tracing::error!(file, since, "stale: serving its last good version; see its errors above");
+        } else {
+            tracing::error!(file, "out of service: see its errors above");
+        }
+    }
+}
+
+/// Binds credentials that an older version stored without origins to the origins in the current files.
+pub(super) async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
+    let table = live.snapshot();
+    let origins = |section: &str, field: &str| {
+        table.fields.find(section, field).map(|field| field.origins.clone()).unwrap_or_default()
+    };
+    match accounts::bind_origins(store, key, &Actor::own(), origins).await {
+        Ok(0) => {}
+        Ok(credentials) => {
+            tracing::info!(credentials, "credentials bound to the origins in the current files");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "credentials were not bound to origins; the next start tries again");
+        }
+    }
+}
