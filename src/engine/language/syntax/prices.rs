@@ -216,102 +216,43 @@ pub struct PriceExpect {
     pub priced: Option<bool>,
 }
 
+/// The value of the key that is named as a counter.
+macro_rules! by_counter {
+    ($table:expr, $counter:expr) => {
+        match $counter {
+            Counter::Input => $table.input,
+            Counter::Output => $table.output,
+            Counter::CacheRead => $table.cache_read,
+            Counter::CacheWrite => $table.cache_write,
+            Counter::Reasoning => $table.reasoning,
+            Counter::AudioInput => $table.audio_input,
+            Counter::AudioOutput => $table.audio_output,
+            Counter::Images => $table.images,
+            Counter::Characters => $table.characters,
+            Counter::Seconds => $table.seconds,
+            Counter::Units => $table.units,
+        }
+    };
+}
+
 impl Price {
     /// The prices, in the order of [`Counter::ALL`].
     pub fn rates(&self) -> [Option<f64>; Counter::ALL.len()] {
-        let &Self {
-            input,
-            output,
-            cache_read,
-            cache_write,
-            reasoning,
-            audio_input,
-            audio_output,
-            images,
-            characters,
-            seconds,
-            units,
-            ..
-        } = self;
-        [
-            input,
-            output,
-            cache_read,
-            cache_write,
-            reasoning,
-            audio_input,
-            audio_output,
-            images,
-            characters,
-            seconds,
-            units,
-        ]
+        Counter::ALL.map(|counter| by_counter!(self, counter))
     }
 }
 
 impl Tier {
     /// The prices, in the order of [`Counter::ALL`].
     pub fn rates(&self) -> [Option<f64>; Counter::ALL.len()] {
-        let &Self {
-            input,
-            output,
-            cache_read,
-            cache_write,
-            reasoning,
-            audio_input,
-            audio_output,
-            images,
-            characters,
-            seconds,
-            units,
-            ..
-        } = self;
-        [
-            input,
-            output,
-            cache_read,
-            cache_write,
-            reasoning,
-            audio_input,
-            audio_output,
-            images,
-            characters,
-            seconds,
-            units,
-        ]
+        Counter::ALL.map(|counter| by_counter!(self, counter))
     }
 }
 
 impl PriceUsage {
     /// The counters, in the order of [`Counter::ALL`].
     pub fn counters(&self) -> [Option<u64>; Counter::ALL.len()] {
-        let &Self {
-            input,
-            output,
-            cache_read,
-            cache_write,
-            reasoning,
-            audio_input,
-            audio_output,
-            images,
-            characters,
-            seconds,
-            units,
-            ..
-        } = self;
-        [
-            input,
-            output,
-            cache_read,
-            cache_write,
-            reasoning,
-            audio_input,
-            audio_output,
-            images,
-            characters,
-            seconds,
-            units,
-        ]
+        Counter::ALL.map(|counter| by_counter!(self, counter))
     }
 }
 
