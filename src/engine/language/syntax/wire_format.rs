@@ -1,7 +1,8 @@
 //! The document of api files: a wire format, with the format of errors, the places of usage and of text.
 //!
-//! A place is a JSON pointer (RFC 6901) in which `*` stands for every element of an array. Pointers are parsed by `compile`.
-//! Read next: `language::compile::metering`, their meaning.
+//! Read next: `places`, the form of a place, and `language::compile::metering`, their meaning.
+
+mod places;
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,7 @@ use serde_json::json;
 use super::{Provider, StringMap, Test, file_test::example_test};
 use crate::base::usage::Counter;
 
-/// The greatest length of a pointer, in characters.
-const MAX_POINTER: usize = 256;
-/// The greatest number of pointers in a list.
-const MAX_POINTERS: usize = 16;
+pub use places::{Combine, Count, CountTable, Pointers};
 
 /// An api: a wire format.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -304,80 +302,6 @@ impl RequestCounts {
     }
 }
 
-/// The place of a count: a pointer, a list of pointers of which the first with a value applies, or a table.
-#[derive(Debug, Clone)]
-pub enum Count {
-    /// A pointer, or a list.
-    At(Pointers),
-    /// A table.
-    Table(Box<CountTable>),
-}
-
-/// The place of a count, and the way to reckon with it.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CountTable {
-    /// A pointer, or a list of pointers of which the first with a value applies.
-    #[schemars(example = &"/usage/prompt_tokens")]
-    pub at: Pointers,
-    /// Pointers of further counts to add.
-    #[schemars(example = &"/usage/tool_tokens")]
-    pub plus: Option<Pointers>,
-    /// Counters of the same table that this count includes.
-    #[serde(default)]
-    #[schemars(example = json!(["cache_read"]), schema_with = "counter_names")]
-    pub minus: Option<Vec<String>>,
-    /// The way to combine several values; `last` by default.
-    #[schemars(example = &"sum")]
-    pub combine: Option<Combine>,
-}
-
-/// The way to combine several values of one pointer: elements of an array, events of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Combine {
-    /// The last one.
-    Last,
-    /// The first one.
-    First,
-    /// Their sum.
-    Sum,
-    /// The greatest one.
-    Max,
-    /// The number of values, of any type.
-    Count,
-    /// The characters of strings.
-    Length,
-}
-
-/// A pointer, or a list of pointers of which the first with a value applies.
-#[derive(Debug, Clone)]
-pub enum Pointers {
-    /// One.
-    One(String),
-    /// A list.
-    Several(Vec<String>),
-}
-
-impl Default for Pointers {
-    fn default() -> Self {
-        Self::Several(Vec::new())
-    }
-}
-
-impl Pointers {
-    /// The pointers, each with the place in the file below that of the key.
-    pub fn each(&self) -> impl Iterator<Item = (String, &str)> {
-        let (one, several) = match self {
-            Self::One(one) => (Some(one), &[][..]),
-            Self::Several(several) => (None, several.as_slice()),
-        };
-        let one = one.into_iter().map(|text| (String::new(), text.as_str()));
-        one.chain(several.iter().enumerate().map(|(index, text)| (format!("/{index}"), text.as_str())))
-    }
-}
-
 /// Places of text, as pointers to strings. Values of other types count as no text.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -418,23 +342,7 @@ pub struct ApiContent {
     pub event: Option<Vec<String>>,
 }
 
-/// The schema of `minus`.
-fn counter_names(_: &mut SchemaGenerator) -> Schema {
-    let names = Counter::ALL.map(Counter::name);
-    json_schema!({ "type": "array", "items": { "type": "string", "enum": names }, "maxItems": names.len() })
-}
-
-/// The schema of a pointer or a list of pointers.
-fn pointers_schema() -> Schema {
-    json_schema!({
-        "type": ["string", "array"],
-        "maxLength": MAX_POINTER,
-        "items": { "type": "string", "maxLength": MAX_POINTER },
-        "maxItems": MAX_POINTERS,
-    })
-}
-
-// === impl Framings, Pointers and Count: untagged, distinguished by JSON type ===
+// === impl Framings: untagged, distinguished by JSON type ===
 
 impl<'de> Deserialize<'de> for Framings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -462,61 +370,6 @@ impl JsonSchema for Framings {
             "if": { "type": "string" },
             "then": one,
             "else": { "items": one, "maxItems": 4 },
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Pointers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Ok(Self::One(text)),
-            other => Vec::deserialize(other).map(Self::Several).map_err(de::Error::custom),
-        }
-    }
-}
-
-impl JsonSchema for Pointers {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Pointers".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        pointers_schema()
-    }
-}
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            table @ serde_json::Value::Object(_) => CountTable::deserialize(table)
-                .map(|table| Self::Table(Box::new(table)))
-                .map_err(de::Error::custom),
-            other => Pointers::deserialize(other).map(Self::At).map_err(de::Error::custom),
-        }
-    }
-}
-
-impl JsonSchema for Count {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Count".into()
-    }
-
-    // `if` rather than `anyOf`, so that an error inside a table points at its key.
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<CountTable>();
-        json_schema!({
-            "type": ["string", "array", "object"],
-            "if": { "type": ["string", "array"] },
-            "then": pointers_schema(),
-            "else": table,
         })
     }
 }
