@@ -1,9 +1,12 @@
-//! Tests of the meter: formats and the harness here; transcripts, ways of cutting and hostile peers in files of their own.
+//! Tests of the meter: formats and the harness here; transcripts, units besides tokens, rules that formats share, ways of
+//! cutting and hostile peers in files of their own.
 
+mod answers;
 mod cuts;
 mod hostile;
 mod reference;
 mod transcripts;
+mod units;
 
 use core::fmt::Write as _;
 
@@ -138,6 +141,14 @@ struct Exchange<'a> {
 
 const SSE: Option<&str> = Some("text/event-stream");
 const JSON: Option<&str> = Some("application/json");
+
+/// The request of most exchanges.
+const ASKED: &str = r#"{"model":"asked","max_tokens":9,"messages":[{"role":"user","content":"Hello"}]}"#;
+
+/// Server-sent events.
+fn sse(events: &[&str]) -> Vec<u8> {
+    events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect()
+}
 
 impl<'a> Exchange<'a> {
     fn new(request: &'a str, content_type: Option<&'a str>, answer: &'a [u8]) -> Self {
