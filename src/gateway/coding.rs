@@ -17,6 +17,7 @@ use std::{
 use brotli_decompressor::{BrotliDecoderParameter, DecompressorWriter};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
+use crate::content_coding::{ContentCoding, content_codings};
 use zstd::Zstd;
 
 /// Decoded bytes to which no ratio applies.
@@ -64,28 +65,24 @@ impl<P: Plain> Decoder<P> {
 
     /// Sets the coding that `Content-Encoding` names. Call it before the first byte.
     pub(super) fn set_coding(&mut self, content_encoding: &[u8]) {
-        let names = content_encoding.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        let mut names = names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
-        let Some(name) = names.next() else { return };
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let mut codings = content_codings(content_encoding);
+        let Some(first) = codings.next() else { return };
+        let coding = if codings.next().is_some() { ContentCoding::Unknown } else { first };
         let Some(mut plain) = self.take() else { return };
-        self.0 = if names.next().is_some() {
-            plain.undecodable();
-            Coding::Unread(plain)
-        } else if is(b"gzip") || is(b"x-gzip") {
-            Coding::Gzip(Box::new(MultiGzDecoder::new(Output::new(plain))))
-        } else if is(b"deflate") {
-            Coding::Deflate(Output::new(plain))
-        } else if is(b"br") {
-            let mut decoder = DecompressorWriter::new(Output::new(plain), BUFFER);
-            // Windows beyond those of RFC 7932 are none of `br`.
-            decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
-            Coding::Brotli(Box::new(decoder))
-        } else if is(b"zstd") {
-            Coding::Zstd(Box::new(Zstd::new(Output::new(plain))))
-        } else {
-            plain.undecodable();
-            Coding::Unread(plain)
+        self.0 = match coding {
+            ContentCoding::Gzip => Coding::Gzip(Box::new(MultiGzDecoder::new(Output::new(plain)))),
+            ContentCoding::Deflate => Coding::Deflate(Output::new(plain)),
+            ContentCoding::Brotli => {
+                let mut decoder = DecompressorWriter::new(Output::new(plain), BUFFER);
+                // Windows beyond those of RFC 7932 are none of `br`.
+                decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
+                Coding::Brotli(Box::new(decoder))
+            }
+            ContentCoding::Zstd => Coding::Zstd(Box::new(Zstd::new(Output::new(plain)))),
+            ContentCoding::Unknown => {
+                plain.undecodable();
+                Coding::Unread(plain)
+            }
         };
     }
 

@@ -1,7 +1,8 @@
 //! Content codings of an answer (RFC 9110, section 8.4.1). The request asks for none; some servers and proxies compress
 //! all the same.
 //!
-//! Pure. The result is bounded, and zeroed when it is dropped.
+//! Pure. The result is bounded, and zeroed when it is dropped. The body is whole here: all that can be decoded of a body that
+//! is cut is kept, and what follows a gzip file is ignored. `gateway::coding` decodes in pieces, and does neither.
 
 use std::io::{self, Read};
 
@@ -9,6 +10,7 @@ use flate2::bufread::{DeflateDecoder, GzDecoder, ZlibDecoder};
 use zeroize::Zeroizing;
 
 use super::MAX_RESPONSE;
+use crate::content_coding::{ContentCoding, content_codings};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Maximum number of codings that are applied in a row.
@@ -25,10 +27,9 @@ pub(super) struct Decoded {
 
 /// Decodes a body. None if it has no coding. The error completes the sentence "The token endpoint's response".
 pub(super) fn decoded(body: &[u8], content_encoding: &str) -> Result<Option<Decoded>, &'static str> {
-    let codings = content_encoding.split(',').map(|coding| coding.trim().to_ascii_lowercase());
-    let mut codings: Vec<String> = codings.filter(|coding| !matches!(&**coding, "" | "identity")).collect();
+    let mut codings: Vec<ContentCoding> = content_codings(content_encoding.as_bytes()).collect();
     if codings.is_empty() && body.starts_with(&GZIP_MAGIC) {
-        codings.push("gzip".to_owned());
+        codings.push(ContentCoding::Gzip);
     }
     if codings.len() > MAX_CODINGS {
         return Err("has too many content codings");
@@ -36,10 +37,10 @@ pub(super) fn decoded(body: &[u8], content_encoding: &str) -> Result<Option<Deco
     let mut decoded: Option<Decoded> = None;
     for coding in codings.iter().rev() {
         let input = decoded.as_ref().map_or(body, |decoded| &decoded.body);
-        let mut next = match &**coding {
-            "gzip" | "x-gzip" => gunzip(input)?,
-            "deflate" => inflate(input)?,
-            _ => return Err(UNKNOWN),
+        let mut next = match coding {
+            ContentCoding::Gzip => gunzip(input)?,
+            ContentCoding::Deflate => inflate(input)?,
+            ContentCoding::Brotli | ContentCoding::Zstd | ContentCoding::Unknown => return Err(UNKNOWN),
         };
         next.incomplete = next.incomplete.or(decoded.and_then(|before| before.incomplete));
         decoded = Some(next);

@@ -3,6 +3,7 @@
 //! Uses nothing else of the engine. Read next: [`diag`], [`fault`].
 
 pub mod header_name;
+pub mod content_coding;
 pub mod escape;
 pub mod hex;
 pub mod secret_scan;
