@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::*;
 use crate::{
     base::{
-        budget::{MAX_BYTES, MAX_STEPS},
-        diag::MAX_FINDINGS,
+        budget::{MAX_BYTES, MAX_STEPS, Used},
+        diag::{Code, MAX_FINDINGS},
+        name::FileName,
     },
     shipped,
 };

@@ -1,0 +1,186 @@
+//! The judgement of each file by itself: a good version, or a rejected one, with its findings.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{documents::Loaded, report_budgets, sort};
+use crate::{
+    base::{
+        budget::{Budget, Used},
+        diag::Diagnostic,
+        name::FileName,
+    },
+    language::{
+        bind, compile,
+        compile::{Compiled, PriceFile, Rejected, VarSource},
+        variables,
+    },
+    tools::{
+        filetest, prove,
+        reconcile::{CurrentVersion, Good},
+    },
+};
+
+/// The result for each file by itself.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// The providers.
+    pub providers: BTreeMap<FileName, Judgement>,
+    /// The price files.
+    pub prices: BTreeMap<FileName, PriceJudgement>,
+    /// Findings of presets, gateways, apis and the policy by themselves, and of names of files. An error takes the providers
+    /// that use the file out of service.
+    pub shared: Vec<Diagnostic>,
+    /// Findings of compiling those files.
+    pub compiled: Vec<Diagnostic>,
+    /// What was charged to the budgets of all files.
+    pub used: Used,
+}
+
+/// The result for one provider by itself.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The provider.
+    pub current: CurrentVersion,
+    /// If it is bad only because of its preset, gateway, api or the policy: those files.
+    pub blocked_by: BTreeSet<Arc<str>>,
+    /// The sources of the vars that it is bound to.
+    pub sources: BTreeSet<VarSource>,
+    /// All findings that this provider has, also those about its preset.
+    pub found: Vec<Diagnostic>,
+}
+
+/// The result for one price file by itself.
+#[derive(Debug, Clone, Default)]
+pub struct PriceJudgement {
+    /// Its prices; none if the file has an error.
+    pub good: Option<Arc<PriceFile>>,
+    /// All findings about it.
+    pub found: Vec<Diagnostic>,
+}
+
+impl Built {
+    /// All findings.
+    pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        let prices = self.prices.values().flat_map(|one| &one.found);
+        let providers = self.providers.values().flat_map(|one| &one.found);
+        providers.chain(prices).chain(&self.shared).chain(&self.compiled)
+    }
+}
+
+/// Builds each provider by itself. It is rejected if it does not compile, if one of its files has an error or a failing
+/// test, if it reads an environment variable that is not allowed, if it breaks the policy, if its vars cannot be filled in, or if its file exceeds its budget.
+pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup) -> Built {
+    let compiled = compile::compile(&loaded.files);
+    let mut found = loaded.diagnostics.clone();
+    found.extend(loaded.known.iter().cloned());
+    // An error of the file: none of its vars is looked up.
+    found.extend(variables::refused(&loaded.files, &loaded.env_allow));
+    found.extend(filetest::run(&compiled).diagnostics);
+    found.extend(loaded.lint_each(&compiled));
+    let mut judged = prove::check_policy(&loaded.files, &compiled);
+    found.append(&mut judged.policy);
+    report_budgets(&mut found, &compiled.budgets);
+    let errors = found.iter().filter(|one| one.is_error());
+    let bad: BTreeSet<Arc<str>> = errors.map(|one| one.at.file.clone()).collect();
+    let mut findings = FindingsByFile::new(found, loaded);
+    let prices = judge_prices(loaded, &compiled, &mut findings);
+    let mut providers = BTreeMap::new();
+    for rejected in compiled.rejected {
+        let name = rejected.name.clone();
+        let found = findings.of(&name, compiled.by_provider.get(&name));
+        let (blocked_by, sources) = (BTreeSet::new(), BTreeSet::new());
+        providers
+            .insert(name, Judgement { current: CurrentVersion::Bad(rejected), blocked_by, sources, found });
+    }
+    for provider in compiled.providers {
+        let name = provider.name.clone();
+        let mut found = findings.of(&name, None);
+        let blocked_by: BTreeSet<_> = provider.inputs.intersection(&bad).cloned().collect();
+        let broken = judged.broken.remove(&name);
+        let current = if broken.is_some() || !blocked_by.is_empty() {
+            CurrentVersion::Bad(Rejected::from(&*provider))
+        } else {
+            bound(&provider, &mut found, &mut value, &compiled.budgets.of(&provider.at.file))
+        };
+        // A breach of the policy is its own.
+        let blocked_by = if broken.is_some() { BTreeSet::new() } else { blocked_by };
+        let over = compiled.budgets.of(&provider.at.file).is_exceeded();
+        found.extend(broken.into_iter().flatten().filter(|_| !over));
+        let sources = provider.var_sources().cloned().collect();
+        providers.insert(name, Judgement { current, blocked_by, sources, found });
+    }
+    let mut own: BTreeSet<&Diagnostic> = compiled.by_provider.values().flatten().collect();
+    own.extend(prices.values().flat_map(|one| &one.found));
+    let compile = compiled.diagnostics.iter().filter(|one| !own.contains(one)).cloned().collect();
+    let mut shared = findings.shared;
+    sort(&mut shared);
+    Built { providers, prices, shared, compiled: compile, used: compiled.budgets.used() }
+}
+
+/// Judges each price file by itself.
+fn judge_prices(
+    loaded: &Loaded,
+    compiled: &Compiled,
+    findings: &mut FindingsByFile,
+) -> BTreeMap<FileName, PriceJudgement> {
+    let mut judged = BTreeMap::new();
+    for (file, name) in &loaded.prices {
+        let mut found: Vec<Diagnostic> = findings.prices.remove(file).unwrap_or_default();
+        // Of a file over its budget, nothing else is known.
+        if !compiled.budgets.of(file).is_exceeded() {
+            found.extend(compiled.diagnostics.iter().filter(|one| one.at.file == *file).cloned());
+        }
+        sort(&mut found);
+        let good = compiled.prices.iter().find(|one| one.file == *file).cloned();
+        let good = good.filter(|_| !found.iter().any(Diagnostic::is_error));
+        judged.insert(name.clone(), PriceJudgement { good, found });
+    }
+    judged
+}
+
+fn bound(
+    provider: &Arc<compile::Provider>,
+    found: &mut Vec<Diagnostic>,
+    value: &mut impl FnMut(&VarSource) -> bind::Lookup,
+    budget: &Budget,
+) -> CurrentVersion {
+    let warnings = found.clone();
+    let value = std::cell::RefCell::new(value);
+    let (bound, more) = bind::try_bind(provider, |_, _, var| (value.borrow_mut())(&var.source), budget);
+    found.extend(more);
+    if let Some(bound) = bound {
+        let (compiled, bound) = (provider.clone(), Arc::new(bound));
+        return CurrentVersion::New(Good { compiled, bound, warnings, used: budget.used(), linked: false });
+    }
+    let unusable_var = bind::unusable_var(provider, |var| (value.borrow_mut())(&var.source));
+    CurrentVersion::Bad(Rejected { unusable_var, ..Rejected::from(&**provider) })
+}
+
+/// Findings, by the file of a provider or of prices that they are about.
+struct FindingsByFile {
+    own: BTreeMap<FileName, Vec<Diagnostic>>,
+    prices: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+    shared: Vec<Diagnostic>,
+}
+
+impl FindingsByFile {
+    fn new(found: Vec<Diagnostic>, loaded: &Loaded) -> Self {
+        let mut by_file = BTreeMap::<Arc<str>, Vec<Diagnostic>>::new();
+        for one in found {
+            by_file.entry(one.at.file.clone()).or_default().push(one);
+        }
+        let names = loaded.providers.iter();
+        let own = names.filter_map(|(file, name)| Some((name.clone(), by_file.remove(file)?))).collect();
+        let prices = by_file.extract_if(.., |file, _| loaded.prices.contains_key(file)).collect();
+        Self { own, prices, shared: by_file.into_values().flatten().collect() }
+    }
+
+    fn of(&mut self, name: &FileName, compiled: Option<&Vec<Diagnostic>>) -> Vec<Diagnostic> {
+        let mut found = self.own.remove(name).unwrap_or_default();
+        found.extend(compiled.into_iter().flatten().cloned());
+        found
+    }
+}
